@@ -1,0 +1,173 @@
+//! Where a peer comes from, as ZAP tells it (RFC 27, "The Request", address frame).
+#![forbid(unsafe_code)]
+
+use bytes::Bytes;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// The origin of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PeerAddress {
+    /// An IP address, without port. A v4 client of a v6 socket is kept as `::ffff:a.b.c.d`,
+    /// which is how libzmq shows it; policy treats both forms alike.
+    Ip(IpAddr),
+    /// A scoped IPv6 address.
+    ScopedIp(Ipv6Addr, Box<str>),
+    /// A process on this machine, connected by ipc.
+    Ipc(IpcPeer),
+    /// Anything else, as its bytes. No address rule but an exact one matches it.
+    Other(Bytes),
+}
+
+/// What the kernel says of the process at the other end of an ipc connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IpcPeer {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Process id, where the system tells it.
+    pub pid: Option<u32>,
+}
+
+const IPC_PREFIX: &str = "localhost:";
+
+impl PeerAddress {
+    /// Reads a ZAP address frame. Never fails: what has no known form is [`PeerAddress::Other`].
+    #[must_use]
+    pub fn from_zap(frame: &[u8]) -> Self {
+        std::str::from_utf8(frame)
+            .ok()
+            .and_then(Self::from_text)
+            .unwrap_or_else(|| Self::Other(Bytes::copy_from_slice(frame)))
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        if let Ok(ip) = text.parse() {
+            return Some(Self::Ip(ip));
+        }
+        if let Some((ip, scope)) = text.split_once('%') {
+            let ip = ip.parse().ok()?;
+            return (!scope.is_empty()).then(|| Self::ScopedIp(ip, scope.into()));
+        }
+        let mut fields = text.strip_prefix(IPC_PREFIX)?.split(':');
+        let uid = number(fields.next()?)?;
+        let gid = number(fields.next()?)?;
+        let pid = match fields.next()? {
+            "" => None,
+            pid => Some(number(pid)?),
+        };
+        fields
+            .next()
+            .is_none()
+            .then_some(Self::Ipc(IpcPeer { uid, gid, pid }))
+    }
+
+    /// The bytes of the ZAP address frame: a numeric host without port, or
+    /// `localhost:uid:gid:pid`.
+    #[must_use]
+    pub fn to_zap(&self) -> Bytes {
+        match self {
+            Self::Other(bytes) => bytes.clone(),
+            known => Bytes::from(known.to_string()),
+        }
+    }
+
+    /// The IP address with v4-mapped forms folded to v4, for comparing; `None` for ipc.
+    #[must_use]
+    pub fn canonical_ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(ip) => Some(ip.to_canonical()),
+            Self::ScopedIp(ip, _) => Some(IpAddr::V6(*ip).to_canonical()),
+            Self::Ipc(_) | Self::Other(_) => None,
+        }
+    }
+
+    /// Whether the peer is on this machine: loopback or ipc.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Ipc(_)) || self.canonical_ip().is_some_and(|ip| ip.is_loopback())
+    }
+}
+
+/// Decimal digits alone: `u32::from_str` would also take a sign.
+fn number(text: &str) -> Option<u32> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+impl From<IpAddr> for PeerAddress {
+    fn from(ip: IpAddr) -> Self {
+        Self::Ip(ip)
+    }
+}
+
+impl From<SocketAddr> for PeerAddress {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+                Self::ScopedIp(*v6.ip(), v6.scope_id().to_string().into())
+            }
+            other => Self::Ip(other.ip()),
+        }
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => write!(f, "{ip}"),
+            Self::ScopedIp(ip, scope) => write!(f, "{ip}%{scope}"),
+            Self::Ipc(IpcPeer { uid, gid, pid }) => {
+                write!(f, "{IPC_PREFIX}{uid}:{gid}:")?;
+                pid.map_or(Ok(()), |pid| write!(f, "{pid}"))
+            }
+            Self::Other(bytes) => f.write_str(&crate::error::printable(bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_that_libzmq_sends_read_back() {
+        for text in [
+            "127.0.0.1",
+            "::1",
+            "::ffff:127.0.0.1",
+            "fe80::1%eth0",
+            "localhost:1000:100:4711",
+        ] {
+            let address = PeerAddress::from_zap(text.as_bytes());
+            assert!(!matches!(address, PeerAddress::Other(_)), "{text}");
+            assert_eq!(address.to_zap(), text);
+        }
+    }
+
+    #[test]
+    fn everything_else_is_kept_as_bytes() {
+        for bytes in [
+            &b"localhost:+1:2:3"[..],
+            b"localhost:1:2",
+            b"fe80::1%",
+            b"\xFF",
+            b"",
+        ] {
+            let address = PeerAddress::from_zap(bytes);
+            assert_eq!(address, PeerAddress::Other(Bytes::copy_from_slice(bytes)));
+            assert_eq!(address.to_zap(), bytes);
+        }
+    }
+
+    #[test]
+    fn mapped_v4_is_v4() {
+        let mapped = PeerAddress::from_zap(b"::ffff:127.0.0.1");
+        assert_eq!(mapped.canonical_ip(), Some("127.0.0.1".parse().unwrap()));
+        assert!(mapped.is_local());
+    }
+}

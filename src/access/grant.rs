@@ -1,0 +1,50 @@
+//! Grants: how an admission stays revocable for as long as the connection lives.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// The issuer's side of a [`Grant`]: what a policy keeps of a peer it has admitted.
+pub trait GrantTerms: Send + Sync + 'static {
+    /// Whether the policy would still admit this peer.
+    fn still_valid(&self) -> bool;
+
+    /// Resolves once [`GrantTerms::still_valid`] is false, at once if it is already. It must be
+    /// safe to drop and to call again.
+    fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// A revocable admission. It holds its issuer, so that whoever keeps a connection needs to know
+/// nothing of the policy behind it.
+#[derive(Clone)]
+pub struct Grant(Arc<dyn GrantTerms>);
+
+impl Grant {
+    /// Wraps the issuer's terms.
+    #[must_use]
+    pub fn new(terms: impl GrantTerms) -> Self {
+        Self(Arc::new(terms))
+    }
+
+    /// Whether the admission still stands. Ask again between verdict and first message: policy
+    /// may have changed during the handshake.
+    #[must_use]
+    pub fn still_valid(&self) -> bool {
+        self.0.still_valid()
+    }
+
+    /// Waits until the admission is withdrawn; close the connection then.
+    pub async fn revoked(&self) {
+        self.0.revoked().await;
+    }
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("still_valid", &self.still_valid())
+            .finish()
+    }
+}

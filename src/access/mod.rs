@@ -1,0 +1,8 @@
+//! Floor 4: the words of policy, in which the mechanisms ask and ZAP answers. Neither side knows
+//! the other.
+
+pub mod address;
+pub mod grant;
+pub mod peer;
+pub mod request;
+pub mod verdict;

@@ -1,0 +1,171 @@
+//! What is known of a peer, in two worlds that never mix: what was proven, and what it claims.
+#![forbid(unsafe_code)]
+
+use crate::access::address::PeerAddress;
+use crate::access::grant::Grant;
+use crate::access::request::{Domain, MechanismKind};
+use crate::crypto::keys::PublicKey;
+use crate::error::{Error, Malformation, ProtocolError};
+use crate::limits::Limits;
+use crate::wire::metadata::{IDENTITY, MAX_IDENTITY_LEN, Metadata, SOCKET_TYPE};
+use crate::wire::socket_type::SocketType;
+use bytes::Bytes;
+
+/// The other side of a completed handshake.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Who our ZAP handler says it is; `None` if nobody was asked (a client, or
+    /// `accept_any_peer`).
+    pub authenticated: Option<Authenticated>,
+    /// CURVE: the long-term key that the other side has proven to hold, in both roles.
+    pub proven_key: Option<PublicKey>,
+    /// What it says of itself. Proves nothing.
+    pub claims: Claims,
+    /// Where it comes from.
+    pub address: PeerAddress,
+}
+
+impl Peer {
+    pub(crate) const fn new(
+        authenticated: Option<Authenticated>,
+        proven_key: Option<PublicKey>,
+        claims: Claims,
+        address: PeerAddress,
+    ) -> Self {
+        Self {
+            authenticated,
+            proven_key,
+            claims,
+            address,
+        }
+    }
+
+    /// The user id that our ZAP handler gave; `None` if nobody was asked.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&Bytes> {
+        self.authenticated
+            .as_ref()
+            .map(|authenticated| &authenticated.user_id)
+    }
+}
+
+/// The outcome of an allowing verdict.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Authenticated {
+    /// The user id, as the handler gave it. Unique only within mechanism and domain.
+    pub user_id: Bytes,
+    /// The domain under which it was asked.
+    pub domain: Domain,
+    /// What the user was authenticated by.
+    pub credential: Credential,
+    /// The handler's metadata. It is for this side's application and is not sent to the peer.
+    pub zap_metadata: Metadata,
+    /// The revocable admission, if the handler issues any.
+    pub grant: Option<Grant>,
+}
+
+impl Authenticated {
+    pub(crate) const fn new(
+        user_id: Bytes,
+        domain: Domain,
+        credential: Credential,
+        zap_metadata: Metadata,
+        grant: Option<Grant>,
+    ) -> Self {
+        Self {
+            user_id,
+            domain,
+            credential,
+            zap_metadata,
+            grant,
+        }
+    }
+
+    /// The mechanism that carried the credential.
+    #[must_use]
+    pub const fn mechanism(&self) -> MechanismKind {
+        match self.credential {
+            Credential::Nothing => MechanismKind::Null,
+            Credential::UserName(_) => MechanismKind::Plain,
+            Credential::Key(_) => MechanismKind::Curve,
+            Credential::Principal(_) => MechanismKind::Gssapi,
+        }
+    }
+}
+
+/// The public part of what a peer authenticated with. Never a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Credential {
+    /// NULL: nothing.
+    Nothing,
+    /// PLAIN: the user name.
+    UserName(Bytes),
+    /// CURVE: the public key.
+    Key(PublicKey),
+    /// GSSAPI: the principal.
+    Principal(Bytes),
+}
+
+/// What a peer says of itself in READY or INITIATE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Claims {
+    /// Its socket type; `None` only for a type that we do not know, which only a relay accepts.
+    pub socket_type: Option<SocketType>,
+    /// Its identity (routing id), at most 255 bytes; `None` if it sent none.
+    pub identity: Option<Bytes>,
+    /// Every property as received, the two above included.
+    pub properties: Metadata,
+}
+
+impl Claims {
+    /// Reads the claims out of parsed metadata; `what` names the command in errors.
+    ///
+    /// # Errors
+    /// [`Malformation::NoSocketType`], [`Malformation::IdentityLength`], and
+    /// [`Malformation::ReservedIdentity`] where `limits` refuse those.
+    pub(crate) fn from_metadata(
+        properties: Metadata,
+        what: &'static str,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        let malformed = |problem| {
+            Error::from(ProtocolError::Malformed {
+                what,
+                at: 0,
+                problem,
+            })
+        };
+        // RFC 37, "The NULL Security Mechanism": Socket-Type is required.
+        let Some(name) = properties.get(SOCKET_TYPE) else {
+            return Err(malformed(Malformation::NoSocketType));
+        };
+        let socket_type = SocketType::from_name(name);
+        let identity = properties.get(IDENTITY).cloned();
+        // RFC 37: an identity has at most 255 bytes, and the first is not zero.
+        if let Some(identity) = &identity {
+            if identity.len() > MAX_IDENTITY_LEN {
+                return Err(malformed(Malformation::IdentityLength));
+            }
+            if limits.refuse_reserved_identity && identity.first() == Some(&0) {
+                return Err(malformed(Malformation::ReservedIdentity));
+            }
+        }
+        Ok(Self {
+            socket_type,
+            identity,
+            properties,
+        })
+    }
+
+    /// Whether the identity starts with a zero byte, which RFC 37 reserves.
+    #[must_use]
+    pub fn identity_is_reserved(&self) -> bool {
+        self.identity
+            .as_ref()
+            .is_some_and(|identity| identity.first() == Some(&0))
+    }
+}

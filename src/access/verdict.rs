@@ -1,0 +1,141 @@
+//! Verdicts, and the token that proves one.
+#![forbid(unsafe_code)]
+
+use crate::access::grant::Grant;
+use crate::access::peer::{Authenticated, Credential};
+use crate::access::request::{AccessPolicy, AccessRequest, Credentials};
+use crate::error::Denied;
+use crate::status::DenialStatus;
+use crate::wire::metadata::Metadata;
+use bytes::Bytes;
+
+/// The answer to an [`AccessRequest`].
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// The peer may come in.
+    Allow(Approval),
+    /// It may not.
+    Deny(Denied),
+}
+
+impl Verdict {
+    /// Allows, with a user id and nothing else.
+    #[must_use]
+    pub fn allow(user_id: impl Into<Bytes>) -> Self {
+        Self::Allow(Approval {
+            user_id: user_id.into(),
+            ..Approval::default()
+        })
+    }
+
+    /// Denies, with a reason for the log.
+    #[must_use]
+    pub fn deny(status: DenialStatus, reason: impl Into<String>) -> Self {
+        Self::Deny(Denied {
+            status,
+            reason: reason.into(),
+        })
+    }
+}
+
+/// What comes with an allowing verdict.
+#[derive(Debug, Clone, Default)]
+pub struct Approval {
+    /// The user id, possibly empty.
+    pub user_id: Bytes,
+    /// Properties for this side's application.
+    pub metadata: Metadata,
+    /// The revocable admission, if the handler issues any.
+    pub grant: Option<Grant>,
+}
+
+/// Proof that policy has spoken. The writers of NULL's READY, PLAIN's WELCOME and a CURVE
+/// server's READY take it by value, so that none of them can run without it. It is made only in
+/// this file.
+#[derive(Debug)]
+pub struct Approved {
+    authenticated: Option<Authenticated>,
+}
+
+impl Approved {
+    /// Approval without a question, if that is what the application has configured.
+    pub(crate) const fn by_policy(policy: &AccessPolicy) -> Option<Self> {
+        match policy {
+            AccessPolicy::Anyone => Some(Self {
+                authenticated: None,
+            }),
+            AccessPolicy::Ask(_) => None,
+        }
+    }
+
+    /// Approval by the verdict that answers `request`.
+    ///
+    /// # Errors
+    /// The denial, if that is what the verdict says.
+    pub(crate) fn by_verdict(request: AccessRequest, verdict: Verdict) -> Result<Self, Denied> {
+        let approval = match verdict {
+            Verdict::Allow(approval) => approval,
+            Verdict::Deny(denied) => return Err(denied),
+        };
+        let credential = match request.credentials {
+            Credentials::Null => Credential::Nothing,
+            Credentials::Plain { username, .. } => Credential::UserName(username),
+            Credentials::Curve { key } => Credential::Key(key),
+            Credentials::Gssapi { principal } => Credential::Principal(principal),
+        };
+        Ok(Self {
+            authenticated: Some(Authenticated::new(
+                approval.user_id,
+                request.domain,
+                credential,
+                approval.metadata,
+                approval.grant,
+            )),
+        })
+    }
+
+    /// Uses the proof up; what is left is what the verdict said of the peer.
+    pub(crate) fn into_authenticated(self) -> Option<Authenticated> {
+        self.authenticated
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::address::PeerAddress;
+    use crate::access::request::Domain;
+    use crate::crypto::password::Password;
+
+    fn request() -> AccessRequest {
+        AccessRequest::new(
+            Domain::EMPTY,
+            PeerAddress::from_zap(b"127.0.0.1"),
+            Credentials::Plain {
+                username: "admin".into(),
+                password: Password::from("secret"),
+            },
+        )
+    }
+
+    #[test]
+    fn a_denial_approves_nobody() {
+        let denial = Verdict::deny(DenialStatus::Failure, "no");
+        assert_eq!(
+            Approved::by_verdict(request(), denial).unwrap_err().reason,
+            "no"
+        );
+        assert!(Approved::by_policy(&AccessPolicy::Ask(Domain::EMPTY)).is_none());
+    }
+
+    #[test]
+    fn an_approval_keeps_the_name_and_not_the_password() {
+        let approved = Approved::by_verdict(request(), Verdict::allow("admin")).unwrap();
+        let authenticated = approved.into_authenticated().unwrap();
+        assert_eq!(
+            authenticated.credential,
+            Credential::UserName("admin".into())
+        );
+        assert!(!format!("{authenticated:?}").contains("secret"));
+    }
+}

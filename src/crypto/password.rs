@@ -1,0 +1,69 @@
+//! Passwords: wiped on drop, never shown, compared in constant time.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// A password, as bytes. It is wiped on drop and its `Debug` shows nothing, not even a length.
+///
+/// There is deliberately no `PartialEq`: use [`Password::ct_eq`], whose time depends only on
+/// the lengths.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Password(Box<[u8]>);
+
+impl Password {
+    /// Takes a copy of the bytes; the caller wipes his own.
+    #[must_use]
+    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
+        Self(bytes.as_ref().into())
+    }
+
+    /// The bytes. Do not copy them into anything that is not wiped.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Compares without revealing where two passwords of equal length differ.
+    #[must_use]
+    pub fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl From<&str> for Password {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&[u8]> for Password {
+    fn from(bytes: &[u8]) -> Self {
+        Self::new(bytes)
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Password::from("hunter2")), "Password(..)");
+    }
+
+    #[test]
+    fn equal_only_if_equal() {
+        let password = Password::from("secret");
+        assert!(bool::from(password.ct_eq(&Password::from("secret"))));
+        assert!(!bool::from(password.ct_eq(&Password::from("secreT"))));
+        assert!(!bool::from(password.ct_eq(&Password::from("secre"))));
+    }
+}

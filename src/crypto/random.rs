@@ -1,0 +1,45 @@
+//! Where randomness comes from, as a parameter: tests replace it, so that a handshake is
+//! reproducible to the byte.
+#![forbid(unsafe_code)]
+
+use crate::error::LocalError;
+use std::fmt;
+
+/// A source of unpredictable bytes.
+///
+/// Replacing the default is only for tests and vectors, through
+/// `Dangerous::with_random`: whoever can predict it
+/// reads all traffic.
+pub trait RandomSource: Send + Sync {
+    /// Fills `buffer` completely.
+    ///
+    /// # Errors
+    /// [`LocalError::Random`] if the source fails; `buffer` must not be used then.
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), LocalError>;
+}
+
+impl fmt::Debug for dyn RandomSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RandomSource")
+    }
+}
+
+/// The operating system's random source.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsRandom;
+
+impl RandomSource for OsRandom {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), LocalError> {
+        getrandom::fill(buffer).map_err(|_| LocalError::Random)
+    }
+}
+
+/// `N` fresh bytes.
+///
+/// # Errors
+/// [`LocalError::Random`] if the source fails.
+pub(crate) fn array<const N: usize>(source: &dyn RandomSource) -> Result<[u8; N], LocalError> {
+    let mut bytes = [0; N];
+    source.fill(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,419 @@
+//! Errors, sorted by whose fault they are; one variant per check, so that a log line tells an
+//! operator what happened.
+#![forbid(unsafe_code)]
+
+use crate::status::{DenialStatus, Status};
+use std::fmt;
+use thiserror::Error as ThisError;
+
+/// Why a handshake or a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// The peer speaks another protocol, version, mechanism, or has the wrong socket type.
+    #[error("incompatible peer: {0}")]
+    Incompatible(#[from] Incompatible),
+    /// The peer sent something that the protocol forbids.
+    #[error("protocol violation by the peer: {0}")]
+    Protocol(#[from] ProtocolError),
+    /// A cryptographic check failed: wrong keys, a forgery, or a replay.
+    #[error("cryptographic check failed: {0}")]
+    Crypto(#[from] CryptoError),
+    /// The peer refused us with an ERROR command.
+    #[error("refused by the peer: {0}")]
+    RefusedByPeer(PeerRefusal),
+    /// Our own policy refused the peer.
+    #[error("peer denied: {0}")]
+    Denied(Denied),
+    /// The peer closed the connection before the handshake was complete.
+    #[error("peer closed the connection while we waited for its {0}{hint}", hint = .0.close_hint())]
+    ClosedByPeer(Stage),
+    /// The peer, or the ZAP handler, took too long.
+    #[error("time-out while waiting for {0}")]
+    Timeout(Stage),
+    /// The peer sent more than [`Limits`](crate::Limits) allows.
+    #[error("limit exceeded: {0}")]
+    Limit(#[from] LimitExceeded),
+    /// A mistake, or a failure, on our own side.
+    #[error("local failure: {0}")]
+    Local(#[from] LocalError),
+}
+
+/// Who must act to make an [`Error`] go away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The peer, or its programmer: incompatible, malformed, forged, too slow or too large.
+    Peer,
+    /// Our credentials: the peer did not accept them, or we hold the wrong key for it.
+    OurCredentials,
+    /// Our policy, which did as it was told.
+    Policy,
+    /// Nobody for good: the peer, or our handler, asks to try again later.
+    Temporary,
+    /// Our own program or machine.
+    Local,
+}
+
+impl Error {
+    /// Whose fault this is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Incompatible(_) | Self::Protocol(_) | Self::Crypto(_) | Self::Limit(_) => {
+                Fault::Peer
+            }
+            Self::RefusedByPeer(refusal) => match refusal.status {
+                Some(Status::TemporaryError) => Fault::Temporary,
+                _ => Fault::OurCredentials,
+            },
+            Self::Denied(denied) => match denied.status {
+                DenialStatus::Temporary => Fault::Temporary,
+                DenialStatus::Failure => Fault::Policy,
+                DenialStatus::Internal => Fault::Local,
+            },
+            Self::ClosedByPeer(Stage::CurveWelcome) => Fault::OurCredentials,
+            Self::ClosedByPeer(_) => Fault::Temporary,
+            Self::Timeout(Stage::Verdict) => Fault::Local,
+            Self::Timeout(_) => Fault::Peer,
+            Self::Local(_) => Fault::Local,
+        }
+    }
+}
+
+/// What a handshake was waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// The 64-byte greeting.
+    Greeting,
+    /// NULL's READY.
+    NullReady,
+    /// PLAIN's HELLO.
+    PlainHello,
+    /// PLAIN's WELCOME.
+    PlainWelcome,
+    /// PLAIN's INITIATE.
+    PlainInitiate,
+    /// PLAIN's READY.
+    PlainReady,
+    /// CURVE's HELLO.
+    CurveHello,
+    /// CURVE's WELCOME.
+    CurveWelcome,
+    /// CURVE's INITIATE.
+    CurveInitiate,
+    /// CURVE's READY.
+    CurveReady,
+    /// Our own ZAP handler's verdict.
+    Verdict,
+    /// The metadata that a relay gets from its far side.
+    Metadata,
+}
+
+impl Stage {
+    /// The stage in words, such as `CURVE WELCOME`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Greeting => "greeting",
+            Self::NullReady => "NULL READY",
+            Self::PlainHello => "PLAIN HELLO",
+            Self::PlainWelcome => "PLAIN WELCOME",
+            Self::PlainInitiate => "PLAIN INITIATE",
+            Self::PlainReady => "PLAIN READY",
+            Self::CurveHello => "CURVE HELLO",
+            Self::CurveWelcome => "CURVE WELCOME",
+            Self::CurveInitiate => "CURVE INITIATE",
+            Self::CurveReady => "CURVE READY",
+            Self::Verdict => "the ZAP handler's verdict",
+            Self::Metadata => "the relay's metadata",
+        }
+    }
+
+    /// What closing at this point usually means, from how libzmq and this crate behave.
+    const fn close_hint(self) -> &'static str {
+        match self {
+            Self::CurveWelcome => " (the server key we were given is probably wrong)",
+            Self::CurveReady | Self::PlainWelcome => {
+                " (a temporary refusal, ZAP status 300, looks like this)"
+            }
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The peer is not one we can talk to.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum Incompatible {
+    /// The first bytes are no ZMTP 3 signature; ZMTP 1 peers look like this (RFC 37, "Version
+    /// Negotiation").
+    #[error("no ZMTP 3 greeting: the peer speaks ZMTP 1, or another protocol")]
+    NotZmtp3,
+    /// The peer announces a major version below 3. We never downgrade: it would drop security.
+    #[error("the peer speaks ZMTP {major}, which has no security")]
+    OldVersion {
+        /// The announced major version; 2 also stands for revision bytes 1 and 2 of ZMTP 2.
+        major: u8,
+    },
+    /// The mechanism differs from ours (RFC 37, "Authentication and Confidentiality").
+    #[error("the peer speaks {peer}, we speak {ours}")]
+    Mechanism {
+        /// What the peer announced, non-printable bytes escaped.
+        peer: String,
+        /// What we announced.
+        ours: &'static str,
+    },
+    /// A socket of this type may not talk to ours (RFC 37, "Socket-Type").
+    #[error("a {ours} socket cannot talk to a {peer} socket")]
+    SocketType {
+        /// The peer's claim, non-printable bytes escaped.
+        peer: String,
+        /// Our type.
+        ours: &'static str,
+    },
+}
+
+/// The peer broke a rule of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A frame's flags byte has reserved bits, or MORE on a command (RFC 37, "Framing").
+    #[error("frame flags {flags:#04x} are not allowed")]
+    FrameFlags {
+        /// The byte as received.
+        flags: u8,
+    },
+    /// A message frame arrived during the handshake.
+    #[error("a message frame arrived during the handshake")]
+    MessageInHandshake,
+    /// A handshake command that fits a short frame came in a long one.
+    #[error("a long frame of {size} bytes, which fit a short one, during the handshake")]
+    LongFrameInHandshake {
+        /// The announced body size in bytes.
+        size: u64,
+    },
+    /// A command frame in the clear on an encrypted link, or MORE in clear (RFC 26, MESSAGE).
+    #[error("an unencrypted frame with flags that CURVE seals")]
+    ClearFlags,
+    /// The sealed flags of a CURVE MESSAGE are not MORE or COMMAND alone.
+    #[error("sealed flags {flags:#04x} are not allowed")]
+    SealedFlags {
+        /// The byte as opened.
+        flags: u8,
+    },
+    /// A command other than the one expected in this state.
+    #[error("{got} arrived where {expected} was expected")]
+    UnexpectedCommand {
+        /// The only command allowed now.
+        expected: &'static str,
+        /// The name received, non-printable bytes escaped.
+        got: String,
+    },
+    /// A command's bytes do not parse.
+    #[error("malformed {what} at byte {at}: {problem}")]
+    Malformed {
+        /// The command or structure.
+        what: &'static str,
+        /// Offset in bytes from its beginning.
+        at: usize,
+        /// What is wrong there.
+        problem: Malformation,
+    },
+    /// INITIATE repeats a nonce, or goes back behind that of HELLO (RFC 26, INITIATE).
+    #[error("the INITIATE nonce is not greater than the HELLO nonce")]
+    InitiateNonce,
+    /// A multipart message was followed by a command where its next frame was due.
+    #[error("a multipart message was interrupted")]
+    BrokenMultipart,
+}
+
+/// What is wrong at one place of a structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum Malformation {
+    /// The bytes end too early.
+    #[error("truncated")]
+    Truncated,
+    /// Bytes follow where the structure must end.
+    #[error("trailing bytes")]
+    Trailing,
+    /// The length is not the one that RFC and version demand.
+    #[error("wrong length")]
+    Length,
+    /// A name is empty.
+    #[error("empty name")]
+    EmptyName,
+    /// A name holds bytes that are not printable ASCII.
+    #[error("name is not printable ASCII")]
+    NameBytes,
+    /// A property occurs twice.
+    #[error("duplicate property")]
+    Duplicate,
+    /// A required property is missing.
+    #[error("Socket-Type is missing")]
+    NoSocketType,
+    /// An identity over 255 bytes.
+    #[error("identity is longer than 255 bytes")]
+    IdentityLength,
+    /// An identity that starts with a zero byte, where limits refuse it.
+    #[error("identity starts with a reserved zero byte")]
+    ReservedIdentity,
+    /// A version field other than 1.0.
+    #[error("unsupported version")]
+    Version,
+    /// Bytes that must be zero are not.
+    #[error("padding is not zero")]
+    Padding,
+    /// The signature box of HELLO does not hold 64 zero bytes.
+    #[error("signature is not zero")]
+    Signature,
+}
+
+/// A cryptographic check failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum CryptoError {
+    /// A public key of low order, whose shared secret would be known to everyone.
+    #[error("the {0} public key is of low order")]
+    LowOrderKey(&'static str),
+    /// A box did not open: wrong key or altered bytes.
+    #[error("the box of {0} does not open")]
+    BoxNotOpened(&'static str),
+    /// HELLO did not open with any of our keys: the client holds another server key.
+    #[error("HELLO opens with none of our keys: the client holds another server key")]
+    HelloNotOpened,
+    /// The cookie is not one that we made for this connection.
+    #[error("the cookie was not made for this connection")]
+    Cookie,
+    /// The vouch names another transient key or another server.
+    #[error("the vouch does not match this connection")]
+    Vouch,
+    /// The nonce of a message is not greater than the one before: a replay.
+    #[error("a nonce was used again")]
+    ReplayedNonce,
+    /// The peer's nonce counter has reached its end.
+    #[error("the peer's nonces are used up")]
+    PeerNonceExhausted,
+}
+
+/// How the peer refused us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerRefusal {
+    /// The ZAP status, if the reason is one.
+    pub status: Option<Status>,
+    /// The reason as sent, non-printable bytes escaped.
+    pub reason: String,
+}
+
+impl fmt::Display for PeerRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ERROR {}", self.reason)
+    }
+}
+
+/// How our policy refused the peer. Only the status is ever told to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// The ZAP status.
+    pub status: DenialStatus,
+    /// The handler's reason, for logs.
+    pub reason: String,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status, self.reason)
+    }
+}
+
+/// The peer asked for more than it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum LimitExceeded {
+    /// A handshake command is longer than allowed now.
+    #[error("a handshake command of {size} bytes, {limit} allowed")]
+    HandshakeCommand {
+        /// The announced size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A message is too long.
+    #[error("a message of at least {size} bytes, {limit} allowed")]
+    Message {
+        /// Bytes announced so far.
+        size: u64,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A message has too many frames.
+    #[error("a message of more than {limit} frames")]
+    Frames {
+        /// The limit.
+        limit: usize,
+    },
+    /// Metadata with too many properties.
+    #[error("more than {limit} properties")]
+    Properties {
+        /// The limit.
+        limit: usize,
+    },
+    /// The handshake was evicted to make room for newer peers.
+    #[error("evicted: too many handshakes are in progress")]
+    Evicted,
+}
+
+/// Our own side cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// The random source failed; nothing was sent.
+    #[error("the random source failed")]
+    Random,
+    /// Our nonce counter has reached its end; the connection must be made anew.
+    #[error("our nonces are used up")]
+    NonceExhausted,
+    /// Used again after it had failed.
+    #[error("used after an error")]
+    Poisoned,
+    /// Our own metadata makes a command that exceeds what the handshake may carry.
+    #[error("our metadata is too long for one command")]
+    MetadataTooLong,
+}
+
+/// Renders bytes that a peer chose so that they are safe in a log line: printable ASCII as it
+/// is, the rest escaped, at most 64 bytes of it.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    const MOST: usize = 64;
+    let mut text = bytes[..bytes.len().min(MOST)].escape_ascii().to_string();
+    if bytes.len() > MOST {
+        text.push_str("...");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_cannot_smuggle_control_bytes_or_long_texts_into_logs() {
+        assert_eq!(printable(b"NULL\x1b[31m\n"), "NULL\\x1b[31m\\n");
+        assert_eq!(printable(&[b'a'; 500]).len(), 67);
+    }
+
+    #[test]
+    fn a_close_before_welcome_hints_at_the_server_key() {
+        let error = Error::ClosedByPeer(Stage::CurveWelcome);
+        assert_eq!(error.fault(), Fault::OurCredentials);
+        assert!(error.to_string().contains("server key"));
+    }
+}

@@ -1,0 +1,78 @@
+//! Every number that bounds what a peer can cost us, each with its reason.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+/// Bounds on memory and time. The defaults are safe; change what you must:
+///
+/// ```
+/// use zmtp_auth::Limits;
+///
+/// let mut limits = Limits::default();
+/// limits.max_message = 1024 * 1024;
+/// ```
+///
+/// Durations are enforced by [`net`](crate::net); whoever drives the sans-IO machines himself
+/// owns the clock and should bound each handshake by the same figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Time in which the peer's 64-byte greeting must be complete. 5 s: it costs the peer
+    /// nothing to send, so whoever is slower holds a place that an honest peer could use.
+    pub greeting_timeout: Duration,
+    /// Time for the whole handshake, greeting and verdict included. 30 s, as in libzmq.
+    pub handshake_timeout: Duration,
+    /// Time that the ZAP handler has for one verdict. 10 s: inside the handshake's 30 s, and
+    /// long enough for a slow directory service.
+    pub verdict_timeout: Duration,
+    /// Longest command body taken during the handshake, in bytes. 8 KiB: libzmq sends at most
+    /// 550 bytes unless the application adds `X-` properties.
+    pub max_handshake_command: usize,
+    /// Longest message, all its frames together, in bytes. 64 MiB.
+    pub max_message: usize,
+    /// Most frames in one message. 4096: each frame costs some 32 bytes of bookkeeping however
+    /// short it is, so a message of empty frames must be bounded too.
+    pub max_frames: usize,
+    /// Most properties in one peer's metadata. 64: libzmq sends two, plus the `X-` ones.
+    pub max_properties: usize,
+    /// Refuse a peer whose identity starts with a zero byte. RFC 23 and 37 reserve these, but
+    /// live libzmq sends and routes them, so the default is to accept.
+    pub refuse_reserved_identity: bool,
+    /// Handshakes that may be in progress on one listener. 1024, at about 4 KiB of heap each;
+    /// when all are taken the oldest of the busiest address makes room.
+    pub max_pending_handshakes: usize,
+    /// Questions to ZAP handlers in progress in one router. 256; the next is refused with 300.
+    pub max_pending_verdicts: usize,
+    /// Time in which the peer of a refused handshake may read our ERROR before we close. 1 s.
+    pub linger_timeout: Duration,
+    /// Bytes discarded while that peer is still sending. 64 KiB.
+    pub linger_bytes: usize,
+    /// Bytes of traffic a connection reads ahead of the application. 256 KiB, or one message.
+    pub read_ahead: usize,
+}
+
+impl Limits {
+    /// Most bytes reserved at once for a frame because the peer announced them; from there the
+    /// buffer doubles with what really arrives. 256 KiB.
+    pub const MAX_INITIAL_RESERVE: usize = 256 * 1024;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            greeting_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(30),
+            verdict_timeout: Duration::from_secs(10),
+            max_handshake_command: 8 * 1024,
+            max_message: 64 * 1024 * 1024,
+            max_frames: 4096,
+            max_properties: 64,
+            refuse_reserved_identity: false,
+            max_pending_handshakes: 1024,
+            max_pending_verdicts: 256,
+            linger_timeout: Duration::from_secs(1),
+            linger_bytes: 64 * 1024,
+            read_ahead: 256 * 1024,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Status codes of the ZeroMQ Authentication Protocol (RFC 27, section "The Reply").
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// The four status codes a ZAP reply may carry (RFC 27).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// 200: the peer is admitted.
+    Success,
+    /// 300: a temporary error; the peer may try again later.
+    TemporaryError,
+    /// 400: the credentials are refused; trying again with the same ones is of no use.
+    AuthenticationFailure,
+    /// 500: the handler itself failed.
+    InternalError,
+}
+
+impl Status {
+    /// The status as RFC 27 writes it: three ASCII digits.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "200",
+            Self::TemporaryError => "300",
+            Self::AuthenticationFailure => "400",
+            Self::InternalError => "500",
+        }
+    }
+
+    /// Reads three ASCII digits; `None` for anything but the four codes of RFC 27.
+    #[must_use]
+    pub const fn parse(digits: &[u8]) -> Option<Self> {
+        match digits {
+            b"200" => Some(Self::Success),
+            b"300" => Some(Self::TemporaryError),
+            b"400" => Some(Self::AuthenticationFailure),
+            b"500" => Some(Self::InternalError),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A status that refuses: every [`Status`] but 200, so that a refusal can never read as success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DenialStatus {
+    /// 300: the peer is disconnected without a word and may try again.
+    Temporary,
+    /// 400: the credentials are refused for good.
+    Failure,
+    /// 500: the handler failed.
+    Internal,
+}
+
+impl From<DenialStatus> for Status {
+    fn from(denial: DenialStatus) -> Self {
+        match denial {
+            DenialStatus::Temporary => Self::TemporaryError,
+            DenialStatus::Failure => Self::AuthenticationFailure,
+            DenialStatus::Internal => Self::InternalError,
+        }
+    }
+}
+
+impl DenialStatus {
+    /// The status as three ASCII digits.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Status::from(self).as_str()
+    }
+}
+
+impl fmt::Display for DenialStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_reads_back_what_it_writes() {
+        for status in [
+            Status::Success,
+            Status::TemporaryError,
+            Status::AuthenticationFailure,
+            Status::InternalError,
+        ] {
+            assert_eq!(Status::parse(status.as_str().as_bytes()), Some(status));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_status() {
+        for text in ["", "20", "2000", "201", "600", " 200", "200\0"] {
+            assert_eq!(Status::parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+}

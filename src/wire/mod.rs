@@ -1,0 +1,10 @@
+//! Floor 2: bytes to values and back. No crypto, no state, no allocation by a length that the
+//! peer merely claims.
+
+pub mod command;
+pub mod frame;
+pub mod greeting;
+pub mod metadata;
+pub mod reader;
+pub mod socket_type;
+pub mod z85;

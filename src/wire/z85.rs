@@ -1,0 +1,188 @@
+//! Z85, the text form of keys (RFC 32): 4 bytes to 5 printable characters.
+//!
+//! Tables and branches depend on the text, never on secret bytes alone longer than needed to
+//! print them; every buffer that may hold a secret key is wiped on drop.
+#![forbid(unsafe_code)]
+
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+const ALPHABET: &[u8; 85] =
+    b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+
+/// For each byte its digit, or 255.
+const DIGITS: [u8; 256] = {
+    let mut digits = [u8::MAX; 256];
+    let mut digit = 0;
+    while digit < 85 {
+        digits[ALPHABET[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    digits
+};
+
+/// Why a text is not Z85, or bytes cannot be written as Z85.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Z85Error {
+    /// Text whose length is not a multiple of 5, or bytes whose length is not one of 4.
+    #[error("{len} is not a multiple of {of}")]
+    Length {
+        /// The length given.
+        len: usize,
+        /// 5 for text, 4 for bytes.
+        of: usize,
+    },
+    /// A key must be exactly 40 characters.
+    #[error("a key has 40 characters of Z85, not {0}")]
+    KeyLength(usize),
+    /// A character outside the alphabet of RFC 32.
+    #[error("character {at} is not in the Z85 alphabet")]
+    Character {
+        /// Its index.
+        at: usize,
+    },
+    /// Five characters whose value exceeds 32 bits; no encoder writes them.
+    #[error("the five characters at {at} exceed 32 bits")]
+    Overflow {
+        /// Index of the first of them.
+        at: usize,
+    },
+}
+
+/// Encodes bytes whose length is a multiple of 4 (RFC 32).
+///
+/// # Errors
+/// [`Z85Error::Length`] for any other length.
+pub fn encode(bytes: &[u8]) -> Result<String, Z85Error> {
+    if !bytes.len().is_multiple_of(4) {
+        return Err(Z85Error::Length {
+            len: bytes.len(),
+            of: 4,
+        });
+    }
+    let mut text = String::with_capacity(bytes.len() / 4 * 5);
+    push_encoded(bytes, &mut text);
+    Ok(text)
+}
+
+/// Decodes text whose length is a multiple of 5 (RFC 32), strictly.
+///
+/// # Errors
+/// [`Z85Error::Length`], [`Z85Error::Character`] or [`Z85Error::Overflow`].
+pub fn decode(text: &[u8]) -> Result<Vec<u8>, Z85Error> {
+    if !text.len().is_multiple_of(5) {
+        return Err(Z85Error::Length {
+            len: text.len(),
+            of: 5,
+        });
+    }
+    let mut bytes = vec![0; text.len() / 5 * 4];
+    decode_into(text, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Encodes a 32-byte key as 40 characters.
+#[must_use]
+pub fn encode_key(key: &[u8; 32]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(40));
+    push_encoded(key, &mut text);
+    text
+}
+
+/// Decodes exactly 40 characters to a 32-byte key, wiped on drop.
+///
+/// # Errors
+/// [`Z85Error::KeyLength`], [`Z85Error::Character`] or [`Z85Error::Overflow`].
+pub fn decode_key(text: &[u8]) -> Result<Zeroizing<[u8; 32]>, Z85Error> {
+    if text.len() != 40 {
+        return Err(Z85Error::KeyLength(text.len()));
+    }
+    let mut key = Zeroizing::new([0; 32]);
+    decode_into(text, &mut key[..])?;
+    Ok(key)
+}
+
+fn push_encoded(bytes: &[u8], text: &mut String) {
+    for chunk in bytes.chunks_exact(4) {
+        let value = u32::from_be_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+        for power in [85 * 85 * 85 * 85, 85 * 85 * 85, 85 * 85, 85, 1] {
+            text.push(char::from(ALPHABET[(value / power % 85) as usize]));
+        }
+    }
+}
+
+fn decode_into(text: &[u8], bytes: &mut [u8]) -> Result<(), Z85Error> {
+    for (group, (five, four)) in text
+        .chunks_exact(5)
+        .zip(bytes.chunks_exact_mut(4))
+        .enumerate()
+    {
+        let mut value = 0_u64;
+        for (index, &character) in five.iter().enumerate() {
+            let digit = DIGITS[usize::from(character)];
+            if digit == u8::MAX {
+                return Err(Z85Error::Character {
+                    at: group * 5 + index,
+                });
+            }
+            value = value * 85 + u64::from(digit);
+        }
+        let value = u32::try_from(value).map_err(|_| Z85Error::Overflow { at: group * 5 })?;
+        four.copy_from_slice(&value.to_be_bytes());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rfc_32_test_case() {
+        let bytes = [0x86, 0x4F, 0xD2, 0x6F, 0xB5, 0x59, 0xF7, 0x5B];
+        assert_eq!(encode(&bytes).unwrap(), "HelloWorld");
+        assert_eq!(decode(b"HelloWorld").unwrap(), bytes);
+    }
+
+    #[test]
+    fn rfc_32_key_test_case() {
+        // RFC 32's second case: the client public key of libzmq's manual.
+        let text = b"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+        let key = decode_key(text).unwrap();
+        assert_eq!(key[..4], [0xBB, 0x88, 0x47, 0x1D]);
+        assert_eq!(encode_key(&key).as_bytes(), text);
+    }
+
+    #[test]
+    fn bad_texts_say_where() {
+        assert_eq!(decode(b"Hell"), Err(Z85Error::Length { len: 4, of: 5 }));
+        assert_eq!(decode(b"HelloWo ld"), Err(Z85Error::Character { at: 7 }));
+        assert_eq!(decode(b"00000#####"), Err(Z85Error::Overflow { at: 5 }));
+        assert_eq!(decode_key(b"00000"), Err(Z85Error::KeyLength(5)));
+        assert_eq!(encode(&[1, 2, 3]), Err(Z85Error::Length { len: 3, of: 4 }));
+    }
+
+    #[test]
+    fn the_largest_value_is_not_an_overflow() {
+        assert_eq!(encode(&[0xFF; 4]).unwrap(), "%nSc0");
+        assert_eq!(decode(b"%nSc0").unwrap(), [0xFF; 4]);
+        assert_eq!(decode(b"%nSc1"), Err(Z85Error::Overflow { at: 0 }));
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(bytes in proptest::collection::vec(any::<[u8; 4]>(), 0..40)) {
+            let bytes = bytes.concat();
+            prop_assert_eq!(decode(encode(&bytes).unwrap().as_bytes()).unwrap(), bytes);
+        }
+
+        #[test]
+        fn what_decodes_encodes_to_the_same_text(text in proptest::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(bytes) = decode(&text) {
+                prop_assert_eq!(encode(&bytes).unwrap().into_bytes(), text);
+            }
+        }
+    }
+}
