@@ -230,9 +230,6 @@ pub enum ProtocolError {
     /// INITIATE repeats a nonce, or goes back behind that of HELLO (RFC 26, INITIATE).
     #[error("the INITIATE nonce is not greater than the HELLO nonce")]
     InitiateNonce,
-    /// A multipart message was followed by a command where its next frame was due.
-    #[error("a multipart message was interrupted")]
-    BrokenMultipart,
 }
 
 /// What is wrong at one place of a structure.
@@ -384,9 +381,9 @@ pub enum LocalError {
     /// Used again after it had failed.
     #[error("used after an error")]
     Poisoned,
-    /// Our own metadata makes a command that exceeds what the handshake may carry.
-    #[error("our metadata is too long for one command")]
-    MetadataTooLong,
+    /// A relay's metadata was not supplied where the handshake paused for it.
+    #[error("the relay's metadata was not supplied")]
+    MetadataMissing,
 }
 
 /// Renders bytes that a peer chose so that they are safe in a log line: printable ASCII as it

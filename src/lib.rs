@@ -6,6 +6,7 @@ mod access;
 mod crypto;
 mod error;
 mod limits;
+mod seal;
 mod status;
 pub mod wire;
 

@@ -1,1 +1,299 @@
+//! NaCl's `crypto_box` with the shared key computed once, and the cookie's secret box.
+#![forbid(unsafe_code)]
 
+use crate::crypto::keys::{PublicKey, SecretKey};
+use crate::crypto::nonce::Nonce;
+use crate::crypto::random::RandomSource;
+use crate::error::LocalError;
+use bytes::{BufMut, BytesMut};
+use chacha20poly1305::XChaCha20Poly1305;
+use crypto_secretbox::aead::{AeadInPlace, KeyInit};
+use crypto_secretbox::{Kdf, XSalsa20Poly1305};
+use std::fmt;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+use x25519_dalek::x25519;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// Bytes by which a box is longer than what it holds: the Poly1305 tag in front.
+pub const TAG_LEN: usize = 16;
+
+/// The public key was of low order: the shared secret would be zero, whoever computes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LowOrder;
+
+/// The key that a secret and a public key have in common, ready for boxes in both directions.
+/// It lives in one place on the heap and is wiped when the last owner drops it.
+#[derive(Clone)]
+pub struct SharedKey(Arc<XSalsa20Poly1305>);
+
+impl SharedKey {
+    /// X25519 and HSalsa20, as NaCl's `crypto_box_beforenm`.
+    ///
+    /// # Errors
+    /// [`LowOrder`] if the shared secret is all zero (RFC 7748, section 6.1, leaves this check
+    /// to the protocol; without it a peer could force a key that everyone knows).
+    pub fn agree(secret: &SecretKey, public: &PublicKey) -> Result<Self, LowOrder> {
+        let shared = Zeroizing::new(x25519(*secret.expose(), *public.as_bytes()));
+        if bool::from(shared.ct_eq(&[0; 32])) {
+            return Err(LowOrder);
+        }
+        let mut key = XSalsa20Poly1305::kdf((&*shared).into(), &Default::default());
+        let cipher = Arc::new(XSalsa20Poly1305::new(&key));
+        key.as_mut_slice().zeroize();
+        Ok(Self(cipher))
+    }
+
+    /// Appends the box of `parts`, one after the other, to `out`: tag, then ciphertext.
+    pub fn seal(&self, nonce: &Nonce, parts: &[&[u8]], out: &mut BytesMut) {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        out.reserve(TAG_LEN + len);
+        let start = out.len();
+        out.put_bytes(0, TAG_LEN);
+        for part in parts {
+            out.put_slice(part);
+        }
+        let (tag, text) = out[start..].split_at_mut(TAG_LEN);
+        match self.0.encrypt_in_place_detached(nonce.into(), b"", text) {
+            Ok(sealed) => tag.copy_from_slice(&sealed),
+            // The cipher errs only when it is given associated data. Were it to fail
+            // nevertheless, no clear text may leave.
+            Err(_) => out.truncate(start),
+        }
+    }
+
+    /// Opens a box in place; `None` if it is too short, altered, or not made with this key.
+    #[must_use]
+    pub fn open_in_place<'a>(&self, nonce: &Nonce, boxed: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        let (tag, text) = boxed.split_at_mut_checked(TAG_LEN)?;
+        self.0
+            .decrypt_in_place_detached(nonce.into(), b"", text, (&*tag).into())
+            .ok()?;
+        Some(text)
+    }
+
+    /// Opens a copy of a box; what comes out is wiped on drop.
+    #[must_use]
+    pub fn open(&self, nonce: &Nonce, boxed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (tag, text) = boxed.split_at_checked(TAG_LEN)?;
+        let mut text = Zeroizing::new(text.to_vec());
+        self.0
+            .decrypt_in_place_detached(nonce.into(), b"", &mut text, tag.into())
+            .ok()?;
+        Some(text)
+    }
+}
+
+impl fmt::Debug for SharedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedKey(..)")
+    }
+}
+
+/// Bytes in the sealed part of a cookie: 64 and a tag (RFC 26, WELCOME).
+pub const SEALED_COOKIE_LEN: usize = 64 + TAG_LEN;
+
+/// A key that seals one connection's cookie and is wiped with that connection.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct CookieKey(Box<[u8; 32]>);
+
+impl CookieKey {
+    /// Draws a fresh key.
+    ///
+    /// # Errors
+    /// [`LocalError::Random`] if the source fails.
+    pub fn generate(source: &dyn RandomSource) -> Result<Self, LocalError> {
+        let mut key = Self(Box::new([0; 32]));
+        source.fill(&mut key.0[..])?;
+        Ok(key)
+    }
+
+    /// Seals 64 bytes, bound to `context`. `None` cannot happen for this length.
+    #[must_use]
+    pub fn seal(
+        &self,
+        nonce: &Nonce,
+        context: &[u8],
+        secret: &Zeroizing<[u8; 64]>,
+    ) -> Option<[u8; SEALED_COOKIE_LEN]> {
+        let mut sealed = [0; SEALED_COOKIE_LEN];
+        let (text, tag) = sealed.split_at_mut(64);
+        text.copy_from_slice(&secret[..]);
+        let made = self
+            .cipher()
+            .encrypt_in_place_detached(nonce.into(), context, text)
+            .ok()?;
+        tag.copy_from_slice(&made);
+        Some(sealed)
+    }
+
+    /// Opens what [`CookieKey::seal`] made with the same nonce and context.
+    #[must_use]
+    pub fn open(
+        &self,
+        nonce: &Nonce,
+        context: &[u8],
+        sealed: &[u8; SEALED_COOKIE_LEN],
+    ) -> Option<Zeroizing<[u8; 64]>> {
+        let mut secret = Zeroizing::new([0; 64]);
+        let (text, tag) = sealed.split_at(64);
+        secret.copy_from_slice(text);
+        self.cipher()
+            .decrypt_in_place_detached(nonce.into(), context, &mut secret[..], tag.into())
+            .ok()?;
+        Some(secret)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new((&*self.0).into())
+    }
+}
+
+impl fmt::Debug for CookieKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CookieKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::random::OsRandom;
+
+    fn hex(text: &str) -> Vec<u8> {
+        (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+            .collect()
+    }
+
+    fn hex_array<const N: usize>(text: &str) -> [u8; N] {
+        hex(text).try_into().unwrap()
+    }
+
+    /// The keys of RFC 7748, section 6.1, which NaCl's published box example uses too.
+    fn alice() -> SecretKey {
+        SecretKey::from_bytes(&hex_array(
+            "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
+        ))
+    }
+
+    fn bob() -> SecretKey {
+        SecretKey::from_bytes(&hex_array(
+            "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb",
+        ))
+    }
+
+    #[test]
+    fn rfc_7748_public_keys() {
+        assert_eq!(
+            alice().public_key().as_bytes()[..],
+            hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
+        );
+        assert_eq!(
+            bob().public_key().as_bytes()[..],
+            hex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
+        );
+    }
+
+    #[test]
+    fn nacl_box_example() {
+        let nonce = hex_array("69696ee955b62b73cd62bda875fc73d68219e0036b7a0b37");
+        let message = hex(concat!(
+            "be075fc53c81f2d5cf141316ebeb0c7b5228c52a4c62cbd44b66849b64244ffc",
+            "e5ecbaaf33bd751a1ac728d45e6c61296cdc3c01233561f41db66cce314adb31",
+            "0e3be8250c46f06dceea3a7fa1348057e2f6556ad6b1318a024a838f21af1fde",
+            "048977eb48f59ffd4924ca1c60902e52f0a089bc76897040e082f93776384864",
+            "5e0705"
+        ));
+        let expected = hex(concat!(
+            "f3ffc7703f9400e52a7dfb4b3d3305d98e993b9f48681273c29650ba32fc76ce",
+            "48332ea7164d96a4476fb8c531a1186ac0dfc17c98dce87b4da7f011ec48c972",
+            "71d2c20f9b928fe2270d6fb863d51738b48eeee314a7cc8ab932164548e526ae",
+            "90224368517acfeabd6bb3732bc0e9da99832b61ca01b6de56244a9e88d5f9b3",
+            "7973f622a43d14a6599b1f654cb45a74e355a5"
+        ));
+        let shared = SharedKey::agree(&alice(), &bob().public_key()).unwrap();
+        let mut out = BytesMut::new();
+        shared.seal(&nonce, &[&message[..100], &message[100..]], &mut out);
+        assert_eq!(out, expected);
+        let other_side = SharedKey::agree(&bob(), &alice().public_key()).unwrap();
+        assert_eq!(&other_side.open(&nonce, &out).unwrap()[..], message);
+        assert_eq!(other_side.open_in_place(&nonce, &mut out).unwrap(), message);
+    }
+
+    #[test]
+    fn agrees_with_crypto_box_at_every_short_length() {
+        use crypto_box::aead::Aead as _;
+        let judge = crypto_box::SalsaBox::new(
+            &crypto_box::PublicKey::from(*bob().public_key().as_bytes()),
+            &crypto_box::SecretKey::from(*alice().expose()),
+        );
+        let shared = SharedKey::agree(&alice(), &bob().public_key()).unwrap();
+        for len in 0..300_usize {
+            let message: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            let nonce = [len as u8; 24];
+            let mut out = BytesMut::from(&b"before"[..]);
+            shared.seal(&nonce, &[&message], &mut out);
+            assert_eq!(
+                out[6..],
+                judge.encrypt(&nonce.into(), &message[..]).unwrap()
+            );
+        }
+    }
+
+    #[test]
+    fn low_order_keys_are_refused() {
+        let order_8 = "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800";
+        let one = "0100000000000000000000000000000000000000000000000000000000000000";
+        let minus_one = "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f";
+        for key in [
+            [0; 32],
+            hex_array(one),
+            hex_array(order_8),
+            hex_array(minus_one),
+        ] {
+            let key = PublicKey::from_bytes(key);
+            assert_eq!(
+                SharedKey::agree(&alice(), &key).err(),
+                Some(LowOrder),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_closes_the_box() {
+        let shared = SharedKey::agree(&alice(), &bob().public_key()).unwrap();
+        let nonce = [3; 24];
+        let mut sealed = BytesMut::new();
+        shared.seal(&nonce, &[b"attack at dawn"], &mut sealed);
+        for bit in 0..sealed.len() * 8 {
+            let mut changed = sealed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(shared.open(&nonce, &changed).is_none(), "{bit}");
+            assert!(
+                shared.open_in_place(&nonce, &mut changed).is_none(),
+                "{bit}"
+            );
+        }
+        for len in 0..TAG_LEN {
+            assert!(shared.open(&nonce, &sealed[..len]).is_none());
+        }
+    }
+
+    #[test]
+    fn a_cookie_opens_only_with_its_key_nonce_and_context() {
+        let key = CookieKey::generate(&OsRandom).unwrap();
+        let secret = Zeroizing::new([9; 64]);
+        let sealed = key.seal(&[1; 24], b"here", &secret).unwrap();
+        assert_eq!(
+            key.open(&[1; 24], b"here", &sealed).unwrap()[..],
+            secret[..]
+        );
+        assert!(key.open(&[2; 24], b"here", &sealed).is_none());
+        assert!(key.open(&[1; 24], b"there", &sealed).is_none());
+        let other = CookieKey::generate(&OsRandom).unwrap();
+        assert!(other.open(&[1; 24], b"here", &sealed).is_none());
+    }
+}

@@ -1,0 +1,396 @@
+//! Traffic after the handshake, body by body: transparent under NULL and PLAIN, boxes under
+//! CURVE (RFC 26, MESSAGE).
+#![forbid(unsafe_code)]
+
+use crate::crypto::boxes::{SharedKey, TAG_LEN};
+use crate::crypto::nonce::{self, ReceiveCounter, SendCounter};
+use crate::error::{CryptoError, Error, LocalError, Malformation, ProtocolError};
+use crate::wire::frame::Flags;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Name of the MESSAGE command with its length byte.
+const NAME: &[u8; 8] = b"\x07MESSAGE";
+const NONCE_LEN: usize = 8;
+/// Bytes before the flags that are sealed with the payload.
+const CLEAR_LEN: usize = NAME.len() + NONCE_LEN + TAG_LEN;
+
+/// Bytes by which a MESSAGE exceeds its payload.
+pub const MESSAGE_OVERHEAD: usize = CLEAR_LEN + 1;
+
+const SEALED_MORE: u8 = 0b01;
+/// libzmq's place for COMMAND inside the box: 2, not the 4 of the frame header.
+const SEALED_COMMAND: u8 = 0b10;
+
+/// Seals what we send. One for each connection; nothing is shared with its [`Opener`] but an
+/// immutable key, so two tasks can own the two without a lock.
+#[derive(Debug)]
+pub struct Sealer(SealerState);
+
+#[derive(Debug)]
+enum SealerState {
+    Transparent,
+    Curve {
+        key: SharedKey,
+        prefix: &'static [u8; 16],
+        counter: SendCounter,
+    },
+    Poisoned,
+}
+
+/// Opens what the peer sends.
+#[derive(Debug)]
+pub struct Opener(OpenerState);
+
+#[derive(Debug)]
+enum OpenerState {
+    Transparent,
+    Curve {
+        key: SharedKey,
+        prefix: &'static [u8; 16],
+        counter: ReceiveCounter,
+    },
+    Poisoned,
+}
+
+/// The pair for NULL and PLAIN.
+pub(crate) const fn transparent() -> (Sealer, Opener) {
+    (
+        Sealer(SealerState::Transparent),
+        Opener(OpenerState::Transparent),
+    )
+}
+
+/// Which end of a CURVE connection we are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CurveEnd {
+    Client,
+    Server,
+}
+
+/// The pair for CURVE, continuing both counters after the last ones of the handshake.
+pub(crate) fn curve(
+    end: CurveEnd,
+    key: SharedKey,
+    last_sent: u64,
+    last_received: u64,
+) -> (Sealer, Opener) {
+    let (ours, theirs) = match end {
+        CurveEnd::Client => (nonce::CLIENT_MESSAGE, nonce::SERVER_MESSAGE),
+        CurveEnd::Server => (nonce::SERVER_MESSAGE, nonce::CLIENT_MESSAGE),
+    };
+    let sealer = SealerState::Curve {
+        key: key.clone(),
+        prefix: ours,
+        counter: SendCounter::after(last_sent),
+    };
+    let opener = OpenerState::Curve {
+        key,
+        prefix: theirs,
+        counter: ReceiveCounter::after(last_received),
+    };
+    (Sealer(sealer), Opener(opener))
+}
+
+impl Sealer {
+    /// Whether bodies pass unchanged, so that they can be written without a copy.
+    #[must_use]
+    pub const fn is_transparent(&self) -> bool {
+        matches!(self.0, SealerState::Transparent)
+    }
+
+    /// Bytes that a sealed body is longer than the payload: 0, or [`MESSAGE_OVERHEAD`].
+    #[must_use]
+    pub const fn overhead(&self) -> usize {
+        match self.0 {
+            SealerState::Curve { .. } => MESSAGE_OVERHEAD,
+            SealerState::Transparent | SealerState::Poisoned => 0,
+        }
+    }
+
+    /// Appends the body to be framed, and tells the flags of that frame. Under CURVE the true
+    /// flags travel in the box, and the frame is always a single message frame: libzmq drops a
+    /// MESSAGE that comes as a command.
+    ///
+    /// # Errors
+    /// [`LocalError::NonceExhausted`] after 2^64 - 2 messages; from then on
+    /// [`LocalError::Poisoned`]. Nothing is appended then.
+    pub fn seal_body(
+        &mut self,
+        flags: Flags,
+        body: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<Flags, Error> {
+        match &mut self.0 {
+            SealerState::Transparent => {
+                out.put_slice(body);
+                Ok(flags)
+            }
+            SealerState::Curve {
+                key,
+                prefix,
+                counter,
+            } => {
+                let counter = match counter.next() {
+                    Ok(counter) => counter,
+                    Err(exhausted) => {
+                        self.0 = SealerState::Poisoned;
+                        return Err(exhausted.into());
+                    }
+                };
+                let sealed_flags = match flags {
+                    Flags::Last => 0,
+                    Flags::More => SEALED_MORE,
+                    Flags::Command => SEALED_COMMAND,
+                };
+                out.reserve(MESSAGE_OVERHEAD + body.len());
+                out.put_slice(NAME);
+                out.put_u64(counter);
+                key.seal(
+                    &nonce::counted(prefix, counter),
+                    &[&[sealed_flags], body],
+                    out,
+                );
+                Ok(Flags::Last)
+            }
+            SealerState::Poisoned => Err(LocalError::Poisoned.into()),
+        }
+    }
+}
+
+impl Opener {
+    /// Whether bodies pass unchanged.
+    #[must_use]
+    pub const fn is_transparent(&self) -> bool {
+        matches!(self.0, OpenerState::Transparent)
+    }
+
+    /// Most bytes that a frame's body may exceed its payload by.
+    #[must_use]
+    pub const fn overhead(&self) -> usize {
+        match self.0 {
+            OpenerState::Curve { .. } => MESSAGE_OVERHEAD,
+            OpenerState::Transparent | OpenerState::Poisoned => 0,
+        }
+    }
+
+    /// Opens one frame's body in place, without a copy; what comes back are the true flags and
+    /// the payload. `outer` are the flags of the frame as received.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] or [`CryptoError`]; from then on [`LocalError::Poisoned`], since a
+    /// connection on which one forgery was seen is not to be trusted with the next.
+    pub fn open_body(&mut self, outer: Flags, body: BytesMut) -> Result<(Flags, Bytes), Error> {
+        let opened = match &mut self.0 {
+            OpenerState::Transparent => return Ok((outer, body.freeze())),
+            OpenerState::Curve {
+                key,
+                prefix,
+                counter,
+            } => open_message(key, prefix, counter, outer, body),
+            OpenerState::Poisoned => return Err(LocalError::Poisoned.into()),
+        };
+        if opened.is_err() {
+            self.0 = OpenerState::Poisoned;
+        }
+        opened
+    }
+}
+
+fn open_message(
+    key: &SharedKey,
+    prefix: &[u8; 16],
+    counter: &mut ReceiveCounter,
+    outer: Flags,
+    mut body: BytesMut,
+) -> Result<(Flags, Bytes), Error> {
+    // RFC 26, MESSAGE: flags are sealed; what the frame says in clear, anyone could have set.
+    if outer != Flags::Last {
+        return Err(ProtocolError::ClearFlags.into());
+    }
+    let malformed = |at, problem| ProtocolError::Malformed {
+        what: "MESSAGE",
+        at,
+        problem,
+    };
+    if !body.starts_with(NAME) {
+        return Err(ProtocolError::UnexpectedCommand {
+            expected: "MESSAGE",
+            got: crate::error::printable(&body[..body.len().min(NAME.len())]),
+        }
+        .into());
+    }
+    // RFC 26, MESSAGE: nonce, and a box of at least one byte of flags.
+    let Some(nonce) = body[NAME.len()..].first_chunk::<NONCE_LEN>() else {
+        return Err(malformed(body.len(), Malformation::Truncated).into());
+    };
+    if body.len() < MESSAGE_OVERHEAD {
+        return Err(malformed(body.len(), Malformation::Truncated).into());
+    }
+    let received = u64::from_be_bytes(*nonce);
+    counter.check(received)?;
+    let boxed = &mut body[NAME.len() + NONCE_LEN..];
+    let Some(text) = key.open_in_place(&nonce::counted(prefix, received), boxed) else {
+        return Err(CryptoError::BoxNotOpened("MESSAGE").into());
+    };
+    counter.commit(received);
+    // RFC 26, MESSAGE: only MORE and COMMAND have a meaning; together they have none.
+    let flags = match text.first() {
+        Some(0) => Flags::Last,
+        Some(&SEALED_MORE) => Flags::More,
+        Some(&SEALED_COMMAND) => Flags::Command,
+        Some(&flags) => return Err(ProtocolError::SealedFlags { flags }.into()),
+        None => return Err(malformed(CLEAR_LEN, Malformation::Truncated).into()),
+    };
+    body.advance(MESSAGE_OVERHEAD);
+    Ok((flags, body.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::keys::KeyPair;
+
+    fn ends() -> ((Sealer, Opener), (Sealer, Opener)) {
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let ours = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let theirs = SharedKey::agree(server.secret(), &client.public()).unwrap();
+        (
+            curve(CurveEnd::Client, ours, 2, 1),
+            curve(CurveEnd::Server, theirs, 1, 2),
+        )
+    }
+
+    fn sealed(sealer: &mut Sealer, flags: Flags, body: &[u8]) -> BytesMut {
+        let mut out = BytesMut::new();
+        assert_eq!(
+            sealer.seal_body(flags, body, &mut out).unwrap(),
+            Flags::Last
+        );
+        assert_eq!(out.len(), body.len() + sealer.overhead());
+        out
+    }
+
+    #[test]
+    fn flags_and_payload_arrive_in_both_directions() {
+        let ((mut client, mut from_server), (mut server, mut from_client)) = ends();
+        for flags in [Flags::More, Flags::Last, Flags::Command] {
+            let body = sealed(&mut client, flags, b"to the server");
+            let (opened, payload) = from_client.open_body(Flags::Last, body).unwrap();
+            assert_eq!((opened, &payload[..]), (flags, &b"to the server"[..]));
+            let body = sealed(&mut server, flags, b"");
+            let (opened, payload) = from_server.open_body(Flags::Last, body).unwrap();
+            assert_eq!((opened, &payload[..]), (flags, &b""[..]));
+        }
+    }
+
+    #[test]
+    fn messages_of_a_client_start_at_nonce_3() {
+        let ((mut client, _), _) = ends();
+        assert_eq!(
+            sealed(&mut client, Flags::Last, b"")[8..16],
+            3_u64.to_be_bytes()
+        );
+    }
+
+    #[test]
+    fn a_replay_is_refused_and_refuses_everything_after_it() {
+        let ((mut client, _), (_, mut opener)) = ends();
+        let first = sealed(&mut client, Flags::Last, b"once");
+        let second = sealed(&mut client, Flags::Last, b"next");
+        opener.open_body(Flags::Last, first.clone()).unwrap();
+        let error = opener.open_body(Flags::Last, first).unwrap_err();
+        assert_eq!(error, CryptoError::ReplayedNonce.into());
+        let error = opener.open_body(Flags::Last, second).unwrap_err();
+        assert_eq!(error, LocalError::Poisoned.into());
+    }
+
+    #[test]
+    fn a_message_does_not_open_in_the_direction_it_came_from() {
+        let ((mut client, mut from_server), _) = ends();
+        let body = sealed(&mut client, Flags::Last, b"reflected");
+        let error = from_server.open_body(Flags::Last, body).unwrap_err();
+        assert_eq!(error, CryptoError::BoxNotOpened("MESSAGE").into());
+    }
+
+    #[test]
+    fn a_forged_counter_does_not_move_the_receiver() {
+        let ((mut client, _), (_, opener)) = ends();
+        let mut opener = opener;
+        let mut forged = sealed(&mut client, Flags::Last, b"x");
+        forged[8..16].copy_from_slice(&u64::MAX.to_be_bytes());
+        let error = opener.open_body(Flags::Last, forged).unwrap_err();
+        assert_eq!(error, CryptoError::PeerNonceExhausted.into());
+    }
+
+    #[test]
+    fn clear_flags_are_refused() {
+        for flags in [Flags::More, Flags::Command] {
+            let ((mut client, _), (_, mut opener)) = ends();
+            let body = sealed(&mut client, Flags::Last, b"x");
+            let error = opener.open_body(flags, body).unwrap_err();
+            assert_eq!(error, ProtocolError::ClearFlags.into());
+        }
+    }
+
+    #[test]
+    fn other_sealed_flags_are_refused() {
+        for bits in (0..=255_u8).filter(|bits| *bits > 2) {
+            let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+            let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+            let (_, mut opener) = curve(CurveEnd::Server, key.clone(), 1, 2);
+            let mut body = BytesMut::from(&NAME[..]);
+            body.put_u64(3);
+            key.seal(
+                &nonce::counted(nonce::CLIENT_MESSAGE, 3),
+                &[&[bits]],
+                &mut body,
+            );
+            let error = opener.open_body(Flags::Last, body).unwrap_err();
+            assert_eq!(error, ProtocolError::SealedFlags { flags: bits }.into());
+        }
+    }
+
+    #[test]
+    fn every_short_body_and_every_flipped_bit_is_refused() {
+        let mut sealer = ends().0.0;
+        let body = sealed(&mut sealer, Flags::Last, b"hi");
+        for len in 0..body.len() {
+            let (_, (_, mut opener)) = ends();
+            assert!(
+                opener
+                    .open_body(Flags::Last, BytesMut::from(&body[..len]))
+                    .is_err(),
+                "{len}"
+            );
+        }
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let (mut sealer, _) = curve(CurveEnd::Client, key.clone(), 2, 1);
+        let body = sealed(&mut sealer, Flags::Last, b"hi");
+        for bit in 0..body.len() * 8 {
+            let (_, mut opener) = curve(CurveEnd::Server, key.clone(), 1, 2);
+            let mut changed = body.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(opener.open_body(Flags::Last, changed).is_err(), "{bit}");
+        }
+    }
+
+    #[test]
+    fn exhausted_nonces_poison_the_sealer() {
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let (mut sealer, _) = curve(CurveEnd::Client, key, u64::MAX - 2, 0);
+        let mut out = BytesMut::new();
+        sealer.seal_body(Flags::Last, b"last", &mut out).unwrap();
+        out.clear();
+        assert_eq!(
+            sealer.seal_body(Flags::Last, b"x", &mut out),
+            Err(LocalError::NonceExhausted.into())
+        );
+        assert_eq!(
+            sealer.seal_body(Flags::Last, b"x", &mut out),
+            Err(LocalError::Poisoned.into())
+        );
+        assert!(out.is_empty());
+    }
+}
