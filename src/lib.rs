@@ -3,6 +3,7 @@
 #![deny(missing_docs, unsafe_code)]
 
 mod access;
+mod config;
 mod crypto;
 mod error;
 mod limits;
@@ -15,6 +16,11 @@ pub use access::grant::{Grant, GrantTerms};
 pub use access::peer::{Authenticated, Claims, Credential, Peer};
 pub use access::request::{AccessPolicy, AccessRequest, Credentials, Domain, MechanismKind};
 pub use access::verdict::{Approval, Approved, Verdict};
+pub use config::builder::{
+    Builder, ConfigError, CurveServer, MayAsk, MayBeOpen, Null, PlainServer, Ready, WantsAccess,
+    WantsMechanism,
+};
+pub use config::settings::{Asks, Config, Dangerous, Open};
 pub use crypto::keys::{KeyPair, PublicKey, SecretKey};
 pub use crypto::password::Password;
 pub use crypto::random::{OsRandom, RandomSource};

@@ -1,0 +1,492 @@
+//! The builder, which has no default for a security choice: how a socket proves itself, and whom
+//! it admits, must be said.
+#![forbid(unsafe_code)]
+
+use crate::access::request::Domain;
+use crate::config::settings::{Asks, Config, Open, Role, Settings};
+use crate::crypto::keys::{KeyPair, PublicKey};
+use crate::crypto::password::Password;
+use crate::crypto::random::OsRandom;
+use crate::limits::Limits;
+use crate::wire::metadata::{IDENTITY, MAX_IDENTITY_LEN, Metadata, PropertyError, SOCKET_TYPE};
+use crate::wire::socket_type::SocketType;
+use bytes::Bytes;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use thiserror::Error as ThisError;
+
+/// Most bytes in a domain: the longest that libzmq can be told.
+pub const MAX_DOMAIN_LEN: usize = 255;
+/// Most bytes in a PLAIN user name, and in a password (RFC 24, HELLO).
+pub const MAX_PLAIN_FIELD_LEN: usize = 255;
+/// Most key pairs of one CURVE server. Each costs a HELLO one X25519 more.
+pub const MAX_SERVER_KEYS: usize = 4;
+
+impl Config<Open> {
+    /// Starts with the socket's type. [`SocketType::Relay`] sends no metadata of its own.
+    #[must_use]
+    pub fn builder(socket_type: SocketType) -> Builder<WantsMechanism> {
+        Builder {
+            socket_type,
+            identity: None,
+            properties: Vec::new(),
+            limits: Limits::default(),
+            state: WantsMechanism(()),
+        }
+    }
+}
+
+/// Builds a [`Config`]: first the mechanism and role, then, where the role can refuse a peer,
+/// whom it admits. Everything else has a default.
+#[derive(Debug)]
+#[must_use]
+pub struct Builder<S> {
+    socket_type: SocketType,
+    identity: Option<Bytes>,
+    properties: Vec<(String, Bytes)>,
+    limits: Limits,
+    state: S,
+}
+
+/// Builder state: the mechanism is still to be chosen.
+#[derive(Debug)]
+pub struct WantsMechanism(());
+
+/// Builder state: whom to admit is still to be decided.
+#[derive(Debug)]
+pub struct WantsAccess<R>(R);
+
+/// Builder state: nothing is missing.
+#[derive(Debug)]
+pub struct Ready<A>(Result<Role, ConfigError>, PhantomData<A>);
+
+/// NULL, on either side.
+#[derive(Debug)]
+pub struct Null(());
+
+/// The server of PLAIN.
+#[derive(Debug)]
+pub struct PlainServer {
+    libzmq_error_spelling: bool,
+}
+
+/// The server of CURVE.
+#[derive(Debug)]
+pub struct CurveServer {
+    keys: Vec<KeyPair>,
+}
+
+impl<S> Builder<S> {
+    /// The identity (routing id) to claim, at most 255 bytes; only REQ, DEALER and ROUTER send
+    /// one.
+    pub fn identity(mut self, identity: impl Into<Bytes>) -> Self {
+        self.identity = Some(identity.into());
+        self
+    }
+
+    /// A property to claim; its name begins with `X-`. They are sent sorted by name.
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.properties.push((name.into(), value.into()));
+        self
+    }
+
+    /// Other bounds than the default ones.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    fn with<T>(self, state: impl FnOnce(S) -> T) -> Builder<T> {
+        Builder {
+            socket_type: self.socket_type,
+            identity: self.identity,
+            properties: self.properties,
+            limits: self.limits,
+            state: state(self.state),
+        }
+    }
+}
+
+impl Builder<WantsMechanism> {
+    /// No security at all (RFC 37, "The NULL Security Mechanism"). A side that authorises can
+    /// still look at the peer's address.
+    pub fn null(self) -> Builder<WantsAccess<Null>> {
+        self.with(|_| WantsAccess(Null(())))
+    }
+
+    /// The client of PLAIN (RFC 24). Name and password, at most 255 bytes each, cross the
+    /// network in clear.
+    pub fn plain_client(
+        self,
+        username: impl Into<Bytes>,
+        password: impl Into<Password>,
+    ) -> Builder<Ready<Open>> {
+        let (username, password) = (username.into(), password.into());
+        self.with(|_| {
+            let longest = username.len().max(password.expose().len());
+            let role = if longest > MAX_PLAIN_FIELD_LEN {
+                Err(ConfigError::PlainFieldTooLong)
+            } else {
+                Ok(Role::PlainClient { username, password })
+            };
+            Ready(role, PhantomData)
+        })
+    }
+
+    /// The server of PLAIN (RFC 24). It always asks a handler: a password that nobody checks
+    /// would be worse than none.
+    pub fn plain_server(self) -> Builder<WantsAccess<PlainServer>> {
+        self.with(|_| {
+            WantsAccess(PlainServer {
+                libzmq_error_spelling: false,
+            })
+        })
+    }
+
+    /// The client of CURVE (RFC 26), which knows its server by `server`.
+    pub fn curve_client(self, keys: KeyPair, server: PublicKey) -> Builder<Ready<Open>> {
+        self.with(|_| Ready(Ok(Role::CurveClient { keys, server }), PhantomData))
+    }
+
+    /// The server of CURVE (RFC 26).
+    pub fn curve_server(self, keys: KeyPair) -> Builder<WantsAccess<CurveServer>> {
+        self.with(|_| WantsAccess(CurveServer { keys: vec![keys] }))
+    }
+}
+
+impl Builder<WantsAccess<PlainServer>> {
+    /// Misspells ERROR as libzmq's PLAIN does. A libzmq client stops on either spelling, but
+    /// reports the status only for its own.
+    pub fn libzmq_error_spelling(mut self) -> Self {
+        self.state.0.libzmq_error_spelling = true;
+        self
+    }
+}
+
+impl Builder<WantsAccess<CurveServer>> {
+    /// Answers to a further key as well, up to four in all, so that a server's key can be
+    /// replaced while clients still hold the old one.
+    pub fn also_accept(mut self, keys: KeyPair) -> Self {
+        self.state.0.keys.push(keys);
+        self
+    }
+}
+
+/// A role that can ask a ZAP handler.
+pub trait MayAsk: role::Asking {}
+impl MayAsk for Null {}
+impl MayAsk for PlainServer {}
+impl MayAsk for CurveServer {}
+
+/// A role that can admit everyone. PLAIN's server is none.
+pub trait MayBeOpen: role::Opening {}
+impl MayBeOpen for Null {}
+impl MayBeOpen for CurveServer {}
+
+/// How each role becomes a [`Role`]; private, so that nobody else can make one.
+mod role {
+    use super::{ConfigError, CurveServer, MAX_SERVER_KEYS, Null, PlainServer, Role};
+    use crate::access::request::{AccessPolicy, Domain};
+
+    pub trait Asking {
+        fn asking(self, domain: Domain) -> Result<Role, ConfigError>;
+    }
+
+    pub trait Opening {
+        fn open(self) -> Result<Role, ConfigError>;
+    }
+
+    impl Asking for Null {
+        fn asking(self, domain: Domain) -> Result<Role, ConfigError> {
+            Ok(Role::Null {
+                policy: AccessPolicy::Ask(domain),
+            })
+        }
+    }
+
+    impl Opening for Null {
+        fn open(self) -> Result<Role, ConfigError> {
+            Ok(Role::Null {
+                policy: AccessPolicy::Anyone,
+            })
+        }
+    }
+
+    impl Asking for PlainServer {
+        fn asking(self, domain: Domain) -> Result<Role, ConfigError> {
+            let libzmq_error_spelling = self.libzmq_error_spelling;
+            Ok(Role::PlainServer {
+                domain,
+                libzmq_error_spelling,
+            })
+        }
+    }
+
+    impl Asking for CurveServer {
+        fn asking(self, domain: Domain) -> Result<Role, ConfigError> {
+            curve_server(self, AccessPolicy::Ask(domain))
+        }
+    }
+
+    impl Opening for CurveServer {
+        fn open(self) -> Result<Role, ConfigError> {
+            curve_server(self, AccessPolicy::Anyone)
+        }
+    }
+
+    fn curve_server(server: CurveServer, policy: AccessPolicy) -> Result<Role, ConfigError> {
+        if server.keys.len() > MAX_SERVER_KEYS {
+            return Err(ConfigError::TooManyServerKeys(server.keys.len()));
+        }
+        Ok(Role::CurveServer {
+            keys: server.keys.into(),
+            policy,
+        })
+    }
+}
+
+impl<R: MayAsk> Builder<WantsAccess<R>> {
+    /// Asks the ZAP handler about every peer, under this domain (RFC 27). The domain may be
+    /// empty. Without a handler every peer is refused.
+    pub fn authorize(self, domain: Domain) -> Builder<Ready<Asks>> {
+        self.with(|WantsAccess(role)| {
+            let role = if domain.as_bytes().len() > MAX_DOMAIN_LEN {
+                Err(ConfigError::DomainTooLong(domain.as_bytes().len()))
+            } else {
+                role.asking(domain)
+            };
+            Ready(role, PhantomData)
+        })
+    }
+}
+
+impl<R: MayBeOpen> Builder<WantsAccess<R>> {
+    /// Lets every peer in that completes the handshake, whoever it is.
+    pub fn accept_any_peer(self) -> Builder<Ready<Open>> {
+        self.with(|WantsAccess(role)| Ready(role.open(), PhantomData))
+    }
+}
+
+impl<A> Builder<Ready<A>> {
+    /// Checks everything and makes the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which setting is wrong.
+    pub fn finish(self) -> Result<Config<A>, ConfigError> {
+        let Ready(role, _) = self.state;
+        let role = role?;
+        let metadata = match self.socket_type {
+            SocketType::Relay => {
+                if self.identity.is_some() || !self.properties.is_empty() {
+                    return Err(ConfigError::RelayMetadata);
+                }
+                None
+            }
+            socket_type => Some(own_metadata(socket_type, self.identity, self.properties)?),
+        };
+        if let Some(metadata) = &metadata {
+            let limit = self.limits.max_handshake_command;
+            if metadata.encoded_len() > limit {
+                return Err(ConfigError::MetadataTooLong {
+                    len: metadata.encoded_len(),
+                    limit,
+                });
+            }
+        }
+        let settings = Settings {
+            socket_type: self.socket_type,
+            role,
+            metadata,
+            limits: self.limits,
+            random: Arc::new(OsRandom),
+        };
+        Ok(Config::new(settings))
+    }
+}
+
+/// `Socket-Type`, then `Identity` for the types that send one, then properties by name: the
+/// order in which libzmq sends them.
+fn own_metadata(
+    socket_type: SocketType,
+    identity: Option<Bytes>,
+    mut properties: Vec<(String, Bytes)>,
+) -> Result<Metadata, ConfigError> {
+    let mut metadata = Metadata::new();
+    metadata.push(SOCKET_TYPE, socket_type.name())?;
+    if socket_type.sends_identity() {
+        let identity = identity.unwrap_or_default();
+        if identity.len() > MAX_IDENTITY_LEN {
+            return Err(ConfigError::IdentityTooLong(identity.len()));
+        }
+        metadata.push(IDENTITY, identity)?;
+    } else if identity.is_some() {
+        return Err(ConfigError::IdentityNotSent(socket_type));
+    }
+    properties.sort();
+    for (name, value) in properties {
+        if !name.starts_with("X-") {
+            return Err(ConfigError::PropertyPrefix(name));
+        }
+        metadata.push(&name, value)?;
+    }
+    Ok(metadata)
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A domain of more than [`MAX_DOMAIN_LEN`] bytes.
+    #[error("the domain has {0} bytes, at most 255 are allowed")]
+    DomainTooLong(usize),
+    /// A PLAIN user name or password of more than [`MAX_PLAIN_FIELD_LEN`] bytes.
+    #[error("PLAIN user names and passwords have at most 255 bytes")]
+    PlainFieldTooLong,
+    /// More than [`MAX_SERVER_KEYS`] key pairs.
+    #[error("a CURVE server has at most 4 key pairs, not {0}")]
+    TooManyServerKeys(usize),
+    /// An identity of more than 255 bytes.
+    #[error("the identity has {0} bytes, at most 255 are allowed")]
+    IdentityTooLong(usize),
+    /// An identity for a type that never sends one.
+    #[error("a {0} socket sends no identity")]
+    IdentityNotSent(SocketType),
+    /// A property whose name does not begin with `X-`.
+    #[error("property {0:?} does not begin with X-")]
+    PropertyPrefix(String),
+    /// A property that cannot be encoded.
+    #[error(transparent)]
+    Property(#[from] PropertyError),
+    /// An identity or property for a relay, which passes on those of others.
+    #[error("a relay has no metadata of its own")]
+    RelayMetadata,
+    /// All properties together exceed what a handshake command may have.
+    #[error("the metadata has {len} bytes, at most {limit} are allowed")]
+    MetadataTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// [`Limits::max_handshake_command`].
+        limit: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn null(socket_type: SocketType) -> Builder<Ready<Open>> {
+        Config::builder(socket_type).null().accept_any_peer()
+    }
+
+    #[test]
+    fn metadata_is_sent_in_libzmqs_order() {
+        let config = null(SocketType::Dealer)
+            .property("X-b", "2")
+            .property("X-a", "1")
+            .identity("me")
+            .finish()
+            .unwrap();
+        let metadata = config.settings().metadata.as_ref().unwrap();
+        let names: Vec<_> = metadata.iter().map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(names, [SOCKET_TYPE, IDENTITY, "X-a", "X-b"]);
+    }
+
+    #[test]
+    fn an_identity_is_sent_by_the_types_that_have_one_even_when_empty() {
+        let config = null(SocketType::Req).finish().unwrap();
+        assert!(
+            config
+                .settings()
+                .metadata
+                .as_ref()
+                .unwrap()
+                .get(IDENTITY)
+                .unwrap()
+                .is_empty()
+        );
+        let config = null(SocketType::Push).finish().unwrap();
+        assert!(
+            config
+                .settings()
+                .metadata
+                .as_ref()
+                .unwrap()
+                .get(IDENTITY)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn every_bad_setting_has_its_error() {
+        let long = "x".repeat(256);
+        let error = |builder: Builder<Ready<Open>>| builder.finish().unwrap_err();
+        assert_eq!(
+            error(null(SocketType::Push).identity("me")),
+            ConfigError::IdentityNotSent(SocketType::Push)
+        );
+        assert_eq!(
+            error(null(SocketType::Req).identity(long.clone())),
+            ConfigError::IdentityTooLong(256)
+        );
+        assert_eq!(
+            error(null(SocketType::Req).property("User-Id", "root")),
+            ConfigError::PropertyPrefix("User-Id".into())
+        );
+        assert_eq!(
+            error(
+                null(SocketType::Req)
+                    .property("X-a", "")
+                    .property("X-A", "")
+            ),
+            ConfigError::Property(PropertyError::Duplicate("X-a".into()))
+        );
+        assert_eq!(
+            error(null(SocketType::Relay).property("X-a", "")),
+            ConfigError::RelayMetadata
+        );
+        assert_eq!(
+            error(null(SocketType::Req).property("X-a", vec![0; 9000])),
+            ConfigError::MetadataTooLong {
+                len: 9040,
+                limit: 8192
+            }
+        );
+        let plain = Config::builder(SocketType::Push).plain_client(long.clone(), "");
+        assert_eq!(error(plain), ConfigError::PlainFieldTooLong);
+        let domain = Domain::new(long);
+        let asks = Config::builder(SocketType::Pull)
+            .plain_server()
+            .authorize(domain)
+            .finish();
+        assert_eq!(asks.unwrap_err(), ConfigError::DomainTooLong(256));
+        let mut server =
+            Config::builder(SocketType::Pull).curve_server(KeyPair::generate().unwrap());
+        for _ in 0..4 {
+            server = server.also_accept(KeyPair::generate().unwrap());
+        }
+        assert_eq!(
+            error(server.accept_any_peer()),
+            ConfigError::TooManyServerKeys(5)
+        );
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let keys = KeyPair::generate().unwrap();
+        let secret = keys.secret().to_z85();
+        let text = format!(
+            "{:?} {:?}",
+            Config::builder(SocketType::Push)
+                .plain_client("admin", "hunter2")
+                .finish(),
+            Config::builder(SocketType::Push)
+                .curve_server(keys)
+                .accept_any_peer()
+                .finish(),
+        );
+        assert!(
+            !text.contains("hunter2") && !text.contains(&*secret),
+            "{text}"
+        );
+    }
+}

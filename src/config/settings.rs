@@ -1,0 +1,201 @@
+//! The security of one socket: mechanism, role, metadata and limits, as all connections read it.
+#![forbid(unsafe_code)]
+
+use crate::access::request::{AccessPolicy, Domain, MechanismKind};
+use crate::crypto::keys::{KeyPair, PublicKey};
+use crate::crypto::password::Password;
+use crate::crypto::random::RandomSource;
+use crate::limits::Limits;
+use crate::wire::metadata::Metadata;
+use crate::wire::socket_type::SocketType;
+use bytes::Bytes;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Marks a [`Config`] that asks a ZAP handler before it admits a peer.
+#[derive(Debug, Clone, Copy)]
+pub enum Asks {}
+
+/// Marks a [`Config`] that asks nobody: a client, or a server that accepts any peer.
+#[derive(Debug, Clone, Copy)]
+pub enum Open {}
+
+/// The security of one socket, shared by all its connections; cheap to clone.
+///
+/// ```
+/// use zmtp_auth::{Config, Domain, KeyPair, SocketType};
+///
+/// let server = KeyPair::generate()?;
+/// let config = Config::builder(SocketType::Pull)
+///     .curve_server(server)
+///     .authorize(Domain::from("billing"))
+///     .finish()?;
+/// # let _ = config;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Leaving out who may come in does not compile:
+///
+/// ```compile_fail
+/// use zmtp_auth::{Config, KeyPair, SocketType};
+///
+/// let server = KeyPair::generate().unwrap();
+/// let config = Config::builder(SocketType::Pull).curve_server(server).finish();
+/// ```
+///
+/// A PLAIN server cannot be opened to everyone:
+///
+/// ```compile_fail
+/// use zmtp_auth::{Config, SocketType};
+///
+/// let config = Config::builder(SocketType::Pull).plain_server().accept_any_peer();
+/// ```
+pub struct Config<A> {
+    settings: Arc<Settings>,
+    access: PhantomData<A>,
+}
+
+impl<A> Clone for Config<A> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            access: PhantomData,
+        }
+    }
+}
+
+impl<A> fmt::Debug for Config<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("socket_type", &self.settings.socket_type)
+            .field("role", &self.settings.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all mechanisms read.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) socket_type: SocketType,
+    pub(crate) role: Role,
+    /// Socket type, identity and properties as sent; `None` for a relay, which is told later.
+    pub(crate) metadata: Option<Metadata>,
+    pub(crate) limits: Limits,
+    pub(crate) random: Arc<dyn RandomSource>,
+}
+
+/// Mechanism and role, with what each needs. Not exported: only the builder makes one.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// Either side of NULL.
+    Null {
+        /// Whether the peer is asked about.
+        policy: AccessPolicy,
+    },
+    /// The client of PLAIN.
+    PlainClient {
+        /// At most 255 bytes.
+        username: Bytes,
+        /// At most 255 bytes.
+        password: Password,
+    },
+    /// The server of PLAIN.
+    PlainServer {
+        /// Every peer is asked about under this domain.
+        domain: Domain,
+        /// Whether ERROR is misspelled as libzmq does.
+        libzmq_error_spelling: bool,
+    },
+    /// The client of CURVE.
+    CurveClient {
+        /// Our long-term keys, C and c.
+        keys: KeyPair,
+        /// The server's long-term public key, S.
+        server: PublicKey,
+    },
+    /// The server of CURVE.
+    CurveServer {
+        /// Our long-term keys, S and s; 1 to 4 pairs.
+        keys: Box<[KeyPair]>,
+        /// Whether the peer is asked about.
+        policy: AccessPolicy,
+    },
+}
+
+impl Role {
+    pub(crate) const fn mechanism(&self) -> MechanismKind {
+        match self {
+            Self::Null { .. } => MechanismKind::Null,
+            Self::PlainClient { .. } | Self::PlainServer { .. } => MechanismKind::Plain,
+            Self::CurveClient { .. } | Self::CurveServer { .. } => MechanismKind::Curve,
+        }
+    }
+
+    pub(crate) const fn is_server(&self) -> bool {
+        matches!(self, Self::PlainServer { .. } | Self::CurveServer { .. })
+    }
+}
+
+impl<A> Config<A> {
+    /// The socket's type.
+    #[must_use]
+    pub fn socket_type(&self) -> SocketType {
+        self.settings.socket_type
+    }
+
+    /// The mechanism.
+    #[must_use]
+    pub fn mechanism(&self) -> MechanismKind {
+        self.settings.role.mechanism()
+    }
+
+    /// Whether this is the server of PLAIN or CURVE. NULL has no roles.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        self.settings.role.is_server()
+    }
+
+    /// The bounds on memory and time.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    /// What only tests and recorded vectors should change.
+    #[must_use]
+    pub fn dangerous(self) -> Dangerous<A> {
+        Dangerous(self)
+    }
+
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            access: PhantomData,
+        }
+    }
+
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+}
+
+/// Settings that break security if they are used in earnest.
+#[derive(Debug)]
+pub struct Dangerous<A>(Config<A>);
+
+impl<A> Dangerous<A> {
+    /// Draws transient keys and nonces from `source`, so that a handshake is reproducible to
+    /// the byte. Whoever can predict the source reads all traffic.
+    #[must_use]
+    pub fn with_random(self, source: Arc<dyn RandomSource>) -> Config<A> {
+        let settings = Settings {
+            random: source,
+            ..Arc::unwrap_or_clone(self.0.settings)
+        };
+        Config {
+            settings: Arc::new(settings),
+            access: PhantomData,
+        }
+    }
+}
