@@ -6,8 +6,11 @@ mod access;
 mod config;
 mod crypto;
 mod error;
+pub mod frames;
+pub mod handshake;
 mod limits;
-mod seal;
+pub mod mechanism;
+pub mod seal;
 mod status;
 pub mod wire;
 

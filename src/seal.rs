@@ -107,6 +107,15 @@ impl Sealer {
         }
     }
 
+    /// The flags of the frame around a sealed body.
+    #[must_use]
+    pub const fn outer_flags(&self, flags: Flags) -> Flags {
+        match self.0 {
+            SealerState::Curve { .. } => Flags::Last,
+            SealerState::Transparent | SealerState::Poisoned => flags,
+        }
+    }
+
     /// Appends the body to be framed, and tells the flags of that frame. Under CURVE the true
     /// flags travel in the box, and the frame is always a single message frame: libzmq drops a
     /// MESSAGE that comes as a command.

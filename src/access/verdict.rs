@@ -3,7 +3,7 @@
 
 use crate::access::grant::Grant;
 use crate::access::peer::{Authenticated, Credential};
-use crate::access::request::{AccessPolicy, AccessRequest, Credentials};
+use crate::access::request::{AccessPolicy, AccessRequest, Credentials, Domain};
 use crate::error::Denied;
 use crate::status::DenialStatus;
 use crate::wire::metadata::Metadata;
@@ -59,12 +59,15 @@ pub struct Approved {
 
 impl Approved {
     /// Approval without a question, if that is what the application has configured.
-    pub(crate) const fn by_policy(policy: &AccessPolicy) -> Option<Self> {
+    ///
+    /// # Errors
+    /// The domain under which to ask, if it is not.
+    pub(crate) const fn by_policy(policy: &AccessPolicy) -> Result<Self, &Domain> {
         match policy {
-            AccessPolicy::Anyone => Some(Self {
+            AccessPolicy::Anyone => Ok(Self {
                 authenticated: None,
             }),
-            AccessPolicy::Ask(_) => None,
+            AccessPolicy::Ask(domain) => Err(domain),
         }
     }
 
@@ -94,6 +97,11 @@ impl Approved {
         })
     }
 
+    /// What the verdict said of the peer; `None` if nobody was asked.
+    pub(crate) const fn authenticated(&self) -> Option<&Authenticated> {
+        self.authenticated.as_ref()
+    }
+
     /// Uses the proof up; what is left is what the verdict said of the peer.
     pub(crate) fn into_authenticated(self) -> Option<Authenticated> {
         self.authenticated
@@ -104,7 +112,6 @@ impl Approved {
 mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
-    use crate::access::request::Domain;
     use crate::crypto::password::Password;
 
     fn request() -> AccessRequest {
@@ -125,7 +132,7 @@ mod tests {
             Approved::by_verdict(request(), denial).unwrap_err().reason,
             "no"
         );
-        assert!(Approved::by_policy(&AccessPolicy::Ask(Domain::EMPTY)).is_none());
+        assert!(Approved::by_policy(&AccessPolicy::Ask(Domain::EMPTY)).is_err());
     }
 
     #[test]

@@ -24,7 +24,6 @@ pub const MAX_SERVER_KEYS: usize = 4;
 
 impl Config<Open> {
     /// Starts with the socket's type. [`SocketType::Relay`] sends no metadata of its own.
-    #[must_use]
     pub fn builder(socket_type: SocketType) -> Builder<WantsMechanism> {
         Builder {
             socket_type,
@@ -145,7 +144,15 @@ impl Builder<WantsMechanism> {
 
     /// The client of CURVE (RFC 26), which knows its server by `server`.
     pub fn curve_client(self, keys: KeyPair, server: PublicKey) -> Builder<Ready<Open>> {
-        self.with(|_| Ready(Ok(Role::CurveClient { keys, server }), PhantomData))
+        self.with(|_| {
+            Ready(
+                Ok(Role::CurveClient {
+                    keys: Arc::new(keys),
+                    server,
+                }),
+                PhantomData,
+            )
+        })
     }
 
     /// The server of CURVE (RFC 26).

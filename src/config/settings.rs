@@ -75,7 +75,7 @@ impl<A> fmt::Debug for Config<A> {
 }
 
 /// What all mechanisms read.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) socket_type: SocketType,
     pub(crate) role: Role,
@@ -110,14 +110,14 @@ pub enum Role {
     /// The client of CURVE.
     CurveClient {
         /// Our long-term keys, C and c.
-        keys: KeyPair,
+        keys: Arc<KeyPair>,
         /// The server's long-term public key, S.
         server: PublicKey,
     },
     /// The server of CURVE.
     CurveServer {
         /// Our long-term keys, S and s; 1 to 4 pairs.
-        keys: Box<[KeyPair]>,
+        keys: Arc<[KeyPair]>,
         /// Whether the peer is asked about.
         policy: AccessPolicy,
     },

@@ -1,0 +1,316 @@
+//! Door 2: greeting, framing and mechanism as one machine over a byte stream.
+//!
+//! Bytes in, bytes out, no I/O, no clock. The driver of a connection
+//!
+//! 1. sends whatever has been appended to `out`, also when a call has failed,
+//! 2. does what the [`Handshake`] asks for,
+//! 3. closes the connection on an error: after an ERROR command it should send what is left,
+//!    shut down writing and read until the peer closes, or the ERROR may be lost in a reset.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use zmtp_auth::handshake::{Conn, Handshake};
+//! use zmtp_auth::{Config, PeerAddress, SocketType};
+//!
+//! let here = || Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+//! let push = Config::builder(SocketType::Push).null().accept_any_peer().finish()?;
+//! let pull = Config::builder(SocketType::Pull).null().accept_any_peer().finish()?;
+//!
+//! let (mut to_pull, mut to_push) = (BytesMut::new(), BytesMut::new());
+//! let mut push = Handshake::start(&push, here(), &mut to_pull);
+//! let mut pull = Handshake::start(&pull, here(), &mut to_push);
+//! let (push, pull) = loop {
+//!     (push, pull) = match (push, pull) {
+//!         (Handshake::Complete(push), Handshake::Complete(pull)) => break (push, pull),
+//!         (Handshake::NeedsInput(push), pull) if !to_push.is_empty() => {
+//!             (push.process(&mut to_push, &mut to_pull)?, pull)
+//!         }
+//!         (push, Handshake::NeedsInput(pull)) => (push, pull.process(&mut to_pull, &mut to_push)?),
+//!         _ => unreachable!(),
+//!     };
+//! };
+//! assert_eq!(push.peer.claims.socket_type, Some(SocketType::Pull));
+//! assert_eq!(pull.peer.claims.socket_type, Some(SocketType::Push));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+use crate::access::peer::{Authenticated, Claims, Peer};
+use crate::access::request::AccessRequest;
+use crate::access::verdict::Verdict;
+use crate::config::settings::{Config, Settings};
+use crate::error::{Error, LimitExceeded, ProtocolError, Stage};
+use crate::mechanism::machine::{self, Mechanism, Next, Offer, Refused, Step};
+use crate::seal::{Opener, Sealer};
+use crate::wire::frame::{Flags, FrameHeader};
+use crate::wire::greeting::{GREETING_LEN, Greeting};
+use crate::wire::metadata::Metadata;
+use bytes::{Buf, BytesMut};
+use std::sync::Arc;
+use zeroize::Zeroize;
+
+pub use crate::mechanism::session::Conn;
+
+/// A handshake, and what it needs next. Exhaustive on purpose: a driver must handle every case.
+#[derive(Debug)]
+#[must_use]
+pub enum Handshake {
+    /// Bytes from the peer.
+    NeedsInput(NeedsInput),
+    /// A verdict.
+    Authorize(Authorize),
+    /// A relay's metadata.
+    NeedsMetadata(NeedsMetadata),
+    /// Nothing: it is complete.
+    Complete(Box<Established>),
+}
+
+impl Handshake {
+    /// Begins, and appends our greeting to `out`.
+    pub fn start<A>(config: &Config<A>, conn: Conn, out: &mut BytesMut) -> Self {
+        let offer = Mechanism::offer(config, conn);
+        out.extend_from_slice(&offer.greeting());
+        let link = Link {
+            settings: config.settings().clone(),
+            zmtp_3_0: false,
+            has_valid_command: false,
+        };
+        Self::NeedsInput(NeedsInput {
+            waiting: Waiting::Greeting(offer),
+            link,
+        })
+    }
+}
+
+/// What stays the same from one step to the next.
+#[derive(Debug)]
+struct Link {
+    settings: Arc<Settings>,
+    zmtp_3_0: bool,
+    has_valid_command: bool,
+}
+
+impl Link {
+    /// Frames what a step sends, and gives its outcome a place in a [`Handshake`].
+    fn take(self, step: Result<Step, Refused>, out: &mut BytesMut) -> Result<Handshake, Error> {
+        let step = match step {
+            Ok(step) => step,
+            Err(Refused { send, error }) => {
+                put_command(send, out);
+                return Err(error);
+            }
+        };
+        put_command(step.send, out);
+        Ok(match step.next {
+            Next::Wait(mechanism) => Handshake::NeedsInput(NeedsInput {
+                waiting: Waiting::Command(mechanism),
+                link: self,
+            }),
+            Next::Authorize(question) => Handshake::Authorize(Authorize {
+                question,
+                link: self,
+            }),
+            Next::NeedsMetadata(pause) => {
+                Handshake::NeedsMetadata(NeedsMetadata { pause, link: self })
+            }
+            Next::Done(done) => Handshake::Complete(Box::new(Established {
+                sealer: done.sealer,
+                opener: done.opener,
+                peer: done.peer,
+                zmtp_3_0: self.zmtp_3_0,
+            })),
+        })
+    }
+}
+
+fn put_command(body: Option<bytes::Bytes>, out: &mut BytesMut) {
+    if let Some(body) = body {
+        out.reserve(FrameHeader::encoded_len(body.len()) + body.len());
+        FrameHeader::encode(Flags::Command, body.len(), out);
+        out.extend_from_slice(&body);
+    }
+}
+
+/// A handshake that waits for bytes.
+#[derive(Debug)]
+pub struct NeedsInput {
+    waiting: Waiting,
+    link: Link,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Greeting(Offer),
+    Command(Mechanism),
+}
+
+impl NeedsInput {
+    /// Takes what it can off the front of `input` and appends to `out` what is to be sent.
+    ///
+    /// It stops when it needs more bytes or a pause begins. After a pause call it again at once
+    /// with what has arrived meanwhile, before reading more. When it is complete, what is left
+    /// in `input` is traffic. Each command's bytes are wiped from `input` when they have been
+    /// handled, since HELLO may hold a password.
+    ///
+    /// # Errors
+    /// The handshake has failed. Send `out`, then close.
+    pub fn process(mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Handshake, Error> {
+        loop {
+            let step = match self.waiting {
+                Waiting::Greeting(offer) => {
+                    let Some(greeting) = Greeting::parse(input)? else {
+                        self.waiting = Waiting::Greeting(offer);
+                        return Ok(Handshake::NeedsInput(self));
+                    };
+                    self.link.zmtp_3_0 = greeting.is_zmtp_3_0();
+                    let mut bytes = [0; GREETING_LEN];
+                    input.copy_to_slice(&mut bytes);
+                    offer.on_peer_greeting(&bytes)
+                }
+                Waiting::Command(mechanism) => {
+                    let most = mechanism.max_command_len(&self.link.settings.limits);
+                    let Some(mut body) = take_command(input, most)? else {
+                        self.waiting = Waiting::Command(mechanism);
+                        return Ok(Handshake::NeedsInput(self));
+                    };
+                    let step = mechanism.on_command(&body);
+                    body.zeroize();
+                    self.link.has_valid_command |= step.is_ok();
+                    step
+                }
+            };
+            match self.link.take(step, out)? {
+                Handshake::NeedsInput(next) => self = next,
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// What is waited for.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match &self.waiting {
+            Waiting::Greeting(_) => Stage::Greeting,
+            Waiting::Command(mechanism) => mechanism.stage(),
+        }
+    }
+
+    /// Whether the peer has sent at least one command that was right. Peers that have not are
+    /// the first to go when there are too many.
+    #[must_use]
+    pub const fn has_valid_command(&self) -> bool {
+        self.link.has_valid_command
+    }
+
+    /// The peer has closed the connection. What that means depends on where it happens: a CURVE
+    /// server that goes away after HELLO does not have the key we think it has.
+    #[must_use]
+    pub fn peer_closed(self) -> Error {
+        Error::ClosedByPeer(self.stage())
+    }
+
+    /// The time for this stage is up.
+    #[must_use]
+    pub fn timed_out(self) -> Error {
+        Error::Timeout(self.stage())
+    }
+}
+
+/// Takes one complete command of at most `most` bytes off `input`.
+fn take_command(input: &mut BytesMut, most: usize) -> Result<Option<BytesMut>, Error> {
+    let Some((header, header_len)) = FrameHeader::parse(input)? else {
+        return Ok(None);
+    };
+    // RFC 37, "Formal Grammar": until the handshake is complete there are only commands.
+    if header.flags != Flags::Command {
+        return Err(ProtocolError::MessageInHandshake.into());
+    }
+    // RFC 37, "Framing": what fits a short frame should come in one; no known peer does
+    // otherwise before it is ready.
+    if header.is_wasteful() {
+        return Err(ProtocolError::LongFrameInHandshake { size: header.size }.into());
+    }
+    let len = match usize::try_from(header.size) {
+        Ok(len) if len <= most => len,
+        _ => {
+            return Err(LimitExceeded::HandshakeCommand {
+                size: header.size,
+                limit: most,
+            }
+            .into());
+        }
+    };
+    if input.len() - header_len < len {
+        return Ok(None);
+    }
+    input.advance(header_len);
+    Ok(Some(input.split_to(len)))
+}
+
+/// A handshake that is paused until policy has spoken. Dropping it drops the peer.
+#[derive(Debug)]
+pub struct Authorize {
+    question: machine::Authorize,
+    link: Link,
+}
+
+impl Authorize {
+    /// What is asked.
+    #[must_use]
+    pub const fn request(&self) -> &AccessRequest {
+        self.question.request()
+    }
+
+    /// Goes on with the answer.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] for every denial. Send `out`, then close.
+    pub fn resume(self, verdict: Verdict, out: &mut BytesMut) -> Result<Handshake, Error> {
+        self.link.take(self.question.resume(verdict), out)
+    }
+}
+
+/// A relay's handshake that is paused until its far side has said what to tell this peer.
+/// Dropping it drops the peer.
+#[derive(Debug)]
+pub struct NeedsMetadata {
+    pause: machine::NeedsMetadata,
+    link: Link,
+}
+
+impl NeedsMetadata {
+    /// What the peer claims; `None` if it has not said anything yet.
+    #[must_use]
+    pub fn claims(&self) -> Option<&Claims> {
+        self.pause.claims()
+    }
+
+    /// Who the peer is, if policy was asked.
+    #[must_use]
+    pub fn authenticated(&self) -> Option<&Authenticated> {
+        self.pause.authenticated()
+    }
+
+    /// Goes on with the metadata to send.
+    ///
+    /// # Errors
+    /// As [`mechanism::NeedsMetadata::resume`](crate::mechanism::NeedsMetadata::resume).
+    pub fn resume(self, metadata: &Metadata, out: &mut BytesMut) -> Result<Handshake, Error> {
+        self.link.take(self.pause.resume(metadata), out)
+    }
+}
+
+/// A connection that is ready for traffic. It can only come out of a [`Handshake`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Established {
+    /// Seals what we send; may be moved to another task than `opener`.
+    pub sealer: Sealer,
+    /// Opens what the peer sends.
+    pub opener: Opener,
+    /// Who it is.
+    pub peer: Peer,
+    /// Whether the peer speaks RFC 23 (ZMTP 3.0): subscribe to it with messages instead of
+    /// commands, and send it no PING.
+    pub zmtp_3_0: bool,
+}

@@ -1,0 +1,302 @@
+//! The server of CURVE (RFC 26).
+//!
+//! ```text
+//! ExpectHello ─► send WELCOME ─► ExpectInitiate ─(ask)─► AwaitVerdict ─► send READY ─► done
+//!                                      └─────(anyone)──────────┴─(relay)─► AwaitMetadata ─┘
+//! ```
+#![forbid(unsafe_code)]
+
+use crate::access::peer::{Authenticated, Claims, Peer};
+use crate::access::request::{AccessPolicy, AccessRequest, Credentials, Domain};
+use crate::access::verdict::Approved;
+use crate::crypto::boxes::{CookieKey, SharedKey, TAG_LEN};
+use crate::crypto::keys::{KeyPair, PublicKey};
+use crate::crypto::nonce::{self, ReceiveCounter};
+use crate::crypto::random;
+use crate::error::{CryptoError, Error, Malformation, ProtocolError};
+use crate::mechanism::curve::commands::{
+    self, HELLO, Hello, INITIATE, Initiate, InitiateText, Ready, SIGNATURE, Welcome,
+};
+use crate::mechanism::curve::cookie::{self, Remembered};
+use crate::mechanism::session::Session;
+use crate::mechanism::transition::{self, Done};
+use crate::seal::{self, CurveEnd};
+use crate::wire::command::Command;
+use crate::wire::metadata::Metadata;
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+type Transition = transition::Transition<Server, Box<AwaitVerdict>, Box<AwaitMetadata>>;
+
+/// READY is the first command of ours with a counted nonce.
+const READY_NONCE: u64 = 1;
+
+/// The states that wait for a command.
+pub(in crate::mechanism) enum Server {
+    ExpectHello(ExpectHello),
+    ExpectInitiate(Box<ExpectInitiate>),
+}
+
+impl Server {
+    pub(in crate::mechanism) fn on_command(self, body: &[u8]) -> Result<Transition, Error> {
+        match self {
+            Self::ExpectHello(state) => state.handle(body),
+            Self::ExpectInitiate(state) => state.handle(body),
+        }
+    }
+}
+
+pub(in crate::mechanism) fn start(
+    session: Session,
+    keys: Arc<[KeyPair]>,
+    policy: AccessPolicy,
+) -> Transition {
+    Transition::wait(
+        None,
+        Server::ExpectHello(ExpectHello {
+            session,
+            keys,
+            policy,
+        }),
+    )
+}
+
+/// The client speaks first.
+pub(in crate::mechanism) struct ExpectHello {
+    session: Session,
+    keys: Arc<[KeyPair]>,
+    policy: AccessPolicy,
+}
+
+impl ExpectHello {
+    fn handle(self, body: &[u8]) -> Result<Transition, Error> {
+        let hello = Hello::parse(Command::expect(body, HELLO)?)?;
+        let mut hello_nonce = ReceiveCounter::after(0);
+        hello_nonce.check(hello.nonce)?;
+        let (server, hello_key) = self.find_key(&hello)?;
+        hello_nonce.commit(hello.nonce);
+
+        let random = self.session.random();
+        let transient = KeyPair::generate_from(random)?;
+        let cookie_nonce = random::array(random)?;
+        let cookie_key = CookieKey::generate(random)?;
+        let welcome_nonce = random::array(random)?;
+        let cookie = cookie::seal(
+            &cookie_key,
+            &cookie_nonce,
+            &self.session.address,
+            &server,
+            &hello.client_transient,
+            transient.secret(),
+        )?;
+        // RFC 26, WELCOME. s' lives on in the cookie alone.
+        let mut body = Welcome::start(&welcome_nonce);
+        hello_key.seal(
+            &nonce::random(nonce::WELCOME, &welcome_nonce),
+            &[transient.public().as_bytes(), &cookie],
+            &mut body,
+        );
+        let Self {
+            session, policy, ..
+        } = self;
+        let state = ExpectInitiate {
+            session,
+            policy,
+            server,
+            cookie_key,
+            hello_nonce,
+        };
+        Ok(Transition::wait(
+            Some(body.freeze()),
+            Server::ExpectInitiate(Box::new(state)),
+        ))
+    }
+
+    /// Finds which of our keys the client means: HELLO does not say, but its signature box opens
+    /// with one only (RFC 26, HELLO).
+    fn find_key(&self, hello: &Hello<'_>) -> Result<(PublicKey, SharedKey), Error> {
+        let nonce = nonce::counted(nonce::HELLO, hello.nonce);
+        for keys in &*self.keys {
+            let shared = SharedKey::agree(keys.secret(), &hello.client_transient)
+                .map_err(|_| CryptoError::LowOrderKey("client's transient"))?;
+            let Some(signature) = shared.open(&nonce, hello.signature) else {
+                continue;
+            };
+            if *signature != SIGNATURE {
+                let problem = Malformation::Signature;
+                return Err(ProtocolError::Malformed {
+                    what: "CURVE HELLO",
+                    at: 120,
+                    problem,
+                }
+                .into());
+            }
+            return Ok((keys.public(), shared));
+        }
+        Err(CryptoError::HelloNotOpened.into())
+    }
+}
+
+/// WELCOME is sent. All that is kept is the key of the cookie.
+pub(in crate::mechanism) struct ExpectInitiate {
+    session: Session,
+    policy: AccessPolicy,
+    /// The key of ours that the client has chosen, S.
+    server: PublicKey,
+    cookie_key: CookieKey,
+    hello_nonce: ReceiveCounter,
+}
+
+impl ExpectInitiate {
+    fn handle(self, body: &[u8]) -> Result<Transition, Error> {
+        let initiate = Initiate::parse(Command::expect(body, INITIATE)?)?;
+        let remembered = cookie::open(
+            &self.cookie_key,
+            initiate.cookie,
+            &self.session.address,
+            &self.server,
+        )?;
+        // RFC 26, "Nonces": a client's nonces only grow.
+        self.hello_nonce
+            .check(initiate.nonce)
+            .map_err(|_| ProtocolError::InitiateNonce)?;
+        let traffic_key =
+            SharedKey::agree(&remembered.server_transient, &remembered.client_transient)
+                .map_err(|_| CryptoError::LowOrderKey("client's transient"))?;
+        let text = traffic_key
+            .open(
+                &nonce::counted(nonce::INITIATE, initiate.nonce),
+                initiate.boxed,
+            )
+            .ok_or(CryptoError::BoxNotOpened(INITIATE))?;
+        let text = InitiateText::parse(&text)?;
+        self.check_vouch(&text, &remembered)?;
+        let claims = self.session.claims(text.metadata, INITIATE)?;
+
+        let vouched = Vouched {
+            client: text.client,
+            claims,
+            traffic_key,
+            initiate_nonce: initiate.nonce,
+        };
+        let state = AwaitVerdict {
+            session: self.session,
+            vouched,
+        };
+        Ok(match Approved::by_policy(&self.policy) {
+            Ok(approved) => state.resume(approved),
+            Err(domain) => Transition::ask(state.request(domain), Box::new(state)),
+        })
+    }
+
+    /// RFC 26, INITIATE: by its permanent key the client vouches for C', and for S so that the
+    /// vouch is of no use with another server.
+    fn check_vouch(&self, text: &InitiateText<'_>, remembered: &Remembered) -> Result<(), Error> {
+        let vouch_key = SharedKey::agree(&remembered.server_transient, &text.client)
+            .map_err(|_| CryptoError::LowOrderKey("client's permanent"))?;
+        let vouch = vouch_key
+            .open(&nonce::random(nonce::VOUCH, text.vouch_nonce), text.vouch)
+            .ok_or(CryptoError::BoxNotOpened("vouch"))?;
+        let expected = commands::vouch_text(&remembered.client_transient, &self.server);
+        if bool::from(vouch.ct_eq(&expected)) {
+            Ok(())
+        } else {
+            Err(CryptoError::Vouch.into())
+        }
+    }
+}
+
+/// A client whose keys are proven.
+struct Vouched {
+    client: PublicKey,
+    claims: Claims,
+    traffic_key: SharedKey,
+    initiate_nonce: u64,
+}
+
+/// The client has proven its key; policy decides whether that key may come in.
+pub(in crate::mechanism) struct AwaitVerdict {
+    session: Session,
+    vouched: Vouched,
+}
+
+impl AwaitVerdict {
+    fn request(&self, domain: &Domain) -> AccessRequest {
+        let credentials = Credentials::Curve {
+            key: self.vouched.client,
+        };
+        self.session
+            .request(domain, credentials)
+            .with_claims(self.vouched.claims.clone())
+    }
+
+    pub(in crate::mechanism) fn resume(self, approved: Approved) -> Transition {
+        let Self { session, vouched } = self;
+        let state = AwaitMetadata {
+            session,
+            vouched,
+            approved,
+        };
+        match state.session.metadata().cloned() {
+            Some(metadata) => state.resume(&metadata),
+            None => Transition::pause(Box::new(state)),
+        }
+    }
+}
+
+/// Everything but our own metadata is known. Only a relay stays in this state.
+pub(in crate::mechanism) struct AwaitMetadata {
+    session: Session,
+    vouched: Vouched,
+    approved: Approved,
+}
+
+impl AwaitMetadata {
+    pub(in crate::mechanism) const fn claims(&self) -> &Claims {
+        &self.vouched.claims
+    }
+
+    pub(in crate::mechanism) const fn authenticated(&self) -> Option<&Authenticated> {
+        self.approved.authenticated()
+    }
+
+    pub(in crate::mechanism) fn resume(self, metadata: &Metadata) -> Transition {
+        let Self {
+            session,
+            vouched,
+            approved,
+        } = self;
+        let (ready, authenticated) = ready(approved, &vouched.traffic_key, metadata);
+        let halves = seal::curve(
+            CurveEnd::Server,
+            vouched.traffic_key,
+            READY_NONCE,
+            vouched.initiate_nonce,
+        );
+        let peer = Peer::new(
+            authenticated,
+            Some(vouched.client),
+            vouched.claims,
+            session.address,
+        );
+        Transition::done(Some(ready), Done::new(halves, peer))
+    }
+}
+
+/// READY: our metadata, sealed. Not sent to a peer that policy has not approved.
+fn ready(
+    approved: Approved,
+    traffic_key: &SharedKey,
+    metadata: &Metadata,
+) -> (Bytes, Option<Authenticated>) {
+    let mut text = BytesMut::with_capacity(metadata.encoded_len());
+    metadata.encode(&mut text);
+    let mut body = Ready::start(READY_NONCE, TAG_LEN + text.len());
+    traffic_key.seal(
+        &nonce::counted(nonce::READY, READY_NONCE),
+        &[&text],
+        &mut body,
+    );
+    (body.freeze(), approved.into_authenticated())
+}

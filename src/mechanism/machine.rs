@@ -1,0 +1,386 @@
+//! One handshake of any mechanism and role, one command at a time. Start reading here.
+#![forbid(unsafe_code)]
+
+use crate::access::peer::{Authenticated, Claims};
+use crate::access::request::AccessRequest;
+use crate::access::verdict::{Approved, Verdict};
+use crate::config::settings::{Config, Role};
+use crate::error::{Error, Incompatible, Stage};
+use crate::limits::Limits;
+use crate::mechanism::session::{Conn, Session};
+use crate::mechanism::transition::{self, Transition};
+use crate::mechanism::{curve, null, plain, refusal};
+use crate::wire::greeting::{GREETING_LEN, Greeting, MechanismName, mechanism_name};
+use crate::wire::metadata::Metadata;
+use bytes::Bytes;
+use std::convert::Infallible;
+use std::fmt;
+
+pub use crate::mechanism::transition::Done;
+
+/// Longest body of a command that carries at most an ERROR with its reason.
+const MAX_ERROR_LEN: usize = 1 + 5 + 1 + 255;
+
+/// What we announce, before the peer's greeting has been seen.
+pub struct Offer(Session);
+
+impl Offer {
+    /// Our greeting, 64 bytes (RFC 37, "Greeting").
+    #[must_use]
+    pub fn greeting(&self) -> [u8; GREETING_LEN] {
+        Greeting::encode(self.greeting_name(), self.0.settings.role.is_server())
+    }
+
+    /// Our mechanism's name, for a host that writes its own greeting.
+    #[must_use]
+    pub fn greeting_name(&self) -> MechanismName {
+        mechanism_name(self.name())
+    }
+
+    fn name(&self) -> &'static str {
+        self.0.settings.role.mechanism().name()
+    }
+
+    /// Judges the peer's greeting and takes the first step of the handshake. The peer's
+    /// as-server byte is not looked at: libzmq always sends 0.
+    ///
+    /// # Errors
+    /// [`Incompatible`] if the peer is older than ZMTP 3 or does not speak exactly our
+    /// mechanism; there is no way down to a weaker one. Also if the random source fails, or if
+    /// the server key that we were given is of low order.
+    pub fn on_peer_greeting(self, greeting: &[u8; GREETING_LEN]) -> Result<Step, Refused> {
+        let Some(greeting) = Greeting::parse(greeting).map_err(Error::from)? else {
+            return Err(Error::from(Incompatible::NotZmtp3).into());
+        };
+        greeting.require(self.name()).map_err(Error::from)?;
+        let session = self.0;
+        let settings = session.settings.clone();
+        Ok(match &settings.role {
+            Role::Null { policy } => null_step(null::start(session, policy)),
+            Role::PlainClient { username, password } => {
+                plain_client_step(plain::client::start(session, username, password))
+            }
+            Role::PlainServer {
+                domain,
+                libzmq_error_spelling,
+            } => plain_server_step(plain::server::start(
+                session,
+                domain.clone(),
+                *libzmq_error_spelling,
+            )),
+            Role::CurveClient { keys, server } => {
+                curve_client_step(curve::client::start(session, keys.clone(), *server)?)
+            }
+            Role::CurveServer { keys, policy } => {
+                curve_server_step(curve::server::start(session, keys.clone(), policy.clone()))
+            }
+        })
+    }
+}
+
+/// A handshake that waits for one command of the peer's.
+pub struct Mechanism(State);
+
+enum State {
+    Null(null::Null),
+    PlainClient(plain::client::Client),
+    PlainServer(plain::server::Server),
+    CurveClient(curve::client::Client),
+    CurveServer(curve::server::Server),
+}
+
+impl Mechanism {
+    /// Prepares a handshake on one connection. Nothing is drawn or sent yet.
+    #[must_use]
+    pub fn offer<A>(config: &Config<A>, conn: Conn) -> Offer {
+        Offer(Session::new(config.settings().clone(), conn))
+    }
+
+    /// Handles the body of one command frame, name included.
+    ///
+    /// The memory of a PLAIN HELLO holds a password; the host wipes it.
+    ///
+    /// # Errors
+    /// [`Refused`]: the connection is to be closed, after sending what it carries. In every
+    /// state exactly one command is expected, and anything else is an error.
+    pub fn on_command(self, body: &[u8]) -> Result<Step, Refused> {
+        Ok(match self.0 {
+            State::Null(state) => null_step(state.on_command(body)?),
+            State::PlainClient(state) => plain_client_step(state.on_command(body)?),
+            State::PlainServer(state) => plain_server_step(state.on_command(body)?),
+            State::CurveClient(state) => curve_client_step(state.on_command(body)?),
+            State::CurveServer(state) => curve_server_step(state.on_command(body)?),
+        })
+    }
+
+    /// Longest command body that can be right now, in bytes. A codec refuses longer ones by
+    /// their frame header.
+    #[must_use]
+    pub fn max_command_len(&self, limits: &Limits) -> usize {
+        match self.stage() {
+            Stage::PlainHello => plain::commands::MAX_HELLO_LEN,
+            Stage::CurveHello => curve::commands::HELLO_LEN,
+            Stage::PlainWelcome | Stage::CurveWelcome => MAX_ERROR_LEN,
+            _ => limits.max_handshake_command,
+        }
+    }
+
+    /// The command that is expected.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        use curve::client::Client as CurveClient;
+        use curve::server::Server as CurveServer;
+        use plain::client::Client as PlainClient;
+        use plain::server::Server as PlainServer;
+        match &self.0 {
+            State::Null(_) => Stage::NullReady,
+            State::PlainClient(PlainClient::ExpectWelcome(_)) => Stage::PlainWelcome,
+            State::PlainClient(PlainClient::ExpectReady(_)) => Stage::PlainReady,
+            State::PlainServer(PlainServer::ExpectHello(_)) => Stage::PlainHello,
+            State::PlainServer(PlainServer::ExpectInitiate(_)) => Stage::PlainInitiate,
+            State::CurveClient(CurveClient::ExpectWelcome(_)) => Stage::CurveWelcome,
+            State::CurveClient(CurveClient::ExpectReady(_)) => Stage::CurveReady,
+            State::CurveServer(CurveServer::ExpectHello(_)) => Stage::CurveHello,
+            State::CurveServer(CurveServer::ExpectInitiate(_)) => Stage::CurveInitiate,
+        }
+    }
+}
+
+/// What follows a command: at most one to send, and what to do then.
+#[derive(Debug)]
+#[must_use]
+pub struct Step {
+    /// The body of a command to send first.
+    pub send: Option<Bytes>,
+    /// What to do after that.
+    pub next: Next,
+}
+
+/// What a handshake needs next. Exhaustive on purpose: a host must handle every case.
+#[derive(Debug)]
+pub enum Next {
+    /// The peer's next command.
+    Wait(Mechanism),
+    /// A verdict.
+    Authorize(Authorize),
+    /// A relay's metadata.
+    NeedsMetadata(NeedsMetadata),
+    /// Nothing: it is complete.
+    Done(Box<Done>),
+}
+
+/// A handshake that has failed.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// The body of an ERROR command to send before closing.
+    pub send: Option<Bytes>,
+    /// Why.
+    pub error: Error,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { send: None, error }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A handshake that is paused until policy has spoken. It takes no commands; dropping it drops
+/// the peer.
+pub struct Authorize {
+    request: AccessRequest,
+    state: AwaitVerdict,
+}
+
+enum AwaitVerdict {
+    Null(null::AwaitVerdict),
+    Plain(plain::server::AwaitVerdict),
+    Curve(Box<curve::server::AwaitVerdict>),
+}
+
+impl Authorize {
+    /// What is asked.
+    #[must_use]
+    pub const fn request(&self) -> &AccessRequest {
+        &self.request
+    }
+
+    /// Goes on with the answer.
+    ///
+    /// # Errors
+    /// [`Refused`] for every denial: with ERROR for 400 and 500, without a word for 300 (RFC 27,
+    /// "The Reply").
+    pub fn resume(self, verdict: Verdict) -> Result<Step, Refused> {
+        let approved = match Approved::by_verdict(self.request, verdict) {
+            Ok(approved) => approved,
+            Err(denied) => {
+                let misspelled = matches!(
+                    &self.state,
+                    AwaitVerdict::Plain(state) if state.libzmq_error_spelling
+                );
+                let send = refusal::error_command(denied.status, misspelled);
+                return Err(Refused {
+                    send,
+                    error: Error::Denied(denied),
+                });
+            }
+        };
+        Ok(match self.state {
+            AwaitVerdict::Null(state) => null_step(state.resume(approved)),
+            AwaitVerdict::Plain(state) => plain_server_step(state.resume(approved)),
+            AwaitVerdict::Curve(state) => curve_server_step(state.resume(approved)),
+        })
+    }
+}
+
+/// A relay's handshake that is paused until its far side has said what to tell this peer. It
+/// takes no commands; dropping it drops the peer.
+pub struct NeedsMetadata(AwaitMetadata);
+
+enum AwaitMetadata {
+    Null(null::AwaitMetadata),
+    PlainClient(plain::client::AwaitMetadata),
+    PlainServer(plain::server::AwaitMetadata),
+    CurveClient(Box<curve::client::AwaitMetadata>),
+    CurveServer(Box<curve::server::AwaitMetadata>),
+}
+
+impl NeedsMetadata {
+    /// What the peer claims; `None` for a client of PLAIN or CURVE, whose server has not said
+    /// anything yet.
+    #[must_use]
+    pub fn claims(&self) -> Option<&Claims> {
+        match &self.0 {
+            AwaitMetadata::Null(state) => Some(&state.claims),
+            AwaitMetadata::PlainServer(state) => Some(&state.claims),
+            AwaitMetadata::CurveServer(state) => Some(state.claims()),
+            AwaitMetadata::PlainClient(_) | AwaitMetadata::CurveClient(_) => None,
+        }
+    }
+
+    /// Who the peer is, if policy was asked.
+    #[must_use]
+    pub fn authenticated(&self) -> Option<&Authenticated> {
+        match &self.0 {
+            AwaitMetadata::Null(state) => state.approved.authenticated(),
+            AwaitMetadata::PlainServer(state) => state.authenticated.as_ref(),
+            AwaitMetadata::CurveServer(state) => state.authenticated(),
+            AwaitMetadata::PlainClient(_) | AwaitMetadata::CurveClient(_) => None,
+        }
+    }
+
+    /// Goes on with the metadata to send: `Socket-Type` first, as peers expect it.
+    ///
+    /// # Errors
+    /// [`Refused`] if the random source fails.
+    pub fn resume(self, metadata: &Metadata) -> Result<Step, Refused> {
+        Ok(match self.0 {
+            AwaitMetadata::Null(state) => null_step(state.resume(metadata)),
+            AwaitMetadata::PlainClient(state) => plain_client_step(state.resume(metadata)),
+            AwaitMetadata::PlainServer(state) => plain_server_step(state.resume(metadata)),
+            AwaitMetadata::CurveClient(state) => curve_client_step(state.resume(metadata)?),
+            AwaitMetadata::CurveServer(state) => curve_server_step(state.resume(metadata)),
+        })
+    }
+}
+
+fn null_step(transition: Transition<null::Null, null::AwaitVerdict, null::AwaitMetadata>) -> Step {
+    step(
+        transition,
+        State::Null,
+        AwaitVerdict::Null,
+        AwaitMetadata::Null,
+    )
+}
+
+fn plain_client_step(
+    transition: Transition<plain::client::Client, Infallible, plain::client::AwaitMetadata>,
+) -> Step {
+    step(
+        transition,
+        State::PlainClient,
+        |never| match never {},
+        AwaitMetadata::PlainClient,
+    )
+}
+
+fn plain_server_step(
+    transition: Transition<
+        plain::server::Server,
+        plain::server::AwaitVerdict,
+        plain::server::AwaitMetadata,
+    >,
+) -> Step {
+    step(
+        transition,
+        State::PlainServer,
+        AwaitVerdict::Plain,
+        AwaitMetadata::PlainServer,
+    )
+}
+
+fn curve_client_step(
+    transition: Transition<curve::client::Client, Infallible, Box<curve::client::AwaitMetadata>>,
+) -> Step {
+    step(
+        transition,
+        State::CurveClient,
+        |never| match never {},
+        AwaitMetadata::CurveClient,
+    )
+}
+
+fn curve_server_step(
+    transition: Transition<
+        curve::server::Server,
+        Box<curve::server::AwaitVerdict>,
+        Box<curve::server::AwaitMetadata>,
+    >,
+) -> Step {
+    step(
+        transition,
+        State::CurveServer,
+        AwaitVerdict::Curve,
+        AwaitMetadata::CurveServer,
+    )
+}
+
+/// Gives a role's transition its place among those of all roles.
+fn step<W, V, M>(
+    transition: Transition<W, V, M>,
+    wait: fn(W) -> State,
+    verdict: fn(V) -> AwaitVerdict,
+    metadata: fn(M) -> AwaitMetadata,
+) -> Step {
+    let next = match transition.next {
+        transition::Next::Wait(state) => Next::Wait(Mechanism(wait(state))),
+        transition::Next::Verdict(request, state) => Next::Authorize(Authorize {
+            request,
+            state: verdict(state),
+        }),
+        transition::Next::Metadata(state) => Next::NeedsMetadata(NeedsMetadata(metadata(state))),
+        transition::Next::Done(done) => Next::Done(done),
+    };
+    Step {
+        send: transition.send,
+        next,
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($name:ident)*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+opaque_debug!(Offer Mechanism Authorize NeedsMetadata);

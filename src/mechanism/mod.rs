@@ -1,0 +1,75 @@
+//! Floor 6, and door 1: the security mechanisms, commands in and commands out.
+//!
+//! No framing, no I/O, no runtime: a host with a ZMTP codec of its own feeds command bodies to a
+//! [`Mechanism`] and sends what it is told to.
+//!
+//! A complete CURVE handshake, and a message each way, between two machines in one process:
+//!
+//! ```
+//! use bytes::{Bytes, BytesMut};
+//! use zmtp_auth::mechanism::{Conn, Done, Mechanism, Next, Step};
+//! use zmtp_auth::wire::frame::Flags;
+//! use zmtp_auth::{Config, Domain, KeyPair, PeerAddress, SocketType, Verdict};
+//!
+//! let server_keys = KeyPair::generate()?;
+//! let server = Config::builder(SocketType::Pull)
+//!     .curve_server(server_keys.clone())
+//!     .authorize(Domain::EMPTY)
+//!     .finish()?;
+//! let client = Config::builder(SocketType::Push)
+//!     .curve_client(KeyPair::generate()?, server_keys.public())
+//!     .finish()?;
+//!
+//! // The host's codec exchanges greetings; each machine says what its own is and judges the
+//! // peer's.
+//! let here = || Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+//! let client = Mechanism::offer(&client, here());
+//! let server = Mechanism::offer(&server, here());
+//! let (to_server, to_client) = (client.greeting(), server.greeting());
+//! let mut client = client.on_peer_greeting(&to_client)?;
+//! let mut server = server.on_peer_greeting(&to_server)?;
+//!
+//! // Then command bodies go to and fro until both are done.
+//! let (client, server) = loop {
+//!     (client, server) = match (client, server) {
+//!         (Step { next: Next::Done(client), .. }, Step { next: Next::Done(server), .. }) => {
+//!             break (client, server);
+//!         }
+//!         (Step { send: Some(body), next }, Step { next: Next::Wait(server), .. }) => {
+//!             (Step { send: None, next }, server.on_command(&body)?)
+//!         }
+//!         (Step { next: Next::Wait(client), .. }, Step { send: Some(body), next }) => {
+//!             (client.on_command(&body)?, Step { send: None, next })
+//!         }
+//!         // The server asks who may come in; here it is whoever has proven a key.
+//!         (client, Step { next: Next::Authorize(question), .. }) => {
+//!             assert!(question.request().claims.is_some());
+//!             (client, question.resume(Verdict::allow("alice"))?)
+//!         }
+//!         _ => unreachable!(),
+//!     };
+//! };
+//!
+//! let (mut client, mut server): (Done, Done) = (*client, *server);
+//! assert_eq!(server.peer.user_id().unwrap(), "alice");
+//! assert_eq!(client.peer.proven_key, Some(server_keys.public()));
+//!
+//! let mut body = BytesMut::new();
+//! let outer = client.sealer.seal_body(Flags::Last, b"ping", &mut body)?;
+//! assert_eq!(server.opener.open_body(outer, body)?, (Flags::Last, Bytes::from("ping")));
+//! let mut body = BytesMut::new();
+//! let outer = server.sealer.seal_body(Flags::Last, b"pong", &mut body)?;
+//! assert_eq!(client.opener.open_body(outer, body)?, (Flags::Last, Bytes::from("pong")));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod curve;
+pub(crate) mod machine;
+mod null;
+mod plain;
+mod refusal;
+pub(crate) mod session;
+mod transition;
+
+pub use machine::{Authorize, Done, Mechanism, NeedsMetadata, Next, Offer, Refused, Step};
+pub use session::Conn;

@@ -1,0 +1,141 @@
+//! NULL (RFC 37, "The NULL Security Mechanism"). Both sides are alike.
+//!
+//! ```text
+//! Anyone ──────────────► send READY ─► ExpectReady ─────────────────────────────► done
+//! Ask ─► AwaitVerdict ─► send READY ─► ExpectReady ─────────────────────────────► done
+//!        (or anyone, a relay without metadata) ─► ExpectReadyFirst ─► AwaitMetadata
+//!                                                                 ─► send READY ─► done
+//! ```
+//!
+//! A side that asks does so before it sends READY and before it has seen the peer's: two sides
+//! that each waited for the other's READY would wait for ever.
+#![forbid(unsafe_code)]
+
+use crate::access::peer::{Authenticated, Claims, Peer};
+use crate::access::request::{AccessPolicy, Credentials};
+use crate::access::verdict::Approved;
+use crate::error::Error;
+use crate::mechanism::refusal;
+use crate::mechanism::session::Session;
+use crate::mechanism::transition::{self, Done};
+use crate::seal;
+use crate::wire::command::Command;
+use crate::wire::metadata::Metadata;
+use bytes::Bytes;
+
+const READY: &str = "READY";
+
+type Transition = transition::Transition<Null, AwaitVerdict, AwaitMetadata>;
+
+/// The states that wait for a command: in each of them, for READY.
+pub(super) enum Null {
+    ExpectReady(ExpectReady),
+    ExpectReadyFirst(ExpectReadyFirst),
+}
+
+impl Null {
+    pub(super) fn on_command(self, body: &[u8]) -> Result<Transition, Error> {
+        match self {
+            Self::ExpectReady(state) => state.handle(body),
+            Self::ExpectReadyFirst(state) => state.handle(body),
+        }
+    }
+}
+
+pub(super) fn start(session: Session, policy: &AccessPolicy) -> Transition {
+    match Approved::by_policy(policy) {
+        Ok(approved) => begin(session, approved),
+        Err(domain) => {
+            let request = session.request(domain, Credentials::Null);
+            Transition::ask(request, AwaitVerdict(session))
+        }
+    }
+}
+
+/// Waits for policy; nothing has been sent.
+pub(super) struct AwaitVerdict(Session);
+
+impl AwaitVerdict {
+    pub(super) fn resume(self, approved: Approved) -> Transition {
+        begin(self.0, approved)
+    }
+}
+
+fn begin(session: Session, approved: Approved) -> Transition {
+    match session.metadata() {
+        Some(metadata) => {
+            let (ready, authenticated) = ready(approved, metadata);
+            let state = ExpectReady {
+                session,
+                authenticated,
+            };
+            Transition::wait(Some(ready), Null::ExpectReady(state))
+        }
+        None => {
+            let state = ExpectReadyFirst { session, approved };
+            Transition::wait(None, Null::ExpectReadyFirst(state))
+        }
+    }
+}
+
+/// READY: metadata and nothing else. Not sent to a peer that policy has not approved.
+fn ready(approved: Approved, metadata: &Metadata) -> (Bytes, Option<Authenticated>) {
+    let mut body = Command::start(READY, metadata.encoded_len());
+    metadata.encode(&mut body);
+    (body.freeze(), approved.into_authenticated())
+}
+
+/// Our READY is sent; the peer's completes the handshake.
+pub(super) struct ExpectReady {
+    session: Session,
+    authenticated: Option<Authenticated>,
+}
+
+impl ExpectReady {
+    fn handle(self, body: &[u8]) -> Result<Transition, Error> {
+        let claims = self.session.claims(refusal::expect(body, READY)?, READY)?;
+        Ok(Transition::done(
+            None,
+            done(self.session, self.authenticated, claims),
+        ))
+    }
+}
+
+/// A relay's far side answers for what this side's peer claims, so that comes first.
+pub(super) struct ExpectReadyFirst {
+    session: Session,
+    approved: Approved,
+}
+
+impl ExpectReadyFirst {
+    fn handle(self, body: &[u8]) -> Result<Transition, Error> {
+        let claims = self.session.claims(refusal::expect(body, READY)?, READY)?;
+        let Self { session, approved } = self;
+        Ok(Transition::pause(AwaitMetadata {
+            session,
+            approved,
+            claims,
+        }))
+    }
+}
+
+/// A relay waits for what its READY is to say.
+pub(super) struct AwaitMetadata {
+    session: Session,
+    pub(super) approved: Approved,
+    pub(super) claims: Claims,
+}
+
+impl AwaitMetadata {
+    pub(super) fn resume(self, metadata: &Metadata) -> Transition {
+        let (ready, authenticated) = ready(self.approved, metadata);
+        Transition::done(Some(ready), done(self.session, authenticated, self.claims))
+    }
+}
+
+fn done(session: Session, authenticated: Option<Authenticated>, claims: Claims) -> Box<Done> {
+    Done::new(
+        seal::transparent(),
+        Peer::new(authenticated, None, claims, session.address),
+    )
+}

@@ -1,0 +1,134 @@
+//! ERROR, both ways: what the wire is told when we refuse, and what it tells us.
+#![forbid(unsafe_code)]
+
+use crate::error::{Error, PeerRefusal, ProtocolError, printable};
+use crate::status::{DenialStatus, Status};
+use crate::wire::command::{Command, put_short_string};
+use crate::wire::reader::Reader;
+use bytes::Bytes;
+
+const ERROR: &str = "ERROR";
+/// How libzmq's PLAIN spells the name and its length byte: a hexadecimal escape took the E.
+const LIBZMQ_PLAIN_ERROR: &[u8] = b"\x5ERROR";
+
+/// The ERROR command for a denial, and nothing more than its status: reasons stay in our log.
+/// A temporary refusal is told by closing alone, so that the peer comes back (RFC 37, "Error
+/// Handling").
+pub(super) fn error_command(status: DenialStatus, libzmq_spelling: bool) -> Option<Bytes> {
+    match status {
+        DenialStatus::Temporary => return None,
+        DenialStatus::Failure | DenialStatus::Internal => {}
+    }
+    let mut body = if libzmq_spelling {
+        LIBZMQ_PLAIN_ERROR.into()
+    } else {
+        Command::start(ERROR, 4)
+    };
+    put_short_string(status.as_str().as_bytes(), &mut body);
+    Some(body.freeze())
+}
+
+/// The data of the one command that may come now. ERROR, where the other side may send it, is
+/// fatal but understood (RFC 37, "Error Handling"); anything else breaks the protocol.
+pub(super) fn expect<'a>(body: &'a [u8], name: &'static str) -> Result<&'a [u8], Error> {
+    match Command::parse(body)? {
+        command if command.name == name.as_bytes() => Ok(command.data),
+        command if command.name == ERROR.as_bytes() => Err(peer_refusal(command.data)?),
+        command => Err(ProtocolError::UnexpectedCommand {
+            expected: name,
+            got: printable(command.name),
+        }
+        .into()),
+    }
+}
+
+/// As [`expect`], for PLAIN, where libzmq's misspelled ERROR is understood as well.
+pub(super) fn expect_plain<'a>(body: &'a [u8], name: &'static str) -> Result<&'a [u8], Error> {
+    match body.strip_prefix(LIBZMQ_PLAIN_ERROR) {
+        Some(data) => Err(peer_refusal(data)?),
+        None => expect(body, name),
+    }
+}
+
+/// RFC 37, "The NULL Security Mechanism", ERROR: one reason of at most 255 bytes.
+fn peer_refusal(data: &[u8]) -> Result<Error, ProtocolError> {
+    let mut reader = Reader::new(ERROR, data);
+    let reason = reader.short_string()?;
+    reader.finish()?;
+    Ok(Error::RefusedByPeer(PeerRefusal {
+        status: Status::parse(reason),
+        reason: printable(reason),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_400_and_500_are_told() {
+        assert_eq!(error_command(DenialStatus::Temporary, false), None);
+        assert_eq!(error_command(DenialStatus::Temporary, true), None);
+        let body = error_command(DenialStatus::Failure, false).unwrap();
+        assert_eq!(body, &b"\x05ERROR\x03400"[..]);
+        let body = error_command(DenialStatus::Internal, false).unwrap();
+        assert_eq!(body, &b"\x05ERROR\x03500"[..]);
+    }
+
+    #[test]
+    fn libzmqs_spelling_is_nine_bytes() {
+        let body = error_command(DenialStatus::Failure, true).unwrap();
+        assert_eq!(
+            body,
+            &[0x5E, 0x52, 0x52, 0x4F, 0x52, 0x03, 0x34, 0x30, 0x30][..]
+        );
+    }
+
+    #[test]
+    fn both_spellings_are_understood_under_plain_and_one_elsewhere() {
+        let refused = |result: Result<&[u8], Error>| match result {
+            Err(Error::RefusedByPeer(refusal)) => refusal.status,
+            other => panic!("{other:?}"),
+        };
+        let right = b"\x05ERROR\x03400";
+        assert_eq!(
+            refused(expect(right, "READY")),
+            Some(Status::AuthenticationFailure)
+        );
+        assert_eq!(
+            refused(expect_plain(right, "READY")),
+            Some(Status::AuthenticationFailure)
+        );
+        let wrong = b"\x5ERROR\x03400";
+        assert_eq!(
+            refused(expect_plain(wrong, "READY")),
+            Some(Status::AuthenticationFailure)
+        );
+        assert!(matches!(expect(wrong, "READY"), Err(Error::Protocol(_))));
+    }
+
+    #[test]
+    fn a_reason_that_is_no_status_is_kept_printable() {
+        let error = expect(b"\x05ERROR\x04no\x1b!", "READY").unwrap_err();
+        let expected = PeerRefusal {
+            status: None,
+            reason: "no\\x1b!".into(),
+        };
+        assert_eq!(error, Error::RefusedByPeer(expected));
+    }
+
+    #[test]
+    fn a_malformed_error_breaks_the_protocol() {
+        for body in [
+            &b"\x05ERROR"[..],
+            b"\x05ERROR\x03",
+            b"\x05ERROR\x034000",
+            b"\x05ERROR400",
+        ] {
+            assert!(
+                matches!(expect(body, "READY"), Err(Error::Protocol(_))),
+                "{body:?}"
+            );
+        }
+    }
+}

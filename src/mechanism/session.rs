@@ -1,0 +1,104 @@
+//! What every state of a handshake knows: the configuration, where the peer is, what we send.
+#![forbid(unsafe_code)]
+
+use crate::access::address::PeerAddress;
+use crate::access::peer::Claims;
+use crate::access::request::{AccessRequest, Credentials, Domain};
+use crate::config::settings::Settings;
+use crate::crypto::random::RandomSource;
+use crate::error::{Error, Incompatible, printable};
+use crate::wire::metadata::{Metadata, MetadataError, SOCKET_TYPE};
+use crate::wire::socket_type::SocketType;
+use std::sync::Arc;
+
+/// One connection, as the host knows it before the handshake.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Conn {
+    /// Where the peer comes from.
+    pub address: PeerAddress,
+    /// Metadata to send instead of what the configuration says. A relay that knows it at the
+    /// start does not pause for it later.
+    pub local_metadata: Option<Metadata>,
+}
+
+impl Conn {
+    /// A connection with the configuration's own metadata.
+    #[must_use]
+    pub const fn new(address: PeerAddress) -> Self {
+        Self {
+            address,
+            local_metadata: None,
+        }
+    }
+
+    /// Sends other metadata than the configuration says.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.local_metadata = Some(metadata);
+        self
+    }
+}
+
+/// Carried from state to state.
+pub(super) struct Session {
+    pub(super) settings: Arc<Settings>,
+    pub(super) address: PeerAddress,
+    local_metadata: Option<Metadata>,
+}
+
+impl Session {
+    pub(super) fn new(settings: Arc<Settings>, conn: Conn) -> Self {
+        Self {
+            settings,
+            address: conn.address,
+            local_metadata: conn.local_metadata,
+        }
+    }
+
+    /// What we send of ourselves; `None` for a relay that is told later.
+    pub(super) fn metadata(&self) -> Option<&Metadata> {
+        self.local_metadata
+            .as_ref()
+            .or(self.settings.metadata.as_ref())
+    }
+
+    pub(super) fn random(&self) -> &dyn RandomSource {
+        &*self.settings.random
+    }
+
+    /// The question that policy is asked about this peer.
+    pub(super) fn request(&self, domain: &Domain, credentials: Credentials) -> AccessRequest {
+        AccessRequest::new(domain.clone(), self.address.clone(), credentials)
+    }
+
+    /// Parses the metadata of `command` and checks the peer's socket type against ours.
+    pub(super) fn claims(&self, bytes: &[u8], command: &'static str) -> Result<Claims, Error> {
+        let limits = &self.settings.limits;
+        let properties = Metadata::parse(bytes, command, limits.max_properties).map_err(
+            |error| match error {
+                MetadataError::Protocol(error) => Error::Protocol(error),
+                MetadataError::Limit(error) => Error::Limit(error),
+            },
+        )?;
+        let claims = Claims::from_metadata(properties, command, limits)?;
+        // RFC 37, "The Socket-Type Property": a peer whose type does not fit is not talked to.
+        let ours = self.settings.socket_type;
+        let fits = ours == SocketType::Relay
+            || claims
+                .socket_type
+                .is_some_and(|theirs| ours.accepts(theirs));
+        if fits {
+            return Ok(claims);
+        }
+        let peer = claims
+            .properties
+            .get(SOCKET_TYPE)
+            .map(|name| printable(name));
+        Err(Incompatible::SocketType {
+            peer: peer.unwrap_or_default(),
+            ours: ours.name(),
+        }
+        .into())
+    }
+}
