@@ -1,0 +1,83 @@
+//! Whatever bytes come, a parser never allocates more than they are worth.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod pair;
+
+use bytes::{Bytes, BytesMut};
+use pair::endpoints;
+use proptest::prelude::*;
+use zmtp_auth::PeerAddress;
+use zmtp_auth::wire::command::{Command, TrafficCommand};
+use zmtp_auth::wire::frame::FrameHeader;
+use zmtp_auth::wire::greeting::Greeting;
+use zmtp_auth::wire::metadata::Metadata;
+use zmtp_auth::wire::z85;
+
+/// What a parser may allocate beside the bytes it was given: bookkeeping and error texts.
+const CONSTANT: u64 = 4096;
+/// A property of 6 bytes becomes a name and a value with two words of bookkeeping each and more.
+const PER_BYTE: u64 = 16;
+
+fn peak(run: impl FnOnce()) -> u64 {
+    allocation_counter::measure(run).bytes_max
+}
+
+fn assert_bounded(what: &str, given: usize, run: impl FnOnce()) {
+    let peak = peak(run);
+    assert!(
+        peak <= CONSTANT + PER_BYTE * given as u64,
+        "{what}: {peak} bytes for {given}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_cost_no_more_than_they_are_worth(
+        bytes in proptest::collection::vec(any::<u8>(), 0..2000)
+    ) {
+        let given = bytes.len();
+        assert_bounded("greeting", given, || drop(Greeting::parse(&bytes)));
+        assert_bounded("frame", given, || drop(FrameHeader::parse(&bytes)));
+        assert_bounded("command", given, || drop(Command::parse(&bytes)));
+        assert_bounded("metadata", given, || drop(Metadata::parse(&bytes, "test", 64)));
+        assert_bounded("z85", given, || drop(z85::decode(&bytes)));
+        assert_bounded("address", given, || drop(PeerAddress::from_zap(&bytes)));
+        let shared = Bytes::from(bytes);
+        assert_bounded("traffic", given, || drop(TrafficCommand::parse(&shared)));
+    }
+}
+
+#[test]
+fn a_claimed_value_of_four_gigabytes_allocates_nothing_like_it() {
+    let bytes = b"\x01a\xFF\xFF\xFF\xFFx";
+    assert_bounded("metadata", bytes.len(), || {
+        drop(Metadata::parse(bytes, "test", 64))
+    });
+}
+
+#[test]
+fn a_handshake_with_arbitrary_commands_is_bounded_by_what_arrived() {
+    for kind in pair::KINDS {
+        let greeting = endpoints(kind, 1).0.take_output();
+        for size in [0_u64, 255, 8192, 1 << 20, 1 << 40, u64::MAX] {
+            let (_, mut server) = endpoints(kind, 1);
+            server.feed(&greeting[..64]);
+            let header = [&[0x06][..], &size.to_be_bytes()].concat();
+            assert_bounded(kind, header.len(), || server.feed(&header));
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_claims_much_reserves_little() {
+    use zmtp_auth::Limits;
+    use zmtp_auth::frames::FrameReader;
+    let (mut client, mut server) = endpoints("null", 1);
+    pair::drive(&mut client, &mut server);
+    let mut reader = FrameReader::new(server.into_established().opener, &Limits::default());
+    let mut input = BytesMut::from(&b"\x02\x00\x00\x00\x00\x03\xFF\xFF\xFF"[..]);
+    assert_bounded("frame", input.len(), || {
+        assert!(reader.read(&mut input).unwrap().is_none());
+    });
+    assert!(reader.wanted(&input) <= Limits::MAX_INITIAL_RESERVE);
+}

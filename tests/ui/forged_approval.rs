@@ -1,0 +1,5 @@
+use zmtp_auth::Approved;
+
+fn main() {
+    let _ = Approved { authenticated: None };
+}
