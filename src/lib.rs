@@ -1,4 +1,29 @@
-//! ZMTP security in pure Rust.
+//! The security of ZeroMQ in pure Rust: what libzmq and `zmq.auth` do for C and Python, as a
+//! library that needs neither and talks to both, byte for byte.
+//!
+//! Three doors lead in, each complete on its own, each built from the one below:
+//!
+//! | door | takes | for |
+//! |---|---|---|
+//! | [`mechanism`] | commands | a host with its own ZMTP codec |
+//! | [`handshake`] and [`frames`] | bytes | a host with a byte stream and any runtime, or none |
+//! | `net` (feature `tokio`) | endpoints | an application: bind, connect, send, receive |
+//!
+//! A [`Config`] says how a socket proves itself and whom it admits; neither has a default. NULL,
+//! PLAIN and CURVE are spoken in both roles. Whoever may come in is decided by a ZAP handler
+//! (RFC 27), and a peer that no handler has approved never gets past the handshake.
+//!
+//! # What is promised
+//!
+//! - **Nobody gets in by accident.** No handler, a stopped one, one that panics, answers late or
+//!   answers nonsense, a full queue: the peer is refused. Letting everyone in is a call with an
+//!   honest name, [`accept_any_peer`](Builder::accept_any_peer), which PLAIN does not have.
+//! - **No downgrade.** Older protocols and other mechanisms are refused at the first byte that
+//!   shows them.
+//! - **Bounded before trust.** What an unauthorised peer can cost is in [`Limits`], each number
+//!   with its reason.
+//! - **Errors by fault.** An [`Error`] says what went wrong and who has to act; the wire is told
+//!   nothing but the ZAP status.
 
 #![deny(missing_docs, unsafe_code)]
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// limits.max_message = 1024 * 1024;
 /// ```
 ///
-/// Durations are enforced by [`net`](crate::net); whoever drives the sans-IO machines himself
+/// Durations are enforced by `net`; whoever drives the sans-IO machines himself
 /// owns the clock and should bound each handshake by the same figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -37,7 +37,7 @@ fn with_flip(kind: &str, way: Direction, at: usize, bit: u8) -> (Endpoint, Endpo
     (client, server)
 }
 
-fn receiver<'a>(way: Direction, ends: &'a (Endpoint, Endpoint)) -> &'a Endpoint {
+fn receiver(way: Direction, ends: &(Endpoint, Endpoint)) -> &Endpoint {
     match way {
         Direction::ToServer => &ends.1,
         Direction::ToClient => &ends.0,

@@ -343,13 +343,13 @@ fn own_metadata(
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A domain of more than [`MAX_DOMAIN_LEN`] bytes.
+    /// A domain of more than 255 bytes.
     #[error("the domain has {0} bytes, at most 255 are allowed")]
     DomainTooLong(usize),
-    /// A PLAIN user name or password of more than [`MAX_PLAIN_FIELD_LEN`] bytes.
+    /// A PLAIN user name or password of more than 255 bytes.
     #[error("PLAIN user names and passwords have at most 255 bytes")]
     PlainFieldTooLong,
-    /// More than [`MAX_SERVER_KEYS`] key pairs.
+    /// More than 4 key pairs.
     #[error("a CURVE server has at most 4 key pairs, not {0}")]
     TooManyServerKeys(usize),
     /// An identity of more than 255 bytes.

@@ -140,7 +140,7 @@ pub struct Endpoint {
 }
 
 enum State {
-    Running(Handshake),
+    Running(Box<Handshake>),
     Complete(Box<Established>),
     Failed(Error),
     Moving,
@@ -154,7 +154,7 @@ impl Endpoint {
     pub fn with_conn<A>(config: &Config<A>, conn: Conn) -> Self {
         let mut output = BytesMut::new();
         let mut endpoint = Self {
-            state: State::Running(Handshake::start(config, conn, &mut output)),
+            state: State::Running(Box::new(Handshake::start(config, conn, &mut output))),
             input: BytesMut::new(),
             output,
             handler: Box::new(|_| Verdict::allow("somebody")),
@@ -189,7 +189,7 @@ impl Endpoint {
     fn advance(&mut self) {
         loop {
             let handshake = match std::mem::replace(&mut self.state, State::Moving) {
-                State::Running(handshake) => handshake,
+                State::Running(handshake) => *handshake,
                 settled => {
                     self.state = settled;
                     return;
@@ -199,7 +199,7 @@ impl Endpoint {
                 Handshake::NeedsInput(waiting) => {
                     match waiting.process(&mut self.input, &mut self.output) {
                         Ok(waiting @ Handshake::NeedsInput(_)) => {
-                            self.state = State::Running(waiting);
+                            self.state = State::Running(Box::new(waiting));
                             return;
                         }
                         other => other,
@@ -221,7 +221,7 @@ impl Endpoint {
                 }
             };
             self.state = match next {
-                Ok(handshake) => State::Running(handshake),
+                Ok(handshake) => State::Running(Box::new(handshake)),
                 Err(error) => State::Failed(error),
             };
         }
@@ -266,7 +266,10 @@ impl Endpoint {
     /// What it is waiting for; `None` if it is not.
     pub fn stage(&self) -> Option<Stage> {
         match &self.state {
-            State::Running(Handshake::NeedsInput(waiting)) => Some(waiting.stage()),
+            State::Running(handshake) => match &**handshake {
+                Handshake::NeedsInput(waiting) => Some(waiting.stage()),
+                _ => None,
+            },
             _ => None,
         }
     }
