@@ -1,7 +1,7 @@
 //! Traffic on a byte stream: frames around sealed bodies, with bounds checked on the header.
 #![forbid(unsafe_code)]
 
-use crate::error::{Error, LimitExceeded};
+use crate::error::{Error, LimitExceeded, LocalError};
 use crate::limits::Limits;
 use crate::seal::{Opener, Sealer};
 use crate::wire::frame::{Flags, FrameHeader, MAX_HEADER_LEN};
@@ -62,6 +62,8 @@ pub struct FrameReader {
     /// Payload bytes and frames of a message whose last frame has not arrived.
     message_len: usize,
     message_frames: usize,
+    /// Set by the first error: what follows it on the stream means nothing.
+    broken: bool,
 }
 
 impl FrameReader {
@@ -74,6 +76,7 @@ impl FrameReader {
             max_frames: limits.max_frames,
             message_len: 0,
             message_frames: 0,
+            broken: false,
         }
     }
 
@@ -82,8 +85,18 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`LimitExceeded`] as soon as a header announces too much, and those of
-    /// [`Opener::open_body`]. The connection is to be closed.
+    /// [`Opener::open_body`]; from then on [`LocalError::Poisoned`]. The connection is to be
+    /// closed.
     pub fn read(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Error> {
+        if self.broken {
+            return Err(LocalError::Poisoned.into());
+        }
+        let read = self.read_frame(input);
+        self.broken = read.is_err();
+        read
+    }
+
+    fn read_frame(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Error> {
         let Some((len, header_len, header)) = self.header(input)? else {
             return Ok(None);
         };

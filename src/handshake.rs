@@ -7,6 +7,9 @@
 //! 3. closes the connection on an error: after an ERROR command it should send what is left,
 //!    shut down writing and read until the peer closes, or the ERROR may be lost in a reset.
 //!
+//! A PLAIN client's HELLO holds the password. This machine wipes its own copy and what it takes
+//! off `input`; the driver wipes `out` when it has been sent.
+//!
 //! ```
 //! use bytes::BytesMut;
 //! use zmtp_auth::handshake::{Conn, Handshake};
