@@ -1,0 +1,29 @@
+//! Floor 5: CURVE certificates in files, as `pyzmq` and `czmq` read and write them.
+//!
+//! A certificate is a key and what its owner says of himself. It is two text files in ZPL
+//! (RFC 4): `NAME.key`, to be given to peers, and `NAME.key_secret`, for the owner alone.
+//!
+//! ```
+//! use zmtp_auth::cert::{Certificate, create_certificates, load_certificates};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let (public, secret) = create_certificates(dir.path(), "ada", &[("email", "ada@example.org")])?;
+//!
+//! let known = load_certificates(dir.path())?;
+//! assert!(known.problems.is_empty());
+//! let ada = Certificate::load(&secret)?;
+//! assert_eq!(known.certificates[0].public_key(), ada.public_key());
+//! assert_eq!(Certificate::load(&public)?.metadata(), ada.metadata());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod certificate;
+mod directory;
+mod file;
+mod form;
+mod problem;
+mod zpl;
+
+pub use certificate::{Certificate, create_certificates, load_certificate};
+pub use directory::{DirectoryReport, load_certificates};
+pub use problem::{BadCertificate, CertificateError, CertificateWarning, FileFailure, KeyField};

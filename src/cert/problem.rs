@@ -1,0 +1,287 @@
+//! What can be wrong with a certificate, one variant per check, with file and line.
+#![forbid(unsafe_code)]
+
+use crate::wire::z85::Z85Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error as ThisError;
+
+/// Most bytes in a certificate file. 64 KiB: two keys take 200, the rest is metadata.
+pub(crate) const MAX_FILE_LEN: usize = 64 * 1024;
+/// Most bytes in a line that we write, without its end: some readers cut lines after 1024.
+pub(crate) const MAX_WRITTEN_LINE: usize = 1024;
+/// Most bytes in a metadata name, since it becomes a ZAP metadata name (RFC 37, "Metadata").
+pub(crate) const MAX_NAME_LEN: usize = 255;
+
+/// Why a certificate cannot be read or written: where, and the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CertificateError {
+    /// The file, or for failures of a whole directory the directory.
+    pub file: PathBuf,
+    /// The line, counted from 1, if the reason lies in one.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub reason: BadCertificate,
+}
+
+impl fmt::Display for CertificateError {
+    /// The path is shown escaped, so that a file name cannot forge a log line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "certificate {:?}", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl std::error::Error for CertificateError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.reason {
+            BadCertificate::Key { problem, .. } => Some(problem),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with a certificate. No variant holds or shows any of a file's content, since a
+/// misplaced secret could be part of it.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum BadCertificate {
+    /// The file or directory cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(FileFailure),
+    /// The file cannot be written.
+    #[error("cannot be written: {0}")]
+    Unwritable(FileFailure),
+    /// A file of that name is there already; certificates are never overwritten.
+    #[error("exists already, and is never overwritten")]
+    Exists,
+    /// A directory, pipe, socket or device.
+    #[error("is not a regular file")]
+    NotAFile,
+    /// More than 64 KiB.
+    #[error("is larger than {MAX_FILE_LEN} bytes")]
+    TooLarge,
+    /// The certificate's name cannot be a file name of its own that a directory load finds.
+    #[error(
+        "the name is empty, starts with a dot, or holds a path separator or a control character"
+    )]
+    FileName,
+    /// The system has no randomness for a key or a temporary name.
+    #[error("the random source failed")]
+    Random,
+    /// A secret file was asked for, and the certificate is public only.
+    #[error("the certificate has no secret key to write")]
+    NoSecret,
+
+    /// The file starts with a byte order mark.
+    #[error("starts with a byte order mark; save it as plain UTF-8")]
+    ByteOrderMark,
+    /// A carriage return that is not part of a line end; readers disagree on what it means.
+    #[error("a carriage return inside the line")]
+    CarriageReturn,
+    /// A control character other than a tab.
+    #[error("byte {column} is a control character")]
+    ControlCharacter {
+        /// Its place in the line, in bytes counted from 1.
+        column: usize,
+    },
+    /// Where a property's name is due, or inside it, stands a character that no name has.
+    #[error("byte {column} cannot be in a property name (RFC 4: letters, digits, $-_@.&+/)")]
+    NameCharacter {
+        /// Its place in the line, in bytes counted from 1.
+        column: usize,
+    },
+    /// A name that starts or ends with a slash.
+    #[error("a property name starts or ends with '/'")]
+    NameSlash,
+    /// Something other than `=` or a comment after a name.
+    #[error("'=' expected after the property name")]
+    EqualsExpected,
+    /// A value starts with a quote that is not closed in its line.
+    #[error("the quoted value does not end")]
+    UnclosedQuote,
+    /// Something other than a comment after a quoted value.
+    #[error("text follows the quoted value")]
+    TextAfterQuote,
+
+    /// `metadata` or `curve`, which hold other properties, with a value of its own.
+    #[error("a section name with a value")]
+    SectionWithValue,
+    /// A section other than `metadata` and `curve`.
+    #[error("a section other than 'metadata' and 'curve'")]
+    UnknownSection,
+    /// A third level of indentation, or a section inside a section.
+    #[error("properties nest deeper than a section")]
+    TooDeep,
+    /// A property that is no key and stands outside `metadata`, where nobody would look for it.
+    #[error("a property other than the keys outside 'metadata'")]
+    MisplacedProperty,
+    /// A name that merely starts like a key's; some readers take it for the key.
+    #[error("the property name starts with 'public-key' or 'secret-key', but is neither")]
+    KeyLikeName,
+    /// A key, section or metadata name (without regard to case) for the second time.
+    #[error("given already in line {first}")]
+    Duplicate {
+        /// The line, counted from 1, of the first.
+        first: usize,
+    },
+    /// A metadata name to be added that is there already, perhaps in another case.
+    #[error("the metadata name is there already")]
+    NameTaken,
+
+    /// A metadata property without `=`.
+    #[error("a metadata name without a value")]
+    ValueMissing,
+    /// A metadata name that is empty or longer than ZAP metadata can carry.
+    #[error("a metadata name must have 1 to {MAX_NAME_LEN} bytes")]
+    NameLength,
+    /// `Identity`, `Socket-Type` or `User-Id`: ZAP gives these names a meaning of their own.
+    #[error("Identity, Socket-Type and User-Id cannot be metadata names")]
+    ReservedName,
+    /// A metadata value that is not UTF-8.
+    #[error("the value is not UTF-8")]
+    NotUtf8,
+    /// A metadata value with a control character or line break beyond ASCII.
+    #[error("the value holds a control character or a line break")]
+    ValueCharacter,
+    /// A value to be written that holds `"`, which ZPL cannot escape.
+    #[error("the value holds a double quote, which cannot be written")]
+    ValueQuote,
+    /// Name and value to be written make a line that not every reader takes.
+    #[error("name and value make a line longer than {MAX_WRITTEN_LINE} bytes")]
+    LineTooLong,
+
+    /// A key property without `=`.
+    #[error("{0} without a value")]
+    KeyMissing(KeyField),
+    /// A key that is not 40 characters of Z85 (RFC 32).
+    #[error("{field}: {problem}")]
+    Key {
+        /// Which key.
+        field: KeyField,
+        /// What is wrong with it.
+        problem: Z85Error,
+    },
+    /// Something other than a comment after an unquoted key.
+    #[error("text follows the {0}")]
+    TextAfterKey(KeyField),
+    /// A key of zero bytes only, which stands for "no key".
+    #[error("the {0} is all zeros: there is no key")]
+    NullKey(KeyField),
+    /// No public key in the whole file.
+    #[error("no public-key found")]
+    NoPublicKey,
+    /// The public key is not the secret key's.
+    #[error("the public-key does not belong to the secret-key")]
+    KeysDiffer,
+}
+
+/// One of the two keys, as its property is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyField {
+    /// `public-key`.
+    Public,
+    /// `secret-key`.
+    Secret,
+}
+
+impl KeyField {
+    /// The property's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public-key",
+            Self::Secret => "secret-key",
+        }
+    }
+}
+
+impl fmt::Display for KeyField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How the operating system refused: an [`io::Error`] that can be compared and cloned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileFailure {
+    /// What kind of failure.
+    pub kind: io::ErrorKind,
+    /// The system's own number for it.
+    pub os_error: Option<i32>,
+}
+
+impl From<&io::Error> for FileFailure {
+    fn from(error: &io::Error) -> Self {
+        Self {
+            kind: error.kind(),
+            os_error: error.raw_os_error(),
+        }
+    }
+}
+
+impl fmt::Display for FileFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.os_error {
+            Some(number) => io::Error::from_raw_os_error(number).fmt(f),
+            None => self.kind.fmt(f),
+        }
+    }
+}
+
+/// Something about a certificate that works and should not stay so.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum CertificateWarning {
+    /// A file that holds a secret key can be used by others than its owner.
+    #[error("secret key file {file:?} is open to others than its owner (mode {mode:03o})")]
+    LoosePermissions {
+        /// The file.
+        file: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Two files of a directory hold the same public key; what `file` says counts.
+    #[error("certificate {file:?} replaces {replaced:?}, which has the same public key")]
+    SameKey {
+        /// The file that counts: the last by name.
+        file: PathBuf,
+        /// The one whose metadata is not used.
+        replaced: PathBuf,
+    },
+}
+
+/// A reason and the line it lies in, before anybody has told which file this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Flaw {
+    pub(crate) line: Option<usize>,
+    pub(crate) reason: BadCertificate,
+}
+
+impl Flaw {
+    pub(crate) fn at(line: usize, reason: BadCertificate) -> Self {
+        Self {
+            line: Some(line),
+            reason,
+        }
+    }
+
+    pub(crate) fn in_file(self, file: impl Into<PathBuf>) -> CertificateError {
+        CertificateError {
+            file: file.into(),
+            line: self.line,
+            reason: self.reason,
+        }
+    }
+}
+
+impl From<BadCertificate> for Flaw {
+    fn from(reason: BadCertificate) -> Self {
+        Self { line: None, reason }
+    }
+}

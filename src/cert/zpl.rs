@@ -1,0 +1,309 @@
+//! The ZeroMQ Property Language (RFC 4), read line by line and strictly, as far as certificates
+//! need it.
+//!
+//! Everything is borrowed from the file's buffer, so that a secret is never copied here.
+#![forbid(unsafe_code)]
+
+use crate::cert::problem::{BadCertificate, Flaw};
+
+/// A line that defines a property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Line<'a> {
+    /// Counted from 1.
+    pub(crate) number: usize,
+    /// The blanks before the name.
+    pub(crate) indent: &'a [u8],
+    pub(crate) name: &'a str,
+    pub(crate) value: Value<'a>,
+}
+
+/// What follows a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Value<'a> {
+    /// No `=`: the name of a section.
+    Absent,
+    /// What stands between two quotes of the same kind.
+    Quoted(&'a [u8]),
+    /// The rest of the line, perhaps with a comment: whether a `#` begins one depends on what
+    /// the value is.
+    Bare(&'a [u8]),
+}
+
+/// All properties in order. After an error the iterator goes on with the next line; callers
+/// stop at the first.
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Result<Line<'_>, Flaw>> {
+    bytes
+        .split_inclusive(|&byte| byte == b'\n')
+        .zip(1..)
+        .filter_map(|(text, number)| {
+            parse_line(text, number)
+                .map_err(|reason| Flaw::at(number, reason))
+                .transpose()
+        })
+}
+
+/// `None` for an empty line or one that holds only a comment.
+fn parse_line(text: &[u8], number: usize) -> Result<Option<Line<'_>>, BadCertificate> {
+    if number == 1 && text.starts_with(b"\xEF\xBB\xBF") {
+        return Err(BadCertificate::ByteOrderMark);
+    }
+    let text = match text.strip_suffix(b"\n") {
+        Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
+        None => text,
+    };
+    // RFC 4, "Specification": a carriage return ends a line, too. Readers in use end lines at a
+    // newline only, so what one of them takes for a comment would be a property to the other.
+    if text.contains(&b'\r') {
+        return Err(BadCertificate::CarriageReturn);
+    }
+    // Within comments as well: a NUL ends the line for readers in C.
+    if let Some(at) = text
+        .iter()
+        .position(|byte| byte.is_ascii_control() && *byte != b'\t')
+    {
+        return Err(BadCertificate::ControlCharacter { column: at + 1 });
+    }
+
+    let text = trim_end(text);
+    let start = blanks(text);
+    let (indent, rest) = text.split_at(start);
+    if rest.first().is_none_or(|&byte| byte == b'#') {
+        return Ok(None);
+    }
+    let (name, rest) = split_name(rest, start)?;
+    let after = trim_start(rest);
+    let value = match after.split_first() {
+        None | Some((b'#', _)) => Value::Absent,
+        Some((b'=', value)) => Value::parse(trim_start(value))?,
+        Some(_) => return Err(BadCertificate::EqualsExpected),
+    };
+    Ok(Some(Line {
+        number,
+        indent,
+        name,
+        value,
+    }))
+}
+
+/// RFC 4, "Specification": names are made of letters, digits and eight other characters, of
+/// which `/` only joins names. `start` is where `rest` begins in the line.
+fn split_name(rest: &[u8], start: usize) -> Result<(&str, &[u8]), BadCertificate> {
+    let len = rest.iter().take_while(|&&byte| is_name_byte(byte)).count();
+    let strange = BadCertificate::NameCharacter {
+        column: start + len + 1,
+    };
+    let (name, rest) = rest.split_at(len);
+    let goes_on = rest
+        .first()
+        .is_some_and(|byte| !matches!(byte, b' ' | b'\t' | b'=' | b'#'));
+    if name.is_empty() || goes_on {
+        return Err(strange);
+    }
+    let name = std::str::from_utf8(name).map_err(|_| strange)?;
+    check_slashes(name)?;
+    Ok((name, rest))
+}
+
+/// Whether `name` can be written as a property name and read back.
+///
+/// # Errors
+/// [`BadCertificate::NameCharacter`] or [`BadCertificate::NameSlash`].
+pub(crate) fn check_name(name: &str) -> Result<(), BadCertificate> {
+    match name.bytes().position(|byte| !is_name_byte(byte)) {
+        Some(at) => Err(BadCertificate::NameCharacter { column: at + 1 }),
+        None => check_slashes(name),
+    }
+}
+
+fn check_slashes(name: &str) -> Result<(), BadCertificate> {
+    if name.starts_with('/') || name.ends_with('/') {
+        return Err(BadCertificate::NameSlash);
+    }
+    Ok(())
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'$' | b'-' | b'_' | b'@' | b'.' | b'&' | b'+' | b'/')
+}
+
+impl<'a> Value<'a> {
+    /// RFC 4, "Specification": quotes of either kind may enclose a value, are not part of it and
+    /// cannot be escaped. Stricter than there: a quote that is not closed is an error.
+    fn parse(text: &'a [u8]) -> Result<Self, BadCertificate> {
+        let (quote, inner) = match text.split_first() {
+            Some((quote @ (b'"' | b'\''), inner)) => (quote, inner),
+            _ => return Ok(Self::Bare(text)),
+        };
+        let end = inner
+            .iter()
+            .position(|byte| byte == quote)
+            .ok_or(BadCertificate::UnclosedQuote)?;
+        if !is_end(&inner[end + 1..]) {
+            return Err(BadCertificate::TextAfterQuote);
+        }
+        Ok(Self::Quoted(&inner[..end]))
+    }
+
+    /// The value as bytes of any text, a comment after an unquoted one cut off; `None` if absent.
+    pub(crate) fn text(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Absent => None,
+            Self::Quoted(text) => Some(text),
+            Self::Bare(text) => {
+                let end = text.iter().position(|&byte| byte == b'#');
+                Some(trim_end(&text[..end.unwrap_or(text.len())]))
+            }
+        }
+    }
+
+    /// The value as a word of `len` bytes that may itself hold `#`, as Z85 does; `None` if
+    /// absent. Its length and letters remain to be checked.
+    ///
+    /// An unquoted word ends at the first blank, or after `len` bytes where a `#` follows.
+    ///
+    /// # Errors
+    /// The reason given as `after`, if an unquoted word is followed by more than a comment.
+    pub(crate) fn word(
+        self,
+        len: usize,
+        after: BadCertificate,
+    ) -> Result<Option<&'a [u8]>, BadCertificate> {
+        let text = match self {
+            Self::Absent => return Ok(None),
+            Self::Quoted(text) => return Ok(Some(text)),
+            Self::Bare(text) => text,
+        };
+        let end = if text.get(len) == Some(&b'#') && blanks_free(&text[..len]) {
+            len
+        } else {
+            text.iter()
+                .position(|&byte| is_blank(byte))
+                .unwrap_or(text.len())
+        };
+        if !is_end(&text[end..]) {
+            return Err(after);
+        }
+        Ok(Some(&text[..end]))
+    }
+}
+
+impl std::fmt::Debug for Value<'_> {
+    /// Shows no content: it may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "Absent",
+            Self::Quoted(_) => "Quoted(..)",
+            Self::Bare(_) => "Bare(..)",
+        })
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn blanks(text: &[u8]) -> usize {
+    text.iter().take_while(|&&byte| is_blank(byte)).count()
+}
+
+fn blanks_free(text: &[u8]) -> bool {
+    !text.iter().any(|&byte| is_blank(byte))
+}
+
+fn trim_start(text: &[u8]) -> &[u8] {
+    &text[blanks(text)..]
+}
+
+fn trim_end(text: &[u8]) -> &[u8] {
+    let tail = text.iter().rev().take_while(|&&byte| is_blank(byte));
+    &text[..text.len() - tail.count()]
+}
+
+/// Whether only blanks and a comment are left.
+fn is_end(text: &[u8]) -> bool {
+    trim_start(text).first().is_none_or(|&byte| byte == b'#')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn one(text: &str) -> Result<Line<'_>, BadCertificate> {
+        parse_line(text.as_bytes(), 1).map(|line| line.expect("a property"))
+    }
+
+    fn text(line: &str) -> &str {
+        std::str::from_utf8(one(line).unwrap().value.text().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_property_has_an_indent_a_name_and_perhaps_a_value() {
+        let line = one("\t  a/b.c = x").unwrap();
+        assert_eq!(line.indent, b"\t  ");
+        assert_eq!(line.name, "a/b.c");
+        assert_eq!(line.value, Value::Bare(b"x"));
+        assert_eq!(one("curve").unwrap().value, Value::Absent);
+        assert_eq!(one("curve# comment").unwrap().value, Value::Absent);
+    }
+
+    #[test]
+    fn values_end_where_their_quotes_or_a_comment_say() {
+        assert_eq!(text("a = b c # d"), "b c");
+        assert_eq!(text("a=b#c"), "b");
+        assert_eq!(text("a ="), "");
+        assert_eq!(text("a = # nothing"), "");
+        assert_eq!(text("a = \"b # 'c'\" # d"), "b # 'c'");
+        assert_eq!(text("a = 'say \"b\"'#d"), "say \"b\"");
+        assert_eq!(text("a = it's\r\n"), "it's");
+        assert_eq!(text("a = ''"), "");
+    }
+
+    #[test]
+    fn lines_without_a_property_are_counted_and_left_out() {
+        let numbers: Vec<_> = lines(b"# one\n\n  # three\r\nfour\n \t\nsix = 6")
+            .map(|line| line.unwrap().number)
+            .collect();
+        assert_eq!(numbers, [4, 6]);
+    }
+
+    #[test]
+    fn a_hash_belongs_to_a_word_until_the_word_is_complete() {
+        let after = || BadCertificate::NameSlash;
+        let word = |line| one(line).unwrap().value.word(5, after());
+        assert_eq!(word("k = a#b#c"), Ok(Some(&b"a#b#c"[..])));
+        assert_eq!(word("k = a#b#c # d"), Ok(Some(&b"a#b#c"[..])));
+        assert_eq!(word("k = a#b#c#d"), Ok(Some(&b"a#b#c"[..])));
+        assert_eq!(word("k = #####"), Ok(Some(&b"#####"[..])));
+        assert_eq!(word("k = a#b #c"), Ok(Some(&b"a#b"[..])));
+        assert_eq!(word("k = a # b"), Ok(Some(&b"a"[..])));
+        assert_eq!(word("k = abcdefg"), Ok(Some(&b"abcdefg"[..])));
+        assert_eq!(word("k = abcde f"), Err(after()));
+        assert_eq!(word("k = 'a b'"), Ok(Some(&b"a b"[..])));
+        assert_eq!(word("k ="), Ok(Some(&b""[..])));
+        assert_eq!(word("k"), Ok(None));
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let shown = format!("{:?}", one("secret-key = hunter2").unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for line in lines(&bytes).flatten() {
+                let _ = (line.value.text(), line.value.word(40, BadCertificate::NameSlash));
+            }
+        }
+
+        #[test]
+        fn lines_of_zpl_never_panic(text in "[ \t\r\nab#='\"/\u{e9}]{0,80}") {
+            for line in lines(text.as_bytes()).flatten() {
+                let _ = (line.value.text(), line.value.word(3, BadCertificate::NameSlash));
+            }
+        }
+    }
+}
