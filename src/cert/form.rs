@@ -143,7 +143,7 @@ pub(crate) fn check_writable(name: &str, value: &str) -> Result<(), BadCertifica
 }
 
 /// A metadata name must be able to become a ZAP metadata name (RFC 27, "The Reply"), and must
-/// not be one that readers who compare beginnings take for a key.
+/// not be one that a lenient reader may take for a key's.
 fn check_metadata_name(name: &str) -> Result<(), BadCertificate> {
     if !(1..=MAX_NAME_LEN).contains(&name.len()) {
         return Err(BadCertificate::NameLength);

@@ -9,7 +9,7 @@ use thiserror::Error as ThisError;
 
 /// Most bytes in a certificate file. 64 KiB: two keys take 200, the rest is metadata.
 pub(crate) const MAX_FILE_LEN: usize = 64 * 1024;
-/// Most bytes in a line that we write, without its end: some readers cut lines after 1024.
+/// Most bytes in a line that we write, without its end: readers with a fixed line buffer exist.
 pub(crate) const MAX_WRITTEN_LINE: usize = 1024;
 /// Most bytes in a metadata name, since it becomes a ZAP metadata name (RFC 37, "Metadata").
 pub(crate) const MAX_NAME_LEN: usize = 255;
@@ -81,7 +81,7 @@ pub enum BadCertificate {
     /// The file starts with a byte order mark.
     #[error("starts with a byte order mark; save it as plain UTF-8")]
     ByteOrderMark,
-    /// A carriage return that is not part of a line end; readers disagree on what it means.
+    /// A carriage return that is not part of a CRLF: what follows could be read as a line of its own.
     #[error("a carriage return inside the line")]
     CarriageReturn,
     /// A control character other than a tab.
@@ -121,7 +121,7 @@ pub enum BadCertificate {
     /// A property that is no key and stands outside `metadata`, where nobody would look for it.
     #[error("a property other than the keys outside 'metadata'")]
     MisplacedProperty,
-    /// A name that merely starts like a key's; some readers take it for the key.
+    /// A name that merely starts like a key's, so that a lenient reader may take it for the key.
     #[error("the property name starts with 'public-key' or 'secret-key', but is neither")]
     KeyLikeName,
     /// A key, section or metadata name (without regard to case) for the second time.

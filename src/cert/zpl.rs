@@ -51,12 +51,12 @@ fn parse_line(text: &[u8], number: usize) -> Result<Option<Line<'_>>, BadCertifi
         Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
         None => text,
     };
-    // RFC 4, "Specification": a carriage return ends a line, too. Readers in use end lines at a
-    // newline only, so what one of them takes for a comment would be a property to the other.
+    // RFC 4, "Specification": a carriage return alone ends a line, too. Most tools, and the eye,
+    // do not see a line there, so that a property could hide in a comment: refused.
     if text.contains(&b'\r') {
         return Err(BadCertificate::CarriageReturn);
     }
-    // Within comments as well: a NUL ends the line for readers in C.
+    // Within comments as well: what a tool does not show must not be there.
     if let Some(at) = text
         .iter()
         .position(|byte| byte.is_ascii_control() && *byte != b'\t')
