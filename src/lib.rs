@@ -39,6 +39,7 @@ pub mod mechanism;
 pub mod seal;
 mod status;
 pub mod wire;
+pub mod zap;
 
 pub use access::address::{IpcPeer, PeerAddress};
 pub use access::grant::{Grant, GrantTerms};

@@ -17,6 +17,9 @@ impl Domain {
     /// The empty domain, which libzmq asks for when none is set.
     pub const EMPTY: Self = Self(Bytes::new());
 
+    /// `*`: in tables of handlers and policies, whatever has no entry of its own.
+    pub const ALL: Self = Self(Bytes::from_static(b"*"));
+
     /// Takes the name's bytes.
     #[must_use]
     pub fn new(name: impl Into<Bytes>) -> Self {

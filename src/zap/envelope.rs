@@ -1,0 +1,44 @@
+//! The address envelope that a ROUTER or a proxy finds in front of a ZAP message (RFC 27).
+#![forbid(unsafe_code)]
+
+use bytes::Bytes;
+
+/// Splits a ZAP message after its address envelope: any number of routing frames, then an empty
+/// delimiter. Returns the envelope, delimiter included, and what follows it; `None` if no frame
+/// is empty. The envelope goes in front of the reply, unchanged.
+///
+/// A message *without* an envelope must not come here: its domain may be an empty frame too.
+#[must_use]
+pub fn split_envelope(mut frames: Vec<Bytes>) -> Option<(Vec<Bytes>, Vec<Bytes>)> {
+    // RFC 27: the delimiter is the first empty frame, as for every REQ and REP.
+    let delimiter = frames.iter().position(Bytes::is_empty)?;
+    let message = frames.split_off(delimiter + 1);
+    Some((frames, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames<const N: usize>(texts: [&'static str; N]) -> Vec<Bytes> {
+        texts.map(Bytes::from).into()
+    }
+
+    #[test]
+    fn the_envelope_ends_with_the_first_empty_frame() {
+        assert_eq!(
+            split_envelope(frames(["a", "b", "", "1.0", "1", ""])),
+            Some((frames(["a", "b", ""]), frames(["1.0", "1", ""])))
+        );
+        assert_eq!(
+            split_envelope(frames(["", "1.0"])),
+            Some((frames([""]), frames(["1.0"])))
+        );
+    }
+
+    #[test]
+    fn without_a_delimiter_there_is_no_envelope() {
+        assert_eq!(split_envelope(frames(["1.0", "1"])), None);
+        assert_eq!(split_envelope(Vec::new()), None);
+    }
+}

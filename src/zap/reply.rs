@@ -1,0 +1,390 @@
+//! The ZAP reply (RFC 27, "The Reply"): as a value, as frames, and what makes it a verdict.
+#![forbid(unsafe_code)]
+
+use crate::access::grant::Grant;
+use crate::access::verdict::{Approval, Verdict};
+use crate::limits::Limits;
+use crate::status::{DenialStatus, Status};
+use crate::wire::metadata::{IDENTITY, Metadata, MetadataError, SOCKET_TYPE};
+use crate::zap::request::{RequestId, VERSION, ZapRequest};
+use bytes::{Bytes, BytesMut};
+use std::fmt;
+use thiserror::Error;
+
+/// Most bytes of a user id: what one short string of ZMTP holds, which is as much as a socket
+/// can ever have claimed or shown.
+pub(crate) const MAX_USER_ID_LEN: usize = 255;
+
+/// The metadata name under which libzmq shows the user id of a reply to its application.
+const USER_ID: &str = "User-Id";
+
+/// A ZAP handler's answer.
+#[derive(Debug, Clone)]
+pub struct ZapReply {
+    /// The request's id. A reply for another request refuses the peer.
+    pub id: RequestId,
+    /// The decision.
+    pub status: Status,
+    /// The reason, for logs. The peer is told the status alone.
+    pub text: Bytes,
+    /// The user id, at most 255 bytes; it counts only with [`Status::Success`].
+    pub user_id: Bytes,
+    /// Properties for this side's application; they count only with [`Status::Success`].
+    /// `Identity`, `Socket-Type` and `User-Id` are not a handler's to give: they would pass for
+    /// what the peer claims, or for [`ZapReply::user_id`].
+    pub metadata: Metadata,
+    /// The revocable admission. It stays inside the process: no frame carries it.
+    pub grant: Option<Grant>,
+}
+
+/// Why a reply cannot be believed. The peer is refused with 500 then.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidReply {
+    /// Another number of frames than six, or seven with the delimiter.
+    #[error("a ZAP reply of {0} frames")]
+    Frames(usize),
+    /// The first of seven frames is not empty.
+    #[error("the delimiter of the ZAP reply is not empty")]
+    Delimiter,
+    /// A version other than `1.0`.
+    #[error("the ZAP reply's version is not 1.0")]
+    Version,
+    /// A reply for another request.
+    #[error("the ZAP reply is for request {got}, not {asked}")]
+    RequestId {
+        /// The id that we asked under.
+        asked: RequestId,
+        /// The id of the reply.
+        got: RequestId,
+    },
+    /// None of the four status codes.
+    #[error("the ZAP reply has no status of RFC 27")]
+    Status,
+    /// A user id of more than 255 bytes.
+    #[error("the ZAP reply has a user id of {0} bytes")]
+    UserIdLength(usize),
+    /// The metadata does not parse.
+    #[error("the ZAP reply's metadata: {0}")]
+    Metadata(#[from] MetadataError),
+    /// The metadata has a name that is not the handler's to give.
+    #[error("the ZAP reply's metadata names {0}")]
+    ReservedProperty(&'static str),
+}
+
+impl ZapRequest {
+    /// The reply that admits this peer as `user_id`.
+    #[must_use]
+    pub fn allow(&self, user_id: impl Into<Bytes>) -> ZapReply {
+        ZapReply {
+            id: self.id.clone(),
+            status: Status::Success,
+            text: Bytes::from_static(b"OK"),
+            user_id: user_id.into(),
+            metadata: Metadata::new(),
+            grant: None,
+        }
+    }
+
+    /// The reply that refuses this peer; `reason` is for logs.
+    #[must_use]
+    pub fn deny(&self, status: DenialStatus, reason: impl Into<Bytes>) -> ZapReply {
+        ZapReply::denial(self.id.clone(), status, reason)
+    }
+}
+
+impl ZapReply {
+    pub(crate) fn denial(id: RequestId, status: DenialStatus, reason: impl Into<Bytes>) -> Self {
+        Self {
+            id,
+            status: status.into(),
+            text: reason.into(),
+            user_id: Bytes::new(),
+            metadata: Metadata::new(),
+            grant: None,
+        }
+    }
+
+    /// The frames of RFC 27 without envelope and delimiter: version, request id, status, text,
+    /// user id, metadata.
+    #[must_use]
+    pub fn to_frames(&self) -> [Bytes; 6] {
+        let mut metadata = BytesMut::with_capacity(self.metadata.encoded_len());
+        self.metadata.encode(&mut metadata);
+        [
+            Bytes::from_static(VERSION),
+            self.id.to_bytes(),
+            Bytes::from_static(self.status.as_str().as_bytes()),
+            self.text.clone(),
+            self.user_id.clone(),
+            metadata.freeze(),
+        ]
+    }
+
+    /// Reads the seven frames that whoever asked under `asked` receives: an empty delimiter,
+    /// then those of [`ZapReply::to_frames`]. At most [`Limits::max_properties`] properties.
+    ///
+    /// # Errors
+    /// [`InvalidReply`] for anything but a reply that can be believed.
+    pub fn from_delimited(
+        frames: &[Bytes],
+        asked: &RequestId,
+        limits: &Limits,
+    ) -> Result<Self, InvalidReply> {
+        // RFC 27: the delimiter is empty.
+        match frames {
+            [delimiter, reply @ ..] if reply.len() == 6 => {
+                if !delimiter.is_empty() {
+                    return Err(InvalidReply::Delimiter);
+                }
+                Self::from_frames(reply, asked, limits)
+            }
+            _ => Err(InvalidReply::Frames(frames.len())),
+        }
+    }
+
+    /// Reads the six frames that [`ZapReply::to_frames`] writes.
+    ///
+    /// # Errors
+    /// [`InvalidReply`] for anything but a reply that can be believed.
+    pub fn from_frames(
+        frames: &[Bytes],
+        asked: &RequestId,
+        limits: &Limits,
+    ) -> Result<Self, InvalidReply> {
+        let [version, id, status, text, user_id, metadata] = frames else {
+            return Err(InvalidReply::Frames(frames.len()));
+        };
+        // RFC 27: the version is 1.0, the id is the request's, the status one of four.
+        if version != VERSION {
+            return Err(InvalidReply::Version);
+        }
+        let reply = Self {
+            id: RequestId::new(id.clone()),
+            status: Status::parse(status).ok_or(InvalidReply::Status)?,
+            text: text.clone(),
+            user_id: user_id.clone(),
+            metadata: Metadata::parse(metadata, "ZAP reply", limits.max_properties)?,
+            grant: None,
+        };
+        reply.check(asked)?;
+        Ok(reply)
+    }
+
+    /// Checks what a reply's type leaves open.
+    pub(crate) fn check(&self, asked: &RequestId) -> Result<(), InvalidReply> {
+        // RFC 27: the reply repeats the request's id.
+        if self.id != *asked {
+            return Err(InvalidReply::RequestId {
+                asked: asked.clone(),
+                got: self.id.clone(),
+            });
+        }
+        self.check_contents()
+    }
+
+    fn check_contents(&self) -> Result<(), InvalidReply> {
+        if self.user_id.len() > MAX_USER_ID_LEN {
+            return Err(InvalidReply::UserIdLength(self.user_id.len()));
+        }
+        match reserved_property(&self.metadata) {
+            Some(name) => Err(InvalidReply::ReservedProperty(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first name in `metadata` that no handler may give.
+pub(crate) fn reserved_property(metadata: &Metadata) -> Option<&'static str> {
+    [IDENTITY, SOCKET_TYPE, USER_ID]
+        .into_iter()
+        .find(|name| metadata.get(name).is_some())
+}
+
+impl From<ZapReply> for Verdict {
+    /// Allows only for [`Status::Success`], and only if user id and metadata are such as a
+    /// handler may give; else the verdict is a denial.
+    fn from(reply: ZapReply) -> Self {
+        let status = match reply.status {
+            Status::Success => match reply.check_contents() {
+                Ok(()) => {
+                    return Self::Allow(Approval {
+                        user_id: reply.user_id,
+                        metadata: reply.metadata,
+                        grant: reply.grant,
+                    });
+                }
+                Err(invalid) => return Self::deny(DenialStatus::Internal, invalid.to_string()),
+            },
+            Status::TemporaryError => DenialStatus::Temporary,
+            Status::AuthenticationFailure => DenialStatus::Failure,
+            Status::InternalError => DenialStatus::Internal,
+        };
+        Self::deny(status, LogText(&reply.text).to_string())
+    }
+}
+
+/// A handler's text, as one harmless line.
+struct LogText<'a>(&'a [u8]);
+
+impl fmt::Display for LogText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 255;
+        let text = String::from_utf8_lossy(&self.0[..self.0.len().min(MOST)]);
+        write!(f, "{}", text.escape_debug())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn asked() -> RequestId {
+        RequestId::from(1)
+    }
+
+    fn frames(texts: &[&'static str]) -> Vec<Bytes> {
+        texts.iter().copied().map(Bytes::from).collect()
+    }
+
+    fn parse(texts: &[&'static str]) -> Result<ZapReply, InvalidReply> {
+        ZapReply::from_delimited(&frames(texts), &asked(), &Limits::default())
+    }
+
+    fn success(user_id: Bytes, metadata: Metadata) -> ZapReply {
+        ZapReply {
+            id: asked(),
+            status: Status::Success,
+            text: "OK".into(),
+            user_id,
+            metadata,
+            grant: None,
+        }
+    }
+
+    #[test]
+    fn a_good_reply_reads_back() {
+        let reply = parse(&["", "1.0", "1", "200", "OK", "admin", "\x01k\0\0\0\x01v"]).unwrap();
+        assert_eq!(reply.user_id, "admin");
+        assert_eq!(reply.metadata.get("k").unwrap(), "v");
+        match Verdict::from(reply) {
+            Verdict::Allow(approval) => assert_eq!(approval.user_id, "admin"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_way_to_be_invalid_has_its_name() {
+        use InvalidReply as Invalid;
+        let id = |got: &'static str| Invalid::RequestId {
+            asked: asked(),
+            got: RequestId::new(got),
+        };
+        for (texts, expected) in [
+            (&[][..], Invalid::Frames(0)),
+            (&["1.0", "1", "200", "OK", "", ""], Invalid::Frames(6)),
+            (
+                &["", "1.0", "1", "200", "OK", "", "", ""],
+                Invalid::Frames(8),
+            ),
+            (&["x", "1.0", "1", "200", "OK", "", ""], Invalid::Delimiter),
+            (&["", "1.1", "1", "200", "OK", "", ""], Invalid::Version),
+            (&["", "", "1", "200", "OK", "", ""], Invalid::Version),
+            (&["", "1.0", "2", "200", "OK", "", ""], id("2")),
+            (&["", "1.0", "", "200", "OK", "", ""], id("")),
+            (&["", "1.0", "1", "201", "OK", "", ""], Invalid::Status),
+            (&["", "1.0", "1", "", "OK", "", ""], Invalid::Status),
+        ] {
+            assert_eq!(parse(texts).unwrap_err(), expected, "{texts:?}");
+        }
+        assert!(matches!(
+            parse(&["", "1.0", "1", "200", "OK", "", "\x01k\0\0\0\x02v"]),
+            Err(Invalid::Metadata(_))
+        ));
+        assert!(matches!(
+            parse(&["", "1.0", "1", "200", "OK", "", "\x08identity\0\0\0\0"]),
+            Err(Invalid::ReservedProperty("Identity"))
+        ));
+    }
+
+    #[test]
+    fn a_user_id_has_at_most_255_bytes() {
+        let long = |len| success(vec![b'u'; len].into(), Metadata::new());
+        assert_eq!(long(255).check(&asked()), Ok(()));
+        assert_eq!(
+            long(256).check(&asked()),
+            Err(InvalidReply::UserIdLength(256))
+        );
+        assert!(matches!(Verdict::from(long(256)), Verdict::Deny(denied)
+            if denied.status == DenialStatus::Internal));
+    }
+
+    #[test]
+    fn what_the_peer_claims_is_not_a_handlers_to_say() {
+        for name in ["IDENTITY", "socket-type", "User-ID"] {
+            let mut metadata = Metadata::new();
+            metadata.push(name, "x").unwrap();
+            let reply = success(Bytes::new(), metadata);
+            assert!(matches!(
+                reply.check(&asked()),
+                Err(InvalidReply::ReservedProperty(_))
+            ));
+            assert!(matches!(Verdict::from(reply), Verdict::Deny(_)), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_200_allows() {
+        for (status, denial) in [
+            (Status::TemporaryError, DenialStatus::Temporary),
+            (Status::AuthenticationFailure, DenialStatus::Failure),
+            (Status::InternalError, DenialStatus::Internal),
+        ] {
+            let mut reply = success("admin".into(), Metadata::new());
+            reply.status = status;
+            reply.text = "line\nbreak".into();
+            match Verdict::from(reply) {
+                Verdict::Deny(denied) => {
+                    assert_eq!(denied.status, denial);
+                    assert_eq!(denied.reason, "line\\nbreak");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_frames_never_panic_and_never_admit_by_accident(
+            frames in vec(prop_oneof![
+                Just(Bytes::new()),
+                Just(Bytes::from_static(b"1.0")),
+                Just(Bytes::from_static(b"1")),
+                Just(Bytes::from_static(b"200")),
+                vec(any::<u8>(), 0..40).prop_map(Bytes::from),
+            ], 0..9),
+        ) {
+            if let Ok(reply) = ZapReply::from_delimited(&frames, &asked(), &Limits::default()) {
+                prop_assert_eq!(&reply.to_frames()[..], &frames[1..]);
+                let success = &frames[3][..] == b"200";
+                prop_assert_eq!(matches!(Verdict::from(reply), Verdict::Allow(_)), success);
+            }
+        }
+
+        #[test]
+        fn what_is_written_reads_back(
+            text in vec(any::<u8>(), 0..40),
+            user_id in vec(any::<u8>(), 0..=MAX_USER_ID_LEN),
+            value in vec(any::<u8>(), 0..40),
+        ) {
+            let mut metadata = Metadata::new();
+            metadata.push("X-value", value).unwrap();
+            let mut reply = success(user_id.into(), metadata);
+            reply.text = text.into();
+            let read = ZapReply::from_frames(&reply.to_frames(), &asked(), &Limits::default());
+            prop_assert_eq!(read.unwrap().to_frames(), reply.to_frames());
+        }
+    }
+}

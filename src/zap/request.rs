@@ -1,0 +1,406 @@
+//! The ZAP request (RFC 27, "The Request"): as a value, and as frames.
+#![forbid(unsafe_code)]
+
+use crate::access::address::PeerAddress;
+use crate::access::request::{AccessRequest, Credentials, Domain, MechanismKind};
+use crate::crypto::keys::PublicKey;
+use crate::crypto::password::Password;
+use crate::error::printable;
+use bytes::Bytes;
+use std::fmt;
+use thiserror::Error;
+use zeroize::{Zeroize, Zeroizing};
+
+/// The version frame of requests and replies (RFC 27).
+pub(crate) const VERSION: &[u8] = b"1.0";
+
+/// Frames in front of the credentials.
+const FIXED_FRAMES: usize = 6;
+
+/// What ties a reply to its request: any bytes (RFC 27).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(Bytes);
+
+impl RequestId {
+    /// Takes the bytes.
+    #[must_use]
+    pub fn new(id: impl Into<Bytes>) -> Self {
+        Self(id.into())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        self.0.clone()
+    }
+}
+
+impl From<u64> for RequestId {
+    /// The number in decimal digits, easy to find in logs.
+    fn from(number: u64) -> Self {
+        Self(number.to_string().into())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.0))
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({self})")
+    }
+}
+
+/// A question to a ZAP handler.
+///
+/// Mechanism and credentials are kept as they came, because a handler checks the address before
+/// it looks at them; [`ZapRequest::credentials`] gives them their types. Credential frames are
+/// wiped when the last copy of them is dropped, and `Debug` shows only how many there are.
+#[derive(Clone)]
+pub struct ZapRequest {
+    /// To be repeated in the reply.
+    pub id: RequestId,
+    /// The socket's domain, possibly empty.
+    pub domain: Domain,
+    /// Where the peer comes from.
+    pub address: PeerAddress,
+    /// The peer's identity, empty where it is not known. libzmq puts its own routing id here.
+    /// A claim in any case: it proves nothing.
+    pub identity: Bytes,
+    /// The mechanism's name.
+    pub mechanism: Bytes,
+    credentials: Vec<Bytes>,
+}
+
+/// Why frames are not a ZAP request.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ZapRequestError {
+    /// Fewer than six frames.
+    #[error("a ZAP request of {frames} frames, at least 6 expected")]
+    NotEnoughFrames {
+        /// The number of frames.
+        frames: usize,
+        /// The request id, if there were enough frames for one.
+        id: Option<RequestId>,
+    },
+    /// A version other than `1.0`.
+    #[error("the ZAP request's version is not 1.0")]
+    Version {
+        /// The request id.
+        id: RequestId,
+    },
+}
+
+/// Why a request's credentials have no type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// The mechanism is none of RFC 27's and RFC 38's.
+    #[error("the mechanism is not known")]
+    UnknownMechanism,
+    /// Their number is not the mechanism's, or a CURVE key has not 32 bytes.
+    #[error("the credentials are not those of the mechanism")]
+    Invalid,
+}
+
+impl ZapRequest {
+    /// Puts `request` under `id`.
+    #[must_use]
+    pub fn new(id: RequestId, request: &AccessRequest) -> Self {
+        Self {
+            id,
+            domain: request.domain.clone(),
+            address: request.address.clone(),
+            identity: request.identity().cloned().unwrap_or_default(),
+            mechanism: Bytes::from_static(request.credentials.mechanism().name().as_bytes()),
+            credentials: match &request.credentials {
+                Credentials::Null => Vec::new(),
+                Credentials::Plain { username, password } => {
+                    vec![username.clone(), wiped_on_drop(password.expose())]
+                }
+                Credentials::Curve { key } => vec![Bytes::copy_from_slice(key.as_bytes())],
+                Credentials::Gssapi { principal } => vec![principal.clone()],
+            },
+        }
+    }
+
+    /// The frames of RFC 27 without envelope and delimiter: version, request id, domain,
+    /// address, identity, mechanism, credentials. Whoever sends them on copies the password out
+    /// of the reach of this crate's wiping.
+    #[must_use]
+    pub fn to_frames(&self) -> Vec<Bytes> {
+        let mut frames = vec![
+            Bytes::from_static(VERSION),
+            self.id.to_bytes(),
+            self.domain.to_bytes(),
+            self.address.to_zap(),
+            self.identity.clone(),
+            self.mechanism.clone(),
+        ];
+        frames.extend(self.credentials.iter().cloned());
+        frames
+    }
+
+    /// Reads the frames that [`ZapRequest::to_frames`] writes. Mechanism and credentials are
+    /// not judged here. The given credential frames are wiped where nobody else shares them.
+    ///
+    /// # Errors
+    /// [`ZapRequestError`] for too few frames or another version.
+    pub fn from_frames(mut frames: Vec<Bytes>) -> Result<Self, ZapRequestError> {
+        let credentials: Vec<Bytes> = frames
+            .drain(frames.len().min(FIXED_FRAMES)..)
+            .map(move_to_wiped)
+            .collect();
+        let [version, id, domain, address, identity, mechanism]: [Bytes; FIXED_FRAMES] = frames
+            .try_into()
+            .map_err(|frames: Vec<Bytes>| ZapRequestError::NotEnoughFrames {
+                frames: frames.len(),
+                id: frames.into_iter().nth(1).map(RequestId),
+            })?;
+        let id = RequestId(id);
+        // RFC 27: the version is 1.0, and nothing is known of the frames of any other.
+        if version != VERSION {
+            return Err(ZapRequestError::Version { id });
+        }
+        Ok(Self {
+            id,
+            domain: Domain::new(domain),
+            address: PeerAddress::from_zap(&address),
+            identity,
+            mechanism,
+            credentials,
+        })
+    }
+
+    /// The credentials with their types.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] for an unknown mechanism, for another number of credential frames
+    /// than its own, and for a CURVE key that has not 32 bytes.
+    pub fn credentials(&self) -> Result<Credentials, CredentialsError> {
+        // RFC 27: NULL has no credentials, PLAIN a name and a password, CURVE a key of 32
+        // bytes; RFC 38: GSSAPI a principal.
+        let kind = self
+            .mechanism_kind()
+            .ok_or(CredentialsError::UnknownMechanism)?;
+        match (kind, &self.credentials[..]) {
+            (MechanismKind::Null, []) => Ok(Credentials::Null),
+            (MechanismKind::Plain, [username, password]) => Ok(Credentials::Plain {
+                username: username.clone(),
+                password: Password::new(password),
+            }),
+            (MechanismKind::Curve, [key]) => <[u8; 32]>::try_from(&key[..])
+                .map(|key| Credentials::Curve {
+                    key: PublicKey::from_bytes(key),
+                })
+                .map_err(|_| CredentialsError::Invalid),
+            (MechanismKind::Gssapi, [principal]) => Ok(Credentials::Gssapi {
+                principal: principal.clone(),
+            }),
+            _ => Err(CredentialsError::Invalid),
+        }
+    }
+
+    /// The mechanism, if it is one that we know.
+    #[must_use]
+    pub fn mechanism_kind(&self) -> Option<MechanismKind> {
+        [
+            MechanismKind::Null,
+            MechanismKind::Plain,
+            MechanismKind::Curve,
+            MechanismKind::Gssapi,
+        ]
+        .into_iter()
+        .find(|kind| self.mechanism == kind.name())
+    }
+}
+
+/// Copies `secret` into bytes that are wiped with their last owner.
+fn wiped_on_drop(secret: &[u8]) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(secret.to_vec()))
+}
+
+fn move_to_wiped(frame: Bytes) -> Bytes {
+    let wiped = wiped_on_drop(&frame);
+    if let Ok(mut original) = frame.try_into_mut() {
+        original.as_mut().zeroize();
+    }
+    wiped
+}
+
+impl fmt::Debug for ZapRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ZapRequest")
+            .field("id", &self.id)
+            .field("domain", &self.domain)
+            .field("address", &self.address)
+            .field("identity", &printable(&self.identity))
+            .field("mechanism", &printable(&self.mechanism))
+            .field("credential_frames", &self.credentials.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn frames<const N: usize>(texts: [&'static str; N]) -> Vec<Bytes> {
+        texts.map(Bytes::from).into()
+    }
+
+    fn plain() -> AccessRequest {
+        AccessRequest::new(
+            Domain::from("global"),
+            PeerAddress::from_zap(b"127.0.0.1"),
+            Credentials::Plain {
+                username: "admin".into(),
+                password: Password::from("hunter2"),
+            },
+        )
+    }
+
+    fn request(texts: &[&'static [u8]]) -> ZapRequest {
+        let mut frames = frames(["1.0", "7", "", "::1", ""]);
+        frames.extend(texts.iter().copied().map(Bytes::from_static));
+        ZapRequest::from_frames(frames).unwrap()
+    }
+
+    #[test]
+    fn a_plain_request_has_the_frames_that_libzmq_sends() {
+        let request = ZapRequest::new(RequestId::from(1), &plain());
+        assert_eq!(
+            request.to_frames(),
+            frames([
+                "1.0",
+                "1",
+                "global",
+                "127.0.0.1",
+                "",
+                "PLAIN",
+                "admin",
+                "hunter2"
+            ])
+        );
+    }
+
+    #[test]
+    fn debug_shows_no_credentials() {
+        let shown = format!("{:?}", ZapRequest::new(RequestId::from(1), &plain()));
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("admin"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn credentials_keep_their_types_through_frames() {
+        let original = ZapRequest::new(RequestId::from(1), &plain());
+        let read = ZapRequest::from_frames(original.to_frames()).unwrap();
+        match read.credentials().unwrap() {
+            Credentials::Plain { username, password } => {
+                assert_eq!(username, "admin");
+                assert_eq!(password.expose(), b"hunter2");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn short_requests_give_the_id_that_they_have() {
+        for (given, id) in [(vec![], None), (frames(["1.0"]), None)] {
+            let frames = given.len();
+            assert_eq!(
+                ZapRequest::from_frames(given).unwrap_err(),
+                ZapRequestError::NotEnoughFrames { frames, id }
+            );
+        }
+        assert_eq!(
+            ZapRequest::from_frames(frames(["1.0", "9", "", "", ""])).unwrap_err(),
+            ZapRequestError::NotEnoughFrames {
+                frames: 5,
+                id: Some(RequestId::new("9"))
+            }
+        );
+    }
+
+    #[test]
+    fn another_version_is_refused_with_the_id() {
+        assert_eq!(
+            ZapRequest::from_frames(frames(["1.1", "9", "", "", "", "NULL"])).unwrap_err(),
+            ZapRequestError::Version {
+                id: RequestId::new("9")
+            }
+        );
+    }
+
+    #[test]
+    fn each_mechanism_has_exactly_its_own_credentials() {
+        for good in [
+            &[&b"NULL"[..]][..],
+            &[b"PLAIN", b"", b""],
+            &[b"CURVE", &[7; 32]],
+            &[b"GSSAPI", b"\xFF"],
+        ] {
+            assert!(request(good).credentials().is_ok(), "{good:?}");
+        }
+        for bad in [
+            &[&b"NULL"[..], b""][..],
+            &[b"PLAIN", b"a"],
+            &[b"PLAIN", b"a", b"b", b"c"],
+            &[b"CURVE"],
+            &[b"CURVE", &[7; 31]],
+            &[b"CURVE", &[7; 33]],
+            &[b"CURVE", &[7; 32], b""],
+            &[b"GSSAPI"],
+        ] {
+            assert_eq!(
+                request(bad).credentials().unwrap_err(),
+                CredentialsError::Invalid,
+                "{bad:?}"
+            );
+        }
+        for unknown in [&b"null"[..], b"", b"CURVE\0", b"EXTERNAL"] {
+            assert_eq!(
+                request(&[unknown]).credentials().unwrap_err(),
+                CredentialsError::UnknownMechanism
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_frames_never_panic_and_read_back(
+            given in vec(vec(any::<u8>(), 0..40).prop_map(Bytes::from), 0..10),
+            well_formed in any::<bool>(),
+        ) {
+            let mut given = given;
+            if let (true, Some(first)) = (well_formed, given.first_mut()) {
+                *first = Bytes::from_static(VERSION);
+            }
+            if let Ok(request) = ZapRequest::from_frames(given.clone()) {
+                let written = request.to_frames();
+                prop_assert_eq!(written.len(), given.len());
+                // An address may come back in its canonical spelling, everything else as it was.
+                for (index, (written, given)) in written.iter().zip(&given).enumerate() {
+                    if index != 3 {
+                        prop_assert_eq!(written, given);
+                    }
+                }
+                prop_assert_eq!(PeerAddress::from_zap(&written[3]), request.address.clone());
+                let _ = request.credentials();
+                let _ = format!("{request:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The ZAP router inside the process: brings questions to handlers and turns whatever goes wrong
+//! into a refusal.
+#![forbid(unsafe_code)]
+
+use crate::access::request::{AccessRequest, Domain};
+use crate::access::verdict::Verdict;
+use crate::limits::Limits;
+use crate::status::DenialStatus;
+use crate::zap::bounds::{Places, within};
+use crate::zap::contain::{Contained, Panicked};
+use crate::zap::reply::{InvalidReply, ZapReply};
+use crate::zap::request::{RequestId, ZapRequest};
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Decides who comes in (RFC 27: the handler). Any `Fn(ZapRequest)` whose future gives a
+/// [`ZapReply`] is one.
+///
+/// It is asked concurrently. It may panic, hang, or answer nonsense: the peer is refused then.
+/// The future is dropped when nobody waits for the answer any more. A handler that blocks its
+/// thread blocks the task that asks.
+pub trait ZapHandler: Send + Sync + 'static {
+    /// Answers `request`; [`ZapRequest::allow`] and [`ZapRequest::deny`] make the reply.
+    fn handle(&self, request: ZapRequest) -> impl Future<Output = ZapReply> + Send;
+}
+
+impl<F, Fut> ZapHandler for F
+where
+    F: Fn(ZapRequest) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ZapReply> + Send,
+{
+    fn handle(&self, request: ZapRequest) -> impl Future<Output = ZapReply> + Send {
+        self(request)
+    }
+}
+
+type Asking = Pin<Box<dyn Future<Output = Option<ZapReply>> + Send>>;
+
+/// [`ZapHandler`] without its future's type.
+trait AnyHandler: Send + Sync {
+    /// Asks for at most `time`; `None` if it took longer. Nothing of the handler runs before
+    /// the first poll.
+    fn ask(self: Arc<Self>, request: ZapRequest, time: Duration) -> Asking;
+}
+
+impl<H: ZapHandler> AnyHandler for H {
+    fn ask(self: Arc<Self>, request: ZapRequest, time: Duration) -> Asking {
+        Box::pin(async move { within(time, self.handle(request)).await })
+    }
+}
+
+/// Handlers by domain. A handler under [`Domain::ALL`] (`*`) answers for every domain that has
+/// never had one of its own. Cheap to clone; all clones are the same router.
+///
+/// Whatever goes wrong refuses the peer, never admits it:
+///
+/// | what | status |
+/// |---|---|
+/// | too many questions in progress ([`Limits::max_pending_verdicts`]); there is no queue | 300 |
+/// | no answer within [`Limits::verdict_timeout`] | 300 |
+/// | the domain's handler was unbound, before or during the question | 300 |
+/// | no handler was ever bound for the domain, nor for `*` | 500 |
+/// | the handler panicked | 500 |
+/// | the reply is for another request, or cannot be believed ([`InvalidReply`]) | 500 |
+///
+/// The time-out needs feature `tokio` and a caller on tokio's runtime with its timers on;
+/// elsewhere the caller bounds the time by dropping the future.
+#[derive(Clone)]
+pub struct ZapRouter(Arc<Shared>);
+
+struct Shared {
+    table: ArcSwap<Table>,
+    places: Places,
+    time: Duration,
+    next_id: AtomicU64,
+}
+
+/// Domains that have a handler, or had one (`None`).
+#[derive(Clone, Default)]
+struct Table(HashMap<Domain, Option<Arc<dyn AnyHandler>>>);
+
+/// The domain has a handler already.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("domain {0:?} has a ZAP handler already")]
+pub struct AlreadyBound(
+    /// The domain.
+    pub Domain,
+);
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+enum Trouble {
+    #[error("no ZAP handler was ever bound for the domain")]
+    NeverBound,
+    #[error("the ZAP handler is gone")]
+    Gone,
+    #[error("too many ZAP requests are in progress")]
+    TooMany,
+    #[error("the ZAP handler took too long")]
+    TimedOut,
+    #[error("the ZAP handler panicked")]
+    Panicked,
+    #[error(transparent)]
+    Invalid(#[from] InvalidReply),
+}
+
+impl Trouble {
+    const fn status(&self) -> DenialStatus {
+        match self {
+            Self::Gone | Self::TooMany | Self::TimedOut => DenialStatus::Temporary,
+            Self::NeverBound | Self::Panicked | Self::Invalid(_) => DenialStatus::Internal,
+        }
+    }
+}
+
+impl Table {
+    /// The handler that rules `domain`.
+    fn find(&self, domain: &Domain) -> Result<&Arc<dyn AnyHandler>, Trouble> {
+        // A domain whose own handler is gone does not fall to `*`, whose rules were made for
+        // others.
+        self.0
+            .get(domain)
+            .or_else(|| self.0.get(&Domain::ALL))
+            .ok_or(Trouble::NeverBound)?
+            .as_ref()
+            .ok_or(Trouble::Gone)
+    }
+
+    fn is_bound(&self, domain: &Domain) -> bool {
+        self.0.get(domain).is_some_and(Option::is_some)
+    }
+
+    fn with(&self, domain: &Domain, handler: Option<Arc<dyn AnyHandler>>) -> Self {
+        let mut table = self.clone();
+        table.0.insert(domain.clone(), handler);
+        table
+    }
+}
+
+impl ZapRouter {
+    /// A router without handlers, with the default limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_limits(&Limits::default())
+    }
+
+    /// A router without handlers. Of the limits it uses [`Limits::max_pending_verdicts`] and
+    /// [`Limits::verdict_timeout`].
+    #[must_use]
+    pub fn with_limits(limits: &Limits) -> Self {
+        Self(Arc::new(Shared {
+            table: ArcSwap::default(),
+            places: Places::new(limits.max_pending_verdicts),
+            time: limits.verdict_timeout,
+            next_id: AtomicU64::new(1),
+        }))
+    }
+
+    /// Lets `handler` answer for `domain`; for [`Domain::ALL`], for every domain that has never
+    /// had a handler of its own.
+    ///
+    /// # Errors
+    /// [`AlreadyBound`] if the domain has a handler.
+    pub fn bind(
+        &self,
+        domain: impl Into<Domain>,
+        handler: impl ZapHandler,
+    ) -> Result<(), AlreadyBound> {
+        let domain = domain.into();
+        let handler: Arc<dyn AnyHandler> = Arc::new(handler);
+        let before = self.0.table.rcu(|table| {
+            if table.is_bound(&domain) {
+                Arc::clone(table)
+            } else {
+                Arc::new(table.with(&domain, Some(Arc::clone(&handler))))
+            }
+        });
+        if before.is_bound(&domain) {
+            return Err(AlreadyBound(domain));
+        }
+        Ok(())
+    }
+
+    /// Takes the handler of `domain` away. Its peers are refused with 300, those whose question
+    /// is in progress too, until another one is bound. True if there was a handler.
+    pub fn unbind(&self, domain: &Domain) -> bool {
+        let before = self.0.table.rcu(|table| {
+            if table.is_bound(domain) {
+                Arc::new(table.with(domain, None))
+            } else {
+                Arc::clone(table)
+            }
+        });
+        before.is_bound(domain)
+    }
+
+    /// Asks the domain's handler. Dropping the future cancels the question and frees its place.
+    pub async fn authorize(&self, request: &AccessRequest) -> Verdict {
+        let id = RequestId::from(self.0.next_id.fetch_add(1, Ordering::Relaxed));
+        match self.ask(&id, request).await {
+            Ok(reply) => {
+                tracing::debug!(%id, domain = %request.domain, address = %request.address,
+                    mechanism = %request.credentials.mechanism(), status = %reply.status,
+                    "ZAP reply");
+                reply.into()
+            }
+            Err(trouble) => {
+                tracing::warn!(%id, domain = %request.domain, address = %request.address,
+                    mechanism = %request.credentials.mechanism(), status = %trouble.status(),
+                    "peer refused: {trouble}");
+                Verdict::deny(trouble.status(), trouble.to_string())
+            }
+        }
+    }
+
+    async fn ask(&self, id: &RequestId, request: &AccessRequest) -> Result<ZapReply, Trouble> {
+        let shared = &*self.0;
+        let handler = Arc::clone(shared.table.load().find(&request.domain)?);
+        let _place = shared.places.take().ok_or(Trouble::TooMany)?;
+        // The handler itself goes into the contained future: if this question is its last owner,
+        // its drop is foreign code as well.
+        let asked = Arc::downgrade(&handler);
+        let question = ZapRequest::new(id.clone(), request);
+        let reply = Contained::new(handler.ask(question, shared.time))
+            .await
+            .map_err(|Panicked| Trouble::Panicked)?
+            .ok_or(Trouble::TimedOut)?;
+        reply.check(id)?;
+        // What a handler says that was unbound meanwhile counts no more.
+        let table = shared.table.load();
+        let ruling = table.find(&request.domain)?;
+        if std::ptr::addr_eq(Arc::as_ptr(ruling), asked.as_ptr()) {
+            Ok(reply)
+        } else {
+            Err(Trouble::Gone)
+        }
+    }
+
+    /// Questions in progress now.
+    #[must_use]
+    pub fn in_progress(&self) -> usize {
+        self.0.places.taken()
+    }
+}
+
+impl Default for ZapRouter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for ZapRouter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ZapRouter")
+            .field("in_progress", &self.in_progress())
+            .finish_non_exhaustive()
+    }
+}
