@@ -28,6 +28,7 @@
 #![deny(missing_docs, unsafe_code)]
 
 mod access;
+pub mod auth;
 pub mod cert;
 mod config;
 mod crypto;

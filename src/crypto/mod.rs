@@ -1,6 +1,7 @@
 //! Floor 3: the only place that names a cipher crate.
 
 pub mod boxes;
+pub mod keyed_hash;
 pub mod keys;
 pub mod nonce;
 pub mod password;

@@ -17,6 +17,9 @@ pub(crate) const VERSION: &[u8] = b"1.0";
 /// Frames in front of the credentials.
 const FIXED_FRAMES: usize = 6;
 
+/// Most bytes of a PLAIN name or password.
+const MAX_PLAIN_LEN: usize = 255;
+
 /// What ties a reply to its request: any bytes (RFC 27).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(Bytes);
@@ -106,7 +109,8 @@ pub enum CredentialsError {
     /// The mechanism is none of RFC 27's and RFC 38's.
     #[error("the mechanism is not known")]
     UnknownMechanism,
-    /// Their number is not the mechanism's, or a CURVE key has not 32 bytes.
+    /// Their number is not the mechanism's, a CURVE key has not 32 bytes, or a PLAIN name or
+    /// password is longer than the 255 bytes that HELLO can carry.
     #[error("the credentials are not those of the mechanism")]
     Invalid,
 }
@@ -184,19 +188,23 @@ impl ZapRequest {
     ///
     /// # Errors
     /// [`CredentialsError`] for an unknown mechanism, for another number of credential frames
-    /// than its own, and for a CURVE key that has not 32 bytes.
+    /// than its own, and for lengths that the mechanism does not have.
     pub fn credentials(&self) -> Result<Credentials, CredentialsError> {
-        // RFC 27: NULL has no credentials, PLAIN a name and a password, CURVE a key of 32
-        // bytes; RFC 38: GSSAPI a principal.
+        // RFC 27: NULL has no credentials, PLAIN a name and a password (RFC 24: of at most 255
+        // bytes each), CURVE a key of 32 bytes; RFC 38: GSSAPI a principal.
         let kind = self
             .mechanism_kind()
             .ok_or(CredentialsError::UnknownMechanism)?;
         match (kind, &self.credentials[..]) {
             (MechanismKind::Null, []) => Ok(Credentials::Null),
-            (MechanismKind::Plain, [username, password]) => Ok(Credentials::Plain {
-                username: username.clone(),
-                password: Password::new(password),
-            }),
+            (MechanismKind::Plain, [username, password])
+                if username.len() <= MAX_PLAIN_LEN && password.len() <= MAX_PLAIN_LEN =>
+            {
+                Ok(Credentials::Plain {
+                    username: username.clone(),
+                    password: Password::new(password),
+                })
+            }
             (MechanismKind::Curve, [key]) => <[u8; 32]>::try_from(&key[..])
                 .map(|key| Credentials::Curve {
                     key: PublicKey::from_bytes(key),
@@ -358,6 +366,8 @@ mod tests {
             &[&b"NULL"[..], b""][..],
             &[b"PLAIN", b"a"],
             &[b"PLAIN", b"a", b"b", b"c"],
+            &[b"PLAIN", &[b'u'; 256], b""],
+            &[b"PLAIN", b"", &[b'p'; 256]],
             &[b"CURVE"],
             &[b"CURVE", &[7; 31]],
             &[b"CURVE", &[7; 33]],

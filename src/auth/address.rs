@@ -1,0 +1,425 @@
+//! Address rules: which origins are allowed or denied before any credential is looked at.
+#![forbid(unsafe_code)]
+
+use crate::access::address::{IpcPeer, PeerAddress};
+use crate::auth::refusal::Refusal;
+use bytes::Bytes;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+use thiserror::Error;
+
+/// One or more origins of peers. Made from text, an [`IpAddr`], or a [`PeerAddress`]:
+///
+/// | text | matches |
+/// |---|---|
+/// | `192.0.2.1`, `2001:db8::1` | that address, on any port and in any zone |
+/// | `fe80::1%eth0` | that address in that zone, compared as text |
+/// | `192.0.2.0/24`, `2001:db8::/32` | the addresses of that block, in any zone |
+/// | `uid:1000`, `gid:100`, `pid:4711` | ipc peers with that user, group or process id |
+/// | `localhost:1000:100:4711` | the ipc peer that libzmq shows so |
+///
+/// A v4-mapped address such as `::ffff:192.0.2.1` is the v4 address, in rules and in peers; so a
+/// block of v6 addresses shorter than `/96` holds no v4 address. Any other text is an error,
+/// because a mistyped rule would deny nobody; [`AddressRule::exactly`] takes whatever a ZAP
+/// request can hold.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AddressRule(Matches);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Matches {
+    Ip(IpAddr),
+    ScopedIp(Ipv6Addr, Box<str>),
+    Block(IpAddr, u8),
+    IpcUser(u32),
+    IpcGroup(u32),
+    IpcProcess(u32),
+    Ipc(IpcPeer),
+    Bytes(Bytes),
+}
+
+/// Why an address rule, or a list of them, is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// `allow` after `deny`, or the reverse. The first list stays.
+    #[error("use either allow or deny, not both")]
+    BothLists,
+    /// The text has none of the forms of an address.
+    #[error("{0:?} is no address")]
+    Address(String),
+    /// The text has a slash, and is no block in CIDR notation.
+    #[error("{0:?} is no block of addresses")]
+    Block(String),
+    /// A block whose address is not its first one, so that one of the two figures is wrong.
+    #[error("the address of block {0:?} has bits set behind the prefix")]
+    HostBits(String),
+}
+
+impl From<Infallible> for AddressError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl FromStr for AddressRule {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.contains('/') {
+            return block(text).map(Self);
+        }
+        for (prefix, rule) in [
+            ("uid:", Matches::IpcUser as fn(u32) -> Matches),
+            ("gid:", Matches::IpcGroup),
+            ("pid:", Matches::IpcProcess),
+        ] {
+            if let Some(id) = text.strip_prefix(prefix) {
+                return match digits(id) {
+                    Some(id) => Ok(Self(rule(id))),
+                    None => Err(AddressError::Address(text.to_owned())),
+                };
+            }
+        }
+        match PeerAddress::from_zap(text.as_bytes()) {
+            PeerAddress::Other(_) => Err(AddressError::Address(text.to_owned())),
+            address => Ok(Self::exactly(address)),
+        }
+    }
+}
+
+fn block(text: &str) -> Result<Matches, AddressError> {
+    let bad = || AddressError::Block(text.to_owned());
+    let (ip, prefix) = text.split_once('/').ok_or_else(bad)?;
+    let ip: IpAddr = ip.parse().map_err(|_| bad())?;
+    let prefix = digits(prefix).and_then(|prefix| u8::try_from(prefix).ok());
+    let prefix = prefix
+        .filter(|&prefix| prefix <= width(ip))
+        .ok_or_else(bad)?;
+    // A block inside the v4-mapped addresses is a block of v4 addresses.
+    let (first, prefix) = match (ip, ip.to_canonical()) {
+        (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if prefix >= 96 => (v4, prefix - 96),
+        _ => (ip, prefix),
+    };
+    if bits(first) & !mask(first, prefix) != 0 {
+        return Err(AddressError::HostBits(text.to_owned()));
+    }
+    if prefix == width(first) {
+        return Ok(Matches::Ip(first));
+    }
+    Ok(Matches::Block(first, prefix))
+}
+
+/// Decimal digits alone: `u32::from_str` would also take a sign.
+fn digits(text: &str) -> Option<u32> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+const fn width(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
+/// The address as a number of [`width`] bits.
+fn bits(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+/// The upper `prefix` of [`width`] bits set.
+fn mask(ip: IpAddr, prefix: u8) -> u128 {
+    let host = u32::from(width(ip) - prefix);
+    u128::MAX.checked_shl(host).unwrap_or(0)
+}
+
+fn block_holds((first, prefix): (IpAddr, u8), ip: IpAddr) -> bool {
+    first.is_ipv4() == ip.is_ipv4() && bits(ip) & mask(ip, prefix) == bits(first)
+}
+
+impl TryFrom<&str> for AddressRule {
+    type Error = AddressError;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for AddressRule {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for AddressRule {
+    type Error = AddressError;
+
+    fn try_from(text: &String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<IpAddr> for AddressRule {
+    fn from(ip: IpAddr) -> Self {
+        Self::exactly(ip.into())
+    }
+}
+
+impl AddressRule {
+    /// Matches that address alone; a scoped one in its zone, and for [`PeerAddress::Other`]
+    /// exactly the same bytes.
+    #[must_use]
+    pub fn exactly(address: PeerAddress) -> Self {
+        Self(match address {
+            PeerAddress::Ip(ip) => Matches::Ip(ip.to_canonical()),
+            PeerAddress::ScopedIp(ip, zone) => Matches::ScopedIp(ip, zone),
+            PeerAddress::Ipc(peer) => Matches::Ipc(peer),
+            PeerAddress::Other(bytes) => Matches::Bytes(bytes),
+        })
+    }
+}
+
+impl From<PeerAddress> for AddressRule {
+    fn from(address: PeerAddress) -> Self {
+        Self::exactly(address)
+    }
+}
+
+/// The list that addresses are checked against.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum AddressPolicy {
+    /// No list: every address may authenticate.
+    #[default]
+    NoList,
+    /// These alone may.
+    Allow(RuleSet),
+    /// All but these may.
+    Deny(RuleSet),
+}
+
+/// Rules, sorted by how they are looked up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RuleSet {
+    single: HashSet<Matches>,
+    blocks: HashSet<(IpAddr, u8)>,
+}
+
+impl AddressPolicy {
+    /// Whether the peer may go on to authenticate.
+    pub(crate) fn check(&self, address: &PeerAddress) -> Result<(), Refusal> {
+        match self {
+            Self::Allow(rules) if !rules.matches(address) => Err(Refusal::AddressNotAllowed),
+            Self::Deny(rules) if rules.matches(address) => Err(Refusal::AddressDenied),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds to the allow list. Adding nothing where no list is makes none, as in `pyzmq`.
+    pub(crate) fn allow(&mut self, rules: Vec<AddressRule>) -> Result<(), AddressError> {
+        match self {
+            Self::Deny(_) => return Err(AddressError::BothLists),
+            Self::Allow(list) => list.extend(rules),
+            Self::NoList if rules.is_empty() => {}
+            Self::NoList => *self = Self::Allow(RuleSet::from(rules)),
+        }
+        Ok(())
+    }
+
+    /// Adds to the deny list.
+    pub(crate) fn deny(&mut self, rules: Vec<AddressRule>) -> Result<(), AddressError> {
+        match self {
+            Self::Allow(_) => return Err(AddressError::BothLists),
+            Self::Deny(list) => list.extend(rules),
+            Self::NoList if rules.is_empty() => {}
+            Self::NoList => *self = Self::Deny(RuleSet::from(rules)),
+        }
+        Ok(())
+    }
+}
+
+impl From<Vec<AddressRule>> for RuleSet {
+    fn from(rules: Vec<AddressRule>) -> Self {
+        let mut set = Self::default();
+        set.extend(rules);
+        set
+    }
+}
+
+impl RuleSet {
+    fn extend(&mut self, rules: Vec<AddressRule>) {
+        for AddressRule(rule) in rules {
+            if let Matches::Block(first, prefix) = rule {
+                self.blocks.insert((first, prefix));
+            } else {
+                self.single.insert(rule);
+            }
+        }
+    }
+
+    fn matches(&self, address: &PeerAddress) -> bool {
+        let single = |rule: Matches| self.single.contains(&rule);
+        if let Some(ip) = address.canonical_ip()
+            && (single(Matches::Ip(ip)) || self.blocks.iter().any(|&block| block_holds(block, ip)))
+        {
+            return true;
+        }
+        match address {
+            PeerAddress::Ip(_) => false,
+            PeerAddress::ScopedIp(ip, zone) => single(Matches::ScopedIp(*ip, zone.clone())),
+            PeerAddress::Ipc(peer) => {
+                single(Matches::IpcUser(peer.uid))
+                    || single(Matches::IpcGroup(peer.gid))
+                    || peer.pid.is_some_and(|pid| single(Matches::IpcProcess(pid)))
+                    || single(Matches::Ipc(*peer))
+            }
+            PeerAddress::Other(bytes) => single(Matches::Bytes(bytes.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matches(rule: &str, address: &str) -> bool {
+        RuleSet::from(vec![rule.parse().unwrap()])
+            .matches(&PeerAddress::from_zap(address.as_bytes()))
+    }
+
+    fn error(rule: &str) -> AddressError {
+        rule.parse::<AddressRule>().unwrap_err()
+    }
+
+    #[test]
+    fn single_addresses_match_in_all_their_spellings() {
+        assert!(matches("127.0.0.1", "127.0.0.1"));
+        assert!(matches("127.0.0.1", "::ffff:127.0.0.1"));
+        assert!(matches("::ffff:7f00:1", "127.0.0.1"));
+        assert!(matches("2001:DB8:0::1", "2001:db8::1"));
+        assert!(!matches("127.0.0.1", "127.0.0.2"));
+        assert!(!matches("::1", "127.0.0.1"));
+    }
+
+    #[test]
+    fn a_zone_in_the_rule_is_demanded_and_one_in_the_peer_alone_is_not() {
+        assert!(matches("fe80::1", "fe80::1%eth0"));
+        assert!(matches("fe80::1%eth0", "fe80::1%eth0"));
+        assert!(!matches("fe80::1%eth0", "fe80::1%eth1"));
+        assert!(!matches("fe80::1%eth0", "fe80::1"));
+        assert!(matches("fe80::/10", "fe80::1%eth0"));
+    }
+
+    #[test]
+    fn blocks_hold_their_addresses_and_no_others() {
+        assert!(matches("10.0.0.0/8", "10.255.0.1"));
+        assert!(matches("10.0.0.0/8", "::ffff:10.255.0.1"));
+        assert!(!matches("10.0.0.0/8", "11.0.0.0"));
+        assert!(matches("::ffff:10.0.0.0/104", "10.255.0.1"));
+        assert!(matches("0.0.0.0/0", "255.255.255.255"));
+        assert!(!matches("0.0.0.0/0", "::1"));
+        assert!(matches("::/0", "::1"));
+        assert!(!matches("::/0", "127.0.0.1"));
+        assert!(!matches("::/0", "::ffff:127.0.0.1"));
+        assert!(matches("192.0.2.1/32", "192.0.2.1"));
+        assert!(matches("2001:db8::/33", "2001:db8:7fff::"));
+        assert!(!matches("2001:db8::/33", "2001:db8:8000::"));
+    }
+
+    #[test]
+    fn ipc_peers_match_by_user_group_process_or_all_three() {
+        let peer = "localhost:1000:100:4711";
+        for rule in ["uid:1000", "gid:100", "pid:4711", peer] {
+            assert!(matches(rule, peer), "{rule}");
+        }
+        for rule in ["uid:100", "gid:1000", "pid:1", "localhost:1000:100:"] {
+            assert!(!matches(rule, peer), "{rule}");
+        }
+        assert!(!matches("uid:1000", "uid:1000"));
+        assert!(!matches("127.0.0.1", peer));
+    }
+
+    #[test]
+    fn whatever_a_request_can_hold_can_be_a_rule() {
+        let address = |bytes: &'static [u8]| PeerAddress::from_zap(bytes);
+        let rules = RuleSet::from(vec![AddressRule::exactly(address(b"\xFF"))]);
+        assert!(rules.matches(&address(b"\xFF")));
+        assert!(!rules.matches(&address(b"\xFE")));
+    }
+
+    #[test]
+    fn mistyped_addresses_are_errors_and_not_rules_that_never_match() {
+        for text in [
+            "",
+            "localhost",
+            "10.0.0.256",
+            "10.0.0",
+            "127.0.0.1:5555",
+            "[::1]",
+            "::g%eth0",
+            "fe80::1%",
+            " 127.0.0.1",
+            "uid:",
+            "uid:-1",
+            "gid:4294967296",
+            "localhost:1:2",
+        ] {
+            assert!(matches!(error(text), AddressError::Address(_)), "{text}");
+        }
+        for text in [
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/",
+            "/8",
+            "10.0.0.0/+8",
+            "a/b",
+        ] {
+            assert!(matches!(error(text), AddressError::Block(_)), "{text}");
+        }
+        for text in [
+            "10.0.0.1/8",
+            "2001:db8::1/64",
+            "::ffff:10.0.0.1/104",
+            "::ffff:0:0/20",
+        ] {
+            assert!(matches!(error(text), AddressError::HostBits(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_list_excludes_the_other_and_the_first_stays() {
+        let rules = || vec!["127.0.0.1".parse().unwrap()];
+        let mut policy = AddressPolicy::default();
+        policy.allow(Vec::new()).unwrap();
+        policy.deny(rules()).unwrap();
+        assert_eq!(policy.allow(rules()), Err(AddressError::BothLists));
+        assert!(matches!(policy, AddressPolicy::Deny(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_holds_exactly_what_shares_its_prefix(first: u32, ip: u32, prefix in 0_u8..=32) {
+            let mask = u32::MAX.checked_shl(u32::from(32 - prefix)).unwrap_or(0);
+            let first = std::net::Ipv4Addr::from_bits(first & mask);
+            let address = std::net::Ipv4Addr::from_bits(ip);
+            prop_assert_eq!(
+                matches(&format!("{first}/{prefix}"), &address.to_string()),
+                ip & mask == first.to_bits()
+            );
+        }
+
+        #[test]
+        fn arbitrary_rules_never_panic(text in "[0-9a-f.:/%]{0,24}|.{0,24}") {
+            let _ = text.parse::<AddressRule>();
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Floor 6: who may come in. [`Authenticator`] is the policy of `pyzmq`'s `zmq.auth`, as a
+//! [`ZapHandler`](crate::zap::ZapHandler).
+
+pub(crate) mod address;
+pub(crate) mod authenticator;
+pub(crate) mod curve;
+pub(crate) mod plain;
+pub(crate) mod policy;
+pub(crate) mod provider;
+pub(crate) mod refusal;
+
+pub use address::{AddressError, AddressRule};
+pub use authenticator::Authenticator;
+pub use provider::{
+    CurveProvider, CurveQuestion, IntoProviderResult, ProviderAnswer, ProviderError,
+};

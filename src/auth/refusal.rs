@@ -1,0 +1,72 @@
+//! Why the Authenticator refuses, with the status and the text of its ZAP reply.
+#![forbid(unsafe_code)]
+
+use crate::status::DenialStatus;
+
+/// A reason to refuse. Those with status 400 carry the texts of `pyzmq`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The request has fewer than six frames.
+    NotEnoughFrames,
+    /// The request's version is not 1.0.
+    InvalidVersion,
+    /// There is an allow list, and the address is not on it.
+    AddressNotAllowed,
+    /// The address is on the deny list.
+    AddressDenied,
+    /// The credentials are not those of the mechanism.
+    InvalidCredentials,
+    /// PLAIN is not configured for any domain.
+    NoPasswords,
+    /// PLAIN is configured neither for this domain nor for `*`.
+    InvalidDomain,
+    /// PLAIN: the user is not in the table.
+    InvalidUsername,
+    /// PLAIN: the password is not the user's.
+    InvalidPassword,
+    /// CURVE: the key is not in the table, or the provider says no.
+    UnknownKey,
+    /// CURVE is configured neither for this domain nor for `*`.
+    UnknownDomain,
+    /// The mechanism is unknown.
+    NoAccess,
+    /// The Authenticator was stopped.
+    Stopped,
+    /// Too many questions to providers are in progress.
+    Busy,
+    /// The provider took too long.
+    TimedOut,
+    /// A provider, or the user id mapping, failed or panicked.
+    Failed,
+}
+
+impl Refusal {
+    pub(crate) const fn status(self) -> DenialStatus {
+        match self {
+            Self::Stopped | Self::Busy | Self::TimedOut => DenialStatus::Temporary,
+            Self::Failed => DenialStatus::Internal,
+            _ => DenialStatus::Failure,
+        }
+    }
+
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::NotEnoughFrames => "Not enough frames",
+            Self::InvalidVersion => "Invalid version",
+            Self::AddressNotAllowed => "Address not allowed",
+            Self::AddressDenied => "Address denied",
+            Self::InvalidCredentials => "Invalid credentials",
+            Self::NoPasswords => "No passwords defined",
+            Self::InvalidDomain => "Invalid domain",
+            Self::InvalidUsername => "Invalid username",
+            Self::InvalidPassword => "Invalid password",
+            Self::UnknownKey => "Unknown key",
+            Self::UnknownDomain => "Unknown domain",
+            Self::NoAccess => "NO ACCESS",
+            Self::Stopped => "Authenticator stopped",
+            Self::Busy => "Too many requests",
+            Self::TimedOut => "Provider timed out",
+            Self::Failed => "Internal error",
+        }
+    }
+}
