@@ -97,6 +97,15 @@ fn z85(key_bytes: &[u8]) -> String {
     key(key_bytes).to_z85()
 }
 
+/// Makes a certificate in `directory` and gives its public key.
+fn certificate(directory: &std::path::Path, name: &str) -> PublicKey {
+    let (public, _secret) =
+        zmtp_auth::cert::create_certificates(directory, name, &[("name", name)]).unwrap();
+    zmtp_auth::cert::load_certificate(public)
+        .unwrap()
+        .public_key()
+}
+
 mod rows_of_the_table {
     use super::*;
 
@@ -229,6 +238,20 @@ mod rows_of_the_table {
         assert_eq!(curve(&auth, "a", KEY), allowed(z85(KEY)));
         assert_eq!(curve(&auth, "a", OTHER_KEY), refused("Unknown key"));
         assert_eq!(curve(&auth, "b", KEY), refused("Unknown domain"));
+    }
+
+    #[test]
+    fn rows_12_and_13_a_directory_of_certificates_rules_its_domain_and_gives_metadata() {
+        let auth = Authenticator::new();
+        let dir = tempfile::tempdir().unwrap();
+        let ada = certificate(dir.path(), "ada");
+        auth.configure_curve("a", dir.path()).unwrap();
+        let asked = frames(b"a", b"127.0.0.1", &[b"CURVE", ada.as_bytes()]);
+        let [_, _, status, _, user_id, metadata] = raw(&auth, asked).unwrap();
+        assert_eq!((&status[..], user_id), (&b"200"[..], ada.to_z85().into()));
+        assert_eq!(metadata, &b"\x04name\0\0\0\x03ada"[..]);
+        assert_eq!(curve(&auth, "a", KEY), refused("Unknown key"));
+        assert_eq!(curve(&auth, "b", ada.as_bytes()), refused("Unknown domain"));
     }
 
     #[test]
@@ -483,6 +506,48 @@ mod divergences {
     }
 
     #[test]
+    fn load_failure_is_an_error_and_the_domain_keeps_what_it_had_at_first_nobody() {
+        let auth = Authenticator::new();
+        auth.configure_curve_any("*");
+        let dir = tempfile::tempdir().unwrap();
+        let certs = dir.path().join("certs");
+        assert!(auth.configure_curve("a", &certs).is_err());
+        assert_eq!(curve(&auth, "a", KEY), refused("Unknown key"));
+
+        std::fs::create_dir(&certs).unwrap();
+        let ada = certificate(&certs, "ada");
+        assert!(
+            auth.configure_curve("a", &certs)
+                .unwrap()
+                .problems
+                .is_empty()
+        );
+        assert_eq!(curve(&auth, "a", ada.as_bytes()), allowed(ada.to_z85()));
+
+        std::fs::remove_dir_all(&certs).unwrap();
+        assert!(auth.configure_curve("a", &certs).is_err());
+        assert_eq!(curve(&auth, "a", ada.as_bytes()), allowed(ada.to_z85()));
+    }
+
+    #[test]
+    fn load_failure_of_one_file_is_reported_and_the_others_count() {
+        let auth = Authenticator::new();
+        let dir = tempfile::tempdir().unwrap();
+        let ada = certificate(dir.path(), "ada");
+        std::fs::write(dir.path().join("bad.key"), "no certificate").unwrap();
+        let report = auth.configure_curve("*", dir.path()).unwrap();
+        assert_eq!(report.problems[0].0, dir.path().join("bad.key"));
+        assert_eq!(curve(&auth, "", ada.as_bytes()), allowed(ada.to_z85()));
+    }
+
+    #[test]
+    fn allow_any_a_directory_that_is_called_star_opens_nothing() {
+        let auth = Authenticator::new();
+        assert!(auth.configure_curve("*", "*").is_err());
+        assert_eq!(curve(&auth, "", KEY), refused("Unknown key"));
+    }
+
+    #[test]
     fn after_stop_everyone_is_refused_until_the_next_start() {
         let auth = Authenticator::new();
         auth.configure_curve_any("*");
@@ -579,6 +644,45 @@ mod divergences {
             );
         }
     }
+}
+
+/// Everything that `tracing` is told while `run` runs.
+fn logged(run: impl FnOnce()) -> String {
+    use std::sync::Mutex;
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    struct Log(Arc<Mutex<String>>);
+    struct Text(String);
+
+    impl Visit for Text {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            self.0 += &format!(" {field}={value:?}");
+        }
+    }
+
+    impl Subscriber for Log {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            let mut text = Text(String::new());
+            event.record(&mut text);
+            *self.0.lock().unwrap() += &text.0;
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    let log = Arc::new(Mutex::new(String::new()));
+    tracing::subscriber::with_default(Log(Arc::clone(&log)), run);
+    log.lock().unwrap().clone()
 }
 
 mod further {
@@ -693,6 +797,29 @@ mod further {
         });
         auth.unconfigure(&Domain::from("a"));
         assert_eq!(curve(&auth, "reopened", KEY), allowed(z85(KEY)));
+    }
+
+    #[test]
+    fn plaintext_log_no_more_events_show_no_password_and_no_name_of_the_refused() {
+        let auth = Authenticator::new();
+        auth.configure_plain("*", [("admin", "hunter2")]).unwrap();
+        let log = logged(|| {
+            assert_eq!(plain(&auth, "", "admin", "hunter2"), allowed("admin"));
+            assert_eq!(
+                plain(&auth, "", "admin", "hunter3"),
+                refused("Invalid password")
+            );
+            assert_eq!(
+                plain(&auth, "", "hunter2", "admin"),
+                refused("Invalid username")
+            );
+            assert_eq!(
+                ask(&auth, "", &[b"PLAIN", b"hunter2"]),
+                refused("Invalid credentials")
+            );
+        });
+        assert!(log.contains("peer allowed") && log.contains("Invalid username"));
+        assert!(!log.contains("hunter"), "{log}");
     }
 
     #[test]

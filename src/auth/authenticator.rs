@@ -8,13 +8,14 @@ use crate::auth::plain::{PasswordTable, PlainRule};
 use crate::auth::policy::{Admission, Policy, Ruling};
 use crate::auth::provider::CurveProvider;
 use crate::auth::refusal::Refusal;
+use crate::cert::directory::{DirectoryReport, load_certificates};
+use crate::cert::problem::CertificateError;
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;
 use crate::crypto::random::OsRandom;
 use crate::error::{LocalError, printable};
 use crate::limits::Limits;
 use crate::status::{DenialStatus, Status};
-use crate::wire::metadata::Metadata;
 use crate::zap::bounds::Places;
 use crate::zap::contain::{Contained, Panicked};
 use crate::zap::envelope::split_envelope;
@@ -24,6 +25,7 @@ use crate::zap::router::ZapHandler;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -165,14 +167,38 @@ impl Authenticator {
         Ok(Arc::clone(self.0.hash_key.get_or_init(|| fresh)))
     }
 
+    /// Lets the holders of the certificates in `directory` into `domain` by CURVE, and no
+    /// others: every `*.key` file, as [`load_certificates`](crate::cert::load_certificates) takes
+    /// it. Reads files, so it blocks. A bad file is left out and reported. Certificate metadata
+    /// becomes the peer's ZAP metadata. The directory is not watched: call again after a change.
+    ///
+    /// # Errors
+    /// [`CertificateError`] if the directory cannot be listed: the domain keeps what it had, which
+    /// at first is nobody.
+    pub fn configure_curve(
+        &self,
+        domain: impl Into<Domain>,
+        directory: impl AsRef<Path>,
+    ) -> Result<DirectoryReport, CertificateError> {
+        let domain = domain.into();
+        self.change(|policy| {
+            policy
+                .curve
+                .entry(domain.clone())
+                .or_insert_with(CurveRule::nobody);
+        });
+        let report = load_certificates(directory)?;
+        self.rule_curve(domain, CurveRule::certificates(&report.certificates));
+        Ok(report)
+    }
+
     /// Lets the holders of these keys into `domain` by CURVE, and no others.
     pub fn configure_curve_keys(
         &self,
         domain: impl Into<Domain>,
         keys: impl IntoIterator<Item = PublicKey>,
     ) {
-        let keys = keys.into_iter().map(|key| (key, Metadata::new())).collect();
-        self.rule_curve(domain.into(), CurveRule::Keys(Arc::new(keys)));
+        self.rule_curve(domain.into(), CurveRule::keys(keys));
     }
 
     /// Lets every CURVE peer into `domain`: `CURVE_ALLOW_ANY`. Peers are encrypted and hold the

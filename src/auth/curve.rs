@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::provider::AnyCurveProvider;
+use crate::cert::certificate::Certificate;
 use crate::crypto::keys::PublicKey;
-use crate::wire::metadata::Metadata;
+use crate::wire::metadata::{Metadata, PropertyError};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +25,37 @@ impl CurveRule {
     pub(crate) fn nobody() -> Self {
         Self::Keys(Arc::default())
     }
+
+    /// The holders of these keys.
+    pub(crate) fn keys(keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        let keys = keys.into_iter().map(|key| (key, Metadata::new())).collect();
+        Self::Keys(Arc::new(keys))
+    }
+
+    /// The holders of these certificates, each with its metadata.
+    pub(crate) fn certificates(certificates: &[Certificate]) -> Self {
+        let mut keys = HashMap::new();
+        for certificate in certificates {
+            let key = certificate.public_key();
+            match zap_metadata(certificate) {
+                Ok(metadata) => {
+                    keys.insert(key, metadata);
+                }
+                // A certificate's metadata fits by its type; if it ever did not, the key without
+                // it would be another certificate.
+                Err(error) => tracing::error!(%key, "certificate left out: {error}"),
+            }
+        }
+        Self::Keys(Arc::new(keys))
+    }
+}
+
+fn zap_metadata(certificate: &Certificate) -> Result<Metadata, PropertyError> {
+    let mut metadata = Metadata::new();
+    for (name, value) in certificate.metadata() {
+        metadata.push(name, value.clone())?;
+    }
+    Ok(metadata)
 }
 
 impl fmt::Debug for CurveRule {

@@ -17,11 +17,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod certificate;
-mod directory;
+pub(crate) mod certificate;
+pub(crate) mod directory;
 mod file;
 mod form;
-mod problem;
+pub(crate) mod problem;
 mod zpl;
 
 pub use certificate::{Certificate, create_certificates, load_certificate};
