@@ -94,8 +94,16 @@ impl Tree {
             return vec![format!("{file}: on no floor; give it one")];
         };
         let is_program = matches!(own_top.as_str(), "bin" | "cli");
+        let tokens = tokens(source);
+        let mut imports = imports(&tokens);
+        let folders: Vec<_> = imports
+            .iter()
+            .filter_map(|import| self.own_folder(&own, import))
+            .collect();
+        imports.retain(|import| self.own_folder(&own, import).is_none());
+        imports.extend(folders.iter().flat_map(|folder| uses(&tokens, folder)));
         let mut breaches = Vec::new();
-        for import in imports(&tokens(source)) {
+        for import in imports {
             let at = format!("{file}:{}", import.line);
             match self.resolve(&own, &import) {
                 Target::Own => {}
@@ -121,6 +129,17 @@ impl Tree {
         }
         breaches.dedup();
         breaches
+    }
+
+    /// A folder within the file's own top-level folder, imported as a name to reach its files by:
+    /// `use crate::mechanism::curve;` for `curve::client::start`.
+    fn own_folder(&self, own: &[String], import: &Import) -> Option<Folder> {
+        let is_own = import.head == Head::Crate && import.names.first() == own.first();
+        let is_folder = import.names.len() > 1 && self.folders.contains(&import.names);
+        (is_own && is_folder).then(|| Folder {
+            path: import.names.clone(),
+            name: import.name.clone(),
+        })
     }
 
     fn resolve(&self, own: &[String], import: &Import) -> Target {
@@ -162,6 +181,32 @@ impl Tree {
     }
 }
 
+/// A folder and the name by which a file calls it.
+struct Folder {
+    path: Vec<String>,
+    name: String,
+}
+
+/// Every path that begins with a folder's name, as if it began with `crate`.
+fn uses(tokens: &[Token], folder: &Folder) -> Vec<Import> {
+    let mut found = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let is_first = at == 0 || tokens[at - 1].text != "::";
+        if is_first && starts_with(&tokens[at..], &[folder.name.as_str(), "::"]) {
+            let mut paths = Vec::new();
+            tree(tokens, at + 1, folder.path.clone(), &mut paths);
+            found.extend(paths.into_iter().map(|(names, name)| Import {
+                head: Head::Crate,
+                inline: Vec::new(),
+                names,
+                name,
+                line: token.line,
+            }));
+        }
+    }
+    found
+}
+
 enum Target {
     Own,
     File(Vec<String>),
@@ -190,6 +235,8 @@ struct Import {
     inline: Vec<String>,
     /// What follows `crate`, or the whole path from its first `super` or `self`.
     names: Vec<String>,
+    /// What the file calls it.
+    name: String,
     line: usize,
 }
 
@@ -226,10 +273,11 @@ fn imports(tokens: &[Token]) -> Vec<Import> {
                 };
                 let mut paths = Vec::new();
                 tree(tokens, at + 1, prefix, &mut paths);
-                found.extend(paths.into_iter().map(|names| Import {
+                found.extend(paths.into_iter().map(|(names, name)| Import {
                     head: head_kind,
                     inline: scopes.iter().flatten().cloned().collect(),
                     names,
+                    name,
                     line: token.line,
                 }));
             }
@@ -239,48 +287,45 @@ fn imports(tokens: &[Token]) -> Vec<Import> {
     found
 }
 
+/// A path, and the name it is imported by.
+type Named = (Vec<String>, String);
+
 /// Reads what follows a path's head, groups opened up; gives where it ends.
-fn tree(
-    tokens: &[Token],
-    mut at: usize,
-    mut path: Vec<String>,
-    paths: &mut Vec<Vec<String>>,
-) -> usize {
-    while starts_with(tokens.get(at..).unwrap_or_default(), &["::"]) {
-        let Some(token) = tokens.get(at + 1) else {
-            break;
-        };
-        match token.text.as_str() {
+fn tree(tokens: &[Token], mut at: usize, mut path: Vec<String>, paths: &mut Vec<Named>) -> usize {
+    let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
+    while text(at) == "::" {
+        match text(at + 1) {
             "{" => {
                 at += 2;
-                while let Some(token) = tokens.get(at) {
-                    match token.text.as_str() {
+                loop {
+                    match text(at) {
+                        "" => return at,
                         "}" => return at + 1,
                         "," => at += 1,
+                        // The module itself: `frame::{self, Frame}`.
+                        "self" => at = tree(tokens, at + 1, path.clone(), paths),
                         name => {
                             let path = [path.as_slice(), &[name.to_owned()]].concat();
                             at = tree(tokens, at + 1, path, paths);
-                            // A rename: `as name`.
-                            if tokens.get(at).is_some_and(|token| token.text == "as") {
-                                at += 2;
-                            }
                         }
                     }
                 }
-                return at;
             }
-            name if name.starts_with(|c: char| c.is_alphanumeric() || c == '_') => {
+            name if name == "*" || name.starts_with(|c: char| c.is_alphanumeric() || c == '_') => {
                 path.push(name.to_owned());
                 at += 2;
             }
-            // A glob, or generic arguments: the path that was imported from is known.
-            _ => {
-                at += 2;
-                break;
-            }
+            // Generic arguments: the path before them is all that matters.
+            _ => break,
         }
     }
-    paths.push(path);
+    let name = if text(at) == "as" {
+        at += 2;
+        text(at - 1).to_owned()
+    } else {
+        path.last().cloned().unwrap_or_default()
+    };
+    paths.push((path, name));
     at
 }
 
@@ -426,6 +471,36 @@ mod tests {
         );
         breach("seal.rs", "use zmtp_auth::Limits;", "the crate's own name");
         allowed("bin/zmtp-auth.rs", "use zmtp_auth::Limits;");
+    }
+
+    #[test]
+    fn a_folder_may_be_named_inside_its_own_and_is_seen_through() {
+        let file = "mechanism/refusal.rs";
+        allowed(
+            file,
+            "use crate::mechanism::{plain}; fn f() { plain::client::start() }",
+        );
+        breach(
+            file,
+            "use crate::mechanism::plain; fn f() { plain::start() }",
+            "plain/mod.rs",
+        );
+        breach(
+            file,
+            "use crate::mechanism::plain as p; fn f(_: p::Client) {}",
+            "plain/mod.rs",
+        );
+        breach(
+            file,
+            "use crate::mechanism::plain; use plain::{self as p};",
+            "plain/mod.rs",
+        );
+        breach(file, "use crate::mechanism::plain::*;", "plain/mod.rs");
+        breach(
+            file,
+            "use crate::wire; fn f() { wire::frame::read() }",
+            "wire/mod.rs",
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! planted breach.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod documents;
 mod floors;
 mod rules;
 mod source;
@@ -86,15 +87,27 @@ fn every_file_is_named_after_its_job() {
 #[test]
 fn the_readme_names_every_feature() {
     let manifest = read("Cargo.toml");
-    let features = rules::features(&manifest);
+    let features = documents::features(&manifest);
     assert!(features.contains(&"tokio"), "the features were not found");
     assert_eq!(
-        rules::unmentioned(&features, &read("README.md")),
+        documents::unmentioned(&features, &read("README.md")),
         Vec::<&str>::new()
     );
 }
 
 #[test]
 fn the_change_log_has_a_place_for_the_next_release() {
-    assert!(rules::has_unreleased(&read("CHANGELOG.md")));
+    assert!(documents::has_unreleased(&read("CHANGELOG.md")));
+}
+
+#[test]
+fn every_promise_of_the_security_policy_names_a_test_that_exists() {
+    let document = read("SECURITY.md");
+    let promises = documents::promises(&document);
+    assert!(!promises.is_empty(), "the promises were not found");
+    let breaches: Vec<_> = promises
+        .iter()
+        .flat_map(|promise| promise.breaches(|file| fs::read_to_string(root().join(file)).ok()))
+        .collect();
+    assert_none(&breaches);
 }

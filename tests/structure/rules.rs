@@ -87,34 +87,6 @@ pub fn has_empty_name(path: &str) -> bool {
     })
 }
 
-/// The features that Cargo.toml declares, `default` aside.
-pub fn features(manifest: &str) -> Vec<&str> {
-    manifest
-        .lines()
-        .skip_while(|line| line.trim() != "[features]")
-        .skip(1)
-        .take_while(|line| !line.trim_start().starts_with('['))
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, _)| name.trim())
-        .filter(|name| *name != "default")
-        .collect()
-}
-
-/// The features that a README does not name in code style.
-pub fn unmentioned<'a>(features: &[&'a str], readme: &str) -> Vec<&'a str> {
-    features
-        .iter()
-        .filter(|feature| !readme.contains(&format!("`{feature}`")))
-        .copied()
-        .collect()
-}
-
-/// Whether a change log has the heading under which the next release gathers.
-pub fn has_unreleased(changelog: &str) -> bool {
-    changelog.lines().any(|line| line == "## [Unreleased]")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,19 +172,5 @@ mod tests {
         assert!(has_empty_name("src/net/utils.rs"));
         assert!(has_empty_name("tests/common/mod.rs"));
         assert!(!has_empty_name("src/net/listener.rs"));
-    }
-
-    #[test]
-    fn features_are_read_from_the_manifest() {
-        let manifest =
-            "[features]\ndefault = [\"a\"]\n# about\na = []\nb-c = [\"a\"]\n\n[deps]\nd = \"1\"\n";
-        assert_eq!(features(manifest), ["a", "b-c"]);
-        assert_eq!(unmentioned(&["a", "b-c"], "with `a` on"), ["b-c"]);
-    }
-
-    #[test]
-    fn a_change_log_without_a_place_for_the_next_release_is_noticed() {
-        assert!(has_unreleased("# Changelog\n\n## [Unreleased]\n"));
-        assert!(!has_unreleased("# Changelog\n\n## [0.1.0]\n"));
     }
 }
