@@ -131,7 +131,9 @@ async fn plain_asks_pyzmqs_own_authenticator() {
         username: "admin",
         password: "guess",
     };
-    let refused = context.socket("PUSH", Options::new(wrong)).await;
+    // Without IMMEDIATE a message would be taken for a connection that never comes to be.
+    let options = Options::new(wrong).set("IMMEDIATE", 1);
+    let refused = context.socket("PUSH", options).await;
     let mut events = refused.monitor().await;
     refused.connect(&endpoint).await;
     assert_ne!(events.handshake().await.name, "HANDSHAKE_SUCCEEDED");
@@ -215,10 +217,19 @@ async fn after_a_temporary_refusal_the_client_comes_back() {
     push.connect(&endpoint).await;
     events.first_of(&["CONNECTED"]).await;
     events.first_of(&["CONNECT_RETRIED"]).await;
-    context.stop_zap().await;
     context.script_zap(ZapAnswer::status("200")).await;
     events.first_of(&["HANDSHAKE_SUCCEEDED"]).await;
     exchange(&push, &pull, &["hello".into()]).await;
+}
+
+#[tokio::test]
+async fn one_handler_may_follow_another() {
+    let context = Context::new().await;
+    context.script_zap(ZapAnswer::status("200")).await;
+    context.stop_zap().await;
+    context.authenticate(Policy::default()).await;
+    context.stop_zap().await;
+    context.script_zap(ZapAnswer::status("200")).await;
 }
 
 #[tokio::test]
@@ -232,10 +243,10 @@ async fn a_handler_may_take_its_time() {
     context.script_zap(answer).await;
     let options = Options::new(Security::CURVE_SERVER);
     let (pull, endpoint) = context.bound("PULL", options, TCP).await;
+    let before = std::time::Instant::now();
     let push = context
         .connected("PUSH", Options::new(Security::CURVE_CLIENT), &endpoint)
         .await;
-    let before = std::time::Instant::now();
     exchange(&push, &pull, &["hello".into()]).await;
     assert!(before.elapsed() >= delay);
 }

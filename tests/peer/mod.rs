@@ -354,7 +354,7 @@ impl Context {
         socket
     }
 
-    /// Answers every ZAP request of this context alike, in place of an earlier script.
+    /// Answers every ZAP request of this context alike; a second call changes the answer.
     pub async fn script_zap(&self, answer: ZapAnswer<'_>) {
         let reply = json!({
             "status": answer.status,
@@ -481,9 +481,7 @@ impl Socket<'_> {
     /// failures: attach none where a test asks whether a connection is closed.
     pub async fn monitor(&self) -> Events {
         let (outgoing, incoming) = mpsc::unbounded_channel();
-        let mut waiting = self.context.process.waiting.lock().unwrap();
-        waiting.events.insert(self.name.clone(), outgoing);
-        drop(waiting);
+        self.context.process.tell_events(&self.name, outgoing);
         self.call("monitor", json!({})).await;
         Events {
             incoming,
@@ -592,7 +590,10 @@ impl Process {
         // A thread, not a task: every test has a runtime of its own, and the process serves all.
         std::thread::spawn({
             let waiting = Arc::clone(&waiting);
-            move || listen(stdout, &waiting)
+            move || {
+                listen(stdout, &waiting);
+                let _ = child.wait();
+            }
         });
         Self {
             commands,
@@ -617,6 +618,11 @@ impl Process {
         // A process that has ended takes no commands; whoever waits for the answer is told.
         let _ = writeln!(self.commands.lock().unwrap(), "{command}");
         (id, receiver)
+    }
+
+    fn tell_events(&self, socket: &str, to: mpsc::UnboundedSender<Event>) {
+        let mut waiting = self.waiting.lock().unwrap();
+        waiting.events.insert(socket.to_owned(), to);
     }
 
     fn forget(&self, id: u64) {

@@ -27,6 +27,7 @@ from zmq.utils.monitor import parse_monitor_message
 LARGE = 4096
 PERIOD = 251
 DEFAULT_TIMEOUT = 5000
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 LONGEST_LINE = 64 * 1024 * 1024
 
 
@@ -133,6 +134,14 @@ class ScriptedZap:
     """A ZAP handler that gives every request the same answer, and remembers the requests."""
 
     def __init__(self, context, reply):
+        self.script(reply)
+        self.requests = []
+        self.socket = context.socket(zmq.REP)
+        self.socket.linger = 0
+        self.socket.bind(ZAP_ENDPOINT)
+        self.serving = asyncio.ensure_future(self.serve())
+
+    def script(self, reply):
         self.reply = [
             reply["status"].encode(),
             reply.get("text", "").encode(),
@@ -140,11 +149,6 @@ class ScriptedZap:
             bytes.fromhex(reply.get("metadata", "")),
         ]
         self.delay = reply.get("delay_ms", 0) / 1000
-        self.requests = []
-        self.socket = context.socket(zmq.REP)
-        self.socket.linger = 0
-        self.socket.bind("inproc://zeromq.zap.01")
-        self.serving = asyncio.ensure_future(self.serve())
 
     async def serve(self):
         while True:
@@ -168,7 +172,26 @@ class Context:
         self.scripted = None
         self.authenticator = None
 
-    def start_authenticator(self):
+    async def zap_is_free(self):
+        """Waits until the handler before has let go: closing frees its endpoint some time later."""
+        for _ in range(200):
+            with self.context.socket(zmq.REP) as probe:
+                try:
+                    probe.bind(ZAP_ENDPOINT)
+                    probe.unbind(ZAP_ENDPOINT)
+                    return
+                except zmq.ZMQError as error:
+                    if error.errno != zmq.EADDRINUSE:
+                        raise
+            await asyncio.sleep(0.01)
+        raise TimedOut
+
+    async def start_script(self, reply):
+        await self.zap_is_free()
+        self.scripted = ScriptedZap(self.context, reply)
+
+    async def start_authenticator(self):
+        await self.zap_is_free()
         self.authenticator = zmq.auth.thread.ThreadAuthenticator(self.context)
         self.authenticator.start()
 
@@ -252,9 +275,10 @@ class Driver:
 
     async def op_script_zap(self, command):
         context = self.contexts[command["context"]]
-        if context.scripted is not None:
-            context.scripted.stop()
-        context.scripted = ScriptedZap(context.context, command["reply"])
+        if context.scripted is None:
+            await context.start_script(command["reply"])
+        else:
+            context.scripted.script(command["reply"])
 
     async def op_stop_zap(self, command):
         context = self.contexts[command["context"]]
@@ -274,7 +298,7 @@ class Driver:
         """pyzmq's own ThreadAuthenticator; a second call configures it further."""
         context = self.contexts[command["context"]]
         if context.authenticator is None:
-            context.start_authenticator()
+            await context.start_authenticator()
         authenticator = context.authenticator
         if "allow" in command:
             authenticator.allow(*command["allow"])
