@@ -63,3 +63,8 @@ pub use limits::Limits;
 pub use status::{DenialStatus, Status};
 pub use wire::metadata::{Metadata, PropertyError};
 pub use wire::socket_type::SocketType;
+
+/// The examples of the README, compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,108 @@
+//! Documents that keep up with the code: features, the change log, promises with their tests.
+
+/// The features that Cargo.toml declares, `default` aside.
+pub fn features(manifest: &str) -> Vec<&str> {
+    manifest
+        .lines()
+        .skip_while(|line| line.trim() != "[features]")
+        .skip(1)
+        .take_while(|line| !line.trim_start().starts_with('['))
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, _)| name.trim())
+        .filter(|name| *name != "default")
+        .collect()
+}
+
+/// The features that a README does not name in code style.
+pub fn unmentioned<'a>(features: &[&'a str], readme: &str) -> Vec<&'a str> {
+    features
+        .iter()
+        .filter(|feature| !readme.contains(&format!("`{feature}`")))
+        .copied()
+        .collect()
+}
+
+/// Whether a change log has the heading under which the next release gathers.
+pub fn has_unreleased(changelog: &str) -> bool {
+    changelog.lines().any(|line| line == "## [Unreleased]")
+}
+
+/// The rows of a document's tables whose second cell names the tests behind the first, in code
+/// style: `tests/net.rs::the_test`.
+pub fn promises(document: &str) -> Vec<Promise<'_>> {
+    document
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("| ")?
+                .strip_suffix(" |")?
+                .split_once(" | ")
+        })
+        .filter(|(promise, _)| *promise != "promise")
+        .map(|(promise, tests)| Promise {
+            promise,
+            tests: tests
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .map(|test| test.split_once("::").unwrap_or((test, "")))
+                .collect(),
+        })
+        .collect()
+}
+
+/// What a document promises, and the tests that show it: file and function.
+pub struct Promise<'a> {
+    pub promise: &'a str,
+    pub tests: Vec<(&'a str, &'a str)>,
+}
+
+impl Promise<'_> {
+    /// Why the promise stands on nothing, if it does. `read` gives a file's text if there is one.
+    pub fn breaches(&self, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+        if self.tests.is_empty() {
+            return vec![format!("\"{}\" names no test", self.promise)];
+        }
+        self.tests
+            .iter()
+            .filter(|(file, test)| {
+                let text = read(file).unwrap_or_default();
+                !text.contains(&format!("fn {test}("))
+            })
+            .map(|(file, test)| format!("there is no test {file}::{test}"))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_read_from_the_manifest() {
+        let manifest =
+            "[features]\ndefault = [\"a\"]\n# about\na = []\nb-c = [\"a\"]\n\n[deps]\nd = \"1\"\n";
+        assert_eq!(features(manifest), ["a", "b-c"]);
+        assert_eq!(unmentioned(&["a", "b-c"], "with `a` on"), ["b-c"]);
+    }
+
+    #[test]
+    fn a_change_log_without_a_place_for_the_next_release_is_noticed() {
+        assert!(has_unreleased("# Changelog\n\n## [Unreleased]\n"));
+        assert!(!has_unreleased("# Changelog\n\n## [0.1.0]\n"));
+    }
+
+    #[test]
+    fn a_promise_without_a_test_is_noticed() {
+        let document =
+            "| promise | shown by |\n|---|---|\n| a | `x.rs::f`, `x.rs::g` |\n| b | faith |\n";
+        let promises = promises(document);
+        let found: Vec<_> = promises
+            .iter()
+            .flat_map(|promise| {
+                promise.breaches(|file| (file == "x.rs").then(|| "fn f() {}".into()))
+            })
+            .collect();
+        assert_eq!(found, ["there is no test x.rs::g", "\"b\" names no test"]);
+    }
+}

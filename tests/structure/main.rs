@@ -1,0 +1,113 @@
+//! The shape of the project: floors, file sizes, no unsafe code, names, and documents that keep
+//! up with the code. Each check is a function over text and is shown, beside it, to catch a
+//! planted breach.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod documents;
+mod floors;
+mod rules;
+mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every Rust file below `folder`, relative to it, with `/` between the parts.
+fn rust_files(folder: &Path) -> Vec<String> {
+    fn walk(base: &Path, folder: &Path, found: &mut Vec<String>) {
+        let Ok(entries) = fs::read_dir(folder) else {
+            return;
+        };
+        for entry in entries {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                if !path.ends_with("target") {
+                    walk(base, &path, found);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let parts: Vec<_> = path
+                    .strip_prefix(base)
+                    .unwrap()
+                    .components()
+                    .map(|part| part.as_os_str().to_str().unwrap())
+                    .collect();
+                found.push(parts.join("/"));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(folder, folder, &mut found);
+    found.sort();
+    found
+}
+
+#[track_caller]
+fn assert_none(breaches: &[String]) {
+    assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn every_file_stays_on_its_floor() {
+    let files = rust_files(&root().join("src"));
+    assert!(files.len() > 10, "the sources were not found");
+    let tree = floors::Tree::new(files.iter().map(String::as_str));
+    let breaches: Vec<_> = files
+        .iter()
+        .flat_map(|file| tree.breaches(file, &read(&format!("src/{file}"))))
+        .collect();
+    assert_none(&breaches);
+}
+
+#[test]
+fn every_file_is_small_and_safe() {
+    let breaches: Vec<_> = rust_files(&root().join("src"))
+        .iter()
+        .flat_map(|file| rules::breaches(file, &read(&format!("src/{file}"))))
+        .collect();
+    assert_none(&breaches);
+}
+
+#[test]
+fn every_file_is_named_after_its_job() {
+    let breaches: Vec<_> = ["src", "tests", "examples", "benches", "fuzz"]
+        .iter()
+        .flat_map(|folder| rust_files(&root().join(folder)))
+        .filter(|file| rules::has_empty_name(file))
+        .collect();
+    assert_none(&breaches);
+}
+
+#[test]
+fn the_readme_names_every_feature() {
+    let manifest = read("Cargo.toml");
+    let features = documents::features(&manifest);
+    assert!(features.contains(&"tokio"), "the features were not found");
+    assert_eq!(
+        documents::unmentioned(&features, &read("README.md")),
+        Vec::<&str>::new()
+    );
+}
+
+#[test]
+fn the_change_log_has_a_place_for_the_next_release() {
+    assert!(documents::has_unreleased(&read("CHANGELOG.md")));
+}
+
+#[test]
+fn every_promise_of_the_security_policy_names_a_test_that_exists() {
+    let document = read("SECURITY.md");
+    let promises = documents::promises(&document);
+    assert!(!promises.is_empty(), "the promises were not found");
+    let breaches: Vec<_> = promises
+        .iter()
+        .flat_map(|promise| promise.breaches(|file| fs::read_to_string(root().join(file)).ok()))
+        .collect();
+    assert_none(&breaches);
+}

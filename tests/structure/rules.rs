@@ -1,0 +1,176 @@
+//! Rules on single files: length, no unsafe code, nothing that the other checks cannot see, and
+//! where cipher crates may be named.
+
+use super::source::{Token, lines_without_tests, starts_with, tokens};
+
+/// Most lines of a file, its tests not counted.
+const MAX_LINES: usize = 400;
+
+/// Crates that encrypt, hash keys or make them: named in `crypto/` alone.
+const CIPHER_CRATES: &[&str] = &[
+    "x25519_dalek",
+    "curve25519_dalek",
+    "crypto_secretbox",
+    "crypto_box",
+    "salsa20",
+    "chacha20",
+    "chacha20poly1305",
+    "poly1305",
+    "aead",
+    "getrandom",
+];
+
+/// Names that say nothing of a file's job.
+const EMPTY_NAMES: &[&str] = &[
+    "util", "utils", "common", "manager", "helper", "helpers", "misc",
+];
+
+/// Every breach in one file of `src/`, as text. The path is relative to `src/`.
+pub fn breaches(file: &str, source: &str) -> Vec<String> {
+    let tokens = tokens(source);
+    let mut found = Vec::new();
+    let lines = lines_without_tests(source);
+    if lines > MAX_LINES && !file.ends_with("/tests.rs") {
+        found.push(format!(
+            "{file}: {lines} lines without tests, {MAX_LINES} allowed"
+        ));
+    }
+    let is_facade = matches!(file.rsplit('/').next(), Some("mod.rs" | "lib.rs"));
+    if !is_facade && !forbids_unsafe(&tokens) {
+        found.push(format!("{file}: no #![forbid(unsafe_code)] at its head"));
+    }
+    for (at, token) in tokens.iter().enumerate() {
+        let here = &tokens[at..];
+        let complaint = match token.text.as_str() {
+            "unsafe" => "unsafe code",
+            "allow" | "expect" if allows_unsafe(here) => "allows unsafe code",
+            "include" if starts_with(here, &["include", "!"]) => "includes text no check reads",
+            "#" if starts_with(here, &["#", "[", "path"]) => "a module at another path",
+            name if CIPHER_CRATES.contains(&name) && !file.starts_with("crypto/") => {
+                "names a cipher crate outside crypto/"
+            }
+            _ => continue,
+        };
+        found.push(format!("{file}:{}: {complaint}", token.line));
+    }
+    found
+}
+
+/// Whether `#![forbid(unsafe_code)]` stands among the attributes before the first item.
+fn forbids_unsafe(tokens: &[Token]) -> bool {
+    const FORBID: &[&str] = &["#", "!", "[", "forbid", "(", "unsafe_code", ")", "]"];
+    let mut rest = tokens;
+    while starts_with(rest, &["#", "!", "["]) {
+        if starts_with(rest, FORBID) {
+            return true;
+        }
+        let end = rest.iter().position(|token| token.text == "]");
+        rest = &rest[end.map_or(rest.len(), |end| end + 1)..];
+    }
+    false
+}
+
+/// Whether `unsafe_code` stands in the list that follows `allow` or `expect`.
+fn allows_unsafe(tokens: &[Token]) -> bool {
+    starts_with(&tokens[1..], &["("])
+        && tokens
+            .iter()
+            .take_while(|token| token.text != ")")
+            .any(|token| token.text == "unsafe_code")
+}
+
+/// Whether some part of a path is named after nothing in particular.
+pub fn has_empty_name(path: &str) -> bool {
+    path.split('/').any(|part| {
+        let stem = part.split('.').next().unwrap_or(part);
+        EMPTY_NAMES.contains(&stem)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "//! A file.\n#![forbid(unsafe_code)]\n\n";
+
+    #[track_caller]
+    fn allowed(file: &str, source: &str) {
+        assert_eq!(breaches(file, source), Vec::<String>::new());
+    }
+
+    #[track_caller]
+    fn breach(file: &str, source: &str, what: &str) {
+        let found = breaches(file, source);
+        assert!(
+            found.len() == 1 && found[0].contains(what),
+            "{found:?} should be one breach with {what:?}"
+        );
+    }
+
+    #[test]
+    fn four_hundred_lines_are_enough_and_tests_do_not_count() {
+        let tests = format!(
+            "#[cfg(test)]\nmod tests {{\n{}}}\n",
+            "// test\n".repeat(500)
+        );
+        let most = format!("{HEAD}{}", "// line\n".repeat(MAX_LINES - 3));
+        allowed("seal.rs", &most);
+        allowed("seal.rs", &format!("{most}{tests}"));
+        breach("seal.rs", &format!("{most}//\n{tests}"), "401 lines");
+    }
+
+    #[test]
+    fn every_file_but_a_facade_forbids_unsafe_code_at_its_head() {
+        allowed("seal.rs", HEAD);
+        allowed("seal.rs", &format!("#![allow(missing_docs)]\n{HEAD}"));
+        allowed("wire/mod.rs", "pub mod frame;");
+        breach("seal.rs", "//! A file.\nstruct X;", "no #![forbid");
+        breach(
+            "seal.rs",
+            "// #![forbid(unsafe_code)]\nstruct X;",
+            "no #![forbid",
+        );
+        breach(
+            "seal.rs",
+            "struct X;\nmod m { #![forbid(unsafe_code)] }",
+            "no #![forbid",
+        );
+    }
+
+    #[test]
+    fn unsafe_code_is_found_wherever_it_hides() {
+        breach("wire/mod.rs", "fn f() { unsafe { g() } }", "unsafe code");
+        breach(
+            "wire/mod.rs",
+            "#![allow(unused, unsafe_code)]",
+            "allows unsafe",
+        );
+        breach(
+            "wire/mod.rs",
+            "#[path = \"../x.rs\"]\nmod x;",
+            "another path",
+        );
+        breach("wire/mod.rs", "include!(\"x.in\");", "includes");
+        allowed("wire/mod.rs", "// unsafe\nconst X: &str = \"unsafe\";");
+    }
+
+    #[test]
+    fn cipher_crates_are_named_in_crypto_alone() {
+        allowed(
+            "crypto/boxes.rs",
+            &format!("{HEAD}use x25519_dalek::StaticSecret;"),
+        );
+        breach(
+            "seal.rs",
+            &format!("{HEAD}use x25519_dalek::StaticSecret;"),
+            "cipher crate",
+        );
+    }
+
+    #[test]
+    fn names_that_say_nothing_are_found_in_files_and_folders() {
+        assert!(has_empty_name("src/net/utils.rs"));
+        assert!(has_empty_name("tests/common/mod.rs"));
+        assert!(!has_empty_name("src/net/listener.rs"));
+    }
+}
