@@ -35,8 +35,11 @@ mod crypto;
 mod error;
 pub mod frames;
 pub mod handshake;
+pub mod heartbeat;
 mod limits;
 pub mod mechanism;
+#[cfg(feature = "tokio")]
+pub mod net;
 pub mod seal;
 mod status;
 pub mod wire;

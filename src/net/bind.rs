@@ -1,0 +1,310 @@
+//! Listening sockets: dual-stack wildcards, and ipc files that are never open to more users than
+//! asked for, never taken from a live listener, and removed at the end.
+#![forbid(unsafe_code)]
+
+use crate::net::endpoint::{Endpoint, Host};
+use crate::net::error::NetError;
+use crate::net::options::Options;
+use crate::net::transport::{Stream, resolve};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use {
+    socket2::SockAddr,
+    std::fs,
+    std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    std::path::{Path, PathBuf},
+    tokio::net::UnixListener,
+};
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) enum Acceptor {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Ipc(UnixListener, Option<SocketFile>),
+}
+
+impl Acceptor {
+    /// Binds and listens; gives back the endpoint with the port that it got.
+    pub(crate) async fn bind(
+        endpoint: &Endpoint,
+        options: &Options,
+    ) -> Result<(Self, Endpoint), NetError> {
+        match endpoint {
+            Endpoint::Tcp { host, port } => {
+                let listener = bind_tcp(host, *port, options).await?;
+                let local = listener.local_addr().map_err(NetError::io("bind"))?;
+                let host = match host {
+                    Host::Scoped(..) | Host::Name(_) => host.clone(),
+                    Host::Any | Host::Ip(_) => Host::Ip(local.ip()),
+                };
+                let port = local.port();
+                Ok((Self::Tcp(listener), Endpoint::Tcp { host, port }))
+            }
+            #[cfg(unix)]
+            Endpoint::IpcPath(path) => {
+                let (listener, file) = bind_path(path, options).map_err(NetError::io("bind"))?;
+                Ok((Self::Ipc(listener, Some(file)), endpoint.clone()))
+            }
+            #[cfg(unix)]
+            Endpoint::IpcAbstract(name) => {
+                let listener = unix_socket(Path::new(&format!("\0{name}")))
+                    .and_then(|socket| listen_unix(socket, options))
+                    .map_err(NetError::io("bind"))?;
+                Ok((Self::Ipc(listener, None), endpoint.clone()))
+            }
+            #[cfg(not(unix))]
+            _ => Err(EndpointError::NotOnThisSystem.into()),
+        }
+    }
+
+    /// The next connection. Cancel-safe.
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| Stream::tcp(stream)),
+            #[cfg(unix)]
+            Self::Ipc(listener, _) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| Stream::Ipc(stream)),
+        }
+    }
+}
+
+/// Binds the first address that can be bound.
+async fn bind_tcp(host: &Host, port: u16, options: &Options) -> Result<TcpListener, NetError> {
+    let candidates = match host {
+        // Dual-stack where there is IPv6, else IPv4 alone.
+        Host::Any => vec![
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        ],
+        host => resolve(host, port, options.connect_timeout).await?,
+    };
+    let mut first_error = None;
+    for address in candidates {
+        match listen_tcp(address, matches!(host, Host::Any), options.backlog) {
+            Ok(listener) => return Ok(listener),
+            // A port that is taken on the dual-stack wildcard is taken: to go on with IPv4
+            // alone would hide it.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(NetError::io("bind")(error));
+            }
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    let error = first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
+    Err(NetError::io("bind")(error))
+}
+
+fn listen_tcp(address: SocketAddr, wildcard: bool, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if wildcard && address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // On Windows this would let another program take the port over.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Between bind and listen nobody can connect, so that the file's mode is set in time.
+#[cfg(unix)]
+fn bind_path(path: &Path, options: &Options) -> io::Result<(UnixListener, SocketFile)> {
+    let socket = match unix_socket(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove_stale(path)?;
+            unix_socket(path)?
+        }
+        bound => bound?,
+    };
+    let file = SocketFile::new(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(options.ipc_mode & 0o777))?;
+    Ok((listen_unix(socket, options)?, file))
+}
+
+#[cfg(unix)]
+fn unix_socket(path: &Path) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    Ok(socket)
+}
+
+#[cfg(unix)]
+fn listen_unix(socket: Socket, options: &Options) -> io::Result<UnixListener> {
+    socket.listen(options.backlog)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(socket.into())
+}
+
+/// Removes a socket file that its listener left behind. Anything else in that place, and a
+/// socket on which somebody listens, stays: [`io::ErrorKind::AddrInUse`].
+#[cfg(unix)]
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let in_use = || io::Error::from(io::ErrorKind::AddrInUse);
+    let before = fs::symlink_metadata(path)?;
+    if !before.file_type().is_socket() {
+        return Err(in_use());
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A listener whose backlog is full must not block us; it answers that it is busy.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        _ => return Err(in_use()),
+    }
+    // Another program may have replaced the stale file while we looked at it.
+    let after = fs::symlink_metadata(path)?;
+    if (before.dev(), before.ino()) != (after.dev(), after.ino()) {
+        return Err(in_use());
+    }
+    fs::remove_file(path)
+}
+
+/// The file of an ipc listener; dropped, it goes, unless another has taken its place.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+#[cfg(unix)]
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            // The working directory may change before the file is removed.
+            path: std::path::absolute(path)?,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode));
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "cannot remove the ipc socket");
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    async fn bind(path: &Path, options: &Options) -> Result<Acceptor, io::ErrorKind> {
+        match Acceptor::bind(&Endpoint::IpcPath(path.into()), options).await {
+            Ok((acceptor, _)) => Ok(acceptor),
+            Err(NetError::Io { source, .. }) => Err(source.kind()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_ipc_file_is_its_owners_alone_unless_told_otherwise_and_goes_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let mut options = Options::default();
+        let acceptor = bind(&path, &options).await.unwrap();
+        assert_eq!(mode(&path), 0o600);
+        drop(acceptor);
+        assert!(!path.exists());
+        options.ipc_mode = 0o666;
+        let _acceptor = bind(&path, &options).await.unwrap();
+        assert_eq!(mode(&path), 0o666);
+    }
+
+    #[tokio::test]
+    async fn a_stale_file_is_replaced_and_a_live_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let options = Options::default();
+        // A listener of the standard library leaves its file behind.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let live = bind(&path, &options).await.unwrap();
+        let second = bind(&path, &options).await;
+        assert_eq!(second.unwrap_err(), io::ErrorKind::AddrInUse);
+        assert!(path.exists());
+        drop(live);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_live_listener_with_a_full_backlog_is_still_live() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let socket = unix_socket(&path).unwrap();
+        socket.listen(0).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            if client.connect(&SockAddr::unix(&path).unwrap()).is_err() {
+                break;
+            }
+            waiting.push(client);
+        }
+        let second = bind(&path, &Options::default()).await;
+        assert_eq!(second.unwrap_err(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_never_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("precious");
+        fs::write(&path, "data").unwrap();
+        let bound = bind(&path, &Options::default()).await;
+        assert_eq!(bound.unwrap_err(), io::ErrorKind::AddrInUse);
+        assert_eq!(fs::read(&path).unwrap(), b"data");
+    }
+
+    #[tokio::test]
+    async fn a_successors_file_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let first = bind(&path, &Options::default()).await.unwrap();
+        fs::remove_file(&path).unwrap();
+        let _second = bind(&path, &Options::default()).await.unwrap();
+        drop(first);
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn wildcards_get_a_port_and_name_it() {
+        for text in ["tcp://*:*", "tcp://127.0.0.1:0", "tcp://localhost:*"] {
+            let endpoint = text.parse().unwrap();
+            let (_acceptor, local) = Acceptor::bind(&endpoint, &Options::default())
+                .await
+                .unwrap();
+            assert!(
+                matches!(&local, Endpoint::Tcp { host, port } if *host != Host::Any && *port != 0),
+                "{local}"
+            );
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Endpoints in text: `tcp://host:port` and `ipc://path`.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use thiserror::Error as ThisError;
+
+/// Where to bind or to connect.
+///
+/// | text | meaning |
+/// |---|---|
+/// | `tcp://127.0.0.1:5555`, `tcp://[::1]:5555` | a numeric address |
+/// | `tcp://[fe80::1%eth0]:5555` | a scoped IPv6 address |
+/// | `tcp://example.org:5555` | a host name, resolved at each attempt |
+/// | `tcp://*:5555` | bind only: every address, IPv6 and IPv4 |
+/// | `tcp://127.0.0.1:*`, `tcp://127.0.0.1:0` | bind only: a port that the system chooses |
+/// | `ipc:///run/app.sock` | a Unix socket at this path |
+/// | `ipc://@name` | Linux: an abstract Unix socket. It has no file, so no file mode: every process in the network namespace can connect |
+///
+/// [`fmt::Display`] gives the text back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// TCP.
+    Tcp {
+        /// The host.
+        host: Host,
+        /// The port; 0 stands for one that the system chooses.
+        port: u16,
+    },
+    /// A Unix socket at a path of at most [`MAX_IPC_PATH`] bytes.
+    IpcPath(PathBuf),
+    /// A Linux abstract socket; its name without the leading zero byte.
+    IpcAbstract(String),
+}
+
+/// The host of a TCP endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Host {
+    /// `*`: every address of this machine.
+    Any,
+    /// A numeric address.
+    Ip(IpAddr),
+    /// A scoped IPv6 address: the interface by name or number.
+    Scoped(Ipv6Addr, String),
+    /// A name to resolve.
+    Name(String),
+}
+
+/// Most bytes in the path of an ipc endpoint: what a Unix socket address holds on every
+/// supported system, with its closing zero.
+pub const MAX_IPC_PATH: usize = 103;
+
+/// Most bytes in a host name (RFC 1035, section 2.3.4).
+const MAX_HOST_NAME: usize = 255;
+
+/// Why a text is no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// No `scheme://`.
+    #[error("an endpoint begins with tcp:// or ipc://")]
+    NoScheme,
+    /// A transport that we do not speak.
+    #[error("transport {0:?} is not supported, only tcp and ipc")]
+    Transport(String),
+    /// A TCP endpoint without `:port`.
+    #[error("a tcp endpoint ends in :port")]
+    NoPort,
+    /// The port is no number up to 65535, and not `*`.
+    #[error("{0:?} is no port")]
+    Port(String),
+    /// No host, or one with characters that no host has.
+    #[error("{0:?} is no host")]
+    Host(String),
+    /// An IPv6 address without its brackets.
+    #[error("an IPv6 address stands in brackets")]
+    Brackets,
+    /// An ipc path or name that is empty or holds a zero byte, or `*`, which libzmq replaces by
+    /// a path of its own choice: name one.
+    #[error("{0:?} is no ipc path")]
+    IpcPath(String),
+    /// An ipc path longer than a Unix socket address holds.
+    #[error("an ipc path of {0} bytes, {MAX_IPC_PATH} allowed")]
+    IpcPathLength(usize),
+    /// Abstract names exist on Linux only; Unix sockets not everywhere.
+    #[error("this kind of ipc endpoint does not exist on this system")]
+    NotOnThisSystem,
+    /// `*` or port 0, where a place to connect to is needed.
+    #[error("a wildcard can be bound, but not connected to")]
+    Wildcard,
+}
+
+impl Endpoint {
+    /// Whether only processes of this machine can reach it, as far as the text tells.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } => match host {
+                Host::Ip(ip) => ip.to_canonical().is_loopback(),
+                Host::Name(name) => name.eq_ignore_ascii_case("localhost"),
+                Host::Any | Host::Scoped(..) => false,
+            },
+            Self::IpcPath(_) | Self::IpcAbstract(_) => true,
+        }
+    }
+
+    /// Demands that this can be connected to.
+    pub(crate) fn require_connectable(&self) -> Result<(), EndpointError> {
+        match self {
+            Self::Tcp {
+                host: Host::Any, ..
+            }
+            | Self::Tcp { port: 0, .. } => Err(EndpointError::Wildcard),
+            _ => Ok(()),
+        }
+    }
+
+    fn parse_tcp(rest: &str) -> Result<Self, EndpointError> {
+        let (host, port) = rest.rsplit_once(':').ok_or(EndpointError::NoPort)?;
+        let port = match port {
+            "*" => 0,
+            digits if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits
+                    .parse()
+                    .map_err(|_| EndpointError::Port(shorten(port)))?
+            }
+            _ => return Err(EndpointError::Port(shorten(port))),
+        };
+        let host = Host::parse(host)?;
+        Ok(Self::Tcp { host, port })
+    }
+
+    fn parse_ipc(rest: &str) -> Result<Self, EndpointError> {
+        if !cfg!(unix) {
+            return Err(EndpointError::NotOnThisSystem);
+        }
+        if rest.is_empty() || rest == "*" || rest == "@" || rest.contains('\0') {
+            return Err(EndpointError::IpcPath(shorten(rest)));
+        }
+        if rest.len() > MAX_IPC_PATH {
+            return Err(EndpointError::IpcPathLength(rest.len()));
+        }
+        match rest.strip_prefix('@') {
+            Some(_) if !cfg!(target_os = "linux") => Err(EndpointError::NotOnThisSystem),
+            Some(name) => Ok(Self::IpcAbstract(name.to_owned())),
+            None => Ok(Self::IpcPath(rest.into())),
+        }
+    }
+}
+
+impl Host {
+    fn parse(text: &str) -> Result<Self, EndpointError> {
+        let bad = || EndpointError::Host(shorten(text));
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        if let Some(inner) = text.strip_prefix('[') {
+            let inner = inner.strip_suffix(']').ok_or_else(bad)?;
+            return match inner.split_once('%') {
+                Some((ip, scope)) if is_name(scope) => {
+                    let ip = ip.parse().map_err(|_| bad())?;
+                    Ok(Self::Scoped(ip, scope.to_owned()))
+                }
+                Some(_) => Err(bad()),
+                None => inner
+                    .parse::<Ipv6Addr>()
+                    .map(|ip| Self::Ip(ip.into()))
+                    .map_err(|_| bad()),
+            };
+        }
+        if text.contains(':') {
+            return Err(EndpointError::Brackets);
+        }
+        match text.parse() {
+            Ok(ip) => Ok(Self::Ip(ip)),
+            Err(_) if is_name(text) => Ok(Self::Name(text.to_owned())),
+            Err(_) => Err(bad()),
+        }
+    }
+}
+
+/// Whether this can name a host or an interface: nothing that a resolver would be surprised by.
+fn is_name(text: &str) -> bool {
+    (1..=MAX_HOST_NAME).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// The part of a bad text that an error quotes.
+fn shorten(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once("://") {
+            Some(("tcp", rest)) => Self::parse_tcp(rest),
+            Some(("ipc", rest)) => Self::parse_ipc(rest),
+            Some((other, _)) => Err(EndpointError::Transport(shorten(other))),
+            None => Err(EndpointError::NoScheme),
+        }
+    }
+}
+
+impl TryFrom<&str> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(text: &String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<&Self> for Endpoint {
+    fn from(endpoint: &Self) -> Self {
+        endpoint.clone()
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port: 0 } => write!(f, "tcp://{host}:*"),
+            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::IpcPath(path) => write!(f, "ipc://{}", path.display()),
+            Self::IpcAbstract(name) => write!(f, "ipc://@{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
+            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::Scoped(ip, scope) => write!(f, "[{ip}%{scope}]"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Endpoint, EndpointError> {
+        text.parse()
+    }
+
+    #[test]
+    fn every_form_reads_back_what_it_writes() {
+        for text in [
+            "tcp://127.0.0.1:5555",
+            "tcp://[::1]:1",
+            "tcp://[fe80::1%eth0]:65535",
+            "tcp://*:5555",
+            "tcp://*:*",
+            "tcp://[::]:*",
+            "tcp://example.org:80",
+        ] {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(parse("tcp://127.0.0.1:0"), parse("tcp://127.0.0.1:*"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_and_abstract_names_are_told_apart() {
+        assert_eq!(
+            parse("ipc:///run/a b:c.sock"),
+            Ok(Endpoint::IpcPath("/run/a b:c.sock".into()))
+        );
+        assert_eq!(
+            parse("ipc://relative"),
+            Ok(Endpoint::IpcPath("relative".into()))
+        );
+        let abstract_name = parse("ipc://@name");
+        if cfg!(target_os = "linux") {
+            assert_eq!(abstract_name, Ok(Endpoint::IpcAbstract("name".into())));
+            assert_eq!(abstract_name.unwrap().to_string(), "ipc://@name");
+        } else {
+            assert_eq!(abstract_name, Err(EndpointError::NotOnThisSystem));
+        }
+        for bad in ["ipc://", "ipc://*", "ipc://@", "ipc:///a\0b"] {
+            assert!(
+                matches!(parse(bad), Err(EndpointError::IpcPath(_))),
+                "{bad:?}"
+            );
+        }
+        let longest = format!("ipc://{}", "x".repeat(MAX_IPC_PATH));
+        assert!(parse(&longest).is_ok());
+        assert_eq!(
+            parse(&(longest + "x")),
+            Err(EndpointError::IpcPathLength(MAX_IPC_PATH + 1))
+        );
+    }
+
+    #[test]
+    fn each_mistake_has_its_name() {
+        use EndpointError as E;
+        assert_eq!(parse("127.0.0.1:5555"), Err(E::NoScheme));
+        assert_eq!(parse("udp://a:1"), Err(E::Transport("udp".into())));
+        assert_eq!(parse("TCP://a:1"), Err(E::Transport("TCP".into())));
+        assert_eq!(parse("tcp://localhost"), Err(E::NoPort));
+        for port in ["", "-1", "+1", "65536", "http", "1 ", "**"] {
+            assert_eq!(
+                parse(&format!("tcp://a:{port}")),
+                Err(E::Port(port.into())),
+                "{port:?}"
+            );
+        }
+        for host in [
+            "",
+            "a b",
+            "a/b",
+            "[::1",
+            "[::1%]",
+            "[1.2.3.4]",
+            "eth0;a",
+            "[x%y]",
+        ] {
+            assert_eq!(
+                parse(&format!("tcp://{host}:1")),
+                Err(E::Host(host.into())),
+                "{host:?}"
+            );
+        }
+        assert_eq!(parse("tcp://::1:5555"), Err(E::Brackets));
+    }
+
+    #[test]
+    fn wildcards_are_for_binding_alone() {
+        for text in ["tcp://*:1", "tcp://a:*", "tcp://a:0"] {
+            assert_eq!(
+                parse(text).unwrap().require_connectable(),
+                Err(EndpointError::Wildcard)
+            );
+        }
+        assert_eq!(parse("tcp://a:1").unwrap().require_connectable(), Ok(()));
+    }
+
+    #[test]
+    fn local_means_loopback_or_ipc() {
+        for local in [
+            "tcp://127.8.9.1:1",
+            "tcp://[::1]:1",
+            "tcp://localhost:1",
+            "tcp://[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(parse(local).unwrap().is_local(), "{local}");
+        }
+        for remote in [
+            "tcp://*:1",
+            "tcp://[::]:1",
+            "tcp://192.0.2.1:1",
+            "tcp://example.org:1",
+        ] {
+            assert!(!parse(remote).unwrap().is_local(), "{remote}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics_and_what_parses_reads_back(text in "(tcp://|ipc://)?.{0,80}") {
+            if let Ok(endpoint) = parse(&text) {
+                prop_assert_eq!(parse(&endpoint.to_string()), Ok(endpoint));
+            }
+        }
+    }
+}

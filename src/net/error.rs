@@ -1,0 +1,88 @@
+//! What can go wrong with a listener or a connection.
+#![forbid(unsafe_code)]
+
+use crate::error::Error;
+use crate::heartbeat::Silence;
+use crate::net::endpoint::EndpointError;
+use crate::wire::socket_type::SocketType;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use thiserror::Error as ThisError;
+
+/// Why there is no connection, or no more of it.
+#[derive(Debug, Clone, ThisError)]
+#[non_exhaustive]
+pub enum NetError {
+    /// The text is no endpoint, or not one for this purpose.
+    #[error("bad endpoint: {0}")]
+    Endpoint(#[from] EndpointError),
+    /// The host name has no address.
+    #[error("cannot resolve {host}: {source}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver says.
+        source: Arc<io::Error>,
+    },
+    /// The operating system refused.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// What we were about to do, such as `connect`.
+        doing: &'static str,
+        /// What the system says.
+        source: Arc<io::Error>,
+    },
+    /// The handshake failed: the error says why, and by whose fault.
+    #[error("handshake failed: {0}")]
+    Handshake(Error),
+    /// An established connection failed: the peer broke the protocol or a limit.
+    #[error("connection failed: {0}")]
+    Traffic(Error),
+    /// The peer closed the connection.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// Policy withdrew what had admitted the peer, so we closed.
+    #[error("the peer's admission was revoked")]
+    Revoked,
+    /// The peer was silent for too long.
+    #[error("heartbeat time-out: {}", match .0 {
+        Silence::NoAnswer => "the peer did not answer a PING",
+        Silence::TtlExpired => "the peer was silent for longer than it had announced",
+    })]
+    Heartbeat(Silence),
+    /// Messages were still unsent at the end of [`Options::linger`](crate::net::Options::linger).
+    #[error("closed before everything was sent")]
+    Unsent,
+    /// Only SUB and XSUB subscribe.
+    #[error("a {0} socket does not subscribe")]
+    CannotSubscribe(SocketType),
+    /// The runtime that drove the listener or the connection is gone.
+    #[error("the runtime was shut down")]
+    Aborted,
+}
+
+impl NetError {
+    pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            doing,
+            source: Arc::new(source),
+        }
+    }
+
+    /// The protocol's view of what happened, if it has one.
+    #[must_use]
+    pub const fn protocol(&self) -> Option<&Error> {
+        match self {
+            Self::Handshake(error) | Self::Traffic(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// An [`Endpoint`](crate::net::Endpoint) given as such needs no parsing.
+impl From<Infallible> for NetError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}

@@ -1,0 +1,147 @@
+//! Messages: one frame or several, delivered whole or not at all.
+#![forbid(unsafe_code)]
+
+use bytes::Bytes;
+
+/// A message of one or more frames.
+///
+/// ```
+/// use zmtp_auth::net::Message;
+///
+/// let message = Message::from("hello");
+/// assert_eq!(message.frames(), ["hello"]);
+/// let message: Message = ["topic", "body"].into_iter().collect();
+/// assert_eq!(message.frames().len(), 2);
+/// ```
+///
+/// A connection carries frames as they are: the empty delimiter frame that REQ sends before its
+/// body and REP expects (RFC 28) is the application's to write and to strip.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Message {
+    frames: Vec<Bytes>,
+}
+
+/// What a frame costs in the queues besides its bytes: its place in memory. Without it, a flood
+/// of empty frames would be free.
+const FRAME_COST: usize = 64;
+
+impl Message {
+    /// The frames, in order; never none.
+    #[must_use]
+    pub fn frames(&self) -> &[Bytes] {
+        &self.frames
+    }
+
+    /// The frames, taken out.
+    #[must_use]
+    pub fn into_frames(self) -> Vec<Bytes> {
+        self.frames
+    }
+
+    /// The frame of a message that has just one.
+    #[must_use]
+    pub fn single(&self) -> Option<&Bytes> {
+        match self.frames.as_slice() {
+            [frame] => Some(frame),
+            _ => None,
+        }
+    }
+
+    /// Bytes in all frames together.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.frames
+            .iter()
+            .fold(0, |size, frame| size.saturating_add(frame.len()))
+    }
+
+    /// What the message counts for in a queue, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        cost(self.frames.len(), self.size())
+    }
+}
+
+/// What `bytes` in `frames` frames count for in a queue.
+pub(crate) const fn cost(frames: usize, bytes: usize) -> usize {
+    frames.saturating_mul(FRAME_COST).saturating_add(bytes)
+}
+
+/// A message of these frames. A message has at least one frame, so no frames at all become one
+/// empty frame.
+impl From<Vec<Bytes>> for Message {
+    fn from(mut frames: Vec<Bytes>) -> Self {
+        if frames.is_empty() {
+            frames.push(Bytes::new());
+        }
+        Self { frames }
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(frame: Bytes) -> Self {
+        Self {
+            frames: vec![frame],
+        }
+    }
+}
+
+impl From<&str> for Message {
+    fn from(frame: &str) -> Self {
+        Self::from(frame.as_bytes())
+    }
+}
+
+impl From<String> for Message {
+    fn from(frame: String) -> Self {
+        Self::from(Bytes::from(frame))
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(frame: &[u8]) -> Self {
+        Self::from(Bytes::copy_from_slice(frame))
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(frame: &[u8; N]) -> Self {
+        Self::from(frame.as_slice())
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(frame: Vec<u8>) -> Self {
+        Self::from(Bytes::from(frame))
+    }
+}
+
+impl<F: Into<Bytes>> FromIterator<F> for Message {
+    fn from_iter<I: IntoIterator<Item = F>>(frames: I) -> Self {
+        Self::from(frames.into_iter().map(Into::into).collect::<Vec<Bytes>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_at_least_one_frame() {
+        assert_eq!(Message::from(Vec::<Bytes>::new()).frames(), [""]);
+        assert_eq!(Message::from("").single(), Some(&Bytes::new()));
+    }
+
+    #[test]
+    fn one_frame_is_single_and_two_are_not() {
+        assert_eq!(Message::from(b"abc").single().unwrap(), "abc");
+        let two: Message = ["a", "bc"].into_iter().collect();
+        assert_eq!((two.single(), two.size()), (None, 3));
+        assert_eq!(two.into_frames(), ["a", "bc"]);
+    }
+
+    #[test]
+    fn empty_frames_are_not_free() {
+        let frames: Message = std::iter::repeat_n("", 1000).collect();
+        assert_eq!(frames.cost(), 1000 * FRAME_COST);
+    }
+}

@@ -1,0 +1,58 @@
+//! What an application may choose about sockets and queues. Bounds on what a peer may cost are
+//! [`Limits`](crate::Limits), and belong to the `Config`.
+#![forbid(unsafe_code)]
+
+use crate::heartbeat::HeartbeatSettings;
+use crate::net::reconnect::ReconnectPolicy;
+use std::time::Duration;
+
+/// Choices for a listener, a connection, or a reconnecting client; each uses what concerns it.
+///
+/// ```
+/// use std::time::Duration;
+/// use zmtp_auth::heartbeat::HeartbeatSettings;
+/// use zmtp_auth::net::Options;
+///
+/// let mut options = Options::default();
+/// options.heartbeat = Some(HeartbeatSettings::every(Duration::from_secs(10)));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// Our own PINGs; none by default. The peer's are always answered.
+    pub heartbeat: Option<HeartbeatSettings>,
+    /// Bytes of messages that `send` may run ahead of the network, or one message: 256 KiB.
+    pub send_ahead: usize,
+    /// Time that queued messages have to leave after a close or a drop. 30 s.
+    pub linger: Duration,
+    /// Time to resolve a name, and then again for each address tried. 10 s.
+    pub connect_timeout: Duration,
+    /// Mode of an ipc socket's file: who may write to it may connect. 0600, the owner alone.
+    pub ipc_mode: u32,
+    /// Connections that the system keeps for us until we look. 1024.
+    pub backlog: i32,
+    /// Authenticated peers that may wait for `accept`; while so many do, no new connections are
+    /// taken from the system. 64.
+    pub accept_ahead: usize,
+    /// Refusals kept for [`Listener::next_event`](crate::net::Listener::next_event); of more,
+    /// the oldest are dropped and counted. 64.
+    pub refusals_kept: usize,
+    /// When a reconnecting client tries again.
+    pub reconnect: ReconnectPolicy,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            heartbeat: None,
+            send_ahead: 256 * 1024,
+            linger: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            ipc_mode: 0o600,
+            backlog: 1024,
+            accept_ahead: 64,
+            refusals_kept: 64,
+            reconnect: ReconnectPolicy::default(),
+        }
+    }
+}

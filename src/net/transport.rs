@@ -1,0 +1,193 @@
+//! One byte stream, over tcp or ipc, with the address of its peer.
+#![forbid(unsafe_code)]
+
+#[cfg(unix)]
+use crate::access::address::IpcPeer;
+use crate::access::address::PeerAddress;
+use crate::net::endpoint::{Endpoint, EndpointError, Host};
+use crate::net::error::NetError;
+use bytes::BufMut;
+use std::future::Future;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+/// A connected stream. Everything takes `&self`: one task owns it, and waits for both directions
+/// at once without holding a buffer for either.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Ipc(UnixStream),
+}
+
+impl Stream {
+    /// A stream from `accept` or `connect`, set up for small messages: they leave at once.
+    pub(crate) fn tcp(stream: TcpStream) -> Self {
+        // Fails only on a socket that is dead already, which reading will tell.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::trace!(%error, "cannot set TCP_NODELAY");
+        }
+        Self::Tcp(stream)
+    }
+
+    /// Waits until reading is worth a try. Cancel-safe.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            #[cfg(unix)]
+            Self::Ipc(stream) => stream.readable().await,
+        }
+    }
+
+    /// Waits until writing is worth a try. Cancel-safe.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.writable().await,
+            #[cfg(unix)]
+            Self::Ipc(stream) => stream.writable().await,
+        }
+    }
+
+    /// Reads what has arrived into the spare room of `buffer`, of which there must be some;
+    /// 0 means that the peer has closed its side.
+    pub(crate) fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        retry_interrupted(|| match self {
+            Self::Tcp(stream) => stream.try_read_buf(buffer),
+            #[cfg(unix)]
+            Self::Ipc(stream) => stream.try_read_buf(buffer),
+        })
+    }
+
+    /// Writes as much as fits.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        retry_interrupted(|| match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            #[cfg(unix)]
+            Self::Ipc(stream) => stream.try_write(bytes),
+        })
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub(crate) fn shutdown_write(&self) {
+        let done = match self {
+            Self::Tcp(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+            #[cfg(unix)]
+            Self::Ipc(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+        };
+        // A peer that is gone need not be told.
+        if let Err(error) = done {
+            tracing::trace!(%error, "cannot shut down writing");
+        }
+    }
+
+    /// Where the peer is; for ipc, which process it is, by the word of the kernel.
+    pub(crate) fn peer(&self) -> io::Result<PeerAddress> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map(PeerAddress::from),
+            #[cfg(unix)]
+            Self::Ipc(stream) => stream.peer_cred().map(|peer| {
+                PeerAddress::Ipc(IpcPeer {
+                    uid: peer.uid(),
+                    gid: peer.gid(),
+                    pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()),
+                })
+            }),
+        }
+    }
+}
+
+fn retry_interrupted(mut attempt: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// Whether a read or write failed because the peer is gone.
+pub(crate) fn is_hangup(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+    )
+}
+
+/// Connects to the first address of `endpoint` that takes us; `patience` bounds resolving, and
+/// each address.
+pub(crate) async fn connect(endpoint: &Endpoint, patience: Duration) -> Result<Stream, NetError> {
+    endpoint.require_connectable()?;
+    match endpoint {
+        Endpoint::Tcp { host, port } => {
+            let mut last = io::ErrorKind::NotFound.into();
+            for address in resolve(host, *port, patience).await? {
+                match in_time(patience, TcpStream::connect(address)).await {
+                    Ok(stream) => return Ok(Stream::tcp(stream)),
+                    Err(error) => last = error,
+                }
+            }
+            Err(NetError::io("connect")(last))
+        }
+        #[cfg(unix)]
+        Endpoint::IpcPath(path) => in_time(patience, UnixStream::connect(path))
+            .await
+            .map(Stream::Ipc)
+            .map_err(NetError::io("connect")),
+        #[cfg(unix)]
+        Endpoint::IpcAbstract(name) => {
+            // tokio takes a path that begins with a zero byte for an abstract name.
+            in_time(patience, UnixStream::connect(format!("\0{name}")))
+                .await
+                .map(Stream::Ipc)
+                .map_err(NetError::io("connect"))
+        }
+        #[cfg(not(unix))]
+        _ => Err(EndpointError::NotOnThisSystem.into()),
+    }
+}
+
+/// Bounds a step by time; [`io::ErrorKind::TimedOut`] when it takes longer.
+async fn in_time<T>(
+    patience: Duration,
+    step: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match tokio::time::timeout(patience, step).await {
+        Ok(done) => done,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// The addresses of a host, at least one. [`Host::Any`] has none to connect to.
+pub(crate) async fn resolve(
+    host: &Host,
+    port: u16,
+    patience: Duration,
+) -> Result<Vec<SocketAddr>, NetError> {
+    let name = match host {
+        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
+        Host::Any => return Err(EndpointError::Wildcard.into()),
+        Host::Scoped(ip, scope) => format!("{ip}%{scope}"),
+        Host::Name(name) => name.clone(),
+    };
+    let failed = |source| NetError::Resolve {
+        host: name.clone(),
+        source: Arc::new(source),
+    };
+    let addresses: Vec<SocketAddr> =
+        in_time(patience, tokio::net::lookup_host((name.as_str(), port)))
+            .await
+            .map_err(failed)?
+            .collect();
+    if addresses.is_empty() {
+        return Err(failed(io::ErrorKind::NotFound.into()));
+    }
+    Ok(addresses)
+}
