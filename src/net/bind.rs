@@ -24,7 +24,11 @@ use {
 pub(crate) enum Acceptor {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Ipc(UnixListener, Option<SocketFile>),
+    Ipc {
+        listener: UnixListener,
+        /// Removed with the listener; an abstract socket has none.
+        _file: Option<SocketFile>,
+    },
 }
 
 impl Acceptor {
@@ -47,14 +51,16 @@ impl Acceptor {
             #[cfg(unix)]
             Endpoint::IpcPath(path) => {
                 let (listener, file) = bind_path(path, options).map_err(NetError::io("bind"))?;
-                Ok((Self::Ipc(listener, Some(file)), endpoint.clone()))
+                let _file = Some(file);
+                Ok((Self::Ipc { listener, _file }, endpoint.clone()))
             }
             #[cfg(unix)]
             Endpoint::IpcAbstract(name) => {
                 let listener = unix_socket(Path::new(&format!("\0{name}")))
                     .and_then(|socket| listen_unix(socket, options))
                     .map_err(NetError::io("bind"))?;
-                Ok((Self::Ipc(listener, None), endpoint.clone()))
+                let _file = None;
+                Ok((Self::Ipc { listener, _file }, endpoint.clone()))
             }
             #[cfg(not(unix))]
             _ => Err(EndpointError::NotOnThisSystem.into()),
@@ -69,7 +75,7 @@ impl Acceptor {
                 .await
                 .map(|(stream, _)| Stream::tcp(stream)),
             #[cfg(unix)]
-            Self::Ipc(listener, _) => listener
+            Self::Ipc { listener, .. } => listener
                 .accept()
                 .await
                 .map(|(stream, _)| Stream::Ipc(stream)),

@@ -40,6 +40,12 @@ struct State<T> {
     consumer_gone: bool,
 }
 
+impl<T> State<T> {
+    fn is_below(&self, level: usize) -> bool {
+        self.items.is_empty() || self.bytes < level
+    }
+}
+
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // No code that holds the lock can panic half-way.
@@ -73,29 +79,32 @@ impl<T> Producer<T> {
     /// # Errors
     /// [`Gone`].
     pub(crate) async fn room(&self) -> Result<(), Gone> {
-        self.below(self.0.limit).await
+        self.below(Some(self.0.limit)).await
     }
 
-    /// Waits until fewer than `level` bytes, or none, wait in the queue.
-    async fn below(&self, level: usize) -> Result<(), Gone> {
+    /// Whether there is room.
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.lock().is_below(self.0.limit)
+    }
+
+    /// Waits until fewer than `level` bytes, or no items, wait in the queue; without a level,
+    /// only until the consumer is gone.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub(crate) async fn below(&self, level: Option<usize>) -> Result<(), Gone> {
         loop {
             {
                 let state = self.0.lock();
                 if state.consumer_gone {
                     return Err(Gone);
                 }
-                if state.items.is_empty() || state.bytes < level {
+                if level.is_some_and(|level| state.is_below(level)) {
                     return Ok(());
                 }
             }
             self.0.taken.notified().await;
         }
-    }
-
-    /// Waits until the consumer has taken everything, or is gone.
-    pub(crate) async fn drained(&self) {
-        // What the level is does not matter to a queue that is empty.
-        let _ = self.below(0).await;
     }
 
     /// Adds an item that costs `cost` bytes, room or not: callers ask for room first.
@@ -250,7 +259,7 @@ mod tests {
                 producer.room().await.unwrap();
                 producer.push(number, 1).unwrap();
             }
-            producer.drained().await;
+            producer.below(Some(0)).await.unwrap();
             producer.bytes()
         });
         for number in 0..1000 {

@@ -4,11 +4,12 @@
 #[cfg(unix)]
 use crate::access::address::IpcPeer;
 use crate::access::address::PeerAddress;
+use crate::limits::Limits;
 use crate::net::endpoint::{Endpoint, EndpointError, Host};
 use crate::net::error::NetError;
-use bytes::BufMut;
+use bytes::{Buf, BufMut, BytesMut};
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,13 +64,60 @@ impl Stream {
         })
     }
 
-    /// Writes as much as fits.
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes as much of `parts`, one after the other, as fits.
+    pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         retry_interrupted(|| match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Tcp(stream) => stream.try_write_vectored(parts),
             #[cfg(unix)]
-            Self::Ipc(stream) => stream.try_write(bytes),
+            Self::Ipc(stream) => stream.try_write_vectored(parts),
         })
+    }
+
+    /// Reads into `buffer` once something has arrived; otherwise like [`Stream::try_read`].
+    /// Cancel-safe.
+    pub(crate) async fn read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        loop {
+            self.readable().await?;
+            match self.try_read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Writes all of `bytes`, taking what is written off its front.
+    pub(crate) async fn write_all(&self, bytes: &mut BytesMut) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.writable().await?;
+            match self.try_write(&[IoSlice::new(bytes)]) {
+                Ok(written) => bytes.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a connection so that the peer can read what we sent last: closing with unread input
+    /// would reset the connection, and a reset overtakes data. Sends what is left, says that
+    /// nothing more will come, and discards the peer's bytes until it closes, within
+    /// [`Limits::linger_timeout`] and [`Limits::linger_bytes`].
+    pub(crate) async fn part(&self, mut last_words: BytesMut, limits: &Limits) {
+        let parting = async {
+            self.write_all(&mut last_words).await?;
+            self.shutdown_write();
+            let mut discarded = 0;
+            let mut buffer = [0; 1024];
+            while discarded < limits.linger_bytes {
+                match self.read(&mut &mut buffer[..]).await? {
+                    0 => break,
+                    read => discarded += read,
+                }
+            }
+            Ok::<(), io::Error>(())
+        };
+        // Whichever way it ends, the connection is closed next.
+        let _ = tokio::time::timeout(limits.linger_timeout, parting).await;
     }
 
     /// Tells the peer that nothing more will come.

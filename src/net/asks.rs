@@ -1,0 +1,55 @@
+//! What a configuration needs beside itself: one that asks comes with a ZAP router.
+#![forbid(unsafe_code)]
+
+use crate::access::request::AccessRequest;
+use crate::access::verdict::Verdict;
+use crate::config::settings::{Asks, Open};
+use crate::status::DenialStatus;
+use crate::zap::router::ZapRouter;
+use std::future::Future;
+
+/// Ties `Config<Asks>` to a [`ZapRouter`] and `Config<Open>` to nothing, at compile time: there
+/// is no way to bind a socket that asks and leave out whom. Sealed.
+///
+/// ```compile_fail
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use zmtp_auth::{Config, Domain, SocketType, net::Listener};
+///
+/// let config = Config::builder(SocketType::Pull).plain_server().authorize(Domain::EMPTY).finish()?;
+/// Listener::bind("tcp://127.0.0.1:*", config, ()).await?;
+/// # Ok(()) }
+/// ```
+pub trait Access: sealed::Ask {
+    /// Who is asked: [`ZapRouter`] or `()`.
+    type Router: Clone + Send + Sync + 'static;
+
+    /// Asks. Dropping the future takes the question back.
+    #[doc(hidden)]
+    fn ask(router: &Self::Router, request: &AccessRequest) -> impl Future<Output = Verdict> + Send;
+}
+
+mod sealed {
+    /// Keeps [`super::Access`] from being implemented elsewhere.
+    pub trait Ask: Send + Sync + 'static {}
+}
+
+impl sealed::Ask for Asks {}
+
+impl Access for Asks {
+    type Router = ZapRouter;
+
+    fn ask(router: &ZapRouter, request: &AccessRequest) -> impl Future<Output = Verdict> + Send {
+        router.authorize(request)
+    }
+}
+
+impl sealed::Ask for Open {}
+
+impl Access for Open {
+    type Router = ();
+
+    /// Such a configuration never asks; if it did, nobody would be there to say yes.
+    async fn ask((): &(), _request: &AccessRequest) -> Verdict {
+        Verdict::deny(DenialStatus::Internal, "nobody to ask")
+    }
+}

@@ -1,0 +1,267 @@
+//! The task that owns an established connection's stream: reads ahead, answers PINGs, sends what
+//! is queued, and ends the connection when it must.
+#![forbid(unsafe_code)]
+
+use crate::access::grant::Grant;
+use crate::error::Error;
+use crate::heartbeat::{Due, Heartbeat};
+use crate::limits::Limits;
+use crate::net::clock::{deadline, until};
+use crate::net::error::NetError;
+use crate::net::inbox::{Arrived, Inbox, Incoming};
+use crate::net::outbox::{Outbox, Outgoing};
+use crate::net::queue::{Consumer, Producer};
+use crate::net::transport::{Stream, is_hangup};
+use crate::wire::command::TrafficCommand;
+use bytes::{BufMut, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Bytes read at once from a connection that is quiet; a busy one gets more, up to the second
+/// figure. While it is idle it holds no buffer at all.
+pub(crate) const READ_QUIET: usize = 8 * 1024;
+const READ_BUSY: usize = 64 * 1024;
+
+/// PINGs whose answers wait to be sent. A peer that sends more without reading our answers is
+/// not read from until it does.
+const MOST_PONGS: usize = 16;
+
+/// How a connection ended; `None` as long as it lives.
+pub(crate) type End = Option<Result<(), NetError>>;
+
+/// One connection's task.
+pub(crate) struct Driver {
+    pub(crate) stream: Stream,
+    /// What has been read and not been taken apart.
+    pub(crate) input: BytesMut,
+    pub(crate) inbox: Inbox,
+    pub(crate) outbox: Outbox,
+    pub(crate) received: Producer<Incoming>,
+    pub(crate) to_send: Consumer<Outgoing>,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) grant: Option<Grant>,
+    pub(crate) limits: Limits,
+    pub(crate) linger: Duration,
+    pub(crate) end: watch::Sender<End>,
+    pub(crate) pings: Pings,
+    pub(crate) read_size: usize,
+}
+
+/// Heartbeat commands that wait for the end of a message under way.
+#[derive(Debug, Default)]
+pub(crate) struct Pings {
+    ours: Option<TrafficCommand>,
+    /// Contexts of the peer's PINGs, to be sent back.
+    to_answer: VecDeque<Bytes>,
+}
+
+/// What one attempt to read brought.
+enum Read {
+    Some,
+    NothingYet,
+    End,
+}
+
+impl Driver {
+    /// Drives the connection to its end, and says how it ended before the application's ends of
+    /// the queues notice.
+    pub(crate) async fn run(mut self) {
+        let end = self.drive().await;
+        match &end {
+            Ok(()) => {
+                self.stream.part(BytesMut::new(), &self.limits).await;
+                tracing::debug!("connection closed");
+            }
+            Err(reason) => tracing::debug!(%reason, "connection closed"),
+        }
+        if matches!(end, Err(NetError::Revoked)) {
+            // Whoever may not be here any more shall not be heard any more.
+            self.received.discard();
+        }
+        self.end.send_replace(Some(end));
+    }
+
+    /// Ends with `Ok` once the application has closed and everything is sent.
+    async fn drive(&mut self) -> Result<(), NetError> {
+        let grant = self.grant.take();
+        let mut revoked = pin!(async {
+            match &grant {
+                Some(grant) => grant.revoked().await,
+                None => std::future::pending().await,
+            }
+        });
+        let mut closing_until = None;
+        loop {
+            tokio::task::coop::consume_budget().await;
+            self.take_input()?;
+            self.fill()?;
+            self.write()?;
+
+            let unheard = self.received.is_unheard();
+            if unheard && self.to_send.is_closed() {
+                if self.to_send.is_finished() && self.outbox.is_empty() {
+                    return Ok(());
+                }
+                closing_until.get_or_insert_with(|| deadline(Instant::now(), self.linger));
+            }
+
+            let level = self.read_below();
+            let may_read = self.may_read();
+            if may_read {
+                self.heartbeat.listen(Instant::now().into_std());
+            } else {
+                self.heartbeat.stop_listening();
+            }
+            let may_send = self.outbox.has_room()
+                && self.outbox.is_between_messages()
+                && !self.to_send.is_finished();
+            let beat = self.heartbeat.deadline().map(Instant::from_std);
+
+            tokio::select! {
+                () = &mut revoked => return Err(NetError::Revoked),
+                ready = self.stream.readable(), if may_read => {
+                    ready.map_err(NetError::io("read"))?;
+                    if matches!(self.read()?, Read::End) {
+                        self.take_input()?;
+                        return Err(NetError::Closed);
+                    }
+                }
+                ready = self.stream.writable(), if self.outbox.has_bytes() => {
+                    ready.map_err(NetError::io("write"))?;
+                }
+                () = self.to_send.ready(), if may_send => {}
+                _ = self.received.below((!may_read).then_some(level)), if !unheard => {}
+                () = until(beat) => self.beat(may_read)?,
+                () = until(closing_until) => return Err(NetError::Unsent),
+            }
+        }
+    }
+
+    /// How few bytes must wait for the application before more is read from the peer, so that
+    /// what is held is at most [`Limits::read_ahead`] or one message.
+    fn read_below(&self) -> usize {
+        let held = self.input.len() + self.inbox.partial_cost();
+        self.limits.read_ahead.saturating_sub(held)
+    }
+
+    fn may_read(&self) -> bool {
+        let waiting = self.received.bytes();
+        self.pings.to_answer.len() < MOST_PONGS && (waiting == 0 || waiting < self.read_below())
+    }
+
+    /// Takes frames apart as long as the application has room for what they bring.
+    fn take_input(&mut self) -> Result<(), NetError> {
+        while self.pings.to_answer.len() < MOST_PONGS && self.received.has_room() {
+            match self
+                .inbox
+                .take(&mut self.input)
+                .map_err(NetError::Traffic)?
+            {
+                None => break,
+                Some(Arrived::Nothing) => {}
+                Some(Arrived::Ping { ttl, context }) => {
+                    self.heartbeat.on_ping(ttl);
+                    self.pings.to_answer.push_back(context);
+                }
+                Some(Arrived::Delivery(incoming)) => {
+                    let cost = incoming.cost();
+                    // Without a receiver it is dropped here; the connection lives on to send.
+                    let _ = self.received.push(incoming, cost);
+                }
+            }
+        }
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<Read, NetError> {
+        let room = self.inbox.wanted(&self.input).max(self.read_size);
+        let most = match self.received.bytes() {
+            // One message may be as long as it likes.
+            0 => room,
+            waiting => room.min(self.read_below().saturating_sub(waiting)).max(1),
+        };
+        self.input.reserve(most);
+        match self.stream.try_read(&mut (&mut self.input).limit(most)) {
+            Ok(0) => Ok(Read::End),
+            Ok(read) => {
+                self.read_size = if read == most {
+                    READ_BUSY.min(self.read_size * 2)
+                } else {
+                    READ_QUIET
+                };
+                self.heartbeat.received(Instant::now().into_std());
+                Ok(Read::Some)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::NothingYet),
+            Err(error) if is_hangup(&error) => Ok(Read::End),
+            Err(error) => Err(NetError::io("read")(error)),
+        }
+    }
+
+    /// Encodes what is to be sent: heartbeats first, then what the application has queued.
+    fn fill(&mut self) -> Result<(), NetError> {
+        self.encode().map_err(NetError::Traffic)
+    }
+
+    fn encode(&mut self) -> Result<(), Error> {
+        while self.outbox.has_room() {
+            if !self.outbox.is_between_messages() {
+                self.outbox.encode_frame()?;
+            } else if let Some(context) = self.pings.to_answer.pop_front() {
+                self.outbox.command(&TrafficCommand::Pong { context })?;
+            } else if let Some(ping) = self.pings.ours.take() {
+                self.outbox.command(&ping)?;
+            } else if let Some(outgoing) = self.to_send.take() {
+                self.outbox.begin(outgoing)?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), NetError> {
+        while self.outbox.has_bytes() {
+            match self.stream.try_write(&self.outbox.parts()) {
+                Ok(written) => self.outbox.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_hangup(&error) => return Err(self.hear_last_words()?),
+                Err(error) => return Err(NetError::io("write")(error)),
+            }
+            self.fill()?;
+        }
+        Ok(())
+    }
+
+    /// The peer takes nothing more, but what it sent before it went may be here already.
+    fn hear_last_words(&mut self) -> Result<NetError, NetError> {
+        while self.may_read() && matches!(self.read()?, Read::Some) {
+            self.take_input()?;
+        }
+        Ok(NetError::Closed)
+    }
+
+    /// Does what the heartbeat wants; but what has arrived and only was not read yet, on a busy
+    /// machine for example, counts first.
+    fn beat(&mut self, may_read: bool) -> Result<(), NetError> {
+        if may_read && matches!(self.read()?, Read::End) {
+            self.take_input()?;
+            return Err(NetError::Closed);
+        }
+        let now = Instant::now().into_std();
+        while let Some(due) = self.heartbeat.poll(now) {
+            match due {
+                Due::Ping(ping) => self.pings.ours = Some(ping),
+                Due::Dead(silence) => return Err(NetError::Heartbeat(silence)),
+            }
+        }
+        Ok(())
+    }
+}

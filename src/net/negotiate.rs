@@ -1,0 +1,265 @@
+//! One handshake over a stream: the driver of door 2, with its clocks.
+#![forbid(unsafe_code)]
+
+use crate::access::address::PeerAddress;
+use crate::access::request::AccessRequest;
+use crate::access::verdict::Verdict;
+use crate::config::settings::Config;
+use crate::error::{Error, LimitExceeded, LocalError, Stage};
+use crate::handshake::{Conn, Established, Handshake, NeedsInput};
+use crate::net::asks::Access;
+use crate::net::clock::deadline;
+use crate::net::error::NetError;
+use crate::net::pending::Progress;
+use crate::net::places::Place;
+use crate::net::transport::{Stream, is_hangup};
+use crate::wire::frame::MAX_HEADER_LEN;
+use bytes::{BufMut, BytesMut};
+use std::io;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroize;
+
+/// First size of the input buffer, in bytes: every command of libzmq fits.
+const INPUT_SIZE: usize = 1024;
+
+/// A handshake in progress.
+pub(crate) struct Negotiation<'a, A: Access> {
+    stream: &'a Stream,
+    config: &'a Config<A>,
+    router: &'a A::Router,
+    place: Option<&'a Place>,
+    started: Instant,
+    stage: Stage,
+    input: Input,
+    out: BytesMut,
+}
+
+/// A handshake that is complete.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    pub(crate) established: Box<Established>,
+    /// What has arrived behind the last command: traffic already.
+    pub(crate) input: BytesMut,
+}
+
+/// A handshake that failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) stage: Stage,
+    pub(crate) error: NetError,
+    /// An ERROR command that the peer should get to read; empty if it gets none.
+    pub(crate) last_words: BytesMut,
+}
+
+impl Failed {
+    /// A handshake that had to make room. Its peer is not told.
+    pub(crate) fn evicted(stage: Stage) -> Self {
+        Self {
+            stage,
+            error: NetError::Handshake(LimitExceeded::Evicted.into()),
+            last_words: BytesMut::new(),
+        }
+    }
+}
+
+impl<'a, A: Access> Negotiation<'a, A> {
+    /// Prepares a handshake; its time runs from here. `place` is where a listener wants to be
+    /// told how far it is.
+    pub(crate) fn new(
+        stream: &'a Stream,
+        config: &'a Config<A>,
+        router: &'a A::Router,
+        place: Option<&'a Place>,
+    ) -> Self {
+        Self {
+            stream,
+            config,
+            router,
+            place,
+            started: Instant::now(),
+            stage: Stage::Greeting,
+            input: Input(BytesMut::new()),
+            out: BytesMut::new(),
+        }
+    }
+
+    /// What the handshake is waiting for.
+    pub(crate) const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Conducts it to its end, within [`Limits::handshake_timeout`](crate::Limits).
+    pub(crate) async fn run(&mut self, address: PeerAddress) -> Result<Agreed, Failed> {
+        let deadline = deadline(self.started, self.config.limits().handshake_timeout);
+        let error = match timeout_at(deadline, self.converse(address)).await {
+            Ok(Ok(established)) => {
+                let input = std::mem::take(&mut self.input.0);
+                return Ok(Agreed { established, input });
+            }
+            Ok(Err(error)) => error,
+            Err(_) => {
+                // What is left in `out` is no ERROR, but a command that would not go out.
+                self.out.clear();
+                Error::Timeout(self.stage).into()
+            }
+        };
+        Err(Failed {
+            stage: self.stage,
+            error: error.into(),
+            last_words: std::mem::take(&mut self.out),
+        })
+    }
+
+    async fn converse(&mut self, address: PeerAddress) -> Result<Box<Established>, Ended> {
+        let mut state = Handshake::start(self.config, Conn::new(address), &mut self.out);
+        loop {
+            // In this order: what a step has written goes out before anything else is done.
+            self.flush().await?;
+            state = match state {
+                Handshake::NeedsInput(waiting) => self.listen(waiting).await?,
+                Handshake::Authorize(question) => {
+                    self.stage = Stage::Verdict;
+                    let verdict = self.ask(question.request()).await?;
+                    question.resume(verdict, &mut self.out)?
+                }
+                // Only a relay pauses here, and nothing on this floor can answer for one.
+                Handshake::NeedsMetadata(_) => return Err(Error::from(LocalError::Poisoned).into()),
+                Handshake::Complete(established) => return Ok(established),
+            };
+        }
+    }
+
+    /// Takes what has arrived, and waits for more if that does not suffice.
+    async fn listen(&mut self, waiting: NeedsInput) -> Result<Handshake, Ended> {
+        self.enter(&waiting);
+        let waiting = match waiting.process(&mut self.input.0, &mut self.out)? {
+            Handshake::NeedsInput(waiting) => waiting,
+            next => return Ok(next),
+        };
+        self.flush().await?;
+        self.enter(&waiting);
+        let read = if self.stage == Stage::Greeting {
+            let deadline = deadline(self.started, self.config.limits().greeting_timeout);
+            timeout_at(deadline, self.input.read(self.stream))
+                .await
+                .map_err(|_| Error::Timeout(Stage::Greeting))?
+        } else {
+            self.input.read(self.stream).await
+        };
+        match read {
+            Ok(0) => Err(waiting.peer_closed().into()),
+            Ok(_) => Ok(Handshake::NeedsInput(waiting)),
+            // How the peer's end was closed depends on what it had left unread, not on why.
+            Err(error) if is_hangup(&error) => Err(waiting.peer_closed().into()),
+            Err(error) => Err(Ended::Io("read", error)),
+        }
+    }
+
+    fn enter(&mut self, waiting: &NeedsInput) {
+        self.stage = waiting.stage();
+        if let Some(place) = self.place
+            && waiting.has_valid_command()
+        {
+            place.progress(Progress::Spoke);
+        }
+    }
+
+    /// Asks for the verdict, unless the peer goes away or sends more than one command before it
+    /// has been answered: then nobody needs the verdict any more.
+    async fn ask(&mut self, request: &AccessRequest) -> Result<Verdict, Ended> {
+        let progress = |progress| {
+            if let Some(place) = self.place {
+                place.progress(progress);
+            }
+        };
+        progress(Progress::Paused);
+        let most = MAX_HEADER_LEN + self.config.limits().max_handshake_command;
+        let departure = async {
+            loop {
+                match self.input.read(self.stream).await {
+                    Ok(0) => return Error::ClosedByPeer(Stage::Verdict).into(),
+                    Ok(_) if self.input.0.len() > most => {
+                        return Error::from(LimitExceeded::HandshakeCommand {
+                            size: self.input.0.len() as u64,
+                            limit: most,
+                        })
+                        .into();
+                    }
+                    Ok(_) => {}
+                    Err(error) if is_hangup(&error) => {
+                        return Error::ClosedByPeer(Stage::Verdict).into();
+                    }
+                    Err(error) => return Ended::Io("read", error),
+                }
+            }
+        };
+        tokio::select! {
+            verdict = A::ask(self.router, request) => {
+                progress(Progress::Spoke);
+                Ok(verdict)
+            }
+            ended = departure => Err(ended),
+        }
+    }
+
+    /// Sends what has been written. A peer that is gone is noticed when reading: it may have
+    /// left its last words there.
+    async fn flush(&mut self) -> Result<(), Ended> {
+        match self.stream.write_all(&mut self.out).await {
+            Ok(()) => Ok(()),
+            Err(error) if is_hangup(&error) => {
+                self.out.clear();
+                Ok(())
+            }
+            Err(error) => {
+                self.out.clear();
+                Err(Ended::Io("write", error))
+            }
+        }
+    }
+}
+
+/// Why a handshake ended without success.
+enum Ended {
+    Protocol(Error),
+    Io(&'static str, io::Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl From<Ended> for NetError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Protocol(error) => Self::Handshake(error),
+            Ended::Io(doing, error) => Self::io(doing)(error),
+        }
+    }
+}
+
+/// Bytes of the handshake that wait to be handled. A PLAIN HELLO among them holds a password,
+/// so no copy of them is left behind, neither when the buffer grows nor at the end.
+struct Input(BytesMut);
+
+impl Input {
+    /// Reads once. The buffer grows by what has arrived, never by what the peer announces.
+    async fn read(&mut self, stream: &Stream) -> io::Result<usize> {
+        if self.0.capacity() == self.0.len() {
+            let mut larger = BytesMut::with_capacity(INPUT_SIZE.max(2 * self.0.len()));
+            larger.extend_from_slice(&self.0);
+            self.0.zeroize();
+            self.0 = larger;
+        }
+        let room = self.0.capacity() - self.0.len();
+        stream.read(&mut (&mut self.0).limit(room)).await
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}

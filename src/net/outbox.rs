@@ -1,0 +1,223 @@
+//! From what an application sends to bytes for the peer. No I/O.
+#![forbid(unsafe_code)]
+
+use crate::error::Error;
+use crate::frames::FrameWriter;
+use crate::net::message::{Message, cost};
+use crate::wire::command::TrafficCommand;
+use crate::wire::frame::{Flags, FrameHeader};
+use bytes::{Buf, Bytes, BytesMut};
+use std::io::IoSlice;
+
+/// What a connection sends.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Message(Message),
+    Subscribe(Bytes),
+    Cancel(Bytes),
+}
+
+impl Outgoing {
+    /// What it counts for in a queue, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        match self {
+            Self::Message(message) => message.cost(),
+            Self::Subscribe(topic) | Self::Cancel(topic) => cost(1, topic.len()),
+        }
+    }
+}
+
+/// Bytes that are gathered before they are written: enough for one system call to be worth it.
+const ENOUGH: usize = 64 * 1024;
+
+/// From this size on, a body that needs no sealing is written from where it is.
+const UNCOPIED_FROM: usize = 4096;
+
+/// Encodes, frame by frame, no more than is about to be written.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    writer: FrameWriter,
+    zmtp_3_0: bool,
+    /// The frames of the current message that are not encoded yet.
+    frames: std::vec::IntoIter<Bytes>,
+    /// Encoded and not written.
+    encoded: BytesMut,
+    /// A body that follows `encoded` as it is.
+    body: Bytes,
+}
+
+impl Outbox {
+    pub(crate) fn new(writer: FrameWriter, zmtp_3_0: bool) -> Self {
+        Self {
+            writer,
+            zmtp_3_0,
+            frames: Vec::new().into_iter(),
+            encoded: BytesMut::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// Whether everything is written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.encoded.is_empty() && self.body.is_empty() && self.is_between_messages()
+    }
+
+    /// Whether something new may begin. RFC 37, "Formal Grammar": a command stands between two
+    /// messages, not within one.
+    pub(crate) fn is_between_messages(&self) -> bool {
+        self.frames.as_slice().is_empty()
+    }
+
+    /// Whether to encode more before writing.
+    pub(crate) fn has_room(&self) -> bool {
+        self.encoded.len() < ENOUGH && self.body.is_empty()
+    }
+
+    /// Encodes a command. Between messages only.
+    pub(crate) fn command(&mut self, command: &TrafficCommand) -> Result<(), Error> {
+        match command.encode() {
+            Some(body) => self.writer.write(Flags::Command, &body, &mut self.encoded),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins with something new. Between messages only.
+    pub(crate) fn begin(&mut self, outgoing: Outgoing) -> Result<(), Error> {
+        match outgoing {
+            Outgoing::Message(message) => {
+                self.frames = message.into_frames().into_iter();
+                Ok(())
+            }
+            Outgoing::Subscribe(topic) => self.subscription(1, topic, TrafficCommand::Subscribe),
+            Outgoing::Cancel(topic) => self.subscription(0, topic, TrafficCommand::Cancel),
+        }
+    }
+
+    /// RFC 23 has subscriptions as messages, RFC 37 as commands.
+    fn subscription(
+        &mut self,
+        mark: u8,
+        topic: Bytes,
+        command: impl FnOnce(Bytes) -> TrafficCommand,
+    ) -> Result<(), Error> {
+        if self.zmtp_3_0 {
+            let body = [&[mark], &topic[..]].concat();
+            self.writer.write(Flags::Last, &body, &mut self.encoded)
+        } else {
+            self.command(&command(topic))
+        }
+    }
+
+    /// Encodes the next frame of the current message.
+    pub(crate) fn encode_frame(&mut self) -> Result<(), Error> {
+        let Some(body) = self.frames.next() else {
+            return Ok(());
+        };
+        let flags = if self.is_between_messages() {
+            Flags::Last
+        } else {
+            Flags::More
+        };
+        if self.writer.is_transparent() && body.len() >= UNCOPIED_FROM {
+            FrameHeader::encode(flags, body.len(), &mut self.encoded);
+            self.body = body;
+            Ok(())
+        } else {
+            self.writer.write(flags, &body, &mut self.encoded)
+        }
+    }
+
+    /// What is to be written, in order.
+    pub(crate) fn parts(&self) -> [IoSlice<'_>; 2] {
+        [IoSlice::new(&self.encoded), IoSlice::new(&self.body)]
+    }
+
+    /// Whether there is something to be written now.
+    pub(crate) fn has_bytes(&self) -> bool {
+        !self.encoded.is_empty() || !self.body.is_empty()
+    }
+
+    /// Takes `written` bytes off the front.
+    pub(crate) fn advance(&mut self, written: usize) {
+        let of_encoded = written.min(self.encoded.len());
+        self.encoded.advance(of_encoded);
+        self.body
+            .advance((written - of_encoded).min(self.body.len()));
+        if !self.has_bytes() {
+            // An idle connection holds no buffer.
+            self.encoded = BytesMut::new();
+            self.body = Bytes::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal;
+
+    fn outbox(zmtp_3_0: bool) -> Outbox {
+        Outbox::new(FrameWriter::new(seal::transparent().0), zmtp_3_0)
+    }
+
+    /// Writes everything, `step` bytes at a time.
+    fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            while outbox.has_room() && !outbox.is_between_messages() {
+                outbox.encode_frame().unwrap();
+            }
+            if outbox.is_empty() {
+                return bytes;
+            }
+            let all: Vec<u8> = outbox
+                .parts()
+                .iter()
+                .flat_map(|part| part.to_vec())
+                .collect();
+            let now = step.min(all.len());
+            bytes.extend_from_slice(&all[..now]);
+            outbox.advance(now);
+        }
+    }
+
+    #[test]
+    fn large_bodies_keep_their_place_however_little_is_written_at_a_time() {
+        let large = vec![7; UNCOPIED_FROM];
+        for step in [1, 5, 100, usize::MAX] {
+            let mut outbox = outbox(false);
+            let message: Message = [Bytes::from("a"), large.clone().into(), "b".into()]
+                .into_iter()
+                .collect();
+            outbox.begin(Outgoing::Message(message)).unwrap();
+            let expected = [b"\x01\x01a\x03\0\0\0\0\0\0\x10\0", &large[..], b"\x00\x01b"].concat();
+            assert_eq!(drain(&mut outbox, step), expected);
+        }
+    }
+
+    #[test]
+    fn subscriptions_take_the_form_that_the_peer_knows() {
+        for (zmtp_3_0, expected) in [
+            (true, &b"\x00\x02\x01a\x00\x02\x00a"[..]),
+            (false, b"\x04\x0b\x09SUBSCRIBEa\x04\x08\x06CANCELa"),
+        ] {
+            let mut outbox = outbox(zmtp_3_0);
+            outbox.begin(Outgoing::Subscribe("a".into())).unwrap();
+            outbox.begin(Outgoing::Cancel("a".into())).unwrap();
+            assert_eq!(drain(&mut outbox, 3), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_more_is_encoded_than_one_write_is_worth() {
+        let mut outbox = outbox(false);
+        let frames = std::iter::repeat_n(vec![0; UNCOPIED_FROM - 1], 1000);
+        outbox.begin(Outgoing::Message(frames.collect())).unwrap();
+        while outbox.has_room() {
+            outbox.encode_frame().unwrap();
+        }
+        assert!(outbox.encoded.len() < ENOUGH + UNCOPIED_FROM + 9);
+        drain(&mut outbox, usize::MAX);
+        assert_eq!(outbox.encoded.capacity(), 0);
+    }
+}
