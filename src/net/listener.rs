@@ -20,7 +20,7 @@ use crate::net::transport::{Stream, is_hangup};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Pauses after the system would not give us a connection, such as for want of file
 /// descriptors: asking again at once would only burn the processor.
@@ -34,12 +34,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// newcomer gets the place of the oldest silent handshake of the busiest address, so that idle
 /// connections lock nobody out.
 ///
-/// Dropped, it stops listening and ends the handshakes in progress; connections live on.
+/// Dropped, it stops listening and ends the handshakes in progress, but only when the runtime
+/// gets to it: [`Listener::close`] waits for that. Connections live on.
 #[derive(Debug)]
 pub struct Listener {
     local: Endpoint,
     events: Arc<Events>,
-    accepting: AbortHandle,
+    accepting: JoinHandle<()>,
 }
 
 /// What all handshakes of a listener share.
@@ -99,7 +100,7 @@ impl Listener {
             options,
             events: Arc::clone(&events),
         });
-        let accepting = tokio::spawn(house.run(acceptor)).abort_handle();
+        let accepting = tokio::spawn(house.run(acceptor));
         Ok(Self {
             local,
             events,
@@ -144,6 +145,14 @@ impl Listener {
             }
             Some(event) => Ok(event),
         }
+    }
+
+    /// Stops listening and ends the handshakes in progress. When this returns, the endpoint is
+    /// free again and an ipc file is gone.
+    pub async fn close(mut self) {
+        self.accepting.abort();
+        // It ends by being cancelled, which is no news.
+        let _ = (&mut self.accepting).await;
     }
 
     /// Refusals that were dropped because nobody read them in time.

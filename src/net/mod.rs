@@ -15,7 +15,7 @@
 //! router.bind("billing", |request: ZapRequest| async move { request.allow("alice") })?;
 //!
 //! let keys = KeyPair::generate()?;
-//! let server_key = *keys.public();
+//! let server_key = keys.public();
 //! let server = Config::builder(SocketType::Pull)
 //!     .curve_server(keys)
 //!     .authorize(Domain::from("billing"))

@@ -19,7 +19,7 @@ use std::time::Duration;
 /// | cannot resolve or connect, time-out, closed, refused with 300 | try again, ever slower |
 /// | refused with 400, 500 or another reason | [`AfterRefusal`] |
 /// | another protocol, mechanism or socket type; protocol violations; our own policy's denial | try again slowly |
-/// | a failure on our own side, such as metadata that fit no command | stop |
+/// | a failure on our own side, such as of the random source | stop |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReconnectPolicy {
@@ -202,7 +202,7 @@ mod tests {
             (handshake(Incompatible::NotZmtp3.into()), seconds(60)),
             (denied(DenialStatus::Temporary), seconds(1)),
             (denied(DenialStatus::Failure), seconds(60)),
-            (handshake(LocalError::MetadataTooLong.into()), None),
+            (handshake(LocalError::Random.into()), None),
             (EndpointError::Wildcard.into(), None),
         ] {
             assert_eq!(delay(&error, Curve, 1), expected, "{error}");
