@@ -1,5 +1,6 @@
 //! Every mechanism over every transport: who the peer is, and what goes through.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![cfg(feature = "tokio")]
 
 mod net_peers;
 

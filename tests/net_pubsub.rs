@@ -1,5 +1,6 @@
 //! Subscriptions in both forms, and heartbeats, against a raw peer and against each other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![cfg(feature = "tokio")]
 
 mod net_peers;
 

@@ -1,5 +1,6 @@
 //! Established connections: order, back-pressure, cancellation, halves, closing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![cfg(feature = "tokio")]
 
 mod net_peers;
 
@@ -230,6 +231,22 @@ async fn a_connection_without_its_receiving_half_still_sends_and_discards_what_a
     assert_eq!(message.single().unwrap(), "still here");
     soon(right.close()).await.unwrap();
     assert!(matches!(soon(sender.closed()).await, NetError::Closed));
+}
+
+#[tokio::test]
+async fn a_finished_sender_leaves_its_other_half_alive() {
+    let (left, mut right) = connected(SocketType::Pair, SocketType::Pair).await;
+    let (mut sender, mut receiver) = left.split();
+    sender.send("last").await.unwrap();
+    soon(sender.finish()).await.unwrap();
+    assert_eq!(soon(right.recv_message()).await.unwrap(), "last".into());
+    right.send("answer").await.unwrap();
+    assert_eq!(
+        soon(receiver.recv_message()).await.unwrap(),
+        "answer".into()
+    );
+    drop(receiver);
+    assert!(matches!(soon(right.recv()).await, Err(NetError::Closed)));
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ impl Acceptor {
                 Ok((Self::Ipc { listener, _file }, endpoint.clone()))
             }
             #[cfg(not(unix))]
-            _ => Err(EndpointError::NotOnThisSystem.into()),
+            _ => Err(crate::net::endpoint::EndpointError::NotOnThisSystem.into()),
         }
     }
 
@@ -215,7 +215,8 @@ impl Drop for SocketFile {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

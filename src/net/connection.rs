@@ -7,20 +7,18 @@ use crate::frames::{FrameReader, FrameWriter};
 use crate::heartbeat::Heartbeat;
 use crate::net::asks::Access;
 use crate::net::dial::dial;
-use crate::net::driver::{Driver, End, Pings, READ_QUIET};
+use crate::net::driver::{Driver, Pings, READ_QUIET, State};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
+use crate::net::halves::{Link, RecvHalf, SendHalf};
 use crate::net::inbox::{Inbox, Incoming};
 use crate::net::message::Message;
 use crate::net::negotiate::Agreed;
 use crate::net::options::Options;
-use crate::net::outbox::{Outbox, Outgoing};
-use crate::net::queue::{Consumer, Producer, queue};
+use crate::net::outbox::Outbox;
+use crate::net::queue::queue;
 use crate::net::transport::Stream;
-use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
-use std::fmt;
-use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -43,45 +41,6 @@ use tokio::time::Instant;
 pub struct Connection {
     sender: SendHalf,
     receiver: RecvHalf,
-}
-
-/// The sending half of a [`Connection`].
-pub struct SendHalf {
-    queue: Producer<Outgoing>,
-    link: Link,
-}
-
-/// The receiving half of a [`Connection`]. Once it is dropped, what arrives is discarded.
-pub struct RecvHalf {
-    queue: Consumer<Incoming>,
-    link: Link,
-}
-
-/// What both halves know.
-#[derive(Clone)]
-struct Link {
-    peer: Arc<Peer>,
-    ours: SocketType,
-    end: watch::Receiver<End>,
-}
-
-impl Link {
-    /// Why there is no more connection.
-    fn reason(&self) -> NetError {
-        match &*self.end.borrow() {
-            Some(Err(reason)) => reason.clone(),
-            // Only both halves together can close it without an error.
-            Some(Ok(())) => NetError::Closed,
-            None => NetError::Aborted,
-        }
-    }
-
-    async fn ended(mut self) -> Result<(), NetError> {
-        match self.end.wait_for(Option::is_some).await {
-            Ok(end) => end.clone().unwrap_or(Err(NetError::Aborted)),
-            Err(_) => Err(NetError::Aborted),
-        }
-    }
 }
 
 impl Connection {
@@ -139,7 +98,7 @@ impl Connection {
         let ours = config.socket_type();
         let (outgoing, to_send) = queue(options.send_ahead);
         let (received, incoming) = queue(limits.read_ahead);
-        let (end, ended) = watch::channel(None);
+        let (state_at, state) = watch::channel(State::Open);
         let authenticated = established.peer.authenticated.as_ref();
         let driver = Driver {
             stream,
@@ -156,25 +115,15 @@ impl Connection {
             grant: authenticated.and_then(|authenticated| authenticated.grant.clone()),
             limits,
             linger: options.linger,
-            end,
+            state: state_at,
             pings: Pings::default(),
             read_size: READ_QUIET,
         };
         tokio::spawn(driver.run());
-        let link = Link {
-            peer: Arc::new(established.peer),
-            ours,
-            end: ended,
-        };
+        let link = Link::new(established.peer, ours, state);
         Self {
-            sender: SendHalf {
-                queue: outgoing,
-                link: link.clone(),
-            },
-            receiver: RecvHalf {
-                queue: incoming,
-                link,
-            },
+            sender: SendHalf::new(outgoing, link.clone()),
+            receiver: RecvHalf::new(incoming, link),
         }
     }
 
@@ -253,153 +202,13 @@ impl Connection {
         self.sender.close().await
     }
 
+    /// Both halves, from [`SendHalf::reunite`].
+    pub(crate) const fn from_halves(sender: SendHalf, receiver: RecvHalf) -> Self {
+        Self { sender, receiver }
+    }
+
     /// For a reconnecting client, which must not lose a message in a failed attempt.
     pub(crate) const fn sender(&mut self) -> &mut SendHalf {
         &mut self.sender
-    }
-}
-
-impl SendHalf {
-    /// Queues a message; waits while [`Options::send_ahead`] bytes are queued already. `Ok`
-    /// means queued: what is lost when the connection fails, the protocol does not tell.
-    ///
-    /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
-    ///
-    /// # Errors
-    /// Why the connection ended.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NetError> {
-        let message = message.into();
-        self.ready().await?;
-        self.push(Outgoing::Message(message))
-    }
-
-    /// Asks a publisher for messages that begin with `topic` (RFC 29), in the form that its
-    /// version knows. SUB and XSUB only. Cancel-safe as [`SendHalf::send`].
-    ///
-    /// # Errors
-    /// [`NetError::CannotSubscribe`] for another type of socket; why the connection ended.
-    pub async fn subscribe(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
-        let topic = topic.into();
-        self.subscription(Outgoing::Subscribe(topic)).await
-    }
-
-    /// Takes one subscription to `topic` back. SUB and XSUB only.
-    ///
-    /// # Errors
-    /// As [`SendHalf::subscribe`].
-    pub async fn cancel(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
-        let topic = topic.into();
-        self.subscription(Outgoing::Cancel(topic)).await
-    }
-
-    async fn subscription(&mut self, outgoing: Outgoing) -> Result<(), NetError> {
-        if !self.link.ours.subscribes() {
-            return Err(NetError::CannotSubscribe(self.link.ours));
-        }
-        self.ready().await?;
-        self.push(outgoing)
-    }
-
-    /// Waits until there is room for something to send. Cancel-safe.
-    pub(crate) async fn ready(&mut self) -> Result<(), NetError> {
-        let room = self.queue.room().await;
-        room.map_err(|_| self.link.reason())
-    }
-
-    /// Queues; after [`SendHalf::ready`].
-    pub(crate) fn push(&mut self, outgoing: Outgoing) -> Result<(), NetError> {
-        let cost = outgoing.cost();
-        let pushed = self.queue.push(outgoing, cost);
-        pushed.map_err(|_| self.link.reason())
-    }
-
-    /// Who the peer is, and what it claims.
-    #[must_use]
-    pub fn peer(&self) -> &Peer {
-        &self.link.peer
-    }
-
-    /// Waits until the connection has ended by itself, and says why. Cancel-safe.
-    pub async fn closed(&self) -> NetError {
-        match self.link.clone().ended().await {
-            Err(reason) => reason,
-            Ok(()) => NetError::Closed,
-        }
-    }
-
-    /// Sends what is queued and, if the [`RecvHalf`] is dropped, closes as
-    /// [`Connection::close`] does. As long as the other half lives, so does the connection, and
-    /// this waits for its end.
-    ///
-    /// # Errors
-    /// As [`Connection::close`].
-    pub async fn close(self) -> Result<(), NetError> {
-        let Self { queue, link } = self;
-        drop(queue);
-        link.ended().await
-    }
-
-    /// Puts the halves of one connection together again.
-    ///
-    /// # Errors
-    /// Both, if they do not belong together.
-    pub fn reunite(self, receiver: RecvHalf) -> Result<Connection, (Self, RecvHalf)> {
-        if self.link.end.same_channel(&receiver.link.end) {
-            Ok(Connection {
-                sender: self,
-                receiver,
-            })
-        } else {
-            Err((self, receiver))
-        }
-    }
-}
-
-impl RecvHalf {
-    /// The next message or subscription. Cancel-safe: what arrives stays queued until it is
-    /// returned. What had arrived before the connection ended still comes, except after
-    /// [`NetError::Revoked`].
-    ///
-    /// # Errors
-    /// Why the connection ended.
-    pub async fn recv(&mut self) -> Result<Incoming, NetError> {
-        let next = self.queue.next().await;
-        next.ok_or_else(|| self.link.reason())
-    }
-
-    /// The next message; subscriptions before it are skipped. For every type of socket but PUB
-    /// and XPUB. Cancel-safe as [`RecvHalf::recv`].
-    ///
-    /// # Errors
-    /// As [`RecvHalf::recv`].
-    pub async fn recv_message(&mut self) -> Result<Message, NetError> {
-        loop {
-            if let Some(message) = self.recv().await?.into_message() {
-                return Ok(message);
-            }
-        }
-    }
-
-    /// Who the peer is, and what it claims.
-    #[must_use]
-    pub fn peer(&self) -> &Peer {
-        &self.link.peer
-    }
-}
-
-impl fmt::Debug for SendHalf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendHalf")
-            .field("peer", &self.link.peer)
-            .field("queued", &self.queue.bytes())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for RecvHalf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvHalf")
-            .field("peer", &self.link.peer)
-            .finish_non_exhaustive()
     }
 }

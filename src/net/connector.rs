@@ -4,7 +4,7 @@
 use crate::config::settings::Config;
 use crate::crypto::random::{self, OsRandom};
 use crate::net::asks::Access;
-use crate::net::clock::{deadline, until};
+use crate::net::clock::deadline;
 use crate::net::connection::Connection;
 use crate::net::dial::dial;
 use crate::net::endpoint::Endpoint;
@@ -145,8 +145,10 @@ impl<A: Access> Connector<A> {
             return Attempt::Failed { error, retry_after };
         }
         self.judge_last_connection();
-        if self.attempt.is_none() {
-            until(self.wait_until).await;
+        if self.attempt.is_none()
+            && let Some(then) = self.wait_until
+        {
+            tokio::time::sleep_until(then).await;
         }
         let outcome = self
             .attempt

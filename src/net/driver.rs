@@ -19,7 +19,7 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Bytes read at once from a connection that is quiet; a busy one gets more, up to the second
 /// figure. While it is idle it holds no buffer at all.
@@ -30,8 +30,16 @@ const READ_BUSY: usize = 64 * 1024;
 /// not read from until it does.
 const MOST_PONGS: usize = 16;
 
-/// How a connection ended; `None` as long as it lives.
-pub(crate) type End = Option<Result<(), NetError>>;
+/// How far a connection is.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// It lives.
+    Open,
+    /// It lives; the application sends nothing more, and all it has sent is with the system.
+    Sent,
+    /// It has ended, with an error or because the application closed it.
+    Ended(Result<(), NetError>),
+}
 
 /// One connection's task.
 pub(crate) struct Driver {
@@ -46,7 +54,7 @@ pub(crate) struct Driver {
     pub(crate) grant: Option<Grant>,
     pub(crate) limits: Limits,
     pub(crate) linger: Duration,
-    pub(crate) end: watch::Sender<End>,
+    pub(crate) state: watch::Sender<State>,
     pub(crate) pings: Pings,
     pub(crate) read_size: usize,
 }
@@ -70,23 +78,42 @@ impl Driver {
     /// Drives the connection to its end, and says how it ended before the application's ends of
     /// the queues notice.
     pub(crate) async fn run(mut self) {
-        let end = self.drive().await;
+        let mut closing_until = None;
+        let end = self.drive(&mut closing_until).await;
         match &end {
-            Ok(()) => {
-                self.stream.part(BytesMut::new(), &self.limits).await;
-                tracing::debug!("connection closed");
-            }
+            Ok(()) => tracing::debug!("connection closed"),
             Err(reason) => tracing::debug!(%reason, "connection closed"),
         }
         if matches!(end, Err(NetError::Revoked)) {
             // Whoever may not be here any more shall not be heard any more.
             self.received.discard();
         }
-        self.end.send_replace(Some(end));
+        let Self {
+            stream,
+            state,
+            limits,
+            ..
+        } = self;
+        if end.is_err() {
+            state.send_replace(State::Ended(end));
+            return;
+        }
+        // The peer may not have read everything yet, and to close while it sends would reset the
+        // connection. The application waits for that only for a while.
+        stream.shutdown_write();
+        let mut discarding = pin!(stream.discard(usize::MAX));
+        let in_time = timeout(limits.linger_timeout, &mut discarding)
+            .await
+            .is_ok();
+        state.send_replace(State::Ended(end));
+        if let (false, Some(deadline)) = (in_time, closing_until) {
+            let _ = timeout_at(deadline, discarding).await;
+        }
     }
 
-    /// Ends with `Ok` once the application has closed and everything is sent.
-    async fn drive(&mut self) -> Result<(), NetError> {
+    /// Ends with `Ok` once the application has closed and everything is sent; `closing_until` is
+    /// how long the rest may take then.
+    async fn drive(&mut self, closing_until: &mut Option<Instant>) -> Result<(), NetError> {
         let grant = self.grant.take();
         let mut revoked = pin!(async {
             match &grant {
@@ -94,7 +121,6 @@ impl Driver {
                 None => std::future::pending().await,
             }
         });
-        let mut closing_until = None;
         loop {
             tokio::task::coop::consume_budget().await;
             self.take_input()?;
@@ -102,11 +128,19 @@ impl Driver {
             self.write()?;
 
             let unheard = self.received.is_unheard();
+            let all_sent = self.to_send.is_finished() && self.outbox.is_empty();
             if unheard && self.to_send.is_closed() {
-                if self.to_send.is_finished() && self.outbox.is_empty() {
+                closing_until.get_or_insert_with(|| deadline(Instant::now(), self.linger));
+                if all_sent {
                     return Ok(());
                 }
-                closing_until.get_or_insert_with(|| deadline(Instant::now(), self.linger));
+            }
+            if all_sent {
+                self.state.send_if_modified(|state| {
+                    let news = matches!(state, State::Open);
+                    *state = State::Sent;
+                    news
+                });
             }
 
             let level = self.read_below();
@@ -136,7 +170,7 @@ impl Driver {
                 () = self.to_send.ready(), if may_send => {}
                 _ = self.received.below((!may_read).then_some(level)), if !unheard => {}
                 () = until(beat) => self.beat(may_read)?,
-                () = until(closing_until) => return Err(NetError::Unsent),
+                () = until(*closing_until) => return Err(NetError::Unsent),
             }
         }
     }

@@ -189,9 +189,11 @@ impl<A: Access> House<A> {
                 accepted = acceptor.accept() => accepted,
                 Some(_) = handshakes.join_next() => continue,
             };
-            match accepted.and_then(|stream| stream.peer().map(|address| (stream, address))) {
-                Ok((stream, address)) => {
+            match accepted {
+                Ok(stream) => {
                     pause = FIRST_PAUSE;
+                    // Fails only if the peer is gone already.
+                    let Ok(address) = stream.peer() else { continue };
                     match self.places.admit(&address) {
                         Some((place, evicted)) => {
                             let house = Arc::clone(&self);

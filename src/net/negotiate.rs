@@ -123,7 +123,9 @@ impl<'a, A: Access> Negotiation<'a, A> {
                     question.resume(verdict, &mut self.out)?
                 }
                 // Only a relay pauses here, and nothing on this floor can answer for one.
-                Handshake::NeedsMetadata(_) => return Err(Error::from(LocalError::Poisoned).into()),
+                Handshake::NeedsMetadata(_) => {
+                    return Err(Error::from(LocalError::MetadataMissing).into());
+                }
                 Handshake::Complete(established) => return Ok(established),
             };
         }

@@ -32,7 +32,7 @@ pub struct Options {
     /// Connections that the system keeps for us until we look. 1024.
     pub backlog: i32,
     /// Authenticated peers that may wait for `accept`; while so many do, no new connections are
-    /// taken from the system. 64.
+    /// taken from the system, and only handshakes in progress can still add to them. 64.
     pub accept_ahead: usize,
     /// Refusals kept for [`Listener::next_event`](crate::net::Listener::next_event); of more,
     /// the oldest are dropped and counted. 64.

@@ -133,8 +133,10 @@ mod tests {
 
     /// The longest delay, where chance shortens nothing.
     fn delay(error: &NetError, mechanism: MechanismKind, failures: u32) -> Option<Duration> {
-        let mut policy = ReconnectPolicy::default();
-        policy.first_delay = Duration::from_secs(1);
+        let policy = ReconnectPolicy {
+            first_delay: Duration::from_secs(1),
+            ..ReconnectPolicy::default()
+        };
         policy.delay(error, mechanism, failures, u64::MAX)
     }
 
@@ -177,8 +179,10 @@ mod tests {
     #[test]
     fn what_follows_a_refusal_can_be_told() {
         let error = refused(Some(Status::AuthenticationFailure));
-        let mut policy = ReconnectPolicy::default();
-        policy.after_refusal = AfterRefusal::Stop;
+        let mut policy = ReconnectPolicy {
+            after_refusal: AfterRefusal::Stop,
+            ..ReconnectPolicy::default()
+        };
         assert_eq!(policy.delay(&error, Curve, 1, 0), None);
         policy.after_refusal = AfterRefusal::Retry;
         assert_eq!(policy.delay(&error, Plain, 1, u64::MAX), seconds(60));

@@ -98,6 +98,21 @@ impl Stream {
         Ok(())
     }
 
+    /// Reads and forgets what the peer sends until it closes its side, but no more than `most`
+    /// bytes.
+    pub(crate) async fn discard(&self, most: usize) -> io::Result<()> {
+        let mut discarded = 0_usize;
+        let mut buffer = BytesMut::with_capacity(4096);
+        while discarded < most {
+            match self.read(&mut (&mut buffer).limit(4096)).await? {
+                0 => break,
+                read => discarded = discarded.saturating_add(read),
+            }
+            buffer.clear();
+        }
+        Ok(())
+    }
+
     /// Ends a connection so that the peer can read what we sent last: closing with unread input
     /// would reset the connection, and a reset overtakes data. Sends what is left, says that
     /// nothing more will come, and discards the peer's bytes until it closes, within
@@ -106,15 +121,7 @@ impl Stream {
         let parting = async {
             self.write_all(&mut last_words).await?;
             self.shutdown_write();
-            let mut discarded = 0;
-            let mut buffer = [0; 1024];
-            while discarded < limits.linger_bytes {
-                match self.read(&mut &mut buffer[..]).await? {
-                    0 => break,
-                    read => discarded += read,
-                }
-            }
-            Ok::<(), io::Error>(())
+            self.discard(limits.linger_bytes).await
         };
         // Whichever way it ends, the connection is closed next.
         let _ = tokio::time::timeout(limits.linger_timeout, parting).await;

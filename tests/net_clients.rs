@@ -1,0 +1,184 @@
+//! Clients that connect again and again.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![cfg(feature = "tokio")]
+
+mod net_peers;
+
+use net_peers::*;
+use std::time::Duration;
+use zmtp_auth::net::{
+    AfterRefusal, Attempt, Connector, Incoming, Listener, NetError, Options, Reconnecting,
+};
+use zmtp_auth::zap::{ZapRequest, ZapRouter};
+use zmtp_auth::{DenialStatus, Error, SocketType};
+
+fn denying() -> ZapRouter {
+    let router = ZapRouter::new();
+    let deny = async |request: ZapRequest| request.deny(DenialStatus::Failure, "no");
+    router.bind("test", deny).unwrap();
+    router
+}
+
+fn impatient() -> Options {
+    let mut options = Options::default();
+    options.reconnect.first_delay = Duration::from_millis(5);
+    options.reconnect.max_delay = Duration::from_millis(50);
+    options.reconnect.slow_delay = Duration::from_millis(20);
+    options
+}
+
+#[tokio::test]
+async fn a_refused_plain_client_stops_and_says_why_until_it_is_reset() {
+    let listener = Listener::bind(ANY_PORT, plain_server(SocketType::Pull), denying())
+        .await
+        .unwrap();
+    let client = plain_client(SocketType::Push, "wrong");
+    let mut connector = Connector::new(listener.local_endpoint(), client, ()).unwrap();
+    for _ in 0..2 {
+        let error = soon(connector.next()).await.unwrap_err();
+        assert!(matches!(handshake_error(&error), Error::RefusedByPeer(_)));
+        assert!(connector.is_stopped());
+        assert!(connector.last_error().is_some());
+    }
+    refusal(&listener).await;
+    connector.reset();
+    assert!(soon(connector.next()).await.is_err());
+    refusal(&listener).await;
+}
+
+#[tokio::test]
+async fn a_refused_curve_client_tries_again_unless_told_otherwise() {
+    let (ours, theirs) = (keys(), keys());
+    let server = curve_server(SocketType::Pull, &ours);
+    let listener = Listener::bind(ANY_PORT, server, denying()).await.unwrap();
+    let client = curve_client(SocketType::Push, &theirs, &ours);
+    let mut connector =
+        Connector::with_options(listener.local_endpoint(), client.clone(), (), impatient())
+            .unwrap();
+    for _ in 0..3 {
+        match soon(connector.next_attempt()).await {
+            Attempt::Failed {
+                error,
+                retry_after: Some(_),
+            } => assert!(matches!(handshake_error(&error), Error::RefusedByPeer(_))),
+            other => panic!("{other:?}"),
+        }
+        refusal(&listener).await;
+    }
+    let mut options = impatient();
+    options.reconnect.after_refusal = AfterRefusal::Stop;
+    let mut connector =
+        Connector::with_options(listener.local_endpoint(), client, (), options).unwrap();
+    assert!(soon(connector.next()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_finds_a_server_that_comes_back() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    let endpoint = listener.local_endpoint().clone();
+    let mut connector =
+        Connector::with_options(&endpoint, null(SocketType::Push), (), impatient()).unwrap();
+    let first = soon(connector.next()).await.unwrap();
+    let accepted = soon(listener.accept()).await.unwrap();
+    listener.close().await;
+    drop(accepted);
+    assert!(matches!(soon(first.closed()).await, NetError::Closed));
+    match soon(connector.next_attempt()).await {
+        Attempt::Failed {
+            error: NetError::Io {
+                doing: "connect", ..
+            },
+            retry_after: Some(_),
+        } => {}
+        other => panic!("{other:?}"),
+    }
+    let _listener = Listener::bind(&endpoint, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    soon(connector.next()).await.unwrap();
+    assert!(connector.last_error().is_some());
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_given_up_again_and_again_still_gets_there() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    let endpoint = listener.local_endpoint();
+    let mut connector =
+        Connector::with_options(endpoint, null(SocketType::Push), (), impatient()).unwrap();
+    soon(async {
+        loop {
+            tokio::select! {
+                biased;
+                connection = connector.next() => break connection.unwrap(),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    })
+    .await;
+    soon(listener.accept()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reconnecting_subscriber_subscribes_again() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pub), ())
+        .await
+        .unwrap();
+    let connector = Connector::with_options(
+        listener.local_endpoint(),
+        null(SocketType::Sub),
+        (),
+        impatient(),
+    )
+    .unwrap();
+    let mut sub = Reconnecting::new(connector);
+    sub.subscribe("a").await.unwrap();
+    sub.subscribe("b").await.unwrap();
+    sub.cancel("b").await.unwrap();
+    for round in ["first", "second", "third"] {
+        let serving = async {
+            let mut publisher = listener.accept().await.unwrap();
+            let incoming = publisher.recv().await.unwrap();
+            assert_eq!(incoming, Incoming::Subscribe("a".into()));
+            publisher.send(round).await.unwrap();
+            publisher.close().await.unwrap();
+        };
+        let (received, ()) = soon(async { tokio::join!(sub.recv(), serving) }).await;
+        assert_eq!(received.unwrap(), Incoming::Message(round.into()));
+    }
+    assert!(matches!(sub.last_error(), Some(NetError::Closed)));
+}
+
+#[tokio::test]
+async fn a_reconnecting_sender_goes_on_with_the_next_server() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    let connector = Connector::with_options(
+        listener.local_endpoint(),
+        null(SocketType::Push),
+        (),
+        impatient(),
+    )
+    .unwrap();
+    let mut push = Reconnecting::new(connector);
+    for round in ["first", "second"] {
+        soon(push.send(round)).await.unwrap();
+        let mut pull = soon(listener.accept()).await.unwrap();
+        assert_eq!(soon(pull.recv_message()).await.unwrap(), round.into());
+        drop(pull);
+        let gone = soon(push.connected()).await.unwrap();
+        soon(gone.closed()).await;
+    }
+}
+
+#[test]
+fn wildcards_cannot_be_connected_to() {
+    for endpoint in ["tcp://*:5555", "tcp://127.0.0.1:*"] {
+        let error = Connector::new(endpoint, null(SocketType::Push), ()).unwrap_err();
+        assert!(matches!(error, NetError::Endpoint(_)), "{error}");
+    }
+}

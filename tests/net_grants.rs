@@ -1,0 +1,93 @@
+//! Admissions that are withdrawn: before accept, and while the connection lives.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![cfg(feature = "tokio")]
+
+mod net_peers;
+
+use net_peers::*;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+use zmtp_auth::net::{Connection, Listener, NetError};
+use zmtp_auth::zap::{ZapRequest, ZapRouter};
+use zmtp_auth::{Grant, GrantTerms, SocketType, Stage};
+
+/// Valid until the sender says otherwise.
+struct Until(watch::Receiver<bool>);
+
+impl GrantTerms for Until {
+    fn still_valid(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut valid = self.0.clone();
+        Box::pin(async move {
+            if valid.wait_for(|valid| !valid).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+/// Admits everybody with a grant; the second value ends them, in the order of the peers.
+fn granting() -> (ZapRouter, Arc<Mutex<Vec<watch::Sender<bool>>>>) {
+    let router = ZapRouter::new();
+    let issued: Arc<Mutex<Vec<watch::Sender<bool>>>> = Arc::default();
+    let issuer = issued.clone();
+    let admit = move |request: ZapRequest| {
+        let (end, valid) = watch::channel(true);
+        issuer.lock().unwrap().push(end);
+        async move {
+            let mut reply = request.allow("guest");
+            reply.grant = Some(Grant::new(Until(valid)));
+            reply
+        }
+    };
+    router.bind("test", admit).unwrap();
+    (router, issued)
+}
+
+#[tokio::test]
+async fn a_revoked_grant_closes_its_connection_and_no_other() {
+    let (router, issued) = granting();
+    let listener = Listener::bind(ANY_PORT, null_asks(SocketType::Pull), router)
+        .await
+        .unwrap();
+    let mut pairs = Vec::new();
+    for _ in 0..5 {
+        let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+        let push = soon(push).await.unwrap();
+        pairs.push((soon(listener.accept()).await.unwrap(), push));
+    }
+    let (mut revoked, mut push) = pairs.remove(2);
+    push.send("still queued").await.unwrap();
+    issued.lock().unwrap()[2].send_replace(false);
+    assert!(matches!(soon(revoked.closed()).await, NetError::Revoked));
+    assert!(matches!(soon(revoked.recv()).await, Err(NetError::Revoked)));
+    assert!(matches!(
+        soon(revoked.send("x")).await,
+        Err(NetError::Revoked)
+    ));
+    assert!(matches!(soon(push.closed()).await, NetError::Closed));
+    for (mut pull, mut push) in pairs {
+        push.send("alive").await.unwrap();
+        assert_eq!(soon(pull.recv_message()).await.unwrap(), "alive".into());
+    }
+}
+
+#[tokio::test]
+async fn a_grant_that_ends_before_accept_is_a_refusal() {
+    let (router, issued) = granting();
+    let listener = Listener::bind(ANY_PORT, null_asks(SocketType::Pull), router)
+        .await
+        .unwrap();
+    let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let push = soon(push).await.unwrap();
+    issued.lock().unwrap()[0].send_replace(false);
+    assert!(matches!(soon(push.closed()).await, NetError::Closed));
+    let refusal = refusal(&listener).await;
+    assert!(matches!(refusal.error, NetError::Revoked));
+    assert_eq!(refusal.stage, Stage::Verdict);
+}

@@ -1,0 +1,433 @@
+//! Peers that do not come in: what each side is told, and that nobody is held up by them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![cfg(feature = "tokio")]
+
+mod net_peers;
+
+use net_peers::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use zmtp_auth::net::{Access, Connection, Event, Listener, NetError, Options, Refusal};
+use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
+use zmtp_auth::zap::{ZapRequest, ZapRouter};
+use zmtp_auth::{
+    Asks, Config, DenialStatus, Error, Fault, Incompatible, LimitExceeded, Limits, Open,
+    SocketType, Stage,
+};
+
+/// What a server's event and a client's error say of a refusal.
+async fn refused<A: Access>(
+    server: Config<A>,
+    router: A::Router,
+    client: Config<Open>,
+) -> (Refusal, Error) {
+    let listener = Listener::bind(ANY_PORT, server, router).await.unwrap();
+    let dialled = Connection::connect(listener.local_endpoint(), client, ());
+    let error = soon(dialled).await.unwrap_err();
+    (refusal(&listener).await, handshake_error(&error).clone())
+}
+
+/// Denies everybody with this status.
+fn denying(status: DenialStatus) -> ZapRouter {
+    let router = ZapRouter::new();
+    let deny = move |request: ZapRequest| async move { request.deny(status, "not today") };
+    router.bind("test", deny).unwrap();
+    router
+}
+
+fn curve_pair() -> (Config<Asks>, Config<Open>) {
+    let (ours, theirs) = (keys(), keys());
+    (
+        curve_server(SocketType::Pull, &ours),
+        curve_client(SocketType::Push, &theirs, &ours),
+    )
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_told_400_and_the_log_is_told_why() {
+    let (server, client) = curve_pair();
+    let (refusal, told) = refused(server, denying(DenialStatus::Failure), client).await;
+    assert_eq!(
+        refusal.error.to_string(),
+        "handshake failed: peer denied: 400 not today"
+    );
+    assert_eq!(refusal.stage, Stage::Verdict);
+    assert_eq!(refusal.address.to_string(), "127.0.0.1");
+    assert_eq!(told.to_string(), "refused by the peer: ERROR 400");
+    assert_eq!(told.fault(), Fault::OurCredentials);
+}
+
+#[tokio::test]
+async fn an_internal_failure_is_told_500() {
+    let (server, client) = curve_pair();
+    let (_, told) = refused(server, denying(DenialStatus::Internal), client).await;
+    assert_eq!(told.to_string(), "refused by the peer: ERROR 500");
+    let (server, client) = curve_pair();
+    let (refusal, told) = refused(server, ZapRouter::new(), client).await;
+    assert!(matches!(handshake_error(&refusal.error), Error::Denied(_)));
+    assert_eq!(told.to_string(), "refused by the peer: ERROR 500");
+}
+
+#[tokio::test]
+async fn a_temporary_refusal_is_a_close_without_a_word() {
+    let (server, client) = curve_pair();
+    let (_, told) = refused(server, denying(DenialStatus::Temporary), client).await;
+    assert_eq!(told, Error::ClosedByPeer(Stage::CurveReady));
+    assert_eq!(told.fault(), Fault::Temporary);
+    let server = plain_server(SocketType::Pull);
+    let client = plain_client(SocketType::Push, "x");
+    let (_, told) = refused(server, denying(DenialStatus::Temporary), client).await;
+    assert_eq!(told, Error::ClosedByPeer(Stage::PlainWelcome));
+}
+
+#[tokio::test]
+async fn a_wrong_server_key_is_named_as_such_on_both_sides() {
+    let server = curve_server(SocketType::Pull, &keys());
+    let client = curve_client(SocketType::Push, &keys(), &keys());
+    let (refusal, told) = refused(server, welcoming(), client).await;
+    assert_eq!(
+        refusal.error.to_string(),
+        "handshake failed: cryptographic check failed: HELLO opens with none of our keys: \
+         the client holds another server key"
+    );
+    assert_eq!(told, Error::ClosedByPeer(Stage::CurveWelcome));
+    assert!(told.to_string().contains("server key"), "{told}");
+    assert_eq!(told.fault(), Fault::OurCredentials);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_400() {
+    let router = ZapRouter::new();
+    let check = async |request: ZapRequest| request.deny(DenialStatus::Failure, "Invalid password");
+    router.bind("test", check).unwrap();
+    let server = plain_server(SocketType::Pull);
+    let client = plain_client(SocketType::Push, "wrong");
+    let (refusal, told) = refused(server, router, client).await;
+    assert!(refusal.error.to_string().ends_with("400 Invalid password"));
+    assert_eq!(told.to_string(), "refused by the peer: ERROR 400");
+}
+
+#[tokio::test]
+async fn peers_of_another_mechanism_are_told_apart() {
+    let server = curve_server(SocketType::Pull, &keys());
+    let (refusal, told) = refused(server, welcoming(), null(SocketType::Push)).await;
+    assert_eq!(
+        refusal.error.to_string(),
+        "handshake failed: incompatible peer: the peer speaks NULL, we speak CURVE"
+    );
+    assert_eq!(
+        told.to_string(),
+        "incompatible peer: the peer speaks CURVE, we speak NULL"
+    );
+}
+
+#[tokio::test]
+async fn a_socket_that_does_not_fit_is_refused() {
+    let (refusal, told) = refused(null(SocketType::Pull), (), null(SocketType::Pull)).await;
+    for error in [handshake_error(&refusal.error), &told] {
+        assert!(
+            matches!(
+                error,
+                Error::Incompatible(Incompatible::SocketType { .. }) | Error::ClosedByPeer(_)
+            ),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_zmtp_2_is_named_as_such() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = local(listener.local_addr().unwrap().port());
+    let old = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let greeting = [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 1, 8];
+        stream.write_all(&greeting).await.unwrap();
+        stream
+    });
+    let error = soon(Connection::connect(endpoint, null(SocketType::Push), ()))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        handshake_error(&error),
+        &Error::Incompatible(Incompatible::OldVersion { major: 1 })
+    );
+    drop(old.await.unwrap());
+}
+
+#[tokio::test]
+async fn nobody_there_is_no_handshake_error() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = local(listener.local_addr().unwrap().port());
+    drop(listener);
+    let error = soon(Connection::connect(endpoint, null(SocketType::Push), ()))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            NetError::Io {
+                doing: "connect",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let unknown = Connection::connect("tcp://host.invalid:1", null(SocketType::Push), ());
+    let error = soon(unknown).await.unwrap_err();
+    assert!(matches!(error, NetError::Resolve { .. }), "{error}");
+}
+
+fn small(places: usize) -> Limits {
+    let mut limits = Limits::default();
+    limits.max_pending_handshakes = places;
+    limits
+}
+
+#[tokio::test]
+async fn silent_peers_in_all_places_do_not_keep_an_honest_one_out() {
+    let config = null_with(SocketType::Pull, small(4));
+    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        crowd.push(silent(&listener).await);
+    }
+    let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let mut push = soon(dialling).await.unwrap();
+    push.send("hello").await.unwrap();
+    let mut evicted = 0;
+    let mut pull = loop {
+        match soon(listener.next_event()).await.unwrap() {
+            Event::Accepted(connection) => break connection,
+            Event::Refused(refusal) => {
+                let error = handshake_error(&refusal.error);
+                assert_eq!(error, &LimitExceeded::Evicted.into());
+                assert_eq!(refusal.stage, Stage::Greeting);
+                evicted += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!((16..=17).contains(&evicted), "{evicted}");
+    assert_eq!(soon(pull.recv_message()).await.unwrap(), "hello".into());
+}
+
+#[tokio::test]
+async fn refusals_that_nobody_reads_are_counted_and_forgotten() {
+    let mut options = Options::default();
+    options.refusals_kept = 3;
+    let config = null(SocketType::Pull);
+    let listener = Listener::bind_with(ANY_PORT, config, (), options)
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        let mut stream = silent(&listener).await;
+        soon(stream.write_all(b"GET / HTTP/1.1\r\n")).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = soon(stream.read_to_end(&mut answer)).await;
+    }
+    eventually(|| listener.refusals_dropped() == 7).await;
+    for _ in 0..3 {
+        let error = refusal(&listener).await.error;
+        let expected = Error::Incompatible(Incompatible::NotZmtp3);
+        assert_eq!(handshake_error(&error), &expected);
+    }
+}
+
+#[tokio::test]
+async fn slow_greetings_and_slow_handshakes_run_out_of_time() {
+    let mut limits = Limits::default();
+    limits.greeting_timeout = Duration::from_millis(50);
+    let config = null_with(SocketType::Pull, limits.clone());
+    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let mut stream = silent(&listener).await;
+    let greeting = Greeting::encode(mechanism_name("NULL"), false);
+    soon(stream.write_all(&greeting[..63])).await.unwrap();
+    let late = refusal(&listener).await;
+    assert_eq!(
+        handshake_error(&late.error),
+        &Error::Timeout(Stage::Greeting)
+    );
+
+    limits.handshake_timeout = Duration::from_millis(100);
+    let config = null_with(SocketType::Pull, limits);
+    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let mut stream = silent(&listener).await;
+    soon(stream.write_all(&greeting)).await.unwrap();
+    let late = refusal(&listener).await;
+    assert_eq!(
+        handshake_error(&late.error),
+        &Error::Timeout(Stage::NullReady)
+    );
+}
+
+/// A handler that never answers, and tells when it was asked and when the question was dropped.
+struct Pondering {
+    router: ZapRouter,
+    asked: Arc<Notify>,
+    dropped: Arc<AtomicBool>,
+}
+
+fn pondering() -> Pondering {
+    struct Dropped(Arc<AtomicBool>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let pondering = Pondering {
+        router: ZapRouter::new(),
+        asked: Arc::default(),
+        dropped: Arc::default(),
+    };
+    let (asked, dropped) = (pondering.asked.clone(), pondering.dropped.clone());
+    let never = move |request: ZapRequest| {
+        let (asked, dropped) = (asked.clone(), dropped.clone());
+        async move {
+            let _dropped = Dropped(dropped);
+            asked.notify_one();
+            std::future::pending::<()>().await;
+            request.allow("nobody")
+        }
+    };
+    pondering.router.bind("test", never).unwrap();
+    pondering
+}
+
+/// Sends a PLAIN client's greeting and HELLO, which makes the server ask.
+async fn say_hello(listener: &Listener) -> TcpStream {
+    let mut stream = silent(listener).await;
+    let greeting = Greeting::encode(mechanism_name("PLAIN"), false);
+    soon(stream.write_all(&greeting)).await.unwrap();
+    let hello = b"\x04\x0a\x05HELLO\x01a\x01b";
+    soon(stream.write_all(hello)).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_during_the_verdict_takes_its_question_along() {
+    let pondering = pondering();
+    let config = plain_server(SocketType::Pull);
+    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+        .await
+        .unwrap();
+    let stream = say_hello(&listener).await;
+    soon(pondering.asked.notified()).await;
+    assert!(!pondering.dropped.load(Ordering::SeqCst));
+    drop(stream);
+    let gone = refusal(&listener).await;
+    assert_eq!(
+        handshake_error(&gone.error),
+        &Error::ClosedByPeer(Stage::Verdict)
+    );
+    assert!(pondering.dropped.load(Ordering::SeqCst));
+    assert_eq!(pondering.router.in_progress(), 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_floods_during_the_verdict_is_cut_off() {
+    let pondering = pondering();
+    let config = plain_server(SocketType::Pull);
+    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+        .await
+        .unwrap();
+    let mut stream = say_hello(&listener).await;
+    soon(pondering.asked.notified()).await;
+    let flood = tokio::spawn(async move { while stream.write_all(&[0; 4096]).await.is_ok() {} });
+    let cut = refusal(&listener).await;
+    assert!(
+        matches!(
+            handshake_error(&cut.error),
+            Error::Limit(LimitExceeded::HandshakeCommand { .. })
+        ),
+        "{}",
+        cut.error
+    );
+    assert!(pondering.dropped.load(Ordering::SeqCst));
+    soon(flood).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_for_a_verdict_is_not_evicted_and_a_full_house_says_so() {
+    let pondering = pondering();
+    let config = plain_server_with(SocketType::Pull, small(2));
+    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+        .await
+        .unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        waiting.push(say_hello(&listener).await);
+        soon(pondering.asked.notified()).await;
+    }
+    let _newcomer = silent(&listener).await;
+    let error = refusal(&listener).await.error;
+    assert_eq!(handshake_error(&error), &LimitExceeded::Evicted.into());
+    assert_eq!(pondering.router.in_progress(), 2);
+}
+
+#[tokio::test]
+async fn the_whole_handshake_is_bounded_though_the_handler_is_not() {
+    let mut limits = Limits::default();
+    limits.handshake_timeout = Duration::from_millis(100);
+    let pondering = pondering();
+    let config = plain_server_with(SocketType::Pull, limits);
+    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+        .await
+        .unwrap();
+    let _stream = say_hello(&listener).await;
+    let error = refusal(&listener).await.error;
+    assert_eq!(handshake_error(&error), &Error::Timeout(Stage::Verdict));
+    assert!(pondering.dropped.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn an_error_reaches_a_peer_that_is_still_sending() {
+    let config = plain_server(SocketType::Pull);
+    let listener = Listener::bind(ANY_PORT, config, denying(DenialStatus::Failure))
+        .await
+        .unwrap();
+    let mut stream = say_hello(&listener).await;
+    // More than the handshake, but less than what is discarded before closing.
+    soon(stream.write_all(&[0; 4000])).await.unwrap();
+    let mut answer = Vec::new();
+    soon(stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.ends_with(b"\x04\x0a\x05ERROR\x03400"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn several_tasks_may_accept_and_giving_up_loses_nobody() {
+    let listener = Arc::new(
+        Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+            .await
+            .unwrap(),
+    );
+    let accepting: Vec<_> = (0..3)
+        .map(|_| {
+            let listener = listener.clone();
+            tokio::spawn(async move {
+                let mut accepted = Vec::new();
+                while accepted.len() < 10 {
+                    tokio::select! {
+                        biased;
+                        connection = listener.accept() => accepted.push(connection.unwrap()),
+                        () = tokio::task::yield_now() => {}
+                    }
+                }
+                accepted
+            })
+        })
+        .collect();
+    let mut clients = Vec::new();
+    for _ in 0..30 {
+        let endpoint = listener.local_endpoint();
+        let dialling = Connection::connect(endpoint, null(SocketType::Push), ());
+        clients.push(soon(dialling).await.unwrap());
+    }
+    for task in accepting {
+        assert_eq!(soon(task).await.unwrap().len(), 10);
+    }
+}
