@@ -6,7 +6,9 @@ mod net_peers;
 
 use bytes::Bytes;
 use net_peers::*;
-use zmtp_auth::net::{Access, Connection, Listener, Message};
+use zmtp_auth::net::{
+    Access, Connection, Connector, Listener, Message, NetError, Reconnecting, RecvHalf, SendHalf,
+};
 use zmtp_auth::{Config, Credential, KeyPair, MechanismKind, Open, PeerAddress, SocketType};
 
 /// Both ends of a connection over `endpoint`.
@@ -187,4 +189,21 @@ async fn messages_of_all_shapes_arrive_as_they_were_sent() {
         }
         soon(sending).await.unwrap();
     }
+}
+
+#[test]
+fn everything_can_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Connection>();
+    is_send_and_sync::<SendHalf>();
+    is_send_and_sync::<RecvHalf>();
+    is_send_and_sync::<Listener>();
+    is_send_and_sync::<NetError>();
+    let config = null_asks(SocketType::Pair);
+    is_send(&Listener::bind(ANY_PORT, config.clone(), welcoming()));
+    is_send(&Connection::connect(ANY_PORT, config.clone(), welcoming()));
+    let mut connector = Connector::new("tcp://127.0.0.1:1", config, welcoming()).unwrap();
+    is_send(&connector.next());
+    is_send(&Reconnecting::new(connector).recv());
 }

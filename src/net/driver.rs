@@ -215,7 +215,8 @@ impl Driver {
     }
 
     fn read(&mut self) -> Result<Read, NetError> {
-        let room = self.inbox.wanted(&self.input).max(self.read_size);
+        let usual = self.read_size.min(self.limits.read_ahead);
+        let room = self.inbox.wanted(&self.input).max(usual);
         let most = match self.received.bytes() {
             // One message may be as long as it likes.
             0 => room,

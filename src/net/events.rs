@@ -112,8 +112,6 @@ impl Events {
     /// The oldest event; `None` when nothing more will come. Several may wait. Cancel-safe.
     pub(crate) async fn next(&self) -> Option<Event> {
         loop {
-            // Registered before looking, so that nothing added in between is missed.
-            let added = self.added.notified();
             {
                 let mut state = self.lock();
                 let event = state.waiting.pop_front();
@@ -129,7 +127,7 @@ impl Events {
                     return event;
                 }
             }
-            added.await;
+            self.added.notified().await;
         }
     }
 

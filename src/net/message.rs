@@ -1,7 +1,9 @@
 //! Messages: one frame or several, delivered whole or not at all.
 #![forbid(unsafe_code)]
 
+use crate::error::printable;
 use bytes::Bytes;
+use std::fmt;
 
 /// A message of one or more frames.
 ///
@@ -16,7 +18,7 @@ use bytes::Bytes;
 ///
 /// A connection carries frames as they are: the empty delimiter frame that REQ sends before its
 /// body and REP expects (RFC 28) is the application's to write and to strip.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Message {
     frames: Vec<Bytes>,
 }
@@ -58,6 +60,16 @@ impl Message {
     /// What the message counts for in a queue, in bytes.
     pub(crate) fn cost(&self) -> usize {
         cost(self.frames.len(), self.size())
+    }
+}
+
+/// The beginning of each frame, and how long it is.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let frame = |frame: &Bytes| format!("{} ({} bytes)", printable(frame), frame.len());
+        f.debug_list()
+            .entries(self.frames.iter().map(frame))
+            .finish()
     }
 }
 
@@ -137,6 +149,16 @@ mod tests {
         let two: Message = ["a", "bc"].into_iter().collect();
         assert_eq!((two.single(), two.size()), (None, 3));
         assert_eq!(two.into_frames(), ["a", "bc"]);
+    }
+
+    #[test]
+    fn a_long_message_makes_a_short_log_line() {
+        let message = Message::from(vec![b'x'; 1 << 20]);
+        let shown = format!("{message:?}");
+        assert!(
+            shown.contains("(1048576 bytes)") && shown.len() < 200,
+            "{shown}"
+        );
     }
 
     #[test]
