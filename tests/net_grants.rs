@@ -77,6 +77,32 @@ async fn a_revoked_grant_closes_its_connection_and_no_other() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_never_idle_is_closed_all_the_same() {
+    let (router, issued) = granting();
+    let listener = Listener::bind(ANY_PORT, null_asks(SocketType::Push), router)
+        .await
+        .unwrap();
+    let pull = Connection::connect(listener.local_endpoint(), null(SocketType::Pull), ());
+    let mut pull = soon(pull).await.unwrap();
+    let mut push = soon(listener.accept()).await.unwrap();
+    let receiving = tokio::spawn(async move { while pull.recv().await.is_ok() {} });
+    for _ in 0..1000 {
+        push.send(vec![0; 100_000]).await.unwrap();
+    }
+    issued.lock().unwrap()[0].send_replace(false);
+    let end = soon(async {
+        loop {
+            if let Err(error) = push.send(vec![0; 100_000]).await {
+                break error;
+            }
+        }
+    })
+    .await;
+    assert!(matches!(end, NetError::Revoked), "{end}");
+    soon(receiving).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_grant_that_ends_before_accept_is_a_refusal() {
     let (router, issued) = granting();

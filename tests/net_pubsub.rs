@@ -116,6 +116,29 @@ async fn a_ping_is_answered_while_the_application_does_not_receive() {
 }
 
 #[tokio::test]
+async fn every_ping_of_a_burst_is_answered_and_what_follows_it_is_delivered() {
+    let (mut pull, mut raw) = dial_raw(SocketType::Pull, SocketType::Push, 1).await;
+    let context = |number: u32| Bytes::from(number.to_be_bytes().to_vec());
+    let mut burst: Vec<(Flags, Bytes)> = (0..200)
+        .map(|number| {
+            let context = context(number);
+            let ping = TrafficCommand::Ping { ttl: 0, context };
+            (Flags::Command, ping.encode().unwrap())
+        })
+        .collect();
+    burst.push((Flags::Last, "behind".into()));
+    raw.send_together(&burst).await;
+    for number in 0..200 {
+        let context = context(number);
+        assert_eq!(
+            raw.traffic_command().await,
+            TrafficCommand::Pong { context }
+        );
+    }
+    assert_eq!(soon(pull.recv_message()).await.unwrap(), "behind".into());
+}
+
+#[tokio::test]
 async fn pings_come_before_waiting_messages_and_never_within_one() {
     let (mut push, mut raw) = dial_raw(SocketType::Push, SocketType::Pull, 1).await;
     let large: zmtp_auth::net::Message = (0..64).map(|_| vec![0; 1 << 20]).collect();

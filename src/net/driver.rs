@@ -65,6 +65,18 @@ pub(crate) struct Pings {
     ours: Option<TrafficCommand>,
     /// Contexts of the peer's PINGs, to be sent back.
     to_answer: VecDeque<Bytes>,
+    /// Whether there were too many of them to go on with what has arrived.
+    held_up_input: bool,
+}
+
+impl Pings {
+    fn may_take_more(&self) -> bool {
+        self.to_answer.len() < MOST_PONGS
+    }
+
+    fn are_waiting(&self) -> bool {
+        self.ours.is_some() || !self.to_answer.is_empty()
+    }
 }
 
 /// What one attempt to read brought.
@@ -126,6 +138,9 @@ impl Driver {
             self.take_input()?;
             self.fill()?;
             self.write()?;
+            if self.has_backlog() {
+                continue;
+            }
 
             let unheard = self.received.is_unheard();
             let all_sent = self.to_send.is_finished() && self.outbox.is_empty();
@@ -143,7 +158,7 @@ impl Driver {
                 });
             }
 
-            let level = self.read_below();
+            let wanted_level = (!self.has_level()).then(|| self.read_below());
             let may_read = self.may_read();
             if may_read {
                 self.heartbeat.listen(Instant::now().into_std());
@@ -164,15 +179,23 @@ impl Driver {
                         return Err(NetError::Closed);
                     }
                 }
-                ready = self.stream.writable(), if self.outbox.has_bytes() => {
+                ready = self.stream.writable(), if !self.outbox.is_empty() => {
                     ready.map_err(NetError::io("write"))?;
                 }
                 () = self.to_send.ready(), if may_send => {}
-                _ = self.received.below((!may_read).then_some(level)), if !unheard => {}
+                _ = self.received.below(wanted_level), if !unheard => {}
                 () = until(beat) => self.beat(may_read)?,
                 () = until(*closing_until) => return Err(NetError::Unsent),
             }
         }
+    }
+
+    /// Whether heartbeats, or input that waited for their answers, can be handled right now,
+    /// without anything else happening first.
+    fn has_backlog(&self) -> bool {
+        let can_send = self.outbox.has_room() && self.outbox.is_between_messages();
+        let can_take = self.pings.held_up_input && self.pings.may_take_more();
+        can_take || (can_send && self.pings.are_waiting())
     }
 
     /// How few bytes must wait for the application before more is read from the peer, so that
@@ -182,14 +205,19 @@ impl Driver {
         self.limits.read_ahead.saturating_sub(held)
     }
 
-    fn may_read(&self) -> bool {
+    /// Whether the application has received enough for us to read on.
+    fn has_level(&self) -> bool {
         let waiting = self.received.bytes();
-        self.pings.to_answer.len() < MOST_PONGS && (waiting == 0 || waiting < self.read_below())
+        waiting == 0 || waiting < self.read_below()
+    }
+
+    fn may_read(&self) -> bool {
+        self.pings.may_take_more() && self.has_level()
     }
 
     /// Takes frames apart as long as the application has room for what they bring.
     fn take_input(&mut self) -> Result<(), NetError> {
-        while self.pings.to_answer.len() < MOST_PONGS && self.received.has_room() {
+        while self.pings.may_take_more() && self.received.has_room() {
             match self
                 .inbox
                 .take(&mut self.input)
@@ -208,6 +236,7 @@ impl Driver {
                 }
             }
         }
+        self.pings.held_up_input = !self.pings.may_take_more();
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
@@ -262,17 +291,21 @@ impl Driver {
         Ok(())
     }
 
+    /// Writes once. However fast the peer takes it, the rest waits until everything else that
+    /// happens on the connection has had its turn.
     fn write(&mut self) -> Result<(), NetError> {
-        while self.outbox.has_bytes() {
-            match self.stream.try_write(&self.outbox.parts()) {
-                Ok(written) => self.outbox.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if is_hangup(&error) => return Err(self.hear_last_words()?),
-                Err(error) => return Err(NetError::io("write")(error)),
-            }
-            self.fill()?;
+        if !self.outbox.has_bytes() {
+            return Ok(());
         }
-        Ok(())
+        match self.stream.try_write(&self.outbox.parts()) {
+            Ok(written) => {
+                self.outbox.advance(written);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) if is_hangup(&error) => Err(self.hear_last_words()?),
+            Err(error) => Err(NetError::io("write")(error)),
+        }
     }
 
     /// The peer takes nothing more, but what it sent before it went may be here already.

@@ -72,7 +72,7 @@ impl SendHalf {
         Self { queue, link }
     }
 
-    /// Queues a message; waits while [`Options::send_ahead`] bytes are queued already. `Ok`
+    /// Queues a message; waits while [`Options::send_ahead`](crate::net::Options::send_ahead) bytes are queued already. `Ok`
     /// means queued: what is lost when the connection fails, the protocol does not tell.
     ///
     /// Cancel-safe: if the future is dropped before it is done, the message was not queued.

@@ -23,7 +23,8 @@ pub struct Options {
     pub heartbeat: Option<HeartbeatSettings>,
     /// Bytes of messages that `send` may run ahead of the network, or one message: 256 KiB.
     pub send_ahead: usize,
-    /// Time that queued messages have to leave after a close or a drop. 30 s.
+    /// Time that queued messages have to leave after a close or a drop, and that the peer has to
+    /// close its side then. 30 s.
     pub linger: Duration,
     /// Time to resolve a name, and then again for each address tried. 10 s.
     pub connect_timeout: Duration,

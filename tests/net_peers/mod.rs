@@ -208,6 +208,15 @@ impl RawPeer {
         soon(self.stream.write_all(&out)).await.unwrap();
     }
 
+    /// Sends many frames with as few writes as the system allows.
+    pub async fn send_together(&mut self, frames: &[(Flags, Bytes)]) {
+        let mut out = BytesMut::new();
+        for (flags, body) in frames {
+            self.writer.write(*flags, body, &mut out).unwrap();
+        }
+        soon(self.stream.write_all(&out)).await.unwrap();
+    }
+
     pub async fn command(&mut self, command: TrafficCommand) {
         self.send(Flags::Command, &command.encode().unwrap()).await;
     }
