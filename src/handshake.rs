@@ -46,7 +46,7 @@ use crate::error::{Error, LimitExceeded, ProtocolError, Stage};
 use crate::mechanism::machine::{self, Mechanism, Next, Offer, Refused, Step};
 use crate::seal::{Opener, Sealer};
 use crate::wire::frame::{Flags, FrameHeader};
-use crate::wire::greeting::{GREETING_LEN, Greeting};
+use crate::wire::greeting::{GREETING_LEN, Greeting, VERSION_LEN};
 use crate::wire::metadata::Metadata;
 use bytes::{Buf, BytesMut};
 use std::sync::Arc;
@@ -69,17 +69,20 @@ pub enum Handshake {
 }
 
 impl Handshake {
-    /// Begins, and appends our greeting to `out`.
+    /// Begins, and appends to `out` the part of our greeting that shows our version. The rest
+    /// follows when the peer's version is seen (RFC 37, "Version Negotiation"): libzmq closes as
+    /// soon as it has read a mechanism that it does not like, and by then it should have told us
+    /// its own, or we could not say why.
     pub fn start<A>(config: &Config<A>, conn: Conn, out: &mut BytesMut) -> Self {
         let offer = Mechanism::offer(config, conn);
-        out.extend_from_slice(&offer.greeting());
+        out.extend_from_slice(&offer.greeting()[..VERSION_LEN]);
         let link = Link {
             settings: config.settings().clone(),
             zmtp_3_0: false,
             has_valid_command: false,
         };
         Self::NeedsInput(NeedsInput {
-            waiting: Waiting::Greeting(offer),
+            waiting: Waiting::Version(offer),
             link,
         })
     }
@@ -143,6 +146,7 @@ pub struct NeedsInput {
 
 #[derive(Debug)]
 enum Waiting {
+    Version(Offer),
     Greeting(Offer),
     Command(Mechanism),
 }
@@ -160,6 +164,17 @@ impl NeedsInput {
     pub fn process(mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Handshake, Error> {
         loop {
             let step = match self.waiting {
+                Waiting::Version(offer) => {
+                    // An older peer is refused here, at the first byte that shows it.
+                    let _ = Greeting::parse(input)?;
+                    if input.len() < VERSION_LEN {
+                        self.waiting = Waiting::Version(offer);
+                        return Ok(Handshake::NeedsInput(self));
+                    }
+                    out.extend_from_slice(&offer.greeting()[VERSION_LEN..]);
+                    self.waiting = Waiting::Greeting(offer);
+                    continue;
+                }
                 Waiting::Greeting(offer) => {
                     let Some(greeting) = Greeting::parse(input)? else {
                         self.waiting = Waiting::Greeting(offer);
@@ -193,7 +208,7 @@ impl NeedsInput {
     #[must_use]
     pub fn stage(&self) -> Stage {
         match &self.waiting {
-            Waiting::Greeting(_) => Stage::Greeting,
+            Waiting::Version(_) | Waiting::Greeting(_) => Stage::Greeting,
             Waiting::Command(mechanism) => mechanism.stage(),
         }
     }

@@ -134,11 +134,11 @@ fn a_relay_accepts_socket_types_it_does_not_know_but_not_their_absence() {
     let unknown = b"\x05READY\x0bSocket-Type\0\0\0\x05WEIRD";
     let missing = b"\x05READY\x06X-Name\0\0\0\0";
     let mut relay = relay_server("null");
-    relay.feed(&endpoints("null", 1).0.take_output()[..64]);
+    relay.feed(&pair::greeting("null"));
     relay.feed(&pair::framed(unknown));
     assert_eq!(relay.established().peer.claims.socket_type, None);
     let mut relay = relay_server("null");
-    relay.feed(&endpoints("null", 1).0.take_output()[..64]);
+    relay.feed(&pair::greeting("null"));
     relay.feed(&pair::framed(missing));
     assert!(relay.error().is_some());
 }

@@ -45,16 +45,12 @@ fn all_commands(kind: &str) -> Vec<Vec<u8>> {
 
 /// A fresh side, brought to the state in which it has taken `taken` of the peer's commands.
 fn side_after(kind: &str, way: Direction, taken: usize, recorded: &[Vec<u8>]) -> Endpoint {
-    let (mut client, mut server) = endpoints(kind, 7);
-    let greeting = match way {
-        Direction::ToServer => client.take_output(),
-        Direction::ToClient => server.take_output(),
-    };
+    let (client, server) = endpoints(kind, 7);
     let mut side = match way {
         Direction::ToServer => server,
         Direction::ToClient => client,
     };
-    side.feed(&greeting[..64]);
+    side.feed(&pair::greeting(kind));
     for body in &recorded[..taken] {
         side.feed(&framed(body));
     }

@@ -6,6 +6,9 @@ use crate::error::{Incompatible, printable};
 /// Bytes in a greeting.
 pub const GREETING_LEN: usize = 64;
 
+/// Bytes of the greeting that show which version a peer speaks: signature and major version.
+pub const VERSION_LEN: usize = 11;
+
 /// A mechanism's name as the greeting carries it: 20 bytes, padded with zeros.
 pub type MechanismName = [u8; 20];
 

@@ -4,6 +4,7 @@
 use bytes::BytesMut;
 use std::sync::{Arc, Mutex};
 use zmtp_auth::handshake::{Conn, Established, Handshake};
+use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::{
     AccessRequest, Config, DenialStatus, Domain, Error, KeyPair, LocalError, Metadata, PeerAddress,
     RandomSource, SecretKey, SocketType, Stage, Verdict,
@@ -122,6 +123,12 @@ pub fn endpoints(kind: &str, seed: u64) -> (Endpoint, Endpoint) {
         ),
         other => panic!("no such kind: {other}"),
     }
+}
+
+/// A whole greeting of this kind, for a side that is fed by hand.
+pub fn greeting(kind: &str) -> [u8; 64] {
+    let mechanism = kind.split('-').next().unwrap().to_uppercase();
+    Greeting::encode(mechanism_name(&mechanism), false)
 }
 
 type Handler = Box<dyn FnMut(&AccessRequest) -> Verdict>;
