@@ -1,0 +1,271 @@
+//! Ironhouse: encryption, a server that proves who it is, and clients that are known one by one.
+//!
+//! `cargo run --example ironhouse` plays all parts itself: a known client is let in; an unknown
+//! key, a client with a wrong server key, and a NULL client are refused, each with its reason. It
+//! exits with 0 only if all four went as told.
+//!
+//! `cargo run --example ironhouse -- --listen tcp://127.0.0.1:9000` stays up for others: it
+//! prints, as JSON, its endpoint, its public key and the paths of the client's certificate, then
+//! a line for each event.
+
+use serde_json::json;
+use std::error::Error;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use zmtp_auth::auth::Authenticator;
+use zmtp_auth::cert::{create_certificates, load_certificate};
+use zmtp_auth::net::{Connection, Event, Listener, NetError};
+use zmtp_auth::zap::ZapRouter;
+use zmtp_auth::{
+    Config, CryptoError, DenialStatus, Domain, Incompatible, KeyPair, PublicKey, SocketType, Stage,
+    Status,
+};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => demonstrate().await,
+        ["--listen", endpoint] => serve(endpoint).await,
+        _ => {
+            eprintln!("usage: ironhouse [--listen ENDPOINT]");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// A directory with the server's and one client's certificates, and a server that admits the
+/// owners of what lies in `public_keys`.
+struct House {
+    directory: tempfile::TempDir,
+    server_key: PublicKey,
+    listener: Listener,
+}
+
+impl House {
+    async fn build(endpoint: &str) -> Result<Self, Failure> {
+        let directory = tempfile::tempdir()?;
+        let private_keys = directory.path().join("private_keys");
+        let public_keys = directory.path().join("public_keys");
+        fs::create_dir(&private_keys)?;
+        fs::create_dir(&public_keys)?;
+        let (_, server_secret) = create_certificates(&private_keys, "server", &[])?;
+        let (client, _) = create_certificates(&private_keys, "client", &[("name", "a friend")])?;
+        fs::copy(client, public_keys.join("client.key"))?;
+
+        let authenticator = Authenticator::new();
+        authenticator.allow(["127.0.0.1", "::1"])?;
+        let report = authenticator.configure_curve(Domain::ALL, &public_keys)?;
+        assert!(report.problems.is_empty());
+        let router = ZapRouter::new();
+        router.bind(Domain::ALL, authenticator)?;
+
+        let server_keys = key_pair(&server_secret)?;
+        let server_key = server_keys.public();
+        let config = Config::builder(SocketType::Pull)
+            .curve_server(server_keys)
+            .authorize(Domain::EMPTY)
+            .finish()?;
+        let listener = Listener::bind(endpoint, config, router).await?;
+        Ok(Self {
+            directory,
+            server_key,
+            listener,
+        })
+    }
+
+    fn client_certificate(&self) -> PathBuf {
+        self.directory.path().join("private_keys/client.key")
+    }
+
+    fn client_secret(&self) -> PathBuf {
+        self.directory.path().join("private_keys/client.key_secret")
+    }
+
+    /// Connects as a client with these keys; what both sides say of it.
+    async fn try_curve(
+        &self,
+        keys: KeyPair,
+        server_key: PublicKey,
+    ) -> Result<(Result<Connection, NetError>, Event), Failure> {
+        let config = Config::builder(SocketType::Push)
+            .curve_client(keys, server_key)
+            .finish()?;
+        let endpoint = self.listener.local_endpoint();
+        let connected = Connection::connect(endpoint, config, ()).await;
+        Ok((connected, self.listener.next_event().await?))
+    }
+}
+
+fn key_pair(certificate: &Path) -> Result<KeyPair, Failure> {
+    let certificate = load_certificate(certificate)?;
+    Ok(certificate
+        .key_pair()
+        .ok_or("the certificate has no secret key")?
+        .clone())
+}
+
+async fn demonstrate() -> Result<ExitCode, Failure> {
+    let house = House::build("tcp://127.0.0.1:*").await?;
+    println!(
+        "listening on {}, server key {}",
+        house.listener.local_endpoint(),
+        house.server_key
+    );
+    let outcomes = [
+        ("a known client is let in", known_client(&house).await),
+        ("an unknown key is refused", unknown_key(&house).await),
+        ("a wrong server key fails", wrong_server_key(&house).await),
+        ("a NULL client is refused", null_client(&house).await),
+    ];
+    let mut as_told = true;
+    for (story, outcome) in outcomes {
+        match outcome {
+            Ok(reason) => println!("ok    {story}: {reason}"),
+            Err(error) => {
+                as_told = false;
+                println!("FAIL  {story}: {error}");
+            }
+        }
+    }
+    Ok(if as_told {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn known_client(house: &House) -> Result<String, Failure> {
+    let keys = key_pair(&house.client_secret())?;
+    let key = keys.public();
+    let (client, event) = house.try_curve(keys, house.server_key).await?;
+    let mut client = client?;
+    let Event::Accepted(mut server) = event else {
+        return Err(format!("the server says {event:?}").into());
+    };
+    client.send("Hello from the iron house").await?;
+    let message = server.recv_message().await?;
+    let user_id = server.peer().user_id().ok_or("nobody was asked")?;
+    if user_id != key.to_z85().as_bytes() {
+        return Err(format!("the user id is {user_id:?}").into());
+    }
+    Ok(format!(
+        "user id {}, message {:?}",
+        user_id.escape_ascii(),
+        message.frames()
+    ))
+}
+
+async fn unknown_key(house: &House) -> Result<String, Failure> {
+    let (client, event) = house
+        .try_curve(KeyPair::generate()?, house.server_key)
+        .await?;
+    let (client, server) = both_refused(client, event)?;
+    match (client.protocol(), server.protocol()) {
+        (
+            Some(zmtp_auth::Error::RefusedByPeer(refusal)),
+            Some(zmtp_auth::Error::Denied(denied)),
+        ) if refusal.status == Some(Status::AuthenticationFailure)
+            && denied.status == DenialStatus::Failure =>
+        {
+            Ok(format!("{client} (the server's log: {server})"))
+        }
+        _ => Err(format!("client: {client}; server: {server}").into()),
+    }
+}
+
+async fn wrong_server_key(house: &House) -> Result<String, Failure> {
+    let keys = key_pair(&house.client_secret())?;
+    let (client, event) = house.try_curve(keys, KeyPair::generate()?.public()).await?;
+    let (client, server) = both_refused(client, event)?;
+    match (client.protocol(), server.protocol()) {
+        (
+            Some(zmtp_auth::Error::ClosedByPeer(Stage::CurveWelcome)),
+            Some(zmtp_auth::Error::Crypto(CryptoError::HelloNotOpened)),
+        ) => Ok(format!("{client} (the server's log: {server})")),
+        _ => Err(format!("client: {client}; server: {server}").into()),
+    }
+}
+
+async fn null_client(house: &House) -> Result<String, Failure> {
+    let config = Config::builder(SocketType::Push)
+        .null()
+        .accept_any_peer()
+        .finish()?;
+    let client = Connection::connect(house.listener.local_endpoint(), config, ()).await;
+    let (client, server) = both_refused(client, house.listener.next_event().await?)?;
+    match server.protocol() {
+        Some(zmtp_auth::Error::Incompatible(Incompatible::Mechanism { .. })) => {
+            Ok(format!("{client} (the server's log: {server})"))
+        }
+        _ => Err(format!("client: {client}; server: {server}").into()),
+    }
+}
+
+/// Why each side refused; an error if one of them did not.
+fn both_refused(
+    client: Result<Connection, NetError>,
+    server: Event,
+) -> Result<(NetError, NetError), Failure> {
+    match (client, server) {
+        (Err(client), Event::Refused(server)) => Ok((client, server.error)),
+        (client, server) => {
+            Err(format!("the client got {client:?}, the server says {server:?}").into())
+        }
+    }
+}
+
+async fn serve(endpoint: &str) -> Result<ExitCode, Failure> {
+    let house = House::build(endpoint).await?;
+    print(&json!({
+        "event": "listening",
+        "endpoint": house.listener.local_endpoint().to_string(),
+        "public_key": house.server_key.to_z85(),
+        "client_certificate": house.client_certificate(),
+        "client_secret": house.client_secret(),
+    }));
+    loop {
+        match house.listener.next_event().await? {
+            Event::Accepted(connection) => {
+                tokio::spawn(print_messages(*connection));
+            }
+            Event::Refused(refusal) => print(&json!({
+                "event": "refused",
+                "address": refusal.address.to_string(),
+                "reason": refusal.error.to_string(),
+            })),
+            _ => {}
+        }
+    }
+}
+
+async fn print_messages(mut connection: Connection) {
+    let user_id = connection
+        .peer()
+        .user_id()
+        .map(|id| id.escape_ascii().to_string());
+    print(&json!({ "event": "accepted", "user_id": user_id }));
+    let reason = loop {
+        match connection.recv_message().await {
+            Ok(message) => {
+                let frames: Vec<String> = message
+                    .frames()
+                    .iter()
+                    .map(|frame| frame.escape_ascii().to_string())
+                    .collect();
+                print(&json!({ "event": "message", "user_id": user_id, "frames": frames }));
+            }
+            Err(reason) => break reason.to_string(),
+        }
+    };
+    print(&json!({ "event": "closed", "user_id": user_id, "reason": reason }));
+}
+
+/// Prints a line; whoever has stopped reading does not want it.
+fn print(line: &serde_json::Value) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
