@@ -413,17 +413,19 @@ impl Meeting<'_> {
     /// One message each way that the pattern knows.
     async fn message(&mut self, frames: Vec<Payload>) -> usize {
         match self.cell.ours {
-            SocketType::Push => self.to_them(&frames, &[]).await,
-            SocketType::Pull => self.to_us(&frames, &[]).await,
-            SocketType::Pub => self.to_them(&prefixed(b"topic", &frames), &[]).await,
-            SocketType::Sub => self.to_us(&prefixed(b"topic", &frames), &[]).await,
-            SocketType::Pair => self.to_them(&frames, &[]).await + self.to_us(&frames, &[]).await,
+            SocketType::Push => self.tell_them(&frames, &[]).await,
+            SocketType::Pull => self.tell_us(&frames, &[]).await,
+            SocketType::Pub => self.tell_them(&prefixed(b"topic", &frames), &[]).await,
+            SocketType::Sub => self.tell_us(&prefixed(b"topic", &frames), &[]).await,
+            SocketType::Pair => {
+                self.tell_them(&frames, &[]).await + self.tell_us(&frames, &[]).await
+            }
             // REQ and REP of libzmq write and strip the delimiter; ours is the application's.
             SocketType::Req => {
-                self.to_them_delimited(&frames).await + self.to_us_delimited(&frames).await
+                self.tell_them_delimited(&frames).await + self.tell_us_delimited(&frames).await
             }
             SocketType::Rep => {
-                self.to_us_delimited(&frames).await + self.to_them_delimited(&frames).await
+                self.tell_us_delimited(&frames).await + self.tell_them_delimited(&frames).await
             }
             SocketType::Dealer => {
                 // libzmq's ROUTER names the sender in front, by our identity where we have one.
@@ -434,12 +436,14 @@ impl Meeting<'_> {
                     received[0].bytes().unwrap()
                 } else {
                     let name = self.identity.clone();
-                    self.to_them(&frames, &name).await;
+                    self.tell_them(&frames, &name).await;
                     name
                 };
-                1 + self.to_us(&frames, &name).await
+                1 + self.tell_us(&frames, &name).await
             }
-            SocketType::Router => self.to_us(&frames, &[]).await + self.to_them(&frames, &[]).await,
+            SocketType::Router => {
+                self.tell_us(&frames, &[]).await + self.tell_them(&frames, &[]).await
+            }
             other => panic!("{other} is not in the matrix"),
         }
     }
@@ -453,7 +457,7 @@ impl Meeting<'_> {
     }
 
     /// We send; libzmq receives the same, behind `name` if it has one to give.
-    async fn to_them(&mut self, frames: &[Payload], name: &[u8]) -> usize {
+    async fn tell_them(&mut self, frames: &[Payload], name: &[u8]) -> usize {
         self.send(frames).await;
         let user = self.cell.user_id_at_libzmq();
         let message = self.socket.receive_with(&["User-Id"]).await;
@@ -472,7 +476,7 @@ impl Meeting<'_> {
     }
 
     /// libzmq sends, to `name` if it must be told; we receive the same.
-    async fn to_us(&mut self, frames: &[Payload], name: &[u8]) -> usize {
+    async fn tell_us(&mut self, frames: &[Payload], name: &[u8]) -> usize {
         let sent = if name.is_empty() {
             frames.to_vec()
         } else {
@@ -489,7 +493,7 @@ impl Meeting<'_> {
         1
     }
 
-    async fn to_them_delimited(&mut self, frames: &[Payload]) -> usize {
+    async fn tell_them_delimited(&mut self, frames: &[Payload]) -> usize {
         self.send(&prefixed(b"", frames)).await;
         assert!(
             self.socket.receive().await.frames == frames,
@@ -499,7 +503,7 @@ impl Meeting<'_> {
         1
     }
 
-    async fn to_us_delimited(&mut self, frames: &[Payload]) -> usize {
+    async fn tell_us_delimited(&mut self, frames: &[Payload]) -> usize {
         self.socket.send(frames).await;
         let message = self.connection.recv_message().await.unwrap();
         let expected: Vec<_> = prefixed(b"", frames)
@@ -531,9 +535,9 @@ impl Meeting<'_> {
         self.subscribe(topic).await;
         let message = [Payload::from(topic), Payload::from("body")];
         let crossed = if self.cell.ours.publishes() {
-            self.to_them(&message, &[]).await
+            self.tell_them(&message, &[]).await
         } else {
-            self.to_us(&message, &[]).await
+            self.tell_us(&message, &[]).await
         };
         self.cancel(topic).await;
         crossed
