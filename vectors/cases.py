@@ -1,6 +1,6 @@
 """What is recorded: every case of `vectors/libzmq/`."""
 
-from record import HANDSHAKES, Case, Side, counting
+from case import HANDSHAKES, Case, Side, counting
 
 MECHANISMS = ("NULL", "PLAIN", "CURVE")
 LONG_IDENTITY = bytes(range(1, 256))
@@ -10,13 +10,12 @@ FRAME_LENGTHS = (0, 1, 221, 222, 223, 254, 255, 256, 300)
 CASES = []
 
 
-def case(mechanism, name, about, client, server, *arguments, **more):
+def case(mechanism, name, about, client, server, traffic, **more):
     """Adds a case. A PLAIN server asks a handler, or it would refuse."""
     if mechanism == "PLAIN" and server.zap is None:
         server.zap = "200"
-    CASES.append(
-        Case(f"{mechanism.lower()}-{name}", f"{mechanism}, {about}", mechanism, client, server, *arguments, **more)
-    )
+    name, about = f"{mechanism.lower()}-{name}", f"{mechanism}, {about}"
+    CASES.append(Case(name, about, mechanism, client, server, traffic, **more))
 
 
 def says(who, *frames):
@@ -43,7 +42,6 @@ def nothing(talk):
 
 
 # Which types meet, and what they say. A ROUTER that speaks first must know the other's identity.
-named_router = dict(identity=b"router")
 PAIRS = [
     ("REQ", "REP", {}, {}, question_and_answer),
     ("REQ", "ROUTER", {}, {}, from_req),
@@ -123,13 +121,14 @@ for mechanism in ("NULL", "CURVE"):
 
 # Identities and properties.
 for mechanism in MECHANISMS:
-    for name, identity in (("1", b"\xff"), ("255", LONG_IDENTITY)):
+    for name, about, identity in (
+        ("1", "identities of 1 byte on both sides", b"\xff"),
+        ("255", "identities of 255 bytes on both sides, and so READY in a long frame", LONG_IDENTITY),
+    ):
         case(
             mechanism,
             f"identity-{name}",
-            f"identities of {name} byte on both sides; with 255, a READY in a long frame"
-            if name == "255"
-            else "identities of 1 byte on both sides",
+            about,
             Side("DEALER", identity=identity),
             Side("ROUTER", identity=identity),
             question_and_answer,
@@ -199,7 +198,7 @@ for mechanism in MECHANISMS:
             Side("DEALER", identity=b"me"),
             Side("ROUTER", domain=b"test", zap=status, user_id=b"somebody" if status == "200" else b""),
             nothing,
-            "complete" if status == "200" else f"server denies {status}",
+            expect="complete" if status == "200" else f"server denies {status}",
             handshake=handshake,
         )
 case(
@@ -249,6 +248,6 @@ case(
     Side("PUSH", wrong_server_key=True),
     Side("PULL"),
     nothing,
-    "server refuses hello-box",
+    expect="server refuses hello-box",
     handshake=[("client", "HELLO"), ("server", "close")],
 )

@@ -85,7 +85,7 @@ def answer_zap(context, status, user_id, log, answered):
         except zmq.ContextTerminated:
             socket.close()
 
-    threading.Thread(target=serve).start()
+    threading.Thread(target=serve, daemon=True).start()
 
 
 def main():

@@ -131,6 +131,9 @@ fn sealed_traffic(base: &Vector, subject: Who) -> Vec<Vector> {
     vectors
 }
 
+/// Slug, about, the properties that are claimed, and the metadata's bytes.
+type Claim<'a> = (&'a str, &'a str, &'a [(&'a str, &'a [u8])], Vec<u8>);
+
 /// Metadata that we believe no more than any other, and accept.
 fn claims(base: &Vector, subject: Who) -> Vec<Vector> {
     let label = match subject {
@@ -158,7 +161,7 @@ fn claims(base: &Vector, subject: Who) -> Vec<Vector> {
     let theirs = base.side(scene.forger()).socket_type.as_bytes();
     let socket_type = property(b"Socket-Type", theirs);
     let reserved = b"\0\x01\x02\x03\x04";
-    let cases: [(&str, &str, &[(&str, &[u8])], Vec<u8>); 6] = [
+    let cases: [Claim<'_>; 6] = [
         (
             "names-in-other-case",
             "property names in other cases",

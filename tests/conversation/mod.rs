@@ -10,3 +10,4 @@ pub mod forge;
 pub mod play;
 pub mod refused;
 pub mod side;
+pub mod written;

@@ -2,9 +2,10 @@
 //! understand what the file's other side sends.
 
 use super::class::word;
-use super::file::{Event, Expect, Side, Vector, Who, to_hex};
+use super::file::{Event, Expect, Side, Vector, Who};
 use super::forge::{COOKIE_LEN, Keys, body};
 use super::side::{Replay, endpoint};
+use super::written::to_hex;
 use crate::pair::Endpoint;
 use bytes::BytesMut;
 use zmtp_auth::frames::{FrameReader, FrameWriter};

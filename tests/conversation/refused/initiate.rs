@@ -96,6 +96,12 @@ fn initiate(base: &Vector) -> Vec<Vector> {
         ),
         ("nonce-zero", "initiate-nonce", "nonce 0", sealed(0, &text)),
         (
+            "nonce-last",
+            "nonce-exhausted",
+            "nonce 2^64 - 1",
+            sealed(u64::MAX, &text),
+        ),
+        (
             "flipped",
             "box",
             "a bit of the box flipped",
