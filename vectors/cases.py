@@ -162,7 +162,7 @@ HEARTBEAT = 400
 def pinged(by):
     def traffic(talk):
         other = talk.other(by)
-        assert talk.traffic(by) == ("command", b"\4PING\0\x19")
+        assert talk.traffic(by) == ("command", b"\4PING\x02\x58")
         assert talk.traffic(other) == ("command", b"\4PONG")
         talk.message(other, [b"after the PONG"])
 

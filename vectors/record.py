@@ -47,7 +47,12 @@ def setup(case, who):
     if side.domain is not None:
         options.append(("ZAP_DOMAIN", side.domain.hex()))
     if side.heartbeat:
-        options += [("HEARTBEAT_IVL", side.heartbeat), ("HEARTBEAT_TTL", 2500)]
+        # Patient, so that a slow machine changes nothing.
+        options += [
+            ("HEARTBEAT_IVL", side.heartbeat),
+            ("HEARTBEAT_TIMEOUT", 30_000),
+            ("HEARTBEAT_TTL", 60_000),
+        ]
     if case.mechanism == "PLAIN":
         if who == "server":
             options.append(("PLAIN_SERVER", 1))

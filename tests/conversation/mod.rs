@@ -1,6 +1,5 @@
 //! Recorded and derived conversations: their files, how they are played against this crate, and
 //! how the derived ones are made.
-#![allow(dead_code)] // each test crate uses its part
 
 pub mod accepted;
 pub mod class;

@@ -4,12 +4,14 @@
 use super::file::{Side, Vector, Who};
 use super::forge::body;
 use crate::pair::Endpoint;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use zmtp_auth::handshake::Conn;
+use zmtp_auth::zap::{RequestId, ZapReply};
 use zmtp_auth::{
-    Builder, Config, ConfigError, DenialStatus, Domain, KeyPair, LocalError, Password, PeerAddress,
-    PublicKey, RandomSource, SecretKey, SocketType, Verdict, WantsMechanism,
+    Builder, Config, ConfigError, Domain, KeyPair, Limits, LocalError, Password, PeerAddress,
+    PublicKey, RandomSource, SecretKey, SocketType, WantsMechanism,
 };
 
 /// Gives out the recorded draws in their order, and nothing else.
@@ -101,16 +103,13 @@ fn start<A>(side: &Side, config: Result<Config<A>, ConfigError>, random: Arc<Rep
         .get(3)
         .map_or(&b"127.0.0.1"[..], |frame| frame);
     let conn = Conn::new(PeerAddress::from_zap(address));
-    let reply = side.zap_reply.clone();
+    let side = side.clone();
     Endpoint::with_conn(&config, conn).answering(move |_| {
-        let denied = |status| Verdict::deny(status, "as recorded");
-        match &reply[2][..] {
-            b"200" => Verdict::allow(reply[4].clone()),
-            b"300" => denied(DenialStatus::Temporary),
-            b"400" => denied(DenialStatus::Failure),
-            b"500" => denied(DenialStatus::Internal),
-            other => panic!("no such status: {other:?}"),
-        }
+        let asked = RequestId::new(side.zap_request[1].clone());
+        let reply: Vec<Bytes> = side.zap_reply.iter().cloned().map(Bytes::from).collect();
+        ZapReply::from_frames(&reply, &asked, &Limits::default())
+            .unwrap()
+            .into()
     })
 }
 
