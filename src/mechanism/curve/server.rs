@@ -160,7 +160,10 @@ impl ExpectInitiate {
         // RFC 26, "Nonces": a client's nonces only grow.
         self.hello_nonce
             .check(initiate.nonce)
-            .map_err(|_| ProtocolError::InitiateNonce)?;
+            .map_err(|error| match error {
+                Error::Crypto(CryptoError::ReplayedNonce) => ProtocolError::InitiateNonce.into(),
+                other => other,
+            })?;
         let traffic_key =
             SharedKey::agree(&remembered.server_transient, &remembered.client_transient)
                 .map_err(|_| CryptoError::LowOrderKey("client's transient"))?;

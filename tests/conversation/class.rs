@@ -1,0 +1,61 @@
+//! The words of `vectors/README.md` for refusals, and which of our errors each stands for.
+
+use zmtp_auth::{CryptoError, Error, Incompatible, LimitExceeded, Malformation, ProtocolError};
+
+/// The word for a refusal of ours.
+pub fn word(error: &Error) -> &'static str {
+    match error {
+        Error::Incompatible(error) => match error {
+            Incompatible::NotZmtp3 => "not-zmtp-3",
+            Incompatible::OldVersion { .. } => "old-version",
+            Incompatible::Mechanism { .. } => "other-mechanism",
+            Incompatible::SocketType { .. } => "other-socket-type",
+            other => no_word(other),
+        },
+        Error::Protocol(error) => match error {
+            ProtocolError::FrameFlags { .. } => "frame-flags",
+            ProtocolError::MessageInHandshake => "message-in-handshake",
+            ProtocolError::LongFrameInHandshake { .. } => "long-frame",
+            ProtocolError::ClearFlags => "clear-flags",
+            ProtocolError::SealedFlags { .. } => "sealed-flags",
+            ProtocolError::UnexpectedCommand { .. } => "unexpected-command",
+            ProtocolError::InitiateNonce => "initiate-nonce",
+            ProtocolError::Malformed { problem, .. } => malformation(*problem),
+            other => no_word(other),
+        },
+        Error::Crypto(error) => match error {
+            CryptoError::LowOrderKey(_) => "low-order-key",
+            CryptoError::BoxNotOpened(_) => "box",
+            CryptoError::HelloNotOpened => "hello-box",
+            CryptoError::Cookie => "cookie",
+            CryptoError::Vouch => "vouch",
+            CryptoError::ReplayedNonce => "replayed-nonce",
+            CryptoError::PeerNonceExhausted => "nonce-exhausted",
+            other => no_word(other),
+        },
+        Error::Limit(LimitExceeded::HandshakeCommand { .. } | LimitExceeded::Message { .. }) => {
+            "too-long"
+        }
+        other => no_word(other),
+    }
+}
+
+fn malformation(problem: Malformation) -> &'static str {
+    match problem {
+        Malformation::Truncated => "truncated",
+        Malformation::Trailing => "trailing",
+        Malformation::EmptyName => "empty-name",
+        Malformation::NameBytes => "name-bytes",
+        Malformation::Duplicate => "duplicate",
+        Malformation::NoSocketType => "no-socket-type",
+        Malformation::IdentityLength => "identity-length",
+        Malformation::Version => "hello-version",
+        Malformation::Padding => "padding",
+        Malformation::Signature => "signature",
+        other => no_word(other),
+    }
+}
+
+fn no_word(error: impl std::fmt::Debug) -> ! {
+    panic!("no vector is refused for this: {error:?}")
+}

@@ -1,0 +1,307 @@
+//! Plays one side of a conversation with this crate: it must send the bytes of the file, and
+//! understand what the file's other side sends.
+
+use super::class::word;
+use super::file::{Event, Expect, Side, Vector, Who};
+use super::forge::{COOKIE_LEN, Keys, body};
+use super::side::{Replay, endpoint};
+use super::written::to_hex;
+use crate::pair::Endpoint;
+use bytes::BytesMut;
+use zmtp_auth::frames::{FrameReader, FrameWriter};
+use zmtp_auth::wire::command::TrafficCommand;
+use zmtp_auth::wire::frame::Flags;
+use zmtp_auth::zap::{RequestId, ZapRequest};
+use zmtp_auth::{AccessRequest, Error, Limits};
+
+/// How the other side's bytes arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    Whole,
+    ByteByByte,
+}
+
+/// Plays `who`, and panics where it does not do what the file says.
+pub fn play(vector: &Vector, who: Who, delivery: Delivery) {
+    let random = Replay::of(vector.side(who));
+    let mut player = Player {
+        vector,
+        who,
+        delivery,
+        stage: Stage::Handshake(Box::new(endpoint(vector, who, random.clone()))),
+        sent: Vec::new(),
+        cookie: None,
+        failure: None,
+    };
+    for (index, event) in vector.events.iter().enumerate() {
+        if event.from == who {
+            player.compare(event);
+        } else {
+            player.take(index, event);
+        }
+    }
+    player.end();
+    if vector.expect == Expect::Complete {
+        assert!(random.is_used_up(), "draws that we did not make");
+    }
+}
+
+struct Player<'a> {
+    vector: &'a Vector,
+    who: Who,
+    delivery: Delivery,
+    stage: Stage,
+    /// What we have sent and not yet compared.
+    sent: Vec<u8>,
+    /// The cookie in our own WELCOME.
+    cookie: Option<Vec<u8>>,
+    /// Why we gave up, and at which event.
+    failure: Option<(usize, Error)>,
+}
+
+enum Stage {
+    Handshake(Box<Endpoint>),
+    Traffic {
+        writer: Box<FrameWriter>,
+        reader: Box<FrameReader>,
+        input: BytesMut,
+    },
+    Moving,
+}
+
+impl Player<'_> {
+    /// Our own bytes are those of the file.
+    fn compare(&mut self, event: &Event) {
+        if event.label == "frame" {
+            self.enter_traffic();
+        }
+        match &mut self.stage {
+            Stage::Handshake(endpoint) => self.sent.extend(endpoint.take_output()),
+            Stage::Traffic { writer, .. } => {
+                let (flags, payload) = event.says.as_ref().unwrap();
+                let mut out = BytesMut::new();
+                writer.write(*flags, payload, &mut out).unwrap();
+                self.sent.extend(out);
+            }
+            Stage::Moving => unreachable!(),
+        }
+        assert!(
+            self.sent.len() >= event.bytes.len(),
+            "{}: we sent {} bytes; {:?}",
+            event.label,
+            self.sent.len(),
+            self.failure
+        );
+        let rest = self.sent.split_off(event.bytes.len());
+        let ours = std::mem::replace(&mut self.sent, rest);
+        match &*event.label {
+            // The padding and the as-server byte are free (RFC 37, "Greeting").
+            "greeting" => {
+                assert_eq!((ours[0], &ours[9..32]), (0xFF, &event.bytes[9..32]));
+            }
+            "WELCOME" if self.vector.mechanism == "CURVE" => self.compare_welcome(&ours, event),
+            _ => assert_eq!(to_hex(&ours), to_hex(&event.bytes), "{}", event.label),
+        }
+    }
+
+    /// All of WELCOME but the sealed part of the cookie, which is its maker's alone.
+    fn compare_welcome(&mut self, ours: &[u8], event: &Event) {
+        const SEALED_COOKIE_LEN: usize = 80;
+        let keys = Keys::of(self.vector);
+        let (ours, theirs) = (
+            [&ours[..26], &keys.open_welcome(ours)].concat(),
+            [&event.bytes[..26], &keys.open_welcome(&event.bytes)].concat(),
+        );
+        let known = theirs.len() - SEALED_COOKIE_LEN;
+        assert_eq!(to_hex(&ours[..known]), to_hex(&theirs[..known]), "WELCOME");
+        assert_eq!(ours.len(), theirs.len());
+        self.cookie = Some(ours[ours.len() - COOKIE_LEN..].to_vec());
+    }
+
+    /// The other side's bytes are understood, or refused at the last of them.
+    fn take(&mut self, index: usize, event: &Event) {
+        let bytes = self.with_our_cookie(event);
+        if event.label == "frame" {
+            self.enter_traffic();
+        }
+        let size = match self.delivery {
+            Delivery::Whole => bytes.len().max(1),
+            Delivery::ByteByByte => 1,
+        };
+        let mut frames = Vec::new();
+        for part in bytes.chunks(size) {
+            let error = match &mut self.stage {
+                Stage::Handshake(endpoint) => {
+                    endpoint.feed(part);
+                    endpoint.error().cloned()
+                }
+                Stage::Traffic { reader, input, .. } => {
+                    input.extend_from_slice(part);
+                    read(reader, input, &mut frames).err()
+                }
+                Stage::Moving => unreachable!(),
+            };
+            if let Some(error) = error {
+                self.failure.get_or_insert((index, error));
+                break;
+            }
+        }
+        assert_eq!(
+            frames,
+            event.says.clone().into_iter().collect::<Vec<_>>(),
+            "what we understood of event {index}"
+        );
+    }
+
+    /// INITIATE brings the server's own cookie back, and its box does not cover it.
+    fn with_our_cookie(&self, event: &Event) -> Vec<u8> {
+        let mut bytes = event.bytes.clone();
+        if let Some(cookie) = &self.cookie
+            && event.label == "INITIATE"
+            && !self.vector.keep_cookie
+        {
+            let at = bytes.len() - body(&bytes).len() + b"\x08INITIATE".len();
+            if let Some(place) = bytes.get_mut(at..at + COOKIE_LEN) {
+                place.copy_from_slice(cookie);
+            }
+        }
+        bytes
+    }
+
+    /// The first frame of traffic finds the handshake complete, and nothing of it left over.
+    fn enter_traffic(&mut self) {
+        let Stage::Handshake(_) = &self.stage else {
+            return;
+        };
+        let Stage::Handshake(mut endpoint) = std::mem::replace(&mut self.stage, Stage::Moving)
+        else {
+            unreachable!()
+        };
+        assert!(endpoint.take_output().is_empty() && self.sent.is_empty());
+        self.check_peer(&endpoint);
+        let input = BytesMut::from(endpoint.leftover());
+        let established = endpoint.into_established();
+        self.stage = Stage::Traffic {
+            writer: Box::new(FrameWriter::new(established.sealer)),
+            reader: Box::new(FrameReader::new(established.opener, &Limits::default())),
+            input,
+        };
+    }
+
+    /// What we know of the other side is what the file says of it.
+    fn check_peer(&self, endpoint: &Endpoint) {
+        let peer = &endpoint.established().peer;
+        let theirs = self.vector.side(self.who.other());
+        let claims = &peer.claims;
+        assert_eq!(claims.socket_type.unwrap().name(), theirs.socket_type);
+        if let Some(identity) = &theirs.identity {
+            assert_eq!(claims.identity.as_ref().unwrap(), identity);
+        }
+        for (name, value) in &theirs.properties {
+            assert_eq!(claims.properties.get(name).unwrap(), value);
+        }
+        let proven = peer.proven_key.map(|key| key.as_bytes().to_vec());
+        assert_eq!(proven, theirs.public_key);
+        let ours = self.vector.side(self.who);
+        let user_id = peer.user_id().map(|id| id.to_vec());
+        assert_eq!(user_id.as_ref(), ours.zap_reply.get(4));
+        check_question(ours, &endpoint.asked);
+    }
+
+    fn end(mut self) {
+        let mut complete = true;
+        if let Stage::Handshake(endpoint) = &mut self.stage {
+            complete = endpoint.is_complete();
+            self.sent.extend(endpoint.take_output());
+        }
+        assert!(self.sent.is_empty(), "we sent more: {}", to_hex(&self.sent));
+        let mut events = self.vector.events.iter();
+        let last = events.rposition(|event| event.from != self.who && event.label != "close");
+        match (&self.vector.expect, &self.failure) {
+            (Expect::Complete, None) => {
+                assert!(complete, "not complete");
+                if let Stage::Handshake(endpoint) = &self.stage {
+                    self.check_peer(endpoint);
+                }
+            }
+            (Expect::Denies(by, status), Some((_, Error::Denied(denied)))) if *by == self.who => {
+                assert_eq!(denied.status.as_str(), status);
+                self.check_asked();
+            }
+            (Expect::Denies(by, status), Some((at, Error::RefusedByPeer(refusal)))) => {
+                assert_eq!((Some(*at), *by), (last, self.who.other()));
+                assert_eq!(refusal.status.unwrap().as_str(), status);
+            }
+            (Expect::Denies(by, status), None) if *by != self.who => {
+                // 300 is told by closing alone.
+                assert_eq!((complete, &**status), (false, "300"));
+            }
+            (Expect::Refuses(by, expected), Some((at, error))) if *by == self.who => {
+                assert_eq!((word(error), Some(*at)), (&**expected, last), "{error}");
+                self.check_not_asked();
+            }
+            (Expect::Refuses(by, _), None) if *by != self.who => assert!(!complete),
+            (expected, failure) => panic!("expected {expected:?}, and we said {failure:?}"),
+        }
+    }
+
+    fn check_asked(&self) {
+        if let Stage::Handshake(endpoint) = &self.stage {
+            check_question(self.vector.side(self.who), &endpoint.asked);
+        }
+    }
+
+    /// A handler never hears of a peer whose greeting or CURVE handshake is refused.
+    fn check_not_asked(&self) {
+        let Stage::Handshake(endpoint) = &self.stage else {
+            return;
+        };
+        let at_the_greeting = self
+            .vector
+            .events
+            .iter()
+            .all(|event| event.label == "greeting");
+        if at_the_greeting || self.vector.mechanism == "CURVE" {
+            assert!(endpoint.asked.is_empty());
+        }
+    }
+}
+
+/// What the handler was asked, against the recorded request: version, id, domain, address,
+/// identity, mechanism, credentials. The identity frame is the asker's own choice.
+fn check_question(side: &Side, asked: &[AccessRequest]) {
+    const IDENTITY: usize = 4;
+    if side.zap_request.is_empty() {
+        assert!(asked.is_empty(), "nobody was to be asked");
+        return;
+    }
+    let [request] = asked else {
+        panic!("asked {} times", asked.len());
+    };
+    let id = RequestId::new(side.zap_request[1].clone());
+    let mut ours = ZapRequest::new(id, request).to_frames();
+    ours[IDENTITY] = side.zap_request[IDENTITY].clone().into();
+    assert_eq!(ours, side.zap_request);
+    ZapRequest::from_frames(ours)
+        .unwrap()
+        .credentials()
+        .unwrap();
+}
+
+/// Reads all complete frames; commands must parse, and be written as they were read.
+fn read(
+    reader: &mut FrameReader,
+    input: &mut BytesMut,
+    frames: &mut Vec<(Flags, Vec<u8>)>,
+) -> Result<(), Error> {
+    while let Some(frame) = reader.read(input)? {
+        if frame.flags == Flags::Command {
+            let command = TrafficCommand::parse(&frame.body)?;
+            if let Some(encoded) = command.encode() {
+                assert_eq!(encoded, frame.body);
+            }
+        }
+        frames.push((frame.flags, frame.body.to_vec()));
+    }
+    Ok(())
+}
