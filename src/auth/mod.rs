@@ -3,7 +3,10 @@
 
 pub(crate) mod address;
 pub(crate) mod authenticator;
+pub(crate) mod configure_curve;
+pub(crate) mod configure_plain;
 pub(crate) mod curve;
+pub(crate) mod decision;
 pub(crate) mod plain;
 pub(crate) mod policy;
 pub(crate) mod provider;

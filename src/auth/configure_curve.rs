@@ -1,0 +1,79 @@
+//! Which keys an Authenticator admits by CURVE, and how a domain is given back.
+#![forbid(unsafe_code)]
+
+use crate::access::request::Domain;
+use crate::auth::authenticator::Authenticator;
+use crate::auth::curve::CurveRule;
+use crate::auth::provider::CurveProvider;
+use crate::cert::directory::{DirectoryReport, load_certificates};
+use crate::cert::problem::CertificateError;
+use crate::crypto::keys::PublicKey;
+use std::path::Path;
+use std::sync::Arc;
+
+impl Authenticator {
+    /// Lets the holders of the certificates in `directory` into `domain` by CURVE, and no
+    /// others: every `*.key` file, as [`load_certificates`](crate::cert::load_certificates) takes
+    /// it. Reads files, so it blocks. A bad file is left out and reported. Certificate metadata
+    /// becomes the peer's ZAP metadata. The directory is not watched: call again after a change.
+    ///
+    /// # Errors
+    /// [`CertificateError`] if the directory cannot be listed: the domain keeps what it had, which
+    /// at first is nobody.
+    pub fn configure_curve(
+        &self,
+        domain: impl Into<Domain>,
+        directory: impl AsRef<Path>,
+    ) -> Result<DirectoryReport, CertificateError> {
+        let domain = domain.into();
+        self.change(|policy| {
+            policy
+                .curve
+                .entry(domain.clone())
+                .or_insert_with(CurveRule::nobody);
+        });
+        let report = load_certificates(directory)?;
+        self.rule_curve(domain, CurveRule::certificates(&report.certificates));
+        Ok(report)
+    }
+
+    /// Lets the holders of these keys into `domain` by CURVE, and no others.
+    pub fn configure_curve_keys(
+        &self,
+        domain: impl Into<Domain>,
+        keys: impl IntoIterator<Item = PublicKey>,
+    ) {
+        self.rule_curve(domain.into(), CurveRule::keys(keys));
+    }
+
+    /// Lets every CURVE peer into `domain`: `CURVE_ALLOW_ANY`. Peers are encrypted and hold the
+    /// key they show, no more.
+    pub fn configure_curve_any(&self, domain: impl Into<Domain>) {
+        self.rule_curve(domain.into(), CurveRule::AnyKey);
+    }
+
+    /// Lets `provider` decide over the CURVE peers of `domain`.
+    pub fn configure_curve_callback(
+        &self,
+        domain: impl Into<Domain>,
+        provider: impl CurveProvider,
+    ) {
+        self.rule_curve(domain.into(), CurveRule::Provider(Arc::new(provider)));
+    }
+
+    fn rule_curve(&self, domain: Domain, rule: CurveRule) {
+        self.change(|policy| policy.curve.insert(domain, rule));
+    }
+
+    /// Does nothing: a GSSAPI peer has been authenticated by its socket, and every principal is
+    /// admitted, as in `pyzmq`. Address lists apply.
+    pub fn configure_gssapi(&self, _domain: impl Into<Domain>) {}
+
+    /// Forgets what was configured for `domain`, all mechanisms: `*` rules it again.
+    pub fn unconfigure(&self, domain: &Domain) {
+        self.change(|policy| {
+            policy.plain.remove(domain);
+            policy.curve.remove(domain);
+        });
+    }
+}

@@ -1,0 +1,105 @@
+//! How a request becomes a reply.
+#![forbid(unsafe_code)]
+
+use crate::auth::authenticator::Authenticator;
+use crate::auth::policy::{Admission, Policy, Ruling};
+use crate::auth::refusal::Refusal;
+use crate::error::printable;
+use crate::status::{DenialStatus, Status};
+use crate::zap::contain::{Contained, Panicked};
+use crate::zap::envelope::split_envelope;
+use crate::zap::reply::ZapReply;
+use crate::zap::request::{ZapRequest, ZapRequestError};
+use crate::zap::router::ZapHandler;
+use bytes::Bytes;
+
+impl Authenticator {
+    /// Answers a raw ZAP request without address envelope and delimiter: its frames from the
+    /// version on give the six frames of the reply. `None` if there are fewer than two frames,
+    /// so that there is no request id to reply to.
+    pub async fn handle_zap_message(&self, frames: Vec<Bytes>) -> Option<[Bytes; 6]> {
+        let (id, refusal) = match ZapRequest::from_frames(frames) {
+            Ok(request) => return Some(self.answer(&request).await.to_frames()),
+            Err(ZapRequestError::NotEnoughFrames { id: None, frames }) => {
+                tracing::warn!(frames, "ZAP request without a request id dropped");
+                return None;
+            }
+            Err(ZapRequestError::NotEnoughFrames { id: Some(id), .. }) => {
+                (id, Refusal::NotEnoughFrames)
+            }
+            Err(ZapRequestError::Version { id }) => (id, Refusal::InvalidVersion),
+        };
+        tracing::warn!(%id, status = %refusal.status(), "ZAP request refused: {}", refusal.text());
+        Some(ZapReply::denial(id, refusal.status(), refusal.text()).to_frames())
+    }
+
+    /// Answers a raw ZAP request as a ROUTER receives it: routing frames, an empty delimiter,
+    /// the request. The reply has the same envelope. `None` if there is no delimiter, or fewer
+    /// than two frames after it.
+    pub async fn handle_zap_envelope(&self, frames: Vec<Bytes>) -> Option<Vec<Bytes>> {
+        let Some((mut envelope, message)) = split_envelope(frames) else {
+            tracing::warn!("ZAP request without a delimiter dropped");
+            return None;
+        };
+        envelope.extend(self.handle_zap_message(message).await?);
+        Some(envelope)
+    }
+
+    async fn answer(&self, request: &ZapRequest) -> ZapReply {
+        let policy = self.0.policy.load_full();
+        let reply = match self.decide(&policy, request).await {
+            Ok(admission) => ZapReply {
+                metadata: admission.metadata,
+                ..request.allow(admission.user_id)
+            },
+            Err(refusal) => request.deny(refusal.status(), refusal.text()),
+        };
+        // A user id or metadata that no reply may carry comes from a provider, or from the mapping.
+        let reply = match reply.check(&request.id) {
+            Ok(()) => reply,
+            Err(invalid) => {
+                tracing::error!(id = %request.id, "{invalid}");
+                request.deny(DenialStatus::Internal, Refusal::Failed.text())
+            }
+        };
+        log(request, &reply);
+        reply
+    }
+
+    async fn decide(&self, policy: &Policy, request: &ZapRequest) -> Result<Admission, Refusal> {
+        let (provider, question) = match policy.judge(request)? {
+            Ruling::Admit(admission) => return Ok(admission),
+            Ruling::Ask(provider, question) => (provider, question),
+        };
+        let _place = self.0.provider_places.take().ok_or(Refusal::Busy)?;
+        let key = question.key;
+        let answer = Contained::new(provider.ask(question, self.0.provider_time))
+            .await
+            .map_err(|Panicked| Refusal::Failed)?
+            .ok_or(Refusal::TimedOut)?
+            .map_err(|error| {
+                tracing::error!(id = %request.id, "CURVE provider: {error}");
+                Refusal::Failed
+            })?;
+        policy.judge_answer(answer, &key)
+    }
+}
+
+impl ZapHandler for Authenticator {
+    async fn handle(&self, request: ZapRequest) -> ZapReply {
+        self.answer(&request).await
+    }
+}
+
+/// Tells of a decision, without credentials: of a refused PLAIN peer not even the name, which
+/// may be a password in the wrong place.
+fn log(request: &ZapRequest, reply: &ZapReply) {
+    let mechanism = printable(&request.mechanism);
+    if reply.status == Status::Success {
+        tracing::debug!(id = %request.id, domain = %request.domain, address = %request.address,
+            mechanism, user_id = printable(&reply.user_id), "peer allowed");
+    } else {
+        tracing::info!(id = %request.id, domain = %request.domain, address = %request.address,
+            mechanism, status = %reply.status, "peer refused: {}", printable(&reply.text));
+    }
+}
