@@ -86,12 +86,7 @@ impl Authenticated {
     /// The mechanism that carried the credential.
     #[must_use]
     pub const fn mechanism(&self) -> MechanismKind {
-        match self.credential {
-            Credential::Nothing => MechanismKind::Null,
-            Credential::UserName(_) => MechanismKind::Plain,
-            Credential::Key(_) => MechanismKind::Curve,
-            Credential::Principal(_) => MechanismKind::Gssapi,
-        }
+        self.credential.mechanism()
     }
 }
 
@@ -107,6 +102,19 @@ pub enum Credential {
     Key(PublicKey),
     /// GSSAPI: the principal.
     Principal(Bytes),
+}
+
+impl Credential {
+    /// The mechanism that carries it.
+    #[must_use]
+    pub const fn mechanism(&self) -> MechanismKind {
+        match self {
+            Self::Nothing => MechanismKind::Null,
+            Self::UserName(_) => MechanismKind::Plain,
+            Self::Key(_) => MechanismKind::Curve,
+            Self::Principal(_) => MechanismKind::Gssapi,
+        }
+    }
 }
 
 /// What a peer says of itself in READY or INITIATE.

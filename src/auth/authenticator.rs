@@ -1,17 +1,20 @@
 //! The Authenticator: `zmq.auth`'s policy, shared by any number of tasks and threads.
 #![forbid(unsafe_code)]
 
-use crate::auth::address::{AddressError, AddressRule};
+use crate::auth::bell::Bell;
+use crate::auth::grant::LiveGrants;
 use crate::auth::policy::Policy;
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;
 use crate::limits::Limits;
 use crate::zap::bounds::Places;
-use arc_swap::ArcSwap;
+use crate::zap::contain::contain;
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Who may come in, by address, password, key or principal. Cheap to clone; all clones are the
 /// same Authenticator, and every method takes `&self`.
@@ -26,6 +29,9 @@ use std::time::Duration;
 /// claimed domain back to it. Of several `configure_*` calls for one domain and mechanism the
 /// last rules. The empty domain is one like any other.
 ///
+/// Every peer it admits comes with a [`Grant`](crate::Grant), which ends when the policy would
+/// not have admitted the peer so any more: see [`AdmissionTerms`](crate::auth::AdmissionTerms).
+///
 /// ```
 /// use zmtp_auth::auth::Authenticator;
 /// use zmtp_auth::zap::ZapRouter;
@@ -39,18 +45,25 @@ use std::time::Duration;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Authenticator(pub(crate) Arc<Inner>);
+pub struct Authenticator(Arc<Inner>);
 
-pub(crate) struct Inner {
-    pub(crate) policy: ArcSwap<Policy>,
+struct Inner {
+    policy: ArcSwap<Policy>,
     /// Held by whoever changes the policy, never by a decision.
     changing: Mutex<()>,
     /// Made with the first password table; one key for all of them, so that an unchanged
     /// password has an unchanged tag in the next table.
-    pub(crate) hash_key: OnceLock<Arc<HashKey>>,
-    pub(crate) provider_places: Places,
-    pub(crate) provider_time: Duration,
+    hash_key: OnceLock<Arc<HashKey>>,
+    provider_places: Places,
+    provider_time: Duration,
+    clock: Clock,
+    live: LiveGrants,
+    /// Rung after each change.
+    changed: Bell,
 }
+
+/// What time it is, for the validity of keys.
+type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 impl Authenticator {
     /// An Authenticator without any configuration, with the default limits.
@@ -63,58 +76,98 @@ impl Authenticator {
     /// [`Limits::max_pending_verdicts`] and [`Limits::verdict_timeout`], for its providers.
     #[must_use]
     pub fn with_limits(limits: &Limits) -> Self {
+        Self::with_clock(limits, SystemTime::now)
+    }
+
+    /// As [`Authenticator::with_limits`], with another clock than the system's for the validity
+    /// of keys: for tests, and where the system's is not to be trusted. While it panics, no key
+    /// with a validity is admitted.
+    #[must_use]
+    pub fn with_clock(
+        limits: &Limits,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Inner {
             policy: ArcSwap::default(),
             changing: Mutex::new(()),
             hash_key: OnceLock::new(),
             provider_places: Places::new(limits.max_pending_verdicts),
             provider_time: limits.verdict_timeout,
+            clock: Box::new(clock),
+            live: LiveGrants::default(),
+            changed: Bell::default(),
         }))
+    }
+
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Guard<Arc<Policy>> {
+        self.0.policy.load()
+    }
+
+    /// The grants that somebody holds.
+    pub(crate) fn live(&self) -> &LiveGrants {
+        &self.0.live
+    }
+
+    /// What rings after each change.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.0.changed
+    }
+
+    /// One key for the passwords of all tables.
+    pub(crate) fn hash_key_cell(&self) -> &OnceLock<Arc<HashKey>> {
+        &self.0.hash_key
+    }
+
+    /// How many questions to providers there may be at once.
+    pub(crate) fn provider_places(&self) -> &Places {
+        &self.0.provider_places
+    }
+
+    /// How long a provider may take.
+    pub(crate) fn provider_time(&self) -> Duration {
+        self.0.provider_time
+    }
+
+    /// What time it is; `None` if the clock panics.
+    pub(crate) fn now(&self) -> Option<SystemTime> {
+        contain(|| (self.0.clock)()).ok()
     }
 
     /// Replaces the policy by a changed copy.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Policy) -> T) -> T {
+        match self.try_change(|policy| Ok::<T, Infallible>(change(policy))) {
+            Ok(outcome) => outcome,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Replaces the policy by a changed copy, unless the change fails. When it returns, every
+    /// admission that the change ends has ended. `change` may call no foreign code.
+    pub(crate) fn try_change<T, E>(
+        &self,
+        change: impl FnOnce(&mut Policy) -> Result<T, E>,
+    ) -> Result<T, E> {
         // A change that panicked has stored nothing, so the policy behind a poisoned lock is whole.
         let alone = self
             .0
             .changing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut policy = Policy::clone(&self.0.policy.load());
-        let outcome = change(&mut policy);
-        let before = self.0.policy.swap(Arc::new(policy));
+        let mut policy = Policy::clone(&self.policy());
+        policy.version += 1;
+        let outcome = change(&mut policy)?;
+        let policy = Arc::new(policy);
+        let before = self.0.policy.swap(Arc::clone(&policy));
+        // Within the lock, so that no admission can miss a change that the next one takes back.
+        let untold = self.0.live.check(&policy);
+        drop(alone);
+        untold.tell();
+        self.0.changed.ring();
         // Providers are dropped with the policy that held them, and their drop is foreign code,
         // which may want to change the policy itself.
-        drop(alone);
         drop(before);
-        outcome
-    }
-
-    /// Adds to the allow list: from then on other addresses are refused. Under PLAIN, CURVE and
-    /// GSSAPI an allowed peer must still authenticate. No addresses at all make no list.
-    ///
-    /// # Errors
-    /// [`AddressError`] if there is a deny list, or a rule is none; nothing is added then.
-    pub fn allow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
-    where
-        R: TryInto<AddressRule>,
-        AddressError: From<R::Error>,
-    {
-        let rules = collect(rules)?;
-        self.change(|policy| Arc::make_mut(&mut policy.addresses).allow(rules))
-    }
-
-    /// Adds to the deny list: addresses on it are refused, all others may authenticate.
-    ///
-    /// # Errors
-    /// [`AddressError`] if there is an allow list, or a rule is none; nothing is added then.
-    pub fn deny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
-    where
-        R: TryInto<AddressRule>,
-        AddressError: From<R::Error>,
-    {
-        let rules = collect(rules)?;
-        self.change(|policy| Arc::make_mut(&mut policy.addresses).deny(rules))
+        Ok(outcome)
     }
 
     /// The user id of a CURVE key: 40 characters of Z85, unless
@@ -122,7 +175,7 @@ impl Authenticator {
     /// `None` if that mapping panics.
     #[must_use]
     pub fn curve_user_id(&self, key: &PublicKey) -> Option<Bytes> {
-        self.0.policy.load().curve_user_id(key).ok()
+        self.policy().curve_user_id(key).ok()
     }
 
     /// Replaces the mapping of keys to user ids, for every key that is admitted by a table, or
@@ -136,6 +189,12 @@ impl Authenticator {
         self.change(|policy| policy.user_ids = Some(user_id));
     }
 
+    /// Grants that somebody holds, revoked ones too.
+    #[must_use]
+    pub fn live_grants(&self) -> usize {
+        self.0.live.len()
+    }
+
     /// Refuses every request with 300, until [`Authenticator::start`].
     pub fn stop(&self) {
         self.change(|policy| policy.stopped = true);
@@ -147,17 +206,6 @@ impl Authenticator {
     }
 }
 
-fn collect<R>(rules: impl IntoIterator<Item = R>) -> Result<Vec<AddressRule>, AddressError>
-where
-    R: TryInto<AddressRule>,
-    AddressError: From<R::Error>,
-{
-    rules
-        .into_iter()
-        .map(|rule| rule.try_into().map_err(AddressError::from))
-        .collect()
-}
-
 impl Default for Authenticator {
     fn default() -> Self {
         Self::new()
@@ -167,7 +215,8 @@ impl Default for Authenticator {
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authenticator")
-            .field("policy", &self.0.policy.load())
+            .field("policy", &**self.policy())
+            .field("live_grants", &self.live_grants())
             .finish_non_exhaustive()
     }
 }

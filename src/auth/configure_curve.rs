@@ -26,12 +26,7 @@ impl Authenticator {
         directory: impl AsRef<Path>,
     ) -> Result<DirectoryReport, CertificateError> {
         let domain = domain.into();
-        self.change(|policy| {
-            policy
-                .curve
-                .entry(domain.clone())
-                .or_insert_with(CurveRule::nobody);
-        });
+        self.claim_curve(&domain);
         let report = load_certificates(directory)?;
         self.rule_curve(domain, CurveRule::certificates(&report.certificates));
         Ok(report)
@@ -49,7 +44,7 @@ impl Authenticator {
     /// Lets every CURVE peer into `domain`: `CURVE_ALLOW_ANY`. Peers are encrypted and hold the
     /// key they show, no more.
     pub fn configure_curve_any(&self, domain: impl Into<Domain>) {
-        self.rule_curve(domain.into(), CurveRule::AnyKey);
+        self.rule_curve(domain.into(), CurveRule::any_key());
     }
 
     /// Lets `provider` decide over the CURVE peers of `domain`.
@@ -58,11 +53,25 @@ impl Authenticator {
         domain: impl Into<Domain>,
         provider: impl CurveProvider,
     ) {
-        self.rule_curve(domain.into(), CurveRule::Provider(Arc::new(provider)));
+        self.rule_curve(domain.into(), CurveRule::provider(Arc::new(provider)));
     }
 
-    fn rule_curve(&self, domain: Domain, rule: CurveRule) {
-        self.change(|policy| policy.curve.insert(domain, rule));
+    /// Keeps `domain` from falling to `*`, whatever comes of what is to be loaded for it.
+    pub(crate) fn claim_curve(&self, domain: &Domain) {
+        if !self.policy().curve.contains_key(domain) {
+            self.change(|policy| {
+                let claimed = policy.curve.entry(domain.clone());
+                claimed.or_insert_with(CurveRule::nobody);
+            });
+        }
+    }
+
+    /// Puts `rule` in force.
+    pub(crate) fn rule_curve(&self, domain: Domain, mut rule: CurveRule) {
+        self.change(|policy| {
+            rule.inherit(policy.curve.get(&domain), policy.version);
+            policy.curve.insert(domain, rule);
+        });
     }
 
     /// Does nothing: a GSSAPI peer has been authenticated by its socket, and every principal is

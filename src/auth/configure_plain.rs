@@ -26,22 +26,36 @@ impl Authenticator {
         P: AsRef<[u8]>,
     {
         let domain = domain.into();
-        self.change(|policy| {
-            policy
-                .plain
-                .entry(domain.clone())
-                .or_insert(PlainRule::Nobody);
-        });
-        let table = Arc::new(PasswordTable::new(self.hash_key()?, users));
-        self.change(|policy| policy.plain.insert(domain, PlainRule::Table(table)));
+        self.claim_plain(&domain);
+        let table = PasswordTable::new(self.hash_key()?, users);
+        self.rule_plain(domain, PlainRule::Table(Arc::new(table)));
         Ok(())
     }
 
+    /// Keeps `domain` from falling to `*`, whatever comes of what is to be loaded for it.
+    pub(crate) fn claim_plain(&self, domain: &Domain) {
+        if !self.policy().plain.contains_key(domain) {
+            self.change(|policy| {
+                let claimed = policy.plain.entry(domain.clone());
+                claimed.or_insert(PlainRule::Nobody);
+            });
+        }
+    }
+
+    /// Puts `rule` in force.
+    pub(crate) fn rule_plain(&self, domain: Domain, mut rule: PlainRule) {
+        self.change(|policy| {
+            rule.inherit(policy.plain.get(&domain), policy.version);
+            policy.plain.insert(domain, rule);
+        });
+    }
+
     fn hash_key(&self) -> Result<Arc<HashKey>, LocalError> {
-        if let Some(key) = self.0.hash_key.get() {
+        let cell = self.hash_key_cell();
+        if let Some(key) = cell.get() {
             return Ok(Arc::clone(key));
         }
         let fresh = Arc::new(HashKey::generate(&OsRandom)?);
-        Ok(Arc::clone(self.0.hash_key.get_or_init(|| fresh)))
+        Ok(Arc::clone(cell.get_or_init(|| fresh)))
     }
 }

@@ -3,7 +3,8 @@
 
 use crate::auth::authenticator::Authenticator;
 use crate::auth::policy::{Admission, Policy, Ruling};
-use crate::auth::refusal::Refusal;
+use crate::auth::provider::{AnyCurveProvider, CurveQuestion, ProviderAnswer};
+use crate::auth::refusal::{Refusal, Refused};
 use crate::error::printable;
 use crate::status::{DenialStatus, Status};
 use crate::zap::contain::{Contained, Panicked};
@@ -12,6 +13,7 @@ use crate::zap::reply::ZapReply;
 use crate::zap::request::{ZapRequest, ZapRequestError};
 use crate::zap::router::ZapHandler;
 use bytes::Bytes;
+use std::sync::Arc;
 
 impl Authenticator {
     /// Answers a raw ZAP request without address envelope and delimiter: its frames from the
@@ -46,42 +48,71 @@ impl Authenticator {
     }
 
     async fn answer(&self, request: &ZapRequest) -> ZapReply {
-        let policy = self.0.policy.load_full();
-        let reply = match self.decide(&policy, request).await {
-            Ok(admission) => ZapReply {
-                metadata: admission.metadata,
-                ..request.allow(admission.user_id)
-            },
-            Err(refusal) => request.deny(refusal.status(), refusal.text()),
-        };
-        // A user id or metadata that no reply may carry comes from a provider, or from the mapping.
-        let reply = match reply.check(&request.id) {
-            Ok(()) => reply,
-            Err(invalid) => {
-                tracing::error!(id = %request.id, "{invalid}");
-                request.deny(DenialStatus::Internal, Refusal::Failed.text())
-            }
-        };
+        let mut reply = self.decide(request).await;
+        // A provider may take its time. If the policy has withdrawn meanwhile what it decided by,
+        // the policy that has taken its place is asked. Should that be overtaken as well, then as
+        // if right after the reply: the grant has ended.
+        if reply
+            .grant
+            .as_ref()
+            .is_some_and(|grant| !grant.still_valid())
+        {
+            reply = self.decide(request).await;
+        }
         log(request, &reply);
         reply
     }
 
-    async fn decide(&self, policy: &Policy, request: &ZapRequest) -> Result<Admission, Refusal> {
-        let (provider, question) = match policy.judge(request)? {
-            Ruling::Admit(admission) => return Ok(admission),
-            Ruling::Ask(provider, question) => (provider, question),
+    async fn decide(&self, request: &ZapRequest) -> ZapReply {
+        let policy = Arc::clone(&self.policy());
+        match self.judge(&policy, request).await {
+            Ok(admission) => self.admit(&policy, request, admission),
+            Err(refused) => request.deny(refused.refusal.status(), refused.refusal.text()),
+        }
+    }
+
+    fn admit(&self, policy: &Policy, request: &ZapRequest, admission: Admission) -> ZapReply {
+        let mut reply = ZapReply {
+            metadata: admission.metadata.clone(),
+            ..request.allow(admission.user_id.clone())
         };
-        let _place = self.0.provider_places.take().ok_or(Refusal::Busy)?;
-        let key = question.key;
-        let answer = Contained::new(provider.ask(question, self.0.provider_time))
+        // A user id or metadata that no reply may carry comes from a provider, or from the mapping.
+        if let Err(invalid) = reply.check(&request.id) {
+            tracing::error!(id = %request.id, "{invalid}");
+            return request.deny(DenialStatus::Internal, Refusal::Failed.text());
+        }
+        let terms = self.live().issue(self, policy, request, admission);
+        reply.grant = Some(terms.into());
+        reply
+    }
+
+    async fn judge(&self, policy: &Policy, request: &ZapRequest) -> Result<Admission, Refused> {
+        let asked = match policy.judge(request)? {
+            Ruling::Admit(admission) => return Ok(admission),
+            Ruling::Ask(asked) => asked,
+        };
+        let key = asked.question.key;
+        match self.ask(request, asked.provider, asked.question).await {
+            Ok(answer) => policy.judge_answer(answer, key, asked.rule, asked.entry_version),
+            Err(refusal) => Err(refusal.by(asked.rule)),
+        }
+    }
+
+    async fn ask(
+        &self,
+        request: &ZapRequest,
+        provider: Arc<dyn AnyCurveProvider>,
+        question: CurveQuestion,
+    ) -> Result<ProviderAnswer, Refusal> {
+        let _place = self.provider_places().take().ok_or(Refusal::Busy)?;
+        Contained::new(provider.ask(question, self.provider_time()))
             .await
             .map_err(|Panicked| Refusal::Failed)?
             .ok_or(Refusal::TimedOut)?
             .map_err(|error| {
                 tracing::error!(id = %request.id, "CURVE provider: {error}");
                 Refusal::Failed
-            })?;
-        policy.judge_answer(answer, &key)
+            })
     }
 }
 

@@ -2,18 +2,27 @@
 //! [`ZapHandler`](crate::zap::ZapHandler).
 
 pub(crate) mod address;
+pub(crate) mod address_list;
 pub(crate) mod authenticator;
+pub(crate) mod bell;
+pub(crate) mod changes;
 pub(crate) mod configure_curve;
 pub(crate) mod configure_plain;
 pub(crate) mod curve;
 pub(crate) mod decision;
+pub(crate) mod grant;
 pub(crate) mod plain;
 pub(crate) mod policy;
 pub(crate) mod provider;
 pub(crate) mod refusal;
+pub(crate) mod rule;
 
 pub use address::{AddressError, AddressRule};
+pub use address_list::AddressList;
 pub use authenticator::Authenticator;
+pub use changes::Changes;
+pub use grant::AdmissionTerms;
 pub use provider::{
     CurveProvider, CurveQuestion, IntoProviderResult, ProviderAnswer, ProviderError,
 };
+pub use rule::Rule;

@@ -1,12 +1,15 @@
 //! The decision: one immutable policy, one request.
 #![forbid(unsafe_code)]
 
-use crate::access::request::{Credentials, Domain};
-use crate::auth::address::AddressPolicy;
+use crate::access::peer::Credential;
+use crate::access::request::{Credentials, Domain, MechanismKind};
+use crate::auth::address_list::AddressLists;
 use crate::auth::curve::CurveRule;
+use crate::auth::grant::AdmissionTerms;
 use crate::auth::plain::PlainRule;
 use crate::auth::provider::{AnyCurveProvider, CurveQuestion, ProviderAnswer};
-use crate::auth::refusal::Refusal;
+use crate::auth::refusal::{Refusal, Refused};
+use crate::auth::rule::Rule;
 use crate::crypto::keys::PublicKey;
 use crate::wire::metadata::Metadata;
 use crate::zap::contain::{Panicked, contain};
@@ -15,15 +18,18 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Everything a decision depends on. It is never changed, only replaced by a changed copy, so a
 /// decision sees all of a change or nothing of it.
 #[derive(Clone, Default)]
 pub(crate) struct Policy {
+    /// Counts the changes. An entry that is new in this policy has this version.
+    pub(crate) version: u64,
     /// While set, every request is refused.
     pub(crate) stopped: bool,
     /// Checked before any credential.
-    pub(crate) addresses: Arc<AddressPolicy>,
+    pub(crate) addresses: Arc<AddressLists>,
     /// By domain; an entry claims its domain, however empty it is.
     pub(crate) plain: HashMap<Domain, PlainRule>,
     /// By domain; an entry claims its domain, however empty it is.
@@ -35,20 +41,18 @@ pub(crate) struct Policy {
 /// A mapping of keys to user ids.
 pub(crate) type UserIds = Arc<dyn Fn(&PublicKey) -> Bytes + Send + Sync>;
 
-/// What an admitted peer is to us.
-#[derive(Debug, Clone, Default)]
+/// The version of an entry that is no part of any configuration.
+const BUILT_IN: u64 = 0;
+
+/// What an admitted peer is to us, and what has admitted it.
+#[derive(Debug, Clone)]
 pub(crate) struct Admission {
     pub(crate) user_id: Bytes,
     pub(crate) metadata: Metadata,
-}
-
-impl Admission {
-    fn of(user_id: impl Into<Bytes>) -> Self {
-        Self {
-            user_id: user_id.into(),
-            metadata: Metadata::new(),
-        }
-    }
+    pub(crate) credential: Credential,
+    pub(crate) rule: Rule,
+    pub(crate) entry_version: u64,
+    pub(crate) valid_until: Option<SystemTime>,
 }
 
 /// What comes of a request as far as tables can tell.
@@ -56,77 +60,158 @@ pub(crate) enum Ruling {
     /// The peer comes in.
     Admit(Admission),
     /// The provider of its domain decides.
-    Ask(Arc<dyn AnyCurveProvider>, CurveQuestion),
+    Ask(AskCurve),
 }
 
-/// The entry that rules `domain`: its own, or that of `*`.
-fn ruling<'a, T>(entries: &'a HashMap<Domain, T>, domain: &Domain) -> Option<&'a T> {
-    entries.get(domain).or_else(|| entries.get(&Domain::ALL))
+/// A question to the CURVE provider that rules a domain.
+pub(crate) struct AskCurve {
+    pub(crate) provider: Arc<dyn AnyCurveProvider>,
+    pub(crate) question: CurveQuestion,
+    pub(crate) rule: Rule,
+    pub(crate) entry_version: u64,
+}
+
+/// The entry that rules `domain`: its own, or that of `*`; and whose it is.
+fn ruling<'a, T>(entries: &'a HashMap<Domain, T>, domain: &Domain) -> Option<(&'a Domain, &'a T)> {
+    entries
+        .get_key_value(domain)
+        .or_else(|| entries.get_key_value(&Domain::ALL))
 }
 
 impl Policy {
     /// Decides by `pyzmq`'s table, first match first: address, shape of the credentials, policy
     /// of the mechanism.
-    pub(crate) fn judge(&self, request: &ZapRequest) -> Result<Ruling, Refusal> {
+    pub(crate) fn judge(&self, request: &ZapRequest) -> Result<Ruling, Refused> {
         if self.stopped {
-            return Err(Refusal::Stopped);
+            return Err(Refusal::Stopped.by(Rule::Stopped));
         }
-        self.addresses.check(&request.address)?;
-        let credentials = request.credentials().map_err(|error| match error {
-            CredentialsError::UnknownMechanism => Refusal::NoAccess,
-            CredentialsError::Invalid => Refusal::InvalidCredentials,
+        self.addresses.check(&request.domain, &request.address)?;
+        let credentials = request.credentials().map_err(|error| {
+            let refusal = match error {
+                CredentialsError::UnknownMechanism => Refusal::NoAccess,
+                CredentialsError::Invalid => Refusal::InvalidCredentials,
+            };
+            refusal.by(Rule::Request)
         })?;
         let admission = match credentials {
-            Credentials::Null => Admission::of("anonymous"),
+            Credentials::Null => Admission {
+                user_id: Bytes::from_static(b"anonymous"),
+                metadata: Metadata::new(),
+                credential: Credential::Nothing,
+                rule: Rule::AddressAlone(MechanismKind::Null),
+                entry_version: BUILT_IN,
+                valid_until: None,
+            },
             Credentials::Plain { username, password } => {
-                self.judge_plain(&request.domain, &username, password.expose())?;
-                Admission::of(username)
+                self.judge_plain(&request.domain, username, password.expose())?
             }
             Credentials::Curve { key } => return self.judge_curve(request, key),
             // The socket has authenticated the principal already; there is nothing to look up.
-            Credentials::Gssapi { principal } => Admission::of(principal),
+            Credentials::Gssapi { principal } => Admission {
+                user_id: principal.clone(),
+                metadata: Metadata::new(),
+                credential: Credential::Principal(principal),
+                rule: Rule::AddressAlone(MechanismKind::Gssapi),
+                entry_version: BUILT_IN,
+                valid_until: None,
+            },
         };
         Ok(Ruling::Admit(admission))
     }
 
-    fn judge_plain(&self, domain: &Domain, name: &[u8], password: &[u8]) -> Result<(), Refusal> {
-        match ruling(&self.plain, domain) {
-            Some(rule) => rule.check(name, password),
-            None if self.plain.is_empty() => Err(Refusal::NoPasswords),
-            None => Err(Refusal::InvalidDomain),
+    fn judge_plain(
+        &self,
+        domain: &Domain,
+        name: Bytes,
+        password: &[u8],
+    ) -> Result<Admission, Refused> {
+        let Some((scope, table)) = ruling(&self.plain, domain) else {
+            let refusal = if self.plain.is_empty() {
+                Refusal::NoPasswords
+            } else {
+                Refusal::InvalidDomain
+            };
+            return Err(refusal.by(Rule::Unclaimed(MechanismKind::Plain)));
+        };
+        let rule = Rule::Passwords(scope.clone());
+        match table.check(&name, password) {
+            Err(refusal) => Err(refusal.by(rule)),
+            Ok(entry_version) => Ok(Admission {
+                user_id: name.clone(),
+                metadata: Metadata::new(),
+                credential: Credential::UserName(name),
+                rule,
+                entry_version,
+                valid_until: None,
+            }),
         }
     }
 
-    fn judge_curve(&self, request: &ZapRequest, key: PublicKey) -> Result<Ruling, Refusal> {
-        let metadata = match ruling(&self.curve, &request.domain) {
-            None => return Err(Refusal::UnknownDomain),
-            Some(CurveRule::AnyKey) => Metadata::new(),
-            Some(CurveRule::Keys(keys)) => keys.get(&key).ok_or(Refusal::UnknownKey)?.clone(),
-            Some(CurveRule::Provider(provider)) => {
-                let question = CurveQuestion {
-                    domain: request.domain.clone(),
-                    address: request.address.clone(),
-                    identity: request.identity.clone(),
-                    key,
-                };
-                return Ok(Ruling::Ask(Arc::clone(provider), question));
+    fn judge_curve(&self, request: &ZapRequest, key: PublicKey) -> Result<Ruling, Refused> {
+        let Some((scope, entries)) = ruling(&self.curve, &request.domain) else {
+            return Err(Refusal::UnknownDomain.by(Rule::Unclaimed(MechanismKind::Curve)));
+        };
+        let scope = scope.clone();
+        let (rule, metadata, entry_version) = match entries {
+            CurveRule::AnyKey { version } => (Rule::AnyKey(scope), Metadata::new(), *version),
+            CurveRule::Keys(keys) => {
+                let rule = Rule::Keys(scope);
+                match keys.get(&key) {
+                    None => return Err(Refusal::UnknownKey.by(rule)),
+                    Some(entry) => (rule, entry.metadata.clone(), entry.version),
+                }
+            }
+            CurveRule::Provider { provider, version } => {
+                return Ok(Ruling::Ask(AskCurve {
+                    provider: Arc::clone(provider),
+                    question: CurveQuestion {
+                        domain: request.domain.clone(),
+                        address: request.address.clone(),
+                        identity: request.identity.clone(),
+                        key,
+                    },
+                    rule: Rule::Provider(MechanismKind::Curve, scope),
+                    entry_version: *version,
+                }));
             }
         };
-        let user_id = self.curve_user_id(&key)?;
-        Ok(Ruling::Admit(Admission { user_id, metadata }))
+        match self.curve_user_id(&key) {
+            Err(refusal) => Err(refusal.by(rule)),
+            Ok(user_id) => Ok(Ruling::Admit(Admission {
+                user_id,
+                metadata,
+                credential: Credential::Key(key),
+                rule,
+                entry_version,
+                valid_until: None,
+            })),
+        }
     }
 
-    /// What a provider's answer means for the holder of `key`.
+    /// What the answer of the provider behind `rule` means for the holder of `key`.
     pub(crate) fn judge_answer(
         &self,
         answer: ProviderAnswer,
-        key: &PublicKey,
-    ) -> Result<Admission, Refusal> {
-        match answer {
-            ProviderAnswer::No => Err(Refusal::UnknownKey),
-            ProviderAnswer::Yes => self.curve_user_id(key).map(Admission::of),
-            ProviderAnswer::YesAs { user_id, metadata } => Ok(Admission { user_id, metadata }),
-        }
+        key: PublicKey,
+        rule: Rule,
+        entry_version: u64,
+    ) -> Result<Admission, Refused> {
+        let (user_id, metadata) = match answer {
+            ProviderAnswer::No => return Err(Refusal::UnknownKey.by(rule)),
+            ProviderAnswer::Yes => match self.curve_user_id(&key) {
+                Err(refusal) => return Err(refusal.by(rule)),
+                Ok(user_id) => (user_id, Metadata::new()),
+            },
+            ProviderAnswer::YesAs { user_id, metadata } => (user_id, metadata),
+        };
+        Ok(Admission {
+            user_id,
+            metadata,
+            credential: Credential::Key(key),
+            rule,
+            entry_version,
+            valid_until: None,
+        })
     }
 
     /// The user id of a key: the application's mapping, or its Z85 text.
@@ -136,11 +221,25 @@ impl Policy {
             Some(user_ids) => contain(|| user_ids(key)).map_err(|Panicked| Refusal::Failed),
         }
     }
+
+    /// Whether an admission under an earlier policy stands under this one: `None` if not, else
+    /// the end of its validity. Calls no foreign code.
+    pub(crate) fn standing_of(&self, terms: &AdmissionTerms) -> Option<Option<SystemTime>> {
+        let domain = terms.domain();
+        self.addresses.check(domain, terms.address()).ok()?;
+        let (version, valid_until) = match terms.credential() {
+            Credential::Nothing | Credential::Principal(_) => (BUILT_IN, None),
+            Credential::UserName(name) => (ruling(&self.plain, domain)?.1.version_of(name)?, None),
+            Credential::Key(key) => (ruling(&self.curve, domain)?.1.version_of(key)?, None),
+        };
+        (version == terms.entry_version()).then_some(valid_until)
+    }
 }
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy")
+            .field("version", &self.version)
             .field("stopped", &self.stopped)
             .field("addresses", &self.addresses)
             .field("plain", &self.plain)

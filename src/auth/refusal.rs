@@ -1,6 +1,7 @@
 //! Why the Authenticator refuses, with the status and the text of its ZAP reply.
 #![forbid(unsafe_code)]
 
+use crate::auth::rule::Rule;
 use crate::status::DenialStatus;
 
 /// A reason to refuse. Those with status 400 carry the texts of `pyzmq`.
@@ -40,7 +41,21 @@ pub(crate) enum Refusal {
     Failed,
 }
 
+/// A refusal and what decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) rule: Rule,
+}
+
 impl Refusal {
+    pub(crate) const fn by(self, rule: Rule) -> Refused {
+        Refused {
+            refusal: self,
+            rule,
+        }
+    }
+
     pub(crate) const fn status(self) -> DenialStatus {
         match self {
             Self::Stopped | Self::Busy | Self::TimedOut => DenialStatus::Temporary,
