@@ -341,6 +341,44 @@ mod tests {
     }
 
     #[test]
+    fn rules_show_as_the_text_that_makes_them() {
+        for text in [
+            "192.0.2.1",
+            "2001:db8::1",
+            "fe80::1%eth0",
+            "10.0.0.0/8",
+            "2001:db8::/32",
+            "uid:1000",
+            "gid:100",
+            "pid:4711",
+            "localhost:1000:100:4711",
+            "localhost:1000:100:",
+        ] {
+            assert_eq!(text.parse::<AddressRule>().unwrap().to_string(), text);
+        }
+        let mapped: AddressRule = "::ffff:10.0.0.0/104".parse().unwrap();
+        assert_eq!(mapped.to_string(), "10.0.0.0/8");
+        let bytes = AddressRule::exactly(PeerAddress::from_zap(b"a\nb"));
+        assert_eq!(bytes.to_string(), "a\\nb");
+    }
+
+    #[test]
+    fn the_rule_that_matched_is_found_and_can_be_removed_once() {
+        let mut rules = RuleSet::from(vec![
+            "10.0.0.0/8".parse().unwrap(),
+            "gid:100".parse().unwrap(),
+        ]);
+        for (address, rule) in [("10.1.2.3", "10.0.0.0/8"), ("localhost:1:100:", "gid:100")] {
+            let address = PeerAddress::from_zap(address.as_bytes());
+            let found = rules.find(&address).unwrap();
+            assert_eq!(found.to_string(), rule);
+            assert_eq!(rules.remove(vec![found.clone(), found]), 1);
+            assert_eq!(rules.find(&address), None);
+        }
+        assert!(rules.is_empty());
+    }
+
+    #[test]
     fn whatever_a_request_can_hold_can_be_a_rule() {
         let address = |bytes: &'static [u8]| PeerAddress::from_zap(bytes);
         let rules = RuleSet::from(vec![AddressRule::exactly(address(b"\xFF"))]);
@@ -400,8 +438,10 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_rules_never_panic(text in "[0-9a-f.:/%]{0,24}|.{0,24}") {
-            let _ = text.parse::<AddressRule>();
+        fn arbitrary_rules_never_panic_and_read_back(text in "[0-9a-f.:/%]{0,24}|.{0,24}") {
+            if let Ok(rule) = text.parse::<AddressRule>() {
+                prop_assert_eq!(rule.to_string().parse::<AddressRule>(), Ok(rule));
+            }
         }
     }
 }

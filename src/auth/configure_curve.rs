@@ -78,7 +78,8 @@ impl Authenticator {
     /// admitted, as in `pyzmq`. Address lists apply.
     pub fn configure_gssapi(&self, _domain: impl Into<Domain>) {}
 
-    /// Forgets what was configured for `domain`, all mechanisms: `*` rules it again.
+    /// Forgets what was configured for `domain`, all mechanisms: `*` rules it again. Its address
+    /// list stays; [`AddressList::clear`](crate::auth::AddressList::clear) lifts that.
     pub fn unconfigure(&self, domain: &Domain) {
         self.change(|policy| {
             policy.plain.remove(domain);
