@@ -148,6 +148,7 @@ impl Authenticator {
         &self,
         change: impl FnOnce(&mut Policy) -> Result<T, E>,
     ) -> Result<T, E> {
+        let now = self.now();
         // A change that panicked has stored nothing, so the policy behind a poisoned lock is whole.
         let alone = self
             .0
@@ -160,7 +161,7 @@ impl Authenticator {
         let policy = Arc::new(policy);
         let before = self.0.policy.swap(Arc::clone(&policy));
         // Within the lock, so that no admission can miss a change that the next one takes back.
-        let untold = self.0.live.check(&policy);
+        let untold = self.0.live.check(&policy, now);
         drop(alone);
         untold.tell();
         self.0.changed.ring();

@@ -2,12 +2,17 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::provider::AnyCurveProvider;
+use crate::auth::refusal::Refusal;
 use crate::cert::certificate::Certificate;
+use crate::cert::problem::BadCertificate;
+use crate::cert::validity::{Validity, is_validity_name};
 use crate::crypto::keys::PublicKey;
 use crate::wire::metadata::{Metadata, PropertyError};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
+use thiserror::Error;
 
 /// The rule of one domain. Versions are set when it is installed, by [`CurveRule::inherit`].
 #[derive(Clone)]
@@ -28,15 +33,65 @@ pub(crate) enum CurveRule {
 pub(crate) struct KeyEntry {
     /// That of its certificate.
     pub(crate) metadata: Metadata,
+    /// When its certificate counts.
+    pub(crate) validity: Validity,
     /// That of the policy in which this entry was new.
     pub(crate) version: u64,
 }
 
 impl KeyEntry {
-    /// Whether a peer that one of them has admitted is the same to us under the other.
-    fn admits_as(&self, other: &Self) -> bool {
-        self.metadata == other.metadata
+    fn of(certificate: &Certificate) -> Result<Self, EntryError> {
+        let mut metadata = Metadata::new();
+        for (name, value) in certificate.metadata() {
+            metadata.push(name, value.clone())?;
+        }
+        Ok(Self {
+            metadata,
+            validity: certificate.validity()?,
+            version: 0,
+        })
     }
+
+    /// Whether a peer that one of them has admitted is the same to us under the other. When they
+    /// count makes no difference: a certificate may be renewed under its peer.
+    fn admits_as(&self, other: &Self) -> bool {
+        let lasting = |entry: &'_ Self| -> Vec<_> {
+            let properties = entry.metadata.iter();
+            let lasting = properties.filter(|(name, _)| !is_validity_name(name));
+            lasting
+                .map(|(name, value)| (name.to_owned(), value.clone()))
+                .collect()
+        };
+        lasting(self) == lasting(other)
+    }
+
+    /// Whether the key counts now; the clock is looked at only if that depends on it.
+    pub(crate) fn check(&self, now: impl Fn() -> Option<SystemTime>) -> Result<(), Refusal> {
+        if self.validity == Validity::default() {
+            return Ok(());
+        }
+        let now = now().ok_or(Refusal::Failed)?;
+        match self.validity {
+            Validity {
+                not_before: Some(first),
+                ..
+            } if now < first => Err(Refusal::KeyNotYetValid),
+            Validity {
+                not_after: Some(end),
+                ..
+            } if now >= end => Err(Refusal::KeyExpired),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a certificate makes no entry. A directory load has reported either before.
+#[derive(Debug, Error)]
+enum EntryError {
+    #[error(transparent)]
+    Validity(#[from] BadCertificate),
+    #[error(transparent)]
+    Metadata(#[from] PropertyError),
 }
 
 impl CurveRule {
@@ -64,18 +119,15 @@ impl CurveRule {
         Self::Keys(Arc::new(entries.collect()))
     }
 
-    /// The holders of these certificates, each with its metadata.
+    /// The holders of these certificates, each with its metadata and while it counts.
     pub(crate) fn certificates(certificates: &[Certificate]) -> Self {
         let mut keys = HashMap::new();
         for certificate in certificates {
             let key = certificate.public_key();
-            match zap_metadata(certificate) {
-                Ok(metadata) => {
-                    let version = 0;
-                    keys.insert(key, KeyEntry { metadata, version });
+            match KeyEntry::of(certificate) {
+                Ok(entry) => {
+                    keys.insert(key, entry);
                 }
-                // A certificate's metadata fits by its type; if it ever did not, the key without
-                // it would be another certificate.
                 Err(error) => tracing::error!(%key, "certificate left out: {error}"),
             }
         }
@@ -104,21 +156,22 @@ impl CurveRule {
         }
     }
 
-    /// The version of the entry that admits `key`, if there is one.
-    pub(crate) fn version_of(&self, key: &PublicKey) -> Option<u64> {
+    /// The version of the entry that admits `key` at `now`, if there is one, and the end of its
+    /// validity.
+    pub(crate) fn standing_of(
+        &self,
+        key: &PublicKey,
+        now: Option<SystemTime>,
+    ) -> Option<(u64, Option<SystemTime>)> {
         match self {
-            Self::AnyKey { version } | Self::Provider { version, .. } => Some(*version),
-            Self::Keys(keys) => keys.get(key).map(|entry| entry.version),
+            Self::AnyKey { version } | Self::Provider { version, .. } => Some((*version, None)),
+            Self::Keys(keys) => {
+                let entry = keys.get(key)?;
+                entry.check(|| now).ok()?;
+                Some((entry.version, entry.validity.not_after))
+            }
         }
     }
-}
-
-fn zap_metadata(certificate: &Certificate) -> Result<Metadata, PropertyError> {
-    let mut metadata = Metadata::new();
-    for (name, value) in certificate.metadata() {
-        metadata.push(name, value.clone())?;
-    }
-    Ok(metadata)
 }
 
 impl fmt::Debug for CurveRule {

@@ -87,7 +87,7 @@ impl Authenticator {
     }
 
     async fn judge(&self, policy: &Policy, request: &ZapRequest) -> Result<Admission, Refused> {
-        let asked = match policy.judge(request)? {
+        let asked = match policy.judge(request, || self.now())? {
             Ruling::Admit(admission) => return Ok(admission),
             Ruling::Ask(asked) => asked,
         };

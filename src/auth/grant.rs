@@ -137,40 +137,25 @@ impl AdmissionTerms {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds the admission against `policy`; true if whoever waits must be told.
-    fn check(&self, policy: &Policy) -> bool {
+    /// Holds the admission against `policy` and the clock; true if whoever waits must be told.
+    fn check(&self, policy: &Policy, now: Option<SystemTime>) -> bool {
         let mut standing = self.standing();
+        if standing.revoked {
+            return false;
+        }
+        // Without a clock nothing is known to be valid still.
+        let over = |until| now.is_none_or(|now| now >= until);
+        let before = standing.valid_until;
+        standing.revoked = before.is_some_and(over);
         // An older policy has nothing to say any more.
-        if standing.revoked || standing.checked >= policy.version {
-            return false;
-        }
-        match policy.standing_of(self) {
-            None => {
-                standing.revoked = true;
-                true
-            }
-            Some(valid_until) => {
-                standing.checked = policy.version;
-                let moved = standing.valid_until != valid_until;
-                standing.valid_until = valid_until;
-                moved
+        if !standing.revoked && standing.checked < policy.version {
+            standing.checked = policy.version;
+            match policy.standing_of(self, now) {
+                Some(valid_until) => standing.valid_until = valid_until,
+                None => standing.revoked = true,
             }
         }
-    }
-
-    /// Ends the admission if its validity is over; true if whoever waits must be told.
-    fn expire(&self) -> bool {
-        let Some(until) = self.valid_until() else {
-            return false;
-        };
-        // The clock is foreign code, so it is read without the lock.
-        let over = self.issuer.now().is_none_or(|now| now >= until);
-        let mut standing = self.standing();
-        if standing.revoked || !over || standing.valid_until != Some(until) {
-            return false;
-        }
-        standing.revoked = true;
-        true
+        standing.revoked || standing.valid_until != before
     }
 
     /// How long to sleep towards the end of the validity.
@@ -183,8 +168,7 @@ impl AdmissionTerms {
 
 impl GrantTerms for AdmissionTerms {
     fn still_valid(&self) -> bool {
-        let changed = self.check(&self.issuer.policy());
-        if self.expire() | changed {
+        if self.check(&self.issuer.policy(), self.issuer.now()) {
             self.bell.ring();
         }
         !self.standing().revoked
@@ -293,7 +277,7 @@ impl LiveGrants {
         };
         // A change that looked through the grants before this one was among them is in force by
         // now, and one that comes later will find it.
-        terms.check(&issuer.policy());
+        terms.check(&issuer.policy(), issuer.now());
         terms
     }
 
@@ -308,7 +292,7 @@ impl LiveGrants {
 
     /// Holds every admission against `policy`, which is in force already. Decisions add theirs
     /// meanwhile; those look at the policy in force for themselves.
-    pub(crate) fn check(&self, policy: &Policy) -> Untold {
+    pub(crate) fn check(&self, policy: &Policy, now: Option<SystemTime>) -> Untold {
         let mut untold = Vec::new();
         let end = self.live().next;
         let mut from = 0;
@@ -324,7 +308,7 @@ impl LiveGrants {
             for (_, terms) in chunk {
                 // Dropped outside the lock: the last owner takes itself off the list.
                 if let Some(terms) = terms.upgrade()
-                    && terms.check(policy)
+                    && terms.check(policy, now)
                 {
                     untold.push(terms);
                 }

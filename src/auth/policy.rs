@@ -81,7 +81,11 @@ fn ruling<'a, T>(entries: &'a HashMap<Domain, T>, domain: &Domain) -> Option<(&'
 impl Policy {
     /// Decides by `pyzmq`'s table, first match first: address, shape of the credentials, policy
     /// of the mechanism.
-    pub(crate) fn judge(&self, request: &ZapRequest) -> Result<Ruling, Refused> {
+    pub(crate) fn judge(
+        &self,
+        request: &ZapRequest,
+        now: impl Fn() -> Option<SystemTime>,
+    ) -> Result<Ruling, Refused> {
         if self.stopped {
             return Err(Refusal::Stopped.by(Rule::Stopped));
         }
@@ -105,7 +109,7 @@ impl Policy {
             Credentials::Plain { username, password } => {
                 self.judge_plain(&request.domain, username, password.expose())?
             }
-            Credentials::Curve { key } => return self.judge_curve(request, key),
+            Credentials::Curve { key } => return self.judge_curve(request, key, now),
             // The socket has authenticated the principal already; there is nothing to look up.
             Credentials::Gssapi { principal } => Admission {
                 user_id: principal.clone(),
@@ -147,19 +151,28 @@ impl Policy {
         }
     }
 
-    fn judge_curve(&self, request: &ZapRequest, key: PublicKey) -> Result<Ruling, Refused> {
+    fn judge_curve(
+        &self,
+        request: &ZapRequest,
+        key: PublicKey,
+        now: impl Fn() -> Option<SystemTime>,
+    ) -> Result<Ruling, Refused> {
         let Some((scope, entries)) = ruling(&self.curve, &request.domain) else {
             return Err(Refusal::UnknownDomain.by(Rule::Unclaimed(MechanismKind::Curve)));
         };
         let scope = scope.clone();
-        let (rule, metadata, entry_version) = match entries {
-            CurveRule::AnyKey { version } => (Rule::AnyKey(scope), Metadata::new(), *version),
+        let (rule, metadata, entry_version, valid_until) = match entries {
+            CurveRule::AnyKey { version } => (Rule::AnyKey(scope), Metadata::new(), *version, None),
             CurveRule::Keys(keys) => {
                 let rule = Rule::Keys(scope);
-                match keys.get(&key) {
-                    None => return Err(Refusal::UnknownKey.by(rule)),
-                    Some(entry) => (rule, entry.metadata.clone(), entry.version),
+                let Some(entry) = keys.get(&key) else {
+                    return Err(Refusal::UnknownKey.by(rule));
+                };
+                if let Err(refusal) = entry.check(now) {
+                    return Err(refusal.by(rule));
                 }
+                let valid_until = entry.validity.not_after;
+                (rule, entry.metadata.clone(), entry.version, valid_until)
             }
             CurveRule::Provider { provider, version } => {
                 return Ok(Ruling::Ask(AskCurve {
@@ -183,7 +196,7 @@ impl Policy {
                 credential: Credential::Key(key),
                 rule,
                 entry_version,
-                valid_until: None,
+                valid_until,
             })),
         }
     }
@@ -224,13 +237,17 @@ impl Policy {
 
     /// Whether an admission under an earlier policy stands under this one: `None` if not, else
     /// the end of its validity. Calls no foreign code.
-    pub(crate) fn standing_of(&self, terms: &AdmissionTerms) -> Option<Option<SystemTime>> {
+    pub(crate) fn standing_of(
+        &self,
+        terms: &AdmissionTerms,
+        now: Option<SystemTime>,
+    ) -> Option<Option<SystemTime>> {
         let domain = terms.domain();
         self.addresses.check(domain, terms.address()).ok()?;
         let (version, valid_until) = match terms.credential() {
             Credential::Nothing | Credential::Principal(_) => (BUILT_IN, None),
             Credential::UserName(name) => (ruling(&self.plain, domain)?.1.version_of(name)?, None),
-            Credential::Key(key) => (ruling(&self.curve, domain)?.1.version_of(key)?, None),
+            Credential::Key(key) => ruling(&self.curve, domain)?.1.standing_of(key, now)?,
         };
         (version == terms.entry_version()).then_some(valid_until)
     }

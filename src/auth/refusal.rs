@@ -27,6 +27,11 @@ pub(crate) enum Refusal {
     InvalidPassword,
     /// CURVE: the key is not in the table, or the provider says no.
     UnknownKey,
+    /// CURVE: the key's certificate does not count yet. That passes, so the status is one after
+    /// which a peer comes back.
+    KeyNotYetValid,
+    /// CURVE: the key's certificate counts no more.
+    KeyExpired,
     /// CURVE is configured neither for this domain nor for `*`.
     UnknownDomain,
     /// The mechanism is unknown.
@@ -37,7 +42,7 @@ pub(crate) enum Refusal {
     Busy,
     /// The provider took too long.
     TimedOut,
-    /// A provider, or the user id mapping, failed or panicked.
+    /// A provider, the user id mapping or the clock failed or panicked.
     Failed,
 }
 
@@ -58,7 +63,9 @@ impl Refusal {
 
     pub(crate) const fn status(self) -> DenialStatus {
         match self {
-            Self::Stopped | Self::Busy | Self::TimedOut => DenialStatus::Temporary,
+            Self::Stopped | Self::Busy | Self::TimedOut | Self::KeyNotYetValid => {
+                DenialStatus::Temporary
+            }
             Self::Failed => DenialStatus::Internal,
             _ => DenialStatus::Failure,
         }
@@ -76,6 +83,8 @@ impl Refusal {
             Self::InvalidUsername => "Invalid username",
             Self::InvalidPassword => "Invalid password",
             Self::UnknownKey => "Unknown key",
+            Self::KeyNotYetValid => "Key not valid yet",
+            Self::KeyExpired => "Key expired",
             Self::UnknownDomain => "Unknown domain",
             Self::NoAccess => "NO ACCESS",
             Self::Stopped => "Authenticator stopped",
