@@ -16,6 +16,7 @@ pub(crate) mod policy;
 pub(crate) mod provider;
 pub(crate) mod refusal;
 pub(crate) mod rule;
+pub(crate) mod workers;
 
 pub use address::{AddressError, AddressRule};
 pub use address_list::AddressList;
