@@ -4,6 +4,7 @@
 use crate::auth::bell::Bell;
 use crate::auth::grant::LiveGrants;
 use crate::auth::policy::Policy;
+use crate::auth::workers::Workers;
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;
 use crate::limits::Limits;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 /// Who may come in, by address, password, key or principal. Cheap to clone; all clones are the
@@ -56,11 +58,19 @@ struct Inner {
     hash_key: OnceLock<Arc<HashKey>>,
     provider_places: Places,
     provider_time: Duration,
+    /// Where providers run that block.
+    blocking_workers: Arc<Workers>,
+    /// Where hashed passwords are verified.
+    verifiers: Arc<Workers>,
     clock: Clock,
     live: LiveGrants,
     /// Rung after each change.
     changed: Bell,
 }
+
+/// Threads for providers that block. They wait for databases and directory services rather than
+/// for a core.
+const BLOCKING_THREADS: usize = 32;
 
 /// What time it is, for the validity of keys.
 type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
@@ -93,6 +103,17 @@ impl Authenticator {
             hash_key: OnceLock::new(),
             provider_places: Places::new(limits.max_pending_verdicts),
             provider_time: limits.verdict_timeout,
+            blocking_workers: Arc::new(Workers::new(
+                "zmtp-auth provider",
+                BLOCKING_THREADS,
+                limits.max_pending_verdicts,
+            )),
+            verifiers: Arc::new(Workers::new(
+                "zmtp-auth password",
+                // Each is one core at full load, and the last one is for everything else.
+                available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
+                limits.max_pending_verdicts,
+            )),
             clock: Box::new(clock),
             live: LiveGrants::default(),
             changed: Bell::default(),
@@ -122,6 +143,16 @@ impl Authenticator {
     /// How many questions to providers there may be at once.
     pub(crate) fn provider_places(&self) -> &Places {
         &self.0.provider_places
+    }
+
+    /// Where providers run that block.
+    pub(crate) fn blocking_workers(&self) -> Arc<Workers> {
+        Arc::clone(&self.0.blocking_workers)
+    }
+
+    /// Where hashed passwords are verified.
+    pub(crate) fn verifiers(&self) -> Arc<Workers> {
+        Arc::clone(&self.0.verifiers)
     }
 
     /// How long a provider may take.

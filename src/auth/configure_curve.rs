@@ -4,7 +4,7 @@
 use crate::access::request::Domain;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::curve::CurveRule;
-use crate::auth::provider::CurveProvider;
+use crate::auth::provider::{Async, Blocking, CurveProvider, CurveQuestion, IntoProviderResult};
 use crate::cert::directory::{DirectoryReport, load_certificates};
 use crate::cert::problem::CertificateError;
 use crate::crypto::keys::PublicKey;
@@ -55,6 +55,25 @@ impl Authenticator {
         domain: impl Into<Domain>,
         provider: impl CurveProvider,
     ) {
+        self.rule_curve(
+            domain.into(),
+            CurveRule::provider(Arc::new(Async(provider))),
+        );
+    }
+
+    /// Lets a function that may block decide over the CURVE peers of `domain`: it is called on one
+    /// of at most 32 threads that all such functions of this Authenticator share and no runtime
+    /// owns. A call that has begun cannot be stopped: one that never returns keeps its thread,
+    /// and its peer is refused when the time is up.
+    pub fn configure_curve_callback_blocking<R: IntoProviderResult>(
+        &self,
+        domain: impl Into<Domain>,
+        provider: impl Fn(CurveQuestion) -> R + Send + Sync + 'static,
+    ) {
+        let provider = Blocking {
+            call: provider,
+            workers: self.blocking_workers(),
+        };
         self.rule_curve(domain.into(), CurveRule::provider(Arc::new(provider)));
     }
 

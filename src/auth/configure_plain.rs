@@ -3,10 +3,13 @@
 
 use crate::access::request::Domain;
 use crate::auth::authenticator::Authenticator;
-use crate::auth::plain::{PasswordTable, PlainRule};
+use crate::auth::password_file::{PasswordFileError, Passwords};
+use crate::auth::plain::{Given, PasswordTable, PlainRule};
+use crate::auth::provider::{Async, Blocking, IntoProviderResult, PlainProvider, PlainQuestion};
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::random::OsRandom;
 use crate::error::LocalError;
+use std::path::Path;
 use std::sync::Arc;
 
 impl Authenticator {
@@ -27,9 +30,80 @@ impl Authenticator {
     {
         let domain = domain.into();
         self.claim_plain(&domain);
-        let table = PasswordTable::new(self.hash_key()?, users);
+        let users: Vec<(U, P)> = users.into_iter().collect();
+        let given = users
+            .iter()
+            .map(|(name, password)| (name, Given::InTheClear(password.as_ref())));
+        let table = PasswordTable::new(self.hash_key()?, self.verifiers(), given);
         self.rule_plain(domain, PlainRule::Table(Arc::new(table)));
         Ok(())
+    }
+
+    /// Lets the users of a password file into `domain` by PLAIN, and no others. Reads the file,
+    /// so it blocks. It is not watched: call again after a change.
+    ///
+    /// A line is `name=password`, as czmq has it: blank lines and those that start with `#` do not
+    /// count, the line may end in CRLF, and the password is everything behind the first `=`,
+    /// blanks and quotes included. It may be an argon2id hash as a PHC string
+    /// (`$argon2id$v=19$m=..,t=..,p=..$salt$hash`) with m at most 262144 (256 MiB), t at most 10
+    /// and p at most 4; whatever else has the form of a hash is an error. Hashes are verified on
+    /// threads of their own, one fewer than there are cores; where one entry of the file is
+    /// hashed, each check takes the time of its dearest hash, so that nobody learns which users
+    /// exist.
+    ///
+    /// # Errors
+    /// [`PasswordFileError`] if the file cannot be read, or one line is bad: the domain keeps what
+    /// it had, which at first is nobody.
+    pub fn configure_plain_file(
+        &self,
+        domain: impl Into<Domain>,
+        path: impl AsRef<Path>,
+    ) -> Result<(), PasswordFileError> {
+        let domain = domain.into();
+        self.claim_plain(&domain);
+        let passwords = Passwords::load(path.as_ref())?;
+        self.rule_passwords(domain, &passwords)?;
+        Ok(())
+    }
+
+    /// Puts the users of a password file in force.
+    pub(crate) fn rule_passwords(
+        &self,
+        domain: Domain,
+        passwords: &Passwords,
+    ) -> Result<(), PasswordFileError> {
+        let key = self
+            .hash_key()
+            .map_err(|_| passwords.without_randomness())?;
+        let table = PasswordTable::new(key, self.verifiers(), passwords.users());
+        self.rule_plain(domain, PlainRule::Table(Arc::new(table)));
+        Ok(())
+    }
+
+    /// Lets `provider` decide over the PLAIN peers of `domain`.
+    pub fn configure_plain_callback(
+        &self,
+        domain: impl Into<Domain>,
+        provider: impl PlainProvider,
+    ) {
+        self.rule_plain(
+            domain.into(),
+            PlainRule::provider(Arc::new(Async(provider))),
+        );
+    }
+
+    /// Lets a function that may block decide over the PLAIN peers of `domain`, on threads for it:
+    /// see [`Authenticator::configure_curve_callback_blocking`].
+    pub fn configure_plain_callback_blocking<R: IntoProviderResult>(
+        &self,
+        domain: impl Into<Domain>,
+        provider: impl Fn(PlainQuestion) -> R + Send + Sync + 'static,
+    ) {
+        let provider = Blocking {
+            call: provider,
+            workers: self.blocking_workers(),
+        };
+        self.rule_plain(domain.into(), PlainRule::provider(Arc::new(provider)));
     }
 
     /// Keeps `domain` from falling to `*`, whatever comes of what is to be loaded for it.

@@ -1,7 +1,7 @@
 //! CURVE: which keys a domain admits.
 #![forbid(unsafe_code)]
 
-use crate::auth::provider::AnyCurveProvider;
+use crate::auth::provider::{AnyProvider, CurveQuestion};
 use crate::auth::refusal::Refusal;
 use crate::cert::certificate::Certificate;
 use crate::cert::problem::BadCertificate;
@@ -23,7 +23,7 @@ pub(crate) enum CurveRule {
     Keys(Arc<HashMap<PublicKey, KeyEntry>>),
     /// Whoever the provider says.
     Provider {
-        provider: Arc<dyn AnyCurveProvider>,
+        provider: Arc<dyn AnyProvider<CurveQuestion>>,
         version: u64,
     },
 }
@@ -106,7 +106,7 @@ impl CurveRule {
     }
 
     /// Whoever `provider` says.
-    pub(crate) const fn provider(provider: Arc<dyn AnyCurveProvider>) -> Self {
+    pub(crate) const fn provider(provider: Arc<dyn AnyProvider<CurveQuestion>>) -> Self {
         Self::Provider {
             provider,
             version: 0,

@@ -3,7 +3,7 @@
 
 use crate::auth::authenticator::Authenticator;
 use crate::auth::policy::{Admission, Policy, Ruling};
-use crate::auth::provider::{AnyCurveProvider, CurveQuestion, ProviderAnswer};
+use crate::auth::provider::{Asking, NoAnswer, ProviderAnswer};
 use crate::auth::refusal::{Refusal, Refused};
 use crate::error::printable;
 use crate::status::{DenialStatus, Status};
@@ -91,28 +91,25 @@ impl Authenticator {
             Ruling::Admit(admission) => return Ok(admission),
             Ruling::Ask(asked) => asked,
         };
-        let key = asked.question.key;
-        match self.ask(request, asked.provider, asked.question).await {
-            Ok(answer) => policy.judge_answer(answer, key, asked.rule, asked.entry_version),
+        match self.ask(request, asked.asking).await {
+            Ok(answer) => {
+                policy.judge_answer(answer, asked.credential, asked.rule, asked.entry_version)
+            }
             Err(refusal) => Err(refusal.by(asked.rule)),
         }
     }
 
-    async fn ask(
-        &self,
-        request: &ZapRequest,
-        provider: Arc<dyn AnyCurveProvider>,
-        question: CurveQuestion,
-    ) -> Result<ProviderAnswer, Refusal> {
+    async fn ask(&self, request: &ZapRequest, asking: Asking) -> Result<ProviderAnswer, Refusal> {
         let _place = self.provider_places().take().ok_or(Refusal::Busy)?;
-        Contained::new(provider.ask(question, self.provider_time()))
-            .await
-            .map_err(|Panicked| Refusal::Failed)?
-            .ok_or(Refusal::TimedOut)?
-            .map_err(|error| {
-                tracing::error!(id = %request.id, "CURVE provider: {error}");
-                Refusal::Failed
-            })
+        let answer = Contained::new(asking(self.provider_time())).await;
+        match answer.map_err(|Panicked| Refusal::Failed)? {
+            Ok(answer) => Ok(answer),
+            Err(NoAnswer::Refusal(refusal)) => Err(refusal),
+            Err(NoAnswer::Error(error)) => {
+                tracing::error!(id = %request.id, "provider: {error}");
+                Err(Refusal::Failed)
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod configure_plain;
 pub(crate) mod curve;
 pub(crate) mod decision;
 pub(crate) mod grant;
+pub(crate) mod password_file;
 pub(crate) mod plain;
 pub(crate) mod policy;
 pub(crate) mod provider;
@@ -23,7 +24,9 @@ pub use address_list::AddressList;
 pub use authenticator::Authenticator;
 pub use changes::Changes;
 pub use grant::AdmissionTerms;
+pub use password_file::{BadPasswordFile, PasswordFileError};
 pub use provider::{
-    CurveProvider, CurveQuestion, IntoProviderResult, ProviderAnswer, ProviderError,
+    CurveProvider, CurveQuestion, IntoProviderResult, PlainProvider, PlainQuestion, ProviderAnswer,
+    ProviderError,
 };
 pub use rule::Rule;

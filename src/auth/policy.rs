@@ -7,10 +7,11 @@ use crate::auth::address_list::AddressLists;
 use crate::auth::curve::CurveRule;
 use crate::auth::grant::AdmissionTerms;
 use crate::auth::plain::PlainRule;
-use crate::auth::provider::{AnyCurveProvider, CurveQuestion, ProviderAnswer};
+use crate::auth::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};
 use crate::auth::refusal::{Refusal, Refused};
 use crate::auth::rule::Rule;
 use crate::crypto::keys::PublicKey;
+use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
 use crate::zap::contain::{Panicked, contain};
 use crate::zap::request::{CredentialsError, ZapRequest};
@@ -59,14 +60,15 @@ pub(crate) struct Admission {
 pub(crate) enum Ruling {
     /// The peer comes in.
     Admit(Admission),
-    /// The provider of its domain decides.
-    Ask(AskCurve),
+    /// The provider of its domain decides, or the verification of a hashed password.
+    Ask(Ask),
 }
 
-/// A question to the CURVE provider that rules a domain.
-pub(crate) struct AskCurve {
-    pub(crate) provider: Arc<dyn AnyCurveProvider>,
-    pub(crate) question: CurveQuestion,
+/// A question that takes its time.
+pub(crate) struct Ask {
+    pub(crate) asking: Asking,
+    pub(crate) credential: Credential,
+    /// [`Rule::Provider`], or [`Rule::Passwords`] where a hash is verified.
     pub(crate) rule: Rule,
     pub(crate) entry_version: u64,
 }
@@ -107,7 +109,7 @@ impl Policy {
                 valid_until: None,
             },
             Credentials::Plain { username, password } => {
-                self.judge_plain(&request.domain, username, password.expose())?
+                return self.judge_plain(request, username, password);
             }
             Credentials::Curve { key } => return self.judge_curve(request, key, now),
             // The socket has authenticated the principal already; there is nothing to look up.
@@ -125,11 +127,11 @@ impl Policy {
 
     fn judge_plain(
         &self,
-        domain: &Domain,
+        request: &ZapRequest,
         name: Bytes,
-        password: &[u8],
-    ) -> Result<Admission, Refused> {
-        let Some((scope, table)) = ruling(&self.plain, domain) else {
+        password: Password,
+    ) -> Result<Ruling, Refused> {
+        let Some((scope, entries)) = ruling(&self.plain, &request.domain) else {
             let refusal = if self.plain.is_empty() {
                 Refusal::NoPasswords
             } else {
@@ -137,18 +139,45 @@ impl Policy {
             };
             return Err(refusal.by(Rule::Unclaimed(MechanismKind::Plain)));
         };
-        let rule = Rule::Passwords(scope.clone());
-        match table.check(&name, password) {
-            Err(refusal) => Err(refusal.by(rule)),
-            Ok(entry_version) => Ok(Admission {
-                user_id: name.clone(),
-                metadata: Metadata::new(),
-                credential: Credential::UserName(name),
-                rule,
-                entry_version,
-                valid_until: None,
-            }),
-        }
+        let rule = match entries {
+            PlainRule::Provider { .. } => Rule::Provider(MechanismKind::Plain, scope.clone()),
+            PlainRule::Nobody | PlainRule::Table(_) => Rule::Passwords(scope.clone()),
+        };
+        let asking: Asking = match entries {
+            PlainRule::Nobody => return Err(Refusal::InvalidUsername.by(rule)),
+            PlainRule::Table(table) if !table.is_costly() => {
+                return match table.check(&name, password.expose()) {
+                    Err(refusal) => Err(refusal.by(rule)),
+                    Ok(entry_version) => Ok(Ruling::Admit(Admission {
+                        user_id: name.clone(),
+                        metadata: Metadata::new(),
+                        credential: Credential::UserName(name),
+                        rule,
+                        entry_version,
+                        valid_until: None,
+                    })),
+                };
+            }
+            PlainRule::Table(table) => Arc::clone(table).asking(name.clone(), password),
+            PlainRule::Provider { provider, .. } => {
+                let provider = Arc::clone(provider);
+                let question = PlainQuestion {
+                    domain: request.domain.clone(),
+                    address: request.address.clone(),
+                    identity: request.identity.clone(),
+                    username: name.clone(),
+                    password,
+                };
+                Box::new(move |time| provider.ask(question, time))
+            }
+        };
+        Ok(Ruling::Ask(Ask {
+            asking,
+            rule,
+            // Who is not in the table gets no further than the question.
+            entry_version: entries.version_of(&name).unwrap_or(BUILT_IN),
+            credential: Credential::UserName(name),
+        }))
     }
 
     fn judge_curve(
@@ -175,14 +204,16 @@ impl Policy {
                 (rule, entry.metadata.clone(), entry.version, valid_until)
             }
             CurveRule::Provider { provider, version } => {
-                return Ok(Ruling::Ask(AskCurve {
-                    provider: Arc::clone(provider),
-                    question: CurveQuestion {
-                        domain: request.domain.clone(),
-                        address: request.address.clone(),
-                        identity: request.identity.clone(),
-                        key,
-                    },
+                let provider = Arc::clone(provider);
+                let question = CurveQuestion {
+                    domain: request.domain.clone(),
+                    address: request.address.clone(),
+                    identity: request.identity.clone(),
+                    key,
+                };
+                return Ok(Ruling::Ask(Ask {
+                    asking: Box::new(move |time| provider.ask(question, time)),
+                    credential: Credential::Key(key),
                     rule: Rule::Provider(MechanismKind::Curve, scope),
                     entry_version: *version,
                 }));
@@ -201,30 +232,37 @@ impl Policy {
         }
     }
 
-    /// What the answer of the provider behind `rule` means for the holder of `key`.
+    /// What the answer to a question means for the peer with that credential.
     pub(crate) fn judge_answer(
         &self,
         answer: ProviderAnswer,
-        key: PublicKey,
+        credential: Credential,
         rule: Rule,
         entry_version: u64,
     ) -> Result<Admission, Refused> {
-        let (user_id, metadata) = match answer {
-            ProviderAnswer::No => return Err(Refusal::UnknownKey.by(rule)),
-            ProviderAnswer::Yes => match self.curve_user_id(&key) {
-                Err(refusal) => return Err(refusal.by(rule)),
-                Ok(user_id) => (user_id, Metadata::new()),
-            },
-            ProviderAnswer::YesAs { user_id, metadata } => (user_id, metadata),
+        let decided = match (answer, &credential) {
+            (ProviderAnswer::No, Credential::Key(_)) => Err(Refusal::UnknownKey),
+            (ProviderAnswer::No, _) => Err(Refusal::RefusedByProvider),
+            (ProviderAnswer::Yes, Credential::Key(key)) => {
+                self.curve_user_id(key).map(|id| (id, Metadata::new()))
+            }
+            (ProviderAnswer::Yes, Credential::UserName(id) | Credential::Principal(id)) => {
+                Ok((id.clone(), Metadata::new()))
+            }
+            (ProviderAnswer::Yes, Credential::Nothing) => Ok((Bytes::new(), Metadata::new())),
+            (ProviderAnswer::YesAs { user_id, metadata }, _) => Ok((user_id, metadata)),
         };
-        Ok(Admission {
-            user_id,
-            metadata,
-            credential: Credential::Key(key),
-            rule,
-            entry_version,
-            valid_until: None,
-        })
+        match decided {
+            Err(refusal) => Err(refusal.by(rule)),
+            Ok((user_id, metadata)) => Ok(Admission {
+                user_id,
+                metadata,
+                credential,
+                rule,
+                entry_version,
+                valid_until: None,
+            }),
+        }
     }
 
     /// The user id of a key: the application's mapping, or its Z85 text.

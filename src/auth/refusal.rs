@@ -34,6 +34,8 @@ pub(crate) enum Refusal {
     KeyExpired,
     /// CURVE is configured neither for this domain nor for `*`.
     UnknownDomain,
+    /// PLAIN: the provider says no.
+    RefusedByProvider,
     /// The mechanism is unknown.
     NoAccess,
     /// The Authenticator was stopped.
@@ -86,6 +88,7 @@ impl Refusal {
             Self::KeyNotYetValid => "Key not valid yet",
             Self::KeyExpired => "Key expired",
             Self::UnknownDomain => "Unknown domain",
+            Self::RefusedByProvider => "Refused by the provider",
             Self::NoAccess => "NO ACCESS",
             Self::Stopped => "Authenticator stopped",
             Self::Busy => "Too many requests",

@@ -94,6 +94,11 @@ pub const RULES: &[Rule] = &[
         "serial_no_more_a_hanging_provider_holds_up_nobody_and_is_bounded",
     ),
     behaviour(
+        "user-enumeration",
+        "tests/plain_passwords.rs",
+        "user_enumeration_by_time_no_more_a_stranger_costs_what_the_dearest_hash_costs",
+    ),
+    behaviour(
         "plaintext-log",
         "tests/policy_table.rs",
         "plaintext_log_no_more_events_show_no_password_and_no_name_of_the_refused",
