@@ -3,7 +3,7 @@
 
 use crate::access::address::PeerAddress;
 use crate::access::grant::Grant;
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::request::{Credentials, Domain, MechanismKind};
 use crate::crypto::keys::PublicKey;
 use crate::error::{Error, Malformation, ProtocolError};
 use crate::limits::Limits;
@@ -91,7 +91,7 @@ impl Authenticated {
 }
 
 /// The public part of what a peer authenticated with. Never a password.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Credential {
     /// NULL: nothing.
@@ -105,6 +105,16 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// The public part of `credentials`.
+    pub(crate) fn of(credentials: Credentials) -> Self {
+        match credentials {
+            Credentials::Null => Self::Nothing,
+            Credentials::Plain { username, .. } => Self::UserName(username),
+            Credentials::Curve { key } => Self::Key(key),
+            Credentials::Gssapi { principal } => Self::Principal(principal),
+        }
+    }
+
     /// The mechanism that carries it.
     #[must_use]
     pub const fn mechanism(&self) -> MechanismKind {

@@ -4,8 +4,8 @@
 use crate::access::address::PeerAddress;
 use crate::access::request::Domain;
 use crate::auth::address::{AddressError, AddressRule, RuleSet};
+use crate::auth::audit::{AddressChange, Change};
 use crate::auth::authenticator::Authenticator;
-use crate::auth::policy::Policy;
 use crate::auth::refusal::{Refusal, Refused};
 use crate::auth::rule::Rule;
 use std::collections::HashMap;
@@ -158,8 +158,7 @@ impl AddressList<'_> {
         AddressError: From<R::Error>,
     {
         let rules = collect(rules)?;
-        self.auth
-            .try_change(|policy| self.list_of(policy, |list| list.allow(rules)))
+        self.try_change(AddressChange::Allow, rules, |list, rules| list.allow(rules))
     }
 
     /// Adds to the deny list: addresses on it are refused, all others may authenticate.
@@ -172,8 +171,7 @@ impl AddressList<'_> {
         AddressError: From<R::Error>,
     {
         let rules = collect(rules)?;
-        self.auth
-            .try_change(|policy| self.list_of(policy, |list| list.deny(rules)))
+        self.try_change(AddressChange::Deny, rules, |list, rules| list.deny(rules))
     }
 
     /// Takes rules from the allow list, each as it was added: a block is one rule, and taking an
@@ -190,9 +188,9 @@ impl AddressList<'_> {
         AddressError: From<R::Error>,
     {
         let rules = collect(rules)?;
-        Ok(self
-            .auth
-            .change(|policy| self.list_of(policy, |list| list.disallow(rules))))
+        self.try_change(AddressChange::Disallow, rules, |list, rules| {
+            Ok(list.disallow(rules))
+        })
     }
 
     /// Takes rules from the deny list, each as it was added. Gives how many of the rules were on
@@ -206,20 +204,33 @@ impl AddressList<'_> {
         AddressError: From<R::Error>,
     {
         let rules = collect(rules)?;
-        Ok(self
-            .auth
-            .change(|policy| self.list_of(policy, |list| list.undeny(rules))))
+        self.try_change(AddressChange::Undeny, rules, |list, rules| {
+            Ok(list.undeny(rules))
+        })
     }
 
     /// Lifts the list: every address may authenticate, as far as this list is concerned. A
     /// domain has the list of `*` then.
     pub fn clear(&self) {
-        self.auth
-            .change(|policy| self.list_of(policy, |list| *list = List::None));
+        // There are no rules that it could fail for.
+        let _infallible = self.try_change(AddressChange::Clear, Vec::new(), |list, _| {
+            *list = List::None;
+            Ok(())
+        });
     }
 
-    fn list_of<T>(&self, policy: &mut Policy, change: impl FnOnce(&mut List) -> T) -> T {
-        Arc::make_mut(&mut policy.addresses).change(self.scope.as_ref(), change)
+    fn try_change<T>(
+        &self,
+        how: AddressChange,
+        rules: Vec<AddressRule>,
+        change: impl FnOnce(&mut List, Vec<AddressRule>) -> Result<T, AddressError>,
+    ) -> Result<T, AddressError> {
+        self.auth.try_change(|policy| {
+            let lists = Arc::make_mut(&mut policy.addresses);
+            let domain = self.scope.clone();
+            let outcome = lists.change(domain.as_ref(), |list| change(list, rules.clone()))?;
+            Ok((outcome, Change::Addresses { domain, how, rules }))
+        })
     }
 }
 

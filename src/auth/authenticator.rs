@@ -1,7 +1,9 @@
 //! The Authenticator: `zmq.auth`'s policy, shared by any number of tasks and threads.
 #![forbid(unsafe_code)]
 
+use crate::auth::audit::{Audited, Change};
 use crate::auth::bell::Bell;
+use crate::auth::events::EventLog;
 use crate::auth::grant::LiveGrants;
 use crate::auth::policy::Policy;
 use crate::auth::workers::Workers;
@@ -66,6 +68,17 @@ struct Inner {
     live: LiveGrants,
     /// Rung after each change.
     changed: Bell,
+    events: Events,
+}
+
+/// Ends the stream of events with the Authenticator.
+#[derive(Default)]
+struct Events(Arc<EventLog>);
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Threads for providers that block. They wait for databases and directory services rather than
@@ -117,6 +130,7 @@ impl Authenticator {
             clock: Box::new(clock),
             live: LiveGrants::default(),
             changed: Bell::default(),
+            events: Events::default(),
         }))
     }
 
@@ -165,10 +179,15 @@ impl Authenticator {
         contain(|| (self.0.clock)()).ok()
     }
 
-    /// Replaces the policy by a changed copy.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Policy) -> T) -> T {
-        match self.try_change(|policy| Ok::<T, Infallible>(change(policy))) {
-            Ok(outcome) => outcome,
+    /// What readers of audit events read.
+    pub(crate) fn event_log(&self) -> &Arc<EventLog> {
+        &self.0.events.0
+    }
+
+    /// Replaces the policy by a changed copy; the change says what it was.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Policy) -> Change) {
+        match self.try_change(|policy| Ok::<_, Infallible>(((), change(policy)))) {
+            Ok(()) => {}
             Err(never) => match never {},
         }
     }
@@ -177,7 +196,7 @@ impl Authenticator {
     /// admission that the change ends has ended. `change` may call no foreign code.
     pub(crate) fn try_change<T, E>(
         &self,
-        change: impl FnOnce(&mut Policy) -> Result<T, E>,
+        change: impl FnOnce(&mut Policy) -> Result<(T, Change), E>,
     ) -> Result<T, E> {
         let now = self.now();
         // A change that panicked has stored nothing, so the policy behind a poisoned lock is whole.
@@ -188,16 +207,18 @@ impl Authenticator {
             .unwrap_or_else(PoisonError::into_inner);
         let mut policy = Policy::clone(&self.policy());
         policy.version += 1;
-        let outcome = change(&mut policy)?;
+        let version = policy.version;
+        let (outcome, change) = change(&mut policy)?;
         let policy = Arc::new(policy);
         let before = self.0.policy.swap(Arc::clone(&policy));
         // Within the lock, so that no admission can miss a change that the next one takes back.
         let untold = self.0.live.check(&policy, now);
         drop(alone);
+        // From here on runs foreign code, which may want to change the policy itself: wakers, and
+        // providers that are dropped with the policy that held them.
+        self.audit(version, Audited::Change(change));
         untold.tell();
         self.0.changed.ring();
-        // Providers are dropped with the policy that held them, and their drop is foreign code,
-        // which may want to change the policy itself.
         drop(before);
         Ok(outcome)
     }
@@ -218,7 +239,10 @@ impl Authenticator {
         user_id: impl Fn(&PublicKey) -> U + Send + Sync + 'static,
     ) {
         let user_id = Arc::new(move |key: &PublicKey| user_id(key).into());
-        self.change(|policy| policy.user_ids = Some(user_id));
+        self.change(|policy| {
+            policy.user_ids = Some(user_id);
+            Change::UserIds
+        });
     }
 
     /// Grants that somebody holds, revoked ones too.
@@ -229,12 +253,18 @@ impl Authenticator {
 
     /// Refuses every request with 300, until [`Authenticator::start`].
     pub fn stop(&self) {
-        self.change(|policy| policy.stopped = true);
+        self.change(|policy| {
+            policy.stopped = true;
+            Change::Stopped
+        });
     }
 
     /// Decides again after [`Authenticator::stop`]. A new Authenticator is started already.
     pub fn start(&self) {
-        self.change(|policy| policy.stopped = false);
+        self.change(|policy| {
+            policy.stopped = false;
+            Change::Started
+        });
     }
 }
 

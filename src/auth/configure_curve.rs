@@ -1,7 +1,8 @@
 //! Which keys an Authenticator admits by CURVE, and how a domain is given back.
 #![forbid(unsafe_code)]
 
-use crate::access::request::Domain;
+use crate::access::request::{Domain, MechanismKind};
+use crate::auth::audit::Change;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::curve::CurveRule;
 use crate::auth::provider::{Async, Blocking, CurveProvider, CurveQuestion, IntoProviderResult};
@@ -83,6 +84,7 @@ impl Authenticator {
             self.change(|policy| {
                 let claimed = policy.curve.entry(domain.clone());
                 claimed.or_insert_with(CurveRule::nobody);
+                Change::Claimed(MechanismKind::Curve, domain.clone())
             });
         }
     }
@@ -90,8 +92,13 @@ impl Authenticator {
     /// Puts `rule` in force.
     pub(crate) fn rule_curve(&self, domain: Domain, mut rule: CurveRule) {
         self.change(|policy| {
-            rule.inherit(policy.curve.get(&domain), policy.version);
+            let (before, fresh) = (policy.curve.get(&domain), policy.version);
+            rule.inherit(before, fresh);
+            let keys = before.map(CurveRule::key_versions).unwrap_or_default();
+            let name = rule.name(domain.clone());
+            let change = Change::ruled(name, &keys, &rule.key_versions(), fresh);
             policy.curve.insert(domain, rule);
+            change
         });
     }
 
@@ -105,6 +112,7 @@ impl Authenticator {
         self.change(|policy| {
             policy.plain.remove(domain);
             policy.curve.remove(domain);
+            Change::Unconfigured(domain.clone())
         });
     }
 }

@@ -1,7 +1,8 @@
 //! Which users an Authenticator admits by PLAIN.
 #![forbid(unsafe_code)]
 
-use crate::access::request::Domain;
+use crate::access::request::{Domain, MechanismKind};
+use crate::auth::audit::Change;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::password_file::{PasswordFileError, Passwords};
 use crate::auth::plain::{Given, PasswordTable, PlainRule};
@@ -112,6 +113,7 @@ impl Authenticator {
             self.change(|policy| {
                 let claimed = policy.plain.entry(domain.clone());
                 claimed.or_insert(PlainRule::Nobody);
+                Change::Claimed(MechanismKind::Plain, domain.clone())
             });
         }
     }
@@ -119,8 +121,13 @@ impl Authenticator {
     /// Puts `rule` in force.
     pub(crate) fn rule_plain(&self, domain: Domain, mut rule: PlainRule) {
         self.change(|policy| {
-            rule.inherit(policy.plain.get(&domain), policy.version);
+            let (before, fresh) = (policy.plain.get(&domain), policy.version);
+            rule.inherit(before, fresh);
+            let users = before.map(PlainRule::users).unwrap_or_default();
+            let name = rule.name(domain.clone());
+            let change = Change::ruled(name, &users, &rule.users(), fresh);
             policy.plain.insert(domain, rule);
+            change
         });
     }
 

@@ -1,8 +1,11 @@
 //! CURVE: which keys a domain admits.
 #![forbid(unsafe_code)]
 
+use crate::access::peer::Credential;
+use crate::access::request::{Domain, MechanismKind};
 use crate::auth::provider::{AnyProvider, CurveQuestion};
 use crate::auth::refusal::Refusal;
+use crate::auth::rule::Rule;
 use crate::cert::certificate::Certificate;
 use crate::cert::problem::BadCertificate;
 use crate::cert::validity::{Validity, is_validity_name};
@@ -152,6 +155,27 @@ impl CurveRule {
                     let same = before.get(key).filter(|before| before.admits_as(entry));
                     entry.version = same.map_or(fresh, |before| before.version);
                 }
+            }
+        }
+    }
+
+    /// Its name, as the rule of `domain`.
+    pub(crate) const fn name(&self, domain: Domain) -> Rule {
+        match self {
+            Self::AnyKey { .. } => Rule::AnyKey(domain),
+            Self::Keys(_) => Rule::Keys(domain),
+            Self::Provider { .. } => Rule::Provider(MechanismKind::Curve, domain),
+        }
+    }
+
+    /// Its keys, each with the version of the entry.
+    pub(crate) fn key_versions(&self) -> Vec<(Credential, u64)> {
+        match self {
+            Self::AnyKey { .. } | Self::Provider { .. } => Vec::new(),
+            Self::Keys(keys) => {
+                let keys = keys.iter();
+                keys.map(|(key, entry)| (Credential::Key(*key), entry.version))
+                    .collect()
             }
         }
     }

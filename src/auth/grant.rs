@@ -5,6 +5,7 @@ use crate::access::address::PeerAddress;
 use crate::access::grant::GrantTerms;
 use crate::access::peer::Credential;
 use crate::access::request::{Domain, MechanismKind};
+use crate::auth::audit::{Audited, AuditedAdmission};
 use crate::auth::authenticator::Authenticator;
 use crate::auth::bell::Bell;
 use crate::auth::policy::{Admission, Policy};
@@ -158,6 +159,18 @@ impl AdmissionTerms {
         standing.revoked || standing.valid_until != before
     }
 
+    /// Tells whoever waits, and the audit log if the admission has ended.
+    fn tell(&self) {
+        self.bell.ring();
+        let Standing {
+            revoked, checked, ..
+        } = *self.standing();
+        if revoked {
+            let admission = AuditedAdmission::new(self);
+            self.issuer.audit(checked, Audited::Ended(admission));
+        }
+    }
+
     /// How long to sleep towards the end of the validity.
     fn sleep(&self) -> Option<Duration> {
         let until = self.valid_until()?;
@@ -169,7 +182,7 @@ impl AdmissionTerms {
 impl GrantTerms for AdmissionTerms {
     fn still_valid(&self) -> bool {
         if self.check(&self.issuer.policy(), self.issuer.now()) {
-            self.bell.ring();
+            self.tell();
         }
         !self.standing().revoked
     }
@@ -232,7 +245,7 @@ impl Untold {
     /// Tells them. Wakers are foreign code: no lock may be held.
     pub(crate) fn tell(self) {
         for terms in self.0 {
-            terms.bell.ring();
+            terms.tell();
         }
     }
 }

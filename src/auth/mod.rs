@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod address_list;
+pub(crate) mod audit;
 pub(crate) mod authenticator;
 pub(crate) mod bell;
 pub(crate) mod changes;
@@ -10,7 +11,10 @@ pub(crate) mod configure_curve;
 pub(crate) mod configure_plain;
 pub(crate) mod curve;
 pub(crate) mod decision;
+pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod grant;
+pub(crate) mod outcome;
 pub(crate) mod password_file;
 pub(crate) mod plain;
 pub(crate) mod policy;
@@ -21,9 +25,13 @@ pub(crate) mod workers;
 
 pub use address::{AddressError, AddressRule};
 pub use address_list::AddressList;
+pub use audit::{AddressChange, AuditEvent, Audited, AuditedAdmission, AuditedDecision, Change};
 pub use authenticator::Authenticator;
 pub use changes::Changes;
+pub use events::{AuditEvents, NextEvent};
+pub use explain::Explanation;
 pub use grant::AdmissionTerms;
+pub use outcome::Outcome;
 pub use password_file::{BadPasswordFile, PasswordFileError};
 pub use provider::{
     CurveProvider, CurveQuestion, IntoProviderResult, PlainProvider, PlainQuestion, ProviderAnswer,

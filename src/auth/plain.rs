@@ -1,8 +1,11 @@
 //! PLAIN: tables of names and passwords.
 #![forbid(unsafe_code)]
 
+use crate::access::peer::Credential;
+use crate::access::request::{Domain, MechanismKind};
 use crate::auth::provider::{AnyProvider, Asking, NoAnswer, PlainQuestion, ProviderAnswer};
 use crate::auth::refusal::Refusal;
+use crate::auth::rule::Rule;
 use crate::auth::workers::Workers;
 use crate::crypto::keyed_hash::{HashKey, Tag};
 use crate::crypto::password::Password;
@@ -50,6 +53,27 @@ impl PlainRule {
                 Arc::make_mut(table).inherit(before, fresh);
             }
             Self::Provider { version, .. } => *version = fresh,
+        }
+    }
+
+    /// Its name, as the rule of `domain`.
+    pub(crate) const fn name(&self, domain: Domain) -> Rule {
+        match self {
+            Self::Nobody | Self::Table(_) => Rule::Passwords(domain),
+            Self::Provider { .. } => Rule::Provider(MechanismKind::Plain, domain),
+        }
+    }
+
+    /// Its users, each with the version of the entry.
+    pub(crate) fn users(&self) -> Vec<(Credential, u64)> {
+        match self {
+            Self::Nobody | Self::Provider { .. } => Vec::new(),
+            Self::Table(table) => {
+                let users = table.users.iter();
+                users
+                    .map(|(name, user)| (Credential::UserName(name.clone()), user.version))
+                    .collect()
+            }
         }
     }
 

@@ -139,10 +139,7 @@ impl Policy {
             };
             return Err(refusal.by(Rule::Unclaimed(MechanismKind::Plain)));
         };
-        let rule = match entries {
-            PlainRule::Provider { .. } => Rule::Provider(MechanismKind::Plain, scope.clone()),
-            PlainRule::Nobody | PlainRule::Table(_) => Rule::Passwords(scope.clone()),
-        };
+        let rule = entries.name(scope.clone());
         let asking: Asking = match entries {
             PlainRule::Nobody => return Err(Refusal::InvalidUsername.by(rule)),
             PlainRule::Table(table) if !table.is_costly() => {
@@ -189,11 +186,10 @@ impl Policy {
         let Some((scope, entries)) = ruling(&self.curve, &request.domain) else {
             return Err(Refusal::UnknownDomain.by(Rule::Unclaimed(MechanismKind::Curve)));
         };
-        let scope = scope.clone();
-        let (rule, metadata, entry_version, valid_until) = match entries {
-            CurveRule::AnyKey { version } => (Rule::AnyKey(scope), Metadata::new(), *version, None),
+        let rule = entries.name(scope.clone());
+        let (metadata, entry_version, valid_until) = match entries {
+            CurveRule::AnyKey { version } => (Metadata::new(), *version, None),
             CurveRule::Keys(keys) => {
-                let rule = Rule::Keys(scope);
                 let Some(entry) = keys.get(&key) else {
                     return Err(Refusal::UnknownKey.by(rule));
                 };
@@ -201,7 +197,7 @@ impl Policy {
                     return Err(refusal.by(rule));
                 }
                 let valid_until = entry.validity.not_after;
-                (rule, entry.metadata.clone(), entry.version, valid_until)
+                (entry.metadata.clone(), entry.version, valid_until)
             }
             CurveRule::Provider { provider, version } => {
                 let provider = Arc::clone(provider);
@@ -214,7 +210,7 @@ impl Policy {
                 return Ok(Ruling::Ask(Ask {
                     asking: Box::new(move |time| provider.ask(question, time)),
                     credential: Credential::Key(key),
-                    rule: Rule::Provider(MechanismKind::Curve, scope),
+                    rule,
                     entry_version: *version,
                 }));
             }

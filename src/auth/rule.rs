@@ -37,18 +37,18 @@ impl fmt::Display for Rule {
             Self::Request => f.write_str("the form of a request"),
             Self::Stopped => f.write_str("the authenticator is stopped"),
             Self::AllowList(None) => f.write_str("the allow list"),
-            Self::AllowList(Some(domain)) => write!(f, "the allow list of domain {domain:?}"),
+            Self::AllowList(Some(domain)) => write!(f, "the allow list of domain \"{domain}\""),
             Self::DenyList(None, rule) => write!(f, "{rule} on the deny list"),
             Self::DenyList(Some(domain), rule) => {
-                write!(f, "{rule} on the deny list of domain {domain:?}")
+                write!(f, "{rule} on the deny list of domain \"{domain}\"")
             }
             Self::Unclaimed(mechanism) => write!(f, "{mechanism} is not configured"),
             Self::AddressAlone(mechanism) => write!(f, "the address lists alone rule {mechanism}"),
-            Self::Passwords(domain) => write!(f, "the passwords of domain {domain:?}"),
-            Self::Keys(domain) => write!(f, "the keys of domain {domain:?}"),
-            Self::AnyKey(domain) => write!(f, "domain {domain:?} is open to any key"),
+            Self::Passwords(domain) => write!(f, "the passwords of domain \"{domain}\""),
+            Self::Keys(domain) => write!(f, "the keys of domain \"{domain}\""),
+            Self::AnyKey(domain) => write!(f, "domain \"{domain}\" is open to any key"),
             Self::Provider(mechanism, domain) => {
-                write!(f, "the {mechanism} provider of domain {domain:?}")
+                write!(f, "the {mechanism} provider of domain \"{domain}\"")
             }
         }
     }
