@@ -572,3 +572,96 @@ fn a_hundred_thousand_grants_do_not_slow_down_decisions() {
     drop(many);
     assert_eq!(server.auth.live_grants(), 2000);
 }
+
+#[cfg(feature = "tokio")]
+mod many_at_once {
+    use super::*;
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
+    /// Connections, and how many of them are to close: 1000 and 50 with `ZMTP_AUTH_FULL=1`.
+    fn scale() -> (u32, u32) {
+        match std::env::var_os("ZMTP_AUTH_FULL") {
+            Some(_) => (1000, 50),
+            None => (100, 5),
+        }
+    }
+
+    /// Lets a task wait for each grant, makes `change`, and checks that exactly the first `gone`
+    /// of them are told, and promptly.
+    async fn closes_exactly(grants: Vec<Grant>, gone: u32, change: impl FnOnce()) {
+        let mut waiting = JoinSet::new();
+        for (number, grant) in (0..).zip(grants) {
+            waiting.spawn(async move {
+                grant.revoked().await;
+                (number, Instant::now())
+            });
+        }
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        change();
+        let mut told = Vec::new();
+        let mut last = start;
+        for _ in 0..gone {
+            let next = timeout(Duration::from_secs(10), waiting.join_next());
+            let (number, at): (u32, _) = next.await.unwrap().unwrap().unwrap();
+            told.push(number);
+            last = last.max(at);
+        }
+        println!("{gone} told within {:?}", last - start);
+        told.sort_unstable();
+        assert_eq!(told, (0..gone).collect::<Vec<_>>());
+        let another = timeout(Duration::from_millis(100), waiting.join_next());
+        assert!(another.await.is_err(), "one too many was told");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_many_peers_exactly_those_whose_keys_were_removed_are_told() {
+        let (all, gone) = scale();
+        let server = Server::new();
+        server.auth.configure_curve_keys("a", (0..all).map(key));
+        let grants = (0..all).map(|number| server.curve("a", number)).collect();
+        closes_exactly(grants, gone, || {
+            server.auth.configure_curve_keys("a", (gone..all).map(key));
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_many_peers_exactly_those_whose_passwords_were_changed_are_told() {
+        let (all, gone) = scale();
+        let server = Server::new();
+        let users = |first: &'static str| {
+            (0..all).map(move |number| {
+                let password = if number < gone { first } else { "secret" };
+                (format!("user-{number}"), password)
+            })
+        };
+        server.auth.configure_plain("a", users("secret")).unwrap();
+        let admit = |number| {
+            let credentials = Credentials::Plain {
+                username: format!("user-{number}").into(),
+                password: Password::from("secret"),
+            };
+            server.admit("a", "::1", credentials)
+        };
+        closes_exactly((0..all).map(admit).collect(), gone, || {
+            server.auth.configure_plain("a", users("changed")).unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_many_peers_exactly_those_from_a_denied_block_are_told() {
+        let (all, gone) = scale();
+        let server = Server::new();
+        let address = |number: u32| {
+            let block = if number < gone { 1 } else { 2 };
+            format!("10.{block}.{}.{}", number / 256, number % 256)
+        };
+        let grants = (0..all)
+            .map(|number| server.null("a", &address(number)))
+            .collect();
+        closes_exactly(grants, gone, || server.auth.deny(["10.1.0.0/16"]).unwrap()).await;
+    }
+}
