@@ -29,7 +29,7 @@ use std::time::{Duration, SystemTime};
 ///
 /// A `configure_*` call claims its domain for its mechanism before anything is loaded. What the
 /// domain has since lost, or never got because loading failed, means nobody. A domain that is
-/// not claimed is ruled by `*` ([`Domain::ALL`]); only [`Authenticator::unconfigure`] gives a
+/// not claimed is ruled by `*` ([`Domain::ALL`](crate::Domain::ALL)); only [`Authenticator::unconfigure`] gives a
 /// claimed domain back to it. Of several `configure_*` calls for one domain and mechanism the
 /// last rules. The empty domain is one like any other.
 ///

@@ -43,8 +43,8 @@ const CHUNK: usize = 64;
 /// end no admission.
 ///
 /// With feature `tokio`, [`Grant::revoked`](crate::Grant::revoked) resolves at the end of the
-/// validity too, if it is awaited on tokio's runtime; should the system's clock be set forward, at
-/// most a minute late. Elsewhere there is no timer, and it resolves by changes of the policy
+/// validity too, if it is awaited on tokio's runtime, with its timers on; should the system's clock
+/// be set forward, at most a minute late. Elsewhere there is no timer, and it resolves by changes of the policy
 /// alone: ask [`Grant::still_valid`](crate::Grant::still_valid) at
 /// [`AdmissionTerms::valid_until`].
 pub struct AdmissionTerms {
