@@ -49,7 +49,9 @@ impl PeerAddress {
         }
         if let Some((ip, scope)) = text.split_once('%') {
             let ip = ip.parse().ok()?;
-            return (!scope.is_empty()).then(|| Self::ScopedIp(ip, scope.into()));
+            // No interface is named otherwise, and a log line holds no other text.
+            let is_name = !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic());
+            return is_name.then(|| Self::ScopedIp(ip, scope.into()));
         }
         let mut fields = text.strip_prefix(IPC_PREFIX)?.split(':');
         let uid = number(fields.next()?)?;
@@ -155,6 +157,7 @@ mod tests {
             &b"localhost:+1:2:3"[..],
             b"localhost:1:2",
             b"fe80::1%",
+            b"fe80::1%eth0\nforged",
             b"\xFF",
             b"",
         ] {

@@ -1,13 +1,14 @@
 //! Grants: how an admission stays revocable for as long as the connection lives.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 /// The issuer's side of a [`Grant`]: what a policy keeps of a peer it has admitted.
-pub trait GrantTerms: Send + Sync + 'static {
+pub trait GrantTerms: Any + Send + Sync {
     /// Whether the policy would still admit this peer.
     fn still_valid(&self) -> bool;
 
@@ -35,9 +36,25 @@ impl Grant {
         self.0.still_valid()
     }
 
+    /// The issuer's own record of the admission, if the issuer's type is the one asked for: an
+    /// [`Authenticator`](crate::auth::Authenticator) keeps
+    /// [`AdmissionTerms`](crate::auth::AdmissionTerms).
+    #[must_use]
+    pub fn terms<T: GrantTerms>(&self) -> Option<&T> {
+        let terms: &dyn Any = &*self.0;
+        terms.downcast_ref()
+    }
+
     /// Waits until the admission is withdrawn; close the connection then.
     pub async fn revoked(&self) {
         self.0.revoked().await;
+    }
+}
+
+impl<T: GrantTerms> From<Arc<T>> for Grant {
+    /// Wraps terms that the issuer keeps a hand on.
+    fn from(terms: Arc<T>) -> Self {
+        Self(terms)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::access::address::PeerAddress;
 use crate::access::grant::Grant;
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::request::{Credentials, Domain, MechanismKind};
 use crate::crypto::keys::PublicKey;
 use crate::error::{Error, Malformation, ProtocolError};
 use crate::limits::Limits;
@@ -86,17 +86,12 @@ impl Authenticated {
     /// The mechanism that carried the credential.
     #[must_use]
     pub const fn mechanism(&self) -> MechanismKind {
-        match self.credential {
-            Credential::Nothing => MechanismKind::Null,
-            Credential::UserName(_) => MechanismKind::Plain,
-            Credential::Key(_) => MechanismKind::Curve,
-            Credential::Principal(_) => MechanismKind::Gssapi,
-        }
+        self.credential.mechanism()
     }
 }
 
 /// The public part of what a peer authenticated with. Never a password.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Credential {
     /// NULL: nothing.
@@ -107,6 +102,29 @@ pub enum Credential {
     Key(PublicKey),
     /// GSSAPI: the principal.
     Principal(Bytes),
+}
+
+impl Credential {
+    /// The public part of `credentials`.
+    pub(crate) fn of(credentials: Credentials) -> Self {
+        match credentials {
+            Credentials::Null => Self::Nothing,
+            Credentials::Plain { username, .. } => Self::UserName(username),
+            Credentials::Curve { key } => Self::Key(key),
+            Credentials::Gssapi { principal } => Self::Principal(principal),
+        }
+    }
+
+    /// The mechanism that carries it.
+    #[must_use]
+    pub const fn mechanism(&self) -> MechanismKind {
+        match self {
+            Self::Nothing => MechanismKind::Null,
+            Self::UserName(_) => MechanismKind::Plain,
+            Self::Key(_) => MechanismKind::Curve,
+            Self::Principal(_) => MechanismKind::Gssapi,
+        }
+    }
 }
 
 /// What a peer says of itself in READY or INITIATE.

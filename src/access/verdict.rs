@@ -3,7 +3,7 @@
 
 use crate::access::grant::Grant;
 use crate::access::peer::{Authenticated, Credential};
-use crate::access::request::{AccessPolicy, AccessRequest, Credentials, Domain};
+use crate::access::request::{AccessPolicy, AccessRequest, Domain};
 use crate::error::Denied;
 use crate::status::DenialStatus;
 use crate::wire::metadata::Metadata;
@@ -80,17 +80,11 @@ impl Approved {
             Verdict::Allow(approval) => approval,
             Verdict::Deny(denied) => return Err(denied),
         };
-        let credential = match request.credentials {
-            Credentials::Null => Credential::Nothing,
-            Credentials::Plain { username, .. } => Credential::UserName(username),
-            Credentials::Curve { key } => Credential::Key(key),
-            Credentials::Gssapi { principal } => Credential::Principal(principal),
-        };
         Ok(Self {
             authenticated: Some(Authenticated::new(
                 approval.user_id,
                 request.domain,
-                credential,
+                Credential::of(request.credentials),
                 approval.metadata,
                 approval.grant,
             )),
@@ -112,6 +106,7 @@ impl Approved {
 mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
+    use crate::access::request::Credentials;
     use crate::crypto::password::Password;
 
     fn request() -> AccessRequest {

@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::{IpcPeer, PeerAddress};
-use crate::auth::refusal::Refusal;
+use crate::error::printable;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use thiserror::Error;
@@ -15,7 +16,7 @@ use thiserror::Error;
 /// | text | matches |
 /// |---|---|
 /// | `192.0.2.1`, `2001:db8::1` | that address, on any port and in any zone |
-/// | `fe80::1%eth0` | that address in that zone, compared as text |
+/// | `fe80::1%eth0` | that address in that zone, compared as text: libzmq tells the name of the interface, this crate's sockets its number |
 /// | `192.0.2.0/24`, `2001:db8::/32` | the addresses of that block, in any zone |
 /// | `uid:1000`, `gid:100`, `pid:4711` | ipc peers with that user, group or process id |
 /// | `localhost:1000:100:4711` | the ipc peer that libzmq shows so |
@@ -194,16 +195,21 @@ impl From<PeerAddress> for AddressRule {
     }
 }
 
-/// The list that addresses are checked against.
-#[derive(Debug, Clone, Default)]
-pub(crate) enum AddressPolicy {
-    /// No list: every address may authenticate.
-    #[default]
-    NoList,
-    /// These alone may.
-    Allow(RuleSet),
-    /// All but these may.
-    Deny(RuleSet),
+impl fmt::Display for AddressRule {
+    /// The text that reads back as the same rule; of [`AddressRule::exactly`] for bytes without
+    /// such a text, the bytes, escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Matches::Ip(ip) => ip.fmt(f),
+            Matches::ScopedIp(ip, zone) => write!(f, "{ip}%{zone}"),
+            Matches::Block(first, prefix) => write!(f, "{first}/{prefix}"),
+            Matches::IpcUser(uid) => write!(f, "uid:{uid}"),
+            Matches::IpcGroup(gid) => write!(f, "gid:{gid}"),
+            Matches::IpcProcess(pid) => write!(f, "pid:{pid}"),
+            Matches::Ipc(peer) => PeerAddress::Ipc(*peer).fmt(f),
+            Matches::Bytes(bytes) => f.write_str(&printable(bytes)),
+        }
+    }
 }
 
 /// Rules, sorted by how they are looked up.
@@ -211,39 +217,6 @@ pub(crate) enum AddressPolicy {
 pub(crate) struct RuleSet {
     single: HashSet<Matches>,
     blocks: HashSet<(IpAddr, u8)>,
-}
-
-impl AddressPolicy {
-    /// Whether the peer may go on to authenticate.
-    pub(crate) fn check(&self, address: &PeerAddress) -> Result<(), Refusal> {
-        match self {
-            Self::Allow(rules) if !rules.matches(address) => Err(Refusal::AddressNotAllowed),
-            Self::Deny(rules) if rules.matches(address) => Err(Refusal::AddressDenied),
-            _ => Ok(()),
-        }
-    }
-
-    /// Adds to the allow list. Adding nothing where no list is makes none, as in `pyzmq`.
-    pub(crate) fn allow(&mut self, rules: Vec<AddressRule>) -> Result<(), AddressError> {
-        match self {
-            Self::Deny(_) => return Err(AddressError::BothLists),
-            Self::Allow(list) => list.extend(rules),
-            Self::NoList if rules.is_empty() => {}
-            Self::NoList => *self = Self::Allow(RuleSet::from(rules)),
-        }
-        Ok(())
-    }
-
-    /// Adds to the deny list.
-    pub(crate) fn deny(&mut self, rules: Vec<AddressRule>) -> Result<(), AddressError> {
-        match self {
-            Self::Allow(_) => return Err(AddressError::BothLists),
-            Self::Deny(list) => list.extend(rules),
-            Self::NoList if rules.is_empty() => {}
-            Self::NoList => *self = Self::Deny(RuleSet::from(rules)),
-        }
-        Ok(())
-    }
 }
 
 impl From<Vec<AddressRule>> for RuleSet {
@@ -255,7 +228,8 @@ impl From<Vec<AddressRule>> for RuleSet {
 }
 
 impl RuleSet {
-    fn extend(&mut self, rules: Vec<AddressRule>) {
+    /// Adds rules.
+    pub(crate) fn extend(&mut self, rules: Vec<AddressRule>) {
         for AddressRule(rule) in rules {
             if let Matches::Block(first, prefix) = rule {
                 self.blocks.insert((first, prefix));
@@ -265,24 +239,41 @@ impl RuleSet {
         }
     }
 
-    fn matches(&self, address: &PeerAddress) -> bool {
-        let single = |rule: Matches| self.single.contains(&rule);
-        if let Some(ip) = address.canonical_ip()
-            && (single(Matches::Ip(ip)) || self.blocks.iter().any(|&block| block_holds(block, ip)))
-        {
-            return true;
-        }
-        match address {
-            PeerAddress::Ip(_) => false,
+    /// Takes rules away; gives how many of them were there.
+    pub(crate) fn remove(&mut self, rules: Vec<AddressRule>) -> usize {
+        rules
+            .into_iter()
+            .filter(|AddressRule(rule)| match rule {
+                Matches::Block(first, prefix) => self.blocks.remove(&(*first, *prefix)),
+                single => self.single.remove(single),
+            })
+            .count()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.single.is_empty() && self.blocks.is_empty()
+    }
+
+    /// A rule that matches the address.
+    pub(crate) fn find(&self, address: &PeerAddress) -> Option<AddressRule> {
+        let single = |rule: Matches| self.single.contains(&rule).then_some(rule);
+        let by_ip = |ip| {
+            single(Matches::Ip(ip)).or_else(|| {
+                let block = self.blocks.iter().find(|block| block_holds(**block, ip));
+                block.map(|&(first, prefix)| Matches::Block(first, prefix))
+            })
+        };
+        let by_form = || match address {
+            PeerAddress::Ip(_) => None,
             PeerAddress::ScopedIp(ip, zone) => single(Matches::ScopedIp(*ip, zone.clone())),
-            PeerAddress::Ipc(peer) => {
-                single(Matches::IpcUser(peer.uid))
-                    || single(Matches::IpcGroup(peer.gid))
-                    || peer.pid.is_some_and(|pid| single(Matches::IpcProcess(pid)))
-                    || single(Matches::Ipc(*peer))
-            }
+            PeerAddress::Ipc(peer) => single(Matches::IpcUser(peer.uid))
+                .or_else(|| single(Matches::IpcGroup(peer.gid)))
+                .or_else(|| single(Matches::IpcProcess(peer.pid?)))
+                .or_else(|| single(Matches::Ipc(*peer))),
             PeerAddress::Other(bytes) => single(Matches::Bytes(bytes.clone())),
-        }
+        };
+        let found = address.canonical_ip().and_then(by_ip).or_else(by_form);
+        found.map(AddressRule)
     }
 }
 
@@ -293,7 +284,8 @@ mod tests {
 
     fn matches(rule: &str, address: &str) -> bool {
         RuleSet::from(vec![rule.parse().unwrap()])
-            .matches(&PeerAddress::from_zap(address.as_bytes()))
+            .find(&PeerAddress::from_zap(address.as_bytes()))
+            .is_some()
     }
 
     fn error(rule: &str) -> AddressError {
@@ -349,11 +341,49 @@ mod tests {
     }
 
     #[test]
+    fn rules_show_as_the_text_that_makes_them() {
+        for text in [
+            "192.0.2.1",
+            "2001:db8::1",
+            "fe80::1%eth0",
+            "10.0.0.0/8",
+            "2001:db8::/32",
+            "uid:1000",
+            "gid:100",
+            "pid:4711",
+            "localhost:1000:100:4711",
+            "localhost:1000:100:",
+        ] {
+            assert_eq!(text.parse::<AddressRule>().unwrap().to_string(), text);
+        }
+        let mapped: AddressRule = "::ffff:10.0.0.0/104".parse().unwrap();
+        assert_eq!(mapped.to_string(), "10.0.0.0/8");
+        let bytes = AddressRule::exactly(PeerAddress::from_zap(b"a\nb"));
+        assert_eq!(bytes.to_string(), "a\\nb");
+    }
+
+    #[test]
+    fn the_rule_that_matched_is_found_and_can_be_removed_once() {
+        let mut rules = RuleSet::from(vec![
+            "10.0.0.0/8".parse().unwrap(),
+            "gid:100".parse().unwrap(),
+        ]);
+        for (address, rule) in [("10.1.2.3", "10.0.0.0/8"), ("localhost:1:100:", "gid:100")] {
+            let address = PeerAddress::from_zap(address.as_bytes());
+            let found = rules.find(&address).unwrap();
+            assert_eq!(found.to_string(), rule);
+            assert_eq!(rules.remove(vec![found.clone(), found]), 1);
+            assert_eq!(rules.find(&address), None);
+        }
+        assert!(rules.is_empty());
+    }
+
+    #[test]
     fn whatever_a_request_can_hold_can_be_a_rule() {
         let address = |bytes: &'static [u8]| PeerAddress::from_zap(bytes);
         let rules = RuleSet::from(vec![AddressRule::exactly(address(b"\xFF"))]);
-        assert!(rules.matches(&address(b"\xFF")));
-        assert!(!rules.matches(&address(b"\xFE")));
+        assert!(rules.find(&address(b"\xFF")).is_some());
+        assert!(rules.find(&address(b"\xFE")).is_none());
     }
 
     #[test]
@@ -395,16 +425,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_list_excludes_the_other_and_the_first_stays() {
-        let rules = || vec!["127.0.0.1".parse().unwrap()];
-        let mut policy = AddressPolicy::default();
-        policy.allow(Vec::new()).unwrap();
-        policy.deny(rules()).unwrap();
-        assert_eq!(policy.allow(rules()), Err(AddressError::BothLists));
-        assert!(matches!(policy, AddressPolicy::Deny(_)));
-    }
-
     proptest! {
         #[test]
         fn a_block_holds_exactly_what_shares_its_prefix(first: u32, ip: u32, prefix in 0_u8..=32) {
@@ -418,8 +438,10 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_rules_never_panic(text in "[0-9a-f.:/%]{0,24}|.{0,24}") {
-            let _ = text.parse::<AddressRule>();
+        fn arbitrary_rules_never_panic_and_read_back(text in "[0-9a-f.:/%]{0,24}|.{0,24}") {
+            if let Ok(rule) = text.parse::<AddressRule>() {
+                prop_assert_eq!(rule.to_string().parse::<AddressRule>(), Ok(rule));
+            }
         }
     }
 }

@@ -1,33 +1,24 @@
 //! The Authenticator: `zmq.auth`'s policy, shared by any number of tasks and threads.
 #![forbid(unsafe_code)]
 
-use crate::access::request::Domain;
-use crate::auth::address::{AddressError, AddressRule};
-use crate::auth::curve::CurveRule;
-use crate::auth::plain::{PasswordTable, PlainRule};
-use crate::auth::policy::{Admission, Policy, Ruling};
-use crate::auth::provider::CurveProvider;
-use crate::auth::refusal::Refusal;
-use crate::cert::directory::{DirectoryReport, load_certificates};
-use crate::cert::problem::CertificateError;
+use crate::auth::audit::{Audited, Change};
+use crate::auth::bell::Bell;
+use crate::auth::events::EventLog;
+use crate::auth::grant::LiveGrants;
+use crate::auth::policy::Policy;
+use crate::auth::workers::Workers;
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;
-use crate::crypto::random::OsRandom;
-use crate::error::{LocalError, printable};
 use crate::limits::Limits;
-use crate::status::{DenialStatus, Status};
 use crate::zap::bounds::Places;
-use crate::zap::contain::{Contained, Panicked};
-use crate::zap::envelope::split_envelope;
-use crate::zap::reply::ZapReply;
-use crate::zap::request::{ZapRequest, ZapRequestError};
-use crate::zap::router::ZapHandler;
-use arc_swap::ArcSwap;
+use crate::zap::contain::contain;
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
+use std::convert::Infallible;
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::thread::available_parallelism;
+use std::time::{Duration, SystemTime};
 
 /// Who may come in, by address, password, key or principal. Cheap to clone; all clones are the
 /// same Authenticator, and every method takes `&self`.
@@ -38,9 +29,12 @@ use std::time::Duration;
 ///
 /// A `configure_*` call claims its domain for its mechanism before anything is loaded. What the
 /// domain has since lost, or never got because loading failed, means nobody. A domain that is
-/// not claimed is ruled by `*` ([`Domain::ALL`]); only [`Authenticator::unconfigure`] gives a
+/// not claimed is ruled by `*` ([`Domain::ALL`](crate::Domain::ALL)); only [`Authenticator::unconfigure`] gives a
 /// claimed domain back to it. Of several `configure_*` calls for one domain and mechanism the
 /// last rules. The empty domain is one like any other.
+///
+/// Every peer it admits comes with a [`Grant`](crate::Grant), which ends when the policy would
+/// not have admitted the peer so any more: see [`AdmissionTerms`](crate::auth::AdmissionTerms).
 ///
 /// ```
 /// use zmtp_auth::auth::Authenticator;
@@ -66,7 +60,33 @@ struct Inner {
     hash_key: OnceLock<Arc<HashKey>>,
     provider_places: Places,
     provider_time: Duration,
+    /// Where providers run that block.
+    blocking_workers: Arc<Workers>,
+    /// Where hashed passwords are verified.
+    verifiers: Arc<Workers>,
+    clock: Clock,
+    live: LiveGrants,
+    /// Rung after each change.
+    changed: Bell,
+    events: Events,
 }
+
+/// Ends the stream of events with the Authenticator.
+#[derive(Default)]
+struct Events(Arc<EventLog>);
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Threads for providers that block. They wait for databases and directory services rather than
+/// for a core.
+const BLOCKING_THREADS: usize = 32;
+
+/// What time it is, for the validity of keys.
+type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 impl Authenticator {
     /// An Authenticator without any configuration, with the default limits.
@@ -79,157 +99,128 @@ impl Authenticator {
     /// [`Limits::max_pending_verdicts`] and [`Limits::verdict_timeout`], for its providers.
     #[must_use]
     pub fn with_limits(limits: &Limits) -> Self {
+        Self::with_clock(limits, SystemTime::now)
+    }
+
+    /// As [`Authenticator::with_limits`], with another clock than the system's for the validity
+    /// of keys: for tests, and where the system's is not to be trusted. While it panics, no key
+    /// with a validity is admitted.
+    #[must_use]
+    pub fn with_clock(
+        limits: &Limits,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Inner {
             policy: ArcSwap::default(),
             changing: Mutex::new(()),
             hash_key: OnceLock::new(),
             provider_places: Places::new(limits.max_pending_verdicts),
             provider_time: limits.verdict_timeout,
+            blocking_workers: Arc::new(Workers::new(
+                "zmtp-auth provider",
+                BLOCKING_THREADS,
+                limits.max_pending_verdicts,
+            )),
+            verifiers: Arc::new(Workers::new(
+                "zmtp-auth password",
+                // Each is one core at full load, and the last one is for everything else.
+                available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
+                limits.max_pending_verdicts,
+            )),
+            clock: Box::new(clock),
+            live: LiveGrants::default(),
+            changed: Bell::default(),
+            events: Events::default(),
         }))
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Policy) -> T) -> T {
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Guard<Arc<Policy>> {
+        self.0.policy.load()
+    }
+
+    /// The grants that somebody holds.
+    pub(crate) fn live(&self) -> &LiveGrants {
+        &self.0.live
+    }
+
+    /// What rings after each change.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.0.changed
+    }
+
+    /// One key for the passwords of all tables.
+    pub(crate) fn hash_key_cell(&self) -> &OnceLock<Arc<HashKey>> {
+        &self.0.hash_key
+    }
+
+    /// How many questions to providers there may be at once.
+    pub(crate) fn provider_places(&self) -> &Places {
+        &self.0.provider_places
+    }
+
+    /// Where providers run that block.
+    pub(crate) fn blocking_workers(&self) -> Arc<Workers> {
+        Arc::clone(&self.0.blocking_workers)
+    }
+
+    /// Where hashed passwords are verified.
+    pub(crate) fn verifiers(&self) -> Arc<Workers> {
+        Arc::clone(&self.0.verifiers)
+    }
+
+    /// How long a provider may take.
+    pub(crate) fn provider_time(&self) -> Duration {
+        self.0.provider_time
+    }
+
+    /// What time it is; `None` if the clock panics.
+    pub(crate) fn now(&self) -> Option<SystemTime> {
+        contain(|| (self.0.clock)()).ok()
+    }
+
+    /// What readers of audit events read.
+    pub(crate) fn event_log(&self) -> &Arc<EventLog> {
+        &self.0.events.0
+    }
+
+    /// Replaces the policy by a changed copy; the change says what it was.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Policy) -> Change) {
+        match self.try_change(|policy| Ok::<_, Infallible>(((), change(policy)))) {
+            Ok(()) => {}
+            Err(never) => match never {},
+        }
+    }
+
+    /// Replaces the policy by a changed copy, unless the change fails. When it returns, every
+    /// admission that the change ends has ended. `change` may call no foreign code.
+    pub(crate) fn try_change<T, E>(
+        &self,
+        change: impl FnOnce(&mut Policy) -> Result<(T, Change), E>,
+    ) -> Result<T, E> {
+        let now = self.now();
         // A change that panicked has stored nothing, so the policy behind a poisoned lock is whole.
         let alone = self
             .0
             .changing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut policy = Policy::clone(&self.0.policy.load());
-        let outcome = change(&mut policy);
-        let before = self.0.policy.swap(Arc::new(policy));
-        // Providers are dropped with the policy that held them, and their drop is foreign code,
-        // which may want to change the policy itself.
+        let mut policy = Policy::clone(&self.policy());
+        policy.version += 1;
+        let version = policy.version;
+        let (outcome, change) = change(&mut policy)?;
+        let policy = Arc::new(policy);
+        let before = self.0.policy.swap(Arc::clone(&policy));
+        // Within the lock, so that no admission can miss a change that the next one takes back.
+        let untold = self.0.live.check(&policy, now);
         drop(alone);
+        // From here on runs foreign code, which may want to change the policy itself: wakers, and
+        // providers that are dropped with the policy that held them.
+        self.audit(version, Audited::Change(change));
+        untold.tell();
+        self.0.changed.ring();
         drop(before);
-        outcome
-    }
-
-    /// Adds to the allow list: from then on other addresses are refused. Under PLAIN, CURVE and
-    /// GSSAPI an allowed peer must still authenticate. No addresses at all make no list.
-    ///
-    /// # Errors
-    /// [`AddressError`] if there is a deny list, or a rule is none; nothing is added then.
-    pub fn allow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
-    where
-        R: TryInto<AddressRule>,
-        AddressError: From<R::Error>,
-    {
-        let rules = collect(rules)?;
-        self.change(|policy| Arc::make_mut(&mut policy.addresses).allow(rules))
-    }
-
-    /// Adds to the deny list: addresses on it are refused, all others may authenticate.
-    ///
-    /// # Errors
-    /// [`AddressError`] if there is an allow list, or a rule is none; nothing is added then.
-    pub fn deny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
-    where
-        R: TryInto<AddressRule>,
-        AddressError: From<R::Error>,
-    {
-        let rules = collect(rules)?;
-        self.change(|policy| Arc::make_mut(&mut policy.addresses).deny(rules))
-    }
-
-    /// Lets these users into `domain` by PLAIN, and no others. Names and passwords are bytes, at
-    /// most 255 of each; passwords are kept as keyed hashes only.
-    ///
-    /// # Errors
-    /// [`LocalError::Random`] if the system has no randomness for the key of those hashes: the
-    /// domain has what it had, which at first is nobody.
-    pub fn configure_plain<U, P>(
-        &self,
-        domain: impl Into<Domain>,
-        users: impl IntoIterator<Item = (U, P)>,
-    ) -> Result<(), LocalError>
-    where
-        U: AsRef<[u8]>,
-        P: AsRef<[u8]>,
-    {
-        let domain = domain.into();
-        self.change(|policy| {
-            policy
-                .plain
-                .entry(domain.clone())
-                .or_insert(PlainRule::Nobody);
-        });
-        let table = Arc::new(PasswordTable::new(self.hash_key()?, users));
-        self.change(|policy| policy.plain.insert(domain, PlainRule::Table(table)));
-        Ok(())
-    }
-
-    fn hash_key(&self) -> Result<Arc<HashKey>, LocalError> {
-        if let Some(key) = self.0.hash_key.get() {
-            return Ok(Arc::clone(key));
-        }
-        let fresh = Arc::new(HashKey::generate(&OsRandom)?);
-        Ok(Arc::clone(self.0.hash_key.get_or_init(|| fresh)))
-    }
-
-    /// Lets the holders of the certificates in `directory` into `domain` by CURVE, and no
-    /// others: every `*.key` file, as [`load_certificates`](crate::cert::load_certificates) takes
-    /// it. Reads files, so it blocks. A bad file is left out and reported. Certificate metadata
-    /// becomes the peer's ZAP metadata. The directory is not watched: call again after a change.
-    ///
-    /// # Errors
-    /// [`CertificateError`] if the directory cannot be listed: the domain keeps what it had, which
-    /// at first is nobody.
-    pub fn configure_curve(
-        &self,
-        domain: impl Into<Domain>,
-        directory: impl AsRef<Path>,
-    ) -> Result<DirectoryReport, CertificateError> {
-        let domain = domain.into();
-        self.change(|policy| {
-            policy
-                .curve
-                .entry(domain.clone())
-                .or_insert_with(CurveRule::nobody);
-        });
-        let report = load_certificates(directory)?;
-        self.rule_curve(domain, CurveRule::certificates(&report.certificates));
-        Ok(report)
-    }
-
-    /// Lets the holders of these keys into `domain` by CURVE, and no others.
-    pub fn configure_curve_keys(
-        &self,
-        domain: impl Into<Domain>,
-        keys: impl IntoIterator<Item = PublicKey>,
-    ) {
-        self.rule_curve(domain.into(), CurveRule::keys(keys));
-    }
-
-    /// Lets every CURVE peer into `domain`: `CURVE_ALLOW_ANY`. Peers are encrypted and hold the
-    /// key they show, no more.
-    pub fn configure_curve_any(&self, domain: impl Into<Domain>) {
-        self.rule_curve(domain.into(), CurveRule::AnyKey);
-    }
-
-    /// Lets `provider` decide over the CURVE peers of `domain`.
-    pub fn configure_curve_callback(
-        &self,
-        domain: impl Into<Domain>,
-        provider: impl CurveProvider,
-    ) {
-        self.rule_curve(domain.into(), CurveRule::Provider(Arc::new(provider)));
-    }
-
-    fn rule_curve(&self, domain: Domain, rule: CurveRule) {
-        self.change(|policy| policy.curve.insert(domain, rule));
-    }
-
-    /// Does nothing: a GSSAPI peer has been authenticated by its socket, and every principal is
-    /// admitted, as in `pyzmq`. Address lists apply.
-    pub fn configure_gssapi(&self, _domain: impl Into<Domain>) {}
-
-    /// Forgets what was configured for `domain`, all mechanisms: `*` rules it again.
-    pub fn unconfigure(&self, domain: &Domain) {
-        self.change(|policy| {
-            policy.plain.remove(domain);
-            policy.curve.remove(domain);
-        });
+        Ok(outcome)
     }
 
     /// The user id of a CURVE key: 40 characters of Z85, unless
@@ -237,7 +228,7 @@ impl Authenticator {
     /// `None` if that mapping panics.
     #[must_use]
     pub fn curve_user_id(&self, key: &PublicKey) -> Option<Bytes> {
-        self.0.policy.load().curve_user_id(key).ok()
+        self.policy().curve_user_id(key).ok()
     }
 
     /// Replaces the mapping of keys to user ids, for every key that is admitted by a table, or
@@ -248,117 +239,32 @@ impl Authenticator {
         user_id: impl Fn(&PublicKey) -> U + Send + Sync + 'static,
     ) {
         let user_id = Arc::new(move |key: &PublicKey| user_id(key).into());
-        self.change(|policy| policy.user_ids = Some(user_id));
+        self.change(|policy| {
+            policy.user_ids = Some(user_id);
+            Change::UserIds
+        });
+    }
+
+    /// Grants that somebody holds, revoked ones too.
+    #[must_use]
+    pub fn live_grants(&self) -> usize {
+        self.0.live.len()
     }
 
     /// Refuses every request with 300, until [`Authenticator::start`].
     pub fn stop(&self) {
-        self.change(|policy| policy.stopped = true);
+        self.change(|policy| {
+            policy.stopped = true;
+            Change::Stopped
+        });
     }
 
     /// Decides again after [`Authenticator::stop`]. A new Authenticator is started already.
     pub fn start(&self) {
-        self.change(|policy| policy.stopped = false);
-    }
-
-    /// Answers a raw ZAP request without address envelope and delimiter: its frames from the
-    /// version on give the six frames of the reply. `None` if there are fewer than two frames,
-    /// so that there is no request id to reply to.
-    pub async fn handle_zap_message(&self, frames: Vec<Bytes>) -> Option<[Bytes; 6]> {
-        let (id, refusal) = match ZapRequest::from_frames(frames) {
-            Ok(request) => return Some(self.answer(&request).await.to_frames()),
-            Err(ZapRequestError::NotEnoughFrames { id: None, frames }) => {
-                tracing::warn!(frames, "ZAP request without a request id dropped");
-                return None;
-            }
-            Err(ZapRequestError::NotEnoughFrames { id: Some(id), .. }) => {
-                (id, Refusal::NotEnoughFrames)
-            }
-            Err(ZapRequestError::Version { id }) => (id, Refusal::InvalidVersion),
-        };
-        tracing::warn!(%id, status = %refusal.status(), "ZAP request refused: {}", refusal.text());
-        Some(ZapReply::denial(id, refusal.status(), refusal.text()).to_frames())
-    }
-
-    /// Answers a raw ZAP request as a ROUTER receives it: routing frames, an empty delimiter,
-    /// the request. The reply has the same envelope. `None` if there is no delimiter, or fewer
-    /// than two frames after it.
-    pub async fn handle_zap_envelope(&self, frames: Vec<Bytes>) -> Option<Vec<Bytes>> {
-        let Some((mut envelope, message)) = split_envelope(frames) else {
-            tracing::warn!("ZAP request without a delimiter dropped");
-            return None;
-        };
-        envelope.extend(self.handle_zap_message(message).await?);
-        Some(envelope)
-    }
-
-    async fn answer(&self, request: &ZapRequest) -> ZapReply {
-        let policy = self.0.policy.load_full();
-        let reply = match self.decide(&policy, request).await {
-            Ok(admission) => ZapReply {
-                metadata: admission.metadata,
-                ..request.allow(admission.user_id)
-            },
-            Err(refusal) => request.deny(refusal.status(), refusal.text()),
-        };
-        // A user id or metadata that no reply may carry comes from a provider, or from the mapping.
-        let reply = match reply.check(&request.id) {
-            Ok(()) => reply,
-            Err(invalid) => {
-                tracing::error!(id = %request.id, "{invalid}");
-                request.deny(DenialStatus::Internal, Refusal::Failed.text())
-            }
-        };
-        log(request, &reply);
-        reply
-    }
-
-    async fn decide(&self, policy: &Policy, request: &ZapRequest) -> Result<Admission, Refusal> {
-        let (provider, question) = match policy.judge(request)? {
-            Ruling::Admit(admission) => return Ok(admission),
-            Ruling::Ask(provider, question) => (provider, question),
-        };
-        let _place = self.0.provider_places.take().ok_or(Refusal::Busy)?;
-        let key = question.key;
-        let answer = Contained::new(provider.ask(question, self.0.provider_time))
-            .await
-            .map_err(|Panicked| Refusal::Failed)?
-            .ok_or(Refusal::TimedOut)?
-            .map_err(|error| {
-                tracing::error!(id = %request.id, "CURVE provider: {error}");
-                Refusal::Failed
-            })?;
-        policy.judge_answer(answer, &key)
-    }
-}
-
-/// Tells of a decision, without credentials: of a refused PLAIN peer not even the name, which
-/// may be a password in the wrong place.
-fn log(request: &ZapRequest, reply: &ZapReply) {
-    let mechanism = printable(&request.mechanism);
-    if reply.status == Status::Success {
-        tracing::debug!(id = %request.id, domain = %request.domain, address = %request.address,
-            mechanism, user_id = printable(&reply.user_id), "peer allowed");
-    } else {
-        tracing::info!(id = %request.id, domain = %request.domain, address = %request.address,
-            mechanism, status = %reply.status, "peer refused: {}", printable(&reply.text));
-    }
-}
-
-fn collect<R>(rules: impl IntoIterator<Item = R>) -> Result<Vec<AddressRule>, AddressError>
-where
-    R: TryInto<AddressRule>,
-    AddressError: From<R::Error>,
-{
-    rules
-        .into_iter()
-        .map(|rule| rule.try_into().map_err(AddressError::from))
-        .collect()
-}
-
-impl ZapHandler for Authenticator {
-    async fn handle(&self, request: ZapRequest) -> ZapReply {
-        self.answer(&request).await
+        self.change(|policy| {
+            policy.stopped = false;
+            Change::Started
+        });
     }
 }
 
@@ -371,7 +277,8 @@ impl Default for Authenticator {
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authenticator")
-            .field("policy", &self.0.policy.load())
+            .field("policy", &**self.policy())
+            .field("live_grants", &self.live_grants())
             .finish_non_exhaustive()
     }
 }

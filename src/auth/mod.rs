@@ -2,15 +2,39 @@
 //! [`ZapHandler`](crate::zap::ZapHandler).
 
 pub(crate) mod address;
+pub(crate) mod address_list;
+pub(crate) mod audit;
 pub(crate) mod authenticator;
+pub(crate) mod bell;
+pub(crate) mod changes;
+pub(crate) mod configure_curve;
+pub(crate) mod configure_plain;
 pub(crate) mod curve;
+pub(crate) mod decision;
+pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod grant;
+pub(crate) mod outcome;
+pub(crate) mod password_file;
 pub(crate) mod plain;
 pub(crate) mod policy;
 pub(crate) mod provider;
 pub(crate) mod refusal;
+pub(crate) mod rule;
+pub(crate) mod workers;
 
 pub use address::{AddressError, AddressRule};
+pub use address_list::AddressList;
+pub use audit::{AddressChange, AuditEvent, Audited, AuditedAdmission, AuditedDecision, Change};
 pub use authenticator::Authenticator;
+pub use changes::Changes;
+pub use events::{AuditEvents, NextEvent};
+pub use explain::Explanation;
+pub use grant::AdmissionTerms;
+pub use outcome::Outcome;
+pub use password_file::{BadPasswordFile, PasswordFileError};
 pub use provider::{
-    CurveProvider, CurveQuestion, IntoProviderResult, ProviderAnswer, ProviderError,
+    CurveProvider, CurveQuestion, IntoProviderResult, PlainProvider, PlainQuestion, ProviderAnswer,
+    ProviderError,
 };
+pub use rule::Rule;

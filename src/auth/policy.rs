@@ -1,13 +1,17 @@
 //! The decision: one immutable policy, one request.
 #![forbid(unsafe_code)]
 
-use crate::access::request::{Credentials, Domain};
-use crate::auth::address::AddressPolicy;
+use crate::access::peer::Credential;
+use crate::access::request::{Credentials, Domain, MechanismKind};
+use crate::auth::address_list::AddressLists;
 use crate::auth::curve::CurveRule;
+use crate::auth::grant::AdmissionTerms;
 use crate::auth::plain::PlainRule;
-use crate::auth::provider::{AnyCurveProvider, CurveQuestion, ProviderAnswer};
-use crate::auth::refusal::Refusal;
+use crate::auth::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};
+use crate::auth::refusal::{Refusal, Refused};
+use crate::auth::rule::Rule;
 use crate::crypto::keys::PublicKey;
+use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
 use crate::zap::contain::{Panicked, contain};
 use crate::zap::request::{CredentialsError, ZapRequest};
@@ -15,15 +19,18 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Everything a decision depends on. It is never changed, only replaced by a changed copy, so a
 /// decision sees all of a change or nothing of it.
 #[derive(Clone, Default)]
 pub(crate) struct Policy {
+    /// Counts the changes. An entry that is new in this policy has this version.
+    pub(crate) version: u64,
     /// While set, every request is refused.
     pub(crate) stopped: bool,
     /// Checked before any credential.
-    pub(crate) addresses: Arc<AddressPolicy>,
+    pub(crate) addresses: Arc<AddressLists>,
     /// By domain; an entry claims its domain, however empty it is.
     pub(crate) plain: HashMap<Domain, PlainRule>,
     /// By domain; an entry claims its domain, however empty it is.
@@ -35,97 +42,222 @@ pub(crate) struct Policy {
 /// A mapping of keys to user ids.
 pub(crate) type UserIds = Arc<dyn Fn(&PublicKey) -> Bytes + Send + Sync>;
 
-/// What an admitted peer is to us.
-#[derive(Debug, Clone, Default)]
+/// The version of an entry that is no part of any configuration.
+const BUILT_IN: u64 = 0;
+
+/// What an admitted peer is to us, and what has admitted it.
+#[derive(Debug, Clone)]
 pub(crate) struct Admission {
     pub(crate) user_id: Bytes,
     pub(crate) metadata: Metadata,
-}
-
-impl Admission {
-    fn of(user_id: impl Into<Bytes>) -> Self {
-        Self {
-            user_id: user_id.into(),
-            metadata: Metadata::new(),
-        }
-    }
+    pub(crate) credential: Credential,
+    pub(crate) rule: Rule,
+    pub(crate) entry_version: u64,
+    pub(crate) valid_until: Option<SystemTime>,
 }
 
 /// What comes of a request as far as tables can tell.
 pub(crate) enum Ruling {
     /// The peer comes in.
     Admit(Admission),
-    /// The provider of its domain decides.
-    Ask(Arc<dyn AnyCurveProvider>, CurveQuestion),
+    /// The provider of its domain decides, or the verification of a hashed password.
+    Ask(Ask),
 }
 
-/// The entry that rules `domain`: its own, or that of `*`.
-fn ruling<'a, T>(entries: &'a HashMap<Domain, T>, domain: &Domain) -> Option<&'a T> {
-    entries.get(domain).or_else(|| entries.get(&Domain::ALL))
+/// A question that takes its time.
+pub(crate) struct Ask {
+    pub(crate) asking: Asking,
+    pub(crate) credential: Credential,
+    /// [`Rule::Provider`], or [`Rule::Passwords`] where a hash is verified.
+    pub(crate) rule: Rule,
+    pub(crate) entry_version: u64,
+}
+
+/// The entry that rules `domain`: its own, or that of `*`; and whose it is.
+fn ruling<'a, T>(entries: &'a HashMap<Domain, T>, domain: &Domain) -> Option<(&'a Domain, &'a T)> {
+    entries
+        .get_key_value(domain)
+        .or_else(|| entries.get_key_value(&Domain::ALL))
 }
 
 impl Policy {
     /// Decides by `pyzmq`'s table, first match first: address, shape of the credentials, policy
     /// of the mechanism.
-    pub(crate) fn judge(&self, request: &ZapRequest) -> Result<Ruling, Refusal> {
+    pub(crate) fn judge(
+        &self,
+        request: &ZapRequest,
+        now: impl Fn() -> Option<SystemTime>,
+    ) -> Result<Ruling, Refused> {
         if self.stopped {
-            return Err(Refusal::Stopped);
+            return Err(Refusal::Stopped.by(Rule::Stopped));
         }
-        self.addresses.check(&request.address)?;
-        let credentials = request.credentials().map_err(|error| match error {
-            CredentialsError::UnknownMechanism => Refusal::NoAccess,
-            CredentialsError::Invalid => Refusal::InvalidCredentials,
+        self.addresses.check(&request.domain, &request.address)?;
+        let credentials = request.credentials().map_err(|error| {
+            let refusal = match error {
+                CredentialsError::UnknownMechanism => Refusal::NoAccess,
+                CredentialsError::Invalid => Refusal::InvalidCredentials,
+            };
+            refusal.by(Rule::Request)
         })?;
         let admission = match credentials {
-            Credentials::Null => Admission::of("anonymous"),
+            Credentials::Null => Admission {
+                user_id: Bytes::from_static(b"anonymous"),
+                metadata: Metadata::new(),
+                credential: Credential::Nothing,
+                rule: Rule::AddressAlone(MechanismKind::Null),
+                entry_version: BUILT_IN,
+                valid_until: None,
+            },
             Credentials::Plain { username, password } => {
-                self.judge_plain(&request.domain, &username, password.expose())?;
-                Admission::of(username)
+                return self.judge_plain(request, username, password);
             }
-            Credentials::Curve { key } => return self.judge_curve(request, key),
+            Credentials::Curve { key } => return self.judge_curve(request, key, now),
             // The socket has authenticated the principal already; there is nothing to look up.
-            Credentials::Gssapi { principal } => Admission::of(principal),
+            Credentials::Gssapi { principal } => Admission {
+                user_id: principal.clone(),
+                metadata: Metadata::new(),
+                credential: Credential::Principal(principal),
+                rule: Rule::AddressAlone(MechanismKind::Gssapi),
+                entry_version: BUILT_IN,
+                valid_until: None,
+            },
         };
         Ok(Ruling::Admit(admission))
     }
 
-    fn judge_plain(&self, domain: &Domain, name: &[u8], password: &[u8]) -> Result<(), Refusal> {
-        match ruling(&self.plain, domain) {
-            Some(rule) => rule.check(name, password),
-            None if self.plain.is_empty() => Err(Refusal::NoPasswords),
-            None => Err(Refusal::InvalidDomain),
-        }
+    fn judge_plain(
+        &self,
+        request: &ZapRequest,
+        name: Bytes,
+        password: Password,
+    ) -> Result<Ruling, Refused> {
+        let Some((scope, entries)) = ruling(&self.plain, &request.domain) else {
+            let refusal = if self.plain.is_empty() {
+                Refusal::NoPasswords
+            } else {
+                Refusal::InvalidDomain
+            };
+            return Err(refusal.by(Rule::Unclaimed(MechanismKind::Plain)));
+        };
+        let rule = entries.name(scope.clone());
+        let asking: Asking = match entries {
+            PlainRule::Nobody => return Err(Refusal::InvalidUsername.by(rule)),
+            PlainRule::Table(table) if !table.is_costly() => {
+                return match table.check(&name, password.expose()) {
+                    Err(refusal) => Err(refusal.by(rule)),
+                    Ok(entry_version) => Ok(Ruling::Admit(Admission {
+                        user_id: name.clone(),
+                        metadata: Metadata::new(),
+                        credential: Credential::UserName(name),
+                        rule,
+                        entry_version,
+                        valid_until: None,
+                    })),
+                };
+            }
+            PlainRule::Table(table) => Arc::clone(table).asking(name.clone(), password),
+            PlainRule::Provider { provider, .. } => {
+                let provider = Arc::clone(provider);
+                let question = PlainQuestion {
+                    domain: request.domain.clone(),
+                    address: request.address.clone(),
+                    identity: request.identity.clone(),
+                    username: name.clone(),
+                    password,
+                };
+                Box::new(move |time| provider.ask(question, time))
+            }
+        };
+        Ok(Ruling::Ask(Ask {
+            asking,
+            rule,
+            // Who is not in the table gets no further than the question.
+            entry_version: entries.version_of(&name).unwrap_or(BUILT_IN),
+            credential: Credential::UserName(name),
+        }))
     }
 
-    fn judge_curve(&self, request: &ZapRequest, key: PublicKey) -> Result<Ruling, Refusal> {
-        let metadata = match ruling(&self.curve, &request.domain) {
-            None => return Err(Refusal::UnknownDomain),
-            Some(CurveRule::AnyKey) => Metadata::new(),
-            Some(CurveRule::Keys(keys)) => keys.get(&key).ok_or(Refusal::UnknownKey)?.clone(),
-            Some(CurveRule::Provider(provider)) => {
+    fn judge_curve(
+        &self,
+        request: &ZapRequest,
+        key: PublicKey,
+        now: impl Fn() -> Option<SystemTime>,
+    ) -> Result<Ruling, Refused> {
+        let Some((scope, entries)) = ruling(&self.curve, &request.domain) else {
+            return Err(Refusal::UnknownDomain.by(Rule::Unclaimed(MechanismKind::Curve)));
+        };
+        let rule = entries.name(scope.clone());
+        let (metadata, entry_version, valid_until) = match entries {
+            CurveRule::AnyKey { version } => (Metadata::new(), *version, None),
+            CurveRule::Keys(keys) => {
+                let Some(entry) = keys.get(&key) else {
+                    return Err(Refusal::UnknownKey.by(rule));
+                };
+                if let Err(refusal) = entry.check(now) {
+                    return Err(refusal.by(rule));
+                }
+                let valid_until = entry.validity.not_after;
+                (entry.metadata.clone(), entry.version, valid_until)
+            }
+            CurveRule::Provider { provider, version } => {
+                let provider = Arc::clone(provider);
                 let question = CurveQuestion {
                     domain: request.domain.clone(),
                     address: request.address.clone(),
                     identity: request.identity.clone(),
                     key,
                 };
-                return Ok(Ruling::Ask(Arc::clone(provider), question));
+                return Ok(Ruling::Ask(Ask {
+                    asking: Box::new(move |time| provider.ask(question, time)),
+                    credential: Credential::Key(key),
+                    rule,
+                    entry_version: *version,
+                }));
             }
         };
-        let user_id = self.curve_user_id(&key)?;
-        Ok(Ruling::Admit(Admission { user_id, metadata }))
+        match self.curve_user_id(&key) {
+            Err(refusal) => Err(refusal.by(rule)),
+            Ok(user_id) => Ok(Ruling::Admit(Admission {
+                user_id,
+                metadata,
+                credential: Credential::Key(key),
+                rule,
+                entry_version,
+                valid_until,
+            })),
+        }
     }
 
-    /// What a provider's answer means for the holder of `key`.
+    /// What the answer to a question means for the peer with that credential.
     pub(crate) fn judge_answer(
         &self,
         answer: ProviderAnswer,
-        key: &PublicKey,
-    ) -> Result<Admission, Refusal> {
-        match answer {
-            ProviderAnswer::No => Err(Refusal::UnknownKey),
-            ProviderAnswer::Yes => self.curve_user_id(key).map(Admission::of),
-            ProviderAnswer::YesAs { user_id, metadata } => Ok(Admission { user_id, metadata }),
+        credential: Credential,
+        rule: Rule,
+        entry_version: u64,
+    ) -> Result<Admission, Refused> {
+        let decided = match (answer, &credential) {
+            (ProviderAnswer::No, Credential::Key(_)) => Err(Refusal::UnknownKey),
+            (ProviderAnswer::No, _) => Err(Refusal::RefusedByProvider),
+            (ProviderAnswer::Yes, Credential::Key(key)) => {
+                self.curve_user_id(key).map(|id| (id, Metadata::new()))
+            }
+            (ProviderAnswer::Yes, Credential::UserName(id) | Credential::Principal(id)) => {
+                Ok((id.clone(), Metadata::new()))
+            }
+            (ProviderAnswer::Yes, Credential::Nothing) => Ok((Bytes::new(), Metadata::new())),
+            (ProviderAnswer::YesAs { user_id, metadata }, _) => Ok((user_id, metadata)),
+        };
+        match decided {
+            Err(refusal) => Err(refusal.by(rule)),
+            Ok((user_id, metadata)) => Ok(Admission {
+                user_id,
+                metadata,
+                credential,
+                rule,
+                entry_version,
+                valid_until: None,
+            }),
         }
     }
 
@@ -136,11 +268,29 @@ impl Policy {
             Some(user_ids) => contain(|| user_ids(key)).map_err(|Panicked| Refusal::Failed),
         }
     }
+
+    /// Whether an admission under an earlier policy stands under this one: `None` if not, else
+    /// the end of its validity. Calls no foreign code.
+    pub(crate) fn standing_of(
+        &self,
+        terms: &AdmissionTerms,
+        now: Option<SystemTime>,
+    ) -> Option<Option<SystemTime>> {
+        let domain = terms.domain();
+        self.addresses.check(domain, terms.address()).ok()?;
+        let (version, valid_until) = match terms.credential() {
+            Credential::Nothing | Credential::Principal(_) => (BUILT_IN, None),
+            Credential::UserName(name) => (ruling(&self.plain, domain)?.1.version_of(name)?, None),
+            Credential::Key(key) => ruling(&self.curve, domain)?.1.standing_of(key, now)?,
+        };
+        (version == terms.entry_version()).then_some(valid_until)
+    }
 }
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy")
+            .field("version", &self.version)
             .field("stopped", &self.stopped)
             .field("addresses", &self.addresses)
             .field("plain", &self.plain)

@@ -3,9 +3,13 @@
 
 use crate::access::address::PeerAddress;
 use crate::access::request::Domain;
+use crate::auth::refusal::Refusal;
+use crate::auth::workers::{Full, Workers};
 use crate::crypto::keys::PublicKey;
+use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
 use crate::zap::bounds::within;
+use crate::zap::contain::Panicked;
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,6 +29,23 @@ pub struct CurveQuestion {
     pub identity: Bytes,
     /// Its long-term public key.
     pub key: PublicKey,
+}
+
+/// What a PLAIN provider is asked: the whole request. Neither name nor password is proven to be
+/// anything yet.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PlainQuestion {
+    /// The socket's domain, as the request has it: possibly empty.
+    pub domain: Domain,
+    /// Where the peer comes from.
+    pub address: PeerAddress,
+    /// The identity that it claims, possibly empty. Proves nothing.
+    pub identity: Bytes,
+    /// The user name, 0 to 255 bytes.
+    pub username: Bytes,
+    /// The password, 0 to 255 bytes, wiped on drop.
+    pub password: Password,
 }
 
 /// A provider's answer.
@@ -111,18 +132,110 @@ where
     }
 }
 
-pub(crate) type Deciding =
-    Pin<Box<dyn Future<Output = Option<Result<ProviderAnswer, ProviderError>>> + Send>>;
-
-/// [`CurveProvider`] without its future's type.
-pub(crate) trait AnyCurveProvider: Send + Sync {
-    /// Asks for at most `time`; `None` if it took longer. Nothing of the provider runs before
-    /// the first poll.
-    fn ask(self: Arc<Self>, question: CurveQuestion, time: Duration) -> Deciding;
+/// Decides for each PLAIN user. Any `Fn(PlainQuestion)` whose future gives an
+/// [`IntoProviderResult`] is one. [`ProviderAnswer::Yes`] admits under the user's name.
+///
+/// It is asked as a [`CurveProvider`] is. How long it takes shows to the peer: to tell nobody
+/// which users exist, it should take as long for those that do not.
+pub trait PlainProvider: Send + Sync + 'static {
+    /// Decides. The future is dropped when nobody waits for the answer any more.
+    fn decide(
+        &self,
+        question: PlainQuestion,
+    ) -> impl Future<Output = Result<ProviderAnswer, ProviderError>> + Send;
 }
 
-impl<P: CurveProvider> AnyCurveProvider for P {
+impl<F, Fut> PlainProvider for F
+where
+    F: Fn(PlainQuestion) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: IntoProviderResult> + Send,
+{
+    async fn decide(&self, question: PlainQuestion) -> Result<ProviderAnswer, ProviderError> {
+        self(question).await.into_result()
+    }
+}
+
+/// Why a provider gave no answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// It says so.
+    Error(ProviderError),
+    /// It never came to an end, or nowhere near one.
+    Refusal(Refusal),
+}
+
+impl From<ProviderError> for NoAnswer {
+    fn from(error: ProviderError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Panicked> for NoAnswer {
+    fn from(Panicked: Panicked) -> Self {
+        Self::Refusal(Refusal::Failed)
+    }
+}
+
+impl From<Full> for NoAnswer {
+    fn from(Full: Full) -> Self {
+        Self::Refusal(Refusal::Busy)
+    }
+}
+
+pub(crate) type Deciding = Pin<Box<dyn Future<Output = Result<ProviderAnswer, NoAnswer>> + Send>>;
+
+/// A question ready to be put, with the time that it may take. Nothing foreign runs before the
+/// first poll.
+pub(crate) type Asking = Box<dyn FnOnce(Duration) -> Deciding + Send>;
+
+/// A provider for questions of type `Q`, whatever its own type is.
+pub(crate) trait AnyProvider<Q>: Send + Sync {
+    /// Asks for at most `time`. Nothing of the provider runs before the first poll.
+    fn ask(self: Arc<Self>, question: Q, time: Duration) -> Deciding;
+}
+
+/// Those of the trait that they carry in their name.
+pub(crate) struct Async<P>(pub(crate) P);
+
+impl<P: CurveProvider> AnyProvider<CurveQuestion> for Async<P> {
     fn ask(self: Arc<Self>, question: CurveQuestion, time: Duration) -> Deciding {
-        Box::pin(async move { within(time, self.decide(question)).await })
+        Box::pin(async move { answer(within(time, self.0.decide(question)).await) })
+    }
+}
+
+impl<P: PlainProvider> AnyProvider<PlainQuestion> for Async<P> {
+    fn ask(self: Arc<Self>, question: PlainQuestion, time: Duration) -> Deciding {
+        Box::pin(async move { answer(within(time, self.0.decide(question)).await) })
+    }
+}
+
+fn answer(
+    within_time: Option<Result<ProviderAnswer, ProviderError>>,
+) -> Result<ProviderAnswer, NoAnswer> {
+    let answer = within_time.ok_or(NoAnswer::Refusal(Refusal::TimedOut))?;
+    Ok(answer?)
+}
+
+/// A function that blocks, asked on threads of its own.
+pub(crate) struct Blocking<F> {
+    pub(crate) call: F,
+    pub(crate) workers: Arc<Workers>,
+}
+
+impl<Q, F, R> AnyProvider<Q> for Blocking<F>
+where
+    Q: Send + 'static,
+    F: Fn(Q) -> R + Send + Sync + 'static,
+    R: IntoProviderResult,
+{
+    fn ask(self: Arc<Self>, question: Q, time: Duration) -> Deciding {
+        Box::pin(async move {
+            let asked = Arc::clone(&self);
+            let running = self
+                .workers
+                .run(move || (asked.call)(question).into_result())?;
+            let answer = within(time, running).await;
+            Ok(answer.ok_or(NoAnswer::Refusal(Refusal::TimedOut))???)
+        })
     }
 }

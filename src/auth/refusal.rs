@@ -1,6 +1,7 @@
 //! Why the Authenticator refuses, with the status and the text of its ZAP reply.
 #![forbid(unsafe_code)]
 
+use crate::auth::rule::Rule;
 use crate::status::DenialStatus;
 
 /// A reason to refuse. Those with status 400 carry the texts of `pyzmq`.
@@ -26,8 +27,15 @@ pub(crate) enum Refusal {
     InvalidPassword,
     /// CURVE: the key is not in the table, or the provider says no.
     UnknownKey,
+    /// CURVE: the key's certificate does not count yet. That passes, so the status is one after
+    /// which a peer comes back.
+    KeyNotYetValid,
+    /// CURVE: the key's certificate counts no more.
+    KeyExpired,
     /// CURVE is configured neither for this domain nor for `*`.
     UnknownDomain,
+    /// PLAIN: the provider says no.
+    RefusedByProvider,
     /// The mechanism is unknown.
     NoAccess,
     /// The Authenticator was stopped.
@@ -36,14 +44,30 @@ pub(crate) enum Refusal {
     Busy,
     /// The provider took too long.
     TimedOut,
-    /// A provider, or the user id mapping, failed or panicked.
+    /// A provider, the user id mapping or the clock failed or panicked.
     Failed,
 }
 
+/// A refusal and what decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) rule: Rule,
+}
+
 impl Refusal {
+    pub(crate) const fn by(self, rule: Rule) -> Refused {
+        Refused {
+            refusal: self,
+            rule,
+        }
+    }
+
     pub(crate) const fn status(self) -> DenialStatus {
         match self {
-            Self::Stopped | Self::Busy | Self::TimedOut => DenialStatus::Temporary,
+            Self::Stopped | Self::Busy | Self::TimedOut | Self::KeyNotYetValid => {
+                DenialStatus::Temporary
+            }
             Self::Failed => DenialStatus::Internal,
             _ => DenialStatus::Failure,
         }
@@ -61,7 +85,10 @@ impl Refusal {
             Self::InvalidUsername => "Invalid username",
             Self::InvalidPassword => "Invalid password",
             Self::UnknownKey => "Unknown key",
+            Self::KeyNotYetValid => "Key not valid yet",
+            Self::KeyExpired => "Key expired",
             Self::UnknownDomain => "Unknown domain",
+            Self::RefusedByProvider => "Refused by the provider",
             Self::NoAccess => "NO ACCESS",
             Self::Stopped => "Authenticator stopped",
             Self::Busy => "Too many requests",

@@ -43,7 +43,8 @@ impl Certificate {
     ///
     /// # Errors
     /// A [`BadCertificate`] if the name or value cannot be written and read back: see
-    /// [`create_certificates`]. [`BadCertificate::NameTaken`] if the name is there already.
+    /// [`create_certificates`]. [`BadCertificate::NameTaken`] if the name is there already. Those
+    /// of [`Certificate::validity`] if with it nobody would admit the certificate.
     pub fn with_metadata(mut self, name: &str, value: &str) -> Result<Self, BadCertificate> {
         form::check_writable(name, value)?;
         let metadata = &mut self.content.metadata;
@@ -54,6 +55,7 @@ impl Certificate {
             return Err(BadCertificate::NameTaken);
         }
         metadata.push((name.to_owned(), value.to_owned()));
+        self.validity()?;
         Ok(self)
     }
 

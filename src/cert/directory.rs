@@ -28,7 +28,9 @@ pub struct DirectoryReport {
 ///
 /// Subdirectories are not searched and names that start with a dot left out. `path` is taken
 /// literally, whatever brackets or stars it holds. Symbolic links are followed. Of several files
-/// with the same public key the last by name counts, with a warning. Where a `*.key` holds a
+/// with the same public key the last by name counts, with a warning. A certificate whose
+/// [`validity`](Certificate::validity) cannot be told is a bad file; one that is over, or still to
+/// come, is a good one. Where a `*.key` holds a
 /// secret it is checked, and then dropped.
 ///
 /// # Errors
@@ -54,6 +56,18 @@ pub fn load_certificates(path: impl AsRef<Path>) -> Result<DirectoryReport, Cert
         };
         report.warnings.extend_from_slice(certificate.warnings());
         let earlier = places.insert(certificate.public_key(), loaded.len());
+        if let Err(reason) = certificate.validity() {
+            let error = Flaw::from(reason).in_file(&file);
+            tracing::warn!("{error}");
+            report.problems.push((file, error));
+            // It counts in place of an earlier file with its key, as a good one would: a bad date
+            // must not leave a key in force that the date was to end.
+            if let Some(earlier) = earlier {
+                loaded[earlier] = None;
+            }
+            loaded.push(None);
+            continue;
+        }
         if let Some(earlier) = earlier.and_then(|place| loaded[place].take()) {
             let warning = CertificateWarning::SameKey {
                 file,

@@ -22,8 +22,10 @@ pub(crate) mod directory;
 mod file;
 mod form;
 pub(crate) mod problem;
+pub(crate) mod validity;
 mod zpl;
 
 pub use certificate::{Certificate, create_certificates, load_certificate};
 pub use directory::{DirectoryReport, load_certificates};
 pub use problem::{BadCertificate, CertificateError, CertificateWarning, FileFailure, KeyField};
+pub use validity::Validity;

@@ -156,6 +156,17 @@ pub enum BadCertificate {
     #[error("name and value make a line longer than {MAX_WRITTEN_LINE} bytes")]
     LineTooLong,
 
+    /// `not-before` or `not-after` is no date that RFC 3339 knows.
+    #[error("not-before and not-after must be dates of RFC 3339, such as 2027-01-31T12:00:00Z")]
+    Date,
+    /// `not-after` does not lie behind `not-before`.
+    #[error("not-after does not lie behind not-before: the certificate never counts")]
+    NeverValid,
+    /// A metadata name that differs from `not-before` or `not-after` in its punctuation only, so
+    /// that it was probably meant for it.
+    #[error("a metadata name is almost, but not quite, 'not-before' or 'not-after'")]
+    ValidityLikeName,
+
     /// A key property without `=`.
     #[error("{0} without a value")]
     KeyMissing(KeyField),

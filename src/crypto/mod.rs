@@ -5,4 +5,5 @@ pub mod keyed_hash;
 pub mod keys;
 pub mod nonce;
 pub mod password;
+pub mod password_hash;
 pub mod random;

@@ -18,6 +18,8 @@ const CIPHER_CRATES: &[&str] = &[
     "poly1305",
     "aead",
     "getrandom",
+    "argon2",
+    "blake2",
 ];
 
 /// Names that say nothing of a file's job.

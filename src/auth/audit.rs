@@ -1,0 +1,272 @@
+//! What an audit log is told: decisions, ends of admissions, changes of the policy. No secrets.
+#![forbid(unsafe_code)]
+
+use crate::access::address::PeerAddress;
+use crate::access::peer::Credential;
+use crate::access::request::{Domain, MechanismKind};
+use crate::auth::address::AddressRule;
+use crate::auth::grant::AdmissionTerms;
+use crate::auth::outcome::{Decided, Outcome};
+use crate::auth::rule::Rule;
+use crate::error::printable;
+use crate::zap::request::{RequestId, ZapRequest};
+use bytes::Bytes;
+use std::time::{Duration, SystemTime};
+
+/// Something that an audit log should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditEvent {
+    /// When, by the system's clock.
+    pub at: SystemTime,
+    /// The policy in force.
+    pub policy_version: u64,
+    /// What.
+    pub what: Audited,
+}
+
+/// What has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Audited {
+    /// A request was decided.
+    Decision(AuditedDecision),
+    /// What should have been a request of RFC 27 was refused, or dropped if it had no id.
+    Malformed {
+        /// The request id.
+        id: Option<RequestId>,
+        /// The text of the ZAP reply.
+        reason: &'static str,
+    },
+    /// An admission has ended: a change has withdrawn it, or its validity is over.
+    Ended(AuditedAdmission),
+    /// The policy was changed.
+    Change(Change),
+}
+
+/// A request and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditedDecision {
+    /// The request's id.
+    pub id: RequestId,
+    /// Its domain.
+    pub domain: Domain,
+    /// Where the peer comes from.
+    pub address: PeerAddress,
+    /// The mechanism's name as it came.
+    pub mechanism: Bytes,
+    /// Who the peer is by its credentials; of a refused PLAIN peer only the name of a user who
+    /// exists, since any other may be a password in the wrong place.
+    pub credential: Option<Credential>,
+    /// Whether it comes in.
+    pub outcome: Outcome,
+    /// What decided.
+    pub rule: Rule,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// An admission that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditedAdmission {
+    /// The domain that the peer had asked for.
+    pub domain: Domain,
+    /// Where it came from.
+    pub address: PeerAddress,
+    /// Who it is by its credentials.
+    pub credential: Credential,
+    /// The user id that it was given.
+    pub user_id: Bytes,
+    /// The rule that had admitted it.
+    pub rule: Rule,
+}
+
+/// A change of the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// A domain was claimed for a mechanism, before what rules it is loaded.
+    Claimed(MechanismKind, Domain),
+    /// A rule was put in force for its domain. Of users and keys: those that are new, those with
+    /// another password or other metadata, and those that are no more.
+    #[non_exhaustive]
+    Ruled {
+        /// The rule.
+        rule: Rule,
+        /// New users or keys.
+        added: Vec<Credential>,
+        /// Users with another password, keys with other metadata.
+        changed: Vec<Credential>,
+        /// Users or keys that are no more.
+        removed: Vec<Credential>,
+    },
+    /// A domain was given back to `*`.
+    Unconfigured(Domain),
+    /// An address list was changed.
+    #[non_exhaustive]
+    Addresses {
+        /// The domain whose list it is; `None` for the one for all.
+        domain: Option<Domain>,
+        /// How.
+        how: AddressChange,
+        /// The rules that were given.
+        rules: Vec<AddressRule>,
+    },
+    /// Another mapping of keys to user ids.
+    UserIds,
+    /// [`Authenticator::stop`](crate::auth::Authenticator::stop).
+    Stopped,
+    /// [`Authenticator::start`](crate::auth::Authenticator::start).
+    Started,
+}
+
+/// What was done to an address list: the methods of
+/// [`AddressList`](crate::auth::AddressList).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddressChange {
+    /// Rules were added to the allow list.
+    Allow,
+    /// Rules were added to the deny list.
+    Deny,
+    /// Rules were taken from the allow list.
+    Disallow,
+    /// Rules were taken from the deny list.
+    Undeny,
+    /// The list was lifted.
+    Clear,
+}
+
+impl AuditedDecision {
+    pub(crate) fn new(request: &ZapRequest, decided: &Decided, took: Duration) -> Self {
+        Self {
+            id: request.id.clone(),
+            domain: request.domain.clone(),
+            address: request.address.clone(),
+            mechanism: request.mechanism.clone(),
+            credential: decided.credential.clone(),
+            outcome: decided.outcome.clone(),
+            rule: decided.rule.clone(),
+            took,
+        }
+    }
+}
+
+impl AuditedAdmission {
+    pub(crate) fn new(terms: &AdmissionTerms) -> Self {
+        Self {
+            domain: terms.domain().clone(),
+            address: terms.address().clone(),
+            credential: terms.credential().clone(),
+            user_id: terms.user_id().clone(),
+            rule: terms.rule().clone(),
+        }
+    }
+}
+
+impl Change {
+    /// What the rule of a domain, now `rule`, has that it had not before, by the versions of its
+    /// entries: those of version `fresh` are new, or not what they were.
+    pub(crate) fn ruled(
+        rule: Rule,
+        before: &[(Credential, u64)],
+        after: &[(Credential, u64)],
+        fresh: u64,
+    ) -> Self {
+        use std::collections::HashSet;
+        let names = |entries: &[(Credential, u64)]| -> HashSet<Credential> {
+            entries.iter().map(|(name, _)| name.clone()).collect()
+        };
+        let (known, kept) = (names(before), names(after));
+        let new = after.iter().filter(|(_, version)| *version == fresh);
+        let new = new.map(|(name, _)| name.clone());
+        let (changed, added) = new.partition(|name| known.contains(name));
+        let gone = before.iter().filter(|(name, _)| !kept.contains(name));
+        Self::Ruled {
+            rule,
+            added,
+            changed,
+            removed: gone.map(|(name, _)| name.clone()).collect(),
+        }
+    }
+}
+
+impl Audited {
+    /// How much of the bounded stream it takes up.
+    pub(crate) const fn weight(&self) -> usize {
+        match self {
+            Self::Change(Change::Ruled {
+                added,
+                changed,
+                removed,
+                ..
+            }) => 1 + added.len() + changed.len() + removed.len(),
+            Self::Change(Change::Addresses { rules, .. }) => 1 + rules.len(),
+            _ => 1,
+        }
+    }
+
+    /// Tells `tracing`, too. What belongs to every single peer is for debugging; refusals and
+    /// changes are what operators look for.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Decision(decision) => decision.log(),
+            Self::Malformed {
+                id: Some(id),
+                reason,
+            } => tracing::warn!(%id, "ZAP request refused: {reason}"),
+            Self::Malformed { id: None, reason } => {
+                tracing::warn!("ZAP request dropped: {reason}");
+            }
+            Self::Ended(admission) => tracing::info!(domain = %admission.domain,
+                address = %admission.address, mechanism = %admission.credential.mechanism(),
+                user_id = printable(&admission.user_id), rule = %admission.rule,
+                "admission ended"),
+            Self::Change(change) => change.log(),
+        }
+    }
+}
+
+impl AuditedDecision {
+    fn log(&self) {
+        match &self.outcome {
+            Outcome::Allowed { user_id, .. } => tracing::debug!(id = %self.id,
+                domain = %self.domain, address = %self.address, mechanism = printable(&self.mechanism),
+                user_id = printable(user_id), rule = %self.rule, took = ?self.took,
+                "peer allowed"),
+            Outcome::Refused { status, reason } => tracing::info!(id = %self.id,
+                domain = %self.domain, address = %self.address, mechanism = printable(&self.mechanism),
+                status = %status, rule = %self.rule, took = ?self.took,
+                "peer refused: {reason}"),
+        }
+    }
+}
+
+impl Change {
+    fn log(&self) {
+        match self {
+            Self::Claimed(mechanism, domain) => {
+                tracing::info!(%mechanism, %domain, "domain claimed");
+            }
+            Self::Ruled {
+                rule,
+                added,
+                changed,
+                removed,
+            } => tracing::info!(%rule, added = added.len(), changed = changed.len(),
+                removed = removed.len(), "policy changed"),
+            Self::Unconfigured(domain) => tracing::info!(%domain, "domain given back"),
+            Self::Addresses { domain, how, rules } => tracing::info!(
+                domain = domain.as_ref().map(tracing::field::display),
+                ?how,
+                rules = rules.len(),
+                "address list changed"
+            ),
+            Self::UserIds => tracing::info!("mapping of user ids changed"),
+            Self::Stopped => tracing::info!("authenticator stopped"),
+            Self::Started => tracing::info!("authenticator started"),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Which users an Authenticator admits by PLAIN.
+#![forbid(unsafe_code)]
+
+use crate::access::request::{Domain, MechanismKind};
+use crate::auth::audit::Change;
+use crate::auth::authenticator::Authenticator;
+use crate::auth::password_file::{PasswordFileError, Passwords};
+use crate::auth::plain::{Given, PasswordTable, PlainRule};
+use crate::auth::provider::{Async, Blocking, IntoProviderResult, PlainProvider, PlainQuestion};
+use crate::crypto::keyed_hash::HashKey;
+use crate::crypto::random::OsRandom;
+use crate::error::LocalError;
+use std::path::Path;
+use std::sync::Arc;
+
+impl Authenticator {
+    /// Lets these users into `domain` by PLAIN, and no others. Names and passwords are bytes, at
+    /// most 255 of each; passwords are kept as keyed hashes only.
+    ///
+    /// # Errors
+    /// [`LocalError::Random`] if the system has no randomness for the key of those hashes: the
+    /// domain has what it had, which at first is nobody.
+    pub fn configure_plain<U, P>(
+        &self,
+        domain: impl Into<Domain>,
+        users: impl IntoIterator<Item = (U, P)>,
+    ) -> Result<(), LocalError>
+    where
+        U: AsRef<[u8]>,
+        P: AsRef<[u8]>,
+    {
+        let domain = domain.into();
+        self.claim_plain(&domain);
+        let users: Vec<(U, P)> = users.into_iter().collect();
+        let given = users
+            .iter()
+            .map(|(name, password)| (name, Given::InTheClear(password.as_ref())));
+        let table = PasswordTable::new(self.hash_key()?, self.verifiers(), given);
+        self.rule_plain(domain, PlainRule::Table(Arc::new(table)));
+        Ok(())
+    }
+
+    /// Lets the users of a password file into `domain` by PLAIN, and no others. Reads the file,
+    /// so it blocks. It is not watched: call again after a change.
+    ///
+    /// A line is `name=password`, as czmq has it: blank lines and those that start with `#` do not
+    /// count, the line may end in CRLF, and the password is everything behind the first `=`,
+    /// blanks and quotes included. It may be an argon2id hash as a PHC string
+    /// (`$argon2id$v=19$m=..,t=..,p=..$salt$hash`) with m at most 262144 (256 MiB), t at most 10
+    /// and p at most 4; whatever else has the form of a hash is an error. Hashes are verified on
+    /// threads of their own, one fewer than there are cores; where one entry of the file is
+    /// hashed, each check takes the time of its dearest hash, so that nobody learns which users
+    /// exist.
+    ///
+    /// # Errors
+    /// [`PasswordFileError`] if the file cannot be read, or one line is bad: the domain keeps what
+    /// it had, which at first is nobody.
+    pub fn configure_plain_file(
+        &self,
+        domain: impl Into<Domain>,
+        path: impl AsRef<Path>,
+    ) -> Result<(), PasswordFileError> {
+        let domain = domain.into();
+        self.claim_plain(&domain);
+        let passwords = Passwords::load(path.as_ref())?;
+        self.rule_passwords(domain, &passwords)?;
+        Ok(())
+    }
+
+    /// Puts the users of a password file in force.
+    pub(crate) fn rule_passwords(
+        &self,
+        domain: Domain,
+        passwords: &Passwords,
+    ) -> Result<(), PasswordFileError> {
+        let key = self
+            .hash_key()
+            .map_err(|_| passwords.without_randomness())?;
+        let table = PasswordTable::new(key, self.verifiers(), passwords.users());
+        self.rule_plain(domain, PlainRule::Table(Arc::new(table)));
+        Ok(())
+    }
+
+    /// Lets `provider` decide over the PLAIN peers of `domain`.
+    pub fn configure_plain_callback(
+        &self,
+        domain: impl Into<Domain>,
+        provider: impl PlainProvider,
+    ) {
+        self.rule_plain(
+            domain.into(),
+            PlainRule::provider(Arc::new(Async(provider))),
+        );
+    }
+
+    /// Lets a function that may block decide over the PLAIN peers of `domain`, on threads for it:
+    /// see [`Authenticator::configure_curve_callback_blocking`].
+    pub fn configure_plain_callback_blocking<R: IntoProviderResult>(
+        &self,
+        domain: impl Into<Domain>,
+        provider: impl Fn(PlainQuestion) -> R + Send + Sync + 'static,
+    ) {
+        let provider = Blocking {
+            call: provider,
+            workers: self.blocking_workers(),
+        };
+        self.rule_plain(domain.into(), PlainRule::provider(Arc::new(provider)));
+    }
+
+    /// Keeps `domain` from falling to `*`, whatever comes of what is to be loaded for it.
+    pub(crate) fn claim_plain(&self, domain: &Domain) {
+        if !self.policy().plain.contains_key(domain) {
+            self.change(|policy| {
+                let claimed = policy.plain.entry(domain.clone());
+                claimed.or_insert(PlainRule::Nobody);
+                Change::Claimed(MechanismKind::Plain, domain.clone())
+            });
+        }
+    }
+
+    /// Puts `rule` in force.
+    pub(crate) fn rule_plain(&self, domain: Domain, mut rule: PlainRule) {
+        self.change(|policy| {
+            let (before, fresh) = (policy.plain.get(&domain), policy.version);
+            rule.inherit(before, fresh);
+            let users = before.map(PlainRule::users).unwrap_or_default();
+            let name = rule.name(domain.clone());
+            let change = Change::ruled(name, &users, &rule.users(), fresh);
+            policy.plain.insert(domain, rule);
+            change
+        });
+    }
+
+    fn hash_key(&self) -> Result<Arc<HashKey>, LocalError> {
+        let cell = self.hash_key_cell();
+        if let Some(key) = cell.get() {
+            return Ok(Arc::clone(key));
+        }
+        let fresh = Arc::new(HashKey::generate(&OsRandom)?);
+        Ok(Arc::clone(cell.get_or_init(|| fresh)))
+    }
+}

@@ -1,0 +1,257 @@
+//! When a certificate counts: `not-before` and `not-after` in its metadata, as RFC 3339 has dates.
+#![forbid(unsafe_code)]
+
+use crate::cert::certificate::Certificate;
+use crate::cert::problem::BadCertificate;
+use std::time::{Duration, SystemTime};
+
+const NOT_BEFORE: &str = "not-before";
+const NOT_AFTER: &str = "not-after";
+
+/// From when on and up to when a certificate counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Validity {
+    /// The first moment; `None`: since ever.
+    pub not_before: Option<SystemTime>,
+    /// The first moment at which it counts no more; `None`: for ever.
+    pub not_after: Option<SystemTime>,
+}
+
+impl Certificate {
+    /// When the certificate counts, by its metadata: `not-before` and `not-after`, both optional,
+    /// each a date with time and offset as RFC 3339 has it, `2027-01-31T12:00:00Z` or
+    /// `2027-01-31T14:00:00.5+02:00`.
+    ///
+    /// A certificate is loaded without regard to it;
+    /// [`load_certificates`](crate::cert::load_certificates), which loads those of others,
+    /// reports one whose dates are bad.
+    ///
+    /// # Errors
+    /// [`BadCertificate::Date`], [`BadCertificate::NeverValid`], or
+    /// [`BadCertificate::ValidityLikeName`].
+    pub fn validity(&self) -> Result<Validity, BadCertificate> {
+        Validity::of(self.metadata())
+    }
+}
+
+impl Validity {
+    pub(crate) fn of(metadata: &[(String, String)]) -> Result<Self, BadCertificate> {
+        let mut validity = Self::default();
+        for (name, value) in metadata {
+            let date = if name.eq_ignore_ascii_case(NOT_BEFORE) {
+                &mut validity.not_before
+            } else if name.eq_ignore_ascii_case(NOT_AFTER) {
+                &mut validity.not_after
+            } else if is_like_a_validity(name) {
+                return Err(BadCertificate::ValidityLikeName);
+            } else {
+                continue;
+            };
+            *date = Some(parse(value).ok_or(BadCertificate::Date)?);
+        }
+        if let (Some(first), Some(end)) = (validity.not_before, validity.not_after)
+            && end <= first
+        {
+            return Err(BadCertificate::NeverValid);
+        }
+        Ok(validity)
+    }
+}
+
+/// Whether metadata of this name is about validity.
+pub(crate) fn is_validity_name(name: &str) -> bool {
+    name.eq_ignore_ascii_case(NOT_BEFORE) || name.eq_ignore_ascii_case(NOT_AFTER)
+}
+
+/// Whether a name was probably meant for one of ours: `notAfter`, `not_before`. Passed over, it
+/// would make a key valid for ever.
+fn is_like_a_validity(name: &str) -> bool {
+    let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+    let plain: Vec<u8> = letters.map(|byte| byte.to_ascii_lowercase()).collect();
+    plain == b"notbefore" || plain == b"notafter"
+}
+
+/// RFC 3339, section 5.6: date, `T`, time, fraction if any, and `Z` or an offset.
+fn parse(text: &str) -> Option<SystemTime> {
+    // Section 5.6 also takes the two letters in lower case.
+    let text = text.to_ascii_uppercase();
+    let (local, offset) = match text.strip_suffix('Z') {
+        Some(local) => (local, Offset::default()),
+        None => {
+            let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+            (local, Offset::parse(offset)?)
+        }
+    };
+    // The parser of the crate takes a point without a fraction, and UTC alone.
+    if local.contains(['+', 'Z']) || local.ends_with('.') {
+        return None;
+    }
+    let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
+    // A place ahead of UTC reads its clock as later than it is there.
+    if offset.ahead {
+        local.checked_sub(offset.by)
+    } else {
+        local.checked_add(offset.by)
+    }
+}
+
+/// How far local time is from UTC.
+#[derive(Default)]
+struct Offset {
+    ahead: bool,
+    by: Duration,
+}
+
+impl Offset {
+    /// Section 5.6: sign, two digits of hours, a colon, two of minutes.
+    fn parse(text: &str) -> Option<Self> {
+        let [sign, tens, hours, b':', ten_minutes, minutes] = *text.as_bytes() else {
+            return None;
+        };
+        let ahead = match sign {
+            b'+' => true,
+            b'-' => false,
+            _ => return None,
+        };
+        let digit = |byte: u8| char::from(byte).to_digit(10).map(u64::from);
+        let hours = digit(tens)? * 10 + digit(hours)?;
+        let minutes = digit(ten_minutes)? * 10 + digit(minutes)?;
+        (hours < 24 && minutes < 60).then(|| Self {
+            ahead,
+            by: Duration::from_secs(hours * 3600 + minutes * 60),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn seconds(text: &str) -> f64 {
+        let time = parse(text).unwrap_or_else(|| panic!("{text}"));
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64()
+    }
+
+    fn validity(metadata: &[(&str, &str)]) -> Result<Validity, BadCertificate> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Validity::of(&metadata.iter().map(owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn dates_are_moments_wherever_they_are_written() {
+        // Judged by `date -u -d ... +%s`; the examples of RFC 3339, section 5.8, among them.
+        for (text, expected) in [
+            ("1970-01-01T00:00:00Z", 0.0),
+            ("1985-04-12T23:20:50.52Z", 482_196_050.52),
+            ("1996-12-19T16:39:57-08:00", 851_042_397.0),
+            ("1996-12-20T00:39:57Z", 851_042_397.0),
+            ("2000-02-29T12:00:00+00:00", 951_825_600.0),
+            ("2000-02-29T12:00:00-00:00", 951_825_600.0),
+            ("2027-01-31T14:00:00.5+02:00", 1_801_396_800.5),
+            ("2027-01-31t12:00:00.5z", 1_801_396_800.5),
+            ("1970-01-01T05:30:00+05:30", 0.0),
+            ("9999-12-31T23:59:59Z", 253_402_300_799.0),
+        ] {
+            assert!((seconds(text) - expected).abs() < 1e-6, "{text}");
+        }
+        // A leap second is the end of the second before it.
+        assert_eq!(parse("1990-12-31T23:59:60Z"), parse("1990-12-31T23:59:59Z"));
+        assert!(parse("1970-01-01T00:00:00+01:00").is_some_and(|t| t < SystemTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn what_is_no_date_with_time_and_offset_is_an_error() {
+        for text in [
+            "",
+            "Z",
+            "tomorrow",
+            "2027-01-31",
+            "2027-01-31T12:00:00",
+            "2027-01-31 12:00:00Z",
+            "2027-01-31T12:00Z",
+            "2027-1-31T12:00:00Z",
+            "2027-02-29T12:00:00Z",
+            "2027-13-01T12:00:00Z",
+            "2027-00-01T12:00:00Z",
+            "2027-01-00T12:00:00Z",
+            "2027-01-31T24:00:00Z",
+            "2027-01-31T12:60:00Z",
+            "2027-01-31T12:00:61Z",
+            "2027-01-31T12:00:00.Z",
+            "2027-01-31T12:00:00,5Z",
+            "2027-01-31T12:00:00ZZ",
+            "2027-01-31T12:00:00Z+00:00",
+            "2027-01-31T12:00:00+00:00Z",
+            "2027-01-31T12:00:00.+01:00",
+            "2027-01-31T12:00:00+0100",
+            "2027-01-31T12:00:00+01",
+            "2027-01-31T12:00:00+24:00",
+            "2027-01-31T12:00:00+01:60",
+            "2027-01-31T12:00:00 01:00",
+            "2027-01-31T12:00:00\u{2212}01:00",
+            " 2027-01-31T12:00:00Z",
+            "2027-01-31T12:00:00Z ",
+            "+02027-01-31T12:00:00Z",
+            "1801396800",
+            "0000-00-00T00:00:00Z",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+            for name in ["not-before", "Not-After"] {
+                assert_eq!(
+                    validity(&[(name, text)]),
+                    Err(BadCertificate::Date),
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_validity_has_two_ends_and_either_may_be_open() {
+        let (first, end) = ("2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z");
+        assert_eq!(validity(&[("name", "ada")]), Ok(Validity::default()));
+        let both = validity(&[("NOT-BEFORE", first), ("not-after", end)]).unwrap();
+        assert_eq!(
+            (both.not_before, both.not_after),
+            (parse(first), parse(end))
+        );
+        let open = validity(&[("not-after", end)]).unwrap();
+        assert_eq!((open.not_before, open.not_after), (None, parse(end)));
+        for (first, end) in [(end, first), (end, end)] {
+            assert_eq!(
+                validity(&[("not-before", first), ("not-after", end)]),
+                Err(BadCertificate::NeverValid)
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_meant_for_a_validity_is_not_passed_over() {
+        for name in [
+            "notAfter",
+            "not_before",
+            "NotBefore",
+            "not.after",
+            "-not-after",
+        ] {
+            assert_eq!(
+                validity(&[(name, "2028-01-01T00:00:00Z")]),
+                Err(BadCertificate::ValidityLikeName)
+            );
+        }
+        assert!(validity(&[("not", "x"), ("after", "y"), ("not-after-all", "z")]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_dates_never_panic(
+            text in "[0-9TZtz:.+-]{0,30}|.{0,30}|[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-9:.]{8,14}(Z|[+-][0-9:]{5})",
+        ) {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Argon2id (RFC 9106) over passwords, stored as PHC strings, within bounds on what one may cost.
+#![forbid(unsafe_code)]
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use base64ct::{Base64Unpadded, Encoding};
+use std::fmt;
+use std::ops::RangeInclusive;
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Most memory of one verification, in KiB: 256 MiB.
+const MAX_MEMORY: u32 = 256 * 1024;
+/// Most passes over that memory.
+const MAX_PASSES: u32 = 10;
+/// Most lanes.
+const MAX_LANES: u32 = 4;
+/// RFC 9106, section 3.1: memory is at least 8 KiB a lane.
+const MIN_MEMORY_OF_A_LANE: u32 = 8;
+/// RFC 9106, section 3.1, leaves salts free and recommends 16 bytes; below 8, tables computed in
+/// advance become worth their while.
+const SALT_LEN: RangeInclusive<usize> = 8..=MAX_FIELD_LEN;
+/// Below 16 bytes another password might fit by chance.
+const HASH_LEN: RangeInclusive<usize> = 16..=MAX_FIELD_LEN;
+/// More than anybody's salts and hashes have.
+const MAX_FIELD_LEN: usize = 64;
+
+/// Why a text is no PHC string that we verify.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BadPasswordHash {
+    /// The text does not start with `$argon2id$`.
+    #[error("not hashed with argon2id, as everything that looks like a hash must be")]
+    Algorithm,
+    /// The version is not `v=19`.
+    #[error("argon2id of another version than v=19")]
+    Version,
+    /// The third field is not `m=..,t=..,p=..`, three decimal numbers.
+    #[error("the parameters are not m=..,t=..,p=..")]
+    Parameters,
+    /// Other than five fields, each led in by `$`.
+    #[error("not of the form $argon2id$v=19$m=..,t=..,p=..$salt$hash")]
+    Fields,
+    /// More memory than 256 MiB, or less than 8 KiB a lane.
+    #[error("m={0} is not from 8 times p to 262144")]
+    Memory(u32),
+    /// Passes other than 1 to 10.
+    #[error("t={0} is not from 1 to 10")]
+    Passes(u32),
+    /// Lanes other than 1 to 4.
+    #[error("p={0} is not from 1 to 4")]
+    Lanes(u32),
+    /// The salt is not base64 without padding, or has not 8 to 64 bytes.
+    #[error("the salt is not 8 to 64 bytes in base64 without padding")]
+    Salt,
+    /// The hash is not base64 without padding, or has not 16 to 64 bytes.
+    #[error("the hash is not 16 to 64 bytes in base64 without padding")]
+    Hash,
+}
+
+/// There is not enough memory to verify a password now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutOfMemory;
+
+/// A hashed password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct PasswordHash {
+    cost: Cost,
+    lanes: u32,
+    salt: Box<[u8]>,
+    hash: Box<[u8]>,
+}
+
+/// What one verification costs: memory, and passes over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cost {
+    memory: u32,
+    passes: u32,
+}
+
+impl Cost {
+    /// KiB filled: what the time grows with. Within the bounds above it fits.
+    const fn work(self) -> u32 {
+        self.memory * self.passes
+    }
+
+    /// The dearer one of two.
+    pub(crate) const fn max(self, other: Self) -> Self {
+        if self.work() < other.work() {
+            other
+        } else {
+            self
+        }
+    }
+
+    /// What is left of this cost after `paid`: at most the same memory.
+    const fn less(self, paid: Self) -> Self {
+        let rest = self.work().saturating_sub(paid.work());
+        if rest == 0 {
+            return Self {
+                memory: 0,
+                passes: 0,
+            };
+        }
+        let passes = rest.div_ceil(self.memory);
+        Self {
+            memory: rest / passes,
+            passes,
+        }
+    }
+}
+
+impl PasswordHash {
+    /// Whether `value` has the looks of a hash, whatever made it: `$`, a name, `$`. Such a value
+    /// must not be taken for a password in the clear: who had read it could log in with it.
+    pub(crate) fn looks_like_one(value: &[u8]) -> bool {
+        let Some(rest) = value.strip_prefix(b"$") else {
+            return false;
+        };
+        let name = rest.iter().position(|&byte| byte == b'$').unwrap_or(0);
+        name > 0
+            && rest[..name]
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+    }
+
+    /// Reads `$argon2id$v=19$m=..,t=..,p=..$salt$hash`.
+    pub(crate) fn parse(value: &[u8]) -> Result<Self, BadPasswordHash> {
+        let text = std::str::from_utf8(value).map_err(|_| BadPasswordHash::Fields)?;
+        let fields: Vec<&str> = text.split('$').collect();
+        if fields.get(1) != Some(&"argon2id") {
+            return Err(BadPasswordHash::Algorithm);
+        }
+        let ["", _, version, parameters, salt, hash] = fields[..] else {
+            return Err(BadPasswordHash::Fields);
+        };
+        if version != "v=19" {
+            return Err(BadPasswordHash::Version);
+        }
+        let (cost, lanes) = parameters_of(parameters)?;
+        Ok(Self {
+            cost,
+            lanes,
+            salt: base64(salt, SALT_LEN).ok_or(BadPasswordHash::Salt)?,
+            hash: base64(hash, HASH_LEN).ok_or(BadPasswordHash::Hash)?,
+        })
+    }
+
+    pub(crate) const fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// Whether `password` is the hashed one. Costs `total`, which is no less than
+    /// [`PasswordHash::cost`].
+    pub(crate) fn verify(&self, password: &[u8], total: Cost) -> Result<bool, OutOfMemory> {
+        let mut given = Zeroizing::new(vec![0; self.hash.len()]);
+        fill(password, &self.salt, self.cost, self.lanes, &mut given)?;
+        spend(password, total.less(self.cost))?;
+        Ok(given.ct_eq(&self.hash).into())
+    }
+}
+
+/// Costs what a verification of that cost does, and verifies nothing.
+pub(crate) fn spend(password: &[u8], cost: Cost) -> Result<(), OutOfMemory> {
+    if cost.memory < MIN_MEMORY_OF_A_LANE {
+        return Ok(());
+    }
+    let mut unused = Zeroizing::new([0; *HASH_LEN.start()]);
+    fill(password, b"dummy user", cost, 1, &mut unused[..])
+}
+
+fn fill(
+    password: &[u8],
+    salt: &[u8],
+    cost: Cost,
+    lanes: u32,
+    hash: &mut [u8],
+) -> Result<(), OutOfMemory> {
+    let params =
+        Params::new(cost.memory, cost.passes, lanes, Some(hash.len())).map_err(|_| OutOfMemory)?;
+    let blocks = params.block_count();
+    // Asked for, and not taken: to allocate what is not there would end the process.
+    let mut memory: Vec<Block> = Vec::new();
+    memory.try_reserve_exact(blocks).map_err(|_| OutOfMemory)?;
+    memory.resize(blocks, Block::new());
+    let filled = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(password, salt, hash, &mut memory);
+    memory.zeroize();
+    // Lengths and parameters are all within what argon2 takes.
+    filled.map_err(|_| OutOfMemory)
+}
+
+fn parameters_of(text: &str) -> Result<(Cost, u32), BadPasswordHash> {
+    let mut numbers = text.split(',');
+    let mut next = |name: &str| {
+        let digits = numbers.next()?.strip_prefix(name)?;
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| digits.parse::<u32>().ok()).flatten()
+    };
+    let (Some(memory), Some(passes), Some(lanes)) = (next("m="), next("t="), next("p=")) else {
+        return Err(BadPasswordHash::Parameters);
+    };
+    if numbers.next().is_some() {
+        return Err(BadPasswordHash::Parameters);
+    }
+    if !(1..=MAX_LANES).contains(&lanes) {
+        return Err(BadPasswordHash::Lanes(lanes));
+    }
+    if !(lanes * MIN_MEMORY_OF_A_LANE..=MAX_MEMORY).contains(&memory) {
+        return Err(BadPasswordHash::Memory(memory));
+    }
+    if !(1..=MAX_PASSES).contains(&passes) {
+        return Err(BadPasswordHash::Passes(passes));
+    }
+    Ok((Cost { memory, passes }, lanes))
+}
+
+/// Base64 (RFC 4648, section 4) without padding, as PHC strings have it, within `len` bytes.
+fn base64(text: &str, len: RangeInclusive<usize>) -> Option<Box<[u8]>> {
+    let mut buffer = [0; MAX_FIELD_LEN];
+    let bytes = Base64Unpadded::decode(text, &mut buffer).ok()?;
+    len.contains(&bytes.len()).then(|| bytes.into())
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PasswordHash(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EASY: Cost = Cost {
+        memory: 64,
+        passes: 2,
+    };
+
+    /// Made by the reference implementation: password, PHC string.
+    #[rustfmt::skip]
+    const VECTORS: &[(&[u8], &str)] = &[
+        (b"secret", "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$5LzeVGGgdolhHzjGHA6qSDNYHLw5RyGqPPxPFSSG6tI"),
+        (b"\xff\0caf\xc3\xa9", "$argon2id$v=19$m=32,t=1,p=4$c2FsdHNhbHQ$sVeAY7pTWTjmzyV9fBTDuw"),
+        (b"", "$argon2id$v=19$m=128,t=3,p=2$MDEyMzQ1Njc4OWFiY2RlZg$BRl/khgC1i5Bnc6WCxJsrvhT2MToRvnkxUEeGDWl3fNdswApIj3k9CNH6c0d6al4oYm8PiCPxAR1YFyjU2oxwA"),
+    ];
+
+    fn error(text: &str) -> BadPasswordHash {
+        PasswordHash::parse(text.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn what_the_reference_implementation_hashed_is_verified() {
+        for (password, phc) in VECTORS {
+            let hash = PasswordHash::parse(phc.as_bytes()).unwrap();
+            assert_eq!(hash.verify(password, hash.cost()), Ok(true), "{phc}");
+            assert_eq!(hash.verify(b"other", hash.cost()), Ok(false), "{phc}");
+        }
+    }
+
+    #[test]
+    fn whatever_looks_like_a_hash_is_none_but_argon2id_within_bounds() {
+        let (salt, hash) = ("c29tZXNhbHRzb21lc2FsdA", "A".repeat(43));
+        let phc = |parameters: &str| format!("$argon2id$v=19${parameters}${salt}${hash}");
+        assert!(PasswordHash::parse(phc("m=262144,t=10,p=4").as_bytes()).is_ok());
+        assert!(PasswordHash::parse(phc("m=8,t=1,p=1").as_bytes()).is_ok());
+        for (parameters, expected) in [
+            ("m=262145,t=1,p=1", BadPasswordHash::Memory(262_145)),
+            ("m=7,t=1,p=1", BadPasswordHash::Memory(7)),
+            ("m=31,t=1,p=4", BadPasswordHash::Memory(31)),
+            ("m=64,t=0,p=1", BadPasswordHash::Passes(0)),
+            ("m=64,t=11,p=1", BadPasswordHash::Passes(11)),
+            ("m=64,t=1,p=0", BadPasswordHash::Lanes(0)),
+            ("m=64,t=1,p=5", BadPasswordHash::Lanes(5)),
+            ("m=64,t=1", BadPasswordHash::Parameters),
+            ("t=1,m=64,p=1", BadPasswordHash::Parameters),
+            ("m=64,t=1,p=1,keyid=x", BadPasswordHash::Parameters),
+            ("m=+64,t=1,p=1", BadPasswordHash::Parameters),
+            ("m=4294967296,t=1,p=1", BadPasswordHash::Parameters),
+            ("m=,t=1,p=1", BadPasswordHash::Parameters),
+        ] {
+            assert_eq!(error(&phc(parameters)), expected, "{parameters}");
+        }
+        for (text, expected) in [
+            ("$2b$12$abc".to_owned(), BadPasswordHash::Algorithm),
+            (
+                "$argon2i$v=19$m=64,t=1,p=1$a$b".to_owned(),
+                BadPasswordHash::Algorithm,
+            ),
+            (
+                "$argon2id$v=19$m=64,t=1,p=1".to_owned(),
+                BadPasswordHash::Fields,
+            ),
+            (
+                format!("{}$x", phc("m=64,t=1,p=1")),
+                BadPasswordHash::Fields,
+            ),
+            (
+                format!("$argon2id$v=16$m=64,t=1,p=1${salt}${hash}"),
+                BadPasswordHash::Version,
+            ),
+            (
+                format!("$argon2id$m=64,t=1,p=1${salt}${hash}"),
+                BadPasswordHash::Fields,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=1$c2FsdA${hash}"),
+                BadPasswordHash::Salt,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=1${salt}==${hash}"),
+                BadPasswordHash::Salt,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=1${salt}$AAAA"),
+                BadPasswordHash::Hash,
+            ),
+            (
+                format!("$argon2id$v=19$m=64,t=1,p=1${salt}${hash}\r"),
+                BadPasswordHash::Hash,
+            ),
+        ] {
+            assert_eq!(error(&text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_that_begin_with_a_dollar_are_told_from_hashes() {
+        for hash in ["$argon2id$", "$2b$12$x", "$6$x", "$pbkdf2-sha256$1$x"] {
+            assert!(PasswordHash::looks_like_one(hash.as_bytes()), "{hash}");
+        }
+        for password in ["", "$", "$$", "$money", "a$b$", "$a b$"] {
+            assert!(
+                !PasswordHash::looks_like_one(password.as_bytes()),
+                "{password}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cheap_hash_is_topped_up_to_the_work_of_the_dearest() {
+        let dear = Cost {
+            memory: 1000,
+            passes: 3,
+        };
+        assert_eq!(dear.max(EASY), dear);
+        assert_eq!(EASY.max(dear), dear);
+        assert_eq!(dear.less(dear), Cost::default());
+        let rest = dear.less(EASY);
+        let missing = dear.work() - EASY.work() - rest.work();
+        assert!(rest.memory <= dear.memory && missing < rest.passes);
+    }
+
+    #[test]
+    fn debug_shows_no_hash() {
+        let hash = PasswordHash::parse(VECTORS[0].1.as_bytes()).unwrap();
+        assert_eq!(format!("{hash:?}"), "PasswordHash(..)");
+    }
+}

@@ -1,0 +1,547 @@
+//! PLAIN beyond a table in memory: password files, hashed passwords and providers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::fs;
+use std::future::{Future, pending, ready};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+use zmtp_auth::auth::{
+    Authenticator, BadPasswordFile, CurveQuestion, PlainQuestion, ProviderAnswer,
+};
+use zmtp_auth::{Limits, Metadata};
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future to its end on this thread, for at most ten seconds a wait.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park_timeout(Duration::from_secs(10)),
+        }
+    }
+}
+
+type Reply = (String, String, String);
+
+fn frames(domain: &str, rest: &[&[u8]]) -> Vec<Bytes> {
+    [
+        &b"1.0"[..],
+        b"42",
+        domain.as_bytes(),
+        b"127.0.0.1",
+        b"identity",
+    ]
+    .iter()
+    .chain(rest)
+    .map(|frame| Bytes::copy_from_slice(frame))
+    .collect()
+}
+
+async fn asked(auth: &Authenticator, frames: Vec<Bytes>) -> Reply {
+    let [_, _, status, text, user_id, _] = auth.handle_zap_message(frames).await.unwrap();
+    let string = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    (string(status), string(text), string(user_id))
+}
+
+fn plain(auth: &Authenticator, domain: &str, name: &str, password: &str) -> Reply {
+    let rest = [b"PLAIN", name.as_bytes(), password.as_bytes()];
+    block_on(asked(auth, frames(domain, &rest)))
+}
+
+fn reply(status: &str, text: &str, user_id: &str) -> Reply {
+    (status.into(), text.into(), user_id.into())
+}
+
+fn allowed(user_id: &str) -> Reply {
+    reply("200", "OK", user_id)
+}
+
+fn refused(text: &str) -> Reply {
+    reply("400", text, "")
+}
+
+/// `secret`, hashed by the reference implementation; cheap, since it is a test's.
+const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$5LzeVGGgdolhHzjGHA6qSDNYHLw5RyGqPPxPFSSG6tI";
+
+fn file(content: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("passwords");
+    fs::write(&path, content).unwrap();
+    (dir, path)
+}
+
+mod password_files {
+    use super::*;
+
+    #[test]
+    fn names_and_passwords_are_read_as_czmq_writes_them() {
+        let (_dir, path) = file(
+            "# users of the plant\n\nada=secret\r\nbob= with = blanks \n\t\nempty=\nquoted=\"q\"\n\
+             hash#=in#side\n$cash=$money\nlast=line",
+        );
+        let auth = Authenticator::new();
+        auth.configure_plain_file("*", &path).unwrap();
+        for (name, password) in [
+            ("ada", "secret"),
+            ("bob", " with = blanks "),
+            ("empty", ""),
+            ("quoted", "\"q\""),
+            ("hash#", "in#side"),
+            ("$cash", "$money"),
+            ("last", "line"),
+        ] {
+            assert_eq!(plain(&auth, "", name, password), allowed(name));
+        }
+        assert_eq!(
+            plain(&auth, "", "bob", "with = blanks"),
+            refused("Invalid password")
+        );
+        assert_eq!(
+            plain(&auth, "", "ada", "secret\r"),
+            refused("Invalid password")
+        );
+        assert_eq!(plain(&auth, "", "", ""), refused("Invalid username"));
+    }
+
+    #[test]
+    fn hashed_entries_are_verified_and_the_hash_itself_opens_nothing() {
+        let (_dir, path) = file(format!("ada={HASH}\nbob=clear\n"));
+        let auth = Authenticator::new();
+        auth.configure_plain_file("*", &path).unwrap();
+        assert_eq!(plain(&auth, "", "ada", "secret"), allowed("ada"));
+        assert_eq!(
+            plain(&auth, "", "ada", "Secret"),
+            refused("Invalid password")
+        );
+        assert_eq!(plain(&auth, "", "ada", HASH), refused("Invalid password"));
+        assert_eq!(plain(&auth, "", "bob", "clear"), allowed("bob"));
+        assert_eq!(
+            plain(&auth, "", "eve", "secret"),
+            refused("Invalid username")
+        );
+    }
+
+    #[test]
+    fn user_enumeration_by_time_no_more_a_stranger_costs_what_the_dearest_hash_costs() {
+        // 32 MiB: far more than anything else that a check does.
+        let dear = HASH.replace("m=64,t=2", "m=32768,t=1");
+        let (_dir, path) = file(format!("ada={HASH}\nbob=clear\ndear={dear}\n"));
+        let auth = Authenticator::new();
+        auth.configure_plain_file("*", &path).unwrap();
+        let fastest = |name: &str| {
+            (0..5)
+                .map(|_| {
+                    let start = std::time::Instant::now();
+                    assert_eq!(plain(&auth, "", name, "wrong").0, "400");
+                    start.elapsed()
+                })
+                .min()
+                .unwrap()
+        };
+        let dearest = fastest("dear");
+        for name in ["ada", "bob", "stranger"] {
+            let time = fastest(name);
+            assert!(
+                time * 3 > dearest && time < dearest * 3,
+                "{name}: {time:?}, {dearest:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_file_is_an_error_and_the_domain_keeps_what_it_had_at_first_nobody() {
+        let auth = Authenticator::new();
+        auth.configure_plain("*", [("ada", "secret")]).unwrap();
+        let (dir, path) = file("ada secret\n");
+        assert!(auth.configure_plain_file("a", &path).is_err());
+        assert_eq!(
+            plain(&auth, "a", "ada", "secret"),
+            refused("Invalid username")
+        );
+        fs::write(&path, "ada=new\n").unwrap();
+        auth.configure_plain_file("a", &path).unwrap();
+        assert_eq!(plain(&auth, "a", "ada", "new"), allowed("ada"));
+        fs::write(&path, "ada=newer\nbob\n").unwrap();
+        assert!(auth.configure_plain_file("a", &path).is_err());
+        assert!(
+            auth.configure_plain_file("a", dir.path().join("absent"))
+                .is_err()
+        );
+        assert_eq!(plain(&auth, "a", "ada", "new"), allowed("ada"));
+    }
+
+    /// What is wrong with a file, its content, the line and the reason.
+    fn bad_files() -> Vec<(&'static str, Vec<u8>, Option<usize>, String)> {
+        let salt = "c29tZXNhbHRzb21lc2FsdA";
+        let hash = "A".repeat(43);
+        let phc = |parameters: &str| format!("a=$argon2id$v=19${parameters}${salt}${hash}\n");
+        let case = |why, content: &dyn AsRef<[u8]>, line: usize, reason: &str| {
+            let line = (line > 0).then_some(line);
+            (why, content.as_ref().to_vec(), line, reason.to_owned())
+        };
+        vec![
+            case(
+                "too large",
+                &vec![b'#'; 4 * 1024 * 1024 + 1],
+                0,
+                "is larger than 4194304 bytes",
+            ),
+            case(
+                "a byte order mark",
+                &"\u{feff}a=b\n",
+                1,
+                "starts with a byte order mark; save it as plain text",
+            ),
+            case("UTF-16", &b"a\0=\0b\0", 1, "a zero byte"),
+            case(
+                "a hidden line",
+                &"a=b\rroot=x\n",
+                1,
+                "a carriage return inside the line",
+            ),
+            case(
+                "a doubled line end",
+                &"a=b\r\r\n",
+                1,
+                "a carriage return inside the line",
+            ),
+            case(
+                "no equals sign",
+                &"# x\nada secret\n",
+                2,
+                "no '=' between name and password",
+            ),
+            case(
+                "a colon",
+                &"ada:secret",
+                1,
+                "no '=' between name and password",
+            ),
+            case("no name", &"=secret\n", 1, "no name before the '='"),
+            case(
+                "a blank after the name",
+                &"ada =secret\n",
+                1,
+                "a blank before or after the name, which would be part of it",
+            ),
+            case(
+                "an indented line",
+                &"a=b\n  ada=secret\n",
+                2,
+                "a blank before or after the name, which would be part of it",
+            ),
+            case(
+                "an indented comment with an equals sign",
+                &" # a=b\n",
+                1,
+                "a blank before or after the name, which would be part of it",
+            ),
+            case(
+                "an escape sequence",
+                &"a\x1b[31m=b\n",
+                1,
+                "a control character in the name",
+            ),
+            case(
+                "a long name",
+                &format!("{}=b", "n".repeat(256)),
+                1,
+                "the name is longer than 255 bytes",
+            ),
+            case(
+                "a long password",
+                &format!("a={}", "p".repeat(256)),
+                1,
+                "the password is longer than 255 bytes",
+            ),
+            case(
+                "a name given twice",
+                &"a=1\n\nb=2\na=1\n",
+                4,
+                "the name is given already in line 1",
+            ),
+            case(
+                "bcrypt",
+                &"a=$2b$12$KIXabc\n",
+                1,
+                "not hashed with argon2id, as everything that looks like a hash must be",
+            ),
+            case(
+                "argon2i",
+                &"a=$argon2i$v=19$m=64,t=1,p=1$x$y\n",
+                1,
+                "not hashed with argon2id, as everything that looks like a hash must be",
+            ),
+            case(
+                "a cut hash",
+                &"a=$argon2id$v=19$m=64,t=2,p=1$c29t\n",
+                1,
+                "not of the form $argon2id$v=19$m=..,t=..,p=..$salt$hash",
+            ),
+            case(
+                "an old version",
+                &phc("m=64,t=1,p=1").replace("v=19", "v=16"),
+                1,
+                "argon2id of another version than v=19",
+            ),
+            case(
+                "other parameters",
+                &phc("t=1,m=64,p=1"),
+                1,
+                "the parameters are not m=..,t=..,p=..",
+            ),
+            case(
+                "too much memory",
+                &phc("m=262145,t=1,p=1"),
+                1,
+                "m=262145 is not from 8 times p to 262144",
+            ),
+            case(
+                "too little memory",
+                &phc("m=15,t=1,p=2"),
+                1,
+                "m=15 is not from 8 times p to 262144",
+            ),
+            case(
+                "too many passes",
+                &phc("m=64,t=11,p=1"),
+                1,
+                "t=11 is not from 1 to 10",
+            ),
+            case(
+                "too many lanes",
+                &phc("m=64,t=1,p=5"),
+                1,
+                "p=5 is not from 1 to 4",
+            ),
+            case(
+                "a short salt",
+                &phc("m=64,t=1,p=1").replace(salt, "c2FsdA"),
+                1,
+                "the salt is not 8 to 64 bytes in base64 without padding",
+            ),
+            case(
+                "a short hash",
+                &phc("m=64,t=1,p=1").replace(&hash, "AAAA"),
+                1,
+                "the hash is not 16 to 64 bytes in base64 without padding",
+            ),
+            case(
+                "a padded hash",
+                &phc("m=64,t=1,p=1").replace(&hash, &format!("{hash}=")),
+                1,
+                "the hash is not 16 to 64 bytes in base64 without padding",
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_bad_file_is_refused_with_line_and_reason_and_admits_nobody() {
+        let mut reasons = BTreeSet::new();
+        for (why, content, line, reason) in bad_files() {
+            let (_dir, path) = file(&content);
+            let auth = Authenticator::new();
+            let error = auth.configure_plain_file("*", &path).unwrap_err();
+            assert_eq!(
+                (error.line, error.reason.to_string()),
+                (line, reason.clone()),
+                "{why}"
+            );
+            assert_eq!(error.file, path);
+            for name in ["a", "ada", "root", ""] {
+                assert_eq!(plain(&auth, "", name, "secret").0, "400", "{why}");
+            }
+            reasons.insert(reason);
+        }
+        assert!(reasons.len() >= 21, "{} reasons", reasons.len());
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let auth = Authenticator::new();
+        let error = auth.configure_plain_file("*", dir.path()).unwrap_err();
+        assert_eq!(error.reason, BadPasswordFile::NotAFile);
+        let error = auth
+            .configure_plain_file("*", dir.path().join("absent"))
+            .unwrap_err();
+        assert!(matches!(error.reason, BadPasswordFile::Unreadable(_)));
+        let shown = auth
+            .configure_plain_file("*", dir.path().join("a\nb"))
+            .unwrap_err()
+            .to_string();
+        assert!(!shown.contains('\n'), "{shown}");
+    }
+
+    #[test]
+    fn errors_show_nothing_of_what_the_file_holds() {
+        for content in [
+            "hunter2",
+            "=hunter2",
+            "a=$2b$hunter2",
+            "hunter2 =x",
+            "hunter2=1\nhunter2=1",
+        ] {
+            let (_dir, path) = file(content);
+            let error = Authenticator::new()
+                .configure_plain_file("*", &path)
+                .unwrap_err();
+            assert!(
+                !format!("{error} {error:?}").contains("hunter2"),
+                "{content}"
+            );
+        }
+    }
+}
+
+mod providers {
+    use super::*;
+
+    #[test]
+    fn a_plain_provider_sees_the_whole_request_and_may_name_the_user() {
+        let auth = Authenticator::new();
+        auth.configure_plain_callback("a", |question: PlainQuestion| {
+            let seen = (
+                question.domain.to_string(),
+                question.address.to_string(),
+                question.identity,
+            );
+            assert_eq!(seen, ("a".into(), "127.0.0.1".into(), "identity".into()));
+            ready(match (&question.username[..], question.password.expose()) {
+                (b"ada", b"secret") => ProviderAnswer::Yes,
+                (b"bob", _) => ProviderAnswer::YesAs {
+                    user_id: "robert".into(),
+                    metadata: Metadata::new(),
+                },
+                _ => ProviderAnswer::No,
+            })
+        });
+        assert_eq!(plain(&auth, "a", "ada", "secret"), allowed("ada"));
+        assert_eq!(plain(&auth, "a", "bob", ""), allowed("robert"));
+        assert_eq!(
+            plain(&auth, "a", "ada", "x"),
+            refused("Refused by the provider")
+        );
+        assert_eq!(
+            plain(&auth, "b", "ada", "secret"),
+            refused("Invalid domain")
+        );
+        auth.configure_plain("a", [("ada", "table")]).unwrap();
+        assert_eq!(
+            plain(&auth, "a", "ada", "secret"),
+            refused("Invalid password")
+        );
+    }
+
+    #[test]
+    fn errors_and_panics_of_a_plain_provider_are_500_and_the_service_goes_on() {
+        let auth = Authenticator::new();
+        let decide = |question: PlainQuestion| match &question.username[..] {
+            b"fails" => Err("the directory is away"),
+            b"panics" => panic!("deliberate"),
+            _ => Ok(true),
+        };
+        auth.configure_plain_callback("async", move |question| async move { decide(question) });
+        auth.configure_plain_callback_blocking("blocking", decide);
+        for domain in ["async", "blocking"] {
+            for name in ["fails", "panics"] {
+                assert_eq!(
+                    plain(&auth, domain, name, ""),
+                    reply("500", "Internal error", "")
+                );
+            }
+            assert_eq!(plain(&auth, domain, "ada", ""), allowed("ada"));
+        }
+    }
+
+    #[test]
+    fn blocking_providers_run_on_other_threads_and_side_by_side() {
+        let auth = Authenticator::new();
+        // Each waits for the other.
+        let both = Arc::new(std::sync::Barrier::new(2));
+        let (caller, threads) = (thread::current().id(), Arc::new(Mutex::new(Vec::new())));
+        let (at_curve, seen) = (Arc::clone(&both), Arc::clone(&threads));
+        auth.configure_curve_callback_blocking("*", move |_: CurveQuestion| {
+            at_curve.wait();
+            seen.lock().unwrap().push(thread::current().id());
+            true
+        });
+        let seen = Arc::clone(&threads);
+        auth.configure_plain_callback_blocking("*", move |_: PlainQuestion| {
+            both.wait();
+            seen.lock().unwrap().push(thread::current().id());
+            true
+        });
+        let mut curve = pin!(asked(&auth, frames("", &[b"CURVE", &[7; 32]])));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(curve.as_mut().poll(&mut context).is_pending());
+        assert_eq!(plain(&auth, "", "ada", ""), allowed("ada"));
+        assert_eq!(block_on(curve).0, "200");
+        let threads = threads.lock().unwrap();
+        assert!(threads.len() == 2 && !threads.contains(&caller));
+    }
+
+    #[test]
+    fn questions_beyond_the_limit_are_300_at_once() {
+        let mut limits = Limits::default();
+        limits.max_pending_verdicts = 1;
+        let auth = Authenticator::with_limits(&limits);
+        let (go, gone) = mpsc::channel::<()>();
+        let gone = Mutex::new(gone);
+        auth.configure_plain_callback_blocking("*", move |_: PlainQuestion| {
+            gone.lock().unwrap().recv().is_ok()
+        });
+        let rest: [&[u8]; 3] = [b"PLAIN", b"ada", b""];
+        let mut first = pin!(asked(&auth, frames("", &rest)));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        assert_eq!(
+            plain(&auth, "", "bob", ""),
+            reply("300", "Too many requests", "")
+        );
+        go.send(()).unwrap();
+        assert_eq!(block_on(first), allowed("ada"));
+    }
+
+    #[cfg(feature = "tokio")]
+    #[tokio::test(start_paused = true)]
+    async fn a_plain_provider_that_takes_too_long_is_300() {
+        let auth = Authenticator::new();
+        auth.configure_plain_callback("async", |_: PlainQuestion| pending::<bool>());
+        let (_held, never) = mpsc::channel::<()>();
+        let never = Mutex::new(never);
+        auth.configure_plain_callback_blocking("blocking", move |_: PlainQuestion| {
+            never.lock().unwrap().recv().is_ok()
+        });
+        for domain in ["async", "blocking"] {
+            let rest: [&[u8]; 3] = [b"PLAIN", b"ada", b""];
+            let answer = asked(&auth, frames(domain, &rest)).await;
+            assert_eq!(answer, reply("300", "Provider timed out", ""));
+        }
+    }
+
+    #[test]
+    fn without_a_clock_the_caller_ends_the_wait_by_dropping_it() {
+        let auth = Authenticator::new();
+        auth.configure_plain_callback("*", |_: PlainQuestion| pending::<bool>());
+        let rest: [&[u8]; 3] = [b"PLAIN", b"ada", b""];
+        let mut waits = Box::pin(asked(&auth, frames("", &rest)));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+    }
+}
