@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use zmtp_auth::frames::{FrameReader, FrameWriter};
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
+use zmtp_auth::wire::greeting::{GREETING_LEN, VERSION_LEN};
 use zmtp_auth::zap::{RequestId, ZapRequest};
 use zmtp_auth::{AccessRequest, Error, Limits};
 
@@ -30,6 +31,7 @@ pub fn play(vector: &Vector, who: Who, delivery: Delivery) {
         delivery,
         stage: Stage::Handshake(Box::new(endpoint(vector, who, random.clone()))),
         sent: Vec::new(),
+        greeting_due: None,
         cookie: None,
         failure: None,
     };
@@ -53,6 +55,8 @@ struct Player<'a> {
     stage: Stage,
     /// What we have sent and not yet compared.
     sent: Vec<u8>,
+    /// The part of our greeting that is not yet sent, up to the mechanism.
+    greeting_due: Option<Vec<u8>>,
     /// The cookie in our own WELCOME.
     cookie: Option<Vec<u8>>,
     /// Why we gave up, and at which event.
@@ -85,6 +89,17 @@ impl Player<'_> {
             }
             Stage::Moving => unreachable!(),
         }
+        if event.label == "greeting" && self.sent.len() == VERSION_LEN {
+            // The rest of ours follows when the other's version is seen.
+            assert_eq!(
+                (self.sent[0], &self.sent[9..]),
+                (0xFF, &event.bytes[9..VERSION_LEN])
+            );
+            self.sent.clear();
+            self.greeting_due = Some(event.bytes[VERSION_LEN..32].to_vec());
+            return;
+        }
+        self.finish_greeting();
         assert!(
             self.sent.len() >= event.bytes.len(),
             "{}: we sent {} bytes; {:?}",
@@ -101,6 +116,18 @@ impl Player<'_> {
             }
             "WELCOME" if self.vector.mechanism == "CURVE" => self.compare_welcome(&ours, event),
             _ => assert_eq!(to_hex(&ours), to_hex(&event.bytes), "{}", event.label),
+        }
+    }
+
+    /// Takes the rest of our greeting off what we have sent, if it was due and is there.
+    fn finish_greeting(&mut self) {
+        if self.sent.is_empty() {
+            return;
+        }
+        if let Some(expected) = self.greeting_due.take() {
+            let rest = self.sent.split_off(GREETING_LEN - VERSION_LEN);
+            let ours = std::mem::replace(&mut self.sent, rest);
+            assert_eq!(ours[..expected.len()], expected, "greeting");
         }
     }
 
@@ -214,6 +241,7 @@ impl Player<'_> {
             complete = endpoint.is_complete();
             self.sent.extend(endpoint.take_output());
         }
+        self.finish_greeting();
         assert!(self.sent.is_empty(), "we sent more: {}", to_hex(&self.sent));
         let mut events = self.vector.events.iter();
         let last = events.rposition(|event| event.from != self.who && event.label != "close");
