@@ -1,4 +1,4 @@
-//! Which public types can hold a secret, read from the sources, so that none is forgotten.
+//! Which types can hold a secret, read from the sources, so that none is forgotten.
 
 use crate::source;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,27 +15,35 @@ pub const ROOTS: [&str; 6] = [
     "HashKey",
 ];
 
-/// Declared `pub` inside modules that are private: no user can name them. What shows of them shows
-/// in the types around them.
-pub const OUT_OF_REACH: [&str; 4] = ["SharedKey", "CookieKey", "Role", "Approved"];
-
-/// Every `pub` type of the crate in whose fields, at any depth, stands a type that holds a secret.
-pub fn public_types_that_can_hold_a_secret() -> Vec<String> {
-    let mut fields: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut public = BTreeSet::new();
+/// Every file of the library, by its path in `src/`, as tokens without what belongs to tests.
+pub fn sources() -> BTreeMap<String, Vec<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut folders = vec![root];
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let tokens = source::tokens(&fs::read_to_string(&path).unwrap());
-                let texts: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
-                declared(&texts, &mut fields, &mut public);
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                let text = fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+                let tokens = source::tokens(text).into_iter();
+                found.insert(name.to_owned(), tokens.map(|token| token.text).collect());
             }
         }
+    }
+    found
+}
+
+/// Every type in whose fields, at any depth, stands one that holds a secret, and whether it is
+/// `pub`.
+pub fn holders(sources: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, bool> {
+    let mut fields = BTreeMap::new();
+    let mut public = BTreeSet::new();
+    for tokens in sources.values() {
+        declared(tokens, &mut fields, &mut public);
     }
     let mut holders: BTreeSet<String> = ROOTS.map(str::to_owned).into();
     loop {
@@ -55,36 +63,39 @@ pub fn public_types_that_can_hold_a_secret() -> Vec<String> {
     );
     holders
         .into_iter()
-        .filter(|name| public.contains(name) && !OUT_OF_REACH.contains(&name.as_str()))
+        .map(|name| {
+            let public = public.contains(&name);
+            (name, public)
+        })
         .collect()
 }
 
 /// Collects from one file each type's name with all that stands in its declaration.
 fn declared(
-    texts: &[&str],
+    texts: &[String],
     fields: &mut BTreeMap<String, BTreeSet<String>>,
     public: &mut BTreeSet<String>,
 ) {
     for (at, text) in texts.iter().enumerate() {
-        if !matches!(*text, "struct" | "enum") {
+        if !matches!(text.as_str(), "struct" | "enum") {
             continue;
         }
         let Some(name) = texts.get(at + 1) else {
             return;
         };
         if at > 0 && texts[at - 1] == "pub" {
-            public.insert((*name).to_owned());
+            public.insert(name.clone());
         }
         // What stands at the first depth of an enum are its variants' names.
-        let first = if *text == "enum" { 2 } else { 0 };
+        let first = if text == "enum" { 2 } else { 0 };
         let mut depth = 0_usize;
-        let inside = fields.entry((*name).to_owned()).or_default();
+        let inside = fields.entry(name.clone()).or_default();
         for text in &texts[at + 2..] {
-            match *text {
+            match text.as_str() {
                 "{" | "(" => depth += 1,
                 "}" | ")" => {
                     depth -= 1;
-                    if depth == 0 && *text == "}" {
+                    if depth == 0 && text == "}" {
                         break;
                     }
                 }

@@ -13,7 +13,7 @@ mod traces;
 
 use bytes::{Bytes, BytesMut};
 use events::Listener;
-use holders::public_types_that_can_hold_a_secret;
+use holders::{holders, sources};
 use pair::{Endpoint, drive, framed, stream};
 use std::any::type_name_of_val;
 use std::collections::BTreeSet;
@@ -36,6 +36,10 @@ use zmtp_auth::{
     AccessRequest, Asks, Config, Credentials, Domain, Error, KeyPair, Limits, LocalError, Open,
     Password, PeerAddress, RandomSource, SecretKey, SocketType, Verdict,
 };
+
+/// Declared `pub` inside modules that are private: no user can name them. What shows of them shows
+/// in the types around them.
+const OUT_OF_REACH: [&str; 4] = ["SharedKey", "CookieKey", "Role", "Approved"];
 
 /// Draws the same secret for every key. Nonces are no secret.
 struct Constant(&'static [u8; 32]);
@@ -440,8 +444,10 @@ fn nothing_public_shows_a_secret_and_no_event_tells_one() {
     tracing::subscriber::set_global_default(Listener(events.clone())).unwrap();
     show_everything(&mut shown);
 
-    let forgotten: Vec<_> = public_types_that_can_hold_a_secret()
+    let forgotten: Vec<_> = holders(&sources())
         .into_iter()
+        .filter(|(name, public)| *public && !OUT_OF_REACH.contains(&name.as_str()))
+        .map(|(name, _)| name)
         .filter(|name| !shown.types.contains(name))
         .collect();
     assert!(
