@@ -94,6 +94,7 @@ pub fn run(scenario: &str) {
         "curve" => curve(&secrets, &mut search),
         "plain" => plain(&secrets, &mut search),
         "broken off" => broken_off(&secrets),
+        "hasty" => hasty(&secrets),
         "certificates" => certificates(&secrets, &mut search),
         other => panic!("{other}"),
     }
@@ -110,8 +111,8 @@ fn leak(secrets: &Inverted, search: &mut Search) {
     drop(Zeroizing::new(alive));
 }
 
-/// One end, and a driver that does what the manual tells drivers to do: its buffers never grow,
-/// and are wiped when they have been sent.
+/// One end, and a driver that does what the manual tells drivers to do: it never makes `input`
+/// grow, and wipes `out` when it has been sent.
 struct Side {
     state: Option<Handshake>,
     input: BytesMut,
@@ -120,12 +121,11 @@ struct Side {
 
 impl Side {
     fn new<A>(config: &Config<A>) -> Self {
-        const ROOM: usize = 1 << 14;
-        let mut out = BytesMut::with_capacity(ROOM);
+        let mut out = BytesMut::new();
         let conn = Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
         Self {
             state: Some(Handshake::start(config, conn, &mut out)),
-            input: BytesMut::with_capacity(ROOM),
+            input: BytesMut::with_capacity(1 << 14),
             out,
         }
     }
@@ -317,6 +317,17 @@ fn broken_off(secrets: &Inverted) {
             server.advance(answer);
         }
     }
+}
+
+/// A server that sends WELCOME before HELLO, so that the client has two commands to send at once.
+fn hasty(secrets: &Inverted) {
+    let configs = plain_configs(secrets);
+    let mut client = Side::new(&configs.0);
+    let mut server = Side::new(&configs.1);
+    server.out.extend_from_slice(b"\x04\x08\x07WELCOME");
+    server.flush(&mut client);
+    client.advance(&|_| panic!("a client does not ask"));
+    assert!(client.out.windows(8).any(|name| name == b"INITIATE"));
 }
 
 /// Keys in files and as text.

@@ -231,6 +231,14 @@ fn nothing_is_left_of_handshakes_that_are_broken_off_anywhere() {
 }
 
 #[test]
+fn no_password_is_left_where_the_output_of_a_client_grew() {
+    let mut case = Case::default();
+    add_passwords(&mut case);
+    let found = case.run("hasty");
+    assert_eq!(found.kept("after"), set([]));
+}
+
+#[test]
 fn nothing_is_left_of_a_certificate_that_was_saved_and_loaded() {
     let mut case = Case::default();
     let client: [u8; 32] = random();
