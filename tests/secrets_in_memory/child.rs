@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use zeroize::{Zeroize, Zeroizing};
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::cert::{Certificate, load_certificate};
+use zmtp_auth::cert::{Certificate, load_certificate, load_certificates};
 use zmtp_auth::handshake::{Conn, Established, Handshake};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{RequestId, ZapReply, ZapRequest};
 use zmtp_auth::{
     AccessRequest, Config, DenialStatus, Domain, KeyPair, Limits, LocalError, Password,
-    PeerAddress, PublicKey, RandomSource, SecretKey, SocketType, Verdict,
+    PeerAddress, RandomSource, SecretKey, SocketType, Verdict,
 };
 
 /// What the parent has sent, inverted.
@@ -339,11 +339,16 @@ fn certificates(secrets: &Inverted, search: &mut Search) {
         .unwrap()
         .save(directory.path(), "alice")
         .unwrap();
-    let loaded = load_certificate(secret_file).unwrap();
+    let loaded = load_certificate(&secret_file).unwrap();
     search.report("alive");
     let text = loaded.key_pair().unwrap().secret().to_z85();
     let again = SecretKey::from_z85(&text).unwrap();
     assert_eq!(again.public_key(), keys.public());
-    let public: PublicKey = loaded.clone().into_public().public_key();
-    assert_eq!(public, keys.public());
+    // A directory of public certificates into which somebody has put a secret one.
+    let others = tempfile::tempdir().unwrap();
+    std::fs::copy(secret_file, others.path().join("alice.key")).unwrap();
+    let report = load_certificates(others.path()).unwrap();
+    assert_eq!(report.certificates[0].public_key(), keys.public());
+    drop((keys, loaded, text, again));
+    search.report("public");
 }

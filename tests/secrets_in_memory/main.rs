@@ -250,5 +250,6 @@ fn nothing_is_left_of_a_certificate_that_was_saved_and_loaded() {
     );
     let found = case.run("certificates");
     assert!(found.kept("alive").contains("c"));
+    assert_eq!(found.kept("public"), set([]));
     assert_eq!(found.kept("after"), set([]));
 }
