@@ -6,3 +6,4 @@ pub mod keys;
 pub mod nonce;
 pub mod password;
 pub mod random;
+pub(crate) mod residue;
