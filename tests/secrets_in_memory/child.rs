@@ -25,7 +25,7 @@ pub struct Inverted(HashMap<String, Vec<u8>>);
 
 impl Inverted {
     /// The secret itself, for as short as it can be.
-    fn plain(&self, name: &str) -> Zeroizing<Vec<u8>> {
+    pub fn plain(&self, name: &str) -> Zeroizing<Vec<u8>> {
         let inverted = &self.0[name];
         let mut plain = Zeroizing::new(vec![0; inverted.len()]);
         for (plain, inverted) in plain.iter_mut().zip(inverted) {
@@ -39,7 +39,7 @@ impl Inverted {
         KeyPair::from_secret(SecretKey::from_bytes(plain[..].try_into().unwrap()))
     }
 
-    fn password(&self, name: &str) -> Password {
+    pub fn password(&self, name: &str) -> Password {
         Password::new(&self.plain(name)[..])
     }
 
@@ -96,6 +96,8 @@ pub fn run(scenario: &str) {
         "broken off" => broken_off(&secrets),
         "hasty" => hasty(&secrets),
         "certificates" => certificates(&secrets, &mut search),
+        #[cfg(feature = "tokio")]
+        "net" => crate::child_net::run(&secrets, &mut search),
         other => panic!("{other}"),
     }
     search.report("after");
@@ -203,7 +205,7 @@ fn converse(
     }
 }
 
-fn curve_configs(secrets: &Inverted) -> (Config<zmtp_auth::Open>, Config<zmtp_auth::Asks>) {
+pub fn curve_configs(secrets: &Inverted) -> (Config<zmtp_auth::Open>, Config<zmtp_auth::Asks>) {
     let server = secrets.key_pair("server");
     let client = Config::builder(SocketType::Dealer)
         .curve_client(secrets.key_pair("client"), server.public())
@@ -255,7 +257,7 @@ fn by_table(auth: &Authenticator, request: &AccessRequest) -> Verdict {
         .into()
 }
 
-fn plain_configs(secrets: &Inverted) -> (Config<zmtp_auth::Open>, Config<zmtp_auth::Asks>) {
+pub fn plain_configs(secrets: &Inverted) -> (Config<zmtp_auth::Open>, Config<zmtp_auth::Asks>) {
     (
         Config::builder(SocketType::Dealer)
             .plain_client("alice", secrets.password("password"))

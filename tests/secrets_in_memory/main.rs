@@ -12,6 +12,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod child;
+#[cfg(feature = "tokio")]
+mod child_net;
 mod search;
 
 use crypto_secretbox::{Kdf, XSalsa20Poly1305};
@@ -252,4 +254,16 @@ fn nothing_is_left_of_a_certificate_that_was_saved_and_loaded() {
     assert!(found.kept("alive").contains("c"));
     assert_eq!(found.kept("public"), set([]));
     assert_eq!(found.kept("after"), set([]));
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn nothing_is_left_of_connections_over_sockets() {
+    let mut case = Case::default();
+    add_curve(&mut case);
+    add_passwords(&mut case);
+    let found = case.run("net");
+    for phase in ["closed", "refused", "server left alone", "after"] {
+        assert_eq!(found.kept(phase), set([]), "{phase}");
+    }
 }
