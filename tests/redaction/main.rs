@@ -6,6 +6,8 @@ mod events;
 mod holders;
 #[path = "../pair/mod.rs"]
 mod pair;
+#[cfg(feature = "tokio")]
+mod sockets;
 #[path = "../structure/source.rs"]
 #[allow(dead_code)]
 mod source;
@@ -148,6 +150,8 @@ fn show_everything(shown: &mut Shown) {
     show_commands(shown);
     show_policy(shown);
     show_certificates(shown);
+    #[cfg(feature = "tokio")]
+    sockets::show(shown);
 }
 
 fn show_keys_and_builders(shown: &mut Shown) {
