@@ -7,8 +7,9 @@
 //! 3. closes the connection on an error: after an ERROR command it should send what is left,
 //!    shut down writing and read until the peer closes, or the ERROR may be lost in a reset.
 //!
-//! A PLAIN client's HELLO holds the password. This machine wipes its own copy and what it takes
-//! off `input`; the driver wipes `out` when it has been sent.
+//! A PLAIN client's HELLO holds the password. This machine wipes its own copy, what it takes off
+//! `input`, and what `out` was before it had to grow; the driver wipes `out` when it has been
+//! sent, and what `input` was before the driver made it grow.
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -131,9 +132,20 @@ impl Link {
 
 fn put_command(body: Option<bytes::Bytes>, out: &mut BytesMut) {
     if let Some(body) = body {
-        out.reserve(FrameHeader::encoded_len(body.len()) + body.len());
+        make_room(FrameHeader::encoded_len(body.len()) + body.len(), out);
         FrameHeader::encode(Flags::Command, body.len(), out);
         out.extend_from_slice(&body);
+    }
+}
+
+/// Makes `out` grow without leaving a copy behind. HELLO with its password may still be in it: a
+/// server that does not wait for HELLO makes us append INITIATE at once.
+fn make_room(len: usize, out: &mut BytesMut) {
+    if out.capacity() - out.len() < len {
+        let mut larger = BytesMut::with_capacity(out.len() + len);
+        larger.extend_from_slice(out);
+        out.zeroize();
+        *out = larger;
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::cert::problem::{
     BadCertificate, Flaw, KeyField, MAX_FILE_LEN, MAX_NAME_LEN, MAX_WRITTEN_LINE,
 };
-use crate::cert::zpl::{self, Line, Value};
+use crate::cert::zpl::{self, Line};
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
 use crate::wire::z85;
 use std::collections::BTreeMap;
@@ -222,9 +222,7 @@ impl<'a> Parser<'a> {
         }
         match self.section {
             Some(Section::Metadata) => self.take_metadata(line),
-            Some(Section::Curve) | None if line.value == Value::Absent => {
-                Err(BadCertificate::TooDeep)
-            }
+            Some(Section::Curve) | None if line.value.is_absent() => Err(BadCertificate::TooDeep),
             // Ignoring it would be dangerous: it may be meant to restrict the key.
             Some(Section::Curve) | None => Err(BadCertificate::MisplacedProperty),
         }
@@ -250,10 +248,10 @@ impl<'a> Parser<'a> {
         let (section, seen) = match line.name {
             "metadata" => (Section::Metadata, &mut self.metadata_line),
             "curve" => (Section::Curve, &mut self.curve_line),
-            _ if line.value == Value::Absent => return Err(BadCertificate::UnknownSection),
+            _ if line.value.is_absent() => return Err(BadCertificate::UnknownSection),
             _ => return Err(BadCertificate::MisplacedProperty),
         };
-        if line.value != Value::Absent {
+        if !line.value.is_absent() {
             return Err(BadCertificate::SectionWithValue);
         }
         if let Some(first) = seen.replace(line.number) {

@@ -7,7 +7,8 @@
 use crate::cert::problem::{BadCertificate, Flaw};
 
 /// A line that defines a property.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub(crate) struct Line<'a> {
     /// Counted from 1.
     pub(crate) number: usize,
@@ -17,8 +18,9 @@ pub(crate) struct Line<'a> {
     pub(crate) value: Value<'a>,
 }
 
-/// What follows a name.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What follows a name. Not to be compared, since it may be a secret.
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub(crate) enum Value<'a> {
     /// No `=`: the name of a section.
     Absent,
@@ -143,6 +145,11 @@ impl<'a> Value<'a> {
             return Err(BadCertificate::TextAfterQuote);
         }
         Ok(Self::Quoted(&inner[..end]))
+    }
+
+    /// Whether there is no value.
+    pub(crate) const fn is_absent(self) -> bool {
+        matches!(self, Self::Absent)
     }
 
     /// The value as bytes of any text, a comment after an unquoted one cut off; `None` if absent.

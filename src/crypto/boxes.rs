@@ -4,6 +4,7 @@
 use crate::crypto::keys::{PublicKey, SecretKey};
 use crate::crypto::nonce::Nonce;
 use crate::crypto::random::RandomSource;
+use crate::crypto::residue::without_residue;
 use crate::error::LocalError;
 use bytes::{BufMut, BytesMut};
 use chacha20poly1305::XChaCha20Poly1305;
@@ -34,14 +35,16 @@ impl SharedKey {
     /// [`LowOrder`] if the shared secret is all zero (RFC 7748, section 6.1, leaves this check
     /// to the protocol; without it a peer could force a key that everyone knows).
     pub fn agree(secret: &SecretKey, public: &PublicKey) -> Result<Self, LowOrder> {
-        let shared = Zeroizing::new(x25519(*secret.expose(), *public.as_bytes()));
-        if bool::from(shared.ct_eq(&[0; 32])) {
-            return Err(LowOrder);
-        }
-        let mut key = XSalsa20Poly1305::kdf((&*shared).into(), &Default::default());
-        let cipher = Arc::new(XSalsa20Poly1305::new(&key));
-        key.as_mut_slice().zeroize();
-        Ok(Self(cipher))
+        without_residue(|| {
+            let shared = Zeroizing::new(x25519(*secret.expose(), *public.as_bytes()));
+            if bool::from(shared.ct_eq(&[0; 32])) {
+                return Err(LowOrder);
+            }
+            let mut key = XSalsa20Poly1305::kdf((&*shared).into(), &Default::default());
+            let cipher = Arc::new(XSalsa20Poly1305::new(&key));
+            key.as_mut_slice().zeroize();
+            Ok(Self(cipher))
+        })
     }
 
     /// Appends the box of `parts`, one after the other, to `out`: tag, then ciphertext.
@@ -54,7 +57,7 @@ impl SharedKey {
             out.put_slice(part);
         }
         let (tag, text) = out[start..].split_at_mut(TAG_LEN);
-        match self.0.encrypt_in_place_detached(nonce.into(), b"", text) {
+        match without_residue(|| self.0.encrypt_in_place_detached(nonce.into(), b"", text)) {
             Ok(sealed) => tag.copy_from_slice(&sealed),
             // The cipher errs only when it is given associated data. Were it to fail
             // nevertheless, no clear text may leave.
@@ -66,9 +69,7 @@ impl SharedKey {
     #[must_use]
     pub fn open_in_place<'a>(&self, nonce: &Nonce, boxed: &'a mut [u8]) -> Option<&'a mut [u8]> {
         let (tag, text) = boxed.split_at_mut_checked(TAG_LEN)?;
-        self.0
-            .decrypt_in_place_detached(nonce.into(), b"", text, (&*tag).into())
-            .ok()?;
+        self.decrypt(nonce, text, tag)?;
         Some(text)
     }
 
@@ -77,10 +78,16 @@ impl SharedKey {
     pub fn open(&self, nonce: &Nonce, boxed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (tag, text) = boxed.split_at_checked(TAG_LEN)?;
         let mut text = Zeroizing::new(text.to_vec());
-        self.0
-            .decrypt_in_place_detached(nonce.into(), b"", &mut text, tag.into())
-            .ok()?;
+        self.decrypt(nonce, &mut text, tag)?;
         Some(text)
+    }
+
+    fn decrypt(&self, nonce: &Nonce, text: &mut [u8], tag: &[u8]) -> Option<()> {
+        without_residue(|| {
+            self.0
+                .decrypt_in_place_detached(nonce.into(), b"", text, tag.into())
+                .ok()
+        })
     }
 }
 
@@ -119,10 +126,11 @@ impl CookieKey {
         let mut sealed = [0; SEALED_COOKIE_LEN];
         let (text, tag) = sealed.split_at_mut(64);
         text.copy_from_slice(&secret[..]);
-        let made = self
-            .cipher()
-            .encrypt_in_place_detached(nonce.into(), context, text)
-            .ok()?;
+        let made = without_residue(|| {
+            self.cipher()
+                .encrypt_in_place_detached(nonce.into(), context, text)
+                .ok()
+        })?;
         tag.copy_from_slice(&made);
         Some(sealed)
     }
@@ -138,9 +146,11 @@ impl CookieKey {
         let mut secret = Zeroizing::new([0; 64]);
         let (text, tag) = sealed.split_at(64);
         secret.copy_from_slice(text);
-        self.cipher()
-            .decrypt_in_place_detached(nonce.into(), context, &mut secret[..], tag.into())
-            .ok()?;
+        without_residue(|| {
+            self.cipher()
+                .decrypt_in_place_detached(nonce.into(), context, &mut secret[..], tag.into())
+                .ok()
+        })?;
         Some(secret)
     }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::random::{self, RandomSource};
+use crate::crypto::residue::without_residue;
 use crate::error::LocalError;
 use crate::wire::z85::{self, Z85Error};
 use std::fmt;
@@ -110,7 +111,7 @@ impl SecretKey {
     /// The public key that belongs to this secret key (RFC 7748: multiplication of the base).
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(x25519(*self.0, x25519_dalek::X25519_BASEPOINT_BYTES))
+        without_residue(|| PublicKey(x25519(*self.0, x25519_dalek::X25519_BASEPOINT_BYTES)))
     }
 }
 

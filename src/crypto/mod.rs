@@ -7,3 +7,4 @@ pub mod nonce;
 pub mod password;
 pub mod password_hash;
 pub mod random;
+pub(crate) mod residue;

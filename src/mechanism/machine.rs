@@ -147,13 +147,22 @@ impl Mechanism {
 }
 
 /// What follows a command: at most one to send, and what to do then.
-#[derive(Debug)]
 #[must_use]
 pub struct Step {
     /// The body of a command to send first.
     pub send: Option<Bytes>,
     /// What to do after that.
     pub next: Next,
+}
+
+impl fmt::Debug for Step {
+    /// Of the command only its length: PLAIN's HELLO holds the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step")
+            .field("send_len", &self.send.as_ref().map(Bytes::len))
+            .field("next", &self.next)
+            .finish()
+    }
 }
 
 /// What a handshake needs next. Exhaustive on purpose: a host must handle every case.

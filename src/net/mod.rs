@@ -46,6 +46,7 @@ mod endpoint;
 mod error;
 mod events;
 mod halves;
+mod handshake_bytes;
 mod inbox;
 mod listener;
 mod message;

@@ -10,17 +10,14 @@ use crate::handshake::{Conn, Established, Handshake, NeedsInput};
 use crate::net::asks::Access;
 use crate::net::clock::deadline;
 use crate::net::error::NetError;
+use crate::net::handshake_bytes::HandshakeBytes;
 use crate::net::pending::Progress;
 use crate::net::places::Place;
 use crate::net::transport::{Stream, is_hangup};
 use crate::wire::frame::MAX_HEADER_LEN;
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use std::io;
 use tokio::time::{Instant, timeout_at};
-use zeroize::Zeroize;
-
-/// First size of the input buffer, in bytes: every command of libzmq fits.
-const INPUT_SIZE: usize = 1024;
 
 /// A handshake in progress.
 pub(crate) struct Negotiation<'a, A: Access> {
@@ -30,8 +27,8 @@ pub(crate) struct Negotiation<'a, A: Access> {
     place: Option<&'a Place>,
     started: Instant,
     stage: Stage,
-    input: Input,
-    out: BytesMut,
+    input: HandshakeBytes,
+    out: HandshakeBytes,
 }
 
 /// A handshake that is complete.
@@ -48,7 +45,7 @@ pub(crate) struct Failed {
     pub(crate) stage: Stage,
     pub(crate) error: NetError,
     /// An ERROR command that the peer should get to read; empty if it gets none.
-    pub(crate) last_words: BytesMut,
+    pub(crate) last_words: HandshakeBytes,
 }
 
 impl Failed {
@@ -57,7 +54,7 @@ impl Failed {
         Self {
             stage,
             error: NetError::Handshake(LimitExceeded::Evicted.into()),
-            last_words: BytesMut::new(),
+            last_words: HandshakeBytes::default(),
         }
     }
 }
@@ -78,8 +75,8 @@ impl<'a, A: Access> Negotiation<'a, A> {
             place,
             started: Instant::now(),
             stage: Stage::Greeting,
-            input: Input(BytesMut::new()),
-            out: BytesMut::new(),
+            input: HandshakeBytes::default(),
+            out: HandshakeBytes::default(),
         }
     }
 
@@ -93,13 +90,13 @@ impl<'a, A: Access> Negotiation<'a, A> {
         let deadline = deadline(self.started, self.config.limits().handshake_timeout);
         let error = match timeout_at(deadline, self.converse(address)).await {
             Ok(Ok(established)) => {
-                let input = std::mem::take(&mut self.input.0);
+                let input = std::mem::take(&mut self.input).into_traffic();
                 return Ok(Agreed { established, input });
             }
             Ok(Err(error)) => error,
             Err(_) => {
                 // What is left in `out` is no ERROR, but a command that would not go out.
-                self.out.clear();
+                self.out.wipe();
                 Error::Timeout(self.stage).into()
             }
         };
@@ -111,7 +108,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
     }
 
     async fn converse(&mut self, address: PeerAddress) -> Result<Box<Established>, Ended> {
-        let mut state = Handshake::start(self.config, Conn::new(address), &mut self.out);
+        let mut state = Handshake::start(self.config, Conn::new(address), self.out.for_machine());
         loop {
             // In this order: what a step has written goes out before anything else is done.
             self.flush().await?;
@@ -120,7 +117,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
                 Handshake::Authorize(question) => {
                     self.stage = Stage::Verdict;
                     let verdict = self.ask(question.request()).await?;
-                    question.resume(verdict, &mut self.out)?
+                    question.resume(verdict, self.out.for_machine())?
                 }
                 // Only a relay pauses here, and nothing on this floor can answer for one.
                 Handshake::NeedsMetadata(_) => {
@@ -134,7 +131,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
     /// Takes what has arrived, and waits for more if that does not suffice.
     async fn listen(&mut self, waiting: NeedsInput) -> Result<Handshake, Ended> {
         self.enter(&waiting);
-        let waiting = match waiting.process(&mut self.input.0, &mut self.out)? {
+        let waiting = match waiting.process(self.input.for_machine(), self.out.for_machine())? {
             Handshake::NeedsInput(waiting) => waiting,
             next => return Ok(next),
         };
@@ -142,11 +139,11 @@ impl<'a, A: Access> Negotiation<'a, A> {
         self.enter(&waiting);
         let read = if self.stage == Stage::Greeting {
             let deadline = deadline(self.started, self.config.limits().greeting_timeout);
-            timeout_at(deadline, self.input.read(self.stream))
+            timeout_at(deadline, self.stream.read(&mut self.input.room()))
                 .await
                 .map_err(|_| Error::Timeout(Stage::Greeting))?
         } else {
-            self.input.read(self.stream).await
+            self.stream.read(&mut self.input.room()).await
         };
         match read {
             Ok(0) => Err(waiting.peer_closed().into()),
@@ -178,11 +175,11 @@ impl<'a, A: Access> Negotiation<'a, A> {
         let most = MAX_HEADER_LEN + self.config.limits().max_handshake_command;
         let departure = async {
             loop {
-                match self.input.read(self.stream).await {
+                match self.stream.read(&mut self.input.room()).await {
                     Ok(0) => return Error::ClosedByPeer(Stage::Verdict).into(),
-                    Ok(_) if self.input.0.len() > most => {
+                    Ok(_) if self.input.len() > most => {
                         return Error::from(LimitExceeded::HandshakeCommand {
-                            size: self.input.0.len() as u64,
+                            size: self.input.len() as u64,
                             limit: most,
                         })
                         .into();
@@ -210,11 +207,11 @@ impl<'a, A: Access> Negotiation<'a, A> {
         match self.stream.write_all(&mut self.out).await {
             Ok(()) => Ok(()),
             Err(error) if is_hangup(&error) => {
-                self.out.clear();
+                self.out.wipe();
                 Ok(())
             }
             Err(error) => {
-                self.out.clear();
+                self.out.wipe();
                 Err(Ended::Io("write", error))
             }
         }
@@ -239,29 +236,5 @@ impl From<Ended> for NetError {
             Ended::Protocol(error) => Self::Handshake(error),
             Ended::Io(doing, error) => Self::io(doing)(error),
         }
-    }
-}
-
-/// Bytes of the handshake that wait to be handled. A PLAIN HELLO among them holds a password,
-/// so no copy of them is left behind, neither when the buffer grows nor at the end.
-struct Input(BytesMut);
-
-impl Input {
-    /// Reads once. The buffer grows by what has arrived, never by what the peer announces.
-    async fn read(&mut self, stream: &Stream) -> io::Result<usize> {
-        if self.0.capacity() == self.0.len() {
-            let mut larger = BytesMut::with_capacity(INPUT_SIZE.max(2 * self.0.len()));
-            larger.extend_from_slice(&self.0);
-            self.0.zeroize();
-            self.0 = larger;
-        }
-        let room = self.0.capacity() - self.0.len();
-        stream.read(&mut (&mut self.0).limit(room)).await
-    }
-}
-
-impl Drop for Input {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }

@@ -7,7 +7,8 @@ use crate::access::address::PeerAddress;
 use crate::limits::Limits;
 use crate::net::endpoint::{Endpoint, EndpointError, Host};
 use crate::net::error::NetError;
-use bytes::{Buf, BufMut, BytesMut};
+use crate::net::handshake_bytes::HandshakeBytes;
+use bytes::{BufMut, BytesMut};
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
@@ -86,11 +87,11 @@ impl Stream {
     }
 
     /// Writes all of `bytes`, taking what is written off its front.
-    pub(crate) async fn write_all(&self, bytes: &mut BytesMut) -> io::Result<()> {
+    pub(crate) async fn write_all(&self, bytes: &mut HandshakeBytes) -> io::Result<()> {
         while !bytes.is_empty() {
             self.writable().await?;
-            match self.try_write(&[IoSlice::new(bytes)]) {
-                Ok(written) => bytes.advance(written),
+            match self.try_write(&[IoSlice::new(bytes.as_slice())]) {
+                Ok(written) => bytes.consume(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
@@ -117,7 +118,7 @@ impl Stream {
     /// would reset the connection, and a reset overtakes data. Sends what is left, says that
     /// nothing more will come, and discards the peer's bytes until it closes, within
     /// [`Limits::linger_timeout`] and [`Limits::linger_bytes`].
-    pub(crate) async fn part(&self, mut last_words: BytesMut, limits: &Limits) {
+    pub(crate) async fn part(&self, mut last_words: HandshakeBytes, limits: &Limits) {
         let parting = async {
             self.write_all(&mut last_words).await?;
             self.shutdown_write();

@@ -4,9 +4,10 @@
 use crate::error::{Malformation, ProtocolError, printable};
 use crate::wire::reader::Reader;
 use bytes::{BufMut, Bytes, BytesMut};
+use std::fmt;
 
 /// A command split into name and data; borrows the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Command<'a> {
     /// The name without its length byte, 1 to 255 bytes.
     pub name: &'a [u8],
@@ -55,6 +56,16 @@ impl<'a> Command<'a> {
         let mut body = BytesMut::with_capacity(1 + name.len() + data_len);
         put_short_string(name.as_bytes(), &mut body);
         body
+    }
+}
+
+impl fmt::Debug for Command<'_> {
+    /// Of the data only its length: PLAIN's HELLO holds the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("name", &printable(self.name))
+            .field("data_len", &self.data.len())
+            .finish()
     }
 }
 

@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Malformation, ProtocolError};
+use std::fmt;
 
 /// A cursor over one structure's bytes. Nothing is copied.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Reader<'a> {
     what: &'static str,
     bytes: &'a [u8],
@@ -126,6 +127,17 @@ impl<'a> Reader<'a> {
         } else {
             Err(self.malformed(self.at, Malformation::Trailing))
         }
+    }
+}
+
+impl fmt::Debug for Reader<'_> {
+    /// Of the bytes only their number: PLAIN's HELLO holds the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("what", &self.what)
+            .field("len", &self.bytes.len())
+            .field("at", &self.at)
+            .finish()
     }
 }
 

@@ -123,7 +123,7 @@ impl ExpectHello {
             let Some(signature) = shared.open(&nonce, hello.signature) else {
                 continue;
             };
-            if *signature != SIGNATURE {
+            if !bool::from(signature.ct_eq(&SIGNATURE)) {
                 let problem = Malformation::Signature;
                 return Err(ProtocolError::Malformed {
                     what: "CURVE HELLO",

@@ -1,0 +1,33 @@
+//! What arithmetic on secrets leaves on the stack, and how it goes away.
+//!
+//! The cipher crates wipe their keys, but not every intermediate value: the state of HSalsa20,
+//! for one, holds half of the key that it derives. Such a residue does not stay on the stack. The
+//! next value that is moved to the heap, a future say, may take it along in bytes that it does
+//! not use itself.
+#![forbid(unsafe_code)]
+
+use std::hint::black_box;
+
+/// Bytes of stack that are written over: more than any of our ciphers, hashes and curves uses.
+const DEPTH: usize = 8 * 1024;
+
+/// Runs `work` in a stack frame of its own, and then writes over what it and its callees have had
+/// there. What it returns is not touched.
+pub(crate) fn without_residue<T>(work: impl FnOnce() -> T) -> T {
+    let outcome = apart(work);
+    scrub();
+    outcome
+}
+
+/// Were it part of its caller's frame, its residue would lie out of reach.
+#[inline(never)]
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+/// Begins where `apart` began.
+#[inline(never)]
+fn scrub() {
+    let mut used = [0_u64; DEPTH / size_of::<u64>()];
+    black_box(&mut used);
+}

@@ -1,0 +1,114 @@
+//! Which types can hold a secret, read from the sources, so that none is forgotten.
+
+use crate::source;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Types that hold a secret by themselves.
+pub const ROOTS: [&str; 6] = [
+    "SecretKey",
+    "KeyPair",
+    "Password",
+    "SharedKey",
+    "CookieKey",
+    "HashKey",
+];
+
+/// Every file of the library as it is built, by its path in `src/`, as tokens without what belongs
+/// to tests.
+pub fn sources() -> BTreeMap<String, Vec<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                if name.starts_with("net/") && !cfg!(feature = "tokio") {
+                    continue;
+                }
+                let text = fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+                let tokens = source::tokens(text).into_iter();
+                found.insert(name.to_owned(), tokens.map(|token| token.text).collect());
+            }
+        }
+    }
+    found
+}
+
+/// Every type in whose fields, at any depth, stands one that holds a secret, and whether it is
+/// `pub`.
+pub fn holders(sources: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, bool> {
+    let mut fields = BTreeMap::new();
+    let mut public = BTreeSet::new();
+    for tokens in sources.values() {
+        declared(tokens, &mut fields, &mut public);
+    }
+    let mut holders: BTreeSet<String> = ROOTS.map(str::to_owned).into();
+    loop {
+        let before = holders.len();
+        for (name, inside) in &fields {
+            if !inside.is_disjoint(&holders) {
+                holders.insert(name.clone());
+            }
+        }
+        if holders.len() == before {
+            break;
+        }
+    }
+    assert!(
+        holders.len() > 20,
+        "the sources were not understood: {holders:?}"
+    );
+    holders
+        .into_iter()
+        .map(|name| {
+            let public = public.contains(&name);
+            (name, public)
+        })
+        .collect()
+}
+
+/// Collects from one file each type's name with all that stands in its declaration.
+fn declared(
+    texts: &[String],
+    fields: &mut BTreeMap<String, BTreeSet<String>>,
+    public: &mut BTreeSet<String>,
+) {
+    for (at, text) in texts.iter().enumerate() {
+        if !matches!(text.as_str(), "struct" | "enum") {
+            continue;
+        }
+        let Some(name) = texts.get(at + 1) else {
+            return;
+        };
+        if at > 0 && texts[at - 1] == "pub" {
+            public.insert(name.clone());
+        }
+        // What stands at the first depth of an enum are its variants' names.
+        let first = if text == "enum" { 2 } else { 0 };
+        let mut depth = 0_usize;
+        let inside = fields.entry(name.clone()).or_default();
+        for text in &texts[at + 2..] {
+            match text.as_str() {
+                "{" | "(" => depth += 1,
+                "}" | ")" => {
+                    depth -= 1;
+                    if depth == 0 && text == "}" {
+                        break;
+                    }
+                }
+                ";" if depth == 0 => break,
+                word if depth >= first => {
+                    inside.insert(word.to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+}

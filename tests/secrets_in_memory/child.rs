@@ -1,0 +1,356 @@
+//! The process that is searched: reads inverted secrets from its standard input, uses them, drops
+//! everything, and searches itself.
+
+use crate::search::Search;
+use bytes::BytesMut;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::BufRead;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use zeroize::{Zeroize, Zeroizing};
+use zmtp_auth::auth::Authenticator;
+use zmtp_auth::cert::{Certificate, load_certificate, load_certificates};
+use zmtp_auth::handshake::{Conn, Established, Handshake};
+use zmtp_auth::wire::frame::Flags;
+use zmtp_auth::zap::{RequestId, ZapReply, ZapRequest};
+use zmtp_auth::{
+    AccessRequest, Config, DenialStatus, Domain, KeyPair, Limits, LocalError, Password,
+    PeerAddress, RandomSource, SecretKey, SocketType, Verdict,
+};
+
+/// What the parent has sent, inverted.
+pub struct Inverted(HashMap<String, Vec<u8>>);
+
+impl Inverted {
+    /// The secret itself, for as short as it can be.
+    pub fn plain(&self, name: &str) -> Zeroizing<Vec<u8>> {
+        let inverted = &self.0[name];
+        let mut plain = Zeroizing::new(vec![0; inverted.len()]);
+        for (plain, inverted) in plain.iter_mut().zip(inverted) {
+            *plain = !inverted;
+        }
+        plain
+    }
+
+    fn key_pair(&self, name: &str) -> KeyPair {
+        let plain = self.plain(name);
+        KeyPair::from_secret(SecretKey::from_bytes(plain[..].try_into().unwrap()))
+    }
+
+    pub fn password(&self, name: &str) -> Password {
+        Password::new(&self.plain(name)[..])
+    }
+
+    /// A random source that gives the bytes under `name`, so that the parent knows what was
+    /// drawn.
+    fn tape(&self, name: &str) -> Arc<Tape> {
+        Arc::new(Tape {
+            inverted: self.0[name].clone(),
+            at: Mutex::new(0),
+        })
+    }
+}
+
+struct Tape {
+    inverted: Vec<u8>,
+    at: Mutex<usize>,
+}
+
+impl RandomSource for Tape {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), LocalError> {
+        let mut at = self.at.lock().unwrap();
+        for byte in buffer {
+            *byte = !*self.inverted.get(*at).ok_or(LocalError::Random)?;
+            *at += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Reads lines of `secret NAME HEX` and `needle NAME HEX`, and runs the scenario.
+pub fn run(scenario: &str) {
+    let (mut secrets, mut needles) = (HashMap::new(), Vec::new());
+    for line in std::io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let mut fields = line.split('\t');
+        let mut next = || fields.next().unwrap();
+        let (kind, name, hex) = (next(), next().to_owned(), next());
+        let inverted: Vec<u8> = (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+            .collect();
+        match kind {
+            "secret" => drop(secrets.insert(name, inverted)),
+            "needle" => needles.push((name, inverted)),
+            other => panic!("{other}"),
+        }
+    }
+    let secrets = Inverted(secrets);
+    let mut search = Search::new(&needles);
+    match scenario {
+        "leak" => leak(&secrets, &mut search),
+        "curve" => curve(&secrets, &mut search),
+        "plain" => plain(&secrets, &mut search),
+        "broken off" => broken_off(&secrets),
+        "hasty" => hasty(&secrets),
+        "certificates" => certificates(&secrets, &mut search),
+        #[cfg(feature = "tokio")]
+        "net" => crate::child_net::run(&secrets, &mut search),
+        other => panic!("{other}"),
+    }
+    search.report("after");
+}
+
+/// What a search must find: one secret that is alive on the heap, and one that was freed.
+fn leak(secrets: &Inverted, search: &mut Search) {
+    let alive = secrets.plain("alive").to_vec();
+    // Several, since the search itself may be given some of the freed memory.
+    let freed: Vec<Vec<u8>> = (0..100).map(|_| secrets.plain("freed").to_vec()).collect();
+    drop(freed);
+    search.report("leaked");
+    drop(Zeroizing::new(alive));
+}
+
+/// One end, and a driver that does what the manual tells drivers to do: it never makes `input`
+/// grow, and wipes `out` when it has been sent.
+struct Side {
+    state: Option<Handshake>,
+    input: BytesMut,
+    out: BytesMut,
+}
+
+impl Side {
+    fn new<A>(config: &Config<A>) -> Self {
+        let mut out = BytesMut::new();
+        let conn = Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+        Self {
+            state: Some(Handshake::start(config, conn, &mut out)),
+            input: BytesMut::with_capacity(1 << 14),
+            out,
+        }
+    }
+
+    /// Goes on as far as it can without the peer; drops itself on an error.
+    fn advance(&mut self, answer: &dyn Fn(&AccessRequest) -> Verdict) {
+        loop {
+            self.state = match self.state.take() {
+                Some(Handshake::NeedsInput(waiting)) => {
+                    match waiting.process(&mut self.input, &mut self.out) {
+                        Ok(waiting @ Handshake::NeedsInput(_)) => {
+                            self.state = Some(waiting);
+                            return;
+                        }
+                        other => other.ok(),
+                    }
+                }
+                Some(Handshake::Authorize(question)) => {
+                    let verdict = answer(question.request());
+                    question.resume(verdict, &mut self.out).ok()
+                }
+                settled => {
+                    self.state = settled;
+                    return;
+                }
+            };
+        }
+    }
+
+    /// Sends what there is to `peer`.
+    fn flush(&mut self, peer: &mut Self) -> bool {
+        peer.input.extend_from_slice(&self.out);
+        self.out.zeroize();
+        let sent = !self.out.is_empty();
+        self.out.clear();
+        sent
+    }
+
+    fn established(&mut self) -> Established {
+        match self.state.take() {
+            Some(Handshake::Complete(established)) => *established,
+            other => panic!("not complete: {other:?}"),
+        }
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.input.zeroize();
+        self.out.zeroize();
+    }
+}
+
+/// Carries at most `most` deliveries to and fro, with `watch` before each.
+fn converse(
+    client: &mut Side,
+    server: &mut Side,
+    most: usize,
+    answer: &dyn Fn(&AccessRequest) -> Verdict,
+    watch: &mut dyn FnMut(),
+) {
+    let mut silent = 0;
+    for delivery in 0..most {
+        watch();
+        let (from, to) = if delivery % 2 == 0 {
+            (&mut *client, &mut *server)
+        } else {
+            (&mut *server, &mut *client)
+        };
+        silent = if from.flush(to) { 0 } else { silent + 1 };
+        if silent == 2 {
+            return;
+        }
+        to.advance(answer);
+    }
+}
+
+pub fn curve_configs(secrets: &Inverted) -> (Config<zmtp_auth::Open>, Config<zmtp_auth::Asks>) {
+    let server = secrets.key_pair("server");
+    let client = Config::builder(SocketType::Dealer)
+        .curve_client(secrets.key_pair("client"), server.public())
+        .finish()
+        .unwrap();
+    let server = Config::builder(SocketType::Router)
+        .curve_server(server)
+        .authorize(Domain::from("test"))
+        .finish()
+        .unwrap();
+    (
+        client.dangerous().with_random(secrets.tape("client tape")),
+        server.dangerous().with_random(secrets.tape("server tape")),
+    )
+}
+
+fn curve(secrets: &Inverted, search: &mut Search) {
+    let configs = curve_configs(secrets);
+    let mut client = Side::new(&configs.0);
+    let mut server = Side::new(&configs.1);
+    let allow = |_: &AccessRequest| Verdict::allow("alice");
+    converse(&mut client, &mut server, 20, &allow, &mut || {
+        search.report("alive");
+    });
+    let (mut client, mut server) = (client.established(), server.established());
+    let mut body = BytesMut::with_capacity(1024);
+    let outer = client.sealer.seal_body(Flags::Last, b"hello", &mut body);
+    let opened = server.opener.open_body(outer.unwrap(), body).unwrap();
+    assert_eq!(opened.1, "hello");
+    let mut body = BytesMut::with_capacity(1024);
+    let outer = server.sealer.seal_body(Flags::Last, b"hello", &mut body);
+    client.opener.open_body(outer.unwrap(), body).unwrap();
+    search.report("complete");
+    drop((client, server));
+    search.report("closed");
+    drop(configs);
+}
+
+/// Asks an Authenticator by the frames of RFC 27.
+fn by_table(auth: &Authenticator, request: &AccessRequest) -> Verdict {
+    let id = RequestId::from(1);
+    let frames = ZapRequest::new(id.clone(), request).to_frames();
+    let asking = pin!(auth.handle_zap_message(frames));
+    let Poll::Ready(Some(reply)) = asking.poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("a table answers at once")
+    };
+    ZapReply::from_frames(&reply, &id, &Limits::default())
+        .unwrap()
+        .into()
+}
+
+pub fn plain_configs(secrets: &Inverted) -> (Config<zmtp_auth::Open>, Config<zmtp_auth::Asks>) {
+    (
+        Config::builder(SocketType::Dealer)
+            .plain_client("alice", secrets.password("password"))
+            .finish()
+            .unwrap(),
+        Config::builder(SocketType::Router)
+            .plain_server()
+            .authorize(Domain::from("test"))
+            .finish()
+            .unwrap(),
+    )
+}
+
+fn plain(secrets: &Inverted, search: &mut Search) {
+    let auth = Authenticator::new();
+    auth.configure_plain(
+        "test",
+        [
+            ("alice", &secrets.plain("password")[..]),
+            ("bob", &secrets.plain("other password")[..]),
+        ],
+    )
+    .unwrap();
+    search.report("table");
+    let configs = plain_configs(secrets);
+    let mut client = Side::new(&configs.0);
+    let mut server = Side::new(&configs.1);
+    let answer = |request: &AccessRequest| by_table(&auth, request);
+    converse(&mut client, &mut server, 20, &answer, &mut || {
+        search.report("alive");
+    });
+    let established = (client.established(), server.established());
+    drop(configs);
+    search.report("complete");
+    drop(established);
+}
+
+/// Handshakes that end after any number of deliveries, that are denied, and that are damaged.
+fn broken_off(secrets: &Inverted) {
+    let allow = |_: &AccessRequest| Verdict::allow("alice");
+    let deny = |_: &AccessRequest| Verdict::deny(DenialStatus::Failure, "no");
+    let answers: [&dyn Fn(&AccessRequest) -> Verdict; 2] = [&allow, &deny];
+    for answer in answers {
+        for deliveries in 0..8 {
+            let configs = curve_configs(secrets);
+            let mut client = Side::new(&configs.0);
+            let mut server = Side::new(&configs.1);
+            converse(&mut client, &mut server, deliveries, answer, &mut || {});
+            drop((client, server, configs));
+
+            let configs = plain_configs(secrets);
+            let mut client = Side::new(&configs.0);
+            let mut server = Side::new(&configs.1);
+            converse(&mut client, &mut server, deliveries, answer, &mut || {});
+            if let Some(last) = client.out.last_mut() {
+                *last ^= 1;
+            }
+            client.flush(&mut server);
+            server.advance(answer);
+        }
+    }
+}
+
+/// A server that sends WELCOME before HELLO, so that the client has two commands to send at once.
+fn hasty(secrets: &Inverted) {
+    let configs = plain_configs(secrets);
+    let mut client = Side::new(&configs.0);
+    let mut server = Side::new(&configs.1);
+    server.out.extend_from_slice(b"\x04\x08\x07WELCOME");
+    server.flush(&mut client);
+    client.advance(&|_| panic!("a client does not ask"));
+    assert!(client.out.windows(8).any(|name| name == b"INITIATE"));
+}
+
+/// Keys in files and as text.
+fn certificates(secrets: &Inverted, search: &mut Search) {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = secrets.key_pair("client");
+    let (_, secret_file) = Certificate::from(keys.clone())
+        .with_metadata("name", "alice")
+        .unwrap()
+        .save(directory.path(), "alice")
+        .unwrap();
+    let loaded = load_certificate(&secret_file).unwrap();
+    search.report("alive");
+    let text = loaded.key_pair().unwrap().secret().to_z85();
+    let again = SecretKey::from_z85(&text).unwrap();
+    assert_eq!(again.public_key(), keys.public());
+    // A directory of public certificates into which somebody has put a secret one.
+    let others = tempfile::tempdir().unwrap();
+    std::fs::copy(secret_file, others.path().join("alice.key")).unwrap();
+    let report = load_certificates(others.path()).unwrap();
+    assert_eq!(report.certificates[0].public_key(), keys.public());
+    drop((keys, loaded, text, again));
+    search.report("public");
+}
