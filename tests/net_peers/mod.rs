@@ -180,8 +180,13 @@ impl RawPeer {
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
         let here = Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
         let mut state = Handshake::start(&null(kind), here, &mut out);
-        out[11] = minor;
+        let mut sent = 0;
         loop {
+            // Byte 11 of the greeting, which comes in two pieces, is the minor version.
+            if (sent..sent + out.len()).contains(&11) {
+                out[11 - sent] = minor;
+            }
+            sent += out.len();
             soon(stream.write_all(&out)).await.unwrap();
             out.clear();
             state = match state {
