@@ -18,9 +18,11 @@ pub(crate) mod outcome;
 pub(crate) mod password_file;
 pub(crate) mod plain;
 pub(crate) mod policy;
+pub(crate) mod promise;
 pub(crate) mod provider;
 pub(crate) mod refusal;
 pub(crate) mod rule;
+pub(crate) mod thread;
 pub(crate) mod workers;
 
 pub use address::{AddressError, AddressRule};
@@ -38,3 +40,4 @@ pub use provider::{
     ProviderError,
 };
 pub use rule::Rule;
+pub use thread::ThreadAuthenticator;

@@ -4,13 +4,14 @@
 //! when it ends.
 #![forbid(unsafe_code)]
 
+use crate::auth::promise::{Promised, promise};
 use crate::zap::contain::{Panicked, contain};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
@@ -66,8 +67,7 @@ impl Workers {
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Running<T>, Full> {
-        let outcome = Arc::new(Mutex::new(Outcome::Awaited(None)));
-        let promise = Promise(Arc::clone(&outcome));
+        let (promise, outcome) = promise();
         let job = Box::new(move || promise.keep(contain(job)));
         let id = self.0.enqueue(job)?;
         Ok(Running {
@@ -157,41 +157,9 @@ impl Shared {
     }
 }
 
-enum Outcome<T> {
-    Awaited(Option<Waker>),
-    Done(Result<T, Panicked>),
-    Taken,
-}
-
-fn outcome<T>(of: &Mutex<Outcome<T>>) -> MutexGuard<'_, Outcome<T>> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The worker's side of a job: whoever waits hears of it, also if it never runs.
-struct Promise<T>(Arc<Mutex<Outcome<T>>>);
-
-impl<T> Promise<T> {
-    fn keep(&self, result: Result<T, Panicked>) {
-        let mut outcome = outcome(&self.0);
-        if let Outcome::Awaited(waker) = &mut *outcome {
-            let waker = waker.take();
-            *outcome = Outcome::Done(result);
-            drop(outcome);
-            // A waker belongs to a foreign executor.
-            let _unheard = contain(|| waker.map(Waker::wake));
-        }
-    }
-}
-
-impl<T> Drop for Promise<T> {
-    fn drop(&mut self) {
-        self.keep(Err(Panicked));
-    }
-}
-
 /// A job on its way: its result, or [`Panicked`].
 pub(crate) struct Running<T> {
-    outcome: Arc<Mutex<Outcome<T>>>,
+    outcome: Promised<Result<T, Panicked>>,
     shared: Arc<Shared>,
     id: u64,
 }
@@ -199,22 +167,10 @@ pub(crate) struct Running<T> {
 impl<T> Future for Running<T> {
     type Output = Result<T, Panicked>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut outcome = outcome(&self.outcome);
-        match &mut *outcome {
-            Outcome::Awaited(waker) => {
-                match waker {
-                    Some(waker) => waker.clone_from(context.waker()),
-                    None => *waker = Some(context.waker().clone()),
-                }
-                Poll::Pending
-            }
-            Outcome::Done(_) => match std::mem::replace(&mut *outcome, Outcome::Taken) {
-                Outcome::Done(result) => Poll::Ready(result),
-                Outcome::Awaited(_) | Outcome::Taken => Poll::Ready(Err(Panicked)),
-            },
-            Outcome::Taken => Poll::Ready(Err(Panicked)),
-        }
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // A job that is no more has come to no better end than one that panicked.
+        let outcome = ready!(Pin::new(&mut self.outcome).poll(context));
+        Poll::Ready(outcome.unwrap_or(Err(Panicked)))
     }
 }
 
@@ -241,7 +197,7 @@ impl fmt::Debug for Workers {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use std::task::Wake;
+    use std::task::{Wake, Waker};
 
     struct Unpark(thread::Thread);
 

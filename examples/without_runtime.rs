@@ -1,0 +1,118 @@
+//! A server and a client that authenticate over `std::net`, on plain threads and without an async
+//! runtime: the handshake machine gets bytes and gives bytes, and the Authenticator decides on the
+//! thread that asks.
+//!
+//!     cargo run --no-default-features --example without_runtime
+
+use bytes::BytesMut;
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use zmtp_auth::auth::Authenticator;
+use zmtp_auth::frames::{FrameReader, FrameWriter};
+use zmtp_auth::handshake::{Conn, Established, Handshake};
+use zmtp_auth::wire::frame::Flags;
+use zmtp_auth::{Config, Limits, Password, SocketType};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Reads what has come, at least one byte.
+fn receive(stream: &mut TcpStream, input: &mut BytesMut) -> Outcome<usize> {
+    let mut buffer = [0; 4096];
+    let count = stream.read(&mut buffer)?;
+    input.extend_from_slice(&buffer[..count]);
+    Ok(count)
+}
+
+/// Drives one handshake to its end. What is left in `input` then is the peer's traffic.
+fn handshake<A>(
+    stream: &mut TcpStream,
+    config: &Config<A>,
+    auth: Option<&Authenticator>,
+    input: &mut BytesMut,
+) -> Outcome<Established> {
+    // Nobody may take longer than this to send the next byte.
+    stream.set_read_timeout(Some(Limits::default().greeting_timeout))?;
+    let address = stream.peer_addr()?.into();
+    let mut output = BytesMut::new();
+    let mut step = Ok(Handshake::start(config, Conn::new(address), &mut output));
+    loop {
+        // What is to be sent is to be sent on errors too: it tells the peer.
+        stream.write_all(&output)?;
+        output.clear();
+        step = match step? {
+            Handshake::Complete(established) => return Ok(*established),
+            Handshake::NeedsInput(waiting) => {
+                if receive(stream, input)? == 0 {
+                    return Err(waiting.peer_closed().into());
+                }
+                waiting.process(input, &mut output)
+            }
+            Handshake::Authorize(paused) => {
+                let auth = auth.ok_or("nobody to ask")?;
+                let verdict = auth.authorize_blocking(paused.request());
+                paused.resume(verdict, &mut output)
+            }
+            Handshake::NeedsMetadata(_) => return Err("only a relay is asked for metadata".into()),
+        };
+    }
+}
+
+fn serve(listener: &TcpListener, auth: &Authenticator) -> Outcome<String> {
+    let config = Config::builder(SocketType::Pull)
+        .plain_server()
+        .authorize("plant".into())
+        .finish()?;
+    let (mut stream, _) = listener.accept()?;
+    let mut input = BytesMut::new();
+    let peer = handshake(&mut stream, &config, Some(auth), &mut input)?;
+    let user = peer.peer.authenticated.ok_or("not authenticated")?.user_id;
+    let mut frames = FrameReader::new(peer.opener, &Limits::default());
+    let frame = loop {
+        if let Some(frame) = frames.read(&mut input)? {
+            break frame;
+        }
+        if receive(&mut stream, &mut input)? == 0 {
+            return Err("the peer left".into());
+        }
+    };
+    let (user, text) = (
+        String::from_utf8_lossy(&user),
+        String::from_utf8_lossy(&frame.body),
+    );
+    Ok(format!("{user} says {text}"))
+}
+
+fn send(address: std::net::SocketAddr, password: &str) -> Outcome<()> {
+    let config = Config::builder(SocketType::Push)
+        .plain_client("ada", Password::from(password))
+        .finish()?;
+    let mut stream = TcpStream::connect(address)?;
+    let server = handshake(&mut stream, &config, None, &mut BytesMut::new())?;
+    let mut output = BytesMut::new();
+    FrameWriter::new(server.sealer).write(Flags::Last, b"hello", &mut output)?;
+    stream.write_all(&output)?;
+    Ok(())
+}
+
+fn main() -> Outcome<()> {
+    let auth = Authenticator::new();
+    auth.allow(["127.0.0.1"])?;
+    auth.configure_plain("plant", [("ada", "secret")])?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let server = thread::spawn(move || [serve(&listener, &auth), serve(&listener, &auth)]);
+    println!("with the right password: {:?}", send(address, "secret"));
+    println!(
+        "with a wrong one: {:?}",
+        send(address, "guessed").map_err(|e| e.to_string())
+    );
+    let [first, second] = server.join().map_err(|_| "the server panicked")?;
+    println!("the server: {}", first?);
+    println!(
+        "the server: {}",
+        second.err().ok_or("a guess was admitted")?
+    );
+    Ok(())
+}
