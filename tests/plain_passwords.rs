@@ -14,7 +14,7 @@ use std::time::Duration;
 use zmtp_auth::auth::{
     Authenticator, BadPasswordFile, CurveQuestion, PlainQuestion, ProviderAnswer,
 };
-use zmtp_auth::{Limits, Metadata};
+use zmtp_auth::{AccessRequest, Credentials, Domain, Limits, Metadata, Password, PeerAddress};
 
 struct Unpark(thread::Thread);
 
@@ -134,6 +134,23 @@ mod password_files {
             plain(&auth, "", "eve", "secret"),
             refused("Invalid username")
         );
+    }
+
+    #[test]
+    fn a_dry_run_verifies_hashed_passwords_too() {
+        let (_dir, path) = file(format!("ada={HASH}\n"));
+        let auth = Authenticator::new();
+        auth.configure_plain_file("*", &path).unwrap();
+        for (password, is_allowed) in [("secret", true), ("Secret", false)] {
+            let credentials = Credentials::Plain {
+                username: "ada".into(),
+                password: Password::from(password),
+            };
+            let address = PeerAddress::from_zap(b"127.0.0.1");
+            let request = AccessRequest::new(Domain::EMPTY, address, credentials);
+            let outcome = block_on(auth.explain(&request)).outcome.unwrap();
+            assert_eq!(outcome.is_allowed(), is_allowed);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub(crate) mod address_list;
 pub(crate) mod audit;
 pub(crate) mod authenticator;
 pub(crate) mod bell;
+pub(crate) mod block_on;
 pub(crate) mod changes;
 pub(crate) mod configure_curve;
 pub(crate) mod configure_plain;

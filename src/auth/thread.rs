@@ -4,6 +4,7 @@
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::auth::authenticator::Authenticator;
+use crate::auth::block_on::block_on;
 use crate::auth::promise::{Promise, promise};
 use crate::auth::refusal::Refusal;
 use crate::zap::reply::ZapReply;
@@ -13,11 +14,11 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread, ThreadId};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// How long [`ThreadAuthenticator::stop`] waits for a thread that a provider blocks.
@@ -50,34 +51,6 @@ impl Authenticator {
 
 fn refusal(refusal: Refusal) -> Verdict {
     Verdict::deny(refusal.status(), refusal.text())
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Runs a future on this thread for at most `time`.
-fn block_on<T>(future: impl Future<Output = T>, time: Duration) -> Option<T> {
-    let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let end = Instant::now().checked_add(time);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
-            return Some(value);
-        }
-        match end {
-            None => thread::park(),
-            Some(end) => {
-                let left = end.checked_duration_since(Instant::now())?;
-                thread::park_timeout(left);
-            }
-        }
-    }
 }
 
 /// An [`Authenticator`] whose decisions run on a thread of their own, for programs without an async
