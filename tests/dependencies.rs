@@ -17,8 +17,9 @@ const C_BUILDERS: &[&str] = &[
     "vcpkg",
 ];
 
-/// `-sys` crates that bind nothing but the system's own interface. None is needed on Linux.
-const SYS_CRATES: &[&str] = &["windows-sys"];
+/// `-sys` crates that declare nothing but the system's own interface, and build and link nothing.
+/// Only feature `reload` needs one on Linux.
+const SYS_CRATES: &[&str] = &["inotify-sys", "windows-sys"];
 
 /// Crates of which two versions would be two implementations of a cipher, or two types for one
 /// secret.
@@ -58,14 +59,15 @@ fn cargo(arguments: &[&str]) -> String {
 }
 
 /// Every package of a build or a test on this machine's platform.
-fn metadata() -> Value {
+fn metadata(features: &[&str]) -> Value {
     let version = Command::new("rustc").arg("-vV").output().unwrap();
     let version = String::from_utf8(version.stdout).unwrap();
     let host = version
         .lines()
         .find_map(|line| line.strip_prefix("host: "))
         .expect("rustc names its host");
-    let json = cargo(&["metadata", "--format-version=1", "--filter-platform", host]);
+    let metadata = ["metadata", "--format-version=1", "--filter-platform", host];
+    let json = cargo(&[&metadata, features].concat());
     serde_json::from_str(&json).unwrap()
 }
 
@@ -180,8 +182,19 @@ fn list_in<'a>(toml: &'a str, key: &str) -> Vec<&'a str> {
 
 #[test]
 fn the_default_build_compiles_and_links_no_c() {
-    let tree = tree(&[]);
-    let metadata = metadata();
+    compiles_and_links_no_c(&[]);
+}
+
+/// Only a build with the feature is sure to have downloaded what it needs.
+#[cfg(feature = "reload")]
+#[test]
+fn reload_compiles_and_links_no_c() {
+    compiles_and_links_no_c(&["--features=reload"]);
+}
+
+fn compiles_and_links_no_c(features: &[&str]) {
+    let tree = tree(features);
+    let metadata = metadata(features);
     let built: Vec<_> = list(&metadata["packages"])
         .filter(|package| {
             let of = |key: &str| text(&package[key]).to_owned();
@@ -216,7 +229,7 @@ fn every_licence_was_chosen_on_purpose() {
     let deny = include_str!("../deny.toml");
     let allowed = list_in(deny, "allow");
     assert!(allowed.contains(&"MIT"), "the list was not read");
-    let metadata = metadata();
+    let metadata = metadata(&[]);
     let strangers: Vec<_> = list(&metadata["packages"])
         .filter(|package| !is_allowed(package["license"].as_str().unwrap_or("none"), &allowed))
         .map(|package| format!("{} {}", package["name"], package["license"]))
@@ -226,7 +239,7 @@ fn every_licence_was_chosen_on_purpose() {
 
 #[test]
 fn everything_comes_from_the_default_registry() {
-    let metadata = metadata();
+    let metadata = metadata(&[]);
     let root = text(&metadata["resolve"]["root"]);
     for package in list(&metadata["packages"]) {
         let source = package["source"].as_str();

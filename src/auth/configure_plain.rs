@@ -62,23 +62,18 @@ impl Authenticator {
     ) -> Result<(), PasswordFileError> {
         let domain = domain.into();
         self.claim_plain(&domain);
-        let passwords = Passwords::load(path.as_ref())?;
-        self.rule_passwords(domain, &passwords)?;
+        let table = self.load_passwords(path.as_ref())?;
+        self.rule_plain(domain, PlainRule::Table(Arc::new(table)));
         Ok(())
     }
 
-    /// Puts the users of a password file in force.
-    pub(crate) fn rule_passwords(
-        &self,
-        domain: Domain,
-        passwords: &Passwords,
-    ) -> Result<(), PasswordFileError> {
+    /// Reads a password file.
+    pub(crate) fn load_passwords(&self, path: &Path) -> Result<PasswordTable, PasswordFileError> {
+        let passwords = Passwords::load(path)?;
         let key = self
             .hash_key()
             .map_err(|_| passwords.without_randomness())?;
-        let table = PasswordTable::new(key, self.verifiers(), passwords.users());
-        self.rule_plain(domain, PlainRule::Table(Arc::new(table)));
-        Ok(())
+        Ok(PasswordTable::new(key, self.verifiers(), passwords.users()))
     }
 
     /// Lets `provider` decide over the PLAIN peers of `domain`.

@@ -22,6 +22,10 @@ pub(crate) mod policy;
 pub(crate) mod promise;
 pub(crate) mod provider;
 pub(crate) mod refusal;
+#[cfg(feature = "reload")]
+pub(crate) mod reload;
+#[cfg(feature = "reload")]
+pub(crate) mod reload_source;
 pub(crate) mod rule;
 pub(crate) mod thread;
 pub(crate) mod workers;
@@ -40,5 +44,9 @@ pub use provider::{
     CurveProvider, CurveQuestion, IntoProviderResult, PlainProvider, PlainQuestion, ProviderAnswer,
     ProviderError,
 };
+#[cfg(feature = "reload")]
+pub use reload::{Reload, ReloadSettings};
+#[cfg(feature = "reload")]
+pub use reload_source::{ReloadEvent, ReloadTrouble};
 pub use rule::Rule;
 pub use thread::ThreadAuthenticator;

@@ -43,6 +43,17 @@ impl fmt::Display for PasswordFileError {
 
 impl std::error::Error for PasswordFileError {}
 
+impl PasswordFileError {
+    /// Whether there is no file to be read, rather than one with something wrong in it.
+    #[cfg(feature = "reload")]
+    pub(crate) const fn is_gone(&self) -> bool {
+        matches!(
+            self.reason,
+            BadPasswordFile::Unreadable(_) | BadPasswordFile::NotAFile | BadPasswordFile::TooLarge
+        )
+    }
+}
+
 /// What is wrong with a password file. No variant holds or shows any of its content.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]

@@ -64,6 +64,15 @@ impl PlainRule {
         }
     }
 
+    /// How many users it has, as far as that is known.
+    #[cfg(feature = "reload")]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Nobody | Self::Provider { .. } => 0,
+            Self::Table(table) => table.len(),
+        }
+    }
+
     /// Its users, each with the version of the entry.
     pub(crate) fn users(&self) -> Vec<(Credential, u64)> {
         match self {
@@ -201,6 +210,22 @@ impl PasswordTable {
                 }
             })
         })
+    }
+
+    /// How many users it has.
+    #[cfg(feature = "reload")]
+    pub(crate) fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether both admit the same users by the same passwords.
+    #[cfg(feature = "reload")]
+    pub(crate) fn admits_as(&self, other: &Self) -> bool {
+        let is_same = |(name, user): (&Bytes, &User)| {
+            let other = other.users.get(name);
+            other.is_some_and(|other| user.stored.is_same(&other.stored))
+        };
+        self.users.len() == other.users.len() && self.users.iter().all(is_same)
     }
 
     fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
