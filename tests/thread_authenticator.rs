@@ -6,7 +6,6 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use zmtp_auth::auth::{Authenticator, CurveQuestion, PlainQuestion, ThreadAuthenticator};
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
     AccessRequest, Credentials, DenialStatus, Domain, Limits, Password, PeerAddress, PublicKey,
     Verdict,
@@ -227,7 +226,7 @@ fn the_thread_ends_with_its_last_owner() {
 async fn it_is_a_handler_for_a_router_like_any_other() {
     let thread = ThreadAuthenticator::new(Authenticator::new());
     thread.start().unwrap();
-    let router = ZapRouter::new();
+    let router = zmtp_auth::zap::ZapRouter::new();
     router.bind("*", thread.clone()).unwrap();
     let null = request(Credentials::Null);
     assert_eq!(
