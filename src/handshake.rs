@@ -24,13 +24,17 @@
 //! let mut push = Handshake::start(&push, here(), &mut to_pull);
 //! let mut pull = Handshake::start(&pull, here(), &mut to_push);
 //! let (push, pull) = loop {
+//!     push = match push {
+//!         Handshake::NeedsInput(push) => push.process(&mut to_push, &mut to_pull)?,
+//!         other => other,
+//!     };
+//!     pull = match pull {
+//!         Handshake::NeedsInput(pull) => pull.process(&mut to_pull, &mut to_push)?,
+//!         other => other,
+//!     };
 //!     (push, pull) = match (push, pull) {
 //!         (Handshake::Complete(push), Handshake::Complete(pull)) => break (push, pull),
-//!         (Handshake::NeedsInput(push), pull) if !to_push.is_empty() => {
-//!             (push.process(&mut to_push, &mut to_pull)?, pull)
-//!         }
-//!         (push, Handshake::NeedsInput(pull)) => (push, pull.process(&mut to_pull, &mut to_push)?),
-//!         _ => unreachable!(),
+//!         other => other,
 //!     };
 //! };
 //! assert_eq!(push.peer.claims.socket_type, Some(SocketType::Pull));
