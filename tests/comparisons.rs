@@ -12,13 +12,18 @@ use std::collections::BTreeMap;
 
 /// Every file that compares in constant time, how often, and what. Whoever adds to it tells
 /// SECURITY.md, too.
-const COMPARISONS: [(&str, usize, &str); 7] = [
-    ("auth/plain.rs", 1, "the keyed hashes of two passwords"),
+const COMPARISONS: [(&str, usize, &str); 8] = [
+    (
+        "auth/plain.rs",
+        2,
+        "the keyed hashes of two passwords: given and stored, and stored before and after",
+    ),
     ("cert/form.rs", 1, "a key with the zeros that mean none"),
     ("crypto/boxes.rs", 1, "a shared secret with zero"),
     ("crypto/keyed_hash.rs", 1, "two keyed hashes"),
     ("crypto/keys.rs", 1, "two secret keys"),
     ("crypto/password.rs", 1, "two passwords"),
+    ("crypto/password_hash.rs", 1, "two argon2id hashes"),
     (
         "mechanism/curve/server.rs",
         2,

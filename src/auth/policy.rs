@@ -143,7 +143,8 @@ impl Policy {
         let asking: Asking = match entries {
             PlainRule::Nobody => return Err(Refusal::InvalidUsername.by(rule)),
             PlainRule::Table(table) if !table.is_costly() => {
-                return match table.check(&name, password.expose()) {
+                let checked = table.check(&name, password.expose());
+                return match checked {
                     Err(refusal) => Err(refusal.by(rule)),
                     Ok(entry_version) => Ok(Ruling::Admit(Admission {
                         user_id: name.clone(),

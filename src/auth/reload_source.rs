@@ -145,9 +145,15 @@ impl Reading {
     }
 }
 
-impl PartialEq for Reading {
-    /// Contents decide, not times.
-    fn eq(&self, other: &Self) -> bool {
+/// What can be told apart by its content. Not `PartialEq`: no type that holds what passwords are
+/// checked against has an operator that compares it.
+pub(crate) trait Content {
+    /// Whether both say the same. Contents decide, not times.
+    fn is_same(&self, other: &Self) -> bool;
+}
+
+impl Content for Reading {
+    fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Directory(one), Self::Directory(other)) => match (&**one, &**other) {
                 (Ok(one), Ok(other)) => keys(one) == keys(other) && one.problems == other.problems,
@@ -176,7 +182,7 @@ pub(crate) struct Settling<R> {
     candidate: Option<(R, Instant)>,
 }
 
-impl<R: PartialEq> Settling<R> {
+impl<R: Content> Settling<R> {
     pub(crate) const fn new(in_force: Option<R>) -> Self {
         Self {
             in_force,
@@ -186,12 +192,16 @@ impl<R: PartialEq> Settling<R> {
 
     /// Takes a reading; gives it back if it has just come into force.
     pub(crate) fn see(&mut self, reading: R, now: Instant, debounce: Duration) -> Option<&R> {
-        if self.in_force.as_ref() == Some(&reading) {
+        if self
+            .in_force
+            .as_ref()
+            .is_some_and(|old| old.is_same(&reading))
+        {
             self.candidate = None;
             return None;
         }
         match &self.candidate {
-            Some((candidate, since)) if *candidate == reading => {
+            Some((candidate, since)) if candidate.is_same(&reading) => {
                 if now.saturating_duration_since(*since) < debounce {
                     return None;
                 }
@@ -215,6 +225,12 @@ impl<R: PartialEq> Settling<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Content for &str {
+        fn is_same(&self, other: &Self) -> bool {
+            self == other
+        }
+    }
 
     const DEBOUNCE: Duration = Duration::from_secs(2);
 

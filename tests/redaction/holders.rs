@@ -28,7 +28,9 @@ pub fn sources() -> BTreeMap<String, Vec<String>> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
-                if name.starts_with("net/") && !cfg!(feature = "tokio") {
+                let left_out = (name.starts_with("net/") && !cfg!(feature = "tokio"))
+                    || (name.starts_with("auth/reload") && !cfg!(feature = "reload"));
+                if left_out {
                     continue;
                 }
                 let text = fs::read_to_string(&path).unwrap();

@@ -26,7 +26,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use traces::{CLIENT, CLIENT_RANDOM, PASSWORD, SERVER, SERVER_RANDOM, Traces};
-use zmtp_auth::auth::Authenticator;
+use zmtp_auth::auth::{AdmissionTerms, Authenticator, PlainQuestion, ThreadAuthenticator};
 use zmtp_auth::cert::{Certificate, load_certificate, load_certificates};
 use zmtp_auth::frames::{FrameReader, FrameWriter};
 use zmtp_auth::handshake::{Conn, Handshake};
@@ -386,9 +386,44 @@ fn show_policy(shown: &mut Shown) {
                 .poll(&mut Context::from_waker(Waker::noop())),
         );
     }
+    show_what_policy_keeps(shown, &auth, &request);
     let router = ZapRouter::new();
     router.bind("test", auth).unwrap();
     shown.debug(&router);
+}
+
+/// Everything that an [`Authenticator`] hands out.
+fn show_what_policy_keeps(shown: &mut Shown, auth: &Authenticator, request: &AccessRequest) {
+    shown.debug(&auth.addresses());
+    shown.debug(&auth.changes());
+    let mut told = auth.events();
+    shown.debug(&told);
+    let verdict = auth.authorize_blocking(request);
+    shown.debug(&verdict);
+    let Verdict::Allow(approval) = verdict else {
+        panic!("alice is refused: {verdict:?}")
+    };
+    let grant = approval.grant.unwrap();
+    shown.debug(grant.terms::<AdmissionTerms>().unwrap());
+    while let Some(event) = told.look() {
+        shown.debug(&event);
+    }
+
+    let asking = Authenticator::new();
+    let asked = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&asked);
+    asking.configure_plain_callback_blocking("test", move |question: PlainQuestion| {
+        *kept.lock().unwrap() = Some(question);
+        true
+    });
+    shown.debug(&asking.authorize_blocking(request));
+    shown.debug(asked.lock().unwrap().as_ref().unwrap());
+    shown.debug(&ThreadAuthenticator::new(auth.clone()));
+    #[cfg(feature = "reload")]
+    {
+        use zmtp_auth::auth::{Reload, ReloadSettings};
+        shown.debug(&Reload::start(auth, ReloadSettings::default(), |_| {}).unwrap());
+    }
 }
 
 fn show_certificates(shown: &mut Shown) {
