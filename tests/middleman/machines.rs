@@ -12,6 +12,7 @@ use crate::parties::{
 };
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+use zmtp_auth::wire::greeting::{GREETING_LEN, VERSION_LEN};
 use zmtp_auth::{Credential, Credentials, MechanismKind, Peer, PublicKey};
 
 pub type UnitId = usize;
@@ -92,7 +93,11 @@ impl Machines {
 
     /// A machine that has sent its greeting and heard nothing.
     pub fn root(&mut self, run: Run) -> NodeId {
-        let greeting = self.replay(run, &[]).0.take_output();
+        let mut endpoint = self.replay(run, &[]).0;
+        let mut greeting = endpoint.take_output();
+        // It tells the rest of its greeting to whoever has told his version.
+        endpoint.feed(&greeting);
+        greeting.extend(endpoint.take_output());
         let sent = vec![self.unit(greeting, Meaning::Greeting)];
         self.nodes.push(Node {
             run,
@@ -360,8 +365,12 @@ impl Machines {
     }
 }
 
-/// Cuts a machine's output into its greeting and its command frames.
+/// Cuts a machine's output into command frames. The second piece of a greeting, which begins with
+/// the minor version and no flags of a command, is part of the first unit already.
 fn units_of(mut output: &[u8]) -> Vec<Vec<u8>> {
+    if output.first() == Some(&1) {
+        output = &output[GREETING_LEN - VERSION_LEN..];
+    }
     let mut units = Vec::new();
     while !output.is_empty() {
         let len = match output[0] {

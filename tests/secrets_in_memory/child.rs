@@ -326,6 +326,8 @@ fn hasty(secrets: &Inverted) {
     let configs = plain_configs(secrets);
     let mut client = Side::new(&configs.0);
     let mut server = Side::new(&configs.1);
+    client.flush(&mut server);
+    server.advance(&|_| panic!("nothing to ask about"));
     server.out.extend_from_slice(b"\x04\x08\x07WELCOME");
     server.flush(&mut client);
     client.advance(&|_| panic!("a client does not ask"));

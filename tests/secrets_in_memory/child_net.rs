@@ -109,8 +109,13 @@ async fn client_left_alone(secrets: &Inverted, at_once: bool) {
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut greeting = [0; 64];
-        stream.read_exact(&mut greeting).await.unwrap();
-        stream.write_all(&greeting).await.unwrap();
+        for piece in [0..11, 11..64] {
+            stream
+                .read_exact(&mut greeting[piece.clone()])
+                .await
+                .unwrap();
+            stream.write_all(&greeting[piece]).await.unwrap();
+        }
         if !at_once {
             let mut hello = Zeroizing::new([0; 600]);
             assert_ne!(stream.read(&mut hello[..]).await.unwrap(), 0);
