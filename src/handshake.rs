@@ -136,21 +136,23 @@ impl Link {
 
 fn put_command(body: Option<bytes::Bytes>, out: &mut BytesMut) {
     if let Some(body) = body {
-        make_room(FrameHeader::encoded_len(body.len()) + body.len(), out);
+        let len = FrameHeader::encoded_len(body.len()) + body.len();
+        if out.capacity() - out.len() < len {
+            // HELLO with its password may still be in it: a server that does not wait for HELLO
+            // makes us append INITIATE at once.
+            grow_and_wipe(out, out.len() + len);
+        }
         FrameHeader::encode(Flags::Command, body.len(), out);
         out.extend_from_slice(&body);
     }
 }
 
-/// Makes `out` grow without leaving a copy behind. HELLO with its password may still be in it: a
-/// server that does not wait for HELLO makes us append INITIATE at once.
-fn make_room(len: usize, out: &mut BytesMut) {
-    if out.capacity() - out.len() < len {
-        let mut larger = BytesMut::with_capacity(out.len() + len);
-        larger.extend_from_slice(out);
-        out.zeroize();
-        *out = larger;
-    }
+/// Makes a buffer grow to `capacity` without leaving a copy of its bytes behind.
+pub(crate) fn grow_and_wipe(buffer: &mut BytesMut, capacity: usize) {
+    let mut larger = BytesMut::with_capacity(capacity);
+    larger.extend_from_slice(buffer);
+    buffer.zeroize();
+    *buffer = larger;
 }
 
 /// A handshake that waits for bytes.

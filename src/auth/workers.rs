@@ -217,6 +217,19 @@ mod tests {
         }
     }
 
+    /// Keeps one worker busy until it is told to go on.
+    fn hold(workers: &Workers) -> (Running<()>, mpsc::Sender<()>) {
+        let (go, gone) = mpsc::channel::<()>();
+        let (started, starts) = mpsc::channel();
+        let holds = move || {
+            started.send(()).unwrap();
+            gone.recv().unwrap();
+        };
+        let holding = workers.run(holds).unwrap();
+        starts.recv().unwrap();
+        (holding, go)
+    }
+
     #[test]
     fn jobs_run_on_threads_of_their_own_and_at_most_so_many_at_once() {
         let workers = Workers::new("worker", 2, 100);
@@ -255,14 +268,7 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_and_a_dropped_future_gives_its_place_back() {
         let workers = Workers::new("worker", 1, 1);
-        let (go, gone) = mpsc::channel::<()>();
-        let (started, starts) = mpsc::channel();
-        let holds = move || {
-            started.send(()).unwrap();
-            gone.recv().unwrap();
-        };
-        let holding = workers.run(holds).unwrap();
-        starts.recv().unwrap();
+        let (holding, go) = hold(&workers);
         let waiting = workers.run(|| panic!("never runs")).unwrap();
         assert_eq!(workers.run(|| ()).err(), Some(Full));
         drop(waiting);
@@ -280,14 +286,7 @@ mod tests {
     #[test]
     fn what_waits_when_the_workers_go_ends_in_an_error() {
         let workers = Workers::new("worker", 1, 1);
-        let (go, gone) = mpsc::channel::<()>();
-        let (started, starts) = mpsc::channel();
-        let holds = move || {
-            started.send(()).unwrap();
-            gone.recv().unwrap();
-        };
-        let holding = workers.run(holds).unwrap();
-        starts.recv().unwrap();
+        let (holding, go) = hold(&workers);
         let waiting = workers.run(|| 7).unwrap();
         drop(workers);
         go.send(()).unwrap();

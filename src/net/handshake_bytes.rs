@@ -3,6 +3,7 @@
 //! buffer grows.
 #![forbid(unsafe_code)]
 
+use crate::handshake::grow_and_wipe;
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, BytesMut};
 use std::fmt;
@@ -37,10 +38,8 @@ impl HandshakeBytes {
     /// the peer announces.
     pub(crate) fn room(&mut self) -> Limit<&mut BytesMut> {
         if self.0.capacity() == self.0.len() {
-            let mut larger = BytesMut::with_capacity(INPUT_SIZE.max(2 * self.0.len()));
-            larger.extend_from_slice(&self.0);
-            self.0.zeroize();
-            self.0 = larger;
+            let capacity = INPUT_SIZE.max(2 * self.0.len());
+            grow_and_wipe(&mut self.0, capacity);
         }
         let room = self.0.capacity() - self.0.len();
         (&mut self.0).limit(room)
