@@ -5,7 +5,7 @@ use crate::search::Search;
 use bytes::BytesMut;
 use std::collections::HashMap;
 use std::future::Future;
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -16,8 +16,8 @@ use zmtp_auth::handshake::{Conn, Established, Handshake};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{RequestId, ZapReply, ZapRequest};
 use zmtp_auth::{
-    AccessRequest, Config, DenialStatus, Domain, KeyPair, Limits, LocalError, Password,
-    PeerAddress, RandomSource, SecretKey, SocketType, Verdict,
+    AccessRequest, Config, Credentials, DenialStatus, Domain, KeyPair, Limits, LocalError,
+    Password, PeerAddress, RandomSource, SecretKey, SocketType, Verdict,
 };
 
 /// What the parent has sent, inverted.
@@ -93,6 +93,7 @@ pub fn run(scenario: &str) {
         "leak" => leak(&secrets, &mut search),
         "curve" => curve(&secrets, &mut search),
         "plain" => plain(&secrets, &mut search),
+        "password file" => password_file(&secrets, &mut search),
         "broken off" => broken_off(&secrets),
         "hasty" => hasty(&secrets),
         "certificates" => certificates(&secrets, &mut search),
@@ -293,6 +294,39 @@ fn plain(secrets: &Inverted, search: &mut Search) {
     drop(configs);
     search.report("complete");
     drop(established);
+}
+
+/// A password file, and a program that asks about its users on its own thread.
+fn password_file(secrets: &Inverted, search: &mut Search) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("passwords");
+    let mut file = std::fs::File::create(&path).unwrap();
+    for (name, password) in [("alice=", "password"), ("\nbob=", "other password")] {
+        file.write_all(name.as_bytes()).unwrap();
+        file.write_all(&secrets.plain(password)).unwrap();
+    }
+    let auth = Authenticator::new();
+    auth.configure_plain_file("test", &path).unwrap();
+    search.report("table");
+    let request = |password| {
+        AccessRequest::new(
+            Domain::from("test"),
+            PeerAddress::from_zap(b"127.0.0.1"),
+            Credentials::Plain {
+                username: "alice".into(),
+                password: secrets.password(password),
+            },
+        )
+    };
+    let verdict = auth.authorize_blocking(&request("password"));
+    assert!(matches!(verdict, Verdict::Allow(_)));
+    let verdict = auth.authorize_blocking(&request("other password"));
+    assert!(matches!(verdict, Verdict::Deny(_)));
+    // Whatever stops the reading of a file, it has been read by then.
+    for bad in ["\ncarol\n", "\nalice=\n", "\ncarol=$2b$\n"] {
+        file.write_all(bad.as_bytes()).unwrap();
+        assert!(auth.configure_plain_file("test", &path).is_err());
+    }
 }
 
 /// Handshakes that end after any number of deliveries, that are denied, and that are damaged.
