@@ -1,6 +1,9 @@
 //! Certificates in files: written whole, never over another, read from every writer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[cfg(unix)]
+mod unprivileged;
+
 use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -538,77 +541,15 @@ fn secrets_among_public_files_are_checked_and_dropped() {
 #[cfg(unix)]
 mod unix {
     use super::*;
+    use crate::unprivileged::{child, chmod, is_child, unprivileged};
     use std::io::ErrorKind;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, symlink};
     use std::os::unix::net::UnixListener;
     use std::process::{Command, Stdio};
     use std::time::Duration;
 
-    const CHILD: &str = "ZMTP_AUTH_TEST_CHILD";
-
-    fn chmod(path: impl AsRef<Path>, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
     fn mode(path: impl AsRef<Path>) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o777
-    }
-
-    /// A command that runs the test `name` of this binary as a user for whom permissions count,
-    /// with a umask that hides no loose mode. The directory, writable for all, is its TMPDIR.
-    fn child(name: &str) -> (Command, tempfile::TempDir) {
-        let dir = tempfile::tempdir().unwrap();
-        chmod(dir.path(), 0o777);
-        // The user may be unable to reach the build directory. `cp`, since a file that this
-        // process had open for writing might still be so in a child forked meanwhile.
-        let binary = dir.path().join("test-binary");
-        let copied = Command::new("cp")
-            .arg(std::env::current_exe().unwrap())
-            .arg(&binary)
-            .status();
-        assert!(copied.unwrap().success());
-        chmod(&binary, 0o755);
-        let tmp = dir.path().join("tmp");
-        fs::create_dir(&tmp).unwrap();
-        chmod(&tmp, 0o777);
-        let is_root = fs::metadata(dir.path()).unwrap().uid() == 0;
-        let mut command = if is_root {
-            let mut command = Command::new("setpriv");
-            command.args([
-                "--reuid=65534",
-                "--regid=65534",
-                "--clear-groups",
-                "--",
-                "sh",
-            ]);
-            command
-        } else {
-            Command::new("sh")
-        };
-        command
-            .args(["-c", "umask 000; exec \"$0\" \"$@\""])
-            .arg(&binary)
-            .args(["--exact", name, "--nocapture"])
-            .env(CHILD, name)
-            .env("TMPDIR", &tmp)
-            .current_dir("/");
-        (command, dir)
-    }
-
-    /// Runs `body` in such a child.
-    fn unprivileged(name: &str, body: impl FnOnce()) {
-        if std::env::var_os(CHILD).is_some() {
-            return body();
-        }
-        let (mut command, _dir) = child(name);
-        let output = command.output().expect("setpriv and sh");
-        let shown = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        assert!(output.status.success(), "{shown}");
-        assert!(shown.contains("1 passed"), "{shown}");
     }
 
     fn denied(reason: &BadCertificate) -> bool {
@@ -749,7 +690,7 @@ mod unix {
     #[test]
     fn a_killed_writer_leaves_whole_files_only() {
         const NAME: &str = "unix::a_killed_writer_leaves_whole_files_only";
-        if std::env::var_os(CHILD).is_some() {
+        if is_child() {
             let dir = std::env::temp_dir();
             for number in 0.. {
                 create_certificates(&dir, &format!("ada{number}"), &[]).unwrap();

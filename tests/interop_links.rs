@@ -33,26 +33,33 @@ fn curve_server() -> (Config<Asks>, ZapRouter) {
     (config, router)
 }
 
+/// A PING every 30 ms, and time enough to answer it on a busy machine.
+fn heartbeat() -> HeartbeatSettings {
+    let mut settings = HeartbeatSettings::every(Duration::from_millis(30));
+    settings.timeout = Duration::from_secs(1);
+    settings
+}
+
 #[tokio::test]
 async fn libzmqs_heartbeats_are_answered_and_ours_are() {
     let context = Context::new().await;
     let (config, router) = curve_server();
     let mut options = net::Options::default();
-    options.heartbeat = Some(HeartbeatSettings::every(Duration::from_millis(30)));
+    options.heartbeat = Some(heartbeat());
     let listener = Listener::bind_with(TCP, config, router, options)
         .await
         .unwrap();
     let theirs = Options::new(Security::CURVE_CLIENT)
         .set("HEARTBEAT_IVL", 30)
-        .set("HEARTBEAT_TIMEOUT", 3000)
-        .set("HEARTBEAT_TTL", 3000);
+        .set("HEARTBEAT_TIMEOUT", 1000)
+        .set("HEARTBEAT_TTL", 1000);
     let push = context.socket("PUSH", theirs).await;
     let mut events = push.monitor().await;
     push.connect(&listener.local_endpoint().to_string()).await;
     assert_eq!(events.handshake().await.name, "HANDSHAKE_SUCCEEDED");
     let mut pull = listener.accept().await.unwrap();
-    // Twenty intervals: a PING that is not answered, on either side, would end the connection.
-    let quiet = tokio::time::timeout(Duration::from_millis(600), pull.recv()).await;
+    // A PING that is not answered, on either side, would end the connection meanwhile.
+    let quiet = tokio::time::timeout(Duration::from_millis(2500), pull.recv()).await;
     assert!(quiet.is_err(), "the link did not live: {quiet:?}");
     push.send(&["still here".into()]).await;
     assert_eq!(pull.recv_message().await.unwrap().frames(), ["still here"]);
@@ -61,7 +68,9 @@ async fn libzmqs_heartbeats_are_answered_and_ours_are() {
 #[tokio::test]
 async fn heartbeats_cross_a_null_link_that_we_dialled() {
     let context = Context::new().await;
-    let theirs = Options::new(Security::Null).set("HEARTBEAT_IVL", 30);
+    let theirs = Options::new(Security::Null)
+        .set("HEARTBEAT_IVL", 30)
+        .set("HEARTBEAT_TIMEOUT", 1000);
     let (pull, endpoint) = context.bound("PULL", theirs, TCP).await;
     let config = Config::builder(SocketType::Push)
         .null()
@@ -69,11 +78,11 @@ async fn heartbeats_cross_a_null_link_that_we_dialled() {
         .finish()
         .unwrap();
     let mut options = net::Options::default();
-    options.heartbeat = Some(HeartbeatSettings::every(Duration::from_millis(30)));
+    options.heartbeat = Some(heartbeat());
     let mut push = Connection::connect_with(&endpoint, config, (), &options)
         .await
         .unwrap();
-    let quiet = tokio::time::timeout(Duration::from_millis(600), push.recv()).await;
+    let quiet = tokio::time::timeout(Duration::from_millis(2500), push.recv()).await;
     assert!(quiet.is_err(), "the link did not live: {quiet:?}");
     push.send("still here").await.unwrap();
     assert_eq!(pull.receive().await.frames, ["still here".into()]);

@@ -244,7 +244,7 @@ async fn the_time_to_live_that_a_peer_announces_is_enforced() {
 #[tokio::test]
 async fn back_pressure_is_no_silence() {
     let config = null(SocketType::Pull);
-    let listener = Listener::bind_with(ANY_PORT, config, (), beating(20, 40))
+    let listener = Listener::bind_with(ANY_PORT, config, (), beating(50, 500))
         .await
         .unwrap();
     let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
@@ -256,7 +256,7 @@ async fn back_pressure_is_no_silence() {
         }
         push
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     for _ in 0..200 {
         soon(pull.recv_message()).await.unwrap();
     }

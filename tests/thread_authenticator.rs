@@ -4,7 +4,7 @@
 use std::future::pending;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zmtp_auth::auth::{Authenticator, CurveQuestion, PlainQuestion, ThreadAuthenticator};
 use zmtp_auth::{
     AccessRequest, Credentials, DenialStatus, Domain, Limits, Password, PeerAddress, PublicKey,
@@ -174,9 +174,8 @@ fn stop_returns_while_a_provider_blocks_the_thread_and_who_waits_is_refused() {
         thread::spawn(move || outcome(thread.authorize(&curve())))
     };
     entered.wait();
-    let start = Instant::now();
+    // The provider does not return before `go` is gone.
     thread.stop();
-    assert!(start.elapsed() < Duration::from_secs(5));
     assert!(!thread.is_alive());
     // A new thread serves while the old one is still held.
     thread.start().unwrap();
@@ -199,9 +198,7 @@ fn a_provider_may_stop_the_thread_that_it_runs_on() {
         async { true }
     });
     thread.start().unwrap();
-    let start = Instant::now();
     let _whatever = thread.authorize(&curve());
-    assert!(start.elapsed() < Duration::from_secs(5));
     assert!(!thread.is_alive());
     auth.configure_curve_any("*");
 }

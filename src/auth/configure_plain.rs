@@ -8,23 +8,44 @@ use crate::auth::password_file::{PasswordFileError, Passwords};
 use crate::auth::plain::{Given, PasswordTable, PlainRule};
 use crate::auth::provider::{Async, Blocking, IntoProviderResult, PlainProvider, PlainQuestion};
 use crate::crypto::keyed_hash::HashKey;
+use crate::crypto::password_hash::BadPasswordHash;
 use crate::crypto::random::OsRandom;
-use crate::error::LocalError;
+use crate::error::{LocalError, printable};
 use std::path::Path;
 use std::sync::Arc;
+use thiserror::Error as ThisError;
+
+/// Why names and passwords cannot be put in force. No variant holds or shows a password.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum BadPlainUsers {
+    /// The system has no randomness for the key that passwords are hashed under.
+    #[error("the random source failed")]
+    Random,
+    /// A password has the form of a hash, and is not one that is verified here.
+    #[error("the password of '{user}': {reason}")]
+    Hash {
+        /// The user's name, shortened and escaped.
+        user: String,
+        /// What is wrong with the hash.
+        reason: BadPasswordHash,
+    },
+}
 
 impl Authenticator {
     /// Lets these users into `domain` by PLAIN, and no others. Names and passwords are bytes, at
-    /// most 255 of each; passwords are kept as keyed hashes only.
+    /// most 255 of each; passwords are kept as keyed hashes only. A password may be an argon2id
+    /// hash, as in a file: see [`Authenticator::configure_plain_file`].
     ///
     /// # Errors
-    /// [`LocalError::Random`] if the system has no randomness for the key of those hashes: the
-    /// domain has what it had, which at first is nobody.
+    /// [`BadPlainUsers`] if a password has the form of a hash and is none that is verified here,
+    /// or if the system has no randomness for the key of the keyed hashes: the domain has what it
+    /// had, which at first is nobody.
     pub fn configure_plain<U, P>(
         &self,
         domain: impl Into<Domain>,
         users: impl IntoIterator<Item = (U, P)>,
-    ) -> Result<(), LocalError>
+    ) -> Result<(), BadPlainUsers>
     where
         U: AsRef<[u8]>,
         P: AsRef<[u8]>,
@@ -32,10 +53,17 @@ impl Authenticator {
         let domain = domain.into();
         self.claim_plain(&domain);
         let users: Vec<(U, P)> = users.into_iter().collect();
-        let given = users
-            .iter()
-            .map(|(name, password)| (name, Given::InTheClear(password.as_ref())));
-        let table = PasswordTable::new(self.hash_key()?, self.verifiers(), given);
+        let given = users.iter().map(|(name, password)| {
+            let given = Given::written(password.as_ref());
+            let given = given.map_err(|reason| BadPlainUsers::Hash {
+                user: printable(name.as_ref()),
+                reason,
+            });
+            Ok((name, given?))
+        });
+        let given = given.collect::<Result<Vec<_>, _>>()?;
+        let key = self.hash_key().map_err(|_| BadPlainUsers::Random)?;
+        let table = PasswordTable::new(key, self.verifiers(), given);
         self.rule_plain(domain, PlainRule::Table(Arc::new(table)));
         Ok(())
     }

@@ -35,6 +35,7 @@ pub use address_list::AddressList;
 pub use audit::{AddressChange, AuditEvent, Audited, AuditedAdmission, AuditedDecision, Change};
 pub use authenticator::Authenticator;
 pub use changes::Changes;
+pub use configure_plain::BadPlainUsers;
 pub use events::{AuditEvents, NextEvent};
 pub use explain::Explanation;
 pub use grant::AdmissionTerms;

@@ -212,12 +212,12 @@ fn entry(line: &[u8]) -> Result<Option<Entry>, BadPasswordFile> {
     if name.len() > MAX_PLAIN_LEN {
         return Err(BadPasswordFile::NameLength);
     }
-    let password = if PasswordHash::looks_like_one(password) {
-        Stored::Hashed(Box::new(PasswordHash::parse(password)?))
-    } else if password.len() > MAX_PLAIN_LEN {
-        return Err(BadPasswordFile::PasswordLength);
-    } else {
-        Stored::InTheClear(Zeroizing::new(password.to_vec()))
+    let password = match Given::written(password)? {
+        Given::Hashed(hash) => Stored::Hashed(hash),
+        Given::InTheClear(password) if password.len() > MAX_PLAIN_LEN => {
+            return Err(BadPasswordFile::PasswordLength);
+        }
+        Given::InTheClear(password) => Stored::InTheClear(Zeroizing::new(password.to_vec())),
     };
     Ok(Some(Entry {
         name: Bytes::copy_from_slice(name),

@@ -9,7 +9,7 @@ use crate::auth::rule::Rule;
 use crate::auth::workers::Workers;
 use crate::crypto::keyed_hash::{HashKey, Tag};
 use crate::crypto::password::Password;
-use crate::crypto::password_hash::{Cost, OutOfMemory, PasswordHash, spend};
+use crate::crypto::password_hash::{BadPasswordHash, Cost, OutOfMemory, PasswordHash, spend};
 use crate::zap::bounds::within;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -136,6 +136,17 @@ pub(crate) enum Given<'a> {
     Hashed(Box<PasswordHash>),
 }
 
+impl<'a> Given<'a> {
+    /// A password as an operator writes it: whatever has the looks of a hash must be one.
+    pub(crate) fn written(value: &'a [u8]) -> Result<Self, BadPasswordHash> {
+        if PasswordHash::looks_like_one(value) {
+            Ok(Self::Hashed(Box::new(PasswordHash::parse(value)?)))
+        } else {
+            Ok(Self::InTheClear(value))
+        }
+    }
+}
+
 impl PasswordTable {
     /// A table; of a name given twice, the last counts. No users: nobody. Hashes are verified by
     /// `verifiers`.
@@ -258,19 +269,34 @@ mod tests {
     fn table(users: &[(impl AsRef<[u8]>, &str)]) -> PasswordTable {
         let key = Arc::new(HashKey::generate(&OsRandom).unwrap());
         let verifiers = Arc::new(Workers::new("verifier", 1, 1));
-        let users = users.iter().map(|(name, password)| {
-            let given = if PasswordHash::looks_like_one(password.as_bytes()) {
-                Given::Hashed(Box::new(PasswordHash::parse(password.as_bytes()).unwrap()))
-            } else {
-                Given::InTheClear(password.as_bytes())
-            };
-            (name, given)
-        });
+        let users = users
+            .iter()
+            .map(|(name, password)| (name, Given::written(password.as_bytes()).unwrap()));
         PasswordTable::new(key, verifiers, users)
     }
 
     /// `secret`, hashed by the reference implementation.
     const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$5LzeVGGgdolhHzjGHA6qSDNYHLw5RyGqPPxPFSSG6tI";
+
+    #[test]
+    fn user_enumeration_by_time_no_more_a_stranger_costs_what_the_dearest_hash_costs() {
+        // One pass each, so that the memory filled is the work done. 4 MiB: far more than all
+        // else that a check does.
+        let dear = HASH.replace("m=64,t=2", "m=4096,t=1");
+        let cheap = HASH.replace("t=2", "t=1");
+        let table = table(&[
+            ("cheap", cheap.as_str()),
+            ("clear", "secret"),
+            ("dear", &dear),
+        ]);
+        for name in ["cheap", "clear", "dear", "stranger"] {
+            let measured = allocation_counter::measure(|| {
+                assert!(table.check(name.as_bytes(), b"wrong").is_err());
+            });
+            let filled = measured.bytes_total / 1024;
+            assert!((4096..4096 + 16).contains(&filled), "{name}: {filled} KiB");
+        }
+    }
 
     #[test]
     fn hashed_passwords_and_others_may_share_a_table() {

@@ -95,7 +95,7 @@ pub const RULES: &[Rule] = &[
     ),
     behaviour(
         "user-enumeration",
-        "tests/plain_passwords.rs",
+        "src/auth/plain.rs",
         "user_enumeration_by_time_no_more_a_stranger_costs_what_the_dearest_hash_costs",
     ),
     behaviour(
