@@ -69,6 +69,7 @@ pub struct CurveClient {
 
 /// What a client has learnt from WELCOME.
 pub struct Welcomed {
+    server_transient: PublicKey,
     traffic: SalsaBox,
     cookie: Vec<u8>,
 }
@@ -104,15 +105,17 @@ impl CurveClient {
         let keys = SalsaBox::new(&self.server, &self.transient);
         let text = open(&keys, salted(b"WELCOME-", salt), sealed);
         let (server_transient, cookie) = text.split_first_chunk::<32>().unwrap();
+        let server_transient = PublicKey::from(*server_transient);
         Welcomed {
-            traffic: SalsaBox::new(&PublicKey::from(*server_transient), &self.transient),
+            traffic: SalsaBox::new(&server_transient, &self.transient),
+            server_transient,
             cookie: cookie.to_vec(),
         }
     }
 
     /// The body of INITIATE, with nonce 2.
     pub fn initiate(&self, welcomed: &Welcomed, metadata: &[u8]) -> Vec<u8> {
-        let vouching = SalsaBox::new(&self.server, &self.permanent);
+        let vouching = SalsaBox::new(&welcomed.server_transient, &self.permanent);
         let transient = self.transient.public_key();
         let vouched = [&transient.as_bytes()[..], self.server.as_bytes()];
         let vouch = seal(&vouching, salted(b"VOUCH---", &SALT), &vouched.concat());

@@ -1,7 +1,8 @@
 //! A peer that speaks bytes: whatever is said to it, it says what it was told to.
 
+use super::curve::CurveClient;
 use super::server::{Kind, Target};
-use super::soon;
+use super::siege::soon;
 use socket2::SockRef;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -25,15 +26,6 @@ impl Raw {
         raw
     }
 
-    /// Connects and shakes hands on NULL, as a socket of type `kind`.
-    pub async fn null(target: &Target, kind: &str) -> Self {
-        let mut raw = Self::greeted(target).await;
-        raw.say(&null_ready(kind)).await;
-        let (flags, body) = raw.frame().await;
-        assert_eq!((flags, &body[..6]), (0x04, &b"\x05READY"[..]));
-        raw
-    }
-
     /// Ends the connection with a reset.
     pub fn reset(self) {
         SockRef::from(&self.0)
@@ -49,12 +41,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     }
 
     /// Sends each byte on its own, as long as the other side takes it.
-    pub async fn drip(&mut self, bytes: &[u8], pause: Duration) {
+    pub async fn say_in_bytes(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if !self.say(&[*byte]).await {
                 return;
             }
-            tokio::time::sleep(pause).await;
+            tokio::task::yield_now().await;
         }
     }
 
@@ -194,4 +186,22 @@ pub fn first_command(kind: Kind) -> Vec<u8> {
         Kind::Plain => plain_hello("mallory", "secret"),
         _ => null_ready("DEALER"),
     }
+}
+
+/// Connects, and shakes hands as a socket of type `kind`.
+pub async fn established(target: &Target, kind: &str) -> Raw {
+    if target.kind == Kind::Curve {
+        return CurveClient::established(target, kind).await.0;
+    }
+    let mut raw = Raw::greeted(target).await;
+    if target.kind == Kind::Plain {
+        raw.say(&plain_hello("mallory", "secret")).await;
+        assert_eq!(raw.frame().await, (4, command("WELCOME", b"")));
+        raw.say(&plain_initiate(kind)).await;
+    } else {
+        raw.say(&null_ready(kind)).await;
+    }
+    let (flags, body) = raw.frame().await;
+    assert_eq!((flags, &body[..6]), (4, &b"\x05READY"[..]));
+    raw
 }

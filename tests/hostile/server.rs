@@ -1,7 +1,7 @@
 //! The besieged: a listener of ours with an application that serves honest peers and notes what
 //! all others do.
 
-use super::soon;
+use super::siege::soon;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use zmtp_auth::{
 pub const DOMAIN: &str = "besieged";
 /// A property of those whom the application serves; with this value it does not note them.
 const SERVED: &str = "X-Served";
-const UNNOTED: &str = "unnoted";
+pub const UNNOTED: &str = "unnoted";
 
 /// What a listener speaks, and whom it asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,23 @@ pub fn client(
     .unwrap()
 }
 
+/// Dials `endpoint` as a client that does not go without an approval of its own where NULL lets
+/// it have one; `asked` counts how often it asked.
+pub async fn dial(
+    kind: Kind,
+    endpoint: Endpoint,
+    asked: &Arc<AtomicUsize>,
+) -> Result<Connection, NetError> {
+    let (socket, limits) = (SocketType::Dealer, Limits::default());
+    if kind != Kind::NullAsks {
+        let config = client(kind, socket, UNNOTED, limits);
+        return soon(Connection::connect(endpoint, config, ())).await;
+    }
+    let config = Config::builder(socket).null().authorize(DOMAIN.into());
+    let dialling = Connection::connect(endpoint, config.finish().unwrap(), welcoming(asked));
+    soon(dialling).await
+}
+
 /// How to open a [`Server`].
 pub struct Setup {
     pub kind: Kind,
@@ -101,6 +118,12 @@ impl Setup {
 
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Keeps every refusal until it is noted, so that they can be counted.
+    pub fn counting_refusals(mut self) -> Self {
+        self.options.refusals_kept = usize::MAX;
+        self
     }
 
     pub fn router(self, router: ZapRouter) -> Self {
@@ -256,9 +279,8 @@ impl Server {
         std::iter::from_fn(|| self.noted.try_recv().ok()).collect()
     }
 
-    /// Lets the application note what is under way, and forgets it.
-    pub async fn forget(&mut self) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    /// Forgets every note that is there now.
+    pub fn forget(&mut self) {
         drop(self.notes());
     }
 
