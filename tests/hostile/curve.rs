@@ -60,6 +60,17 @@ impl Traffic {
     }
 }
 
+impl Welcomed {
+    /// A client's traffic, which begins at nonce 3.
+    pub fn traffic(self) -> Traffic {
+        Traffic {
+            keys: self.traffic,
+            ours: b"CurveZMQMESSAGEC",
+            theirs: b"CurveZMQMESSAGES",
+        }
+    }
+}
+
 /// A client on its way through the handshake.
 pub struct CurveClient {
     server: PublicKey,
@@ -153,12 +164,7 @@ impl CurveClient {
             counted(b"CurveZMQREADY---", nonce),
             sealed,
         );
-        let traffic = Traffic {
-            keys: welcomed.traffic,
-            ours: b"CurveZMQMESSAGEC",
-            theirs: b"CurveZMQMESSAGES",
-        };
-        (raw, traffic)
+        (raw, welcomed.traffic())
     }
 }
 

@@ -14,6 +14,10 @@ mod relay;
 mod server;
 mod siege;
 
+mod cuts;
+mod denials;
 mod greetings;
+mod idlers;
 mod lengths;
+mod messages;
 mod nonces;

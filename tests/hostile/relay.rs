@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
 use zmtp_auth::net::{Endpoint, Host};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +13,6 @@ pub enum Way {
     ToServer,
     ToClient,
 }
-
-pub const WAYS: [Way; 2] = [Way::ToServer, Way::ToClient];
 
 /// What happens in front of the byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,16 +45,16 @@ impl Relay {
         }
     }
 
-    /// Carries the next connection to its end; how many bytes each way were taken from it, in the
-    /// order of [`WAYS`].
-    pub async fn carry(&self, way: Way, at: usize, cut: Cut) -> JoinHandle<[usize; 2]> {
+    /// Carries the next connection to its end; how many bytes to the server and to the client were
+    /// taken from it.
+    pub async fn carry(&self, way: Way, at: usize, cut: Cut) -> [usize; 2] {
         let (client, server) = (self.listener.accept(), TcpStream::connect(self.server));
         let (client, server) = soon(async { tokio::join!(client, server) }).await;
         let ((client, _), server) = (client.unwrap(), server.unwrap());
         for stream in [&client, &server] {
             stream.set_nodelay(true).unwrap();
         }
-        tokio::spawn(soon(carry(client, server, way, at, cut)))
+        soon(carry(client, server, way, at, cut)).await
     }
 }
 
