@@ -3,8 +3,7 @@
 use super::curve::CurveClient;
 use super::server::{Kind, Target};
 use super::siege::soon;
-use socket2::SockRef;
-use std::time::Duration;
+use std::io::ErrorKind;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use zmtp_auth::net::{Endpoint, Host};
@@ -26,11 +25,16 @@ impl Raw {
         raw
     }
 
-    /// Ends the connection with a reset.
-    pub fn reset(self) {
-        SockRef::from(&self.0)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
+    /// Whether the other side has closed; forgets what it sent before that.
+    pub fn is_closed(&self) -> bool {
+        let mut heard = [0; 256];
+        loop {
+            match self.0.try_read(&mut heard) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != ErrorKind::WouldBlock,
+            }
+        }
     }
 }
 

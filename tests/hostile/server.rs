@@ -6,7 +6,6 @@ use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::sync::mpsc;
 use zmtp_auth::net::{
     Connection, Endpoint, Event, Host, Incoming, Listener, Message, NetError, Options, Refusal,
@@ -118,12 +117,6 @@ impl Setup {
 
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
-    }
-
-    /// Keeps every refusal until it is noted, so that they can be counted.
-    pub fn counting_refusals(mut self) -> Self {
-        self.options.refusals_kept = usize::MAX;
-        self
     }
 
     pub fn router(self, router: ZapRouter) -> Self {
@@ -267,13 +260,6 @@ impl Server {
         }
     }
 
-    /// Waits for `count` refusals; none but refusals may come.
-    pub async fn refusals(&mut self, count: usize) {
-        for _ in 0..count {
-            self.refusal().await;
-        }
-    }
-
     /// Every note that is there now.
     pub fn notes(&mut self) -> Vec<Noted> {
         std::iter::from_fn(|| self.noted.try_recv().ok()).collect()
@@ -288,16 +274,6 @@ impl Server {
     pub async fn serve_honest(&self) {
         let error = self.serve(&self.endpoint, UNNOTED).await.err();
         assert!(error.is_none(), "{error:?}");
-    }
-
-    /// An honest peer comes again and again until it is served.
-    pub async fn serve_persistent(&self) {
-        soon(async {
-            while self.serve(&self.endpoint, UNNOTED).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
     }
 
     /// An honest peer comes through `endpoint`, and is noted like any other.
