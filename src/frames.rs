@@ -125,15 +125,17 @@ impl FrameReader {
         Ok(Some(Frame { flags, body }))
     }
 
-    /// How many bytes to make room for before reading more into `input`. It grows with what has
-    /// arrived, not with what the peer claims: at most [`Limits::MAX_INITIAL_RESERVE`], or as
-    /// much as is there already.
+    /// How many bytes to make room for before reading more into `input`. With what is there
+    /// already it makes at most [`Limits::MAX_INITIAL_RESERVE`], whatever the peer claims, until
+    /// so much has arrived; then twice that, and so on.
     #[must_use]
     pub fn wanted(&self, input: &BytesMut) -> usize {
         match self.header(input) {
             Ok(Some((len, header_len, _))) => {
-                let missing = (header_len + len).saturating_sub(input.len());
-                missing.min(input.len().max(Limits::MAX_INITIAL_RESERVE))
+                let step = (input.len() + 1).next_power_of_two();
+                (header_len + len)
+                    .min(step.max(Limits::MAX_INITIAL_RESERVE))
+                    .saturating_sub(input.len())
             }
             Ok(None) | Err(_) => MAX_HEADER_LEN,
         }
@@ -278,7 +280,15 @@ mod tests {
         let reader = reader(most, 3);
         let mut input = BytesMut::from(&[0x02][..]);
         input.extend_from_slice(&(most as u64).to_be_bytes());
-        assert_eq!(reader.wanted(&input), Limits::MAX_INITIAL_RESERVE);
+        let initially = Limits::MAX_INITIAL_RESERVE;
+        for arrived in [9, 30_000, initially - 1] {
+            input.resize(arrived, 0);
+            assert_eq!(arrived + reader.wanted(&input), initially);
+        }
+        for arrived in [initially, initially + 1, 2 * initially - 1] {
+            input.resize(arrived, 0);
+            assert_eq!(arrived + reader.wanted(&input), 2 * initially);
+        }
         input.resize(1024 * 1024, 0);
         assert_eq!(reader.wanted(&input), 1024 * 1024);
         input.resize(most, 0);

@@ -1,0 +1,124 @@
+//! Peers that take a place and do nothing with it (CVE-2020-15166), or as good as nothing.
+
+use super::curve::CurveClient;
+use super::raw::{Raw, established, first_command, greeting};
+use super::server::{KINDS, Kind, Server, Setup, Target};
+use super::siege::{KIB, MIB, alone, eventually, require_descriptors, scaled, siege};
+use std::time::Duration;
+use zmtp_auth::net::NetError;
+use zmtp_auth::{Error, Limits};
+
+/// How far each idle peer goes: from nothing said to a connection that is never read from.
+const STAGES: usize = 5;
+
+async fn idle(target: &Target, stage: usize) -> Raw {
+    match stage {
+        0 => Raw::connect(target).await,
+        1 => {
+            let mut raw = Raw::connect(target).await;
+            raw.say(&greeting(target.kind.mechanism())[..40]).await;
+            raw
+        }
+        2 => Raw::greeted(target).await,
+        3 if target.kind == Kind::Curve => CurveClient::welcomed(target).await.0,
+        3 => {
+            let mut raw = Raw::greeted(target).await;
+            raw.say(&first_command(target.kind)[..8]).await;
+            raw
+        }
+        _ => established(target, "DEALER").await,
+    }
+}
+
+/// All of them stay: neither time nor the number of places drives them away.
+fn patient(places: usize) -> Limits {
+    let mut limits = Limits::default();
+    limits.greeting_timeout = Duration::from_secs(3600);
+    limits.handshake_timeout = Duration::from_secs(3600);
+    limits.max_pending_handshakes = places;
+    limits
+}
+
+#[test]
+fn cve_2020_15166_idle_peers_starve_nobody_and_nothing_is_queued_to_them() {
+    /// What an idle peer may cost on both sides together, as everything here is one process.
+    const EACH: usize = 8 * KIB;
+    alone(async || {
+        let count = scaled(2000, 500);
+        require_descriptors(2 * count + 256);
+        for kind in KINDS {
+            let what = format!("CVE-2020-15166: idle peers, {kind:?}");
+            let attack = async |server: &mut Server, load| {
+                let mut honest = server.honest().await;
+                let mut idlers = Vec::new();
+                for index in 0..load {
+                    idlers.push(idle(&server.target, index % STAGES).await);
+                    if index % STAGES == STAGES - 1 {
+                        server.accepted().await;
+                    }
+                    honest.exchange(b"meanwhile").await.unwrap();
+                }
+                for index in 0..load {
+                    honest.exchange(&[index as u8; 100]).await.unwrap();
+                }
+                server.serve_honest().await;
+                let mut heard = vec![0; 4096];
+                for (index, idler) in idlers.iter().enumerate() {
+                    let len = idler.0.try_read(&mut heard).unwrap_or(0);
+                    let expected = match (kind, index % STAGES) {
+                        // The beginning of the greeting, or all of it.
+                        (_, 0 | 1) => len <= 64,
+                        // NULL says READY without waiting for the other's.
+                        (Kind::Null, 2 | 3) => len == 2 + usize::from(heard[1]),
+                        (Kind::NullAsks, 2 | 3) => len <= 64,
+                        _ => len == 0,
+                    };
+                    assert!(expected, "{index}: {:?}", &heard[..len]);
+                }
+                for (index, idler) in idlers.into_iter().enumerate() {
+                    drop(idler);
+                    if index % STAGES == STAGES - 1 {
+                        assert!(matches!(server.end().await, NetError::Closed));
+                    } else {
+                        let error = server.refusal().await;
+                        assert!(matches!(error, Error::ClosedByPeer(_)), "{error}");
+                    }
+                }
+                assert!(server.notes().is_empty());
+            };
+            let setup = Setup::new(kind).limits(patient(2 * count));
+            siege(&what, setup, count, MIB + count * EACH, attack).await;
+        }
+    });
+}
+
+/// More idle peers than there are places, who would stay for ever.
+#[test]
+fn cve_2020_15166_idle_peers_beyond_all_places_make_room_for_the_honest() {
+    const PLACES: usize = 16;
+    alone(async || {
+        let count = scaled(2000, 500);
+        require_descriptors(2 * count + 256);
+        for kind in [Kind::Null, Kind::Curve] {
+            let what = format!("CVE-2020-15166: more idle peers than places, {kind:?}");
+            let attack = async |server: &mut Server, load| {
+                let mut honest = server.honest().await;
+                let mut idlers = Vec::new();
+                for index in 0..load {
+                    idlers.push(idle(&server.target, index % 4).await);
+                    if index % 10 == 0 {
+                        // Served at once, among however many idlers.
+                        server.serve_honest().await;
+                        honest.exchange(b"meanwhile").await.unwrap();
+                    }
+                }
+                // All but as many as there are places have been sent away.
+                let stay =
+                    |idlers: &[Raw]| idlers.iter().filter(|idler| !idler.is_closed()).count();
+                eventually(|| stay(&idlers) <= PLACES).await;
+            };
+            let setup = Setup::new(kind).limits(patient(PLACES));
+            siege(&what, setup, count, 8 * MIB, attack).await;
+        }
+    });
+}

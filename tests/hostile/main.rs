@@ -1,0 +1,23 @@
+//! Hostile peers over real sockets, against [`Listener`](zmtp_auth::net::Listener) and
+//! [`Connection`](zmtp_auth::net::Connection): the published flaws of other implementations by
+//! their CVE, then floods, idlers, resets and handlers that misbehave.
+//!
+//! Each test besieges a server in a process of its own (see [`siege`]); afterwards an honest peer
+//! must be served, and memory must be what it was. Quick counts by default, the promised ones with
+//! `ZMTP_AUTH_FULL=1`; `-- --nocapture` shows the figures.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![cfg(all(unix, feature = "tokio"))]
+
+mod curve;
+mod raw;
+mod relay;
+mod server;
+mod siege;
+
+mod cuts;
+mod denials;
+mod greetings;
+mod idlers;
+mod lengths;
+mod messages;
+mod nonces;

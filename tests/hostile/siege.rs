@@ -1,0 +1,208 @@
+//! Sieges: an attack, an honest peer that must be served, a look at memory; and all of it again
+//! with ten times the load.
+//!
+//! Memory is that of a whole process, so each test has one to itself: beside others in one binary
+//! nobody could tell whose bytes they are. Other tests may run meanwhile.
+
+use super::server::{Server, Setup};
+use peak_alloc::PeakAlloc;
+use std::future::Future;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Counts the bytes that live, of all threads.
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// Generous: a test that hangs fails, a slow machine does not.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often to look whether something that nothing announces has come about.
+const LOOK: Duration = Duration::from_millis(2);
+
+pub const KIB: usize = 1024;
+pub const MIB: usize = 1024 * KIB;
+
+/// What may be left of a siege, in bytes: live, and resident.
+const MAY_LIVE: usize = 64 * KIB;
+const MAY_RESIDE: usize = 16 * MIB;
+
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("takes too long")
+}
+
+/// Waits for what nothing announces.
+pub async fn eventually(mut holds: impl FnMut() -> bool) {
+    soon(async {
+        while !holds() {
+            tokio::time::sleep(LOOK).await;
+        }
+    })
+    .await;
+}
+
+/// Whether the promised counts are wanted.
+pub fn is_full() -> bool {
+    std::env::var_os("ZMTP_AUTH_FULL").is_some()
+}
+
+pub fn scaled(full: usize, quick: usize) -> usize {
+    if is_full() { full } else { quick }
+}
+
+const IN_CHILD: &str = "ZMTP_AUTH_TEST_SIEGE";
+
+/// Runs `body`, a closure of the test that calls this, alone in a process: this test binary once
+/// more, with nothing but that test, and with as many file descriptors as it can get.
+pub fn alone<F: AsyncFnOnce()>(body: F) {
+    if std::env::var_os(IN_CHILD).is_some() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(body());
+        return;
+    }
+    // The closure's type is named after the function that it stands in: `crate::module::test::..`.
+    let test = std::any::type_name::<F>()
+        .split("::")
+        .skip(1)
+        .take_while(|part| !part.contains('{'))
+        .collect::<Vec<_>>()
+        .join("::");
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -S -n \"$(ulimit -H -n)\" && exec \"$0\" --exact \"$1\" --nocapture",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .arg(&test)
+        .env(IN_CHILD, "1")
+        // glibc's own figures, but said so that they stay: left alone it takes a large buffer for
+        // a sign that it should keep more of what is freed, and resident memory would tell of that.
+        .env("MALLOC_MMAP_THRESHOLD_", "131072")
+        .env("MALLOC_TRIM_THRESHOLD_", "131072")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    for line in told.lines().filter_map(|line| line.split_once("siege: ")) {
+        println!("{}", line.1);
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && told.contains("1 passed"),
+        "{test}: {}\n{told}\n{complaint}",
+        output.status
+    );
+}
+
+/// Fails clearly if this process may not have `wanted` file descriptors.
+pub fn require_descriptors(wanted: usize) {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let most = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(usize::MAX);
+    assert!(
+        most >= wanted,
+        "this test needs {wanted} file descriptors, and the hard limit (`ulimit -H -n`) is {most}"
+    );
+}
+
+/// Runs `attack` against a server with a tenth of `load`, then with all of it. After each an
+/// honest peer must be served, and memory must be what it was before the first. During it no more
+/// than `most` bytes may live beyond that, those of the besiegers included.
+pub async fn siege(
+    what: &str,
+    setup: Setup,
+    load: usize,
+    most: usize,
+    attack: impl AsyncFn(&mut Server, usize),
+) {
+    let mut server = setup.open().await;
+    server.serve_honest().await;
+    let before = Memory::at_rest(&mut server).await;
+    for load in [load.div_ceil(10), load] {
+        ALLOCATOR.reset_peak_usage();
+        let begun = Instant::now();
+        attack(&mut server, load).await;
+        let took = begun.elapsed();
+        let peak = ALLOCATOR.peak_usage().saturating_sub(before.live);
+        server.serve_honest().await;
+        let after = Memory::below(before.live + MAY_LIVE, &mut server).await;
+        println!(
+            "siege: {what}: {load} in {:.1} s; live {:+} bytes, at most {} KiB; resident {:+} KiB",
+            took.as_secs_f64(),
+            after.live as i64 - before.live as i64,
+            peak / KIB,
+            (after.resident as i64 - before.resident as i64) / KIB as i64,
+        );
+        assert!(
+            after.live.abs_diff(before.live) <= MAY_LIVE,
+            "{what}: {} bytes lived before, {} after",
+            before.live,
+            after.live
+        );
+        assert!(
+            after.resident <= before.resident + MAY_RESIDE,
+            "{what}: {} bytes resident before, {} after",
+            before.resident,
+            after.resident
+        );
+        assert!(
+            peak <= most,
+            "{what}: {peak} bytes lived at once, {most} allowed"
+        );
+    }
+}
+
+/// Bytes of this process.
+struct Memory {
+    live: usize,
+    resident: usize,
+}
+
+impl Memory {
+    /// As soon as nothing has changed for a while.
+    async fn at_rest(server: &mut Server) -> Self {
+        const A_WHILE: usize = 15;
+        let (mut live, mut still) = (0, 0);
+        while still < A_WHILE {
+            tokio::time::sleep(LOOK).await;
+            server.forget();
+            let now = ALLOCATOR.current_usage();
+            still = if now == live { still + 1 } else { 0 };
+            live = now;
+        }
+        Self::now()
+    }
+
+    /// As soon as tasks that are ending have ended and no more than `most` bytes live; if that
+    /// does not come to be, whatever there is.
+    async fn below(most: usize, server: &mut Server) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            server.forget();
+            if ALLOCATOR.current_usage() <= most || Instant::now() > deadline {
+                return Self::now();
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Resident is 0 where the system does not tell.
+    fn now() -> Self {
+        let live = ALLOCATOR.current_usage();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok())
+            .map_or(0, |kib| kib * KIB);
+        Self { live, resident }
+    }
+}
