@@ -23,7 +23,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
         let case = format!("seal {size}");
         if report.wants(&case) {
             let pair = measure(seals(size), peer_seals(sodium, size), usize::MAX);
-            report.pair(&case, &sodium.name, pair);
+            report.measured(&case, &sodium.name, "ns", pair);
         }
     }
     for size in SIZES {
@@ -35,7 +35,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
                 peer_opens(sodium, size, ready),
                 usize::MAX,
             );
-            report.pair(&case, &sodium.name, pair);
+            report.measured(&case, &sodium.name, "ns", pair);
         }
     }
     for size in BATCH_SIZES {
@@ -46,7 +46,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
                 peer_seals_batch(sodium, size),
                 usize::MAX,
             );
-            report.pair(&case, &sodium.name, pair);
+            report.measured(&case, &sodium.name, "ns", pair);
         }
     }
     for size in BATCH_SIZES {
@@ -57,7 +57,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
                 peer_opens_batch(sodium, size),
                 usize::MAX,
             );
-            report.pair(&case, &sodium.name, pair);
+            report.measured(&case, &sodium.name, "ns", pair);
         }
     }
 }

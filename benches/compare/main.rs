@@ -11,13 +11,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod boxes;
+mod child;
 mod ends;
 mod handshake;
+mod job;
+mod libzmq_child;
+mod links;
+mod our_child;
 mod pairing;
 mod report;
 mod sodium;
+mod stopwatch;
 mod wheel;
+mod zmq;
 
+use job::{Job, Side};
 use report::Report;
 use sodium::Sodium;
 use std::path::PathBuf;
@@ -53,10 +61,24 @@ impl Request {
 }
 
 fn main() {
-    let request = Request::parse(std::env::args().skip(1));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [mark, job @ ..] = arguments.as_slice()
+        && mark == child::MARK
+    {
+        let job = Job::from_arguments(job);
+        child::obey();
+        match job.side {
+            Side::Ours => our_child::run(&job),
+            Side::Libzmq => libzmq_child::run(&job),
+        }
+        return;
+    }
+    let request = Request::parse(arguments.into_iter());
     let mut report = Report::new(request.filters);
     let path = request.sodium.unwrap_or_else(wheel::sodium);
     let sodium = Sodium::load(&path);
     boxes::run(&mut report, &sodium);
     handshake::run(&mut report, &sodium);
+    let libzmq = zmq::Zmq::load(&wheel::zmq()).name;
+    links::run(&mut report, &libzmq);
 }

@@ -1,6 +1,7 @@
 //! Two ways of doing one thing, measured in turn, so that whatever disturbs the machine disturbs
 //! both.
 
+use crate::job::Side;
 use std::time::{Duration, Instant};
 
 /// How long each side runs before the other has its turn: much longer than the clock is coarse,
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 const SLICE: Duration = Duration::from_micros(400);
 const PAIRS: usize = 151;
 
-/// Medians of paired runs, in nanoseconds for one operation.
+/// Medians of paired runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Pair {
     pub ours: f64,
@@ -39,10 +40,42 @@ pub fn measure(mut ours: impl Run, mut peer: impl Run, most: usize) -> Pair {
         }
         pairs.push((mine, theirs));
     }
+    medians(&pairs, Better::Less)
+}
+
+/// Whether more of a figure is better, such as messages a second, or less.
+#[derive(Debug, Clone, Copy)]
+pub enum Better {
+    More,
+    Less,
+}
+
+/// Lets both sides do something long in turn, `count` times each.
+pub fn rounds(count: usize, better: Better, mut figure: impl FnMut(Side) -> f64) -> Pair {
+    let mut pairs = Vec::with_capacity(count);
+    for turn in 0..count {
+        let (mine, theirs);
+        if turn % 2 == 0 {
+            mine = figure(Side::Ours);
+            theirs = figure(Side::Libzmq);
+        } else {
+            theirs = figure(Side::Libzmq);
+            mine = figure(Side::Ours);
+        }
+        pairs.push((mine, theirs));
+    }
+    medians(&pairs, better)
+}
+
+fn medians(pairs: &[(f64, f64)], better: Better) -> Pair {
+    let ratio = |pair: &(f64, f64)| match better {
+        Better::More => pair.0 / pair.1,
+        Better::Less => pair.1 / pair.0,
+    };
     Pair {
         ours: median(pairs.iter().map(|pair| pair.0)),
         peer: median(pairs.iter().map(|pair| pair.1)),
-        ratio: median(pairs.iter().map(|pair| pair.1 / pair.0)),
+        ratio: median(pairs.iter().map(ratio)),
     }
 }
 

@@ -18,15 +18,15 @@ impl Report {
         self.filters.is_empty() || self.filters.iter().any(|part| case.contains(part.as_str()))
     }
 
-    /// A case that was measured in pairs, in nanoseconds.
-    pub fn pair(&mut self, case: &str, peer_name: &str, pair: Pair) {
+    /// A case that was measured in pairs.
+    pub fn measured(&mut self, case: &str, peer_name: &str, unit: &str, pair: Pair) {
         self.line(&json!({
             "case": case,
             "ours": rounded(pair.ours),
             "peer": rounded(pair.peer),
             "peer_name": peer_name,
             "ratio": rounded(pair.ratio),
-            "unit": "ns",
+            "unit": unit,
         }));
     }
 

@@ -16,6 +16,11 @@ pub fn sodium() -> PathBuf {
     library("libsodium")
 }
 
+/// The wheel's libzmq.
+pub fn zmq() -> PathBuf {
+    library("libzmq")
+}
+
 /// The one library of the wheel whose file name begins with `name`. A wheel has its libraries in
 /// a folder beside the package.
 fn library(name: &str) -> PathBuf {
