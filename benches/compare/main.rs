@@ -68,7 +68,7 @@ fn main() {
         let job = Job::from_arguments(job);
         child::obey();
         match job.side {
-            Side::Ours => our_child::run(&job),
+            Side::Ours => our_child::run(job),
             Side::Libzmq => libzmq_child::run(&job),
         }
         return;

@@ -1,4 +1,4 @@
-//! A child that uses this library, on the runtime that `#[tokio::main]` would make.
+//! A child that uses this library: a task on the runtime that `#[tokio::main]` would make.
 
 use crate::child::tell;
 use crate::job::{Job, Task, client_secret, server_secret};
@@ -9,12 +9,14 @@ use zmtp_auth::{Config, KeyPair, Open, SocketType};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:*";
 
-pub fn run(job: &Job) {
-    tokio::runtime::Builder::new_multi_thread()
+pub fn run(job: Job) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .unwrap()
-        .block_on(work(job));
+        .unwrap();
+    // Where an application that serves anybody has its tasks: on the runtime's own threads.
+    let task = runtime.spawn(async move { work(&job).await });
+    runtime.block_on(task).unwrap();
 }
 
 async fn work(job: &Job) {
