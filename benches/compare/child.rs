@@ -1,0 +1,103 @@
+//! Child processes: both ends of a connection have a process of their own, whichever library
+//! they use. None outlives this one, and none may take longer than is sensible.
+
+use crate::job::Job;
+use crate::stopwatch;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{self, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+/// The first argument of a child.
+pub const MARK: &str = "--child";
+
+/// Longest wait for a line, and longest life of a child.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LIFE: Duration = Duration::from_secs(60);
+
+/// A running child; dropped, it ends.
+pub struct Child {
+    process: process::Child,
+    stdin: ChildStdin,
+    lines: Receiver<String>,
+    what: String,
+}
+
+impl Child {
+    pub fn start(job: &Job) -> Self {
+        let what = job.to_arguments().join(" ");
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .arg(MARK)
+            .args(job.to_arguments())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let stdin = process.stdin.take().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let (to, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if to.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            process,
+            stdin,
+            lines,
+            what,
+        }
+    }
+
+    /// What it says next.
+    pub fn line(&self) -> String {
+        self.lines
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("{}: says nothing", self.what))
+    }
+
+    /// The figure that it says next.
+    pub fn figure(&self) -> f64 {
+        let line = self.line();
+        line.parse()
+            .unwrap_or_else(|_| panic!("{}: says {line:?}", self.what))
+    }
+
+    /// Nanoseconds of processor time that it has used.
+    pub fn cpu(&mut self) -> f64 {
+        writeln!(self.stdin, "cpu").unwrap();
+        self.figure()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// In a child: answers what its parent asks, and ends with it.
+pub fn obey() {
+    thread::spawn(|| {
+        thread::sleep(LIFE);
+        process::exit(1);
+    });
+    thread::spawn(|| {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if line == "cpu" {
+                tell(stopwatch::process_cpu().as_nanos());
+            }
+        }
+        process::exit(0);
+    });
+}
+
+/// In a child: says something to its parent.
+pub fn tell(what: impl std::fmt::Display) {
+    println!("{what}");
+}

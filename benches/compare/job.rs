@@ -1,0 +1,98 @@
+//! What a child process is to do, as it stands on its command line.
+
+use std::fmt;
+use zmtp_auth::SecretKey;
+
+/// Whose code does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Ours,
+    Libzmq,
+}
+
+/// What is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Binds, and says how many messages a second it receives.
+    Pull,
+    /// Connects, and sends for ever.
+    Push { to: String },
+    /// Binds, and sends back what it receives.
+    Echo,
+    /// Connects, and says how many nanoseconds a message takes there and back.
+    Ping { to: String },
+    /// Binds, and says how much processor time it has used whenever it is asked.
+    Serve,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    pub side: Side,
+    pub task: Task,
+    /// CURVE, or else NULL.
+    pub curve: bool,
+    /// Bytes of a message.
+    pub size: usize,
+}
+
+/// Any keys do: what is measured takes the same time with all.
+pub fn server_secret() -> SecretKey {
+    SecretKey::from_bytes(&[22; 32])
+}
+
+pub fn client_secret() -> SecretKey {
+    SecretKey::from_bytes(&[11; 32])
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ours => "ours",
+            Self::Libzmq => "libzmq",
+        })
+    }
+}
+
+impl Job {
+    pub fn to_arguments(&self) -> Vec<String> {
+        let (task, to) = match &self.task {
+            Task::Pull => ("pull", "-"),
+            Task::Push { to } => ("push", to.as_str()),
+            Task::Echo => ("echo", "-"),
+            Task::Ping { to } => ("ping", to.as_str()),
+            Task::Serve => ("serve", "-"),
+        };
+        let mechanism = if self.curve { "curve" } else { "null" };
+        vec![
+            self.side.to_string(),
+            task.to_owned(),
+            to.to_owned(),
+            mechanism.to_owned(),
+            self.size.to_string(),
+        ]
+    }
+
+    pub fn from_arguments(arguments: &[String]) -> Self {
+        let [side, task, to, mechanism, size] = arguments else {
+            panic!("a child has five arguments: {arguments:?}");
+        };
+        let to = to.clone();
+        Self {
+            side: match side.as_str() {
+                "ours" => Side::Ours,
+                "libzmq" => Side::Libzmq,
+                other => panic!("no such side: {other}"),
+            },
+            task: match task.as_str() {
+                "pull" => Task::Pull,
+                "push" => Task::Push { to },
+                "echo" => Task::Echo,
+                "ping" => Task::Ping { to },
+                "serve" => Task::Serve,
+                other => panic!("no such task: {other}"),
+            },
+            curve: mechanism == "curve",
+            size: size.parse().unwrap(),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! A child that uses libzmq.
+
+use crate::child::tell;
+use crate::job::{Job, Task, client_secret, server_secret};
+use crate::stopwatch::{Counter, Pings};
+use crate::wheel;
+use crate::zmq::{Curve, Kind, Socket, Zmq};
+use std::time::Instant;
+
+pub fn run(job: &Job) -> ! {
+    let zmq = Zmq::load(&wheel::zmq());
+    let server = server_secret();
+    let client = client_secret();
+    let (server_public, client_public) = (server.public_key(), client.public_key());
+    let as_server = job.curve.then(|| Curve::Server {
+        secret: server.expose(),
+    });
+    let as_client = job.curve.then(|| Curve::Client {
+        public: client_public.as_bytes(),
+        secret: client.expose(),
+        server: server_public.as_bytes(),
+    });
+    let bound = |kind| {
+        let socket = zmq.socket(kind, as_server.as_ref());
+        tell(socket.bind());
+        socket
+    };
+    let connected = |kind, to: &str| {
+        let socket = zmq.socket(kind, as_client.as_ref());
+        socket.connect(to);
+        socket
+    };
+    let payload = vec![7; job.size];
+    match &job.task {
+        Task::Pull => pull(&bound(Kind::Pull), job.size),
+        Task::Push { to } => {
+            let socket = connected(Kind::Push, to);
+            loop {
+                socket.send(&payload);
+            }
+        }
+        Task::Echo => {
+            let socket = bound(Kind::Dealer);
+            loop {
+                socket.receive();
+                socket.send(&payload);
+            }
+        }
+        Task::Ping { to } => ping(&connected(Kind::Dealer, to), &payload),
+        Task::Serve => {
+            let socket = bound(Kind::Pull);
+            loop {
+                socket.receive();
+            }
+        }
+    }
+}
+
+fn pull(socket: &Socket<'_>, size: usize) -> ! {
+    let mut counter = Counter::new(size);
+    loop {
+        assert_eq!(socket.receive(), size);
+        if let Some(rate) = counter.count() {
+            tell(rate);
+        }
+    }
+}
+
+fn ping(socket: &Socket<'_>, payload: &[u8]) -> ! {
+    let mut pings = Pings::new();
+    loop {
+        let start = Instant::now();
+        socket.send(payload);
+        assert_eq!(socket.receive(), payload.len());
+        if let Some(median) = pings.took(start.elapsed()) {
+            tell(median);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Whole connections over TCP on loopback, each end a process: messages a second, round trips,
+//! and what a server pays for a handshake.
+
+use crate::child::Child;
+use crate::job::{Job, Side, Task};
+use crate::our_child;
+use crate::pairing::{Better, rounds};
+use crate::report::Report;
+use std::thread;
+use std::time::Duration;
+use zmtp_auth::SocketType;
+use zmtp_auth::net::Connection;
+
+const SIZES: [usize; 3] = [64, 1024, 64 * 1024];
+const ROUNDS: usize = 5;
+
+/// Handshakes in one round.
+const HANDSHAKES: usize = 200;
+/// A server gets so long to finish with the last peer.
+const SETTLE: Duration = Duration::from_millis(50);
+
+pub fn run(report: &mut Report, libzmq: &str) {
+    for curve in [true, false] {
+        let mechanism = if curve { "CURVE" } else { "NULL" };
+        for size in SIZES {
+            let case = format!("throughput {mechanism} {size}");
+            if report.wants(&case) {
+                let pair = rounds(ROUNDS, Better::More, |side| throughput(side, curve, size));
+                report.measured(&case, libzmq, "msg/s", pair);
+            }
+        }
+    }
+    for curve in [true, false] {
+        let mechanism = if curve { "CURVE" } else { "NULL" };
+        let case = format!("round trip {mechanism} 64");
+        if report.wants(&case) {
+            let pair = rounds(ROUNDS, Better::Less, |side| round_trip(side, curve));
+            report.measured(&case, libzmq, "ns", pair);
+        }
+    }
+    let case = "handshake, server, TCP";
+    if report.wants(case) {
+        let mut ours = Server::start(Side::Ours);
+        let mut peer = Server::start(Side::Libzmq);
+        let pair = rounds(ROUNDS, Better::Less, |side| match side {
+            Side::Ours => ours.handshakes(),
+            Side::Libzmq => peer.handshakes(),
+        });
+        report.measured(case, libzmq, "ns CPU", pair);
+    }
+}
+
+fn throughput(side: Side, curve: bool, size: usize) -> f64 {
+    let job = |task| Job {
+        side,
+        task,
+        curve,
+        size,
+    };
+    let pull = Child::start(&job(Task::Pull));
+    let to = pull.line();
+    let _push = Child::start(&job(Task::Push { to }));
+    pull.figure()
+}
+
+fn round_trip(side: Side, curve: bool) -> f64 {
+    let job = |task| Job {
+        side,
+        task,
+        curve,
+        size: 64,
+    };
+    let echo = Child::start(&job(Task::Echo));
+    let to = echo.line();
+    Child::start(&job(Task::Ping { to })).figure()
+}
+
+/// A server for clients of ours, which are the same for both libraries.
+struct Server {
+    process: Child,
+    endpoint: String,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Server {
+    fn start(side: Side) -> Self {
+        let process = Child::start(&Job {
+            side,
+            task: Task::Serve,
+            curve: true,
+            size: 0,
+        });
+        let endpoint = process.line();
+        let mut server = Self {
+            process,
+            endpoint,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap(),
+        };
+        server.handshakes(); // The first ones are slower.
+        server
+    }
+
+    /// Nanoseconds of processor time for one handshake, the connection's beginning and end
+    /// included.
+    fn handshakes(&mut self) -> f64 {
+        let before = self.process.cpu();
+        self.runtime.block_on(async {
+            for _ in 0..HANDSHAKES {
+                let config = our_child::client(SocketType::Push, true);
+                let connection = Connection::connect(self.endpoint.as_str(), config, ());
+                let connected = tokio::time::timeout(Duration::from_secs(10), connection).await;
+                connected.unwrap().unwrap().close().await.unwrap();
+            }
+        });
+        thread::sleep(SETTLE);
+        (self.process.cpu() - before) / HANDSHAKES as f64
+    }
+}

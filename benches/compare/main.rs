@@ -1,0 +1,84 @@
+//! This library beside libsodium, libzmq and pyzmq, in one run: one JSON line for each case.
+//!
+//! ```text
+//! cargo bench --bench compare                      # every case
+//! cargo bench --bench compare -- seal handshake    # those whose names contain one of these
+//! cargo bench --bench compare -- --sodium /usr/lib/x86_64-linux-gnu/libsodium.so.23
+//! ```
+//!
+//! The peers' libraries come from the pyzmq wheel of the test environment: the one of
+//! `ZMTP_AUTH_PYTHON`, or else the one that `./test` prepares.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod boxes;
+mod child;
+mod ends;
+mod handshake;
+mod job;
+mod libzmq_child;
+mod links;
+mod our_child;
+mod pairing;
+mod report;
+mod sodium;
+mod stopwatch;
+mod wheel;
+mod zmq;
+
+use job::{Job, Side};
+use report::Report;
+use sodium::Sodium;
+use std::path::PathBuf;
+
+/// What the command line asks for.
+struct Request {
+    /// Parts of names; a case with none of them in its name is not run. Empty: all are.
+    filters: Vec<String>,
+    /// Another libsodium than the wheel's.
+    sodium: Option<PathBuf>,
+}
+
+impl Request {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Self {
+        let mut request = Self {
+            filters: Vec::new(),
+            sodium: None,
+        };
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                // cargo's own.
+                "--bench" => {}
+                "--sodium" => {
+                    let path = arguments.next().expect("--sodium takes a path");
+                    request.sodium = Some(path.into());
+                }
+                option if option.starts_with('-') => panic!("no such option: {option}"),
+                _ => request.filters.push(argument),
+            }
+        }
+        request
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [mark, job @ ..] = arguments.as_slice()
+        && mark == child::MARK
+    {
+        let job = Job::from_arguments(job);
+        child::obey();
+        match job.side {
+            Side::Ours => our_child::run(job),
+            Side::Libzmq => libzmq_child::run(&job),
+        }
+        return;
+    }
+    let request = Request::parse(arguments.into_iter());
+    let mut report = Report::new(request.filters);
+    let path = request.sodium.unwrap_or_else(wheel::sodium);
+    let sodium = Sodium::load(&path);
+    boxes::run(&mut report, &sodium);
+    handshake::run(&mut report, &sodium);
+    let libzmq = zmq::Zmq::load(&wheel::zmq()).name;
+    links::run(&mut report, &libzmq);
+}

@@ -1,0 +1,110 @@
+//! A child that uses this library: a task on the runtime that `#[tokio::main]` would make.
+
+use crate::child::tell;
+use crate::job::{Job, Task, client_secret, server_secret};
+use crate::stopwatch::{Counter, Pings};
+use std::time::Instant;
+use zmtp_auth::net::{Connection, Listener, Message};
+use zmtp_auth::{Config, KeyPair, Open, SocketType};
+
+const ANY_PORT: &str = "tcp://127.0.0.1:*";
+
+pub fn run(job: Job) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // Where an application that serves anybody has its tasks: on the runtime's own threads.
+    let task = runtime.spawn(async move { work(&job).await });
+    runtime.block_on(task).unwrap();
+}
+
+async fn work(job: &Job) {
+    let payload = vec![7; job.size];
+    match &job.task {
+        Task::Pull => {
+            let listener = bind(job, SocketType::Pull).await;
+            pull(listener.accept().await.unwrap(), job.size).await;
+        }
+        Task::Push { to } => {
+            let mut connection = connect(job, SocketType::Push, to).await;
+            // Until the receiver has seen enough and is gone.
+            while connection.send(payload.as_slice()).await.is_ok() {}
+        }
+        Task::Echo => {
+            let listener = bind(job, SocketType::Dealer).await;
+            let mut connection = listener.accept().await.unwrap();
+            while let Ok(message) = connection.recv_message().await {
+                drop(message);
+                connection.send(payload.as_slice()).await.unwrap();
+            }
+        }
+        Task::Ping { to } => ping(connect(job, SocketType::Dealer, to).await, &payload).await,
+        Task::Serve => {
+            let listener = bind(job, SocketType::Pull).await;
+            loop {
+                let mut connection = listener.accept().await.unwrap();
+                tokio::spawn(async move { while connection.recv().await.is_ok() {} });
+            }
+        }
+    }
+}
+
+async fn bind(job: &Job, kind: SocketType) -> Listener {
+    let config = Config::builder(kind);
+    let config = if job.curve {
+        config
+            .curve_server(KeyPair::from_secret(server_secret()))
+            .accept_any_peer()
+            .finish()
+    } else {
+        config.null().accept_any_peer().finish()
+    };
+    let listener = Listener::bind(ANY_PORT, config.unwrap(), ()).await.unwrap();
+    tell(listener.local_endpoint());
+    listener
+}
+
+/// What connects in a case: also the client of a libzmq server.
+pub fn client(kind: SocketType, curve: bool) -> Config<Open> {
+    let config = Config::builder(kind);
+    let config = if curve {
+        let keys = KeyPair::from_secret(client_secret());
+        config
+            .curve_client(keys, server_secret().public_key())
+            .finish()
+    } else {
+        config.null().accept_any_peer().finish()
+    };
+    config.unwrap()
+}
+
+async fn connect(job: &Job, kind: SocketType, to: &str) -> Connection {
+    Connection::connect(to, client(kind, job.curve), ())
+        .await
+        .unwrap()
+}
+
+async fn pull(mut connection: Connection, size: usize) {
+    let mut counter = Counter::new(size);
+    // Until the sender is gone.
+    while let Ok(message) = connection.recv_message().await {
+        assert_eq!(message.single().map(|frame| frame.len()), Some(size));
+        if let Some(rate) = counter.count() {
+            tell(rate);
+        }
+    }
+}
+
+async fn ping(mut connection: Connection, payload: &[u8]) {
+    let mut pings = Pings::new();
+    loop {
+        let start = Instant::now();
+        connection.send(Message::from(payload)).await.unwrap();
+        let answer = connection.recv_message().await.unwrap();
+        assert_eq!(answer.size(), payload.len());
+        if let Some(median) = pings.took(start.elapsed()) {
+            tell(median);
+        }
+    }
+}

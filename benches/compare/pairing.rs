@@ -1,0 +1,116 @@
+//! Two ways of doing one thing, measured in turn, so that whatever disturbs the machine disturbs
+//! both.
+
+use crate::job::Side;
+use std::time::{Duration, Instant};
+
+/// How long each side runs before the other has its turn: much longer than the clock is coarse,
+/// shorter than the time the system gives to one process.
+const SLICE: Duration = Duration::from_micros(400);
+const PAIRS: usize = 151;
+
+/// Medians of paired runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Pair {
+    pub ours: f64,
+    pub peer: f64,
+    /// The median of each pair's quotient: above 1, we are faster.
+    pub ratio: f64,
+}
+
+/// Something to measure: does `count` operations and says how long they took. What it prepares
+/// for them does not count.
+pub trait Run: FnMut(usize) -> Duration {}
+impl<F: FnMut(usize) -> Duration> Run for F {}
+
+/// Measures both, in turn, each side first as often as the other. Neither does more than `most`
+/// operations at once.
+pub fn measure(mut ours: impl Run, mut peer: impl Run, most: usize) -> Pair {
+    let count_ours = calibrate(&mut ours, most);
+    let count_peer = calibrate(&mut peer, most);
+    let mut pairs = Vec::with_capacity(PAIRS);
+    for turn in 0..PAIRS {
+        let (mine, theirs);
+        if turn % 2 == 0 {
+            mine = each(&mut ours, count_ours);
+            theirs = each(&mut peer, count_peer);
+        } else {
+            theirs = each(&mut peer, count_peer);
+            mine = each(&mut ours, count_ours);
+        }
+        pairs.push((mine, theirs));
+    }
+    medians(&pairs, Better::Less)
+}
+
+/// Whether more of a figure is better, such as messages a second, or less.
+#[derive(Debug, Clone, Copy)]
+pub enum Better {
+    More,
+    Less,
+}
+
+/// Lets both sides do something long in turn, `count` times each.
+pub fn rounds(count: usize, better: Better, mut figure: impl FnMut(Side) -> f64) -> Pair {
+    let mut pairs = Vec::with_capacity(count);
+    for turn in 0..count {
+        let (mine, theirs);
+        if turn % 2 == 0 {
+            mine = figure(Side::Ours);
+            theirs = figure(Side::Libzmq);
+        } else {
+            theirs = figure(Side::Libzmq);
+            mine = figure(Side::Ours);
+        }
+        pairs.push((mine, theirs));
+    }
+    medians(&pairs, better)
+}
+
+fn medians(pairs: &[(f64, f64)], better: Better) -> Pair {
+    let ratio = |pair: &(f64, f64)| match better {
+        Better::More => pair.0 / pair.1,
+        Better::Less => pair.1 / pair.0,
+    };
+    Pair {
+        ours: median(pairs.iter().map(|pair| pair.0)),
+        peer: median(pairs.iter().map(|pair| pair.1)),
+        ratio: median(pairs.iter().map(ratio)),
+    }
+}
+
+/// Wall time of `count` calls of `operation`.
+pub fn timed(count: usize, mut operation: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    for _ in 0..count {
+        operation();
+    }
+    start.elapsed()
+}
+
+fn each(run: &mut impl Run, count: usize) -> f64 {
+    run(count).as_secs_f64() * 1e9 / count as f64
+}
+
+/// How many operations fill a slice.
+fn calibrate(run: &mut impl Run, most: usize) -> usize {
+    let mut count = 1;
+    loop {
+        let took = run(count);
+        if took >= SLICE || count >= most {
+            return count;
+        }
+        count = (count * 2).min(most);
+    }
+}
+
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        (values[middle - 1] + values[middle]) / 2.0
+    }
+}

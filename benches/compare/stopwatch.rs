@@ -1,0 +1,92 @@
+//! What a child measures while it works.
+#![allow(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+/// A stream of messages runs for so long before it is measured, and while it is.
+const WARM_UP: Duration = Duration::from_millis(150);
+const MEASURE: Duration = Duration::from_millis(400);
+
+/// Round trips before measuring, and measured.
+const PINGS_BEFORE: usize = 300;
+const PINGS: usize = 2000;
+
+/// Processor time of all threads of this process.
+pub fn process_cpu() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the system writes one `timespec`, and there is one.
+    let done = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(done, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Counts messages from the first on.
+pub struct Counter {
+    start: Option<Instant>,
+    from: Option<Instant>,
+    counted: u64,
+    look_every: u64,
+    seen: u64,
+}
+
+impl Counter {
+    pub const fn new(size: usize) -> Self {
+        Self {
+            start: None,
+            from: None,
+            counted: 0,
+            // The clock is not free.
+            look_every: if size < 4096 { 64 } else { 4 },
+            seen: 0,
+        }
+    }
+
+    /// Counts one; messages a second once it has counted for long enough.
+    pub fn count(&mut self) -> Option<f64> {
+        self.seen += 1;
+        self.counted += 1;
+        if !self.seen.is_multiple_of(self.look_every) {
+            return None;
+        }
+        let now = Instant::now();
+        let start = *self.start.get_or_insert(now);
+        match self.from {
+            None if now - start >= WARM_UP => {
+                self.from = Some(now);
+                self.counted = 0;
+                None
+            }
+            Some(from) if now - from >= MEASURE => {
+                Some(self.counted as f64 / (now - from).as_secs_f64())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Times round trips.
+pub struct Pings {
+    sent: usize,
+    took: Vec<f64>,
+}
+
+impl Pings {
+    pub fn new() -> Self {
+        Self {
+            sent: 0,
+            took: Vec::with_capacity(PINGS),
+        }
+    }
+
+    /// Takes one; the median in nanoseconds once there are enough.
+    pub fn took(&mut self, time: Duration) -> Option<f64> {
+        self.sent += 1;
+        if self.sent > PINGS_BEFORE {
+            self.took.push(time.as_secs_f64() * 1e9);
+        }
+        (self.took.len() == PINGS).then(|| crate::pairing::median(self.took.iter().copied()))
+    }
+}
