@@ -12,8 +12,11 @@ pub mod seeds;
 pub mod setup;
 pub mod targets;
 
+/// What a target does with an input. It panics where an invariant breaks.
+pub type Run = fn(&[u8]);
+
 /// Every target by name.
-pub const TARGETS: [(&str, fn(&[u8])); 16] = [
+pub const TARGETS: [(&str, Run); 16] = [
     ("address", targets::address::run),
     ("certificate", targets::certificate::run),
     ("command", targets::command::run),
