@@ -22,11 +22,7 @@ pub fn run(data: &[u8]) {
             }
         };
         let shown = format!("{loaded:?}");
-        let is_also_public = secret == Some(&*loaded.public_key().to_z85());
-        assert!(
-            is_also_public || !shows_secret(&shown),
-            "Debug shows a secret"
-        );
+        assert!(!shows_secret(&shown), "Debug shows a secret");
         let saved = match loaded.key_pair() {
             Some(_) => loaded
                 .save(scratch.path(), "copy")
@@ -43,10 +39,12 @@ pub fn run(data: &[u8]) {
     });
 }
 
-/// What stands behind `secret-key`, if it has the length of a key.
+/// What stands behind `secret-key`, if it has the length of a key and stands nowhere else: who
+/// writes a secret into his metadata, too, has told it.
 fn secret_text(data: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(data).ok()?;
     let (_, behind) = text.split_once("secret-key")?;
     let value = behind.trim_start_matches([' ', '\t', '=', '"', '\'']);
-    value.get(..40)
+    let secret = value.get(..40)?;
+    (text.matches(secret).count() == 1).then_some(secret)
 }
