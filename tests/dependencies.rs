@@ -224,6 +224,36 @@ fn every_crypto_crate_comes_in_one_version_with_all_features() {
     assert_eq!(doubled(&tree(&["--all-features"])), Vec::<&str>::new());
 }
 
+/// Fuzzing has a lock file of its own. What it finds must be found in what is released.
+#[test]
+fn fuzzing_locks_what_the_crate_locks() {
+    let ours = locked(include_str!("../Cargo.lock"));
+    let fuzzed = locked(include_str!("../fuzz/Cargo.lock"));
+    assert!(fuzzed.iter().any(|(name, _)| *name == "x25519-dalek"));
+    assert_eq!(strays(&fuzzed, &ours), Vec::<&(&str, &str)>::new());
+}
+
+/// Name and version of each package of a lock file.
+fn locked(lock: &str) -> BTreeSet<(&str, &str)> {
+    lock.split("[[package]]")
+        .filter_map(|package| {
+            let value = |key| package.split_once(key)?.1.split('"').next();
+            Some((value("name = \"")?, value("version = \"")?))
+        })
+        .collect()
+}
+
+/// The packages of which the other lock file has another version.
+fn strays<'a>(
+    fuzzed: &'a BTreeSet<(&'a str, &'a str)>,
+    ours: &BTreeSet<(&str, &str)>,
+) -> Vec<&'a (&'a str, &'a str)> {
+    let is_stray = |(name, version): &&(&str, &str)| {
+        ours.iter().any(|(other, _)| other == name) && !ours.contains(&(*name, *version))
+    };
+    fuzzed.iter().filter(is_stray).collect()
+}
+
 #[test]
 fn every_licence_was_chosen_on_purpose() {
     let deny = include_str!("../deny.toml");
@@ -279,6 +309,18 @@ mod planted {
         assert!(doubled(&tree).is_empty());
         let tree = packages("subtle v1.0.0\nsubtle v2.0.0\nbytes v1.2.3\n");
         assert_eq!(doubled(&tree), ["subtle"]);
+    }
+
+    #[test]
+    fn a_lock_file_that_went_its_own_way_is_noticed() {
+        let lock = "version = 4\n\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n\n\
+                    [[package]]\nname = \"b\"\nversion = \"2.0.0\"\ndependencies = [\n \"a\",\n]\n";
+        let fuzzed = locked(lock);
+        assert_eq!(fuzzed, BTreeSet::from([("a", "1.0.0"), ("b", "2.0.0")]));
+        assert!(strays(&fuzzed, &fuzzed).is_empty());
+        assert!(strays(&fuzzed, &BTreeSet::from([("c", "1.0.0")])).is_empty());
+        let ours = BTreeSet::from([("a", "1.0.1"), ("b", "2.0.0")]);
+        assert_eq!(strays(&fuzzed, &ours), [&("a", "1.0.0")]);
     }
 
     #[test]

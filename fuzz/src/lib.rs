@@ -1,0 +1,36 @@
+//! What the fuzz targets do, as plain functions from bytes to nothing that panic where an
+//! invariant breaks. libFuzzer calls them with its inputs, and an ordinary test with the corpora.
+#![forbid(unsafe_code)]
+
+pub mod choices;
+pub mod forge;
+pub mod metadata_model;
+pub mod player;
+pub mod policy_model;
+pub mod recording;
+pub mod seeds;
+pub mod setup;
+pub mod targets;
+
+/// What a target does with an input. It panics where an invariant breaks.
+pub type Run = fn(&[u8]);
+
+/// Every target by name.
+pub const TARGETS: [(&str, Run); 16] = [
+    ("address", targets::address::run),
+    ("certificate", targets::certificate::run),
+    ("command", targets::command::run),
+    ("cuts", targets::cuts::run),
+    ("frame", targets::frame::run),
+    ("greeting", targets::greeting::run),
+    ("handshake_client", targets::handshake_client::run),
+    ("handshake_server", targets::handshake_server::run),
+    ("inside_boxes", targets::inside_boxes::run),
+    ("metadata", targets::metadata::run),
+    ("password_file", targets::password_file::run),
+    ("policy", targets::policy::run),
+    ("traffic", targets::traffic::run),
+    ("z85", targets::z85::run),
+    ("zap_reply", targets::zap_reply::run),
+    ("zap_request", targets::zap_request::run),
+];

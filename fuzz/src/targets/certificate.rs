@@ -1,0 +1,50 @@
+//! Certificate files: what loads is written and loaded again, and errors show no secret.
+#![forbid(unsafe_code)]
+
+use crate::targets::file::Scratch;
+use zmtp_auth::cert::{Certificate, load_certificates};
+
+/// All of `data` is the content of a file.
+pub fn run(data: &[u8]) {
+    Scratch::with(|scratch| {
+        let path = scratch.write("input.key", data);
+        let secret = secret_text(data);
+        let shows_secret = |text: &str| secret.is_some_and(|secret| text.contains(secret));
+        let loaded = match Certificate::load(&path) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let shown = format!("{error} {error:?}");
+                assert!(!shows_secret(&shown), "an error shows a secret");
+                assert!(!error.to_string().contains(char::is_control), "{error:?}");
+                let report = load_certificates(scratch.path()).expect("a good directory");
+                assert_eq!((report.certificates.len(), report.problems.len()), (0, 1));
+                return;
+            }
+        };
+        let shown = format!("{loaded:?}");
+        assert!(!shows_secret(&shown), "Debug shows a secret");
+        let saved = match loaded.key_pair() {
+            Some(_) => loaded
+                .save(scratch.path(), "copy")
+                .map(|(_, secret)| secret),
+            None => loaded.save_public(scratch.path(), "copy"),
+        };
+        if let Ok(saved) = saved {
+            let again = Certificate::load(saved).expect("what was written");
+            assert_eq!(again.public_key(), loaded.public_key());
+            assert_eq!(again.metadata(), loaded.metadata());
+            assert_eq!(again.key_pair().is_some(), loaded.key_pair().is_some());
+        }
+        scratch.clear(&["copy.key", "copy.key_secret"]);
+    });
+}
+
+/// What stands behind `secret-key`, if it has the length of a key and stands nowhere else: who
+/// writes a secret into his metadata, too, has told it.
+fn secret_text(data: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(data).ok()?;
+    let (_, behind) = text.split_once("secret-key")?;
+    let value = behind.trim_start_matches([' ', '\t', '=', '"', '\'']);
+    let secret = value.get(..40)?;
+    (text.matches(secret).count() == 1).then_some(secret)
+}

@@ -1,0 +1,43 @@
+//! However a stream is cut, the same happens.
+#![forbid(unsafe_code)]
+
+use crate::choices::Choices;
+use crate::player::{Event, Player};
+use crate::setup::{Setup, clients, servers};
+
+/// A setup, a string of sizes, and all that the peer sends: whole, and in parts of these sizes,
+/// over and over.
+pub fn run(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let setup = pick(choices.byte());
+    let sizes = choices.string();
+    let stream = choices.rest();
+    let whole = Player::fed(setup, stream).into_events();
+    assert_eq!(cut(setup, sizes, stream), whole, "cut by {sizes:?}");
+}
+
+/// Which setup a first byte means: the servers, then the clients.
+fn pick(byte: u8) -> &'static Setup {
+    let at = usize::from(byte) % (servers().len() + clients().len());
+    servers()
+        .get(at)
+        .unwrap_or_else(|| &clients()[at - servers().len()])
+}
+
+fn cut(setup: &'static Setup, sizes: &[u8], mut stream: &[u8]) -> Vec<Event> {
+    let mut player = Player::new(setup);
+    // Deliveries of nothing change nothing, but do not get anywhere either.
+    let sizes = match sizes.iter().any(|&size| size > 0) {
+        true => sizes,
+        false => &[1],
+    };
+    for &size in sizes.iter().cycle() {
+        if stream.is_empty() {
+            break;
+        }
+        let (part, rest) = stream.split_at(stream.len().min(size.into()));
+        player.feed(part);
+        stream = rest;
+    }
+    player.into_events()
+}

@@ -1,0 +1,103 @@
+//! What comes after the handshake, read by the opener of each mechanism and role.
+#![forbid(unsafe_code)]
+
+use crate::choices::Choices;
+use crate::forge::{command, counted, greeting, property, random, seal, secrets};
+use crate::player::Player;
+use crate::setup::{clients, named, servers};
+use std::sync::OnceLock;
+use zmtp_auth::wire::frame::Flags;
+
+/// The first byte chooses whose opener; the rest is the stream.
+pub fn run(data: &[u8]) {
+    let mut choices = Choices::new(data);
+    let mut player = match choices.index(3) {
+        0 => null(),
+        1 => curve_server(),
+        _ => curve_client(),
+    };
+    player.feed(choices.rest());
+    if player.error().is_some() {
+        let before = player.events().len();
+        player.feed(b"\0\0");
+        assert_eq!(player.events().len(), before, "something after the end");
+    }
+}
+
+fn null() -> Player {
+    let ready = command("READY", &property(b"Socket-Type", b"DEALER"));
+    let stream = [&greeting("NULL"), &ready[..]].concat();
+    complete(Player::fed(named(servers(), "null-open"), &stream))
+}
+
+/// A server that has completed its handshake with the recorded client.
+pub fn curve_server() -> Player {
+    static STREAM: OnceLock<Vec<u8>> = OnceLock::new();
+    let stream = STREAM.get_or_init(|| {
+        let metadata = property(b"Socket-Type", b"DEALER");
+        [crate::forge::recorded_hello(), initiate(&metadata)].concat()
+    });
+    complete(Player::fed(named(servers(), "curve-open"), stream))
+}
+
+/// A client that has completed its handshake with the recorded server.
+pub fn curve_client() -> Player {
+    static STREAM: OnceLock<Vec<u8>> = OnceLock::new();
+    let stream = STREAM.get_or_init(|| {
+        let nonce = counted(b"CurveZMQREADY---", 1);
+        let boxed = seal(
+            &secrets().traffic,
+            nonce,
+            &property(b"Socket-Type", b"ROUTER"),
+        );
+        let ready = command("READY", &[&1_u64.to_be_bytes()[..], &boxed].concat());
+        [crate::forge::recorded_welcome(), ready].concat()
+    });
+    complete(Player::fed(named(clients(), "curve"), stream))
+}
+
+/// The INITIATE of the recorded client, with our server's cookie.
+fn initiate(metadata: &[u8]) -> Vec<u8> {
+    let secrets = secrets();
+    let (client, vouch_key) = &secrets.vouchers[0];
+    let vouch = [secrets.client_transient, secrets.server].concat();
+    let vouch = seal(vouch_key, random(b"VOUCH---", &[3; 16]), &vouch);
+    let text = [&client[..], &[3; 16], &vouch, metadata].concat();
+    let boxed = seal(&secrets.traffic, counted(b"CurveZMQINITIATE", 2), &text);
+    command(
+        "INITIATE",
+        &[&secrets.cookie[..], &2_u64.to_be_bytes(), &boxed].concat(),
+    )
+}
+
+fn complete(player: Player) -> Player {
+    assert!(player.is_complete(), "{:?}", player.events());
+    player
+}
+
+/// The seeds: frames that each opener understands.
+pub fn seeds() -> Vec<(String, Vec<u8>)> {
+    let said = |player: &mut Player| {
+        let ping = b"\x04PING\x00\x0acontext";
+        [
+            player.write(Flags::More, b"two"),
+            player.write(Flags::Command, ping),
+            player.write(Flags::Last, &[b'x'; 300]),
+        ]
+        .concat()
+    };
+    vec![
+        (
+            "complete-null".to_owned(),
+            [&[0][..], &said(&mut null())].concat(),
+        ),
+        (
+            "complete-server".to_owned(),
+            [&[1][..], &said(&mut curve_client())].concat(),
+        ),
+        (
+            "complete-client".to_owned(),
+            [&[2][..], &said(&mut curve_server())].concat(),
+        ),
+    ]
+}
