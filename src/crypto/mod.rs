@@ -1,5 +1,6 @@
 //! Floor 3: the only place that names a cipher crate.
 
+pub(crate) mod backend;
 pub mod boxes;
 pub mod keyed_hash;
 pub mod keys;
@@ -11,4 +12,6 @@ pub(crate) mod portable;
 pub mod random;
 pub(crate) mod residue;
 pub(crate) mod salsa20;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 pub mod traffic;

@@ -37,30 +37,48 @@ impl Poly1305 {
     #[inline(always)]
     pub(crate) fn blocks(&mut self, blocks: &[[u8; BLOCK_LEN]]) {
         for block in blocks {
-            self.block(block, 1);
+            let [m0, m1] = words(block);
+            self.words(m0, m1, 1);
         }
+    }
+
+    /// The clamped r.
+    #[inline(always)]
+    pub(crate) fn r(&self) -> [u64; 2] {
+        self.r
+    }
+
+    /// Goes on from a sum of whole blocks that was made elsewhere.
+    #[inline(always)]
+    pub(crate) fn set_sum(&mut self, sum: [u64; 3]) {
+        self.h = sum;
     }
 
     /// Takes in the last bytes of a message, fewer than a block, and tells the tag.
     #[inline(always)]
-    pub(crate) fn finish(mut self, rest: &[u8]) -> [u8; TAG_LEN] {
-        if !rest.is_empty() {
-            let mut block = [0; BLOCK_LEN];
-            for (byte, rest) in block.iter_mut().zip(rest) {
-                *byte = *rest;
-            }
-            if let Some(end) = block.get_mut(rest.len()) {
-                *end = 1;
-            }
-            self.block(&block, 0);
+    pub(crate) fn finish(self, rest: &[u8]) -> [u8; TAG_LEN] {
+        let mut block = [0; BLOCK_LEN];
+        for (byte, rest) in block.iter_mut().zip(rest) {
+            *byte = *rest;
+        }
+        self.finish_padded(&block, rest.len())
+    }
+
+    /// The same with what is left in `len` bytes of a block, and zeros behind them.
+    #[inline(always)]
+    pub(crate) fn finish_padded(mut self, block: &[u8; BLOCK_LEN], len: usize) -> [u8; TAG_LEN] {
+        if len > 0 {
+            let [m0, m1] = words(block);
+            let end = 1 << (8 * (len % 8));
+            let (e0, e1) = if len < 8 { (end, 0) } else { (0, end) };
+            self.words(m0 | e0, m1 | e1, 0);
         }
         self.tag()
     }
 
-    /// h = (h + block + high * 2^128) * r, modulo 2^130 - 5 but for a carry.
+    /// h = (h + m0 + m1 * 2^64 + high * 2^128) * r, modulo 2^130 - 5 but for a carry.
     #[inline(always)]
-    fn block(&mut self, block: &[u8; BLOCK_LEN], high: u64) {
-        let [m0, m1] = words(block);
+    fn words(&mut self, m0: u64, m1: u64, high: u64) {
         let [r0, r1] = self.r;
         // 2^130 is 5, and r1 is a multiple of 4: r1 * 2^128 is r1 / 4 * 5.
         let r1_folded = r1 + (r1 >> 2);

@@ -1,6 +1,7 @@
 //! XSalsa20-Poly1305 under a derived key, in place, in portable code.
 #![forbid(unsafe_code)]
 
+use crate::crypto::backend::Job;
 use crate::crypto::poly1305::{self, Poly1305, TAG_LEN};
 use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
 
@@ -44,6 +45,27 @@ pub(crate) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; 
         apply(block, &key.block(nonce, counter));
     }
     true
+}
+
+/// Seals all of `jobs`.
+pub(crate) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
+    for job in jobs {
+        let nonce = job.nonce;
+        if let Some((tag, text)) = job.parts() {
+            *tag = seal(key, nonce, text);
+        }
+    }
+}
+
+/// Opens `jobs` up to the first that does not open, and tells how many did.
+pub(crate) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+    let opens = |job: &mut Job<'_>| {
+        let nonce = job.nonce;
+        job.parts()
+            .is_some_and(|(tag, text)| open(key, nonce, text, tag))
+    };
+    let total = jobs.len();
+    jobs.iter_mut().position(|job| !opens(job)).unwrap_or(total)
 }
 
 fn split(first_block: &[u8; BLOCK_LEN]) -> (Poly1305, &[u8]) {

@@ -1,8 +1,8 @@
 //! Boxes whose nonces have their first 16 bytes in common: all of a direction's MESSAGEs.
 #![forbid(unsafe_code)]
 
+use crate::crypto::backend::{Backend, Job};
 use crate::crypto::poly1305::TAG_LEN;
-use crate::crypto::portable;
 use crate::crypto::residue::{without_residue, without_shallow_residue};
 use crate::crypto::salsa20::StreamKey;
 use std::fmt;
@@ -10,21 +10,27 @@ use std::fmt;
 /// The HSalsa20 subkey of a shared key and the first 16 bytes of a nonce. XSalsa20 uses the other
 /// 8 bytes as Salsa20's nonce under this key, so it is derived once for all of them. It lives in
 /// one place on the heap and is wiped on drop.
-pub struct TrafficKey(Box<StreamKey>);
+pub struct TrafficKey {
+    stream: Box<StreamKey>,
+    backend: Backend,
+}
 
 impl TrafficKey {
     /// Derives the key.
     pub(crate) fn derive(key: &[u8; 32], prefix: &[u8; 16]) -> Self {
         let mut stream = Box::new(StreamKey([0; 8]));
         without_residue(|| *stream = StreamKey::derive(key, prefix));
-        Self(stream)
+        Self {
+            stream,
+            backend: Backend::fastest(),
+        }
     }
 
     /// Makes `boxed` a box in place: [`TAG_LEN`] bytes of room for the tag, then the text.
     /// Anything shorter has no room and is left alone.
     pub fn seal_in_place(&self, nonce: [u8; 8], boxed: &mut [u8]) {
         if let Some((tag, text)) = boxed.split_first_chunk_mut() {
-            without_shallow_residue(|| *tag = portable::seal(&self.0, nonce, text));
+            without_shallow_residue(|| *tag = self.backend.seal(&self.stream, nonce, text));
         }
     }
 
@@ -39,7 +45,20 @@ impl TrafficKey {
     /// Whether `tag` is that of `text`, which is opened in place then and unchanged otherwise.
     #[must_use]
     pub fn open_detached(&self, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
-        without_shallow_residue(|| portable::open(&self.0, nonce, text, tag))
+        without_shallow_residue(|| self.backend.open(&self.stream, nonce, text, tag))
+    }
+}
+
+impl TrafficKey {
+    /// [`seal_in_place`](Self::seal_in_place) for several boxes.
+    pub(crate) fn seal_many(&self, jobs: &mut [Job<'_>]) {
+        without_residue(|| self.backend.seal_many(&self.stream, jobs));
+    }
+
+    /// [`open_in_place`](Self::open_in_place) for several boxes in order, up to the first that
+    /// does not open; tells how many did.
+    pub(crate) fn open_many(&self, jobs: &mut [Job<'_>]) -> usize {
+        without_residue(|| self.backend.open_many(&self.stream, jobs))
     }
 }
 
