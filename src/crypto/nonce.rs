@@ -41,6 +41,16 @@ pub fn random(prefix: &[u8; 8], bytes: &[u8; 16]) -> Nonce {
     nonce
 }
 
+/// A nonce's first 16 bytes, which go into the key, and its last 8, which go into the stream
+/// (XSalsa20).
+#[must_use]
+pub(crate) fn split(nonce: &Nonce) -> ([u8; 16], [u8; 8]) {
+    let (mut prefix, mut rest) = ([0; 16], [0; 8]);
+    prefix.copy_from_slice(&nonce[..16]);
+    rest.copy_from_slice(&nonce[16..]);
+    (prefix, rest)
+}
+
 /// Our own counter: each value is used once, from 1 on.
 #[derive(Debug)]
 pub struct SendCounter(u64);

@@ -11,11 +11,22 @@ use std::hint::black_box;
 /// Bytes of stack that are written over: more than any of our ciphers, hashes and curves uses.
 const DEPTH: usize = 8 * 1024;
 
+/// The same for the cipher of messages alone, which writes less and is called more often.
+const SHALLOW_DEPTH: usize = 1024;
+
 /// Runs `work` in a stack frame of its own, and then writes over what it and its callees have had
 /// there. What it returns is not touched.
 pub(crate) fn without_residue<T>(work: impl FnOnce() -> T) -> T {
     let outcome = apart(work);
-    scrub();
+    scrub::<DEPTH>();
+    outcome
+}
+
+/// [`without_residue`] for the cipher of messages, where a long one would take longer than the
+/// work itself.
+pub(crate) fn without_shallow_residue<T>(work: impl FnOnce() -> T) -> T {
+    let outcome = apart(work);
+    scrub::<SHALLOW_DEPTH>();
     outcome
 }
 
@@ -27,7 +38,7 @@ fn apart<T>(work: impl FnOnce() -> T) -> T {
 
 /// Begins where `apart` began.
 #[inline(never)]
-fn scrub() {
-    let mut used = [0_u64; DEPTH / size_of::<u64>()];
+fn scrub<const BYTES: usize>() {
+    let mut used = [0_u8; BYTES];
     black_box(&mut used);
 }

@@ -184,7 +184,7 @@ impl ExpectReady {
         let claims = self.session.claims(&text, READY)?;
         let halves = seal::curve(
             CurveEnd::Client,
-            self.traffic_key,
+            &self.traffic_key,
             INITIATE_NONCE,
             ready.nonce,
         );

@@ -273,7 +273,7 @@ impl AwaitMetadata {
         let (ready, authenticated) = ready(approved, &vouched.traffic_key, metadata);
         let halves = seal::curve(
             CurveEnd::Server,
-            vouched.traffic_key,
+            &vouched.traffic_key,
             READY_NONCE,
             vouched.initiate_nonce,
         );

@@ -1,0 +1,88 @@
+//! Salsa20 and HSalsa20 in portable code: additions, rotations and exclusive ors of 32-bit words,
+//! so that time depends on lengths alone.
+#![forbid(unsafe_code)]
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Bytes of one block of key stream.
+pub(crate) const BLOCK_LEN: usize = 64;
+
+/// The diagonal of the first state, "expand 32-byte k".
+pub(crate) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
+
+/// The key of one Salsa20 stream for each 8-byte nonce. Wiped on drop.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub(crate) struct StreamKey(pub(crate) [u32; 8]);
+
+impl StreamKey {
+    /// HSalsa20 (XSalsa20 is Salsa20 under this key): the words of the state that no input of an
+    /// attacker has been added to.
+    pub(crate) fn derive(key: &[u8; 32], input: &[u8; 16]) -> Self {
+        let mut state = first_state(&words(key), words(input));
+        rounds(&mut state);
+        let derived = Self([0, 5, 10, 15, 6, 7, 8, 9].map(|word| state[word]));
+        state.zeroize();
+        derived
+    }
+
+    /// The bytes of the key, for whatever takes a key as bytes.
+    pub(crate) fn write_to(&self, bytes: &mut [u8; 32]) {
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *bytes = word.to_le_bytes();
+        }
+    }
+
+    /// One block of the stream.
+    pub(crate) fn block(&self, nonce: [u8; 8], counter: u64) -> [u8; BLOCK_LEN] {
+        let [n0, n1] = words(&nonce);
+        let [c0, c1] = words(&counter.to_le_bytes());
+        let first = first_state(&self.0, [n0, n1, c0, c1]);
+        let mut state = first;
+        rounds(&mut state);
+        let mut block = [0; BLOCK_LEN];
+        for ((bytes, word), first) in block.as_chunks_mut().0.iter_mut().zip(state).zip(first) {
+            *bytes = word.wrapping_add(first).to_le_bytes();
+        }
+        block
+    }
+}
+
+/// Little-endian words; `N` is a fourth of `M`.
+pub(crate) fn words<const M: usize, const N: usize>(bytes: &[u8; M]) -> [u32; N] {
+    const { assert!(M == 4 * N) };
+    let mut words = [0; N];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    words
+}
+
+fn first_state(key: &[u32; 8], input: [u32; 4]) -> [u32; 16] {
+    let [c0, c1, c2, c3] = CONSTANTS;
+    let [k0, k1, k2, k3, k4, k5, k6, k7] = *key;
+    let [i0, i1, i2, i3] = input;
+    [
+        c0, k0, k1, k2, k3, c1, i0, i1, i2, i3, c2, k4, k5, k6, k7, c3,
+    ]
+}
+
+fn rounds(state: &mut [u32; 16]) {
+    for _ in 0..10 {
+        quarter_round(state, 0, 4, 8, 12);
+        quarter_round(state, 5, 9, 13, 1);
+        quarter_round(state, 10, 14, 2, 6);
+        quarter_round(state, 15, 3, 7, 11);
+        quarter_round(state, 0, 1, 2, 3);
+        quarter_round(state, 5, 6, 7, 4);
+        quarter_round(state, 10, 11, 8, 9);
+        quarter_round(state, 15, 12, 13, 14);
+    }
+}
+
+#[inline(always)]
+fn quarter_round(state: &mut [u32; 16], a: usize, b: usize, c: usize, d: usize) {
+    state[b] ^= state[a].wrapping_add(state[d]).rotate_left(7);
+    state[c] ^= state[b].wrapping_add(state[a]).rotate_left(9);
+    state[d] ^= state[c].wrapping_add(state[b]).rotate_left(13);
+    state[a] ^= state[d].wrapping_add(state[c]).rotate_left(18);
+}

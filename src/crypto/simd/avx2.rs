@@ -1,0 +1,238 @@
+//! XSalsa20-Poly1305 with AVX2: few blocks as rows, many as lanes, and Poly1305 in the scalar units
+//! meanwhile.
+#![forbid(unsafe_code)]
+
+use crate::crypto::backend::Job;
+use crate::crypto::poly1305::{self, Poly1305, TAG_LEN};
+use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
+use crate::crypto::simd::batch::{self, Input, Plan};
+use crate::crypto::simd::lanes256::{self, LANES};
+use crate::crypto::simd::rows::pairs_avx2;
+use crate::crypto::simd::{load256, store256};
+use std::arch::x86_64::*;
+
+/// Bytes of text for which one block of key stream is left after the key of Poly1305 was taken.
+const FIRST_LEN: usize = BLOCK_LEN - poly1305::KEY_LEN;
+/// Boxes of more blocks than this have enough for all lanes by themselves.
+const LONGEST_IN_BATCH: usize = 6;
+
+/// Encrypts `text` and tells its tag.
+#[target_feature(enable = "avx2,bmi2,adx")]
+pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
+    match text.len() {
+        0..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
+        97..=224 => seal_with(rows::<2>(key, nonce).as_flattened(), text),
+        _ => seal_long(key, nonce, text),
+    }
+}
+
+/// Decrypts `text` if `tag` is its tag, and leaves it alone otherwise.
+#[target_feature(enable = "avx2,bmi2,adx")]
+pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+    match text.len() {
+        0..=96 => open_with(rows::<1>(key, nonce).as_flattened(), text, tag),
+        97..=224 => open_with(rows::<2>(key, nonce).as_flattened(), text, tag),
+        _ => open_long(key, nonce, text, tag),
+    }
+}
+
+/// Seals all of `jobs`.
+#[target_feature(enable = "avx2,bmi2,adx")]
+pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
+    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
+    let mut rest = jobs;
+    while !rest.is_empty() {
+        let plan = batch::plan(rest, LONGEST_IN_BATCH);
+        // One alone has a faster way; so has one that is too long.
+        let (now, later) = rest.split_at_mut(plan.boxes.max(1));
+        if plan.boxes > 1 {
+            fill(key, &plan, &mut stream);
+        }
+        let mut at = 0;
+        for job in now {
+            let nonce = job.nonce;
+            let blocks = batch::blocks_of(job.boxed.len());
+            if let Some((tag, text)) = job.parts() {
+                *tag = if plan.boxes > 1 {
+                    seal_with(stream[at..at + blocks].as_flattened(), text)
+                } else {
+                    seal(key, nonce, text)
+                };
+            }
+            at += blocks;
+        }
+        rest = later;
+    }
+}
+
+/// Opens `jobs` up to the first that does not open, and tells how many did.
+#[target_feature(enable = "avx2,bmi2,adx")]
+pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
+    let mut opened = 0;
+    while let Some(rest) = jobs.get_mut(opened..).filter(|rest| !rest.is_empty()) {
+        let plan = batch::plan(rest, LONGEST_IN_BATCH);
+        if plan.boxes > 1 {
+            fill(key, &plan, &mut stream);
+        }
+        let mut at = 0;
+        for job in rest.iter_mut().take(plan.boxes.max(1)) {
+            let nonce = job.nonce;
+            let blocks = batch::blocks_of(job.boxed.len());
+            let Some((tag, text)) = job.parts() else {
+                return opened;
+            };
+            let is_open = if plan.boxes > 1 {
+                open_with(stream[at..at + blocks].as_flattened(), text, tag)
+            } else {
+                open(key, nonce, text, tag)
+            };
+            if !is_open {
+                return opened;
+            }
+            at += blocks;
+            opened += 1;
+        }
+    }
+    opened
+}
+
+/// Key stream for a batch.
+#[inline]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn fill(key: &StreamKey, plan: &Plan, stream: &mut [[u8; BLOCK_LEN]; batch::MOST]) {
+    let (streams, _) = stream.as_chunks_mut();
+    let (inputs, _) = plan.inputs.as_chunks();
+    let passes = plan.blocks.div_ceil(LANES);
+    for (inputs, stream) in inputs.iter().zip(streams).take(passes) {
+        lanes256::blocks(key, inputs, stream, &mut Poly1305::new(&[0; 32]), &[]);
+    }
+}
+
+/// `2 N` blocks of key stream.
+#[inline]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn rows<const N: usize>(key: &StreamKey, nonce: [u8; 8]) -> [[u8; 2 * BLOCK_LEN]; N] {
+    let mut stream = [[0; 2 * BLOCK_LEN]; N];
+    for (bytes, vectors) in stream.iter_mut().zip(pairs_avx2::<N>(&key.0, nonce)) {
+        for (bytes, vector) in bytes.as_chunks_mut().0.iter_mut().zip(vectors) {
+            store256(bytes, vector);
+        }
+    }
+    stream
+}
+
+/// Encrypts with key stream that is there already: the key of Poly1305, then what is for `text`.
+#[inline]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
+    let Some((mac_key, stream)) = stream.split_first_chunk() else {
+        return [0; TAG_LEN];
+    };
+    apply(text, stream);
+    authenticate(Poly1305::new(mac_key), text)
+}
+
+/// Decrypts with key stream that is there already, if `tag` is the text's.
+#[inline]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+    let Some((mac_key, stream)) = stream.split_first_chunk() else {
+        return false;
+    };
+    let computed = authenticate(Poly1305::new(mac_key), text);
+    let is_its_tag = poly1305::same_tag(&computed, tag);
+    if is_its_tag {
+        apply(text, stream);
+    }
+    is_its_tag
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn authenticate(mut mac: Poly1305, text: &[u8]) -> [u8; TAG_LEN] {
+    let (blocks, rest) = text.as_chunks();
+    mac.blocks(blocks);
+    mac.finish(rest)
+}
+
+/// Adds key stream to a text of as many bytes or fewer.
+#[inline]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn apply(text: &mut [u8], stream: &[u8]) {
+    let (wholes, tail) = text.as_chunks_mut::<32>();
+    let (streams, _) = stream.as_chunks::<32>();
+    for (text, stream) in wholes.iter_mut().zip(streams) {
+        let sum = _mm256_xor_si256(load256(text), load256(stream));
+        store256(text, sum);
+    }
+    if let Some(stream) = stream.get(32 * wholes.len()..) {
+        for (byte, stream) in tail.iter_mut().zip(stream) {
+            *byte ^= stream;
+        }
+    }
+}
+
+/// What [`lanes256::blocks`] makes blocks of, one after the other.
+fn consecutive(nonce: [u8; 8], counter: u64) -> [Input; LANES] {
+    std::array::from_fn(|lane| (nonce, counter + lane as u64))
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
+    let mut stream = [[0; BLOCK_LEN]; LANES];
+    // Not used before it is replaced.
+    let mut mac = Poly1305::new(&[0; poly1305::KEY_LEN]);
+    lanes256::blocks(key, &consecutive(nonce, 0), &mut stream, &mut mac, &[]);
+    if let Some((mac_key, _)) = stream.as_flattened().split_first_chunk() {
+        mac = Poly1305::new(mac_key);
+    }
+    let mut sealed = text.len().min(FIRST_LEN + (LANES - 1) * BLOCK_LEN);
+    apply(
+        &mut text[..sealed],
+        &stream.as_flattened()[poly1305::KEY_LEN..],
+    );
+    let mut authenticated = 0;
+    let mut counter = LANES as u64;
+    while sealed < text.len() {
+        // What the pass before has sealed is authenticated between the rounds of this one.
+        let (blocks, _) = text[authenticated..sealed].as_chunks();
+        lanes256::blocks(
+            key,
+            &consecutive(nonce, counter),
+            &mut stream,
+            &mut mac,
+            blocks,
+        );
+        authenticated += blocks.len() * poly1305::BLOCK_LEN;
+        let end = text.len().min(sealed + LANES * BLOCK_LEN);
+        apply(&mut text[sealed..end], stream.as_flattened());
+        sealed = end;
+        counter += LANES as u64;
+    }
+    authenticate(mac, &text[authenticated..])
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+    let mut stream = [[0; BLOCK_LEN]; LANES];
+    let mut unused = Poly1305::new(&[0; poly1305::KEY_LEN]);
+    lanes256::blocks(key, &consecutive(nonce, 0), &mut stream, &mut unused, &[]);
+    let Some((mac_key, first_stream)) = stream.as_flattened().split_first_chunk() else {
+        return false;
+    };
+    let computed = authenticate(Poly1305::new(mac_key), text);
+    if !poly1305::same_tag(&computed, tag) {
+        return false;
+    }
+    let (first, rest) = text.split_at_mut(text.len().min(first_stream.len()));
+    apply(first, first_stream);
+    for (text, pass) in rest.chunks_mut(LANES * BLOCK_LEN).zip(1_u64..) {
+        let inputs = consecutive(nonce, pass * LANES as u64);
+        lanes256::blocks(key, &inputs, &mut stream, &mut unused, &[]);
+        apply(text, stream.as_flattened());
+    }
+    true
+}

@@ -1,0 +1,316 @@
+//! XSalsa20-Poly1305 with AVX-512: few blocks as rows of 256-bit vectors, many as lanes of 512-bit
+//! ones, long texts authenticated eight blocks at a time.
+#![forbid(unsafe_code)]
+
+use crate::crypto::backend::Job;
+use crate::crypto::poly1305::{self, Poly1305, TAG_LEN};
+use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
+use crate::crypto::simd::batch::{self, Plan};
+use crate::crypto::simd::ifma::{self, Wide};
+use crate::crypto::simd::lanes512::{self, LANES};
+use crate::crypto::simd::rows::pairs_avx512;
+use crate::crypto::simd::{
+    load256, load256_first, load512, load512_first, store256, store256_first, store512,
+    store512_first,
+};
+use std::arch::x86_64::*;
+
+/// Bytes of text for which one block of key stream is left after the key of Poly1305 was taken.
+const FIRST_LEN: usize = BLOCK_LEN - poly1305::KEY_LEN;
+/// From this many bytes on, the powers of r that eight blocks at a time need are worth it.
+const WIDE_FROM: usize = 256;
+/// Boxes of more blocks than this have enough for all lanes by themselves.
+const LONGEST_IN_BATCH: usize = 12;
+
+/// Encrypts `text` and tells its tag.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
+    match text.len() {
+        0..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
+        97..=224 => seal_with(rows::<2>(key, nonce).as_flattened(), text),
+        225..=352 => seal_with(rows::<3>(key, nonce).as_flattened(), text),
+        _ => seal_long(key, nonce, text),
+    }
+}
+
+/// Decrypts `text` if `tag` is its tag, and leaves it alone otherwise.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+    match text.len() {
+        0..=96 => open_with(rows::<1>(key, nonce).as_flattened(), text, tag),
+        97..=224 => open_with(rows::<2>(key, nonce).as_flattened(), text, tag),
+        225..=352 => open_with(rows::<3>(key, nonce).as_flattened(), text, tag),
+        _ => open_long(key, nonce, text, tag),
+    }
+}
+
+/// Seals all of `jobs`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
+    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
+    let mut rest = jobs;
+    while !rest.is_empty() {
+        let plan = batch::plan(rest, LONGEST_IN_BATCH);
+        // One alone has a faster way; so has one that is too long.
+        let (now, later) = rest.split_at_mut(plan.boxes.max(1));
+        if plan.boxes > 1 {
+            fill(key, &plan, &mut stream);
+        }
+        let mut at = 0;
+        for job in now {
+            let nonce = job.nonce;
+            let blocks = batch::blocks_of(job.boxed.len());
+            if let Some((tag, text)) = job.parts() {
+                *tag = if plan.boxes > 1 {
+                    seal_with(stream[at..at + blocks].as_flattened(), text)
+                } else {
+                    seal(key, nonce, text)
+                };
+            }
+            at += blocks;
+        }
+        rest = later;
+    }
+}
+
+/// Opens `jobs` up to the first that does not open, and tells how many did.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
+    let mut opened = 0;
+    while let Some(rest) = jobs.get_mut(opened..).filter(|rest| !rest.is_empty()) {
+        let plan = batch::plan(rest, LONGEST_IN_BATCH);
+        if plan.boxes > 1 {
+            fill(key, &plan, &mut stream);
+        }
+        let mut at = 0;
+        for job in rest.iter_mut().take(plan.boxes.max(1)) {
+            let nonce = job.nonce;
+            let blocks = batch::blocks_of(job.boxed.len());
+            let Some((tag, text)) = job.parts() else {
+                return opened;
+            };
+            let is_open = if plan.boxes > 1 {
+                open_with(stream[at..at + blocks].as_flattened(), text, tag)
+            } else {
+                open(key, nonce, text, tag)
+            };
+            if !is_open {
+                return opened;
+            }
+            at += blocks;
+            opened += 1;
+        }
+    }
+    opened
+}
+
+/// Key stream for a batch.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn fill(key: &StreamKey, plan: &Plan, stream: &mut [[u8; BLOCK_LEN]; batch::MOST]) {
+    let (streams, _) = stream.as_chunks_mut();
+    let (inputs, _) = plan.inputs.as_chunks();
+    let passes = plan.blocks.div_ceil(LANES);
+    for (inputs, stream) in inputs.iter().zip(streams).take(passes) {
+        lanes512::any(key, inputs, stream);
+    }
+}
+
+/// `2 N` blocks of key stream.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn rows<const N: usize>(key: &StreamKey, nonce: [u8; 8]) -> [[u8; 2 * BLOCK_LEN]; N] {
+    let mut stream = [[0; 2 * BLOCK_LEN]; N];
+    for (bytes, vectors) in stream.iter_mut().zip(pairs_avx512::<N>(&key.0, nonce)) {
+        for (bytes, vector) in bytes.as_chunks_mut().0.iter_mut().zip(vectors) {
+            store256(bytes, vector);
+        }
+    }
+    stream
+}
+
+/// Encrypts with key stream that is there already: the key of Poly1305, then what is for `text`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
+    let (streams, _) = stream.as_chunks::<32>();
+    let Some((mac_key, streams)) = streams.split_first() else {
+        return [0; TAG_LEN];
+    };
+    let (wholes, tail) = text.as_chunks_mut::<32>();
+    for (text, stream) in wholes.iter_mut().zip(streams) {
+        let sealed = _mm256_xor_si256(load256(text), load256(stream));
+        store256(text, sealed);
+    }
+    // Kept in a register and stored in full: what was just written in another size is slow to
+    // read.
+    let mut last = [0; 32];
+    if let Some(stream) = streams.get(wholes.len())
+        && !tail.is_empty()
+    {
+        let stream = load256_first(&stream[..tail.len()]);
+        let sealed = _mm256_xor_si256(load256_first(tail), stream);
+        store256_first(tail, sealed);
+        store256(&mut last, sealed);
+    }
+    let len = tail.len();
+    authenticate(Poly1305::new(mac_key), wholes.as_flattened(), &last, len)
+}
+
+/// Decrypts with key stream that is there already, if `tag` is the text's.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+    let (streams, _) = stream.as_chunks::<32>();
+    let Some((mac_key, streams)) = streams.split_first() else {
+        return false;
+    };
+    let (wholes, tail) = text.as_chunks_mut::<32>();
+    let mut last = [0; 32];
+    let sealed_tail = load256_first(tail);
+    store256(&mut last, sealed_tail);
+    let len = tail.len();
+    let computed = authenticate(Poly1305::new(mac_key), wholes.as_flattened(), &last, len);
+    if !poly1305::same_tag(&computed, tag) {
+        return false;
+    }
+    if let Some(stream) = streams.get(wholes.len())
+        && !tail.is_empty()
+    {
+        store256_first(tail, _mm256_xor_si256(sealed_tail, load256(stream)));
+    }
+    for (text, stream) in wholes.iter_mut().zip(streams) {
+        let opened = _mm256_xor_si256(load256(text), load256(stream));
+        store256(text, opened);
+    }
+    true
+}
+
+/// The tag of `wholes`, a multiple of 32 bytes, and the first `len` bytes of `last`, which has
+/// zeros behind them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn authenticate(mut mac: Poly1305, wholes: &[u8], last: &[u8; 32], len: usize) -> [u8; TAG_LEN] {
+    let mut rest = wholes;
+    if wholes.len() >= WIDE_FROM {
+        let (steps, after) = wholes.as_chunks();
+        let mut wide = Wide::new(mac.r());
+        wide.steps(steps);
+        mac.set_sum(wide.sum());
+        rest = after;
+    }
+    mac.blocks(rest.as_chunks().0);
+    let (halves, _) = last.as_chunks();
+    match (halves, len) {
+        ([first, second], 16..) => {
+            mac.blocks(std::slice::from_ref(first));
+            mac.finish_padded(second, len - 16)
+        }
+        ([first, _], _) => mac.finish_padded(first, len),
+        _ => mac.finish(&[]),
+    }
+}
+
+/// The tag of a text of any length.
+#[cfg(test)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+pub(super) fn mac(key: &[u8; 32], text: &[u8]) -> [u8; TAG_LEN] {
+    authenticate_long(Poly1305::new(key), text)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn authenticate_long(mac: Poly1305, text: &[u8]) -> [u8; TAG_LEN] {
+    let (wholes, tail) = text.as_chunks::<32>();
+    let mut last = [0; 32];
+    store256(&mut last, load256_first(tail));
+    authenticate(mac, wholes.as_flattened(), &last, tail.len())
+}
+
+/// Splits the first pass into the key of Poly1305 and the beginning of the text's key stream.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn first_of(block: __m512i) -> ([u8; 32], __m256i) {
+    let mut mac_key = [0; 32];
+    store256(&mut mac_key, _mm512_castsi512_si256(block));
+    (mac_key, _mm512_extracti64x4_epi64::<1>(block))
+}
+
+/// Adds whole vectors of key stream to a text of as many bytes or fewer.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn apply(text: &mut [u8], stream: &[__m512i]) {
+    let (wholes, tail) = text.as_chunks_mut::<BLOCK_LEN>();
+    for (text, stream) in wholes.iter_mut().zip(stream) {
+        let sum = _mm512_xor_si512(load512(text), *stream);
+        store512(text, sum);
+    }
+    if let Some(stream) = stream.get(wholes.len())
+        && !tail.is_empty()
+    {
+        let sum = _mm512_xor_si512(load512_first(tail), *stream);
+        store512_first(tail, sum);
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
+    let stream = lanes512::consecutive(key, nonce, 0);
+    let (mac_key, first_stream) = first_of(stream[0]);
+    let mut mac = Poly1305::new(&mac_key);
+    let mut wide = Wide::new(mac.r());
+    let (first, rest) = text.split_at_mut(FIRST_LEN.min(text.len()));
+    if let [first] = first.as_chunks_mut().0 {
+        let sealed = _mm256_xor_si256(load256(first), first_stream);
+        store256(first, sealed);
+    }
+    let (now, _) = rest.split_at_mut(rest.len().min((LANES - 1) * BLOCK_LEN));
+    apply(now, &stream[1..]);
+    let mut sealed = FIRST_LEN + now.len();
+    let mut authenticated = 0;
+    let mut counter = LANES as u64;
+    while sealed < text.len() {
+        // What is sealed is authenticated while it is in the nearest cache.
+        let (steps, _) = text[authenticated..sealed].as_chunks();
+        wide.steps(steps);
+        authenticated += steps.len() * ifma::STEP;
+        let stream = lanes512::consecutive(key, nonce, counter);
+        let end = text.len().min(sealed + LANES * BLOCK_LEN);
+        apply(&mut text[sealed..end], &stream);
+        sealed = end;
+        counter += LANES as u64;
+    }
+    let (steps, rest) = text[authenticated..].as_chunks();
+    wide.steps(steps);
+    mac.set_sum(wide.sum());
+    let (blocks, rest) = rest.as_chunks();
+    mac.blocks(blocks);
+    mac.finish(rest)
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+    let stream = lanes512::consecutive(key, nonce, 0);
+    let (mac_key, first_stream) = first_of(stream[0]);
+    let computed = authenticate_long(Poly1305::new(&mac_key), text);
+    if !poly1305::same_tag(&computed, tag) {
+        return false;
+    }
+    let (first, rest) = text.split_at_mut(FIRST_LEN.min(text.len()));
+    if let [first] = first.as_chunks_mut().0 {
+        let opened = _mm256_xor_si256(load256(first), first_stream);
+        store256(first, opened);
+    }
+    let (now, later) = rest.split_at_mut(rest.len().min((LANES - 1) * BLOCK_LEN));
+    apply(now, &stream[1..]);
+    for (text, pass) in later.chunks_mut(LANES * BLOCK_LEN).zip(1_u64..) {
+        apply(
+            text,
+            &lanes512::consecutive(key, nonce, pass * LANES as u64),
+        );
+    }
+    true
+}

@@ -1,0 +1,126 @@
+//! Salsa20 with sixteen blocks side by side, one in each lane of 512-bit vectors.
+#![forbid(unsafe_code)]
+
+use crate::crypto::salsa20::{BLOCK_LEN, CONSTANTS, StreamKey, words};
+use crate::crypto::simd::batch::Input;
+use crate::crypto::simd::store512;
+use std::arch::x86_64::*;
+
+/// Blocks of one pass.
+pub(super) const LANES: usize = 16;
+
+/// Makes [`LANES`] consecutive blocks, each in one vector.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn consecutive(key: &StreamKey, nonce: [u8; 8], counter: u64) -> [__m512i; LANES] {
+    let [n0, n1] = words(&nonce).map(|word: u32| _mm512_set1_epi32(word.cast_signed()));
+    let lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    let first = _mm512_add_epi64(_mm512_set1_epi64(counter.cast_signed()), lane);
+    let second = _mm512_add_epi64(first, _mm512_set1_epi64(8));
+    let low = _mm512_inserti64x4::<1>(
+        _mm512_castsi256_si512(_mm512_cvtepi64_epi32(first)),
+        _mm512_cvtepi64_epi32(second),
+    );
+    let high = _mm512_inserti64x4::<1>(
+        _mm512_castsi256_si512(_mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(first))),
+        _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(second)),
+    );
+    blocks(key, [n0, n1, low, high])
+}
+
+/// Makes blocks that have only the key in common.
+#[inline(never)]
+#[target_feature(enable = "avx512f")]
+pub(super) fn any(key: &StreamKey, inputs: &[Input; LANES], out: &mut [[u8; BLOCK_LEN]; LANES]) {
+    let mut lanes = [[0_i32; LANES]; 4];
+    for (lane, (nonce, counter)) in inputs.iter().enumerate() {
+        let [n0, n1] = words(nonce);
+        let [c0, c1] = words(&counter.to_le_bytes());
+        for (word, value) in [n0, n1, c0, c1].into_iter().enumerate() {
+            lanes[word][lane] = u32::cast_signed(value);
+        }
+    }
+    let vectors = lanes.map(|[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]| {
+        _mm512_setr_epi32(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)
+    });
+    for (out, block) in out.iter_mut().zip(blocks(key, vectors)) {
+        store512(out, block);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn blocks(key: &StreamKey, [n0, n1, low, high]: [__m512i; 4]) -> [__m512i; LANES] {
+    let [c0, c1, c2, c3] = CONSTANTS.map(|word| _mm512_set1_epi32(word.cast_signed()));
+    let [k0, k1, k2, k3, k4, k5, k6, k7] = key.0.map(|word| _mm512_set1_epi32(word.cast_signed()));
+    let first = [
+        c0, k0, k1, k2, k3, c1, n0, n1, low, high, c2, k4, k5, k6, k7, c3,
+    ];
+    let mut state = first;
+    for _ in 0..10 {
+        double_round(&mut state);
+    }
+    for (word, first) in state.iter_mut().zip(first) {
+        *word = _mm512_add_epi32(*word, first);
+    }
+    transposed(&state)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn quarter_round(x: &mut [__m512i; 16], a: usize, b: usize, c: usize, d: usize) {
+    x[b] = _mm512_xor_si512(x[b], _mm512_rol_epi32::<7>(_mm512_add_epi32(x[a], x[d])));
+    x[c] = _mm512_xor_si512(x[c], _mm512_rol_epi32::<9>(_mm512_add_epi32(x[b], x[a])));
+    x[d] = _mm512_xor_si512(x[d], _mm512_rol_epi32::<13>(_mm512_add_epi32(x[c], x[b])));
+    x[a] = _mm512_xor_si512(x[a], _mm512_rol_epi32::<18>(_mm512_add_epi32(x[d], x[c])));
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn double_round(x: &mut [__m512i; 16]) {
+    quarter_round(x, 0, 4, 8, 12);
+    quarter_round(x, 5, 9, 13, 1);
+    quarter_round(x, 10, 14, 2, 6);
+    quarter_round(x, 15, 3, 7, 11);
+    quarter_round(x, 0, 1, 2, 3);
+    quarter_round(x, 5, 6, 7, 4);
+    quarter_round(x, 10, 11, 8, 9);
+    quarter_round(x, 15, 12, 13, 14);
+}
+
+/// From word i of all blocks in vector i to block i in vector i.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transposed(words: &[__m512i; 16]) -> [__m512i; 16] {
+    // Words 4 g to 4 g + 3 of four blocks, one in each quarter of `quads[g][block % 4]`.
+    let quads: [[__m512i; 4]; 4] = std::array::from_fn(|g| {
+        let w = &words[4 * g..4 * g + 4];
+        let (low_01, high_01) = (
+            _mm512_unpacklo_epi32(w[0], w[1]),
+            _mm512_unpackhi_epi32(w[0], w[1]),
+        );
+        let (low_23, high_23) = (
+            _mm512_unpacklo_epi32(w[2], w[3]),
+            _mm512_unpackhi_epi32(w[2], w[3]),
+        );
+        [
+            _mm512_unpacklo_epi64(low_01, low_23),
+            _mm512_unpackhi_epi64(low_01, low_23),
+            _mm512_unpacklo_epi64(high_01, high_23),
+            _mm512_unpackhi_epi64(high_01, high_23),
+        ]
+    });
+    let mut blocks = [_mm512_setzero_si512(); 16];
+    for j in 0..4 {
+        let [a, b, c, d] = [quads[0][j], quads[1][j], quads[2][j], quads[3][j]];
+        let ab_low = _mm512_shuffle_i32x4::<0x44>(a, b);
+        let cd_low = _mm512_shuffle_i32x4::<0x44>(c, d);
+        let ab_high = _mm512_shuffle_i32x4::<0xee>(a, b);
+        let cd_high = _mm512_shuffle_i32x4::<0xee>(c, d);
+        blocks[j] = _mm512_shuffle_i32x4::<0x88>(ab_low, cd_low);
+        blocks[4 + j] = _mm512_shuffle_i32x4::<0xdd>(ab_low, cd_low);
+        blocks[8 + j] = _mm512_shuffle_i32x4::<0x88>(ab_high, cd_high);
+        blocks[12 + j] = _mm512_shuffle_i32x4::<0xdd>(ab_high, cd_high);
+    }
+    blocks
+}
