@@ -45,7 +45,7 @@ impl PolicyFile {
         listed.map_err(|reason| self.error(String::new(), reason))?;
         for (name, settings) in &settings.domain {
             let place = format!("domain.{}", key(name));
-            let domain = Section {
+            let domain = DomainRules {
                 policy: self,
                 auth,
                 domain: Domain::from(name.clone()),
@@ -71,7 +71,7 @@ fn key(name: &str) -> String {
 }
 
 /// One domain of a policy.
-struct Section<'a> {
+struct DomainRules<'a> {
     policy: &'a PolicyFile,
     auth: &'a Authenticator,
     domain: Domain,
@@ -81,7 +81,7 @@ struct Section<'a> {
 /// Which part of a section is wrong, and why.
 type Wrong = (&'static str, BadPolicyFile);
 
-impl Section<'_> {
+impl DomainRules<'_> {
     fn compile(&self, rules: &mut Rules) -> Result<(), Wrong> {
         self.check()?;
         let settings = self.settings;
