@@ -6,6 +6,8 @@ use crate::access::request::Domain;
 use crate::auth::address::{AddressError, AddressRule, RuleSet};
 use crate::auth::audit::{AddressChange, Change};
 use crate::auth::authenticator::Authenticator;
+#[cfg(feature = "policy-file")]
+use crate::auth::policy_file::problem::BadPolicyFile;
 use crate::auth::refusal::{Refusal, Refused};
 use crate::auth::rule::Rule;
 use std::collections::HashMap;
@@ -43,6 +45,27 @@ impl AddressLists {
             Some((scope, list)) => list.check(Some(scope), address),
             None => Ok(()),
         }
+    }
+
+    /// Sets one list, which was none, from what a policy file allows and denies.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn set(
+        &mut self,
+        scope: Option<&Domain>,
+        (allowed, denied): (Option<&[AddressRule]>, Option<&[AddressRule]>),
+    ) -> Result<(), BadPolicyFile> {
+        match (allowed, denied) {
+            (Some(_), Some(_)) => return Err(BadPolicyFile::BothLists),
+            (Some([]), None) => return Err(BadPolicyFile::NobodyAllowed),
+            (Some(rules), None) => self.change(scope, |list| {
+                *list = List::Allow(RuleSet::from(rules.to_vec()));
+            }),
+            (None, Some(rules)) if !rules.is_empty() => self.change(scope, |list| {
+                *list = List::Deny(RuleSet::from(rules.to_vec()));
+            }),
+            (None, _) => {}
+        }
+        Ok(())
     }
 
     /// Changes one list. A domain whose list is none has that of `*`.

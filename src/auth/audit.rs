@@ -102,6 +102,9 @@ pub enum Change {
         /// Users or keys that are no more.
         removed: Vec<Credential>,
     },
+    /// A policy file has replaced all rules and address lists; these are the domains that it
+    /// rules.
+    PolicyFile(Vec<Domain>),
     /// A domain was given back to `*`.
     Unconfigured(Domain),
     /// An address list was changed.
@@ -204,6 +207,7 @@ impl Audited {
                 ..
             }) => 1 + added.len() + changed.len() + removed.len(),
             Self::Change(Change::Addresses { rules, .. }) => 1 + rules.len(),
+            Self::Change(Change::PolicyFile(domains)) => 1 + domains.len(),
             _ => 1,
         }
     }
@@ -257,6 +261,9 @@ impl Change {
                 removed,
             } => tracing::info!(%rule, added = added.len(), changed = changed.len(),
                 removed = removed.len(), "policy changed"),
+            Self::PolicyFile(domains) => {
+                tracing::info!(domains = domains.len(), "policy file loaded");
+            }
             Self::Unconfigured(domain) => tracing::info!(%domain, "domain given back"),
             Self::Addresses { domain, how, rules } => tracing::info!(
                 domain = domain.as_ref().map(tracing::field::display),

@@ -6,6 +6,8 @@ use crate::auth::bell::Bell;
 use crate::auth::events::EventLog;
 use crate::auth::grant::LiveGrants;
 use crate::auth::policy::Policy;
+#[cfg(all(feature = "policy-file", feature = "reload"))]
+use crate::auth::reload::Watch;
 use crate::auth::workers::Workers;
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;
@@ -16,6 +18,10 @@ use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::fmt;
+#[cfg(all(feature = "policy-file", feature = "reload"))]
+use std::sync::MutexGuard;
+#[cfg(feature = "reload")]
+use std::sync::Weak;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
@@ -51,6 +57,17 @@ use std::time::{Duration, SystemTime};
 #[derive(Clone)]
 pub struct Authenticator(Arc<Inner>);
 
+/// An [`Authenticator`] that may be gone.
+#[cfg(feature = "reload")]
+pub(crate) struct WeakAuthenticator(Weak<Inner>);
+
+#[cfg(feature = "reload")]
+impl WeakAuthenticator {
+    pub(crate) fn upgrade(&self) -> Option<Authenticator> {
+        self.0.upgrade().map(Authenticator)
+    }
+}
+
 struct Inner {
     policy: ArcSwap<Policy>,
     /// Held by whoever changes the policy, never by a decision.
@@ -69,6 +86,9 @@ struct Inner {
     /// Rung after each change.
     changed: Bell,
     events: Events,
+    /// What a policy file has loaded again.
+    #[cfg(all(feature = "policy-file", feature = "reload"))]
+    watching: Mutex<Option<Watch>>,
 }
 
 /// Ends the stream of events with the Authenticator.
@@ -131,12 +151,30 @@ impl Authenticator {
             live: LiveGrants::default(),
             changed: Bell::default(),
             events: Events::default(),
+            #[cfg(all(feature = "policy-file", feature = "reload"))]
+            watching: Mutex::default(),
         }))
     }
 
     /// The policy in force.
     pub(crate) fn policy(&self) -> Guard<Arc<Policy>> {
         self.0.policy.load()
+    }
+
+    /// What reloading holds, so that nobody keeps an Authenticator for its sake.
+    #[cfg(feature = "reload")]
+    pub(crate) fn downgrade(&self) -> WeakAuthenticator {
+        WeakAuthenticator(Arc::downgrade(&self.0))
+    }
+
+    /// What a policy file has loaded again.
+    #[cfg(all(feature = "policy-file", feature = "reload"))]
+    pub(crate) fn watching(&self) -> MutexGuard<'_, Option<Watch>> {
+        // Nothing under this lock leaves it half-done.
+        self.0
+            .watching
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The grants that somebody holds.

@@ -103,7 +103,7 @@ impl Authenticator {
     }
 
     /// Does nothing: a GSSAPI peer has been authenticated by its socket, and every principal is
-    /// admitted, as in `pyzmq`. Address lists apply.
+    /// admitted, as in `pyzmq`, unless a policy file says otherwise. Address lists apply.
     pub fn configure_gssapi(&self, _domain: impl Into<Domain>) {}
 
     /// Forgets what was configured for `domain`, all mechanisms: `*` rules it again. Its address
@@ -112,6 +112,9 @@ impl Authenticator {
         self.change(|policy| {
             policy.plain.remove(domain);
             policy.curve.remove(domain);
+            for rules in [&mut policy.null, &mut policy.gssapi] {
+                rules.as_mut().map(|rules| rules.remove(domain));
+            }
             Change::Unconfigured(domain.clone())
         });
     }

@@ -154,7 +154,8 @@ impl Authenticator {
         });
     }
 
-    fn hash_key(&self) -> Result<Arc<HashKey>, LocalError> {
+    /// The key of all tables of passwords.
+    pub(crate) fn hash_key(&self) -> Result<Arc<HashKey>, LocalError> {
         let cell = self.hash_key_cell();
         if let Some(key) = cell.get() {
             return Ok(Arc::clone(key));

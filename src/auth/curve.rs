@@ -137,6 +137,17 @@ impl CurveRule {
         Self::Keys(Arc::new(keys))
     }
 
+    /// The same keys, each only while `validity` lasts, too.
+    #[cfg(any(feature = "policy-file", feature = "reload"))]
+    pub(crate) fn within(mut self, validity: &Validity) -> Self {
+        if let Self::Keys(keys) = &mut self {
+            for entry in Arc::make_mut(keys).values_mut() {
+                entry.validity = entry.validity.within(validity);
+            }
+        }
+        self
+    }
+
     /// Gives versions to a rule that takes the place of `before`: what is the same as before
     /// keeps the version that it had, what is new gets `fresh`.
     pub(crate) fn inherit(&mut self, before: Option<&Self>, fresh: u64) {

@@ -7,6 +7,7 @@ use crate::auth::outcome::Decided;
 use crate::auth::policy::{Admission, Ask, Policy, Ruling};
 use crate::auth::provider::{Asking, NoAnswer, ProviderAnswer};
 use crate::auth::refusal::{Refusal, Refused};
+use crate::auth::rule::Rule;
 use crate::zap::contain::{Contained, Panicked};
 use crate::zap::envelope::split_envelope;
 use crate::zap::reply::ZapReply;
@@ -22,7 +23,7 @@ impl Authenticator {
     /// so that there is no request id to reply to.
     pub async fn handle_zap_message(&self, frames: Vec<Bytes>) -> Option<[Bytes; 6]> {
         let (id, refusal) = match ZapRequest::from_frames(frames) {
-            Ok(request) => return Some(self.answer(&request).await.to_frames()),
+            Ok(request) => return Some(self.answer(&request).await.reply.to_frames()),
             Err(ZapRequestError::NotEnoughFrames { id, .. }) => (id, Refusal::NotEnoughFrames),
             Err(ZapRequestError::Version { id }) => (Some(id), Refusal::InvalidVersion),
         };
@@ -48,7 +49,13 @@ impl Authenticator {
         self.audit(version, Audited::Malformed { id, reason });
     }
 
-    async fn answer(&self, request: &ZapRequest) -> ZapReply {
+    /// Answers a request as [`ZapHandler::handle`] does, and says what has decided.
+    pub async fn handle_explained(&self, request: &ZapRequest) -> (ZapReply, Rule) {
+        let decided = self.answer(request).await;
+        (decided.reply, decided.rule)
+    }
+
+    async fn answer(&self, request: &ZapRequest) -> Decided {
         let start = Instant::now();
         let (mut version, mut decided) = self.decide(request).await;
         // A provider may take its time. If the policy has withdrawn meanwhile what it decided by,
@@ -59,7 +66,7 @@ impl Authenticator {
         }
         let decision = AuditedDecision::new(request, &decided, start.elapsed());
         self.audit(version, Audited::Decision(decision));
-        decided.reply
+        decided
     }
 
     /// Decides, and tells by which version of the policy.
@@ -130,6 +137,6 @@ impl Authenticator {
 
 impl ZapHandler for Authenticator {
     async fn handle(&self, request: ZapRequest) -> ZapReply {
-        self.answer(&request).await
+        self.answer(&request).await.reply
     }
 }

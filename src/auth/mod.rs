@@ -15,10 +15,13 @@ pub(crate) mod decision;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod grant;
+pub(crate) mod null_gssapi;
 pub(crate) mod outcome;
 pub(crate) mod password_file;
 pub(crate) mod plain;
 pub(crate) mod policy;
+#[cfg(feature = "policy-file")]
+pub(crate) mod policy_file;
 pub(crate) mod promise;
 pub(crate) mod provider;
 pub(crate) mod refusal;
@@ -27,6 +30,7 @@ pub(crate) mod reload;
 #[cfg(feature = "reload")]
 pub(crate) mod reload_source;
 pub(crate) mod rule;
+pub(crate) mod secret_file;
 pub(crate) mod thread;
 pub(crate) mod workers;
 
@@ -41,6 +45,11 @@ pub use explain::Explanation;
 pub use grant::AdmissionTerms;
 pub use outcome::Outcome;
 pub use password_file::{BadPasswordFile, PasswordFileError};
+#[cfg(feature = "policy-file")]
+pub use policy_file::{
+    BadPolicyFile, CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings,
+    PolicyFile, PolicyFileError, PolicySettings, PolicyWarning, True,
+};
 pub use provider::{
     CurveProvider, CurveQuestion, IntoProviderResult, PlainProvider, PlainQuestion, ProviderAnswer,
     ProviderError,

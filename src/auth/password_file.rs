@@ -2,13 +2,12 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::plain::Given;
+use crate::auth::secret_file::{self, Unusable};
 use crate::cert::problem::FileFailure;
 use crate::crypto::password_hash::{BadPasswordHash, PasswordHash};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
@@ -16,7 +15,7 @@ use zeroize::Zeroizing;
 /// Most bytes in a password file. 4 MiB: 20,000 users and more.
 const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
 /// Most bytes of a name or password: what a HELLO can carry (RFC 24).
-const MAX_PLAIN_LEN: usize = 255;
+pub(crate) const MAX_PLAIN_LEN: usize = 255;
 
 /// Why a password file cannot be used: where, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,11 +211,8 @@ fn entry(line: &[u8]) -> Result<Option<Entry>, BadPasswordFile> {
     if name.len() > MAX_PLAIN_LEN {
         return Err(BadPasswordFile::NameLength);
     }
-    let password = match Given::written(password)? {
+    let password = match given(password)? {
         Given::Hashed(hash) => Stored::Hashed(hash),
-        Given::InTheClear(password) if password.len() > MAX_PLAIN_LEN => {
-            return Err(BadPasswordFile::PasswordLength);
-        }
         Given::InTheClear(password) => Stored::InTheClear(Zeroizing::new(password.to_vec())),
     };
     Ok(Some(Entry {
@@ -225,48 +221,32 @@ fn entry(line: &[u8]) -> Result<Option<Entry>, BadPasswordFile> {
     }))
 }
 
-/// Reads a regular file, wiped on drop; symbolic links are followed.
+/// What stands for a password: itself, or its hash.
+pub(crate) fn given(password: &[u8]) -> Result<Given<'_>, BadPasswordFile> {
+    match Given::written(password)? {
+        Given::InTheClear(password) if password.len() > MAX_PLAIN_LEN => {
+            Err(BadPasswordFile::PasswordLength)
+        }
+        given => Ok(given),
+    }
+}
+
+/// Reads a password file, wiped on drop.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, BadPasswordFile> {
-    let unreadable = |error: io::Error| BadPasswordFile::Unreadable((&error).into());
-    // Before opening: to open a pipe would wait for its writer. After opening: the path may lead
-    // elsewhere by now.
-    require_file(&fs::metadata(path).map_err(unreadable)?)?;
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    require_file(&metadata)?;
-    warn_if_loose(path, &metadata);
-    // Allocated at once, since a buffer that grew would leave copies behind.
-    let expected = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-    if expected > MAX_FILE_LEN {
-        return Err(BadPasswordFile::TooLarge);
+    let file = secret_file::read(path, MAX_FILE_LEN)?;
+    if let Some(mode) = file.loose_mode {
+        tracing::warn!("password file {path:?} is open to others (mode {mode:o})");
     }
-    let mut content = Zeroizing::new(Vec::with_capacity(expected + 1));
-    file.take(expected as u64 + 1)
-        .read_to_end(&mut content)
-        .map_err(unreadable)?;
-    if content.len() > expected {
-        return Err(BadPasswordFile::Growing);
-    }
-    Ok(content)
+    Ok(file.content)
 }
 
-fn require_file(metadata: &fs::Metadata) -> Result<(), BadPasswordFile> {
-    if metadata.is_file() {
-        Ok(())
-    } else {
-        Err(BadPasswordFile::NotAFile)
-    }
-}
-
-fn warn_if_loose(path: &Path, metadata: &fs::Metadata) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            tracing::warn!("password file {path:?} is open to others (mode {mode:o})");
+impl From<Unusable> for BadPasswordFile {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Unreadable(failure) => Self::Unreadable(failure),
+            Unusable::NotAFile => Self::NotAFile,
+            Unusable::TooLarge => Self::TooLarge,
+            Unusable::Growing => Self::Growing,
         }
     }
-    #[cfg(not(unix))]
-    let _ = (path, metadata);
 }

@@ -229,6 +229,12 @@ impl PasswordTable {
         self.users.len()
     }
 
+    /// Whether it has no users.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
     /// Whether both admit the same users by the same passwords.
     #[cfg(feature = "reload")]
     pub(crate) fn admits_as(&self, other: &Self) -> bool {

@@ -6,6 +6,7 @@ use crate::access::request::{Credentials, Domain, MechanismKind};
 use crate::auth::address_list::AddressLists;
 use crate::auth::curve::CurveRule;
 use crate::auth::grant::AdmissionTerms;
+use crate::auth::null_gssapi::NameRule;
 use crate::auth::plain::PlainRule;
 use crate::auth::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};
 use crate::auth::refusal::{Refusal, Refused};
@@ -35,6 +36,10 @@ pub(crate) struct Policy {
     pub(crate) plain: HashMap<Domain, PlainRule>,
     /// By domain; an entry claims its domain, however empty it is.
     pub(crate) curve: HashMap<Domain, CurveRule>,
+    /// By domain, where a policy file rules; without one every NULL peer is admitted.
+    pub(crate) null: Option<HashMap<Domain, NameRule>>,
+    /// By domain, where a policy file rules; without one every principal is admitted.
+    pub(crate) gssapi: Option<HashMap<Domain, NameRule>>,
     /// The application's mapping of keys to user ids.
     pub(crate) user_ids: Option<UserIds>,
 }
@@ -99,30 +104,62 @@ impl Policy {
             };
             refusal.by(Rule::Request)
         })?;
-        let admission = match credentials {
-            Credentials::Null => Admission {
-                user_id: Bytes::from_static(b"anonymous"),
-                metadata: Metadata::new(),
-                credential: Credential::Nothing,
-                rule: Rule::AddressAlone(MechanismKind::Null),
-                entry_version: BUILT_IN,
-                valid_until: None,
-            },
-            Credentials::Plain { username, password } => {
-                return self.judge_plain(request, username, password);
+        match credentials {
+            Credentials::Null => {
+                let user_id = Bytes::from_static(b"anonymous");
+                self.judge_name(request, Credential::Nothing, user_id)
             }
-            Credentials::Curve { key } => return self.judge_curve(request, key, now),
-            // The socket has authenticated the principal already; there is nothing to look up.
-            Credentials::Gssapi { principal } => Admission {
-                user_id: principal.clone(),
-                metadata: Metadata::new(),
-                credential: Credential::Principal(principal),
-                rule: Rule::AddressAlone(MechanismKind::Gssapi),
-                entry_version: BUILT_IN,
-                valid_until: None,
+            Credentials::Plain { username, password } => {
+                self.judge_plain(request, username, password)
+            }
+            Credentials::Curve { key } => self.judge_curve(request, key, now),
+            // The socket has authenticated the principal already.
+            Credentials::Gssapi { principal } => {
+                self.judge_name(request, Credential::Principal(principal.clone()), principal)
+            }
+        }
+    }
+
+    /// The rules for NULL or GSSAPI, if there are any.
+    fn name_rules(&self, mechanism: MechanismKind) -> Option<&HashMap<Domain, NameRule>> {
+        match mechanism {
+            MechanismKind::Null => self.null.as_ref(),
+            _ => self.gssapi.as_ref(),
+        }
+    }
+
+    fn judge_name(
+        &self,
+        request: &ZapRequest,
+        credential: Credential,
+        user_id: Bytes,
+    ) -> Result<Ruling, Refused> {
+        let mechanism = credential.mechanism();
+        let (rule, version) = match self.name_rules(mechanism) {
+            None => (Rule::AddressAlone(mechanism), Some(BUILT_IN)),
+            Some(rules) => match ruling(rules, &request.domain) {
+                None => (Rule::Unclaimed(mechanism), None),
+                Some((scope, entries)) => {
+                    let rule = NameRule::name(mechanism, scope.clone());
+                    (rule, entries.version_of(&credential))
+                }
             },
         };
-        Ok(Ruling::Admit(admission))
+        let Some(entry_version) = version else {
+            let refusal = match mechanism {
+                MechanismKind::Null => Refusal::NullNotAllowed,
+                _ => Refusal::UnknownPrincipal,
+            };
+            return Err(refusal.by(rule));
+        };
+        Ok(Ruling::Admit(Admission {
+            user_id,
+            metadata: Metadata::new(),
+            credential,
+            rule,
+            entry_version,
+            valid_until: None,
+        }))
     }
 
     fn judge_plain(
@@ -280,7 +317,13 @@ impl Policy {
         let domain = terms.domain();
         self.addresses.check(domain, terms.address()).ok()?;
         let (version, valid_until) = match terms.credential() {
-            Credential::Nothing | Credential::Principal(_) => (BUILT_IN, None),
+            Credential::Nothing | Credential::Principal(_) => {
+                let version = match self.name_rules(terms.mechanism()) {
+                    None => BUILT_IN,
+                    Some(rules) => ruling(rules, domain)?.1.version_of(terms.credential())?,
+                };
+                (version, None)
+            }
             Credential::UserName(name) => (ruling(&self.plain, domain)?.1.version_of(name)?, None),
             Credential::Key(key) => ruling(&self.curve, domain)?.1.standing_of(key, now)?,
         };
@@ -296,6 +339,8 @@ impl fmt::Debug for Policy {
             .field("addresses", &self.addresses)
             .field("plain", &self.plain)
             .field("curve", &self.curve)
+            .field("null", &self.null)
+            .field("gssapi", &self.gssapi)
             .finish_non_exhaustive()
     }
 }

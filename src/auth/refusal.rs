@@ -4,7 +4,7 @@
 use crate::auth::rule::Rule;
 use crate::status::DenialStatus;
 
-/// A reason to refuse. Those with status 400 carry the texts of `pyzmq`.
+/// A reason to refuse. Where `pyzmq` refuses too, with its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The request has fewer than six frames.
@@ -36,6 +36,10 @@ pub(crate) enum Refusal {
     UnknownDomain,
     /// PLAIN: the provider says no.
     RefusedByProvider,
+    /// NULL: the policy file opens neither this domain nor `*` to it.
+    NullNotAllowed,
+    /// GSSAPI: the principal is not one of the policy file's.
+    UnknownPrincipal,
     /// The mechanism is unknown.
     NoAccess,
     /// The Authenticator was stopped.
@@ -89,6 +93,8 @@ impl Refusal {
             Self::KeyExpired => "Key expired",
             Self::UnknownDomain => "Unknown domain",
             Self::RefusedByProvider => "Refused by the provider",
+            Self::NullNotAllowed => "NULL not allowed",
+            Self::UnknownPrincipal => "Unknown principal",
             Self::NoAccess => "NO ACCESS",
             Self::Stopped => "Authenticator stopped",
             Self::Busy => "Too many requests",

@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::Domain;
-use crate::auth::authenticator::Authenticator;
+use crate::auth::authenticator::{Authenticator, WeakAuthenticator};
 use crate::auth::password_file::PasswordFileError;
 use crate::auth::reload_source::{Reading, ReloadEvent, Settling, Source};
 use crate::cert::directory::DirectoryReport;
 use crate::cert::problem::CertificateError;
+use crate::cert::validity::Validity;
 use crate::zap::contain::contain;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::fmt;
@@ -53,6 +54,11 @@ impl Default for ReloadSettings {
 /// counts is what is read. Of two sources for one domain and mechanism the later one counts.
 pub struct Reload {
     auth: Authenticator,
+    watch: Watch,
+}
+
+/// The thread that reloads, as long as this and the [`Authenticator`] live.
+pub(crate) struct Watch {
     shared: Arc<Shared>,
     hint: SyncSender<()>,
 }
@@ -79,26 +85,9 @@ impl Reload {
         settings: ReloadSettings,
         on_event: impl Fn(&ReloadEvent) + Send + 'static,
     ) -> io::Result<Self> {
-        // One hint says as much as many.
-        let (hint, hints) = sync_channel(1);
-        let shared = Arc::new(Shared {
-            sources: Mutex::new(Vec::new()),
-        });
-        let reloading = Reloading {
-            auth: auth.clone(),
-            shared: Arc::clone(&shared),
-            settings,
-            watcher: watcher(hint.clone()),
-            on_event: Box::new(on_event),
-        };
-        // The watcher's own sender keeps the channel open, so the end shows in the sources.
-        thread::Builder::new()
-            .name("zmtp-auth reload".into())
-            .spawn(move || reloading.run(&hints))?;
         Ok(Self {
             auth: auth.clone(),
-            shared,
-            hint,
+            watch: Watch::start(auth, settings, Box::new(on_event))?,
         })
     }
 
@@ -112,7 +101,7 @@ impl Reload {
         domain: impl Into<Domain>,
         directory: impl Into<PathBuf>,
     ) -> Result<DirectoryReport, CertificateError> {
-        let source = Source::Directory(domain.into(), directory.into());
+        let source = Source::Directory(domain.into(), directory.into(), Validity::default());
         match self.add(source) {
             Reading::Directory(reading) => *reading,
             Reading::PasswordFile(_) => Ok(DirectoryReport::default()),
@@ -139,7 +128,7 @@ impl Reload {
     fn add(&self, source: Source) -> Reading {
         source.claim(&self.auth);
         let reading = source.read(&self.auth);
-        let mut sources = self.shared.sources();
+        let mut sources = self.watch.shared.sources();
         sources.retain(|(other, _)| !other.rivals(&source));
         let in_force = reading.is_good().then(|| reading.clone());
         if in_force.is_some() {
@@ -147,29 +136,70 @@ impl Reload {
         }
         sources.push((source, Settling::new(in_force)));
         drop(sources);
-        // Full: the thread has a hint already.
-        let _told = self.hint.try_send(());
+        self.watch.hint();
         reading
     }
 
     /// Watches nothing of `domain` any more. What is in force stays.
     pub fn forget(&self, domain: &Domain) {
-        self.shared
+        self.watch
+            .shared
             .sources()
             .retain(|(source, _)| source.domain() != domain);
     }
 }
 
-impl Drop for Reload {
+impl Watch {
+    /// Starts the thread, with nothing to watch yet.
+    pub(crate) fn start(
+        auth: &Authenticator,
+        settings: ReloadSettings,
+        on_event: Box<dyn Fn(&ReloadEvent) + Send>,
+    ) -> io::Result<Self> {
+        // One hint says as much as many.
+        let (hint, hints) = sync_channel(1);
+        let shared = Arc::new(Shared {
+            sources: Mutex::new(Vec::new()),
+        });
+        let reloading = Reloading {
+            auth: auth.downgrade(),
+            shared: Arc::clone(&shared),
+            settings,
+            watcher: watcher(hint.clone()),
+            on_event,
+        };
+        // The watcher's own sender keeps the channel open, so the end shows in the sources.
+        thread::Builder::new()
+            .name("zmtp-auth reload".into())
+            .spawn(move || reloading.run(&hints))?;
+        Ok(Self { shared, hint })
+    }
+
+    /// Watches these, whose readings are in force.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn go_on_from(&self, readings: Vec<(Source, Reading)>) {
+        let readings = readings.into_iter();
+        let settled = readings.map(|(source, reading)| (source, Settling::new(Some(reading))));
+        self.shared.sources().extend(settled);
+        self.hint();
+    }
+
+    fn hint(&self) {
+        // Full: the thread has a hint already.
+        let _told = self.hint.try_send(());
+    }
+}
+
+impl Drop for Watch {
     fn drop(&mut self) {
         self.shared.sources().clear();
-        let _told = self.hint.try_send(());
+        self.hint();
     }
 }
 
 impl fmt::Debug for Reload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sources = self.shared.sources();
+        let sources = self.watch.shared.sources();
         let sources = sources.iter().map(|(source, _)| source);
         f.debug_list().entries(sources).finish()
     }
@@ -190,7 +220,7 @@ fn watcher(hint: SyncSender<()>) -> Option<RecommendedWatcher> {
 
 /// What the thread has.
 struct Reloading {
-    auth: Authenticator,
+    auth: WeakAuthenticator,
     shared: Arc<Shared>,
     settings: ReloadSettings,
     watcher: Option<RecommendedWatcher>,
@@ -199,10 +229,15 @@ struct Reloading {
 
 impl Reloading {
     fn run(mut self, hints: &Receiver<()>) {
-        // The Reload and this thread hold it: alone, this thread has nobody to work for.
+        // The watch and this thread hold it: alone, this thread has nobody to work for.
         while Arc::strong_count(&self.shared) > 1 {
             self.watch();
-            let wait = self.read_all().min(self.settings.poll);
+            let Some(auth) = self.auth.upgrade() else {
+                return;
+            };
+            let wait = self.read_all(&auth).min(self.settings.poll);
+            // If it was the last one, its drop ends the watch.
+            drop(auth);
             match hints.recv_timeout(wait) {
                 // A change comes in many steps; look once they have had a moment.
                 Ok(()) => thread::sleep(self.settings.debounce / 16),
@@ -213,7 +248,7 @@ impl Reloading {
     }
 
     /// Reads all sources; gives the time until the next one is due.
-    fn read_all(&self) -> Duration {
+    fn read_all(&self, auth: &Authenticator) -> Duration {
         let mut events = Vec::new();
         let mut due = self.settings.poll;
         let count = self.shared.sources().len();
@@ -222,7 +257,7 @@ impl Reloading {
             let Some(source) = self.source(index) else {
                 break;
             };
-            let reading = source.read(&self.auth);
+            let reading = source.read(auth);
             let now = Instant::now();
             let debounce = self.settings.debounce;
             let mut sources = self.shared.sources();
@@ -231,7 +266,7 @@ impl Reloading {
                 continue;
             };
             if let Some(reading) = settling.see(reading, now, debounce) {
-                events.push(source.apply(reading, &self.auth));
+                events.push(source.apply(reading, auth));
             }
             due = due.min(settling.due_in(now, debounce).unwrap_or(due));
         }

@@ -9,6 +9,7 @@ use crate::auth::password_file::PasswordFileError;
 use crate::auth::plain::{PasswordTable, PlainRule};
 use crate::cert::directory::{DirectoryReport, load_certificates};
 use crate::cert::problem::CertificateError;
+use crate::cert::validity::Validity;
 use crate::crypto::keys::PublicKey;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +52,8 @@ pub enum ReloadTrouble {
 /// A directory of certificates, or a password file, and the domain that it rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
-    Directory(Domain, PathBuf),
+    /// Its keys count only within this validity.
+    Directory(Domain, PathBuf, Validity),
     PasswordFile(Domain, PathBuf),
 }
 
@@ -64,13 +66,20 @@ pub(crate) enum Reading {
 
 impl Source {
     pub(crate) fn domain(&self) -> &Domain {
-        let (Self::Directory(domain, _) | Self::PasswordFile(domain, _)) = self;
+        let (Self::Directory(domain, ..) | Self::PasswordFile(domain, _)) = self;
         domain
     }
 
     pub(crate) fn path(&self) -> &Path {
-        let (Self::Directory(_, path) | Self::PasswordFile(_, path)) = self;
+        let (Self::Directory(_, path, _) | Self::PasswordFile(_, path)) = self;
         path
+    }
+
+    fn validity(&self) -> Validity {
+        match self {
+            Self::Directory(_, _, validity) => *validity,
+            Self::PasswordFile(..) => Validity::default(),
+        }
     }
 
     /// Whether both rule the same domain for the same mechanism.
@@ -81,7 +90,7 @@ impl Source {
 
     pub(crate) fn read(&self, auth: &Authenticator) -> Reading {
         match self {
-            Self::Directory(_, path) => Reading::Directory(Box::new(load_certificates(path))),
+            Self::Directory(_, path, _) => Reading::Directory(Box::new(load_certificates(path))),
             Self::PasswordFile(_, path) => {
                 Reading::PasswordFile(auth.load_passwords(path).map(Arc::new))
             }
@@ -91,7 +100,7 @@ impl Source {
     /// Keeps the domain from falling to `*`.
     pub(crate) fn claim(&self, auth: &Authenticator) {
         match self {
-            Self::Directory(domain, _) => auth.claim_curve(domain),
+            Self::Directory(domain, ..) => auth.claim_curve(domain),
             Self::PasswordFile(domain, _) => auth.claim_plain(domain),
         }
     }
@@ -102,7 +111,8 @@ impl Source {
         let (admitted, troubles) = match reading {
             Reading::Directory(reading) => match &**reading {
                 Ok(report) => {
-                    auth.rule_curve(domain, CurveRule::certificates(&report.certificates));
+                    let rule = CurveRule::certificates(&report.certificates);
+                    auth.rule_curve(domain, rule.within(&self.validity()));
                     let problems = report.problems.iter();
                     let troubles = problems
                         .map(|(_, error)| ReloadTrouble::Certificate(error.clone()))

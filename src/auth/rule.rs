@@ -19,8 +19,13 @@ pub enum Rule {
     DenyList(Option<Domain>, AddressRule),
     /// The mechanism is configured neither for the domain nor for `*`.
     Unclaimed(MechanismKind),
-    /// No rule beyond the address lists: NULL and GSSAPI have none.
+    /// No rule beyond the address lists: NULL and GSSAPI have none without a
+    /// policy file.
     AddressAlone(MechanismKind),
+    /// What a policy file says of NULL in a domain.
+    Null(Domain),
+    /// What a policy file says of GSSAPI in a domain.
+    Principals(Domain),
     /// The names and passwords of a domain.
     Passwords(Domain),
     /// The keys and certificates of a domain.
@@ -44,6 +49,8 @@ impl fmt::Display for Rule {
             }
             Self::Unclaimed(mechanism) => write!(f, "{mechanism} is not configured"),
             Self::AddressAlone(mechanism) => write!(f, "the address lists alone rule {mechanism}"),
+            Self::Null(domain) => write!(f, "NULL in domain \"{domain}\""),
+            Self::Principals(domain) => write!(f, "the principals of domain \"{domain}\""),
             Self::Passwords(domain) => write!(f, "the passwords of domain \"{domain}\""),
             Self::Keys(domain) => write!(f, "the keys of domain \"{domain}\""),
             Self::AnyKey(domain) => write!(f, "domain \"{domain}\" is open to any key"),

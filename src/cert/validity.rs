@@ -50,12 +50,29 @@ impl Validity {
             };
             *date = Some(parse(value).ok_or(BadCertificate::Date)?);
         }
-        if let (Some(first), Some(end)) = (validity.not_before, validity.not_after)
-            && end <= first
-        {
+        if validity.is_empty() {
             return Err(BadCertificate::NeverValid);
         }
         Ok(validity)
+    }
+
+    /// Whether there is no moment in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!((self.not_before, self.not_after), (Some(first), Some(end)) if end <= first)
+    }
+
+    /// The moments that lie in both.
+    #[cfg(any(feature = "policy-file", feature = "reload"))]
+    pub(crate) fn within(&self, other: &Self) -> Self {
+        let earlier = match (self.not_after, other.not_after) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self {
+            // `None` is the least of all, as it should be here.
+            not_before: self.not_before.max(other.not_before),
+            not_after: earlier,
+        }
     }
 }
 
@@ -73,7 +90,7 @@ fn is_like_a_validity(name: &str) -> bool {
 }
 
 /// RFC 3339, section 5.6: date, `T`, time, fraction if any, and `Z` or an offset.
-fn parse(text: &str) -> Option<SystemTime> {
+pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     // Section 5.6 also takes the two letters in lower case.
     let text = text.to_ascii_uppercase();
     let (local, offset) = match text.strip_suffix('Z') {

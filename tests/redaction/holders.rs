@@ -29,7 +29,8 @@ pub fn sources() -> BTreeMap<String, Vec<String>> {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
                 let left_out = (name.starts_with("net/") && !cfg!(feature = "tokio"))
-                    || (name.starts_with("auth/reload") && !cfg!(feature = "reload"));
+                    || (name.starts_with("auth/reload") && !cfg!(feature = "reload"))
+                    || (name.starts_with("auth/policy_file") && !cfg!(feature = "policy-file"));
                 if left_out {
                     continue;
                 }

@@ -150,6 +150,8 @@ fn show_everything(shown: &mut Shown) {
     show_commands(shown);
     show_policy(shown);
     show_certificates(shown);
+    #[cfg(feature = "policy-file")]
+    show_policy_files(shown);
     #[cfg(feature = "tokio")]
     sockets::show(shown);
 }
@@ -424,6 +426,23 @@ fn show_what_policy_keeps(shown: &mut Shown, auth: &Authenticator, request: &Acc
         use zmtp_auth::auth::{Reload, ReloadSettings};
         shown.debug(&Reload::start(auth, ReloadSettings::default(), |_| {}).unwrap());
     }
+}
+
+#[cfg(feature = "policy-file")]
+fn show_policy_files(shown: &mut Shown) {
+    use zmtp_auth::auth::{DomainSettings, PlainSettings, PolicyFile, PolicySettings};
+    let users = [("admin".to_owned(), Password::new(PASSWORD))];
+    let plain = PlainSettings::Users(users.into());
+    shown.debug(&plain);
+    let mut domain = DomainSettings::default();
+    domain.plain = Some(plain);
+    shown.debug(&domain);
+    let mut settings = PolicySettings::default();
+    settings.domain.insert("*".into(), domain);
+    shown.debug(&settings);
+    let policy = PolicyFile::from_settings(settings, "");
+    shown.debug(&policy);
+    shown.debug(&policy.lint().unwrap());
 }
 
 fn show_certificates(shown: &mut Shown) {

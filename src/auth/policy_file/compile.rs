@@ -1,0 +1,214 @@
+//! From settings to rules: checks what values say together, and reads the files that they name.
+#![forbid(unsafe_code)]
+
+use crate::access::request::Domain;
+use crate::auth::address_list::AddressLists;
+use crate::auth::authenticator::Authenticator;
+use crate::auth::curve::CurveRule;
+use crate::auth::null_gssapi::NameRule;
+use crate::auth::password_file::given;
+use crate::auth::plain::{PasswordTable, PlainRule};
+use crate::auth::policy_file::file::PolicyFile;
+use crate::auth::policy_file::lint::PolicyWarning;
+use crate::auth::policy_file::problem::{BadPolicyFile, PolicyFileError};
+use crate::auth::policy_file::settings::{
+    CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings,
+};
+#[cfg(feature = "reload")]
+use crate::auth::reload_source::{Reading, Source};
+use crate::cert::directory::load_certificates;
+use crate::cert::validity::Validity;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// All rules of a policy file.
+#[derive(Default)]
+pub(super) struct Rules {
+    pub(super) addresses: AddressLists,
+    pub(super) plain: HashMap<Domain, PlainRule>,
+    pub(super) curve: HashMap<Domain, CurveRule>,
+    pub(super) null: HashMap<Domain, NameRule>,
+    pub(super) gssapi: HashMap<Domain, NameRule>,
+    /// What is to be loaded again when it changes, as it was read.
+    #[cfg(feature = "reload")]
+    pub(super) sources: Vec<(Source, Reading)>,
+    pub(super) warnings: Vec<PolicyWarning>,
+}
+
+impl PolicyFile {
+    /// Makes the rules, for `auth` to put in force. Nothing of `auth` is changed.
+    pub(super) fn compile(&self, auth: &Authenticator) -> Result<Rules, PolicyFileError> {
+        let mut rules = Rules::default();
+        let settings = &self.settings;
+        let everywhere = (settings.allow.as_deref(), settings.deny.as_deref());
+        let listed = rules.addresses.set(None, everywhere);
+        listed.map_err(|reason| self.error(String::new(), reason))?;
+        for (name, settings) in &settings.domain {
+            let place = format!("domain.{}", key(name));
+            let domain = DomainRules {
+                policy: self,
+                auth,
+                domain: Domain::from(name.clone()),
+                settings,
+            };
+            domain.compile(&mut rules).map_err(|(part, reason)| {
+                let dot = if part.is_empty() { "" } else { "." };
+                self.error(format!("{place}{dot}{part}"), reason)
+            })?;
+        }
+        Ok(rules)
+    }
+}
+
+/// A name as TOML's keys have it.
+fn key(name: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if !name.is_empty() && name.bytes().all(bare) {
+        name.to_owned()
+    } else {
+        format!("{name:?}")
+    }
+}
+
+/// One domain of a policy.
+struct DomainRules<'a> {
+    policy: &'a PolicyFile,
+    auth: &'a Authenticator,
+    domain: Domain,
+    settings: &'a DomainSettings,
+}
+
+/// Which part of a section is wrong, and why.
+type Wrong = (&'static str, BadPolicyFile);
+
+impl DomainRules<'_> {
+    fn compile(&self, rules: &mut Rules) -> Result<(), Wrong> {
+        self.check()?;
+        let settings = self.settings;
+        let lists = (settings.allow.as_deref(), settings.deny.as_deref());
+        let scope = Some(&self.domain);
+        let listed = rules.addresses.set(scope, lists);
+        listed.map_err(|reason| ("", reason))?;
+
+        let null = settings.null.map(|NullSettings::Any(_)| NameRule::anyone());
+        self.rule(&mut rules.null, null, NameRule::nobody);
+        let gssapi = settings.gssapi.as_ref().map(|gssapi| match gssapi {
+            GssapiSettings::Any(_) => NameRule::anyone(),
+            GssapiSettings::Principals(names) => NameRule::principals(names.iter().cloned()),
+        });
+        self.rule(&mut rules.gssapi, gssapi, NameRule::nobody);
+
+        let plain = match &settings.plain {
+            Some(plain) => Some(self.plain(plain, rules).map_err(|why| ("plain", why))?),
+            None => None,
+        };
+        self.rule(&mut rules.plain, plain, || PlainRule::Nobody);
+        let curve = match &settings.curve {
+            Some(curve) => Some(self.curve(curve, rules).map_err(|why| ("curve", why))?),
+            None => None,
+        };
+        self.rule(&mut rules.curve, curve, CurveRule::nobody);
+        Ok(())
+    }
+
+    /// What the values of a section say together.
+    fn check(&self) -> Result<(), Wrong> {
+        let settings = self.settings;
+        let is_all = self.domain == Domain::ALL;
+        if settings.inherit && is_all {
+            return Err(("inherit", BadPolicyFile::NothingToInherit));
+        }
+        let directory = matches!(settings.curve, Some(CurveSettings::Certificates(_)));
+        let keys = directory || matches!(settings.curve, Some(CurveSettings::Keys(_)));
+        if settings.validity.is_some() && !keys {
+            return Err(("validity", BadPolicyFile::ValidityOfNothing));
+        }
+        if settings.reload {
+            let file = matches!(settings.plain, Some(PlainSettings::File(_)));
+            if !directory && !file {
+                return Err(("reload", BadPolicyFile::ReloadOfNothing));
+            }
+            if !cfg!(feature = "reload") {
+                return Err(("reload", BadPolicyFile::ReloadNotBuilt));
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters the rule for one mechanism. A named domain rules the others too, by admitting
+    /// nobody, unless it inherits; for `*` there is nobody who could admit instead.
+    fn rule<R>(&self, rules: &mut HashMap<Domain, R>, rule: Option<R>, nobody: fn() -> R) {
+        let is_all = self.domain == Domain::ALL;
+        let nobody = || (!self.settings.inherit && !is_all).then(nobody);
+        if let Some(rule) = rule.or_else(nobody) {
+            rules.insert(self.domain.clone(), rule);
+        }
+    }
+
+    fn plain(&self, plain: &PlainSettings, rules: &mut Rules) -> Result<PlainRule, BadPolicyFile> {
+        let table = match plain {
+            PlainSettings::Users(users) => {
+                let users: Result<Vec<_>, _> = users
+                    .iter()
+                    .map(|(name, password)| given(password.expose()).map(|given| (name, given)))
+                    .collect();
+                // Those of a file were checked when it was read.
+                let users = users.map_err(|reason| BadPolicyFile::Toml(reason.to_string()))?;
+                let key = self.auth.hash_key().map_err(|_| BadPolicyFile::Random)?;
+                Arc::new(PasswordTable::new(key, self.auth.verifiers(), users))
+            }
+            PlainSettings::File(path) => {
+                let path = self.policy.base.join(path);
+                let table = Arc::new(self.auth.load_passwords(&path)?);
+                #[cfg(feature = "reload")]
+                if self.settings.reload {
+                    let source = Source::PasswordFile(self.domain.clone(), path);
+                    let reading = Reading::PasswordFile(Ok(Arc::clone(&table)));
+                    rules.sources.push((source, reading));
+                }
+                table
+            }
+        };
+        if table.is_empty() {
+            let domain = self.domain.clone();
+            rules.warnings.push(PolicyWarning::NoUsers(domain));
+        }
+        Ok(PlainRule::Table(table))
+    }
+
+    fn curve(&self, curve: &CurveSettings, rules: &mut Rules) -> Result<CurveRule, BadPolicyFile> {
+        let validity = self.settings.validity.unwrap_or_default();
+        let rule = match curve {
+            CurveSettings::Any(_) => return Ok(CurveRule::any_key()),
+            CurveSettings::Keys(keys) => CurveRule::keys(keys.iter().copied()),
+            CurveSettings::Certificates(path) => {
+                let path = self.policy.base.join(path);
+                let report = load_certificates(&path)?;
+                let problems = report.problems.iter();
+                let problems = problems.map(|(_, error)| PolicyWarning::LeftOut(error.clone()));
+                let warnings = report.warnings.iter().cloned();
+                rules.warnings.extend(problems);
+                rules
+                    .warnings
+                    .extend(warnings.map(PolicyWarning::Certificate));
+                let rule = CurveRule::certificates(&report.certificates);
+                #[cfg(feature = "reload")]
+                if self.settings.reload {
+                    let source = Source::Directory(self.domain.clone(), path, validity);
+                    let reading = Reading::Directory(Box::new(Ok(report)));
+                    rules.sources.push((source, reading));
+                }
+                rule
+            }
+        };
+        if rule.key_versions().is_empty() {
+            let domain = self.domain.clone();
+            rules.warnings.push(PolicyWarning::NoKeys(domain));
+        }
+        Ok(if validity == Validity::default() {
+            rule
+        } else {
+            rule.within(&validity)
+        })
+    }
+}

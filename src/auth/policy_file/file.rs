@@ -1,0 +1,164 @@
+//! A policy file, read: its settings, and where relative paths start.
+#![forbid(unsafe_code)]
+
+use crate::auth::policy_file::problem::{BadPolicyFile, MAX_FILE_LEN, PolicyFileError};
+use crate::auth::policy_file::settings::PolicySettings;
+use crate::auth::secret_file;
+use std::path::{Path, PathBuf};
+use std::str;
+
+/// A policy as it was read from a file, or made in Rust. The files and directories that it names
+/// are read when it is put in force, by
+/// [`Authenticator::load_policy`](crate::auth::Authenticator::load_policy).
+///
+/// ```
+/// use zmtp_auth::auth::{Authenticator, PolicyFile};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("policy.toml");
+/// std::fs::write(&path, r#"
+///     allow = ["127.0.0.1"]
+///     [domain.billing]
+///     plain = { users = { admin = "secret" } }
+/// "#)?;
+/// let auth = Authenticator::from_policy_file(&path)?;
+///
+/// // Or in two steps, and again after a change:
+/// let policy = PolicyFile::load(&path)?;
+/// let warnings = auth.load_policy(&policy)?;
+/// assert!(warnings.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct PolicyFile {
+    pub(super) settings: PolicySettings,
+    /// Where relative paths start.
+    pub(super) base: PathBuf,
+    pub(super) file: Option<PathBuf>,
+    /// The file's permission bits, if others than its owner have any.
+    pub(super) loose_mode: Option<u32>,
+}
+
+impl PolicyFile {
+    /// Reads a TOML file of at most 1 MiB; [`PolicySettings`] says what it may hold. Relative
+    /// paths in it start at the directory that it is named by: of a symbolic link, where the link
+    /// lies.
+    ///
+    /// # Errors
+    /// [`PolicyFileError`] with file, line, column and reason.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, PolicyFileError> {
+        let path = path.as_ref();
+        let failed = |at, reason| PolicyFileError {
+            file: Some(path.to_owned()),
+            at,
+            place: String::new(),
+            reason,
+        };
+        let file = secret_file::read(path, MAX_FILE_LEN).map_err(|why| failed(None, why.into()))?;
+        let text = str::from_utf8(&file.content).map_err(|error| {
+            let at = position(&file.content, error.valid_up_to());
+            failed(Some(at), BadPolicyFile::NotUtf8)
+        })?;
+        let settings = toml::from_str(text).map_err(|error: toml::de::Error| {
+            let at = error.span().map(|span| position(&file.content, span.start));
+            // Its own rendering shows the line, and with it perhaps a password.
+            failed(at, BadPolicyFile::Toml(without_values(error.message())))
+        })?;
+        Ok(Self {
+            settings,
+            base: path.parent().unwrap_or(Path::new("")).to_owned(),
+            file: Some(path.to_owned()),
+            loose_mode: file.loose_mode,
+        })
+    }
+
+    /// A policy that was made in Rust. Relative paths in it start at `base`.
+    #[must_use]
+    pub fn from_settings(settings: PolicySettings, base: impl Into<PathBuf>) -> Self {
+        Self {
+            settings,
+            base: base.into(),
+            file: None,
+            loose_mode: None,
+        }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub const fn settings(&self) -> &PolicySettings {
+        &self.settings
+    }
+
+    pub(super) fn error(&self, place: String, reason: BadPolicyFile) -> PolicyFileError {
+        PolicyFileError {
+            file: self.file.clone(),
+            at: None,
+            place,
+            reason,
+        }
+    }
+}
+
+/// Line and column of a byte, counted from 1.
+fn position(text: &[u8], offset: usize) -> (usize, usize) {
+    let before = &text[..offset.min(text.len())];
+    let line = before.iter().filter(|&&byte| byte == b'\n').count();
+    let start = before.iter().rposition(|&byte| byte == b'\n');
+    let column = String::from_utf8_lossy(&before[start.map_or(0, |end| end + 1)..]);
+    (line + 1, column.chars().count() + 1)
+}
+
+/// An error's message without the value that it complains of, which may be a password in the wrong
+/// place. What it expected instead, and names of keys, stay.
+fn without_values(message: &str) -> String {
+    // The form of serde's messages: what is wrong, what was found, what was expected.
+    for head in ["invalid type: ", "invalid value: "] {
+        if let Some(rest) = message.strip_prefix(head)
+            && let Some((found, expected)) = rest.rsplit_once(", expected ")
+        {
+            let kind = found.split([' ', '"', '`']).next().unwrap_or_default();
+            return format!("{head}{kind}, expected {expected}");
+        }
+    }
+    // What is taken for the name of a variant may be a value: `plain = "secret"`.
+    if let Some(rest) = message.strip_prefix("unknown variant ")
+        && let Some((_, expected)) = rest.rsplit_once(", expected ")
+    {
+        return format!("neither of what can stand here: {expected}");
+    }
+    message.lines().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_as_people_do() {
+        let text = "a\nbäc\n".as_bytes();
+        for (offset, place) in [(0, (1, 1)), (2, (2, 1)), (5, (2, 3)), (99, (3, 1))] {
+            assert_eq!(position(text, offset), place);
+        }
+    }
+
+    #[test]
+    fn no_value_stays_in_a_message() {
+        for (message, harmless) in [
+            (
+                "invalid type: string \"a, expected b\", expected a map",
+                "invalid type: string, expected a map",
+            ),
+            (
+                "invalid type: integer `1234`, expected a string",
+                "invalid type: integer, expected a string",
+            ),
+            (
+                "unknown variant `secret`, expected `users` or `file`",
+                "neither of what can stand here: `users` or `file`",
+            ),
+            ("unknown field `x`", "unknown field `x`"),
+        ] {
+            assert_eq!(without_values(message), harmless);
+        }
+    }
+}

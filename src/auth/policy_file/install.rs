@@ -1,0 +1,115 @@
+//! A policy file comes into force: all of it in one change, or nothing.
+#![forbid(unsafe_code)]
+
+use crate::access::request::Domain;
+use crate::auth::audit::Change;
+use crate::auth::authenticator::Authenticator;
+use crate::auth::policy::Policy;
+use crate::auth::policy_file::compile::Rules;
+use crate::auth::policy_file::file::PolicyFile;
+use crate::auth::policy_file::lint::PolicyWarning;
+#[cfg(feature = "reload")]
+use crate::auth::policy_file::problem::BadPolicyFile;
+use crate::auth::policy_file::problem::PolicyFileError;
+#[cfg(feature = "reload")]
+use crate::auth::reload::{ReloadSettings, Watch};
+use std::collections::{BTreeSet, HashMap};
+#[cfg(feature = "reload")]
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+impl Authenticator {
+    /// An Authenticator that admits whom a policy file says, and nobody else. See
+    /// [`PolicySettings`](crate::auth::PolicySettings) for what it may say, and
+    /// [`PolicyFile`] for loading it again.
+    ///
+    /// A certificate that does not load is left out, with a warning in the log.
+    ///
+    /// # Errors
+    /// [`PolicyFileError`] if the file cannot be used, or a file or directory that it names.
+    pub fn from_policy_file(path: impl AsRef<Path>) -> Result<Self, PolicyFileError> {
+        let auth = Self::new();
+        auth.load_policy(&PolicyFile::load(path)?)?;
+        Ok(auth)
+    }
+
+    /// Puts a policy file in force, in place of all rules and address lists that there are: those
+    /// of a policy file before, and those of `configure_*` calls. Reads the files that it names.
+    /// Peers that the new policy would not have admitted in the same way lose their admission; all
+    /// others keep it. Gives what should be looked at.
+    ///
+    /// From then on NULL and GSSAPI are ruled by the file, too. Where it says `reload`, files are
+    /// loaded again by themselves as by [`Reload`](crate::auth::Reload), as long as this
+    /// Authenticator lives and until another policy file takes its place. `configure_*` calls
+    /// still work, and add to it.
+    ///
+    /// # Errors
+    /// [`PolicyFileError`] if something that the policy names cannot be used: what was in force
+    /// before stays.
+    pub fn load_policy(&self, policy: &PolicyFile) -> Result<Vec<PolicyWarning>, PolicyFileError> {
+        // Held to the end, so that of two calls one comes after the other.
+        #[cfg(feature = "reload")]
+        let mut watching = self.watching();
+        let mut rules = policy.compile(self)?;
+        let warnings = std::mem::take(&mut rules.warnings);
+        #[cfg(feature = "reload")]
+        {
+            let sources = std::mem::take(&mut rules.sources);
+            let next = if sources.is_empty() {
+                None
+            } else {
+                let watch = Watch::start(self, ReloadSettings::default(), Box::new(|_| {}));
+                let failed = |error: io::Error| BadPolicyFile::Thread((&error).into());
+                Some(watch.map_err(|error| policy.error(String::new(), failed(error)))?)
+            };
+            // What the old one has read but not applied would undo the new policy.
+            drop(watching.take());
+            self.install(rules);
+            if let Some(watch) = &next {
+                watch.go_on_from(sources);
+            }
+            *watching = next;
+        }
+        #[cfg(not(feature = "reload"))]
+        self.install(rules);
+        Ok(warnings)
+    }
+
+    fn install(&self, rules: Rules) {
+        self.change(move |policy| {
+            let mut domains = BTreeSet::new();
+            rules.replace(policy, &mut domains);
+            Change::PolicyFile(domains.into_iter().collect())
+        });
+    }
+}
+
+impl Rules {
+    fn replace(self, policy: &mut Policy, domains: &mut BTreeSet<Domain>) {
+        let fresh = policy.version;
+        policy.addresses = Arc::new(self.addresses);
+        let mut plain = self.plain;
+        for (domain, rule) in &mut plain {
+            rule.inherit(policy.plain.get(domain), fresh);
+        }
+        let mut curve = self.curve;
+        for (domain, rule) in &mut curve {
+            rule.inherit(policy.curve.get(domain), fresh);
+        }
+        let (mut null, mut gssapi) = (self.null, self.gssapi);
+        for (rules, before) in [(&mut null, &policy.null), (&mut gssapi, &policy.gssapi)] {
+            let none = HashMap::new();
+            let before = before.as_ref().unwrap_or(&none);
+            for (domain, rule) in rules {
+                rule.inherit(before.get(domain), fresh);
+            }
+        }
+        domains.extend(plain.keys().chain(curve.keys()).cloned());
+        domains.extend(null.keys().chain(gssapi.keys()).cloned());
+        policy.plain = plain;
+        policy.curve = curve;
+        policy.null = Some(null);
+        policy.gssapi = Some(gssapi);
+    }
+}

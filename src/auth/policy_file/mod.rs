@@ -1,0 +1,17 @@
+//! Policies as TOML files: [`PolicyFile`] and [`PolicySettings`] say what a file may hold.
+
+pub(crate) mod compile;
+pub(crate) mod file;
+pub(crate) mod install;
+pub(crate) mod lint;
+pub(crate) mod problem;
+pub(crate) mod settings;
+pub(crate) mod values;
+
+pub use file::PolicyFile;
+pub use lint::PolicyWarning;
+pub use problem::{BadPolicyFile, PolicyFileError};
+pub use settings::{
+    CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings, PolicySettings,
+};
+pub use values::True;
