@@ -384,6 +384,9 @@ pub enum LocalError {
     /// A relay's metadata was not supplied where the handshake paused for it.
     #[error("the relay's metadata was not supplied")]
     MetadataMissing,
+    /// A relay that makes user ids identities met one with more than 255 bytes.
+    #[error("the user id is too long to be passed on as an identity")]
+    UserIdTooLong,
 }
 
 /// Renders bytes that a peer chose so that they are safe in a log line: printable ASCII as it

@@ -9,9 +9,10 @@ use crate::limits::Limits;
 use crate::net::clock::{deadline, until};
 use crate::net::error::NetError;
 use crate::net::inbox::{Arrived, Inbox, Incoming};
-use crate::net::outbox::{Outbox, Outgoing};
+use crate::net::outgoing::Outgoing;
 use crate::net::queue::{Consumer, Producer};
 use crate::net::transport::{Stream, is_hangup};
+use crate::outbox::Outbox;
 use crate::wire::command::TrafficCommand;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -283,7 +284,7 @@ impl Driver {
             } else if let Some(ping) = self.pings.ours.take() {
                 self.outbox.command(&ping)?;
             } else if let Some(outgoing) = self.to_send.take() {
-                self.outbox.begin(outgoing)?;
+                outgoing.begin(&mut self.outbox)?;
             } else {
                 break;
             }

@@ -52,7 +52,7 @@ mod listener;
 mod message;
 mod negotiate;
 mod options;
-mod outbox;
+mod outgoing;
 mod pending;
 mod places;
 mod queue;
