@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// Bytes read at once from a connection that is quiet; a busy one gets more, up to the second
 /// figure. While it is idle it holds no buffer at all.
 pub(crate) const READ_QUIET: usize = 8 * 1024;
-const READ_BUSY: usize = 64 * 1024;
+pub(crate) const READ_BUSY: usize = 64 * 1024;
 
 /// PINGs whose answers wait to be sent. A peer that sends more without reading our answers is
 /// not read from until it does.

@@ -81,8 +81,8 @@
 //! [`Handshake`]: crate::handshake::Handshake
 //! [`SocketType::Relay`]: crate::SocketType::Relay
 
-mod introduction;
-mod traffic;
+pub(crate) mod introduction;
+pub(crate) mod traffic;
 
 pub use introduction::{IdentityRule, Introduction};
 pub use traffic::{Broken, Leg, Relay, Side, Silent};

@@ -76,6 +76,8 @@ pub struct Leg {
     to_answer: VecDeque<Bytes>,
     /// Whether input was left alone because too many PINGs wait for their answers.
     held_up: bool,
+    /// Its peer broke the protocol: what else it sent means nothing.
+    broken: bool,
 }
 
 impl Leg {
@@ -98,6 +100,7 @@ impl Leg {
             ping: None,
             to_answer: VecDeque::new(),
             held_up: false,
+            broken: false,
         }
     }
 
@@ -185,7 +188,8 @@ impl Relay {
     /// Moves on what has arrived, in both directions, as far as there is room.
     ///
     /// # Errors
-    /// [`Broken`]; what was complete before it can still be sent.
+    /// [`Broken`], once for each side. What its peer had sent before can still be moved on, by
+    /// calling this again.
     pub fn turn(&mut self) -> Result<(), Broken> {
         loop {
             carry(&mut self.front, &mut self.back).map_err(broken(Side::Front))?;
@@ -202,7 +206,8 @@ impl Relay {
     /// Whether to read from this side now. If not, there is nowhere to put it.
     #[must_use]
     pub fn wants_input(&self, side: Side) -> bool {
-        self.leg(side).may_take_more() && self.leg(side.other()).can_begin()
+        let leg = self.leg(side);
+        !leg.broken && leg.may_take_more() && self.leg(side.other()).can_begin()
     }
 
     /// Bytes to make room for in [`Relay::input`] before reading more; grows with what has
@@ -303,21 +308,16 @@ fn broken(side: Side) -> impl FnOnce(Error) -> Broken {
 fn carry(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
     loop {
         to.fill()?;
-        from.held_up = !from.may_take_more();
-        if from.held_up || !to.can_begin() {
+        from.held_up = !from.broken && !from.may_take_more();
+        if from.broken || from.held_up || !to.can_begin() {
             return Ok(());
         }
-        let Some(frame) = from.reader.read(&mut from.input)? else {
-            break;
-        };
-        match frame.flags {
-            Flags::Command => from.command(&frame.body, &mut to.outbox)?,
-            Flags::More => from.partial.push(owned(frame.body)),
-            Flags::Last if from.partial.is_empty() => to.outbox.single(frame.body)?,
-            Flags::Last => {
-                let mut frames = std::mem::take(&mut from.partial);
-                frames.push(frame.body);
-                to.outbox.begin(frames);
+        match carry_frame(from, &mut to.outbox) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                from.broken = true;
+                return Err(error);
             }
         }
     }
@@ -326,6 +326,24 @@ fn carry(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
         from.input = BytesMut::new();
     }
     Ok(())
+}
+
+/// Takes one frame; false if more bytes are needed.
+fn carry_frame(from: &mut Leg, to: &mut Outbox) -> Result<bool, Error> {
+    let Some(frame) = from.reader.read(&mut from.input)? else {
+        return Ok(false);
+    };
+    match frame.flags {
+        Flags::Command => from.command(&frame.body, to)?,
+        Flags::More => from.partial.push(owned(frame.body)),
+        Flags::Last if from.partial.is_empty() => to.single(frame.body)?,
+        Flags::Last => {
+            let mut frames = std::mem::take(&mut from.partial);
+            frames.push(frame.body);
+            to.begin(frames);
+        }
+    }
+    Ok(true)
 }
 
 fn owned(body: Bytes) -> Bytes {
