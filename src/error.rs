@@ -1,5 +1,4 @@
-//! Errors, sorted by whose fault they are; one variant per check, so that a log line tells an
-//! operator what happened.
+//! Errors by whose fault they are, one variant per check, so that a log line says what happened.
 #![forbid(unsafe_code)]
 
 use crate::status::{DenialStatus, Status};
@@ -153,8 +152,7 @@ impl fmt::Display for Stage {
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum Incompatible {
-    /// The first bytes are no ZMTP 3 signature; ZMTP 1 peers look like this (RFC 37, "Version
-    /// Negotiation").
+    /// No ZMTP 3 signature; ZMTP 1 peers look like this (RFC 37, "Version Negotiation").
     #[error("no ZMTP 3 greeting: the peer speaks ZMTP 1, or another protocol")]
     NotZmtp3,
     /// The peer announces a major version below 3. We never downgrade: it would drop security.
@@ -384,6 +382,9 @@ pub enum LocalError {
     /// A relay's metadata was not supplied where the handshake paused for it.
     #[error("the relay's metadata was not supplied")]
     MetadataMissing,
+    /// A relay that makes user ids identities met one with more than 255 bytes.
+    #[error("the user id is too long to be passed on as an identity")]
+    UserIdTooLong,
 }
 
 /// Renders bytes that a peer chose so that they are safe in a log line: printable ASCII as it

@@ -40,6 +40,8 @@ mod limits;
 pub mod mechanism;
 #[cfg(feature = "tokio")]
 pub mod net;
+mod outbox;
+pub mod relay;
 pub mod seal;
 mod status;
 pub mod wire;

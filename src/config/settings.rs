@@ -168,6 +168,17 @@ impl<A> Config<A> {
         Dangerous(self)
     }
 
+    /// NULL with the same limits, open to everybody: the side of a tunnel without security.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn clear_side(&self) -> Config<Open> {
+        Config::new(Settings {
+            role: Role::Null {
+                policy: AccessPolicy::Anyone,
+            },
+            ..(*self.settings).clone()
+        })
+    }
+
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings: Arc::new(settings),

@@ -3,6 +3,7 @@
 
 use crate::access::request::MechanismKind;
 use crate::config::settings::Config;
+use crate::handshake::Conn;
 use crate::net::asks::Access;
 use crate::net::connection::Connection;
 use crate::net::endpoint::Endpoint;
@@ -22,7 +23,7 @@ pub(crate) async fn dial<A: Access>(
     let stream = transport::connect(endpoint, options.connect_timeout).await?;
     let address = stream.peer().map_err(NetError::io("connect"))?;
     let agreed = Negotiation::new(&stream, config, router, None)
-        .run(address)
+        .run(Conn::new(address))
         .await;
     match agreed {
         Ok(agreed) => {

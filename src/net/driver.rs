@@ -9,9 +9,10 @@ use crate::limits::Limits;
 use crate::net::clock::{deadline, until};
 use crate::net::error::NetError;
 use crate::net::inbox::{Arrived, Inbox, Incoming};
-use crate::net::outbox::{Outbox, Outgoing};
+use crate::net::outgoing::Outgoing;
 use crate::net::queue::{Consumer, Producer};
 use crate::net::transport::{Stream, is_hangup};
+use crate::outbox::Outbox;
 use crate::wire::command::TrafficCommand;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -24,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// Bytes read at once from a connection that is quiet; a busy one gets more, up to the second
 /// figure. While it is idle it holds no buffer at all.
 pub(crate) const READ_QUIET: usize = 8 * 1024;
-const READ_BUSY: usize = 64 * 1024;
+pub(crate) const READ_BUSY: usize = 64 * 1024;
 
 /// PINGs whose answers wait to be sent. A peer that sends more without reading our answers is
 /// not read from until it does.
@@ -283,7 +284,7 @@ impl Driver {
             } else if let Some(ping) = self.pings.ours.take() {
                 self.outbox.command(&ping)?;
             } else if let Some(outgoing) = self.to_send.take() {
-                self.outbox.begin(outgoing)?;
+                outgoing.begin(&mut self.outbox)?;
             } else {
                 break;
             }

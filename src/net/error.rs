@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::heartbeat::Silence;
 use crate::net::endpoint::EndpointError;
+use crate::net::tunnel::options::TunnelError;
 use crate::wire::socket_type::SocketType;
 use std::convert::Infallible;
 use std::io;
@@ -57,6 +58,9 @@ pub enum NetError {
     /// Only SUB and XSUB subscribe.
     #[error("a {0} socket does not subscribe")]
     CannotSubscribe(SocketType),
+    /// What was asked for is no tunnel, or not a safe one.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
     /// The runtime that drove the listener or the connection is gone.
     #[error("the runtime was shut down")]
     Aborted,

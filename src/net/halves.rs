@@ -7,7 +7,7 @@ use crate::net::driver::State;
 use crate::net::error::NetError;
 use crate::net::inbox::Incoming;
 use crate::net::message::Message;
-use crate::net::outbox::Outgoing;
+use crate::net::outgoing::Outgoing;
 use crate::net::queue::{Consumer, Producer};
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;

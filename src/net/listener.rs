@@ -5,27 +5,19 @@
 use crate::access::address::PeerAddress;
 use crate::config::settings::Config;
 use crate::error::Stage;
+use crate::handshake::Conn;
 use crate::net::asks::Access;
-use crate::net::bind::Acceptor;
 use crate::net::connection::Connection;
 use crate::net::dial::{is_admitted, warn_of_plain};
+use crate::net::door::{Arrival, Door, Newcomer};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::events::{Event, Events, Refusal};
 use crate::net::negotiate::{Failed, Negotiation};
 use crate::net::options::Options;
 use crate::net::pending::Progress;
-use crate::net::places::{Evicted, Place, Places};
-use crate::net::transport::{Stream, is_hangup};
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
-
-/// Pauses after the system would not give us a connection, such as for want of file
-/// descriptors: asking again at once would only burn the processor.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A bound endpoint.
 ///
@@ -49,7 +41,6 @@ struct House<A: Access> {
     router: A::Router,
     options: Options,
     events: Arc<Events>,
-    places: Places,
 }
 
 impl Listener {
@@ -89,18 +80,18 @@ impl Listener {
         NetError: From<E::Error>,
     {
         let endpoint = endpoint.try_into()?;
-        let (acceptor, local) = Acceptor::bind(&endpoint, &options).await?;
+        let (door, local) =
+            Door::bind(&endpoint, &options, config.limits().max_pending_handshakes).await?;
         warn_of_plain(&local, &config);
         tracing::debug!(endpoint = %local, mechanism = %config.mechanism(), "listening");
         let events = Arc::new(Events::new(options.refusals_kept, options.accept_ahead));
         let house = Arc::new(House {
-            places: Places::new(config.limits().max_pending_handshakes),
             config,
             router,
             options,
             events: Arc::clone(&events),
         });
-        let accepting = tokio::spawn(house.run(acceptor));
+        let accepting = tokio::spawn(house.run(door));
         Ok(Self {
             local,
             events,
@@ -179,58 +170,40 @@ impl Drop for EndOfEvents {
 
 impl<A: Access> House<A> {
     /// Accepts until the task is aborted, which ends the handshakes in progress as well.
-    async fn run(self: Arc<Self>, acceptor: Acceptor) {
+    async fn run(self: Arc<Self>, mut door: Door) {
         let _end = EndOfEvents(Arc::clone(&self.events));
         let mut handshakes = JoinSet::new();
-        let mut pause = FIRST_PAUSE;
         loop {
             self.events.room().await;
-            let accepted = tokio::select! {
-                accepted = acceptor.accept() => accepted,
+            let arrival = tokio::select! {
+                arrival = door.next() => arrival,
                 Some(_) = handshakes.join_next() => continue,
             };
-            match accepted {
-                Ok(stream) => {
-                    pause = FIRST_PAUSE;
-                    // Fails only if the peer is gone already.
-                    let Ok(address) = stream.peer() else { continue };
-                    match self.places.admit(&address) {
-                        Some((place, evicted)) => {
-                            let house = Arc::clone(&self);
-                            handshakes.spawn(house.receive(stream, address, place, evicted));
-                        }
-                        None => {
-                            let Failed { stage, error, .. } = Failed::evicted(Stage::Greeting);
-                            self.refuse(address, stage, error);
-                        }
-                    }
+            match arrival {
+                Arrival::Newcomer(newcomer) => {
+                    handshakes.spawn(Arc::clone(&self).receive(newcomer));
                 }
-                // That connection failed, not the listener.
-                Err(error) if is_hangup(&error) || error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    if pause == FIRST_PAUSE {
-                        tracing::warn!(%error, "cannot accept connections for now");
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                Arrival::NoPlace(address) => {
+                    let Failed { stage, error, .. } = Failed::evicted(Stage::Greeting);
+                    self.refuse(address, stage, error);
                 }
             }
         }
     }
 
     /// Conducts one handshake.
-    async fn receive(
-        self: Arc<Self>,
-        stream: Stream,
-        address: PeerAddress,
-        place: Place,
-        mut evicted: Evicted,
-    ) {
+    async fn receive(self: Arc<Self>, newcomer: Newcomer) {
+        let Newcomer {
+            stream,
+            address,
+            place,
+            mut evicted,
+        } = newcomer;
         let outcome = {
             let mut negotiation =
                 Negotiation::new(&stream, &self.config, &self.router, Some(&place));
             tokio::select! {
-                outcome = negotiation.run(address.clone()) => Some(outcome),
+                outcome = negotiation.run(Conn::new(address.clone())) => Some(outcome),
                 _ = &mut evicted => None,
             }
             .unwrap_or_else(|| Err(Failed::evicted(negotiation.stage())))

@@ -1,8 +1,9 @@
 //! Door 3: listeners and connections over tcp and ipc, on tokio.
 //!
 //! [`Listener`] binds and hands out authenticated peers; [`Connection`] connects once;
-//! [`Connector`] and [`Reconnecting`] connect again and again. Protocol knowledge stays below:
-//! here are sockets, tasks, queues and clocks.
+//! [`Connector`] and [`Reconnecting`] connect again and again; a [`Tunnel`] stands between the
+//! network and a program that knows no security. Protocol knowledge stays below: here are sockets,
+//! tasks, queues and clocks.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -41,6 +42,7 @@ mod clock;
 mod connection;
 mod connector;
 mod dial;
+mod door;
 mod driver;
 mod endpoint;
 mod error;
@@ -52,13 +54,14 @@ mod listener;
 mod message;
 mod negotiate;
 mod options;
-mod outbox;
+mod outgoing;
 mod pending;
 mod places;
 mod queue;
 mod reconnect;
 mod reconnecting;
 mod transport;
+mod tunnel;
 
 pub use asks::Access;
 pub use connection::Connection;
@@ -73,3 +76,4 @@ pub use message::Message;
 pub use options::Options;
 pub use reconnect::{AfterRefusal, ReconnectPolicy};
 pub use reconnecting::Reconnecting;
+pub use tunnel::{Tunnel, TunnelError, TunnelOptions};

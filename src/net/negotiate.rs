@@ -1,12 +1,11 @@
 //! One handshake over a stream: the driver of door 2, with its clocks.
 #![forbid(unsafe_code)]
 
-use crate::access::address::PeerAddress;
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::config::settings::Config;
 use crate::error::{Error, LimitExceeded, LocalError, Stage};
-use crate::handshake::{Conn, Established, Handshake, NeedsInput};
+use crate::handshake::{Conn, Established, Handshake, NeedsInput, NeedsMetadata};
 use crate::net::asks::Access;
 use crate::net::clock::deadline;
 use crate::net::error::NetError;
@@ -16,7 +15,9 @@ use crate::net::places::Place;
 use crate::net::transport::{Stream, is_hangup};
 use crate::wire::frame::MAX_HEADER_LEN;
 use bytes::BytesMut;
+use std::future::Future;
 use std::io;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 /// A handshake in progress.
@@ -86,13 +87,61 @@ impl<'a, A: Access> Negotiation<'a, A> {
     }
 
     /// Conducts it to its end, within [`Limits::handshake_timeout`](crate::Limits).
-    pub(crate) async fn run(&mut self, address: PeerAddress) -> Result<Agreed, Failed> {
-        let deadline = deadline(self.started, self.config.limits().handshake_timeout);
-        let error = match timeout_at(deadline, self.converse(address)).await {
-            Ok(Ok(established)) => {
-                let input = std::mem::take(&mut self.input).into_traffic();
-                return Ok(Agreed { established, input });
-            }
+    pub(crate) async fn run(&mut self, conn: Conn) -> Result<Agreed, Failed> {
+        let outcome = timeout_at(self.deadline(), self.converse(conn)).await;
+        match self.settle(outcome)? {
+            Reached::End(established) => Ok(self.agreed(established)),
+            // Only a relay pauses, and a relay without metadata is not conducted like this.
+            Reached::Pause(_) => Err(self.failed(LocalError::MetadataMissing.into())),
+        }
+    }
+
+    /// Conducts the handshake of a relay's front until it pauses for metadata, within the same
+    /// time.
+    pub(crate) async fn run_to_pause(&mut self, conn: Conn) -> Result<NeedsMetadata, Failed> {
+        let outcome = timeout_at(self.deadline(), self.converse(conn)).await;
+        match self.settle(outcome)? {
+            Reached::Pause(pause) => Ok(*pause),
+            // It was told its metadata at the start, which no front is.
+            Reached::End(_) => Err(self.failed(LocalError::MetadataMissing.into())),
+        }
+    }
+
+    /// Does what a relay's pause is for, as long as the peer stays, and within the same time.
+    pub(crate) async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failed> {
+        self.stage = Stage::Metadata;
+        let outcome = timeout_at(self.deadline(), self.paused(work)).await;
+        self.settle(outcome)
+    }
+
+    /// Ends a relay's pause, which completes the handshake, within the same time.
+    pub(crate) async fn resume(
+        &mut self,
+        complete: impl FnOnce(&mut BytesMut) -> Result<Box<Established>, Error>,
+    ) -> Result<Agreed, Failed> {
+        let established = complete(self.out.for_machine()).map_err(|error| self.failed(error))?;
+        let outcome = timeout_at(self.deadline(), self.flush()).await;
+        self.settle(outcome)?;
+        Ok(self.agreed(established))
+    }
+
+    /// A failure of what comes after the pause. The peer is not told.
+    pub(crate) fn failed(&mut self, error: Error) -> Failed {
+        self.out.wipe();
+        self.fail(NetError::Handshake(error))
+    }
+
+    /// When the time for the whole handshake is up.
+    fn deadline(&self) -> Instant {
+        deadline(self.started, self.config.limits().handshake_timeout)
+    }
+
+    fn settle<T>(&mut self, outcome: Result<Result<T, Ended>, Elapsed>) -> Result<T, Failed> {
+        let error = match outcome {
+            Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => error,
             Err(_) => {
                 // What is left in `out` is no ERROR, but a command that would not go out.
@@ -100,15 +149,24 @@ impl<'a, A: Access> Negotiation<'a, A> {
                 Error::Timeout(self.stage).into()
             }
         };
-        Err(Failed {
-            stage: self.stage,
-            error: error.into(),
-            last_words: std::mem::take(&mut self.out),
-        })
+        Err(self.fail(error.into()))
     }
 
-    async fn converse(&mut self, address: PeerAddress) -> Result<Box<Established>, Ended> {
-        let mut state = Handshake::start(self.config, Conn::new(address), self.out.for_machine());
+    fn agreed(&mut self, established: Box<Established>) -> Agreed {
+        let input = std::mem::take(&mut self.input).into_traffic();
+        Agreed { established, input }
+    }
+
+    fn fail(&mut self, error: NetError) -> Failed {
+        Failed {
+            stage: self.stage,
+            error,
+            last_words: std::mem::take(&mut self.out),
+        }
+    }
+
+    async fn converse(&mut self, conn: Conn) -> Result<Reached, Ended> {
+        let mut state = Handshake::start(self.config, conn, self.out.for_machine());
         loop {
             // In this order: what a step has written goes out before anything else is done.
             self.flush().await?;
@@ -119,11 +177,8 @@ impl<'a, A: Access> Negotiation<'a, A> {
                     let verdict = self.ask(question.request()).await?;
                     question.resume(verdict, self.out.for_machine())?
                 }
-                // Only a relay pauses here, and nothing on this floor can answer for one.
-                Handshake::NeedsMetadata(_) => {
-                    return Err(Error::from(LocalError::MetadataMissing).into());
-                }
-                Handshake::Complete(established) => return Ok(established),
+                Handshake::NeedsMetadata(pause) => return Ok(Reached::Pause(Box::new(pause))),
+                Handshake::Complete(established) => return Ok(Reached::End(established)),
             };
         }
     }
@@ -163,9 +218,15 @@ impl<'a, A: Access> Negotiation<'a, A> {
         }
     }
 
-    /// Asks for the verdict, unless the peer goes away or sends more than one command before it
-    /// has been answered: then nobody needs the verdict any more.
     async fn ask(&mut self, request: &AccessRequest) -> Result<Verdict, Ended> {
+        let router = self.router;
+        self.paused(A::ask(router, request)).await
+    }
+
+    /// Does what a pause is for, unless the peer goes away or sends more than one command before
+    /// it is done: then nobody needs the outcome any more.
+    async fn paused<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Ended> {
+        let stage = self.stage;
         let progress = |progress| {
             if let Some(place) = self.place {
                 place.progress(progress);
@@ -176,7 +237,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
         let departure = async {
             loop {
                 match self.stream.read(&mut self.input.room()).await {
-                    Ok(0) => return Error::ClosedByPeer(Stage::Verdict).into(),
+                    Ok(0) => return Error::ClosedByPeer(stage).into(),
                     Ok(_) if self.input.len() > most => {
                         return Error::from(LimitExceeded::HandshakeCommand {
                             size: self.input.len() as u64,
@@ -186,16 +247,16 @@ impl<'a, A: Access> Negotiation<'a, A> {
                     }
                     Ok(_) => {}
                     Err(error) if is_hangup(&error) => {
-                        return Error::ClosedByPeer(Stage::Verdict).into();
+                        return Error::ClosedByPeer(stage).into();
                     }
                     Err(error) => return Ended::Io("read", error),
                 }
             }
         };
         tokio::select! {
-            verdict = A::ask(self.router, request) => {
+            outcome = work => {
                 progress(Progress::Spoke);
-                Ok(verdict)
+                Ok(outcome)
             }
             ended = departure => Err(ended),
         }
@@ -216,6 +277,12 @@ impl<'a, A: Access> Negotiation<'a, A> {
             }
         }
     }
+}
+
+/// Where a handshake stops.
+enum Reached {
+    End(Box<Established>),
+    Pause(Box<NeedsMetadata>),
 }
 
 /// Why a handshake ended without success.

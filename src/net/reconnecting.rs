@@ -8,7 +8,7 @@ use crate::net::connector::{Attempt, Connector};
 use crate::net::error::NetError;
 use crate::net::inbox::Incoming;
 use crate::net::message::Message;
-use crate::net::outbox::Outgoing;
+use crate::net::outgoing::Outgoing;
 use bytes::Bytes;
 
 /// A connection that is made again when it is lost.

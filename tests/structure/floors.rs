@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("frames", 6),
     ("handshake", 7),
     ("heartbeat", 7),
+    ("outbox", 7),
     ("relay", 8),
     ("net", 9),
     ("bin", 10),

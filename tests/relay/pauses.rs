@@ -1,9 +1,8 @@
 //! A relay pauses until its far side has said what to tell the peer.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod pair;
-
-use pair::{Direction, Endpoint, client_keys, commands, drive, endpoints, server_keys};
+use super::pair::{
+    self, Direction, Endpoint, client_keys, commands, drive, endpoints, server_keys,
+};
 use zmtp_auth::handshake::Conn;
 use zmtp_auth::{Config, DenialStatus, Domain, Error, Metadata, PeerAddress, SocketType, Verdict};
 

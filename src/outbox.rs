@@ -1,31 +1,12 @@
-//! From what an application sends to bytes for the peer. No I/O.
+//! From messages and commands to bytes for the peer. No I/O.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
 use crate::frames::FrameWriter;
-use crate::net::message::{Message, cost};
 use crate::wire::command::TrafficCommand;
 use crate::wire::frame::{Flags, FrameHeader};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io::IoSlice;
-
-/// What a connection sends.
-#[derive(Debug)]
-pub(crate) enum Outgoing {
-    Message(Message),
-    Subscribe(Bytes),
-    Cancel(Bytes),
-}
-
-impl Outgoing {
-    /// What it counts for in a queue, in bytes.
-    pub(crate) fn cost(&self) -> usize {
-        match self {
-            Self::Message(message) => message.cost(),
-            Self::Subscribe(topic) | Self::Cancel(topic) => cost(1, topic.len()),
-        }
-    }
-}
 
 /// Bytes that are gathered before they are written: enough for one system call to be worth it.
 const ENOUGH: usize = 64 * 1024;
@@ -76,21 +57,29 @@ impl Outbox {
     /// Encodes a command. Between messages only.
     pub(crate) fn command(&mut self, command: &TrafficCommand) -> Result<(), Error> {
         match command.encode() {
-            Some(body) => self.writer.write(Flags::Command, &body, &mut self.encoded),
+            Some(body) => self.command_body(&body),
             None => Ok(()),
         }
     }
 
-    /// Begins with something new. Between messages only.
-    pub(crate) fn begin(&mut self, outgoing: Outgoing) -> Result<(), Error> {
-        match outgoing {
-            Outgoing::Message(message) => {
-                self.frames = message.into_frames().into_iter();
-                Ok(())
-            }
-            Outgoing::Subscribe(topic) => self.subscription(1, topic, TrafficCommand::Subscribe),
-            Outgoing::Cancel(topic) => self.subscription(0, topic, TrafficCommand::Cancel),
-        }
+    /// Encodes a command that is there already, name and all. Between messages only.
+    pub(crate) fn command_body(&mut self, body: &[u8]) -> Result<(), Error> {
+        self.writer.write(Flags::Command, body, &mut self.encoded)
+    }
+
+    /// Begins with a message; [`Outbox::encode_frame`] goes on with it. Between messages only.
+    pub(crate) fn begin(&mut self, frames: Vec<Bytes>) {
+        self.frames = frames.into_iter();
+    }
+
+    /// Encodes a subscription. Between messages only.
+    pub(crate) fn subscribe(&mut self, topic: Bytes) -> Result<(), Error> {
+        self.subscription(1, topic, TrafficCommand::Subscribe)
+    }
+
+    /// Encodes the end of a subscription. Between messages only.
+    pub(crate) fn cancel(&mut self, topic: Bytes) -> Result<(), Error> {
+        self.subscription(0, topic, TrafficCommand::Cancel)
     }
 
     /// RFC 23 has subscriptions as messages, RFC 37 as commands.
@@ -108,6 +97,11 @@ impl Outbox {
         }
     }
 
+    /// Encodes a message of one frame. Between messages only.
+    pub(crate) fn single(&mut self, body: Bytes) -> Result<(), Error> {
+        self.frame(Flags::Last, body)
+    }
+
     /// Encodes the next frame of the current message.
     pub(crate) fn encode_frame(&mut self) -> Result<(), Error> {
         let Some(body) = self.frames.next() else {
@@ -118,6 +112,10 @@ impl Outbox {
         } else {
             Flags::More
         };
+        self.frame(flags, body)
+    }
+
+    fn frame(&mut self, flags: Flags, body: Bytes) -> Result<(), Error> {
         if self.writer.is_transparent() && body.len() >= UNCOPIED_FROM {
             FrameHeader::encode(flags, body.len(), &mut self.encoded);
             self.body = body;
@@ -186,10 +184,7 @@ mod tests {
         let large = vec![7; UNCOPIED_FROM];
         for step in [1, 5, 100, usize::MAX] {
             let mut outbox = outbox(false);
-            let message: Message = [Bytes::from("a"), large.clone().into(), "b".into()]
-                .into_iter()
-                .collect();
-            outbox.begin(Outgoing::Message(message)).unwrap();
+            outbox.begin(vec!["a".into(), large.clone().into(), "b".into()]);
             let expected = [b"\x01\x01a\x03\0\0\0\0\0\0\x10\0", &large[..], b"\x00\x01b"].concat();
             assert_eq!(drain(&mut outbox, step), expected);
         }
@@ -202,8 +197,8 @@ mod tests {
             (false, b"\x04\x0b\x09SUBSCRIBEa\x04\x08\x06CANCELa"),
         ] {
             let mut outbox = outbox(zmtp_3_0);
-            outbox.begin(Outgoing::Subscribe("a".into())).unwrap();
-            outbox.begin(Outgoing::Cancel("a".into())).unwrap();
+            outbox.subscribe("a".into()).unwrap();
+            outbox.cancel("a".into()).unwrap();
             assert_eq!(drain(&mut outbox, 3), expected);
         }
     }
@@ -211,8 +206,7 @@ mod tests {
     #[test]
     fn nothing_more_is_encoded_than_one_write_is_worth() {
         let mut outbox = outbox(false);
-        let frames = std::iter::repeat_n(vec![0; UNCOPIED_FROM - 1], 1000);
-        outbox.begin(Outgoing::Message(frames.collect())).unwrap();
+        outbox.begin(vec![vec![0; UNCOPIED_FROM - 1].into(); 1000]);
         while outbox.has_room() {
             outbox.encode_frame().unwrap();
         }

@@ -1,0 +1,214 @@
+//! One peer of a tunnel: the handshake in front, and behind it that of the back.
+#![forbid(unsafe_code)]
+
+use crate::access::address::PeerAddress;
+use crate::access::grant::Grant;
+use crate::config::settings::{Config, Open};
+use crate::error::printable;
+use crate::handshake::Conn;
+use crate::net::asks::Access;
+use crate::net::door::Newcomer;
+use crate::net::endpoint::Endpoint;
+use crate::net::error::NetError;
+use crate::net::handshake_bytes::HandshakeBytes;
+use crate::net::negotiate::{Agreed, Failed, Negotiation};
+use crate::net::pending::Progress;
+use crate::net::transport::{self, Stream};
+use crate::net::tunnel::options::{TunnelError, TunnelOptions};
+use crate::net::tunnel::traffic::Traffic;
+use crate::relay::introduction::Introduction;
+use crate::relay::traffic::{Leg, Relay};
+use crate::wire::socket_type::SocketType;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// What all connections of a tunnel share.
+pub(super) struct House<A: Access> {
+    pub(super) config: Config<A>,
+    pub(super) router: A::Router,
+    pub(super) back: Back,
+    pub(super) options: TunnelOptions,
+    /// Turns true when the tunnel is closed.
+    pub(super) close: watch::Receiver<bool>,
+}
+
+/// Whom the tunnel dials.
+pub(super) struct Back {
+    pub(super) endpoint: Endpoint,
+    pub(super) config: Config<Open>,
+    /// Whether that is the side without security.
+    pub(super) is_clear: bool,
+}
+
+/// The back's end of a connection, ready for traffic.
+struct Reached {
+    stream: Stream,
+    agreed: Agreed,
+}
+
+/// Both ends of a connection, which know of each other.
+struct Met {
+    relay: Relay,
+    back: Stream,
+    grant: Option<Grant>,
+    /// For the log.
+    user_id: Option<String>,
+}
+
+/// Why two peers did not meet.
+enum Missed {
+    /// The one in front was refused, gave up, or was too slow.
+    Front(Failed),
+    /// The one behind was not reached, or refused us.
+    Back(NetError),
+    /// The tunnel is being closed.
+    Closing,
+}
+
+impl From<Failed> for Missed {
+    fn from(failed: Failed) -> Self {
+        Self::Front(failed)
+    }
+}
+
+impl<A: Access> House<A> {
+    /// Serves one connection to its end.
+    pub(super) async fn serve(self: Arc<Self>, newcomer: Newcomer) {
+        let Newcomer {
+            stream,
+            address,
+            place,
+            mut evicted,
+        } = newcomer;
+        let mut close = self.close.clone();
+        let met = {
+            let mut front = Negotiation::new(&stream, &self.config, &self.router, Some(&place));
+            tokio::select! {
+                met = self.introduce(&mut front, &address) => Some(met),
+                _ = &mut evicted => None,
+                _ = close.wait_for(|close| *close) => Some(Err(Missed::Closing)),
+            }
+            .unwrap_or_else(|| Err(Failed::evicted(front.stage()).into()))
+        };
+        match met {
+            Ok(met) => {
+                drop(place);
+                let linger = self.options.sockets.linger;
+                let traffic = Traffic::new(stream, met.back, met.relay, linger);
+                let end = traffic.run(met.grant, close, self.config.limits()).await;
+                tracing::info!(%address, user_id = met.user_id, %end, "peer disconnected");
+            }
+            Err(missed) => {
+                let last_words = self.say_why(&address, missed);
+                place.progress(Progress::Refused);
+                tokio::select! {
+                    () = stream.part(last_words, self.config.limits()) => {}
+                    _ = evicted => {}
+                }
+            }
+        }
+    }
+
+    /// Conducts both handshakes. Nothing is dialled before the front has paused, which is after
+    /// the verdict.
+    async fn introduce(
+        &self,
+        front: &mut Negotiation<'_, A>,
+        address: &PeerAddress,
+    ) -> Result<Met, Missed> {
+        let pause = front.run_to_pause(Conn::new(address.clone())).await?;
+        let introduction =
+            Introduction::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
+        let reached = front
+            .meanwhile(self.back.reach(&introduction, &self.options))
+            .await?;
+        let Reached {
+            stream,
+            agreed: back,
+        } = reached.map_err(Missed::Back)?;
+        let claims = &back.established.peer.claims;
+        let front = front
+            .resume(|out| introduction.complete(claims, out))
+            .await?;
+
+        let peer = &front.established.peer;
+        let authenticated = peer.authenticated.as_ref();
+        let user_id = peer.user_id().map(|id| printable(id));
+        let socket_type = peer.claims.socket_type.map(SocketType::name);
+        tracing::info!(%address, user_id, socket_type, "peer connected");
+        let met = Met {
+            grant: authenticated.and_then(|authenticated| authenticated.grant.clone()),
+            user_id,
+            back: stream,
+            relay: self.tie(front, back),
+        };
+        Ok(met)
+    }
+
+    /// PINGs of our own are for the network alone: who is on this machine cannot vanish unseen.
+    fn tie(&self, front: Agreed, back: Agreed) -> Relay {
+        let heartbeat = self.options.sockets.heartbeat;
+        let (in_front, behind) = if self.back.is_clear {
+            (heartbeat, None)
+        } else {
+            (None, heartbeat)
+        };
+        let now = Instant::now().into_std();
+        let leg = |agreed: Agreed, limits, heartbeat| {
+            Leg::new(*agreed.established, limits, heartbeat, now).with_input(agreed.input)
+        };
+        Relay::new(
+            leg(front, self.config.limits(), in_front),
+            leg(back, self.back.config.limits(), behind),
+        )
+    }
+
+    /// Logs why there is no connection; what the front should still get to read comes back. It is
+    /// an ERROR of our own policy, and never one of the far side's.
+    fn say_why(&self, address: &PeerAddress, missed: Missed) -> HandshakeBytes {
+        match missed {
+            Missed::Front(Failed {
+                stage,
+                error,
+                last_words,
+            }) => {
+                tracing::info!(%address, %stage, %error, "peer refused");
+                last_words
+            }
+            Missed::Back(error) => {
+                tracing::warn!(%address, forward = %self.back.endpoint, %error, "cannot forward");
+                HandshakeBytes::default()
+            }
+            Missed::Closing => HandshakeBytes::default(),
+        }
+    }
+}
+
+impl Back {
+    /// Connects, and shakes hands with what the introduction says of the front.
+    async fn reach(
+        &self,
+        introduction: &Introduction,
+        options: &TunnelOptions,
+    ) -> Result<Reached, NetError> {
+        let authenticated = introduction.authenticated();
+        let grant = authenticated.and_then(|authenticated| authenticated.grant.as_ref());
+        if grant.is_some_and(|grant| !grant.still_valid()) {
+            return Err(NetError::Revoked);
+        }
+        let stream = transport::connect(&self.endpoint, options.sockets.connect_timeout).await?;
+        let address = stream.peer().map_err(NetError::io("connect"))?;
+        // A name may have been resolved to anything.
+        if self.is_clear && !address.is_local() && !options.allow_cleartext {
+            return Err(TunnelError::Cleartext(self.endpoint.clone()).into());
+        }
+        let agreed = Negotiation::new(&stream, &self.config, &(), None)
+            .run(introduction.conn(address))
+            .await;
+        match agreed {
+            Ok(agreed) => Ok(Reached { stream, agreed }),
+            Err(failed) => Err(failed.error),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What may be chosen about a tunnel, and what may not.
+#![forbid(unsafe_code)]
+
+use crate::access::request::MechanismKind;
+use crate::config::settings::Config;
+use crate::net::endpoint::Endpoint;
+use crate::net::options::Options;
+use crate::relay::introduction::IdentityRule;
+use crate::wire::socket_type::SocketType;
+use thiserror::Error as ThisError;
+
+/// Choices for a [`Tunnel`](crate::net::Tunnel).
+///
+/// ```
+/// use zmtp_auth::net::TunnelOptions;
+/// use zmtp_auth::relay::IdentityRule;
+///
+/// let mut options = TunnelOptions::default();
+/// options.identity = IdentityRule::UserId;
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TunnelOptions {
+    /// The sockets. Heartbeats are sent across the network alone; `linger` is how long a
+    /// connection whose other side is closed may stand still before it is closed too. What
+    /// concerns queues and reconnecting is not used.
+    pub sockets: Options,
+    /// What a server's tunnel does with the identities that its peers claim.
+    pub identity: IdentityRule,
+    /// Lets the clear side leave this machine. Whoever can listen in there reads and writes
+    /// everything, and whoever reaches it speaks with the tunnel's voice.
+    pub allow_cleartext: bool,
+}
+
+/// Why there is no such tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum TunnelError {
+    /// The configuration names a type of socket; a tunnel is of type RELAY.
+    #[error("a tunnel's configuration is of type RELAY, not {0}")]
+    SocketType(SocketType),
+    /// A server's tunnel with the configuration of a client, or of NULL.
+    #[error("the network side of a server's tunnel is a PLAIN or CURVE server")]
+    NotAServer,
+    /// A client's tunnel with the configuration of a server, or of NULL.
+    #[error("the network side of a client's tunnel is a PLAIN or CURVE client")]
+    NotAClient,
+    /// The side in clear is neither loopback nor ipc, and that was not allowed.
+    #[error("the clear side, {0}, is neither loopback nor ipc")]
+    Cleartext(Endpoint),
+}
+
+impl TunnelOptions {
+    /// Demands that what crosses `endpoint` in clear stays on this machine, as far as its text
+    /// tells.
+    pub(crate) fn require_local(&self, endpoint: &Endpoint) -> Result<(), TunnelError> {
+        if self.allow_cleartext || endpoint.is_local() {
+            return Ok(());
+        }
+        Err(TunnelError::Cleartext(endpoint.clone()))
+    }
+}
+
+/// Demands a configuration for the network side of a server's tunnel.
+pub(crate) fn require_server<A>(config: &Config<A>) -> Result<(), TunnelError> {
+    require_relay(config)?;
+    if config.is_server() {
+        return Ok(());
+    }
+    Err(TunnelError::NotAServer)
+}
+
+/// Demands a configuration for the network side of a client's tunnel.
+pub(crate) fn require_client<A>(config: &Config<A>) -> Result<(), TunnelError> {
+    require_relay(config)?;
+    if config.is_server() || config.mechanism() == MechanismKind::Null {
+        return Err(TunnelError::NotAClient);
+    }
+    Ok(())
+}
+
+fn require_relay<A>(config: &Config<A>) -> Result<(), TunnelError> {
+    match config.socket_type() {
+        SocketType::Relay => Ok(()),
+        other => Err(TunnelError::SocketType(other)),
+    }
+}

@@ -1,0 +1,380 @@
+//! What crosses a tunnel once both handshakes are complete, and what does not.
+
+use super::rig::{Ended, MECHANISMS, Program, Tunnel, WHOLE, client, drive, null, server};
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::time::{Duration, Instant};
+use zmtp_auth::heartbeat::Silence;
+use zmtp_auth::relay::{Broken, Side};
+use zmtp_auth::seal::MESSAGE_OVERHEAD;
+use zmtp_auth::wire::command::TrafficCommand;
+use zmtp_auth::wire::frame::Flags;
+use zmtp_auth::{Config, Error, LimitExceeded, ProtocolError, SocketType};
+
+/// A row of programs and tunnels that have met.
+struct Line {
+    first: Program,
+    tunnels: Vec<Tunnel>,
+    last: Program,
+}
+
+impl Line {
+    fn of(first: Program, tunnels: Vec<Tunnel>, last: Program) -> Self {
+        let mut line = Self {
+            first,
+            tunnels,
+            last,
+        };
+        line.drive();
+        assert!(line.first.is_complete() && line.last.is_complete());
+        line
+    }
+
+    /// Two programs of NULL with a client's and a server's tunnel between them.
+    fn through_both(mechanism: &str, first: SocketType, last: SocketType) -> Self {
+        Self::of(
+            Program::new(null(Config::builder(first))),
+            vec![Tunnel::client(mechanism), Tunnel::server(mechanism)],
+            Program::new(null(Config::builder(last))),
+        )
+    }
+
+    /// Two programs with one tunnel between them, the second old.
+    fn to_old(mechanism: &str, first: SocketType, last: SocketType) -> Self {
+        Self::of(
+            Program::new(client(Config::builder(first), mechanism)),
+            vec![Tunnel::server(mechanism)],
+            Program::new(null(Config::builder(last))).old(),
+        )
+    }
+
+    fn drive(&mut self) {
+        drive(&mut self.first, &mut self.tunnels, &mut self.last, WHOLE);
+    }
+}
+
+fn ping(ttl: u16, context: &'static str) -> Bytes {
+    let context = context.into();
+    TrafficCommand::Ping { ttl, context }.encode().unwrap()
+}
+
+fn pong(context: &'static str) -> Bytes {
+    let context = context.into();
+    TrafficCommand::Pong { context }.encode().unwrap()
+}
+
+#[test]
+fn messages_cross_whole_in_order_and_both_ways() {
+    for mechanism in MECHANISMS {
+        let mut line = Line::through_both(mechanism, SocketType::Dealer, SocketType::Router);
+        for size in [0, 1, 254, 255, 256, 4095, 4096, 65_536, 300_000] {
+            let body = vec![7; size];
+            let message: [(Flags, Bytes); 4] = [
+                (Flags::More, "".into()),
+                (Flags::More, body.clone().into()),
+                (Flags::More, "x".into()),
+                (Flags::Last, body.into()),
+            ];
+            for (flags, body) in &message {
+                line.first.send(*flags, body);
+                line.last.send(*flags, body);
+            }
+            line.first.send(Flags::Last, b"next");
+            line.drive();
+            let there = line.last.received();
+            assert_eq!(there[..4], message);
+            assert_eq!(there[4..], [(Flags::Last, "next".into())]);
+            assert_eq!(line.first.received(), message);
+        }
+    }
+}
+
+#[test]
+fn a_message_without_its_last_frame_never_arrives() {
+    let mut line = Line::through_both("curve", SocketType::Push, SocketType::Pull);
+    line.first.send(Flags::More, b"begun");
+    line.first.send(Flags::More, &vec![1; 100_000]);
+    line.drive();
+    assert_eq!(line.last.received(), []);
+    assert!(line.tunnels[1].relay().is_drained(Side::Back));
+}
+
+#[test]
+fn pings_are_answered_where_they_arrive_and_nobody_beyond_hears_of_them() {
+    for mechanism in MECHANISMS {
+        let mut line = Line::through_both(mechanism, SocketType::Dealer, SocketType::Dealer);
+        line.first.send(Flags::Command, &ping(0, "one"));
+        line.last.send(Flags::Command, &ping(0, "two"));
+        // Unasked-for, and not for anybody either.
+        line.last.send(Flags::Command, &pong("three"));
+        line.drive();
+        assert_eq!(line.first.received(), [(Flags::Command, pong("one"))]);
+        assert_eq!(line.last.received(), [(Flags::Command, pong("two"))]);
+    }
+}
+
+#[test]
+fn a_ping_is_answered_in_the_middle_of_somebody_elses_message() {
+    let mut line = Line::through_both("curve", SocketType::Dealer, SocketType::Dealer);
+    line.last.send(Flags::More, b"begun");
+    line.drive();
+    line.first.send(Flags::Command, &ping(0, "there?"));
+    line.drive();
+    assert_eq!(line.first.received(), [(Flags::Command, pong("there?"))]);
+    line.last.send(Flags::Last, b"done");
+    line.drive();
+    let expected = [(Flags::More, "begun".into()), (Flags::Last, "done".into())];
+    assert_eq!(line.first.received(), expected);
+}
+
+#[test]
+fn a_flood_of_pings_waits_for_whoever_sends_them_to_read() {
+    let mut tunnel_side = Line::of(
+        Program::new(client(Config::builder(SocketType::Push), "curve")),
+        vec![Tunnel::server("curve")],
+        Program::new(null(Config::builder(SocketType::Pull))),
+    );
+    let Line {
+        first,
+        tunnels,
+        last,
+    } = &mut tunnel_side;
+    for _ in 0..10_000 {
+        first.send(Flags::Command, &ping(0, "0123456789abcdef"));
+    }
+    first.send(Flags::Last, b"after the flood");
+    tunnels[0].feed(Side::Front, &first.take(WHOLE));
+    // Nothing is read of what it wrote: 64 KiB of answers, 16 more, and then no more is taken.
+    let waiting: usize = tunnels[0]
+        .relay()
+        .output(Side::Front)
+        .iter()
+        .map(|part| part.len())
+        .sum();
+    assert!(waiting < 70_000, "{waiting}");
+    assert!(!tunnels[0].relay().wants_input(Side::Front));
+    assert!(!tunnels[0].relay().is_drained(Side::Back));
+    drive(first, tunnels, last, WHOLE);
+    assert_eq!(first.received().len(), 10_000);
+    assert_eq!(last.received(), [(Flags::Last, "after the flood".into())]);
+}
+
+#[test]
+fn subscriptions_take_the_form_that_each_version_knows() {
+    let subscribe = |topic: &'static str| TrafficCommand::Subscribe(topic.into()).encode().unwrap();
+    let cancel = |topic: &'static str| TrafficCommand::Cancel(topic.into()).encode().unwrap();
+    for mechanism in MECHANISMS {
+        let mut line = Line::through_both(mechanism, SocketType::Sub, SocketType::Pub);
+        line.first.send(Flags::Command, &subscribe("a"));
+        line.first.send(Flags::Last, b"\x01b");
+        line.first.send(Flags::Command, &cancel("a"));
+        line.first.send(Flags::Last, b"\x00b");
+        line.drive();
+        let expected = [
+            (Flags::Command, subscribe("a")),
+            (Flags::Last, "\x01b".into()),
+            (Flags::Command, cancel("a")),
+            (Flags::Last, "\x00b".into()),
+        ];
+        assert_eq!(line.last.received(), expected);
+
+        let mut line = Line::to_old(mechanism, SocketType::Sub, SocketType::Pub);
+        line.first.send(Flags::Command, &subscribe("a"));
+        line.first.send(Flags::Last, b"\x01b");
+        line.first.send(Flags::Command, &cancel("a"));
+        line.drive();
+        let expected = ["\x01a", "\x01b", "\x00a"].map(|body| (Flags::Last, body.into()));
+        assert_eq!(line.last.received(), expected);
+    }
+}
+
+#[test]
+fn topics_of_every_length_around_a_short_frame_cross() {
+    let mut line = Line::through_both("curve", SocketType::Sub, SocketType::Pub);
+    for length in 240..260 {
+        let topic = Bytes::from(vec![b't'; length]);
+        let body = TrafficCommand::Subscribe(topic.clone()).encode().unwrap();
+        line.first.send(Flags::Command, &body);
+        line.first
+            .send(Flags::Last, &[&b"\x01"[..], &topic].concat());
+        line.drive();
+        let got = line.last.received();
+        assert_eq!(got[0], (Flags::Command, body));
+        assert_eq!(got[1].1.len(), length + 1);
+    }
+}
+
+#[test]
+fn of_other_commands_only_those_of_a_pattern_cross() {
+    let mut line = Line::through_both("curve", SocketType::Dish, SocketType::Radio);
+    for body in [
+        &b"\x04JOINgroup"[..],
+        b"\x05ERROR\x03400",
+        b"\x05READY",
+        b"\x07unheardof",
+        b"\x05LEAVEgroup",
+    ] {
+        line.first.send(Flags::Command, body);
+    }
+    line.drive();
+    let expected = ["\x04JOINgroup", "\x05LEAVEgroup"].map(|body| (Flags::Command, body.into()));
+    assert_eq!(line.last.received(), expected);
+}
+
+#[test]
+fn what_one_side_does_not_read_is_not_taken_from_the_other() {
+    for mechanism in MECHANISMS {
+        let mut line = Line::of(
+            Program::new(client(Config::builder(SocketType::Push), mechanism)),
+            vec![Tunnel::server(mechanism)],
+            Program::new(null(Config::builder(SocketType::Pull))),
+        );
+        let Line {
+            first,
+            tunnels,
+            last,
+        } = &mut line;
+        let mut sent = 0;
+        while tunnels[0].relay().wants_input(Side::Front) {
+            first.send(Flags::Last, &[7; 1000]);
+            tunnels[0].feed(Side::Front, &first.take(WHOLE));
+            sent += 1;
+        }
+        // A write's worth, and what was on its way.
+        assert!((60..80).contains(&sent), "{sent}");
+        assert!(
+            tunnels[0].relay().wants_input(Side::Back),
+            "the other way is open"
+        );
+        drive(first, tunnels, last, WHOLE);
+        assert_eq!(last.received().len(), sent);
+        assert!(tunnels[0].relay().wants_input(Side::Front));
+    }
+}
+
+#[test]
+fn limits_hold_on_each_side_and_say_on_which() {
+    let over = |side: Side| {
+        let mut line = Line::of(
+            Program::new(client(Config::builder(SocketType::Dealer), "curve")),
+            vec![Tunnel::server("curve").limited(|limits| limits.max_message = 1000)],
+            Program::new(null(Config::builder(SocketType::Dealer))),
+        );
+        let sender = match side {
+            Side::Front => &mut line.first,
+            Side::Back => &mut line.last,
+        };
+        sender.send(Flags::Last, &[7; 1000]);
+        sender.send(Flags::More, &[7; 600]);
+        sender.send(Flags::Last, &[7; 401]);
+        line.drive();
+        let got = match side {
+            Side::Front => line.last.received(),
+            Side::Back => line.first.received(),
+        };
+        assert!(got.len() <= 1, "the message that was too long came through");
+        line.tunnels[0].ended().cloned()
+    };
+    for side in [Side::Front, Side::Back] {
+        // What was announced under CURVE counts as it stands on the header.
+        let size = match side {
+            Side::Front => 1001 + MESSAGE_OVERHEAD as u64,
+            Side::Back => 1001,
+        };
+        let error = Error::Limit(LimitExceeded::Message { size, limit: 1000 });
+        match over(side) {
+            Some(Ended::Traffic(broken)) => assert_eq!(broken, Broken { side, error }),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_breaks_the_protocol_ends_both_connections() {
+    let mut line = Line::of(
+        Program::new(null(Config::builder(SocketType::Dealer))),
+        vec![Tunnel::client("curve")],
+        Program::new(server(Config::builder(SocketType::Dealer), "curve")),
+    );
+    // In clear, where everything is sealed.
+    line.tunnels[0].feed(Side::Back, b"\x01\x05clear");
+    match line.tunnels[0].ended() {
+        Some(Ended::Traffic(Broken { side, error })) => {
+            assert_eq!(*side, Side::Back);
+            assert_eq!(*error, Error::Protocol(ProtocolError::ClearFlags));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_side_that_falls_silent_longer_than_it_announced_is_told_apart() {
+    let mut line = Line::through_both("curve", SocketType::Dealer, SocketType::Dealer);
+    let start = Instant::now();
+    line.last.send(Flags::Command, &ping(20, ""));
+    line.drive();
+    let relay = line.tunnels[1].relay();
+    relay.received(Side::Back, start);
+    let due = relay.deadline(start).unwrap();
+    assert_eq!(due, start + Duration::from_secs(2));
+    assert_eq!(relay.poll(start + Duration::from_secs(1)), Ok(()));
+    let silent = relay.poll(due).unwrap_err();
+    assert_eq!(
+        (silent.side, silent.silence),
+        (Side::Back, Silence::TtlExpired)
+    );
+    // The time to live was for this connection alone.
+    assert_eq!(line.tunnels[0].relay().deadline(start), None);
+}
+
+/// A frame of some message, or a PING.
+fn frames() -> impl Strategy<Value = Vec<(Flags, Vec<u8>)>> {
+    let body = prop_oneof![
+        4 => proptest::collection::vec(any::<u8>(), 2..40),
+        1 => proptest::collection::vec(any::<u8>(), 4000..4200),
+        1 => proptest::collection::vec(any::<u8>(), 70_000..70_010),
+    ];
+    let frame = prop_oneof![
+        3 => body.clone().prop_map(|body| (Flags::Last, body)),
+        2 => body.prop_map(|body| (Flags::More, body)),
+        1 => Just((Flags::Command, ping(0, "p").to_vec())),
+    ];
+    proptest::collection::vec(frame, 0..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn any_traffic_in_any_pieces_arrives_as_it_was_sent(
+        there in frames(),
+        back in frames(),
+        most in prop_oneof![1..200_usize, Just(WHOLE)],
+    ) {
+        let mut line = Line::through_both("curve", SocketType::Dealer, SocketType::Dealer);
+        for (program, frames) in [(&mut line.first, &there), (&mut line.last, &back)] {
+            for (flags, body) in frames {
+                program.send(*flags, body);
+            }
+            program.send(Flags::Last, b"end");
+        }
+        drive(&mut line.first, &mut line.tunnels, &mut line.last, most);
+        for (program, sent, own) in [(&mut line.last, &there, &back), (&mut line.first, &back, &there)] {
+            let expected: Vec<_> = sent
+                .iter()
+                .filter(|(flags, _)| *flags != Flags::Command)
+                .map(|(flags, body)| (*flags, Bytes::from(body.clone())))
+                .chain([(Flags::Last, "end".into())])
+                .collect();
+            let got = program.received();
+            let messages: Vec<_> = got
+                .iter()
+                .filter(|(flags, _)| *flags != Flags::Command)
+                .cloned()
+                .collect();
+            prop_assert_eq!(messages, expected);
+            let pings = own.iter().filter(|(flags, _)| *flags == Flags::Command).count();
+            prop_assert_eq!(got.len() - pings, sent.iter().filter(|(flags, _)| *flags != Flags::Command).count() + 1);
+        }
+    }
+}
