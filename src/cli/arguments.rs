@@ -2,9 +2,13 @@
 #![forbid(unsafe_code)]
 
 use crate::cli::cert::CertCommand;
+use crate::cli::connect::ConnectArguments;
 use crate::cli::exit;
 use crate::cli::generate::GenerateArguments;
 use crate::cli::keygen::KeygenArguments;
+use crate::cli::listen::ListenArguments;
+use crate::cli::passwd::PasswdArguments;
+use crate::cli::policy::PolicyCommand;
 use clap::{Parser, Subcommand};
 
 /// ZeroMQ security at the command line: keys and certificates, policies, and sockets that speak
@@ -35,5 +39,10 @@ pub(crate) enum Command {
     Keygen(KeygenArguments),
     #[command(subcommand)]
     Cert(CertCommand),
+    Passwd(PasswdArguments),
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    Listen(ListenArguments),
+    Connect(ConnectArguments),
     Generate(GenerateArguments),
 }
