@@ -9,6 +9,8 @@ use crate::cli::keygen::KeygenArguments;
 use crate::cli::listen::ListenArguments;
 use crate::cli::passwd::PasswdArguments;
 use crate::cli::policy::PolicyCommand;
+use crate::cli::probe::ProbeArguments;
+use crate::cli::zap::ZapArguments;
 use clap::{Parser, Subcommand};
 
 /// ZeroMQ security at the command line: keys and certificates, policies, and sockets that speak
@@ -44,5 +46,7 @@ pub(crate) enum Command {
     Policy(PolicyCommand),
     Listen(ListenArguments),
     Connect(ConnectArguments),
+    Probe(ProbeArguments),
+    Zap(ZapArguments),
     Generate(GenerateArguments),
 }

@@ -4,7 +4,7 @@
 use crate::cli::arguments::{Arguments, Command};
 use crate::cli::console::{Console, start_log};
 use crate::cli::exit::Failure;
-use crate::cli::{cert, connect, generate, keygen, listen, passwd, policy};
+use crate::cli::{cert, connect, generate, keygen, listen, passwd, policy, probe, zap};
 use clap::Parser;
 use std::future::Future;
 use std::process::ExitCode;
@@ -34,6 +34,8 @@ fn run(command: Command, console: Console) -> Result<(), Failure> {
         Command::Policy(command) => policy::run(&command, console),
         Command::Listen(arguments) => listen::run(&arguments, console),
         Command::Connect(arguments) => connect::run(&arguments, console),
+        Command::Probe(arguments) => probe::run(&arguments, console),
+        Command::Zap(arguments) => zap::run(&arguments, console),
         Command::Generate(arguments) => generate::run(&arguments, console),
     }
 }

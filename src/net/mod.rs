@@ -58,6 +58,7 @@ mod places;
 mod queue;
 mod reconnect;
 mod reconnecting;
+mod remote_handler;
 mod transport;
 
 pub use asks::Access;
@@ -73,3 +74,4 @@ pub use message::Message;
 pub use options::Options;
 pub use reconnect::{AfterRefusal, ReconnectPolicy};
 pub use reconnecting::Reconnecting;
+pub use remote_handler::{RemoteHandler, RemoteHandlerError};
