@@ -60,6 +60,7 @@ mod places;
 mod queue;
 mod reconnect;
 mod reconnecting;
+mod remote_handler;
 mod transport;
 mod tunnel;
 
@@ -76,4 +77,8 @@ pub use message::Message;
 pub use options::Options;
 pub use reconnect::{AfterRefusal, ReconnectPolicy};
 pub use reconnecting::Reconnecting;
+<<<<<<< HEAD
 pub use tunnel::{Tunnel, TunnelError, TunnelOptions};
+=======
+pub use remote_handler::{RemoteHandler, RemoteHandlerError};
+>>>>>>> refs/heads/cli
