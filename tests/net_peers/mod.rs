@@ -207,6 +207,11 @@ impl RawPeer {
         }
     }
 
+    /// Says that nothing more will come, and goes on listening.
+    pub async fn half_close(&mut self) {
+        soon(self.stream.shutdown()).await.unwrap();
+    }
+
     pub async fn send(&mut self, flags: Flags, body: &[u8]) {
         let mut out = BytesMut::new();
         self.writer.write(flags, body, &mut out).unwrap();

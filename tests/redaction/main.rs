@@ -25,12 +25,14 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
+use std::time::Instant;
 use traces::{CLIENT, CLIENT_RANDOM, PASSWORD, SERVER, SERVER_RANDOM, Traces};
 use zmtp_auth::auth::{AdmissionTerms, Authenticator, PlainQuestion, ThreadAuthenticator};
 use zmtp_auth::cert::{Certificate, load_certificate, load_certificates};
 use zmtp_auth::frames::{FrameReader, FrameWriter};
-use zmtp_auth::handshake::{Conn, Handshake};
+use zmtp_auth::handshake::{Conn, Established, Handshake};
 use zmtp_auth::mechanism::{Mechanism, Next, Refused, Step};
+use zmtp_auth::relay::{IdentityRule, Introduction, Leg, Relay};
 use zmtp_auth::wire::command::Command;
 use zmtp_auth::wire::reader::Reader;
 use zmtp_auth::zap::{RequestId, ZapRequest, ZapRouter};
@@ -147,6 +149,7 @@ fn here() -> Conn {
 fn show_everything(shown: &mut Shown) {
     show_keys_and_builders(shown);
     show_handshakes(shown);
+    show_relay(shown);
     show_commands(shown);
     show_policy(shown);
     show_certificates(shown);
@@ -196,18 +199,8 @@ fn show_keys_and_builders(shown: &mut Shown) {
 
 /// Both ends in all their states, and then each half of what comes of them.
 fn show_handshakes(shown: &mut Shown) {
-    for (client, server) in [curve(), plain(), relay_curve()] {
-        let (mut to_server, mut to_client) = (BytesMut::new(), BytesMut::new());
-        let mut client = Some(Handshake::start(&client, here(), &mut to_server));
-        let mut server = Some(Handshake::start(&server, here(), &mut to_client));
-        for _ in 0..6 {
-            client = advance(shown, client, &mut to_client, &mut to_server);
-            server = advance(shown, server, &mut to_server, &mut to_client);
-        }
-        for end in [client, server] {
-            let Some(Handshake::Complete(established)) = end else {
-                panic!("not complete: {end:?}")
-            };
+    for configs in [curve(), plain(), relay_curve()] {
+        for established in shake_hands(shown, &configs) {
             shown.debug(&established);
             shown.debug(&established.peer);
             shown.debug(&established.sealer);
@@ -216,6 +209,32 @@ fn show_handshakes(shown: &mut Shown) {
             shown.debug(&FrameReader::new(established.opener, &Limits::default()));
         }
     }
+}
+
+/// A tunnel's two connections, tied together.
+fn show_relay(shown: &mut Shown) {
+    let legs = shake_hands(shown, &relay_curve())
+        .map(|established| Leg::new(*established, &Limits::default(), None, Instant::now()));
+    shown.debug(&legs[0]);
+    let [front, back] = legs;
+    shown.debug(&Relay::new(front, back));
+}
+
+fn shake_hands<A>(
+    shown: &mut Shown,
+    (client, server): &(Config<Open>, Config<A>),
+) -> [Box<Established>; 2] {
+    let (mut to_server, mut to_client) = (BytesMut::new(), BytesMut::new());
+    let mut client = Some(Handshake::start(client, here(), &mut to_server));
+    let mut server = Some(Handshake::start(server, here(), &mut to_client));
+    for _ in 0..6 {
+        client = advance(shown, client, &mut to_client, &mut to_server);
+        server = advance(shown, server, &mut to_server, &mut to_client);
+    }
+    [client, server].map(|end| match end {
+        Some(Handshake::Complete(established)) => established,
+        other => panic!("not complete: {other:?}"),
+    })
 }
 
 fn advance(
@@ -242,7 +261,14 @@ fn advance(
             }
             Some(Handshake::NeedsMetadata(pause)) => {
                 shown.debug(&pause);
-                Some(pause.resume(&supplied(), out).unwrap())
+                let Some(claims) = pause.claims().cloned() else {
+                    state = Some(pause.resume(&supplied(), out).unwrap());
+                    continue;
+                };
+                let introduction = Introduction::new(pause, IdentityRule::Pass).unwrap();
+                shown.debug(&introduction);
+                let established = introduction.complete(&claims, out).unwrap();
+                Some(Handshake::Complete(established))
             }
             settled => return settled,
         };

@@ -1,0 +1,128 @@
+//! Many peers at once, and much at once: what a tunnel holds of either is bounded.
+//!
+//! 1,000 clients and 1 GB with `ZMTP_AUTH_FULL=1`. Each runs in a process of its own, where nobody
+//! else opens files or allocates.
+
+use crate::ALLOCATOR;
+use crate::net_peers::{null, soon};
+use crate::rig::Line;
+use std::process::Command;
+use tokio::task::JoinSet;
+use zmtp_auth::SocketType;
+use zmtp_auth::net::Connection;
+
+const MIB: usize = 1024 * 1024;
+
+fn full() -> bool {
+    std::env::var_os("ZMTP_AUTH_FULL").is_some()
+}
+
+/// Runs one of the tests below in a process that may open as many files as the system lets it.
+fn in_a_process_of_its_own(test: &str) {
+    let status = Command::new("sh")
+        .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", test, "--nocapture"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn many_clients_at_once_each_get_their_own_answers() {
+    in_a_process_of_its_own("load::many_clients");
+}
+
+#[cfg(unix)]
+#[test]
+fn much_crosses_with_little_memory() {
+    in_a_process_of_its_own("load::much_traffic");
+}
+
+#[tokio::test]
+#[ignore = "run by the test above in its own process"]
+async fn many_clients() {
+    let clients = if full() { 1000 } else { 100 };
+    let line = Line::new("curve", SocketType::Router).await;
+    let mut answering = JoinSet::new();
+    let mut asking = JoinSet::new();
+    for number in 0..clients {
+        let endpoint = line.client.local_endpoint().clone();
+        asking.spawn(async move {
+            let dialling = Connection::connect(endpoint, null(SocketType::Dealer), ());
+            let mut connection = dialling.await.unwrap();
+            let own = format!("client {number}");
+            for _ in 0..3 {
+                connection.send(own.clone()).await.unwrap();
+                let answer = connection.recv_message().await.unwrap();
+                assert_eq!(answer.single().unwrap(), own.as_bytes());
+            }
+            connection
+        });
+    }
+    let serving = async {
+        for _ in 0..clients {
+            let mut connection = line.program.accept().await.unwrap();
+            answering.spawn(async move {
+                while let Ok(message) = connection.recv_message().await {
+                    let _ = connection.send(message).await;
+                }
+            });
+        }
+    };
+    let asked = async {
+        // All stay until the last has its answers.
+        let mut connections = Vec::new();
+        while let Some(done) = asking.join_next().await {
+            connections.push(done.unwrap());
+        }
+        connections.len()
+    };
+    let patience = std::time::Duration::from_secs(300);
+    let both = async { tokio::join!(serving, asked) };
+    let ((), asked) = tokio::time::timeout(patience, both).await.unwrap();
+    assert_eq!(asked, clients);
+}
+
+#[tokio::test]
+#[ignore = "run by the test above in its own process"]
+async fn much_traffic() {
+    let total = if full() { 1024 * MIB } else { 32 * MIB };
+    let size = MIB / 4;
+    let line = Line::new("curve", SocketType::Pull).await;
+    let (mut push, mut pull) = line.meet(null(SocketType::Push)).await;
+
+    // Nobody receives: the sender is soon held up, and what is on the way is bounded.
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    let mut sent = 0;
+    let held_up = async {
+        loop {
+            push.send(vec![7; size]).await.unwrap();
+            sent += 1;
+        }
+    };
+    // A connection that stands still for so long is held up, or very slow: then it has sent less.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), held_up).await;
+    let held = ALLOCATOR.current_usage().saturating_sub(before);
+    assert!(held < 8 * MIB, "{held} bytes held after {sent} messages");
+
+    // Then somebody does, and everything arrives, with no more memory than before.
+    let count = total / size;
+    let sending = async {
+        for _ in sent..count.max(sent) {
+            push.send(vec![7; size]).await.unwrap();
+        }
+    };
+    let receiving = async {
+        for _ in 0..count.max(sent) {
+            let message = soon(pull.recv_message()).await.unwrap();
+            assert_eq!(message.size(), size);
+        }
+    };
+    tokio::join!(sending, receiving);
+    let peak = ALLOCATOR.peak_usage().saturating_sub(before);
+    assert!(peak < 12 * MIB, "{peak} bytes at most");
+    println!("{} MiB crossed, {peak} bytes held at most", total / MIB);
+}

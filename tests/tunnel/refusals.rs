@@ -1,0 +1,218 @@
+//! Whom a tunnel keeps out, and what each side gets to see of it.
+
+use crate::net_peers::{ANY_PORT, null, soon, welcoming};
+use crate::rig::{
+    MECHANISMS, address, claiming, client, client_tunnel, read_to_end, server, server_tunnel,
+    server_with,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use zmtp_auth::net::{
+    Connection, Endpoint, Event, Listener, NetError, Tunnel, TunnelError, TunnelOptions,
+};
+use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
+use zmtp_auth::zap::{ZapRequest, ZapRouter};
+use zmtp_auth::{Config, DenialStatus, Domain, KeyPair, Limits, Metadata, SocketType};
+
+fn denying(status: DenialStatus) -> ZapRouter {
+    let router = ZapRouter::new();
+    let deny = move |request: ZapRequest| async move { request.deny(status, "not today") };
+    router.bind("test", deny).unwrap();
+    router
+}
+
+fn push_named(name: &'static str) -> Metadata {
+    let mut metadata = Metadata::new();
+    metadata.push("Socket-Type", "PUSH").unwrap();
+    metadata.push("X-Name", name).unwrap();
+    metadata
+}
+
+#[tokio::test]
+async fn nothing_is_dialled_for_whoever_is_refused() {
+    for mechanism in MECHANISMS {
+        let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+            .await
+            .unwrap();
+        let forward = program.local_endpoint();
+        let config = client(SocketType::Push, mechanism);
+        for status in [
+            DenialStatus::Failure,
+            DenialStatus::Temporary,
+            DenialStatus::Internal,
+        ] {
+            let tunnel = server_tunnel(forward, mechanism, denying(status)).await;
+            let refused = claiming(tunnel.local_endpoint(), &config, push_named("refused")).await;
+            refused.unwrap_err();
+        }
+        // No handler; another mechanism; no ZMTP at all.
+        let tunnel = server_tunnel(forward, mechanism, ZapRouter::new()).await;
+        let refused = claiming(tunnel.local_endpoint(), &config, push_named("refused")).await;
+        refused.unwrap_err();
+        let tunnel = server_tunnel(forward, mechanism, welcoming()).await;
+        for bytes in [
+            Greeting::encode(mechanism_name("NULL"), false).to_vec(),
+            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        ] {
+            let mut stream = TcpStream::connect(address(tunnel.local_endpoint()))
+                .await
+                .unwrap();
+            stream.write_all(&bytes).await.unwrap();
+            read_to_end(&mut stream).await;
+        }
+        // The first that reaches the program, however far it got, is the one that is admitted.
+        let claiming = claiming(tunnel.local_endpoint(), &config, push_named("admitted"));
+        let (claimed, event) = soon(async { tokio::join!(claiming, program.next_event()) }).await;
+        claimed.unwrap();
+        match event.unwrap() {
+            Event::Accepted(connection) => {
+                let properties = &connection.peer().claims.properties;
+                assert_eq!(properties.get("X-Name").unwrap(), "admitted");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What a program of NULL sees, which says its greeting and READY to this tunnel.
+async fn seen_beside(tunnel: &Tunnel) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address(tunnel.local_endpoint()))
+        .await
+        .unwrap();
+    let greeting = Greeting::encode(mechanism_name("NULL"), false);
+    stream.write_all(&greeting).await.unwrap();
+    let ready = b"\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x04PUSH";
+    stream.write_all(ready).await.unwrap();
+    read_to_end(&mut stream).await
+}
+
+#[tokio::test]
+async fn whatever_happens_on_the_far_side_the_program_beside_sees_the_end_and_no_error() {
+    let greeting = Greeting::encode(mechanism_name("NULL"), false);
+    for mechanism in MECHANISMS {
+        for router in [
+            denying(DenialStatus::Failure),
+            denying(DenialStatus::Temporary),
+            denying(DenialStatus::Internal),
+        ] {
+            let far = Listener::bind(ANY_PORT, server(SocketType::Pull, mechanism), router)
+                .await
+                .unwrap();
+            let tunnel = client_tunnel(far.local_endpoint(), mechanism).await;
+            assert_eq!(seen_beside(&tunnel).await, greeting);
+        }
+        // Nobody there.
+        let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let endpoint: Endpoint = crate::net_peers::local(gone.local_addr().unwrap().port());
+        let tunnel = client_tunnel(&endpoint, mechanism).await;
+        let closing = async {
+            // Somebody, but he hangs up.
+            drop(gone.accept().await.unwrap());
+        };
+        let (seen, ()) = soon(async { tokio::join!(seen_beside(&tunnel), closing) }).await;
+        assert_eq!(seen, greeting);
+        drop(gone);
+        assert_eq!(seen_beside(&tunnel).await, greeting);
+    }
+    // The wrong server.
+    let config = Config::builder(SocketType::Pull)
+        .curve_server(KeyPair::generate().unwrap())
+        .accept_any_peer()
+        .finish()
+        .unwrap();
+    let far = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let tunnel = client_tunnel(far.local_endpoint(), "curve").await;
+    assert_eq!(seen_beside(&tunnel).await, greeting);
+}
+
+#[tokio::test]
+async fn a_program_behind_that_refuses_is_told_of_no_more_than_a_close() {
+    let config = Config::builder(SocketType::Pull)
+        .null()
+        .authorize(Domain::from("test"))
+        .finish()
+        .unwrap();
+    let program = Listener::bind(ANY_PORT, config, denying(DenialStatus::Failure))
+        .await
+        .unwrap();
+    let tunnel = server_tunnel(program.local_endpoint(), "curve", welcoming()).await;
+    let config = client(SocketType::Push, "curve");
+    let error = claiming(tunnel.local_endpoint(), &config, push_named("admitted")).await;
+    assert!(matches!(
+        error.unwrap_err(),
+        zmtp_auth::Error::ClosedByPeer(_)
+    ));
+}
+
+#[tokio::test]
+async fn idle_connections_lock_nobody_out() {
+    let mut limits = Limits::default();
+    limits.max_pending_handshakes = 3;
+    let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    let config = server_with(SocketType::Relay, "curve", limits);
+    let options = TunnelOptions::default();
+    let tunnel = Tunnel::server(
+        ANY_PORT,
+        program.local_endpoint(),
+        config,
+        welcoming(),
+        options,
+    )
+    .await
+    .unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..10 {
+        let stream = TcpStream::connect(address(tunnel.local_endpoint())).await;
+        idle.push(stream.unwrap());
+    }
+    let config = client(SocketType::Push, "curve");
+    let mut push = soon(Connection::connect(tunnel.local_endpoint(), config, ()))
+        .await
+        .unwrap();
+    push.send("hello").await.unwrap();
+    let mut pull = soon(program.accept()).await.unwrap();
+    assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["hello"]);
+}
+
+#[tokio::test]
+async fn a_tunnel_that_would_not_be_one_is_refused() {
+    let asks = |kind, mechanism| server(kind, mechanism);
+    let problem = |result: Result<Tunnel, NetError>| match result {
+        Err(NetError::Tunnel(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let local = "tcp://127.0.0.1:5000";
+    let options = TunnelOptions::default;
+    let router = ZapRouter::new;
+    let config = asks(SocketType::Pull, "curve");
+    let bound = Tunnel::server(ANY_PORT, local, config, router(), options()).await;
+    assert_eq!(problem(bound), TunnelError::SocketType(SocketType::Pull));
+    let null_asks = Config::builder(SocketType::Relay)
+        .null()
+        .authorize(Domain::EMPTY)
+        .finish()
+        .unwrap();
+    let bound = Tunnel::server(ANY_PORT, local, null_asks, router(), options()).await;
+    assert_eq!(problem(bound), TunnelError::NotAServer);
+    let bound = Tunnel::client(ANY_PORT, local, null(SocketType::Relay), options()).await;
+    assert_eq!(problem(bound), TunnelError::NotAClient);
+    // The clear side stays on this machine, unless that was asked for.
+    for far in ["tcp://192.0.2.1:5000", "tcp://example.org:5000"] {
+        let config = asks(SocketType::Relay, "curve");
+        let bound = Tunnel::server(ANY_PORT, far, config, router(), options()).await;
+        assert_eq!(problem(bound), TunnelError::Cleartext(far.parse().unwrap()));
+    }
+    let config = client(SocketType::Relay, "curve");
+    let bound = Tunnel::client("tcp://*:*", local, config.clone(), options()).await;
+    assert!(matches!(problem(bound), TunnelError::Cleartext(_)));
+    let mut allowed = options();
+    allowed.allow_cleartext = true;
+    let bound = Tunnel::client("tcp://*:*", local, config, allowed).await;
+    bound.unwrap().close().await;
+    // A place to forward to is a place to connect to.
+    let config = asks(SocketType::Relay, "curve");
+    let bound = Tunnel::server(ANY_PORT, "tcp://127.0.0.1:*", config, router(), options()).await;
+    assert!(matches!(bound, Err(NetError::Endpoint(_))));
+}
