@@ -77,8 +77,5 @@ pub use message::Message;
 pub use options::Options;
 pub use reconnect::{AfterRefusal, ReconnectPolicy};
 pub use reconnecting::Reconnecting;
-<<<<<<< HEAD
-pub use tunnel::{Tunnel, TunnelError, TunnelOptions};
-=======
 pub use remote_handler::{RemoteHandler, RemoteHandlerError};
->>>>>>> refs/heads/cli
+pub use tunnel::{Tunnel, TunnelError, TunnelOptions};
