@@ -30,8 +30,8 @@ const LONGEST_IN_BATCH: usize = 12;
 pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
     match text.len() {
         // One block alone is made sooner by itself.
-        0..=FIRST_LEN => seal_with(&key.block(nonce, 0), text),
-        ..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
+        ..=FIRST_LEN => seal_with(&key.block(nonce, 0), text),
+        33..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
         97..=224 => seal_with(rows::<2>(key, nonce).as_flattened(), text),
         225..=352 => seal_with(rows::<3>(key, nonce).as_flattened(), text),
         _ => seal_long(key, nonce, text),
@@ -42,8 +42,8 @@ pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     match text.len() {
-        0..=FIRST_LEN => open_with(&key.block(nonce, 0), text, tag),
-        ..=96 => open_with(rows::<1>(key, nonce).as_flattened(), text, tag),
+        ..=FIRST_LEN => open_with(&key.block(nonce, 0), text, tag),
+        33..=96 => open_with(rows::<1>(key, nonce).as_flattened(), text, tag),
         97..=224 => open_with(rows::<2>(key, nonce).as_flattened(), text, tag),
         225..=352 => open_with(rows::<3>(key, nonce).as_flattened(), text, tag),
         _ => open_long(key, nonce, text, tag),
