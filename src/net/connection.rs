@@ -118,6 +118,7 @@ impl Connection {
             state: state_at,
             pings: Pings::default(),
             read_size: READ_QUIET,
+            short_of_room: false,
         };
         tokio::spawn(driver.run());
         let link = Link::new(established.peer, ours, state);

@@ -58,6 +58,8 @@ pub(crate) struct Driver {
     pub(crate) state: watch::Sender<State>,
     pub(crate) pings: Pings,
     pub(crate) read_size: usize,
+    /// Whether frames may be left in `input` because there was no room for what they bring.
+    pub(crate) short_of_room: bool,
 }
 
 /// Heartbeat commands that wait for the end of a message under way.
@@ -143,8 +145,11 @@ impl Driver {
                 continue;
             }
 
+            // The application goes on meanwhile. Each thing about it is looked at once: two looks
+            // could differ, and what came between them would wake nobody.
             let unheard = self.received.is_unheard();
-            let all_sent = self.to_send.is_finished() && self.outbox.is_empty();
+            let finished = self.to_send.is_finished();
+            let all_sent = finished && self.outbox.is_empty();
             if unheard && self.to_send.is_closed() {
                 closing_until.get_or_insert_with(|| deadline(Instant::now(), self.linger));
                 if all_sent {
@@ -159,16 +164,15 @@ impl Driver {
                 });
             }
 
-            let wanted_level = (!self.has_level()).then(|| self.read_below());
-            let may_read = self.may_read();
+            let has_level = self.has_level();
+            let wanted_level = (self.short_of_room || !has_level).then(|| self.read_below());
+            let may_read = self.pings.may_take_more() && has_level;
             if may_read {
                 self.heartbeat.listen(Instant::now().into_std());
             } else {
                 self.heartbeat.stop_listening();
             }
-            let may_send = self.outbox.has_room()
-                && self.outbox.is_between_messages()
-                && !self.to_send.is_finished();
+            let may_send = self.outbox.has_room() && self.outbox.is_between_messages() && !finished;
             let beat = self.heartbeat.deadline().map(Instant::from_std);
 
             tokio::select! {
@@ -218,7 +222,12 @@ impl Driver {
 
     /// Takes frames apart as long as the application has room for what they bring.
     fn take_input(&mut self) -> Result<(), NetError> {
-        while self.pings.may_take_more() && self.received.has_room() {
+        self.short_of_room = false;
+        while self.pings.may_take_more() {
+            if !self.received.has_room() {
+                self.short_of_room = true;
+                break;
+            }
             match self
                 .inbox
                 .take(&mut self.input)
