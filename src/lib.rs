@@ -59,7 +59,7 @@ pub use config::builder::{
 pub use config::settings::{Asks, Config, Dangerous, Open};
 pub use crypto::keys::{KeyPair, PublicKey, SecretKey};
 pub use crypto::password::Password;
-pub use crypto::password_hash::BadPasswordHash;
+pub use crypto::password_hash::{BadPasswordHash, HashingError};
 pub use crypto::random::{OsRandom, RandomSource};
 pub use error::{
     CryptoError, Denied, Error, Fault, Incompatible, LimitExceeded, LocalError, Malformation,

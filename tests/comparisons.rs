@@ -18,6 +18,7 @@ const COMPARISONS: [(&str, usize, &str); 9] = [
         2,
         "the keyed hashes of two passwords: given and stored, and stored before and after",
     ),
+    ("cli/password_input.rs", 1, "a new password, typed twice"),
     ("cert/form.rs", 1, "a key with the zeros that mean none"),
     ("crypto/boxes.rs", 1, "a shared secret with zero"),
     ("crypto/keyed_hash.rs", 1, "two keyed hashes"),

@@ -2,9 +2,15 @@
 #![forbid(unsafe_code)]
 
 use crate::cli::cert::CertCommand;
+use crate::cli::connect::ConnectArguments;
 use crate::cli::exit;
 use crate::cli::generate::GenerateArguments;
 use crate::cli::keygen::KeygenArguments;
+use crate::cli::listen::ListenArguments;
+use crate::cli::passwd::PasswdArguments;
+use crate::cli::policy::PolicyCommand;
+use crate::cli::probe::ProbeArguments;
+use crate::cli::zap::ZapArguments;
 use clap::{Parser, Subcommand};
 
 /// ZeroMQ security at the command line: keys and certificates, policies, and sockets that speak
@@ -35,5 +41,12 @@ pub(crate) enum Command {
     Keygen(KeygenArguments),
     #[command(subcommand)]
     Cert(CertCommand),
+    Passwd(PasswdArguments),
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    Listen(ListenArguments),
+    Connect(ConnectArguments),
+    Probe(ProbeArguments),
+    Zap(ZapArguments),
     Generate(GenerateArguments),
 }

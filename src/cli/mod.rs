@@ -3,9 +3,24 @@
 
 pub(crate) mod arguments;
 pub(crate) mod cert;
+pub(crate) mod client;
+pub(crate) mod connect;
 pub(crate) mod console;
 pub(crate) mod exit;
+pub(crate) mod frames;
 pub(crate) mod generate;
+pub(crate) mod key_file;
 pub(crate) mod keygen;
+pub(crate) mod listen;
 pub(crate) mod new_file;
+pub(crate) mod passwd;
+pub(crate) mod password_input;
+pub(crate) mod policy;
+pub(crate) mod probe;
+pub(crate) mod probe_link;
 pub(crate) mod program;
+pub(crate) mod server;
+pub(crate) mod signals;
+pub(crate) mod socket_type;
+pub(crate) mod zap;
+pub(crate) mod zap_service;

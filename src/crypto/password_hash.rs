@@ -1,6 +1,8 @@
 //! Argon2id (RFC 9106) over passwords, stored as PHC strings, within bounds on what one may cost.
 #![forbid(unsafe_code)]
 
+use crate::crypto::password::Password;
+use crate::crypto::random::{self, OsRandom};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
 use std::fmt;
@@ -220,6 +222,42 @@ fn base64(text: &str, len: RangeInclusive<usize>) -> Option<Box<[u8]>> {
     let mut buffer = [0; MAX_FIELD_LEN];
     let bytes = Base64Unpadded::decode(text, &mut buffer).ok()?;
     len.contains(&bytes.len()).then(|| bytes.into())
+}
+
+/// Why a password could not be hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HashingError {
+    /// The system has no randomness for a salt.
+    #[error("the random source failed")]
+    Random,
+    /// There is not enough memory.
+    #[error("not enough memory to hash a password")]
+    Memory,
+}
+
+impl Password {
+    /// The password as an argon2id hash in a fresh salt, for password files and policies: a PHC
+    /// string with m=19456 (19 MiB), t=2 and p=1. Takes some tens of milliseconds.
+    ///
+    /// # Errors
+    /// [`HashingError`] if the system has no randomness, or no memory.
+    pub fn to_phc(&self) -> Result<String, HashingError> {
+        let salt: [u8; 16] = random::array(&OsRandom).map_err(|_| HashingError::Random)?;
+        let mut hash = Zeroizing::new([0; 32]);
+        let cost = Cost {
+            memory: 19 * 1024,
+            passes: 2,
+        };
+        let filled = fill(self.expose(), &salt, cost, 1, &mut hash[..]);
+        filled.map_err(|OutOfMemory| HashingError::Memory)?;
+        let Cost { memory, passes } = cost;
+        let salt = Base64Unpadded::encode_string(&salt);
+        let hash = Base64Unpadded::encode_string(&hash[..]);
+        Ok(format!(
+            "$argon2id$v=19$m={memory},t={passes},p=1${salt}${hash}"
+        ))
+    }
 }
 
 impl fmt::Debug for PasswordHash {

@@ -60,6 +60,7 @@ mod places;
 mod queue;
 mod reconnect;
 mod reconnecting;
+mod remote_handler;
 mod transport;
 mod tunnel;
 
@@ -76,4 +77,5 @@ pub use message::Message;
 pub use options::Options;
 pub use reconnect::{AfterRefusal, ReconnectPolicy};
 pub use reconnecting::Reconnecting;
+pub use remote_handler::{RemoteHandler, RemoteHandlerError};
 pub use tunnel::{Tunnel, TunnelError, TunnelOptions};

@@ -1,0 +1,84 @@
+//! Passwords: from a prompt, a file or the environment, never from an argument, which every other
+//! process on the machine can read.
+#![forbid(unsafe_code)]
+
+use crate::cli::exit::Failure;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use zeroize::Zeroizing;
+use zmtp_auth::Password;
+
+/// The variable that holds a password.
+pub(crate) const VARIABLE: &str = "ZMTP_AUTH_PASSWORD";
+
+/// Most bytes of a password (RFC 24, HELLO).
+const MAX_LEN: usize = 255;
+
+/// The password from `file` if there is one, else from the environment, else from a prompt
+/// without echo.
+pub(crate) fn password(file: Option<&Path>, prompt: &str) -> Result<Password, Failure> {
+    if let Some(given) = given(file)? {
+        return Ok(given);
+    }
+    prompted(prompt)
+}
+
+/// As [`password`], and where a person types it, twice the same.
+pub(crate) fn new_password(file: Option<&Path>, prompt: &str) -> Result<Password, Failure> {
+    if let Some(given) = given(file)? {
+        return Ok(given);
+    }
+    let first = prompted(prompt)?;
+    let again = prompted("Again: ")?;
+    if bool::from(first.ct_eq(&again)) {
+        Ok(first)
+    } else {
+        Err(Failure::new("the two passwords differ"))
+    }
+}
+
+fn given(file: Option<&Path>) -> Result<Option<Password>, Failure> {
+    if let Some(path) = file {
+        return from_file(path).map(Some);
+    }
+    let Some(value) = std::env::var_os(VARIABLE) else {
+        return Ok(None);
+    };
+    let value = Zeroizing::new(value.into_encoded_bytes());
+    checked(&value).map(Some)
+}
+
+fn prompted(prompt: &str) -> Result<Password, Failure> {
+    let typed = rpassword::prompt_password(prompt).map_err(|error| {
+        let others = format_args!("use --password-file or {VARIABLE}");
+        Failure::usage(format_args!(
+            "cannot ask for a password ({error}): {others}"
+        ))
+    })?;
+    checked(Zeroizing::new(typed).as_bytes())
+}
+
+/// The file's content without the end of its line.
+fn from_file(path: &Path) -> Result<Password, Failure> {
+    let failed = |error| Failure::new(format_args!("cannot read {path:?}: {error}"));
+    // With the end of a line and one byte more, which shows that there is more. Allocated at
+    // once: a buffer that grew would leave copies behind.
+    let most = MAX_LEN + 3;
+    let mut content = Zeroizing::new(Vec::with_capacity(most));
+    let file = File::open(path).map_err(failed)?;
+    file.take(most as u64)
+        .read_to_end(&mut content)
+        .map_err(failed)?;
+    let line = content.strip_suffix(b"\n").unwrap_or(&content);
+    checked(line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+fn checked(password: &[u8]) -> Result<Password, Failure> {
+    if password.len() > MAX_LEN {
+        return Err(Failure::usage(format_args!(
+            "the password is longer than {MAX_LEN} bytes"
+        )));
+    }
+    Ok(Password::new(password))
+}

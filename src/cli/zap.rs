@@ -1,0 +1,128 @@
+//! `zap`: the Authenticator answers ZAP requests from stdin, or as a service for other processes.
+#![forbid(unsafe_code)]
+
+use crate::cli::console::Console;
+use crate::cli::exit::Failure;
+use crate::cli::program::block_on;
+use crate::cli::server::LoadedPolicy;
+use crate::cli::zap_service::{self, ServiceArguments};
+use base64ct::{Base64, Encoding};
+use bytes::Bytes;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use zmtp_auth::auth::{Authenticator, Rule};
+use zmtp_auth::zap::ZapRequest;
+
+/// Answer ZAP requests by a policy
+///
+/// Reads requests from stdin, one {"frames":["base64",..]} a line, with the frames as a REP socket
+/// sees them, and writes {"frames":[..]}, the six frames of the reply, or {"dropped":"why"} where
+/// none is due.
+///
+/// With --listen it is a service for other processes instead, behind a proxy for their
+/// inproc://zeromq.zap.01 or asked by net::RemoteHandler. Requests carry passwords: it takes ipc,
+/// for processes of the same user, or CURVE, for the clients that --client-key names.
+#[derive(Debug, Args)]
+pub(crate) struct ZapArguments {
+    /// The policy file; a service loads it again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// Say by which rule, too
+    #[arg(long, conflicts_with = "listen")]
+    explain: bool,
+    #[command(flatten)]
+    service: ServiceArguments,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    frames: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Answer {
+    Frames(Vec<String>),
+    Dropped(String),
+    Error(String),
+}
+
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    answer: Answer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+}
+
+pub(crate) fn run(arguments: &ZapArguments, console: Console) -> Result<(), Failure> {
+    let policy = LoadedPolicy::load(&arguments.policy)?;
+    match arguments.service.endpoint()? {
+        Some(endpoint) => block_on(zap_service::serve(
+            endpoint,
+            &arguments.service,
+            policy,
+            console,
+        )),
+        None => block_on(answer_lines(
+            policy.authenticator(),
+            arguments.explain,
+            console,
+        )),
+    }
+}
+
+async fn answer_lines(
+    auth: &Authenticator,
+    explain: bool,
+    console: Console,
+) -> Result<(), Failure> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let unreadable = |error| Failure::new(format_args!("cannot read stdin: {error}"));
+    while let Some(line) = lines.next_line().await.map_err(unreadable)? {
+        let (answer, rule) = match frames(&line) {
+            Ok(frames) => answer(auth, frames).await,
+            Err(error) => (Answer::Error(error), None),
+        };
+        let rule = rule.filter(|_| explain).map(|rule| rule.to_string());
+        console.event(&Line { answer, rule })?;
+    }
+    Ok(())
+}
+
+fn frames(line: &str) -> Result<Vec<Bytes>, String> {
+    let request = serde_json::from_str::<Request>(line);
+    // serde's own message repeats what it has found, which may be a password.
+    let request = request.map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        format!("not {{\"frames\":[\"base64\",..]}}, at line {line}, column {column}")
+    })?;
+    let decode = |(index, frame): (usize, &String)| {
+        let bytes = Base64::decode_vec(frame);
+        bytes
+            .map(Bytes::from)
+            .map_err(|_| format!("frame {index} is not base64"))
+    };
+    request.frames.iter().enumerate().map(decode).collect()
+}
+
+async fn answer(auth: &Authenticator, frames: Vec<Bytes>) -> (Answer, Option<Rule>) {
+    match ZapRequest::from_frames(frames.clone()) {
+        Ok(request) => {
+            let (reply, rule) = auth.handle_explained(&request).await;
+            (encoded(&reply.to_frames()), Some(rule))
+        }
+        Err(error) => match auth.handle_zap_message(frames).await {
+            Some(reply) => (encoded(&reply), Some(Rule::Request)),
+            None => (Answer::Dropped(error.to_string()), Some(Rule::Request)),
+        },
+    }
+}
+
+fn encoded(frames: &[Bytes]) -> Answer {
+    let frames = frames.iter();
+    Answer::Frames(frames.map(|frame| Base64::encode_string(frame)).collect())
+}

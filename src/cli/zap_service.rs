@@ -1,0 +1,193 @@
+//! The Authenticator as a ZAP service for other processes: who may ask, and how.
+#![forbid(unsafe_code)]
+
+use crate::cli::console::Console;
+use crate::cli::exit::Failure;
+use crate::cli::key_file::{load_key_pair, public_key};
+use crate::cli::server::LoadedPolicy;
+use crate::cli::signals::{Signal, Signals};
+use bytes::Bytes;
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+use tokio::task::JoinSet;
+use zmtp_auth::auth::Authenticator;
+use zmtp_auth::net::{Access, Connection, Endpoint, Event, Listener, NetError};
+use zmtp_auth::zap::ZapRouter;
+use zmtp_auth::{Config, Domain, SocketType};
+
+/// Requests in progress on one connection; the next is read when one is answered.
+const MOST: usize = 256;
+
+/// The service.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct ServiceArguments {
+    /// Be a service at this endpoint
+    #[arg(long, value_name = "ENDPOINT")]
+    listen: Option<String>,
+    /// For tcp: our secret key
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "listen",
+        requires = "client_key"
+    )]
+    key: Option<PathBuf>,
+    /// For tcp: a client that may ask, by its public key; may be repeated
+    #[arg(long, value_name = "Z85|FILE", requires = "key")]
+    client_key: Vec<String>,
+    /// Let anybody ask over tcp, passwords in clear and verdicts forged by whoever is on the way
+    #[arg(long, requires = "listen", conflicts_with = "key")]
+    insecure_clear_zap: bool,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Told {
+    Listening { endpoint: String },
+    Accepted { address: String },
+    Refused { address: String, reason: String },
+    Reloaded { warnings: Vec<String> },
+    ReloadFailed { error: String },
+}
+
+impl ServiceArguments {
+    /// Where to listen, if it is a service.
+    pub(crate) fn endpoint(&self) -> Result<Option<Endpoint>, Failure> {
+        let Some(text) = &self.listen else {
+            return Ok(None);
+        };
+        let endpoint: Endpoint = text.parse()?;
+        let private = match endpoint {
+            // Whoever may reach an abstract name is not for us to say.
+            Endpoint::IpcPath(_) => true,
+            _ => self.key.is_some() || self.insecure_clear_zap,
+        };
+        if private {
+            Ok(Some(endpoint))
+        } else {
+            Err(Failure::usage(
+                "requests carry passwords: an ipc path, or --key and --client-key, \
+                 or --insecure-clear-zap",
+            ))
+        }
+    }
+}
+
+/// Answers until it is told to stop.
+pub(crate) async fn serve(
+    endpoint: Endpoint,
+    arguments: &ServiceArguments,
+    policy: LoadedPolicy,
+    console: Console,
+) -> Result<(), Failure> {
+    let builder = Config::builder(SocketType::Router);
+    if arguments.insecure_clear_zap {
+        let config = builder.null().accept_any_peer().finish()?;
+        return listen(endpoint, config, (), policy, console).await;
+    }
+    let may_ask = Authenticator::new();
+    let router = ZapRouter::new();
+    router.bind("*", may_ask.clone()).map_err(Failure::new)?;
+    let config = match &arguments.key {
+        Some(key) => {
+            let clients: Result<Vec<_>, _> = arguments
+                .client_key
+                .iter()
+                .map(|key| public_key(key))
+                .collect();
+            may_ask.configure_curve_keys(Domain::EMPTY, clients?);
+            let builder = builder.curve_server(load_key_pair(key)?);
+            builder.authorize(Domain::EMPTY).finish()?
+        }
+        None => {
+            let us = format!("uid:{}", own_uid()?);
+            may_ask.allow([us]).map_err(Failure::new)?;
+            builder.null().authorize(Domain::EMPTY).finish()?
+        }
+    };
+    listen(endpoint, config, router, policy, console).await
+}
+
+/// The user that we are: the kernel says so of the other end of our own socket.
+#[cfg(unix)]
+fn own_uid() -> Result<u32, Failure> {
+    let (one, _other) = tokio::net::UnixStream::pair()?;
+    Ok(one.peer_cred()?.uid())
+}
+
+#[cfg(not(unix))]
+fn own_uid() -> Result<u32, Failure> {
+    Err(Failure::usage("there is no ipc on this system"))
+}
+
+async fn listen<A: Access>(
+    endpoint: Endpoint,
+    config: Config<A>,
+    router: A::Router,
+    policy: LoadedPolicy,
+    console: Console,
+) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    // An ipc file has mode 0600 from the start: Options::ipc_mode.
+    let listener = Listener::bind(endpoint, config, router).await?;
+    console.event(&Told::Listening {
+        endpoint: listener.local_endpoint().to_string(),
+    })?;
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            event = listener.next_event() => match event? {
+                Event::Accepted(connection) => {
+                    let address = connection.peer().address.to_string();
+                    console.event(&Told::Accepted { address })?;
+                    clients.spawn(answer(*connection, policy.authenticator().clone()));
+                }
+                Event::Refused(refusal) => console.event(&Told::Refused {
+                    address: refusal.address.to_string(),
+                    reason: refusal.error.to_string(),
+                })?,
+                _ => {}
+            },
+            Some(_ended) = clients.join_next() => {}
+            signal = signals.next() => match signal {
+                Signal::Stop => break,
+                Signal::Reload => console.event(&match policy.reload() {
+                    Ok(warnings) => Told::Reloaded {
+                        warnings: warnings.iter().map(ToString::to_string).collect(),
+                    },
+                    Err(failure) => Told::ReloadFailed { error: failure.message },
+                })?,
+            },
+        }
+    }
+    listener.close().await;
+    Ok(())
+}
+
+/// Answers one client, its requests side by side.
+async fn answer(connection: Connection, auth: Authenticator) -> NetError {
+    let (mut sender, mut receiver) = connection.split();
+    let mut answers: JoinSet<Option<Vec<Bytes>>> = JoinSet::new();
+    loop {
+        tokio::select! {
+            message = receiver.recv_message(), if answers.len() < MOST => match message {
+                Ok(message) => {
+                    let auth = auth.clone();
+                    answers.spawn(async move {
+                        auth.handle_zap_envelope(message.into_frames()).await
+                    });
+                }
+                Err(error) => return error,
+            },
+            Some(answered) = answers.join_next() => {
+                if let Ok(Some(frames)) = answered
+                    && let Err(error) = sender.send(frames).await
+                {
+                    return error;
+                }
+            }
+        }
+    }
+}
