@@ -7,6 +7,9 @@ use crate::seal::{Opener, Sealer};
 use crate::wire::frame::{Flags, FrameHeader, MAX_HEADER_LEN};
 use bytes::{Buf, Bytes, BytesMut};
 
+/// Bodies up to this size, sealed, are opened together.
+const SMALL: usize = 1024;
+
 /// One frame of a message, or a command, as the peer meant it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -73,11 +76,29 @@ pub struct FrameReader {
     opener: Opener,
     max_message: usize,
     max_frames: usize,
-    /// Payload bytes and frames of a message whose last frame has not arrived.
-    message_len: usize,
-    message_frames: usize,
+    message: Unfinished,
     /// Set by the first error: what follows it on the stream means nothing.
     broken: bool,
+}
+
+/// Payload bytes and frames of a message whose last frame has not arrived.
+#[derive(Debug, Clone, Copy)]
+struct Unfinished {
+    len: usize,
+    frames: usize,
+}
+
+impl Unfinished {
+    fn add(&mut self, flags: Flags, len: usize) {
+        match flags {
+            Flags::Command => {}
+            Flags::More => {
+                self.len += len;
+                self.frames += 1;
+            }
+            Flags::Last => *self = Self { len: 0, frames: 0 },
+        }
+    }
 }
 
 impl FrameReader {
@@ -88,8 +109,7 @@ impl FrameReader {
             opener,
             max_message: limits.max_message,
             max_frames: limits.max_frames,
-            message_len: 0,
-            message_frames: 0,
+            message: Unfinished { len: 0, frames: 0 },
             broken: false,
         }
     }
@@ -122,13 +142,51 @@ impl FrameReader {
         most: usize,
         frames: &mut Vec<Frame>,
     ) -> Result<(), Error> {
-        for _ in 0..most {
-            match self.read(input)? {
-                Some(frame) => frames.push(frame),
-                None => break,
+        let end = frames.len().saturating_add(most);
+        while frames.len() < end {
+            let before = frames.len();
+            self.read_small(input, end - before, frames)?;
+            if frames.len() == before {
+                match self.read(input)? {
+                    Some(frame) => frames.push(frame),
+                    None => break,
+                }
             }
         }
         Ok(())
+    }
+
+    /// Opens up to `most` sealed frames that are complete and small, and that no limit can refuse
+    /// whatever their sealed flags say. What stops it is left to [`FrameReader::read`].
+    fn read_small(
+        &mut self,
+        input: &mut BytesMut,
+        most: usize,
+        frames: &mut Vec<Frame>,
+    ) -> Result<(), Error> {
+        if self.broken || self.opener.is_transparent() {
+            return Ok(());
+        }
+        let mut worst = self.message;
+        let (max_message, max_frames) = (self.max_message, self.max_frames);
+        let small = std::iter::from_fn(|| {
+            let (header, header_len) = FrameHeader::parse(input).ok()??;
+            let len = usize::try_from(header.size).ok()?;
+            worst.add(Flags::More, len.min(max_message));
+            let is_within = len <= SMALL && worst.len <= max_message && worst.frames < max_frames;
+            if !is_within || input.len() - header_len < len {
+                return None;
+            }
+            input.advance(header_len);
+            Some((header.flags, input.split_to(len)))
+        });
+        let message = &mut self.message;
+        let opened = self.opener.open_each(small.take(most), |flags, body| {
+            message.add(flags, body.len());
+            frames.push(Frame { flags, body });
+        });
+        self.broken = opened.is_err();
+        opened
     }
 
     fn read_frame(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Error> {
@@ -140,22 +198,12 @@ impl FrameReader {
         }
         input.advance(header_len);
         let (flags, body) = self.opener.open_body(header.flags, input.split_to(len))?;
-        match flags {
-            Flags::Command => {}
-            Flags::More => {
-                self.message_len += body.len();
-                self.message_frames += 1;
-                if self.message_frames >= self.max_frames {
-                    return Err(LimitExceeded::Frames {
-                        limit: self.max_frames,
-                    }
-                    .into());
-                }
+        self.message.add(flags, body.len());
+        if self.message.frames >= self.max_frames {
+            return Err(LimitExceeded::Frames {
+                limit: self.max_frames,
             }
-            Flags::Last => {
-                self.message_len = 0;
-                self.message_frames = 0;
-            }
+            .into());
         }
         Ok(Some(Frame { flags, body }))
     }
@@ -181,11 +229,11 @@ impl FrameReader {
         let Some((header, header_len)) = FrameHeader::parse(input)? else {
             return Ok(None);
         };
-        let most = (self.max_message - self.message_len).saturating_add(self.opener.overhead());
+        let most = (self.max_message - self.message.len).saturating_add(self.opener.overhead());
         match usize::try_from(header.size) {
             Ok(len) if len <= most => Ok(Some((len, header_len, header))),
             _ => Err(LimitExceeded::Message {
-                size: header.size.saturating_add(self.message_len as u64),
+                size: header.size.saturating_add(self.message.len as u64),
                 limit: self.max_message,
             }
             .into()),
@@ -247,6 +295,76 @@ mod tests {
             assert_eq!(got, expected);
             assert!(input.is_empty());
         }
+    }
+
+    #[test]
+    fn many_frames_are_read_as_if_one_by_one() {
+        use crate::crypto::boxes::SharedKey;
+        use crate::crypto::keys::KeyPair;
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let long = [7; 3000];
+        let frames: Vec<(Flags, &[u8])> = (0..60)
+            .map(|at| match at % 4 {
+                0 => (Flags::More, &long[..at * 7]),
+                1 => (Flags::Command, &long[..5]),
+                2 => (Flags::More, &long[..at * 50]),
+                _ => (Flags::Last, &long[..at]),
+            })
+            .collect();
+        for is_curve in [false, true] {
+            let (sealer, _) = halves(is_curve, &key);
+            let mut bytes = BytesMut::new();
+            FrameWriter::new(sealer)
+                .write_many(&frames, &mut bytes)
+                .unwrap();
+            let (sealer, _) = halves(is_curve, &key);
+            let mut one_by_one = BytesMut::new();
+            let mut writer = FrameWriter::new(sealer);
+            for (flags, body) in &frames {
+                writer.write(*flags, body, &mut one_by_one).unwrap();
+            }
+            assert_eq!(bytes, one_by_one);
+            for (cut, most) in [(0, 1), (1, 3), (500, 16), (5000, 100), (9999, usize::MAX)] {
+                for bounds in [limits(10_000, 10), limits(4000, 10), limits(10_000, 3)] {
+                    let mut single = FrameReader::new(halves(is_curve, &key).1, &bounds);
+                    let mut expected = Vec::new();
+                    let mut input = bytes.clone();
+                    let expected_end = loop {
+                        match single.read(&mut input) {
+                            Ok(Some(frame)) => expected.push(frame),
+                            Ok(None) => break Ok(()),
+                            Err(error) => break Err(error),
+                        }
+                    };
+                    let mut reader = FrameReader::new(halves(is_curve, &key).1, &bounds);
+                    let mut got = Vec::new();
+                    let mut input = BytesMut::new();
+                    let mut end = Ok(());
+                    for part in [&bytes[..cut], &bytes[cut..]] {
+                        input.extend_from_slice(part);
+                        loop {
+                            let before = got.len();
+                            end = end.and(reader.read_many(&mut input, most, &mut got));
+                            assert!(got.len() - before <= most);
+                            if got.len() == before || end.is_err() {
+                                break;
+                            }
+                        }
+                    }
+                    assert_eq!((got, end), (expected, expected_end));
+                }
+            }
+        }
+    }
+
+    fn halves(is_curve: bool, key: &crate::crypto::boxes::SharedKey) -> (Sealer, Opener) {
+        if !is_curve {
+            return seal::transparent();
+        }
+        let (sealer, _) = seal::curve(seal::CurveEnd::Client, key, 2, 1);
+        let (_, opener) = seal::curve(seal::CurveEnd::Server, key, 1, 2);
+        (sealer, opener)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! CURVE (RFC 26, MESSAGE).
 #![forbid(unsafe_code)]
 
+use crate::crypto::backend::Job;
 use crate::crypto::boxes::{SharedKey, TAG_LEN};
 use crate::crypto::nonce::{self, ReceiveCounter, SendCounter};
 use crate::crypto::traffic::TrafficKey;
@@ -16,6 +17,9 @@ const NONCE_LEN: usize = 8;
 const BOX_AT: usize = NAME.len() + NONCE_LEN;
 /// Bytes before the flags that are sealed with the payload.
 const CLEAR_LEN: usize = BOX_AT + TAG_LEN;
+
+/// Boxes that are sealed or opened together.
+const TOGETHER: usize = 16;
 
 /// Bytes by which a MESSAGE exceeds its payload.
 pub const MESSAGE_OVERHEAD: usize = CLEAR_LEN + 1;
@@ -141,21 +145,9 @@ impl Sealer {
                         return Err(exhausted.into());
                     }
                 };
-                let sealed_flags = match flags {
-                    Flags::Last => 0,
-                    Flags::More => SEALED_MORE,
-                    Flags::Command => SEALED_COMMAND,
-                };
                 let nonce = counter.to_be_bytes();
-                let mut head = [0; MESSAGE_OVERHEAD];
-                head[..NAME.len()].copy_from_slice(NAME);
-                head[NAME.len()..BOX_AT].copy_from_slice(&nonce);
-                head[CLEAR_LEN] = sealed_flags;
-                out.reserve(MESSAGE_OVERHEAD + body.len());
-                let start = out.len();
-                out.put_slice(&head);
-                out.put_slice(body);
-                key.seal_in_place(nonce, &mut out[start + BOX_AT..]);
+                let box_at = put_clear(flags, nonce, body, out);
+                key.seal_in_place(nonce, &mut out[box_at..]);
                 Ok(Flags::Last)
             }
             SealerState::Poisoned => Err(LocalError::Poisoned.into()),
@@ -188,15 +180,72 @@ impl Sealer {
         before: impl Fn(Flags, usize, &mut BytesMut),
     ) -> Result<(), Error> {
         let start = out.len();
-        for (flags, body) in bodies {
-            before(self.outer_flags(*flags), body.len() + self.overhead(), out);
-            if let Err(error) = self.seal_body(*flags, body, out) {
-                out.truncate(start);
-                return Err(error);
+        let sealed = match &mut self.0 {
+            SealerState::Curve { key, counter } => bodies
+                .chunks(TOGETHER)
+                .try_for_each(|bodies| seal_together(key, counter, bodies, out, &before))
+                .map_err(Error::from),
+            SealerState::Transparent | SealerState::Poisoned => {
+                bodies.iter().try_for_each(|(flags, body)| {
+                    before(*flags, body.len(), out);
+                    self.seal_body(*flags, body, out).map(|_| ())
+                })
             }
+        };
+        if sealed.is_err() {
+            out.truncate(start);
+            self.0 = SealerState::Poisoned;
         }
-        Ok(())
+        sealed
     }
+}
+
+/// Seals at most [`TOGETHER`] bodies.
+fn seal_together(
+    key: &TrafficKey,
+    counter: &mut SendCounter,
+    bodies: &[(Flags, &[u8])],
+    out: &mut BytesMut,
+    before: impl Fn(Flags, usize, &mut BytesMut),
+) -> Result<(), LocalError> {
+    let start = out.len();
+    let mut places = [([0; NONCE_LEN], 0, 0); TOGETHER];
+    for ((flags, body), place) in bodies.iter().zip(&mut places) {
+        let nonce = counter.next()?.to_be_bytes();
+        before(Flags::Last, body.len() + MESSAGE_OVERHEAD, out);
+        let box_at = put_clear(*flags, nonce, body, out);
+        *place = (nonce, box_at, out.len());
+    }
+    let mut boxes = [(); TOGETHER].map(|()| Job::empty());
+    let (mut rest, mut at) = (&mut out[start..], start);
+    for (job, (nonce, box_at, end)) in boxes.iter_mut().zip(places).take(bodies.len()) {
+        let (before_end, after) = std::mem::take(&mut rest).split_at_mut(end - at);
+        *job = Job {
+            nonce,
+            boxed: &mut before_end[box_at - at..],
+        };
+        (rest, at) = (after, end);
+    }
+    key.seal_many(&mut boxes[..bodies.len()]);
+    Ok(())
+}
+
+/// Appends a MESSAGE that is not sealed yet (RFC 26): name, nonce, room for the tag, flags and
+/// payload. Tells where the box begins.
+fn put_clear(flags: Flags, nonce: [u8; NONCE_LEN], body: &[u8], out: &mut BytesMut) -> usize {
+    let mut head = [0; MESSAGE_OVERHEAD];
+    head[..NAME.len()].copy_from_slice(NAME);
+    head[NAME.len()..BOX_AT].copy_from_slice(&nonce);
+    head[CLEAR_LEN] = match flags {
+        Flags::Last => 0,
+        Flags::More => SEALED_MORE,
+        Flags::Command => SEALED_COMMAND,
+    };
+    out.reserve(MESSAGE_OVERHEAD + body.len());
+    let box_at = out.len() + BOX_AT;
+    out.put_slice(&head);
+    out.put_slice(body);
+    box_at
 }
 
 impl Opener {
@@ -244,14 +293,86 @@ impl Opener {
     /// `opened` then.
     pub fn open_many(
         &mut self,
-        bodies: Vec<(Flags, BytesMut)>,
+        bodies: impl IntoIterator<Item = (Flags, BytesMut)>,
         opened: &mut Vec<(Flags, Bytes)>,
     ) -> Result<(), Error> {
-        for (outer, body) in bodies {
-            opened.push(self.open_body(outer, body)?);
+        self.open_each(bodies, |flags, body| opened.push((flags, body)))
+    }
+
+    /// [`open_many`](Self::open_many), which gives what comes out to `each`.
+    pub(crate) fn open_each(
+        &mut self,
+        bodies: impl IntoIterator<Item = (Flags, BytesMut)>,
+        mut each: impl FnMut(Flags, Bytes),
+    ) -> Result<(), Error> {
+        let mut bodies = bodies.into_iter();
+        while let Some(first) = bodies.next() {
+            let second = match &self.0 {
+                OpenerState::Curve { .. } => bodies.next(),
+                OpenerState::Transparent | OpenerState::Poisoned => None,
+            };
+            match (&mut self.0, second) {
+                (OpenerState::Curve { key, counter }, Some(second)) => {
+                    let more = bodies.by_ref().take(TOGETHER - 2);
+                    let some = [first, second].into_iter().chain(more);
+                    if let Err(error) = open_together(key, counter, some, &mut each) {
+                        self.0 = OpenerState::Poisoned;
+                        return Err(error);
+                    }
+                }
+                // One alone has a faster way.
+                _ => {
+                    let (flags, body) = self.open_body(first.0, first.1)?;
+                    each(flags, body);
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Opens at most [`TOGETHER`] bodies. The first at fault ends it, after those before it.
+fn open_together(
+    key: &TrafficKey,
+    counter: &mut ReceiveCounter,
+    bodies: impl Iterator<Item = (Flags, BytesMut)>,
+    mut each: impl FnMut(Flags, Bytes),
+) -> Result<(), Error> {
+    let mut fault = Ok(());
+    // Moved only when a box has opened; until then, what it would be.
+    let mut expected = counter.clone();
+    let mut places = [(); TOGETHER].map(|()| ([0; NONCE_LEN], BytesMut::new()));
+    let mut ready = 0;
+    for ((outer, body), place) in bodies.zip(&mut places) {
+        match check_message(&expected, outer, &body) {
+            Ok(nonce) => {
+                expected.commit(u64::from_be_bytes(nonce));
+                *place = (nonce, body);
+                ready += 1;
+            }
+            Err(error) => {
+                fault = Err(error);
+                break;
+            }
+        }
+    }
+    let mut boxes = [(); TOGETHER].map(|()| Job::empty());
+    for (job, (nonce, body)) in boxes.iter_mut().zip(&mut places).take(ready) {
+        *job = Job {
+            nonce: *nonce,
+            boxed: &mut body[BOX_AT..],
+        };
+    }
+    let good = key.open_many(&mut boxes[..ready]);
+    for (nonce, body) in places.into_iter().take(good) {
+        counter.commit(u64::from_be_bytes(nonce));
+        let (flags, body) = opened_message(body)?;
+        each(flags, body);
+    }
+    if good < ready {
+        return Err(CryptoError::BoxNotOpened("MESSAGE").into());
+    }
+    fault
 }
 
 fn open_message(
@@ -260,15 +381,24 @@ fn open_message(
     outer: Flags,
     mut body: BytesMut,
 ) -> Result<(Flags, Bytes), Error> {
+    let nonce = check_message(counter, outer, &body)?;
+    if key.open_in_place(nonce, &mut body[BOX_AT..]).is_none() {
+        return Err(CryptoError::BoxNotOpened("MESSAGE").into());
+    }
+    counter.commit(u64::from_be_bytes(nonce));
+    opened_message(body)
+}
+
+/// What can be said of a MESSAGE before its box is opened; tells its nonce.
+fn check_message(
+    counter: &ReceiveCounter,
+    outer: Flags,
+    body: &[u8],
+) -> Result<[u8; NONCE_LEN], Error> {
     // RFC 26, MESSAGE: flags are sealed; what the frame says in clear, anyone could have set.
     if outer != Flags::Last {
         return Err(ProtocolError::ClearFlags.into());
     }
-    let malformed = |at, problem| ProtocolError::Malformed {
-        what: "MESSAGE",
-        at,
-        problem,
-    };
     if !body.starts_with(NAME) {
         return Err(ProtocolError::UnexpectedCommand {
             expected: "MESSAGE",
@@ -277,28 +407,35 @@ fn open_message(
         .into());
     }
     // RFC 26, MESSAGE: nonce, and a box of at least one byte of flags.
-    let Some(nonce) = body[NAME.len()..].first_chunk::<NONCE_LEN>().copied() else {
-        return Err(malformed(body.len(), Malformation::Truncated).into());
+    let nonce = body[NAME.len()..].first_chunk::<NONCE_LEN>();
+    let Some(nonce) = nonce.filter(|_| body.len() >= MESSAGE_OVERHEAD) else {
+        return Err(malformed(body.len()));
     };
-    if body.len() < MESSAGE_OVERHEAD {
-        return Err(malformed(body.len(), Malformation::Truncated).into());
-    }
-    let received = u64::from_be_bytes(nonce);
-    counter.check(received)?;
-    let Some(text) = key.open_in_place(nonce, &mut body[BOX_AT..]) else {
-        return Err(CryptoError::BoxNotOpened("MESSAGE").into());
-    };
-    counter.commit(received);
+    counter.check(u64::from_be_bytes(*nonce))?;
+    Ok(*nonce)
+}
+
+/// Reads a MESSAGE whose box has been opened in place.
+fn opened_message(mut body: BytesMut) -> Result<(Flags, Bytes), Error> {
     // RFC 26, MESSAGE: only MORE and COMMAND have a meaning; together they have none.
-    let flags = match text.first() {
+    let flags = match body.get(CLEAR_LEN) {
         Some(0) => Flags::Last,
         Some(&SEALED_MORE) => Flags::More,
         Some(&SEALED_COMMAND) => Flags::Command,
         Some(&flags) => return Err(ProtocolError::SealedFlags { flags }.into()),
-        None => return Err(malformed(CLEAR_LEN, Malformation::Truncated).into()),
+        None => return Err(malformed(CLEAR_LEN)),
     };
     body.advance(MESSAGE_OVERHEAD);
     Ok((flags, body.freeze()))
+}
+
+fn malformed(at: usize) -> Error {
+    ProtocolError::Malformed {
+        what: "MESSAGE",
+        at,
+        problem: Malformation::Truncated,
+    }
+    .into()
 }
 
 #[cfg(test)]
@@ -429,6 +566,108 @@ mod tests {
             changed[bit / 8] ^= 1 << (bit % 8);
             assert!(opener.open_body(Flags::Last, changed).is_err(), "{bit}");
         }
+    }
+
+    #[test]
+    fn many_are_sealed_and_opened_as_if_one_by_one() {
+        let payloads: Vec<Vec<u8>> = (0..70_usize)
+            .map(|at| vec![at as u8; (at * at) % 1500])
+            .collect();
+        let flags = [Flags::More, Flags::Last, Flags::Command];
+        let bodies: Vec<(Flags, &[u8])> = payloads
+            .iter()
+            .zip(flags.into_iter().cycle())
+            .map(|(body, flags)| (flags, &body[..]))
+            .collect();
+        for count in [0, 1, 2, 15, 16, 17, 40, 70] {
+            let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+            let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+            let (mut one, _) = curve(CurveEnd::Client, &key, 2, 1);
+            let (mut many, _) = curve(CurveEnd::Client, &key, 2, 1);
+            let mut expected = Vec::new();
+            for (flags, body) in &bodies[..count] {
+                expected.push((Flags::Last, sealed(&mut one, *flags, body)));
+            }
+            let mut out = BytesMut::new();
+            many.seal_many(&bodies[..count], &mut out).unwrap();
+            let all: Vec<u8> = expected
+                .iter()
+                .flat_map(|(_, body)| body.to_vec())
+                .collect();
+            assert_eq!(out, all);
+            assert_eq!(
+                sealed(&mut one, Flags::Last, b"x"),
+                sealed(&mut many, Flags::Last, b"x")
+            );
+
+            let (_, mut opener) = curve(CurveEnd::Server, &key, 1, 2);
+            let mut opened = Vec::new();
+            opener.open_many(expected.clone(), &mut opened).unwrap();
+            assert!(
+                opened
+                    .iter()
+                    .map(|(flags, body)| (*flags, &body[..]))
+                    .eq(bodies[..count].iter().copied())
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_of_many_at_fault_ends_it_after_those_before_it() {
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let (mut sealer, _) = curve(CurveEnd::Client, &key, 2, 1);
+        let good: Vec<_> = (0..20)
+            .map(|_| (Flags::Last, sealed(&mut sealer, Flags::Last, b"payload")))
+            .collect();
+        type Damage = fn(&mut Vec<(Flags, BytesMut)>, usize);
+        let damages: [(Damage, Error); 4] = [
+            (
+                |all, at| all[at].1[30] ^= 1,
+                CryptoError::BoxNotOpened("MESSAGE").into(),
+            ),
+            (
+                |all, at| all[at] = all[at - 1].clone(),
+                CryptoError::ReplayedNonce.into(),
+            ),
+            (
+                |all, at| all[at].0 = Flags::More,
+                ProtocolError::ClearFlags.into(),
+            ),
+            (|all, at| all[at].1.truncate(20), malformed(20)),
+        ];
+        for (damage, expected) in damages {
+            for at in [1, 7, 15, 16, 19] {
+                let (_, mut opener) = curve(CurveEnd::Server, &key, 1, 2);
+                let mut bodies = good.clone();
+                damage(&mut bodies, at);
+                let mut opened = Vec::new();
+                assert_eq!(opener.open_many(bodies, &mut opened), Err(expected.clone()));
+                assert_eq!(opened.len(), at);
+                let next = sealed(&mut sealer, Flags::Last, b"next");
+                let poisoned = Err(LocalError::Poisoned.into());
+                assert_eq!(opener.open_body(Flags::Last, next), poisoned);
+            }
+        }
+    }
+
+    #[test]
+    fn many_that_exhaust_the_nonces_append_nothing_and_poison_the_sealer() {
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let (mut sealer, _) = curve(CurveEnd::Client, &key, u64::MAX - 20, 0);
+        let mut out = BytesMut::from(&b"before"[..]);
+        let bodies = [(Flags::Last, &b"x"[..]); 20];
+        let exhausted = Err(LocalError::NonceExhausted.into());
+        assert_eq!(sealer.seal_many(&bodies, &mut out), exhausted);
+        assert_eq!(out, "before");
+        let poisoned = Err(LocalError::Poisoned.into());
+        assert_eq!(sealer.seal_body(Flags::Last, b"x", &mut out), poisoned);
+        assert_eq!(
+            sealer.seal_many(&bodies, &mut out),
+            Err(LocalError::Poisoned.into())
+        );
+        assert_eq!(out, "before");
     }
 
     #[test]

@@ -47,6 +47,12 @@ impl SharedKey {
         Ok(Self(key))
     }
 
+    /// What [`traffic`](Self::traffic) derives, for tests of what uses it.
+    #[cfg(test)]
+    pub(crate) fn stream(&self, prefix: &[u8; 16]) -> StreamKey {
+        StreamKey::derive(&self.0, prefix)
+    }
+
     /// The key of all boxes whose nonces begin with `prefix`.
     #[must_use]
     pub fn traffic(&self, prefix: &[u8; 16]) -> TrafficKey {

@@ -78,7 +78,7 @@ impl SendCounter {
 }
 
 /// The peer's counter: only greater values are taken (RFC 26: gaps are fine, repeats are not).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ReceiveCounter(u64);
 
 impl ReceiveCounter {

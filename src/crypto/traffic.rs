@@ -3,7 +3,7 @@
 
 use crate::crypto::backend::{Backend, Job};
 use crate::crypto::poly1305::TAG_LEN;
-use crate::crypto::residue::{without_residue, without_shallow_residue};
+use crate::crypto::residue::{SHORT, without_residue, without_shallow_residue};
 use crate::crypto::salsa20::StreamKey;
 use std::fmt;
 
@@ -30,22 +30,35 @@ impl TrafficKey {
     /// Anything shorter has no room and is left alone.
     pub fn seal_in_place(&self, nonce: [u8; 8], boxed: &mut [u8]) {
         if let Some((tag, text)) = boxed.split_first_chunk_mut() {
-            without_shallow_residue(|| *tag = self.backend.seal(&self.stream, nonce, text));
+            let len = text.len();
+            let seal = || *tag = self.backend.seal(&self.stream, nonce, text);
+            if len <= SHORT {
+                without_shallow_residue(seal);
+            } else {
+                without_residue(seal);
+            }
         }
     }
 
-    /// Opens a box in place; `None`, with the box unchanged, if it is too short, altered, or not
-    /// made with this key.
+    /// Opens a box in place; `None` if it is too short, altered, or not made with this key. Then
+    /// the text is as it was or, if it was long, wiped.
     #[must_use]
     pub fn open_in_place<'a>(&self, nonce: [u8; 8], boxed: &'a mut [u8]) -> Option<&'a mut [u8]> {
         let (tag, text) = boxed.split_first_chunk_mut()?;
         self.open_detached(nonce, text, tag).then_some(text)
     }
 
-    /// Whether `tag` is that of `text`, which is opened in place then and unchanged otherwise.
+    /// Whether `tag` is that of `text`, which is opened in place then. Otherwise it is as it was
+    /// or, if it was long, wiped.
     #[must_use]
     pub fn open_detached(&self, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
-        without_shallow_residue(|| self.backend.open(&self.stream, nonce, text, tag))
+        let len = text.len();
+        let open = || self.backend.open(&self.stream, nonce, text, tag);
+        if len <= SHORT {
+            without_shallow_residue(open)
+        } else {
+            without_residue(open)
+        }
     }
 }
 

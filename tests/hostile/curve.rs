@@ -1,7 +1,7 @@
 //! CURVE by hand, on another implementation of NaCl's boxes: both roles, any nonce, any metadata,
 //! any flags.
 
-use super::raw::{Raw, command, frame, greeting, metadata};
+use super::raw::{Raw, Stream, command, frame, greeting, metadata};
 use super::server::{Target, server_keys};
 use crypto_box::aead::Aead as _;
 use crypto_box::{PublicKey, SalsaBox, SecretKey};
@@ -141,11 +141,16 @@ impl CurveClient {
     pub async fn welcomed(target: &Target) -> (Raw, Self, Welcomed) {
         let mut raw = Raw::greeted(target).await;
         let client = Self::new(&target.key);
-        raw.say(&frame(0x04, &client.hello())).await;
+        let welcomed = client.be_welcomed(&mut raw).await;
+        (raw, client, welcomed)
+    }
+
+    /// Sends HELLO and understands WELCOME.
+    pub async fn be_welcomed<S: Stream>(&self, raw: &mut Raw<S>) -> Welcomed {
+        raw.say(&frame(0x04, &self.hello())).await;
         let (flags, body) = raw.frame().await;
         assert_eq!(flags, 0x04);
-        let welcomed = client.on_welcome(&body);
-        (raw, client, welcomed)
+        self.on_welcome(&body)
     }
 
     /// Connects, and shakes hands as a socket of type `kind`. Traffic begins at nonce 3.

@@ -54,7 +54,7 @@ impl Judge {
 
 /// Goes as far as a peer of this kind gets before the verdict, and then on as if it had been
 /// admitted, traffic included, without waiting for anything.
-async fn presume(target: &Target) -> Raw {
+pub async fn presume(target: &Target) -> Raw {
     let message = frame(0, b"presumptuous");
     if target.kind == Kind::Curve {
         let (mut raw, client, welcomed) = CurveClient::welcomed(target).await;
@@ -75,7 +75,7 @@ async fn presume(target: &Target) -> Raw {
 }
 
 /// What may be heard of such a denial: an ERROR with 400 or 500, nothing of a temporary one.
-fn told(status: DenialStatus) -> Vec<u8> {
+pub fn told(status: DenialStatus) -> Vec<u8> {
     match status {
         DenialStatus::Temporary => Vec::new(),
         status => [&b"\x04\x0a\x05ERROR\x03"[..], status.to_string().as_bytes()].concat(),

@@ -3,10 +3,12 @@
 use super::curve::CurveClient;
 use super::raw::{Raw, established, first_command, greeting};
 use super::server::{KINDS, Kind, Server, Setup, Target};
-use super::siege::{KIB, MIB, alone, eventually, require_descriptors, scaled, siege};
+use super::siege::{
+    KIB, MIB, alone, crowd, eventually, is_full, require_descriptors, scaled, siege,
+};
 use std::time::Duration;
 use zmtp_auth::net::NetError;
-use zmtp_auth::{Error, Limits};
+use zmtp_auth::{Error, Limits, Stage};
 
 /// How far each idle peer goes: from nothing said to a connection that is never read from.
 const STAGES: usize = 5;
@@ -119,6 +121,69 @@ fn cve_2020_15166_idle_peers_beyond_all_places_make_room_for_the_honest() {
             };
             let setup = Setup::new(kind).limits(patient(PLACES));
             siege(&what, setup, count, 8 * MIB, attack).await;
+        }
+    });
+}
+
+/// Peers that send a byte now and then: a greeting, or the command after it. In the full run a
+/// byte a second under the default limits; else both time and limits are shorter.
+#[test]
+fn slow_peers_run_out_of_time_however_steadily_they_drip() {
+    /// One of these drips its greeting, the other the command after it.
+    async fn drip(target: Target, is_greeted: bool, pause: Duration) {
+        let (mut raw, bytes) = if is_greeted {
+            // As long a command as each mechanism may expect first.
+            (
+                Raw::greeted(&target).await,
+                [&[4, 200][..], &[0; 199]].concat(),
+            )
+        } else {
+            let greeting = greeting(target.kind.mechanism());
+            (Raw::connect(&target).await, greeting[..63].to_vec())
+        };
+        for byte in bytes {
+            if !raw.say(&[byte]).await {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        raw.rest().await;
+    }
+
+    alone(async || {
+        let mut limits = Limits::default();
+        let mut pause = Duration::from_secs(1);
+        if !is_full() {
+            // Still far more than an honest peer needs on a machine that has no time.
+            limits.greeting_timeout = Duration::from_millis(1000);
+            limits.handshake_timeout = Duration::from_millis(1500);
+            pause = Duration::from_millis(100);
+        }
+        for kind in [Kind::Null, Kind::Curve] {
+            let what = format!("a byte each {pause:?}, {kind:?}");
+            let attack = async |server: &mut Server, load| {
+                let target = server.target.clone();
+                let dripping = crowd(load, load, move |index| {
+                    drip(target.clone(), index % 2 == 1, pause)
+                });
+                let working = async {
+                    let mut honest = server.honest().await;
+                    for round in 0..100 {
+                        honest.exchange(&[round; 300]).await.unwrap();
+                        server.serve_honest().await;
+                    }
+                };
+                tokio::join!(dripping, working);
+                let too_slow = |error: &Error| {
+                    matches!(
+                        error,
+                        Error::Timeout(Stage::Greeting | Stage::NullReady | Stage::CurveHello)
+                    )
+                };
+                server.refusals(load, too_slow).await;
+            };
+            let setup = Setup::new(kind).limits(limits.clone());
+            siege(&what, setup, scaled(500, 60), 8 * MIB, attack).await;
         }
     });
 }

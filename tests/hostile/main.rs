@@ -16,8 +16,11 @@ mod siege;
 
 mod cuts;
 mod denials;
+mod floods;
 mod greetings;
+mod handlers;
 mod idlers;
 mod lengths;
+mod malformed;
 mod messages;
 mod nonces;

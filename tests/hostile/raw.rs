@@ -3,7 +3,9 @@
 use super::curve::CurveClient;
 use super::server::{Kind, Target};
 use super::siege::soon;
+use socket2::SockRef;
 use std::io::ErrorKind;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use zmtp_auth::net::{Endpoint, Host};
@@ -36,9 +38,21 @@ impl Raw {
             }
         }
     }
+
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        SockRef::from(&self.0)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+/// What a peer speaks over.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+impl<S: Stream> Raw<S> {
     /// Sends; whether the other side took it. It may have closed already.
     pub async fn say(&mut self, bytes: &[u8]) -> bool {
         soon(self.0.write_all(bytes)).await.is_ok()

@@ -1,7 +1,7 @@
 //! The besieged: a listener of ours with an application that serves honest peers and notes what
 //! all others do.
 
-use super::siege::soon;
+use super::siege::{eventually, soon};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -115,6 +115,10 @@ impl Setup {
         Self { socket, ..self }
     }
 
+    pub fn endpoint(self, endpoint: String) -> Self {
+        Self { endpoint, ..self }
+    }
+
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
@@ -185,8 +189,11 @@ pub struct Server {
     pub target: Target,
     pub endpoint: Endpoint,
     socket: SocketType,
+    listener: Arc<Listener>,
     asked: Arc<AtomicUsize>,
     noted: mpsc::UnboundedReceiver<Noted>,
+    /// Refusals that the listener has dropped, as far as they are accounted for.
+    dropped: u64,
 }
 
 impl Server {
@@ -201,7 +208,8 @@ impl Server {
             _ => SocketAddr::from(([0, 0, 0, 0], 0)),
         };
         let (notes, noted) = mpsc::unbounded_channel();
-        tokio::spawn(preside(listener, notes));
+        let listener = Arc::new(listener);
+        tokio::spawn(preside(Arc::clone(&listener), notes));
         Self {
             target: Target {
                 address,
@@ -210,8 +218,10 @@ impl Server {
             },
             endpoint,
             socket: setup.socket,
+            listener,
             asked,
             noted,
+            dropped: 0,
         }
     }
 
@@ -260,6 +270,31 @@ impl Server {
         }
     }
 
+    /// Waits for `count` refusals since the last time, whether they were noted or, for being too
+    /// many at once, only counted by the listener; nothing else may come, and those that were
+    /// noted must be as `expected`.
+    pub async fn refusals(&mut self, count: usize, expected: impl Fn(&Error) -> bool) {
+        let mut refused = 0;
+        eventually(|| {
+            for noted in self.notes() {
+                match noted {
+                    Noted::Refused(refusal) => match refusal.error {
+                        NetError::Handshake(error) => assert!(expected(&error), "{error}"),
+                        other => panic!("{other}"),
+                    },
+                    other => panic!("{other:?}"),
+                }
+                refused += 1;
+            }
+            let dropped = self.listener.refusals_dropped();
+            refused += (dropped - self.dropped) as usize;
+            self.dropped = dropped;
+            refused >= count
+        })
+        .await;
+        assert_eq!(refused, count);
+    }
+
     /// Every note that is there now.
     pub fn notes(&mut self) -> Vec<Noted> {
         std::iter::from_fn(|| self.noted.try_recv().ok()).collect()
@@ -274,6 +309,18 @@ impl Server {
     pub async fn serve_honest(&self) {
         let error = self.serve(&self.endpoint, UNNOTED).await.err();
         assert!(error.is_none(), "{error:?}");
+    }
+
+    /// An honest peer comes again and again until it is served; how often it was not.
+    pub async fn serve_persistent(&self) -> usize {
+        let mut failures = 0;
+        soon(async {
+            while self.serve(&self.endpoint, UNNOTED).await.is_err() {
+                failures += 1;
+            }
+        })
+        .await;
+        failures
     }
 
     /// An honest peer comes through `endpoint`, and is noted like any other.
@@ -343,7 +390,7 @@ impl Honest {
     }
 }
 
-async fn preside(listener: Listener, notes: mpsc::UnboundedSender<Noted>) {
+async fn preside(listener: Arc<Listener>, notes: mpsc::UnboundedSender<Noted>) {
     while let Ok(event) = listener.next_event().await {
         match event {
             Event::Accepted(connection) => {

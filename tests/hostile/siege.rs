@@ -9,6 +9,7 @@ use peak_alloc::PeakAlloc;
 use std::future::Future;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// Counts the bytes that live, of all threads.
 #[global_allocator]
@@ -204,5 +205,46 @@ impl Memory {
             .and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok())
             .map_or(0, |kib| kib * KIB);
         Self { live, resident }
+    }
+}
+/// Does `task` for `0..count`, at most `width` of them at a time.
+pub async fn crowd<F>(count: usize, width: usize, task: impl Fn(usize) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    for index in 0..count {
+        if running.len() == width {
+            soon(running.join_next()).await.unwrap().unwrap();
+        }
+        running.spawn(task(index));
+    }
+    while let Some(ended) = soon(running.join_next()).await {
+        ended.unwrap();
+    }
+}
+
+/// A predictable stream of numbers (SplitMix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.roll() % limit as u64) as usize
+    }
+
+    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.roll() as u8).collect()
     }
 }

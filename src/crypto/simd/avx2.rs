@@ -13,6 +13,8 @@ use std::arch::x86_64::*;
 
 /// Bytes of text for which one block of key stream is left after the key of Poly1305 was taken.
 const FIRST_LEN: usize = BLOCK_LEN - poly1305::KEY_LEN;
+/// Bytes of key stream of one pass.
+const PASS_LEN: usize = LANES * BLOCK_LEN;
 /// Boxes of more blocks than this have enough for all lanes by themselves.
 const LONGEST_IN_BATCH: usize = 6;
 
@@ -20,17 +22,20 @@ const LONGEST_IN_BATCH: usize = 6;
 #[target_feature(enable = "avx2,bmi2,adx")]
 pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
     match text.len() {
-        0..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
+        // One block alone is made sooner by itself.
+        ..=FIRST_LEN => seal_with(&key.block(nonce, 0), text),
+        33..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
         97..=224 => seal_with(rows::<2>(key, nonce).as_flattened(), text),
         _ => seal_long(key, nonce, text),
     }
 }
 
-/// Decrypts `text` if `tag` is its tag, and leaves it alone otherwise.
+/// Decrypts `text` if `tag` is its tag. Otherwise leaves it alone or, if it is long, wipes it.
 #[target_feature(enable = "avx2,bmi2,adx")]
 pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     match text.len() {
-        0..=96 => open_with(rows::<1>(key, nonce).as_flattened(), text, tag),
+        ..=FIRST_LEN => open_with(&key.block(nonce, 0), text, tag),
+        33..=96 => open_with(rows::<1>(key, nonce).as_flattened(), text, tag),
         97..=224 => open_with(rows::<2>(key, nonce).as_flattened(), text, tag),
         _ => open_long(key, nonce, text, tag),
     }
@@ -214,25 +219,44 @@ fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] 
     authenticate(mac, &text[authenticated..])
 }
 
+/// Authenticates what comes next before it is decrypted, between the rounds that make its key
+/// stream, and wipes all that was if the tag turns out to be another.
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     let mut stream = [[0; BLOCK_LEN]; LANES];
-    let mut unused = Poly1305::new(&[0; poly1305::KEY_LEN]);
-    lanes256::blocks(key, &consecutive(nonce, 0), &mut stream, &mut unused, &[]);
-    let Some((mac_key, first_stream)) = stream.as_flattened().split_first_chunk() else {
-        return false;
-    };
-    let computed = authenticate(Poly1305::new(mac_key), text);
-    if !poly1305::same_tag(&computed, tag) {
+    // Not used before it is replaced.
+    let mut mac = Poly1305::new(&[0; poly1305::KEY_LEN]);
+    lanes256::blocks(key, &consecutive(nonce, 0), &mut stream, &mut mac, &[]);
+    if let Some((mac_key, _)) = stream.as_flattened().split_first_chunk() {
+        mac = Poly1305::new(mac_key);
+    }
+    let mut opened = 0;
+    let mut end = text.len().min(PASS_LEN - poly1305::KEY_LEN);
+    // Of the first pass, the key of Poly1305 is not for the text.
+    let mut unused = poly1305::KEY_LEN;
+    let mut counter = LANES as u64;
+    mac.blocks(text[..end].as_chunks().0);
+    while end < text.len() {
+        apply(&mut text[opened..end], &stream.as_flattened()[unused..]);
+        opened = end;
+        unused = 0;
+        end = text.len().min(opened + PASS_LEN);
+        let (blocks, _) = text[opened..end].as_chunks();
+        lanes256::blocks(
+            key,
+            &consecutive(nonce, counter),
+            &mut stream,
+            &mut mac,
+            blocks,
+        );
+        counter += LANES as u64;
+    }
+    let (_, rest) = text[opened..].as_chunks::<{ poly1305::BLOCK_LEN }>();
+    if !poly1305::same_tag(&mac.finish(rest), tag) {
+        text[..opened].fill(0);
         return false;
     }
-    let (first, rest) = text.split_at_mut(text.len().min(first_stream.len()));
-    apply(first, first_stream);
-    for (text, pass) in rest.chunks_mut(LANES * BLOCK_LEN).zip(1_u64..) {
-        let inputs = consecutive(nonce, pass * LANES as u64);
-        lanes256::blocks(key, &inputs, &mut stream, &mut unused, &[]);
-        apply(text, stream.as_flattened());
-    }
+    apply(&mut text[opened..], &stream.as_flattened()[unused..]);
     true
 }

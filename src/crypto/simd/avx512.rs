@@ -17,8 +17,11 @@ use std::arch::x86_64::*;
 
 /// Bytes of text for which one block of key stream is left after the key of Poly1305 was taken.
 const FIRST_LEN: usize = BLOCK_LEN - poly1305::KEY_LEN;
+/// Bytes of key stream of one pass, and those of the first that are for the text.
+const PASS_LEN: usize = LANES * BLOCK_LEN;
+const FIRST_PASS_LEN: usize = PASS_LEN - poly1305::KEY_LEN;
 /// From this many bytes on, the powers of r that eight blocks at a time need are worth it.
-const WIDE_FROM: usize = 256;
+const WIDE_FROM: usize = 512;
 /// Boxes of more blocks than this have enough for all lanes by themselves.
 const LONGEST_IN_BATCH: usize = 12;
 
@@ -26,18 +29,21 @@ const LONGEST_IN_BATCH: usize = 12;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
     match text.len() {
-        0..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
+        // One block alone is made sooner by itself.
+        ..=FIRST_LEN => seal_with(&key.block(nonce, 0), text),
+        33..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
         97..=224 => seal_with(rows::<2>(key, nonce).as_flattened(), text),
         225..=352 => seal_with(rows::<3>(key, nonce).as_flattened(), text),
         _ => seal_long(key, nonce, text),
     }
 }
 
-/// Decrypts `text` if `tag` is its tag, and leaves it alone otherwise.
+/// Decrypts `text` if `tag` is its tag. Otherwise leaves it alone or, if it is long, wipes it.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     match text.len() {
-        0..=96 => open_with(rows::<1>(key, nonce).as_flattened(), text, tag),
+        ..=FIRST_LEN => open_with(&key.block(nonce, 0), text, tag),
+        33..=96 => open_with(rows::<1>(key, nonce).as_flattened(), text, tag),
         97..=224 => open_with(rows::<2>(key, nonce).as_flattened(), text, tag),
         225..=352 => open_with(rows::<3>(key, nonce).as_flattened(), text, tag),
         _ => open_long(key, nonce, text, tag),
@@ -195,9 +201,10 @@ fn authenticate(mut mac: Poly1305, wholes: &[u8], last: &[u8; 32], len: usize) -
     let mut rest = wholes;
     if wholes.len() >= WIDE_FROM {
         let (steps, after) = wholes.as_chunks();
+        let (half_step, after) = after.as_chunks();
         let mut wide = Wide::new(mac.r());
         wide.steps(steps);
-        mac.set_sum(wide.sum());
+        mac.set_sum(wide.sum(half_step));
         rest = after;
     }
     mac.blocks(rest.as_chunks().0);
@@ -237,10 +244,12 @@ fn first_of(block: __m512i) -> ([u8; 32], __m256i) {
     (mac_key, _mm512_extracti64x4_epi64::<1>(block))
 }
 
-/// Adds whole vectors of key stream to a text of as many bytes or fewer.
+/// Adds whole vectors of key stream to a text, as far as both go; tells how far.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn apply(text: &mut [u8], stream: &[__m512i]) {
+fn apply(text: &mut [u8], stream: &[__m512i]) -> usize {
+    let len = text.len().min(stream.len() * BLOCK_LEN);
+    let text = &mut text[..len];
     let (wholes, tail) = text.as_chunks_mut::<BLOCK_LEN>();
     for (text, stream) in wholes.iter_mut().zip(stream) {
         let sum = _mm512_xor_si512(load512(text), *stream);
@@ -252,65 +261,116 @@ fn apply(text: &mut [u8], stream: &[__m512i]) {
         let sum = _mm512_xor_si512(load512_first(tail), *stream);
         store512_first(tail, sum);
     }
+    len
 }
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
-    let stream = lanes512::consecutive(key, nonce, 0);
+    let [stream] = lanes512::consecutive(key, nonce, 0, &mut Wide::idle(), &[]);
     let (mac_key, first_stream) = first_of(stream[0]);
-    let mut mac = Poly1305::new(&mac_key);
-    let mut wide = Wide::new(mac.r());
-    let (first, rest) = text.split_at_mut(FIRST_LEN.min(text.len()));
-    if let [first] = first.as_chunks_mut().0 {
-        let sealed = _mm256_xor_si256(load256(first), first_stream);
-        store256(first, sealed);
+    let mac = Poly1305::new(&mac_key);
+    let mut sealed = apply_first(text, first_stream, &stream);
+    if sealed == text.len() {
+        return authenticate_long(mac, text);
     }
-    let (now, _) = rest.split_at_mut(rest.len().min((LANES - 1) * BLOCK_LEN));
-    apply(now, &stream[1..]);
-    let mut sealed = FIRST_LEN + now.len();
+    let mut wide = Wide::new(mac.r());
     let mut authenticated = 0;
     let mut counter = LANES as u64;
     while sealed < text.len() {
         // What is sealed is authenticated while it is in the nearest cache.
         let (steps, _) = text[authenticated..sealed].as_chunks();
-        wide.steps(steps);
         authenticated += steps.len() * ifma::STEP;
-        let stream = lanes512::consecutive(key, nonce, counter);
-        let end = text.len().min(sealed + LANES * BLOCK_LEN);
-        apply(&mut text[sealed..end], &stream);
-        sealed = end;
-        counter += LANES as u64;
+        if text.len() - sealed > PASS_LEN {
+            let streams = lanes512::consecutive::<2>(key, nonce, counter, &mut wide, steps);
+            sealed += apply(&mut text[sealed..], streams.as_flattened());
+        } else {
+            let streams = lanes512::consecutive::<1>(key, nonce, counter, &mut wide, steps);
+            sealed += apply(&mut text[sealed..], streams.as_flattened());
+        }
+        counter += 2 * LANES as u64;
     }
-    let (steps, rest) = text[authenticated..].as_chunks();
+    finish_long(mac, &mut wide, &text[authenticated..])
+}
+
+/// Authenticates what comes next before it is decrypted, and wipes all that was if the tag turns
+/// out to be another.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+    let [stream] = lanes512::consecutive(key, nonce, 0, &mut Wide::idle(), &[]);
+    let (mac_key, first_stream) = first_of(stream[0]);
+    let mac = Poly1305::new(&mac_key);
+    if text.len() <= FIRST_PASS_LEN {
+        let is_its_tag = poly1305::same_tag(&authenticate_long(mac, text), tag);
+        if is_its_tag {
+            apply_first(text, first_stream, &stream);
+        }
+        return is_its_tag;
+    }
+    let mut wide = Wide::new(mac.r());
+    let mut mac = Some(mac);
+    let whole_steps = text.len() - text.len() % ifma::STEP;
+    let mut authenticated = whole_steps.min(PASS_LEN);
+    let (steps, _) = text[..authenticated].as_chunks();
     wide.steps(steps);
-    mac.set_sum(wide.sum());
+    let mut opened = 0;
+    let mut end = FIRST_PASS_LEN;
+    let mut counter = LANES as u64;
+    let mut streams = [stream; 2];
+    loop {
+        // What is left is less than a step, or nothing: the tag is known.
+        if (end == text.len() || authenticated < end)
+            && let Some(mac) = mac.take()
+            && !poly1305::same_tag(&finish_long(mac, &mut wide, &text[authenticated..]), tag)
+        {
+            text[..opened].fill(0);
+            return false;
+        }
+        if opened == 0 {
+            apply_first(text, first_stream, &stream);
+        } else {
+            apply(&mut text[opened..end], streams.as_flattened());
+        }
+        if end == text.len() {
+            return true;
+        }
+        opened = end;
+        end = text.len().min(opened + 2 * PASS_LEN);
+        let target = whole_steps.min(end.next_multiple_of(ifma::STEP));
+        let (steps, _) = text[authenticated..target].as_chunks();
+        authenticated = target;
+        if end - opened > PASS_LEN {
+            streams = lanes512::consecutive(key, nonce, counter, &mut wide, steps);
+        } else {
+            [streams[0]] = lanes512::consecutive(key, nonce, counter, &mut wide, steps);
+        }
+        counter += 2 * LANES as u64;
+    }
+}
+
+/// Authenticates the rest of a long text.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn finish_long(mut mac: Poly1305, wide: &mut Wide, rest: &[u8]) -> [u8; TAG_LEN] {
+    let (steps, rest) = rest.as_chunks();
+    let (half_step, rest) = rest.as_chunks();
     let (blocks, rest) = rest.as_chunks();
+    wide.steps(steps);
+    mac.set_sum(wide.sum(half_step));
     mac.blocks(blocks);
     mac.finish(rest)
 }
 
-#[inline(never)]
+/// Adds the first pass of key stream, but for the key of Poly1305, to the beginning of a text;
+/// tells how far it went.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
-    let stream = lanes512::consecutive(key, nonce, 0);
-    let (mac_key, first_stream) = first_of(stream[0]);
-    let computed = authenticate_long(Poly1305::new(&mac_key), text);
-    if !poly1305::same_tag(&computed, tag) {
-        return false;
-    }
+fn apply_first(text: &mut [u8], first_stream: __m256i, stream: &[__m512i; LANES]) -> usize {
     let (first, rest) = text.split_at_mut(FIRST_LEN.min(text.len()));
     if let [first] = first.as_chunks_mut().0 {
-        let opened = _mm256_xor_si256(load256(first), first_stream);
-        store256(first, opened);
+        let sum = _mm256_xor_si256(load256(first), first_stream);
+        store256(first, sum);
     }
-    let (now, later) = rest.split_at_mut(rest.len().min((LANES - 1) * BLOCK_LEN));
-    apply(now, &stream[1..]);
-    for (text, pass) in later.chunks_mut(LANES * BLOCK_LEN).zip(1_u64..) {
-        apply(
-            text,
-            &lanes512::consecutive(key, nonce, pass * LANES as u64),
-        );
-    }
-    true
+    first.len() + apply(rest, &stream[1..])
 }

@@ -6,7 +6,10 @@ use crate::crypto::simd::load512;
 use std::arch::x86_64::*;
 
 /// Bytes of eight blocks.
-pub(super) const STEP: usize = 128;
+pub(super) const HALF_STEP: usize = 128;
+/// Bytes that are taken in at a time: two sums of eight blocks, so that one goes on while the
+/// other waits for its multiplications.
+pub(super) const STEP: usize = 2 * HALF_STEP;
 
 const MASK_44: u64 = (1 << 44) - 1;
 const MASK_42: u64 = (1 << 42) - 1;
@@ -14,9 +17,11 @@ const MASK_42: u64 = (1 << 42) - 1;
 /// A number below 2^131 in limbs.
 type Limbs = [u64; 3];
 
-/// The sums of eight interleaved texts, to be added up at the end, and r^8.
+/// The sums of sixteen interleaved texts, to be added up at the end.
 pub(super) struct Wide {
-    sums: [__m512i; 3],
+    first: [__m512i; 3],
+    second: [__m512i; 3],
+    /// r^16.
     step: Multiplier,
     /// r to r^8.
     powers: [Limbs; 8],
@@ -51,55 +56,58 @@ impl Wide {
             times(four, three),
             times(four, four),
         ];
-        let step = powers[7].map(|limb| _mm512_set1_epi64(limb.cast_signed()));
+        let sixteen = times(powers[7], powers[7]);
         Self {
-            sums: [_mm512_setzero_si512(); 3],
-            step: Multiplier::new(step),
+            first: [_mm512_setzero_si512(); 3],
+            second: [_mm512_setzero_si512(); 3],
+            step: Multiplier::everywhere(sixteen),
             powers,
         }
     }
 
-    /// Takes in eight blocks at a time.
+    /// For where nothing is taken in.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn steps(&mut self, text: &[[u8; STEP]]) {
-        for eight in text {
-            let ([first, second], _) = eight.as_chunks::<64>() else {
-                continue;
-            };
-            let (first, second) = (load512(first), load512(second));
-            // Blocks 0 4 1 5 2 6 3 7.
-            let low = _mm512_unpacklo_epi64(first, second);
-            let high = _mm512_unpackhi_epi64(first, second);
-            let mask = _mm512_set1_epi64(MASK_44.cast_signed());
-            let above = _mm512_set1_epi64(1 << 40);
-            let middle =
-                _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
-            let limbs = [
-                _mm512_and_si512(low, mask),
-                _mm512_and_si512(middle, mask),
-                _mm512_or_si512(_mm512_srli_epi64::<24>(high), above),
-            ];
-            let product = self.step.times(self.sums);
-            self.sums = [
-                _mm512_add_epi64(product[0], limbs[0]),
-                _mm512_add_epi64(product[1], limbs[1]),
-                _mm512_add_epi64(product[2], limbs[2]),
-            ];
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn idle() -> Self {
+        let zero = [0; 3];
+        Self {
+            first: [_mm512_setzero_si512(); 3],
+            second: [_mm512_setzero_si512(); 3],
+            step: Multiplier::everywhere(zero),
+            powers: [zero; 8],
         }
     }
 
-    /// The sum of all that was taken in, as Poly1305 in 64-bit limbs has it.
+    /// Takes in sixteen blocks at a time.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn sum(&self) -> [u64; 3] {
+    pub(super) fn steps(&mut self, text: &[[u8; STEP]]) {
+        for step in text {
+            if let [first, second] = step.as_chunks().0 {
+                self.first = plus(self.step.times(self.first), first);
+                self.second = plus(self.step.times(self.second), second);
+            }
+        }
+    }
+
+    /// The sum of all that was taken in and of `rest`, as Poly1305 in 64-bit limbs has it.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn sum(&self, rest: &[[u8; HALF_STEP]]) -> [u64; 3] {
+        let eight = Multiplier::everywhere(self.powers[7]);
+        let first = eight.times(self.first);
+        let mut sums =
+            [0, 1, 2].map(|limb: usize| _mm512_add_epi64(first[limb], self.second[limb]));
+        for blocks in rest {
+            sums = plus(eight.times(sums), blocks);
+        }
         // In the order of the blocks: the first is multiplied by r^8, the last by r.
         let last = [0, 1, 2].map(|limb: usize| {
             let [a, b, c, d, e, f, g, h] = self.powers.map(|power| power[limb].cast_signed());
             _mm512_setr_epi64(h, d, g, c, f, b, e, a)
         });
         let [l0, l1, l2] = Multiplier::new(last)
-            .times(self.sums)
+            .times(sums)
             .map(|limb| _mm512_reduce_add_epi64(limb).cast_unsigned());
         let l1 = l1 + (l0 >> 44);
         let l2 = l2 + (l1 >> 44);
@@ -115,7 +123,35 @@ impl Wide {
     }
 }
 
+/// Adds eight blocks, which are spread over the lanes as 0 4 1 5 2 6 3 7.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn plus([s0, s1, s2]: [__m512i; 3], blocks: &[u8; HALF_STEP]) -> [__m512i; 3] {
+    let [first, second] = blocks.as_chunks().0 else {
+        return [s0, s1, s2];
+    };
+    let (first, second) = (load512(first), load512(second));
+    let low = _mm512_unpacklo_epi64(first, second);
+    let high = _mm512_unpackhi_epi64(first, second);
+    let mask = _mm512_set1_epi64(MASK_44.cast_signed());
+    let above = _mm512_set1_epi64(1 << 40);
+    let middle = _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
+    let top = _mm512_or_si512(_mm512_srli_epi64::<24>(high), above);
+    [
+        _mm512_add_epi64(s0, _mm512_and_si512(low, mask)),
+        _mm512_add_epi64(s1, _mm512_and_si512(middle, mask)),
+        _mm512_add_epi64(s2, top),
+    ]
+}
+
 impl Multiplier {
+    /// One number in all lanes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn everywhere(limbs: Limbs) -> Self {
+        Self::new(limbs.map(|limb| _mm512_set1_epi64(limb.cast_signed())))
+    }
+
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn new(limbs: [__m512i; 3]) -> Self {

@@ -3,29 +3,54 @@
 
 use crate::crypto::salsa20::{BLOCK_LEN, CONSTANTS, StreamKey, words};
 use crate::crypto::simd::batch::Input;
+use crate::crypto::simd::ifma::{self, Wide};
 use crate::crypto::simd::store512;
 use std::arch::x86_64::*;
 
 /// Blocks of one pass.
 pub(super) const LANES: usize = 16;
 
-/// Makes [`LANES`] consecutive blocks, each in one vector.
+/// Makes `P` times [`LANES`] consecutive blocks, each in one vector. Two passes side by side take
+/// little longer than one, since one step of a round has to wait for the other. `wide` takes in
+/// `text` between the rounds.
 #[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn consecutive(key: &StreamKey, nonce: [u8; 8], counter: u64) -> [__m512i; LANES] {
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn consecutive<const P: usize>(
+    key: &StreamKey,
+    nonce: [u8; 8],
+    counter: u64,
+    wide: &mut Wide,
+    text: &[[u8; ifma::STEP]],
+) -> [[__m512i; LANES]; P] {
     let [n0, n1] = words(&nonce).map(|word: u32| _mm512_set1_epi32(word.cast_signed()));
     let lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-    let first = _mm512_add_epi64(_mm512_set1_epi64(counter.cast_signed()), lane);
-    let second = _mm512_add_epi64(first, _mm512_set1_epi64(8));
-    let low = _mm512_inserti64x4::<1>(
-        _mm512_castsi256_si512(_mm512_cvtepi64_epi32(first)),
-        _mm512_cvtepi64_epi32(second),
-    );
-    let high = _mm512_inserti64x4::<1>(
-        _mm512_castsi256_si512(_mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(first))),
-        _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(second)),
-    );
-    blocks(key, [n0, n1, low, high])
+    let mut firsts = [[_mm512_setzero_si512(); 16]; P];
+    for (first, pass) in firsts.iter_mut().zip(0..) {
+        let counter = counter + pass * LANES as u64;
+        let a = _mm512_add_epi64(_mm512_set1_epi64(counter.cast_signed()), lane);
+        let b = _mm512_add_epi64(a, _mm512_set1_epi64(8));
+        let low = _mm512_inserti64x4::<1>(
+            _mm512_castsi256_si512(_mm512_cvtepi64_epi32(a)),
+            _mm512_cvtepi64_epi32(b),
+        );
+        let high = _mm512_inserti64x4::<1>(
+            _mm512_castsi256_si512(_mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(a))),
+            _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(b)),
+        );
+        *first = first_state(key, [n0, n1, low, high]);
+    }
+    let mut states = firsts;
+    let mut between = text.chunks(text.len().div_ceil(10).max(1));
+    for _ in 0..10 {
+        for state in &mut states {
+            double_round(state);
+        }
+        wide.steps(between.next().unwrap_or_default());
+    }
+    for (state, first) in states.iter_mut().zip(&firsts) {
+        *state = last_state(state, first);
+    }
+    states
 }
 
 /// Makes blocks that have only the key in common.
@@ -43,27 +68,35 @@ pub(super) fn any(key: &StreamKey, inputs: &[Input; LANES], out: &mut [[u8; BLOC
     let vectors = lanes.map(|[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]| {
         _mm512_setr_epi32(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)
     });
-    for (out, block) in out.iter_mut().zip(blocks(key, vectors)) {
+    let first = first_state(key, vectors);
+    let mut state = first;
+    for _ in 0..10 {
+        double_round(&mut state);
+    }
+    for (out, block) in out.iter_mut().zip(last_state(&state, &first)) {
         store512(out, block);
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn blocks(key: &StreamKey, [n0, n1, low, high]: [__m512i; 4]) -> [__m512i; LANES] {
+fn first_state(key: &StreamKey, [n0, n1, low, high]: [__m512i; 4]) -> [__m512i; 16] {
     let [c0, c1, c2, c3] = CONSTANTS.map(|word| _mm512_set1_epi32(word.cast_signed()));
     let [k0, k1, k2, k3, k4, k5, k6, k7] = key.0.map(|word| _mm512_set1_epi32(word.cast_signed()));
-    let first = [
+    [
         c0, k0, k1, k2, k3, c1, n0, n1, low, high, c2, k4, k5, k6, k7, c3,
-    ];
-    let mut state = first;
-    for _ in 0..10 {
-        double_round(&mut state);
+    ]
+}
+
+/// Adds the first state after the rounds, and sorts the words by blocks.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn last_state(state: &[__m512i; 16], first: &[__m512i; 16]) -> [__m512i; LANES] {
+    let mut sums = *state;
+    for (word, first) in sums.iter_mut().zip(first) {
+        *word = _mm512_add_epi32(*word, *first);
     }
-    for (word, first) in state.iter_mut().zip(first) {
-        *word = _mm512_add_epi32(*word, first);
-    }
-    transposed(&state)
+    transposed(&sums)
 }
 
 #[inline]
