@@ -10,6 +10,7 @@ use crate::cli::listen::ListenArguments;
 use crate::cli::passwd::PasswdArguments;
 use crate::cli::policy::PolicyCommand;
 use crate::cli::probe::ProbeArguments;
+use crate::cli::tunnel::TunnelCommand;
 use crate::cli::zap::ZapArguments;
 use clap::{Parser, Subcommand};
 
@@ -48,5 +49,7 @@ pub(crate) enum Command {
     Connect(ConnectArguments),
     Probe(ProbeArguments),
     Zap(ZapArguments),
+    #[command(subcommand)]
+    Tunnel(TunnelCommand),
     Generate(GenerateArguments),
 }

@@ -42,7 +42,7 @@ impl Exit {
     /// The code of a connection that failed.
     pub(crate) fn of(error: &NetError) -> Self {
         match error {
-            NetError::Endpoint(_) => Self::Usage,
+            NetError::Endpoint(_) | NetError::Tunnel(_) => Self::Usage,
             NetError::Resolve { .. } => Self::Unreachable,
             NetError::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
                 Self::TimedOut

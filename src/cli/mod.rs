@@ -22,5 +22,6 @@ pub(crate) mod program;
 pub(crate) mod server;
 pub(crate) mod signals;
 pub(crate) mod socket_type;
+pub(crate) mod tunnel;
 pub(crate) mod zap;
 pub(crate) mod zap_service;

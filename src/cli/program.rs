@@ -4,7 +4,7 @@
 use crate::cli::arguments::{Arguments, Command};
 use crate::cli::console::{Console, start_log};
 use crate::cli::exit::Failure;
-use crate::cli::{cert, connect, generate, keygen, listen, passwd, policy, probe, zap};
+use crate::cli::{cert, connect, generate, keygen, listen, passwd, policy, probe, tunnel, zap};
 use clap::Parser;
 use std::future::Future;
 use std::process::ExitCode;
@@ -16,7 +16,9 @@ pub(crate) fn main() -> ExitCode {
     let console = Console {
         json: arguments.json,
     };
-    start_log(arguments.verbose);
+    // A tunnel's log is its record of who came.
+    let is_tunnel = matches!(arguments.command, Command::Tunnel(_));
+    start_log(arguments.verbose.saturating_add(u8::from(is_tunnel)));
     match run(arguments.command, console) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -36,6 +38,7 @@ fn run(command: Command, console: Console) -> Result<(), Failure> {
         Command::Connect(arguments) => connect::run(&arguments, console),
         Command::Probe(arguments) => probe::run(&arguments, console),
         Command::Zap(arguments) => zap::run(&arguments, console),
+        Command::Tunnel(command) => tunnel::run(&command, console),
         Command::Generate(arguments) => generate::run(&arguments, console),
     }
 }

@@ -61,6 +61,14 @@ impl LoadedPolicy {
         Ok(policy)
     }
 
+    /// A router that asks it, whatever the domain.
+    pub(crate) fn router(&self) -> Result<ZapRouter, Failure> {
+        let router = ZapRouter::new();
+        let handler = Explaining(self.authenticator.clone());
+        router.bind("*", handler).map_err(Failure::new)?;
+        Ok(router)
+    }
+
     pub(crate) const fn authenticator(&self) -> &Authenticator {
         &self.authenticator
     }
@@ -85,9 +93,7 @@ impl ServerSecurity {
     pub(crate) fn config(&self, socket_type: SocketType) -> Result<ServerConfig, Failure> {
         if let Some(path) = &self.policy {
             let policy = LoadedPolicy::load(path)?;
-            let router = ZapRouter::new();
-            let handler = Explaining(policy.authenticator.clone());
-            router.bind("*", handler).map_err(Failure::new)?;
+            let router = policy.router()?;
             let config = self.asking(socket_type)?;
             return Ok(ServerConfig::Asks(config, router, policy));
         }

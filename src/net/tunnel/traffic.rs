@@ -123,6 +123,7 @@ impl Traffic {
     }
 
     async fn drive(&mut self, close: &mut watch::Receiver<bool>) {
+        let mut closing = false;
         loop {
             tokio::task::coop::consume_budget().await;
             if let Err(broken) = self.relay.turn() {
@@ -147,7 +148,6 @@ impl Traffic {
                 self.still_until
                     .get_or_insert_with(|| deadline(now, self.linger));
             }
-            let closing = matches!(self.end, Some(End::TunnelClosed));
             tokio::select! {
                 ready = self.readable(Side::Front) => self.read(Side::Front, ready),
                 ready = self.readable(Side::Back) => self.read(Side::Back, ready),
@@ -159,6 +159,7 @@ impl Traffic {
                     return;
                 }
                 _ = close.wait_for(|close| *close), if !closing => {
+                    closing = true;
                     self.end.get_or_insert(End::TunnelClosed);
                     self.front.closed = true;
                     self.back.closed = true;

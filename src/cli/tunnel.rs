@@ -1,0 +1,272 @@
+//! `tunnel`: security for a program that has none.
+#![forbid(unsafe_code)]
+
+use crate::cli::console::Console;
+use crate::cli::exit::Failure;
+use crate::cli::key_file::{load_key_pair, public_key};
+use crate::cli::password_input::password;
+use crate::cli::program::block_on;
+use crate::cli::server::LoadedPolicy;
+use crate::cli::signals::{Signal, Signals};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Duration;
+use zmtp_auth::heartbeat::HeartbeatSettings;
+use zmtp_auth::net::{Tunnel, TunnelOptions};
+use zmtp_auth::relay::IdentityRule;
+use zmtp_auth::{Asks, Config, Domain, KeyPair, Open, SocketType};
+
+/// Give a program CURVE or PLAIN that does not know them, without changing it
+///
+/// What stunnel is to TLS. Each side of a tunnel speaks NULL to the program beside it and CURVE,
+/// or PLAIN, across the network. Every connection of a program crosses as one of its own, so that
+/// any pattern works: socket types, identities, subscriptions, multipart messages, back-pressure
+/// and closing pass through.
+///
+///   program --NULL--> tunnel client --CURVE--> tunnel server --NULL--> program
+///
+/// Either tunnel may be left out where the program speaks CURVE or PLAIN itself.
+#[derive(Debug, Subcommand)]
+#[command(verbatim_doc_comment)]
+pub(crate) enum TunnelCommand {
+    Server(ServerArguments),
+    Client(ClientArguments),
+}
+
+/// Let authenticated peers in from the network, to a program that binds
+///
+///   zmtp-auth keygen --secret server.secret
+///   zmtp-auth tunnel server --bind tcp://*:6000 --forward tcp://127.0.0.1:5000 \
+///       --key server.secret --policy policy.toml
+///
+/// The policy decides about each peer; nothing is forwarded for one that it refuses. The log, on
+/// stderr, says who came, from where, and why each connection ended. SIGHUP loads the policy
+/// again, and puts out whom it no longer admits; SIGTERM ends the tunnel in order.
+///
+/// The program behind sees the tunnel's address, not its peers': address rules belong into the
+/// tunnel's policy. It finds who each peer is in the property User-Id of its messages
+/// (zmq_msg_gets, Frame.get), which no peer can forge; any other property is what the peer says of
+/// itself. With --identity user-id a ROUTER addresses its peers by user id.
+///
+/// Whoever reaches the program beside the tunnel goes in without being asked: bind it to loopback,
+/// or to an ipc path, which only its owner can open.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct ServerArguments {
+    /// Where peers connect, such as tcp://*:6000
+    #[arg(long, value_name = "ENDPOINT")]
+    bind: String,
+    /// Where the program listens, such as tcp://127.0.0.1:5000 or ipc:///run/app.sock
+    #[arg(long, value_name = "ENDPOINT")]
+    forward: String,
+    /// CURVE, with this secret key: a certificate with the secret in it, or the file of `keygen
+    /// --secret`. Up to four, so that clients may still know an older one
+    #[arg(long, value_name = "FILE", required_unless_present = "plain")]
+    key: Vec<PathBuf>,
+    /// PLAIN instead: names and passwords, in clear on the wire
+    #[arg(long, conflicts_with = "key")]
+    plain: bool,
+    /// Who may come in: a policy file
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// The domain of the policy that rules this tunnel
+    #[arg(long, value_name = "NAME", default_value = "")]
+    domain: String,
+    /// What becomes of the identity that a peer claims
+    #[arg(long, value_enum, default_value_t)]
+    identity: IdentityArgument,
+    #[command(flatten)]
+    common: BothSides,
+}
+
+/// Take a program's connections to a server across the network
+///
+///   zmtp-auth tunnel client --bind tcp://127.0.0.1:5000 --forward tcp://host:6000 \
+///       --server-key 'rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7' --key client.secret
+///
+/// The program connects to --bind instead of the server. When the server refuses or is lost, the
+/// program sees its connection closed, as if the server had gone, and tries again by itself; the
+/// log, on stderr, says why.
+///
+/// Whoever reaches --bind speaks with this key. It is loopback or an ipc path; on a machine with
+/// other users prefer ipc, which only its owner can open.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct ClientArguments {
+    /// Where the program connects, such as tcp://127.0.0.1:5000 or ipc:///run/app.sock
+    #[arg(long, value_name = "ENDPOINT")]
+    bind: String,
+    /// The server, such as tcp://example.org:6000
+    #[arg(long, value_name = "ENDPOINT")]
+    forward: String,
+    /// CURVE, with the server of this public key: 40 characters, or a certificate file
+    #[arg(long, value_name = "Z85|FILE", required_unless_present = "plain")]
+    server_key: Option<String>,
+    /// Our secret key: a certificate with the secret in it, or the file of `keygen --secret`.
+    /// Without it a fresh key is made, which only a server that knows no keys lets in
+    #[arg(long, value_name = "FILE", requires = "server_key")]
+    key: Option<PathBuf>,
+    /// PLAIN instead: name and password, in clear on the wire; the password comes from
+    /// --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
+    #[arg(long, value_name = "USER", conflicts_with = "server_key")]
+    plain: Option<String>,
+    /// A file that holds the password and nothing else
+    #[arg(long, value_name = "FILE", requires = "plain")]
+    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    common: BothSides,
+}
+
+/// What either side takes.
+#[derive(Debug, Args)]
+struct BothSides {
+    /// Send a PING across the network so often, and give up a peer that does not answer for as
+    /// long; without it, a machine that vanishes is noticed when the system notices
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    heartbeat: Option<u64>,
+    /// Let the clear side leave this machine. Everybody on the way reads and writes everything
+    #[arg(long)]
+    allow_cleartext: bool,
+}
+
+impl BothSides {
+    fn options(&self) -> TunnelOptions {
+        let mut options = TunnelOptions::default();
+        options.allow_cleartext = self.allow_cleartext;
+        options.sockets.heartbeat = self
+            .heartbeat
+            .map(|seconds| HeartbeatSettings::every(Duration::from_secs(seconds)));
+        options
+    }
+}
+
+/// [`IdentityRule`] as an argument.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum IdentityArgument {
+    /// It is passed on as claimed
+    #[default]
+    Pass,
+    /// The authenticated user id takes its place
+    UserId,
+    /// It is emptied, and the program makes up one of its own
+    Drop,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Told {
+    Listening { endpoint: String },
+    Reloaded { warnings: Vec<String> },
+    ReloadFailed { error: String },
+}
+
+pub(crate) fn run(command: &TunnelCommand, console: Console) -> Result<(), Failure> {
+    match command {
+        TunnelCommand::Server(arguments) => {
+            let policy = LoadedPolicy::load(&arguments.policy)?;
+            block_on(server(arguments, policy, console))
+        }
+        TunnelCommand::Client(arguments) => {
+            let config = arguments.config()?;
+            block_on(client(arguments, config, console))
+        }
+    }
+}
+
+async fn server(
+    arguments: &ServerArguments,
+    policy: LoadedPolicy,
+    console: Console,
+) -> Result<(), Failure> {
+    let signals = Signals::listen()?;
+    let config = arguments.config()?;
+    let mut options = arguments.common.options();
+    options.identity = match arguments.identity {
+        IdentityArgument::Pass => IdentityRule::Pass,
+        IdentityArgument::UserId => IdentityRule::UserId,
+        IdentityArgument::Drop => IdentityRule::Drop,
+    };
+    let (bind, forward) = (arguments.bind.as_str(), arguments.forward.as_str());
+    let tunnel = Tunnel::server(bind, forward, config, policy.router()?, options).await?;
+    serve(tunnel, Some(&policy), signals, console).await
+}
+
+async fn client(
+    arguments: &ClientArguments,
+    config: Config<Open>,
+    console: Console,
+) -> Result<(), Failure> {
+    let signals = Signals::listen()?;
+    let options = arguments.common.options();
+    let (bind, forward) = (arguments.bind.as_str(), arguments.forward.as_str());
+    let tunnel = Tunnel::client(bind, forward, config, options).await?;
+    serve(tunnel, None, signals, console).await
+}
+
+/// Runs until it is told to stop.
+async fn serve(
+    tunnel: Tunnel,
+    policy: Option<&LoadedPolicy>,
+    mut signals: Signals,
+    console: Console,
+) -> Result<(), Failure> {
+    console.event(&Told::Listening {
+        endpoint: tunnel.local_endpoint().to_string(),
+    })?;
+    loop {
+        match (signals.next().await, policy) {
+            (Signal::Stop, _) => break,
+            (Signal::Reload, Some(policy)) => {
+                let told = match policy.reload() {
+                    Ok(warnings) => Told::Reloaded {
+                        warnings: warnings.iter().map(ToString::to_string).collect(),
+                    },
+                    Err(failure) => Told::ReloadFailed {
+                        error: failure.message,
+                    },
+                };
+                console.event(&told)?;
+            }
+            (Signal::Reload, None) => {}
+        }
+    }
+    tunnel.close().await;
+    Ok(())
+}
+
+impl ServerArguments {
+    fn config(&self) -> Result<Config<Asks>, Failure> {
+        let builder = Config::builder(SocketType::Relay);
+        let domain = Domain::from(self.domain.clone());
+        let Some((first, more)) = self.key.split_first() else {
+            // Every client understands libzmq's spelling, and libzmq's clients no other.
+            let builder = builder.plain_server().libzmq_error_spelling();
+            return Ok(builder.authorize(domain).finish()?);
+        };
+        let mut builder = builder.curve_server(load_key_pair(first)?);
+        for path in more {
+            builder = builder.also_accept(load_key_pair(path)?);
+        }
+        Ok(builder.authorize(domain).finish()?)
+    }
+}
+
+impl ClientArguments {
+    fn config(&self) -> Result<Config<Open>, Failure> {
+        let builder = Config::builder(SocketType::Relay);
+        if let Some(user) = &self.plain {
+            let password = password(self.password_file.as_deref(), "Password: ")?;
+            return Ok(builder.plain_client(user.clone(), password).finish()?);
+        }
+        let Some(server) = &self.server_key else {
+            return Err(Failure::usage("choose one of --server-key, --plain"));
+        };
+        let server = public_key(server)?;
+        let keys = match &self.key {
+            Some(path) => load_key_pair(path)?,
+            None => KeyPair::generate()?,
+        };
+        Ok(builder.curve_client(keys, server).finish()?)
+    }
+}
