@@ -15,6 +15,8 @@ mod interop;
 #[cfg(unix)]
 mod killed;
 mod load;
+#[cfg(all(feature = "cli", unix))]
+mod program;
 mod refusals;
 mod rig;
 
