@@ -1,6 +1,8 @@
 //! Whatever bytes come, a parser never allocates more than they are worth.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[cfg(feature = "tokio")]
+mod net_peers;
 mod pair;
 
 use bytes::{Bytes, BytesMut};
@@ -79,4 +81,64 @@ fn a_frame_that_claims_much_reserves_little() {
         assert!(reader.read(&mut input).unwrap().is_none());
     });
     assert!(reader.wanted(&input) <= Limits::MAX_INITIAL_RESERVE);
+}
+
+/// Whole connections, on one thread since the counter counts by thread.
+#[cfg(feature = "tokio")]
+mod connections {
+    use super::net_peers::*;
+    use allocation_counter::measure;
+    use bytes::Bytes;
+    use tokio::runtime::Builder;
+    use zmtp_auth::net::Connection;
+    use zmtp_auth::{Config, SocketType};
+
+    const MESSAGES: usize = 20_000;
+
+    async fn curve_pair() -> (Connection, Connection) {
+        let (ours, theirs) = (keys(), keys());
+        let server = Config::builder(SocketType::Pull)
+            .curve_server(ours.clone())
+            .accept_any_peer()
+            .finish()
+            .unwrap();
+        let client = curve_client(SocketType::Push, &theirs, &ours);
+        connected_with(server, client).await
+    }
+
+    /// Carries messages that share one payload, so that no allocation is the sender's own.
+    async fn carry(sender: &mut Connection, receiver: &mut Connection) {
+        let payload = Bytes::from_static(&[7; 64]);
+        let sending = async {
+            for _ in 0..MESSAGES {
+                sender.send(payload.clone()).await.unwrap();
+            }
+        };
+        let receiving = async {
+            for _ in 0..MESSAGES {
+                let message = receiver.recv_message().await.unwrap();
+                assert_eq!(message.single(), Some(&payload));
+            }
+        };
+        soon(async { tokio::join!(sending, receiving) }).await;
+    }
+
+    #[test]
+    fn a_stream_of_small_messages_costs_no_allocation_each() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        for curve in [false, true] {
+            let (mut receiver, mut sender) = runtime.block_on(async {
+                if curve {
+                    curve_pair().await
+                } else {
+                    connected(SocketType::Pull, SocketType::Push).await
+                }
+            });
+            let counted = measure(|| runtime.block_on(carry(&mut sender, &mut receiver)));
+            // What is allocated is for many messages each; how many, the system decides by how
+            // much it hands over at once.
+            let most = MESSAGES as u64 / 2;
+            assert!(counted.count_total < most, "{}", counted.count_total);
+        }
+    }
 }

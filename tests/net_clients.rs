@@ -7,10 +7,11 @@ mod net_peers;
 use net_peers::*;
 use std::time::Duration;
 use zmtp_auth::net::{
-    AfterRefusal, Attempt, Connector, Incoming, Listener, NetError, Options, Reconnecting,
+    AfterRefusal, Attempt, Connection, Connector, Incoming, Listener, Message, NetError, Options,
+    Reconnecting,
 };
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
-use zmtp_auth::{DenialStatus, Error, SocketType};
+use zmtp_auth::{Config, DenialStatus, Error, SocketType};
 
 fn denying() -> ZapRouter {
     let router = ZapRouter::new();
@@ -181,4 +182,59 @@ fn wildcards_cannot_be_connected_to() {
         let error = Connector::new(endpoint, null(SocketType::Push), ()).unwrap_err();
         assert!(matches!(error, NetError::Endpoint(_)), "{error}");
     }
+}
+
+/// In a process that may open enough files.
+#[cfg(unix)]
+#[test]
+fn a_storm_of_clients_is_served_to_the_last() {
+    let status = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "storm", "--nocapture"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// All at once, as many handshakes in progress as there are clients: each gets in and is served.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by the test above in its own process"]
+async fn storm() {
+    const CLIENTS: usize = 1000;
+    let (ours, theirs) = (keys(), keys());
+    let server = Config::builder(SocketType::Router)
+        .curve_server(ours.clone())
+        .accept_any_peer()
+        .finish()
+        .unwrap();
+    let listener = Listener::bind(ANY_PORT, server, ()).await.unwrap();
+    let endpoint = listener.local_endpoint().clone();
+    let serving = tokio::spawn(async move {
+        for _ in 0..CLIENTS {
+            let mut connection = soon(listener.accept()).await.unwrap();
+            tokio::spawn(async move {
+                let question = connection.recv_message().await.unwrap();
+                connection.send(question).await.unwrap();
+                connection.closed().await;
+            });
+        }
+    });
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let client = curve_client(SocketType::Dealer, &theirs, &ours);
+            let endpoint = endpoint.clone();
+            tokio::spawn(async move {
+                let connecting = Connection::connect(endpoint, client, ());
+                let mut connection = soon(connecting).await.unwrap();
+                connection.send(number.to_string()).await.unwrap();
+                let answer = soon(connection.recv_message()).await.unwrap();
+                assert_eq!(answer, Message::from(number.to_string()));
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    serving.await.unwrap();
 }

@@ -64,7 +64,7 @@ impl Report {
         let (before, rest) = text.split_once(BEGIN).expect("a place for the table");
         let (_, after) = rest.split_once(END).expect("the end of the table");
         let table = &self.table;
-        fs::write(&path, format!("{before}{BEGIN}\n{table}\n{END}{after}")).unwrap();
+        fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
     }
 
     fn row(&mut self, row: &str) {

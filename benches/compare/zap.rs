@@ -19,7 +19,7 @@ const ADDRESSES: u32 = 10_000;
 const ROUNDS: usize = 9;
 
 /// Decisions in one round.
-const OURS: usize = 50_000;
+const OURS: usize = 2_000;
 const PYZMQ: usize = 2_000;
 
 pub fn run(report: &mut Report) {

@@ -4,10 +4,10 @@
 use crate::access::address::{IpcPeer, PeerAddress};
 use crate::error::printable;
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -141,8 +141,14 @@ fn mask(ip: IpAddr, prefix: u8) -> u128 {
     u128::MAX.checked_shl(host).unwrap_or(0)
 }
 
-fn block_holds((first, prefix): (IpAddr, u8), ip: IpAddr) -> bool {
-    first.is_ipv4() == ip.is_ipv4() && bits(ip) & mask(ip, prefix) == bits(first)
+/// The first address of the block of length `prefix` that holds `ip`.
+fn first_of_block(ip: IpAddr, prefix: u8) -> IpAddr {
+    let first = bits(ip) & mask(ip, prefix);
+    match ip {
+        // No more bits are set than in a v4 address.
+        IpAddr::V4(_) => Ipv4Addr::from_bits(first as u32).into(),
+        IpAddr::V6(_) => Ipv6Addr::from_bits(first).into(),
+    }
 }
 
 impl TryFrom<&str> for AddressRule {
@@ -217,6 +223,9 @@ impl fmt::Display for AddressRule {
 pub(crate) struct RuleSet {
     single: HashSet<Matches>,
     blocks: HashSet<(IpAddr, u8)>,
+    /// How many blocks of each family and length there are: an address is looked up once for
+    /// each, and not held against every block.
+    lengths: BTreeMap<(bool, u8), usize>,
 }
 
 impl From<Vec<AddressRule>> for RuleSet {
@@ -232,7 +241,9 @@ impl RuleSet {
     pub(crate) fn extend(&mut self, rules: Vec<AddressRule>) {
         for AddressRule(rule) in rules {
             if let Matches::Block(first, prefix) = rule {
-                self.blocks.insert((first, prefix));
+                if self.blocks.insert((first, prefix)) {
+                    *self.lengths.entry((first.is_ipv4(), prefix)).or_default() += 1;
+                }
             } else {
                 self.single.insert(rule);
             }
@@ -244,10 +255,30 @@ impl RuleSet {
         rules
             .into_iter()
             .filter(|AddressRule(rule)| match rule {
-                Matches::Block(first, prefix) => self.blocks.remove(&(*first, *prefix)),
+                Matches::Block(first, prefix) => self.remove_block(*first, *prefix),
                 single => self.single.remove(single),
             })
             .count()
+    }
+
+    fn remove_block(&mut self, first: IpAddr, prefix: u8) -> bool {
+        let was_there = self.blocks.remove(&(first, prefix));
+        if was_there && let Some(count) = self.lengths.get_mut(&(first.is_ipv4(), prefix)) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&(first.is_ipv4(), prefix));
+            }
+        }
+        was_there
+    }
+
+    /// A block that holds the address.
+    fn find_block(&self, ip: IpAddr) -> Option<(IpAddr, u8)> {
+        let family = (ip.is_ipv4(), 0)..=(ip.is_ipv4(), u8::MAX);
+        self.lengths
+            .range(family)
+            .map(|((_, prefix), _)| (first_of_block(ip, *prefix), *prefix))
+            .find(|block| self.blocks.contains(block))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -259,8 +290,8 @@ impl RuleSet {
         let single = |rule: Matches| self.single.contains(&rule).then_some(rule);
         let by_ip = |ip| {
             single(Matches::Ip(ip)).or_else(|| {
-                let block = self.blocks.iter().find(|block| block_holds(**block, ip));
-                block.map(|&(first, prefix)| Matches::Block(first, prefix))
+                let block = self.find_block(ip);
+                block.map(|(first, prefix)| Matches::Block(first, prefix))
             })
         };
         let by_form = || match address {
