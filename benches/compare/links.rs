@@ -6,8 +6,9 @@ use crate::job::{Job, Side, Task};
 use crate::our_child;
 use crate::pairing::{Better, rounds};
 use crate::report::Report;
+use crate::stopwatch;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zmtp_auth::SocketType;
 use zmtp_auth::net::Connection;
 
@@ -16,6 +17,10 @@ const ROUNDS: usize = 5;
 
 /// Handshakes in one round.
 const HANDSHAKES: usize = 200;
+/// Clients that come at once, and how long all of them may take.
+const STORM: usize = 1000;
+const STORM_TIME: Duration = Duration::from_secs(15);
+
 /// A server gets so long to finish with the last peer.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -48,6 +53,42 @@ pub fn run(report: &mut Report, libzmq: &str) {
         });
         report.measured(case, libzmq, "ns CPU", pair);
     }
+    let case = "storm of 1000 handshakes, p99 / median";
+    if report.wants(case) {
+        report.alone(case, "", storm());
+    }
+}
+
+/// How much longer than half of them the slowest of a hundred clients take that all come at once.
+fn storm() -> f64 {
+    stopwatch::open_many_files();
+    let server = Server::start(Side::Ours);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut took = runtime.block_on(async {
+        let clients: Vec<_> = (0..STORM)
+            .map(|_| {
+                let endpoint = server.endpoint.clone();
+                let config = our_child::client(SocketType::Push, true);
+                tokio::spawn(async move {
+                    let start = Instant::now();
+                    let connecting = Connection::connect(endpoint.as_str(), config, ());
+                    let connected = tokio::time::timeout(STORM_TIME, connecting).await;
+                    let took = start.elapsed();
+                    (connected.unwrap().unwrap(), took)
+                })
+            })
+            .collect();
+        let mut connected = Vec::with_capacity(STORM);
+        for client in clients {
+            connected.push(client.await.unwrap());
+        }
+        connected.iter().map(|(_, took)| *took).collect::<Vec<_>>()
+    });
+    took.sort_unstable();
+    took[STORM * 99 / 100].as_secs_f64() / took[STORM / 2].as_secs_f64()
 }
 
 fn throughput(side: Side, curve: bool, size: usize) -> f64 {
