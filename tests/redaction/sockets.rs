@@ -1,13 +1,16 @@
 //! What `net` shows of its connections, and what it tells while it makes and loses them.
 
 use crate::traces::{CLIENT, PASSWORD, SERVER};
-use crate::{Shown, curve, keys, plain};
+use crate::{Shown, curve, plain};
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{
     Access, Attempt, Connection, Connector, Event, Listener, Reconnecting, RemoteHandler,
 };
-use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Config, Open};
+use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest, ZapRouter};
+use zmtp_auth::{
+    AccessRequest, Config, Credentials, Domain, KeyPair, Open, Password, PeerAddress, SecretKey,
+    SocketType,
+};
 
 pub fn show(shown: &mut Shown) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -24,9 +27,7 @@ pub fn show(shown: &mut Shown) {
             meet(shown, client, server, router.clone()).await;
         }
         refuse(shown).await;
-        // Nobody listens there: port 1 is for nobody.
-        let (ours, theirs) = (keys(CLIENT), keys(SERVER).public());
-        shown.debug(&RemoteHandler::curve("tcp://127.0.0.1:1", ours, theirs).unwrap());
+        ask_elsewhere(shown).await;
     });
 }
 
@@ -61,6 +62,42 @@ async fn meet<A: Access>(
     reconnecting.connected().await.unwrap();
     shown.debug(&reconnecting);
     listener.close().await;
+}
+
+/// A ZAP handler in another process, with a question under way that holds a password.
+async fn ask_elsewhere(shown: &mut Shown) {
+    let server_key = KeyPair::from_secret(SecretKey::from_bytes(SERVER)).public();
+    let config = Config::builder(SocketType::Router)
+        .curve_server(KeyPair::from_secret(SecretKey::from_bytes(SERVER)))
+        .accept_any_peer();
+    let listener = Listener::bind("tcp://127.0.0.1:*", config.finish().unwrap(), ());
+    let listener = listener.await.unwrap();
+    let keys = KeyPair::from_secret(SecretKey::from_bytes(CLIENT));
+    let endpoint = listener.local_endpoint().to_string();
+    let handler = RemoteHandler::curve(endpoint.as_str(), keys, server_key).unwrap();
+    shown.debug(&handler);
+    let service = async {
+        let mut connection = listener.accept().await.unwrap();
+        connection.recv_message().await.unwrap()
+    };
+    let request = AccessRequest::new(
+        Domain::EMPTY,
+        PeerAddress::Other("".into()),
+        Credentials::Plain {
+            username: "alice".into(),
+            password: Password::new(PASSWORD),
+        },
+    );
+    let asking = async {
+        handler.connected().await.unwrap();
+        handler
+            .handle(ZapRequest::new(RequestId::from(1), &request))
+            .await
+    };
+    // The service takes the question and goes, which refuses it.
+    let (reply, _question) = tokio::join!(asking, service);
+    shown.debug(&reply);
+    shown.debug(&handler);
 }
 
 /// A server without a handler refuses everybody.
