@@ -22,6 +22,7 @@ mod pairing;
 mod report;
 mod sodium;
 mod stopwatch;
+mod tunnel;
 mod wheel;
 mod zmq;
 
@@ -81,4 +82,5 @@ fn main() {
     handshake::run(&mut report, &sodium);
     let libzmq = zmq::Zmq::load(&wheel::zmq()).name;
     links::run(&mut report, &libzmq);
+    tunnel::run(&mut report, &libzmq);
 }
