@@ -14,6 +14,13 @@ const ENOUGH: usize = 64 * 1024;
 /// From this size on, a body that needs no sealing is written from where it is.
 const UNCOPIED_FROM: usize = 4096;
 
+/// Messages of one frame that are sealed together: as many as fill the lanes of a cipher.
+const FRAMES_TOGETHER: usize = 16;
+
+/// Bytes of memory that an idle connection may keep for the next message.
+const KEPT: usize = 1024;
+const KEPT_SINGLES: usize = 4;
+
 /// Encodes, frame by frame, no more than is about to be written.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -21,7 +28,13 @@ pub(crate) struct Outbox {
     zmtp_3_0: bool,
     /// The frames of the current message that are not encoded yet.
     frames: std::vec::IntoIter<Bytes>,
-    /// Encoded and not written.
+    /// Whole messages of one frame that come before `frames` and are not encoded yet.
+    singles: Vec<Bytes>,
+    /// Bytes in all of `singles`.
+    singles_len: usize,
+    /// Encoded, and written in part.
+    sending: BytesMut,
+    /// Encoded since; kept apart, so that what is left of `sending` is never moved.
     encoded: BytesMut,
     /// A body that follows `encoded` as it is.
     body: Bytes,
@@ -33,6 +46,9 @@ impl Outbox {
             writer,
             zmtp_3_0,
             frames: Vec::new().into_iter(),
+            singles: Vec::new(),
+            singles_len: 0,
+            sending: BytesMut::new(),
             encoded: BytesMut::new(),
             body: Bytes::new(),
         }
@@ -40,7 +56,7 @@ impl Outbox {
 
     /// Whether everything is written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.encoded.is_empty() && self.body.is_empty() && self.is_between_messages()
+        !self.has_bytes() && self.singles.is_empty() && self.is_between_messages()
     }
 
     /// Whether something new may begin. RFC 37, "Formal Grammar": a command stands between two
@@ -51,7 +67,7 @@ impl Outbox {
 
     /// Whether to encode more before writing.
     pub(crate) fn has_room(&self) -> bool {
-        self.encoded.len() < ENOUGH && self.body.is_empty()
+        self.encoded.len() + self.singles_len < ENOUGH && self.body.is_empty()
     }
 
     /// Encodes a command. Between messages only.
@@ -64,7 +80,7 @@ impl Outbox {
 
     /// Encodes a command that is there already, name and all. Between messages only.
     pub(crate) fn command_body(&mut self, body: &[u8]) -> Result<(), Error> {
-        self.writer.write(Flags::Command, body, &mut self.encoded)
+        self.write(Flags::Command, body)
     }
 
     /// Begins with a message; [`Outbox::encode_frame`] goes on with it. Between messages only.
@@ -91,15 +107,10 @@ impl Outbox {
     ) -> Result<(), Error> {
         if self.zmtp_3_0 {
             let body = [&[mark], &topic[..]].concat();
-            self.writer.write(Flags::Last, &body, &mut self.encoded)
+            self.write(Flags::Last, &body)
         } else {
             self.command(&command(topic))
         }
-    }
-
-    /// Encodes a message of one frame. Between messages only.
-    pub(crate) fn single(&mut self, body: Bytes) -> Result<(), Error> {
-        self.frame(Flags::Last, body)
     }
 
     /// Encodes the next frame of the current message.
@@ -112,41 +123,104 @@ impl Outbox {
         } else {
             Flags::More
         };
-        self.frame(flags, body)
-    }
-
-    fn frame(&mut self, flags: Flags, body: Bytes) -> Result<(), Error> {
-        if self.writer.is_transparent() && body.len() >= UNCOPIED_FROM {
-            FrameHeader::encode(flags, body.len(), &mut self.encoded);
-            self.body = body;
-            Ok(())
+        if self.goes_uncopied(&body) {
+            self.uncopied(flags, body)
         } else {
-            self.writer.write(flags, &body, &mut self.encoded)
+            self.write(flags, &body)
         }
     }
 
+    /// Takes a message of one frame, to be encoded with others like it: [`Outbox::settle`] ends
+    /// the wait for them. Between messages only.
+    pub(crate) fn single(&mut self, body: Bytes) -> Result<(), Error> {
+        if self.goes_uncopied(&body) {
+            return self.uncopied(Flags::Last, body);
+        }
+        self.singles_len += body.len();
+        self.singles.push(body);
+        if self.singles.len() == FRAMES_TOGETHER {
+            self.encode_singles()?;
+        }
+        Ok(())
+    }
+
+    fn goes_uncopied(&self, body: &Bytes) -> bool {
+        self.writer.is_transparent() && body.len() >= UNCOPIED_FROM
+    }
+
+    fn uncopied(&mut self, flags: Flags, body: Bytes) -> Result<(), Error> {
+        self.encode_singles()?;
+        FrameHeader::encode(flags, body.len(), &mut self.encoded);
+        self.body = body;
+        Ok(())
+    }
+
+    fn write(&mut self, flags: Flags, body: &[u8]) -> Result<(), Error> {
+        self.encode_singles()?;
+        self.writer.write(flags, body, &mut self.encoded)
+    }
+
+    fn encode_singles(&mut self) -> Result<(), Error> {
+        if self.singles.is_empty() {
+            return Ok(());
+        }
+        let mut frames = [(Flags::Last, &[][..]); FRAMES_TOGETHER];
+        for (frame, body) in frames.iter_mut().zip(&self.singles) {
+            frame.1 = body;
+        }
+        let frames = &frames[..self.singles.len()];
+        self.writer.write_many(frames, &mut self.encoded)?;
+        self.singles.clear();
+        self.singles_len = 0;
+        Ok(())
+    }
+
+    /// Encodes what was to be encoded together; nothing more comes for now. With nothing to be
+    /// written it frees what an idle connection does not hold.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        self.encode_singles()?;
+        if self.is_empty() {
+            self.singles.shrink_to(KEPT_SINGLES);
+            for buffer in [&mut self.sending, &mut self.encoded] {
+                let _ = buffer.try_reclaim(KEPT + 1);
+                if buffer.capacity() > KEPT {
+                    *buffer = BytesMut::new();
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What is to be written, in order.
-    pub(crate) fn parts(&self) -> [IoSlice<'_>; 2] {
-        [IoSlice::new(&self.encoded), IoSlice::new(&self.body)]
+    pub(crate) fn parts(&self) -> [IoSlice<'_>; 3] {
+        [&self.sending[..], &self.encoded, &self.body].map(IoSlice::new)
     }
 
     /// Whether there is something to be written now.
     pub(crate) fn has_bytes(&self) -> bool {
-        !self.encoded.is_empty() || !self.body.is_empty()
+        !self.sending.is_empty() || !self.encoded.is_empty() || !self.body.is_empty()
     }
 
     /// Takes `written` bytes off the front.
     pub(crate) fn advance(&mut self, written: usize) {
-        let of_encoded = written.min(self.encoded.len());
-        self.encoded.advance(of_encoded);
-        self.body
-            .advance((written - of_encoded).min(self.body.len()));
-        if !self.has_bytes() {
-            // An idle connection holds no buffer.
-            self.encoded = BytesMut::new();
+        let of_sending = take_off(&mut self.sending, written);
+        let of_encoded = take_off(&mut self.encoded, written - of_sending);
+        let of_body = written - of_sending - of_encoded;
+        self.body.advance(of_body.min(self.body.len()));
+        if self.body.is_empty() {
             self.body = Bytes::new();
         }
+        if self.sending.is_empty() {
+            std::mem::swap(&mut self.sending, &mut self.encoded);
+        }
     }
+}
+
+/// Takes at most `most` bytes off the front, and says how many.
+fn take_off(buffer: &mut BytesMut, most: usize) -> usize {
+    let taken = most.min(buffer.len());
+    buffer.advance(taken);
+    taken
 }
 
 #[cfg(test)]
@@ -165,6 +239,7 @@ mod tests {
             while outbox.has_room() && !outbox.is_between_messages() {
                 outbox.encode_frame().unwrap();
             }
+            outbox.settle().unwrap();
             if outbox.is_empty() {
                 return bytes;
             }
@@ -212,6 +287,6 @@ mod tests {
         }
         assert!(outbox.encoded.len() < ENOUGH + UNCOPIED_FROM + 9);
         drain(&mut outbox, usize::MAX);
-        assert_eq!(outbox.encoded.capacity(), 0);
+        assert!(outbox.sending.capacity() <= KEPT && outbox.encoded.capacity() <= KEPT);
     }
 }

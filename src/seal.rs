@@ -3,30 +3,18 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::backend::Job;
-use crate::crypto::boxes::{SharedKey, TAG_LEN};
+use crate::crypto::boxes::SharedKey;
 use crate::crypto::nonce::{self, ReceiveCounter, SendCounter};
 use crate::crypto::traffic::TrafficKey;
-use crate::error::{CryptoError, Error, LocalError, Malformation, ProtocolError};
+use crate::error::{CryptoError, Error, LocalError};
+use crate::wire::curve_message::{self, BOX_AT, NONCE_LEN};
 use crate::wire::frame::Flags;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
-/// Name of the MESSAGE command with its length byte.
-const NAME: &[u8; 8] = b"\x07MESSAGE";
-const NONCE_LEN: usize = 8;
-/// Where the box begins: its tag, then the sealed flags and payload.
-const BOX_AT: usize = NAME.len() + NONCE_LEN;
-/// Bytes before the flags that are sealed with the payload.
-const CLEAR_LEN: usize = BOX_AT + TAG_LEN;
+pub use crate::wire::curve_message::MESSAGE_OVERHEAD;
 
 /// Boxes that are sealed or opened together.
 const TOGETHER: usize = 16;
-
-/// Bytes by which a MESSAGE exceeds its payload.
-pub const MESSAGE_OVERHEAD: usize = CLEAR_LEN + 1;
-
-const SEALED_MORE: u8 = 0b01;
-/// libzmq's place for COMMAND inside the box: 2, not the 4 of the frame header.
-const SEALED_COMMAND: u8 = 0b10;
 
 /// Seals what we send. One for each connection; nothing is shared with its [`Opener`] but an
 /// immutable key, so two tasks can own the two without a lock.
@@ -146,7 +134,7 @@ impl Sealer {
                     }
                 };
                 let nonce = counter.to_be_bytes();
-                let box_at = put_clear(flags, nonce, body, out);
+                let box_at = curve_message::put_clear(flags, nonce, body, out);
                 key.seal_in_place(nonce, &mut out[box_at..]);
                 Ok(Flags::Last)
             }
@@ -213,7 +201,7 @@ fn seal_together(
     for ((flags, body), place) in bodies.iter().zip(&mut places) {
         let nonce = counter.next()?.to_be_bytes();
         before(Flags::Last, body.len() + MESSAGE_OVERHEAD, out);
-        let box_at = put_clear(*flags, nonce, body, out);
+        let box_at = curve_message::put_clear(*flags, nonce, body, out);
         *place = (nonce, box_at, out.len());
     }
     let mut boxes = [(); TOGETHER].map(|()| Job::empty());
@@ -228,24 +216,6 @@ fn seal_together(
     }
     key.seal_many(&mut boxes[..bodies.len()]);
     Ok(())
-}
-
-/// Appends a MESSAGE that is not sealed yet (RFC 26): name, nonce, room for the tag, flags and
-/// payload. Tells where the box begins.
-fn put_clear(flags: Flags, nonce: [u8; NONCE_LEN], body: &[u8], out: &mut BytesMut) -> usize {
-    let mut head = [0; MESSAGE_OVERHEAD];
-    head[..NAME.len()].copy_from_slice(NAME);
-    head[NAME.len()..BOX_AT].copy_from_slice(&nonce);
-    head[CLEAR_LEN] = match flags {
-        Flags::Last => 0,
-        Flags::More => SEALED_MORE,
-        Flags::Command => SEALED_COMMAND,
-    };
-    out.reserve(MESSAGE_OVERHEAD + body.len());
-    let box_at = out.len() + BOX_AT;
-    out.put_slice(&head);
-    out.put_slice(body);
-    box_at
 }
 
 impl Opener {
@@ -366,7 +336,7 @@ fn open_together(
     let good = key.open_many(&mut boxes[..ready]);
     for (nonce, body) in places.into_iter().take(good) {
         counter.commit(u64::from_be_bytes(nonce));
-        let (flags, body) = opened_message(body)?;
+        let (flags, body) = curve_message::read_opened(body)?;
         each(flags, body);
     }
     if good < ready {
@@ -386,62 +356,25 @@ fn open_message(
         return Err(CryptoError::BoxNotOpened("MESSAGE").into());
     }
     counter.commit(u64::from_be_bytes(nonce));
-    opened_message(body)
+    curve_message::read_opened(body)
 }
 
-/// What can be said of a MESSAGE before its box is opened; tells its nonce.
+/// Checks all that is known of a MESSAGE before its box is opened, and tells its nonce.
 fn check_message(
     counter: &ReceiveCounter,
     outer: Flags,
     body: &[u8],
 ) -> Result<[u8; NONCE_LEN], Error> {
-    // RFC 26, MESSAGE: flags are sealed; what the frame says in clear, anyone could have set.
-    if outer != Flags::Last {
-        return Err(ProtocolError::ClearFlags.into());
-    }
-    if !body.starts_with(NAME) {
-        return Err(ProtocolError::UnexpectedCommand {
-            expected: "MESSAGE",
-            got: crate::error::printable(&body[..body.len().min(NAME.len())]),
-        }
-        .into());
-    }
-    // RFC 26, MESSAGE: nonce, and a box of at least one byte of flags.
-    let nonce = body[NAME.len()..].first_chunk::<NONCE_LEN>();
-    let Some(nonce) = nonce.filter(|_| body.len() >= MESSAGE_OVERHEAD) else {
-        return Err(malformed(body.len()));
-    };
-    counter.check(u64::from_be_bytes(*nonce))?;
-    Ok(*nonce)
-}
-
-/// Reads a MESSAGE whose box has been opened in place.
-fn opened_message(mut body: BytesMut) -> Result<(Flags, Bytes), Error> {
-    // RFC 26, MESSAGE: only MORE and COMMAND have a meaning; together they have none.
-    let flags = match body.get(CLEAR_LEN) {
-        Some(0) => Flags::Last,
-        Some(&SEALED_MORE) => Flags::More,
-        Some(&SEALED_COMMAND) => Flags::Command,
-        Some(&flags) => return Err(ProtocolError::SealedFlags { flags }.into()),
-        None => return Err(malformed(CLEAR_LEN)),
-    };
-    body.advance(MESSAGE_OVERHEAD);
-    Ok((flags, body.freeze()))
-}
-
-fn malformed(at: usize) -> Error {
-    ProtocolError::Malformed {
-        what: "MESSAGE",
-        at,
-        problem: Malformation::Truncated,
-    }
-    .into()
+    let nonce = curve_message::parse(outer, body)?;
+    counter.check(u64::from_be_bytes(nonce))?;
+    Ok(nonce)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::crypto::keys::KeyPair;
+    use crate::error::{Malformation, ProtocolError};
 
     fn ends() -> ((Sealer, Opener), (Sealer, Opener)) {
         let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
@@ -531,7 +464,7 @@ mod tests {
             let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
             let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
             let (_, mut opener) = curve(CurveEnd::Server, &key, 1, 2);
-            let mut body = BytesMut::from(&NAME[..]);
+            let mut body = BytesMut::from(&b"\x07MESSAGE"[..]);
             body.put_u64(3);
             key.seal(
                 &nonce::counted(nonce::CLIENT_MESSAGE, 3),
@@ -634,7 +567,15 @@ mod tests {
                 |all, at| all[at].0 = Flags::More,
                 ProtocolError::ClearFlags.into(),
             ),
-            (|all, at| all[at].1.truncate(20), malformed(20)),
+            (
+                |all, at| all[at].1.truncate(20),
+                ProtocolError::Malformed {
+                    what: "MESSAGE",
+                    at: 20,
+                    problem: Malformation::Truncated,
+                }
+                .into(),
+            ),
         ];
         for (damage, expected) in damages {
             for at in [1, 7, 15, 16, 19] {

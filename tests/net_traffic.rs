@@ -302,3 +302,51 @@ async fn traffic_right_behind_the_handshake_is_not_lost() {
     soon(push.close()).await.unwrap();
     assert_eq!(soon(pull.recv_message()).await.unwrap(), "first".into());
 }
+
+/// How often to try what depends on who looks first.
+fn tries(full: u32, quick: u32) -> u32 {
+    match std::env::var_os("ZMTP_AUTH_FULL") {
+        Some(_) => full,
+        None => quick,
+    }
+}
+
+/// The application takes what is there just while the driver finds no room for what has come
+/// behind it: then nothing more may have to arrive for that to be delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_found_no_room_is_delivered_though_nothing_more_arrives() {
+    let mut limits = Limits::default();
+    limits.read_ahead = 1;
+    let pull = null_with(SocketType::Pull, limits);
+    let (mut pull, mut push) = connected_with(pull, null(SocketType::Push)).await;
+    for round in 0..tries(200_000, 5000) {
+        for number in 0..4 {
+            push.send(numbered(round + number)).await.unwrap();
+        }
+        for expected in 0..4 {
+            assert_eq!(number(&mut pull).await, round + expected);
+        }
+    }
+}
+
+/// The application closes just while the driver looks whether it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whenever_a_connection_is_closed_it_ends() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pair), ())
+        .await
+        .unwrap();
+    for round in 0..tries(50_000, 1000) {
+        let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Pair), ());
+        let (near, far) = soon(async { tokio::join!(listener.accept(), dialling) }).await;
+        let (mut near, mut far) = (near.unwrap(), far.unwrap());
+        far.send("hello").await.unwrap();
+        soon(near.recv()).await.unwrap();
+        near.send("hello").await.unwrap();
+        for _ in 0..round % 256 {
+            std::hint::spin_loop();
+        }
+        let far = tokio::spawn(async move { while far.recv().await.is_ok() {} });
+        soon(near.close()).await.unwrap();
+        soon(far).await.unwrap();
+    }
+}

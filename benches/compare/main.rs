@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench compare                      # every case
 //! cargo bench --bench compare -- seal handshake    # those whose names contain one of these
+//! cargo bench --bench compare -- --write           # the table goes to benches/README.md
 //! cargo bench --bench compare -- --sodium /usr/lib/x86_64-linux-gnu/libsodium.so.23
 //! ```
 //!
@@ -14,6 +15,7 @@ mod boxes;
 mod child;
 mod ends;
 mod handshake;
+mod heap;
 mod job;
 mod libzmq_child;
 mod links;
@@ -24,6 +26,7 @@ mod sodium;
 mod stopwatch;
 mod tunnel;
 mod wheel;
+mod zap;
 mod zmq;
 
 use job::{Job, Side};
@@ -37,6 +40,8 @@ struct Request {
     filters: Vec<String>,
     /// Another libsodium than the wheel's.
     sodium: Option<PathBuf>,
+    /// Whether the table goes to `benches/README.md`.
+    write: bool,
 }
 
 impl Request {
@@ -44,11 +49,13 @@ impl Request {
         let mut request = Self {
             filters: Vec::new(),
             sodium: None,
+            write: false,
         };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 // cargo's own.
                 "--bench" => {}
+                "--write" => request.write = true,
                 "--sodium" => {
                     let path = arguments.next().expect("--sodium takes a path");
                     request.sodium = Some(path.into());
@@ -74,6 +81,10 @@ fn main() {
         }
         return;
     }
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        // `cargo test --benches` wants to see it start, and no more.
+        return;
+    }
     let request = Request::parse(arguments.into_iter());
     let mut report = Report::new(request.filters);
     let path = request.sodium.unwrap_or_else(wheel::sodium);
@@ -83,4 +94,9 @@ fn main() {
     let libzmq = zmq::Zmq::load(&wheel::zmq()).name;
     links::run(&mut report, &libzmq);
     tunnel::run(&mut report, &libzmq);
+    zap::run(&mut report);
+    heap::run(&mut report);
+    if request.write {
+        report.write();
+    }
 }

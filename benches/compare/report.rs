@@ -1,16 +1,24 @@
-//! Which cases are wanted, and what they brought: one JSON line each.
+//! Which cases are wanted, and what they brought: one JSON line each, and a table of them all.
 
 use crate::pairing::Pair;
 use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+/// The table stands between these in `benches/README.md`.
+const BEGIN: &str = "<!-- last run -->\n";
+const END: &str = "<!-- end of last run -->\n";
 
 /// The cases of one run.
 pub struct Report {
     filters: Vec<String>,
+    table: String,
 }
 
 impl Report {
-    pub const fn new(filters: Vec<String>) -> Self {
-        Self { filters }
+    pub fn new(filters: Vec<String>) -> Self {
+        let table = "| case | ours | peer | unit | ratio |\n|---|---|---|---|---|\n".to_owned();
+        Self { filters, table }
     }
 
     /// Whether to run a case.
@@ -20,19 +28,52 @@ impl Report {
 
     /// A case that was measured in pairs.
     pub fn measured(&mut self, case: &str, peer_name: &str, unit: &str, pair: Pair) {
-        self.line(&json!({
+        let (ours, peer) = (rounded(pair.ours), rounded(pair.peer));
+        let ratio = rounded(pair.ratio);
+        print_line(&json!({
             "case": case,
-            "ours": rounded(pair.ours),
-            "peer": rounded(pair.peer),
+            "ours": ours,
+            "peer": peer,
             "peer_name": peer_name,
-            "ratio": rounded(pair.ratio),
+            "ratio": ratio,
             "unit": unit,
         }));
+        self.row(&format!(
+            "{case} | {ours} | {peer} ({peer_name}) | {unit} | {ratio}"
+        ));
     }
 
-    fn line(&mut self, line: &Value) {
-        println!("{line}");
+    /// A case without a peer.
+    pub fn alone(&mut self, case: &str, unit: &str, ours: f64) {
+        let ours = rounded(ours);
+        print_line(&json!({
+            "case": case,
+            "ours": ours,
+            "peer": null,
+            "peer_name": null,
+            "ratio": null,
+            "unit": unit,
+        }));
+        self.row(&format!("{case} | {ours} | | {unit} |"));
     }
+
+    /// Puts the table into `benches/README.md`, in the place of the last one.
+    pub fn write(&self) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/README.md");
+        let text = fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once(BEGIN).expect("a place for the table");
+        let (_, after) = rest.split_once(END).expect("the end of the table");
+        let table = &self.table;
+        fs::write(&path, format!("{before}{BEGIN}\n{table}\n{END}{after}")).unwrap();
+    }
+
+    fn row(&mut self, row: &str) {
+        self.table.push_str(&format!("| {row} |\n"));
+    }
+}
+
+fn print_line(line: &Value) {
+    println!("{line}");
 }
 
 /// Three significant digits are more than a run repeats.

@@ -4,7 +4,7 @@
 
 use crate::setup::{self, MAX_FRAMES, MAX_MESSAGE, Setup};
 use bytes::BytesMut;
-use zmtp_auth::frames::{FrameReader, FrameWriter};
+use zmtp_auth::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::handshake::{Established, Handshake};
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
@@ -42,6 +42,8 @@ pub struct Player {
     events: Vec<Event>,
     asked: Option<AccessRequest>,
     sent: usize,
+    /// How many frames are read at once; one by one if none is said.
+    at_once: Option<usize>,
 }
 
 enum State {
@@ -61,6 +63,7 @@ impl Player {
             events: Vec::new(),
             asked: None,
             sent: 0,
+            at_once: None,
         };
         player.send(out);
         player.advance();
@@ -72,6 +75,11 @@ impl Player {
         let mut player = Self::new(setup);
         player.feed(bytes);
         player
+    }
+
+    /// Reads up to `most` frames at once from now on.
+    pub const fn read_at_once(&mut self, most: usize) {
+        self.at_once = Some(most);
     }
 
     /// Takes bytes from the peer.
@@ -122,15 +130,25 @@ impl Player {
 
     /// A frame of traffic to its peer.
     pub fn write(&mut self, flags: Flags, body: &[u8]) -> Vec<u8> {
-        let State::Traffic(traffic) = &mut self.state else {
-            panic!("the handshake is not complete: {:?}", self.events);
-        };
         let mut out = BytesMut::new();
-        traffic
-            .1
-            .write(flags, body, &mut out)
-            .expect("nonces are left");
+        let written = self.writer().write(flags, body, &mut out);
+        written.expect("nonces are left");
         out.to_vec()
+    }
+
+    /// Frames of traffic to its peer, all at once.
+    pub fn write_many(&mut self, frames: &[(Flags, &[u8])]) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        let written = self.writer().write_many(frames, &mut out);
+        written.expect("nonces are left");
+        out.to_vec()
+    }
+
+    fn writer(&mut self) -> &mut FrameWriter {
+        match &mut self.state {
+            State::Traffic(traffic) => &mut traffic.1,
+            _ => panic!("the handshake is not complete: {:?}", self.events),
+        }
     }
 
     fn send(&mut self, bytes: BytesMut) {
@@ -261,30 +279,43 @@ impl Player {
             let wanted = reader.wanted(&self.input);
             assert!(wanted <= MAX_MESSAGE + 64, "{wanted} bytes wanted");
             let before = self.input.len();
-            let frame = match reader.read(&mut self.input) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => {
-                    assert_eq!(self.input.len(), before, "an incomplete frame was touched");
-                    return Ok(());
-                }
-                Err(error) => {
-                    let again = reader.read(&mut self.input);
-                    assert_eq!(
-                        again,
-                        Err(LocalError::Poisoned.into()),
-                        "used after an error"
-                    );
-                    return Err(error);
-                }
+            let mut frames = Vec::new();
+            let read = match self.at_once {
+                Some(most) => reader.read_many(&mut self.input, most, &mut frames),
+                None => reader
+                    .read(&mut self.input)
+                    .map(|frame| frames.extend(frame)),
             };
-            assert!(self.input.len() < before, "a frame out of nothing");
-            if frame.flags == Flags::Command {
-                check_command(&frame.body)?;
+            assert!(frames.len() <= self.at_once.unwrap_or(1), "too many frames");
+            let is_idle = frames.is_empty();
+            for frame in frames {
+                self.heard(frame)?;
             }
-            self.events
-                .push(Event::Frame(frame.flags, frame.body.to_vec()));
-            self.check_message();
+            if let Err(error) = read {
+                let again = reader.read(&mut self.input);
+                assert_eq!(
+                    again,
+                    Err(LocalError::Poisoned.into()),
+                    "used after an error"
+                );
+                return Err(error);
+            }
+            if is_idle {
+                assert_eq!(self.input.len(), before, "an incomplete frame was touched");
+                return Ok(());
+            }
+            assert!(self.input.len() < before, "a frame out of nothing");
         }
+    }
+
+    fn heard(&mut self, frame: Frame) -> Result<(), Error> {
+        if frame.flags == Flags::Command {
+            check_command(&frame.body)?;
+        }
+        self.events
+            .push(Event::Frame(frame.flags, frame.body.to_vec()));
+        self.check_message();
+        Ok(())
     }
 
     /// The message that the last frame belongs to is within the limits.

@@ -179,6 +179,9 @@ fn inside_boxes() -> Vec<(String, Vec<u8>)> {
         &string(b"parts"),
     ]
     .concat();
+    let burst: Vec<u8> = (0..20_u8)
+        .flat_map(|len| [&[0, 0, 0][..], &string(&vec![len; usize::from(len) * 3])].concat())
+        .collect();
     let mut second_client = HONEST_INITIATE;
     second_client[4] = 1;
     let seed = |name: &str, parts: &[&[u8]]| (format!("honest-{name}"), parts.concat());
@@ -190,6 +193,8 @@ fn inside_boxes() -> Vec<(String, Vec<u8>)> {
         seed("ready", &[&[3, 1], &dealer]),
         seed("messages-of-client", &[&[4], &messages]),
         seed("messages-of-server", &[&[5], &messages]),
+        seed("burst-of-client", &[&[4], &burst]),
+        seed("burst-of-server", &[&[5], &burst]),
     ]
 }
 

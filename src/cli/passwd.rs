@@ -36,6 +36,12 @@ pub(crate) fn run(arguments: &PasswdArguments, console: Console) -> Result<(), F
         added: bool,
     }
     let user = arguments.user.as_str();
+    // Each of these would make the line one of another user, or of none.
+    if user.is_empty() || user.starts_with('#') || user.contains(['=', '\n', '\r']) {
+        return Err(Failure::usage(
+            "a name is not empty, has no '=', and starts with no '#'",
+        ));
+    }
     // What a link points to is replaced, not the link.
     let path = match arguments.file.canonicalize() {
         Ok(path) => path,

@@ -11,7 +11,7 @@ use crate::net::driver::{Driver, Pings, READ_QUIET, State};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::halves::{Link, RecvHalf, SendHalf};
-use crate::net::inbox::{Inbox, Incoming};
+use crate::net::inbox::{Arrivals, Inbox, Incoming};
 use crate::net::message::Message;
 use crate::net::negotiate::Agreed;
 use crate::net::options::Options;
@@ -104,6 +104,7 @@ impl Connection {
             stream,
             input,
             inbox: Inbox::new(FrameReader::new(established.opener, &limits), ours),
+            arrivals: Arrivals::default(),
             outbox: Outbox::new(FrameWriter::new(established.sealer), established.zmtp_3_0),
             received,
             to_send,
@@ -118,6 +119,8 @@ impl Connection {
             state: state_at,
             pings: Pings::default(),
             read_size: READ_QUIET,
+            short_of_room: false,
+            large_frame: None,
         };
         tokio::spawn(driver.run());
         let link = Link::new(established.peer, ours, state);

@@ -8,7 +8,7 @@ use crate::heartbeat::{Due, Heartbeat};
 use crate::limits::Limits;
 use crate::net::clock::{deadline, until};
 use crate::net::error::NetError;
-use crate::net::inbox::{Arrived, Inbox, Incoming};
+use crate::net::inbox::{Arrivals, Inbox, Incoming, Ping};
 use crate::net::outgoing::Outgoing;
 use crate::net::queue::{Consumer, Producer};
 use crate::net::transport::{Stream, is_hangup};
@@ -26,6 +26,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// figure. While it is idle it holds no buffer at all.
 pub(crate) const READ_QUIET: usize = 8 * 1024;
 pub(crate) const READ_BUSY: usize = 64 * 1024;
+
+/// A frame from this size on is read by itself.
+const LARGE_FRAME: usize = 16 * 1024;
+
+/// Frames that are opened together: as many as fill the lanes of a cipher.
+const FRAMES_TOGETHER: usize = 16;
 
 /// PINGs whose answers wait to be sent. A peer that sends more without reading our answers is
 /// not read from until it does.
@@ -48,6 +54,8 @@ pub(crate) struct Driver {
     /// What has been read and not been taken apart.
     pub(crate) input: BytesMut,
     pub(crate) inbox: Inbox,
+    /// What has been taken apart and not been handed on.
+    pub(crate) arrivals: Arrivals,
     pub(crate) outbox: Outbox,
     pub(crate) received: Producer<Incoming>,
     pub(crate) to_send: Consumer<Outgoing>,
@@ -58,6 +66,10 @@ pub(crate) struct Driver {
     pub(crate) state: watch::Sender<State>,
     pub(crate) pings: Pings,
     pub(crate) read_size: usize,
+    /// Whether frames may be left in `input` because there was no room for what they bring.
+    pub(crate) short_of_room: bool,
+    /// How long the frames are that arrive, if they are large.
+    pub(crate) large_frame: Option<usize>,
 }
 
 /// Heartbeat commands that wait for the end of a message under way.
@@ -72,7 +84,12 @@ pub(crate) struct Pings {
 
 impl Pings {
     fn may_take_more(&self) -> bool {
-        self.to_answer.len() < MOST_PONGS
+        self.places() > 0
+    }
+
+    /// How many more may come before they are answered.
+    fn places(&self) -> usize {
+        MOST_PONGS.saturating_sub(self.to_answer.len())
     }
 
     fn are_waiting(&self) -> bool {
@@ -143,8 +160,15 @@ impl Driver {
                 continue;
             }
 
+            if self.outbox.is_empty() && self.to_send.is_idle() {
+                self.outbox.settle().map_err(NetError::Traffic)?;
+            }
+
+            // The application goes on meanwhile. Each thing about it is looked at once: two looks
+            // could differ, and what came between them would wake nobody.
             let unheard = self.received.is_unheard();
-            let all_sent = self.to_send.is_finished() && self.outbox.is_empty();
+            let finished = self.to_send.is_finished();
+            let all_sent = finished && self.outbox.is_empty();
             if unheard && self.to_send.is_closed() {
                 closing_until.get_or_insert_with(|| deadline(Instant::now(), self.linger));
                 if all_sent {
@@ -159,16 +183,15 @@ impl Driver {
                 });
             }
 
-            let wanted_level = (!self.has_level()).then(|| self.read_below());
-            let may_read = self.may_read();
+            let has_level = self.has_level();
+            let wanted_level = (self.short_of_room || !has_level).then(|| self.read_below());
+            let may_read = self.pings.may_take_more() && has_level;
             if may_read {
                 self.heartbeat.listen(Instant::now().into_std());
             } else {
                 self.heartbeat.stop_listening();
             }
-            let may_send = self.outbox.has_room()
-                && self.outbox.is_between_messages()
-                && !self.to_send.is_finished();
+            let may_send = self.outbox.has_room() && self.outbox.is_between_messages() && !finished;
             let beat = self.heartbeat.deadline().map(Instant::from_std);
 
             tokio::select! {
@@ -212,62 +235,102 @@ impl Driver {
         waiting == 0 || waiting < self.read_below()
     }
 
-    fn may_read(&self) -> bool {
-        self.pings.may_take_more() && self.has_level()
-    }
-
     /// Takes frames apart as long as the application has room for what they bring.
     fn take_input(&mut self) -> Result<(), NetError> {
-        while self.pings.may_take_more() && self.received.has_room() {
-            match self
-                .inbox
-                .take(&mut self.input)
-                .map_err(NetError::Traffic)?
-            {
-                None => break,
-                Some(Arrived::Nothing) => {}
-                Some(Arrived::Ping { ttl, context }) => {
-                    self.heartbeat.on_ping(ttl);
-                    self.pings.to_answer.push_back(context);
-                }
-                Some(Arrived::Delivery(incoming)) => {
-                    let cost = incoming.cost();
-                    // Without a receiver it is dropped here; the connection lives on to send.
-                    let _ = self.received.push(incoming, cost);
-                }
+        let buffer = self.input.capacity();
+        let before = self.input.len();
+        let mut frames = 0;
+        let waiting = self.received.bytes();
+        let limit = self.received.limit();
+        let taken = loop {
+            let most = FRAMES_TOGETHER.min(self.pings.places());
+            let ahead = waiting.saturating_add(self.arrivals.cost());
+            self.short_of_room = ahead > 0 && ahead >= limit;
+            if most == 0 || self.short_of_room {
+                break Ok(());
             }
+            let taken = self.inbox.take(&mut self.input, most, &mut self.arrivals);
+            for Ping { ttl, context } in self.arrivals.pings.drain(..) {
+                self.heartbeat.on_ping(ttl);
+                self.pings.to_answer.push_back(context);
+            }
+            match taken {
+                Ok(0) => break Ok(()),
+                Ok(some) => frames += some,
+                Err(error) => break Err(NetError::Traffic(error)),
+            }
+        };
+        if let Some(average) = (before - self.input.len()).checked_div(frames) {
+            self.large_frame = (average >= LARGE_FRAME).then_some(average);
         }
+        self.arrivals.unshare(buffer);
+        // Without a receiver it is dropped here; the connection lives on to send.
+        self.received.push_all(&mut self.arrivals.deliveries);
+        self.arrivals.clear();
         self.pings.held_up_input = !self.pings.may_take_more();
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
-        Ok(())
+        taken
     }
 
     fn read(&mut self) -> Result<Read, NetError> {
-        let usual = self.read_size.min(self.limits.read_ahead);
-        let room = self.inbox.wanted(&self.input).max(usual);
+        let room = self.room();
         let most = match self.received.bytes() {
             // One message may be as long as it likes.
             0 => room,
             waiting => room.min(self.read_below().saturating_sub(waiting)).max(1),
         };
-        self.input.reserve(most);
+        self.make_room(room.max(most));
         match self.stream.try_read(&mut (&mut self.input).limit(most)) {
             Ok(0) => Ok(Read::End),
             Ok(read) => {
                 self.read_size = if read == most {
                     READ_BUSY.min(self.read_size * 2)
+                } else if read < most / 2 {
+                    READ_QUIET.max(self.read_size / 2)
                 } else {
-                    READ_QUIET
+                    self.read_size
                 };
                 self.heartbeat.received(Instant::now().into_std());
                 Ok(Read::Some)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::NothingYet),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.release_input();
+                Ok(Read::NothingYet)
+            }
             Err(error) if is_hangup(&error) => Ok(Read::End),
             Err(error) => Err(NetError::io("read")(error)),
         }
+    }
+
+    /// How many bytes to have room for. Where frames are large a read ends with a frame, so that
+    /// the beginning of the next need not be moved to a buffer of its own.
+    fn room(&self) -> usize {
+        let wanted = self.inbox.wanted(&self.input);
+        match self.large_frame {
+            Some(len) if self.input.is_empty() => len,
+            Some(_) => wanted,
+            None => wanted.max(self.read_size.min(self.limits.read_ahead)),
+        }
+    }
+
+    /// Has room for `more` bytes in `input`: in the same memory, if nobody shares it any more,
+    /// or else in new memory of just the size.
+    fn make_room(&mut self, more: usize) {
+        let spare = self.input.capacity() - self.input.len();
+        if spare >= more || self.input.try_reclaim(more) {
+            return;
+        }
+        let mut larger = BytesMut::with_capacity(self.input.len() + more);
+        larger.extend_from_slice(&self.input);
+        self.input = larger;
+    }
+
+    /// Nothing more has arrived: frees what an idle connection does not hold.
+    fn release_input(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        self.arrivals.release();
+        self.inbox.release();
     }
 
     /// Encodes what is to be sent: heartbeats first, then what the application has queued.
@@ -289,7 +352,7 @@ impl Driver {
                 break;
             }
         }
-        Ok(())
+        self.outbox.settle()
     }
 
     /// Writes once. However fast the peer takes it, the rest waits until everything else that
@@ -311,7 +374,7 @@ impl Driver {
 
     /// The peer takes nothing more, but what it sent before it went may be here already.
     fn hear_last_words(&mut self) -> Result<NetError, NetError> {
-        while self.may_read() && matches!(self.read()?, Read::Some) {
+        while self.pings.may_take_more() && self.has_level() && matches!(self.read()?, Read::Some) {
             self.take_input()?;
         }
         Ok(NetError::Closed)

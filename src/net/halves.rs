@@ -80,9 +80,15 @@ impl SendHalf {
     /// # Errors
     /// Why the connection ended.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NetError> {
-        let message = message.into();
-        self.ready().await?;
-        self.push(Outgoing::Message(message))
+        let mut outgoing = Outgoing::Message(message.into());
+        let cost = outgoing.cost();
+        loop {
+            outgoing = match self.queue.push_into_room(outgoing, cost) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            self.ready().await?;
+        }
     }
 
     /// Asks a publisher for messages that begin with `topic` (RFC 29), in the form that its

@@ -31,6 +31,13 @@ impl Incoming {
         }
     }
 
+    fn unshare(&mut self) {
+        match self {
+            Self::Message(message) => message.unshare(),
+            Self::Subscribe(topic) | Self::Cancel(topic) => *topic = Bytes::copy_from_slice(topic),
+        }
+    }
+
     /// What it counts for in a queue, in bytes.
     pub(crate) fn cost(&self) -> usize {
         match self {
@@ -40,19 +47,63 @@ impl Incoming {
     }
 }
 
-/// What came of one frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Arrived {
-    /// Something for the application.
-    Delivery(Incoming),
-    /// A PING: `context` is to be sent back, `ttl` to be enforced.
-    Ping { ttl: u16, context: Bytes },
-    /// Nothing yet, or nothing at all.
-    Nothing,
+/// What some frames brought.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    /// For the application, each with what it costs in a queue.
+    pub(crate) deliveries: Vec<(Incoming, usize)>,
+    pub(crate) pings: Vec<Ping>,
+    cost: usize,
 }
 
-/// Largest body that gets memory of its own, in bytes. A body shares the buffer it was read
-/// into; without this, one small message that the application keeps would keep all of that.
+/// A PING: `context` is to be sent back, `ttl` to be enforced.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ping {
+    pub(crate) ttl: u16,
+    pub(crate) context: Bytes,
+}
+
+impl Arrivals {
+    /// What all deliveries together cost, in bytes.
+    pub(crate) const fn cost(&self) -> usize {
+        self.cost
+    }
+
+    fn deliver(&mut self, incoming: Incoming) {
+        let cost = incoming.cost();
+        self.cost = self.cost.saturating_add(cost);
+        self.deliveries.push((incoming, cost));
+    }
+
+    /// Gives the deliveries memory of their own if together they are worth much less than the
+    /// `buffer` bytes that they were read into. They share that buffer, and while one of them
+    /// lives it does; so what the queue counts is never far from what it holds.
+    pub(crate) fn unshare(&mut self, buffer: usize) {
+        if self.cost.saturating_mul(MOST_PER_COST) < buffer {
+            for (incoming, _) in &mut self.deliveries {
+                incoming.unshare();
+            }
+        }
+    }
+
+    /// Forgets what has been handed on; of its own memory too what only a busy connection needs.
+    pub(crate) fn clear(&mut self) {
+        self.deliveries.clear();
+        self.pings.clear();
+        self.cost = 0;
+    }
+
+    /// Frees all memory. After [`Arrivals::clear`].
+    pub(crate) fn release(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Bytes of a read buffer that one byte of queue cost may hold.
+const MOST_PER_COST: usize = 2;
+
+/// Largest part of a message of several that gets memory of its own, in bytes: it waits for
+/// the others, whatever else its buffer brought.
 const COPY_UP_TO: usize = 4096;
 
 /// Takes frames, and puts messages together.
@@ -65,6 +116,8 @@ pub(crate) struct Inbox {
     partial_cost: usize,
     /// A multipart message that a PUB gets: junk, dropped frame by frame.
     dropping: bool,
+    /// Room for frames that are taken together; empty in between.
+    frames: Vec<Frame>,
 }
 
 impl Inbox {
@@ -75,6 +128,7 @@ impl Inbox {
             partial: Vec::new(),
             partial_cost: 0,
             dropping: false,
+            frames: Vec::new(),
         }
     }
 
@@ -88,39 +142,57 @@ impl Inbox {
         self.reader.wanted(input)
     }
 
-    /// Takes the next frame off `input`; `None` if more bytes are needed.
-    pub(crate) fn take(&mut self, input: &mut BytesMut) -> Result<Option<Arrived>, Error> {
-        let Some(Frame { flags, body }) = self.reader.read(input)? else {
-            return Ok(None);
-        };
-        let body = if body.len() <= COPY_UP_TO {
-            Bytes::copy_from_slice(&body)
-        } else {
-            body
-        };
-        Ok(Some(match flags {
-            Flags::Command => self.command(&body)?,
-            Flags::More => {
-                self.more(body);
-                Arrived::Nothing
+    /// Takes the next frames off `input`, at most `most`, and adds what they bring to
+    /// `arrivals`, also when it fails. How many there were; if none, more bytes are needed.
+    pub(crate) fn take(
+        &mut self,
+        input: &mut BytesMut,
+        most: usize,
+        arrivals: &mut Arrivals,
+    ) -> Result<usize, Error> {
+        let mut frames = std::mem::take(&mut self.frames);
+        let read = self.reader.read_many(input, most, &mut frames);
+        let count = frames.len();
+        for frame in frames.drain(..) {
+            self.frame(frame, arrivals)?;
+        }
+        self.frames = frames;
+        read.map(|()| count)
+    }
+
+    /// Frees what only a busy connection needs.
+    pub(crate) fn release(&mut self) {
+        self.frames = Vec::new();
+    }
+
+    fn frame(&mut self, frame: Frame, arrivals: &mut Arrivals) -> Result<(), Error> {
+        let Frame { flags, body } = frame;
+        match flags {
+            Flags::Command => self.command(&Bytes::copy_from_slice(&body), arrivals)?,
+            Flags::More => self.more(body),
+            Flags::Last => {
+                if let Some(incoming) = self.last(body) {
+                    arrivals.deliver(incoming);
+                }
             }
-            Flags::Last => self.last(body),
-        }))
+        }
+        Ok(())
     }
 
     /// RFC 37, "Formal Grammar": commands that we do not know, or that mean nothing to our kind
     /// of socket, are ignored.
-    fn command(&self, body: &Bytes) -> Result<Arrived, Error> {
-        Ok(match TrafficCommand::parse(body)? {
-            TrafficCommand::Ping { ttl, context } => Arrived::Ping { ttl, context },
+    fn command(&self, body: &Bytes, arrivals: &mut Arrivals) -> Result<(), Error> {
+        match TrafficCommand::parse(body)? {
+            TrafficCommand::Ping { ttl, context } => arrivals.pings.push(Ping { ttl, context }),
             TrafficCommand::Subscribe(topic) if self.ours.publishes() => {
-                Arrived::Delivery(Incoming::Subscribe(topic))
+                arrivals.deliver(Incoming::Subscribe(topic));
             }
             TrafficCommand::Cancel(topic) if self.ours.publishes() => {
-                Arrived::Delivery(Incoming::Cancel(topic))
+                arrivals.deliver(Incoming::Cancel(topic));
             }
-            _ => Arrived::Nothing,
-        })
+            _ => {}
+        }
+        Ok(())
     }
 
     fn more(&mut self, body: Bytes) {
@@ -129,29 +201,36 @@ impl Inbox {
             return;
         }
         self.partial_cost = self.partial_cost.saturating_add(cost(1, body.len()));
-        self.partial.push(body);
+        self.partial.push(if body.len() <= COPY_UP_TO {
+            Bytes::copy_from_slice(&body)
+        } else {
+            body
+        });
     }
 
-    fn last(&mut self, body: Bytes) -> Arrived {
+    fn last(&mut self, body: Bytes) -> Option<Incoming> {
         if std::mem::take(&mut self.dropping) {
-            return Arrived::Nothing;
+            return None;
         }
-        self.partial_cost = 0;
-        let mut frames = std::mem::take(&mut self.partial);
         // RFC 23, "The Publish-Subscribe Pattern": a subscription may be a message of one frame
         // that begins with 1, and its end one that begins with 0. XSUB sends them so on every
         // version.
-        if self.ours.publishes() && frames.is_empty() {
-            match body.first() {
-                Some(1) => return Arrived::Delivery(Incoming::Subscribe(body.slice(1..))),
-                Some(0) => return Arrived::Delivery(Incoming::Cancel(body.slice(1..))),
-                // An XPUB may be sent messages of another kind; nobody receives on a PUB.
-                _ if self.ours == SocketType::Pub => return Arrived::Nothing,
-                _ => {}
+        if self.partial.is_empty() {
+            if self.ours.publishes() {
+                match body.first() {
+                    Some(1) => return Some(Incoming::Subscribe(body.slice(1..))),
+                    Some(0) => return Some(Incoming::Cancel(body.slice(1..))),
+                    // An XPUB may be sent messages of another kind; nobody receives on a PUB.
+                    _ if self.ours == SocketType::Pub => return None,
+                    _ => {}
+                }
             }
+            return Some(Incoming::Message(Message::from(body)));
         }
+        self.partial_cost = 0;
+        let mut frames = std::mem::take(&mut self.partial);
         frames.push(body);
-        Arrived::Delivery(Incoming::Message(Message::from(frames)))
+        Some(Incoming::Message(Message::from(frames)))
     }
 }
 
@@ -163,7 +242,7 @@ mod tests {
     use crate::seal;
 
     /// Everything that these frames bring to a socket of type `ours`.
-    fn receive(ours: SocketType, frames: &[(Flags, &[u8])]) -> (Vec<Arrived>, Inbox) {
+    fn receive(ours: SocketType, frames: &[(Flags, &[u8])]) -> (Arrivals, Inbox) {
         let (sealer, opener) = seal::transparent();
         let mut writer = FrameWriter::new(sealer);
         let mut input = BytesMut::new();
@@ -171,25 +250,29 @@ mod tests {
             writer.write(*flags, body, &mut input).unwrap();
         }
         let mut inbox = Inbox::new(FrameReader::new(opener, &Limits::default()), ours);
-        let mut arrived = Vec::new();
-        while let Some(next) = inbox.take(&mut input).unwrap() {
-            if next != Arrived::Nothing {
-                arrived.push(next);
-            }
-        }
+        let mut arrived = Arrivals::default();
+        while inbox.take(&mut input, 2, &mut arrived).unwrap() > 0 {}
         (arrived, inbox)
     }
 
-    fn message(frames: &[&'static str]) -> Arrived {
-        Arrived::Delivery(Incoming::Message(frames.iter().copied().collect()))
+    fn delivered(arrived: Arrivals) -> Vec<Incoming> {
+        arrived
+            .deliveries
+            .into_iter()
+            .map(|(incoming, _)| incoming)
+            .collect()
     }
 
-    fn subscribe(topic: &'static str) -> Arrived {
-        Arrived::Delivery(Incoming::Subscribe(topic.into()))
+    fn message(frames: &[&'static str]) -> Incoming {
+        Incoming::Message(frames.iter().copied().collect())
     }
 
-    fn cancel(topic: &'static str) -> Arrived {
-        Arrived::Delivery(Incoming::Cancel(topic.into()))
+    fn subscribe(topic: &'static str) -> Incoming {
+        Incoming::Subscribe(topic.into())
+    }
+
+    fn cancel(topic: &'static str) -> Incoming {
+        Incoming::Cancel(topic.into())
     }
 
     #[test]
@@ -203,7 +286,7 @@ mod tests {
                 (Flags::More, b"unfinished"),
             ],
         );
-        assert_eq!(arrived, [message(&["a", ""])]);
+        assert_eq!(delivered(arrived), [message(&["a", ""])]);
         assert!(inbox.partial_cost() >= "unfinished".len());
     }
 
@@ -220,7 +303,7 @@ mod tests {
                 ],
             );
             let expected = [subscribe("a"), subscribe("b"), cancel("a"), cancel("")];
-            assert_eq!(arrived, expected);
+            assert_eq!(delivered(arrived), expected);
         }
     }
 
@@ -234,7 +317,7 @@ mod tests {
             (Flags::Last, b"\x01t"),
         ];
         let (arrived, inbox) = receive(SocketType::Pub, &frames);
-        assert_eq!(arrived, [subscribe("t")]);
+        assert_eq!(delivered(arrived), [subscribe("t")]);
         assert_eq!(inbox.partial_cost(), 0);
         let (arrived, _) = receive(SocketType::Xpub, &frames);
         let expected = [
@@ -243,7 +326,7 @@ mod tests {
             message(&["\x01x", "\x01y"]),
             subscribe("t"),
         ];
-        assert_eq!(arrived, expected);
+        assert_eq!(delivered(arrived), expected);
     }
 
     #[test]
@@ -252,7 +335,7 @@ mod tests {
             SocketType::Pull,
             &[(Flags::Command, b"\x09SUBSCRIBEa"), (Flags::Last, b"\x01b")],
         );
-        assert_eq!(arrived, [message(&["\x01b"])]);
+        assert_eq!(delivered(arrived), [message(&["\x01b"])]);
     }
 
     #[test]
@@ -261,10 +344,26 @@ mod tests {
             SocketType::Pull,
             &[(Flags::Command, b"\x04PING\x00\x0actx")],
         );
-        let ping = Arrived::Ping {
+        let ping = Ping {
             ttl: 10,
             context: "ctx".into(),
         };
-        assert_eq!(arrived, [ping]);
+        assert_eq!(arrived.pings, [ping]);
+    }
+
+    #[test]
+    fn what_shares_a_buffer_is_never_worth_much_less_than_that_buffer() {
+        for (len, shares) in [(1, false), (300, true)] {
+            let body = Bytes::from(vec![7; len]);
+            let mut arrived = Arrivals::default();
+            arrived.deliver(Incoming::Message(Message::from(body.clone())));
+            arrived.unshare(600);
+            let Incoming::Message(message) = &arrived.deliveries[0].0 else {
+                panic!("a message");
+            };
+            let kept = message.single().unwrap();
+            assert_eq!(kept, &body);
+            assert_eq!(kept.as_ptr() == body.as_ptr(), shares);
+        }
     }
 }

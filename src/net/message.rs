@@ -19,8 +19,14 @@ use std::fmt;
 /// A connection carries frames as they are: the empty delimiter frame that REQ sends before its
 /// body and REP expects (RFC 28) is the application's to write and to strip.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Message {
-    frames: Vec<Bytes>,
+pub struct Message(Frames);
+
+/// Most messages have one frame, and need no list then.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Frames {
+    One(Bytes),
+    /// Two or more, so that equal messages are equal here too.
+    Many(Vec<Bytes>),
 }
 
 /// What a frame costs in the queues besides its bytes: its place in memory. Without it, a flood
@@ -31,35 +37,63 @@ impl Message {
     /// The frames, in order; never none.
     #[must_use]
     pub fn frames(&self) -> &[Bytes] {
-        &self.frames
+        match &self.0 {
+            Frames::One(frame) => std::slice::from_ref(frame),
+            Frames::Many(frames) => frames,
+        }
     }
 
     /// The frames, taken out.
     #[must_use]
     pub fn into_frames(self) -> Vec<Bytes> {
-        self.frames
+        match self.0 {
+            Frames::One(frame) => vec![frame],
+            Frames::Many(frames) => frames,
+        }
+    }
+
+    /// The frame of a message that has just one, taken out.
+    ///
+    /// # Errors
+    /// The message, if it has more.
+    pub fn into_single(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Frames::One(frame) => Ok(frame),
+            Frames::Many(_) => Err(self),
+        }
     }
 
     /// The frame of a message that has just one.
     #[must_use]
     pub fn single(&self) -> Option<&Bytes> {
-        match self.frames.as_slice() {
-            [frame] => Some(frame),
-            _ => None,
+        match &self.0 {
+            Frames::One(frame) => Some(frame),
+            Frames::Many(_) => None,
         }
     }
 
     /// Bytes in all frames together.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.frames
+        self.frames()
             .iter()
             .fold(0, |size, frame| size.saturating_add(frame.len()))
     }
 
+    /// Gives every frame memory of its own.
+    pub(crate) fn unshare(&mut self) {
+        let frames = match &mut self.0 {
+            Frames::One(frame) => std::slice::from_mut(frame),
+            Frames::Many(frames) => frames,
+        };
+        for frame in frames {
+            *frame = Bytes::copy_from_slice(frame);
+        }
+    }
+
     /// What the message counts for in a queue, in bytes.
     pub(crate) fn cost(&self) -> usize {
-        cost(self.frames.len(), self.size())
+        cost(self.frames().len(), self.size())
     }
 }
 
@@ -68,7 +102,7 @@ impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let frame = |frame: &Bytes| format!("{} ({} bytes)", printable(frame), frame.len());
         f.debug_list()
-            .entries(self.frames.iter().map(frame))
+            .entries(self.frames().iter().map(frame))
             .finish()
     }
 }
@@ -82,18 +116,17 @@ pub(crate) const fn cost(frames: usize, bytes: usize) -> usize {
 /// empty frame.
 impl From<Vec<Bytes>> for Message {
     fn from(mut frames: Vec<Bytes>) -> Self {
-        if frames.is_empty() {
-            frames.push(Bytes::new());
+        match frames.len() {
+            0 => Self::from(Bytes::new()),
+            1 => Self::from(frames.swap_remove(0)),
+            _ => Self(Frames::Many(frames)),
         }
-        Self { frames }
     }
 }
 
 impl From<Bytes> for Message {
     fn from(frame: Bytes) -> Self {
-        Self {
-            frames: vec![frame],
-        }
+        Self(Frames::One(frame))
     }
 }
 

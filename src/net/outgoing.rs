@@ -26,10 +26,13 @@ impl Outgoing {
     /// Begins with it. Between messages only.
     pub(crate) fn begin(self, outbox: &mut Outbox) -> Result<(), Error> {
         match self {
-            Self::Message(message) => {
-                outbox.begin(message.into_frames());
-                Ok(())
-            }
+            Self::Message(message) => match message.into_single() {
+                Ok(body) => outbox.single(body),
+                Err(message) => {
+                    outbox.begin(message.into_frames());
+                    Ok(())
+                }
+            },
             Self::Subscribe(topic) => outbox.subscribe(topic),
             Self::Cancel(topic) => outbox.cancel(topic),
         }

@@ -2,11 +2,19 @@
 //!
 //! The producer waits for room and then pushes, so that an item is never inside a future that
 //! may be dropped; the consumer waits and then takes. Both waits are cancel-safe.
+//!
+//! The consumer fetches everything that is there at once, so that the two meet at the lock once
+//! for many items. What it has fetched counts as waiting until it is taken.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use std::task::{Context, Poll, Waker};
+
+/// Places for items that an idle queue keeps.
+const IDLE_PLACES: usize = 16;
 
 /// Makes a queue that has room while fewer than `limit` bytes wait in it. One item may be
 /// larger than all of `limit`: it passes alone.
@@ -17,32 +25,48 @@ pub(crate) fn queue<T>(limit: usize) -> (Producer<T>, Consumer<T>) {
             bytes: 0,
             producer_gone: false,
             consumer_gone: false,
+            waiting_producer: None,
+            waiting_consumer: None,
         }),
         limit,
-        pushed: Notify::new(),
-        taken: Notify::new(),
+        discarded: AtomicBool::new(false),
     });
-    (Producer(Arc::clone(&shared)), Consumer(shared))
+    let consumer = Consumer {
+        shared: Arc::clone(&shared),
+        fetched: VecDeque::new(),
+        taken: 0,
+    };
+    (Producer(shared), consumer)
 }
 
 struct Shared<T> {
     state: Mutex<State<T>>,
     limit: usize,
-    pushed: Notify,
-    taken: Notify,
+    /// Whether what has been fetched is not to be taken any more.
+    discarded: AtomicBool,
 }
 
 struct State<T> {
     /// Each item with what it costs.
     items: VecDeque<(T, usize)>,
+    /// What they cost together, and what the consumer has fetched and not said it took.
     bytes: usize,
     producer_gone: bool,
     consumer_gone: bool,
+    waiting_producer: Option<Waker>,
+    waiting_consumer: Option<Waker>,
 }
 
 impl<T> State<T> {
     fn is_below(&self, level: usize) -> bool {
-        self.items.is_empty() || self.bytes < level
+        self.bytes == 0 || self.bytes < level
+    }
+
+    fn add(&mut self, item: T, cost: usize) {
+        // Nothing that waits is free, or it would count as nothing waiting.
+        let cost = cost.max(1);
+        self.bytes = self.bytes.saturating_add(cost);
+        self.items.push_back((item, cost));
     }
 }
 
@@ -53,11 +77,31 @@ impl<T> Shared<T> {
     }
 }
 
+/// Wakes whoever waited, after the lock is released.
+fn wake(waiting: Option<Waker>) {
+    if let Some(waker) = waiting {
+        waker.wake();
+    }
+}
+
+/// Leaves word where to wake the one that waits.
+fn wait(place: &mut Option<Waker>, context: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(context.waker()),
+        None => *place = Some(context.waker().clone()),
+    }
+}
+
 /// The end that pushes; dropped, it lets the consumer take what is left and then end.
 pub(crate) struct Producer<T>(Arc<Shared<T>>);
 
 /// The end that takes; dropped, it discards what is left.
-pub(crate) struct Consumer<T>(Arc<Shared<T>>);
+pub(crate) struct Consumer<T> {
+    shared: Arc<Shared<T>>,
+    fetched: VecDeque<(T, usize)>,
+    /// Bytes of fetched items that are taken and still count.
+    taken: usize,
+}
 
 /// The consumer is gone: nothing pushed would ever be taken.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +111,11 @@ impl<T> Producer<T> {
     /// Bytes that wait to be taken.
     pub(crate) fn bytes(&self) -> usize {
         self.0.lock().bytes
+    }
+
+    /// How many bytes may wait.
+    pub(crate) fn limit(&self) -> usize {
+        self.0.limit
     }
 
     /// Whether nobody will take anything any more.
@@ -82,29 +131,41 @@ impl<T> Producer<T> {
         self.below(Some(self.0.limit)).await
     }
 
-    /// Whether there is room.
-    pub(crate) fn has_room(&self) -> bool {
-        self.0.lock().is_below(self.0.limit)
-    }
-
     /// Waits until fewer than `level` bytes, or no items, wait in the queue; without a level,
     /// only until the consumer is gone.
     ///
     /// # Errors
     /// [`Gone`].
     pub(crate) async fn below(&self, level: Option<usize>) -> Result<(), Gone> {
-        loop {
-            {
-                let state = self.0.lock();
-                if state.consumer_gone {
-                    return Err(Gone);
-                }
-                if level.is_some_and(|level| state.is_below(level)) {
-                    return Ok(());
-                }
+        poll_fn(|context| {
+            let mut state = self.0.lock();
+            if state.consumer_gone {
+                return Poll::Ready(Err(Gone));
             }
-            self.0.taken.notified().await;
-        }
+            if level.is_some_and(|level| state.is_below(level)) {
+                return Poll::Ready(Ok(()));
+            }
+            wait(&mut state.waiting_producer, context);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Adds an item that costs `cost` bytes, if there is room.
+    ///
+    /// # Errors
+    /// The item, if there is none, or if the consumer is gone; [`Producer::room`] tells which.
+    pub(crate) fn push_into_room(&self, item: T, cost: usize) -> Result<(), T> {
+        let waiting = {
+            let mut state = self.0.lock();
+            if state.consumer_gone || !state.is_below(self.0.limit) {
+                return Err(item);
+            }
+            state.add(item, cost);
+            state.waiting_consumer.take()
+        };
+        wake(waiting);
+        Ok(())
     }
 
     /// Adds an item that costs `cost` bytes, room or not: callers ask for room first.
@@ -112,22 +173,42 @@ impl<T> Producer<T> {
     /// # Errors
     /// The item, if the consumer is gone.
     pub(crate) fn push(&self, item: T, cost: usize) -> Result<(), T> {
-        {
+        let waiting = {
             let mut state = self.0.lock();
             if state.consumer_gone {
                 return Err(item);
             }
-            state.bytes = state.bytes.saturating_add(cost);
-            state.items.push_back((item, cost));
-        }
-        self.0.pushed.notify_one();
+            state.add(item, cost);
+            state.waiting_consumer.take()
+        };
+        wake(waiting);
         Ok(())
     }
 
-    /// Takes back everything that has not been taken.
+    /// Adds all of `items`, each with its cost, room or not, and leaves none: those that nobody
+    /// would take are dropped.
+    pub(crate) fn push_all(&self, items: &mut Vec<(T, usize)>) {
+        let waiting = {
+            let mut state = self.0.lock();
+            if state.consumer_gone {
+                None
+            } else {
+                for (item, cost) in items.drain(..) {
+                    state.add(item, cost);
+                }
+                state.waiting_consumer.take()
+            }
+        };
+        items.clear();
+        wake(waiting);
+    }
+
+    /// Takes back everything that has not been taken, also what the consumer has fetched.
+    /// Nothing may be pushed after it.
     pub(crate) fn discard(&self) {
         let discarded = {
             let mut state = self.0.lock();
+            self.0.discarded.store(true, Ordering::Release);
             state.bytes = 0;
             std::mem::take(&mut state.items)
         };
@@ -137,65 +218,118 @@ impl<T> Producer<T> {
 
 impl<T> Consumer<T> {
     /// Waits until an item can be taken, or the producer is gone.
-    pub(crate) async fn ready(&self) {
-        loop {
-            {
-                let state = self.0.lock();
-                if !state.items.is_empty() || state.producer_gone {
-                    return;
-                }
+    pub(crate) async fn ready(&mut self) {
+        poll_fn(|context| {
+            if self.fetch() {
+                return Poll::Ready(());
             }
-            self.0.pushed.notified().await;
-        }
+            let mut state = self.shared.lock();
+            if !state.items.is_empty() || state.producer_gone {
+                return Poll::Ready(());
+            }
+            wait(&mut state.waiting_consumer, context);
+            // An idle queue holds no memory of busier times.
+            if state.items.capacity() > IDLE_PLACES {
+                state.items = VecDeque::new();
+            }
+            drop(state);
+            if self.fetched.capacity() > IDLE_PLACES {
+                self.fetched = VecDeque::new();
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Takes the oldest item, if there is one.
-    pub(crate) fn take(&self) -> Option<T> {
-        let item = {
-            let mut state = self.0.lock();
-            let (item, cost) = state.items.pop_front()?;
-            state.bytes -= cost.min(state.bytes);
-            item
-        };
-        self.0.taken.notify_one();
+    pub(crate) fn take(&mut self) -> Option<T> {
+        if !self.fetch() {
+            return None;
+        }
+        let (item, cost) = self.fetched.pop_front()?;
+        self.taken += cost;
+        // The producer hears of it when it matters: when nothing is left, or when there is
+        // room for it to go on.
+        if self.fetched.is_empty() || self.taken >= self.shared.limit / 4 {
+            self.settle();
+        }
         Some(item)
     }
 
     /// Waits for the oldest item; `None` once the producer is gone and everything is taken.
-    pub(crate) async fn next(&self) -> Option<T> {
+    pub(crate) async fn next(&mut self) -> Option<T> {
+        if let Some(item) = self.take() {
+            return Some(item);
+        }
         self.ready().await;
         self.take()
     }
 
     /// Whether the producer is gone and everything is taken.
     pub(crate) fn is_finished(&self) -> bool {
-        let state = self.0.lock();
+        if !self.fetched.is_empty() {
+            return false;
+        }
+        let state = self.shared.lock();
         state.producer_gone && state.items.is_empty()
+    }
+
+    /// Whether there is nothing to take now.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.fetched.is_empty() && self.shared.lock().items.is_empty()
     }
 
     /// Whether the producer is gone.
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.lock().producer_gone
+        self.shared.lock().producer_gone
+    }
+
+    /// Whether something is fetched, after an attempt to have it so.
+    fn fetch(&mut self) -> bool {
+        if self.shared.discarded.load(Ordering::Acquire) {
+            self.fetched = VecDeque::new();
+        }
+        if self.fetched.is_empty() {
+            let mut state = self.shared.lock();
+            std::mem::swap(&mut state.items, &mut self.fetched);
+        }
+        !self.fetched.is_empty()
+    }
+
+    /// Says what has been taken.
+    fn settle(&mut self) {
+        let waiting = {
+            let mut state = self.shared.lock();
+            state.bytes -= self.taken.min(state.bytes);
+            state.waiting_producer.take()
+        };
+        self.taken = 0;
+        wake(waiting);
     }
 }
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        self.0.lock().producer_gone = true;
-        self.0.pushed.notify_one();
+        let waiting = {
+            let mut state = self.0.lock();
+            state.producer_gone = true;
+            state.waiting_consumer.take()
+        };
+        wake(waiting);
     }
 }
 
 impl<T> Drop for Consumer<T> {
     fn drop(&mut self) {
-        let discarded = {
-            let mut state = self.0.lock();
+        let (discarded, waiting) = {
+            let mut state = self.shared.lock();
             state.consumer_gone = true;
             state.bytes = 0;
-            std::mem::take(&mut state.items)
+            let discarded = std::mem::take(&mut state.items);
+            (discarded, state.waiting_producer.take())
         };
         drop(discarded);
-        self.0.taken.notify_one();
+        wake(waiting);
     }
 }
 
@@ -213,7 +347,7 @@ mod tests {
 
     #[test]
     fn room_is_counted_in_bytes_and_one_item_of_any_size_passes() {
-        let (producer, consumer) = queue(10);
+        let (producer, mut consumer) = queue(10);
         assert!(is_ready(producer.room()));
         producer.push('a', 1000).unwrap();
         assert!(!is_ready(producer.room()));
@@ -229,7 +363,7 @@ mod tests {
 
     #[test]
     fn what_was_pushed_is_taken_after_the_producer_is_gone() {
-        let (producer, consumer) = queue(10);
+        let (producer, mut consumer) = queue(10);
         producer.push(1, 1).unwrap();
         drop(producer);
         assert!(!consumer.is_finished());
@@ -253,7 +387,7 @@ mod tests {
 
     #[tokio::test]
     async fn both_ends_wake_each_other() {
-        let (producer, consumer) = queue(1);
+        let (producer, mut consumer) = queue(1);
         let pushing = tokio::spawn(async move {
             for number in 0..1000 {
                 producer.room().await.unwrap();

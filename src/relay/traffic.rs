@@ -225,7 +225,7 @@ impl Relay {
 
     /// What is to be written to this side, in order.
     #[must_use]
-    pub fn output(&self, side: Side) -> [IoSlice<'_>; 2] {
+    pub fn output(&self, side: Side) -> [IoSlice<'_>; 3] {
         self.leg(side).outbox.parts()
     }
 
@@ -306,6 +306,12 @@ fn broken(side: Side) -> impl FnOnce(Error) -> Broken {
 
 /// Takes frames from one side to the other as long as there is room.
 fn carry(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
+    let carried = carry_frames(from, to);
+    to.outbox.settle()?;
+    carried
+}
+
+fn carry_frames(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
     loop {
         to.fill()?;
         from.held_up = !from.broken && !from.may_take_more();

@@ -2,6 +2,7 @@
 //! peer merely claims.
 
 pub mod command;
+pub(crate) mod curve_message;
 pub mod frame;
 pub mod greeting;
 pub mod metadata;

@@ -333,11 +333,14 @@ impl Server {
         soon(honest.finish()).await
     }
 
-    /// An honest peer that stays.
+    /// An honest peer that stays. It has exchanged a message: under NULL a client knows that it is
+    /// in before the server does.
     pub async fn honest(&self) -> Honest {
-        Honest::connect(self, &self.endpoint, UNNOTED)
+        let mut honest = Honest::connect(self, &self.endpoint, UNNOTED)
             .await
-            .unwrap()
+            .unwrap();
+        honest.exchange(b"arrived").await.unwrap();
+        honest
     }
 }
 

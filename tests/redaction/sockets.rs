@@ -1,9 +1,11 @@
 //! What `net` shows of its connections, and what it tells while it makes and loses them.
 
-use crate::traces::PASSWORD;
-use crate::{Shown, curve, plain};
+use crate::traces::{CLIENT, PASSWORD, SERVER};
+use crate::{Shown, curve, keys, plain};
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::net::{Access, Attempt, Connection, Connector, Event, Listener, Reconnecting};
+use zmtp_auth::net::{
+    Access, Attempt, Connection, Connector, Event, Listener, Reconnecting, RemoteHandler,
+};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Open};
 
@@ -22,6 +24,9 @@ pub fn show(shown: &mut Shown) {
             meet(shown, client, server, router.clone()).await;
         }
         refuse(shown).await;
+        // Nobody listens there: port 1 is for nobody.
+        let (ours, theirs) = (keys(CLIENT), keys(SERVER).public());
+        shown.debug(&RemoteHandler::curve("tcp://127.0.0.1:1", ours, theirs).unwrap());
     });
 }
 

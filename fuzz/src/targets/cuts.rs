@@ -1,12 +1,12 @@
-//! However a stream is cut, the same happens.
+//! However a stream is cut, and however many frames are read at once, the same happens.
 #![forbid(unsafe_code)]
 
 use crate::choices::Choices;
 use crate::player::{Event, Player};
 use crate::setup::{Setup, clients, servers};
 
-/// A setup, a string of sizes, and all that the peer sends: whole, and in parts of these sizes,
-/// over and over.
+/// A setup, a string of sizes, and all that the peer sends: whole and frame by frame, and in parts
+/// of these sizes, over and over, as many frames at once as the first size says.
 pub fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
     let setup = pick(choices.byte());
@@ -26,6 +26,9 @@ fn pick(byte: u8) -> &'static Setup {
 
 fn cut(setup: &'static Setup, sizes: &[u8], mut stream: &[u8]) -> Vec<Event> {
     let mut player = Player::new(setup);
+    if let Some(&most @ 1..) = sizes.first() {
+        player.read_at_once(most.into());
+    }
     // Deliveries of nothing change nothing, but do not get anywhere either.
     let sizes = match sizes.iter().any(|&size| size > 0) {
         true => sizes,

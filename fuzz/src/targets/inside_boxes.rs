@@ -30,8 +30,8 @@ pub fn forge(data: &[u8]) -> bool {
         1 => welcome(&mut choices),
         2 => initiate(&mut choices),
         3 => ready(&mut choices),
-        4 => messages(&mut choices, curve_server(), b"CurveZMQMESSAGEC", 2),
-        _ => messages(&mut choices, curve_client(), b"CurveZMQMESSAGES", 1),
+        4 => messages(&mut choices, curve_server, b"CurveZMQMESSAGEC", 2),
+        _ => messages(&mut choices, curve_client, b"CurveZMQMESSAGES", 1),
     }
 }
 
@@ -198,13 +198,15 @@ fn ready(choices: &mut Choices<'_>) -> bool {
     is_good
 }
 
-/// MESSAGEs: for each the flags of the frame, a counter, the sealed flags, and a payload.
+/// MESSAGEs: for each the flags of the frame, a counter, the sealed flags, and a payload. All that
+/// is known to come of them one by one comes of them when they are opened together, too.
 fn messages(
     choices: &mut Choices<'_>,
-    mut player: Player,
+    new: fn() -> Player,
     prefix: &[u8; 16],
     mut last: u64,
 ) -> bool {
+    let (mut player, mut stream) = (new(), Vec::new());
     let (mut frames, mut room) = (0, MAX_MESSAGE);
     let mut is_over = false;
     while !choices.is_empty() {
@@ -222,11 +224,13 @@ fn messages(
         let boxed = seal(&secrets().traffic, counted(prefix, counter), &text);
         let body = [b"\x07MESSAGE", &counter.to_be_bytes()[..], &boxed].concat();
         let before = player.events().len();
-        player.feed(&match outer {
+        let framed = match outer {
             2 if body.len() < 256 => [&[2][..], &(body.len() as u64).to_be_bytes(), &body].concat(),
             2 => frame(0, &body),
             other => frame(other, &body),
-        });
+        };
+        player.feed(&framed);
+        stream.extend(framed);
         let meaning = match flags {
             0 => Some(Flags::Last),
             1 => Some(Flags::More),
@@ -260,5 +264,9 @@ fn messages(
             _ => {}
         }
     }
+    let mut batched = new();
+    batched.read_at_once(usize::MAX);
+    batched.feed(&stream);
+    assert_eq!(batched.events(), player.events(), "opened together");
     !is_over
 }

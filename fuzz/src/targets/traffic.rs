@@ -3,25 +3,52 @@
 
 use crate::choices::Choices;
 use crate::forge::{command, counted, greeting, property, random, seal, secrets};
-use crate::player::Player;
+use crate::player::{Event, Player};
 use crate::setup::{clients, named, servers};
 use std::sync::OnceLock;
 use zmtp_auth::wire::frame::Flags;
 
-/// The first byte chooses whose opener; the rest is the stream.
+/// The first byte chooses whose opener, and how many frames are read at once; the rest is the
+/// stream.
 pub fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
-    let mut player = match choices.index(3) {
-        0 => null(),
-        1 => curve_server(),
-        _ => curve_client(),
+    let choice = choices.byte();
+    let new = match choice % 3 {
+        0 => null,
+        1 => curve_server,
+        _ => curve_client,
     };
-    player.feed(choices.rest());
+    let stream = choices.rest();
+    let mut player = new();
+    player.feed(stream);
+    let mut batched = new();
+    batched.read_at_once(1 + usize::from(choice / 3));
+    batched.feed(stream);
+    assert_eq!(batched.events(), player.events(), "at once, and one by one");
     if player.error().is_some() {
         let before = player.events().len();
         player.feed(b"\0\0");
         assert_eq!(player.events().len(), before, "something after the end");
+    } else {
+        answer(&mut player, &mut batched);
     }
+}
+
+/// What was heard is said again, by one frame by frame, by the other at once.
+fn answer(player: &mut Player, batched: &mut Player) {
+    let heard = player.events().to_vec();
+    let frames: Vec<_> = heard
+        .iter()
+        .filter_map(|event| match event {
+            Event::Frame(flags, body) => Some((*flags, &body[..])),
+            _ => None,
+        })
+        .collect();
+    let said: Vec<_> = frames
+        .iter()
+        .map(|(flags, body)| player.write(*flags, body))
+        .collect();
+    assert_eq!(batched.write_many(&frames), said.concat());
 }
 
 fn null() -> Player {
@@ -86,7 +113,16 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         ]
         .concat()
     };
+    let burst = |player: &mut Player| player.write_many(&[(Flags::Last, &b"small"[..]); 20]);
     vec![
+        (
+            "burst-server".to_owned(),
+            [&[1 + 3 * 40][..], &burst(&mut curve_client())].concat(),
+        ),
+        (
+            "burst-client".to_owned(),
+            [&[2 + 3 * 9][..], &burst(&mut curve_server())].concat(),
+        ),
         (
             "complete-null".to_owned(),
             [&[0][..], &said(&mut null())].concat(),

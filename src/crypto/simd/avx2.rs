@@ -23,7 +23,7 @@ const LONGEST_IN_BATCH: usize = 6;
 pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
     match text.len() {
         // One block alone is made sooner by itself.
-        ..=FIRST_LEN => seal_with(&key.block(nonce, 0), text),
+        0..=32 => seal_with(&key.block(nonce, 0), text),
         33..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
         97..=224 => seal_with(rows::<2>(key, nonce).as_flattened(), text),
         _ => seal_long(key, nonce, text),
@@ -34,7 +34,7 @@ pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG
 #[target_feature(enable = "avx2,bmi2,adx")]
 pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     match text.len() {
-        ..=FIRST_LEN => open_with(&key.block(nonce, 0), text, tag),
+        0..=32 => open_with(&key.block(nonce, 0), text, tag),
         33..=96 => open_with(rows::<1>(key, nonce).as_flattened(), text, tag),
         97..=224 => open_with(rows::<2>(key, nonce).as_flattened(), text, tag),
         _ => open_long(key, nonce, text, tag),

@@ -1,0 +1,90 @@
+//! MESSAGE of CURVE (RFC 26): the bytes around its box, and those in it.
+#![forbid(unsafe_code)]
+
+use crate::error::{Error, Malformation, ProtocolError};
+use crate::wire::frame::Flags;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Name of the MESSAGE command with its length byte.
+const NAME: &[u8; 8] = b"\x07MESSAGE";
+/// Bytes of the nonce that travel.
+pub(crate) const NONCE_LEN: usize = 8;
+/// Where the box begins: its tag, then the sealed flags and payload.
+pub(crate) const BOX_AT: usize = NAME.len() + NONCE_LEN;
+/// Bytes before the flags that are sealed with the payload.
+const CLEAR_LEN: usize = BOX_AT + 16;
+
+/// Bytes by which a MESSAGE exceeds its payload.
+pub const MESSAGE_OVERHEAD: usize = CLEAR_LEN + 1;
+
+const SEALED_MORE: u8 = 0b01;
+/// libzmq's place for COMMAND inside the box: 2, not the 4 of the frame header.
+const SEALED_COMMAND: u8 = 0b10;
+
+/// Appends a MESSAGE that is not sealed yet (RFC 26): name, nonce, room for the tag, flags and
+/// payload. Tells where the box begins.
+pub(crate) fn put_clear(
+    flags: Flags,
+    nonce: [u8; NONCE_LEN],
+    body: &[u8],
+    out: &mut BytesMut,
+) -> usize {
+    let mut head = [0; MESSAGE_OVERHEAD];
+    head[..NAME.len()].copy_from_slice(NAME);
+    head[NAME.len()..BOX_AT].copy_from_slice(&nonce);
+    head[CLEAR_LEN] = match flags {
+        Flags::Last => 0,
+        Flags::More => SEALED_MORE,
+        Flags::Command => SEALED_COMMAND,
+    };
+    out.reserve(MESSAGE_OVERHEAD + body.len());
+    let box_at = out.len() + BOX_AT;
+    out.put_slice(&head);
+    out.put_slice(body);
+    box_at
+}
+
+/// What can be said of a MESSAGE before its box is opened. Tells its nonce. `outer` are the flags
+/// of its frame.
+pub(crate) fn parse(outer: Flags, body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
+    // RFC 26, MESSAGE: flags are sealed; what the frame says in clear, anyone could have set.
+    if outer != Flags::Last {
+        return Err(ProtocolError::ClearFlags.into());
+    }
+    if !body.starts_with(NAME) {
+        return Err(ProtocolError::UnexpectedCommand {
+            expected: "MESSAGE",
+            got: crate::error::printable(&body[..body.len().min(NAME.len())]),
+        }
+        .into());
+    }
+    // RFC 26, MESSAGE: nonce, and a box of at least one byte of flags.
+    let nonce = body[NAME.len()..].first_chunk::<NONCE_LEN>();
+    let Some(nonce) = nonce.filter(|_| body.len() >= MESSAGE_OVERHEAD) else {
+        return Err(malformed(body.len()));
+    };
+    Ok(*nonce)
+}
+
+/// Reads a MESSAGE whose box has been opened in place.
+pub(crate) fn read_opened(mut body: BytesMut) -> Result<(Flags, Bytes), Error> {
+    // RFC 26, MESSAGE: only MORE and COMMAND have a meaning; together they have none.
+    let flags = match body.get(CLEAR_LEN) {
+        Some(0) => Flags::Last,
+        Some(&SEALED_MORE) => Flags::More,
+        Some(&SEALED_COMMAND) => Flags::Command,
+        Some(&flags) => return Err(ProtocolError::SealedFlags { flags }.into()),
+        None => return Err(malformed(CLEAR_LEN)),
+    };
+    body.advance(MESSAGE_OVERHEAD);
+    Ok((flags, body.freeze()))
+}
+
+fn malformed(at: usize) -> Error {
+    ProtocolError::Malformed {
+        what: "MESSAGE",
+        at,
+        problem: Malformation::Truncated,
+    }
+    .into()
+}

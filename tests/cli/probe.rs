@@ -1,0 +1,93 @@
+//! probe: what it says of each kind of peer.
+
+use super::program::{House, ends};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+#[test]
+fn a_peer_is_recognised_without_credentials() {
+    let house = House::new();
+    let (_curve, curve) = house.listening(
+        "listen tcp://127.0.0.1:* --type rep --curve --key @server.key_secret --policy @policy.toml",
+    );
+    let seen = &house.events(0, &format!("probe {curve} --json"), "")[0];
+    assert_eq!(seen["mechanism"], "CURVE", "{seen}");
+    assert_eq!(seen["zmtp"], "3.1");
+    assert_eq!(seen["outcome"], "recognised");
+
+    let ipc = format!("ipc://{}", house.text("sock"));
+    let listen = format!("listen {ipc} --type router --null --accept-any-peer");
+    let (_null, null) = house.listening(&listen);
+    let seen = &house.events(0, &format!("probe {null} --json"), "")[0];
+    assert_eq!(seen["mechanism"], "NULL", "{seen}");
+    assert_eq!(seen["socket_type"], "ROUTER");
+    let text = house.ends(0, &format!("probe {null}"));
+    assert!(
+        text.contains("socket type: ROUTER") && text.contains(" ms "),
+        "{text}"
+    );
+}
+
+#[test]
+fn credentials_have_an_exact_outcome() {
+    let house = House::new();
+    for (kind, seen) in [("pull", "PULL"), ("pub", "PUB"), ("rep", "REP")] {
+        let listen = format!(
+            "listen tcp://127.0.0.1:* --type {kind} --curve --key @server.key_secret \
+             --policy @policy.toml --domain billing"
+        );
+        let (_listening, endpoint) = house.listening(&listen);
+        for (credentials, code, outcome) in [
+            (
+                "--server-key @server.key --key @alice.key_secret",
+                0,
+                "accepted",
+            ),
+            (
+                "--server-key @server.key --key @mallory.key_secret",
+                3,
+                "refused",
+            ),
+            (
+                "--server-key @mallory.key --key @alice.key_secret",
+                5,
+                "wrong server key",
+            ),
+        ] {
+            let probe = format!("probe {endpoint} --json --curve {credentials}");
+            let told = &house.events(code, &probe, "")[0];
+            assert_eq!(told["outcome"], outcome, "{told}");
+            if code == 0 {
+                assert_eq!(told["socket_type"], seen);
+            }
+        }
+        let told = &house.events(5, &format!("probe {endpoint} --json --null"), "")[0];
+        assert_eq!(told["outcome"], "other mechanism", "{told}");
+    }
+}
+
+#[test]
+fn old_silent_and_absent_peers_are_told_apart() {
+    let say = |bytes: &'static [u8]| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+        let speaking = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(bytes).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        (endpoint, speaking)
+    };
+    let (endpoint, speaking) = say(b"\xFF\x00\x00\x00\x00\x00\x00\x00\x01\x7F\x01");
+    let told = ends(5, &["probe", &endpoint], "");
+    assert!(told.contains("which has no security"), "{told}");
+    speaking.join().unwrap();
+    let (endpoint, speaking) = say(b"");
+    ends(6, &["probe", &endpoint, "--timeout", "0.2"], "");
+    speaking.join().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    ends(7, &["probe", &format!("tcp://{free}")], "");
+}

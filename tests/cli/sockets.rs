@@ -1,0 +1,213 @@
+//! listen and connect, with each other.
+
+use super::program::{House, Running, ends, texts};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+const CURVE: &str = "listen tcp://127.0.0.1:* --curve --key @server.key_secret \
+                     --policy @policy.toml --domain billing";
+const ALICE: &str = "--curve --server-key @server.key --key @alice.key_secret";
+
+#[test]
+fn each_mechanism_carries_a_message_and_tells_who_sent_it() {
+    let house = House::new();
+    let alice = house.events(0, "cert show @known/alice.key --json", "")[0]["public_key"].clone();
+    for (server, client, user, mechanism) in [
+        (format!("{CURVE} --type pull"), ALICE, alice, "CURVE"),
+        (
+            "listen tcp://127.0.0.1:* --type pull --plain --policy @policy.toml".into(),
+            "--plain admin --password-file @right",
+            json!("admin"),
+            "PLAIN",
+        ),
+        (
+            "listen tcp://127.0.0.1:* --type pull --null --policy @policy.toml --domain open"
+                .into(),
+            "--null",
+            json!("anonymous"),
+            "NULL",
+        ),
+        (
+            "listen ipc://@/sock --type pull --null --accept-any-peer".into(),
+            "--null",
+            json!(null),
+            "NULL",
+        ),
+    ] {
+        let server = server.replace("ipc://@/", &format!("ipc://{}/", house.text("")));
+        let (mut listening, endpoint) = house.listening(&server);
+        let connect = format!("connect {endpoint} --type push --multipart , {client}");
+        let told = house.events(0, &connect, "one,two\nthree\n");
+        assert_eq!(told[0]["socket_type"], "PULL");
+        let accepted = listening.event("accepted");
+        assert_eq!(accepted["user_id"], user, "{accepted}");
+        assert_eq!(accepted["mechanism"], mechanism);
+        assert_eq!(accepted["claims"]["Socket-Type"]["text"], "PUSH");
+        let message = listening.event("message");
+        assert_eq!(message["frames"], json!([{"text": "one"}, {"text": "two"}]));
+        assert_eq!(message["user_id"], user);
+        assert_eq!(
+            listening.event("message")["frames"],
+            json!([{"text": "three"}])
+        );
+        listening.event("closed");
+        listening.signal("TERM");
+        assert_eq!(listening.end(), Some(0));
+    }
+}
+
+#[test]
+fn echo_answers_a_req_and_a_dealer() {
+    let house = House::new();
+    let (_rep, endpoint) = house.listening(&format!("{CURVE} --type rep --echo"));
+    let connect = format!("connect {endpoint} --type req {ALICE}");
+    let told = house.events(0, &connect, "hello\nagain\n");
+    let replies: Vec<_> = told
+        .iter()
+        .filter(|told| told["event"] == "message")
+        .collect();
+    assert_eq!(replies[0]["frames"], json!([{"text": "hello"}]));
+    assert_eq!(replies[1]["frames"], json!([{"text": "again"}]));
+
+    let (_router, endpoint) = house.listening(&format!("{CURVE} --type router --echo"));
+    let connect = format!("connect {endpoint} --type dealer --count 1 {ALICE}");
+    let told = house.events(0, &connect, "hello\n");
+    assert_eq!(told[1]["frames"], json!([{"text": "hello"}]));
+    house.ends(2, &format!("{CURVE} --type pull --echo"));
+}
+
+#[test]
+fn a_refusal_is_told_on_both_sides_with_status_and_rule() {
+    let house = House::new();
+    let (mut curve, endpoint) = house.listening(&format!("{CURVE} --type pull"));
+    let mallory = "--curve --server-key @server.key --key @mallory.key_secret";
+    let complaint = house.ends(3, &format!("connect {endpoint} --type push {mallory}"));
+    assert!(
+        complaint.contains("400") && complaint.lines().count() == 1,
+        "{complaint}"
+    );
+    let refused = curve.event("refused");
+    assert_eq!(refused["status"], "400");
+    assert_eq!(refused["reason"], "Unknown key");
+    assert_eq!(refused["rule"], "the keys of domain \"billing\"");
+
+    // The server's key is not the one that the client was given.
+    let wrong = "--curve --server-key @mallory.key --key @alice.key_secret";
+    house.ends(5, &format!("connect {endpoint} --type push {wrong}"));
+    // The server speaks another mechanism.
+    house.ends(5, &format!("connect {endpoint} --type push --null"));
+
+    let (mut plain, endpoint) =
+        house.listening("listen tcp://127.0.0.1:* --type pull --plain --policy @policy.toml");
+    let wrong = "--plain admin --password-file @wrong";
+    house.ends(3, &format!("connect {endpoint} --type push {wrong}"));
+    assert_eq!(plain.event("refused")["reason"], "Invalid password");
+
+    // A policy rules NULL too, in the empty domain if none is given.
+    let (mut null, endpoint) =
+        house.listening("listen tcp://127.0.0.1:* --type pull --null --policy @policy.toml");
+    house.ends(3, &format!("connect {endpoint} --type push --null"));
+    assert_eq!(null.event("refused")["reason"], "NULL not allowed");
+}
+
+#[test]
+fn nobody_is_let_in_by_leaving_something_out() {
+    let house = House::new();
+    for line in [
+        "listen tcp://127.0.0.1:* --type pull --null",
+        "listen tcp://127.0.0.1:* --type pull --curve --key @server.key_secret",
+        "listen tcp://127.0.0.1:* --type pull --plain",
+        "listen tcp://127.0.0.1:* --type pull --plain --accept-any-peer",
+        "listen tcp://127.0.0.1:* --type pull --accept-any-peer",
+        "listen tcp://127.0.0.1:* --type pull --null --accept-any-peer --policy @policy.toml",
+        "listen tcp://127.0.0.1:* --type pull --null --policy @nowhere.toml",
+        "listen nowhere --type pull --null --accept-any-peer",
+        "connect tcp://127.0.0.1:1 --type push",
+        "connect tcp://127.0.0.1:1 --type push --curve",
+    ] {
+        house.ends(2, line);
+    }
+}
+
+#[test]
+fn hangup_loads_the_policy_again_and_closes_whom_it_no_longer_admits() {
+    let house = House::new();
+    let (mut listening, endpoint) = house.listening(&format!("{CURVE} --type pull"));
+    let arguments = house.arguments(&format!("connect {endpoint} --type push {ALICE}"));
+    let mut connected = Running::start(&texts(&arguments));
+    connected.event("connected");
+    listening.event("accepted");
+
+    house.policy("[domain.billing]\ncurve.certificates = \"nowhere\"");
+    listening.signal("HUP");
+    let failed = listening.event("reload_failed");
+    assert!(
+        failed["error"].as_str().unwrap().contains("nowhere"),
+        "{failed}"
+    );
+    connected.say("still here");
+    let message = listening.event("message");
+    assert_eq!(message["frames"], json!([{"text": "still here"}]));
+
+    house.policy("");
+    listening.signal("HUP");
+    listening.event("reloaded");
+    let closed = listening.event("closed");
+    assert!(
+        closed["reason"].as_str().unwrap().contains("revoked"),
+        "{closed}"
+    );
+    connected.event("closed");
+    house.ends(3, &format!("connect {endpoint} --type push {ALICE}"));
+}
+
+#[test]
+fn whoever_is_not_there_or_speaks_otherwise_has_a_code_of_his_own() {
+    // A port that was free a moment ago.
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    ends(
+        7,
+        &[
+            "connect",
+            &format!("tcp://{free}"),
+            "--type",
+            "push",
+            "--null",
+        ],
+        "",
+    );
+
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", other.local_addr().unwrap());
+    let speaking = std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        stream
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .unwrap();
+        // Until the other side has seen enough.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    ends(5, &["connect", &endpoint, "--type", "push", "--null"], "");
+    speaking.join().unwrap();
+}
+
+#[test]
+fn a_subscriber_gets_what_it_has_subscribed_to() {
+    let house = House::new();
+    let (mut listening, endpoint) =
+        house.listening("listen tcp://127.0.0.1:* --type sub --null --accept-any-peer");
+    let told = house.events(
+        0,
+        &format!("connect {endpoint} --type pub --null"),
+        "news\n",
+    );
+    assert_eq!(told[0]["socket_type"], "SUB");
+    assert_eq!(
+        listening.event("message")["frames"],
+        json!([{"text": "news"}])
+    );
+}

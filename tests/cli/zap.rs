@@ -1,0 +1,165 @@
+//! zap: requests from stdin, and the service that `RemoteHandler` asks.
+
+use super::program::{House, Running, mode};
+use base64ct::{Base64, Encoding};
+use serde_json::{Value, json};
+use zmtp_auth::cert::Certificate;
+use zmtp_auth::net::{RemoteHandler, RemoteHandlerError};
+use zmtp_auth::zap::ZapRouter;
+use zmtp_auth::{AccessRequest, Credentials, DenialStatus, Domain, PeerAddress, Verdict};
+
+fn line(frames: &[&str]) -> String {
+    let frames = frames.iter();
+    let frames: Vec<_> = frames
+        .map(|frame| Base64::encode_string(frame.as_bytes()))
+        .collect();
+    json!({ "frames": frames }).to_string()
+}
+
+fn texts(answer: &Value) -> Vec<String> {
+    let frames = answer["frames"].as_array().expect("an answer with frames");
+    let decode = |frame: &Value| Base64::decode_vec(frame.as_str().unwrap()).unwrap();
+    frames
+        .iter()
+        .map(|frame| String::from_utf8(decode(frame)).unwrap())
+        .collect()
+}
+
+#[test]
+fn each_line_is_answered_dropped_or_an_error() {
+    let house = House::new();
+    let plain = |password| {
+        [
+            "1.0",
+            "7",
+            "shop",
+            "127.0.0.1",
+            "",
+            "PLAIN",
+            "admin",
+            password,
+        ]
+    };
+    let input = [
+        line(&plain("secret")),
+        line(&plain("guess")),
+        line(&["1.0"]),
+        line(&["2.0", "8", "", "", "", "NULL"]),
+        "nonsense with a secret".into(),
+    ]
+    .join("\n");
+    let told = house.events(0, "zap --policy @policy.toml --explain", &input);
+    assert_eq!(texts(&told[0]), ["1.0", "7", "200", "OK", "admin", ""]);
+    assert_eq!(told[0]["rule"], "the passwords of domain \"*\"");
+    assert_eq!(
+        texts(&told[1]),
+        ["1.0", "7", "400", "Invalid password", "", ""]
+    );
+    assert!(told[2]["dropped"].is_string(), "{}", told[2]);
+    assert_eq!(texts(&told[3])[1..4], ["8", "400", "Invalid version"]);
+    let error = told[4]["error"].as_str().unwrap();
+    assert!(!error.contains("secret"), "{error}");
+    let told = house.events(0, "zap --policy @policy.toml", &line(&plain("secret")));
+    assert_eq!(told[0].get("rule"), None);
+}
+
+#[test]
+fn a_service_in_clear_is_ipc_or_has_an_honest_name() {
+    let house = House::new();
+    house.ends(2, "zap --policy @policy.toml --listen tcp://127.0.0.1:*");
+    house.ends(2, "zap --policy @policy.toml --listen ipc://@abstract");
+    house.ends(
+        2,
+        "zap --policy @policy.toml --listen tcp://127.0.0.1:* --key @server.key_secret",
+    );
+    let (_clear, _) = house
+        .listening("zap --policy @policy.toml --listen tcp://127.0.0.1:* --insecure-clear-zap");
+    let (_ipc, _) = service(&house);
+    assert_eq!(mode(&house.path("zap.sock")), 0o600);
+}
+
+fn service(house: &House) -> (Running, String) {
+    let ipc = format!("ipc://{}", house.text("zap.sock"));
+    house.listening(&format!("zap --policy @policy.toml --listen {ipc}"))
+}
+
+async fn ask(router: &ZapRouter, password: &str) -> Verdict {
+    let credentials = Credentials::Plain {
+        username: "admin".into(),
+        password: password.into(),
+    };
+    let address = PeerAddress::from_zap(b"127.0.0.1");
+    let request = AccessRequest::new(Domain::from("shop"), address, credentials);
+    router.authorize(&request).await
+}
+
+fn status(verdict: &Verdict) -> Option<DenialStatus> {
+    match verdict {
+        Verdict::Allow(_) => None,
+        Verdict::Deny(denied) => Some(denied.status),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_asks_a_handler_in_another_process() {
+    let house = House::new();
+    let (ipc, endpoint) = service(&house);
+    let handler = RemoteHandler::ipc(endpoint.as_str()).unwrap();
+    handler.connected().await.unwrap();
+    let router = ZapRouter::new();
+    router.bind("*", handler).unwrap();
+    let Verdict::Allow(approval) = ask(&router, "secret").await else {
+        panic!("refused");
+    };
+    assert_eq!(approval.user_id, "admin");
+    assert_eq!(
+        status(&ask(&router, "guess").await),
+        Some(DenialStatus::Failure)
+    );
+    let many = (0..100).map(|n| ask(&router, if n % 2 == 0 { "secret" } else { "guess" }));
+    for (n, verdict) in many.enumerate() {
+        assert_eq!(status(&verdict.await).is_none(), n % 2 == 0);
+    }
+    // The link is lost for good: nobody is admitted, nobody waits.
+    ipc.signal("KILL");
+    ipc.end();
+    assert_eq!(
+        status(&ask(&router, "secret").await),
+        Some(DenialStatus::Temporary)
+    );
+    // Another process takes its place, and is found.
+    let (_again, again) = service(&house);
+    assert_eq!(again, endpoint);
+    while status(&ask(&router, "secret").await).is_some() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tcp_both_sides_know_each_other_by_key() {
+    let house = House::new();
+    let (mut service, endpoint) = house.listening(
+        "zap --policy @policy.toml --listen tcp://127.0.0.1:* --key @server.key_secret \
+         --client-key @known/alice.key",
+    );
+    let keys = |name| Certificate::load(house.path(name)).unwrap();
+    let server = keys("server.key").public_key();
+    let alice = keys("alice.key_secret").key_pair().unwrap().clone();
+    let handler = RemoteHandler::curve(endpoint.as_str(), alice, server).unwrap();
+    handler.connected().await.unwrap();
+    let router = ZapRouter::new();
+    router.bind("*", handler).unwrap();
+    assert_eq!(status(&ask(&router, "secret").await), None);
+
+    let mallory = keys("mallory.key_secret").key_pair().unwrap().clone();
+    let stranger = RemoteHandler::curve(endpoint.as_str(), mallory, server).unwrap();
+    let router = ZapRouter::new();
+    router.bind("*", stranger).unwrap();
+    service.event("refused");
+    assert_eq!(
+        status(&ask(&router, "secret").await),
+        Some(DenialStatus::Temporary)
+    );
+    let tcp = RemoteHandler::ipc(endpoint.as_str());
+    assert!(matches!(tcp, Err(RemoteHandlerError::NotIpc)));
+}
