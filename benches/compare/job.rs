@@ -21,6 +21,8 @@ pub enum Task {
     Echo,
     /// Connects, and says how many nanoseconds a message takes there and back.
     Ping { to: String },
+    /// A server's tunnel: binds CURVE, and forwards to a program of NULL.
+    Tunnel { to: String },
     /// Binds, and says how much processor time it has used whenever it is asked.
     Serve,
 }
@@ -60,6 +62,7 @@ impl Job {
             Task::Push { to } => ("push", to.as_str()),
             Task::Echo => ("echo", "-"),
             Task::Ping { to } => ("ping", to.as_str()),
+            Task::Tunnel { to } => ("tunnel", to.as_str()),
             Task::Serve => ("serve", "-"),
         };
         let mechanism = if self.curve { "curve" } else { "null" };
@@ -88,6 +91,7 @@ impl Job {
                 "push" => Task::Push { to },
                 "echo" => Task::Echo,
                 "ping" => Task::Ping { to },
+                "tunnel" => Task::Tunnel { to },
                 "serve" => Task::Serve,
                 other => panic!("no such task: {other}"),
             },

@@ -47,6 +47,7 @@ pub fn run(job: &Job) -> ! {
             }
         }
         Task::Ping { to } => ping(&connected(Kind::Dealer, to), &payload),
+        Task::Tunnel { .. } => panic!("libzmq has no tunnel"),
         Task::Serve => {
             let socket = bound(Kind::Pull);
             loop {

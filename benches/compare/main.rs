@@ -24,6 +24,7 @@ mod pairing;
 mod report;
 mod sodium;
 mod stopwatch;
+mod tunnel;
 mod wheel;
 mod zap;
 mod zmq;
@@ -92,6 +93,7 @@ fn main() {
     handshake::run(&mut report, &sodium);
     let libzmq = zmq::Zmq::load(&wheel::zmq()).name;
     links::run(&mut report, &libzmq);
+    tunnel::run(&mut report, &libzmq);
     zap::run(&mut report);
     heap::run(&mut report);
     if request.write {

@@ -4,8 +4,9 @@ use crate::child::tell;
 use crate::job::{Job, Task, client_secret, server_secret};
 use crate::stopwatch::{Counter, Pings};
 use std::time::Instant;
-use zmtp_auth::net::{Connection, Listener, Message};
-use zmtp_auth::{Config, KeyPair, Open, SocketType};
+use zmtp_auth::net::{Connection, Listener, Message, Tunnel, TunnelOptions};
+use zmtp_auth::zap::{ZapRequest, ZapRouter};
+use zmtp_auth::{Config, Domain, KeyPair, Open, SocketType};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:*";
 
@@ -40,6 +41,11 @@ async fn work(job: &Job) {
             }
         }
         Task::Ping { to } => ping(connect(job, SocketType::Dealer, to).await, &payload).await,
+        Task::Tunnel { to } => {
+            let tunnel = tunnel(to).await;
+            tell(tunnel.local_endpoint());
+            std::future::pending().await
+        }
         Task::Serve => {
             let listener = bind(job, SocketType::Pull).await;
             loop {
@@ -48,6 +54,21 @@ async fn work(job: &Job) {
             }
         }
     }
+}
+
+/// A server's tunnel that lets everybody in, by a policy that says so.
+async fn tunnel(to: &str) -> Tunnel {
+    let config = Config::builder(SocketType::Relay)
+        .curve_server(KeyPair::from_secret(server_secret()))
+        .authorize(Domain::EMPTY)
+        .finish()
+        .unwrap();
+    let router = ZapRouter::new();
+    let admit = async |request: ZapRequest| request.allow("somebody");
+    router.bind("*", admit).unwrap();
+    Tunnel::server(ANY_PORT, to, config, router, TunnelOptions::default())
+        .await
+        .unwrap()
 }
 
 async fn bind(job: &Job, kind: SocketType) -> Listener {
