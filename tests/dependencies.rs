@@ -34,6 +34,7 @@ const CRYPTO_CRATES: &[&str] = &[
     "curve25519-dalek",
     "digest",
     "getrandom",
+    "graviola",
     "hmac",
     "poly1305",
     "rand_core",

@@ -7,6 +7,7 @@ use crate::crypto::random::RandomSource;
 use crate::crypto::residue::without_residue;
 use crate::crypto::salsa20::StreamKey;
 use crate::crypto::traffic::TrafficKey;
+use crate::crypto::x25519;
 use crate::error::LocalError;
 use bytes::{BufMut, BytesMut};
 use chacha20poly1305::XChaCha20Poly1305;
@@ -14,7 +15,6 @@ use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use std::fmt;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-use x25519_dalek::x25519;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use crate::crypto::poly1305::TAG_LEN;
@@ -37,7 +37,7 @@ impl SharedKey {
     pub fn agree(secret: &SecretKey, public: &PublicKey) -> Result<Self, LowOrder> {
         let mut key = Arc::new(Zeroizing::new([0_u8; 32]));
         without_residue(|| {
-            let shared = Zeroizing::new(x25519(*secret.expose(), *public.as_bytes()));
+            let shared = x25519::multiply(secret.expose(), public.as_bytes());
             if bool::from(shared.ct_eq(&[0; 32])) {
                 return Err(LowOrder);
             }

@@ -3,12 +3,12 @@
 
 use crate::crypto::random::{self, RandomSource};
 use crate::crypto::residue::without_residue;
+use crate::crypto::x25519;
 use crate::error::LocalError;
 use crate::wire::z85::{self, Z85Error};
 use std::fmt;
 use std::str::FromStr;
 use subtle::ConstantTimeEq;
-use x25519_dalek::x25519;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A Curve25519 public key, 32 bytes. Shown and parsed as 40 characters of Z85 (RFC 32).
@@ -111,7 +111,7 @@ impl SecretKey {
     /// The public key that belongs to this secret key (RFC 7748: multiplication of the base).
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        without_residue(|| PublicKey(x25519(*self.0, x25519_dalek::X25519_BASEPOINT_BYTES)))
+        without_residue(|| PublicKey(x25519::multiply_base(&self.0)))
     }
 }
 

@@ -15,3 +15,4 @@ pub(crate) mod salsa20;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 pub mod traffic;
+pub(crate) mod x25519;

@@ -18,6 +18,7 @@ const CIPHER_CRATES: &[&str] = &[
     "poly1305",
     "aead",
     "getrandom",
+    "graviola",
     "argon2",
     "blake2",
 ];

@@ -1,0 +1,206 @@
+//! X25519 (RFC 7748): by graviola's verified assembly where the processor can run it, by
+//! x25519-dalek elsewhere.
+#![forbid(unsafe_code)]
+
+use zeroize::Zeroizing;
+
+/// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` keeps to the portable
+/// one.
+#[derive(Clone, Copy, Debug)]
+enum Code {
+    #[cfg(target_arch = "x86_64")]
+    Graviola,
+    Portable,
+}
+
+impl Code {
+    fn fastest() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if !cfg!(zmtp_auth_cipher = "portable") && graviola_runs() {
+            return Self::Graviola;
+        }
+        Self::Portable
+    }
+
+    fn multiply(self, secret: &[u8; 32], point: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Graviola => {
+                use graviola::key_agreement::x25519::{PublicKey, StaticPrivateKey};
+                let shared = StaticPrivateKey::from_array(secret)
+                    .diffie_hellman(&PublicKey::from_array(point));
+                let mut bytes = Zeroizing::new([0; 32]);
+                // It gives no result that is zero, and no other error.
+                if let Ok(shared) = shared {
+                    bytes.copy_from_slice(&shared.0);
+                }
+                bytes
+            }
+            Self::Portable => Zeroizing::new(x25519_dalek::x25519(*secret, *point)),
+        }
+    }
+
+    fn multiply_base(self, secret: &[u8; 32]) -> [u8; 32] {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Graviola => graviola::key_agreement::x25519::StaticPrivateKey::from_array(secret)
+                .public_key()
+                .as_bytes(),
+            Self::Portable => x25519_dalek::x25519(*secret, x25519_dalek::X25519_BASEPOINT_BYTES),
+        }
+    }
+}
+
+/// Graviola panics on a processor without any of these.
+#[cfg(target_arch = "x86_64")]
+fn graviola_runs() -> bool {
+    use std::arch::is_x86_feature_detected as has;
+    has!("aes")
+        && has!("pclmulqdq")
+        && has!("bmi1")
+        && has!("bmi2")
+        && has!("adx")
+        && has!("avx")
+        && has!("avx2")
+}
+
+/// A secret times a point. All zero if the point is of low order: whoever asks has to look.
+pub(crate) fn multiply(secret: &[u8; 32], point: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    Code::fastest().multiply(secret, point)
+}
+
+/// A secret times the base point: its public key.
+pub(crate) fn multiply_base(secret: &[u8; 32]) -> [u8; 32] {
+    Code::fastest().multiply_base(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::random::{OsRandom, RandomSource};
+
+    fn codes() -> Vec<Code> {
+        let mut codes = vec![Code::Portable];
+        #[cfg(target_arch = "x86_64")]
+        if graviola_runs() {
+            codes.push(Code::Graviola);
+        }
+        if codes.len() < 2 {
+            println!("SKIPPED: graviola does not run on this processor");
+            let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+            assert!(!flags.split_whitespace().any(|word| word == "adx"));
+        }
+        codes
+    }
+
+    fn hex(text: &str) -> [u8; 32] {
+        std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+    }
+
+    /// A little-endian number with `low` in its first byte, `high` in its last, `fill` between.
+    fn number(low: u8, fill: u8, high: u8) -> [u8; 32] {
+        let mut number = [fill; 32];
+        number[0] = low;
+        number[31] = high;
+        number
+    }
+
+    /// Points of low order, also not reduced, on the curve and on its twist, each with and
+    /// without the bit that RFC 7748, section 5, has us ignore.
+    fn low_order() -> Vec<[u8; 32]> {
+        let order_8 = [
+            hex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+            hex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+        ];
+        let small = [
+            number(0, 0, 0),
+            number(1, 0, 0),
+            number(0xec, 0xff, 0x7f),
+            number(0xed, 0xff, 0x7f),
+            number(0xee, 0xff, 0x7f),
+        ];
+        let all = order_8.into_iter().chain(small);
+        all.flat_map(|point| {
+            let mut other = point;
+            other[31] |= 0x80;
+            [point, other]
+        })
+        .collect()
+    }
+
+    #[test]
+    fn vectors_of_rfc_7748() {
+        for code in codes() {
+            for (scalar, point, product) in [
+                (
+                    "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
+                    "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
+                    "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552",
+                ),
+                (
+                    "4b66e9d4d1b4673c5ad22691957d6af5c11b6421e0ea01d42ca4169e7918ba0d",
+                    "e5210f12786811d3f4b7959d0538ae2c31dbe7106fc03c3efc4cd549c715a493",
+                    "95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957",
+                ),
+            ] {
+                assert_eq!(*code.multiply(&hex(scalar), &hex(point)), hex(product));
+            }
+            let base = number(9, 0, 0);
+            let (mut k, mut u) = (base, base);
+            for _ in 0..1000 {
+                (k, u) = (*code.multiply(&k, &u), k);
+            }
+            assert_eq!(
+                k,
+                hex("684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51")
+            );
+        }
+    }
+
+    #[test]
+    fn points_of_low_order_give_zero_whoever_multiplies() {
+        for code in codes() {
+            for point in low_order() {
+                for secret in [[0; 32], [0xff; 32], number(7, 0x5a, 0x33)] {
+                    assert_eq!(
+                        *code.multiply(&secret, &point),
+                        [0; 32],
+                        "{code:?} {point:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Half of all numbers are on the curve and half on its twist.
+    #[test]
+    fn every_code_agrees_on_edges_and_at_random() {
+        let edges = [0x00, 0x01, 0x02, 0x08, 0x09, 0xeb, 0xec, 0xed, 0xf0, 0xff];
+        let mut numbers = Vec::new();
+        for low in edges {
+            for fill in [0x00, 0x55, 0xff] {
+                for high in [0x00, 0x3f, 0x40, 0x7f, 0x80, 0xff] {
+                    numbers.push(number(low, fill, high));
+                }
+            }
+        }
+        for _ in 0..50 {
+            let mut random = [0; 32];
+            OsRandom.fill(&mut random).unwrap();
+            numbers.push(random);
+        }
+        for (at, point) in numbers.iter().enumerate() {
+            let secret = &numbers[(7 * at + 3) % numbers.len()];
+            let expected = Code::Portable.multiply(secret, point);
+            let public = Code::Portable.multiply_base(secret);
+            for code in codes() {
+                assert_eq!(
+                    code.multiply(secret, point),
+                    expected,
+                    "{secret:?} {point:?}"
+                );
+                assert_eq!(code.multiply_base(secret), public, "{secret:?}");
+            }
+        }
+    }
+}
