@@ -68,6 +68,8 @@ impl<W: AsyncRead + AsyncWrite + Unpin + Send> Wire for W {}
 pub(crate) struct Link {
     wire: Box<dyn Wire>,
     seen: Seen,
+    /// When the step in progress began.
+    since: Instant,
 }
 
 impl Link {
@@ -86,7 +88,8 @@ impl Link {
         };
         let mut seen = Seen::default();
         seen.step("connect", start);
-        Ok(Self { wire, seen })
+        let since = Instant::now();
+        Ok(Self { wire, seen, since })
     }
 
     /// Goes as far as the peer lets us.
@@ -100,6 +103,7 @@ impl Link {
             Ok(ended) => ended,
             Err(_) => Err(Error::Timeout(stage)),
         };
+        self.seen.step(stage.name(), self.since);
         (self.seen, ended)
     }
 
@@ -108,20 +112,17 @@ impl Link {
         let conn = Conn::new(PeerAddress::Other(bytes::Bytes::new()));
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
         let mut state = Handshake::start(config, conn, &mut out);
-        let mut since = Instant::now();
         loop {
             // A peer that is gone is noticed when reading: it may have left its last words there.
             let _ = self.wire.write_all_buf(&mut out).await;
             let waiting = match state {
                 Handshake::NeedsInput(waiting) => waiting,
                 Handshake::Complete(established) => {
-                    self.seen.step(at.name(), since);
                     self.seen.socket_type = established.peer.claims.socket_type;
                     return Ok(());
                 }
                 // A relay over NULL: the peer has said what it is, and that is all we want.
                 Handshake::NeedsMetadata(paused) => {
-                    self.seen.step(at.name(), since);
                     self.seen.socket_type = paused.claims().and_then(|claims| claims.socket_type);
                     return Ok(());
                 }
@@ -129,9 +130,9 @@ impl Link {
                 Handshake::Authorize(_) => return Err(Error::Timeout(Stage::Verdict)),
             };
             if waiting.stage() != *at {
-                self.seen.step(at.name(), since);
+                self.seen.step(at.name(), self.since);
                 *at = waiting.stage();
-                since = Instant::now();
+                self.since = Instant::now();
             }
             let before = input.len();
             state = waiting.process(&mut input, &mut out)?;
