@@ -111,6 +111,14 @@ impl Running {
         }
     }
 
+    /// Waits until an event of this name has come, unless it has already.
+    #[track_caller]
+    pub fn has_told(&mut self, name: &str) {
+        if !self.seen.iter().any(|event| event["event"] == name) {
+            self.event(name);
+        }
+    }
+
     pub fn say(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
@@ -203,6 +211,16 @@ impl House {
     pub fn ends(&self, code: i32, line: &str) -> String {
         ends(code, &texts(&self.arguments(line)), "")
     }
+}
+
+/// An endpoint that is ours, so that nobody else can listen there, and does not listen.
+pub fn nobody_listens() -> (socket2::Socket, String) {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    (socket, format!("tcp://127.0.0.1:{port}"))
 }
 
 pub fn texts(arguments: &[String]) -> Vec<&str> {
