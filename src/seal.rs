@@ -238,8 +238,9 @@ impl Opener {
     /// the payload. `outer` are the flags of the frame as received.
     ///
     /// # Errors
-    /// [`ProtocolError`](crate::ProtocolError) or [`CryptoError`](crate::CryptoError); from then on [`LocalError::Poisoned`], since a
-    /// connection on which one forgery was seen is not to be trusted with the next.
+    /// [`ProtocolError`](crate::ProtocolError) or [`CryptoError`]; from then on
+    /// [`LocalError::Poisoned`], since a connection on which one forgery was seen is not to be
+    /// trusted with the next.
     pub fn open_body(&mut self, outer: Flags, body: BytesMut) -> Result<(Flags, Bytes), Error> {
         let opened = match &mut self.0 {
             OpenerState::Transparent => return Ok((outer, body.freeze())),
