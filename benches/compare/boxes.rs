@@ -8,7 +8,7 @@ use crate::sodium::{NONCE_LEN, SharedKey, Sodium, TAG_LEN};
 use bytes::BytesMut;
 use std::hint::black_box;
 use std::time::Instant;
-use zmtp_auth::seal::{Opener, Sealer};
+use zmtp_auth::seal::Sealer;
 use zmtp_auth::wire::frame::Flags;
 
 const SIZES: [usize; 8] = [0, 32, 64, 256, 1024, 8 * 1024, 64 * 1024, 1024 * 1024];
@@ -111,39 +111,32 @@ fn seals_batch(size: usize) -> impl Run {
     let payloads = vec![vec![7; size]; BATCH];
     let mut out = BytesMut::with_capacity(BATCH * (size + sealer.overhead()));
     move |count| {
+        let bodies: Vec<(Flags, &[u8])> = payloads
+            .iter()
+            .map(|body| (Flags::Last, body.as_slice()))
+            .collect();
         timed(count, || {
             out.clear();
-            seal_batch(&mut sealer, black_box(&payloads), &mut out);
+            sealer.seal_many(black_box(&bodies), &mut out).unwrap();
         })
-    }
-}
-
-/// Sixteen messages that wait to be sent.
-fn seal_batch(sealer: &mut Sealer, payloads: &[Vec<u8>], out: &mut BytesMut) {
-    for payload in payloads {
-        sealer.seal_body(Flags::Last, payload, out).unwrap();
     }
 }
 
 fn opens_batch(size: usize) -> impl Run {
     let (client, server) = ends::established();
     let (mut sealer, mut opener) = (client.sealer, server.opener);
+    let mut opened = Vec::with_capacity(BATCH);
     move |count| {
         let mut took = std::time::Duration::ZERO;
         for _ in 0..count {
             let bodies = sealed(&mut sealer, size, BATCH);
+            let bodies = bodies.into_iter().map(|body| (Flags::Last, body));
             let start = Instant::now();
-            open_batch(&mut opener, bodies);
+            opener.open_many(bodies, &mut opened).unwrap();
+            opened.clear();
             took += start.elapsed();
         }
         took
-    }
-}
-
-/// Sixteen messages that have arrived together.
-fn open_batch(opener: &mut Opener, bodies: Vec<BytesMut>) {
-    for body in bodies {
-        black_box(opener.open_body(Flags::Last, body).unwrap());
     }
 }
 
