@@ -2,9 +2,24 @@
 #![forbid(unsafe_code)]
 
 use crate::cli::exit::Failure;
+use indicatif::ProgressBar;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::time::Duration;
 use tracing::Level;
+
+/// How often a spinner turns.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A spinner that is gone once this is.
+#[must_use]
+pub(crate) struct Waiting(ProgressBar);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
 
 /// How to speak.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +48,18 @@ impl Console {
         let written = stdout.write_all(text.as_bytes());
         let written = written.and_then(|()| stdout.flush());
         written.map_err(|error| Failure::new(format_args!("cannot write to stdout: {error}")))
+    }
+
+    /// Shows that something takes its time, until it is dropped: on stderr, if that is a person's
+    /// terminal.
+    pub(crate) fn waiting(self, for_what: String) -> Waiting {
+        // Draws nothing where stderr is no terminal.
+        let spinner = match self.json {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::new_spinner().with_message(for_what),
+        };
+        spinner.enable_steady_tick(TICK);
+        Waiting(spinner)
     }
 
     /// The end of a command that has failed, on stderr.
