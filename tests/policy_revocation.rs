@@ -547,6 +547,23 @@ fn a_change_while_a_provider_ponders_is_not_missed() {
 }
 
 #[test]
+fn a_grant_is_of_a_policy_since_which_it_has_stood_all_the_time() {
+    let server = Server::new();
+    let auth = server.auth.clone();
+    server.auth.configure_curve_callback("a", move |_| {
+        auth.deny(["::1"]).unwrap();
+        auth.addresses().undeny(["::1"]).unwrap();
+        ready(true)
+    });
+    // Two changes overtake the decision, and what they leave in force admits as before: it is
+    // that policy's admission, since the one between would have ended it.
+    let grant = server.admit("a", "::1", Credentials::Curve { key: key(1) });
+    assert!(grant.still_valid());
+    let terms: &AdmissionTerms = grant.terms().unwrap();
+    assert_eq!(terms.policy_version(), server.auth.policy_version());
+}
+
+#[test]
 fn a_hundred_thousand_grants_are_all_known_until_they_are_dropped() {
     let server = Server::new();
     server.auth.configure_curve_any("*");

@@ -50,7 +50,6 @@ const CHUNK: usize = 64;
 pub struct AdmissionTerms {
     issuer: Authenticator,
     id: u64,
-    policy_version: u64,
     entry_version: u64,
     domain: Domain,
     credential: Credential,
@@ -66,6 +65,8 @@ pub struct AdmissionTerms {
 #[derive(Debug, Clone, Copy)]
 struct Standing {
     revoked: bool,
+    /// The policy since which it has stood without a break.
+    since: u64,
     /// The policy under which the admission was last found to stand.
     checked: u64,
     valid_until: Option<SystemTime>,
@@ -78,10 +79,11 @@ impl AdmissionTerms {
         &self.issuer
     }
 
-    /// The policy that admitted it; [`Authenticator::policy_version`] counts them.
+    /// The policy that admitted it; [`Authenticator::policy_version`] counts them. Where changes
+    /// have overtaken the decision, the last of them, if it admits as before.
     #[must_use]
-    pub const fn policy_version(&self) -> u64 {
-        self.policy_version
+    pub fn policy_version(&self) -> u64 {
+        self.standing().since
     }
 
     /// The version of the entry that admitted it: that of the policy in which the entry was
@@ -216,7 +218,6 @@ impl Drop for AdmissionTerms {
 impl fmt::Debug for AdmissionTerms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdmissionTerms")
-            .field("policy_version", &self.policy_version)
             .field("entry_version", &self.entry_version)
             .field("domain", &self.domain)
             .field("credential", &self.credential)
@@ -271,7 +272,6 @@ impl LiveGrants {
             let terms = Arc::new(AdmissionTerms {
                 issuer: issuer.clone(),
                 id,
-                policy_version: policy.version,
                 entry_version: admission.entry_version,
                 domain: request.domain.clone(),
                 credential: admission.credential,
@@ -280,6 +280,7 @@ impl LiveGrants {
                 rule: admission.rule,
                 standing: Mutex::new(Standing {
                     revoked: false,
+                    since: policy.version,
                     checked: policy.version,
                     valid_until: admission.valid_until,
                 }),
@@ -289,8 +290,14 @@ impl LiveGrants {
             terms
         };
         // A change that looked through the grants before this one was among them is in force by
-        // now, and one that comes later will find it.
+        // now, and one that comes later will find it. Of the changes between, the last speaks for
+        // all: what it admits it admits from now on.
         terms.check(&issuer.policy(), issuer.now());
+        let mut standing = terms.standing();
+        if !standing.revoked {
+            standing.since = standing.checked;
+        }
+        drop(standing);
         terms
     }
 
