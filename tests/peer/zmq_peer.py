@@ -246,7 +246,15 @@ class Driver:
 
     async def op_bind(self, command):
         socket = self.peer(command).socket
-        socket.bind(command["endpoint"])
+        for attempt in range(200):
+            try:
+                socket.bind(command["endpoint"])
+                break
+            except zmq.ZMQError as error:
+                # A socket that had the place is closed by libzmq's own thread, a little later.
+                if error.errno != zmq.EADDRINUSE or attempt == 199:
+                    raise
+                await asyncio.sleep(0.05)
         return socket.last_endpoint.decode()
 
     async def op_connect(self, command):
