@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::cert::problem::{BadCertificate, CertificateError, FileFailure, Flaw, MAX_FILE_LEN};
+use crate::cert::regular_file::{self, NotOpened, RegularFile};
 use crate::crypto::random::{self, OsRandom};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -29,12 +30,11 @@ impl Contents {
 /// [`BadCertificate::Unreadable`], [`BadCertificate::NotAFile`] or [`BadCertificate::TooLarge`].
 pub(crate) fn read(path: &Path) -> Result<Contents, BadCertificate> {
     let unreadable = |error: io::Error| BadCertificate::Unreadable((&error).into());
-    // Before opening: to open a pipe would wait for its writer, to open a device may act on it.
-    // After opening: the path may lead elsewhere by now.
-    require_file(&fs::metadata(path).map_err(unreadable)?)?;
-    let mut file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    require_file(&metadata)?;
+    let RegularFile {
+        mut file,
+        loose_mode,
+        ..
+    } = regular_file::open(path)?;
 
     // One byte more than allowed shows that the file is too large, whatever its metadata says.
     // Allocated at once: a buffer that grew would leave copies of the secret behind.
@@ -54,28 +54,17 @@ pub(crate) fn read(path: &Path) -> Result<Contents, BadCertificate> {
     Ok(Contents {
         buffer,
         len,
-        loose_mode: loose_mode(&metadata),
+        loose_mode,
     })
 }
 
-fn require_file(metadata: &fs::Metadata) -> Result<(), BadCertificate> {
-    if metadata.is_file() {
-        Ok(())
-    } else {
-        Err(BadCertificate::NotAFile)
+impl From<NotOpened> for BadCertificate {
+    fn from(not_opened: NotOpened) -> Self {
+        match not_opened {
+            NotOpened::Unreadable(failure) => Self::Unreadable(failure),
+            NotOpened::NotAFile => Self::NotAFile,
+        }
     }
-}
-
-#[cfg(unix)]
-fn loose_mode(metadata: &fs::Metadata) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = metadata.permissions().mode() & 0o777;
-    (mode & 0o077 != 0).then_some(mode)
-}
-
-#[cfg(not(unix))]
-fn loose_mode(_: &fs::Metadata) -> Option<u32> {
-    None
 }
 
 /// A file to be created.

@@ -22,6 +22,7 @@ pub(crate) mod directory;
 mod file;
 mod form;
 pub(crate) mod problem;
+pub(crate) mod regular_file;
 pub(crate) mod validity;
 mod zpl;
 
