@@ -88,13 +88,17 @@ impl Moody {
                 answers.pop_front().unwrap()
             }
             Mood::Swaps => {
-                let other = state.waiting.lock().unwrap().take();
-                if let Some((theirs, other)) = other {
-                    other.send(yes).unwrap();
-                    return theirs;
-                }
-                let (swap, swapped) = oneshot::channel();
-                *state.waiting.lock().unwrap() = Some((yes, swap));
+                // Under one lock: two who found nobody waiting would both wait.
+                let swapped = {
+                    let mut waiting = state.waiting.lock().unwrap();
+                    if let Some((theirs, other)) = waiting.take() {
+                        other.send(yes).unwrap();
+                        return theirs;
+                    }
+                    let (swap, swapped) = oneshot::channel();
+                    *waiting = Some((yes, swap));
+                    swapped
+                };
                 swapped.await.unwrap()
             }
         }
