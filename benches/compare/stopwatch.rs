@@ -60,7 +60,7 @@ impl Counter {
         }
     }
 
-    /// Counts one; messages a second once it has counted for long enough.
+    /// Counts one; messages a second whenever it has counted for long enough.
     pub fn count(&mut self) -> Option<f64> {
         self.seen += 1;
         self.counted += 1;
@@ -76,7 +76,9 @@ impl Counter {
                 None
             }
             Some(from) if now - from >= MEASURE => {
-                Some(self.counted as f64 / (now - from).as_secs_f64())
+                self.from = Some(now);
+                let counted = std::mem::take(&mut self.counted);
+                Some(counted as f64 / (now - from).as_secs_f64())
             }
             _ => None,
         }
