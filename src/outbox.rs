@@ -17,10 +17,6 @@ const UNCOPIED_FROM: usize = 4096;
 /// Messages of one frame that are sealed together: as many as fill the lanes of a cipher.
 const FRAMES_TOGETHER: usize = 16;
 
-/// Bytes of memory that an idle connection may keep for the next message.
-const KEPT: usize = 1024;
-const KEPT_SINGLES: usize = 4;
-
 /// Encodes, frame by frame, no more than is about to be written.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -176,17 +172,14 @@ impl Outbox {
     }
 
     /// Encodes what was to be encoded together; nothing more comes for now. With nothing to be
-    /// written it frees what an idle connection does not hold.
+    /// written it frees all memory: an idle connection holds none.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
         self.encode_singles()?;
         if self.is_empty() {
-            self.singles.shrink_to(KEPT_SINGLES);
-            for buffer in [&mut self.sending, &mut self.encoded] {
-                let _ = buffer.try_reclaim(KEPT + 1);
-                if buffer.capacity() > KEPT {
-                    *buffer = BytesMut::new();
-                }
-            }
+            self.frames = Vec::new().into_iter();
+            self.singles = Vec::new();
+            self.sending = BytesMut::new();
+            self.encoded = BytesMut::new();
         }
         Ok(())
     }
@@ -287,6 +280,6 @@ mod tests {
         }
         assert!(outbox.encoded.len() < ENOUGH + UNCOPIED_FROM + 9);
         drain(&mut outbox, usize::MAX);
-        assert!(outbox.sending.capacity() <= KEPT && outbox.encoded.capacity() <= KEPT);
+        assert_eq!(outbox.sending.capacity() + outbox.encoded.capacity(), 0);
     }
 }

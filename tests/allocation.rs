@@ -89,20 +89,25 @@ mod connections {
     use super::net_peers::*;
     use allocation_counter::measure;
     use bytes::Bytes;
-    use tokio::runtime::Builder;
-    use zmtp_auth::net::Connection;
+    use std::future::Future;
+    use std::time::{Duration, Instant};
+    use tokio::runtime::{Builder, Runtime};
+    use zmtp_auth::net::{Connection, Message};
     use zmtp_auth::{Config, SocketType};
 
     const MESSAGES: usize = 20_000;
 
-    async fn curve_pair() -> (Connection, Connection) {
+    /// For what comes at once, or never.
+    const LONG: Duration = Duration::from_secs(60);
+
+    async fn curve_pair(bound: SocketType, connecting: SocketType) -> (Connection, Connection) {
         let (ours, theirs) = (keys(), keys());
-        let server = Config::builder(SocketType::Pull)
+        let server = Config::builder(bound)
             .curve_server(ours.clone())
             .accept_any_peer()
             .finish()
             .unwrap();
-        let client = curve_client(SocketType::Push, &theirs, &ours);
+        let client = curve_client(connecting, &theirs, &ours);
         connected_with(server, client).await
     }
 
@@ -129,7 +134,7 @@ mod connections {
         for curve in [false, true] {
             let (mut receiver, mut sender) = runtime.block_on(async {
                 if curve {
-                    curve_pair().await
+                    curve_pair(SocketType::Pull, SocketType::Push).await
                 } else {
                     connected(SocketType::Pull, SocketType::Push).await
                 }
@@ -139,6 +144,55 @@ mod connections {
             // much it hands over at once.
             let most = MESSAGES as u64 / 2;
             assert!(counted.count_total < most, "{}", counted.count_total);
+        }
+    }
+
+    /// Bytes that live after `work` and did not before it, on this thread.
+    fn grown(runtime: &Runtime, work: impl Future<Output = ()>) -> i64 {
+        measure(|| runtime.block_on(work)).bytes_current
+    }
+
+    /// Lets all tasks come to rest for a moment.
+    async fn rest() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+
+    #[test]
+    fn an_idle_connection_holds_no_memory_of_busier_times() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        for curve in [false, true] {
+            let mut ends = None;
+            let mut held = grown(&runtime, async {
+                ends = Some(if curve {
+                    curve_pair(SocketType::Dealer, SocketType::Dealer).await
+                } else {
+                    connected(SocketType::Dealer, SocketType::Dealer).await
+                });
+            });
+            let (mut one, mut other) = ends.unwrap();
+            // The least is what a new connection holds, when its beginning is forgotten.
+            let mut new = held;
+            for _ in 0..10 {
+                held += grown(&runtime, rest());
+                new = new.min(held);
+            }
+            held += grown(&runtime, async {
+                for _ in 0..2 {
+                    carry(&mut one, &mut other).await;
+                    for size in [1, 1000, 100_000] {
+                        let message = Message::from_iter([vec![1; size], vec![2; size]]);
+                        one.send(message.clone()).await.unwrap();
+                        let received = soon(other.recv_message()).await.unwrap();
+                        assert_eq!(received, message);
+                    }
+                    std::mem::swap(&mut one, &mut other);
+                }
+            });
+            let start = Instant::now();
+            while held > new {
+                assert!(start.elapsed() < LONG, "{held} bytes of {new}");
+                held += grown(&runtime, rest());
+            }
         }
     }
 }

@@ -13,9 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// Places for items that an idle queue keeps.
-const IDLE_PLACES: usize = 16;
-
 /// Makes a queue that has room while fewer than `limit` bytes wait in it. One item may be
 /// larger than all of `limit`: it passes alone.
 pub(crate) fn queue<T>(limit: usize) -> (Producer<T>, Consumer<T>) {
@@ -228,14 +225,6 @@ impl<T> Consumer<T> {
                 return Poll::Ready(());
             }
             wait(&mut state.waiting_consumer, context);
-            // An idle queue holds no memory of busier times.
-            if state.items.capacity() > IDLE_PLACES {
-                state.items = VecDeque::new();
-            }
-            drop(state);
-            if self.fetched.capacity() > IDLE_PLACES {
-                self.fetched = VecDeque::new();
-            }
             Poll::Pending
         })
         .await;
@@ -301,6 +290,11 @@ impl<T> Consumer<T> {
         let waiting = {
             let mut state = self.shared.lock();
             state.bytes -= self.taken.min(state.bytes);
+            // An idle queue holds no memory of busier times.
+            if self.fetched.is_empty() && state.items.is_empty() {
+                self.fetched = VecDeque::new();
+                state.items = VecDeque::new();
+            }
             state.waiting_producer.take()
         };
         self.taken = 0;
