@@ -171,17 +171,19 @@ impl Outbox {
         Ok(())
     }
 
-    /// Encodes what was to be encoded together; nothing more comes for now. With nothing to be
-    /// written it frees all memory: an idle connection holds none.
+    /// Encodes what was to be encoded together; nothing more comes for now.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
-        self.encode_singles()?;
+        self.encode_singles()
+    }
+
+    /// Frees all memory if there is nothing to be written: an idle connection holds none.
+    pub(crate) fn rest(&mut self) {
         if self.is_empty() {
             self.frames = Vec::new().into_iter();
             self.singles = Vec::new();
             self.sending = BytesMut::new();
             self.encoded = BytesMut::new();
         }
-        Ok(())
     }
 
     /// What is to be written, in order.
@@ -280,6 +282,7 @@ mod tests {
         }
         assert!(outbox.encoded.len() < ENOUGH + UNCOPIED_FROM + 9);
         drain(&mut outbox, usize::MAX);
+        outbox.rest();
         assert_eq!(outbox.sending.capacity() + outbox.encoded.capacity(), 0);
     }
 }

@@ -7,7 +7,7 @@ use crate::frames::{FrameReader, FrameWriter};
 use crate::heartbeat::Heartbeat;
 use crate::net::asks::Access;
 use crate::net::dial::dial;
-use crate::net::driver::{Driver, Pings, READ_QUIET, State};
+use crate::net::driver::{Driver, READ_QUIET, State};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::halves::{Link, RecvHalf, SendHalf};
@@ -15,6 +15,8 @@ use crate::net::inbox::{Arrivals, Inbox, Incoming};
 use crate::net::message::Message;
 use crate::net::negotiate::Agreed;
 use crate::net::options::Options;
+use crate::net::pace::Pace;
+use crate::net::pings::Pings;
 use crate::net::queue::queue;
 use crate::net::transport::Stream;
 use crate::outbox::Outbox;
@@ -118,6 +120,7 @@ impl Connection {
             linger: options.linger,
             state: state_at,
             pings: Pings::default(),
+            pace: Pace::default(),
             read_size: READ_QUIET,
             short_of_room: false,
             large_frame: None,

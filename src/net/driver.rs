@@ -10,12 +10,13 @@ use crate::net::clock::{deadline, until};
 use crate::net::error::NetError;
 use crate::net::inbox::{Arrivals, Inbox, Incoming, Ping};
 use crate::net::outgoing::Outgoing;
+use crate::net::pace::Pace;
+use crate::net::pings::Pings;
 use crate::net::queue::{Consumer, Producer};
 use crate::net::transport::{Stream, is_hangup};
 use crate::outbox::Outbox;
 use crate::wire::command::TrafficCommand;
-use bytes::{BufMut, Bytes, BytesMut};
-use std::collections::VecDeque;
+use bytes::{BufMut, BytesMut};
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -32,10 +33,6 @@ const LARGE_FRAME: usize = 16 * 1024;
 
 /// Frames that are opened together: as many as fill the lanes of a cipher.
 const FRAMES_TOGETHER: usize = 16;
-
-/// PINGs whose answers wait to be sent. A peer that sends more without reading our answers is
-/// not read from until it does.
-const MOST_PONGS: usize = 16;
 
 /// How far a connection is.
 #[derive(Debug)]
@@ -65,36 +62,12 @@ pub(crate) struct Driver {
     pub(crate) linger: Duration,
     pub(crate) state: watch::Sender<State>,
     pub(crate) pings: Pings,
+    pub(crate) pace: Pace,
     pub(crate) read_size: usize,
     /// Whether frames may be left in `input` because there was no room for what they bring.
     pub(crate) short_of_room: bool,
     /// How long the frames are that arrive, if they are large.
     pub(crate) large_frame: Option<usize>,
-}
-
-/// Heartbeat commands that wait for the end of a message under way.
-#[derive(Debug, Default)]
-pub(crate) struct Pings {
-    ours: Option<TrafficCommand>,
-    /// Contexts of the peer's PINGs, to be sent back.
-    to_answer: VecDeque<Bytes>,
-    /// Whether there were too many of them to go on with what has arrived.
-    held_up_input: bool,
-}
-
-impl Pings {
-    fn may_take_more(&self) -> bool {
-        self.places() > 0
-    }
-
-    /// How many more may come before they are answered.
-    fn places(&self) -> usize {
-        MOST_PONGS.saturating_sub(self.to_answer.len())
-    }
-
-    fn are_waiting(&self) -> bool {
-        self.ours.is_some() || !self.to_answer.is_empty()
-    }
 }
 
 /// What one attempt to read brought.
@@ -160,10 +133,6 @@ impl Driver {
                 continue;
             }
 
-            if self.outbox.is_empty() && self.to_send.is_idle() {
-                self.outbox.settle().map_err(NetError::Traffic)?;
-            }
-
             // The application goes on meanwhile. Each thing about it is looked at once: two looks
             // could differ, and what came between them would wake nobody.
             let unheard = self.received.is_unheard();
@@ -191,6 +160,10 @@ impl Driver {
             } else {
                 self.heartbeat.stop_listening();
             }
+            let is_busy = self.pace.waits();
+            if !is_busy {
+                self.rest();
+            }
             let may_send = self.outbox.has_room() && self.outbox.is_between_messages() && !finished;
             let beat = self.heartbeat.deadline().map(Instant::from_std);
 
@@ -206,7 +179,8 @@ impl Driver {
                 ready = self.stream.writable(), if !self.outbox.is_empty() => {
                     ready.map_err(NetError::io("write"))?;
                 }
-                () = self.to_send.ready(), if may_send => {}
+                () = self.to_send.ready(is_busy), if may_send => {}
+                () = self.pace.slackens() => {}
                 _ = self.received.below(wanted_level), if !unheard => {}
                 () = until(beat) => self.beat(may_read)?,
                 () = until(*closing_until) => return Err(NetError::Unsent),
@@ -290,12 +264,10 @@ impl Driver {
                     self.read_size
                 };
                 self.heartbeat.received(Instant::now().into_std());
+                self.pace.moved();
                 Ok(Read::Some)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.release_input();
-                Ok(Read::NothingYet)
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::NothingYet),
             Err(error) if is_hangup(&error) => Ok(Read::End),
             Err(error) => Err(NetError::io("read")(error)),
         }
@@ -324,13 +296,16 @@ impl Driver {
         self.input = larger;
     }
 
-    /// Nothing more has arrived: frees what an idle connection does not hold.
-    fn release_input(&mut self) {
+    /// Frees what an idle connection does not hold.
+    fn rest(&mut self) {
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
         self.arrivals.release();
         self.inbox.release();
+        self.outbox.rest();
+        self.to_send.rest();
+        self.received.rest();
     }
 
     /// Encodes what is to be sent: heartbeats first, then what the application has queued.
@@ -347,6 +322,7 @@ impl Driver {
             } else if let Some(ping) = self.pings.ours.take() {
                 self.outbox.command(&ping)?;
             } else if let Some(outgoing) = self.to_send.take() {
+                self.pace.moved();
                 outgoing.begin(&mut self.outbox)?;
             } else {
                 break;

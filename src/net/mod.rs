@@ -55,7 +55,9 @@ mod message;
 mod negotiate;
 mod options;
 mod outgoing;
+mod pace;
 mod pending;
+mod pings;
 mod places;
 mod queue;
 mod reconnect;
@@ -63,6 +65,7 @@ mod reconnecting;
 mod remote_handler;
 mod transport;
 mod tunnel;
+mod wake;
 
 pub use asks::Access;
 pub use connection::Connection;

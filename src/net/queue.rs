@@ -5,13 +5,20 @@
 //!
 //! The consumer fetches everything that is there at once, so that the two meet at the lock once
 //! for many items. What it has fetched counts as waiting until it is taken.
+//!
+//! A consumer is woken by the first item, or, if it is patient, once much waits or the producer's
+//! task has had its turn: see [`Waiting`](crate::net::wake::Waiting).
 #![forbid(unsafe_code)]
 
+use crate::net::wake::{Waiting, Wake};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
+
+/// The part of a queue's limit that a patient consumer is woken for at once.
+const MUCH: usize = 4;
 
 /// Makes a queue that has room while fewer than `limit` bytes wait in it. One item may be
 /// larger than all of `limit`: it passes alone.
@@ -20,10 +27,12 @@ pub(crate) fn queue<T>(limit: usize) -> (Producer<T>, Consumer<T>) {
         state: Mutex::new(State {
             items: VecDeque::new(),
             bytes: 0,
+            spare: VecDeque::new(),
+            is_at_rest: true,
             producer_gone: false,
             consumer_gone: false,
             waiting_producer: None,
-            waiting_consumer: None,
+            waiting_consumer: Waiting::No,
         }),
         limit,
         discarded: AtomicBool::new(false),
@@ -48,10 +57,14 @@ struct State<T> {
     items: VecDeque<(T, usize)>,
     /// What they cost together, and what the consumer has fetched and not said it took.
     bytes: usize,
+    /// Empty memory for `items`.
+    spare: VecDeque<(T, usize)>,
+    /// Whether memory that becomes free is given back instead of being kept.
+    is_at_rest: bool,
     producer_gone: bool,
     consumer_gone: bool,
     waiting_producer: Option<Waker>,
-    waiting_consumer: Option<Waker>,
+    waiting_consumer: Waiting,
 }
 
 impl<T> State<T> {
@@ -65,27 +78,38 @@ impl<T> State<T> {
         self.bytes = self.bytes.saturating_add(cost);
         self.items.push_back((item, cost));
     }
+
+    /// Whom to wake after something was added.
+    fn after_adding(&mut self, limit: usize) -> Wake {
+        self.is_at_rest = false;
+        if self.bytes < limit / MUCH {
+            self.waiting_consumer.call()
+        } else {
+            self.waiting_consumer.call_at_once()
+        }
+    }
+
+    /// Takes `memory`, which is empty, for later items.
+    fn keep(&mut self, memory: VecDeque<(T, usize)>) {
+        if !self.is_at_rest && memory.capacity() > self.spare.capacity() {
+            self.spare = memory;
+        }
+    }
+
+    /// Gives back what an idle queue does not hold.
+    fn rest(&mut self) {
+        self.is_at_rest = true;
+        self.spare = VecDeque::new();
+        if self.items.is_empty() {
+            self.items = VecDeque::new();
+        }
+    }
 }
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // No code that holds the lock can panic half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Wakes whoever waited, after the lock is released.
-fn wake(waiting: Option<Waker>) {
-    if let Some(waker) = waiting {
-        waker.wake();
-    }
-}
-
-/// Leaves word where to wake the one that waits.
-fn wait(place: &mut Option<Waker>, context: &Context<'_>) {
-    match place {
-        Some(waker) => waker.clone_from(context.waker()),
-        None => *place = Some(context.waker().clone()),
     }
 }
 
@@ -142,7 +166,7 @@ impl<T> Producer<T> {
             if level.is_some_and(|level| state.is_below(level)) {
                 return Poll::Ready(Ok(()));
             }
-            wait(&mut state.waiting_producer, context);
+            state.waiting_producer = Some(context.waker().clone());
             Poll::Pending
         })
         .await
@@ -153,15 +177,15 @@ impl<T> Producer<T> {
     /// # Errors
     /// The item, if there is none, or if the consumer is gone; [`Producer::room`] tells which.
     pub(crate) fn push_into_room(&self, item: T, cost: usize) -> Result<(), T> {
-        let waiting = {
+        let wake = {
             let mut state = self.0.lock();
             if state.consumer_gone || !state.is_below(self.0.limit) {
                 return Err(item);
             }
             state.add(item, cost);
-            state.waiting_consumer.take()
+            state.after_adding(self.0.limit)
         };
-        wake(waiting);
+        wake.wake();
         Ok(())
     }
 
@@ -170,34 +194,40 @@ impl<T> Producer<T> {
     /// # Errors
     /// The item, if the consumer is gone.
     pub(crate) fn push(&self, item: T, cost: usize) -> Result<(), T> {
-        let waiting = {
+        let wake = {
             let mut state = self.0.lock();
             if state.consumer_gone {
                 return Err(item);
             }
             state.add(item, cost);
-            state.waiting_consumer.take()
+            state.after_adding(self.0.limit)
         };
-        wake(waiting);
+        wake.wake();
         Ok(())
     }
 
     /// Adds all of `items`, each with its cost, room or not, and leaves none: those that nobody
     /// would take are dropped.
     pub(crate) fn push_all(&self, items: &mut Vec<(T, usize)>) {
-        let waiting = {
+        let wake = {
             let mut state = self.0.lock();
-            if state.consumer_gone {
-                None
+            if state.consumer_gone || items.is_empty() {
+                Wake::Nobody
             } else {
+                state.items.reserve(items.len());
                 for (item, cost) in items.drain(..) {
                     state.add(item, cost);
                 }
-                state.waiting_consumer.take()
+                state.after_adding(self.0.limit)
             }
         };
         items.clear();
-        wake(waiting);
+        wake.wake();
+    }
+
+    /// Gives back memory until something is pushed, if nothing waits.
+    pub(crate) fn rest(&self) {
+        self.0.lock().rest();
     }
 
     /// Takes back everything that has not been taken, also what the consumer has fetched.
@@ -214,8 +244,9 @@ impl<T> Producer<T> {
 }
 
 impl<T> Consumer<T> {
-    /// Waits until an item can be taken, or the producer is gone.
-    pub(crate) async fn ready(&mut self) {
+    /// Waits until an item can be taken, or the producer is gone; a patient consumer until many
+    /// can, or the producer's task has had its turn.
+    pub(crate) async fn ready(&mut self, is_patient: bool) {
         poll_fn(|context| {
             if self.fetch() {
                 return Poll::Ready(());
@@ -224,7 +255,7 @@ impl<T> Consumer<T> {
             if !state.items.is_empty() || state.producer_gone {
                 return Poll::Ready(());
             }
-            wait(&mut state.waiting_consumer, context);
+            state.waiting_consumer = Waiting::new(context.waker(), is_patient);
             Poll::Pending
         })
         .await;
@@ -250,7 +281,7 @@ impl<T> Consumer<T> {
         if let Some(item) = self.take() {
             return Some(item);
         }
-        self.ready().await;
+        self.ready(false).await;
         self.take()
     }
 
@@ -263,14 +294,17 @@ impl<T> Consumer<T> {
         state.producer_gone && state.items.is_empty()
     }
 
-    /// Whether there is nothing to take now.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.fetched.is_empty() && self.shared.lock().items.is_empty()
-    }
-
     /// Whether the producer is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.lock().producer_gone
+    }
+
+    /// Gives back memory until something is pushed, if nothing waits.
+    pub(crate) fn rest(&mut self) {
+        if self.fetched.is_empty() {
+            self.fetched = VecDeque::new();
+        }
+        self.shared.lock().rest();
     }
 
     /// Whether something is fetched, after an attempt to have it so.
@@ -280,36 +314,38 @@ impl<T> Consumer<T> {
         }
         if self.fetched.is_empty() {
             let mut state = self.shared.lock();
-            std::mem::swap(&mut state.items, &mut self.fetched);
+            if !state.items.is_empty() {
+                let room = std::mem::take(&mut state.spare);
+                let fetched = std::mem::replace(&mut state.items, room);
+                state.keep(std::mem::replace(&mut self.fetched, fetched));
+            }
         }
         !self.fetched.is_empty()
     }
 
     /// Says what has been taken.
     fn settle(&mut self) {
-        let waiting = {
+        let wake = {
             let mut state = self.shared.lock();
             state.bytes -= self.taken.min(state.bytes);
-            // An idle queue holds no memory of busier times.
-            if self.fetched.is_empty() && state.items.is_empty() {
-                self.fetched = VecDeque::new();
-                state.items = VecDeque::new();
+            if self.fetched.is_empty() {
+                state.keep(std::mem::take(&mut self.fetched));
             }
-            state.waiting_producer.take()
+            Wake::from(state.waiting_producer.take())
         };
         self.taken = 0;
-        wake(waiting);
+        wake.wake();
     }
 }
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        let waiting = {
+        let wake = {
             let mut state = self.0.lock();
             state.producer_gone = true;
-            state.waiting_consumer.take()
+            state.waiting_consumer.call_at_once()
         };
-        wake(waiting);
+        wake.wake();
     }
 }
 
@@ -323,7 +359,7 @@ impl<T> Drop for Consumer<T> {
             (discarded, state.waiting_producer.take())
         };
         drop(discarded);
-        wake(waiting);
+        Wake::from(waiting).wake();
     }
 }
 
@@ -361,9 +397,9 @@ mod tests {
         producer.push(1, 1).unwrap();
         drop(producer);
         assert!(!consumer.is_finished());
-        assert!(is_ready(consumer.ready()));
+        assert!(is_ready(consumer.ready(false)));
         assert_eq!(consumer.take(), Some(1));
-        assert!(is_ready(consumer.ready()));
+        assert!(is_ready(consumer.ready(false)));
         assert!(consumer.is_finished());
     }
 

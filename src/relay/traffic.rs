@@ -308,6 +308,7 @@ fn broken(side: Side) -> impl FnOnce(Error) -> Broken {
 fn carry(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
     let carried = carry_frames(from, to);
     to.outbox.settle()?;
+    to.outbox.rest();
     carried
 }
 

@@ -1,0 +1,35 @@
+//! Heartbeat commands of a connection that wait to be sent.
+#![forbid(unsafe_code)]
+
+use crate::wire::command::TrafficCommand;
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// PINGs whose answers wait to be sent. A peer that sends more without reading our answers is
+/// not read from until it does.
+const MOST_PONGS: usize = 16;
+
+/// Heartbeat commands that wait for the end of a message under way.
+#[derive(Debug, Default)]
+pub(crate) struct Pings {
+    pub(crate) ours: Option<TrafficCommand>,
+    /// Contexts of the peer's PINGs, to be sent back.
+    pub(crate) to_answer: VecDeque<Bytes>,
+    /// Whether there were too many of them to go on with what has arrived.
+    pub(crate) held_up_input: bool,
+}
+
+impl Pings {
+    pub(crate) fn may_take_more(&self) -> bool {
+        self.places() > 0
+    }
+
+    /// How many more may come before they are answered.
+    pub(crate) fn places(&self) -> usize {
+        MOST_PONGS.saturating_sub(self.to_answer.len())
+    }
+
+    pub(crate) fn are_waiting(&self) -> bool {
+        self.ours.is_some() || !self.to_answer.is_empty()
+    }
+}

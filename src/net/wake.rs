@@ -1,0 +1,157 @@
+//! When the one that takes from a queue is woken.
+//!
+//! Two tasks on two threads, of which one takes whatever the other has just put down, do little but
+//! wake each other. A taker that expects more is patient instead: the other's turn comes first.
+#![forbid(unsafe_code)]
+
+use std::future::Future;
+use std::mem;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+/// How the one that takes waits.
+#[derive(Default)]
+pub(crate) enum Waiting {
+    /// It does not.
+    #[default]
+    No,
+    /// For the first item.
+    Hurried(Waker),
+    /// For the end of the other task's turn, or for much.
+    Patient(Waker),
+    /// As a patient one, and the end of the turn will wake it.
+    Called(Waker),
+}
+
+/// Whom to wake, and when.
+#[must_use]
+pub(crate) enum Wake {
+    Nobody,
+    Now(Waker),
+    /// When the task that runs has had its turn.
+    AfterTurn(Waker),
+}
+
+impl Waiting {
+    pub(crate) fn new(waker: &Waker, is_patient: bool) -> Self {
+        if is_patient {
+            Self::Patient(waker.clone())
+        } else {
+            Self::Hurried(waker.clone())
+        }
+    }
+
+    /// Something is there.
+    pub(crate) fn call(&mut self) -> Wake {
+        match mem::take(self) {
+            Self::No => Wake::Nobody,
+            Self::Hurried(waker) => Wake::Now(waker),
+            Self::Patient(waker) => {
+                *self = Self::Called(waker.clone());
+                Wake::AfterTurn(waker)
+            }
+            called @ Self::Called(_) => {
+                *self = called;
+                Wake::Nobody
+            }
+        }
+    }
+
+    /// Much is there, or nothing more will be.
+    pub(crate) fn call_at_once(&mut self) -> Wake {
+        match mem::take(self) {
+            Self::No => Wake::Nobody,
+            Self::Hurried(waker) | Self::Patient(waker) | Self::Called(waker) => Wake::Now(waker),
+        }
+    }
+}
+
+impl Wake {
+    /// Does it. A waker is foreign code: no lock may be held.
+    pub(crate) fn wake(self) {
+        match self {
+            Self::Nobody => {}
+            Self::Now(waker) => waker.wake(),
+            Self::AfterTurn(waker) => {
+                // The turn that ends is this task's; what goes on after it is the waker's. Where
+                // there are no turns, outside of a runtime, the waker is called at once.
+                let turn = pin!(tokio::task::yield_now());
+                let _pending = turn.poll(&mut Context::from_waker(&waker));
+            }
+        }
+    }
+}
+
+impl From<Option<Waker>> for Wake {
+    fn from(waiting: Option<Waker>) -> Self {
+        waiting.map_or(Self::Nobody, Self::Now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake as Woken;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Woken for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Counted {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    fn waiting(is_patient: bool) -> (Arc<Counted>, Waiting) {
+        let counted = Arc::new(Counted::default());
+        let waiting = Waiting::new(&Waker::from(Arc::clone(&counted)), is_patient);
+        (counted, waiting)
+    }
+
+    #[test]
+    fn who_is_in_a_hurry_is_woken_by_the_first_item_and_once() {
+        let (counted, mut waiting) = waiting(false);
+        waiting.call().wake();
+        assert_eq!(counted.count(), 1);
+        waiting.call().wake();
+        waiting.call_at_once().wake();
+        assert_eq!(counted.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_is_patient_is_woken_when_the_turn_is_over() {
+        let (counted, mut waiting) = waiting(true);
+        for _ in 0..3 {
+            waiting.call().wake();
+        }
+        assert_eq!(counted.count(), 0);
+        while counted.count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(counted.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_is_patient_is_woken_at_once_by_much() {
+        let (counted, mut waiting) = waiting(true);
+        waiting.call().wake();
+        waiting.call_at_once().wake();
+        assert_eq!(counted.count(), 1);
+    }
+
+    #[test]
+    fn outside_of_a_runtime_there_is_no_turn_to_wait_for() {
+        let (counted, mut waiting) = waiting(true);
+        waiting.call().wake();
+        assert_eq!(counted.count(), 1);
+    }
+}
