@@ -234,6 +234,7 @@ impl Driver {
                 Err(error) => break Err(NetError::Traffic(error)),
             }
         };
+        self.pace.passed(frames);
         if let Some(average) = (before - self.input.len()).checked_div(frames) {
             self.large_frame = (average >= LARGE_FRAME).then_some(average);
         }
@@ -264,7 +265,6 @@ impl Driver {
                     self.read_size
                 };
                 self.heartbeat.received(Instant::now().into_std());
-                self.pace.moved();
                 Ok(Read::Some)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::NothingYet),
@@ -322,7 +322,7 @@ impl Driver {
             } else if let Some(ping) = self.pings.ours.take() {
                 self.outbox.command(&ping)?;
             } else if let Some(outgoing) = self.to_send.take() {
-                self.pace.moved();
+                self.pace.passed(1);
                 outgoing.begin(&mut self.outbox)?;
             } else {
                 break;

@@ -6,17 +6,19 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A connection is busy when something moves and it has waited so shortly before.
+/// A connection is busy when so many messages pass between two waits, and the waits are no further
+/// apart. Question and answer are fewer: there the next one waits for this one.
+const MANY: usize = 4;
 const BUSY: Duration = Duration::from_micros(200);
 
-/// A connection on which nothing has moved for so long is not busy any more.
+/// A connection that has not been busy for so long keeps nothing any more.
 const SLACK: Duration = Duration::from_millis(1);
 
 /// Watches the waits of a connection's task.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    /// Whether something has moved since the last wait.
-    moved: bool,
+    /// Messages since the last wait, either way.
+    passed: usize,
     last_wait: Option<Instant>,
     /// Whether the connection was found busy since `slack` began.
     is_brisk: bool,
@@ -25,17 +27,17 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Something has been received, or is to be sent.
-    pub(crate) const fn moved(&mut self) {
-        self.moved = true;
+    /// So many messages have been received, or are to be sent.
+    pub(crate) const fn passed(&mut self, messages: usize) {
+        self.passed += messages;
     }
 
     /// The task is about to wait; whether the connection is busy.
     pub(crate) fn waits(&mut self) -> bool {
         let now = Instant::now();
         let last = self.last_wait.replace(now);
-        let has_moved = std::mem::take(&mut self.moved);
-        self.is_brisk |= has_moved && last.is_some_and(|last| now < last + BUSY);
+        let are_many = std::mem::take(&mut self.passed) >= MANY;
+        self.is_brisk |= are_many && last.is_some_and(|last| now < last + BUSY);
         if self.slack.is_none() && std::mem::take(&mut self.is_brisk) {
             self.slack = Some(Box::pin(sleep(SLACK)));
         }
@@ -50,5 +52,58 @@ impl Pace {
             None => std::future::pending().await,
         }
         self.slack = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{advance, timeout};
+
+    const SHORTLY: Duration = Duration::from_micros(10);
+
+    /// Lets `messages` pass, and waits.
+    async fn step(pace: &mut Pace, messages: usize) -> bool {
+        advance(SHORTLY).await;
+        pace.passed(messages);
+        pace.waits()
+    }
+
+    /// Waits as long as the connection may; whether it is still busy then.
+    async fn slacken(pace: &mut Pace) -> bool {
+        timeout(2 * SLACK, pace.slackens()).await.unwrap();
+        pace.waits()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn question_and_answer_make_nobody_busy() {
+        let mut pace = Pace::default();
+        for _ in 0..100 {
+            assert!(!step(&mut pace, 1).await);
+        }
+        assert!(timeout(10 * SLACK, pace.slackens()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_messages_make_busy_only_if_the_waits_between_them_are_short() {
+        let mut pace = Pace::default();
+        for _ in 0..10 {
+            advance(2 * BUSY).await;
+            assert!(!step(&mut pace, 1000).await);
+        }
+        assert!(step(&mut pace, MANY).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_busy_until_it_has_stopped() {
+        let mut pace = Pace::default();
+        step(&mut pace, MANY).await;
+        assert!(step(&mut pace, MANY).await);
+        for _ in 0..10 {
+            assert!(step(&mut pace, MANY).await);
+            assert!(slacken(&mut pace).await);
+        }
+        assert!(!slacken(&mut pace).await);
+        assert!(timeout(10 * SLACK, pace.slackens()).await.is_err());
     }
 }
