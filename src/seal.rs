@@ -72,11 +72,11 @@ pub(crate) fn curve(
         CurveEnd::Server => (nonce::SERVER_MESSAGE, nonce::CLIENT_MESSAGE),
     };
     let sealer = SealerState::Curve {
-        key: key.traffic(ours),
+        key: key.traffic(ours).counting(),
         counter: SendCounter::after(last_sent),
     };
     let opener = OpenerState::Curve {
-        key: key.traffic(theirs),
+        key: key.traffic(theirs).counting(),
         counter: ReceiveCounter::after(last_received),
     };
     (Sealer(sealer), Opener(opener))
@@ -135,7 +135,7 @@ impl Sealer {
                 };
                 let nonce = counter.to_be_bytes();
                 let box_at = curve_message::put_clear(flags, nonce, body, out);
-                key.seal_in_place(nonce, &mut out[box_at..]);
+                key.seal_next(nonce, &mut out[box_at..]);
                 Ok(Flags::Last)
             }
             SealerState::Poisoned => Err(LocalError::Poisoned.into()),
@@ -347,13 +347,13 @@ fn open_together(
 }
 
 fn open_message(
-    key: &TrafficKey,
+    key: &mut TrafficKey,
     counter: &mut ReceiveCounter,
     outer: Flags,
     mut body: BytesMut,
 ) -> Result<(Flags, Bytes), Error> {
     let nonce = check_message(counter, outer, &body)?;
-    if key.open_in_place(nonce, &mut body[BOX_AT..]).is_none() {
+    if !key.open_next(nonce, &mut body[BOX_AT..]) {
         return Err(CryptoError::BoxNotOpened("MESSAGE").into());
     }
     counter.commit(u64::from_be_bytes(nonce));

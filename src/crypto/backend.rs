@@ -1,9 +1,9 @@
 //! Which code seals and opens: chosen once for each key, by what the processor has.
 #![forbid(unsafe_code)]
 
-use crate::crypto::poly1305::TAG_LEN;
+use crate::crypto::poly1305::{KEY_LEN, TAG_LEN};
 use crate::crypto::portable;
-use crate::crypto::salsa20::StreamKey;
+use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
 #[cfg(target_arch = "x86_64")]
 use crate::crypto::simd::{Avx2, Avx512};
 
@@ -28,6 +28,24 @@ impl Job<'_> {
     pub(crate) fn parts(&mut self) -> Option<(&mut [u8; TAG_LEN], &mut [u8])> {
         self.boxed.split_first_chunk_mut()
     }
+}
+
+/// Blocks of key stream that a box of `len` bytes needs.
+pub(crate) fn blocks_of(len: usize) -> usize {
+    (KEY_LEN + len.saturating_sub(TAG_LEN)).div_ceil(BLOCK_LEN)
+}
+
+/// Blocks of key stream that are made at once, for boxes to come.
+pub(crate) const AT_ONCE: usize = 16;
+
+/// Key stream made at once.
+pub(crate) type Blocks = [[u8; BLOCK_LEN]; AT_ONCE];
+
+/// What tells [`Blocks`] from one another under the same key.
+pub(crate) struct Inputs {
+    pub(crate) nonces: [[u8; 8]; AT_ONCE],
+    /// The blocks' numbers, little-endian.
+    pub(crate) numbers: [[u8; 4]; AT_ONCE],
 }
 
 /// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` or `"avx2"` keeps to
@@ -56,6 +74,22 @@ impl Backend {
             }
         }
         Self::Portable
+    }
+
+    /// Whether [`blocks`](Self::blocks) takes much less time than block by block.
+    pub(crate) fn has_lanes(self) -> bool {
+        !matches!(self, Self::Portable)
+    }
+
+    /// Makes key stream.
+    pub(crate) fn blocks(self, key: &StreamKey, inputs: &Inputs, out: &mut Blocks) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(proof) => proof.blocks(key, inputs, out),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(proof) => proof.blocks(key, inputs, out),
+            Self::Portable => portable::blocks(key, inputs, out),
+        }
     }
 
     /// Encrypts `text` in place and tells its tag.
@@ -112,22 +146,15 @@ impl Backend {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::crypto::poly1305;
-    use crypto_box::SalsaBox;
-    use crypto_box::aead::{Aead, AeadInPlace};
-
-    const PREFIX: &[u8; 16] = b"CurveZMQMESSAGEC";
-
+impl Backend {
     /// All that this processor can run. What it cannot is said aloud, so that a run on lesser
     /// hardware does not pass for a run of everything.
-    fn backends() -> Vec<Backend> {
-        let mut all = vec![Backend::Portable];
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = Avx2::detect().map(Backend::Avx2);
-            let avx512 = Avx512::detect().map(Backend::Avx512);
+            let avx2 = Avx2::detect().map(Self::Avx2);
+            let avx512 = Avx512::detect().map(Self::Avx512);
             let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
             for (name, found, flag) in [("AVX2", avx2, "avx2"), ("AVX-512", avx512, "avx512ifma")] {
                 match found {
@@ -143,6 +170,16 @@ mod tests {
         println!("{} of 3 backends are tested", all.len());
         all
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::poly1305;
+    use crypto_box::SalsaBox;
+    use crypto_box::aead::{Aead, AeadInPlace};
+
+    const PREFIX: &[u8; 16] = b"CurveZMQMESSAGEC";
 
     fn full() -> bool {
         std::env::var_os("ZMTP_AUTH_FULL").is_some()
@@ -218,7 +255,7 @@ mod tests {
 
     fn backends_once() -> &'static [Backend] {
         static ONCE: std::sync::OnceLock<Vec<Backend>> = std::sync::OnceLock::new();
-        ONCE.get_or_init(backends)
+        ONCE.get_or_init(Backend::all)
     }
 
     /// A text that is not the tag's is unchanged or wiped, never opened.
@@ -349,6 +386,54 @@ mod tests {
         match Avx512::detect() {
             Some(proof) => poly1305::tests::is_poly1305(|key, text| proof.mac(key, text)),
             None => println!("SKIPPED: this processor has no AVX-512"),
+        }
+    }
+
+    /// Whatever the other texts are that share the vectors with one.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn poly1305_of_many_texts_is_that_of_each() {
+        let Some(proof) = Avx512::detect() else {
+            println!("SKIPPED: this processor has no AVX-512");
+            return;
+        };
+        let calls = std::cell::Cell::new(0);
+        poly1305::tests::is_poly1305(|key, text| {
+            calls.set(calls.get() + 1);
+            let (lane, step) = (calls.get() % 16, calls.get() % 5);
+            let texts: [Vec<u8>; 16] = std::array::from_fn(|other| {
+                if other == lane {
+                    text.to_vec()
+                } else {
+                    let len = text.len() + step * other;
+                    vec![0xff; len.saturating_sub(8 * step)]
+                }
+            });
+            let mut tasks = [[(&[0xff; 32], &[][..]); 8]; 2];
+            for (task, text) in tasks.as_flattened_mut().iter_mut().zip(&texts) {
+                *task = (&[0xff; 32], text);
+            }
+            tasks.as_flattened_mut()[lane] = (key, text);
+            proof.macs(&tasks).as_flattened()[lane]
+        });
+    }
+
+    #[test]
+    fn every_backend_makes_key_stream_as_block_by_block() {
+        let (key, _) = keys();
+        let mut random = Random(5);
+        for _ in 0..20 {
+            let inputs = Inputs {
+                nonces: std::array::from_fn(|_| random.bytes(8).try_into().unwrap()),
+                numbers: std::array::from_fn(|_| random.bytes(4).try_into().unwrap()),
+            };
+            let mut expected = [[0; BLOCK_LEN]; AT_ONCE];
+            portable::blocks(&key, &inputs, &mut expected);
+            for backend in backends_once() {
+                let mut here = [[0; BLOCK_LEN]; AT_ONCE];
+                backend.blocks(&key, &inputs, &mut here);
+                assert_eq!(here, expected, "{backend:?}");
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Floor 3: the only place that names a cipher crate.
 
+pub(crate) mod ahead;
 pub(crate) mod backend;
 pub mod boxes;
 pub mod keyed_hash;

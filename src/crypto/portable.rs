@@ -1,7 +1,7 @@
 //! XSalsa20-Poly1305 under a derived key, in place, in portable code.
 #![forbid(unsafe_code)]
 
-use crate::crypto::backend::Job;
+use crate::crypto::backend::{Blocks, Inputs, Job};
 use crate::crypto::poly1305::{self, Poly1305, TAG_LEN};
 use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
 
@@ -45,6 +45,35 @@ pub(crate) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; 
         apply(block, &key.block(nonce, counter));
     }
     true
+}
+
+/// Encrypts `text` with key stream that is there already, and tells its tag.
+pub(crate) fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
+    let Some((mac_key, stream)) = stream.split_first_chunk() else {
+        return [0; TAG_LEN];
+    };
+    apply(text, stream);
+    finish(Poly1305::new(mac_key), text)
+}
+
+/// Decrypts `text` with key stream that is there already, if `tag` is its tag.
+pub(crate) fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+    let Some((mac_key, stream)) = stream.split_first_chunk() else {
+        return false;
+    };
+    let is_its_tag = poly1305::same_tag(&finish(Poly1305::new(mac_key), text), tag);
+    if is_its_tag {
+        apply(text, stream);
+    }
+    is_its_tag
+}
+
+/// Makes key stream.
+pub(crate) fn blocks(key: &StreamKey, inputs: &Inputs, out: &mut Blocks) {
+    let inputs = inputs.nonces.iter().zip(inputs.numbers);
+    for (block, (nonce, number)) in out.iter_mut().zip(inputs) {
+        *block = key.block(*nonce, u32::from_le_bytes(number).into());
+    }
 }
 
 /// Seals all of `jobs`.

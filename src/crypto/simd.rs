@@ -5,13 +5,15 @@
 
 mod avx2;
 mod avx512;
+mod avx512_many;
 mod batch;
 mod ifma;
 mod lanes256;
 mod lanes512;
 mod rows;
+mod side_by_side;
 
-use crate::crypto::backend::Job;
+use crate::crypto::backend::{Blocks, Inputs, Job};
 use crate::crypto::poly1305::TAG_LEN;
 use crate::crypto::salsa20::StreamKey;
 use std::arch::is_x86_feature_detected as has;
@@ -54,18 +56,29 @@ impl Avx512 {
 
     pub(crate) fn seal_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) {
         // SAFETY: as above.
-        unsafe { avx512::seal_many(key, jobs) }
+        unsafe { avx512_many::seal_many(key, jobs) }
     }
 
     pub(crate) fn open_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
         // SAFETY: as above.
-        unsafe { avx512::open_many(key, jobs) }
+        unsafe { avx512_many::open_many(key, jobs) }
+    }
+
+    pub(crate) fn blocks(self, key: &StreamKey, inputs: &Inputs, out: &mut Blocks) {
+        // SAFETY: as above.
+        unsafe { lanes512::any::<1>(key, &inputs.nonces, &inputs.numbers, out) }
     }
 
     #[cfg(test)]
     pub(crate) fn mac(self, key: &[u8; 32], text: &[u8]) -> [u8; TAG_LEN] {
         // SAFETY: as above.
         unsafe { avx512::mac(key, text) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn macs(self, tasks: &[[(&[u8; 32], &[u8]); 8]; 2]) -> [[[u8; TAG_LEN]; 8]; 2] {
+        // SAFETY: as above.
+        unsafe { side_by_side::tags(tasks) }
     }
 }
 
@@ -99,6 +112,26 @@ impl Avx2 {
         // SAFETY: as above.
         unsafe { avx2::open_many(key, jobs) }
     }
+
+    pub(crate) fn blocks(self, key: &StreamKey, inputs: &Inputs, out: &mut Blocks) {
+        // SAFETY: as above.
+        unsafe { avx2::fill(key, &inputs.nonces, &inputs.numbers, out) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn load128(bytes: &[u8; 16]) -> __m128i {
+    // SAFETY: 16 bytes are readable there; the load needs no alignment.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+/// At most 16 bytes, and zeros after them.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn load128_first(bytes: &[u8]) -> __m128i {
+    // SAFETY: bytes outside the mask, which has no more than `bytes.len()` bits, are not read.
+    unsafe { _mm_maskz_loadu_epi8(mask32(bytes.len().min(16)) as u16, bytes.as_ptr().cast()) }
 }
 
 #[inline]

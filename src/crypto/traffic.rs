@@ -1,11 +1,14 @@
 //! Boxes whose nonces have their first 16 bytes in common: all of a direction's MESSAGEs.
 #![forbid(unsafe_code)]
 
-use crate::crypto::backend::{Backend, Job};
+use crate::crypto::ahead::{self, Ahead};
+use crate::crypto::backend::{Backend, Job, blocks_of};
 use crate::crypto::poly1305::TAG_LEN;
+use crate::crypto::portable;
 use crate::crypto::residue::{SHORT, without_residue, without_shallow_residue};
 use crate::crypto::salsa20::StreamKey;
 use std::fmt;
+use std::hint::black_box;
 
 /// The HSalsa20 subkey of a shared key and the first 16 bytes of a nonce. XSalsa20 uses the other
 /// 8 bytes as Salsa20's nonce under this key, so it is derived once for all of them. It lives in
@@ -13,6 +16,8 @@ use std::fmt;
 pub struct TrafficKey {
     stream: Box<StreamKey>,
     backend: Backend,
+    /// For small boxes, if their nonces count.
+    ahead: Option<Box<Ahead>>,
 }
 
 impl TrafficKey {
@@ -23,7 +28,15 @@ impl TrafficKey {
         Self {
             stream,
             backend: Backend::fastest(),
+            ahead: None,
         }
+    }
+
+    /// For boxes whose nonces count, as those of one direction do. It holds a KiB more, from the
+    /// beginning on, so that nothing grows with traffic.
+    pub(crate) fn counting(mut self) -> Self {
+        self.ahead = self.backend.has_lanes().then(|| Box::new(Ahead::new()));
+        self
     }
 
     /// Makes `boxed` a box in place: [`TAG_LEN`] bytes of room for the tag, then the text.
@@ -63,6 +76,51 @@ impl TrafficKey {
 }
 
 impl TrafficKey {
+    /// [`seal_in_place`](Self::seal_in_place), after which boxes with the nonces that follow are
+    /// likely. Small ones take much less time so, if this is [`counting`](Self::counting).
+    pub(crate) fn seal_next(&mut self, nonce: [u8; 8], boxed: &mut [u8]) {
+        match (
+            self.stream_ahead(nonce, boxed.len()),
+            boxed.split_first_chunk_mut(),
+        ) {
+            (Some(stream), Some((tag, text))) => {
+                without_shallow_residue(|| *tag = portable::seal_with(stream, text));
+                wipe(stream);
+            }
+            _ => self.seal_in_place(nonce, boxed),
+        }
+    }
+
+    /// [`open_in_place`](Self::open_in_place), after which boxes with the nonces that follow are
+    /// likely. Tells whether it is open.
+    pub(crate) fn open_next(&mut self, nonce: [u8; 8], boxed: &mut [u8]) -> bool {
+        match (
+            self.stream_ahead(nonce, boxed.len()),
+            boxed.split_first_chunk_mut(),
+        ) {
+            (Some(stream), Some((tag, text))) => {
+                let is_open = without_shallow_residue(|| portable::open_with(stream, text, tag));
+                wipe(stream);
+                is_open
+            }
+            _ => self.open_in_place(nonce, boxed).is_some(),
+        }
+    }
+
+    /// Key stream for a box of `len` bytes, if it is small, and made now if need be.
+    fn stream_ahead(&mut self, nonce: [u8; 8], len: usize) -> Option<&mut [u8]> {
+        let ahead = self.ahead.as_mut()?;
+        let blocks = blocks_of(len);
+        if blocks > ahead::MOST_EACH {
+            return None;
+        }
+        let nonce = u64::from_be_bytes(nonce);
+        if !ahead.has(nonce, blocks) {
+            without_residue(|| ahead.make(self.backend, &self.stream, nonce, blocks));
+        }
+        ahead.stream(nonce)
+    }
+
     /// [`seal_in_place`](Self::seal_in_place) for several boxes.
     pub(crate) fn seal_many(&self, jobs: &mut [Job<'_>]) {
         without_residue(|| self.backend.seal_many(&self.stream, jobs));
@@ -75,8 +133,95 @@ impl TrafficKey {
     }
 }
 
+/// Of key stream that has been used, nothing stays.
+fn wipe(stream: &mut [u8]) {
+    stream.fill(0);
+    black_box(stream);
+}
+
 impl fmt::Debug for TrafficKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TrafficKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Vec<TrafficKey> {
+        let backends = Backend::all();
+        let key = |backend| {
+            let mut key = TrafficKey::derive(&[7; 32], b"CurveZMQMESSAGEC");
+            key.backend = backend;
+            key.counting()
+        };
+        backends.into_iter().map(key).collect()
+    }
+
+    /// A box by itself.
+    fn expected(key: &TrafficKey, nonce: u64, text: &[u8]) -> Vec<u8> {
+        let mut boxed = [&[0; TAG_LEN], text].concat();
+        key.seal_in_place(nonce.to_be_bytes(), &mut boxed);
+        boxed
+    }
+
+    /// Lengths and gaps that need more or less key stream than the box before was made with.
+    fn boxes() -> impl Iterator<Item = (u64, Vec<u8>)> {
+        let every = (0..400).map(|len| (1, len));
+        let back = (0..400).rev().map(|len| (1 + len as u64 % 3, len));
+        let mixed = (0..400).map(|at| ([1, 1, 5, 17][at % 4], at * 37 % 333));
+        let mut nonce = u64::MAX - 10;
+        every.chain(back).chain(mixed).map(move |(gap, len)| {
+            nonce = nonce.wrapping_add(gap);
+            (nonce, (0..len).map(|at| at as u8).collect())
+        })
+    }
+
+    #[test]
+    fn boxes_with_key_stream_made_ahead_are_those_without() {
+        for (mut sender, mut receiver) in keys().into_iter().zip(keys()) {
+            for (nonce, text) in boxes() {
+                let mut boxed = [&[0; TAG_LEN], &text[..]].concat();
+                sender.seal_next(nonce.to_be_bytes(), &mut boxed);
+                assert_eq!(boxed, expected(&sender, nonce, &text));
+                assert!(receiver.open_next(nonce.to_be_bytes(), &mut boxed));
+                assert_eq!(boxed[TAG_LEN..], text);
+            }
+        }
+    }
+
+    #[test]
+    fn key_stream_made_ahead_opens_nothing_that_was_altered() {
+        for mut key in keys() {
+            for (nonce, text) in boxes().step_by(7) {
+                let boxed = expected(&key, nonce, &text);
+                for bit in [
+                    0,
+                    127,
+                    nonce as usize % (8 * boxed.len()),
+                    8 * boxed.len() - 1,
+                ] {
+                    let mut altered = boxed.clone();
+                    altered[bit / 8] ^= 1 << (bit % 8);
+                    let before = altered.clone();
+                    assert!(!key.open_next(nonce.to_be_bytes(), &mut altered));
+                    assert!(altered == before || altered[TAG_LEN..].iter().all(|byte| *byte == 0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn key_stream_is_wiped_when_it_has_been_used_for_good_or_bad() {
+        for mut key in keys().into_iter().filter(|key| key.backend.has_lanes()) {
+            for (nonce, mut boxed) in [(1, vec![1; 80]), (2, expected(&key, 2, &[7; 80]))] {
+                key.open_next(u64::to_be_bytes(nonce), &mut boxed);
+                let used = key.ahead.as_mut().and_then(|ahead| ahead.stream(nonce));
+                assert_eq!(used, Some(&mut [0; 128][..]));
+            }
+            let next = key.ahead.as_mut().and_then(|ahead| ahead.stream(3));
+            assert_ne!(next, Some(&mut [0; 128][..]));
+        }
     }
 }

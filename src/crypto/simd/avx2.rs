@@ -2,11 +2,11 @@
 //! meanwhile.
 #![forbid(unsafe_code)]
 
-use crate::crypto::backend::Job;
+use crate::crypto::backend::{Job, blocks_of};
 use crate::crypto::poly1305::{self, Poly1305, TAG_LEN};
 use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
-use crate::crypto::simd::batch::{self, Input, Plan};
-use crate::crypto::simd::lanes256::{self, LANES};
+use crate::crypto::simd::batch;
+use crate::crypto::simd::lanes256::{self, Input, LANES};
 use crate::crypto::simd::rows::pairs_avx2;
 use crate::crypto::simd::{load256, store256};
 use std::arch::x86_64::*;
@@ -51,12 +51,13 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
         // One alone has a faster way; so has one that is too long.
         let (now, later) = rest.split_at_mut(plan.boxes.max(1));
         if plan.boxes > 1 {
-            fill(key, &plan, &mut stream);
+            let blocks = plan.blocks;
+            fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
         }
         let mut at = 0;
         for job in now {
             let nonce = job.nonce;
-            let blocks = batch::blocks_of(job.boxed.len());
+            let blocks = blocks_of(job.boxed.len());
             if let Some((tag, text)) = job.parts() {
                 *tag = if plan.boxes > 1 {
                     seal_with(stream[at..at + blocks].as_flattened(), text)
@@ -78,12 +79,13 @@ pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     while let Some(rest) = jobs.get_mut(opened..).filter(|rest| !rest.is_empty()) {
         let plan = batch::plan(rest, LONGEST_IN_BATCH);
         if plan.boxes > 1 {
-            fill(key, &plan, &mut stream);
+            let blocks = plan.blocks;
+            fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
         }
         let mut at = 0;
         for job in rest.iter_mut().take(plan.boxes.max(1)) {
             let nonce = job.nonce;
-            let blocks = batch::blocks_of(job.boxed.len());
+            let blocks = blocks_of(job.boxed.len());
             let Some((tag, text)) = job.parts() else {
                 return opened;
             };
@@ -102,15 +104,22 @@ pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     opened
 }
 
-/// Key stream for a batch.
-#[inline]
+/// Key stream: a block for each nonce, with the block's number.
 #[target_feature(enable = "avx2,bmi2,adx")]
-fn fill(key: &StreamKey, plan: &Plan, stream: &mut [[u8; BLOCK_LEN]; batch::MOST]) {
+pub(super) fn fill(
+    key: &StreamKey,
+    nonces: &[[u8; 8]],
+    numbers: &[[u8; 4]],
+    stream: &mut [[u8; BLOCK_LEN]],
+) {
     let (streams, _) = stream.as_chunks_mut();
-    let (inputs, _) = plan.inputs.as_chunks();
-    let passes = plan.blocks.div_ceil(LANES);
-    for (inputs, stream) in inputs.iter().zip(streams).take(passes) {
-        lanes256::blocks(key, inputs, stream, &mut Poly1305::new(&[0; 32]), &[]);
+    let passes = nonces.chunks(LANES).zip(numbers.chunks(LANES));
+    for ((nonces, numbers), stream) in passes.zip(streams) {
+        let mut inputs: [Input; LANES] = [([0; 8], 0); LANES];
+        for (input, (nonce, number)) in inputs.iter_mut().zip(nonces.iter().zip(numbers)) {
+            *input = (*nonce, u32::from_le_bytes(*number).into());
+        }
+        lanes256::blocks(key, &inputs, stream, &mut Poly1305::new(&[0; 32]), &[]);
     }
 }
 

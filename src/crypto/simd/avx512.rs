@@ -2,10 +2,8 @@
 //! ones, long texts authenticated eight blocks at a time.
 #![forbid(unsafe_code)]
 
-use crate::crypto::backend::Job;
 use crate::crypto::poly1305::{self, Poly1305, TAG_LEN};
 use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
-use crate::crypto::simd::batch::{self, Plan};
 use crate::crypto::simd::ifma::{self, Wide};
 use crate::crypto::simd::lanes512::{self, LANES};
 use crate::crypto::simd::rows::pairs_avx512;
@@ -22,8 +20,6 @@ const PASS_LEN: usize = LANES * BLOCK_LEN;
 const FIRST_PASS_LEN: usize = PASS_LEN - poly1305::KEY_LEN;
 /// From this many bytes on, the powers of r that eight blocks at a time need are worth it.
 const WIDE_FROM: usize = 512;
-/// Boxes of more blocks than this have enough for all lanes by themselves.
-const LONGEST_IN_BATCH: usize = 12;
 
 /// Encrypts `text` and tells its tag.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
@@ -47,79 +43,6 @@ pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; 
         97..=224 => open_with(rows::<2>(key, nonce).as_flattened(), text, tag),
         225..=352 => open_with(rows::<3>(key, nonce).as_flattened(), text, tag),
         _ => open_long(key, nonce, text, tag),
-    }
-}
-
-/// Seals all of `jobs`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
-    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    let mut rest = jobs;
-    while !rest.is_empty() {
-        let plan = batch::plan(rest, LONGEST_IN_BATCH);
-        // One alone has a faster way; so has one that is too long.
-        let (now, later) = rest.split_at_mut(plan.boxes.max(1));
-        if plan.boxes > 1 {
-            fill(key, &plan, &mut stream);
-        }
-        let mut at = 0;
-        for job in now {
-            let nonce = job.nonce;
-            let blocks = batch::blocks_of(job.boxed.len());
-            if let Some((tag, text)) = job.parts() {
-                *tag = if plan.boxes > 1 {
-                    seal_with(stream[at..at + blocks].as_flattened(), text)
-                } else {
-                    seal(key, nonce, text)
-                };
-            }
-            at += blocks;
-        }
-        rest = later;
-    }
-}
-
-/// Opens `jobs` up to the first that does not open, and tells how many did.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
-    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    let mut opened = 0;
-    while let Some(rest) = jobs.get_mut(opened..).filter(|rest| !rest.is_empty()) {
-        let plan = batch::plan(rest, LONGEST_IN_BATCH);
-        if plan.boxes > 1 {
-            fill(key, &plan, &mut stream);
-        }
-        let mut at = 0;
-        for job in rest.iter_mut().take(plan.boxes.max(1)) {
-            let nonce = job.nonce;
-            let blocks = batch::blocks_of(job.boxed.len());
-            let Some((tag, text)) = job.parts() else {
-                return opened;
-            };
-            let is_open = if plan.boxes > 1 {
-                open_with(stream[at..at + blocks].as_flattened(), text, tag)
-            } else {
-                open(key, nonce, text, tag)
-            };
-            if !is_open {
-                return opened;
-            }
-            at += blocks;
-            opened += 1;
-        }
-    }
-    opened
-}
-
-/// Key stream for a batch.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn fill(key: &StreamKey, plan: &Plan, stream: &mut [[u8; BLOCK_LEN]; batch::MOST]) {
-    let (streams, _) = stream.as_chunks_mut();
-    let (inputs, _) = plan.inputs.as_chunks();
-    let passes = plan.blocks.div_ceil(LANES);
-    for (inputs, stream) in inputs.iter().zip(streams).take(passes) {
-        lanes512::any(key, inputs, stream);
     }
 }
 
@@ -226,9 +149,10 @@ pub(super) fn mac(key: &[u8; 32], text: &[u8]) -> [u8; TAG_LEN] {
     authenticate_long(Poly1305::new(key), text)
 }
 
+/// The tag of a text that is not at hand otherwise.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn authenticate_long(mac: Poly1305, text: &[u8]) -> [u8; TAG_LEN] {
+pub(super) fn authenticate_long(mac: Poly1305, text: &[u8]) -> [u8; TAG_LEN] {
     let (wholes, tail) = text.as_chunks::<32>();
     let mut last = [0; 32];
     store256(&mut last, load256_first(tail));

@@ -1,15 +1,10 @@
 //! How several small boxes share the lanes of one pass.
 #![forbid(unsafe_code)]
 
-use crate::crypto::backend::Job;
-use crate::crypto::poly1305::{self, TAG_LEN};
-use crate::crypto::salsa20::BLOCK_LEN;
+use crate::crypto::backend::{Job, blocks_of};
 
-/// Blocks that are made before any is used: 4 KiB of key stream.
-pub(super) const MOST: usize = 64;
-
-/// What tells one block from another under the same key: the nonce, then the block's number.
-pub(super) type Input = ([u8; 8], u64);
+/// Blocks that are made before any is used: 5 KiB of key stream.
+pub(super) const MOST: usize = 80;
 
 /// Key stream for the first few of a row of boxes.
 pub(super) struct Plan {
@@ -17,13 +12,10 @@ pub(super) struct Plan {
     pub(super) boxes: usize,
     /// Blocks that they need together.
     pub(super) blocks: usize,
-    /// The blocks to make, box by box.
-    pub(super) inputs: [Input; MOST],
-}
-
-/// Blocks of key stream that a box of `len` bytes needs.
-pub(super) fn blocks_of(len: usize) -> usize {
-    (poly1305::KEY_LEN + len.saturating_sub(TAG_LEN)).div_ceil(BLOCK_LEN)
+    /// The nonces of the blocks to make, box by box.
+    pub(super) nonces: [[u8; 8]; MOST],
+    /// The blocks' numbers, little-endian.
+    pub(super) numbers: [[u8; 4]; MOST],
 }
 
 /// Takes as many boxes as fit, none of which needs more than `longest` blocks.
@@ -31,19 +23,23 @@ pub(super) fn plan(jobs: &[Job<'_>], longest: usize) -> Plan {
     let mut plan = Plan {
         boxes: 0,
         blocks: 0,
-        inputs: [([0; 8], 0); MOST],
+        nonces: [[0; 8]; MOST],
+        numbers: [[0; 4]; MOST],
     };
     for job in jobs {
         let blocks = blocks_of(job.boxed.len());
         let end = plan.blocks + blocks;
-        let Some(room) = plan.inputs.get_mut(plan.blocks..end) else {
+        let room = plan.blocks..end;
+        let nonces = plan.nonces.get_mut(room.clone());
+        let (Some(nonces), Some(numbers)) = (nonces, plan.numbers.get_mut(room)) else {
             break;
         };
         if blocks > longest {
             break;
         }
-        for (input, counter) in room.iter_mut().zip(0..) {
-            *input = (job.nonce, counter);
+        nonces.fill(job.nonce);
+        for (number, block) in numbers.iter_mut().zip(0_u32..) {
+            *number = block.to_le_bytes();
         }
         plan.blocks = end;
         plan.boxes += 1;

@@ -11,8 +11,8 @@ pub(super) const HALF_STEP: usize = 128;
 /// other waits for its multiplications.
 pub(super) const STEP: usize = 2 * HALF_STEP;
 
-const MASK_44: u64 = (1 << 44) - 1;
-const MASK_42: u64 = (1 << 42) - 1;
+pub(super) const MASK_44: u64 = (1 << 44) - 1;
+pub(super) const MASK_42: u64 = (1 << 42) - 1;
 
 /// A number below 2^131 in limbs.
 type Limbs = [u64; 3];
@@ -28,7 +28,7 @@ pub(super) struct Wide {
 }
 
 /// A factor, and its upper limbs times 20: 2^132 is 20 modulo 2^130 - 5.
-struct Multiplier {
+pub(super) struct Multiplier {
     limbs: [__m512i; 3],
     folded: [__m512i; 2],
 }
@@ -126,21 +126,42 @@ impl Wide {
 /// Adds eight blocks, which are spread over the lanes as 0 4 1 5 2 6 3 7.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn plus([s0, s1, s2]: [__m512i; 3], blocks: &[u8; HALF_STEP]) -> [__m512i; 3] {
+fn plus(sums: [__m512i; 3], blocks: &[u8; HALF_STEP]) -> [__m512i; 3] {
     let [first, second] = blocks.as_chunks().0 else {
-        return [s0, s1, s2];
+        return sums;
     };
     let (first, second) = (load512(first), load512(second));
     let low = _mm512_unpacklo_epi64(first, second);
     let high = _mm512_unpackhi_epi64(first, second);
+    added(sums, limbs(low, high), _mm512_set1_epi64(1 << 40))
+}
+
+/// The limbs of numbers of 128 bits, given as their lower and upper halves.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn limbs(low: __m512i, high: __m512i) -> [__m512i; 3] {
     let mask = _mm512_set1_epi64(MASK_44.cast_signed());
-    let above = _mm512_set1_epi64(1 << 40);
     let middle = _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
-    let top = _mm512_or_si512(_mm512_srli_epi64::<24>(high), above);
     [
-        _mm512_add_epi64(s0, _mm512_and_si512(low, mask)),
-        _mm512_add_epi64(s1, _mm512_and_si512(middle, mask)),
-        _mm512_add_epi64(s2, top),
+        _mm512_and_si512(low, mask),
+        _mm512_and_si512(middle, mask),
+        _mm512_srli_epi64::<24>(high),
+    ]
+}
+
+/// Adds blocks; `end` has the bit that follows each of them, 2^128, in the place it has among the
+/// upper limbs.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn added(
+    [s0, s1, s2]: [__m512i; 3],
+    [b0, b1, b2]: [__m512i; 3],
+    end: __m512i,
+) -> [__m512i; 3] {
+    [
+        _mm512_add_epi64(s0, b0),
+        _mm512_add_epi64(s1, b1),
+        _mm512_add_epi64(s2, _mm512_or_si512(b2, end)),
     ]
 }
 
@@ -154,7 +175,7 @@ impl Multiplier {
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn new(limbs: [__m512i; 3]) -> Self {
+    pub(super) fn new(limbs: [__m512i; 3]) -> Self {
         let twenty = [limbs[1], limbs[2]].map(|limb| {
             let four = _mm512_slli_epi64::<2>(limb);
             _mm512_add_epi64(_mm512_slli_epi64::<2>(four), four)
@@ -169,7 +190,7 @@ impl Multiplier {
     /// may have 46.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn times(&self, [a0, a1, a2]: [__m512i; 3]) -> [__m512i; 3] {
+    pub(super) fn times(&self, [a0, a1, a2]: [__m512i; 3]) -> [__m512i; 3] {
         let [b0, b1, b2] = self.limbs;
         let [b1_20, b2_20] = self.folded;
         let (low_0, high_0) = product([(a0, b0), (a1, b2_20), (a2, b1_20)]);

@@ -3,12 +3,14 @@
 
 use crate::crypto::poly1305::{self, Poly1305};
 use crate::crypto::salsa20::{BLOCK_LEN, CONSTANTS, StreamKey, words};
-use crate::crypto::simd::batch::Input;
 use crate::crypto::simd::store256;
 use std::arch::x86_64::*;
 
 /// Blocks of one pass.
 pub(super) const LANES: usize = 8;
+
+/// What tells one block from another under the same key: the nonce, then the block's number.
+pub(super) type Input = ([u8; 8], u64);
 
 /// Makes [`LANES`] blocks. Between its rounds, `mac` takes in `text`, for which the processor has
 /// other units: up to 40 blocks cost nearly nothing.

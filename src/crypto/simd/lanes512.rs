@@ -2,9 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::salsa20::{BLOCK_LEN, CONSTANTS, StreamKey, words};
-use crate::crypto::simd::batch::Input;
 use crate::crypto::simd::ifma::{self, Wide};
-use crate::crypto::simd::store512;
+use crate::crypto::simd::{load512, store512};
 use std::arch::x86_64::*;
 
 /// Blocks of one pass.
@@ -53,28 +52,39 @@ pub(super) fn consecutive<const P: usize>(
     states
 }
 
-/// Makes blocks that have only the key in common.
+/// Makes `P` times [`LANES`] blocks that have only the key in common: as many as there are nonces,
+/// each with the block's number.
 #[inline(never)]
 #[target_feature(enable = "avx512f")]
-pub(super) fn any(key: &StreamKey, inputs: &[Input; LANES], out: &mut [[u8; BLOCK_LEN]; LANES]) {
-    let mut lanes = [[0_i32; LANES]; 4];
-    for (lane, (nonce, counter)) in inputs.iter().enumerate() {
-        let [n0, n1] = words(nonce);
-        let [c0, c1] = words(&counter.to_le_bytes());
-        for (word, value) in [n0, n1, c0, c1].into_iter().enumerate() {
-            lanes[word][lane] = u32::cast_signed(value);
+pub(super) fn any<const P: usize>(
+    key: &StreamKey,
+    nonces: &[[u8; 8]],
+    numbers: &[[u8; 4]],
+    out: &mut [[u8; BLOCK_LEN]],
+) {
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+    let (nonces, _) = nonces.as_flattened().as_chunks();
+    let (numbers, _) = numbers.as_flattened().as_chunks();
+    let mut firsts = [[_mm512_setzero_si512(); 16]; P];
+    let inputs = nonces.as_chunks().0.iter().zip(numbers);
+    for (first, ([a, b], numbers)) in firsts.iter_mut().zip(inputs) {
+        let (a, b) = (load512(a), load512(b));
+        let n0 = _mm512_permutex2var_epi32(a, even, b);
+        let n1 = _mm512_permutex2var_epi32(a, odd, b);
+        *first = first_state(key, [n0, n1, load512(numbers), _mm512_setzero_si512()]);
+    }
+    let mut states = firsts;
+    for _ in 0..10 {
+        for state in &mut states {
+            double_round(state);
         }
     }
-    let vectors = lanes.map(|[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]| {
-        _mm512_setr_epi32(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)
-    });
-    let first = first_state(key, vectors);
-    let mut state = first;
-    for _ in 0..10 {
-        double_round(&mut state);
-    }
-    for (out, block) in out.iter_mut().zip(last_state(&state, &first)) {
-        store512(out, block);
+    let (out, _) = out.as_chunks_mut::<LANES>();
+    for ((state, first), out) in states.iter().zip(&firsts).zip(out) {
+        for (out, block) in out.iter_mut().zip(last_state(state, first)) {
+            store512(out, block);
+        }
     }
 }
 
