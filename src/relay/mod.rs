@@ -82,7 +82,9 @@
 //! [`SocketType::Relay`]: crate::SocketType::Relay
 
 pub(crate) mod introduction;
+pub(crate) mod leg;
 pub(crate) mod traffic;
 
 pub use introduction::{IdentityRule, Introduction};
-pub use traffic::{Broken, Leg, Relay, Side, Silent};
+pub use leg::Leg;
+pub use traffic::{Broken, Relay, Side, Silent};

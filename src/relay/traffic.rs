@@ -2,25 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::frames::{FrameReader, FrameWriter};
-use crate::handshake::Established;
-use crate::heartbeat::{Due, Heartbeat, HeartbeatSettings, Silence};
-use crate::limits::Limits;
-use crate::outbox::Outbox;
-use crate::wire::command::{Command, TrafficCommand};
-use crate::wire::frame::Flags;
-use bytes::{Bytes, BytesMut};
-use std::collections::VecDeque;
+use crate::heartbeat::{Due, Silence};
+use crate::relay::leg::{Leg, carry};
+use bytes::BytesMut;
 use std::io::IoSlice;
 use std::time::Instant;
-
-/// PINGs whose answers wait to be sent. From a peer that sends more without reading our answers,
-/// nothing is taken until it does.
-const MOST_PONGS: usize = 16;
-
-/// Largest frame of an unfinished message that gets memory of its own, in bytes. It would share
-/// the buffer that it was read into, and keep all of it for as long as the message takes.
-const COPY_UP_TO: usize = 4096;
 
 /// One of a tunnel's two connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,103 +46,6 @@ pub struct Silent {
     pub silence: Silence,
 }
 
-/// One connection of a tunnel, ready for traffic.
-#[derive(Debug)]
-pub struct Leg {
-    reader: FrameReader,
-    /// What was read and not taken apart.
-    input: BytesMut,
-    /// Frames of a message whose last frame has not arrived; never passed on if it never does.
-    partial: Vec<Bytes>,
-    outbox: Outbox,
-    heartbeat: Heartbeat,
-    /// A PING of our own.
-    ping: Option<TrafficCommand>,
-    /// Contexts of the peer's PINGs, to be sent back.
-    to_answer: VecDeque<Bytes>,
-    /// Whether input was left alone because too many PINGs wait for their answers.
-    held_up: bool,
-    /// Its peer broke the protocol: what else it sent means nothing.
-    broken: bool,
-}
-
-impl Leg {
-    /// Takes over a connection. `limits` bound what its peer may send, `heartbeat` says whether
-    /// it is sent PINGs; its own are answered in any case.
-    #[must_use]
-    pub fn new(
-        established: Established,
-        limits: &Limits,
-        heartbeat: Option<HeartbeatSettings>,
-        now: Instant,
-    ) -> Self {
-        let zmtp_3_0 = established.zmtp_3_0;
-        Self {
-            reader: FrameReader::new(established.opener, limits),
-            input: BytesMut::new(),
-            partial: Vec::new(),
-            outbox: Outbox::new(FrameWriter::new(established.sealer), zmtp_3_0),
-            heartbeat: Heartbeat::new(heartbeat, zmtp_3_0, now),
-            ping: None,
-            to_answer: VecDeque::new(),
-            held_up: false,
-            broken: false,
-        }
-    }
-
-    /// Begins with what has arrived behind the last command of the handshake.
-    #[must_use]
-    pub fn with_input(mut self, input: BytesMut) -> Self {
-        self.input = input;
-        self
-    }
-
-    fn may_take_more(&self) -> bool {
-        self.to_answer.len() < MOST_PONGS
-    }
-
-    /// Encodes heartbeats, and the rest of a message under way, as far as there is room.
-    fn fill(&mut self) -> Result<(), Error> {
-        while self.outbox.has_room() {
-            if !self.outbox.is_between_messages() {
-                self.outbox.encode_frame()?;
-            } else if let Some(context) = self.to_answer.pop_front() {
-                self.outbox.command(&TrafficCommand::Pong { context })?;
-            } else if let Some(ping) = self.ping.take() {
-                self.outbox.command(&ping)?;
-            } else {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn can_begin(&self) -> bool {
-        self.outbox.has_room() && self.outbox.is_between_messages()
-    }
-
-    /// Takes a command of the peer's. RFC 37, "Formal Grammar": what we do not know is ignored.
-    fn command(&mut self, body: &Bytes, to: &mut Outbox) -> Result<(), Error> {
-        match TrafficCommand::parse(body)? {
-            // A sign of life is for who is at the other end of this connection: us.
-            TrafficCommand::Ping { ttl, context } => {
-                self.heartbeat.on_ping(ttl);
-                self.to_answer.push_back(context);
-                Ok(())
-            }
-            TrafficCommand::Pong { .. } => Ok(()),
-            // In the form that the other peer's version knows.
-            TrafficCommand::Subscribe(topic) => to.subscribe(topic),
-            TrafficCommand::Cancel(topic) => to.cancel(topic),
-            // RFC 48: how a DISH joins and leaves groups of a RADIO.
-            TrafficCommand::Unknown => match Command::parse(body)?.name {
-                b"JOIN" | b"LEAVE" => to.command_body(body),
-                _ => Ok(()),
-            },
-        }
-    }
-}
-
 /// A tunnel's traffic: two connections, each frame of one sealed anew for the other.
 ///
 /// Messages cross whole or not at all, multipart ones and all frames in order; subscriptions in
@@ -171,7 +60,8 @@ impl Leg {
 /// 2. calls [`Relay::turn`];
 /// 3. writes [`Relay::output`] of both sides, tells [`Relay::sent`], and if that was not nothing
 ///    begins again;
-/// 4. waits, but not beyond [`Relay::deadline`], when it calls [`Relay::poll`].
+/// 4. waits, but not beyond [`Relay::deadline`], when it calls [`Relay::poll`]. Before a long wait
+///    [`Relay::rest`] gives memory back.
 #[derive(Debug)]
 pub struct Relay {
     front: Leg,
@@ -243,7 +133,8 @@ impl Relay {
     /// Whether everything whole that the other side has sent was written to this one.
     #[must_use]
     pub fn is_drained(&self, side: Side) -> bool {
-        self.leg(side).outbox.is_empty() && !self.leg(side.other()).held_up
+        let from = self.leg(side.other());
+        self.leg(side).outbox.is_empty() && from.opened.is_empty() && !from.held_up
     }
 
     /// Something has arrived from this side, which is a sign of life.
@@ -266,6 +157,14 @@ impl Relay {
             next = next.into_iter().chain(heartbeat.deadline()).min();
         }
         next
+    }
+
+    /// Frees buffers that hold nothing. A busy tunnel would need them again at once; an idle one
+    /// shall hold none.
+    pub fn rest(&mut self) {
+        for side in [Side::Front, Side::Back] {
+            self.leg_mut(side).rest();
+        }
     }
 
     /// Does what heartbeats want at `now`.
@@ -302,61 +201,4 @@ impl Relay {
 
 fn broken(side: Side) -> impl FnOnce(Error) -> Broken {
     move |error| Broken { side, error }
-}
-
-/// Takes frames from one side to the other as long as there is room.
-fn carry(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
-    let carried = carry_frames(from, to);
-    to.outbox.settle()?;
-    to.outbox.rest();
-    carried
-}
-
-fn carry_frames(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
-    loop {
-        to.fill()?;
-        from.held_up = !from.broken && !from.may_take_more();
-        if from.broken || from.held_up || !to.can_begin() {
-            return Ok(());
-        }
-        match carry_frame(from, &mut to.outbox) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => {
-                from.broken = true;
-                return Err(error);
-            }
-        }
-    }
-    if from.input.is_empty() {
-        // An idle connection holds no buffer.
-        from.input = BytesMut::new();
-    }
-    Ok(())
-}
-
-/// Takes one frame; false if more bytes are needed.
-fn carry_frame(from: &mut Leg, to: &mut Outbox) -> Result<bool, Error> {
-    let Some(frame) = from.reader.read(&mut from.input)? else {
-        return Ok(false);
-    };
-    match frame.flags {
-        Flags::Command => from.command(&frame.body, to)?,
-        Flags::More => from.partial.push(owned(frame.body)),
-        Flags::Last if from.partial.is_empty() => to.single(frame.body)?,
-        Flags::Last => {
-            let mut frames = std::mem::take(&mut from.partial);
-            frames.push(frame.body);
-            to.begin(frames);
-        }
-    }
-    Ok(true)
-}
-
-fn owned(body: Bytes) -> Bytes {
-    if body.len() <= COPY_UP_TO {
-        Bytes::copy_from_slice(&body)
-    } else {
-        body
-    }
 }

@@ -6,6 +6,7 @@ use crate::limits::Limits;
 use crate::net::clock::{deadline, until};
 use crate::net::driver::{READ_BUSY, READ_QUIET};
 use crate::net::handshake_bytes::HandshakeBytes;
+use crate::net::pace::Pace;
 use crate::net::transport::{Stream, is_hangup};
 use crate::relay::traffic::{Broken, Relay, Side, Silent};
 use bytes::BufMut;
@@ -16,6 +17,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// Bytes that count as one message in how busy a tunnel is.
+const PER_MESSAGE: usize = 64;
+
 /// Both connections of one peer, each with its other.
 pub(super) struct Traffic {
     front: Line,
@@ -25,6 +29,8 @@ pub(super) struct Traffic {
     linger: Duration,
     /// When that will have been so.
     still_until: Option<Instant>,
+    /// About how many messages have been read since the last wait.
+    passed: usize,
     /// What happened first of all that ends it.
     end: Option<End>,
 }
@@ -88,6 +94,7 @@ impl Traffic {
             relay,
             linger,
             still_until: None,
+            passed: 0,
             end: None,
         }
     }
@@ -124,6 +131,7 @@ impl Traffic {
 
     async fn drive(&mut self, close: &mut watch::Receiver<bool>) {
         let mut closing = false;
+        let mut pace = Pace::default();
         loop {
             tokio::task::coop::consume_budget().await;
             if let Err(broken) = self.relay.turn() {
@@ -148,12 +156,17 @@ impl Traffic {
                 self.still_until
                     .get_or_insert_with(|| deadline(now, self.linger));
             }
+            pace.passed(std::mem::take(&mut self.passed));
+            if !pace.waits() {
+                self.relay.rest();
+            }
             tokio::select! {
                 ready = self.readable(Side::Front) => self.read(Side::Front, ready),
                 ready = self.readable(Side::Back) => self.read(Side::Back, ready),
                 ready = self.writable(Side::Front) => self.note_failure(Side::Front, ready),
                 ready = self.writable(Side::Back) => self.note_failure(Side::Back, ready),
                 () = until(beat) => self.beat(),
+                () = pace.slackens() => {}
                 () = until(self.still_until) => {
                     self.end.get_or_insert(End::Stuck);
                     return;
@@ -213,6 +226,7 @@ impl Traffic {
                     READ_QUIET
                 };
                 self.still_until = None;
+                self.passed += read / PER_MESSAGE;
                 self.relay.received(side, Instant::now().into_std());
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

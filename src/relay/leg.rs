@@ -1,0 +1,211 @@
+//! One connection of a tunnel, and how frames cross from one to the other.
+#![forbid(unsafe_code)]
+
+use crate::error::Error;
+use crate::frames::{Frame, FrameReader, FrameWriter};
+use crate::handshake::Established;
+use crate::heartbeat::{Heartbeat, HeartbeatSettings};
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::wire::command::{Command, TrafficCommand};
+use crate::wire::frame::Flags;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// PINGs whose answers wait to be sent. From a peer that sends more without reading our answers,
+/// nothing is taken until it does.
+const MOST_PONGS: usize = 16;
+
+/// Frames that are opened together: as many as fill the lanes of a cipher.
+const FRAMES_TOGETHER: usize = 16;
+
+/// Largest frame of an unfinished message that gets memory of its own, in bytes. It would share
+/// the buffer that it was read into, and keep all of it for as long as the message takes.
+const COPY_UP_TO: usize = 4096;
+
+/// One connection of a tunnel, ready for traffic.
+#[derive(Debug)]
+pub struct Leg {
+    pub(super) reader: FrameReader,
+    /// What was read and not taken apart.
+    pub(super) input: BytesMut,
+    /// Frames that were opened and not passed on, and the error that followed them.
+    pub(super) opened: VecDeque<Frame>,
+    error: Option<Error>,
+    /// Room for frames that are opened together; empty in between.
+    together: Vec<Frame>,
+    /// Frames of a message whose last frame has not arrived; never passed on if it never does.
+    partial: Vec<Bytes>,
+    pub(super) outbox: Outbox,
+    pub(super) heartbeat: Heartbeat,
+    /// A PING of our own.
+    pub(super) ping: Option<TrafficCommand>,
+    /// Contexts of the peer's PINGs, to be sent back.
+    to_answer: VecDeque<Bytes>,
+    /// Whether input was left alone because too many PINGs wait for their answers.
+    pub(super) held_up: bool,
+    /// Its peer broke the protocol: what else it sent means nothing.
+    pub(super) broken: bool,
+}
+
+impl Leg {
+    /// Takes over a connection. `limits` bound what its peer may send, `heartbeat` says whether
+    /// it is sent PINGs; its own are answered in any case.
+    #[must_use]
+    pub fn new(
+        established: Established,
+        limits: &Limits,
+        heartbeat: Option<HeartbeatSettings>,
+        now: Instant,
+    ) -> Self {
+        let zmtp_3_0 = established.zmtp_3_0;
+        Self {
+            reader: FrameReader::new(established.opener, limits),
+            input: BytesMut::new(),
+            opened: VecDeque::new(),
+            error: None,
+            together: Vec::new(),
+            partial: Vec::new(),
+            outbox: Outbox::new(FrameWriter::new(established.sealer), zmtp_3_0),
+            heartbeat: Heartbeat::new(heartbeat, zmtp_3_0, now),
+            ping: None,
+            to_answer: VecDeque::new(),
+            held_up: false,
+            broken: false,
+        }
+    }
+
+    /// Begins with what has arrived behind the last command of the handshake.
+    #[must_use]
+    pub fn with_input(mut self, input: BytesMut) -> Self {
+        self.input = input;
+        self
+    }
+
+    pub(super) fn may_take_more(&self) -> bool {
+        self.to_answer.len() < MOST_PONGS
+    }
+
+    pub(super) fn rest(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if self.opened.is_empty() {
+            self.opened = VecDeque::new();
+        }
+        self.together = Vec::new();
+        self.outbox.rest();
+    }
+
+    /// Encodes heartbeats, and the rest of a message under way, as far as there is room.
+    pub(super) fn fill(&mut self) -> Result<(), Error> {
+        while self.outbox.has_room() {
+            if !self.outbox.is_between_messages() {
+                self.outbox.encode_frame()?;
+            } else if let Some(context) = self.to_answer.pop_front() {
+                self.outbox.command(&TrafficCommand::Pong { context })?;
+            } else if let Some(ping) = self.ping.take() {
+                self.outbox.command(&ping)?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next frame, opened with others; `None` if more bytes are needed.
+    fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
+        if self.opened.is_empty() {
+            if let Some(error) = self.error.take() {
+                return Err(error);
+            }
+            let read = self
+                .reader
+                .read_many(&mut self.input, FRAMES_TOGETHER, &mut self.together);
+            self.error = read.err();
+            self.opened.extend(self.together.drain(..));
+        }
+        match self.opened.pop_front() {
+            None => self.error.take().map_or(Ok(None), Err),
+            frame => Ok(frame),
+        }
+    }
+
+    pub(super) fn can_begin(&self) -> bool {
+        self.outbox.has_room() && self.outbox.is_between_messages()
+    }
+
+    /// Takes a command of the peer's. RFC 37, "Formal Grammar": what we do not know is ignored.
+    fn command(&mut self, body: &Bytes, to: &mut Outbox) -> Result<(), Error> {
+        match TrafficCommand::parse(body)? {
+            // A sign of life is for who is at the other end of this connection: us.
+            TrafficCommand::Ping { ttl, context } => {
+                self.heartbeat.on_ping(ttl);
+                self.to_answer.push_back(context);
+                Ok(())
+            }
+            TrafficCommand::Pong { .. } => Ok(()),
+            // In the form that the other peer's version knows.
+            TrafficCommand::Subscribe(topic) => to.subscribe(topic),
+            TrafficCommand::Cancel(topic) => to.cancel(topic),
+            // RFC 48: how a DISH joins and leaves groups of a RADIO.
+            TrafficCommand::Unknown => match Command::parse(body)?.name {
+                b"JOIN" | b"LEAVE" => to.command_body(body),
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+/// Takes frames from one side to the other as long as there is room.
+pub(super) fn carry(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
+    let carried = carry_frames(from, to);
+    to.outbox.settle()?;
+    carried
+}
+
+fn carry_frames(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
+    loop {
+        to.fill()?;
+        from.held_up = !from.broken && !from.may_take_more();
+        if from.broken || from.held_up || !to.can_begin() {
+            return Ok(());
+        }
+        match carry_frame(from, &mut to.outbox) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                from.broken = true;
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes one frame; false if more bytes are needed.
+fn carry_frame(from: &mut Leg, to: &mut Outbox) -> Result<bool, Error> {
+    let Some(frame) = from.next_frame()? else {
+        return Ok(false);
+    };
+    match frame.flags {
+        Flags::Command => from.command(&frame.body, to)?,
+        Flags::More => from.partial.push(owned(frame.body)),
+        Flags::Last if from.partial.is_empty() => to.single(frame.body)?,
+        Flags::Last => {
+            let mut frames = std::mem::take(&mut from.partial);
+            frames.push(frame.body);
+            to.begin(frames);
+        }
+    }
+    Ok(true)
+}
+
+fn owned(body: Bytes) -> Bytes {
+    if body.len() <= COPY_UP_TO {
+        Bytes::copy_from_slice(&body)
+    } else {
+        body
+    }
+}
