@@ -4,7 +4,9 @@
 //! may be dropped; the consumer waits and then takes. Both waits are cancel-safe.
 //!
 //! The consumer fetches everything that is there at once, so that the two meet at the lock once
-//! for many items. What it has fetched counts as waiting until it is taken.
+//! for many items, and nobody ever holds it for long. What it has fetched counts as waiting until
+//! it is taken. (A list without a lock was measured in its place: twice the time on one thread,
+//! three times on two, since each item is passed on by itself.)
 //!
 //! A consumer is woken by the first item, or, if it is patient, once much waits or the producer's
 //! task has had its turn: see [`Waiting`](crate::net::wake::Waiting).
