@@ -190,7 +190,7 @@ impl Sealer {
 
 /// Seals at most [`TOGETHER`] bodies.
 fn seal_together(
-    key: &TrafficKey,
+    key: &mut TrafficKey,
     counter: &mut SendCounter,
     bodies: &[(Flags, &[u8])],
     out: &mut BytesMut,
@@ -277,73 +277,73 @@ impl Opener {
         mut each: impl FnMut(Flags, Bytes),
     ) -> Result<(), Error> {
         let mut bodies = bodies.into_iter();
-        while let Some(first) = bodies.next() {
-            let second = match &self.0 {
-                OpenerState::Curve { .. } => bodies.next(),
-                OpenerState::Transparent | OpenerState::Poisoned => None,
-            };
-            match (&mut self.0, second) {
-                (OpenerState::Curve { key, counter }, Some(second)) => {
-                    let more = bodies.by_ref().take(TOGETHER - 2);
-                    let some = [first, second].into_iter().chain(more);
-                    if let Err(error) = open_together(key, counter, some, &mut each) {
-                        self.0 = OpenerState::Poisoned;
-                        return Err(error);
-                    }
-                }
-                // One alone has a faster way.
-                _ => {
-                    let (flags, body) = self.open_body(first.0, first.1)?;
-                    each(flags, body);
+        let OpenerState::Curve { key, counter } = &mut self.0 else {
+            return bodies.try_for_each(|(outer, body)| {
+                let (flags, body) = self.open_body(outer, body)?;
+                each(flags, body);
+                Ok(())
+            });
+        };
+        loop {
+            match open_together(key, counter, bodies.by_ref(), &mut each) {
+                Ok(TOGETHER) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    self.0 = OpenerState::Poisoned;
+                    return Err(error);
                 }
             }
         }
-        Ok(())
     }
 }
 
-/// Opens at most [`TOGETHER`] bodies. The first at fault ends it, after those before it.
+/// Opens at most [`TOGETHER`] bodies, and tells how many. The first at fault ends it, after those
+/// before it.
 fn open_together(
-    key: &TrafficKey,
+    key: &mut TrafficKey,
     counter: &mut ReceiveCounter,
-    bodies: impl Iterator<Item = (Flags, BytesMut)>,
+    mut bodies: impl Iterator<Item = (Flags, BytesMut)>,
     mut each: impl FnMut(Flags, Bytes),
-) -> Result<(), Error> {
-    let mut fault = Ok(());
+) -> Result<usize, Error> {
     // Moved only when a box has opened; until then, what it would be.
     let mut expected = counter.clone();
-    let mut places = [(); TOGETHER].map(|()| ([0; NONCE_LEN], BytesMut::new()));
+    let mut nonces = [[0; NONCE_LEN]; TOGETHER];
+    let mut waiting = [const { None::<BytesMut> }; TOGETHER];
     let mut ready = 0;
-    for ((outer, body), place) in bodies.zip(&mut places) {
-        match check_message(&expected, outer, &body) {
-            Ok(nonce) => {
-                expected.commit(u64::from_be_bytes(nonce));
-                *place = (nonce, body);
+    let mut places = nonces.iter_mut().zip(&mut waiting);
+    let checked = bodies
+        .by_ref()
+        .take(TOGETHER)
+        .try_for_each(|(outer, body)| {
+            let nonce = check_message(&expected, outer, &body)?;
+            expected.commit(u64::from_be_bytes(nonce));
+            if let Some((place, waiting)) = places.next() {
+                *place = nonce;
+                *waiting = Some(body);
                 ready += 1;
             }
-            Err(error) => {
-                fault = Err(error);
-                break;
-            }
-        }
-    }
+            Ok(())
+        });
     let mut boxes = [(); TOGETHER].map(|()| Job::empty());
-    for (job, (nonce, body)) in boxes.iter_mut().zip(&mut places).take(ready) {
+    let bodies = waiting.iter_mut().flatten();
+    for (job, (nonce, body)) in boxes.iter_mut().zip(nonces.iter().zip(bodies)) {
         *job = Job {
             nonce: *nonce,
             boxed: &mut body[BOX_AT..],
         };
     }
     let good = key.open_many(&mut boxes[..ready]);
-    for (nonce, body) in places.into_iter().take(good) {
+    for (nonce, body) in nonces.into_iter().zip(&mut waiting[..good]) {
         counter.commit(u64::from_be_bytes(nonce));
-        let (flags, body) = curve_message::read_opened(body)?;
-        each(flags, body);
+        if let Some(body) = body.take() {
+            let (flags, body) = curve_message::read_opened(body)?;
+            each(flags, body);
+        }
     }
     if good < ready {
         return Err(CryptoError::BoxNotOpened("MESSAGE").into());
     }
-    fault
+    checked.map(|()| ready)
 }
 
 fn open_message(

@@ -52,9 +52,10 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
     for size in BATCH_SIZES {
         let case = format!("open batch {BATCH} x {size}");
         if report.wants(&case) {
+            let ready = READY / (size + 1) / BATCH;
             let pair = measure(
-                opens_batch(size),
-                peer_opens_batch(sodium, size),
+                opens_batch(size, ready),
+                peer_opens_batch(sodium, size, ready),
                 usize::MAX,
             );
             report.measured(&case, &sodium.name, "ns", pair);
@@ -127,20 +128,26 @@ fn seals_batch(size: usize) -> impl Run {
     }
 }
 
-fn opens_batch(size: usize) -> impl Run {
+fn opens_batch(size: usize, ready: usize) -> impl Run {
     let (client, server) = ends::established();
     let (mut sealer, mut opener) = (client.sealer, server.opener);
     let mut opened = Vec::with_capacity(BATCH);
     move |count| {
         let mut took = std::time::Duration::ZERO;
-        for _ in 0..count {
-            let (buffer, bodies) = sealed(&mut sealer, size, BATCH);
-            let bodies = bodies.into_iter().map(|body| (Flags::Last, body));
+        let mut left = count;
+        while left > 0 {
+            let now = left.min(ready);
+            let (buffer, bodies) = sealed(&mut sealer, size, now * BATCH);
+            let mut bodies = bodies.into_iter().map(|body| (Flags::Last, body));
             let start = Instant::now();
-            opener.open_many(bodies, &mut opened).unwrap();
-            opened.clear();
+            for _ in 0..now {
+                let batch = bodies.by_ref().take(BATCH);
+                opener.open_many(batch, &mut opened).unwrap();
+                opened.clear();
+            }
             took += start.elapsed();
             drop(buffer);
+            left -= now;
         }
         took
     }
@@ -238,7 +245,7 @@ fn peer_opens(sodium: &Sodium, size: usize, ready: usize) -> impl Run {
     }
 }
 
-fn peer_opens_batch(sodium: &Sodium, size: usize) -> impl Run {
-    let mut one = peer_opens(sodium, size, BATCH);
+fn peer_opens_batch(sodium: &Sodium, size: usize, ready: usize) -> impl Run {
+    let mut one = peer_opens(sodium, size, ready * BATCH);
     move |count| one(count * BATCH)
 }

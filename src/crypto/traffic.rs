@@ -10,6 +10,10 @@ use crate::crypto::salsa20::StreamKey;
 use std::fmt;
 use std::hint::black_box;
 
+/// So many boxes of so many blocks are not worth more than one by one.
+const FEW: usize = 5;
+const FEW_BLOCKS: usize = 2;
+
 /// The HSalsa20 subkey of a shared key and the first 16 bytes of a nonce. XSalsa20 uses the other
 /// 8 bytes as Salsa20's nonce under this key, so it is derived once for all of them. It lives in
 /// one place on the heap and is wiped on drop.
@@ -121,15 +125,36 @@ impl TrafficKey {
         ahead.stream(nonce)
     }
 
-    /// [`seal_in_place`](Self::seal_in_place) for several boxes.
-    pub(crate) fn seal_many(&self, jobs: &mut [Job<'_>]) {
-        without_residue(|| self.backend.seal_many(&self.stream, jobs));
+    /// [`seal_next`](Self::seal_next) for several boxes.
+    pub(crate) fn seal_many(&mut self, jobs: &mut [Job<'_>]) {
+        if self.has_few(jobs) {
+            for job in jobs {
+                self.seal_next(job.nonce, job.boxed);
+            }
+        } else {
+            without_residue(|| self.backend.seal_many(&self.stream, jobs));
+        }
     }
 
-    /// [`open_in_place`](Self::open_in_place) for several boxes in order, up to the first that
-    /// does not open; tells how many did.
-    pub(crate) fn open_many(&self, jobs: &mut [Job<'_>]) -> usize {
-        without_residue(|| self.backend.open_many(&self.stream, jobs))
+    /// [`open_next`](Self::open_next) for several boxes in order, up to the first that does not
+    /// open; tells how many did.
+    pub(crate) fn open_many(&mut self, jobs: &mut [Job<'_>]) -> usize {
+        if self.has_few(jobs) {
+            let all = jobs.len();
+            let mut jobs = jobs.iter_mut();
+            let bad = jobs.position(|job| !self.open_next(job.nonce, job.boxed));
+            bad.unwrap_or(all)
+        } else {
+            without_residue(|| self.backend.open_many(&self.stream, jobs))
+        }
+    }
+
+    /// Whether these are sooner done one by one, with key stream that is there already, than
+    /// together.
+    fn has_few(&self, jobs: &[Job<'_>]) -> bool {
+        let has_stream = |job: &Job<'_>| blocks_of(job.boxed.len()) <= FEW_BLOCKS;
+        let are_few = jobs.len() <= FEW && jobs.iter().all(has_stream);
+        jobs.len() <= 1 || self.ahead.is_some() && are_few
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn put_clear(
 
 /// What can be said of a MESSAGE before its box is opened. Tells its nonce. `outer` are the flags
 /// of its frame.
+#[inline]
 pub(crate) fn parse(outer: Flags, body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
     // RFC 26, MESSAGE: flags are sealed; what the frame says in clear, anyone could have set.
     if outer != Flags::Last {
@@ -67,6 +68,7 @@ pub(crate) fn parse(outer: Flags, body: &[u8]) -> Result<[u8; NONCE_LEN], Error>
 }
 
 /// Reads a MESSAGE whose box has been opened in place.
+#[inline]
 pub(crate) fn read_opened(mut body: BytesMut) -> Result<(Flags, Bytes), Error> {
     // RFC 26, MESSAGE: only MORE and COMMAND have a meaning; together they have none.
     let flags = match body.get(CLEAR_LEN) {
