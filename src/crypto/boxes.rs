@@ -1,21 +1,19 @@
 //! NaCl's `crypto_box` with the shared key computed once, and the cookie's secret box.
 #![forbid(unsafe_code)]
 
+use crate::crypto::backend::Backend;
+use crate::crypto::equal::same;
 use crate::crypto::keys::{PublicKey, SecretKey};
 use crate::crypto::nonce::{self, Nonce};
-use crate::crypto::random::RandomSource;
-use crate::crypto::residue::without_residue;
+use crate::crypto::residue::{SHORT, without_residue, without_shallow_residue};
 use crate::crypto::salsa20::StreamKey;
 use crate::crypto::traffic::TrafficKey;
 use crate::crypto::x25519;
-use crate::error::LocalError;
+use crate::crypto::xchacha20poly1305::{OneTimeStream, TEXT_LEN};
 use bytes::{BufMut, BytesMut};
-use chacha20poly1305::XChaCha20Poly1305;
-use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use std::fmt;
 use std::sync::Arc;
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 pub use crate::crypto::poly1305::TAG_LEN;
 
@@ -38,7 +36,7 @@ impl SharedKey {
         let mut key = Arc::new(Zeroizing::new([0_u8; 32]));
         without_residue(|| {
             let shared = x25519::multiply(secret.expose(), public.as_bytes());
-            if bool::from(shared.ct_eq(&[0; 32])) {
+            if same(&shared, &[0; 32]) {
                 return Err(LowOrder);
             }
             StreamKey::derive(&shared, &[0; 16]).write_to(&mut *Arc::make_mut(&mut key));
@@ -68,8 +66,11 @@ impl SharedKey {
         for part in parts {
             out.put_slice(part);
         }
-        let (prefix, rest) = nonce::split(nonce);
-        self.traffic(&prefix).seal_in_place(rest, &mut out[start..]);
+        if let Some((tag, text)) = out[start..].split_first_chunk_mut() {
+            self.once(nonce, text, |backend, key, nonce, text| {
+                *tag = backend.seal(key, nonce, text);
+            });
+        }
     }
 
     /// Opens a copy of a box; what comes out is wiped on drop. `None` if it is too short,
@@ -78,10 +79,47 @@ impl SharedKey {
     pub fn open(&self, nonce: &Nonce, boxed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (tag, text) = boxed.split_first_chunk()?;
         let mut text = Zeroizing::new(text.to_vec());
+        self.once(nonce, &mut text, |backend, key, nonce, text| {
+            backend.open(key, nonce, text, tag)
+        })
+        .then_some(text)
+    }
+
+    /// Whether a box opens, and then whether it holds `expected`, which is nothing secret.
+    #[must_use]
+    pub fn opens_to<const BOX: usize, const TEXT: usize>(
+        &self,
+        nonce: &Nonce,
+        boxed: &[u8; BOX],
+        expected: &[u8; TEXT],
+    ) -> Option<bool> {
+        const { assert!(BOX == TEXT + TAG_LEN) };
+        let (tag, text) = (boxed.first_chunk()?, boxed.last_chunk::<TEXT>()?);
+        let mut text = *text;
+        self.once(nonce, &mut text, |backend, key, nonce, text| {
+            backend.open(key, nonce, text, tag)
+        })
+        .then(|| same(&text, expected))
+    }
+
+    /// Derives the key of one box, and uses it: one piece of work whose residue goes.
+    fn once<T>(
+        &self,
+        nonce: &Nonce,
+        text: &mut [u8],
+        work: impl FnOnce(Backend, &StreamKey, [u8; 8], &mut [u8]) -> T,
+    ) -> T {
         let (prefix, rest) = nonce::split(nonce);
-        self.traffic(&prefix)
-            .open_detached(rest, &mut text, tag)
-            .then_some(text)
+        let len = text.len();
+        let work = || {
+            let key = StreamKey::derive(&self.0, &prefix);
+            work(Backend::fastest(), &key, rest, text)
+        };
+        if len <= SHORT {
+            without_shallow_residue(work)
+        } else {
+            without_residue(work)
+        }
     }
 }
 
@@ -92,77 +130,57 @@ impl fmt::Debug for SharedKey {
 }
 
 /// Bytes in the sealed part of a cookie: 64 and a tag (RFC 26, WELCOME).
-pub const SEALED_COOKIE_LEN: usize = 64 + TAG_LEN;
+pub const SEALED_COOKIE_LEN: usize = TEXT_LEN + TAG_LEN;
 
-/// A key that seals one connection's cookie and is wiped with that connection.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct CookieKey(Box<[u8; 32]>);
+/// What one connection's cookie is sealed and opened with, by XChaCha20-Poly1305; wiped with that
+/// connection. Of the key only the stream is kept, so that it is not made twice.
+pub struct CookieBox(OneTimeStream);
 
-impl CookieKey {
-    /// Draws a fresh key.
-    ///
-    /// # Errors
-    /// [`LocalError::Random`] if the source fails.
-    pub fn generate(source: &dyn RandomSource) -> Result<Self, LocalError> {
-        let mut key = Self(Box::new([0; 32]));
-        source.fill(&mut key.0[..])?;
-        Ok(key)
+impl CookieBox {
+    /// Takes a key and a nonce that are used for nothing else.
+    #[must_use]
+    pub fn new(key: &[u8; 32], nonce: &Nonce) -> Self {
+        Self(without_residue(|| OneTimeStream::new(key, nonce)))
     }
 
-    /// Seals 64 bytes, bound to `context`. `None` cannot happen for this length.
+    /// Seals 64 bytes, bound to `context`. Once: another text would show what the two have in
+    /// common.
     #[must_use]
     pub fn seal(
         &self,
-        nonce: &Nonce,
         context: &[u8],
-        secret: &Zeroizing<[u8; 64]>,
-    ) -> Option<[u8; SEALED_COOKIE_LEN]> {
+        secret: &Zeroizing<[u8; TEXT_LEN]>,
+    ) -> [u8; SEALED_COOKIE_LEN] {
         let mut sealed = [0; SEALED_COOKIE_LEN];
-        let (text, tag) = sealed.split_at_mut(64);
-        text.copy_from_slice(&secret[..]);
-        let made = without_residue(|| {
-            self.cipher()
-                .encrypt_in_place_detached(nonce.into(), context, text)
-                .ok()
-        })?;
-        tag.copy_from_slice(&made);
-        Some(sealed)
+        if let Some((text, tag)) = sealed.split_first_chunk_mut() {
+            text.copy_from_slice(&secret[..]);
+            without_shallow_residue(|| tag.copy_from_slice(&self.0.seal(context, text)));
+        }
+        sealed
     }
 
-    /// Opens what [`CookieKey::seal`] made with the same nonce and context.
+    /// Opens what [`CookieBox::seal`] made with the same context.
     #[must_use]
     pub fn open(
         &self,
-        nonce: &Nonce,
         context: &[u8],
         sealed: &[u8; SEALED_COOKIE_LEN],
-    ) -> Option<Zeroizing<[u8; 64]>> {
-        let mut secret = Zeroizing::new([0; 64]);
-        let (text, tag) = sealed.split_at(64);
-        secret.copy_from_slice(text);
-        without_residue(|| {
-            self.cipher()
-                .decrypt_in_place_detached(nonce.into(), context, &mut secret[..], tag.into())
-                .ok()
-        })?;
-        Some(secret)
-    }
-
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new((&*self.0).into())
+    ) -> Option<Zeroizing<[u8; TEXT_LEN]>> {
+        let (text, tag) = (sealed.first_chunk()?, sealed.last_chunk()?);
+        let mut secret = Zeroizing::new(*text);
+        without_shallow_residue(|| self.0.open(context, &mut secret, tag)).then_some(secret)
     }
 }
 
-impl fmt::Debug for CookieKey {
+impl fmt::Debug for CookieBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CookieKey(..)")
+        f.write_str("CookieBox(..)")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::random::OsRandom;
 
     fn hex(text: &str) -> Vec<u8> {
         (0..text.len())
@@ -283,16 +301,16 @@ mod tests {
 
     #[test]
     fn a_cookie_opens_only_with_its_key_nonce_and_context() {
-        let key = CookieKey::generate(&OsRandom).unwrap();
+        let cookie_box = CookieBox::new(&[7; 32], &[1; 24]);
         let secret = Zeroizing::new([9; 64]);
-        let sealed = key.seal(&[1; 24], b"here", &secret).unwrap();
-        assert_eq!(
-            key.open(&[1; 24], b"here", &sealed).unwrap()[..],
-            secret[..]
-        );
-        assert!(key.open(&[2; 24], b"here", &sealed).is_none());
-        assert!(key.open(&[1; 24], b"there", &sealed).is_none());
-        let other = CookieKey::generate(&OsRandom).unwrap();
-        assert!(other.open(&[1; 24], b"here", &sealed).is_none());
+        let sealed = cookie_box.seal(b"here", &secret);
+        assert_eq!(cookie_box.open(b"here", &sealed).unwrap()[..], secret[..]);
+        assert!(cookie_box.open(b"there", &sealed).is_none());
+        for other in [
+            CookieBox::new(&[7; 32], &[2; 24]),
+            CookieBox::new(&[8; 32], &[1; 24]),
+        ] {
+            assert!(other.open(b"here", &sealed).is_none());
+        }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod ahead;
 pub(crate) mod backend;
 pub mod boxes;
+mod equal;
 pub mod keyed_hash;
 pub mod keys;
 pub mod nonce;
@@ -17,3 +18,4 @@ pub(crate) mod salsa20;
 mod simd;
 pub mod traffic;
 pub(crate) mod x25519;
+mod xchacha20poly1305;

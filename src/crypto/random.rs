@@ -4,6 +4,7 @@
 
 use crate::error::LocalError;
 use std::fmt;
+use zeroize::Zeroizing;
 
 /// A source of unpredictable bytes.
 ///
@@ -42,4 +43,28 @@ pub(crate) fn array<const N: usize>(source: &dyn RandomSource) -> Result<[u8; N]
     let mut bytes = [0; N];
     source.fill(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Most bytes that [`fill_each`] takes at once.
+const AT_ONCE: usize = 128;
+
+/// Fills all of `parts`, in order, from one read of the source: a system call costs much more than
+/// its bytes.
+///
+/// # Errors
+/// [`LocalError::Random`] if the source fails, or if there is more to fill than [`AT_ONCE`].
+pub(crate) fn fill_each<const N: usize>(
+    source: &dyn RandomSource,
+    parts: [&mut [u8]; N],
+) -> Result<(), LocalError> {
+    let total = parts.iter().map(|part| part.len()).sum();
+    let mut drawn = Zeroizing::new([0; AT_ONCE]);
+    let mut drawn = drawn.get_mut(..total).ok_or(LocalError::Random)?;
+    source.fill(drawn)?;
+    for part in parts {
+        let (now, rest) = drawn.split_at_mut(part.len());
+        part.copy_from_slice(now);
+        drawn = rest;
+    }
+    Ok(())
 }

@@ -7,14 +7,22 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use crate::crypto::boxes::{CookieKey, SEALED_COOKIE_LEN};
+use crate::crypto::boxes::{CookieBox, SEALED_COOKIE_LEN};
 use crate::crypto::keys::{PublicKey, SecretKey};
 use crate::crypto::nonce;
-use crate::error::{CryptoError, Error};
+use crate::error::CryptoError;
 use crate::mechanism::curve::commands::COOKIE_LEN;
 use zeroize::Zeroizing;
 
 const NONCE_LEN: usize = COOKIE_LEN - SEALED_COOKIE_LEN;
+
+/// What one connection needs to make its cookie, and to know it again.
+pub(super) struct CookieMaker {
+    nonce: [u8; NONCE_LEN],
+    /// Server key and address.
+    context: Box<[u8]>,
+    cookie_box: CookieBox,
+}
 
 /// What the cookie brings back: C' and s'.
 pub(super) struct Remembered {
@@ -22,61 +30,59 @@ pub(super) struct Remembered {
     pub(super) server_transient: SecretKey,
 }
 
-/// Seals C' and s'.
-pub(super) fn seal(
-    key: &CookieKey,
-    random: &[u8; NONCE_LEN],
-    address: &PeerAddress,
-    server: &PublicKey,
-    client_transient: &PublicKey,
-    server_transient: &SecretKey,
-) -> Result<[u8; COOKIE_LEN], Error> {
-    let mut text = Zeroizing::new([0; 64]);
-    text[..32].copy_from_slice(client_transient.as_bytes());
-    text[32..].copy_from_slice(server_transient.expose());
-    let sealed = key
-        .seal(
-            &nonce::random(nonce::COOKIE, random),
-            &context(address, server),
-            &text,
-        )
-        .ok_or(CryptoError::Cookie)?;
-    let mut cookie = [0; COOKIE_LEN];
-    cookie[..NONCE_LEN].copy_from_slice(random);
-    cookie[NONCE_LEN..].copy_from_slice(&sealed);
-    Ok(cookie)
-}
+impl CookieMaker {
+    /// Takes a key and a nonce that are fresh and used for nothing else.
+    pub(super) fn new(
+        key: &[u8; 32],
+        nonce: [u8; NONCE_LEN],
+        address: &PeerAddress,
+        server: &PublicKey,
+    ) -> Self {
+        Self {
+            nonce,
+            context: [&server.as_bytes()[..], &address.to_zap()].concat().into(),
+            cookie_box: CookieBox::new(key, &nonce::random(nonce::COOKIE, &nonce)),
+        }
+    }
 
-/// Opens a cookie that must be this connection's.
-pub(super) fn open(
-    key: &CookieKey,
-    cookie: &[u8; COOKIE_LEN],
-    address: &PeerAddress,
-    server: &PublicKey,
-) -> Result<Remembered, Error> {
-    let (Some((random, _)), Some(sealed)) = (
-        cookie.split_first_chunk::<NONCE_LEN>(),
-        cookie.last_chunk::<SEALED_COOKIE_LEN>(),
-    ) else {
-        return Err(CryptoError::Cookie.into());
-    };
-    let text = key
-        .open(
-            &nonce::random(nonce::COOKIE, random),
-            &context(address, server),
-            sealed,
-        )
-        .ok_or(CryptoError::Cookie)?;
-    let mut client_transient = [0; 32];
-    client_transient.copy_from_slice(&text[..32]);
-    let mut server_transient = Zeroizing::new([0; 32]);
-    server_transient.copy_from_slice(&text[32..]);
-    Ok(Remembered {
-        client_transient: PublicKey::from_bytes(client_transient),
-        server_transient: SecretKey::from_bytes(&server_transient),
-    })
-}
+    /// Seals C' and s'. Once for each connection.
+    pub(super) fn seal(
+        &self,
+        client_transient: &PublicKey,
+        server_transient: &SecretKey,
+    ) -> [u8; COOKIE_LEN] {
+        let mut text = Zeroizing::new([0; 64]);
+        text[..32].copy_from_slice(client_transient.as_bytes());
+        text[32..].copy_from_slice(server_transient.expose());
+        let sealed = self.cookie_box.seal(&self.context, &text);
+        let mut cookie = [0; COOKIE_LEN];
+        cookie[..NONCE_LEN].copy_from_slice(&self.nonce);
+        cookie[NONCE_LEN..].copy_from_slice(&sealed);
+        cookie
+    }
 
-fn context(address: &PeerAddress, server: &PublicKey) -> Vec<u8> {
-    [&server.as_bytes()[..], &address.to_zap()].concat()
+    /// Opens a cookie that must be this connection's.
+    pub(super) fn open(&self, cookie: &[u8; COOKIE_LEN]) -> Result<Remembered, CryptoError> {
+        let Some((nonce, sealed)) = cookie.split_first_chunk::<NONCE_LEN>() else {
+            return Err(CryptoError::Cookie);
+        };
+        // It is part of the key: another nonce would be another connection's.
+        if *nonce != self.nonce {
+            return Err(CryptoError::Cookie);
+        }
+        let text = sealed
+            .try_into()
+            .ok()
+            .and_then(|sealed| self.cookie_box.open(&self.context, sealed))
+            .ok_or(CryptoError::Cookie)?;
+        let [client_transient, server_transient] = [&text[..32], &text[32..]].map(|half| {
+            let mut key = Zeroizing::new([0; 32]);
+            key.copy_from_slice(half);
+            key
+        });
+        Ok(Remembered {
+            client_transient: PublicKey::from_bytes(*client_transient),
+            server_transient: SecretKey::from_bytes(&server_transient),
+        })
+    }
 }

@@ -9,15 +9,15 @@
 use crate::access::peer::{Authenticated, Claims, Peer};
 use crate::access::request::{AccessPolicy, AccessRequest, Credentials, Domain};
 use crate::access::verdict::Approved;
-use crate::crypto::boxes::{CookieKey, SharedKey, TAG_LEN};
-use crate::crypto::keys::{KeyPair, PublicKey};
+use crate::crypto::boxes::{SharedKey, TAG_LEN};
+use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
 use crate::crypto::nonce::{self, ReceiveCounter};
 use crate::crypto::random;
 use crate::error::{CryptoError, Error, Malformation, ProtocolError};
 use crate::mechanism::curve::commands::{
     self, HELLO, Hello, INITIATE, Initiate, InitiateText, Ready, SIGNATURE, Welcome,
 };
-use crate::mechanism::curve::cookie::{self, Remembered};
+use crate::mechanism::curve::cookie::{CookieMaker, Remembered};
 use crate::mechanism::session::Session;
 use crate::mechanism::transition::{self, Done};
 use crate::seal::{self, CurveEnd};
@@ -25,7 +25,7 @@ use crate::wire::command::Command;
 use crate::wire::metadata::Metadata;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
-use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 type Transition = transition::Transition<Server, Box<AwaitVerdict>, Box<AwaitMetadata>>;
 
@@ -77,19 +77,20 @@ impl ExpectHello {
         let (server, hello_key) = self.find_key(&hello)?;
         hello_nonce.commit(hello.nonce);
 
-        let random = self.session.random();
-        let transient = KeyPair::generate_from(random)?;
-        let cookie_nonce = random::array(random)?;
-        let cookie_key = CookieKey::generate(random)?;
-        let welcome_nonce = random::array(random)?;
-        let cookie = cookie::seal(
-            &cookie_key,
-            &cookie_nonce,
-            &self.session.address,
-            &server,
-            &hello.client_transient,
-            transient.secret(),
+        let (mut cookie_nonce, mut welcome_nonce) = ([0; 16], [0; 16]);
+        let [mut transient, mut cookie_key] = [[0; 32]; 2].map(Zeroizing::new);
+        random::fill_each(
+            self.session.random(),
+            [
+                &mut transient[..],
+                &mut cookie_nonce,
+                &mut cookie_key[..],
+                &mut welcome_nonce,
+            ],
         )?;
+        let transient = KeyPair::from_secret(SecretKey::from_bytes(&transient));
+        let cookies = CookieMaker::new(&cookie_key, cookie_nonce, &self.session.address, &server);
+        let cookie = cookies.seal(&hello.client_transient, transient.secret());
         // RFC 26, WELCOME. s' lives on in the cookie alone.
         let mut body = Welcome::start(&welcome_nonce);
         hello_key.seal(
@@ -104,7 +105,7 @@ impl ExpectHello {
             session,
             policy,
             server,
-            cookie_key,
+            cookies,
             hello_nonce,
         };
         Ok(Transition::wait(
@@ -120,43 +121,38 @@ impl ExpectHello {
         for keys in &*self.keys {
             let shared = SharedKey::agree(keys.secret(), &hello.client_transient)
                 .map_err(|_| CryptoError::LowOrderKey("client's transient"))?;
-            let Some(signature) = shared.open(&nonce, hello.signature) else {
-                continue;
-            };
-            if !bool::from(signature.ct_eq(&SIGNATURE)) {
-                let problem = Malformation::Signature;
-                return Err(ProtocolError::Malformed {
-                    what: "CURVE HELLO",
-                    at: 120,
-                    problem,
+            match shared.opens_to(&nonce, hello.signature, &SIGNATURE) {
+                Some(true) => return Ok((keys.public(), shared)),
+                Some(false) => {
+                    let problem = Malformation::Signature;
+                    return Err(ProtocolError::Malformed {
+                        what: "CURVE HELLO",
+                        at: 120,
+                        problem,
+                    }
+                    .into());
                 }
-                .into());
+                None => {}
             }
-            return Ok((keys.public(), shared));
         }
         Err(CryptoError::HelloNotOpened.into())
     }
 }
 
-/// WELCOME is sent. All that is kept is the key of the cookie.
+/// WELCOME is sent. All that is kept is what the cookie was sealed with.
 pub(in crate::mechanism) struct ExpectInitiate {
     session: Session,
     policy: AccessPolicy,
     /// The key of ours that the client has chosen, S.
     server: PublicKey,
-    cookie_key: CookieKey,
+    cookies: CookieMaker,
     hello_nonce: ReceiveCounter,
 }
 
 impl ExpectInitiate {
     fn handle(self, body: &[u8]) -> Result<Transition, Error> {
         let initiate = Initiate::parse(Command::expect(body, INITIATE)?)?;
-        let remembered = cookie::open(
-            &self.cookie_key,
-            initiate.cookie,
-            &self.session.address,
-            &self.server,
-        )?;
+        let remembered = self.cookies.open(initiate.cookie)?;
         // RFC 26, "Nonces": a client's nonces only grow.
         self.hello_nonce
             .check(initiate.nonce)
@@ -198,14 +194,12 @@ impl ExpectInitiate {
     fn check_vouch(&self, text: &InitiateText<'_>, remembered: &Remembered) -> Result<(), Error> {
         let vouch_key = SharedKey::agree(&remembered.server_transient, &text.client)
             .map_err(|_| CryptoError::LowOrderKey("client's permanent"))?;
-        let vouch = vouch_key
-            .open(&nonce::random(nonce::VOUCH, text.vouch_nonce), text.vouch)
-            .ok_or(CryptoError::BoxNotOpened("vouch"))?;
+        let nonce = nonce::random(nonce::VOUCH, text.vouch_nonce);
         let expected = commands::vouch_text(&remembered.client_transient, &self.server);
-        if bool::from(vouch.ct_eq(&expected)) {
-            Ok(())
-        } else {
-            Err(CryptoError::Vouch.into())
+        match vouch_key.opens_to(&nonce, text.vouch, &expected) {
+            Some(true) => Ok(()),
+            Some(false) => Err(CryptoError::Vouch.into()),
+            None => Err(CryptoError::BoxNotOpened("vouch").into()),
         }
     }
 }

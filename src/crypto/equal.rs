@@ -1,0 +1,33 @@
+//! Comparing what is secret, in a time that does not tell where it differs.
+#![forbid(unsafe_code)]
+
+use subtle::{Choice, ConstantTimeEq};
+
+/// Bytes that are compared at once. Each comparison costs the same, however many they are.
+const WORD: usize = 16;
+
+/// Whether two arrays of whole words are the same.
+pub(crate) fn same<const N: usize>(one: &[u8; N], other: &[u8; N]) -> bool {
+    const { assert!(N.is_multiple_of(WORD)) };
+    let words = one.as_chunks::<WORD>().0.iter().zip(other.as_chunks().0);
+    let same = words.fold(Choice::from(1), |same, (one, other)| {
+        same & u128::from_le_bytes(*one).ct_eq(&u128::from_le_bytes(*other))
+    });
+    same.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_counts() {
+        let bytes: [u8; 64] = std::array::from_fn(|at| (at * 37) as u8);
+        assert!(same(&bytes, &{ bytes }));
+        for bit in 0..8 * bytes.len() {
+            let mut other = bytes;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!same(&bytes, &other), "{bit}");
+        }
+    }
+}
