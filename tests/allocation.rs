@@ -83,6 +83,76 @@ fn a_frame_that_claims_much_reserves_little() {
     assert!(reader.wanted(&input) <= Limits::MAX_INITIAL_RESERVE);
 }
 
+/// Decisions of an Authenticator that nobody listens to.
+mod decisions {
+    use super::*;
+    use allocation_counter::measure;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use zmtp_auth::auth::Authenticator;
+    use zmtp_auth::zap::ZapRouter;
+    use zmtp_auth::{AccessRequest, Credentials, Domain, PublicKey, Verdict};
+
+    const KEY: PublicKey = PublicKey::from_bytes([7; 32]);
+    const STRANGER: PublicKey = PublicKey::from_bytes([8; 32]);
+
+    fn authenticator() -> Authenticator {
+        let auth = Authenticator::new();
+        auth.allow(["192.0.2.1", "10.0.0.0/8"]).unwrap();
+        auth.configure_curve_keys("a", [KEY]);
+        auth
+    }
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("not decided"),
+        }
+    }
+
+    /// Allocations of `work`, once what is kept for the next time is there.
+    fn count(mut work: impl FnMut()) -> u64 {
+        work();
+        measure(work).count_total
+    }
+
+    #[test]
+    fn a_reply_in_frames_costs_one_allocation_for_the_user_id() {
+        let auth = authenticator();
+        let ask = |address: &'static str, key: PublicKey, status: &str| {
+            let request = || -> Vec<Bytes> {
+                let fixed = ["1.0", "1", "a", address, "", "CURVE"].map(Bytes::from);
+                let key = Bytes::copy_from_slice(key.as_bytes());
+                fixed.into_iter().chain([key]).collect()
+            };
+            let mut ready = [request(), request()].into_iter();
+            count(|| {
+                let reply = now(auth.handle_zap_message(ready.next().unwrap())).unwrap();
+                assert_eq!(reply[2], status);
+            })
+        };
+        assert_eq!(ask("192.0.2.1", KEY, "200"), 1);
+        assert_eq!(ask("10.1.2.3", KEY, "200"), 1);
+        assert_eq!(ask("192.0.2.1", STRANGER, "400"), 0);
+        assert_eq!(ask("192.0.2.2", KEY, "400"), 0);
+    }
+
+    #[test]
+    fn a_verdict_costs_an_allocation_each_for_user_id_grant_and_question() {
+        let auth = authenticator();
+        let router = ZapRouter::new();
+        router.bind(Domain::ALL, auth).unwrap();
+        let address = PeerAddress::from_zap(b"192.0.2.1");
+        let request = AccessRequest::new("a".into(), address, Credentials::Curve { key: KEY });
+        let asked = count(|| match now(router.authorize(&request)) {
+            Verdict::Allow(approval) => assert!(approval.grant.is_some()),
+            Verdict::Deny(denied) => panic!("{denied}"),
+        });
+        assert_eq!(asked, 3);
+    }
+}
+
 /// Whole connections, on one thread since the counter counts by thread.
 #[cfg(feature = "tokio")]
 mod connections {

@@ -2,13 +2,14 @@
 //! holds them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use bytes::Bytes;
 use std::future::{Future, ready};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
-use zmtp_auth::auth::{AdmissionTerms, Authenticator, CurveQuestion, Rule};
+use zmtp_auth::auth::{AdmissionTerms, Audited, Authenticator, CurveQuestion, Rule};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
     AccessRequest, Credential, Credentials, Domain, Grant, MechanismKind, Password, PeerAddress,
@@ -544,6 +545,52 @@ fn a_change_while_a_provider_ponders_is_not_missed() {
     let verdict = server.ask("a", "::1", Credentials::Curve { key: key(1) });
     assert!(matches!(verdict, Verdict::Deny(denied) if denied.reason == "Unknown key"));
     assert!(server.curve("a", 2).still_valid());
+}
+
+/// The status and the user id of the reply in frames.
+fn reply(auth: &Authenticator, number: u32) -> (Bytes, Bytes) {
+    let key = key(number);
+    let frames = [
+        &b"1.0"[..],
+        b"1",
+        b"a",
+        b"::1",
+        b"",
+        b"CURVE",
+        key.as_bytes(),
+    ];
+    let frames = frames.map(Bytes::copy_from_slice).into();
+    let [_, _, status, _, user_id, _] = now(auth.handle_zap_message(frames)).unwrap();
+    (status, user_id)
+}
+
+#[test]
+fn a_reply_in_frames_misses_no_change_either_and_leaves_no_grant() {
+    let auth = Authenticator::new();
+    let inside = auth.clone();
+    auth.configure_curve_callback("a", move |_| {
+        inside.configure_curve_keys("a", [key(2)]);
+        ready(true)
+    });
+    let mut events = auth.events();
+    assert_eq!(reply(&auth, 1), ("400".into(), Bytes::new()));
+    assert_eq!(reply(&auth, 2), ("200".into(), key(2).to_z85().into()));
+    assert_eq!(auth.live_grants(), 0);
+    // One change, two decisions, and no end of what nobody held.
+    let told: Vec<_> = std::iter::from_fn(|| events.look()).collect();
+    assert_eq!(told.len(), 3);
+    assert!(
+        told.iter()
+            .all(|next| !matches!(next.event.what, Audited::Ended(_)))
+    );
+
+    // A change that leaves the answer as it was changes nothing.
+    let inside = auth.clone();
+    auth.configure_curve_callback("a", move |_| {
+        inside.deny(["192.0.2.1"]).unwrap();
+        ready(true)
+    });
+    assert_eq!(reply(&auth, 1).0, "200");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Decisions of a policy with many rules: `handle_zap_message` of the Authenticator against
-//! pyzmq's, frames in, frames out, without sockets.
+//! Decisions of a policy with many rules, beside pyzmq's: the function alone, frames in, frames
+//! out, without sockets; and a request answered, from whoever asks and back.
 
 use crate::job::Side;
 use crate::pairing::{Better, Pair, rounds, timed};
@@ -12,8 +12,11 @@ use std::pin::pin;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use zmtp_auth::PublicKey;
-use zmtp_auth::auth::Authenticator;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+use zmtp_auth::auth::{Authenticator, ThreadAuthenticator};
+use zmtp_auth::zap::{ZapHandler, ZapRouter};
+use zmtp_auth::{AccessRequest, Credentials, Domain, PeerAddress, PublicKey, Verdict};
 
 const KEYS: u32 = 100_000;
 const ADDRESSES: u32 = 10_000;
@@ -22,17 +25,17 @@ const ROUNDS: usize = 9;
 /// Decisions in one round.
 const OURS: usize = 20_000;
 const PYZMQ: usize = 2_000;
-/// Requests that lie ready at once: few, as if they had just arrived.
+/// Requests that lie ready, or are in flight, at once: few, as if they had just arrived.
 const READY: usize = 50;
 
 pub fn run(report: &mut Report) {
     let case = "ZAP decision, 100000 keys, 10000 addresses";
     if report.wants(case) {
         let mut ours = Ours::new(&|number| address(number));
-        let mut peer = Pyzmq::start();
+        let mut peer = Pyzmq::start("function");
         let pair = rounds(ROUNDS, Better::Less, |side| match side {
             Side::Ours => ours.decide(OURS),
-            Side::Libzmq => peer.decide(PYZMQ),
+            Side::Libzmq => peer.decide(PYZMQ)[0],
         });
         report.measured(case, "pyzmq", "ns", pair);
     }
@@ -42,6 +45,30 @@ pub fn run(report: &mut Report) {
         let one = |_| ours.decide(OURS);
         let Pair { ours, .. } = rounds(ROUNDS, Better::Less, one);
         report.alone(case, "ns", ours);
+    }
+    let case = "ZAP request answered, 100000 keys, 10000 addresses";
+    if report.wants(case) {
+        let authenticator = Ours::new(&|number| address(number)).authenticator;
+        let mut ours = Answering::new(authenticator);
+        let mut peer = Pyzmq::start("thread");
+        let pair = rounds(ROUNDS, Better::Less, |side| match side {
+            Side::Ours => ours.authorize(OURS),
+            Side::Libzmq => peer.decide(PYZMQ)[1],
+        });
+        report.measured(case, "pyzmq, its thread's CPU", "ns", pair);
+    }
+    let case = "ZAP request answered by a thread, 100000 keys, 10000 addresses";
+    if report.wants(case) {
+        let authenticator = Ours::new(&|number| address(number)).authenticator;
+        let thread = ThreadAuthenticator::new(authenticator);
+        thread.start().unwrap();
+        let mut ours = Answering::new(thread);
+        let mut peer = Pyzmq::start("thread");
+        let pair = rounds(ROUNDS, Better::Less, |side| match side {
+            Side::Ours => ours.authorize_at_once(OURS),
+            Side::Libzmq => peer.decide(PYZMQ)[0],
+        });
+        report.measured(case, "pyzmq", "ns", pair);
     }
 }
 
@@ -81,8 +108,7 @@ impl Ours {
     fn decide(&mut self, count: usize) -> f64 {
         let mut took = Duration::ZERO;
         for _ in 0..count / READY {
-            let messages: Vec<_> = (0..READY).map(|_| self.message()).collect();
-            let mut messages = messages.into_iter();
+            let mut messages = ready(|| self.message());
             took += timed(READY, || {
                 let message = messages.next().unwrap();
                 let asked = pin!(self.authenticator.handle_zap_message(message));
@@ -107,8 +133,91 @@ impl Ours {
             &key(self.asked % KEYS),
         ]
         .map(Bytes::copy_from_slice)
-        .to_vec()
+        .into()
     }
+}
+
+/// What is made beforehand, and used up in turn.
+fn ready<T>(make: impl FnMut() -> T) -> std::vec::IntoIter<T> {
+    let made: Vec<_> = std::iter::repeat_with(make).take(READY).collect();
+    made.into_iter()
+}
+
+/// A router with one handler for all domains, asked as a server of ours asks.
+struct Answering {
+    router: ZapRouter,
+    runtime: Runtime,
+    asked: u32,
+}
+
+impl Answering {
+    fn new(handler: impl ZapHandler) -> Self {
+        let router = ZapRouter::new();
+        router.bind(Domain::ALL, handler).unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        Self {
+            router,
+            runtime,
+            asked: 0,
+        }
+    }
+
+    fn request(&mut self) -> AccessRequest {
+        self.asked = self.asked.wrapping_add(1);
+        AccessRequest::new(
+            Domain::from("bench"),
+            PeerAddress::from_zap(address(self.asked % ADDRESSES).as_bytes()),
+            Credentials::Curve {
+                key: PublicKey::from_bytes(key(self.asked % KEYS)),
+            },
+        )
+    }
+
+    /// Nanoseconds for a request, one after the other. The grants are held until the last of those
+    /// that lay ready is there, and their end is counted.
+    fn authorize(&mut self, count: usize) -> f64 {
+        let mut took = Duration::ZERO;
+        for _ in 0..count / READY {
+            let mut requests = ready(|| self.request());
+            let mut held = Vec::with_capacity(READY);
+            took += timed(1, || {
+                self.runtime.block_on(async {
+                    for request in requests.by_ref() {
+                        held.push(allowed(self.router.authorize(&request).await));
+                    }
+                });
+                held.clear();
+            });
+        }
+        took.as_secs_f64() * 1e9 / count as f64
+    }
+
+    /// As [`Answering::authorize`], each request from a task of its own.
+    fn authorize_at_once(&mut self, count: usize) -> f64 {
+        let mut took = Duration::ZERO;
+        for _ in 0..count / READY {
+            let requests = ready(|| self.request());
+            took += timed(1, || {
+                self.runtime.block_on(async {
+                    let mut tasks = JoinSet::new();
+                    for request in requests.as_slice() {
+                        let (router, request) = (self.router.clone(), request.clone());
+                        tasks.spawn(async move { router.authorize(&request).await });
+                    }
+                    for verdict in tasks.join_all().await {
+                        allowed(verdict);
+                    }
+                });
+            });
+        }
+        took.as_secs_f64() * 1e9 / count as f64
+    }
+}
+
+/// The verdict, which must be a good one and come with a grant.
+fn allowed(verdict: Verdict) -> Verdict {
+    assert!(matches!(&verdict, Verdict::Allow(approval) if approval.grant.is_some()));
+    verdict
 }
 
 /// pyzmq's Authenticator in a process of its own.
@@ -119,10 +228,11 @@ struct Pyzmq {
 }
 
 impl Pyzmq {
-    fn start() -> Self {
+    /// Asked in the way of that name; see the script.
+    fn start(way: &str) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare/pyzmq_zap.py");
         let mut process = Command::new(wheel::python())
-            .args([script, &KEYS.to_string(), &ADDRESSES.to_string()])
+            .args([script, way, &KEYS.to_string(), &ADDRESSES.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -136,11 +246,14 @@ impl Pyzmq {
         }
     }
 
-    fn decide(&mut self, count: usize) -> f64 {
+    /// The figures for one request.
+    fn decide(&mut self, count: usize) -> Vec<f64> {
         writeln!(self.stdin, "{count}").unwrap();
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
-        line.trim().parse().unwrap()
+        line.split_whitespace()
+            .map(|figure| figure.parse().unwrap())
+            .collect()
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use thiserror::Error;
@@ -38,6 +39,18 @@ enum Matches {
     IpcProcess(u32),
     Ipc(IpcPeer),
     Bytes(Bytes),
+}
+
+impl Matches {
+    /// The block that it is, of one address or more: its first address and the length of its
+    /// prefix.
+    const fn block(&self) -> Option<(IpAddr, u8)> {
+        match self {
+            Self::Ip(ip) => Some((*ip, width(*ip))),
+            Self::Block(first, prefix) => Some((*first, *prefix)),
+            _ => None,
+        }
+    }
 }
 
 /// Why an address rule, or a list of them, is refused.
@@ -103,7 +116,7 @@ fn block(text: &str) -> Result<Matches, AddressError> {
         (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if prefix >= 96 => (v4, prefix - 96),
         _ => (ip, prefix),
     };
-    if bits(first) & !mask(first, prefix) != 0 {
+    if first != first_of_block(first, prefix) {
         return Err(AddressError::HostBits(text.to_owned()));
     }
     if prefix == width(first) {
@@ -127,28 +140,24 @@ const fn width(ip: IpAddr) -> u8 {
     }
 }
 
-/// The address as a number of [`width`] bits.
-fn bits(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => u128::from(ip.to_bits()),
-        IpAddr::V6(ip) => ip.to_bits(),
-    }
-}
-
-/// The upper `prefix` of [`width`] bits set.
-fn mask(ip: IpAddr, prefix: u8) -> u128 {
-    let host = u32::from(width(ip) - prefix);
-    u128::MAX.checked_shl(host).unwrap_or(0)
-}
-
 /// The first address of the block of length `prefix` that holds `ip`.
 fn first_of_block(ip: IpAddr, prefix: u8) -> IpAddr {
-    let first = bits(ip) & mask(ip, prefix);
     match ip {
-        // No more bits are set than in a v4 address.
-        IpAddr::V4(_) => Ipv4Addr::from_bits(first as u32).into(),
-        IpAddr::V6(_) => Ipv6Addr::from_bits(first).into(),
+        IpAddr::V4(ip) => first_v4(ip, prefix).into(),
+        IpAddr::V6(ip) => first_v6(ip, prefix).into(),
     }
+}
+
+fn first_v4(ip: Ipv4Addr, prefix: u8) -> Ipv4Addr {
+    let host_bits = 32 - u32::from(prefix);
+    let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+    Ipv4Addr::from_bits(ip.to_bits() & mask)
+}
+
+fn first_v6(ip: Ipv6Addr, prefix: u8) -> Ipv6Addr {
+    let host_bits = 128 - u32::from(prefix);
+    let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+    Ipv6Addr::from_bits(ip.to_bits() & mask)
 }
 
 impl TryFrom<&str> for AddressRule {
@@ -221,11 +230,47 @@ impl fmt::Display for AddressRule {
 /// Rules, sorted by how they are looked up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RuleSet {
-    single: HashSet<Matches>,
-    blocks: HashSet<(IpAddr, u8)>,
-    /// How many blocks of each family and length there are: an address is looked up once for
-    /// each, and not held against every block.
-    lengths: BTreeMap<(bool, u8), usize>,
+    v4: Blocks<u32>,
+    v6: Blocks<u128>,
+    others: HashSet<Matches>,
+}
+
+/// Blocks of one family, by the length of their prefix and their first address as a number;
+/// single addresses are blocks of full length. An address is looked up once for each length that
+/// there is, and not held against every block.
+#[derive(Debug, Clone)]
+struct Blocks<Bits>(BTreeMap<u8, HashSet<Bits>>);
+
+impl<Bits> Default for Blocks<Bits> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<Bits: Copy + Eq + Hash> Blocks<Bits> {
+    fn insert(&mut self, first: Bits, prefix: u8) {
+        self.0.entry(prefix).or_default().insert(first);
+    }
+
+    /// Whether the block was there.
+    fn remove(&mut self, first: Bits, prefix: u8) -> bool {
+        let Some(firsts) = self.0.get_mut(&prefix) else {
+            return false;
+        };
+        let was_there = firsts.remove(&first);
+        if firsts.is_empty() {
+            self.0.remove(&prefix);
+        }
+        was_there
+    }
+
+    /// The longest prefix under which there is the block whose first address `first_of` gives for
+    /// it.
+    fn find(&self, first_of: impl Fn(u8) -> Bits) -> Option<u8> {
+        let mut longest_first = self.0.iter().rev();
+        let found = longest_first.find(|(prefix, firsts)| firsts.contains(&first_of(**prefix)));
+        found.map(|(prefix, _)| *prefix)
+    }
 }
 
 impl From<Vec<AddressRule>> for RuleSet {
@@ -240,12 +285,10 @@ impl RuleSet {
     /// Adds rules.
     pub(crate) fn extend(&mut self, rules: Vec<AddressRule>) {
         for AddressRule(rule) in rules {
-            if let Matches::Block(first, prefix) = rule {
-                if self.blocks.insert((first, prefix)) {
-                    *self.lengths.entry((first.is_ipv4(), prefix)).or_default() += 1;
-                }
-            } else {
-                self.single.insert(rule);
+            match rule.block() {
+                Some((IpAddr::V4(first), prefix)) => self.v4.insert(first.to_bits(), prefix),
+                Some((IpAddr::V6(first), prefix)) => self.v6.insert(first.to_bits(), prefix),
+                None => drop(self.others.insert(rule)),
             }
         }
     }
@@ -254,46 +297,33 @@ impl RuleSet {
     pub(crate) fn remove(&mut self, rules: Vec<AddressRule>) -> usize {
         rules
             .into_iter()
-            .filter(|AddressRule(rule)| match rule {
-                Matches::Block(first, prefix) => self.remove_block(*first, *prefix),
-                single => self.single.remove(single),
+            .filter(|AddressRule(rule)| match rule.block() {
+                Some((IpAddr::V4(first), prefix)) => self.v4.remove(first.to_bits(), prefix),
+                Some((IpAddr::V6(first), prefix)) => self.v6.remove(first.to_bits(), prefix),
+                None => self.others.remove(rule),
             })
             .count()
     }
 
-    fn remove_block(&mut self, first: IpAddr, prefix: u8) -> bool {
-        let was_there = self.blocks.remove(&(first, prefix));
-        if was_there && let Some(count) = self.lengths.get_mut(&(first.is_ipv4(), prefix)) {
-            *count -= 1;
-            if *count == 0 {
-                self.lengths.remove(&(first.is_ipv4(), prefix));
-            }
-        }
-        was_there
-    }
-
-    /// A block that holds the address.
-    fn find_block(&self, ip: IpAddr) -> Option<(IpAddr, u8)> {
-        let family = (ip.is_ipv4(), 0)..=(ip.is_ipv4(), u8::MAX);
-        self.lengths
-            .range(family)
-            .map(|((_, prefix), _)| (first_of_block(ip, *prefix), *prefix))
-            .find(|block| self.blocks.contains(block))
+    /// The smallest block that holds the address.
+    fn find_block(&self, ip: IpAddr) -> Option<Matches> {
+        let prefix = match ip {
+            IpAddr::V4(ip) => self.v4.find(|prefix| first_v4(ip, prefix).to_bits()),
+            IpAddr::V6(ip) => self.v6.find(|prefix| first_v6(ip, prefix).to_bits()),
+        };
+        Some(match prefix? {
+            full if full == width(ip) => Matches::Ip(ip),
+            prefix => Matches::Block(first_of_block(ip, prefix), prefix),
+        })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.single.is_empty() && self.blocks.is_empty()
+        self.v4.0.is_empty() && self.v6.0.is_empty() && self.others.is_empty()
     }
 
     /// A rule that matches the address.
     pub(crate) fn find(&self, address: &PeerAddress) -> Option<AddressRule> {
-        let single = |rule: Matches| self.single.contains(&rule).then_some(rule);
-        let by_ip = |ip| {
-            single(Matches::Ip(ip)).or_else(|| {
-                let block = self.find_block(ip);
-                block.map(|(first, prefix)| Matches::Block(first, prefix))
-            })
-        };
+        let single = |rule: Matches| self.others.contains(&rule).then_some(rule);
         let by_form = || match address {
             PeerAddress::Ip(_) => None,
             PeerAddress::ScopedIp(ip, zone) => single(Matches::ScopedIp(*ip, zone.clone())),
@@ -303,7 +333,10 @@ impl RuleSet {
                 .or_else(|| single(Matches::Ipc(*peer))),
             PeerAddress::Other(bytes) => single(Matches::Bytes(bytes.clone())),
         };
-        let found = address.canonical_ip().and_then(by_ip).or_else(by_form);
+        let found = address
+            .canonical_ip()
+            .and_then(|ip| self.find_block(ip))
+            .or_else(by_form);
         found.map(AddressRule)
     }
 }

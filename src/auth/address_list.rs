@@ -10,7 +10,7 @@ use crate::auth::authenticator::Authenticator;
 use crate::auth::policy_file::problem::BadPolicyFile;
 use crate::auth::refusal::{Refusal, Refused};
 use crate::auth::rule::Rule;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// All lists of a policy. An address must pass the one for all, and that of its domain.
@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub(crate) struct AddressLists {
     everywhere: List,
     /// A domain without a list of its own has that of `*`.
-    domains: HashMap<Domain, List>,
+    domains: BTreeMap<Domain, List>,
 }
 
 /// A list that addresses are checked against.

@@ -8,7 +8,6 @@ use crate::auth::address::AddressRule;
 use crate::auth::grant::AdmissionTerms;
 use crate::auth::outcome::{Decided, Outcome};
 use crate::auth::rule::Rule;
-use crate::error::printable;
 use crate::zap::request::{RequestId, ZapRequest};
 use bytes::Bytes;
 use std::time::{Duration, SystemTime};
@@ -149,9 +148,9 @@ impl AuditedDecision {
             domain: request.domain.clone(),
             address: request.address.clone(),
             mechanism: request.mechanism.clone(),
-            credential: decided.credential.clone(),
-            outcome: decided.outcome.clone(),
-            rule: decided.rule.clone(),
+            credential: decided.credential(request),
+            outcome: decided.outcome(),
+            rule: decided.rule().clone(),
             took,
         }
     }
@@ -209,71 +208,6 @@ impl Audited {
             Self::Change(Change::Addresses { rules, .. }) => 1 + rules.len(),
             Self::Change(Change::PolicyFile(domains)) => 1 + domains.len(),
             _ => 1,
-        }
-    }
-
-    /// Tells `tracing`, too. What belongs to every single peer is for debugging; refusals and
-    /// changes are what operators look for.
-    pub(crate) fn log(&self) {
-        match self {
-            Self::Decision(decision) => decision.log(),
-            Self::Malformed {
-                id: Some(id),
-                reason,
-            } => tracing::warn!(%id, "ZAP request refused: {reason}"),
-            Self::Malformed { id: None, reason } => {
-                tracing::warn!("ZAP request dropped: {reason}");
-            }
-            Self::Ended(admission) => tracing::info!(domain = %admission.domain,
-                address = %admission.address, mechanism = %admission.credential.mechanism(),
-                user_id = printable(&admission.user_id), rule = %admission.rule,
-                "admission ended"),
-            Self::Change(change) => change.log(),
-        }
-    }
-}
-
-impl AuditedDecision {
-    fn log(&self) {
-        match &self.outcome {
-            Outcome::Allowed { user_id, .. } => tracing::debug!(id = %self.id,
-                domain = %self.domain, address = %self.address, mechanism = printable(&self.mechanism),
-                user_id = printable(user_id), rule = %self.rule, took = ?self.took,
-                "peer allowed"),
-            Outcome::Refused { status, reason } => tracing::info!(id = %self.id,
-                domain = %self.domain, address = %self.address, mechanism = printable(&self.mechanism),
-                status = %status, rule = %self.rule, took = ?self.took,
-                "peer refused: {reason}"),
-        }
-    }
-}
-
-impl Change {
-    fn log(&self) {
-        match self {
-            Self::Claimed(mechanism, domain) => {
-                tracing::info!(%mechanism, %domain, "domain claimed");
-            }
-            Self::Ruled {
-                rule,
-                added,
-                changed,
-                removed,
-            } => tracing::info!(%rule, added = added.len(), changed = changed.len(),
-                removed = removed.len(), "policy changed"),
-            Self::PolicyFile(domains) => {
-                tracing::info!(domains = domains.len(), "policy file loaded");
-            }
-            Self::Unconfigured(domain) => tracing::info!(%domain, "domain given back"),
-            Self::Addresses { domain, how, rules } => tracing::info!(
-                domain = domain.as_ref().map(tracing::field::display),
-                ?how,
-                rules = rules.len(),
-                "address list changed"
-            ),
-            Self::UserIds => tracing::info!("mapping of user ids changed"),
-            Self::Stopped => tracing::info!("authenticator stopped"),
-            Self::Started => tracing::info!("authenticator started"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The Authenticator: `zmq.auth`'s policy, shared by any number of tasks and threads.
 #![forbid(unsafe_code)]
 
-use crate::auth::audit::{Audited, Change};
+use crate::auth::audit::Change;
 use crate::auth::bell::Bell;
 use crate::auth::events::EventLog;
 use crate::auth::grant::LiveGrants;
@@ -254,7 +254,7 @@ impl Authenticator {
         drop(alone);
         // From here on runs foreign code, which may want to change the policy itself: wakers, and
         // providers that are dropped with the policy that held them.
-        self.audit(version, Audited::Change(change));
+        self.audit_change(version, change);
         untold.tell();
         self.0.changed.ring();
         drop(before);

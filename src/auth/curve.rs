@@ -31,15 +31,22 @@ pub(crate) enum CurveRule {
     },
 }
 
-/// What is known of a key that comes in.
+/// What is known of a key that comes in. As small as can be: a lookup among very many keys takes
+/// as long as the memory that they fill is far away.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyEntry {
-    /// That of its certificate.
-    pub(crate) metadata: Metadata,
-    /// When its certificate counts.
-    pub(crate) validity: Validity,
+    /// `None` where a certificate would say nothing.
+    certificate: Option<Arc<Certified>>,
     /// That of the policy in which this entry was new.
     pub(crate) version: u64,
+}
+
+/// What a certificate says beside the key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Certified {
+    metadata: Metadata,
+    /// When it counts.
+    validity: Validity,
 }
 
 impl KeyEntry {
@@ -48,18 +55,38 @@ impl KeyEntry {
         for (name, value) in certificate.metadata() {
             metadata.push(name, value.clone())?;
         }
-        Ok(Self {
+        Ok(Self::certified(Certified {
             metadata,
             validity: certificate.validity()?,
+        }))
+    }
+
+    fn certified(certified: Certified) -> Self {
+        let is_empty = certified == Certified::default();
+        Self {
+            certificate: (!is_empty).then(|| Arc::new(certified)),
             version: 0,
-        })
+        }
+    }
+
+    /// The metadata of its certificate.
+    pub(crate) fn metadata(&self) -> Metadata {
+        let certificate = self.certificate.as_ref();
+        certificate.map_or_else(Metadata::new, |certificate| certificate.metadata.clone())
+    }
+
+    /// When its certificate counts.
+    pub(crate) fn validity(&self) -> Validity {
+        let certificate = self.certificate.as_ref();
+        certificate.map_or_else(Validity::default, |certificate| certificate.validity)
     }
 
     /// Whether a peer that one of them has admitted is the same to us under the other. When they
     /// count makes no difference: a certificate may be renewed under its peer.
     fn admits_as(&self, other: &Self) -> bool {
         let lasting = |entry: &'_ Self| -> Vec<_> {
-            let properties = entry.metadata.iter();
+            let metadata = entry.metadata();
+            let properties = metadata.iter();
             let lasting = properties.filter(|(name, _)| !is_validity_name(name));
             lasting
                 .map(|(name, value)| (name.to_owned(), value.clone()))
@@ -70,11 +97,12 @@ impl KeyEntry {
 
     /// Whether the key counts now; the clock is looked at only if that depends on it.
     pub(crate) fn check(&self, now: impl Fn() -> Option<SystemTime>) -> Result<(), Refusal> {
-        if self.validity == Validity::default() {
+        let validity = self.validity();
+        if validity == Validity::default() {
             return Ok(());
         }
         let now = now().ok_or(Refusal::Failed)?;
-        match self.validity {
+        match validity {
             Validity {
                 not_before: Some(first),
                 ..
@@ -142,7 +170,10 @@ impl CurveRule {
     pub(crate) fn within(mut self, validity: &Validity) -> Self {
         if let Self::Keys(keys) = &mut self {
             for entry in Arc::make_mut(keys).values_mut() {
-                entry.validity = entry.validity.within(validity);
+                *entry = KeyEntry::certified(Certified {
+                    metadata: entry.metadata(),
+                    validity: entry.validity().within(validity),
+                });
             }
         }
         self
@@ -196,14 +227,14 @@ impl CurveRule {
     pub(crate) fn standing_of(
         &self,
         key: &PublicKey,
-        now: Option<SystemTime>,
+        now: impl Fn() -> Option<SystemTime>,
     ) -> Option<(u64, Option<SystemTime>)> {
         match self {
             Self::AnyKey { version } | Self::Provider { version, .. } => Some((*version, None)),
             Self::Keys(keys) => {
                 let entry = keys.get(key)?;
-                entry.check(|| now).ok()?;
-                Some((entry.version, entry.validity.not_after))
+                entry.check(now).ok()?;
+                Some((entry.version, entry.validity().not_after))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! How a request becomes a reply.
 #![forbid(unsafe_code)]
 
-use crate::auth::audit::{Audited, AuditedDecision};
+use crate::access::grant::Grant;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::outcome::Decided;
 use crate::auth::policy::{Admission, Ask, Policy, Ruling};
@@ -11,11 +11,53 @@ use crate::auth::rule::Rule;
 use crate::zap::contain::{Contained, Panicked};
 use crate::zap::envelope::split_envelope;
 use crate::zap::reply::ZapReply;
-use crate::zap::request::{RequestId, ZapRequest, ZapRequestError};
+use crate::zap::request::{ZapRequest, ZapRequestError};
 use crate::zap::router::ZapHandler;
+use arc_swap::Guard;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// For how long a peer is admitted.
+#[derive(Clone, Copy)]
+enum Admitting {
+    /// Its grant says, which whoever asks can hold.
+    Revocably,
+    /// There is nobody to hold a grant: a reply in frames is all that is left of the decision.
+    ForNow,
+}
+
+/// What comes of a decision beside the reply.
+struct Admitted {
+    grant: Option<Grant>,
+    /// Whether the peer was admitted by what a change has withdrawn meanwhile.
+    is_over: bool,
+}
+
+/// How far a decision has come.
+enum SoFar {
+    Decided(Decided),
+    /// By the rules of this policy, something is to be asked that takes its time.
+    Asking(Arc<Policy>, Ask),
+}
+
+/// What a policy has ruled, if a reply can say it.
+fn decided(
+    policy_version: u64,
+    request: &ZapRequest,
+    mut ruled: Result<Admission, Refused>,
+) -> Decided {
+    if let Ok(admission) = &ruled
+        && let Err(invalid) = admission.check()
+    {
+        tracing::error!(id = %request.id, "{invalid}");
+        ruled = Err(Refusal::Failed.by(admission.rule.clone()));
+    }
+    Decided {
+        policy_version,
+        ruled,
+    }
+}
 
 impl Authenticator {
     /// Answers a raw ZAP request without address envelope and delimiter: its frames from the
@@ -23,13 +65,17 @@ impl Authenticator {
     /// so that there is no request id to reply to.
     pub async fn handle_zap_message(&self, frames: Vec<Bytes>) -> Option<[Bytes; 6]> {
         let (id, refusal) = match ZapRequest::from_frames(frames) {
-            Ok(request) => return Some(self.answer(&request).await.reply.to_frames()),
+            Ok(request) => {
+                let (decided, _) = self.answer(&request, Admitting::ForNow).await;
+                let (reply, _) = decided.into_reply(request.id, None);
+                return Some(reply.into_frames());
+            }
             Err(ZapRequestError::NotEnoughFrames { id, .. }) => (id, Refusal::NotEnoughFrames),
             Err(ZapRequestError::Version { id }) => (Some(id), Refusal::InvalidVersion),
         };
         let reason = refusal.text();
-        self.audit_malformed(id.clone(), reason);
-        Some(ZapReply::denial(id?, refusal.status(), reason).to_frames())
+        self.audit_malformed(id.as_ref(), reason);
+        Some(ZapReply::denial(id?, refusal.status(), reason).into_frames())
     }
 
     /// Answers a raw ZAP request as a ROUTER receives it: routing frames, an empty delimiter,
@@ -44,62 +90,75 @@ impl Authenticator {
         Some(envelope)
     }
 
-    fn audit_malformed(&self, id: Option<RequestId>, reason: &'static str) {
-        let version = self.policy_version();
-        self.audit(version, Audited::Malformed { id, reason });
-    }
-
     /// Answers a request as [`ZapHandler::handle`] does, and says what has decided.
     pub async fn handle_explained(&self, request: &ZapRequest) -> (ZapReply, Rule) {
-        let decided = self.answer(request).await;
-        (decided.reply, decided.rule)
+        let (decided, grant) = self.answer(request, Admitting::Revocably).await;
+        decided.into_reply(request.id.clone(), grant)
     }
 
-    async fn answer(&self, request: &ZapRequest) -> Decided {
+    async fn answer(&self, request: &ZapRequest, admitting: Admitting) -> (Decided, Option<Grant>) {
         let start = Instant::now();
-        let (mut version, mut decided) = self.decide(request).await;
-        // A provider may take its time. If the policy has withdrawn meanwhile what it decided by,
-        // the policy that has taken its place is asked. Should that be overtaken as well, then as
-        // if right after the reply: the grant has ended.
-        if decided.is_over() {
-            (version, decided) = self.decide(request).await;
+        let mut was_over = false;
+        loop {
+            let decided = match self.decide(request) {
+                SoFar::Decided(decided) => decided,
+                // In a box, so that decisions which need no answer do not carry room for one.
+                SoFar::Asking(policy, asked) => {
+                    Box::pin(self.decide_by_answer(policy, request, asked)).await
+                }
+            };
+            let Admitted { grant, is_over } = self.admit(request, &decided, admitting);
+            // A provider may take its time. If the policy has withdrawn meanwhile what it decided
+            // by, the policy that has taken its place is asked. Should that be overtaken as well,
+            // then as if right after the reply: the grant has ended.
+            if !is_over || was_over {
+                self.audit_decision(request, &decided, start);
+                return (decided, grant);
+            }
+            was_over = true;
         }
-        let decision = AuditedDecision::new(request, &decided, start.elapsed());
-        self.audit(version, Audited::Decision(decision));
-        decided
     }
 
-    /// Decides, and tells by which version of the policy.
-    async fn decide(&self, request: &ZapRequest) -> (u64, Decided) {
-        let policy = Arc::clone(&self.policy());
-        let decided = match self.judge(&policy, request).await {
-            Ok(admission) => self.admit(&policy, request, admission),
+    /// Decides by the policy in force, as far as its tables can tell.
+    fn decide(&self, request: &ZapRequest) -> SoFar {
+        let policy = self.policy();
+        let ruled = match policy.judge(request, || self.now()) {
+            Ok(Ruling::Ask(asked)) => return SoFar::Asking(Guard::into_inner(policy), asked),
+            Ok(Ruling::Admit(admission)) => Ok(admission),
             Err(refused) => Err(refused),
         };
-        let decided = decided.unwrap_or_else(|refused| Decided::refused(request, refused));
-        (policy.version, decided)
+        SoFar::Decided(decided(policy.version, request, ruled))
     }
 
-    fn admit(
+    async fn decide_by_answer(
         &self,
-        policy: &Policy,
+        policy: Arc<Policy>,
         request: &ZapRequest,
-        admission: Admission,
-    ) -> Result<Decided, Refused> {
-        let mut decided = Decided::allowed(request, &admission).map_err(|invalid| {
-            tracing::error!(id = %request.id, "{invalid}");
-            Refusal::Failed.by(admission.rule.clone())
-        })?;
-        let terms = self.live().issue(self, policy, request, admission);
-        decided.reply.grant = Some(terms.into());
-        Ok(decided)
+        asked: Ask,
+    ) -> Decided {
+        let ruled = self.ask(&policy, request, asked).await;
+        decided(policy.version, request, ruled)
     }
 
-    async fn judge(&self, policy: &Policy, request: &ZapRequest) -> Result<Admission, Refused> {
-        match policy.judge(request, || self.now())? {
-            Ruling::Admit(admission) => Ok(admission),
-            Ruling::Ask(asked) => self.ask(policy, request, asked).await,
-        }
+    fn admit(&self, request: &ZapRequest, decided: &Decided, admitting: Admitting) -> Admitted {
+        let (is_over, grant) = match (&decided.ruled, admitting) {
+            (Err(_), _) => (false, None),
+            (Ok(admission), Admitting::ForNow) => {
+                let policy = self.policy();
+                let is_over = policy.version != decided.policy_version
+                    && policy
+                        .standing_of(&admission.of(request), || self.now())
+                        .is_none();
+                (is_over, None)
+            }
+            (Ok(admission), Admitting::Revocably) => {
+                let issued = self
+                    .live()
+                    .issue(self, decided.policy_version, request, admission);
+                (issued.is_over, Some(issued.terms.into()))
+            }
+        };
+        Admitted { is_over, grant }
     }
 
     /// Asks what takes its time, and takes the answer as `policy` has it.
@@ -137,6 +196,8 @@ impl Authenticator {
 
 impl ZapHandler for Authenticator {
     async fn handle(&self, request: ZapRequest) -> ZapReply {
-        self.answer(&request).await.reply
+        let (decided, grant) = self.answer(&request, Admitting::Revocably).await;
+        let (reply, _) = decided.into_reply(request.id, grant);
+        reply
     }
 }

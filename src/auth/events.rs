@@ -52,10 +52,16 @@ impl EventLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, event: AuditEvent) {
+    /// Tells readers, if there are any.
+    pub(crate) fn tell(&self, policy_version: u64, what: impl FnOnce() -> Audited) {
         if self.readers.load(Ordering::SeqCst) == 0 {
             return;
         }
+        let event = AuditEvent {
+            at: SystemTime::now(),
+            policy_version,
+            what: what(),
+        };
         {
             let mut state = self.state();
             state.weight += event.what.weight();
@@ -180,16 +186,6 @@ impl Authenticator {
     #[must_use]
     pub fn events(&self) -> AuditEvents {
         AuditEvents::of(self.event_log())
-    }
-
-    /// Tells readers and `tracing`. Wakers are foreign code: no lock may be held.
-    pub(crate) fn audit(&self, policy_version: u64, what: Audited) {
-        what.log();
-        self.event_log().push(AuditEvent {
-            at: SystemTime::now(),
-            policy_version,
-            what,
-        });
     }
 }
 

@@ -45,14 +45,17 @@ impl Authenticator {
             Ok(Ruling::Admit(admission)) => Ok(admission),
             Err(refused) => Err(refused),
         };
-        let decided = admission.and_then(|admission| {
-            Decided::allowed(&request, &admission)
-                .map_err(|_invalid| Refusal::Failed.by(admission.rule))
+        let ruled = admission.and_then(|admission| match admission.check() {
+            Ok(()) => Ok(admission),
+            Err(_invalid) => Err(Refusal::Failed.by(admission.rule)),
         });
-        let decided = decided.unwrap_or_else(|refused| Decided::refused(&request, refused));
+        let decided = Decided {
+            policy_version: policy.version,
+            ruled,
+        };
         Explanation {
-            outcome: Some(decided.outcome),
-            rule: decided.rule,
+            outcome: Some(decided.outcome()),
+            rule: decided.rule().clone(),
             policy_version: policy.version,
         }
     }

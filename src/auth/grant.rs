@@ -5,10 +5,9 @@ use crate::access::address::PeerAddress;
 use crate::access::grant::GrantTerms;
 use crate::access::peer::Credential;
 use crate::access::request::{Domain, MechanismKind};
-use crate::auth::audit::{Audited, AuditedAdmission};
 use crate::auth::authenticator::Authenticator;
 use crate::auth::bell::Bell;
-use crate::auth::policy::{Admission, Policy};
+use crate::auth::policy::{Admission, AdmittedPeer, Policy};
 use crate::auth::rule::Rule;
 use crate::zap::bounds::within;
 use crate::zap::request::ZapRequest;
@@ -135,6 +134,15 @@ impl AdmissionTerms {
         self.standing().valid_until
     }
 
+    const fn peer(&self) -> AdmittedPeer<'_> {
+        AdmittedPeer {
+            domain: &self.domain,
+            address: &self.address,
+            credential: &self.credential,
+            entry_version: self.entry_version,
+        }
+    }
+
     fn standing(&self) -> MutexGuard<'_, Standing> {
         // Nothing under this lock can panic half-way.
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
@@ -153,7 +161,7 @@ impl AdmissionTerms {
         // An older policy has nothing to say any more.
         if !standing.revoked && standing.checked < policy.version {
             standing.checked = policy.version;
-            match policy.standing_of(self, now) {
+            match policy.standing_of(&self.peer(), || now) {
                 Some(valid_until) => standing.valid_until = valid_until,
                 None => standing.revoked = true,
             }
@@ -168,8 +176,7 @@ impl AdmissionTerms {
             revoked, checked, ..
         } = *self.standing();
         if revoked {
-            let admission = AuditedAdmission::new(self);
-            self.issuer.audit(checked, Audited::Ended(admission));
+            self.issuer.audit_end(checked, self);
         }
     }
 
@@ -238,6 +245,13 @@ struct Live {
     grants: BTreeMap<u64, Weak<AdmissionTerms>>,
 }
 
+/// A new grant.
+pub(crate) struct Issued {
+    pub(crate) terms: Arc<AdmissionTerms>,
+    /// Whether the admission was withdrawn before there was a grant.
+    pub(crate) is_over: bool,
+}
+
 /// Admissions that a change has ended or moved, whose holders are still to be told.
 #[must_use]
 pub(crate) struct Untold(Vec<Arc<AdmissionTerms>>);
@@ -257,14 +271,14 @@ impl LiveGrants {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Issues a grant for the peer of `request`, which `policy` has admitted.
+    /// Issues a grant for the peer of `request`, which the policy of that version has admitted.
     pub(crate) fn issue(
         &self,
         issuer: &Authenticator,
-        policy: &Policy,
+        policy_version: u64,
         request: &ZapRequest,
-        admission: Admission,
-    ) -> Arc<AdmissionTerms> {
+        admission: &Admission,
+    ) -> Issued {
         let terms = {
             let mut live = self.live();
             let id = live.next;
@@ -274,14 +288,14 @@ impl LiveGrants {
                 id,
                 entry_version: admission.entry_version,
                 domain: request.domain.clone(),
-                credential: admission.credential,
-                user_id: admission.user_id,
+                credential: admission.credential.clone(),
+                user_id: admission.user_id.clone(),
                 address: request.address.clone(),
-                rule: admission.rule,
+                rule: admission.rule.clone(),
                 standing: Mutex::new(Standing {
                     revoked: false,
-                    since: policy.version,
-                    checked: policy.version,
+                    since: policy_version,
+                    checked: policy_version,
                     valid_until: admission.valid_until,
                 }),
                 bell: Bell::default(),
@@ -292,13 +306,16 @@ impl LiveGrants {
         // A change that looked through the grants before this one was among them is in force by
         // now, and one that comes later will find it. Of the changes between, the last speaks for
         // all: what it admits it admits from now on.
-        terms.check(&issuer.policy(), issuer.now());
-        let mut standing = terms.standing();
-        if !standing.revoked {
-            standing.since = standing.checked;
-        }
-        drop(standing);
-        terms
+        let policy = issuer.policy();
+        let is_over = policy.version != policy_version && {
+            terms.check(&policy, issuer.now());
+            let mut standing = terms.standing();
+            if !standing.revoked {
+                standing.since = standing.checked;
+            }
+            standing.revoked
+        };
+        Issued { terms, is_over }
     }
 
     fn remove(&self, id: u64) {

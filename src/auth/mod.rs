@@ -4,6 +4,7 @@
 pub(crate) mod address;
 pub(crate) mod address_list;
 pub(crate) mod audit;
+pub(crate) mod auditing;
 pub(crate) mod authenticator;
 pub(crate) mod bell;
 pub(crate) mod block_on;

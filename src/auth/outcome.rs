@@ -1,14 +1,15 @@
 //! What came of a request, for audit and dry runs.
 #![forbid(unsafe_code)]
 
+use crate::access::grant::Grant;
 use crate::access::peer::Credential;
 use crate::auth::policy::Admission;
 use crate::auth::refusal::{Refusal, Refused};
 use crate::auth::rule::Rule;
 use crate::status::DenialStatus;
 use crate::wire::metadata::Metadata;
-use crate::zap::reply::{InvalidReply, ZapReply};
-use crate::zap::request::ZapRequest;
+use crate::zap::reply::ZapReply;
+use crate::zap::request::{RequestId, ZapRequest};
 use bytes::Bytes;
 use std::time::SystemTime;
 
@@ -54,64 +55,61 @@ impl Outcome {
     }
 }
 
-/// A request as far as its policy has decided it.
+/// What one policy says to a request.
 pub(crate) struct Decided {
-    pub(crate) reply: ZapReply,
-    pub(crate) outcome: Outcome,
-    pub(crate) rule: Rule,
-    /// Whom to name; `None` where the name may be a secret in the wrong place.
-    pub(crate) credential: Option<Credential>,
+    pub(crate) policy_version: u64,
+    pub(crate) ruled: Result<Admission, Refused>,
 }
 
 impl Decided {
-    /// Whether the peer was admitted by what a change has withdrawn meanwhile.
-    pub(crate) fn is_over(&self) -> bool {
-        let grant = self.reply.grant.as_ref();
-        grant.is_some_and(|grant| !grant.still_valid())
-    }
-
-    pub(crate) fn refused(request: &ZapRequest, refused: Refused) -> Self {
-        let Refused { refusal, rule } = refused;
-        Self {
-            reply: request.deny(refusal.status(), refusal.text()),
-            outcome: Outcome::refused(refusal),
-            rule,
-            credential: tellable(request, refusal),
+    /// What has decided.
+    pub(crate) const fn rule(&self) -> &Rule {
+        match &self.ruled {
+            Ok(admission) => &admission.rule,
+            Err(refused) => &refused.rule,
         }
     }
 
-    /// # Errors
-    /// [`InvalidReply`] if user id or metadata are such that no reply may carry them: they come
-    /// from a provider, or from the mapping of user ids.
-    pub(crate) fn allowed(
-        request: &ZapRequest,
-        admission: &Admission,
-    ) -> Result<Self, InvalidReply> {
-        let reply = ZapReply {
-            metadata: admission.metadata.clone(),
-            ..request.allow(admission.user_id.clone())
-        };
-        reply.check(&request.id)?;
-        Ok(Self {
-            reply,
-            outcome: Outcome::Allowed {
+    pub(crate) fn outcome(&self) -> Outcome {
+        match &self.ruled {
+            Ok(admission) => Outcome::Allowed {
                 user_id: admission.user_id.clone(),
                 metadata: admission.metadata.clone(),
                 entry_version: admission.entry_version,
                 valid_until: admission.valid_until,
             },
-            rule: admission.rule.clone(),
-            credential: Some(admission.credential.clone()),
-        })
+            Err(refused) => Outcome::refused(refused.refusal),
+        }
     }
-}
 
-/// Who was refused. A name of PLAIN only if it is one that we know: any other may be a password
-/// that was typed in the wrong place.
-fn tellable(request: &ZapRequest, refusal: Refusal) -> Option<Credential> {
-    let credential = Credential::of(request.credentials().ok()?);
-    match credential {
-        Credential::UserName(_) if refusal != Refusal::InvalidPassword => None,
-        other => Some(other),
+    /// Who has asked, as far as an audit log may know. Of refused PLAIN peers a name only if it
+    /// is one that we know: any other may be a password that was typed in the wrong place.
+    pub(crate) fn credential(&self, request: &ZapRequest) -> Option<Credential> {
+        let refusal = match &self.ruled {
+            Ok(admission) => return Some(admission.credential.clone()),
+            Err(refused) => refused.refusal,
+        };
+        match Credential::of(request.credentials().ok()?) {
+            Credential::UserName(_) if refusal != Refusal::InvalidPassword => None,
+            other => Some(other),
+        }
+    }
+
+    /// The reply to the request with that id, and what has decided.
+    pub(crate) fn into_reply(self, id: RequestId, grant: Option<Grant>) -> (ZapReply, Rule) {
+        match self.ruled {
+            Ok(admission) => {
+                let reply = ZapReply {
+                    metadata: admission.metadata,
+                    grant,
+                    ..ZapReply::success(id, admission.user_id)
+                };
+                (reply, admission.rule)
+            }
+            Err(Refused { refusal, rule }) => {
+                let reply = ZapReply::denial(id, refusal.status(), refusal.text());
+                (reply, rule)
+            }
+        }
     }
 }

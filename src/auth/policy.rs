@@ -1,11 +1,11 @@
 //! The decision: one immutable policy, one request.
 #![forbid(unsafe_code)]
 
+use crate::access::address::PeerAddress;
 use crate::access::peer::Credential;
 use crate::access::request::{Credentials, Domain, MechanismKind};
 use crate::auth::address_list::AddressLists;
 use crate::auth::curve::CurveRule;
-use crate::auth::grant::AdmissionTerms;
 use crate::auth::null_gssapi::NameRule;
 use crate::auth::plain::PlainRule;
 use crate::auth::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};
@@ -15,9 +15,10 @@ use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
 use crate::zap::contain::{Panicked, contain};
+use crate::zap::reply::{InvalidReply, check_contents};
 use crate::zap::request::{CredentialsError, ZapRequest};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -33,13 +34,13 @@ pub(crate) struct Policy {
     /// Checked before any credential.
     pub(crate) addresses: Arc<AddressLists>,
     /// By domain; an entry claims its domain, however empty it is.
-    pub(crate) plain: HashMap<Domain, PlainRule>,
+    pub(crate) plain: BTreeMap<Domain, PlainRule>,
     /// By domain; an entry claims its domain, however empty it is.
-    pub(crate) curve: HashMap<Domain, CurveRule>,
+    pub(crate) curve: BTreeMap<Domain, CurveRule>,
     /// By domain, where a policy file rules; without one every NULL peer is admitted.
-    pub(crate) null: Option<HashMap<Domain, NameRule>>,
+    pub(crate) null: Option<BTreeMap<Domain, NameRule>>,
     /// By domain, where a policy file rules; without one every principal is admitted.
-    pub(crate) gssapi: Option<HashMap<Domain, NameRule>>,
+    pub(crate) gssapi: Option<BTreeMap<Domain, NameRule>>,
     /// The application's mapping of keys to user ids.
     pub(crate) user_ids: Option<UserIds>,
 }
@@ -61,6 +62,32 @@ pub(crate) struct Admission {
     pub(crate) valid_until: Option<SystemTime>,
 }
 
+/// A peer that was admitted, and the entry that has admitted it.
+pub(crate) struct AdmittedPeer<'a> {
+    pub(crate) domain: &'a Domain,
+    pub(crate) address: &'a PeerAddress,
+    pub(crate) credential: &'a Credential,
+    pub(crate) entry_version: u64,
+}
+
+impl Admission {
+    /// The peer of `request`, which is admitted so.
+    pub(crate) const fn of<'a>(&'a self, request: &'a ZapRequest) -> AdmittedPeer<'a> {
+        AdmittedPeer {
+            domain: &request.domain,
+            address: &request.address,
+            credential: &self.credential,
+            entry_version: self.entry_version,
+        }
+    }
+
+    /// Whether a reply may carry user id and metadata, which come from a certificate, a provider,
+    /// or the mapping of user ids.
+    pub(crate) fn check(&self) -> Result<(), InvalidReply> {
+        check_contents(&self.user_id, &self.metadata)
+    }
+}
+
 /// What comes of a request as far as tables can tell.
 pub(crate) enum Ruling {
     /// The peer comes in.
@@ -79,7 +106,7 @@ pub(crate) struct Ask {
 }
 
 /// The entry that rules `domain`: its own, or that of `*`; and whose it is.
-fn ruling<'a, T>(entries: &'a HashMap<Domain, T>, domain: &Domain) -> Option<(&'a Domain, &'a T)> {
+fn ruling<'a, T>(entries: &'a BTreeMap<Domain, T>, domain: &Domain) -> Option<(&'a Domain, &'a T)> {
     entries
         .get_key_value(domain)
         .or_else(|| entries.get_key_value(&Domain::ALL))
@@ -121,7 +148,7 @@ impl Policy {
     }
 
     /// The rules for NULL or GSSAPI, if there are any.
-    fn name_rules(&self, mechanism: MechanismKind) -> Option<&HashMap<Domain, NameRule>> {
+    fn name_rules(&self, mechanism: MechanismKind) -> Option<&BTreeMap<Domain, NameRule>> {
         match mechanism {
             MechanismKind::Null => self.null.as_ref(),
             _ => self.gssapi.as_ref(),
@@ -234,8 +261,8 @@ impl Policy {
                 if let Err(refusal) = entry.check(now) {
                     return Err(refusal.by(rule));
                 }
-                let valid_until = entry.validity.not_after;
-                (entry.metadata.clone(), entry.version, valid_until)
+                let valid_until = entry.validity().not_after;
+                (entry.metadata(), entry.version, valid_until)
             }
             CurveRule::Provider { provider, version } => {
                 let provider = Arc::clone(provider);
@@ -302,7 +329,8 @@ impl Policy {
     /// The user id of a key: the application's mapping, or its Z85 text.
     pub(crate) fn curve_user_id(&self, key: &PublicKey) -> Result<Bytes, Refusal> {
         match &self.user_ids {
-            None => Ok(key.to_z85().into()),
+            // Reply and grant share it.
+            None => Ok(Bytes::from_owner(key.z85_bytes())),
             Some(user_ids) => contain(|| user_ids(key)).map_err(|Panicked| Refusal::Failed),
         }
     }
@@ -311,23 +339,25 @@ impl Policy {
     /// the end of its validity. Calls no foreign code.
     pub(crate) fn standing_of(
         &self,
-        terms: &AdmissionTerms,
-        now: Option<SystemTime>,
+        peer: &AdmittedPeer<'_>,
+        now: impl Fn() -> Option<SystemTime>,
     ) -> Option<Option<SystemTime>> {
-        let domain = terms.domain();
-        self.addresses.check(domain, terms.address()).ok()?;
-        let (version, valid_until) = match terms.credential() {
+        let AdmittedPeer {
+            domain, credential, ..
+        } = peer;
+        self.addresses.check(domain, peer.address).ok()?;
+        let (version, valid_until) = match credential {
             Credential::Nothing | Credential::Principal(_) => {
-                let version = match self.name_rules(terms.mechanism()) {
+                let version = match self.name_rules(credential.mechanism()) {
                     None => BUILT_IN,
-                    Some(rules) => ruling(rules, domain)?.1.version_of(terms.credential())?,
+                    Some(rules) => ruling(rules, domain)?.1.version_of(credential)?,
                 };
                 (version, None)
             }
             Credential::UserName(name) => (ruling(&self.plain, domain)?.1.version_of(name)?, None),
             Credential::Key(key) => ruling(&self.curve, domain)?.1.standing_of(key, now)?,
         };
-        (version == terms.entry_version()).then_some(valid_until)
+        (version == peer.entry_version).then_some(valid_until)
     }
 }
 

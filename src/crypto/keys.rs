@@ -40,7 +40,12 @@ impl PublicKey {
     /// The key as 40 characters of Z85.
     #[must_use]
     pub fn to_z85(&self) -> String {
-        z85::encode_key(&self.0).to_string()
+        self.z85_bytes().map(char::from).iter().collect()
+    }
+
+    /// The same 40 characters as bytes.
+    pub(crate) fn z85_bytes(&self) -> [u8; 40] {
+        z85::encode_public_key(&self.0)
     }
 }
 

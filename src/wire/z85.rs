@@ -90,6 +90,15 @@ pub fn encode_key(key: &[u8; 32]) -> Zeroizing<String> {
     text
 }
 
+/// Encodes a key that is public: its 40 characters as bytes.
+pub(crate) fn encode_public_key(key: &[u8; 32]) -> [u8; 40] {
+    let mut text = [0; 40];
+    for (five, characters) in text.chunks_exact_mut(5).zip(groups(key)) {
+        five.copy_from_slice(&characters);
+    }
+    text
+}
+
 /// Decodes exactly 40 characters to a 32-byte key, wiped on drop.
 ///
 /// # Errors
@@ -104,12 +113,21 @@ pub fn decode_key(text: &[u8]) -> Result<Zeroizing<[u8; 32]>, Z85Error> {
 }
 
 fn push_encoded(bytes: &[u8], text: &mut String) {
-    for chunk in bytes.chunks_exact(4) {
-        let value = u32::from_be_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
-        for power in [85 * 85 * 85 * 85, 85 * 85 * 85, 85 * 85, 85, 1] {
-            text.push(char::from(ALPHABET[(value / power % 85) as usize]));
+    for characters in groups(bytes) {
+        for character in characters {
+            text.push(char::from(character));
         }
     }
+}
+
+/// Each four bytes as five characters.
+fn groups(bytes: &[u8]) -> impl Iterator<Item = [u8; 5]> {
+    bytes.chunks_exact(4).map(|chunk| {
+        let value = u32::from_be_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+        let (upper, lower) = (value / (85 * 85), value % (85 * 85));
+        [upper / (85 * 85), upper / 85, upper, lower / 85, lower]
+            .map(|digit| ALPHABET[(digit % 85) as usize])
+    })
 }
 
 fn decode_into(text: &[u8], bytes: &mut [u8]) -> Result<(), Z85Error> {
@@ -153,6 +171,7 @@ mod tests {
         let key = decode_key(text).unwrap();
         assert_eq!(key[..4], [0xBB, 0x88, 0x47, 0x1D]);
         assert_eq!(encode_key(&key).as_bytes(), text);
+        assert_eq!(&encode_public_key(&key), text);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Bounds on questions to foreign code: how many at once, and for how long.
 #![forbid(unsafe_code)]
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 /// A number of places, without a queue.
@@ -46,9 +48,16 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Awaits `future` for at most `time`; `None` if it took longer. Without feature `tokio`, or
-/// outside tokio's runtime, there is no clock, and the caller drops what takes too long.
+/// Awaits `future` for at most `time` from its first pause on; `None` if it took longer. Without
+/// feature `tokio`, or outside tokio's runtime, there is no clock, and the caller drops what takes
+/// too long.
 pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    // What does not pause needs no timer.
+    let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context)));
+    if let Poll::Ready(value) = first.await {
+        return Some(value);
+    }
     #[cfg(feature = "tokio")]
     if tokio::runtime::Handle::try_current().is_ok() {
         return tokio::time::timeout(time, future).await.ok();

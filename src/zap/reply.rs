@@ -76,14 +76,7 @@ impl ZapRequest {
     /// The reply that admits this peer as `user_id`.
     #[must_use]
     pub fn allow(&self, user_id: impl Into<Bytes>) -> ZapReply {
-        ZapReply {
-            id: self.id.clone(),
-            status: Status::Success,
-            text: Bytes::from_static(b"OK"),
-            user_id: user_id.into(),
-            metadata: Metadata::new(),
-            grant: None,
-        }
+        ZapReply::success(self.id.clone(), user_id)
     }
 
     /// The reply that refuses this peer; `reason` is for logs.
@@ -94,6 +87,17 @@ impl ZapRequest {
 }
 
 impl ZapReply {
+    pub(crate) fn success(id: RequestId, user_id: impl Into<Bytes>) -> Self {
+        Self {
+            id,
+            status: Status::Success,
+            text: Bytes::from_static(b"OK"),
+            user_id: user_id.into(),
+            metadata: Metadata::new(),
+            grant: None,
+        }
+    }
+
     pub(crate) fn denial(id: RequestId, status: DenialStatus, reason: impl Into<Bytes>) -> Self {
         Self {
             id,
@@ -109,16 +113,19 @@ impl ZapReply {
     /// user id, metadata.
     #[must_use]
     pub fn to_frames(&self) -> [Bytes; 6] {
-        let mut metadata = BytesMut::with_capacity(self.metadata.encoded_len());
-        self.metadata.encode(&mut metadata);
-        [
-            Bytes::from_static(VERSION),
-            self.id.to_bytes(),
-            Bytes::from_static(self.status.as_str().as_bytes()),
-            self.text.clone(),
-            self.user_id.clone(),
-            metadata.freeze(),
-        ]
+        let (id, text, user_id) = (self.id.clone(), self.text.clone(), self.user_id.clone());
+        to_frames(id, self.status, text, user_id, &self.metadata)
+    }
+
+    /// As [`ZapReply::to_frames`], and hands on what it need not share.
+    pub(crate) fn into_frames(self) -> [Bytes; 6] {
+        to_frames(
+            self.id,
+            self.status,
+            self.text,
+            self.user_id,
+            &self.metadata,
+        )
     }
 
     /// Reads the seven frames that whoever asked under `asked` receives: an empty delimiter,
@@ -184,13 +191,37 @@ impl ZapReply {
     }
 
     fn check_contents(&self) -> Result<(), InvalidReply> {
-        if self.user_id.len() > MAX_USER_ID_LEN {
-            return Err(InvalidReply::UserIdLength(self.user_id.len()));
-        }
-        match reserved_property(&self.metadata) {
-            Some(name) => Err(InvalidReply::ReservedProperty(name)),
-            None => Ok(()),
-        }
+        check_contents(&self.user_id, &self.metadata)
+    }
+}
+
+fn to_frames(
+    id: RequestId,
+    status: Status,
+    text: Bytes,
+    user_id: Bytes,
+    metadata: &Metadata,
+) -> [Bytes; 6] {
+    let mut encoded = BytesMut::with_capacity(metadata.encoded_len());
+    metadata.encode(&mut encoded);
+    [
+        Bytes::from_static(VERSION),
+        id.into_bytes(),
+        Bytes::from_static(status.as_str().as_bytes()),
+        text,
+        user_id,
+        encoded.freeze(),
+    ]
+}
+
+/// Checks what a handler says of a peer.
+pub(crate) fn check_contents(user_id: &Bytes, metadata: &Metadata) -> Result<(), InvalidReply> {
+    if user_id.len() > MAX_USER_ID_LEN {
+        return Err(InvalidReply::UserIdLength(user_id.len()));
+    }
+    match reserved_property(metadata) {
+        Some(name) => Err(InvalidReply::ReservedProperty(name)),
+        None => Ok(()),
     }
 }
 

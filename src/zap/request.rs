@@ -7,7 +7,9 @@ use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
 use crate::error::printable;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -20,38 +22,83 @@ const FIXED_FRAMES: usize = 6;
 /// Most bytes of a PLAIN name or password.
 const MAX_PLAIN_LEN: usize = 255;
 
+/// Digits of the largest number.
+const MAX_DIGITS: usize = 20;
+
 /// What ties a reply to its request: any bytes (RFC 27).
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(Bytes);
+#[derive(Clone)]
+pub struct RequestId(Id);
+
+#[derive(Clone)]
+enum Id {
+    Bytes(Bytes),
+    /// A number in decimal digits, from the first that counts to the end. Most ids are such, and
+    /// need no memory of their own.
+    Digits {
+        digits: [u8; MAX_DIGITS],
+        from: u8,
+    },
+}
 
 impl RequestId {
     /// Takes the bytes.
     #[must_use]
     pub fn new(id: impl Into<Bytes>) -> Self {
-        Self(id.into())
+        Self(Id::Bytes(id.into()))
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Id::Bytes(bytes) => bytes,
+            Id::Digits { digits, from } => &digits[usize::from(*from)..],
+        }
     }
 
-    pub(crate) fn to_bytes(&self) -> Bytes {
-        self.0.clone()
+    /// The bytes, shared where they are in memory of their own.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Id::Bytes(bytes) => bytes,
+            Id::Digits { .. } => Bytes::copy_from_slice(self.as_bytes()),
+        }
     }
 }
 
 impl From<u64> for RequestId {
     /// The number in decimal digits, easy to find in logs.
-    fn from(number: u64) -> Self {
-        Self(number.to_string().into())
+    fn from(mut number: u64) -> Self {
+        let mut digits = [0; MAX_DIGITS];
+        let mut from = MAX_DIGITS;
+        loop {
+            from -= 1;
+            digits[from] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                let from = from as u8;
+                return Self(Id::Digits { digits, from });
+            }
+        }
+    }
+}
+
+impl PartialEq for RequestId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for RequestId {}
+
+impl Hash for RequestId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&printable(&self.0))
+        f.write_str(&printable(self.as_bytes()))
     }
 }
 
@@ -64,8 +111,9 @@ impl fmt::Debug for RequestId {
 /// A question to a ZAP handler.
 ///
 /// Mechanism and credentials are kept as they came, because a handler checks the address before
-/// it looks at them; [`ZapRequest::credentials`] gives them their types. Credential frames are
-/// wiped when the last copy of them is dropped, and `Debug` shows only how many there are.
+/// it looks at them; [`ZapRequest::credentials`] gives them their types. Credential frames, but
+/// for the key of CURVE, which is public, are wiped when the last copy of them is dropped.
+/// `Debug` shows only how many there are.
 #[derive(Clone)]
 pub struct ZapRequest {
     /// To be repeated in the reply.
@@ -79,7 +127,16 @@ pub struct ZapRequest {
     pub identity: Bytes,
     /// The mechanism's name.
     pub mechanism: Bytes,
-    credentials: Vec<Bytes>,
+    credentials: CredentialFrames,
+}
+
+/// Credentials as they came.
+#[derive(Clone)]
+enum CredentialFrames {
+    /// The one frame of CURVE.
+    Key(PublicKey),
+    /// Any others. They may hold a secret, even under a mechanism that knows of none.
+    Wiped(Vec<Bytes>),
 }
 
 /// Why frames are not a ZAP request.
@@ -126,12 +183,15 @@ impl ZapRequest {
             identity: request.identity().cloned().unwrap_or_default(),
             mechanism: Bytes::from_static(request.credentials.mechanism().name().as_bytes()),
             credentials: match &request.credentials {
-                Credentials::Null => Vec::new(),
-                Credentials::Plain { username, password } => {
-                    vec![username.clone(), wiped_on_drop(password.expose())]
+                Credentials::Null => CredentialFrames::Wiped(Vec::new()),
+                Credentials::Plain { username, password } => CredentialFrames::Wiped(vec![
+                    username.clone(),
+                    wiped_on_drop(password.expose()),
+                ]),
+                Credentials::Curve { key } => CredentialFrames::Key(*key),
+                Credentials::Gssapi { principal } => {
+                    CredentialFrames::Wiped(vec![principal.clone()])
                 }
-                Credentials::Curve { key } => vec![Bytes::copy_from_slice(key.as_bytes())],
-                Credentials::Gssapi { principal } => vec![principal.clone()],
             },
         }
     }
@@ -143,33 +203,31 @@ impl ZapRequest {
     pub fn to_frames(&self) -> Vec<Bytes> {
         let mut frames = vec![
             Bytes::from_static(VERSION),
-            self.id.to_bytes(),
+            self.id.clone().into_bytes(),
             self.domain.to_bytes(),
             self.address.to_zap(),
             self.identity.clone(),
             self.mechanism.clone(),
         ];
-        frames.extend(self.credentials.iter().cloned());
+        frames.extend(self.credentials.frames().iter().cloned());
         frames
     }
 
     /// Reads the frames that [`ZapRequest::to_frames`] writes. Mechanism and credentials are
-    /// not judged here. The given credential frames are wiped where nobody else shares them.
+    /// not judged here. The given credential frames, but for the key of CURVE, are wiped where
+    /// nobody else shares them.
     ///
     /// # Errors
     /// [`ZapRequestError`] for too few frames or another version.
     pub fn from_frames(mut frames: Vec<Bytes>) -> Result<Self, ZapRequestError> {
-        let credentials: Vec<Bytes> = frames
-            .drain(frames.len().min(FIXED_FRAMES)..)
-            .map(move_to_wiped)
-            .collect();
+        let credentials = CredentialFrames::take(&mut frames);
         let [version, id, domain, address, identity, mechanism]: [Bytes; FIXED_FRAMES] = frames
             .try_into()
             .map_err(|frames: Vec<Bytes>| ZapRequestError::NotEnoughFrames {
                 frames: frames.len(),
-                id: frames.into_iter().nth(1).map(RequestId),
+                id: frames.into_iter().nth(1).map(RequestId::new),
             })?;
-        let id = RequestId(id);
+        let id = RequestId::new(id);
         // RFC 27: the version is 1.0, and nothing is known of the frames of any other.
         if version != VERSION {
             return Err(ZapRequestError::Version { id });
@@ -195,7 +253,10 @@ impl ZapRequest {
         let kind = self
             .mechanism_kind()
             .ok_or(CredentialsError::UnknownMechanism)?;
-        match (kind, &self.credentials[..]) {
+        if let (MechanismKind::Curve, CredentialFrames::Key(key)) = (kind, &self.credentials) {
+            return Ok(Credentials::Curve { key: *key });
+        }
+        match (kind, &self.credentials.frames()[..]) {
             (MechanismKind::Null, []) => Ok(Credentials::Null),
             (MechanismKind::Plain, [username, password])
                 if username.len() <= MAX_PLAIN_LEN && password.len() <= MAX_PLAIN_LEN =>
@@ -231,6 +292,29 @@ impl ZapRequest {
     }
 }
 
+impl CredentialFrames {
+    /// Takes what follows the fixed frames of a request.
+    fn take(frames: &mut Vec<Bytes>) -> Self {
+        if let [.., mechanism, key] = &frames[..]
+            && frames.len() == FIXED_FRAMES + 1
+            && mechanism == MechanismKind::Curve.name()
+            && let Ok(key) = <[u8; 32]>::try_from(&key[..])
+        {
+            frames.truncate(FIXED_FRAMES);
+            return Self::Key(PublicKey::from_bytes(key));
+        }
+        let credentials = frames.drain(frames.len().min(FIXED_FRAMES)..);
+        Self::Wiped(credentials.map(move_to_wiped).collect())
+    }
+
+    fn frames(&self) -> Cow<'_, [Bytes]> {
+        match self {
+            Self::Key(key) => Cow::Owned(vec![Bytes::copy_from_slice(key.as_bytes())]),
+            Self::Wiped(frames) => Cow::Borrowed(frames),
+        }
+    }
+}
+
 /// Copies `secret` into bytes that are wiped with their last owner.
 fn wiped_on_drop(secret: &[u8]) -> Bytes {
     Bytes::from_owner(Zeroizing::new(secret.to_vec()))
@@ -252,7 +336,7 @@ impl fmt::Debug for ZapRequest {
             .field("address", &self.address)
             .field("identity", &printable(&self.identity))
             .field("mechanism", &printable(&self.mechanism))
-            .field("credential_frames", &self.credentials.len())
+            .field("credential_frames", &self.credentials.frames().len())
             .finish()
     }
 }

@@ -11,10 +11,10 @@ use crate::zap::contain::{Contained, Panicked};
 use crate::zap::reply::{InvalidReply, ZapReply};
 use crate::zap::request::{RequestId, ZapRequest};
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -52,7 +52,11 @@ trait AnyHandler: Send + Sync {
 
 impl<H: ZapHandler> AnyHandler for H {
     fn ask(self: Arc<Self>, request: ZapRequest, time: Duration) -> Asking {
-        Box::pin(async move { within(time, self.handle(request)).await })
+        Box::pin(async move {
+            // Pinned here, so that nothing as large as a handler's future may be is moved.
+            let answer = pin!(self.handle(request));
+            within(time, answer).await
+        })
     }
 }
 
@@ -70,8 +74,8 @@ impl<H: ZapHandler> AnyHandler for H {
 /// | the handler panicked | 500 |
 /// | the reply is for another request, or cannot be believed ([`InvalidReply`]) | 500 |
 ///
-/// The time-out needs feature `tokio` and a caller on tokio's runtime with its timers on;
-/// elsewhere the caller bounds the time by dropping the future.
+/// The time-out, of a handler that pauses, needs feature `tokio` and a caller on tokio's runtime
+/// with its timers on; elsewhere the caller bounds the time by dropping the future.
 #[derive(Clone)]
 pub struct ZapRouter(Arc<Shared>);
 
@@ -84,7 +88,7 @@ struct Shared {
 
 /// Domains that have a handler, or had one (`None`).
 #[derive(Clone, Default)]
-struct Table(HashMap<Domain, Option<Arc<dyn AnyHandler>>>);
+struct Table(BTreeMap<Domain, Option<Arc<dyn AnyHandler>>>);
 
 /// The domain has a handler already.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

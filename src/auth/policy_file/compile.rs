@@ -18,17 +18,17 @@ use crate::auth::policy_file::settings::{
 use crate::auth::reload_source::{Reading, Source};
 use crate::cert::directory::load_certificates;
 use crate::cert::validity::Validity;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// All rules of a policy file.
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) addresses: AddressLists,
-    pub(super) plain: HashMap<Domain, PlainRule>,
-    pub(super) curve: HashMap<Domain, CurveRule>,
-    pub(super) null: HashMap<Domain, NameRule>,
-    pub(super) gssapi: HashMap<Domain, NameRule>,
+    pub(super) plain: BTreeMap<Domain, PlainRule>,
+    pub(super) curve: BTreeMap<Domain, CurveRule>,
+    pub(super) null: BTreeMap<Domain, NameRule>,
+    pub(super) gssapi: BTreeMap<Domain, NameRule>,
     /// What is to be loaded again when it changes, as it was read.
     #[cfg(feature = "reload")]
     pub(super) sources: Vec<(Source, Reading)>,
@@ -137,7 +137,7 @@ impl DomainRules<'_> {
 
     /// Enters the rule for one mechanism. A named domain rules the others too, by admitting
     /// nobody, unless it inherits; for `*` there is nobody who could admit instead.
-    fn rule<R>(&self, rules: &mut HashMap<Domain, R>, rule: Option<R>, nobody: fn() -> R) {
+    fn rule<R>(&self, rules: &mut BTreeMap<Domain, R>, rule: Option<R>, nobody: fn() -> R) {
         let is_all = self.domain == Domain::ALL;
         let nobody = || (!self.settings.inherit && !is_all).then(nobody);
         if let Some(rule) = rule.or_else(nobody) {

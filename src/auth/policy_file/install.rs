@@ -13,7 +13,7 @@ use crate::auth::policy_file::problem::BadPolicyFile;
 use crate::auth::policy_file::problem::PolicyFileError;
 #[cfg(feature = "reload")]
 use crate::auth::reload::{ReloadSettings, Watch};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "reload")]
 use std::io;
 use std::path::Path;
@@ -99,7 +99,7 @@ impl Rules {
         }
         let (mut null, mut gssapi) = (self.null, self.gssapi);
         for (rules, before) in [(&mut null, &policy.null), (&mut gssapi, &policy.gssapi)] {
-            let none = HashMap::new();
+            let none = BTreeMap::new();
             let before = before.as_ref().unwrap_or(&none);
             for (domain, rule) in rules {
                 rule.inherit(before.get(domain), fresh);

@@ -1,0 +1,103 @@
+//! Tells of what has happened, `tracing` and whoever reads audit events. What is for every single
+//! peer is put together only if somebody listens.
+#![forbid(unsafe_code)]
+
+use crate::auth::audit::{Audited, AuditedAdmission, AuditedDecision, Change};
+use crate::auth::authenticator::Authenticator;
+use crate::auth::grant::AdmissionTerms;
+use crate::auth::outcome::Decided;
+use crate::error::printable;
+use crate::zap::request::{RequestId, ZapRequest};
+use std::cell::LazyCell;
+use std::time::{Duration, Instant};
+
+/// Readers are woken, and wakers are foreign code: no lock may be held.
+impl Authenticator {
+    /// Tells of a decision that was begun at `start`.
+    pub(crate) fn audit_decision(&self, request: &ZapRequest, decided: &Decided, start: Instant) {
+        // Both are told the same.
+        let took = LazyCell::new(|| start.elapsed());
+        log_decision(request, decided, &took);
+        self.event_log().tell(decided.policy_version, || {
+            Audited::Decision(AuditedDecision::new(request, decided, *took))
+        });
+    }
+
+    /// Tells of a request that is none, by its id if it has one.
+    pub(crate) fn audit_malformed(&self, id: Option<&RequestId>, reason: &'static str) {
+        match id {
+            Some(id) => tracing::warn!(%id, "ZAP request refused: {reason}"),
+            None => tracing::warn!("ZAP request dropped: {reason}"),
+        }
+        self.event_log().tell(self.policy_version(), || {
+            let id = id.cloned();
+            Audited::Malformed { id, reason }
+        });
+    }
+
+    /// Tells that an admission has ended, by the policy of that version.
+    pub(crate) fn audit_end(&self, policy_version: u64, terms: &AdmissionTerms) {
+        tracing::info!(domain = %terms.domain(), address = %terms.address(),
+            mechanism = %terms.mechanism(), user_id = printable(terms.user_id()),
+            rule = %terms.rule(), "admission ended");
+        self.event_log().tell(policy_version, || {
+            Audited::Ended(AuditedAdmission::new(terms))
+        });
+    }
+
+    /// Tells of the change that has made the policy of that version.
+    pub(crate) fn audit_change(&self, policy_version: u64, change: Change) {
+        change.log();
+        self.event_log()
+            .tell(policy_version, || Audited::Change(change));
+    }
+}
+
+/// What belongs to every single peer is for debugging; refusals and changes are what operators
+/// look for.
+fn log_decision(
+    request: &ZapRequest,
+    decided: &Decided,
+    took: &LazyCell<Duration, impl FnOnce() -> Duration>,
+) {
+    match &decided.ruled {
+        Ok(admission) => tracing::debug!(id = %request.id, domain = %request.domain,
+            address = %request.address, mechanism = printable(&request.mechanism),
+            user_id = printable(&admission.user_id), rule = %admission.rule, took = ?**took,
+            "peer allowed"),
+        Err(refused) => tracing::info!(id = %request.id, domain = %request.domain,
+            address = %request.address, mechanism = printable(&request.mechanism),
+            status = %refused.refusal.status(), rule = %refused.rule, took = ?**took,
+            "peer refused: {}", refused.refusal.text()),
+    }
+}
+
+impl Change {
+    fn log(&self) {
+        match self {
+            Self::Claimed(mechanism, domain) => {
+                tracing::info!(%mechanism, %domain, "domain claimed");
+            }
+            Self::Ruled {
+                rule,
+                added,
+                changed,
+                removed,
+            } => tracing::info!(%rule, added = added.len(), changed = changed.len(),
+                removed = removed.len(), "policy changed"),
+            Self::PolicyFile(domains) => {
+                tracing::info!(domains = domains.len(), "policy file loaded");
+            }
+            Self::Unconfigured(domain) => tracing::info!(%domain, "domain given back"),
+            Self::Addresses { domain, how, rules } => tracing::info!(
+                domain = domain.as_ref().map(tracing::field::display),
+                ?how,
+                rules = rules.len(),
+                "address list changed"
+            ),
+            Self::UserIds => tracing::info!("mapping of user ids changed"),
+            Self::Stopped => tracing::info!("authenticator stopped"),
+            Self::Started => tracing::info!("authenticator started"),
+        }
+    }
+}
