@@ -47,6 +47,7 @@ use crate::access::peer::{Authenticated, Claims, Peer};
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::config::settings::{Config, Settings};
+use crate::crypto::residue::wipe;
 use crate::error::{Error, LimitExceeded, ProtocolError, Stage};
 use crate::mechanism::machine::{self, Mechanism, Next, Offer, Refused, Step};
 use crate::seal::{Opener, Sealer};
@@ -55,7 +56,6 @@ use crate::wire::greeting::{GREETING_LEN, Greeting, VERSION_LEN};
 use crate::wire::metadata::Metadata;
 use bytes::{Buf, BytesMut};
 use std::sync::Arc;
-use zeroize::Zeroize;
 
 pub use crate::mechanism::session::Conn;
 
@@ -151,7 +151,7 @@ fn put_command(body: Option<bytes::Bytes>, out: &mut BytesMut) {
 pub(crate) fn grow_and_wipe(buffer: &mut BytesMut, capacity: usize) {
     let mut larger = BytesMut::with_capacity(capacity);
     larger.extend_from_slice(buffer);
-    buffer.zeroize();
+    wipe(buffer);
     *buffer = larger;
 }
 
@@ -210,7 +210,7 @@ impl NeedsInput {
                         return Ok(Handshake::NeedsInput(self));
                     };
                     let step = mechanism.on_command(&body);
-                    body.zeroize();
+                    wipe(&mut body);
                     self.link.has_valid_command |= step.is_ok();
                     step
                 }

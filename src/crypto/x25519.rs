@@ -2,6 +2,7 @@
 //! x25519-dalek elsewhere.
 #![forbid(unsafe_code)]
 
+use crate::crypto::residue::{without_residue, without_shallow_residue};
 use zeroize::Zeroizing;
 
 /// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` keeps to the portable
@@ -62,6 +63,16 @@ fn graviola_runs() -> bool {
         && has!("adx")
         && has!("avx")
         && has!("avx2")
+}
+
+/// Runs `work` that multiplies, and rids the stack of its residue. The assembly takes few hundred
+/// bytes, the portable code thousands.
+pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
+    match Code::fastest() {
+        #[cfg(target_arch = "x86_64")]
+        Code::Graviola => without_shallow_residue(work),
+        Code::Portable => without_residue(work),
+    }
 }
 
 /// A secret times a point. All zero if the point is of low order: whoever asks has to look.
