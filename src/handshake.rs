@@ -350,3 +350,48 @@ pub struct Established {
     /// commands, and send it no PING.
     pub zmtp_3_0: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::address::PeerAddress;
+    use crate::crypto::keys::KeyPair;
+    use crate::crypto::x25519::count;
+    use crate::wire::socket_type::SocketType;
+
+    /// A server needs C'->S, C'->S' and C->S', and its transient key; a client the same.
+    #[test]
+    fn each_shared_secret_of_a_curve_handshake_is_computed_once() {
+        let keys = KeyPair::generate().unwrap();
+        let client = Config::builder(SocketType::Push)
+            .curve_client(KeyPair::generate().unwrap(), keys.public())
+            .finish()
+            .unwrap();
+        let server = Config::builder(SocketType::Pull)
+            .curve_server(keys)
+            .accept_any_peer()
+            .finish()
+            .unwrap();
+        let here = || Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+        let (mut to_server, mut to_client) = (BytesMut::new(), BytesMut::new());
+        let mut sides = [
+            (Handshake::start(&client, here(), &mut to_server), (0, 0)),
+            (Handshake::start(&server, here(), &mut to_client), (0, 0)),
+        ];
+        while !sides
+            .iter()
+            .all(|(side, _)| matches!(side, Handshake::Complete(_)))
+        {
+            sides = sides.map(|(side, so_far)| {
+                std::mem::swap(&mut to_server, &mut to_client);
+                let Handshake::NeedsInput(waiting) = side else {
+                    return (side, so_far);
+                };
+                let (next, now) =
+                    count::of(|| waiting.process(&mut to_server, &mut to_client).unwrap());
+                (next, (so_far.0 + now.0, so_far.1 + now.1))
+            });
+        }
+        assert_eq!(sides.map(|(_, counted)| counted), [(3, 1), (3, 1)]);
+    }
+}
