@@ -47,6 +47,7 @@ use crate::access::peer::{Authenticated, Claims, Peer};
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::config::settings::{Config, Settings};
+use crate::crypto::residue::wipe;
 use crate::error::{Error, LimitExceeded, ProtocolError, Stage};
 use crate::mechanism::machine::{self, Mechanism, Next, Offer, Refused, Step};
 use crate::seal::{Opener, Sealer};
@@ -55,7 +56,6 @@ use crate::wire::greeting::{GREETING_LEN, Greeting, VERSION_LEN};
 use crate::wire::metadata::Metadata;
 use bytes::{Buf, BytesMut};
 use std::sync::Arc;
-use zeroize::Zeroize;
 
 pub use crate::mechanism::session::Conn;
 
@@ -151,7 +151,7 @@ fn put_command(body: Option<bytes::Bytes>, out: &mut BytesMut) {
 pub(crate) fn grow_and_wipe(buffer: &mut BytesMut, capacity: usize) {
     let mut larger = BytesMut::with_capacity(capacity);
     larger.extend_from_slice(buffer);
-    buffer.zeroize();
+    wipe(buffer);
     *buffer = larger;
 }
 
@@ -210,7 +210,7 @@ impl NeedsInput {
                         return Ok(Handshake::NeedsInput(self));
                     };
                     let step = mechanism.on_command(&body);
-                    body.zeroize();
+                    wipe(&mut body);
                     self.link.has_valid_command |= step.is_ok();
                     step
                 }
@@ -349,4 +349,49 @@ pub struct Established {
     /// Whether the peer speaks RFC 23 (ZMTP 3.0): subscribe to it with messages instead of
     /// commands, and send it no PING.
     pub zmtp_3_0: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::address::PeerAddress;
+    use crate::crypto::keys::KeyPair;
+    use crate::crypto::x25519::count;
+    use crate::wire::socket_type::SocketType;
+
+    /// A server needs C'->S, C'->S' and C->S', and its transient key; a client the same.
+    #[test]
+    fn each_shared_secret_of_a_curve_handshake_is_computed_once() {
+        let keys = KeyPair::generate().unwrap();
+        let client = Config::builder(SocketType::Push)
+            .curve_client(KeyPair::generate().unwrap(), keys.public())
+            .finish()
+            .unwrap();
+        let server = Config::builder(SocketType::Pull)
+            .curve_server(keys)
+            .accept_any_peer()
+            .finish()
+            .unwrap();
+        let here = || Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+        let (mut to_server, mut to_client) = (BytesMut::new(), BytesMut::new());
+        let mut sides = [
+            (Handshake::start(&client, here(), &mut to_server), (0, 0)),
+            (Handshake::start(&server, here(), &mut to_client), (0, 0)),
+        ];
+        while !sides
+            .iter()
+            .all(|(side, _)| matches!(side, Handshake::Complete(_)))
+        {
+            sides = sides.map(|(side, so_far)| {
+                std::mem::swap(&mut to_server, &mut to_client);
+                let Handshake::NeedsInput(waiting) = side else {
+                    return (side, so_far);
+                };
+                let (next, now) =
+                    count::of(|| waiting.process(&mut to_server, &mut to_client).unwrap());
+                (next, (so_far.0 + now.0, so_far.1 + now.1))
+            });
+        }
+        assert_eq!(sides.map(|(_, counted)| counted), [(3, 1), (3, 1)]);
+    }
 }

@@ -34,7 +34,7 @@ impl SharedKey {
     /// to the protocol; without it a peer could force a key that everyone knows).
     pub fn agree(secret: &SecretKey, public: &PublicKey) -> Result<Self, LowOrder> {
         let mut key = Arc::new(Zeroizing::new([0_u8; 32]));
-        without_residue(|| {
+        x25519::apart(|| {
             let shared = x25519::multiply(secret.expose(), public.as_bytes());
             if same(&shared, &[0; 32]) {
                 return Err(LowOrder);
@@ -61,11 +61,23 @@ impl SharedKey {
     pub fn seal(&self, nonce: &Nonce, parts: &[&[u8]], out: &mut BytesMut) {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         out.reserve(TAG_LEN + len);
+        self.seal_written(nonce, out, |out| {
+            for part in parts {
+                out.put_slice(part);
+            }
+        });
+    }
+
+    /// Appends the box of what `write` appends.
+    pub fn seal_written(
+        &self,
+        nonce: &Nonce,
+        out: &mut BytesMut,
+        write: impl FnOnce(&mut BytesMut),
+    ) {
         let start = out.len();
         out.put_bytes(0, TAG_LEN);
-        for part in parts {
-            out.put_slice(part);
-        }
+        write(out);
         if let Some((tag, text)) = out[start..].split_first_chunk_mut() {
             self.once(nonce, text, |backend, key, nonce, text| {
                 *tag = backend.seal(key, nonce, text);
@@ -140,7 +152,7 @@ impl CookieBox {
     /// Takes a key and a nonce that are used for nothing else.
     #[must_use]
     pub fn new(key: &[u8; 32], nonce: &Nonce) -> Self {
-        Self(without_residue(|| OneTimeStream::new(key, nonce)))
+        Self(without_shallow_residue(|| OneTimeStream::new(key, nonce)))
     }
 
     /// Seals 64 bytes, bound to `context`. Once: another text would show what the two have in

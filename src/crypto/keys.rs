@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::random::{self, RandomSource};
-use crate::crypto::residue::without_residue;
 use crate::crypto::x25519;
 use crate::error::LocalError;
 use crate::wire::z85::{self, Z85Error};
@@ -116,7 +115,7 @@ impl SecretKey {
     /// The public key that belongs to this secret key (RFC 7748: multiplication of the base).
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        without_residue(|| PublicKey(x25519::multiply_base(&self.0)))
+        x25519::apart(|| PublicKey(x25519::multiply_base(&self.0)))
     }
 }
 

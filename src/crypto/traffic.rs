@@ -5,10 +5,9 @@ use crate::crypto::ahead::{self, Ahead};
 use crate::crypto::backend::{Backend, Job, blocks_of};
 use crate::crypto::poly1305::TAG_LEN;
 use crate::crypto::portable;
-use crate::crypto::residue::{SHORT, without_residue, without_shallow_residue};
+use crate::crypto::residue::{SHORT, wipe, without_residue, without_shallow_residue};
 use crate::crypto::salsa20::StreamKey;
 use std::fmt;
-use std::hint::black_box;
 
 /// So many boxes of so many blocks are not worth more than one by one.
 const FEW: usize = 5;
@@ -28,7 +27,7 @@ impl TrafficKey {
     /// Derives the key.
     pub(crate) fn derive(key: &[u8; 32], prefix: &[u8; 16]) -> Self {
         let mut stream = Box::new(StreamKey([0; 8]));
-        without_residue(|| *stream = StreamKey::derive(key, prefix));
+        without_shallow_residue(|| *stream = StreamKey::derive(key, prefix));
         Self {
             stream,
             backend: Backend::fastest(),
@@ -156,12 +155,6 @@ impl TrafficKey {
         let are_few = jobs.len() <= FEW && jobs.iter().all(has_stream);
         jobs.len() <= 1 || self.ahead.is_some() && are_few
     }
-}
-
-/// Of key stream that has been used, nothing stays.
-fn wipe(stream: &mut [u8]) {
-    stream.fill(0);
-    black_box(stream);
 }
 
 impl fmt::Debug for TrafficKey {

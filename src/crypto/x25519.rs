@@ -2,6 +2,7 @@
 //! x25519-dalek elsewhere.
 #![forbid(unsafe_code)]
 
+use crate::crypto::residue::{without_residue, without_shallow_residue};
 use zeroize::Zeroizing;
 
 /// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` keeps to the portable
@@ -64,14 +65,46 @@ fn graviola_runs() -> bool {
         && has!("avx2")
 }
 
+/// Runs `work` that multiplies, and rids the stack of its residue. The assembly takes few hundred
+/// bytes, the portable code thousands.
+pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
+    match Code::fastest() {
+        #[cfg(target_arch = "x86_64")]
+        Code::Graviola => without_shallow_residue(work),
+        Code::Portable => without_residue(work),
+    }
+}
+
 /// A secret times a point. All zero if the point is of low order: whoever asks has to look.
 pub(crate) fn multiply(secret: &[u8; 32], point: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    #[cfg(test)]
+    count::POINTS.set(count::POINTS.get() + 1);
     Code::fastest().multiply(secret, point)
 }
 
 /// A secret times the base point: its public key.
 pub(crate) fn multiply_base(secret: &[u8; 32]) -> [u8; 32] {
+    #[cfg(test)]
+    count::BASES.set(count::BASES.get() + 1);
     Code::fastest().multiply_base(secret)
+}
+
+/// How often this thread has multiplied.
+#[cfg(test)]
+pub(crate) mod count {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(crate) static POINTS: Cell<usize> = const { Cell::new(0) };
+        pub(crate) static BASES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Multiplications by a point and by the base that `work` does.
+    pub(crate) fn of<T>(work: impl FnOnce() -> T) -> (T, (usize, usize)) {
+        let before = (POINTS.get(), BASES.get());
+        let outcome = work();
+        (outcome, (POINTS.get() - before.0, BASES.get() - before.1))
+    }
 }
 
 #[cfg(test)]

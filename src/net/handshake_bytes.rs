@@ -3,11 +3,11 @@
 //! buffer grows.
 #![forbid(unsafe_code)]
 
+use crate::crypto::residue::wipe;
 use crate::handshake::grow_and_wipe;
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, BytesMut};
 use std::fmt;
-use zeroize::Zeroize;
 
 /// First size of an input buffer, in bytes: every command of libzmq fits.
 const INPUT_SIZE: usize = 1024;
@@ -47,13 +47,13 @@ impl HandshakeBytes {
 
     /// Takes `count` bytes off the front: they are sent.
     pub(crate) fn consume(&mut self, count: usize) {
-        self.0[..count].zeroize();
+        wipe(&mut self.0[..count]);
         self.0.advance(count);
     }
 
     /// Gives up what is left.
     pub(crate) fn wipe(&mut self) {
-        self.0.zeroize();
+        wipe(&mut self.0);
         self.0.clear();
     }
 
@@ -65,7 +65,7 @@ impl HandshakeBytes {
 
 impl Drop for HandshakeBytes {
     fn drop(&mut self) {
-        self.0.zeroize();
+        wipe(&mut self.0);
     }
 }
 

@@ -23,7 +23,7 @@ use crate::mechanism::transition::{self, Done};
 use crate::seal::{self, CurveEnd};
 use crate::wire::command::Command;
 use crate::wire::metadata::Metadata;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -212,6 +212,37 @@ struct Vouched {
     initiate_nonce: u64,
 }
 
+impl Vouched {
+    /// READY: our metadata, sealed. Not sent to a peer that policy has not approved.
+    fn ready(&self, approved: Approved, metadata: &Metadata) -> (Bytes, Option<Authenticated>) {
+        let nonce = nonce::counted(nonce::READY, READY_NONCE);
+        let mut body = Ready::start(READY_NONCE, TAG_LEN + metadata.encoded_len());
+        self.traffic_key
+            .seal_written(&nonce, &mut body, |body| metadata.encode(body));
+        (body.freeze(), approved.into_authenticated())
+    }
+
+    fn done(
+        self,
+        session: Session,
+        (ready, authenticated): (Bytes, Option<Authenticated>),
+    ) -> Transition {
+        let halves = seal::curve(
+            CurveEnd::Server,
+            &self.traffic_key,
+            READY_NONCE,
+            self.initiate_nonce,
+        );
+        let peer = Peer::new(
+            authenticated,
+            Some(self.client),
+            self.claims,
+            session.address,
+        );
+        Transition::done(Some(ready), Done::new(halves, peer))
+    }
+}
+
 /// The client has proven its key; policy decides whether that key may come in.
 pub(in crate::mechanism) struct AwaitVerdict {
     session: Session,
@@ -230,14 +261,16 @@ impl AwaitVerdict {
 
     pub(in crate::mechanism) fn resume(self, approved: Approved) -> Transition {
         let Self { session, vouched } = self;
-        let state = AwaitMetadata {
-            session,
-            vouched,
-            approved,
-        };
-        match state.session.metadata().cloned() {
-            Some(metadata) => state.resume(&metadata),
-            None => Transition::pause(Box::new(state)),
+        match session.metadata() {
+            Some(metadata) => {
+                let ready = vouched.ready(approved, metadata);
+                vouched.done(session, ready)
+            }
+            None => Transition::pause(Box::new(AwaitMetadata {
+                session,
+                vouched,
+                approved,
+            })),
         }
     }
 }
@@ -264,36 +297,7 @@ impl AwaitMetadata {
             vouched,
             approved,
         } = self;
-        let (ready, authenticated) = ready(approved, &vouched.traffic_key, metadata);
-        let halves = seal::curve(
-            CurveEnd::Server,
-            &vouched.traffic_key,
-            READY_NONCE,
-            vouched.initiate_nonce,
-        );
-        let peer = Peer::new(
-            authenticated,
-            Some(vouched.client),
-            vouched.claims,
-            session.address,
-        );
-        Transition::done(Some(ready), Done::new(halves, peer))
+        let ready = vouched.ready(approved, metadata);
+        vouched.done(session, ready)
     }
-}
-
-/// READY: our metadata, sealed. Not sent to a peer that policy has not approved.
-fn ready(
-    approved: Approved,
-    traffic_key: &SharedKey,
-    metadata: &Metadata,
-) -> (Bytes, Option<Authenticated>) {
-    let mut text = BytesMut::with_capacity(metadata.encoded_len());
-    metadata.encode(&mut text);
-    let mut body = Ready::start(READY_NONCE, TAG_LEN + text.len());
-    traffic_key.seal(
-        &nonce::counted(nonce::READY, READY_NONCE),
-        &[&text],
-        &mut body,
-    );
-    (body.freeze(), approved.into_authenticated())
 }
