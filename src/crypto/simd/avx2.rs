@@ -6,7 +6,7 @@ use crate::crypto::backend::{Job, blocks_of};
 use crate::crypto::poly1305::{self, Poly1305, TAG_LEN};
 use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
 use crate::crypto::simd::batch;
-use crate::crypto::simd::lanes256::{self, Input, LANES};
+use crate::crypto::simd::lanes256::{self, LANES};
 use crate::crypto::simd::rows::pairs_avx2;
 use crate::crypto::simd::{load256, store256};
 use std::arch::x86_64::*;
@@ -15,6 +15,8 @@ use std::arch::x86_64::*;
 const FIRST_LEN: usize = BLOCK_LEN - poly1305::KEY_LEN;
 /// Bytes of key stream of one pass.
 const PASS_LEN: usize = LANES * BLOCK_LEN;
+/// So few blocks are sooner made one by one than in a pass.
+const FEW: usize = 2;
 /// Boxes of more blocks than this have enough for all lanes by themselves.
 const LONGEST_IN_BATCH: usize = 6;
 
@@ -51,7 +53,7 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
         // One alone has a faster way; so has one that is too long.
         let (now, later) = rest.split_at_mut(plan.boxes.max(1));
         if plan.boxes > 1 {
-            let blocks = plan.blocks;
+            let blocks = plan.blocks.next_multiple_of(LANES);
             fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
         }
         let mut at = 0;
@@ -79,7 +81,7 @@ pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     while let Some(rest) = jobs.get_mut(opened..).filter(|rest| !rest.is_empty()) {
         let plan = batch::plan(rest, LONGEST_IN_BATCH);
         if plan.boxes > 1 {
-            let blocks = plan.blocks;
+            let blocks = plan.blocks.next_multiple_of(LANES);
             fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
         }
         let mut at = 0;
@@ -113,13 +115,10 @@ pub(super) fn fill(
     stream: &mut [[u8; BLOCK_LEN]],
 ) {
     let (streams, _) = stream.as_chunks_mut();
-    let passes = nonces.chunks(LANES).zip(numbers.chunks(LANES));
+    let passes = nonces.as_chunks().0.iter().zip(numbers.as_chunks().0);
     for ((nonces, numbers), stream) in passes.zip(streams) {
-        let mut inputs: [Input; LANES] = [([0; 8], 0); LANES];
-        for (input, (nonce, number)) in inputs.iter_mut().zip(nonces.iter().zip(numbers)) {
-            *input = (*nonce, u32::from_le_bytes(*number).into());
-        }
-        lanes256::blocks(key, &inputs, stream, &mut Poly1305::new(&[0; 32]), &[]);
+        let inputs = lanes256::any(nonces, numbers);
+        lanes256::blocks(key, inputs, stream, &mut Poly1305::new(&[0; 32]), &[]);
     }
 }
 
@@ -187,9 +186,26 @@ fn apply(text: &mut [u8], stream: &[u8]) {
     }
 }
 
-/// What [`lanes256::blocks`] makes blocks of, one after the other.
-fn consecutive(nonce: [u8; 8], counter: u64) -> [Input; LANES] {
-    std::array::from_fn(|lane| (nonce, counter + lane as u64))
+/// Makes [`LANES`] consecutive blocks of key stream, or `blocks` if they are few, while `mac` takes
+/// in `text`.
+#[inline]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn make(
+    stream: &mut [[u8; BLOCK_LEN]; LANES],
+    (key, nonce, counter): (&StreamKey, [u8; 8], u64),
+    blocks: usize,
+    mac: &mut Poly1305,
+    text: &[[u8; poly1305::BLOCK_LEN]],
+) {
+    if blocks <= FEW {
+        for (stream, counter) in stream.iter_mut().zip(counter..).take(blocks) {
+            *stream = key.block(nonce, counter);
+        }
+        mac.blocks(text);
+    } else {
+        let inputs = lanes256::consecutive(nonce, counter);
+        lanes256::blocks(key, inputs, stream, mac, text);
+    }
 }
 
 #[inline(never)]
@@ -198,7 +214,8 @@ fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] 
     let mut stream = [[0; BLOCK_LEN]; LANES];
     // Not used before it is replaced.
     let mut mac = Poly1305::new(&[0; poly1305::KEY_LEN]);
-    lanes256::blocks(key, &consecutive(nonce, 0), &mut stream, &mut mac, &[]);
+    let all = (poly1305::KEY_LEN + text.len()).div_ceil(BLOCK_LEN);
+    make(&mut stream, (key, nonce, 0), all, &mut mac, &[]);
     if let Some((mac_key, _)) = stream.as_flattened().split_first_chunk() {
         mac = Poly1305::new(mac_key);
     }
@@ -208,22 +225,17 @@ fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] 
         &stream.as_flattened()[poly1305::KEY_LEN..],
     );
     let mut authenticated = 0;
-    let mut counter = LANES as u64;
+    let mut made = LANES;
     while sealed < text.len() {
         // What the pass before has sealed is authenticated between the rounds of this one.
         let (blocks, _) = text[authenticated..sealed].as_chunks();
-        lanes256::blocks(
-            key,
-            &consecutive(nonce, counter),
-            &mut stream,
-            &mut mac,
-            blocks,
-        );
+        let input = (key, nonce, made as u64);
+        make(&mut stream, input, all - made, &mut mac, blocks);
         authenticated += blocks.len() * poly1305::BLOCK_LEN;
         let end = text.len().min(sealed + LANES * BLOCK_LEN);
         apply(&mut text[sealed..end], stream.as_flattened());
         sealed = end;
-        counter += LANES as u64;
+        made += LANES;
     }
     authenticate(mac, &text[authenticated..])
 }
@@ -236,7 +248,8 @@ fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LE
     let mut stream = [[0; BLOCK_LEN]; LANES];
     // Not used before it is replaced.
     let mut mac = Poly1305::new(&[0; poly1305::KEY_LEN]);
-    lanes256::blocks(key, &consecutive(nonce, 0), &mut stream, &mut mac, &[]);
+    let all = (poly1305::KEY_LEN + text.len()).div_ceil(BLOCK_LEN);
+    make(&mut stream, (key, nonce, 0), all, &mut mac, &[]);
     if let Some((mac_key, _)) = stream.as_flattened().split_first_chunk() {
         mac = Poly1305::new(mac_key);
     }
@@ -244,7 +257,7 @@ fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LE
     let mut end = text.len().min(PASS_LEN - poly1305::KEY_LEN);
     // Of the first pass, the key of Poly1305 is not for the text.
     let mut unused = poly1305::KEY_LEN;
-    let mut counter = LANES as u64;
+    let mut made = LANES;
     mac.blocks(text[..end].as_chunks().0);
     while end < text.len() {
         apply(&mut text[opened..end], &stream.as_flattened()[unused..]);
@@ -252,14 +265,9 @@ fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LE
         unused = 0;
         end = text.len().min(opened + PASS_LEN);
         let (blocks, _) = text[opened..end].as_chunks();
-        lanes256::blocks(
-            key,
-            &consecutive(nonce, counter),
-            &mut stream,
-            &mut mac,
-            blocks,
-        );
-        counter += LANES as u64;
+        let input = (key, nonce, made as u64);
+        make(&mut stream, input, all - made, &mut mac, blocks);
+        made += LANES;
     }
     let (_, rest) = text[opened..].as_chunks::<{ poly1305::BLOCK_LEN }>();
     if !poly1305::same_tag(&mac.finish(rest), tag) {

@@ -15,9 +15,8 @@ use std::arch::x86_64::*;
 
 /// Bytes of text for which one block of key stream is left after the key of Poly1305 was taken.
 const FIRST_LEN: usize = BLOCK_LEN - poly1305::KEY_LEN;
-/// Bytes of key stream of one pass, and those of the first that are for the text.
-const PASS_LEN: usize = LANES * BLOCK_LEN;
-const FIRST_PASS_LEN: usize = PASS_LEN - poly1305::KEY_LEN;
+/// So few blocks are sooner made one by one than in a pass.
+const FEW: usize = 2;
 /// From this many bytes on, the powers of r that eight blocks at a time need are worth it.
 const WIDE_FROM: usize = 512;
 
@@ -188,31 +187,60 @@ fn apply(text: &mut [u8], stream: &[__m512i]) -> usize {
     len
 }
 
+/// Makes up to `blocks` blocks of key stream, in one pass or two, while `wide` takes in `text`.
+/// Tells how many there are.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn make(
+    streams: &mut [[__m512i; LANES]; 2],
+    (key, nonce, counter): (&StreamKey, [u8; 8], u64),
+    blocks: usize,
+    wide: &mut Wide,
+    text: &[[u8; ifma::STEP]],
+) -> usize {
+    if blocks <= FEW {
+        for (stream, counter) in streams[0].iter_mut().zip(counter..).take(blocks) {
+            *stream = load512(&key.block(nonce, counter));
+        }
+        wide.steps(text);
+        blocks
+    } else if blocks <= LANES + FEW {
+        [streams[0]] = lanes512::consecutive(key, nonce, counter, wide, text);
+        LANES
+    } else {
+        *streams = lanes512::consecutive(key, nonce, counter, wide, text);
+        2 * LANES
+    }
+}
+
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
-    let [stream] = lanes512::consecutive(key, nonce, 0, &mut Wide::idle(), &[]);
-    let (mac_key, first_stream) = first_of(stream[0]);
+    let mut streams = [[_mm512_setzero_si512(); LANES]; 2];
+    let blocks = (poly1305::KEY_LEN + text.len()).div_ceil(BLOCK_LEN);
+    let mut made = make(
+        &mut streams,
+        (key, nonce, 0),
+        blocks,
+        &mut Wide::idle(),
+        &[],
+    );
+    let (mac_key, first_stream) = first_of(streams[0][0]);
     let mac = Poly1305::new(&mac_key);
-    let mut sealed = apply_first(text, first_stream, &stream);
+    let mut sealed = apply_first(text, first_stream, &streams.as_flattened()[..made]);
     if sealed == text.len() {
         return authenticate_long(mac, text);
     }
     let mut wide = Wide::new(mac.r());
     let mut authenticated = 0;
-    let mut counter = LANES as u64;
     while sealed < text.len() {
         // What is sealed is authenticated while it is in the nearest cache.
         let (steps, _) = text[authenticated..sealed].as_chunks();
         authenticated += steps.len() * ifma::STEP;
-        if text.len() - sealed > PASS_LEN {
-            let streams = lanes512::consecutive::<2>(key, nonce, counter, &mut wide, steps);
-            sealed += apply(&mut text[sealed..], streams.as_flattened());
-        } else {
-            let streams = lanes512::consecutive::<1>(key, nonce, counter, &mut wide, steps);
-            sealed += apply(&mut text[sealed..], streams.as_flattened());
-        }
-        counter += 2 * LANES as u64;
+        let input = (key, nonce, made as u64);
+        let more = make(&mut streams, input, blocks - made, &mut wide, steps);
+        sealed += apply(&mut text[sealed..], &streams.as_flattened()[..more]);
+        made += more;
     }
     finish_long(mac, &mut wide, &text[authenticated..])
 }
@@ -222,27 +250,34 @@ fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
-    let [stream] = lanes512::consecutive(key, nonce, 0, &mut Wide::idle(), &[]);
-    let (mac_key, first_stream) = first_of(stream[0]);
+    let mut streams = [[_mm512_setzero_si512(); LANES]; 2];
+    let blocks = (poly1305::KEY_LEN + text.len()).div_ceil(BLOCK_LEN);
+    let mut more = make(
+        &mut streams,
+        (key, nonce, 0),
+        blocks,
+        &mut Wide::idle(),
+        &[],
+    );
+    let mut made = more;
+    let (mac_key, first_stream) = first_of(streams[0][0]);
     let mac = Poly1305::new(&mac_key);
-    if text.len() <= FIRST_PASS_LEN {
+    if made >= blocks {
         let is_its_tag = poly1305::same_tag(&authenticate_long(mac, text), tag);
         if is_its_tag {
-            apply_first(text, first_stream, &stream);
+            apply_first(text, first_stream, &streams.as_flattened()[..made]);
         }
         return is_its_tag;
     }
     let mut wide = Wide::new(mac.r());
     let mut mac = Some(mac);
     let whole_steps = text.len() - text.len() % ifma::STEP;
-    let mut authenticated = whole_steps.min(PASS_LEN);
+    let mut authenticated = whole_steps.min(made * BLOCK_LEN);
     let (steps, _) = text[..authenticated].as_chunks();
     wide.steps(steps);
     let mut opened = 0;
-    let mut end = FIRST_PASS_LEN;
-    let mut counter = LANES as u64;
-    let mut streams = [stream; 2];
     loop {
+        let end = text.len().min(made * BLOCK_LEN - poly1305::KEY_LEN);
         // What is left is less than a step, or nothing: the tag is known.
         if (end == text.len() || authenticated < end)
             && let Some(mac) = mac.take()
@@ -251,25 +286,25 @@ fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LE
             text[..opened].fill(0);
             return false;
         }
+        let stream = &streams.as_flattened()[..more];
         if opened == 0 {
-            apply_first(text, first_stream, &stream);
+            apply_first(text, first_stream, stream);
         } else {
-            apply(&mut text[opened..end], streams.as_flattened());
+            apply(&mut text[opened..end], stream);
         }
         if end == text.len() {
             return true;
         }
         opened = end;
-        end = text.len().min(opened + 2 * PASS_LEN);
-        let target = whole_steps.min(end.next_multiple_of(ifma::STEP));
+        let next = (made + 2 * LANES).min(blocks) * BLOCK_LEN;
+        let target = whole_steps
+            .min(next.next_multiple_of(ifma::STEP))
+            .max(authenticated);
         let (steps, _) = text[authenticated..target].as_chunks();
         authenticated = target;
-        if end - opened > PASS_LEN {
-            streams = lanes512::consecutive(key, nonce, counter, &mut wide, steps);
-        } else {
-            [streams[0]] = lanes512::consecutive(key, nonce, counter, &mut wide, steps);
-        }
-        counter += 2 * LANES as u64;
+        let input = (key, nonce, made as u64);
+        more = make(&mut streams, input, blocks - made, &mut wide, steps);
+        made += more;
     }
 }
 
@@ -286,15 +321,15 @@ fn finish_long(mut mac: Poly1305, wide: &mut Wide, rest: &[u8]) -> [u8; TAG_LEN]
     mac.finish(rest)
 }
 
-/// Adds the first pass of key stream, but for the key of Poly1305, to the beginning of a text;
+/// Adds the first key stream, but for the key of Poly1305, to the beginning of a text;
 /// tells how far it went.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn apply_first(text: &mut [u8], first_stream: __m256i, stream: &[__m512i; LANES]) -> usize {
+fn apply_first(text: &mut [u8], first_stream: __m256i, stream: &[__m512i]) -> usize {
     let (first, rest) = text.split_at_mut(FIRST_LEN.min(text.len()));
     if let [first] = first.as_chunks_mut().0 {
         let sum = _mm256_xor_si256(load256(first), first_stream);
         store256(first, sum);
     }
-    first.len() + apply(rest, &stream[1..])
+    first.len() + apply(rest, stream.get(1..).unwrap_or_default())
 }

@@ -3,14 +3,55 @@
 
 use crate::crypto::poly1305::{self, Poly1305};
 use crate::crypto::salsa20::{BLOCK_LEN, CONSTANTS, StreamKey, words};
-use crate::crypto::simd::store256;
+use crate::crypto::simd::{load256, store256};
 use std::arch::x86_64::*;
 
 /// Blocks of one pass.
 pub(super) const LANES: usize = 8;
 
-/// What tells one block from another under the same key: the nonce, then the block's number.
-pub(super) type Input = ([u8; 8], u64);
+/// What tells blocks from one another under the same key: the words of the nonces, then those of
+/// the blocks' numbers.
+pub(super) type Inputs = [__m256i; 4];
+
+/// Consecutive blocks for one nonce.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn consecutive(nonce: [u8; 8], counter: u64) -> Inputs {
+    let [n0, n1] = words(&nonce).map(|word: u32| _mm256_set1_epi32(word.cast_signed()));
+    let counter = _mm256_set1_epi64x(counter.cast_signed());
+    let first = _mm256_add_epi64(counter, _mm256_setr_epi64x(0, 1, 2, 3));
+    let second = _mm256_add_epi64(counter, _mm256_setr_epi64x(4, 5, 6, 7));
+    let [low, high] = halves(first, second);
+    [n0, n1, low, high]
+}
+
+/// One block for each nonce.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn any(nonces: &[[u8; 8]; LANES], numbers: &[[u8; 4]; LANES]) -> Inputs {
+    let [n0, n1] = match nonces.as_flattened().as_chunks().0 {
+        [first, second] => halves(load256(first), load256(second)),
+        _ => [_mm256_setzero_si256(); 2],
+    };
+    let low = match numbers.as_flattened().as_chunks().0 {
+        [numbers] => load256(numbers),
+        _ => _mm256_setzero_si256(),
+    };
+    [n0, n1, low, _mm256_setzero_si256()]
+}
+
+/// The lower and the upper halves of eight numbers of 64 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn halves(first: __m256i, second: __m256i) -> [__m256i; 2] {
+    let (first, second) = (_mm256_castsi256_ps(first), _mm256_castsi256_ps(second));
+    let low = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(first, second));
+    let high = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(first, second));
+    [
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(low),
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(high),
+    ]
+}
 
 /// Makes [`LANES`] blocks. Between its rounds, `mac` takes in `text`, for which the processor has
 /// other units: up to 40 blocks cost nearly nothing.
@@ -18,21 +59,11 @@ pub(super) type Input = ([u8; 8], u64);
 #[target_feature(enable = "avx2,bmi2,adx")]
 pub(super) fn blocks(
     key: &StreamKey,
-    inputs: &[Input; LANES],
+    [n0, n1, low, high]: Inputs,
     out: &mut [[u8; BLOCK_LEN]; LANES],
     mac: &mut Poly1305,
     text: &[[u8; poly1305::BLOCK_LEN]],
 ) {
-    let mut lanes = [[0_i32; LANES]; 4];
-    for (lane, (nonce, counter)) in inputs.iter().enumerate() {
-        let [n0, n1] = words(nonce);
-        let [c0, c1] = words(&counter.to_le_bytes());
-        for (word, value) in [n0, n1, c0, c1].into_iter().enumerate() {
-            lanes[word][lane] = u32::cast_signed(value);
-        }
-    }
-    let [n0, n1, low, high] =
-        lanes.map(|[a, b, c, d, e, f, g, h]| _mm256_setr_epi32(a, b, c, d, e, f, g, h));
     let [c0, c1, c2, c3] = CONSTANTS.map(|word| _mm256_set1_epi32(word.cast_signed()));
     let [k0, k1, k2, k3, k4, k5, k6, k7] = key.0.map(|word| _mm256_set1_epi32(word.cast_signed()));
     let first = [
