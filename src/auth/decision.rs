@@ -34,31 +34,6 @@ struct Admitted {
     is_over: bool,
 }
 
-/// How far a decision has come.
-enum SoFar {
-    Decided(Decided),
-    /// By the rules of this policy, something is to be asked that takes its time.
-    Asking(Arc<Policy>, Ask),
-}
-
-/// What a policy has ruled, if a reply can say it.
-fn decided(
-    policy_version: u64,
-    request: &ZapRequest,
-    mut ruled: Result<Admission, Refused>,
-) -> Decided {
-    if let Ok(admission) = &ruled
-        && let Err(invalid) = admission.check()
-    {
-        tracing::error!(id = %request.id, "{invalid}");
-        ruled = Err(Refusal::Failed.by(admission.rule.clone()));
-    }
-    Decided {
-        policy_version,
-        ruled,
-    }
-}
-
 impl Authenticator {
     /// Answers a raw ZAP request without address envelope and delimiter: its frames from the
     /// version on give the six frames of the reply. `None` if there are fewer than two frames,
@@ -67,8 +42,7 @@ impl Authenticator {
         let (id, refusal) = match ZapRequest::from_frames(frames) {
             Ok(request) => {
                 let (decided, _) = self.answer(&request, Admitting::ForNow).await;
-                let (reply, _) = decided.into_reply(request.id, None);
-                return Some(reply.into_frames());
+                return Some(decided.into_frames(request.id));
             }
             Err(ZapRequestError::NotEnoughFrames { id, .. }) => (id, Refusal::NotEnoughFrames),
             Err(ZapRequestError::Version { id }) => (Some(id), Refusal::InvalidVersion),
@@ -100,13 +74,22 @@ impl Authenticator {
         let start = Instant::now();
         let mut was_over = false;
         loop {
-            let decided = match self.decide(request) {
-                SoFar::Decided(decided) => decided,
-                // In a box, so that decisions which need no answer do not carry room for one.
-                SoFar::Asking(policy, asked) => {
-                    Box::pin(self.decide_by_answer(policy, request, asked)).await
-                }
+            let policy = self.policy();
+            let mut decided = Decided {
+                policy_version: policy.version,
+                ruled: match policy.judge(request, || self.now()) {
+                    Err(refused) => Err(refused),
+                    Ok(Ruling::Admit(admission)) => Ok(admission),
+                    // In a box, so that decisions which need no answer carry no room for one.
+                    Ok(Ruling::Ask(asked)) => {
+                        let policy = Guard::into_inner(policy);
+                        Box::pin(self.ask(policy, request, asked)).await
+                    }
+                },
             };
+            if let Err(invalid) = decided.check() {
+                tracing::error!(id = %request.id, "{invalid}");
+            }
             let Admitted { grant, is_over } = self.admit(request, &decided, admitting);
             // A provider may take its time. If the policy has withdrawn meanwhile what it decided
             // by, the policy that has taken its place is asked. Should that be overtaken as well,
@@ -117,27 +100,6 @@ impl Authenticator {
             }
             was_over = true;
         }
-    }
-
-    /// Decides by the policy in force, as far as its tables can tell.
-    fn decide(&self, request: &ZapRequest) -> SoFar {
-        let policy = self.policy();
-        let ruled = match policy.judge(request, || self.now()) {
-            Ok(Ruling::Ask(asked)) => return SoFar::Asking(Guard::into_inner(policy), asked),
-            Ok(Ruling::Admit(admission)) => Ok(admission),
-            Err(refused) => Err(refused),
-        };
-        SoFar::Decided(decided(policy.version, request, ruled))
-    }
-
-    async fn decide_by_answer(
-        &self,
-        policy: Arc<Policy>,
-        request: &ZapRequest,
-        asked: Ask,
-    ) -> Decided {
-        let ruled = self.ask(&policy, request, asked).await;
-        decided(policy.version, request, ruled)
     }
 
     fn admit(&self, request: &ZapRequest, decided: &Decided, admitting: Admitting) -> Admitted {
@@ -164,7 +126,7 @@ impl Authenticator {
     /// Asks what takes its time, and takes the answer as `policy` has it.
     pub(crate) async fn ask(
         &self,
-        policy: &Policy,
+        policy: Arc<Policy>,
         request: &ZapRequest,
         asked: Ask,
     ) -> Result<Admission, Refused> {

@@ -5,7 +5,6 @@ use crate::access::request::AccessRequest;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::outcome::{Decided, Outcome};
 use crate::auth::policy::{Ask, Ruling};
-use crate::auth::refusal::Refusal;
 use crate::auth::rule::Rule;
 use crate::zap::request::{RequestId, ZapRequest};
 use std::fmt;
@@ -41,18 +40,17 @@ impl Authenticator {
                     policy_version: policy.version,
                 };
             }
-            Ok(Ruling::Ask(verification)) => self.ask(&policy, &request, verification).await,
+            Ok(Ruling::Ask(verification)) => {
+                self.ask(Arc::clone(&policy), &request, verification).await
+            }
             Ok(Ruling::Admit(admission)) => Ok(admission),
             Err(refused) => Err(refused),
         };
-        let ruled = admission.and_then(|admission| match admission.check() {
-            Ok(()) => Ok(admission),
-            Err(_invalid) => Err(Refusal::Failed.by(admission.rule)),
-        });
-        let decided = Decided {
+        let mut decided = Decided {
             policy_version: policy.version,
-            ruled,
+            ruled: admission,
         };
+        let _told_of_by_decisions = decided.check();
         Explanation {
             outcome: Some(decided.outcome()),
             rule: decided.rule().clone(),

@@ -6,9 +6,9 @@ use crate::access::peer::Credential;
 use crate::auth::policy::Admission;
 use crate::auth::refusal::{Refusal, Refused};
 use crate::auth::rule::Rule;
-use crate::status::DenialStatus;
+use crate::status::{DenialStatus, Status};
 use crate::wire::metadata::Metadata;
-use crate::zap::reply::ZapReply;
+use crate::zap::reply::{InvalidReply, SUCCESS_TEXT, ZapReply, check_contents, frames};
 use crate::zap::request::{RequestId, ZapRequest};
 use bytes::Bytes;
 use std::time::SystemTime;
@@ -62,6 +62,22 @@ pub(crate) struct Decided {
 }
 
 impl Decided {
+    /// Makes a refusal of an admission that no reply may carry: its user id or metadata come from
+    /// a certificate, a provider, or the mapping of user ids.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn check(&mut self) -> Result<(), InvalidReply> {
+        let Ok(admission) = &self.ruled else {
+            return Ok(());
+        };
+        let checked = check_contents(&admission.user_id, &admission.metadata);
+        if checked.is_err() {
+            self.ruled = Err(Refusal::Failed.by(admission.rule.clone()));
+        }
+        checked
+    }
+
     /// What has decided.
     pub(crate) const fn rule(&self) -> &Rule {
         match &self.ruled {
@@ -92,6 +108,21 @@ impl Decided {
         match Credential::of(request.credentials().ok()?) {
             Credential::UserName(_) if refusal != Refusal::InvalidPassword => None,
             other => Some(other),
+        }
+    }
+
+    /// The frames of the reply to the request with that id.
+    pub(crate) fn into_frames(self, id: RequestId) -> [Bytes; 6] {
+        match self.ruled {
+            Ok(admission) => {
+                let Admission {
+                    user_id, metadata, ..
+                } = admission;
+                frames(id, Status::Success, SUCCESS_TEXT, user_id, &metadata)
+            }
+            Err(Refused { refusal, .. }) => {
+                ZapReply::denial(id, refusal.status(), refusal.text()).into_frames()
+            }
         }
     }
 

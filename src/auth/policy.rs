@@ -15,7 +15,6 @@ use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
 use crate::zap::contain::{Panicked, contain};
-use crate::zap::reply::{InvalidReply, check_contents};
 use crate::zap::request::{CredentialsError, ZapRequest};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -79,12 +78,6 @@ impl Admission {
             credential: &self.credential,
             entry_version: self.entry_version,
         }
-    }
-
-    /// Whether a reply may carry user id and metadata, which come from a certificate, a provider,
-    /// or the mapping of user ids.
-    pub(crate) fn check(&self) -> Result<(), InvalidReply> {
-        check_contents(&self.user_id, &self.metadata)
     }
 }
 

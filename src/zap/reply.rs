@@ -15,6 +15,9 @@ use thiserror::Error;
 /// can ever have claimed or shown.
 pub(crate) const MAX_USER_ID_LEN: usize = 255;
 
+/// The text of a reply that admits.
+pub(crate) const SUCCESS_TEXT: Bytes = Bytes::from_static(b"OK");
+
 /// The metadata name under which libzmq shows the user id of a reply to its application.
 const USER_ID: &str = "User-Id";
 
@@ -91,7 +94,7 @@ impl ZapReply {
         Self {
             id,
             status: Status::Success,
-            text: Bytes::from_static(b"OK"),
+            text: SUCCESS_TEXT,
             user_id: user_id.into(),
             metadata: Metadata::new(),
             grant: None,
@@ -114,12 +117,12 @@ impl ZapReply {
     #[must_use]
     pub fn to_frames(&self) -> [Bytes; 6] {
         let (id, text, user_id) = (self.id.clone(), self.text.clone(), self.user_id.clone());
-        to_frames(id, self.status, text, user_id, &self.metadata)
+        frames(id, self.status, text, user_id, &self.metadata)
     }
 
     /// As [`ZapReply::to_frames`], and hands on what it need not share.
     pub(crate) fn into_frames(self) -> [Bytes; 6] {
-        to_frames(
+        frames(
             self.id,
             self.status,
             self.text,
@@ -195,7 +198,8 @@ impl ZapReply {
     }
 }
 
-fn to_frames(
+/// The frames of a reply, without envelope and delimiter.
+pub(crate) fn frames(
     id: RequestId,
     status: Status,
     text: Bytes,

@@ -250,12 +250,14 @@ impl ZapRequest {
     pub fn credentials(&self) -> Result<Credentials, CredentialsError> {
         // RFC 27: NULL has no credentials, PLAIN a name and a password (RFC 24: of at most 255
         // bytes each), CURVE a key of 32 bytes; RFC 38: GSSAPI a principal.
+        if let CredentialFrames::Key(key) = self.credentials
+            && self.mechanism == MechanismKind::Curve.name()
+        {
+            return Ok(Credentials::Curve { key });
+        }
         let kind = self
             .mechanism_kind()
             .ok_or(CredentialsError::UnknownMechanism)?;
-        if let (MechanismKind::Curve, CredentialFrames::Key(key)) = (kind, &self.credentials) {
-            return Ok(Credentials::Curve { key: *key });
-        }
         match (kind, &self.credentials.frames()[..]) {
             (MechanismKind::Null, []) => Ok(Credentials::Null),
             (MechanismKind::Plain, [username, password])
