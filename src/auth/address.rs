@@ -443,6 +443,32 @@ mod tests {
     }
 
     #[test]
+    fn of_nested_blocks_the_smallest_is_the_one_that_is_named() {
+        let texts = ["10.0.0.0/8", "10.1.0.0/16", "10.1.1.1", "::/0", "fe80::/10"];
+        let mut rules = RuleSet::from(texts.map(|text| text.parse().unwrap()).to_vec());
+        for (address, expected) in [
+            ("10.2.0.0", Some("10.0.0.0/8")),
+            ("10.1.0.0", Some("10.1.0.0/16")),
+            ("10.1.1.1", Some("10.1.1.1")),
+            ("fe80::1%eth0", Some("fe80::/10")),
+            ("::1", Some("::/0")),
+            ("11.0.0.0", None),
+        ] {
+            let found = rules.find(&PeerAddress::from_zap(address.as_bytes()));
+            assert_eq!(
+                found.map(|rule| rule.to_string()).as_deref(),
+                expected,
+                "{address}"
+            );
+        }
+        // A single address is not its block, nor a block the addresses in it.
+        let remove = |text: &str| vec![text.parse().unwrap()];
+        assert_eq!(rules.remove(remove("10.0.0.0")), 0);
+        assert_eq!(rules.remove(remove("10.1.1.0/24")), 0);
+        assert_eq!(rules.remove(remove("10.1.1.1/32")), 1);
+    }
+
+    #[test]
     fn whatever_a_request_can_hold_can_be_a_rule() {
         let address = |bytes: &'static [u8]| PeerAddress::from_zap(bytes);
         let rules = RuleSet::from(vec![AddressRule::exactly(address(b"\xFF"))]);

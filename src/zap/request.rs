@@ -411,6 +411,37 @@ mod tests {
     }
 
     #[test]
+    fn the_key_of_curve_goes_through_frames_and_is_judged_by_the_mechanism_as_it_is_then() {
+        let mut read = request(&[b"CURVE", &[7; 32]]);
+        assert_eq!(read.to_frames()[6..], [Bytes::from_static(&[7; 32])]);
+        assert!(format!("{read:?}").contains("credential_frames: 1"));
+        read.mechanism = "GSSAPI".into();
+        assert!(
+            matches!(read.credentials(), Ok(Credentials::Gssapi { principal })
+            if principal == [7; 32][..])
+        );
+        read.mechanism = "NULL".into();
+        assert_eq!(read.credentials().unwrap_err(), CredentialsError::Invalid);
+        let mut read = request(&[b"GSSAPI", &[7; 32]]);
+        read.mechanism = "CURVE".into();
+        assert!(matches!(read.credentials(), Ok(Credentials::Curve { key })
+            if key == PublicKey::from_bytes([7; 32])));
+    }
+
+    #[test]
+    fn an_id_of_a_number_is_that_of_its_digits() {
+        use std::collections::HashSet;
+        for number in [0, 7, 10, 4711, u64::MAX] {
+            let id = RequestId::from(number);
+            assert_eq!(id.to_string(), number.to_string());
+            assert_eq!(id.clone().into_bytes(), number.to_string());
+            let same = RequestId::new(number.to_string());
+            assert!(HashSet::from([id]).contains(&same));
+        }
+        assert_ne!(RequestId::from(1), RequestId::from(11));
+    }
+
+    #[test]
     fn short_requests_give_the_id_that_they_have() {
         for (given, id) in [(vec![], None), (frames(["1.0"]), None)] {
             let frames = given.len();
