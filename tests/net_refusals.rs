@@ -5,12 +5,13 @@
 mod net_peers;
 
 use net_peers::*;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use zmtp_auth::net::{Access, Connection, Event, Listener, NetError, Options, Refusal};
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
@@ -430,4 +431,115 @@ async fn several_tasks_may_accept_and_giving_up_loses_nobody() {
     for task in accepting {
         assert_eq!(soon(task).await.unwrap().len(), 10);
     }
+}
+
+/// What two handlers see of each other, each of which keeps its thread until it may go on.
+#[derive(Default)]
+struct Blocking {
+    state: Mutex<(Vec<ThreadId>, bool)>,
+    changed: Condvar,
+}
+
+impl Blocking {
+    /// Blocks the thread of the first two until they are released; whether they were, in time.
+    fn pass(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        if state.0.len() == 2 {
+            return true;
+        }
+        state.0.push(std::thread::current().id());
+        let (_state, waited) = self
+            .changed
+            .wait_timeout_while(state, LONG, |(_, released)| !*released)
+            .unwrap();
+        !waited.timed_out()
+    }
+
+    /// The threads that are blocked.
+    fn threads(&self) -> Vec<ThreadId> {
+        self.state.lock().unwrap().0.clone()
+    }
+
+    fn release(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+}
+
+/// For what comes at once, or never.
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn handshakes_run_on_several_threads_and_two_that_are_blocked_hold_up_nobody() {
+    let mut limits = Limits::default();
+    limits.handshake_timeout = 4 * LONG;
+    limits.verdict_timeout = 4 * LONG;
+    // All come to the gate, so that all are ready to go on when it opens.
+    let gate = watch::Sender::new(false);
+    let blocking = Arc::new(Blocking::default());
+    let router = ZapRouter::with_limits(&limits);
+    let handler = {
+        let (gate, blocking) = (gate.clone(), Arc::clone(&blocking));
+        move |request: ZapRequest| {
+            let (mut gate, blocking) = (gate.subscribe(), Arc::clone(&blocking));
+            async move {
+                gate.wait_for(|is_open| *is_open).await.unwrap();
+                if blocking.pass() {
+                    request.allow("somebody")
+                } else {
+                    request.deny(DenialStatus::Failure, "nobody released me")
+                }
+            }
+        }
+    };
+    router.bind("test", handler).unwrap();
+    let servers = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
+    let config = plain_server_with(SocketType::Pull, limits.clone());
+    let binding = Listener::bind(ANY_PORT, config, router.clone());
+    let listener = servers.block_on(binding).unwrap();
+
+    // The clients have a thread of their own.
+    let clients = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    clients.block_on(async {
+        let connect = || {
+            let client = Config::builder(SocketType::Push)
+                .limits(limits.clone())
+                .plain_client("admin", "secret")
+                .finish()
+                .unwrap();
+            tokio::spawn(Connection::connect(
+                listener.local_endpoint().clone(),
+                client,
+                (),
+            ))
+        };
+        let mut connecting: Vec<_> = (0..6).map(|_| connect()).collect();
+        eventually(|| router.in_progress() == 6).await;
+        gate.send_replace(true);
+        let mut accepted = Vec::new();
+        while accepted.len() < 4 {
+            accepted.push(soon(listener.accept()).await.unwrap());
+        }
+        // Two are still in there, and somebody else comes.
+        eventually(|| blocking.threads().len() == 2).await;
+        assert_eq!(router.in_progress(), 2);
+        connecting.push(connect());
+        accepted.push(soon(listener.accept()).await.unwrap());
+        let threads = blocking.threads();
+        assert_ne!(threads[0], threads[1]);
+        blocking.release();
+        while accepted.len() < connecting.len() {
+            accepted.push(soon(listener.accept()).await.unwrap());
+        }
+        for client in connecting {
+            soon(client).await.unwrap().unwrap();
+        }
+    });
 }

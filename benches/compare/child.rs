@@ -3,6 +3,7 @@
 
 use crate::job::Job;
 use crate::stopwatch;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{self, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -70,6 +71,20 @@ impl Child {
     pub fn cpu(&mut self) -> f64 {
         writeln!(self.stdin, "cpu").unwrap();
         self.figure()
+    }
+
+    /// Nanoseconds of processor time that each of its threads of this name has used.
+    pub fn cpu_of_threads(&self, name: &str) -> Vec<f64> {
+        let threads = format!("/proc/{}/task", self.process.id());
+        fs::read_dir(threads)
+            .unwrap()
+            .map(|thread| thread.unwrap().path())
+            .filter(|thread| fs::read_to_string(thread.join("comm")).unwrap().trim() == name)
+            .map(|thread| {
+                let times = fs::read_to_string(thread.join("schedstat")).unwrap();
+                times.split(' ').next().unwrap().parse().unwrap()
+            })
+            .collect()
     }
 }
 

@@ -1,47 +1,61 @@
 //! Heap of one connection, idle, by a counting allocator: the machine without I/O, with its own
-//! size, in each stage of a CURVE handshake; and a whole [`Connection`].
+//! size, in each stage of a CURVE handshake with libzmq; and a whole [`Connection`].
 //!
 //! The buffers that bytes come from and go to are the caller's, and not counted.
 
 use crate::ends;
-use crate::job::server_secret;
+use crate::job::{client_secret, server_secret};
 use crate::our_child;
 use crate::report::Report;
+use crate::zmq::{Curve, Kind, Zmq};
 use allocation_counter::measure;
 use bytes::BytesMut;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
+use zmtp_auth::frames::FrameReader;
 use zmtp_auth::handshake::Handshake;
 use zmtp_auth::net::{Connection, Listener};
-use zmtp_auth::{Config, Domain, KeyPair, SocketType, Verdict};
+use zmtp_auth::{Config, Domain, KeyPair, Limits, SocketType, Verdict};
 
+/// Longest wait for libzmq.
+const PATIENCE: Duration = Duration::from_secs(20);
 const PAIRS: usize = 50;
 /// What each connection carries before it is measured again.
 const MESSAGES: usize = 4000;
 const MESSAGE: usize = 1000;
 
-pub fn run(report: &mut Report) {
+pub fn run(report: &mut Report, zmq: &Zmq) {
     if report.wants("heap machine") {
-        machine(report);
+        machine(report, zmq);
     }
     if report.wants("heap connection") {
         connection(report);
     }
 }
 
-fn machine(report: &mut Report) {
-    let server_keys = KeyPair::generate().unwrap();
-    let client = Config::builder(SocketType::Dealer)
-        .curve_client(KeyPair::generate().unwrap(), server_keys.public())
-        .finish()
-        .unwrap();
+/// The server's machine on a stream whose other end is a DEALER of libzmq.
+fn machine(report: &mut Report, zmq: &Zmq) {
     let server = Config::builder(SocketType::Router)
-        .curve_server(server_keys)
+        .curve_server(KeyPair::from_secret(server_secret()))
         .authorize(Domain::from("bench"))
         .finish()
         .unwrap();
-    let mut to_client = BytesMut::with_capacity(4096);
-    let mut to_server = BytesMut::with_capacity(4096);
-    let mut client = Handshake::start(&client, ends::conn(), &mut to_server);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (public, client) = (client_secret().public_key(), client_secret());
+    let dealer = zmq.socket(
+        Kind::Dealer,
+        Some(&Curve::Client {
+            public: public.as_bytes(),
+            secret: client.expose(),
+            server: server_secret().public_key().as_bytes(),
+        }),
+    );
+    dealer.connect(&format!("tcp://{}", listener.local_addr().unwrap()));
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+
+    let (mut input, mut out) = (BytesMut::with_capacity(4096), BytesMut::with_capacity(4096));
     let mut live = 0;
     let mut counted = |step: &mut dyn FnMut() -> Handshake| {
         let mut next = None;
@@ -51,17 +65,17 @@ fn machine(report: &mut Report) {
         (next, live + own)
     };
     let (mut machine, mut held) =
-        counted(&mut || Handshake::start(&server, ends::conn(), &mut to_client));
+        counted(&mut || Handshake::start(&server, ends::conn(), &mut out));
     let (mut before_hello, mut most) = (held, held);
     while let Handshake::NeedsInput(waiting) = machine {
         if !waiting.has_valid_command() {
             before_hello = held;
         }
-        client = ends::step(client, &mut to_client, &mut to_server);
+        exchange(&mut stream, &mut input, &mut out);
         let mut waiting = Some(waiting);
         (machine, held) = counted(&mut || {
             let waiting = waiting.take().unwrap();
-            waiting.process(&mut to_server, &mut to_client).unwrap()
+            waiting.process(&mut input, &mut out).unwrap()
         });
         most = most.max(held);
     }
@@ -74,11 +88,32 @@ fn machine(report: &mut Report) {
     let (established, _) = counted(&mut || {
         let verdict = Verdict::allow("somebody");
         let question = question.take().unwrap();
-        question.resume(verdict, &mut to_client).unwrap()
+        question.resume(verdict, &mut out).unwrap()
     });
-    assert!(matches!(established, Handshake::Complete(_)));
     report.alone("heap machine established", "bytes", live as f64);
-    drop(client);
+    let Handshake::Complete(established) = established else {
+        panic!("the handshake is complete");
+    };
+    // That it is, libzmq shows.
+    dealer.send(b"hello");
+    let mut reader = FrameReader::new(established.opener, &Limits::default());
+    let frame = loop {
+        if let Some(frame) = reader.read(&mut input).unwrap() {
+            break frame;
+        }
+        exchange(&mut stream, &mut input, &mut out);
+    };
+    assert_eq!(frame.body, "hello");
+}
+
+/// Sends what is to be sent, and waits for more.
+fn exchange(stream: &mut TcpStream, input: &mut BytesMut, out: &mut BytesMut) {
+    stream.write_all(out).unwrap();
+    out.clear();
+    let mut bytes = [0; 1024];
+    let read = stream.read(&mut bytes).expect("libzmq says something");
+    assert_ne!(read, 0, "libzmq stays");
+    input.extend_from_slice(&bytes[..read]);
 }
 
 fn connection(report: &mut Report) {

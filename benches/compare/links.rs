@@ -20,6 +20,8 @@ const HANDSHAKES: usize = 200;
 /// Clients that come at once, and how long all of them may take.
 const STORM: usize = 1000;
 const STORM_TIME: Duration = Duration::from_secs(15);
+/// What tokio calls the threads of its runtime.
+const WORKER: &str = "tokio-rt-worker";
 
 /// A server gets so long to finish with the last peer.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -53,20 +55,35 @@ pub fn run(report: &mut Report, libzmq: &str) {
         });
         report.measured(case, libzmq, "ns CPU", pair);
     }
-    let case = "storm of 1000 handshakes, p99 / median";
-    if report.wants(case) {
-        report.alone(case, "", storm());
+    if report.wants("storm of 1000 handshakes") {
+        let storm = storm();
+        report.alone("storm of 1000 handshakes, p99 / median", "", storm.tail);
+        report.alone(
+            "storm of 1000 handshakes, busiest thread",
+            &format!("of the work, on {} threads", storm.threads),
+            storm.busiest,
+        );
     }
 }
 
-/// How much longer than half of them the slowest of a hundred clients take that all come at once.
-fn storm() -> f64 {
+/// What comes of many clients at once.
+struct Storm {
+    /// How much longer than half of them the slowest of a hundred take.
+    tail: f64,
+    /// Threads of the server's runtime.
+    threads: usize,
+    /// The part of their processor time that one of them has used.
+    busiest: f64,
+}
+
+fn storm() -> Storm {
     stopwatch::open_many_files();
     let server = Server::start(Side::Ours);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
+    let before = server.process.cpu_of_threads(WORKER);
     let mut took = runtime.block_on(async {
         let clients: Vec<_> = (0..STORM)
             .map(|_| {
@@ -88,7 +105,18 @@ fn storm() -> f64 {
         connected.iter().map(|(_, took)| *took).collect::<Vec<_>>()
     });
     took.sort_unstable();
-    took[STORM * 99 / 100].as_secs_f64() / took[STORM / 2].as_secs_f64()
+    let used: Vec<f64> = server
+        .process
+        .cpu_of_threads(WORKER)
+        .iter()
+        .zip(&before)
+        .map(|(after, before)| after - before)
+        .collect();
+    Storm {
+        tail: took[STORM * 99 / 100].as_secs_f64() / took[STORM / 2].as_secs_f64(),
+        threads: used.len(),
+        busiest: used.iter().copied().fold(0.0, f64::max) / used.iter().sum::<f64>(),
+    }
 }
 
 fn throughput(side: Side, curve: bool, size: usize) -> f64 {

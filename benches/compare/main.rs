@@ -91,11 +91,11 @@ fn main() {
     let sodium = Sodium::load(&path);
     boxes::run(&mut report, &sodium);
     handshake::run(&mut report, &sodium);
-    let libzmq = zmq::Zmq::load(&wheel::zmq()).name;
-    links::run(&mut report, &libzmq);
-    tunnel::run(&mut report, &libzmq);
+    let zmq = zmq::Zmq::load(&wheel::zmq());
+    links::run(&mut report, &zmq.name);
+    tunnel::run(&mut report, &zmq.name);
     zap::run(&mut report);
-    heap::run(&mut report);
+    heap::run(&mut report, &zmq);
     if request.write {
         report.write();
     }

@@ -2,6 +2,7 @@
 //! asked for, never taken from a live listener, and removed at the end.
 #![forbid(unsafe_code)]
 
+use crate::access::address::PeerAddress;
 use crate::net::endpoint::{Endpoint, Host};
 use crate::net::error::NetError;
 use crate::net::options::Options;
@@ -67,18 +68,20 @@ impl Acceptor {
         }
     }
 
-    /// The next connection. Cancel-safe.
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    /// The next connection, and where its peer is. Cancel-safe.
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
         match self {
-            Self::Tcp(listener) => listener
-                .accept()
-                .await
-                .map(|(stream, _)| Stream::tcp(stream)),
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((Stream::tcp(stream), address.into()))
+            }
             #[cfg(unix)]
-            Self::Ipc { listener, .. } => listener
-                .accept()
-                .await
-                .map(|(stream, _)| Stream::Ipc(stream)),
+            Self::Ipc { listener, .. } => {
+                let (stream, _) = listener.accept().await?;
+                let stream = Stream::Ipc(stream);
+                let address = stream.peer().map_err(|_| io::ErrorKind::NotConnected)?;
+                Ok((stream, address))
+            }
         }
     }
 }

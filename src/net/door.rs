@@ -66,10 +66,8 @@ impl Door {
                 self.paused_until = None;
             }
             match self.acceptor.accept().await {
-                Ok(stream) => {
+                Ok((stream, address)) => {
                     self.pause = FIRST_PAUSE;
-                    // Fails only if the peer is gone already.
-                    let Ok(address) = stream.peer() else { continue };
                     return match self.places.admit(&address) {
                         Some((place, evicted)) => Arrival::Newcomer(Newcomer {
                             stream,
