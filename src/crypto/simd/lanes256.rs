@@ -70,12 +70,20 @@ pub(super) fn blocks(
         c0, k0, k1, k2, k3, c1, n0, n1, low, high, c2, k4, k5, k6, k7, c3,
     ];
     let mut state = first;
-    let (between, rest) = text.split_at(text.len().min(40));
-    let mut between = between.chunks(4);
+    let (pairs, rest) = text.as_chunks::<2>();
+    let (between, after) = pairs.split_at(pairs.len().min(20));
+    let mut between = between.iter();
     for _ in 0..10 {
-        double_round(&mut state);
-        mac.blocks(between.next().unwrap_or_default());
+        columns(&mut state);
+        if let Some(pair) = between.next() {
+            mac.blocks(pair);
+        }
+        rows(&mut state);
+        if let Some(pair) = between.next() {
+            mac.blocks(pair);
+        }
     }
+    mac.blocks(after.as_flattened());
     mac.blocks(rest);
     for (word, first) in state.iter_mut().zip(first) {
         *word = _mm256_add_epi32(*word, first);
@@ -106,11 +114,16 @@ fn quarter_round(x: &mut [__m256i; 16], a: usize, b: usize, c: usize, d: usize) 
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn double_round(x: &mut [__m256i; 16]) {
+fn columns(x: &mut [__m256i; 16]) {
     quarter_round(x, 0, 4, 8, 12);
     quarter_round(x, 5, 9, 13, 1);
     quarter_round(x, 10, 14, 2, 6);
     quarter_round(x, 15, 3, 7, 11);
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rows(x: &mut [__m256i; 16]) {
     quarter_round(x, 0, 1, 2, 3);
     quarter_round(x, 5, 6, 7, 4);
     quarter_round(x, 10, 11, 8, 9);
