@@ -3,8 +3,8 @@
 //! three that one box would wait for.
 #![forbid(unsafe_code)]
 
-use crate::crypto::backend::{AT_ONCE, Backend, Blocks, Inputs};
-use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
+use crate::crypto::backend::{Backend, Blocks, Inputs};
+use crate::crypto::salsa20::{AT_ONCE, BLOCK_LEN, StreamKey};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Boxes that need more blocks than this are too long to wait for one another.

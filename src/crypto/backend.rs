@@ -3,7 +3,7 @@
 
 use crate::crypto::poly1305::{KEY_LEN, TAG_LEN};
 use crate::crypto::portable;
-use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
+use crate::crypto::salsa20::{AT_ONCE, BLOCK_LEN, StreamKey};
 #[cfg(target_arch = "x86_64")]
 use crate::crypto::simd::{Avx2, Avx512};
 
@@ -34,9 +34,6 @@ impl Job<'_> {
 pub(crate) fn blocks_of(len: usize) -> usize {
     (KEY_LEN + len.saturating_sub(TAG_LEN)).div_ceil(BLOCK_LEN)
 }
-
-/// Blocks of key stream that are made at once, for boxes to come.
-pub(crate) const AT_ONCE: usize = 16;
 
 /// Key stream made at once.
 pub(crate) type Blocks = [[u8; BLOCK_LEN]; AT_ONCE];
@@ -76,8 +73,8 @@ impl Backend {
         Self::Portable
     }
 
-    /// Whether [`blocks`](Self::blocks) takes much less time than block by block.
-    pub(crate) fn has_lanes(self) -> bool {
+    /// Whether several boxes take less time together than one by one.
+    pub(crate) fn has_batches(self) -> bool {
         !matches!(self, Self::Portable)
     }
 

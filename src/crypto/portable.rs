@@ -2,47 +2,66 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::backend::{Blocks, Inputs, Job};
-use crate::crypto::poly1305::{self, Poly1305, TAG_LEN};
-use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
+use crate::crypto::poly1305::{self, KEY_LEN, Poly1305, TAG_LEN};
+use crate::crypto::salsa20::{AT_ONCE, BLOCK_LEN, StreamKey};
 
-/// Of the first block of key stream, half is the one-time key of Poly1305 and half is for the
-/// text (NaCl's `crypto_secretbox`).
-const FIRST_LEN: usize = BLOCK_LEN - poly1305::KEY_LEN;
+/// Bytes of key stream that are made at once.
+const PASS_LEN: usize = AT_ONCE * BLOCK_LEN;
+/// Those of the first pass that are for the text: before them is the one-time key of Poly1305
+/// (NaCl's `crypto_secretbox`).
+const FIRST_PASS_LEN: usize = PASS_LEN - KEY_LEN;
+/// Fewer blocks than this are sooner made one by one.
+const WORTH_PASS: usize = 9;
 
 /// Encrypts `text` and tells its tag.
 pub(crate) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
-    let first_block = key.block(nonce, 0);
-    let (mut mac, first_stream) = split(&first_block);
-    let (first, rest) = text.split_at_mut(text.len().min(FIRST_LEN));
+    let mut stream = [[0; BLOCK_LEN]; AT_ONCE];
+    make(&mut stream, key, nonce, 0, KEY_LEN + text.len());
+    if text.len() <= FIRST_PASS_LEN {
+        return seal_with(stream.as_flattened(), text);
+    }
+    let Some((mac_key, first_stream)) = stream.as_flattened().split_first_chunk() else {
+        return [0; TAG_LEN];
+    };
+    let mut mac = Poly1305::new(mac_key);
+    let (first, rest) = text.split_at_mut(FIRST_PASS_LEN);
     apply(first, first_stream);
-    if rest.is_empty() {
-        return finish(mac, first);
-    }
     mac.blocks(first.as_chunks().0);
-    let mut counter = 1;
-    let (blocks, tail) = rest.as_chunks_mut::<BLOCK_LEN>();
-    for block in blocks {
-        apply(block, &key.block(nonce, counter));
-        mac.blocks(block.as_chunks().0);
-        counter += 1;
+    for (pass, counter) in rest
+        .chunks_mut(PASS_LEN)
+        .zip((AT_ONCE as u64..).step_by(AT_ONCE))
+    {
+        make(&mut stream, key, nonce, counter, pass.len());
+        apply(pass, stream.as_flattened());
+        if pass.len() < PASS_LEN {
+            return finish(mac, pass);
+        }
+        mac.blocks(pass.as_chunks().0);
     }
-    if !tail.is_empty() {
-        apply(tail, &key.block(nonce, counter));
-    }
-    finish(mac, tail)
+    mac.finish(&[])
 }
 
 /// Decrypts `text` if `tag` is its tag, and leaves it alone otherwise.
 pub(crate) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
-    let first_block = key.block(nonce, 0);
-    let (mac, first_stream) = split(&first_block);
-    if !poly1305::same_tag(&finish(mac, text), tag) {
+    let mut stream = [[0; BLOCK_LEN]; AT_ONCE];
+    make(&mut stream, key, nonce, 0, KEY_LEN + text.len());
+    if text.len() <= FIRST_PASS_LEN {
+        return open_with(stream.as_flattened(), text, tag);
+    }
+    let Some((mac_key, first_stream)) = stream.as_flattened().split_first_chunk() else {
+        return false;
+    };
+    if !poly1305::same_tag(&finish(Poly1305::new(mac_key), text), tag) {
         return false;
     }
-    let (first, rest) = text.split_at_mut(text.len().min(FIRST_LEN));
+    let (first, rest) = text.split_at_mut(FIRST_PASS_LEN);
     apply(first, first_stream);
-    for (block, counter) in rest.chunks_mut(BLOCK_LEN).zip(1..) {
-        apply(block, &key.block(nonce, counter));
+    for (pass, counter) in rest
+        .chunks_mut(PASS_LEN)
+        .zip((AT_ONCE as u64..).step_by(AT_ONCE))
+    {
+        make(&mut stream, key, nonce, counter, pass.len());
+        apply(pass, stream.as_flattened());
     }
     true
 }
@@ -70,10 +89,10 @@ pub(crate) fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> 
 
 /// Makes key stream.
 pub(crate) fn blocks(key: &StreamKey, inputs: &Inputs, out: &mut Blocks) {
-    let inputs = inputs.nonces.iter().zip(inputs.numbers);
-    for (block, (nonce, number)) in out.iter_mut().zip(inputs) {
-        *block = key.block(*nonce, u32::from_le_bytes(number).into());
-    }
+    let numbers = inputs
+        .numbers
+        .map(|number| u32::from_le_bytes(number).into());
+    key.blocks(&inputs.nonces, &numbers, out);
 }
 
 /// Seals all of `jobs`.
@@ -97,10 +116,20 @@ pub(crate) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     jobs.iter_mut().position(|job| !opens(job)).unwrap_or(total)
 }
 
-fn split(first_block: &[u8; BLOCK_LEN]) -> (Poly1305, &[u8]) {
-    let mut mac_key = [0; poly1305::KEY_LEN];
-    mac_key.copy_from_slice(&first_block[..poly1305::KEY_LEN]);
-    (Poly1305::new(&mac_key), &first_block[poly1305::KEY_LEN..])
+/// Makes at least `len` bytes of key stream, or one pass.
+fn make(stream: &mut Blocks, key: &StreamKey, nonce: [u8; 8], counter: u64, len: usize) {
+    let blocks = len.div_ceil(BLOCK_LEN);
+    if blocks < WORTH_PASS {
+        for (block, counter) in stream.iter_mut().zip(counter..).take(blocks) {
+            *block = key.block(nonce, counter);
+        }
+    } else {
+        let mut numbers = [0; AT_ONCE];
+        for (number, counter) in numbers.iter_mut().zip(counter..) {
+            *number = counter;
+        }
+        key.blocks(&[nonce; AT_ONCE], &numbers, stream);
+    }
 }
 
 fn finish(mut mac: Poly1305, text: &[u8]) -> [u8; TAG_LEN] {

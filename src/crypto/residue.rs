@@ -12,7 +12,14 @@ use std::hint::black_box;
 const DEPTH: usize = 10 * 1024;
 
 /// The same for short boxes alone, which are many, and for which less is written.
-const SHALLOW_DEPTH: usize = 1536;
+const SHALLOW_DEPTH: usize = 2 * 1024;
+
+/// For several boxes at once, which have key stream for all of them there.
+pub(crate) const BATCH_DEPTH: usize = 13 * 1024;
+/// For key stream that is made ahead.
+pub(crate) const AHEAD_DEPTH: usize = 4 * 1024;
+/// For a box with key stream that is there already.
+pub(crate) const READY_DEPTH: usize = 512;
 
 /// Boxes up to this size need no more than [`SHALLOW_DEPTH`].
 pub(crate) const SHORT: usize = 352;
@@ -20,16 +27,19 @@ pub(crate) const SHORT: usize = 352;
 /// Runs `work` in a stack frame of its own, and then writes over what it and its callees have had
 /// there. What it returns is not touched.
 pub(crate) fn without_residue<T>(work: impl FnOnce() -> T) -> T {
-    let outcome = apart(work);
-    scrub::<DEPTH>();
-    outcome
+    without_residue_of::<DEPTH, T>(work)
 }
 
 /// [`without_residue`] for boxes of at most [`SHORT`] bytes, where the other would take a good
 /// part of the time.
 pub(crate) fn without_shallow_residue<T>(work: impl FnOnce() -> T) -> T {
+    without_residue_of::<SHALLOW_DEPTH, T>(work)
+}
+
+/// [`without_residue`] for what is known to use no more than `BYTES` of the stack.
+pub(crate) fn without_residue_of<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T {
     let outcome = apart(work);
-    scrub::<SHALLOW_DEPTH>();
+    scrub::<BYTES>();
     outcome
 }
 

@@ -5,7 +5,10 @@ use crate::crypto::ahead::{self, Ahead};
 use crate::crypto::backend::{Backend, Job, blocks_of};
 use crate::crypto::poly1305::TAG_LEN;
 use crate::crypto::portable;
-use crate::crypto::residue::{SHORT, wipe, without_residue, without_shallow_residue};
+use crate::crypto::residue::{
+    AHEAD_DEPTH, BATCH_DEPTH, READY_DEPTH, SHORT, wipe, without_residue, without_residue_of,
+    without_shallow_residue,
+};
 use crate::crypto::salsa20::StreamKey;
 use std::fmt;
 
@@ -38,7 +41,7 @@ impl TrafficKey {
     /// For boxes whose nonces count, as those of one direction do. It holds a KiB more, from the
     /// beginning on, so that nothing grows with traffic.
     pub(crate) fn counting(mut self) -> Self {
-        self.ahead = self.backend.has_lanes().then(|| Box::new(Ahead::new()));
+        self.ahead = Some(Box::new(Ahead::new()));
         self
     }
 
@@ -87,7 +90,7 @@ impl TrafficKey {
             boxed.split_first_chunk_mut(),
         ) {
             (Some(stream), Some((tag, text))) => {
-                without_shallow_residue(|| *tag = portable::seal_with(stream, text));
+                without_residue_of::<READY_DEPTH, _>(|| *tag = portable::seal_with(stream, text));
                 wipe(stream);
             }
             _ => self.seal_in_place(nonce, boxed),
@@ -102,7 +105,8 @@ impl TrafficKey {
             boxed.split_first_chunk_mut(),
         ) {
             (Some(stream), Some((tag, text))) => {
-                let is_open = without_shallow_residue(|| portable::open_with(stream, text, tag));
+                let is_open =
+                    without_residue_of::<READY_DEPTH, _>(|| portable::open_with(stream, text, tag));
                 wipe(stream);
                 is_open
             }
@@ -119,7 +123,9 @@ impl TrafficKey {
         }
         let nonce = u64::from_be_bytes(nonce);
         if !ahead.has(nonce, blocks) {
-            without_residue(|| ahead.make(self.backend, &self.stream, nonce, blocks));
+            without_residue_of::<AHEAD_DEPTH, _>(|| {
+                ahead.make(self.backend, &self.stream, nonce, blocks)
+            });
         }
         ahead.stream(nonce)
     }
@@ -131,7 +137,7 @@ impl TrafficKey {
                 self.seal_next(job.nonce, job.boxed);
             }
         } else {
-            without_residue(|| self.backend.seal_many(&self.stream, jobs));
+            without_residue_of::<BATCH_DEPTH, _>(|| self.backend.seal_many(&self.stream, jobs));
         }
     }
 
@@ -144,7 +150,7 @@ impl TrafficKey {
             let bad = jobs.position(|job| !self.open_next(job.nonce, job.boxed));
             bad.unwrap_or(all)
         } else {
-            without_residue(|| self.backend.open_many(&self.stream, jobs))
+            without_residue_of::<BATCH_DEPTH, _>(|| self.backend.open_many(&self.stream, jobs))
         }
     }
 
@@ -153,7 +159,8 @@ impl TrafficKey {
     fn has_few(&self, jobs: &[Job<'_>]) -> bool {
         let has_stream = |job: &Job<'_>| blocks_of(job.boxed.len()) <= FEW_BLOCKS;
         let are_few = jobs.len() <= FEW && jobs.iter().all(has_stream);
-        jobs.len() <= 1 || self.ahead.is_some() && are_few
+        let is_no_use = are_few || !self.backend.has_batches();
+        jobs.len() <= 1 || self.ahead.is_some() && is_no_use
     }
 }
 
@@ -232,7 +239,7 @@ mod tests {
 
     #[test]
     fn key_stream_is_wiped_when_it_has_been_used_for_good_or_bad() {
-        for mut key in keys().into_iter().filter(|key| key.backend.has_lanes()) {
+        for mut key in keys() {
             for (nonce, mut boxed) in [(1, vec![1; 80]), (2, expected(&key, 2, &[7; 80]))] {
                 key.open_next(u64::to_be_bytes(nonce), &mut boxed);
                 let used = key.ahead.as_mut().and_then(|ahead| ahead.stream(nonce));

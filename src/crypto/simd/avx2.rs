@@ -5,7 +5,7 @@
 use crate::crypto::backend::{Job, blocks_of};
 use crate::crypto::poly1305::{self, Poly1305, TAG_LEN};
 use crate::crypto::salsa20::{BLOCK_LEN, StreamKey};
-use crate::crypto::simd::batch;
+use crate::crypto::simd::batch::{self, Plan};
 use crate::crypto::simd::lanes256::{self, LANES};
 use crate::crypto::simd::rows::pairs_avx2;
 use crate::crypto::simd::{load256, store256};
@@ -46,62 +46,86 @@ pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; 
 /// Seals all of `jobs`.
 #[target_feature(enable = "avx2,bmi2,adx")]
 pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
-    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
     let mut rest = jobs;
     while !rest.is_empty() {
-        let plan = batch::plan(rest, LONGEST_IN_BATCH);
-        // One alone has a faster way; so has one that is too long.
-        let (now, later) = rest.split_at_mut(plan.boxes.max(1));
-        if plan.boxes > 1 {
-            let blocks = plan.blocks.next_multiple_of(LANES);
-            fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
-        }
-        let mut at = 0;
-        for job in now {
-            let nonce = job.nonce;
-            let blocks = blocks_of(job.boxed.len());
-            if let Some((tag, text)) = job.parts() {
-                *tag = if plan.boxes > 1 {
-                    seal_with(stream[at..at + blocks].as_flattened(), text)
-                } else {
-                    seal(key, nonce, text)
-                };
-            }
-            at += blocks;
-        }
+        let (now, later) = rest.split_at_mut(batch::fitting(rest, LONGEST_IN_BATCH).max(1));
         rest = later;
+        // One alone has a faster way; so has one that is too long.
+        if let [job] = now {
+            let nonce = job.nonce;
+            if let Some((tag, text)) = job.parts() {
+                *tag = seal(key, nonce, text);
+            }
+        } else {
+            seal_batch(key, now);
+        }
     }
 }
 
 /// Opens `jobs` up to the first that does not open, and tells how many did.
 #[target_feature(enable = "avx2,bmi2,adx")]
 pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
-    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
     let mut opened = 0;
-    while let Some(rest) = jobs.get_mut(opened..).filter(|rest| !rest.is_empty()) {
-        let plan = batch::plan(rest, LONGEST_IN_BATCH);
-        if plan.boxes > 1 {
-            let blocks = plan.blocks.next_multiple_of(LANES);
-            fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
+    let mut rest = jobs;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at_mut(batch::fitting(rest, LONGEST_IN_BATCH).max(1));
+        rest = later;
+        let (all, good) = (now.len(), open_some(key, now));
+        opened += good;
+        if good < all {
+            break;
         }
-        let mut at = 0;
-        for job in rest.iter_mut().take(plan.boxes.max(1)) {
-            let nonce = job.nonce;
-            let blocks = blocks_of(job.boxed.len());
-            let Some((tag, text)) = job.parts() else {
-                return opened;
-            };
-            let is_open = if plan.boxes > 1 {
-                open_with(stream[at..at + blocks].as_flattened(), text, tag)
-            } else {
-                open(key, nonce, text, tag)
-            };
-            if !is_open {
-                return opened;
-            }
-            at += blocks;
-            opened += 1;
+    }
+    opened
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn open_some(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+    let [job] = jobs else {
+        return open_batch(key, jobs);
+    };
+    let nonce = job.nonce;
+    let parts = job.parts();
+    usize::from(parts.is_some_and(|(tag, text)| open(key, nonce, text, tag)))
+}
+
+/// Seals what fits into one batch.
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
+    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
+    let plan = Plan::new(jobs);
+    let blocks = plan.blocks.next_multiple_of(LANES);
+    fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
+    let mut at = 0;
+    for job in jobs {
+        let blocks = blocks_of(job.boxed.len());
+        if let Some((tag, text)) = job.parts() {
+            *tag = seal_with(stream[at..at + blocks].as_flattened(), text);
         }
+        at += blocks;
+    }
+}
+
+/// Opens what fits into one batch, up to the first that does not open, and tells how many did.
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi2,adx")]
+fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
+    let plan = Plan::new(jobs);
+    let blocks = plan.blocks.next_multiple_of(LANES);
+    fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
+    let (mut at, mut opened) = (0, 0);
+    for job in jobs {
+        let blocks = blocks_of(job.boxed.len());
+        let stream = stream[at..at + blocks].as_flattened();
+        let parts = job.parts();
+        if !parts.is_some_and(|(tag, text)| open_with(stream, text, tag)) {
+            break;
+        }
+        at += blocks;
+        opened += 1;
     }
     opened
 }

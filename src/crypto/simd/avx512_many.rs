@@ -26,11 +26,9 @@ const WORTH_LANES: usize = 4;
 /// Seals all of `jobs`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
-    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
     let mut rest = jobs;
     while !rest.is_empty() {
-        let plan = batch::plan(rest, LONGEST_IN_BATCH);
-        let (now, later) = rest.split_at_mut(plan.boxes.max(1));
+        let (now, later) = rest.split_at_mut(batch::fitting(rest, LONGEST_IN_BATCH).max(1));
         rest = later;
         // One alone has a faster way; so has one that is too long.
         if let [job] = now {
@@ -38,27 +36,8 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
             if let Some((tag, text)) = job.parts() {
                 *tag = seal(key, nonce, text);
             }
-            continue;
-        }
-        fill(key, &plan, &mut stream);
-        let mut stream = &stream[..];
-        for group in now.chunks_mut(GROUP) {
-            let mut keys = [&[0; KEY_LEN]; GROUP];
-            for (job, key) in group.iter_mut().zip(&mut keys) {
-                let stream = take(&mut stream, job);
-                if let (Some((_, text)), Some((mac_key, stream))) =
-                    (job.parts(), stream.split_first_chunk())
-                {
-                    *key = mac_key;
-                    apply(text, stream);
-                }
-            }
-            let tags = tags(&keys, group);
-            for (job, tag) in group.iter_mut().zip(tags) {
-                if let Some((place, _)) = job.parts() {
-                    *place = tag;
-                }
-            }
+        } else {
+            seal_batch(key, now);
         }
     }
 }
@@ -66,40 +45,81 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
 /// Opens `jobs` up to the first that does not open, and tells how many did.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
-    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
     let mut opened = 0;
     let mut rest = jobs;
     while !rest.is_empty() {
-        let plan = batch::plan(rest, LONGEST_IN_BATCH);
-        let (now, later) = rest.split_at_mut(plan.boxes.max(1));
+        let (now, later) = rest.split_at_mut(batch::fitting(rest, LONGEST_IN_BATCH).max(1));
         rest = later;
-        if let [job] = now {
-            let nonce = job.nonce;
-            let parts = job.parts();
-            if !parts.is_some_and(|(tag, text)| open(key, nonce, text, tag)) {
-                return opened;
+        let (all, good) = (now.len(), open_some(key, now));
+        opened += good;
+        if good < all {
+            break;
+        }
+    }
+    opened
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn open_some(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+    let [job] = jobs else {
+        return open_batch(key, jobs);
+    };
+    let nonce = job.nonce;
+    let parts = job.parts();
+    usize::from(parts.is_some_and(|(tag, text)| open(key, nonce, text, tag)))
+}
+
+/// Seals what fits into one batch.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
+    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
+    fill(key, &Plan::new(jobs), &mut stream);
+    let mut stream = &stream[..];
+    for group in jobs.chunks_mut(GROUP) {
+        let mut keys = [&[0; KEY_LEN]; GROUP];
+        for (job, key) in group.iter_mut().zip(&mut keys) {
+            let stream = take(&mut stream, job);
+            if let (Some((_, text)), Some((mac_key, stream))) =
+                (job.parts(), stream.split_first_chunk())
+            {
+                *key = mac_key;
+                apply(text, stream);
+            }
+        }
+        let tags = tags(&keys, group);
+        for (job, tag) in group.iter_mut().zip(tags) {
+            if let Some((place, _)) = job.parts() {
+                *place = tag;
+            }
+        }
+    }
+}
+
+/// Opens what fits into one batch, up to the first that does not open, and tells how many did.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
+    fill(key, &Plan::new(jobs), &mut stream);
+    let mut stream = &stream[..];
+    let mut opened = 0;
+    for group in jobs.chunks_mut(GROUP) {
+        let mut keys = [&[0; KEY_LEN]; GROUP];
+        let mut streams = [&[][..]; GROUP];
+        for (job, (key, rest)) in group.iter().zip(keys.iter_mut().zip(&mut streams)) {
+            if let Some((mac_key, stream)) = take(&mut stream, job).split_first_chunk() {
+                (*key, *rest) = (mac_key, stream);
+            }
+        }
+        let tags = tags(&keys, group);
+        for (job, (computed, stream)) in group.iter_mut().zip(tags.iter().zip(streams)) {
+            match job.parts() {
+                Some((tag, text)) if poly1305::same_tag(computed, tag) => apply(text, stream),
+                _ => return opened,
             }
             opened += 1;
-            continue;
-        }
-        fill(key, &plan, &mut stream);
-        let mut stream = &stream[..];
-        for group in now.chunks_mut(GROUP) {
-            let mut keys = [&[0; KEY_LEN]; GROUP];
-            let mut streams = [&[][..]; GROUP];
-            for (job, (key, rest)) in group.iter().zip(keys.iter_mut().zip(&mut streams)) {
-                if let Some((mac_key, stream)) = take(&mut stream, job).split_first_chunk() {
-                    (*key, *rest) = (mac_key, stream);
-                }
-            }
-            let tags = tags(&keys, group);
-            for (job, (computed, stream)) in group.iter_mut().zip(tags.iter().zip(streams)) {
-                match job.parts() {
-                    Some((tag, text)) if poly1305::same_tag(computed, tag) => apply(text, stream),
-                    _ => return opened,
-                }
-                opened += 1;
-            }
         }
     }
     opened
