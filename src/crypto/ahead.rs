@@ -15,11 +15,13 @@ pub(crate) const MOST_EACH: usize = 5;
 #[derive(Zeroize, ZeroizeOnDrop)]
 #[repr(align(64))]
 pub(crate) struct Ahead {
-    stream: Blocks,
+    pub(super) stream: Blocks,
     /// The first box's nonce, as a number.
     first: u64,
     /// Blocks for each box; none before they are made.
     each: usize,
+    /// Blocks that are not to be used, or not again: there is nothing left of them.
+    gone: usize,
 }
 
 impl Ahead {
@@ -29,6 +31,7 @@ impl Ahead {
             stream: [[0; BLOCK_LEN]; AT_ONCE],
             first: 0,
             each: 0,
+            gone: 0,
         }
     }
 
@@ -54,12 +57,15 @@ impl Ahead {
         backend.blocks(key, &inputs, &mut self.stream);
         self.first = nonce;
         self.each = each;
+        self.gone = 0;
     }
 
-    /// The key stream for a nonce, to be wiped when it has been used.
+    /// The key stream for a nonce, to be wiped when it has been used. It is there once: under
+    /// zeros, everything would seem authentic.
     pub(crate) fn stream(&mut self, nonce: u64) -> Option<&mut [u8]> {
         let at = self.at(nonce)?;
-        let blocks = self.stream.get_mut(at..at + self.each)?;
+        self.gone = at + self.each;
+        let blocks = self.stream.get_mut(at..self.gone)?;
         Some(blocks.as_flattened_mut())
     }
 
@@ -67,6 +73,6 @@ impl Ahead {
     fn at(&self, nonce: u64) -> Option<usize> {
         let boxes_before = usize::try_from(nonce.wrapping_sub(self.first)).ok()?;
         let at = boxes_before.checked_mul(self.each)?;
-        (at + self.each <= AT_ONCE).then_some(at)
+        (at >= self.gone && at.checked_add(self.each)? <= AT_ONCE).then_some(at)
     }
 }

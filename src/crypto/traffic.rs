@@ -240,13 +240,29 @@ mod tests {
     #[test]
     fn key_stream_is_wiped_when_it_has_been_used_for_good_or_bad() {
         for mut key in keys() {
-            for (nonce, mut boxed) in [(1, vec![1; 80]), (2, expected(&key, 2, &[7; 80]))] {
-                key.open_next(u64::to_be_bytes(nonce), &mut boxed);
-                let used = key.ahead.as_mut().and_then(|ahead| ahead.stream(nonce));
-                assert_eq!(used, Some(&mut [0; 128][..]));
+            let mut forged = vec![1; 80];
+            assert!(!key.open_next(1_u64.to_be_bytes(), &mut forged));
+            let mut boxed = expected(&key, 2, &[7; 80]);
+            assert!(key.open_next(2_u64.to_be_bytes(), &mut boxed));
+            let (used, left) = key.ahead.as_ref().unwrap().stream.split_at(4);
+            assert_eq!(used, [[0; 64]; 4]);
+            assert!(left.iter().all(|block| *block != [0; 64]));
+        }
+    }
+
+    /// Whoever asked for wiped key stream once more would take any text with a tag of zeros.
+    #[test]
+    fn key_stream_is_used_once() {
+        for mut key in keys() {
+            for nonce in [1, 2, 2, 1, 5, 4, 5, 5] {
+                let mut forged = vec![0; 80];
+                assert!(!key.open_next(u64::to_be_bytes(nonce), &mut forged));
+                let mut sealed = [&[0; TAG_LEN][..], &[9; 50]].concat();
+                key.seal_next(nonce.to_be_bytes(), &mut sealed);
+                assert_eq!(sealed, expected(&key, nonce, &[9; 50]));
+                assert!(key.open_next(nonce.to_be_bytes(), &mut sealed));
+                assert_eq!(sealed[TAG_LEN..], [9; 50]);
             }
-            let next = key.ahead.as_mut().and_then(|ahead| ahead.stream(3));
-            assert_ne!(next, Some(&mut [0; 128][..]));
         }
     }
 }

@@ -107,16 +107,18 @@ fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     let mut opened = 0;
     for group in jobs.chunks_mut(GROUP) {
         let mut keys = [&[0; KEY_LEN]; GROUP];
-        let mut streams = [&[][..]; GROUP];
+        let mut streams = [None; GROUP];
         for (job, (key, rest)) in group.iter().zip(keys.iter_mut().zip(&mut streams)) {
             if let Some((mac_key, stream)) = take(&mut stream, job).split_first_chunk() {
-                (*key, *rest) = (mac_key, stream);
+                (*key, *rest) = (mac_key, Some(stream));
             }
         }
         let tags = tags(&keys, group);
         for (job, (computed, stream)) in group.iter_mut().zip(tags.iter().zip(streams)) {
-            match job.parts() {
-                Some((tag, text)) if poly1305::same_tag(computed, tag) => apply(text, stream),
+            match (job.parts(), stream) {
+                (Some((tag, text)), Some(stream)) if poly1305::same_tag(computed, tag) => {
+                    apply(text, stream);
+                }
                 _ => return opened,
             }
             opened += 1;
@@ -145,7 +147,7 @@ fn fill(key: &StreamKey, plan: &Plan, stream: &mut [[u8; BLOCK_LEN]; batch::MOST
 /// Takes a box's key stream off the front of its batch's.
 #[inline]
 fn take<'a>(batch: &mut &'a [[u8; BLOCK_LEN]], job: &Job<'_>) -> &'a [u8] {
-    let (stream, rest) = batch.split_at(blocks_of(job.boxed.len()).min(batch.len()));
+    let (stream, rest) = batch.split_at(blocks_of(job.boxed.len()));
     *batch = rest;
     stream.as_flattened()
 }
