@@ -87,13 +87,25 @@ impl Connection {
         dial(&endpoint.try_into()?, &config, &router, options).await
     }
 
-    /// Starts the task that drives an agreed connection.
+    /// Starts a task that drives an agreed connection.
     pub(crate) fn start<A>(
         stream: Stream,
         agreed: Agreed,
         config: &Config<A>,
         options: &Options,
     ) -> Self {
+        let (connection, driver) = Self::with_driver(stream, agreed, config, options);
+        tokio::spawn(driver.run());
+        connection
+    }
+
+    /// An agreed connection, and what the caller is to run in a task for it.
+    pub(crate) fn with_driver<A>(
+        stream: Stream,
+        agreed: Agreed,
+        config: &Config<A>,
+        options: &Options,
+    ) -> (Self, Driver) {
         let Agreed { established, input } = agreed;
         let established = *established;
         let limits = config.limits().clone();
@@ -125,12 +137,12 @@ impl Connection {
             short_of_room: false,
             large_frame: None,
         };
-        tokio::spawn(driver.run());
         let link = Link::new(established.peer, ours, state);
-        Self {
+        let connection = Self {
             sender: SendHalf::new(outgoing, link.clone()),
             receiver: RecvHalf::new(incoming, link),
-        }
+        };
+        (connection, driver)
     }
 
     /// Who the peer is, and what it claims.

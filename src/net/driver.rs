@@ -17,6 +17,7 @@ use crate::net::transport::{Stream, is_hangup};
 use crate::outbox::Outbox;
 use crate::wire::command::TrafficCommand;
 use bytes::{BufMut, BytesMut};
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -80,37 +81,43 @@ enum Read {
 impl Driver {
     /// Drives the connection to its end, and says how it ended before the application's ends of
     /// the queues notice.
-    pub(crate) async fn run(mut self) {
-        let mut closing_until = None;
-        let end = self.drive(&mut closing_until).await;
-        match &end {
-            Ok(()) => tracing::debug!("connection closed"),
-            Err(reason) => tracing::debug!(%reason, "connection closed"),
-        }
-        if matches!(end, Err(NetError::Revoked)) {
-            // Whoever may not be here any more shall not be heard any more.
-            self.received.discard();
-        }
-        let Self {
-            stream,
-            state,
-            limits,
-            ..
-        } = self;
-        if end.is_err() {
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "it would hold two drivers, the one that came and the one that is used"
+    )]
+    pub(crate) fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            let mut closing_until = None;
+            let end = self.drive(&mut closing_until).await;
+            match &end {
+                Ok(()) => tracing::debug!("connection closed"),
+                Err(reason) => tracing::debug!(%reason, "connection closed"),
+            }
+            if matches!(end, Err(NetError::Revoked)) {
+                // Whoever may not be here any more shall not be heard any more.
+                self.received.discard();
+            }
+            let Self {
+                stream,
+                state,
+                limits,
+                ..
+            } = self;
+            if end.is_err() {
+                state.send_replace(State::Ended(end));
+                return;
+            }
+            // The peer may not have read everything yet, and to close while it sends would reset the
+            // connection. The application waits for that only for a while.
+            stream.shutdown_write();
+            let mut discarding = pin!(stream.discard(usize::MAX));
+            let in_time = timeout(limits.linger_timeout, &mut discarding)
+                .await
+                .is_ok();
             state.send_replace(State::Ended(end));
-            return;
-        }
-        // The peer may not have read everything yet, and to close while it sends would reset the
-        // connection. The application waits for that only for a while.
-        stream.shutdown_write();
-        let mut discarding = pin!(stream.discard(usize::MAX));
-        let in_time = timeout(limits.linger_timeout, &mut discarding)
-            .await
-            .is_ok();
-        state.send_replace(State::Ended(end));
-        if let (false, Some(deadline)) = (in_time, closing_until) {
-            let _ = timeout_at(deadline, discarding).await;
+            if let (false, Some(deadline)) = (in_time, closing_until) {
+                let _ = timeout_at(deadline, discarding).await;
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use crate::net::asks::Access;
 use crate::net::connection::Connection;
 use crate::net::dial::{is_admitted, warn_of_plain};
 use crate::net::door::{Arrival, Door, Newcomer};
+use crate::net::driver::Driver;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::events::{Event, Events, Refusal};
@@ -17,7 +18,7 @@ use crate::net::negotiate::{Failed, Negotiation};
 use crate::net::options::Options;
 use crate::net::pending::Progress;
 use std::sync::Arc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 /// A bound endpoint.
 ///
@@ -169,19 +170,22 @@ impl Drop for EndOfEvents {
 }
 
 impl<A: Access> House<A> {
-    /// Accepts until the task is aborted, which ends the handshakes in progress as well.
+    /// Accepts until the task is aborted, which ends the handshakes in progress as well: with the
+    /// door goes the table of their places.
     async fn run(self: Arc<Self>, mut door: Door) {
         let _end = EndOfEvents(Arc::clone(&self.events));
-        let mut handshakes = JoinSet::new();
         loop {
             self.events.room().await;
-            let arrival = tokio::select! {
-                arrival = door.next() => arrival,
-                Some(_) = handshakes.join_next() => continue,
-            };
-            match arrival {
+            match door.next().await {
                 Arrival::Newcomer(newcomer) => {
-                    handshakes.spawn(Arc::clone(&self).receive(newcomer));
+                    // Boxed, so that a connection does not hold the room of its handshake.
+                    let receiving = Box::pin(Arc::clone(&self).receive(newcomer));
+                    tokio::spawn(async move {
+                        let Some(driver) = receiving.await else {
+                            return;
+                        };
+                        driver.run().await;
+                    });
                 }
                 Arrival::NoPlace(address) => {
                     let Failed { stage, error, .. } = Failed::evicted(Stage::Greeting);
@@ -191,8 +195,9 @@ impl<A: Access> House<A> {
         }
     }
 
-    /// Conducts one handshake.
-    async fn receive(self: Arc<Self>, newcomer: Newcomer) {
+    /// Conducts one handshake. Its task goes on as the driver of what comes of it, if anything:
+    /// to start another would cost a turn of the runtime.
+    async fn receive(self: Arc<Self>, newcomer: Newcomer) -> Option<Driver> {
         let Newcomer {
             stream,
             address,
@@ -202,11 +207,16 @@ impl<A: Access> House<A> {
         let outcome = {
             let mut negotiation =
                 Negotiation::new(&stream, &self.config, &self.router, Some(&place));
-            tokio::select! {
-                outcome = negotiation.run(Conn::new(address.clone())) => Some(outcome),
-                _ = &mut evicted => None,
+            let cleared = tokio::select! {
+                outcome = negotiation.run(Conn::new(address.clone())) => Err(outcome),
+                cleared = &mut evicted => Ok(cleared),
+            };
+            match cleared {
+                Err(outcome) => outcome,
+                Ok(Ok(())) => Err(Failed::evicted(negotiation.stage())),
+                // Nobody listens any more.
+                Ok(Err(_)) => return None,
             }
-            .unwrap_or_else(|| Err(Failed::evicted(negotiation.stage())))
         };
         let Failed {
             stage,
@@ -215,9 +225,10 @@ impl<A: Access> House<A> {
         } = match outcome {
             Ok(agreed) => {
                 tracing::debug!(%address, "peer accepted");
-                let connection = Connection::start(stream, agreed, &self.config, &self.options);
+                let (connection, driver) =
+                    Connection::with_driver(stream, agreed, &self.config, &self.options);
                 self.events.accepted(connection);
-                return;
+                return Some(driver);
             }
             Err(failed) => failed,
         };
@@ -229,6 +240,7 @@ impl<A: Access> House<A> {
                 _ = evicted => {}
             }
         }
+        None
     }
 
     fn refuse(&self, address: PeerAddress, stage: Stage, error: NetError) {

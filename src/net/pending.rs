@@ -138,6 +138,11 @@ impl<T> Pending<T> {
         self.places.remove(&id);
     }
 
+    /// Takes back all places.
+    pub(crate) fn clear(&mut self) {
+        self.places.clear();
+    }
+
     fn victim(&self) -> Option<PlaceId> {
         let mut held: HashMap<&Origin, usize> = HashMap::new();
         for place in self.places.values() {

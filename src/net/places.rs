@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 type Table = Mutex<Pending<oneshot::Sender<()>>>;
 
-/// The places of one listener.
+/// The places of one listener. Dropped, it clears all of them.
 #[derive(Debug)]
 pub(crate) struct Places(Arc<Table>);
 
@@ -19,7 +19,8 @@ pub(crate) struct Place {
     id: PlaceId,
 }
 
-/// Resolves when the place was cleared for somebody else.
+/// Resolves when the place was cleared: to `Ok` for somebody else, to an error because the
+/// listener is gone.
 pub(crate) type Evicted = oneshot::Receiver<()>;
 
 impl Places {
@@ -41,6 +42,12 @@ impl Places {
         };
         let table = Arc::clone(&self.0);
         Some((Place { table, id }, evicted))
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        lock(&self.0).clear();
     }
 }
 
