@@ -57,7 +57,7 @@ impl FrameWriter {
 }
 
 impl FrameWriter {
-    /// Appends several frames to `out`. For small ones this is much faster than one by one.
+    /// Appends several frames to `out`. For small ones this is faster than one by one.
     ///
     /// # Errors
     /// Those of [`Sealer::seal_many`]; `out` is as before then.
@@ -131,7 +131,7 @@ impl FrameReader {
     }
 
     /// Takes up to `most` complete frames off the front of `input` and appends them to `frames`.
-    /// For small ones this is much faster than one by one. Nothing is appended if none is
+    /// For small ones this is faster than one by one. Nothing is appended if none is
     /// complete.
     ///
     /// # Errors

@@ -145,7 +145,7 @@ impl Sealer {
 
 impl Sealer {
     /// Appends several sealed bodies, one after the other: each is [`overhead`](Self::overhead)
-    /// bytes longer than its payload. For small messages this is much faster than one by one.
+    /// bytes longer than its payload. For small messages this is faster than one by one.
     /// The frames around them have the flags that [`outer_flags`](Self::outer_flags) tells.
     ///
     /// # Errors
@@ -256,7 +256,7 @@ impl Opener {
 
 impl Opener {
     /// Opens the bodies of several frames, in order, each as [`open_body`](Self::open_body)
-    /// would, and appends what comes out to `opened`. For small messages this is much faster than
+    /// would, and appends what comes out to `opened`. For small messages this is faster than
     /// one by one.
     ///
     /// # Errors
