@@ -95,7 +95,8 @@ fn open_some(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
     let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    let plan = Plan::new(jobs);
+    let mut plan = Plan::empty();
+    plan.add(jobs);
     let blocks = plan.blocks.next_multiple_of(LANES);
     fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
     let mut at = 0;
@@ -113,7 +114,8 @@ fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    let plan = Plan::new(jobs);
+    let mut plan = Plan::empty();
+    plan.add(jobs);
     let blocks = plan.blocks.next_multiple_of(LANES);
     fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
     let (mut at, mut opened) = (0, 0);

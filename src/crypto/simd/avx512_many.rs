@@ -75,7 +75,9 @@ fn open_some(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
     let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    fill(key, &Plan::new(jobs), &mut stream);
+    let mut plan = Plan::empty();
+    plan.add(jobs);
+    fill(key, &plan, &mut stream);
     let mut stream = &stream[..];
     for group in jobs.chunks_mut(GROUP) {
         let mut keys = [&[0; KEY_LEN]; GROUP];
@@ -102,7 +104,9 @@ fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    fill(key, &Plan::new(jobs), &mut stream);
+    let mut plan = Plan::empty();
+    plan.add(jobs);
+    fill(key, &plan, &mut stream);
     let mut stream = &stream[..];
     let mut opened = 0;
     for group in jobs.chunks_mut(GROUP) {

@@ -30,27 +30,31 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// For boxes that fit.
+    /// No blocks yet.
     #[inline]
-    pub(super) fn new(jobs: &[Job<'_>]) -> Self {
-        let mut plan = Self {
+    pub(super) fn empty() -> Self {
+        Self {
             blocks: 0,
             nonces: [[0; 8]; MOST],
             numbers: [[0; 4]; MOST],
-        };
+        }
+    }
+
+    /// Adds those of boxes that fit. It is done in place, which spares the stack a copy.
+    #[inline]
+    pub(super) fn add(&mut self, jobs: &[Job<'_>]) {
         for job in jobs {
-            let end = plan.blocks + blocks_of(job.boxed.len());
-            let room = plan.blocks..end;
-            let nonces = plan.nonces.get_mut(room.clone());
-            let (Some(nonces), Some(numbers)) = (nonces, plan.numbers.get_mut(room)) else {
+            let end = self.blocks + blocks_of(job.boxed.len());
+            let room = self.blocks..end;
+            let nonces = self.nonces.get_mut(room.clone());
+            let (Some(nonces), Some(numbers)) = (nonces, self.numbers.get_mut(room)) else {
                 break;
             };
             nonces.fill(job.nonce);
             for (number, block) in numbers.iter_mut().zip(0_u32..) {
                 *number = block.to_le_bytes();
             }
-            plan.blocks = end;
+            self.blocks = end;
         }
-        plan
     }
 }
