@@ -543,3 +543,28 @@ fn handshakes_run_on_several_threads_and_two_that_are_blocked_hold_up_nobody() {
         }
     });
 }
+
+#[tokio::test]
+async fn with_a_listener_its_handshakes_end_and_its_connections_do_not() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    let mut strangers = Vec::new();
+    for _ in 0..3 {
+        let mut stranger = silent(&listener).await;
+        // The server's has come: so its handshake is under way.
+        soon(stranger.read_exact(&mut [0; 11])).await.unwrap();
+        strangers.push(stranger);
+    }
+    let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let mut client = soon(dialling).await.unwrap();
+    let mut server = soon(listener.accept()).await.unwrap();
+    listener.close().await;
+    for mut stranger in strangers {
+        // Nothing unread is left with the server, so this is an end and no reset.
+        assert_eq!(soon(stranger.read(&mut [0; 1])).await.unwrap(), 0);
+    }
+    client.send("still here").await.unwrap();
+    let received = soon(server.recv_message()).await.unwrap();
+    assert_eq!(received.single().unwrap(), "still here");
+}
