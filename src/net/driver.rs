@@ -241,13 +241,15 @@ impl Driver {
                 Err(error) => break Err(NetError::Traffic(error)),
             }
         };
-        self.pace.passed(frames);
-        if let Some(average) = (before - self.input.len()).checked_div(frames) {
+        let bytes = before - self.input.len();
+        self.pace.passed(frames, bytes);
+        if let Some(average) = bytes.checked_div(frames) {
             self.large_frame = (average >= LARGE_FRAME).then_some(average);
         }
         self.arrivals.unshare(buffer);
         // Without a receiver it is dropped here; the connection lives on to send.
-        self.received.push_all(&mut self.arrivals.deliveries);
+        self.received
+            .push_all(&mut self.arrivals.deliveries, self.pace.is_busy());
         self.arrivals.clear();
         self.pings.held_up_input = !self.pings.may_take_more();
         taken
@@ -329,7 +331,7 @@ impl Driver {
             } else if let Some(ping) = self.pings.ours.take() {
                 self.outbox.command(&ping)?;
             } else if let Some(outgoing) = self.to_send.take() {
-                self.pace.passed(1);
+                self.pace.passed(1, outgoing.cost());
                 outgoing.begin(&mut self.outbox)?;
             } else {
                 break;

@@ -9,6 +9,8 @@ use tokio::time::{Instant, Sleep, sleep};
 /// A connection is busy when so many messages pass between two waits, and the waits are no further
 /// apart. Question and answer are fewer: there the next one waits for this one.
 const MANY: usize = 4;
+/// Bytes that count as another message, so that large ones are many sooner.
+const PER_MESSAGE: usize = 16 * 1024;
 const BUSY: Duration = Duration::from_micros(200);
 
 /// A connection that has not been busy for so long keeps nothing any more.
@@ -27,9 +29,9 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// So many messages have been received, or are to be sent.
-    pub(crate) const fn passed(&mut self, messages: usize) {
-        self.passed += messages;
+    /// So many messages, with so many bytes, have been received, or are to be sent.
+    pub(crate) const fn passed(&mut self, messages: usize, bytes: usize) {
+        self.passed += messages + bytes / PER_MESSAGE;
     }
 
     /// The task is about to wait; whether the connection is busy.
@@ -41,6 +43,11 @@ impl Pace {
         if self.slack.is_none() && std::mem::take(&mut self.is_brisk) {
             self.slack = Some(Box::pin(sleep(SLACK)));
         }
+        self.is_busy()
+    }
+
+    /// Whether the connection counts as busy.
+    pub(crate) const fn is_busy(&self) -> bool {
         self.slack.is_some()
     }
 
@@ -65,7 +72,7 @@ mod tests {
     /// Lets `messages` pass, and waits.
     async fn step(pace: &mut Pace, messages: usize) -> bool {
         advance(SHORTLY).await;
-        pace.passed(messages);
+        pace.passed(messages, 64 * messages);
         pace.waits()
     }
 

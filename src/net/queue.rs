@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 /// The part of a queue's limit that a patient consumer is woken for at once.
-const MUCH: usize = 4;
+const MUCH: usize = 2;
 
 /// Makes a queue that has room while fewer than `limit` bytes wait in it. One item may be
 /// larger than all of `limit`: it passes alone.
@@ -65,13 +65,20 @@ struct State<T> {
     is_at_rest: bool,
     producer_gone: bool,
     consumer_gone: bool,
-    waiting_producer: Option<Waker>,
+    waiting_producer: Option<Blocked>,
     waiting_consumer: Waiting,
+}
+
+/// A producer that waits.
+struct Blocked {
+    waker: Waker,
+    /// For fewer bytes than this; without it, only for the end.
+    level: Option<usize>,
 }
 
 impl<T> State<T> {
     fn is_below(&self, level: usize) -> bool {
-        self.bytes == 0 || self.bytes < level
+        is_below(self.bytes, level)
     }
 
     fn add(&mut self, item: T, cost: usize) {
@@ -82,12 +89,24 @@ impl<T> State<T> {
     }
 
     /// Whom to wake after something was added.
-    fn after_adding(&mut self, limit: usize) -> Wake {
+    fn after_adding(&mut self, limit: usize, more_follows: bool) -> Wake {
         self.is_at_rest = false;
-        if self.bytes < limit / MUCH {
+        if more_follows && self.bytes < limit / MUCH {
             self.waiting_consumer.call()
         } else {
             self.waiting_consumer.call_at_once()
+        }
+    }
+
+    /// Whom to wake after something was taken. There is no haste: what the consumer takes in the
+    /// same turn makes more room.
+    fn after_taking(&mut self) -> Wake {
+        let bytes = self.bytes;
+        let may_go_on =
+            |blocked: &mut Blocked| blocked.level.is_some_and(|level| is_below(bytes, level));
+        match self.waiting_producer.take_if(may_go_on) {
+            Some(blocked) => Wake::AfterTurn(blocked.waker),
+            None => Wake::Nobody,
         }
     }
 
@@ -106,6 +125,11 @@ impl<T> State<T> {
             self.items = VecDeque::new();
         }
     }
+}
+
+/// Whether so few bytes wait; none at all are below everything.
+const fn is_below(bytes: usize, level: usize) -> bool {
+    bytes == 0 || bytes < level
 }
 
 impl<T> Shared<T> {
@@ -168,7 +192,8 @@ impl<T> Producer<T> {
             if level.is_some_and(|level| state.is_below(level)) {
                 return Poll::Ready(Ok(()));
             }
-            state.waiting_producer = Some(context.waker().clone());
+            let waker = context.waker().clone();
+            state.waiting_producer = Some(Blocked { waker, level });
             Poll::Pending
         })
         .await
@@ -185,7 +210,7 @@ impl<T> Producer<T> {
                 return Err(item);
             }
             state.add(item, cost);
-            state.after_adding(self.0.limit)
+            state.after_adding(self.0.limit, true)
         };
         wake.wake();
         Ok(())
@@ -202,15 +227,16 @@ impl<T> Producer<T> {
                 return Err(item);
             }
             state.add(item, cost);
-            state.after_adding(self.0.limit)
+            state.after_adding(self.0.limit, true)
         };
         wake.wake();
         Ok(())
     }
 
     /// Adds all of `items`, each with its cost, room or not, and leaves none: those that nobody
-    /// would take are dropped.
-    pub(crate) fn push_all(&self, items: &mut Vec<(T, usize)>) {
+    /// would take are dropped. Unless `more_follows` in this turn, even a patient consumer is
+    /// woken at once.
+    pub(crate) fn push_all(&self, items: &mut Vec<(T, usize)>, more_follows: bool) {
         let wake = {
             let mut state = self.0.lock();
             if state.consumer_gone || items.is_empty() {
@@ -220,7 +246,7 @@ impl<T> Producer<T> {
                 for (item, cost) in items.drain(..) {
                     state.add(item, cost);
                 }
-                state.after_adding(self.0.limit)
+                state.after_adding(self.0.limit, more_follows)
             }
         };
         items.clear();
@@ -283,7 +309,7 @@ impl<T> Consumer<T> {
         if let Some(item) = self.take() {
             return Some(item);
         }
-        self.ready(false).await;
+        self.ready(true).await;
         self.take()
     }
 
@@ -333,7 +359,7 @@ impl<T> Consumer<T> {
             if self.fetched.is_empty() {
                 state.keep(std::mem::take(&mut self.fetched));
             }
-            Wake::from(state.waiting_producer.take())
+            state.after_taking()
         };
         self.taken = 0;
         wake.wake();
@@ -361,13 +387,16 @@ impl<T> Drop for Consumer<T> {
             (discarded, state.waiting_producer.take())
         };
         drop(discarded);
-        Wake::from(waiting).wake();
+        if let Some(blocked) = waiting {
+            blocked.waker.wake();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::wake::tests::Counted;
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Waker};
@@ -415,6 +444,57 @@ mod tests {
         assert!(producer.push(item, 1).is_err());
         assert!(producer.is_unheard());
         assert!(is_ready(producer.room()));
+    }
+
+    #[test]
+    fn a_producer_is_woken_when_what_it_waits_for_is_there() {
+        let wakes = Arc::new(Counted::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let (producer, mut consumer) = queue(100);
+        for _ in 0..4 {
+            producer.push((), 25).unwrap();
+        }
+        let wait = |level| {
+            let waiting = pin!(producer.below(level));
+            assert!(waiting.poll(&mut Context::from_waker(&waker)).is_pending());
+        };
+        // It waits for the end alone, and hears of nothing else.
+        wait(None);
+        consumer.take();
+        assert_eq!(wakes.count(), 0);
+        wait(Some(50));
+        consumer.take();
+        assert_eq!(wakes.count(), 0);
+        consumer.take();
+        assert_eq!(wakes.count(), 1);
+        wait(Some(0));
+        consumer.take();
+        assert_eq!(wakes.count(), 2);
+        wait(None);
+        drop(consumer);
+        assert_eq!(wakes.count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_patient_consumer_is_woken_at_once_by_much_or_if_nothing_follows() {
+        let wakes = Arc::new(Counted::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let (producer, mut consumer) = queue(100);
+        let wait = |consumer: &mut Consumer<()>| {
+            while consumer.take().is_some() {}
+            let waiting = pin!(consumer.ready(true));
+            assert!(waiting.poll(&mut Context::from_waker(&waker)).is_pending());
+        };
+        wait(&mut consumer);
+        producer.push((), 49).unwrap();
+        assert_eq!(wakes.count(), 0);
+        producer.push((), 1).unwrap();
+        assert_eq!(wakes.count(), 1);
+        wait(&mut consumer);
+        producer.push_all(&mut vec![((), 1)], true);
+        assert_eq!(wakes.count(), 1);
+        producer.push_all(&mut vec![((), 1)], false);
+        assert_eq!(wakes.count(), 2);
     }
 
     #[tokio::test]

@@ -82,21 +82,16 @@ impl Wake {
     }
 }
 
-impl From<Option<Waker>> for Wake {
-    fn from(waiting: Option<Waker>) -> Self {
-        waiting.map_or(Self::Nobody, Self::Now)
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake as Woken;
 
+    /// Counts how often it is woken.
     #[derive(Default)]
-    struct Counted(AtomicUsize);
+    pub(crate) struct Counted(AtomicUsize);
 
     impl Woken for Counted {
         fn wake(self: Arc<Self>) {
@@ -105,7 +100,7 @@ mod tests {
     }
 
     impl Counted {
-        fn count(&self) -> usize {
+        pub(crate) fn count(&self) -> usize {
             self.0.load(Ordering::Relaxed)
         }
     }

@@ -17,9 +17,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Bytes that count as one message in how busy a tunnel is.
-const PER_MESSAGE: usize = 64;
-
 /// Both connections of one peer, each with its other.
 pub(super) struct Traffic {
     front: Line,
@@ -29,7 +26,7 @@ pub(super) struct Traffic {
     linger: Duration,
     /// When that will have been so.
     still_until: Option<Instant>,
-    /// About how many messages have been read since the last wait.
+    /// Bytes that have been read since the last wait.
     passed: usize,
     /// What happened first of all that ends it.
     end: Option<End>,
@@ -156,7 +153,7 @@ impl Traffic {
                 self.still_until
                     .get_or_insert_with(|| deadline(now, self.linger));
             }
-            pace.passed(std::mem::take(&mut self.passed));
+            pace.passed(0, std::mem::take(&mut self.passed));
             if !pace.waits() {
                 self.relay.rest();
             }
@@ -226,7 +223,7 @@ impl Traffic {
                     READ_QUIET
                 };
                 self.still_until = None;
-                self.passed += read / PER_MESSAGE;
+                self.passed += read;
                 self.relay.received(side, Instant::now().into_std());
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
