@@ -41,6 +41,7 @@ pub mod mechanism;
 #[cfg(feature = "tokio")]
 pub mod net;
 mod outbox;
+mod pings;
 pub mod relay;
 pub mod seal;
 mod status;

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::frames::FrameWriter;
+use crate::seal::TOGETHER;
 use crate::wire::command::TrafficCommand;
 use crate::wire::frame::{Flags, FrameHeader};
 use bytes::{Buf, Bytes, BytesMut};
@@ -13,9 +14,6 @@ const ENOUGH: usize = 64 * 1024;
 
 /// From this size on, a body that needs no sealing is written from where it is.
 const UNCOPIED_FROM: usize = 4096;
-
-/// Messages of one frame that are sealed together: as many as fill the lanes of a cipher.
-const FRAMES_TOGETHER: usize = 16;
 
 /// Encodes, frame by frame, no more than is about to be written.
 #[derive(Debug)]
@@ -134,7 +132,7 @@ impl Outbox {
         }
         self.singles_len += body.len();
         self.singles.push(body);
-        if self.singles.len() == FRAMES_TOGETHER {
+        if self.singles.len() == TOGETHER {
             self.encode_singles()?;
         }
         Ok(())
@@ -160,7 +158,7 @@ impl Outbox {
         if self.singles.is_empty() {
             return Ok(());
         }
-        let mut frames = [(Flags::Last, &[][..]); FRAMES_TOGETHER];
+        let mut frames = [(Flags::Last, &[][..]); TOGETHER];
         for (frame, body) in frames.iter_mut().zip(&self.singles) {
             frame.1 = body;
         }

@@ -13,8 +13,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use crate::wire::curve_message::MESSAGE_OVERHEAD;
 
-/// Boxes that are sealed or opened together.
-const TOGETHER: usize = 16;
+/// Boxes that are sealed or opened together: as many as fill the lanes of a cipher.
+pub(crate) const TOGETHER: usize = 16;
 
 /// Seals what we send. One for each connection; nothing is shared with its [`Opener`] but an
 /// immutable key, so two tasks can own the two without a lock.

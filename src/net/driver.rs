@@ -11,11 +11,11 @@ use crate::net::error::NetError;
 use crate::net::inbox::{Arrivals, Inbox, Incoming, Ping};
 use crate::net::outgoing::Outgoing;
 use crate::net::pace::Pace;
-use crate::net::pings::Pings;
 use crate::net::queue::{Consumer, Producer};
 use crate::net::transport::{Stream, is_hangup};
 use crate::outbox::Outbox;
-use crate::wire::command::TrafficCommand;
+use crate::pings::Pings;
+use crate::seal::TOGETHER;
 use bytes::{BufMut, BytesMut};
 use std::future::Future;
 use std::io;
@@ -31,9 +31,6 @@ pub(crate) const READ_BUSY: usize = 64 * 1024;
 
 /// A frame from this size on is read by itself.
 const LARGE_FRAME: usize = 16 * 1024;
-
-/// Frames that are opened together: as many as fill the lanes of a cipher.
-const FRAMES_TOGETHER: usize = 16;
 
 /// How far a connection is.
 #[derive(Debug)]
@@ -199,8 +196,7 @@ impl Driver {
     /// without anything else happening first.
     fn has_backlog(&self) -> bool {
         let can_send = self.outbox.has_room() && self.outbox.is_between_messages();
-        let can_take = self.pings.held_up_input && self.pings.may_take_more();
-        can_take || (can_send && self.pings.are_waiting())
+        self.pings.may_go_on() || (can_send && self.pings.are_waiting())
     }
 
     /// How few bytes must wait for the application before more is read from the peer, so that
@@ -224,7 +220,7 @@ impl Driver {
         let waiting = self.received.bytes();
         let limit = self.received.limit();
         let taken = loop {
-            let most = FRAMES_TOGETHER.min(self.pings.places());
+            let most = TOGETHER.min(self.pings.places());
             let ahead = waiting.saturating_add(self.arrivals.cost());
             self.short_of_room = ahead > 0 && ahead >= limit;
             if most == 0 || self.short_of_room {
@@ -233,7 +229,7 @@ impl Driver {
             let taken = self.inbox.take(&mut self.input, most, &mut self.arrivals);
             for Ping { ttl, context } in self.arrivals.pings.drain(..) {
                 self.heartbeat.on_ping(ttl);
-                self.pings.to_answer.push_back(context);
+                self.pings.answer(context);
             }
             match taken {
                 Ok(0) => break Ok(()),
@@ -326,10 +322,8 @@ impl Driver {
         while self.outbox.has_room() {
             if !self.outbox.is_between_messages() {
                 self.outbox.encode_frame()?;
-            } else if let Some(context) = self.pings.to_answer.pop_front() {
-                self.outbox.command(&TrafficCommand::Pong { context })?;
-            } else if let Some(ping) = self.pings.ours.take() {
-                self.outbox.command(&ping)?;
+            } else if let Some(command) = self.pings.take() {
+                self.outbox.command(&command)?;
             } else if let Some(outgoing) = self.to_send.take() {
                 self.pace.passed(1, outgoing.cost());
                 outgoing.begin(&mut self.outbox)?;

@@ -57,7 +57,6 @@ mod options;
 mod outgoing;
 mod pace;
 mod pending;
-mod pings;
 mod places;
 mod queue;
 mod reconnect;

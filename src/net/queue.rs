@@ -77,10 +77,6 @@ struct Blocked {
 }
 
 impl<T> State<T> {
-    fn is_below(&self, level: usize) -> bool {
-        is_below(self.bytes, level)
-    }
-
     fn add(&mut self, item: T, cost: usize) {
         // Nothing that waits is free, or it would count as nothing waiting.
         let cost = cost.max(1);
@@ -189,7 +185,7 @@ impl<T> Producer<T> {
             if state.consumer_gone {
                 return Poll::Ready(Err(Gone));
             }
-            if level.is_some_and(|level| state.is_below(level)) {
+            if level.is_some_and(|level| is_below(state.bytes, level)) {
                 return Poll::Ready(Ok(()));
             }
             let waker = context.waker().clone();
@@ -206,7 +202,7 @@ impl<T> Producer<T> {
     pub(crate) fn push_into_room(&self, item: T, cost: usize) -> Result<(), T> {
         let wake = {
             let mut state = self.0.lock();
-            if state.consumer_gone || !state.is_below(self.0.limit) {
+            if state.consumer_gone || !is_below(state.bytes, self.0.limit) {
                 return Err(item);
             }
             state.add(item, cost);

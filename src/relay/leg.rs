@@ -7,18 +7,13 @@ use crate::handshake::Established;
 use crate::heartbeat::{Heartbeat, HeartbeatSettings};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
+use crate::pings::Pings;
+use crate::seal::TOGETHER;
 use crate::wire::command::{Command, TrafficCommand};
 use crate::wire::frame::Flags;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::time::Instant;
-
-/// PINGs whose answers wait to be sent. From a peer that sends more without reading our answers,
-/// nothing is taken until it does.
-const MOST_PONGS: usize = 16;
-
-/// Frames that are opened together: as many as fill the lanes of a cipher.
-const FRAMES_TOGETHER: usize = 16;
 
 /// Largest frame of an unfinished message that gets memory of its own, in bytes. It would share
 /// the buffer that it was read into, and keep all of it for as long as the message takes.
@@ -39,12 +34,7 @@ pub struct Leg {
     partial: Vec<Bytes>,
     pub(super) outbox: Outbox,
     pub(super) heartbeat: Heartbeat,
-    /// A PING of our own.
-    pub(super) ping: Option<TrafficCommand>,
-    /// Contexts of the peer's PINGs, to be sent back.
-    to_answer: VecDeque<Bytes>,
-    /// Whether input was left alone because too many PINGs wait for their answers.
-    pub(super) held_up: bool,
+    pub(super) pings: Pings,
     /// Its peer broke the protocol: what else it sent means nothing.
     pub(super) broken: bool,
 }
@@ -69,9 +59,7 @@ impl Leg {
             partial: Vec::new(),
             outbox: Outbox::new(FrameWriter::new(established.sealer), zmtp_3_0),
             heartbeat: Heartbeat::new(heartbeat, zmtp_3_0, now),
-            ping: None,
-            to_answer: VecDeque::new(),
-            held_up: false,
+            pings: Pings::default(),
             broken: false,
         }
     }
@@ -81,10 +69,6 @@ impl Leg {
     pub fn with_input(mut self, input: BytesMut) -> Self {
         self.input = input;
         self
-    }
-
-    pub(super) fn may_take_more(&self) -> bool {
-        self.to_answer.len() < MOST_PONGS
     }
 
     pub(super) fn rest(&mut self) {
@@ -103,10 +87,8 @@ impl Leg {
         while self.outbox.has_room() {
             if !self.outbox.is_between_messages() {
                 self.outbox.encode_frame()?;
-            } else if let Some(context) = self.to_answer.pop_front() {
-                self.outbox.command(&TrafficCommand::Pong { context })?;
-            } else if let Some(ping) = self.ping.take() {
-                self.outbox.command(&ping)?;
+            } else if let Some(command) = self.pings.take() {
+                self.outbox.command(&command)?;
             } else {
                 break;
             }
@@ -116,13 +98,10 @@ impl Leg {
 
     /// The next frame, opened with others; `None` if more bytes are needed.
     fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
-        if self.opened.is_empty() {
-            if let Some(error) = self.error.take() {
-                return Err(error);
-            }
+        if self.opened.is_empty() && self.error.is_none() {
             let read = self
                 .reader
-                .read_many(&mut self.input, FRAMES_TOGETHER, &mut self.together);
+                .read_many(&mut self.input, TOGETHER, &mut self.together);
             self.error = read.err();
             self.opened.extend(self.together.drain(..));
         }
@@ -142,7 +121,7 @@ impl Leg {
             // A sign of life is for who is at the other end of this connection: us.
             TrafficCommand::Ping { ttl, context } => {
                 self.heartbeat.on_ping(ttl);
-                self.to_answer.push_back(context);
+                self.pings.answer(context);
                 Ok(())
             }
             TrafficCommand::Pong { .. } => Ok(()),
@@ -168,8 +147,8 @@ pub(super) fn carry(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
 fn carry_frames(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
     loop {
         to.fill()?;
-        from.held_up = !from.broken && !from.may_take_more();
-        if from.broken || from.held_up || !to.can_begin() {
+        from.pings.held_up_input = !from.broken && !from.pings.may_take_more();
+        if from.broken || from.pings.held_up_input || !to.can_begin() {
             return Ok(());
         }
         match carry_frame(from, &mut to.outbox) {

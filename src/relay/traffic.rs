@@ -86,8 +86,7 @@ impl Relay {
             carry(&mut self.back, &mut self.front).map_err(broken(Side::Back))?;
             self.front.fill().map_err(broken(Side::Front))?;
             self.back.fill().map_err(broken(Side::Back))?;
-            let goes_on = |leg: &Leg| leg.held_up && leg.may_take_more();
-            if !goes_on(&self.front) && !goes_on(&self.back) {
+            if !self.front.pings.may_go_on() && !self.back.pings.may_go_on() {
                 return Ok(());
             }
         }
@@ -97,7 +96,7 @@ impl Relay {
     #[must_use]
     pub fn wants_input(&self, side: Side) -> bool {
         let leg = self.leg(side);
-        !leg.broken && leg.may_take_more() && self.leg(side.other()).can_begin()
+        !leg.broken && leg.pings.may_take_more() && self.leg(side.other()).can_begin()
     }
 
     /// Bytes to make room for in [`Relay::input`] before reading more; grows with what has
@@ -134,7 +133,7 @@ impl Relay {
     #[must_use]
     pub fn is_drained(&self, side: Side) -> bool {
         let from = self.leg(side.other());
-        self.leg(side).outbox.is_empty() && from.opened.is_empty() && !from.held_up
+        self.leg(side).outbox.is_empty() && from.opened.is_empty() && !from.pings.held_up_input
     }
 
     /// Something has arrived from this side, which is a sign of life.
@@ -176,7 +175,7 @@ impl Relay {
             let leg = self.leg_mut(side);
             while let Some(due) = leg.heartbeat.poll(now) {
                 match due {
-                    Due::Ping(ping) => leg.ping = Some(ping),
+                    Due::Ping(ping) => leg.pings.ours = Some(ping),
                     Due::Dead(silence) => return Err(Silent { side, silence }),
                 }
             }

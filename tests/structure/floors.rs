@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("handshake", 7),
     ("heartbeat", 7),
     ("outbox", 7),
+    ("pings", 7),
     ("relay", 8),
     ("net", 9),
     ("bin", 10),

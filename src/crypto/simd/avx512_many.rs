@@ -26,48 +26,28 @@ const WORTH_LANES: usize = 4;
 /// Seals all of `jobs`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
-    let mut rest = jobs;
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at_mut(batch::fitting(rest, LONGEST_IN_BATCH).max(1));
-        rest = later;
-        // One alone has a faster way; so has one that is too long.
-        if let [job] = now {
-            let nonce = job.nonce;
-            if let Some((tag, text)) = job.parts() {
-                *tag = seal(key, nonce, text);
-            }
-        } else {
-            seal_batch(key, now);
+    let one = |job: &mut Job<'_>| {
+        let nonce = job.nonce;
+        if let Some((tag, text)) = job.parts() {
+            *tag = seal(key, nonce, text);
         }
-    }
+        true
+    };
+    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| {
+        seal_batch(key, jobs);
+        jobs.len()
+    });
 }
 
 /// Opens `jobs` up to the first that does not open, and tells how many did.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
-    let mut opened = 0;
-    let mut rest = jobs;
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at_mut(batch::fitting(rest, LONGEST_IN_BATCH).max(1));
-        rest = later;
-        let (all, good) = (now.len(), open_some(key, now));
-        opened += good;
-        if good < all {
-            break;
-        }
-    }
-    opened
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn open_some(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
-    let [job] = jobs else {
-        return open_batch(key, jobs);
+    let one = |job: &mut Job<'_>| {
+        let nonce = job.nonce;
+        let parts = job.parts();
+        parts.is_some_and(|(tag, text)| open(key, nonce, text, tag))
     };
-    let nonce = job.nonce;
-    let parts = job.parts();
-    usize::from(parts.is_some_and(|(tag, text)| open(key, nonce, text, tag)))
+    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| open_batch(key, jobs))
 }
 
 /// Seals what fits into one batch.

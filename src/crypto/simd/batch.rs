@@ -6,9 +6,37 @@ use crate::crypto::backend::{Job, blocks_of};
 /// Blocks that are made before any is used: 5 KiB of key stream.
 pub(super) const MOST: usize = 80;
 
+/// Takes `jobs` apart: each box that is too long for a batch, or alone, is for `one`, and others
+/// that fit into one batch are for `batch`. Both tell how many of theirs are done; the first that
+/// is not ends it. Tells how many were.
+pub(super) fn each(
+    jobs: &mut [Job<'_>],
+    longest: usize,
+    mut one: impl FnMut(&mut Job<'_>) -> bool,
+    mut batch: impl FnMut(&mut [Job<'_>]) -> usize,
+) -> usize {
+    let mut done = 0;
+    let mut rest = jobs;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at_mut(fitting(rest, longest).max(1));
+        rest = later;
+        let all = now.len();
+        let good = match now {
+            // One alone has a faster way.
+            [job] => usize::from(one(job)),
+            several => batch(several),
+        };
+        done += good;
+        if good < all {
+            break;
+        }
+    }
+    done
+}
+
 /// How many boxes come first that fit into one batch. Those that need more than `longest` blocks
 /// do not.
-pub(super) fn fitting(jobs: &[Job<'_>], longest: usize) -> usize {
+fn fitting(jobs: &[Job<'_>], longest: usize) -> usize {
     let mut room = MOST;
     let fits = |job: &&Job<'_>| {
         let blocks = blocks_of(job.boxed.len());

@@ -12,14 +12,16 @@ const MOST_PONGS: usize = 16;
 /// Heartbeat commands that wait for the end of a message under way.
 #[derive(Debug, Default)]
 pub(crate) struct Pings {
+    /// A PING of our own.
     pub(crate) ours: Option<TrafficCommand>,
     /// Contexts of the peer's PINGs, to be sent back.
-    pub(crate) to_answer: VecDeque<Bytes>,
+    to_answer: VecDeque<Bytes>,
     /// Whether there were too many of them to go on with what has arrived.
     pub(crate) held_up_input: bool,
 }
 
 impl Pings {
+    /// Whether more may come before these are answered.
     pub(crate) fn may_take_more(&self) -> bool {
         self.places() > 0
     }
@@ -29,7 +31,27 @@ impl Pings {
         MOST_PONGS.saturating_sub(self.to_answer.len())
     }
 
+    /// Whether input that was held up can be gone on with.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.held_up_input && self.may_take_more()
+    }
+
+    /// Whether there are any to be sent.
+    #[cfg(feature = "tokio")]
     pub(crate) fn are_waiting(&self) -> bool {
         self.ours.is_some() || !self.to_answer.is_empty()
+    }
+
+    /// Takes the context of a PING, to be sent back.
+    pub(crate) fn answer(&mut self, context: Bytes) {
+        self.to_answer.push_back(context);
+    }
+
+    /// The next command to be sent: answers first.
+    pub(crate) fn take(&mut self) -> Option<TrafficCommand> {
+        let answer = self.to_answer.pop_front();
+        answer
+            .map(|context| TrafficCommand::Pong { context })
+            .or_else(|| self.ours.take())
     }
 }
