@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 /// Handshakes in progress, each with a handle of type `T` by which it can be ended.
@@ -21,29 +22,36 @@ use std::net::IpAddr;
 ///    holds two;
 /// 4. never one that is paused for a verdict: the answer is ours to give, and to clear it would
 ///    let a flood cancel the questions of honest peers.
+///
+/// A storm of newcomers pays for each eviction, so every operation takes time in the logarithm
+/// of the number of places.
 #[derive(Debug)]
 pub(crate) struct Pending<T> {
-    /// Places by age: a smaller number came earlier.
-    places: BTreeMap<PlaceId, Place<T>>,
+    places: HashMap<PlaceId, Place<T>>,
+    /// The places of each address.
+    groups: HashMap<Origin, Group>,
+    /// The first to go of each remote address; the last entry goes first. Local peers are left
+    /// out, since their weight depends on the number of all places.
+    order: BTreeMap<Rank, Origin>,
     capacity: usize,
     next: u64,
 }
 
-/// One handshake's place. Never used twice.
+/// One handshake's place. Never used twice; a smaller number came earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PlaceId(u64);
 
-/// How far a handshake is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far a handshake is. Of one address, a smaller one goes before a greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Progress {
+    /// Refused; its peer may still read why.
+    Refused,
     /// No valid command yet.
     Silent,
     /// At least one valid command.
     Spoke,
     /// Waits for our own handler's verdict.
     Paused,
-    /// Refused; its peer may still read why.
-    Refused,
 }
 
 #[derive(Debug)]
@@ -51,6 +59,29 @@ struct Place<T> {
     origin: Origin,
     progress: Progress,
     handle: T,
+}
+
+/// The places of one address.
+#[derive(Debug, Default)]
+struct Group {
+    /// All of them, the paused ones too.
+    held: usize,
+    /// Those that may go, the first to go first.
+    movable: BTreeSet<(Progress, PlaceId)>,
+}
+
+/// Who goes first among addresses: whether it was refused, how many places its address holds,
+/// whether it is silent, and its age. The greatest goes.
+type Rank = (bool, usize, bool, Reverse<PlaceId>);
+
+impl Group {
+    /// The rank of the first to go, if the address counts as holding so many places.
+    fn rank(&self, weight: usize) -> Option<Rank> {
+        let (progress, id) = *self.movable.first()?;
+        let refused = progress == Progress::Refused;
+        let silent = progress == Progress::Silent;
+        Some((refused, weight, silent, Reverse(id)))
+    }
 }
 
 /// What counts as one address.
@@ -94,7 +125,9 @@ impl<T> Pending<T> {
     /// `capacity` places, at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            places: BTreeMap::new(),
+            places: HashMap::new(),
+            groups: HashMap::new(),
+            order: BTreeMap::new(),
             capacity: capacity.max(1),
             next: 0,
         }
@@ -105,21 +138,25 @@ impl<T> Pending<T> {
         let cleared = if self.places.len() < self.capacity {
             None
         } else {
-            let Some(victim) = self.victim().and_then(|id| self.places.remove(&id)) else {
+            let Some(loser) = self.victim().and_then(|id| self.remove(id)) else {
                 return Admission::Full(handle);
             };
-            Some(victim.handle)
+            Some(loser)
         };
         let id = PlaceId(self.next);
         self.next += 1;
-        self.places.insert(
-            id,
-            Place {
-                origin: Origin::of(address),
-                progress: Progress::Silent,
-                handle,
-            },
-        );
+        let origin = Origin::of(address);
+        self.regroup(&origin, |group| {
+            group.held += 1;
+            group.movable.insert((Progress::Silent, id));
+        });
+        let progress = Progress::Silent;
+        let place = Place {
+            origin,
+            progress,
+            handle,
+        };
+        self.places.insert(id, place);
         match cleared {
             None => Admission::Free(id),
             Some(handle) => Admission::Cleared(id, handle),
@@ -128,53 +165,79 @@ impl<T> Pending<T> {
 
     /// Notes how far a handshake is. Nothing happens if it has lost its place.
     pub(crate) fn progress(&mut self, id: PlaceId, progress: Progress) {
-        if let Some(place) = self.places.get_mut(&id) {
-            place.progress = progress;
+        let Some(place) = self.places.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut place.progress, progress);
+        if before == progress {
+            return;
         }
+        let origin = place.origin.clone();
+        self.regroup(&origin, |group| {
+            group.movable.remove(&(before, id));
+            if progress != Progress::Paused {
+                group.movable.insert((progress, id));
+            }
+        });
     }
 
     /// Gives the place back.
     pub(crate) fn leave(&mut self, id: PlaceId) {
-        self.places.remove(&id);
+        self.remove(id);
     }
 
     /// Takes back all places.
     pub(crate) fn clear(&mut self) {
         self.places.clear();
+        self.groups.clear();
+        self.order.clear();
+    }
+
+    fn remove(&mut self, id: PlaceId) -> Option<T> {
+        let place = self.places.remove(&id)?;
+        self.regroup(&place.origin, |group| {
+            group.held -= 1;
+            group.movable.remove(&(place.progress, id));
+        });
+        Some(place.handle)
+    }
+
+    /// Changes the places of one address, and keeps `order` true.
+    fn regroup(&mut self, origin: &Origin, change: impl FnOnce(&mut Group)) {
+        let group = self.groups.entry(origin.clone()).or_default();
+        let before = group.rank(group.held);
+        change(group);
+        let after = group.rank(group.held);
+        if group.held == 0 {
+            self.groups.remove(origin);
+        }
+        if before == after || *origin == Origin::Local {
+            return;
+        }
+        if let Some(before) = before {
+            self.order.remove(&before);
+        }
+        if let Some(after) = after {
+            self.order.insert(after, origin.clone());
+        }
     }
 
     fn victim(&self) -> Option<PlaceId> {
-        let mut held: HashMap<&Origin, usize> = HashMap::new();
-        for place in self.places.values() {
-            *held.entry(&place.origin).or_default() += 1;
-        }
-        let local = held.get(&Origin::Local).copied().unwrap_or(0);
-        let mostly_local = local * 2 > self.places.len();
-        let weight = |origin: &Origin| match (origin, mostly_local) {
-            (Origin::Local, false) => 1,
-            (Origin::Local, true) => usize::MAX,
-            (remote, _) => held.get(remote).copied().unwrap_or(0),
-        };
-        // The greatest goes. `max_by_key` takes the last of equals and the map runs from old to
-        // young, so it is walked from its young end.
-        self.places
-            .iter()
-            .rev()
-            .filter(|(_, place)| place.progress != Progress::Paused)
-            .max_by_key(|(_, place)| {
-                (
-                    place.progress == Progress::Refused,
-                    weight(&place.origin),
-                    place.progress == Progress::Silent,
-                )
-            })
-            .map(|(id, _)| *id)
+        let remote = self.order.last_key_value().map(|(rank, _)| *rank);
+        let local = self.groups.get(&Origin::Local).and_then(|group| {
+            let mostly_local = group.held * 2 > self.places.len();
+            group.rank(if mostly_local { usize::MAX } else { 1 })
+        });
+        let (_, _, _, Reverse(id)) = remote.max(local)?;
+        Some(id)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     fn address(text: &str) -> PeerAddress {
         PeerAddress::from_zap(text.as_bytes())
@@ -202,7 +265,128 @@ mod tests {
     }
 
     fn handles(pending: &Pending<usize>) -> Vec<usize> {
-        pending.places.values().map(|place| place.handle).collect()
+        let mut handles: Vec<_> = pending.places.values().map(|place| place.handle).collect();
+        handles.sort_unstable();
+        handles
+    }
+
+    /// The four rules as a scan of all places, which is what the table must agree with.
+    #[derive(Default)]
+    struct Scan(Vec<(PlaceId, Origin, Progress)>);
+
+    impl Scan {
+        fn victim(&self) -> Option<PlaceId> {
+            let held = |origin: &Origin| self.0.iter().filter(|(_, of, _)| of == origin).count();
+            let mostly_local = held(&Origin::Local) * 2 > self.0.len();
+            let weight = |origin: &Origin| match (origin, mostly_local) {
+                (Origin::Local, false) => 1,
+                (Origin::Local, true) => usize::MAX,
+                (remote, _) => held(remote),
+            };
+            // `max_by_key` takes the last of equals, so the walk begins at the young end.
+            let movable = self.0.iter().rev();
+            let movable = movable.filter(|(_, _, progress)| *progress != Progress::Paused);
+            let victim = movable.max_by_key(|(_, origin, progress)| {
+                let refused = *progress == Progress::Refused;
+                (refused, weight(origin), *progress == Progress::Silent)
+            });
+            victim.map(|(id, _, _)| *id)
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Admit(usize),
+        Progress(usize, Progress),
+        Leave(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let progress = prop_oneof![
+            Just(Progress::Refused),
+            Just(Progress::Silent),
+            Just(Progress::Spoke),
+            Just(Progress::Paused),
+        ];
+        let step = prop_oneof![
+            3 => (0..ORIGINS.len()).prop_map(Step::Admit),
+            3 => (any::<usize>(), progress).prop_map(|(at, progress)| Step::Progress(at, progress)),
+            1 => any::<usize>().prop_map(Step::Leave),
+        ];
+        vec(step, 0..200)
+    }
+
+    const ORIGINS: [&str; 8] = [
+        "192.0.2.1",
+        "192.0.2.2",
+        "::ffff:192.0.2.2",
+        "2001:db8::1",
+        "2001:db8::2",
+        "127.0.0.1",
+        "localhost:1:2:3",
+        "somewhere",
+    ];
+
+    proptest! {
+        #[test]
+        fn the_place_that_goes_is_the_one_that_a_scan_of_all_would_find(
+            capacity in 1_usize..24,
+            steps in steps(),
+        ) {
+            let (mut pending, mut scan) = (Pending::new(capacity), Scan::default());
+            for step in steps {
+                match step {
+                    Step::Admit(origin) => {
+                        let address = address(ORIGINS[origin]);
+                        let victim = scan.victim();
+                        let id = match pending.admit(&address, pending.next) {
+                            Admission::Free(id) => {
+                                prop_assert!(scan.0.len() < capacity);
+                                id
+                            }
+                            Admission::Cleared(id, loser) => {
+                                prop_assert_eq!(victim, Some(PlaceId(loser)));
+                                scan.0.retain(|(id, ..)| Some(*id) != victim);
+                                id
+                            }
+                            Admission::Full(_) => {
+                                prop_assert_eq!(victim, None);
+                                continue;
+                            }
+                        };
+                        scan.0.push((id, Origin::of(&address), Progress::Silent));
+                    }
+                    Step::Progress(at, progress) if !scan.0.is_empty() => {
+                        let at = at % scan.0.len();
+                        scan.0[at].2 = progress;
+                        pending.progress(scan.0[at].0, progress);
+                    }
+                    Step::Leave(at) if !scan.0.is_empty() => {
+                        let (id, ..) = scan.0.remove(at % scan.0.len());
+                        pending.leave(id);
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(pending.places.len(), scan.0.len());
+            }
+            for (id, ..) in scan.0 {
+                pending.leave(id);
+            }
+            // Nothing is kept of those who have left.
+            prop_assert!(pending.groups.is_empty() && pending.order.is_empty());
+        }
+    }
+
+    /// A scan for each newcomer would look at ten thousand million places, which takes minutes.
+    #[test]
+    fn a_storm_of_newcomers_does_not_scan_the_table() {
+        const STORM: u32 = 100_000;
+        let mut pending = Pending::new(STORM as usize);
+        for number in 0..2 * STORM {
+            let ip = std::net::Ipv4Addr::from_bits(0x0A00_0000 + number % (STORM / 3));
+            pending.admit(&IpAddr::V4(ip).into(), ());
+        }
+        assert_eq!(pending.places.len(), STORM as usize);
     }
 
     #[test]

@@ -257,8 +257,7 @@ impl Shared {
     fn answer(&self, frames: &[Bytes]) {
         // RFC 27: behind the delimiter the version, then the id. One that is not ours, or whose
         // question is over, is for nobody.
-        let id = frames.get(2).and_then(|id| std::str::from_utf8(id).ok());
-        let Some(id) = id.and_then(|id| id.parse::<u64>().ok()) else {
+        let Some(id) = frames.get(2).and_then(|id| own_id(id)) else {
             tracing::warn!("a ZAP reply without an id of ours was dropped");
             return;
         };
@@ -280,6 +279,13 @@ impl Shared {
         drop(state);
         drop(waiting);
     }
+}
+
+/// The number of a request id as we write them. `u64::from_str` would also take a sign and zeros
+/// in front, which are another id (RFC 27: the reply repeats it).
+fn own_id(id: &[u8]) -> Option<u64> {
+    let number = std::str::from_utf8(id).ok()?.parse().ok()?;
+    (RequestId::from(number).as_bytes() == id).then_some(number)
 }
 
 /// Refuses who still waits when the task ends, however it does.
@@ -368,4 +374,27 @@ fn is_our_user(address: &PeerAddress) -> bool {
     }
     let _ = address;
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_digits_that_we_wrote_are_an_id_of_ours() {
+        assert_eq!(own_id(b"7"), Some(7));
+        assert_eq!(own_id(b"18446744073709551615"), Some(u64::MAX));
+        for other in [
+            &b"+7"[..],
+            b"07",
+            b"-7",
+            b" 7",
+            b"7 ",
+            b"",
+            b"18446744073709551616",
+            b"\xFF",
+        ] {
+            assert_eq!(own_id(other), None, "{other:?}");
+        }
+    }
 }
