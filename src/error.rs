@@ -198,9 +198,6 @@ pub enum ProtocolError {
         /// The announced body size in bytes.
         size: u64,
     },
-    /// A command frame in the clear on an encrypted link, or MORE in clear (RFC 26, MESSAGE).
-    #[error("an unencrypted frame with flags that CURVE seals")]
-    ClearFlags,
     /// The sealed flags of a CURVE MESSAGE are not MORE or COMMAND alone.
     #[error("sealed flags {flags:#04x} are not allowed")]
     SealedFlags {
@@ -279,6 +276,9 @@ pub enum CryptoError {
     /// A public key of low order, whose shared secret would be known to everyone.
     #[error("the {0} public key is of low order")]
     LowOrderKey(&'static str),
+    /// A public key that is not a number below 2^255 - 19: a second encoding of another key.
+    #[error("the {0} public key is not in canonical form")]
+    KeyNotCanonical(&'static str),
     /// A box did not open: wrong key or altered bytes.
     #[error("the box of {0} does not open")]
     BoxNotOpened(&'static str),

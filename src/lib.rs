@@ -58,7 +58,7 @@ pub use config::builder::{
     WantsMechanism,
 };
 pub use config::settings::{Asks, Config, Dangerous, Open};
-pub use crypto::keys::{KeyPair, PublicKey, SecretKey};
+pub use crypto::keys::{KeyError, KeyPair, PublicKey, SecretKey};
 pub use crypto::password::Password;
 pub use crypto::password_hash::{BadPasswordHash, HashingError};
 pub use crypto::random::{OsRandom, RandomSource};

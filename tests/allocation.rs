@@ -94,13 +94,14 @@ mod decisions {
     use zmtp_auth::zap::ZapRouter;
     use zmtp_auth::{AccessRequest, Credentials, Domain, PublicKey, Verdict};
 
-    const KEY: PublicKey = PublicKey::from_bytes([7; 32]);
-    const STRANGER: PublicKey = PublicKey::from_bytes([8; 32]);
+    fn key(number: u8) -> PublicKey {
+        PublicKey::from_bytes([number; 32]).unwrap()
+    }
 
     fn authenticator() -> Authenticator {
         let auth = Authenticator::new();
         auth.allow(["192.0.2.1", "10.0.0.0/8"]).unwrap();
-        auth.configure_curve_keys("a", [KEY]);
+        auth.configure_curve_keys("a", [key(7)]);
         auth
     }
 
@@ -132,10 +133,10 @@ mod decisions {
                 assert_eq!(reply[2], status);
             })
         };
-        assert_eq!(ask("192.0.2.1", KEY, "200"), 1);
-        assert_eq!(ask("10.1.2.3", KEY, "200"), 1);
-        assert_eq!(ask("192.0.2.1", STRANGER, "400"), 0);
-        assert_eq!(ask("192.0.2.2", KEY, "400"), 0);
+        assert_eq!(ask("192.0.2.1", key(7), "200"), 1);
+        assert_eq!(ask("10.1.2.3", key(7), "200"), 1);
+        assert_eq!(ask("192.0.2.1", key(8), "400"), 0);
+        assert_eq!(ask("192.0.2.2", key(7), "400"), 0);
     }
 
     #[test]
@@ -144,7 +145,7 @@ mod decisions {
         let router = ZapRouter::new();
         router.bind(Domain::ALL, auth).unwrap();
         let address = PeerAddress::from_zap(b"192.0.2.1");
-        let request = AccessRequest::new("a".into(), address, Credentials::Curve { key: KEY });
+        let request = AccessRequest::new("a".into(), address, Credentials::Curve { key: key(7) });
         let asked = count(|| match now(router.authorize(&request)) {
             Verdict::Allow(approval) => assert!(approval.grant.is_some()),
             Verdict::Deny(denied) => panic!("{denied}"),

@@ -418,7 +418,7 @@ fn a_secret_is_never_shown() {
 // Directories.
 
 fn write_public(path: impl AsRef<Path>, seed: u8) -> PublicKey {
-    let key = PublicKey::from_bytes([seed; 32]);
+    let key = PublicKey::from_bytes([seed; 32]).unwrap();
     fs::write(path, format!("curve\n    public-key = \"{key}\"\n")).unwrap();
     key
 }
@@ -853,7 +853,7 @@ proptest! {
         metadata in proptest::collection::vec(("\\PC{0,12}|[a-zA-Z0-9$_@.&+/-]{1,12}", "\\PC{0,40}|[ -~\t]{0,40}"), 0..8),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let mut certificate = Certificate::from(KeyPair::from_secret(SecretKey::from_bytes(&secret)));
+        let mut certificate = Certificate::from(KeyPair::from_secret(SecretKey::from_bytes(&secret).unwrap()));
         for (name, value) in &metadata {
             // What is refused is not written; the rest must survive.
             if let Ok(with) = certificate.clone().with_metadata(name, value) {

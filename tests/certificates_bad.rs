@@ -149,7 +149,9 @@ fn cases() -> Vec<Case> {
         case("a public key of zeros", "curve\n    public-key = \"0000000000000000000000000000000000000000\"\n", 2, "the public-key is all zeros: there is no key"),
         case("a secret key of zeros", "curve\n    public-key = \"{P}\"\n    secret-key = \"0000000000000000000000000000000000000000\"\n", 3, "the secret-key is all zeros: there is no key"),
         case("another's public key", "curve\n    public-key = \"{O}\"\n    secret-key = \"{S}\"\n", 3, "the public-key does not belong to the secret-key"),
-        case("the keys swapped", "curve\n    public-key = \"{S}\"\n    secret-key = \"{P}\"\n", 3, "the public-key does not belong to the secret-key"),
+        // This secret's top bit is set, as in every second one.
+        case("the keys swapped", "curve\n    public-key = \"{S}\"\n    secret-key = \"{P}\"\n", 2, "public-key: the public key is not in canonical form"),
+        case("a public key that is the point 1", "curve\n    public-key = \"0rr9100000000000000000000000000000000000\"\n", 2, "public-key: the public key is of low order, so it protects nothing"),
         case("a merge conflict", "curve\n<<<<<<< ours\n    public-key = \"{P}\"\n", 2, BAD_NAME),
     ]
 }

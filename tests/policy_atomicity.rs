@@ -26,7 +26,7 @@ const ADDRESSES: [&str; 4] = ["127.0.0.1", "10.0.0.1", "localhost:1000:100:1", "
 const RULES: [&str; 3] = ["127.0.0.1", "10.0.0.0/8", "uid:1000"];
 
 fn key(number: usize) -> PublicKey {
-    PublicKey::from_bytes([u8::try_from(number).unwrap() + 1; 32])
+    PublicKey::from_bytes([u8::try_from(number).unwrap() + 1; 32]).unwrap()
 }
 
 /// A question that is asked again and again.

@@ -41,7 +41,7 @@ fn open() -> Authenticator {
 const STRANGER: [u8; 32] = [9; 32];
 
 fn stranger() -> PublicKey {
-    PublicKey::from_bytes(STRANGER)
+    PublicKey::from_bytes(STRANGER).unwrap()
 }
 
 #[test]

@@ -19,7 +19,7 @@ use zmtp_auth::{
 };
 
 fn key(number: u8) -> PublicKey {
-    PublicKey::from_bytes([number; 32])
+    PublicKey::from_bytes([number; 32]).unwrap()
 }
 
 fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
@@ -340,7 +340,7 @@ fn big_changes_count_for_what_they_list() {
         (from..from + 3000).map(|number| {
             let mut bytes = [7; 32];
             bytes[..4].copy_from_slice(&number.to_be_bytes());
-            PublicKey::from_bytes(bytes)
+            PublicKey::from_bytes(bytes).unwrap()
         })
     };
     // Together they list too much; the latest is there, whatever it lists.

@@ -13,7 +13,7 @@ use zmtp_auth::{
 };
 
 fn key(number: u8) -> PublicKey {
-    PublicKey::from_bytes([number; 32])
+    PublicKey::from_bytes([number + 1; 32]).unwrap()
 }
 
 fn request(domain: &'static str, address: &str, credentials: Credentials) -> AccessRequest {

@@ -19,7 +19,7 @@ use zmtp_auth::{
 fn key(number: u32) -> PublicKey {
     let mut bytes = [7; 32];
     bytes[..4].copy_from_slice(&number.to_be_bytes());
-    PublicKey::from_bytes(bytes)
+    PublicKey::from_bytes(bytes).unwrap()
 }
 
 fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {

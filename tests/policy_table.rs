@@ -21,7 +21,7 @@ const KEY: &[u8] = &[7; 32];
 const OTHER_KEY: &[u8] = &[8; 32];
 
 fn key(bytes: &[u8]) -> PublicKey {
-    PublicKey::from_bytes(bytes.try_into().unwrap())
+    PublicKey::from_bytes(bytes.try_into().unwrap()).unwrap()
 }
 
 fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
@@ -468,6 +468,22 @@ mod divergences {
                 curve(&auth, "", &vec![7; len]),
                 refused("Invalid credentials")
             );
+        }
+    }
+
+    #[test]
+    fn canonical_key_another_encoding_of_a_key_is_invalid_though_any_key_may_come() {
+        let auth = Authenticator::new();
+        auth.configure_curve_any("*");
+        let mut key: [u8; 32] = KEY.try_into().unwrap();
+        assert_eq!(curve(&auth, "", &key), allowed(z85(&key)));
+        key[31] |= 0x80;
+        assert_eq!(curve(&auth, "", &key), refused("Invalid credentials"));
+        // p + 2, and the point 0, of which everyone knows the shared secret.
+        let mut number = [0xFF; 32];
+        (number[0], number[31]) = (0xEF, 0x7F);
+        for key in [number, [0; 32]] {
+            assert_eq!(curve(&auth, "", &key), refused("Invalid credentials"));
         }
     }
 

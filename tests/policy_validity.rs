@@ -37,7 +37,7 @@ struct Server {
 }
 
 fn key(number: u8) -> PublicKey {
-    PublicKey::from_bytes([number; 32])
+    PublicKey::from_bytes([number; 32]).unwrap()
 }
 
 /// Writes a certificate by hand, whatever is to be in it.

@@ -28,7 +28,7 @@ fn plain(password: &str) -> AccessRequest {
 
 fn curve() -> AccessRequest {
     request(Credentials::Curve {
-        key: PublicKey::from_bytes([7; 32]),
+        key: PublicKey::from_bytes([7; 32]).unwrap(),
     })
 }
 

@@ -39,11 +39,11 @@ pub struct Job {
 
 /// Any keys do: what is measured takes the same time with all.
 pub fn server_secret() -> SecretKey {
-    SecretKey::from_bytes(&[22; 32])
+    SecretKey::from_bytes(&[22; 32]).unwrap()
 }
 
 pub fn client_secret() -> SecretKey {
-    SecretKey::from_bytes(&[11; 32])
+    SecretKey::from_bytes(&[11; 32]).unwrap()
 }
 
 impl fmt::Display for Side {

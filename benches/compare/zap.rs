@@ -74,8 +74,8 @@ pub fn run(report: &mut Report) {
 }
 
 fn key(number: u32) -> [u8; 32] {
-    let mut key = [0; 32];
-    key[28..].copy_from_slice(&number.to_be_bytes());
+    let mut key = [7; 32];
+    key[..4].copy_from_slice(&number.to_be_bytes());
     key
 }
 
@@ -97,7 +97,7 @@ impl Ours {
         authenticator
             .allow(rules.iter().map(String::as_str))
             .unwrap();
-        let keys = (0..KEYS).map(|number| PublicKey::from_bytes(key(number)));
+        let keys = (0..KEYS).map(|number| PublicKey::from_bytes(key(number)).unwrap());
         authenticator.configure_curve_keys("bench", keys);
         Self {
             authenticator,
@@ -169,7 +169,7 @@ impl Answering {
             Domain::from("bench"),
             PeerAddress::from_zap(address(self.asked % ADDRESSES).as_bytes()),
             Credentials::Curve {
-                key: PublicKey::from_bytes(key(self.asked % KEYS)),
+                key: PublicKey::from_bytes(key(self.asked % KEYS)).unwrap(),
             },
         )
     }

@@ -98,12 +98,12 @@ impl RandomSource for Replay {
 
 fn keys(of: &str) -> KeyPair {
     let secret = Recording::base().key(&format!("{of}.secret-key"));
-    KeyPair::from_secret(SecretKey::from_bytes(&secret))
+    KeyPair::from_secret(SecretKey::from_bytes(&secret).expect("not zero"))
 }
 
 /// A client besides the recorded one; only a forger who has its secret can be it.
 pub fn second_client() -> KeyPair {
-    KeyPair::from_secret(SecretKey::from_bytes(&[9; 32]))
+    KeyPair::from_secret(SecretKey::from_bytes(&[9; 32]).expect("not zero"))
 }
 
 fn dealer() -> Builder<WantsMechanism> {
@@ -180,7 +180,7 @@ pub fn servers() -> &'static [Setup] {
         let null_asks = || finish(router().null().authorize(domain()));
         let curve_asks = || finish(router().curve_server(keys("server")).authorize(domain()));
         let misspelling = || router().plain_server().libzmq_error_spelling();
-        let other_keys = || KeyPair::from_secret(SecretKey::from_bytes(&[7; 32]));
+        let other_keys = || KeyPair::from_secret(SecretKey::from_bytes(&[7; 32]).expect("not zero"));
         let two_keys = || {
             router()
                 .curve_server(other_keys())

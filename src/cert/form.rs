@@ -279,8 +279,8 @@ impl<'a> Parser<'a> {
             .value
             .word(KEY_LEN, BadCertificate::TextAfterKey(field))?
             .ok_or(BadCertificate::KeyMissing(field))?;
-        let bytes =
-            z85::decode_key(text).map_err(|problem| BadCertificate::Key { field, problem })?;
+        let bad = |problem| BadCertificate::Key { field, problem };
+        let bytes = z85::decode_key(text).map_err(|problem| bad(problem.into()))?;
         // What czmq writes where it has no key.
         if bool::from(bytes.ct_eq(&[0; 32])) {
             return Err(BadCertificate::NullKey(field));
@@ -288,12 +288,12 @@ impl<'a> Parser<'a> {
         let line = line.number;
         let first = match field {
             KeyField::Public => {
-                let value = PublicKey::from_bytes(*bytes);
+                let value = PublicKey::from_bytes(*bytes).map_err(bad)?;
                 let found = self.public.replace(Found { line, value });
                 found.map(|found| found.line)
             }
             KeyField::Secret => {
-                let value = SecretKey::from_bytes(&bytes);
+                let value = SecretKey::from_bytes(&bytes).map_err(bad)?;
                 let found = self.secret.replace(Found { line, value });
                 found.map(|found| found.line)
             }

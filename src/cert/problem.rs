@@ -1,7 +1,7 @@
 //! What can be wrong with a certificate, one variant per check, with file and line.
 #![forbid(unsafe_code)]
 
-use crate::wire::z85::Z85Error;
+use crate::crypto::keys::KeyError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -170,13 +170,13 @@ pub enum BadCertificate {
     /// A key property without `=`.
     #[error("{0} without a value")]
     KeyMissing(KeyField),
-    /// A key that is not 40 characters of Z85 (RFC 32).
+    /// A key that is not 40 characters of Z85 (RFC 32), or that no peer can prove.
     #[error("{field}: {problem}")]
     Key {
         /// Which key.
         field: KeyField,
         /// What is wrong with it.
-        problem: Z85Error,
+        problem: KeyError,
     },
     /// Something other than a comment after an unquoted key.
     #[error("text follows the {0}")]

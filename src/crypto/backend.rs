@@ -186,8 +186,10 @@ mod tests {
         let secret = crypto_box::SecretKey::from([7; 32]);
         let judge = SalsaBox::new(&crypto_box::SecretKey::from([9; 32]).public_key(), &secret);
         let shared = crate::crypto::boxes::SharedKey::agree(
-            &crate::crypto::keys::SecretKey::from_bytes(&[7; 32]),
-            &crate::crypto::keys::SecretKey::from_bytes(&[9; 32]).public_key(),
+            &crate::crypto::keys::SecretKey::from_bytes(&[7; 32]).unwrap(),
+            &crate::crypto::keys::SecretKey::from_bytes(&[9; 32])
+                .unwrap()
+                .public_key(),
         );
         (shared.unwrap().stream(PREFIX), judge)
     }

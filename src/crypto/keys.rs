@@ -8,18 +8,83 @@ use crate::wire::z85::{self, Z85Error};
 use std::fmt;
 use std::str::FromStr;
 use subtle::ConstantTimeEq;
+use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+/// Why bytes or a text are not a key. Every key passes here, whatever it is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The text is not Z85.
+    #[error(transparent)]
+    Z85(#[from] Z85Error),
+    /// A public key of low order, all zeros included: every secret key agrees with it on the same
+    /// shared secret, which everyone knows.
+    #[error("the public key is of low order, so it protects nothing")]
+    LowOrder,
+    /// A public key in another encoding than its own. X25519 takes both for the same key, policy
+    /// would not.
+    #[error("the public key is not in canonical form")]
+    NotCanonical,
+    /// A secret key of zeros only, which stands for "no key".
+    #[error("the secret key is all zeros: there is no key")]
+    NoSecret,
+}
+
+/// Little-endian u-coordinates below 2^255 whose points are of low order, canonical or not. These
+/// are all: of the curve's and its twist's, 0 (order 2 on both), 1 and -1 (order 4), two of order
+/// 8, and the second encodings of 0 and 1.
+const LOW_ORDER: [[u8; 32]; 7] = [
+    edge(0, 0, 0),
+    edge(1, 0, 0),
+    edge(0xEC, 0xFF, 0x7F),
+    edge(0xED, 0xFF, 0x7F),
+    edge(0xEE, 0xFF, 0x7F),
+    *b"\xe0\xeb\x7a\x7c\x3b\x41\xb8\xae\x16\x56\xe3\xfa\xf1\x9f\xc4\x6a\
+       \xda\x09\x8d\xeb\x9c\x32\xb1\xfd\x86\x62\x05\x16\x5f\x49\xb8\x00",
+    *b"\x5f\x9c\x95\xbc\xa3\x50\x8c\x24\xb1\xd0\xb1\x55\x9c\x83\xef\x5b\
+       \x04\x44\x5c\xc4\x58\x1c\x8e\x86\xd8\x22\x4e\xdd\xd0\x9f\x11\x57",
+];
+
+/// A little-endian number: its first byte, the 30 in the middle, its last byte.
+const fn edge(low: u8, middle: u8, high: u8) -> [u8; 32] {
+    let mut number = [middle; 32];
+    number[0] = low;
+    number[31] = high;
+    number
+}
+
+/// Whether `bytes` are a number below p = 2^255 - 19, the form in which X25519 returns one
+/// (RFC 7748, section 5). Public keys are no secret, so this need not take constant time.
+fn is_canonical(bytes: &[u8; 32]) -> bool {
+    let [low, middle @ .., high] = bytes;
+    *high < 0x7F || *high == 0x7F && (*low < 0xED || middle.iter().any(|byte| *byte != 0xFF))
+}
+
 /// A Curve25519 public key, 32 bytes. Shown and parsed as 40 characters of Z85 (RFC 32).
+///
+/// A key has one encoding. X25519 ignores the top bit and reduces what is left, so without this
+/// rule several byte strings would prove the same key, and policy would be asked about another
+/// one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// Takes the raw 32 bytes. Any 32 bytes are a public key; those of low order are refused
-    /// when a secret is agreed with them.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    /// Takes the raw 32 bytes.
+    ///
+    /// # Errors
+    /// Returns [`KeyError::LowOrder`] if the point is of low order, [`KeyError::NotCanonical`] if
+    /// bit 255 is set or the number is not below 2^255 - 19.
+    pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, KeyError> {
+        let mut number = bytes;
+        number[31] &= 0x7F;
+        if LOW_ORDER.contains(&number) {
+            return Err(KeyError::LowOrder);
+        }
+        if !is_canonical(&bytes) {
+            return Err(KeyError::NotCanonical);
+        }
+        Ok(Self(bytes))
     }
 
     /// The raw 32 bytes.
@@ -31,9 +96,10 @@ impl PublicKey {
     /// Parses 40 characters of Z85.
     ///
     /// # Errors
-    /// [`Z85Error`] for another length, a character outside the alphabet, or an overflow.
-    pub fn from_z85(text: &str) -> Result<Self, Z85Error> {
-        z85::decode_key(text.as_bytes()).map(|key| Self(*key))
+    /// Returns [`KeyError::Z85`] if the text is not 40 characters of Z85, and the errors of
+    /// [`PublicKey::from_bytes`].
+    pub fn from_z85(text: &str) -> Result<Self, KeyError> {
+        Self::from_bytes(*z85::decode_key(text.as_bytes())?)
     }
 
     /// The key as 40 characters of Z85.
@@ -61,7 +127,7 @@ impl fmt::Debug for PublicKey {
 }
 
 impl FromStr for PublicKey {
-    type Err = Z85Error;
+    type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::from_z85(text)
@@ -74,30 +140,38 @@ impl FromStr for PublicKey {
 pub struct SecretKey(Box<[u8; 32]>);
 
 impl SecretKey {
-    /// Takes a copy of the raw 32 bytes; the caller wipes his own.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        let mut key = Box::new([0; 32]);
-        key.copy_from_slice(bytes);
-        Self(key)
+    /// Takes a copy of the raw 32 bytes; the caller wipes the original.
+    ///
+    /// # Errors
+    /// Returns [`KeyError::NoSecret`] if all bytes are zero.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
+        let mut key = Self(Box::new([0; 32]));
+        key.0.copy_from_slice(bytes);
+        key.checked().ok_or(KeyError::NoSecret)
+    }
+
+    /// The key, unless it is all zeros.
+    fn checked(self) -> Option<Self> {
+        (!bool::from(self.0[..].ct_eq(&[0; 32]))).then_some(self)
     }
 
     /// Draws a fresh key.
     ///
     /// # Errors
-    /// [`LocalError::Random`] if the source fails.
+    /// Returns [`LocalError::Random`] if the source fails, or gives zeros only.
     pub fn generate(source: &dyn RandomSource) -> Result<Self, LocalError> {
         let mut key = Self(Box::new([0; 32]));
         source.fill(&mut key.0[..])?;
-        Ok(key)
+        key.checked().ok_or(LocalError::Random)
     }
 
     /// Parses 40 characters of Z85.
     ///
     /// # Errors
-    /// [`Z85Error`] for another length, a character outside the alphabet, or an overflow.
-    pub fn from_z85(text: &str) -> Result<Self, Z85Error> {
-        z85::decode_key(text.as_bytes()).map(|key| Self::from_bytes(&key))
+    /// Returns [`KeyError::Z85`] if the text is not 40 characters of Z85, and the errors of
+    /// [`SecretKey::from_bytes`].
+    pub fn from_z85(text: &str) -> Result<Self, KeyError> {
+        Self::from_bytes(&*z85::decode_key(text.as_bytes())?)
     }
 
     /// The key as 40 characters of Z85, wiped on drop.
@@ -172,5 +246,57 @@ impl KeyPair {
     #[must_use]
     pub fn secret(&self) -> &SecretKey {
         &self.secret
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C in INITIATE, a ZAP request, a certificate and a policy all come through this door.
+    #[test]
+    fn a_public_key_has_one_encoding_and_no_low_order() {
+        let key = *KeyPair::generate().unwrap().public().as_bytes();
+        assert!(PublicKey::from_bytes(key).is_ok());
+        let mut with_top_bit = key;
+        with_top_bit[31] |= 0x80;
+        let refused = Err(KeyError::NotCanonical);
+        assert_eq!(PublicKey::from_bytes(with_top_bit), refused);
+        let text = z85::encode(&with_top_bit).unwrap();
+        assert_eq!(PublicKey::from_z85(&text), refused);
+        // 2^255 - 19 + n, for every n that fits: 0 and 1 are of low order.
+        for low in 0xEF..=0xFF {
+            assert_eq!(PublicKey::from_bytes(edge(low, 0xFF, 0x7F)), refused);
+        }
+        for low in 2..=0xEB {
+            assert!(PublicKey::from_bytes(edge(low, 0xFF, 0x7F)).is_ok());
+            assert_eq!(PublicKey::from_bytes(edge(low, 0xFF, 0xFF)), refused);
+        }
+        for number in LOW_ORDER {
+            for top in [0, 0x80] {
+                let mut number = number;
+                number[31] |= top;
+                assert_eq!(PublicKey::from_bytes(number), Err(KeyError::LowOrder));
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_key_of_zeros_is_no_key_wherever_it_comes_from() {
+        struct Zeros;
+        impl RandomSource for Zeros {
+            fn fill(&self, buffer: &mut [u8]) -> Result<(), LocalError> {
+                buffer.fill(0);
+                Ok(())
+            }
+        }
+        let zeros = z85::encode(&[0; 32]).unwrap();
+        assert_eq!(
+            SecretKey::from_bytes(&[0; 32]).err(),
+            Some(KeyError::NoSecret)
+        );
+        assert_eq!(SecretKey::from_z85(&zeros).err(), Some(KeyError::NoSecret));
+        assert_eq!(SecretKey::generate(&Zeros).err(), Some(LocalError::Random));
+        assert!(SecretKey::from_bytes(&edge(1, 0, 0)).is_ok());
     }
 }

@@ -16,7 +16,6 @@ pub fn word(error: &Error) -> &'static str {
             ProtocolError::FrameFlags { .. } => "frame-flags",
             ProtocolError::MessageInHandshake => "message-in-handshake",
             ProtocolError::LongFrameInHandshake { .. } => "long-frame",
-            ProtocolError::ClearFlags => "clear-flags",
             ProtocolError::SealedFlags { .. } => "sealed-flags",
             ProtocolError::UnexpectedCommand { .. } => "unexpected-command",
             ProtocolError::InitiateNonce => "initiate-nonce",
@@ -25,6 +24,7 @@ pub fn word(error: &Error) -> &'static str {
         },
         Error::Crypto(error) => match error {
             CryptoError::LowOrderKey(_) => "low-order-key",
+            CryptoError::KeyNotCanonical(_) => "key-not-canonical",
             CryptoError::BoxNotOpened(_) => "box",
             CryptoError::HelloNotOpened => "hello-box",
             CryptoError::Cookie => "cookie",

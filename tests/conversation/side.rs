@@ -77,7 +77,7 @@ pub fn endpoint(vector: &Vector, who: Who, random: Arc<Replay>) -> Endpoint {
             )
         }
         ("CURVE", Who::Client) => {
-            let server = PublicKey::from_bytes(array(side.server_key.as_ref()));
+            let server = PublicKey::from_bytes(array(side.server_key.as_ref())).unwrap();
             start(
                 side,
                 builder.curve_client(keys(side), server).finish(),
@@ -121,7 +121,7 @@ fn domain(side: &Side) -> Option<Domain> {
 }
 
 fn keys(side: &Side) -> KeyPair {
-    let secret = SecretKey::from_bytes(&array(side.secret_key.as_ref()));
+    let secret = SecretKey::from_bytes(&array(side.secret_key.as_ref())).unwrap();
     let keys = KeyPair::from_secret(secret);
     assert_eq!(Some(keys.public().as_bytes().to_vec()), side.public_key);
     keys

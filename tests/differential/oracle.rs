@@ -41,7 +41,9 @@ fn call_to_json(call: &Call, base: &Path) -> Value {
             let says = match says {
                 Says::Yes => "yes".to_owned(),
                 Says::Fails => "fail".to_owned(),
-                Says::OnlyToBob => zmtp_auth::PublicKey::from_bytes(crate::pair::BOB).to_z85(),
+                Says::OnlyToBob => zmtp_auth::PublicKey::from_bytes(crate::pair::BOB)
+                    .unwrap()
+                    .to_z85(),
             };
             json!(["callback", to_hex(domain), says, is_async])
         }

@@ -64,7 +64,7 @@ impl Directory {
     /// Makes all directories below `base`.
     pub fn make_all(base: &Path) {
         let certificate = |directory: Self, name: &str, key: [u8; 32], metadata: &str| {
-            let key = zmtp_auth::PublicKey::from_bytes(key);
+            let key = zmtp_auth::PublicKey::from_bytes(key).unwrap();
             let text = format!("metadata\n{metadata}\ncurve\n    public-key = \"{key}\"\n");
             std::fs::write(directory.path(base).join(name), text).unwrap();
         };

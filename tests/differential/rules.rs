@@ -64,6 +64,7 @@ const fn behaviour(name: &'static str, file: &'static str, test: &'static str) -
 pub const RULES: &[Rule] = &[
     pair("null-credentials", null_credentials),
     pair("key-length", key_length),
+    pair("canonical-key", canonical_key),
     pair("plain-length", plain_length),
     pair("lossy-text", lossy_text),
     pair("addresses", addresses),
@@ -120,6 +121,18 @@ fn say_invalid_credentials(pair: &mut Pair) {
 /// A CURVE key has 32 bytes.
 fn key_length(pair: &mut Pair) {
     if pair.mechanism() == b"CURVE" && matches!(pair.credentials(), [key] if key.len() != 32) {
+        say_invalid_credentials(pair);
+    }
+}
+
+/// A key has one encoding: a second one is no credential. pyzmq asks its tables and providers
+/// about the encoding that the client chose.
+fn canonical_key(pair: &mut Pair) {
+    let refuses = |key: &Text| {
+        let bytes = <[u8; 32]>::try_from(&key[..]);
+        bytes.is_ok_and(|bytes| zmtp_auth::PublicKey::from_bytes(bytes).is_err())
+    };
+    if pair.mechanism() == b"CURVE" && matches!(pair.credentials(), [key] if refuses(key)) {
         say_invalid_credentials(pair);
     }
 }

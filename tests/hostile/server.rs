@@ -43,11 +43,11 @@ impl Kind {
 }
 
 pub fn server_keys() -> KeyPair {
-    KeyPair::from_secret(SecretKey::from_bytes(&[22; 32]))
+    KeyPair::from_secret(SecretKey::from_bytes(&[22; 32]).unwrap())
 }
 
 pub fn honest_keys() -> KeyPair {
-    KeyPair::from_secret(SecretKey::from_bytes(&[11; 32]))
+    KeyPair::from_secret(SecretKey::from_bytes(&[11; 32]).unwrap())
 }
 
 /// An honest client's configuration.

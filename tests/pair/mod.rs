@@ -34,7 +34,7 @@ impl RandomSource for Seeded {
 }
 
 pub fn keys(seed: u8) -> KeyPair {
-    KeyPair::from_secret(SecretKey::from_bytes(&[seed; 32]))
+    KeyPair::from_secret(SecretKey::from_bytes(&[seed; 32]).unwrap())
 }
 
 pub fn client_keys() -> KeyPair {

@@ -90,7 +90,7 @@ impl Shown {
 }
 
 fn keys(secret: &[u8; 32]) -> KeyPair {
-    KeyPair::from_secret(SecretKey::from_bytes(secret))
+    KeyPair::from_secret(SecretKey::from_bytes(secret).unwrap())
 }
 
 fn curve() -> (Config<Open>, Config<Asks>) {
@@ -160,7 +160,7 @@ fn show_everything(shown: &mut Shown) {
 }
 
 fn show_keys_and_builders(shown: &mut Shown) {
-    shown.debug(&SecretKey::from_bytes(CLIENT));
+    shown.debug(&SecretKey::from_bytes(CLIENT).unwrap());
     shown.debug(&keys(CLIENT));
     shown.debug(&Password::new(PASSWORD));
     let random: Arc<dyn RandomSource> = Arc::new(Constant(CLIENT));
@@ -478,7 +478,7 @@ fn show_certificates(shown: &mut Shown) {
     let (_, secret_file) = certificate.save(directory.path(), "alice").unwrap();
     shown.debug(&load_certificate(&secret_file).unwrap());
     let text = fs::read_to_string(&secret_file).unwrap();
-    let secret = SecretKey::from_bytes(CLIENT).to_z85();
+    let secret = SecretKey::from_bytes(CLIENT).unwrap().to_z85();
     // Whatever is wrong with a secret file, its error does not quote it.
     for (number, bad) in [
         text.replace(&*secret, &secret[1..]),

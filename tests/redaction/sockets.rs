@@ -66,13 +66,13 @@ async fn meet<A: Access>(
 
 /// A ZAP handler in another process, with a question under way that holds a password.
 async fn ask_elsewhere(shown: &mut Shown) {
-    let server_key = KeyPair::from_secret(SecretKey::from_bytes(SERVER)).public();
+    let server_key = KeyPair::from_secret(SecretKey::from_bytes(SERVER).unwrap()).public();
     let config = Config::builder(SocketType::Router)
-        .curve_server(KeyPair::from_secret(SecretKey::from_bytes(SERVER)))
+        .curve_server(KeyPair::from_secret(SecretKey::from_bytes(SERVER).unwrap()))
         .accept_any_peer();
     let listener = Listener::bind("tcp://127.0.0.1:*", config.finish().unwrap(), ());
     let listener = listener.await.unwrap();
-    let keys = KeyPair::from_secret(SecretKey::from_bytes(CLIENT));
+    let keys = KeyPair::from_secret(SecretKey::from_bytes(CLIENT).unwrap());
     let endpoint = listener.local_endpoint().to_string();
     let handler = RemoteHandler::curve(endpoint.as_str(), keys, server_key).unwrap();
     shown.debug(&handler);

@@ -84,7 +84,7 @@ fn writings(part: &[u8]) -> impl Iterator<Item = String> {
 
 #[test]
 fn the_search_for_traces_finds_every_writing() {
-    let keys = KeyPair::from_secret(SecretKey::from_bytes(SERVER));
+    let keys = KeyPair::from_secret(SecretKey::from_bytes(SERVER).unwrap());
     let traces = Traces::of_all_secrets();
     for text in [
         String::from_utf8_lossy(PASSWORD).into_owned(),
@@ -93,7 +93,7 @@ fn the_search_for_traces_finds_every_writing() {
         format!("{PASSWORD:x?}"),
         format!("{PASSWORD:#X?}").to_lowercase(),
         format!("{:?}", Bytes::from_static(PASSWORD)),
-        SecretKey::from_bytes(SERVER).to_z85().to_string(),
+        SecretKey::from_bytes(SERVER).unwrap().to_z85().to_string(),
         keys.secret()
             .expose()
             .map(|byte| format!("{byte:02x}"))

@@ -36,7 +36,7 @@ impl Inverted {
 
     fn key_pair(&self, name: &str) -> KeyPair {
         let plain = self.plain(name);
-        KeyPair::from_secret(SecretKey::from_bytes(plain[..].try_into().unwrap()))
+        KeyPair::from_secret(SecretKey::from_bytes(plain[..].try_into().unwrap()).unwrap())
     }
 
     pub fn password(&self, name: &str) -> Password {

@@ -276,7 +276,7 @@ fn nothing_is_left_of_a_certificate_that_was_saved_and_loaded() {
     case.look_for("c", &client);
     case.look_for(
         "c as text",
-        SecretKey::from_bytes(&client).to_z85().as_bytes(),
+        SecretKey::from_bytes(&client).unwrap().to_z85().as_bytes(),
     );
     let found = case.run("certificates");
     assert!(found.kept("alive").contains("c"));

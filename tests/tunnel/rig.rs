@@ -16,11 +16,11 @@ use zmtp_auth::{
 pub const MECHANISMS: [&str; 2] = ["curve", "plain"];
 
 pub fn server_keys() -> KeyPair {
-    KeyPair::from_secret(SecretKey::from_bytes(&[22; 32]))
+    KeyPair::from_secret(SecretKey::from_bytes(&[22; 32]).unwrap())
 }
 
 pub fn client_keys() -> KeyPair {
-    KeyPair::from_secret(SecretKey::from_bytes(&[11; 32]))
+    KeyPair::from_secret(SecretKey::from_bytes(&[11; 32]).unwrap())
 }
 
 /// The network side of a server's tunnel, or of a program that needs none.

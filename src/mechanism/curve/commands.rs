@@ -2,8 +2,8 @@
 //! Lengths are exact; nothing here opens a box or knows a secret.
 #![forbid(unsafe_code)]
 
-use crate::crypto::keys::PublicKey;
-use crate::error::{Malformation, ProtocolError};
+use crate::crypto::keys::{KeyError, PublicKey};
+use crate::error::{CryptoError, Error, Malformation, ProtocolError};
 use crate::wire::command::Command;
 use crate::wire::reader::Reader;
 use bytes::{BufMut, BytesMut};
@@ -24,6 +24,18 @@ const PADDING_LEN: usize = 72;
 /// Zeros that HELLO seals, to prove that the client has c'.
 pub(super) const SIGNATURE: [u8; 64] = [0; 64];
 
+/// Reads a public key. Permanent and transient ones have one rule: X25519 gives every honest peer
+/// the canonical form.
+fn public_key(reader: &mut Reader<'_>, whose: &'static str) -> Result<PublicKey, Error> {
+    PublicKey::from_bytes(*reader.array()?).map_err(|error| {
+        match error {
+            KeyError::LowOrder => CryptoError::LowOrderKey(whose),
+            _ => CryptoError::KeyNotCanonical(whose),
+        }
+        .into()
+    })
+}
+
 /// The data of HELLO.
 pub(super) struct Hello<'a> {
     /// The client's transient public key, C'.
@@ -34,19 +46,19 @@ pub(super) struct Hello<'a> {
 }
 
 impl<'a> Hello<'a> {
-    pub(super) fn parse(data: &'a [u8]) -> Result<Self, ProtocolError> {
+    pub(super) fn parse(data: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new("CURVE HELLO", data);
         // RFC 26, HELLO: version 1.0 is the only one there is.
         if *reader.array()? != VERSION {
-            return Err(reader.malformed(0, Malformation::Version));
+            return Err(reader.malformed(0, Malformation::Version).into());
         }
         // RFC 26, HELLO: padding, so that a reply is never longer than the question.
         let at = reader.at();
         if *reader.array()? != [0; PADDING_LEN] {
-            return Err(reader.malformed(at, Malformation::Padding));
+            return Err(reader.malformed(at, Malformation::Padding).into());
         }
         let hello = Self {
-            client_transient: PublicKey::from_bytes(*reader.array()?),
+            client_transient: public_key(&mut reader, "client's transient")?,
             nonce: reader.u64()?,
             signature: reader.array()?,
         };
@@ -99,10 +111,10 @@ pub(super) struct WelcomeText<'a> {
 }
 
 impl<'a> WelcomeText<'a> {
-    pub(super) fn parse(text: &'a [u8]) -> Result<Self, ProtocolError> {
+    pub(super) fn parse(text: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new("CURVE WELCOME box", text);
         let parsed = Self {
-            server_transient: PublicKey::from_bytes(*reader.array()?),
+            server_transient: public_key(&mut reader, "server's transient")?,
             cookie: reader.array()?,
         };
         reader.finish()?;
@@ -151,10 +163,10 @@ impl<'a> InitiateText<'a> {
     /// Bytes before the metadata.
     pub(super) const FIXED_LEN: usize = 32 + 16 + VOUCH_BOX_LEN;
 
-    pub(super) fn parse(text: &'a [u8]) -> Result<Self, ProtocolError> {
+    pub(super) fn parse(text: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new("CURVE INITIATE box", text);
         Ok(Self {
-            client: PublicKey::from_bytes(*reader.array()?),
+            client: public_key(&mut reader, "client's permanent")?,
             vouch_nonce: reader.array()?,
             vouch: reader.array()?,
             metadata: reader.rest(),
@@ -199,7 +211,7 @@ mod tests {
     use super::*;
 
     fn hello() -> Vec<u8> {
-        let mut body = Hello::start(&PublicKey::from_bytes([7; 32]), 1);
+        let mut body = Hello::start(&PublicKey::from_bytes([7; 32]).unwrap(), 1);
         body.put_bytes(0xAA, 80);
         body.to_vec()
     }

@@ -80,9 +80,10 @@ impl CookieMaker {
             key.copy_from_slice(half);
             key
         });
+        let not_ours = |_| CryptoError::Cookie;
         Ok(Remembered {
-            client_transient: PublicKey::from_bytes(*client_transient),
-            server_transient: SecretKey::from_bytes(&server_transient),
+            client_transient: PublicKey::from_bytes(*client_transient).map_err(not_ours)?,
+            server_transient: SecretKey::from_bytes(&server_transient).map_err(not_ours)?,
         })
     }
 }

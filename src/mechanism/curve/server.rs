@@ -13,7 +13,7 @@ use crate::crypto::boxes::{SharedKey, TAG_LEN};
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
 use crate::crypto::nonce::{self, ReceiveCounter};
 use crate::crypto::random;
-use crate::error::{CryptoError, Error, Malformation, ProtocolError};
+use crate::error::{CryptoError, Error, LocalError, Malformation, ProtocolError};
 use crate::mechanism::curve::commands::{
     self, HELLO, Hello, INITIATE, Initiate, InitiateText, Ready, SIGNATURE, Welcome,
 };
@@ -88,7 +88,8 @@ impl ExpectHello {
                 &mut welcome_nonce,
             ],
         )?;
-        let transient = KeyPair::from_secret(SecretKey::from_bytes(&transient));
+        let transient = SecretKey::from_bytes(&transient).map_err(|_| LocalError::Random)?;
+        let transient = KeyPair::from_secret(transient);
         let cookies = CookieMaker::new(&cookie_key, cookie_nonce, &self.session.address, &server);
         let cookie = cookies.seal(&hello.client_transient, transient.secret());
         // RFC 26, WELCOME. s' lives on in the cookie alone.

@@ -16,7 +16,7 @@ pub fn vectors() -> Vec<Vector> {
         hello(&base),
         low_order_hello(&base),
         welcome(&base),
-        server_key(&base),
+        not_canonical_hello(&base),
     ]
     .concat()
 }
@@ -173,6 +173,16 @@ fn hello(base: &Vector) -> Vec<Vector> {
     .collect()
 }
 
+/// Second encodings of a key: X25519 makes the same of them, so boxes open.
+pub fn not_canonical(key: &[u8]) -> Vec<(&'static str, [u8; 32])> {
+    let mut with_top_bit: [u8; 32] = key.try_into().unwrap();
+    with_top_bit[31] |= 0x80;
+    // p + 2: another name of the point 2, which is on the twist and of high order.
+    let mut p_plus_two = [0xFF; 32];
+    (p_plus_two[0], p_plus_two[31]) = (0xEF, 0x7F);
+    vec![("top-bit", with_top_bit), ("p-plus-two", p_plus_two)]
+}
+
 /// The shared secret is zero, so whoever knows that can make a box that opens.
 fn low_order_hello(base: &Vector) -> Vec<Vector> {
     let scene = Scene::new(base, Server, InsteadOf("HELLO"));
@@ -190,6 +200,28 @@ fn low_order_hello(base: &Vector) -> Vec<Vector> {
         )
     };
     low_order().into_iter().map(sign).collect()
+}
+
+/// The client's own c' proves each of these, so the signature box opens.
+fn not_canonical_hello(base: &Vector) -> Vec<Vector> {
+    let scene = Scene::new(base, Server, InsteadOf("HELLO"));
+    let keys = Keys::of(base);
+    let honest = scene.honest_data();
+    let sign = |(slug, point): (&str, [u8; 32])| {
+        let nonce = counted(HELLO_PREFIX, 1);
+        let boxed = seal(keys.permanent(Server), &public(&point), nonce, &[0; 64]);
+        let data = [&honest[..74], &point, &1_u64.to_be_bytes(), &boxed].concat();
+        scene.refuse(
+            &format!("not-canonical-{slug}"),
+            "key-not-canonical",
+            &format!("HELLO: C' in another encoding ({slug}), and a signature box that opens"),
+            command("HELLO", &data),
+        )
+    };
+    not_canonical(&honest[74..106])
+        .into_iter()
+        .map(sign)
+        .collect()
 }
 
 fn welcome(base: &Vector) -> Vec<Vector> {
@@ -283,23 +315,19 @@ fn welcome(base: &Vector) -> Vec<Vector> {
             command("WELCOME", &data),
         ));
     }
+    for (slug, point) in not_canonical(&text[..32]) {
+        let data = sealed(
+            server,
+            &client,
+            b"WELCOME-",
+            &[&point, &text[32..]].concat(),
+        );
+        vectors.push(scene.refuse(
+            &format!("not-canonical-{slug}"),
+            "key-not-canonical",
+            &format!("WELCOME: S' in another encoding ({slug})"),
+            command("WELCOME", &data),
+        ));
+    }
     vectors
-}
-
-/// A client that was given a server key with which it would share no secret.
-fn server_key(base: &Vector) -> Vec<Vector> {
-    low_order()
-        .into_iter()
-        .map(|(slug, point)| {
-            let scene = Scene::new(base, Client, InsteadOf("greeting"));
-            let mut vector = scene.refuse(
-                &format!("server-key-low-order-{slug}"),
-                "low-order-key",
-                &format!("a client whose server key is of low order ({slug}): it says no HELLO"),
-                scene.honest().bytes.clone(),
-            );
-            vector.client.server_key = Some(point.to_vec());
-            vector
-        })
-        .collect()
 }

@@ -1,6 +1,6 @@
 //! Refusals of CURVE's INITIATE: its cookie, its box, and the vouch within.
 
-use super::hello::low_order;
+use super::hello::{low_order, not_canonical};
 use super::metadata::broken;
 use crate::conversation::derive::Place::InsteadOf;
 use crate::conversation::derive::{Scene, recorded};
@@ -303,6 +303,21 @@ fn vouches(base: &Vector, other: &Vector) -> Vec<Vector> {
             &format!("low-order-{slug}"),
             "low-order-key",
             &format!("INITIATE: C of low order ({slug}), and a vouch that opens"),
+            initiate(&point, vouch_nonce, &boxed),
+        ));
+    }
+    for (slug, point) in not_canonical(&text[..32]) {
+        let boxed = vouch(
+            keys.transient(Server),
+            &public(&point),
+            b"VOUCH---",
+            &transient,
+            &server,
+        );
+        vectors.push(scene.refuse(
+            &format!("not-canonical-{slug}"),
+            "key-not-canonical",
+            &format!("INITIATE: C in another encoding ({slug}), and a vouch that opens"),
             initiate(&point, vouch_nonce, &boxed),
         ));
     }
