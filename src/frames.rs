@@ -4,11 +4,15 @@
 use crate::error::{Error, LimitExceeded, LocalError};
 use crate::limits::Limits;
 use crate::seal::{Opener, Sealer};
+use crate::wire::command::MAX_PING_CONTEXT;
 use crate::wire::frame::{Flags, FrameHeader, MAX_HEADER_LEN};
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Bodies up to this size, sealed, are opened together.
 const SMALL: usize = 1024;
+
+/// Longest PING. However little of [`Limits::max_message`] is left, heartbeats get through.
+const MAX_PING: usize = b"\x04PING".len() + 2 + MAX_PING_CONTEXT;
 
 /// One frame of a message, or a command, as the peer meant it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,8 +97,8 @@ impl Unfinished {
         match flags {
             Flags::Command => {}
             Flags::More => {
-                self.len += len;
-                self.frames += 1;
+                self.len = self.len.saturating_add(len);
+                self.frames = self.frames.saturating_add(1);
             }
             Flags::Last => *self = Self { len: 0, frames: 0 },
         }
@@ -116,6 +120,10 @@ impl FrameReader {
 
     /// Takes the next frame off the front of `input`; `None` if it is not complete. Bodies share
     /// the memory of `input`. Commands may come between the frames of a message.
+    ///
+    /// Payloads count, without what CURVE adds to them. A message counts with all its frames. A
+    /// command may be as long as what is left for the message, or as a PING, and does not count
+    /// for it.
     ///
     /// # Errors
     /// [`LimitExceeded`] as soon as a header announces too much, and those of
@@ -157,7 +165,8 @@ impl FrameReader {
     }
 
     /// Opens up to `most` sealed frames that are complete and small, and that no limit can refuse
-    /// whatever their sealed flags say. What stops it is left to [`FrameReader::read`].
+    /// whatever their sealed flags say: even if all were frames of one message that goes on. What
+    /// stops it is left to [`FrameReader::read`].
     fn read_small(
         &mut self,
         input: &mut BytesMut,
@@ -169,10 +178,11 @@ impl FrameReader {
         }
         let mut worst = self.message;
         let (max_message, max_frames) = (self.max_message, self.max_frames);
+        let overhead = self.opener.overhead();
         let small = std::iter::from_fn(|| {
             let (header, header_len) = FrameHeader::parse(input).ok()??;
             let len = usize::try_from(header.size).ok()?;
-            worst.add(Flags::More, len.min(max_message));
+            worst.add(Flags::More, len.saturating_sub(overhead));
             let is_within = len <= SMALL && worst.len <= max_message && worst.frames < max_frames;
             if !is_within || input.len() - header_len < len {
                 return None;
@@ -198,14 +208,37 @@ impl FrameReader {
         }
         input.advance(header_len);
         let (flags, body) = self.opener.open_body(header.flags, input.split_to(len))?;
-        self.message.add(flags, body.len());
-        if self.message.frames >= self.max_frames {
+        // Under CURVE this is the first that is known of the flags.
+        if body.len() > self.room(flags) {
+            return Err(self.too_long(body.len() as u64));
+        }
+        if !flags.is_command()
+            && self.message.frames + usize::from(flags.is_more()) >= self.max_frames
+        {
             return Err(LimitExceeded::Frames {
                 limit: self.max_frames,
             }
             .into());
         }
+        self.message.add(flags, body.len());
         Ok(Some(Frame { flags, body }))
+    }
+
+    /// Longest payload that a frame with these flags may have now.
+    fn room(&self, flags: Flags) -> usize {
+        let left = self.max_message.saturating_sub(self.message.len);
+        match flags {
+            Flags::Command => left.max(MAX_PING),
+            Flags::More | Flags::Last => left,
+        }
+    }
+
+    fn too_long(&self, size: u64) -> Error {
+        LimitExceeded::Message {
+            size: size.saturating_add(self.message.len as u64),
+            limit: self.max_message,
+        }
+        .into()
     }
 
     /// How many bytes to make room for before reading more into `input`. With what is there
@@ -216,7 +249,8 @@ impl FrameReader {
         match self.header(input) {
             Ok(Some((len, header_len, _))) => {
                 let step = (input.len() + 1).next_power_of_two();
-                (header_len + len)
+                header_len
+                    .saturating_add(len)
                     .min(step.max(Limits::MAX_INITIAL_RESERVE))
                     .saturating_sub(input.len())
             }
@@ -229,14 +263,16 @@ impl FrameReader {
         let Some((header, header_len)) = FrameHeader::parse(input)? else {
             return Ok(None);
         };
-        let most = (self.max_message - self.message.len).saturating_add(self.opener.overhead());
+        // A sealed frame may be a command, whatever its header says.
+        let flags = if self.opener.is_transparent() {
+            header.flags
+        } else {
+            Flags::Command
+        };
+        let most = self.room(flags).saturating_add(self.opener.overhead());
         match usize::try_from(header.size) {
             Ok(len) if len <= most => Ok(Some((len, header_len, header))),
-            _ => Err(LimitExceeded::Message {
-                size: header.size.saturating_add(self.message.len as u64),
-                limit: self.max_message,
-            }
-            .into()),
+            _ => Err(self.too_long(header.size)),
         }
     }
 }
@@ -245,7 +281,7 @@ impl FrameReader {
 mod tests {
     use super::*;
     use crate::error::ProtocolError;
-    use crate::seal;
+    use crate::seal::{self, MESSAGE_OVERHEAD};
 
     fn limits(max_message: usize, max_frames: usize) -> Limits {
         Limits {
@@ -365,6 +401,133 @@ mod tests {
         let (sealer, _) = seal::curve(seal::CurveEnd::Client, key, 2, 1);
         let (_, opener) = seal::curve(seal::CurveEnd::Server, key, 1, 2);
         (sealer, opener)
+    }
+
+    /// What a reader makes of `bytes`: the frames' lengths, and whether it ended with an error.
+    fn read_all(
+        mut reader: FrameReader,
+        bytes: &BytesMut,
+        is_batch: bool,
+    ) -> (Vec<usize>, Option<Error>) {
+        let mut input = bytes.clone();
+        let mut frames = Vec::new();
+        let error = if is_batch {
+            reader.read_many(&mut input, usize::MAX, &mut frames).err()
+        } else {
+            loop {
+                match reader.read(&mut input) {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                }
+            }
+        };
+        (frames.iter().map(|frame| frame.body.len()).collect(), error)
+    }
+
+    /// Each of `messages` in every path; `fits` says of the frames of a message which pass.
+    fn check_limits(bounds: &Limits, messages: &[Vec<usize>], fits: impl Fn(&[usize]) -> bool) {
+        use crate::crypto::boxes::SharedKey;
+        use crate::crypto::keys::{KeyPair, SecretKey};
+        let client = SecretKey::from_bytes(&[7; 32]).unwrap();
+        let server = KeyPair::from_secret(SecretKey::from_bytes(&[9; 32]).unwrap());
+        let key = SharedKey::agree(&client, &server.public()).unwrap();
+        let payload = [7; 4096];
+        for message in messages {
+            // A PING, a message that always fits if any does, and the one in question with a PING
+            // between its frames.
+            let ping: (Flags, &[u8]) = (Flags::Command, &payload[..MAX_PING]);
+            let mut frames = vec![ping, (Flags::Last, &[])];
+            for (at, len) in message.iter().enumerate() {
+                let is_last = at + 1 == message.len();
+                frames.push((
+                    if is_last { Flags::Last } else { Flags::More },
+                    &payload[..*len],
+                ));
+                frames.push(ping);
+            }
+            let mut expected = vec![MAX_PING];
+            let mut passes = fits(&[0]);
+            if passes {
+                expected.push(0);
+            }
+            for end in 1..=message.len() {
+                passes = passes && fits(&message[..end]);
+                if passes {
+                    expected.extend([message[end - 1], MAX_PING]);
+                }
+            }
+            for (is_curve, is_batch) in [(false, false), (false, true), (true, false), (true, true)]
+            {
+                let (sealer, opener) = halves(is_curve, &key);
+                let mut bytes = BytesMut::new();
+                FrameWriter::new(sealer)
+                    .write_many(&frames, &mut bytes)
+                    .unwrap();
+                let (lens, error) = read_all(FrameReader::new(opener, bounds), &bytes, is_batch);
+                let case = format!("{bounds:?} {message:?} {is_curve} {is_batch} {error:?}");
+                assert_eq!(lens, expected, "{case}");
+                assert_eq!(error.is_none(), passes, "{case}");
+                assert!(matches!(error, None | Some(Error::Limit(_))), "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_limit_of_a_message_is_kept_in_every_path() {
+        for limit in 0..=2048_usize {
+            let near = [
+                limit.saturating_sub(1),
+                limit,
+                limit + 1,
+                limit + MESSAGE_OVERHEAD,
+                limit + MESSAGE_OVERHEAD + 1,
+                limit + SMALL,
+            ];
+            let messages: Vec<_> = near
+                .into_iter()
+                .flat_map(|len| {
+                    [
+                        vec![len],
+                        vec![len / 2, len - len / 2],
+                        vec![len, 0, 1],
+                        vec![0, len.saturating_sub(1), 1],
+                    ]
+                })
+                .collect();
+            check_limits(&limits(limit, 100), &messages, |frames| {
+                frames.iter().sum::<usize>() <= limit
+            });
+        }
+    }
+
+    #[test]
+    fn every_limit_of_frames_is_kept_in_every_path() {
+        for limit in 0..=40_usize {
+            let near = limit.saturating_sub(1).max(1)..=limit + 2;
+            let messages: Vec<_> = near.map(|frames| vec![1; frames]).collect();
+            for message in &messages {
+                let all = message.len();
+                check_limits(
+                    &limits(1000, limit),
+                    std::slice::from_ref(message),
+                    |frames| {
+                        let follows = usize::from(frames != [0] && frames.len() < all);
+                        frames.len() + follows <= limit
+                    },
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn limits_near_the_end_of_numbers_do_not_overflow() {
+        let mut input = BytesMut::from(&[0x03, 0, 0, 0, 0, 0, 0, 0, 1, b'x', 0x02][..]);
+        input.extend_from_slice(&u64::MAX.to_be_bytes());
+        let mut reader = reader(usize::MAX, usize::MAX);
+        assert!(reader.read(&mut input).unwrap().is_some());
+        assert!(reader.wanted(&input) <= Limits::MAX_INITIAL_RESERVE);
+        assert!(reader.read(&mut input).is_err());
     }
 
     #[test]

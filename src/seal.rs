@@ -235,7 +235,10 @@ impl Opener {
     }
 
     /// Opens one frame's body in place, without a copy; what comes back are the true flags and
-    /// the payload. `outer` are the flags of the frame as received.
+    /// the payload. `outer` are the flags of the frame as received. Under CURVE they mean
+    /// nothing, as with libzmq: anyone on the way could have set them, and some implementations
+    /// send MORE and COMMAND there too. The sealed flags alone decide, and a frame that is not
+    /// sealed is refused.
     ///
     /// # Errors
     /// [`ProtocolError`](crate::ProtocolError) or [`CryptoError`]; from then on
@@ -244,7 +247,7 @@ impl Opener {
     pub fn open_body(&mut self, outer: Flags, body: BytesMut) -> Result<(Flags, Bytes), Error> {
         let opened = match &mut self.0 {
             OpenerState::Transparent => return Ok((outer, body.freeze())),
-            OpenerState::Curve { key, counter } => open_message(key, counter, outer, body),
+            OpenerState::Curve { key, counter } => open_message(key, counter, body),
             OpenerState::Poisoned => return Err(LocalError::Poisoned.into()),
         };
         if opened.is_err() {
@@ -311,19 +314,16 @@ fn open_together(
     let mut waiting = [const { None::<BytesMut> }; TOGETHER];
     let mut ready = 0;
     let mut places = nonces.iter_mut().zip(&mut waiting);
-    let checked = bodies
-        .by_ref()
-        .take(TOGETHER)
-        .try_for_each(|(outer, body)| {
-            let nonce = check_message(&expected, outer, &body)?;
-            expected.commit(u64::from_be_bytes(nonce));
-            if let Some((place, waiting)) = places.next() {
-                *place = nonce;
-                *waiting = Some(body);
-                ready += 1;
-            }
-            Ok(())
-        });
+    let checked = bodies.by_ref().take(TOGETHER).try_for_each(|(_, body)| {
+        let nonce = check_message(&expected, &body)?;
+        expected.commit(u64::from_be_bytes(nonce));
+        if let Some((place, waiting)) = places.next() {
+            *place = nonce;
+            *waiting = Some(body);
+            ready += 1;
+        }
+        Ok(())
+    });
     let mut boxes = [(); TOGETHER].map(|()| Job::empty());
     let bodies = waiting.iter_mut().flatten();
     for (job, (nonce, body)) in boxes.iter_mut().zip(nonces.iter().zip(bodies)) {
@@ -349,10 +349,9 @@ fn open_together(
 fn open_message(
     key: &mut TrafficKey,
     counter: &mut ReceiveCounter,
-    outer: Flags,
     mut body: BytesMut,
 ) -> Result<(Flags, Bytes), Error> {
-    let nonce = check_message(counter, outer, &body)?;
+    let nonce = check_message(counter, &body)?;
     if !key.open_next(nonce, &mut body[BOX_AT..]) {
         return Err(CryptoError::BoxNotOpened("MESSAGE").into());
     }
@@ -361,12 +360,8 @@ fn open_message(
 }
 
 /// Checks all that is known of a MESSAGE before its box is opened, and tells its nonce.
-fn check_message(
-    counter: &ReceiveCounter,
-    outer: Flags,
-    body: &[u8],
-) -> Result<[u8; NONCE_LEN], Error> {
-    let nonce = curve_message::parse(outer, body)?;
+fn check_message(counter: &ReceiveCounter, body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
+    let nonce = curve_message::parse(body)?;
     counter.check(u64::from_be_bytes(nonce))?;
     Ok(nonce)
 }
@@ -449,13 +444,61 @@ mod tests {
         assert_eq!(error, CryptoError::PeerNonceExhausted.into());
     }
 
+    const ALL_FLAGS: [Flags; 3] = [Flags::Last, Flags::More, Flags::Command];
+
     #[test]
-    fn clear_flags_are_refused() {
-        for flags in [Flags::More, Flags::Command] {
-            let ((mut client, _), (_, mut opener)) = ends();
-            let body = sealed(&mut client, Flags::Last, b"x");
-            let error = opener.open_body(flags, body).unwrap_err();
-            assert_eq!(error, ProtocolError::ClearFlags.into());
+    fn the_sealed_flags_decide_whatever_the_frame_says() {
+        let ((mut client, _), (_, mut opener)) = ends();
+        let mut seal_each = || {
+            let mut all = Vec::new();
+            for inner in ALL_FLAGS {
+                for outer in ALL_FLAGS {
+                    all.push((inner, outer, sealed(&mut client, inner, b"x")));
+                }
+            }
+            all
+        };
+        for (inner, outer, body) in seal_each() {
+            let opened = opener.open_body(outer, body).unwrap();
+            assert_eq!(opened, (inner, Bytes::from("x")));
+        }
+        let batch = seal_each();
+        let expected: Vec<_> = batch
+            .iter()
+            .map(|(inner, ..)| (*inner, Bytes::from("x")))
+            .collect();
+        let bodies = batch.into_iter().map(|(_, outer, body)| (outer, body));
+        let mut opened = Vec::new();
+        opener.open_many(bodies, &mut opened).unwrap();
+        assert_eq!(opened, expected);
+    }
+
+    #[test]
+    fn what_is_not_sealed_is_refused_whatever_the_frame_says() {
+        for body in [&b"\x04PING\0\x0a"[..], b"\x09SUBSCRIBE", b"payload", b""] {
+            for outer in ALL_FLAGS {
+                let mut opened = Vec::new();
+                let (_, (_, mut one)) = ends();
+                let (_, (_, mut many)) = ends();
+                let errors = [
+                    one.open_body(outer, body.into()).unwrap_err(),
+                    many.open_many([(outer, body.into())], &mut opened)
+                        .unwrap_err(),
+                ];
+                assert!(opened.is_empty());
+                for error in errors {
+                    assert!(
+                        matches!(
+                            error,
+                            Error::Protocol(ProtocolError::UnexpectedCommand {
+                                expected: "MESSAGE",
+                                ..
+                            })
+                        ),
+                        "{error}"
+                    );
+                }
+            }
         }
     }
 
@@ -555,7 +598,7 @@ mod tests {
             .map(|_| (Flags::Last, sealed(&mut sealer, Flags::Last, b"payload")))
             .collect();
         type Damage = fn(&mut Vec<(Flags, BytesMut)>, usize);
-        let damages: [(Damage, Error); 4] = [
+        let damages: [(Damage, Error); 3] = [
             (
                 |all, at| all[at].1[30] ^= 1,
                 CryptoError::BoxNotOpened("MESSAGE").into(),
@@ -563,10 +606,6 @@ mod tests {
             (
                 |all, at| all[at] = all[at - 1].clone(),
                 CryptoError::ReplayedNonce.into(),
-            ),
-            (
-                |all, at| all[at].0 = Flags::More,
-                ProtocolError::ClearFlags.into(),
             ),
             (
                 |all, at| all[at].1.truncate(20),

@@ -10,6 +10,8 @@ use bytes::Bytes;
 const ERROR: &str = "ERROR";
 /// How libzmq's PLAIN spells the name and its length byte: a hexadecimal escape took the E.
 const LIBZMQ_PLAIN_ERROR: &[u8] = b"\x5ERROR";
+/// How the CURVE server of libzmq before 4.2.3 begins ERROR: with a wrong count of the reason.
+const MISCOUNTED_ERROR: &[u8] = b"\x05ERROR\x08";
 
 /// The ERROR command for a denial, and nothing more than its status: reasons stay in our log.
 /// A temporary refusal is told by closing alone, so that the peer comes back (RFC 37, "Error
@@ -50,15 +52,30 @@ pub(super) fn expect_plain<'a>(body: &'a [u8], name: &'static str) -> Result<&'a
     }
 }
 
+/// As [`expect`], for a CURVE client, where the ERROR of libzmq before 4.2.3 is understood as well:
+/// it counts 8 bytes of reason and sends the three digits of a status.
+pub(super) fn expect_curve<'a>(body: &'a [u8], name: &'static str) -> Result<&'a [u8], Error> {
+    match body.strip_prefix(MISCOUNTED_ERROR) {
+        Some(status) if status.len() == 3 && status.iter().all(u8::is_ascii_digit) => {
+            Err(refused(status))
+        }
+        _ => expect(body, name),
+    }
+}
+
 /// RFC 37, "The NULL Security Mechanism", ERROR: one reason of at most 255 bytes.
 fn peer_refusal(data: &[u8]) -> Result<Error, ProtocolError> {
     let mut reader = Reader::new(ERROR, data);
     let reason = reader.short_string()?;
     reader.finish()?;
-    Ok(Error::RefusedByPeer(PeerRefusal {
+    Ok(refused(reason))
+}
+
+fn refused(reason: &[u8]) -> Error {
+    Error::RefusedByPeer(PeerRefusal {
         status: Status::parse(reason),
         reason: printable(reason),
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -105,6 +122,44 @@ mod tests {
             Some(Status::AuthenticationFailure)
         );
         assert!(matches!(expect(wrong, "READY"), Err(Error::Protocol(_))));
+    }
+
+    #[test]
+    fn a_miscounted_status_is_understood_under_curve_alone_and_only_if_the_body_ends_there() {
+        let miscounted = b"\x05ERROR\x08400";
+        let refusal = PeerRefusal {
+            status: Some(Status::AuthenticationFailure),
+            reason: "400".into(),
+        };
+        assert_eq!(
+            expect_curve(miscounted, "READY"),
+            Err(Error::RefusedByPeer(refusal))
+        );
+        assert!(matches!(
+            expect(miscounted, "READY"),
+            Err(Error::Protocol(_))
+        ));
+        assert!(matches!(
+            expect_plain(miscounted, "READY"),
+            Err(Error::Protocol(_))
+        ));
+        for body in [
+            &b"\x05ERROR\x0840"[..],
+            b"\x05ERROR\x0840x",
+            b"\x05ERROR\x084000",
+            b"\x05ERROR\x07400",
+            b"\x05ERROR\x09400",
+            b"\x05ERROR\x08",
+        ] {
+            let result = expect_curve(body, "READY");
+            assert!(matches!(result, Err(Error::Protocol(_))), "{body:?}");
+        }
+        // Eight bytes of reason, well counted.
+        let counted = expect_curve(b"\x05ERROR\x08not here", "READY");
+        assert!(matches!(
+            counted,
+            Err(Error::RefusedByPeer(PeerRefusal { status: None, .. }))
+        ));
     }
 
     #[test]

@@ -44,14 +44,10 @@ pub(crate) fn put_clear(
     box_at
 }
 
-/// What can be said of a MESSAGE before its box is opened. Tells its nonce. `outer` are the flags
-/// of its frame.
+/// Checks all that can be checked of a MESSAGE before its box is opened, and returns its nonce.
 #[inline]
-pub(crate) fn parse(outer: Flags, body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
-    // RFC 26, MESSAGE: flags are sealed; what the frame says in clear, anyone could have set.
-    if outer != Flags::Last {
-        return Err(ProtocolError::ClearFlags.into());
-    }
+pub(crate) fn parse(body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
+    // RFC 26, MESSAGE: a frame that holds anything else was not sealed, whatever its flags say.
     if !body.starts_with(NAME) {
         return Err(ProtocolError::UnexpectedCommand {
             expected: "MESSAGE",

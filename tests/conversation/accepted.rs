@@ -33,6 +33,10 @@ pub fn vectors() -> Vec<Vector> {
             &recorded(&format!("plain-zap-{status}")),
             status,
         ));
+        vectors.push(miscounted_error(
+            &recorded(&format!("curve-zap-{status}")),
+            status,
+        ));
     }
     vectors.sort_by(|one, other| one.name.cmp(&other.name));
     vectors
@@ -123,6 +127,30 @@ fn sealed_traffic(base: &Vector, subject: Who) -> Vec<Vector> {
             long_frame(0, &sealed(3, 0, b"short")),
         ),
     ];
+    // libzmq takes no notice of them either, and not every implementation leaves them clear.
+    for (outer, name) in [(0, "none"), (1, "more"), (4, "command")] {
+        for (inner, flags, text) in [
+            (0, Flags::Last, &b"last"[..]),
+            (1, Flags::More, b"more"),
+            (2, Flags::Command, b"\x09SUBSCRIBE"),
+        ] {
+            vectors.push(scene.understand(
+                &format!("outer-{name}-around-{inner:02x}"),
+                &format!("flags {outer:#04x} outside the box and {inner:#04x} in it, which decide"),
+                (flags, text),
+                frame(outer, &sealed(3, inner, text)),
+            ));
+            vectors.push(scene.understand(
+                &format!("outer-{name}-around-{inner:02x}-long"),
+                &format!(
+                    "the same, in a long frame: {:#04x} and {inner:#04x}",
+                    outer | 2
+                ),
+                (flags, text),
+                long_frame(outer, &sealed(3, inner, text)),
+            ));
+        }
+    }
     for (slug, about, body) in commands() {
         let bytes = frame(0, &sealed(3, 2, &body));
         let says = (Flags::Command, &body[..]);
@@ -255,6 +283,17 @@ fn skipped_nonces(base: &Vector) -> Vector {
 }
 
 /// PLAIN's ERROR as RFC 37 spells it, from a server to a client.
+fn miscounted_error(base: &Vector, status: &str) -> Vector {
+    let scene = Scene::new(base, Client, InsteadOf("ERROR"));
+    let data = [b"\x08", status.as_bytes()].concat();
+    let about = format!("ERROR {status} with a wrong count, as libzmq before 4.2.3 sends it");
+    scene.accept(
+        &format!("miscounted-{status}"),
+        &about,
+        command("ERROR", &data),
+    )
+}
+
 fn plain_error(base: &Vector, status: &str) -> Vec<Vector> {
     let scene = Scene::new(base, Client, InsteadOf("ERROR"));
     let data = [b"\x03", status.as_bytes()].concat();

@@ -301,7 +301,11 @@ fn a_peer_that_breaks_the_protocol_ends_both_connections() {
     match line.tunnels[0].ended() {
         Some(Ended::Traffic(Broken { side, error })) => {
             assert_eq!(*side, Side::Back);
-            assert_eq!(*error, Error::Protocol(ProtocolError::ClearFlags));
+            let expected = ProtocolError::UnexpectedCommand {
+                expected: "MESSAGE",
+                got: "clear".into(),
+            };
+            assert_eq!(*error, Error::Protocol(expected));
         }
         other => panic!("{other:?}"),
     }

@@ -86,7 +86,7 @@ pub(in crate::mechanism) struct ExpectWelcome {
 
 impl ExpectWelcome {
     fn handle(self, body: &[u8]) -> Result<Transition, Error> {
-        let welcome = Welcome::parse(refusal::expect(body, WELCOME)?)?;
+        let welcome = Welcome::parse(refusal::expect_curve(body, WELCOME)?)?;
         // RFC 26, WELCOME: the box proves that the server has s.
         let text = self
             .hello_key
@@ -175,7 +175,7 @@ pub(in crate::mechanism) struct ExpectReady {
 
 impl ExpectReady {
     fn handle(self, body: &[u8]) -> Result<Transition, Error> {
-        let ready = Ready::parse(refusal::expect(body, READY)?)?;
+        let ready = Ready::parse(refusal::expect_curve(body, READY)?)?;
         ReceiveCounter::after(0).check(ready.nonce)?;
         let text = self
             .traffic_key

@@ -197,22 +197,16 @@ fn messages(base: &Vector, subject: Who) -> Vec<Vector> {
             frame(0, b""),
         ),
         (
-            "with-clear-more",
-            "clear-flags",
-            "MORE outside the box",
-            frame(1, honest),
-        ),
-        (
-            "with-clear-command",
-            "clear-flags",
-            "a MESSAGE in a command frame",
-            frame(4, honest),
-        ),
-        (
             "clear-ping",
-            "clear-flags",
+            "unexpected-command",
             "a PING that is not sealed",
             frame(4, b"\x04PING\0\x0a"),
+        ),
+        (
+            "clear-subscribe",
+            "unexpected-command",
+            "a SUBSCRIBE that is not sealed",
+            frame(4, b"\x09SUBSCRIBE"),
         ),
         (
             "only-name",
