@@ -26,7 +26,11 @@ const COMPARISONS: [(&str, usize, &str); 9] = [
         "for boxes.rs: a shared secret with zero, HELLO's signature, and the keys in a vouch",
     ),
     ("crypto/keyed_hash.rs", 1, "two keyed hashes"),
-    ("crypto/keys.rs", 2, "two secret keys, and one with the zeros that mean none"),
+    (
+        "crypto/keys.rs",
+        2,
+        "two secret keys, and one with the zeros that mean none",
+    ),
     ("crypto/password.rs", 1, "two passwords"),
     ("crypto/password_hash.rs", 1, "two argon2id hashes"),
     ("crypto/poly1305.rs", 1, "two tags"),
