@@ -17,9 +17,10 @@ pub(crate) fn create_secret(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-fn open_new(path: &Path) -> io::Result<File> {
+/// Creates `path`, which must not exist, empty. On unix only its owner may read it.
+pub(crate) fn open_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
+    options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;

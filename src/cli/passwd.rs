@@ -3,21 +3,30 @@
 
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
-use crate::cli::new_file::create_secret;
-use crate::cli::password_input::new_password;
+use crate::cli::new_file::{create_secret, open_new};
+use crate::cli::password_input::{Source, VARIABLE, new_password};
 use clap::Args;
 use serde::Serialize;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 use zmtp_auth::auth::Authenticator;
 
+/// Most bytes reserved for a file because of its size: as many as a server reads of one.
+const MAX_RESERVE: usize = 4 * 1024 * 1024;
+
 /// Set a user's password in a password file
 ///
-/// Asks for the password twice and writes its argon2id hash; a user who is not there yet is added,
-/// and so is the file. All other lines stay as they are. The file is replaced whole: whoever reads
-/// it meanwhile sees it as it was or as it is.
+/// Asks for the password twice and writes its argon2id hash. A password in $ZMTP_AUTH_PASSWORD is
+/// taken without asking, and the output says so. A user who is not there yet is added, and so is
+/// the file. All other lines stay as they are, and so do owner, group and mode of the file: if
+/// this user cannot keep them, nothing is changed. A user who is removed during the prompt is not
+/// added again: the command fails.
+///
+/// The file is replaced whole: a reader sees it as it was or as it is. Several of these commands
+/// wait for each other.
 #[derive(Debug, Args)]
 pub(crate) struct PasswdArguments {
     /// The password file
@@ -34,6 +43,7 @@ pub(crate) fn run(arguments: &PasswdArguments, console: Console) -> Result<(), F
     struct Set<'a> {
         user: &'a str,
         added: bool,
+        password_from: &'static str,
     }
     let user = arguments.user.as_str();
     // Each of these would make the line one of another user, or of none.
@@ -57,19 +67,126 @@ pub(crate) fn run(arguments: &PasswdArguments, console: Console) -> Result<(), F
         // A file that is wrong already is mended by hand.
         check(&path)?;
     }
-    let password = new_password(
+    let (password, source) = new_password(
         arguments.password_file.as_deref(),
         &format!("Password of {}: ", user.escape_debug()),
     )?;
     let hash = password.to_phc().map_err(Failure::new)?;
-    let (content, added) = with_entry(&before, user, &hash);
-    replace(&path, &content)?;
-    let text = if added { "added\n" } else { "changed\n" };
-    console.result(&Set { user, added }, text)
+    let known = entry_of(&before, user).is_some();
+    let added = loop {
+        if let Some(added) = set_locked(&path, user, &hash, known)? {
+            break added;
+        }
+    };
+    let text = if added { "added" } else { "changed" };
+    let told = Set {
+        user,
+        added,
+        password_from: source.name(),
+    };
+    match source {
+        Source::Environment => console.result(
+            &told,
+            &format!("{text}, with the password of ${VARIABLE}\n"),
+        ),
+        Source::File | Source::Prompt => console.result(&told, &format!("{text}\n")),
+    }
 }
 
 fn unusable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(format_args!("cannot use {path:?}: {error}"))
+}
+
+/// Sets the password while no other `passwd` writes the file, and says whether the user is new.
+/// `None` if the file was replaced meanwhile: the caller tries again.
+///
+/// The lock belongs to the file that has the name, so it counts only if the name still leads to
+/// that file once the lock is held.
+fn set_locked(path: &Path, user: &str, hash: &str, known: bool) -> Result<Option<bool>, Failure> {
+    let failed = |error| unusable(path, &error);
+    let (mut file, is_new) = open_or_create(path).map_err(failed)?;
+    file.lock().map_err(failed)?;
+    if !is_at(&file, path).map_err(failed)? {
+        return Ok(None);
+    }
+    let outcome = write_entry(&mut file, path, user, hash, known);
+    if is_new && outcome.is_err() {
+        // The first failure is the one to tell.
+        let _ = fs::remove_file(path);
+    }
+    outcome
+}
+
+fn write_entry(
+    file: &mut File,
+    path: &Path,
+    user: &str,
+    hash: &str,
+    known: bool,
+) -> Result<Option<bool>, Failure> {
+    let failed = |error| unusable(path, &error);
+    let before = read(file).map_err(failed)?;
+    let added = entry_of(&before, user).is_none();
+    if added && known {
+        return Err(Failure::new(format_args!(
+            "user {user:?} was removed from {path:?} meanwhile: nothing was changed"
+        )));
+    }
+    let content = with_entry(&before, user, hash);
+    let temporary = write_temporary(path, file, &content)?;
+    // An editor takes no lock.
+    let same = fs::read(path).map(Zeroizing::new).map_err(failed);
+    let placed = match same {
+        Ok(now) if *now == *before => fs::rename(&temporary, path).map_err(failed).map(|()| true),
+        Ok(_) => Ok(false),
+        Err(failure) => Err(failure),
+    };
+    if !matches!(placed, Ok(true)) {
+        // The first failure is the one to tell.
+        let _ = fs::remove_file(&temporary);
+    }
+    Ok(placed?.then_some(added))
+}
+
+/// The file, and whether it is one that this call has made, empty and readable by its owner alone.
+fn open_or_create(path: &Path) -> io::Result<(File, bool)> {
+    loop {
+        match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return Ok((opened?, false)),
+        }
+        match open_new(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return Ok((created?, true)),
+        }
+    }
+}
+
+/// Whether the name still leads to this file.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file that is open cannot be replaced here.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// The content, in a buffer allocated at once: one that grew would leave copies of passwords
+/// behind.
+fn read(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
+    let len = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut content = Zeroizing::new(Vec::with_capacity(len.min(MAX_RESERVE)));
+    file.read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// Whether a server would load the file.
@@ -78,54 +195,76 @@ fn check(path: &Path) -> Result<(), Failure> {
     loaded.map_err(Failure::new)
 }
 
-/// The file with the entry of `user` in place of the one that was there, or at its end; and
-/// whether it is new.
-fn with_entry(before: &[u8], user: &str, hash: &str) -> (Zeroizing<Vec<u8>>, bool) {
-    let entry = format!("{user}={hash}\n");
-    // Allocated at once: a buffer that grew would leave copies of others' passwords behind.
-    let mut content = Zeroizing::new(Vec::with_capacity(before.len() + entry.len() + 1));
-    let mut added = true;
-    for line in before.split_inclusive(|&byte| byte == b'\n') {
-        let name = line.split(|&byte| byte == b'=').next();
-        if name == Some(user.as_bytes()) && line.len() > user.len() {
-            content.extend_from_slice(entry.as_bytes());
-            added = false;
-        } else {
-            content.extend_from_slice(line);
+/// Where the line of `user` stands.
+fn entry_of(content: &[u8], user: &str) -> Option<Range<usize>> {
+    let mut start = 0;
+    for line in content.split_inclusive(|&byte| byte == b'\n') {
+        let end = start + line.len();
+        let rest = line.strip_prefix(user.as_bytes());
+        if rest.is_some_and(|rest| rest.starts_with(b"=")) {
+            return Some(start..end);
         }
+        start = end;
     }
-    if added {
-        if content.last().is_some_and(|&last| last != b'\n') {
-            content.push(b'\n');
-        }
-        content.extend_from_slice(entry.as_bytes());
-    }
-    (content, added)
+    None
 }
 
-/// Puts `content` in place of the file, after a server would have loaded it.
-fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
+/// The content with the entry of `user` in place of the one that was there, or at its end.
+fn with_entry(before: &[u8], user: &str, hash: &str) -> Zeroizing<Vec<u8>> {
+    let entry = format!("{user}={hash}\n");
+    let (head, tail) = match entry_of(before, user) {
+        Some(line) => (&before[..line.start], &before[line.end..]),
+        None => (before, &[][..]),
+    };
+    // Allocated at once: a buffer that grew would leave copies of others' passwords behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(before.len() + entry.len() + 1));
+    content.extend_from_slice(head);
+    if content.last().is_some_and(|&last| last != b'\n') {
+        content.push(b'\n');
+    }
+    content.extend_from_slice(entry.as_bytes());
+    content.extend_from_slice(tail);
+    content
+}
+
+/// A file beside, of the same owner, group and mode, which a server would load.
+fn write_temporary(path: &Path, original: &File, content: &[u8]) -> Result<PathBuf, Failure> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(temporary);
     create_secret(&temporary, content).map_err(|error| unusable(&temporary, &error))?;
-    let placed = check(&temporary)
-        .and_then(|()| keep_mode(path, &temporary).map_err(|error| unusable(path, &error)))
-        .and_then(|()| fs::rename(&temporary, path).map_err(|error| unusable(path, &error)));
-    if placed.is_err() {
-        // The first failure is the one to tell.
-        let _ = fs::remove_file(&temporary);
+    let ready = check(&temporary).and_then(|()| keep_access(path, original, &temporary));
+    match ready {
+        Ok(()) => Ok(temporary),
+        Err(failure) => {
+            // The first failure is the one to tell.
+            let _ = fs::remove_file(&temporary);
+            Err(failure)
+        }
     }
-    placed
 }
 
-/// A server that runs as another user must still be able to read it.
-fn keep_mode(path: &Path, temporary: &Path) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(metadata) => fs::set_permissions(temporary, metadata.permissions()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+/// A server that runs as another user must still be able to read it. The mode comes last, since
+/// until then only we can read it.
+fn keep_access(path: &Path, original: &File, temporary: &Path) -> Result<(), Failure> {
+    let failed = |error| unusable(path, &error);
+    let kept = original.metadata().map_err(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let ours = fs::metadata(temporary).map_err(failed)?;
+        if (ours.uid(), ours.gid()) != (kept.uid(), kept.gid()) {
+            chown(temporary, Some(kept.uid()), Some(kept.gid())).map_err(|error| {
+                Failure::new(format_args!(
+                    "cannot leave {path:?} to its owner and group, {}:{} ({error}): run this as \
+                     its owner or as root; nothing was changed",
+                    kept.uid(),
+                    kept.gid()
+                ))
+            })?;
+        }
     }
+    fs::set_permissions(temporary, kept.permissions()).map_err(failed)
 }
 
 #[cfg(test)]
@@ -140,9 +279,9 @@ mod tests {
             ("b=2\na=1=1\nc=3\n", "b=2\na=H\nc=3\n", false),
             ("aa=1\n", "aa=1\na=H\n", true),
         ] {
-            let (content, added) = with_entry(before.as_bytes(), "a", "H");
+            let content = with_entry(before.as_bytes(), "a", "H");
             assert_eq!(std::str::from_utf8(&content), Ok(after));
-            assert_eq!(added, is_new);
+            assert_eq!(entry_of(before.as_bytes(), "a").is_none(), is_new);
         }
     }
 }

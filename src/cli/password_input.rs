@@ -15,38 +15,60 @@ pub(crate) const VARIABLE: &str = "ZMTP_AUTH_PASSWORD";
 /// Most bytes of a password (RFC 24, HELLO).
 const MAX_LEN: usize = 255;
 
+/// Where a password came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    File,
+    Environment,
+    Prompt,
+}
+
+impl Source {
+    /// Its name in JSON.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Environment => "environment",
+            Self::Prompt => "prompt",
+        }
+    }
+}
+
 /// The password from `file` if there is one, else from the environment, else from a prompt
 /// without echo.
 pub(crate) fn password(file: Option<&Path>, prompt: &str) -> Result<Password, Failure> {
-    if let Some(given) = given(file)? {
-        return Ok(given);
+    match given(file)? {
+        Some((given, _)) => Ok(given),
+        None => prompted(prompt),
     }
-    prompted(prompt)
 }
 
 /// As [`password`], and where a person types it, twice the same.
-pub(crate) fn new_password(file: Option<&Path>, prompt: &str) -> Result<Password, Failure> {
+pub(crate) fn new_password(
+    file: Option<&Path>,
+    prompt: &str,
+) -> Result<(Password, Source), Failure> {
     if let Some(given) = given(file)? {
         return Ok(given);
     }
     let first = prompted(prompt)?;
     let again = prompted("Again: ")?;
     if bool::from(first.ct_eq(&again)) {
-        Ok(first)
+        Ok((first, Source::Prompt))
     } else {
         Err(Failure::new("the two passwords differ"))
     }
 }
 
-fn given(file: Option<&Path>) -> Result<Option<Password>, Failure> {
+fn given(file: Option<&Path>) -> Result<Option<(Password, Source)>, Failure> {
     if let Some(path) = file {
-        return from_file(path).map(Some);
+        return Ok(Some((from_file(path)?, Source::File)));
     }
     let Some(value) = std::env::var_os(VARIABLE) else {
         return Ok(None);
     };
     let value = Zeroizing::new(value.into_encoded_bytes());
-    checked(&value).map(Some)
+    Ok(Some((checked(&value)?, Source::Environment)))
 }
 
 fn prompted(prompt: &str) -> Result<Password, Failure> {
@@ -79,6 +101,9 @@ fn checked(password: &[u8]) -> Result<Password, Failure> {
         return Err(Failure::usage(format_args!(
             "the password is longer than {MAX_LEN} bytes"
         )));
+    }
+    if password.is_empty() {
+        return Err(Failure::usage("the password is empty"));
     }
     Ok(Password::new(password))
 }

@@ -5,6 +5,7 @@
 #[cfg(feature = "live-interop")]
 mod interop;
 mod local;
+mod passwd;
 #[cfg(feature = "live-interop")]
 #[path = "../peer/mod.rs"]
 mod peer;
