@@ -153,12 +153,15 @@ impl fmt::Display for Stage {
 #[non_exhaustive]
 pub enum Incompatible {
     /// No ZMTP 3 signature; ZMTP 1 peers look like this (RFC 37, "Version Negotiation").
-    #[error("no ZMTP 3 greeting: the peer speaks ZMTP 1, or another protocol")]
+    #[error(
+        "no ZMTP 3 greeting: the peer speaks ZMTP 1, or another protocol; check the port, and \
+         that the peer is ZeroMQ 4 or later"
+    )]
     NotZmtp3,
     /// The peer announces a major version below 3. We never downgrade: it would drop security.
-    #[error("the peer speaks ZMTP {major}, which has no security")]
+    #[error("the peer speaks ZMTP {major}, which has no security: it needs ZeroMQ 4 or later")]
     OldVersion {
-        /// The announced major version; 2 also stands for revision bytes 1 and 2 of ZMTP 2.
+        /// The peer's major version: 1 for revision byte 0, 2 for revision bytes 1 and 2.
         major: u8,
     },
     /// The mechanism differs from ours (RFC 37, "Authentication and Confidentiality").

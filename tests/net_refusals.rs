@@ -155,7 +155,7 @@ async fn a_server_of_zmtp_2_is_named_as_such() {
         .unwrap_err();
     assert_eq!(
         handshake_error(&error),
-        &Error::Incompatible(Incompatible::OldVersion { major: 1 })
+        &Error::Incompatible(Incompatible::OldVersion { major: 2 })
     );
     drop(old.await.unwrap());
 }

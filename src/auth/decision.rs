@@ -149,7 +149,8 @@ impl Authenticator {
             Ok(answer) => Ok(answer),
             Err(NoAnswer::Refusal(refusal)) => Err(refusal),
             Err(NoAnswer::Error(error)) => {
-                tracing::error!(id = %request.id, "provider: {error}");
+                // Quoted and escaped, so that it cannot forge a log line.
+                tracing::error!(id = %request.id, error = ?error.to_string(), "provider failed");
                 Err(Refusal::Failed)
             }
         }

@@ -36,9 +36,12 @@ impl Seen {
     /// RFC 37, "Greeting": the version is the two bytes behind the signature.
     pub(crate) fn version(&self) -> Option<String> {
         match self.greeting.get(..12)? {
-            [0xFF, .., signature, major, minor] if signature & 1 == 1 => {
-                Some(format!("{major}.{minor}"))
-            }
+            [0xFF, .., signature, major, minor] if signature & 1 == 1 => Some(match major {
+                // Before ZMTP 3 this byte is a revision, and the next one something else.
+                0 => "1.0".to_owned(),
+                1 | 2 => format!("2.{}", major - 1),
+                _ => format!("{major}.{minor}"),
+            }),
             _ => None,
         }
     }

@@ -50,9 +50,9 @@ pub enum Host {
     Name(String),
 }
 
-/// Most bytes in the path of an ipc endpoint: what a Unix socket address holds on every
-/// supported system, with its closing zero.
-pub const MAX_IPC_PATH: usize = 103;
+/// Most bytes in the path of an ipc endpoint: what a Unix socket address holds before its closing
+/// zero. 107 on Linux, 103 on systems whose address is shorter.
+pub const MAX_IPC_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// Most bytes in a host name (RFC 1035, section 2.3.4).
 const MAX_HOST_NAME: usize = 255;

@@ -70,10 +70,10 @@ impl Greeting {
         if received.get(9).is_some_and(|&last| last & 1 == 0) {
             return Err(Incompatible::NotZmtp3);
         }
-        if let Some(&major) = received.get(10)
-            && major < MAJOR
+        if let Some(&revision) = received.get(10)
+            && revision < MAJOR
         {
-            return Err(Incompatible::OldVersion { major });
+            return Err(old_version(revision));
         }
         let Some(bytes) = received.first_chunk::<GREETING_LEN>() else {
             return Ok(None);
@@ -95,7 +95,7 @@ impl Greeting {
     /// [`Incompatible::OldVersion`], [`Incompatible::Mechanism`].
     pub fn require(&self, ours: &'static str) -> Result<(), Incompatible> {
         if self.major < MAJOR {
-            return Err(Incompatible::OldVersion { major: self.major });
+            return Err(old_version(self.major));
         }
         if self.mechanism != mechanism_name(ours) {
             let padding = self
@@ -116,6 +116,13 @@ impl Greeting {
     pub fn is_zmtp_3_0(&self) -> bool {
         self.major == 3 && self.minor == 0
     }
+}
+
+/// RFC 23 and 37, "Version Negotiation": before ZMTP 3 the byte is a revision. 0 is ZMTP 1, and 1 and
+/// 2 are ZMTP 2.0 and 2.1.
+const fn old_version(revision: u8) -> Incompatible {
+    let major = if revision == 0 { 1 } else { 2 };
+    Incompatible::OldVersion { major }
 }
 
 #[cfg(test)]
@@ -153,8 +160,8 @@ mod tests {
         assert_eq!(Greeting::parse(&v1[..9]), Ok(None));
         assert_eq!(Greeting::parse(&v1), Err(Incompatible::NotZmtp3));
         v1[9] = 0x7F;
-        for major in 0..3 {
-            let bytes = [&v1[..], &[major]].concat();
+        for (revision, major) in [(0, 1), (1, 2), (2, 2)] {
+            let bytes = [&v1[..], &[revision]].concat();
             assert_eq!(
                 Greeting::parse(&bytes),
                 Err(Incompatible::OldVersion { major })
