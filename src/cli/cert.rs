@@ -3,6 +3,8 @@
 
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
+use crate::cli::frames::Shown as FileName;
+use crate::cli::printable;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -77,8 +79,8 @@ fn new(arguments: &NewArguments, console: Console) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Made {
         public_key: String,
-        public_file: PathBuf,
-        secret_file: PathBuf,
+        public_file: FileName,
+        secret_file: FileName,
     }
     let mut certificate = Certificate::generate()?;
     let dates = [
@@ -104,8 +106,8 @@ fn new(arguments: &NewArguments, console: Console) -> Result<(), Failure> {
     );
     let made = Made {
         public_key,
-        public_file,
-        secret_file,
+        public_file: FileName::path(&public_file),
+        secret_file: FileName::path(&secret_file),
     };
     console.result(&made, &text)
 }
@@ -113,7 +115,9 @@ fn new(arguments: &NewArguments, console: Console) -> Result<(), Failure> {
 /// A certificate without its secret.
 #[derive(Serialize)]
 struct Shown {
-    file: PathBuf,
+    file: FileName,
+    #[serde(skip)]
+    name: String,
     public_key: String,
     has_secret: bool,
     metadata: BTreeMap<String, String>,
@@ -132,7 +136,8 @@ impl Shown {
         let now = SystemTime::now();
         let date = |date: SystemTime| humantime::format_rfc3339(date).to_string();
         Ok(Self {
-            file: file.to_owned(),
+            file: FileName::path(file),
+            name: printable::name(file.file_name().unwrap_or_default()),
             public_key: certificate.public_key().to_z85(),
             has_secret: certificate.key_pair().is_some(),
             metadata: certificate.metadata().iter().cloned().collect(),
@@ -191,7 +196,7 @@ fn check(dir: &Path, console: Console) -> Result<(), Failure> {
     check_secrets(dir, &mut checked)?;
     let mut text = String::new();
     for shown in &checked.certificates {
-        let name = shown.file.file_name().unwrap_or_default().display();
+        let name = &shown.name;
         let _ = writeln!(text, "{}: {name} {}", shown.standing(), shown.public_key);
     }
     for problem in &checked.problems {

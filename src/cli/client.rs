@@ -5,8 +5,8 @@ use crate::cli::exit::Failure;
 use crate::cli::key_file::{load_key_pair, public_key};
 use crate::cli::password_input::password;
 use clap::Args;
-use std::path::PathBuf;
-use zmtp_auth::{Config, KeyPair, MechanismKind, Open, SocketType};
+use std::path::{Path, PathBuf};
+use zmtp_auth::{Builder, Config, KeyPair, MechanismKind, Open, SocketType, WantsMechanism};
 
 /// The mechanism and the credentials of a client.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(crate) struct ClientSecurity {
     #[arg(long, value_name = "FILE", requires = "plain")]
     password_file: Option<PathBuf>,
     /// Encrypted and authenticated, by keys
-    #[arg(long, group = "mechanism", requires = "server_key")]
+    #[arg(long, group = "mechanism")]
     curve: bool,
     /// The server's public key: 40 characters, or a certificate file
     #[arg(long, value_name = "Z85|FILE", requires = "curve")]
@@ -45,27 +45,64 @@ impl ClientSecurity {
         }
     }
 
+    /// Our secret key, if one was given.
+    pub(crate) fn key(&self) -> Option<&Path> {
+        self.key.as_deref()
+    }
+
+    /// Whether the key of a server was given.
+    pub(crate) const fn knows_a_server(&self) -> bool {
+        self.server_key.is_some()
+    }
+
     /// A client of this type, as the arguments have it. Reads files, and may ask for a password.
     ///
     /// # Errors
     /// Wrong usage if no mechanism was chosen; what cannot be read.
     pub(crate) fn config(&self, socket_type: SocketType) -> Result<Config<Open>, Failure> {
-        let builder = Config::builder(socket_type);
+        self.config_of(Config::builder(socket_type))
+    }
+
+    /// As [`ClientSecurity::config`], with what the builder holds already.
+    pub(crate) fn config_of(
+        &self,
+        builder: Builder<WantsMechanism>,
+    ) -> Result<Config<Open>, Failure> {
         if self.null {
             return Ok(builder.null().accept_any_peer().finish()?);
         }
         if let Some(user) = &self.plain {
-            let password = password(self.password_file.as_deref(), "Password: ")?;
-            return Ok(builder.plain_client(user.clone(), password).finish()?);
+            return plain_client(builder, user, self.password_file.as_deref());
         }
-        let Some(server) = &self.server_key else {
-            return Err(Failure::usage("choose one of --curve, --plain, --null"));
-        };
-        let server = public_key(server)?;
-        let keys = match &self.key {
-            Some(path) => load_key_pair(path)?,
-            None => KeyPair::generate()?,
-        };
-        Ok(builder.curve_client(keys, server).finish()?)
+        match &self.server_key {
+            Some(server) => curve_client(builder, server, self.key.as_deref()),
+            None if self.curve => Err(Failure::usage("--curve needs --server-key")),
+            None => Err(Failure::usage("choose one of --curve, --plain, --null")),
+        }
     }
+}
+
+/// A client of PLAIN. May ask for the password.
+pub(crate) fn plain_client(
+    builder: Builder<WantsMechanism>,
+    user: &str,
+    password_file: Option<&Path>,
+) -> Result<Config<Open>, Failure> {
+    let password = password(password_file, "Password: ")?;
+    Ok(builder.plain_client(user.to_owned(), password).finish()?)
+}
+
+/// A client of CURVE: of the server with this key, and with a fresh key of its own if there is
+/// no other.
+pub(crate) fn curve_client(
+    builder: Builder<WantsMechanism>,
+    server: &str,
+    key: Option<&Path>,
+) -> Result<Config<Open>, Failure> {
+    let server = public_key(server)?;
+    let keys = match key {
+        Some(path) => load_key_pair(path)?,
+        None => KeyPair::generate()?,
+    };
+    Ok(builder.curve_client(keys, server).finish()?)
 }

@@ -2,24 +2,29 @@
 #![forbid(unsafe_code)]
 
 use crate::cli::client::ClientSecurity;
-use crate::cli::console::Console;
+use crate::cli::events::Events;
 use crate::cli::exit::Failure;
-use crate::cli::frames::{Shown, shown};
+use crate::cli::frames::{Shown, message, shown};
+use crate::cli::lines::{Line, Lines};
 use crate::cli::program::block_on;
+use crate::cli::server::{LoadedPolicy, ServerConfig, ServerRole};
 use crate::cli::signals::{Signal, Signals};
+use crate::cli::socket_arguments::SocketArguments;
 use crate::cli::socket_type::TypeArgument;
-use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
-use zmtp_auth::net::{Connection, Incoming, Message, NetError};
-use zmtp_auth::{Config, Open, SocketType};
+use std::path::PathBuf;
+use zmtp_auth::net::{Access, Connection, Incoming, NetError};
+use zmtp_auth::{Config, MechanismKind, SocketType};
 
 /// Connect a socket, send lines of stdin, and tell what comes back
 ///
-/// One JSON object a line: connected, then message for each that arrives, and closed. A req waits
-/// for the reply to each line before it sends the next; a pub waits for a subscriber before it
-/// reads the first.
+/// One JSON object a line: connected, then message for each that arrives, and closed. A line may
+/// hold any bytes and ends at the line feed alone. A req waits for the reply to each line before
+/// it sends the next; a pub waits for a subscriber before it reads the first.
+///
+/// While stdout is full no messages are received. SIGTERM ends it in order, within 5 seconds; a
+/// second one ends it at once.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArguments {
     /// Such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
@@ -29,6 +34,19 @@ pub(crate) struct ConnectArguments {
     socket_type: TypeArgument,
     #[command(flatten)]
     security: ClientSecurity,
+    /// Be the server of PLAIN, although we connect: its client binds
+    #[arg(long, group = "mechanism", requires = "policy")]
+    plain_server: bool,
+    /// Be the server, although we connect: this policy file decides about the peer. SIGHUP loads
+    /// it again
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The domain of the policy that rules this socket
+    #[arg(long, value_name = "NAME", default_value = "", requires = "policy")]
+    domain: String,
+    /// Be the server, although we connect, of a peer that may be anybody (not with --plain-server)
+    #[arg(long, conflicts_with = "policy")]
+    accept_any_peer: bool,
     /// Split each line into frames where this text stands
     #[arg(long, value_name = "SEPARATOR")]
     multipart: Option<String>,
@@ -39,6 +57,8 @@ pub(crate) struct ConnectArguments {
     /// can come back, else when the peer closes
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
+    #[command(flatten)]
+    socket: SocketArguments,
 }
 
 #[derive(Serialize)]
@@ -56,68 +76,127 @@ enum Told<'a> {
     },
 }
 
-pub(crate) fn run(arguments: &ConnectArguments, console: Console) -> Result<(), Failure> {
-    let TypeArgument(socket_type) = arguments.socket_type;
+pub(crate) fn run(arguments: &ConnectArguments) -> Result<(), Failure> {
     if arguments.multipart.as_deref() == Some("") {
         return Err(Failure::usage("--multipart needs a text to split at"));
     }
-    let config = arguments.security.config(socket_type)?;
-    block_on(converse(arguments, config, console))
+    match arguments.config()? {
+        ServerConfig::Asks(config, router, policy) => {
+            block_on(converse(arguments, config, router, Some(policy)))
+        }
+        ServerConfig::Open(config) => block_on(converse(arguments, config, (), None)),
+    }
+}
+
+impl ConnectArguments {
+    fn config(&self) -> Result<ServerConfig, Failure> {
+        let TypeArgument(socket_type) = self.socket_type;
+        let builder = self.socket.builder(socket_type);
+        let policy = self.policy.as_deref();
+        if policy.is_none() && !self.accept_any_peer {
+            return self.security.config_of(builder).map(ServerConfig::Open);
+        }
+        let mechanism = match self.security.mechanism() {
+            None if self.plain_server => MechanismKind::Plain,
+            Some(MechanismKind::Plain) => {
+                return Err(Failure::usage(
+                    "--plain is a client: a server of PLAIN is --plain-server",
+                ));
+            }
+            Some(_) if self.security.knows_a_server() => {
+                return Err(Failure::usage(
+                    "--server-key is for a client, --policy and --accept-any-peer for a server",
+                ));
+            }
+            Some(mechanism) => mechanism,
+            None => {
+                return Err(Failure::usage(
+                    "choose one of --curve, --plain-server, --null",
+                ));
+            }
+        };
+        let role = ServerRole {
+            mechanism,
+            keys: self.security.key().into_iter().collect(),
+            policy,
+            domain: &self.domain,
+            accept_any_peer: self.accept_any_peer,
+        };
+        role.config(builder)
+    }
 }
 
 /// How one end of a conversation behaves.
 struct Side<'a> {
     ours: SocketType,
     arguments: &'a ConnectArguments,
-    console: Console,
+    events: &'a Events,
     /// Messages that may still arrive.
     left: Option<u64>,
 }
 
-async fn converse(
+async fn converse<A: Access>(
     arguments: &ConnectArguments,
-    config: Config<Open>,
-    console: Console,
+    config: Config<A>,
+    router: A::Router,
+    policy: Option<LoadedPolicy>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
+    let events = Events::on_stdout()?;
     let mut side = Side {
         ours: config.socket_type(),
         arguments,
-        console,
+        events: &events,
         left: arguments.count,
     };
     let endpoint = arguments.endpoint.as_str();
-    let mut connection = Connection::connect(endpoint, config, ()).await?;
-    let claims = &connection.peer().claims;
-    console.event(&Told::Connected {
-        endpoint,
-        socket_type: claims.socket_type.map(SocketType::name),
-    })?;
-    if side.ours.subscribes() {
-        connection.subscribe(arguments.subscribe.clone()).await?;
-    }
+    let options = arguments.socket.options();
+    let mut connection = tokio::select! {
+        connected = Connection::connect_with(endpoint, config, router, &options) => connected?,
+        () = signals.stop() => return Err(Failure::new("a signal came before we were connected")),
+    };
     let ended = {
         let exchange = side.exchange(&mut connection);
         tokio::pin!(exchange);
         loop {
             tokio::select! {
-                ended = &mut exchange => break ended?,
-                signal = signals.next() => if signal == Signal::Stop { break Ended::Done },
+                ended = &mut exchange => break Some(ended?),
+                signal = signals.next() => match (signal, &policy) {
+                    (Signal::Stop, _) => break None,
+                    (Signal::Reload, Some(policy)) => {
+                        if let Err(failure) = policy.reload() {
+                            tracing::warn!("policy not loaded again: {}", failure.message);
+                        }
+                    }
+                    (Signal::Reload, None) => {
+                        tracing::warn!("SIGHUP: there is no policy to load again");
+                    }
+                },
             }
         }
     };
-    match ended {
-        Ended::Done => Ok(connection.close().await?),
-        Ended::Lost(error) => {
-            console.event(&Told::Closed {
-                reason: error.to_string(),
-            })?;
-            match error {
-                NetError::Closed => Ok(()),
-                error => Err(error.into()),
+    let Some(ended) = ended else {
+        let ending = async {
+            connection.close().await?;
+            events.written().await
+        };
+        return signals.end(ending).await;
+    };
+    let ending = async {
+        match ended {
+            Ended::Done => connection.close().await?,
+            Ended::Lost(error) => {
+                let reason = error.to_string();
+                events.tell(&Told::Closed { reason }).await?;
+                if !matches!(error, NetError::Closed) {
+                    events.written().await?;
+                    return Err(error.into());
+                }
             }
         }
-    }
+        events.written().await
+    };
+    signals.end_patiently(ending).await
 }
 
 /// How an exchange ends.
@@ -130,7 +209,18 @@ enum Ended {
 
 impl Side<'_> {
     async fn exchange(&mut self, connection: &mut Connection) -> Result<Ended, Failure> {
-        let mut lines = BufReader::new(tokio::io::stdin()).lines();
+        let claims = &connection.peer().claims;
+        let connected = Told::Connected {
+            endpoint: &self.arguments.endpoint,
+            socket_type: claims.socket_type.map(SocketType::name),
+        };
+        self.events.tell(&connected).await?;
+        if self.ours.subscribes() {
+            let topic = self.arguments.subscribe.clone();
+            connection.subscribe(topic).await?;
+        }
+        let max_line = self.arguments.socket.max_message();
+        let mut lines = Lines::of_stdin(max_line);
         let sends = !matches!(self.ours, SocketType::Pull | SocketType::Sub);
         let receives = !matches!(self.ours, SocketType::Push | SocketType::Pub);
         let mut reading = sends;
@@ -143,22 +233,24 @@ impl Side<'_> {
         loop {
             let may_send = reading && subscribed && our_turn;
             tokio::select! {
-                line = next(&mut lines), if may_send => match line? {
-                    Some(line) => {
-                        if let Err(error) = connection.send(self.message(line)).await {
+                line = lines.next(), if may_send => match line.map_err(Failure::stdin)? {
+                    Some(Line::Whole(line)) => {
+                        let separator = self.arguments.multipart.as_deref();
+                        let message = message(self.ours, line, separator);
+                        if let Err(error) = connection.send(message).await {
                             return Ok(Ended::Lost(error));
                         }
                         our_turn = !matches!(self.ours, SocketType::Req | SocketType::Rep);
                     }
+                    Some(Line::TooLong) => return Err(Failure::long_line(max_line)),
                     None if !receives || self.ours == SocketType::Req => return Ok(Ended::Done),
                     None => reading = false,
                 },
                 incoming = connection.recv() => match incoming {
                     Ok(Incoming::Message(message)) => {
                         our_turn = true;
-                        self.console.event(&Told::Message {
-                            frames: shown(self.ours, message.frames()),
-                        })?;
+                        let frames = shown(self.ours, message.frames());
+                        self.events.tell(&Told::Message { frames }).await?;
                         self.left = self.left.map(|left| left.saturating_sub(1));
                         if self.left == Some(0) {
                             return Ok(Ended::Done);
@@ -171,25 +263,4 @@ impl Side<'_> {
             }
         }
     }
-
-    fn message(&self, line: String) -> Message {
-        let mut frames = Vec::new();
-        if matches!(self.ours, SocketType::Req | SocketType::Rep) {
-            frames.push(Bytes::new());
-        }
-        match &self.arguments.multipart {
-            Some(separator) => {
-                let parts = line.split(separator.as_str());
-                frames.extend(parts.map(|part| Bytes::copy_from_slice(part.as_bytes())));
-            }
-            None => frames.push(line.into()),
-        }
-        frames.into()
-    }
-}
-
-/// The next line. Cancel-safe.
-async fn next(lines: &mut Lines<BufReader<Stdin>>) -> Result<Option<String>, Failure> {
-    let line = lines.next_line().await;
-    line.map_err(|error| Failure::new(format_args!("cannot read stdin: {error}")))
 }

@@ -2,11 +2,18 @@
 #![forbid(unsafe_code)]
 
 use crate::cli::exit::Failure;
+use crate::cli::printable::{json, lines};
+use crate::cli::repeats::{SumUp, log_rest};
+use crate::cli::stderr::{self, Log};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::time::Duration;
-use tracing::Level;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use zeroize::Zeroizing;
 
 /// How often a spinner turns.
 const TICK: Duration = Duration::from_millis(100);
@@ -29,14 +36,12 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// One line of JSON on stdout, at once, whatever `--json` says: for commands that tell
-    /// events.
+    /// One line of JSON on stdout, at once, whatever `--json` says. It waits for a reader: what
+    /// serves sockets tells [`Events`](crate::cli::events::Events).
     pub(crate) fn event(self, event: &impl Serialize) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(event).map_err(Failure::new)?;
-        line.push(b'\n');
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(&line).and_then(|()| stdout.flush());
-        written.map_err(|error| Failure::new(format_args!("cannot write to stdout: {error}")))
+        let mut line = json(serde_json::to_string(event).map_err(Failure::new)?);
+        line.push('\n');
+        write(&line)
     }
 
     /// The result of a command: `value` for machines, `text` for people.
@@ -44,10 +49,7 @@ impl Console {
         if self.json {
             return self.event(value);
         }
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(text.as_bytes());
-        let written = written.and_then(|()| stdout.flush());
-        written.map_err(|error| Failure::new(format_args!("cannot write to stdout: {error}")))
+        write(&Zeroizing::new(lines(text)))
     }
 
     /// Shows that something takes its time, until it is dropped: on stderr, if that is a person's
@@ -73,26 +75,41 @@ impl Console {
             error: &failure.message,
             exit: failure.exit as u8,
         };
-        let line = match serde_json::to_string(&told) {
-            Ok(line) if self.json => line,
-            _ => format!("zmtp-auth: {}", failure.message),
-        };
-        // Where stderr is closed there is nobody to tell.
-        let _unheard = writeln!(io::stderr().lock(), "{line}");
+        match serde_json::to_string(&told) {
+            Ok(line) if self.json => stderr::line(&json(line)),
+            _ => stderr::line(&format!("zmtp-auth: {}", failure.message)),
+        }
     }
 }
 
-/// Sends the library's log to stderr: warnings, and with each `-v` one level more.
-pub(crate) fn start_log(verbosity: u8) {
+fn write(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes());
+    let written = written.and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::new(format_args!("cannot write to stdout: {error}")))
+}
+
+/// Sends the library's log to stderr: warnings, and with each `-v` one level more. Refusals of one
+/// address are summed up.
+pub(crate) fn start_log(verbosity: u8) -> io::Result<()> {
     let level = match verbosity {
-        0 => Level::WARN,
-        1 => Level::INFO,
-        2 => Level::DEBUG,
-        _ => Level::TRACE,
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(false)
+    stderr::start()?;
+    let lines = fmt::layer().with_writer(|| Log).with_ansi(false);
+    tracing_subscriber::registry()
+        .with(level)
+        .with(SumUp)
+        .with(lines)
         .init();
+    Ok(())
+}
+
+/// Writes the last lines of the log, as far as they are read.
+pub(crate) fn end_log() {
+    log_rest();
+    stderr::flush();
 }

@@ -11,7 +11,8 @@ use zmtp_auth::{ConfigError, Error, LocalError, Stage, Status};
 /// What `--help` says of the codes.
 pub(crate) const HELP: &str = "Exit codes:
   0  done
-  1  anything that has no code of its own
+  1  anything that has no code of its own, such as an endpoint that cannot be bound, or an end
+     before all was sent and written
   2  wrong usage
   3  refused by the peer, with 400 or 500
   4  refused for now, with 300
@@ -47,6 +48,7 @@ impl Exit {
             NetError::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
                 Self::TimedOut
             }
+            NetError::Io { doing: "bind", .. } => Self::Other,
             NetError::Io { .. } => Self::Unreachable,
             NetError::Heartbeat(_) => Self::TimedOut,
             NetError::Handshake(error) | NetError::Traffic(error) => Self::of_protocol(error),
@@ -98,6 +100,23 @@ impl Failure {
     /// Arguments that make no sense.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::with(Exit::Usage, message)
+    }
+
+    /// What has happened at an endpoint of ours, which it names.
+    pub(crate) fn at(endpoint: &str, error: &NetError) -> Self {
+        Self::with(Exit::of(error), format_args!("{endpoint}: {error}"))
+    }
+
+    /// Stdin cannot be read.
+    pub(crate) fn stdin(error: io::Error) -> Self {
+        Self::new(format_args!("cannot read stdin: {error}"))
+    }
+
+    /// A line of stdin that is no message.
+    pub(crate) fn long_line(max: usize) -> Self {
+        Self::new(format_args!(
+            "a line of stdin is longer than {max} bytes: raise --max-message"
+        ))
     }
 
     /// A failure with this code.

@@ -1,11 +1,13 @@
-//! Messages as JSON, and REQ's and REP's envelope (RFC 28), which the wire of one peer leaves to
-//! us.
+//! Messages as JSON and from lines, and REQ's and REP's envelope (RFC 28), which the wire of one
+//! peer leaves to us.
 #![forbid(unsafe_code)]
 
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
 use serde::Serialize;
+use std::path::Path;
 use zmtp_auth::SocketType;
+use zmtp_auth::net::Message;
 
 /// Bytes that a peer chose: text where they are text.
 #[derive(Debug, Serialize)]
@@ -22,6 +24,11 @@ impl Shown {
             Err(_) => Self::Base64(Base64::encode_string(bytes)),
         }
     }
+
+    /// A file's name, which on unix is bytes.
+    pub(crate) fn path(path: &Path) -> Self {
+        Self::of(path.as_os_str().as_encoded_bytes())
+    }
 }
 
 /// The frames that an application would see: without the envelope in front of a request or reply.
@@ -34,4 +41,41 @@ pub(crate) fn shown(ours: SocketType, frames: &[Bytes]) -> Vec<Shown> {
         _ => frames,
     };
     body.iter().map(|frame| Shown::of(frame)).collect()
+}
+
+/// The message of a line: one frame, or those between the separators, behind the envelope.
+pub(crate) fn message(ours: SocketType, line: Vec<u8>, separator: Option<&str>) -> Message {
+    let mut frames = Vec::new();
+    if matches!(ours, SocketType::Req | SocketType::Rep) {
+        frames.push(Bytes::new());
+    }
+    let mut rest = Bytes::from(line);
+    if let Some(separator) = separator {
+        let separator = separator.as_bytes();
+        while let Some(at) = find(&rest, separator) {
+            frames.push(rest.split_to(at));
+            rest = rest.slice(separator.len()..);
+        }
+    }
+    frames.push(rest);
+    frames.into()
+}
+
+/// Where `part`, which is not empty, first stands.
+fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_split_whatever_their_bytes() {
+        let split = |line: &[u8]| message(SocketType::Push, line.into(), Some("::"));
+        assert_eq!(split(b"a::\xff\r::").frames(), [&b"a"[..], b"\xff\r", b""]);
+        assert_eq!(split(b"").frames(), [""]);
+        let whole = message(SocketType::Req, b"a::b".into(), None);
+        assert_eq!(whole.frames(), ["", "a::b"]);
+    }
 }

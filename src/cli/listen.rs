@@ -1,26 +1,37 @@
-//! `listen`: a socket that takes peers and tells what they are and what they send.
+//! `listen`: a socket that takes peers, tells what they are and what they send, and sends them
+//! lines of stdin.
 #![forbid(unsafe_code)]
 
-use crate::cli::console::Console;
+use crate::cli::conversation::{Conversation, Who};
+use crate::cli::events::Events;
 use crate::cli::exit::Failure;
-use crate::cli::frames::{Shown, shown};
+use crate::cli::outlet::Outlet;
 use crate::cli::program::block_on;
+use crate::cli::repeats::{Repeats, at_time, place_of};
 use crate::cli::server::{LoadedPolicy, ServerConfig, ServerSecurity, reason_and_rule};
 use crate::cli::signals::{Signal, Signals};
+use crate::cli::socket_arguments::{BindArguments, SocketArguments};
 use crate::cli::socket_type::TypeArgument;
 use clap::Args;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use zmtp_auth::net::{Access, Connection, Event, Incoming, Listener, NetError, Refusal};
-use zmtp_auth::{Config, Denied, Error, Peer, SocketType};
+use zmtp_auth::net::{Access, Event, Listener, Refusal};
+use zmtp_auth::{Config, Denied, Error, SocketType};
 
 /// Bind a socket, and tell who comes and what they send
 ///
 /// One JSON object a line: first {"event":"listening","endpoint":".."} with the port that was
-/// bound, then accepted, refused (with the rule that decided), message, and closed. SIGHUP loads
-/// the policy again: peers that it no longer admits are closed. SIGTERM ends it in order.
+/// bound, then accepted, refused (with the rule that decided), message, and closed. What peers
+/// chose, user ids among it, is {"text":".."}, or {"base64":".."} where it is not UTF-8.
+///
+/// Refusals of one address are summed up: after the first, one line a minute tells the latest and
+/// in "repeated" how many it stands for. While stdout is full no messages are received, so that
+/// none is lost; refusals are then dropped, and counted in an event "lost".
+///
+/// SIGHUP loads the policy again: peers that it no longer admits are closed. SIGTERM ends it in
+/// order, within 5 seconds; a second one ends it at once.
 #[derive(Debug, Args)]
 pub(crate) struct ListenArguments {
     /// Such as tcp://*:5555, tcp://127.0.0.1:* or ipc:///run/app.sock
@@ -30,87 +41,43 @@ pub(crate) struct ListenArguments {
     socket_type: TypeArgument,
     #[command(flatten)]
     security: ServerSecurity,
-    /// Send every message back to whoever sent it: rep, router, dealer and pair
+    /// Send every message back to the peer that sent it: rep, router, dealer and pair
     #[arg(long)]
     echo: bool,
+    /// Send lines of stdin: push, dealer and pair each to one peer after the other, pub and xpub
+    /// each to every peer that has subscribed to how it begins. Waits for the first such peer
+    #[arg(long, conflicts_with = "echo")]
+    send: bool,
+    /// Split each line into frames where this text stands
+    #[arg(long, value_name = "SEPARATOR", requires = "send")]
+    multipart: Option<String>,
+    #[command(flatten)]
+    socket: SocketArguments,
+    #[command(flatten)]
+    bind: BindArguments,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Told<'a> {
-    Listening {
-        endpoint: String,
-    },
-    Accepted {
-        peer: u64,
-        #[serde(flatten)]
-        who: Who,
-        address: String,
-        socket_type: Option<&'static str>,
-        claims: BTreeMap<String, Shown>,
-    },
-    Refused {
-        address: String,
-        status: Option<&'static str>,
-        reason: String,
-        rule: Option<String>,
-    },
-    Message {
-        peer: u64,
-        #[serde(flatten)]
-        who: &'a Who,
-        frames: Vec<Shown>,
-    },
-    Subscribed {
-        peer: u64,
-        topic: Shown,
-    },
-    Cancelled {
-        peer: u64,
-        topic: Shown,
-    },
-    Closed {
-        peer: u64,
-        #[serde(flatten)]
-        who: &'a Who,
-        reason: String,
-    },
-    Reloaded {
-        warnings: Vec<String>,
-    },
-    ReloadFailed {
-        error: String,
-    },
+    Listening { endpoint: String },
+    Refused(&'a Refused),
+    Reloaded { warnings: Vec<String> },
+    ReloadFailed { error: String },
 }
 
-/// Who a peer is by the word of our policy; all of it absent if nobody was asked.
-#[derive(Serialize, Clone)]
-struct Who {
-    user_id: Option<String>,
-    mechanism: &'static str,
-    domain: Option<String>,
+#[derive(Serialize)]
+struct Refused {
+    address: String,
+    status: Option<&'static str>,
+    reason: String,
+    rule: Option<String>,
+    /// Refusals that this line stands for, if it is not the first of its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeated: Option<u64>,
 }
 
-impl Who {
-    fn of(peer: &Peer, mechanism: &'static str) -> Self {
-        let authenticated = peer.authenticated.as_ref();
-        Self {
-            user_id: authenticated.map(|peer| text(&peer.user_id)),
-            mechanism,
-            domain: authenticated.map(|peer| text(peer.domain.as_bytes())),
-        }
-    }
-}
-
-/// Bytes as text; what is not UTF-8 is escaped.
-fn text(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => bytes.escape_ascii().to_string(),
-    }
-}
-
-pub(crate) fn run(arguments: &ListenArguments, console: Console) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     let TypeArgument(socket_type) = arguments.socket_type;
     let echoes = matches!(
         socket_type,
@@ -120,35 +87,51 @@ pub(crate) fn run(arguments: &ListenArguments, console: Console) -> Result<(), F
         let types = "--echo needs --type rep, router, dealer or pair";
         return Err(Failure::usage(types));
     }
-    let echo = arguments.echo;
-    let endpoint = arguments.endpoint.as_str();
-    match arguments.security.config(socket_type)? {
+    let outlet = match arguments.send {
+        true => Some(Outlet::new(
+            socket_type,
+            arguments.multipart.clone(),
+            arguments.socket.max_message(),
+        )?),
+        false => None,
+    };
+    let builder = arguments.socket.builder(socket_type);
+    match arguments.security.config(builder)? {
         ServerConfig::Asks(config, router, policy) => {
-            block_on(serve(endpoint, config, router, Some(policy), echo, console))
+            block_on(serve(arguments, config, router, Some(policy), outlet))
         }
-        ServerConfig::Open(config) => block_on(serve(endpoint, config, (), None, echo, console)),
+        ServerConfig::Open(config) => block_on(serve(arguments, config, (), None, outlet)),
     }
 }
 
 async fn serve<A: Access>(
-    endpoint: &str,
+    arguments: &ListenArguments,
     config: Config<A>,
     router: A::Router,
     policy: Option<LoadedPolicy>,
-    echo: bool,
-    console: Console,
+    outlet: Option<Outlet>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let ours = config.socket_type();
-    let mechanism = config.mechanism().name();
-    let listener = Listener::bind(endpoint, config, router).await?;
-    console.event(&Told::Listening {
+    let events = Events::on_stdout()?;
+    let (ours, mechanism) = (config.socket_type(), config.mechanism().name());
+    let mut options = arguments.socket.options();
+    arguments.bind.apply(&mut options);
+    let endpoint = arguments.endpoint.as_str();
+    let listener = Listener::bind_with(endpoint, config, router, options).await;
+    let listener = listener.map_err(|error| Failure::at(endpoint, &error))?;
+    events.offer(&Told::Listening {
         endpoint: listener.local_endpoint().to_string(),
     })?;
     let (stop, stopped) = watch::channel(());
-    let mut peers: JoinSet<Result<(), Failure>> = JoinSet::new();
+    let mut tasks: JoinSet<Result<(), Failure>> = JoinSet::new();
+    let recipients = outlet.as_ref().map(Outlet::recipients);
+    if let Some(outlet) = outlet {
+        tasks.spawn(outlet.send_lines(stopped.clone()));
+    }
+    let mut refusals = Repeats::new();
     let mut next_peer = 1;
     loop {
+        let due = refusals.deadline();
         tokio::select! {
             event = listener.next_event() => match event? {
                 Event::Accepted(connection) => {
@@ -156,149 +139,95 @@ async fn serve<A: Access>(
                         id: next_peer,
                         who: Who::of(connection.peer(), mechanism),
                         ours,
-                        echo,
-                        console,
+                        echo: arguments.echo,
+                        events: events.clone(),
+                        recipients: recipients.clone(),
                     };
                     next_peer += 1;
-                    peer.introduce(connection.peer())?;
-                    peers.spawn(peer.hold(*connection, stopped.clone()));
+                    tasks.spawn(peer.hold(*connection, stopped.clone()));
                 }
-                Event::Refused(refusal) => console.event(&refused(&refusal))?,
+                Event::Refused(refusal) => {
+                    let place = (place_of(&refusal.address), status_of(&refusal));
+                    let now = Instant::now();
+                    if let Some(refused) = refusals.note(place, refused(&refusal), now) {
+                        events.offer(&Told::Refused(&refused))?;
+                    }
+                }
                 _ => {}
             },
-            // Nobody reads what we have to say: there is no use in going on.
-            Some(ended) = peers.join_next() => ended.map_err(Failure::new)??,
+            () = at_time(due), if due.is_some() => {
+                tell_repeated(refusals.due(Instant::now()), &events)?;
+            }
+            // A failure means that stdout or stdin is gone: there is no use in going on.
+            Some(ended) = tasks.join_next() => ended.map_err(Failure::new)??,
             signal = signals.next() => match signal {
                 Signal::Stop => break,
-                Signal::Reload => reload(policy.as_ref(), console)?,
+                Signal::Reload => reload(policy.as_ref(), &events)?,
             },
         }
     }
-    listener.close().await;
-    // Fails if nobody is connected.
-    let _ = stop.send(());
-    while let Some(ended) = peers.join_next().await {
-        ended.map_err(Failure::new)??;
+    let ending = async {
+        listener.close().await;
+        drop(recipients);
+        // Fails if there are no peers.
+        let _ = stop.send(());
+        while let Some(ended) = tasks.join_next().await {
+            ended.map_err(Failure::new)??;
+        }
+        tell_repeated(refusals.rest(), &events)?;
+        events.written().await
+    };
+    signals.end(ending).await
+}
+
+fn tell_repeated(due: Vec<(Refused, u64)>, events: &Events) -> Result<(), Failure> {
+    for (mut refused, more) in due {
+        refused.repeated = Some(more);
+        events.offer(&Told::Refused(&refused))?;
     }
     Ok(())
 }
 
-fn reload(policy: Option<&LoadedPolicy>, console: Console) -> Result<(), Failure> {
-    let Some(policy) = policy else { return Ok(()) };
-    match policy.reload() {
-        Ok(warnings) => console.event(&Told::Reloaded {
+fn reload(policy: Option<&LoadedPolicy>, events: &Events) -> Result<(), Failure> {
+    let Some(policy) = policy else {
+        return events.offer(&Told::ReloadFailed {
+            error: "there is no policy to load again".to_owned(),
+        });
+    };
+    events.offer(&match policy.reload() {
+        Ok(warnings) => Told::Reloaded {
             warnings: warnings.iter().map(ToString::to_string).collect(),
-        }),
-        Err(failure) => console.event(&Told::ReloadFailed {
-            error: failure.message,
-        }),
-    }
-}
-
-fn refused(refusal: &Refusal) -> Told<'static> {
-    let address = refusal.address.to_string();
-    match refusal.error.protocol() {
-        Some(Error::Denied(Denied { status, reason })) => {
-            let (reason, rule) = reason_and_rule(reason);
-            Told::Refused {
-                address,
-                status: Some(status.as_str()),
-                reason: reason.to_owned(),
-                rule,
-            }
-        }
-        _ => Told::Refused {
-            address,
-            status: None,
-            reason: refusal.error.to_string(),
-            rule: None,
         },
+        Err(failure) => Told::ReloadFailed {
+            error: failure.message,
+        },
+    })
+}
+
+fn denied(refusal: &Refusal) -> Option<&Denied> {
+    match refusal.error.protocol() {
+        Some(Error::Denied(denied)) => Some(denied),
+        _ => None,
     }
 }
 
-/// One peer.
-struct Conversation {
-    id: u64,
-    who: Who,
-    ours: SocketType,
-    echo: bool,
-    console: Console,
+fn status_of(refusal: &Refusal) -> Option<&'static str> {
+    denied(refusal).map(|denied| denied.status.as_str())
 }
 
-impl Conversation {
-    fn introduce(&self, peer: &Peer) -> Result<(), Failure> {
-        let claims = peer.claims.properties.iter();
-        self.console.event(&Told::Accepted {
-            peer: self.id,
-            who: self.who.clone(),
-            address: peer.address.to_string(),
-            socket_type: peer.claims.socket_type.map(SocketType::name),
-            claims: claims
-                .map(|(name, value)| (name.to_owned(), Shown::of(value)))
-                .collect(),
-        })
-    }
-
-    /// Tells what the peer sends until it goes, or we do.
-    async fn hold(
-        self,
-        mut connection: Connection,
-        mut stopped: watch::Receiver<()>,
-    ) -> Result<(), Failure> {
-        if self.ours.subscribes() {
-            // All topics. If it fails, receiving says why.
-            let _ = connection.subscribe("").await;
+fn refused(refusal: &Refusal) -> Refused {
+    let (reason, rule) = match denied(refusal) {
+        Some(Denied { reason, .. }) => {
+            let (reason, rule) = reason_and_rule(reason);
+            (reason.to_owned(), rule)
         }
-        let reason = loop {
-            tokio::select! {
-                incoming = connection.recv() => match incoming {
-                    Ok(incoming) => {
-                        if let Some(echo) = self.tell(incoming)?
-                            && let Err(error) = connection.send(echo).await
-                        {
-                            break error.to_string();
-                        }
-                    }
-                    Err(error) => break error.to_string(),
-                },
-                _ = stopped.changed() => {
-                    break match connection.close().await {
-                        Ok(()) | Err(NetError::Closed) => "we have stopped".to_owned(),
-                        Err(error) => error.to_string(),
-                    };
-                }
-            }
-        };
-        self.console.event(&Told::Closed {
-            peer: self.id,
-            who: &self.who,
-            reason,
-        })
-    }
-
-    /// Tells what has come; gives what is to be sent back.
-    fn tell(&self, incoming: Incoming) -> Result<Option<zmtp_auth::net::Message>, Failure> {
-        let peer = self.id;
-        match incoming {
-            Incoming::Message(message) => {
-                self.console.event(&Told::Message {
-                    peer,
-                    who: &self.who,
-                    frames: shown(self.ours, message.frames()),
-                })?;
-                // As it came: with the delimiter that a REQ waits for.
-                return Ok(self.echo.then_some(message));
-            }
-            Incoming::Subscribe(topic) => self.console.event(&Told::Subscribed {
-                peer,
-                topic: Shown::of(&topic),
-            })?,
-            Incoming::Cancel(topic) => self.console.event(&Told::Cancelled {
-                peer,
-                topic: Shown::of(&topic),
-            })?,
-            _ => {}
-        }
-        Ok(None)
+        None => (refusal.error.to_string(), None),
+    };
+    Refused {
+        address: refusal.address.to_string(),
+        status: status_of(refusal),
+        reason,
+        rule,
+        repeated: None,
     }
 }

@@ -227,7 +227,7 @@ fn with_entry(before: &[u8], user: &str, hash: &str) -> Zeroizing<Vec<u8>> {
     content
 }
 
-/// A file beside, of the same owner, group and mode, which a server would load.
+/// A file in the same directory, of the same owner, group and mode, which a server would load.
 fn write_temporary(path: &Path, original: &File, content: &[u8]) -> Result<PathBuf, Failure> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));

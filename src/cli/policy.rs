@@ -47,13 +47,17 @@ pub(crate) fn run(command: &PolicyCommand, console: Console) -> Result<(), Failu
         let _ = writeln!(text, "warning: {warning}");
     }
     if checked.warnings.is_empty() {
-        let _ = writeln!(text, "ok: {} domains", checked.domains);
+        let _ = writeln!(text, "ok: {}", counted(checked.domains, "domain"));
     }
     console.result(&checked, &text)?;
     match checked.warnings.len() {
-        count if count > 0 && arguments.strict => {
-            Err(Failure::new(format_args!("{count} warnings")))
-        }
+        count if count > 0 && arguments.strict => Err(Failure::new(counted(count, "warning"))),
         _ => Ok(()),
     }
+}
+
+/// So many of a thing.
+fn counted(count: usize, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{ending}")
 }

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::cli::arguments::{Arguments, Command};
-use crate::cli::console::{Console, start_log};
-use crate::cli::exit::Failure;
+use crate::cli::console::{Console, end_log, start_log};
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::{cert, connect, generate, keygen, listen, passwd, policy, probe, tunnel, zap};
 use clap::Parser;
 use std::future::Future;
@@ -11,21 +11,41 @@ use std::process::ExitCode;
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
-    // Wrong arguments end it here, with code 2 and a line of usage.
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return not_parsed(&error),
+    };
     let console = Console {
         json: arguments.json,
     };
     // A tunnel's log is its record of who came.
     let is_tunnel = matches!(arguments.command, Command::Tunnel(_));
-    start_log(arguments.verbose.saturating_add(u8::from(is_tunnel)));
-    match run(arguments.command, console) {
+    let verbosity = arguments.verbose.saturating_add(u8::from(is_tunnel));
+    let outcome = start_log(verbosity)
+        .map_err(Failure::from)
+        .and_then(|()| run(arguments.command, console));
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             console.failure(&failure);
             failure.exit.into()
         }
+    };
+    end_log();
+    code
+}
+
+/// Help and version, or wrong arguments: those end it with code 2 and a line of usage.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && wants_json && start_log(0).is_ok() {
+        let text = error.render().to_string();
+        let told = text.trim().trim_start_matches("error: ");
+        Console { json: true }.failure(&Failure::usage(told));
+        end_log();
+        return Exit::Usage.into();
     }
+    error.exit()
 }
 
 fn run(command: Command, console: Console) -> Result<(), Failure> {
@@ -34,11 +54,11 @@ fn run(command: Command, console: Console) -> Result<(), Failure> {
         Command::Cert(command) => cert::run(&command, console),
         Command::Passwd(arguments) => passwd::run(&arguments, console),
         Command::Policy(command) => policy::run(&command, console),
-        Command::Listen(arguments) => listen::run(&arguments, console),
-        Command::Connect(arguments) => connect::run(&arguments, console),
+        Command::Listen(arguments) => listen::run(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments, console),
         Command::Zap(arguments) => zap::run(&arguments, console),
-        Command::Tunnel(command) => tunnel::run(&command, console),
+        Command::Tunnel(command) => tunnel::run(&command),
         Command::Generate(arguments) => generate::run(&arguments, console),
     }
 }

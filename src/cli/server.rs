@@ -1,13 +1,16 @@
-//! How a server proves itself, and whom it admits, as arguments say it.
+//! How a server proves itself, and which peers it admits, as arguments say it.
 #![forbid(unsafe_code)]
 
+use crate::cli::client::{curve_client, plain_client};
 use crate::cli::exit::Failure;
 use crate::cli::key_file::load_key_pair;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use zmtp_auth::auth::{Authenticator, PolicyFile, PolicyWarning};
 use zmtp_auth::zap::{ZapHandler, ZapReply, ZapRequest, ZapRouter};
-use zmtp_auth::{Asks, Config, Domain, Open, SocketType};
+use zmtp_auth::{
+    Asks, Builder, Config, CurveServer, Domain, MechanismKind, Open, WantsAccess, WantsMechanism,
+};
 
 /// The mechanism of a server, and its policy.
 #[derive(Debug, Args)]
@@ -20,7 +23,7 @@ pub(crate) struct ServerSecurity {
     #[arg(long, group = "mechanism")]
     plain: bool,
     /// Encrypted and authenticated, by keys
-    #[arg(long, group = "mechanism", requires = "key")]
+    #[arg(long, group = "mechanism")]
     curve: bool,
     /// Our secret key: a certificate with the secret in it, or the file of `keygen --secret`.
     /// Up to four, so that clients may still know an older one
@@ -32,16 +35,27 @@ pub(crate) struct ServerSecurity {
     /// The domain of the policy that rules this socket
     #[arg(long, value_name = "NAME", default_value = "", requires = "policy")]
     domain: String,
-    /// Let everybody in, whoever it is (not with --plain)
+    /// Let everybody in (not with --plain)
     #[arg(long, conflicts_with = "policy")]
     accept_any_peer: bool,
+    /// Be the client of CURVE, although we bind: the server with this public key connects to us.
+    /// 40 characters, or a certificate file
+    #[arg(long, value_name = "Z85|FILE", requires = "curve", conflicts_with_all = ["policy", "accept_any_peer"])]
+    server_key: Option<String>,
+    /// Be the client of PLAIN, although we bind: the user's name; the password comes from
+    /// --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
+    #[arg(long, value_name = "USER", requires = "plain", conflicts_with_all = ["policy", "accept_any_peer"])]
+    user: Option<String>,
+    /// A file that holds the password of --user and nothing else
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
 }
 
 /// A server's configuration.
 pub(crate) enum ServerConfig {
     /// Every peer is asked about.
     Asks(Config<Asks>, ZapRouter, LoadedPolicy),
-    /// Everybody is let in.
+    /// No policy is asked: everybody is let in, or we are the client.
     Open(Config<Open>),
 }
 
@@ -86,15 +100,58 @@ impl LoadedPolicy {
 }
 
 impl ServerSecurity {
-    /// A server of this type, as the arguments have it. Reads files.
+    /// A socket of ours that others connect to, as the arguments have it: as a server, or as the
+    /// client that they say. Reads files, and may ask for a password.
     ///
     /// # Errors
     /// Wrong usage if the mechanism or who may come in was not said; what cannot be read.
-    pub(crate) fn config(&self, socket_type: SocketType) -> Result<ServerConfig, Failure> {
-        if let Some(path) = &self.policy {
+    pub(crate) fn config(&self, builder: Builder<WantsMechanism>) -> Result<ServerConfig, Failure> {
+        if let Some(user) = &self.user {
+            let config = plain_client(builder, user, self.password_file.as_deref())?;
+            return Ok(ServerConfig::Open(config));
+        }
+        if let Some(server) = &self.server_key {
+            let key = match self.key.as_slice() {
+                [] => None,
+                [key] => Some(key.as_path()),
+                _ => return Err(Failure::usage("a client of CURVE has one --key")),
+            };
+            return curve_client(builder, server, key).map(ServerConfig::Open);
+        }
+        let mechanism = match (self.null, self.plain, self.curve) {
+            (true, _, _) => MechanismKind::Null,
+            (_, true, _) => MechanismKind::Plain,
+            (_, _, true) => MechanismKind::Curve,
+            _ => return Err(Failure::usage("choose one of --curve, --plain, --null")),
+        };
+        let role = ServerRole {
+            mechanism,
+            keys: self.key.iter().map(PathBuf::as_path).collect(),
+            policy: self.policy.as_deref(),
+            domain: &self.domain,
+            accept_any_peer: self.accept_any_peer,
+        };
+        role.config(builder)
+    }
+}
+
+/// The part of a server, whichever side binds.
+pub(crate) struct ServerRole<'a> {
+    pub(crate) mechanism: MechanismKind,
+    pub(crate) keys: Vec<&'a Path>,
+    pub(crate) policy: Option<&'a Path>,
+    pub(crate) domain: &'a str,
+    pub(crate) accept_any_peer: bool,
+}
+
+impl ServerRole<'_> {
+    /// # Errors
+    /// Wrong usage if it was not said who may come in; what cannot be read.
+    pub(crate) fn config(&self, builder: Builder<WantsMechanism>) -> Result<ServerConfig, Failure> {
+        if let Some(path) = self.policy {
             let policy = LoadedPolicy::load(path)?;
             let router = policy.router()?;
-            let config = self.asking(socket_type)?;
+            let config = self.asking(builder)?;
             return Ok(ServerConfig::Asks(config, router, policy));
         }
         if !self.accept_any_peer {
@@ -102,52 +159,48 @@ impl ServerSecurity {
                 "say who may come in: --policy FILE, or --accept-any-peer for everybody",
             ));
         }
-        self.open(socket_type).map(ServerConfig::Open)
+        self.open(builder).map(ServerConfig::Open)
     }
 
-    fn asking(&self, socket_type: SocketType) -> Result<Config<Asks>, Failure> {
-        let domain = Domain::from(self.domain.clone());
-        let builder = Config::builder(socket_type);
-        if self.null {
-            return Ok(builder.null().authorize(domain).finish()?);
-        }
-        if self.plain {
+    fn asking(&self, builder: Builder<WantsMechanism>) -> Result<Config<Asks>, Failure> {
+        let domain = Domain::from(self.domain.to_owned());
+        let ready = match self.mechanism {
+            MechanismKind::Null => builder.null().authorize(domain),
             // Every client understands libzmq's spelling, and libzmq's clients no other.
-            let builder = builder.plain_server().libzmq_error_spelling();
-            return Ok(builder.authorize(domain).finish()?);
-        }
-        let (first, more) = self.keys()?;
-        let mut builder = builder.curve_server(first);
-        for keys in more {
-            builder = builder.also_accept(keys);
-        }
-        Ok(builder.authorize(domain).finish()?)
-    }
-
-    fn open(&self, socket_type: SocketType) -> Result<Config<Open>, Failure> {
-        let builder = Config::builder(socket_type);
-        if self.null {
-            return Ok(builder.null().accept_any_peer().finish()?);
-        }
-        if self.plain {
-            return Err(Failure::usage(
-                "--plain needs --policy FILE: it always asks",
-            ));
-        }
-        let (first, more) = self.keys()?;
-        let mut builder = builder.curve_server(first);
-        for keys in more {
-            builder = builder.also_accept(keys);
-        }
-        Ok(builder.accept_any_peer().finish()?)
-    }
-
-    fn keys(&self) -> Result<(zmtp_auth::KeyPair, Vec<zmtp_auth::KeyPair>), Failure> {
-        let Some((first, more)) = self.key.split_first() else {
-            return Err(Failure::usage("choose one of --curve, --plain, --null"));
+            MechanismKind::Plain => {
+                let builder = builder.plain_server().libzmq_error_spelling();
+                builder.authorize(domain)
+            }
+            _ => self.curve(builder)?.authorize(domain),
         };
-        let more: Result<_, _> = more.iter().map(|path| load_key_pair(path)).collect();
-        Ok((load_key_pair(first)?, more?))
+        Ok(ready.finish()?)
+    }
+
+    fn open(&self, builder: Builder<WantsMechanism>) -> Result<Config<Open>, Failure> {
+        let ready = match self.mechanism {
+            MechanismKind::Null => builder.null().accept_any_peer(),
+            MechanismKind::Plain => {
+                return Err(Failure::usage(
+                    "--plain needs --policy FILE: it always asks",
+                ));
+            }
+            _ => self.curve(builder)?.accept_any_peer(),
+        };
+        Ok(ready.finish()?)
+    }
+
+    fn curve(
+        &self,
+        builder: Builder<WantsMechanism>,
+    ) -> Result<Builder<WantsAccess<CurveServer>>, Failure> {
+        let Some((first, more)) = self.keys.split_first() else {
+            return Err(Failure::usage("--curve needs --key FILE"));
+        };
+        let mut builder = builder.curve_server(load_key_pair(first)?);
+        for path in more {
+            builder = builder.also_accept(load_key_pair(path)?);
+        }
+        Ok(builder)
     }
 }
 

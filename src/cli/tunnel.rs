@@ -1,21 +1,25 @@
 //! `tunnel`: security for a program that has none.
 #![forbid(unsafe_code)]
 
-use crate::cli::console::Console;
+use crate::cli::client::{curve_client, plain_client};
+use crate::cli::events::Events;
 use crate::cli::exit::Failure;
-use crate::cli::key_file::{load_key_pair, public_key};
-use crate::cli::password_input::password;
+use crate::cli::key_file::load_key_pair;
 use crate::cli::program::block_on;
 use crate::cli::server::LoadedPolicy;
 use crate::cli::signals::{Signal, Signals};
+use crate::cli::socket_arguments::{BindArguments, LimitArguments};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 use zmtp_auth::heartbeat::HeartbeatSettings;
-use zmtp_auth::net::{Tunnel, TunnelOptions};
+use zmtp_auth::net::{NetError, Tunnel, TunnelOptions};
 use zmtp_auth::relay::IdentityRule;
-use zmtp_auth::{Asks, Config, Domain, KeyPair, Open, SocketType};
+use zmtp_auth::{Asks, Builder, Config, Domain, Open, SocketType, WantsMechanism};
+
+/// Time that the last events have to be read.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
 
 /// Give a program CURVE or PLAIN that does not know them, without changing it
 ///
@@ -42,7 +46,8 @@ pub(crate) enum TunnelCommand {
 ///
 /// The policy decides about each peer; nothing is forwarded for one that it refuses. The log, on
 /// stderr, says who came, from where, and why each connection ended. SIGHUP loads the policy
-/// again, and puts out whom it no longer admits; SIGTERM ends the tunnel in order.
+/// again, and puts out whom it no longer admits; SIGTERM ends the tunnel in order, and a second one
+/// at once. Refusals of one address are summed up in a line a minute.
 ///
 /// The program behind sees the tunnel's address, not its peers': address rules belong into the
 /// tunnel's policy. It finds who each peer is in the property User-Id of its messages
@@ -128,12 +133,21 @@ struct BothSides {
     /// Let the clear side leave this machine. Everybody on the way reads and writes everything
     #[arg(long)]
     allow_cleartext: bool,
+    #[command(flatten)]
+    limits: LimitArguments,
+    #[command(flatten)]
+    bind: BindArguments,
 }
 
 impl BothSides {
+    fn builder(&self) -> Builder<WantsMechanism> {
+        Config::builder(SocketType::Relay).limits(self.limits.limits())
+    }
+
     fn options(&self) -> TunnelOptions {
         let mut options = TunnelOptions::default();
         options.allow_cleartext = self.allow_cleartext;
+        self.bind.apply(&mut options.sockets);
         options.sockets.heartbeat = self
             .heartbeat
             .map(|seconds| HeartbeatSettings::every(Duration::from_secs(seconds)));
@@ -161,24 +175,20 @@ enum Told {
     ReloadFailed { error: String },
 }
 
-pub(crate) fn run(command: &TunnelCommand, console: Console) -> Result<(), Failure> {
+pub(crate) fn run(command: &TunnelCommand) -> Result<(), Failure> {
     match command {
         TunnelCommand::Server(arguments) => {
             let policy = LoadedPolicy::load(&arguments.policy)?;
-            block_on(server(arguments, policy, console))
+            block_on(server(arguments, policy))
         }
         TunnelCommand::Client(arguments) => {
             let config = arguments.config()?;
-            block_on(client(arguments, config, console))
+            block_on(client(arguments, config))
         }
     }
 }
 
-async fn server(
-    arguments: &ServerArguments,
-    policy: LoadedPolicy,
-    console: Console,
-) -> Result<(), Failure> {
+async fn server(arguments: &ServerArguments, policy: LoadedPolicy) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     let config = arguments.config()?;
     let mut options = arguments.common.options();
@@ -188,20 +198,29 @@ async fn server(
         IdentityArgument::Drop => IdentityRule::Drop,
     };
     let (bind, forward) = (arguments.bind.as_str(), arguments.forward.as_str());
-    let tunnel = Tunnel::server(bind, forward, config, policy.router()?, options).await?;
-    serve(tunnel, Some(&policy), signals, console).await
+    let tunnel = Tunnel::server(bind, forward, config, policy.router()?, options).await;
+    serve(
+        tunnel.map_err(|error| named(bind, error))?,
+        Some(&policy),
+        signals,
+    )
+    .await
 }
 
-async fn client(
-    arguments: &ClientArguments,
-    config: Config<Open>,
-    console: Console,
-) -> Result<(), Failure> {
+async fn client(arguments: &ClientArguments, config: Config<Open>) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     let options = arguments.common.options();
     let (bind, forward) = (arguments.bind.as_str(), arguments.forward.as_str());
-    let tunnel = Tunnel::client(bind, forward, config, options).await?;
-    serve(tunnel, None, signals, console).await
+    let tunnel = Tunnel::client(bind, forward, config, options).await;
+    serve(tunnel.map_err(|error| named(bind, error))?, None, signals).await
+}
+
+/// What the system says of the endpoint to bind names it; all else names what it is about.
+fn named(bind: &str, error: NetError) -> Failure {
+    match error {
+        NetError::Io { .. } => Failure::at(bind, &error),
+        other => other.into(),
+    }
 }
 
 /// Runs until it is told to stop.
@@ -209,35 +228,38 @@ async fn serve(
     tunnel: Tunnel,
     policy: Option<&LoadedPolicy>,
     mut signals: Signals,
-    console: Console,
 ) -> Result<(), Failure> {
-    console.event(&Told::Listening {
+    let events = Events::on_stdout()?;
+    events.offer(&Told::Listening {
         endpoint: tunnel.local_endpoint().to_string(),
     })?;
-    loop {
-        match (signals.next().await, policy) {
-            (Signal::Stop, _) => break,
-            (Signal::Reload, Some(policy)) => {
-                let told = match policy.reload() {
-                    Ok(warnings) => Told::Reloaded {
-                        warnings: warnings.iter().map(ToString::to_string).collect(),
-                    },
-                    Err(failure) => Told::ReloadFailed {
-                        error: failure.message,
-                    },
-                };
-                console.event(&told)?;
-            }
-            (Signal::Reload, None) => {}
-        }
+    while signals.next().await == Signal::Reload {
+        let told = match policy.map(LoadedPolicy::reload) {
+            Some(Ok(warnings)) => Told::Reloaded {
+                warnings: warnings.iter().map(ToString::to_string).collect(),
+            },
+            Some(Err(failure)) => Told::ReloadFailed {
+                error: failure.message,
+            },
+            None => Told::ReloadFailed {
+                error: "there is no policy to load again".to_owned(),
+            },
+        };
+        // A tunnel goes on without a reader: its record is the log.
+        let _ = events.offer(&told);
     }
-    tunnel.close().await;
-    Ok(())
+    let ending = async {
+        // Bounded by the time that a connection may stand still.
+        tunnel.close().await;
+        let _unread = tokio::time::timeout(LAST_EVENTS, events.written()).await;
+        Ok(())
+    };
+    signals.end_patiently(ending).await
 }
 
 impl ServerArguments {
     fn config(&self) -> Result<Config<Asks>, Failure> {
-        let builder = Config::builder(SocketType::Relay);
+        let builder = self.common.builder();
         let domain = Domain::from(self.domain.clone());
         let Some((first, more)) = self.key.split_first() else {
             // Every client understands libzmq's spelling, and libzmq's clients no other.
@@ -254,19 +276,13 @@ impl ServerArguments {
 
 impl ClientArguments {
     fn config(&self) -> Result<Config<Open>, Failure> {
-        let builder = Config::builder(SocketType::Relay);
+        let builder = self.common.builder();
         if let Some(user) = &self.plain {
-            let password = password(self.password_file.as_deref(), "Password: ")?;
-            return Ok(builder.plain_client(user.clone(), password).finish()?);
+            return plain_client(builder, user, self.password_file.as_deref());
         }
-        let Some(server) = &self.server_key else {
-            return Err(Failure::usage("choose one of --server-key, --plain"));
-        };
-        let server = public_key(server)?;
-        let keys = match &self.key {
-            Some(path) => load_key_pair(path)?,
-            None => KeyPair::generate()?,
-        };
-        Ok(builder.curve_client(keys, server).finish()?)
+        match &self.server_key {
+            Some(server) => curve_client(builder, server, self.key.as_deref()),
+            None => Err(Failure::usage("choose one of --server-key, --plain")),
+        }
     }
 }

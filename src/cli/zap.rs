@@ -3,6 +3,7 @@
 
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
+use crate::cli::lines::{Line, Lines};
 use crate::cli::program::block_on;
 use crate::cli::server::LoadedPolicy;
 use crate::cli::zap_service::{self, ServiceArguments};
@@ -11,19 +12,24 @@ use bytes::Bytes;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use zmtp_auth::auth::{Authenticator, Rule};
 use zmtp_auth::zap::ZapRequest;
+
+/// Most bytes of a request on stdin. 1 MiB: PLAIN and CURVE need less than 2 KiB, and a mechanism
+/// of its own may have long credentials.
+const MAX_LINE: usize = 1024 * 1024;
 
 /// Answer ZAP requests by a policy
 ///
 /// Reads requests from stdin, one {"frames":["base64",..]} a line, with the frames as a REP socket
-/// sees them, and writes {"frames":[..]}, the six frames of the reply, or {"dropped":"why"} where
-/// none is due.
+/// sees them, and writes {"frames":[..]}, the six frames of the reply, {"dropped":"why"} where
+/// none is due, or {"error":"why"} for a line that is no request or is longer than 1 MiB.
 ///
 /// With --listen it is a service for other processes instead, behind a proxy for their
 /// inproc://zeromq.zap.01 or asked by net::RemoteHandler. Requests carry passwords: it takes ipc,
-/// for processes of the same user, or CURVE, for the clients that --client-key names.
+/// for processes of the same user, or CURVE, for the clients that --client-key names. It tells each
+/// decision as an event "decision": time, public key or known name of the peer, its address, the
+/// outcome, and the rule.
 #[derive(Debug, Args)]
 pub(crate) struct ZapArguments {
     /// The policy file; a service loads it again on SIGHUP
@@ -51,7 +57,7 @@ enum Answer {
 }
 
 #[derive(Serialize)]
-struct Line {
+struct Told {
     #[serde(flatten)]
     answer: Answer,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,12 +67,7 @@ struct Line {
 pub(crate) fn run(arguments: &ZapArguments, console: Console) -> Result<(), Failure> {
     let policy = LoadedPolicy::load(&arguments.policy)?;
     match arguments.service.endpoint()? {
-        Some(endpoint) => block_on(zap_service::serve(
-            endpoint,
-            &arguments.service,
-            policy,
-            console,
-        )),
+        Some(endpoint) => block_on(zap_service::serve(endpoint, &arguments.service, policy)),
         None => block_on(answer_lines(
             policy.authenticator(),
             arguments.explain,
@@ -80,21 +81,24 @@ async fn answer_lines(
     explain: bool,
     console: Console,
 ) -> Result<(), Failure> {
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    let unreadable = |error| Failure::new(format_args!("cannot read stdin: {error}"));
-    while let Some(line) = lines.next_line().await.map_err(unreadable)? {
-        let (answer, rule) = match frames(&line) {
+    let mut lines = Lines::of_stdin(MAX_LINE);
+    while let Some(line) = lines.next().await.map_err(Failure::stdin)? {
+        let frames = match &line {
+            Line::Whole(line) => frames(line),
+            Line::TooLong => Err(format!("longer than {MAX_LINE} bytes")),
+        };
+        let (answer, rule) = match frames {
             Ok(frames) => answer(auth, frames).await,
             Err(error) => (Answer::Error(error), None),
         };
         let rule = rule.filter(|_| explain).map(|rule| rule.to_string());
-        console.event(&Line { answer, rule })?;
+        console.event(&Told { answer, rule })?;
     }
     Ok(())
 }
 
-fn frames(line: &str) -> Result<Vec<Bytes>, String> {
-    let request = serde_json::from_str::<Request>(line);
+fn frames(line: &[u8]) -> Result<Vec<Bytes>, String> {
+    let request = serde_json::from_slice::<Request>(line);
     // serde's own message repeats what it has found, which may be a password.
     let request = request.map_err(|error| {
         let (line, column) = (error.line(), error.column());

@@ -1,18 +1,21 @@
 //! The Authenticator as a ZAP service for other processes: who may ask, and how.
 #![forbid(unsafe_code)]
 
-use crate::cli::console::Console;
+use crate::cli::decisions::tell_decisions;
+use crate::cli::events::Events;
 use crate::cli::exit::Failure;
 use crate::cli::key_file::{load_key_pair, public_key};
+use crate::cli::repeats::{Repeats, at_time, place_of};
 use crate::cli::server::LoadedPolicy;
 use crate::cli::signals::{Signal, Signals};
 use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Instant;
 use tokio::task::JoinSet;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::net::{Access, Connection, Endpoint, Event, Listener, NetError};
+use zmtp_auth::net::{Access, Connection, Endpoint, Event, Listener, NetError, Refusal};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, SocketType};
 
@@ -45,11 +48,25 @@ pub(crate) struct ServiceArguments {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Told {
-    Listening { endpoint: String },
-    Accepted { address: String },
-    Refused { address: String, reason: String },
-    Reloaded { warnings: Vec<String> },
-    ReloadFailed { error: String },
+    Listening {
+        endpoint: String,
+    },
+    Accepted {
+        address: String,
+    },
+    Refused {
+        address: String,
+        reason: String,
+        /// Refusals that this line stands for, if it is not the first of its address.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        repeated: Option<u64>,
+    },
+    Reloaded {
+        warnings: Vec<String>,
+    },
+    ReloadFailed {
+        error: String,
+    },
 }
 
 impl ServiceArguments {
@@ -80,12 +97,11 @@ pub(crate) async fn serve(
     endpoint: Endpoint,
     arguments: &ServiceArguments,
     policy: LoadedPolicy,
-    console: Console,
 ) -> Result<(), Failure> {
     let builder = Config::builder(SocketType::Router);
     if arguments.insecure_clear_zap {
         let config = builder.null().accept_any_peer().finish()?;
-        return listen(endpoint, config, (), policy, console).await;
+        return listen(endpoint, config, (), policy).await;
     }
     let may_ask = Authenticator::new();
     let router = ZapRouter::new();
@@ -107,7 +123,7 @@ pub(crate) async fn serve(
             builder.null().authorize(Domain::EMPTY).finish()?
         }
     };
-    listen(endpoint, config, router, policy, console).await
+    listen(endpoint, config, router, policy).await
 }
 
 /// The user that we are: the kernel says so of the other end of our own socket.
@@ -127,33 +143,49 @@ async fn listen<A: Access>(
     config: Config<A>,
     router: A::Router,
     policy: LoadedPolicy,
-    console: Console,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
+    let events = Events::on_stdout()?;
+    let at = endpoint.to_string();
     // An ipc file has mode 0600 from the start: Options::ipc_mode.
-    let listener = Listener::bind(endpoint, config, router).await?;
-    console.event(&Told::Listening {
+    let listener = Listener::bind(endpoint, config, router).await;
+    let listener = listener.map_err(|error| Failure::at(&at, &error))?;
+    events.offer(&Told::Listening {
         endpoint: listener.local_endpoint().to_string(),
     })?;
+    let mut deciding = tokio::spawn(tell_decisions(
+        policy.authenticator().events(),
+        events.clone(),
+    ));
+    let mut refusals = Repeats::new();
     let mut clients = JoinSet::new();
     loop {
+        let due = refusals.deadline();
         tokio::select! {
             event = listener.next_event() => match event? {
                 Event::Accepted(connection) => {
                     let address = connection.peer().address.to_string();
-                    console.event(&Told::Accepted { address })?;
+                    events.offer(&Told::Accepted { address })?;
                     clients.spawn(answer(*connection, policy.authenticator().clone()));
                 }
-                Event::Refused(refusal) => console.event(&Told::Refused {
-                    address: refusal.address.to_string(),
-                    reason: refusal.error.to_string(),
-                })?,
+                Event::Refused(refusal) => {
+                    let place = place_of(&refusal.address);
+                    if let Some(refusal) = refusals.note(place, refusal, Instant::now()) {
+                        events.offer(&refused(&refusal, None))?;
+                    }
+                }
                 _ => {}
             },
+            () = at_time(due), if due.is_some() => {
+                for (refusal, more) in refusals.due(Instant::now()) {
+                    events.offer(&refused(&refusal, Some(more)))?;
+                }
+            }
             Some(_ended) = clients.join_next() => {}
+            ended = &mut deciding => return ended.map_err(Failure::new)?,
             signal = signals.next() => match signal {
                 Signal::Stop => break,
-                Signal::Reload => console.event(&match policy.reload() {
+                Signal::Reload => events.offer(&match policy.reload() {
                     Ok(warnings) => Told::Reloaded {
                         warnings: warnings.iter().map(ToString::to_string).collect(),
                     },
@@ -162,8 +194,26 @@ async fn listen<A: Access>(
             },
         }
     }
-    listener.close().await;
-    Ok(())
+    let ending = async {
+        listener.close().await;
+        clients.shutdown().await;
+        // The stream of decisions ends with the last that could decide.
+        drop(policy);
+        deciding.await.map_err(Failure::new)??;
+        for (refusal, more) in refusals.rest() {
+            events.offer(&refused(&refusal, Some(more)))?;
+        }
+        events.written().await
+    };
+    signals.end(ending).await
+}
+
+fn refused(refusal: &Refusal, repeated: Option<u64>) -> Told {
+    Told::Refused {
+        address: refusal.address.to_string(),
+        reason: refusal.error.to_string(),
+        repeated,
+    }
 }
 
 /// Answers one client, its requests side by side.

@@ -147,7 +147,7 @@ fn policy_check_says_what_is_wrong_and_what_should_be_looked_at() {
     house.policy("[domain.a]\ncurve = { keys = [\"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\"] }");
     assert_eq!(
         house.ends(0, "policy check @policy.toml --strict"),
-        "ok: 1 domains\n"
+        "ok: 1 domain\n"
     );
     house.policy("[domain.a]\ncurve.any = true");
     let warnings = house.ends(0, "policy check @policy.toml");

@@ -5,6 +5,7 @@
 #[cfg(feature = "live-interop")]
 mod interop;
 mod local;
+mod options;
 mod passwd;
 #[cfg(feature = "live-interop")]
 #[path = "../peer/mod.rs"]
@@ -12,4 +13,5 @@ mod peer;
 mod probe;
 mod program;
 mod sockets;
+mod undrained;
 mod zap;

@@ -1,4 +1,4 @@
-//! passwd beside others: those who own the file, and those who change it at the same time.
+//! passwd and others: those who own the file, and those who change it at the same time.
 
 use super::program::{House, command, ends, mode, run};
 use std::fs;
@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Command, Stdio};
 
 /// The user and group that own nothing.
-const NOBODY: u32 = 65534;
+const OTHER: u32 = 65534;
 
 fn is_root(house: &House) -> bool {
     fs::metadata(house.path("right")).unwrap().uid() == 0
@@ -22,11 +22,11 @@ fn passwd_by_root_leaves_the_file_to_its_owner_and_group() {
     let file = house.path("passwords");
     fs::write(&file, "eve=clear\n").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-    chown(&file, Some(NOBODY), Some(NOBODY - 1)).unwrap();
+    chown(&file, Some(OTHER), Some(OTHER - 1)).unwrap();
     house.ends(0, "passwd @passwords bob --password-file @right");
     let after = fs::metadata(&file).unwrap();
     let owners = (after.uid(), after.gid(), mode(&file));
-    assert_eq!(owners, (NOBODY, NOBODY - 1, 0o640));
+    assert_eq!(owners, (OTHER, OTHER - 1, 0o640));
 }
 
 #[test]

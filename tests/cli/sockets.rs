@@ -41,12 +41,12 @@ fn each_mechanism_carries_a_message_and_tells_who_sent_it() {
         let told = house.events(0, &connect, "one,two\nthree\n");
         assert_eq!(told[0]["socket_type"], "PULL");
         let accepted = listening.event("accepted");
-        assert_eq!(accepted["user_id"], user, "{accepted}");
+        assert_eq!(accepted["user_id"]["text"], user, "{accepted}");
         assert_eq!(accepted["mechanism"], mechanism);
         assert_eq!(accepted["claims"]["Socket-Type"]["text"], "PUSH");
         let message = listening.event("message");
         assert_eq!(message["frames"], json!([{"text": "one"}, {"text": "two"}]));
-        assert_eq!(message["user_id"], user);
+        assert_eq!(message["user_id"]["text"], user);
         assert_eq!(
             listening.event("message")["frames"],
             json!([{"text": "three"}])

@@ -1,8 +1,10 @@
 //! zap: requests from stdin, and the service that `RemoteHandler` asks.
 
-use super::program::{House, Running, mode};
+use super::program::{House, Running, command, mode, texts as words};
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
+use std::io::Write;
+use std::process::Stdio;
 use zmtp_auth::cert::Certificate;
 use zmtp_auth::net::{RemoteHandler, RemoteHandlerError};
 use zmtp_auth::zap::ZapRouter;
@@ -46,6 +48,8 @@ fn each_line_is_answered_dropped_or_an_error() {
         line(&["1.0"]),
         line(&["2.0", "8", "", "", "", "NULL"]),
         "nonsense with a secret".into(),
+        "x".repeat(2 << 20),
+        line(&plain("secret")),
     ]
     .join("\n");
     let told = house.events(0, "zap --policy @policy.toml --explain", &input);
@@ -59,8 +63,78 @@ fn each_line_is_answered_dropped_or_an_error() {
     assert_eq!(texts(&told[3])[1..4], ["8", "400", "Invalid version"]);
     let error = told[4]["error"].as_str().unwrap();
     assert!(!error.contains("secret"), "{error}");
+    // A line is bounded, and the next one is answered.
+    assert!(told[5]["error"].as_str().unwrap().contains("longer"));
+    assert_eq!(texts(&told[6])[2], "200");
     let told = house.events(0, "zap --policy @policy.toml", &line(&plain("secret")));
     assert_eq!(told[0].get("rule"), None);
+}
+
+#[test]
+fn a_line_that_is_not_text_is_an_error_and_not_the_end() {
+    let house = House::new();
+    let arguments = house.arguments("zap --policy @policy.toml");
+    let mut child = command(&words(&arguments))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"{\"frames\":[\"\xff\"]}\n").unwrap();
+    stdin
+        .write_all(line(&["1.0", "7", "open", "", "", "NULL"]).as_bytes())
+        .unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    let told: Vec<Value> = told
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(told[0]["error"].is_string(), "{told:?}");
+    assert_eq!(texts(&told[1])[2], "200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_tells_each_decision_and_about_whom() {
+    let house = House::new();
+    let (mut service, endpoint) = service(&house);
+    let handler = RemoteHandler::ipc(endpoint.as_str()).unwrap();
+    handler.connected().await.unwrap();
+    let router = ZapRouter::new();
+    router.bind("*", handler).unwrap();
+    assert_eq!(status(&ask(&router, "secret").await), None);
+    let told = service.event("decision");
+    assert_eq!(
+        (&told["status"], &told["reason"]),
+        (&json!("200"), &json!(null))
+    );
+    assert_eq!(told["user_id"], json!({"text": "admin"}));
+    assert_eq!(told["rule"], "the passwords of domain \"*\"");
+    assert!(told["at"].as_str().unwrap().ends_with('Z'), "{told}");
+    ask(&router, "guess").await;
+    let told = service.event("decision");
+    assert_eq!(
+        (&told["status"], &told["user"]),
+        (&json!("400"), &json!({"text": "admin"}))
+    );
+    assert!(!told.to_string().contains("guess"), "{told}");
+    let mallory = Certificate::load(house.path("mallory.key")).unwrap();
+    let key = mallory.public_key();
+    let address = PeerAddress::from_zap(b"10.1.2.3");
+    let curve = Credentials::Curve { key };
+    router
+        .authorize(&AccessRequest::new(Domain::from("billing"), address, curve))
+        .await;
+    let told = service.event("decision");
+    assert_eq!(told["public_key"], key.to_z85());
+    assert_eq!(
+        (&told["address"], &told["domain"]["text"]),
+        (&json!("10.1.2.3"), &json!("billing"))
+    );
+    service.signal("TERM");
+    assert_eq!(service.end_in_time(), Some(0));
 }
 
 #[test]
