@@ -28,6 +28,27 @@ pub const MAX_TTL: Duration = Duration::from_millis(65_500);
 /// Shortest interval between two PINGs; anything below would be a busy loop.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
+/// Time that [`Expiry::OnceAnswered`] gives a peer that may be held up by messages it has not
+/// taken. A libzmq socket with its default high-water mark of 1,000 messages reads again once 500
+/// are taken: this is enough for one message a second.
+const SLOW_READER: Duration = Duration::from_secs(600);
+
+/// Which peers a heartbeat of ours may close.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Expiry {
+    /// Every peer that is silent for [`HeartbeatSettings::timeout`] after a PING.
+    #[default]
+    Always,
+    /// Only a peer that has answered a PING before on this connection. Some implementations never
+    /// answer one, and are as alive as others.
+    ///
+    /// A peer that takes its messages slowly finds a PING only behind them. So the time-out is ten
+    /// minutes, if it was shorter, where a message has gone out that no PONG has confirmed yet.
+    /// Until a PING is answered no other is sent.
+    OnceAnswered,
+}
+
 /// How often to ask a peer whether it is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,17 +60,20 @@ pub struct HeartbeatSettings {
     /// Time to live that our PINGs announce: a peer that hears nothing of us for so long
     /// may close. Sent in whole tenths of a second, at most [`MAX_TTL`]; zero announces none.
     pub ttl: Duration,
+    /// Which peers are closed when they do not answer.
+    pub expiry: Expiry,
 }
 
 impl HeartbeatSettings {
-    /// A PING every `interval`, as much time to answer it, and no time to live: what libzmq does
-    /// when only its interval is set.
+    /// A PING every `interval`, as much time to answer it, no time to live, and
+    /// [`Expiry::Always`]: what libzmq does when only its interval is set.
     #[must_use]
     pub const fn every(interval: Duration) -> Self {
         Self {
             interval,
             timeout: interval,
             ttl: Duration::ZERO,
+            expiry: Expiry::Always,
         }
     }
 
@@ -86,8 +110,18 @@ pub enum Silence {
 pub struct Heartbeat {
     ours: Option<HeartbeatSettings>,
     next_ping: Option<Instant>,
-    /// When the oldest PING that nothing has followed yet must have been answered.
+    /// When the oldest PING that nothing has followed yet must have been answered. With
+    /// [`Expiry::OnceAnswered`] it must be followed by a PONG, and other traffic prolongs its time.
     answer_due: Option<Instant>,
+    /// The time that the latest PING gave.
+    patience: Duration,
+    /// A PING of ours that no PONG has answered.
+    awaits_pong: bool,
+    /// Whether the peer has ever answered one.
+    has_answered: bool,
+    /// Whether anything but heartbeats went to the peer before the next PING and after the latest
+    /// one that it has answered.
+    may_have_unread: bool,
     /// The time to live of the peer's latest PING.
     peer_ttl: Option<Duration>,
     last_received: Instant,
@@ -104,6 +138,10 @@ impl Heartbeat {
             next_ping: ours.and_then(|ours| now.checked_add(ours.interval)),
             ours,
             answer_due: None,
+            patience: Duration::ZERO,
+            awaits_pong: false,
+            has_answered: false,
+            may_have_unread: false,
             peer_ttl: None,
             last_received: now,
             deaf: false,
@@ -112,9 +150,25 @@ impl Heartbeat {
 
     /// Something arrived. RFC 37: any traffic is a sign of life, not only a PONG; we count every
     /// byte, so that a long frame on a slow line does not pass for silence.
-    pub const fn received(&mut self, now: Instant) {
+    pub fn received(&mut self, now: Instant) {
         self.last_received = now;
+        // Where only a PONG is an answer, no other PING asks before it.
+        self.answer_due = match self.answer_due {
+            Some(_) if self.is_lenient() => now.checked_add(self.patience),
+            _ => None,
+        };
+    }
+
+    /// The peer sent a PONG.
+    pub const fn on_pong(&mut self) {
+        self.has_answered = true;
+        self.awaits_pong = false;
         self.answer_due = None;
+    }
+
+    /// Something that is no heartbeat goes to the peer: it may have to take that first.
+    pub const fn on_send(&mut self) {
+        self.may_have_unread = true;
     }
 
     /// The peer sent a PING with this time to live, in tenths of a second; 0 takes back an
@@ -137,7 +191,7 @@ impl Heartbeat {
         self.deaf = false;
         self.last_received = now;
         if self.answer_due.is_some() {
-            self.answer_due = self.ours.and_then(|ours| now.checked_add(ours.timeout));
+            self.answer_due = now.checked_add(self.patience);
         }
     }
 
@@ -164,10 +218,25 @@ impl Heartbeat {
         }
         let ours = self.ours.filter(|_| is_over(self.next_ping))?;
         self.next_ping = now.checked_add(ours.interval.max(MIN_INTERVAL));
-        if self.answer_due.is_none() {
-            self.answer_due = now.checked_add(ours.timeout);
+        if self.is_lenient() && self.awaits_pong {
+            return None;
         }
+        if self.answer_due.is_none() {
+            let is_held_up = std::mem::take(&mut self.may_have_unread) && self.is_lenient();
+            self.patience = match is_held_up {
+                true => ours.timeout.max(SLOW_READER),
+                false => ours.timeout,
+            };
+            let counts = !self.is_lenient() || self.has_answered;
+            self.answer_due = now.checked_add(self.patience).filter(|_| counts);
+        }
+        self.awaits_pong = true;
         Some(Due::Ping(ours.ping()))
+    }
+
+    fn is_lenient(&self) -> bool {
+        self.ours
+            .is_some_and(|ours| ours.expiry == Expiry::OnceAnswered)
     }
 
     fn ttl_due(&self) -> Option<Instant> {
@@ -222,6 +291,86 @@ mod tests {
         assert_eq!(
             heartbeat.poll(at(start, 4)),
             Some(Due::Dead(Silence::NoAnswer))
+        );
+    }
+
+    fn lenient(interval: u32, timeout: u32) -> Heartbeat {
+        let settings = settings(interval, timeout).map(|settings| HeartbeatSettings {
+            expiry: Expiry::OnceAnswered,
+            ..settings
+        });
+        Heartbeat::new(settings, false, Instant::now())
+    }
+
+    /// What a heartbeat of this start does at each second, `P` for a PING and `D` for dead.
+    fn course(
+        heartbeat: &mut Heartbeat,
+        seconds: std::ops::RangeInclusive<u32>,
+    ) -> Vec<(u32, char)> {
+        let start = heartbeat.last_received;
+        let mut course = Vec::new();
+        for second in seconds {
+            match heartbeat.poll(at(start, second)) {
+                Some(Due::Ping(_)) => course.push((second, 'P')),
+                Some(Due::Dead(_)) => return [&course[..], &[(second, 'D')]].concat(),
+                None => {}
+            }
+        }
+        course
+    }
+
+    #[test]
+    fn a_peer_that_never_answers_is_asked_once_and_stays() {
+        let mut heartbeat = lenient(1, 3);
+        assert_eq!(course(&mut heartbeat, 0..=2000), [(1, 'P')]);
+        // Nor is other traffic an answer.
+        heartbeat.received(heartbeat.last_received + 2000 * SECOND);
+        assert_eq!(course(&mut heartbeat, 0..=2000), []);
+    }
+
+    #[test]
+    fn a_peer_that_has_answered_once_is_dead_when_it_falls_silent() {
+        let mut heartbeat = lenient(2, 3);
+        let start = heartbeat.last_received;
+        assert_eq!(course(&mut heartbeat, 0..=2), [(2, 'P')]);
+        heartbeat.received(at(start, 3));
+        heartbeat.on_pong();
+        // Seconds count from the PONG.
+        assert_eq!(course(&mut heartbeat, 0..=9), [(1, 'P'), (4, 'D')]);
+    }
+
+    #[test]
+    fn what_comes_before_the_pong_prolongs_its_time_and_does_not_end_it() {
+        let mut heartbeat = lenient(2, 3);
+        let start = heartbeat.last_received;
+        heartbeat.on_pong();
+        assert_eq!(course(&mut heartbeat, 0..=2), [(2, 'P')]);
+        heartbeat.received(at(start, 4));
+        assert_eq!(heartbeat.deadline(), Some(at(start, 4)));
+        assert_eq!(course(&mut heartbeat, 0..=9), [(3, 'D')]);
+    }
+
+    #[test]
+    fn a_peer_that_may_have_messages_to_take_first_has_ten_minutes() {
+        let mut heartbeat = lenient(2, 3);
+        heartbeat.on_pong();
+        heartbeat.on_send();
+        assert_eq!(course(&mut heartbeat, 0..=900), [(2, 'P'), (602, 'D')]);
+        // A message behind the PING is no excuse for it, but one for the next.
+        let mut heartbeat = lenient(2, 3);
+        heartbeat.on_pong();
+        assert_eq!(course(&mut heartbeat, 0..=2), [(2, 'P')]);
+        heartbeat.on_send();
+        assert_eq!(course(&mut heartbeat, 2..=900), [(5, 'D')]);
+        heartbeat.on_pong();
+        assert_eq!(course(&mut heartbeat, 6..=900), [(6, 'P'), (606, 'D')]);
+        // Who has said otherwise waits no longer than was said.
+        let mut heartbeat = Heartbeat::new(settings(2, 3), false, Instant::now());
+        heartbeat.on_pong();
+        heartbeat.on_send();
+        assert_eq!(
+            course(&mut heartbeat, 0..=900),
+            [(2, 'P'), (4, 'P'), (5, 'D')]
         );
     }
 

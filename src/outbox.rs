@@ -184,6 +184,16 @@ impl Outbox {
         }
     }
 
+    /// Drops whatever is not written: the peer takes nothing more.
+    pub(crate) fn discard(&mut self) {
+        self.body = Bytes::new();
+        self.sending.clear();
+        self.encoded.clear();
+        self.frames = Vec::new().into_iter();
+        self.singles.clear();
+        self.singles_len = 0;
+    }
+
     /// What is to be written, in order.
     pub(crate) fn parts(&self) -> [IoSlice<'_>; 3] {
         [&self.sending[..], &self.encoded, &self.body].map(IoSlice::new)

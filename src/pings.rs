@@ -47,6 +47,11 @@ impl Pings {
         self.to_answer.push_back(context);
     }
 
+    /// Drops whatever waits: the peer takes nothing more.
+    pub(crate) fn discard(&mut self) {
+        *self = Self::default();
+    }
+
     /// The next command to be sent: answers first.
     pub(crate) fn take(&mut self) -> Option<TrafficCommand> {
         let answer = self.to_answer.pop_front();

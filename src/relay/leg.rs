@@ -35,8 +35,12 @@ pub struct Leg {
     pub(super) outbox: Outbox,
     pub(super) heartbeat: Heartbeat,
     pub(super) pings: Pings,
+    /// Something may still come from its peer, and is wanted.
+    pub(super) sends: bool,
+    /// Its peer still takes what goes to it; if not, that is dropped.
+    pub(super) takes: bool,
     /// Its peer broke the protocol: what else it sent means nothing.
-    pub(super) broken: bool,
+    broken: bool,
 }
 
 impl Leg {
@@ -60,6 +64,8 @@ impl Leg {
             outbox: Outbox::new(FrameWriter::new(established.sealer), zmtp_3_0),
             heartbeat: Heartbeat::new(heartbeat, zmtp_3_0, now),
             pings: Pings::default(),
+            sends: true,
+            takes: true,
             broken: false,
         }
     }
@@ -111,29 +117,67 @@ impl Leg {
         }
     }
 
+    /// Whether something from the other leg can go here, if only to be dropped.
     pub(super) fn can_begin(&self) -> bool {
         self.outbox.has_room() && self.outbox.is_between_messages()
     }
 
+    /// Whether its peer is there in both directions. Only then does its silence mean something,
+    /// and is there a use in a PING.
+    pub(super) const fn is_open(&self) -> bool {
+        self.sends && self.takes
+    }
+
+    /// Its peer takes nothing more.
+    pub(super) fn end_output(&mut self) {
+        self.takes = false;
+        self.outbox.discard();
+        self.pings.discard();
+    }
+
+    /// Its peer broke the protocol. What it had sent before has crossed already.
+    pub(super) fn break_off(&mut self) {
+        self.broken = true;
+        self.sends = false;
+        self.input = BytesMut::new();
+        self.opened.clear();
+        self.partial.clear();
+        self.end_output();
+    }
+
     /// Takes a command of the peer's. RFC 37, "Formal Grammar": what we do not know is ignored.
-    fn command(&mut self, body: &Bytes, to: &mut Outbox) -> Result<(), Error> {
+    fn command(&mut self, body: &Bytes, to: &mut Self) -> Result<(), Error> {
         match TrafficCommand::parse(body)? {
-            // A sign of life is for who is at the other end of this connection: us.
+            // A heartbeat is for the other end of this connection: us.
             TrafficCommand::Ping { ttl, context } => {
                 self.heartbeat.on_ping(ttl);
-                self.pings.answer(context);
+                if self.takes {
+                    self.pings.answer(context);
+                }
                 Ok(())
             }
-            TrafficCommand::Pong { .. } => Ok(()),
+            TrafficCommand::Pong { .. } => {
+                self.heartbeat.on_pong();
+                Ok(())
+            }
             // In the form that the other peer's version knows.
-            TrafficCommand::Subscribe(topic) => to.subscribe(topic),
-            TrafficCommand::Cancel(topic) => to.cancel(topic),
+            TrafficCommand::Subscribe(topic) => to.send(|outbox| outbox.subscribe(topic)),
+            TrafficCommand::Cancel(topic) => to.send(|outbox| outbox.cancel(topic)),
             // RFC 48: how a DISH joins and leaves groups of a RADIO.
             TrafficCommand::Unknown => match Command::parse(body)?.name {
-                b"JOIN" | b"LEAVE" => to.command_body(body),
+                b"JOIN" | b"LEAVE" => to.send(|outbox| outbox.command_body(body)),
                 _ => Ok(()),
             },
         }
+    }
+
+    /// Sends something that is no heartbeat, if the peer still takes it.
+    fn send(&mut self, send: impl FnOnce(&mut Outbox) -> Result<(), Error>) -> Result<(), Error> {
+        if !self.takes {
+            return Ok(());
+        }
+        self.heartbeat.on_send();
+        send(&mut self.outbox)
     }
 }
 
@@ -151,31 +195,29 @@ fn carry_frames(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
         if from.broken || from.pings.held_up_input || !to.can_begin() {
             return Ok(());
         }
-        match carry_frame(from, &mut to.outbox) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => {
-                from.broken = true;
-                return Err(error);
-            }
+        if !carry_frame(from, to)? {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Takes one frame; false if more bytes are needed.
-fn carry_frame(from: &mut Leg, to: &mut Outbox) -> Result<bool, Error> {
+fn carry_frame(from: &mut Leg, to: &mut Leg) -> Result<bool, Error> {
     let Some(frame) = from.next_frame()? else {
         return Ok(false);
     };
     match frame.flags {
         Flags::Command => from.command(&frame.body, to)?,
+        _ if !to.takes => from.partial.clear(),
         Flags::More => from.partial.push(owned(frame.body)),
-        Flags::Last if from.partial.is_empty() => to.single(frame.body)?,
+        Flags::Last if from.partial.is_empty() => to.send(|outbox| outbox.single(frame.body))?,
         Flags::Last => {
             let mut frames = std::mem::take(&mut from.partial);
             frames.push(frame.body);
-            to.begin(frames);
+            to.send(|outbox| {
+                outbox.begin(frames);
+                Ok(())
+            })?;
         }
     }
     Ok(true)

@@ -18,6 +18,9 @@ pub enum Side {
 }
 
 impl Side {
+    /// Both.
+    pub(crate) const BOTH: [Self; 2] = [Self::Front, Self::Back];
+
     /// The other one.
     #[must_use]
     pub const fn other(self) -> Self {
@@ -28,7 +31,8 @@ impl Side {
     }
 }
 
-/// A peer broke the protocol or a limit. Its connection is to be closed, and so is the other.
+/// A peer broke the protocol or a limit. Its connection is to be closed, and so is the other once
+/// it has got what came before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
     /// Whose peer it was.
@@ -37,7 +41,8 @@ pub struct Broken {
     pub error: Error,
 }
 
-/// A peer was silent for too long. Its connection is to be closed, and so is the other.
+/// A peer was silent for too long. Its connection is to be closed, and so is the other once it has
+/// got what came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Silent {
     /// Whose peer it was.
@@ -62,6 +67,9 @@ pub struct Silent {
 ///    begins again;
 /// 4. waits, but not beyond [`Relay::deadline`], when it calls [`Relay::poll`]. Before a long wait
 ///    [`Relay::rest`] gives memory back.
+///
+/// "Sends no more" ([`Relay::end_input`]) and "takes no more" ([`Relay::end_output`]) are states of
+/// each side and do not end the other direction. A side in either has no heartbeat.
 #[derive(Debug)]
 pub struct Relay {
     front: Leg,
@@ -78,25 +86,61 @@ impl Relay {
     /// Moves on what has arrived, in both directions, as far as there is room.
     ///
     /// # Errors
-    /// [`Broken`], once for each side. What its peer had sent before can still be moved on, by
-    /// calling this again.
+    /// Returns [`Broken`] once for each side whose peer breaks the protocol. What that peer had
+    /// sent before still crosses, by calling this again. What stands behind is dropped, and so is
+    /// everything on its way to that peer.
     pub fn turn(&mut self) -> Result<(), Broken> {
         loop {
-            carry(&mut self.front, &mut self.back).map_err(broken(Side::Front))?;
-            carry(&mut self.back, &mut self.front).map_err(broken(Side::Back))?;
-            self.front.fill().map_err(broken(Side::Front))?;
-            self.back.fill().map_err(broken(Side::Back))?;
+            for side in Side::BOTH {
+                let (from, to) = match side {
+                    Side::Front => (&mut self.front, &mut self.back),
+                    Side::Back => (&mut self.back, &mut self.front),
+                };
+                if let Err(error) = carry(from, to) {
+                    from.break_off();
+                    return Err(Broken { side, error });
+                }
+            }
+            for side in Side::BOTH {
+                let leg = self.leg_mut(side);
+                if let Err(error) = leg.fill() {
+                    leg.break_off();
+                    return Err(Broken { side, error });
+                }
+            }
             if !self.front.pings.may_go_on() && !self.back.pings.may_go_on() {
                 return Ok(());
             }
         }
     }
 
+    /// Nothing more comes from this side, or is wanted of it. What has arrived still crosses.
+    pub const fn end_input(&mut self, side: Side) {
+        self.leg_mut(side).sends = false;
+    }
+
+    /// Nothing more goes to this side: its peer was told so, or takes no more. What waits for it is
+    /// dropped. The other side is read on, so that its PINGs are answered, and what it sends for
+    /// this one is dropped too.
+    pub fn end_output(&mut self, side: Side) {
+        self.leg_mut(side).end_output();
+    }
+
+    /// Whether something may still come from this side.
+    pub(crate) const fn sends(&self, side: Side) -> bool {
+        self.leg(side).sends
+    }
+
+    /// Whether this side still takes what goes to it.
+    pub(crate) const fn takes(&self, side: Side) -> bool {
+        self.leg(side).takes
+    }
+
     /// Whether to read from this side now. If not, there is nowhere to put it.
     #[must_use]
     pub fn wants_input(&self, side: Side) -> bool {
         let leg = self.leg(side);
-        !leg.broken && leg.pings.may_take_more() && self.leg(side.other()).can_begin()
+        leg.sends && leg.pings.may_take_more() && self.leg(side.other()).can_begin()
     }
 
     /// Bytes to make room for in [`Relay::input`] before reading more; grows with what has
@@ -137,15 +181,19 @@ impl Relay {
     }
 
     /// Something has arrived from this side, which is a sign of life.
-    pub const fn received(&mut self, side: Side, now: Instant) {
+    pub fn received(&mut self, side: Side, now: Instant) {
         self.leg_mut(side).heartbeat.received(now);
     }
 
     /// When to call [`Relay::poll`] next; `None`: only after something has changed. While a side
-    /// is not read from, its silence means nothing.
+    /// is not read from, its silence means nothing, and one that sends or takes no more has no
+    /// heartbeat.
     pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
         let mut next = None;
-        for side in [Side::Front, Side::Back] {
+        for side in Side::BOTH {
+            if !self.leg(side).is_open() {
+                continue;
+            }
             let listening = self.wants_input(side);
             let heartbeat = &mut self.leg_mut(side).heartbeat;
             if listening {
@@ -161,7 +209,7 @@ impl Relay {
     /// Frees buffers that hold nothing. A busy tunnel would need them again at once; an idle one
     /// shall hold none.
     pub fn rest(&mut self) {
-        for side in [Side::Front, Side::Back] {
+        for side in Side::BOTH {
             self.leg_mut(side).rest();
         }
     }
@@ -169,10 +217,13 @@ impl Relay {
     /// Does what heartbeats want at `now`.
     ///
     /// # Errors
-    /// [`Silent`].
+    /// Returns [`Silent`] if a peer was silent for too long.
     pub fn poll(&mut self, now: Instant) -> Result<(), Silent> {
-        for side in [Side::Front, Side::Back] {
+        for side in Side::BOTH {
             let leg = self.leg_mut(side);
+            if !leg.is_open() {
+                continue;
+            }
             while let Some(due) = leg.heartbeat.poll(now) {
                 match due {
                     Due::Ping(ping) => leg.pings.ours = Some(ping),
@@ -196,8 +247,4 @@ impl Relay {
             Side::Back => &mut self.back,
         }
     }
-}
-
-fn broken(side: Side) -> impl FnOnce(Error) -> Broken {
-    move |error| Broken { side, error }
 }

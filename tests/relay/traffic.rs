@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 use zmtp_auth::heartbeat::Silence;
-use zmtp_auth::relay::{Broken, Side};
+use zmtp_auth::relay::{Broken, Relay, Side};
 use zmtp_auth::seal::MESSAGE_OVERHEAD;
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
@@ -329,6 +329,57 @@ fn a_side_that_falls_silent_longer_than_it_announced_is_told_apart() {
     );
     // The time to live was for this connection alone.
     assert_eq!(line.tunnels[0].relay().deadline(start), None);
+}
+
+#[test]
+fn a_side_that_sends_or_takes_no_more_has_no_heartbeat() {
+    for end in [Relay::end_input, Relay::end_output] {
+        let mut line = Line::through_both("curve", SocketType::Dealer, SocketType::Dealer);
+        let start = Instant::now();
+        line.last.send(Flags::Command, &ping(20, ""));
+        line.drive();
+        let relay = line.tunnels[1].relay();
+        relay.received(Side::Back, start);
+        assert!(relay.deadline(start).is_some());
+        end(relay, Side::Back);
+        assert_eq!(relay.deadline(start), None);
+        assert_eq!(relay.poll(start + Duration::from_secs(60)), Ok(()));
+    }
+}
+
+#[test]
+fn what_is_sent_to_a_side_that_takes_no_more_is_dropped_and_its_sender_answered() {
+    let mut line = Line::of(
+        Program::new(client(Config::builder(SocketType::Dealer), "curve")),
+        vec![Tunnel::server("curve")],
+        Program::new(null(Config::builder(SocketType::Dealer))),
+    );
+    // More than was ever held for it, the end of a message last.
+    line.last.send(Flags::More, &[7; 100_000]);
+    line.last.send(Flags::More, &[7; 100_000]);
+    let Line {
+        first,
+        tunnels,
+        last,
+    } = &mut line;
+    tunnels[0].feed(Side::Back, &last.take(WHOLE));
+    tunnels[0].relay().end_output(Side::Front);
+    for _ in 0..100 {
+        last.send(Flags::Last, &[7; 100_000]);
+        last.send(Flags::Command, &ping(0, "there?"));
+        assert!(tunnels[0].relay().wants_input(Side::Back));
+        tunnels[0].feed(Side::Back, &last.take(WHOLE));
+        last.feed(&tunnels[0].take(Side::Back, WHOLE));
+    }
+    assert_eq!(last.received().len(), 100);
+    // The other direction goes on, PINGs and all.
+    for _ in 0..40 {
+        first.send(Flags::Command, &ping(0, "unheard"));
+    }
+    first.send(Flags::Last, b"still here");
+    drive(first, tunnels, last, WHOLE);
+    assert_eq!(last.received(), [(Flags::Last, "still here".into())]);
+    assert_eq!(first.received(), []);
 }
 
 /// A frame of some message, or a PING.
