@@ -55,8 +55,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("received: {}", frame.unwrap_or_default());
     }
 
-    behind_push.close().await;
-    before_pull.close().await;
+    behind_push.close().await?;
+    before_pull.close().await?;
     Ok(())
 }
 

@@ -369,6 +369,20 @@ pub enum LimitExceeded {
     Evicted,
 }
 
+impl LimitExceeded {
+    /// The field of [`Limits`](crate::Limits) that was exceeded.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::HandshakeCommand { .. } => "max_handshake_command",
+            Self::Message { .. } => "max_message",
+            Self::Frames { .. } => "max_frames",
+            Self::Properties { .. } => "max_properties",
+            Self::Evicted => "max_pending_handshakes",
+        }
+    }
+}
+
 /// Our own side cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 #[non_exhaustive]

@@ -47,7 +47,8 @@ pub(crate) enum TunnelCommand {
 /// The policy decides about each peer; nothing is forwarded for one that it refuses. The log, on
 /// stderr, says who came, from where, and why each connection ended. SIGHUP loads the policy
 /// again, and puts out whom it no longer admits; SIGTERM ends the tunnel in order, and a second one
-/// at once. Refusals of one address are summed up in a line a minute.
+/// at once; the exit code says whether everything was sent on. Refusals of one address are summed
+/// up in a line a minute.
 ///
 /// The program behind sees the tunnel's address, not its peers': address rules belong into the
 /// tunnel's policy. It finds who each peer is in the property User-Id of its messages
@@ -92,7 +93,8 @@ pub(crate) struct ServerArguments {
 ///
 /// The program connects to --bind instead of the server. When the server refuses or is lost, the
 /// program sees its connection closed, as if the server had gone, and tries again by itself; the
-/// log, on stderr, says why.
+/// log, on stderr, says why. The tunnel asks a server that is down again after 100 ms, and ever
+/// slower up to 30 seconds, one that refuses every minute; programs wait for it meanwhile.
 ///
 /// Whoever reaches --bind speaks with this key. It is loopback or an ipc path; on a machine with
 /// other users prefer ipc, which only its owner can open.
@@ -126,9 +128,11 @@ pub(crate) struct ClientArguments {
 /// What either side takes.
 #[derive(Debug, Args)]
 struct BothSides {
-    /// Send a PING across the network so often, and give up a peer that does not answer for as
-    /// long; without it, a machine that vanishes is noticed when the system notices
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// Send a PING across the network so often, and close a peer that does not answer for as long;
+    /// 0 sends none. Without this option a PING goes out every 20 seconds, and only a peer that has
+    /// answered one before is closed when it does not answer for 40 (or for 10 minutes, while it
+    /// may have messages to take first)
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
     heartbeat: Option<u64>,
     /// Let the clear side leave this machine. Everybody on the way reads and writes everything
     #[arg(long)]
@@ -148,9 +152,10 @@ impl BothSides {
         let mut options = TunnelOptions::default();
         options.allow_cleartext = self.allow_cleartext;
         self.bind.apply(&mut options.sockets);
-        options.sockets.heartbeat = self
-            .heartbeat
-            .map(|seconds| HeartbeatSettings::every(Duration::from_secs(seconds)));
+        if let Some(seconds) = self.heartbeat {
+            let settings = HeartbeatSettings::every(Duration::from_secs(seconds));
+            options.sockets.heartbeat = Some(settings).filter(|_| seconds > 0);
+        }
         options
     }
 }
@@ -250,9 +255,9 @@ async fn serve(
     }
     let ending = async {
         // Bounded by the time that a connection may stand still.
-        tunnel.close().await;
+        let closed = tunnel.close().await;
         let _unread = tokio::time::timeout(LAST_EVENTS, events.written()).await;
-        Ok(())
+        Ok(closed?)
     };
     signals.end_patiently(ending).await
 }

@@ -232,7 +232,7 @@ impl<A: Access> Connector<A> {
 }
 
 /// Any number; without randomness, delays are merely not shortened.
-fn chance() -> u64 {
+pub(crate) fn chance() -> u64 {
     random::array(&OsRandom).map_or(u64::MAX, u64::from_ne_bytes)
 }
 

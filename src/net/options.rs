@@ -38,7 +38,7 @@ pub struct Options {
     /// Refusals kept for [`Listener::next_event`](crate::net::Listener::next_event); of more,
     /// the oldest are dropped and counted. 64.
     pub refusals_kept: usize,
-    /// When a reconnecting client tries again.
+    /// When a reconnecting client tries again, and the far side of a client's tunnel is asked again.
     pub reconnect: ReconnectPolicy,
 }
 

@@ -148,8 +148,8 @@ async fn both_sides_can_be_ipc() {
     push.send("hello").await.unwrap();
     let mut pull = soon(program.accept()).await.unwrap();
     assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["hello"]);
-    tunnel.close().await;
-    server.close().await;
+    soon(tunnel.close()).await.unwrap();
+    soon(server.close()).await.unwrap();
     assert!(!directory.path().join("clear").exists());
     assert!(!directory.path().join("net").exists());
 }

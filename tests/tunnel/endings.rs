@@ -1,13 +1,18 @@
 //! How connections through a tunnel end, from either side and from the middle.
 
 use crate::net_peers::{ANY_PORT, RawPeer, eventually, null, port, soon, welcoming};
-use crate::rig::{Line, address, client, client_keys, server, server_tunnel};
+use crate::rig::{Line, address, claiming, client, client_keys, server, server_tunnel};
+use bytes::BytesMut;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use zmtp_auth::SocketType;
+use tokio::time::Instant;
 use zmtp_auth::auth::Authenticator;
+use zmtp_auth::frames::{FrameReader, FrameWriter};
 use zmtp_auth::net::{Connection, Listener, NetError, Tunnel, TunnelOptions};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::ZapRouter;
+use zmtp_auth::{Limits, Metadata, SocketType};
 
 #[tokio::test]
 async fn what_was_sent_before_a_close_arrives_before_the_end() {
@@ -90,7 +95,7 @@ async fn closing_a_tunnel_delivers_what_it_has_taken_and_frees_its_place() {
     push.send("taken").await.unwrap();
     assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["taken"]);
     let endpoint = line.client.local_endpoint().clone();
-    soon(line.client.close()).await;
+    soon(line.client.close()).await.unwrap();
     assert!(matches!(soon(push.closed()).await, NetError::Closed));
     assert!(matches!(
         soon(pull.recv_message()).await.unwrap_err(),
@@ -99,7 +104,7 @@ async fn closing_a_tunnel_delivers_what_it_has_taken_and_frees_its_place() {
     // Nobody listens there any more.
     let refused = TcpStream::connect(address(&endpoint)).await;
     refused.unwrap_err();
-    soon(line.server.close()).await;
+    soon(line.server.close()).await.unwrap();
 }
 
 #[tokio::test]
@@ -107,8 +112,8 @@ async fn a_handshake_in_progress_does_not_hold_up_the_close() {
     let line = Line::new("curve", SocketType::Pull).await;
     let _silent = TcpStream::connect(address(line.server.local_endpoint())).await;
     let _beside = TcpStream::connect(address(line.client.local_endpoint())).await;
-    soon(line.client.close()).await;
-    soon(line.server.close()).await;
+    soon(line.client.close()).await.unwrap();
+    soon(line.server.close()).await.unwrap();
 }
 
 #[tokio::test]
@@ -153,4 +158,54 @@ async fn a_dropped_tunnel_ends_everything() {
     soon(push.closed()).await;
     soon(pull.recv_message()).await.unwrap_err();
     eventually(|| std::net::TcpStream::connect(("127.0.0.1", at)).is_err()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_falls_silent_is_closed_by_default_if_it_has_answered_before() {
+    let second = Duration::from_secs(1);
+    for answers in [0, 2] {
+        let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+            .await
+            .unwrap();
+        let tunnel = server_tunnel(program.local_endpoint(), "curve", welcoming()).await;
+        let config = client(SocketType::Push, "curve");
+        let mut claims = Metadata::new();
+        claims.push("Socket-Type", "PUSH").unwrap();
+        let claiming = claiming(tunnel.local_endpoint(), &config, claims);
+        let (claimed, pull) = tokio::join!(claiming, program.accept());
+        let (mut stream, established) = claimed.unwrap();
+        let mut pull = pull.unwrap();
+        let mut reader = FrameReader::new(established.opener, &Limits::default());
+        let mut writer = FrameWriter::new(established.sealer);
+        let start = Instant::now();
+        let answering = async {
+            let mut input = BytesMut::new();
+            let mut asked = 0;
+            while stream.read_buf(&mut input).await.unwrap() > 0 {
+                while let Some(frame) = reader.read(&mut input).unwrap() {
+                    assert_eq!(frame.flags, Flags::Command);
+                    asked += 1;
+                    if asked <= answers {
+                        let mut out = BytesMut::new();
+                        writer.write(Flags::Command, b"\x04PONG", &mut out).unwrap();
+                        stream.write_all(&out).await.unwrap();
+                    }
+                }
+            }
+        };
+        let watching = async {
+            let end = tokio::time::timeout(3600 * second, pull.recv_message()).await;
+            (end, start.elapsed())
+        };
+        tokio::select! {
+            (end, after) = watching => {
+                match answers {
+                    0 => assert!(end.is_err(), "a peer that never answers was closed"),
+                    _ => assert!(matches!(end, Ok(Err(NetError::Closed)))),
+                }
+                assert!(answers == 0 || after < 120 * second, "after {after:?}");
+            }
+            () = async { answering.await; std::future::pending().await } => {}
+        }
+    }
 }

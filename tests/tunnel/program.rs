@@ -6,8 +6,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use zmtp_auth::net::{Connection, Listener, NetError};
-use zmtp_auth::{Error, KeyPair, SocketType};
+use zmtp_auth::net::{Connection, Listener, Message, NetError};
+use zmtp_auth::{Config, Error, KeyPair, SocketType};
 
 fn zmtp_auth() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zmtp-auth"));
@@ -174,6 +174,34 @@ async fn two_tunnels_at_the_command_line_give_two_programs_curve() {
     let log = refused.stop();
     assert!(log.contains("ERROR 400"), "{log}");
     admitted.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_over_a_limit_is_told_with_the_limit_and_the_side() {
+    let config = Config::builder(SocketType::Pull).curve_server(server_keys());
+    let config = config.accept_any_peer().finish().unwrap();
+    let far = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let (to, server_key) = (far.local_endpoint().to_string(), server_keys().public());
+    let arguments = [
+        "client",
+        "--bind",
+        ANY_PORT,
+        "--forward",
+        &to,
+        "--server-key",
+    ];
+    let tunnel = Running::start(&[&arguments[..], &[&server_key.to_z85()]].concat());
+    let dialling = Connection::connect(tunnel.endpoint.as_str(), null(SocketType::Push), ());
+    let (push, pull) = soon(async { tokio::join!(dialling, far.accept()) }).await;
+    let (mut push, mut pull) = (push.unwrap(), pull.unwrap());
+    let message: Message = (0..5000).map(|_| Vec::new()).collect();
+    push.send(message).await.unwrap();
+    soon(pull.recv_message()).await.unwrap_err();
+    let log = tunnel.stop();
+    let line = log.lines().find(|line| line.contains("WARN")).unwrap();
+    for told in ["max_frames", "the program beside", "more than 4096 frames"] {
+        assert!(line.contains(told), "{told} in {log}");
+    }
 }
 
 #[test]

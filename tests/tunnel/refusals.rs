@@ -5,14 +5,18 @@ use crate::rig::{
     MECHANISMS, address, claiming, client, client_tunnel, read_to_end, server, server_tunnel,
     server_with,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use zmtp_auth::net::{
     Connection, Endpoint, Event, Listener, NetError, Tunnel, TunnelError, TunnelOptions,
 };
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
-use zmtp_auth::{Config, DenialStatus, Domain, KeyPair, Limits, Metadata, SocketType};
+use zmtp_auth::{Config, DenialStatus, Domain, KeyPair, Limits, Metadata, Open, SocketType};
 
 fn denying(status: DenialStatus) -> ZapRouter {
     let router = ZapRouter::new();
@@ -144,6 +148,146 @@ async fn a_program_behind_that_refuses_is_told_of_no_more_than_a_close() {
     ));
 }
 
+/// A program that connects again and again, as libzmq does: after 100 ms.
+async fn come_again(tunnel: &Tunnel, config: Config<Open>) -> Connection {
+    loop {
+        let endpoint = tunnel.local_endpoint();
+        if let Ok(connection) = Connection::connect(endpoint, config.clone(), ()).await {
+            return connection;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+#[tokio::test(start_paused = true)]
+async fn a_far_side_that_is_down_is_asked_ever_more_slowly_for_all_programs_together() {
+    let far = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = far.local_addr().unwrap().port();
+    for mechanism in MECHANISMS {
+        let tunnel = client_tunnel(&crate::net_peers::local(port), mechanism).await;
+        let mut asked = 0;
+        let asking = async {
+            while asked < 200 {
+                // It hangs up, as a server that knows none of our keys does.
+                drop(far.accept().await.unwrap());
+                asked += 1;
+            }
+        };
+        let program = |kind| come_again(&tunnel, null(kind));
+        let _ = tokio::time::timeout(TEN_MINUTES, async {
+            tokio::select! {
+                () = asking => {}
+                _ = program(SocketType::Push) => {}
+                _ = program(SocketType::Dealer) => {}
+                _ = program(SocketType::Sub) => {}
+            }
+        })
+        .await;
+        // Doubled from 100 ms to 30 s, then at least every 30 s.
+        assert!((20..60).contains(&asked), "asked {asked} times");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_far_side_that_falls_over_when_it_has_taken_a_connection_is_asked_ever_more_slowly() {
+    let far = Listener::bind(ANY_PORT, server(SocketType::Pull, "curve"), welcoming())
+        .await
+        .unwrap();
+    let tunnel = client_tunnel(far.local_endpoint(), "curve").await;
+    let mut asked = 0;
+    let asking = async {
+        while asked < 200 {
+            drop(far.accept().await.unwrap());
+            asked += 1;
+        }
+    };
+    let coming = async {
+        loop {
+            let connection = come_again(&tunnel, null(SocketType::Push)).await;
+            connection.closed().await;
+        }
+    };
+    let _ = tokio::time::timeout(TEN_MINUTES, async { tokio::join!(asking, coming) }).await;
+    assert!((20..60).contains(&asked), "asked {asked} times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_is_refused_for_what_it_says_of_itself_holds_up_no_other() {
+    let refused = Arc::new(AtomicUsize::new(0));
+    let router = ZapRouter::new();
+    let count = Arc::clone(&refused);
+    let handler = move |request: ZapRequest| {
+        let count = Arc::clone(&count);
+        async move {
+            if request.identity == "bad" {
+                count.fetch_add(1, Ordering::Relaxed);
+                return request.deny(DenialStatus::Failure, "not that one");
+            }
+            request.allow("somebody")
+        }
+    };
+    router.bind("test", handler).unwrap();
+    let far = Listener::bind(ANY_PORT, server(SocketType::Router, "curve"), router)
+        .await
+        .unwrap();
+    let tunnel = client_tunnel(far.local_endpoint(), "curve").await;
+    let dealer = |identity: &'static str| {
+        let builder = Config::builder(SocketType::Dealer).identity(identity);
+        builder.null().accept_any_peer().finish().unwrap()
+    };
+    let good = async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..60 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let start = Instant::now();
+            let connecting = Connection::connect(tunnel.local_endpoint(), dealer("good"), ());
+            connecting.await.unwrap();
+            longest = longest.max(start.elapsed());
+        }
+        longest
+    };
+    let accepting = async {
+        loop {
+            // Kept, so that they last.
+            std::mem::forget(far.accept().await);
+        }
+    };
+    let longest = tokio::select! {
+        longest = good => longest,
+        () = accepting => unreachable!(),
+        _ = come_again(&tunnel, dealer("bad")) => panic!("let in"),
+    };
+    assert!(longest < Duration::from_secs(1), "held up for {longest:?}");
+    let refused = refused.load(Ordering::Relaxed);
+    assert!((8..25).contains(&refused), "asked {refused} times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn programs_that_wait_for_a_far_side_all_get_through_once_it_is_back() {
+    let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let far = crate::net_peers::local(gone.local_addr().unwrap().port());
+    drop(gone);
+    let tunnel = client_tunnel(&far, "curve").await;
+    let coming = async {
+        let program = || come_again(&tunnel, null(SocketType::Push));
+        tokio::join!(program(), program(), program());
+    };
+    let back = async {
+        tokio::time::sleep(TEN_MINUTES).await;
+        let config = server(SocketType::Pull, "curve");
+        let far = Listener::bind(&far, config, welcoming()).await.unwrap();
+        let start = Instant::now();
+        for _ in 0..3 {
+            std::mem::forget(far.accept().await.unwrap());
+        }
+        start.elapsed()
+    };
+    let (after, ()) = tokio::join!(back, coming);
+    assert!(after <= Duration::from_secs(31), "after {after:?}");
+}
+
 #[tokio::test]
 async fn idle_connections_lock_nobody_out() {
     let mut limits = Limits::default();
@@ -210,7 +354,7 @@ async fn a_tunnel_that_would_not_be_one_is_refused() {
     let mut allowed = options();
     allowed.allow_cleartext = true;
     let bound = Tunnel::client("tcp://*:*", local, config, allowed).await;
-    bound.unwrap().close().await;
+    soon(bound.unwrap().close()).await.unwrap();
     // A place to forward to is a place to connect to.
     let config = asks(SocketType::Relay, "curve");
     let bound = Tunnel::server(ANY_PORT, "tcp://127.0.0.1:*", config, router(), options()).await;

@@ -7,8 +7,10 @@ use crate::net::dial::warn_of_plain;
 use crate::net::door::{Arrival, Door};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
+use crate::net::tunnel::backoff::Backoff;
 use crate::net::tunnel::meeting::{Back, House};
 use crate::net::tunnel::options::{TunnelOptions, require_client, require_server};
+use crate::net::tunnel::sparse_log::SparseLog;
 use crate::relay::introduction::IdentityRule;
 use crate::zap::router::ZapRouter;
 use std::sync::Arc;
@@ -31,6 +33,14 @@ use tokio::task::{JoinHandle, JoinSet};
 /// Nothing is dialled for a peer that has not been admitted. When the far side refuses or is
 /// lost, the program beside sees its connection closed, and no ERROR, so that it comes back: a
 /// libzmq socket would never try again after one.
+///
+/// A client's tunnel asks a far side that has failed again as
+/// [`ReconnectPolicy`](crate::net::ReconnectPolicy) says, for all its programs together. Meanwhile
+/// it keeps a program in its handshake, for half of
+/// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout), and closes then: a libzmq
+/// socket that is closed at once would be back ten times a second. A refusal that the far side
+/// gives after a program has said what it is (its socket type, identity and properties) holds up
+/// only programs that say the same. The log has one line a minute about failures.
 ///
 /// The clear side has no security: every process that reaches it is served. It is loopback or
 /// ipc, unless [`TunnelOptions::allow_cleartext`] says otherwise; on a machine with other users
@@ -80,7 +90,8 @@ use tokio::task::{JoinHandle, JoinSet};
 pub struct Tunnel {
     local: Endpoint,
     closing: watch::Sender<bool>,
-    running: JoinHandle<()>,
+    /// Whether everything was sent on.
+    running: JoinHandle<bool>,
 }
 
 impl Tunnel {
@@ -110,6 +121,7 @@ impl Tunnel {
             endpoint: forward,
             config: config.clear_side(),
             is_clear: true,
+            backoff: None,
         };
         Self::start(&endpoint, config, router, back, options).await
     }
@@ -135,10 +147,12 @@ impl Tunnel {
         options.require_local(&endpoint)?;
         warn_of_plain(&forward, &config);
         let front = config.clear_side();
+        let backoff = Backoff::new(options.sockets.reconnect.clone(), config.mechanism());
         let back = Back {
             endpoint: forward,
             config,
             is_clear: false,
+            backoff: Some(backoff),
         };
         // A server proves a key and no name: there is none to make an identity of.
         let options = TunnelOptions {
@@ -166,6 +180,8 @@ impl Tunnel {
             back,
             options,
             close,
+            forward_log: SparseLog::default(),
+            limit_log: SparseLog::default(),
         });
         let running = tokio::spawn(run(house, door));
         Ok(Self {
@@ -183,11 +199,19 @@ impl Tunnel {
 
     /// Stops listening, and ends every connection in order: nothing more is taken from either
     /// side, what was taken is sent on, for [`Options::linger`](crate::net::Options::linger) at
-    /// most without progress, then both sides are closed. When this returns, all has ended.
-    pub async fn close(mut self) {
+    /// most without progress, then both sides are told that nothing more comes, and have as long
+    /// again to read that and close. When this returns, all has ended.
+    ///
+    /// # Errors
+    /// Returns [`NetError::Unsent`] if a side did not take what was on its way to it, so that
+    /// messages were lost; the last may have been cut.
+    pub async fn close(mut self) -> Result<(), NetError> {
         self.closing.send_replace(true);
-        // A runtime that is gone has ended it already.
-        let _ = (&mut self.running).await;
+        match (&mut self.running).await {
+            Ok(false) => Err(NetError::Unsent),
+            // A runtime that is gone has ended it already.
+            Ok(true) | Err(_) => Ok(()),
+        }
     }
 }
 
@@ -197,8 +221,9 @@ impl Drop for Tunnel {
     }
 }
 
-/// Takes connections until the tunnel is closed, and waits for the last of them to end.
-async fn run<A: Access>(house: Arc<House<A>>, mut door: Door) {
+/// Takes connections until the tunnel is closed, and waits for the last of them to end; whether
+/// all had everything sent on.
+async fn run<A: Access>(house: Arc<House<A>>, mut door: Door) -> bool {
     let mut close = house.close.clone();
     let mut connections = JoinSet::new();
     loop {
@@ -217,6 +242,10 @@ async fn run<A: Access>(house: Arc<House<A>>, mut door: Door) {
         }
     }
     drop(door);
-    while connections.join_next().await.is_some() {}
+    let mut all_sent = true;
+    while let Some(ended) = connections.join_next().await {
+        all_sent &= ended.unwrap_or(true);
+    }
     tracing::debug!("tunnel closed");
+    all_sent
 }

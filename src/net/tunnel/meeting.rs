@@ -4,7 +4,7 @@
 use crate::access::address::PeerAddress;
 use crate::access::grant::Grant;
 use crate::config::settings::{Config, Open};
-use crate::error::printable;
+use crate::error::{Error, Stage, printable};
 use crate::handshake::Conn;
 use crate::net::asks::Access;
 use crate::net::door::Newcomer;
@@ -14,15 +14,18 @@ use crate::net::handshake_bytes::HandshakeBytes;
 use crate::net::negotiate::{Agreed, Failed, Negotiation};
 use crate::net::pending::Progress;
 use crate::net::transport::{self, Stream};
+use crate::net::tunnel::backoff::{Attempt, Backoff, Taken};
 use crate::net::tunnel::options::{TunnelError, TunnelOptions};
-use crate::net::tunnel::traffic::Traffic;
+use crate::net::tunnel::sparse_log::SparseLog;
+use crate::net::tunnel::traffic::{End, Traffic};
 use crate::relay::introduction::Introduction;
 use crate::relay::leg::Leg;
-use crate::relay::traffic::Relay;
+use crate::relay::traffic::{Broken, Relay, Side};
+use crate::wire::metadata::Metadata;
 use crate::wire::socket_type::SocketType;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// What all connections of a tunnel share.
 pub(super) struct House<A: Access> {
@@ -32,6 +35,10 @@ pub(super) struct House<A: Access> {
     pub(super) options: TunnelOptions,
     /// Turns true when the tunnel is closed.
     pub(super) close: watch::Receiver<bool>,
+    /// For peers that the far side did not take.
+    pub(super) forward_log: SparseLog,
+    /// For messages that were lost to a limit.
+    pub(super) limit_log: SparseLog,
 }
 
 /// Whom the tunnel dials.
@@ -40,12 +47,16 @@ pub(super) struct Back {
     pub(super) config: Config<Open>,
     /// Whether that is the side without security.
     pub(super) is_clear: bool,
+    /// A client's tunnel waits before it asks again. A server's asks the program beside it for each
+    /// peer, so that one that is back is found at once.
+    pub(super) backoff: Option<Backoff>,
 }
 
 /// The back's end of a connection, ready for traffic.
 struct Reached {
     stream: Stream,
     agreed: Agreed,
+    taken: Option<Taken>,
 }
 
 /// Both ends of a connection, which know of each other.
@@ -53,6 +64,7 @@ struct Met {
     relay: Relay,
     back: Stream,
     grant: Option<Grant>,
+    taken: Option<Taken>,
     /// For the log.
     user_id: Option<String>,
 }
@@ -63,6 +75,8 @@ enum Missed {
     Front(Failed),
     /// The one behind was not reached, or refused us.
     Back(NetError),
+    /// The one behind was not asked: it has failed before.
+    NotAsked,
     /// The tunnel is being closed.
     Closing,
 }
@@ -74,8 +88,8 @@ impl From<Failed> for Missed {
 }
 
 impl<A: Access> House<A> {
-    /// Serves one connection to its end.
-    pub(super) async fn serve(self: Arc<Self>, newcomer: Newcomer) {
+    /// Serves one connection to its end; false if what was on its way was cut off by the tunnel's.
+    pub(super) async fn serve(self: Arc<Self>, newcomer: Newcomer) -> bool {
         let Newcomer {
             stream,
             address,
@@ -96,9 +110,14 @@ impl<A: Access> House<A> {
             Ok(met) => {
                 drop(place);
                 let linger = self.options.sockets.linger;
-                let traffic = Traffic::new(stream, met.back, met.relay, linger);
-                let end = traffic.run(met.grant, close, self.config.limits()).await;
-                tracing::info!(%address, user_id = met.user_id, %end, "peer disconnected");
+                let limits = self.config.limits();
+                let traffic = Traffic::new(stream, met.back, met.relay, linger, limits);
+                let end = traffic.run(met.grant, close).await;
+                if let (Some(backoff), Some(taken)) = (&self.back.backoff, &met.taken) {
+                    backoff.ended(taken, end.is_by(Side::Back));
+                }
+                self.say_end(&address, met.user_id.as_deref(), &end);
+                !matches!(end, End::Unsent)
             }
             Err(missed) => {
                 let last_words = self.say_why(&address, missed);
@@ -107,6 +126,7 @@ impl<A: Access> House<A> {
                     () = stream.part(last_words, self.config.limits()) => {}
                     _ = evicted => {}
                 }
+                true
             }
         }
     }
@@ -121,13 +141,25 @@ impl<A: Access> House<A> {
         let pause = front.run_to_pause(Conn::new(address.clone())).await?;
         let introduction =
             Introduction::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
+        // Half of the time for the handshake, so that the far side has the other.
+        let patience = self.config.limits().handshake_timeout / 2;
+        let none = Metadata::new();
+        let claims = introduction.claims();
+        let claims = claims.map_or(&none, |claims| &claims.properties);
         let reached = front
-            .meanwhile(self.back.reach(&introduction, &self.options))
+            .meanwhile(async {
+                let attempt = match &self.back.backoff {
+                    Some(backoff) => Some(timeout(patience, backoff.attempt(claims)).await.ok()?),
+                    None => None,
+                };
+                Some(self.back.reach(&introduction, &self.options, attempt).await)
+            })
             .await?;
         let Reached {
             stream,
             agreed: back,
-        } = reached.map_err(Missed::Back)?;
+            taken,
+        } = reached.ok_or(Missed::NotAsked)?.map_err(Missed::Back)?;
         let claims = &back.established.peer.claims;
         let front = front
             .resume(|out| introduction.complete(claims, out))
@@ -141,6 +173,7 @@ impl<A: Access> House<A> {
         let met = Met {
             grant: authenticated.and_then(|authenticated| authenticated.grant.clone()),
             user_id,
+            taken,
             back: stream,
             relay: self.tie(front, back),
         };
@@ -178,38 +211,88 @@ impl<A: Access> House<A> {
                 last_words
             }
             Missed::Back(error) => {
-                tracing::warn!(%address, forward = %self.back.endpoint, %error, "cannot forward");
+                if let Some(unlogged) = self.forward_log.admit() {
+                    let forward = &self.back.endpoint;
+                    tracing::warn!(%address, %forward, %error, unlogged, "cannot forward");
+                }
                 HandshakeBytes::default()
             }
-            Missed::Closing => HandshakeBytes::default(),
+            Missed::NotAsked | Missed::Closing => HandshakeBytes::default(),
+        }
+    }
+
+    /// Logs the end of a connection. A limit costs a program messages at each try, so it is told
+    /// which, and on which side.
+    fn say_end(&self, address: &PeerAddress, user_id: Option<&str>, end: &End) {
+        if let End::Broken(Broken { side, error }) = end
+            && let Error::Limit(limit) = error
+            && let Some(unlogged) = self.limit_log.admit()
+        {
+            let from = match (side, self.back.is_clear) {
+                (Side::Front, false) | (Side::Back, true) => "the program beside the tunnel",
+                (Side::Front, true) | (Side::Back, false) => "the network",
+            };
+            let limit = limit.name();
+            tracing::warn!(%address, user_id, from, limit, %error, unlogged,
+                "a message is over a limit of this tunnel: it is lost, and its connection closed");
+        } else {
+            tracing::info!(%address, user_id, %end, "peer disconnected");
         }
     }
 }
 
 impl Back {
-    /// Connects, and shakes hands with what the introduction says of the front.
+    /// Connects, and shakes hands with what the introduction says of the front. What comes of it
+    /// is told to the attempt.
     async fn reach(
         &self,
         introduction: &Introduction,
         options: &TunnelOptions,
+        attempt: Option<Attempt<'_>>,
     ) -> Result<Reached, NetError> {
         let authenticated = introduction.authenticated();
         let grant = authenticated.and_then(|authenticated| authenticated.grant.as_ref());
         if grant.is_some_and(|grant| !grant.still_valid()) {
             return Err(NetError::Revoked);
         }
+        let (error, is_for_all) = match self.connect(options).await {
+            Ok((stream, address)) => {
+                let agreed = Negotiation::new(&stream, &self.config, &(), None)
+                    .run(introduction.conn(address))
+                    .await;
+                match agreed {
+                    Ok(agreed) => {
+                        let taken = attempt.map(Attempt::succeeded);
+                        return Ok(Reached {
+                            stream,
+                            agreed,
+                            taken,
+                        });
+                    }
+                    Err(failed) => {
+                        let before_claims = matches!(
+                            failed.stage,
+                            Stage::Greeting | Stage::PlainWelcome | Stage::CurveWelcome
+                        );
+                        (failed.error, before_claims)
+                    }
+                }
+            }
+            Err(error) => (error, true),
+        };
+        if let Some(attempt) = attempt {
+            attempt.failed(&error, is_for_all);
+        }
+        Err(error)
+    }
+
+    async fn connect(&self, options: &TunnelOptions) -> Result<(Stream, PeerAddress), NetError> {
         let stream = transport::connect(&self.endpoint, options.sockets.connect_timeout).await?;
         let address = stream.peer().map_err(NetError::io("connect"))?;
         // A name may have been resolved to anything.
         if self.is_clear && !address.is_local() && !options.allow_cleartext {
             return Err(TunnelError::Cleartext(self.endpoint.clone()).into());
         }
-        let agreed = Negotiation::new(&stream, &self.config, &(), None)
-            .run(introduction.conn(address))
-            .await;
-        match agreed {
-            Ok(agreed) => Ok(Reached { stream, agreed }),
-            Err(failed) => Err(failed.error),
-        }
+        Ok((stream, address))
     }
 }

@@ -3,11 +3,22 @@
 
 use crate::access::request::MechanismKind;
 use crate::config::settings::Config;
+use crate::heartbeat::{Expiry, HeartbeatSettings};
 use crate::net::endpoint::Endpoint;
 use crate::net::options::Options;
 use crate::relay::introduction::IdentityRule;
 use crate::wire::socket_type::SocketType;
+use std::time::Duration;
 use thiserror::Error as ThisError;
+
+/// How often a tunnel asks across the network whether its peer lives, if nothing else is said.
+/// A dead peer is found within a minute, and a PING costs less than a byte a second.
+const HEARTBEAT: HeartbeatSettings = HeartbeatSettings {
+    interval: Duration::from_secs(20),
+    timeout: Duration::from_secs(40),
+    ttl: Duration::ZERO,
+    expiry: Expiry::OnceAnswered,
+};
 
 /// Choices for a [`Tunnel`](crate::net::Tunnel).
 ///
@@ -18,12 +29,17 @@ use thiserror::Error as ThisError;
 /// let mut options = TunnelOptions::default();
 /// options.identity = IdentityRule::UserId;
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TunnelOptions {
-    /// The sockets. Heartbeats are sent across the network alone; `linger` is how long a
-    /// connection whose other side is closed may stand still before it is closed too. What
-    /// concerns queues and reconnecting is not used.
+    /// The sockets. `linger` is how long a connection whose other side is closed may stand still
+    /// before it is closed too. `reconnect` is for the far side of a client's tunnel. What concerns
+    /// queues is not used.
+    ///
+    /// Heartbeats are sent across the network alone. A program's PINGs are answered by the tunnel,
+    /// which must find out by itself that the far side is dead, so it sends some by default, unlike
+    /// a [`Connection`](crate::net::Connection): every 20 s, with 40 s for the answer, and
+    /// [`Expiry::OnceAnswered`]. `None` sends none.
     pub sockets: Options,
     /// What a server's tunnel does with the identities that its peers claim.
     pub identity: IdentityRule,
@@ -48,6 +64,19 @@ pub enum TunnelError {
     /// The side in clear is neither loopback nor ipc, and that was not allowed.
     #[error("the clear side, {0}, is neither loopback nor ipc")]
     Cleartext(Endpoint),
+}
+
+impl Default for TunnelOptions {
+    fn default() -> Self {
+        Self {
+            sockets: Options {
+                heartbeat: Some(HEARTBEAT),
+                ..Options::default()
+            },
+            identity: IdentityRule::default(),
+            allow_cleartext: false,
+        }
+    }
 }
 
 impl TunnelOptions {
