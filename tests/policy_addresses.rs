@@ -137,6 +137,63 @@ fn one_list_excludes_the_other_in_each_scope_by_itself() {
 }
 
 #[test]
+fn what_cannot_be_read_is_refused_wherever_a_deny_list_applies() {
+    const UNREADABLE: [&str; 7] = [
+        "192.0.2.66:5555",
+        "192.0.2.66 ",
+        "[2001:db8::66]",
+        "192.0.2.066",
+        "localhost:1000:100",
+        "fe80::1%",
+        "",
+    ];
+    let auth = Authenticator::new();
+    check(&auth, "a", &UNREADABLE, &[]);
+    auth.addresses_of("a").deny(["192.0.2.66"]).unwrap();
+    check(&auth, "a", &[INSIDE, IPC], &UNREADABLE);
+    check(&auth, "b", &UNREADABLE, &[]);
+    auth.deny(["192.0.2.66"]).unwrap();
+    for domain in ["a", "b", ""] {
+        check(&auth, domain, &[INSIDE, IPC], &UNREADABLE);
+        assert_eq!(ask(&auth, domain, ""), "Address denied");
+    }
+    // An exact rule still names it.
+    let exactly = PeerAddress::from_zap(b"elsewhere");
+    auth.addresses().clear();
+    auth.addresses_of("b").allow([exactly]).unwrap();
+    check(&auth, "b", &["elsewhere"], &UNREADABLE);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_zone_by_name_is_the_zone_by_number_that_our_own_sockets_tell() {
+    let peer = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 5555, 0, 1);
+    let peer = PeerAddress::from(std::net::SocketAddr::from(peer));
+    let (by_number, by_name) = (peer.to_string(), "fe80::1%lo".to_owned());
+    for rule in [&by_number, &by_name] {
+        let auth = Authenticator::new();
+        auth.addresses_of("deny").deny([rule]).unwrap();
+        auth.addresses_of("allow").allow([rule]).unwrap();
+        for address in [&by_number, &by_name] {
+            check(&auth, "deny", &[], &[address]);
+            check(&auth, "allow", &[address], &[]);
+        }
+        check(
+            &auth,
+            "deny",
+            &["fe80::1%2", "fe80::2%1"],
+            &["fe80::1%no-such0", "fe80::1"],
+        );
+        check(
+            &auth,
+            "allow",
+            &[],
+            &["fe80::1%2", "fe80::1%no-such0", "fe80::1"],
+        );
+    }
+}
+
+#[test]
 fn unconfigure_leaves_address_lists_alone() {
     let auth = Authenticator::new();
     auth.addresses_of("a").deny([OUTSIDE]).unwrap();

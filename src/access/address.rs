@@ -16,7 +16,8 @@ pub enum PeerAddress {
     ScopedIp(Ipv6Addr, Box<str>),
     /// A process on this machine, connected by ipc.
     Ipc(IpcPeer),
-    /// Anything else, as its bytes. No address rule but an exact one matches it.
+    /// Anything else, as its bytes. No address rule but an exact one matches it, and wherever a
+    /// deny list applies it is refused.
     Other(Bytes),
 }
 

@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::{IpcPeer, PeerAddress};
+use crate::auth::zone::same_zone;
 use crate::error::printable;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
@@ -17,20 +18,25 @@ use thiserror::Error;
 /// | text | matches |
 /// |---|---|
 /// | `192.0.2.1`, `2001:db8::1` | that address, on any port and in any zone |
-/// | `fe80::1%eth0` | that address in that zone, compared as text: libzmq tells the name of the interface, this crate's sockets its number |
+/// | `fe80::1%eth0`, `fe80::1%2` | that address in that zone: the name of an interface of this machine is the same as its number |
 /// | `192.0.2.0/24`, `2001:db8::/32` | the addresses of that block, in any zone |
 /// | `uid:1000`, `gid:100`, `pid:4711` | ipc peers with that user, group or process id |
 /// | `localhost:1000:100:4711` | the ipc peer that libzmq shows so |
 ///
 /// A v4-mapped address such as `::ffff:192.0.2.1` is the v4 address, in rules and in peers; so a
 /// block of v6 addresses shorter than `/96` holds no v4 address. Any other text is an error,
-/// because a mistyped rule would deny nobody; [`AddressRule::exactly`] takes whatever a ZAP
-/// request can hold.
+/// because a mistyped rule would deny no peer; [`AddressRule::exactly`] takes everything that a
+/// ZAP request can hold.
+///
+/// `gid` is the effective group of the peer's process alone, which is all that the kernel tells.
+/// A process may choose it among the groups of its user, so `gid:100` on an allow list misses
+/// members of group 100 who run under another of their groups, and on a deny list such a member
+/// evades it. `uid` has no such gap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct AddressRule(Matches);
+pub struct AddressRule(pub(super) Matches);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Matches {
+pub(super) enum Matches {
     Ip(IpAddr),
     ScopedIp(Ipv6Addr, Box<str>),
     Block(IpAddr, u8),
@@ -44,7 +50,7 @@ enum Matches {
 impl Matches {
     /// The block that it is, of one address or more: its first address and the length of its
     /// prefix.
-    const fn block(&self) -> Option<(IpAddr, u8)> {
+    pub(super) const fn block(&self) -> Option<(IpAddr, u8)> {
         match self {
             Self::Ip(ip) => Some((*ip, width(*ip))),
             Self::Block(first, prefix) => Some((*first, *prefix)),
@@ -98,6 +104,10 @@ impl FromStr for AddressRule {
         }
         match PeerAddress::from_zap(text.as_bytes()) {
             PeerAddress::Other(_) => Err(AddressError::Address(text.to_owned())),
+            // A v4 address has no zone: the rule would match no peer.
+            PeerAddress::ScopedIp(ip, _) if ip.to_ipv4_mapped().is_some() => {
+                Err(AddressError::Address(text.to_owned()))
+            }
             address => Ok(Self::exactly(address)),
         }
     }
@@ -141,7 +151,7 @@ const fn width(ip: IpAddr) -> u8 {
 }
 
 /// The first address of the block of length `prefix` that holds `ip`.
-fn first_of_block(ip: IpAddr, prefix: u8) -> IpAddr {
+pub(super) fn first_of_block(ip: IpAddr, prefix: u8) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => first_v4(ip, prefix).into(),
         IpAddr::V6(ip) => first_v6(ip, prefix).into(),
@@ -232,7 +242,18 @@ impl fmt::Display for AddressRule {
 pub(crate) struct RuleSet {
     v4: Blocks<u32>,
     v6: Blocks<u128>,
+    /// The zones of each address that has a rule for some of them alone.
+    zones: HashMap<Ipv6Addr, HashSet<Box<str>>>,
     others: HashSet<Matches>,
+}
+
+/// What a peer must be for a rule to find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Match {
+    /// Known to match, as on an allow list.
+    Certain,
+    /// Not known to differ, as on a deny list: a zone that cannot be told may be any.
+    Possible,
 }
 
 /// Blocks of one family, by the length of their prefix and their first address as a number;
@@ -288,7 +309,12 @@ impl RuleSet {
             match rule.block() {
                 Some((IpAddr::V4(first), prefix)) => self.v4.insert(first.to_bits(), prefix),
                 Some((IpAddr::V6(first), prefix)) => self.v6.insert(first.to_bits(), prefix),
-                None => drop(self.others.insert(rule)),
+                None => match rule {
+                    Matches::ScopedIp(ip, zone) => {
+                        self.zones.entry(ip).or_default().insert(zone);
+                    }
+                    rule => drop(self.others.insert(rule)),
+                },
             }
         }
     }
@@ -300,9 +326,35 @@ impl RuleSet {
             .filter(|AddressRule(rule)| match rule.block() {
                 Some((IpAddr::V4(first), prefix)) => self.v4.remove(first.to_bits(), prefix),
                 Some((IpAddr::V6(first), prefix)) => self.v6.remove(first.to_bits(), prefix),
-                None => self.others.remove(rule),
+                None => match rule {
+                    Matches::ScopedIp(ip, zone) => self.remove_zone(*ip, zone),
+                    rule => self.others.remove(rule),
+                },
             })
             .count()
+    }
+
+    /// Whether the rule was there.
+    fn remove_zone(&mut self, ip: Ipv6Addr, zone: &str) -> bool {
+        let Some(zones) = self.zones.get_mut(&ip) else {
+            return false;
+        };
+        let was_there = zones.remove(zone);
+        if zones.is_empty() {
+            self.zones.remove(&ip);
+        }
+        was_there
+    }
+
+    /// A rule for this address in its zone; `None`: the peer's is not told.
+    fn find_zone(&self, ip: Ipv6Addr, zone: Option<&str>, how: Match) -> Option<Matches> {
+        let found = self.zones.get(&ip)?.iter().find(|rule| {
+            match zone.and_then(|zone| same_zone(rule, zone)) {
+                Some(same) => same,
+                None => how == Match::Possible,
+            }
+        })?;
+        Some(Matches::ScopedIp(ip, found.clone()))
     }
 
     /// The smallest block that holds the address.
@@ -318,15 +370,19 @@ impl RuleSet {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.v4.0.is_empty() && self.v6.0.is_empty() && self.others.is_empty()
+        self.v4.0.is_empty()
+            && self.v6.0.is_empty()
+            && self.zones.is_empty()
+            && self.others.is_empty()
     }
 
     /// A rule that matches the address.
-    pub(crate) fn find(&self, address: &PeerAddress) -> Option<AddressRule> {
+    pub(crate) fn find(&self, address: &PeerAddress, how: Match) -> Option<AddressRule> {
         let single = |rule: Matches| self.others.contains(&rule).then_some(rule);
         let by_form = || match address {
-            PeerAddress::Ip(_) => None,
-            PeerAddress::ScopedIp(ip, zone) => single(Matches::ScopedIp(*ip, zone.clone())),
+            PeerAddress::Ip(IpAddr::V4(_)) => None,
+            PeerAddress::Ip(IpAddr::V6(ip)) => self.find_zone(*ip, None, how),
+            PeerAddress::ScopedIp(ip, zone) => self.find_zone(*ip, Some(zone), how),
             PeerAddress::Ipc(peer) => single(Matches::IpcUser(peer.uid))
                 .or_else(|| single(Matches::IpcGroup(peer.gid)))
                 .or_else(|| single(Matches::IpcProcess(peer.pid?)))
@@ -348,7 +404,7 @@ mod tests {
 
     fn matches(rule: &str, address: &str) -> bool {
         RuleSet::from(vec![rule.parse().unwrap()])
-            .find(&PeerAddress::from_zap(address.as_bytes()))
+            .find(&PeerAddress::from_zap(address.as_bytes()), Match::Certain)
             .is_some()
     }
 
@@ -373,6 +429,27 @@ mod tests {
         assert!(!matches("fe80::1%eth0", "fe80::1%eth1"));
         assert!(!matches("fe80::1%eth0", "fe80::1"));
         assert!(matches("fe80::/10", "fe80::1%eth0"));
+    }
+
+    #[test]
+    fn a_zone_that_cannot_be_told_may_be_the_one_that_is_denied() {
+        let mut rules = RuleSet::from(vec!["fe80::1%no-such0".parse().unwrap()]);
+        for (address, certain, possible) in [
+            ("fe80::1%no-such0", true, true),
+            ("fe80::1%no-such1", false, true),
+            ("fe80::1%7", false, true),
+            ("fe80::1", false, true),
+            ("fe80::2%7", false, false),
+        ] {
+            let address = PeerAddress::from_zap(address.as_bytes());
+            for (how, expected) in [(Match::Certain, certain), (Match::Possible, possible)] {
+                let found = rules.find(&address, how);
+                assert_eq!(found.is_some(), expected, "{address} {how:?}");
+            }
+        }
+        assert!(!rules.is_empty());
+        assert_eq!(rules.remove(vec!["fe80::1%no-such0".parse().unwrap()]), 1);
+        assert!(rules.is_empty());
     }
 
     #[test]
@@ -434,10 +511,10 @@ mod tests {
         ]);
         for (address, rule) in [("10.1.2.3", "10.0.0.0/8"), ("localhost:1:100:", "gid:100")] {
             let address = PeerAddress::from_zap(address.as_bytes());
-            let found = rules.find(&address).unwrap();
+            let found = rules.find(&address, Match::Certain).unwrap();
             assert_eq!(found.to_string(), rule);
             assert_eq!(rules.remove(vec![found.clone(), found]), 1);
-            assert_eq!(rules.find(&address), None);
+            assert_eq!(rules.find(&address, Match::Possible), None);
         }
         assert!(rules.is_empty());
     }
@@ -454,7 +531,8 @@ mod tests {
             ("::1", Some("::/0")),
             ("11.0.0.0", None),
         ] {
-            let found = rules.find(&PeerAddress::from_zap(address.as_bytes()));
+            let address = PeerAddress::from_zap(address.as_bytes());
+            let found = rules.find(&address, Match::Certain);
             assert_eq!(
                 found.map(|rule| rule.to_string()).as_deref(),
                 expected,
@@ -472,8 +550,8 @@ mod tests {
     fn whatever_a_request_can_hold_can_be_a_rule() {
         let address = |bytes: &'static [u8]| PeerAddress::from_zap(bytes);
         let rules = RuleSet::from(vec![AddressRule::exactly(address(b"\xFF"))]);
-        assert!(rules.find(&address(b"\xFF")).is_some());
-        assert!(rules.find(&address(b"\xFE")).is_none());
+        assert!(rules.find(&address(b"\xFF"), Match::Certain).is_some());
+        assert!(rules.find(&address(b"\xFE"), Match::Certain).is_none());
     }
 
     #[test]
@@ -487,6 +565,7 @@ mod tests {
             "[::1]",
             "::g%eth0",
             "fe80::1%",
+            "::ffff:192.0.2.1%eth0",
             " 127.0.0.1",
             "uid:",
             "uid:-1",

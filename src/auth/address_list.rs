@@ -3,7 +3,7 @@
 
 use crate::access::address::PeerAddress;
 use crate::access::request::Domain;
-use crate::auth::address::{AddressError, AddressRule, RuleSet};
+use crate::auth::address::{AddressError, AddressRule, Match, RuleSet};
 use crate::auth::audit::{AddressChange, Change};
 use crate::auth::authenticator::Authenticator;
 #[cfg(feature = "policy-file")]
@@ -86,19 +86,24 @@ impl List {
     fn check(&self, scope: Option<&Domain>, address: &PeerAddress) -> Result<(), Refused> {
         match self {
             Self::None => Ok(()),
-            Self::Allow(rules) => match rules.find(address) {
+            Self::Allow(rules) => match rules.find(address, Match::Certain) {
                 Some(_) => Ok(()),
                 None => {
                     let rule = Rule::AllowList(scope.cloned());
                     Err(Refusal::AddressNotAllowed.by(rule))
                 }
             },
-            Self::Deny(rules) => match rules.find(address) {
-                Some(found) => {
+            Self::Deny(rules) => match (rules.find(address, Match::Possible), address) {
+                (Some(found), _) => {
                     let rule = Rule::DenyList(scope.cloned(), found);
                     Err(Refusal::AddressDenied.by(rule))
                 }
-                None => Ok(()),
+                // It may be any address, written in a way that no rule finds.
+                (None, PeerAddress::Other(_)) => {
+                    let rule = Rule::UnreadableAddress(scope.cloned());
+                    Err(Refusal::AddressDenied.by(rule))
+                }
+                (None, _) => Ok(()),
             },
         }
     }
@@ -184,7 +189,10 @@ impl AddressList<'_> {
         self.try_change(AddressChange::Allow, rules, |list, rules| list.allow(rules))
     }
 
-    /// Adds to the deny list: addresses on it are refused, all others may authenticate.
+    /// Adds to the deny list: addresses on it are refused, all others may authenticate. While
+    /// there is a deny list, an address of no known form is refused too
+    /// ([`PeerAddress::Other`], the empty one among them): it may be a denied one. So is an
+    /// address that is denied in one zone, if its zone cannot be told.
     ///
     /// # Errors
     /// [`AddressError`] if there is an allow list, or a rule is none; nothing is added then.

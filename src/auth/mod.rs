@@ -34,6 +34,7 @@ pub(crate) mod rule;
 pub(crate) mod secret_file;
 pub(crate) mod thread;
 pub(crate) mod workers;
+pub(crate) mod zone;
 
 pub use address::{AddressError, AddressRule};
 pub use address_list::AddressList;

@@ -17,6 +17,9 @@ pub enum Rule {
     AllowList(Option<Domain>),
     /// The deny list holds the address: that of a domain, or the one for all.
     DenyList(Option<Domain>, AddressRule),
+    /// The address has no known form, so that no deny list can tell whether it holds it: that of
+    /// a domain, or the one for all.
+    UnreadableAddress(Option<Domain>),
     /// The mechanism is configured neither for the domain nor for `*`.
     Unclaimed(MechanismKind),
     /// No rule beyond the address lists: NULL and GSSAPI have none without a
@@ -46,6 +49,15 @@ impl fmt::Display for Rule {
             Self::DenyList(None, rule) => write!(f, "{rule} on the deny list"),
             Self::DenyList(Some(domain), rule) => {
                 write!(f, "{rule} on the deny list of domain \"{domain}\"")
+            }
+            Self::UnreadableAddress(None) => {
+                f.write_str("an address of no known form, by the deny list")
+            }
+            Self::UnreadableAddress(Some(domain)) => {
+                write!(
+                    f,
+                    "an address of no known form, by the deny list of domain \"{domain}\""
+                )
             }
             Self::Unclaimed(mechanism) => write!(f, "{mechanism} is not configured"),
             Self::AddressAlone(mechanism) => write!(f, "the address lists alone rule {mechanism}"),

@@ -201,8 +201,11 @@ fn addresses(pair: &mut Pair) {
     }
     let asked = pair.frames[ADDRESS].clone();
     for call in &mut pair.calls {
+        // A deny list refuses what it cannot read.
+        let denied =
+            matches!(call, Call::Deny(rules) if !rules.is_empty() && is_unreadable(&asked));
         if let Call::Allow(rules) | Call::Deny(rules) = call {
-            let ours = rules.iter().any(|rule| is_same_origin(rule, &asked));
+            let ours = denied || rules.iter().any(|rule| is_same_origin(rule, &asked));
             if ours && !rules.contains(&asked) {
                 rules.push(asked.clone());
             }
@@ -211,6 +214,13 @@ fn addresses(pair: &mut Pair) {
             }
         }
     }
+}
+
+/// Whether the address, escaped where it is no text, has none of the forms that libzmq sends.
+fn is_unreadable(address: &[u8]) -> bool {
+    let text = String::from_utf8(Vec::from(address)).unwrap();
+    let ip = text.split('%').next().unwrap_or_default();
+    ip.parse::<IpAddr>().is_err() && !text.starts_with("localhost:")
 }
 
 fn is_same_origin(rule: &[u8], address: &[u8]) -> bool {
