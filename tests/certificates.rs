@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use zmtp_auth::cert::{
-    BadCertificate, Certificate, CertificateWarning, create_certificates, load_certificate,
-    load_certificates,
+    BadCertificate, Certificate, CertificateDirectory, CertificateWarning, Layout,
+    create_certificates, load_certificate, load_certificates,
 };
 use zmtp_auth::{KeyPair, PublicKey, SecretKey};
 
@@ -461,6 +461,69 @@ fn a_directory_gives_its_good_files_and_reports_the_bad() {
         ]
     );
     assert_eq!(report.warnings, []);
+    let passed_over = [".hidden.key", "eve.key_secret", "notes.txt", "sub"];
+    assert_eq!(report.passed_over, passed_over.map(path));
+}
+
+#[test]
+fn a_renamed_certificate_is_withdrawn_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let alice = write_public(path("alice.key"), 1);
+    let bob = write_public(path("bob.key"), 2);
+    let report = load_certificates(dir.path()).unwrap();
+    assert_eq!(keys(&report.certificates), [alice, bob]);
+    assert_eq!(report.passed_over, [""; 0].map(path));
+    fs::rename(path("alice.key"), path("alice.key.revoked")).unwrap();
+    let report = load_certificates(dir.path()).unwrap();
+    assert_eq!(keys(&report.certificates), [bob]);
+    assert_eq!(report.passed_over, [path("alice.key.revoked")]);
+}
+
+#[test]
+fn the_layout_of_czmq_is_a_choice_and_takes_plain_names_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let ada = write_public(path("ada"), 1);
+    let key = write_public(path("bob.key"), 2);
+    for (name, seed) in [
+        ("ada_secret", 3),
+        ("eve~", 4),
+        ("eve.revoked", 5),
+        (".eve", 6),
+    ] {
+        write_public(path(name), seed);
+    }
+    fs::write(
+        path("carol"),
+        format!("curve\n    public-key = {PUBLIC}\n    secret-key = {SECRET}\n"),
+    )
+    .unwrap();
+    fs::create_dir(path("sub")).unwrap();
+    let all = [
+        ".eve",
+        "ada_secret",
+        "bob.key",
+        "eve.revoked",
+        "eve~",
+        "sub",
+    ];
+    let czmq = CertificateDirectory::new(dir.path()).layout(Layout::Czmq);
+    let report = load_certificates(czmq).unwrap();
+    assert_eq!(keys(&report.certificates), [ada]);
+    let [(file, error)] = &report.problems[..] else {
+        panic!("{:?}", report.problems);
+    };
+    assert_eq!(
+        (file, &error.reason),
+        (&path("carol"), &BadCertificate::HoldsSecret)
+    );
+    assert!(error.to_string().contains("make new keys"), "{error}");
+    assert_eq!(report.passed_over, all.map(path));
+    // It is never detected.
+    let report = load_certificates(dir.path()).unwrap();
+    assert_eq!(keys(&report.certificates), [key]);
+    assert!(report.passed_over.contains(&path("ada")));
 }
 
 #[test]
@@ -536,6 +599,11 @@ fn secrets_among_public_files_are_checked_and_dropped() {
     assert_eq!(keys(&report.certificates), [public()]);
     assert!(report.certificates[0].key_pair().is_none());
     assert_eq!(report.problems[0].1.reason, BadCertificate::KeysDiffer);
+    let found = CertificateWarning::SecretInPublic {
+        file: dir.path().join("ada.key"),
+    };
+    assert!(report.warnings.contains(&found), "{:?}", report.warnings);
+    assert!(found.to_string().contains("make new keys"), "{found}");
 }
 
 #[cfg(unix)]
@@ -758,6 +826,21 @@ mod unix {
                     mode: 0o644,
                 })
         );
+    }
+
+    #[test]
+    fn a_public_file_that_others_may_write_to_is_warned_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ada.key");
+        write_public(&file, 1);
+        for (mode, told) in [(0o666, true), (0o664, true), (0o602, true), (0o644, false)] {
+            chmod(&file, mode);
+            let file = file.clone();
+            let warning = CertificateWarning::WritableByOthers { file, mode };
+            let report = load_certificates(dir.path()).unwrap();
+            assert_eq!(report.warnings.contains(&warning), told, "{mode:o}");
+            assert_eq!(report.certificates.len(), 1);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 use tempfile::TempDir;
 use zmtp_auth::auth::{Authenticator, Reload, ReloadEvent, ReloadSettings, ReloadTrouble};
-use zmtp_auth::cert::{create_certificates, load_certificate};
+use zmtp_auth::cert::{CertificateDirectory, Layout, create_certificates, load_certificate};
 use zmtp_auth::{AccessRequest, Credentials, Domain, Password, PeerAddress, PublicKey, Verdict};
 
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -96,6 +96,28 @@ fn certificates_come_and_go_with_their_files() {
     fs::remove_file(dir.join("ada.key")).unwrap();
     assert_eq!(watched.event().admitted, 1);
     assert!(!watched.admits_key(ada) && watched.admits_key(bob));
+}
+
+#[test]
+fn a_layout_holds_over_reloads_and_a_renamed_file_is_withdrawn_and_named() {
+    let watched = watched();
+    let keys = watched.dir.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    let alice = certificate(&keys, "alice");
+    let (plain, renamed) = (keys.join("alice"), keys.join("alice.revoked"));
+    fs::rename(keys.join("alice.key"), &plain).unwrap();
+    let layout = CertificateDirectory::new(&keys).layout(Layout::Czmq);
+    let report = watched.reload.curve("", layout).unwrap();
+    assert_eq!(report.certificates.len(), 1);
+    assert!(watched.admits_key(alice));
+    fs::rename(&plain, &renamed).unwrap();
+    let event = watched.event();
+    assert_eq!(event.admitted, 0);
+    assert!(event.passed_over.contains(&renamed), "{event:?}");
+    assert!(!watched.admits_key(alice));
+    fs::rename(&renamed, &plain).unwrap();
+    assert_eq!(watched.event().admitted, 1);
+    assert!(watched.admits_key(alice));
 }
 
 #[test]

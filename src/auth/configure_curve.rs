@@ -6,16 +6,15 @@ use crate::auth::audit::Change;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::curve::CurveRule;
 use crate::auth::provider::{Async, Blocking, CurveProvider, CurveQuestion, IntoProviderResult};
-use crate::cert::directory::{DirectoryReport, load_certificates};
+use crate::cert::directory::{CertificateDirectory, DirectoryReport, load_certificates};
 use crate::cert::problem::CertificateError;
 use crate::crypto::keys::PublicKey;
-use std::path::Path;
 use std::sync::Arc;
 
 impl Authenticator {
     /// Lets the holders of the certificates in `directory` into `domain` by CURVE, and no
-    /// others: every `*.key` file, as [`load_certificates`](crate::cert::load_certificates) takes
-    /// it. Reads files, so it blocks. A bad file is left out and reported. Certificate metadata
+    /// others: by default every `*.key` file, as
+    /// [`load_certificates`](crate::cert::load_certificates) takes it. Reads files, so it blocks. A bad file is left out and reported. Certificate metadata
     /// becomes the peer's ZAP metadata, and says when the certificate counts: see
     /// [`Certificate::validity`](crate::cert::Certificate::validity). Too early a peer is refused
     /// with 300, so that it comes back, too late with 400. The directory is not watched: call again after a change.
@@ -26,7 +25,7 @@ impl Authenticator {
     pub fn configure_curve(
         &self,
         domain: impl Into<Domain>,
-        directory: impl AsRef<Path>,
+        directory: impl Into<CertificateDirectory>,
     ) -> Result<DirectoryReport, CertificateError> {
         let domain = domain.into();
         self.claim_curve(&domain);

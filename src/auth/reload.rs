@@ -5,7 +5,7 @@ use crate::access::request::Domain;
 use crate::auth::authenticator::{Authenticator, WeakAuthenticator};
 use crate::auth::password_file::PasswordFileError;
 use crate::auth::reload_source::{Reading, ReloadEvent, Settling, Source};
-use crate::cert::directory::DirectoryReport;
+use crate::cert::directory::{CertificateDirectory, DirectoryReport};
 use crate::cert::problem::CertificateError;
 use crate::cert::validity::Validity;
 use crate::zap::contain::contain;
@@ -99,11 +99,11 @@ impl Reload {
     pub fn curve(
         &self,
         domain: impl Into<Domain>,
-        directory: impl Into<PathBuf>,
+        directory: impl Into<CertificateDirectory>,
     ) -> Result<DirectoryReport, CertificateError> {
         let source = Source::Directory(domain.into(), directory.into(), Validity::default());
         match self.add(source) {
-            Reading::Directory(reading) => *reading,
+            Reading::Directory(reading) => reading.inspect(DirectoryReport::log),
             Reading::PasswordFile(_) => Ok(DirectoryReport::default()),
         }
     }

@@ -7,7 +7,7 @@ use crate::auth::authenticator::Authenticator;
 use crate::auth::curve::CurveRule;
 use crate::auth::password_file::PasswordFileError;
 use crate::auth::plain::{PasswordTable, PlainRule};
-use crate::cert::directory::{DirectoryReport, load_certificates};
+use crate::cert::directory::{self, CertificateDirectory, DirectoryReport};
 use crate::cert::problem::CertificateError;
 use crate::cert::validity::Validity;
 use crate::crypto::keys::PublicKey;
@@ -29,6 +29,8 @@ pub struct ReloadEvent {
     pub admitted: usize,
     /// What is wrong. Empty: all is well.
     pub troubles: Vec<ReloadTrouble>,
+    /// Files of a directory that are no certificates by their names.
+    pub passed_over: Vec<PathBuf>,
 }
 
 /// What is wrong with a directory or file that is loaded again.
@@ -53,7 +55,7 @@ pub enum ReloadTrouble {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     /// Its keys count only within this validity.
-    Directory(Domain, PathBuf, Validity),
+    Directory(Domain, CertificateDirectory, Validity),
     PasswordFile(Domain, PathBuf),
 }
 
@@ -71,8 +73,10 @@ impl Source {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        let (Self::Directory(_, path, _) | Self::PasswordFile(_, path)) = self;
-        path
+        match self {
+            Self::Directory(_, directory, _) => directory.path(),
+            Self::PasswordFile(_, path) => path,
+        }
     }
 
     fn validity(&self) -> Validity {
@@ -90,7 +94,9 @@ impl Source {
 
     pub(crate) fn read(&self, auth: &Authenticator) -> Reading {
         match self {
-            Self::Directory(_, path, _) => Reading::Directory(Box::new(load_certificates(path))),
+            Self::Directory(_, directory, _) => {
+                Reading::Directory(Box::new(directory::read(directory)))
+            }
             Self::PasswordFile(_, path) => {
                 Reading::PasswordFile(auth.load_passwords(path).map(Arc::new))
             }
@@ -108,9 +114,11 @@ impl Source {
     /// Puts what was read in force, whatever it is.
     pub(crate) fn apply(&self, reading: &Reading, auth: &Authenticator) -> ReloadEvent {
         let domain = self.domain().clone();
+        let mut passed_over = Vec::new();
         let (admitted, troubles) = match reading {
             Reading::Directory(reading) => match &**reading {
                 Ok(report) => {
+                    passed_over.clone_from(&report.passed_over);
                     let rule = CurveRule::certificates(&report.certificates);
                     auth.rule_curve(domain, rule.within(&self.validity()));
                     let problems = report.problems.iter();
@@ -142,6 +150,7 @@ impl Source {
             path: self.path().to_owned(),
             admitted,
             troubles,
+            passed_over,
         }
     }
 }

@@ -4,6 +4,7 @@
 use crate::cert::file::{self, NewFile};
 use crate::cert::form::{self, Content, Keys};
 use crate::cert::problem::{BadCertificate, CertificateError, CertificateWarning, Flaw};
+use crate::cert::validity::Validity;
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::error::LocalError;
 use std::path::{Path, PathBuf};
@@ -30,10 +31,7 @@ impl Certificate {
 
     fn new(keys: Keys) -> Self {
         Self {
-            content: Content {
-                keys,
-                metadata: Vec::new(),
-            },
+            content: keys.into(),
             file: None,
             warnings: Vec::new(),
         }
@@ -61,32 +59,64 @@ impl Certificate {
 
     /// Loads a public or secret certificate file, written by this crate, `pyzmq`, `czmq` or hand.
     ///
-    /// The form is ZPL (RFC 4), read strictly. A key may be quoted or not, and may stand outside
-    /// `curve`; any indentation does; lines may end in CRLF, and comments may follow values. Only
-    /// regular files of at most 64 KiB are read; symbolic links are followed.
+    /// The form is ZPL (RFC 4), and keys are read strictly. A key may be quoted or not, and may
+    /// stand outside `curve`; any indentation does; lines may end in CRLF, and comments may follow
+    /// values. Only regular files of at most 64 KiB are read; symbolic links are followed.
+    ///
+    /// Metadata that cannot be used is dropped, and so are sections other than `metadata` and
+    /// `curve`: the key loads, with [`CertificateWarning::Dropped`]. A name that is given twice is
+    /// dropped in all its occurrences. What was probably meant for `not-before` or `not-after` is
+    /// never just dropped: [`Certificate::validity`] fails then.
     ///
     /// A secret in a file that others than its owner may use is loaded all the same, with a
-    /// warning in [`Certificate::warnings`] and a `tracing` event.
+    /// warning in [`Certificate::warnings`]. Each warning is a `tracing` event too.
     ///
     /// # Errors
-    /// [`CertificateError`] with file, line and reason.
+    /// Returns [`CertificateError`] with file, line and reason.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, CertificateError> {
-        let path = path.as_ref();
-        let contents = file::read(path).map_err(|reason| Flaw::from(reason).in_file(path))?;
-        let content = Content::parse(contents.bytes()).map_err(|flaw| flaw.in_file(path))?;
-        let mut warnings = Vec::new();
-        if let (Keys::Pair(_), Some(mode)) = (&content.keys, contents.loose_mode) {
-            let warning = CertificateWarning::LoosePermissions {
-                file: path.to_owned(),
-                mode,
-            };
+        let certificate = Self::read(path.as_ref())?;
+        for warning in &certificate.warnings {
             tracing::warn!("{warning}");
-            warnings.push(warning);
         }
+        Ok(certificate)
+    }
+
+    /// As [`Certificate::load`], without telling the log.
+    pub(crate) fn read(path: &Path) -> Result<Self, CertificateError> {
+        let contents = file::read(path).map_err(|reason| Flaw::from(reason).in_file(path))?;
+        let mut certificate = Self::parse(contents.bytes(), path)?;
+        if let Some(mode) = contents.loose_mode {
+            let file = path.to_owned();
+            let warning = match &certificate.content.keys {
+                Keys::Pair(_) => Some(CertificateWarning::LoosePermissions { file, mode }),
+                Keys::Public(_) if mode & 0o022 != 0 => {
+                    Some(CertificateWarning::WritableByOthers { file, mode })
+                }
+                Keys::Public(_) => None,
+            };
+            certificate.warnings.extend(warning);
+        }
+        Ok(certificate)
+    }
+
+    /// Reads the text of a certificate that does not come from a file, as [`Certificate::load`]
+    /// does. Errors and warnings name it as `file`.
+    ///
+    /// # Errors
+    /// Returns [`CertificateError`] with line and reason.
+    pub fn parse(text: &[u8], file: impl Into<PathBuf>) -> Result<Self, CertificateError> {
+        let file = file.into();
+        let content = Content::parse(text).map_err(|flaw| flaw.in_file(&file))?;
+        let dropped = &content.dropped;
+        let warning = (!dropped.lines.is_empty()).then(|| CertificateWarning::Dropped {
+            file: file.clone(),
+            lines: dropped.lines.clone(),
+            more: dropped.more,
+        });
         Ok(Self {
+            warnings: warning.into_iter().collect(),
+            file: Some(file),
             content,
-            file: Some(path.to_owned()),
-            warnings,
         })
     }
 
@@ -178,6 +208,14 @@ impl Certificate {
     #[must_use]
     pub fn metadata(&self) -> &[(String, String)] {
         &self.content.metadata
+    }
+
+    /// Its validity, or what keeps it from being told and where.
+    pub(crate) fn validity_or_flaw(&self) -> Result<Validity, Flaw> {
+        match &self.content.restriction {
+            Some(flaw) => Err(flaw.clone()),
+            None => Ok(Validity::of(self.metadata())?),
+        }
     }
 
     /// The file it was loaded from.

@@ -10,6 +10,85 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Which files of a directory are public certificates. It is said, never guessed: to rename a
+/// file so that it is no certificate any longer withdraws its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(
+    feature = "policy-file",
+    derive(serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
+#[non_exhaustive]
+pub enum Layout {
+    /// `NAME.key`, as `pyzmq` and this crate write them. Names that start with a dot are none.
+    #[default]
+    Pyzmq,
+    /// `NAME`, as `czmq` writes them: regular files whose names hold no dot and end neither in
+    /// `_secret` nor in `~`. A file that holds a secret all the same is reported and not loaded.
+    Czmq,
+}
+
+impl Layout {
+    /// Whether a file of this name is a public certificate.
+    fn takes(self, name: &OsStr) -> bool {
+        let name = name.as_encoded_bytes();
+        match self {
+            Self::Pyzmq => name.ends_with(b".key") && !name.starts_with(b"."),
+            Self::Czmq => {
+                !name.contains(&b'.') && !name.ends_with(b"_secret") && !name.ends_with(b"~")
+            }
+        }
+    }
+}
+
+/// A directory of certificates, and its layout. Made from a path it has [`Layout::Pyzmq`].
+///
+/// ```
+/// use zmtp_auth::auth::Authenticator;
+/// use zmtp_auth::cert::{CertificateDirectory, Layout};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path();
+/// let auth = Authenticator::new();
+/// auth.configure_curve("*", path)?;
+/// auth.configure_curve("billing", CertificateDirectory::new(path).layout(Layout::Czmq))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateDirectory {
+    path: PathBuf,
+    layout: Layout,
+}
+
+impl CertificateDirectory {
+    /// The directory at `path`, which is taken literally, whatever brackets or stars it holds.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self {
+            path: path.as_ref().to_owned(),
+            layout: Layout::default(),
+        }
+    }
+
+    /// The same directory in another layout.
+    #[must_use]
+    pub const fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl<P: AsRef<Path>> From<P> for CertificateDirectory {
+    fn from(path: P) -> Self {
+        Self::new(path)
+    }
+}
+
 /// What a directory of certificates holds.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -20,45 +99,54 @@ pub struct DirectoryReport {
     pub problems: Vec<(PathBuf, CertificateError)>,
     /// What was loaded and should be looked after.
     pub warnings: Vec<CertificateWarning>,
+    /// Everything else in the directory, ordered by name: by its name it is no certificate.
+    pub passed_over: Vec<PathBuf>,
 }
 
-/// Loads every `*.key` of a directory: `zmq.auth.load_certificates`, except that a bad file does
-/// not spoil the others but is reported, in [`DirectoryReport::problems`] and as a `tracing`
-/// event.
+/// Loads every certificate of a directory, by default each `*.key`: `zmq.auth.load_certificates`,
+/// except that a bad file does not spoil the others but is reported, in
+/// [`DirectoryReport::problems`] and as a `tracing` event.
 ///
-/// Subdirectories are not searched and names that start with a dot left out. `path` is taken
-/// literally, whatever brackets or stars it holds. Symbolic links are followed. Of several files
+/// Subdirectories are not searched. What the [`Layout`] does not take for a certificate is named in
+/// [`DirectoryReport::passed_over`]. Symbolic links are followed. Of several files
 /// with the same public key the last by name counts, with a warning. A certificate whose
 /// [`validity`](Certificate::validity) cannot be told is a bad file; one that is over, or still to
-/// come, is a good one. Where a `*.key` holds a
-/// secret it is checked, and then dropped.
+/// come, is a good one. Where a `*.key` holds a secret it is checked and then dropped, with a
+/// warning.
 ///
 /// # Errors
-/// [`CertificateError`] if the directory cannot be listed completely: the keys of half a directory
-/// are no answer.
-pub fn load_certificates(path: impl AsRef<Path>) -> Result<DirectoryReport, CertificateError> {
-    let path = path.as_ref();
-    let files = list(path).map_err(|error| {
+/// Returns [`CertificateError`] if the directory cannot be listed completely: the keys of half a
+/// directory are no answer.
+pub fn load_certificates(
+    directory: impl Into<CertificateDirectory>,
+) -> Result<DirectoryReport, CertificateError> {
+    let directory = directory.into();
+    let report = read(&directory)?;
+    report.log();
+    Ok(report)
+}
+
+/// As [`load_certificates`], without telling the log.
+pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, CertificateError> {
+    let path = directory.path();
+    let mut report = DirectoryReport::default();
+    let files = list(directory, &mut report.passed_over).map_err(|error| {
         let reason = BadCertificate::Unreadable((&error).into());
         Flaw::from(reason).in_file(path)
     })?;
-    let mut report = DirectoryReport::default();
     let mut loaded: Vec<Option<Certificate>> = Vec::new();
     let mut places: HashMap<PublicKey, usize> = HashMap::new();
     for file in files {
-        let certificate = match Certificate::load(&file) {
-            Ok(certificate) => certificate.into_public(),
+        let certificate = match read_public(&file, directory.layout, &mut report.warnings) {
+            Ok(certificate) => certificate,
             Err(error) => {
-                tracing::warn!("{error}");
                 report.problems.push((file, error));
                 continue;
             }
         };
-        report.warnings.extend_from_slice(certificate.warnings());
         let earlier = places.insert(certificate.public_key(), loaded.len());
-        if let Err(reason) = certificate.validity() {
-            let error = Flaw::from(reason).in_file(&file);
-            tracing::warn!("{error}");
+        if let Err(flaw) = certificate.validity_or_flaw() {
+            let error = flaw.in_file(&file);
             report.problems.push((file, error));
             // It counts in place of an earlier file with its key, as a good one would: a bad date
             // must not leave a key in force that the date was to end.
@@ -69,12 +157,10 @@ pub fn load_certificates(path: impl AsRef<Path>) -> Result<DirectoryReport, Cert
             continue;
         }
         if let Some(earlier) = earlier.and_then(|place| loaded[place].take()) {
-            let warning = CertificateWarning::SameKey {
+            report.warnings.push(CertificateWarning::SameKey {
                 file,
                 replaced: earlier.file().unwrap_or(path).to_owned(),
-            };
-            tracing::warn!("{warning}");
-            report.warnings.push(warning);
+            });
         }
         loaded.push(Some(certificate));
     }
@@ -82,21 +168,82 @@ pub fn load_certificates(path: impl AsRef<Path>) -> Result<DirectoryReport, Cert
     Ok(report)
 }
 
-fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        if is_certificate_name(&name) {
-            names.push(name);
+/// A certificate without its secret, if it holds one.
+fn read_public(
+    file: &Path,
+    layout: Layout,
+    warnings: &mut Vec<CertificateWarning>,
+) -> Result<Certificate, CertificateError> {
+    let certificate = Certificate::read(file)?;
+    if certificate.key_pair().is_some() {
+        if layout == Layout::Czmq {
+            return Err(Flaw::from(BadCertificate::HoldsSecret).in_file(file));
         }
+        warnings.push(CertificateWarning::SecretInPublic {
+            file: file.to_owned(),
+        });
     }
-    names.sort_unstable();
-    Ok(names.into_iter().map(|name| dir.join(name)).collect())
+    warnings.extend_from_slice(certificate.warnings());
+    Ok(certificate.into_public())
 }
 
-fn is_certificate_name(name: &OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    name.ends_with(b".key") && !name.starts_with(b".")
+impl DirectoryReport {
+    /// Tells the log what is wrong, and how much was passed over.
+    pub(crate) fn log(&self) {
+        for (_, error) in &self.problems {
+            tracing::warn!("{error}");
+        }
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+        let Some(first) = self.passed_over.first() else {
+            return;
+        };
+        let count = self.passed_over.len();
+        if self.certificates.is_empty() {
+            tracing::warn!(
+                ?first,
+                count,
+                "no certificate, but files that are not named so"
+            );
+        } else {
+            tracing::debug!(?first, count, "files that are not named as certificates");
+        }
+    }
+
+    /// What was passed over and may yet have been meant for a certificate: neither hidden, nor a
+    /// backup, nor a secret one by its name.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn overlooked(&self) -> impl Iterator<Item = &Path> {
+        let files = self.passed_over.iter().map(PathBuf::as_path);
+        files.filter(|file| {
+            let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+            !name.starts_with(b".") && !name.ends_with(b"~") && !name.ends_with(b"_secret")
+        })
+    }
+}
+
+/// The certificates, ordered by name; what else there is goes to `passed_over`.
+fn list(
+    directory: &CertificateDirectory,
+    passed_over: &mut Vec<PathBuf>,
+) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory.path())? {
+        let entry = entry?;
+        let path = entry.path();
+        let is_other = || fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
+        let takes = directory.layout.takes(&entry.file_name());
+        // Where every name may be a certificate's, a subdirectory is none.
+        if takes && !(directory.layout == Layout::Czmq && is_other()) {
+            files.push(path);
+        } else {
+            passed_over.push(path);
+        }
+    }
+    files.sort_unstable();
+    passed_over.sort_unstable();
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -104,20 +251,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_visible_key_files_are_certificates() {
-        for name in ["ada.key", "[a]*.key", "a.b.key", " .key"] {
-            assert!(is_certificate_name(OsStr::new(name)), "{name:?}");
-        }
-        for name in [
-            ".key",
-            ".ada.key",
-            "ada.key_secret",
-            "ada.key~",
-            "ada.KEY",
-            "key",
-            ".0011.tmp",
+    fn the_layout_says_which_names_are_certificates() {
+        for (name, pyzmq, czmq) in [
+            ("ada.key", true, false),
+            ("[a]*.key", true, false),
+            ("a.b.key", true, false),
+            (" .key", true, false),
+            (".key", false, false),
+            (".ada.key", false, false),
+            ("ada.key_secret", false, false),
+            ("ada.key.revoked", false, false),
+            ("ada.key~", false, false),
+            ("ada.KEY", false, false),
+            (".0011.tmp", false, false),
+            ("ada", false, true),
+            ("key", false, true),
+            ("ada lovelace", false, true),
+            ("ada_secret", false, false),
+            ("ada~", false, false),
+            ("ada.revoked", false, false),
+            (".ada", false, false),
         ] {
-            assert!(!is_certificate_name(OsStr::new(name)), "{name:?}");
+            let name = OsStr::new(name);
+            assert_eq!(Layout::Pyzmq.takes(name), pyzmq, "{name:?}");
+            assert_eq!(Layout::Czmq.takes(name), czmq, "{name:?}");
         }
     }
 }

@@ -1,18 +1,14 @@
-//! What a certificate's text means, and how it is written.
+//! What a certificate holds, and how it is written.
 #![forbid(unsafe_code)]
 
+use crate::cert::parser::Parser;
 use crate::cert::problem::{
     BadCertificate, Flaw, KeyField, MAX_FILE_LEN, MAX_NAME_LEN, MAX_WRITTEN_LINE,
 };
-use crate::cert::zpl::{self, Line};
+use crate::cert::zpl;
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
-use crate::wire::z85;
-use std::collections::BTreeMap;
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Characters in a key's Z85 text (RFC 32).
-const KEY_LEN: usize = 40;
 /// Names that ZAP and ZMTP give a meaning of their own (RFC 27; RFC 37, "Metadata").
 const RESERVED_NAMES: [&str; 3] = ["Identity", "Socket-Type", "User-Id"];
 
@@ -33,6 +29,45 @@ pub(crate) struct Content {
     pub(crate) keys: Keys,
     /// Names, unique without regard to ASCII case, and values, in order.
     pub(crate) metadata: Vec<(String, String)>,
+    /// Lines of its file that are not used.
+    pub(crate) dropped: Dropped,
+    /// The first of them that may have been meant to restrict the key, so that it counts for
+    /// nothing.
+    pub(crate) restriction: Option<Flaw>,
+}
+
+/// Lines that are not used, each with its reason.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Dropped {
+    /// The first ones.
+    pub(crate) lines: Vec<(usize, BadCertificate)>,
+    /// How many there are more.
+    pub(crate) more: usize,
+}
+
+impl Dropped {
+    /// Most lines of one certificate that are named. 16: its owner gets the idea, and a file of
+    /// 30,000 bad lines costs no more than one of 16.
+    const MAX_NAMED: usize = 16;
+
+    pub(crate) fn push(&mut self, line: usize, reason: BadCertificate) {
+        if self.lines.len() < Self::MAX_NAMED {
+            self.lines.push((line, reason));
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+impl From<Keys> for Content {
+    fn from(keys: Keys) -> Self {
+        Self {
+            keys,
+            metadata: Vec::new(),
+            dropped: Dropped::default(),
+            restriction: None,
+        }
+    }
 }
 
 /// A public key, and perhaps its secret.
@@ -47,10 +82,9 @@ impl Content {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Flaw> {
         let mut parser = Parser::default();
         for line in zpl::lines(bytes) {
-            let line = line?;
-            parser
-                .take(&line)
-                .map_err(|reason| Flaw::at(line.number, reason))?;
+            let number = line.number;
+            let taken = parser.take(line);
+            taken.map_err(|reason| Flaw::at(number, reason))?;
         }
         parser.finish()
     }
@@ -80,6 +114,10 @@ impl Content {
         banner: &str,
         secret: Option<&SecretKey>,
     ) -> Result<Zeroizing<String>, BadCertificate> {
+        // Written without it, the key would count without a limit.
+        if let Some(flaw) = &self.restriction {
+            return Err(flaw.reason.clone());
+        }
         const AROUND_A_VALUE: usize = "     = \"\"\n".len();
         const KEYS_AND_SECTIONS: usize = 256;
         let metadata: usize = self
@@ -148,26 +186,30 @@ fn check_metadata_name(name: &str) -> Result<(), BadCertificate> {
     if !(1..=MAX_NAME_LEN).contains(&name.len()) {
         return Err(BadCertificate::NameLength);
     }
-    if RESERVED_NAMES
-        .iter()
-        .any(|reserved| name.eq_ignore_ascii_case(reserved))
-    {
-        return Err(BadCertificate::ReservedName);
-    }
+    check_reserved(name)?;
     check_key_like(name)
 }
 
-fn check_key_like(name: &str) -> Result<(), BadCertificate> {
+pub(crate) fn check_reserved(name: &str) -> Result<(), BadCertificate> {
+    let mut reserved = RESERVED_NAMES.iter();
+    if reserved.any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        return Err(BadCertificate::ReservedName);
+    }
+    Ok(())
+}
+
+pub(crate) fn check_key_like(name: &str) -> Result<(), BadCertificate> {
+    let folded = name.to_ascii_lowercase();
     let key_like = [KeyField::Public, KeyField::Secret]
         .iter()
-        .any(|field| name.starts_with(field.name()) && name != field.name());
+        .any(|field| folded.starts_with(field.name()) && name != field.name());
     if key_like {
         return Err(BadCertificate::KeyLikeName);
     }
     Ok(())
 }
 
-fn check_characters(value: &str) -> Result<(), BadCertificate> {
+pub(crate) fn check_characters(value: &str) -> Result<(), BadCertificate> {
     let strange = |c: char| (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}');
     if value.contains(strange) {
         return Err(BadCertificate::ValueCharacter);
@@ -176,146 +218,9 @@ fn check_characters(value: &str) -> Result<(), BadCertificate> {
 }
 
 impl KeyField {
-    fn of(name: &str) -> Option<Self> {
+    pub(crate) fn of(name: &str) -> Option<Self> {
         [Self::Public, Self::Secret]
             .into_iter()
             .find(|field| field.name() == name)
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Section {
-    Metadata,
-    Curve,
-}
-
-/// A property's value and the line it came from.
-struct Found<T> {
-    line: usize,
-    value: T,
-}
-
-#[derive(Default)]
-struct Parser<'a> {
-    section: Option<Section>,
-    /// Indentation of the section's first property.
-    indent: Option<&'a [u8]>,
-    metadata_line: Option<usize>,
-    curve_line: Option<usize>,
-    public: Option<Found<PublicKey>>,
-    secret: Option<Found<SecretKey>>,
-    metadata: Vec<(String, String)>,
-    /// Lower-cased metadata names and their lines.
-    names: BTreeMap<String, usize>,
-}
-
-impl<'a> Parser<'a> {
-    fn take(&mut self, line: &Line<'a>) -> Result<(), BadCertificate> {
-        self.enter(line)?;
-        check_key_like(line.name)?;
-        // A key counts wherever it stands, as for pyzmq.
-        if let Some(field) = KeyField::of(line.name) {
-            return self.take_key(field, line);
-        }
-        if line.indent.is_empty() {
-            return self.take_section(line);
-        }
-        match self.section {
-            Some(Section::Metadata) => self.take_metadata(line),
-            Some(Section::Curve) | None if line.value.is_absent() => Err(BadCertificate::TooDeep),
-            // Ignoring it would be dangerous: it may be meant to restrict the key.
-            Some(Section::Curve) | None => Err(BadCertificate::MisplacedProperty),
-        }
-    }
-
-    /// RFC 4, "Specification": indentation makes the hierarchy, four blanks a level. A
-    /// certificate has two levels, so any indentation is read as the second, unless it shows
-    /// that a third is meant.
-    fn enter(&mut self, line: &Line<'a>) -> Result<(), BadCertificate> {
-        if line.indent.is_empty() {
-            self.section = None;
-            self.indent = None;
-            return Ok(());
-        }
-        let first = *self.indent.get_or_insert(line.indent);
-        if line.indent.len() > first.len() && line.indent.starts_with(first) {
-            return Err(BadCertificate::TooDeep);
-        }
-        Ok(())
-    }
-
-    fn take_section(&mut self, line: &Line<'_>) -> Result<(), BadCertificate> {
-        let (section, seen) = match line.name {
-            "metadata" => (Section::Metadata, &mut self.metadata_line),
-            "curve" => (Section::Curve, &mut self.curve_line),
-            _ if line.value.is_absent() => return Err(BadCertificate::UnknownSection),
-            _ => return Err(BadCertificate::MisplacedProperty),
-        };
-        if !line.value.is_absent() {
-            return Err(BadCertificate::SectionWithValue);
-        }
-        if let Some(first) = seen.replace(line.number) {
-            return Err(BadCertificate::Duplicate { first });
-        }
-        self.section = Some(section);
-        Ok(())
-    }
-
-    fn take_metadata(&mut self, line: &Line<'_>) -> Result<(), BadCertificate> {
-        check_metadata_name(line.name)?;
-        let value = line.value.text().ok_or(BadCertificate::ValueMissing)?;
-        let value = std::str::from_utf8(value).map_err(|_| BadCertificate::NotUtf8)?;
-        check_characters(value)?;
-        let folded = line.name.to_ascii_lowercase();
-        if let Some(first) = self.names.insert(folded, line.number) {
-            return Err(BadCertificate::Duplicate { first });
-        }
-        self.metadata.push((line.name.to_owned(), value.to_owned()));
-        Ok(())
-    }
-
-    fn take_key(&mut self, field: KeyField, line: &Line<'_>) -> Result<(), BadCertificate> {
-        let text = line
-            .value
-            .word(KEY_LEN, BadCertificate::TextAfterKey(field))?
-            .ok_or(BadCertificate::KeyMissing(field))?;
-        let bad = |problem| BadCertificate::Key { field, problem };
-        let bytes = z85::decode_key(text).map_err(|problem| bad(problem.into()))?;
-        // What czmq writes where it has no key.
-        if bool::from(bytes.ct_eq(&[0; 32])) {
-            return Err(BadCertificate::NullKey(field));
-        }
-        let line = line.number;
-        let first = match field {
-            KeyField::Public => {
-                let value = PublicKey::from_bytes(*bytes).map_err(bad)?;
-                let found = self.public.replace(Found { line, value });
-                found.map(|found| found.line)
-            }
-            KeyField::Secret => {
-                let value = SecretKey::from_bytes(&bytes).map_err(bad)?;
-                let found = self.secret.replace(Found { line, value });
-                found.map(|found| found.line)
-            }
-        };
-        first.map_or(Ok(()), |first| Err(BadCertificate::Duplicate { first }))
-    }
-
-    fn finish(self) -> Result<Content, Flaw> {
-        let public = self.public.ok_or(BadCertificate::NoPublicKey)?;
-        let keys = match self.secret {
-            None => Keys::Public(public.value),
-            Some(secret) => {
-                let pair = KeyPair::from_secret(secret.value);
-                if pair.public() != public.value {
-                    return Err(Flaw::at(secret.line, BadCertificate::KeysDiffer));
-                }
-                Keys::Pair(pair)
-            }
-        };
-        Ok(Content {
-            keys,
-            metadata: self.metadata,
-        })
     }
 }

@@ -21,12 +21,13 @@ pub(crate) mod certificate;
 pub(crate) mod directory;
 mod file;
 mod form;
+mod parser;
 pub(crate) mod problem;
 pub(crate) mod regular_file;
 pub(crate) mod validity;
 mod zpl;
 
 pub use certificate::{Certificate, create_certificates, load_certificate};
-pub use directory::{DirectoryReport, load_certificates};
+pub use directory::{CertificateDirectory, DirectoryReport, Layout, load_certificates};
 pub use problem::{BadCertificate, CertificateError, CertificateWarning, FileFailure, KeyField};
 pub use validity::Validity;

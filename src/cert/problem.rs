@@ -78,9 +78,6 @@ pub enum BadCertificate {
     #[error("the certificate has no secret key to write")]
     NoSecret,
 
-    /// The file starts with a byte order mark.
-    #[error("starts with a byte order mark; save it as plain UTF-8")]
-    ByteOrderMark,
     /// A carriage return that is not part of a CRLF: what follows could be read as a line of its own.
     #[error("a carriage return inside the line")]
     CarriageReturn,
@@ -108,6 +105,10 @@ pub enum BadCertificate {
     /// Something other than a comment after a quoted value.
     #[error("text follows the quoted value")]
     TextAfterQuote,
+
+    /// A secret key in a file of `czmq`'s layout that is public by its name.
+    #[error("holds a secret key, and is not loaded: {NEW_KEYS}")]
+    HoldsSecret,
 
     /// `metadata` or `curve`, which hold other properties, with a value of its own.
     #[error("a section name with a value")]
@@ -162,10 +163,15 @@ pub enum BadCertificate {
     /// `not-after` does not lie behind `not-before`.
     #[error("not-after does not lie behind not-before: the certificate never counts")]
     NeverValid,
-    /// A metadata name that differs from `not-before` or `not-after` in its punctuation only, so
-    /// that it was probably meant for it.
+    /// A metadata name that is so near to `not-before` or `not-after` that it was probably meant
+    /// for it: without case and punctuation it contains one of them, or is two letters away.
     #[error("a metadata name is almost, but not quite, 'not-before' or 'not-after'")]
     ValidityLikeName,
+
+    /// A line that was probably meant for `not-before` or `not-after` cannot be used. What
+    /// restricts a key is never passed over.
+    #[error("meant for 'not-before' or 'not-after', it cannot be used: {0}")]
+    Restriction(Box<BadCertificate>),
 
     /// A key property without `=`.
     #[error("{0} without a value")]
@@ -265,6 +271,45 @@ pub enum CertificateWarning {
         /// The one whose metadata is not used.
         replaced: PathBuf,
     },
+    /// A file of public keys that others than its owner may write to, and so replace the key.
+    #[error("certificate {file:?} can be changed by others than its owner (mode {mode:03o})")]
+    WritableByOthers {
+        /// The file.
+        file: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A secret key where public keys are kept, or are asked for.
+    #[error("certificate {file:?} holds a secret key in the place of a public one: {NEW_KEYS}")]
+    SecretInPublic {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Metadata that cannot be used. The key counts without it.
+    #[error("certificate {file:?}: not used: {}", told(.lines, .more))]
+    Dropped {
+        /// The file.
+        file: PathBuf,
+        /// The first lines that are not used, each counted from 1, with the reason.
+        lines: Vec<(usize, BadCertificate)>,
+        /// How many there are more.
+        more: usize,
+    },
+}
+
+/// What is to be done about a secret that others may have seen.
+const NEW_KEYS: &str = "everyone who could read it can pass for its owner, so make new keys and give away NAME.key alone";
+
+/// Lines with their reasons, and how many more there are.
+fn told(lines: &[(usize, BadCertificate)], more: &usize) -> String {
+    let lines = lines.iter();
+    let mut told: Vec<_> = lines
+        .map(|(line, reason)| format!("line {line} ({reason})"))
+        .collect();
+    if *more > 0 {
+        told.push(format!("{more} more"));
+    }
+    told.join(", ")
 }
 
 /// A reason and the line it lies in, before anybody has told which file this is.

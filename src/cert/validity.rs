@@ -28,10 +28,12 @@ impl Certificate {
     /// reports one whose dates are bad.
     ///
     /// # Errors
-    /// [`BadCertificate::Date`], [`BadCertificate::NeverValid`], or
-    /// [`BadCertificate::ValidityLikeName`].
+    /// Returns [`BadCertificate::Date`], [`BadCertificate::NeverValid`] or
+    /// [`BadCertificate::ValidityLikeName`] if the metadata says none, and
+    /// [`BadCertificate::Restriction`] if a line of the file that cannot be used was probably
+    /// meant to.
     pub fn validity(&self) -> Result<Validity, BadCertificate> {
-        Validity::of(self.metadata())
+        self.validity_or_flaw().map_err(|flaw| flaw.reason)
     }
 }
 
@@ -81,12 +83,61 @@ pub(crate) fn is_validity_name(name: &str) -> bool {
     name.eq_ignore_ascii_case(NOT_BEFORE) || name.eq_ignore_ascii_case(NOT_AFTER)
 }
 
-/// Whether a name was probably meant for one of ours: `notAfter`, `not_before`. Passed over, it
-/// would make a key valid for ever.
-fn is_like_a_validity(name: &str) -> bool {
-    let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
-    let plain: Vec<u8> = letters.map(|byte| byte.to_ascii_lowercase()).collect();
-    plain == b"notbefore" || plain == b"notafter"
+/// Our names without case and punctuation.
+const MEANT: [&[u8]; 2] = [b"notbefore", b"notafter"];
+/// Letters that a name may differ in and still be taken for one of ours: `nto-after` differs in
+/// two.
+const MAX_EDITS: usize = 2;
+
+/// Whether a name is one of ours, or was probably meant for one. Its ASCII letters and digits are
+/// looked at alone, without case: they contain one of ours, or are at most two letters away from
+/// it. Passed over, `not_after`, `NotAfter2` or `not-aftr` would make a key valid for ever.
+pub(crate) fn is_like_a_validity(name: &str) -> bool {
+    is_like(&letters(name.as_bytes()))
+}
+
+/// Whether a line that is no property was probably meant for one of ours: its text before the
+/// first `=`, or some first words of it.
+pub(crate) fn may_be_a_validity(line: &[u8]) -> bool {
+    let name = line.split(|&byte| byte == b'=').next().unwrap_or_default();
+    let mut words = name.split(|byte| !byte.is_ascii_alphanumeric());
+    let mut first = Vec::new();
+    is_like(&letters(name))
+        || words.any(|word| {
+            first.extend(letters(word));
+            MEANT.iter().any(|meant| is_near(&first, meant))
+        })
+}
+
+fn letters(text: &[u8]) -> Vec<u8> {
+    let letters = text.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    letters.map(u8::to_ascii_lowercase).collect()
+}
+
+fn is_like(letters: &[u8]) -> bool {
+    MEANT.iter().any(|meant| {
+        let mut parts = letters.windows(meant.len());
+        parts.any(|part| part == *meant) || is_near(letters, meant)
+    })
+}
+
+/// Whether at most [`MAX_EDITS`] letters must be put in, taken out or replaced (Levenshtein's
+/// distance) to make one of the other.
+fn is_near(one: &[u8], other: &[u8]) -> bool {
+    if one.len().abs_diff(other.len()) > MAX_EDITS {
+        return false;
+    }
+    // Distances of what has been read of `one` from each beginning of `other`.
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (read, letter) in one.iter().enumerate() {
+        let mut before = std::mem::replace(&mut row[0], read + 1);
+        for (at, wanted) in other.iter().enumerate() {
+            let replaced = before + usize::from(letter != wanted);
+            before = row[at + 1];
+            row[at + 1] = replaced.min(before + 1).min(row[at] + 1);
+        }
+    }
+    row[other.len()] <= MAX_EDITS
 }
 
 /// RFC 3339, section 5.6: date, `T`, time, fraction if any, and `Z` or an offset.
@@ -254,16 +305,77 @@ mod tests {
             "NotBefore",
             "not.after",
             "-not-after",
+            "not-after-all",
+            "x509.notAfter",
+            "NotAfter2",
+            "nto-after",
+            "not-aftr",
+            "no-before",
+            "not-befroe",
         ] {
             assert_eq!(
                 validity(&[(name, "2028-01-01T00:00:00Z")]),
                 Err(BadCertificate::ValidityLikeName)
             );
         }
-        assert!(validity(&[("not", "x"), ("after", "y"), ("not-after-all", "z")]).is_ok());
+        for name in [
+            "not",
+            "after",
+            "before",
+            "note",
+            "notable",
+            "not-bob",
+            "afternoon",
+        ] {
+            assert!(validity(&[(name, "x")]).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_meant_for_a_validity_is_known_however_broken_it_is() {
+        for line in [
+            "not after = 2027-01-01T00:00:00Z",
+            "  Not Before = x",
+            "not-after: 2027-01-01T00:00:00Z",
+            "not-after 2027-01-01T00:00:00Z",
+            "nto after 2027",
+            "nto-after: 2027",
+            "\"not-after\" = 2027",
+            "not\u{2013}after = 2027",
+            "n\u{f6}t-after = 2027",
+            "the not-after = 2027",
+            "not-\0after = 2027",
+        ] {
+            assert!(may_be_a_validity(line.as_bytes()), "{line}");
+        }
+        for line in [
+            "full name = not after all",
+            "note: x",
+            "= not-after",
+            "",
+            "a b c d e f",
+        ] {
+            assert!(!may_be_a_validity(line.as_bytes()), "{line}");
+        }
     }
 
     proptest! {
+        #[test]
+        fn at_most_two_slips_are_seen_through(
+            slips in proptest::collection::vec((0_usize..8, 0_u8..3, b'a'..=b'z'), 0..=2),
+        ) {
+            let mut name = b"notafter".to_vec();
+            for (at, kind, letter) in slips {
+                let at = at.min(name.len() - 1);
+                match kind {
+                    0 => name[at] = letter,
+                    1 => name.insert(at, letter),
+                    _ => drop(name.remove(at)),
+                }
+            }
+            prop_assert!(is_near(&name, b"notafter"));
+        }
+
         #[test]
         fn arbitrary_dates_never_panic(
             text in "[0-9TZtz:.+-]{0,30}|.{0,30}|[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-9:.]{8,14}(Z|[+-][0-9:]{5})",

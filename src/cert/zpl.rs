@@ -4,7 +4,7 @@
 //! Everything is borrowed from the file's buffer, so that a secret is never copied here.
 #![forbid(unsafe_code)]
 
-use crate::cert::problem::{BadCertificate, Flaw};
+use crate::cert::problem::BadCertificate;
 
 /// A line that defines a property.
 #[derive(Debug, Clone, Copy)]
@@ -31,24 +31,37 @@ pub(crate) enum Value<'a> {
     Bare(&'a [u8]),
 }
 
-/// All properties in order. After an error the iterator goes on with the next line; callers
-/// stop at the first.
-pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Result<Line<'_>, Flaw>> {
+/// A line that holds more than a comment.
+#[derive(Debug, Clone)]
+pub(crate) struct Found<'a> {
+    /// Counted from 1.
+    pub(crate) number: usize,
+    /// All of it.
+    pub(crate) text: &'a [u8],
+    /// The property, or why it is none.
+    pub(crate) property: Result<Line<'a>, BadCertificate>,
+}
+
+/// All lines that hold more than a comment, in order. A byte order mark in front of the first is
+/// passed over.
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Found<'_>> {
     bytes
+        .strip_prefix(b"\xEF\xBB\xBF")
+        .unwrap_or(bytes)
         .split_inclusive(|&byte| byte == b'\n')
         .zip(1..)
         .filter_map(|(text, number)| {
-            parse_line(text, number)
-                .map_err(|reason| Flaw::at(number, reason))
-                .transpose()
+            let property = parse_line(text, number).transpose()?;
+            Some(Found {
+                number,
+                text,
+                property,
+            })
         })
 }
 
 /// `None` for an empty line or one that holds only a comment.
 fn parse_line(text: &[u8], number: usize) -> Result<Option<Line<'_>>, BadCertificate> {
-    if number == 1 && text.starts_with(b"\xEF\xBB\xBF") {
-        return Err(BadCertificate::ByteOrderMark);
-    }
     let text = match text.strip_suffix(b"\n") {
         Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
         None => text,
@@ -210,7 +223,8 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-fn blanks(text: &[u8]) -> usize {
+/// How many blanks a text starts with.
+pub(crate) fn blanks(text: &[u8]) -> usize {
     text.iter().take_while(|&&byte| is_blank(byte)).count()
 }
 
@@ -270,7 +284,7 @@ mod tests {
     #[test]
     fn lines_without_a_property_are_counted_and_left_out() {
         let numbers: Vec<_> = lines(b"# one\n\n  # three\r\nfour\n \t\nsix = 6")
-            .map(|line| line.unwrap().number)
+            .map(|line| line.property.unwrap().number)
             .collect();
         assert_eq!(numbers, [4, 6]);
     }
@@ -301,14 +315,14 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            for line in lines(&bytes).flatten() {
+            for line in lines(&bytes).filter_map(|line| line.property.ok()) {
                 let _ = (line.value.text(), line.value.word(40, BadCertificate::NameSlash));
             }
         }
 
         #[test]
         fn lines_of_zpl_never_panic(text in "[ \t\r\nab#='\"/\u{e9}]{0,80}") {
-            for line in lines(text.as_bytes()).flatten() {
+            for line in lines(text.as_bytes()).filter_map(|line| line.property.ok()) {
                 let _ = (line.value.text(), line.value.word(3, BadCertificate::NameSlash));
             }
         }

@@ -1,0 +1,214 @@
+//! From the lines of a certificate to what they mean.
+//!
+//! Keys are read strictly. Metadata that cannot be used is dropped, so that it locks no key out
+//! that `pyzmq` loads, unless it may have been meant to restrict the key.
+#![forbid(unsafe_code)]
+
+use crate::cert::form::{Content, Dropped, Keys, check_characters, check_key_like, check_reserved};
+use crate::cert::problem::{BadCertificate, Flaw, KeyField, MAX_NAME_LEN};
+use crate::cert::validity::{is_like_a_validity, may_be_a_validity};
+use crate::cert::zpl::{self, Line};
+use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
+use crate::wire::z85;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use subtle::ConstantTimeEq;
+
+/// Characters in a key's Z85 text (RFC 32).
+const KEY_LEN: usize = 40;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Section {
+    Metadata,
+    Curve,
+    /// One that means nothing to us.
+    Other,
+}
+
+/// A property's value and the line it came from.
+struct Found<T> {
+    line: usize,
+    value: T,
+}
+
+#[derive(Default)]
+pub(crate) struct Parser<'a> {
+    section: Option<Section>,
+    /// Indentation of the section's first property.
+    indent: Option<&'a [u8]>,
+    public: Option<Found<PublicKey>>,
+    secret: Option<Found<SecretKey>>,
+    /// `None`: dropped since.
+    metadata: Vec<Option<(String, String)>>,
+    /// Lower-cased metadata names, the line where each is first, and its place in `metadata`.
+    names: BTreeMap<String, (usize, Option<usize>)>,
+    dropped: Dropped,
+    restriction: Option<Flaw>,
+}
+
+impl<'a> Parser<'a> {
+    pub(crate) fn take(&mut self, line: zpl::Found<'a>) -> Result<(), BadCertificate> {
+        match line.property {
+            Ok(property) => self.take_property(&property),
+            Err(reason) => self.take_broken(line.number, line.text, reason),
+        }
+    }
+
+    fn take_property(&mut self, line: &Line<'a>) -> Result<(), BadCertificate> {
+        let is_too_deep = self.enter(line);
+        check_key_like(line.name)?;
+        // A key counts wherever it stands, as for pyzmq, but for what no reader can agree on.
+        if let Some(field) = KeyField::of(line.name) {
+            return match is_too_deep {
+                true => Err(BadCertificate::TooDeep),
+                false => self.take_key(field, line),
+            };
+        }
+        let taken = match self.section {
+            _ if line.indent.is_empty() => self.take_section(line),
+            _ if is_too_deep => Err(BadCertificate::TooDeep),
+            Some(Section::Metadata) => self.take_metadata(line),
+            _ if line.value.is_absent() => Err(BadCertificate::TooDeep),
+            _ => Err(BadCertificate::MisplacedProperty),
+        };
+        if let Err(reason) = taken {
+            self.drop_line(line.number, reason, is_like_a_validity(line.name));
+        }
+        Ok(())
+    }
+
+    /// A line that is no property is dropped where metadata is due, and where it restricts the
+    /// key, which then counts for nothing. Otherwise, and where it may be a key, the file is not
+    /// what it should be.
+    fn take_broken(
+        &mut self,
+        number: usize,
+        text: &[u8],
+        reason: BadCertificate,
+    ) -> Result<(), BadCertificate> {
+        let is_metadata = matches!(self.section, Some(Section::Metadata | Section::Other))
+            && zpl::blanks(text) > 0;
+        let restricts = may_be_a_validity(text);
+        let letters = text.iter().filter(|byte| byte.is_ascii_alphanumeric());
+        let letters = letters.map(u8::to_ascii_lowercase).take(9);
+        let is_key = [b"publickey", b"secretkey"]
+            .iter()
+            .any(|key| letters.clone().eq(key.iter().copied()));
+        // What follows a carriage return is a line of its own to some readers.
+        let is_unsafe = is_key || reason == BadCertificate::CarriageReturn;
+        if is_unsafe || !(is_metadata || restricts) {
+            return Err(reason);
+        }
+        self.drop_line(number, reason, restricts);
+        Ok(())
+    }
+
+    fn drop_line(&mut self, number: usize, reason: BadCertificate, restricts: bool) {
+        if restricts && self.restriction.is_none() {
+            let reason = BadCertificate::Restriction(Box::new(reason.clone()));
+            self.restriction = Some(Flaw::at(number, reason));
+        }
+        self.dropped.push(number, reason);
+    }
+
+    /// Whether the line is deeper than a property of a section.
+    ///
+    /// RFC 4, "Specification": indentation makes the hierarchy, four blanks a level. A
+    /// certificate has two levels, so any indentation is read as the second, unless it shows
+    /// that a third is meant.
+    fn enter(&mut self, line: &Line<'a>) -> bool {
+        if line.indent.is_empty() {
+            self.section = None;
+            self.indent = None;
+            return false;
+        }
+        let first = *self.indent.get_or_insert(line.indent);
+        line.indent.len() > first.len() && line.indent.starts_with(first)
+    }
+
+    fn take_section(&mut self, line: &Line<'_>) -> Result<(), BadCertificate> {
+        let (section, taken) = match (line.name, line.value.is_absent()) {
+            ("metadata", true) => (Section::Metadata, Ok(())),
+            ("curve", true) => (Section::Curve, Ok(())),
+            ("metadata" | "curve", false) => {
+                (Section::Other, Err(BadCertificate::SectionWithValue))
+            }
+            (_, true) => (Section::Other, Err(BadCertificate::UnknownSection)),
+            (_, false) => return Err(BadCertificate::MisplacedProperty),
+        };
+        self.section = Some(section);
+        taken
+    }
+
+    fn take_metadata(&mut self, line: &Line<'_>) -> Result<(), BadCertificate> {
+        if !(1..=MAX_NAME_LEN).contains(&line.name.len()) {
+            return Err(BadCertificate::NameLength);
+        }
+        let place = match self.names.entry(line.name.to_ascii_lowercase()) {
+            Entry::Vacant(vacant) => vacant.insert((line.number, None)),
+            // Which of them is meant, no reader can tell.
+            Entry::Occupied(mut known) => {
+                let (first, place) = known.get_mut();
+                if let Some(property) = place.take().and_then(|at| self.metadata.get_mut(at)) {
+                    *property = None;
+                }
+                return Err(BadCertificate::Duplicate { first: *first });
+            }
+        };
+        check_reserved(line.name)?;
+        let value = line.value.text().ok_or(BadCertificate::ValueMissing)?;
+        let value = std::str::from_utf8(value).map_err(|_| BadCertificate::NotUtf8)?;
+        check_characters(value)?;
+        place.1 = Some(self.metadata.len());
+        let property = (line.name.to_owned(), value.to_owned());
+        self.metadata.push(Some(property));
+        Ok(())
+    }
+
+    fn take_key(&mut self, field: KeyField, line: &Line<'_>) -> Result<(), BadCertificate> {
+        let text = line
+            .value
+            .word(KEY_LEN, BadCertificate::TextAfterKey(field))?
+            .ok_or(BadCertificate::KeyMissing(field))?;
+        let bad = |problem| BadCertificate::Key { field, problem };
+        let bytes = z85::decode_key(text).map_err(|problem| bad(problem.into()))?;
+        // What czmq writes where it has no key.
+        if bool::from(bytes.ct_eq(&[0; 32])) {
+            return Err(BadCertificate::NullKey(field));
+        }
+        let line = line.number;
+        let first = match field {
+            KeyField::Public => {
+                let value = PublicKey::from_bytes(*bytes).map_err(bad)?;
+                let found = self.public.replace(Found { line, value });
+                found.map(|found| found.line)
+            }
+            KeyField::Secret => {
+                let value = SecretKey::from_bytes(&bytes).map_err(bad)?;
+                let found = self.secret.replace(Found { line, value });
+                found.map(|found| found.line)
+            }
+        };
+        first.map_or(Ok(()), |first| Err(BadCertificate::Duplicate { first }))
+    }
+
+    pub(crate) fn finish(self) -> Result<Content, Flaw> {
+        let public = self.public.ok_or(BadCertificate::NoPublicKey)?;
+        let keys = match self.secret {
+            None => Keys::Public(public.value),
+            Some(secret) => {
+                let pair = KeyPair::from_secret(secret.value);
+                if pair.public() != public.value {
+                    return Err(Flaw::at(secret.line, BadCertificate::KeysDiffer));
+                }
+                Keys::Pair(pair)
+            }
+        };
+        Ok(Content {
+            keys,
+            metadata: self.metadata.into_iter().flatten().collect(),
+            dropped: self.dropped,
+            restriction: self.restriction,
+        })
+    }
+}
