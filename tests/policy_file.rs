@@ -283,6 +283,11 @@ fn what_values_say_together_is_an_error_with_its_place() {
             BadPolicyFile::ValidityOfNothing,
         ),
         (
+            "[domain.x]\nlayout = \"czmq\"\ncurve.any = true",
+            "domain.x.layout",
+            BadPolicyFile::LayoutOfNothing,
+        ),
+        (
             "[domain.x]\nreload = true\ncurve.any = true",
             "domain.x.reload",
             BadPolicyFile::ReloadOfNothing,
@@ -396,6 +401,7 @@ async fn a_policy_can_be_made_in_rust() {
     let auth = Authenticator::new();
     let policy = PolicyFile::from_settings(settings, Path::new(""));
     assert_eq!(auth.load_policy(&policy).unwrap(), []);
+    assert_eq!(policy.lint().unwrap(), []);
     assert!(ask(&auth, "billing", curve(&key.to_z85())).await.0);
     assert!(!ask(&auth, "billing", Credentials::Null).await.0);
 }
@@ -433,7 +439,7 @@ fn lint_says_what_should_be_looked_at() {
     assert!(
         found
             .iter()
-            .any(|warning| matches!(warning, PolicyWarning::LeftOut(_)))
+            .any(|warning| matches!(warning, PolicyWarning::LeftOut(..)))
     );
     #[cfg(unix)]
     {
@@ -444,6 +450,171 @@ fn lint_says_what_should_be_looked_at() {
                 |warning: &PolicyWarning| matches!(warning, PolicyWarning::OpenToOthers(_, 0o644));
             assert_eq!(lint(&path).iter().any(open), told);
         }
+    }
+}
+
+/// What the lint says, and that loading says the same.
+fn lint(text: &str, files: &[(&str, &str)]) -> Vec<PolicyWarning> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    for (name, content) in files {
+        fs::write(dir.path().join(name), content).unwrap();
+    }
+    let policy = PolicyFile::load(write(&dir, text)).unwrap();
+    let found = policy.lint().unwrap();
+    assert_eq!(Authenticator::new().load_policy(&policy).unwrap(), found);
+    found
+}
+
+#[track_caller]
+fn told(text: &str, files: &[(&str, &str)], part: &str) {
+    let found = lint(text, files);
+    let shown: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let is_told = |warning: &String| warning.contains(part) && warning.contains("domain \"x\"");
+    assert!(shown.iter().any(is_told), "{text}\n{shown:?}");
+}
+
+fn certificate_until(date: &str) -> String {
+    format!("metadata\n    not-after = {date}\ncurve\n    public-key = {KEY}\n")
+}
+
+#[test]
+fn a_policy_that_lets_in_fewer_than_it_seems_is_told() {
+    let over = "2001-01-01T00:00:00Z";
+    let keys = format!("curve.keys = [\"{KEY}\"]");
+    let section = |rest: &str| format!("[domain.x]\n{keys}\n{rest}");
+    let counts = "no key that counts now";
+    told(
+        &section(&format!("validity = {{ not-after = {over} }}")),
+        &[],
+        counts,
+    );
+    told(
+        &section("validity = { not-before = 2999-01-01T00:00:00Z }"),
+        &[],
+        counts,
+    );
+    let directory = "[domain.x]\ncurve.certificates = \"keys\"";
+    told(
+        directory,
+        &[("keys/a.key", &certificate_until(over))],
+        counts,
+    );
+    let good = format!("public-key = {OTHER_KEY}\n");
+    let one_counts = [
+        ("keys/a.key", &*certificate_until(over)),
+        ("keys/b.key", &*good),
+    ];
+    assert_eq!(lint(directory, &one_counts), []);
+    told(&section("validity = {}"), &[], "empty validity");
+    told(&section("inherit = true"), &[], "inherits from \"*\"");
+    let star = "\n[domain.\"*\"]\n";
+    assert_eq!(
+        lint(&section(&format!("inherit = true{star}{keys}")), &[]),
+        []
+    );
+
+    let no_address = "leave no address";
+    for (all, own) in [
+        (
+            "allow = [\"10.0.0.0/8\"]",
+            "allow = [\"192.0.2.1\", \"uid:1\"]",
+        ),
+        (
+            "allow = [\"10.1.0.0/16\", \"10.2.0.1\"]",
+            "deny = [\"10.0.0.0/8\"]",
+        ),
+        ("deny = [\"10.0.0.0/8\"]", "allow = [\"10.2.0.1\"]"),
+    ] {
+        told(&format!("{all}\n{}", section(own)), &[], no_address);
+        // The list of `*` rules a domain without its own.
+        told(
+            &format!("{all}\n{}{star}{keys}\n{own}", section("")),
+            &[],
+            no_address,
+        );
+    }
+    for (all, own) in [
+        (
+            "allow = [\"10.0.0.0/8\"]",
+            "allow = [\"192.0.2.1\", \"10.0.0.1\"]",
+        ),
+        ("allow = [\"10.0.0.0/8\"]", "deny = [\"10.0.0.0/16\"]"),
+        ("deny = [\"10.0.0.0/8\"]", "deny = [\"10.0.0.0/8\"]"),
+    ] {
+        assert_eq!(lint(&format!("{all}\n{}", section(own)), &[]), [], "{own}");
+    }
+    told(&section("deny = [\"gid:100\"]"), &[], "effective group");
+    let everywhere = lint(&format!("allow = [\"gid:100\"]\n{}", section("")), &[]);
+    assert_eq!(everywhere, [PolicyWarning::GroupRule(None)]);
+}
+
+#[test]
+fn an_empty_password_is_told_with_its_user() {
+    let inline = "[domain.x]\nplain.users = { admin = \"\", bob = \"secret\" }";
+    told(inline, &[], "lets in \"admin\"");
+    let file = "[domain.x]\nplain.file = \"passwords\"";
+    told(
+        file,
+        &[("passwords", "bob=\ncarol=\nada=x\n")],
+        "lets in \"bob\" and 1 more",
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_certificate_that_others_may_change_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    let file = dir.path().join("keys/a.key");
+    fs::write(&file, format!("public-key = {KEY}\n")).unwrap();
+    let policy = write(&dir, "[domain.x]\ncurve.certificates = \"keys\"");
+    for (mode, told) in [(0o644, 0), (0o666, 1)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let found = PolicyFile::load(&policy).unwrap().lint().unwrap();
+        assert_eq!(found.len(), told, "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_layout_of_czmq_is_said_in_the_policy_and_what_is_passed_over_is_told() {
+    let certificate = format!("curve\n    public-key = {KEY}\n");
+    let directory = "[domain.x]\ncurve.certificates = \"keys\"";
+    let files = [
+        ("keys/alice", &*certificate),
+        ("keys/alice_secret", "not looked at"),
+        ("keys/.hidden", ""),
+        ("keys/bob.key.revoked", &*certificate),
+    ];
+    let not_named = "is not loaded: \"alice\", \"bob.key.revoked\"";
+    told(directory, &files, not_named);
+    told(directory, &files, "no keys");
+    told(directory, &files[3..], "is not loaded: \"bob.key.revoked\"");
+    let czmq = format!("{directory}\nlayout = \"czmq\"");
+    told(&czmq, &files, "is not loaded: \"bob.key.revoked\"");
+    assert_eq!(lint(&czmq, &files[..3]), []);
+
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    fs::write(dir.path().join("keys/alice"), &certificate).unwrap();
+    for (text, admitted) in [(directory, false), (&*czmq, true)] {
+        let auth = Authenticator::from_policy_file(write(&dir, text)).unwrap();
+        assert_eq!(ask(&auth, "x", curve(KEY)).await.0, admitted, "{text}");
+    }
+    assert!(
+        error(&format!("{directory}\nlayout = \"auto\""))
+            .to_string()
+            .contains("czmq")
+    );
+}
+
+#[test]
+fn keys_that_no_peer_can_hold_are_errors_where_they_stand() {
+    for key in ["0".repeat(40), format!("0rr91{}", "0".repeat(35))] {
+        let error = error(&format!("[domain.x]\ncurve.keys = [\"{key}\"]"));
+        assert_eq!(error.at, Some((2, 14)), "{error}");
+        assert!(error.to_string().contains("low order"), "{error}");
     }
 }
 

@@ -179,6 +179,15 @@ impl CurveRule {
         self
     }
 
+    /// Whether some key counts at this time.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn admits_at(&self, now: Option<SystemTime>) -> bool {
+        match self {
+            Self::AnyKey { .. } | Self::Provider { .. } => true,
+            Self::Keys(keys) => keys.values().any(|entry| entry.check(|| now).is_ok()),
+        }
+    }
+
     /// Gives versions to a rule that takes the place of `before`: what is the same as before
     /// keeps the version that it had, what is new gets `fresh`.
     pub(crate) fn inherit(&mut self, before: Option<&Self>, fresh: u64) {

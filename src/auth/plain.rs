@@ -229,6 +229,16 @@ impl PasswordTable {
         self.users.len()
     }
 
+    /// Users whose password is the empty one, as far as a hash does not hide it.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn users_without_password(&self) -> impl Iterator<Item = &Bytes> {
+        let users = self.users.iter().filter(|(name, user)| match &user.stored {
+            Stored::Tag(tag) => bool::from(tag.ct_eq(&self.key.tag(name, b""))),
+            Stored::Hash(_) => false,
+        });
+        users.map(|(name, _)| name)
+    }
+
     /// Whether it has no users.
     #[cfg(feature = "policy-file")]
     pub(crate) fn is_empty(&self) -> bool {

@@ -16,9 +16,11 @@ use crate::auth::policy_file::settings::{
 };
 #[cfg(feature = "reload")]
 use crate::auth::reload_source::{Reading, Source};
-use crate::cert::directory::load_certificates;
+use crate::cert::directory::{self, CertificateDirectory, DirectoryReport};
 use crate::cert::validity::Validity;
+use crate::error::printable;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// All rules of a policy file.
@@ -56,6 +58,7 @@ impl PolicyFile {
                 self.error(format!("{place}{dot}{part}"), reason)
             })?;
         }
+        self.look(&mut rules.warnings);
         Ok(rules)
     }
 }
@@ -123,6 +126,9 @@ impl DomainRules<'_> {
         if settings.validity.is_some() && !keys {
             return Err(("validity", BadPolicyFile::ValidityOfNothing));
         }
+        if settings.layout.is_some() && !directory {
+            return Err(("layout", BadPolicyFile::LayoutOfNothing));
+        }
         if settings.reload {
             let file = matches!(settings.plain, Some(PlainSettings::File(_)));
             if !directory && !file {
@@ -173,6 +179,14 @@ impl DomainRules<'_> {
             let domain = self.domain.clone();
             rules.warnings.push(PolicyWarning::NoUsers(domain));
         }
+        let mut open: Vec<_> = table.users_without_password().collect();
+        open.sort_unstable();
+        if let Some(first) = open.first() {
+            let (domain, first) = (self.domain.clone(), printable(first));
+            rules
+                .warnings
+                .push(PolicyWarning::EmptyPassword(domain, first, open.len()));
+        }
         Ok(PlainRule::Table(table))
     }
 
@@ -182,33 +196,50 @@ impl DomainRules<'_> {
             CurveSettings::Any(_) => return Ok(CurveRule::any_key()),
             CurveSettings::Keys(keys) => CurveRule::keys(keys.iter().copied()),
             CurveSettings::Certificates(path) => {
-                let path = self.policy.base.join(path);
-                let report = load_certificates(&path)?;
-                let problems = report.problems.iter();
-                let problems = problems.map(|(_, error)| PolicyWarning::LeftOut(error.clone()));
-                let warnings = report.warnings.iter().cloned();
-                rules.warnings.extend(problems);
-                rules
-                    .warnings
-                    .extend(warnings.map(PolicyWarning::Certificate));
+                let directory = CertificateDirectory::new(self.policy.base.join(path))
+                    .layout(self.settings.layout.unwrap_or_default());
+                let report = directory::read(&directory)?;
+                self.look_at(&directory, &report, &mut rules.warnings);
                 let rule = CurveRule::certificates(&report.certificates);
                 #[cfg(feature = "reload")]
                 if self.settings.reload {
-                    let source = Source::Directory(self.domain.clone(), path, validity);
+                    let source = Source::Directory(self.domain.clone(), directory, validity);
                     let reading = Reading::Directory(Box::new(Ok(report)));
                     rules.sources.push((source, reading));
                 }
                 rule
             }
         };
-        if rule.key_versions().is_empty() {
-            let domain = self.domain.clone();
-            rules.warnings.push(PolicyWarning::NoKeys(domain));
-        }
-        Ok(if validity == Validity::default() {
+        let rule = if validity == Validity::default() {
             rule
         } else {
             rule.within(&validity)
-        })
+        };
+        let domain = self.domain.clone();
+        if rule.key_versions().is_empty() {
+            rules.warnings.push(PolicyWarning::NoKeys(domain));
+        } else if !rule.admits_at(self.auth.now()) {
+            rules.warnings.push(PolicyWarning::NoKeyCounts(domain));
+        }
+        Ok(rule)
+    }
+
+    /// What should be looked at in a directory of certificates.
+    fn look_at(
+        &self,
+        directory: &CertificateDirectory,
+        report: &DirectoryReport,
+        warnings: &mut Vec<PolicyWarning>,
+    ) {
+        let domain = || self.domain.clone();
+        let problems = report.problems.iter();
+        warnings.extend(problems.map(|(_, error)| PolicyWarning::LeftOut(domain(), error.clone())));
+        let found = report.warnings.iter().cloned();
+        warnings.extend(found.map(|found| PolicyWarning::Certificate(domain(), found)));
+        let overlooked: Vec<_> = report.overlooked().map(Path::to_owned).collect();
+        if !overlooked.is_empty() {
+            let directory = directory.path().to_owned();
+            warnings.push(PolicyWarning::PassedOver(domain(), directory, overlooked));
+        }
     }
 }

@@ -25,8 +25,9 @@ use std::str;
 ///
 /// // Or in two steps, and again after a change:
 /// let policy = PolicyFile::load(&path)?;
-/// let warnings = auth.load_policy(&policy)?;
-/// assert!(warnings.is_empty());
+/// for warning in auth.load_policy(&policy)? {
+///     eprintln!("{warning}");
+/// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -55,21 +56,26 @@ impl PolicyFile {
             reason,
         };
         let file = secret_file::read(path, MAX_FILE_LEN).map_err(|why| failed(None, why.into()))?;
-        let text = str::from_utf8(&file.content).map_err(|error| {
-            let at = position(&file.content, error.valid_up_to());
-            failed(Some(at), BadPolicyFile::NotUtf8)
-        })?;
-        let settings = toml::from_str(text).map_err(|error: toml::de::Error| {
-            let at = error.span().map(|span| position(&file.content, span.start));
-            // Its own rendering shows the line, and with it perhaps a password.
-            failed(at, BadPolicyFile::Toml(without_values(error.message())))
-        })?;
         Ok(Self {
-            settings,
+            settings: parse(&file.content).map_err(|(at, reason)| failed(at, reason))?,
             base: path.parent().unwrap_or(Path::new("")).to_owned(),
             file: Some(path.to_owned()),
             loose_mode: file.loose_mode,
         })
+    }
+
+    /// Reads TOML that does not come from a file. Relative paths in it start at `base`.
+    ///
+    /// # Errors
+    /// Returns [`PolicyFileError`] with line, column and reason.
+    pub fn parse(toml: &[u8], base: impl Into<PathBuf>) -> Result<Self, PolicyFileError> {
+        let settings = parse(toml).map_err(|(at, reason)| PolicyFileError {
+            file: None,
+            at,
+            place: String::new(),
+            reason,
+        })?;
+        Ok(Self::from_settings(settings, base))
     }
 
     /// A policy that was made in Rust. Relative paths in it start at `base`.
@@ -97,6 +103,19 @@ impl PolicyFile {
             reason,
         }
     }
+}
+
+/// What a policy says, or where it is wrong.
+fn parse(toml: &[u8]) -> Result<PolicySettings, (Option<(usize, usize)>, BadPolicyFile)> {
+    let text = str::from_utf8(toml).map_err(|error| {
+        let at = position(toml, error.valid_up_to());
+        (Some(at), BadPolicyFile::NotUtf8)
+    })?;
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let at = error.span().map(|span| position(toml, span.start));
+        // Its own rendering shows the line, and with it perhaps a password.
+        (at, BadPolicyFile::Toml(without_values(error.message())))
+    })
 }
 
 /// Line and column of a byte, counted from 1.

@@ -37,7 +37,8 @@ impl Authenticator {
     /// Puts a policy file in force, in place of all rules and address lists that there are: those
     /// of a policy file before, and those of `configure_*` calls. Reads the files that it names.
     /// Peers that the new policy would not have admitted in the same way lose their admission; all
-    /// others keep it. Gives what should be looked at.
+    /// others keep it. Gives what should be looked at, as [`PolicyFile::lint`] does, and tells the
+    /// log.
     ///
     /// From then on NULL and GSSAPI are ruled by the file, too. Where it says `reload`, files are
     /// loaded again by themselves as by [`Reload`](crate::auth::Reload), as long as this
@@ -53,6 +54,9 @@ impl Authenticator {
         let mut watching = self.watching();
         let mut rules = policy.compile(self)?;
         let warnings = std::mem::take(&mut rules.warnings);
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
         #[cfg(feature = "reload")]
         {
             let sources = std::mem::take(&mut rules.sources);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::{Domain, MechanismKind};
+use crate::auth::address::AddressRule;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::password_file::given;
 use crate::auth::plain::Given;
@@ -11,6 +12,7 @@ use crate::auth::policy_file::settings::{
     CurveSettings, DomainSettings, GssapiSettings, PlainSettings,
 };
 use crate::cert::problem::{CertificateError, CertificateWarning};
+use crate::cert::validity::Validity;
 use std::fs;
 use std::path::{Path, PathBuf};
 use thiserror::Error as ThisError;
@@ -19,18 +21,43 @@ use thiserror::Error as ThisError;
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum PolicyWarning {
-    /// A certificate does not count.
-    #[error("left out: {0}")]
-    LeftOut(CertificateError),
-    /// A certificate counts, with something to be looked at.
-    #[error("{0}")]
-    Certificate(CertificateWarning),
+    /// A certificate of a domain does not count.
+    #[error("domain \"{0}\": left out: {1}")]
+    LeftOut(Domain, CertificateError),
+    /// A certificate of a domain counts, with something to be looked at.
+    #[error("domain \"{0}\": {1}")]
+    Certificate(Domain, CertificateWarning),
+    /// Files in a domain's directory of certificates are not loaded, since the layout does not
+    /// name certificates so. Hidden files, backups and secret certificates are not told.
+    #[error("domain \"{0}\": {1:?} holds what is not named as its layout names certificates, \
+        and is not loaded: {files}", files = names(.2))]
+    PassedOver(Domain, PathBuf, Vec<PathBuf>),
     /// A domain's password file or table is empty.
     #[error("domain \"{0}\" has no users: PLAIN admits nobody")]
     NoUsers(Domain),
     /// A domain has no keys, or its directory no good certificate.
     #[error("domain \"{0}\" has no keys: CURVE admits nobody")]
     NoKeys(Domain),
+    /// A domain has keys, and each of them is over or still to come, by its certificate or by the
+    /// domain's `validity`.
+    #[error("domain \"{0}\" has no key that counts now: all are over or still to come")]
+    NoKeyCounts(Domain),
+    /// A domain's `validity` has neither an end nor a beginning.
+    #[error("domain \"{0}\": an empty validity limits nothing")]
+    EmptyValidity(Domain),
+    /// A user of a domain, and so many in all, have the empty password.
+    #[error("domain \"{0}\": an empty password lets in {1:?}{more}", more = more(.2))]
+    EmptyPassword(Domain, String, usize),
+    /// A domain inherits, and there is no `*` to inherit from.
+    #[error("domain \"{0}\" inherits from \"*\", which has no section")]
+    NothingInherited(Domain),
+    /// The address list for all domains and that of a domain leave no address.
+    #[error("domain \"{0}\": its address list and the one for all leave no address")]
+    NoAddress(Domain),
+    /// An address list, that of a domain or the one for all, has rules about groups.
+    #[error("{list}: gid sees the effective group of a process alone, which it may choose among \
+        the groups of its user; uid has no such gap", list = list(.0))]
+    GroupRule(Option<Domain>),
     /// A domain has a section that admits nobody by any mechanism.
     #[error("domain \"{0}\" admits nobody")]
     AdmitsNobody(Domain),
@@ -58,21 +85,54 @@ const fn hint_of(mechanism: &MechanismKind) -> &'static str {
     }
 }
 
+/// How many besides the first.
+fn more(count: &usize) -> String {
+    match count {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    }
+}
+
+/// File names, the first few of them.
+fn names(files: &[PathBuf]) -> String {
+    const MAX_NAMED: usize = 8;
+    let named = files.iter().take(MAX_NAMED);
+    let named: Vec<_> = named
+        .map(|file| format!("{:?}", file.file_name().unwrap_or_default()))
+        .collect();
+    let more = more(&(files.len().saturating_sub(named.len()) + 1));
+    named.join(", ") + &more
+}
+
+fn list(domain: &Option<Domain>) -> String {
+    match domain {
+        Some(domain) => format!("the address list of domain \"{domain}\""),
+        None => "the address list for all domains".to_owned(),
+    }
+}
+
 impl PolicyFile {
     /// Reads everything that the policy names, and says what should be looked at.
     ///
     /// # Errors
-    /// [`PolicyFileError`] if it could not be put in force.
+    /// Returns [`PolicyFileError`] if it could not be put in force.
     pub fn lint(&self) -> Result<Vec<PolicyWarning>, PolicyFileError> {
-        let mut found = self.compile(&Authenticator::new())?.warnings;
+        Ok(self.compile(&Authenticator::new())?.warnings)
+    }
+
+    /// What the settings themselves show, and the permissions of files.
+    pub(super) fn look(&self, found: &mut Vec<PolicyWarning>) {
         if self.settings.domain.is_empty() {
             found.push(PolicyWarning::NoDomain);
+        }
+        if has_group_rules(&self.settings.allow, &self.settings.deny) {
+            found.push(PolicyWarning::GroupRule(None));
         }
         let mut in_the_clear = false;
         for (name, settings) in &self.settings.domain {
             let domain = Domain::from(name.clone());
             in_the_clear |= has_clear_passwords(settings);
-            self.lint_domain(&domain, settings, &mut found);
+            self.look_at_domain(&domain, settings, found);
         }
         if let Some(file) = &self.file {
             match self.loose_mode {
@@ -82,15 +142,36 @@ impl PolicyFile {
                 _ => found.extend(writable(file)),
             }
         }
-        Ok(found)
     }
 
-    fn lint_domain(
+    /// The lists that rule a domain: its own, or those of `*`.
+    fn lists_of<'a>(&'a self, settings: &'a DomainSettings) -> Lists<'a> {
+        let star = || self.settings.domain.get("*");
+        match (&settings.allow, &settings.deny) {
+            (None, None) => star().map_or((None, None), |star| lists(&star.allow, &star.deny)),
+            (allow, deny) => lists(allow, deny),
+        }
+    }
+
+    fn look_at_domain(
         &self,
         domain: &Domain,
         settings: &DomainSettings,
         found: &mut Vec<PolicyWarning>,
     ) {
+        if settings.validity == Some(Validity::default()) {
+            found.push(PolicyWarning::EmptyValidity(domain.clone()));
+        }
+        if settings.inherit && !self.settings.domain.contains_key("*") {
+            found.push(PolicyWarning::NothingInherited(domain.clone()));
+        }
+        if has_group_rules(&settings.allow, &settings.deny) {
+            found.push(PolicyWarning::GroupRule(Some(domain.clone())));
+        }
+        let everywhere = lists(&self.settings.allow, &self.settings.deny);
+        if leave_nothing(everywhere, self.lists_of(settings)) {
+            found.push(PolicyWarning::NoAddress(domain.clone()));
+        }
         let anyone = |mechanism| PolicyWarning::AdmitsAnyone(domain.clone(), mechanism);
         if settings.null.is_some() {
             found.push(anyone(MechanismKind::Null));
@@ -126,6 +207,37 @@ impl PolicyFile {
             found.push(PolicyWarning::AdmitsNobody(domain.clone()));
         }
     }
+}
+
+/// What is allowed, and what is denied.
+type Lists<'a> = (Option<&'a [AddressRule]>, Option<&'a [AddressRule]>);
+
+fn lists<'a>(allow: &'a Option<Vec<AddressRule>>, deny: &'a Option<Vec<AddressRule>>) -> Lists<'a> {
+    (allow.as_deref(), deny.as_deref())
+}
+
+/// Whether no address can pass both. Rules are compared one by one: what several deny together
+/// does not show.
+fn leave_nothing(one: Lists<'_>, other: Lists<'_>) -> bool {
+    let denied = |allowed: &[AddressRule], denied: &[AddressRule]| {
+        let mut allowed = allowed.iter();
+        allowed.all(|rule| denied.iter().any(|denied| denied.covers(rule)))
+    };
+    match (one, other) {
+        ((Some(one), _), (Some(other), _)) => {
+            let mut one = one.iter();
+            !one.any(|rule| other.iter().any(|other| other.overlaps(rule)))
+        }
+        ((Some(allowed), _), (_, Some(deny))) | ((_, Some(deny)), (Some(allowed), _)) => {
+            denied(allowed, deny)
+        }
+        _ => false,
+    }
+}
+
+fn has_group_rules(allow: &Option<Vec<AddressRule>>, deny: &Option<Vec<AddressRule>>) -> bool {
+    let rules = allow.iter().chain(deny).flatten();
+    rules.into_iter().any(AddressRule::is_about_a_group)
 }
 
 fn has_clear_passwords(settings: &DomainSettings) -> bool {

@@ -4,6 +4,7 @@ pub(crate) mod compile;
 pub(crate) mod file;
 pub(crate) mod install;
 pub(crate) mod lint;
+mod overlap;
 pub(crate) mod problem;
 pub(crate) mod settings;
 pub(crate) mod values;

@@ -80,6 +80,9 @@ pub enum BadPolicyFile {
     /// `validity` where there are no keys whose validity it could be.
     #[error("validity needs curve = {{ certificates = .. }} or {{ keys = .. }} beside it")]
     ValidityOfNothing,
+    /// `layout` where there is no directory of certificates.
+    #[error("layout needs curve = {{ certificates = .. }} beside it")]
+    LayoutOfNothing,
     /// `reload` where there is nothing to load again.
     #[error("reload needs curve = {{ certificates = .. }} or plain = {{ file = .. }} beside it")]
     ReloadOfNothing,

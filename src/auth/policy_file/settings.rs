@@ -4,6 +4,7 @@
 
 use crate::auth::address::AddressRule;
 use crate::auth::policy_file::values::{self, True};
+use crate::cert::directory::Layout;
 use crate::cert::validity::Validity;
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 /// [domain."*"]                                 # every domain that has no section of its own
 /// plain = { users = { admin = "secret" } }     # or { file = "passwords" }
 /// curve = { certificates = "public_keys" }     # or { keys = ["Z85", ..] }, or { any = true }
+/// layout = "czmq"                              # of certificates: NAME, not NAME.key
 /// gssapi = { any = true }                      # or { principals = [..] }
 ///
 /// [domain.billing]
@@ -66,6 +68,9 @@ pub struct DomainSettings {
     /// when they change. Needs feature `reload`.
     #[serde(default)]
     pub reload: bool,
+    /// How the files in the directory of certificates are named: `"pyzmq"`, `NAME.key`, which is
+    /// the default, or `"czmq"`, `NAME`. See [`Layout`].
+    pub layout: Option<Layout>,
     /// When the keys of this domain count, `{ not-before = .., not-after = .. }` with dates such
     /// as `2027-01-31T12:00:00Z`, unquoted. What a certificate says of itself counts as well.
     #[serde(default, deserialize_with = "values::validity")]
