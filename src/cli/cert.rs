@@ -5,14 +5,16 @@ use crate::cli::console::Console;
 use crate::cli::exit::Failure;
 use crate::cli::frames::Shown as FileName;
 use crate::cli::printable;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use zmtp_auth::cert::{Certificate, load_certificates};
+use zmtp_auth::cert::{
+    Certificate, CertificateDirectory, CertificateWarning, DirectoryReport, Layout,
+    load_certificates,
+};
 
 /// Make, show and check certificates
 ///
@@ -55,11 +57,25 @@ pub(crate) struct ShowArguments {
 
 /// Say what a server would load from a directory, what not, and why
 ///
-/// It looks at permissions too. Ends with 1 if there is a file that would not load.
+/// It looks at permissions too. Ends with 1 if there is a certificate that would not load. Files
+/// that are no certificates by their names are listed; they are no failure.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
     /// The directory
     dir: PathBuf,
+    /// How its certificates are named
+    #[arg(long, value_enum, default_value_t)]
+    layout: LayoutArgument,
+}
+
+/// [`Layout`] as an argument.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum LayoutArgument {
+    /// NAME.key
+    #[default]
+    Pyzmq,
+    /// NAME, without a dot
+    Czmq,
 }
 
 fn property(text: &str) -> Result<(String, String), String> {
@@ -71,7 +87,7 @@ pub(crate) fn run(command: &CertCommand, console: Console) -> Result<(), Failure
     match command {
         CertCommand::New(arguments) => new(arguments, console),
         CertCommand::Show(arguments) => show(&arguments.file, console),
-        CertCommand::Check(arguments) => check(&arguments.dir, console),
+        CertCommand::Check(arguments) => check(arguments, console),
     }
 }
 
@@ -180,20 +196,30 @@ struct Checked {
     certificates: Vec<Shown>,
     problems: Vec<String>,
     warnings: Vec<String>,
+    /// Files that are no certificates by their names.
+    passed_over: Vec<String>,
 }
 
-fn check(dir: &Path, console: Console) -> Result<(), Failure> {
-    let report = load_certificates(dir)?;
+fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
+    let dir = &arguments.dir;
+    let report = load_certificates(CertificateDirectory::new(dir).layout(
+        match arguments.layout {
+            LayoutArgument::Pyzmq => Layout::Pyzmq,
+            LayoutArgument::Czmq => Layout::Czmq,
+        },
+    ))?;
+    let file_name = |file: &PathBuf| file.file_name().unwrap_or_default().display().to_string();
     let mut checked = Checked {
         problems: texts(report.problems.iter().map(|(_, error)| error)),
         warnings: texts(&report.warnings),
+        passed_over: report.passed_over.iter().map(file_name).collect(),
         ..Checked::default()
     };
     for certificate in &report.certificates {
         let file = certificate.file().unwrap_or(dir);
         checked.certificates.push(Shown::of(certificate, file)?);
     }
-    check_secrets(dir, &mut checked)?;
+    check_secrets(&report, &mut checked);
     let mut text = String::new();
     for shown in &checked.certificates {
         let name = &shown.name;
@@ -205,6 +231,12 @@ fn check(dir: &Path, console: Console) -> Result<(), Failure> {
     for warning in &checked.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
+    for name in &checked.passed_over {
+        let _ = writeln!(
+            text,
+            "not loaded: {name:?} is not named as a public certificate"
+        );
+    }
     if text.is_empty() {
         text.push_str("no certificates\n");
     }
@@ -215,24 +247,26 @@ fn check(dir: &Path, console: Console) -> Result<(), Failure> {
     }
 }
 
-/// Secret certificates that lie there too: a server loads none of them, but its owner does, and
-/// nobody else should.
-fn check_secrets(dir: &Path, checked: &mut Checked) -> Result<(), Failure> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension() == Some(OsStr::new("key_secret")) {
-            files.push(path);
+/// Secret certificates that lie there too: a server loads none of them, but their owners do, and
+/// all who can read them can pass for their owners.
+fn check_secrets(report: &DirectoryReport, checked: &mut Checked) {
+    for file in &report.passed_over {
+        let name = file.file_name().unwrap_or_default();
+        if !name.as_encoded_bytes().ends_with(b"_secret") {
+            continue;
         }
-    }
-    files.sort_unstable();
-    for file in files {
-        match Certificate::load(&file) {
-            Ok(certificate) => checked.warnings.extend(texts(certificate.warnings())),
+        match Certificate::load(file) {
+            Ok(certificate) => {
+                checked.warnings.extend(texts(certificate.warnings()));
+                if certificate.key_pair().is_some() {
+                    let file = file.clone();
+                    let found = CertificateWarning::SecretInPublic { file };
+                    checked.warnings.push(found.to_string());
+                }
+            }
             Err(error) => checked.problems.push(error.to_string()),
         }
     }
-    Ok(())
 }
 
 fn texts<T: ToString>(items: impl IntoIterator<Item = T>) -> Vec<String> {

@@ -25,11 +25,18 @@ pub(crate) struct ClientSecurity {
     /// Encrypted and authenticated, by keys
     #[arg(long, group = "mechanism")]
     curve: bool,
-    /// The server's public key: 40 characters, or a certificate file
-    #[arg(long, value_name = "Z85|FILE", requires = "curve")]
+    /// The server's public key: 40 characters, or what holds them: a certificate, what `keygen`
+    /// prints, or the key alone, in a file, - for standard input, or env:NAME
+    #[arg(
+        long,
+        value_name = "Z85|FILE",
+        requires = "curve",
+        allow_hyphen_values = true
+    )]
     server_key: Option<String>,
-    /// Our secret key: a certificate with the secret in it, or the file of `keygen --secret`.
-    /// Without it a fresh key is made, which only a server that knows no keys lets in
+    /// Our secret key: a certificate with the secret in it, or what `keygen` writes, in a file, -
+    /// for standard input, or env:NAME. Without it a fresh key is made, which only a server that
+    /// knows no keys lets in
     #[arg(long, value_name = "FILE", requires = "curve")]
     key: Option<PathBuf>,
 }

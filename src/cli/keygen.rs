@@ -3,6 +3,7 @@
 
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
+use crate::cli::key_file::load_key_pair;
 use crate::cli::new_file::create_secret;
 use clap::Args;
 use serde::Serialize;
@@ -12,8 +13,9 @@ use zmtp_auth::KeyPair;
 
 /// Make a CURVE key pair
 ///
-/// Prints the public and the secret key, 40 characters of Z85 each. Give the public key to whoever
-/// has to know you; whoever has the secret key is you.
+/// Prints the public and the secret key, 40 characters of Z85 each. Give the public key to all who
+/// have to know you; all who have the secret key can pass for you. Whatever is printed is read by
+/// the options that take such a key.
 ///
 /// With --secret the secret key goes to a new file that only you can read, and is not printed:
 ///
@@ -25,6 +27,10 @@ pub(crate) struct KeygenArguments {
     /// Write the secret key to this file, which must not exist
     #[arg(long, value_name = "FILE")]
     secret: Option<PathBuf>,
+    /// Make no keys: show the public key that belongs to this secret key. A file, - for standard
+    /// input, or env:NAME
+    #[arg(long, value_name = "FILE", conflicts_with = "secret")]
+    public: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -35,6 +41,16 @@ struct Keys<'a> {
 }
 
 pub(crate) fn run(arguments: &KeygenArguments, console: Console) -> Result<(), Failure> {
+    if let Some(of) = &arguments.public {
+        let public_key = load_key_pair(of)?.public().to_z85();
+        let text = format!("public-key {public_key}\n");
+        let secret_key = None;
+        let keys = Keys {
+            public_key,
+            secret_key,
+        };
+        return console.result(&keys, &text);
+    }
     let pair = KeyPair::generate()?;
     let secret = pair.secret().to_z85();
     let public_key = pair.public().to_z85();

@@ -12,6 +12,7 @@ pub(crate) mod events;
 pub(crate) mod exit;
 pub(crate) mod frames;
 pub(crate) mod generate;
+pub(crate) mod given;
 pub(crate) mod key_file;
 pub(crate) mod keygen;
 pub(crate) mod lines;

@@ -3,11 +3,11 @@
 
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
+use crate::cli::server::load_policy;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use zmtp_auth::auth::PolicyFile;
 
 /// Check policy files
 #[derive(Debug, Subcommand)]
@@ -21,7 +21,7 @@ pub(crate) enum PolicyCommand {
 /// Warnings, such as a domain that admits anyone, are no failure unless --strict says so.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
-    /// The policy file
+    /// The policy file, - for standard input, or env:NAME
     file: PathBuf,
     /// End with 1 if there is a warning
     #[arg(long)]
@@ -35,7 +35,7 @@ pub(crate) fn run(command: &PolicyCommand, console: Console) -> Result<(), Failu
         warnings: Vec<String>,
     }
     let PolicyCommand::Check(arguments) = command;
-    let policy = PolicyFile::load(&arguments.file).map_err(Failure::new)?;
+    let policy = load_policy(&arguments.file)?.map_err(Failure::new)?;
     let warnings = policy.lint().map_err(Failure::new)?;
     let checked = Checked {
         domains: policy.settings().domain.len(),

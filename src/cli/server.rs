@@ -3,10 +3,13 @@
 
 use crate::cli::client::{curve_client, plain_client};
 use crate::cli::exit::Failure;
+use crate::cli::given;
 use crate::cli::key_file::load_key_pair;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use zmtp_auth::auth::{Authenticator, PolicyFile, PolicyWarning};
+use zmtp_auth::auth::{
+    Authenticator, DomainSettings, PolicyFile, PolicyFileError, PolicySettings, PolicyWarning,
+};
 use zmtp_auth::zap::{ZapHandler, ZapReply, ZapRequest, ZapRouter};
 use zmtp_auth::{
     Asks, Builder, Config, CurveServer, Domain, MechanismKind, Open, WantsAccess, WantsMechanism,
@@ -25,11 +28,12 @@ pub(crate) struct ServerSecurity {
     /// Encrypted and authenticated, by keys
     #[arg(long, group = "mechanism")]
     curve: bool,
-    /// Our secret key: a certificate with the secret in it, or the file of `keygen --secret`.
-    /// Up to four, so that clients may still know an older one
+    /// Our secret key: a certificate with the secret in it, or what `keygen` writes, in a file, -
+    /// for standard input, or env:NAME. Up to four, so that clients may still know an older one
     #[arg(long, value_name = "FILE", requires = "curve")]
     key: Vec<PathBuf>,
-    /// Who may come in: a policy file. SIGHUP loads it again
+    /// Who may come in: a policy file, - for standard input, or env:NAME. SIGHUP loads a file
+    /// again
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// The domain of the policy that rules this socket
@@ -40,7 +44,7 @@ pub(crate) struct ServerSecurity {
     accept_any_peer: bool,
     /// Be the client of CURVE, although we bind: the server with this public key connects to us.
     /// 40 characters, or a certificate file
-    #[arg(long, value_name = "Z85|FILE", requires = "curve", conflicts_with_all = ["policy", "accept_any_peer"])]
+    #[arg(long, value_name = "Z85|FILE", requires = "curve", allow_hyphen_values = true, conflicts_with_all = ["policy", "accept_any_peer"])]
     server_key: Option<String>,
     /// Be the client of PLAIN, although we bind: the user's name; the password comes from
     /// --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
@@ -63,16 +67,84 @@ pub(crate) enum ServerConfig {
 pub(crate) struct LoadedPolicy {
     authenticator: Authenticator,
     path: PathBuf,
+    scope: Option<Scope>,
+}
+
+/// What a socket asks a policy about.
+pub(crate) struct Scope {
+    pub(crate) domain: String,
+    pub(crate) mechanism: MechanismKind,
+}
+
+impl Scope {
+    /// Says why no peer can come in by this policy, if that is so. Warns where `*` stands in for a
+    /// domain that was named and has no section.
+    fn check(&self, settings: &PolicySettings) -> Result<(), String> {
+        let Self { domain, mechanism } = self;
+        let names = |section: &DomainSettings| match mechanism {
+            MechanismKind::Null => section.null.is_some(),
+            MechanismKind::Plain => section.plain.is_some(),
+            _ => section.curve.is_some(),
+        };
+        let star = settings.domain.get("*");
+        let ruling = match settings.domain.get(domain) {
+            Some(own) if names(own) || !own.inherit => Some(own),
+            Some(_) => star,
+            None => {
+                if star.is_some() && !domain.is_empty() {
+                    tracing::warn!("domain {domain:?} has no section: \"*\" rules it");
+                }
+                star
+            }
+        };
+        if ruling.is_some_and(names) {
+            return Ok(());
+        }
+        let sections: Vec<_> = settings
+            .domain
+            .keys()
+            .map(|name| format!("{name:?}"))
+            .collect();
+        let sections = match sections.is_empty() {
+            true => "it has no section of any domain".to_owned(),
+            false => format!("it has sections of {}", sections.join(", ")),
+        };
+        Err(format!(
+            "the policy admits no peer by {mechanism} in domain {domain:?}: {sections}; --domain \
+             says which of them rules"
+        ))
+    }
+}
+
+/// Reads a policy from what an argument names.
+pub(crate) fn load_policy(path: &Path) -> Result<Result<PolicyFile, PolicyFileError>, Failure> {
+    /// As many bytes as a policy file may have.
+    const MAX_LEN: usize = 1024 * 1024;
+    if given::is_lasting(path) {
+        return Ok(PolicyFile::load(path));
+    }
+    let given = given::read(path, MAX_LEN)?;
+    Ok(PolicyFile::parse(&given.content, ""))
 }
 
 impl LoadedPolicy {
-    pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
-        let policy = Self {
-            authenticator: Authenticator::new(),
+    /// Puts the policy in force.
+    ///
+    /// # Errors
+    /// Returns wrong usage if it cannot be used, or could admit no peer in this scope.
+    pub(crate) fn load(path: &Path, scope: Option<Scope>) -> Result<Self, Failure> {
+        let policy = load_policy(path)?.map_err(Failure::usage)?;
+        if let Some(scope) = &scope {
+            scope.check(policy.settings()).map_err(Failure::usage)?;
+        }
+        let authenticator = Authenticator::new();
+        let warnings = authenticator.load_policy(&policy);
+        warnings.map_err(Failure::usage)?;
+        Ok(Self {
+            authenticator,
             path: path.to_owned(),
-        };
-        policy.reload()?;
-        Ok(policy)
+            scope,
+        })
     }
 
     /// A router that asks it, whatever the domain.
@@ -87,15 +159,20 @@ impl LoadedPolicy {
         &self.authenticator
     }
 
-    /// Loads it again, all or nothing.
+    /// Loads it again, all or nothing. What it withdraws is withdrawn, even if that is all.
     pub(crate) fn reload(&self) -> Result<Vec<PolicyWarning>, Failure> {
-        let policy = PolicyFile::load(&self.path).map_err(Failure::usage)?;
-        let warnings = self.authenticator.load_policy(&policy);
-        let warnings = warnings.map_err(Failure::usage)?;
-        for warning in &warnings {
-            tracing::warn!("{warning}");
+        if !given::is_lasting(&self.path) {
+            let once = format_args!("{:?} is no file, and cannot be read again", self.path);
+            return Err(Failure::usage(once));
         }
-        Ok(warnings)
+        let policy = PolicyFile::load(&self.path).map_err(Failure::usage)?;
+        if let Some(scope) = &self.scope
+            && let Err(why) = scope.check(policy.settings())
+        {
+            tracing::warn!("{why}");
+        }
+        let warnings = self.authenticator.load_policy(&policy);
+        warnings.map_err(Failure::usage)
     }
 }
 
@@ -149,9 +226,13 @@ impl ServerRole<'_> {
     /// Wrong usage if it was not said who may come in; what cannot be read.
     pub(crate) fn config(&self, builder: Builder<WantsMechanism>) -> Result<ServerConfig, Failure> {
         if let Some(path) = self.policy {
-            let policy = LoadedPolicy::load(path)?;
-            let router = policy.router()?;
             let config = self.asking(builder)?;
+            let scope = Scope {
+                domain: self.domain.to_owned(),
+                mechanism: self.mechanism,
+            };
+            let policy = LoadedPolicy::load(path, Some(scope))?;
+            let router = policy.router()?;
             return Ok(ServerConfig::Asks(config, router, policy));
         }
         if !self.accept_any_peer {

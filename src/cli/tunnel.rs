@@ -6,7 +6,7 @@ use crate::cli::events::Events;
 use crate::cli::exit::Failure;
 use crate::cli::key_file::load_key_pair;
 use crate::cli::program::block_on;
-use crate::cli::server::LoadedPolicy;
+use crate::cli::server::{LoadedPolicy, Scope};
 use crate::cli::signals::{Signal, Signals};
 use crate::cli::socket_arguments::{BindArguments, LimitArguments};
 use clap::{Args, Subcommand, ValueEnum};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use zmtp_auth::heartbeat::HeartbeatSettings;
 use zmtp_auth::net::{NetError, Tunnel, TunnelOptions};
 use zmtp_auth::relay::IdentityRule;
-use zmtp_auth::{Asks, Builder, Config, Domain, Open, SocketType, WantsMechanism};
+use zmtp_auth::{Asks, Builder, Config, Domain, MechanismKind, Open, SocketType, WantsMechanism};
 
 /// Time that the last events have to be read.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
@@ -66,14 +66,15 @@ pub(crate) struct ServerArguments {
     /// Where the program listens, such as tcp://127.0.0.1:5000 or ipc:///run/app.sock
     #[arg(long, value_name = "ENDPOINT")]
     forward: String,
-    /// CURVE, with this secret key: a certificate with the secret in it, or the file of `keygen
-    /// --secret`. Up to four, so that clients may still know an older one
+    /// CURVE, with this secret key: a certificate with the secret in it, or what `keygen` writes,
+    /// in a file, - for standard input, or env:NAME. Up to four, so that clients may still know an
+    /// older one
     #[arg(long, value_name = "FILE", required_unless_present = "plain")]
     key: Vec<PathBuf>,
     /// PLAIN instead: names and passwords, in clear on the wire
     #[arg(long, conflicts_with = "key")]
     plain: bool,
-    /// Who may come in: a policy file
+    /// Who may come in: a policy file, - for standard input, or env:NAME
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
     /// The domain of the policy that rules this tunnel
@@ -107,11 +108,19 @@ pub(crate) struct ClientArguments {
     /// The server, such as tcp://example.org:6000
     #[arg(long, value_name = "ENDPOINT")]
     forward: String,
-    /// CURVE, with the server of this public key: 40 characters, or a certificate file
-    #[arg(long, value_name = "Z85|FILE", required_unless_present = "plain")]
+    /// CURVE, with the server of this public key: 40 characters, or what holds them: a
+    /// certificate, what `keygen` prints, or the key alone, in a file, - for standard input, or
+    /// env:NAME
+    #[arg(
+        long,
+        value_name = "Z85|FILE",
+        required_unless_present = "plain",
+        allow_hyphen_values = true
+    )]
     server_key: Option<String>,
-    /// Our secret key: a certificate with the secret in it, or the file of `keygen --secret`.
-    /// Without it a fresh key is made, which only a server that knows no keys lets in
+    /// Our secret key: a certificate with the secret in it, or what `keygen` writes, in a file, -
+    /// for standard input, or env:NAME. Without it a fresh key is made, which only a server that
+    /// knows no keys lets in
     #[arg(long, value_name = "FILE", requires = "server_key")]
     key: Option<PathBuf>,
     /// PLAIN instead: name and password, in clear on the wire; the password comes from
@@ -183,7 +192,14 @@ enum Told {
 pub(crate) fn run(command: &TunnelCommand) -> Result<(), Failure> {
     match command {
         TunnelCommand::Server(arguments) => {
-            let policy = LoadedPolicy::load(&arguments.policy)?;
+            let scope = Scope {
+                domain: arguments.domain.clone(),
+                mechanism: match arguments.plain {
+                    true => MechanismKind::Plain,
+                    false => MechanismKind::Curve,
+                },
+            };
+            let policy = LoadedPolicy::load(&arguments.policy, Some(scope))?;
             block_on(server(arguments, policy))
         }
         TunnelCommand::Client(arguments) => {

@@ -3,6 +3,7 @@
 
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
+use crate::cli::given;
 use crate::cli::lines::{Line, Lines};
 use crate::cli::program::block_on;
 use crate::cli::server::LoadedPolicy;
@@ -32,7 +33,7 @@ const MAX_LINE: usize = 1024 * 1024;
 /// outcome, and the rule.
 #[derive(Debug, Args)]
 pub(crate) struct ZapArguments {
-    /// The policy file; a service loads it again on SIGHUP
+    /// The policy file, or env:NAME; a service loads a file again on SIGHUP
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
     /// Say by which rule, too
@@ -65,8 +66,13 @@ struct Told {
 }
 
 pub(crate) fn run(arguments: &ZapArguments, console: Console) -> Result<(), Failure> {
-    let policy = LoadedPolicy::load(&arguments.policy)?;
-    match arguments.service.endpoint()? {
+    let endpoint = arguments.service.endpoint()?;
+    if endpoint.is_none() && given::is_stdin(&arguments.policy) {
+        let taken = "standard input is for requests: name a file for --policy";
+        return Err(Failure::usage(taken));
+    }
+    let policy = LoadedPolicy::load(&arguments.policy, None)?;
+    match endpoint {
         Some(endpoint) => block_on(zap_service::serve(endpoint, &arguments.service, policy)),
         None => block_on(answer_lines(
             policy.authenticator(),

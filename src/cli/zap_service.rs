@@ -38,7 +38,12 @@ pub(crate) struct ServiceArguments {
     )]
     key: Option<PathBuf>,
     /// For tcp: a client that may ask, by its public key; may be repeated
-    #[arg(long, value_name = "Z85|FILE", requires = "key")]
+    #[arg(
+        long,
+        value_name = "Z85|FILE",
+        requires = "key",
+        allow_hyphen_values = true
+    )]
     client_key: Vec<String>,
     /// Let anybody ask over tcp, passwords in clear and verdicts forged by whoever is on the way
     #[arg(long, requires = "listen", conflicts_with = "key")]

@@ -1,6 +1,6 @@
 //! Commands that touch files alone: keygen, cert, passwd, policy, generate.
 
-use super::program::{House, command, ends, events, mode, run};
+use super::program::{House, command, ends, events, mode, nobody_listens, run};
 use serde_json::json;
 use std::fs;
 use zmtp_auth::auth::Authenticator;
@@ -196,4 +196,245 @@ fn keys_are_taken_from_certificates_and_from_bare_files() {
         "listen tcp://127.0.0.1:* --type pull --curve --key @server.key --accept-any-peer",
     );
     assert!(complaint.contains("no secret key"), "{complaint}");
+}
+
+/// The keys of libzmq's manual.
+const PUBLIC: &str = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+const SECRET: &str = "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs";
+const ZEROS: &str = "0000000000000000000000000000000000000000";
+
+/// Writes a file that only its owner may read.
+fn write_private(house: &House, name: &str, content: &str) {
+    fs::write(house.path(name), content).unwrap();
+    chmod(house, name, 0o600);
+}
+
+fn chmod(house: &House, name: &str, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::Permissions::from_mode(mode);
+    fs::set_permissions(house.path(name), mode).unwrap();
+}
+
+/// What `keygen --public` says of a secret key in this form.
+#[test]
+fn every_form_of_a_secret_key_is_read_and_shows_its_public_key() {
+    let house = House::new();
+    let printed = format!("public-key {PUBLIC}\nsecret-key {SECRET}\n");
+    let forms = [
+        SECRET.to_owned(),
+        format!("{SECRET}\n"),
+        format!("{SECRET}\r\n"),
+        format!("\n# of the server\n  {SECRET} \t # since May\n\n"),
+        format!("secret-key {SECRET}\n"),
+        printed,
+        format!("{{\"public_key\":\"{PUBLIC}\",\"secret_key\":\"{SECRET}\"}}\n"),
+        format!("curve\n    public-key = \"{PUBLIC}\"\n    secret-key = \"{SECRET}\"\n"),
+    ];
+    let shown = format!("public-key {PUBLIC}\n");
+    for form in &forms {
+        write_private(&house, "key", form);
+        assert_eq!(house.ends(0, "keygen --public @key"), shown, "{form}");
+        for stdin in ["-", "/dev/fd/0"] {
+            assert_eq!(
+                ends(0, &["keygen", "--public", stdin], form),
+                shown,
+                "{form}"
+            );
+        }
+        let mut variable = command(&["keygen", "--public", "env:OUR_KEY"]);
+        let told = variable.env("OUR_KEY", form).output().unwrap();
+        assert_eq!(String::from_utf8(told.stdout).unwrap(), shown, "{form}");
+    }
+    let told = &house.events(0, "keygen --public @key --json", "")[0];
+    assert_eq!(told, &json!({ "public_key": PUBLIC }));
+    // What keygen itself prints and writes.
+    for arguments in ["keygen", "keygen --json"] {
+        let keys = house.ends(0, arguments);
+        let public = ends(0, &["keygen", "--public", "-"], &keys);
+        assert!(
+            keys.contains(public.trim_end().split(' ').nth(1).unwrap()),
+            "{keys}"
+        );
+    }
+    let public = house.ends(0, "keygen --secret @new");
+    assert_eq!(house.ends(0, "keygen --public @new"), public);
+}
+
+#[test]
+fn a_secret_key_that_cannot_be_used_says_why_and_is_never_shown() {
+    let house = House::new();
+    for (content, why) in [
+        (ZEROS.to_owned(), "all zeros"),
+        (format!("secret-key {ZEROS}\n"), "all zeros"),
+        (
+            format!("{{\"public_key\":null,\"secret_key\":\"{ZEROS}\"}}"),
+            "all zeros",
+        ),
+        (
+            format!("public-key = {PUBLIC}\nsecret-key = {ZEROS}\n"),
+            "all zeros",
+        ),
+        (SECRET[1..].to_owned(), "40 characters"),
+        (format!("{SECRET} {SECRET}"), "text follows the key"),
+        (format!("{SECRET}\n{SECRET}\n"), "a line follows"),
+        (format!("public-key {PUBLIC}\n"), "no secret key"),
+        (
+            format!("public-key {SECRET}\nsecret-key {SECRET}\n"),
+            "does not belong",
+        ),
+        (String::new(), "no public-key"),
+    ] {
+        write_private(&house, "key", &content);
+        let output = run(&["keygen", "--public", &house.text("key")]);
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{content}");
+        assert!(complaint.contains(why), "{content}\n{complaint}");
+        assert!(!complaint.contains(&SECRET[1..]), "{complaint}");
+    }
+    // In an argument it could be read by every process.
+    let complaint = ends(2, &["keygen", "--public", SECRET], "");
+    assert!(!complaint.contains(SECRET) && complaint.contains("not taken as an argument"));
+}
+
+#[test]
+fn a_secret_key_that_others_can_read_is_warned_about_in_every_form() {
+    let house = House::new();
+    for form in [
+        SECRET.to_owned(),
+        format!("secret-key {SECRET}\n"),
+        format!("public-key = {PUBLIC}\nsecret-key = {SECRET}\n"),
+    ] {
+        write_private(&house, "key", &form);
+        for (mode, told) in [(0o600, false), (0o644, true)] {
+            chmod(&house, "key", mode);
+            let output = run(&["keygen", "--public", &house.text("key")]);
+            let warnings = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success(), "{warnings}");
+            assert_eq!(warnings.contains("open to others"), told, "{warnings}");
+        }
+    }
+}
+
+/// What a client says that is given this as the key of a server that is not there.
+#[track_caller]
+fn connects(code: i32, key: &str) -> String {
+    let (_unused, endpoint) = nobody_listens();
+    let arguments = [
+        "connect",
+        &endpoint,
+        "--type",
+        "push",
+        "--curve",
+        "--server-key",
+        key,
+    ];
+    ends(code, &arguments, "")
+}
+
+#[test]
+fn every_form_of_a_public_key_is_read_for_a_server() {
+    const UNREACHABLE: i32 = 7;
+    const NEW_KEYS: &str = "make new keys";
+    let house = House::new();
+    let key = house.text("key");
+    // One key in 85 starts so.
+    let hyphen = format!("-{}", &PUBLIC[1..]);
+    for text in [PUBLIC, &hyphen] {
+        connects(UNREACHABLE, text);
+    }
+    for form in [
+        format!("{PUBLIC}\n"),
+        format!("# ours\n\n{PUBLIC}  # since May\n"),
+        format!("public-key {PUBLIC}\n"),
+        format!("{{\"public_key\":\"{PUBLIC}\"}}\n"),
+        format!("curve\n    public-key = \"{PUBLIC}\"\n"),
+    ] {
+        fs::write(&key, form).unwrap();
+        assert!(!connects(UNREACHABLE, &key).contains("WARN"), "no warning");
+    }
+    for secret in [
+        format!("public-key {PUBLIC}\nsecret-key {SECRET}\n"),
+        format!("{{\"public_key\":\"{PUBLIC}\",\"secret_key\":\"{SECRET}\"}}\n"),
+        format!("public-key = {PUBLIC}\nsecret-key = {SECRET}\n"),
+    ] {
+        write_private(&house, "key", &secret);
+        let told = connects(UNREACHABLE, &key);
+        assert!(told.contains(NEW_KEYS) && !told.contains(SECRET), "{told}");
+    }
+    // A bare key does not say which one it is, but its permissions do.
+    house.ends(0, "keygen --secret @secret");
+    let told = connects(UNREACHABLE, &house.text("secret"));
+    assert!(told.contains("if it is a secret one"), "{told}");
+    for (bad, code) in [(ZEROS, 2), ("nowhere", 2), (&*house.text(""), 1)] {
+        connects(code, bad);
+    }
+    fs::write(&key, ZEROS).unwrap();
+    assert!(connects(1, &key).contains("low order"));
+}
+
+#[test]
+fn keys_that_start_with_a_hyphen_are_taken_by_every_option() {
+    let house = House::new();
+    let hyphen = format!("-{}", &PUBLIC[1..]);
+    let zap = "zap --policy @policy.toml --listen tcp://127.0.0.1:* --key @server.key_secret";
+    let tunnel = "tunnel client --bind tcp://127.0.0.1:* --forward tcp://127.0.0.1:1";
+    let client = "listen tcp://127.0.0.1:* --type pull --curve";
+    for (line, option) in [
+        (zap, "--client-key"),
+        (tunnel, "--server-key"),
+        (client, "--server-key"),
+    ] {
+        house.listening(&format!("{line} {option} {hyphen}"));
+    }
+}
+
+#[test]
+fn cert_check_names_what_it_does_not_load_and_secrets_among_public_files() {
+    let house = House::new();
+    fs::copy(house.path("server.key"), house.path("known/b.txt")).unwrap();
+    let checked = house.ends(0, "cert check @known");
+    assert!(checked.contains("\"b.txt\""), "{checked}");
+    assert!(!checked.contains("make new keys"), "{checked}");
+    fs::copy(
+        house.path("mallory.key_secret"),
+        house.path("known/mallory.key"),
+    )
+    .unwrap();
+    fs::copy(
+        house.path("server.key_secret"),
+        house.path("known/server.key_secret"),
+    )
+    .unwrap();
+    let checked = house.ends(0, "cert check @known");
+    let told = checked
+        .lines()
+        .filter(|line| line.contains("make new keys"));
+    assert_eq!(told.count(), 2, "{checked}");
+    let json = &house.events(0, "cert check @known --json", "")[0];
+    assert_eq!(json["passed_over"], json!(["b.txt", "server.key_secret"]));
+
+    fs::create_dir(house.path("czmq")).unwrap();
+    fs::copy(house.path("server.key"), house.path("czmq/server")).unwrap();
+    assert!(
+        house
+            .ends(0, "cert check @czmq")
+            .contains("not loaded: \"server\"")
+    );
+    let checked = house.ends(0, "cert check @czmq --layout czmq");
+    assert!(checked.starts_with("ok: server "), "{checked}");
+}
+
+#[test]
+fn policies_come_from_pipes_and_variables_too() {
+    let text = "[domain.a]\ncurve.keys = [\"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\"]";
+    for stdin in ["-", "/dev/fd/0"] {
+        let told = ends(0, &["policy", "check", "--strict", stdin], text);
+        assert_eq!(told, "ok: 1 domain\n");
+    }
+    let mut variable = command(&["policy", "check", "--strict", "env:OUR_POLICY"]);
+    assert!(variable.env("OUR_POLICY", text).status().unwrap().success());
+    let complaint = ends(1, &["policy", "check", "-"], "alow = []");
+    assert!(complaint.contains("line 1, column 1"), "{complaint}");
+    ends(2, &["zap", "--policy", "-"], text);
+    ends(2, &["policy", "check", "env:NO_SUCH_VARIABLE"], "");
 }

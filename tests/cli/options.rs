@@ -184,7 +184,8 @@ fn a_port_that_is_taken_is_named() {
         format!("listen {endpoint} --type pull {OPEN}"),
         format!("zap --policy @policy.toml --listen {endpoint} --insecure-clear-zap"),
         format!(
-            "tunnel server --bind {endpoint} --forward tcp://127.0.0.1:1 --key @server.key_secret --policy @policy.toml"
+            "tunnel server --bind {endpoint} --forward tcp://127.0.0.1:1 --key @server.key_secret \
+             --policy @policy.toml --domain billing"
         ),
         format!(
             "tunnel client --bind {endpoint} --forward tcp://127.0.0.1:1 --server-key @server.key"

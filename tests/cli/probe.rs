@@ -8,7 +8,8 @@ use std::net::TcpListener;
 fn a_peer_is_recognised_without_credentials() {
     let house = House::new();
     let (_curve, curve) = house.listening(
-        "listen tcp://127.0.0.1:* --type rep --curve --key @server.key_secret --policy @policy.toml",
+        "listen tcp://127.0.0.1:* --type rep --curve --key @server.key_secret \
+         --policy @policy.toml --domain billing",
     );
     let seen = &house.events(0, &format!("probe {curve} --json"), "")[0];
     assert_eq!(seen["mechanism"], "CURVE", "{seen}");

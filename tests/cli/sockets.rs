@@ -105,10 +105,11 @@ fn a_refusal_is_told_on_both_sides_with_status_and_rule() {
     assert_eq!(plain.event("refused")["reason"], "Invalid password");
 
     // A policy rules NULL too, in the empty domain if none is given.
+    house.policy("[domain.\"\"]\nnull.any = true\ndeny = [\"127.0.0.1\"]");
     let (mut null, endpoint) =
         house.listening("listen tcp://127.0.0.1:* --type pull --null --policy @policy.toml");
     house.ends(3, &format!("connect {endpoint} --type push --null"));
-    assert_eq!(null.event("refused")["reason"], "NULL not allowed");
+    assert_eq!(null.event("refused")["reason"], "Address denied");
 }
 
 #[test]
@@ -128,6 +129,72 @@ fn nobody_is_let_in_by_leaving_something_out() {
     ] {
         house.ends(2, line);
     }
+}
+
+#[test]
+fn a_server_whose_policy_admits_no_peer_does_not_start_and_says_why() {
+    let house = House::new();
+    let listen = "listen tcp://127.0.0.1:* --type pull --policy @policy.toml";
+    let curve = "--curve --key @server.key_secret";
+    let tunnel = "tunnel server --bind tcp://127.0.0.1:* --forward tcp://127.0.0.1:1 \
+                  --policy @policy.toml";
+    for (line, mechanism, domain) in [
+        (
+            format!("{listen} {curve} --domain biling"),
+            "CURVE",
+            "biling",
+        ),
+        (format!("{listen} {curve}"), "CURVE", ""),
+        (format!("{listen} {curve} --domain open"), "CURVE", "open"),
+        (format!("{listen} --null"), "NULL", ""),
+        (
+            format!("{listen} --null --domain billing"),
+            "NULL",
+            "billing",
+        ),
+        (
+            format!("{listen} --plain --domain billing"),
+            "PLAIN",
+            "billing",
+        ),
+        (
+            format!("{tunnel} --key @server.key_secret --domain biling"),
+            "CURVE",
+            "biling",
+        ),
+        (format!("{tunnel} --plain --domain open"), "PLAIN", "open"),
+    ] {
+        let complaint = house.ends(2, &line);
+        let told = format!("admits no peer by {mechanism} in domain {domain:?}");
+        assert!(complaint.contains(&told), "{line}\n{complaint}");
+        assert!(
+            complaint.contains("\"billing\""),
+            "it names what there is: {complaint}"
+        );
+    }
+    // `*` rules a domain without a section, and one that inherits.
+    house.policy("[domain.\"*\"]\nnull.any = true\n[domain.heir]\ninherit = true");
+    for domain in ["typo", "heir", ""] {
+        let line = format!("{listen} --null --domain {domain}");
+        let line = line.trim_end_matches("--domain ");
+        let (running, endpoint) = house.listening(line);
+        house.ends(0, &format!("connect {endpoint} --type push --null"));
+        drop(running);
+    }
+}
+
+#[test]
+fn a_policy_from_a_pipe_is_read_once() {
+    let house = House::new();
+    let line = "listen tcp://127.0.0.1:* --type pull --null --policy - --domain open";
+    let mut listening = Running::start(&texts(&house.arguments(line)));
+    listening.say("[domain.open]\nnull.any = true");
+    drop(listening.stdin.take());
+    listening.event("listening");
+    listening.signal("HUP");
+    let failed = listening.event("reload_failed");
+    let told = failed["error"].as_str().unwrap();
+    assert!(told.contains("cannot be read again"), "{failed}");
 }
 
 #[test]
