@@ -242,16 +242,17 @@ impl FrameReader {
     }
 
     /// How many bytes to make room for before reading more into `input`. With what is there
-    /// already it makes at most [`Limits::MAX_INITIAL_RESERVE`], whatever the peer claims, until
-    /// so much has arrived; then twice that, and so on.
+    /// already it makes at most [`Limits::MAX_INITIAL_RESERVE`], or twice what is there, whatever
+    /// the peer claims. A caller that has some room left had better fill that first: moving all
+    /// to larger memory at each read costs a copy of the whole frame for each byte that drips in.
     #[must_use]
     pub fn wanted(&self, input: &BytesMut) -> usize {
         match self.header(input) {
             Ok(Some((len, header_len, _))) => {
-                let step = (input.len() + 1).next_power_of_two();
+                let most = input.len().saturating_mul(2);
                 header_len
                     .saturating_add(len)
-                    .min(step.max(Limits::MAX_INITIAL_RESERVE))
+                    .min(most.max(Limits::MAX_INITIAL_RESERVE))
                     .saturating_sub(input.len())
             }
             Ok(None) | Err(_) => MAX_HEADER_LEN,
@@ -597,13 +598,18 @@ mod tests {
         let mut input = BytesMut::from(&[0x02][..]);
         input.extend_from_slice(&(most as u64).to_be_bytes());
         let initially = Limits::MAX_INITIAL_RESERVE;
-        for arrived in [9, 30_000, initially - 1] {
+        for arrived in [9, 30_000, initially / 2] {
             input.resize(arrived, 0);
             assert_eq!(arrived + reader.wanted(&input), initially);
         }
-        for arrived in [initially, initially + 1, 2 * initially - 1] {
+        for arrived in [
+            initially / 2 + 1,
+            initially,
+            initially + 1,
+            2 * initially - 1,
+        ] {
             input.resize(arrived, 0);
-            assert_eq!(arrived + reader.wanted(&input), 2 * initially);
+            assert_eq!(reader.wanted(&input), arrived);
         }
         input.resize(1024 * 1024, 0);
         assert_eq!(reader.wanted(&input), 1024 * 1024);

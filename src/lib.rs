@@ -36,11 +36,13 @@ mod error;
 pub mod frames;
 pub mod handshake;
 pub mod heartbeat;
+mod input;
 mod limits;
 pub mod mechanism;
 #[cfg(feature = "tokio")]
 pub mod net;
 mod outbox;
+mod parts;
 mod pings;
 pub mod relay;
 pub mod seal;

@@ -177,21 +177,18 @@ impl Outbox {
     /// Frees all memory if there is nothing to be written: an idle connection holds none.
     pub(crate) fn rest(&mut self) {
         if self.is_empty() {
-            self.frames = Vec::new().into_iter();
-            self.singles = Vec::new();
-            self.sending = BytesMut::new();
-            self.encoded = BytesMut::new();
+            self.discard();
         }
     }
 
-    /// Drops whatever is not written: the peer takes nothing more.
+    /// Forgets what was to be written: nobody takes it.
     pub(crate) fn discard(&mut self) {
-        self.body = Bytes::new();
-        self.sending.clear();
-        self.encoded.clear();
         self.frames = Vec::new().into_iter();
-        self.singles.clear();
+        self.singles = Vec::new();
         self.singles_len = 0;
+        self.sending = BytesMut::new();
+        self.encoded = BytesMut::new();
+        self.body = Bytes::new();
     }
 
     /// What is to be written, in order.

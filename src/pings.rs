@@ -18,6 +18,8 @@ pub(crate) struct Pings {
     to_answer: VecDeque<Bytes>,
     /// Whether there were too many of them to go on with what has arrived.
     pub(crate) held_up_input: bool,
+    /// Whether none can be sent any longer.
+    are_over: bool,
 }
 
 impl Pings {
@@ -42,14 +44,20 @@ impl Pings {
         self.ours.is_some() || !self.to_answer.is_empty()
     }
 
-    /// Takes the context of a PING, to be sent back.
-    pub(crate) fn answer(&mut self, context: Bytes) {
-        self.to_answer.push_back(context);
+    /// Takes the context of a PING, to be sent back. It is copied, for it would hold all of the
+    /// buffer that it was read into.
+    pub(crate) fn answer(&mut self, context: &[u8]) {
+        if !self.are_over {
+            self.to_answer.push_back(Bytes::copy_from_slice(context));
+        }
     }
 
-    /// Drops whatever waits: the peer takes nothing more.
-    pub(crate) fn discard(&mut self) {
-        *self = Self::default();
+    /// Answers no more, and forgets what waits: the peer takes nothing.
+    pub(crate) fn stop(&mut self) {
+        *self = Self {
+            are_over: true,
+            ..Self::default()
+        };
     }
 
     /// The next command to be sent: answers first.
@@ -58,5 +66,24 @@ impl Pings {
         answer
             .map(|context| TrafficCommand::Pong { context })
             .or_else(|| self.ours.take())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_holds_no_more_memory_than_its_own() {
+        let read = Bytes::from(vec![7; 1024 * 1024]);
+        let mut pings = Pings::default();
+        pings.answer(&read.slice(100..116));
+        drop(pings.take());
+        pings.answer(&read.slice(100..116));
+        let Some(TrafficCommand::Pong { context }) = pings.take() else {
+            panic!("an answer");
+        };
+        assert_eq!(context, read.slice(100..116));
+        assert_ne!(context.as_ptr(), read[100..].as_ptr());
     }
 }

@@ -162,8 +162,10 @@ mod connections {
     use bytes::Bytes;
     use std::future::Future;
     use std::time::{Duration, Instant};
+    use tokio::net::TcpStream;
     use tokio::runtime::{Builder, Runtime};
-    use zmtp_auth::net::{Connection, Message};
+    use zmtp_auth::net::{Connection, Listener, Message, Tunnel, TunnelOptions};
+    use zmtp_auth::wire::frame::Flags;
     use zmtp_auth::{Config, SocketType};
 
     const MESSAGES: usize = 20_000;
@@ -265,5 +267,191 @@ mod connections {
                 held += grown(&runtime, rest());
             }
         }
+    }
+
+    const KIB: usize = 1024;
+    const MIB: usize = 1024 * KIB;
+
+    /// A peer that is driven by hand, and the connection that it has, itself or through a tunnel.
+    struct Dripping {
+        raw: RawPeer,
+        pull: Connection,
+        _tunnel: Option<Tunnel>,
+    }
+
+    impl Dripping {
+        async fn new(through_tunnel: bool) -> Self {
+            if !through_tunnel {
+                let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ()).await;
+                let listener = listener.unwrap();
+                let raw = RawPeer::connect(&listener, SocketType::Push, 1).await;
+                let pull = soon(listener.accept()).await.unwrap();
+                let _tunnel = None;
+                return Self { raw, pull, _tunnel };
+            }
+            let config = plain_server(SocketType::Pull);
+            let listener = Listener::bind(ANY_PORT, config, welcoming()).await.unwrap();
+            let tunnel = Tunnel::client(
+                ANY_PORT,
+                listener.local_endpoint().clone(),
+                plain_client(SocketType::Relay, "secret"),
+                TunnelOptions::default(),
+            );
+            let tunnel = tunnel.await.unwrap();
+            let at = ("127.0.0.1", port(tunnel.local_endpoint()));
+            let stream = TcpStream::connect(at).await.unwrap();
+            let shaking = RawPeer::shake_hands(stream, SocketType::Push, 1);
+            let (raw, pull) = soon(async { tokio::join!(shaking, listener.accept()) }).await;
+            Self {
+                raw,
+                pull: pull.unwrap(),
+                _tunnel: Some(tunnel),
+            }
+        }
+
+        /// Sends each byte on its own, and lets it be read.
+        async fn drip(&mut self, bytes: &[u8]) {
+            self.raw.stream.set_nodelay(true).unwrap();
+            for byte in bytes {
+                self.raw.bytes(&[*byte]).await;
+                rest().await;
+            }
+        }
+    }
+
+    /// Room that is made anew is room that is copied into, so what is allocated says what is moved.
+    #[test]
+    fn a_large_frame_that_drips_is_not_moved_again_and_again() {
+        const LEN: usize = 8 * MIB;
+        const DRIPS: usize = 64;
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        for through_tunnel in [false, true] {
+            let mut dripping = runtime.block_on(Dripping::new(through_tunnel));
+            let mut frame = [&[0x02][..], &(LEN as u64).to_be_bytes()].concat();
+            frame.resize(frame.len() + LEN, 7);
+            let mut sent = 0;
+            let powers = [
+                16 * KIB,
+                64 * KIB,
+                256 * KIB,
+                512 * KIB,
+                MIB,
+                2 * MIB,
+                4 * MIB,
+            ];
+            for at in powers.into_iter().chain([frame.len() - DRIPS / 2]) {
+                runtime.block_on(async {
+                    dripping.raw.bytes(&frame[sent..at - DRIPS / 2]).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                });
+                sent = at + DRIPS / 2;
+                let drip = &frame[at - DRIPS / 2..sent];
+                let allocated = measure(|| runtime.block_on(dripping.drip(drip))).bytes_total;
+                // At most one growth, to twice what is there.
+                let most = 4 * at + 256 * KIB;
+                assert!(allocated < most as u64, "{allocated} bytes at {at}");
+            }
+            let message = runtime.block_on(soon(dripping.pull.recv_message()));
+            assert_eq!(message.unwrap().size(), LEN);
+        }
+    }
+
+    #[test]
+    fn after_a_large_message_no_more_is_reserved_than_before_it() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        for through_tunnel in [false, true] {
+            let mut dripping = runtime.block_on(Dripping::new(through_tunnel));
+            let large = Bytes::from(vec![7; 16 * MIB]);
+            let reserved = |dripping: &mut Dripping, bytes: &[u8]| {
+                measure(|| {
+                    runtime.block_on(async {
+                        dripping.raw.bytes(bytes).await;
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    });
+                })
+                .bytes_max
+            };
+            for beginning in [
+                &b"\x00\x01"[..],
+                &[&[2, 0, 0, 0, 0, 1], &[0; 3][..]].concat(),
+            ] {
+                let before = reserved(&mut dripping, beginning);
+                let rest = vec![7; if beginning.len() == 2 { 1 } else { 16 * MIB }];
+                runtime.block_on(async {
+                    dripping.raw.bytes(&rest).await;
+                    soon(dripping.pull.recv_message()).await.unwrap();
+                    let sending = dripping.raw.send(Flags::Last, &large);
+                    let receiving = soon(dripping.pull.recv_message());
+                    let ((), received) = tokio::join!(sending, receiving);
+                    assert_eq!(received.unwrap().size(), large.len());
+                });
+                let after = reserved(&mut dripping, beginning);
+                assert!(
+                    after <= before + 256 * KIB as u64,
+                    "{before} bytes before, {after} after"
+                );
+                runtime.block_on(async {
+                    dripping.raw.bytes(&rest).await;
+                    soon(dripping.pull.recv_message()).await.unwrap();
+                });
+            }
+        }
+    }
+
+    /// An application that does not receive, and a peer that makes its buffers large.
+    #[test]
+    fn small_messages_and_large_ignored_commands_hold_no_more_with_more_of_them() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let mut ignored = b"\x07IGNORED".to_vec();
+        ignored.resize(200 * KIB, 0);
+        for multipart in [false, true] {
+            let mut dripping = runtime.block_on(Dripping::new(false));
+            let mut held = 0;
+            let mut after = |rounds: usize, dripping: &mut Dripping| {
+                held += grown(&runtime, async {
+                    for _ in 0..rounds {
+                        if multipart {
+                            dripping.raw.send(Flags::More, &[1; 100]).await;
+                        }
+                        dripping.raw.send(Flags::Last, &[2; 10]).await;
+                        dripping.raw.send(Flags::Command, &ignored).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                });
+                held
+            };
+            for rounds in [20, 80] {
+                let held = after(rounds, &mut dripping);
+                assert!(held < MIB as i64, "{held} bytes after {rounds} rounds more");
+            }
+            for _ in 0..100 {
+                runtime
+                    .block_on(soon(dripping.pull.recv_message()))
+                    .unwrap();
+            }
+        }
+    }
+
+    /// What an application keeps of what it has received is not much more than it sees.
+    #[test]
+    fn small_messages_that_are_kept_do_not_hold_the_large_ones_before_them() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let mut dripping = runtime.block_on(Dripping::new(false));
+        let large = vec![1; MIB];
+        let mut kept = Vec::new();
+        let held = grown(&runtime, async {
+            for _ in 0..50 {
+                for body in [&large[..], b"small"] {
+                    let sending = dripping.raw.send(Flags::Last, body);
+                    let receiving = soon(dripping.pull.recv_message());
+                    let ((), received) = tokio::join!(sending, receiving);
+                    kept.extend(received.ok().filter(|_| body.len() == 5));
+                }
+            }
+        });
+        assert_eq!(kept.len(), 50);
+        // A quiet connection's buffer may hang on each.
+        let most = 50 * 128 * KIB as i64;
+        assert!(held < most, "{held} bytes");
     }
 }

@@ -303,6 +303,224 @@ async fn traffic_right_behind_the_handshake_is_not_lost() {
     assert_eq!(soon(pull.recv_message()).await.unwrap(), "first".into());
 }
 
+/// A listener, a peer at it that is driven by hand, and our end of the connection.
+async fn with_raw(limits: Limits) -> (Listener, RawPeer, Connection) {
+    let config = null_with(SocketType::Pair, limits);
+    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let raw = RawPeer::connect(&listener, SocketType::Pair, 1).await;
+    let connection = soon(listener.accept()).await.unwrap();
+    (listener, raw, connection)
+}
+
+/// So many messages of one byte.
+fn burst(count: usize) -> Vec<(Flags, Bytes)> {
+    (0..count)
+        .map(|number| (Flags::Last, Bytes::from(vec![number as u8])))
+        .collect()
+}
+
+/// Sends until that fails, and says why.
+async fn fail_to_send(connection: &mut Connection) -> NetError {
+    soon(async {
+        loop {
+            if let Err(error) = connection.send("answer").await {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+}
+
+/// All of a burst, and then that the peer is gone.
+async fn assert_all_arrive(connection: &mut Connection, count: usize) {
+    for number in 0..count {
+        let received = soon(connection.recv_message()).await;
+        let received = received.unwrap_or_else(|error| panic!("{error} after {number}"));
+        assert_eq!(received.single().unwrap()[..], [number as u8]);
+    }
+    assert!(matches!(
+        soon(connection.recv()).await,
+        Err(NetError::Closed)
+    ));
+}
+
+/// More than an application is read ahead for, and less than the system keeps for us.
+const MANY: usize = 20_000;
+
+/// Whether it was accepted or has dialled, over tcp or ipc, in the clear or sealed.
+#[tokio::test]
+async fn what_has_arrived_is_received_though_an_answer_meets_a_peer_that_has_closed() {
+    let (listener, mut raw, mut ours) = with_raw(Limits::default()).await;
+    raw.send_together(&burst(MANY)).await;
+    drop((raw, listener));
+    fail_to_send(&mut ours).await;
+    // That it can send no more is told at once.
+    assert!(matches!(soon(ours.closed()).await, NetError::Closed));
+    assert_all_arrive(&mut ours, MANY).await;
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (server, client) = (keys(), keys());
+    let config = zmtp_auth::Config::builder(SocketType::Pair)
+        .curve_server(server.clone())
+        .accept_any_peer()
+        .finish()
+        .unwrap();
+    let accepting = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        RawPeer::speak(stream, &config, 1).await
+    };
+    let endpoint = local(listener.local_addr().unwrap().port());
+    let mut limits = Limits::default();
+    limits.read_ahead = 1000;
+    let config = zmtp_auth::Config::builder(SocketType::Pair)
+        .limits(limits)
+        .curve_client(client, server.public())
+        .finish()
+        .unwrap();
+    let dialling = Connection::connect(endpoint, config, ());
+    let (mut raw, ours) = soon(async { tokio::join!(accepting, dialling) }).await;
+    let sealed = MANY / 20;
+    raw.send_together(&burst(sealed)).await;
+    drop(raw);
+    let (mut sender, mut receiver) = ours.unwrap().split();
+    soon(async {
+        while sender.send("answer").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    for number in 0..sealed {
+        let received = soon(receiver.recv_message()).await.unwrap();
+        assert_eq!(received.single().unwrap()[..], [number as u8]);
+    }
+    assert!(matches!(soon(receiver.recv()).await, Err(NetError::Closed)));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_has_arrived_over_ipc_is_received_though_an_answer_meets_a_peer_that_has_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let endpoint = format!("ipc://{}", path.display());
+    let config = null(SocketType::Pair);
+    let listener = Listener::bind(endpoint.as_str(), config, ()).await.unwrap();
+    let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let mut raw = RawPeer::shake_hands(stream, SocketType::Pair, 1).await;
+    let mut ours = soon(listener.accept()).await.unwrap();
+    raw.send_together(&burst(2 * MANY)).await;
+    drop(raw);
+    fail_to_send(&mut ours).await;
+    assert_all_arrive(&mut ours, 2 * MANY).await;
+}
+
+/// It stays open, takes nothing and says nothing: nobody can tell whether it lives.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_peer_that_takes_nothing_and_says_nothing_is_waited_for_as_long_as_linger() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let endpoint = format!("ipc://{}", path.display());
+    let mut options = Options::default();
+    options.linger = Duration::from_millis(20);
+    let config = null(SocketType::Pair);
+    let listener = Listener::bind_with(endpoint.as_str(), config, (), options)
+        .await
+        .unwrap();
+    let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let mut raw = RawPeer::shake_hands(stream, SocketType::Pair, 1).await;
+    let mut ours = soon(listener.accept()).await.unwrap();
+    let stream = std::os::fd::AsFd::as_fd(&raw.stream);
+    socket2::SockRef::from(&stream)
+        .shutdown(std::net::Shutdown::Read)
+        .unwrap();
+    fail_to_send(&mut ours).await;
+    // It may still send.
+    raw.send_together(&burst(100)).await;
+    assert_all_arrive(&mut ours, 100).await;
+    assert!(raw.frame().await.is_none());
+}
+
+/// The queue's ends meet again although the runtime stands still in between.
+#[test]
+fn a_connection_goes_on_from_one_block_on_to_the_next() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (_listener, mut raw, mut ours) = runtime.block_on(with_raw(Limits::default()));
+    for round in 0..200 {
+        let large = vec![round; 1024 * 1024];
+        let sending = raw.send(Flags::Last, &large);
+        let ((), received) =
+            runtime.block_on(async { tokio::join!(sending, soon(ours.recv_message())) });
+        assert_eq!(received.unwrap().size(), large.len());
+    }
+}
+
+/// The end comes behind more than the application has room for, just while it makes some.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_before_the_end_is_received_however_slowly() {
+    for round in 0..tries(4000, 200) as usize {
+        let mut limits = Limits::default();
+        limits.read_ahead = [256 * 1024, 2000, 1][round % 3];
+        let (_listener, mut raw, mut ours) = with_raw(limits).await;
+        raw.send_together(&burst(5000)).await;
+        drop(raw);
+        for _ in 0..round % 7 {
+            tokio::task::yield_now().await;
+        }
+        assert_all_arrive(&mut ours, 5000).await;
+    }
+}
+
+/// Only one direction is closed, so the peer could still be sent to; but no peer that lives does
+/// that, and one that has gone could not be told from it.
+#[tokio::test]
+async fn a_peer_that_will_send_no_more_is_sent_to_no_more() {
+    let (_listener, mut raw, mut ours) = with_raw(Limits::default()).await;
+    raw.send_together(&burst(MANY)).await;
+    raw.half_close().await;
+    let receiving = async {
+        assert_all_arrive(&mut ours, MANY).await;
+        assert!(matches!(ours.send("late").await, Err(NetError::Closed)));
+    };
+    // It hears of the end although our application holds on to the connection.
+    let ((), heard) = soon(async { tokio::join!(receiving, raw.frame()) }).await;
+    assert!(heard.is_none());
+}
+
+#[tokio::test]
+async fn all_that_came_before_a_violation_is_received_and_nothing_behind_it_holds_up_the_end() {
+    let mut limits = Limits::default();
+    limits.linger_timeout = Duration::from_secs(3600);
+    let (_listener, mut raw, mut ours) = with_raw(limits).await;
+    let mut frames = burst(MANY);
+    frames.push((Flags::Command, Bytes::from_static(b"\x04PING\0")));
+    frames.extend(burst(MANY));
+    // It may be closed on before everything is sent.
+    let sending = async {
+        let mut out = bytes::BytesMut::new();
+        for (flags, body) in &frames {
+            let header = zmtp_auth::wire::frame::FrameHeader::encode;
+            header(*flags, body.len(), &mut out);
+            out.extend_from_slice(body);
+        }
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut raw.stream, &out).await;
+        raw.frame().await
+    };
+    let receiving = async {
+        for number in 0..MANY {
+            let received = soon(ours.recv_message()).await.unwrap();
+            assert_eq!(received.single().unwrap()[..], [number as u8]);
+        }
+        soon(ours.recv()).await.unwrap_err()
+    };
+    let (heard, end) = soon(async { tokio::join!(sending, receiving) }).await;
+    assert!(heard.is_none());
+    assert!(matches!(end, NetError::Traffic(_)), "{end}");
+}
+
 /// How often to try what depends on who looks first.
 fn tries(full: u32, quick: u32) -> u32 {
     match std::env::var_os("ZMTP_AUTH_FULL") {

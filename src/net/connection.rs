@@ -5,9 +5,10 @@ use crate::access::peer::Peer;
 use crate::config::settings::Config;
 use crate::frames::{FrameReader, FrameWriter};
 use crate::heartbeat::Heartbeat;
+use crate::input::Input;
 use crate::net::asks::Access;
 use crate::net::dial::dial;
-use crate::net::driver::{Driver, READ_QUIET, State};
+use crate::net::driver::{Driver, Exchange, State};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::halves::{Link, RecvHalf, SendHalf};
@@ -114,9 +115,8 @@ impl Connection {
         let (received, incoming) = queue(limits.read_ahead);
         let (state_at, state) = watch::channel(State::Open);
         let authenticated = established.peer.authenticated.as_ref();
-        let driver = Driver {
-            stream,
-            input,
+        let exchange = Exchange {
+            input: Input::from(input),
             inbox: Inbox::new(FrameReader::new(established.opener, &limits), ours),
             arrivals: Arrivals::default(),
             outbox: Outbox::new(FrameWriter::new(established.sealer), established.zmtp_3_0),
@@ -133,10 +133,9 @@ impl Connection {
             state: state_at,
             pings: Pings::default(),
             pace: Pace::default(),
-            read_size: READ_QUIET,
             short_of_room: false,
-            large_frame: None,
         };
+        let driver = Driver { stream, exchange };
         let link = Link::new(established.peer, ours, state);
         let connection = Self {
             sender: SendHalf::new(outgoing, link.clone()),
@@ -202,8 +201,7 @@ impl Connection {
         (&mut self.sender, &mut self.receiver)
     }
 
-    /// Waits until the connection has ended by itself, and says why. What it has received can
-    /// still be received. Cancel-safe.
+    /// As [`SendHalf::closed`].
     pub async fn closed(&self) -> NetError {
         self.sender.closed().await
     }

@@ -5,6 +5,7 @@
 use crate::access::grant::Grant;
 use crate::error::Error;
 use crate::heartbeat::{Due, Heartbeat};
+use crate::input::Input;
 use crate::limits::Limits;
 use crate::net::clock::{deadline, until};
 use crate::net::error::NetError;
@@ -16,21 +17,12 @@ use crate::net::transport::{Stream, is_hangup};
 use crate::outbox::Outbox;
 use crate::pings::Pings;
 use crate::seal::TOGETHER;
-use bytes::{BufMut, BytesMut};
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
-
-/// Bytes read at once from a connection that is quiet; a busy one gets more, up to the second
-/// figure. While it is idle it holds no buffer at all.
-pub(crate) const READ_QUIET: usize = 8 * 1024;
-pub(crate) const READ_BUSY: usize = 64 * 1024;
-
-/// A frame from this size on is read by itself.
-const LARGE_FRAME: usize = 16 * 1024;
 
 /// How far a connection is.
 #[derive(Debug)]
@@ -39,6 +31,8 @@ pub(crate) enum State {
     Open,
     /// It lives; the application sends nothing more, and all it has sent is with the system.
     Sent,
+    /// Nothing more can be sent, for this reason; what has arrived can still be received.
+    Ending(NetError),
     /// It has ended, with an error or because the application closed it.
     Ended(Result<(), NetError>),
 }
@@ -46,8 +40,13 @@ pub(crate) enum State {
 /// One connection's task.
 pub(crate) struct Driver {
     pub(crate) stream: Stream,
+    pub(crate) exchange: Exchange,
+}
+
+/// All that a connection has but its stream, which it may outlive.
+pub(crate) struct Exchange {
     /// What has been read and not been taken apart.
-    pub(crate) input: BytesMut,
+    pub(crate) input: Input,
     pub(crate) inbox: Inbox,
     /// What has been taken apart and not been handed on.
     pub(crate) arrivals: Arrivals,
@@ -61,18 +60,31 @@ pub(crate) struct Driver {
     pub(crate) state: watch::Sender<State>,
     pub(crate) pings: Pings,
     pub(crate) pace: Pace,
-    pub(crate) read_size: usize,
     /// Whether frames may be left in `input` because there was no room for what they bring.
     pub(crate) short_of_room: bool,
-    /// How long the frames are that arrive, if they are large.
-    pub(crate) large_frame: Option<usize>,
 }
 
 /// What one attempt to read brought.
-enum Read {
+pub(super) enum Read {
     Some,
     NothingYet,
     End,
+}
+
+/// Why a connection goes on no longer.
+pub(super) enum End {
+    /// It ends at once.
+    Now(NetError),
+    /// A write failed. What the peer had sent until then may still be on its way.
+    TakesNoMore(NetError),
+    /// The peer has closed its side. What it had sent until then is here.
+    SendsNoMore(NetError),
+}
+
+impl From<NetError> for End {
+    fn from(reason: NetError) -> Self {
+        Self::Now(reason)
+    }
 }
 
 impl Driver {
@@ -84,26 +96,33 @@ impl Driver {
     )]
     pub(crate) fn run(mut self) -> impl Future<Output = ()> + Send {
         async move {
+            let grant = self.exchange.grant.take();
+            let mut revoked = pin!(async {
+                match &grant {
+                    Some(grant) => grant.revoked().await,
+                    None => std::future::pending().await,
+                }
+            });
             let mut closing_until = None;
-            let end = self.drive(&mut closing_until).await;
-            match &end {
-                Ok(()) => tracing::debug!("connection closed"),
-                Err(reason) => tracing::debug!(%reason, "connection closed"),
-            }
-            if matches!(end, Err(NetError::Revoked)) {
-                // Whoever may not be here any more shall not be heard any more.
-                self.received.discard();
-            }
-            let Self {
-                stream,
-                state,
-                limits,
-                ..
-            } = self;
-            if end.is_err() {
-                state.send_replace(State::Ended(end));
+            let driven = self
+                .exchange
+                .drive(&self.stream, revoked.as_mut(), &mut closing_until)
+                .await;
+            if let Err(end) = driven {
+                let reason = self.exchange.end(self.stream, end, revoked).await;
+                tracing::debug!(%reason, "connection closed");
+                if matches!(reason, NetError::Revoked) {
+                    // A revoked peer's queued messages must not reach the application.
+                    self.exchange.received.discard();
+                }
+                self.exchange.state.send_replace(State::Ended(Err(reason)));
                 return;
             }
+            tracing::debug!("connection closed");
+            let Self {
+                stream,
+                exchange: Exchange { state, limits, .. },
+            } = self;
             // The peer may not have read everything yet, and to close while it sends would reset the
             // connection. The application waits for that only for a while.
             stream.shutdown_write();
@@ -111,35 +130,35 @@ impl Driver {
             let in_time = timeout(limits.linger_timeout, &mut discarding)
                 .await
                 .is_ok();
-            state.send_replace(State::Ended(end));
+            state.send_replace(State::Ended(Ok(())));
             if let (false, Some(deadline)) = (in_time, closing_until) {
                 let _ = timeout_at(deadline, discarding).await;
             }
         }
     }
+}
 
+impl Exchange {
     /// Ends with `Ok` once the application has closed and everything is sent; `closing_until` is
     /// how long the rest may take then.
-    async fn drive(&mut self, closing_until: &mut Option<Instant>) -> Result<(), NetError> {
-        let grant = self.grant.take();
-        let mut revoked = pin!(async {
-            match &grant {
-                Some(grant) => grant.revoked().await,
-                None => std::future::pending().await,
-            }
-        });
+    async fn drive(
+        &mut self,
+        stream: &Stream,
+        mut revoked: Pin<&mut impl Future<Output = ()>>,
+        closing_until: &mut Option<Instant>,
+    ) -> Result<(), End> {
         loop {
             tokio::task::coop::consume_budget().await;
             self.take_input()?;
             self.fill()?;
-            self.write()?;
-            if self.has_backlog() {
-                continue;
-            }
+            self.write(stream)?;
 
             // The application goes on meanwhile. Each thing about it is looked at once: two looks
             // could differ, and what came between them would wake nobody.
             let unheard = self.received.is_unheard();
+            if self.has_backlog() || (unheard && self.short_of_room) {
+                continue;
+            }
             let finished = self.to_send.is_finished();
             let all_sent = finished && self.outbox.is_empty();
             if unheard && self.to_send.is_closed() {
@@ -156,9 +175,8 @@ impl Driver {
                 });
             }
 
-            let has_level = self.has_level();
-            let wanted_level = (self.short_of_room || !has_level).then(|| self.read_below());
-            let may_read = self.pings.may_take_more() && has_level;
+            let wanted_level = self.wanted_level();
+            let may_read = self.pings.may_take_more() && wanted_level.is_none();
             if may_read {
                 self.heartbeat.listen(Instant::now().into_std());
             } else {
@@ -172,22 +190,21 @@ impl Driver {
             let beat = self.heartbeat.deadline().map(Instant::from_std);
 
             tokio::select! {
-                () = &mut revoked => return Err(NetError::Revoked),
-                ready = self.stream.readable(), if may_read => {
+                () = revoked.as_mut() => return Err(NetError::Revoked.into()),
+                ready = stream.readable(), if may_read => {
                     ready.map_err(NetError::io("read"))?;
-                    if matches!(self.read()?, Read::End) {
-                        self.take_input()?;
-                        return Err(NetError::Closed);
+                    if matches!(self.read(stream)?, Read::End) {
+                        return Err(End::SendsNoMore(NetError::Closed));
                     }
                 }
-                ready = self.stream.writable(), if !self.outbox.is_empty() => {
+                ready = stream.writable(), if !self.outbox.is_empty() => {
                     ready.map_err(NetError::io("write"))?;
                 }
                 () = self.to_send.ready(is_busy), if may_send => {}
                 () = self.pace.slackens() => {}
                 _ = self.received.below(wanted_level), if !unheard => {}
-                () = until(beat) => self.beat(may_read)?,
-                () = until(*closing_until) => return Err(NetError::Unsent),
+                () = until(beat) => self.beat(stream, may_read)?,
+                () = until(*closing_until) => return Err(NetError::Unsent.into()),
             }
         }
     }
@@ -206,15 +223,16 @@ impl Driver {
         self.limits.read_ahead.saturating_sub(held)
     }
 
-    /// Whether the application has received enough for us to read on.
-    fn has_level(&self) -> bool {
-        let waiting = self.received.bytes();
-        waiting == 0 || waiting < self.read_below()
+    /// That, if the application has to receive something before we read on. Nothing is read behind
+    /// whole frames, which have to be taken apart first.
+    pub(super) fn wanted_level(&self) -> Option<usize> {
+        let (waiting, level) = (self.received.bytes(), self.read_below());
+        let may_go_on = waiting == 0 || waiting < level;
+        (self.short_of_room || !may_go_on).then_some(level)
     }
 
     /// Takes frames apart as long as the application has room for what they bring.
-    fn take_input(&mut self) -> Result<(), NetError> {
-        let buffer = self.input.capacity();
+    pub(super) fn take_input(&mut self) -> Result<(), NetError> {
         let before = self.input.len();
         let mut frames = 0;
         let waiting = self.received.bytes();
@@ -229,7 +247,7 @@ impl Driver {
             let taken = self.inbox.take(&mut self.input, most, &mut self.arrivals);
             for Ping { ttl, context } in self.arrivals.pings.drain(..) {
                 self.heartbeat.on_ping(ttl);
-                self.pings.answer(context);
+                self.pings.answer(&context);
             }
             match taken {
                 Ok(0) => break Ok(()),
@@ -239,10 +257,9 @@ impl Driver {
         };
         let bytes = before - self.input.len();
         self.pace.passed(frames, bytes);
-        if let Some(average) = bytes.checked_div(frames) {
-            self.large_frame = (average >= LARGE_FRAME).then_some(average);
-        }
-        self.arrivals.unshare(buffer);
+        self.input.taken(frames, bytes);
+        self.inbox.settle(&self.input);
+        self.arrivals.settle(self.input.allocation());
         // Without a receiver it is dropped here; the connection lives on to send.
         self.received
             .push_all(&mut self.arrivals.deliveries, self.pace.is_busy());
@@ -251,24 +268,18 @@ impl Driver {
         taken
     }
 
-    fn read(&mut self) -> Result<Read, NetError> {
-        let room = self.room();
+    pub(super) fn read(&mut self, stream: &Stream) -> Result<Read, NetError> {
         let most = match self.received.bytes() {
             // One message may be as long as it likes.
-            0 => room,
-            waiting => room.min(self.read_below().saturating_sub(waiting)).max(1),
+            0 => usize::MAX,
+            waiting => self.read_below().saturating_sub(waiting),
         };
-        self.make_room(room.max(most));
-        match self.stream.try_read(&mut (&mut self.input).limit(most)) {
+        let wanted = self.inbox.wanted(&self.input);
+        let mut room = self.input.room(wanted, self.limits.read_ahead, most);
+        match stream.try_read(&mut room) {
             Ok(0) => Ok(Read::End),
-            Ok(read) => {
-                self.read_size = if read == most {
-                    READ_BUSY.min(self.read_size * 2)
-                } else if read < most / 2 {
-                    READ_QUIET.max(self.read_size / 2)
-                } else {
-                    self.read_size
-                };
+            Ok(_) => {
+                self.input.arrived();
                 self.heartbeat.received(Instant::now().into_std());
                 Ok(Read::Some)
             }
@@ -278,34 +289,9 @@ impl Driver {
         }
     }
 
-    /// How many bytes to have room for. Where frames are large a read ends with a frame, so that
-    /// the beginning of the next need not be moved to a buffer of its own.
-    fn room(&self) -> usize {
-        let wanted = self.inbox.wanted(&self.input);
-        match self.large_frame {
-            Some(len) if self.input.is_empty() => len,
-            Some(_) => wanted,
-            None => wanted.max(self.read_size.min(self.limits.read_ahead)),
-        }
-    }
-
-    /// Has room for `more` bytes in `input`: in the same memory, if nobody shares it any more,
-    /// or else in new memory of just the size.
-    fn make_room(&mut self, more: usize) {
-        let spare = self.input.capacity() - self.input.len();
-        if spare >= more || self.input.try_reclaim(more) {
-            return;
-        }
-        let mut larger = BytesMut::with_capacity(self.input.len() + more);
-        larger.extend_from_slice(&self.input);
-        self.input = larger;
-    }
-
     /// Frees what an idle connection does not hold.
     fn rest(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
+        self.input.rest();
         self.arrivals.release();
         self.inbox.release();
         self.outbox.rest();
@@ -336,41 +322,32 @@ impl Driver {
 
     /// Writes once. However fast the peer takes it, the rest waits until everything else that
     /// happens on the connection has had its turn.
-    fn write(&mut self) -> Result<(), NetError> {
+    fn write(&mut self, stream: &Stream) -> Result<(), End> {
         if !self.outbox.has_bytes() {
             return Ok(());
         }
-        match self.stream.try_write(&self.outbox.parts()) {
+        match stream.try_write(&self.outbox.parts()) {
             Ok(written) => {
                 self.outbox.advance(written);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) if is_hangup(&error) => Err(self.hear_last_words()?),
-            Err(error) => Err(NetError::io("write")(error)),
+            Err(error) if is_hangup(&error) => Err(End::TakesNoMore(NetError::Closed)),
+            Err(error) => Err(End::TakesNoMore(NetError::io("write")(error))),
         }
-    }
-
-    /// The peer takes nothing more, but what it sent before it went may be here already.
-    fn hear_last_words(&mut self) -> Result<NetError, NetError> {
-        while self.pings.may_take_more() && self.has_level() && matches!(self.read()?, Read::Some) {
-            self.take_input()?;
-        }
-        Ok(NetError::Closed)
     }
 
     /// Does what the heartbeat wants; but what has arrived and only was not read yet, on a busy
     /// machine for example, counts first.
-    fn beat(&mut self, may_read: bool) -> Result<(), NetError> {
-        if may_read && matches!(self.read()?, Read::End) {
-            self.take_input()?;
-            return Err(NetError::Closed);
+    fn beat(&mut self, stream: &Stream, may_read: bool) -> Result<(), End> {
+        if may_read && matches!(self.read(stream)?, Read::End) {
+            return Err(End::SendsNoMore(NetError::Closed));
         }
         let now = Instant::now().into_std();
         while let Some(due) = self.heartbeat.poll(now) {
             match due {
                 Due::Ping(ping) => self.pings.ours = Some(ping),
-                Due::Dead(silence) => return Err(NetError::Heartbeat(silence)),
+                Due::Dead(silence) => return Err(NetError::Heartbeat(silence).into()),
             }
         }
         Ok(())

@@ -44,7 +44,7 @@ impl Link {
     /// Why there is no more connection.
     fn reason(&self) -> NetError {
         match &*self.state.borrow() {
-            State::Ended(Err(reason)) => reason.clone(),
+            State::Ending(reason) | State::Ended(Err(reason)) => reason.clone(),
             // Only both halves together can close it without an error.
             State::Ended(Ok(())) => NetError::Closed,
             State::Open | State::Sent => NetError::Aborted,
@@ -55,6 +55,7 @@ impl Link {
     async fn reached(mut self, so_far: impl FnMut(&State) -> bool) -> Result<(), NetError> {
         match self.state.wait_for(so_far).await {
             Ok(state) => match &*state {
+                State::Ending(reason) => Err(reason.clone()),
                 State::Ended(end) => end.clone(),
                 State::Open | State::Sent => Ok(()),
             },
@@ -63,7 +64,8 @@ impl Link {
     }
 
     async fn ended(self) -> Result<(), NetError> {
-        self.reached(|state| matches!(state, State::Ended(_))).await
+        self.reached(|state| matches!(state, State::Ending(_) | State::Ended(_)))
+            .await
     }
 }
 
@@ -137,7 +139,8 @@ impl SendHalf {
         &self.link.peer
     }
 
-    /// Waits until the connection has ended by itself, and says why. Cancel-safe.
+    /// Waits until the connection has ended by itself, and says why: nothing more can be sent on
+    /// it. What has arrived can still be received. Cancel-safe.
     pub async fn closed(&self) -> NetError {
         match self.link.clone().ended().await {
             Err(reason) => reason,
@@ -182,8 +185,8 @@ impl RecvHalf {
     }
 
     /// The next message or subscription. Cancel-safe: what arrives stays queued until it is
-    /// returned. What had arrived before the connection ended still comes, except after
-    /// [`NetError::Revoked`].
+    /// returned. What had arrived whole before the connection ended still comes, however late it is
+    /// received, except after [`NetError::Revoked`].
     ///
     /// # Errors
     /// Why the connection ended.

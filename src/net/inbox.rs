@@ -3,11 +3,13 @@
 
 use crate::error::Error;
 use crate::frames::{Frame, FrameReader};
+use crate::input::Input;
 use crate::net::message::{Message, cost};
+use crate::parts::{Parts, settle};
 use crate::wire::command::TrafficCommand;
 use crate::wire::frame::Flags;
 use crate::wire::socket_type::SocketType;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 /// What a connection receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +33,11 @@ impl Incoming {
         }
     }
 
-    fn unshare(&mut self) {
+    /// The frames that share the memory that they were read into. Topics do not.
+    fn shared(&mut self) -> &mut [Bytes] {
         match self {
-            Self::Message(message) => message.unshare(),
-            Self::Subscribe(topic) | Self::Cancel(topic) => *topic = Bytes::copy_from_slice(topic),
+            Self::Message(message) => message.frames_mut(),
+            Self::Subscribe(_) | Self::Cancel(_) => &mut [],
         }
     }
 
@@ -54,6 +57,10 @@ pub(crate) struct Arrivals {
     pub(crate) deliveries: Vec<(Incoming, usize)>,
     pub(crate) pings: Vec<Ping>,
     cost: usize,
+    /// What those cost that came out of the buffer that is being taken apart.
+    fresh: usize,
+    /// The delivery whose first frames came out of earlier buffers. It is settled already.
+    settled: Option<usize>,
 }
 
 /// A PING: `context` is to be sent back, `ttl` to be enforced.
@@ -69,21 +76,31 @@ impl Arrivals {
         self.cost
     }
 
-    fn deliver(&mut self, incoming: Incoming) {
+    /// Takes what holds no more memory than it is worth.
+    fn deliver_settled(&mut self, incoming: Incoming) {
         let cost = incoming.cost();
         self.cost = self.cost.saturating_add(cost);
         self.deliveries.push((incoming, cost));
     }
 
-    /// Gives the deliveries memory of their own if together they are worth much less than the
-    /// `buffer` bytes that they were read into. They share that buffer, and while one of them
-    /// lives it does; so what the queue counts is never far from what it holds.
-    pub(crate) fn unshare(&mut self, buffer: usize) {
-        if self.cost.saturating_mul(MOST_PER_COST) < buffer {
-            for (incoming, _) in &mut self.deliveries {
-                incoming.unshare();
-            }
+    /// Takes what shares the buffer that it came out of.
+    fn deliver(&mut self, incoming: Incoming) {
+        self.deliver_settled(incoming);
+        if let Some((_, cost)) = self.deliveries.last() {
+            self.fresh = self.fresh.saturating_add(*cost);
         }
+    }
+
+    /// Gives the deliveries memory of their own if they are worth much less than the `buffer`
+    /// bytes that they were read into, so that what the queue counts is never far from what it
+    /// holds.
+    pub(crate) fn settle(&mut self, buffer: usize) {
+        let settled = self.settled;
+        let deliveries = self.deliveries.iter_mut().enumerate();
+        let frames = deliveries
+            .filter(|(index, _)| Some(*index) != settled)
+            .flat_map(|(_, (incoming, _))| incoming.shared());
+        settle(frames, self.fresh, buffer);
     }
 
     /// Forgets what has been handed on; of its own memory too what only a busy connection needs.
@@ -91,6 +108,8 @@ impl Arrivals {
         self.deliveries.clear();
         self.pings.clear();
         self.cost = 0;
+        self.fresh = 0;
+        self.settled = None;
     }
 
     /// Frees all memory. After [`Arrivals::clear`].
@@ -99,20 +118,13 @@ impl Arrivals {
     }
 }
 
-/// Bytes of a read buffer that one byte of queue cost may hold.
-const MOST_PER_COST: usize = 2;
-
-/// Largest part of a message of several that gets memory of its own, in bytes: it waits for
-/// the others, whatever else its buffer brought.
-const COPY_UP_TO: usize = 4096;
-
 /// Takes frames, and puts messages together.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     reader: FrameReader,
     ours: SocketType,
     /// Frames of a message whose last frame has not arrived; never delivered if it never does.
-    partial: Vec<Bytes>,
+    partial: Parts,
     partial_cost: usize,
     /// A multipart message that a PUB gets: junk, dropped frame by frame.
     dropping: bool,
@@ -121,11 +133,11 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) const fn new(reader: FrameReader, ours: SocketType) -> Self {
+    pub(crate) fn new(reader: FrameReader, ours: SocketType) -> Self {
         Self {
             reader,
             ours,
-            partial: Vec::new(),
+            partial: Parts::default(),
             partial_cost: 0,
             dropping: false,
             frames: Vec::new(),
@@ -138,26 +150,33 @@ impl Inbox {
     }
 
     /// Bytes to make room for before reading more into `input`.
-    pub(crate) fn wanted(&self, input: &BytesMut) -> usize {
-        self.reader.wanted(input)
+    pub(crate) fn wanted(&self, input: &Input) -> usize {
+        self.reader.wanted(input.bytes())
     }
 
     /// Takes the next frames off `input`, at most `most`, and adds what they bring to
     /// `arrivals`, also when it fails. How many there were; if none, more bytes are needed.
+    ///
+    /// Before more is read, [`Inbox::settle`] and [`Arrivals::settle`].
     pub(crate) fn take(
         &mut self,
-        input: &mut BytesMut,
+        input: &mut Input,
         most: usize,
         arrivals: &mut Arrivals,
     ) -> Result<usize, Error> {
         let mut frames = std::mem::take(&mut self.frames);
-        let read = self.reader.read_many(input, most, &mut frames);
+        let read = self.reader.read_many(input.bytes_mut(), most, &mut frames);
         let count = frames.len();
         for frame in frames.drain(..) {
-            self.frame(frame, arrivals)?;
+            self.frame(frame, input.allocation(), arrivals)?;
         }
         self.frames = frames;
         read.map(|()| count)
+    }
+
+    /// Sees to it that an unfinished message holds no more memory than it is worth.
+    pub(crate) fn settle(&mut self, input: &Input) {
+        self.partial.settle(input.allocation());
     }
 
     /// Frees what only a busy connection needs.
@@ -165,16 +184,12 @@ impl Inbox {
         self.frames = Vec::new();
     }
 
-    fn frame(&mut self, frame: Frame, arrivals: &mut Arrivals) -> Result<(), Error> {
+    fn frame(&mut self, frame: Frame, buffer: usize, arrivals: &mut Arrivals) -> Result<(), Error> {
         let Frame { flags, body } = frame;
         match flags {
-            Flags::Command => self.command(&Bytes::copy_from_slice(&body), arrivals)?,
+            Flags::Command => self.command(&body, arrivals)?,
             Flags::More => self.more(body),
-            Flags::Last => {
-                if let Some(incoming) = self.last(body) {
-                    arrivals.deliver(incoming);
-                }
-            }
+            Flags::Last => self.last(body, buffer, arrivals),
         }
         Ok(())
     }
@@ -185,10 +200,10 @@ impl Inbox {
         match TrafficCommand::parse(body)? {
             TrafficCommand::Ping { ttl, context } => arrivals.pings.push(Ping { ttl, context }),
             TrafficCommand::Subscribe(topic) if self.ours.publishes() => {
-                arrivals.deliver(Incoming::Subscribe(topic));
+                arrivals.deliver_settled(Incoming::Subscribe(Bytes::copy_from_slice(&topic)));
             }
             TrafficCommand::Cancel(topic) if self.ours.publishes() => {
-                arrivals.deliver(Incoming::Cancel(topic));
+                arrivals.deliver_settled(Incoming::Cancel(Bytes::copy_from_slice(&topic)));
             }
             _ => {}
         }
@@ -201,36 +216,50 @@ impl Inbox {
             return;
         }
         self.partial_cost = self.partial_cost.saturating_add(cost(1, body.len()));
-        self.partial.push(if body.len() <= COPY_UP_TO {
-            Bytes::copy_from_slice(&body)
-        } else {
-            body
-        });
+        self.partial.push(body);
     }
 
-    fn last(&mut self, body: Bytes) -> Option<Incoming> {
+    fn last(&mut self, body: Bytes, buffer: usize, arrivals: &mut Arrivals) {
         if std::mem::take(&mut self.dropping) {
-            return None;
+            return;
         }
-        // RFC 23, "The Publish-Subscribe Pattern": a subscription may be a message of one frame
-        // that begins with 1, and its end one that begins with 0. XSUB sends them so on every
-        // version.
         if self.partial.is_empty() {
-            if self.ours.publishes() {
-                match body.first() {
-                    Some(1) => return Some(Incoming::Subscribe(body.slice(1..))),
-                    Some(0) => return Some(Incoming::Cancel(body.slice(1..))),
-                    // An XPUB may be sent messages of another kind; nobody receives on a PUB.
-                    _ if self.ours == SocketType::Pub => return None,
-                    _ => {}
-                }
+            match self.topic(&body) {
+                Some(subscription) => arrivals.deliver_settled(subscription),
+                // Nobody receives messages on a PUB.
+                None if self.ours == SocketType::Pub => {}
+                None => arrivals.deliver(Incoming::Message(Message::from(body))),
             }
-            return Some(Incoming::Message(Message::from(body)));
+            return;
         }
         self.partial_cost = 0;
-        let mut frames = std::mem::take(&mut self.partial);
-        frames.push(body);
-        Some(Incoming::Message(Message::from(frames)))
+        self.partial.push(body);
+        let spans_buffers = self.partial.spans_buffers();
+        if spans_buffers {
+            self.partial.settle(buffer);
+        }
+        let message = Incoming::Message(Message::from(self.partial.take()));
+        if spans_buffers {
+            arrivals.settled = Some(arrivals.deliveries.len());
+            arrivals.deliver_settled(message);
+        } else {
+            arrivals.deliver(message);
+        }
+    }
+
+    /// RFC 23, "The Publish-Subscribe Pattern": a subscription may be a message of one frame that
+    /// begins with 1, and its end one that begins with 0. XSUB sends them so on every version.
+    /// Other messages may be sent to an XPUB.
+    fn topic(&self, body: &[u8]) -> Option<Incoming> {
+        if !self.ours.publishes() {
+            return None;
+        }
+        // Topics are kept, so they are copied.
+        match body.split_first()? {
+            (1, topic) => Some(Incoming::Subscribe(Bytes::copy_from_slice(topic))),
+            (0, topic) => Some(Incoming::Cancel(Bytes::copy_from_slice(topic))),
+            _ => None,
+        }
     }
 }
 
@@ -240,6 +269,7 @@ mod tests {
     use crate::frames::FrameWriter;
     use crate::limits::Limits;
     use crate::seal;
+    use bytes::BytesMut;
 
     /// Everything that these frames bring to a socket of type `ours`.
     fn receive(ours: SocketType, frames: &[(Flags, &[u8])]) -> (Arrivals, Inbox) {
@@ -251,6 +281,7 @@ mod tests {
         }
         let mut inbox = Inbox::new(FrameReader::new(opener, &Limits::default()), ours);
         let mut arrived = Arrivals::default();
+        let mut input = Input::from(input);
         while inbox.take(&mut input, 2, &mut arrived).unwrap() > 0 {}
         (arrived, inbox)
     }
@@ -351,19 +382,84 @@ mod tests {
         assert_eq!(arrived.pings, [ping]);
     }
 
+    /// Takes `frames` out of one buffer that an ignored command makes `buffer` bytes larger; the
+    /// addresses that belong to that buffer.
+    fn take_from(
+        inbox: &mut Inbox,
+        frames: &[(Flags, &[u8])],
+        buffer: usize,
+    ) -> (Arrivals, std::ops::Range<*const u8>) {
+        let mut ignored = b"\x07IGNORED".to_vec();
+        ignored.resize(8 + buffer, 0);
+        let mut writer = FrameWriter::new(seal::transparent().0);
+        let mut bytes = BytesMut::new();
+        for (flags, body) in frames.iter().chain([&(Flags::Command, &ignored[..])]) {
+            writer.write(*flags, body, &mut bytes).unwrap();
+        }
+        let mut input = Input::from(bytes);
+        let memory = input.bytes().as_ptr_range();
+        let mut arrived = Arrivals::default();
+        while inbox.take(&mut input, 2, &mut arrived).unwrap() > 0 {}
+        inbox.settle(&input);
+        arrived.settle(input.allocation());
+        (arrived, memory)
+    }
+
+    fn inbox(ours: SocketType) -> Inbox {
+        let opener = seal::transparent().1;
+        Inbox::new(FrameReader::new(opener, &Limits::default()), ours)
+    }
+
     #[test]
-    fn what_shares_a_buffer_is_never_worth_much_less_than_that_buffer() {
-        for (len, shares) in [(1, false), (300, true)] {
-            let body = Bytes::from(vec![7; len]);
-            let mut arrived = Arrivals::default();
-            arrived.deliver(Incoming::Message(Message::from(body.clone())));
-            arrived.unshare(600);
-            let Incoming::Message(message) = &arrived.deliveries[0].0 else {
-                panic!("a message");
-            };
-            let kept = message.single().unwrap();
-            assert_eq!(kept, &body);
-            assert_eq!(kept.as_ptr() == body.as_ptr(), shares);
+    fn messages_share_the_buffer_that_they_are_worth_and_no_other() {
+        for (buffer, is_shared) in [(100, true), (10_000, false)] {
+            let frames: [(Flags, &[u8]); 2] = [(Flags::Last, &[7; 300]), (Flags::Last, &[8; 300])];
+            let mut inbox = inbox(SocketType::Pull);
+            let (arrived, memory) = take_from(&mut inbox, &frames, buffer);
+            for incoming in delivered(arrived) {
+                let message = incoming.into_message().unwrap();
+                let at = message.single().unwrap().as_ptr();
+                assert_eq!(memory.contains(&at), is_shared);
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_out_of_several_buffers_holds_each_only_if_it_is_worth_it() {
+        let mut inbox = inbox(SocketType::Pull);
+        let large = vec![1; 50_000];
+        let (_, first) = take_from(&mut inbox, &[(Flags::More, &large)], 100);
+        let (_, second) = take_from(&mut inbox, &[(Flags::More, &[2; 5000])], 100_000);
+        let frames: [(Flags, &[u8]); 2] = [(Flags::Last, &[3; 5000]), (Flags::Last, &[4; 10])];
+        let (arrived, third) = take_from(&mut inbox, &frames, 100_000);
+        let arrived = delivered(arrived);
+        let messages: Vec<_> = arrived
+            .into_iter()
+            .map(|incoming| incoming.into_message().unwrap().into_frames())
+            .collect();
+        assert_eq!(messages[0], [large, vec![2; 5000], vec![3; 5000]]);
+        assert!(first.contains(&messages[0][0].as_ptr()));
+        assert!(!second.contains(&messages[0][1].as_ptr()));
+        assert!(!third.contains(&messages[0][2].as_ptr()));
+        assert!(!third.contains(&messages[1][0].as_ptr()));
+    }
+
+    #[test]
+    fn topics_hold_no_more_memory_than_their_own() {
+        let frames: [(Flags, &[u8]); 4] = [
+            (Flags::Last, b"\x01a"),
+            (Flags::Last, b"\0b"),
+            (Flags::Command, b"\x09SUBSCRIBEc"),
+            (Flags::Command, b"\x06CANCELd"),
+        ];
+        let (arrived, memory) = take_from(&mut inbox(SocketType::Xpub), &frames, 0);
+        for incoming in delivered(arrived) {
+            match incoming {
+                Incoming::Subscribe(topic) | Incoming::Cancel(topic) => {
+                    assert!(!memory.contains(&topic.as_ptr()));
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 }

@@ -80,14 +80,10 @@ impl Message {
             .fold(0, |size, frame| size.saturating_add(frame.len()))
     }
 
-    /// Gives every frame memory of its own.
-    pub(crate) fn unshare(&mut self) {
-        let frames = match &mut self.0 {
+    pub(crate) fn frames_mut(&mut self) -> &mut [Bytes] {
+        match &mut self.0 {
             Frames::One(frame) => std::slice::from_mut(frame),
             Frames::Many(frames) => frames,
-        };
-        for frame in frames {
-            *frame = Bytes::copy_from_slice(frame);
         }
     }
 

@@ -44,6 +44,7 @@ mod connector;
 mod dial;
 mod door;
 mod driver;
+mod ending;
 mod endpoint;
 mod error;
 mod events;

@@ -309,6 +309,22 @@ impl<T> Consumer<T> {
         self.take()
     }
 
+    /// Takes nothing more: what waits is discarded, and so is what would be pushed.
+    pub(crate) fn refuse(&mut self) {
+        let (discarded, waiting) = {
+            let mut state = self.shared.lock();
+            state.consumer_gone = true;
+            state.bytes = 0;
+            let discarded = std::mem::take(&mut state.items);
+            (discarded, state.waiting_producer.take())
+        };
+        drop(discarded);
+        self.fetched = VecDeque::new();
+        if let Some(blocked) = waiting {
+            blocked.waker.wake();
+        }
+    }
+
     /// Whether the producer is gone and everything is taken.
     pub(crate) fn is_finished(&self) -> bool {
         if !self.fetched.is_empty() {
@@ -375,17 +391,7 @@ impl<T> Drop for Producer<T> {
 
 impl<T> Drop for Consumer<T> {
     fn drop(&mut self) {
-        let (discarded, waiting) = {
-            let mut state = self.shared.lock();
-            state.consumer_gone = true;
-            state.bytes = 0;
-            let discarded = std::mem::take(&mut state.items);
-            (discarded, state.waiting_producer.take())
-        };
-        drop(discarded);
-        if let Some(blocked) = waiting {
-            blocked.waker.wake();
-        }
+        self.refuse();
     }
 }
 
@@ -471,26 +477,46 @@ mod tests {
         assert_eq!(wakes.count(), 3);
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_patient_consumer_is_woken_at_once_by_much_or_if_nothing_follows() {
-        let wakes = Arc::new(Counted::default());
-        let waker = Waker::from(Arc::clone(&wakes));
-        let (producer, mut consumer) = queue(100);
-        let wait = |consumer: &mut Consumer<()>| {
-            while consumer.take().is_some() {}
-            let waiting = pin!(consumer.ready(true));
-            assert!(waiting.poll(&mut Context::from_waker(&waker)).is_pending());
+        let turn = async {
+            let wakes = Arc::new(Counted::default());
+            let waker = Waker::from(Arc::clone(&wakes));
+            let (producer, mut consumer) = queue(100);
+            let wait = |consumer: &mut Consumer<()>| {
+                while consumer.take().is_some() {}
+                let waiting = pin!(consumer.ready(true));
+                assert!(waiting.poll(&mut Context::from_waker(&waker)).is_pending());
+            };
+            wait(&mut consumer);
+            producer.push((), 49).unwrap();
+            assert_eq!(wakes.count(), 0);
+            producer.push((), 1).unwrap();
+            assert_eq!(wakes.count(), 1);
+            wait(&mut consumer);
+            producer.push_all(&mut vec![((), 1)], true);
+            assert_eq!(wakes.count(), 1);
+            producer.push_all(&mut vec![((), 1)], false);
+            assert_eq!(wakes.count(), 2);
         };
-        wait(&mut consumer);
-        producer.push((), 49).unwrap();
-        assert_eq!(wakes.count(), 0);
-        producer.push((), 1).unwrap();
-        assert_eq!(wakes.count(), 1);
-        wait(&mut consumer);
-        producer.push_all(&mut vec![((), 1)], true);
-        assert_eq!(wakes.count(), 1);
-        producer.push_all(&mut vec![((), 1)], false);
-        assert_eq!(wakes.count(), 2);
+        tokio::spawn(turn).await.unwrap();
+    }
+
+    #[test]
+    fn a_queue_that_is_refused_discards_and_takes_nothing_more() {
+        let (producer, mut consumer) = queue(10);
+        let item = Arc::new(());
+        for _ in 0..2 {
+            producer.push(Arc::clone(&item), 1).unwrap();
+        }
+        consumer.take();
+        consumer.refuse();
+        assert_eq!(Arc::strong_count(&item), 1);
+        assert!(producer.push_into_room(item, 1).is_err());
+        assert_eq!(consumer.take(), None);
+        assert!(!consumer.is_finished());
+        drop(producer);
+        assert!(consumer.is_finished());
     }
 
     #[tokio::test]

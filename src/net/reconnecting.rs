@@ -6,6 +6,7 @@ use crate::net::asks::Access;
 use crate::net::connection::Connection;
 use crate::net::connector::{Attempt, Connector};
 use crate::net::error::NetError;
+use crate::net::halves::RecvHalf;
 use crate::net::inbox::Incoming;
 use crate::net::message::Message;
 use crate::net::outgoing::Outgoing;
@@ -21,6 +22,8 @@ use bytes::Bytes;
 pub struct Reconnecting<A: Access> {
     connector: Connector<A>,
     current: Option<Connection>,
+    /// The connection before, as long as what had arrived on it may not have been received.
+    before: Option<RecvHalf>,
     /// Every subscription that was made and not taken back, as often as it was made.
     subscriptions: Vec<Bytes>,
     last_error: Option<NetError>,
@@ -33,6 +36,7 @@ impl<A: Access> Reconnecting<A> {
         Self {
             connector,
             current: None,
+            before: None,
             subscriptions: Vec::new(),
             last_error: None,
         }
@@ -57,13 +61,20 @@ impl<A: Access> Reconnecting<A> {
         }
     }
 
-    /// The next message or subscription, from a new connection if need be. Cancel-safe as
+    /// The next message or subscription, from a new connection if need be. What had arrived on the
+    /// connection before, when sending on it failed, comes first. Cancel-safe as
     /// [`RecvHalf::recv`](crate::net::RecvHalf::recv).
     ///
     /// # Errors
     /// As [`Connector::next`]: trying again is of no use.
     pub async fn recv(&mut self) -> Result<Incoming, NetError> {
         loop {
+            if let Some(before) = &mut self.before {
+                match before.recv().await {
+                    Ok(incoming) => return Ok(incoming),
+                    Err(_) => self.before = None,
+                }
+            }
             match self.connected().await?.recv().await {
                 Ok(incoming) => return Ok(incoming),
                 Err(error) => self.lose(error),
@@ -150,7 +161,7 @@ impl<A: Access> Reconnecting<A> {
     fn lose(&mut self, error: NetError) {
         tracing::debug!(%error, "connection lost");
         self.last_error = Some(error);
-        self.current = None;
+        self.before = self.current.take().map(|connection| connection.split().1);
     }
 
     /// Who the peer of the current connection is; `None` while there is none.

@@ -78,6 +78,8 @@ impl Stream {
     /// Cancel-safe.
     pub(crate) async fn read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         loop {
+            // A peer that sends without end must not keep the other tasks of this thread waiting.
+            tokio::task::coop::consume_budget().await;
             self.readable().await?;
             match self.try_read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -89,6 +91,7 @@ impl Stream {
     /// Writes all of `bytes`, taking what is written off its front.
     pub(crate) async fn write_all(&self, bytes: &mut HandshakeBytes) -> io::Result<()> {
         while !bytes.is_empty() {
+            tokio::task::coop::consume_budget().await;
             self.writable().await?;
             match self.try_write(&[IoSlice::new(bytes.as_slice())]) {
                 Ok(written) => bytes.consume(written),
@@ -246,4 +249,35 @@ pub(crate) async fn resolve(
         return Err(failed(io::ErrorKind::NotFound.into()));
     }
     Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::pin::pin;
+
+    #[tokio::test]
+    async fn a_peer_that_sends_without_end_is_not_discarded_in_one_turn() {
+        const MUCH: usize = 64 * 1024;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let ours = Stream::tcp(TcpStream::connect(address).await.unwrap());
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(&vec![7; MUCH]).unwrap();
+        ours.readable().await.unwrap();
+        let mut turns = 0;
+        let mut discarding = pin!(ours.discard(MUCH));
+        std::future::poll_fn(|context| {
+            // Little is left of the first turn.
+            for _ in 0..if turns == 0 { 125 } else { 0 } {
+                let _ = pin!(tokio::task::coop::consume_budget()).poll(context);
+            }
+            turns += 1;
+            discarding.as_mut().poll(context)
+        })
+        .await
+        .unwrap();
+        assert!(turns > 1);
+    }
 }

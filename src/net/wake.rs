@@ -8,6 +8,7 @@ use std::future::Future;
 use std::mem;
 use std::pin::pin;
 use std::task::{Context, Waker};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// How the one that takes waits.
 #[derive(Default)]
@@ -72,6 +73,9 @@ impl Wake {
         match self {
             Self::Nobody => {}
             Self::Now(waker) => waker.wake(),
+            // On a single thread the other's turn comes after this one anyway. What is put off there
+            // is lost if `block_on` returns first.
+            Self::AfterTurn(waker) if is_single_thread() => waker.wake(),
             Self::AfterTurn(waker) => {
                 // The turn that ends is this task's; what goes on after it is the waker's. Where
                 // there are no turns, outside of a runtime, the waker is called at once.
@@ -80,6 +84,11 @@ impl Wake {
             }
         }
     }
+}
+
+fn is_single_thread() -> bool {
+    Handle::try_current()
+        .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::CurrentThread)
 }
 
 #[cfg(test)]
@@ -121,26 +130,39 @@ pub(crate) mod tests {
         assert_eq!(counted.count(), 1);
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn who_is_patient_is_woken_when_the_turn_is_over() {
-        let (counted, mut waiting) = waiting(true);
-        for _ in 0..3 {
-            waiting.call().wake();
-        }
-        assert_eq!(counted.count(), 0);
-        while counted.count() == 0 {
+        let turn = async {
+            let (counted, mut waiting) = waiting(true);
+            for _ in 0..3 {
+                waiting.call().wake();
+            }
+            assert_eq!(counted.count(), 0);
+            while counted.count() == 0 {
+                tokio::task::yield_now().await;
+            }
             tokio::task::yield_now().await;
-        }
-        tokio::task::yield_now().await;
-        assert_eq!(counted.count(), 1);
+            assert_eq!(counted.count(), 1);
+        };
+        tokio::spawn(turn).await.unwrap();
     }
 
     #[tokio::test]
-    async fn who_is_patient_is_woken_at_once_by_much() {
+    async fn on_a_single_thread_who_is_patient_is_woken_before_block_on_can_return() {
         let (counted, mut waiting) = waiting(true);
         waiting.call().wake();
-        waiting.call_at_once().wake();
         assert_eq!(counted.count(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn who_is_patient_is_woken_at_once_by_much() {
+        let turn = async {
+            let (counted, mut waiting) = waiting(true);
+            waiting.call().wake();
+            waiting.call_at_once().wake();
+            assert_eq!(counted.count(), 1);
+        };
+        tokio::spawn(turn).await.unwrap();
     }
 
     #[test]

@@ -5,8 +5,10 @@ use crate::error::Error;
 use crate::frames::{Frame, FrameReader, FrameWriter};
 use crate::handshake::Established;
 use crate::heartbeat::{Heartbeat, HeartbeatSettings};
+use crate::input::Input;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
+use crate::parts::Parts;
 use crate::pings::Pings;
 use crate::seal::TOGETHER;
 use crate::wire::command::{Command, TrafficCommand};
@@ -15,23 +17,19 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// Largest frame of an unfinished message that gets memory of its own, in bytes. It would share
-/// the buffer that it was read into, and keep all of it for as long as the message takes.
-const COPY_UP_TO: usize = 4096;
-
 /// One connection of a tunnel, ready for traffic.
 #[derive(Debug)]
 pub struct Leg {
     pub(super) reader: FrameReader,
     /// What was read and not taken apart.
-    pub(super) input: BytesMut,
+    pub(super) input: Input,
     /// Frames that were opened and not passed on, and the error that followed them.
     pub(super) opened: VecDeque<Frame>,
     error: Option<Error>,
     /// Room for frames that are opened together; empty in between.
     together: Vec<Frame>,
     /// Frames of a message whose last frame has not arrived; never passed on if it never does.
-    partial: Vec<Bytes>,
+    partial: Parts,
     pub(super) outbox: Outbox,
     pub(super) heartbeat: Heartbeat,
     pub(super) pings: Pings,
@@ -56,11 +54,11 @@ impl Leg {
         let zmtp_3_0 = established.zmtp_3_0;
         Self {
             reader: FrameReader::new(established.opener, limits),
-            input: BytesMut::new(),
+            input: Input::default(),
             opened: VecDeque::new(),
             error: None,
             together: Vec::new(),
-            partial: Vec::new(),
+            partial: Parts::default(),
             outbox: Outbox::new(FrameWriter::new(established.sealer), zmtp_3_0),
             heartbeat: Heartbeat::new(heartbeat, zmtp_3_0, now),
             pings: Pings::default(),
@@ -73,14 +71,12 @@ impl Leg {
     /// Begins with what has arrived behind the last command of the handshake.
     #[must_use]
     pub fn with_input(mut self, input: BytesMut) -> Self {
-        self.input = input;
+        self.input = Input::from(input);
         self
     }
 
     pub(super) fn rest(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
+        self.input.rest();
         if self.opened.is_empty() {
             self.opened = VecDeque::new();
         }
@@ -105,10 +101,13 @@ impl Leg {
     /// The next frame, opened with others; `None` if more bytes are needed.
     fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
         if self.opened.is_empty() && self.error.is_none() {
+            let before = self.input.len();
             let read = self
                 .reader
-                .read_many(&mut self.input, TOGETHER, &mut self.together);
+                .read_many(self.input.bytes_mut(), TOGETHER, &mut self.together);
             self.error = read.err();
+            let taken = before - self.input.len();
+            self.input.taken(self.together.len(), taken);
             self.opened.extend(self.together.drain(..));
         }
         match self.opened.pop_front() {
@@ -132,16 +131,16 @@ impl Leg {
     pub(super) fn end_output(&mut self) {
         self.takes = false;
         self.outbox.discard();
-        self.pings.discard();
+        self.pings.stop();
     }
 
     /// Its peer broke the protocol. What it had sent before has crossed already.
     pub(super) fn break_off(&mut self) {
         self.broken = true;
         self.sends = false;
-        self.input = BytesMut::new();
+        self.input = Input::default();
         self.opened.clear();
-        self.partial.clear();
+        self.partial = Parts::default();
         self.end_output();
     }
 
@@ -151,9 +150,7 @@ impl Leg {
             // A heartbeat is for the other end of this connection: us.
             TrafficCommand::Ping { ttl, context } => {
                 self.heartbeat.on_ping(ttl);
-                if self.takes {
-                    self.pings.answer(context);
-                }
+                self.pings.answer(&context);
                 Ok(())
             }
             TrafficCommand::Pong { .. } => {
@@ -184,6 +181,7 @@ impl Leg {
 /// Takes frames from one side to the other as long as there is room.
 pub(super) fn carry(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
     let carried = carry_frames(from, to);
+    from.partial.settle(from.input.allocation());
     to.outbox.settle()?;
     carried
 }
@@ -208,12 +206,12 @@ fn carry_frame(from: &mut Leg, to: &mut Leg) -> Result<bool, Error> {
     };
     match frame.flags {
         Flags::Command => from.command(&frame.body, to)?,
-        _ if !to.takes => from.partial.clear(),
-        Flags::More => from.partial.push(owned(frame.body)),
+        _ if !to.takes => from.partial = Parts::default(),
+        Flags::More => from.partial.push(frame.body),
         Flags::Last if from.partial.is_empty() => to.send(|outbox| outbox.single(frame.body))?,
         Flags::Last => {
-            let mut frames = std::mem::take(&mut from.partial);
-            frames.push(frame.body);
+            from.partial.push(frame.body);
+            let frames = from.partial.take();
             to.send(|outbox| {
                 outbox.begin(frames);
                 Ok(())
@@ -221,12 +219,4 @@ fn carry_frame(from: &mut Leg, to: &mut Leg) -> Result<bool, Error> {
         }
     }
     Ok(true)
-}
-
-fn owned(body: Bytes) -> Bytes {
-    if body.len() <= COPY_UP_TO {
-        Bytes::copy_from_slice(&body)
-    } else {
-        body
-    }
 }

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::heartbeat::{Due, Silence};
 use crate::relay::leg::{Leg, carry};
 use bytes::BytesMut;
+use bytes::buf::Limit;
 use std::io::IoSlice;
 use std::time::Instant;
 
@@ -60,8 +61,8 @@ pub struct Silent {
 ///
 /// A driver, whenever something has happened,
 ///
-/// 1. appends what it has read from a side to [`Relay::input`], if the side
-///    [wants it](Relay::wants_input), and tells [`Relay::received`];
+/// 1. reads from a side into [`Relay::room`], if the side [wants it](Relay::wants_input), and
+///    tells [`Relay::received`];
 /// 2. calls [`Relay::turn`];
 /// 3. writes [`Relay::output`] of both sides, tells [`Relay::sent`], and if that was not nothing
 ///    begins again;
@@ -143,17 +144,12 @@ impl Relay {
         leg.sends && leg.pings.may_take_more() && self.leg(side.other()).can_begin()
     }
 
-    /// Bytes to make room for in [`Relay::input`] before reading more; grows with what has
-    /// arrived, not with what the peer announces.
-    #[must_use]
-    pub fn wanted(&self, side: Side) -> usize {
-        let leg = self.leg(side);
-        leg.reader.wanted(&leg.input)
-    }
-
-    /// Where what was read from this side is appended.
-    pub const fn input(&mut self, side: Side) -> &mut BytesMut {
-        &mut self.leg_mut(side).input
+    /// Where to put what is read from this side: room for one byte at least, which grows with
+    /// what has arrived and not with what the peer announces.
+    pub fn room(&mut self, side: Side) -> Limit<&mut BytesMut> {
+        let leg = self.leg_mut(side);
+        let wanted = leg.reader.wanted(leg.input.bytes());
+        leg.input.room(wanted, usize::MAX, usize::MAX)
     }
 
     /// What is to be written to this side, in order.
@@ -182,7 +178,9 @@ impl Relay {
 
     /// Something has arrived from this side, which is a sign of life.
     pub fn received(&mut self, side: Side, now: Instant) {
-        self.leg_mut(side).heartbeat.received(now);
+        let leg = self.leg_mut(side);
+        leg.input.arrived();
+        leg.heartbeat.received(now);
     }
 
     /// When to call [`Relay::poll`] next; `None`: only after something has changed. While a side

@@ -102,6 +102,57 @@ fn cve_2021_20234_a_message_without_end_is_cut_off_at_the_limits() {
     });
 }
 
+/// What a part holds is the memory that it was read into, which an ignored command makes large.
+#[test]
+fn parts_and_large_ignored_commands_hold_no_more_than_the_message() {
+    /// Sealed.
+    const MORE: u8 = 0x01;
+    const COMMAND: u8 = 0x02;
+    alone(async || {
+        let part = vec![b'x'; 5000];
+        let ignored = command("IGNORED", &vec![0; 4 * MIB]);
+        for kind in KINDS {
+            let attack = async |server: &mut Server, load| {
+                let is_curve = kind == Kind::Curve;
+                let (mut raw, traffic) = if is_curve {
+                    let (raw, traffic) = CurveClient::established(&server.target, "DEALER").await;
+                    (raw, Some(traffic))
+                } else {
+                    (established(&server.target, "DEALER").await, None)
+                };
+                server.accepted().await;
+                let mut nonce = 2;
+                let mut framed = |clear, sealed, body: &[u8]| {
+                    nonce += 1;
+                    match &traffic {
+                        Some(traffic) => frame(0, &traffic.message(nonce, sealed, body)),
+                        None => frame(clear, body),
+                    }
+                };
+                for _ in 0..load {
+                    assert!(raw.say(&framed(0x01, MORE, &part)).await);
+                    assert!(raw.say(&framed(0x04, COMMAND, &ignored)).await);
+                }
+                assert!(raw.say(&framed(0, 0, b"end")).await);
+                match server.delivery().await {
+                    Incoming::Message(message) => assert_eq!(message.frames().len(), load + 1),
+                    other => panic!("{other:?}"),
+                }
+                drop(raw);
+                let end = server.end().await;
+                assert!(matches!(end, NetError::Closed), "{end}");
+            };
+            let mut limits = zmtp_auth::Limits::default();
+            limits.max_message = 8 * MIB;
+            let setup = Setup::new(kind).limits(limits);
+            // A command, what it grew out of, and under CURVE what the besieger makes of it.
+            let most = if kind == Kind::Curve { 24 } else { 10 } * MIB;
+            let what = format!("parts and large ignored commands, {kind:?}");
+            siege(&what, setup, scaled(100, 30), most, attack).await;
+        }
+    });
+}
+
 #[test]
 fn cve_2021_20236_long_topics_are_bounded_by_their_length() {
     alone(async || {

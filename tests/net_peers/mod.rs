@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use std::future::Future;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zmtp_auth::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::handshake::{Conn, Handshake};
@@ -163,8 +163,8 @@ pub async fn silent(listener: &Listener) -> TcpStream {
 }
 
 /// A peer on NULL that is driven frame by frame.
-pub struct RawPeer {
-    stream: TcpStream,
+pub struct RawPeer<S = TcpStream> {
+    pub stream: S,
     input: BytesMut,
     reader: FrameReader,
     writer: FrameWriter,
@@ -175,11 +175,18 @@ impl RawPeer {
     pub async fn connect(listener: &Listener, kind: SocketType, minor: u8) -> Self {
         Self::shake_hands(silent(listener).await, kind, minor).await
     }
+}
 
-    pub async fn shake_hands(mut stream: TcpStream, kind: SocketType, minor: u8) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
+    pub async fn shake_hands(stream: S, kind: SocketType, minor: u8) -> Self {
+        Self::speak(stream, &null(kind), minor).await
+    }
+
+    /// Shakes hands as `config` says.
+    pub async fn speak(mut stream: S, config: &Config<Open>, minor: u8) -> Self {
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
         let here = Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
-        let mut state = Handshake::start(&null(kind), here, &mut out);
+        let mut state = Handshake::start(config, here, &mut out);
         let mut sent = 0;
         loop {
             // Byte 11 of the greeting, which comes in two pieces, is the minor version.
@@ -210,6 +217,11 @@ impl RawPeer {
     /// Says that nothing more will come, and goes on listening.
     pub async fn half_close(&mut self) {
         soon(self.stream.shutdown()).await.unwrap();
+    }
+
+    /// Sends bytes as they are.
+    pub async fn bytes(&mut self, bytes: &[u8]) {
+        soon(self.stream.write_all(bytes)).await.unwrap();
     }
 
     pub async fn send(&mut self, flags: Flags, body: &[u8]) {

@@ -2,7 +2,7 @@
 //! hand, in pieces of any size.
 
 use super::pair::{Endpoint, client_keys, server_keys};
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use std::time::Instant;
 use zmtp_auth::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::handshake::{Conn, Established, Handshake};
@@ -137,7 +137,14 @@ impl Tunnel {
 
     pub fn feed(&mut self, side: Side, bytes: &[u8]) {
         if let State::Flowing(relay) = &mut self.state {
-            relay.input(side).extend_from_slice(bytes);
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let mut room = relay.room(side);
+                let (now, later) = rest.split_at(rest.len().min(room.remaining_mut()));
+                room.put_slice(now);
+                relay.received(side, Instant::now());
+                rest = later;
+            }
         } else {
             match side {
                 Side::Front => &mut self.front_in,

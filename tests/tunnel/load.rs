@@ -4,12 +4,14 @@
 //! else opens files or allocates.
 
 use crate::ALLOCATOR;
-use crate::net_peers::{null, soon};
-use crate::rig::Line;
+use crate::net_peers::{RawPeer, null, soon};
+use crate::rig::{Line, address};
 use std::process::Command;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use zmtp_auth::SocketType;
 use zmtp_auth::net::Connection;
+use zmtp_auth::wire::frame::Flags;
 
 const MIB: usize = 1024 * 1024;
 
@@ -38,6 +40,12 @@ fn many_clients_at_once_each_get_their_own_answers() {
 #[test]
 fn much_crosses_with_little_memory() {
     in_a_process_of_its_own("load::much_traffic");
+}
+
+#[cfg(unix)]
+#[test]
+fn parts_and_large_ignored_commands_hold_no_more_than_the_message() {
+    in_a_process_of_its_own("load::parts_and_ignored_commands");
 }
 
 #[tokio::test]
@@ -125,4 +133,33 @@ async fn much_traffic() {
     let peak = ALLOCATOR.peak_usage().saturating_sub(before);
     assert!(peak < 12 * MIB, "{peak} bytes at most");
     println!("{} MiB crossed, {peak} bytes held at most", total / MIB);
+}
+
+#[tokio::test]
+#[ignore = "run by the test above in its own process"]
+async fn parts_and_ignored_commands() {
+    let line = Line::new("curve", SocketType::Pull).await;
+    let stream = TcpStream::connect(address(line.client.local_endpoint())).await;
+    let shaking = RawPeer::shake_hands(stream.unwrap(), SocketType::Push, 1);
+    let (mut push, pull) = soon(async { tokio::join!(shaking, line.program.accept()) }).await;
+    let mut pull = pull.unwrap();
+    let part = [1; 5000];
+    let mut ignored = b"\x07IGNORED".to_vec();
+    ignored.resize(4 * MIB, 0);
+    let parts = if full() { 100 } else { 30 };
+    // The frame of the besieger is there already.
+    push.send(Flags::Command, &ignored).await;
+
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    for _ in 0..parts {
+        push.send(Flags::More, &part).await;
+        push.send(Flags::Command, &ignored).await;
+    }
+    push.send(Flags::Last, b"end").await;
+    let received = soon(pull.recv_message()).await.unwrap();
+    assert_eq!(received.frames().len(), parts + 1);
+    let peak = ALLOCATOR.peak_usage().saturating_sub(before);
+    println!("{parts} parts, each with a command of 4 MiB: {peak} bytes at most");
+    assert!(peak < 14 * MIB, "{peak} bytes at most");
 }

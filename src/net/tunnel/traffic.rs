@@ -4,12 +4,10 @@
 use crate::access::grant::Grant;
 use crate::limits::Limits;
 use crate::net::clock::{deadline, until};
-use crate::net::driver::{READ_BUSY, READ_QUIET};
 use crate::net::handshake_bytes::HandshakeBytes;
 use crate::net::pace::Pace;
 use crate::net::transport::{Stream, is_hangup};
 use crate::relay::traffic::{Broken, Relay, Side, Silent};
-use bytes::BufMut;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -40,14 +38,12 @@ pub(super) struct Traffic {
 struct Line {
     /// Absent once the connection is given up.
     stream: Option<Stream>,
-    read_size: usize,
 }
 
 impl Line {
     const fn new(stream: Stream) -> Self {
         Self {
             stream: Some(stream),
-            read_size: READ_QUIET,
         }
     }
 }
@@ -257,20 +253,12 @@ impl Traffic {
         let Some(stream) = &line.stream else {
             return;
         };
-        let most = relay.wanted(side).max(line.read_size);
-        let input = relay.input(side);
-        input.reserve(most);
-        match stream.try_read(&mut input.limit(most)) {
+        match stream.try_read(&mut relay.room(side)) {
             Ok(0) => {
                 self.end.get_or_insert(End::Closed(side));
                 self.relay.end_input(side);
             }
             Ok(read) => {
-                line.read_size = if read == most {
-                    READ_BUSY.min(line.read_size * 2)
-                } else {
-                    READ_QUIET
-                };
                 // What is dropped is no progress.
                 if relay.takes(side.other()) {
                     self.still_until = None;
