@@ -369,7 +369,7 @@ mod tests {
     use crate::relay::leg::Leg;
     use crate::wire::frame::Flags;
     use crate::wire::socket_type::SocketType;
-    use bytes::{Bytes, BytesMut};
+    use bytes::{BufMut, Bytes, BytesMut};
     use std::pin::pin;
     use std::task::Poll;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
