@@ -26,12 +26,15 @@ pub struct Limits {
     /// long enough for a slow directory service.
     pub verdict_timeout: Duration,
     /// Longest command body taken during the handshake, in bytes. 8 KiB: libzmq sends at most
-    /// 550 bytes unless the application adds `X-` properties.
+    /// 550 bytes unless the application adds `X-` properties. At least 276, the shortest INITIATE
+    /// of CURVE.
     pub max_handshake_command: usize,
-    /// Longest message, all its frames together, in bytes. 64 MiB.
+    /// Longest message, all its frames together, in bytes of payload. 64 MiB. With 0 only empty
+    /// messages pass. A command may be as long as what a message has left, and a PING always
+    /// passes.
     pub max_message: usize,
     /// Most frames in one message. 4096: each frame costs some 32 bytes of bookkeeping however
-    /// short it is, so a message of empty frames must be bounded too.
+    /// short it is, so a message of empty frames must be bounded too. At least 1.
     pub max_frames: usize,
     /// Most properties in one peer's metadata. 64: libzmq sends two, plus the `X-` ones.
     pub max_properties: usize,
@@ -55,7 +58,51 @@ impl Limits {
     /// Most bytes reserved at once for a frame because the peer announced them; from there the
     /// buffer doubles with what really arrives. 256 KiB.
     pub const MAX_INITIAL_RESERVE: usize = 256 * 1024;
+
+    /// The first limit that makes no sense, and why: with it no peer could ever be admitted, or
+    /// sums of lengths could overflow.
+    pub(crate) fn senseless(&self) -> Option<(&'static str, &'static str)> {
+        const NO_TIME: &str = "it must be longer than zero";
+        const NONE: &str = "it must be at least 1";
+        const ENDLESS: &str = "no buffer has more than isize::MAX bytes";
+        let endless = |bytes: usize| isize::try_from(bytes).is_err();
+        [
+            ("greeting_timeout", self.greeting_timeout.is_zero(), NO_TIME),
+            (
+                "handshake_timeout",
+                self.handshake_timeout.is_zero(),
+                NO_TIME,
+            ),
+            ("verdict_timeout", self.verdict_timeout.is_zero(), NO_TIME),
+            (
+                "max_handshake_command",
+                self.max_handshake_command < MIN_HANDSHAKE_COMMAND,
+                "the shortest INITIATE of CURVE has 276 bytes",
+            ),
+            (
+                "max_handshake_command",
+                endless(self.max_handshake_command),
+                ENDLESS,
+            ),
+            ("max_message", endless(self.max_message), ENDLESS),
+            ("max_frames", self.max_frames == 0, NONE),
+            ("max_properties", self.max_properties == 0, NONE),
+            (
+                "max_pending_handshakes",
+                self.max_pending_handshakes == 0,
+                NONE,
+            ),
+            ("max_pending_verdicts", self.max_pending_verdicts == 0, NONE),
+            ("linger_bytes", endless(self.linger_bytes), ENDLESS),
+            ("read_ahead", endless(self.read_ahead), ENDLESS),
+        ]
+        .into_iter()
+        .find_map(|(limit, is_senseless, why)| is_senseless.then_some((limit, why)))
+    }
 }
+
+/// Bytes of the shortest INITIATE (RFC 26): 257, and a Socket-Type of three letters.
+const MIN_HANDSHAKE_COMMAND: usize = 276;
 
 impl Default for Limits {
     fn default() -> Self {

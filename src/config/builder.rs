@@ -282,6 +282,9 @@ impl<A> Builder<Ready<A>> {
     pub fn finish(self) -> Result<Config<A>, ConfigError> {
         let Ready(role, _) = self.state;
         let role = role?;
+        if let Some((limit, problem)) = self.limits.senseless() {
+            return Err(ConfigError::Limit { limit, problem });
+        }
         let metadata = match self.socket_type {
             SocketType::Relay => {
                 if self.identity.is_some() || !self.properties.is_empty() {
@@ -367,6 +370,14 @@ pub enum ConfigError {
     /// An identity or property for a relay, which passes on those of others.
     #[error("a relay has no metadata of its own")]
     RelayMetadata,
+    /// A limit that makes no sense.
+    #[error("Limits::{limit}: {problem}")]
+    Limit {
+        /// Which one of [`Limits`].
+        limit: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// All properties together exceed what a handshake command may have.
     #[error("the metadata has {len} bytes, at most {limit} are allowed")]
     MetadataTooLong {
@@ -380,6 +391,7 @@ pub enum ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn null(socket_type: SocketType) -> Builder<Ready<Open>> {
         Config::builder(socket_type).null().accept_any_peer()
@@ -475,6 +487,66 @@ mod tests {
             error(server.accept_any_peer()),
             ConfigError::TooManyServerKeys(5)
         );
+    }
+
+    #[test]
+    fn limits_that_make_no_sense_are_refused_by_name() {
+        type Change = fn(&mut Limits);
+        let bad: [(&str, Change); 15] = [
+            ("greeting_timeout", |limits| {
+                limits.greeting_timeout = Duration::ZERO
+            }),
+            ("handshake_timeout", |limits| {
+                limits.handshake_timeout = Duration::ZERO
+            }),
+            ("verdict_timeout", |limits| {
+                limits.verdict_timeout = Duration::ZERO
+            }),
+            ("max_handshake_command", |limits| {
+                limits.max_handshake_command = 0
+            }),
+            ("max_handshake_command", |limits| {
+                limits.max_handshake_command = 275
+            }),
+            ("max_handshake_command", |limits| {
+                limits.max_handshake_command = usize::MAX
+            }),
+            ("max_message", |limits| limits.max_message = usize::MAX),
+            ("max_message", |limits| limits.max_message = usize::MAX - 33),
+            ("max_message", |limits| {
+                limits.max_message = isize::MAX as usize + 1
+            }),
+            ("max_frames", |limits| limits.max_frames = 0),
+            ("max_properties", |limits| limits.max_properties = 0),
+            ("max_pending_handshakes", |limits| {
+                limits.max_pending_handshakes = 0
+            }),
+            ("max_pending_verdicts", |limits| {
+                limits.max_pending_verdicts = 0
+            }),
+            ("linger_bytes", |limits| limits.linger_bytes = usize::MAX),
+            ("read_ahead", |limits| limits.read_ahead = usize::MAX),
+        ];
+        for (name, change) in bad {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            match null(SocketType::Pull).limits(limits).finish() {
+                Err(ConfigError::Limit { limit, .. }) => assert_eq!(limit, name),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        let good: [Change; 5] = [
+            |limits| limits.max_message = 0,
+            |limits| limits.max_message = isize::MAX as usize,
+            |limits| limits.max_frames = 1,
+            |limits| limits.max_frames = usize::MAX,
+            |limits| limits.max_handshake_command = 276,
+        ];
+        for change in good {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            assert!(null(SocketType::Pull).limits(limits).finish().is_ok());
+        }
     }
 
     #[test]
