@@ -9,7 +9,9 @@ use net_peers::*;
 use std::time::Duration;
 use zmtp_auth::SocketType;
 use zmtp_auth::heartbeat::{HeartbeatSettings, Silence};
-use zmtp_auth::net::{Connection, Incoming, Listener, NetError, Options};
+use zmtp_auth::net::{
+    Connection, Connector, Incoming, Listener, Message, NetError, Options, Reconnecting,
+};
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
 
@@ -93,6 +95,81 @@ async fn only_subscribers_subscribe() {
     let (_pull, mut push) = connected(SocketType::Pull, SocketType::Push).await;
     let error = push.subscribe("a").await.unwrap_err();
     assert!(matches!(error, NetError::CannotSubscribe(SocketType::Push)));
+}
+
+#[tokio::test]
+async fn what_no_peer_would_take_is_not_sent() {
+    for (ours, theirs) in [
+        (SocketType::Pull, SocketType::Push),
+        (SocketType::Sub, SocketType::Pub),
+        (SocketType::Dish, SocketType::Radio),
+        (SocketType::Gather, SocketType::Scatter),
+    ] {
+        let (_peer, mut connection) = connected(theirs, ours).await;
+        let error = connection.send("x").await.unwrap_err();
+        assert!(
+            matches!(error, NetError::CannotSend(kind) if kind == ours),
+            "{error}"
+        );
+    }
+    let (mut rep, mut req) = connected(SocketType::Rep, SocketType::Req).await;
+    for bad in [&["question"][..], &[""], &["envelope", "", "question"]] {
+        let error = req
+            .send(bad.iter().copied().collect::<Message>())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, NetError::Delimiter(SocketType::Req)),
+            "{bad:?}: {error}"
+        );
+    }
+    for bad in [
+        &["answer"][..],
+        &[""],
+        &["envelope", "answer"],
+        &["envelope", ""],
+    ] {
+        let error = rep
+            .send(bad.iter().copied().collect::<Message>())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, NetError::Delimiter(SocketType::Rep)),
+            "{bad:?}: {error}"
+        );
+    }
+    let question: Message = ["", "question"].into_iter().collect();
+    req.send(question.clone()).await.unwrap();
+    assert_eq!(soon(rep.recv_message()).await.unwrap(), question);
+    for answer in [&["", "answer"][..], &["", ""], &["envelope", "", "answer"]] {
+        let answer: Message = answer.iter().copied().collect();
+        rep.send(answer.clone()).await.unwrap();
+        assert_eq!(soon(req.recv_message()).await.unwrap(), answer);
+    }
+}
+
+#[tokio::test]
+async fn a_reconnecting_client_does_not_send_either_what_no_peer_would_take() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Rep), ())
+        .await
+        .unwrap();
+    let connector = Connector::new(listener.local_endpoint(), null(SocketType::Req), ()).unwrap();
+    let sent = Reconnecting::new(connector).send("question").await;
+    let error = sent.unwrap_err();
+    assert!(
+        matches!(error, NetError::Delimiter(SocketType::Req)),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_push_receives_nothing() {
+    let (mut push, mut raw) = dial_raw(SocketType::Push, SocketType::Pull, 1).await;
+    raw.send(Flags::Last, b"junk").await;
+    raw.send(Flags::More, b"more").await;
+    raw.send(Flags::Last, b"junk").await;
+    raw.half_close().await;
+    assert!(matches!(soon(push.recv()).await, Err(NetError::Closed)));
 }
 
 #[tokio::test]

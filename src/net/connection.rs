@@ -35,7 +35,9 @@ use tokio::time::Instant;
 ///
 /// It is one wire and no socket: what a pattern does above it is the application's. That is the
 /// empty delimiter frame between REQ and REP (RFC 28), the choice among several peers of PUSH
-/// or DEALER (RFC 28, 30), and sending to a SUB only what it has subscribed to (RFC 29).
+/// or DEALER (RFC 28, 30), and sending to a SUB only what it has subscribed to (RFC 29). What no
+/// peer would take is refused: a message of a PULL or SUB, and one of a REQ or REP without its
+/// delimiter. Messages for a PUB or PUSH are dropped.
 ///
 /// [`close`](Self::close) sends what is queued and waits for that. Dropping it sends what is
 /// queued too, but in the background, for [`Options::linger`] at most and as long as the runtime

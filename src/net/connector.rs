@@ -9,7 +9,9 @@ use crate::net::connection::Connection;
 use crate::net::dial::dial;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
+use crate::net::message::Message;
 use crate::net::options::Options;
+use crate::net::outgoing::require_sendable;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -213,6 +215,11 @@ impl<A: Access> Connector<A> {
         } else {
             Err(NetError::CannotSubscribe(ours))
         }
+    }
+
+    /// Our type of socket sends this message.
+    pub(crate) fn require_sendable(&self, message: &Message) -> Result<(), NetError> {
+        require_sendable(self.config.socket_type(), message)
     }
 
     /// A connection that was gone again at once counts as a failure: else a server that admits

@@ -55,6 +55,13 @@ pub enum NetError {
     /// Messages were still unsent at the end of [`Options::linger`](crate::net::Options::linger).
     #[error("closed before everything was sent")]
     Unsent,
+    /// A PULL, for instance, only receives.
+    #[error("a {0} socket does not send messages")]
+    CannotSend(SocketType),
+    /// A REQ's message begins with an empty delimiter frame, a REP's has one before its body
+    /// (RFC 28). The peer would drop it, and both would wait for ever.
+    #[error("a message of a {0} socket needs an empty delimiter frame before its body")]
+    Delimiter(SocketType),
     /// Only SUB and XSUB subscribe.
     #[error("a {0} socket does not subscribe")]
     CannotSubscribe(SocketType),

@@ -7,7 +7,7 @@ use crate::net::driver::State;
 use crate::net::error::NetError;
 use crate::net::inbox::Incoming;
 use crate::net::message::Message;
-use crate::net::outgoing::Outgoing;
+use crate::net::outgoing::{Outgoing, require_sendable};
 use crate::net::queue::{Consumer, Producer};
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
@@ -43,11 +43,16 @@ impl Link {
 
     /// Why there is no more connection.
     fn reason(&self) -> NetError {
+        self.end().unwrap_or(NetError::Aborted)
+    }
+
+    /// How the connection ended, if it has.
+    fn end(&self) -> Option<NetError> {
         match &*self.state.borrow() {
-            State::Ending(reason) | State::Ended(Err(reason)) => reason.clone(),
+            State::Ending(reason) | State::Ended(Err(reason)) => Some(reason.clone()),
             // Only both halves together can close it without an error.
-            State::Ended(Ok(())) => NetError::Closed,
-            State::Open | State::Sent => NetError::Aborted,
+            State::Ended(Ok(())) => Some(NetError::Closed),
+            State::Open | State::Sent => None,
         }
     }
 
@@ -80,9 +85,14 @@ impl SendHalf {
     /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
     ///
     /// # Errors
-    /// Why the connection ended.
+    /// Returns [`NetError::CannotSend`] if our type of socket only receives,
+    /// [`NetError::Delimiter`] if the delimiter frame of REQ and REP is missing, or why the
+    /// connection ended.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NetError> {
-        let mut outgoing = Outgoing::Message(message.into());
+        let message = message.into();
+        require_sendable(self.link.ours, &message)
+            .map_err(|refused| self.link.end().unwrap_or(refused))?;
+        let mut outgoing = Outgoing::Message(message);
         let cost = outgoing.cost();
         loop {
             outgoing = match self.queue.push_into_room(outgoing, cost) {

@@ -126,7 +126,7 @@ pub(crate) struct Inbox {
     /// Frames of a message whose last frame has not arrived; never delivered if it never does.
     partial: Parts,
     partial_cost: usize,
-    /// A multipart message that a PUB gets: junk, dropped frame by frame.
+    /// A multipart message for a type that receives none: junk, dropped frame by frame.
     dropping: bool,
     /// Room for frames that are taken together; empty in between.
     frames: Vec<Frame>,
@@ -211,7 +211,7 @@ impl Inbox {
     }
 
     fn more(&mut self, body: Bytes) {
-        if self.ours == SocketType::Pub {
+        if !self.ours.receives() {
             self.dropping = true;
             return;
         }
@@ -226,8 +226,8 @@ impl Inbox {
         if self.partial.is_empty() {
             match self.topic(&body) {
                 Some(subscription) => arrivals.deliver_settled(subscription),
-                // Nobody receives messages on a PUB.
-                None if self.ours == SocketType::Pub => {}
+                // Nobody receives messages on a PUB or a PUSH: what comes is junk.
+                None if !self.ours.receives() => {}
                 None => arrivals.deliver(Incoming::Message(Message::from(body))),
             }
             return;
@@ -358,6 +358,21 @@ mod tests {
             subscribe("t"),
         ];
         assert_eq!(delivered(arrived), expected);
+    }
+
+    #[test]
+    fn messages_never_reach_a_socket_that_only_sends() {
+        let frames: [(Flags, &[u8]); 4] = [
+            (Flags::Last, b"hello"),
+            (Flags::Last, b"\x01t"),
+            (Flags::More, b"two"),
+            (Flags::Last, b"frames"),
+        ];
+        for ours in [SocketType::Push, SocketType::Scatter, SocketType::Radio] {
+            let (arrived, inbox) = receive(ours, &frames);
+            assert_eq!(delivered(arrived), [], "{ours}");
+            assert_eq!(inbox.partial_cost(), 0);
+        }
     }
 
     #[test]

@@ -46,9 +46,11 @@ impl<A: Access> Reconnecting<A> {
     /// [`SendHalf::send`](crate::net::SendHalf::send).
     ///
     /// # Errors
-    /// As [`Connector::next`]: trying again is of no use.
+    /// As [`Connector::next`]: trying again is of no use. As
+    /// [`SendHalf::send`](crate::net::SendHalf::send) for what our type of socket cannot send.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NetError> {
         let message = message.into();
+        self.connector.require_sendable(&message)?;
         loop {
             match self.connected().await?.sender().ready().await {
                 Ok(()) => {

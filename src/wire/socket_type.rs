@@ -128,6 +128,18 @@ impl SocketType {
         matches!(self, Req | Dealer | Router)
     }
 
+    /// Whether a socket of this type sends messages. Subscriptions are none.
+    #[must_use]
+    pub const fn sends(self) -> bool {
+        !matches!(self, Sub | Pull | Dish | Gather)
+    }
+
+    /// Whether a socket of this type receives messages. Subscriptions are none.
+    #[must_use]
+    pub const fn receives(self) -> bool {
+        !matches!(self, Pub | Push | Radio | Scatter)
+    }
+
     /// Whether peers of this type subscribe to our messages.
     #[must_use]
     pub const fn publishes(self) -> bool {
@@ -159,6 +171,19 @@ mod tests {
         assert_eq!(SocketType::from_name(b"RELAY"), None);
         assert_eq!(SocketType::from_name(b"req"), None);
         assert_eq!(SocketType::from_name(b""), None);
+    }
+
+    #[test]
+    fn every_type_that_receives_may_talk_to_one_that_sends_and_the_other_way_round() {
+        for ours in ON_THE_WIRE {
+            let mut peers = ON_THE_WIRE.into_iter().filter(|peer| ours.accepts(*peer));
+            assert!(ours.sends() || ours.receives(), "{ours}");
+            assert!(
+                !ours.receives() || peers.clone().any(SocketType::sends),
+                "{ours}"
+            );
+            assert!(!ours.sends() || peers.any(SocketType::receives), "{ours}");
+        }
     }
 
     #[test]

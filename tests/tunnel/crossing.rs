@@ -10,7 +10,10 @@ use zmtp_auth::{Config, Metadata, SocketType};
 #[tokio::test]
 async fn every_pattern_crosses_as_if_nothing_stood_between() {
     use SocketType::{Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, Sub};
-    let (one, two) = (message(&[b"", b"one", &[7; 100_000]]), message(&[b"two"]));
+    let (one, two) = (
+        message(&[b"", b"one", &[7; 100_000]]),
+        message(&[b"", b"two"]),
+    );
     for mechanism in MECHANISMS {
         for (connecting, bound, replies) in [
             (Push, Pull, false),
