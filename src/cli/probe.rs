@@ -21,6 +21,7 @@ use zmtp_auth::{Config, CryptoError, Error, Incompatible, Open, SocketType, Stag
 ///
 /// A libzmq socket closes on a peer whose type does not fit, which looks like a temporary refusal.
 /// Without --type one type after the other is tried, on a connection of its own, until one fits.
+/// A NULL server says its type first, or, if it is silent for a second, after ours.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArguments {
     /// Such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
@@ -65,10 +66,13 @@ pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Fa
     let timeout = Duration::try_from_secs_f64(arguments.timeout)
         .map_err(|_| Failure::usage("--timeout must be a number of seconds"))?;
     let with_credentials = arguments.security.mechanism().is_some();
-    // A relay learns the type of a NULL socket before it tells its own, and tells none.
+    // A relay learns the type of a NULL socket before it tells its own, and tells none. A socket
+    // that waits for ours, or closes because none comes, gets one afterwards.
     let types = match (arguments.security.mechanism(), arguments.socket_type) {
         (_, Some(TypeArgument(given))) => vec![given],
-        (None | Some(zmtp_auth::MechanismKind::Null), None) => vec![SocketType::Relay],
+        (None | Some(zmtp_auth::MechanismKind::Null), None) => {
+            [&[SocketType::Relay][..], &TYPES].concat()
+        }
         (Some(_), None) => TYPES.to_vec(),
     };
     let configs = types.into_iter().map(|claimed| match with_credentials {
@@ -116,12 +120,13 @@ async fn attempts(
     for config in configs {
         let link = Link::connect(endpoint, timeout).await?;
         let (seen, ended) = link.shake_hands(config, timeout).await;
-        let type_may_matter = matches!(
-            ended,
-            Err(Error::ClosedByPeer(
-                Stage::CurveReady | Stage::PlainReady | Stage::NullReady
-            ))
-        );
+        let type_may_matter = match ended {
+            Err(Error::ClosedByPeer(Stage::CurveReady | Stage::PlainReady | Stage::NullReady)) => {
+                true
+            }
+            Err(Error::Timeout(Stage::NullReady)) => config.socket_type() == SocketType::Relay,
+            _ => false,
+        };
         last = Some((seen, ended));
         if !type_may_matter {
             break;

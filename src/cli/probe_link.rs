@@ -16,6 +16,10 @@ use zmtp_auth::{Config, Error, Open, PeerAddress, SocketType, Stage};
 /// Bytes of a greeting (RFC 37).
 const GREETING_LEN: usize = 64;
 
+/// How long a relay, which says no type of its own, waits for that of a NULL socket. Those that
+/// say it unasked do so within a round trip; a second is many.
+const PATIENCE_FOR_TYPE: Duration = Duration::from_secs(1);
+
 /// How long a step took.
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {
@@ -114,6 +118,7 @@ impl Link {
         // Where the peer is matters to a server alone.
         let conn = Conn::new(PeerAddress::Other(bytes::Bytes::new()));
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
+        let is_relay = config.socket_type() == SocketType::Relay;
         let mut state = Handshake::start(config, conn, &mut out);
         loop {
             // A peer that is gone is noticed when reading: it may have left its last words there.
@@ -147,7 +152,16 @@ impl Link {
                 }
                 let _ = self.wire.write_all_buf(&mut out).await;
                 let had = input.len();
-                match self.wire.read_buf(&mut input).await {
+                let reading = self.wire.read_buf(&mut input);
+                let read = if is_relay && *at == Stage::NullReady {
+                    match timeout(PATIENCE_FOR_TYPE, reading).await {
+                        Ok(read) => read,
+                        Err(_) => return Err(waiting.timed_out()),
+                    }
+                } else {
+                    reading.await
+                };
+                match read {
                     Ok(0) | Err(_) => return Err(waiting.peer_closed()),
                     Ok(_) => {}
                 }

@@ -2,7 +2,8 @@
 
 use super::program::{House, ends, nobody_listens};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 #[test]
 fn a_peer_is_recognised_without_credentials() {
@@ -88,4 +89,50 @@ fn old_silent_and_absent_peers_are_told_apart() {
     speaking.join().unwrap();
     let (_bound, nobody) = nobody_listens();
     ends(7, &["probe", &nobody], "");
+}
+
+/// A NULL socket of type ROUTER that says so only once it has the type of its peer. To a peer that
+/// tells none it says nothing, or it closes.
+fn patient_router(closes: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || serve_patiently(stream.unwrap(), closes));
+        }
+    });
+    endpoint
+}
+
+fn serve_patiently(mut stream: TcpStream, closes: bool) {
+    const READY: &[u8] = b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06ROUTER";
+    let mut greeting = [0; 64];
+    greeting[0] = 0xFF;
+    greeting[9] = 0x7F;
+    (greeting[10], greeting[11]) = (3, 1);
+    greeting[12..16].copy_from_slice(b"NULL");
+    stream.write_all(&greeting).unwrap();
+    stream.read_exact(&mut greeting).unwrap();
+    if closes {
+        stream
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
+    }
+    let mut header = [0; 2];
+    if stream.read_exact(&mut header).is_ok() {
+        stream.read_exact(&mut vec![0; header[1].into()]).unwrap();
+        stream.write_all(READY).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+}
+
+#[test]
+fn a_null_server_that_waits_for_our_type_is_told_one() {
+    for closes in [false, true] {
+        let endpoint = patient_router(closes);
+        for arguments in ["", "--null", "--null --type dealer"] {
+            let told = House::new().events(0, &format!("probe {endpoint} --json {arguments}"), "");
+            assert_eq!(told[0]["socket_type"], "ROUTER", "{closes} {arguments}");
+        }
+    }
 }
