@@ -3,7 +3,7 @@
 
 use crate::cli::client::ClientSecurity;
 use crate::cli::events::Events;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::frames::{Shown, message, shown};
 use crate::cli::lines::{Line, Lines};
 use crate::cli::program::block_on;
@@ -25,6 +25,10 @@ use zmtp_auth::{Config, MechanismKind, SocketType};
 ///
 /// While stdout is full no messages are received. SIGTERM ends it in order, within 5 seconds; a
 /// second one ends it at once.
+///
+/// A peer that closes before the end of stdin makes the exit code 8: what was sent last may be
+/// lost, and the rest is. Where nothing is sent (pull, sub), or stdin has ended, it is 0. ZeroMQ
+/// has no receipts: 0 says that everything was handed to the system, not that it was received.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArguments {
     /// Such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
@@ -133,6 +137,8 @@ struct Side<'a> {
     events: &'a Events,
     /// Messages that may still arrive.
     left: Option<u64>,
+    /// Whether lines of stdin are still to be sent.
+    reading: bool,
 }
 
 async fn converse<A: Access>(
@@ -148,6 +154,7 @@ async fn converse<A: Access>(
         arguments,
         events: &events,
         left: arguments.count,
+        reading: config.socket_type().sends(),
     };
     let endpoint = arguments.endpoint.as_str();
     let options = arguments.socket.options();
@@ -175,28 +182,41 @@ async fn converse<A: Access>(
             }
         }
     };
+    let sends = side.ours.sends();
+    let is_cut_short = side.reading;
     let Some(ended) = ended else {
         let ending = async {
-            connection.close().await?;
+            after_close(connection.close().await, sends)?;
             events.written().await
         };
         return signals.end(ending).await;
     };
     let ending = async {
         match ended {
-            Ended::Done => connection.close().await?,
+            Ended::Done => after_close(connection.close().await, sends)?,
             Ended::Lost(error) => {
                 let reason = error.to_string();
                 events.tell(&Told::Closed { reason }).await?;
-                if !matches!(error, NetError::Closed) {
+                if is_cut_short || !matches!(error, NetError::Closed) {
                     events.written().await?;
-                    return Err(error.into());
+                    return after_close(Err(error), is_cut_short);
                 }
             }
         }
         events.written().await
     };
     signals.end_patiently(ending).await
+}
+
+/// How a connection has ended; `may_lose` says whether a peer that closes loses what we sent.
+fn after_close(closed: Result<(), NetError>, may_lose: bool) -> Result<(), Failure> {
+    match closed {
+        Err(NetError::Closed) if may_lose => Err(Failure::with(
+            Exit::Unsent,
+            "the peer closed before everything was sent: messages may be lost",
+        )),
+        closed => Ok(closed?),
+    }
 }
 
 /// How an exchange ends.
@@ -221,9 +241,7 @@ impl Side<'_> {
         }
         let max_line = self.arguments.socket.max_message();
         let mut lines = Lines::of_stdin(max_line);
-        let sends = !matches!(self.ours, SocketType::Pull | SocketType::Sub);
-        let receives = !matches!(self.ours, SocketType::Push | SocketType::Pub);
-        let mut reading = sends;
+        let receives = self.ours.receives();
         let mut subscribed = !self.ours.publishes();
         // Whether a reply is due to us, or a request to answer: REQ and REP take turns.
         let mut our_turn = self.ours != SocketType::Rep;
@@ -231,7 +249,7 @@ impl Side<'_> {
             return Ok(Ended::Done);
         }
         loop {
-            let may_send = reading && subscribed && our_turn;
+            let may_send = self.reading && subscribed && our_turn;
             tokio::select! {
                 line = lines.next(), if may_send => match line.map_err(Failure::stdin)? {
                     Some(Line::Whole(line)) => {
@@ -243,8 +261,12 @@ impl Side<'_> {
                         our_turn = !matches!(self.ours, SocketType::Req | SocketType::Rep);
                     }
                     Some(Line::TooLong) => return Err(Failure::long_line(max_line)),
-                    None if !receives || self.ours == SocketType::Req => return Ok(Ended::Done),
-                    None => reading = false,
+                    None => {
+                        self.reading = false;
+                        if !receives || self.ours == SocketType::Req {
+                            return Ok(Ended::Done);
+                        }
+                    }
                 },
                 incoming = connection.recv() => match incoming {
                     Ok(Incoming::Message(message)) => {

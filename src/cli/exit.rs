@@ -11,14 +11,15 @@ use zmtp_auth::{ConfigError, Error, LocalError, Stage, Status};
 /// What `--help` says of the codes.
 pub(crate) const HELP: &str = "Exit codes:
   0  done
-  1  anything that has no code of its own, such as an endpoint that cannot be bound, or an end
+  1  anything that has no code of its own, such as an endpoint that cannot be bound, or a signal
      before all was sent and written
   2  wrong usage
   3  refused by the peer, with 400 or 500
   4  refused for now, with 300
   5  the peer breaks or does not speak the protocol, or the server key is wrong
   6  time-out
-  7  unreachable";
+  7  unreachable
+  8  the connection ended before everything was sent: messages may be lost";
 
 /// The exit codes beside 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) enum Exit {
     TimedOut = 6,
     /// There is nobody at that endpoint, or no way there.
     Unreachable = 7,
+    /// The connection ended before everything was sent.
+    Unsent = 8,
 }
 
 impl Exit {
@@ -51,6 +54,7 @@ impl Exit {
             NetError::Io { doing: "bind", .. } => Self::Other,
             NetError::Io { .. } => Self::Unreachable,
             NetError::Heartbeat(_) => Self::TimedOut,
+            NetError::Unsent => Self::Unsent,
             NetError::Handshake(error) | NetError::Traffic(error) => Self::of_protocol(error),
             _ => Self::Other,
         }

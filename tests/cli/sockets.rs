@@ -4,6 +4,9 @@ use super::program::{House, Running, ends, nobody_listens, texts};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use zmtp_auth::net::Listener;
+use zmtp_auth::{Config, Limits, SocketType};
 
 const CURVE: &str = "listen tcp://127.0.0.1:* --curve --key @server.key_secret \
                      --policy @policy.toml --domain billing";
@@ -275,4 +278,57 @@ fn a_subscriber_gets_what_it_has_subscribed_to() {
         listening.event("message")["frames"],
         json!([{"text": "news"}])
     );
+}
+
+/// A PULL that takes no message of more than 1000 bytes, and tells when one has come.
+fn strict_pull() -> (String, Receiver<()>) {
+    let (tell, told) = channel();
+    let (tell_endpoint, endpoint) = channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            let mut limits = Limits::default();
+            limits.max_message = 1000;
+            let config = Config::builder(SocketType::Pull).limits(limits).null();
+            let config = config.accept_any_peer().finish().unwrap();
+            let listener = Listener::bind("tcp://127.0.0.1:*", config, ())
+                .await
+                .unwrap();
+            tell_endpoint
+                .send(listener.local_endpoint().to_string())
+                .unwrap();
+            let mut pull = listener.accept().await.unwrap();
+            while pull.recv_message().await.is_ok() {
+                let _ = tell.send(());
+            }
+        });
+    });
+    (endpoint.recv().unwrap(), told)
+}
+
+#[test]
+fn lines_that_a_peer_did_not_wait_for_have_a_code_of_their_own() {
+    let (endpoint, arrived) = strict_pull();
+    let mut sending = Running::start(&["connect", &endpoint, "--type", "push", "--null"]);
+    sending.say("small");
+    arrived.recv().unwrap();
+    sending.say(&"x".repeat(5000));
+    sending.event("closed");
+    assert_eq!(sending.end(), Some(8));
+    assert_eq!(arrived.recv().ok(), None);
+
+    // Where nothing is sent, a peer that closes is the end and no loss.
+    let house = House::new();
+    let (listening, endpoint) =
+        house.listening("listen tcp://127.0.0.1:* --type pub --null --accept-any-peer");
+    let mut receiving = Running::start(&["connect", &endpoint, "--type", "sub", "--null"]);
+    receiving.event("connected");
+    listening.signal("TERM");
+    assert_eq!(listening.end(), Some(0));
+    receiving.event("closed");
+    assert_eq!(receiving.end(), Some(0));
+    assert!(ends(0, &["connect", "--help"], "").contains("exit code 8"));
+    assert!(ends(0, &["--help"], "").contains("8  the connection ended"));
 }
