@@ -80,6 +80,10 @@ pub(crate) struct ServerArguments {
     /// The domain of the policy that rules this tunnel
     #[arg(long, value_name = "NAME", default_value = "")]
     domain: String,
+    /// The user, by id, who runs the program at an ipc --forward; without it, the one who runs the
+    /// tunnel, or root. Nothing is forwarded to a program of another
+    #[arg(long, value_name = "UID")]
+    forward_uid: Option<u32>,
     /// What becomes of the identity that a peer claims
     #[arg(long, value_enum, default_value_t)]
     identity: IdentityArgument,
@@ -213,6 +217,7 @@ async fn server(arguments: &ServerArguments, policy: LoadedPolicy) -> Result<(),
     let signals = Signals::listen()?;
     let config = arguments.config()?;
     let mut options = arguments.common.options();
+    options.forward_uid = arguments.forward_uid;
     options.identity = match arguments.identity {
         IdentityArgument::Pass => IdentityRule::Pass,
         IdentityArgument::UserId => IdentityRule::UserId,

@@ -13,12 +13,22 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use {
+    crate::net::socket_file::{self, SocketFile},
     socket2::SockAddr,
     std::fs,
-    std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
-    std::path::{Path, PathBuf},
+    std::os::fd::OwnedFd,
+    std::os::unix::fs::{FileTypeExt, PermissionsExt},
+    std::path::Path,
+    std::time::Duration,
     tokio::net::UnixListener,
 };
+
+/// How long to wait for others of this crate that bind in the same directory: 100 times 10 ms. A
+/// bind takes far less than one of these.
+#[cfg(unix)]
+const LOCK_ATTEMPTS: u32 = 100;
+#[cfg(unix)]
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -51,7 +61,9 @@ impl Acceptor {
             }
             #[cfg(unix)]
             Endpoint::IpcPath(path) => {
-                let (listener, file) = bind_path(path, options).map_err(NetError::io("bind"))?;
+                let (listener, file) = bind_path(path, options)
+                    .await
+                    .map_err(NetError::io("bind"))?;
                 let _file = Some(file);
                 Ok((Self::Ipc { listener, _file }, endpoint.clone()))
             }
@@ -132,19 +144,57 @@ fn listen_tcp(address: SocketAddr, wildcard: bool, backlog: i32) -> io::Result<T
     TcpListener::from_std(socket.into())
 }
 
-/// Between bind and listen nobody can connect, so that the file's mode is set in time.
+/// Between bind and listen nobody can connect, so that the file's mode is set in time. Others of
+/// this crate are kept away by the lock until then: a socket that does not listen yet looks stale.
 #[cfg(unix)]
-fn bind_path(path: &Path, options: &Options) -> io::Result<(UnixListener, SocketFile)> {
-    let socket = match unix_socket(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+async fn bind_path(path: &Path, options: &Options) -> io::Result<(UnixListener, SocketFile)> {
+    let mode = options.ipc_mode & 0o777;
+    let socket = private_socket(mode)?;
+    let address = SockAddr::unix(path)?;
+    let lock = lock_directory(path).await;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && lock.is_some() => {
             remove_stale(path)?;
-            unix_socket(path)?
+            socket.bind(&address)?;
         }
         bound => bound?,
-    };
+    }
     let file = SocketFile::new(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(options.ipc_mode & 0o777))?;
+    socket_file::widen(path, mode)?;
     Ok((listen_unix(socket, options)?, file))
+}
+
+/// A socket whose file is made with `mode`, or less: Linux takes over the mode that the socket has
+/// before bind, but for the bits of the umask. A path that is looked up again to set the mode could
+/// have become a link to another file by then.
+#[cfg(unix)]
+fn private_socket(mode: u32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let file = fs::File::from(OwnedFd::from(socket));
+    // Systems on which this does nothing may refuse it; there `widen` sets the mode.
+    if let Err(error) = file.set_permissions(fs::Permissions::from_mode(mode)) {
+        tracing::trace!(%error, "cannot set the mode of an ipc socket before bind");
+    }
+    Ok(OwnedFd::from(file).into())
+}
+
+/// Locks the directory of `path` against others of this crate that bind there, until it is
+/// dropped. `None` if that is not possible, or if somebody holds the lock for long; then what is
+/// in the way stays.
+#[cfg(unix)]
+async fn lock_directory(path: &Path) -> Option<fs::File> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = fs::File::open(directory.unwrap_or(Path::new("."))).ok()?;
+    for _ in 0..LOCK_ATTEMPTS {
+        match directory.try_lock() {
+            Ok(()) => return Some(directory),
+            Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(fs::TryLockError::Error(_)) => return None,
+        }
+    }
+    None
 }
 
 #[cfg(unix)]
@@ -162,7 +212,7 @@ fn listen_unix(socket: Socket, options: &Options) -> io::Result<UnixListener> {
 }
 
 /// Removes a socket file that its listener left behind. Anything else in that place, and a
-/// socket on which somebody listens, stays: [`io::ErrorKind::AddrInUse`].
+/// socket that somebody has bound, stays: [`io::ErrorKind::AddrInUse`].
 #[cfg(unix)]
 fn remove_stale(path: &Path) -> io::Result<()> {
     let in_use = || io::Error::from(io::ErrorKind::AddrInUse);
@@ -177,45 +227,16 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
         _ => return Err(in_use()),
     }
+    // So answers also a socket that is bound and does not listen yet.
+    if socket_file::is_starting(path, &before) {
+        return Err(in_use());
+    }
     // Another program may have replaced the stale file while we looked at it.
     let after = fs::symlink_metadata(path)?;
-    if (before.dev(), before.ino()) != (after.dev(), after.ino()) {
+    if !socket_file::is_same(&before, &after) {
         return Err(in_use());
     }
     fs::remove_file(path)
-}
-
-/// The file of an ipc listener; dropped, it goes, unless another has taken its place.
-#[cfg(unix)]
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-#[cfg(unix)]
-impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
-        let metadata = fs::symlink_metadata(path)?;
-        Ok(Self {
-            // The working directory may change before the file is removed.
-            path: std::path::absolute(path)?,
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
-    }
-}
-
-#[cfg(unix)]
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode));
-        if ours && let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(path = %self.path.display(), %error, "cannot remove the ipc socket");
-        }
-    }
 }
 
 #[cfg(unix)]
@@ -262,6 +283,61 @@ mod tests {
         assert!(path.exists());
         drop(live);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_does_not_listen_yet_is_not_stale() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let starting = unix_socket(&path).unwrap();
+        let second = bind(&path, &Options::default()).await;
+        assert_eq!(second.unwrap_err(), io::ErrorKind::AddrInUse);
+        starting.listen(1).unwrap();
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+        drop(starting);
+        assert!(bind(&path, &Options::default()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn of_many_that_find_a_stale_file_at_once_one_gets_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let path = directory.path().join(round.to_string());
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let start = std::sync::Arc::new(std::sync::Barrier::new(4));
+            let binding = [(); 4].map(|()| {
+                let (path, start) = (path.clone(), start.clone());
+                std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build();
+                    start.wait();
+                    runtime.unwrap().block_on(bind(&path, &Options::default()))
+                })
+            });
+            let bound = binding.map(|thread| thread.join().unwrap());
+            let living: Vec<_> = bound.iter().filter(|bound| bound.is_ok()).collect();
+            assert_eq!(living.len(), 1, "{bound:?}");
+            assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_another_holds_the_directory_nothing_is_removed_from_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let held = fs::File::open(directory.path()).unwrap();
+        held.lock().unwrap();
+        let bound = bind(&path, &Options::default()).await;
+        assert_eq!(bound.unwrap_err(), io::ErrorKind::AddrInUse);
+        assert!(
+            bind(&directory.path().join("other"), &Options::default())
+                .await
+                .is_ok()
+        );
+        drop(held);
+        assert!(bind(&path, &Options::default()).await.is_ok());
     }
 
     #[tokio::test]

@@ -63,6 +63,8 @@ mod queue;
 mod reconnect;
 mod reconnecting;
 mod remote_handler;
+#[cfg(unix)]
+mod socket_file;
 mod transport;
 mod tunnel;
 mod wake;

@@ -160,6 +160,19 @@ impl Stream {
     }
 }
 
+/// The user that we are, as the other end of an ipc connection sees it.
+#[cfg(unix)]
+pub(crate) fn own_uid() -> io::Result<u32> {
+    let (one, _other) = UnixStream::pair()?;
+    Ok(one.peer_cred()?.uid())
+}
+
+/// There is no ipc here, and so nobody to compare with.
+#[cfg(not(unix))]
+pub(crate) fn own_uid() -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 fn retry_interrupted(mut attempt: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match attempt() {

@@ -4,6 +4,7 @@ use crate::net_peers::{ANY_PORT, null, soon};
 use crate::rig::{client_keys, server_keys};
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use zmtp_auth::net::{Connection, Listener, Message, NetError};
@@ -239,4 +240,86 @@ fn what_is_no_tunnel_is_wrong_usage() {
         &key,
     ]);
     refused(&["client", "--bind", ANY_PORT, "--forward", far]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_of_another_user_gets_nothing_unless_it_was_named() {
+    const OTHER: &str = "65534";
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    if fs::metadata(directory).unwrap().uid() != 0 {
+        // Only root can become another.
+        return;
+    }
+    // The other user may be unable to reach the build directory.
+    let binary = directory.join("zmtp-auth");
+    let copied = Command::new("cp")
+        .args([env!("CARGO_BIN_EXE_zmtp-auth")])
+        .arg(&binary)
+        .status();
+    assert!(copied.unwrap().success());
+    for path in [directory, &binary] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let forward = format!("ipc://{}", directory.join("program").display());
+    let mut child = Command::new("setpriv")
+        .args([
+            &format!("--reuid={OTHER}"),
+            "--regid=65534",
+            "--clear-groups",
+            "--",
+        ])
+        .arg(&binary)
+        .args([
+            "listen",
+            &forward,
+            "--type",
+            "pull",
+            "--null",
+            "--accept-any-peer",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut program = Running {
+        stdout: BufReader::new(child.stdout.take().unwrap()),
+        child: Some(child),
+        endpoint: forward.clone(),
+    };
+    assert_eq!(program.told()["event"], "listening");
+
+    let key = write_key(directory, "server.secret", &server_keys());
+    let policy = write_policy(directory, &[&client_keys()]);
+    let arguments = [
+        "server",
+        "--bind",
+        ANY_PORT,
+        "--forward",
+        &forward,
+        "--key",
+        &key,
+        "--policy",
+        &policy,
+    ];
+    let config = || crate::rig::client(SocketType::Push, "curve");
+    let tunnel = Running::start(&arguments);
+    let refused = soon(Connection::connect(&*tunnel.endpoint, config(), ())).await;
+    assert!(matches!(
+        refused,
+        Err(NetError::Handshake(Error::ClosedByPeer(_)))
+    ));
+    let log = tunnel.stop();
+    assert!(
+        log.contains("user 65534") && log.contains("forward_uid"),
+        "{log}"
+    );
+
+    let tunnel = Running::start(&[&arguments[..], &["--forward-uid", OTHER]].concat());
+    let mut push = soon(Connection::connect(&*tunnel.endpoint, config(), ()))
+        .await
+        .unwrap();
+    push.send("hello").await.unwrap();
+    // The tunnel's first connection was refused by the tunnel, and so, as seen here, failed.
+    while program.told()["event"] != "accepted" {}
+    assert_eq!(program.told()["frames"][0]["text"], "hello");
 }

@@ -2,9 +2,10 @@
 
 use crate::net_peers::{ANY_PORT, null, soon, welcoming};
 use crate::rig::{
-    MECHANISMS, address, claiming, client, client_tunnel, read_to_end, server, server_tunnel,
+    MECHANISMS, address, claiming, client, client_tunnel, ipc, read_to_end, server, server_tunnel,
     server_with,
 };
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use zmtp_auth::net::{
 };
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
-use zmtp_auth::{Config, DenialStatus, Domain, KeyPair, Limits, Metadata, Open, SocketType};
+use zmtp_auth::{Config, DenialStatus, Domain, Error, KeyPair, Limits, Metadata, Open, SocketType};
 
 fn denying(status: DenialStatus) -> ZapRouter {
     let router = ZapRouter::new();
@@ -30,6 +31,59 @@ fn push_named(name: &'static str) -> Metadata {
     metadata.push("Socket-Type", "PUSH").unwrap();
     metadata.push("X-Name", name).unwrap();
     metadata
+}
+
+/// A tunnel before a program of ours at an ipc path, and whether a message crosses it.
+#[cfg(unix)]
+async fn crosses_to(
+    program: &str,
+    options: TunnelOptions,
+    arrived: impl Future<Output = ()>,
+) -> bool {
+    let config = server(SocketType::Relay, "curve");
+    let tunnel = Tunnel::server(ANY_PORT, program, config, welcoming(), options)
+        .await
+        .unwrap();
+    let config = client(SocketType::Push, "curve");
+    let mut push = match soon(Connection::connect(tunnel.local_endpoint(), config, ())).await {
+        Ok(push) => push,
+        Err(error) => {
+            assert!(
+                matches!(error, NetError::Handshake(Error::ClosedByPeer(_))),
+                "{error}"
+            );
+            return false;
+        }
+    };
+    push.send("secret").await.unwrap();
+    soon(arrived).await;
+    true
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_forwarded_to_an_ipc_socket_of_another_user() {
+    use std::os::unix::fs::MetadataExt;
+    let directory = tempfile::tempdir().unwrap();
+    let ours = std::fs::metadata(directory.path()).unwrap().uid();
+    let path = ipc(directory.path(), "program");
+    let program = Listener::bind(path.as_str(), null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    for (forward_uid, crosses) in [(None, true), (Some(ours), true), (Some(ours + 1), false)] {
+        let mut options = TunnelOptions::default();
+        options.forward_uid = forward_uid;
+        options.allow_cleartext = true;
+        let arrived = async {
+            let mut pull = program.accept().await.unwrap();
+            pull.recv_message().await.unwrap();
+        };
+        assert_eq!(
+            crosses_to(&path, options, arrived).await,
+            crosses,
+            "{forward_uid:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::net::negotiate::{Agreed, Failed, Negotiation};
 use crate::net::pending::Progress;
 use crate::net::transport::{self, Stream};
 use crate::net::tunnel::backoff::{Attempt, Backoff, Taken};
-use crate::net::tunnel::options::{TunnelError, TunnelOptions};
+use crate::net::tunnel::options::TunnelOptions;
 use crate::net::tunnel::sparse_log::SparseLog;
 use crate::net::tunnel::traffic::{End, Traffic};
 use crate::relay::introduction::Introduction;
@@ -289,9 +289,8 @@ impl Back {
     async fn connect(&self, options: &TunnelOptions) -> Result<(Stream, PeerAddress), NetError> {
         let stream = transport::connect(&self.endpoint, options.sockets.connect_timeout).await?;
         let address = stream.peer().map_err(NetError::io("connect"))?;
-        // A name may have been resolved to anything.
-        if self.is_clear && !address.is_local() && !options.allow_cleartext {
-            return Err(TunnelError::Cleartext(self.endpoint.clone()).into());
+        if self.is_clear {
+            options.require_trusted(&self.endpoint, &address)?;
         }
         Ok((stream, address))
     }

@@ -1,11 +1,14 @@
 //! What may be chosen about a tunnel, and what may not.
 #![forbid(unsafe_code)]
 
+use crate::access::address::{IpcPeer, PeerAddress};
 use crate::access::request::MechanismKind;
 use crate::config::settings::Config;
 use crate::heartbeat::{Expiry, HeartbeatSettings};
 use crate::net::endpoint::Endpoint;
+use crate::net::error::NetError;
 use crate::net::options::Options;
+use crate::net::transport::own_uid;
 use crate::relay::introduction::IdentityRule;
 use crate::wire::socket_type::SocketType;
 use std::time::Duration;
@@ -19,6 +22,9 @@ const HEARTBEAT: HeartbeatSettings = HeartbeatSettings {
     ttl: Duration::ZERO,
     expiry: Expiry::OnceAnswered,
 };
+
+/// The user who can read everything in any case.
+const ROOT: u32 = 0;
 
 /// Choices for a [`Tunnel`](crate::net::Tunnel).
 ///
@@ -46,6 +52,10 @@ pub struct TunnelOptions {
     /// Lets the clear side leave this machine. Whoever can listen in there reads and writes
     /// everything, and whoever reaches it speaks with the tunnel's voice.
     pub allow_cleartext: bool,
+    /// The user, by id, whose program a server's tunnel may forward to over ipc. Without it that is
+    /// our own user or root. Another user who has bound the path, or the abstract name, would read
+    /// and answer in clear what was sent to the program.
+    pub forward_uid: Option<u32>,
 }
 
 /// Why there is no such tunnel.
@@ -64,6 +74,14 @@ pub enum TunnelError {
     /// The side in clear is neither loopback nor ipc, and that was not allowed.
     #[error("the clear side, {0}, is neither loopback nor ipc")]
     Cleartext(Endpoint),
+    /// Another user than expected listens at the ipc endpoint that the tunnel forwards to.
+    #[error("{endpoint} belongs to a program of user {uid}, which `forward_uid` does not allow")]
+    ForeignUser {
+        /// Where the program was to listen.
+        endpoint: Endpoint,
+        /// The user who listens there.
+        uid: u32,
+    },
 }
 
 impl Default for TunnelOptions {
@@ -75,6 +93,7 @@ impl Default for TunnelOptions {
             },
             identity: IdentityRule::default(),
             allow_cleartext: false,
+            forward_uid: None,
         }
     }
 }
@@ -87,6 +106,30 @@ impl TunnelOptions {
             return Ok(());
         }
         Err(TunnelError::Cleartext(endpoint.clone()))
+    }
+
+    /// Demands that the program reached at `endpoint` in clear is one that may be: on this machine,
+    /// since a name may have been resolved to anything, and over ipc of the right user.
+    pub(crate) fn require_trusted(
+        &self,
+        endpoint: &Endpoint,
+        peer: &PeerAddress,
+    ) -> Result<(), NetError> {
+        if !peer.is_local() && !self.allow_cleartext {
+            return Err(TunnelError::Cleartext(endpoint.clone()).into());
+        }
+        let PeerAddress::Ipc(IpcPeer { uid, .. }) = *peer else {
+            return Ok(());
+        };
+        let is_trusted = match self.forward_uid {
+            Some(expected) => uid == expected,
+            None => uid == ROOT || uid == own_uid().map_err(NetError::io("connect"))?,
+        };
+        if is_trusted {
+            return Ok(());
+        }
+        let endpoint = endpoint.clone();
+        Err(TunnelError::ForeignUser { endpoint, uid }.into())
     }
 }
 
