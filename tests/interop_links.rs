@@ -1,17 +1,21 @@
-//! Links that live for a while: heartbeats both ways, and libzmq clients that reconnect.
+//! Links that live for a while: heartbeats both ways, libzmq clients that reconnect, and every
+//! pattern with pyomq, which shares no code with libzmq.
 #![cfg(feature = "live-interop")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "peer/omq.rs"]
+mod omq;
 mod peer;
 
+use omq::{OmqPeer, Stands, printed, to_hex};
 use peer::{
     CLIENT_PUBLIC, CLIENT_SECRET, Context, Options, SERVER_PUBLIC, SERVER_SECRET, Security,
 };
 use std::time::Duration;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::heartbeat::HeartbeatSettings;
-use zmtp_auth::net::{self, Connection, Listener};
-use zmtp_auth::zap::ZapRouter;
+use zmtp_auth::net::{self, Connection, Incoming, Listener, Message};
+use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Asks, Config, Domain, KeyPair, PublicKey, SecretKey, SocketType};
 
 const TCP: &str = "tcp://127.0.0.1:*";
@@ -137,4 +141,138 @@ async fn our_client_reconnects_to_a_libzmq_server_that_comes_back() {
     tokio::time::timeout(Duration::from_secs(20), arrived)
         .await
         .unwrap();
+}
+
+const OMQ_MECHANISMS: [&str; 3] = ["NULL", "PLAIN", "CURVE"];
+const OMQ_PATTERNS: [(SocketType, &str); 8] = [
+    (SocketType::Push, "PULL"),
+    (SocketType::Pull, "PUSH"),
+    (SocketType::Req, "REP"),
+    (SocketType::Rep, "REQ"),
+    (SocketType::Dealer, "ROUTER"),
+    (SocketType::Router, "DEALER"),
+    (SocketType::Pub, "SUB"),
+    (SocketType::Sub, "PUB"),
+];
+
+/// One frame, several, and such as need long frames, sealed too.
+fn omq_messages() -> Vec<Vec<Vec<u8>>> {
+    vec![
+        vec![b"one".to_vec()],
+        vec![b"three".to_vec(), b"whole".to_vec(), b"frames".to_vec()],
+        vec![vec![7; 250], vec![8; 70_000]],
+    ]
+}
+
+fn prefixed(prefix: Option<&'static [u8]>, frames: &[Vec<u8>]) -> Message {
+    let prefix = prefix.map(<[u8]>::to_vec);
+    prefix.into_iter().chain(frames.iter().cloned()).collect()
+}
+
+/// Exchanges all messages, as the two types do.
+async fn talk(ours: SocketType, mut connection: Connection, mut peer: OmqPeer) {
+    let messages = omq_messages();
+    let hex = |message: &Vec<Vec<u8>>| {
+        message
+            .iter()
+            .map(|frame| to_hex(frame))
+            .collect::<Vec<_>>()
+    };
+    if ours == SocketType::Pub {
+        let subscribed = connection.recv().await.unwrap();
+        assert_eq!(subscribed, Incoming::Subscribe("topic".into()));
+    }
+    if ours == SocketType::Sub {
+        connection.subscribe("topic").await.unwrap();
+        // Its PUB says all of them again and again.
+        let mut missing: Vec<_> = messages
+            .iter()
+            .map(|frames| prefixed(Some(b"topic"), frames))
+            .collect();
+        let all = missing.clone();
+        while !missing.is_empty() {
+            let message = connection.recv_message().await.unwrap();
+            assert!(all.contains(&message));
+            missing.retain(|other| *other != message);
+        }
+        return;
+    }
+    for frames in &messages {
+        let prefix: Option<&'static [u8]> = match ours {
+            SocketType::Req | SocketType::Rep => Some(b""),
+            SocketType::Pub => Some(b"topic"),
+            _ => None,
+        };
+        let message = prefixed(prefix, frames);
+        match ours {
+            SocketType::Push => {
+                connection.send(message).await.unwrap();
+                assert_eq!(peer.received().await, hex(frames));
+            }
+            SocketType::Pub => {
+                connection.send(message.clone()).await.unwrap();
+                assert_eq!(peer.received().await, printed(&message));
+            }
+            SocketType::Pull => assert_eq!(connection.recv_message().await.unwrap(), message),
+            SocketType::Req | SocketType::Dealer => {
+                connection.send(message.clone()).await.unwrap();
+                assert_eq!(connection.recv_message().await.unwrap(), message);
+            }
+            _ => {
+                assert_eq!(connection.recv_message().await.unwrap(), message);
+                connection.send(message).await.unwrap();
+                assert_eq!(peer.received().await, hex(frames));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_pattern_crosses_to_pyomq_in_every_mechanism_and_both_roles() {
+    let [mine, theirs] = [(); 2].map(|()| KeyPair::generate().unwrap());
+    let messages = omq_messages();
+    for mechanism in OMQ_MECHANISMS {
+        for (ours, kind) in OMQ_PATTERNS {
+            eprintln!("{mechanism}: {ours} with {kind}");
+            let keys = (&theirs, mine.public());
+            // It binds, and is the server.
+            let peer = OmqPeer::start(kind, mechanism, Stands::Bound, keys, &messages).await;
+            let builder = Config::builder(ours);
+            let config = match mechanism {
+                "PLAIN" => builder.plain_client("admin", "secret").finish(),
+                "CURVE" => builder.curve_client(mine.clone(), theirs.public()).finish(),
+                _ => builder.null().accept_any_peer().finish(),
+            };
+            let connection = Connection::connect(&*peer.endpoint, config.unwrap(), ());
+            talk(ours, connection.await.unwrap(), peer).await;
+
+            // We do, and are.
+            let builder = Config::builder(ours);
+            let listener = match mechanism {
+                "PLAIN" => {
+                    let router = ZapRouter::new();
+                    let allow = async |request: ZapRequest| request.allow("admin");
+                    router.bind(Domain::ALL, allow).unwrap();
+                    let config = builder.plain_server().authorize(Domain::EMPTY).finish();
+                    Listener::bind(TCP, config.unwrap(), router).await
+                }
+                "CURVE" => {
+                    let config = builder
+                        .curve_server(mine.clone())
+                        .accept_any_peer()
+                        .finish();
+                    Listener::bind(TCP, config.unwrap(), ()).await
+                }
+                _ => {
+                    let config = builder.null().accept_any_peer().finish();
+                    Listener::bind(TCP, config.unwrap(), ()).await
+                }
+            };
+            let listener = listener.unwrap();
+            let endpoint = listener.local_endpoint().to_string();
+            let stands = Stands::ConnectedTo(&endpoint);
+            let peer = OmqPeer::start(kind, mechanism, stands, keys, &messages).await;
+            talk(ours, listener.accept().await.unwrap(), peer).await;
+        }
+    }
 }
