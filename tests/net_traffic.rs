@@ -9,7 +9,7 @@ use net_peers::*;
 use std::time::Duration;
 use zmtp_auth::net::{Connection, Incoming, Listener, Message, NetError, Options};
 use zmtp_auth::wire::frame::Flags;
-use zmtp_auth::{LimitExceeded, Limits, ProtocolError, SocketType};
+use zmtp_auth::{Config, Error, KeyPair, LimitExceeded, Limits, ProtocolError, SocketType};
 
 fn numbered(number: u32) -> Message {
     Message::from(number.to_be_bytes().to_vec())
@@ -43,6 +43,10 @@ async fn a_sender_waits_for_a_receiver_that_does_not_receive_and_nothing_is_lost
         );
     }
     assert!(matches!(soon(pull.recv()).await, Err(NetError::Closed)));
+    assert!(matches!(
+        soon(pull.send("late")).await,
+        Err(NetError::Closed)
+    ));
     soon(closing).await.unwrap().unwrap();
 }
 
@@ -173,10 +177,6 @@ async fn closing_sends_what_is_queued_however_slowly_it_is_received() {
         assert_eq!(message.frames()[0][..], expected.to_be_bytes());
     }
     assert!(matches!(soon(pull.recv()).await, Err(NetError::Closed)));
-    assert!(matches!(
-        soon(pull.send("late")).await,
-        Err(NetError::Closed)
-    ));
     soon(closing).await.unwrap().unwrap();
 }
 
@@ -566,5 +566,35 @@ async fn whenever_a_connection_is_closed_it_ends() {
         let far = tokio::spawn(async move { while far.recv().await.is_ok() {} });
         soon(near.close()).await.unwrap();
         soon(far).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn small_limits_hold_under_curve() {
+    let ours = KeyPair::generate().unwrap();
+    for limit in [0, 1, 10, 100, 512, 990, 991, 1000, 1023, 1024, 1025] {
+        let mut limits = Limits::default();
+        limits.max_message = limit;
+        let bound = Config::builder(SocketType::Pull)
+            .limits(limits)
+            .curve_server(ours.clone())
+            .accept_any_peer();
+        let connecting = Config::builder(SocketType::Push)
+            .curve_client(KeyPair::generate().unwrap(), ours.public());
+        let (bound, connecting) = (bound.finish().unwrap(), connecting.finish().unwrap());
+        let (mut pull, mut push) = connected_with(bound, connecting).await;
+        push.send(vec![7; limit]).await.unwrap();
+        push.send(message(&[&vec![7; limit], b""])).await.unwrap();
+        push.send(message(&[&vec![7; limit], b"x"])).await.unwrap();
+        for frames in 1..=2 {
+            let message = soon(pull.recv_message()).await.unwrap();
+            assert_eq!(message.frames().len(), frames, "{limit}");
+        }
+        let error = soon(pull.recv()).await.unwrap_err();
+        let is_limit = matches!(
+            error.protocol(),
+            Some(Error::Limit(LimitExceeded::Message { .. }))
+        );
+        assert!(is_limit, "{limit}: {error}");
     }
 }

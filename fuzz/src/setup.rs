@@ -180,7 +180,8 @@ pub fn servers() -> &'static [Setup] {
         let null_asks = || finish(router().null().authorize(domain()));
         let curve_asks = || finish(router().curve_server(keys("server")).authorize(domain()));
         let misspelling = || router().plain_server().libzmq_error_spelling();
-        let other_keys = || KeyPair::from_secret(SecretKey::from_bytes(&[7; 32]).expect("not zero"));
+        let other_keys =
+            || KeyPair::from_secret(SecretKey::from_bytes(&[7; 32]).expect("not zero"));
         let two_keys = || {
             router()
                 .curve_server(other_keys())

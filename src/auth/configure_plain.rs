@@ -78,7 +78,9 @@ impl Authenticator {
     /// and p at most 4; whatever else has the form of a hash is an error. Hashes are verified on
     /// threads of their own, one fewer than there are cores; where one entry of the file is
     /// hashed, each check takes the time of its dearest hash, so that nobody learns which users
-    /// exist.
+    /// exist. An unoptimised build takes 0.6 s for one check where an optimised one takes some tens
+    /// of milliseconds; `[profile.dev.package.argon2] opt-level = 3` in the program's `Cargo.toml`
+    /// avoids that.
     ///
     /// # Errors
     /// [`PasswordFileError`] if the file cannot be read, or one line is bad: the domain keeps what

@@ -253,6 +253,76 @@ fn what_one_side_does_not_read_is_not_taken_from_the_other() {
 }
 
 #[test]
+fn the_flags_outside_a_box_mean_nothing_in_a_tunnel() {
+    for outer in [0, 1, 4] {
+        let mut line = Line::of(
+            Program::new(client(Config::builder(SocketType::Dealer), "curve")),
+            vec![Tunnel::server("curve")],
+            Program::new(null(Config::builder(SocketType::Dealer))),
+        );
+        for (flags, body) in [(Flags::More, "one"), (Flags::Last, "two")] {
+            line.first.send(flags, body.as_bytes());
+            let mut frame = line.first.take(usize::MAX);
+            frame[0] |= outer;
+            line.tunnels[0].feed(Side::Front, &frame);
+        }
+        line.drive();
+        let expected = [(Flags::More, "one".into()), (Flags::Last, "two".into())];
+        assert_eq!(line.last.received(), expected, "{outer}");
+        assert!(line.tunnels[0].ended().is_none());
+    }
+}
+
+#[test]
+fn small_limits_hold_on_each_side() {
+    for limit in [0, 1, 10, 100, 512, 990, 991, 1000, 1023, 1024, 1025] {
+        for side in [Side::Front, Side::Back] {
+            for frames in [&[limit][..], &[limit / 2, limit - limit / 2]] {
+                let mut line = Line::of(
+                    Program::new(client(Config::builder(SocketType::Dealer), "curve")),
+                    vec![Tunnel::server("curve").limited(|limits| limits.max_message = limit)],
+                    Program::new(null(Config::builder(SocketType::Dealer))),
+                );
+                let sender = match side {
+                    Side::Front => &mut line.first,
+                    Side::Back => &mut line.last,
+                };
+                for (at, len) in frames.iter().enumerate() {
+                    let is_last = at + 1 == frames.len();
+                    sender.send(
+                        if is_last { Flags::Last } else { Flags::More },
+                        &vec![7; *len],
+                    );
+                }
+                line.drive();
+                let (sender, receiver) = match side {
+                    Side::Front => (&mut line.first, &mut line.last),
+                    Side::Back => (&mut line.last, &mut line.first),
+                };
+                assert_eq!(receiver.received().len(), frames.len(), "{limit} {side:?}");
+                sender.send(Flags::More, &vec![7; limit]);
+                sender.send(Flags::Last, b"x");
+                line.drive();
+                let received = match side {
+                    Side::Front => line.last.received(),
+                    Side::Back => line.first.received(),
+                };
+                assert_eq!(received, []);
+                match line.tunnels[0].ended() {
+                    Some(Ended::Traffic(Broken {
+                        side: at,
+                        error: Error::Limit(_),
+                    })) => {
+                        assert_eq!(*at, side);
+                    }
+                    other => panic!("{limit} {side:?} {other:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn limits_hold_on_each_side_and_say_on_which() {
     let over = |side: Side| {
         let mut line = Line::of(

@@ -198,7 +198,10 @@ fn ready(choices: &mut Choices<'_>) -> bool {
     is_good
 }
 
-/// MESSAGEs: for each the flags of the frame, a counter, the sealed flags, and a payload. All that
+/// Longest PING, which needs no room left for a message.
+const MAX_PING: usize = 23;
+
+/// MESSAGEs: for each the flags of the frame, which mean nothing, a counter, the sealed flags, and a payload. All that
 /// is known to come of them one by one comes of them when they are opened together, too.
 fn messages(
     choices: &mut Choices<'_>,
@@ -238,10 +241,9 @@ fn messages(
             _ => None,
         };
         let is_good = !is_over
-            && matches!(outer, 0 | 2)
             && counter > last
             && counter < u64::MAX
-            && payload.len() <= room
+            && (payload.len() <= room || (flags == 2 && payload.len() <= MAX_PING))
             && match meaning {
                 None => false,
                 Some(Flags::More) => frames + 1 < crate::setup::MAX_FRAMES,

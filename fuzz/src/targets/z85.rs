@@ -26,7 +26,8 @@ pub fn run(data: &[u8]) {
         let secret = SecretKey::from_z85(text).map(|key| *key.expose());
         match (public, secret) {
             // Not every key in Z85 is one that may be used.
-            (Err(KeyError::LowOrder | KeyError::NotCanonical), _) | (_, Err(KeyError::NoSecret)) => {
+            (Err(KeyError::LowOrder | KeyError::NotCanonical), _)
+            | (_, Err(KeyError::NoSecret)) => {
                 assert!(key.is_ok());
             }
             (public, secret) => {
