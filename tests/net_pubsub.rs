@@ -8,7 +8,7 @@ use bytes::Bytes;
 use net_peers::*;
 use std::time::Duration;
 use zmtp_auth::SocketType;
-use zmtp_auth::heartbeat::{HeartbeatSettings, Silence};
+use zmtp_auth::heartbeat::{Expiry, HeartbeatSettings, Silence};
 use zmtp_auth::net::{
     Connection, Connector, Incoming, Listener, Message, NetError, Options, Reconnecting,
 };
@@ -273,6 +273,33 @@ async fn a_peer_that_answers_no_ping_is_closed() {
         "{error}"
     );
     while raw.frame().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_peer_that_has_answered_before_is_closed_where_that_was_asked_for() {
+    for answers in [0, 1] {
+        let mut options = beating(1000, 1000);
+        if let Some(settings) = &mut options.heartbeat {
+            settings.expiry = Expiry::OnceAnswered;
+        }
+        let config = null(SocketType::Pull);
+        let listener = Listener::bind_with(ANY_PORT, config, (), options)
+            .await
+            .unwrap();
+        let mut raw = RawPeer::connect(&listener, SocketType::Push, 1).await;
+        let mut pull = listener.accept().await.unwrap();
+        for _ in 0..answers {
+            raw.traffic_command().await;
+            let context = Bytes::new();
+            raw.command(TrafficCommand::Pong { context }).await;
+        }
+        let hour = Duration::from_secs(3600);
+        match (answers, tokio::time::timeout(hour, pull.recv()).await) {
+            (0, Err(_)) => {}
+            (1, Ok(Err(NetError::Heartbeat(Silence::NoAnswer)))) => {}
+            (_, end) => panic!("{end:?}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -249,6 +249,9 @@ impl Exchange {
                 self.heartbeat.on_ping(ttl);
                 self.pings.answer(&context);
             }
+            if std::mem::take(&mut self.arrivals.has_pong) {
+                self.heartbeat.on_pong();
+            }
             match taken {
                 Ok(0) => break Ok(()),
                 Ok(some) => frames += some,
@@ -312,6 +315,7 @@ impl Exchange {
                 self.outbox.command(&command)?;
             } else if let Some(outgoing) = self.to_send.take() {
                 self.pace.passed(1, outgoing.cost());
+                self.heartbeat.on_send();
                 outgoing.begin(&mut self.outbox)?;
             } else {
                 break;

@@ -56,6 +56,8 @@ pub(crate) struct Arrivals {
     /// For the application, each with what it costs in a queue.
     pub(crate) deliveries: Vec<(Incoming, usize)>,
     pub(crate) pings: Vec<Ping>,
+    /// Whether a PONG has come.
+    pub(crate) has_pong: bool,
     cost: usize,
     /// What those cost that came out of the buffer that is being taken apart.
     fresh: usize,
@@ -107,6 +109,7 @@ impl Arrivals {
     pub(crate) fn clear(&mut self) {
         self.deliveries.clear();
         self.pings.clear();
+        self.has_pong = false;
         self.cost = 0;
         self.fresh = 0;
         self.settled = None;
@@ -199,6 +202,7 @@ impl Inbox {
     fn command(&self, body: &Bytes, arrivals: &mut Arrivals) -> Result<(), Error> {
         match TrafficCommand::parse(body)? {
             TrafficCommand::Ping { ttl, context } => arrivals.pings.push(Ping { ttl, context }),
+            TrafficCommand::Pong { .. } => arrivals.has_pong = true,
             TrafficCommand::Subscribe(topic) if self.ours.publishes() => {
                 arrivals.deliver_settled(Incoming::Subscribe(Bytes::copy_from_slice(&topic)));
             }

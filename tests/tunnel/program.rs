@@ -200,7 +200,7 @@ async fn a_message_over_a_limit_is_told_with_the_limit_and_the_side() {
     soon(pull.recv_message()).await.unwrap_err();
     let log = tunnel.stop();
     let line = log.lines().find(|line| line.contains("WARN")).unwrap();
-    for told in ["max_frames", "the program beside", "more than 4096 frames"] {
+    for told in ["max_frames", "the local program", "more than 4096 frames"] {
         assert!(line.contains(told), "{told} in {log}");
     }
 }

@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use tokio::time::{Instant, sleep_until};
 
-/// Most programs whose failures are remembered. A program that makes up a new identity each time
-/// cannot make the table grow beyond this.
+/// Most programs whose failures are remembered: far more than share one tunnel. A program
+/// that makes up a new identity each time cannot make the table grow beyond this.
 const MAX_REMEMBERED: usize = 64;
 
-/// The failures of a far side: one count for all programs beside, and one for each program.
+/// The failures of a far side: one count for all local programs, and one for each.
 ///
 /// What fails before the far side has been told anything about the program, which is to reach it
 /// and to agree on a mechanism, keys or a password, fails for all. A refusal after that may be
@@ -209,5 +209,87 @@ impl Gate {
 
     fn state(&self) -> MutexGuard<'_, Failures> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::timeout;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn backoff() -> Backoff {
+        Backoff::new(ReconnectPolicy::default(), MechanismKind::Curve)
+    }
+
+    fn named(identity: &str) -> Metadata {
+        let mut claims = Metadata::new();
+        claims.push("Identity", identity.to_owned()).unwrap();
+        claims
+    }
+
+    /// How long an attempt waits.
+    async fn wait(backoff: &Backoff, claims: &Metadata) -> Duration {
+        let start = Instant::now();
+        timeout(HOUR, backoff.attempt(claims)).await.unwrap();
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_that_fail_together_count_once() {
+        let (backoff, claims) = (backoff(), named("a"));
+        for is_for_all in [true, false] {
+            let mut attempts = Vec::new();
+            for _ in 0..20 {
+                attempts.push(backoff.attempt(&claims).await);
+            }
+            for attempt in attempts {
+                attempt.failed(&NetError::Closed, is_for_all);
+            }
+            assert!(wait(&backoff, &claims).await <= Duration::from_millis(100));
+            assert_eq!(
+                wait(&backoff, &claims).await,
+                Duration::ZERO,
+                "once is enough"
+            );
+            let attempt = backoff.attempt(&claims).await;
+            let taken = attempt.succeeded();
+            backoff.ended(&taken, false);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_there_are_failures_one_attempt_is_made_at_a_time() {
+        let (backoff, claims) = (backoff(), named("a"));
+        let first = backoff.attempt(&claims).await;
+        first.failed(&NetError::Closed, true);
+        let second = backoff.attempt(&claims).await;
+        // Whatever it claims.
+        let other = named("b");
+        assert!(timeout(HOUR, backoff.attempt(&other)).await.is_err());
+        drop(second.succeeded());
+        assert_eq!(wait(&backoff, &other).await, Duration::ZERO);
+        // An attempt that is given up holds up no other.
+        let third = backoff.attempt(&claims).await;
+        third.failed(&NetError::Closed, true);
+        drop(backoff.attempt(&claims).await);
+        assert_eq!(wait(&backoff, &claims).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_programs_that_are_remembered_are_bounded() {
+        let backoff = backoff();
+        for identity in 0..1000 {
+            let claims = named(&identity.to_string());
+            let attempt = backoff.attempt(&claims).await;
+            attempt.failed(&NetError::Closed, false);
+            assert!(backoff.programs().len() <= MAX_REMEMBERED);
+        }
+        // One that has lasted is forgotten.
+        let claims = named("999");
+        let taken = backoff.attempt(&claims).await.succeeded();
+        backoff.ended(&taken, false);
+        assert_eq!(backoff.programs().len(), MAX_REMEMBERED - 1);
     }
 }

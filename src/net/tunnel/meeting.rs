@@ -47,8 +47,8 @@ pub(super) struct Back {
     pub(super) config: Config<Open>,
     /// Whether that is the side without security.
     pub(super) is_clear: bool,
-    /// A client's tunnel waits before it asks again. A server's asks the program beside it for each
-    /// peer, so that one that is back is found at once.
+    /// A client's tunnel waits before it asks again. A server's asks its program for each peer, so
+    /// that one that is back is found at once.
     pub(super) backoff: Option<Backoff>,
 }
 
@@ -229,7 +229,7 @@ impl<A: Access> House<A> {
             && let Some(unlogged) = self.limit_log.admit()
         {
             let from = match (side, self.back.is_clear) {
-                (Side::Front, false) | (Side::Back, true) => "the program beside the tunnel",
+                (Side::Front, false) | (Side::Back, true) => "the local program",
                 (Side::Front, true) | (Side::Back, false) => "the network",
             };
             let limit = limit.name();
