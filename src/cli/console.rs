@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::cli::exit::Failure;
-use crate::cli::printable::{json, lines};
+use crate::cli::printable::{json, lines, one_line};
 use crate::cli::repeats::{SumUp, log_rest};
 use crate::cli::stderr::{self, Log};
 use indicatif::ProgressBar;
@@ -54,11 +54,11 @@ impl Console {
 
     /// Shows that something takes its time, until it is dropped: on stderr, if that is a person's
     /// terminal.
-    pub(crate) fn waiting(self, for_what: String) -> Waiting {
+    pub(crate) fn waiting(self, for_what: &str) -> Waiting {
         // Draws nothing where stderr is no terminal.
         let spinner = match self.json {
             true => ProgressBar::hidden(),
-            false => ProgressBar::new_spinner().with_message(for_what),
+            false => ProgressBar::new_spinner().with_message(one_line(for_what)),
         };
         spinner.enable_steady_tick(TICK);
         Waiting(spinner)

@@ -45,7 +45,8 @@ pub(crate) struct ListenArguments {
     #[arg(long)]
     echo: bool,
     /// Send lines of stdin: push, dealer and pair each to one peer after the other, pub and xpub
-    /// each to every peer that has subscribed to how it begins. Waits for the first such peer
+    /// each to every peer that has subscribed to how it begins. Waits for the first such peer, and
+    /// then for any that does not read
     #[arg(long, conflicts_with = "echo")]
     send: bool,
     /// Split each line into frames where this text stands

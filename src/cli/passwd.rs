@@ -3,12 +3,12 @@
 
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
-use crate::cli::new_file::{create_secret, open_new};
+use crate::cli::new_file::open_new;
 use crate::cli::password_input::{Source, VARIABLE, new_password};
 use clap::Args;
 use serde::Serialize;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -232,8 +232,14 @@ fn write_temporary(path: &Path, original: &File, content: &[u8]) -> Result<PathB
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    create_secret(&temporary, content).map_err(|error| unusable(&temporary, &error))?;
-    let ready = check(&temporary).and_then(|()| keep_access(path, original, &temporary));
+    let failed = |error| unusable(&temporary, &error);
+    let mut file = open_new(&temporary).map_err(failed)?;
+    let ready = file
+        .write_all(content)
+        .and_then(|()| file.sync_all())
+        .map_err(failed)
+        .and_then(|()| check(&temporary))
+        .and_then(|()| keep_access(path, original, &file));
     match ready {
         Ok(()) => Ok(temporary),
         Err(failure) => {
@@ -245,16 +251,17 @@ fn write_temporary(path: &Path, original: &File, content: &[u8]) -> Result<PathB
 }
 
 /// A server that runs as another user must still be able to read it. The mode comes last, since
-/// until then only we can read it.
-fn keep_access(path: &Path, original: &File, temporary: &Path) -> Result<(), Failure> {
+/// until then only we can read it. By its descriptor: the directory may be another user's, who
+/// could put a link to any file in the place of the name.
+fn keep_access(path: &Path, original: &File, temporary: &File) -> Result<(), Failure> {
     let failed = |error| unusable(path, &error);
     let kept = original.metadata().map_err(failed)?;
     #[cfg(unix)]
     {
-        use std::os::unix::fs::{MetadataExt, chown};
-        let ours = fs::metadata(temporary).map_err(failed)?;
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let ours = temporary.metadata().map_err(failed)?;
         if (ours.uid(), ours.gid()) != (kept.uid(), kept.gid()) {
-            chown(temporary, Some(kept.uid()), Some(kept.gid())).map_err(|error| {
+            fchown(temporary, Some(kept.uid()), Some(kept.gid())).map_err(|error| {
                 Failure::new(format_args!(
                     "cannot leave {path:?} to its owner and group, {}:{} ({error}): run this as \
                      its owner or as root; nothing was changed",
@@ -264,7 +271,9 @@ fn keep_access(path: &Path, original: &File, temporary: &Path) -> Result<(), Fai
             })?;
         }
     }
-    fs::set_permissions(temporary, kept.permissions()).map_err(failed)
+    temporary
+        .set_permissions(kept.permissions())
+        .map_err(failed)
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Fa
         false => open(claimed),
     });
     let configs: Vec<_> = configs.collect::<Result<_, _>>()?;
-    let waiting = console.waiting(format!("asking {endpoint}"));
+    let waiting = console.waiting(&format!("asking {endpoint}"));
     let (seen, ended) = block_on(attempts(&endpoint, &configs, timeout))?;
     drop(waiting);
     let (outcome, exit) = judge(&ended, with_credentials);

@@ -4,9 +4,11 @@
 use crate::cli::arguments::{Arguments, Command};
 use crate::cli::console::{Console, end_log, start_log};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::printable::lines;
 use crate::cli::{cert, connect, generate, keygen, listen, passwd, policy, probe, tunnel, zap};
 use clap::Parser;
 use std::future::Future;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Runs the program.
@@ -43,6 +45,11 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
         let told = text.trim().trim_start_matches("error: ");
         Console { json: true }.failure(&Failure::usage(told));
         end_log();
+        return Exit::Usage.into();
+    }
+    if error.use_stderr() {
+        // Arguments can be names of files.
+        let _unheard = write!(io::stderr(), "{}", lines(&error.render().to_string()));
         return Exit::Usage.into();
     }
     error.exit()

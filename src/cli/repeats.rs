@@ -127,6 +127,12 @@ struct Refused {
     who: String,
 }
 
+/// When something of the log is due.
+pub(crate) fn log_deadline() -> Option<Instant> {
+    let logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    logged.as_ref().and_then(Repeats::deadline)
+}
+
 /// Logs what is due of the refusals that were summed up.
 pub(crate) fn log_due(now: Instant) {
     log(|repeats| repeats.due(now));

@@ -16,9 +16,6 @@ const ROOM: usize = 256 * 1024;
 /// in no time; one that is not must not hold up the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// How often repeated lines are looked at.
-const TICK: Duration = Duration::from_secs(1);
-
 static STDERR: Stderr = Stderr::new();
 
 /// Starts to write.
@@ -98,15 +95,27 @@ impl Stderr {
         self.changed.notify_all();
     }
 
-    /// The next line, or `None` after a tick without one. What was lost is told once all that
-    /// came before is written.
-    fn next(&self) -> Option<String> {
+    /// The next line, or `None` if there is none at the deadline. What was lost is told once all
+    /// that came before is written.
+    fn next(&self, deadline: Option<Instant>) -> Option<String> {
         let mut state = self.state();
         state.writing = false;
         self.changed.notify_all();
-        if state.lines.is_empty() && state.lost == 0 {
-            let waited = self.changed.wait_timeout(state, TICK);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        while state.lines.is_empty() && state.lost == 0 {
+            state = match deadline {
+                None => {
+                    let woken = self.changed.wait(state);
+                    woken.unwrap_or_else(PoisonError::into_inner)
+                }
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    let waited = self.changed.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
         if let Some(line) = state.lines.pop_front() {
             state.bytes -= line.len();
@@ -126,7 +135,8 @@ impl Stderr {
 
     fn write_to(&self, mut out: impl Write) {
         loop {
-            match self.next() {
+            // A refusal that is held back for later is preceded by a line, which wakes this thread.
+            match self.next(repeats::log_deadline()) {
                 // Where stderr is closed there is no reader left to tell.
                 Some(line) => drop(out.write_all(line.as_bytes())),
                 None => repeats::log_due(Instant::now()),
@@ -161,10 +171,10 @@ mod tests {
         }
         assert_eq!(stderr.state().bytes, ROOM);
         for _ in 0..ROOM / 1024 {
-            assert_eq!(stderr.next().unwrap().len(), 1024);
+            assert_eq!(stderr.next(None).unwrap().len(), 1024);
         }
-        assert!(stderr.next().unwrap().contains(" 7 lines were lost"));
+        assert!(stderr.next(None).unwrap().contains(" 7 lines were lost"));
         stderr.push("later\nforged");
-        assert_eq!(stderr.next().unwrap(), "later\\nforged\n");
+        assert_eq!(stderr.next(None).unwrap(), "later\\nforged\n");
     }
 }

@@ -1,6 +1,7 @@
 //! Options of sockets, roles that are swapped, and what is said where something is missing.
 
 use super::program::{House, Running, command, ends, mode, texts};
+use super::undrained::Unread;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -396,4 +397,39 @@ fn wrong_usage_is_json_too() {
         assert_eq!(told["exit"], 2);
         assert!(told["error"].as_str().unwrap().contains("Usage"), "{told}");
     }
+}
+
+#[test]
+#[ignore]
+fn a_tunnel_says_that_two_peers_have_one_identity() {
+    let house = House::new();
+    let (mut router, program) =
+        house.listening(&format!("listen tcp://127.0.0.1:* --type router {OPEN}"));
+    let mut tunnel = Unread::in_house(
+        &house,
+        &format!(
+            "tunnel server --bind tcp://127.0.0.1:* --forward {program} --identity user-id \
+             --key @server.key_secret --policy @policy.toml --domain billing"
+        ),
+    );
+    let connect = house.arguments(&format!(
+        "connect {} --type dealer --curve --server-key @server.key --key @alice.key_secret",
+        tunnel.endpoint
+    ));
+    for _ in 0..2 {
+        let mut dealer = Running::start(&texts(&connect));
+        dealer.event("connected");
+        router.event("accepted");
+        drop(dealer);
+        // The identity is free again.
+        router.event("closed");
+    }
+    let mut first = Running::start(&texts(&connect));
+    first.event("connected");
+    let mut second = Running::start(&texts(&connect));
+    second.event("connected");
+    tunnel.signal("TERM");
+    assert_eq!(tunnel.end(), Some(0));
+    let log = tunnel.log();
+    assert_eq!(log.matches("takes one of an identity").count(), 1, "{log}");
 }

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use zmtp_auth::cert::Certificate;
-use zmtp_auth::net::{Connection, NetError};
+use zmtp_auth::net::{Connection, Listener, NetError};
 use zmtp_auth::{Config, Open, SocketType};
 
 /// Against hanging only.
@@ -17,10 +17,10 @@ const CURVE: &str = "listen tcp://127.0.0.1:* --curve --key @server.key_secret \
                      --policy @policy.toml --domain billing";
 
 /// A child whose stdout is read as far as its first line, and whose stderr is not read at all.
-struct Unread {
+pub struct Unread {
     child: Child,
     stdout: BufReader<std::process::ChildStdout>,
-    endpoint: String,
+    pub endpoint: String,
 }
 
 impl Unread {
@@ -40,18 +40,18 @@ impl Unread {
         }
     }
 
-    fn in_house(house: &House, line: &str) -> Self {
+    pub fn in_house(house: &House, line: &str) -> Self {
         Self::start(&texts(&house.arguments(line)))
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status();
         assert!(sent.unwrap().success());
     }
 
     /// Waits for its end, with its output unread.
-    fn end(&mut self) -> Option<i32> {
+    pub fn end(&mut self) -> Option<i32> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -60,6 +60,14 @@ impl Unread {
             std::thread::sleep(Duration::from_millis(20));
         }
         panic!("it does not end");
+    }
+
+    /// Its log, once it has ended.
+    pub fn log(&mut self) -> String {
+        let mut log = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut log).unwrap();
+        log
     }
 }
 
@@ -95,8 +103,11 @@ fn strangers_cannot_stop_a_listener_or_a_tunnel_whose_output_is_unread() {
     let house = House::new();
     let tunnel = "-vvv tunnel server --bind tcp://127.0.0.1:* --forward tcp://127.0.0.1:1 \
                   --key @server.key_secret --policy @policy.toml --domain billing";
-    for line in [format!("-vvv {CURVE} --type pull"), tunnel.to_owned()] {
-        let mut unread = Unread::in_house(&house, &line);
+    let zap = "-vvv zap --policy @policy.toml --listen tcp://127.0.0.1:* \
+               --key @server.key_secret --client-key @known/alice.key";
+    let listen = format!("-vvv {CURVE} --type pull");
+    for line in [&listen, tunnel, zap] {
+        let mut unread = Unread::in_house(&house, line);
         let address = unread.endpoint.strip_prefix("tcp://").unwrap().to_owned();
         for _ in 0..2000 {
             stranger(&address);
@@ -181,6 +192,25 @@ async fn an_echo_that_is_not_read_ends_on_a_signal_and_at_once_on_a_second() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connect_ends_on_a_signal_while_stdout_is_full() {
+    let config = Config::builder(SocketType::Push).null().accept_any_peer();
+    let listener = Listener::bind("tcp://127.0.0.1:*", config.finish().unwrap(), ());
+    let listener = listener.await.unwrap();
+    let endpoint = listener.local_endpoint().to_string();
+    let connecting = tokio::task::spawn_blocking(move || {
+        Unread::start(&["connect", &endpoint, "--type", "pull", "--null"])
+    });
+    let mut push = listener.accept().await.unwrap();
+    let mut unread = connecting.await.unwrap();
+    let message = "x".repeat(10_000);
+    let sends = async { while push.send(message.clone()).await.is_ok() {} };
+    let stuck = tokio::time::timeout(Duration::from_secs(3), sends).await;
+    assert!(stuck.is_err());
+    unread.signal("TERM");
+    assert_eq!(unread.end(), Some(1));
+}
+
 #[test]
 fn a_command_ends_although_its_failure_is_not_read() {
     let (_reader, mut writer) = std::io::pipe().unwrap();
@@ -228,9 +258,7 @@ fn refusals_of_one_address_are_summed_up_in_the_log() {
     }
     unread.signal("TERM");
     assert_eq!(unread.end(), Some(0));
-    let mut log = String::new();
-    let mut stderr = unread.child.stderr.take().unwrap();
-    stderr.read_to_string(&mut log).unwrap();
+    let log = unread.log();
     let refusals = log.matches("peer refused").count();
     assert_eq!(refusals, 2, "{log}");
     assert!(log.contains("49 times again"), "{log}");
