@@ -153,10 +153,7 @@ impl fmt::Display for Stage {
 #[non_exhaustive]
 pub enum Incompatible {
     /// No ZMTP 3 signature; ZMTP 1 peers look like this (RFC 37, "Version Negotiation").
-    #[error(
-        "no ZMTP 3 greeting: the peer speaks ZMTP 1, or another protocol; check the port, and \
-         that the peer is ZeroMQ 4 or later"
-    )]
+    #[error("no ZMTP 3 greeting: the peer speaks ZMTP 1 or no ZMTP; is it the right port?")]
     NotZmtp3,
     /// The peer announces a major version below 3. We never downgrade: it would drop security.
     #[error("the peer speaks ZMTP {major}, which has no security: it needs ZeroMQ 4 or later")]

@@ -400,7 +400,6 @@ fn wrong_usage_is_json_too() {
 }
 
 #[test]
-#[ignore]
 fn a_tunnel_says_that_two_peers_have_one_identity() {
     let house = House::new();
     let (mut router, program) =

@@ -9,6 +9,7 @@ use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::tunnel::backoff::Backoff;
 use crate::net::tunnel::meeting::{Back, House};
+use crate::net::tunnel::names::Names;
 use crate::net::tunnel::options::{TunnelOptions, require_client, require_server};
 use crate::net::tunnel::sparse_log::SparseLog;
 use crate::relay::introduction::IdentityRule;
@@ -180,6 +181,8 @@ impl Tunnel {
             back,
             options,
             close,
+            names: Names::default(),
+            names_log: SparseLog::default(),
             forward_log: SparseLog::default(),
             limit_log: SparseLog::default(),
         });

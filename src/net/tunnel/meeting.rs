@@ -3,6 +3,7 @@
 
 use crate::access::address::PeerAddress;
 use crate::access::grant::Grant;
+use crate::access::peer::Peer;
 use crate::config::settings::{Config, Open};
 use crate::error::{Error, Stage, printable};
 use crate::handshake::Conn;
@@ -15,10 +16,11 @@ use crate::net::negotiate::{Agreed, Failed, Negotiation};
 use crate::net::pending::Progress;
 use crate::net::transport::{self, Stream};
 use crate::net::tunnel::backoff::{Attempt, Backoff, Taken};
+use crate::net::tunnel::names::{Named, Names};
 use crate::net::tunnel::options::TunnelOptions;
 use crate::net::tunnel::sparse_log::SparseLog;
 use crate::net::tunnel::traffic::{End, Traffic};
-use crate::relay::introduction::Introduction;
+use crate::relay::introduction::{IdentityRule, Introduction};
 use crate::relay::leg::Leg;
 use crate::relay::traffic::{Broken, Relay, Side};
 use crate::wire::metadata::Metadata;
@@ -35,6 +37,10 @@ pub(super) struct House<A: Access> {
     pub(super) options: TunnelOptions,
     /// Turns true when the tunnel is closed.
     pub(super) close: watch::Receiver<bool>,
+    /// Of peers whose user id is their identity.
+    pub(super) names: Names,
+    /// For peers whose user id another has.
+    pub(super) names_log: SparseLog,
     /// For peers that the far side did not take.
     pub(super) forward_log: SparseLog,
     /// For messages that were lost to a limit.
@@ -65,6 +71,8 @@ struct Met {
     back: Stream,
     grant: Option<Grant>,
     taken: Option<Taken>,
+    /// For as long as the connection lasts.
+    named: Option<Named>,
     /// For the log.
     user_id: Option<String>,
 }
@@ -113,6 +121,7 @@ impl<A: Access> House<A> {
                 let limits = self.config.limits();
                 let traffic = Traffic::new(stream, met.back, met.relay, linger, limits);
                 let end = traffic.run(met.grant, close).await;
+                drop(met.named);
                 if let (Some(backoff), Some(taken)) = (&self.back.backoff, &met.taken) {
                     backoff.ended(taken, end.is_by(Side::Back));
                 }
@@ -171,6 +180,7 @@ impl<A: Access> House<A> {
         let socket_type = peer.claims.socket_type.map(SocketType::name);
         tracing::info!(%address, user_id, socket_type, "peer connected");
         let met = Met {
+            named: self.name(peer, address),
             grant: authenticated.and_then(|authenticated| authenticated.grant.clone()),
             user_id,
             taken,
@@ -178,6 +188,21 @@ impl<A: Access> House<A> {
             relay: self.tie(front, back),
         };
         Ok(met)
+    }
+
+    /// A ROUTER takes one peer of an identity, and closes or leaves alone the others without a
+    /// word. So the log says why.
+    fn name(&self, peer: &Peer, address: &PeerAddress) -> Option<Named> {
+        if self.options.identity != IdentityRule::UserId {
+            return None;
+        }
+        let user_id = peer.user_id()?;
+        let (named, is_only) = self.names.take(user_id);
+        if !is_only && let Some(unlogged) = self.names_log.admit() {
+            tracing::warn!(%address, user_id = printable(user_id), unlogged,
+                "another peer of this user id is connected, and a ROUTER takes one of an identity");
+        }
+        Some(named)
     }
 
     /// PINGs of our own are for the network alone: who is on this machine cannot vanish unseen.
