@@ -67,10 +67,10 @@ pub enum AddressError {
     #[error("use either allow or deny, not both")]
     BothLists,
     /// The text has none of the forms of an address.
-    #[error("{0:?} is no address")]
+    #[error("{0:?} is no address: an IP address without a port, 10.0.0.0/8, uid:N; no host name")]
     Address(String),
     /// The text has a slash, and is no block in CIDR notation.
-    #[error("{0:?} is no block of addresses")]
+    #[error("{0:?} is no block of addresses, such as 10.0.0.0/8 or 2001:db8::/32")]
     Block(String),
     /// A block whose address is not its first one, so that one of the two figures is wrong.
     #[error("the address of block {0:?} has bits set behind the prefix")]

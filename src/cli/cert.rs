@@ -197,7 +197,7 @@ struct Checked {
     problems: Vec<String>,
     warnings: Vec<String>,
     /// Files that are no certificates by their names.
-    passed_over: Vec<String>,
+    passed_over: Vec<FileName>,
 }
 
 fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
@@ -208,11 +208,12 @@ fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
             LayoutArgument::Czmq => Layout::Czmq,
         },
     ))?;
-    let file_name = |file: &PathBuf| file.file_name().unwrap_or_default().display().to_string();
+    let files = report.passed_over.iter();
+    let passed_over: Vec<_> = files.filter_map(|file| file.file_name()).collect();
     let mut checked = Checked {
         problems: texts(report.problems.iter().map(|(_, error)| error)),
         warnings: texts(&report.warnings),
-        passed_over: report.passed_over.iter().map(file_name).collect(),
+        passed_over: passed_over.iter().map(FileName::path).collect(),
         ..Checked::default()
     };
     for certificate in &report.certificates {
@@ -231,7 +232,7 @@ fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
     for warning in &checked.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
-    for name in &checked.passed_over {
+    for name in &passed_over {
         let _ = writeln!(
             text,
             "not loaded: {name:?} is not named as a public certificate"
@@ -243,7 +244,7 @@ fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
     console.result(&checked, &text)?;
     match checked.problems.len() {
         0 => Ok(()),
-        count => Err(Failure::new(format_args!("{count} bad certificates"))),
+        count => Err(Failure::new(printable::counted(count, "bad certificate"))),
     }
 }
 

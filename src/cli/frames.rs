@@ -26,8 +26,8 @@ impl Shown {
     }
 
     /// A file's name, which on unix is bytes.
-    pub(crate) fn path(path: &Path) -> Self {
-        Self::of(path.as_os_str().as_encoded_bytes())
+    pub(crate) fn path(path: impl AsRef<Path>) -> Self {
+        Self::of(path.as_ref().as_os_str().as_encoded_bytes())
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
+use crate::cli::printable::counted;
 use crate::cli::server::load_policy;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -54,10 +55,4 @@ pub(crate) fn run(command: &PolicyCommand, console: Console) -> Result<(), Failu
         count if count > 0 && arguments.strict => Err(Failure::new(counted(count, "warning"))),
         _ => Ok(()),
     }
-}
-
-/// So many of a thing.
-fn counted(count: usize, what: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{ending}")
 }

@@ -37,6 +37,12 @@ pub(crate) fn name(name: &OsStr) -> String {
     }
 }
 
+/// So many of a thing.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{ending}")
+}
+
 /// One line: line ends inside are escaped too, and a long line is cut.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = escaped(text, is_harmless);

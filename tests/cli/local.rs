@@ -160,6 +160,31 @@ fn policy_check_says_what_is_wrong_and_what_should_be_looked_at() {
 }
 
 #[test]
+fn what_is_wrong_with_a_policy_comes_with_what_to_do() {
+    let house = House::new();
+    for (policy, hint) in [
+        ("[domain.a]\ncurve = {}", "curve = { certificates ="),
+        (
+            "[domain.a]\ncurve = { any = true, keys = [] }",
+            "exactly one form",
+        ),
+        ("[domain.a]\ncurve = 3", "curve = { certificates ="),
+        ("[domain.a]\nnull = true", "null = { any = true }"),
+        ("[domain.a]\nplain = \"secret\"", "plain = { users ="),
+        ("[domain.example.org]\ncurve.any = true", "[domain.\"a.b\"]"),
+        ("allow = [\"example.org\"]", "no host name"),
+        ("allow = [\"10.0.0.1:5555\"]", "without a port"),
+        ("allow = [\"10.0.0.0/x\"]", "such as 10.0.0.0/8"),
+    ] {
+        house.policy(policy);
+        let complaint = house.ends(1, "policy check @policy.toml");
+        assert!(complaint.contains(hint), "{policy}\n{complaint}");
+        assert!(!complaint.contains("secret"), "{complaint}");
+        assert_eq!(complaint.lines().count(), 1);
+    }
+}
+
+#[test]
 fn help_manual_and_completions_say_the_same() {
     let help = ends(0, &["--help"], "");
     for part in [
@@ -362,7 +387,7 @@ fn every_form_of_a_public_key_is_read_for_a_server() {
         assert!(told.contains(NEW_KEYS) && !told.contains(SECRET), "{told}");
     }
     // A bare key does not say which one it is, but its permissions do.
-    house.ends(0, "keygen --secret @secret");
+    write_private(&house, "secret", &format!("{PUBLIC}\n"));
     let told = connects(UNREACHABLE, &house.text("secret"));
     assert!(told.contains("if it is a secret one"), "{told}");
     for (bad, code) in [(ZEROS, 2), ("nowhere", 2), (&*house.text(""), 1)] {
@@ -411,7 +436,10 @@ fn cert_check_names_what_it_does_not_load_and_secrets_among_public_files() {
         .filter(|line| line.contains("make new keys"));
     assert_eq!(told.count(), 2, "{checked}");
     let json = &house.events(0, "cert check @known --json", "")[0];
-    assert_eq!(json["passed_over"], json!(["b.txt", "server.key_secret"]));
+    assert_eq!(
+        json["passed_over"],
+        json!([{"text": "b.txt"}, {"text": "server.key_secret"}])
+    );
 
     fs::create_dir(house.path("czmq")).unwrap();
     fs::copy(house.path("server.key"), house.path("czmq/server")).unwrap();

@@ -1,6 +1,7 @@
 //! A policy file, read: its settings, and where relative paths start.
 #![forbid(unsafe_code)]
 
+use crate::auth::policy_file::hint::hinted;
 use crate::auth::policy_file::problem::{BadPolicyFile, MAX_FILE_LEN, PolicyFileError};
 use crate::auth::policy_file::settings::PolicySettings;
 use crate::auth::secret_file;
@@ -113,8 +114,10 @@ fn parse(toml: &[u8]) -> Result<PolicySettings, (Option<(usize, usize)>, BadPoli
     })?;
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let at = error.span().map(|span| position(toml, span.start));
+        let line = at.and_then(|(line, _)| text.lines().nth(line - 1));
         // Its own rendering shows the line, and with it perhaps a password.
-        (at, BadPolicyFile::Toml(without_values(error.message())))
+        let message = hinted(without_values(error.message()), line.unwrap_or_default());
+        (at, BadPolicyFile::Toml(message))
     })
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod compile;
 pub(crate) mod file;
+mod hint;
 pub(crate) mod install;
 pub(crate) mod lint;
 mod overlap;
