@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod grant;
+pub(crate) mod origin;
 pub mod peer;
 pub mod request;
 pub mod verdict;

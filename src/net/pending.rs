@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::access::origin::Origin;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 
 /// Handshakes in progress, each with a handle of type `T` by which it can be ended.
 ///
@@ -84,32 +84,6 @@ impl Group {
     }
 }
 
-/// What counts as one address.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Origin {
-    /// Loopback or ipc.
-    Local,
-    V4([u8; 4]),
-    V6Block([u8; 8]),
-    Other,
-}
-
-impl Origin {
-    fn of(address: &PeerAddress) -> Self {
-        if address.is_local() {
-            return Self::Local;
-        }
-        match address.canonical_ip() {
-            Some(IpAddr::V4(ip)) => Self::V4(ip.octets()),
-            Some(IpAddr::V6(ip)) => {
-                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-                Self::V6Block([a, b, c, d, e, f, g, h])
-            }
-            None => Self::Other,
-        }
-    }
-}
-
 /// What came of a newcomer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission<T> {
@@ -172,7 +146,7 @@ impl<T> Pending<T> {
         if before == progress {
             return;
         }
-        let origin = place.origin.clone();
+        let origin = place.origin;
         self.regroup(&origin, |group| {
             group.movable.remove(&(before, id));
             if progress != Progress::Paused {
@@ -204,7 +178,7 @@ impl<T> Pending<T> {
 
     /// Changes the places of one address, and keeps `order` true.
     fn regroup(&mut self, origin: &Origin, change: impl FnOnce(&mut Group)) {
-        let group = self.groups.entry(origin.clone()).or_default();
+        let group = self.groups.entry(*origin).or_default();
         let before = group.rank(group.held);
         change(group);
         let after = group.rank(group.held);
@@ -218,7 +192,7 @@ impl<T> Pending<T> {
             self.order.remove(&before);
         }
         if let Some(after) = after {
-            self.order.insert(after, origin.clone());
+            self.order.insert(after, *origin);
         }
     }
 
@@ -238,6 +212,7 @@ mod tests {
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use std::net::IpAddr;
 
     fn address(text: &str) -> PeerAddress {
         PeerAddress::from_zap(text.as_bytes())
