@@ -44,8 +44,21 @@ pub struct Limits {
     /// Handshakes that may be in progress on one listener. 1024, at about 4 KiB of heap each;
     /// when all are taken the oldest of the busiest address makes room.
     pub max_pending_handshakes: usize,
-    /// Questions to ZAP handlers in progress in one router. 256; the next is refused with 300.
+    /// Questions in progress that pause, in one router, and in one Authenticator for its providers
+    /// and hashed passwords. 256: far more than a directory service answers at once. When all are
+    /// taken, the address that holds most of them, recent failures included, gives one up, and a
+    /// newcomer that weighs no less is refused with 300.
     pub max_pending_verdicts: usize,
+    /// Peers whose recent failures one router or Authenticator remembers: of PLAIN by address and
+    /// user, of other mechanisms by address, and as many keys that were admitted. 4096, 16 times
+    /// the questions that may be in progress, at about 100 bytes each. Failures order questions
+    /// when there are more than places; they refuse no peer by themselves.
+    pub max_remembered_failures: usize,
+    /// Temporary refusals held back at once, in one router, and in one Authenticator that answers
+    /// in frames: [`ZapReply::hold_back`](crate::zap::ZapReply::hold_back). 256, so that together
+    /// with the questions they leave half of the pending handshakes to others; the next is told at
+    /// once.
+    pub max_held_back: usize,
     /// Time in which the peer of a refused handshake may read our ERROR before we close. 1 s.
     pub linger_timeout: Duration,
     /// Bytes discarded while that peer is still sending. 64 KiB.
@@ -117,6 +130,8 @@ impl Default for Limits {
             refuse_reserved_identity: false,
             max_pending_handshakes: 1024,
             max_pending_verdicts: 256,
+            max_remembered_failures: 4096,
+            max_held_back: 256,
             linger_timeout: Duration::from_secs(1),
             linger_bytes: 64 * 1024,
             read_ahead: 256 * 1024,

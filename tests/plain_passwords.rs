@@ -12,7 +12,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 use zmtp_auth::auth::{
-    Authenticator, BadPasswordFile, BadPlainUsers, CurveQuestion, PlainQuestion, ProviderAnswer,
+    Audited, Authenticator, BadPasswordFile, BadPlainUsers, CurveQuestion, PlainQuestion,
+    ProviderAnswer, Rule,
 };
 use zmtp_auth::{AccessRequest, Credentials, Domain, Limits, Metadata, Password, PeerAddress};
 
@@ -463,7 +464,7 @@ mod providers {
     }
 
     #[test]
-    fn errors_and_panics_of_a_plain_provider_are_500_and_the_service_goes_on() {
+    fn errors_and_panics_of_a_plain_provider_are_300_and_the_service_goes_on() {
         let auth = Authenticator::new();
         let decide = |question: PlainQuestion| match &question.username[..] {
             b"fails" => Err("the directory is away"),
@@ -476,7 +477,7 @@ mod providers {
             for name in ["fails", "panics"] {
                 assert_eq!(
                     plain(&auth, domain, name, ""),
-                    reply("500", "Internal error", "")
+                    reply("300", "Provider failed", "")
                 );
             }
             assert_eq!(plain(&auth, domain, "ada", ""), allowed("ada"));
@@ -557,5 +558,242 @@ mod providers {
         let mut waits = Box::pin(asked(&auth, frames("", &rest)));
         let mut context = Context::from_waker(Waker::noop());
         assert!(waits.as_mut().poll(&mut context).is_pending());
+    }
+}
+
+mod fairness {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use zmtp_auth::zap::ZapRouter;
+    use zmtp_auth::{PublicKey, Verdict};
+
+    const KEY: [u8; 32] = [7; 32];
+
+    fn login(address: &str, name: &str, password: &str) -> AccessRequest {
+        let credentials = Credentials::Plain {
+            username: Bytes::copy_from_slice(name.as_bytes()),
+            password: Password::from(password),
+        };
+        let address = PeerAddress::from_zap(address.as_bytes());
+        AccessRequest::new(Domain::EMPTY, address, credentials)
+    }
+
+    fn curve(address: &str) -> AccessRequest {
+        let key = PublicKey::from_bytes(KEY).unwrap();
+        let address = PeerAddress::from_zap(address.as_bytes());
+        AccessRequest::new(Domain::EMPTY, address, Credentials::Curve { key })
+    }
+
+    /// One hashed password and one key.
+    fn router() -> ZapRouter {
+        let auth = Authenticator::new();
+        auth.configure_plain("*", [("ada", HASH)]).unwrap();
+        auth.configure_curve_keys("*", [PublicKey::from_bytes(KEY).unwrap()]);
+        let router = ZapRouter::new();
+        router.bind("*", auth).unwrap();
+        router
+    }
+
+    fn is_allowed(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Allow(_))
+    }
+
+    /// How many of 20 right passwords and 100 known keys get in from these addresses, while 300
+    /// connections of another address fill every place and do not move.
+    fn admitted_beside(attacker: impl Fn(usize) -> AccessRequest, at: &str) -> (usize, usize) {
+        let router = router();
+        let wrong: Vec<_> = (0..300).map(attacker).collect();
+        let mut asked: Vec<_> = wrong
+            .iter()
+            .map(|request| Box::pin(router.authorize(request)))
+            .collect();
+        let mut context = Context::from_waker(Waker::noop());
+        for question in &mut asked {
+            let _pending = question.as_mut().poll(&mut context);
+        }
+        let request = login(at, "ada", "secret");
+        let users = (0..20).filter(|_| is_allowed(&block_on(router.authorize(&request))));
+        let users = users.count();
+        let request = curve(at);
+        let keys = (0..100).filter(|_| is_allowed(&block_on(router.authorize(&request))));
+        (users, keys.count())
+    }
+
+    #[test]
+    fn an_address_that_holds_every_place_locks_out_no_other() {
+        let admitted = admitted_beside(|_| login("192.0.2.1", "ada", "wrong"), "198.51.100.7");
+        assert_eq!(admitted, (20, 100));
+        // With a new name each time, so that no user has a failure to his name.
+        let stranger = |number| login("192.0.2.1", &format!("user {number}"), "wrong");
+        assert_eq!(admitted_beside(stranger, "198.51.100.7"), (20, 100));
+        // From all of an IPv6 /64.
+        let subnet = |number| login(&format!("2001:db8::{number:x}"), "ada", "wrong");
+        assert_eq!(admitted_beside(subnet, "2001:db8:0:1::1"), (20, 100));
+    }
+
+    #[test]
+    fn a_key_in_a_table_needs_no_place_wherever_it_comes_from() {
+        let (_, keys) = admitted_beside(|_| login("192.0.2.1", "ada", "wrong"), "192.0.2.1");
+        assert_eq!(keys, 100);
+        let (_, keys) = admitted_beside(|_| login("127.0.0.1", "ada", "wrong"), "127.0.0.1");
+        assert_eq!(keys, 100);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_right_password_gets_in_while_another_address_tries_wrong_ones_without_end() {
+        // 4 MiB and one pass: some milliseconds.
+        let dear = HASH.replace("m=64,t=2", "m=4096,t=1");
+        let auth = Authenticator::new();
+        auth.configure_plain("*", [("ada", HASH), ("dear", &dear)])
+            .unwrap();
+        auth.configure_curve_keys("*", [PublicKey::from_bytes(KEY).unwrap()]);
+        let router = ZapRouter::new();
+        router.bind("*", auth).unwrap();
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let attackers: Vec<_> = (0..300)
+            .map(|_| {
+                let (router, attempts) = (router.clone(), Arc::clone(&attempts));
+                tokio::spawn(async move {
+                    let request = login("192.0.2.1", "ada", "wrong");
+                    loop {
+                        attempts.fetch_add(1, Ordering::Relaxed);
+                        let _denied = router.authorize(&request).await;
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        while attempts.load(Ordering::Relaxed) < 600 {
+            tokio::task::yield_now().await;
+        }
+        let (mut users, mut keys) = (0, 0);
+        for _ in 0..20 {
+            let verdict = router
+                .authorize(&login("198.51.100.7", "ada", "secret"))
+                .await;
+            users += usize::from(is_allowed(&verdict));
+            for _ in 0..5 {
+                let verdict = router.authorize(&curve("198.51.100.7")).await;
+                keys += usize::from(is_allowed(&verdict));
+                tokio::task::yield_now().await;
+            }
+        }
+        for attacker in attackers {
+            attacker.abort();
+        }
+        println!("right password {users} of 20, CURVE key {keys} of 100");
+        assert_eq!((users, keys), (20, 100));
+    }
+}
+
+mod threads {
+    use super::*;
+    use std::sync::Barrier;
+    use zmtp_auth::{DenialStatus, Verdict};
+
+    fn login(domain: &'static str, name: &str) -> AccessRequest {
+        let credentials = Credentials::Plain {
+            username: Bytes::copy_from_slice(name.as_bytes()),
+            password: Password::from(""),
+        };
+        AccessRequest::new(domain.into(), PeerAddress::from_zap(b"::1"), credentials)
+    }
+
+    fn with_time(time: Duration) -> Authenticator {
+        let mut limits = Limits::default();
+        limits.verdict_timeout = time;
+        Authenticator::with_limits(&limits)
+    }
+
+    /// Lets a blocking function rule `domain` that answers everybody but `hangs`; its calls end
+    /// when the sender is gone.
+    #[must_use]
+    fn hangs(auth: &Authenticator, domain: &'static str) -> mpsc::Sender<()> {
+        let (never, held) = mpsc::channel::<()>();
+        let held = Mutex::new(Some(held));
+        let held = Arc::new(held);
+        auth.configure_plain_callback_blocking(domain, move |question: PlainQuestion| {
+            if question.username == "hangs" {
+                let held = Arc::clone(&held);
+                let _ended = held
+                    .lock()
+                    .map(|held| held.as_ref().map(mpsc::Receiver::recv));
+            }
+            true
+        });
+        never
+    }
+
+    fn is_allowed(auth: &Authenticator, request: &AccessRequest) -> bool {
+        matches!(auth.authorize_blocking(request), Verdict::Allow(_))
+    }
+
+    #[test]
+    fn a_blocking_provider_that_never_returns_stops_no_other() {
+        let auth = with_time(Duration::from_secs(20));
+        let _never = hangs(&auth, "hangs");
+        auth.configure_plain_callback_blocking("other", |_: PlainQuestion| true);
+        let request = login("hangs", "hangs");
+        let zap = |request| zmtp_auth::zap::ZapRequest::new(1.into(), request);
+        let mut asked: Vec<_> = (0..100)
+            .map(|_| Box::pin(zmtp_auth::zap::ZapHandler::handle(&auth, zap(&request))))
+            .collect();
+        let mut context = Context::from_waker(Waker::noop());
+        for question in &mut asked {
+            assert!(question.as_mut().poll(&mut context).is_pending());
+        }
+        assert!(is_allowed(&auth, &login("other", "ada")));
+    }
+
+    #[test]
+    fn when_no_thread_is_left_that_is_told_once_and_another_provider_goes_on() {
+        let auth = with_time(Duration::from_millis(1));
+        let never = hangs(&auth, "hangs");
+        let mut events = auth.events();
+        let mut stuck = move || {
+            let told = std::iter::from_fn(|| events.look());
+            told.filter_map(|next| match &next.event.what {
+                Audited::ProviderStuck(rule) => Some(rule.clone()),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+        };
+        let plain = zmtp_auth::MechanismKind::Plain;
+        let rule = Rule::Provider(plain, Domain::from("hangs"));
+        // 16 threads of its own, and 64 that stand in.
+        let mut told = Vec::new();
+        for _ in 0..1000 {
+            assert!(!is_allowed(&auth, &login("hangs", "hangs")));
+            told.extend(stuck());
+        }
+        assert_eq!(told, [rule]);
+        auth.configure_plain_callback_blocking("other", |_: PlainQuestion| true);
+        assert!((0..1000).any(|_| is_allowed(&auth, &login("other", "ada"))));
+        // Once its calls return, it is asked again.
+        drop(never);
+        assert!((0..100_000).any(|_| is_allowed(&auth, &login("hangs", "ada"))));
+    }
+
+    #[test]
+    fn a_thread_that_never_returns_is_replaced() {
+        let auth = with_time(Duration::from_millis(50));
+        let _never = hangs(&auth, "*");
+        let all = Arc::new(Barrier::new(40));
+        let hanging: Vec<_> = (0..40)
+            .map(|_| {
+                let (auth, all) = (auth.clone(), Arc::clone(&all));
+                thread::spawn(move || {
+                    all.wait();
+                    auth.authorize_blocking(&login("", "hangs"))
+                })
+            })
+            .collect();
+        for question in hanging {
+            match question.join().unwrap() {
+                Verdict::Deny(denied) => assert_eq!(denied.status, DenialStatus::Temporary),
+                Verdict::Allow(_) => panic!("admitted"),
+            }
+        }
+        assert!((0..100).any(|_| is_allowed(&auth, &login("", "ada"))));
     }
 }

@@ -5,15 +5,15 @@
 use bytes::Bytes;
 use std::future::{Future, ready};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
-use zmtp_auth::auth::{AdmissionTerms, Audited, Authenticator, CurveQuestion, Rule};
+use zmtp_auth::auth::{AdmissionTerms, Audited, Authenticator, CurveQuestion, PlainQuestion, Rule};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
-    AccessRequest, Credential, Credentials, Domain, Grant, MechanismKind, Password, PeerAddress,
-    PublicKey, Verdict,
+    AccessRequest, Credential, Credentials, DenialStatus, Domain, Grant, MechanismKind, Password,
+    PeerAddress, PublicKey, Verdict,
 };
 
 fn key(number: u32) -> PublicKey {
@@ -547,8 +547,7 @@ fn a_change_while_a_provider_ponders_is_not_missed() {
     assert!(server.curve("a", 2).still_valid());
 }
 
-/// The status and the user id of the reply in frames.
-fn reply(auth: &Authenticator, number: u32) -> (Bytes, Bytes) {
+fn curve_frames(number: u32) -> Vec<Bytes> {
     let key = key(number);
     let frames = [
         &b"1.0"[..],
@@ -559,8 +558,13 @@ fn reply(auth: &Authenticator, number: u32) -> (Bytes, Bytes) {
         b"CURVE",
         key.as_bytes(),
     ];
-    let frames = frames.map(Bytes::copy_from_slice).into();
-    let [_, _, status, _, user_id, _] = now(auth.handle_zap_message(frames)).unwrap();
+    frames.map(Bytes::copy_from_slice).into()
+}
+
+/// The status and the user id of the reply in frames.
+fn reply(auth: &Authenticator, number: u32) -> (Bytes, Bytes) {
+    let frames = now(auth.handle_zap_message(curve_frames(number)));
+    let [_, _, status, _, user_id, _] = frames.unwrap();
     (status, user_id)
 }
 
@@ -591,6 +595,168 @@ fn a_reply_in_frames_misses_no_change_either_and_leaves_no_grant() {
         ready(true)
     });
     assert_eq!(reply(&auth, 1).0, "200");
+}
+
+/// A provider whose first answer, a yes, comes when it is told.
+fn late_provider(auth: &Authenticator) -> (tokio::sync::oneshot::Sender<()>, Arc<AtomicUsize>) {
+    let (answer, told) = tokio::sync::oneshot::channel();
+    let (told, asked) = (Mutex::new(Some(told)), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&asked);
+    auth.configure_curve_callback("a", move |_: CurveQuestion| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let told = told.lock().unwrap().take();
+        async move {
+            if let Some(told) = told {
+                told.await.unwrap();
+            }
+            true
+        }
+    });
+    (answer, asked)
+}
+
+fn curve_request(number: u32) -> AccessRequest {
+    let address = PeerAddress::from_zap(b"::1");
+    AccessRequest::new("a".into(), address, Credentials::Curve { key: key(number) })
+}
+
+#[test]
+fn a_question_in_progress_when_stop_returns_is_refused_with_300() {
+    let server = Server::new();
+    let (answer, _) = late_provider(&server.auth);
+    let request = curve_request(1);
+    let mut question = pin!(server.router.authorize(&request));
+    assert!(poll(question.as_mut()).is_pending());
+    server.auth.stop();
+    answer.send(()).unwrap();
+    match now(question) {
+        Verdict::Deny(denied) => assert_eq!(denied.status, DenialStatus::Temporary),
+        Verdict::Allow(approval) => panic!("admitted, {:?}", approval.grant),
+    }
+    assert_eq!(server.auth.live_grants(), 0);
+
+    server.auth.start();
+    let (answer, _) = late_provider(&server.auth);
+    let mut question = pin!(server.auth.handle_zap_message(curve_frames(1)));
+    assert!(poll(question.as_mut()).is_pending());
+    server.auth.stop();
+    answer.send(()).unwrap();
+    let [_, _, status, ..] = now(question).unwrap();
+    assert_eq!(status, "300");
+}
+
+#[test]
+fn a_question_that_a_stop_has_overtaken_is_judged_again_after_the_start() {
+    let server = Server::new();
+    let (answer, asked) = late_provider(&server.auth);
+    let request = curve_request(1);
+    let mut question = pin!(server.router.authorize(&request));
+    assert!(poll(question.as_mut()).is_pending());
+    server.auth.stop();
+    server.auth.start();
+    answer.send(()).unwrap();
+    assert!(matches!(now(question), Verdict::Allow(_)));
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn a_call_ends_the_admissions_of_one_user_or_key_and_no_others() {
+    let server = Server::new();
+    let users = |_: PlainQuestion| ready(true);
+    server.auth.configure_plain_callback("a", users);
+    server.auth.configure_plain_callback("b", users);
+    server.auth.configure_curve_callback("a", |_| ready(true));
+    server.auth.configure_curve_callback("b", |_| ready(true));
+    let ended = [server.plain("a", "ada"), server.plain("a", "ada")];
+    let kept = [server.plain("a", "bob"), server.plain("b", "ada")];
+    let count = server.auth.end_admissions(MechanismKind::Plain, "a", "ada");
+    assert_eq!(count, 2);
+    assert!(ended.iter().all(|grant| !grant.still_valid()));
+    assert!(kept.iter().all(Grant::still_valid));
+    // One that is held still, and is over, does not end again.
+    let again = server.auth.end_admissions(MechanismKind::Plain, "a", "ada");
+    assert_eq!(again, 0);
+    assert_eq!(
+        server.auth.end_admissions(MechanismKind::Curve, "a", "ada"),
+        0
+    );
+
+    let ended = [server.curve("a", 1), server.curve("b", 1)];
+    let mut events = server.auth.events();
+    let other = server.curve("a", 2);
+    let watch = Watch::new(&ended[0]);
+    assert_eq!(server.auth.end_admissions_of_key(&key(1)), 2);
+    assert!(watch.woken());
+    assert!(ended.iter().all(|grant| !grant.still_valid()));
+    assert!(kept.iter().all(Grant::still_valid) && other.still_valid());
+    let told = std::iter::from_fn(|| events.look());
+    let told = told.filter(|next| matches!(next.event.what, Audited::Ended(_)));
+    assert_eq!(told.count(), 2);
+    // The policy is what it was.
+    assert!(server.curve("a", 1).still_valid() && server.plain("a", "ada").still_valid());
+}
+
+#[test]
+fn a_decision_in_progress_does_not_escape_the_end_of_its_users_admissions() {
+    let server = Server::new();
+    let (answer, asked) = late_provider(&server.auth);
+    let request = curve_request(1);
+    let mut question = pin!(server.router.authorize(&request));
+    assert!(poll(question.as_mut()).is_pending());
+    assert_eq!(server.auth.end_admissions_of_key(&key(1)), 0);
+    answer.send(()).unwrap();
+    assert!(matches!(now(question), Verdict::Allow(_)));
+    // The answer from before the call does not count.
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+/// A provider that says yes, and is itself replaced meanwhile: so many times by another of its
+/// kind, then by `last`.
+fn overtaken(auth: &Authenticator, times: usize, last: fn(&Authenticator)) {
+    let inside = auth.clone();
+    auth.configure_curve_callback("a", move |_: CurveQuestion| {
+        match times.checked_sub(1) {
+            None => last(&inside),
+            Some(left) => overtaken(&inside, left, last),
+        }
+        ready(true)
+    });
+}
+
+#[test]
+fn a_decision_that_is_overtaken_more_than_once_is_judged_until_it_stands() {
+    for times in 0..4 {
+        let server = Server::new();
+        overtaken(&server.auth, times, |auth| {
+            auth.configure_curve_keys("a", [])
+        });
+        match now(server.router.authorize(&curve_request(1))) {
+            Verdict::Deny(denied) => assert_eq!(denied.reason, "Unknown key"),
+            Verdict::Allow(approval) => panic!("admitted, {:?}", approval.grant),
+        }
+        // No grant could end what frames have admitted.
+        overtaken(&server.auth, times, |auth| {
+            auth.configure_curve_keys("a", [])
+        });
+        assert_eq!(reply(&server.auth, 1).0, "400", "overtaken {times} times");
+        overtaken(&server.auth, times, |auth| {
+            auth.configure_curve_keys("a", [key(1)])
+        });
+        assert_eq!(reply(&server.auth, 1).0, "200");
+    }
+}
+
+#[test]
+fn a_decision_that_never_stands_is_300() {
+    let server = Server::new();
+    let endless = || usize::MAX;
+    overtaken(&server.auth, endless(), |_| {});
+    match now(server.router.authorize(&curve_request(1))) {
+        Verdict::Deny(denied) => assert_eq!(denied.status, DenialStatus::Temporary),
+        Verdict::Allow(approval) => panic!("admitted, {:?}", approval.grant),
+    }
+    assert_eq!(reply(&server.auth, 1).0, "300");
+    assert_eq!(server.auth.live_grants(), 0);
 }
 
 #[test]

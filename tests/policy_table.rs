@@ -496,9 +496,10 @@ mod divergences {
     }
 
     #[test]
-    fn exceptions_are_500_for_that_request_and_the_service_goes_on() {
+    fn provider_error_is_300_for_that_request_and_the_service_goes_on() {
         let auth = Authenticator::new();
         auth.configure_curve_callback("fails", |_| ready(Err::<bool, _>("database is away")));
+        auth.configure_curve_callback("later", |_| ready(ProviderAnswer::Later));
         auth.configure_curve_callback("panics", |question: CurveQuestion| {
             assert!(question.key != key(KEY), "in the call");
             async move {
@@ -506,11 +507,20 @@ mod divergences {
                 true
             }
         });
-        for (domain, asked) in [("fails", KEY), ("panics", KEY), ("panics", OTHER_KEY)] {
-            assert_eq!(curve(&auth, domain, asked), failed("500", "Internal error"));
+        for (domain, asked, text) in [
+            ("fails", KEY, "Provider failed"),
+            ("later", KEY, "Provider says later"),
+            ("panics", KEY, "Provider failed"),
+            ("panics", OTHER_KEY, "Provider failed"),
+        ] {
+            assert_eq!(curve(&auth, domain, asked), failed("300", text));
         }
         assert_eq!(curve(&auth, "panics", &[9; 32]), allowed(z85(&[9; 32])));
+    }
 
+    #[test]
+    fn exceptions_are_500_for_that_request_and_the_service_goes_on() {
+        let auth = Authenticator::new();
         auth.configure_curve_any("*");
         auth.set_curve_user_id(|asked: &PublicKey| -> String {
             assert!(*asked != key(KEY), "in the mapping");

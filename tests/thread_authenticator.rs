@@ -146,7 +146,7 @@ fn stop_returns_after_a_provider_panicked() {
     });
     let thread = ThreadAuthenticator::new(auth);
     thread.start().unwrap();
-    let failed = Err((DenialStatus::Internal, "Internal error".into()));
+    let failed = Err((DenialStatus::Temporary, "Provider failed".into()));
     assert_eq!(outcome(thread.authorize(&curve())), failed);
     assert!(thread.is_alive());
     let null = request(Credentials::Null);
@@ -186,6 +186,30 @@ fn stop_returns_while_a_provider_blocks_the_thread_and_who_waits_is_refused() {
     drop(go);
     assert!(waits.join().unwrap().is_err());
     thread.stop();
+}
+
+#[test]
+fn who_waits_is_refused_though_the_provider_that_blocks_the_thread_says_yes_after_stop() {
+    let auth = Authenticator::new();
+    let (go, gone) = mpsc::channel::<()>();
+    let gone = Mutex::new(gone);
+    let entered = Arc::new(Barrier::new(2));
+    let at = Arc::clone(&entered);
+    auth.configure_curve_callback("*", move |_: CurveQuestion| {
+        at.wait();
+        gone.lock().unwrap().recv().unwrap();
+        async { true }
+    });
+    let thread = ThreadAuthenticator::new(auth);
+    thread.start().unwrap();
+    let waits = {
+        let thread = thread.clone();
+        thread::spawn(move || outcome(thread.authorize(&curve())))
+    };
+    entered.wait();
+    thread.stop();
+    go.send(()).unwrap();
+    assert_eq!(waits.join().unwrap(), stopped());
 }
 
 #[test]

@@ -371,6 +371,96 @@ mod with_a_clock {
         }
     }
 
+    /// A router whose handler holds back its refusals for so long.
+    fn holding_back(time: Duration, max_held_back: usize) -> ZapRouter {
+        let mut limits = Limits::default();
+        limits.max_held_back = max_held_back;
+        let router = ZapRouter::with_limits(&limits);
+        let handler = move |request: ZapRequest| {
+            let mut reply = request.deny(DenialStatus::Temporary, "later");
+            reply.hold_back = Some(time);
+            ready(reply)
+        };
+        router.bind(Domain::ALL, handler).unwrap();
+        router
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_held_back_outside_the_places_and_five_seconds_at_most() {
+        for (asked, held) in [(700, 700), (60_000, 5000)] {
+            let router = holding_back(Duration::from_millis(asked), 1);
+            let before = Instant::now();
+            let request = request("");
+            let mut question = pin!(router.authorize(&request));
+            assert!(poll(question.as_mut()).is_pending());
+            assert_eq!(router.in_progress(), 0);
+            refused(question.await, DenialStatus::Temporary, "later");
+            assert_eq!(before.elapsed(), Duration::from_millis(held));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_held_back_are_bounded_and_a_peer_that_leaves_makes_room() {
+        let router = holding_back(Duration::from_secs(1), 2);
+        let request = request("");
+        let mut held: Vec<_> = (0..2)
+            .map(|_| Box::pin(router.authorize(&request)))
+            .collect();
+        for question in &mut held {
+            assert!(poll(question.as_mut()).is_pending());
+        }
+        // One too many is refused at once.
+        refused(verdict(&router, ""), DenialStatus::Temporary, "later");
+        held.pop();
+        assert!(poll(router.authorize(&request)).is_pending());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_gives_no_answer_refuses_with_300_half_a_second_later_or_more() {
+        use zmtp_auth::auth::{Authenticator, CurveQuestion, ProviderAnswer};
+        let auth = Authenticator::new();
+        auth.configure_curve_callback("fails", |_| ready(Err::<bool, _>("away")));
+        auth.configure_curve_callback("later", |_| ready(ProviderAnswer::Later));
+        auth.configure_curve_callback("panics", |question: CurveQuestion| async move {
+            assert!(question.domain != Domain::from("panics"), "deliberate");
+            true
+        });
+        auth.configure_curve_callback("hangs", |_| pending::<bool>());
+        let router = router(auth.clone());
+        let key = zmtp_auth::PublicKey::from_bytes([7; 32]).unwrap();
+        for (domain, before) in [("fails", 0), ("later", 0), ("panics", 0), ("hangs", 10)] {
+            let mut request = request(domain);
+            request.credentials = Credentials::Curve { key };
+            let start = Instant::now();
+            refused(
+                router.authorize(&request).await,
+                DenialStatus::Temporary,
+                "Provider",
+            );
+            let held = start.elapsed() - Duration::from_secs(before);
+            let range = Duration::from_millis(500)..=Duration::from_secs(5);
+            assert!(range.contains(&held), "{domain}: {held:?}");
+
+            // In frames, where no one else could wait.
+            let question = ZapRequest::new(1.into(), &request);
+            let start = Instant::now();
+            let reply = auth.handle_zap_message(question.to_frames()).await.unwrap();
+            assert_eq!(reply[2], "300");
+            let held = start.elapsed() - Duration::from_secs(before);
+            assert!(range.contains(&held), "{domain}: {held:?}");
+        }
+    }
+
+    #[test]
+    fn a_runtime_without_timers_holds_nothing_back() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let router = holding_back(Duration::from_secs(5), 1);
+        let verdict = runtime.block_on(router.authorize(&request("")));
+        refused(verdict, DenialStatus::Temporary, "later");
+    }
+
     #[test]
     fn a_runtime_without_timers_refuses_and_does_not_panic() {
         let runtime = tokio::runtime::Builder::new_current_thread()

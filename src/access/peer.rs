@@ -106,12 +106,12 @@ pub enum Credential {
 
 impl Credential {
     /// The public part of `credentials`.
-    pub(crate) fn of(credentials: Credentials) -> Self {
+    pub(crate) fn of(credentials: &Credentials) -> Self {
         match credentials {
             Credentials::Null => Self::Nothing,
-            Credentials::Plain { username, .. } => Self::UserName(username),
-            Credentials::Curve { key } => Self::Key(key),
-            Credentials::Gssapi { principal } => Self::Principal(principal),
+            Credentials::Plain { username, .. } => Self::UserName(username.clone()),
+            Credentials::Curve { key } => Self::Key(*key),
+            Credentials::Gssapi { principal } => Self::Principal(principal.clone()),
         }
     }
 

@@ -84,7 +84,7 @@ impl Approved {
             authenticated: Some(Authenticated::new(
                 approval.user_id,
                 request.domain,
-                Credential::of(request.credentials),
+                Credential::of(&request.credentials),
                 approval.metadata,
                 approval.grant,
             )),

@@ -8,6 +8,7 @@ use crate::auth::address::AddressRule;
 use crate::auth::grant::AdmissionTerms;
 use crate::auth::outcome::{Decided, Outcome};
 use crate::auth::rule::Rule;
+use crate::crypto::keys::PublicKey;
 use crate::zap::request::{RequestId, ZapRequest};
 use bytes::Bytes;
 use std::time::{Duration, SystemTime};
@@ -41,6 +42,9 @@ pub enum Audited {
     Ended(AuditedAdmission),
     /// The policy was changed.
     Change(Change),
+    /// None of the calls to the provider of this rule returns, and no thread is left to stand in.
+    /// Told once until it answers again.
+    ProviderStuck(Rule),
 }
 
 /// A request and what came of it.
@@ -118,6 +122,19 @@ pub enum Change {
     },
     /// Another mapping of keys to user ids.
     UserIds,
+    /// [`Authenticator::end_admissions`](crate::auth::Authenticator::end_admissions): the
+    /// admissions that have ended are told of one by one.
+    #[non_exhaustive]
+    EndedUser {
+        /// The mechanism.
+        mechanism: MechanismKind,
+        /// The domain that the peers had asked for.
+        domain: Domain,
+        /// Their user id.
+        user_id: Bytes,
+    },
+    /// [`Authenticator::end_admissions_of_key`](crate::auth::Authenticator::end_admissions_of_key).
+    EndedKey(PublicKey),
     /// [`Authenticator::stop`](crate::auth::Authenticator::stop).
     Stopped,
     /// [`Authenticator::start`](crate::auth::Authenticator::start).

@@ -6,6 +6,7 @@ use crate::auth::audit::{Audited, AuditedAdmission, AuditedDecision, Change};
 use crate::auth::authenticator::Authenticator;
 use crate::auth::grant::AdmissionTerms;
 use crate::auth::outcome::Decided;
+use crate::auth::rule::Rule;
 use crate::error::printable;
 use crate::zap::request::{RequestId, ZapRequest};
 use std::cell::LazyCell;
@@ -45,6 +46,14 @@ impl Authenticator {
         });
     }
 
+    /// Tells that the provider of that rule has no thread left.
+    pub(crate) fn audit_stuck(&self, rule: &Rule) {
+        tracing::error!(%rule, "provider stuck: no call returns, and no thread is left");
+        self.event_log().tell(self.policy_version(), || {
+            Audited::ProviderStuck(rule.clone())
+        });
+    }
+
     /// Tells of the change that has made the policy of that version.
     pub(crate) fn audit_change(&self, policy_version: u64, change: Change) {
         change.log();
@@ -65,6 +74,10 @@ fn log_decision(
             address = %request.address, mechanism = printable(&request.mechanism),
             user_id = printable(&admission.user_id), rule = %admission.rule, took = ?**took,
             "peer allowed"),
+        // The provider's own line, once a minute, stands for these.
+        Err(refused) if refused.refusal.is_outage() => tracing::debug!(id = %request.id,
+            domain = %request.domain, address = %request.address, rule = %refused.rule,
+            took = ?**took, "peer refused: {}", refused.refusal.text()),
         Err(refused) => tracing::info!(id = %request.id, domain = %request.domain,
             address = %request.address, mechanism = printable(&request.mechanism),
             status = %refused.refusal.status(), rule = %refused.rule, took = ?**took,
@@ -96,6 +109,13 @@ impl Change {
                 "address list changed"
             ),
             Self::UserIds => tracing::info!("mapping of user ids changed"),
+            Self::EndedUser {
+                mechanism,
+                domain,
+                user_id,
+            } => tracing::info!(%mechanism, %domain, user_id = printable(user_id),
+                "admissions of a user ended"),
+            Self::EndedKey(key) => tracing::info!(%key, "admissions of a key ended"),
             Self::Stopped => tracing::info!("authenticator stopped"),
             Self::Started => tracing::info!("authenticator started"),
         }

@@ -8,12 +8,13 @@ use crate::auth::grant::LiveGrants;
 use crate::auth::policy::Policy;
 #[cfg(all(feature = "policy-file", feature = "reload"))]
 use crate::auth::reload::Watch;
-use crate::auth::workers::Workers;
+use crate::auth::workers::{Replacement, WorkerSettings, Workers};
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;
 use crate::limits::Limits;
 use crate::zap::bounds::Places;
 use crate::zap::contain::contain;
+use crate::zap::hold_back::HeldBack;
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use std::convert::Infallible;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::sync::MutexGuard;
 #[cfg(feature = "reload")]
 use std::sync::Weak;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
@@ -77,8 +79,11 @@ struct Inner {
     hash_key: OnceLock<Arc<HashKey>>,
     provider_places: Places,
     provider_time: Duration,
-    /// Where providers run that block.
-    blocking_workers: Arc<Workers>,
+    /// Refusals that replies in frames cannot say to hold back.
+    held_back: HeldBack,
+    max_waiting: usize,
+    /// Threads that may stand in for those that providers never return.
+    spare_threads: Arc<AtomicUsize>,
     /// Where hashed passwords are verified.
     verifiers: Arc<Workers>,
     clock: Clock,
@@ -101,9 +106,13 @@ impl Drop for Events {
     }
 }
 
-/// Threads for providers that block. They wait for databases and directory services rather than
-/// for a core.
-const BLOCKING_THREADS: usize = 32;
+/// Threads for each provider that blocks. 16: they wait for databases and directory services rather
+/// than for a core, and such services take few connections.
+const BLOCKING_THREADS: usize = 16;
+
+/// Threads that stand in for those that never return, for all providers together. 64: a service
+/// that hangs for a minute costs no more, and no provider has any to lose to another's.
+const SPARE_THREADS: usize = 64;
 
 /// What time it is, for the validity of keys.
 type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
@@ -116,7 +125,9 @@ impl Authenticator {
     }
 
     /// An Authenticator without any configuration. Of the limits it uses
-    /// [`Limits::max_pending_verdicts`] and [`Limits::verdict_timeout`], for its providers.
+    /// [`Limits::max_pending_verdicts`], [`Limits::max_remembered_failures`],
+    /// [`Limits::max_held_back`] and [`Limits::verdict_timeout`], for its providers and hashed
+    /// passwords.
     #[must_use]
     pub fn with_limits(limits: &Limits) -> Self {
         Self::with_clock(limits, SystemTime::now)
@@ -134,19 +145,19 @@ impl Authenticator {
             policy: ArcSwap::default(),
             changing: Mutex::new(()),
             hash_key: OnceLock::new(),
-            provider_places: Places::new(limits.max_pending_verdicts),
+            provider_places: Places::new(limits),
             provider_time: limits.verdict_timeout,
-            blocking_workers: Arc::new(Workers::new(
-                "zmtp-auth provider",
-                BLOCKING_THREADS,
-                limits.max_pending_verdicts,
-            )),
-            verifiers: Arc::new(Workers::new(
-                "zmtp-auth password",
+            held_back: HeldBack::new(limits.max_held_back),
+            max_waiting: limits.max_pending_verdicts,
+            spare_threads: Arc::new(AtomicUsize::new(SPARE_THREADS)),
+            verifiers: Arc::new(Workers::new(WorkerSettings {
+                name: "zmtp-auth password",
                 // Each is one core at full load, and the last one is for everything else.
-                available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
-                limits.max_pending_verdicts,
-            )),
+                max_threads: available_parallelism()
+                    .map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
+                max_waiting: limits.max_pending_verdicts,
+                replacement: None,
+            })),
             clock: Box::new(clock),
             live: LiveGrants::default(),
             changed: Bell::default(),
@@ -192,14 +203,27 @@ impl Authenticator {
         &self.0.hash_key
     }
 
-    /// How many questions to providers there may be at once.
+    /// The places of questions that take their time.
     pub(crate) fn provider_places(&self) -> &Places {
         &self.0.provider_places
     }
 
-    /// Where providers run that block.
-    pub(crate) fn blocking_workers(&self) -> Arc<Workers> {
-        Arc::clone(&self.0.blocking_workers)
+    /// Threads for one provider that blocks.
+    pub(crate) fn blocking_workers(&self) -> Workers {
+        Workers::new(WorkerSettings {
+            name: "zmtp-auth provider",
+            max_threads: BLOCKING_THREADS,
+            max_waiting: self.0.max_waiting,
+            replacement: Some(Replacement {
+                after: self.0.provider_time,
+                spare: Arc::clone(&self.0.spare_threads),
+            }),
+        })
+    }
+
+    /// Refusals that are held back here.
+    pub(crate) fn held_back(&self) -> &HeldBack {
+        &self.0.held_back
     }
 
     /// Where hashed passwords are verified.
@@ -289,10 +313,12 @@ impl Authenticator {
         self.0.live.len()
     }
 
-    /// Refuses every request with 300, until [`Authenticator::start`].
+    /// Refuses every request with 300, until [`Authenticator::start`]; those that are in progress
+    /// when it returns, too. Peers that are in stay in.
     pub fn stop(&self) {
         self.change(|policy| {
             policy.stopped = true;
+            policy.decided_since = policy.version;
             Change::Stopped
         });
     }

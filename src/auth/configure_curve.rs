@@ -57,23 +57,23 @@ impl Authenticator {
     ) {
         self.rule_curve(
             domain.into(),
-            CurveRule::provider(Arc::new(Async(provider))),
+            CurveRule::provider(Arc::new(Async::new(provider))),
         );
     }
 
     /// Lets a function that may block decide over the CURVE peers of `domain`: it is called on one
-    /// of at most 32 threads that all such functions of this Authenticator share and no runtime
-    /// owns. A call that has begun cannot be stopped: one that never returns keeps its thread,
-    /// and its peer is refused when the time is up.
+    /// of at most 16 threads, which belong to it alone and to no runtime. A call that has begun
+    /// cannot be stopped: one that never returns keeps its thread, and its peer is refused when the
+    /// time is up. Another thread stands in for it, of 64 that all such functions of this
+    /// Authenticator share. When no thread is left the function's peers are refused with 300 and
+    /// [`Audited::ProviderStuck`](crate::auth::Audited::ProviderStuck) tells so, until a call
+    /// returns.
     pub fn configure_curve_callback_blocking<R: IntoProviderResult>(
         &self,
         domain: impl Into<Domain>,
         provider: impl Fn(CurveQuestion) -> R + Send + Sync + 'static,
     ) {
-        let provider = Blocking {
-            call: provider,
-            workers: self.blocking_workers(),
-        };
+        let provider = Blocking::new(provider, self.blocking_workers());
         self.rule_curve(domain.into(), CurveRule::provider(Arc::new(provider)));
     }
 

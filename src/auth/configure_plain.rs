@@ -114,7 +114,7 @@ impl Authenticator {
     ) {
         self.rule_plain(
             domain.into(),
-            PlainRule::provider(Arc::new(Async(provider))),
+            PlainRule::provider(Arc::new(Async::new(provider))),
         );
     }
 
@@ -125,10 +125,7 @@ impl Authenticator {
         domain: impl Into<Domain>,
         provider: impl Fn(PlainQuestion) -> R + Send + Sync + 'static,
     ) {
-        let provider = Blocking {
-            call: provider,
-            workers: self.blocking_workers(),
-        };
+        let provider = Blocking::new(provider, self.blocking_workers());
         self.rule_plain(domain.into(), PlainRule::provider(Arc::new(provider)));
     }
 

@@ -5,11 +5,14 @@ use crate::access::grant::Grant;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::outcome::Decided;
 use crate::auth::policy::{Admission, Ask, Policy, Ruling};
-use crate::auth::provider::{Asking, NoAnswer, ProviderAnswer};
+use crate::auth::provider::{Asking, NoAnswer, ProviderAnswer, ProviderError};
 use crate::auth::refusal::{Refusal, Refused};
 use crate::auth::rule::Rule;
+use crate::status::Status;
 use crate::zap::contain::{Contained, Panicked};
 use crate::zap::envelope::split_envelope;
+use crate::zap::failures::Asker;
+use crate::zap::hold_back::{Failure, Outage};
 use crate::zap::reply::ZapReply;
 use crate::zap::request::{ZapRequest, ZapRequestError};
 use crate::zap::router::ZapHandler;
@@ -17,6 +20,13 @@ use arc_swap::Guard;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// How often a decision may be overtaken and made again. 8: changes come in bursts, as a reload of
+/// a few files makes them, and no question is asked for ever.
+const MAX_OVERTAKEN: u32 = 8;
+
+/// Most characters of a provider's error in the log. 256: a sentence or two.
+const MAX_LOGGED: usize = 256;
 
 /// For how long a peer is admitted.
 #[derive(Clone, Copy)]
@@ -37,11 +47,15 @@ struct Admitted {
 impl Authenticator {
     /// Answers a raw ZAP request without address envelope and delimiter: its frames from the
     /// version on give the six frames of the reply. `None` if there are fewer than two frames,
-    /// so that there is no request id to reply to.
+    /// so that there is no request id to reply to. The reply for a provider that gave no answer is
+    /// held back here, since no frame can say so: see [`CurveProvider`](crate::auth::CurveProvider).
     pub async fn handle_zap_message(&self, frames: Vec<Bytes>) -> Option<[Bytes; 6]> {
         let (id, refusal) = match ZapRequest::from_frames(frames) {
             Ok(request) => {
                 let (decided, _) = self.answer(&request, Admitting::ForNow).await;
+                if let Some(time) = decided.hold_back() {
+                    self.held_back().wait(time).await;
+                }
                 return Some(decided.into_frames(request.id));
             }
             Err(ZapRequestError::NotEnoughFrames { id, .. }) => (id, Refusal::NotEnoughFrames),
@@ -72,7 +86,7 @@ impl Authenticator {
 
     async fn answer(&self, request: &ZapRequest, admitting: Admitting) -> (Decided, Option<Grant>) {
         let start = Instant::now();
-        let mut was_over = false;
+        let mut left = MAX_OVERTAKEN;
         loop {
             let policy = self.policy();
             let mut decided = Decided {
@@ -83,7 +97,7 @@ impl Authenticator {
                     // In a box, so that decisions which need no answer carry no room for one.
                     Ok(Ruling::Ask(asked)) => {
                         let policy = Guard::into_inner(policy);
-                        Box::pin(self.ask(policy, request, asked)).await
+                        Box::pin(self.ask_and_note(policy, request, asked)).await
                     }
                 },
             };
@@ -92,35 +106,55 @@ impl Authenticator {
             }
             let Admitted { grant, is_over } = self.admit(request, &decided, admitting);
             // A provider may take its time. If the policy has withdrawn meanwhile what it decided
-            // by, the policy that has taken its place is asked. Should that be overtaken as well,
-            // then as if right after the reply: the grant has ended.
-            if !is_over || was_over {
-                self.audit_decision(request, &decided, start);
-                return (decided, grant);
-            }
-            was_over = true;
+            // by, the policy that has taken its place is asked, until a decision stands.
+            let grant = match (is_over, left) {
+                (false, _) => grant,
+                (true, 0) => {
+                    decided.ruled = Err(Refusal::Overtaken.by(decided.rule().clone()));
+                    None
+                }
+                (true, _) => {
+                    left -= 1;
+                    continue;
+                }
+            };
+            self.audit_decision(request, &decided, start);
+            return (decided, grant);
         }
     }
 
     fn admit(&self, request: &ZapRequest, decided: &Decided, admitting: Admitting) -> Admitted {
+        let version = decided.policy_version;
         let (is_over, grant) = match (&decided.ruled, admitting) {
             (Err(_), _) => (false, None),
             (Ok(admission), Admitting::ForNow) => {
                 let policy = self.policy();
-                let is_over = policy.version != decided.policy_version
-                    && policy
-                        .standing_of(&admission.of(request), || self.now())
-                        .is_none();
-                (is_over, None)
+                let stands = policy.confirms(version, &admission.of(request), || self.now());
+                (!stands, None)
             }
             (Ok(admission), Admitting::Revocably) => {
-                let issued = self
-                    .live()
-                    .issue(self, decided.policy_version, request, admission);
+                let issued = self.live().issue(self, version, request, admission);
                 (issued.is_over, Some(issued.terms.into()))
             }
         };
         Admitted { is_over, grant }
+    }
+
+    /// As [`Authenticator::ask`], and takes note of failures.
+    async fn ask_and_note(
+        &self,
+        policy: Arc<Policy>,
+        request: &ZapRequest,
+        asked: Ask,
+    ) -> Result<Admission, Refused> {
+        let asker = Asker::new(&request.address, asked.credential.clone());
+        let ruled = self.ask(policy, request, asked).await;
+        let status = match &ruled {
+            Ok(_) => Status::Success,
+            Err(refused) => refused.refusal.status().into(),
+        };
+        self.provider_places().note(&asker, status);
+        ruled
     }
 
     /// Asks what takes its time, and takes the answer as `policy` has it.
@@ -130,29 +164,71 @@ impl Authenticator {
         request: &ZapRequest,
         asked: Ask,
     ) -> Result<Admission, Refused> {
-        match self.answer_to(request, asked.asking).await {
-            Ok(answer) => {
-                policy.judge_answer(answer, asked.credential, asked.rule, asked.entry_version)
+        let Ask {
+            asking,
+            is_on_thread,
+            outage,
+            credential,
+            rule,
+            entry_version,
+        } = asked;
+        let asker = Asker::new(&request.address, credential.clone());
+        let answer = self.answer_to(asking, is_on_thread, &asker).await;
+        let mut error = None;
+        let mut ruled = match answer {
+            Some(Ok(Ok(answer))) => policy.judge_answer(answer, credential, rule, entry_version),
+            Some(Ok(Err(NoAnswer::Refusal(refusal)))) => Err(refusal.by(rule)),
+            Some(Ok(Err(NoAnswer::Error(text)))) => {
+                error = Some(text);
+                Err(Refusal::ProviderFailed.by(rule))
             }
-            Err(refusal) => Err(refusal.by(asked.rule)),
+            Some(Err(Panicked)) if outage.is_some() => Err(Refusal::ProviderFailed.by(rule)),
+            Some(Err(Panicked)) => Err(Refusal::Failed.by(rule)),
+            None => Err(Refusal::Busy.by(rule)),
+        };
+        if let Some(outage) = outage {
+            match &mut ruled {
+                Err(refused) if refused.refusal.is_outage() => {
+                    self.hold_back(&outage, refused, error.as_ref());
+                }
+                Err(refused) if refused.refusal == Refusal::Busy => {}
+                _ => outage.is_over(),
+            }
+        }
+        ruled
+    }
+
+    /// Puts the question. `None` if there is no place for it.
+    async fn answer_to(
+        &self,
+        asking: Asking,
+        is_on_thread: bool,
+        asker: &Asker,
+    ) -> Option<Result<Result<ProviderAnswer, NoAnswer>, Panicked>> {
+        let places = self.provider_places();
+        let turn = places.turn(asker);
+        let asking = Contained::new(asking(self.provider_time(), turn));
+        if is_on_thread {
+            // It pauses in any case, and what a thread has begun cannot be taken back.
+            places.take(turn)?.hold(asking).await
+        } else {
+            places.wait(|| turn, asking).await
         }
     }
 
-    async fn answer_to(
-        &self,
-        request: &ZapRequest,
-        asking: Asking,
-    ) -> Result<ProviderAnswer, Refusal> {
-        let _place = self.provider_places().take().ok_or(Refusal::Busy)?;
-        let answer = Contained::new(asking(self.provider_time())).await;
-        match answer.map_err(|Panicked| Refusal::Failed)? {
-            Ok(answer) => Ok(answer),
-            Err(NoAnswer::Refusal(refusal)) => Err(refusal),
-            Err(NoAnswer::Error(error)) => {
-                // Quoted and escaped, so that it cannot forge a log line.
-                tracing::error!(id = %request.id, error = ?error.to_string(), "provider failed");
-                Err(Refusal::Failed)
-            }
+    /// Holds the refusal back for as long as the provider's trouble asks for, and tells of it.
+    fn hold_back(&self, outage: &Outage, refused: &mut Refused, error: Option<&ProviderError>) {
+        let Failure { hold_back, untold } = outage.failed(Instant::now());
+        refused.hold_back = Some(hold_back);
+        let rule = &refused.rule;
+        if let Some(untold) = untold {
+            let reason = error.map_or(refused.refusal.text(), |ProviderError(text)| text);
+            let reason: String = reason.chars().take(MAX_LOGGED).collect();
+            // Quoted and escaped, so that it cannot forge a log line.
+            tracing::error!(%rule, untold, error = ?reason, "provider failed");
+        }
+        if refused.refusal == Refusal::ProviderStuck && outage.is_newly_stuck() {
+            self.audit_stuck(rule);
         }
     }
 }

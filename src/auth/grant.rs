@@ -36,7 +36,9 @@ const CHUNK: usize = 64;
 ///   An entry with another password or other metadata is another one, and so is one that was
 ///   removed and put back, or that stands in for it in a domain claimed since. An entry that a
 ///   change has left as it was, or moved to another end of its validity, is still the same;
-/// - its validity has not ended.
+/// - its validity has not ended;
+/// - no call has ended it: [`Authenticator::end_admissions`],
+///   [`Authenticator::end_admissions_of_key`].
 ///
 /// [`Authenticator::stop`] and [`Authenticator::set_curve_user_id`] are about peers to come and
 /// end no admission.
@@ -257,6 +259,11 @@ pub(crate) struct Issued {
 pub(crate) struct Untold(Vec<Arc<AdmissionTerms>>);
 
 impl Untold {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Tells them. Wakers are foreign code: no lock may be held.
     pub(crate) fn tell(self) {
         for terms in self.0 {
@@ -310,6 +317,9 @@ impl LiveGrants {
         let is_over = policy.version != policy_version && {
             terms.check(&policy, issuer.now());
             let mut standing = terms.standing();
+            if policy_version < policy.decided_since {
+                standing.revoked = true;
+            }
             if !standing.revoked {
                 standing.since = standing.checked;
             }
@@ -330,6 +340,18 @@ impl LiveGrants {
     /// Holds every admission against `policy`, which is in force already. Decisions add theirs
     /// meanwhile; those look at the policy in force for themselves.
     pub(crate) fn check(&self, policy: &Policy, now: Option<SystemTime>) -> Untold {
+        self.each(|terms| terms.check(policy, now))
+    }
+
+    /// Ends the admissions that `is_meant` picks.
+    pub(crate) fn end(&self, is_meant: impl Fn(&AdmissionTerms) -> bool) -> Untold {
+        self.each(|terms| {
+            is_meant(terms) && !std::mem::replace(&mut terms.standing().revoked, true)
+        })
+    }
+
+    /// Does something with every admission; those for which it gives true are to be told.
+    fn each(&self, act: impl Fn(&AdmissionTerms) -> bool) -> Untold {
         let mut untold = Vec::new();
         let end = self.live().next;
         let mut from = 0;
@@ -345,7 +367,7 @@ impl LiveGrants {
             for (_, terms) in chunk {
                 // Dropped outside the lock: the last owner takes itself off the list.
                 if let Some(terms) = terms.upgrade()
-                    && terms.check(policy, now)
+                    && act(&terms)
                 {
                     untold.push(terms);
                 }

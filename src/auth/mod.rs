@@ -13,6 +13,7 @@ pub(crate) mod configure_curve;
 pub(crate) mod configure_plain;
 pub(crate) mod curve;
 pub(crate) mod decision;
+pub(crate) mod ending;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod grant;
@@ -23,7 +24,6 @@ pub(crate) mod plain;
 pub(crate) mod policy;
 #[cfg(feature = "policy-file")]
 pub(crate) mod policy_file;
-pub(crate) mod promise;
 pub(crate) mod provider;
 pub(crate) mod refusal;
 #[cfg(feature = "reload")]

@@ -11,7 +11,7 @@ use crate::wire::metadata::Metadata;
 use crate::zap::reply::{InvalidReply, SUCCESS_TEXT, ZapReply, check_contents, frames};
 use crate::zap::request::{RequestId, ZapRequest};
 use bytes::Bytes;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What came of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,11 @@ impl Decided {
         checked
     }
 
+    /// Time after which the peer is to hear of a refusal.
+    pub(crate) fn hold_back(&self) -> Option<Duration> {
+        self.ruled.as_ref().err()?.hold_back
+    }
+
     /// What has decided.
     pub(crate) const fn rule(&self) -> &Rule {
         match &self.ruled {
@@ -105,7 +110,7 @@ impl Decided {
             Ok(admission) => return Some(admission.credential.clone()),
             Err(refused) => refused.refusal,
         };
-        match Credential::of(request.credentials().ok()?) {
+        match Credential::of(&request.credentials().ok()?) {
             Credential::UserName(_) if refusal != Refusal::InvalidPassword => None,
             other => Some(other),
         }
@@ -137,9 +142,13 @@ impl Decided {
                 };
                 (reply, admission.rule)
             }
-            Err(Refused { refusal, rule }) => {
-                let reply = ZapReply::denial(id, refusal.status(), refusal.text());
-                (reply, rule)
+            Err(refused) => {
+                let refusal = refused.refusal;
+                let reply = ZapReply {
+                    hold_back: refused.hold_back,
+                    ..ZapReply::denial(id, refusal.status(), refusal.text())
+                };
+                (reply, refused.rule)
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::crypto::keyed_hash::{HashKey, Tag};
 use crate::crypto::password::Password;
 use crate::crypto::password_hash::{BadPasswordHash, Cost, OutOfMemory, PasswordHash, spend};
 use crate::zap::bounds::within;
+use crate::zap::contain::Panicked;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
@@ -208,17 +209,17 @@ impl PasswordTable {
 
     /// [`PasswordTable::check`] on a thread for it.
     pub(crate) fn asking(self: Arc<Self>, name: Bytes, password: Password) -> Asking {
-        Box::new(move |time| {
+        Box::new(move |time, turn| {
             Box::pin(async move {
                 let verifiers = Arc::clone(&self.verifiers);
-                let checked = verifiers.run(move || self.check(&name, password.expose()))?;
-                match within(time, checked).await {
-                    None => Err(NoAnswer::Refusal(Refusal::TimedOut)),
-                    Some(checked) => match checked? {
-                        Ok(_version) => Ok(ProviderAnswer::Yes),
-                        Err(refusal) => Err(NoAnswer::Refusal(refusal)),
-                    },
-                }
+                let checked = verifiers.run(turn, move || self.check(&name, password.expose()))?;
+                let refusal = match within(time, checked).await {
+                    Some(Ok(Ok(_version))) => return Ok(ProviderAnswer::Yes),
+                    Some(Ok(Err(refusal))) => refusal,
+                    Some(Err(Panicked)) => Refusal::Failed,
+                    None => Refusal::TimedOut,
+                };
+                Err(NoAnswer::Refusal(refusal))
             })
         })
     }
@@ -280,11 +281,17 @@ impl Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::workers::WorkerSettings;
     use crate::crypto::random::OsRandom;
 
     fn table(users: &[(impl AsRef<[u8]>, &str)]) -> PasswordTable {
         let key = Arc::new(HashKey::generate(&OsRandom).unwrap());
-        let verifiers = Arc::new(Workers::new("verifier", 1, 1));
+        let verifiers = Arc::new(Workers::new(WorkerSettings {
+            name: "verifier",
+            max_threads: 1,
+            max_waiting: 1,
+            replacement: None,
+        }));
         let users = users
             .iter()
             .map(|(name, password)| (name, Given::written(password.as_bytes()).unwrap()));

@@ -15,6 +15,7 @@ use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
 use crate::zap::contain::{Panicked, contain};
+use crate::zap::hold_back::Outage;
 use crate::zap::request::{CredentialsError, ZapRequest};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -30,6 +31,9 @@ pub(crate) struct Policy {
     pub(crate) version: u64,
     /// While set, every request is refused.
     pub(crate) stopped: bool,
+    /// The version since which decisions count: one that was begun under an earlier policy is made
+    /// again, even if this policy says the same.
+    pub(crate) decided_since: u64,
     /// Checked before any credential.
     pub(crate) addresses: Arc<AddressLists>,
     /// By domain; an entry claims its domain, however empty it is.
@@ -92,6 +96,10 @@ pub(crate) enum Ruling {
 /// A question that takes its time.
 pub(crate) struct Ask {
     pub(crate) asking: Asking,
+    /// Whether it pauses in any case, since a thread of ours answers it.
+    pub(crate) is_on_thread: bool,
+    /// How the provider fares, if there is one.
+    pub(crate) outage: Option<Arc<Outage>>,
     pub(crate) credential: Credential,
     /// [`Rule::Provider`], or [`Rule::Passwords`] where a hash is verified.
     pub(crate) rule: Rule,
@@ -197,6 +205,8 @@ impl Policy {
             return Err(refusal.by(Rule::Unclaimed(MechanismKind::Plain)));
         };
         let rule = entries.name(scope.clone());
+        let mut outage = None;
+        let mut is_on_thread = true;
         let asking: Asking = match entries {
             PlainRule::Nobody => return Err(Refusal::InvalidUsername.by(rule)),
             PlainRule::Table(table) if !table.is_costly() => {
@@ -223,11 +233,15 @@ impl Policy {
                     username: name.clone(),
                     password,
                 };
-                Box::new(move |time| provider.ask(question, time))
+                is_on_thread = provider.is_blocking();
+                outage = Some(Arc::clone(provider.outage()));
+                Box::new(move |time, turn| provider.ask(question, time, turn))
             }
         };
         Ok(Ruling::Ask(Ask {
             asking,
+            is_on_thread,
+            outage,
             rule,
             // Who is not in the table gets no further than the question.
             entry_version: entries.version_of(&name).unwrap_or(BUILT_IN),
@@ -264,9 +278,12 @@ impl Policy {
                     address: request.address.clone(),
                     identity: request.identity.clone(),
                     key,
+                    claims: request.claims().cloned(),
                 };
                 return Ok(Ruling::Ask(Ask {
-                    asking: Box::new(move |time| provider.ask(question, time)),
+                    is_on_thread: provider.is_blocking(),
+                    outage: Some(Arc::clone(provider.outage())),
+                    asking: Box::new(move |time, turn| provider.ask(question, time, turn)),
                     credential: Credential::Key(key),
                     rule,
                     entry_version: *version,
@@ -297,6 +314,7 @@ impl Policy {
         let decided = match (answer, &credential) {
             (ProviderAnswer::No, Credential::Key(_)) => Err(Refusal::UnknownKey),
             (ProviderAnswer::No, _) => Err(Refusal::RefusedByProvider),
+            (ProviderAnswer::Later, _) => Err(Refusal::Later),
             (ProviderAnswer::Yes, Credential::Key(key)) => {
                 self.curve_user_id(key).map(|id| (id, Metadata::new()))
             }
@@ -326,6 +344,18 @@ impl Policy {
             None => Ok(Bytes::from_owner(key.z85_bytes())),
             Some(user_ids) => contain(|| user_ids(key)).map_err(|Panicked| Refusal::Failed),
         }
+    }
+
+    /// Whether a decision under the policy of that version, which admits `peer`, counts under this
+    /// one. Calls no foreign code.
+    pub(crate) fn confirms(
+        &self,
+        version: u64,
+        peer: &AdmittedPeer<'_>,
+        now: impl Fn() -> Option<SystemTime>,
+    ) -> bool {
+        version == self.version
+            || (version >= self.decided_since && self.standing_of(peer, now).is_some())
     }
 
     /// Whether an admission under an earlier policy stands under this one: `None` if not, else

@@ -2,14 +2,17 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::access::peer::Claims;
 use crate::access::request::Domain;
 use crate::auth::refusal::Refusal;
-use crate::auth::workers::{Full, Workers};
+use crate::auth::workers::{NoRoom, Workers};
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
 use crate::zap::bounds::within;
 use crate::zap::contain::Panicked;
+use crate::zap::failures::Turn;
+use crate::zap::hold_back::Outage;
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -29,6 +32,10 @@ pub struct CurveQuestion {
     pub identity: Bytes,
     /// Its long-term public key.
     pub key: PublicKey,
+    /// What it says of itself in INITIATE: socket type, identity and every other property, `X-`
+    /// ones too. Proves nothing. `None` where the question came in frames (RFC 27), which carry no
+    /// more than the identity.
+    pub claims: Option<Claims>,
 }
 
 /// What a PLAIN provider is asked: the whole request. Neither name nor password is proven to be
@@ -63,6 +70,9 @@ pub enum ProviderAnswer {
         /// Any names but `Identity`, `Socket-Type` and `User-Id`.
         metadata: Metadata,
     },
+    /// The provider cannot say now. The peer is refused with 300 and comes back, a while later: see
+    /// [`CurveProvider`].
+    Later,
 }
 
 impl From<bool> for ProviderAnswer {
@@ -71,8 +81,8 @@ impl From<bool> for ProviderAnswer {
     }
 }
 
-/// A provider could not decide. The peer is refused with 500, and the text goes to the log: no
-/// secrets in it.
+/// A provider could not decide. The peer is refused with 300, and the text goes to the log,
+/// shortened and escaped: no secrets in it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct ProviderError(
@@ -112,8 +122,14 @@ impl<A: Into<ProviderAnswer>, E: std::fmt::Display> IntoProviderResult for Resul
 /// Decides for each CURVE key. Any `Fn(CurveQuestion)` whose future gives an
 /// [`IntoProviderResult`] is one.
 ///
-/// It is asked concurrently; an error or a panic refuses the peer with 500, and silence for
-/// longer than [`Limits::verdict_timeout`](crate::Limits::verdict_timeout) with 300.
+/// It is asked concurrently. [`ProviderAnswer::Later`], an error, a panic, and silence for longer
+/// than [`Limits::verdict_timeout`](crate::Limits::verdict_timeout) refuse the peer with 300, which
+/// it comes back after. It is told after 0.5 to 5 s, the later the longer the provider has failed:
+/// a libzmq peer is back 100 ms after a 300, and a database that is away would be asked ever more.
+/// Such a peer holds no place that others need. There is no wait without feature `tokio`, outside
+/// tokio's runtime, and in [`Authenticator::authorize_blocking`](crate::auth::Authenticator::authorize_blocking)
+/// and [`ThreadAuthenticator::authorize`](crate::auth::ThreadAuthenticator::authorize). The log
+/// gets one line a minute for each provider.
 pub trait CurveProvider: Send + Sync + 'static {
     /// Decides. The future is dropped when nobody waits for the answer any more.
     fn decide(
@@ -155,10 +171,10 @@ where
     }
 }
 
-/// Why a provider gave no answer.
+/// Why a question has no answer.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
-    /// It says so.
+    /// The provider says so.
     Error(ProviderError),
     /// It never came to an end, or nowhere near one.
     Refusal(Refusal),
@@ -170,56 +186,97 @@ impl From<ProviderError> for NoAnswer {
     }
 }
 
-impl From<Panicked> for NoAnswer {
-    fn from(Panicked: Panicked) -> Self {
-        Self::Refusal(Refusal::Failed)
-    }
-}
-
-impl From<Full> for NoAnswer {
-    fn from(Full: Full) -> Self {
-        Self::Refusal(Refusal::Busy)
+impl From<NoRoom> for NoAnswer {
+    fn from(no_room: NoRoom) -> Self {
+        Self::Refusal(match no_room {
+            NoRoom::Full => Refusal::Busy,
+            NoRoom::Stuck => Refusal::ProviderStuck,
+        })
     }
 }
 
 pub(crate) type Deciding = Pin<Box<dyn Future<Output = Result<ProviderAnswer, NoAnswer>> + Send>>;
 
-/// A question ready to be put, with the time that it may take. Nothing foreign runs before the
-/// first poll.
-pub(crate) type Asking = Box<dyn FnOnce(Duration) -> Deciding + Send>;
+/// A question ready to be put, with the time that it may take and where it stands among others.
+/// Nothing foreign runs before the first poll.
+pub(crate) type Asking = Box<dyn FnOnce(Duration, Turn) -> Deciding + Send>;
 
 /// A provider for questions of type `Q`, whatever its own type is.
 pub(crate) trait AnyProvider<Q>: Send + Sync {
     /// Asks for at most `time`. Nothing of the provider runs before the first poll.
-    fn ask(self: Arc<Self>, question: Q, time: Duration) -> Deciding;
+    fn ask(self: Arc<Self>, question: Q, time: Duration, turn: Turn) -> Deciding;
+
+    /// How it fares.
+    fn outage(&self) -> &Arc<Outage>;
+
+    /// Whether it runs on a thread of its own, so that every question pauses.
+    fn is_blocking(&self) -> bool;
 }
 
-/// Those of the trait that they carry in their name.
-pub(crate) struct Async<P>(pub(crate) P);
+/// One of the traits that they carry in their name.
+pub(crate) struct Async<P> {
+    provider: P,
+    outage: Arc<Outage>,
+}
+
+impl<P> Async<P> {
+    pub(crate) fn new(provider: P) -> Self {
+        let outage = Arc::default();
+        Self { provider, outage }
+    }
+}
 
 impl<P: CurveProvider> AnyProvider<CurveQuestion> for Async<P> {
-    fn ask(self: Arc<Self>, question: CurveQuestion, time: Duration) -> Deciding {
-        Box::pin(async move { answer(within(time, self.0.decide(question)).await) })
+    fn ask(self: Arc<Self>, question: CurveQuestion, time: Duration, _: Turn) -> Deciding {
+        Box::pin(async move { answer(within(time, self.provider.decide(question)).await) })
+    }
+
+    fn outage(&self) -> &Arc<Outage> {
+        &self.outage
+    }
+
+    fn is_blocking(&self) -> bool {
+        false
     }
 }
 
 impl<P: PlainProvider> AnyProvider<PlainQuestion> for Async<P> {
-    fn ask(self: Arc<Self>, question: PlainQuestion, time: Duration) -> Deciding {
-        Box::pin(async move { answer(within(time, self.0.decide(question)).await) })
+    fn ask(self: Arc<Self>, question: PlainQuestion, time: Duration, _: Turn) -> Deciding {
+        Box::pin(async move { answer(within(time, self.provider.decide(question)).await) })
+    }
+
+    fn outage(&self) -> &Arc<Outage> {
+        &self.outage
+    }
+
+    fn is_blocking(&self) -> bool {
+        false
     }
 }
 
 fn answer(
     within_time: Option<Result<ProviderAnswer, ProviderError>>,
 ) -> Result<ProviderAnswer, NoAnswer> {
-    let answer = within_time.ok_or(NoAnswer::Refusal(Refusal::TimedOut))?;
+    let answer = within_time.ok_or(NoAnswer::Refusal(Refusal::ProviderTimedOut))?;
     Ok(answer?)
 }
 
 /// A function that blocks, asked on threads of its own.
 pub(crate) struct Blocking<F> {
-    pub(crate) call: F,
-    pub(crate) workers: Arc<Workers>,
+    call: F,
+    workers: Workers,
+    outage: Arc<Outage>,
+}
+
+impl<F> Blocking<F> {
+    pub(crate) fn new(call: F, workers: Workers) -> Self {
+        let outage = Arc::default();
+        Self {
+            call,
+            workers,
+            outage,
+        }
+    }
 }
 
 impl<Q, F, R> AnyProvider<Q> for Blocking<F>
@@ -228,14 +285,67 @@ where
     F: Fn(Q) -> R + Send + Sync + 'static,
     R: IntoProviderResult,
 {
-    fn ask(self: Arc<Self>, question: Q, time: Duration) -> Deciding {
+    fn ask(self: Arc<Self>, question: Q, time: Duration, turn: Turn) -> Deciding {
         Box::pin(async move {
             let asked = Arc::clone(&self);
             let running = self
                 .workers
-                .run(move || (asked.call)(question).into_result())?;
-            let answer = within(time, running).await;
-            Ok(answer.ok_or(NoAnswer::Refusal(Refusal::TimedOut))???)
+                .run(turn, move || (asked.call)(question).into_result())?;
+            answer(match within(time, running).await {
+                Some(Err(Panicked)) => return Err(NoAnswer::Refusal(Refusal::ProviderFailed)),
+                Some(Ok(answer)) => Some(answer),
+                None => None,
+            })
         })
+    }
+
+    fn outage(&self) -> &Arc<Outage> {
+        &self.outage
+    }
+
+    fn is_blocking(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::request::{AccessRequest, Credentials};
+    use crate::auth::authenticator::Authenticator;
+    use crate::limits::Limits;
+    use crate::wire::metadata::SOCKET_TYPE;
+    use crate::zap::request::{RequestId, ZapRequest};
+    use crate::zap::router::ZapHandler;
+    use std::future::ready;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    #[test]
+    fn a_curve_provider_sees_what_the_peer_claims_where_the_socket_is_in_this_process() {
+        let mut properties = Metadata::new();
+        properties.push(SOCKET_TYPE, "PUSH").unwrap();
+        properties.push("X-Site", "north").unwrap();
+        let claims = Claims::from_metadata(properties, "INITIATE", &Limits::default()).unwrap();
+        let auth = Authenticator::new();
+        auth.configure_curve_callback("*", |question: CurveQuestion| {
+            let claims = question.claims;
+            let site = claims.and_then(|claims| claims.properties.get("X-Site").cloned());
+            ready(site.is_some_and(|site| site == "north"))
+        });
+        let key = PublicKey::from_bytes([7; 32]).unwrap();
+        let address = PeerAddress::from_zap(b"192.0.2.1");
+        let request = AccessRequest::new(Domain::EMPTY, address, Credentials::Curve { key });
+        let asked = request.clone().with_claims(claims);
+        let status = |request: ZapRequest| match pin!(auth.handle(request))
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(reply) => reply.status.as_str(),
+            Poll::Pending => panic!("not decided"),
+        };
+        let asked = ZapRequest::new(RequestId::from(1), &asked);
+        let frames = asked.to_frames();
+        assert_eq!(status(asked), "200");
+        assert_eq!(status(ZapRequest::from_frames(frames).unwrap()), "400");
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::auth::rule::Rule;
 use crate::status::DenialStatus;
+use std::time::Duration;
 
 /// A reason to refuse. Where `pyzmq` refuses too, with its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +45,21 @@ pub(crate) enum Refusal {
     NoAccess,
     /// The Authenticator was stopped.
     Stopped,
-    /// Too many questions to providers are in progress.
+    /// Too many questions that take their time are in progress.
     Busy,
-    /// The provider took too long.
+    /// Changes of the policy have overtaken the decision again and again.
+    Overtaken,
+    /// The verification of a hashed password, or the thread that decides, took too long.
     TimedOut,
-    /// A provider, the user id mapping or the clock failed or panicked.
+    /// The provider took too long.
+    ProviderTimedOut,
+    /// The provider says that it cannot say now.
+    Later,
+    /// The provider failed or panicked.
+    ProviderFailed,
+    /// The provider has no thread left: none of its calls returns.
+    ProviderStuck,
+    /// The user id mapping, the clock or our own code failed or panicked.
     Failed,
 }
 
@@ -57,6 +68,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
     pub(crate) rule: Rule,
+    /// Time after which the peer is to hear of it.
+    pub(crate) hold_back: Option<Duration>,
 }
 
 impl Refusal {
@@ -64,14 +77,29 @@ impl Refusal {
         Refused {
             refusal: self,
             rule,
+            hold_back: None,
         }
+    }
+
+    /// Whether a provider gave no answer, so that none is to be asked for again at once.
+    pub(crate) const fn is_outage(self) -> bool {
+        matches!(
+            self,
+            Self::ProviderTimedOut | Self::Later | Self::ProviderFailed | Self::ProviderStuck
+        )
     }
 
     pub(crate) const fn status(self) -> DenialStatus {
         match self {
-            Self::Stopped | Self::Busy | Self::TimedOut | Self::KeyNotYetValid => {
-                DenialStatus::Temporary
-            }
+            Self::Stopped
+            | Self::Busy
+            | Self::Overtaken
+            | Self::TimedOut
+            | Self::ProviderTimedOut
+            | Self::Later
+            | Self::ProviderFailed
+            | Self::ProviderStuck
+            | Self::KeyNotYetValid => DenialStatus::Temporary,
             Self::Failed => DenialStatus::Internal,
             _ => DenialStatus::Failure,
         }
@@ -98,7 +126,12 @@ impl Refusal {
             Self::NoAccess => "NO ACCESS",
             Self::Stopped => "Authenticator stopped",
             Self::Busy => "Too many requests",
-            Self::TimedOut => "Provider timed out",
+            Self::Overtaken => "Policy changed meanwhile",
+            Self::TimedOut => "Timed out",
+            Self::ProviderTimedOut => "Provider timed out",
+            Self::Later => "Provider says later",
+            Self::ProviderFailed => "Provider failed",
+            Self::ProviderStuck => "Provider stuck",
             Self::Failed => "Internal error",
         }
     }

@@ -5,8 +5,9 @@ use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::block_on::block_on;
-use crate::auth::promise::{Promise, promise};
 use crate::auth::refusal::Refusal;
+use crate::zap::hold_back::first_delay;
+use crate::zap::promise::{Promise, promise};
 use crate::zap::reply::ZapReply;
 use crate::zap::request::{RequestId, ZapRequest};
 use crate::zap::router::ZapHandler;
@@ -45,7 +46,7 @@ impl Authenticator {
     pub fn authorize_blocking(&self, request: &AccessRequest) -> Verdict {
         let request = numbered(request);
         let answer = block_on(self.handle(request), self.provider_time());
-        answer.map_or_else(|| refusal(Refusal::TimedOut), Verdict::from)
+        answer.map_or_else(|| refusal(Refusal::ProviderTimedOut), Verdict::from)
     }
 }
 
@@ -158,7 +159,7 @@ impl ThreadAuthenticator {
         // The thread keeps the time of each question. Should a provider block it, we do.
         let time = self.0.auth.provider_time().saturating_add(STOP_TIME);
         let answer = block_on(self.handle(numbered(request)), time);
-        answer.map_or_else(|| refusal(Refusal::TimedOut), Verdict::from)
+        answer.map_or_else(|| refusal(Refusal::ProviderTimedOut), Verdict::from)
     }
 }
 
@@ -171,12 +172,16 @@ impl ZapHandler for ThreadAuthenticator {
             let running = self.0.running();
             running.as_ref().map(|running| Arc::clone(&running.inbox))
         };
-        match inbox
-            .ok_or(Refusal::Stopped)
-            .and_then(|inbox| inbox.put(request, promise))
-        {
-            Ok(()) => reply.await.unwrap_or_else(|| denial(Refusal::Stopped)),
-            Err(refusal) => denial(refusal),
+        let Some(inbox) = inbox else {
+            return denial(Refusal::Stopped);
+        };
+        if let Err(refusal) = inbox.put(request, promise) {
+            return denial(refusal);
+        }
+        match reply.await {
+            // A thread that a provider blocks may answer long after it was stopped.
+            Some(reply) if inbox.is_open() => reply,
+            _ => denial(Refusal::Stopped),
         }
     }
 }
@@ -360,8 +365,11 @@ fn serve(inbox: &Arc<Inbox>, auth: &Authenticator) {
         let now = Instant::now();
         let late = |question: &Question| question.end.is_some_and(|end| end <= now);
         for (_, question) in asked.extract_if(|_, question| late(question)) {
-            let refused = Refusal::TimedOut;
-            let reply = ZapReply::denial(question.id, refused.status(), refused.text());
+            let refused = Refusal::ProviderTimedOut;
+            let reply = ZapReply {
+                hold_back: Some(first_delay()),
+                ..ZapReply::denial(question.id, refused.status(), refused.text())
+            };
             question.promise.keep(reply);
         }
     }

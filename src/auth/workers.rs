@@ -4,37 +4,59 @@
 //! when it ends.
 #![forbid(unsafe_code)]
 
-use crate::auth::promise::{Promised, promise};
 use crate::zap::contain::{Panicked, contain};
-use std::collections::VecDeque;
+use crate::zap::failures::Turn;
+use crate::zap::fair_queue::{FairQueue, Ticket};
+use crate::zap::promise::{Promised, promise};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A thread without work ends after this time.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Threads that start when there is work, up to a number, and a bounded queue in front of them.
-/// Dropping it lets what runs run to its end, and the rest fall.
+/// Threads that start when there is work, up to a number, and a bounded queue in front of them in
+/// which addresses take turns. Dropping it lets what runs run to its end, and the rest fall.
 pub(crate) struct Workers(Arc<Shared>);
+
+/// How many threads there are, and how many jobs wait for one.
+pub(crate) struct WorkerSettings {
+    /// Their name.
+    pub(crate) name: &'static str,
+    pub(crate) max_threads: usize,
+    pub(crate) max_waiting: usize,
+    /// What becomes of a thread whose job never returns; `None` for jobs that do.
+    pub(crate) replacement: Option<Replacement>,
+}
+
+/// Lets another thread stand in for each whose job takes too long, until it returns.
+pub(crate) struct Replacement {
+    /// Time after which a job takes too long.
+    pub(crate) after: Duration,
+    /// Threads that may still stand in, here and wherever else this is shared.
+    pub(crate) spare: Arc<AtomicUsize>,
+}
 
 struct Shared {
     state: Mutex<State>,
     /// There is work, or the end.
     changed: Condvar,
-    name: &'static str,
-    most_threads: usize,
-    most_waiting: usize,
+    settings: WorkerSettings,
 }
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<(u64, Job)>,
+    queue: FairQueue<Job>,
+    /// When each job was begun that runs now.
+    running: BTreeMap<u64, Instant>,
     next: u64,
+    /// All threads. What they are beyond the settings' number, they stand in.
     threads: usize,
     idle: usize,
     is_closed: bool,
@@ -42,19 +64,22 @@ struct State {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// All threads are at work, and the queue is full.
+/// Why a job is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) enum NoRoom {
+    /// All threads are at work, and the queue is full.
+    Full,
+    /// No thread has returned for too long, and none is left to stand in.
+    Stuck,
+}
 
 impl Workers {
-    /// No threads yet; at most `most_threads`, named `name`, and `most_waiting` jobs in the queue.
-    pub(crate) fn new(name: &'static str, most_threads: usize, most_waiting: usize) -> Self {
+    /// No threads yet.
+    pub(crate) fn new(settings: WorkerSettings) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
-            name,
-            most_threads,
-            most_waiting,
+            settings,
         }))
     }
 
@@ -62,18 +87,20 @@ impl Workers {
     /// runs already cannot be stopped, and keeps its thread.
     ///
     /// # Errors
-    /// [`Full`] if all threads are at work and the queue is full, or there can be no thread.
+    /// Returns [`NoRoom`] if no thread is free and no place in the queue, or there can be no
+    /// thread.
     pub(crate) fn run<T: Send + 'static>(
         &self,
+        turn: Turn,
         job: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Running<T>, Full> {
+    ) -> Result<Running<T>, NoRoom> {
         let (promise, outcome) = promise();
         let job = Box::new(move || promise.keep(contain(job)));
-        let id = self.0.enqueue(job)?;
+        let ticket = self.0.enqueue(turn, job)?;
         Ok(Running {
             outcome,
             shared: Arc::clone(&self.0),
-            id,
+            ticket,
         })
     }
 }
@@ -82,10 +109,10 @@ impl Drop for Workers {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.is_closed = true;
-        let fallen = std::mem::take(&mut state.queue);
+        let fallen = state.queue.drain();
         drop(state);
         self.0.changed.notify_all();
-        discard(fallen.into_iter().map(|(_, job)| job));
+        discard(fallen);
     }
 }
 
@@ -102,30 +129,77 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(self: &Arc<Self>, job: Job) -> Result<u64, Full> {
+    fn enqueue(self: &Arc<Self>, turn: Turn, job: Job) -> Result<Ticket, NoRoom> {
         let mut state = self.lock();
+        let stuck = self.stuck(&state);
         let has_thread = state.queue.len() < state.idle;
-        if !has_thread && state.threads < self.most_threads && self.spawn() {
-            state.threads += 1;
-            state.idle += 1;
+        if !has_thread && self.may_grow(&state, stuck) {
+            if self.spawn() {
+                state.threads += 1;
+                state.idle += 1;
+            } else if state.threads >= self.settings.max_threads {
+                self.give_back();
+            }
         }
-        if state.threads == 0 || state.queue.len() >= state.idle + self.most_waiting {
-            return Err(Full);
+        if state.threads > 0 && stuck >= state.threads {
+            return Err(NoRoom::Stuck);
         }
-        let id = state.next;
-        state.next += 1;
-        state.queue.push_back((id, job));
+        if state.threads == 0 || state.queue.len() >= state.idle + self.settings.max_waiting {
+            return Err(NoRoom::Full);
+        }
+        let ticket = state.queue.push(turn, job);
         drop(state);
         self.changed.notify_one();
-        Ok(id)
+        Ok(ticket)
+    }
+
+    /// How many threads run a job that takes too long.
+    fn stuck(&self, state: &State) -> usize {
+        let Some(replacement) = &self.settings.replacement else {
+            return 0;
+        };
+        let now = Instant::now();
+        // Jobs are numbered as they begin, so that the oldest come first.
+        let begun = state.running.values();
+        let is_late =
+            |begun: &&Instant| now.saturating_duration_since(**begun) >= replacement.after;
+        begun.take_while(is_late).count()
+    }
+
+    /// Whether there may be one more thread; if it is to stand in, it is taken from those that may.
+    fn may_grow(&self, state: &State, stuck: usize) -> bool {
+        if state.threads < self.settings.max_threads {
+            return true;
+        }
+        state.threads < self.settings.max_threads + stuck
+            && self
+                .settings
+                .replacement
+                .as_ref()
+                .is_some_and(|replacement| {
+                    let take = |left: usize| left.checked_sub(1);
+                    let relaxed = Ordering::Relaxed;
+                    replacement
+                        .spare
+                        .fetch_update(relaxed, relaxed, take)
+                        .is_ok()
+                })
+    }
+
+    /// A thread that stood in is gone.
+    fn give_back(&self) {
+        if let Some(replacement) = &self.settings.replacement {
+            replacement.spare.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn spawn(self: &Arc<Self>) -> bool {
         let shared = Arc::clone(self);
+        let name = self.settings.name;
         thread::Builder::new()
-            .name(self.name.into())
+            .name(name.into())
             .spawn(move || shared.work())
-            .inspect_err(|error| tracing::error!("no thread for {}: {error}", self.name))
+            .inspect_err(|error| tracing::error!("no thread for {name}: {error}"))
             .is_ok()
     }
 
@@ -133,11 +207,19 @@ impl Shared {
     fn work(&self) {
         let mut state = self.lock();
         loop {
-            if let Some((_, job)) = state.queue.pop_front() {
+            // One whose place another has taken meanwhile is one too many.
+            if state.threads > self.settings.max_threads + self.stuck(&state) {
+                break;
+            }
+            if let Some(job) = state.queue.pop() {
+                let number = state.next;
+                state.next += 1;
+                state.running.insert(number, Instant::now());
                 state.idle -= 1;
                 drop(state);
                 job();
                 state = self.lock();
+                state.running.remove(&number);
                 state.idle += 1;
             } else if state.is_closed {
                 break;
@@ -153,7 +235,12 @@ impl Shared {
             }
         }
         state.idle -= 1;
+        if state.threads > self.settings.max_threads {
+            self.give_back();
+        }
         state.threads -= 1;
+        // It may have been woken for a job, which is another's now.
+        self.changed.notify_one();
     }
 }
 
@@ -161,7 +248,7 @@ impl Shared {
 pub(crate) struct Running<T> {
     outcome: Promised<Result<T, Panicked>>,
     shared: Arc<Shared>,
-    id: u64,
+    ticket: Ticket,
 }
 
 impl<T> Future for Running<T> {
@@ -178,17 +265,16 @@ impl<T> Drop for Running<T> {
     fn drop(&mut self) {
         // Its place in the queue is free for others.
         let mut state = self.shared.lock();
-        let at = state.queue.iter().position(|(id, _)| *id == self.id);
-        let job = at.and_then(|at| state.queue.remove(at));
+        let job = state.queue.remove(self.ticket);
         drop(state);
-        discard(job.into_iter().map(|(_, job)| job));
+        discard(job.into_iter());
     }
 }
 
 impl fmt::Debug for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Workers")
-            .field("name", &self.0.name)
+            .field("name", &self.0.settings.name)
             .finish_non_exhaustive()
     }
 }
@@ -196,8 +282,23 @@ impl fmt::Debug for Workers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::origin::Origin;
     use std::sync::mpsc;
     use std::task::{Wake, Waker};
+
+    const LOCAL: Turn = Turn {
+        origin: Origin::Local,
+        failures: 0,
+    };
+
+    fn workers(max_threads: usize, max_waiting: usize) -> Workers {
+        Workers::new(WorkerSettings {
+            name: "worker",
+            max_threads,
+            max_waiting,
+            replacement: None,
+        })
+    }
 
     struct Unpark(thread::Thread);
 
@@ -225,14 +326,14 @@ mod tests {
             started.send(()).unwrap();
             gone.recv().unwrap();
         };
-        let holding = workers.run(holds).unwrap();
+        let holding = workers.run(LOCAL, holds).unwrap();
         starts.recv().unwrap();
         (holding, go)
     }
 
     #[test]
     fn jobs_run_on_threads_of_their_own_and_at_most_so_many_at_once() {
-        let workers = Workers::new("worker", 2, 100);
+        let workers = workers(2, 100);
         let (started, starts) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
         let gone = Arc::new(Mutex::new(gone));
@@ -244,7 +345,7 @@ mod tests {
                     gone.lock().unwrap().recv().unwrap();
                     number
                 };
-                workers.run(job).unwrap()
+                workers.run(LOCAL, job).unwrap()
             })
             .collect();
         let first = [starts.recv().unwrap(), starts.recv().unwrap()];
@@ -259,20 +360,20 @@ mod tests {
 
     #[test]
     fn a_panic_ends_the_job_and_not_the_thread() {
-        let workers = Workers::new("worker", 1, 1);
-        let panics = workers.run(|| -> u8 { panic!("in a job") }).unwrap();
+        let workers = workers(1, 1);
+        let panics = workers.run(LOCAL, || -> u8 { panic!("in a job") }).unwrap();
         assert_eq!(wait(panics), Err(Panicked));
-        assert_eq!(wait(workers.run(|| 7).unwrap()), Ok(7));
+        assert_eq!(wait(workers.run(LOCAL, || 7).unwrap()), Ok(7));
     }
 
     #[test]
     fn the_queue_is_bounded_and_a_dropped_future_gives_its_place_back() {
-        let workers = Workers::new("worker", 1, 1);
+        let workers = workers(1, 1);
         let (holding, go) = hold(&workers);
-        let waiting = workers.run(|| panic!("never runs")).unwrap();
-        assert_eq!(workers.run(|| ()).err(), Some(Full));
+        let waiting = workers.run(LOCAL, || panic!("never runs")).unwrap();
+        assert_eq!(workers.run(LOCAL, || ()).err(), Some(NoRoom::Full));
         drop(waiting);
-        let waiting = workers.run(|| 7).unwrap();
+        let waiting = workers.run(LOCAL, || 7).unwrap();
         go.send(()).unwrap();
         assert_eq!(wait(holding), Ok(()));
         assert_eq!(wait(waiting), Ok(7));
@@ -280,17 +381,99 @@ mod tests {
 
     #[test]
     fn without_threads_there_is_no_work() {
-        assert_eq!(Workers::new("worker", 0, 9).run(|| ()).err(), Some(Full));
+        assert_eq!(workers(0, 9).run(LOCAL, || ()).err(), Some(NoRoom::Full));
     }
 
     #[test]
     fn what_waits_when_the_workers_go_ends_in_an_error() {
-        let workers = Workers::new("worker", 1, 1);
+        let workers = workers(1, 1);
         let (holding, go) = hold(&workers);
-        let waiting = workers.run(|| 7).unwrap();
+        let waiting = workers.run(LOCAL, || 7).unwrap();
         drop(workers);
         go.send(()).unwrap();
         assert_eq!(wait(holding), Ok(()));
         assert_eq!(wait(waiting), Err(Panicked));
+    }
+
+    #[test]
+    fn an_address_with_many_jobs_lets_others_have_their_turn() {
+        let workers = workers(1, 100);
+        let (holding, go) = hold(&workers);
+        let (told, order) = mpsc::channel();
+        let from = |last: u8| Turn {
+            origin: Origin::V4([192, 0, 2, last]),
+            failures: 0,
+        };
+        let jobs: Vec<_> = [1; 50]
+            .into_iter()
+            .chain([2])
+            .map(|address| {
+                let told = told.clone();
+                let job = move || told.send(address).unwrap();
+                workers.run(from(address), job).unwrap()
+            })
+            .collect();
+        go.send(()).unwrap();
+        assert_eq!(wait(holding), Ok(()));
+        assert!(jobs.into_iter().all(|job| wait(job) == Ok(())));
+        let order: Vec<u8> = order.try_iter().collect();
+        assert_eq!(order[..3], [1, 2, 1]);
+    }
+
+    /// Threads of which each that has begun a job is stuck at once, and so many stand in.
+    fn replaced(max_threads: usize, spare: usize) -> (Workers, Arc<AtomicUsize>) {
+        let spare = Arc::new(AtomicUsize::new(spare));
+        let workers = Workers::new(WorkerSettings {
+            name: "worker",
+            max_threads,
+            max_waiting: 9,
+            replacement: Some(Replacement {
+                after: Duration::ZERO,
+                spare: Arc::clone(&spare),
+            }),
+        });
+        (workers, spare)
+    }
+
+    #[test]
+    fn a_stuck_thread_is_replaced_up_to_a_bound_and_again_once_it_returns() {
+        let (workers, spare) = replaced(2, 3);
+        let held: Vec<_> = (0..5).map(|_| hold(&workers)).collect();
+        assert_eq!(spare.load(Ordering::Relaxed), 0);
+        assert_eq!(workers.run(LOCAL, || ()).err(), Some(NoRoom::Stuck));
+        for (holding, go) in held {
+            go.send(()).unwrap();
+            assert_eq!(wait(holding), Ok(()));
+        }
+        // A result is there before its thread has returned.
+        let running = loop {
+            match workers.run(LOCAL, || 7) {
+                Ok(running) => break running,
+                Err(_) => thread::yield_now(),
+            }
+        };
+        assert_eq!(wait(running), Ok(7));
+        // Those that stood in end once they have returned.
+        while spare.load(Ordering::Relaxed) < 3 {
+            thread::yield_now();
+        }
+        assert!(workers.0.lock().threads <= 2);
+    }
+
+    #[test]
+    fn threads_that_never_return_take_none_from_another_pool() {
+        let (stuck, spare) = replaced(2, 1);
+        let held: Vec<_> = (0..3).map(|_| hold(&stuck)).collect();
+        let other = Workers::new(WorkerSettings {
+            name: "worker",
+            max_threads: 1,
+            max_waiting: 9,
+            replacement: Some(Replacement {
+                after: Duration::from_secs(3600),
+                spare,
+            }),
+        });
+        assert_eq!(wait(other.run(LOCAL, || 7).unwrap()), Ok(7));
+        drop(held);
     }
 }

@@ -18,6 +18,7 @@ use crate::net::options::Options;
 use crate::net::reconnect::AfterRefusal;
 use crate::status::DenialStatus;
 use crate::wire::socket_type::SocketType;
+use crate::zap::hold_back::first_delay;
 use crate::zap::reply::{InvalidReply, ZapReply};
 use crate::zap::request::{RequestId, ZapRequest};
 use crate::zap::router::ZapHandler;
@@ -42,7 +43,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// honest name for anything else. Whoever binds an ipc socket keeps others out by its mode.
 ///
 /// While there is no link a peer is refused with 300, and so are all whose question was under way
-/// when a link was lost. Every request has an id that no other has ever had, whichever link it
+/// when a link was lost; both are told half a second later, or a second at most, since a libzmq
+/// peer is back at once. Every request has an id that no other has ever had, whichever link it
 /// took, so that no late answer is taken for another's. A reply that cannot be believed refuses
 /// its peer with 500. How long an answer may take is the router's to say. No grant comes from
 /// another process: what it has admitted it cannot take back.
@@ -197,8 +199,12 @@ impl fmt::Debug for RemoteHandler {
 impl ZapHandler for RemoteHandler {
     async fn handle(&self, request: ZapRequest) -> ZapReply {
         let deny = |status, reason| request.deny(status, reason);
+        let later = |reason| ZapReply {
+            hold_back: Some(first_delay()),
+            ..deny(DenialStatus::Temporary, reason)
+        };
         let Some((asked, told)) = self.shared.ask(&request) else {
-            return deny(DenialStatus::Temporary, "no link to the ZAP handler");
+            return later("no link to the ZAP handler");
         };
         let told = told.await;
         drop(asked);
@@ -211,7 +217,7 @@ impl ZapHandler for RemoteHandler {
                 tracing::error!(id = %request.id, "{invalid}");
                 deny(DenialStatus::Internal, "the ZAP handler's reply is invalid")
             }
-            Err(_) => deny(DenialStatus::Temporary, "the ZAP handler is lost"),
+            Err(_) => later("the ZAP handler is lost"),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::wire::metadata::{IDENTITY, Metadata, MetadataError, SOCKET_TYPE};
 use crate::zap::request::{RequestId, VERSION, ZapRequest};
 use bytes::{Bytes, BytesMut};
 use std::fmt;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Most bytes of a user id: what one short string of ZMTP holds, which is as much as a socket
@@ -38,6 +39,10 @@ pub struct ZapReply {
     pub metadata: Metadata,
     /// The revocable admission. It stays inside the process: no frame carries it.
     pub grant: Option<Grant>,
+    /// Time after which the peer is to hear of a temporary refusal (300), 5 s at most: a peer that
+    /// is refused so comes back at once, and a handler that is in trouble would not be better for
+    /// it. [`ZapRouter`](crate::zap::ZapRouter) waits, without a place; no frame carries it.
+    pub hold_back: Option<Duration>,
 }
 
 /// Why a reply cannot be believed. The peer is refused with 500 then.
@@ -98,6 +103,7 @@ impl ZapReply {
             user_id: user_id.into(),
             metadata: Metadata::new(),
             grant: None,
+            hold_back: None,
         }
     }
 
@@ -109,6 +115,7 @@ impl ZapReply {
             user_id: Bytes::new(),
             metadata: Metadata::new(),
             grant: None,
+            hold_back: None,
         }
     }
 
@@ -176,6 +183,7 @@ impl ZapReply {
             user_id: user_id.clone(),
             metadata: Metadata::parse(metadata, "ZAP reply", limits.max_properties)?,
             grant: None,
+            hold_back: None,
         };
         reply.check(asked)?;
         Ok(reply)
@@ -296,6 +304,7 @@ mod tests {
             user_id,
             metadata,
             grant: None,
+            hold_back: None,
         }
     }
 

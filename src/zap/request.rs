@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::access::peer::Claims;
 use crate::access::request::{AccessRequest, Credentials, Domain, MechanismKind};
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
@@ -128,6 +129,7 @@ pub struct ZapRequest {
     /// The mechanism's name.
     pub mechanism: Bytes,
     credentials: CredentialFrames,
+    claims: Option<Claims>,
 }
 
 /// Credentials as they came.
@@ -193,6 +195,7 @@ impl ZapRequest {
                     CredentialFrames::Wiped(vec![principal.clone()])
                 }
             },
+            claims: request.claims.clone(),
         }
     }
 
@@ -239,7 +242,15 @@ impl ZapRequest {
             identity,
             mechanism,
             credentials,
+            claims: None,
         })
+    }
+
+    /// What the peer says of itself, where it is known: under CURVE, of a socket in this process,
+    /// since no frame carries it. A claim proves nothing.
+    #[must_use]
+    pub const fn claims(&self) -> Option<&Claims> {
+        self.claims.as_ref()
     }
 
     /// The credentials with their types.

@@ -2,12 +2,15 @@
 //! into a refusal.
 #![forbid(unsafe_code)]
 
+use crate::access::peer::Credential;
 use crate::access::request::{AccessRequest, Domain};
 use crate::access::verdict::Verdict;
 use crate::limits::Limits;
-use crate::status::DenialStatus;
+use crate::status::{DenialStatus, Status};
 use crate::zap::bounds::{Places, within};
 use crate::zap::contain::{Contained, Panicked};
+use crate::zap::failures::Asker;
+use crate::zap::hold_back::HeldBack;
 use crate::zap::reply::{InvalidReply, ZapReply};
 use crate::zap::request::{RequestId, ZapRequest};
 use arc_swap::ArcSwap;
@@ -67,21 +70,27 @@ impl<H: ZapHandler> AnyHandler for H {
 ///
 /// | what | status |
 /// |---|---|
-/// | too many questions in progress ([`Limits::max_pending_verdicts`]); there is no queue | 300 |
+/// | too many questions in progress ([`Limits::max_pending_verdicts`]), most of them its address's | 300 |
 /// | no answer within [`Limits::verdict_timeout`] | 300 |
 /// | the domain's handler was unbound, before or during the question | 300 |
 /// | no handler was ever bound for the domain, nor for `*` | 500 |
 /// | the handler panicked | 500 |
 /// | the reply is for another request, or cannot be believed ([`InvalidReply`]) | 500 |
 ///
-/// The time-out, of a handler that pauses, needs feature `tokio` and a caller on tokio's runtime
-/// with its timers on; elsewhere the caller bounds the time by dropping the future.
+/// Only a question that pauses takes a place: an answer that is there at once is never refused for
+/// want of one. When all places are taken, addresses share them fairly, and those with recent
+/// failures come last ([`Limits::max_remembered_failures`]); loopback and ipc are exempt.
+///
+/// The time-out, of a handler that pauses, and the time for which a refusal is held back
+/// ([`ZapReply::hold_back`]) need feature `tokio` and a caller on tokio's runtime with its timers
+/// on; elsewhere the caller bounds the time by dropping the future, and refusals are told at once.
 #[derive(Clone)]
 pub struct ZapRouter(Arc<Shared>);
 
 struct Shared {
     table: ArcSwap<Table>,
     places: Places,
+    held_back: HeldBack,
     time: Duration,
     next_id: AtomicU64,
 }
@@ -155,13 +164,15 @@ impl ZapRouter {
         Self::with_limits(&Limits::default())
     }
 
-    /// A router without handlers. Of the limits it uses [`Limits::max_pending_verdicts`] and
+    /// A router without handlers. Of the limits it uses [`Limits::max_pending_verdicts`],
+    /// [`Limits::max_remembered_failures`], [`Limits::max_held_back`] and
     /// [`Limits::verdict_timeout`].
     #[must_use]
     pub fn with_limits(limits: &Limits) -> Self {
         Self(Arc::new(Shared {
             table: ArcSwap::default(),
-            places: Places::new(limits.max_pending_verdicts),
+            places: Places::new(limits),
+            held_back: HeldBack::new(limits.max_held_back),
             time: limits.verdict_timeout,
             next_id: AtomicU64::new(1),
         }))
@@ -205,7 +216,8 @@ impl ZapRouter {
         before.is_bound(domain)
     }
 
-    /// Asks the domain's handler. Dropping the future cancels the question and frees its place.
+    /// Asks the domain's handler. Dropping the future cancels the question and frees its place, and
+    /// ends the wait for a refusal that is held back.
     pub async fn authorize(&self, request: &AccessRequest) -> Verdict {
         let id = RequestId::from(self.0.next_id.fetch_add(1, Ordering::Relaxed));
         match self.ask(&id, request).await {
@@ -213,6 +225,11 @@ impl ZapRouter {
                 tracing::debug!(%id, domain = %request.domain, address = %request.address,
                     mechanism = %request.credentials.mechanism(), status = %reply.status,
                     "ZAP reply");
+                if reply.status == Status::TemporaryError
+                    && let Some(time) = reply.hold_back
+                {
+                    self.0.held_back.wait(time).await;
+                }
                 reply.into()
             }
             Err(trouble) => {
@@ -227,16 +244,31 @@ impl ZapRouter {
     async fn ask(&self, id: &RequestId, request: &AccessRequest) -> Result<ZapReply, Trouble> {
         let shared = &*self.0;
         let handler = Arc::clone(shared.table.load().find(&request.domain)?);
-        let _place = shared.places.take().ok_or(Trouble::TooMany)?;
+        let asker = Asker::new(&request.address, Credential::of(&request.credentials));
         // The handler itself goes into the contained future: if this question is its last owner,
         // its drop is foreign code as well.
         let asked = Arc::downgrade(&handler);
         let question = ZapRequest::new(id.clone(), request);
-        let reply = Contained::new(handler.ask(question, shared.time))
+        let asking = Contained::new(handler.ask(question, shared.time));
+        let mut paused = false;
+        let reply = shared
+            .places
+            .wait(
+                || {
+                    paused = true;
+                    shared.places.turn(&asker)
+                },
+                asking,
+            )
             .await
+            .ok_or(Trouble::TooMany)?
             .map_err(|Panicked| Trouble::Panicked)?
             .ok_or(Trouble::TimedOut)?;
         reply.check(id)?;
+        // A key that is admitted without a pause needs no place, and so no memory of it.
+        if paused || reply.status != Status::Success || asker.is_user() {
+            shared.places.note(&asker, reply.status);
+        }
         // What a handler says that was unbound meanwhile counts no more.
         let table = shared.table.load();
         let ruling = table.find(&request.domain)?;
@@ -247,7 +279,7 @@ impl ZapRouter {
         }
     }
 
-    /// Questions in progress now.
+    /// Questions now that take their time. A refusal that is held back is not one.
     #[must_use]
     pub fn in_progress(&self) -> usize {
         self.0.places.taken()

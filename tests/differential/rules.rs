@@ -6,7 +6,8 @@
 //! rule rewrites the answer. Divergences that no reply shows name the test that shows them.
 
 use crate::pair::{
-    ADDRESS, BOB, CREDENTIALS, Call, DOMAIN, Directory, MECHANISM, METADATA_OF_BOB, Pair, Text,
+    ADDRESS, BOB, CREDENTIALS, Call, DOMAIN, Directory, MECHANISM, METADATA_OF_BOB, Pair, Says,
+    Text,
 };
 use std::net::IpAddr;
 
@@ -76,6 +77,7 @@ pub const RULES: &[Rule] = &[
     pair("provider-per-domain", provider_per_domain),
     answer("unknown-mechanism", unknown_mechanism),
     answer("principal-bytes", principal_bytes),
+    answer("provider-error", provider_error),
     answer("exceptions", exceptions),
     answer("certificate-metadata", certificate_metadata),
     answer("user-id-length", user_id_length),
@@ -400,7 +402,17 @@ fn principal_bytes(pair: &Pair, answer: &mut Answer) {
     }
 }
 
-/// A provider, or a mapping, that fails costs that one request.
+/// A provider that fails costs that one request, and its peer may come back.
+fn provider_error(pair: &Pair, answer: &mut Answer) {
+    let asked = ruling(pair).map(|at| &pair.calls[at]);
+    if *answer == Answer::Raised("Deliberate".into())
+        && let Some(Call::Callback(_, Says::Fails, _)) = asked
+    {
+        *answer = reply(pair, "300", "Provider failed", Text::new());
+    }
+}
+
+/// A mapping that fails costs that one request.
 fn exceptions(pair: &Pair, answer: &mut Answer) {
     if *answer == Answer::Raised("Deliberate".into()) {
         *answer = reply(pair, "500", "Internal error", Text::new());
