@@ -19,10 +19,15 @@ pub(crate) struct Given {
     pub(crate) mode: Option<u32>,
 }
 
-/// Whether it can be read again: neither standard input, nor a variable, nor a pipe.
+/// Whether it is a file that lies somewhere and can be read again: neither standard input, nor a
+/// variable, nor a pipe, nor a descriptor.
 pub(crate) fn is_lasting(from: &Path) -> bool {
     let is_pipe = || fs::metadata(from).is_ok_and(|metadata| is_pipe(&metadata));
-    from != Path::new(STDIN) && variable(from).is_none() && !is_pipe()
+    let is_descriptor = || {
+        let places = ["/dev/fd", "/dev/stdin", "/proc/self/fd"];
+        places.iter().any(|place| from.starts_with(place))
+    };
+    !is_stdin(from) && variable(from).is_none() && !is_descriptor() && !is_pipe()
 }
 
 /// Whether it is standard input.

@@ -15,7 +15,8 @@ use zmtp_auth::KeyPair;
 ///
 /// Prints the public and the secret key, 40 characters of Z85 each. Give the public key to all who
 /// have to know you; all who have the secret key can pass for you. Whatever is printed is read by
-/// the options that take such a key.
+/// the options that take such a key: from a file, from a pipe or descriptor such as <(..) or
+/// /dev/fd/3, from standard input, which is -, or from a variable, which is env:NAME.
 ///
 /// With --secret the secret key goes to a new file that only you can read, and is not printed:
 ///

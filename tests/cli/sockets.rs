@@ -187,6 +187,27 @@ fn a_server_whose_policy_admits_no_peer_does_not_start_and_says_why() {
 }
 
 #[test]
+fn a_server_says_at_its_start_what_its_policy_does_not_do_and_in_which_domain() {
+    let house = House::new();
+    house.policy(
+        "[domain.billing]\ncurve.certificates = \"known\"\n\
+         validity = { not-after = 2001-01-01T00:00:00Z }",
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", taken.local_addr().unwrap());
+    let key = "--key @server.key_secret --policy @policy.toml --domain billing";
+    for line in [
+        format!("listen {endpoint} --type pull --curve {key}"),
+        format!("tunnel server --bind {endpoint} --forward tcp://127.0.0.1:1 {key}"),
+        format!("zap --policy @policy.toml --listen {endpoint} --insecure-clear-zap"),
+    ] {
+        let told = house.ends(1, &line);
+        let counts = "domain \"billing\" has no key that counts now";
+        assert!(told.contains(counts), "{told}");
+    }
+}
+
+#[test]
 fn a_policy_from_a_pipe_is_read_once() {
     let house = House::new();
     let line = "listen tcp://127.0.0.1:* --type pull --null --policy - --domain open";

@@ -502,7 +502,11 @@ fn show_certificates(shown: &mut Shown) {
         assert_ne!(bad, text, "{number}");
         let file = directory.path().join(format!("bad{number}.key"));
         fs::write(&file, bad).unwrap();
-        shown.error(&load_certificate(&file).unwrap_err());
+        // Some are read all the same, without the line that is wrong.
+        match load_certificate(&file) {
+            Ok(certificate) => shown.debug(&certificate),
+            Err(error) => shown.error(&error),
+        }
     }
     let report = load_certificates(directory.path()).unwrap();
     assert!(!report.problems.is_empty());

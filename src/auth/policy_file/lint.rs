@@ -46,7 +46,7 @@ pub enum PolicyWarning {
     #[error("domain \"{0}\": an empty validity limits nothing")]
     EmptyValidity(Domain),
     /// A user of a domain, and so many in all, have the empty password.
-    #[error("domain \"{0}\": an empty password lets in {1:?}{more}", more = more(.2))]
+    #[error("domain \"{0}\": an empty password lets in \"{1}\"{more}", more = more(.2))]
     EmptyPassword(Domain, String, usize),
     /// A domain inherits, and there is no `*` to inherit from.
     #[error("domain \"{0}\" inherits from \"*\", which has no section")]
