@@ -161,10 +161,13 @@ fn every_bad_file_says_where_and_why_and_gives_no_key() {
     assert!(files.is_sorted());
 }
 
-/// Metadata that `pyzmq` passes over: before the key, the lines that are not used, and how much
-/// metadata is left.
+/// What it is, the text before the key, the lines that are not used, and how many properties are
+/// left.
+type Unusable = (&'static str, Vec<u8>, Vec<(usize, &'static str)>, usize);
+
+/// Metadata that `pyzmq` passes over.
 #[rustfmt::skip]
-fn unusable() -> Vec<(&'static str, Vec<u8>, Vec<(usize, &'static str)>, usize)> {
+fn unusable() -> Vec<Unusable> {
     const UNKNOWN: &str = "a section other than 'metadata' and 'curve'";
     const MISPLACED: &str = "a property other than the keys outside 'metadata'";
     const RESERVED: &str = "Identity, Socket-Type and User-Id cannot be metadata names";
