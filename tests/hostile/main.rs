@@ -24,3 +24,4 @@ mod lengths;
 mod malformed;
 mod messages;
 mod nonces;
+mod resting;
