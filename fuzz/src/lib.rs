@@ -16,10 +16,11 @@ pub mod targets;
 pub type Run = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Run); 16] = [
+pub const TARGETS: [(&str, Run); 17] = [
     ("address", targets::address::run),
     ("certificate", targets::certificate::run),
     ("command", targets::command::run),
+    ("connection", targets::connection::run),
     ("cuts", targets::cuts::run),
     ("frame", targets::frame::run),
     ("greeting", targets::greeting::run),

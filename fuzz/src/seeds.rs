@@ -7,7 +7,7 @@ use crate::forge::{property, secrets};
 use crate::player::Player;
 use crate::recording::Recording;
 use crate::setup::{Setup, clients, named, servers};
-use crate::targets::traffic;
+use crate::targets::{connection, traffic};
 use std::path::Path;
 use zmtp_auth::MechanismKind;
 use zmtp_auth::wire::frame::Flags;
@@ -23,6 +23,7 @@ pub fn honest(target: &str) -> Vec<(String, Vec<u8>)> {
         "handshake_server" => handshakes(servers()),
         "cuts" => cuts(),
         "traffic" => traffic::seeds(),
+        "connection" => connection::seeds(),
         "inside_boxes" => inside_boxes(),
         "policy" => policy(),
         "password_file" => vec![

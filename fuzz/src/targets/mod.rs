@@ -3,6 +3,7 @@
 pub mod address;
 pub mod certificate;
 pub mod command;
+pub mod connection;
 pub mod cuts;
 pub mod file;
 pub mod frame;
