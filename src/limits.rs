@@ -12,6 +12,17 @@ use std::time::Duration;
 /// limits.max_message = 1024 * 1024;
 /// ```
 ///
+/// # What an admitted peer can make us hold
+///
+/// Memory is counted as it is held: a frame shares the buffer that it was read into only if it is
+/// worth at least half of it, or if the buffer is at most 128 KiB and its frames together are. A
+/// connection holds for its application, which may receive as slowly as it likes, at most twice
+/// [`max_message`](Self::max_message), 64 bytes for each frame, and 2 MiB; a buffer that grows is
+/// there twice for a moment. A tunnel holds at most twice that in each direction: one message that
+/// is being written, and one that is being read. Both hold nothing of a peer that is quiet between
+/// two messages. A message that the application keeps holds at most 128 KiB besides its own bytes,
+/// or as much again.
+///
 /// Durations are enforced by `net`; whoever drives the sans-IO machines himself
 /// owns the clock and should bound each handshake by the same figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,13 +74,15 @@ pub struct Limits {
     pub linger_timeout: Duration,
     /// Bytes discarded while that peer is still sending. 64 KiB.
     pub linger_bytes: usize,
-    /// Bytes of traffic a connection reads ahead of the application. 256 KiB, or one message.
+    /// Bytes of traffic a connection reads ahead of the application. 256 KiB, or one message:
+    /// enough for a fast peer never to wait for us, and little beside the system's own buffers.
+    /// Each message counts 64 bytes more for each of its frames.
     pub read_ahead: usize,
 }
 
 impl Limits {
     /// Most bytes reserved at once for a frame because the peer announced them; from there the
-    /// buffer doubles with what really arrives. 256 KiB.
+    /// buffer doubles with what really arrives, whatever arrived before. 256 KiB.
     pub const MAX_INITIAL_RESERVE: usize = 256 * 1024;
 
     /// The first limit that makes no sense, and why: with it no peer could ever be admitted, or

@@ -432,6 +432,29 @@ mod connections {
         }
     }
 
+    /// They count for their places in the queues, and little else is held for them.
+    #[test]
+    fn a_flood_of_empty_messages_holds_what_the_limits_say() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let mut dripping = runtime.block_on(Dripping::new(false));
+        // More than the application is read ahead for, and less than the system takes.
+        let flood = b"\0\0".repeat(20_000);
+        let held = measure(|| {
+            runtime.block_on(async {
+                dripping.raw.bytes(&flood).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            });
+        })
+        .bytes_max;
+        println!("{held} bytes for a flood of empty messages");
+        assert!(held < 2 * MIB as u64, "{held} bytes");
+        for _ in 0..20_000 {
+            runtime
+                .block_on(soon(dripping.pull.recv_message()))
+                .unwrap();
+        }
+    }
+
     /// What an application keeps of what it has received is not much more than it sees.
     #[test]
     fn small_messages_that_are_kept_do_not_hold_the_large_ones_before_them() {

@@ -4,12 +4,15 @@
 
 mod net_peers;
 
+use bytes::Bytes;
 use net_peers::*;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use zmtp_auth::net::{
     AfterRefusal, Attempt, Connection, Connector, Incoming, Listener, Message, NetError, Options,
     Reconnecting,
 };
+use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Config, DenialStatus, Error, SocketType};
 
@@ -237,4 +240,42 @@ async fn storm() {
         client.await.unwrap();
     }
     serving.await.unwrap();
+}
+
+/// An answer meets a server that has gone, so there is a new connection before everything from the
+/// old one was received.
+#[tokio::test]
+async fn what_had_arrived_on_a_lost_connection_is_received_after_reconnecting() {
+    const COUNT: usize = 5000;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = local(listener.local_addr().unwrap().port());
+    let config = null(SocketType::Pair);
+    let connector = Connector::with_options(endpoint, config, (), impatient()).unwrap();
+    let mut pair = Reconnecting::new(connector);
+    let accept = async || {
+        let (stream, _) = listener.accept().await.unwrap();
+        RawPeer::shake_hands(stream, SocketType::Pair, 1).await
+    };
+    let (mut raw, connected) = soon(async { tokio::join!(accept(), pair.connected()) }).await;
+    connected.unwrap();
+    raw.send_together(&vec![(Flags::Last, Bytes::from_static(b"before")); COUNT])
+        .await;
+    drop(raw);
+    let answering = async {
+        loop {
+            pair.send("answer").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let mut raw = tokio::select! {
+        raw = accept() => raw,
+        () = answering => unreachable!(),
+    };
+    raw.send(Flags::Last, b"after").await;
+    for _ in 0..COUNT {
+        let received = soon(pair.recv()).await.unwrap();
+        assert_eq!(received, Incoming::Message("before".into()));
+    }
+    let received = soon(pair.recv()).await.unwrap();
+    assert_eq!(received, Incoming::Message("after".into()));
 }

@@ -4,12 +4,14 @@
 
 mod net_peers;
 
+use bytes::Bytes;
 use net_peers::*;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use zmtp_auth::net::{Connection, Listener, NetError};
+use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Grant, GrantTerms, SocketType, Stage};
 
@@ -74,6 +76,43 @@ async fn a_revoked_grant_closes_its_connection_and_no_other() {
     for (mut pull, mut push) in pairs {
         push.send("alive").await.unwrap();
         assert_eq!(soon(pull.recv_message()).await.unwrap(), "alive".into());
+    }
+}
+
+/// Its peer has closed behind more than the application has room for, so that only delivery is
+/// left of the connection.
+#[tokio::test]
+async fn a_revoked_grant_ends_the_delivery_of_what_a_peer_had_sent_that_is_gone() {
+    let (router, issued) = granting();
+    let listener = Listener::bind(ANY_PORT, null_asks(SocketType::Pair), router)
+        .await
+        .unwrap();
+    for answered in [false, true] {
+        let mut raw = RawPeer::connect(&listener, SocketType::Pair, 1).await;
+        let mut ours = soon(listener.accept()).await.unwrap();
+        let frames = vec![(Flags::Last, Bytes::from_static(b"x")); 20_000];
+        raw.send_together(&frames).await;
+        drop(raw);
+        soon(ours.recv()).await.unwrap();
+        if answered {
+            soon(async { while ours.send("answer").await.is_ok() {} }).await;
+        } else {
+            // As far as the application is read ahead for, the end is still beyond.
+            for _ in 0..10_000 {
+                soon(ours.recv()).await.unwrap();
+            }
+        }
+        issued.lock().unwrap().last().unwrap().send_replace(false);
+        let mut received = 0;
+        let end = loop {
+            match soon(ours.recv()).await {
+                Ok(_) => received += 1,
+                Err(end) => break end,
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        };
+        assert!(matches!(end, NetError::Revoked), "{end}");
+        assert!(received < 9_000, "{received} after the revocation");
     }
 }
 

@@ -61,6 +61,7 @@ impl Exchange {
             let wanted_level = self.wanted_level();
             let may_read = wanted_level.is_none();
             tokio::select! {
+                biased;
                 ready = stream.readable(), if may_read => {
                     // Whether it was closed or reset does not matter now.
                     let is_open = ready.is_ok()

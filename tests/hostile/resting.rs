@@ -204,3 +204,34 @@ fn a_connection_rests_whose_application_does_not_receive() {
         must_rest("an application that does not receive", open.len() as u64).await;
     });
 }
+
+#[test]
+fn a_connection_rests_whose_peer_has_gone_and_whose_application_does_not_receive() {
+    /// More than an application is read ahead for, and less than the system keeps for us.
+    const SAID: usize = 15_000;
+    alone(async || {
+        let config = Config::builder(SocketType::Dealer).null().accept_any_peer();
+        let config = config.finish().unwrap();
+        let listener = Listener::bind_with("tcp://127.0.0.1:*", config, (), options());
+        let listener = listener.await.unwrap();
+        let target = target(listener.local_endpoint(), Kind::Null);
+        let mut open = Vec::new();
+        for answers in [false, true] {
+            let mut peer = established(&target, "DEALER").await;
+            let mut connection = soon(listener.accept()).await.unwrap();
+            peer.say(&frame(0, b"x").repeat(SAID)).await;
+            drop(peer);
+            while answers && connection.send("answer").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            open.push(connection);
+        }
+        must_rest("a peer that has gone", open.len() as u64).await;
+        for mut connection in open {
+            for _ in 0..SAID {
+                soon(connection.recv()).await.unwrap();
+            }
+            soon(connection.recv()).await.unwrap_err();
+        }
+    });
+}
