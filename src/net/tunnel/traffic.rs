@@ -209,10 +209,11 @@ impl Traffic {
     /// meanwhile must be read: bytes that arrive after a close, a PONG for example, reset the
     /// connection, and what is on its way to the peer is lost.
     async fn await_closes(&self) {
-        let closed = async |line: &Line| match &line.stream {
-            // An error means that it is gone.
-            Some(stream) => _ = stream.discard(usize::MAX).await,
-            None => {}
+        let closed = async |line: &Line| {
+            if let Some(stream) = &line.stream {
+                // An error means that it is gone.
+                let _ = stream.discard(usize::MAX).await;
+            }
         };
         let both = async { tokio::join!(closed(&self.front), closed(&self.back)) };
         let _ = timeout(self.linger, both).await;
@@ -358,7 +359,8 @@ impl Traffic {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
