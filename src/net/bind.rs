@@ -144,7 +144,7 @@ fn listen_tcp(address: SocketAddr, wildcard: bool, backlog: i32) -> io::Result<T
     TcpListener::from_std(socket.into())
 }
 
-/// Between bind and listen nobody can connect, so that the file's mode is set in time. Others of
+/// Between bind and listen no peer can connect, so that the file's mode is set in time. Others of
 /// this crate are kept away by the lock until then: a socket that does not listen yet looks stale.
 #[cfg(unix)]
 async fn bind_path(path: &Path, options: &Options) -> io::Result<(UnixListener, SocketFile)> {
@@ -228,7 +228,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         _ => return Err(in_use()),
     }
     // So answers also a socket that is bound and does not listen yet.
-    if socket_file::is_starting(path, &before) {
+    if socket_file::is_starting(path) {
         return Err(in_use());
     }
     // Another program may have replaced the stale file while we looked at it.

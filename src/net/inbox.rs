@@ -230,7 +230,7 @@ impl Inbox {
         if self.partial.is_empty() {
             match self.topic(&body) {
                 Some(subscription) => arrivals.deliver_settled(subscription),
-                // Nobody receives messages on a PUB or a PUSH: what comes is junk.
+                // A PUB or a PUSH receives no messages: what comes is junk.
                 None if !self.ours.receives() => {}
                 None => arrivals.deliver(Incoming::Message(Message::from(body))),
             }

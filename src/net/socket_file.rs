@@ -40,21 +40,20 @@ pub(crate) fn widen(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-/// Whether the file `bound`, found at `path`, belongs to a stream socket that does not listen yet.
-/// Such a socket refuses connections, as a stale file does.
+/// Whether a stream socket that does not listen yet is bound to `path`. Such a socket refuses
+/// connections, as a stale file does. It is known by its path as a text, absolute or without links:
+/// other names of the file, and relative ones, do not count, since every user can bind those, and
+/// could keep a stale file in its place.
 #[cfg(target_os = "linux")]
-pub(crate) fn is_starting(path: &Path, bound: &Metadata) -> bool {
+pub(crate) fn is_starting(path: &Path) -> bool {
     // Where this cannot be read nothing is known.
     let Ok(sockets) = fs::read("/proc/net/unix") else {
         return false;
     };
-    let mut starting = sockets
-        .split(|byte| *byte == b'\n')
-        .filter_map(starting_path);
-    starting.any(|other| match fs::symlink_metadata(other) {
-        Ok(other_file) if other.is_absolute() => is_same(&other_file, bound),
-        // It was bound by a path from another process's directory: in doubt the file stays.
-        _ => !other.is_absolute() && other.file_name() == path.file_name(),
+    let names = [std::path::absolute(path).ok(), fs::canonicalize(path).ok()];
+    let mut lines = sockets.split(|byte| *byte == b'\n');
+    lines.any(|line| {
+        starting_path(line).is_some_and(|bound| names.iter().flatten().any(|name| name == bound))
     })
 }
 
@@ -81,7 +80,7 @@ fn starting_path(line: &[u8]) -> Option<&Path> {
 
 /// Nothing is known here.
 #[cfg(not(target_os = "linux"))]
-pub(crate) const fn is_starting(_: &Path, _: &Metadata) -> bool {
+pub(crate) const fn is_starting(_: &Path) -> bool {
     false
 }
 
@@ -155,25 +154,24 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_starting_from_bind_to_listen_by_any_name_of_its_file() {
+    fn a_socket_is_starting_from_bind_to_listen() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a socket");
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
-        let bound = fs::symlink_metadata(&path).unwrap();
         let link = directory.path().join("link");
         symlink(directory.path(), &link).unwrap();
-        assert!(is_starting(&path, &bound));
-        assert!(is_starting(&link.join("a socket"), &bound));
+        assert!(is_starting(&path));
+        assert!(is_starting(&link.join("a socket")));
         // Another file of that name, in another directory.
         let elsewhere = tempfile::tempdir().unwrap();
         let other = elsewhere.path().join("a socket");
         drop(UnixListener::bind(&other).unwrap());
-        assert!(!is_starting(&other, &fs::symlink_metadata(&other).unwrap()));
+        assert!(!is_starting(&other));
         socket.listen(1).unwrap();
-        assert!(!is_starting(&path, &bound));
+        assert!(!is_starting(&path));
         drop(socket);
-        assert!(!is_starting(&path, &bound));
+        assert!(!is_starting(&path));
     }
 
     #[test]

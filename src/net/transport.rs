@@ -167,7 +167,7 @@ pub(crate) fn own_uid() -> io::Result<u32> {
     Ok(one.peer_cred()?.uid())
 }
 
-/// There is no ipc here, and so nobody to compare with.
+/// There is no ipc here, and so no user to compare with.
 #[cfg(not(unix))]
 pub(crate) fn own_uid() -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
