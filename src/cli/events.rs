@@ -115,12 +115,12 @@ impl Events {
 struct Stamped<'a, T> {
     #[serde(flatten)]
     event: &'a T,
-    at: String,
+    time: String,
 }
 
 fn line(event: &impl Serialize) -> Result<String, Failure> {
-    let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    let stamped = Stamped { event, at };
+    let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let stamped = Stamped { event, time };
     let mut text = json(serde_json::to_string(&stamped).map_err(Failure::new)?);
     text.push('\n');
     Ok(text)

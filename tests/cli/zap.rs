@@ -112,7 +112,7 @@ async fn a_service_tells_each_decision_and_about_whom() {
     );
     assert_eq!(told["user_id"], json!({"text": "admin"}));
     assert_eq!(told["rule"], "the passwords of domain \"*\"");
-    assert!(told["at"].as_str().unwrap().ends_with('Z'), "{told}");
+    assert!(told["time"].as_str().unwrap().ends_with('Z'), "{told}");
     ask(&router, "guess").await;
     let told = service.event("decision");
     assert_eq!(
