@@ -52,14 +52,7 @@ impl Unread {
 
     /// Waits for its end, with its output unread.
     pub fn end(&mut self) -> Option<i32> {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("it does not end");
+        end_in_time(&mut self.child)
     }
 
     /// Its log, once it has ended.
@@ -76,6 +69,20 @@ impl Drop for Unread {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits for the end of a child, and ends one that hangs.
+#[track_caller]
+fn end_in_time(child: &mut Child) -> Option<i32> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    panic!("it does not end");
 }
 
 /// A peer of another mechanism: it is refused.
@@ -220,16 +227,7 @@ fn a_command_ends_although_its_failure_is_not_read() {
         .stderr(writer)
         .spawn()
         .unwrap();
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        if let Some(status) = child.try_wait().unwrap() {
-            assert_eq!(status.code(), Some(1));
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    child.kill().unwrap();
-    panic!("it does not end");
+    assert_eq!(end_in_time(&mut child), Some(1));
 }
 
 #[test]
