@@ -216,7 +216,7 @@ impl Setup {
 }
 
 fn keys(seed: u8) -> KeyPair {
-    KeyPair::from_secret(SecretKey::from_bytes(&[seed; 32]))
+    KeyPair::from_secret(SecretKey::from_bytes(&[seed; 32]).expect("not zero"))
 }
 
 /// What the application must receive, and whether the peer breaks the rules after that.
@@ -340,7 +340,7 @@ async fn play(setup: Setup, script: Vec<Step>) {
     drop((application, position));
     speaking.await.unwrap();
     if let Some(tunnel) = tunnel {
-        tunnel.close().await;
+        let _ = tunnel.close().await;
     }
     listener.close().await;
     eventually(|| Handle::current().metrics().num_alive_tasks() <= before).await;
