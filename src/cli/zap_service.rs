@@ -19,8 +19,10 @@ use zmtp_auth::net::{Access, Connection, Endpoint, Event, Listener, NetError, Re
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, SocketType};
 
-/// Requests in progress on one connection; the next is read when one is answered.
-const MOST: usize = 256;
+/// Requests in progress on one connection; the next is read when one is answered. 512, twice as many
+/// as may take their time, so that the policy shares its places among addresses, not the connection
+/// among requests as they come.
+const MOST: usize = 512;
 
 /// The service.
 #[derive(Debug, Args)]
