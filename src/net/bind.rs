@@ -5,7 +5,7 @@
 use crate::access::address::PeerAddress;
 use crate::net::endpoint::{Endpoint, Host};
 use crate::net::error::NetError;
-use crate::net::options::Options;
+use crate::net::options::{Options, TcpKeepalive};
 use crate::net::transport::{Stream, resolve};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -33,7 +33,11 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) enum Acceptor {
-    Tcp(TcpListener),
+    Tcp {
+        listener: TcpListener,
+        /// For what is accepted.
+        keepalive: Option<TcpKeepalive>,
+    },
     #[cfg(unix)]
     Ipc {
         listener: UnixListener,
@@ -57,7 +61,12 @@ impl Acceptor {
                     Host::Any | Host::Ip(_) => Host::Ip(local.ip()),
                 };
                 let port = local.port();
-                Ok((Self::Tcp(listener), Endpoint::Tcp { host, port }))
+                let keepalive = options.tcp_keepalive.clone();
+                let acceptor = Self::Tcp {
+                    listener,
+                    keepalive,
+                };
+                Ok((acceptor, Endpoint::Tcp { host, port }))
             }
             #[cfg(unix)]
             Endpoint::IpcPath(path) => {
@@ -83,9 +92,12 @@ impl Acceptor {
     /// The next connection, and where its peer is. Cancel-safe.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp {
+                listener,
+                keepalive,
+            } => {
                 let (stream, address) = listener.accept().await?;
-                Ok((Stream::tcp(stream), address.into()))
+                Ok((Stream::tcp(stream, keepalive.as_ref()), address.into()))
             }
             #[cfg(unix)]
             Self::Ipc { listener, .. } => {

@@ -20,7 +20,7 @@ pub(crate) async fn dial<A: Access>(
     options: &Options,
 ) -> Result<Connection, NetError> {
     warn_of_plain(endpoint, config);
-    let stream = transport::connect(endpoint, options.connect_timeout).await?;
+    let stream = transport::connect(endpoint, options).await?;
     let address = stream.peer().map_err(NetError::io("connect"))?;
     let agreed = Negotiation::new(&stream, config, router, None)
         .run(Conn::new(address))

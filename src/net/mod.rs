@@ -79,7 +79,7 @@ pub use halves::{RecvHalf, SendHalf};
 pub use inbox::Incoming;
 pub use listener::Listener;
 pub use message::Message;
-pub use options::Options;
+pub use options::{Options, TcpKeepalive};
 pub use reconnect::{AfterRefusal, ReconnectPolicy};
 pub use reconnecting::Reconnecting;
 pub use remote_handler::{RemoteHandler, RemoteHandlerError};

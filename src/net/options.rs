@@ -6,6 +6,32 @@ use crate::heartbeat::HeartbeatSettings;
 use crate::net::reconnect::ReconnectPolicy;
 use std::time::Duration;
 
+/// How the system finds out that the machine of a silent TCP peer is gone: it asks after `idle`,
+/// then every `interval`, and closes the connection after `retries` questions without an answer.
+/// Heartbeats find it out sooner, if the peer answers them; this works with every peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpKeepalive {
+    /// Silence before the first question. 60 s: shorter than what home routers remember an idle
+    /// connection for, and one packet a minute costs nothing.
+    pub idle: Duration,
+    /// Time between questions. 15 s.
+    pub interval: Duration,
+    /// Questions without an answer after which the peer is gone. 4, so that a peer that vanishes
+    /// holds its connection for two minutes, and a network that fails for one minute loses none.
+    pub retries: u32,
+}
+
+impl Default for TcpKeepalive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(15),
+            retries: 4,
+        }
+    }
+}
+
 /// Choices for a listener, a connection, or a reconnecting client; each uses what concerns it.
 ///
 /// ```
@@ -26,6 +52,10 @@ pub struct Options {
     /// Time that queued messages have to leave after a close or a drop, and that the peer has to
     /// close its side then. 30 s.
     pub linger: Duration,
+    /// How a TCP peer is found to be gone that neither closes nor answers, on connections that
+    /// were accepted and on those that were made; `None` leaves it to the system, which never
+    /// asks. On by default.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// Time to resolve a name, and then again for each address tried. 10 s.
     pub connect_timeout: Duration,
     /// Mode of an ipc socket's file: who may write to it may connect. 0600, the owner alone.
@@ -48,6 +78,7 @@ impl Default for Options {
             heartbeat: None,
             send_ahead: 256 * 1024,
             linger: Duration::from_secs(30),
+            tcp_keepalive: Some(TcpKeepalive::default()),
             connect_timeout: Duration::from_secs(10),
             ipc_mode: 0o600,
             backlog: 1024,

@@ -8,7 +8,9 @@ use crate::limits::Limits;
 use crate::net::endpoint::{Endpoint, EndpointError, Host};
 use crate::net::error::NetError;
 use crate::net::handshake_bytes::HandshakeBytes;
+use crate::net::options::{Options, TcpKeepalive};
 use bytes::{BufMut, BytesMut};
+use socket2::SockRef;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
@@ -28,11 +30,17 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// A stream from `accept` or `connect`, set up for small messages: they leave at once.
-    pub(crate) fn tcp(stream: TcpStream) -> Self {
-        // Fails only on a socket that is dead already, which reading will tell.
+    /// A stream from `accept` or `connect`, set up for small messages, which leave at once, and
+    /// for peers that vanish.
+    pub(crate) fn tcp(stream: TcpStream, keepalive: Option<&TcpKeepalive>) -> Self {
+        // These fail only on a socket that is dead already, which reading will tell.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::trace!(%error, "cannot set TCP_NODELAY");
+        }
+        if let Some(keepalive) = keepalive
+            && let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&as_system(keepalive))
+        {
+            tracing::debug!(%error, "cannot set TCP keepalive");
         }
         Self::Tcp(stream)
     }
@@ -134,9 +142,9 @@ impl Stream {
     /// Tells the peer that nothing more will come.
     pub(crate) fn shutdown_write(&self) {
         let done = match self {
-            Self::Tcp(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
             #[cfg(unix)]
-            Self::Ipc(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Ipc(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
         };
         // A peer that is gone need not be told.
         if let Err(error) = done {
@@ -173,6 +181,18 @@ pub(crate) fn own_uid() -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The system counts in seconds, and takes no zero.
+fn as_system(keepalive: &TcpKeepalive) -> socket2::TcpKeepalive {
+    let at_least_a_second = |time: Duration| time.max(Duration::from_secs(1));
+    let system = socket2::TcpKeepalive::new().with_time(at_least_a_second(keepalive.idle));
+    // These systems know no more than the idle time.
+    #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "solaris")))]
+    let system = system
+        .with_interval(at_least_a_second(keepalive.interval))
+        .with_retries(keepalive.retries.max(1));
+    system
+}
+
 fn retry_interrupted(mut attempt: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match attempt() {
@@ -193,16 +213,19 @@ pub(crate) fn is_hangup(error: &io::Error) -> bool {
     )
 }
 
-/// Connects to the first address of `endpoint` that takes us; `patience` bounds resolving, and
-/// each address.
-pub(crate) async fn connect(endpoint: &Endpoint, patience: Duration) -> Result<Stream, NetError> {
+/// Connects to the first address of `endpoint` that takes us;
+/// [`Options::connect_timeout`] bounds resolving, and each address.
+pub(crate) async fn connect(endpoint: &Endpoint, options: &Options) -> Result<Stream, NetError> {
     endpoint.require_connectable()?;
+    let patience = options.connect_timeout;
     match endpoint {
         Endpoint::Tcp { host, port } => {
             let mut last = io::ErrorKind::NotFound.into();
             for address in resolve(host, *port, patience).await? {
                 match in_time(patience, TcpStream::connect(address)).await {
-                    Ok(stream) => return Ok(Stream::tcp(stream)),
+                    Ok(stream) => {
+                        return Ok(Stream::tcp(stream, options.tcp_keepalive.as_ref()));
+                    }
                     Err(error) => last = error,
                 }
             }
@@ -267,6 +290,7 @@ pub(crate) async fn resolve(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::bind::Acceptor;
     use std::io::Write;
     use std::pin::pin;
 
@@ -275,7 +299,7 @@ mod tests {
         const MUCH: usize = 64 * 1024;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let ours = Stream::tcp(TcpStream::connect(address).await.unwrap());
+        let ours = Stream::tcp(TcpStream::connect(address).await.unwrap(), None);
         let (mut peer, _) = listener.accept().unwrap();
         peer.write_all(&vec![7; MUCH]).unwrap();
         ours.readable().await.unwrap();
@@ -292,5 +316,39 @@ mod tests {
         .await
         .unwrap();
         assert!(turns > 1);
+    }
+
+    /// Both ends of a connection that was accepted and made with `options`: whether the system
+    /// watches it, and if so its idle time, interval and retries.
+    async fn watched(options: &Options) -> [Option<(u64, u64, u32)>; 2] {
+        let any_port = "tcp://127.0.0.1:*".parse().unwrap();
+        let (acceptor, local) = Acceptor::bind(&any_port, options).await.unwrap();
+        let (accepted, made) = tokio::join!(acceptor.accept(), connect(&local, options));
+        [accepted.unwrap().0, made.unwrap()].map(|stream| {
+            let Stream::Tcp(stream) = &stream else {
+                panic!("{stream:?}");
+            };
+            let socket = SockRef::from(stream);
+            let figures = (
+                socket.tcp_keepalive_time().unwrap().as_secs(),
+                socket.tcp_keepalive_interval().unwrap().as_secs(),
+                socket.tcp_keepalive_retries().unwrap(),
+            );
+            socket.keepalive().unwrap().then_some(figures)
+        })
+    }
+
+    #[tokio::test]
+    async fn both_ends_of_a_tcp_connection_watch_for_a_peer_that_vanishes() {
+        let mut options = Options::default();
+        assert_eq!(watched(&options).await, [Some((60, 15, 4)); 2]);
+        options.tcp_keepalive = Some(TcpKeepalive {
+            idle: Duration::from_millis(1),
+            interval: Duration::from_secs(2),
+            retries: 0,
+        });
+        assert_eq!(watched(&options).await, [Some((1, 2, 1)); 2]);
+        options.tcp_keepalive = None;
+        assert_eq!(watched(&options).await, [None; 2]);
     }
 }

@@ -312,7 +312,7 @@ impl Back {
     }
 
     async fn connect(&self, options: &TunnelOptions) -> Result<(Stream, PeerAddress), NetError> {
-        let stream = transport::connect(&self.endpoint, options.sockets.connect_timeout).await?;
+        let stream = transport::connect(&self.endpoint, &options.sockets).await?;
         let address = stream.peer().map_err(NetError::io("connect"))?;
         if self.is_clear {
             options.require_trusted(&self.endpoint, &address)?;
