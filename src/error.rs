@@ -1,7 +1,7 @@
 //! Errors by whose fault they are, one variant per check, so that a log line says what happened.
 #![forbid(unsafe_code)]
 
-use crate::status::{DenialStatus, Status};
+use crate::status::{DenialStatus, Denied, Status};
 use std::fmt;
 use thiserror::Error as ThisError;
 
@@ -73,9 +73,8 @@ impl Error {
             },
             Self::ClosedByPeer(Stage::CurveWelcome) => Fault::OurCredentials,
             Self::ClosedByPeer(_) => Fault::Temporary,
-            Self::Timeout(Stage::Verdict) => Fault::Local,
+            Self::Timeout(Stage::Verdict) | Self::Local(_) => Fault::Local,
             Self::Timeout(_) => Fault::Peer,
-            Self::Local(_) => Fault::Local,
         }
     }
 }
@@ -314,21 +313,6 @@ impl fmt::Display for PeerRefusal {
     }
 }
 
-/// How our policy refused the peer. Only the status is ever told to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
-    /// The ZAP status.
-    pub status: DenialStatus,
-    /// The handler's reason, for logs.
-    pub reason: String,
-}
-
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.status, self.reason)
-    }
-}
-
 /// The peer asked for more than it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
@@ -405,11 +389,8 @@ pub enum LocalError {
 /// is, the rest escaped, at most 64 bytes of it.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     const MOST: usize = 64;
-    let mut text = bytes[..bytes.len().min(MOST)].escape_ascii().to_string();
-    if bytes.len() > MOST {
-        text.push_str("...");
-    }
-    text
+    let end = if bytes.len() > MOST { "..." } else { "" };
+    format!("{}{end}", bytes[..bytes.len().min(MOST)].escape_ascii())
 }
 
 #[cfg(test)]

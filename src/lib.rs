@@ -65,11 +65,11 @@ pub use crypto::password::Password;
 pub use crypto::password_hash::{BadPasswordHash, HashingError};
 pub use crypto::random::{OsRandom, RandomSource};
 pub use error::{
-    CryptoError, Denied, Error, Fault, Incompatible, LimitExceeded, LocalError, Malformation,
-    PeerRefusal, ProtocolError, Stage,
+    CryptoError, Error, Fault, Incompatible, LimitExceeded, LocalError, Malformation, PeerRefusal,
+    ProtocolError, Stage,
 };
 pub use limits::Limits;
-pub use status::{DenialStatus, Status};
+pub use status::{DenialStatus, Denied, DeniedBy, Status};
 pub use wire::metadata::{Metadata, PropertyError};
 pub use wire::socket_type::SocketType;
 

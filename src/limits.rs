@@ -53,12 +53,15 @@ pub struct Limits {
     /// live libzmq sends and routes them, so the default is to accept.
     pub refuse_reserved_identity: bool,
     /// Handshakes that may be in progress on one listener. 1024, at about 4 KiB of heap each;
-    /// when all are taken the oldest of the busiest address makes room.
+    /// when all are taken the oldest of the busiest address makes room. All listeners of a
+    /// process together use a quarter of its file descriptors for them at most.
     pub max_pending_handshakes: usize,
     /// Questions in progress that pause, in one router, and in one Authenticator for its providers
     /// and hashed passwords. 256: far more than a directory service answers at once. When all are
     /// taken, the address that holds most of them, recent failures included, gives one up, and a
-    /// newcomer that weighs no less is refused with 300.
+    /// newcomer that weighs no less is refused with 300. A configuration that asks wants it below
+    /// `max_pending_handshakes`: peers that wait for a verdict keep their places, and must leave
+    /// some for newcomers.
     pub max_pending_verdicts: usize,
     /// Peers whose recent failures one router or Authenticator remembers: of PLAIN by address and
     /// user, of other mechanisms by address, and as many keys that were admitted. 4096, 16 times
@@ -70,6 +73,21 @@ pub struct Limits {
     /// with the questions they leave half of the pending handshakes to others; the next is told at
     /// once.
     pub max_held_back: usize,
+    /// Established connections of one listener or tunnel; the next is refused with 300. `None`,
+    /// the default: as many as the file descriptors of the process allow. An eighth of those, 16
+    /// at least, is left to the program, a quarter to handshakes, and the rest to the connections
+    /// of all listeners and tunnels; one of a tunnel takes two. What the soft limit is is asked
+    /// when a listener binds; where the system says none, it is taken for 4096.
+    pub max_connections: Option<usize>,
+    /// Established connections of one user on one listener or tunnel; the next is refused with
+    /// 300. A user is mechanism, domain and user id; peers whose user id is empty or `anonymous`
+    /// are not told apart, and not counted. `None` by default: how many connections an honest
+    /// user has is the application's to know.
+    pub max_connections_per_user: Option<usize>,
+    /// Established connections from one address on one listener or tunnel; the next is refused
+    /// with 300. An IPv6 address stands for its /64. Loopback and ipc are not counted, where a
+    /// proxy may stand for many. `None` by default: many users may share one address.
+    pub max_connections_per_address: Option<usize>,
     /// Time in which the peer of a refused handshake may read our ERROR before we close. 1 s.
     pub linger_timeout: Duration,
     /// Bytes discarded while that peer is still sending. 64 KiB.
@@ -86,8 +104,10 @@ impl Limits {
     pub const MAX_INITIAL_RESERVE: usize = 256 * 1024;
 
     /// The first limit that makes no sense, and why: with it no peer could ever be admitted, or
-    /// sums of lengths could overflow.
-    pub(crate) fn senseless(&self) -> Option<(&'static str, &'static str)> {
+    /// sums of lengths could overflow. `asks` is for a configuration that asks: a peer that waits
+    /// for its verdict keeps its place among the handshakes, and if all of them could wait, a
+    /// handler that hangs would keep every newcomer out.
+    pub(crate) fn senseless(&self, asks: bool) -> Option<(&'static str, &'static str)> {
         const NO_TIME: &str = "it must be longer than zero";
         const NONE: &str = "it must be at least 1";
         const ENDLESS: &str = "no buffer has more than isize::MAX bytes";
@@ -119,6 +139,22 @@ impl Limits {
                 NONE,
             ),
             ("max_pending_verdicts", self.max_pending_verdicts == 0, NONE),
+            (
+                "max_pending_verdicts",
+                asks && self.max_pending_verdicts >= self.max_pending_handshakes,
+                "it must be less than max_pending_handshakes, so that newcomers find a place",
+            ),
+            ("max_connections", self.max_connections == Some(0), NONE),
+            (
+                "max_connections_per_user",
+                self.max_connections_per_user == Some(0),
+                NONE,
+            ),
+            (
+                "max_connections_per_address",
+                self.max_connections_per_address == Some(0),
+                NONE,
+            ),
             ("linger_bytes", endless(self.linger_bytes), ENDLESS),
             ("read_ahead", endless(self.read_ahead), ENDLESS),
         ]
@@ -145,6 +181,9 @@ impl Default for Limits {
             max_pending_verdicts: 256,
             max_remembered_failures: 4096,
             max_held_back: 256,
+            max_connections: None,
+            max_connections_per_user: None,
+            max_connections_per_address: None,
             linger_timeout: Duration::from_secs(1),
             linger_bytes: 64 * 1024,
             read_ahead: 256 * 1024,

@@ -82,6 +82,76 @@ impl fmt::Display for DenialStatus {
     }
 }
 
+/// How our policy refused the peer. Only the status is ever told to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Denied {
+    /// The ZAP status.
+    pub status: DenialStatus,
+    /// The handler's reason, for logs.
+    pub reason: String,
+    /// What decided, where the handler is in this process and says so.
+    pub by: Option<Box<DeniedBy>>,
+}
+
+/// What decided against a peer. It is for logs and stays in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeniedBy {
+    /// The rule, in words; of a bound, its name in [`Limits`](crate::Limits).
+    pub rule: String,
+    /// The version of the policy that was asked, if it has one.
+    pub policy_version: Option<u64>,
+    /// Whether the policy knows the user name that a PLAIN peer gave. A name that it does not
+    /// know may be a password that was typed in the wrong place, and no log shows it.
+    pub knows_user: bool,
+}
+
+impl DeniedBy {
+    /// A rule of a policy without versions, which does not say whether it knows the user.
+    #[must_use]
+    pub fn new(rule: impl Into<String>) -> Self {
+        Self {
+            rule: rule.into(),
+            policy_version: None,
+            knows_user: false,
+        }
+    }
+}
+
+impl Denied {
+    /// The rule that decided, in words.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        self.by.as_ref().map(|by| &by.rule[..])
+    }
+
+    /// Whether an operator should look after it: our side has failed, or is short of something. A
+    /// policy that says no has done as it was told, also if it says no for now.
+    pub(crate) fn is_trouble(&self) -> bool {
+        let is_policy = self
+            .by
+            .as_ref()
+            .is_some_and(|by| by.policy_version.is_some());
+        match self.status {
+            DenialStatus::Failure => false,
+            DenialStatus::Temporary => !is_policy,
+            DenialStatus::Internal => true,
+        }
+    }
+
+    /// Whether logs may show the name that a PLAIN peer gave.
+    pub(crate) fn knows_user(&self) -> bool {
+        self.by.as_ref().is_some_and(|by| by.knows_user)
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status, self.reason)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,8 +18,7 @@ const C_BUILDERS: &[&str] = &[
 ];
 
 /// `-sys` crates that declare nothing but the system's own interface, and build and link nothing.
-/// Only feature `reload` needs one on Linux.
-const SYS_CRATES: &[&str] = &["inotify-sys", "windows-sys"];
+const SYS_CRATES: &[&str] = &["inotify-sys", "linux-raw-sys", "windows-sys"];
 
 /// Crates of which two versions would be two implementations of a cipher, or two types for one
 /// secret.

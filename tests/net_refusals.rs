@@ -8,16 +8,17 @@ use net_peers::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::ThreadId;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
+use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Access, Connection, Event, Listener, NetError, Options, Refusal};
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{
-    Asks, Config, DenialStatus, Error, Fault, Incompatible, LimitExceeded, Limits, Open,
-    SocketType, Stage,
+    AccessRequest, Asks, Config, Credential, Credentials, DenialStatus, Error, Fault, Incompatible,
+    KeyPair, LimitExceeded, Limits, Open, Password, PeerAddress, SocketType, Stage,
 };
 
 /// What a server's event and a client's error say of a refusal.
@@ -353,21 +354,251 @@ async fn a_peer_that_floods_during_the_verdict_is_cut_off() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_verdict_is_not_evicted_and_a_full_house_says_so() {
+async fn who_waits_for_a_verdict_is_not_evicted_and_leaves_a_place_for_newcomers() {
     let pondering = pondering();
-    let config = plain_server_with(SocketType::Pull, small(2));
+    let mut limits = small(4);
+    limits.max_pending_verdicts = 3;
+    let config = plain_server_with(SocketType::Pull, limits);
     let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
         .await
         .unwrap();
     let mut waiting = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..3 {
         waiting.push(say_hello(&listener).await);
         soon(pondering.asked.notified()).await;
     }
-    let _newcomer = silent(&listener).await;
+    // The router would take the question. The peer is closed on without a word, and comes back.
+    let mut fourth = say_hello(&listener).await;
+    let refused = refusal(&listener).await;
+    let denied = refused.denied().unwrap();
+    assert_eq!(denied.status, DenialStatus::Temporary);
+    assert_eq!(denied.rule(), Some("max_pending_handshakes"));
+    let mut heard = Vec::new();
+    soon(fourth.read_to_end(&mut heard)).await.unwrap();
+    assert_eq!(heard.len(), 64, "more than a greeting: {heard:?}");
+    // Newcomers have the last place, one after the other.
+    let _newcomers = [silent(&listener).await, silent(&listener).await];
     let error = refusal(&listener).await.error;
     assert_eq!(handshake_error(&error), &LimitExceeded::Evicted.into());
-    assert_eq!(pondering.router.in_progress(), 2);
+    assert_eq!(pondering.router.in_progress(), 3);
+}
+
+/// A listener whose connections are bounded, and a client that it would admit.
+async fn bounded(
+    asks: bool,
+    change: impl FnOnce(&mut Limits),
+) -> (Listener, impl AsyncFn() -> Result<Connection, NetError>) {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    let (ours, theirs) = (keys(), keys());
+    let builder = Config::builder(SocketType::Pull).limits(limits);
+    let builder = builder.curve_server(ours.clone());
+    let listener = if asks {
+        let config = builder.authorize("test".into()).finish().unwrap();
+        Listener::bind(ANY_PORT, config, welcoming()).await
+    } else {
+        let config = builder.accept_any_peer().finish().unwrap();
+        Listener::bind(ANY_PORT, config, ()).await
+    };
+    let listener = listener.unwrap();
+    let endpoint = listener.local_endpoint().clone();
+    let dial = async move || {
+        let config = curve_client(SocketType::Push, &theirs, &ours);
+        soon(Connection::connect(endpoint.clone(), config, ())).await
+    };
+    (listener, dial)
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_refused_for_now_and_room_comes_back() {
+    for asks in [true, false] {
+        let (listener, dial) = bounded(asks, |limits| limits.max_connections = Some(2)).await;
+        // They count although nobody has accepted them.
+        let mut connections = vec![dial().await.unwrap(), dial().await.unwrap()];
+        let error = dial().await.unwrap_err();
+        assert_eq!(
+            handshake_error(&error),
+            &Error::ClosedByPeer(Stage::CurveReady)
+        );
+        let _first = soon(listener.accept()).await.unwrap();
+        let second = soon(listener.accept()).await.unwrap();
+        let refused = refusal(&listener).await;
+        let denied = refused.denied().unwrap();
+        assert_eq!(denied.status, DenialStatus::Temporary);
+        assert_eq!(denied.rule(), Some("max_connections"));
+        assert!(matches!(refused.credential, Some(Credential::Key(_))));
+        // Our end is dropped, and theirs closes: the socket is gone, and with it the count.
+        drop((second, connections.pop()));
+        for _ in 0..20 {
+            let mut dialled = dial().await;
+            while dialled.is_err() {
+                dialled = dial().await;
+            }
+            // Gone before it is accepted, which counts no less.
+            dialled.unwrap().close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_user_has_as_many_connections_as_he_may_on_loopback_too() {
+    let (listener, dial) = bounded(true, |limits| limits.max_connections_per_user = Some(1)).await;
+    let first = dial().await.unwrap();
+    dial().await.unwrap_err();
+    drop((soon(listener.accept()).await.unwrap(), first));
+    assert_eq!(
+        refusal(&listener).await.rule(),
+        Some("max_connections_per_user")
+    );
+    while dial().await.is_err() {}
+    // Where policy is not asked there are no users.
+    let (_listener, dial) =
+        bounded(false, |limits| limits.max_connections_per_user = Some(1)).await;
+    let _both = [dial().await.unwrap(), dial().await.unwrap()];
+    // On this machine an address may be many.
+    let (_listener, dial) =
+        bounded(true, |limits| limits.max_connections_per_address = Some(1)).await;
+    let _both = [dial().await.unwrap(), dial().await.unwrap()];
+}
+
+/// An Authenticator that knows a key and a user, and a router that asks it.
+fn policy(known: &KeyPair) -> ZapRouter {
+    let auth = Authenticator::new();
+    auth.configure_curve_keys("test", [known.public()]);
+    auth.configure_plain("test", [("admin", "secret")]).unwrap();
+    let router = ZapRouter::new();
+    router.bind("test", auth).unwrap();
+    router
+}
+
+#[tokio::test]
+async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
+    let before = SystemTime::now();
+    let (ours, stranger) = (keys(), keys());
+    let server = curve_server(SocketType::Pull, &ours);
+    let client = curve_client(SocketType::Push, &stranger, &ours);
+    let (refusal, _) = refused(server, policy(&keys()), client).await;
+    assert_eq!(refusal.credential, Some(Credential::Key(stranger.public())));
+    assert_eq!(refusal.domain, Some("test".into()));
+    assert_eq!(refusal.rule(), Some("the keys of domain \"test\""));
+    let by = refusal.denied().unwrap().by.as_ref().unwrap();
+    assert!(by.policy_version.is_some());
+    assert!((before..=SystemTime::now()).contains(&refusal.at));
+
+    // A key that policy knows is proven also where the handshake fails afterwards.
+    let server = curve_server(SocketType::Pull, &ours);
+    let client = curve_client(SocketType::Pull, &stranger, &ours);
+    let (refusal, _) = refused(server, policy(&stranger), client).await;
+    assert_eq!(refusal.credential, Some(Credential::Key(stranger.public())));
+    assert_eq!(refusal.rule(), None);
+
+    let plain = |user: &'static str| {
+        let password = Password::from("wrong");
+        let client = Config::builder(SocketType::Push).plain_client(user, password);
+        (plain_server(SocketType::Pull), client.finish().unwrap())
+    };
+    let (server, client) = plain("admin");
+    let (refusal, _) = refused(server, policy(&keys()), client).await;
+    assert_eq!(
+        refusal.credential,
+        Some(Credential::UserName("admin".into()))
+    );
+    assert_eq!(refusal.rule(), Some("the passwords of domain \"test\""));
+    // What may be a password in the wrong place is not shown.
+    let (server, client) = plain("hunter2");
+    let (refusal, _) = refused(server, policy(&keys()), client).await;
+    assert_eq!(refusal.credential, None);
+    assert!(!format!("{refusal:?}").contains("hunter2"));
+
+    // Nothing is proven: the port tells which of many it was.
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ());
+    let listener = listener.await.unwrap();
+    let mut stream = silent(&listener).await;
+    soon(stream.write_all(b"GET / HTTP/1.1\r\n")).await.unwrap();
+    let refusal = net_peers::refusal(&listener).await;
+    assert_eq!(refusal.port, Some(stream.local_addr().unwrap().port()));
+    assert_eq!((refusal.credential, refusal.domain), (None, None));
+}
+
+/// Each event as a line: its level, then its fields.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+struct Line(String);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!(" {field}={value:?}"));
+    }
+}
+
+#[tokio::test]
+async fn one_refusal_is_one_line_in_the_log() {
+    let lines = Lines::default();
+    let _listening = tracing::subscriber::set_default(lines.clone());
+    let logged = || std::mem::take(&mut *lines.0.lock().unwrap());
+    let (ours, stranger) = (keys(), keys());
+    let curve = || {
+        let client = curve_client(SocketType::Push, &stranger, &ours);
+        (curve_server(SocketType::Pull, &ours), client)
+    };
+    for (router, level, rule) in [
+        (policy(&keys()), "INFO", "rule=\"the keys of domain"),
+        // Without a handler there is no rule, and something to do.
+        (
+            ZapRouter::new(),
+            "WARN",
+            "500 no ZAP handler was ever bound",
+        ),
+    ] {
+        logged();
+        let (server, client) = curve();
+        let (refusal, _) = refused(server, router, client).await;
+        let lines = logged();
+        let [line] = &lines[..] else {
+            panic!("{lines:#?}");
+        };
+        let address = format!("address=127.0.0.1:{}", refusal.port.unwrap());
+        let key = format!("who=key {}", stranger.public().to_z85());
+        for part in [level, "peer refused", &address, &key, rule, "domain=test"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    // Without a listener the router writes the line.
+    logged();
+    let credentials = Credentials::Plain {
+        username: "hunter2".into(),
+        password: Password::from("wrong"),
+    };
+    let address = PeerAddress::from_zap(b"192.0.2.1");
+    let request = AccessRequest::new("test".into(), address, credentials).with_port(Some(5555));
+    let _denied = policy(&keys()).authorize(&request).await;
+    let lines = logged();
+    let refused: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("refused"))
+        .collect();
+    assert_eq!(refused.len(), 1, "{lines:#?}");
+    assert!(refused[0].contains("address=192.0.2.1:5555"), "{refused:?}");
+    assert!(!refused[0].contains("hunter2"), "{refused:?}");
 }
 
 #[tokio::test]

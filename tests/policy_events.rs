@@ -15,7 +15,8 @@ use zmtp_auth::auth::{
 use zmtp_auth::zap::ZapHandler;
 use zmtp_auth::zap::ZapRequest;
 use zmtp_auth::{
-    Credential, DenialStatus, Domain, Grant, MechanismKind, PeerAddress, PublicKey, Status,
+    AccessRequest, Credential, Credentials, DenialStatus, Domain, Grant, MechanismKind, Password,
+    PeerAddress, PublicKey, Status, Verdict,
 };
 
 fn key(number: u8) -> PublicKey {
@@ -444,4 +445,34 @@ fn the_end_of_a_validity_is_an_event_when_it_is_noticed() {
     assert!(!grant.still_valid() && !grant.still_valid());
     assert_eq!(ended(&mut events), Credential::Key(key));
     assert_eq!(events.look(), None);
+}
+
+#[test]
+fn a_decision_says_from_which_port_and_which_known_user_was_refused() {
+    let auth = Authenticator::new();
+    auth.configure_plain("billing", [("alice", "secret")])
+        .unwrap();
+    let mut events = auth.events();
+    let mut refused = |name: &'static str| {
+        let credentials = Credentials::Plain {
+            username: name.into(),
+            password: Password::from("wrong"),
+        };
+        let address = PeerAddress::from_zap(b"192.0.2.1");
+        let request = AccessRequest::new("billing".into(), address, credentials);
+        let request = request.with_port(Some(5555));
+        assert!(matches!(
+            auth.authorize_blocking(&request),
+            Verdict::Deny(_)
+        ));
+        decision(&mut events)
+    };
+    let known = refused("alice");
+    assert_eq!(known.port, Some(5555));
+    assert_eq!(known.credential, Some(Credential::UserName("alice".into())));
+    assert_eq!(known.rule, Rule::Passwords("billing".into()));
+    assert_eq!(refused("mallory").credential, None);
+    // A request in frames has no port.
+    ask(&auth, "billing", &[b"PLAIN", b"alice", b"wrong"]);
+    assert_eq!(decision(&mut events).port, None);
 }

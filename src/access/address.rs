@@ -77,6 +77,25 @@ impl PeerAddress {
         }
     }
 
+    /// The address as a log line has it: with the port, if there is one.
+    pub(crate) fn with_port(&self, port: Option<u16>) -> impl fmt::Display {
+        struct WithPort<'a>(&'a PeerAddress, Option<u16>);
+
+        impl fmt::Display for WithPort<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match (self.0, self.1) {
+                    (PeerAddress::Ip(ip), Some(port)) => SocketAddr::new(*ip, port).fmt(f),
+                    (PeerAddress::ScopedIp(ip, scope), Some(port)) => {
+                        write!(f, "[{ip}%{scope}]:{port}")
+                    }
+                    (address, _) => address.fmt(f),
+                }
+            }
+        }
+
+        WithPort(self, port)
+    }
+
     /// The IP address with v4-mapped forms folded to v4, for comparing; `None` for ipc.
     #[must_use]
     pub fn canonical_ip(&self) -> Option<IpAddr> {
@@ -165,6 +184,20 @@ mod tests {
             let address = PeerAddress::from_zap(bytes);
             assert_eq!(address, PeerAddress::Other(Bytes::copy_from_slice(bytes)));
             assert_eq!(address.to_zap(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_port_stands_beside_an_ip_address_and_nothing_else() {
+        for (address, shown) in [
+            ("192.0.2.1", "192.0.2.1:5555"),
+            ("2001:db8::1", "[2001:db8::1]:5555"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:5555"),
+            ("localhost:1000:100:4711", "localhost:1000:100:4711"),
+        ] {
+            let address = PeerAddress::from_zap(address.as_bytes());
+            assert_eq!(address.with_port(Some(5555)).to_string(), shown);
+            assert_eq!(address.with_port(None).to_string(), address.to_string());
         }
     }
 

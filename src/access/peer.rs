@@ -5,11 +5,12 @@ use crate::access::address::PeerAddress;
 use crate::access::grant::Grant;
 use crate::access::request::{Credentials, Domain, MechanismKind};
 use crate::crypto::keys::PublicKey;
-use crate::error::{Error, Malformation, ProtocolError};
+use crate::error::{Error, Malformation, ProtocolError, printable};
 use crate::limits::Limits;
 use crate::wire::metadata::{IDENTITY, MAX_IDENTITY_LEN, Metadata, SOCKET_TYPE};
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
+use std::fmt;
 
 /// The other side of a completed handshake.
 #[derive(Debug, Clone)]
@@ -24,20 +25,23 @@ pub struct Peer {
     pub claims: Claims,
     /// Where it comes from.
     pub address: PeerAddress,
+    /// Its TCP port, where the host has told it.
+    pub port: Option<u16>,
 }
 
 impl Peer {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         authenticated: Option<Authenticated>,
         proven_key: Option<PublicKey>,
         claims: Claims,
-        address: PeerAddress,
+        (address, port): (PeerAddress, Option<u16>),
     ) -> Self {
         Self {
             authenticated,
             proven_key,
             claims,
             address,
+            port,
         }
     }
 
@@ -115,6 +119,16 @@ impl Credential {
         }
     }
 
+    /// The public part of the credentials of a peer that was refused, as far as a log may show
+    /// it: not a user name that the policy does not know, which may be a password in the wrong
+    /// place.
+    pub(crate) fn for_log(credentials: &Credentials, knows_user: bool) -> Option<Self> {
+        match Self::of(credentials) {
+            Self::UserName(_) if !knows_user => None,
+            credential => Some(credential),
+        }
+    }
+
     /// The mechanism that carries it.
     #[must_use]
     pub const fn mechanism(&self) -> MechanismKind {
@@ -123,6 +137,18 @@ impl Credential {
             Self::UserName(_) => MechanismKind::Plain,
             Self::Key(_) => MechanismKind::Curve,
             Self::Principal(_) => MechanismKind::Gssapi,
+        }
+    }
+}
+
+impl fmt::Display for Credential {
+    /// For logs: one harmless line, the key in Z85.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("no credential"),
+            Self::UserName(name) => write!(f, "user \"{}\"", printable(name)),
+            Self::Key(key) => write!(f, "key {}", key.to_z85()),
+            Self::Principal(name) => write!(f, "principal \"{}\"", printable(name)),
         }
     }
 }

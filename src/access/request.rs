@@ -153,6 +153,8 @@ pub struct AccessRequest {
     pub domain: Domain,
     /// Where the peer comes from.
     pub address: PeerAddress,
+    /// Its TCP port, where the host has told it. ZAP has no frame for it (RFC 27).
+    pub port: Option<u16>,
     /// What it proves itself by. The mechanism follows from it.
     pub credentials: Credentials,
     /// What it says of itself: known under CURVE only, since under NULL and PLAIN the peer
@@ -167,9 +169,17 @@ impl AccessRequest {
         Self {
             domain,
             address,
+            port: None,
             credentials,
             claims: None,
         }
+    }
+
+    /// Adds the peer's TCP port, for logs and audits.
+    #[must_use]
+    pub const fn with_port(mut self, port: Option<u16>) -> Self {
+        self.port = port;
+        self
     }
 
     /// Adds what the peer says of itself.

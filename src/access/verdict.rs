@@ -4,8 +4,7 @@
 use crate::access::grant::Grant;
 use crate::access::peer::{Authenticated, Credential};
 use crate::access::request::{AccessPolicy, AccessRequest, Domain};
-use crate::error::Denied;
-use crate::status::DenialStatus;
+use crate::status::{DenialStatus, Denied};
 use crate::wire::metadata::Metadata;
 use bytes::Bytes;
 
@@ -34,7 +33,22 @@ impl Verdict {
         Self::Deny(Denied {
             status,
             reason: reason.into(),
+            by: None,
         })
+    }
+}
+
+/// The log line of a denial, for those who ask without a listener that writes one.
+pub(crate) fn log_denial(request: &AccessRequest, denied: &Denied) {
+    let address = request.address.with_port(request.port);
+    let who = Credential::for_log(&request.credentials, denied.knows_user());
+    let policy_version = denied.by.as_ref().and_then(|by| by.policy_version);
+    if denied.is_trouble() {
+        tracing::warn!(%address, domain = %request.domain, who = who.as_ref().map(display),
+            rule = denied.rule(), policy_version, "peer refused: {denied}");
+    } else {
+        tracing::info!(%address, domain = %request.domain, who = who.as_ref().map(display),
+            rule = denied.rule(), policy_version, "peer refused: {denied}");
     }
 }
 

@@ -57,6 +57,8 @@ pub struct AuditedDecision {
     pub domain: Domain,
     /// Where the peer comes from.
     pub address: PeerAddress,
+    /// Its TCP port, if it was asked about in this process: a ZAP request in frames has none.
+    pub port: Option<u16>,
     /// The mechanism's name as it came.
     pub mechanism: Bytes,
     /// Who the peer is by its credentials; of a refused PLAIN peer only the name of a user who
@@ -164,6 +166,7 @@ impl AuditedDecision {
             id: request.id.clone(),
             domain: request.domain.clone(),
             address: request.address.clone(),
+            port: request.port,
             mechanism: request.mechanism.clone(),
             credential: decided.credential(request),
             outcome: decided.outcome(),

@@ -14,11 +14,18 @@ use std::time::{Duration, Instant};
 
 /// Readers are woken, and wakers are foreign code: no lock may be held.
 impl Authenticator {
-    /// Tells of a decision that was begun at `start`.
-    pub(crate) fn audit_decision(&self, request: &ZapRequest, decided: &Decided, start: Instant) {
+    /// Tells of a decision that was begun at `start`. `is_final` is for an answer in frames: who
+    /// asks in this process logs each refusal, with what he knows of the connection.
+    pub(crate) fn audit_decision(
+        &self,
+        request: &ZapRequest,
+        decided: &Decided,
+        start: Instant,
+        is_final: bool,
+    ) {
         // Both are told the same.
         let took = LazyCell::new(|| start.elapsed());
-        log_decision(request, decided, &took);
+        log_decision(request, decided, &took, is_final);
         self.event_log().tell(decided.policy_version, || {
             Audited::Decision(AuditedDecision::new(request, decided, *took))
         });
@@ -68,6 +75,7 @@ fn log_decision(
     request: &ZapRequest,
     decided: &Decided,
     took: &LazyCell<Duration, impl FnOnce() -> Duration>,
+    is_final: bool,
 ) {
     match &decided.ruled {
         Ok(admission) => tracing::debug!(id = %request.id, domain = %request.domain,
@@ -75,13 +83,16 @@ fn log_decision(
             user_id = printable(&admission.user_id), rule = %admission.rule, took = ?**took,
             "peer allowed"),
         // The provider's own line, once a minute, stands for these.
-        Err(refused) if refused.refusal.is_outage() => tracing::debug!(id = %request.id,
-            domain = %request.domain, address = %request.address, rule = %refused.rule,
-            took = ?**took, "peer refused: {}", refused.refusal.text()),
-        Err(refused) => tracing::info!(id = %request.id, domain = %request.domain,
+        Err(refused) if is_final && !refused.refusal.is_outage() => tracing::info!(
+            id = %request.id, domain = %request.domain,
             address = %request.address, mechanism = printable(&request.mechanism),
-            status = %refused.refusal.status(), rule = %refused.rule, took = ?**took,
+            who = decided.credential(request).as_ref().map(display),
+            status = %refused.refusal.status(), rule = %refused.rule,
+            policy_version = decided.policy_version, took = ?**took,
             "peer refused: {}", refused.refusal.text()),
+        Err(refused) => tracing::debug!(id = %request.id, domain = %request.domain,
+            status = %refused.refusal.status(), rule = %refused.rule, took = ?**took,
+            "request denied: {}", refused.refusal.text()),
     }
 }
 

@@ -118,7 +118,8 @@ impl Authenticator {
                     continue;
                 }
             };
-            self.audit_decision(request, &decided, start);
+            let is_final = matches!(admitting, Admitting::ForNow);
+            self.audit_decision(request, &decided, start, is_final);
             return (decided, grant);
         }
     }

@@ -6,7 +6,7 @@ use crate::access::peer::Credential;
 use crate::auth::policy::Admission;
 use crate::auth::refusal::{Refusal, Refused};
 use crate::auth::rule::Rule;
-use crate::status::{DenialStatus, Status};
+use crate::status::{DenialStatus, DeniedBy, Status};
 use crate::wire::metadata::Metadata;
 use crate::zap::reply::{InvalidReply, SUCCESS_TEXT, ZapReply, check_contents, frames};
 use crate::zap::request::{RequestId, ZapRequest};
@@ -106,13 +106,12 @@ impl Decided {
     /// Who has asked, as far as an audit log may know. Of refused PLAIN peers a name only if it
     /// is one that we know: any other may be a password that was typed in the wrong place.
     pub(crate) fn credential(&self, request: &ZapRequest) -> Option<Credential> {
-        let refusal = match &self.ruled {
-            Ok(admission) => return Some(admission.credential.clone()),
-            Err(refused) => refused.refusal,
-        };
-        match Credential::of(&request.credentials().ok()?) {
-            Credential::UserName(_) if refusal != Refusal::InvalidPassword => None,
-            other => Some(other),
+        match &self.ruled {
+            Ok(admission) => Some(admission.credential.clone()),
+            Err(refused) => {
+                let credentials = request.credentials().ok()?;
+                Credential::for_log(&credentials, refused.refusal.knows_user())
+            }
         }
     }
 
@@ -144,8 +143,14 @@ impl Decided {
             }
             Err(refused) => {
                 let refusal = refused.refusal;
+                let denied_by = DeniedBy {
+                    rule: refused.rule.to_string(),
+                    policy_version: Some(self.policy_version),
+                    knows_user: refusal.knows_user(),
+                };
                 let reply = ZapReply {
                     hold_back: refused.hold_back,
+                    denied_by: Some(Box::new(denied_by)),
                     ..ZapReply::denial(id, refusal.status(), refusal.text())
                 };
                 (reply, refused.rule)

@@ -105,6 +105,11 @@ impl Refusal {
         }
     }
 
+    /// Whether it says that the user of PLAIN is one of the policy's.
+    pub(crate) const fn knows_user(self) -> bool {
+        matches!(self, Self::InvalidPassword)
+    }
+
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::NotEnoughFrames => "Not enough frames",

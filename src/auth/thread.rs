@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::AccessRequest;
-use crate::access::verdict::Verdict;
+use crate::access::verdict::{Verdict, log_denial};
 use crate::auth::authenticator::Authenticator;
 use crate::auth::block_on::block_on;
 use crate::auth::refusal::Refusal;
@@ -44,10 +44,18 @@ impl Authenticator {
     /// must not block its thread and has [`ZapRouter::authorize`](crate::zap::ZapRouter::authorize).
     #[must_use]
     pub fn authorize_blocking(&self, request: &AccessRequest) -> Verdict {
-        let request = numbered(request);
-        let answer = block_on(self.handle(request), self.provider_time());
-        answer.map_or_else(|| refusal(Refusal::ProviderTimedOut), Verdict::from)
+        let answer = block_on(self.handle(numbered(request)), self.provider_time());
+        logged(request, answer)
     }
+}
+
+/// The verdict of an answer, or of none in time; a denial is logged.
+fn logged(request: &AccessRequest, answer: Option<ZapReply>) -> Verdict {
+    let verdict = answer.map_or_else(|| refusal(Refusal::ProviderTimedOut), Verdict::from);
+    if let Verdict::Deny(denied) = &verdict {
+        log_denial(request, denied);
+    }
+    verdict
 }
 
 fn refusal(refusal: Refusal) -> Verdict {
@@ -159,7 +167,7 @@ impl ThreadAuthenticator {
         // The thread keeps the time of each question. Should a provider block it, we do.
         let time = self.0.auth.provider_time().saturating_add(STOP_TIME);
         let answer = block_on(self.handle(numbered(request)), time);
-        answer.map_or_else(|| refusal(Refusal::ProviderTimedOut), Verdict::from)
+        logged(request, answer)
     }
 }
 

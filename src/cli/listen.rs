@@ -5,10 +5,11 @@
 use crate::cli::conversation::{Conversation, Who};
 use crate::cli::events::Events;
 use crate::cli::exit::Failure;
+use crate::cli::frames::Shown;
 use crate::cli::outlet::Outlet;
 use crate::cli::program::block_on;
 use crate::cli::repeats::{Repeats, at_time, place_of};
-use crate::cli::server::{LoadedPolicy, ServerConfig, ServerSecurity, reason_and_rule};
+use crate::cli::server::{LoadedPolicy, ServerConfig, ServerSecurity};
 use crate::cli::signals::{Signal, Signals};
 use crate::cli::socket_arguments::{BindArguments, SocketArguments};
 use crate::cli::socket_type::TypeArgument;
@@ -18,13 +19,14 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use zmtp_auth::net::{Access, Event, Listener, Refusal};
-use zmtp_auth::{Config, Denied, Error, SocketType};
+use zmtp_auth::{Config, Credential, SocketType};
 
 /// Bind a socket, and tell who comes and what they send
 ///
 /// One JSON object a line: first {"event":"listening","endpoint":".."} with the port that was
-/// bound, then accepted, refused (with the rule that decided), message, and closed. What peers
-/// chose, user ids among it, is {"text":".."}, or {"base64":".."} where it is not UTF-8.
+/// bound, then accepted, refused (who it was, as far as that was proven, and by which rule),
+/// message, and closed. What peers chose, user ids among it, is {"text":".."}, or {"base64":".."}
+/// where it is not UTF-8.
 ///
 /// Refusals of one address are summed up: after the first, one line a minute tells the latest and
 /// in "repeated" how many it stands for. While stdout is full no messages are received, so that
@@ -69,10 +71,20 @@ enum Told<'a> {
 
 #[derive(Serialize)]
 struct Refused {
+    /// When, by RFC 3339.
+    at: String,
     address: String,
+    port: Option<u16>,
+    /// The CURVE key that was proven, in Z85.
+    key: Option<String>,
+    /// The PLAIN user, if the policy knows that name.
+    user: Option<Shown>,
+    domain: Option<Shown>,
+    stage: &'static str,
     status: Option<&'static str>,
     reason: String,
     rule: Option<String>,
+    policy_version: Option<u64>,
     /// Refusals that this line stands for, if it is not the first of its address.
     #[serde(skip_serializing_if = "Option::is_none")]
     repeated: Option<u64>,
@@ -205,30 +217,32 @@ fn reload(policy: Option<&LoadedPolicy>, events: &Events) -> Result<(), Failure>
     })
 }
 
-fn denied(refusal: &Refusal) -> Option<&Denied> {
-    match refusal.error.protocol() {
-        Some(Error::Denied(denied)) => Some(denied),
-        _ => None,
-    }
-}
-
 fn status_of(refusal: &Refusal) -> Option<&'static str> {
-    denied(refusal).map(|denied| denied.status.as_str())
+    refusal.denied().map(|denied| denied.status.as_str())
 }
 
 fn refused(refusal: &Refusal) -> Refused {
-    let (reason, rule) = match denied(refusal) {
-        Some(Denied { reason, .. }) => {
-            let (reason, rule) = reason_and_rule(reason);
-            (reason.to_owned(), rule)
-        }
-        None => (refusal.error.to_string(), None),
+    let denied = refusal.denied();
+    let (key, user) = match &refusal.credential {
+        Some(Credential::Key(key)) => (Some(key.to_z85()), None),
+        Some(Credential::UserName(name)) => (None, Some(Shown::of(name))),
+        _ => (None, None),
     };
     Refused {
+        at: humantime::format_rfc3339_millis(refusal.at).to_string(),
         address: refusal.address.to_string(),
+        port: refusal.port,
+        key,
+        user,
+        domain: refusal
+            .domain
+            .as_ref()
+            .map(|name| Shown::of(name.as_bytes())),
+        stage: refusal.stage.name(),
         status: status_of(refusal),
-        reason,
-        rule,
+        reason: denied.map_or_else(|| refusal.error.to_string(), |denied| denied.reason.clone()),
+        rule: refusal.rule().map(str::to_owned),
+        policy_version: denied.and_then(|denied| denied.by.as_ref()?.policy_version),
         repeated: None,
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use zmtp_auth::auth::{
     Authenticator, DomainSettings, PolicyFile, PolicyFileError, PolicySettings, PolicyWarning,
 };
-use zmtp_auth::zap::{ZapHandler, ZapReply, ZapRequest, ZapRouter};
+use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
     Asks, Builder, Config, CurveServer, Domain, MechanismKind, Open, WantsAccess, WantsMechanism,
 };
@@ -150,7 +150,7 @@ impl LoadedPolicy {
     /// A router that asks it, whatever the domain.
     pub(crate) fn router(&self) -> Result<ZapRouter, Failure> {
         let router = ZapRouter::new();
-        let handler = Explaining(self.authenticator.clone());
+        let handler = self.authenticator.clone();
         router.bind("*", handler).map_err(Failure::new)?;
         Ok(router)
     }
@@ -282,30 +282,5 @@ impl ServerRole<'_> {
             builder = builder.also_accept(load_key_pair(path)?);
         }
         Ok(builder)
-    }
-}
-
-/// Between a reason and the rule behind it, in the texts of [`Explaining`].
-const BEHIND: &str = ": ";
-
-/// The Authenticator, which says also which rule has refused a peer. The text of a reply stays in
-/// this process.
-struct Explaining(Authenticator);
-
-impl ZapHandler for Explaining {
-    async fn handle(&self, request: ZapRequest) -> ZapReply {
-        let (mut reply, rule) = self.0.handle_explained(&request).await;
-        let reason = String::from_utf8_lossy(&reply.text);
-        reply.text = format!("{reason}{BEHIND}{rule}").into();
-        reply
-    }
-}
-
-/// Reason and rule of a denial.
-pub(crate) fn reason_and_rule(text: &str) -> (&str, Option<String>) {
-    match text.split_once(BEHIND) {
-        // The router has made one harmless line of it.
-        Some((reason, rule)) => (reason, Some(rule.replace("\\\"", "\""))),
-        None => (text, None),
     }
 }

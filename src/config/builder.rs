@@ -282,7 +282,7 @@ impl<A> Builder<Ready<A>> {
     pub fn finish(self) -> Result<Config<A>, ConfigError> {
         let Ready(role, _) = self.state;
         let role = role?;
-        if let Some((limit, problem)) = self.limits.senseless() {
+        if let Some((limit, problem)) = self.limits.senseless(role.asks()) {
             return Err(ConfigError::Limit { limit, problem });
         }
         let metadata = match self.socket_type {
@@ -395,6 +395,35 @@ mod tests {
 
     fn null(socket_type: SocketType) -> Builder<Ready<Open>> {
         Config::builder(socket_type).null().accept_any_peer()
+    }
+
+    #[test]
+    fn who_asks_leaves_places_for_newcomers_while_verdicts_are_pending() {
+        let asks = |verdicts, handshakes| {
+            let mut limits = Limits::default();
+            limits.max_pending_verdicts = verdicts;
+            limits.max_pending_handshakes = handshakes;
+            let builder = Config::builder(SocketType::Pull).limits(limits.clone());
+            let open = Config::builder(SocketType::Pull).limits(limits);
+            // Where nothing is asked, nothing waits for a verdict.
+            open.null().accept_any_peer().finish().unwrap();
+            builder.null().authorize(Domain::EMPTY).finish().err()
+        };
+        assert_eq!(asks(256, 1024), None);
+        assert_eq!(asks(7, 8), None);
+        for verdicts in [8, 9, usize::MAX] {
+            let problem = asks(verdicts, 8);
+            assert!(
+                matches!(
+                    problem,
+                    Some(ConfigError::Limit {
+                        limit: "max_pending_verdicts",
+                        ..
+                    })
+                ),
+                "{problem:?}"
+            );
+        }
     }
 
     #[test]

@@ -132,6 +132,17 @@ impl Role {
         }
     }
 
+    /// Whether policy is asked about peers.
+    pub(crate) const fn asks(&self) -> bool {
+        match self {
+            Self::Null { policy } | Self::CurveServer { policy, .. } => {
+                matches!(policy, AccessPolicy::Ask(_))
+            }
+            Self::PlainServer { .. } => true,
+            Self::PlainClient { .. } | Self::CurveClient { .. } => false,
+        }
+    }
+
     pub(crate) const fn is_server(&self) -> bool {
         matches!(self, Self::PlainServer { .. } | Self::CurveServer { .. })
     }

@@ -136,6 +136,6 @@ impl AwaitMetadata {
 fn done(session: Session, authenticated: Option<Authenticated>, claims: Claims) -> Box<Done> {
     Done::new(
         seal::transparent(),
-        Peer::new(authenticated, None, claims, session.address),
+        Peer::new(authenticated, None, claims, session.into_origin()),
     )
 }

@@ -5,11 +5,13 @@ use crate::access::address::PeerAddress;
 use crate::access::peer::Claims;
 use crate::access::request::{AccessRequest, Credentials, Domain};
 use crate::config::settings::Settings;
+use crate::crypto::keys::PublicKey;
 use crate::crypto::random::RandomSource;
 use crate::error::{Error, Incompatible, printable};
 use crate::wire::metadata::{Metadata, MetadataError, SOCKET_TYPE};
 use crate::wire::socket_type::SocketType;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 /// One connection, as the host knows it before the handshake.
 #[derive(Debug, Clone)]
@@ -17,9 +19,14 @@ use std::sync::Arc;
 pub struct Conn {
     /// Where the peer comes from.
     pub address: PeerAddress,
+    /// The peer's TCP port, which no address of ZAP has (RFC 27): for logs and audits.
+    pub port: Option<u16>,
     /// Metadata to send instead of what the configuration says. A relay that knows it at the
     /// start does not pause for it later.
     pub local_metadata: Option<Metadata>,
+    /// Where a CURVE server notes the key that the peer has proven to hold, so that a refusal
+    /// says whose handshake has failed.
+    pub(crate) proven_key: Option<Arc<OnceLock<PublicKey>>>,
 }
 
 impl Conn {
@@ -28,8 +35,17 @@ impl Conn {
     pub const fn new(address: PeerAddress) -> Self {
         Self {
             address,
+            port: None,
             local_metadata: None,
+            proven_key: None,
         }
+    }
+
+    /// Says from which TCP port the peer comes.
+    #[must_use]
+    pub const fn with_port(mut self, port: Option<u16>) -> Self {
+        self.port = port;
+        self
     }
 
     /// Sends other metadata than the configuration says.
@@ -40,11 +56,19 @@ impl Conn {
     }
 }
 
+impl From<SocketAddr> for Conn {
+    fn from(address: SocketAddr) -> Self {
+        Self::new(address.into()).with_port(Some(address.port()))
+    }
+}
+
 /// Carried from state to state.
 pub(super) struct Session {
     pub(super) settings: Arc<Settings>,
     pub(super) address: PeerAddress,
+    port: Option<u16>,
     local_metadata: Option<Metadata>,
+    proven_key: Option<Arc<OnceLock<PublicKey>>>,
 }
 
 impl Session {
@@ -52,7 +76,9 @@ impl Session {
         Self {
             settings,
             address: conn.address,
+            port: conn.port,
             local_metadata: conn.local_metadata,
+            proven_key: conn.proven_key,
         }
     }
 
@@ -63,13 +89,26 @@ impl Session {
             .or(self.settings.metadata.as_ref())
     }
 
+    /// Notes the key that the peer has proven to hold.
+    pub(super) fn note_proven_key(&self, key: PublicKey) {
+        if let Some(noted) = &self.proven_key {
+            // It is proven once.
+            let _ = noted.set(key);
+        }
+    }
+
+    /// Where the peer is.
+    pub(super) fn into_origin(self) -> (PeerAddress, Option<u16>) {
+        (self.address, self.port)
+    }
+
     pub(super) fn random(&self) -> &dyn RandomSource {
         &*self.settings.random
     }
 
     /// The question that policy is asked about this peer.
     pub(super) fn request(&self, domain: &Domain, credentials: Credentials) -> AccessRequest {
-        AccessRequest::new(domain.clone(), self.address.clone(), credentials)
+        AccessRequest::new(domain.clone(), self.address.clone(), credentials).with_port(self.port)
     }
 
     /// Parses the metadata of `command` and checks the peer's socket type against ours.

@@ -23,7 +23,7 @@ pub trait Access: sealed::Ask {
     /// Who is asked: [`ZapRouter`] or `()`.
     type Router: Clone + Send + Sync + 'static;
 
-    /// Asks. Dropping the future takes the question back.
+    /// Asks, and leaves the log to the caller. Dropping the future takes the question back.
     #[doc(hidden)]
     fn ask(router: &Self::Router, request: &AccessRequest) -> impl Future<Output = Verdict> + Send;
 }
@@ -39,7 +39,7 @@ impl Access for Asks {
     type Router = ZapRouter;
 
     fn ask(router: &ZapRouter, request: &AccessRequest) -> impl Future<Output = Verdict> + Send {
-        router.authorize(request)
+        router.verdict(request)
     }
 }
 

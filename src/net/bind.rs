@@ -2,7 +2,7 @@
 //! asked for, never taken from a live listener, and removed at the end.
 #![forbid(unsafe_code)]
 
-use crate::access::address::PeerAddress;
+use crate::mechanism::session::Conn;
 use crate::net::endpoint::{Endpoint, Host};
 use crate::net::error::NetError;
 use crate::net::options::{Options, TcpKeepalive};
@@ -90,7 +90,7 @@ impl Acceptor {
     }
 
     /// The next connection, and where its peer is. Cancel-safe.
-    pub(crate) async fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Conn)> {
         match self {
             Self::Tcp {
                 listener,
@@ -103,8 +103,8 @@ impl Acceptor {
             Self::Ipc { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 let stream = Stream::Ipc(stream);
-                let address = stream.peer().map_err(|_| io::ErrorKind::NotConnected)?;
-                Ok((stream, address))
+                let conn = stream.peer().map_err(|_| io::ErrorKind::NotConnected)?;
+                Ok((stream, conn))
             }
         }
     }

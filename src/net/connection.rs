@@ -7,6 +7,7 @@ use crate::frames::{FrameReader, FrameWriter};
 use crate::heartbeat::Heartbeat;
 use crate::input::Input;
 use crate::net::asks::Access;
+use crate::net::connection_limit::Permit;
 use crate::net::dial::dial;
 use crate::net::driver::{Driver, Exchange, State};
 use crate::net::endpoint::Endpoint;
@@ -97,17 +98,19 @@ impl Connection {
         config: &Config<A>,
         options: &Options,
     ) -> Self {
-        let (connection, driver) = Self::with_driver(stream, agreed, config, options);
+        let (connection, driver) = Self::with_driver(stream, agreed, config, options, None);
         tokio::spawn(driver.run());
         connection
     }
 
-    /// An agreed connection, and what the caller is to run in a task for it.
+    /// An agreed connection, and what the caller is to run in a task for it. `permit` is its
+    /// place among a listener's connections.
     pub(crate) fn with_driver<A>(
         stream: Stream,
         agreed: Agreed,
         config: &Config<A>,
         options: &Options,
+        permit: Option<Permit>,
     ) -> (Self, Driver) {
         let Agreed { established, input } = agreed;
         let established = *established;
@@ -137,7 +140,11 @@ impl Connection {
             pace: Pace::default(),
             short_of_room: false,
         };
-        let driver = Driver { stream, exchange };
+        let driver = Driver {
+            stream,
+            exchange,
+            _permit: permit,
+        };
         let link = Link::new(established.peer, ours, state);
         let connection = Self {
             sender: SendHalf::new(outgoing, link.clone()),

@@ -3,7 +3,6 @@
 
 use crate::access::request::MechanismKind;
 use crate::config::settings::Config;
-use crate::handshake::Conn;
 use crate::net::asks::Access;
 use crate::net::connection::Connection;
 use crate::net::endpoint::Endpoint;
@@ -21,9 +20,9 @@ pub(crate) async fn dial<A: Access>(
 ) -> Result<Connection, NetError> {
     warn_of_plain(endpoint, config);
     let stream = transport::connect(endpoint, options).await?;
-    let address = stream.peer().map_err(NetError::io("connect"))?;
+    let conn = stream.peer().map_err(NetError::io("connect"))?;
     let agreed = Negotiation::new(&stream, config, router, None)
-        .run(Conn::new(address))
+        .run(conn)
         .await;
     match agreed {
         Ok(agreed) => {
@@ -40,6 +39,7 @@ pub(crate) async fn dial<A: Access>(
             stage,
             error,
             last_words,
+            ..
         }) => {
             tracing::debug!(%endpoint, %stage, %error, "not connected");
             if !last_words.is_empty() {

@@ -2,8 +2,9 @@
 //! handshakes in progress.
 #![forbid(unsafe_code)]
 
-use crate::access::address::PeerAddress;
+use crate::mechanism::session::Conn;
 use crate::net::bind::Acceptor;
+use crate::net::descriptors::Descriptors;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::options::Options;
@@ -29,7 +30,7 @@ pub(crate) struct Door {
 /// A connection that is about to shake hands.
 pub(crate) struct Newcomer {
     pub(crate) stream: Stream,
-    pub(crate) address: PeerAddress,
+    pub(crate) conn: Conn,
     pub(crate) place: Place,
     pub(crate) evicted: Evicted,
 }
@@ -38,7 +39,7 @@ pub(crate) struct Newcomer {
 pub(crate) enum Arrival {
     Newcomer(Newcomer),
     /// Somebody for whom there was no place.
-    NoPlace(PeerAddress),
+    NoPlace(Conn),
 }
 
 impl Door {
@@ -51,7 +52,7 @@ impl Door {
         let (acceptor, local) = Acceptor::bind(endpoint, options).await?;
         let door = Self {
             acceptor,
-            places: Places::new(places),
+            places: Places::new(places, Descriptors::of_process()),
             pause: FIRST_PAUSE,
             paused_until: None,
         };
@@ -66,16 +67,16 @@ impl Door {
                 self.paused_until = None;
             }
             match self.acceptor.accept().await {
-                Ok((stream, address)) => {
+                Ok((stream, conn)) => {
                     self.pause = FIRST_PAUSE;
-                    return match self.places.admit(&address) {
+                    return match self.places.admit(&conn.address) {
                         Some((place, evicted)) => Arrival::Newcomer(Newcomer {
                             stream,
-                            address,
+                            conn,
                             place,
                             evicted,
                         }),
-                        None => Arrival::NoPlace(address),
+                        None => Arrival::NoPlace(conn),
                     };
                 }
                 // That connection failed, not the listener.

@@ -8,6 +8,7 @@ use crate::heartbeat::{Due, Heartbeat};
 use crate::input::Input;
 use crate::limits::Limits;
 use crate::net::clock::{deadline, until};
+use crate::net::connection_limit::Permit;
 use crate::net::error::NetError;
 use crate::net::inbox::{Arrivals, Inbox, Incoming, Ping};
 use crate::net::outgoing::Outgoing;
@@ -41,6 +42,9 @@ pub(crate) enum State {
 pub(crate) struct Driver {
     pub(crate) stream: Stream,
     pub(crate) exchange: Exchange,
+    /// The place among a listener's connections. It is given back when the socket is closed and
+    /// nothing of the connection is left in memory but what the application holds.
+    pub(crate) _permit: Option<Permit>,
 }
 
 /// All that a connection has but its stream, which it may outlive.
@@ -122,6 +126,7 @@ impl Driver {
             let Self {
                 stream,
                 exchange: Exchange { state, limits, .. },
+                _permit,
             } = self;
             // The peer may not have read everything yet, and to close while it sends would reset the
             // connection. The application waits for that only for a while.

@@ -3,12 +3,19 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use crate::error::Stage;
+use crate::access::peer::{Credential, Peer};
+use crate::access::request::{AccessRequest, Domain};
+use crate::crypto::keys::PublicKey;
+use crate::error::{Error, Stage};
+use crate::mechanism::session::Conn;
 use crate::net::connection::Connection;
 use crate::net::error::NetError;
+use crate::status::Denied;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 use tokio::sync::Notify;
+use tracing::field::display;
 
 /// One outcome of a handshake.
 #[derive(Debug)]
@@ -24,8 +31,18 @@ pub enum Event {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Refusal {
+    /// When, by the system's clock.
+    pub at: SystemTime,
     /// Where it came from.
     pub address: PeerAddress,
+    /// Its TCP port; `None` for ipc.
+    pub port: Option<u16>,
+    /// The domain under which policy was asked; `None` if it was not.
+    pub domain: Option<Domain>,
+    /// Who it is: the CURVE key that it has proven to hold, whether policy knows it or not, or the
+    /// name of a PLAIN user that policy knows. `None` if nothing was proven; a name that policy
+    /// does not know may be a password in the wrong place.
+    pub credential: Option<Credential>,
     /// What the handshake was waiting for.
     pub stage: Stage,
     /// Why.
@@ -33,11 +50,91 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) const fn new(address: PeerAddress, stage: Stage, error: NetError) -> Self {
+    pub(crate) fn new(conn: &Conn, who: Who, stage: Stage, error: NetError) -> Self {
         Self {
-            address,
+            at: SystemTime::now(),
+            address: conn.address.clone(),
+            port: conn.port,
+            domain: who.domain,
+            credential: who.credential,
             stage,
             error,
+        }
+    }
+
+    /// How policy, or a bound on connections, has refused the peer; `None` if the handshake
+    /// failed for another reason.
+    #[must_use]
+    pub const fn denied(&self) -> Option<&Denied> {
+        match self.error.protocol() {
+            Some(Error::Denied(denied)) => Some(denied),
+            _ => None,
+        }
+    }
+
+    /// The rule that decided, in words, where the handler says so.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        self.denied()?.rule()
+    }
+
+    /// Writes the one log line of this refusal. It is a warning if our own side needs attention,
+    /// as [`Denied::is_trouble`] says.
+    pub(crate) fn log(&self) {
+        let is_trouble = self.denied().is_some_and(Denied::is_trouble);
+        let by = self.denied().and_then(|denied| denied.by.as_ref());
+        let policy_version = by.and_then(|by| by.policy_version);
+        let address = self.address.with_port(self.port);
+        let domain = self.domain.as_ref().map(display);
+        let (stage, error) = (self.stage, &self.error);
+        let who = self.credential.as_ref().map(display);
+        if is_trouble {
+            tracing::warn!(%address, %stage, domain, who, rule = self.rule(), policy_version,
+                %error, "peer refused");
+        } else {
+            tracing::info!(%address, %stage, domain, who, rule = self.rule(), policy_version,
+                %error, "peer refused");
+        }
+    }
+}
+
+/// Who a peer is, as far as its handshake has come and a log may know.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Who {
+    domain: Option<Domain>,
+    credential: Option<Credential>,
+}
+
+impl Who {
+    /// The peer about whom policy is asked, and whether it knows the user.
+    pub(crate) fn asked(request: &AccessRequest, knows_user: bool) -> Self {
+        Self {
+            domain: Some(request.domain.clone()),
+            credential: Credential::for_log(&request.credentials, knows_user),
+        }
+    }
+
+    /// The same, and the key that was proven where nothing else is known.
+    pub(crate) fn or_key(mut self, key: Option<&PublicKey>) -> Self {
+        if self.credential.is_none() {
+            self.credential = key.copied().map(Credential::Key);
+        }
+        self
+    }
+
+    pub(crate) const fn credential(&self) -> Option<&Credential> {
+        self.credential.as_ref()
+    }
+
+    /// A peer that has shaken hands.
+    pub(crate) fn of(peer: &Peer) -> Self {
+        let authenticated = peer.authenticated.as_ref();
+        Self {
+            domain: authenticated.map(|known| known.domain.clone()),
+            credential: match authenticated {
+                Some(known) => Some(known.credential.clone()),
+                None => peer.proven_key.map(Credential::Key),
+            },
         }
     }
 }
@@ -157,12 +254,11 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
 
     fn refusal(number: u8) -> Refusal {
         let address = PeerAddress::from_zap(&[b'x', number]);
         let error = NetError::Handshake(Error::Timeout(Stage::Greeting));
-        Refusal::new(address, Stage::Greeting, error)
+        Refusal::new(&Conn::new(address), Who::default(), Stage::Greeting, error)
     }
 
     async fn number(events: &Events) -> u8 {

@@ -2,21 +2,24 @@
 //! the peers that passed.
 #![forbid(unsafe_code)]
 
-use crate::access::address::PeerAddress;
 use crate::config::settings::Config;
 use crate::error::Stage;
 use crate::handshake::Conn;
 use crate::net::asks::Access;
 use crate::net::connection::Connection;
+use crate::net::connection_limit::ConnectionLimit;
 use crate::net::dial::{is_admitted, warn_of_plain};
 use crate::net::door::{Arrival, Door, Newcomer};
 use crate::net::driver::Driver;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
-use crate::net::events::{Event, Events, Refusal};
+use crate::net::events::{Event, Events, Refusal, Who};
+use crate::net::guest::Guest;
+use crate::net::handshake_bytes::HandshakeBytes;
 use crate::net::negotiate::{Failed, Negotiation};
 use crate::net::options::Options;
 use crate::net::pending::Progress;
+use crate::net::places::Loss;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
@@ -25,7 +28,9 @@ use tokio::task::JoinHandle;
 /// Handshakes are conducted in the background, at most
 /// [`Limits::max_pending_handshakes`](crate::Limits) at a time. When all places are taken, a
 /// newcomer gets the place of the oldest silent handshake of the busiest address, so that idle
-/// connections lock nobody out.
+/// connections lock nobody out. Connections are bounded too, by the file descriptors of the
+/// process or by [`Limits::max_connections`](crate::Limits), each from its admission until its
+/// socket is closed, whether it was accepted or not.
 ///
 /// Dropped, it stops listening and ends the handshakes in progress, but only when the runtime
 /// gets to it: [`Listener::close`] waits for that. Connections live on.
@@ -42,6 +47,7 @@ struct House<A: Access> {
     router: A::Router,
     options: Options,
     events: Arc<Events>,
+    connections: ConnectionLimit,
 }
 
 impl Listener {
@@ -86,11 +92,13 @@ impl Listener {
         warn_of_plain(&local, &config);
         tracing::debug!(endpoint = %local, mechanism = %config.mechanism(), "listening");
         let events = Arc::new(Events::new(options.refusals_kept, options.accept_ahead));
+        let connections = ConnectionLimit::new(config.limits(), 1);
         let house = Arc::new(House {
             config,
             router,
             options,
             events: Arc::clone(&events),
+            connections,
         });
         let accepting = tokio::spawn(house.run(door));
         Ok(Self {
@@ -130,9 +138,10 @@ impl Listener {
             None => Err(NetError::Aborted),
             // Policy may have changed since it admitted this peer.
             Some(Event::Accepted(connection)) if !is_admitted(&connection) => {
-                let address = connection.peer().address.clone();
-                tracing::info!(%address, "peer refused: its admission was revoked");
-                let refusal = Refusal::new(address, Stage::Verdict, NetError::Revoked);
+                let peer = connection.peer();
+                let conn = Conn::new(peer.address.clone()).with_port(peer.port);
+                let refusal = Refusal::new(&conn, Who::of(peer), Stage::Verdict, NetError::Revoked);
+                refusal.log();
                 Ok(Event::Refused(refusal))
             }
             Some(event) => Ok(event),
@@ -187,9 +196,8 @@ impl<A: Access> House<A> {
                         driver.run().await;
                     });
                 }
-                Arrival::NoPlace(address) => {
-                    let Failed { stage, error, .. } = Failed::evicted(Stage::Greeting);
-                    self.refuse(address, stage, error);
+                Arrival::NoPlace(conn) => {
+                    self.refuse(&conn, Failed::evicted(Stage::Greeting, Who::default()));
                 }
             }
         }
@@ -200,51 +208,55 @@ impl<A: Access> House<A> {
     async fn receive(self: Arc<Self>, newcomer: Newcomer) -> Option<Driver> {
         let Newcomer {
             stream,
-            address,
+            conn,
             place,
             mut evicted,
         } = newcomer;
-        let outcome = {
-            let mut negotiation =
-                Negotiation::new(&stream, &self.config, &self.router, Some(&place));
-            let cleared = tokio::select! {
-                outcome = negotiation.run(Conn::new(address.clone())) => Err(outcome),
-                cleared = &mut evicted => Ok(cleared),
+        let (outcome, permit) = {
+            let guest = Guest {
+                address: &conn.address,
+                place: &place,
+                connections: &self.connections,
             };
-            match cleared {
+            let mut negotiation =
+                Negotiation::new(&stream, &self.config, &self.router, Some(guest));
+            let lost = tokio::select! {
+                outcome = negotiation.run(conn.clone()) => Err(outcome),
+                loss = evicted.lost() => Ok(loss),
+            };
+            let outcome = match lost {
                 Err(outcome) => outcome,
-                Ok(Ok(())) => Err(Failed::evicted(negotiation.stage())),
-                // Nobody listens any more.
-                Ok(Err(_)) => return None,
-            }
+                Ok(Loss::Evicted) => Err(negotiation.evicted()),
+                Ok(Loss::Closed) => return None,
+            };
+            (outcome, negotiation.take_permit())
         };
-        let Failed {
-            stage,
-            error,
-            last_words,
-        } = match outcome {
+        let failed = match outcome {
             Ok(agreed) => {
-                tracing::debug!(%address, "peer accepted");
+                tracing::debug!(address = %conn.address.with_port(conn.port), "peer accepted");
                 let (connection, driver) =
-                    Connection::with_driver(stream, agreed, &self.config, &self.options);
+                    Connection::with_driver(stream, agreed, &self.config, &self.options, permit);
                 self.events.accepted(connection);
                 return Some(driver);
             }
             Err(failed) => failed,
         };
-        self.refuse(address, stage, error);
+        let last_words = self.refuse(&conn, failed);
         if !last_words.is_empty() {
             place.progress(Progress::Refused);
             tokio::select! {
                 () = stream.part(last_words, self.config.limits()) => {}
-                _ = evicted => {}
+                _ = evicted.lost() => {}
             }
         }
         None
     }
 
-    fn refuse(&self, address: PeerAddress, stage: Stage, error: NetError) {
-        tracing::info!(%address, %stage, %error, "peer refused");
-        self.events.refused(Refusal::new(address, stage, error));
+    /// Tells of a refusal, and gives back what its peer should still get to read.
+    fn refuse(&self, conn: &Conn, failed: Failed) -> HandshakeBytes {
+        let refusal = Refusal::new(conn, failed.who, failed.stage, failed.error);
+        refusal.log();
+        self.events.refused(refusal);
+        failed.last_words
     }
 }

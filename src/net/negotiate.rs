@@ -4,19 +4,25 @@
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::config::settings::Config;
+use crate::crypto::keys::PublicKey;
 use crate::error::{Error, LimitExceeded, LocalError, Stage};
 use crate::handshake::{Conn, Established, Handshake, NeedsInput, NeedsMetadata};
 use crate::net::asks::Access;
 use crate::net::clock::deadline;
+use crate::net::connection_limit::{Permit, User};
 use crate::net::error::NetError;
+use crate::net::events::Who;
+use crate::net::guest::Guest;
 use crate::net::handshake_bytes::HandshakeBytes;
-use crate::net::pending::Progress;
-use crate::net::places::Place;
 use crate::net::transport::{Stream, is_hangup};
+use crate::status::Denied;
 use crate::wire::frame::MAX_HEADER_LEN;
 use bytes::BytesMut;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
@@ -25,7 +31,11 @@ pub(crate) struct Negotiation<'a, A: Access> {
     stream: &'a Stream,
     config: &'a Config<A>,
     router: &'a A::Router,
-    place: Option<&'a Place>,
+    guest: Option<Guest<'a>>,
+    permit: Option<Permit>,
+    who: Who,
+    /// The key that the peer has proven, as soon as it has.
+    proven_key: Arc<OnceLock<PublicKey>>,
     started: Instant,
     stage: Stage,
     input: HandshakeBytes,
@@ -45,35 +55,39 @@ pub(crate) struct Agreed {
 pub(crate) struct Failed {
     pub(crate) stage: Stage,
     pub(crate) error: NetError,
+    pub(crate) who: Who,
     /// An ERROR command that the peer should get to read; empty if it gets none.
     pub(crate) last_words: HandshakeBytes,
 }
 
 impl Failed {
     /// A handshake that had to make room. Its peer is not told.
-    pub(crate) fn evicted(stage: Stage) -> Self {
+    pub(crate) fn evicted(stage: Stage, who: Who) -> Self {
         Self {
             stage,
             error: NetError::Handshake(LimitExceeded::Evicted.into()),
+            who,
             last_words: HandshakeBytes::default(),
         }
     }
 }
 
 impl<'a, A: Access> Negotiation<'a, A> {
-    /// Prepares a handshake; its time runs from here. `place` is where a listener wants to be
-    /// told how far it is.
+    /// Prepares a handshake; its time runs from here. `guest` is for a peer that has come to us.
     pub(crate) fn new(
         stream: &'a Stream,
         config: &'a Config<A>,
         router: &'a A::Router,
-        place: Option<&'a Place>,
+        guest: Option<Guest<'a>>,
     ) -> Self {
         Self {
             stream,
             config,
             router,
-            place,
+            guest,
+            permit: None,
+            who: Who::default(),
+            proven_key: Arc::default(),
             started: Instant::now(),
             stage: Stage::Greeting,
             input: HandshakeBytes::default(),
@@ -81,9 +95,15 @@ impl<'a, A: Access> Negotiation<'a, A> {
         }
     }
 
-    /// What the handshake is waiting for.
-    pub(crate) const fn stage(&self) -> Stage {
-        self.stage
+    /// The failure of a handshake whose place was cleared.
+    pub(crate) fn evicted(&self) -> Failed {
+        Failed::evicted(self.stage, self.who())
+    }
+
+    /// The place among the connections that the peer has taken, to be held until its socket is
+    /// closed.
+    pub(crate) const fn take_permit(&mut self) -> Option<Permit> {
+        self.permit.take()
     }
 
     /// Conducts it to its end, within [`Limits::handshake_timeout`](crate::Limits).
@@ -107,12 +127,17 @@ impl<'a, A: Access> Negotiation<'a, A> {
         }
     }
 
-    /// Does what a relay's pause is for, as long as the peer stays, and within the same time.
+    /// Does what a relay's pause is for, as long as the peer stays, and within the same time. The
+    /// peer has been admitted and counts as a connection: no stranger may evict it now, and it
+    /// keeps no newcomer from shaking hands.
     pub(crate) async fn meanwhile<T>(
         &mut self,
         work: impl Future<Output = T>,
     ) -> Result<T, Failed> {
         self.stage = Stage::Metadata;
+        if let Some(guest) = self.guest {
+            guest.place.release();
+        }
         let outcome = timeout_at(self.deadline(), self.paused(work)).await;
         self.settle(outcome)
     }
@@ -130,8 +155,13 @@ impl<'a, A: Access> Negotiation<'a, A> {
 
     /// A failure of what comes after the pause. The peer is not told.
     pub(crate) fn failed(&mut self, error: Error) -> Failed {
+        self.failed_behind(NetError::Handshake(error))
+    }
+
+    /// A failure of the far side, met while the front has paused. The peer is not told.
+    pub(crate) fn failed_behind(&mut self, error: NetError) -> Failed {
         self.out.wipe();
-        self.fail(NetError::Handshake(error))
+        self.fail(error)
     }
 
     /// When the time for the whole handshake is up.
@@ -161,13 +191,20 @@ impl<'a, A: Access> Negotiation<'a, A> {
         Failed {
             stage: self.stage,
             error,
+            who: self.who(),
             last_words: std::mem::take(&mut self.out),
         }
     }
 
-    async fn converse(&mut self, conn: Conn) -> Result<Reached, Ended> {
+    fn who(&self) -> Who {
+        self.who.clone().or_key(self.proven_key.get())
+    }
+
+    async fn converse(&mut self, mut conn: Conn) -> Result<Reached, Ended> {
+        conn.proven_key = Some(Arc::clone(&self.proven_key));
         let mut state = Handshake::start(self.config, conn, self.out.for_machine());
         loop {
+            self.enter_unasked(&state)?;
             // In this order: what a step has written goes out before anything else is done.
             self.flush().await?;
             state = match state {
@@ -211,28 +248,70 @@ impl<'a, A: Access> Negotiation<'a, A> {
 
     fn enter(&mut self, waiting: &NeedsInput) {
         self.stage = waiting.stage();
-        if let Some(place) = self.place
+        if let Some(guest) = self.guest
             && waiting.has_valid_command()
         {
-            place.progress(Progress::Spoke);
+            guest.spoke();
         }
     }
 
     async fn ask(&mut self, request: &AccessRequest) -> Result<Verdict, Ended> {
         let router = self.router;
-        self.paused(A::ask(router, request)).await
+        self.who = Who::asked(request, false);
+        let verdict = self.paused(A::ask(router, request)).await?;
+        Ok(match verdict {
+            Verdict::Allow(approval) => {
+                self.who = Who::asked(request, true);
+                let user = User {
+                    mechanism: request.credentials.mechanism(),
+                    domain: request.domain.clone(),
+                    user_id: approval.user_id.clone(),
+                };
+                match self.enter_connections(Some(user)) {
+                    Ok(()) => Verdict::Allow(approval),
+                    Err(denied) => Verdict::Deny(denied),
+                }
+            }
+            Verdict::Deny(denied) => {
+                self.who = Who::asked(request, denied.knows_user());
+                Verdict::Deny(denied)
+            }
+        })
+    }
+
+    /// Counts a peer about whom policy is not asked among the connections, before it is told that
+    /// it is in.
+    fn enter_unasked(&mut self, state: &Handshake) -> Result<(), Ended> {
+        match state {
+            Handshake::Complete(_) | Handshake::NeedsMetadata(_) if self.permit.is_none() => {}
+            _ => return Ok(()),
+        }
+        self.enter_connections(None).map_err(|denied| {
+            self.out.wipe();
+            Error::Denied(denied).into()
+        })
+    }
+
+    /// Counts the peer among the connections, where these are bounded.
+    fn enter_connections(&mut self, user: Option<User>) -> Result<(), Denied> {
+        let Some(guest) = self.guest else {
+            return Ok(());
+        };
+        self.permit = Some(guest.enter(user)?);
+        Ok(())
     }
 
     /// Does what a pause is for, unless the peer goes away or sends more than one command before
     /// it is done: then nobody needs the outcome any more.
     async fn paused<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Ended> {
+        // Most answers are there at once, and cost no pause.
+        let mut work = pin!(work);
+        if let Some(outcome) = first_poll(work.as_mut()).await {
+            return Ok(outcome);
+        }
         let stage = self.stage;
-        let progress = |progress| {
-            if let Some(place) = self.place {
-                place.progress(progress);
-            }
-        };
-        progress(Progress::Paused);
+        let guest = self.guest;
+        guest.map_or(Ok(()), Guest::pause).map_err(Error::Denied)?;
         let most = MAX_HEADER_LEN + self.config.limits().max_handshake_command;
         let departure = async {
             loop {
@@ -255,7 +334,9 @@ impl<'a, A: Access> Negotiation<'a, A> {
         };
         tokio::select! {
             outcome = work => {
-                progress(Progress::Spoke);
+                if let Some(guest) = guest {
+                    guest.spoke();
+                }
                 Ok(outcome)
             }
             ended = departure => Err(ended),
@@ -277,6 +358,17 @@ impl<'a, A: Access> Negotiation<'a, A> {
             }
         }
     }
+}
+
+/// What comes of the first poll, if that is enough.
+async fn first_poll<F: Future>(mut work: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|context| {
+        Poll::Ready(match work.as_mut().poll(context) {
+            Poll::Ready(outcome) => Some(outcome),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 /// Where a handshake stops.

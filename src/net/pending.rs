@@ -21,7 +21,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 ///    first: otherwise rule 2 would let them, each alone, displace every remote address that
 ///    holds two;
 /// 4. never one that is paused for a verdict: the answer is ours to give, and to clear it would
-///    let a flood cancel the questions of honest peers.
+///    let a flood cancel the questions of honest peers. So that newcomers find a place however
+///    long verdicts take, at most three in four may pause.
 ///
 /// A storm of newcomers pays for each eviction, so every operation takes time in the logarithm
 /// of the number of places.
@@ -34,6 +35,8 @@ pub(crate) struct Pending<T> {
     /// out, since their weight depends on the number of all places.
     order: BTreeMap<Rank, Origin>,
     capacity: usize,
+    /// How many are paused.
+    paused: usize,
     next: u64,
 }
 
@@ -103,8 +106,15 @@ impl<T> Pending<T> {
             groups: HashMap::new(),
             order: BTreeMap::new(),
             capacity: capacity.max(1),
+            paused: 0,
             next: 0,
         }
+    }
+
+    /// Another number of places, at least one. Handshakes over it stay until newcomers take
+    /// their places.
+    pub(crate) fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity.max(1);
     }
 
     /// Gives a newcomer a place, and clears one for it if need be.
@@ -147,6 +157,8 @@ impl<T> Pending<T> {
             return;
         }
         let origin = place.origin;
+        self.paused += usize::from(progress == Progress::Paused);
+        self.paused -= usize::from(before == Progress::Paused);
         self.regroup(&origin, |group| {
             group.movable.remove(&(before, id));
             if progress != Progress::Paused {
@@ -155,20 +167,34 @@ impl<T> Pending<T> {
         });
     }
 
+    /// Notes that a handshake pauses for a verdict, and gives true, unless too many do. One that
+    /// has lost its place may pause: it is about to end.
+    pub(crate) fn pause(&mut self, id: PlaceId) -> bool {
+        let kept = (self.capacity / 4).max(1);
+        let most = self.capacity.saturating_sub(kept).max(1);
+        let may = self.paused < most || !self.places.contains_key(&id);
+        if may {
+            self.progress(id, Progress::Paused);
+        }
+        may
+    }
+
     /// Gives the place back.
     pub(crate) fn leave(&mut self, id: PlaceId) {
         self.remove(id);
     }
 
-    /// Takes back all places.
-    pub(crate) fn clear(&mut self) {
-        self.places.clear();
-        self.groups.clear();
-        self.order.clear();
+    /// Takes back all places, and gives the handles.
+    pub(crate) fn clear(&mut self) -> Vec<T> {
+        let mut empty = Self::new(self.capacity);
+        empty.next = self.next;
+        let places = std::mem::replace(self, empty).places;
+        places.into_values().map(|place| place.handle).collect()
     }
 
     fn remove(&mut self, id: PlaceId) -> Option<T> {
         let place = self.places.remove(&id)?;
+        self.paused -= usize::from(place.progress == Progress::Paused);
         self.regroup(&place.origin, |group| {
             group.held -= 1;
             group.movable.remove(&(place.progress, id));
@@ -349,6 +375,7 @@ mod tests {
             }
             // Nothing is kept of those who have left.
             prop_assert!(pending.groups.is_empty() && pending.order.is_empty());
+            prop_assert_eq!(pending.paused, 0);
         }
     }
 
@@ -406,6 +433,29 @@ mod tests {
         assert_eq!(pending.admit(&address("192.0.2.9"), 7), Admission::Full(7));
         pending.progress(ids[0], Progress::Spoke);
         assert_eq!(loser(&mut pending, "192.0.2.9"), 0);
+    }
+
+    #[test]
+    fn verdicts_that_do_not_come_leave_a_place_for_newcomers() {
+        for (capacity, most) in [(1, 1), (2, 1), (4, 3), (8, 6), (1024, 768)] {
+            let (mut pending, ids) = full(&vec!["192.0.2.2"; capacity]);
+            let paused = ids.iter().filter(|id| pending.pause(**id)).count();
+            assert_eq!(paused, most);
+            let admission = pending.admit(&address("192.0.2.9"), 7);
+            assert_eq!(matches!(admission, Admission::Full(_)), capacity == 1);
+            // Whoever has an answer lets another wait for one.
+            pending.progress(ids[0], Progress::Spoke);
+            assert!(pending.pause(ids[0]));
+            pending.leave(ids[0]);
+        }
+    }
+
+    #[test]
+    fn a_table_that_has_become_smaller_grows_no_more() {
+        let (mut pending, _) = full(&["192.0.2.2"; 4]);
+        pending.set_capacity(2);
+        assert_eq!(loser(&mut pending, "192.0.2.9"), 0);
+        assert_eq!(handles(&pending).len(), 4);
     }
 
     #[test]

@@ -2,15 +2,21 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::net::descriptors::Descriptors;
 use crate::net::pending::{Admission, Pending, PlaceId, Progress};
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-type Table = Mutex<Pending<oneshot::Sender<()>>>;
+type Table = Mutex<Pending<oneshot::Sender<Loss>>>;
 
 /// The places of one listener. Dropped, it clears all of them.
 #[derive(Debug)]
-pub(crate) struct Places(Arc<Table>);
+pub(crate) struct Places {
+    table: Arc<Table>,
+    most: usize,
+    descriptors: Arc<Descriptors>,
+}
 
 /// A handshake's place, given back on drop.
 #[derive(Debug)]
@@ -19,35 +25,72 @@ pub(crate) struct Place {
     id: PlaceId,
 }
 
-/// Resolves when the place was cleared: to `Ok` for somebody else, to an error because the
-/// listener is gone.
-pub(crate) type Evicted = oneshot::Receiver<()>;
+/// Why a place was cleared.
+#[derive(Debug)]
+pub(crate) enum Loss {
+    /// For a newcomer.
+    Evicted,
+    /// The listener is gone.
+    Closed,
+}
+
+/// Where a handshake hears that its place was cleared.
+#[derive(Debug)]
+pub(crate) struct Evicted(Option<oneshot::Receiver<Loss>>);
+
+impl Evicted {
+    /// Waits for the loss of the place, which is told once. It never comes if the place was given
+    /// back. Cancel-safe.
+    pub(crate) async fn lost(&mut self) -> Loss {
+        if let Some(told) = &mut self.0 {
+            let told = told.await;
+            self.0 = None;
+            if let Ok(loss) = told {
+                return loss;
+            }
+        }
+        pending().await
+    }
+}
 
 impl Places {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self(Arc::new(Mutex::new(Pending::new(capacity))))
+    /// At most so many, and no more than the process has descriptors for.
+    pub(crate) fn new(most: usize, descriptors: Arc<Descriptors>) -> Self {
+        Self {
+            table: Arc::new(Mutex::new(Pending::new(most))),
+            most,
+            descriptors,
+        }
     }
 
     /// A place for a newcomer, cleared if need be; `None` if there is none to clear.
     pub(crate) fn admit(&self, address: &PeerAddress) -> Option<(Place, Evicted)> {
         let (evict, evicted) = oneshot::channel();
-        let id = match lock(&self.0).admit(address, evict) {
+        let capacity = self.most.min(self.descriptors.handshakes());
+        let admission = {
+            let mut table = lock(&self.table);
+            table.set_capacity(capacity);
+            table.admit(address, evict)
+        };
+        let id = match admission {
             Admission::Free(id) => id,
             Admission::Cleared(id, loser) => {
                 // A handshake that has just ended by itself needs no telling.
-                let _ = loser.send(());
+                let _ = loser.send(Loss::Evicted);
                 id
             }
             Admission::Full(_) => return None,
         };
-        let table = Arc::clone(&self.0);
-        Some((Place { table, id }, evicted))
+        let table = Arc::clone(&self.table);
+        Some((Place { table, id }, Evicted(Some(evicted))))
     }
 }
 
 impl Drop for Places {
     fn drop(&mut self) {
-        lock(&self.0).clear();
+        for handshake in lock(&self.table).clear() {
+            let _ = handshake.send(Loss::Closed);
+        }
     }
 }
 
@@ -56,15 +99,25 @@ impl Place {
     pub(crate) fn progress(&self, progress: Progress) {
         lock(&self.table).progress(self.id, progress);
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
+    /// Notes that the handshake waits for a verdict, unless too many do.
+    pub(crate) fn pause(&self) -> bool {
+        lock(&self.table).pause(self.id)
+    }
+
+    /// Gives the place back before the handshake is over.
+    pub(crate) fn release(&self) {
         lock(&self.table).leave(self.id);
     }
 }
 
-fn lock(table: &Table) -> MutexGuard<'_, Pending<oneshot::Sender<()>>> {
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+fn lock(table: &Table) -> MutexGuard<'_, Pending<oneshot::Sender<Loss>>> {
     // No code that holds the lock can panic half-way.
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -119,9 +119,9 @@ fn shorten(longest: Duration, random: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Denied, Incompatible, LocalError, PeerRefusal, Stage};
+    use crate::error::{Incompatible, LocalError, PeerRefusal, Stage};
     use crate::net::endpoint::EndpointError;
-    use crate::status::DenialStatus;
+    use crate::status::{DenialStatus, Denied};
     use MechanismKind::{Curve, Null, Plain};
 
     fn refused(status: Option<Status>) -> NetError {
@@ -193,6 +193,7 @@ mod tests {
         let handshake = NetError::Handshake;
         let denied = |status| {
             handshake(Error::Denied(Denied {
+                by: None,
                 status,
                 reason: String::new(),
             }))

@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 #[cfg(unix)]
-use crate::access::address::IpcPeer;
-use crate::access::address::PeerAddress;
+use crate::access::address::{IpcPeer, PeerAddress};
 use crate::limits::Limits;
+use crate::mechanism::session::Conn;
 use crate::net::endpoint::{Endpoint, EndpointError, Host};
 use crate::net::error::NetError;
 use crate::net::handshake_bytes::HandshakeBytes;
@@ -153,16 +153,16 @@ impl Stream {
     }
 
     /// Where the peer is; for ipc, which process it is, by the word of the kernel.
-    pub(crate) fn peer(&self) -> io::Result<PeerAddress> {
+    pub(crate) fn peer(&self) -> io::Result<Conn> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().map(PeerAddress::from),
+            Self::Tcp(stream) => stream.peer_addr().map(Conn::from),
             #[cfg(unix)]
             Self::Ipc(stream) => stream.peer_cred().map(|peer| {
-                PeerAddress::Ipc(IpcPeer {
+                Conn::new(PeerAddress::Ipc(IpcPeer {
                     uid: peer.uid(),
                     gid: peer.gid(),
                     pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()),
-                })
+                }))
             }),
         }
     }

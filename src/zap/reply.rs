@@ -4,7 +4,7 @@
 use crate::access::grant::Grant;
 use crate::access::verdict::{Approval, Verdict};
 use crate::limits::Limits;
-use crate::status::{DenialStatus, Status};
+use crate::status::{DenialStatus, Denied, DeniedBy, Status};
 use crate::wire::metadata::{IDENTITY, Metadata, MetadataError, SOCKET_TYPE};
 use crate::zap::request::{RequestId, VERSION, ZapRequest};
 use bytes::{Bytes, BytesMut};
@@ -43,6 +43,8 @@ pub struct ZapReply {
     /// is refused so comes back at once, and a handler that is in trouble would not be better for
     /// it. [`ZapRouter`](crate::zap::ZapRouter) waits, without a place; no frame carries it.
     pub hold_back: Option<Duration>,
+    /// What has refused the peer, for logs. It stays inside the process as well.
+    pub denied_by: Option<Box<DeniedBy>>,
 }
 
 /// Why a reply cannot be believed. The peer is refused with 500 then.
@@ -104,6 +106,7 @@ impl ZapReply {
             metadata: Metadata::new(),
             grant: None,
             hold_back: None,
+            denied_by: None,
         }
     }
 
@@ -116,6 +119,7 @@ impl ZapReply {
             metadata: Metadata::new(),
             grant: None,
             hold_back: None,
+            denied_by: None,
         }
     }
 
@@ -184,6 +188,7 @@ impl ZapReply {
             metadata: Metadata::parse(metadata, "ZAP reply", limits.max_properties)?,
             grant: None,
             hold_back: None,
+            denied_by: None,
         };
         reply.check(asked)?;
         Ok(reply)
@@ -263,7 +268,11 @@ impl From<ZapReply> for Verdict {
             Status::AuthenticationFailure => DenialStatus::Failure,
             Status::InternalError => DenialStatus::Internal,
         };
-        Self::deny(status, LogText(&reply.text).to_string())
+        Self::Deny(Denied {
+            status,
+            reason: LogText(&reply.text).to_string(),
+            by: reply.denied_by,
+        })
     }
 }
 
@@ -305,6 +314,7 @@ mod tests {
             metadata,
             grant: None,
             hold_back: None,
+            denied_by: None,
         }
     }
 

@@ -123,6 +123,8 @@ pub struct ZapRequest {
     pub domain: Domain,
     /// Where the peer comes from.
     pub address: PeerAddress,
+    /// Its TCP port, if the request was made in this process: no frame carries it.
+    pub port: Option<u16>,
     /// The peer's identity, empty where it is not known. libzmq puts its own routing id here.
     /// A claim in any case: it proves nothing.
     pub identity: Bytes,
@@ -182,6 +184,7 @@ impl ZapRequest {
             id,
             domain: request.domain.clone(),
             address: request.address.clone(),
+            port: request.port,
             identity: request.identity().cloned().unwrap_or_default(),
             mechanism: Bytes::from_static(request.credentials.mechanism().name().as_bytes()),
             credentials: match &request.credentials {
@@ -239,6 +242,7 @@ impl ZapRequest {
             id,
             domain: Domain::new(domain),
             address: PeerAddress::from_zap(&address),
+            port: None,
             identity,
             mechanism,
             credentials,
@@ -351,6 +355,7 @@ impl fmt::Debug for ZapRequest {
             .field("id", &self.id)
             .field("domain", &self.domain)
             .field("address", &self.address)
+            .field("port", &self.port)
             .field("identity", &printable(&self.identity))
             .field("mechanism", &printable(&self.mechanism))
             .field("credential_frames", &self.credentials.frames().len())

@@ -4,7 +4,7 @@
 
 use crate::access::peer::Credential;
 use crate::access::request::{AccessRequest, Domain};
-use crate::access::verdict::Verdict;
+use crate::access::verdict::{Verdict, log_denial};
 use crate::limits::Limits;
 use crate::status::{DenialStatus, Status};
 use crate::zap::bounds::{Places, within};
@@ -216,9 +216,18 @@ impl ZapRouter {
         before.is_bound(domain)
     }
 
-    /// Asks the domain's handler. Dropping the future cancels the question and frees its place, and
-    /// ends the wait for a refusal that is held back.
+    /// Asks the domain's handler, and logs a denial. Dropping the future cancels the question and
+    /// frees its place, and ends the wait for a refusal that is held back.
     pub async fn authorize(&self, request: &AccessRequest) -> Verdict {
+        let verdict = self.verdict(request).await;
+        if let Verdict::Deny(denied) = &verdict {
+            log_denial(request, denied);
+        }
+        verdict
+    }
+
+    /// As [`ZapRouter::authorize`], for a caller that logs each refusal itself.
+    pub(crate) async fn verdict(&self, request: &AccessRequest) -> Verdict {
         let id = RequestId::from(self.0.next_id.fetch_add(1, Ordering::Relaxed));
         match self.ask(&id, request).await {
             Ok(reply) => {
@@ -232,12 +241,7 @@ impl ZapRouter {
                 }
                 reply.into()
             }
-            Err(trouble) => {
-                tracing::warn!(%id, domain = %request.domain, address = %request.address,
-                    mechanism = %request.credentials.mechanism(), status = %trouble.status(),
-                    "peer refused: {trouble}");
-                Verdict::deny(trouble.status(), trouble.to_string())
-            }
+            Err(trouble) => Verdict::deny(trouble.status(), trouble.to_string()),
         }
     }
 

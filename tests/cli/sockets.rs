@@ -94,6 +94,9 @@ fn a_refusal_is_told_on_both_sides_with_status_and_rule() {
     assert_eq!(refused["status"], "400");
     assert_eq!(refused["reason"], "Unknown key");
     assert_eq!(refused["rule"], "the keys of domain \"billing\"");
+    assert_eq!(refused["key"].as_str().map(str::len), Some(40));
+    assert_eq!(refused["domain"]["text"], "billing");
+    assert!(refused["port"].is_u64() && refused["at"].is_string());
 
     // The server's key is not the one that the client was given.
     let wrong = "--curve --server-key @mallory.key --key @alice.key_secret";
@@ -105,7 +108,9 @@ fn a_refusal_is_told_on_both_sides_with_status_and_rule() {
         house.listening("listen tcp://127.0.0.1:* --type pull --plain --policy @policy.toml");
     let wrong = "--plain admin --password-file @wrong";
     house.ends(3, &format!("connect {endpoint} --type push {wrong}"));
-    assert_eq!(plain.event("refused")["reason"], "Invalid password");
+    let refused = plain.event("refused");
+    assert_eq!(refused["reason"], "Invalid password");
+    assert_eq!(refused["user"]["text"], "admin");
 
     // A policy rules NULL too, in the empty domain if none is given.
     house.policy("[domain.\"\"]\nnull.any = true\ndeny = [\"127.0.0.1\"]");

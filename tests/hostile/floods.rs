@@ -56,6 +56,7 @@ fn ten_thousand_silent_connects_are_evicted_and_the_honest_get_in() {
     alone(async || {
         let mut limits = Limits::default();
         limits.max_pending_handshakes = PLACES;
+        limits.max_pending_verdicts = PLACES / 2;
         limits.greeting_timeout = Duration::from_secs(3600);
         limits.handshake_timeout = Duration::from_secs(3600);
         for kind in [Kind::Null, Kind::Curve] {

@@ -1,6 +1,6 @@
 //! Whom a tunnel keeps out, and what each side gets to see of it.
 
-use crate::net_peers::{ANY_PORT, null, soon, welcoming};
+use crate::net_peers::{ANY_PORT, eventually, null, soon, welcoming};
 use crate::rig::{
     MECHANISMS, address, claiming, client, client_tunnel, ipc, read_to_end, server, server_tunnel,
     server_with,
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use zmtp_auth::net::{
     Connection, Endpoint, Event, Listener, NetError, Tunnel, TunnelError, TunnelOptions,
@@ -346,6 +347,7 @@ async fn programs_that_wait_for_a_far_side_all_get_through_once_it_is_back() {
 async fn idle_connections_lock_nobody_out() {
     let mut limits = Limits::default();
     limits.max_pending_handshakes = 3;
+    limits.max_pending_verdicts = 2;
     let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
         .await
         .unwrap();
@@ -360,11 +362,25 @@ async fn idle_connections_lock_nobody_out() {
     )
     .await
     .unwrap();
+    // A handshake that has lost its place hears of it once.
+    let asked_again = Arc::new(AtomicUsize::new(0));
+    let (counted, before) = (Arc::clone(&asked_again), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.to_string().contains("called after complete") {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        before(panic);
+    }));
     let mut idle = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..50 {
         let stream = TcpStream::connect(address(tunnel.local_endpoint())).await;
         idle.push(stream.unwrap());
     }
+    // The evicted are gone to the end.
+    for stream in &mut idle[..47] {
+        read_to_end(stream).await;
+    }
+    assert_eq!(asked_again.load(Ordering::SeqCst), 0);
     let config = client(SocketType::Push, "curve");
     let mut push = soon(Connection::connect(tunnel.local_endpoint(), config, ()))
         .await
@@ -372,6 +388,91 @@ async fn idle_connections_lock_nobody_out() {
     push.send("hello").await.unwrap();
     let mut pull = soon(program.accept()).await.unwrap();
     assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["hello"]);
+}
+
+/// A tunnel to a program whose machine takes connections and that never says a word, and how many
+/// peers policy was asked about.
+async fn to_a_hung_program(limits: Limits) -> (Tunnel, TcpListener, Arc<AtomicUsize>) {
+    let program = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (router, counted) = (ZapRouter::new(), Arc::clone(&asked));
+    let count = move |request: ZapRequest| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move { request.allow("somebody") }
+    };
+    router.bind("test", count).unwrap();
+    let forward = format!("tcp://{}", program.local_addr().unwrap());
+    let config = server_with(SocketType::Relay, "curve", limits);
+    let options = TunnelOptions::default();
+    let tunnel = Tunnel::server(ANY_PORT, &forward[..], config, router, options).await;
+    (tunnel.unwrap(), program, asked)
+}
+
+#[tokio::test]
+async fn peers_that_wait_for_a_hung_program_keep_no_newcomer_out() {
+    const PLACES: usize = 8;
+    let mut limits = Limits::default();
+    limits.max_pending_handshakes = PLACES;
+    limits.max_pending_verdicts = PLACES - 1;
+    let (tunnel, _program, asked) = to_a_hung_program(limits).await;
+    let mut waiting = JoinSet::new();
+    for count in 1..=3 * PLACES {
+        let config = client(SocketType::Push, "curve");
+        let endpoint = tunnel.local_endpoint().clone();
+        waiting.spawn(async move { Connection::connect(endpoint, config, ()).await });
+        eventually(|| asked.load(Ordering::SeqCst) == count).await;
+    }
+    // Strangers take places from each other, and none from those who were admitted.
+    let mut strangers = Vec::new();
+    for _ in 0..3 * PLACES {
+        let stream = TcpStream::connect(address(tunnel.local_endpoint())).await;
+        strangers.push(stream.unwrap());
+    }
+    for stream in &mut strangers[..2 * PLACES] {
+        read_to_end(stream).await;
+    }
+    let ended = waiting.try_join_next();
+    assert!(ended.is_none(), "{ended:?}");
+    tunnel.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_for_the_program_counts_as_a_connection() {
+    let mut limits = Limits::default();
+    limits.max_connections = Some(3);
+    let (tunnel, program, asked) = to_a_hung_program(limits).await;
+    let dial = || {
+        let config = client(SocketType::Push, "curve");
+        let endpoint = tunnel.local_endpoint().clone();
+        async move {
+            soon(Connection::connect(endpoint, config, ()))
+                .await
+                .unwrap_err()
+        }
+    };
+    let mut waiting = JoinSet::new();
+    for count in 1..=3 {
+        waiting.spawn(dial());
+        eventually(|| asked.load(Ordering::SeqCst) == count).await;
+    }
+    let refused = dial().await;
+    assert!(
+        matches!(
+            refused,
+            NetError::Handshake(zmtp_auth::Error::ClosedByPeer(zmtp_auth::Stage::CurveReady))
+        ),
+        "{refused}"
+    );
+    assert!(waiting.try_join_next().is_none());
+    // The program goes, and with it those who waited. Others have their room now.
+    for _ in 0..3 {
+        drop(soon(program.accept()).await.unwrap());
+    }
+    while let Some(ended) = soon(waiting.join_next()).await {
+        ended.unwrap();
+    }
+    waiting.spawn(dial());
+    let _reached = soon(program.accept()).await.unwrap();
 }
 
 #[tokio::test]

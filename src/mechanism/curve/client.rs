@@ -188,7 +188,7 @@ impl ExpectReady {
             INITIATE_NONCE,
             ready.nonce,
         );
-        let peer = Peer::new(None, Some(self.server), claims, self.session.address);
+        let peer = Peer::new(None, Some(self.server), claims, self.session.into_origin());
         Ok(Transition::done(None, Done::new(halves, peer)))
     }
 }

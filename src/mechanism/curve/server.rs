@@ -172,6 +172,7 @@ impl ExpectInitiate {
             .ok_or(CryptoError::BoxNotOpened(INITIATE))?;
         let text = InitiateText::parse(&text)?;
         self.check_vouch(&text, &remembered)?;
+        self.session.note_proven_key(text.client);
         let claims = self.session.claims(text.metadata, INITIATE)?;
 
         let vouched = Vouched {
@@ -238,7 +239,7 @@ impl Vouched {
             authenticated,
             Some(self.client),
             self.claims,
-            session.address,
+            session.into_origin(),
         );
         Transition::done(Some(ready), Done::new(halves, peer))
     }

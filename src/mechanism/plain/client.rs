@@ -76,7 +76,7 @@ pub(in crate::mechanism) struct ExpectReady(Session);
 impl ExpectReady {
     fn handle(self, body: &[u8]) -> Result<Transition, Error> {
         let claims = self.0.claims(refusal::expect_plain(body, READY)?, READY)?;
-        let peer = Peer::new(None, None, claims, self.0.address);
+        let peer = Peer::new(None, None, claims, self.0.into_origin());
         Ok(Transition::done(None, Done::new(seal::transparent(), peer)))
     }
 }

@@ -130,7 +130,12 @@ pub(in crate::mechanism) struct AwaitMetadata {
 impl AwaitMetadata {
     pub(in crate::mechanism) fn resume(self, metadata: &Metadata) -> Transition {
         let ready = commands::with_metadata(READY, metadata);
-        let peer = Peer::new(self.authenticated, None, self.claims, self.session.address);
+        let peer = Peer::new(
+            self.authenticated,
+            None,
+            self.claims,
+            self.session.into_origin(),
+        );
         Transition::done(Some(ready), Done::new(seal::transparent(), peer))
     }
 }

@@ -2,13 +2,17 @@
 #![forbid(unsafe_code)]
 
 use crate::config::settings::{Asks, Config, Open};
+use crate::error::Stage;
 use crate::net::asks::Access;
+use crate::net::connection_limit::ConnectionLimit;
 use crate::net::dial::warn_of_plain;
 use crate::net::door::{Arrival, Door};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
+use crate::net::events::Who;
+use crate::net::negotiate::Failed;
 use crate::net::tunnel::backoff::Backoff;
-use crate::net::tunnel::meeting::{Back, House};
+use crate::net::tunnel::meeting::{Back, House, refuse};
 use crate::net::tunnel::names::Names;
 use crate::net::tunnel::options::{TunnelOptions, require_client, require_server};
 use crate::net::tunnel::sparse_log::SparseLog;
@@ -172,6 +176,8 @@ impl Tunnel {
     ) -> Result<Self, NetError> {
         back.endpoint.require_connectable()?;
         let places = config.limits().max_pending_handshakes;
+        // The peer's socket, and the one behind it.
+        let connections = ConnectionLimit::new(config.limits(), 2);
         let (door, local) = Door::bind(endpoint, &options.sockets, places).await?;
         tracing::debug!(endpoint = %local, forward = %back.endpoint, "tunnel open");
         let (closing, close) = watch::channel(false);
@@ -180,6 +186,7 @@ impl Tunnel {
             router,
             back,
             options,
+            connections,
             close,
             names: Names::default(),
             names_log: SparseLog::default(),
@@ -235,8 +242,8 @@ async fn run<A: Access>(house: Arc<House<A>>, mut door: Door) -> bool {
                 Arrival::Newcomer(newcomer) => {
                     connections.spawn(Arc::clone(&house).serve(newcomer));
                 }
-                Arrival::NoPlace(address) => {
-                    tracing::info!(%address, "peer refused: too many handshakes are in progress");
+                Arrival::NoPlace(conn) => {
+                    refuse(&conn, Failed::evicted(Stage::Greeting, Who::default()));
                 }
             },
             Some(_) = connections.join_next() => {}

@@ -8,12 +8,16 @@ use crate::config::settings::{Config, Open};
 use crate::error::{Error, Stage, printable};
 use crate::handshake::Conn;
 use crate::net::asks::Access;
+use crate::net::connection_limit::ConnectionLimit;
 use crate::net::door::Newcomer;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
+use crate::net::events::Refusal;
+use crate::net::guest::Guest;
 use crate::net::handshake_bytes::HandshakeBytes;
 use crate::net::negotiate::{Agreed, Failed, Negotiation};
 use crate::net::pending::Progress;
+use crate::net::places::Loss;
 use crate::net::transport::{self, Stream};
 use crate::net::tunnel::backoff::{Attempt, Backoff, Taken};
 use crate::net::tunnel::names::{Named, Names};
@@ -35,6 +39,7 @@ pub(super) struct House<A: Access> {
     pub(super) router: A::Router,
     pub(super) back: Back,
     pub(super) options: TunnelOptions,
+    pub(super) connections: ConnectionLimit,
     /// Turns true when the tunnel is closed.
     pub(super) close: watch::Receiver<bool>,
     /// Of peers whose user id is their identity.
@@ -82,7 +87,7 @@ enum Missed {
     /// The one in front was refused, gave up, or was too slow.
     Front(Failed),
     /// The one behind was not reached, or refused us.
-    Back(NetError),
+    Back(Failed),
     /// The one behind was not asked: it has failed before.
     NotAsked,
     /// The tunnel is being closed.
@@ -100,23 +105,33 @@ impl<A: Access> House<A> {
     pub(super) async fn serve(self: Arc<Self>, newcomer: Newcomer) -> bool {
         let Newcomer {
             stream,
-            address,
+            conn,
             place,
             mut evicted,
         } = newcomer;
         let mut close = self.close.clone();
-        let met = {
-            let mut front = Negotiation::new(&stream, &self.config, &self.router, Some(&place));
-            tokio::select! {
-                met = self.introduce(&mut front, &address) => Some(met),
-                _ = &mut evicted => None,
+        // The permit is held to the end of both sockets.
+        let (met, _permit) = {
+            let guest = Guest {
+                address: &conn.address,
+                place: &place,
+                connections: &self.connections,
+            };
+            let mut front = Negotiation::new(&stream, &self.config, &self.router, Some(guest));
+            let met = tokio::select! {
+                met = self.introduce(&mut front, &conn) => Some(met),
+                loss = evicted.lost() => match loss {
+                    Loss::Evicted => None,
+                    Loss::Closed => Some(Err(Missed::Closing)),
+                },
                 _ = close.wait_for(|close| *close) => Some(Err(Missed::Closing)),
             }
-            .unwrap_or_else(|| Err(Failed::evicted(front.stage()).into()))
+            .unwrap_or_else(|| Err(front.evicted().into()));
+            (met, front.take_permit())
         };
         match met {
             Ok(met) => {
-                drop(place);
+                drop((place, evicted));
                 let linger = self.options.sockets.linger;
                 let limits = self.config.limits();
                 let traffic = Traffic::new(stream, met.back, met.relay, linger, limits);
@@ -125,15 +140,15 @@ impl<A: Access> House<A> {
                 if let (Some(backoff), Some(taken)) = (&self.back.backoff, &met.taken) {
                     backoff.ended(taken, end.is_by(Side::Back));
                 }
-                self.say_end(&address, met.user_id.as_deref(), &end);
+                self.say_end(&conn, met.user_id.as_deref(), &end);
                 !matches!(end, End::Unsent)
             }
             Err(missed) => {
-                let last_words = self.say_why(&address, missed);
+                let last_words = self.say_why(&conn, missed);
                 place.progress(Progress::Refused);
                 tokio::select! {
                     () = stream.part(last_words, self.config.limits()) => {}
-                    _ = evicted => {}
+                    _ = evicted.lost() => {}
                 }
                 true
             }
@@ -142,12 +157,8 @@ impl<A: Access> House<A> {
 
     /// Conducts both handshakes. Nothing is dialled before the front has paused, which is after
     /// the verdict.
-    async fn introduce(
-        &self,
-        front: &mut Negotiation<'_, A>,
-        address: &PeerAddress,
-    ) -> Result<Met, Missed> {
-        let pause = front.run_to_pause(Conn::new(address.clone())).await?;
+    async fn introduce(&self, front: &mut Negotiation<'_, A>, conn: &Conn) -> Result<Met, Missed> {
+        let pause = front.run_to_pause(conn.clone()).await?;
         let introduction =
             Introduction::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
         // Half of the time for the handshake, so that the far side has the other.
@@ -168,7 +179,9 @@ impl<A: Access> House<A> {
             stream,
             agreed: back,
             taken,
-        } = reached.ok_or(Missed::NotAsked)?.map_err(Missed::Back)?;
+        } = reached
+            .ok_or(Missed::NotAsked)?
+            .map_err(|error| Missed::Back(front.failed_behind(error)))?;
         let claims = &back.established.peer.claims;
         let front = front
             .resume(|out| introduction.complete(claims, out))
@@ -178,9 +191,10 @@ impl<A: Access> House<A> {
         let authenticated = peer.authenticated.as_ref();
         let user_id = peer.user_id().map(|id| printable(id));
         let socket_type = peer.claims.socket_type.map(SocketType::name);
+        let address = conn.address.with_port(conn.port);
         tracing::info!(%address, user_id, socket_type, "peer connected");
         let met = Met {
-            named: self.name(peer, address),
+            named: self.name(peer, &conn.address),
             grant: authenticated.and_then(|authenticated| authenticated.grant.clone()),
             user_id,
             taken,
@@ -225,20 +239,15 @@ impl<A: Access> House<A> {
 
     /// Logs why there is no connection; what the front should still get to read comes back. It is
     /// an ERROR of our own policy, and never one of the far side's.
-    fn say_why(&self, address: &PeerAddress, missed: Missed) -> HandshakeBytes {
+    fn say_why(&self, conn: &Conn, missed: Missed) -> HandshakeBytes {
         match missed {
-            Missed::Front(Failed {
-                stage,
-                error,
-                last_words,
-            }) => {
-                tracing::info!(%address, %stage, %error, "peer refused");
-                last_words
-            }
-            Missed::Back(error) => {
+            Missed::Front(failed) => refuse(conn, failed),
+            Missed::Back(Failed { error, who, .. }) => {
                 if let Some(unlogged) = self.forward_log.admit() {
+                    let address = conn.address.with_port(conn.port);
                     let forward = &self.back.endpoint;
-                    tracing::warn!(%address, %forward, %error, unlogged, "cannot forward");
+                    tracing::warn!(%address, who = who.credential().map(display), %forward,
+                        %error, unlogged, "cannot forward");
                 }
                 HandshakeBytes::default()
             }
@@ -248,7 +257,8 @@ impl<A: Access> House<A> {
 
     /// Logs the end of a connection. A limit costs a program messages at each try, so it is told
     /// which, and on which side.
-    fn say_end(&self, address: &PeerAddress, user_id: Option<&str>, end: &End) {
+    fn say_end(&self, conn: &Conn, user_id: Option<&str>, end: &End) {
+        let address = conn.address.with_port(conn.port);
         if let End::Broken(Broken { side, error }) = end
             && let Error::Limit(limit) = error
             && let Some(unlogged) = self.limit_log.admit()
@@ -264,6 +274,12 @@ impl<A: Access> House<A> {
             tracing::info!(%address, user_id, %end, "peer disconnected");
         }
     }
+}
+
+/// Logs a refusal, and gives back what its peer should still get to read.
+pub(super) fn refuse(conn: &Conn, failed: Failed) -> HandshakeBytes {
+    Refusal::new(conn, failed.who, failed.stage, failed.error).log();
+    failed.last_words
 }
 
 impl Back {
@@ -313,7 +329,7 @@ impl Back {
 
     async fn connect(&self, options: &TunnelOptions) -> Result<(Stream, PeerAddress), NetError> {
         let stream = transport::connect(&self.endpoint, &options.sockets).await?;
-        let address = stream.peer().map_err(NetError::io("connect"))?;
+        let address = stream.peer().map_err(NetError::io("connect"))?.address;
         if self.is_clear {
             options.require_trusted(&self.endpoint, &address)?;
         }
