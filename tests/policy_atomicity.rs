@@ -96,12 +96,12 @@ impl Step {
     fn take(&self, auth: &Authenticator) {
         let keys = |numbers: &BTreeSet<usize>| numbers.iter().map(|&number| key(number)).collect();
         let some: fn(Vec<PublicKey>, &Authenticator, &'static str) =
-            |keys, auth, domain| auth.configure_curve_keys(domain, keys);
+            |keys, auth, domain| _ = auth.configure_curve_keys(domain, keys);
         match self {
             Self::Keys(numbers) => some(keys(numbers), auth, "a"),
             Self::StarKeys(numbers) => some(keys(numbers), auth, "*"),
-            Self::AnyKey => auth.configure_curve_any("a"),
-            Self::Unconfigure => auth.unconfigure(&Domain::from("a")),
+            Self::AnyKey => _ = auth.configure_curve_any("a"),
+            Self::Unconfigure => _ = auth.unconfigure(&Domain::from("a")),
             Self::Users(users) => {
                 let users = USERS.iter().zip(users);
                 let users = users.filter_map(|(name, at)| Some((name, PASSWORDS[(*at)?])));

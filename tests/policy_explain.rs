@@ -298,13 +298,15 @@ fn take(auth: &Authenticator, step: Step) {
         None => auth.addresses(),
     };
     match step {
-        Step::Keys(domain, keys) => auth.configure_curve_keys(domain, keys.into_iter().map(key)),
-        Step::AnyKey(domain) => auth.configure_curve_any(domain),
+        Step::Keys(domain, keys) => {
+            auth.configure_curve_keys(domain, keys.into_iter().map(key));
+        }
+        Step::AnyKey(domain) => _ = auth.configure_curve_any(domain),
         Step::Users(domain, names) => {
             let users = names.into_iter().map(|name| (name, name));
             auth.configure_plain(domain, users).unwrap();
         }
-        Step::Unconfigure(domain) => auth.unconfigure(&domain.into()),
+        Step::Unconfigure(domain) => _ = auth.unconfigure(&domain.into()),
         // Whether a list of the other kind is in the way makes no difference here.
         Step::Allow(scope, rule) => drop(list(scope).allow([rule])),
         Step::Deny(scope, rule) => drop(list(scope).deny([rule])),

@@ -658,3 +658,39 @@ async fn a_policy_that_reloads_sees_a_new_certificate() {
         .unwrap();
     assert!(ask(&auth, "a", curve(&key)).await.0);
 }
+
+#[cfg(feature = "reload")]
+#[test]
+fn a_watch_of_a_policy_goes_on_with_the_same_policy_and_ends_with_another_or_by_a_call() {
+    use std::time::Duration;
+    use zmtp_auth::{Domain, MechanismKind};
+    let dir = tempfile::tempdir().unwrap();
+    let certificate = Certificate::generate().unwrap();
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    certificate
+        .save_public(dir.path().join("keys"), "alice")
+        .unwrap();
+    let text = "[domain.a]\ncurve.certificates = \"keys\"\n";
+    let path = write(&dir, &format!("{text}reload = true"));
+    let auth = Authenticator::from_policy_file(&path).unwrap();
+    let again = || auth.reload_policy(&path, Duration::ZERO).unwrap();
+    assert_eq!(again(), []);
+    let keys = dir.path().join("keys");
+    assert!(!auth.configure_curve("a", keys).unwrap().ended_watch);
+    assert!(auth.configure_curve_keys("a", []).ended_watch);
+    assert!(!auth.configure_curve_keys("a", []).ended_watch);
+
+    assert_eq!(again(), []);
+    write(&dir, text);
+    let ended = PolicyWarning::WatchEnded(Domain::from("a"), MechanismKind::Curve);
+    assert_eq!(again(), [ended]);
+    assert_eq!(again(), []);
+    // What validity the policy has given to keys is no part of an explicit call.
+    write(
+        &dir,
+        &format!("{text}reload = true\nvalidity.not-after = 2099-01-01T00:00:00Z"),
+    );
+    assert_eq!(again(), []);
+    let keys = dir.path().join("keys");
+    assert!(auth.configure_curve("a", keys).unwrap().ended_watch);
+}

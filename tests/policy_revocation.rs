@@ -130,7 +130,7 @@ impl<'a> Watch<'a> {
 /// Makes `change`, and checks that it ends the first grants and lets the others live, and that
 /// exactly those who wait for the first are woken.
 #[track_caller]
-fn revokes(change: impl FnOnce(), ended: &[&Grant], living: &[&Grant]) {
+fn revokes<T>(change: impl FnOnce() -> T, ended: &[&Grant], living: &[&Grant]) {
     let mut over: Vec<_> = ended.iter().map(|grant| Watch::new(grant)).collect();
     let mut lasting: Vec<_> = living.iter().map(|grant| Watch::new(grant)).collect();
     change();
@@ -728,7 +728,7 @@ fn a_decision_that_is_overtaken_more_than_once_is_judged_until_it_stands() {
     for times in 0..4 {
         let server = Server::new();
         overtaken(&server.auth, times, |auth| {
-            auth.configure_curve_keys("a", [])
+            auth.configure_curve_keys("a", []);
         });
         match now(server.router.authorize(&curve_request(1))) {
             Verdict::Deny(denied) => assert_eq!(denied.reason, "Unknown key"),
@@ -736,11 +736,11 @@ fn a_decision_that_is_overtaken_more_than_once_is_judged_until_it_stands() {
         }
         // No grant could end what frames have admitted.
         overtaken(&server.auth, times, |auth| {
-            auth.configure_curve_keys("a", [])
+            auth.configure_curve_keys("a", []);
         });
         assert_eq!(reply(&server.auth, 1).0, "400", "overtaken {times} times");
         overtaken(&server.auth, times, |auth| {
-            auth.configure_curve_keys("a", [key(1)])
+            auth.configure_curve_keys("a", [key(1)]);
         });
         assert_eq!(reply(&server.auth, 1).0, "200");
     }

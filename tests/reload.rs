@@ -8,12 +8,17 @@ mod unprivileged;
 use bytes::Bytes;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use zmtp_auth::auth::{Authenticator, Reload, ReloadEvent, ReloadSettings, ReloadTrouble};
+use zmtp_auth::auth::{
+    AuditEvents, Audited, Authenticator, Change, Reload, ReloadEvent, ReloadSettings, ReloadTrouble,
+};
 use zmtp_auth::cert::{CertificateDirectory, Layout, create_certificates, load_certificate};
-use zmtp_auth::{AccessRequest, Credentials, Domain, Password, PeerAddress, PublicKey, Verdict};
+use zmtp_auth::{
+    AccessRequest, Credentials, Domain, MechanismKind, Password, PeerAddress, PublicKey, Verdict,
+};
 
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// No change takes so long to count.
@@ -55,6 +60,16 @@ impl Watched {
     fn nothing_happens(&self) {
         let next = self.events.recv_timeout(DEBOUNCE * 5);
         assert_eq!(next, Err(RecvTimeoutError::Timeout));
+    }
+
+    /// Waits until it is so, whatever it takes short of [`LONG`].
+    #[track_caller]
+    fn becomes(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + LONG;
+        while !is_so(self) {
+            assert!(Instant::now() < end, "never: {what}");
+            std::thread::sleep(DEBOUNCE / 20);
+        }
     }
 
     fn admits(&self, credentials: Credentials) -> bool {
@@ -166,7 +181,8 @@ fn a_directory_that_is_gone_means_nobody_and_one_that_comes_back_is_loaded() {
     ));
     fs::create_dir(&dir).unwrap();
     let ada = certificate(&dir, "ada");
-    assert_eq!(watched.event().admitted, 1);
+    // It may have been read while it was empty.
+    while watched.event().admitted != 1 {}
     assert!(watched.admits_key(ada));
 
     let away = watched.dir.path().join("away");
@@ -190,22 +206,27 @@ fn a_swap_of_symbolic_links_as_kubernetes_does_it_comes_into_force_whole() {
     use std::os::unix::fs::symlink;
     let watched = watched();
     let mount = watched.dir.path();
-    let version = |name: &str, user: &str| {
+    let users = ["one", "two", "three"];
+    let version = |name: &str| {
         fs::create_dir(mount.join(name)).unwrap();
-        certificate(&mount.join(name), user)
+        users.map(|user| certificate(&mount.join(name), user))
     };
-    let ada = version("..1", "user");
+    let admitted = |keys: [PublicKey; 3]| keys.map(|key| watched.admits_key(key));
+    let before = version("..1");
     symlink("..1", mount.join("..data")).unwrap();
-    symlink("..data/user.key", mount.join("user.key")).unwrap();
+    for user in users {
+        let file = format!("{user}.key");
+        symlink(format!("..data/{file}"), mount.join(file)).unwrap();
+    }
     watched.reload.curve("*", mount).unwrap();
-    assert!(watched.admits_key(ada));
+    assert_eq!(admitted(before), [true; 3]);
 
-    let bob = version("..2", "user");
+    let after = version("..2");
     symlink("..2", mount.join("..data_tmp")).unwrap();
     fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
     fs::remove_dir_all(mount.join("..1")).unwrap();
-    assert_eq!(watched.event().admitted, 1);
-    assert!(!watched.admits_key(ada) && watched.admits_key(bob));
+    assert_eq!(watched.event().admitted, 3);
+    assert_eq!((admitted(before), admitted(after)), ([false; 3], [true; 3]));
 }
 
 #[test]
@@ -270,6 +291,416 @@ fn what_is_gone_for_a_moment_only_is_not_gone() {
     let next = watched.events.recv_timeout(debounce * 3 / 2);
     assert_eq!(next, Err(RecvTimeoutError::Timeout));
     assert!(watched.admits_user("ada", "one"));
+}
+
+/// Calls `change` with 0, 1, 2 and so on, ten times in a debounce, until `body` has ended.
+fn while_it_keeps_changing(change: impl Fn(usize) + Send + Sync, body: impl FnOnce()) {
+    struct Ended<'a>(&'a AtomicBool);
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for count in 0.. {
+                if ended.load(Ordering::SeqCst) {
+                    break;
+                }
+                change(count);
+                std::thread::sleep(DEBOUNCE / 10);
+            }
+        });
+        let _ended = Ended(&ended);
+        body();
+    });
+}
+
+/// Puts a whole file in the place of another.
+fn replace(file: &Path, content: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
+#[test]
+fn a_certificate_that_keeps_changing_holds_back_only_itself() {
+    let watched = watched();
+    let dir = watched.dir.path();
+    let (alice, bob) = (certificate(dir, "alice"), certificate(dir, "bob"));
+    let carol = dir.join("carol.key");
+    let spare = tempfile::tempdir().unwrap();
+    let restless = certificate(spare.path(), "carol");
+    fs::copy(spare.path().join("carol.key"), &carol).unwrap();
+    watched.reload.curve("*", dir).unwrap();
+    assert!(watched.admits_key(restless));
+    let changes = |count: usize| {
+        let text = format!("curve\n    public-key = \"{}\"\n", restless.to_z85());
+        replace(&carol, &format!("metadata\n    n = \"{count}\"\n{text}"));
+    };
+    while_it_keeps_changing(changes, || {
+        fs::remove_file(dir.join("bob.key")).unwrap();
+        watched.becomes("bob withdrawn", |watched| !watched.admits_key(bob));
+        assert!(watched.admits_key(alice));
+        let dave = certificate(dir, "dave");
+        watched.becomes("dave admitted", |watched| watched.admits_key(dave));
+        // What has been seen by no reading for so long no longer counts.
+        watched.becomes("carol withdrawn", |watched| !watched.admits_key(restless));
+    });
+    watched.becomes("carol back", |watched| watched.admits_key(restless));
+}
+
+#[test]
+fn a_password_that_keeps_changing_holds_back_only_its_user() {
+    let watched = watched();
+    let file = watched.dir.path().join("passwords");
+    fs::write(&file, "alice=a\nbob=b\ncarol=c\n").unwrap();
+    watched.reload.plain_file("*", &file).unwrap();
+    let changes = |count: usize| {
+        replace(&file, &format!("alice=a\ncarol=c{count}\ndave=d\n"));
+    };
+    while_it_keeps_changing(changes, || {
+        watched.becomes("bob withdrawn", |watched| !watched.admits_user("bob", "b"));
+        watched.becomes("dave admitted", |watched| watched.admits_user("dave", "d"));
+        assert!(watched.admits_user("alice", "a"));
+        watched.becomes("carol's old password withdrawn", |watched| {
+            !watched.admits_user("carol", "c")
+        });
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_that_takes_the_place_of_a_file_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (keys, spare) = (dir.path().join("keys"), dir.path().join("spare"));
+    fs::create_dir(&keys).unwrap();
+    fs::create_dir(&spare).unwrap();
+    certificate(&spare, "alice");
+    let pipe = spare.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let (file, place) = (spare.join("alice.key"), keys.join("alice.key"));
+    let (ended, end) = channel();
+    let loading = keys.clone();
+    std::thread::spawn(move || {
+        for _ in 0..20_000 {
+            zmtp_auth::cert::load_certificates(&loading).unwrap();
+        }
+        ended.send(()).unwrap();
+    });
+    let until = Instant::now() + LONG;
+    loop {
+        for what in [&pipe, &file] {
+            let new = spare.join("new");
+            fs::hard_link(what, &new).unwrap();
+            fs::rename(&new, &place).unwrap();
+        }
+        match end.try_recv() {
+            Ok(()) => break,
+            Err(_) => assert!(Instant::now() < until, "the load waits for a writer"),
+        }
+    }
+}
+
+/// A directory beside the one under test, in a domain of its own. What it loads has been read
+/// later than what was there before it was changed.
+struct Sentinel(TempDir);
+
+impl Sentinel {
+    fn new(watched: &Watched) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        watched.reload.curve("sentinel", dir.path()).unwrap();
+        Self(dir)
+    }
+
+    /// Waits until what has been written by now has had its time, and been put in force if it
+    /// ever is.
+    fn pass(&self, watched: &Watched) {
+        for name in ["one", "two"] {
+            certificate(self.0.path(), name);
+            while watched.event().domain != Domain::from("sentinel") {}
+            fs::remove_file(self.0.path().join(format!("{name}.key"))).unwrap();
+            while watched.event().domain != Domain::from("sentinel") {}
+            fs::remove_file(self.0.path().join(format!("{name}.key_secret"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_explicit_revocation_stays_in_force_over_later_reloads() {
+    let watched = watched();
+    let dir = watched.dir.path();
+    let alice = certificate(dir, "alice");
+    watched.reload.curve("*", dir).unwrap();
+    let sentinel = Sentinel::new(&watched);
+    watched.auth.configure_curve_keys("*", []);
+    assert!(!watched.admits_key(alice));
+    certificate(dir, "unrelated");
+    sentinel.pass(&watched);
+    assert!(!watched.admits_key(alice), "revoked, and admitted again");
+}
+
+#[test]
+fn an_empty_table_of_passwords_stays_in_force_over_later_reloads() {
+    let watched = watched();
+    let file = watched.dir.path().join("passwords");
+    fs::write(&file, "alice=a\n").unwrap();
+    watched.reload.plain_file("*", &file).unwrap();
+    let sentinel = Sentinel::new(&watched);
+    let users: [(&str, &str); 0] = [];
+    watched.auth.configure_plain("*", users).unwrap();
+    replace(&file, "alice=a\nbob=b\n");
+    sentinel.pass(&watched);
+    assert!(!watched.admits_user("alice", "a"), "admitted again");
+    assert!(!watched.admits_user("bob", "b"), "admitted");
+}
+
+fn ended(events: &mut AuditEvents) -> Vec<(MechanismKind, Domain)> {
+    let told = std::iter::from_fn(|| events.look());
+    let ended = told.filter_map(|next| match &next.event.what {
+        Audited::Change(Change::WatchEnded(rules)) => Some(rules.clone()),
+        _ => None,
+    });
+    ended.flatten().collect()
+}
+
+#[test]
+fn each_call_that_ends_a_watch_says_so_and_each_that_does_not_keeps_it() {
+    type Call = fn(&Watched, &Path) -> bool;
+    let calls: [(&str, Call, MechanismKind, bool); 14] = {
+        use MechanismKind::{Curve, Plain};
+        [
+            (
+                "no keys",
+                |w, _| w.auth.configure_curve_keys("*", []).ended_watch,
+                Curve,
+                true,
+            ),
+            (
+                "any key",
+                |w, _| w.auth.configure_curve_any("*").ended_watch,
+                Curve,
+                true,
+            ),
+            (
+                "a provider of keys",
+                |w, _| {
+                    w.auth
+                        .configure_curve_callback_blocking("*", |_| false)
+                        .ended_watch
+                },
+                Curve,
+                true,
+            ),
+            (
+                "another directory",
+                |w, dir| {
+                    w.auth
+                        .configure_curve("*", dir.join("other"))
+                        .unwrap()
+                        .ended_watch
+                },
+                Curve,
+                true,
+            ),
+            (
+                "the same directory",
+                |w, dir| {
+                    w.auth
+                        .configure_curve("*", dir.join("keys"))
+                        .unwrap()
+                        .ended_watch
+                },
+                Curve,
+                false,
+            ),
+            (
+                "no directory",
+                |w, dir| w.auth.configure_curve("*", dir.join("nowhere")).is_ok(),
+                Curve,
+                false,
+            ),
+            (
+                "a watch of another directory",
+                |w, dir| w.reload.curve("*", dir.join("other")).unwrap().ended_watch,
+                Curve,
+                true,
+            ),
+            (
+                "a watch of the same directory",
+                |w, dir| w.reload.curve("*", dir.join("keys")).unwrap().ended_watch,
+                Curve,
+                false,
+            ),
+            (
+                "a table of users",
+                |w, _| {
+                    w.auth
+                        .configure_plain("*", [("alice", "a")])
+                        .unwrap()
+                        .ended_watch
+                },
+                Plain,
+                true,
+            ),
+            (
+                "a provider of users",
+                |w, _| {
+                    w.auth
+                        .configure_plain_callback_blocking("*", |_| false)
+                        .ended_watch
+                },
+                Plain,
+                true,
+            ),
+            (
+                "another file",
+                |w, dir| {
+                    let other = dir.join("other passwords");
+                    w.auth.configure_plain_file("*", other).unwrap().ended_watch
+                },
+                Plain,
+                true,
+            ),
+            (
+                "the same file",
+                |w, dir| {
+                    let same = dir.join("passwords");
+                    w.auth.configure_plain_file("*", same).unwrap().ended_watch
+                },
+                Plain,
+                false,
+            ),
+            (
+                "another domain",
+                |w, _| w.auth.configure_curve_any("other").ended_watch,
+                Curve,
+                false,
+            ),
+            (
+                "stop and start",
+                |w, _| {
+                    w.auth.stop();
+                    w.auth.start();
+                    false
+                },
+                Curve,
+                false,
+            ),
+        ]
+    };
+    for (what, call, mechanism, ends) in calls {
+        let watched = watched();
+        let dir = watched.dir.path();
+        for name in ["keys", "other"] {
+            fs::create_dir(dir.join(name)).unwrap();
+        }
+        let passwords = dir.join("passwords");
+        fs::write(&passwords, "bob=b\n").unwrap();
+        fs::write(dir.join("other passwords"), "").unwrap();
+        watched.reload.curve("*", dir.join("keys")).unwrap();
+        watched.reload.plain_file("*", &passwords).unwrap();
+        let mut events = watched.auth.events();
+        assert_eq!(call(&watched, dir), ends, "{what}");
+        let told = if ends {
+            vec![(mechanism, Domain::ALL)]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(ended(&mut events), told, "{what}");
+        // Of the two watches the one still does its work, and the other if it was not ended.
+        let carol = certificate(&dir.join("keys"), "carol");
+        fs::write(&passwords, "carol=c\n").unwrap();
+        let (mut curve, mut plain) = (true, true);
+        match mechanism {
+            MechanismKind::Curve => curve = !ends,
+            _ => plain = !ends,
+        }
+        if curve {
+            watched.becomes(what, |watched| watched.admits_key(carol));
+        }
+        if plain {
+            watched.becomes(what, |watched| watched.admits_user("carol", "c"));
+        }
+    }
+}
+
+#[test]
+fn what_an_explicit_load_has_found_is_what_the_watch_goes_on_from() {
+    // The debounce is so long that the watch has not taken the change when the call does.
+    let watched = watched_with(Duration::from_secs(3));
+    let dir = watched.dir.path();
+    let alice = certificate(dir, "alice");
+    watched.reload.curve("*", dir).unwrap();
+    let bob = certificate(dir, "bob");
+    watched.auth.configure_curve("*", dir).unwrap();
+    assert!(watched.admits_key(bob));
+    // It is again as the watch has known it first.
+    fs::remove_file(dir.join("bob.key")).unwrap();
+    watched.becomes("bob withdrawn", |watched| !watched.admits_key(bob));
+    assert!(watched.admits_key(alice));
+}
+
+#[test]
+fn a_watch_that_is_given_up_or_unconfigured_tells_so() {
+    let watched = watched();
+    let dir = watched.dir.path().to_owned();
+    let mut events = watched.auth.events();
+    let both = |domain: &'static str| {
+        [MechanismKind::Plain, MechanismKind::Curve].map(|kind| (kind, Domain::from(domain)))
+    };
+    for domain in ["a", "b", "c"] {
+        watched.reload.curve(domain, &dir).unwrap();
+        // The first load may fail: it is watched all the same.
+        watched
+            .reload
+            .plain_file(domain, dir.join("nowhere"))
+            .unwrap_err();
+    }
+    assert_eq!(ended(&mut events), []);
+    assert!(watched.auth.unconfigure(&Domain::from("a")).ended_watch);
+    assert!(!watched.auth.unconfigure(&Domain::from("a")).ended_watch);
+    assert_eq!(ended(&mut events), both("a"));
+    watched.reload.forget(&Domain::from("b"));
+    assert_eq!(ended(&mut events), both("b"));
+    drop(watched.reload);
+    assert_eq!(ended(&mut events), both("c"));
+}
+
+#[test]
+fn a_domain_given_back_is_not_claimed_again_by_a_later_reload() {
+    let watched = watched();
+    let dir = watched.dir.path();
+    let alice = certificate(dir, "alice");
+    watched.reload.curve("", dir).unwrap();
+    let sentinel = Sentinel::new(&watched);
+    watched.auth.unconfigure(&Domain::EMPTY);
+    assert!(!watched.admits_key(alice));
+    certificate(dir, "unrelated");
+    sentinel.pass(&watched);
+    assert!(!watched.admits_key(alice), "admitted again");
+}
+
+#[cfg(feature = "policy-file")]
+#[test]
+fn a_policy_that_replaced_all_is_not_added_to_by_a_watch_from_before() {
+    use zmtp_auth::auth::{PolicyFile, PolicySettings, PolicyWarning};
+    let watched = watched();
+    let dir = watched.dir.path();
+    let alice = certificate(dir, "alice");
+    watched.reload.curve("*", dir).unwrap();
+    let policy = PolicyFile::from_settings(PolicySettings::default(), dir);
+    let warnings = watched.auth.load_policy(&policy).unwrap();
+    let ended = PolicyWarning::WatchEnded(Domain::ALL, MechanismKind::Curve);
+    assert!(warnings.contains(&ended), "{warnings:?}");
+    let warnings = watched.auth.load_policy(&policy).unwrap();
+    assert!(!warnings.contains(&ended), "{warnings:?}");
+    let sentinel = Sentinel::new(&watched);
+    certificate(dir, "unrelated");
+    sentinel.pass(&watched);
+    assert!(!watched.admits_key(alice), "admitted by no policy");
 }
 
 #[test]

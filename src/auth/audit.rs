@@ -7,6 +7,8 @@ use crate::access::request::{Domain, MechanismKind};
 use crate::auth::address::AddressRule;
 use crate::auth::grant::AdmissionTerms;
 use crate::auth::outcome::{Decided, Outcome};
+#[cfg(feature = "reload")]
+use crate::auth::reload_event::ReloadEvent;
 use crate::auth::rule::Rule;
 use crate::crypto::keys::PublicKey;
 use crate::zap::request::{RequestId, ZapRequest};
@@ -45,6 +47,9 @@ pub enum Audited {
     /// None of the calls to the provider of this rule returns, and no thread is left to stand in.
     /// Told once until it answers again.
     ProviderStuck(Rule),
+    /// A directory or file was loaded again by itself, or could not be.
+    #[cfg(feature = "reload")]
+    Reloaded(ReloadEvent),
 }
 
 /// A request and what came of it.
@@ -122,6 +127,9 @@ pub enum Change {
         /// The rules that were given.
         rules: Vec<AddressRule>,
     },
+    /// What was loaded again by itself no longer is, because another call rules by now, or the
+    /// watch was given up: for these mechanisms of these domains.
+    WatchEnded(Vec<(MechanismKind, Domain)>),
     /// Another mapping of keys to user ids.
     UserIds,
     /// [`Authenticator::end_admissions`](crate::auth::Authenticator::end_admissions): the
@@ -227,6 +235,9 @@ impl Audited {
             }) => 1 + added.len() + changed.len() + removed.len(),
             Self::Change(Change::Addresses { rules, .. }) => 1 + rules.len(),
             Self::Change(Change::PolicyFile(domains)) => 1 + domains.len(),
+            Self::Change(Change::WatchEnded(rules)) => 1 + rules.len(),
+            #[cfg(feature = "reload")]
+            Self::Reloaded(event) => 1 + event.troubles.len(),
             _ => 1,
         }
     }

@@ -6,6 +6,8 @@ use crate::auth::audit::{Audited, AuditedAdmission, AuditedDecision, Change};
 use crate::auth::authenticator::Authenticator;
 use crate::auth::grant::AdmissionTerms;
 use crate::auth::outcome::Decided;
+#[cfg(feature = "reload")]
+use crate::auth::reload_event::ReloadEvent;
 use crate::auth::rule::Rule;
 use crate::error::printable;
 use crate::zap::request::{RequestId, ZapRequest};
@@ -59,6 +61,14 @@ impl Authenticator {
         self.event_log().tell(self.policy_version(), || {
             Audited::ProviderStuck(rule.clone())
         });
+    }
+
+    /// Tells of what was loaded again by itself, or could not be.
+    #[cfg(feature = "reload")]
+    pub(crate) fn audit_reload(&self, event: &ReloadEvent) {
+        event.log();
+        self.event_log()
+            .tell(self.policy_version(), || Audited::Reloaded(event.clone()));
     }
 
     /// Tells of the change that has made the policy of that version.
@@ -119,6 +129,11 @@ impl Change {
                 rules = rules.len(),
                 "address list changed"
             ),
+            Self::WatchEnded(rules) => {
+                for (mechanism, domain) in rules {
+                    tracing::info!(%mechanism, %domain, "no longer loaded again by itself");
+                }
+            }
             Self::UserIds => tracing::info!("mapping of user ids changed"),
             Self::EndedUser {
                 mechanism,

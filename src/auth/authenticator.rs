@@ -7,7 +7,7 @@ use crate::auth::events::EventLog;
 use crate::auth::grant::LiveGrants;
 use crate::auth::policy::Policy;
 #[cfg(all(feature = "policy-file", feature = "reload"))]
-use crate::auth::reload::Watch;
+use crate::auth::reload_thread::Watch;
 use crate::auth::workers::{Replacement, WorkerSettings, Workers};
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;
@@ -61,6 +61,7 @@ pub struct Authenticator(Arc<Inner>);
 
 /// An [`Authenticator`] that may be gone.
 #[cfg(feature = "reload")]
+#[derive(Clone)]
 pub(crate) struct WeakAuthenticator(Weak<Inner>);
 
 #[cfg(feature = "reload")]
@@ -273,12 +274,21 @@ impl Authenticator {
         let (outcome, change) = change(&mut policy)?;
         let policy = Arc::new(policy);
         let before = self.0.policy.swap(Arc::clone(&policy));
+        #[cfg(feature = "reload")]
+        let ended = match change {
+            Change::WatchEnded(_) => Vec::new(),
+            _ => policy.ended_since(&before.watches),
+        };
         // Within the lock, so that no admission can miss a change that the next one takes back.
         let untold = self.0.live.check(&policy, now);
         drop(alone);
         // From here on runs foreign code, which may want to change the policy itself: wakers, and
         // providers that are dropped with the policy that held them.
         self.audit_change(version, change);
+        #[cfg(feature = "reload")]
+        if !ended.is_empty() {
+            self.audit_change(version, Change::WatchEnded(ended));
+        }
         untold.tell();
         self.0.changed.ring();
         drop(before);

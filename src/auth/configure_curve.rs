@@ -4,10 +4,17 @@
 use crate::access::request::{Domain, MechanismKind};
 use crate::auth::audit::Change;
 use crate::auth::authenticator::Authenticator;
+use crate::auth::configured::{Configured, Loaded};
 use crate::auth::curve::CurveRule;
+use crate::auth::plain::PlainRule;
+use crate::auth::policy::Policy;
 use crate::auth::provider::{Async, Blocking, CurveProvider, CurveQuestion, IntoProviderResult};
+#[cfg(feature = "reload")]
+use crate::auth::reload_source::{Reading, Source};
 use crate::cert::directory::{CertificateDirectory, DirectoryReport, load_certificates};
 use crate::cert::problem::CertificateError;
+#[cfg(feature = "reload")]
+use crate::cert::validity::Validity;
 use crate::crypto::keys::PublicKey;
 use std::sync::Arc;
 
@@ -28,9 +35,18 @@ impl Authenticator {
         directory: impl Into<CertificateDirectory>,
     ) -> Result<DirectoryReport, CertificateError> {
         let domain = domain.into();
-        self.claim_curve(&domain);
-        let report = load_certificates(directory)?;
-        self.rule_curve(domain, CurveRule::certificates(&report.certificates));
+        self.claim(MechanismKind::Curve, &domain);
+        let directory = directory.into();
+        let mut report = load_certificates(directory.clone())?;
+        let rule = CurveRule::certificates(&report.certificates);
+        #[cfg(feature = "reload")]
+        let loaded = Some(Loaded {
+            source: Source::Directory(domain.clone(), directory, Validity::default()),
+            reading: Reading::of_report(&report),
+        });
+        #[cfg(not(feature = "reload"))]
+        let loaded: Option<Loaded> = None;
+        report.ended_watch = self.rule_curve(domain, rule, loaded).ended_watch;
         Ok(report)
     }
 
@@ -39,14 +55,14 @@ impl Authenticator {
         &self,
         domain: impl Into<Domain>,
         keys: impl IntoIterator<Item = PublicKey>,
-    ) {
-        self.rule_curve(domain.into(), CurveRule::keys(keys));
+    ) -> Configured {
+        self.rule_curve(domain.into(), CurveRule::keys(keys), None)
     }
 
     /// Lets every CURVE peer into `domain`: `CURVE_ALLOW_ANY`. Peers are encrypted and hold the
     /// key they show, no more.
-    pub fn configure_curve_any(&self, domain: impl Into<Domain>) {
-        self.rule_curve(domain.into(), CurveRule::any_key());
+    pub fn configure_curve_any(&self, domain: impl Into<Domain>) -> Configured {
+        self.rule_curve(domain.into(), CurveRule::any_key(), None)
     }
 
     /// Lets `provider` decide over the CURVE peers of `domain`.
@@ -54,11 +70,9 @@ impl Authenticator {
         &self,
         domain: impl Into<Domain>,
         provider: impl CurveProvider,
-    ) {
-        self.rule_curve(
-            domain.into(),
-            CurveRule::provider(Arc::new(Async::new(provider))),
-        );
+    ) -> Configured {
+        let rule = CurveRule::provider(Arc::new(Async::new(provider)));
+        self.rule_curve(domain.into(), rule, None)
     }
 
     /// Lets a function that may block decide over the CURVE peers of `domain`: it is called on one
@@ -72,33 +86,31 @@ impl Authenticator {
         &self,
         domain: impl Into<Domain>,
         provider: impl Fn(CurveQuestion) -> R + Send + Sync + 'static,
-    ) {
+    ) -> Configured {
         let provider = Blocking::new(provider, self.blocking_workers());
-        self.rule_curve(domain.into(), CurveRule::provider(Arc::new(provider)));
+        let rule = CurveRule::provider(Arc::new(provider));
+        self.rule_curve(domain.into(), rule, None)
     }
 
     /// Keeps `domain` from falling to `*`, whatever comes of what is to be loaded for it.
-    pub(crate) fn claim_curve(&self, domain: &Domain) {
-        if !self.policy().curve.contains_key(domain) {
+    pub(crate) fn claim(&self, mechanism: MechanismKind, domain: &Domain) {
+        if !self.policy().claims(mechanism, domain) {
             self.change(|policy| {
-                let claimed = policy.curve.entry(domain.clone());
-                claimed.or_insert_with(CurveRule::nobody);
-                Change::Claimed(MechanismKind::Curve, domain.clone())
+                policy.claim(mechanism, domain);
+                Change::Claimed(mechanism, domain.clone())
             });
         }
     }
 
-    /// Puts `rule` in force.
-    pub(crate) fn rule_curve(&self, domain: Domain, mut rule: CurveRule) {
+    /// Puts `rule` in force by an explicit call, which may have `loaded` it.
+    fn rule_curve(&self, domain: Domain, rule: CurveRule, loaded: Option<Loaded>) -> Configured {
+        let mut configured = Configured::default();
         self.change(|policy| {
-            let (before, fresh) = (policy.curve.get(&domain), policy.version);
-            rule.inherit(before, fresh);
-            let keys = before.map(CurveRule::key_versions).unwrap_or_default();
-            let name = rule.name(domain.clone());
-            let change = Change::ruled(name, &keys, &rule.key_versions(), fresh);
-            policy.curve.insert(domain, rule);
-            change
+            let ruled = (MechanismKind::Curve, domain.clone());
+            configured.ended_watch = policy.rule_explicitly(&ruled, loaded);
+            policy.rule_curve(domain, rule)
         });
+        configured
     }
 
     /// Does nothing: a GSSAPI peer has been authenticated by its socket, and every principal is
@@ -106,15 +118,57 @@ impl Authenticator {
     pub fn configure_gssapi(&self, _domain: impl Into<Domain>) {}
 
     /// Forgets what was configured for `domain`, all mechanisms: `*` rules it again. Its address
-    /// list stays; [`AddressList::clear`](crate::auth::AddressList::clear) lifts that.
-    pub fn unconfigure(&self, domain: &Domain) {
+    /// list stays; [`AddressList::clear`](crate::auth::AddressList::clear) lifts that. What was
+    /// loaded again by itself for the domain no longer is.
+    pub fn unconfigure(&self, domain: &Domain) -> Configured {
+        let mut configured = Configured::default();
         self.change(|policy| {
             policy.plain.remove(domain);
             policy.curve.remove(domain);
+            for mechanism in [MechanismKind::Plain, MechanismKind::Curve] {
+                let ruled = (mechanism, domain.clone());
+                configured.ended_watch |= policy.rule_explicitly(&ruled, None);
+            }
             for rules in [&mut policy.null, &mut policy.gssapi] {
                 rules.as_mut().map(|rules| rules.remove(domain));
             }
             Change::Unconfigured(domain.clone())
         });
+        configured
+    }
+}
+
+impl Policy {
+    /// Puts `rule` in force.
+    pub(crate) fn rule_curve(&mut self, domain: Domain, mut rule: CurveRule) -> Change {
+        let (before, fresh) = (self.curve.get(&domain), self.version);
+        rule.inherit(before, fresh);
+        let keys = before.map(CurveRule::key_versions).unwrap_or_default();
+        let name = rule.name(domain.clone());
+        let change = Change::ruled(name, &keys, &rule.key_versions(), fresh);
+        self.curve.insert(domain, rule);
+        change
+    }
+
+    /// Whether `domain` has a rule of its own.
+    fn claims(&self, mechanism: MechanismKind, domain: &Domain) -> bool {
+        match mechanism {
+            MechanismKind::Plain => self.plain.contains_key(domain),
+            _ => self.curve.contains_key(domain),
+        }
+    }
+
+    /// Keeps `domain` from falling to `*`.
+    pub(crate) fn claim(&mut self, mechanism: MechanismKind, domain: &Domain) {
+        match mechanism {
+            MechanismKind::Plain => {
+                let claimed = self.plain.entry(domain.clone());
+                claimed.or_insert(PlainRule::Nobody);
+            }
+            _ => {
+                let claimed = self.curve.entry(domain.clone());
+                claimed.or_insert_with(CurveRule::nobody);
+            }
+        }
     }
 }

@@ -4,13 +4,21 @@
 use crate::access::request::{Domain, MechanismKind};
 use crate::auth::audit::Change;
 use crate::auth::authenticator::Authenticator;
+use crate::auth::configured::{Configured, Loaded};
 use crate::auth::password_file::{PasswordFileError, Passwords};
+#[cfg(feature = "reload")]
+use crate::auth::plain::Stored;
 use crate::auth::plain::{Given, PasswordTable, PlainRule};
+use crate::auth::policy::Policy;
 use crate::auth::provider::{Async, Blocking, IntoProviderResult, PlainProvider, PlainQuestion};
+#[cfg(feature = "reload")]
+use crate::auth::reload_source::{Reading, Source};
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::password_hash::BadPasswordHash;
 use crate::crypto::random::OsRandom;
 use crate::error::{LocalError, printable};
+#[cfg(feature = "reload")]
+use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error as ThisError;
@@ -45,13 +53,13 @@ impl Authenticator {
         &self,
         domain: impl Into<Domain>,
         users: impl IntoIterator<Item = (U, P)>,
-    ) -> Result<(), BadPlainUsers>
+    ) -> Result<Configured, BadPlainUsers>
     where
         U: AsRef<[u8]>,
         P: AsRef<[u8]>,
     {
         let domain = domain.into();
-        self.claim_plain(&domain);
+        self.claim(MechanismKind::Plain, &domain);
         let users: Vec<(U, P)> = users.into_iter().collect();
         let given = users.iter().map(|(name, password)| {
             let given = Given::written(password.as_ref());
@@ -64,8 +72,7 @@ impl Authenticator {
         let given = given.collect::<Result<Vec<_>, _>>()?;
         let key = self.hash_key().map_err(|_| BadPlainUsers::Random)?;
         let table = PasswordTable::new(key, self.verifiers(), given);
-        self.rule_plain(domain, PlainRule::Table(Arc::new(table)));
-        Ok(())
+        Ok(self.rule_plain(domain, PlainRule::Table(Arc::new(table)), None))
     }
 
     /// Lets the users of a password file into `domain` by PLAIN, and no others. Reads the file,
@@ -89,17 +96,25 @@ impl Authenticator {
         &self,
         domain: impl Into<Domain>,
         path: impl AsRef<Path>,
-    ) -> Result<(), PasswordFileError> {
+    ) -> Result<Configured, PasswordFileError> {
         let domain = domain.into();
-        self.claim_plain(&domain);
-        let table = self.load_passwords(path.as_ref())?;
-        self.rule_plain(domain, PlainRule::Table(Arc::new(table)));
-        Ok(())
+        self.claim(MechanismKind::Plain, &domain);
+        let table = self.password_table(&Passwords::load(path.as_ref())?)?;
+        #[cfg(feature = "reload")]
+        let loaded = Some(Loaded {
+            source: Source::PasswordFile(domain.clone(), path.as_ref().to_owned()),
+            reading: Reading::of_table(&table),
+        });
+        #[cfg(not(feature = "reload"))]
+        let loaded: Option<Loaded> = None;
+        Ok(self.rule_plain(domain, PlainRule::Table(Arc::new(table)), loaded))
     }
 
-    /// Reads a password file.
-    pub(crate) fn load_passwords(&self, path: &Path) -> Result<PasswordTable, PasswordFileError> {
-        let passwords = Passwords::load(path)?;
+    /// The table of a password file that was read.
+    pub(crate) fn password_table(
+        &self,
+        passwords: &Passwords,
+    ) -> Result<PasswordTable, PasswordFileError> {
         let key = self
             .hash_key()
             .map_err(|_| passwords.without_randomness())?;
@@ -111,11 +126,9 @@ impl Authenticator {
         &self,
         domain: impl Into<Domain>,
         provider: impl PlainProvider,
-    ) {
-        self.rule_plain(
-            domain.into(),
-            PlainRule::provider(Arc::new(Async::new(provider))),
-        );
+    ) -> Configured {
+        let rule = PlainRule::provider(Arc::new(Async::new(provider)));
+        self.rule_plain(domain.into(), rule, None)
     }
 
     /// Lets a function that may block decide over the PLAIN peers of `domain`, on threads for it:
@@ -124,33 +137,34 @@ impl Authenticator {
         &self,
         domain: impl Into<Domain>,
         provider: impl Fn(PlainQuestion) -> R + Send + Sync + 'static,
-    ) {
+    ) -> Configured {
         let provider = Blocking::new(provider, self.blocking_workers());
-        self.rule_plain(domain.into(), PlainRule::provider(Arc::new(provider)));
+        let rule = PlainRule::provider(Arc::new(provider));
+        self.rule_plain(domain.into(), rule, None)
     }
 
-    /// Keeps `domain` from falling to `*`, whatever comes of what is to be loaded for it.
-    pub(crate) fn claim_plain(&self, domain: &Domain) {
-        if !self.policy().plain.contains_key(domain) {
-            self.change(|policy| {
-                let claimed = policy.plain.entry(domain.clone());
-                claimed.or_insert(PlainRule::Nobody);
-                Change::Claimed(MechanismKind::Plain, domain.clone())
-            });
+    /// The users of a password file as they have settled. Without users it needs no key.
+    #[cfg(feature = "reload")]
+    pub(crate) fn settled_users(&self, users: Vec<(Bytes, Stored)>) -> PlainRule {
+        match self.hash_key() {
+            Ok(key) => {
+                let table = PasswordTable::of_stored(key, self.verifiers(), users);
+                PlainRule::Table(Arc::new(table))
+            }
+            // Their keyed hashes could not have been made.
+            Err(_) => PlainRule::Nobody,
         }
     }
 
-    /// Puts `rule` in force.
-    pub(crate) fn rule_plain(&self, domain: Domain, mut rule: PlainRule) {
+    /// Puts `rule` in force by an explicit call, which may have `loaded` it.
+    fn rule_plain(&self, domain: Domain, rule: PlainRule, loaded: Option<Loaded>) -> Configured {
+        let mut configured = Configured::default();
         self.change(|policy| {
-            let (before, fresh) = (policy.plain.get(&domain), policy.version);
-            rule.inherit(before, fresh);
-            let users = before.map(PlainRule::users).unwrap_or_default();
-            let name = rule.name(domain.clone());
-            let change = Change::ruled(name, &users, &rule.users(), fresh);
-            policy.plain.insert(domain, rule);
-            change
+            let ruled = (MechanismKind::Plain, domain.clone());
+            configured.ended_watch = policy.rule_explicitly(&ruled, loaded);
+            policy.rule_plain(domain, rule)
         });
+        configured
     }
 
     /// The key of all tables of passwords.
@@ -161,5 +175,18 @@ impl Authenticator {
         }
         let fresh = Arc::new(HashKey::generate(&OsRandom)?);
         Ok(Arc::clone(cell.get_or_init(|| fresh)))
+    }
+}
+
+impl Policy {
+    /// Puts `rule` in force.
+    pub(crate) fn rule_plain(&mut self, domain: Domain, mut rule: PlainRule) -> Change {
+        let (before, fresh) = (self.plain.get(&domain), self.version);
+        rule.inherit(before, fresh);
+        let users = before.map(PlainRule::users).unwrap_or_default();
+        let name = rule.name(domain.clone());
+        let change = Change::ruled(name, &users, &rule.users(), fresh);
+        self.plain.insert(domain, rule);
+        change
     }
 }

@@ -151,7 +151,9 @@ impl CurveRule {
     }
 
     /// The holders of these certificates, each with its metadata and while it counts.
-    pub(crate) fn certificates(certificates: &[Certificate]) -> Self {
+    pub(crate) fn certificates<'a>(
+        certificates: impl IntoIterator<Item = &'a Certificate>,
+    ) -> Self {
         let mut keys = HashMap::new();
         for certificate in certificates {
             let key = certificate.public_key();

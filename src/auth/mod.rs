@@ -11,6 +11,7 @@ pub(crate) mod block_on;
 pub(crate) mod changes;
 pub(crate) mod configure_curve;
 pub(crate) mod configure_plain;
+pub(crate) mod configured;
 pub(crate) mod curve;
 pub(crate) mod decision;
 pub(crate) mod ending;
@@ -29,10 +30,20 @@ pub(crate) mod refusal;
 #[cfg(feature = "reload")]
 pub(crate) mod reload;
 #[cfg(feature = "reload")]
+pub(crate) mod reload_event;
+#[cfg(feature = "reload")]
+pub(crate) mod reload_settling;
+#[cfg(feature = "reload")]
 pub(crate) mod reload_source;
+#[cfg(feature = "reload")]
+pub(crate) mod reload_thread;
+#[cfg(feature = "reload")]
+pub(crate) mod reload_turns;
 pub(crate) mod rule;
 pub(crate) mod secret_file;
 pub(crate) mod thread;
+#[cfg(feature = "reload")]
+pub(crate) mod watches;
 pub(crate) mod workers;
 pub(crate) mod zone;
 
@@ -42,6 +53,7 @@ pub use audit::{AddressChange, AuditEvent, Audited, AuditedAdmission, AuditedDec
 pub use authenticator::Authenticator;
 pub use changes::Changes;
 pub use configure_plain::BadPlainUsers;
+pub use configured::Configured;
 pub use events::{AuditEvents, NextEvent};
 pub use explain::Explanation;
 pub use grant::AdmissionTerms;
@@ -59,6 +71,6 @@ pub use provider::{
 #[cfg(feature = "reload")]
 pub use reload::{Reload, ReloadSettings};
 #[cfg(feature = "reload")]
-pub use reload_source::{ReloadEvent, ReloadTrouble};
+pub use reload_event::{ReloadEvent, ReloadTrouble};
 pub use rule::Rule;
 pub use thread::ThreadAuthenticator;

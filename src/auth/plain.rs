@@ -65,15 +65,6 @@ impl PlainRule {
         }
     }
 
-    /// How many users it has, as far as that is known.
-    #[cfg(feature = "reload")]
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Nobody | Self::Provider { .. } => 0,
-            Self::Table(table) => table.len(),
-        }
-    }
-
     /// Its users, each with the version of the entry.
     pub(crate) fn users(&self) -> Vec<(Credential, u64)> {
         match self {
@@ -125,8 +116,9 @@ struct User {
     version: u64,
 }
 
+/// A password as it is kept.
 #[derive(Debug, Clone)]
-enum Stored {
+pub(crate) enum Stored {
     Tag(Tag),
     Hash(Box<PasswordHash>),
 }
@@ -174,6 +166,28 @@ impl PasswordTable {
             table.users.insert(name, User { stored, version: 0 });
         }
         table
+    }
+
+    /// The table of these users, whose keyed hashes were made with this key.
+    #[cfg(feature = "reload")]
+    pub(crate) fn of_stored(
+        key: Arc<HashKey>,
+        verifiers: Arc<Workers>,
+        users: Vec<(Bytes, Stored)>,
+    ) -> Self {
+        let cost = users.iter().map(|(_, stored)| match stored {
+            Stored::Tag(_) => Cost::default(),
+            Stored::Hash(hash) => hash.cost(),
+        });
+        Self {
+            key,
+            cost: cost.fold(Cost::default(), Cost::max),
+            verifiers,
+            users: users
+                .into_iter()
+                .map(|(name, stored)| (name, User { stored, version: 0 }))
+                .collect(),
+        }
     }
 
     /// Whether a check takes so long that it must not run on the caller's thread.
@@ -224,12 +238,6 @@ impl PasswordTable {
         })
     }
 
-    /// How many users it has.
-    #[cfg(feature = "reload")]
-    pub(crate) fn len(&self) -> usize {
-        self.users.len()
-    }
-
     /// Users whose password is the empty one, as far as a hash does not hide it.
     #[cfg(feature = "policy-file")]
     pub(crate) fn users_without_password(&self) -> impl Iterator<Item = &Bytes> {
@@ -246,14 +254,10 @@ impl PasswordTable {
         self.users.is_empty()
     }
 
-    /// Whether both admit the same users by the same passwords.
+    /// Its users, each with the password as it is kept.
     #[cfg(feature = "reload")]
-    pub(crate) fn admits_as(&self, other: &Self) -> bool {
-        let is_same = |(name, user): (&Bytes, &User)| {
-            let other = other.users.get(name);
-            other.is_some_and(|other| user.stored.is_same(&other.stored))
-        };
-        self.users.len() == other.users.len() && self.users.iter().all(is_same)
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (&Bytes, &Stored)> {
+        self.users.iter().map(|(name, user)| (name, &user.stored))
     }
 
     fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
@@ -269,7 +273,7 @@ impl PasswordTable {
 impl Stored {
     /// Whether both are the same password, as far as can be told: one password hashed twice is
     /// two.
-    fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tag(tag), Self::Tag(other)) => tag.ct_eq(other).into(),
             (Self::Hash(hash), Self::Hash(other)) => hash == other,

@@ -11,6 +11,8 @@ use crate::auth::plain::PlainRule;
 use crate::auth::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};
 use crate::auth::refusal::{Refusal, Refused};
 use crate::auth::rule::Rule;
+#[cfg(feature = "reload")]
+use crate::auth::watches::Watches;
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
@@ -46,6 +48,9 @@ pub(crate) struct Policy {
     pub(crate) gssapi: Option<BTreeMap<Domain, NameRule>>,
     /// The application's mapping of keys to user ids.
     pub(crate) user_ids: Option<UserIds>,
+    /// Which of the rules follow their files.
+    #[cfg(feature = "reload")]
+    pub(crate) watches: Watches,
 }
 
 /// A mapping of keys to user ids.

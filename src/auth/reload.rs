@@ -2,21 +2,20 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::Domain;
-use crate::auth::authenticator::{Authenticator, WeakAuthenticator};
+use crate::auth::audit::Change;
+use crate::auth::authenticator::Authenticator;
+use crate::auth::configured::Configured;
 use crate::auth::password_file::PasswordFileError;
-use crate::auth::reload_source::{Reading, ReloadEvent, Settling, Source};
+use crate::auth::reload_event::ReloadEvent;
+use crate::auth::reload_source::Source;
+use crate::auth::reload_thread::Watch;
 use crate::cert::directory::{CertificateDirectory, DirectoryReport};
 use crate::cert::problem::CertificateError;
 use crate::cert::validity::Validity;
-use crate::zap::contain::contain;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// How soon a change is noticed and counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +27,11 @@ pub struct ReloadSettings {
     /// Everything is read again after this time even if the system has told of no change: file
     /// systems of other machines tell of none. 30 s.
     pub poll: Duration,
+    /// A directory or file whose reading takes longer is told of as [`ReloadTrouble::Hangs`]. The
+    /// others are read meanwhile. 10 s: a disk that is busy answers sooner.
+    ///
+    /// [`ReloadTrouble::Hangs`]: crate::auth::ReloadTrouble::Hangs
+    pub patience: Duration,
 }
 
 impl Default for ReloadSettings {
@@ -35,42 +39,37 @@ impl Default for ReloadSettings {
         Self {
             debounce: Duration::from_secs(2),
             poll: Duration::from_secs(30),
+            patience: Duration::from_secs(10),
         }
     }
 }
 
-/// Loads password files and certificate directories again when their content changes, on a thread
-/// of its own, until it is dropped. Beside it, the explicit calls of the [`Authenticator`] work as
-/// ever.
+/// Loads password files and certificate directories again when their content changes, on threads
+/// of its own, until it is dropped.
 ///
 /// | what is found | what it means |
 /// |---|---|
-/// | a directory that is absent or unreadable | nobody |
+/// | a directory that is absent or unreadable | it admits no peer |
 /// | a certificate file that is gone or bad | its key is withdrawn |
-/// | a password file that is absent or unreadable | nobody |
+/// | a password file that is absent or unreadable | it admits no peer |
 /// | a password file with a bad line | what it held before stays |
+/// | a directory or file that does not answer | what it held before stays, with an event |
 ///
-/// All of it after the debounce of [`ReloadSettings`]. The system's hints are only hints: what
-/// counts is what is read. Of two sources for one domain and mechanism the later one counts.
+/// All of it after the debounce of [`ReloadSettings`], which each certificate file and each user
+/// has by itself: one that keeps changing holds back no other. What no reading has shown for four
+/// debounces no longer counts, even if it never settled to something else. The system's hints are
+/// only hints: what counts is what is read.
+///
+/// An explicit call of the [`Authenticator`] rules over the watch. One that loads the same
+/// directory or file again keeps the watch. Any other call for the same domain and mechanism ends
+/// it, and so do [`Authenticator::unconfigure`] and
+/// [`load_policy`](Authenticator::load_policy): what they say stays in force over later changes on
+/// disk. They tell by what they return, and as
+/// [`Change::WatchEnded`](crate::auth::Change::WatchEnded). Of two watches for one domain and
+/// mechanism the later one counts.
 pub struct Reload {
     auth: Authenticator,
     watch: Watch,
-}
-
-/// The thread that reloads, as long as this and the [`Authenticator`] live.
-pub(crate) struct Watch {
-    shared: Arc<Shared>,
-    hint: SyncSender<()>,
-}
-
-struct Shared {
-    sources: Mutex<Vec<(Source, Settling<Reading>)>>,
-}
-
-impl Shared {
-    fn sources(&self) -> MutexGuard<'_, Vec<(Source, Settling<Reading>)>> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Reload {
@@ -78,8 +77,9 @@ impl Reload {
     /// on the thread that reloads, which waits for it.
     ///
     /// # Errors
-    /// As [`thread::Builder::spawn`], if the system has no thread for us. If it gives no hints
-    /// of changes, that is a warning in the log, and [`ReloadSettings::poll`] has to do.
+    /// As [`thread::Builder::spawn`](std::thread::Builder::spawn), if the system has no thread for
+    /// us. If it gives no hints of changes, that is a warning in the log, and
+    /// [`ReloadSettings::poll`] has to do.
     pub fn start(
         auth: &Authenticator,
         settings: ReloadSettings,
@@ -101,11 +101,14 @@ impl Reload {
         domain: impl Into<Domain>,
         directory: impl Into<CertificateDirectory>,
     ) -> Result<DirectoryReport, CertificateError> {
-        let source = Source::Directory(domain.into(), directory.into(), Validity::default());
-        match self.add(source) {
-            Reading::Directory(reading) => reading.inspect(DirectoryReport::log),
-            Reading::PasswordFile(_) => Ok(DirectoryReport::default()),
-        }
+        let (domain, directory) = (domain.into(), directory.into());
+        let source = Source::Directory(domain.clone(), directory.clone(), Validity::default());
+        let before = self.follow(source);
+        let loaded = self.auth.configure_curve(domain, directory);
+        self.watch.hint();
+        let mut report = loaded?;
+        report.ended_watch = before.ended_watch;
+        Ok(report)
     }
 
     /// As [`Authenticator::configure_plain_file`], and again after each change of the file: also
@@ -117,206 +120,47 @@ impl Reload {
         &self,
         domain: impl Into<Domain>,
         file: impl Into<PathBuf>,
-    ) -> Result<(), PasswordFileError> {
-        let source = Source::PasswordFile(domain.into(), file.into());
-        match self.add(source) {
-            Reading::PasswordFile(reading) => reading.map(drop),
-            Reading::Directory(_) => Ok(()),
-        }
-    }
-
-    fn add(&self, source: Source) -> Reading {
-        source.claim(&self.auth);
-        let reading = source.read(&self.auth);
-        let mut sources = self.watch.shared.sources();
-        sources.retain(|(other, _)| !other.rivals(&source));
-        let in_force = reading.is_good().then(|| reading.clone());
-        if in_force.is_some() {
-            source.apply(&reading, &self.auth);
-        }
-        sources.push((source, Settling::new(in_force)));
-        drop(sources);
+    ) -> Result<Configured, PasswordFileError> {
+        let (domain, file) = (domain.into(), file.into());
+        let before = self.follow(Source::PasswordFile(domain.clone(), file.clone()));
+        let loaded = self.auth.configure_plain_file(domain, file);
         self.watch.hint();
-        reading
+        loaded.map(|_| before)
     }
 
-    /// Watches nothing of `domain` any more. What is in force stays.
-    pub fn forget(&self, domain: &Domain) {
-        self.watch
-            .shared
-            .sources()
-            .retain(|(source, _)| source.domain() != domain);
-    }
-}
-
-impl Watch {
-    /// Starts the thread, with nothing to watch yet.
-    pub(crate) fn start(
-        auth: &Authenticator,
-        settings: ReloadSettings,
-        on_event: Box<dyn Fn(&ReloadEvent) + Send>,
-    ) -> io::Result<Self> {
-        // One hint says as much as many.
-        let (hint, hints) = sync_channel(1);
-        let shared = Arc::new(Shared {
-            sources: Mutex::new(Vec::new()),
+    /// Follows `source`, of which nothing is loaded yet.
+    fn follow(&self, source: Source) -> Configured {
+        let mut configured = Configured::default();
+        self.auth.change(|policy| {
+            let (mechanism, domain) = source.rules();
+            policy.claim(mechanism, &domain);
+            configured.ended_watch = policy.watch(self.watch.id, source, None);
+            Change::Claimed(mechanism, domain)
         });
-        let reloading = Reloading {
-            auth: auth.downgrade(),
-            shared: Arc::clone(&shared),
-            settings,
-            watcher: watcher(hint.clone()),
-            on_event,
-        };
-        // The watcher's own sender keeps the channel open, so the end shows in the sources.
-        thread::Builder::new()
-            .name("zmtp-auth reload".into())
-            .spawn(move || reloading.run(&hints))?;
-        Ok(Self { shared, hint })
+        configured
     }
 
-    /// Watches these, whose readings are in force.
-    #[cfg(feature = "policy-file")]
-    pub(crate) fn go_on_from(&self, readings: Vec<(Source, Reading)>) {
-        let readings = readings.into_iter();
-        let settled = readings.map(|(source, reading)| (source, Settling::new(Some(reading))));
-        self.shared.sources().extend(settled);
-        self.hint();
-    }
-
-    fn hint(&self) {
-        // Full: the thread has a hint already.
-        let _told = self.hint.try_send(());
+    /// Watches nothing of `domain` from now on. What is in force stays.
+    pub fn forget(&self, domain: &Domain) {
+        let id = self.watch.id;
+        self.auth
+            .end_watches(|(_, ruled), watched| ruled == domain && watched.watch == id);
     }
 }
 
-impl Drop for Watch {
+impl Drop for Reload {
     fn drop(&mut self) {
-        self.shared.sources().clear();
-        self.hint();
+        let id = self.watch.id;
+        self.auth.end_watches(|_, watched| watched.watch == id);
     }
 }
 
 impl fmt::Debug for Reload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sources = self.watch.shared.sources();
-        let sources = sources.iter().map(|(source, _)| source);
+        let policy = self.auth.policy();
+        let watches = policy.watches.values();
+        let ours = watches.filter(|watched| watched.watch == self.watch.id);
+        let sources = ours.map(|watched| &watched.source);
         f.debug_list().entries(sources).finish()
-    }
-}
-
-fn watcher(hint: SyncSender<()>) -> Option<RecommendedWatcher> {
-    let told = move |event: notify::Result<notify::Event>| {
-        // Our own reading is an access too.
-        if !event.is_ok_and(|event| event.kind.is_access()) {
-            // Full: there is a hint already.
-            let _told = hint.try_send(());
-        }
-    };
-    notify::recommended_watcher(told)
-        .inspect_err(|error| tracing::warn!("changes of files show only by polling: {error}"))
-        .ok()
-}
-
-/// What the thread has.
-struct Reloading {
-    auth: WeakAuthenticator,
-    shared: Arc<Shared>,
-    settings: ReloadSettings,
-    watcher: Option<RecommendedWatcher>,
-    on_event: Box<dyn Fn(&ReloadEvent) + Send>,
-}
-
-impl Reloading {
-    fn run(mut self, hints: &Receiver<()>) {
-        // The watch and this thread hold it: alone, this thread has nobody to work for.
-        while Arc::strong_count(&self.shared) > 1 {
-            self.watch();
-            let Some(auth) = self.auth.upgrade() else {
-                return;
-            };
-            let wait = self.read_all(&auth).min(self.settings.poll);
-            // If it was the last one, its drop ends the watch.
-            drop(auth);
-            match hints.recv_timeout(wait) {
-                // A change comes in many steps; look once they have had a moment.
-                Ok(()) => thread::sleep(self.settings.debounce / 16),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    }
-
-    /// Reads all sources; gives the time until the next one is due.
-    fn read_all(&self, auth: &Authenticator) -> Duration {
-        let mut events = Vec::new();
-        let mut due = self.settings.poll;
-        let count = self.shared.sources().len();
-        for index in 0..count {
-            // Not under the lock: reading takes its time.
-            let Some(source) = self.source(index) else {
-                break;
-            };
-            let reading = source.read(auth);
-            let now = Instant::now();
-            let debounce = self.settings.debounce;
-            let mut sources = self.shared.sources();
-            let same = sources.iter_mut().find(|(other, _)| *other == source);
-            let Some((_, settling)) = same else {
-                continue;
-            };
-            if let Some(reading) = settling.see(reading, now, debounce) {
-                events.push(source.apply(reading, auth));
-            }
-            due = due.min(settling.due_in(now, debounce).unwrap_or(due));
-        }
-        for event in events {
-            tell(&event);
-            let _panicked = contain(|| (self.on_event)(&event));
-        }
-        due
-    }
-
-    fn source(&self, index: usize) -> Option<Source> {
-        let sources = self.shared.sources();
-        sources.get(index).map(|(source, _)| source.clone())
-    }
-
-    /// Asks for hints of what is there now: a directory that took another's place is another.
-    fn watch(&mut self) {
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        let sources = self.shared.sources();
-        for path in sources.iter().flat_map(|(source, _)| places(source.path())) {
-            let _not_watched = watcher.unwatch(&path);
-            // What is not there cannot be watched, and the polling finds it when it is.
-            let _not_there = watcher.watch(&path, RecursiveMode::NonRecursive);
-        }
-    }
-}
-
-/// Where a change of `path` shows: in itself, where it lies, and where it really lies if it is a
-/// symbolic link.
-fn places(path: &Path) -> Vec<PathBuf> {
-    let mut places = vec![path.to_owned()];
-    places.extend(
-        path.parent()
-            .map(|parent| match parent.as_os_str().is_empty() {
-                true => PathBuf::from("."),
-                false => parent.to_owned(),
-            }),
-    );
-    if let Ok(real) = path.canonicalize() {
-        places.extend(real.parent().map(Path::to_owned));
-    }
-    places
-}
-
-fn tell(event: &ReloadEvent) {
-    let (domain, path) = (&event.domain, &event.path);
-    tracing::info!(%domain, ?path, admitted = event.admitted, "loaded again");
-    for trouble in &event.troubles {
-        tracing::warn!(%domain, ?path, "loaded again: {trouble}");
     }
 }

@@ -1,55 +1,29 @@
-//! What is loaded again by itself: how it is read, when a change of it counts, and what it means
-//! for the policy.
+//! What is loaded again by itself: how it is read, and what it means for the policy.
 #![forbid(unsafe_code)]
 
-use crate::access::request::Domain;
-use crate::auth::authenticator::Authenticator;
+use crate::access::request::{Domain, MechanismKind};
+use crate::auth::audit::Change;
+use crate::auth::authenticator::{Authenticator, WeakAuthenticator};
 use crate::auth::curve::CurveRule;
-use crate::auth::password_file::PasswordFileError;
-use crate::auth::plain::{PasswordTable, PlainRule};
+use crate::auth::password_file::{PasswordFileError, Passwords};
+use crate::auth::plain::{PasswordTable, Stored};
+use crate::auth::policy::Policy;
+use crate::auth::reload_event::{ReloadEvent, ReloadTrouble};
+use crate::auth::reload_settling::Content;
+use crate::auth::watches::Ruled;
+use crate::cert::certificate::Certificate;
 use crate::cert::directory::{self, CertificateDirectory, DirectoryReport};
 use crate::cert::problem::CertificateError;
 use crate::cert::validity::Validity;
-use crate::crypto::keys::PublicKey;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use thiserror::Error;
 
-/// A change on disk that came into force, or that keeps one from it. Which keys and users it has
-/// added, changed and removed is told by [`AuditEvents`](crate::auth::AuditEvents) and in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReloadEvent {
-    /// The domain that is ruled by it.
-    pub domain: Domain,
-    /// The directory or file.
-    pub path: PathBuf,
-    /// Keys or users in force now.
-    pub admitted: usize,
-    /// What is wrong. Empty: all is well.
-    pub troubles: Vec<ReloadTrouble>,
-    /// Files of a directory that are no certificates by their names.
-    pub passed_over: Vec<PathBuf>,
-}
-
-/// What is wrong with a directory or file that is loaded again.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ReloadTrouble {
-    /// This certificate does not count.
-    #[error("left out: {0}")]
-    Certificate(CertificateError),
-    /// The directory is absent or unreadable: it admits nobody.
-    #[error("admits nobody: {0}")]
-    DirectoryGone(CertificateError),
-    /// The password file is absent or unreadable: it admits nobody.
-    #[error("admits nobody: {0}")]
-    FileGone(PasswordFileError),
-    /// The password file has a bad line: what it held before stays in force.
-    #[error("not loaded, what was there before stays: {0}")]
-    FileKept(PasswordFileError),
-}
+/// How often a directory is read over if its links were changed meanwhile. 3: after that it is
+/// taken as it was read, or links that change all the time would hold back everything.
+const TORN: usize = 3;
 
 /// A directory of certificates, or a password file, and the domain that it rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +35,51 @@ pub(crate) enum Source {
 
 /// What was found on reading.
 #[derive(Clone)]
-pub(crate) enum Reading {
-    Directory(Box<Result<DirectoryReport, CertificateError>>),
-    PasswordFile(Result<Arc<PasswordTable>, PasswordFileError>),
+pub(crate) struct Reading {
+    pub(crate) entries: Entries,
+    /// Files of a directory that are no certificates by their names.
+    pub(crate) passed_over: Vec<PathBuf>,
+    /// Whether what it does not show is absent. A password file with a bad line says nothing of
+    /// any user.
+    is_whole: bool,
+}
+
+pub(crate) type Entries = BTreeMap<Name, Entry>;
+
+/// What an entry is called.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Name {
+    /// The directory or password file as a whole: an entry only if something is wrong with it.
+    Whole,
+    /// A file of the directory.
+    File(PathBuf),
+    /// A user of the password file.
+    User(Bytes),
+}
+
+/// What settles by itself.
+#[derive(Clone)]
+pub(crate) enum Entry {
+    Certificate(Box<Certificate>),
+    User(Stored),
+    Trouble(ReloadTrouble),
+    /// Nothing was loaded yet, so that whatever is read first is a change.
+    Unloaded,
+}
+
+impl Content for Entry {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Certificate(one), Self::Certificate(other)) => {
+                one.public_key() == other.public_key()
+                    && one.metadata() == other.metadata()
+                    && one.validity() == other.validity()
+            }
+            (Self::User(one), Self::User(other)) => one.is_same(other),
+            (Self::Trouble(one), Self::Trouble(other)) => one == other,
+            _ => false,
+        }
+    }
 }
 
 impl Source {
@@ -79,207 +95,225 @@ impl Source {
         }
     }
 
-    fn validity(&self) -> Validity {
-        match self {
-            Self::Directory(_, _, validity) => *validity,
-            Self::PasswordFile(..) => Validity::default(),
-        }
+    /// What it rules.
+    pub(crate) fn rules(&self) -> Ruled {
+        let mechanism = match self {
+            Self::Directory(..) => MechanismKind::Curve,
+            Self::PasswordFile(..) => MechanismKind::Plain,
+        };
+        (mechanism, self.domain().clone())
     }
 
-    /// Whether both rule the same domain for the same mechanism.
-    pub(crate) fn rivals(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-            && self.domain() == other.domain()
-    }
-
-    pub(crate) fn read(&self, auth: &Authenticator) -> Reading {
+    /// Reads it, for an Authenticator that is kept by nothing here while the disk takes its time;
+    /// `None` if that is gone.
+    pub(crate) fn read(&self, auth: &WeakAuthenticator) -> Option<Reading> {
         match self {
             Self::Directory(_, directory, _) => {
-                Reading::Directory(Box::new(directory::read(directory)))
+                let report = untorn(directory.path(), || directory::read(directory));
+                Some(Reading::of_directory(&report))
             }
             Self::PasswordFile(_, path) => {
-                Reading::PasswordFile(auth.load_passwords(path).map(Arc::new))
+                let passwords = Passwords::load(path);
+                let auth = auth.upgrade()?;
+                let table = passwords.and_then(|passwords| auth.password_table(&passwords));
+                Some(Reading::of_passwords(&table))
             }
         }
     }
 
-    /// Keeps the domain from falling to `*`.
-    pub(crate) fn claim(&self, auth: &Authenticator) {
-        match self {
-            Self::Directory(domain, ..) => auth.claim_curve(domain),
-            Self::PasswordFile(domain, _) => auth.claim_plain(domain),
-        }
-    }
-
-    /// Puts what was read in force, whatever it is.
-    pub(crate) fn apply(&self, reading: &Reading, auth: &Authenticator) -> ReloadEvent {
+    /// Puts in force what has settled, some of it just now.
+    pub(crate) fn install(
+        &self,
+        policy: &mut Policy,
+        entries: &Entries,
+        auth: &Authenticator,
+    ) -> Change {
         let domain = self.domain().clone();
-        let mut passed_over = Vec::new();
-        let (admitted, troubles) = match reading {
-            Reading::Directory(reading) => match &**reading {
-                Ok(report) => {
-                    passed_over.clone_from(&report.passed_over);
-                    let rule = CurveRule::certificates(&report.certificates);
-                    auth.rule_curve(domain, rule.within(&self.validity()));
-                    let problems = report.problems.iter();
-                    let troubles = problems
-                        .map(|(_, error)| ReloadTrouble::Certificate(error.clone()))
-                        .collect();
-                    (report.certificates.len(), troubles)
-                }
-                Err(error) => {
-                    auth.rule_curve(domain, CurveRule::nobody());
-                    (0, vec![ReloadTrouble::DirectoryGone(error.clone())])
-                }
-            },
-            Reading::PasswordFile(Ok(table)) => {
-                auth.rule_plain(domain, PlainRule::Table(Arc::clone(table)));
-                (table.len(), Vec::new())
+        match self {
+            Self::Directory(.., validity) => {
+                let certificates = entries.values().filter_map(Entry::certificate);
+                let rule = CurveRule::certificates(certificates).within(validity);
+                policy.rule_curve(domain, rule)
             }
-            Reading::PasswordFile(Err(error)) if error.is_gone() => {
-                auth.rule_plain(domain, PlainRule::Nobody);
-                (0, vec![ReloadTrouble::FileGone(error.clone())])
+            Self::PasswordFile(..) => {
+                let users = entries
+                    .iter()
+                    .filter_map(|(name, entry)| match (name, entry) {
+                        (Name::User(name), Entry::User(stored)) => {
+                            Some((name.clone(), stored.clone()))
+                        }
+                        _ => None,
+                    });
+                policy.rule_plain(domain, auth.settled_users(users.collect()))
             }
-            Reading::PasswordFile(Err(error)) => {
-                let admitted = auth.policy().plain.get(&domain).map_or(0, PlainRule::len);
-                (admitted, vec![ReloadTrouble::FileKept(error.clone())])
-            }
-        };
+        }
+    }
+
+    /// What the entries in force amount to.
+    pub(crate) fn event(&self, entries: &Entries, passed_over: &[PathBuf]) -> ReloadEvent {
+        let troubles = entries.values().filter_map(|entry| match entry {
+            Entry::Trouble(trouble) => Some(trouble.clone()),
+            _ => None,
+        });
+        let admits = |entry: &&Entry| matches!(entry, Entry::Certificate(_) | Entry::User(_));
         ReloadEvent {
             domain: self.domain().clone(),
             path: self.path().to_owned(),
-            admitted,
-            troubles,
-            passed_over,
+            admitted: entries.values().filter(admits).count(),
+            troubles: troubles.collect(),
+            passed_over: passed_over.to_vec(),
+        }
+    }
+}
+
+impl Entry {
+    fn certificate(&self) -> Option<&Certificate> {
+        match self {
+            Self::Certificate(certificate) => Some(certificate),
+            _ => None,
         }
     }
 }
 
 impl Reading {
-    pub(crate) const fn is_good(&self) -> bool {
-        match self {
-            Self::Directory(reading) => reading.is_ok(),
-            Self::PasswordFile(reading) => reading.is_ok(),
+    pub(crate) fn of_directory(report: &Result<DirectoryReport, CertificateError>) -> Self {
+        match report {
+            Ok(report) => Self::of_report(report),
+            Err(error) => Self::of_trouble(ReloadTrouble::DirectoryGone(error.clone()), true),
         }
     }
-}
 
-/// What can be told apart by its content. Not `PartialEq`: no type that holds what passwords are
-/// checked against has an operator that compares it.
-pub(crate) trait Content {
-    /// Whether both say the same. Contents decide, not times.
-    fn is_same(&self, other: &Self) -> bool;
-}
-
-impl Content for Reading {
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Directory(one), Self::Directory(other)) => match (&**one, &**other) {
-                (Ok(one), Ok(other)) => keys(one) == keys(other) && one.problems == other.problems,
-                (Err(one), Err(other)) => one == other,
-                _ => false,
-            },
-            (Self::PasswordFile(Ok(one)), Self::PasswordFile(Ok(other))) => one.admits_as(other),
-            (Self::PasswordFile(Err(one)), Self::PasswordFile(Err(other))) => one == other,
-            _ => false,
-        }
-    }
-}
-
-fn keys(report: &DirectoryReport) -> Vec<(PublicKey, &[(String, String)])> {
-    let certificates = report.certificates.iter();
-    certificates
-        .map(|certificate| (certificate.public_key(), certificate.metadata()))
-        .collect()
-}
-
-/// A source and how far a change of it has come: a change counts once it was read twice, the
-/// second time no sooner than the debounce after the first. An editor that saves by rename, and a
-/// copy that is half done, show something else in between.
-pub(crate) struct Settling<R> {
-    in_force: Option<R>,
-    candidate: Option<(R, Instant)>,
-}
-
-impl<R: Content> Settling<R> {
-    pub(crate) const fn new(in_force: Option<R>) -> Self {
+    pub(crate) fn of_report(report: &DirectoryReport) -> Self {
+        let good = report.certificates.iter().filter_map(|certificate| {
+            let entry = Entry::Certificate(Box::new(certificate.clone()));
+            Some((Name::File(certificate.file()?.to_owned()), entry))
+        });
+        let bad = report.problems.iter().map(|(file, error)| {
+            let trouble = ReloadTrouble::Certificate(error.clone());
+            (Name::File(file.clone()), Entry::Trouble(trouble))
+        });
         Self {
-            in_force,
-            candidate: None,
+            entries: good.chain(bad).collect(),
+            passed_over: report.passed_over.clone(),
+            is_whole: true,
         }
     }
 
-    /// Takes a reading; gives it back if it has just come into force.
-    pub(crate) fn see(&mut self, reading: R, now: Instant, debounce: Duration) -> Option<&R> {
-        if self
-            .in_force
-            .as_ref()
-            .is_some_and(|old| old.is_same(&reading))
-        {
-            self.candidate = None;
-            return None;
-        }
-        match &self.candidate {
-            Some((candidate, since)) if candidate.is_same(&reading) => {
-                if now.saturating_duration_since(*since) < debounce {
-                    return None;
-                }
-                self.candidate = None;
-                Some(self.in_force.insert(reading))
-            }
-            _ => {
-                self.candidate = Some((reading, now));
-                None
-            }
+    pub(crate) fn of_table(table: &PasswordTable) -> Self {
+        let users = table.stored();
+        let entries =
+            users.map(|(name, stored)| (Name::User(name.clone()), Entry::User(stored.clone())));
+        Self {
+            entries: entries.collect(),
+            passed_over: Vec::new(),
+            is_whole: true,
         }
     }
 
-    /// How long until a candidate may come into force.
-    pub(crate) fn due_in(&self, now: Instant, debounce: Duration) -> Option<Duration> {
-        let (_, since) = self.candidate.as_ref()?;
-        Some(debounce.saturating_sub(now.saturating_duration_since(*since)))
+    fn of_passwords(table: &Result<PasswordTable, PasswordFileError>) -> Self {
+        match table {
+            Ok(table) => Self::of_table(table),
+            Err(error) if error.is_gone() => {
+                Self::of_trouble(ReloadTrouble::FileGone(error.clone()), true)
+            }
+            Err(error) => Self::of_trouble(ReloadTrouble::FileKept(error.clone()), false),
+        }
+    }
+
+    fn of_trouble(trouble: ReloadTrouble, is_whole: bool) -> Self {
+        Self {
+            entries: Entries::from([(Name::Whole, Entry::Trouble(trouble))]),
+            passed_over: Vec::new(),
+            is_whole,
+        }
+    }
+
+    /// Whether an entry of this name that it does not show is absent.
+    pub(crate) fn tells_of(&self, name: &Name) -> bool {
+        self.is_whole || *name == Name::Whole
+    }
+
+    /// Whether both say the same.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let (one, two) = (&self.entries, &other.entries);
+        one.len() == two.len()
+            && one.iter().all(|(name, entry)| {
+                let other = two.get(name);
+                other.is_some_and(|other| entry.is_same(other))
+            })
     }
 }
 
-#[cfg(test)]
+/// Reads a directory that is exchanged whole by its links, as Kubernetes does it, before or after
+/// the exchange.
+fn untorn<R>(path: &Path, read: impl Fn() -> R) -> R {
+    let mut before = links(path);
+    let mut reading = read();
+    for _ in 1..TORN {
+        let after = links(path);
+        if before == after {
+            break;
+        }
+        before = after;
+        reading = read();
+    }
+    reading
+}
+
+/// Where a directory really lies, and where its links lead.
+fn links(path: &Path) -> Option<(PathBuf, BTreeMap<OsString, PathBuf>)> {
+    let mut links = BTreeMap::new();
+    for entry in fs::read_dir(path).ok()? {
+        let entry = entry.ok()?;
+        if entry.file_type().ok()?.is_symlink() {
+            links.insert(entry.file_name(), fs::read_link(entry.path()).ok()?);
+        }
+    }
+    Some((path.canonicalize().ok()?, links))
+}
+
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use std::os::unix::fs::symlink;
 
-    impl Content for &str {
-        fn is_same(&self, other: &Self) -> bool {
-            self == other
+    #[test]
+    fn a_directory_whose_links_change_while_it_is_read_is_read_over_but_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mount, data) = (dir.path().join("mount"), dir.path().join("mount/..data"));
+        fs::create_dir(&mount).unwrap();
+        symlink("..0", &data).unwrap();
+        for (changes, readings) in [(0, 1), (1, 2), (2, TORN), (9, TORN)] {
+            let read = Cell::new(0);
+            untorn(&mount, || {
+                read.set(read.get() + 1);
+                if read.get() <= changes {
+                    fs::remove_file(&data).unwrap();
+                    symlink(format!("..{changes}{}", read.get()), &data).unwrap();
+                }
+            });
+            assert_eq!(read.get(), readings, "{changes}");
         }
     }
 
-    const DEBOUNCE: Duration = Duration::from_secs(2);
-
     #[test]
-    fn a_change_counts_once_it_was_read_twice_a_debounce_apart() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut settling = Settling::new(Some("old"));
-        assert_eq!(settling.see("old", at(0), DEBOUNCE), None);
-        assert_eq!(settling.due_in(at(0), DEBOUNCE), None);
-        assert_eq!(settling.see("new", at(1), DEBOUNCE), None);
-        assert_eq!(
-            settling.due_in(at(2), DEBOUNCE),
-            Some(Duration::from_secs(1))
-        );
-        assert_eq!(settling.see("new", at(2), DEBOUNCE), None);
-        assert_eq!(settling.see("new", at(3), DEBOUNCE), Some(&"new"));
-        assert_eq!(settling.see("new", at(9), DEBOUNCE), None);
-    }
-
-    #[test]
-    fn what_is_something_else_in_between_begins_anew() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut settling = Settling::new(Some("old"));
-        assert_eq!(settling.see("gone", at(0), DEBOUNCE), None);
-        assert_eq!(settling.see("half", at(1), DEBOUNCE), None);
-        assert_eq!(settling.see("gone", at(2), DEBOUNCE), None);
-        assert_eq!(settling.see("old", at(3), DEBOUNCE), None);
-        assert_eq!(settling.see("gone", at(4), DEBOUNCE), None);
-        assert_eq!(settling.see("gone", at(6), DEBOUNCE), Some(&"gone"));
+    fn a_directory_that_is_itself_a_link_is_read_over_when_the_link_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        for version in ["1", "2"] {
+            fs::create_dir(dir.path().join(version)).unwrap();
+        }
+        let current = dir.path().join("current");
+        symlink("1", &current).unwrap();
+        let read = Cell::new(0);
+        untorn(&current, || {
+            read.set(read.get() + 1);
+            if read.get() == 1 {
+                fs::remove_file(&current).unwrap();
+                symlink("2", &current).unwrap();
+            }
+        });
+        assert_eq!(read.get(), 2);
     }
 }

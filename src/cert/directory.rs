@@ -101,6 +101,10 @@ pub struct DirectoryReport {
     pub warnings: Vec<CertificateWarning>,
     /// Everything else in the directory, ordered by name: by its name it is no certificate.
     pub passed_over: Vec<PathBuf>,
+    /// Of [`configure_curve`](crate::auth::Authenticator::configure_curve): whether it has put an
+    /// end to the watch of another directory. See
+    /// [`Configured::ended_watch`](crate::auth::Configured::ended_watch).
+    pub ended_watch: bool,
 }
 
 /// Loads every certificate of a directory, by default each `*.key`: `zmq.auth.load_certificates`,

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::cert::problem::FileFailure;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 
@@ -25,10 +25,10 @@ pub(crate) enum NotOpened {
 /// Opens a regular file; symbolic links are followed.
 pub(crate) fn open(path: &Path) -> Result<RegularFile, NotOpened> {
     let unreadable = |error: io::Error| NotOpened::Unreadable((&error).into());
-    // Before opening: to open a pipe would wait for its writer, to open a device may act on it.
-    // After opening: the path may lead elsewhere by now.
+    // Before opening: to open a device may act on it. After opening: the path may lead elsewhere
+    // by now.
     require_file(&fs::metadata(path).map_err(unreadable)?)?;
-    let file = File::open(path).map_err(unreadable)?;
+    let file = options().open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     require_file(&metadata)?;
     Ok(RegularFile {
@@ -36,6 +36,19 @@ pub(crate) fn open(path: &Path) -> Result<RegularFile, NotOpened> {
         len: metadata.len(),
         loose_mode: loose_mode(&metadata),
     })
+}
+
+/// Options that wait neither for the writer of a pipe nor for a device, and make no terminal that
+/// of this process. They change nothing for a regular file.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    }
+    options
 }
 
 fn require_file(metadata: &Metadata) -> Result<(), NotOpened> {

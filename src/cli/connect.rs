@@ -7,7 +7,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::frames::{Shown, message, shown};
 use crate::cli::lines::{Line, Lines};
 use crate::cli::program::block_on;
-use crate::cli::server::{LoadedPolicy, ServerConfig, ServerRole};
+use crate::cli::server::{LoadedPolicy, ServerConfig, ServerRole, reloaded};
 use crate::cli::signals::{Signal, Signals};
 use crate::cli::socket_arguments::SocketArguments;
 use crate::cli::socket_type::TypeArgument;
@@ -145,7 +145,7 @@ async fn converse<A: Access>(
     arguments: &ConnectArguments,
     config: Config<A>,
     router: A::Router,
-    policy: Option<LoadedPolicy>,
+    mut policy: Option<LoadedPolicy>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let events = Events::on_stdout()?;
@@ -168,17 +168,18 @@ async fn converse<A: Access>(
         loop {
             tokio::select! {
                 ended = &mut exchange => break Some(ended?),
-                signal = signals.next() => match (signal, &policy) {
+                signal = signals.next() => match (signal, &mut policy) {
                     (Signal::Stop, _) => break None,
-                    (Signal::Reload, Some(policy)) => {
-                        if let Err(failure) = policy.reload() {
-                            tracing::warn!("policy not loaded again: {}", failure.message);
-                        }
-                    }
+                    (Signal::Reload, Some(policy)) => policy.reload(),
                     (Signal::Reload, None) => {
                         tracing::warn!("SIGHUP: there is no policy to load again");
                     }
                 },
+                outcome = reloaded(policy.as_mut()) => {
+                    if let Err(failure) = outcome {
+                        tracing::warn!("policy not loaded again: {}", failure.message);
+                    }
+                }
             }
         }
     };

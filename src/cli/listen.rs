@@ -9,7 +9,7 @@ use crate::cli::frames::Shown;
 use crate::cli::outlet::Outlet;
 use crate::cli::program::block_on;
 use crate::cli::repeats::{Repeats, at_time, place_of};
-use crate::cli::server::{LoadedPolicy, ServerConfig, ServerSecurity};
+use crate::cli::server::{LoadedPolicy, ServerConfig, ServerSecurity, reloaded};
 use crate::cli::signals::{Signal, Signals};
 use crate::cli::socket_arguments::{BindArguments, SocketArguments};
 use crate::cli::socket_type::TypeArgument;
@@ -32,7 +32,7 @@ use zmtp_auth::{Config, Credential, SocketType};
 /// in "repeated" how many it stands for. While stdout is full no messages are received, so that
 /// none is lost; refusals are then dropped, and counted in an event "lost".
 ///
-/// SIGHUP loads the policy again: peers that it no longer admits are closed. SIGTERM ends it in
+/// SIGHUP loads the policy again, which takes two seconds: peers that it no longer admits are closed. SIGTERM ends it in
 /// order, within 5 seconds; a second one ends it at once.
 #[derive(Debug, Args)]
 pub(crate) struct ListenArguments {
@@ -121,7 +121,7 @@ async fn serve<A: Access>(
     arguments: &ListenArguments,
     config: Config<A>,
     router: A::Router,
-    policy: Option<LoadedPolicy>,
+    mut policy: Option<LoadedPolicy>,
     outlet: Option<Outlet>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
@@ -175,8 +175,19 @@ async fn serve<A: Access>(
             Some(ended) = tasks.join_next() => ended.map_err(Failure::new)??,
             signal = signals.next() => match signal {
                 Signal::Stop => break,
-                Signal::Reload => reload(policy.as_ref(), &events)?,
+                Signal::Reload => match &mut policy {
+                    Some(policy) => policy.reload(),
+                    None => events.offer(&Told::ReloadFailed {
+                        error: "there is no policy to load again".to_owned(),
+                    })?,
+                },
             },
+            outcome = reloaded(policy.as_mut()) => events.offer(&match outcome {
+                Ok(warnings) => Told::Reloaded {
+                    warnings: warnings.iter().map(ToString::to_string).collect(),
+                },
+                Err(failure) => Told::ReloadFailed { error: failure.message },
+            })?,
         }
     }
     let ending = async {
@@ -199,22 +210,6 @@ fn tell_repeated(due: Vec<(Refused, u64)>, events: &Events) -> Result<(), Failur
         events.offer(&Told::Refused(&refused))?;
     }
     Ok(())
-}
-
-fn reload(policy: Option<&LoadedPolicy>, events: &Events) -> Result<(), Failure> {
-    let Some(policy) = policy else {
-        return events.offer(&Told::ReloadFailed {
-            error: "there is no policy to load again".to_owned(),
-        });
-    };
-    events.offer(&match policy.reload() {
-        Ok(warnings) => Told::Reloaded {
-            warnings: warnings.iter().map(ToString::to_string).collect(),
-        },
-        Err(failure) => Told::ReloadFailed {
-            error: failure.message,
-        },
-    })
 }
 
 fn status_of(refusal: &Refusal) -> Option<&'static str> {

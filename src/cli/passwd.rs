@@ -192,7 +192,7 @@ fn read(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
 /// Whether a server would load the file.
 fn check(path: &Path) -> Result<(), Failure> {
     let loaded = Authenticator::new().configure_plain_file("*", path);
-    loaded.map_err(Failure::new)
+    loaded.map(drop).map_err(Failure::new)
 }
 
 /// Where the line of `user` stands.

@@ -18,7 +18,8 @@ pub(crate) enum PolicyCommand {
 
 /// Say what is wrong with a policy file, and what should be looked at
 ///
-/// Reads all files and directories that it names. Ends with 1 if it could not be put in force.
+/// Reads all files and directories that it names. Check a new file under a name of its own, and
+/// rename it to the one in use: a file that is half written may be a policy too. Ends with 1 if it could not be put in force.
 /// Warnings, such as a domain that admits anyone, are no failure unless --strict says so.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {

@@ -6,7 +6,11 @@ use crate::cli::exit::Failure;
 use crate::cli::given;
 use crate::cli::key_file::load_key_pair;
 use clap::Args;
+use std::future::pending;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+use tokio::sync::oneshot;
 use zmtp_auth::auth::{
     Authenticator, DomainSettings, PolicyFile, PolicyFileError, PolicySettings, PolicyWarning,
 };
@@ -32,8 +36,8 @@ pub(crate) struct ServerSecurity {
     /// for standard input, or env:NAME. Up to four, so that clients may still know an older one
     #[arg(long, value_name = "FILE", requires = "curve")]
     key: Vec<PathBuf>,
-    /// Who may come in: a policy file, - for standard input, or env:NAME. SIGHUP loads a file
-    /// again
+    /// Who may come in: a policy file, - for standard input, or env:NAME. SIGHUP loads a file again,
+    /// once it was read twice the same, two seconds apart: replace it by renaming a whole one
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// The domain of the policy that rules this socket
@@ -63,12 +67,31 @@ pub(crate) enum ServerConfig {
     Open(Config<Open>),
 }
 
+/// The time between the two readings of a policy that is loaded again. 2 s, as for files that are
+/// loaded again by themselves.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// The policy in force, and where it came from.
 pub(crate) struct LoadedPolicy {
     authenticator: Authenticator,
     path: PathBuf,
     scope: Option<Scope>,
+    reloading: Reloading,
 }
+
+/// Whether the policy is being loaded again.
+enum Reloading {
+    No,
+    /// What comes of it is sent from a thread of its own.
+    Now {
+        outcome: oneshot::Receiver<Reloaded>,
+        /// It was asked for meanwhile once more.
+        again: bool,
+    },
+}
+
+/// The warnings, and the settings that they are about if they can still be read.
+type Reloaded = Result<(Vec<PolicyWarning>, Option<PolicyFile>), PolicyFileError>;
 
 /// What a socket asks a policy about.
 pub(crate) struct Scope {
@@ -144,6 +167,7 @@ impl LoadedPolicy {
             authenticator,
             path: path.to_owned(),
             scope,
+            reloading: Reloading::No,
         })
     }
 
@@ -159,20 +183,71 @@ impl LoadedPolicy {
         &self.authenticator
     }
 
-    /// Loads it again, all or nothing. What it withdraws is withdrawn, even if that is all.
-    pub(crate) fn reload(&self) -> Result<Vec<PolicyWarning>, Failure> {
+    /// Begins to load it again, all or nothing. What it withdraws is withdrawn, even if that is all.
+    /// It takes seconds, or for ever if the disk does not answer, so it has a thread of its own that
+    /// does not keep the process.
+    pub(crate) fn reload(&mut self) {
+        if let Reloading::Now { again, .. } = &mut self.reloading {
+            *again = true;
+            return;
+        }
+        let (tell, outcome) = oneshot::channel();
+        let (authenticator, path) = (self.authenticator.clone(), self.path.clone());
+        let reload = move || {
+            let warnings = authenticator.reload_policy(&path, PAUSE)?;
+            Ok((warnings, PolicyFile::load(path).ok()))
+        };
+        // What can be read only once is not read again.
+        let is_lasting = given::is_lasting(&self.path);
+        let spawned = thread::Builder::new().name("reload".into()).spawn(move || {
+            if is_lasting {
+                // Fails if nothing waits for it, because the program ends.
+                let _ = tell.send(reload());
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::error!("no thread to load the policy again: {error}");
+        }
+        let again = false;
+        self.reloading = Reloading::Now { outcome, again };
+    }
+
+    pub(crate) const fn is_reloading(&self) -> bool {
+        matches!(self.reloading, Reloading::Now { .. })
+    }
+
+    /// What has come of loading it again; never, while that was not asked for. Cancel-safe.
+    pub(crate) async fn reloaded(&mut self) -> Result<Vec<PolicyWarning>, Failure> {
+        let Reloading::Now { outcome, again } = &mut self.reloading else {
+            return pending().await;
+        };
+        let (outcome, again) = (outcome.await, *again);
+        self.reloading = Reloading::No;
+        if again {
+            self.reload();
+        }
         if !given::is_lasting(&self.path) {
             let once = format_args!("{:?} is no file, and cannot be read again", self.path);
             return Err(Failure::usage(once));
         }
-        let policy = PolicyFile::load(&self.path).map_err(Failure::usage)?;
-        if let Some(scope) = &self.scope
+        let outcome = outcome.map_err(|_| Failure::new("the policy was not loaded again"))?;
+        let (warnings, policy) = outcome.map_err(Failure::usage)?;
+        if let (Some(scope), Some(policy)) = (&self.scope, policy)
             && let Err(why) = scope.check(policy.settings())
         {
             tracing::warn!("{why}");
         }
-        let warnings = self.authenticator.load_policy(&policy);
-        warnings.map_err(Failure::usage)
+        Ok(warnings)
+    }
+}
+
+/// As [`LoadedPolicy::reloaded`], where there may be no policy.
+pub(crate) async fn reloaded(
+    policy: Option<&mut LoadedPolicy>,
+) -> Result<Vec<PolicyWarning>, Failure> {
+    match policy {
+        Some(policy) => policy.reloaded().await,
+        None => pending().await,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cli::events::Events;
 use crate::cli::exit::Failure;
 use crate::cli::key_file::load_key_pair;
 use crate::cli::program::block_on;
-use crate::cli::server::{LoadedPolicy, Scope};
+use crate::cli::server::{LoadedPolicy, Scope, reloaded};
 use crate::cli::signals::{Signal, Signals};
 use crate::cli::socket_arguments::{BindArguments, LimitArguments};
 use clap::{Args, Subcommand, ValueEnum};
@@ -74,7 +74,8 @@ pub(crate) struct ServerArguments {
     /// PLAIN instead: names and passwords, in clear on the wire
     #[arg(long, conflicts_with = "key")]
     plain: bool,
-    /// Who may come in: a policy file, - for standard input, or env:NAME
+    /// Who may come in: a policy file, - for standard input, or env:NAME. SIGHUP loads a file again,
+    /// once it was read twice the same, two seconds apart: replace it by renaming a whole one
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
     /// The domain of the policy that rules this tunnel
@@ -213,7 +214,7 @@ pub(crate) fn run(command: &TunnelCommand) -> Result<(), Failure> {
     }
 }
 
-async fn server(arguments: &ServerArguments, policy: LoadedPolicy) -> Result<(), Failure> {
+async fn server(arguments: &ServerArguments, mut policy: LoadedPolicy) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     let config = arguments.config()?;
     let mut options = arguments.common.options();
@@ -227,7 +228,7 @@ async fn server(arguments: &ServerArguments, policy: LoadedPolicy) -> Result<(),
     let tunnel = Tunnel::server(bind, forward, config, policy.router()?, options).await;
     serve(
         tunnel.map_err(|error| named(bind, error))?,
-        Some(&policy),
+        Some(&mut policy),
         signals,
     )
     .await
@@ -252,23 +253,30 @@ fn named(bind: &str, error: NetError) -> Failure {
 /// Runs until it is told to stop.
 async fn serve(
     tunnel: Tunnel,
-    policy: Option<&LoadedPolicy>,
+    mut policy: Option<&mut LoadedPolicy>,
     mut signals: Signals,
 ) -> Result<(), Failure> {
     let events = Events::on_stdout()?;
     events.offer(&Told::Listening {
         endpoint: tunnel.local_endpoint().to_string(),
     })?;
-    while signals.next().await == Signal::Reload {
-        let told = match policy.map(LoadedPolicy::reload) {
-            Some(Ok(warnings)) => Told::Reloaded {
-                warnings: warnings.iter().map(ToString::to_string).collect(),
+    loop {
+        let told = tokio::select! {
+            signal = signals.next() => match (signal, &mut policy) {
+                (Signal::Stop, _) => break,
+                (Signal::Reload, Some(policy)) => {
+                    policy.reload();
+                    continue;
+                }
+                (Signal::Reload, None) => Told::ReloadFailed {
+                    error: "there is no policy to load again".to_owned(),
+                },
             },
-            Some(Err(failure)) => Told::ReloadFailed {
-                error: failure.message,
-            },
-            None => Told::ReloadFailed {
-                error: "there is no policy to load again".to_owned(),
+            outcome = reloaded(policy.as_deref_mut()) => match outcome {
+                Ok(warnings) => Told::Reloaded {
+                    warnings: warnings.iter().map(ToString::to_string).collect(),
+                },
+                Err(failure) => Told::ReloadFailed { error: failure.message },
             },
         };
         // A tunnel goes on without a reader: its record is the log.

@@ -33,7 +33,8 @@ const MAX_LINE: usize = 1024 * 1024;
 /// outcome, and the rule.
 #[derive(Debug, Args)]
 pub(crate) struct ZapArguments {
-    /// The policy file, or env:NAME; a service loads a file again on SIGHUP
+    /// The policy file, or env:NAME; a service loads a file again on SIGHUP, once it was read twice
+    /// the same, two seconds apart: replace it by renaming a whole one
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
     /// Say by which rule, too

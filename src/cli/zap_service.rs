@@ -149,7 +149,7 @@ async fn listen<A: Access>(
     endpoint: Endpoint,
     config: Config<A>,
     router: A::Router,
-    policy: LoadedPolicy,
+    mut policy: LoadedPolicy,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let events = Events::on_stdout()?;
@@ -192,21 +192,26 @@ async fn listen<A: Access>(
             ended = &mut deciding => return ended.map_err(Failure::new)?,
             signal = signals.next() => match signal {
                 Signal::Stop => break,
-                Signal::Reload => events.offer(&match policy.reload() {
-                    Ok(warnings) => Told::Reloaded {
-                        warnings: warnings.iter().map(ToString::to_string).collect(),
-                    },
-                    Err(failure) => Told::ReloadFailed { error: failure.message },
-                })?,
+                Signal::Reload => policy.reload(),
             },
+            outcome = policy.reloaded() => events.offer(&match outcome {
+                Ok(warnings) => Told::Reloaded {
+                    warnings: warnings.iter().map(ToString::to_string).collect(),
+                },
+                Err(failure) => Told::ReloadFailed { error: failure.message },
+            })?,
         }
     }
     let ending = async {
         listener.close().await;
         clients.shutdown().await;
-        // The stream of decisions ends with the last that could decide.
+        // The stream of decisions ends with the last that could decide, which is not the policy
+        // that is being loaded again.
+        let is_reloading = policy.is_reloading();
         drop(policy);
-        deciding.await.map_err(Failure::new)??;
+        if !is_reloading {
+            deciding.await.map_err(Failure::new)??;
+        }
         for (refusal, more) in refusals.rest() {
             events.offer(&refused(&refusal, Some(more)))?;
         }

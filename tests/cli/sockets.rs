@@ -2,9 +2,11 @@
 
 use super::program::{House, Running, ends, nobody_listens, texts};
 use serde_json::json;
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 use zmtp_auth::net::Listener;
 use zmtp_auth::{Config, Limits, SocketType};
 
@@ -257,6 +259,43 @@ fn hangup_loads_the_policy_again_and_closes_whom_it_no_longer_admits() {
     );
     connected.event("closed");
     house.ends(3, &format!("connect {endpoint} --type push {ALICE}"));
+}
+
+#[test]
+fn a_policy_that_is_half_written_at_hangup_lets_no_stranger_in() {
+    let house = House::new();
+    let (first, second) = (
+        "[domain.\"*\"]\nnull.any = true\n",
+        "[domain.closed]\nallow = [\"192.0.2.1\"]\nnull.any = true\n",
+    );
+    house.policy(&format!("{first}{second}"));
+    let (mut listening, endpoint) = house.listening(
+        "listen tcp://127.0.0.1:* --type pull --null --policy @policy.toml --domain closed",
+    );
+    let stranger = format!("connect {endpoint} --type push --null");
+    house.ends(3, &stranger);
+
+    // It is written in place, a bit at a time. What is there by now is a policy, which knows
+    // nothing of the closed domain.
+    house.policy(first);
+    listening.signal("HUP");
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(house.path("policy.toml"))
+        .unwrap();
+    let writing = std::thread::spawn(move || {
+        for _ in 0..100 {
+            file.write_all(b"# more to come\n").unwrap();
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        file.write_all(second.as_bytes()).unwrap();
+    });
+    while !writing.is_finished() {
+        house.ends(3, &stranger);
+    }
+    writing.join().unwrap();
+    listening.event("reloaded");
+    house.ends(3, &stranger);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn configure(auth: &Authenticator, call: &Call, base: &Path) -> bool {
             let loaded = auth.configure_curve(domain(name), directory.path(base));
             assert_eq!(loaded.is_err(), *directory == Directory::Absent);
         }
-        Call::AnyKey(name) => auth.configure_curve_any(domain(name)),
+        Call::AnyKey(name) => _ = auth.configure_curve_any(domain(name)),
         // To us an ordinary function is one whose future is ready.
         Call::Callback(name, says, _) => provide(auth, domain(name), *says),
         Call::Gssapi(name) => auth.configure_gssapi(domain(name)),

@@ -6,7 +6,7 @@ use crate::auth::address_list::AddressLists;
 use crate::auth::authenticator::Authenticator;
 use crate::auth::curve::CurveRule;
 use crate::auth::null_gssapi::NameRule;
-use crate::auth::password_file::given;
+use crate::auth::password_file::{Passwords, given};
 use crate::auth::plain::{PasswordTable, PlainRule};
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
@@ -31,10 +31,19 @@ pub(super) struct Rules {
     pub(super) curve: BTreeMap<Domain, CurveRule>,
     pub(super) null: BTreeMap<Domain, NameRule>,
     pub(super) gssapi: BTreeMap<Domain, NameRule>,
-    /// What is to be loaded again when it changes, as it was read.
+    /// The files and directories that are named, as they were read.
     #[cfg(feature = "reload")]
-    pub(super) sources: Vec<(Source, Reading)>,
+    pub(super) sources: Vec<NamedSource>,
     pub(super) warnings: Vec<PolicyWarning>,
+}
+
+/// A file or directory that a policy names.
+#[cfg(feature = "reload")]
+pub(super) struct NamedSource {
+    pub(super) source: Source,
+    pub(super) reading: Reading,
+    /// Whether it is to be loaded again when it changes.
+    pub(super) is_watched: bool,
 }
 
 impl PolicyFile {
@@ -165,14 +174,14 @@ impl DomainRules<'_> {
             }
             PlainSettings::File(path) => {
                 let path = self.policy.base.join(path);
-                let table = Arc::new(self.auth.load_passwords(&path)?);
+                let table = self.auth.password_table(&Passwords::load(&path)?)?;
                 #[cfg(feature = "reload")]
-                if self.settings.reload {
-                    let source = Source::PasswordFile(self.domain.clone(), path);
-                    let reading = Reading::PasswordFile(Ok(Arc::clone(&table)));
-                    rules.sources.push((source, reading));
-                }
-                table
+                rules.sources.push(NamedSource {
+                    source: Source::PasswordFile(self.domain.clone(), path),
+                    reading: Reading::of_table(&table),
+                    is_watched: self.settings.reload,
+                });
+                Arc::new(table)
             }
         };
         if table.is_empty() {
@@ -202,11 +211,11 @@ impl DomainRules<'_> {
                 self.look_at(&directory, &report, &mut rules.warnings);
                 let rule = CurveRule::certificates(&report.certificates);
                 #[cfg(feature = "reload")]
-                if self.settings.reload {
-                    let source = Source::Directory(self.domain.clone(), directory, validity);
-                    let reading = Reading::Directory(Box::new(Ok(report)));
-                    rules.sources.push((source, reading));
-                }
+                rules.sources.push(NamedSource {
+                    source: Source::Directory(self.domain.clone(), directory, validity),
+                    reading: Reading::of_report(&report),
+                    is_watched: self.settings.reload,
+                });
                 rule
             }
         };

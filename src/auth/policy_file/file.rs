@@ -7,6 +7,7 @@ use crate::auth::policy_file::settings::PolicySettings;
 use crate::auth::secret_file;
 use std::path::{Path, PathBuf};
 use std::str;
+use zeroize::Zeroizing;
 
 /// A policy as it was read from a file, or made in Rust. The files and directories that it names
 /// are read when it is put in force, by
@@ -49,7 +50,13 @@ impl PolicyFile {
     /// # Errors
     /// [`PolicyFileError`] with file, line, column and reason.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PolicyFileError> {
-        let path = path.as_ref();
+        Self::load_with_content(path.as_ref()).map(|(policy, _)| policy)
+    }
+
+    /// As [`PolicyFile::load`], with the text of the file.
+    pub(super) fn load_with_content(
+        path: &Path,
+    ) -> Result<(Self, Zeroizing<Vec<u8>>), PolicyFileError> {
         let failed = |at, reason| PolicyFileError {
             file: Some(path.to_owned()),
             at,
@@ -57,12 +64,13 @@ impl PolicyFile {
             reason,
         };
         let file = secret_file::read(path, MAX_FILE_LEN).map_err(|why| failed(None, why.into()))?;
-        Ok(Self {
+        let policy = Self {
             settings: parse(&file.content).map_err(|(at, reason)| failed(at, reason))?,
             base: path.parent().unwrap_or(Path::new("")).to_owned(),
             file: Some(path.to_owned()),
             loose_mode: file.loose_mode,
-        })
+        };
+        Ok((policy, file.content))
     }
 
     /// Reads TOML that does not come from a file. Relative paths in it start at `base`.

@@ -12,12 +12,16 @@ use crate::auth::policy_file::lint::PolicyWarning;
 use crate::auth::policy_file::problem::BadPolicyFile;
 use crate::auth::policy_file::problem::PolicyFileError;
 #[cfg(feature = "reload")]
-use crate::auth::reload::{ReloadSettings, Watch};
+use crate::auth::reload::ReloadSettings;
+#[cfg(feature = "reload")]
+use crate::auth::reload_thread::Watch;
 use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "reload")]
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "reload")]
+use std::sync::MutexGuard;
 
 impl Authenticator {
     /// An Authenticator that admits whom a policy file says, and nobody else. See
@@ -43,7 +47,8 @@ impl Authenticator {
     /// From then on NULL and GSSAPI are ruled by the file, too. Where it says `reload`, files are
     /// loaded again by themselves as by [`Reload`](crate::auth::Reload), as long as this
     /// Authenticator lives and until another policy file takes its place. `configure_*` calls
-    /// still work, and add to it.
+    /// still work, and add to it. A watch from before that this policy does not go on with has
+    /// ended, with a [`PolicyWarning::WatchEnded`].
     ///
     /// # Errors
     /// [`PolicyFileError`] if something that the policy names cannot be used: what was in force
@@ -51,46 +56,71 @@ impl Authenticator {
     pub fn load_policy(&self, policy: &PolicyFile) -> Result<Vec<PolicyWarning>, PolicyFileError> {
         // Held to the end, so that of two calls one comes after the other.
         #[cfg(feature = "reload")]
-        let mut watching = self.watching();
-        let mut rules = policy.compile(self)?;
+        let watching = self.watching();
+        let rules = policy.compile(self)?;
+        #[cfg(feature = "reload")]
+        return self.put_in_force(policy, rules, watching);
+        #[cfg(not(feature = "reload"))]
+        Ok(self.put_in_force(rules))
+    }
+
+    /// Puts the rules of `policy` in force, and follows what it says is to be loaded again.
+    #[cfg(feature = "reload")]
+    pub(super) fn put_in_force(
+        &self,
+        policy: &PolicyFile,
+        mut rules: Rules,
+        mut watching: MutexGuard<'_, Option<Watch>>,
+    ) -> Result<Vec<PolicyWarning>, PolicyFileError> {
+        let mut warnings = std::mem::take(&mut rules.warnings);
+        let mut watched = std::mem::take(&mut rules.sources);
+        watched.retain(|named| named.is_watched);
+        let next = if watched.is_empty() {
+            None
+        } else {
+            let watch = Watch::start(self, ReloadSettings::default(), Box::new(|_| {}));
+            let failed = |error: io::Error| BadPolicyFile::Thread((&error).into());
+            Some(watch.map_err(|error| policy.error(String::new(), failed(error)))?)
+        };
+        let mut ended = Vec::new();
+        self.change(|policy| {
+            let before = std::mem::take(&mut policy.watches);
+            if let Some(watch) = &next {
+                for named in watched {
+                    policy.watch(watch.id, named.source, Some(named.reading));
+                }
+            }
+            ended = policy.ended_since(&before);
+            rules.replace(policy)
+        });
+        if let Some(watch) = &next {
+            watch.hint();
+        }
+        *watching = next;
+        let ended = ended.into_iter();
+        warnings
+            .extend(ended.map(|(mechanism, domain)| PolicyWarning::WatchEnded(domain, mechanism)));
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(warnings)
+    }
+
+    /// Puts the rules of a policy in force.
+    #[cfg(not(feature = "reload"))]
+    fn put_in_force(&self, mut rules: Rules) -> Vec<PolicyWarning> {
         let warnings = std::mem::take(&mut rules.warnings);
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        #[cfg(feature = "reload")]
-        {
-            let sources = std::mem::take(&mut rules.sources);
-            let next = if sources.is_empty() {
-                None
-            } else {
-                let watch = Watch::start(self, ReloadSettings::default(), Box::new(|_| {}));
-                let failed = |error: io::Error| BadPolicyFile::Thread((&error).into());
-                Some(watch.map_err(|error| policy.error(String::new(), failed(error)))?)
-            };
-            // What the old one has read but not applied would undo the new policy.
-            drop(watching.take());
-            self.install(rules);
-            if let Some(watch) = &next {
-                watch.go_on_from(sources);
-            }
-            *watching = next;
-        }
-        #[cfg(not(feature = "reload"))]
-        self.install(rules);
-        Ok(warnings)
-    }
-
-    fn install(&self, rules: Rules) {
-        self.change(move |policy| {
-            let mut domains = BTreeSet::new();
-            rules.replace(policy, &mut domains);
-            Change::PolicyFile(domains.into_iter().collect())
-        });
+        self.change(|policy| rules.replace(policy));
+        warnings
     }
 }
 
 impl Rules {
-    fn replace(self, policy: &mut Policy, domains: &mut BTreeSet<Domain>) {
+    /// Replaces all rules by these.
+    fn replace(self, policy: &mut Policy) -> Change {
         let fresh = policy.version;
         policy.addresses = Arc::new(self.addresses);
         let mut plain = self.plain;
@@ -109,11 +139,12 @@ impl Rules {
                 rule.inherit(before.get(domain), fresh);
             }
         }
-        domains.extend(plain.keys().chain(curve.keys()).cloned());
+        let mut domains: BTreeSet<Domain> = plain.keys().chain(curve.keys()).cloned().collect();
         domains.extend(null.keys().chain(gssapi.keys()).cloned());
         policy.plain = plain;
         policy.curve = curve;
         policy.null = Some(null);
         policy.gssapi = Some(gssapi);
+        Change::PolicyFile(domains.into_iter().collect())
     }
 }

@@ -73,6 +73,10 @@ pub enum PolicyWarning {
     /// Others than its owner may write to a file or directory that decides who comes in.
     #[error("others than its owner may write to {0:?}, and so let themselves in (mode {1:03o})")]
     WritableByOthers(PathBuf, u32),
+    /// Files of this domain were loaded again by themselves for this mechanism, before a policy
+    /// took their place that does not say so. They no longer are.
+    #[error("domain \"{0}\": what {1} admits is no longer loaded again by itself")]
+    WatchEnded(Domain, MechanismKind),
     /// A policy file holds passwords in the clear.
     #[error("domain \"{0}\" has passwords in the clear: zmtp-auth passwd writes hashes")]
     PasswordsInTheClear(Domain),

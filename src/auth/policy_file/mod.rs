@@ -1,5 +1,7 @@
 //! Policies as TOML files: [`PolicyFile`] and [`PolicySettings`] say what a file may hold.
 
+#[cfg(feature = "reload")]
+pub(crate) mod again;
 pub(crate) mod compile;
 pub(crate) mod file;
 mod hint;

@@ -62,6 +62,10 @@ pub enum BadPolicyFile {
     /// The file grew while it was read, so that its end would be missing.
     #[error("grew while it was read")]
     Growing,
+    /// The file, or one that it names, was another at each of several readings: see
+    /// [`Authenticator::reload_policy`](crate::auth::Authenticator::reload_policy).
+    #[error("keeps changing, also in what it names: replace a file by renaming a whole one")]
+    KeepsChanging,
     /// The file is not UTF-8.
     #[error("is not UTF-8")]
     NotUtf8,

@@ -1,0 +1,222 @@
+//! A policy file that is loaded again, which may be half written at that moment.
+#![forbid(unsafe_code)]
+
+use crate::auth::authenticator::Authenticator;
+use crate::auth::policy_file::compile::{NamedSource, Rules};
+use crate::auth::policy_file::file::PolicyFile;
+use crate::auth::policy_file::lint::PolicyWarning;
+use crate::auth::policy_file::problem::{BadPolicyFile, PolicyFileError};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Most readings. 8: with a pause of 2 s a writer has 14 s, and the call an end.
+const READINGS: usize = 8;
+
+/// A policy file and all that it names, read once.
+struct Snapshot {
+    policy: PolicyFile,
+    content: Zeroizing<Vec<u8>>,
+    rules: Rules,
+}
+
+impl Authenticator {
+    /// Loads a policy file again, as [`PolicyFile::load`] and [`Authenticator::load_policy`] do,
+    /// but only once the file and all files and directories that it names were read twice with the
+    /// same content, the second time `pause` after the first. A file that is just being written
+    /// may be a whole policy as far as it goes, and a domain whose section is still missing would
+    /// fall to `*`. Two seconds are a good pause; it is better still to write the new file beside
+    /// the old one and to rename it.
+    ///
+    /// It blocks for `pause`, and longer while the content changes, but reads no more than eight
+    /// times.
+    ///
+    /// # Errors
+    /// Returns [`PolicyFileError`] if two readings in a row fail alike, and
+    /// [`BadPolicyFile::KeepsChanging`] if no two were the same. What was in force before stays.
+    pub fn reload_policy(
+        &self,
+        path: impl AsRef<Path>,
+        pause: Duration,
+    ) -> Result<Vec<PolicyWarning>, PolicyFileError> {
+        self.reload_policy_between(path.as_ref(), || thread::sleep(pause))
+    }
+
+    fn reload_policy_between(
+        &self,
+        path: &Path,
+        mut between: impl FnMut(),
+    ) -> Result<Vec<PolicyWarning>, PolicyFileError> {
+        let mut before = self.snapshot(path);
+        for _ in 1..READINGS {
+            between();
+            // Held from the last reading on, so that of two calls one comes after the other.
+            let watching = self.watching();
+            let now = self.snapshot(path);
+            match (before, now) {
+                (Ok(before), Ok(now)) if before.is_same(&now) => {
+                    return self.put_in_force(&now.policy, now.rules, watching);
+                }
+                (Err(before), Err(now)) if before == now => return Err(now),
+                (_, now) => before = now,
+            }
+        }
+        Err(PolicyFileError {
+            file: Some(path.to_owned()),
+            at: None,
+            place: String::new(),
+            reason: BadPolicyFile::KeepsChanging,
+        })
+    }
+
+    fn snapshot(&self, path: &Path) -> Result<Snapshot, PolicyFileError> {
+        let (policy, content) = PolicyFile::load_with_content(path)?;
+        let rules = policy.compile(self)?;
+        Ok(Snapshot {
+            policy,
+            content,
+            rules,
+        })
+    }
+}
+
+impl Snapshot {
+    fn is_same(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&NamedSource, &NamedSource)| {
+            one.source == other.source && one.reading.is_same(&other.reading)
+        };
+        // The text may hold passwords.
+        let same_text: bool = self.content.ct_eq(&other.content).into();
+        // The same text names the same sources.
+        same_text
+            && self.rules.sources.len() == other.rules.sources.len()
+            && self
+                .rules
+                .sources
+                .iter()
+                .zip(&other.rules.sources)
+                .all(is_same)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::address::PeerAddress;
+    use crate::access::request::{AccessRequest, Credentials, Domain};
+    use crate::access::verdict::Verdict;
+    use std::fs;
+
+    const WHOLE: &str =
+        "[domain.\"*\"]\nnull.any = true\n[domain.closed]\nplain.file = \"users\"\n";
+
+    fn admits_a_stranger(auth: &Authenticator) -> bool {
+        let address = PeerAddress::from_zap(b"127.0.0.1");
+        let request = AccessRequest::new(Domain::from("closed"), address, Credentials::Null);
+        matches!(auth.authorize_blocking(&request), Verdict::Allow(_))
+    }
+
+    struct Loaded {
+        dir: tempfile::TempDir,
+        auth: Authenticator,
+    }
+
+    impl Loaded {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("users"), "alice=a\n").unwrap();
+            fs::write(dir.path().join("policy"), WHOLE).unwrap();
+            let auth = Authenticator::from_policy_file(dir.path().join("policy")).unwrap();
+            assert!(!admits_a_stranger(&auth));
+            Self { dir, auth }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.dir.path().join(name), text).unwrap();
+        }
+
+        /// Loads it again, with these contents at the readings behind the first.
+        fn reload(
+            &self,
+            name: &str,
+            contents: &[&str],
+        ) -> (Result<Vec<PolicyWarning>, PolicyFileError>, usize) {
+            let mut readings = 1;
+            let reloaded = self
+                .auth
+                .reload_policy_between(&self.dir.path().join("policy"), || {
+                    assert!(!admits_a_stranger(&self.auth));
+                    if let Some(content) = contents.get(readings - 1) {
+                        self.write(name, content);
+                    }
+                    readings += 1;
+                });
+            (reloaded, readings)
+        }
+    }
+
+    #[test]
+    fn a_policy_that_is_half_written_never_comes_into_force() {
+        for cut in 0..WHOLE.len() {
+            let loaded = Loaded::new();
+            loaded.write("policy", &WHOLE[..cut]);
+            let (reloaded, readings) = loaded.reload("policy", &[WHOLE]);
+            assert_eq!((reloaded.is_ok(), readings), (true, 3), "cut at {cut}");
+            assert!(!admits_a_stranger(&loaded.auth));
+        }
+    }
+
+    #[test]
+    fn a_password_file_that_is_half_written_is_read_over_too() {
+        let loaded = Loaded::new();
+        loaded.write("users", "bob=sec");
+        let contents = ["bob=secret\nal", "bob=secret\nalice=a\n"];
+        let (reloaded, readings) = loaded.reload("users", &contents);
+        assert_eq!((reloaded.is_ok(), readings), (true, 4));
+        let address = PeerAddress::from_zap(b"127.0.0.1");
+        for (name, password, admitted) in [
+            ("bob", "sec", false),
+            ("bob", "secret", true),
+            ("alice", "a", true),
+        ] {
+            let credentials = Credentials::Plain {
+                username: name.into(),
+                password: password.into(),
+            };
+            let request = AccessRequest::new(Domain::from("closed"), address.clone(), credentials);
+            let verdict = loaded.auth.authorize_blocking(&request);
+            assert_eq!(
+                matches!(verdict, Verdict::Allow(_)),
+                admitted,
+                "{name} {password}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_fault_counts_once_it_was_read_twice_and_changes_nothing() {
+        let loaded = Loaded::new();
+        loaded.write("policy", "[domain.closed]\nplain.fi");
+        let (reloaded, readings) = loaded.reload("policy", &["nonsense"]);
+        assert!(matches!(
+            reloaded.unwrap_err().reason,
+            BadPolicyFile::Toml(_)
+        ));
+        assert_eq!(readings, 3);
+        assert!(!admits_a_stranger(&loaded.auth));
+    }
+
+    #[test]
+    fn a_policy_that_keeps_changing_is_not_waited_for_without_end() {
+        let loaded = Loaded::new();
+        let contents: Vec<_> = (0..READINGS)
+            .map(|count| format!("# {count}\n{WHOLE}"))
+            .collect();
+        let contents: Vec<_> = contents.iter().map(String::as_str).collect();
+        let (reloaded, readings) = loaded.reload("policy", &contents);
+        assert_eq!(reloaded.unwrap_err().reason, BadPolicyFile::KeepsChanging);
+        assert_eq!(readings, READINGS);
+    }
+}

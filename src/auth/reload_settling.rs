@@ -1,0 +1,279 @@
+//! When a change on disk counts: each entry of a source settles by itself.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// After so many debounces an entry that no reading has shown no longer counts, even if it never
+/// settled to something else. 4: whoever saves a file several times in a row is done by then, and
+/// a file that is written all the time must not keep a key in force that it no longer holds.
+const RESTLESS: u32 = 4;
+
+/// What can be told apart by its content. Not `PartialEq`: no type that holds what passwords are
+/// checked against has an operator that compares it.
+pub(crate) trait Content {
+    /// Whether both say the same. Contents decide, not times.
+    fn is_same(&self, other: &Self) -> bool;
+}
+
+impl<E: Content> Content for Option<&E> {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The entries of a source, by name, and how far changes of them have come. A change of an entry
+/// counts once it was read twice, the second time no sooner than the debounce after the first: an
+/// editor that saves by rename, and a copy that is half done, show something else in between.
+/// Entries that change together settle together. An entry that keeps changing holds back no other.
+pub(crate) struct Settling<N, E> {
+    in_force: BTreeMap<N, E>,
+    /// Entries that the last reading showed otherwise than they are in force.
+    changing: BTreeMap<N, Changing<E>>,
+}
+
+/// An entry that is not what is in force.
+struct Changing<E> {
+    /// The first reading that did not show what is in force.
+    away: Instant,
+    /// What the last reading showed; `None`: no entry.
+    seen: Option<E>,
+    /// The first of the readings that have shown this.
+    since: Instant,
+    /// The first of the readings behind it that say nothing of the entry.
+    untold: Option<Instant>,
+}
+
+impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
+    /// Starts from what is in force.
+    pub(crate) const fn new(in_force: BTreeMap<N, E>) -> Self {
+        Self {
+            in_force,
+            changing: BTreeMap::new(),
+        }
+    }
+
+    /// What is in force.
+    pub(crate) const fn in_force(&self) -> &BTreeMap<N, E> {
+        &self.in_force
+    }
+
+    /// Takes a reading. An entry that it does not show is absent if `is_told` says so of its name;
+    /// otherwise the reading says nothing of it. Gives the names whose change has just come into
+    /// force.
+    pub(crate) fn see(
+        &mut self,
+        reading: &BTreeMap<N, E>,
+        is_told: impl Fn(&N) -> bool,
+        now: Instant,
+        debounce: Duration,
+    ) -> BTreeSet<N> {
+        // What was seen before no longer counts as one of two readings, and as none at all once
+        // nothing has been said for a debounce.
+        self.changing.retain(|name, changing| {
+            let is_untold = !reading.contains_key(name) && !is_told(name);
+            let untold = is_untold.then(|| changing.untold.unwrap_or(now));
+            changing.untold = untold;
+            changing.since = if is_untold { now } else { changing.since };
+            untold.is_none_or(|untold| now.saturating_duration_since(untold) < debounce)
+        });
+        let mut settled = BTreeSet::new();
+        let known = self.in_force.keys().chain(self.changing.keys());
+        let absent = known.filter(|name| !reading.contains_key(name) && is_told(name));
+        let absent: BTreeSet<N> = absent.cloned().collect();
+        let shown = reading.iter().map(|(name, entry)| (name, Some(entry)));
+        for (name, seen) in shown.chain(absent.iter().map(|name| (name, None))) {
+            if self.see_one(name, seen, now, debounce) {
+                settled.insert(name.clone());
+            }
+        }
+        settled
+    }
+
+    fn see_one(&mut self, name: &N, seen: Option<&E>, now: Instant, debounce: Duration) -> bool {
+        if self.in_force.get(name).is_same(&seen) {
+            self.changing.remove(name);
+            return false;
+        }
+        let fresh = |away| Changing {
+            away,
+            seen: seen.cloned(),
+            since: now,
+            untold: None,
+        };
+        let changing = self.changing.entry(name.clone());
+        let changing = changing.or_insert_with(|| fresh(now));
+        if !changing.seen.as_ref().is_same(&seen) {
+            *changing = fresh(changing.away);
+        }
+        let passed = |since| now.saturating_duration_since(since);
+        if passed(changing.since) >= debounce {
+            self.changing.remove(name);
+            match seen {
+                Some(entry) => self.in_force.insert(name.clone(), entry.clone()),
+                None => self.in_force.remove(name),
+            };
+            return true;
+        }
+        let is_restless = passed(changing.away) >= debounce.saturating_mul(RESTLESS);
+        is_restless && self.in_force.remove(name).is_some()
+    }
+
+    /// How long until a change may come into force.
+    pub(crate) fn due_in(&self, now: Instant, debounce: Duration) -> Option<Duration> {
+        let first = self
+            .changing
+            .values()
+            .map(|changing| changing.since)
+            .min()?;
+        Some(debounce.saturating_sub(now.saturating_duration_since(first)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Content for &str {
+        fn is_same(&self, other: &Self) -> bool {
+            self == other
+        }
+    }
+
+    const DEBOUNCE: Duration = Duration::from_secs(2);
+
+    type Entries = BTreeMap<&'static str, &'static str>;
+
+    /// Readings at given seconds.
+    struct Clock {
+        start: Instant,
+        settling: Settling<&'static str, &'static str>,
+    }
+
+    impl Clock {
+        fn new(in_force: &[(&'static str, &'static str)]) -> Self {
+            Self {
+                start: Instant::now(),
+                settling: Settling::new(in_force.iter().copied().collect()),
+            }
+        }
+
+        /// What is in force after a reading; `None` if it brought no change into force.
+        fn see(
+            &mut self,
+            seconds: u64,
+            reading: &[(&'static str, &'static str)],
+        ) -> Option<Entries> {
+            self.see_told(seconds, reading, |_| true)
+        }
+
+        fn see_told(
+            &mut self,
+            seconds: u64,
+            reading: &[(&'static str, &'static str)],
+            is_told: impl Fn(&&'static str) -> bool,
+        ) -> Option<Entries> {
+            let now = self.start + Duration::from_secs(seconds);
+            let reading = reading.iter().copied().collect();
+            let settled = self.settling.see(&reading, is_told, now, DEBOUNCE);
+            (!settled.is_empty()).then(|| self.settling.in_force().clone())
+        }
+
+        fn due_in(&self, seconds: u64) -> Option<u64> {
+            let now = self.start + Duration::from_secs(seconds);
+            let due = self.settling.due_in(now, DEBOUNCE);
+            due.map(|due| due.as_secs())
+        }
+    }
+
+    fn entries<const N: usize>(entries: [(&'static str, &'static str); N]) -> Option<Entries> {
+        Some(entries.into())
+    }
+
+    #[test]
+    fn a_change_counts_once_it_was_read_twice_a_debounce_apart() {
+        let mut clock = Clock::new(&[("a", "old")]);
+        assert_eq!(clock.see(0, &[("a", "old")]), None);
+        assert_eq!(clock.due_in(0), None);
+        assert_eq!(clock.see(1, &[("a", "new")]), None);
+        assert_eq!(clock.due_in(2), Some(1));
+        assert_eq!(clock.see(2, &[("a", "new")]), None);
+        assert_eq!(clock.see(3, &[("a", "new")]), entries([("a", "new")]));
+        assert_eq!(clock.see(9, &[("a", "new")]), None);
+    }
+
+    #[test]
+    fn what_is_something_else_in_between_begins_again() {
+        let mut clock = Clock::new(&[("a", "old")]);
+        assert_eq!(clock.see(0, &[]), None);
+        assert_eq!(clock.see(1, &[("a", "half")]), None);
+        assert_eq!(clock.see(2, &[]), None);
+        assert_eq!(clock.see(3, &[("a", "old")]), None);
+        assert_eq!(clock.see(4, &[]), None);
+        assert_eq!(clock.see(6, &[]), entries([]));
+    }
+
+    #[test]
+    fn an_entry_that_keeps_changing_holds_back_no_other() {
+        let mut clock = Clock::new(&[("gone", "x"), ("kept", "x"), ("restless", "x")]);
+        let restless = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
+        let mut seen = restless.iter().zip(0..).map(|(value, second)| {
+            let reading = [("kept", "x"), ("new", "x"), ("restless", *value)];
+            clock.see(second, &reading)
+        });
+        // At 0 and 1 s nothing has settled, at 2 s all but one.
+        assert_eq!((seen.next(), seen.next()), (Some(None), Some(None)));
+        let settled = entries([("kept", "x"), ("new", "x"), ("restless", "x")]);
+        assert_eq!(seen.next(), Some(settled));
+        // It no longer counts itself once no reading has shown it for four debounces.
+        let changes: Vec<_> = seen.collect();
+        let (before, after) = changes.split_at(5);
+        assert!(before.iter().all(Option::is_none), "{before:?}");
+        assert_eq!(after[0], entries([("kept", "x"), ("new", "x")]));
+        assert!(after[1..].iter().all(Option::is_none), "{after:?}");
+        let at_rest = [("kept", "x"), ("new", "x"), ("restless", "11")];
+        assert_eq!(clock.see(12, &at_rest), entries(at_rest));
+    }
+
+    #[test]
+    fn what_changes_in_one_reading_comes_into_force_in_one_change() {
+        let mut clock = Clock::new(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        let swapped = [("a", "2"), ("b", "2"), ("d", "2")];
+        assert_eq!(clock.see(0, &swapped), None);
+        assert_eq!(clock.see(1, &swapped), None);
+        assert_eq!(clock.see(2, &swapped), entries(swapped));
+    }
+
+    #[test]
+    fn a_reading_that_says_nothing_of_an_entry_is_none_of_its_two_readings() {
+        let only_whole = |name: &&'static str| *name == "whole";
+        let bad = [("whole", "bad")];
+        let mut clock = Clock::new(&[("a", "x"), ("b", "x")]);
+        assert_eq!(clock.see(0, &[("a", "x")]), None);
+        assert_eq!(clock.see_told(1, &bad, only_whole), None);
+        assert_eq!(clock.see(2, &[("a", "x")]), None);
+        assert_eq!(clock.see(3, &[("a", "x")]), entries([("a", "x")]));
+
+        // After a debounce it is forgotten: what is gone for a moment is not gone.
+        let mut clock = Clock::new(&[("a", "x")]);
+        assert_eq!(clock.see(0, &[]), None);
+        assert_eq!(clock.see_told(1, &bad, only_whole), None);
+        let after = clock.see_told(3, &bad, only_whole);
+        assert_eq!(after, entries([("a", "x"), ("whole", "bad")]));
+        assert_eq!(clock.see(60, &[]), None);
+        assert_eq!(clock.see(61, &[("a", "x")]), None);
+        assert_eq!(clock.see(62, &[("a", "x")]), entries([("a", "x")]));
+
+        // But where it alternates with readings that say otherwise, the entry no longer counts.
+        let mut clock = Clock::new(&[("a", "x"), ("b", "x")]);
+        for second in (0..8).step_by(2) {
+            assert_eq!(clock.see(second, &[("a", "x")]), None);
+            assert_eq!(clock.see_told(second + 1, &bad, only_whole), None);
+        }
+        assert_eq!(clock.see(8, &[("a", "x")]), entries([("a", "x")]));
+    }
+}
