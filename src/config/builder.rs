@@ -400,9 +400,11 @@ mod tests {
     #[test]
     fn who_asks_leaves_places_for_newcomers_while_verdicts_are_pending() {
         let asks = |verdicts, handshakes| {
-            let mut limits = Limits::default();
-            limits.max_pending_verdicts = verdicts;
-            limits.max_pending_handshakes = handshakes;
+            let limits = Limits {
+                max_pending_verdicts: verdicts,
+                max_pending_handshakes: handshakes,
+                ..Limits::default()
+            };
             let builder = Config::builder(SocketType::Pull).limits(limits.clone());
             let open = Config::builder(SocketType::Pull).limits(limits);
             // Where nothing is asked, nothing waits for a verdict.

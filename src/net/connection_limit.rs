@@ -161,7 +161,7 @@ impl ConnectionLimit {
             *held.of_user.entry(user.clone()).or_default() += 1;
         }
         if let Some(address) = &address {
-            *held.from_address.entry(address.clone()).or_default() += 1;
+            *held.from_address.entry(*address).or_default() += 1;
         }
         drop(held);
         Ok(Permit {

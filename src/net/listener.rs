@@ -254,7 +254,7 @@ impl<A: Access> House<A> {
 
     /// Tells of a refusal, and gives back what its peer should still get to read.
     fn refuse(&self, conn: &Conn, failed: Failed) -> HandshakeBytes {
-        let refusal = Refusal::new(conn, failed.who, failed.stage, failed.error);
+        let refusal = Refusal::new(conn, *failed.who, failed.stage, failed.error);
         refusal.log();
         self.events.refused(refusal);
         failed.last_words

@@ -55,7 +55,8 @@ pub(crate) struct Agreed {
 pub(crate) struct Failed {
     pub(crate) stage: Stage,
     pub(crate) error: NetError,
-    pub(crate) who: Who,
+    /// In a box, for it is large and failures are seldom.
+    pub(crate) who: Box<Who>,
     /// An ERROR command that the peer should get to read; empty if it gets none.
     pub(crate) last_words: HandshakeBytes,
 }
@@ -66,7 +67,7 @@ impl Failed {
         Self {
             stage,
             error: NetError::Handshake(LimitExceeded::Evicted.into()),
-            who,
+            who: Box::new(who),
             last_words: HandshakeBytes::default(),
         }
     }
@@ -191,7 +192,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
         Failed {
             stage: self.stage,
             error,
-            who: self.who(),
+            who: Box::new(self.who()),
             last_words: std::mem::take(&mut self.out),
         }
     }

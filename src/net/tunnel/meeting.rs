@@ -278,7 +278,7 @@ impl<A: Access> House<A> {
 
 /// Logs a refusal, and gives back what its peer should still get to read.
 pub(super) fn refuse(conn: &Conn, failed: Failed) -> HandshakeBytes {
-    Refusal::new(conn, failed.who, failed.stage, failed.error).log();
+    Refusal::new(conn, *failed.who, failed.stage, failed.error).log();
     failed.last_words
 }
 
