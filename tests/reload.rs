@@ -704,6 +704,25 @@ fn a_policy_that_replaced_all_is_not_added_to_by_a_watch_from_before() {
 }
 
 #[test]
+fn each_of_many_sources_that_were_added_at_once_is_told_of_its_changes() {
+    // The poll takes longer than the test waits.
+    assert!(ReloadSettings::default().poll > LONG);
+    let watched = watched();
+    let directory = |number: usize| watched.dir.path().join(number.to_string());
+    for number in 0..24 {
+        fs::create_dir(directory(number)).unwrap();
+        let domain = format!("domain {number}");
+        watched.reload.curve(domain, directory(number)).unwrap();
+    }
+    for number in 0..24 {
+        certificate(&directory(number), "alice");
+    }
+    for _ in 0..24 {
+        assert_eq!(watched.event().admitted, 1);
+    }
+}
+
+#[test]
 fn a_touched_file_is_no_change() {
     let watched = watched();
     let file = watched.dir.path().join("passwords");

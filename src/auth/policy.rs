@@ -215,8 +215,7 @@ impl Policy {
         let asking: Asking = match entries {
             PlainRule::Nobody => return Err(Refusal::InvalidUsername.by(rule)),
             PlainRule::Table(table) if !table.is_costly() => {
-                let checked = table.check(&name, password.expose());
-                return match checked {
+                return match table.check(&name, password.expose()) {
                     Err(refusal) => Err(refusal.by(rule)),
                     Ok(entry_version) => Ok(Ruling::Admit(Admission {
                         user_id: name.clone(),
@@ -273,8 +272,7 @@ impl Policy {
                 if let Err(refusal) = entry.check(now) {
                     return Err(refusal.by(rule));
                 }
-                let valid_until = entry.validity().not_after;
-                (entry.metadata(), entry.version, valid_until)
+                (entry.metadata(), entry.version, entry.validity().not_after)
             }
             CurveRule::Provider { provider, version } => {
                 let provider = Arc::clone(provider);
@@ -370,9 +368,7 @@ impl Policy {
         peer: &AdmittedPeer<'_>,
         now: impl Fn() -> Option<SystemTime>,
     ) -> Option<Option<SystemTime>> {
-        let AdmittedPeer {
-            domain, credential, ..
-        } = peer;
+        let (domain, credential) = (peer.domain, peer.credential);
         self.addresses.check(domain, peer.address).ok()?;
         let (version, valid_until) = match credential {
             Credential::Nothing | Credential::Principal(_) => {

@@ -20,6 +20,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// How often, and how far apart, a reading tries to ask for hints while others do. 1 s together: what
+/// takes longer hangs, and the reading itself must not wait for it.
+const HINT_TRIES: usize = 200;
+const HINT_PAUSE: Duration = Duration::from_millis(5);
+
 /// Reads a source; `None` if its Authenticator is gone.
 pub(crate) type Read = dyn Fn(&Source, &WeakAuthenticator) -> Option<Reading> + Send + Sync;
 
@@ -342,8 +347,15 @@ fn changes_the_rule(settled: &BTreeSet<Name>, entries: &Entries) -> bool {
 fn ask_for_hints(source: &Source, watcher: &Mutex<Option<RecommendedWatcher>>) {
     // What hangs had better hang here than in the watcher, which serves all sources.
     let places = places(source.path());
-    // While another source holds it the poll has to do: it may hang with it.
-    let Ok(mut watcher) = watcher.try_lock() else {
+    // Another source has it for a moment, or hangs with it: then the poll has to do.
+    let held = (0..HINT_TRIES).find_map(|_| {
+        let watcher = watcher.try_lock().ok();
+        if watcher.is_none() {
+            thread::sleep(HINT_PAUSE);
+        }
+        watcher
+    });
+    let Some(mut watcher) = held else {
         return;
     };
     let Some(watcher) = &mut *watcher else {
