@@ -119,8 +119,7 @@ fn ruling<'a, T>(entries: &'a BTreeMap<Domain, T>, domain: &Domain) -> Option<(&
 }
 
 impl Policy {
-    /// Decides by `pyzmq`'s table, first match first: address, shape of the credentials, policy
-    /// of the mechanism.
+    /// Decides by `pyzmq`'s table, first match first: address, form of credentials, mechanism.
     pub(crate) fn judge(
         &self,
         request: &ZapRequest,
@@ -215,7 +214,8 @@ impl Policy {
         let asking: Asking = match entries {
             PlainRule::Nobody => return Err(Refusal::InvalidUsername.by(rule)),
             PlainRule::Table(table) if !table.is_costly() => {
-                return match table.check(&name, password.expose()) {
+                let checked = table.check(&name, password.expose());
+                return match checked {
                     Err(refusal) => Err(refusal.by(rule)),
                     Ok(entry_version) => Ok(Ruling::Admit(Admission {
                         user_id: name.clone(),
