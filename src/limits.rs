@@ -81,8 +81,9 @@ pub struct Limits {
     pub max_connections: Option<usize>,
     /// Established connections of one user on one listener or tunnel; the next is refused with
     /// 300. A user is mechanism, domain and user id; peers whose user id is empty or `anonymous`
-    /// are not told apart, and not counted. `None` by default: how many connections an honest
-    /// user has is the application's to know.
+    /// are not told apart, and not counted. Neither are loopback and ipc, where a proxy may stand
+    /// for many. `None` by default: how many connections an honest user has is the application's
+    /// to know.
     pub max_connections_per_user: Option<usize>,
     /// Established connections from one address on one listener or tunnel; the next is refused
     /// with 300. An IPv6 address stands for its /64. Loopback and ipc are not counted, where a

@@ -168,7 +168,10 @@ mod tests {
 
     /// A pipe that takes nothing until it is opened.
     #[derive(Clone, Default)]
-    struct Pipe(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Pipe(Arc<(Mutex<Taken>, Condvar)>);
+
+    /// Whether it is open, and what it has taken.
+    type Taken = (bool, Vec<u8>);
 
     impl Write for Pipe {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -130,12 +130,13 @@ impl ConnectionLimit {
         user: Option<User>,
     ) -> Result<Permit, Crowded> {
         let shared = &*self.0;
+        // Behind loopback and ipc there may be a proxy, and many peers. Neither bound applies there.
+        let is_remote = !address.is_local();
         let user = user.filter(|user| {
             let is_told_apart = !user.user_id.is_empty() && user.user_id != ANONYMOUS;
-            shared.most_of_user.is_some() && is_told_apart
+            is_remote && shared.most_of_user.is_some() && is_told_apart
         });
-        // Behind loopback and ipc there may be a proxy, and many peers.
-        let is_bounded = shared.most_from_address.is_some() && !address.is_local();
+        let is_bounded = is_remote && shared.most_from_address.is_some();
         let address = is_bounded.then(|| Origin::of(address));
 
         let mut held = shared.held();
@@ -268,8 +269,12 @@ mod tests {
     #[test]
     fn a_user_is_mechanism_domain_and_user_id_and_never_the_anonymous_one() {
         let limit = limit(|limits| limits.max_connections_per_user = Some(1));
-        let here = address("127.0.0.1");
+        let here = address("192.0.2.9");
         let alice = limit.take(&here, user("alice")).unwrap();
+        // Loopback and ipc are not counted.
+        for local in ["127.0.0.1", "::1", "localhost:1:2:3"] {
+            assert!(limit.take(&address(local), user("alice")).is_ok());
+        }
         assert_eq!(
             limit
                 .take(&address("192.0.2.1"), user("alice"))
