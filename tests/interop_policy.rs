@@ -32,7 +32,7 @@ fn refused(reason: &str) -> Outcome {
 }
 
 fn failed() -> Outcome {
-    Err((DenialStatus::Internal, "Internal error".to_owned()))
+    Err((DenialStatus::Temporary, "Provider failed".to_owned()))
 }
 
 #[derive(Clone, Copy)]

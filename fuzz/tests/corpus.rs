@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use zmtp_auth::Error;
 use zmtp_auth_fuzz::player::Player;
 use zmtp_auth_fuzz::setup::{Setup, clients, servers};
@@ -31,8 +32,15 @@ fn corpus(target: &str) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+/// One test at a time: the target `connection` counts the bytes that live in the whole process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn every_target_holds_over_its_corpus() {
+    let _alone = alone();
     for (target, run) in TARGETS {
         let corpus = corpus(target);
         assert!(!corpus.is_empty(), "{target} has no corpus");
@@ -46,11 +54,14 @@ fn every_target_holds_over_its_corpus() {
 
 #[test]
 fn every_target_holds_over_all_seeds_and_whatever_they_are_cut_to() {
+    let _alone = alone();
     for (target, run) in TARGETS {
         run(b"");
         for (name, seed) in seeds::honest(target) {
             println!("{target}/{name}");
-            for len in (0..seed.len()).step_by(7) {
+            // Each run of a whole connection takes milliseconds.
+            let step = if target == "connection" { 97 } else { 7 };
+            for len in (0..seed.len()).step_by(step) {
                 run(&seed[..len]);
             }
         }
@@ -63,6 +74,7 @@ fn every_target_holds_over_all_seeds_and_whatever_they_are_cut_to() {
 
 #[test]
 fn the_honest_seeds_are_in_the_corpora() {
+    let _alone = alone();
     for (target, _) in TARGETS {
         let honest = seeds::honest(target);
         if std::env::var_os("BLESS").is_some() {
@@ -93,6 +105,7 @@ fn played(target: &str, name: &str, setup: &'static Setup) -> Player {
 
 #[test]
 fn the_seeds_of_each_handshake_target_reach_complete_in_every_setup() {
+    let _alone = alone();
     for (target, setups) in [
         ("handshake_client", clients()),
         ("handshake_server", servers()),
@@ -114,6 +127,7 @@ fn the_seeds_of_each_handshake_target_reach_complete_in_every_setup() {
 
 #[test]
 fn the_honest_seeds_of_inside_boxes_are_accepted() {
+    let _alone = alone();
     for (name, seed) in seeds::honest("inside_boxes") {
         assert!(inside_boxes::forge(&seed), "{name}");
     }
@@ -121,6 +135,7 @@ fn the_honest_seeds_of_inside_boxes_are_accepted() {
 
 #[test]
 fn recorded_conversations_reach_complete() {
+    let _alone = alone();
     for (target, setups) in [
         ("handshake_client", clients()),
         ("handshake_server", servers()),

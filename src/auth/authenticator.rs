@@ -142,6 +142,10 @@ impl Authenticator {
         limits: &Limits,
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Self {
+        // A job waits from its question's first pause on, just before the question gets a place or
+        // makes room. Were there as many places in the queue as for questions, the queue would
+        // refuse a newcomer before the fair choice among the questions.
+        let max_waiting = limits.max_pending_verdicts.saturating_mul(2);
         Self(Arc::new(Inner {
             policy: ArcSwap::default(),
             changing: Mutex::new(()),
@@ -149,14 +153,14 @@ impl Authenticator {
             provider_places: Places::new(limits),
             provider_time: limits.verdict_timeout,
             held_back: HeldBack::new(limits.max_held_back),
-            max_waiting: limits.max_pending_verdicts,
+            max_waiting,
             spare_threads: Arc::new(AtomicUsize::new(SPARE_THREADS)),
             verifiers: Arc::new(Workers::new(WorkerSettings {
                 name: "zmtp-auth password",
                 // Each is one core at full load, and the last one is for everything else.
                 max_threads: available_parallelism()
                     .map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
-                max_waiting: limits.max_pending_verdicts,
+                max_waiting,
                 replacement: None,
             })),
             clock: Box::new(clock),

@@ -131,7 +131,7 @@ impl ConnectArguments {
 }
 
 /// How one end of a conversation behaves.
-struct Side<'a> {
+struct Conversation<'a> {
     ours: SocketType,
     arguments: &'a ConnectArguments,
     events: &'a Events,
@@ -149,7 +149,7 @@ async fn converse<A: Access>(
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let events = Events::on_stdout()?;
-    let mut side = Side {
+    let mut side = Conversation {
         ours: config.socket_type(),
         arguments,
         events: &events,
@@ -228,7 +228,7 @@ enum Ended {
     Lost(NetError),
 }
 
-impl Side<'_> {
+impl Conversation<'_> {
     async fn exchange(&mut self, connection: &mut Connection) -> Result<Ended, Failure> {
         let claims = &connection.peer().claims;
         let connected = Told::Connected {

@@ -4,7 +4,7 @@
 use crate::access::address::PeerAddress;
 use crate::access::origin::Origin;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Handshakes in progress, each with a handle of type `T` by which it can be ended.
 ///
@@ -25,12 +25,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 ///    long verdicts take, at most three in four may pause.
 ///
 /// A storm of newcomers pays for each eviction, so every operation takes time in the logarithm
-/// of the number of places.
+/// of the number of places. Trees, since they give back what they held when the storm is over.
 #[derive(Debug)]
 pub(crate) struct Pending<T> {
-    places: HashMap<PlaceId, Place<T>>,
+    places: BTreeMap<PlaceId, Place<T>>,
     /// The places of each address.
-    groups: HashMap<Origin, Group>,
+    groups: BTreeMap<Origin, Group>,
     /// The first to go of each remote address; the last entry goes first. Local peers are left
     /// out, since their weight depends on the number of all places.
     order: BTreeMap<Rank, Origin>,
@@ -102,8 +102,8 @@ impl<T> Pending<T> {
     /// `capacity` places, at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            places: HashMap::new(),
-            groups: HashMap::new(),
+            places: BTreeMap::new(),
+            groups: BTreeMap::new(),
             order: BTreeMap::new(),
             capacity: capacity.max(1),
             paused: 0,

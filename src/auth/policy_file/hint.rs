@@ -24,8 +24,10 @@ const NO_FORM: [&str; 4] = [
     "wanted exactly 1 element",
     "wanted string or table",
     "invalid type: unit, expected newtype variant",
-    "neither of what can stand here",
+    NEITHER,
 ];
+
+const NEITHER: &str = "neither of what can stand here";
 
 /// The message with what to do, if that is known. `line` is where the error lies; nothing of it is
 /// repeated, since it may hold a password.
@@ -39,6 +41,8 @@ pub(super) fn hinted(message: String, line: &str) -> String {
         let named = FORMS.iter().find(|(name, _)| is_named(*name));
         return match named {
             Some((name, forms)) => format!("{name} takes exactly one form: {forms}"),
+            // It may be about something else than a mechanism.
+            None if message.starts_with(NEITHER) => message,
             None => {
                 let forms = FORMS.map(|(_, forms)| forms).join("; ");
                 format!("a mechanism takes exactly one form: {forms}")
