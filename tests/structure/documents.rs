@@ -51,6 +51,16 @@ pub fn promises(document: &str) -> Vec<Promise<'_>> {
         .collect()
 }
 
+/// What is promised more than once.
+pub fn repeated(promises: &[Promise<'_>]) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    promises
+        .iter()
+        .filter(|promise| !seen.insert(promise.promise))
+        .map(|promise| format!("\"{}\" is promised twice", promise.promise))
+        .collect()
+}
+
 /// What a document promises, and the tests that show it: file and function.
 pub struct Promise<'a> {
     pub promise: &'a str,
@@ -104,5 +114,11 @@ mod tests {
             })
             .collect();
         assert_eq!(found, ["there is no test x.rs::g", "\"b\" names no test"]);
+    }
+
+    #[test]
+    fn a_promise_that_is_made_twice_is_noticed() {
+        let promises = promises("| a | `x.rs::f` |\n| b | `x.rs::f` |\n| a | `x.rs::g` |\n");
+        assert_eq!(repeated(&promises), ["\"a\" is promised twice"]);
     }
 }
