@@ -240,7 +240,7 @@ impl Conversation<'_> {
             let topic = self.arguments.subscribe.clone();
             connection.subscribe(topic).await?;
         }
-        let max_line = self.arguments.socket.max_message();
+        let max_line = self.arguments.socket.limits().max_message;
         let mut lines = Lines::of_stdin(max_line);
         let receives = self.ours.receives();
         let mut subscribed = !self.ours.publishes();

@@ -104,11 +104,12 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
         true => Some(Outlet::new(
             socket_type,
             arguments.multipart.clone(),
-            arguments.socket.max_message(),
+            arguments.socket.limits().max_message,
         )?),
         false => None,
     };
-    let builder = arguments.socket.builder(socket_type);
+    let limits = arguments.bind.limits(arguments.socket.limits());
+    let builder = arguments.socket.builder(socket_type).limits(limits);
     match arguments.security.config(builder)? {
         ServerConfig::Asks(config, router, policy) => {
             block_on(serve(arguments, config, router, Some(policy), outlet))

@@ -71,9 +71,9 @@ impl SocketArguments {
         options
     }
 
-    /// Most bytes of a message.
-    pub(crate) fn max_message(&self) -> usize {
-        self.limits.limits().max_message
+    /// The limits in force.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits.limits()
     }
 }
 
@@ -85,9 +85,29 @@ pub(crate) struct BindArguments {
     /// our own user alone
     #[arg(long, value_name = "MODE", value_parser = mode)]
     ipc_mode: Option<u32>,
+    /// The most connections at once; the next peer is refused for now. Without it: as many as the
+    /// file descriptors of the process allow (`ulimit -n`), with a reserve
+    #[arg(long, value_name = "NUMBER", value_parser = connections)]
+    max_connections: Option<usize>,
+    /// The most connections of one user at once. Peers of this machine and peers without a user id
+    /// of their own are not counted. Without it: no bound
+    #[arg(long, value_name = "NUMBER", value_parser = connections)]
+    max_connections_per_user: Option<usize>,
+    /// The most connections from one address at once; an IPv6 address stands for its /64. Peers of
+    /// this machine are not counted. Without it: no bound
+    #[arg(long, value_name = "NUMBER", value_parser = connections)]
+    max_connections_per_address: Option<usize>,
 }
 
 impl BindArguments {
+    /// `limits`, with the bounds that were given.
+    pub(crate) fn limits(&self, mut limits: Limits) -> Limits {
+        limits.max_connections = self.max_connections;
+        limits.max_connections_per_user = self.max_connections_per_user;
+        limits.max_connections_per_address = self.max_connections_per_address;
+        limits
+    }
+
     /// Enters what was given.
     pub(crate) fn apply(&self, options: &mut Options) {
         if let Some(mode) = self.ipc_mode {
@@ -110,6 +130,10 @@ fn bytes(text: &str) -> Result<usize, String> {
 
 fn frames(text: &str) -> Result<usize, String> {
     positive(text).ok_or_else(|| "it must be a number of frames from 1".into())
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    positive(text).ok_or_else(|| "it must be a number of connections from 1".into())
 }
 
 /// Digits alone, and not zero.

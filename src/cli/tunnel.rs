@@ -159,7 +159,8 @@ struct BothSides {
 
 impl BothSides {
     fn builder(&self) -> Builder<WantsMechanism> {
-        Config::builder(SocketType::Relay).limits(self.limits.limits())
+        let limits = self.bind.limits(self.limits.limits());
+        Config::builder(SocketType::Relay).limits(limits)
     }
 
     fn options(&self) -> TunnelOptions {

@@ -95,6 +95,28 @@ fn limits_of_messages_can_be_lowered_and_raised() {
 }
 
 #[test]
+fn a_peer_over_the_bound_on_connections_is_refused_for_now_and_that_is_told() {
+    let house = House::new();
+    let (mut listening, endpoint) = house.listening(&format!(
+        "listen tcp://127.0.0.1:* --type pull --curve --key @server.key_secret --policy \
+         @policy.toml --domain billing --max-connections 1 --max-connections-per-user 1 \
+         --max-connections-per-address 1"
+    ));
+    let connect =
+        format!("{endpoint} --type push --curve --server-key @server.key --key @alice.key_secret");
+    let first = house.arguments(&format!("connect {connect}"));
+    let _first = Running::start(&texts(&first));
+    listening.event("accepted");
+    house.ends(4, &format!("probe {connect}"));
+    let refused = listening.event("refused");
+    assert_eq!(refused["rule"], "max_connections", "{refused}");
+    house.ends(
+        2,
+        &format!("listen tcp://127.0.0.1:* --type pull {OPEN} --max-connections 0"),
+    );
+}
+
+#[test]
 fn a_tunnel_takes_the_same_limits() {
     let house = House::new();
     let (mut listening, program) = house.listening(&format!(
