@@ -5,18 +5,27 @@ use crate::access::origin::Origin;
 use crate::zap::failures::Turn;
 use std::collections::{BTreeMap, HashMap};
 
+/// Most addresses whose items are all out in one turn; after them the next turn begins, and they
+/// are forgotten. 1024: far more than ask at once where all is well, and some 50 KiB.
+const MAX_SERVED_IN_A_TURN: usize = 1024;
+
 /// Items that wait, each with the address that it comes from.
 ///
 /// Remote addresses take turns, however many items each has: an item is due as many turns after the
 /// one that is served now as its address has items before it, and one turn later for each failure
-/// that counts against it. Peers on this machine may be many behind one address, so theirs wait in
+/// that counts against it. An address that comes back in the turn that is served has had it, so that
+/// turns go by however many come, and each address overtakes an item that waits at most once in each
+/// turn up to that item's: those before it, its own, and at most 16 for failures. Peers on this
+/// machine may be many behind one address, so theirs wait in
 /// the order of arrival, and every other turn is theirs.
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     local: BTreeMap<Ticket, T>,
     remote: BTreeMap<Ticket, (Origin, T)>,
-    /// The remote addresses with items.
+    /// The remote addresses with items, and those that have had the turn that is served now.
     flows: HashMap<Origin, Flow>,
+    /// The addresses whose items are all out since this turn has begun.
+    emptied: Vec<Origin>,
     /// The turn that is served now.
     served: u64,
     is_remote_next: bool,
@@ -26,7 +35,7 @@ pub(crate) struct FairQueue<T> {
 #[derive(Debug, Clone, Copy)]
 struct Flow {
     items: usize,
-    /// The turn of its last item, but for failures.
+    /// The turn of its last item, but for failures; without items, the turn that is served now.
     last: u64,
 }
 
@@ -44,6 +53,7 @@ impl<T> Default for FairQueue<T> {
             local: BTreeMap::new(),
             remote: BTreeMap::new(),
             flows: HashMap::new(),
+            emptied: Vec::new(),
             served: 0,
             is_remote_next: false,
             next: 0,
@@ -77,7 +87,11 @@ impl<T> FairQueue<T> {
         let flow = self
             .flows
             .entry(origin)
-            .and_modify(|flow| flow.last = served.max(flow.last + 1))
+            .and_modify(|flow| {
+                // Items that were taken out before their turn leave no gap that later ones wait for.
+                let after_all = served + flow.items as u64 + 1;
+                flow.last = (flow.last + 1).clamp(served, after_all);
+            })
             .or_insert(Flow {
                 items: 0,
                 last: served,
@@ -103,7 +117,9 @@ impl<T> FairQueue<T> {
             return self.local.pop_first().map(|(_, item)| item);
         }
         let (ticket, (origin, item)) = self.remote.pop_first()?;
-        self.served = self.served.max(ticket.turn);
+        if ticket.turn > self.served {
+            self.begin(ticket.turn);
+        }
         self.count_out(origin);
         Some(item)
     }
@@ -119,9 +135,35 @@ impl<T> FairQueue<T> {
     }
 
     fn count_out(&mut self, origin: Origin) {
-        if let Some(flow) = self.flows.get_mut(&origin) {
-            flow.items -= 1;
-            if flow.items == 0 {
+        if self.remote.is_empty() {
+            // There is nothing left to overtake.
+            self.flows.clear();
+            self.emptied.clear();
+            return;
+        }
+        let Some(flow) = self.flows.get_mut(&origin) else {
+            return;
+        };
+        flow.items -= 1;
+        if flow.items > 0 {
+            return;
+        }
+        flow.last = flow.last.min(self.served);
+        if flow.last < self.served {
+            self.flows.remove(&origin);
+            return;
+        }
+        self.emptied.push(origin);
+        if self.emptied.len() >= MAX_SERVED_IN_A_TURN {
+            self.begin(self.served + 1);
+        }
+    }
+
+    /// Begins a turn, and forgets the addresses that only an earlier one was remembered for.
+    fn begin(&mut self, turn: u64) {
+        self.served = turn;
+        for origin in self.emptied.drain(..) {
+            if self.flows.get(&origin).is_some_and(|flow| flow.items == 0) {
                 self.flows.remove(&origin);
             }
         }
@@ -230,6 +272,73 @@ mod tests {
             }
             let local = ahead.iter().filter(|other| **other == 0).count();
             prop_assert!(local <= ahead.len() - local + 1, "{ahead:?}");
+        }
+    }
+
+    /// How many items of addresses 1 to `addresses` are served before the last one of address 9,
+    /// which comes after `before` others of its address. Whenever an item is served, so many of the
+    /// next ones come that as many wait as at first; `failures` go round among them.
+    fn overtaking(before: usize, own: usize, addresses: u8, failures: &[usize]) -> usize {
+        let mut queue = FairQueue::default();
+        let mut stream = (1..=addresses).cycle().zip(failures.iter().cycle());
+        for (address, failures) in stream.by_ref().take(addresses.into()) {
+            queue.push(turn(address, *failures), false);
+        }
+        for _ in 0..before {
+            queue.push(turn(9, 0), false);
+        }
+        queue.push(turn(9, own), true);
+        let mut count = 0;
+        while queue.pop() == Some(false) && count < 10_000 {
+            count += 1;
+            let (address, failures) = stream.next().unwrap();
+            queue.push(turn(address, *failures), false);
+        }
+        count
+    }
+
+    #[test]
+    fn a_user_who_mistyped_once_is_served_though_fresh_users_never_cease_to_come() {
+        assert!(overtaking(0, 1, 2, &[0]) <= 4);
+        assert!(overtaking(1, 0, 2, &[0]) <= 5);
+    }
+
+    #[test]
+    fn addresses_without_end_hold_back_no_item_and_are_forgotten() {
+        let mut queue = FairQueue::default();
+        queue.push(turn(9, 16), true);
+        let mut count = 0_usize;
+        loop {
+            let [.., high, middle, low] = count.to_be_bytes();
+            let origin = Origin::V4([10, high, middle, low]);
+            let failures = 0;
+            queue.push(Turn { origin, failures }, false);
+            if queue.pop() == Some(true) {
+                break;
+            }
+            count += 1;
+            assert!(count <= 17 * MAX_SERVED_IN_A_TURN, "never served");
+            assert!(queue.flows.len() <= queue.len() + MAX_SERVED_IN_A_TURN);
+        }
+        // What is taken out before its turn counts as well.
+        for _ in 0..2 * MAX_SERVED_IN_A_TURN {
+            let ticket = queue.push(turn(8, 0), false);
+            assert_eq!(queue.remove(ticket), Some(false));
+            assert!(queue.emptied.len() <= MAX_SERVED_IN_A_TURN);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_address_overtakes_a_waiting_item_at_most_once_a_turn(
+            before in 0_usize..10,
+            own in 0_usize..=16,
+            addresses in 1_u8..8,
+            failures in proptest::collection::vec(0_usize..=16, 1..20),
+        ) {
+            let turns = before + own + 1;
+            let count = overtaking(before, own, addresses, &failures);
+            prop_assert!(count <= before + turns * usize::from(addresses), "{count}");
         }
     }
 }
