@@ -6,6 +6,7 @@ use crate::access::request::Domain;
 use crate::auth::address::{AddressError, AddressRule, Match, RuleSet};
 use crate::auth::audit::{AddressChange, Change};
 use crate::auth::authenticator::Authenticator;
+use crate::auth::configured::Call;
 #[cfg(feature = "policy-file")]
 use crate::auth::policy_file::problem::BadPolicyFile;
 use crate::auth::refusal::{Refusal, Refused};
@@ -257,6 +258,7 @@ impl AddressList<'_> {
         change: impl FnOnce(&mut List, Vec<AddressRule>) -> Result<T, AddressError>,
     ) -> Result<T, AddressError> {
         self.auth.try_change(|policy| {
+            policy.ruling_call = Call::next();
             let lists = Arc::make_mut(&mut policy.addresses);
             let domain = self.scope.clone();
             let outcome = lists.change(domain.as_ref(), |list| change(list, rules.clone()))?;

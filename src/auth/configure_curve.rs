@@ -4,7 +4,7 @@
 use crate::access::request::{Domain, MechanismKind};
 use crate::auth::audit::Change;
 use crate::auth::authenticator::Authenticator;
-use crate::auth::configured::{Configured, Loaded};
+use crate::auth::configured::{Call, Configured, Loaded};
 use crate::auth::curve::CurveRule;
 use crate::auth::plain::PlainRule;
 use crate::auth::policy::Policy;
@@ -160,6 +160,7 @@ impl Policy {
 
     /// Keeps `domain` from falling to `*`.
     pub(crate) fn claim(&mut self, mechanism: MechanismKind, domain: &Domain) {
+        self.ruling_call = Call::next();
         match mechanism {
             MechanismKind::Plain => {
                 let claimed = self.plain.entry(domain.clone());

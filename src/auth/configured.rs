@@ -7,6 +7,7 @@ use crate::access::request::{Domain, MechanismKind};
 use crate::auth::policy::Policy;
 #[cfg(feature = "reload")]
 use crate::auth::reload_source::{Reading, Source};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a call of the [`Authenticator`](crate::auth::Authenticator) that configures a domain has
 /// put an end to.
@@ -16,6 +17,18 @@ pub struct Configured {
     /// Whether a directory or file was loaded again by itself for this domain and mechanism, and
     /// no longer is: no later change of it takes back what this call has said.
     pub ended_watch: bool,
+}
+
+/// An explicit call, by its place in the order of all such calls of this process. Loading a policy
+/// file has its place from its beginning on, every other call from when it comes into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Call(u64);
+
+impl Call {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::SeqCst))
+    }
 }
 
 /// What an explicit call has loaded, and from where.
@@ -37,6 +50,7 @@ impl Policy {
         _: &(MechanismKind, Domain),
         _: Option<Loaded>,
     ) -> bool {
+        self.ruling_call = Call::next();
         false
     }
 }

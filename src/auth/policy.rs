@@ -5,6 +5,7 @@ use crate::access::address::PeerAddress;
 use crate::access::peer::Credential;
 use crate::access::request::{Credentials, Domain, MechanismKind};
 use crate::auth::address_list::AddressLists;
+use crate::auth::configured::Call;
 use crate::auth::curve::CurveRule;
 use crate::auth::null_gssapi::NameRule;
 use crate::auth::plain::PlainRule;
@@ -31,22 +32,21 @@ use std::time::SystemTime;
 pub(crate) struct Policy {
     /// Counts the changes. An entry that is new in this policy has this version.
     pub(crate) version: u64,
+    /// The explicit call that rules: no policy file comes into force whose loading began before it.
+    pub(crate) ruling_call: Call,
     /// While set, every request is refused.
     pub(crate) stopped: bool,
-    /// The version since which decisions count: one that was begun under an earlier policy is made
-    /// again, even if this policy says the same.
+    /// The version since which decisions count: one begun earlier is made again, changed or not.
     pub(crate) decided_since: u64,
     /// Checked before any credential.
     pub(crate) addresses: Arc<AddressLists>,
-    /// By domain; an entry claims its domain, however empty it is.
+    /// As `curve` by domain; an entry claims its domain, however empty it is.
     pub(crate) plain: BTreeMap<Domain, PlainRule>,
-    /// By domain; an entry claims its domain, however empty it is.
     pub(crate) curve: BTreeMap<Domain, CurveRule>,
     /// By domain, where a policy file rules; without one every NULL peer is admitted.
     pub(crate) null: Option<BTreeMap<Domain, NameRule>>,
     /// By domain, where a policy file rules; without one every principal is admitted.
     pub(crate) gssapi: Option<BTreeMap<Domain, NameRule>>,
-    /// The application's mapping of keys to user ids.
     pub(crate) user_ids: Option<UserIds>,
     /// Which of the rules follow their files.
     #[cfg(feature = "reload")]

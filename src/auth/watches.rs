@@ -5,7 +5,7 @@
 use crate::access::request::{Domain, MechanismKind};
 use crate::auth::audit::Change;
 use crate::auth::authenticator::Authenticator;
-use crate::auth::configured::Loaded;
+use crate::auth::configured::{Call, Loaded};
 use crate::auth::policy::Policy;
 use crate::auth::reload_source::{Reading, Source};
 use std::collections::BTreeMap;
@@ -46,6 +46,7 @@ impl Policy {
     /// watched, and ends otherwise, so that no later reload takes back what the call has said.
     /// Whether it has ended one.
     pub(crate) fn rule_explicitly(&mut self, ruled: &Ruled, loaded: Option<Loaded>) -> bool {
+        self.ruling_call = Call::next();
         let Some(watched) = self.watches.get_mut(ruled) else {
             return false;
         };

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::authenticator::Authenticator;
+use crate::auth::configured::Call;
 use crate::auth::policy_file::compile::{NamedSource, Rules};
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
@@ -34,8 +35,9 @@ impl Authenticator {
     /// times.
     ///
     /// # Errors
-    /// Returns [`PolicyFileError`] if two readings in a row fail alike, and
-    /// [`BadPolicyFile::KeepsChanging`] if no two were the same. What was in force before stays.
+    /// Returns [`PolicyFileError`] if two readings in a row fail alike,
+    /// [`BadPolicyFile::KeepsChanging`] if no two were the same, and [`BadPolicyFile::Overtaken`] as
+    /// [`Authenticator::load_policy`] does. What was in force before stays.
     pub fn reload_policy(
         &self,
         path: impl AsRef<Path>,
@@ -49,15 +51,14 @@ impl Authenticator {
         path: &Path,
         mut between: impl FnMut(),
     ) -> Result<Vec<PolicyWarning>, PolicyFileError> {
+        let call = Call::next();
         let mut before = self.snapshot(path);
         for _ in 1..READINGS {
             between();
-            // Held from the last reading on, so that of two calls one comes after the other.
-            let watching = self.watching();
             let now = self.snapshot(path);
             match (before, now) {
                 (Ok(before), Ok(now)) if before.is_same(&now) => {
-                    return self.put_in_force(&now.policy, now.rules, watching);
+                    return self.put_in_force(&now.policy, now.rules, call);
                 }
                 (Err(before), Err(now)) if before == now => return Err(now),
                 (_, now) => before = now,
@@ -108,6 +109,8 @@ mod tests {
     use crate::access::request::{AccessRequest, Credentials, Domain};
     use crate::access::verdict::Verdict;
     use std::fs;
+    use std::path::PathBuf;
+    use std::sync::mpsc;
 
     const WHOLE: &str =
         "[domain.\"*\"]\nnull.any = true\n[domain.closed]\nplain.file = \"users\"\n";
@@ -131,6 +134,14 @@ mod tests {
             let auth = Authenticator::from_policy_file(dir.path().join("policy")).unwrap();
             assert!(!admits_a_stranger(&auth));
             Self { dir, auth }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.dir.path().join("policy")
+        }
+
+        fn users(&self) -> PathBuf {
+            self.dir.path().join("users")
         }
 
         fn write(&self, name: &str, text: &str) {
@@ -193,6 +204,86 @@ mod tests {
                 "{name} {password}"
             );
         }
+    }
+
+    /// Explicit calls that a policy file would take back.
+    const CALLS: [fn(&Loaded); 8] = [
+        |loaded| drop(loaded.auth.configure_plain("closed", [("bob", "b")])),
+        |loaded| drop(loaded.auth.configure_plain_file("closed", loaded.users())),
+        |loaded| drop(loaded.auth.configure_curve("other", "absent")),
+        |loaded| {
+            loaded.auth.configure_curve_keys("", []);
+        },
+        |loaded| {
+            loaded.auth.unconfigure(&Domain::from("other"));
+        },
+        |loaded| loaded.auth.deny(["192.0.2.1"]).unwrap(),
+        |loaded| loaded.auth.addresses_of("closed").clear(),
+        |loaded| drop(loaded.auth.reload_policy(loaded.path(), Duration::ZERO)),
+    ];
+
+    #[test]
+    fn an_explicit_call_while_a_policy_is_read_stays_in_force_and_one_before_does_not() {
+        for (index, call) in CALLS.iter().enumerate() {
+            let loaded = Loaded::new();
+            let mut version = None;
+            let reloaded = loaded.auth.reload_policy_between(&loaded.path(), || {
+                if version.is_none() {
+                    call(&loaded);
+                    version = Some(loaded.auth.policy().version);
+                }
+            });
+            let reason = reloaded.map_err(|error| error.reason);
+            assert_eq!(reason, Err(BadPolicyFile::Overtaken), "{index}");
+            assert_eq!(Some(loaded.auth.policy().version), version, "{index}");
+            let again = loaded.auth.reload_policy(loaded.path(), Duration::ZERO);
+            assert!(again.is_ok(), "{index}");
+        }
+    }
+
+    #[test]
+    fn of_two_policies_that_are_read_at_once_the_one_that_began_later_rules() {
+        let loaded = Loaded::new();
+        let (path, auth) = (loaded.path(), &loaded.auth);
+        let (begin, begun) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        thread::scope(|scope| {
+            let path = &path;
+            let earlier = scope.spawn(move || {
+                auth.reload_policy_between(path, || {
+                    begin.send(()).unwrap();
+                    ended.recv().unwrap();
+                })
+            });
+            begun.recv().unwrap();
+            let mut earlier = Some(earlier);
+            let later = auth.reload_policy_between(path, || {
+                end.send(()).unwrap();
+                assert!(earlier.take().unwrap().join().unwrap().is_ok());
+            });
+            assert!(later.is_ok());
+        });
+    }
+
+    #[test]
+    fn reading_a_policy_holds_up_no_other_call() {
+        let loaded = Loaded::new();
+        loaded.write("broken", "[domain.a]\nplain.file = \"absent\"\n");
+        let broken = loaded.dir.path().join("broken");
+        let (policy, auth) = (PolicyFile::load(&broken).unwrap(), loaded.auth.clone());
+        // As long as this is held, nothing comes into force.
+        let _watching = loaded.auth.watching();
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let read = [
+                auth.load_policy(&policy),
+                auth.reload_policy(broken, Duration::ZERO),
+            ];
+            tell.send(read).unwrap();
+        });
+        // Generous: reading under the lock would never end.
+        let read = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(read.iter().all(Result::is_err));
     }
 
     #[test]

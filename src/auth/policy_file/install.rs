@@ -4,13 +4,12 @@
 use crate::access::request::Domain;
 use crate::auth::audit::Change;
 use crate::auth::authenticator::Authenticator;
+use crate::auth::configured::Call;
 use crate::auth::policy::Policy;
 use crate::auth::policy_file::compile::Rules;
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
-#[cfg(feature = "reload")]
-use crate::auth::policy_file::problem::BadPolicyFile;
-use crate::auth::policy_file::problem::PolicyFileError;
+use crate::auth::policy_file::problem::{BadPolicyFile, PolicyFileError};
 #[cfg(feature = "reload")]
 use crate::auth::reload::ReloadSettings;
 #[cfg(feature = "reload")]
@@ -20,8 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-#[cfg(feature = "reload")]
-use std::sync::MutexGuard;
 
 impl Authenticator {
     /// An Authenticator that admits whom a policy file says, and nobody else. See
@@ -50,28 +47,31 @@ impl Authenticator {
     /// still work, and add to it. A watch from before that this policy does not go on with has
     /// ended, with a [`PolicyWarning::WatchEnded`].
     ///
+    /// A policy never takes back what another explicit call has said since the policy began to be
+    /// loaded. Reading takes its time, and for ever where a disk hangs, but holds up no other call.
+    ///
     /// # Errors
-    /// [`PolicyFileError`] if something that the policy names cannot be used: what was in force
-    /// before stays.
+    /// Returns [`PolicyFileError`] if something that the policy names cannot be used, and
+    /// [`BadPolicyFile::Overtaken`](crate::auth::BadPolicyFile::Overtaken) if a call that configures
+    /// a domain or changes an address list came into force since this one began, or a policy that
+    /// began to be loaded later. What was in force before stays.
     pub fn load_policy(&self, policy: &PolicyFile) -> Result<Vec<PolicyWarning>, PolicyFileError> {
-        // Held to the end, so that of two calls one comes after the other.
-        #[cfg(feature = "reload")]
-        let watching = self.watching();
+        let call = Call::next();
         let rules = policy.compile(self)?;
-        #[cfg(feature = "reload")]
-        return self.put_in_force(policy, rules, watching);
-        #[cfg(not(feature = "reload"))]
-        Ok(self.put_in_force(rules))
+        self.put_in_force(policy, rules, call)
     }
 
-    /// Puts the rules of `policy` in force, and follows what it says is to be loaded again.
+    /// Puts the rules of `policy`, which `call` has read, in force, and follows what it says is to
+    /// be loaded again.
     #[cfg(feature = "reload")]
     pub(super) fn put_in_force(
         &self,
-        policy: &PolicyFile,
+        file: &PolicyFile,
         mut rules: Rules,
-        mut watching: MutexGuard<'_, Option<Watch>>,
+        call: Call,
     ) -> Result<Vec<PolicyWarning>, PolicyFileError> {
+        // Nothing is read under it, so that a disk that hangs holds up no later call.
+        let mut watching = self.watching();
         let mut warnings = std::mem::take(&mut rules.warnings);
         let mut watched = std::mem::take(&mut rules.sources);
         watched.retain(|named| named.is_watched);
@@ -80,10 +80,10 @@ impl Authenticator {
         } else {
             let watch = Watch::start(self, ReloadSettings::default(), Box::new(|_| {}));
             let failed = |error: io::Error| BadPolicyFile::Thread((&error).into());
-            Some(watch.map_err(|error| policy.error(String::new(), failed(error)))?)
+            Some(watch.map_err(|error| file.error(String::new(), failed(error)))?)
         };
         let mut ended = Vec::new();
-        self.change(|policy| {
+        self.try_change(|policy| {
             let before = std::mem::take(&mut policy.watches);
             if let Some(watch) = &next {
                 for named in watched {
@@ -91,8 +91,8 @@ impl Authenticator {
                 }
             }
             ended = policy.ended_since(&before);
-            rules.replace(policy)
-        });
+            Ok(((), rules.replace(policy, file, call)?))
+        })?;
         if let Some(watch) = &next {
             watch.hint();
         }
@@ -108,19 +108,33 @@ impl Authenticator {
 
     /// Puts the rules of a policy in force.
     #[cfg(not(feature = "reload"))]
-    fn put_in_force(&self, mut rules: Rules) -> Vec<PolicyWarning> {
+    pub(super) fn put_in_force(
+        &self,
+        file: &PolicyFile,
+        mut rules: Rules,
+        call: Call,
+    ) -> Result<Vec<PolicyWarning>, PolicyFileError> {
         let warnings = std::mem::take(&mut rules.warnings);
+        self.try_change(|policy| Ok(((), rules.replace(policy, file, call)?)))?;
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        self.change(|policy| rules.replace(policy));
-        warnings
+        Ok(warnings)
     }
 }
 
 impl Rules {
-    /// Replaces all rules by these.
-    fn replace(self, policy: &mut Policy) -> Change {
+    /// Replaces all rules by these, which `call` has read, unless a later call rules.
+    fn replace(
+        self,
+        policy: &mut Policy,
+        file: &PolicyFile,
+        call: Call,
+    ) -> Result<Change, PolicyFileError> {
+        if policy.ruling_call > call {
+            return Err(file.error(String::new(), BadPolicyFile::Overtaken));
+        }
+        policy.ruling_call = call;
         let fresh = policy.version;
         policy.addresses = Arc::new(self.addresses);
         let mut plain = self.plain;
@@ -145,6 +159,6 @@ impl Rules {
         policy.curve = curve;
         policy.null = Some(null);
         policy.gssapi = Some(gssapi);
-        Change::PolicyFile(domains.into_iter().collect())
+        Ok(Change::PolicyFile(domains.into_iter().collect()))
     }
 }

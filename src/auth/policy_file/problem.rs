@@ -66,6 +66,11 @@ pub enum BadPolicyFile {
     /// [`Authenticator::reload_policy`](crate::auth::Authenticator::reload_policy).
     #[error("keeps changing, also in what it names: replace a file by renaming a whole one")]
     KeepsChanging,
+    /// Another explicit call has come into force since the policy began to be loaded, or a policy
+    /// that began to be loaded later: see
+    /// [`Authenticator::load_policy`](crate::auth::Authenticator::load_policy).
+    #[error("another call has changed the policy meanwhile, which stays in force: load it again")]
+    Overtaken,
     /// The file is not UTF-8.
     #[error("is not UTF-8")]
     NotUtf8,
