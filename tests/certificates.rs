@@ -606,6 +606,34 @@ fn secrets_among_public_files_are_checked_and_dropped() {
     assert!(found.to_string().contains("make new keys"), "{found}");
 }
 
+#[test]
+fn secrets_under_any_name_are_told_up_to_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = format!("curve\n    public-key = {PUBLIC}\n    secret-key = {SECRET}\n");
+    fs::create_dir(dir.path().join("a.sub")).unwrap();
+    write_public(dir.path().join("ada.key"), 1);
+    let names = ["ada.key_secret", "b.txt", "key~", ".hidden.key"];
+    for name in names {
+        fs::write(dir.path().join(name), &secret).unwrap();
+    }
+    let told = || -> Vec<_> {
+        let warnings = load_certificates(dir.path()).unwrap().warnings;
+        let files = warnings.into_iter().filter_map(|warning| match warning {
+            CertificateWarning::SecretInPublic { file } => Some(file),
+            _ => None,
+        });
+        files.collect()
+    };
+    let mut expected = names.map(|name| dir.path().join(name));
+    expected.sort();
+    assert_eq!(told(), expected);
+    for number in 0..100 {
+        fs::write(dir.path().join(format!("more{number}")), &secret).unwrap();
+    }
+    // 64 are searched, one of which is a directory.
+    assert_eq!(told().len(), 63);
+}
+
 #[cfg(unix)]
 mod unix {
     use super::*;

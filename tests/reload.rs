@@ -15,7 +15,9 @@ use tempfile::TempDir;
 use zmtp_auth::auth::{
     AuditEvents, Audited, Authenticator, Change, Reload, ReloadEvent, ReloadSettings, ReloadTrouble,
 };
-use zmtp_auth::cert::{CertificateDirectory, Layout, create_certificates, load_certificate};
+use zmtp_auth::cert::{
+    CertificateDirectory, CertificateWarning, Layout, create_certificates, load_certificate,
+};
 use zmtp_auth::{
     AccessRequest, Credentials, Domain, MechanismKind, Password, PeerAddress, PublicKey, Verdict,
 };
@@ -90,9 +92,13 @@ impl Watched {
     }
 }
 
+/// A public certificate alone: its secret would be told.
 fn certificate(directory: &Path, name: &str) -> PublicKey {
-    let (public, _) = create_certificates(directory, name, &[]).unwrap();
-    load_certificate(public).unwrap().public_key()
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (public, _) = create_certificates(elsewhere.path(), name, &[]).unwrap();
+    let key = load_certificate(&public).unwrap().public_key();
+    fs::rename(public, directory.join(format!("{name}.key"))).unwrap();
+    key
 }
 
 #[test]
@@ -133,6 +139,25 @@ fn a_layout_holds_over_reloads_and_a_renamed_file_is_withdrawn_and_named() {
     fs::rename(&renamed, &plain).unwrap();
     assert_eq!(watched.event().admitted, 1);
     assert!(watched.admits_key(alice));
+}
+
+#[test]
+fn a_secret_that_comes_among_public_files_is_told() {
+    let watched = watched();
+    let dir = watched.dir.path();
+    let ada = certificate(dir, "ada");
+    watched.reload.curve("*", dir).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (_, secret) = create_certificates(elsewhere.path(), "bob", &[]).unwrap();
+    fs::rename(secret, dir.join("b.txt")).unwrap();
+    let event = watched.event();
+    let [ReloadTrouble::Secret(CertificateWarning::SecretInPublic { file })] = &event.troubles[..]
+    else {
+        panic!("{event:?}");
+    };
+    assert_eq!(*file, dir.join("b.txt"));
+    assert_eq!(event.admitted, 1);
+    assert!(watched.admits_key(ada));
 }
 
 #[test]
@@ -423,7 +448,6 @@ impl Sentinel {
             while watched.event().domain != Domain::from("sentinel") {}
             fs::remove_file(self.0.path().join(format!("{name}.key"))).unwrap();
             while watched.event().domain != Domain::from("sentinel") {}
-            fs::remove_file(self.0.path().join(format!("{name}.key_secret"))).unwrap();
         }
     }
 }

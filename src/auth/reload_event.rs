@@ -3,7 +3,7 @@
 
 use crate::access::request::Domain;
 use crate::auth::password_file::PasswordFileError;
-use crate::cert::problem::CertificateError;
+use crate::cert::problem::{CertificateError, CertificateWarning};
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -31,6 +31,10 @@ pub enum ReloadTrouble {
     /// This certificate does not count.
     #[error("left out: {0}")]
     Certificate(CertificateError),
+    /// A file of the directory holds a secret key, whether it counts or not: a
+    /// [`CertificateWarning::SecretInPublic`].
+    #[error("{0}")]
+    Secret(CertificateWarning),
     /// The directory is absent or unreadable: it admits nobody.
     #[error("admits nobody: {0}")]
     DirectoryGone(CertificateError),

@@ -13,7 +13,7 @@ use crate::auth::reload_settling::Content;
 use crate::auth::watches::Ruled;
 use crate::cert::certificate::Certificate;
 use crate::cert::directory::{self, CertificateDirectory, DirectoryReport};
-use crate::cert::problem::CertificateError;
+use crate::cert::problem::{CertificateError, CertificateWarning};
 use crate::cert::validity::Validity;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -53,6 +53,8 @@ pub(crate) enum Name {
     Whole,
     /// A file of the directory.
     File(PathBuf),
+    /// What is told of a file that holds a secret key, next to what counts of it.
+    Secret(PathBuf),
     /// A user of the password file.
     User(Bytes),
 }
@@ -192,8 +194,15 @@ impl Reading {
             let trouble = ReloadTrouble::Certificate(error.clone());
             (Name::File(file.clone()), Entry::Trouble(trouble))
         });
+        let secrets = report.warnings.iter().filter_map(|warning| match warning {
+            CertificateWarning::SecretInPublic { file } => {
+                let trouble = ReloadTrouble::Secret(warning.clone());
+                Some((Name::Secret(file.clone()), Entry::Trouble(trouble)))
+            }
+            _ => None,
+        });
         Self {
-            entries: good.chain(bad).collect(),
+            entries: good.chain(bad).chain(secrets).collect(),
             passed_over: report.passed_over.clone(),
             is_whole: true,
         }

@@ -390,7 +390,7 @@ mod tests {
     use super::*;
     use crate::access::request::{Domain, MechanismKind};
     use crate::auth::audit::{Audited, Change};
-    use crate::cert::certificate::create_certificates;
+    use crate::cert::certificate::Certificate;
     use crate::cert::validity::Validity;
     use std::sync::atomic::AtomicUsize;
     use std::sync::{Condvar, PoisonError};
@@ -418,6 +418,11 @@ mod tests {
     }
 
     const LONG: Duration = Duration::from_secs(20);
+
+    fn save_public(directory: &Path, name: &str) {
+        let certificate = Certificate::generate().unwrap();
+        certificate.save_public(directory, name).unwrap();
+    }
 
     #[test]
     fn a_source_that_hangs_is_told_of_stops_no_other_and_goes_on_when_it_answers() {
@@ -475,7 +480,7 @@ mod tests {
         }
         // Others go on, and each has one thread that waits, however often it is due.
         for count in 1..4 {
-            create_certificates(&other, &format!("{count}"), &[]).unwrap();
+            save_public(&other, &format!("{count}"));
             let event = events.recv_timeout(LONG).unwrap();
             assert_eq!(
                 (event.domain, event.admitted),
@@ -490,7 +495,7 @@ mod tests {
         });
         assert_eq!(told.count(), 5);
 
-        create_certificates(&hung, "alice", &[]).unwrap();
+        save_public(&hung, "alice");
         gate.open();
         let mut expected: BTreeSet<Domain> = names.map(Domain::from).into();
         expected.remove(&Domain::from("other"));

@@ -10,6 +10,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Most files of a directory, of those that are no public certificates by their names, that are
+/// searched for a secret key: the first by name. 64: a directory of public keys holds few others, and
+/// each may take a read of 64 KiB at every load.
+const MAX_SEARCHED: usize = 64;
+
 /// Which files of a directory are public certificates. It is said, never guessed: to rename a
 /// file so that it is no certificate any longer withdraws its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -116,7 +121,8 @@ pub struct DirectoryReport {
 /// with the same public key the last by name counts, with a warning. A certificate whose
 /// [`validity`](Certificate::validity) cannot be told is a bad file; one that is over, or still to
 /// come, is a good one. Where a `*.key` holds a secret it is checked and then dropped, with a
-/// warning.
+/// warning. The first 64 files that are passed over are searched too: each that is a certificate
+/// with a secret key gets the same warning, also a `*_secret` that lies next to its public file.
 ///
 /// # Errors
 /// Returns [`CertificateError`] if the directory cannot be listed completely: the keys of half a
@@ -169,7 +175,17 @@ pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, 
         loaded.push(Some(certificate));
     }
     report.certificates = loaded.into_iter().flatten().collect();
+    report.warnings.extend(secrets(&report.passed_over));
     Ok(report)
+}
+
+/// Secret keys in files that are not loaded: all who can read the directory have them all the same.
+fn secrets(passed_over: &[PathBuf]) -> impl Iterator<Item = CertificateWarning> {
+    let searched = passed_over.iter().take(MAX_SEARCHED);
+    let secret = searched.filter(|file| {
+        Certificate::read(file).is_ok_and(|certificate| certificate.key_pair().is_some())
+    });
+    secret.map(|file| CertificateWarning::SecretInPublic { file: file.clone() })
 }
 
 /// A certificate without its secret, if it holds one.

@@ -262,7 +262,10 @@ fn check_secrets(report: &DirectoryReport, checked: &mut Checked) {
                 if certificate.key_pair().is_some() {
                     let file = file.clone();
                     let found = CertificateWarning::SecretInPublic { file };
-                    checked.warnings.push(found.to_string());
+                    // The load searches the first files alone.
+                    if !report.warnings.contains(&found) {
+                        checked.warnings.push(found.to_string());
+                    }
                 }
             }
             Err(error) => checked.problems.push(error.to_string()),
