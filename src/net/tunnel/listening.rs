@@ -45,7 +45,8 @@ use tokio::task::{JoinHandle, JoinSet};
 /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout), and closes then: a libzmq
 /// socket that is closed at once would be back ten times a second. A refusal that the far side
 /// gives after a program has said what it is (its socket type, identity and properties) holds up
-/// only programs that say the same. The log has one line a minute about failures.
+/// only programs that say the same. The log has one line a minute about the failures of each user,
+/// one for all users after the 64th, and at the end the number of those that it did not tell.
 ///
 /// The clear side has no security: every process that reaches it is served. It is loopback or
 /// ipc, unless [`TunnelOptions::allow_cleartext`] says otherwise; on a machine with other users
@@ -189,9 +190,9 @@ impl Tunnel {
             connections,
             close,
             names: Names::default(),
-            names_log: SparseLog::default(),
-            forward_log: SparseLog::default(),
-            limit_log: SparseLog::default(),
+            names_log: SparseLog::new("peers of one user id"),
+            forward_log: SparseLog::new("peers that could not be forwarded"),
+            limit_log: SparseLog::new("messages over a limit"),
         });
         let running = tokio::spawn(run(house, door));
         Ok(Self {

@@ -3,7 +3,7 @@
 
 use crate::access::address::PeerAddress;
 use crate::access::grant::Grant;
-use crate::access::peer::Peer;
+use crate::access::peer::{Credential, Peer};
 use crate::config::settings::{Config, Open};
 use crate::error::{Error, Stage, printable};
 use crate::handshake::Conn;
@@ -22,7 +22,7 @@ use crate::net::transport::{self, Stream};
 use crate::net::tunnel::backoff::{Attempt, Backoff, Taken};
 use crate::net::tunnel::names::{Named, Names};
 use crate::net::tunnel::options::TunnelOptions;
-use crate::net::tunnel::sparse_log::SparseLog;
+use crate::net::tunnel::sparse_log::{SparseLog, origin};
 use crate::net::tunnel::traffic::{End, Traffic};
 use crate::relay::introduction::{IdentityRule, Introduction};
 use crate::relay::leg::Leg;
@@ -212,8 +212,9 @@ impl<A: Access> House<A> {
         }
         let user_id = peer.user_id()?;
         let (named, is_only) = self.names.take(user_id);
-        if !is_only && let Some(unlogged) = self.names_log.admit() {
-            tracing::warn!(%address, user_id = printable(user_id), unlogged,
+        let user_id = printable(user_id);
+        if !is_only && let Some(unlogged) = self.names_log.admit("", user_id.clone()) {
+            tracing::warn!(%address, user_id, unlogged,
                 "another peer of this user id is connected, and a ROUTER takes one of an identity");
         }
         Some(named)
@@ -243,7 +244,9 @@ impl<A: Access> House<A> {
         match missed {
             Missed::Front(failed) => refuse(conn, failed),
             Missed::Back(Failed { error, who, .. }) => {
-                if let Some(unlogged) = self.forward_log.admit() {
+                let whose = who.credential().map(Credential::to_string);
+                let whose = whose.unwrap_or_else(|| origin(&conn.address));
+                if let Some(unlogged) = self.forward_log.admit("", whose) {
                     let address = conn.address.with_port(conn.port);
                     let forward = &self.back.endpoint;
                     tracing::warn!(%address, who = who.credential().map(display), %forward,
@@ -261,7 +264,8 @@ impl<A: Access> House<A> {
         let address = conn.address.with_port(conn.port);
         if let End::Broken(Broken { side, error }) = end
             && let Error::Limit(limit) = error
-            && let Some(unlogged) = self.limit_log.admit()
+            && let whose = user_id.map_or_else(|| origin(&conn.address), str::to_owned)
+            && let Some(unlogged) = self.limit_log.admit(limit.name(), whose)
         {
             let from = match (side, self.back.is_clear) {
                 (Side::Front, false) | (Side::Back, true) => "the local program",

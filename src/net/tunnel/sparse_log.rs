@@ -1,6 +1,9 @@
 //! Log lines that an event may cause only so often, whatever its peers do.
 #![forbid(unsafe_code)]
 
+use crate::access::address::PeerAddress;
+use std::collections::HashMap;
+use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -9,26 +12,110 @@ use tokio::time::Instant;
 /// still short.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Lets one line through in each interval, and counts the others.
-#[derive(Debug, Default)]
-pub(super) struct SparseLog(Mutex<State>);
+/// Most causes with an interval of their own. 64: what a person can read in a minute. Peers choose
+/// how many there are, so the others share one.
+const MAX_CAUSES: usize = 64;
+
+/// Lets one line through for each cause in each interval, and counts the others. Dropped, it tells
+/// how many were not written.
+#[derive(Debug)]
+pub(super) struct SparseLog {
+    /// What its lines are about.
+    about: &'static str,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
+    causes: HashMap<Cause, Interval>,
+    others: Interval,
+}
+
+/// What happens, and who brings it about.
+type Cause = (&'static str, String);
+
+#[derive(Debug, Default)]
+struct Interval {
     last: Option<Instant>,
     unlogged: u64,
 }
 
 impl SparseLog {
-    /// Whether to write a line now, and how many were not written since the last.
-    pub(super) fn admit(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.last.is_some_and(|last| last.elapsed() < INTERVAL) {
-            state.unlogged = state.unlogged.saturating_add(1);
+    pub(super) fn new(about: &'static str) -> Self {
+        Self {
+            about,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether to write a line now about `what`, which `who` brings about, and how many were not
+    /// written since the last.
+    pub(super) fn admit(&self, what: &'static str, who: String) -> Option<u64> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let cause = (what, who);
+        let is_known = state.causes.contains_key(&cause);
+        if !is_known && state.causes.len() >= MAX_CAUSES {
+            state.forget_the_quiet();
+        }
+        if is_known || state.causes.len() < MAX_CAUSES {
+            state.causes.entry(cause).or_default().admit()
+        } else {
+            state.others.admit()
+        }
+    }
+}
+
+impl State {
+    /// Makes room; no count is lost.
+    fn forget_the_quiet(&mut self) {
+        let others = &mut self.others;
+        self.causes.retain(|_, interval| {
+            if !interval.is_over() {
+                return true;
+            }
+            others.unlogged = others.unlogged.saturating_add(interval.unlogged);
+            false
+        });
+    }
+
+    fn unlogged(&self) -> u64 {
+        let causes = self.causes.values().map(|interval| interval.unlogged);
+        causes.fold(self.others.unlogged, u64::saturating_add)
+    }
+}
+
+impl Interval {
+    fn is_over(&self) -> bool {
+        self.last.is_none_or(|last| last.elapsed() >= INTERVAL)
+    }
+
+    fn admit(&mut self) -> Option<u64> {
+        if !self.is_over() {
+            self.unlogged = self.unlogged.saturating_add(1);
             return None;
         }
-        state.last = Some(Instant::now());
-        Some(std::mem::take(&mut state.unlogged))
+        self.last = Some(Instant::now());
+        Some(mem::take(&mut self.unlogged))
+    }
+}
+
+impl Drop for SparseLog {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let unlogged = state.unlogged();
+        if unlogged > 0 {
+            let about = self.about;
+            tracing::warn!(about, unlogged, "the tunnel ends, and had more to say");
+        }
+    }
+}
+
+/// Where a peer without a name comes from. A process on this machine has a new id each time that it
+/// starts, so its user stands for it.
+pub(super) fn origin(address: &PeerAddress) -> String {
+    match address {
+        PeerAddress::Ipc(peer) => format!("uid {}", peer.uid),
+        address => address.to_string(),
     }
 }
 
@@ -39,12 +126,44 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_line_a_minute_says_how_many_there_would_have_been() {
-        let log = SparseLog::default();
+        let log = SparseLog::new("a test");
         let mut lines = Vec::new();
         for _ in 0..130 {
-            lines.extend(log.admit());
+            lines.extend(log.admit("limit", "alice".into()));
             advance(Duration::from_secs(1)).await;
         }
         assert_eq!(lines, [0, 59, 59]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_user_and_no_limit_makes_another_mute() {
+        let log = SparseLog::new("a test");
+        for _ in 0..2 {
+            log.admit("one", "mallory".into());
+        }
+        assert_eq!(log.admit("one", "mallory".into()), None);
+        assert_eq!(log.admit("one", "alice".into()), Some(0));
+        assert_eq!(log.admit("other", "mallory".into()), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn causes_are_bounded_and_no_count_is_lost() {
+        let log = SparseLog::new("a test");
+        let lines = |names: std::ops::Range<usize>| {
+            let lines = names.map(|name| log.admit("limit", name.to_string()));
+            lines.flatten().collect::<Vec<_>>()
+        };
+        // The others share one line.
+        assert_eq!(lines(0..1000).len(), MAX_CAUSES + 1);
+        let unlogged = || log.state.lock().unwrap().unlogged();
+        assert_eq!(log.state.lock().unwrap().causes.len(), MAX_CAUSES);
+        assert_eq!(unlogged(), 935);
+        lines(0..10);
+        assert_eq!(unlogged(), 945);
+        // The quiet make room for the new.
+        advance(INTERVAL).await;
+        assert_eq!(lines(2000..2010), [0; 10]);
+        assert_eq!(log.state.lock().unwrap().causes.len(), 10);
+        assert_eq!(unlogged(), 945);
     }
 }
