@@ -310,6 +310,33 @@ fn what_values_say_together_is_an_error_with_its_place() {
 }
 
 #[test]
+fn errors_of_the_parser_say_what_to_write() {
+    for (text, hint) in [
+        ("[domain.*]\nnull.any = true", "[domain.\"*\"]"),
+        ("[domain.a.b]\nnull.any = true", "[domain.\"a.b\"]"),
+        ("allow = \"127.0.0.1\"", "allow = [\"..\"]"),
+        ("[domain.x]\ncurve.keys = \"abc\"", "keys = [\"..\"]"),
+        ("[domain.x]\ncurve = { keys = \"abc\" }", "keys = [\"..\"]"),
+        (
+            "[domain.x]\nvalidity.not-after = \"soon\"",
+            "not-after = 2027-01-31T12:00:00Z",
+        ),
+        (
+            "[domain.x]\nvalidity = { not-after = soon }",
+            "not-after = 2027-01-31T12:00:00Z",
+        ),
+        ("allow = [\"10.0.0.1/8\"]", "write 10.0.0.0/8"),
+        ("[domain.x]\nlayout = \"zmq\"", "\"pyzmq\" or \"czmq\""),
+        ("[domain.x]\nlayout = 3", "\"pyzmq\" or \"czmq\""),
+    ] {
+        let told = error(text).to_string();
+        assert!(told.contains(hint), "{text}: {told}");
+    }
+    let told = error("[domains.x]\nnull.any = true").to_string();
+    assert!(!told.contains("dot"), "{told}");
+}
+
+#[test]
 fn no_error_and_no_debug_shows_a_password() {
     const SECRET: &str = "hunter2hunter2";
     for text in [

@@ -73,7 +73,7 @@ pub enum AddressError {
     #[error("{0:?} is no block of addresses, such as 10.0.0.0/8 or 2001:db8::/32")]
     Block(String),
     /// A block whose address is not its first one, so that one of the two figures is wrong.
-    #[error("the address of block {0:?} has bits set behind the prefix")]
+    #[error("the address of block {0:?} has bits set behind the prefix: write {right}", right = right_block(.0))]
     HostBits(String),
 }
 
@@ -113,19 +113,29 @@ impl FromStr for AddressRule {
     }
 }
 
+/// Address and prefix of a block.
+fn parts(text: &str) -> Option<(IpAddr, u8)> {
+    let (ip, prefix) = text.split_once('/')?;
+    let ip: IpAddr = ip.parse().ok()?;
+    let prefix = u8::try_from(digits(prefix)?).ok()?;
+    // A block inside the v4-mapped addresses is a block of v4 addresses.
+    match (ip, ip.to_canonical()) {
+        _ if prefix > width(ip) => None,
+        (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if prefix >= 96 => Some((v4, prefix - 96)),
+        _ => Some((ip, prefix)),
+    }
+}
+
+/// The block that starts where its prefix says.
+fn right_block(text: &str) -> String {
+    parts(text).map_or_else(String::new, |(ip, prefix)| {
+        format!("{}/{prefix}", first_of_block(ip, prefix))
+    })
+}
+
 fn block(text: &str) -> Result<Matches, AddressError> {
     let bad = || AddressError::Block(text.to_owned());
-    let (ip, prefix) = text.split_once('/').ok_or_else(bad)?;
-    let ip: IpAddr = ip.parse().map_err(|_| bad())?;
-    let prefix = digits(prefix).and_then(|prefix| u8::try_from(prefix).ok());
-    let prefix = prefix
-        .filter(|&prefix| prefix <= width(ip))
-        .ok_or_else(bad)?;
-    // A block inside the v4-mapped addresses is a block of v4 addresses.
-    let (first, prefix) = match (ip, ip.to_canonical()) {
-        (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if prefix >= 96 => (v4, prefix - 96),
-        _ => (ip, prefix),
-    };
+    let (first, prefix) = parts(text).ok_or_else(bad)?;
     if first != first_of_block(first, prefix) {
         return Err(AddressError::HostBits(text.to_owned()));
     }
@@ -591,6 +601,9 @@ mod tests {
             "::ffff:0:0/20",
         ] {
             assert!(matches!(error(text), AddressError::HostBits(_)), "{text}");
+            let told = error(text).to_string();
+            let (_, right) = told.rsplit_once("write ").unwrap();
+            right.parse::<AddressRule>().unwrap();
         }
     }
 

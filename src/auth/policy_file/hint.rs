@@ -29,16 +29,23 @@ const NO_FORM: [&str; 4] = [
 
 const NEITHER: &str = "neither of what can stand here";
 
+/// The settings that are lists.
+const LISTS: [&str; 4] = ["allow", "deny", "keys", "principals"];
+/// The settings that are dates.
+const DATES: [&str; 2] = ["not-before", "not-after"];
+
 /// The message with what to do, if that is known. `line` is where the error lies; nothing of it is
 /// repeated, since it may hold a password.
 pub(super) fn hinted(message: String, line: &str) -> String {
-    if NO_FORM.iter().any(|start| message.starts_with(start)) {
-        let key = line.split('=').next().unwrap_or_default();
-        let is_named = |name| {
-            key.split(['.', '[', ']', ' ', '\t'])
-                .any(|word| word == name)
-        };
-        let named = FORMS.iter().find(|(name, _)| is_named(*name));
+    let has_no_form = NO_FORM.iter().any(|start| message.starts_with(start));
+    let is_of_wrong_type = message.starts_with("invalid type");
+    let key = line.split('=').next().unwrap_or_default();
+    let is_named = |name: &&str| words(key).any(|word| word == *name);
+    if is_named(&"layout") && (has_no_form || is_of_wrong_type) {
+        return "a layout is \"pyzmq\" or \"czmq\"".to_owned();
+    }
+    if has_no_form {
+        let named = FORMS.iter().find(|(name, _)| is_named(name));
         return match named {
             Some((name, forms)) => format!("{name} takes exactly one form: {forms}"),
             // It may be about something else than a mechanism.
@@ -49,13 +56,34 @@ pub(super) fn hinted(message: String, line: &str) -> String {
             }
         };
     }
-    let is_section = line.trim_start().starts_with('[');
-    if is_section && message.starts_with("unknown field") {
+    if is_of_wrong_type && message.ends_with("expected a sequence") {
+        // In an inline table the name stands behind the first sign of equality.
+        let list = LISTS.iter().find(|name| words(line).any(|w| w == **name));
+        let list = list.unwrap_or(&LISTS[0]);
+        return format!("{message}; a list: {list} = [\"..\"]");
+    }
+    let date = DATES.iter().find(|name| words(line).any(|w| w == **name));
+    if let Some(name) = date
+        && (is_of_wrong_type || message.contains("quoted"))
+    {
+        return format!("{message}; a date without quotes: {name} = 2027-01-31T12:00:00Z");
+    }
+    if !line.trim_start().starts_with("[domain.") {
+        return message;
+    }
+    if message.starts_with("unknown field") {
         return format!(
             "{message}; a domain with a dot in its name stands in quotes: [domain.\"a.b\"]"
         );
     }
+    if message.contains("unquoted key") {
+        return format!("{message}; such a name stands in quotes: [domain.\"*\"]");
+    }
     message
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '-' && c != '_')
 }
 
 #[cfg(test)]
