@@ -43,7 +43,9 @@ pub(crate) fn widen(path: &Path, mode: u32) -> io::Result<()> {
 /// Whether a stream socket that does not listen yet is bound to `path`. Such a socket refuses
 /// connections, as a stale file does. It is known by its path as a text, absolute or without links:
 /// other names of the file, and relative ones, do not count, since every user can bind those, and
-/// could keep a stale file in its place.
+/// could keep a stale file in its place: the kernel's list tells neither the directory nor the owner
+/// of a relative name. So a socket that another program has bound under a relative name is taken for
+/// stale until it listens.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_starting(path: &Path) -> bool {
     // Where this cannot be read nothing is known.
