@@ -54,7 +54,9 @@ pub struct Limits {
     pub refuse_reserved_identity: bool,
     /// Handshakes that may be in progress on one listener. 1024, at about 4 KiB of heap each;
     /// when all are taken the oldest of the busiest address makes room. All listeners of a
-    /// process together use a quarter of its file descriptors for them at most.
+    /// process together use a quarter of its file descriptors for them at most. Three in four may
+    /// wait for verdicts; then the address that has most that wait gives its newest up for one of
+    /// an address that has fewer, and any other newcomer is refused with 300.
     pub max_pending_handshakes: usize,
     /// Questions in progress that pause, in one router, and in one Authenticator for its providers
     /// and hashed passwords. 256: far more than a directory service answers at once. When all are
@@ -77,7 +79,10 @@ pub struct Limits {
     /// the default: as many as the file descriptors of the process allow. An eighth of those, 16
     /// at least, is left to the program, a quarter to handshakes, and the rest to the connections
     /// of all listeners and tunnels; one of a tunnel takes two. What the soft limit is is asked
-    /// when a listener binds; where the system says none, it is taken for 4096.
+    /// when a listener binds; where the system says none, it is taken for 4096. More than 65,536
+    /// are counted on only if a listener or tunnel of the process sets this bound: containers often
+    /// have a soft limit of a thousand million, and memory would run short long before. A peer that
+    /// policy is not asked about counts under NULL from its greeting.
     pub max_connections: Option<usize>,
     /// Established connections of one user on one listener or tunnel; the next is refused with
     /// 300. A user is mechanism, domain and user id; peers whose user id is empty or `anonymous`

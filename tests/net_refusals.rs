@@ -440,6 +440,27 @@ async fn one_connection_too_many_is_refused_for_now_and_room_comes_back() {
     }
 }
 
+#[tokio::test]
+async fn under_null_one_connection_too_many_reads_no_ready() {
+    let mut limits = Limits::default();
+    limits.max_connections = Some(1);
+    let config = null_with(SocketType::Pull, limits);
+    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let endpoint = listener.local_endpoint().clone();
+    let dialling = Connection::connect(endpoint, null(SocketType::Push), ());
+    let _connection = soon(dialling).await.unwrap();
+    let _accepted = soon(listener.accept()).await.unwrap();
+    let mut over = silent(&listener).await;
+    let greeting = Greeting::encode(mechanism_name("NULL"), false);
+    soon(over.write_all(&greeting)).await.unwrap();
+    let mut heard = Vec::new();
+    soon(over.read_to_end(&mut heard)).await.unwrap();
+    assert!(heard.len() <= 64, "more than a greeting: {heard:?}");
+    let refused = refusal(&listener).await;
+    let denied = refused.denied().unwrap();
+    assert_eq!(denied.rule(), Some("max_connections"));
+}
+
 /// On this machine one address, and one user, may stand for many: a proxy, or a tunnel.
 #[tokio::test]
 async fn connections_of_a_user_and_from_an_address_are_not_bounded_on_loopback() {

@@ -7,7 +7,6 @@ use crate::access::origin::Origin;
 use crate::access::request::{Domain, MechanismKind};
 use crate::limits::Limits;
 use crate::net::descriptors::{Descriptors, process_limit};
-
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -26,7 +25,8 @@ pub(crate) struct User {
     pub(crate) user_id: Bytes,
 }
 
-/// The bounds of one listener or tunnel, and what it holds.
+/// The bounds of one listener or tunnel, and what it holds. Dropped, it leaves its share of the
+/// descriptors to the others, though some of its connections may live on.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimit(Arc<Shared>);
 
@@ -109,7 +109,7 @@ impl ConnectionLimit {
         limits: &Limits,
         descriptors: usize,
     ) -> Self {
-        process.join(process_limit);
+        process.join(process_limit, limits.max_connections.is_some());
         Self(Arc::new(Shared {
             most: limits.max_connections,
             most_of_user: limits.max_connections_per_user,
@@ -180,9 +180,9 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for ConnectionLimit {
     fn drop(&mut self) {
-        self.process.leave();
+        self.0.process.leave(self.0.most.is_some());
     }
 }
 
@@ -253,6 +253,34 @@ mod tests {
             permits.push(take().unwrap());
             assert_eq!(take().unwrap_err(), Crowded::Descriptors);
         }
+    }
+
+    #[test]
+    fn a_listener_that_is_gone_has_no_share_though_a_connection_of_it_lives_on() {
+        let process = Arc::<Descriptors>::default();
+        let bind = || ConnectionLimit::within(process.clone(), 1024, &Limits::default(), 1);
+        let (gone, _stays) = (bind(), bind());
+        let _connection = gone.take(&address("192.0.2.1"), None).unwrap();
+        assert_eq!(process.handshakes(), 128);
+        drop(gone);
+        assert_eq!(process.handshakes(), 256);
+    }
+
+    #[test]
+    fn a_huge_soft_limit_is_no_bound_unless_the_program_says_its_own() {
+        let process = Arc::<Descriptors>::default();
+        let bind = |most| {
+            let mut limits = Limits::default();
+            limits.max_connections = most;
+            ConnectionLimit::within(process.clone(), 1_000_000_000, &limits, 1)
+        };
+        let _unbounded = bind(None);
+        assert_eq!(process.handshakes(), 65_536 / 4);
+        let bounded = bind(Some(500_000));
+        let _late = bind(None);
+        assert_eq!(process.handshakes(), 1_000_000_000 / 4 / 3);
+        drop(bounded);
+        assert_eq!(process.handshakes(), 65_536 / 4 / 2);
     }
 
     #[test]

@@ -7,6 +7,10 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 /// large connections can still hold in memory.
 const UNKNOWN: usize = 4096;
 
+/// Most descriptors that are counted on where no listener says how many connections it wants:
+/// containers often have a soft limit of a thousand million, which bounds nothing.
+const MOST_UNASKED: usize = 64 * 1024;
+
 /// Fewest descriptors that are left to the program and its libraries.
 const SMALLEST_RESERVE: usize = 16;
 
@@ -34,6 +38,8 @@ struct State {
     taken: usize,
     /// Listeners and tunnels.
     sharers: usize,
+    /// How many of them have a bound of their own.
+    bounded: usize,
 }
 
 impl Descriptors {
@@ -42,22 +48,26 @@ impl Descriptors {
         Arc::clone(&PROCESS)
     }
 
-    /// A listener or tunnel more, in a process that may have `limit` descriptors.
-    pub(crate) fn join(&self, limit: usize) {
+    /// A listener or tunnel more, with a bound of its own or without, in a process that may have
+    /// `limit` descriptors.
+    pub(crate) fn join(&self, limit: usize, is_bounded: bool) {
         let mut state = self.lock();
         state.limit = limit;
         state.sharers += 1;
+        state.bounded += usize::from(is_bounded);
     }
 
     /// One less.
-    pub(crate) fn leave(&self) {
-        self.lock().sharers -= 1;
+    pub(crate) fn leave(&self, is_bounded: bool) {
+        let mut state = self.lock();
+        state.sharers -= 1;
+        state.bounded -= usize::from(is_bounded);
     }
 
     /// How many handshakes a listener may conduct at once: it evicts, so an even share will do.
     pub(crate) fn handshakes(&self) -> usize {
         let state = self.lock();
-        state.limit / HANDSHAKES / state.sharers.max(1)
+        state.counted() / HANDSHAKES / state.sharers.max(1)
     }
 
     /// Takes descriptors for a connection of a listener that holds so many; false if there are
@@ -88,16 +98,26 @@ impl Descriptors {
 }
 
 impl State {
+    /// The descriptors that are shared out.
+    const fn counted(&self) -> usize {
+        if self.bounded == 0 && self.limit > MOST_UNASKED {
+            MOST_UNASKED
+        } else {
+            self.limit
+        }
+    }
+
     const fn for_connections(&self) -> usize {
-        let reserve = self.limit / RESERVE;
+        let limit = self.counted();
+        let reserve = limit / RESERVE;
         let reserve = if reserve < SMALLEST_RESERVE {
             SMALLEST_RESERVE
         } else {
             reserve
         };
-        self.limit
+        limit
             .saturating_sub(reserve)
-            .saturating_sub(self.limit / HANDSHAKES)
+            .saturating_sub(limit / HANDSHAKES)
     }
 }
 
@@ -129,7 +149,7 @@ mod tests {
     fn handshakes_connections_and_the_program_have_their_parts() {
         for (limit, handshakes, connections) in [(128, 32, 80), (1024, 256, 640), (16, 4, 0)] {
             let descriptors = Descriptors::default();
-            descriptors.join(limit);
+            descriptors.join(limit, false);
             assert_eq!(descriptors.handshakes(), handshakes);
             assert_eq!(filled(&descriptors, 1), connections);
             assert!(limit < 64 || handshakes + connections <= limit - SMALLEST_RESERVE);
@@ -141,15 +161,15 @@ mod tests {
     #[test]
     fn a_crowded_listener_leaves_room_for_the_others() {
         let descriptors = Descriptors::default();
-        descriptors.join(1024);
-        descriptors.join(1024);
+        descriptors.join(1024, false);
+        descriptors.join(1024, false);
         assert_eq!(descriptors.handshakes(), 128);
         // An eighth of 640 is left.
         assert_eq!(filled(&descriptors, 1), 560);
         assert_eq!(filled(&descriptors, 1), 80);
         descriptors.give_back(80);
         // Where a listener is alone again, everything is its own.
-        descriptors.leave();
+        descriptors.leave(false);
         assert!(descriptors.take(80, 560) && !descriptors.take(1, 640));
     }
 

@@ -26,11 +26,7 @@ impl Guest<'_> {
     /// # Errors
     /// Returns a refusal for now if too many wait already.
     pub(crate) fn pause(self) -> Result<(), Denied> {
-        if self.place.pause() {
-            return Ok(());
-        }
-        let reason = "too many handshakes wait for verdicts".to_owned();
-        Err(for_now(reason, DeniedBy::new("max_pending_handshakes")))
+        self.place.pause()
     }
 
     /// Counts the peer among the connections.
@@ -46,15 +42,11 @@ impl Guest<'_> {
                     knows_user: true,
                     ..DeniedBy::new(crowded.rule())
                 };
-                for_now(crowded.to_string(), by)
+                Denied {
+                    status: DenialStatus::Temporary,
+                    reason: crowded.to_string(),
+                    by: Some(Box::new(by)),
+                }
             })
-    }
-}
-
-fn for_now(reason: String, by: DeniedBy) -> Denied {
-    Denied {
-        status: DenialStatus::Temporary,
-        reason,
-        by: Some(Box::new(by)),
     }
 }

@@ -226,7 +226,7 @@ impl<A: Access> House<A> {
             };
             let outcome = match lost {
                 Err(outcome) => outcome,
-                Ok(Loss::Evicted) => Err(negotiation.evicted()),
+                Ok(Loss::Evicted(error)) => Err(negotiation.failed(error)),
                 Ok(Loss::Closed) => return None,
             };
             (outcome, negotiation.take_permit())

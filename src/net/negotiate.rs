@@ -62,7 +62,7 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    /// A handshake that had to make room. Its peer is not told.
+    /// A newcomer that found no place. Its peer is not told.
     pub(crate) fn evicted(stage: Stage, who: Who) -> Self {
         Self {
             stage,
@@ -94,11 +94,6 @@ impl<'a, A: Access> Negotiation<'a, A> {
             input: HandshakeBytes::default(),
             out: HandshakeBytes::default(),
         }
-    }
-
-    /// The failure of a handshake whose place was cleared.
-    pub(crate) fn evicted(&self) -> Failed {
-        Failed::evicted(self.stage, self.who())
     }
 
     /// The place among the connections that the peer has taken, to be held until its socket is
@@ -154,7 +149,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
         Ok(self.agreed(established))
     }
 
-    /// A failure of what comes after the pause. The peer is not told.
+    /// A failure of what comes after the pause, or from outside. The peer is not told.
     pub(crate) fn failed(&mut self, error: Error) -> Failed {
         self.failed_behind(NetError::Handshake(error))
     }
@@ -205,7 +200,6 @@ impl<'a, A: Access> Negotiation<'a, A> {
         conn.proven_key = Some(Arc::clone(&self.proven_key));
         let mut state = Handshake::start(self.config, conn, self.out.for_machine());
         loop {
-            self.enter_unasked(&state)?;
             // In this order: what a step has written goes out before anything else is done.
             self.flush().await?;
             state = match state {
@@ -224,9 +218,10 @@ impl<'a, A: Access> Negotiation<'a, A> {
     /// Takes what has arrived, and waits for more if that does not suffice.
     async fn listen(&mut self, waiting: NeedsInput) -> Result<Handshake, Ended> {
         self.enter(&waiting);
-        let waiting = match waiting.process(self.input.for_machine(), self.out.for_machine())? {
-            Handshake::NeedsInput(waiting) => waiting,
-            next => return Ok(next),
+        let next = waiting.process(self.input.for_machine(), self.out.for_machine())?;
+        self.enter_unasked(&next)?;
+        let Handshake::NeedsInput(waiting) = next else {
+            return Ok(next);
         };
         self.flush().await?;
         self.enter(&waiting);
@@ -281,11 +276,13 @@ impl<'a, A: Access> Negotiation<'a, A> {
     }
 
     /// Counts a peer about whom policy is not asked among the connections, before it is told that
-    /// it is in.
+    /// it is in: under NULL by our READY, which does not wait for the peer's.
     fn enter_unasked(&mut self, state: &Handshake) -> Result<(), Ended> {
         match state {
-            Handshake::Complete(_) | Handshake::NeedsMetadata(_) if self.permit.is_none() => {}
-            _ => return Ok(()),
+            Handshake::Authorize(_) => return Ok(()),
+            _ if self.permit.is_some() => return Ok(()),
+            Handshake::NeedsInput(waiting) if waiting.stage() != Stage::NullReady => return Ok(()),
+            _ => {}
         }
         self.enter_connections(None).map_err(|denied| {
             self.out.wipe();

@@ -24,6 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 ///    let a flood cancel the questions of honest peers. So that newcomers find a place however
 ///    long verdicts take, at most three in four may pause.
 ///
+/// When as many pause, only another pause displaces one: the address that has most paused
+/// handshakes loses its newest, if it has more than the newcomer's has with the newcomer. So no
+/// address loses its only one, and two addresses cannot displace each other by turns. Each local
+/// peer again counts as an address of its own, unless local peers are more than half of all that
+/// pause.
+///
 /// A storm of newcomers pays for each eviction, so every operation takes time in the logarithm
 /// of the number of places. Trees, since they give back what they held when the storm is over.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub(crate) struct Pending<T> {
     /// The first to go of each remote address; the last entry goes first. Local peers are left
     /// out, since their weight depends on the number of all places.
     order: BTreeMap<Rank, Origin>,
+    /// For each remote address how many of its handshakes are paused, and the newest of them.
+    pauses: BTreeSet<(usize, PlaceId)>,
     capacity: usize,
     /// How many are paused.
     paused: usize,
@@ -71,6 +79,7 @@ struct Group {
     held: usize,
     /// Those that may go, the first to go first.
     movable: BTreeSet<(Progress, PlaceId)>,
+    paused: BTreeSet<PlaceId>,
 }
 
 /// Who goes first among addresses: whether it was refused, how many places its address holds,
@@ -85,6 +94,11 @@ impl Group {
         let silent = progress == Progress::Silent;
         Some((refused, weight, silent, Reverse(id)))
     }
+
+    /// How many are paused, and the newest of them.
+    fn pauses(&self) -> Option<(usize, PlaceId)> {
+        Some((self.paused.len(), *self.paused.last()?))
+    }
 }
 
 /// What came of a newcomer.
@@ -98,6 +112,10 @@ pub(crate) enum Admission<T> {
     Full(T),
 }
 
+/// Too many handshakes pause, and no address has more paused ones than the newcomer's.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooManyPause;
+
 impl<T> Pending<T> {
     /// `capacity` places, at least one.
     pub(crate) fn new(capacity: usize) -> Self {
@@ -105,6 +123,7 @@ impl<T> Pending<T> {
             places: BTreeMap::new(),
             groups: BTreeMap::new(),
             order: BTreeMap::new(),
+            pauses: BTreeSet::new(),
             capacity: capacity.max(1),
             paused: 0,
             next: 0,
@@ -161,22 +180,34 @@ impl<T> Pending<T> {
         self.paused -= usize::from(before == Progress::Paused);
         self.regroup(&origin, |group| {
             group.movable.remove(&(before, id));
-            if progress != Progress::Paused {
+            group.paused.remove(&id);
+            if progress == Progress::Paused {
+                group.paused.insert(id);
+            } else {
                 group.movable.insert((progress, id));
             }
         });
     }
 
-    /// Notes that a handshake pauses for a verdict, and gives true, unless too many do. One that
-    /// has lost its place may pause: it is about to end.
-    pub(crate) fn pause(&mut self, id: PlaceId) -> bool {
+    /// Notes that a handshake pauses for a verdict. One that has lost its place may pause: it is
+    /// about to end. Gives the handle of the handshake that has lost its place for it, if any.
+    ///
+    /// # Errors
+    /// Returns `TooManyPause` if too many pause and the handshake may displace none of them.
+    pub(crate) fn pause(&mut self, id: PlaceId) -> Result<Option<T>, TooManyPause> {
+        let Some(place) = self.places.get(&id) else {
+            return Ok(None);
+        };
         let kept = (self.capacity / 4).max(1);
         let most = self.capacity.saturating_sub(kept).max(1);
-        let may = self.paused < most || !self.places.contains_key(&id);
-        if may {
-            self.progress(id, Progress::Paused);
-        }
-        may
+        let displaced = if self.paused < most {
+            None
+        } else {
+            let loser = self.outnumbering(&place.origin).ok_or(TooManyPause)?;
+            self.remove(loser)
+        };
+        self.progress(id, Progress::Paused);
+        Ok(displaced)
     }
 
     /// Gives the place back.
@@ -198,28 +229,50 @@ impl<T> Pending<T> {
         self.regroup(&place.origin, |group| {
             group.held -= 1;
             group.movable.remove(&(place.progress, id));
+            group.paused.remove(&id);
         });
         Some(place.handle)
     }
 
-    /// Changes the places of one address, and keeps `order` true.
+    /// Changes the places of one address, and keeps `order` and `pauses` true.
     fn regroup(&mut self, origin: &Origin, change: impl FnOnce(&mut Group)) {
         let group = self.groups.entry(*origin).or_default();
-        let before = group.rank(group.held);
+        let before = (group.rank(group.held), group.pauses());
         change(group);
-        let after = group.rank(group.held);
+        let after = (group.rank(group.held), group.pauses());
         if group.held == 0 {
             self.groups.remove(origin);
         }
         if before == after || *origin == Origin::Local {
             return;
         }
-        if let Some(before) = before {
-            self.order.remove(&before);
+        if let Some(rank) = before.0 {
+            self.order.remove(&rank);
         }
-        if let Some(after) = after {
-            self.order.insert(after, *origin);
+        if let Some(rank) = after.0 {
+            self.order.insert(rank, *origin);
         }
+        if let Some(pauses) = before.1 {
+            self.pauses.remove(&pauses);
+        }
+        self.pauses.extend(after.1);
+    }
+
+    /// The paused handshake that one of this address may displace.
+    fn outnumbering(&self, newcomer: &Origin) -> Option<PlaceId> {
+        let pauses = |origin| self.groups.get(origin).and_then(Group::pauses);
+        let local_weight = |held| {
+            let mostly_local = held * 2 > self.paused;
+            if mostly_local { usize::MAX } else { 1 }
+        };
+        let with_newcomer = 1 + pauses(newcomer).map_or(0, |(held, _)| held);
+        let weight = match newcomer {
+            Origin::Local => local_weight(with_newcomer),
+            _ => with_newcomer,
+        };
+        let local = pauses(&Origin::Local).map(|(held, newest)| (local_weight(held), newest));
+        let most = self.pauses.last().copied().max(local)?;
+        (most.0 > weight).then_some(most.1)
     }
 
     fn victim(&self) -> Option<PlaceId> {
@@ -271,7 +324,7 @@ mod tests {
         handles
     }
 
-    /// The four rules as a scan of all places, which is what the table must agree with.
+    /// The rules as a scan of all places, which is what the table must agree with.
     #[derive(Default)]
     struct Scan(Vec<(PlaceId, Origin, Progress)>);
 
@@ -293,12 +346,35 @@ mod tests {
             });
             victim.map(|(id, _, _)| *id)
         }
+
+        fn paused(&self) -> Vec<(PlaceId, Origin)> {
+            let places = self.0.iter();
+            let paused = places.filter(|(_, _, progress)| *progress == Progress::Paused);
+            paused.map(|(id, origin, _)| (*id, *origin)).collect()
+        }
+
+        /// Whose pause ends for one more of this address, when no more may pause.
+        fn displaced(&self, newcomer: Origin) -> Option<PlaceId> {
+            let paused = self.paused();
+            let weight = |origin: Origin, more: usize| {
+                let held = more + paused.iter().filter(|(_, of)| *of == origin).count();
+                match origin {
+                    Origin::Local if held * 2 > paused.len() => usize::MAX,
+                    Origin::Local => 1,
+                    _ => held,
+                }
+            };
+            let candidates = paused.iter().map(|(id, origin)| (weight(*origin, 0), *id));
+            let (most, id) = candidates.max()?;
+            (most > weight(newcomer, 1)).then_some(id)
+        }
     }
 
     #[derive(Debug, Clone)]
     enum Step {
         Admit(usize),
         Progress(usize, Progress),
+        Pause(usize),
         Leave(usize),
     }
 
@@ -312,6 +388,7 @@ mod tests {
         let step = prop_oneof![
             3 => (0..ORIGINS.len()).prop_map(Step::Admit),
             3 => (any::<usize>(), progress).prop_map(|(at, progress)| Step::Progress(at, progress)),
+            3 => any::<usize>().prop_map(Step::Pause),
             1 => any::<usize>().prop_map(Step::Leave),
         ];
         vec(step, 0..200)
@@ -362,6 +439,24 @@ mod tests {
                         scan.0[at].2 = progress;
                         pending.progress(scan.0[at].0, progress);
                     }
+                    Step::Pause(at) if !scan.0.is_empty() => {
+                        let at = at % scan.0.len();
+                        let (id, origin, progress) = scan.0[at];
+                        if progress == Progress::Paused {
+                            continue;
+                        }
+                        let is_free = scan.paused().len() < (capacity - (capacity / 4).max(1)).max(1);
+                        let displaced = scan.displaced(origin).filter(|_| !is_free);
+                        let expected = match displaced {
+                            None if !is_free => Err(TooManyPause),
+                            _ => Ok(displaced.map(|PlaceId(handle)| handle)),
+                        };
+                        prop_assert_eq!(pending.pause(id), expected);
+                        if is_free || displaced.is_some() {
+                            scan.0[at].2 = Progress::Paused;
+                        }
+                        scan.0.retain(|(id, ..)| Some(*id) != displaced);
+                    }
                     Step::Leave(at) if !scan.0.is_empty() => {
                         let (id, ..) = scan.0.remove(at % scan.0.len());
                         pending.leave(id);
@@ -375,6 +470,7 @@ mod tests {
             }
             // Nothing is kept of those who have left.
             prop_assert!(pending.groups.is_empty() && pending.order.is_empty());
+            prop_assert!(pending.pauses.is_empty());
             prop_assert_eq!(pending.paused, 0);
         }
     }
@@ -439,15 +535,79 @@ mod tests {
     fn verdicts_that_do_not_come_leave_a_place_for_newcomers() {
         for (capacity, most) in [(1, 1), (2, 1), (4, 3), (8, 6), (1024, 768)] {
             let (mut pending, ids) = full(&vec!["192.0.2.2"; capacity]);
-            let paused = ids.iter().filter(|id| pending.pause(**id)).count();
+            let paused = ids.iter().filter(|id| pending.pause(**id).is_ok()).count();
             assert_eq!(paused, most);
             let admission = pending.admit(&address("192.0.2.9"), 7);
             assert_eq!(matches!(admission, Admission::Full(_)), capacity == 1);
             // Whoever has an answer lets another wait for one.
             pending.progress(ids[0], Progress::Spoke);
-            assert!(pending.pause(ids[0]));
+            assert_eq!(pending.pause(ids[0]), Ok(None));
             pending.leave(ids[0]);
         }
+    }
+
+    #[test]
+    fn one_address_that_waits_for_verdicts_keeps_no_other_from_asking() {
+        let crowd = ["192.0.2.1"; 192];
+        let (mut pending, ids) = full(&[&crowd[..], &["192.0.2.2"; 64]].concat());
+        for id in &ids[..192] {
+            assert_eq!(pending.pause(*id), Ok(None));
+        }
+        // The newest of the crowd goes.
+        for (index, id) in ids[192..].iter().enumerate() {
+            assert_eq!(pending.pause(*id), Ok(Some(191 - index)));
+        }
+        for (peer, expected) in [
+            ("192.0.2.1", Err(TooManyPause)),
+            ("192.0.2.3", Ok(Some(127))),
+        ] {
+            let Admission::Free(id) = pending.admit(&address(peer), 1000) else {
+                panic!("no place");
+            };
+            assert_eq!(pending.pause(id), expected);
+        }
+    }
+
+    #[test]
+    fn no_address_loses_its_only_pause_and_none_takes_turns_with_another() {
+        let peers = ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"];
+        let (mut pending, ids) = full(&peers);
+        for id in &ids[..3] {
+            assert_eq!(pending.pause(*id), Ok(None));
+        }
+        assert_eq!(pending.pause(ids[3]), Err(TooManyPause));
+        let mut newcomer = |peer| match pending.admit(&address(peer), 1000) {
+            Admission::Free(id) | Admission::Cleared(id, _) => pending.pause(id),
+            full => panic!("{full:?}"),
+        };
+        assert_eq!(newcomer("192.0.2.3"), Ok(Some(1)));
+        assert_eq!(newcomer("192.0.2.4"), Err(TooManyPause));
+    }
+
+    #[test]
+    fn local_peers_that_wait_are_an_address_each_up_to_one_half() {
+        let local = ["127.0.0.1"; 4];
+        let (mut pending, ids) = full(&[&local[..], &["192.0.2.1"; 4]].concat());
+        for id in [0, 1, 2, 4, 5, 6] {
+            assert_eq!(pending.pause(ids[id]), Ok(None));
+        }
+        // Three of six: one more would be most of them.
+        assert_eq!(pending.pause(ids[3]), Err(TooManyPause));
+        assert_eq!(pending.pause(ids[7]), Err(TooManyPause));
+        pending.leave(ids[0]);
+        assert_eq!(pending.pause(ids[7]), Ok(None));
+        assert_eq!(pending.pause(ids[3]), Ok(Some(7)));
+        // Where local peers are most of them, they make room.
+        pending.leave(ids[4]);
+        pending.progress(ids[5], Progress::Spoke);
+        let more = ["127.0.0.1", "127.0.0.1"].map(|peer| {
+            let Admission::Free(id) = pending.admit(&address(peer), 1000) else {
+                panic!("no place");
+            };
+            id
+        });
+        assert_eq!(more.map(|id| pending.pause(id)), [Ok(None), Ok(None)]);
+        assert_eq!(pending.pause(ids[5]), Ok(Some(1000)));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::error::{Error, LimitExceeded};
 use crate::net::descriptors::Descriptors;
-use crate::net::pending::{Admission, Pending, PlaceId, Progress};
+use crate::net::pending::{Admission, Pending, PlaceId, Progress, TooManyPause};
+use crate::status::{DenialStatus, Denied, DeniedBy};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
@@ -28,8 +30,8 @@ pub(crate) struct Place {
 /// Why a place was cleared.
 #[derive(Debug)]
 pub(crate) enum Loss {
-    /// For a newcomer.
-    Evicted,
+    /// For another handshake; what the refusal says.
+    Evicted(Error),
     /// The listener is gone.
     Closed,
 }
@@ -76,7 +78,7 @@ impl Places {
             Admission::Free(id) => id,
             Admission::Cleared(id, loser) => {
                 // A handshake that has just ended by itself needs no telling.
-                let _ = loser.send(Loss::Evicted);
+                let _ = loser.send(Loss::Evicted(LimitExceeded::Evicted.into()));
                 id
             }
             Admission::Full(_) => return None,
@@ -100,9 +102,17 @@ impl Place {
         lock(&self.table).progress(self.id, progress);
     }
 
-    /// Notes that the handshake waits for a verdict, unless too many do.
-    pub(crate) fn pause(&self) -> bool {
-        lock(&self.table).pause(self.id)
+    /// Notes that the handshake waits for a verdict, and ends another one for it if need be.
+    ///
+    /// # Errors
+    /// Returns a refusal for now if too many wait already.
+    pub(crate) fn pause(&self) -> Result<(), Denied> {
+        let paused = lock(&self.table).pause(self.id);
+        let displaced = paused.map_err(|TooManyPause| too_many_wait())?;
+        if let Some(loser) = displaced {
+            let _ = loser.send(Loss::Evicted(Error::Denied(too_many_wait())));
+        }
+        Ok(())
     }
 
     /// Gives the place back before the handshake is over.
@@ -114,6 +124,14 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+fn too_many_wait() -> Denied {
+    Denied {
+        status: DenialStatus::Temporary,
+        reason: "too many handshakes wait for verdicts".to_owned(),
+        by: Some(Box::new(DeniedBy::new("max_pending_handshakes"))),
     }
 }
 

@@ -119,14 +119,16 @@ impl<A: Access> House<A> {
             };
             let mut front = Negotiation::new(&stream, &self.config, &self.router, Some(guest));
             let met = tokio::select! {
-                met = self.introduce(&mut front, &conn) => Some(met),
-                loss = evicted.lost() => match loss {
-                    Loss::Evicted => None,
-                    Loss::Closed => Some(Err(Missed::Closing)),
-                },
-                _ = close.wait_for(|close| *close) => Some(Err(Missed::Closing)),
-            }
-            .unwrap_or_else(|| Err(front.evicted().into()));
+                met = self.introduce(&mut front, &conn) => Ok(met),
+                loss = evicted.lost() => Err(loss),
+                _ = close.wait_for(|close| *close) => Err(Loss::Closed),
+            };
+            let met = met.unwrap_or_else(|loss| {
+                Err(match loss {
+                    Loss::Evicted(error) => front.failed(error).into(),
+                    Loss::Closed => Missed::Closing,
+                })
+            });
             (met, front.take_permit())
         };
         match met {
