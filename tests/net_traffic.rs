@@ -250,6 +250,53 @@ async fn a_finished_sender_leaves_its_other_half_alive() {
 }
 
 #[tokio::test]
+async fn what_a_peer_took_before_it_closed_was_sent() {
+    for round in 0..100 {
+        let (mut pull, mut push) = connected(SocketType::Pull, SocketType::Push).await;
+        for number in 0..3 {
+            push.send(numbered(number)).await.unwrap();
+        }
+        for expected in 0..3 {
+            assert_eq!(number(&mut pull).await, expected);
+        }
+        let closing = tokio::spawn(pull.close());
+        if round % 4 < 2 {
+            // It has heard of the end, and still was everything sent.
+            assert!(matches!(soon(push.closed()).await, NetError::Closed));
+        }
+        if round % 2 == 0 {
+            let (sender, _receiver) = push.split();
+            soon(sender.finish()).await.unwrap();
+        } else {
+            soon(push.close()).await.unwrap();
+        }
+        soon(closing).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_peer_left_when_it_closed_was_not_sent() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Push), ())
+        .await
+        .unwrap();
+    for finishes in [true, false] {
+        let raw = RawPeer::connect(&listener, SocketType::Pull, 1).await;
+        let mut push = soon(listener.accept()).await.unwrap();
+        // More than the system's buffers hold.
+        push.send(vec![0; 64 << 20]).await.unwrap();
+        drop(raw);
+        soon(push.closed()).await;
+        let sent = if finishes {
+            let (sender, _receiver) = push.split();
+            soon(sender.finish()).await
+        } else {
+            soon(push.close()).await
+        };
+        assert!(matches!(sent, Err(NetError::Closed)), "{sent:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_unfinished_message_is_never_delivered() {
     let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
         .await

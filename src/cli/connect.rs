@@ -14,8 +14,14 @@ use crate::cli::socket_type::TypeArgument;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::timeout;
 use zmtp_auth::net::{Access, Connection, Incoming, NetError};
 use zmtp_auth::{Config, MechanismKind, SocketType};
+
+/// How long stdin may take to end, once the peer has closed, to have ended before. 1 s, much more
+/// than a busy machine takes to read the end that is there.
+const END_OF_STDIN: Duration = Duration::from_secs(1);
 
 /// Connect a socket, send lines of stdin, and tell what comes back
 ///
@@ -27,8 +33,9 @@ use zmtp_auth::{Config, MechanismKind, SocketType};
 /// second one ends it at once.
 ///
 /// A peer that closes before the end of stdin makes the exit code 8: what was sent last may be
-/// lost, and the rest is. Where nothing is sent (pull, sub), or stdin has ended, it is 0. ZeroMQ
-/// has no receipts: 0 says that everything was handed to the system, not that it was received.
+/// lost, and the rest is. Where nothing is sent (pull, sub), or everything was before it closed, it
+/// is 0. ZeroMQ has no receipts: 0 says that everything was handed to the system, not that it was
+/// received.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArguments {
     /// Such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
@@ -198,10 +205,13 @@ async fn converse<A: Access>(
             Ended::Lost(error) => {
                 let reason = error.to_string();
                 events.tell(&Told::Closed { reason }).await?;
-                if is_cut_short || !matches!(error, NetError::Closed) {
-                    events.written().await?;
-                    return after_close(Err(error), is_cut_short);
-                }
+                let closed = if is_cut_short || !matches!(error, NetError::Closed) {
+                    Err(error)
+                } else {
+                    connection.close().await
+                };
+                events.written().await?;
+                return after_close(closed, sends);
             }
         }
         events.written().await
@@ -246,19 +256,19 @@ impl Conversation<'_> {
         let mut subscribed = !self.ours.publishes();
         // Whether a reply is due to us, or a request to answer: REQ and REP take turns.
         let mut our_turn = self.ours != SocketType::Rep;
+        // Why nothing more can be sent. What has arrived is told all the same.
+        let mut unsent = None;
         if self.left == Some(0) {
             return Ok(Ended::Done);
         }
         loop {
-            let may_send = self.reading && subscribed && our_turn;
+            let may_send = self.reading && subscribed && our_turn && unsent.is_none();
             tokio::select! {
                 line = lines.next(), if may_send => match line.map_err(Failure::stdin)? {
                     Some(Line::Whole(line)) => {
                         let separator = self.arguments.multipart.as_deref();
                         let message = message(self.ours, line, separator);
-                        if let Err(error) = connection.send(message).await {
-                            return Ok(Ended::Lost(error));
-                        }
+                        unsent = connection.send(message).await.err();
                         our_turn = !matches!(self.ours, SocketType::Req | SocketType::Rep);
                     }
                     Some(Line::TooLong) => return Err(Failure::long_line(max_line)),
@@ -276,12 +286,19 @@ impl Conversation<'_> {
                         self.events.tell(&Told::Message { frames }).await?;
                         self.left = self.left.map(|left| left.saturating_sub(1));
                         if self.left == Some(0) {
-                            return Ok(Ended::Done);
+                            return Ok(unsent.map_or(Ended::Done, Ended::Lost));
                         }
                     }
                     Ok(Incoming::Subscribe(_)) => subscribed = true,
                     Ok(_) => {}
-                    Err(error) => return Ok(Ended::Lost(error)),
+                    Err(error) => {
+                        // The end of stdin may be there and not be read.
+                        if self.reading && unsent.is_none() {
+                            let end = timeout(END_OF_STDIN, lines.next()).await;
+                            self.reading = !matches!(end, Ok(Ok(None)));
+                        }
+                        return Ok(Ended::Lost(unsent.unwrap_or(error)));
+                    }
                 },
             }
         }

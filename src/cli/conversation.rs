@@ -104,19 +104,22 @@ impl Conversation {
             let _ = connection.subscribe("").await;
         }
         let mut recipient = self.recipients.as_ref().map(Recipients::join);
+        // Why nothing more is sent. What has arrived is told all the same.
+        let mut unsent = None;
         loop {
             let sent = tokio::select! {
                 incoming = connection.recv() => match incoming {
                     Ok(incoming) => match self.tell(incoming, recipient.as_ref()).await? {
-                        Some(echo) => connection.send(echo).await,
-                        None => Ok(()),
+                        Some(echo) if unsent.is_none() => connection.send(echo).await,
+                        _ => Ok(()),
                     },
-                    Err(error) => return Ok(error),
+                    Err(error) => return Ok(unsent.unwrap_or(error)),
                 },
                 message = next(&mut recipient) => connection.send(message).await,
             };
             if let Err(error) = sent {
-                return Ok(error);
+                recipient = None;
+                unsent = Some(error);
             }
         }
     }

@@ -217,7 +217,7 @@ impl Connection {
 
     /// Sends what is queued, then closes; what arrives meanwhile is discarded. When this returns
     /// `Ok`, everything was handed to the system, and the peer has had
-    /// [`Limits::linger_timeout`](crate::Limits) to read it.
+    /// [`Limits::linger_timeout`](crate::Limits) to read it, or has closed.
     ///
     /// # Errors
     /// Why not everything was sent: [`NetError::Unsent`] after [`Options::linger`], or whatever

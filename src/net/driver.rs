@@ -33,9 +33,17 @@ pub(crate) enum State {
     /// It lives; the application sends nothing more, and all it has sent is with the system.
     Sent,
     /// Nothing more can be sent, for this reason; what has arrived can still be received.
-    Ending(NetError),
-    /// It has ended, with an error or because the application closed it.
-    Ended(Result<(), NetError>),
+    Ending(Loss),
+    /// It has ended, by itself or because the application closed it.
+    Ended(Result<(), Loss>),
+}
+
+/// How a connection ends by itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Loss {
+    pub(crate) reason: NetError,
+    /// Whether the system had taken all that the application has sent.
+    pub(crate) all_sent: bool,
 }
 
 /// One connection's task.
@@ -113,13 +121,13 @@ impl Driver {
                 .drive(&self.stream, revoked.as_mut(), &mut closing_until)
                 .await;
             if let Err(end) = driven {
-                let reason = self.exchange.end(self.stream, end, revoked).await;
-                tracing::debug!(%reason, "connection closed");
-                if matches!(reason, NetError::Revoked) {
+                let loss = self.exchange.end(self.stream, end, revoked).await;
+                tracing::debug!(reason = %loss.reason, "connection closed");
+                if matches!(loss.reason, NetError::Revoked) {
                     // A revoked peer's queued messages must not reach the application.
                     self.exchange.received.discard();
                 }
-                self.exchange.state.send_replace(State::Ended(Err(reason)));
+                self.exchange.state.send_replace(State::Ended(Err(loss)));
                 return;
             }
             tracing::debug!("connection closed");

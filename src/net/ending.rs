@@ -2,7 +2,7 @@
 //! application, at its pace.
 #![forbid(unsafe_code)]
 
-use crate::net::driver::{End, Exchange, Read, State};
+use crate::net::driver::{End, Exchange, Loss, Read, State};
 use crate::net::error::NetError;
 use crate::net::transport::Stream;
 use std::future::Future;
@@ -21,13 +21,16 @@ impl Exchange {
         stream: Stream,
         end: End,
         revoked: Pin<&mut impl Future<Output = ()>>,
-    ) -> NetError {
+    ) -> Loss {
         let (reason, is_read) = match end {
-            End::Now(reason) => return reason,
+            End::Now(reason) => {
+                let all_sent = self.to_send.is_finished() && self.outbox.is_empty();
+                return Loss { reason, all_sent };
+            }
             End::TakesNoMore(reason) => (reason, false),
             End::SendsNoMore(reason) => (reason, true),
         };
-        self.stop_sending(&reason);
+        let all_sent = self.stop_sending(&reason);
         let delivered = async {
             if !is_read {
                 self.hear_out(&stream).await?;
@@ -35,19 +38,27 @@ impl Exchange {
             drop(stream);
             self.deliver_rest().await
         };
-        tokio::select! {
+        let reason = tokio::select! {
             biased;
             () = revoked => NetError::Revoked,
             delivered = delivered => delivered.err().unwrap_or(reason),
-        }
+        };
+        Loss { reason, all_sent }
     }
 
-    /// Tells the application that nothing more can be sent, and forgets what was to be.
-    fn stop_sending(&mut self, reason: &NetError) {
-        self.state.send_replace(State::Ending(reason.clone()));
-        self.to_send.refuse();
+    /// Tells the application that nothing more can be sent, and forgets what was to be. Gives
+    /// whether there was none.
+    fn stop_sending(&mut self, reason: &NetError) -> bool {
+        let mut all_sent = self.outbox.is_empty();
+        // Together: a sender that is refused finds the reason, and what is queued is seen.
+        self.state.send_modify(|state| {
+            all_sent &= self.to_send.refuse();
+            let reason = reason.clone();
+            *state = State::Ending(Loss { reason, all_sent });
+        });
         self.outbox.discard();
         self.pings.stop();
+        all_sent
     }
 
     /// Reads what a peer had sent that takes nothing more.

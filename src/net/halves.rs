@@ -49,20 +49,21 @@ impl Link {
     /// How the connection ended, if it has.
     fn end(&self) -> Option<NetError> {
         match &*self.state.borrow() {
-            State::Ending(reason) | State::Ended(Err(reason)) => Some(reason.clone()),
+            State::Ending(loss) | State::Ended(Err(loss)) => Some(loss.reason.clone()),
             // Only both halves together can close it without an error.
             State::Ended(Ok(())) => Some(NetError::Closed),
             State::Open | State::Sent => None,
         }
     }
 
-    /// Waits until the driver has got so far; how it ended, if it has.
+    /// Waits until the driver has got so far; why not everything was sent, if it has ended before.
     async fn reached(mut self, so_far: impl FnMut(&State) -> bool) -> Result<(), NetError> {
         match self.state.wait_for(so_far).await {
             Ok(state) => match &*state {
-                State::Ending(reason) => Err(reason.clone()),
-                State::Ended(end) => end.clone(),
-                State::Open | State::Sent => Ok(()),
+                State::Ending(loss) | State::Ended(Err(loss)) if !loss.all_sent => {
+                    Err(loss.reason.clone())
+                }
+                _ => Ok(()),
             },
             Err(_) => Err(NetError::Aborted),
         }
@@ -152,10 +153,8 @@ impl SendHalf {
     /// Waits until the connection has ended by itself, and says why: nothing more can be sent on
     /// it. What has arrived can still be received. Cancel-safe.
     pub async fn closed(&self) -> NetError {
-        match self.link.clone().ended().await {
-            Err(reason) => reason,
-            Ok(()) => NetError::Closed,
-        }
+        let _ = self.link.clone().ended().await;
+        self.link.reason()
     }
 
     /// Sends what is queued and waits until the system has taken it. The [`RecvHalf`] goes on;

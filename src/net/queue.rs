@@ -309,8 +309,9 @@ impl<T> Consumer<T> {
         self.take()
     }
 
-    /// Takes nothing more: what waits is discarded, and so is what would be pushed.
-    pub(crate) fn refuse(&mut self) {
+    /// Takes nothing more: what waits is discarded, and so is what would be pushed. Gives whether
+    /// nothing waited.
+    pub(crate) fn refuse(&mut self) -> bool {
         let (discarded, waiting) = {
             let mut state = self.shared.lock();
             state.consumer_gone = true;
@@ -318,11 +319,13 @@ impl<T> Consumer<T> {
             let discarded = std::mem::take(&mut state.items);
             (discarded, state.waiting_producer.take())
         };
+        let was_empty = discarded.is_empty() && self.fetched.is_empty();
         drop(discarded);
         self.fetched = VecDeque::new();
         if let Some(blocked) = waiting {
             blocked.waker.wake();
         }
+        was_empty
     }
 
     /// Whether the producer is gone and everything is taken.

@@ -111,6 +111,13 @@ impl Running {
         }
     }
 
+    /// All events as far as the next of this name.
+    #[track_caller]
+    pub fn told_until(&mut self, name: &str) -> &[Value] {
+        self.event(name);
+        &self.seen
+    }
+
     /// Waits until an event of this name has come, unless it has already.
     #[track_caller]
     pub fn has_told(&mut self, name: &str) {

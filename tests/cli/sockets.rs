@@ -1,14 +1,14 @@
 //! listen and connect, with each other.
 
 use super::program::{House, Running, ends, nobody_listens, texts};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-use zmtp_auth::net::Listener;
-use zmtp_auth::{Config, Limits, SocketType};
+use zmtp_auth::net::{Connection, Listener};
+use zmtp_auth::{Config, Limits, Open, SocketType};
 
 const CURVE: &str = "listen tcp://127.0.0.1:* --curve --key @server.key_secret \
                      --policy @policy.toml --domain billing";
@@ -396,4 +396,78 @@ fn lines_that_a_peer_did_not_wait_for_have_a_code_of_their_own() {
     assert_eq!(receiving.end(), Some(0));
     assert!(ends(0, &["connect", "--help"], "").contains("exit code 8"));
     assert!(ends(0, &["--help"], "").contains("8  the connection ended"));
+}
+
+fn open(kind: SocketType) -> Config<Open> {
+    let config = Config::builder(kind).null().accept_any_peer();
+    config.finish().unwrap()
+}
+
+const HASTY: usize = 3000;
+
+/// Sends its messages and goes, whatever is sent to it.
+async fn in_haste(dealer: Connection) {
+    let (mut sender, receiver) = dealer.split();
+    drop(receiver);
+    for number in 0..HASTY {
+        sender.send(number.to_string()).await.unwrap();
+    }
+    sender.finish().await.unwrap();
+}
+
+#[track_caller]
+fn all_are_told(told: &[Value]) {
+    let messages: Vec<_> = told
+        .iter()
+        .filter(|told| told["event"] == "message")
+        .collect();
+    assert_eq!(messages.len(), HASTY);
+    for (number, message) in messages.iter().enumerate() {
+        assert_eq!(message["frames"], json!([{"text": number.to_string()}]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_peer_sent_before_it_went_is_told_although_nothing_can_be_sent_to_it() {
+    let house = House::new();
+    for sends in ["--echo", "--send"] {
+        let line = "listen tcp://127.0.0.1:* --type dealer --null --accept-any-peer";
+        let (mut listening, endpoint) = house.listening(&format!("{line} {sends}"));
+        let lines = b"line\n".repeat(5000);
+        listening.stdin.as_mut().unwrap().write_all(&lines).unwrap();
+        let dealer = Connection::connect(endpoint, open(SocketType::Dealer), ());
+        in_haste(dealer.await.unwrap()).await;
+        all_are_told(listening.told_until("closed"));
+    }
+
+    let listener = Listener::bind("tcp://127.0.0.1:*", open(SocketType::Dealer), ());
+    let listener = listener.await.unwrap();
+    let endpoint = listener.local_endpoint().to_string();
+    let mut connecting = Running::start(&["connect", &endpoint, "--type", "dealer", "--null"]);
+    let mut stdin = connecting.stdin.take().unwrap();
+    // It takes as many as it can send.
+    let typing = std::thread::spawn(move || while stdin.write_all(b"line\n").is_ok() {});
+    in_haste(listener.accept().await.unwrap()).await;
+    all_are_told(connecting.told_until("closed"));
+    assert_eq!(connecting.end(), Some(8));
+    typing.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_closes_after_it_has_taken_every_line_is_no_loss() {
+    let listener = Listener::bind("tcp://127.0.0.1:*", open(SocketType::Pull), ());
+    let listener = listener.await.unwrap();
+    let endpoint = listener.local_endpoint().to_string();
+    for _ in 0..20 {
+        let connect = ["connect", &endpoint, "--type", "push", "--null"].map(str::to_owned);
+        let connecting = tokio::task::spawn_blocking(move || {
+            ends(0, &texts(&connect), "one\ntwo\nthree\n");
+        });
+        let mut pull = listener.accept().await.unwrap();
+        for _ in 0..3 {
+            pull.recv_message().await.unwrap();
+        }
+        pull.close().await.unwrap();
+        connecting.await.unwrap();
+    }
 }
