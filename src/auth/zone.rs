@@ -4,8 +4,13 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 /// Whether both texts name the same zone; `None` if this machine cannot tell. libzmq tells the
-/// name of the interface, this crate's sockets its number.
+/// name of the interface, this crate's sockets its number. Zone 0 is no zone (RFC 4007, section
+/// 6: the default), so it may be any.
 pub(crate) fn same_zone(one: &str, other: &str) -> Option<bool> {
+    let is_default = |zone: &str| zone.bytes().all(|byte| byte == b'0');
+    if is_default(one) || is_default(other) {
+        return None;
+    }
     if one == other {
         return Some(true);
     }
@@ -40,6 +45,10 @@ mod tests {
         assert_eq!(same_zone("no-such0", "1"), None);
         assert_eq!(same_zone("4294967296", "0"), None);
         assert_eq!(same_zone("a%b", "a"), None);
+        for zone in ["0", "000", "1", "no-such0"] {
+            assert_eq!(same_zone("0", zone), None);
+            assert_eq!(same_zone(zone, "00"), None);
+        }
     }
 
     #[cfg(target_os = "linux")]
