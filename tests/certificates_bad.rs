@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use zmtp_auth::cert::{
-    BadCertificate, Certificate, CertificateError, CertificateWarning, load_certificates,
+    BadCertificate, Certificate, CertificateError, CertificateWarning, Validity, load_certificates,
 };
 
 /// The client's keys of libzmq's manual.
@@ -283,6 +283,62 @@ fn what_may_restrict_a_key_is_never_just_dropped() {
         (1, format!("not after = {DATE}\n{key}")),
         (3, format!("{key}    not-after = {DATE}\n")),
         (3, format!("{key}    not after = {DATE}\n")),
+        // Lines that swallowed another.
+        (
+            2,
+            format!("metadata\n    name = \"alice\"    not-after = \"{DATE}\"\n{key}"),
+        ),
+        (
+            2,
+            format!("metadata\n    name = \"alice\"; not-after = \"{DATE}\"\n{key}"),
+        ),
+        (
+            2,
+            format!("metadata\n    name = \"alice;    not-after = \"{DATE}\n{key}"),
+        ),
+        (
+            2,
+            format!("metadata\n    name = alice    not-after = \"{DATE}\"\n{key}"),
+        ),
+        (
+            2,
+            format!("metadata\n    name = alice, not-after: {DATE}\n{key}"),
+        ),
+        (
+            2,
+            format!("metadata\n    name = alice    expires = {DATE}\n{key}"),
+        ),
+        (
+            2,
+            format!("metadata\n    name = alice\u{2028}    not-after = \"{DATE}\"\n{key}"),
+        ),
+        (
+            2,
+            format!("metadata\n    name = \"alice\"\u{2029}    not-after = \"{DATE}\"\n{key}"),
+        ),
+        (
+            2,
+            format!("metadata\n    name = \"alice\u{85}    not-after = {DATE}\"\n{key}"),
+        ),
+        (
+            2,
+            format!("metadata\n    User-Id = alice not-after = {DATE}\n{key}"),
+        ),
+        (1, format!("metadata = not-after = {DATE}\n{key}")),
+        // Names of others for it.
+        (2, format!("metadata\n    Not Valid After = {DATE}\n{key}")),
+        (2, format!("metadata\n    not_valid_after = {DATE}\n{key}")),
+        (2, format!("metadata\n    valid-until = {DATE}\n{key}")),
+        (2, format!("metadata\n    valid-to = {DATE}\n{key}")),
+        (2, format!("metadata\n    expires = {DATE}\n{key}")),
+        (2, format!("metadata\n    expiry: {DATE}\n{key}")),
+        (2, format!("metadata\n    \u{ff4e}ot-after = {DATE}\n{key}")),
+        (
+            2,
+            format!(
+                "metadata\n    \u{ff4e}\u{ff2f}\u{ff54}\u{ff0d}\u{ff41}\u{ff46}\u{ff54}\u{ff45}\u{ff52} = {DATE}\n{key}"
+            ),
+        ),
     ] {
         let file = dir.path().join("b.key");
         fs::write(&file, &text).unwrap();
@@ -302,6 +358,36 @@ fn what_may_restrict_a_key_is_never_just_dropped() {
         };
         assert_eq!(*bad, file);
         assert!(error.line.is_none_or(|at| at == line), "{text} {error}");
+    }
+}
+
+#[test]
+fn a_limit_that_cannot_be_used_is_reported_with_what_to_write() {
+    for line in ["name = \"alice\" not-after = \"x\"", "expires = x"] {
+        let text = format!("metadata\n    {line}\ncurve\n    public-key = {PUBLIC}\n");
+        let certificate = Certificate::parse(text.as_bytes(), "ada.key").unwrap();
+        let told = certificate.validity().unwrap_err().to_string();
+        let wanted = "such as not-after = \"2027-01-31T12:00:00Z\"";
+        assert!(told.contains(wanted), "{line}: {told}");
+    }
+}
+
+#[test]
+fn a_value_or_comment_that_only_speaks_of_a_limit_withdraws_no_key() {
+    for line in [
+        "note = \"not-after is not set\"",
+        "note = 'not-after = 2001-01-01T00:00:00Z'",
+        "note = not-after is not set",
+        "note = \"expires: never\"",
+        "note = valid until revoked",
+        "note = x # not-after = 2001-01-01T00:00:00Z",
+        "# not-after = 2001-01-01T00:00:00Z",
+    ] {
+        let text = format!("metadata\n    {line}\ncurve\n    public-key = {PUBLIC}\n");
+        let certificate = Certificate::parse(text.as_bytes(), "ada.key").unwrap();
+        assert!(certificate.warnings().is_empty(), "{line}");
+        let validity = certificate.validity().unwrap();
+        assert_eq!(validity, Validity::default(), "{line}");
     }
 }
 

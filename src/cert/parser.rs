@@ -6,8 +6,8 @@
 
 use crate::cert::form::{Content, Dropped, Keys, check_characters, check_key_like, check_reserved};
 use crate::cert::problem::{BadCertificate, Flaw, KeyField, MAX_NAME_LEN};
-use crate::cert::validity::{is_like_a_validity, may_be_a_validity};
-use crate::cert::zpl::{self, Line};
+use crate::cert::validity::{may_be_a_validity, swallows_a_validity};
+use crate::cert::zpl::{self, Line, Value};
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
 use crate::wire::z85;
 use std::collections::BTreeMap;
@@ -49,12 +49,12 @@ pub(crate) struct Parser<'a> {
 impl<'a> Parser<'a> {
     pub(crate) fn take(&mut self, line: zpl::Found<'a>) -> Result<(), BadCertificate> {
         match line.property {
-            Ok(property) => self.take_property(&property),
+            Ok(property) => self.take_property(&property, line.text),
             Err(reason) => self.take_broken(line.number, line.text, reason),
         }
     }
 
-    fn take_property(&mut self, line: &Line<'a>) -> Result<(), BadCertificate> {
+    fn take_property(&mut self, line: &Line<'a>, text: &[u8]) -> Result<(), BadCertificate> {
         let is_too_deep = self.enter(line);
         check_key_like(line.name)?;
         // A key counts wherever it stands, as for pyzmq, but for what no reader can agree on.
@@ -72,7 +72,7 @@ impl<'a> Parser<'a> {
             _ => Err(BadCertificate::MisplacedProperty),
         };
         if let Err(reason) = taken {
-            self.drop_line(line.number, reason, is_like_a_validity(line.name));
+            self.drop_line(line.number, reason, may_be_a_validity(text));
         }
         Ok(())
     }
@@ -159,6 +159,9 @@ impl<'a> Parser<'a> {
         let value = line.value.text().ok_or(BadCertificate::ValueMissing)?;
         let value = std::str::from_utf8(value).map_err(|_| BadCertificate::NotUtf8)?;
         check_characters(value)?;
+        if matches!(line.value, Value::Bare(_)) && swallows_a_validity(value) {
+            return Err(BadCertificate::TwoProperties);
+        }
         place.1 = Some(self.metadata.len());
         let property = (line.name.to_owned(), value.to_owned());
         self.metadata.push(Some(property));

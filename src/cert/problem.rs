@@ -150,6 +150,9 @@ pub enum BadCertificate {
     /// A metadata value with a control character or line break beyond ASCII.
     #[error("the value holds a control character or a line break")]
     ValueCharacter,
+    /// An unquoted value with `not-before` or `not-after` and its value behind it.
+    #[error("a property inside the value: give each a line of its own, or quote the value")]
+    TwoProperties,
     /// A value to be written that holds `"`, which ZPL cannot escape.
     #[error("the value holds a double quote, which cannot be written")]
     ValueQuote,
@@ -164,13 +167,14 @@ pub enum BadCertificate {
     #[error("not-after does not lie behind not-before: the certificate never counts")]
     NeverValid,
     /// A metadata name that is so near to `not-before` or `not-after` that it was probably meant
-    /// for it: without case and punctuation it contains one of them, or is two letters away.
-    #[error("a metadata name is almost, but not quite, 'not-before' or 'not-after'")]
+    /// for it: without case and punctuation it contains one of them, or is two letters away. Or it
+    /// speaks of validity or expiry, such as `valid-until` or `expires`.
+    #[error("a metadata name seems to limit the key in time: {WRITE_IT}")]
     ValidityLikeName,
 
     /// A line that was probably meant for `not-before` or `not-after` cannot be used. What
     /// restricts a key is never passed over.
-    #[error("meant for 'not-before' or 'not-after', it cannot be used: {0}")]
+    #[error("it may be meant to limit the key in time, and cannot be used ({0}): {WRITE_IT}")]
     Restriction(Box<BadCertificate>),
 
     /// A key property without `=`.
@@ -299,6 +303,9 @@ pub enum CertificateWarning {
 
 /// What is to be done about a secret that others may have seen.
 const NEW_KEYS: &str = "everyone who could read it can pass for its owner, so make new keys and give away NAME.key alone";
+
+/// How a key is limited in time.
+const WRITE_IT: &str = "write a line of its own in 'metadata' such as not-after = \"2027-01-31T12:00:00Z\", or not-before, or else another name";
 
 /// Lines with their reasons, and how many more there are.
 fn told(lines: &[(usize, BadCertificate)], more: &usize) -> String {

@@ -88,43 +88,114 @@ const MEANT: [&[u8]; 2] = [b"notbefore", b"notafter"];
 /// Letters that a name may differ in and still be taken for one of ours: `nto-after` differs in
 /// two.
 const MAX_EDITS: usize = 2;
+/// What a letter beyond ASCII becomes: it may look like any of ours.
+const ANY: u8 = b'?';
 
-/// Whether a name is one of ours, or was probably meant for one. Its ASCII letters and digits are
-/// looked at alone, without case: they contain one of ours, or are at most two letters away from
-/// it. Passed over, `not_after`, `NotAfter2` or `not-aftr` would make a key valid for ever.
+/// Whether a name is one of ours, or was probably meant to limit a key in time. Its letters and
+/// digits are looked at alone, without case: they contain one of ours, or are at most two letters
+/// away from it, or speak of validity or expiry. Passed over, `not_after`, `not-aftr`,
+/// `valid-until` or `expires` would make a key valid for ever.
 pub(crate) fn is_like_a_validity(name: &str) -> bool {
-    is_like(&letters(name.as_bytes()))
+    is_like(&letters(&folded(name.as_bytes())))
 }
 
-/// Whether a line that is no property was probably meant for one of ours: its text before the
-/// first `=`, or some first words of it.
+/// Whether a line that is not used was probably meant for one of ours, or holds one: its whole
+/// text is searched for them, since a line that swallowed another has it at its end. What is only
+/// like them counts where a name may stand, ahead of the last `=` or `:`.
 pub(crate) fn may_be_a_validity(line: &[u8]) -> bool {
-    let name = line.split(|&byte| byte == b'=').next().unwrap_or_default();
-    let mut words = name.split(|byte| !byte.is_ascii_alphanumeric());
-    let mut first = Vec::new();
-    is_like(&letters(name))
-        || words.any(|word| {
-            first.extend(letters(word));
-            MEANT.iter().any(|meant| is_near(&first, meant))
+    let line = folded(line);
+    let names = line
+        .rsplit_once(['=', ':'])
+        .map_or(&*line, |(names, _)| names);
+    has_one(&letters(&line)) || names_one(names)
+}
+
+/// Whether an unquoted value is followed in its line by another property, which is one of ours.
+pub(crate) fn swallows_a_validity(value: &str) -> bool {
+    let value = folded(value.as_bytes());
+    let ahead = |sign| value.rsplit_once(sign).map(|(names, _)| names);
+    ahead('=').is_some_and(names_one) || ahead(':').is_some_and(|text| has_one(&letters(text)))
+}
+
+/// Without case, and with the Latin letters of Unicode that have a form of their own (fullwidth,
+/// mathematical, circled) as plain ones.
+fn folded(text: &[u8]) -> String {
+    let letter = |at: u32| char::from(b'a' + u8::try_from(at % 26).unwrap_or_default());
+    let text = String::from_utf8_lossy(text);
+    let plain = text.chars().map(|c| match u32::from(c) {
+        wide @ 0xFF01..=0xFF5E => char::from_u32(wide - 0xFEE0).unwrap_or(c),
+        mathematical @ 0x1_D400..=0x1_D6A3 => letter(mathematical - 0x1_D400),
+        circled @ 0x24B6..=0x24E9 => letter(circled - 0x24B6),
+        _ => c,
+    });
+    plain.map(|c| c.to_ascii_lowercase()).collect()
+}
+
+fn letters(folded: &str) -> Vec<u8> {
+    let letter = |c: char| match u8::try_from(c) {
+        Ok(byte) if byte.is_ascii_alphanumeric() => Some(byte),
+        _ => (c.is_alphabetic() || c == char::REPLACEMENT_CHARACTER).then_some(ANY),
+    };
+    folded.chars().filter_map(letter).collect()
+}
+
+/// Whether some words in a row are like one of ours.
+fn names_one(folded: &str) -> bool {
+    let words = folded.split(|c: char| !c.is_alphanumeric() && c != char::REPLACEMENT_CHARACTER);
+    let words: Vec<_> = words.map(letters).filter(|word| !word.is_empty()).collect();
+    is_like(&words.concat())
+        || (0..words.len()).any(|first| {
+            let mut row = Vec::new();
+            let longest = MEANT[0].len() + MAX_EDITS;
+            words[first..]
+                .iter()
+                .map_while(|word| {
+                    row.extend(word);
+                    (row.len() <= longest).then(|| MEANT.iter().any(|meant| is_near(&row, meant)))
+                })
+                .any(|is_near| is_near)
         })
 }
 
-fn letters(text: &[u8]) -> Vec<u8> {
-    let letters = text.iter().filter(|byte| byte.is_ascii_alphanumeric());
-    letters.map(u8::to_ascii_lowercase).collect()
+fn is_like(letters: &[u8]) -> bool {
+    has_one(letters) || limits(letters) || MEANT.iter().any(|meant| is_near(letters, meant))
 }
 
-fn is_like(letters: &[u8]) -> bool {
+/// Whether one of ours stands in it.
+fn has_one(letters: &[u8]) -> bool {
+    let is_same = |(one, other): (&u8, &u8)| one == other || *one == ANY;
     MEANT.iter().any(|meant| {
         let mut parts = letters.windows(meant.len());
-        parts.any(|part| part == *meant) || is_near(letters, meant)
+        parts.any(|part| is_mostly_known(part) && part.iter().zip(*meant).all(is_same))
     })
+}
+
+/// Whether it speaks of validity or expiry as others name it: `valid-until`, `Not Valid After`,
+/// `expires`, `expiry`.
+fn limits(letters: &[u8]) -> bool {
+    let find = |text: &[u8], word: &[u8]| {
+        let mut parts = text.windows(word.len());
+        parts.position(|part| part == word)
+    };
+    let bounds: [&[u8]; 6] = [b"ity", b"after", b"before", b"from", b"until", b"till"];
+    let is_bounded = |at: usize| {
+        let behind = &letters[at + b"valid".len()..];
+        // `valid-to`, but not `validator`.
+        behind.ends_with(b"to") || bounds.iter().any(|word| find(behind, word).is_some())
+    };
+    find(letters, b"expir").is_some() || find(letters, b"valid").is_some_and(is_bounded)
+}
+
+/// Whether there is enough that is ours to compare: at least half is no [`ANY`].
+fn is_mostly_known(letters: &[u8]) -> bool {
+    let any = letters.iter().filter(|&&letter| letter == ANY);
+    any.count() * 2 <= letters.len()
 }
 
 /// Whether at most [`MAX_EDITS`] letters must be put in, taken out or replaced (Levenshtein's
 /// distance) to make one of the other.
 fn is_near(one: &[u8], other: &[u8]) -> bool {
-    if one.len().abs_diff(other.len()) > MAX_EDITS {
+    if one.len().abs_diff(other.len()) > MAX_EDITS || !is_mostly_known(one) {
         return false;
     }
     // Distances of what has been read of `one` from each beginning of `other`.
@@ -132,7 +203,7 @@ fn is_near(one: &[u8], other: &[u8]) -> bool {
     for (read, letter) in one.iter().enumerate() {
         let mut before = std::mem::replace(&mut row[0], read + 1);
         for (at, wanted) in other.iter().enumerate() {
-            let replaced = before + usize::from(letter != wanted);
+            let replaced = before + usize::from(letter != wanted && *letter != ANY);
             before = row[at + 1];
             row[at + 1] = replaced.min(before + 1).min(row[at] + 1);
         }
@@ -312,6 +383,14 @@ mod tests {
             "not-aftr",
             "no-before",
             "not-befroe",
+            "not_valid_after",
+            "valid-until",
+            "ValidFrom",
+            "valid-to",
+            "validity",
+            "expires",
+            "key.expiry",
+            "Expiration-Date",
         ] {
             assert_eq!(
                 validity(&[(name, "2028-01-01T00:00:00Z")]),
@@ -326,6 +405,10 @@ mod tests {
             "notable",
             "not-bob",
             "afternoon",
+            "valid",
+            "validator",
+            "valid-token",
+            "until",
         ] {
             assert!(validity(&[(name, "x")]).is_ok(), "{name}");
         }
@@ -345,14 +428,27 @@ mod tests {
             "n\u{f6}t-after = 2027",
             "the not-after = 2027",
             "not-\0after = 2027",
+            "full name = not after all",
+            "= not-after",
+            "name = \"alice\" not-after = \"2001\"",
+            "name = \"alice\"; nto-after: 2001",
+            "name = \"alice\"\u{2028}not-after 2001",
+            "Not Valid After = 2001",
+            "valid until: 2001",
+            "\u{ff4e}\u{ff4f}\u{ff54}-after = 2001",
+            "\u{1d427}\u{1d428}\u{1d42d}-\u{24d0}\u{24d5}\u{24e3}\u{24d4}\u{24e1} = 2001",
+            // Three letters of Cyrillic.
+            "n\u{43e}t-\u{430}ft\u{435}r = 2001",
         ] {
             assert!(may_be_a_validity(line.as_bytes()), "{line}");
         }
         for line in [
-            "full name = not after all",
+            "full name = Ada",
+            "full name = valid until further notice",
             "note: x",
-            "= not-after",
             "",
+            "gr\u{f6}\u{df}e = 1",
+            "\u{434}\u{43e}\u{43b}\u{436}\u{43d}\u{43e}\u{441}\u{442}\u{44c} = 1",
             "a b c d e f",
         ] {
             assert!(!may_be_a_validity(line.as_bytes()), "{line}");

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::targets::file::Scratch;
-use zmtp_auth::cert::{Certificate, load_certificates};
+use zmtp_auth::cert::{Certificate, CertificateWarning, load_certificates};
 
 /// All of `data` is the content of a file.
 pub fn run(data: &[u8]) {
@@ -20,6 +20,16 @@ pub fn run(data: &[u8]) {
                 return;
             }
         };
+        let drops_a_limit = loaded.warnings().iter().any(|warning| match warning {
+            CertificateWarning::Dropped { lines, .. } => {
+                lines.iter().any(|(number, _)| holds_a_limit(data, *number))
+            }
+            _ => false,
+        });
+        assert!(
+            !drops_a_limit || loaded.validity().is_err(),
+            "a line that limits the key is only dropped"
+        );
         if let Some(pair) = loaded.key_pair() {
             let secret = pair.secret().to_z85();
             // Who writes a secret into his metadata, too, has told it.
@@ -46,6 +56,14 @@ pub fn run(data: &[u8]) {
         }
         scratch.clear(&["copy.key", "copy.key_secret"]);
     });
+}
+
+/// Whether the line says `not-before` or `not-after`, whatever stands around and inside it.
+fn holds_a_limit(data: &[u8], number: usize) -> bool {
+    let line = data.split(|&byte| byte == b'\n').nth(number - 1);
+    let text = String::from_utf8_lossy(line.unwrap_or_default()).to_ascii_lowercase();
+    let letters = text.replace(|c: char| !c.is_alphanumeric() && c != '\u{fffd}', "");
+    letters.contains("notbefore") || letters.contains("notafter")
 }
 
 /// What stands behind `secret-key`, if it has the length of a key.
