@@ -5,14 +5,15 @@ use crate::cli::client::{curve_client, plain_client};
 use crate::cli::exit::Failure;
 use crate::cli::given;
 use crate::cli::key_file::load_key_pair;
+use crate::cli::reloads::{Came, MOST, PATIENCE, Reloads};
 use clap::Args;
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use zmtp_auth::auth::{
-    Authenticator, DomainSettings, PolicyFile, PolicyFileError, PolicySettings, PolicyWarning,
+    Authenticator, BadPolicyFile, DomainSettings, PolicyFile, PolicyFileError, PolicySettings,
+    PolicyWarning,
 };
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
@@ -76,18 +77,9 @@ pub(crate) struct LoadedPolicy {
     authenticator: Authenticator,
     path: PathBuf,
     scope: Option<Scope>,
-    reloading: Reloading,
-}
-
-/// Whether the policy is being loaded again.
-enum Reloading {
-    No,
-    /// What comes of it is sent from a thread of its own.
-    Now {
-        outcome: oneshot::Receiver<Reloaded>,
-        /// It was asked for meanwhile once more.
-        again: bool,
-    },
+    /// Whether it can be read again. Looked at once, since the disk may not answer later.
+    is_lasting: bool,
+    reloads: Reloads<Reloaded>,
 }
 
 /// The warnings, and the settings that they are about if they can still be read.
@@ -156,6 +148,7 @@ impl LoadedPolicy {
     /// # Errors
     /// Returns wrong usage if it cannot be used, or could admit no peer in this scope.
     pub(crate) fn load(path: &Path, scope: Option<Scope>) -> Result<Self, Failure> {
+        let is_lasting = given::is_lasting(path);
         let policy = load_policy(path)?.map_err(Failure::usage)?;
         if let Some(scope) = &scope {
             scope.check(policy.settings()).map_err(Failure::usage)?;
@@ -167,7 +160,8 @@ impl LoadedPolicy {
             authenticator,
             path: path.to_owned(),
             scope,
-            reloading: Reloading::No,
+            is_lasting,
+            reloads: Reloads::new(),
         })
     }
 
@@ -187,18 +181,21 @@ impl LoadedPolicy {
     /// It takes seconds, or for ever if the disk does not answer, so it has a thread of its own that
     /// does not keep the process.
     pub(crate) fn reload(&mut self) {
-        if let Reloading::Now { again, .. } = &mut self.reloading {
-            *again = true;
+        let Some(tell) = self.reloads.ask() else {
+            if self.reloads.all_hang() {
+                tracing::error!(
+                    "{MOST} loads of the policy hang: another begins once one of them has ended"
+                );
+            }
             return;
-        }
-        let (tell, outcome) = oneshot::channel();
+        };
         let (authenticator, path) = (self.authenticator.clone(), self.path.clone());
         let reload = move || {
             let warnings = authenticator.reload_policy(&path, PAUSE)?;
             Ok((warnings, PolicyFile::load(path).ok()))
         };
         // What can be read only once is not read again.
-        let is_lasting = given::is_lasting(&self.path);
+        let is_lasting = self.is_lasting;
         let spawned = thread::Builder::new().name("reload".into()).spawn(move || {
             if is_lasting {
                 // Fails if nothing waits for it, because the program ends.
@@ -208,36 +205,53 @@ impl LoadedPolicy {
         if let Err(error) = spawned {
             tracing::error!("no thread to load the policy again: {error}");
         }
-        let again = false;
-        self.reloading = Reloading::Now { outcome, again };
     }
 
-    pub(crate) const fn is_reloading(&self) -> bool {
-        matches!(self.reloading, Reloading::Now { .. })
+    pub(crate) fn is_reloading(&self) -> bool {
+        self.reloads.are_running()
     }
 
-    /// What has come of loading it again; never, while that was not asked for. Cancel-safe.
+    /// What has come of loading it again, or that it hangs; never, while that was not asked for.
+    /// Cancel-safe.
     pub(crate) async fn reloaded(&mut self) -> Result<Vec<PolicyWarning>, Failure> {
-        let Reloading::Now { outcome, again } = &mut self.reloading else {
-            return pending().await;
-        };
-        let (outcome, again) = (outcome.await, *again);
-        self.reloading = Reloading::No;
-        if again {
-            self.reload();
+        loop {
+            let came = self.reloads.next().await;
+            if self.reloads.is_asked_again() {
+                self.reload();
+            }
+            let outcome = match came {
+                Came::Hangs => {
+                    let hangs = format!(
+                        "the policy is not loaded after {} s: the disk does not answer, or the \
+                         files keep changing; what was in force stays until it is, or until \
+                         another SIGHUP",
+                        PATIENCE.as_secs()
+                    );
+                    tracing::error!("{hangs}");
+                    return Err(Failure::new(hangs));
+                }
+                Came::Outcome(outcome) => outcome,
+            };
+            if !self.is_lasting {
+                let once = format_args!("{:?} is no file, and cannot be read again", self.path);
+                return Err(Failure::usage(once));
+            }
+            let outcome = outcome.ok_or_else(|| Failure::new("the policy was not loaded again"))?;
+            if let Err(error) = &outcome
+                && error.reason == BadPolicyFile::Overtaken
+            {
+                // It hung until a later one had ended, which was told.
+                tracing::info!("{error}");
+                continue;
+            }
+            let (warnings, policy) = outcome.map_err(Failure::usage)?;
+            if let (Some(scope), Some(policy)) = (&self.scope, policy)
+                && let Err(why) = scope.check(policy.settings())
+            {
+                tracing::warn!("{why}");
+            }
+            return Ok(warnings);
         }
-        if !given::is_lasting(&self.path) {
-            let once = format_args!("{:?} is no file, and cannot be read again", self.path);
-            return Err(Failure::usage(once));
-        }
-        let outcome = outcome.map_err(|_| Failure::new("the policy was not loaded again"))?;
-        let (warnings, policy) = outcome.map_err(Failure::usage)?;
-        if let (Some(scope), Some(policy)) = (&self.scope, policy)
-            && let Err(why) = scope.check(policy.settings())
-        {
-            tracing::warn!("{why}");
-        }
-        Ok(warnings)
     }
 }
 

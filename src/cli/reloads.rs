@@ -1,0 +1,130 @@
+//! Policies that are loaded again, where the disk may not answer.
+#![forbid(unsafe_code)]
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Sleep, sleep};
+
+/// What takes longer is told of, and holds up no other. 10 s, as for files that are loaded again by
+/// themselves.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most loads at once. 4: each that hangs costs a thread.
+pub(crate) const MOST: usize = 4;
+
+/// The loads in progress, the oldest first.
+pub(crate) struct Reloads<T> {
+    running: Vec<Running<T>>,
+    /// Another was asked for, which could not begin yet.
+    again: bool,
+}
+
+struct Running<T> {
+    outcome: oneshot::Receiver<T>,
+    /// `None` once it was told that it hangs.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+/// What there is to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Came<T> {
+    /// A load has ended; `None`: without an outcome.
+    Outcome(Option<T>),
+    /// A load takes longer than [`PATIENCE`].
+    Hangs,
+}
+
+impl<T> Reloads<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            running: Vec::new(),
+            again: false,
+        }
+    }
+
+    /// Asks for a load. Gives where its outcome goes if it is to begin now; otherwise
+    /// [`Reloads::is_asked_again`] tells of it, once.
+    pub(crate) fn ask(&mut self) -> Option<oneshot::Sender<T>> {
+        let all_hang = self.running.iter().all(|load| load.patience.is_none());
+        if !all_hang || self.running.len() >= MOST {
+            self.again = true;
+            return None;
+        }
+        let (tell, outcome) = oneshot::channel();
+        self.running.push(Running {
+            outcome,
+            patience: Some(Box::pin(sleep(PATIENCE))),
+        });
+        Some(tell)
+    }
+
+    /// Whether another load was asked for that could not begin.
+    pub(crate) fn is_asked_again(&mut self) -> bool {
+        std::mem::take(&mut self.again)
+    }
+
+    pub(crate) fn are_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// Whether no load begins until one of those that hang has ended.
+    pub(crate) fn all_hang(&self) -> bool {
+        self.running.len() >= MOST && self.running.iter().all(|load| load.patience.is_none())
+    }
+
+    /// What comes next; never, while nothing runs. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Came<T> {
+        poll_fn(|context| {
+            for (index, load) in self.running.iter_mut().enumerate() {
+                if let Poll::Ready(outcome) = Pin::new(&mut load.outcome).poll(context) {
+                    self.running.remove(index);
+                    return Poll::Ready(Came::Outcome(outcome.ok()));
+                }
+                if let Some(patience) = &mut load.patience
+                    && patience.as_mut().poll(context).is_ready()
+                {
+                    load.patience = None;
+                    return Poll::Ready(Came::Hangs);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_load_that_hangs_is_told_once_and_holds_up_no_other() {
+        let mut reloads = Reloads::new();
+        let mut hanging = Vec::new();
+        for _ in 0..MOST {
+            hanging.push(reloads.ask().unwrap());
+            // While it may still end in time, another waits for it.
+            assert!(reloads.ask().is_none());
+            assert!(reloads.is_asked_again() && !reloads.is_asked_again());
+            assert_eq!(reloads.next().await, Came::Hangs);
+        }
+        // No more at once than that; what was asked for is kept.
+        assert!(reloads.ask().is_none() && reloads.all_hang());
+        let silent = tokio::time::timeout(PATIENCE * 2, reloads.next()).await;
+        assert!(silent.is_err());
+        hanging.remove(1).send("late").unwrap();
+        assert_eq!(reloads.next().await, Came::Outcome(Some("late")));
+        assert!(reloads.is_asked_again());
+        let newer = reloads.ask().unwrap();
+        newer.send("newer").unwrap();
+        assert_eq!(reloads.next().await, Came::Outcome(Some("newer")));
+        drop(hanging);
+        for _ in 1..MOST {
+            assert_eq!(reloads.next().await, Came::Outcome(None));
+        }
+        assert!(!reloads.are_running());
+    }
+}
