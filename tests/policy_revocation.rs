@@ -710,6 +710,72 @@ fn a_decision_in_progress_does_not_escape_the_end_of_its_users_admissions() {
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
+#[test]
+fn the_end_of_others_admissions_asks_no_provider_again() {
+    let server = Server::new();
+    let (answer, asked) = late_provider(&server.auth);
+    let request = curve_request(1);
+    let mut question = pin!(server.router.authorize(&request));
+    assert!(poll(question.as_mut()).is_pending());
+    for number in 2..40 {
+        server.auth.end_admissions_of_key(&key(number));
+        server
+            .auth
+            .end_admissions(MechanismKind::Plain, "a", number.to_string());
+        // Another mechanism and another domain are other users.
+        let user_id = server.auth.curve_user_id(&key(1)).unwrap();
+        server
+            .auth
+            .end_admissions(MechanismKind::Plain, "a", user_id.clone());
+        server
+            .auth
+            .end_admissions(MechanismKind::Curve, "b", user_id);
+    }
+    answer.send(()).unwrap();
+    assert!(matches!(now(question), Verdict::Allow(_)));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn calls_that_end_others_admissions_without_end_keep_no_peer_out() {
+    let server = Server::new();
+    let (inside, asked) = (server.auth.clone(), AtomicUsize::new(0));
+    server.auth.configure_curve_callback("a", move |_| {
+        inside.end_admissions_of_key(&key(2));
+        let number = asked.fetch_add(1, Ordering::Relaxed).to_string();
+        inside.end_admissions(MechanismKind::Curve, "a", number);
+        ready(true)
+    });
+    let verdict = now(server.router.authorize(&curve_request(1)));
+    assert!(matches!(verdict, Verdict::Allow(_)));
+    assert_eq!(reply(&server.auth, 1).0, "200");
+    // The one whose admissions end at each question never gets in.
+    assert_eq!(reply(&server.auth, 2).0, "300");
+}
+
+#[test]
+fn a_decision_that_more_ends_overtake_than_are_remembered_is_made_again() {
+    for ends_of_its_own in [false, true] {
+        let server = Server::new();
+        let (answer, asked) = late_provider(&server.auth);
+        let request = curve_request(1);
+        let mut question = pin!(server.router.authorize(&request));
+        assert!(poll(question.as_mut()).is_pending());
+        if ends_of_its_own {
+            server.auth.end_admissions_of_key(&key(1));
+        }
+        for number in 0..if ends_of_its_own { 1024 } else { 1025 } {
+            let user_id = number.to_string();
+            server
+                .auth
+                .end_admissions(MechanismKind::Plain, "a", user_id);
+        }
+        answer.send(()).unwrap();
+        assert!(matches!(now(question), Verdict::Allow(_)));
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+}
+
 /// A provider that says yes, and is itself replaced meanwhile: so many times by another of its
 /// kind, then by `last`.
 fn overtaken(auth: &Authenticator, times: usize, last: fn(&Authenticator)) {

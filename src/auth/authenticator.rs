@@ -332,7 +332,7 @@ impl Authenticator {
     pub fn stop(&self) {
         self.change(|policy| {
             policy.stopped = true;
-            policy.decided_since = policy.version;
+            policy.endings.end_all(policy.version);
             Change::Stopped
         });
     }

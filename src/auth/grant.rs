@@ -136,9 +136,10 @@ impl AdmissionTerms {
         self.standing().valid_until
     }
 
-    const fn peer(&self) -> AdmittedPeer<'_> {
+    pub(crate) const fn peer(&self) -> AdmittedPeer<'_> {
         AdmittedPeer {
             domain: &self.domain,
+            user_id: &self.user_id,
             address: &self.address,
             credential: &self.credential,
             entry_version: self.entry_version,
@@ -317,7 +318,7 @@ impl LiveGrants {
         let is_over = policy.version != policy_version && {
             terms.check(&policy, issuer.now());
             let mut standing = terms.standing();
-            if policy_version < policy.decided_since {
+            if !policy.endings.spare(policy_version, &terms.peer()) {
                 standing.revoked = true;
             }
             if !standing.revoked {

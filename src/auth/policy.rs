@@ -7,6 +7,7 @@ use crate::access::request::{Credentials, Domain, MechanismKind};
 use crate::auth::address_list::AddressLists;
 use crate::auth::configured::Call;
 use crate::auth::curve::CurveRule;
+use crate::auth::ending::Endings;
 use crate::auth::null_gssapi::NameRule;
 use crate::auth::plain::PlainRule;
 use crate::auth::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};
@@ -36,8 +37,8 @@ pub(crate) struct Policy {
     pub(crate) ruling_call: Call,
     /// While set, every request is refused.
     pub(crate) stopped: bool,
-    /// The version since which decisions count: one begun earlier is made again, changed or not.
-    pub(crate) decided_since: u64,
+    /// Whose decisions are made again, even if this policy says the same.
+    pub(crate) endings: Endings,
     /// Checked before any credential.
     pub(crate) addresses: Arc<AddressLists>,
     /// As `curve` by domain; an entry claims its domain, however empty it is.
@@ -73,6 +74,7 @@ pub(crate) struct Admission {
 /// A peer that was admitted, and the entry that has admitted it.
 pub(crate) struct AdmittedPeer<'a> {
     pub(crate) domain: &'a Domain,
+    pub(crate) user_id: &'a Bytes,
     pub(crate) address: &'a PeerAddress,
     pub(crate) credential: &'a Credential,
     pub(crate) entry_version: u64,
@@ -83,6 +85,7 @@ impl Admission {
     pub(crate) const fn of<'a>(&'a self, request: &'a ZapRequest) -> AdmittedPeer<'a> {
         AdmittedPeer {
             domain: &request.domain,
+            user_id: &self.user_id,
             address: &request.address,
             credential: &self.credential,
             entry_version: self.entry_version,
@@ -349,8 +352,7 @@ impl Policy {
         }
     }
 
-    /// Whether a decision under the policy of that version, which admits `peer`, counts under this
-    /// one. Calls no foreign code.
+    /// Whether a decision of that version that admits `peer` counts now. Calls no foreign code.
     pub(crate) fn confirms(
         &self,
         version: u64,
@@ -358,11 +360,10 @@ impl Policy {
         now: impl Fn() -> Option<SystemTime>,
     ) -> bool {
         version == self.version
-            || (version >= self.decided_since && self.standing_of(peer, now).is_some())
+            || (self.endings.spare(version, peer) && self.standing_of(peer, now).is_some())
     }
 
-    /// Whether an admission under an earlier policy stands under this one: `None` if not, else
-    /// the end of its validity. Calls no foreign code.
+    /// The end of an admission's validity, if it stands under this policy. Calls no foreign code.
     pub(crate) fn standing_of(
         &self,
         peer: &AdmittedPeer<'_>,
