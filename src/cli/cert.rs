@@ -4,6 +4,7 @@
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
 use crate::cli::frames::Shown as FileName;
+use crate::cli::key_file::load_certificate;
 use crate::cli::printable;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -51,7 +52,7 @@ pub(crate) struct NewArguments {
 /// Show what a certificate file holds, except a secret key
 #[derive(Debug, Args)]
 pub(crate) struct ShowArguments {
-    /// The certificate
+    /// The certificate: a file, - for standard input, or env:NAME
     file: PathBuf,
 }
 
@@ -175,7 +176,7 @@ impl Shown {
 }
 
 fn show(file: &Path, console: Console) -> Result<(), Failure> {
-    let certificate = Certificate::load(file)?;
+    let certificate = load_certificate(file)?;
     let shown = Shown::of(&certificate, file)?;
     let mut text = format!("public-key {}\n", shown.public_key);
     if shown.has_secret {

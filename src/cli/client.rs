@@ -6,7 +6,9 @@ use crate::cli::key_file::{load_key_pair, public_key};
 use crate::cli::password_input::password;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use zmtp_auth::{Builder, Config, KeyPair, MechanismKind, Open, SocketType, WantsMechanism};
+use zmtp_auth::{
+    Builder, Config, KeyPair, MechanismKind, Open, Password, PublicKey, WantsMechanism,
+};
 
 /// The mechanism and the credentials of a client.
 #[derive(Debug, Args)]
@@ -19,7 +21,7 @@ pub(crate) struct ClientSecurity {
     /// $ZMTP_AUTH_PASSWORD, or from a prompt
     #[arg(long, value_name = "USER", group = "mechanism")]
     plain: Option<String>,
-    /// A file that holds the password and nothing else
+    /// What holds the password and nothing else: a file, - for standard input, or env:NAME
     #[arg(long, value_name = "FILE", requires = "plain")]
     password_file: Option<PathBuf>,
     /// Encrypted and authenticated, by keys
@@ -62,54 +64,60 @@ impl ClientSecurity {
         self.server_key.is_some()
     }
 
-    /// A client of this type, as the arguments have it. Reads files, and may ask for a password.
+    /// What the arguments name. Reads files, and may ask for a password.
     ///
     /// # Errors
-    /// Wrong usage if no mechanism was chosen; what cannot be read.
-    pub(crate) fn config(&self, socket_type: SocketType) -> Result<Config<Open>, Failure> {
-        self.config_of(Config::builder(socket_type))
-    }
-
-    /// As [`ClientSecurity::config`], with what the builder holds already.
-    pub(crate) fn config_of(
-        &self,
-        builder: Builder<WantsMechanism>,
-    ) -> Result<Config<Open>, Failure> {
+    /// Returns wrong usage if no mechanism was chosen, or what cannot be read.
+    pub(crate) fn load(&self) -> Result<ClientCredentials, Failure> {
         if self.null {
-            return Ok(builder.null().accept_any_peer().finish()?);
+            return Ok(ClientCredentials::Null);
         }
         if let Some(user) = &self.plain {
-            return plain_client(builder, user, self.password_file.as_deref());
+            return ClientCredentials::plain(user, self.password_file.as_deref());
         }
         match &self.server_key {
-            Some(server) => curve_client(builder, server, self.key.as_deref()),
+            Some(server) => ClientCredentials::curve(server, self.key.as_deref()),
             None if self.curve => Err(Failure::usage("--curve needs --server-key")),
             None => Err(Failure::usage("choose one of --curve, --plain, --null")),
         }
     }
 }
 
-/// A client of PLAIN. May ask for the password.
-pub(crate) fn plain_client(
-    builder: Builder<WantsMechanism>,
-    user: &str,
-    password_file: Option<&Path>,
-) -> Result<Config<Open>, Failure> {
-    let password = password(password_file, "Password: ")?;
-    Ok(builder.plain_client(user.to_owned(), password).finish()?)
+/// What a client proves itself with. It is loaded once, since a pipe can be read only once and a
+/// person is asked only once, and may serve several configurations.
+pub(crate) enum ClientCredentials {
+    Null,
+    Plain { user: String, password: Password },
+    Curve { keys: KeyPair, server: PublicKey },
 }
 
-/// A client of CURVE: of the server with this key, and with a fresh key of its own if there is
-/// no other.
-pub(crate) fn curve_client(
-    builder: Builder<WantsMechanism>,
-    server: &str,
-    key: Option<&Path>,
-) -> Result<Config<Open>, Failure> {
-    let server = public_key(server)?;
-    let keys = match key {
-        Some(path) => load_key_pair(path)?,
-        None => KeyPair::generate()?,
-    };
-    Ok(builder.curve_client(keys, server).finish()?)
+impl ClientCredentials {
+    /// Those of PLAIN. May ask for the password.
+    pub(crate) fn plain(user: &str, password_file: Option<&Path>) -> Result<Self, Failure> {
+        Ok(Self::Plain {
+            user: user.to_owned(),
+            password: password(password_file, "Password: ")?,
+        })
+    }
+
+    /// Those of CURVE: the key of the server, and a fresh key of its own if there is no other.
+    pub(crate) fn curve(server: &str, key: Option<&Path>) -> Result<Self, Failure> {
+        let server = public_key(server)?;
+        let keys = match key {
+            Some(path) => load_key_pair(path)?,
+            None => KeyPair::generate()?,
+        };
+        Ok(Self::Curve { keys, server })
+    }
+
+    /// A client with these credentials.
+    pub(crate) fn config(&self, builder: Builder<WantsMechanism>) -> Result<Config<Open>, Failure> {
+        Ok(match self {
+            Self::Null => builder.null().accept_any_peer().finish()?,
+            Self::Plain { user, password } => builder
+                .plain_client(user.clone(), password.clone())
+                .finish()?,
+            Self::Curve { keys, server } => builder.curve_client(keys.clone(), *server).finish()?,
+        })
+    }
 }

@@ -5,6 +5,7 @@ use crate::cli::client::ClientSecurity;
 use crate::cli::events::Events;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::frames::{Shown, message, shown};
+use crate::cli::given;
 use crate::cli::lines::{Line, Lines};
 use crate::cli::program::block_on;
 use crate::cli::server::{LoadedPolicy, ServerConfig, ServerRole, reloaded};
@@ -91,6 +92,10 @@ pub(crate) fn run(arguments: &ConnectArguments) -> Result<(), Failure> {
     if arguments.multipart.as_deref() == Some("") {
         return Err(Failure::usage("--multipart needs a text to split at"));
     }
+    let TypeArgument(socket_type) = arguments.socket_type;
+    if socket_type.sends() {
+        given::reserve_stdin("for lines to send")?;
+    }
     match arguments.config()? {
         ServerConfig::Asks(config, router, policy) => {
             block_on(converse(arguments, config, router, Some(policy)))
@@ -105,7 +110,7 @@ impl ConnectArguments {
         let builder = self.socket.builder(socket_type);
         let policy = self.policy.as_deref();
         if policy.is_none() && !self.accept_any_peer {
-            return self.security.config_of(builder).map(ServerConfig::Open);
+            return Ok(ServerConfig::Open(self.security.load()?.config(builder)?));
         }
         let mechanism = match self.security.mechanism() {
             None if self.plain_server => MechanismKind::Plain,

@@ -5,6 +5,7 @@ use crate::cli::exit::Failure;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::OnceLock;
 use zeroize::Zeroizing;
 
 /// Stands for standard input.
@@ -35,14 +36,42 @@ pub(crate) fn is_stdin(from: &Path) -> bool {
     from == Path::new(STDIN)
 }
 
+/// Whether it is standard input, by any of its names.
+fn leads_to_stdin(from: &Path) -> bool {
+    let names = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+    is_stdin(from) || names.iter().any(|name| from == Path::new(name))
+}
+
+/// What standard input is for. It has one reader: a second one would find it empty, or take a
+/// secret key for lines to send.
+static STDIN_IS: OnceLock<&str> = OnceLock::new();
+
+/// Keeps standard input for what a command reads from it, before any argument is read.
+///
+/// # Errors
+/// Returns wrong usage if it has a reader already.
+pub(crate) fn reserve_stdin(what_for: &'static str) -> Result<(), Failure> {
+    STDIN_IS.set(what_for).map_err(|_| stdin_is_taken())
+}
+
+fn stdin_is_taken() -> Failure {
+    Failure::usage(format_args!(
+        "standard input is {}, and can be read only once: name a file or env:NAME for the rest",
+        STDIN_IS.get().unwrap_or(&"taken")
+    ))
+}
+
 /// Reads at most `max` bytes, to the end. A pipe that was named, as `<(..)` of a shell does, is
 /// waited for.
 ///
 /// # Errors
 /// Returns a failure if there is nothing of that name, it is neither a file nor a pipe, or holds
-/// more.
+/// more, and wrong usage if it is standard input and that has a reader already.
 pub(crate) fn read(from: &Path, max: usize) -> Result<Given, Failure> {
     let failed = |error: io::Error| Failure::new(format_args!("cannot read {from:?}: {error}"));
+    if leads_to_stdin(from) {
+        reserve_stdin("named already")?;
+    }
     let (source, mode): (Box<dyn Read>, _) = if is_stdin(from) {
         (Box::new(io::stdin().lock()), None)
     } else if let Some(name) = variable(from) {

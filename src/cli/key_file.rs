@@ -146,6 +146,17 @@ fn parse(given: &Given, from: &Path) -> Result<Certificate, Failure> {
     Ok(certificate)
 }
 
+/// A certificate: a file, or what else an argument can name.
+pub(crate) fn load_certificate(from: &Path) -> Result<Certificate, Failure> {
+    if given::is_lasting(from) {
+        return Ok(Certificate::load(from)?);
+    }
+    Ok(Certificate::parse(
+        &given::read(from, MAX_LEN)?.content,
+        from,
+    )?)
+}
+
 fn warn(warning: &CertificateWarning) {
     tracing::warn!("{warning}");
 }

@@ -3,6 +3,7 @@
 
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
+use crate::cli::given;
 use crate::cli::key_file::load_key_pair;
 use crate::cli::new_file::create_secret;
 use clap::Args;
@@ -59,6 +60,11 @@ pub(crate) fn run(arguments: &KeygenArguments, console: Console) -> Result<(), F
         None => {
             let text = format!("public-key {public_key}\nsecret-key {}\n", *secret);
             (Some(secret.as_str()), text)
+        }
+        Some(path) if given::is_stdin(path) => {
+            return Err(Failure::usage(
+                "--secret names a new file, and - is none: without --secret the key is printed",
+            ));
         }
         Some(path) => {
             let mut line = Zeroizing::new(String::with_capacity(secret.len() + 1));

@@ -3,8 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::cli::exit::Failure;
-use std::fs::File;
-use std::io::Read;
+use crate::cli::given;
 use std::path::Path;
 use zeroize::Zeroizing;
 use zmtp_auth::Password;
@@ -37,7 +36,7 @@ impl Source {
 /// The password from `file` if there is one, else from the environment, else from a prompt
 /// without echo.
 pub(crate) fn password(file: Option<&Path>, prompt: &str) -> Result<Password, Failure> {
-    match given(file)? {
+    match without_asking(file)? {
         Some((given, _)) => Ok(given),
         None => prompted(prompt),
     }
@@ -48,7 +47,7 @@ pub(crate) fn new_password(
     file: Option<&Path>,
     prompt: &str,
 ) -> Result<(Password, Source), Failure> {
-    if let Some(given) = given(file)? {
+    if let Some(given) = without_asking(file)? {
         return Ok(given);
     }
     let first = prompted(prompt)?;
@@ -60,7 +59,7 @@ pub(crate) fn new_password(
     }
 }
 
-fn given(file: Option<&Path>) -> Result<Option<(Password, Source)>, Failure> {
+fn without_asking(file: Option<&Path>) -> Result<Option<(Password, Source)>, Failure> {
     if let Some(path) = file {
         return Ok(Some((from_file(path)?, Source::File)));
     }
@@ -83,15 +82,8 @@ fn prompted(prompt: &str) -> Result<Password, Failure> {
 
 /// The file's content without the end of its line.
 fn from_file(path: &Path) -> Result<Password, Failure> {
-    let failed = |error| Failure::new(format_args!("cannot read {path:?}: {error}"));
-    // With the end of a line and one byte more, which shows that there is more. Allocated at
-    // once: a buffer that grew would leave copies behind.
-    let most = MAX_LEN + 3;
-    let mut content = Zeroizing::new(Vec::with_capacity(most));
-    let file = File::open(path).map_err(failed)?;
-    file.take(most as u64)
-        .read_to_end(&mut content)
-        .map_err(failed)?;
+    // With the end of a line.
+    let content = given::read(path, MAX_LEN + 2)?.content;
     let line = content.strip_suffix(b"\n").unwrap_or(&content);
     checked(line.strip_suffix(b"\r").unwrap_or(line))
 }

@@ -1,7 +1,7 @@
 //! `probe`: what speaks at an endpoint, and what it says to our credentials.
 #![forbid(unsafe_code)]
 
-use crate::cli::client::ClientSecurity;
+use crate::cli::client::{ClientCredentials, ClientSecurity};
 use crate::cli::console::Console;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::probe_link::{Link, Seen, Step};
@@ -75,10 +75,13 @@ pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Fa
         }
         (Some(_), None) => TYPES.to_vec(),
     };
-    let configs = types.into_iter().map(|claimed| match with_credentials {
-        true => arguments.security.config(claimed),
-        false => open(claimed),
-    });
+    let credentials = match with_credentials {
+        true => arguments.security.load()?,
+        false => ClientCredentials::Null,
+    };
+    let configs = types
+        .into_iter()
+        .map(|claimed| credentials.config(Config::builder(claimed)));
     let configs: Vec<_> = configs.collect::<Result<_, _>>()?;
     let waiting = console.waiting(&format!("asking {endpoint}"));
     let (seen, ended) = block_on(attempts(&endpoint, &configs, timeout))?;
@@ -104,10 +107,6 @@ pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Fa
             format_args!("{outcome}: {}", report.detail),
         )),
     }
-}
-
-fn open(claimed: SocketType) -> Result<Config<Open>, Failure> {
-    Ok(Config::builder(claimed).null().accept_any_peer().finish()?)
 }
 
 /// One attempt after the other, until the type that we claim is not what stands in the way.

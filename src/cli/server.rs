@@ -1,7 +1,7 @@
 //! How a server proves itself, and which peers it admits, as arguments say it.
 #![forbid(unsafe_code)]
 
-use crate::cli::client::{curve_client, plain_client};
+use crate::cli::client::ClientCredentials;
 use crate::cli::exit::Failure;
 use crate::cli::given;
 use crate::cli::key_file::load_key_pair;
@@ -55,7 +55,7 @@ pub(crate) struct ServerSecurity {
     /// --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
     #[arg(long, value_name = "USER", requires = "plain", conflicts_with_all = ["policy", "accept_any_peer"])]
     user: Option<String>,
-    /// A file that holds the password of --user and nothing else
+    /// What holds the password of --user and nothing else: a file, - for standard input, or env:NAME
     #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
 }
@@ -273,8 +273,8 @@ impl ServerSecurity {
     /// Wrong usage if the mechanism or who may come in was not said; what cannot be read.
     pub(crate) fn config(&self, builder: Builder<WantsMechanism>) -> Result<ServerConfig, Failure> {
         if let Some(user) = &self.user {
-            let config = plain_client(builder, user, self.password_file.as_deref())?;
-            return Ok(ServerConfig::Open(config));
+            let credentials = ClientCredentials::plain(user, self.password_file.as_deref())?;
+            return credentials.config(builder).map(ServerConfig::Open);
         }
         if let Some(server) = &self.server_key {
             let key = match self.key.as_slice() {
@@ -282,7 +282,8 @@ impl ServerSecurity {
                 [key] => Some(key.as_path()),
                 _ => return Err(Failure::usage("a client of CURVE has one --key")),
             };
-            return curve_client(builder, server, key).map(ServerConfig::Open);
+            let credentials = ClientCredentials::curve(server, key)?;
+            return credentials.config(builder).map(ServerConfig::Open);
         }
         let mechanism = match (self.null, self.plain, self.curve) {
             (true, _, _) => MechanismKind::Null,

@@ -1,7 +1,7 @@
 //! `tunnel`: security for a program that has none.
 #![forbid(unsafe_code)]
 
-use crate::cli::client::{curve_client, plain_client};
+use crate::cli::client::ClientCredentials;
 use crate::cli::events::Events;
 use crate::cli::exit::Failure;
 use crate::cli::key_file::load_key_pair;
@@ -47,7 +47,7 @@ pub(crate) enum TunnelCommand {
 /// The policy decides about each peer; nothing is forwarded for one that it refuses. The log, on
 /// stderr, says who came, from where, and why each connection ended. SIGHUP loads the policy
 /// again, and puts out whom it no longer admits; SIGTERM ends the tunnel in order, and a second one
-/// at once; the exit code says whether everything was sent on. Refusals of one address are summed
+/// at once; the exit code says whether everything was sent on. Refusals of one peer are summed
 /// up in a line a minute.
 ///
 /// The program behind sees the tunnel's address, not its peers': address rules belong into the
@@ -132,7 +132,7 @@ pub(crate) struct ClientArguments {
     /// --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
     #[arg(long, value_name = "USER", conflicts_with = "server_key")]
     plain: Option<String>,
-    /// A file that holds the password and nothing else
+    /// What holds the password and nothing else: a file, - for standard input, or env:NAME
     #[arg(long, value_name = "FILE", requires = "plain")]
     password_file: Option<PathBuf>,
     #[command(flatten)]
@@ -312,12 +312,11 @@ impl ServerArguments {
 impl ClientArguments {
     fn config(&self) -> Result<Config<Open>, Failure> {
         let builder = self.common.builder();
-        if let Some(user) = &self.plain {
-            return plain_client(builder, user, self.password_file.as_deref());
-        }
-        match &self.server_key {
-            Some(server) => curve_client(builder, server, self.key.as_deref()),
-            None => Err(Failure::usage("choose one of --server-key, --plain")),
-        }
+        let credentials = match (&self.plain, &self.server_key) {
+            (Some(user), _) => ClientCredentials::plain(user, self.password_file.as_deref())?,
+            (None, Some(server)) => ClientCredentials::curve(server, self.key.as_deref())?,
+            (None, None) => return Err(Failure::usage("choose one of --server-key, --plain")),
+        };
+        credentials.config(builder)
     }
 }

@@ -30,7 +30,8 @@ const MAX_LINE: usize = 1024 * 1024;
 /// inproc://zeromq.zap.01 or asked by net::RemoteHandler. Requests carry passwords: it takes ipc,
 /// for processes of the same user, or CURVE, for the clients that --client-key names. It tells each
 /// decision as an event "decision": time, public key or known name of the peer, its address, the
-/// outcome, and the rule.
+/// outcome, and the rule. Processes that ask are told as "accepted", with address and key, and as
+/// "refused", as `listen` tells them.
 #[derive(Debug, Args)]
 pub(crate) struct ZapArguments {
     /// The policy file, or env:NAME; a service loads a file again on SIGHUP, once it was read twice
@@ -68,9 +69,8 @@ struct Told {
 
 pub(crate) fn run(arguments: &ZapArguments, console: Console) -> Result<(), Failure> {
     let endpoint = arguments.service.endpoint()?;
-    if endpoint.is_none() && given::is_stdin(&arguments.policy) {
-        let taken = "standard input is for requests: name a file for --policy";
-        return Err(Failure::usage(taken));
+    if endpoint.is_none() {
+        given::reserve_stdin("for requests")?;
     }
     let policy = LoadedPolicy::load(&arguments.policy, None)?;
     match endpoint {

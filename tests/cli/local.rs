@@ -4,6 +4,7 @@ use super::program::{House, command, ends, events, mode, nobody_listens, run};
 use serde_json::json;
 use std::fs;
 use zmtp_auth::auth::Authenticator;
+use zmtp_auth::cert::Certificate;
 use zmtp_auth::{AccessRequest, Credentials, Domain, KeyPair, PeerAddress, PublicKey, SecretKey};
 
 #[test]
@@ -468,4 +469,54 @@ fn policies_come_from_pipes_and_variables_too() {
     assert!(complaint.contains("line 1, column 1"), "{complaint}");
     ends(2, &["zap", "--policy", "-"], text);
     ends(2, &["policy", "check", "env:NO_SUCH_VARIABLE"], "");
+}
+
+#[test]
+fn standard_input_has_one_reader_and_a_hyphen_is_no_file() {
+    let house = House::new();
+    let secret = fs::read_to_string(house.path("server.key_secret")).unwrap();
+    let run = |code: i32, line: &str, stdin: &str| {
+        ends(code, &super::program::texts(&house.arguments(line)), stdin)
+    };
+    let curve = "--curve --server-key @server.key";
+    for line in [
+        "listen tcp://127.0.0.1:* --type pull --curve --key - --policy -".to_owned(),
+        "listen tcp://127.0.0.1:* --type pull --curve --key - --policy /dev/stdin".to_owned(),
+        "listen tcp://127.0.0.1:* --type push --send --curve --accept-any-peer --key -".to_owned(),
+        format!("connect tcp://127.0.0.1:1 --type push {curve} --key -"),
+        format!("connect tcp://127.0.0.1:1 --type push {curve} --key /dev/fd/0"),
+        "connect tcp://127.0.0.1:1 --type push --plain bob --password-file -".to_owned(),
+        "zap --policy /dev/fd/0".to_owned(),
+    ] {
+        let complaint = run(2, &line, &secret);
+        assert!(
+            complaint.contains("standard input is"),
+            "{line}: {complaint}"
+        );
+    }
+    // Where nothing is sent, it is free.
+    let (_bound, nobody) = nobody_listens();
+    run(
+        7,
+        &format!("connect {nobody} --type pull {curve} --key -"),
+        &secret,
+    );
+
+    let shown = run(0, "cert show -", &secret);
+    let public = Certificate::load(house.path("server.key"))
+        .unwrap()
+        .public_key();
+    assert!(shown.contains(&public.to_z85()), "{shown}");
+    let set = run(0, "passwd @passwords bob --password-file -", "secret\n");
+    assert_eq!(set, "added\n");
+    for arguments in [["keygen", "--secret", "-"], ["passwd", "-", "bob"]] {
+        let mut command = command(&arguments);
+        command.current_dir(house.dir.path());
+        let ended = command
+            .env("ZMTP_AUTH_PASSWORD", "secret")
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}");
+    }
+    assert!(!house.path("-").exists());
 }

@@ -136,3 +136,35 @@ fn a_null_server_that_waits_for_our_type_is_told_one() {
         }
     }
 }
+
+#[test]
+fn credentials_are_read_once_however_many_types_are_tried() {
+    let house = House::new();
+    let (_curve, curve) = house.listening(
+        "listen tcp://127.0.0.1:* --type pull --curve --key @server.key_secret \
+         --policy @policy.toml --domain billing",
+    );
+    let alice = std::fs::read_to_string(house.path("alice.key_secret")).unwrap();
+    for key in ["-", "/dev/fd/0"] {
+        let probe = format!("probe {curve} --json --curve --server-key @server.key --key {key}");
+        let told = &house.events(0, &probe, &alice)[0];
+        assert_eq!(told["outcome"], "accepted", "{told}");
+    }
+    let fifo = house.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let writing = std::thread::spawn(move || std::fs::write(fifo, alice).unwrap());
+    let probe = format!("probe {curve} --json --curve --server-key @server.key --key @fifo");
+    assert_eq!(house.events(0, &probe, "")[0]["outcome"], "accepted");
+    writing.join().unwrap();
+
+    let (_plain, plain) =
+        house.listening("listen tcp://127.0.0.1:* --type pull --plain --policy @policy.toml");
+    for file in ["-", "/dev/fd/0"] {
+        let probe = format!("probe {plain} --json --plain admin --password-file {file}");
+        assert_eq!(
+            house.events(0, &probe, "secret\n")[0]["outcome"],
+            "accepted"
+        );
+    }
+}
