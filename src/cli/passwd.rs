@@ -3,14 +3,18 @@
 
 use crate::cli::console::Console;
 use crate::cli::exit::Failure;
+use crate::cli::given;
 use crate::cli::new_file::open_new;
 use crate::cli::password_input::{Source, VARIABLE, new_password};
+use crate::cli::stderr;
 use clap::Args;
 use serde::Serialize;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 use zmtp_auth::auth::Authenticator;
 
@@ -26,14 +30,14 @@ const MAX_RESERVE: usize = 4 * 1024 * 1024;
 /// added again: the command fails.
 ///
 /// The file is replaced whole: a reader sees it as it was or as it is. Several of these commands
-/// wait for each other.
+/// wait for each other, up to 30 seconds; all who can read the file can make them wait.
 #[derive(Debug, Args)]
 pub(crate) struct PasswdArguments {
     /// The password file
     file: PathBuf,
     /// The user's name
     user: String,
-    /// Take the password from this file instead of asking for it
+    /// Take the password from this file, - for standard input, or env:NAME, instead of asking for it
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
@@ -44,6 +48,11 @@ pub(crate) fn run(arguments: &PasswdArguments, console: Console) -> Result<(), F
         user: &'a str,
         added: bool,
         password_from: &'static str,
+    }
+    if given::is_stdin(&arguments.file) {
+        return Err(Failure::usage(
+            "the password file is replaced, and standard input cannot be: name a file",
+        ));
     }
     let user = arguments.user.as_str();
     // Each of these would make the line one of another user, or of none.
@@ -97,6 +106,13 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(format_args!("cannot use {path:?}: {error}"))
 }
 
+/// How long a lock is waited for. 30 s: others hold it for the time of one write to the disk.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it is waited for without a word.
+const UNTOLD: Duration = Duration::from_secs(1);
+/// Between two tries. 20 ms, which no person notices.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Sets the password while no other `passwd` writes the file, and says whether the user is new.
 /// `None` if the file was replaced meanwhile: the caller tries again.
 ///
@@ -105,7 +121,7 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
 fn set_locked(path: &Path, user: &str, hash: &str, known: bool) -> Result<Option<bool>, Failure> {
     let failed = |error| unusable(path, &error);
     let (mut file, is_new) = open_or_create(path).map_err(failed)?;
-    file.lock().map_err(failed)?;
+    lock(&file, path, PATIENCE)?;
     if !is_at(&file, path).map_err(failed)? {
         return Ok(None);
     }
@@ -115,6 +131,36 @@ fn set_locked(path: &Path, user: &str, hash: &str, known: bool) -> Result<Option
         let _ = fs::remove_file(path);
     }
     outcome
+}
+
+/// Locks the file. A lock needs no more than the right to read, so the wait has an end.
+///
+/// # Errors
+/// Returns a failure if another process holds a lock for as long as `patience`.
+fn lock(file: &File, path: &Path, patience: Duration) -> Result<(), Failure> {
+    let start = Instant::now();
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(unusable(path, &error)),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let waited = start.elapsed();
+        if waited >= patience {
+            return Err(Failure::new(format_args!(
+                "other processes held locks on {path:?} for {} seconds: nothing was changed",
+                patience.as_secs()
+            )));
+        }
+        if !told && waited >= UNTOLD {
+            told = true;
+            stderr::line(&format!(
+                "zmtp-auth: waiting for another process that holds a lock on {path:?}"
+            ));
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
 fn write_entry(
@@ -279,6 +325,25 @@ fn keep_access(path: &Path, original: &File, temporary: &File) -> Result<(), Fai
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_cannot_hold_up_a_writer_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("passwords");
+        fs::write(&path, "").unwrap();
+        let reader = File::open(&path).unwrap();
+        reader.lock_shared().unwrap();
+        let file = File::open(&path).unwrap();
+        let failure = lock(&file, &path, Duration::ZERO).unwrap_err();
+        assert!(failure.message.contains("locks on"), "{failure:?}");
+        let failure = lock(&file, &path, Duration::from_millis(50)).unwrap_err();
+        assert!(
+            failure.message.contains("nothing was changed"),
+            "{failure:?}"
+        );
+        reader.unlock().unwrap();
+        assert!(lock(&file, &path, Duration::ZERO).is_ok());
+    }
 
     #[test]
     fn an_entry_is_replaced_or_added_and_all_else_stays() {
