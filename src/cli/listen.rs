@@ -5,21 +5,21 @@
 use crate::cli::conversation::{Conversation, Who};
 use crate::cli::events::Events;
 use crate::cli::exit::Failure;
-use crate::cli::frames::Shown;
+use crate::cli::given;
 use crate::cli::outlet::Outlet;
 use crate::cli::program::block_on;
-use crate::cli::repeats::{Repeats, at_time, place_of};
+use crate::cli::refused::Refusals;
+use crate::cli::repeats::at_time;
 use crate::cli::server::{LoadedPolicy, ServerConfig, ServerSecurity, reloaded};
 use crate::cli::signals::{Signal, Signals};
 use crate::cli::socket_arguments::{BindArguments, SocketArguments};
 use crate::cli::socket_type::TypeArgument;
 use clap::Args;
 use serde::Serialize;
-use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use zmtp_auth::net::{Access, Event, Listener, Refusal};
-use zmtp_auth::{Config, Credential, SocketType};
+use zmtp_auth::net::{Access, Event, Listener};
+use zmtp_auth::{Config, SocketType};
 
 /// Bind a socket, and tell who comes and what they send
 ///
@@ -28,9 +28,11 @@ use zmtp_auth::{Config, Credential, SocketType};
 /// message, and closed. What peers chose, user ids among it, is {"text":".."}, or {"base64":".."}
 /// where it is not UTF-8.
 ///
-/// Refusals of one address are summed up: after the first, one line a minute tells the latest and
-/// in "repeated" how many it stands for. While stdout is full no messages are received, so that
-/// none is lost; refusals are then dropped, and counted in an event "lost".
+/// Refusals with the same status of one key or known user at one address are summed up: after the
+/// first, one line a minute tells the latest and in "repeated" how many it stands for. While stdout
+/// is full no messages are received, so that none is lost here; a peer with heartbeats of its own
+/// may then give us up, and what it has sent and we have not received is lost. Refusals are then
+/// dropped, and counted in an event "lost".
 ///
 /// SIGHUP loads the policy again, which takes two seconds: peers that it no longer admits are closed. SIGTERM ends it in
 /// order, within 5 seconds; a second one ends it at once.
@@ -62,32 +64,10 @@ pub(crate) struct ListenArguments {
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Told<'a> {
+enum Told {
     Listening { endpoint: String },
-    Refused(&'a Refused),
     Reloaded { warnings: Vec<String> },
     ReloadFailed { error: String },
-}
-
-#[derive(Serialize)]
-struct Refused {
-    /// When, by RFC 3339.
-    at: String,
-    address: String,
-    port: Option<u16>,
-    /// The CURVE key that was proven, in Z85.
-    key: Option<String>,
-    /// The PLAIN user, if the policy knows that name.
-    user: Option<Shown>,
-    domain: Option<Shown>,
-    stage: &'static str,
-    status: Option<&'static str>,
-    reason: String,
-    rule: Option<String>,
-    policy_version: Option<u64>,
-    /// Refusals that this line stands for, if it is not the first of its address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    repeated: Option<u64>,
 }
 
 pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
@@ -108,6 +88,9 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
         )?),
         false => None,
     };
+    if arguments.send {
+        given::reserve_stdin("for lines to send")?;
+    }
     let limits = arguments.bind.limits(arguments.socket.limits());
     let builder = arguments.socket.builder(socket_type).limits(limits);
     match arguments.security.config(builder)? {
@@ -142,7 +125,7 @@ async fn serve<A: Access>(
     if let Some(outlet) = outlet {
         tasks.spawn(outlet.send_lines(stopped.clone()));
     }
-    let mut refusals = Repeats::new();
+    let mut refusals = Refusals::new(events.clone());
     let mut next_peer = 1;
     loop {
         let due = refusals.deadline();
@@ -160,18 +143,10 @@ async fn serve<A: Access>(
                     next_peer += 1;
                     tasks.spawn(peer.hold(*connection, stopped.clone()));
                 }
-                Event::Refused(refusal) => {
-                    let place = (place_of(&refusal.address), status_of(&refusal));
-                    let now = Instant::now();
-                    if let Some(refused) = refusals.note(place, refused(&refusal), now) {
-                        events.offer(&Told::Refused(&refused))?;
-                    }
-                }
+                Event::Refused(refusal) => refusals.tell(&refusal)?,
                 _ => {}
             },
-            () = at_time(due), if due.is_some() => {
-                tell_repeated(refusals.due(Instant::now()), &events)?;
-            }
+            () = at_time(due), if due.is_some() => refusals.tell_due()?,
             // A failure means that stdout or stdin is gone: there is no use in going on.
             Some(ended) = tasks.join_next() => ended.map_err(Failure::new)??,
             signal = signals.next() => match signal {
@@ -199,46 +174,8 @@ async fn serve<A: Access>(
         while let Some(ended) = tasks.join_next().await {
             ended.map_err(Failure::new)??;
         }
-        tell_repeated(refusals.rest(), &events)?;
+        refusals.tell_rest()?;
         events.written().await
     };
     signals.end(ending).await
-}
-
-fn tell_repeated(due: Vec<(Refused, u64)>, events: &Events) -> Result<(), Failure> {
-    for (mut refused, more) in due {
-        refused.repeated = Some(more);
-        events.offer(&Told::Refused(&refused))?;
-    }
-    Ok(())
-}
-
-fn status_of(refusal: &Refusal) -> Option<&'static str> {
-    refusal.denied().map(|denied| denied.status.as_str())
-}
-
-fn refused(refusal: &Refusal) -> Refused {
-    let denied = refusal.denied();
-    let (key, user) = match &refusal.credential {
-        Some(Credential::Key(key)) => (Some(key.to_z85()), None),
-        Some(Credential::UserName(name)) => (None, Some(Shown::of(name))),
-        _ => (None, None),
-    };
-    Refused {
-        at: humantime::format_rfc3339_millis(refusal.at).to_string(),
-        address: refusal.address.to_string(),
-        port: refusal.port,
-        key,
-        user,
-        domain: refusal
-            .domain
-            .as_ref()
-            .map(|name| Shown::of(name.as_bytes())),
-        stage: refusal.stage.name(),
-        status: status_of(refusal),
-        reason: denied.map_or_else(|| refusal.error.to_string(), |denied| denied.reason.clone()),
-        rule: refusal.rule().map(str::to_owned),
-        policy_version: denied.and_then(|denied| denied.by.as_ref()?.policy_version),
-        repeated: None,
-    }
 }

@@ -26,6 +26,7 @@ pub(crate) mod printable;
 pub(crate) mod probe;
 pub(crate) mod probe_link;
 pub(crate) mod program;
+pub(crate) mod refused;
 pub(crate) mod reloads;
 pub(crate) mod repeats;
 pub(crate) mod server;

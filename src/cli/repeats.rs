@@ -115,8 +115,18 @@ pub(crate) async fn at_time(due: Option<Instant>) {
     }
 }
 
-/// The refusals of the log, by message and the address without its port.
-static LOGGED: Mutex<Option<Repeats<String, Refused>>> = Mutex::new(None);
+/// The refusals of the log.
+static LOGGED: Mutex<Option<Repeats<LogPlace, Refused>>> = Mutex::new(None);
+
+/// What lines have in common that are summed up.
+#[derive(PartialEq, Eq, Hash)]
+struct LogPlace {
+    /// Without the port.
+    address: String,
+    message: String,
+    who: String,
+    status: String,
+}
 
 /// What a line of the log says of a refusal.
 #[derive(Default)]
@@ -125,6 +135,7 @@ struct Refused {
     address: String,
     error: String,
     who: String,
+    status: String,
 }
 
 /// When something of the log is due.
@@ -143,7 +154,7 @@ pub(crate) fn log_rest() {
     log(Repeats::rest);
 }
 
-fn log(take: impl FnOnce(&mut Repeats<String, Refused>) -> Vec<(Refused, u64)>) {
+fn log(take: impl FnOnce(&mut Repeats<LogPlace, Refused>) -> Vec<(Refused, u64)>) {
     let due = {
         let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
         logged.as_mut().map(take).unwrap_or_default()
@@ -154,13 +165,13 @@ fn log(take: impl FnOnce(&mut Repeats<String, Refused>) -> Vec<(Refused, u64)>) 
             address,
             error,
             who,
+            status,
         } = refused;
-        tracing::info!(
-            latest = address,
-            who,
-            error,
-            "{more} times again: {message}"
-        );
+        let more = match more {
+            1 => "once more".to_owned(),
+            more => format!("{more} times again"),
+        };
+        tracing::info!(latest = address, who, status, error, "{more}: {message}");
     }
 }
 
@@ -179,8 +190,13 @@ impl<S: Subscriber> Layer<S> for SumUp {
         }
         let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
         let repeats = logged.get_or_insert_with(Repeats::new);
-        let key = format!("{} {}", without_port(&refused.address), refused.message);
-        repeats.note(key, refused, Instant::now()).is_some()
+        let place = LogPlace {
+            address: without_port(&refused.address).to_owned(),
+            message: refused.message.clone(),
+            who: refused.who.clone(),
+            status: refused.status.clone(),
+        };
+        repeats.note(place, refused, Instant::now()).is_some()
     }
 }
 
@@ -202,6 +218,7 @@ impl Visit for Refused {
             "address" => &mut self.address,
             "error" => &mut self.error,
             "who" => &mut self.who,
+            "status" => &mut self.status,
             _ => return,
         };
         *place = format!("{value:?}");

@@ -5,17 +5,17 @@ use crate::cli::decisions::tell_decisions;
 use crate::cli::events::Events;
 use crate::cli::exit::Failure;
 use crate::cli::key_file::{load_key_pair, public_key};
-use crate::cli::repeats::{Repeats, at_time, place_of};
+use crate::cli::refused::Refusals;
+use crate::cli::repeats::at_time;
 use crate::cli::server::LoadedPolicy;
 use crate::cli::signals::{Signal, Signals};
 use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
-use std::time::Instant;
 use tokio::task::JoinSet;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::net::{Access, Connection, Endpoint, Event, Listener, NetError, Refusal};
+use zmtp_auth::net::{Access, Connection, Endpoint, Event, Listener, NetError};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, SocketType};
 
@@ -60,13 +60,9 @@ enum Told {
     },
     Accepted {
         address: String,
-    },
-    Refused {
-        address: String,
-        reason: String,
-        /// Refusals that this line stands for, if it is not the first of its address.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        repeated: Option<u64>,
+        port: Option<u16>,
+        /// The CURVE key that was proven, in Z85.
+        key: Option<String>,
     },
     Reloaded {
         warnings: Vec<String>,
@@ -164,30 +160,25 @@ async fn listen<A: Access>(
         policy.authenticator().events(),
         events.clone(),
     ));
-    let mut refusals = Repeats::new();
+    let mut refusals = Refusals::new(events.clone());
     let mut clients = JoinSet::new();
     loop {
         let due = refusals.deadline();
         tokio::select! {
             event = listener.next_event() => match event? {
                 Event::Accepted(connection) => {
-                    let address = connection.peer().address.to_string();
-                    events.offer(&Told::Accepted { address })?;
+                    let peer = connection.peer();
+                    events.offer(&Told::Accepted {
+                        address: peer.address.to_string(),
+                        port: peer.port,
+                        key: peer.proven_key.map(|key| key.to_z85()),
+                    })?;
                     clients.spawn(answer(*connection, policy.authenticator().clone()));
                 }
-                Event::Refused(refusal) => {
-                    let place = place_of(&refusal.address);
-                    if let Some(refusal) = refusals.note(place, refusal, Instant::now()) {
-                        events.offer(&refused(&refusal, None))?;
-                    }
-                }
+                Event::Refused(refusal) => refusals.tell(&refusal)?,
                 _ => {}
             },
-            () = at_time(due), if due.is_some() => {
-                for (refusal, more) in refusals.due(Instant::now()) {
-                    events.offer(&refused(&refusal, Some(more)))?;
-                }
-            }
+            () = at_time(due), if due.is_some() => refusals.tell_due()?,
             Some(_ended) = clients.join_next() => {}
             ended = &mut deciding => return ended.map_err(Failure::new)?,
             signal = signals.next() => match signal {
@@ -212,20 +203,10 @@ async fn listen<A: Access>(
         if !is_reloading {
             deciding.await.map_err(Failure::new)??;
         }
-        for (refusal, more) in refusals.rest() {
-            events.offer(&refused(&refusal, Some(more)))?;
-        }
+        refusals.tell_rest()?;
         events.written().await
     };
     signals.end(ending).await
-}
-
-fn refused(refusal: &Refusal, repeated: Option<u64>) -> Told {
-    Told::Refused {
-        address: refusal.address.to_string(),
-        reason: refusal.error.to_string(),
-        repeated,
-    }
 }
 
 /// Answers one client, its requests side by side.

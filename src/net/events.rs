@@ -87,12 +87,13 @@ impl Refusal {
         let address = self.address.with_port(self.port);
         let domain = self.domain.as_ref().map(display);
         let (stage, error) = (self.stage, &self.error);
+        let status = self.denied().map(|denied| denied.status.as_str());
         let who = self.credential.as_ref().map(display);
         if is_trouble {
-            tracing::warn!(%address, %stage, domain, who, rule = self.rule(), policy_version,
+            tracing::warn!(%address, %stage, domain, who, status, rule = self.rule(), policy_version,
                 %error, "peer refused");
         } else {
-            tracing::info!(%address, %stage, domain, who, rule = self.rule(), policy_version,
+            tracing::info!(%address, %stage, domain, who, status, rule = self.rule(), policy_version,
                 %error, "peer refused");
         }
     }

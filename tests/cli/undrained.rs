@@ -261,3 +261,41 @@ fn refusals_of_one_address_are_summed_up_in_the_log() {
     assert_eq!(refusals, 2, "{log}");
     assert!(log.contains("49 times again"), "{log}");
 }
+
+/// Two peers that policy does not know, at one address: one comes twice.
+fn mallory_twice_and_eve(house: &House, endpoint: &str) {
+    for name in ["mallory", "mallory", "eve"] {
+        let key = format!("--curve --server-key @server.key --key @{name}.key_secret");
+        house.ends(3, &format!("connect {endpoint} --type push {key}"));
+    }
+}
+
+#[test]
+fn refusals_of_one_address_are_summed_up_by_who_it_was() {
+    let house = House::new();
+    house.ends(0, &format!("cert new eve --dir {}", house.text("")));
+    let [mallory, eve] = ["mallory.key", "eve.key"].map(|name| {
+        let certificate = Certificate::load(house.path(name)).unwrap();
+        certificate.public_key().to_z85()
+    });
+    let (mut listening, endpoint) = house.listening(&format!("{CURVE} --type pull"));
+    mallory_twice_and_eve(&house, &endpoint);
+    listening.signal("TERM");
+    for (key, repeated) in [(&mallory, None), (&eve, None), (&mallory, Some(1))] {
+        let refused = listening.event("refused");
+        assert_eq!(refused["key"].as_str(), Some(key.as_str()), "{refused}");
+        assert_eq!(refused["repeated"].as_u64(), repeated, "{refused}");
+    }
+    assert_eq!(listening.end_in_time(), Some(0));
+
+    let line = "tunnel server --bind tcp://127.0.0.1:* --forward tcp://127.0.0.1:1 \
+                --key @server.key_secret --policy @policy.toml --domain billing";
+    let mut unread = Unread::in_house(&house, line);
+    mallory_twice_and_eve(&house, &unread.endpoint);
+    unread.signal("TERM");
+    assert_eq!(unread.end(), Some(0));
+    let log = unread.log();
+    let counts = [&mallory, &eve].map(|key| log.matches(key.as_str()).count());
+    assert_eq!(counts, [2, 1], "{log}");
+    assert!(log.contains("once more: peer refused"), "{log}");
+}

@@ -229,7 +229,15 @@ async fn over_tcp_both_sides_know_each_other_by_key() {
     let stranger = RemoteHandler::curve(endpoint.as_str(), mallory, server).unwrap();
     let router = ZapRouter::new();
     router.bind("*", stranger).unwrap();
-    service.event("refused");
+    let accepted = service.event("accepted");
+    let z85 = |name| json!(keys(name).public_key().to_z85());
+    assert_eq!(accepted["key"], z85("alice.key_secret"), "{accepted}");
+    assert!(accepted["port"].is_u64(), "{accepted}");
+    let refused = service.event("refused");
+    assert_eq!(refused["key"], z85("mallory.key"), "{refused}");
+    assert_eq!(refused["status"], "400", "{refused}");
+    assert_eq!(refused["reason"], "Unknown key", "{refused}");
+    assert!(refused["port"].is_u64() && refused["at"].is_string());
     assert_eq!(
         status(&ask(&router, "secret").await),
         Some(DenialStatus::Temporary)
