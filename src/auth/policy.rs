@@ -27,8 +27,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Everything a decision depends on. It is never changed, only replaced by a changed copy, so a
-/// decision sees all of a change or nothing of it.
+/// Everything a decision depends on. It is replaced and never changed, so a change is seen whole.
 #[derive(Clone, Default)]
 pub(crate) struct Policy {
     /// Counts the changes. An entry that is new in this policy has this version.
