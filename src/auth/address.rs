@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::{IpcPeer, PeerAddress};
+use crate::auth::address_block::{
+    digits, first_of_block, first_v4, first_v6, parts, right_block, width,
+};
 use crate::auth::zone::same_zone;
 use crate::error::printable;
 use bytes::Bytes;
@@ -9,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -113,26 +116,6 @@ impl FromStr for AddressRule {
     }
 }
 
-/// Address and prefix of a block.
-fn parts(text: &str) -> Option<(IpAddr, u8)> {
-    let (ip, prefix) = text.split_once('/')?;
-    let ip: IpAddr = ip.parse().ok()?;
-    let prefix = u8::try_from(digits(prefix)?).ok()?;
-    // A block inside the v4-mapped addresses is a block of v4 addresses.
-    match (ip, ip.to_canonical()) {
-        _ if prefix > width(ip) => None,
-        (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if prefix >= 96 => Some((v4, prefix - 96)),
-        _ => Some((ip, prefix)),
-    }
-}
-
-/// The block that starts where its prefix says.
-fn right_block(text: &str) -> String {
-    parts(text).map_or_else(String::new, |(ip, prefix)| {
-        format!("{}/{prefix}", first_of_block(ip, prefix))
-    })
-}
-
 fn block(text: &str) -> Result<Matches, AddressError> {
     let bad = || AddressError::Block(text.to_owned());
     let (first, prefix) = parts(text).ok_or_else(bad)?;
@@ -145,41 +128,7 @@ fn block(text: &str) -> Result<Matches, AddressError> {
     Ok(Matches::Block(first, prefix))
 }
 
-/// Decimal digits alone: `u32::from_str` would also take a sign.
-fn digits(text: &str) -> Option<u32> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())
-        .flatten()
-}
-
-const fn width(ip: IpAddr) -> u8 {
-    match ip {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
 /// The first address of the block of length `prefix` that holds `ip`.
-pub(super) fn first_of_block(ip: IpAddr, prefix: u8) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) => first_v4(ip, prefix).into(),
-        IpAddr::V6(ip) => first_v6(ip, prefix).into(),
-    }
-}
-
-fn first_v4(ip: Ipv4Addr, prefix: u8) -> Ipv4Addr {
-    let host_bits = 32 - u32::from(prefix);
-    let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
-    Ipv4Addr::from_bits(ip.to_bits() & mask)
-}
-
-fn first_v6(ip: Ipv6Addr, prefix: u8) -> Ipv6Addr {
-    let host_bits = 128 - u32::from(prefix);
-    let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-    Ipv6Addr::from_bits(ip.to_bits() & mask)
-}
-
 impl TryFrom<&str> for AddressRule {
     type Error = AddressError;
 

@@ -2,6 +2,7 @@
 //! [`ZapHandler`](crate::zap::ZapHandler).
 
 pub(crate) mod address;
+pub(crate) mod address_block;
 pub(crate) mod address_list;
 pub(crate) mod audit;
 pub(crate) mod auditing;

@@ -270,8 +270,10 @@ mod tests {
     fn a_huge_soft_limit_is_no_bound_unless_the_program_says_its_own() {
         let process = Arc::<Descriptors>::default();
         let bind = |most| {
-            let mut limits = Limits::default();
-            limits.max_connections = most;
+            let limits = Limits {
+                max_connections: most,
+                ..Limits::default()
+            };
             ConnectionLimit::within(process.clone(), 1_000_000_000, &limits, 1)
         };
         let _unbounded = bind(None);

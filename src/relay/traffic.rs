@@ -128,11 +128,13 @@ impl Relay {
     }
 
     /// Whether something may still come from this side.
+    #[cfg(feature = "tokio")]
     pub(crate) const fn sends(&self, side: Side) -> bool {
         self.leg(side).sends
     }
 
     /// Whether this side still takes what goes to it.
+    #[cfg(feature = "tokio")]
     pub(crate) const fn takes(&self, side: Side) -> bool {
         self.leg(side).takes
     }

@@ -97,11 +97,11 @@ fn limits_of_messages_can_be_lowered_and_raised() {
 #[test]
 fn a_peer_over_the_bound_on_connections_is_refused_for_now_and_that_is_told() {
     let house = House::new();
-    let (mut listening, endpoint) = house.listening(&format!(
+    let (mut listening, endpoint) = house.listening(
         "listen tcp://127.0.0.1:* --type pull --curve --key @server.key_secret --policy \
          @policy.toml --domain billing --max-connections 1 --max-connections-per-user 1 \
-         --max-connections-per-address 1"
-    ));
+         --max-connections-per-address 1",
+    );
     let connect =
         format!("{endpoint} --type push --curve --server-key @server.key --key @alice.key_secret");
     let first = house.arguments(&format!("connect {connect}"));

@@ -1,7 +1,8 @@
 //! What two address rules have in common.
 #![forbid(unsafe_code)]
 
-use crate::auth::address::{AddressRule, Matches, first_of_block};
+use crate::auth::address::{AddressRule, Matches};
+use crate::auth::address_block::first_of_block;
 use crate::auth::zone::same_zone;
 use std::net::IpAddr;
 
