@@ -154,6 +154,7 @@ fn the_comparisons_in_constant_time_are_all_on_the_list() {
     }
     let listed: BTreeMap<_, _> = COMPARISONS
         .into_iter()
+        .filter(|(file, _, _)| holders::is_built(file))
         .map(|(file, calls, _)| (file.to_owned(), calls))
         .collect();
     assert_eq!(found, listed);

@@ -41,7 +41,7 @@ struct Refused {
 /// known user, and the status. Without who it was, a stranger at the same address would hide a
 /// peer that policy knows.
 #[derive(PartialEq, Eq, Hash)]
-struct Place {
+struct SummedUp {
     address: String,
     who: Option<String>,
     status: Option<&'static str>,
@@ -49,7 +49,7 @@ struct Place {
 
 /// Tells refusals: the first of each place at once, the next ones once a minute.
 pub(crate) struct Refusals {
-    repeats: Repeats<Place, Refused>,
+    repeats: Repeats<SummedUp, Refused>,
     events: Events,
 }
 
@@ -66,7 +66,7 @@ impl Refusals {
 
     /// Tells one, or keeps it for later.
     pub(crate) fn tell(&mut self, refusal: &Refusal) -> Result<(), Failure> {
-        let place = Place {
+        let place = SummedUp {
             address: place_of(&refusal.address),
             who: refusal.credential.as_ref().map(ToString::to_string),
             status: status_of(refusal),

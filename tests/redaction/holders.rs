@@ -15,6 +15,13 @@ pub const ROOTS: [&str; 6] = [
     "HashKey",
 ];
 
+/// Whether a file of `src/` belongs to the library with the features that are on.
+pub fn is_built(file: &str) -> bool {
+    !(file.starts_with("net/") && !cfg!(feature = "tokio")
+        || file.starts_with("auth/reload") && !cfg!(feature = "reload")
+        || file.starts_with("auth/policy_file") && !cfg!(feature = "policy-file"))
+}
+
 /// Every file of the library as it is built, by its path in `src/`, as tokens without what belongs
 /// to tests.
 pub fn sources() -> BTreeMap<String, Vec<String>> {
@@ -28,10 +35,7 @@ pub fn sources() -> BTreeMap<String, Vec<String>> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
-                let left_out = (name.starts_with("net/") && !cfg!(feature = "tokio"))
-                    || (name.starts_with("auth/reload") && !cfg!(feature = "reload"))
-                    || (name.starts_with("auth/policy_file") && !cfg!(feature = "policy-file"));
-                if left_out {
+                if !is_built(name) {
                     continue;
                 }
                 let text = fs::read_to_string(&path).unwrap();
