@@ -17,10 +17,11 @@ use crate::net::handshake_bytes::HandshakeBytes;
 use crate::net::transport::{Stream, is_hangup};
 use crate::status::Denied;
 use crate::wire::frame::MAX_HEADER_LEN;
+use crate::zap::bounds::first_poll;
 use bytes::BytesMut;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use tokio::time::error::Elapsed;
@@ -304,7 +305,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
     async fn paused<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Ended> {
         // Most answers are there at once, and cost no pause.
         let mut work = pin!(work);
-        if let Some(outcome) = first_poll(work.as_mut()).await {
+        if let Poll::Ready(outcome) = first_poll(work.as_mut()).await {
             return Ok(outcome);
         }
         let stage = self.stage;
@@ -356,17 +357,6 @@ impl<'a, A: Access> Negotiation<'a, A> {
             }
         }
     }
-}
-
-/// What comes of the first poll, if that is enough.
-async fn first_poll<F: Future>(mut work: Pin<&mut F>) -> Option<F::Output> {
-    poll_fn(|context| {
-        Poll::Ready(match work.as_mut().poll(context) {
-            Poll::Ready(outcome) => Some(outcome),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }
 
 /// Where a handshake stops.

@@ -115,7 +115,8 @@ impl fmt::Debug for Places {
     }
 }
 
-async fn first_poll<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+/// What comes of the first poll: what does not pause needs neither place nor timer.
+pub(crate) async fn first_poll<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
