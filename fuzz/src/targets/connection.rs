@@ -631,7 +631,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
             format!("messages-among-commands-{setup}"),
             steps(setup, &messages),
         ));
-        let many = vec![[1, 128]; 40];
+        let many = [[1, 128]; 40];
         let answers = [
             [10, 255],
             [11, 0],
