@@ -6,7 +6,7 @@
 //! | door | takes | for |
 //! |---|---|---|
 //! | [`mechanism`] | commands | a host with its own ZMTP codec |
-//! | [`handshake`] and [`frames`] | bytes | a host with a byte stream and any runtime, or none |
+//! | [`handshake`] and [`traffic`] | bytes | a host with a byte stream and any runtime, or none |
 //! | `net` (feature `tokio`) | endpoints | an application: bind, connect, send, receive |
 //!
 //! A [`Config`] says how a socket proves itself and whom it admits; neither has a default. NULL,
@@ -33,20 +33,15 @@ pub mod cert;
 mod config;
 mod crypto;
 mod error;
-pub mod frames;
 pub mod handshake;
-pub mod heartbeat;
-mod input;
 mod limits;
 pub mod mechanism;
 #[cfg(feature = "tokio")]
 pub mod net;
-mod outbox;
-mod parts;
-mod pings;
 pub mod relay;
-pub mod seal;
+mod secret_file;
 mod status;
+pub mod traffic;
 pub mod wire;
 pub mod zap;
 

@@ -72,7 +72,7 @@ fn a_handshake_with_arbitrary_commands_is_bounded_by_what_arrived() {
 #[test]
 fn a_frame_that_claims_much_reserves_little() {
     use zmtp_auth::Limits;
-    use zmtp_auth::frames::FrameReader;
+    use zmtp_auth::traffic::frames::FrameReader;
     let (mut client, mut server) = endpoints("null", 1);
     pair::drive(&mut client, &mut server);
     let mut reader = FrameReader::new(server.into_established().opener, &Limits::default());

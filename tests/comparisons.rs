@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// SECURITY.md, too.
 const COMPARISONS: [(&str, usize, &str); 10] = [
     (
-        "auth/plain.rs",
+        "auth/policy/plain.rs",
         3,
         "the keyed hashes of two passwords: given and stored, stored before and after, and stored \
          and empty",
@@ -27,7 +27,7 @@ const COMPARISONS: [(&str, usize, &str); 10] = [
     ("cli/password_input.rs", 1, "a new password, typed twice"),
     ("cert/parser.rs", 1, "a key with the zeros that mean none"),
     (
-        "crypto/equal.rs",
+        "crypto/constant_time.rs",
         1,
         "for boxes.rs: a shared secret with zero, HELLO's signature, and the keys in a vouch",
     ),
@@ -39,7 +39,7 @@ const COMPARISONS: [(&str, usize, &str); 10] = [
     ),
     ("crypto/password.rs", 1, "two passwords"),
     ("crypto/password_hash.rs", 1, "two argon2id hashes"),
-    ("crypto/poly1305.rs", 1, "two tags"),
+    ("crypto/secretbox/poly1305.rs", 1, "two tags"),
 ];
 
 /// Methods that compare, or that branch on what they are given.

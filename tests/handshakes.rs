@@ -5,7 +5,7 @@ mod pair;
 
 use bytes::BytesMut;
 use pair::{Endpoint, KINDS, client_keys, commands, drive, endpoints, keys, server_keys};
-use zmtp_auth::frames::{FrameReader, FrameWriter};
+use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{
     Config, Credential, Credentials, CryptoError, DenialStatus, Domain, Error, Fault, Incompatible,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use net_peers::*;
 use std::time::Duration;
 use zmtp_auth::SocketType;
-use zmtp_auth::heartbeat::{Expiry, HeartbeatSettings, Silence};
+use zmtp_auth::traffic::heartbeat::{Expiry, HeartbeatSettings, Silence};
 use zmtp_auth::net::{
     Connection, Connector, Incoming, Listener, Message, NetError, Options, Reconnecting,
 };

@@ -8,7 +8,7 @@ use crate::sodium::{NONCE_LEN, SharedKey, Sodium, TAG_LEN};
 use bytes::BytesMut;
 use std::hint::black_box;
 use std::time::Instant;
-use zmtp_auth::seal::Sealer;
+use zmtp_auth::traffic::seal::Sealer;
 use zmtp_auth::wire::frame::Flags;
 
 const SIZES: [usize; 8] = [0, 32, 64, 256, 1024, 8 * 1024, 64 * 1024, 1024 * 1024];

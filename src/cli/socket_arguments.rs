@@ -3,7 +3,7 @@
 
 use clap::Args;
 use std::time::Duration;
-use zmtp_auth::heartbeat::HeartbeatSettings;
+use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::net::Options;
 use zmtp_auth::{Builder, Config, Limits, SocketType, WantsMechanism};
 

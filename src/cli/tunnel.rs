@@ -13,7 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
-use zmtp_auth::heartbeat::HeartbeatSettings;
+use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::net::{NetError, Tunnel, TunnelOptions};
 use zmtp_auth::relay::IdentityRule;
 use zmtp_auth::{Asks, Builder, Config, Domain, MechanismKind, Open, SocketType, WantsMechanism};

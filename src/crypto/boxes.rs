@@ -1,13 +1,13 @@
 //! NaCl's `crypto_box` with the shared key computed once, and the cookie's secret box.
 #![forbid(unsafe_code)]
 
-use crate::crypto::backend::Backend;
-use crate::crypto::equal::same;
+use crate::crypto::secretbox::backend::Backend;
+use crate::crypto::constant_time::same;
 use crate::crypto::keys::{PublicKey, SecretKey};
 use crate::crypto::nonce::{self, Nonce};
-use crate::crypto::residue::{SHORT, without_residue, without_shallow_residue};
-use crate::crypto::salsa20::StreamKey;
-use crate::crypto::traffic::TrafficKey;
+use crate::crypto::stack_wipe::{SHORT, without_residue, without_shallow_residue};
+use crate::crypto::secretbox::salsa20::StreamKey;
+use crate::crypto::secretbox::batch::TrafficKey;
 use crate::crypto::x25519;
 use crate::crypto::xchacha20poly1305::{OneTimeStream, TEXT_LEN};
 use bytes::{BufMut, BytesMut};
@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-pub use crate::crypto::poly1305::TAG_LEN;
+pub use crate::crypto::secretbox::poly1305::TAG_LEN;
 
 /// The public key was of low order: the shared secret would be zero, whoever computes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::random::RandomSource;
-use crate::crypto::residue::without_residue;
+use crate::crypto::stack_wipe::without_residue;
 use crate::error::LocalError;
 use blake2::Blake2bMac;
 use blake2::digest::consts::U32;

@@ -2,7 +2,7 @@
 //! x25519-dalek elsewhere.
 #![forbid(unsafe_code)]
 
-use crate::crypto::residue::{without_residue, without_shallow_residue};
+use crate::crypto::stack_wipe::{without_residue, without_shallow_residue};
 use zeroize::Zeroizing;
 
 /// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` keeps to the portable

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::nonce::Nonce;
-use crate::crypto::poly1305::{self, Poly1305, TAG_LEN};
+use crate::crypto::secretbox::poly1305::{self, Poly1305, TAG_LEN};
 use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};

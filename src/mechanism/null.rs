@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::mechanism::refusal;
 use crate::mechanism::session::Session;
 use crate::mechanism::transition::{self, Done};
-use crate::seal;
+use crate::traffic::seal;
 use crate::wire::command::Command;
 use crate::wire::metadata::Metadata;
 use bytes::Bytes;

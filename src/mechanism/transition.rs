@@ -3,7 +3,7 @@
 
 use crate::access::peer::Peer;
 use crate::access::request::AccessRequest;
-use crate::seal::{Opener, Sealer};
+use crate::traffic::seal::{Opener, Sealer};
 use bytes::Bytes;
 use std::convert::Infallible;
 

@@ -3,13 +3,13 @@
 
 use crate::access::request::MechanismKind;
 use crate::config::settings::Config;
-use crate::net::asks::Access;
-use crate::net::connection::Connection;
+use crate::net::access::Access;
+use crate::net::connection::handle::Connection;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::negotiate::{Failed, Negotiation};
 use crate::net::options::Options;
-use crate::net::transport;
+use crate::net::socket::stream;
 
 /// Connects and shakes hands, once.
 pub(crate) async fn dial<A: Access>(
@@ -19,7 +19,7 @@ pub(crate) async fn dial<A: Access>(
     options: &Options,
 ) -> Result<Connection, NetError> {
     warn_of_plain(endpoint, config);
-    let stream = transport::connect(endpoint, options).await?;
+    let stream = stream::connect(endpoint, options).await?;
     let conn = stream.peer().map_err(NetError::io("connect"))?;
     let agreed = Negotiation::new(&stream, config, router, None)
         .run(conn)

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::heartbeat::Silence;
+use crate::traffic::heartbeat::Silence;
 use crate::net::endpoint::EndpointError;
 use crate::net::tunnel::options::TunnelError;
 use crate::wire::socket_type::SocketType;

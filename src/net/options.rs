@@ -2,8 +2,8 @@
 //! [`Limits`](crate::Limits), and belong to the `Config`.
 #![forbid(unsafe_code)]
 
-use crate::heartbeat::HeartbeatSettings;
-use crate::net::reconnect::ReconnectPolicy;
+use crate::traffic::heartbeat::HeartbeatSettings;
+use crate::net::client::backoff::ReconnectPolicy;
 use std::time::Duration;
 
 /// How the system finds out that the machine of a silent TCP peer is gone: it asks after `idle`,
@@ -36,7 +36,7 @@ impl Default for TcpKeepalive {
 ///
 /// ```
 /// use std::time::Duration;
-/// use zmtp_auth::heartbeat::HeartbeatSettings;
+/// use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 /// use zmtp_auth::net::Options;
 ///
 /// let mut options = Options::default();

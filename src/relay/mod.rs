@@ -81,10 +81,10 @@
 //! [`Handshake`]: crate::handshake::Handshake
 //! [`SocketType::Relay`]: crate::SocketType::Relay
 
-pub(crate) mod introduction;
-pub(crate) mod leg;
-pub(crate) mod traffic;
+pub(crate) mod end;
+pub(crate) mod forward;
+pub(crate) mod handoff;
 
-pub use introduction::{IdentityRule, Introduction};
-pub use leg::Leg;
-pub use traffic::{Broken, Relay, Side, Silent};
+pub use handoff::{IdentityRule, Introduction};
+pub use end::Leg;
+pub use forward::{Broken, Relay, Side, Silent};

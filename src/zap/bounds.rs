@@ -4,7 +4,7 @@
 use crate::limits::Limits;
 use crate::status::Status;
 use crate::zap::failures::{Asker, Failures, Turn};
-use crate::zap::promise::{Promise, Promised, promise};
+use crate::zap::oneshot::{Promise, Promised, promise};
 use crate::zap::seats::{Seated, Seats};
 use std::fmt;
 use std::future::{Future, poll_fn};

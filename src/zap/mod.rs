@@ -11,7 +11,7 @@ pub(crate) mod envelope;
 pub(crate) mod failures;
 pub(crate) mod fair_queue;
 pub(crate) mod hold_back;
-pub(crate) mod promise;
+pub(crate) mod oneshot;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod router;

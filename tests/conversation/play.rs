@@ -8,7 +8,7 @@ use super::side::{Replay, endpoint};
 use super::written::to_hex;
 use crate::pair::Endpoint;
 use bytes::BytesMut;
-use zmtp_auth::frames::{FrameReader, FrameWriter};
+use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::wire::greeting::{GREETING_LEN, VERSION_LEN};

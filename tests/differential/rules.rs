@@ -98,7 +98,7 @@ pub const RULES: &[Rule] = &[
     ),
     behaviour(
         "user-enumeration",
-        "src/auth/plain.rs",
+        "src/auth/policy/plain.rs",
         "user_enumeration_by_time_no_more_a_stranger_costs_what_the_dearest_hash_costs",
     ),
     behaviour(

@@ -1,7 +1,7 @@
 //! As many connections as fast as they go, and as many HELLOs.
 //!
 //! All of them come from this machine, where each peer counts as an address of its own: what is
-//! kept for an honest remote address, whatever another does, is shown in `src/net/pending.rs`.
+//! kept for an honest remote address, whatever another does, is shown in `src/net/accept/eviction.rs`.
 
 use super::curve::CurveClient;
 use super::raw::{Raw, frame, plain_hello};

@@ -5,7 +5,7 @@ use super::raw::{RawServer, command, frame, metadata};
 use super::server::{Kind, Server, Setup, UNNOTED, client};
 use super::siege::{MIB, alone, scaled, siege, soon};
 use std::time::Duration;
-use zmtp_auth::heartbeat::HeartbeatSettings;
+use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::net::{Connection, Incoming, Message, NetError, Options};
 use zmtp_auth::{CryptoError, Error, Limits, SocketType};
 

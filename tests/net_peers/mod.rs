@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use zmtp_auth::frames::{Frame, FrameReader, FrameWriter};
+use zmtp_auth::traffic::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::handshake::{Conn, Handshake};
 use zmtp_auth::net::{Connection, Endpoint, Event, Host, Listener, Message, NetError, Refusal};
 use zmtp_auth::wire::command::TrafficCommand;

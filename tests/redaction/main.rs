@@ -29,7 +29,7 @@ use std::time::Instant;
 use traces::{CLIENT, CLIENT_RANDOM, PASSWORD, SERVER, SERVER_RANDOM, Traces};
 use zmtp_auth::auth::{AdmissionTerms, Authenticator, PlainQuestion, ThreadAuthenticator};
 use zmtp_auth::cert::{Certificate, load_certificate, load_certificates};
-use zmtp_auth::frames::{FrameReader, FrameWriter};
+use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::handshake::{Conn, Established, Handshake};
 use zmtp_auth::mechanism::{Mechanism, Next, Refused, Step};
 use zmtp_auth::relay::{IdentityRule, Introduction, Leg, Relay};

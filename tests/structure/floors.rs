@@ -350,15 +350,15 @@ mod tests {
             "access/peer.rs",
             "zap/mod.rs",
             "zap/router.rs",
-            "seal.rs",
+            "traffic/seal.rs",
             "mechanism/mod.rs",
             "mechanism/plain/mod.rs",
             "mechanism/plain/client.rs",
             "mechanism/refusal.rs",
             "auth/mod.rs",
-            "auth/grant.rs",
+            "auth/grants.rs",
             "net/mod.rs",
-            "net/driver.rs",
+            "net/connection/driver.rs",
         ])
         .breaches(file, source)
     }
@@ -384,7 +384,7 @@ mod tests {
             "use crate::error::Error; use crate::wire::reader::Reader;",
         );
         allowed("wire/frame.rs", "use super::reader::Reader;");
-        allowed("net/driver.rs", "use crate::zap::router::ZapRouter;");
+        allowed("net/connection/driver.rs", "use crate::zap::router::ZapRouter;");
         allowed("error.rs", "use crate::status::Status;");
         allowed(
             "mechanism/plain/client.rs",
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn the_same_floor_may_not_be_imported_across_folders() {
         breach(
-            "seal.rs",
+            "traffic/seal.rs",
             "use crate::zap::router::ZapRouter;",
             "zap/router",
         );
@@ -434,7 +434,7 @@ mod tests {
             "zap/router",
         );
         breach(
-            "auth/grant.rs",
+            "auth/grants.rs",
             "use crate::mechanism::refusal::x;",
             "mechanism/refusal",
         );
@@ -451,17 +451,17 @@ mod tests {
 
     #[test]
     fn nothing_is_imported_through_a_facade() {
-        breach("seal.rs", "use crate::Limits;", "through lib.rs");
-        breach("seal.rs", "use crate::*;", "through lib.rs");
-        breach("seal.rs", "use crate as me;", "through lib.rs");
-        breach("seal.rs", "extern crate self as me;", "through lib.rs");
-        breach("seal.rs", "use crate::wire;", "through wire/mod.rs");
+        breach("traffic/seal.rs", "use crate::Limits;", "through lib.rs");
+        breach("traffic/seal.rs", "use crate::*;", "through lib.rs");
+        breach("traffic/seal.rs", "use crate as me;", "through lib.rs");
+        breach("traffic/seal.rs", "extern crate self as me;", "through lib.rs");
+        breach("traffic/seal.rs", "use crate::wire;", "through wire/mod.rs");
         breach(
-            "seal.rs",
+            "traffic/seal.rs",
             "use crate::wire::{self as w};",
             "through wire/mod.rs",
         );
-        breach("seal.rs", "use crate::wire::Frame;", "through wire/mod.rs");
+        breach("traffic/seal.rs", "use crate::wire::Frame;", "through wire/mod.rs");
         breach("wire/frame.rs", "use super::*;", "through wire/mod.rs");
         breach(
             "wire/frame.rs",
@@ -473,7 +473,7 @@ mod tests {
             "use super::super::Error;",
             "through lib.rs",
         );
-        breach("seal.rs", "use zmtp_auth::Limits;", "the crate's own name");
+        breach("traffic/seal.rs", "use zmtp_auth::Limits;", "the crate's own name");
         allowed("bin/zmtp-auth.rs", "use zmtp_auth::Limits;");
     }
 
@@ -510,16 +510,16 @@ mod tests {
     #[test]
     fn a_module_inside_a_file_sees_the_file() {
         allowed(
-            "seal.rs",
+            "traffic/seal.rs",
             "mod tests { use super::*; fn f() { super::g::<u8>() } }",
         );
         breach(
-            "seal.rs",
+            "traffic/seal.rs",
             "mod tests { use super::super::*; }",
             "through lib.rs",
         );
         breach(
-            "seal.rs",
+            "traffic/seal.rs",
             "mod tests { }\nuse super::Limits;",
             "through lib.rs",
         );

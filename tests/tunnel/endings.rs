@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::frames::{FrameReader, FrameWriter};
+use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::net::{Connection, Listener, NetError, Tunnel, TunnelOptions};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::ZapRouter;

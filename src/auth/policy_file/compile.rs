@@ -2,12 +2,12 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::Domain;
-use crate::auth::address_list::AddressLists;
-use crate::auth::authenticator::Authenticator;
-use crate::auth::curve::CurveRule;
-use crate::auth::null_gssapi::NameRule;
-use crate::auth::password_file::{Passwords, given};
-use crate::auth::plain::{PasswordTable, PlainRule};
+use crate::auth::policy::address::list::AddressLists;
+use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::curve::CurveRule;
+use crate::auth::policy::names::NameRule;
+use crate::auth::policy::password_file::{Passwords, given};
+use crate::auth::policy::plain::{PasswordTable, PlainRule};
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
 use crate::auth::policy_file::problem::{BadPolicyFile, PolicyFileError};
@@ -15,7 +15,7 @@ use crate::auth::policy_file::settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings,
 };
 #[cfg(feature = "reload")]
-use crate::auth::reload_source::{Reading, Source};
+use crate::auth::reload::source::{Reading, Source};
 use crate::cert::directory::{self, CertificateDirectory, DirectoryReport};
 use crate::cert::validity::Validity;
 use crate::error::printable;

@@ -4,7 +4,7 @@
 use crate::auth::policy_file::hint::hinted;
 use crate::auth::policy_file::problem::{BadPolicyFile, MAX_FILE_LEN, PolicyFileError};
 use crate::auth::policy_file::settings::PolicySettings;
-use crate::auth::secret_file;
+use crate::secret_file;
 use std::path::{Path, PathBuf};
 use std::str;
 use zeroize::Zeroizing;

@@ -2,18 +2,18 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::Domain;
-use crate::auth::audit::Change;
-use crate::auth::authenticator::Authenticator;
-use crate::auth::configured::Call;
-use crate::auth::policy::Policy;
+use crate::auth::audit::event::Change;
+use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::authenticator::configured::Call;
+use crate::auth::policy::decide::Policy;
 use crate::auth::policy_file::compile::Rules;
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
 use crate::auth::policy_file::problem::{BadPolicyFile, PolicyFileError};
 #[cfg(feature = "reload")]
-use crate::auth::reload::ReloadSettings;
+use crate::auth::reload::watcher::ReloadSettings;
 #[cfg(feature = "reload")]
-use crate::auth::reload_thread::Watch;
+use crate::auth::reload::thread::Watch;
 use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "reload")]
 use std::io;

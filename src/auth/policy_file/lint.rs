@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::{Domain, MechanismKind};
-use crate::auth::address::AddressRule;
-use crate::auth::authenticator::Authenticator;
-use crate::auth::password_file::given;
-use crate::auth::plain::Given;
+use crate::auth::policy::address::rule::AddressRule;
+use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::password_file::given;
+use crate::auth::policy::plain::Given;
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::problem::PolicyFileError;
 use crate::auth::policy_file::settings::{

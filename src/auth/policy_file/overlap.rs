@@ -1,9 +1,9 @@
 //! What two address rules have in common.
 #![forbid(unsafe_code)]
 
-use crate::auth::address::{AddressRule, Matches};
-use crate::auth::address_block::first_of_block;
-use crate::auth::zone::same_zone;
+use crate::auth::policy::address::rule::{AddressRule, Matches};
+use crate::auth::policy::address::block::first_of_block;
+use crate::auth::policy::address::zone::same_zone;
 use std::net::IpAddr;
 
 impl AddressRule {

@@ -1,8 +1,8 @@
 //! Why a policy file cannot be used: where, and the reason.
 #![forbid(unsafe_code)]
 
-use crate::auth::password_file::PasswordFileError;
-use crate::auth::secret_file::Unusable;
+use crate::auth::policy::password_file::PasswordFileError;
+use crate::secret_file::Unusable;
 use crate::cert::problem::{CertificateError, FileFailure};
 use std::fmt;
 use std::path::PathBuf;

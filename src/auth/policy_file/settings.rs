@@ -2,7 +2,7 @@
 //! where it is read, so that the error has its line and column.
 #![forbid(unsafe_code)]
 
-use crate::auth::address::AddressRule;
+use crate::auth::policy::address::rule::AddressRule;
 use crate::auth::policy_file::values::{self, True};
 use crate::cert::directory::Layout;
 use crate::cert::validity::Validity;

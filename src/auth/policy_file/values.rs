@@ -1,8 +1,8 @@
 //! How single values of a policy file are read. No error repeats a password.
 #![forbid(unsafe_code)]
 
-use crate::auth::address::AddressRule;
-use crate::auth::password_file::{MAX_PLAIN_LEN, given};
+use crate::auth::policy::address::rule::AddressRule;
+use crate::auth::policy::password_file::{MAX_PLAIN_LEN, given};
 use crate::cert::validity::{Validity, parse};
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;

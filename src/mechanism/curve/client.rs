@@ -19,7 +19,7 @@ use crate::mechanism::curve::commands::{
 use crate::mechanism::refusal;
 use crate::mechanism::session::Session;
 use crate::mechanism::transition::{self, Done};
-use crate::seal::{self, CurveEnd};
+use crate::traffic::seal::{self, CurveEnd};
 use crate::wire::metadata::Metadata;
 use bytes::{Bytes, BytesMut};
 use std::convert::Infallible;

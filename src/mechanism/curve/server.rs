@@ -20,7 +20,7 @@ use crate::mechanism::curve::commands::{
 use crate::mechanism::curve::cookie::{CookieMaker, Remembered};
 use crate::mechanism::session::Session;
 use crate::mechanism::transition::{self, Done};
-use crate::seal::{self, CurveEnd};
+use crate::traffic::seal::{self, CurveEnd};
 use crate::wire::command::Command;
 use crate::wire::metadata::Metadata;
 use bytes::Bytes;

@@ -13,7 +13,7 @@ use crate::mechanism::plain::commands::{self, INITIATE, READY, WELCOME};
 use crate::mechanism::refusal;
 use crate::mechanism::session::Session;
 use crate::mechanism::transition::{self, Done};
-use crate::seal;
+use crate::traffic::seal;
 use crate::wire::metadata::Metadata;
 use std::convert::Infallible;
 

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::mechanism::plain::commands::{self, HELLO, Hello, INITIATE, READY};
 use crate::mechanism::session::Session;
 use crate::mechanism::transition::{self, Done};
-use crate::seal;
+use crate::traffic::seal;
 use crate::wire::command::Command;
 use crate::wire::metadata::Metadata;
 use bytes::Bytes;

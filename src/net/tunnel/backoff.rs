@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::MechanismKind;
-use crate::net::clock::deadline;
-use crate::net::connector::chance;
+use crate::net::deadline::deadline;
+use crate::net::client::connector::chance;
 use crate::net::error::NetError;
-use crate::net::reconnect::ReconnectPolicy;
+use crate::net::client::backoff::ReconnectPolicy;
 use crate::wire::metadata::Metadata;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -27,7 +27,7 @@ const MAX_REMEMBERED: usize = 64;
 ///
 /// After a failure one attempt is made at a time, and the others wait for what comes of it.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     policy: ReconnectPolicy,
     mechanism: MechanismKind,
     everybody: Arc<Gate>,
@@ -64,7 +64,7 @@ struct Pass {
 
 /// Leave to ask the far side once.
 #[derive(Debug)]
-pub(super) struct Attempt<'a> {
+pub(crate) struct Attempt<'a> {
     backoff: &'a Backoff,
     everybody: Pass,
     program: Program,
@@ -73,7 +73,7 @@ pub(super) struct Attempt<'a> {
 
 /// A connection that the far side has taken.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     program: Program,
     gate: Arc<Gate>,
     failures: u32,
@@ -81,7 +81,7 @@ pub(super) struct Taken {
 }
 
 impl Backoff {
-    pub(super) fn new(policy: ReconnectPolicy, mechanism: MechanismKind) -> Self {
+    pub(crate) fn new(policy: ReconnectPolicy, mechanism: MechanismKind) -> Self {
         Self {
             policy,
             mechanism,
@@ -92,7 +92,7 @@ impl Backoff {
     }
 
     /// Waits until the far side may be asked for a program that claims this. Cancel-safe.
-    pub(super) async fn attempt(&self, claims: &Metadata) -> Attempt<'_> {
+    pub(crate) async fn attempt(&self, claims: &Metadata) -> Attempt<'_> {
         let claims: Vec<_> = claims.iter().collect();
         let program = self.hasher.hash_one(claims);
         let known = self.programs().get(&program).map(Arc::clone);
@@ -109,7 +109,7 @@ impl Backoff {
 
     /// A connection that was taken has ended. If the far side ended it soon that is a failure too:
     /// else one that takes connections and falls over would be asked without pause.
-    pub(super) fn ended(&self, taken: &Taken, by_far_side: bool) {
+    pub(crate) fn ended(&self, taken: &Taken, by_far_side: bool) {
         if by_far_side && taken.since.elapsed() < self.policy.stable_after {
             let delay = |failures| self.policy.delay_after_loss(failures, chance());
             taken.gate.fail(taken.failures, delay);
@@ -141,7 +141,7 @@ impl Backoff {
 
 impl Attempt<'_> {
     /// The far side has taken the connection, which ends the wait of all others.
-    pub(super) fn succeeded(self) -> Taken {
+    pub(crate) fn succeeded(self) -> Taken {
         self.everybody.gate.reset();
         // The count goes on until a connection has lasted.
         self.own.gate.state().wait_until = None;
@@ -154,7 +154,7 @@ impl Attempt<'_> {
     }
 
     /// It has not. `is_for_all` says that it knew nothing yet of the program.
-    pub(super) fn failed(self, error: &NetError, is_for_all: bool) {
+    pub(crate) fn failed(self, error: &NetError, is_for_all: bool) {
         let Backoff {
             policy, mechanism, ..
         } = self.backoff;

@@ -2,13 +2,13 @@
 //! sides, `traffic.rs` carries what follows. `backoff.rs` says when a far side is asked again,
 //! `names.rs` which peers would have one identity.
 
-mod backoff;
-mod listening;
-mod meeting;
-mod names;
+pub(crate) mod acceptor;
+pub(crate) mod backoff;
+pub(crate) mod forward;
+pub(crate) mod names;
 pub(crate) mod options;
-mod sparse_log;
-mod traffic;
+pub(crate) mod session;
+pub(crate) mod sparse_log;
 
-pub use listening::Tunnel;
+pub use acceptor::Tunnel;
 pub use options::{TunnelError, TunnelOptions};

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The user ids of connected peers, each with how many have it. It holds no more than there are
 /// connections.
 #[derive(Clone, Default)]
-pub(super) struct Names(Arc<Mutex<HashMap<Bytes, usize>>>);
+pub(crate) struct Names(Arc<Mutex<HashMap<Bytes, usize>>>);
 
 /// One peer's use of its user id. Dropped, it ends.
-pub(super) struct Named {
+pub(crate) struct Named {
     names: Names,
     name: Bytes,
 }
 
 impl Names {
     /// Counts one more peer of this name, and says whether it is the only one.
-    pub(super) fn take(&self, name: &Bytes) -> (Named, bool) {
+    pub(crate) fn take(&self, name: &Bytes) -> (Named, bool) {
         let count = {
             let mut names = self.lock();
             let count = names.entry(name.clone()).or_default();

@@ -19,7 +19,7 @@ const MAX_CAUSES: usize = 64;
 /// Lets one line through for each cause in each interval, and counts the others. Dropped, it tells
 /// how many were not written.
 #[derive(Debug)]
-pub(super) struct SparseLog {
+pub(crate) struct SparseLog {
     /// What its lines are about.
     about: &'static str,
     state: Mutex<State>,
@@ -41,7 +41,7 @@ struct Interval {
 }
 
 impl SparseLog {
-    pub(super) fn new(about: &'static str) -> Self {
+    pub(crate) fn new(about: &'static str) -> Self {
         Self {
             about,
             state: Mutex::default(),
@@ -50,7 +50,7 @@ impl SparseLog {
 
     /// Whether to write a line now about `what`, which `who` brings about, and how many were not
     /// written since the last.
-    pub(super) fn admit(&self, what: &'static str, who: String) -> Option<u64> {
+    pub(crate) fn admit(&self, what: &'static str, who: String) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let cause = (what, who);
         let is_known = state.causes.contains_key(&cause);
@@ -112,7 +112,7 @@ impl Drop for SparseLog {
 
 /// Where a peer without a name comes from. A process on this machine has a new id each time that it
 /// starts, so its user stands for it.
-pub(super) fn origin(address: &PeerAddress) -> String {
+pub(crate) fn origin(address: &PeerAddress) -> String {
     match address {
         PeerAddress::Ipc(peer) => format!("uid {}", peer.uid),
         address => address.to_string(),

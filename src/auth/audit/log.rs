@@ -1,0 +1,198 @@
+//! The stream of audit events: bounded, and never in the way of a decision.
+#![forbid(unsafe_code)]
+
+use crate::auth::audit::event::{AuditEvent, Audited};
+use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::sync::event_count::Bell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// What is kept for readers who are slow: events, and what those of changes list, together. 4096,
+/// one or two megabytes.
+const MOST: usize = 4096;
+
+/// The latest events, for any number of readers.
+#[derive(Default)]
+pub(crate) struct EventLog {
+    state: Mutex<State>,
+    /// While there are none, nothing is kept.
+    readers: AtomicUsize,
+    /// Rung with each event, and at the end.
+    bell: Bell,
+}
+
+#[derive(Default)]
+struct State {
+    /// The number of the first event that is kept. All are counted.
+    first: u64,
+    weight: usize,
+    events: VecDeque<Arc<AuditEvent>>,
+    closed: bool,
+}
+
+impl State {
+    fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    fn forget_first(&mut self) {
+        if let Some(event) = self.events.pop_front() {
+            self.first += 1;
+            self.weight -= event.what.weight();
+        }
+    }
+}
+
+impl EventLog {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells readers, if there are any.
+    pub(crate) fn tell(&self, policy_version: u64, what: impl FnOnce() -> Audited) {
+        if self.readers.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let event = AuditEvent {
+            at: SystemTime::now(),
+            policy_version,
+            what: what(),
+        };
+        {
+            let mut state = self.state();
+            state.weight += event.what.weight();
+            state.events.push_back(Arc::new(event));
+            // The latest is kept, whatever it weighs.
+            while state.weight > MOST && state.events.len() > 1 {
+                state.forget_first();
+            }
+        }
+        self.bell.ring();
+    }
+
+    /// Nothing will come any more.
+    pub(crate) fn close(&self) {
+        self.state().closed = true;
+        self.bell.ring();
+    }
+}
+
+/// Reads the audit events of an [`Authenticator`]: all since the reader was made, in order.
+///
+/// Nobody waits for a reader. About 4096 events are kept for it; if it falls behind by more, it
+/// loses the oldest and is told how many ([`NextEvent::lost`]). Reading needs no runtime.
+///
+/// ```
+/// use zmtp_auth::auth::{Audited, Authenticator};
+///
+/// let auth = Authenticator::new();
+/// let mut events = auth.events();
+/// auth.configure_curve_any("open");
+/// let next = events.look().ok_or("nothing has happened")?;
+/// assert_eq!(next.lost, 0);
+/// assert!(matches!(next.event.what, Audited::Change(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct AuditEvents {
+    log: Arc<EventLog>,
+    next: u64,
+}
+
+/// An event, and how many were lost before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NextEvent {
+    /// Events before this one that the reader was too slow for.
+    pub lost: u64,
+    /// The event.
+    pub event: Arc<AuditEvent>,
+}
+
+impl AuditEvents {
+    fn of(log: &Arc<EventLog>) -> Self {
+        let state = log.state();
+        log.readers.fetch_add(1, Ordering::SeqCst);
+        Self {
+            log: Arc::clone(log),
+            next: state.end(),
+        }
+    }
+
+    /// The next event, if it is there already.
+    pub fn look(&mut self) -> Option<NextEvent> {
+        let state = self.log.state();
+        let lost = state.first.saturating_sub(self.next);
+        let at = self.next.max(state.first);
+        let place = usize::try_from(at - state.first).ok()?;
+        let event = Arc::clone(state.events.get(place)?);
+        self.next = at + 1;
+        Some(NextEvent { lost, event })
+    }
+
+    /// Waits for the next event; `None` if there will be none, because the Authenticator and all
+    /// its grants are gone. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<NextEvent> {
+        loop {
+            let heard = self.log.bell.count();
+            let closed = self.is_closed();
+            if let Some(next) = self.look() {
+                return Some(next);
+            }
+            if closed {
+                return None;
+            }
+            self.log.bell.rung_after(heard).await;
+        }
+    }
+
+    /// As [`AuditEvents::next`], for threads: blocks, but no longer than `time`; `None` if there
+    /// is nothing by then, or will be nothing.
+    pub fn wait(&mut self, time: Duration) -> Option<NextEvent> {
+        let heard = self.log.bell.count();
+        let closed = self.is_closed();
+        if let Some(next) = self.look() {
+            return Some(next);
+        }
+        if !closed {
+            self.log.bell.wait(heard, time);
+        }
+        self.look()
+    }
+
+    /// Whether no event will come any more, beyond those that wait to be read.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.log.state().closed
+    }
+}
+
+impl Drop for AuditEvents {
+    fn drop(&mut self) {
+        let mut state = self.log.state();
+        if self.log.readers.fetch_sub(1, Ordering::SeqCst) == 1 {
+            while !state.events.is_empty() {
+                state.forget_first();
+            }
+        }
+    }
+}
+
+impl Authenticator {
+    /// Tells of every decision, every end of an admission and every change, from now on.
+    #[must_use]
+    pub fn events(&self) -> AuditEvents {
+        AuditEvents::of(self.event_log())
+    }
+}
+
+impl fmt::Debug for AuditEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditEvents")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,192 @@
+//! Which users an Authenticator admits by PLAIN.
+#![forbid(unsafe_code)]
+
+use crate::access::request::{Domain, MechanismKind};
+use crate::auth::audit::event::Change;
+use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::authenticator::configured::{Configured, Loaded};
+use crate::auth::policy::password_file::{PasswordFileError, Passwords};
+#[cfg(feature = "reload")]
+use crate::auth::policy::plain::Stored;
+use crate::auth::policy::plain::{Given, PasswordTable, PlainRule};
+use crate::auth::policy::decide::Policy;
+use crate::auth::policy::provider::{Async, Blocking, IntoProviderResult, PlainProvider, PlainQuestion};
+#[cfg(feature = "reload")]
+use crate::auth::reload::source::{Reading, Source};
+use crate::crypto::keyed_hash::HashKey;
+use crate::crypto::password_hash::BadPasswordHash;
+use crate::crypto::random::OsRandom;
+use crate::error::{LocalError, printable};
+#[cfg(feature = "reload")]
+use bytes::Bytes;
+use std::path::Path;
+use std::sync::Arc;
+use thiserror::Error as ThisError;
+
+/// Why names and passwords cannot be put in force. No variant holds or shows a password.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum BadPlainUsers {
+    /// The system has no randomness for the key that passwords are hashed under.
+    #[error("the random source failed")]
+    Random,
+    /// A password has the form of a hash, and is not one that is verified here.
+    #[error("the password of '{user}': {reason}")]
+    Hash {
+        /// The user's name, shortened and escaped.
+        user: String,
+        /// What is wrong with the hash.
+        reason: BadPasswordHash,
+    },
+}
+
+impl Authenticator {
+    /// Lets these users into `domain` by PLAIN, and no others. Names and passwords are bytes, at
+    /// most 255 of each; passwords are kept as keyed hashes only. A password may be an argon2id
+    /// hash, as in a file: see [`Authenticator::configure_plain_file`].
+    ///
+    /// # Errors
+    /// [`BadPlainUsers`] if a password has the form of a hash and is none that is verified here,
+    /// or if the system has no randomness for the key of the keyed hashes: the domain has what it
+    /// had, which at first is nobody.
+    pub fn configure_plain<U, P>(
+        &self,
+        domain: impl Into<Domain>,
+        users: impl IntoIterator<Item = (U, P)>,
+    ) -> Result<Configured, BadPlainUsers>
+    where
+        U: AsRef<[u8]>,
+        P: AsRef<[u8]>,
+    {
+        let domain = domain.into();
+        self.claim(MechanismKind::Plain, &domain);
+        let users: Vec<(U, P)> = users.into_iter().collect();
+        let given = users.iter().map(|(name, password)| {
+            let given = Given::written(password.as_ref());
+            let given = given.map_err(|reason| BadPlainUsers::Hash {
+                user: printable(name.as_ref()),
+                reason,
+            });
+            Ok((name, given?))
+        });
+        let given = given.collect::<Result<Vec<_>, _>>()?;
+        let key = self.hash_key().map_err(|_| BadPlainUsers::Random)?;
+        let table = PasswordTable::new(key, self.verifiers(), given);
+        Ok(self.rule_plain(domain, PlainRule::Table(Arc::new(table)), None))
+    }
+
+    /// Lets the users of a password file into `domain` by PLAIN, and no others. Reads the file,
+    /// so it blocks. It is not watched: call again after a change.
+    ///
+    /// A line is `name=password`, as czmq has it: blank lines and those that start with `#` do not
+    /// count, the line may end in CRLF, and the password is everything behind the first `=`,
+    /// blanks and quotes included. It may be an argon2id hash as a PHC string
+    /// (`$argon2id$v=19$m=..,t=..,p=..$salt$hash`) with m at most 262144 (256 MiB), t at most 10
+    /// and p at most 4; whatever else has the form of a hash is an error. Hashes are verified on
+    /// threads of their own, one fewer than there are cores; where one entry of the file is
+    /// hashed, each check takes the time of its dearest hash, so that nobody learns which users
+    /// exist. An unoptimised build takes 0.6 s for one check where an optimised one takes some tens
+    /// of milliseconds; `[profile.dev.package.argon2] opt-level = 3` in the program's `Cargo.toml`
+    /// avoids that.
+    ///
+    /// # Errors
+    /// [`PasswordFileError`] if the file cannot be read, or one line is bad: the domain keeps what
+    /// it had, which at first is nobody.
+    pub fn configure_plain_file(
+        &self,
+        domain: impl Into<Domain>,
+        path: impl AsRef<Path>,
+    ) -> Result<Configured, PasswordFileError> {
+        let domain = domain.into();
+        self.claim(MechanismKind::Plain, &domain);
+        let table = self.password_table(&Passwords::load(path.as_ref())?)?;
+        #[cfg(feature = "reload")]
+        let loaded = Some(Loaded {
+            source: Source::PasswordFile(domain.clone(), path.as_ref().to_owned()),
+            reading: Reading::of_table(&table),
+        });
+        #[cfg(not(feature = "reload"))]
+        let loaded: Option<Loaded> = None;
+        Ok(self.rule_plain(domain, PlainRule::Table(Arc::new(table)), loaded))
+    }
+
+    /// The table of a password file that was read.
+    pub(crate) fn password_table(
+        &self,
+        passwords: &Passwords,
+    ) -> Result<PasswordTable, PasswordFileError> {
+        let key = self
+            .hash_key()
+            .map_err(|_| passwords.without_randomness())?;
+        Ok(PasswordTable::new(key, self.verifiers(), passwords.users()))
+    }
+
+    /// Lets `provider` decide over the PLAIN peers of `domain`.
+    pub fn configure_plain_callback(
+        &self,
+        domain: impl Into<Domain>,
+        provider: impl PlainProvider,
+    ) -> Configured {
+        let rule = PlainRule::provider(Arc::new(Async::new(provider)));
+        self.rule_plain(domain.into(), rule, None)
+    }
+
+    /// Lets a function that may block decide over the PLAIN peers of `domain`, on threads for it:
+    /// see [`Authenticator::configure_curve_callback_blocking`].
+    pub fn configure_plain_callback_blocking<R: IntoProviderResult>(
+        &self,
+        domain: impl Into<Domain>,
+        provider: impl Fn(PlainQuestion) -> R + Send + Sync + 'static,
+    ) -> Configured {
+        let provider = Blocking::new(provider, self.blocking_workers());
+        let rule = PlainRule::provider(Arc::new(provider));
+        self.rule_plain(domain.into(), rule, None)
+    }
+
+    /// The users of a password file as they have settled. Without users it needs no key.
+    #[cfg(feature = "reload")]
+    pub(crate) fn settled_users(&self, users: Vec<(Bytes, Stored)>) -> PlainRule {
+        match self.hash_key() {
+            Ok(key) => {
+                let table = PasswordTable::of_stored(key, self.verifiers(), users);
+                PlainRule::Table(Arc::new(table))
+            }
+            // Their keyed hashes could not have been made.
+            Err(_) => PlainRule::Nobody,
+        }
+    }
+
+    /// Puts `rule` in force by an explicit call, which may have `loaded` it.
+    fn rule_plain(&self, domain: Domain, rule: PlainRule, loaded: Option<Loaded>) -> Configured {
+        let mut configured = Configured::default();
+        self.change(|policy| {
+            let ruled = (MechanismKind::Plain, domain.clone());
+            configured.ended_watch = policy.rule_explicitly(&ruled, loaded);
+            policy.rule_plain(domain, rule)
+        });
+        configured
+    }
+
+    /// The key of all tables of passwords.
+    pub(crate) fn hash_key(&self) -> Result<Arc<HashKey>, LocalError> {
+        let cell = self.hash_key_cell();
+        if let Some(key) = cell.get() {
+            return Ok(Arc::clone(key));
+        }
+        let fresh = Arc::new(HashKey::generate(&OsRandom)?);
+        Ok(Arc::clone(cell.get_or_init(|| fresh)))
+    }
+}
+
+impl Policy {
+    /// Puts `rule` in force.
+    pub(crate) fn rule_plain(&mut self, domain: Domain, mut rule: PlainRule) -> Change {
+        let (before, fresh) = (self.plain.get(&domain), self.version);
+        rule.inherit(before, fresh);
+        let users = before.map(PlainRule::users).unwrap_or_default();
+        let name = rule.name(domain.clone());
+        let change = Change::ruled(name, &users, &rule.users(), fresh);
+        self.plain.insert(domain, rule);
+        change
+    }
+}

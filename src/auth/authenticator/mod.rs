@@ -1,0 +1,11 @@
+//! The `Authenticator`: its handle, one file for each thing that it does.
+
+pub(crate) mod auditing;
+pub(crate) mod changes;
+pub(crate) mod configure_curve;
+pub(crate) mod configure_plain;
+pub(crate) mod configured;
+pub(crate) mod decision;
+pub(crate) mod ending;
+pub(crate) mod explain;
+pub(crate) mod handle;

@@ -1,0 +1,12 @@
+//! The rules, and how a request is held against them. Pure data.
+
+pub(crate) mod address;
+pub(crate) mod curve;
+pub(crate) mod decide;
+pub(crate) mod names;
+pub(crate) mod outcome;
+pub(crate) mod password_file;
+pub(crate) mod plain;
+pub(crate) mod provider;
+pub(crate) mod refusal;
+pub(crate) mod rule;

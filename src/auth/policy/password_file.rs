@@ -1,0 +1,252 @@
+//! Password files: `name=password` a line, read strictly, with line and reason.
+#![forbid(unsafe_code)]
+
+use crate::auth::policy::plain::Given;
+use crate::secret_file::{self, Unusable};
+use crate::cert::problem::FileFailure;
+use crate::crypto::password_hash::{BadPasswordHash, PasswordHash};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use thiserror::Error as ThisError;
+use zeroize::Zeroizing;
+
+/// Most bytes in a password file. 4 MiB: 20,000 users and more.
+const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
+/// Most bytes of a name or password: what a HELLO can carry (RFC 24).
+pub(crate) const MAX_PLAIN_LEN: usize = 255;
+
+/// Why a password file cannot be used: where, and the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PasswordFileError {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1, if the reason lies in one.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub reason: BadPasswordFile,
+}
+
+impl fmt::Display for PasswordFileError {
+    /// The path is shown escaped, so that a file name cannot forge a log line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "password file {:?}", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl std::error::Error for PasswordFileError {}
+
+impl PasswordFileError {
+    /// Whether there is no file to be read, rather than one with something wrong in it.
+    #[cfg(feature = "reload")]
+    pub(crate) const fn is_gone(&self) -> bool {
+        matches!(
+            self.reason,
+            BadPasswordFile::Unreadable(_) | BadPasswordFile::NotAFile | BadPasswordFile::TooLarge
+        )
+    }
+}
+
+/// What is wrong with a password file. No variant holds or shows any of its content.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum BadPasswordFile {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(FileFailure),
+    /// A directory, pipe, socket or device.
+    #[error("is not a regular file")]
+    NotAFile,
+    /// More than 4 MiB.
+    #[error("is larger than {MAX_FILE_LEN} bytes")]
+    TooLarge,
+    /// The file grew while it was read, so that its end would be missing.
+    #[error("grew while it was read")]
+    Growing,
+    /// The system has no randomness for the key that passwords are hashed under.
+    #[error("the random source failed")]
+    Random,
+    /// The file starts with a byte order mark, which would be part of the first name.
+    #[error("starts with a byte order mark; save it as plain text")]
+    ByteOrderMark,
+    /// A zero byte, as in UTF-16: no peer can be meant by what other readers would cut off.
+    #[error("a zero byte")]
+    ZeroByte,
+    /// A carriage return that is not part of a CRLF.
+    #[error("a carriage return inside the line")]
+    CarriageReturn,
+    /// A line without `=` that is neither blank nor a comment.
+    #[error("no '=' between name and password")]
+    EqualsMissing,
+    /// A line that starts with `=`.
+    #[error("no name before the '='")]
+    NameMissing,
+    /// Blanks around a name, which would be part of it.
+    #[error("a blank before or after the name, which would be part of it")]
+    BlankAroundName,
+    /// A control character in a name.
+    #[error("a control character in the name")]
+    ControlCharacter,
+    /// A name of more than 255 bytes.
+    #[error("the name is longer than {MAX_PLAIN_LEN} bytes")]
+    NameLength,
+    /// A password of more than 255 bytes.
+    #[error("the password is longer than {MAX_PLAIN_LEN} bytes")]
+    PasswordLength,
+    /// A name for the second time.
+    #[error("the name is given already in line {first}")]
+    Duplicate {
+        /// The line, counted from 1, of the first.
+        first: usize,
+    },
+    /// A hashed password that is not one we verify.
+    #[error("{0}")]
+    Hash(#[from] BadPasswordHash),
+}
+
+/// The entries of a password file.
+pub(crate) struct Passwords {
+    file: PathBuf,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    name: Bytes,
+    password: Stored,
+}
+
+enum Stored {
+    InTheClear(Zeroizing<Vec<u8>>),
+    Hashed(Box<PasswordHash>),
+}
+
+impl Passwords {
+    /// Reads a file.
+    pub(crate) fn load(file: &Path) -> Result<Self, PasswordFileError> {
+        let content = read(file).map_err(|reason| PasswordFileError {
+            file: file.to_owned(),
+            line: None,
+            reason,
+        })?;
+        Self::parse(file, &content)
+    }
+
+    /// Reads the content of `file`.
+    pub(crate) fn parse(file: &Path, content: &[u8]) -> Result<Self, PasswordFileError> {
+        let mut entries = Vec::new();
+        let mut lines: HashMap<Bytes, usize> = HashMap::new();
+        for (index, line) in content.split(|&byte| byte == b'\n').enumerate() {
+            let number = index + 1;
+            let bad = |reason| PasswordFileError {
+                file: file.to_owned(),
+                line: Some(number),
+                reason,
+            };
+            if index == 0 && line.starts_with(b"\xEF\xBB\xBF") {
+                return Err(bad(BadPasswordFile::ByteOrderMark));
+            }
+            if let Some(entry) = entry(line).map_err(bad)? {
+                if let Some(first) = lines.insert(entry.name.clone(), number) {
+                    return Err(bad(BadPasswordFile::Duplicate { first }));
+                }
+                entries.push(entry);
+            }
+        }
+        Ok(Self {
+            file: file.to_owned(),
+            entries,
+        })
+    }
+
+    pub(crate) fn users(&self) -> impl Iterator<Item = (&Bytes, Given<'_>)> {
+        self.entries.iter().map(|entry| {
+            let given = match &entry.password {
+                Stored::InTheClear(password) => Given::InTheClear(password),
+                Stored::Hashed(hash) => Given::Hashed(hash.clone()),
+            };
+            (&entry.name, given)
+        })
+    }
+
+    pub(crate) fn without_randomness(&self) -> PasswordFileError {
+        PasswordFileError {
+            file: self.file.clone(),
+            line: None,
+            reason: BadPasswordFile::Random,
+        }
+    }
+}
+
+fn entry(line: &[u8]) -> Result<Option<Entry>, BadPasswordFile> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.contains(&0) {
+        return Err(BadPasswordFile::ZeroByte);
+    }
+    if line.contains(&b'\r') {
+        return Err(BadPasswordFile::CarriageReturn);
+    }
+    if line.starts_with(b"#") || line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let equals = line
+        .iter()
+        .position(|&byte| byte == b'=')
+        .ok_or(BadPasswordFile::EqualsMissing)?;
+    let (name, password) = (&line[..equals], &line[equals + 1..]);
+    if name.is_empty() {
+        return Err(BadPasswordFile::NameMissing);
+    }
+    if name.trim_ascii().len() != name.len() {
+        return Err(BadPasswordFile::BlankAroundName);
+    }
+    if name.iter().any(u8::is_ascii_control) {
+        return Err(BadPasswordFile::ControlCharacter);
+    }
+    if name.len() > MAX_PLAIN_LEN {
+        return Err(BadPasswordFile::NameLength);
+    }
+    let password = match given(password)? {
+        Given::Hashed(hash) => Stored::Hashed(hash),
+        Given::InTheClear(password) => Stored::InTheClear(Zeroizing::new(password.to_vec())),
+    };
+    Ok(Some(Entry {
+        name: Bytes::copy_from_slice(name),
+        password,
+    }))
+}
+
+/// What stands for a password: itself, or its hash.
+pub(crate) fn given(password: &[u8]) -> Result<Given<'_>, BadPasswordFile> {
+    match Given::written(password)? {
+        Given::InTheClear(password) if password.len() > MAX_PLAIN_LEN => {
+            Err(BadPasswordFile::PasswordLength)
+        }
+        given => Ok(given),
+    }
+}
+
+/// Reads a password file, wiped on drop.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, BadPasswordFile> {
+    let file = secret_file::read(path, MAX_FILE_LEN)?;
+    if let Some(mode) = file.loose_mode {
+        tracing::warn!("password file {path:?} is open to others (mode {mode:o})");
+    }
+    Ok(file.content)
+}
+
+impl From<Unusable> for BadPasswordFile {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Unreadable(failure) => Self::Unreadable(failure),
+            Unusable::NotAFile => Self::NotAFile,
+            Unusable::TooLarge => Self::TooLarge,
+            Unusable::Growing => Self::Growing,
+        }
+    }
+}

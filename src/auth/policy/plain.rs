@@ -1,0 +1,404 @@
+//! PLAIN: tables of names and passwords.
+#![forbid(unsafe_code)]
+
+use crate::access::peer::Credential;
+use crate::access::request::{Domain, MechanismKind};
+use crate::auth::policy::provider::{AnyProvider, Asking, NoAnswer, PlainQuestion, ProviderAnswer};
+use crate::auth::policy::refusal::Refusal;
+use crate::auth::policy::rule::Rule;
+use crate::auth::sync::thread_pool::Workers;
+use crate::crypto::keyed_hash::{HashKey, Tag};
+use crate::crypto::password::Password;
+use crate::crypto::password_hash::{BadPasswordHash, Cost, OutOfMemory, PasswordHash, spend};
+use crate::zap::bounds::within;
+use crate::zap::contain::Panicked;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+/// The rule of one domain. Versions are set when it is installed, by [`PlainRule::inherit`].
+#[derive(Clone)]
+pub(crate) enum PlainRule {
+    /// The domain is configured, and its table never came to be.
+    Nobody,
+    /// The users of this table.
+    Table(Arc<PasswordTable>),
+    /// Whoever the provider says.
+    Provider {
+        provider: Arc<dyn AnyProvider<PlainQuestion>>,
+        version: u64,
+    },
+}
+
+impl PlainRule {
+    /// Whoever `provider` says.
+    pub(crate) const fn provider(provider: Arc<dyn AnyProvider<PlainQuestion>>) -> Self {
+        Self::Provider {
+            provider,
+            version: 0,
+        }
+    }
+
+    /// Gives versions to a rule that takes the place of `before`: what is the same as before
+    /// keeps the version that it had, what is new gets `fresh`.
+    pub(crate) fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
+        match self {
+            Self::Nobody => {}
+            Self::Table(table) => {
+                let before = match before {
+                    Some(Self::Table(before)) => Some(&**before),
+                    _ => None,
+                };
+                Arc::make_mut(table).inherit(before, fresh);
+            }
+            Self::Provider { version, .. } => *version = fresh,
+        }
+    }
+
+    /// Its name, as the rule of `domain`.
+    pub(crate) const fn name(&self, domain: Domain) -> Rule {
+        match self {
+            Self::Nobody | Self::Table(_) => Rule::Passwords(domain),
+            Self::Provider { .. } => Rule::Provider(MechanismKind::Plain, domain),
+        }
+    }
+
+    /// Its users, each with the version of the entry.
+    pub(crate) fn users(&self) -> Vec<(Credential, u64)> {
+        match self {
+            Self::Nobody | Self::Provider { .. } => Vec::new(),
+            Self::Table(table) => {
+                let users = table.users.iter();
+                users
+                    .map(|(name, user)| (Credential::UserName(name.clone()), user.version))
+                    .collect()
+            }
+        }
+    }
+
+    /// The version of the user's entry, if there is one.
+    pub(crate) fn version_of(&self, name: &[u8]) -> Option<u64> {
+        match self {
+            Self::Nobody => None,
+            Self::Table(table) => table.users.get(name).map(|user| user.version),
+            Self::Provider { version, .. } => Some(*version),
+        }
+    }
+}
+
+impl fmt::Debug for PlainRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("Nobody"),
+            Self::Table(table) => f.debug_tuple("Table").field(table).finish(),
+            Self::Provider { .. } => f.write_str("Provider(..)"),
+        }
+    }
+}
+
+/// The users of one domain. Passwords are kept as hashes alone: keyed, or as they were given.
+#[derive(Debug, Clone)]
+pub(crate) struct PasswordTable {
+    key: Arc<HashKey>,
+    users: HashMap<Bytes, User>,
+    /// What each check costs: the dearest hash. Nothing where all passwords were given in the
+    /// clear.
+    cost: Cost,
+    verifiers: Arc<Workers>,
+}
+
+#[derive(Debug, Clone)]
+struct User {
+    stored: Stored,
+    /// That of the policy in which this name with this password was new.
+    version: u64,
+}
+
+/// A password as it is kept.
+#[derive(Debug, Clone)]
+pub(crate) enum Stored {
+    Tag(Tag),
+    Hash(Box<PasswordHash>),
+}
+
+/// A password as it is given to a table.
+pub(crate) enum Given<'a> {
+    InTheClear(&'a [u8]),
+    Hashed(Box<PasswordHash>),
+}
+
+impl<'a> Given<'a> {
+    /// A password as an operator writes it: whatever has the looks of a hash must be one.
+    pub(crate) fn written(value: &'a [u8]) -> Result<Self, BadPasswordHash> {
+        if PasswordHash::looks_like_one(value) {
+            Ok(Self::Hashed(Box::new(PasswordHash::parse(value)?)))
+        } else {
+            Ok(Self::InTheClear(value))
+        }
+    }
+}
+
+impl PasswordTable {
+    /// A table; of a name given twice, the last counts. No users: nobody. Hashes are verified by
+    /// `verifiers`.
+    pub(crate) fn new<'a, U: AsRef<[u8]>>(
+        key: Arc<HashKey>,
+        verifiers: Arc<Workers>,
+        users: impl IntoIterator<Item = (U, Given<'a>)>,
+    ) -> Self {
+        let mut table = Self {
+            key,
+            users: HashMap::new(),
+            cost: Cost::default(),
+            verifiers,
+        };
+        for (name, password) in users {
+            let name = Bytes::copy_from_slice(name.as_ref());
+            let stored = match password {
+                Given::InTheClear(password) => Stored::Tag(table.key.tag(&name, password)),
+                Given::Hashed(hash) => {
+                    table.cost = table.cost.max(hash.cost());
+                    Stored::Hash(hash)
+                }
+            };
+            table.users.insert(name, User { stored, version: 0 });
+        }
+        table
+    }
+
+    /// The table of these users, whose keyed hashes were made with this key.
+    #[cfg(feature = "reload")]
+    pub(crate) fn of_stored(
+        key: Arc<HashKey>,
+        verifiers: Arc<Workers>,
+        users: Vec<(Bytes, Stored)>,
+    ) -> Self {
+        let cost = users.iter().map(|(_, stored)| match stored {
+            Stored::Tag(_) => Cost::default(),
+            Stored::Hash(hash) => hash.cost(),
+        });
+        Self {
+            key,
+            cost: cost.fold(Cost::default(), Cost::max),
+            verifiers,
+            users: users
+                .into_iter()
+                .map(|(name, stored)| (name, User { stored, version: 0 }))
+                .collect(),
+        }
+    }
+
+    /// Whether a check takes so long that it must not run on the caller's thread.
+    pub(crate) fn is_costly(&self) -> bool {
+        self.cost != Cost::default()
+    }
+
+    /// Checks a password. Its time tells neither whether the user exists nor how long or how
+    /// similar the right password is: one keyed hash of what was given, one comparison of tags;
+    /// and if any user's password is hashed, for each of them as much work as the dearest hash
+    /// takes. Gives the version of the user's entry.
+    pub(crate) fn check(&self, name: &[u8], password: &[u8]) -> Result<u64, Refusal> {
+        let given = self.key.tag(name, password);
+        let known = self.users.get(name);
+        let (tag, hash) = match known.map(|user| &user.stored) {
+            None => (&Tag::NONE, None),
+            Some(Stored::Tag(tag)) => (tag, None),
+            Some(Stored::Hash(hash)) => (&Tag::NONE, Some(hash)),
+        };
+        let is_tag = bool::from(given.ct_eq(tag));
+        let right = match hash {
+            Some(hash) => hash.verify(password, self.cost),
+            None => spend(password, self.cost).map(|()| is_tag),
+        };
+        // Memory comes back, so the peer may.
+        let right = right.map_err(|OutOfMemory| Refusal::Busy)?;
+        match (known, right) {
+            (None, _) => Err(Refusal::InvalidUsername),
+            (Some(_), false) => Err(Refusal::InvalidPassword),
+            (Some(user), true) => Ok(user.version),
+        }
+    }
+
+    /// [`PasswordTable::check`] on a thread for it.
+    pub(crate) fn asking(self: Arc<Self>, name: Bytes, password: Password) -> Asking {
+        Box::new(move |time, turn| {
+            Box::pin(async move {
+                let verifiers = Arc::clone(&self.verifiers);
+                let checked = verifiers.run(turn, move || self.check(&name, password.expose()))?;
+                let refusal = match within(time, checked).await {
+                    Some(Ok(Ok(_version))) => return Ok(ProviderAnswer::Yes),
+                    Some(Ok(Err(refusal))) => refusal,
+                    Some(Err(Panicked)) => Refusal::Failed,
+                    None => Refusal::TimedOut,
+                };
+                Err(NoAnswer::Refusal(refusal))
+            })
+        })
+    }
+
+    /// Users whose password is the empty one, as far as a hash does not hide it.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn users_without_password(&self) -> impl Iterator<Item = &Bytes> {
+        let users = self.users.iter().filter(|(name, user)| match &user.stored {
+            Stored::Tag(tag) => bool::from(tag.ct_eq(&self.key.tag(name, b""))),
+            Stored::Hash(_) => false,
+        });
+        users.map(|(name, _)| name)
+    }
+
+    /// Whether it has no users.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// Its users, each with the password as it is kept.
+    #[cfg(feature = "reload")]
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (&Bytes, &Stored)> {
+        self.users.iter().map(|(name, user)| (name, &user.stored))
+    }
+
+    fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
+        for (name, user) in &mut self.users {
+            let same = before
+                .and_then(|before| before.users.get(name))
+                .filter(|before| before.stored.is_same(&user.stored));
+            user.version = same.map_or(fresh, |before| before.version);
+        }
+    }
+}
+
+impl Stored {
+    /// Whether both are the same password, as far as can be told: one password hashed twice is
+    /// two.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tag(tag), Self::Tag(other)) => tag.ct_eq(other).into(),
+            (Self::Hash(hash), Self::Hash(other)) => hash == other,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::sync::thread_pool::WorkerSettings;
+    use crate::crypto::random::OsRandom;
+
+    fn table(users: &[(impl AsRef<[u8]>, &str)]) -> PasswordTable {
+        let key = Arc::new(HashKey::generate(&OsRandom).unwrap());
+        let verifiers = Arc::new(Workers::new(WorkerSettings {
+            name: "verifier",
+            max_threads: 1,
+            max_waiting: 1,
+            replacement: None,
+        }));
+        let users = users
+            .iter()
+            .map(|(name, password)| (name, Given::written(password.as_bytes()).unwrap()));
+        PasswordTable::new(key, verifiers, users)
+    }
+
+    /// `secret`, hashed by the reference implementation.
+    const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$5LzeVGGgdolhHzjGHA6qSDNYHLw5RyGqPPxPFSSG6tI";
+
+    #[test]
+    fn user_enumeration_by_time_no_more_a_stranger_costs_what_the_dearest_hash_costs() {
+        // One pass each, so that the memory filled is the work done. 4 MiB: far more than all
+        // else that a check does.
+        let dear = HASH.replace("m=64,t=2", "m=4096,t=1");
+        let cheap = HASH.replace("t=2", "t=1");
+        let table = table(&[
+            ("cheap", cheap.as_str()),
+            ("clear", "secret"),
+            ("dear", &dear),
+        ]);
+        for name in ["cheap", "clear", "dear", "stranger"] {
+            let measured = allocation_counter::measure(|| {
+                assert!(table.check(name.as_bytes(), b"wrong").is_err());
+            });
+            let filled = measured.bytes_total / 1024;
+            assert!((4096..4096 + 16).contains(&filled), "{name}: {filled} KiB");
+        }
+    }
+
+    #[test]
+    fn hashed_passwords_and_others_may_share_a_table() {
+        let table = table(&[("hashed", HASH), ("plain", "secret")]);
+        assert!(table.is_costly());
+        for name in ["hashed", "plain"] {
+            assert_eq!(table.check(name.as_bytes(), b"secret"), Ok(0));
+            for wrong in ["", "Secret", HASH] {
+                assert_eq!(
+                    table.check(name.as_bytes(), wrong.as_bytes()),
+                    Err(Refusal::InvalidPassword)
+                );
+            }
+        }
+        assert_eq!(
+            table.check(b"nobody", b"secret"),
+            Err(Refusal::InvalidUsername)
+        );
+    }
+
+    #[test]
+    fn an_entry_keeps_its_version_while_name_and_password_stay() {
+        let key = Arc::new(HashKey::generate(&OsRandom).unwrap());
+        let with = |users: &[(&str, &str)]| {
+            let mut table = table(users);
+            table.key = Arc::clone(&key);
+            let users = users
+                .iter()
+                .filter(|(_, password)| !password.starts_with('$'));
+            for (name, password) in users {
+                let tag = key.tag(name.as_bytes(), password.as_bytes());
+                table.users.get_mut(name.as_bytes()).unwrap().stored = Stored::Tag(tag);
+            }
+            table
+        };
+        let mut before = with(&[("a", "1"), ("b", HASH), ("c", "3")]);
+        before.inherit(None, 1);
+        let mut after = with(&[("a", "1"), ("b", HASH), ("c", HASH), ("d", "4")]);
+        after.inherit(Some(&before), 2);
+        let versions = ["a", "b", "c", "d"].map(|name| after.users[name.as_bytes()].version);
+        assert_eq!(versions, [1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn the_right_password_of_the_right_user_and_nothing_else() {
+        let table = table(&[("admin", "secret"), ("empty", "")]);
+        assert_eq!(table.check(b"admin", b"secret"), Ok(0));
+        assert_eq!(table.check(b"empty", b""), Ok(0));
+        for wrong in ["", "secre", "secret\0", "Secret"] {
+            assert_eq!(
+                table.check(b"admin", wrong.as_bytes()),
+                Err(Refusal::InvalidPassword)
+            );
+        }
+        assert_eq!(
+            table.check(b"Admin", b"secret"),
+            Err(Refusal::InvalidUsername)
+        );
+        assert_eq!(table.check(b"", b""), Err(Refusal::InvalidUsername));
+    }
+
+    #[test]
+    fn names_are_bytes() {
+        let table = table(&[(b"\xFF", "a")]);
+        assert_eq!(table.check(b"\xFF", b"a"), Ok(0));
+        assert_eq!(table.check(b"\xFE", b"a"), Err(Refusal::InvalidUsername));
+        assert_eq!(
+            table.check("\u{FFFD}".as_bytes(), b"a"),
+            Err(Refusal::InvalidUsername)
+        );
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let shown = format!("{:?}", table(&[("admin", "hunter2")]));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,479 @@
+//! A few threads for what must not run on the caller's: code that blocks, and expensive checks.
+//!
+//! They belong to no runtime, so that they serve every one and none, and no runtime waits for them
+//! when it ends.
+#![forbid(unsafe_code)]
+
+use crate::zap::contain::{Panicked, contain};
+use crate::zap::failures::Turn;
+use crate::zap::fair_queue::{FairQueue, Ticket};
+use crate::zap::oneshot::{Promised, promise};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A thread without work ends after this time.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Threads that start when there is work, up to a number, and a bounded queue in front of them in
+/// which addresses take turns. Dropping it lets what runs run to its end, and the rest fall.
+pub(crate) struct Workers(Arc<Shared>);
+
+/// How many threads there are, and how many jobs wait for one.
+pub(crate) struct WorkerSettings {
+    /// Their name.
+    pub(crate) name: &'static str,
+    pub(crate) max_threads: usize,
+    pub(crate) max_waiting: usize,
+    /// What becomes of a thread whose job never returns; `None` for jobs that do.
+    pub(crate) replacement: Option<Replacement>,
+}
+
+/// Lets another thread stand in for each whose job takes too long, until it returns.
+pub(crate) struct Replacement {
+    /// Time after which a job takes too long.
+    pub(crate) after: Duration,
+    /// Threads that may still stand in, here and wherever else this is shared.
+    pub(crate) spare: Arc<AtomicUsize>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is work, or the end.
+    changed: Condvar,
+    settings: WorkerSettings,
+}
+
+#[derive(Default)]
+struct State {
+    queue: FairQueue<Job>,
+    /// When each job was begun that runs now.
+    running: BTreeMap<u64, Instant>,
+    next: u64,
+    /// All threads. What they are beyond the settings' number, they stand in.
+    threads: usize,
+    idle: usize,
+    is_closed: bool,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Why a job is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// All threads are at work, and the queue is full.
+    Full,
+    /// No thread has returned for too long, and none is left to stand in.
+    Stuck,
+}
+
+impl Workers {
+    /// No threads yet.
+    pub(crate) fn new(settings: WorkerSettings) -> Self {
+        Self(Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            settings,
+        }))
+    }
+
+    /// Runs `job` on a thread. A job whose future is dropped while it waits never runs; one that
+    /// runs already cannot be stopped, and keeps its thread.
+    ///
+    /// # Errors
+    /// Returns [`NoRoom`] if no thread is free and no place in the queue, or there can be no
+    /// thread.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Running<T>, NoRoom> {
+        let (promise, outcome) = promise();
+        let job = Box::new(move || promise.keep(contain(job)));
+        let ticket = self.0.enqueue(turn, job)?;
+        Ok(Running {
+            outcome,
+            shared: Arc::clone(&self.0),
+            ticket,
+        })
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_closed = true;
+        let fallen = state.queue.drain();
+        drop(state);
+        self.0.changed.notify_all();
+        discard(fallen);
+    }
+}
+
+/// A job may hold the last of something foreign, whose drop may panic.
+fn discard(jobs: impl Iterator<Item = Job>) {
+    for job in jobs {
+        let _unheard = contain(|| drop(job));
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No foreign code runs under the lock, and nothing in there panics half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue(self: &Arc<Self>, turn: Turn, job: Job) -> Result<Ticket, NoRoom> {
+        let mut state = self.lock();
+        let stuck = self.stuck(&state);
+        let has_thread = state.queue.len() < state.idle;
+        if !has_thread && self.may_grow(&state, stuck) {
+            if self.spawn() {
+                state.threads += 1;
+                state.idle += 1;
+            } else if state.threads >= self.settings.max_threads {
+                self.give_back();
+            }
+        }
+        if state.threads > 0 && stuck >= state.threads {
+            return Err(NoRoom::Stuck);
+        }
+        if state.threads == 0 || state.queue.len() >= state.idle + self.settings.max_waiting {
+            return Err(NoRoom::Full);
+        }
+        let ticket = state.queue.push(turn, job);
+        drop(state);
+        self.changed.notify_one();
+        Ok(ticket)
+    }
+
+    /// How many threads run a job that takes too long.
+    fn stuck(&self, state: &State) -> usize {
+        let Some(replacement) = &self.settings.replacement else {
+            return 0;
+        };
+        let now = Instant::now();
+        // Jobs are numbered as they begin, so that the oldest come first.
+        let begun = state.running.values();
+        let is_late =
+            |begun: &&Instant| now.saturating_duration_since(**begun) >= replacement.after;
+        begun.take_while(is_late).count()
+    }
+
+    /// Whether there may be one more thread; if it is to stand in, it is taken from those that may.
+    fn may_grow(&self, state: &State, stuck: usize) -> bool {
+        if state.threads < self.settings.max_threads {
+            return true;
+        }
+        state.threads < self.settings.max_threads + stuck
+            && self
+                .settings
+                .replacement
+                .as_ref()
+                .is_some_and(|replacement| {
+                    let take = |left: usize| left.checked_sub(1);
+                    let relaxed = Ordering::Relaxed;
+                    replacement
+                        .spare
+                        .fetch_update(relaxed, relaxed, take)
+                        .is_ok()
+                })
+    }
+
+    /// A thread that stood in is gone.
+    fn give_back(&self) {
+        if let Some(replacement) = &self.settings.replacement {
+            replacement.spare.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn spawn(self: &Arc<Self>) -> bool {
+        let shared = Arc::clone(self);
+        let name = self.settings.name;
+        thread::Builder::new()
+            .name(name.into())
+            .spawn(move || shared.work())
+            .inspect_err(|error| tracing::error!("no thread for {name}: {error}"))
+            .is_ok()
+    }
+
+    /// The life of a thread, which is counted as idle when it starts.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            // One whose place another has taken meanwhile is one too many.
+            if state.threads > self.settings.max_threads + self.stuck(&state) {
+                break;
+            }
+            if let Some(job) = state.queue.pop() {
+                let number = state.next;
+                state.next += 1;
+                state.running.insert(number, Instant::now());
+                state.idle -= 1;
+                drop(state);
+                job();
+                state = self.lock();
+                state.running.remove(&number);
+                state.idle += 1;
+            } else if state.is_closed {
+                break;
+            } else {
+                let (again, waited) = self
+                    .changed
+                    .wait_timeout(state, IDLE)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state = again;
+                if waited.timed_out() && state.queue.is_empty() {
+                    break;
+                }
+            }
+        }
+        state.idle -= 1;
+        if state.threads > self.settings.max_threads {
+            self.give_back();
+        }
+        state.threads -= 1;
+        // It may have been woken for a job, which is another's now.
+        self.changed.notify_one();
+    }
+}
+
+/// A job on its way: its result, or [`Panicked`].
+pub(crate) struct Running<T> {
+    outcome: Promised<Result<T, Panicked>>,
+    shared: Arc<Shared>,
+    ticket: Ticket,
+}
+
+impl<T> Future for Running<T> {
+    type Output = Result<T, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // A job that is no more has come to no better end than one that panicked.
+        let outcome = ready!(Pin::new(&mut self.outcome).poll(context));
+        Poll::Ready(outcome.unwrap_or(Err(Panicked)))
+    }
+}
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        // Its place in the queue is free for others.
+        let mut state = self.shared.lock();
+        let job = state.queue.remove(self.ticket);
+        drop(state);
+        discard(job.into_iter());
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers")
+            .field("name", &self.0.settings.name)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::origin::Origin;
+    use std::sync::mpsc;
+    use std::task::{Wake, Waker};
+
+    const LOCAL: Turn = Turn {
+        origin: Origin::Local,
+        failures: 0,
+    };
+
+    fn workers(max_threads: usize, max_waiting: usize) -> Workers {
+        Workers::new(WorkerSettings {
+            name: "worker",
+            max_threads,
+            max_waiting,
+            replacement: None,
+        })
+    }
+
+    struct Unpark(thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    fn wait<T>(mut running: Running<T>) -> Result<T, Panicked> {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        loop {
+            match Pin::new(&mut running).poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(result) => return result,
+                Poll::Pending => thread::park(),
+            }
+        }
+    }
+
+    /// Keeps one worker busy until it is told to go on.
+    fn hold(workers: &Workers) -> (Running<()>, mpsc::Sender<()>) {
+        let (go, gone) = mpsc::channel::<()>();
+        let (started, starts) = mpsc::channel();
+        let holds = move || {
+            started.send(()).unwrap();
+            gone.recv().unwrap();
+        };
+        let holding = workers.run(LOCAL, holds).unwrap();
+        starts.recv().unwrap();
+        (holding, go)
+    }
+
+    #[test]
+    fn jobs_run_on_threads_of_their_own_and_at_most_so_many_at_once() {
+        let workers = workers(2, 100);
+        let (started, starts) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        let gone = Arc::new(Mutex::new(gone));
+        let running: Vec<_> = (0..10)
+            .map(|number| {
+                let (started, gone) = (started.clone(), Arc::clone(&gone));
+                let job = move || {
+                    started.send(thread::current().id()).unwrap();
+                    gone.lock().unwrap().recv().unwrap();
+                    number
+                };
+                workers.run(LOCAL, job).unwrap()
+            })
+            .collect();
+        let first = [starts.recv().unwrap(), starts.recv().unwrap()];
+        assert!(first[0] != first[1] && !first.contains(&thread::current().id()));
+        let third = starts.recv_timeout(Duration::from_millis(50));
+        assert_eq!(third, Err(mpsc::RecvTimeoutError::Timeout));
+        (0..10).for_each(|_| go.send(()).unwrap());
+        for (number, running) in running.into_iter().enumerate() {
+            assert_eq!(wait(running), Ok(number));
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_the_job_and_not_the_thread() {
+        let workers = workers(1, 1);
+        let panics = workers.run(LOCAL, || -> u8 { panic!("in a job") }).unwrap();
+        assert_eq!(wait(panics), Err(Panicked));
+        assert_eq!(wait(workers.run(LOCAL, || 7).unwrap()), Ok(7));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_a_dropped_future_gives_its_place_back() {
+        let workers = workers(1, 1);
+        let (holding, go) = hold(&workers);
+        let waiting = workers.run(LOCAL, || panic!("never runs")).unwrap();
+        assert_eq!(workers.run(LOCAL, || ()).err(), Some(NoRoom::Full));
+        drop(waiting);
+        let waiting = workers.run(LOCAL, || 7).unwrap();
+        go.send(()).unwrap();
+        assert_eq!(wait(holding), Ok(()));
+        assert_eq!(wait(waiting), Ok(7));
+    }
+
+    #[test]
+    fn without_threads_there_is_no_work() {
+        assert_eq!(workers(0, 9).run(LOCAL, || ()).err(), Some(NoRoom::Full));
+    }
+
+    #[test]
+    fn what_waits_when_the_workers_go_ends_in_an_error() {
+        let workers = workers(1, 1);
+        let (holding, go) = hold(&workers);
+        let waiting = workers.run(LOCAL, || 7).unwrap();
+        drop(workers);
+        go.send(()).unwrap();
+        assert_eq!(wait(holding), Ok(()));
+        assert_eq!(wait(waiting), Err(Panicked));
+    }
+
+    #[test]
+    fn an_address_with_many_jobs_lets_others_have_their_turn() {
+        let workers = workers(1, 100);
+        let (holding, go) = hold(&workers);
+        let (told, order) = mpsc::channel();
+        let from = |last: u8| Turn {
+            origin: Origin::V4([192, 0, 2, last]),
+            failures: 0,
+        };
+        let jobs: Vec<_> = [1; 50]
+            .into_iter()
+            .chain([2])
+            .map(|address| {
+                let told = told.clone();
+                let job = move || told.send(address).unwrap();
+                workers.run(from(address), job).unwrap()
+            })
+            .collect();
+        go.send(()).unwrap();
+        assert_eq!(wait(holding), Ok(()));
+        assert!(jobs.into_iter().all(|job| wait(job) == Ok(())));
+        let order: Vec<u8> = order.try_iter().collect();
+        assert_eq!(order[..3], [1, 2, 1]);
+    }
+
+    /// Threads of which each that has begun a job is stuck at once, and so many stand in.
+    fn replaced(max_threads: usize, spare: usize) -> (Workers, Arc<AtomicUsize>) {
+        let spare = Arc::new(AtomicUsize::new(spare));
+        let workers = Workers::new(WorkerSettings {
+            name: "worker",
+            max_threads,
+            max_waiting: 9,
+            replacement: Some(Replacement {
+                after: Duration::ZERO,
+                spare: Arc::clone(&spare),
+            }),
+        });
+        (workers, spare)
+    }
+
+    #[test]
+    fn a_stuck_thread_is_replaced_up_to_a_bound_and_again_once_it_returns() {
+        let (workers, spare) = replaced(2, 3);
+        let held: Vec<_> = (0..5).map(|_| hold(&workers)).collect();
+        assert_eq!(spare.load(Ordering::Relaxed), 0);
+        assert_eq!(workers.run(LOCAL, || ()).err(), Some(NoRoom::Stuck));
+        for (holding, go) in held {
+            go.send(()).unwrap();
+            assert_eq!(wait(holding), Ok(()));
+        }
+        // A result is there before its thread has returned.
+        let running = loop {
+            match workers.run(LOCAL, || 7) {
+                Ok(running) => break running,
+                Err(_) => thread::yield_now(),
+            }
+        };
+        assert_eq!(wait(running), Ok(7));
+        // Those that stood in end once they have returned.
+        while spare.load(Ordering::Relaxed) < 3 {
+            thread::yield_now();
+        }
+        assert!(workers.0.lock().threads <= 2);
+    }
+
+    #[test]
+    fn threads_that_never_return_take_none_from_another_pool() {
+        let (stuck, spare) = replaced(2, 1);
+        let held: Vec<_> = (0..3).map(|_| hold(&stuck)).collect();
+        let other = Workers::new(WorkerSettings {
+            name: "worker",
+            max_threads: 1,
+            max_waiting: 9,
+            replacement: Some(Replacement {
+                after: Duration::from_secs(3600),
+                spare,
+            }),
+        });
+        assert_eq!(wait(other.run(LOCAL, || 7).unwrap()), Ok(7));
+        drop(held);
+    }
+}

@@ -1,0 +1,450 @@
+//! Which code seals and opens: chosen once for each key, by what the processor has.
+#![forbid(unsafe_code)]
+
+use crate::crypto::secretbox::poly1305::{KEY_LEN, TAG_LEN};
+use crate::crypto::secretbox::portable;
+use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN, StreamKey};
+#[cfg(target_arch = "x86_64")]
+use crate::crypto::secretbox::simd::{Avx2, Avx512};
+
+/// One box of several, in place.
+pub(crate) struct Job<'a> {
+    /// The 8 bytes of its nonce.
+    pub(crate) nonce: [u8; 8],
+    /// [`TAG_LEN`] bytes for the tag, then the text.
+    pub(crate) boxed: &'a mut [u8],
+}
+
+impl Job<'_> {
+    /// Nothing to do.
+    pub(crate) fn empty() -> Self {
+        Self {
+            nonce: [0; 8],
+            boxed: &mut [],
+        }
+    }
+
+    /// Tag and text, if there is room for a tag.
+    pub(crate) fn parts(&mut self) -> Option<(&mut [u8; TAG_LEN], &mut [u8])> {
+        self.boxed.split_first_chunk_mut()
+    }
+}
+
+/// Blocks of key stream that a box of `len` bytes needs.
+pub(crate) fn blocks_of(len: usize) -> usize {
+    (KEY_LEN + len.saturating_sub(TAG_LEN)).div_ceil(BLOCK_LEN)
+}
+
+/// Key stream made at once.
+pub(crate) type Blocks = [[u8; BLOCK_LEN]; AT_ONCE];
+
+/// What tells [`Blocks`] from one another under the same key.
+pub(crate) struct Inputs {
+    pub(crate) nonces: [[u8; 8]; AT_ONCE],
+    /// The blocks' numbers, little-endian.
+    pub(crate) numbers: [[u8; 4]; AT_ONCE],
+}
+
+/// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` or `"avx2"` keeps to
+/// that one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Backend {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    Portable,
+}
+
+impl Backend {
+    /// The fastest that runs here.
+    pub(crate) fn fastest() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if !cfg!(zmtp_auth_cipher = "portable") {
+            if !cfg!(zmtp_auth_cipher = "avx2")
+                && let Some(proof) = Avx512::detect()
+            {
+                return Self::Avx512(proof);
+            }
+            if let Some(proof) = Avx2::detect() {
+                return Self::Avx2(proof);
+            }
+        }
+        Self::Portable
+    }
+
+    /// Whether several boxes take less time together than one by one.
+    pub(crate) fn has_batches(self) -> bool {
+        !matches!(self, Self::Portable)
+    }
+
+    /// Makes key stream.
+    pub(crate) fn blocks(self, key: &StreamKey, inputs: &Inputs, out: &mut Blocks) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(proof) => proof.blocks(key, inputs, out),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(proof) => proof.blocks(key, inputs, out),
+            Self::Portable => portable::blocks(key, inputs, out),
+        }
+    }
+
+    /// Encrypts `text` in place and tells its tag.
+    pub(crate) fn seal(self, key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(proof) => proof.seal(key, nonce, text),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(proof) => proof.seal(key, nonce, text),
+            Self::Portable => portable::seal(key, nonce, text),
+        }
+    }
+
+    /// Decrypts `text` in place if `tag` is its tag. Otherwise it is as it was or, if it was so
+    /// long that it is decrypted while it is authenticated, wiped.
+    pub(crate) fn open(
+        self,
+        key: &StreamKey,
+        nonce: [u8; 8],
+        text: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(proof) => proof.open(key, nonce, text, tag),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(proof) => proof.open(key, nonce, text, tag),
+            Self::Portable => portable::open(key, nonce, text, tag),
+        }
+    }
+
+    /// Seals all of `jobs`.
+    pub(crate) fn seal_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(proof) => proof.seal_many(key, jobs),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(proof) => proof.seal_many(key, jobs),
+            Self::Portable => portable::seal_many(key, jobs),
+        }
+    }
+
+    /// Opens `jobs` in order, up to the first that does not open, and tells how many did.
+    /// Those after it are unchanged.
+    pub(crate) fn open_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(proof) => proof.open_many(key, jobs),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(proof) => proof.open_many(key, jobs),
+            Self::Portable => portable::open_many(key, jobs),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Backend {
+    /// All that this processor can run. What it cannot is said aloud, so that a run on lesser
+    /// hardware does not pass for a run of everything.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = Avx2::detect().map(Self::Avx2);
+            let avx512 = Avx512::detect().map(Self::Avx512);
+            let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+            for (name, found, flag) in [("AVX2", avx2, "avx2"), ("AVX-512", avx512, "avx512ifma")] {
+                match found {
+                    Some(backend) => all.push(backend),
+                    None => {
+                        println!("SKIPPED: this processor has no {name}");
+                        let has = flags.split_whitespace().any(|word| word == flag);
+                        assert!(!has, "{name} is here, and was not found");
+                    }
+                }
+            }
+        }
+        println!("{} of 3 backends are tested", all.len());
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::secretbox::poly1305;
+    use crypto_box::SalsaBox;
+    use crypto_box::aead::{Aead, AeadInPlace};
+
+    const PREFIX: &[u8; 16] = b"CurveZMQMESSAGEC";
+
+    fn full() -> bool {
+        std::env::var_os("ZMTP_AUTH_FULL").is_some()
+    }
+
+    fn keys() -> (StreamKey, SalsaBox) {
+        let secret = crypto_box::SecretKey::from([7; 32]);
+        let judge = SalsaBox::new(&crypto_box::SecretKey::from([9; 32]).public_key(), &secret);
+        let shared = crate::crypto::boxes::SharedKey::agree(
+            &crate::crypto::keys::SecretKey::from_bytes(&[7; 32]).unwrap(),
+            &crate::crypto::keys::SecretKey::from_bytes(&[9; 32])
+                .unwrap()
+                .public_key(),
+        );
+        (shared.unwrap().stream(PREFIX), judge)
+    }
+
+    fn nonce(counter: [u8; 8]) -> crypto_box::Nonce {
+        let mut nonce = [0; 24];
+        nonce[..16].copy_from_slice(PREFIX);
+        nonce[16..].copy_from_slice(&counter);
+        nonce.into()
+    }
+
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            self.0 >> 33
+        }
+
+        fn bytes(&mut self, len: usize) -> Vec<u8> {
+            (0..len).map(|_| self.next() as u8).collect()
+        }
+    }
+
+    /// Every length to 2,100, around each border of long texts, and some longer ones at random.
+    fn lengths(random: &mut Random) -> Vec<usize> {
+        let borders = (1..8).flat_map(|k| 1024 * k - 40..1024 * k + 10);
+        let more = if full() { 300 } else { 20 };
+        let random = (0..more).map(|_| (random.next() % 100_000) as usize);
+        (0..=2100)
+            .chain(borders)
+            .chain(random)
+            .chain([65_536, 1 << 20])
+            .collect()
+    }
+
+    #[test]
+    fn every_backend_seals_and_opens_as_crypto_box_does() {
+        let (key, judge) = keys();
+        let mut random = Random(1);
+        for len in lengths(&mut random) {
+            let text = random.bytes(len);
+            let counter = random.next().to_be_bytes();
+            let expected = judge.encrypt(&nonce(counter), &text[..]).unwrap();
+            let (expected_tag, expected) = expected.split_first_chunk().unwrap();
+            for backend in backends_once() {
+                let mut here = text.clone();
+                let tag = backend.seal(&key, counter, &mut here);
+                assert_eq!(&tag, expected_tag, "{backend:?} {len}");
+                assert!(here == expected, "{backend:?} {len}");
+                assert!(
+                    backend.open(&key, counter, &mut here, &tag),
+                    "{backend:?} {len}"
+                );
+                assert!(here == text, "{backend:?} {len}");
+            }
+        }
+    }
+
+    fn backends_once() -> &'static [Backend] {
+        static ONCE: std::sync::OnceLock<Vec<Backend>> = std::sync::OnceLock::new();
+        ONCE.get_or_init(Backend::all)
+    }
+
+    /// A text that is not the tag's is unchanged or wiped, never opened.
+    #[test]
+    fn every_flipped_bit_of_a_tag_closes_every_backend() {
+        let (key, _) = keys();
+        let mut random = Random(2);
+        for len in (0..=2100).chain((2101..9300).step_by(97)) {
+            let text = random.bytes(len);
+            for backend in backends_once() {
+                let mut sealed = text.clone();
+                let tag = backend.seal(&key, [1; 8], &mut sealed);
+                let step = if full() || len % 100 < 2 { 1 } else { 31 };
+                for bit in (len % step..128).step_by(step) {
+                    let mut other = tag;
+                    other[bit / 8] ^= 1 << (bit % 8);
+                    let mut here = sealed.clone();
+                    assert!(!backend.open(&key, [1; 8], &mut here, &other));
+                    for ((here, sealed), opened) in here.iter().zip(&sealed).zip(&text) {
+                        assert!(here == sealed || *here == 0, "{backend:?} {len} {opened}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_text_closes_every_backend() {
+        let (key, _) = keys();
+        let mut random = Random(3);
+        for len in (1..=64).chain([97, 230, 360, 600, 1100, 2100, 4200]) {
+            for backend in backends_once() {
+                let mut sealed = random.bytes(len);
+                let tag = backend.seal(&key, [1; 8], &mut sealed);
+                let step = if full() || len <= 64 { 1 } else { 61 };
+                for bit in (0..8 * len).step_by(step) {
+                    let mut here = sealed.clone();
+                    here[bit / 8] ^= 1 << (bit % 8);
+                    assert!(
+                        !backend.open(&key, [1; 8], &mut here, &tag),
+                        "{backend:?} {len}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_backend_seals_and_opens_many_as_one_by_one() {
+        let (key, _) = keys();
+        let mut random = Random(4);
+        for round in 0..if full() { 2000 } else { 200 } {
+            let most = [1, 40, 120, 300, 1100, 3000][round % 6];
+            let texts: Vec<Vec<u8>> = (0..random.next() % 40)
+                .map(|_| {
+                    let len = random.next() as usize % most;
+                    random.bytes(len)
+                })
+                .collect();
+            let sealed: Vec<Vec<u8>> = texts
+                .iter()
+                .zip(0_u64..)
+                .map(|(text, counter)| {
+                    let mut text = text.clone();
+                    let tag = portable::seal(&key, counter.to_be_bytes(), &mut text);
+                    [&tag[..], &text].concat()
+                })
+                .collect();
+            for backend in backends_once() {
+                let mut here: Vec<Vec<u8>> = texts
+                    .iter()
+                    .map(|text| [&[0; 16], &text[..]].concat())
+                    .collect();
+                backend.seal_many(&key, &mut jobs(&mut here));
+                assert!(here == sealed, "{backend:?}");
+                let bad = random.next() as usize % (texts.len() + 1);
+                if let Some(boxed) = here.get_mut(bad) {
+                    let at = random.next() as usize % boxed.len();
+                    boxed[at] ^= 0x10;
+                }
+                let damaged = here.get(bad).cloned();
+                assert_eq!(backend.open_many(&key, &mut jobs(&mut here)), bad);
+                for (at, here) in here.iter().enumerate() {
+                    match at.cmp(&bad) {
+                        std::cmp::Ordering::Less => assert!(here[16..] == texts[at]),
+                        std::cmp::Ordering::Equal => {
+                            let damaged = damaged.as_ref().unwrap();
+                            let kept = here[16..].iter().zip(&damaged[16..]);
+                            assert!(
+                                kept.into_iter()
+                                    .all(|(here, was)| here == was || *here == 0)
+                            );
+                        }
+                        std::cmp::Ordering::Greater => assert!(*here == sealed[at]),
+                    }
+                }
+            }
+        }
+    }
+
+    fn jobs(boxes: &mut [Vec<u8>]) -> Vec<Job<'_>> {
+        boxes
+            .iter_mut()
+            .zip(0_u64..)
+            .map(|(boxed, counter)| Job {
+                nonce: counter.to_be_bytes(),
+                boxed,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_box_without_room_for_a_tag_is_left_alone_and_does_not_open() {
+        let (key, _) = keys();
+        for backend in backends_once() {
+            for len in 0..TAG_LEN {
+                let mut boxes = vec![vec![7; len]; 3];
+                backend.seal_many(&key, &mut jobs(&mut boxes));
+                assert_eq!(boxes, vec![vec![7; len]; 3]);
+                assert_eq!(backend.open_many(&key, &mut jobs(&mut boxes)), 0);
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn wide_code_is_poly1305() {
+        match Avx512::detect() {
+            Some(proof) => poly1305::tests::is_poly1305(|key, text| proof.mac(key, text)),
+            None => println!("SKIPPED: this processor has no AVX-512"),
+        }
+    }
+
+    /// Whatever the other texts are that share the vectors with one.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn poly1305_of_many_texts_is_that_of_each() {
+        let Some(proof) = Avx512::detect() else {
+            println!("SKIPPED: this processor has no AVX-512");
+            return;
+        };
+        let calls = std::cell::Cell::new(0);
+        poly1305::tests::is_poly1305(|key, text| {
+            calls.set(calls.get() + 1);
+            let (lane, step) = (calls.get() % 16, calls.get() % 5);
+            let texts: [Vec<u8>; 16] = std::array::from_fn(|other| {
+                if other == lane {
+                    text.to_vec()
+                } else {
+                    let len = text.len() + step * other;
+                    vec![0xff; len.saturating_sub(8 * step)]
+                }
+            });
+            let mut tasks = [[(&[0xff; 32], &[][..]); 8]; 2];
+            for (task, text) in tasks.as_flattened_mut().iter_mut().zip(&texts) {
+                *task = (&[0xff; 32], text);
+            }
+            tasks.as_flattened_mut()[lane] = (key, text);
+            proof.macs(&tasks).as_flattened()[lane]
+        });
+    }
+
+    #[test]
+    fn every_backend_makes_key_stream_as_block_by_block() {
+        let (key, _) = keys();
+        let mut random = Random(5);
+        for _ in 0..20 {
+            let inputs = Inputs {
+                nonces: std::array::from_fn(|_| random.bytes(8).try_into().unwrap()),
+                numbers: std::array::from_fn(|_| random.bytes(4).try_into().unwrap()),
+            };
+            let mut expected = [[0; BLOCK_LEN]; AT_ONCE];
+            portable::blocks(&key, &inputs, &mut expected);
+            for backend in backends_once() {
+                let mut here = [[0; BLOCK_LEN]; AT_ONCE];
+                backend.blocks(&key, &inputs, &mut here);
+                assert_eq!(here, expected, "{backend:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn detached_is_in_place_with_the_tag_elsewhere() {
+        let (key, judge) = keys();
+        let mut text = b"attack at dawn".to_vec();
+        let tag = Backend::fastest().seal(&key, [5; 8], &mut text);
+        let mut theirs = b"attack at dawn".to_vec();
+        let expected = judge
+            .encrypt_in_place_detached(&nonce([5; 8]), b"", &mut theirs)
+            .unwrap();
+        assert_eq!((&tag[..], &text), (&expected[..], &theirs));
+    }
+}

@@ -1,0 +1,10 @@
+//! The box of CURVE: one interface, portable code, and vector code behind it.
+
+pub(crate) mod ahead;
+pub(crate) mod backend;
+pub(crate) mod batch;
+pub(crate) mod poly1305;
+pub(crate) mod portable;
+pub(crate) mod salsa20;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod simd;

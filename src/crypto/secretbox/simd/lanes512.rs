@@ -1,0 +1,169 @@
+//! Salsa20 with sixteen blocks side by side, one in each lane of 512-bit vectors.
+#![forbid(unsafe_code)]
+
+use crate::crypto::secretbox::salsa20::{BLOCK_LEN, CONSTANTS, StreamKey, words};
+use crate::crypto::secretbox::simd::ifma::{self, Wide};
+use crate::crypto::secretbox::simd::{load512, store512};
+use std::arch::x86_64::*;
+
+/// Blocks of one pass.
+pub(super) const LANES: usize = 16;
+
+/// Makes `P` times [`LANES`] consecutive blocks, each in one vector. Two passes side by side take
+/// little longer than one, since one step of a round has to wait for the other. `wide` takes in
+/// `text` between the rounds.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn consecutive<const P: usize>(
+    key: &StreamKey,
+    nonce: [u8; 8],
+    counter: u64,
+    wide: &mut Wide,
+    text: &[[u8; ifma::STEP]],
+) -> [[__m512i; LANES]; P] {
+    let [n0, n1] = words(&nonce).map(|word: u32| _mm512_set1_epi32(word.cast_signed()));
+    let lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    let mut firsts = [[_mm512_setzero_si512(); 16]; P];
+    for (first, pass) in firsts.iter_mut().zip(0..) {
+        let counter = counter + pass * LANES as u64;
+        let a = _mm512_add_epi64(_mm512_set1_epi64(counter.cast_signed()), lane);
+        let b = _mm512_add_epi64(a, _mm512_set1_epi64(8));
+        let low = _mm512_inserti64x4::<1>(
+            _mm512_castsi256_si512(_mm512_cvtepi64_epi32(a)),
+            _mm512_cvtepi64_epi32(b),
+        );
+        let high = _mm512_inserti64x4::<1>(
+            _mm512_castsi256_si512(_mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(a))),
+            _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(b)),
+        );
+        *first = first_state(key, [n0, n1, low, high]);
+    }
+    let mut states = firsts;
+    let mut between = text.chunks(text.len().div_ceil(10).max(1));
+    for _ in 0..10 {
+        for state in &mut states {
+            double_round(state);
+        }
+        wide.steps(between.next().unwrap_or_default());
+    }
+    for (state, first) in states.iter_mut().zip(&firsts) {
+        *state = last_state(state, first);
+    }
+    states
+}
+
+/// Makes `P` times [`LANES`] blocks that have only the key in common: as many as there are nonces,
+/// each with the block's number.
+#[inline(never)]
+#[target_feature(enable = "avx512f")]
+pub(super) fn any<const P: usize>(
+    key: &StreamKey,
+    nonces: &[[u8; 8]],
+    numbers: &[[u8; 4]],
+    out: &mut [[u8; BLOCK_LEN]],
+) {
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+    let (nonces, _) = nonces.as_flattened().as_chunks();
+    let (numbers, _) = numbers.as_flattened().as_chunks();
+    let mut firsts = [[_mm512_setzero_si512(); 16]; P];
+    let inputs = nonces.as_chunks().0.iter().zip(numbers);
+    for (first, ([a, b], numbers)) in firsts.iter_mut().zip(inputs) {
+        let (a, b) = (load512(a), load512(b));
+        let n0 = _mm512_permutex2var_epi32(a, even, b);
+        let n1 = _mm512_permutex2var_epi32(a, odd, b);
+        *first = first_state(key, [n0, n1, load512(numbers), _mm512_setzero_si512()]);
+    }
+    let mut states = firsts;
+    for _ in 0..10 {
+        for state in &mut states {
+            double_round(state);
+        }
+    }
+    let (out, _) = out.as_chunks_mut::<LANES>();
+    for ((state, first), out) in states.iter().zip(&firsts).zip(out) {
+        for (out, block) in out.iter_mut().zip(last_state(state, first)) {
+            store512(out, block);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn first_state(key: &StreamKey, [n0, n1, low, high]: [__m512i; 4]) -> [__m512i; 16] {
+    let [c0, c1, c2, c3] = CONSTANTS.map(|word| _mm512_set1_epi32(word.cast_signed()));
+    let [k0, k1, k2, k3, k4, k5, k6, k7] = key.0.map(|word| _mm512_set1_epi32(word.cast_signed()));
+    [
+        c0, k0, k1, k2, k3, c1, n0, n1, low, high, c2, k4, k5, k6, k7, c3,
+    ]
+}
+
+/// Adds the first state after the rounds, and sorts the words by blocks.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn last_state(state: &[__m512i; 16], first: &[__m512i; 16]) -> [__m512i; LANES] {
+    let mut sums = *state;
+    for (word, first) in sums.iter_mut().zip(first) {
+        *word = _mm512_add_epi32(*word, *first);
+    }
+    transposed(&sums)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn quarter_round(x: &mut [__m512i; 16], a: usize, b: usize, c: usize, d: usize) {
+    x[b] = _mm512_xor_si512(x[b], _mm512_rol_epi32::<7>(_mm512_add_epi32(x[a], x[d])));
+    x[c] = _mm512_xor_si512(x[c], _mm512_rol_epi32::<9>(_mm512_add_epi32(x[b], x[a])));
+    x[d] = _mm512_xor_si512(x[d], _mm512_rol_epi32::<13>(_mm512_add_epi32(x[c], x[b])));
+    x[a] = _mm512_xor_si512(x[a], _mm512_rol_epi32::<18>(_mm512_add_epi32(x[d], x[c])));
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn double_round(x: &mut [__m512i; 16]) {
+    quarter_round(x, 0, 4, 8, 12);
+    quarter_round(x, 5, 9, 13, 1);
+    quarter_round(x, 10, 14, 2, 6);
+    quarter_round(x, 15, 3, 7, 11);
+    quarter_round(x, 0, 1, 2, 3);
+    quarter_round(x, 5, 6, 7, 4);
+    quarter_round(x, 10, 11, 8, 9);
+    quarter_round(x, 15, 12, 13, 14);
+}
+
+/// From word i of all blocks in vector i to block i in vector i.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transposed(words: &[__m512i; 16]) -> [__m512i; 16] {
+    // Words 4 g to 4 g + 3 of four blocks, one in each quarter of `quads[g][block % 4]`.
+    let quads: [[__m512i; 4]; 4] = std::array::from_fn(|g| {
+        let w = &words[4 * g..4 * g + 4];
+        let (low_01, high_01) = (
+            _mm512_unpacklo_epi32(w[0], w[1]),
+            _mm512_unpackhi_epi32(w[0], w[1]),
+        );
+        let (low_23, high_23) = (
+            _mm512_unpacklo_epi32(w[2], w[3]),
+            _mm512_unpackhi_epi32(w[2], w[3]),
+        );
+        [
+            _mm512_unpacklo_epi64(low_01, low_23),
+            _mm512_unpackhi_epi64(low_01, low_23),
+            _mm512_unpacklo_epi64(high_01, high_23),
+            _mm512_unpackhi_epi64(high_01, high_23),
+        ]
+    });
+    let mut blocks = [_mm512_setzero_si512(); 16];
+    for j in 0..4 {
+        let [a, b, c, d] = [quads[0][j], quads[1][j], quads[2][j], quads[3][j]];
+        let ab_low = _mm512_shuffle_i32x4::<0x44>(a, b);
+        let cd_low = _mm512_shuffle_i32x4::<0x44>(c, d);
+        let ab_high = _mm512_shuffle_i32x4::<0xee>(a, b);
+        let cd_high = _mm512_shuffle_i32x4::<0xee>(c, d);
+        blocks[j] = _mm512_shuffle_i32x4::<0x88>(ab_low, cd_low);
+        blocks[4 + j] = _mm512_shuffle_i32x4::<0xdd>(ab_low, cd_low);
+        blocks[8 + j] = _mm512_shuffle_i32x4::<0x88>(ab_high, cd_high);
+        blocks[12 + j] = _mm512_shuffle_i32x4::<0xdd>(ab_high, cd_high);
+    }
+    blocks
+}

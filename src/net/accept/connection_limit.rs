@@ -1,0 +1,397 @@
+//! How many established connections one listener or tunnel holds: in all, of one user, and from
+//! one address.
+#![forbid(unsafe_code)]
+
+use crate::access::address::PeerAddress;
+use crate::access::origin::Origin;
+use crate::access::request::{Domain, MechanismKind};
+use crate::limits::Limits;
+use crate::net::accept::descriptors::{Descriptors, process_limit};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The user id of those whom policy admits without telling them apart.
+const ANONYMOUS: &[u8] = b"anonymous";
+
+/// Who a user is: a user id is unique only within mechanism and domain.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct User {
+    pub(crate) mechanism: MechanismKind,
+    pub(crate) domain: Domain,
+    pub(crate) user_id: Bytes,
+}
+
+/// The bounds of one listener or tunnel, and what it holds. Dropped, it leaves its share of the
+/// descriptors to the others, though some of its connections may live on.
+#[derive(Debug)]
+pub(crate) struct ConnectionLimit(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    most: Option<usize>,
+    most_of_user: Option<usize>,
+    most_from_address: Option<usize>,
+    /// What one connection costs.
+    descriptors: usize,
+    process: Arc<Descriptors>,
+    held: Mutex<Held>,
+}
+
+/// Users and addresses are counted where they are bounded. Both have an entry for each
+/// connection at most.
+#[derive(Debug, Default)]
+struct Held {
+    connections: usize,
+    of_user: HashMap<User, usize>,
+    from_address: HashMap<Origin, usize>,
+}
+
+/// One connection, until its socket is closed. Given back on drop.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    shared: Arc<Shared>,
+    user: Option<User>,
+    address: Option<Origin>,
+}
+
+/// Which bound leaves no room for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Crowded {
+    /// [`Limits::max_connections`].
+    InAll(usize),
+    /// The descriptors of the process.
+    Descriptors,
+    /// [`Limits::max_connections_per_user`].
+    OfUser(usize),
+    /// [`Limits::max_connections_per_address`].
+    FromAddress(usize),
+}
+
+impl Crowded {
+    /// The name of the bound, for logs.
+    pub(crate) const fn rule(self) -> &'static str {
+        match self {
+            Self::InAll(_) => "max_connections",
+            Self::Descriptors => "the file descriptors of the process",
+            Self::OfUser(_) => "max_connections_per_user",
+            Self::FromAddress(_) => "max_connections_per_address",
+        }
+    }
+}
+
+impl fmt::Display for Crowded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InAll(most) => write!(f, "too many connections: all {most} are in use"),
+            Self::Descriptors => f.write_str("too many connections for the file descriptors"),
+            Self::OfUser(most) => write!(f, "too many connections of this user: {most} allowed"),
+            Self::FromAddress(most) => {
+                write!(f, "too many connections from this address: {most} allowed")
+            }
+        }
+    }
+}
+
+impl ConnectionLimit {
+    /// The bounds that `limits` say, for connections of so many descriptors each.
+    pub(crate) fn new(limits: &Limits, descriptors: usize) -> Self {
+        let process = Descriptors::of_process();
+        Self::within(process, process_limit(), limits, descriptors)
+    }
+
+    fn within(
+        process: Arc<Descriptors>,
+        process_limit: usize,
+        limits: &Limits,
+        descriptors: usize,
+    ) -> Self {
+        process.join(process_limit, limits.max_connections.is_some());
+        Self(Arc::new(Shared {
+            most: limits.max_connections,
+            most_of_user: limits.max_connections_per_user,
+            most_from_address: limits.max_connections_per_address,
+            descriptors,
+            process,
+            held: Mutex::default(),
+        }))
+    }
+
+    /// Room for a connection, of `user` where policy knows one.
+    ///
+    /// # Errors
+    /// Returns the bound that is reached.
+    pub(crate) fn take(
+        &self,
+        address: &PeerAddress,
+        user: Option<User>,
+    ) -> Result<Permit, Crowded> {
+        let shared = &*self.0;
+        // Behind loopback and ipc there may be a proxy, and many peers. Neither bound applies there.
+        let is_remote = !address.is_local();
+        let user = user.filter(|user| {
+            let is_told_apart = !user.user_id.is_empty() && user.user_id != ANONYMOUS;
+            is_remote && shared.most_of_user.is_some() && is_told_apart
+        });
+        let is_bounded = is_remote && shared.most_from_address.is_some();
+        let address = is_bounded.then(|| Origin::of(address));
+
+        let mut held = shared.held();
+        if let Some(most) = shared.most.filter(|most| held.connections >= *most) {
+            return Err(Crowded::InAll(most));
+        }
+        if let Some(most) = reached(&held.of_user, user.as_ref(), shared.most_of_user) {
+            return Err(Crowded::OfUser(most));
+        }
+        if let Some(most) = reached(
+            &held.from_address,
+            address.as_ref(),
+            shared.most_from_address,
+        ) {
+            return Err(Crowded::FromAddress(most));
+        }
+        let before = held.connections * shared.descriptors;
+        if !shared.process.take(shared.descriptors, before) {
+            return Err(Crowded::Descriptors);
+        }
+        held.connections += 1;
+        if let Some(user) = &user {
+            *held.of_user.entry(user.clone()).or_default() += 1;
+        }
+        if let Some(address) = &address {
+            *held.from_address.entry(*address).or_default() += 1;
+        }
+        drop(held);
+        Ok(Permit {
+            shared: Arc::clone(&self.0),
+            user,
+            address,
+        })
+    }
+}
+
+impl Shared {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // No code that holds the lock can panic half-way.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ConnectionLimit {
+    fn drop(&mut self) {
+        self.0.process.leave(self.0.most.is_some());
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut held = self.shared.held();
+        held.connections -= 1;
+        if let Some(user) = self.user.take() {
+            one_less(&mut held.of_user, user);
+        }
+        if let Some(address) = self.address.take() {
+            one_less(&mut held.from_address, address);
+        }
+        self.shared.process.give_back(self.shared.descriptors);
+    }
+}
+
+/// The bound, if `key` has as many connections.
+fn reached<K: Hash + Eq>(
+    counts: &HashMap<K, usize>,
+    key: Option<&K>,
+    most: Option<usize>,
+) -> Option<usize> {
+    let count = counts.get(key?).copied().unwrap_or(0);
+    most.filter(|most| count >= *most)
+}
+
+fn one_less<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut entry) = counts.entry(key) {
+        *entry.get_mut() -= 1;
+        if *entry.get() == 0 {
+            entry.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> PeerAddress {
+        PeerAddress::from_zap(text.as_bytes())
+    }
+
+    fn user(name: &'static str) -> Option<User> {
+        Some(User {
+            mechanism: MechanismKind::Plain,
+            domain: Domain::EMPTY,
+            user_id: name.into(),
+        })
+    }
+
+    fn limit(change: impl FnOnce(&mut Limits)) -> ConnectionLimit {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        ConnectionLimit::within(Arc::default(), 1024, &limits, 1)
+    }
+
+    #[test]
+    fn without_a_bound_of_its_own_a_listener_stops_where_descriptors_run_short() {
+        for (descriptors, room) in [(1, 640), (2, 320)] {
+            let limits = Limits::default();
+            let limit = ConnectionLimit::within(Arc::default(), 1024, &limits, descriptors);
+            let take = || limit.take(&address("192.0.2.1"), user("alice"));
+            let mut permits: Vec<_> = (0..room).map(|_| take().unwrap()).collect();
+            assert_eq!(take().unwrap_err(), Crowded::Descriptors);
+            permits.pop();
+            permits.push(take().unwrap());
+            assert_eq!(take().unwrap_err(), Crowded::Descriptors);
+        }
+    }
+
+    #[test]
+    fn a_listener_that_is_gone_has_no_share_though_a_connection_of_it_lives_on() {
+        let process = Arc::<Descriptors>::default();
+        let bind = || ConnectionLimit::within(process.clone(), 1024, &Limits::default(), 1);
+        let (gone, _stays) = (bind(), bind());
+        let _connection = gone.take(&address("192.0.2.1"), None).unwrap();
+        assert_eq!(process.handshakes(), 128);
+        drop(gone);
+        assert_eq!(process.handshakes(), 256);
+    }
+
+    #[test]
+    fn a_huge_soft_limit_is_no_bound_unless_the_program_says_its_own() {
+        let process = Arc::<Descriptors>::default();
+        let bind = |most| {
+            let limits = Limits {
+                max_connections: most,
+                ..Limits::default()
+            };
+            ConnectionLimit::within(process.clone(), 1_000_000_000, &limits, 1)
+        };
+        let _unbounded = bind(None);
+        assert_eq!(process.handshakes(), 65_536 / 4);
+        let bounded = bind(Some(500_000));
+        let _late = bind(None);
+        assert_eq!(process.handshakes(), 1_000_000_000 / 4 / 3);
+        drop(bounded);
+        assert_eq!(process.handshakes(), 65_536 / 4 / 2);
+    }
+
+    #[test]
+    fn a_bound_in_all_holds_for_everybody() {
+        let limit = limit(|limits| limits.max_connections = Some(2));
+        let first = limit.take(&address("127.0.0.1"), None).unwrap();
+        let _second = limit.take(&address("192.0.2.1"), user("alice")).unwrap();
+        let third = limit.take(&address("192.0.2.2"), user("bob"));
+        assert_eq!(third.unwrap_err(), Crowded::InAll(2));
+        drop(first);
+        assert!(limit.take(&address("192.0.2.2"), user("bob")).is_ok());
+    }
+
+    #[test]
+    fn a_user_is_mechanism_domain_and_user_id_and_never_the_anonymous_one() {
+        let limit = limit(|limits| limits.max_connections_per_user = Some(1));
+        let here = address("192.0.2.9");
+        let alice = limit.take(&here, user("alice")).unwrap();
+        // Loopback and ipc are not counted.
+        for local in ["127.0.0.1", "::1", "localhost:1:2:3"] {
+            assert!(limit.take(&address(local), user("alice")).is_ok());
+        }
+        assert_eq!(
+            limit
+                .take(&address("192.0.2.1"), user("alice"))
+                .unwrap_err(),
+            Crowded::OfUser(1)
+        );
+        let in_domain = user("alice").map(|user| User {
+            domain: Domain::ALL,
+            ..user
+        });
+        let by_key = user("alice").map(|user| User {
+            mechanism: MechanismKind::Curve,
+            ..user
+        });
+        let others = [
+            in_domain,
+            by_key,
+            user("bob"),
+            None,
+            None,
+            user(""),
+            user(""),
+        ];
+        let more = [user("anonymous"), user("anonymous")];
+        let permits: Vec<_> = others
+            .into_iter()
+            .chain(more)
+            .map(|user| limit.take(&here, user).unwrap())
+            .collect();
+        drop(alice);
+        let alice = limit.take(&here, user("alice")).unwrap();
+        drop((alice, permits));
+        let held = limit.0.held();
+        assert_eq!(held.connections, 0);
+        assert!(held.of_user.is_empty() && held.from_address.is_empty());
+    }
+
+    #[test]
+    fn an_address_is_a_64_and_never_this_machine() {
+        let limit = limit(|limits| limits.max_connections_per_address = Some(1));
+        let mut permits = Vec::new();
+        for text in [
+            "192.0.2.1",
+            "192.0.2.2",
+            "2001:db8:0:1::1",
+            "2001:db8:0:2::1",
+        ] {
+            permits.push(limit.take(&address(text), None).unwrap());
+        }
+        for text in ["192.0.2.1", "::ffff:192.0.2.2", "2001:db8:0:1::2"] {
+            let crowded = limit.take(&address(text), user("alice")).unwrap_err();
+            assert_eq!(crowded, Crowded::FromAddress(1));
+        }
+        for text in [
+            "127.0.0.1",
+            "127.0.0.1",
+            "::1",
+            "::1",
+            "localhost:1:2:3",
+            "localhost:1:2:3",
+        ] {
+            permits.push(limit.take(&address(text), None).unwrap());
+        }
+        assert_eq!(limit.0.held().from_address.len(), 4);
+        drop(permits);
+        assert!(limit.0.held().from_address.is_empty());
+    }
+
+    #[test]
+    fn churn_leaves_nothing_behind() {
+        let limit = limit(|limits| {
+            limits.max_connections_per_user = Some(2);
+            limits.max_connections_per_address = Some(2);
+        });
+        for number in 0..10_000_u32 {
+            let ip = std::net::Ipv4Addr::from_bits(0x0A00_0000 + number);
+            let alice = User {
+                mechanism: MechanismKind::Curve,
+                domain: Domain::EMPTY,
+                user_id: number.to_string().into(),
+            };
+            limit
+                .take(&std::net::IpAddr::V4(ip).into(), Some(alice))
+                .unwrap();
+        }
+        let held = limit.0.held();
+        assert_eq!(held.connections, 0);
+        assert!(held.of_user.is_empty() && held.from_address.is_empty());
+    }
+}

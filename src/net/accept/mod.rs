@@ -1,0 +1,8 @@
+//! Where connections come in, and how many handshakes may be in progress.
+
+pub(crate) mod acceptor;
+pub(crate) mod connection_limit;
+pub(crate) mod descriptors;
+pub(crate) mod eviction;
+pub(crate) mod guest;
+pub(crate) mod slots;

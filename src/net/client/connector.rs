@@ -1,0 +1,255 @@
+//! A client that connects again and again, and says why an attempt failed.
+#![forbid(unsafe_code)]
+
+use crate::config::settings::Config;
+use crate::crypto::random::{self, OsRandom};
+use crate::net::access::Access;
+use crate::net::deadline::deadline;
+use crate::net::connection::handle::Connection;
+use crate::net::dial::dial;
+use crate::net::endpoint::Endpoint;
+use crate::net::error::NetError;
+use crate::traffic::message::Message;
+use crate::net::options::Options;
+use crate::traffic::outgoing::require_sendable;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Makes connections to one endpoint, one at a time: each call of [`Connector::next`] makes a
+/// new one, after a delay that [`ReconnectPolicy`](crate::net::ReconnectPolicy) decides.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use zmtp_auth::{Config, KeyPair, PublicKey, SocketType, net::Connector};
+///
+/// let server = PublicKey::from_z85("rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7")?;
+/// let config = Config::builder(SocketType::Pull)
+///     .curve_client(KeyPair::generate()?, server)
+///     .finish()?;
+/// let mut connector = Connector::new("tcp://example.org:5555", config, ())?;
+/// loop {
+///     // Fails only if trying again is of no use.
+///     let mut connection = connector.next().await?;
+///     while let Ok(message) = connection.recv_message().await {
+///         println!("{message:?}");
+///     }
+/// }
+/// # }
+/// ```
+pub struct Connector<A: Access> {
+    endpoint: Endpoint,
+    config: Config<A>,
+    router: A::Router,
+    options: Options,
+    /// Failures in a row; a connection that did not last is one.
+    failures: u32,
+    /// When the latest connection came about, until it is judged.
+    connected_at: Option<Instant>,
+    /// Not to connect before then.
+    wait_until: Option<Instant>,
+    /// The attempt in progress. It is kept here so that a caller who gives up waiting, in a
+    /// `select!` for example, and comes back finds it further on, not anew.
+    attempt: Option<Dialing>,
+    last_error: Option<NetError>,
+    stopped: bool,
+}
+
+type Dialing = Pin<Box<dyn Future<Output = Result<Connection, NetError>> + Send>>;
+
+/// The outcome of one attempt.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Attempt {
+    /// A connection. Boxed, for it is much larger than the other.
+    Connected(Box<Connection>),
+    /// None, for this reason.
+    Failed {
+        /// Why.
+        error: NetError,
+        /// How long [`Connector::next_attempt`] will wait before it tries again; `None` if it
+        /// will not.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl<A: Access> Connector<A> {
+    /// Prepares; connects when first asked to. With default [`Options`].
+    ///
+    /// # Errors
+    /// [`NetError::Endpoint`] for a text that is no endpoint, or a wildcard.
+    pub fn new<E>(endpoint: E, config: Config<A>, router: A::Router) -> Result<Self, NetError>
+    where
+        E: TryInto<Endpoint>,
+        NetError: From<E::Error>,
+    {
+        Self::with_options(endpoint, config, router, Options::default())
+    }
+
+    /// As [`Connector::new`], with `options`.
+    ///
+    /// # Errors
+    /// As [`Connector::new`].
+    pub fn with_options<E>(
+        endpoint: E,
+        config: Config<A>,
+        router: A::Router,
+        options: Options,
+    ) -> Result<Self, NetError>
+    where
+        E: TryInto<Endpoint>,
+        NetError: From<E::Error>,
+    {
+        let endpoint = endpoint.try_into()?;
+        endpoint.require_connectable()?;
+        Ok(Self {
+            endpoint,
+            config,
+            router,
+            options,
+            failures: 0,
+            connected_at: None,
+            wait_until: None,
+            attempt: None,
+            last_error: None,
+            stopped: false,
+        })
+    }
+
+    /// A new connection; tries until there is one. Cancel-safe: the next call goes on where
+    /// this one stopped.
+    ///
+    /// # Errors
+    /// The failure after which trying again is of no use, and that same one from then on.
+    pub async fn next(&mut self) -> Result<Connection, NetError> {
+        loop {
+            match self.next_attempt().await {
+                Attempt::Connected(connection) => return Ok(*connection),
+                Attempt::Failed {
+                    error,
+                    retry_after: None,
+                } => return Err(error),
+                Attempt::Failed { .. } => {}
+            }
+        }
+    }
+
+    /// Waits as long as is due, and makes one attempt. Cancel-safe as [`Connector::next`].
+    ///
+    /// Once it has failed without a retry it fails so at once; [`Connector::reset`] lets it try
+    /// again.
+    pub async fn next_attempt(&mut self) -> Attempt {
+        if self.stopped {
+            let error = self.last_error.clone().unwrap_or(NetError::Aborted);
+            let retry_after = None;
+            return Attempt::Failed { error, retry_after };
+        }
+        self.judge_last_connection();
+        if self.attempt.is_none()
+            && let Some(then) = self.wait_until
+        {
+            tokio::time::sleep_until(then).await;
+        }
+        let outcome = self
+            .attempt
+            .get_or_insert_with(|| {
+                Self::dial(
+                    self.endpoint.clone(),
+                    self.config.clone(),
+                    self.router.clone(),
+                    self.options.clone(),
+                )
+            })
+            .await;
+        self.attempt = None;
+        match outcome {
+            Ok(connection) => {
+                self.connected_at = Some(Instant::now());
+                Attempt::Connected(Box::new(connection))
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                let policy = &self.options.reconnect;
+                let mechanism = self.config.mechanism();
+                let retry_after = policy.delay(&error, mechanism, self.failures, chance());
+                self.stopped = retry_after.is_none();
+                self.wait_until = retry_after.map(|delay| deadline(Instant::now(), delay));
+                tracing::info!(endpoint = %self.endpoint, %error, ?retry_after, "cannot connect");
+                self.last_error = Some(error.clone());
+                Attempt::Failed { error, retry_after }
+            }
+        }
+    }
+
+    fn dial(endpoint: Endpoint, config: Config<A>, router: A::Router, options: Options) -> Dialing {
+        Box::pin(async move { dial(&endpoint, &config, &router, &options).await })
+    }
+
+    /// Why the latest attempt that failed did so; kept until the next failure.
+    #[must_use]
+    pub const fn last_error(&self) -> Option<&NetError> {
+        self.last_error.as_ref()
+    }
+
+    /// Whether it has stopped trying.
+    #[must_use]
+    pub const fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Forgets past failures: the next attempt is made at once.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+        self.stopped = false;
+        self.connected_at = None;
+        self.wait_until = None;
+    }
+
+    /// Only SUB and XSUB subscribe.
+    pub(crate) fn require_subscriber(&self) -> Result<(), NetError> {
+        let ours = self.config.socket_type();
+        if ours.subscribes() {
+            Ok(())
+        } else {
+            Err(NetError::CannotSubscribe(ours))
+        }
+    }
+
+    /// Our type of socket sends this message.
+    pub(crate) fn require_sendable(&self, message: &Message) -> Result<(), NetError> {
+        require_sendable(self.config.socket_type(), message)
+    }
+
+    /// A connection that was gone again at once counts as a failure: else a server that admits
+    /// us and then falls over would be called without pause.
+    fn judge_last_connection(&mut self) {
+        let Some(connected_at) = self.connected_at.take() else {
+            return;
+        };
+        let policy = &self.options.reconnect;
+        if connected_at.elapsed() >= policy.stable_after {
+            self.failures = 0;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let delay = policy.delay_after_loss(self.failures, chance());
+        self.wait_until = Some(deadline(Instant::now(), delay));
+    }
+}
+
+/// Any number; without randomness, delays are merely not shortened.
+pub(crate) fn chance() -> u64 {
+    random::array(&OsRandom).map_or(u64::MAX, u64::from_ne_bytes)
+}
+
+impl<A: Access> fmt::Debug for Connector<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("endpoint", &self.endpoint)
+            .field("failures", &self.failures)
+            .field("last_error", &self.last_error)
+            .field("stopped", &self.stopped)
+            .finish_non_exhaustive()
+    }
+}

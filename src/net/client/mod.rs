@@ -1,0 +1,5 @@
+//! Clients that connect again and again.
+
+pub(crate) mod backoff;
+pub(crate) mod connector;
+pub(crate) mod reconnecting;

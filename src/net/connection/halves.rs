@@ -1,0 +1,242 @@
+//! The two ends of the queues between an application and the driver of its connection.
+#![forbid(unsafe_code)]
+
+use crate::access::peer::Peer;
+use crate::net::connection::handle::Connection;
+use crate::net::connection::driver::State;
+use crate::net::error::NetError;
+use crate::traffic::inbox::Incoming;
+use crate::traffic::message::Message;
+use crate::traffic::outgoing::{Outgoing, require_sendable};
+use crate::net::connection::queue::{Consumer, Producer};
+use crate::wire::socket_type::SocketType;
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The sending half of a [`Connection`].
+pub struct SendHalf {
+    queue: Producer<Outgoing>,
+    link: Link,
+}
+
+/// The receiving half of a [`Connection`]. Once it is dropped, what arrives is discarded.
+pub struct RecvHalf {
+    queue: Consumer<Incoming>,
+    link: Link,
+}
+
+/// What both halves know.
+#[derive(Clone)]
+pub(crate) struct Link {
+    peer: Arc<Peer>,
+    ours: SocketType,
+    state: watch::Receiver<State>,
+}
+
+impl Link {
+    pub(crate) fn new(peer: Peer, ours: SocketType, state: watch::Receiver<State>) -> Self {
+        let peer = Arc::new(peer);
+        Self { peer, ours, state }
+    }
+
+    /// Why there is no more connection.
+    fn reason(&self) -> NetError {
+        self.end().unwrap_or(NetError::Aborted)
+    }
+
+    /// How the connection ended, if it has.
+    fn end(&self) -> Option<NetError> {
+        match &*self.state.borrow() {
+            State::Ending(loss) | State::Ended(Err(loss)) => Some(loss.reason.clone()),
+            // Only both halves together can close it without an error.
+            State::Ended(Ok(())) => Some(NetError::Closed),
+            State::Open | State::Sent => None,
+        }
+    }
+
+    /// Waits until the driver has got so far; why not everything was sent, if it has ended before.
+    async fn reached(mut self, so_far: impl FnMut(&State) -> bool) -> Result<(), NetError> {
+        match self.state.wait_for(so_far).await {
+            Ok(state) => match &*state {
+                State::Ending(loss) | State::Ended(Err(loss)) if !loss.all_sent => {
+                    Err(loss.reason.clone())
+                }
+                _ => Ok(()),
+            },
+            Err(_) => Err(NetError::Aborted),
+        }
+    }
+
+    async fn ended(self) -> Result<(), NetError> {
+        self.reached(|state| matches!(state, State::Ending(_) | State::Ended(_)))
+            .await
+    }
+}
+
+impl SendHalf {
+    pub(crate) const fn new(queue: Producer<Outgoing>, link: Link) -> Self {
+        Self { queue, link }
+    }
+
+    /// Queues a message; waits while [`Options::send_ahead`](crate::net::Options::send_ahead) bytes are queued already. `Ok`
+    /// means queued: what is lost when the connection fails, the protocol does not tell.
+    ///
+    /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
+    ///
+    /// # Errors
+    /// Returns [`NetError::CannotSend`] if our type of socket only receives,
+    /// [`NetError::Delimiter`] if the delimiter frame of REQ and REP is missing, or why the
+    /// connection ended.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NetError> {
+        let message = message.into();
+        require_sendable(self.link.ours, &message)
+            .map_err(|refused| self.link.end().unwrap_or(refused))?;
+        let mut outgoing = Outgoing::Message(message);
+        let cost = outgoing.cost();
+        loop {
+            outgoing = match self.queue.push_into_room(outgoing, cost) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            self.ready().await?;
+        }
+    }
+
+    /// Asks a publisher for messages that begin with `topic` (RFC 29), in the form that its
+    /// version knows. SUB and XSUB only. Cancel-safe as [`SendHalf::send`].
+    ///
+    /// # Errors
+    /// [`NetError::CannotSubscribe`] for another type of socket; why the connection ended.
+    pub async fn subscribe(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
+        let topic = topic.into();
+        self.subscription(Outgoing::Subscribe(topic)).await
+    }
+
+    /// Takes one subscription to `topic` back. SUB and XSUB only.
+    ///
+    /// # Errors
+    /// As [`SendHalf::subscribe`].
+    pub async fn cancel(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
+        let topic = topic.into();
+        self.subscription(Outgoing::Cancel(topic)).await
+    }
+
+    async fn subscription(&mut self, outgoing: Outgoing) -> Result<(), NetError> {
+        if !self.link.ours.subscribes() {
+            return Err(NetError::CannotSubscribe(self.link.ours));
+        }
+        self.ready().await?;
+        self.push(outgoing)
+    }
+
+    /// Waits until there is room for something to send. Cancel-safe.
+    pub(crate) async fn ready(&mut self) -> Result<(), NetError> {
+        let room = self.queue.room().await;
+        room.map_err(|_| self.link.reason())
+    }
+
+    /// Queues; after [`SendHalf::ready`].
+    pub(crate) fn push(&mut self, outgoing: Outgoing) -> Result<(), NetError> {
+        let cost = outgoing.cost();
+        let pushed = self.queue.push(outgoing, cost);
+        pushed.map_err(|_| self.link.reason())
+    }
+
+    /// Who the peer is, and what it claims.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.link.peer
+    }
+
+    /// Waits until the connection has ended by itself, and says why: nothing more can be sent on
+    /// it. What has arrived can still be received. Cancel-safe.
+    pub async fn closed(&self) -> NetError {
+        let _ = self.link.clone().ended().await;
+        self.link.reason()
+    }
+
+    /// Sends what is queued and waits until the system has taken it. The [`RecvHalf`] goes on;
+    /// once it is dropped too, the connection is closed.
+    ///
+    /// # Errors
+    /// Why not everything was sent: whatever ended the connection before.
+    pub async fn finish(self) -> Result<(), NetError> {
+        let Self { queue, link } = self;
+        drop(queue);
+        link.reached(|state| !matches!(state, State::Open)).await
+    }
+
+    /// As [`Connection::close`], whose other half is dropped already.
+    pub(crate) async fn close(self) -> Result<(), NetError> {
+        let Self { queue, link } = self;
+        drop(queue);
+        link.ended().await
+    }
+
+    /// Puts the halves of one connection together again.
+    ///
+    /// # Errors
+    /// Both, if they do not belong together.
+    pub fn reunite(self, receiver: RecvHalf) -> Result<Connection, (Self, RecvHalf)> {
+        if self.link.state.same_channel(&receiver.link.state) {
+            Ok(Connection::from_halves(self, receiver))
+        } else {
+            Err((self, receiver))
+        }
+    }
+}
+
+impl RecvHalf {
+    pub(crate) const fn new(queue: Consumer<Incoming>, link: Link) -> Self {
+        Self { queue, link }
+    }
+
+    /// The next message or subscription. Cancel-safe: what arrives stays queued until it is
+    /// returned. What had arrived whole before the connection ended still comes, however late it is
+    /// received, except after [`NetError::Revoked`].
+    ///
+    /// # Errors
+    /// Why the connection ended.
+    pub async fn recv(&mut self) -> Result<Incoming, NetError> {
+        let next = self.queue.next().await;
+        next.ok_or_else(|| self.link.reason())
+    }
+
+    /// The next message; subscriptions before it are skipped. For every type of socket but PUB
+    /// and XPUB. Cancel-safe as [`RecvHalf::recv`].
+    ///
+    /// # Errors
+    /// As [`RecvHalf::recv`].
+    pub async fn recv_message(&mut self) -> Result<Message, NetError> {
+        loop {
+            if let Some(message) = self.recv().await?.into_message() {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Who the peer is, and what it claims.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.link.peer
+    }
+}
+
+impl fmt::Debug for SendHalf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendHalf")
+            .field("peer", &self.link.peer)
+            .field("queued", &self.queue.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RecvHalf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvHalf")
+            .field("peer", &self.link.peer)
+            .finish_non_exhaustive()
+    }
+}

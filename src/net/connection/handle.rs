@@ -1,0 +1,239 @@
+//! An authenticated connection, as the application holds it.
+#![forbid(unsafe_code)]
+
+use crate::access::peer::Peer;
+use crate::config::settings::Config;
+use crate::traffic::frames::{FrameReader, FrameWriter};
+use crate::traffic::heartbeat::Heartbeat;
+use crate::traffic::input::Input;
+use crate::net::access::Access;
+use crate::net::accept::connection_limit::Permit;
+use crate::net::dial::dial;
+use crate::net::connection::driver::{Driver, Exchange, State};
+use crate::net::endpoint::Endpoint;
+use crate::net::error::NetError;
+use crate::net::connection::halves::{Link, RecvHalf, SendHalf};
+use crate::traffic::inbox::{Arrivals, Inbox, Incoming};
+use crate::traffic::message::Message;
+use crate::net::negotiate::Agreed;
+use crate::net::options::Options;
+use crate::net::connection::activity::Pace;
+use crate::net::connection::queue::queue;
+use crate::net::socket::stream::Stream;
+use crate::traffic::outbox::Outbox;
+use crate::traffic::heartbeat_queue::Pings;
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// The wire of one authenticated peer: messages of one or more frames, in both directions.
+///
+/// A task of its own drives it, so that PINGs are answered also while nothing is received. It
+/// reads at most [`Limits::read_ahead`](crate::Limits) bytes, or one message, ahead of
+/// [`recv`](Self::recv); a peer that sends more waits, and so do its PINGs. So receive, even on
+/// a socket that has nothing to receive but subscriptions, or drop the [`RecvHalf`]: then what
+/// arrives is discarded.
+///
+/// It is one wire and no socket: what a pattern does above it is the application's. That is the
+/// empty delimiter frame between REQ and REP (RFC 28), the choice among several peers of PUSH
+/// or DEALER (RFC 28, 30), and sending to a SUB only what it has subscribed to (RFC 29). What no
+/// peer would take is refused: a message of a PULL or SUB, and one of a REQ or REP without its
+/// delimiter. Messages for a PUB or PUSH are dropped.
+///
+/// [`close`](Self::close) sends what is queued and waits for that. Dropping it sends what is
+/// queued too, but in the background, for [`Options::linger`] at most and as long as the runtime
+/// lives.
+#[derive(Debug)]
+pub struct Connection {
+    sender: SendHalf,
+    receiver: RecvHalf,
+}
+
+impl Connection {
+    /// Connects once, and shakes hands, with default [`Options`]. [`Connector`] does it again
+    /// and again.
+    ///
+    /// `router` is `()` for a configuration that asks nobody, which is every client of PLAIN and
+    /// CURVE.
+    ///
+    /// # Errors
+    /// Precisely why not: see [`NetError`]. Nothing is left behind.
+    ///
+    /// [`Connector`]: crate::net::Connector
+    pub async fn connect<A, E>(
+        endpoint: E,
+        config: Config<A>,
+        router: A::Router,
+    ) -> Result<Self, NetError>
+    where
+        A: Access,
+        E: TryInto<Endpoint>,
+        NetError: From<E::Error>,
+    {
+        Self::connect_with(endpoint, config, router, &Options::default()).await
+    }
+
+    /// As [`Connection::connect`], with `options`.
+    ///
+    /// # Errors
+    /// As [`Connection::connect`].
+    pub async fn connect_with<A, E>(
+        endpoint: E,
+        config: Config<A>,
+        router: A::Router,
+        options: &Options,
+    ) -> Result<Self, NetError>
+    where
+        A: Access,
+        E: TryInto<Endpoint>,
+        NetError: From<E::Error>,
+    {
+        dial(&endpoint.try_into()?, &config, &router, options).await
+    }
+
+    /// Starts a task that drives an agreed connection.
+    pub(crate) fn start<A>(
+        stream: Stream,
+        agreed: Agreed,
+        config: &Config<A>,
+        options: &Options,
+    ) -> Self {
+        let (connection, driver) = Self::with_driver(stream, agreed, config, options, None);
+        tokio::spawn(driver.run());
+        connection
+    }
+
+    /// An agreed connection, and what the caller is to run in a task for it. `permit` is its
+    /// place among a listener's connections.
+    pub(crate) fn with_driver<A>(
+        stream: Stream,
+        agreed: Agreed,
+        config: &Config<A>,
+        options: &Options,
+        permit: Option<Permit>,
+    ) -> (Self, Driver) {
+        let Agreed { established, input } = agreed;
+        let established = *established;
+        let limits = config.limits().clone();
+        let ours = config.socket_type();
+        let (outgoing, to_send) = queue(options.send_ahead);
+        let (received, incoming) = queue(limits.read_ahead);
+        let (state_at, state) = watch::channel(State::Open);
+        let authenticated = established.peer.authenticated.as_ref();
+        let exchange = Exchange {
+            input: Input::from(input),
+            inbox: Inbox::new(FrameReader::new(established.opener, &limits), ours),
+            arrivals: Arrivals::default(),
+            outbox: Outbox::new(FrameWriter::new(established.sealer), established.zmtp_3_0),
+            received,
+            to_send,
+            heartbeat: Heartbeat::new(
+                options.heartbeat,
+                established.zmtp_3_0,
+                Instant::now().into_std(),
+            ),
+            grant: authenticated.and_then(|authenticated| authenticated.grant.clone()),
+            limits,
+            linger: options.linger,
+            state: state_at,
+            pings: Pings::default(),
+            pace: Pace::default(),
+            short_of_room: false,
+        };
+        let driver = Driver {
+            stream,
+            exchange,
+            _permit: permit,
+        };
+        let link = Link::new(established.peer, ours, state);
+        let connection = Self {
+            sender: SendHalf::new(outgoing, link.clone()),
+            receiver: RecvHalf::new(incoming, link),
+        };
+        (connection, driver)
+    }
+
+    /// Who the peer is, and what it claims.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        self.sender.peer()
+    }
+
+    /// As [`SendHalf::send`].
+    ///
+    /// # Errors
+    /// As [`SendHalf::send`].
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NetError> {
+        self.sender.send(message).await
+    }
+
+    /// As [`RecvHalf::recv`].
+    ///
+    /// # Errors
+    /// As [`RecvHalf::recv`].
+    pub async fn recv(&mut self) -> Result<Incoming, NetError> {
+        self.receiver.recv().await
+    }
+
+    /// As [`RecvHalf::recv_message`].
+    ///
+    /// # Errors
+    /// As [`RecvHalf::recv`].
+    pub async fn recv_message(&mut self) -> Result<Message, NetError> {
+        self.receiver.recv_message().await
+    }
+
+    /// As [`SendHalf::subscribe`].
+    ///
+    /// # Errors
+    /// As [`SendHalf::subscribe`].
+    pub async fn subscribe(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
+        self.sender.subscribe(topic).await
+    }
+
+    /// As [`SendHalf::cancel`].
+    ///
+    /// # Errors
+    /// As [`SendHalf::subscribe`].
+    pub async fn cancel(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
+        self.sender.cancel(topic).await
+    }
+
+    /// Two halves for two tasks.
+    #[must_use]
+    pub fn split(self) -> (SendHalf, RecvHalf) {
+        (self.sender, self.receiver)
+    }
+
+    /// The two halves for a moment, such as for the branches of one `select!`.
+    pub const fn halves(&mut self) -> (&mut SendHalf, &mut RecvHalf) {
+        (&mut self.sender, &mut self.receiver)
+    }
+
+    /// As [`SendHalf::closed`].
+    pub async fn closed(&self) -> NetError {
+        self.sender.closed().await
+    }
+
+    /// Sends what is queued, then closes; what arrives meanwhile is discarded. When this returns
+    /// `Ok`, everything was handed to the system, and the peer has had
+    /// [`Limits::linger_timeout`](crate::Limits) to read it, or has closed.
+    ///
+    /// # Errors
+    /// Why not everything was sent: [`NetError::Unsent`] after [`Options::linger`], or whatever
+    /// ended the connection before.
+    pub async fn close(self) -> Result<(), NetError> {
+        drop(self.receiver);
+        self.sender.close().await
+    }
+
+    /// Both halves, from [`SendHalf::reunite`].
+    pub(crate) const fn from_halves(sender: SendHalf, receiver: RecvHalf) -> Self {
+        Self { sender, receiver }
+    }
+
+    /// For a reconnecting client, which must not lose a message in a failed attempt.
+    pub(crate) const fn sender(&mut self) -> &mut SendHalf {
+        &mut self.sender
+    }
+}

@@ -1,0 +1,9 @@
+//! One established connection: its handle, its halves, and the task that drives it.
+
+pub(crate) mod activity;
+pub(crate) mod driver;
+pub(crate) mod ending;
+pub(crate) mod halves;
+pub(crate) mod handle;
+pub(crate) mod queue;
+pub(crate) mod wake;

@@ -1,0 +1,317 @@
+//! What a listener has to tell: peers that came in, and peers that did not. Bounded on the side
+//! that strangers can fill.
+#![forbid(unsafe_code)]
+
+use crate::access::address::PeerAddress;
+use crate::access::peer::{Credential, Peer};
+use crate::access::request::{AccessRequest, Domain};
+use crate::crypto::keys::PublicKey;
+use crate::error::{Error, Stage};
+use crate::mechanism::session::Conn;
+use crate::net::connection::handle::Connection;
+use crate::net::error::NetError;
+use crate::status::Denied;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+use tokio::sync::Notify;
+use tracing::field::display;
+
+/// One outcome of a handshake.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// An authenticated peer. Boxed, for it is much larger than the other.
+    Accepted(Box<Connection>),
+    /// A peer that was refused, gave up, or was too slow.
+    Refused(Refusal),
+}
+
+/// A peer that did not come in.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// When, by the system's clock.
+    pub at: SystemTime,
+    /// Where it came from.
+    pub address: PeerAddress,
+    /// Its TCP port; `None` for ipc.
+    pub port: Option<u16>,
+    /// The domain under which policy was asked; `None` if it was not.
+    pub domain: Option<Domain>,
+    /// Who it is: the CURVE key that it has proven to hold, whether policy knows it or not, or the
+    /// name of a PLAIN user that policy knows. `None` if nothing was proven; a name that policy
+    /// does not know may be a password in the wrong place.
+    pub credential: Option<Credential>,
+    /// What the handshake was waiting for.
+    pub stage: Stage,
+    /// Why.
+    pub error: NetError,
+}
+
+impl Refusal {
+    pub(crate) fn new(conn: &Conn, who: Who, stage: Stage, error: NetError) -> Self {
+        Self {
+            at: SystemTime::now(),
+            address: conn.address.clone(),
+            port: conn.port,
+            domain: who.domain,
+            credential: who.credential,
+            stage,
+            error,
+        }
+    }
+
+    /// How policy, or a bound on connections, has refused the peer; `None` if the handshake
+    /// failed for another reason.
+    #[must_use]
+    pub const fn denied(&self) -> Option<&Denied> {
+        match self.error.protocol() {
+            Some(Error::Denied(denied)) => Some(denied),
+            _ => None,
+        }
+    }
+
+    /// The rule that decided, in words, where the handler says so.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        self.denied()?.rule()
+    }
+
+    /// Writes the one log line of this refusal. It is a warning if our own side needs attention,
+    /// as [`Denied::is_trouble`] says.
+    pub(crate) fn log(&self) {
+        let is_trouble = self.denied().is_some_and(Denied::is_trouble);
+        let by = self.denied().and_then(|denied| denied.by.as_ref());
+        let policy_version = by.and_then(|by| by.policy_version);
+        let address = self.address.with_port(self.port);
+        let domain = self.domain.as_ref().map(display);
+        let (stage, error) = (self.stage, &self.error);
+        let status = self.denied().map(|denied| denied.status.as_str());
+        let who = self.credential.as_ref().map(display);
+        if is_trouble {
+            tracing::warn!(%address, %stage, domain, who, status, rule = self.rule(), policy_version,
+                %error, "peer refused");
+        } else {
+            tracing::info!(%address, %stage, domain, who, status, rule = self.rule(), policy_version,
+                %error, "peer refused");
+        }
+    }
+}
+
+/// Who a peer is, as far as its handshake has come and a log may know.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Who {
+    domain: Option<Domain>,
+    credential: Option<Credential>,
+}
+
+impl Who {
+    /// The peer about whom policy is asked, and whether it knows the user.
+    pub(crate) fn asked(request: &AccessRequest, knows_user: bool) -> Self {
+        Self {
+            domain: Some(request.domain.clone()),
+            credential: Credential::for_log(&request.credentials, knows_user),
+        }
+    }
+
+    /// The same, and the key that was proven where nothing else is known.
+    pub(crate) fn or_key(mut self, key: Option<&PublicKey>) -> Self {
+        if self.credential.is_none() {
+            self.credential = key.copied().map(Credential::Key);
+        }
+        self
+    }
+
+    pub(crate) const fn credential(&self) -> Option<&Credential> {
+        self.credential.as_ref()
+    }
+
+    /// A peer that has shaken hands.
+    pub(crate) fn of(peer: &Peer) -> Self {
+        let authenticated = peer.authenticated.as_ref();
+        Self {
+            domain: authenticated.map(|known| known.domain.clone()),
+            credential: match authenticated {
+                Some(known) => Some(known.credential.clone()),
+                None => peer.proven_key.map(Credential::Key),
+            },
+        }
+    }
+}
+
+/// Events between the tasks of a listener and the application.
+#[derive(Debug)]
+pub(crate) struct Events {
+    state: Mutex<State>,
+    refusals_kept: usize,
+    accept_ahead: usize,
+    added: Notify,
+    taken: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Event>,
+    /// How many of `waiting` are refusals.
+    refusals: usize,
+    /// Refusals that nobody has read and that are gone.
+    dropped: u64,
+    /// The task that accepts has ended: nothing more will come.
+    ended: bool,
+}
+
+impl Events {
+    pub(crate) fn new(refusals_kept: usize, accept_ahead: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            refusals_kept,
+            accept_ahead: accept_ahead.max(1),
+            added: Notify::new(),
+            taken: Notify::new(),
+        }
+    }
+
+    pub(crate) fn accepted(&self, connection: Connection) {
+        self.lock()
+            .waiting
+            .push_back(Event::Accepted(Box::new(connection)));
+        self.added.notify_one();
+    }
+
+    /// Keeps a refusal; if there are too many, the oldest is dropped.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        let forgotten = {
+            let mut state = self.lock();
+            state.waiting.push_back(Event::Refused(refusal));
+            state.refusals += 1;
+            if state.refusals > self.refusals_kept {
+                state.refusals -= 1;
+                state.dropped = state.dropped.saturating_add(1);
+                let oldest = state
+                    .waiting
+                    .iter()
+                    .position(|event| matches!(event, Event::Refused(_)));
+                oldest.and_then(|index| state.waiting.remove(index))
+            } else {
+                None
+            }
+        };
+        drop(forgotten);
+        self.added.notify_one();
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn end(&self) {
+        self.lock().ended = true;
+        self.added.notify_one();
+    }
+
+    /// The oldest event; `None` when nothing more will come. Several may wait. Cancel-safe.
+    pub(crate) async fn next(&self) -> Option<Event> {
+        loop {
+            {
+                let mut state = self.lock();
+                let event = state.waiting.pop_front();
+                if event.is_some() || state.ended {
+                    if matches!(event, Some(Event::Refused(_))) {
+                        state.refusals -= 1;
+                    }
+                    if !state.waiting.is_empty() || state.ended {
+                        // One wake-up may stand for two events; pass it on.
+                        self.added.notify_one();
+                    }
+                    self.taken.notify_one();
+                    return event;
+                }
+            }
+            self.added.notified().await;
+        }
+    }
+
+    /// Waits until fewer connections than allowed wait to be accepted. One task may wait.
+    pub(crate) async fn room(&self) {
+        loop {
+            {
+                let state = self.lock();
+                if state.waiting.len() - state.refusals < self.accept_ahead {
+                    return;
+                }
+            }
+            self.taken.notified().await;
+        }
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that holds the lock can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(number: u8) -> Refusal {
+        let address = PeerAddress::from_zap(&[b'x', number]);
+        let error = NetError::Handshake(Error::Timeout(Stage::Greeting));
+        Refusal::new(&Conn::new(address), Who::default(), Stage::Greeting, error)
+    }
+
+    async fn number(events: &Events) -> u8 {
+        match events.next().await {
+            Some(Event::Refused(refusal)) => refusal.address.to_zap()[1],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn refusals_that_nobody_reads_are_dropped_oldest_first_and_counted() {
+        let events = Events::new(3, 1);
+        for index in 0..10 {
+            events.refused(refusal(index));
+        }
+        assert_eq!(events.dropped(), 7);
+        for expected in 7..10 {
+            assert_eq!(number(&events).await, expected);
+        }
+        events.refused(refusal(20));
+        assert_eq!((number(&events).await, events.dropped()), (20, 7));
+    }
+
+    #[tokio::test]
+    async fn each_event_reaches_one_of_several_readers_and_the_end_all() {
+        let events = Events::new(1000, 1);
+        let read = || async {
+            let mut read = 0;
+            while events.next().await.is_some() {
+                read += 1;
+                tokio::task::yield_now().await;
+            }
+            read
+        };
+        let write = async {
+            for index in 0..100 {
+                events.refused(refusal(index));
+                if index % 7 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            events.end();
+        };
+        let (first, second, third, ()) = tokio::join!(read(), read(), read(), write);
+        assert_eq!(first + second + third, 100);
+    }
+
+    #[tokio::test]
+    async fn nothing_kept_means_nothing_read() {
+        let events = Events::new(0, 1);
+        events.refused(refusal(0));
+        events.end();
+        assert!(events.next().await.is_none());
+    }
+}

@@ -1,0 +1,7 @@
+//! Streams over tcp and ipc: how they are bound, read and written.
+
+pub(crate) mod bind;
+#[cfg(unix)]
+pub(crate) mod socket_file;
+pub(crate) mod stream;
+pub(crate) mod wiped_buffer;

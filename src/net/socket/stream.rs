@@ -1,0 +1,354 @@
+//! One byte stream, over tcp or ipc, with the address of its peer.
+#![forbid(unsafe_code)]
+
+#[cfg(unix)]
+use crate::access::address::{IpcPeer, PeerAddress};
+use crate::limits::Limits;
+use crate::mechanism::session::Conn;
+use crate::net::endpoint::{Endpoint, EndpointError, Host};
+use crate::net::error::NetError;
+use crate::net::socket::wiped_buffer::HandshakeBytes;
+use crate::net::options::{Options, TcpKeepalive};
+use bytes::{BufMut, BytesMut};
+use socket2::SockRef;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+/// A connected stream. Everything takes `&self`: one task owns it, and waits for both directions
+/// at once without holding a buffer for either.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Ipc(UnixStream),
+}
+
+impl Stream {
+    /// A stream from `accept` or `connect`, set up for small messages, which leave at once, and
+    /// for peers that vanish.
+    pub(crate) fn tcp(stream: TcpStream, keepalive: Option<&TcpKeepalive>) -> Self {
+        // These fail only on a socket that is dead already, which reading will tell.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::trace!(%error, "cannot set TCP_NODELAY");
+        }
+        if let Some(keepalive) = keepalive
+            && let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&as_system(keepalive))
+        {
+            tracing::debug!(%error, "cannot set TCP keepalive");
+        }
+        Self::Tcp(stream)
+    }
+
+    /// Waits until reading is worth a try. Cancel-safe.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            #[cfg(unix)]
+            Self::Ipc(stream) => stream.readable().await,
+        }
+    }
+
+    /// Waits until writing is worth a try. Cancel-safe.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.writable().await,
+            #[cfg(unix)]
+            Self::Ipc(stream) => stream.writable().await,
+        }
+    }
+
+    /// Reads what has arrived into the spare room of `buffer`, of which there must be some;
+    /// 0 means that the peer has closed its side.
+    pub(crate) fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        retry_interrupted(|| match self {
+            Self::Tcp(stream) => stream.try_read_buf(buffer),
+            #[cfg(unix)]
+            Self::Ipc(stream) => stream.try_read_buf(buffer),
+        })
+    }
+
+    /// Writes as much of `parts`, one after the other, as fits.
+    pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        retry_interrupted(|| match self {
+            Self::Tcp(stream) => stream.try_write_vectored(parts),
+            #[cfg(unix)]
+            Self::Ipc(stream) => stream.try_write_vectored(parts),
+        })
+    }
+
+    /// Reads into `buffer` once something has arrived; otherwise like [`Stream::try_read`].
+    /// Cancel-safe.
+    pub(crate) async fn read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        loop {
+            // A peer that sends without end must not keep the other tasks of this thread waiting.
+            tokio::task::coop::consume_budget().await;
+            self.readable().await?;
+            match self.try_read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Writes all of `bytes`, taking what is written off its front.
+    pub(crate) async fn write_all(&self, bytes: &mut HandshakeBytes) -> io::Result<()> {
+        while !bytes.is_empty() {
+            tokio::task::coop::consume_budget().await;
+            self.writable().await?;
+            match self.try_write(&[IoSlice::new(bytes.as_slice())]) {
+                Ok(written) => bytes.consume(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads and forgets what the peer sends until it closes its side, but no more than `most`
+    /// bytes.
+    pub(crate) async fn discard(&self, most: usize) -> io::Result<()> {
+        let mut discarded = 0_usize;
+        let mut buffer = BytesMut::with_capacity(4096);
+        while discarded < most {
+            match self.read(&mut (&mut buffer).limit(4096)).await? {
+                0 => break,
+                read => discarded = discarded.saturating_add(read),
+            }
+            buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Ends a connection so that the peer can read what we sent last: closing with unread input
+    /// would reset the connection, and a reset overtakes data. Sends what is left, says that
+    /// nothing more will come, and discards the peer's bytes until it closes, within
+    /// [`Limits::linger_timeout`] and [`Limits::linger_bytes`].
+    pub(crate) async fn part(&self, mut last_words: HandshakeBytes, limits: &Limits) {
+        let parting = async {
+            self.write_all(&mut last_words).await?;
+            self.shutdown_write();
+            self.discard(limits.linger_bytes).await
+        };
+        // Whichever way it ends, the connection is closed next.
+        let _ = tokio::time::timeout(limits.linger_timeout, parting).await;
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub(crate) fn shutdown_write(&self) {
+        let done = match self {
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            #[cfg(unix)]
+            Self::Ipc(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+        };
+        // A peer that is gone need not be told.
+        if let Err(error) = done {
+            tracing::trace!(%error, "cannot shut down writing");
+        }
+    }
+
+    /// Where the peer is; for ipc, which process it is, by the word of the kernel.
+    pub(crate) fn peer(&self) -> io::Result<Conn> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map(Conn::from),
+            #[cfg(unix)]
+            Self::Ipc(stream) => stream.peer_cred().map(|peer| {
+                Conn::new(PeerAddress::Ipc(IpcPeer {
+                    uid: peer.uid(),
+                    gid: peer.gid(),
+                    pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()),
+                }))
+            }),
+        }
+    }
+}
+
+/// The user that we are, as the other end of an ipc connection sees it.
+#[cfg(unix)]
+pub(crate) fn own_uid() -> io::Result<u32> {
+    let (one, _other) = UnixStream::pair()?;
+    Ok(one.peer_cred()?.uid())
+}
+
+/// There is no ipc here, and so no user to compare with.
+#[cfg(not(unix))]
+pub(crate) fn own_uid() -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The system counts in seconds, and takes no zero.
+fn as_system(keepalive: &TcpKeepalive) -> socket2::TcpKeepalive {
+    let at_least_a_second = |time: Duration| time.max(Duration::from_secs(1));
+    let system = socket2::TcpKeepalive::new().with_time(at_least_a_second(keepalive.idle));
+    // These systems know no more than the idle time.
+    #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "solaris")))]
+    let system = system
+        .with_interval(at_least_a_second(keepalive.interval))
+        .with_retries(keepalive.retries.max(1));
+    system
+}
+
+fn retry_interrupted(mut attempt: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// Whether a read or write failed because the peer is gone.
+pub(crate) fn is_hangup(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+    )
+}
+
+/// Connects to the first address of `endpoint` that takes us;
+/// [`Options::connect_timeout`] bounds resolving, and each address.
+pub(crate) async fn connect(endpoint: &Endpoint, options: &Options) -> Result<Stream, NetError> {
+    endpoint.require_connectable()?;
+    let patience = options.connect_timeout;
+    match endpoint {
+        Endpoint::Tcp { host, port } => {
+            let mut last = io::ErrorKind::NotFound.into();
+            for address in resolve(host, *port, patience).await? {
+                match in_time(patience, TcpStream::connect(address)).await {
+                    Ok(stream) => {
+                        return Ok(Stream::tcp(stream, options.tcp_keepalive.as_ref()));
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            Err(NetError::io("connect")(last))
+        }
+        #[cfg(unix)]
+        Endpoint::IpcPath(path) => in_time(patience, UnixStream::connect(path))
+            .await
+            .map(Stream::Ipc)
+            .map_err(NetError::io("connect")),
+        #[cfg(unix)]
+        Endpoint::IpcAbstract(name) => {
+            // tokio takes a path that begins with a zero byte for an abstract name.
+            in_time(patience, UnixStream::connect(format!("\0{name}")))
+                .await
+                .map(Stream::Ipc)
+                .map_err(NetError::io("connect"))
+        }
+        #[cfg(not(unix))]
+        _ => Err(EndpointError::NotOnThisSystem.into()),
+    }
+}
+
+/// Bounds a step by time; [`io::ErrorKind::TimedOut`] when it takes longer.
+async fn in_time<T>(
+    patience: Duration,
+    step: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match tokio::time::timeout(patience, step).await {
+        Ok(done) => done,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// The addresses of a host, at least one. [`Host::Any`] has none to connect to.
+pub(crate) async fn resolve(
+    host: &Host,
+    port: u16,
+    patience: Duration,
+) -> Result<Vec<SocketAddr>, NetError> {
+    let name = match host {
+        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
+        Host::Any => return Err(EndpointError::Wildcard.into()),
+        Host::Scoped(ip, scope) => format!("{ip}%{scope}"),
+        Host::Name(name) => name.clone(),
+    };
+    let failed = |source| NetError::Resolve {
+        host: name.clone(),
+        source: Arc::new(source),
+    };
+    let addresses: Vec<SocketAddr> =
+        in_time(patience, tokio::net::lookup_host((name.as_str(), port)))
+            .await
+            .map_err(failed)?
+            .collect();
+    if addresses.is_empty() {
+        return Err(failed(io::ErrorKind::NotFound.into()));
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::socket::bind::Acceptor;
+    use std::io::Write;
+    use std::pin::pin;
+
+    #[tokio::test]
+    async fn a_peer_that_sends_without_end_is_not_discarded_in_one_turn() {
+        const MUCH: usize = 64 * 1024;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let ours = Stream::tcp(TcpStream::connect(address).await.unwrap(), None);
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(&vec![7; MUCH]).unwrap();
+        ours.readable().await.unwrap();
+        let mut turns = 0;
+        let mut discarding = pin!(ours.discard(MUCH));
+        std::future::poll_fn(|context| {
+            // Little is left of the first turn.
+            for _ in 0..if turns == 0 { 125 } else { 0 } {
+                let _ = pin!(tokio::task::coop::consume_budget()).poll(context);
+            }
+            turns += 1;
+            discarding.as_mut().poll(context)
+        })
+        .await
+        .unwrap();
+        assert!(turns > 1);
+    }
+
+    /// Both ends of a connection that was accepted and made with `options`: whether the system
+    /// watches it, and if so its idle time, interval and retries.
+    async fn watched(options: &Options) -> [Option<(u64, u64, u32)>; 2] {
+        let any_port = "tcp://127.0.0.1:*".parse().unwrap();
+        let (acceptor, local) = Acceptor::bind(&any_port, options).await.unwrap();
+        let (accepted, made) = tokio::join!(acceptor.accept(), connect(&local, options));
+        [accepted.unwrap().0, made.unwrap()].map(|stream| {
+            let Stream::Tcp(stream) = &stream else {
+                panic!("{stream:?}");
+            };
+            let socket = SockRef::from(stream);
+            let figures = (
+                socket.tcp_keepalive_time().unwrap().as_secs(),
+                socket.tcp_keepalive_interval().unwrap().as_secs(),
+                socket.tcp_keepalive_retries().unwrap(),
+            );
+            socket.keepalive().unwrap().then_some(figures)
+        })
+    }
+
+    #[tokio::test]
+    async fn both_ends_of_a_tcp_connection_watch_for_a_peer_that_vanishes() {
+        let mut options = Options::default();
+        assert_eq!(watched(&options).await, [Some((60, 15, 4)); 2]);
+        options.tcp_keepalive = Some(TcpKeepalive {
+            idle: Duration::from_millis(1),
+            interval: Duration::from_secs(2),
+            retries: 0,
+        });
+        assert_eq!(watched(&options).await, [Some((1, 2, 1)); 2]);
+        options.tcp_keepalive = None;
+        assert_eq!(watched(&options).await, [None; 2]);
+    }
+}

@@ -1,0 +1,262 @@
+//! A tunnel's bound side: takes connections, and gives each a task of its own.
+#![forbid(unsafe_code)]
+
+use crate::config::settings::{Asks, Config, Open};
+use crate::error::Stage;
+use crate::net::access::Access;
+use crate::net::accept::connection_limit::ConnectionLimit;
+use crate::net::dial::warn_of_plain;
+use crate::net::accept::acceptor::{Arrival, Door};
+use crate::net::endpoint::Endpoint;
+use crate::net::error::NetError;
+use crate::net::listener::events::Who;
+use crate::net::negotiate::Failed;
+use crate::net::tunnel::backoff::Backoff;
+use crate::net::tunnel::session::{Back, House, refuse};
+use crate::net::tunnel::names::Names;
+use crate::net::tunnel::options::{TunnelOptions, require_client, require_server};
+use crate::net::tunnel::sparse_log::SparseLog;
+use crate::relay::handoff::IdentityRule;
+use crate::zap::router::ZapRouter;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Security for a program that has none: what stunnel is to TLS.
+///
+/// A **server's** tunnel takes peers of CURVE or PLAIN from the network, has policy decide about
+/// each, and connects those that pass to a program beside it, which speaks NULL. A **client's**
+/// tunnel takes connections of NULL from programs beside it, and makes for each a connection of
+/// CURVE or PLAIN to a server, which may have a tunnel of its own or speak for itself.
+///
+/// Every connection crosses alone, and whole: socket type, identity, properties, messages,
+/// subscriptions, back-pressure and closing, whatever the pattern. So the program behind counts
+/// its peers right, but sees the tunnel's address instead of theirs. It finds the user id that
+/// policy has given in the property `User-Id`, which no peer can forge: see
+/// [`Introduction`](crate::relay::Introduction).
+///
+/// Nothing is dialled for a peer that has not been admitted. When the far side refuses or is
+/// lost, the program beside sees its connection closed, and no ERROR, so that it comes back: a
+/// libzmq socket would never try again after one.
+///
+/// A client's tunnel asks a far side that has failed again as
+/// [`ReconnectPolicy`](crate::net::ReconnectPolicy) says, for all its programs together. Meanwhile
+/// it keeps a program in its handshake, for half of
+/// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout), and closes then: a libzmq
+/// socket that is closed at once would be back ten times a second. A refusal that the far side
+/// gives after a program has said what it is (its socket type, identity and properties) holds up
+/// only programs that say the same. The log has one line a minute about the failures of each user,
+/// one for all users after the 64th, and at the end the number of those that it did not tell.
+///
+/// The clear side has no security: every process that reaches it is served. It is loopback or
+/// ipc, unless [`TunnelOptions::allow_cleartext`] says otherwise; on a machine with other users
+/// prefer ipc, whose file only its owner may open.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use zmtp_auth::net::{Connection, Listener, Tunnel, TunnelOptions};
+/// use zmtp_auth::zap::{ZapRequest, ZapRouter};
+/// use zmtp_auth::{Config, Domain, KeyPair, SocketType};
+///
+/// // A server that knows nothing of security, and its tunnel.
+/// let pull = Config::builder(SocketType::Pull).null().accept_any_peer().finish()?;
+/// let program = Listener::bind("tcp://127.0.0.1:*", pull, ()).await?;
+/// let router = ZapRouter::new();
+/// router.bind("pull", async |request: ZapRequest| request.allow("alice"))?;
+/// let keys = KeyPair::generate()?;
+/// let network = Config::builder(SocketType::Relay)
+///     .curve_server(keys.clone())
+///     .authorize(Domain::from("pull"))
+///     .finish()?;
+/// let forward = program.local_endpoint();
+/// let server =
+///     Tunnel::server("tcp://127.0.0.1:*", forward, network, router, TunnelOptions::default())
+///         .await?;
+///
+/// // A client that knows nothing of it either, and its tunnel.
+/// let network = Config::builder(SocketType::Relay)
+///     .curve_client(KeyPair::generate()?, keys.public())
+///     .finish()?;
+/// let forward = server.local_endpoint();
+/// let client =
+///     Tunnel::client("tcp://127.0.0.1:*", forward, network, TunnelOptions::default()).await?;
+/// let push = Config::builder(SocketType::Push).null().accept_any_peer().finish()?;
+/// let mut push = Connection::connect(client.local_endpoint(), push, ()).await?;
+/// push.send("hello").await?;
+///
+/// let mut pull = program.accept().await?;
+/// assert_eq!(pull.recv_message().await?.frames(), ["hello"]);
+/// assert_eq!(pull.peer().claims.properties.get("User-Id").unwrap(), "alice");
+/// # Ok(()) }
+/// ```
+///
+/// Dropped, it ends at once, with all its connections: [`Tunnel::close`] does so in order.
+#[derive(Debug)]
+pub struct Tunnel {
+    local: Endpoint,
+    closing: watch::Sender<bool>,
+    /// Whether everything was sent on.
+    running: JoinHandle<bool>,
+}
+
+impl Tunnel {
+    /// Binds `endpoint` for the network, and forwards those whom `router` admits to the program
+    /// at `forward`. `config` is that of a PLAIN or CURVE server of type RELAY; a
+    /// server's tunnel always asks, and who would admit anybody says so in the policy.
+    ///
+    /// # Errors
+    /// [`NetError::Tunnel`], [`NetError::Endpoint`], [`NetError::Resolve`], [`NetError::Io`].
+    pub async fn server<E, F>(
+        endpoint: E,
+        forward: F,
+        config: Config<Asks>,
+        router: ZapRouter,
+        options: TunnelOptions,
+    ) -> Result<Self, NetError>
+    where
+        E: TryInto<Endpoint>,
+        F: TryInto<Endpoint>,
+        NetError: From<E::Error> + From<F::Error>,
+    {
+        let (endpoint, forward) = (endpoint.try_into()?, forward.try_into()?);
+        require_server(&config)?;
+        options.require_local(&forward)?;
+        warn_of_plain(&endpoint, &config);
+        let back = Back {
+            endpoint: forward,
+            config: config.clear_side(),
+            is_clear: true,
+            backoff: None,
+        };
+        Self::start(&endpoint, config, router, back, options).await
+    }
+
+    /// Binds `endpoint` for the programs beside, and forwards each of their connections to the
+    /// server at `forward`. `config` is that of a PLAIN or CURVE client of type RELAY.
+    ///
+    /// # Errors
+    /// As [`Tunnel::server`].
+    pub async fn client<E, F>(
+        endpoint: E,
+        forward: F,
+        config: Config<Open>,
+        options: TunnelOptions,
+    ) -> Result<Self, NetError>
+    where
+        E: TryInto<Endpoint>,
+        F: TryInto<Endpoint>,
+        NetError: From<E::Error> + From<F::Error>,
+    {
+        let (endpoint, forward) = (endpoint.try_into()?, forward.try_into()?);
+        require_client(&config)?;
+        options.require_local(&endpoint)?;
+        warn_of_plain(&forward, &config);
+        let front = config.clear_side();
+        let backoff = Backoff::new(options.sockets.reconnect.clone(), config.mechanism());
+        let back = Back {
+            endpoint: forward,
+            config,
+            is_clear: false,
+            backoff: Some(backoff),
+        };
+        // A server proves a key and no name: there is none to make an identity of.
+        let options = TunnelOptions {
+            identity: IdentityRule::Pass,
+            ..options
+        };
+        Self::start(&endpoint, front, (), back, options).await
+    }
+
+    async fn start<A: Access>(
+        endpoint: &Endpoint,
+        config: Config<A>,
+        router: A::Router,
+        back: Back,
+        options: TunnelOptions,
+    ) -> Result<Self, NetError> {
+        back.endpoint.require_connectable()?;
+        let places = config.limits().max_pending_handshakes;
+        // The peer's socket, and the one behind it.
+        let connections = ConnectionLimit::new(config.limits(), 2);
+        let (door, local) = Door::bind(endpoint, &options.sockets, places).await?;
+        tracing::debug!(endpoint = %local, forward = %back.endpoint, "tunnel open");
+        let (closing, close) = watch::channel(false);
+        let house = Arc::new(House {
+            config,
+            router,
+            back,
+            options,
+            connections,
+            close,
+            names: Names::default(),
+            names_log: SparseLog::new("peers of one user id"),
+            forward_log: SparseLog::new("peers that could not be forwarded"),
+            limit_log: SparseLog::new("messages over a limit"),
+        });
+        let running = tokio::spawn(run(house, door));
+        Ok(Self {
+            local,
+            closing,
+            running,
+        })
+    }
+
+    /// Where it is bound; the port, where the system chose it, is the real one.
+    #[must_use]
+    pub const fn local_endpoint(&self) -> &Endpoint {
+        &self.local
+    }
+
+    /// Stops listening, and ends every connection in order: nothing more is taken from either
+    /// side, what was taken is sent on, for [`Options::linger`](crate::net::Options::linger) at
+    /// most without progress, then both sides are told that nothing more comes, and have as long
+    /// again to read that and close. When this returns, all has ended.
+    ///
+    /// # Errors
+    /// Returns [`NetError::Unsent`] if a side did not take what was on its way to it, so that
+    /// messages were lost; the last may have been cut.
+    pub async fn close(mut self) -> Result<(), NetError> {
+        self.closing.send_replace(true);
+        match (&mut self.running).await {
+            Ok(false) => Err(NetError::Unsent),
+            // A runtime that is gone has ended it already.
+            Ok(true) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+/// Takes connections until the tunnel is closed, and waits for the last of them to end; whether
+/// all had everything sent on.
+async fn run<A: Access>(house: Arc<House<A>>, mut door: Door) -> bool {
+    let mut close = house.close.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            arrival = door.next() => match arrival {
+                Arrival::Newcomer(newcomer) => {
+                    connections.spawn(Arc::clone(&house).serve(newcomer));
+                }
+                Arrival::NoPlace(conn) => {
+                    refuse(&conn, Failed::evicted(Stage::Greeting, Who::default()));
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            // An error means that the tunnel was dropped, and this task is about to end anyway.
+            _ = close.wait_for(|close| *close) => break,
+        }
+    }
+    drop(door);
+    let mut all_sent = true;
+    while let Some(ended) = connections.join_next().await {
+        all_sent &= ended.unwrap_or(true);
+    }
+    tracing::debug!("tunnel closed");
+    all_sent
+}

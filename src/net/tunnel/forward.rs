@@ -1,0 +1,790 @@
+//! Drives what crosses a tunnel between two sockets, to the end of both.
+#![forbid(unsafe_code)]
+
+use crate::access::grant::Grant;
+use crate::limits::Limits;
+use crate::net::deadline::{deadline, until};
+use crate::net::socket::wiped_buffer::HandshakeBytes;
+use crate::net::connection::activity::Pace;
+use crate::net::socket::stream::{Stream, is_hangup};
+use crate::relay::forward::{Broken, Relay, Side, Silent};
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+/// Both connections of one peer, each with its other.
+pub(crate) struct Traffic {
+    front: Line,
+    back: Line,
+    relay: Relay,
+    limits: Limits,
+    /// How long it may stand still once one side has closed.
+    linger: Duration,
+    /// When that will have been so.
+    still_until: Option<Instant>,
+    /// Bytes that have been read since the last wait.
+    passed: usize,
+    /// What happened first of all that ends it.
+    end: Option<End>,
+    /// Connections that are being closed.
+    leaving: JoinSet<()>,
+}
+
+/// One connection.
+struct Line {
+    /// Absent once the connection is given up.
+    stream: Option<Stream>,
+}
+
+impl Line {
+    const fn new(stream: Stream) -> Self {
+        Self {
+            stream: Some(stream),
+        }
+    }
+}
+
+/// Why a connection through the tunnel ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    Closed(Side),
+    Broken(Broken),
+    Silent(Silent),
+    Failed(Side, io::Error),
+    Stuck,
+    Revoked,
+    TunnelClosed,
+    /// The tunnel was closed, and one side did not take what was on its way.
+    Unsent,
+}
+
+impl End {
+    fn of(side: Side, error: io::Error) -> Self {
+        if is_hangup(&error) {
+            Self::Closed(side)
+        } else {
+            Self::Failed(side, error)
+        }
+    }
+
+    /// Whether this side has ended the connection.
+    pub(crate) fn is_by(&self, by: Side) -> bool {
+        match self {
+            Self::Closed(side) | Self::Failed(side, _) => *side == by,
+            Self::Broken(broken) => broken.side == by,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |side: &Side| match side {
+            Side::Front => "the peer",
+            Side::Back => "the far side",
+        };
+        match self {
+            Self::Unsent => f.write_str("the tunnel was closed before everything was sent on"),
+            Self::Closed(side) => write!(f, "{} closed the connection", name(side)),
+            Self::Broken(Broken { side, error }) => write!(f, "{} broke off: {error}", name(side)),
+            Self::Silent(Silent { side, .. }) => write!(f, "{} was silent too long", name(side)),
+            Self::Failed(side, error) => write!(f, "the line to {} failed: {error}", name(side)),
+            Self::Stuck => f.write_str("one side is closed, and the other takes no more"),
+            Self::Revoked => f.write_str("the peer's admission was revoked"),
+            Self::TunnelClosed => f.write_str("the tunnel was closed"),
+        }
+    }
+}
+
+impl Traffic {
+    pub(crate) fn new(
+        front: Stream,
+        back: Stream,
+        relay: Relay,
+        linger: Duration,
+        limits: &Limits,
+    ) -> Self {
+        Self {
+            front: Line::new(front),
+            back: Line::new(back),
+            relay,
+            limits: limits.clone(),
+            linger,
+            still_until: None,
+            passed: 0,
+            end: None,
+            leaving: JoinSet::new(),
+        }
+    }
+
+    /// Drives both connections to their end, and says why it came.
+    ///
+    /// When one side closes, what it had sent is still delivered, and the other is told that
+    /// nothing more will come; it may go on sending until it has closed too.
+    pub(crate) async fn run(
+        mut self,
+        grant: Option<Grant>,
+        mut close: watch::Receiver<bool>,
+    ) -> End {
+        let revoked = async {
+            match &grant {
+                Some(grant) => grant.revoked().await,
+                None => std::future::pending().await,
+            }
+        };
+        // Nothing that a revoked peer has sent may still be sent on.
+        tokio::select! {
+            biased;
+            () = revoked => self.end = Some(End::Revoked),
+            () = self.drive(&mut close) => {}
+        }
+        for side in Side::BOTH {
+            self.part(side);
+        }
+        while self.leaving.join_next().await.is_some() {}
+        self.end.unwrap_or(End::TunnelClosed)
+    }
+
+    async fn drive(&mut self, close: &mut watch::Receiver<bool>) {
+        let mut closing = false;
+        let mut pace = Pace::default();
+        loop {
+            tokio::task::coop::consume_budget().await;
+            if let Err(broken) = self.relay.turn() {
+                self.lose(broken.side, End::Broken(broken));
+                continue;
+            }
+            // What is written makes room for more.
+            if self.write(Side::Front) | self.write(Side::Back) {
+                continue;
+            }
+            self.pass_on_ends();
+            if Side::BOTH.iter().all(|side| !self.relay.takes(*side)) {
+                return self.await_closes().await;
+            }
+
+            let now = Instant::now();
+            let beat = self.relay.deadline(now.into_std()).map(Instant::from_std);
+            let half_closed = Side::BOTH
+                .iter()
+                .any(|side| !self.relay.sends(*side) || !self.relay.takes(*side));
+            if half_closed {
+                self.still_until
+                    .get_or_insert_with(|| deadline(now, self.linger));
+            }
+            pace.passed(0, std::mem::take(&mut self.passed));
+            if !pace.waits() {
+                self.relay.rest();
+            }
+            tokio::select! {
+                ready = self.readable(Side::Front) => self.read(Side::Front, ready),
+                ready = self.readable(Side::Back) => self.read(Side::Back, ready),
+                ready = self.writable(Side::Front) => self.note_failure(Side::Front, ready),
+                ready = self.writable(Side::Back) => self.note_failure(Side::Back, ready),
+                () = until(beat) => self.beat(),
+                () = pace.slackens() => {}
+                () = until(self.still_until) => {
+                    self.end.get_or_insert(End::Stuck);
+                    if closing {
+                        self.end = Some(End::Unsent);
+                    }
+                    return;
+                }
+                _ = close.wait_for(|close| *close), if !closing => {
+                    closing = true;
+                    self.end.get_or_insert(End::TunnelClosed);
+                    for side in Side::BOTH {
+                        self.relay.end_input(side);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Both sides were told that nothing more comes, but may still be reading. What they send
+    /// meanwhile must be read: bytes that arrive after a close, a PONG for example, reset the
+    /// connection, and what is on its way to the peer is lost.
+    async fn await_closes(&self) {
+        let closed = async |line: &Line| {
+            if let Some(stream) = &line.stream {
+                // An error means that it is gone.
+                let _ = stream.discard(usize::MAX).await;
+            }
+        };
+        let both = async { tokio::join!(closed(&self.front), closed(&self.back)) };
+        let _ = timeout(self.linger, both).await;
+    }
+
+    /// Resolves when there is something to read that is wanted.
+    fn readable(&self, side: Side) -> impl Future<Output = io::Result<()>> {
+        let wanted = self.relay.wants_input(side);
+        let stream = self.line(side).stream.as_ref().filter(|_| wanted);
+        async move {
+            match stream {
+                Some(stream) => stream.readable().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Resolves when something to be written can be.
+    fn writable(&self, side: Side) -> impl Future<Output = io::Result<()>> {
+        let wanted = self.relay.has_output(side);
+        let stream = self.line(side).stream.as_ref().filter(|_| wanted);
+        async move {
+            match stream {
+                Some(stream) => stream.writable().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn read(&mut self, side: Side, ready: io::Result<()>) {
+        if ready.is_err() {
+            return self.note_failure(side, ready);
+        }
+        let (line, relay) = match side {
+            Side::Front => (&mut self.front, &mut self.relay),
+            Side::Back => (&mut self.back, &mut self.relay),
+        };
+        let Some(stream) = &line.stream else {
+            return;
+        };
+        match stream.try_read(&mut relay.room(side)) {
+            Ok(0) => {
+                self.end.get_or_insert(End::Closed(side));
+                self.relay.end_input(side);
+            }
+            Ok(read) => {
+                // What is dropped is no progress.
+                if relay.takes(side.other()) {
+                    self.still_until = None;
+                }
+                self.passed += read;
+                self.relay.received(side, Instant::now().into_std());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.lose(side, End::of(side, error)),
+        }
+    }
+
+    /// Writes what there is, once; whether that changed anything.
+    fn write(&mut self, side: Side) -> bool {
+        let stream = self.line(side).stream.as_ref();
+        let Some(stream) = stream.filter(|_| self.relay.has_output(side)) else {
+            return false;
+        };
+        match stream.try_write(&self.relay.output(side)) {
+            Ok(written) => {
+                self.relay.sent(side, written);
+                self.still_until = None;
+                written > 0
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            // It takes nothing more, but what it sent before may be here already.
+            Err(error) => {
+                self.end.get_or_insert(End::of(side, error));
+                self.relay.end_output(side);
+                true
+            }
+        }
+    }
+
+    /// Tells each side that nothing more will come, once it has got everything that did.
+    fn pass_on_ends(&mut self) {
+        for side in Side::BOTH {
+            let over = !self.relay.sends(side.other()) && self.relay.is_drained(side);
+            if over && self.relay.takes(side) {
+                self.relay.end_output(side);
+                if let Some(stream) = &self.line(side).stream {
+                    stream.shutdown_write();
+                }
+            }
+        }
+    }
+
+    /// Does what heartbeats want; but what has arrived and only was not read yet, on a busy machine
+    /// for example, counts first.
+    fn beat(&mut self) {
+        for side in Side::BOTH {
+            if self.relay.wants_input(side) {
+                self.read(side, Ok(()));
+            }
+        }
+        if let Err(silent) = self.relay.poll(Instant::now().into_std()) {
+            self.lose(silent.side, End::Silent(silent));
+        }
+    }
+
+    fn note_failure(&mut self, side: Side, ready: io::Result<()>) {
+        if let Err(error) = ready {
+            self.lose(side, End::of(side, error));
+        }
+    }
+
+    /// Gives one side up and closes its connection, however long the other takes for what was
+    /// complete.
+    fn lose(&mut self, side: Side, end: End) {
+        self.end.get_or_insert(end);
+        self.relay.end_input(side);
+        self.relay.end_output(side);
+        self.part(side);
+    }
+
+    /// Closes a connection.
+    fn part(&mut self, side: Side) {
+        if let Some(stream) = self.line_mut(side).stream.take() {
+            let limits = self.limits.clone();
+            let parting = async move { stream.part(HandshakeBytes::default(), &limits).await };
+            self.leaving.spawn(parting);
+        }
+    }
+
+    const fn line(&self, side: Side) -> &Line {
+        match side {
+            Side::Front => &self.front,
+            Side::Back => &self.back,
+        }
+    }
+
+    const fn line_mut(&mut self, side: Side) -> &mut Line {
+        match side {
+            Side::Front => &mut self.front,
+            Side::Back => &mut self.back,
+        }
+    }
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::address::PeerAddress;
+    use crate::config::settings::Config;
+    use crate::traffic::frames::{Frame, FrameReader, FrameWriter};
+    use crate::handshake::{Conn, Established, Handshake};
+    use crate::traffic::heartbeat::{Expiry, HeartbeatSettings, Silence};
+    use crate::relay::end::Leg;
+    use crate::wire::frame::Flags;
+    use crate::wire::socket_type::SocketType;
+    use bytes::{BufMut, Bytes, BytesMut};
+    use std::pin::pin;
+    use std::task::Poll;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use tokio::time::{advance, sleep};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// One end of a tunnel, driven by hand.
+    struct Peer {
+        stream: UnixStream,
+        input: BytesMut,
+        reader: FrameReader,
+        writer: FrameWriter,
+    }
+
+    impl Peer {
+        async fn send(&mut self, flags: Flags, body: &[u8]) {
+            let mut out = BytesMut::new();
+            self.writer.write(flags, body, &mut out).unwrap();
+            // A tunnel that has ended takes nothing.
+            let _ = self.stream.write_all(&out).await;
+        }
+
+        async fn ping(&mut self) {
+            self.send(Flags::Command, b"\x04PING\0\0").await;
+        }
+
+        /// Sends messages until the tunnel takes no more; how many are whole.
+        async fn fill(&mut self) -> usize {
+            for sent in 0.. {
+                let message = self.send(Flags::Last, &[7; 1000]);
+                if timeout(SECOND, message).await.is_err() {
+                    return sent;
+                }
+            }
+            unreachable!()
+        }
+
+        /// The next frame; `None` at the end, which is never within one.
+        async fn frame(&mut self) -> Option<Frame> {
+            loop {
+                if let Some(frame) = self.reader.read(&mut self.input).unwrap() {
+                    return Some(frame);
+                }
+                match self.stream.read_buf(&mut self.input).await {
+                    Ok(0) | Err(_) => {
+                        assert!(self.input.is_empty(), "cut within a message");
+                        return None;
+                    }
+                    Ok(_) => {}
+                }
+            }
+        }
+
+        /// How many messages come until the end.
+        async fn messages(&mut self) -> usize {
+            let mut messages = 0;
+            while let Some(frame) = self.frame().await {
+                messages += usize::from(frame.flags == Flags::Last);
+            }
+            messages
+        }
+
+        /// Answers so many PINGs, and closes when the tunnel does.
+        async fn answer(mut self, most: usize) {
+            let mut answers = 0;
+            while let Some(frame) = self.frame().await {
+                if answers < most && frame.flags == Flags::Command {
+                    answers += 1;
+                    self.send(Flags::Command, b"\x04PONG").await;
+                }
+            }
+        }
+    }
+
+    fn established() -> (Established, Established) {
+        let config = Config::builder(SocketType::Pair).null().accept_any_peer();
+        let config = config.finish().unwrap();
+        let conn = || Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+        let (mut from_one, mut from_two) = (BytesMut::new(), BytesMut::new());
+        let mut one = Handshake::start(&config, conn(), &mut from_one);
+        let mut two = Handshake::start(&config, conn(), &mut from_two);
+        let step = |state, input: &mut _, out: &mut _| match state {
+            Handshake::NeedsInput(waiting) => waiting.process(input, out).unwrap(),
+            done => done,
+        };
+        loop {
+            one = step(one, &mut from_two, &mut from_one);
+            two = step(two, &mut from_one, &mut from_two);
+            if let (Handshake::Complete(_), Handshake::Complete(_)) = (&one, &two) {
+                break;
+            }
+        }
+        match (one, two) {
+            (Handshake::Complete(one), Handshake::Complete(two)) => (*one, *two),
+            _ => unreachable!(),
+        }
+    }
+
+    fn end(heartbeat: Option<HeartbeatSettings>) -> (Stream, Leg, Peer) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (one, two) = established();
+        let limits = Limits::default();
+        let leg = Leg::new(one, &limits, heartbeat, Instant::now().into_std());
+        let peer = Peer {
+            stream: theirs,
+            input: BytesMut::new(),
+            reader: FrameReader::new(two.opener, &limits),
+            writer: FrameWriter::new(two.sealer),
+        };
+        (Stream::Ipc(ours), leg, peer)
+    }
+
+    fn every_second() -> Option<HeartbeatSettings> {
+        Some(HeartbeatSettings::every(SECOND))
+    }
+
+    /// A tunnel with the same heartbeat on both sides, and its two peers.
+    fn tunnel(heartbeat: Option<HeartbeatSettings>) -> (Traffic, Peer, Peer) {
+        between(end(heartbeat), end(heartbeat))
+    }
+
+    fn between(
+        (front, front_leg, first): (Stream, Leg, Peer),
+        (back, back_leg, second): (Stream, Leg, Peer),
+    ) -> (Traffic, Peer, Peer) {
+        if let Stream::Ipc(stream) = &back {
+            // Less than the tunnel itself takes at once.
+            let socket = socket2::SockRef::from(stream);
+            socket.set_send_buffer_size(16 * 1024).unwrap();
+        }
+        let relay = Relay::new(front_leg, back_leg);
+        let limits = Limits::default();
+        let traffic = Traffic::new(front, back, relay, 30 * SECOND, &limits);
+        (traffic, first, second)
+    }
+
+    /// Runs the tunnel to its end, and fails if it is polled more often than it has reason to.
+    async fn run(traffic: Traffic, close: &watch::Sender<bool>, most: usize) -> End {
+        let mut running = pin!(traffic.run(None, close.subscribe()));
+        let mut polls = 0;
+        std::future::poll_fn(|context| {
+            polls += 1;
+            if polls > most {
+                return Poll::Ready(None);
+            }
+            running.as_mut().poll(context).map(Some)
+        })
+        .await
+        .expect("the tunnel spins")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_tunnel_sleeps_between_its_heartbeats() {
+        let (traffic, first, second) = tunnel(every_second());
+        let (close, _) = watch::channel(false);
+        let closing = async {
+            sleep(1000 * SECOND).await;
+            close.send_replace(true);
+        };
+        let (end, ..) = tokio::join!(
+            run(traffic, &close, 10_000),
+            first.answer(usize::MAX),
+            second.answer(usize::MAX),
+            closing
+        );
+        assert!(matches!(end, End::TunnelClosed), "{end}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_that_waits_for_a_side_that_does_not_read_sleeps_and_ends() {
+        // As a server's: heartbeats in front, where the network is.
+        let (traffic, mut first, second) = between(end(every_second()), end(None));
+        let (close, _) = watch::channel(false);
+        let start = Instant::now();
+        let sending = async move {
+            for _ in 0..40 {
+                first.send(Flags::Last, &[7; 2000]).await;
+            }
+        };
+        let (end, ()) = tokio::join!(run(traffic, &close, 200), sending);
+        assert!(matches!(end, End::Closed(Side::Front)), "{end}");
+        assert!(start.elapsed() < 40 * SECOND);
+        drop(second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_half_closed_tunnel_sleeps_and_carries_the_other_direction() {
+        let (traffic, mut first, mut second) = tunnel(every_second());
+        let (close, _) = watch::channel(false);
+        let half_closed = async {
+            first.stream.shutdown().await.unwrap();
+            first.messages().await
+        };
+        let sending = async {
+            assert!(second.frame().await.is_none());
+            for _ in 0..10 {
+                sleep(20 * SECOND).await;
+                second.send(Flags::Last, b"more").await;
+            }
+            second.stream.shutdown().await.unwrap();
+        };
+        let (end, got, ()) = tokio::join!(run(traffic, &close, 2000), half_closed, sending);
+        assert!(matches!(end, End::Closed(Side::Front)), "{end}");
+        assert_eq!(got, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_tunnel_gives_a_slow_reader_whole_messages() {
+        // It takes 20 s for the message, and the PING stands behind it.
+        let mut heartbeat = HeartbeatSettings::every(3 * SECOND);
+        heartbeat.timeout = 10 * SECOND;
+        let (traffic, mut first, mut second) = between(end(None), end(Some(heartbeat)));
+        let (close, _) = watch::channel(false);
+        let sending = async {
+            first.send(Flags::Last, &[7; 1_000_000]).await;
+            sleep(5 * SECOND).await;
+            close.send_replace(true);
+        };
+        let reading = async {
+            let mut frames = Vec::new();
+            loop {
+                let most = second
+                    .stream
+                    .read_buf(&mut (&mut second.input).limit(5000))
+                    .await;
+                if most.unwrap_or(0) == 0 {
+                    break;
+                }
+                while let Some(frame) = second.reader.read(&mut second.input).unwrap() {
+                    if frame.flags == Flags::Command {
+                        // It comes late, and must not cost what is on its way.
+                        second.send(Flags::Command, b"\x04PONG").await;
+                    }
+                    frames.push((frame.flags, frame.body.len()));
+                }
+                sleep(SECOND / 10).await;
+            }
+            frames
+        };
+        let (end, (), frames) = tokio::join!(run(traffic, &close, 20_000), sending, reading);
+        assert!(matches!(end, End::TunnelClosed), "{end}");
+        assert_eq!(frames[0], (Flags::Last, 1_000_000));
+        assert!(second.input.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_tunnel_says_that_a_side_took_no_more() {
+        let (traffic, mut first, _second) = tunnel(None);
+        let (close, _) = watch::channel(false);
+        let closing = async {
+            first.fill().await;
+            close.send_replace(true);
+        };
+        let (end, ()) = tokio::join!(run(traffic, &close, 1000), closing);
+        assert!(matches!(end, End::Unsent), "{end}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_peer_sent_crosses_when_its_answers_no_longer_reach_it() {
+        let (traffic, mut first, mut second) = tunnel(None);
+        let (close, _) = watch::channel(false);
+        let sending = async move {
+            // PINGs between the messages must not hold them up once they cannot be answered.
+            for _ in 0..40 {
+                first.ping().await;
+            }
+            first.fill().await
+        };
+        // It answers each message at length before it takes the next, and asks for signs of life.
+        let answering = async {
+            sleep(10 * SECOND).await;
+            let (mut got, mut pongs) = (0, 0);
+            while let Some(frame) = second.frame().await {
+                if frame.flags == Flags::Command {
+                    pongs += 1;
+                    continue;
+                }
+                got += 1;
+                if got % 40 == 0 {
+                    second.ping().await;
+                }
+                second.send(Flags::Last, &[8; 10_000]).await;
+            }
+            (got, pongs)
+        };
+        let (end, sent, (got, pongs)) =
+            tokio::join!(run(traffic, &close, 20_000), sending, answering);
+        assert!(matches!(end, End::Closed(Side::Front)), "{end}");
+        assert_eq!(got, sent);
+        assert!(pongs >= sent / 80, "{pongs} of {sent}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_breaks_the_protocol_is_closed_at_once_and_what_it_had_sent_crosses() {
+        let malformed = Bytes::from_static(b"\x04PING\0");
+        for behind in [Flags::Last, Flags::More, Flags::Command] {
+            let (traffic, mut first, mut second) = tunnel(None);
+            let (close, _) = watch::channel(false);
+            let mut bad = BytesMut::new();
+            // More than the system takes at once.
+            for _ in 0..40 {
+                first
+                    .writer
+                    .write(Flags::Last, &[7; 2000], &mut bad)
+                    .unwrap();
+            }
+            first
+                .writer
+                .write(Flags::Command, &malformed, &mut bad)
+                .unwrap();
+            first.writer.write(behind, b"behind", &mut bad).unwrap();
+            let breaking = async {
+                first.stream.write_all(&bad).await.unwrap();
+                let sent = Instant::now();
+                assert!(first.frame().await.is_none());
+                sent.elapsed()
+            };
+            let reading = async {
+                sleep(10 * SECOND).await;
+                second.messages().await
+            };
+            let (end, held, got) = tokio::join!(run(traffic, &close, 2000), breaking, reading);
+            assert!(
+                matches!(
+                    end,
+                    End::Broken(Broken {
+                        side: Side::Front,
+                        ..
+                    })
+                ),
+                "{end}"
+            );
+            assert_eq!(got, 40);
+            assert!(held < 2 * SECOND, "held for {held:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_arrived_counts_before_a_heartbeat_that_is_over() {
+        for _ in 0..20 {
+            let (traffic, mut first, mut second) = tunnel(every_second());
+            let (close, _) = watch::channel(false);
+            let speaking = async {
+                sleep(SECOND + SECOND / 2).await;
+                // The machine is busy: the answer is there, and nothing looks at it in time.
+                first.send(Flags::Last, b"here").await;
+                second.send(Flags::Last, b"here").await;
+                advance(3 * SECOND).await;
+                tokio::task::yield_now().await;
+                close.send_replace(true);
+            };
+            let (end, ()) = tokio::join!(run(traffic, &close, 1000), speaking);
+            assert!(matches!(end, End::TunnelClosed), "{end}");
+        }
+    }
+
+    /// What becomes of a tunnel whose front answers so many PINGs and is then silent, in an hour.
+    async fn after_answers(expiry: Expiry, answers: usize, send: bool) -> (End, Duration) {
+        let heartbeat = HeartbeatSettings {
+            expiry,
+            ..HeartbeatSettings::every(SECOND)
+        };
+        let (traffic, first, mut second) = tunnel(Some(heartbeat));
+        let (close, _) = watch::channel(false);
+        let start = Instant::now();
+        let others = async {
+            let messages = async {
+                if send {
+                    sleep(5 * SECOND / 2).await;
+                    second.send(Flags::Last, b"a message").await;
+                }
+                second.answer(usize::MAX).await;
+            };
+            let closing = async {
+                sleep(3600 * SECOND).await;
+                close.send_replace(true);
+            };
+            tokio::join!(messages, first.answer(answers), closing);
+            std::future::pending::<()>().await;
+        };
+        let ended = async {
+            let end = run(traffic, &close, 100_000).await;
+            (end, start.elapsed())
+        };
+        tokio::select! {
+            biased;
+            ended = ended => ended,
+            () = others => unreachable!(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_peer_that_has_answered_before_is_closed_unless_every_peer_is_to_be() {
+        let silent = |end: &End| {
+            let silence = Silence::NoAnswer;
+            matches!(end, End::Silent(silent) if *silent == Silent { side: Side::Front, silence })
+        };
+        let (end, _) = after_answers(Expiry::OnceAnswered, 0, false).await;
+        assert!(matches!(end, End::TunnelClosed), "{end}");
+        for (expiry, answers) in [
+            (Expiry::OnceAnswered, 2),
+            (Expiry::Always, 0),
+            (Expiry::Always, 2),
+        ] {
+            let (end, after) = after_answers(expiry, answers, false).await;
+            assert!(silent(&end), "{end}");
+            assert!(after < 10 * SECOND);
+        }
+        // It may be busy with the message, but not for ever.
+        let (end, after) = after_answers(Expiry::OnceAnswered, 2, true).await;
+        assert!(silent(&end), "{end}");
+        assert!(after > 500 * SECOND && after < 700 * SECOND, "{after:?}");
+    }
+}

@@ -1,0 +1,344 @@
+//! One peer of a tunnel: the handshake in front, and behind it that of the back.
+#![forbid(unsafe_code)]
+
+use crate::access::address::PeerAddress;
+use crate::access::grant::Grant;
+use crate::access::peer::{Credential, Peer};
+use crate::config::settings::{Config, Open};
+use crate::error::{Error, Stage, printable};
+use crate::handshake::Conn;
+use crate::net::access::Access;
+use crate::net::accept::connection_limit::ConnectionLimit;
+use crate::net::accept::acceptor::Newcomer;
+use crate::net::endpoint::Endpoint;
+use crate::net::error::NetError;
+use crate::net::listener::events::Refusal;
+use crate::net::accept::guest::Guest;
+use crate::net::socket::wiped_buffer::HandshakeBytes;
+use crate::net::negotiate::{Agreed, Failed, Negotiation};
+use crate::net::accept::eviction::Progress;
+use crate::net::accept::slots::Loss;
+use crate::net::socket::stream::{self, Stream};
+use crate::net::tunnel::backoff::{Attempt, Backoff, Taken};
+use crate::net::tunnel::names::{Named, Names};
+use crate::net::tunnel::options::TunnelOptions;
+use crate::net::tunnel::sparse_log::{SparseLog, origin};
+use crate::net::tunnel::forward::{End, Traffic};
+use crate::relay::handoff::{IdentityRule, Introduction};
+use crate::relay::end::Leg;
+use crate::relay::forward::{Broken, Relay, Side};
+use crate::wire::metadata::Metadata;
+use crate::wire::socket_type::SocketType;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+/// What all connections of a tunnel share.
+pub(crate) struct House<A: Access> {
+    pub(crate) config: Config<A>,
+    pub(crate) router: A::Router,
+    pub(crate) back: Back,
+    pub(crate) options: TunnelOptions,
+    pub(crate) connections: ConnectionLimit,
+    /// Turns true when the tunnel is closed.
+    pub(crate) close: watch::Receiver<bool>,
+    /// Of peers whose user id is their identity.
+    pub(crate) names: Names,
+    /// For peers whose user id another has.
+    pub(crate) names_log: SparseLog,
+    /// For peers that the far side did not take.
+    pub(crate) forward_log: SparseLog,
+    /// For messages that were lost to a limit.
+    pub(crate) limit_log: SparseLog,
+}
+
+/// Whom the tunnel dials.
+pub(crate) struct Back {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) config: Config<Open>,
+    /// Whether that is the side without security.
+    pub(crate) is_clear: bool,
+    /// A client's tunnel waits before it asks again. A server's asks its program for each peer, so
+    /// that one that is back is found at once.
+    pub(crate) backoff: Option<Backoff>,
+}
+
+/// The back's end of a connection, ready for traffic.
+struct Reached {
+    stream: Stream,
+    agreed: Agreed,
+    taken: Option<Taken>,
+}
+
+/// Both ends of a connection, which know of each other.
+struct Met {
+    relay: Relay,
+    back: Stream,
+    grant: Option<Grant>,
+    taken: Option<Taken>,
+    /// For as long as the connection lasts.
+    named: Option<Named>,
+    /// For the log.
+    user_id: Option<String>,
+}
+
+/// Why two peers did not meet.
+enum Missed {
+    /// The one in front was refused, gave up, or was too slow.
+    Front(Failed),
+    /// The one behind was not reached, or refused us.
+    Back(Failed),
+    /// The one behind was not asked: it has failed before.
+    NotAsked,
+    /// The tunnel is being closed.
+    Closing,
+}
+
+impl From<Failed> for Missed {
+    fn from(failed: Failed) -> Self {
+        Self::Front(failed)
+    }
+}
+
+impl<A: Access> House<A> {
+    /// Serves one connection to its end; false if what was on its way was cut off by the tunnel's.
+    pub(crate) async fn serve(self: Arc<Self>, newcomer: Newcomer) -> bool {
+        let Newcomer {
+            stream,
+            conn,
+            place,
+            mut evicted,
+        } = newcomer;
+        let mut close = self.close.clone();
+        // The permit is held to the end of both sockets.
+        let (met, _permit) = {
+            let guest = Guest {
+                address: &conn.address,
+                place: &place,
+                connections: &self.connections,
+            };
+            let mut front = Negotiation::new(&stream, &self.config, &self.router, Some(guest));
+            let met = tokio::select! {
+                met = self.introduce(&mut front, &conn) => Ok(met),
+                loss = evicted.lost() => Err(loss),
+                _ = close.wait_for(|close| *close) => Err(Loss::Closed),
+            };
+            let met = met.unwrap_or_else(|loss| {
+                Err(match loss {
+                    Loss::Evicted(error) => front.failed(error).into(),
+                    Loss::Closed => Missed::Closing,
+                })
+            });
+            (met, front.take_permit())
+        };
+        match met {
+            Ok(met) => {
+                drop((place, evicted));
+                let linger = self.options.sockets.linger;
+                let limits = self.config.limits();
+                let traffic = Traffic::new(stream, met.back, met.relay, linger, limits);
+                let end = traffic.run(met.grant, close).await;
+                drop(met.named);
+                if let (Some(backoff), Some(taken)) = (&self.back.backoff, &met.taken) {
+                    backoff.ended(taken, end.is_by(Side::Back));
+                }
+                self.say_end(&conn, met.user_id.as_deref(), &end);
+                !matches!(end, End::Unsent)
+            }
+            Err(missed) => {
+                let last_words = self.say_why(&conn, missed);
+                place.progress(Progress::Refused);
+                tokio::select! {
+                    () = stream.part(last_words, self.config.limits()) => {}
+                    _ = evicted.lost() => {}
+                }
+                true
+            }
+        }
+    }
+
+    /// Conducts both handshakes. Nothing is dialled before the front has paused, which is after
+    /// the verdict.
+    async fn introduce(&self, front: &mut Negotiation<'_, A>, conn: &Conn) -> Result<Met, Missed> {
+        let pause = front.run_to_pause(conn.clone()).await?;
+        let introduction =
+            Introduction::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
+        // Half of the time for the handshake, so that the far side has the other.
+        let patience = self.config.limits().handshake_timeout / 2;
+        let none = Metadata::new();
+        let claims = introduction.claims();
+        let claims = claims.map_or(&none, |claims| &claims.properties);
+        let reached = front
+            .meanwhile(async {
+                let attempt = match &self.back.backoff {
+                    Some(backoff) => Some(timeout(patience, backoff.attempt(claims)).await.ok()?),
+                    None => None,
+                };
+                Some(self.back.reach(&introduction, &self.options, attempt).await)
+            })
+            .await?;
+        let Reached {
+            stream,
+            agreed: back,
+            taken,
+        } = reached
+            .ok_or(Missed::NotAsked)?
+            .map_err(|error| Missed::Back(front.failed_behind(error)))?;
+        let claims = &back.established.peer.claims;
+        let front = front
+            .resume(|out| introduction.complete(claims, out))
+            .await?;
+
+        let peer = &front.established.peer;
+        let authenticated = peer.authenticated.as_ref();
+        let user_id = peer.user_id().map(|id| printable(id));
+        let socket_type = peer.claims.socket_type.map(SocketType::name);
+        let address = conn.address.with_port(conn.port);
+        tracing::info!(%address, user_id, socket_type, "peer connected");
+        let met = Met {
+            named: self.name(peer, &conn.address),
+            grant: authenticated.and_then(|authenticated| authenticated.grant.clone()),
+            user_id,
+            taken,
+            back: stream,
+            relay: self.tie(front, back),
+        };
+        Ok(met)
+    }
+
+    /// A ROUTER takes one peer of an identity, and closes or leaves alone the others without a
+    /// word. So the log says why.
+    fn name(&self, peer: &Peer, address: &PeerAddress) -> Option<Named> {
+        if self.options.identity != IdentityRule::UserId {
+            return None;
+        }
+        let user_id = peer.user_id()?;
+        let (named, is_only) = self.names.take(user_id);
+        let user_id = printable(user_id);
+        if !is_only && let Some(unlogged) = self.names_log.admit("", user_id.clone()) {
+            tracing::warn!(%address, user_id, unlogged,
+                "another peer of this user id is connected, and a ROUTER takes one of an identity");
+        }
+        Some(named)
+    }
+
+    /// PINGs of our own are for the network alone: who is on this machine cannot vanish unseen.
+    fn tie(&self, front: Agreed, back: Agreed) -> Relay {
+        let heartbeat = self.options.sockets.heartbeat;
+        let (in_front, behind) = if self.back.is_clear {
+            (heartbeat, None)
+        } else {
+            (None, heartbeat)
+        };
+        let now = Instant::now().into_std();
+        let leg = |agreed: Agreed, limits, heartbeat| {
+            Leg::new(*agreed.established, limits, heartbeat, now).with_input(agreed.input)
+        };
+        Relay::new(
+            leg(front, self.config.limits(), in_front),
+            leg(back, self.back.config.limits(), behind),
+        )
+    }
+
+    /// Logs why there is no connection; what the front should still get to read comes back. It is
+    /// an ERROR of our own policy, and never one of the far side's.
+    fn say_why(&self, conn: &Conn, missed: Missed) -> HandshakeBytes {
+        match missed {
+            Missed::Front(failed) => refuse(conn, failed),
+            Missed::Back(Failed { error, who, .. }) => {
+                let whose = who.credential().map(Credential::to_string);
+                let whose = whose.unwrap_or_else(|| origin(&conn.address));
+                if let Some(unlogged) = self.forward_log.admit("", whose) {
+                    let address = conn.address.with_port(conn.port);
+                    let forward = &self.back.endpoint;
+                    tracing::warn!(%address, who = who.credential().map(display), %forward,
+                        %error, unlogged, "cannot forward");
+                }
+                HandshakeBytes::default()
+            }
+            Missed::NotAsked | Missed::Closing => HandshakeBytes::default(),
+        }
+    }
+
+    /// Logs the end of a connection. A limit costs a program messages at each try, so it is told
+    /// which, and on which side.
+    fn say_end(&self, conn: &Conn, user_id: Option<&str>, end: &End) {
+        let address = conn.address.with_port(conn.port);
+        if let End::Broken(Broken { side, error }) = end
+            && let Error::Limit(limit) = error
+            && let whose = user_id.map_or_else(|| origin(&conn.address), str::to_owned)
+            && let Some(unlogged) = self.limit_log.admit(limit.name(), whose)
+        {
+            let from = match (side, self.back.is_clear) {
+                (Side::Front, false) | (Side::Back, true) => "the local program",
+                (Side::Front, true) | (Side::Back, false) => "the network",
+            };
+            let limit = limit.name();
+            tracing::warn!(%address, user_id, from, limit, %error, unlogged,
+                "a message is over a limit of this tunnel: it is lost, and its connection closed");
+        } else {
+            tracing::info!(%address, user_id, %end, "peer disconnected");
+        }
+    }
+}
+
+/// Logs a refusal, and gives back what its peer should still get to read.
+pub(crate) fn refuse(conn: &Conn, failed: Failed) -> HandshakeBytes {
+    Refusal::new(conn, *failed.who, failed.stage, failed.error).log();
+    failed.last_words
+}
+
+impl Back {
+    /// Connects, and shakes hands with what the introduction says of the front. What comes of it
+    /// is told to the attempt.
+    async fn reach(
+        &self,
+        introduction: &Introduction,
+        options: &TunnelOptions,
+        attempt: Option<Attempt<'_>>,
+    ) -> Result<Reached, NetError> {
+        let authenticated = introduction.authenticated();
+        let grant = authenticated.and_then(|authenticated| authenticated.grant.as_ref());
+        if grant.is_some_and(|grant| !grant.still_valid()) {
+            return Err(NetError::Revoked);
+        }
+        let (error, is_for_all) = match self.connect(options).await {
+            Ok((stream, address)) => {
+                let agreed = Negotiation::new(&stream, &self.config, &(), None)
+                    .run(introduction.conn(address))
+                    .await;
+                match agreed {
+                    Ok(agreed) => {
+                        let taken = attempt.map(Attempt::succeeded);
+                        return Ok(Reached {
+                            stream,
+                            agreed,
+                            taken,
+                        });
+                    }
+                    Err(failed) => {
+                        let before_claims = matches!(
+                            failed.stage,
+                            Stage::Greeting | Stage::PlainWelcome | Stage::CurveWelcome
+                        );
+                        (failed.error, before_claims)
+                    }
+                }
+            }
+            Err(error) => (error, true),
+        };
+        if let Some(attempt) = attempt {
+            attempt.failed(&error, is_for_all);
+        }
+        Err(error)
+    }
+
+    async fn connect(&self, options: &TunnelOptions) -> Result<(Stream, PeerAddress), NetError> {
+        let stream = stream::connect(&self.endpoint, &options.sockets).await?;
+        let address = stream.peer().map_err(NetError::io("connect"))?.address;
+        if self.is_clear {
+            options.require_trusted(&self.endpoint, &address)?;
+        }
+        Ok((stream, address))
+    }
+}

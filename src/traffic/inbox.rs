@@ -1,0 +1,484 @@
+//! From the peer's bytes to what an application receives. No I/O.
+#![forbid(unsafe_code)]
+
+use crate::error::Error;
+use crate::traffic::frames::{Frame, FrameReader};
+use crate::traffic::input::Input;
+use crate::traffic::message::{Message, cost};
+use crate::traffic::parts::{Parts, settle};
+use crate::wire::command::TrafficCommand;
+use crate::wire::frame::Flags;
+use crate::wire::socket_type::SocketType;
+use bytes::Bytes;
+
+/// What a connection receives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Incoming {
+    /// A whole message.
+    Message(Message),
+    /// The peer subscribes to messages that begin with this topic. PUB and XPUB only.
+    Subscribe(Bytes),
+    /// The peer takes one such subscription back. PUB and XPUB only.
+    Cancel(Bytes),
+}
+
+impl Incoming {
+    /// The message, if this is one.
+    #[must_use]
+    pub fn into_message(self) -> Option<Message> {
+        match self {
+            Self::Message(message) => Some(message),
+            Self::Subscribe(_) | Self::Cancel(_) => None,
+        }
+    }
+
+    /// The frames that share the memory that they were read into. Topics do not.
+    fn shared(&mut self) -> &mut [Bytes] {
+        match self {
+            Self::Message(message) => message.frames_mut(),
+            Self::Subscribe(_) | Self::Cancel(_) => &mut [],
+        }
+    }
+
+    /// What it counts for in a queue, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        match self {
+            Self::Message(message) => message.cost(),
+            Self::Subscribe(topic) | Self::Cancel(topic) => cost(1, topic.len()),
+        }
+    }
+}
+
+/// What some frames brought.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    /// For the application, each with what it costs in a queue.
+    pub(crate) deliveries: Vec<(Incoming, usize)>,
+    pub(crate) pings: Vec<Ping>,
+    /// Whether a PONG has come.
+    pub(crate) has_pong: bool,
+    cost: usize,
+    /// What those cost that came out of the buffer that is being taken apart.
+    fresh: usize,
+    /// The delivery whose first frames came out of earlier buffers. It is settled already.
+    settled: Option<usize>,
+}
+
+/// A PING: `context` is to be sent back, `ttl` to be enforced.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ping {
+    pub(crate) ttl: u16,
+    pub(crate) context: Bytes,
+}
+
+impl Arrivals {
+    /// What all deliveries together cost, in bytes.
+    pub(crate) const fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Takes what holds no more memory than it is worth.
+    fn deliver_settled(&mut self, incoming: Incoming) {
+        let cost = incoming.cost();
+        self.cost = self.cost.saturating_add(cost);
+        self.deliveries.push((incoming, cost));
+    }
+
+    /// Takes what shares the buffer that it came out of.
+    fn deliver(&mut self, incoming: Incoming) {
+        self.deliver_settled(incoming);
+        if let Some((_, cost)) = self.deliveries.last() {
+            self.fresh = self.fresh.saturating_add(*cost);
+        }
+    }
+
+    /// Gives the deliveries memory of their own if they are worth much less than the `buffer`
+    /// bytes that they were read into, so that what the queue counts is never far from what it
+    /// holds.
+    pub(crate) fn settle(&mut self, buffer: usize) {
+        let settled = self.settled;
+        let deliveries = self.deliveries.iter_mut().enumerate();
+        let frames = deliveries
+            .filter(|(index, _)| Some(*index) != settled)
+            .flat_map(|(_, (incoming, _))| incoming.shared());
+        settle(frames, self.fresh, buffer);
+    }
+
+    /// Forgets what has been handed on; of its own memory too what only a busy connection needs.
+    pub(crate) fn clear(&mut self) {
+        self.deliveries.clear();
+        self.pings.clear();
+        self.has_pong = false;
+        self.cost = 0;
+        self.fresh = 0;
+        self.settled = None;
+    }
+
+    /// Frees all memory. After [`Arrivals::clear`].
+    pub(crate) fn release(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Takes frames, and puts messages together.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    reader: FrameReader,
+    ours: SocketType,
+    /// Frames of a message whose last frame has not arrived; never delivered if it never does.
+    partial: Parts,
+    partial_cost: usize,
+    /// A multipart message for a type that receives none: junk, dropped frame by frame.
+    dropping: bool,
+    /// Room for frames that are taken together; empty in between.
+    frames: Vec<Frame>,
+}
+
+impl Inbox {
+    pub(crate) fn new(reader: FrameReader, ours: SocketType) -> Self {
+        Self {
+            reader,
+            ours,
+            partial: Parts::default(),
+            partial_cost: 0,
+            dropping: false,
+            frames: Vec::new(),
+        }
+    }
+
+    /// What the unfinished message costs, in bytes.
+    pub(crate) const fn partial_cost(&self) -> usize {
+        self.partial_cost
+    }
+
+    /// Bytes to make room for before reading more into `input`.
+    pub(crate) fn wanted(&self, input: &Input) -> usize {
+        self.reader.wanted(input.bytes())
+    }
+
+    /// Takes the next frames off `input`, at most `most`, and adds what they bring to
+    /// `arrivals`, also when it fails. How many there were; if none, more bytes are needed.
+    ///
+    /// Before more is read, [`Inbox::settle`] and [`Arrivals::settle`].
+    pub(crate) fn take(
+        &mut self,
+        input: &mut Input,
+        most: usize,
+        arrivals: &mut Arrivals,
+    ) -> Result<usize, Error> {
+        let mut frames = std::mem::take(&mut self.frames);
+        let read = self.reader.read_many(input.bytes_mut(), most, &mut frames);
+        let count = frames.len();
+        for frame in frames.drain(..) {
+            self.frame(frame, input.allocation(), arrivals)?;
+        }
+        self.frames = frames;
+        read.map(|()| count)
+    }
+
+    /// Sees to it that an unfinished message holds no more memory than it is worth.
+    pub(crate) fn settle(&mut self, input: &Input) {
+        self.partial.settle(input.allocation());
+    }
+
+    /// Frees what only a busy connection needs.
+    pub(crate) fn release(&mut self) {
+        self.frames = Vec::new();
+    }
+
+    fn frame(&mut self, frame: Frame, buffer: usize, arrivals: &mut Arrivals) -> Result<(), Error> {
+        let Frame { flags, body } = frame;
+        match flags {
+            Flags::Command => self.command(&body, arrivals)?,
+            Flags::More => self.more(body),
+            Flags::Last => self.last(body, buffer, arrivals),
+        }
+        Ok(())
+    }
+
+    /// RFC 37, "Formal Grammar": commands that we do not know, or that mean nothing to our kind
+    /// of socket, are ignored.
+    fn command(&self, body: &Bytes, arrivals: &mut Arrivals) -> Result<(), Error> {
+        match TrafficCommand::parse(body)? {
+            TrafficCommand::Ping { ttl, context } => arrivals.pings.push(Ping { ttl, context }),
+            TrafficCommand::Pong { .. } => arrivals.has_pong = true,
+            TrafficCommand::Subscribe(topic) if self.ours.publishes() => {
+                arrivals.deliver_settled(Incoming::Subscribe(Bytes::copy_from_slice(&topic)));
+            }
+            TrafficCommand::Cancel(topic) if self.ours.publishes() => {
+                arrivals.deliver_settled(Incoming::Cancel(Bytes::copy_from_slice(&topic)));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn more(&mut self, body: Bytes) {
+        if !self.ours.receives() {
+            self.dropping = true;
+            return;
+        }
+        self.partial_cost = self.partial_cost.saturating_add(cost(1, body.len()));
+        self.partial.push(body);
+    }
+
+    fn last(&mut self, body: Bytes, buffer: usize, arrivals: &mut Arrivals) {
+        if std::mem::take(&mut self.dropping) {
+            return;
+        }
+        if self.partial.is_empty() {
+            match self.topic(&body) {
+                Some(subscription) => arrivals.deliver_settled(subscription),
+                // A PUB or a PUSH receives no messages: what comes is junk.
+                None if !self.ours.receives() => {}
+                None => arrivals.deliver(Incoming::Message(Message::from(body))),
+            }
+            return;
+        }
+        self.partial_cost = 0;
+        self.partial.push(body);
+        let spans_buffers = self.partial.spans_buffers();
+        if spans_buffers {
+            self.partial.settle(buffer);
+        }
+        let message = Incoming::Message(Message::from(self.partial.take()));
+        if spans_buffers {
+            arrivals.settled = Some(arrivals.deliveries.len());
+            arrivals.deliver_settled(message);
+        } else {
+            arrivals.deliver(message);
+        }
+    }
+
+    /// RFC 23, "The Publish-Subscribe Pattern": a subscription may be a message of one frame that
+    /// begins with 1, and its end one that begins with 0. XSUB sends them so on every version.
+    /// Other messages may be sent to an XPUB.
+    fn topic(&self, body: &[u8]) -> Option<Incoming> {
+        if !self.ours.publishes() {
+            return None;
+        }
+        // Topics are kept, so they are copied.
+        match body.split_first()? {
+            (1, topic) => Some(Incoming::Subscribe(Bytes::copy_from_slice(topic))),
+            (0, topic) => Some(Incoming::Cancel(Bytes::copy_from_slice(topic))),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::frames::FrameWriter;
+    use crate::limits::Limits;
+    use crate::traffic::seal;
+    use bytes::BytesMut;
+
+    /// Everything that these frames bring to a socket of type `ours`.
+    fn receive(ours: SocketType, frames: &[(Flags, &[u8])]) -> (Arrivals, Inbox) {
+        let (sealer, opener) = seal::transparent();
+        let mut writer = FrameWriter::new(sealer);
+        let mut input = BytesMut::new();
+        for (flags, body) in frames {
+            writer.write(*flags, body, &mut input).unwrap();
+        }
+        let mut inbox = Inbox::new(FrameReader::new(opener, &Limits::default()), ours);
+        let mut arrived = Arrivals::default();
+        let mut input = Input::from(input);
+        while inbox.take(&mut input, 2, &mut arrived).unwrap() > 0 {}
+        (arrived, inbox)
+    }
+
+    fn delivered(arrived: Arrivals) -> Vec<Incoming> {
+        arrived
+            .deliveries
+            .into_iter()
+            .map(|(incoming, _)| incoming)
+            .collect()
+    }
+
+    fn message(frames: &[&'static str]) -> Incoming {
+        Incoming::Message(frames.iter().copied().collect())
+    }
+
+    fn subscribe(topic: &'static str) -> Incoming {
+        Incoming::Subscribe(topic.into())
+    }
+
+    fn cancel(topic: &'static str) -> Incoming {
+        Incoming::Cancel(topic.into())
+    }
+
+    #[test]
+    fn a_message_comes_whole_or_not_at_all() {
+        let (arrived, inbox) = receive(
+            SocketType::Pull,
+            &[
+                (Flags::More, b"a"),
+                (Flags::Command, b"\x04JOINgroup"),
+                (Flags::Last, b""),
+                (Flags::More, b"unfinished"),
+            ],
+        );
+        assert_eq!(delivered(arrived), [message(&["a", ""])]);
+        assert!(inbox.partial_cost() >= "unfinished".len());
+    }
+
+    #[test]
+    fn publishers_see_subscriptions_in_both_forms() {
+        for ours in [SocketType::Pub, SocketType::Xpub] {
+            let (arrived, _) = receive(
+                ours,
+                &[
+                    (Flags::Command, b"\x09SUBSCRIBEa"),
+                    (Flags::Last, b"\x01b"),
+                    (Flags::Command, b"\x06CANCELa"),
+                    (Flags::Last, b"\0"),
+                ],
+            );
+            let expected = [subscribe("a"), subscribe("b"), cancel("a"), cancel("")];
+            assert_eq!(delivered(arrived), expected);
+        }
+    }
+
+    #[test]
+    fn other_messages_reach_xpub_and_are_dropped_by_pub() {
+        let frames: [(Flags, &[u8]); 5] = [
+            (Flags::Last, b"hello"),
+            (Flags::Last, b""),
+            (Flags::More, b"\x01x"),
+            (Flags::Last, b"\x01y"),
+            (Flags::Last, b"\x01t"),
+        ];
+        let (arrived, inbox) = receive(SocketType::Pub, &frames);
+        assert_eq!(delivered(arrived), [subscribe("t")]);
+        assert_eq!(inbox.partial_cost(), 0);
+        let (arrived, _) = receive(SocketType::Xpub, &frames);
+        let expected = [
+            message(&["hello"]),
+            message(&[""]),
+            message(&["\x01x", "\x01y"]),
+            subscribe("t"),
+        ];
+        assert_eq!(delivered(arrived), expected);
+    }
+
+    #[test]
+    fn messages_never_reach_a_socket_that_only_sends() {
+        let frames: [(Flags, &[u8]); 4] = [
+            (Flags::Last, b"hello"),
+            (Flags::Last, b"\x01t"),
+            (Flags::More, b"two"),
+            (Flags::Last, b"frames"),
+        ];
+        for ours in [SocketType::Push, SocketType::Scatter, SocketType::Radio] {
+            let (arrived, inbox) = receive(ours, &frames);
+            assert_eq!(delivered(arrived), [], "{ours}");
+            assert_eq!(inbox.partial_cost(), 0);
+        }
+    }
+
+    #[test]
+    fn other_sockets_take_subscriptions_for_what_they_are() {
+        let (arrived, _) = receive(
+            SocketType::Pull,
+            &[(Flags::Command, b"\x09SUBSCRIBEa"), (Flags::Last, b"\x01b")],
+        );
+        assert_eq!(delivered(arrived), [message(&["\x01b"])]);
+    }
+
+    #[test]
+    fn a_ping_brings_its_ttl_and_context() {
+        let (arrived, _) = receive(
+            SocketType::Pull,
+            &[(Flags::Command, b"\x04PING\x00\x0actx")],
+        );
+        let ping = Ping {
+            ttl: 10,
+            context: "ctx".into(),
+        };
+        assert_eq!(arrived.pings, [ping]);
+    }
+
+    /// Takes `frames` out of one buffer that an ignored command makes `buffer` bytes larger; the
+    /// addresses that belong to that buffer.
+    fn take_from(
+        inbox: &mut Inbox,
+        frames: &[(Flags, &[u8])],
+        buffer: usize,
+    ) -> (Arrivals, std::ops::Range<*const u8>) {
+        let mut ignored = b"\x07IGNORED".to_vec();
+        ignored.resize(8 + buffer, 0);
+        let mut writer = FrameWriter::new(seal::transparent().0);
+        let mut bytes = BytesMut::new();
+        for (flags, body) in frames.iter().chain([&(Flags::Command, &ignored[..])]) {
+            writer.write(*flags, body, &mut bytes).unwrap();
+        }
+        let mut input = Input::from(bytes);
+        let memory = input.bytes().as_ptr_range();
+        let mut arrived = Arrivals::default();
+        while inbox.take(&mut input, 2, &mut arrived).unwrap() > 0 {}
+        inbox.settle(&input);
+        arrived.settle(input.allocation());
+        (arrived, memory)
+    }
+
+    fn inbox(ours: SocketType) -> Inbox {
+        let opener = seal::transparent().1;
+        Inbox::new(FrameReader::new(opener, &Limits::default()), ours)
+    }
+
+    #[test]
+    fn messages_share_the_buffer_that_they_are_worth_and_no_other() {
+        for (buffer, is_shared) in [(100, true), (10_000, false)] {
+            let frames: [(Flags, &[u8]); 2] = [(Flags::Last, &[7; 300]), (Flags::Last, &[8; 300])];
+            let mut inbox = inbox(SocketType::Pull);
+            let (arrived, memory) = take_from(&mut inbox, &frames, buffer);
+            for incoming in delivered(arrived) {
+                let message = incoming.into_message().unwrap();
+                let at = message.single().unwrap().as_ptr();
+                assert_eq!(memory.contains(&at), is_shared);
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_out_of_several_buffers_holds_each_only_if_it_is_worth_it() {
+        let mut inbox = inbox(SocketType::Pull);
+        let large = vec![1; 50_000];
+        let (_, first) = take_from(&mut inbox, &[(Flags::More, &large)], 100);
+        let (_, second) = take_from(&mut inbox, &[(Flags::More, &[2; 5000])], 100_000);
+        let frames: [(Flags, &[u8]); 2] = [(Flags::Last, &[3; 5000]), (Flags::Last, &[4; 10])];
+        let (arrived, third) = take_from(&mut inbox, &frames, 100_000);
+        let arrived = delivered(arrived);
+        let messages: Vec<_> = arrived
+            .into_iter()
+            .map(|incoming| incoming.into_message().unwrap().into_frames())
+            .collect();
+        assert_eq!(messages[0], [large, vec![2; 5000], vec![3; 5000]]);
+        assert!(first.contains(&messages[0][0].as_ptr()));
+        assert!(!second.contains(&messages[0][1].as_ptr()));
+        assert!(!third.contains(&messages[0][2].as_ptr()));
+        assert!(!third.contains(&messages[1][0].as_ptr()));
+    }
+
+    #[test]
+    fn topics_hold_no_more_memory_than_their_own() {
+        let frames: [(Flags, &[u8]); 4] = [
+            (Flags::Last, b"\x01a"),
+            (Flags::Last, b"\0b"),
+            (Flags::Command, b"\x09SUBSCRIBEc"),
+            (Flags::Command, b"\x06CANCELd"),
+        ];
+        let (arrived, memory) = take_from(&mut inbox(SocketType::Xpub), &frames, 0);
+        for incoming in delivered(arrived) {
+            match incoming {
+                Incoming::Subscribe(topic) | Incoming::Cancel(topic) => {
+                    assert!(!memory.contains(&topic.as_ptr()));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

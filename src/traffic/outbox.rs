@@ -1,0 +1,293 @@
+//! From messages and commands to bytes for the peer. No I/O.
+#![forbid(unsafe_code)]
+
+use crate::error::Error;
+use crate::traffic::frames::FrameWriter;
+use crate::traffic::seal::TOGETHER;
+use crate::wire::command::TrafficCommand;
+use crate::wire::frame::{Flags, FrameHeader};
+use bytes::{Buf, Bytes, BytesMut};
+use std::io::IoSlice;
+
+/// Bytes that are gathered before they are written: enough for one system call to be worth it.
+const ENOUGH: usize = 64 * 1024;
+
+/// From this size on, a body that needs no sealing is written from where it is.
+const UNCOPIED_FROM: usize = 4096;
+
+/// Encodes, frame by frame, no more than is about to be written.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    writer: FrameWriter,
+    zmtp_3_0: bool,
+    /// The frames of the current message that are not encoded yet.
+    frames: std::vec::IntoIter<Bytes>,
+    /// Whole messages of one frame that come before `frames` and are not encoded yet.
+    singles: Vec<Bytes>,
+    /// Bytes in all of `singles`.
+    singles_len: usize,
+    /// Encoded, and written in part.
+    sending: BytesMut,
+    /// Encoded since; kept apart, so that what is left of `sending` is never moved.
+    encoded: BytesMut,
+    /// A body that follows `encoded` as it is.
+    body: Bytes,
+}
+
+impl Outbox {
+    pub(crate) fn new(writer: FrameWriter, zmtp_3_0: bool) -> Self {
+        Self {
+            writer,
+            zmtp_3_0,
+            frames: Vec::new().into_iter(),
+            singles: Vec::new(),
+            singles_len: 0,
+            sending: BytesMut::new(),
+            encoded: BytesMut::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// Whether everything is written.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.has_bytes() && self.singles.is_empty() && self.is_between_messages()
+    }
+
+    /// Whether something new may begin. RFC 37, "Formal Grammar": a command stands between two
+    /// messages, not within one.
+    pub(crate) fn is_between_messages(&self) -> bool {
+        self.frames.as_slice().is_empty()
+    }
+
+    /// Whether to encode more before writing.
+    pub(crate) fn has_room(&self) -> bool {
+        self.encoded.len() + self.singles_len < ENOUGH && self.body.is_empty()
+    }
+
+    /// Encodes a command. Between messages only.
+    pub(crate) fn command(&mut self, command: &TrafficCommand) -> Result<(), Error> {
+        match command.encode() {
+            Some(body) => self.command_body(&body),
+            None => Ok(()),
+        }
+    }
+
+    /// Encodes a command that is there already, name and all. Between messages only.
+    pub(crate) fn command_body(&mut self, body: &[u8]) -> Result<(), Error> {
+        self.write(Flags::Command, body)
+    }
+
+    /// Begins with a message; [`Outbox::encode_frame`] goes on with it. Between messages only.
+    pub(crate) fn begin(&mut self, frames: Vec<Bytes>) {
+        self.frames = frames.into_iter();
+    }
+
+    /// Encodes a subscription. Between messages only.
+    pub(crate) fn subscribe(&mut self, topic: Bytes) -> Result<(), Error> {
+        self.subscription(1, topic, TrafficCommand::Subscribe)
+    }
+
+    /// Encodes the end of a subscription. Between messages only.
+    pub(crate) fn cancel(&mut self, topic: Bytes) -> Result<(), Error> {
+        self.subscription(0, topic, TrafficCommand::Cancel)
+    }
+
+    /// RFC 23 has subscriptions as messages, RFC 37 as commands.
+    fn subscription(
+        &mut self,
+        mark: u8,
+        topic: Bytes,
+        command: impl FnOnce(Bytes) -> TrafficCommand,
+    ) -> Result<(), Error> {
+        if self.zmtp_3_0 {
+            let body = [&[mark], &topic[..]].concat();
+            self.write(Flags::Last, &body)
+        } else {
+            self.command(&command(topic))
+        }
+    }
+
+    /// Encodes the next frame of the current message.
+    pub(crate) fn encode_frame(&mut self) -> Result<(), Error> {
+        let Some(body) = self.frames.next() else {
+            return Ok(());
+        };
+        let flags = if self.is_between_messages() {
+            Flags::Last
+        } else {
+            Flags::More
+        };
+        if self.goes_uncopied(&body) {
+            self.uncopied(flags, body)
+        } else {
+            self.write(flags, &body)
+        }
+    }
+
+    /// Takes a message of one frame, to be encoded with others like it: [`Outbox::settle`] ends
+    /// the wait for them. Between messages only.
+    pub(crate) fn single(&mut self, body: Bytes) -> Result<(), Error> {
+        if self.goes_uncopied(&body) {
+            return self.uncopied(Flags::Last, body);
+        }
+        self.singles_len += body.len();
+        self.singles.push(body);
+        if self.singles.len() == TOGETHER {
+            self.encode_singles()?;
+        }
+        Ok(())
+    }
+
+    fn goes_uncopied(&self, body: &Bytes) -> bool {
+        self.writer.is_transparent() && body.len() >= UNCOPIED_FROM
+    }
+
+    fn uncopied(&mut self, flags: Flags, body: Bytes) -> Result<(), Error> {
+        self.encode_singles()?;
+        FrameHeader::encode(flags, body.len(), &mut self.encoded);
+        self.body = body;
+        Ok(())
+    }
+
+    fn write(&mut self, flags: Flags, body: &[u8]) -> Result<(), Error> {
+        self.encode_singles()?;
+        self.writer.write(flags, body, &mut self.encoded)
+    }
+
+    fn encode_singles(&mut self) -> Result<(), Error> {
+        if self.singles.is_empty() {
+            return Ok(());
+        }
+        let mut frames = [(Flags::Last, &[][..]); TOGETHER];
+        for (frame, body) in frames.iter_mut().zip(&self.singles) {
+            frame.1 = body;
+        }
+        let frames = &frames[..self.singles.len()];
+        self.writer.write_many(frames, &mut self.encoded)?;
+        self.singles.clear();
+        self.singles_len = 0;
+        Ok(())
+    }
+
+    /// Encodes what was to be encoded together; nothing more comes for now.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        self.encode_singles()
+    }
+
+    /// Frees all memory if there is nothing to be written: an idle connection holds none.
+    pub(crate) fn rest(&mut self) {
+        if self.is_empty() {
+            self.discard();
+        }
+    }
+
+    /// Forgets what was to be written: nobody takes it.
+    pub(crate) fn discard(&mut self) {
+        self.frames = Vec::new().into_iter();
+        self.singles = Vec::new();
+        self.singles_len = 0;
+        self.sending = BytesMut::new();
+        self.encoded = BytesMut::new();
+        self.body = Bytes::new();
+    }
+
+    /// What is to be written, in order.
+    pub(crate) fn parts(&self) -> [IoSlice<'_>; 3] {
+        [&self.sending[..], &self.encoded, &self.body].map(IoSlice::new)
+    }
+
+    /// Whether there is something to be written now.
+    pub(crate) fn has_bytes(&self) -> bool {
+        !self.sending.is_empty() || !self.encoded.is_empty() || !self.body.is_empty()
+    }
+
+    /// Takes `written` bytes off the front.
+    pub(crate) fn advance(&mut self, written: usize) {
+        let of_sending = take_off(&mut self.sending, written);
+        let of_encoded = take_off(&mut self.encoded, written - of_sending);
+        let of_body = written - of_sending - of_encoded;
+        self.body.advance(of_body.min(self.body.len()));
+        if self.body.is_empty() {
+            self.body = Bytes::new();
+        }
+        if self.sending.is_empty() {
+            std::mem::swap(&mut self.sending, &mut self.encoded);
+        }
+    }
+}
+
+/// Takes at most `most` bytes off the front, and says how many.
+fn take_off(buffer: &mut BytesMut, most: usize) -> usize {
+    let taken = most.min(buffer.len());
+    buffer.advance(taken);
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::seal;
+
+    fn outbox(zmtp_3_0: bool) -> Outbox {
+        Outbox::new(FrameWriter::new(seal::transparent().0), zmtp_3_0)
+    }
+
+    /// Writes everything, `step` bytes at a time.
+    fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            while outbox.has_room() && !outbox.is_between_messages() {
+                outbox.encode_frame().unwrap();
+            }
+            outbox.settle().unwrap();
+            if outbox.is_empty() {
+                return bytes;
+            }
+            let all: Vec<u8> = outbox
+                .parts()
+                .iter()
+                .flat_map(|part| part.to_vec())
+                .collect();
+            let now = step.min(all.len());
+            bytes.extend_from_slice(&all[..now]);
+            outbox.advance(now);
+        }
+    }
+
+    #[test]
+    fn large_bodies_keep_their_place_however_little_is_written_at_a_time() {
+        let large = vec![7; UNCOPIED_FROM];
+        for step in [1, 5, 100, usize::MAX] {
+            let mut outbox = outbox(false);
+            outbox.begin(vec!["a".into(), large.clone().into(), "b".into()]);
+            let expected = [b"\x01\x01a\x03\0\0\0\0\0\0\x10\0", &large[..], b"\x00\x01b"].concat();
+            assert_eq!(drain(&mut outbox, step), expected);
+        }
+    }
+
+    #[test]
+    fn subscriptions_take_the_form_that_the_peer_knows() {
+        for (zmtp_3_0, expected) in [
+            (true, &b"\x00\x02\x01a\x00\x02\x00a"[..]),
+            (false, b"\x04\x0b\x09SUBSCRIBEa\x04\x08\x06CANCELa"),
+        ] {
+            let mut outbox = outbox(zmtp_3_0);
+            outbox.subscribe("a".into()).unwrap();
+            outbox.cancel("a".into()).unwrap();
+            assert_eq!(drain(&mut outbox, 3), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_more_is_encoded_than_one_write_is_worth() {
+        let mut outbox = outbox(false);
+        outbox.begin(vec![vec![0; UNCOPIED_FROM - 1].into(); 1000]);
+        while outbox.has_room() {
+            outbox.encode_frame().unwrap();
+        }
+        assert!(outbox.encoded.len() < ENOUGH + UNCOPIED_FROM + 9);
+        drain(&mut outbox, usize::MAX);
+        outbox.rest();
+        assert_eq!(outbox.sending.capacity() + outbox.encoded.capacity(), 0);
+    }
+}

@@ -1,0 +1,672 @@
+//! Traffic after the handshake, body by body: transparent under NULL and PLAIN, boxes under
+//! CURVE (RFC 26, MESSAGE).
+#![forbid(unsafe_code)]
+
+use crate::crypto::secretbox::backend::Job;
+use crate::crypto::boxes::SharedKey;
+use crate::crypto::nonce::{self, ReceiveCounter, SendCounter};
+use crate::crypto::secretbox::batch::TrafficKey;
+use crate::error::{CryptoError, Error, LocalError};
+use crate::wire::curve_message::{self, BOX_AT, NONCE_LEN};
+use crate::wire::frame::Flags;
+use bytes::{BufMut, Bytes, BytesMut};
+
+pub use crate::wire::curve_message::MESSAGE_OVERHEAD;
+
+/// Boxes that are sealed or opened together: as many as fill the lanes of a cipher.
+pub(crate) const TOGETHER: usize = 16;
+
+/// Seals what we send. One for each connection; nothing is shared with its [`Opener`] but an
+/// immutable key, so two tasks can own the two without a lock.
+#[derive(Debug)]
+pub struct Sealer(SealerState);
+
+#[derive(Debug)]
+enum SealerState {
+    Transparent,
+    Curve {
+        key: TrafficKey,
+        counter: SendCounter,
+    },
+    Poisoned,
+}
+
+/// Opens what the peer sends.
+#[derive(Debug)]
+pub struct Opener(OpenerState);
+
+#[derive(Debug)]
+enum OpenerState {
+    Transparent,
+    Curve {
+        key: TrafficKey,
+        counter: ReceiveCounter,
+    },
+    Poisoned,
+}
+
+/// The pair for NULL and PLAIN.
+pub(crate) const fn transparent() -> (Sealer, Opener) {
+    (
+        Sealer(SealerState::Transparent),
+        Opener(OpenerState::Transparent),
+    )
+}
+
+/// Which end of a CURVE connection we are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CurveEnd {
+    Client,
+    Server,
+}
+
+/// The pair for CURVE, continuing both counters after the last ones of the handshake.
+pub(crate) fn curve(
+    end: CurveEnd,
+    key: &SharedKey,
+    last_sent: u64,
+    last_received: u64,
+) -> (Sealer, Opener) {
+    let (ours, theirs) = match end {
+        CurveEnd::Client => (nonce::CLIENT_MESSAGE, nonce::SERVER_MESSAGE),
+        CurveEnd::Server => (nonce::SERVER_MESSAGE, nonce::CLIENT_MESSAGE),
+    };
+    let sealer = SealerState::Curve {
+        key: key.traffic(ours).counting(),
+        counter: SendCounter::after(last_sent),
+    };
+    let opener = OpenerState::Curve {
+        key: key.traffic(theirs).counting(),
+        counter: ReceiveCounter::after(last_received),
+    };
+    (Sealer(sealer), Opener(opener))
+}
+
+impl Sealer {
+    /// Whether bodies pass unchanged, so that they can be written without a copy.
+    #[must_use]
+    pub const fn is_transparent(&self) -> bool {
+        matches!(self.0, SealerState::Transparent)
+    }
+
+    /// Bytes that a sealed body is longer than the payload: 0, or [`MESSAGE_OVERHEAD`].
+    #[must_use]
+    pub const fn overhead(&self) -> usize {
+        match self.0 {
+            SealerState::Curve { .. } => MESSAGE_OVERHEAD,
+            SealerState::Transparent | SealerState::Poisoned => 0,
+        }
+    }
+
+    /// The flags of the frame around a sealed body.
+    #[must_use]
+    pub const fn outer_flags(&self, flags: Flags) -> Flags {
+        match self.0 {
+            SealerState::Curve { .. } => Flags::Last,
+            SealerState::Transparent | SealerState::Poisoned => flags,
+        }
+    }
+
+    /// Appends the body to be framed, and tells the flags of that frame. Under CURVE the true
+    /// flags travel in the box, and the frame is always a single message frame: libzmq drops a
+    /// MESSAGE that comes as a command.
+    ///
+    /// # Errors
+    /// [`LocalError::NonceExhausted`] after 2^64 - 2 messages; from then on
+    /// [`LocalError::Poisoned`]. Nothing is appended then.
+    pub fn seal_body(
+        &mut self,
+        flags: Flags,
+        body: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<Flags, Error> {
+        match &mut self.0 {
+            SealerState::Transparent => {
+                out.put_slice(body);
+                Ok(flags)
+            }
+            SealerState::Curve { key, counter } => {
+                let counter = match counter.next() {
+                    Ok(counter) => counter,
+                    Err(exhausted) => {
+                        self.0 = SealerState::Poisoned;
+                        return Err(exhausted.into());
+                    }
+                };
+                let nonce = counter.to_be_bytes();
+                let box_at = curve_message::put_clear(flags, nonce, body, out);
+                key.seal_next(nonce, &mut out[box_at..]);
+                Ok(Flags::Last)
+            }
+            SealerState::Poisoned => Err(LocalError::Poisoned.into()),
+        }
+    }
+}
+
+impl Sealer {
+    /// Appends several sealed bodies, one after the other: each is [`overhead`](Self::overhead)
+    /// bytes longer than its payload. For small messages this is faster than one by one.
+    /// The frames around them have the flags that [`outer_flags`](Self::outer_flags) tells.
+    ///
+    /// # Errors
+    /// Those of [`seal_body`](Self::seal_body), if the nonces do not suffice for all of them.
+    /// Nothing is appended then.
+    pub fn seal_many(
+        &mut self,
+        bodies: &[(Flags, &[u8])],
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        self.seal_each(bodies, out, |_, _, _| {})
+    }
+
+    /// [`seal_many`](Self::seal_many), with what `before` writes in front of each: it is told the
+    /// flags and the length of the sealed body.
+    pub(crate) fn seal_each(
+        &mut self,
+        bodies: &[(Flags, &[u8])],
+        out: &mut BytesMut,
+        before: impl Fn(Flags, usize, &mut BytesMut),
+    ) -> Result<(), Error> {
+        let start = out.len();
+        let sealed = match &mut self.0 {
+            SealerState::Curve { key, counter } => bodies
+                .chunks(TOGETHER)
+                .try_for_each(|bodies| seal_together(key, counter, bodies, out, &before))
+                .map_err(Error::from),
+            SealerState::Transparent | SealerState::Poisoned => {
+                bodies.iter().try_for_each(|(flags, body)| {
+                    before(*flags, body.len(), out);
+                    self.seal_body(*flags, body, out).map(|_| ())
+                })
+            }
+        };
+        if sealed.is_err() {
+            out.truncate(start);
+            self.0 = SealerState::Poisoned;
+        }
+        sealed
+    }
+}
+
+/// Seals at most [`TOGETHER`] bodies.
+fn seal_together(
+    key: &mut TrafficKey,
+    counter: &mut SendCounter,
+    bodies: &[(Flags, &[u8])],
+    out: &mut BytesMut,
+    before: impl Fn(Flags, usize, &mut BytesMut),
+) -> Result<(), LocalError> {
+    let start = out.len();
+    let mut places = [([0; NONCE_LEN], 0, 0); TOGETHER];
+    for ((flags, body), place) in bodies.iter().zip(&mut places) {
+        let nonce = counter.next()?.to_be_bytes();
+        before(Flags::Last, body.len() + MESSAGE_OVERHEAD, out);
+        let box_at = curve_message::put_clear(*flags, nonce, body, out);
+        *place = (nonce, box_at, out.len());
+    }
+    let mut boxes = [(); TOGETHER].map(|()| Job::empty());
+    let (mut rest, mut at) = (&mut out[start..], start);
+    for (job, (nonce, box_at, end)) in boxes.iter_mut().zip(places).take(bodies.len()) {
+        let (before_end, after) = std::mem::take(&mut rest).split_at_mut(end - at);
+        *job = Job {
+            nonce,
+            boxed: &mut before_end[box_at - at..],
+        };
+        (rest, at) = (after, end);
+    }
+    key.seal_many(&mut boxes[..bodies.len()]);
+    Ok(())
+}
+
+impl Opener {
+    /// Whether bodies pass unchanged.
+    #[must_use]
+    pub const fn is_transparent(&self) -> bool {
+        matches!(self.0, OpenerState::Transparent)
+    }
+
+    /// Most bytes that a frame's body may exceed its payload by.
+    #[must_use]
+    pub const fn overhead(&self) -> usize {
+        match self.0 {
+            OpenerState::Curve { .. } => MESSAGE_OVERHEAD,
+            OpenerState::Transparent | OpenerState::Poisoned => 0,
+        }
+    }
+
+    /// Opens one frame's body in place, without a copy; what comes back are the true flags and
+    /// the payload. `outer` are the flags of the frame as received. Under CURVE they mean
+    /// nothing, as with libzmq: anyone on the way could have set them, and some implementations
+    /// send MORE and COMMAND there too. The sealed flags alone decide, and a frame that is not
+    /// sealed is refused.
+    ///
+    /// # Errors
+    /// [`ProtocolError`](crate::ProtocolError) or [`CryptoError`]; from then on
+    /// [`LocalError::Poisoned`], since a connection on which one forgery was seen is not to be
+    /// trusted with the next.
+    pub fn open_body(&mut self, outer: Flags, body: BytesMut) -> Result<(Flags, Bytes), Error> {
+        let opened = match &mut self.0 {
+            OpenerState::Transparent => return Ok((outer, body.freeze())),
+            OpenerState::Curve { key, counter } => open_message(key, counter, body),
+            OpenerState::Poisoned => return Err(LocalError::Poisoned.into()),
+        };
+        if opened.is_err() {
+            self.0 = OpenerState::Poisoned;
+        }
+        opened
+    }
+}
+
+impl Opener {
+    /// Opens the bodies of several frames, in order, each as [`open_body`](Self::open_body)
+    /// would, and appends what comes out to `opened`. For small messages this is faster than
+    /// one by one.
+    ///
+    /// # Errors
+    /// Those of [`open_body`](Self::open_body). What came before the body that did not open is in
+    /// `opened` then.
+    pub fn open_many(
+        &mut self,
+        bodies: impl IntoIterator<Item = (Flags, BytesMut)>,
+        opened: &mut Vec<(Flags, Bytes)>,
+    ) -> Result<(), Error> {
+        self.open_each(bodies, |flags, body| opened.push((flags, body)))
+    }
+
+    /// [`open_many`](Self::open_many), which gives what comes out to `each`.
+    pub(crate) fn open_each(
+        &mut self,
+        bodies: impl IntoIterator<Item = (Flags, BytesMut)>,
+        mut each: impl FnMut(Flags, Bytes),
+    ) -> Result<(), Error> {
+        let mut bodies = bodies.into_iter();
+        let OpenerState::Curve { key, counter } = &mut self.0 else {
+            return bodies.try_for_each(|(outer, body)| {
+                let (flags, body) = self.open_body(outer, body)?;
+                each(flags, body);
+                Ok(())
+            });
+        };
+        loop {
+            match open_together(key, counter, bodies.by_ref(), &mut each) {
+                Ok(TOGETHER) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    self.0 = OpenerState::Poisoned;
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// Opens at most [`TOGETHER`] bodies, and tells how many. The first at fault ends it, after those
+/// before it.
+fn open_together(
+    key: &mut TrafficKey,
+    counter: &mut ReceiveCounter,
+    mut bodies: impl Iterator<Item = (Flags, BytesMut)>,
+    mut each: impl FnMut(Flags, Bytes),
+) -> Result<usize, Error> {
+    // Moved only when a box has opened; until then, what it would be.
+    let mut expected = counter.clone();
+    let mut nonces = [[0; NONCE_LEN]; TOGETHER];
+    let mut waiting = [const { None::<BytesMut> }; TOGETHER];
+    let mut ready = 0;
+    let mut places = nonces.iter_mut().zip(&mut waiting);
+    let checked = bodies.by_ref().take(TOGETHER).try_for_each(|(_, body)| {
+        let nonce = check_message(&expected, &body)?;
+        expected.commit(u64::from_be_bytes(nonce));
+        if let Some((place, waiting)) = places.next() {
+            *place = nonce;
+            *waiting = Some(body);
+            ready += 1;
+        }
+        Ok(())
+    });
+    let mut boxes = [(); TOGETHER].map(|()| Job::empty());
+    let bodies = waiting.iter_mut().flatten();
+    for (job, (nonce, body)) in boxes.iter_mut().zip(nonces.iter().zip(bodies)) {
+        *job = Job {
+            nonce: *nonce,
+            boxed: &mut body[BOX_AT..],
+        };
+    }
+    let good = key.open_many(&mut boxes[..ready]);
+    for (nonce, body) in nonces.into_iter().zip(&mut waiting[..good]) {
+        counter.commit(u64::from_be_bytes(nonce));
+        if let Some(body) = body.take() {
+            let (flags, body) = curve_message::read_opened(body)?;
+            each(flags, body);
+        }
+    }
+    if good < ready {
+        return Err(CryptoError::BoxNotOpened("MESSAGE").into());
+    }
+    checked.map(|()| ready)
+}
+
+fn open_message(
+    key: &mut TrafficKey,
+    counter: &mut ReceiveCounter,
+    mut body: BytesMut,
+) -> Result<(Flags, Bytes), Error> {
+    let nonce = check_message(counter, &body)?;
+    if !key.open_next(nonce, &mut body[BOX_AT..]) {
+        return Err(CryptoError::BoxNotOpened("MESSAGE").into());
+    }
+    counter.commit(u64::from_be_bytes(nonce));
+    curve_message::read_opened(body)
+}
+
+/// Checks all that is known of a MESSAGE before its box is opened, and tells its nonce.
+fn check_message(counter: &ReceiveCounter, body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
+    let nonce = curve_message::parse(body)?;
+    counter.check(u64::from_be_bytes(nonce))?;
+    Ok(nonce)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::keys::KeyPair;
+    use crate::error::{Malformation, ProtocolError};
+
+    fn ends() -> ((Sealer, Opener), (Sealer, Opener)) {
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let ours = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let theirs = SharedKey::agree(server.secret(), &client.public()).unwrap();
+        (
+            curve(CurveEnd::Client, &ours, 2, 1),
+            curve(CurveEnd::Server, &theirs, 1, 2),
+        )
+    }
+
+    fn sealed(sealer: &mut Sealer, flags: Flags, body: &[u8]) -> BytesMut {
+        let mut out = BytesMut::new();
+        assert_eq!(
+            sealer.seal_body(flags, body, &mut out).unwrap(),
+            Flags::Last
+        );
+        assert_eq!(out.len(), body.len() + sealer.overhead());
+        out
+    }
+
+    #[test]
+    fn flags_and_payload_arrive_in_both_directions() {
+        let ((mut client, mut from_server), (mut server, mut from_client)) = ends();
+        for flags in [Flags::More, Flags::Last, Flags::Command] {
+            let body = sealed(&mut client, flags, b"to the server");
+            let (opened, payload) = from_client.open_body(Flags::Last, body).unwrap();
+            assert_eq!((opened, &payload[..]), (flags, &b"to the server"[..]));
+            let body = sealed(&mut server, flags, b"");
+            let (opened, payload) = from_server.open_body(Flags::Last, body).unwrap();
+            assert_eq!((opened, &payload[..]), (flags, &b""[..]));
+        }
+    }
+
+    #[test]
+    fn messages_of_a_client_start_at_nonce_3() {
+        let ((mut client, _), _) = ends();
+        assert_eq!(
+            sealed(&mut client, Flags::Last, b"")[8..16],
+            3_u64.to_be_bytes()
+        );
+    }
+
+    #[test]
+    fn a_replay_is_refused_and_refuses_everything_after_it() {
+        let ((mut client, _), (_, mut opener)) = ends();
+        let first = sealed(&mut client, Flags::Last, b"once");
+        let second = sealed(&mut client, Flags::Last, b"next");
+        opener.open_body(Flags::Last, first.clone()).unwrap();
+        let error = opener.open_body(Flags::Last, first).unwrap_err();
+        assert_eq!(error, CryptoError::ReplayedNonce.into());
+        let error = opener.open_body(Flags::Last, second).unwrap_err();
+        assert_eq!(error, LocalError::Poisoned.into());
+    }
+
+    #[test]
+    fn a_message_does_not_open_in_the_direction_it_came_from() {
+        let ((mut client, mut from_server), _) = ends();
+        let body = sealed(&mut client, Flags::Last, b"reflected");
+        let error = from_server.open_body(Flags::Last, body).unwrap_err();
+        assert_eq!(error, CryptoError::BoxNotOpened("MESSAGE").into());
+    }
+
+    #[test]
+    fn a_forged_counter_does_not_move_the_receiver() {
+        let ((mut client, _), (_, opener)) = ends();
+        let mut opener = opener;
+        let mut forged = sealed(&mut client, Flags::Last, b"x");
+        forged[8..16].copy_from_slice(&u64::MAX.to_be_bytes());
+        let error = opener.open_body(Flags::Last, forged).unwrap_err();
+        assert_eq!(error, CryptoError::PeerNonceExhausted.into());
+    }
+
+    const ALL_FLAGS: [Flags; 3] = [Flags::Last, Flags::More, Flags::Command];
+
+    #[test]
+    fn the_sealed_flags_decide_whatever_the_frame_says() {
+        let ((mut client, _), (_, mut opener)) = ends();
+        let mut seal_each = || {
+            let mut all = Vec::new();
+            for inner in ALL_FLAGS {
+                for outer in ALL_FLAGS {
+                    all.push((inner, outer, sealed(&mut client, inner, b"x")));
+                }
+            }
+            all
+        };
+        for (inner, outer, body) in seal_each() {
+            let opened = opener.open_body(outer, body).unwrap();
+            assert_eq!(opened, (inner, Bytes::from("x")));
+        }
+        let batch = seal_each();
+        let expected: Vec<_> = batch
+            .iter()
+            .map(|(inner, ..)| (*inner, Bytes::from("x")))
+            .collect();
+        let bodies = batch.into_iter().map(|(_, outer, body)| (outer, body));
+        let mut opened = Vec::new();
+        opener.open_many(bodies, &mut opened).unwrap();
+        assert_eq!(opened, expected);
+    }
+
+    #[test]
+    fn what_is_not_sealed_is_refused_whatever_the_frame_says() {
+        for body in [&b"\x04PING\0\x0a"[..], b"\x09SUBSCRIBE", b"payload", b""] {
+            for outer in ALL_FLAGS {
+                let mut opened = Vec::new();
+                let (_, (_, mut one)) = ends();
+                let (_, (_, mut many)) = ends();
+                let errors = [
+                    one.open_body(outer, body.into()).unwrap_err(),
+                    many.open_many([(outer, body.into())], &mut opened)
+                        .unwrap_err(),
+                ];
+                assert!(opened.is_empty());
+                for error in errors {
+                    assert!(
+                        matches!(
+                            error,
+                            Error::Protocol(ProtocolError::UnexpectedCommand {
+                                expected: "MESSAGE",
+                                ..
+                            })
+                        ),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_sealed_flags_are_refused() {
+        for bits in (0..=255_u8).filter(|bits| *bits > 2) {
+            let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+            let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+            let (_, mut opener) = curve(CurveEnd::Server, &key, 1, 2);
+            let mut body = BytesMut::from(&b"\x07MESSAGE"[..]);
+            body.put_u64(3);
+            key.seal(
+                &nonce::counted(nonce::CLIENT_MESSAGE, 3),
+                &[&[bits]],
+                &mut body,
+            );
+            let error = opener.open_body(Flags::Last, body).unwrap_err();
+            assert_eq!(error, ProtocolError::SealedFlags { flags: bits }.into());
+        }
+    }
+
+    #[test]
+    fn every_short_body_and_every_flipped_bit_is_refused() {
+        let mut sealer = ends().0.0;
+        let body = sealed(&mut sealer, Flags::Last, b"hi");
+        for len in 0..body.len() {
+            let (_, (_, mut opener)) = ends();
+            assert!(
+                opener
+                    .open_body(Flags::Last, BytesMut::from(&body[..len]))
+                    .is_err(),
+                "{len}"
+            );
+        }
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let (mut sealer, _) = curve(CurveEnd::Client, &key, 2, 1);
+        let body = sealed(&mut sealer, Flags::Last, b"hi");
+        for bit in 0..body.len() * 8 {
+            let (_, mut opener) = curve(CurveEnd::Server, &key, 1, 2);
+            let mut changed = body.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(opener.open_body(Flags::Last, changed).is_err(), "{bit}");
+        }
+    }
+
+    #[test]
+    fn many_are_sealed_and_opened_as_if_one_by_one() {
+        let payloads: Vec<Vec<u8>> = (0..70_usize)
+            .map(|at| vec![at as u8; (at * at) % 1500])
+            .collect();
+        let flags = [Flags::More, Flags::Last, Flags::Command];
+        let bodies: Vec<(Flags, &[u8])> = payloads
+            .iter()
+            .zip(flags.into_iter().cycle())
+            .map(|(body, flags)| (flags, &body[..]))
+            .collect();
+        for count in [0, 1, 2, 15, 16, 17, 40, 70] {
+            let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+            let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+            let (mut one, _) = curve(CurveEnd::Client, &key, 2, 1);
+            let (mut many, _) = curve(CurveEnd::Client, &key, 2, 1);
+            let mut expected = Vec::new();
+            for (flags, body) in &bodies[..count] {
+                expected.push((Flags::Last, sealed(&mut one, *flags, body)));
+            }
+            let mut out = BytesMut::new();
+            many.seal_many(&bodies[..count], &mut out).unwrap();
+            let all: Vec<u8> = expected
+                .iter()
+                .flat_map(|(_, body)| body.to_vec())
+                .collect();
+            assert_eq!(out, all);
+            assert_eq!(
+                sealed(&mut one, Flags::Last, b"x"),
+                sealed(&mut many, Flags::Last, b"x")
+            );
+
+            let (_, mut opener) = curve(CurveEnd::Server, &key, 1, 2);
+            let mut opened = Vec::new();
+            opener.open_many(expected.clone(), &mut opened).unwrap();
+            assert!(
+                opened
+                    .iter()
+                    .map(|(flags, body)| (*flags, &body[..]))
+                    .eq(bodies[..count].iter().copied())
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_of_many_at_fault_ends_it_after_those_before_it() {
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let (mut sealer, _) = curve(CurveEnd::Client, &key, 2, 1);
+        let good: Vec<_> = (0..20)
+            .map(|_| (Flags::Last, sealed(&mut sealer, Flags::Last, b"payload")))
+            .collect();
+        type Damage = fn(&mut Vec<(Flags, BytesMut)>, usize);
+        let damages: [(Damage, Error); 3] = [
+            (
+                |all, at| all[at].1[30] ^= 1,
+                CryptoError::BoxNotOpened("MESSAGE").into(),
+            ),
+            (
+                |all, at| all[at] = all[at - 1].clone(),
+                CryptoError::ReplayedNonce.into(),
+            ),
+            (
+                |all, at| all[at].1.truncate(20),
+                ProtocolError::Malformed {
+                    what: "MESSAGE",
+                    at: 20,
+                    problem: Malformation::Truncated,
+                }
+                .into(),
+            ),
+        ];
+        for (damage, expected) in damages {
+            for at in [1, 7, 15, 16, 19] {
+                let (_, mut opener) = curve(CurveEnd::Server, &key, 1, 2);
+                let mut bodies = good.clone();
+                damage(&mut bodies, at);
+                let mut opened = Vec::new();
+                assert_eq!(opener.open_many(bodies, &mut opened), Err(expected.clone()));
+                assert_eq!(opened.len(), at);
+                let next = sealed(&mut sealer, Flags::Last, b"next");
+                let poisoned = Err(LocalError::Poisoned.into());
+                assert_eq!(opener.open_body(Flags::Last, next), poisoned);
+            }
+        }
+    }
+
+    #[test]
+    fn many_that_exhaust_the_nonces_append_nothing_and_poison_the_sealer() {
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let (mut sealer, _) = curve(CurveEnd::Client, &key, u64::MAX - 20, 0);
+        let mut out = BytesMut::from(&b"before"[..]);
+        let bodies = [(Flags::Last, &b"x"[..]); 20];
+        let exhausted = Err(LocalError::NonceExhausted.into());
+        assert_eq!(sealer.seal_many(&bodies, &mut out), exhausted);
+        assert_eq!(out, "before");
+        let poisoned = Err(LocalError::Poisoned.into());
+        assert_eq!(sealer.seal_body(Flags::Last, b"x", &mut out), poisoned);
+        assert_eq!(
+            sealer.seal_many(&bodies, &mut out),
+            Err(LocalError::Poisoned.into())
+        );
+        assert_eq!(out, "before");
+    }
+
+    #[test]
+    fn exhausted_nonces_poison_the_sealer() {
+        let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let (mut sealer, _) = curve(CurveEnd::Client, &key, u64::MAX - 2, 0);
+        let mut out = BytesMut::new();
+        sealer.seal_body(Flags::Last, b"last", &mut out).unwrap();
+        out.clear();
+        assert_eq!(
+            sealer.seal_body(Flags::Last, b"x", &mut out),
+            Err(LocalError::NonceExhausted.into())
+        );
+        assert_eq!(
+            sealer.seal_body(Flags::Last, b"x", &mut out),
+            Err(LocalError::Poisoned.into())
+        );
+        assert!(out.is_empty());
+    }
+}
