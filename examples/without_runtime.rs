@@ -10,8 +10,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::handshake::{Conn, Established, Handshake};
+use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{Config, Limits, Password, SocketType};
 

@@ -13,8 +13,8 @@ use peer::{
 };
 use std::time::Duration;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::net::{self, Connection, Incoming, Listener, Message};
+use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Asks, Config, Domain, KeyPair, PublicKey, SecretKey, SocketType};
 

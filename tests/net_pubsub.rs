@@ -8,10 +8,10 @@ use bytes::Bytes;
 use net_peers::*;
 use std::time::Duration;
 use zmtp_auth::SocketType;
-use zmtp_auth::traffic::heartbeat::{Expiry, HeartbeatSettings, Silence};
 use zmtp_auth::net::{
     Connection, Connector, Incoming, Listener, Message, NetError, Options, Reconnecting,
 };
+use zmtp_auth::traffic::heartbeat::{Expiry, HeartbeatSettings, Silence};
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
 

@@ -13,9 +13,9 @@ use bytes::BytesMut;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
-use zmtp_auth::traffic::frames::FrameReader;
 use zmtp_auth::handshake::Handshake;
 use zmtp_auth::net::{Connection, Listener};
+use zmtp_auth::traffic::frames::FrameReader;
 use zmtp_auth::{Config, Domain, KeyPair, Limits, SocketType, Verdict};
 
 /// Longest wait for libzmq.

@@ -12,30 +12,32 @@ pub(crate) mod reload;
 pub(crate) mod sync;
 pub(crate) mod thread_authenticator;
 
-pub use policy::address::rule::{AddressError, AddressRule};
-pub use policy::address::list::AddressList;
-pub use audit::event::{AddressChange, AuditEvent, Audited, AuditedAdmission, AuditedDecision, Change};
-pub use authenticator::handle::Authenticator;
+pub use audit::event::{
+    AddressChange, AuditEvent, Audited, AuditedAdmission, AuditedDecision, Change,
+};
+pub use audit::log::{AuditEvents, NextEvent};
 pub use authenticator::changes::Changes;
 pub use authenticator::configure_plain::BadPlainUsers;
 pub use authenticator::configured::Configured;
-pub use audit::log::{AuditEvents, NextEvent};
 pub use authenticator::explain::Explanation;
+pub use authenticator::handle::Authenticator;
 pub use grants::AdmissionTerms;
+pub use policy::address::list::AddressList;
+pub use policy::address::rule::{AddressError, AddressRule};
 pub use policy::outcome::Outcome;
 pub use policy::password_file::{BadPasswordFile, PasswordFileError};
+pub use policy::provider::{
+    CurveProvider, CurveQuestion, IntoProviderResult, PlainProvider, PlainQuestion, ProviderAnswer,
+    ProviderError,
+};
+pub use policy::rule::Rule;
 #[cfg(feature = "policy-file")]
 pub use policy_file::{
     BadPolicyFile, CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings,
     PolicyFile, PolicyFileError, PolicySettings, PolicyWarning, True,
 };
-pub use policy::provider::{
-    CurveProvider, CurveQuestion, IntoProviderResult, PlainProvider, PlainQuestion, ProviderAnswer,
-    ProviderError,
-};
-#[cfg(feature = "reload")]
-pub use reload::watcher::{Reload, ReloadSettings};
 #[cfg(feature = "reload")]
 pub use reload::event::{ReloadEvent, ReloadTrouble};
-pub use policy::rule::Rule;
+#[cfg(feature = "reload")]
+pub use reload::watcher::{Reload, ReloadSettings};
 pub use thread_authenticator::ThreadAuthenticator;

@@ -4,8 +4,8 @@
 use crate::access::request::AccessRequest;
 use crate::access::verdict::{Verdict, log_denial};
 use crate::auth::authenticator::handle::Authenticator;
-use crate::auth::sync::block_on::block_on;
 use crate::auth::policy::refusal::Refusal;
+use crate::auth::sync::block_on::block_on;
 use crate::zap::hold_back::first_delay;
 use crate::zap::oneshot::{Promise, promise};
 use crate::zap::reply::ZapReply;

@@ -1,13 +1,13 @@
 //! NaCl's `crypto_box` with the shared key computed once, and the cookie's secret box.
 #![forbid(unsafe_code)]
 
-use crate::crypto::secretbox::backend::Backend;
 use crate::crypto::constant_time::same;
 use crate::crypto::keys::{PublicKey, SecretKey};
 use crate::crypto::nonce::{self, Nonce};
-use crate::crypto::stack_wipe::{SHORT, without_residue, without_shallow_residue};
-use crate::crypto::secretbox::salsa20::StreamKey;
+use crate::crypto::secretbox::backend::Backend;
 use crate::crypto::secretbox::batch::TrafficKey;
+use crate::crypto::secretbox::salsa20::StreamKey;
+use crate::crypto::stack_wipe::{SHORT, without_residue, without_shallow_residue};
 use crate::crypto::x25519;
 use crate::crypto::xchacha20poly1305::{OneTimeStream, TEXT_LEN};
 use bytes::{BufMut, BytesMut};

@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::traffic::heartbeat::Silence;
 use crate::net::endpoint::EndpointError;
 use crate::net::tunnel::options::TunnelError;
+use crate::traffic::heartbeat::Silence;
 use crate::wire::socket_type::SocketType;
 use std::convert::Infallible;
 use std::io;

@@ -2,8 +2,8 @@
 //! [`Limits`](crate::Limits), and belong to the `Config`.
 #![forbid(unsafe_code)]
 
-use crate::traffic::heartbeat::HeartbeatSettings;
 use crate::net::client::backoff::ReconnectPolicy;
+use crate::traffic::heartbeat::HeartbeatSettings;
 use std::time::Duration;
 
 /// How the system finds out that the machine of a silent TCP peer is gone: it asks after `idle`,

@@ -2,14 +2,14 @@
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::traffic::frames::{Frame, FrameReader, FrameWriter};
 use crate::handshake::Established;
-use crate::traffic::heartbeat::{Heartbeat, HeartbeatSettings};
-use crate::traffic::input::Input;
 use crate::limits::Limits;
+use crate::traffic::frames::{Frame, FrameReader, FrameWriter};
+use crate::traffic::heartbeat::{Heartbeat, HeartbeatSettings};
+use crate::traffic::heartbeat_queue::Pings;
+use crate::traffic::input::Input;
 use crate::traffic::outbox::Outbox;
 use crate::traffic::parts::Parts;
-use crate::traffic::heartbeat_queue::Pings;
 use crate::traffic::seal::TOGETHER;
 use crate::wire::command::{Command, TrafficCommand};
 use crate::wire::frame::Flags;

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::traffic::heartbeat::{Due, Silence};
 use crate::relay::end::{Leg, carry};
+use crate::traffic::heartbeat::{Due, Silence};
 use bytes::BytesMut;
 use bytes::buf::Limit;
 use std::io::IoSlice;

@@ -85,6 +85,6 @@ pub(crate) mod end;
 pub(crate) mod forward;
 pub(crate) mod handoff;
 
-pub use handoff::{IdentityRule, Introduction};
 pub use end::Leg;
 pub use forward::{Broken, Relay, Side, Silent};
+pub use handoff::{IdentityRule, Introduction};

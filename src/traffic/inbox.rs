@@ -270,8 +270,8 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::traffic::frames::FrameWriter;
     use crate::limits::Limits;
+    use crate::traffic::frames::FrameWriter;
     use crate::traffic::seal;
     use bytes::BytesMut;
 

@@ -2,9 +2,9 @@
 //! CURVE (RFC 26, MESSAGE).
 #![forbid(unsafe_code)]
 
-use crate::crypto::secretbox::backend::Job;
 use crate::crypto::boxes::SharedKey;
 use crate::crypto::nonce::{self, ReceiveCounter, SendCounter};
+use crate::crypto::secretbox::backend::Job;
 use crate::crypto::secretbox::batch::TrafficKey;
 use crate::error::{CryptoError, Error, LocalError};
 use crate::wire::curve_message::{self, BOX_AT, NONCE_LEN};

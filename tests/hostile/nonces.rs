@@ -5,8 +5,8 @@ use super::raw::{RawServer, command, frame, metadata};
 use super::server::{Kind, Server, Setup, UNNOTED, client};
 use super::siege::{MIB, alone, scaled, siege, soon};
 use std::time::Duration;
-use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::net::{Connection, Incoming, Message, NetError, Options};
+use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::{CryptoError, Error, Limits, SocketType};
 
 /// Nonces of messages, of which all but the last are good; `first` is the lowest good one. Behind

@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
-use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::net::{Endpoint, Host, Listener, Options, Tunnel, TunnelOptions};
+use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Config, Domain, SocketType};
 

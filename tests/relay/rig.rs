@@ -4,9 +4,9 @@
 use super::pair::{Endpoint, client_keys, server_keys};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::time::Instant;
-use zmtp_auth::traffic::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::handshake::{Conn, Established, Handshake};
 use zmtp_auth::relay::{Broken, IdentityRule, Introduction, Leg, Relay, Side};
+use zmtp_auth::traffic::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{
     Asks, Builder, Config, DenialStatus, Domain, Error, Limits, Open, Peer, PeerAddress,

@@ -4,8 +4,8 @@ use super::rig::{Ended, MECHANISMS, Program, Tunnel, WHOLE, client, drive, null,
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
-use zmtp_auth::traffic::heartbeat::Silence;
 use zmtp_auth::relay::{Broken, Relay, Side};
+use zmtp_auth::traffic::heartbeat::Silence;
 use zmtp_auth::traffic::seal::MESSAGE_OVERHEAD;
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;

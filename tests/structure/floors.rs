@@ -384,7 +384,10 @@ mod tests {
             "use crate::error::Error; use crate::wire::reader::Reader;",
         );
         allowed("wire/frame.rs", "use super::reader::Reader;");
-        allowed("net/connection/driver.rs", "use crate::zap::router::ZapRouter;");
+        allowed(
+            "net/connection/driver.rs",
+            "use crate::zap::router::ZapRouter;",
+        );
         allowed("error.rs", "use crate::status::Status;");
         allowed(
             "mechanism/plain/client.rs",
@@ -454,14 +457,22 @@ mod tests {
         breach("traffic/seal.rs", "use crate::Limits;", "through lib.rs");
         breach("traffic/seal.rs", "use crate::*;", "through lib.rs");
         breach("traffic/seal.rs", "use crate as me;", "through lib.rs");
-        breach("traffic/seal.rs", "extern crate self as me;", "through lib.rs");
+        breach(
+            "traffic/seal.rs",
+            "extern crate self as me;",
+            "through lib.rs",
+        );
         breach("traffic/seal.rs", "use crate::wire;", "through wire/mod.rs");
         breach(
             "traffic/seal.rs",
             "use crate::wire::{self as w};",
             "through wire/mod.rs",
         );
-        breach("traffic/seal.rs", "use crate::wire::Frame;", "through wire/mod.rs");
+        breach(
+            "traffic/seal.rs",
+            "use crate::wire::Frame;",
+            "through wire/mod.rs",
+        );
         breach("wire/frame.rs", "use super::*;", "through wire/mod.rs");
         breach(
             "wire/frame.rs",
@@ -473,7 +484,11 @@ mod tests {
             "use super::super::Error;",
             "through lib.rs",
         );
-        breach("traffic/seal.rs", "use zmtp_auth::Limits;", "the crate's own name");
+        breach(
+            "traffic/seal.rs",
+            "use zmtp_auth::Limits;",
+            "the crate's own name",
+        );
         allowed("bin/zmtp-auth.rs", "use zmtp_auth::Limits;");
     }
 

@@ -137,13 +137,20 @@ mod tests {
         let most = format!("{HEAD}{}", "// line\n".repeat(MAX_LINES - 3));
         allowed("traffic/seal.rs", &most);
         allowed("traffic/seal.rs", &format!("{most}{tests}"));
-        breach("traffic/seal.rs", &format!("{most}//\n{tests}"), "401 lines");
+        breach(
+            "traffic/seal.rs",
+            &format!("{most}//\n{tests}"),
+            "401 lines",
+        );
     }
 
     #[test]
     fn every_file_but_a_facade_forbids_unsafe_code_at_its_head() {
         allowed("traffic/seal.rs", HEAD);
-        allowed("traffic/seal.rs", &format!("#![allow(missing_docs)]\n{HEAD}"));
+        allowed(
+            "traffic/seal.rs",
+            &format!("#![allow(missing_docs)]\n{HEAD}"),
+        );
         allowed("wire/mod.rs", "pub mod frame;");
         breach("traffic/seal.rs", "//! A file.\nstruct X;", "no #![forbid");
         breach(

@@ -15,8 +15,6 @@ mod interop;
 #[cfg(unix)]
 mod killed;
 mod load;
-#[cfg(all(feature = "cli", unix))]
-mod program;
 mod refusals;
 mod rig;
 

@@ -4,12 +4,12 @@
 use crate::access::address::PeerAddress;
 use crate::access::peer::Credential;
 use crate::access::request::{Domain, MechanismKind};
-use crate::auth::policy::address::rule::AddressRule;
 use crate::auth::grants::AdmissionTerms;
+use crate::auth::policy::address::rule::AddressRule;
 use crate::auth::policy::outcome::{Decided, Outcome};
+use crate::auth::policy::rule::Rule;
 #[cfg(feature = "reload")]
 use crate::auth::reload::event::ReloadEvent;
-use crate::auth::policy::rule::Rule;
 use crate::crypto::keys::PublicKey;
 use crate::zap::request::{RequestId, ZapRequest};
 use bytes::Bytes;

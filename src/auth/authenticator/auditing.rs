@@ -6,9 +6,9 @@ use crate::auth::audit::event::{Audited, AuditedAdmission, AuditedDecision, Chan
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::grants::AdmissionTerms;
 use crate::auth::policy::outcome::Decided;
+use crate::auth::policy::rule::Rule;
 #[cfg(feature = "reload")]
 use crate::auth::reload::event::ReloadEvent;
-use crate::auth::policy::rule::Rule;
 use crate::error::printable;
 use crate::zap::request::{RequestId, ZapRequest};
 use std::cell::LazyCell;

@@ -3,12 +3,14 @@
 
 use crate::access::request::{Domain, MechanismKind};
 use crate::auth::audit::event::Change;
-use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::authenticator::configured::{Call, Configured, Loaded};
+use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::curve::CurveRule;
-use crate::auth::policy::plain::PlainRule;
 use crate::auth::policy::decide::Policy;
-use crate::auth::policy::provider::{Async, Blocking, CurveProvider, CurveQuestion, IntoProviderResult};
+use crate::auth::policy::plain::PlainRule;
+use crate::auth::policy::provider::{
+    Async, Blocking, CurveProvider, CurveQuestion, IntoProviderResult,
+};
 #[cfg(feature = "reload")]
 use crate::auth::reload::source::{Reading, Source};
 use crate::cert::directory::{CertificateDirectory, DirectoryReport, load_certificates};

@@ -3,14 +3,16 @@
 
 use crate::access::request::{Domain, MechanismKind};
 use crate::auth::audit::event::Change;
-use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::authenticator::configured::{Configured, Loaded};
+use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::decide::Policy;
 use crate::auth::policy::password_file::{PasswordFileError, Passwords};
 #[cfg(feature = "reload")]
 use crate::auth::policy::plain::Stored;
 use crate::auth::policy::plain::{Given, PasswordTable, PlainRule};
-use crate::auth::policy::decide::Policy;
-use crate::auth::policy::provider::{Async, Blocking, IntoProviderResult, PlainProvider, PlainQuestion};
+use crate::auth::policy::provider::{
+    Async, Blocking, IntoProviderResult, PlainProvider, PlainQuestion,
+};
 #[cfg(feature = "reload")]
 use crate::auth::reload::source::{Reading, Source};
 use crate::crypto::keyed_hash::HashKey;

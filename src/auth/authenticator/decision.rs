@@ -3,8 +3,8 @@
 
 use crate::access::grant::Grant;
 use crate::auth::authenticator::handle::Authenticator;
-use crate::auth::policy::outcome::Decided;
 use crate::auth::policy::decide::{Admission, Ask, Policy, Ruling};
+use crate::auth::policy::outcome::Decided;
 use crate::auth::policy::provider::{Asking, NoAnswer, ProviderAnswer, ProviderError};
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;

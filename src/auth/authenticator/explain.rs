@@ -3,8 +3,8 @@
 
 use crate::access::request::AccessRequest;
 use crate::auth::authenticator::handle::Authenticator;
-use crate::auth::policy::outcome::{Decided, Outcome};
 use crate::auth::policy::decide::{Ask, Ruling};
+use crate::auth::policy::outcome::{Decided, Outcome};
 use crate::auth::policy::rule::Rule;
 use crate::zap::request::{RequestId, ZapRequest};
 use std::fmt;

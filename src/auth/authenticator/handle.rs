@@ -2,12 +2,12 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::audit::event::Change;
-use crate::auth::sync::event_count::Bell;
 use crate::auth::audit::log::EventLog;
 use crate::auth::grants::LiveGrants;
 use crate::auth::policy::decide::Policy;
 #[cfg(all(feature = "policy-file", feature = "reload"))]
 use crate::auth::reload::thread::Watch;
+use crate::auth::sync::event_count::Bell;
 use crate::auth::sync::thread_pool::{Replacement, WorkerSettings, Workers};
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;

@@ -4,10 +4,10 @@
 use crate::access::address::PeerAddress;
 use crate::access::peer::Credential;
 use crate::access::request::{Credentials, Domain, MechanismKind};
-use crate::auth::policy::address::list::AddressLists;
 use crate::auth::authenticator::configured::Call;
-use crate::auth::policy::curve::CurveRule;
 use crate::auth::authenticator::ending::Endings;
+use crate::auth::policy::address::list::AddressLists;
+use crate::auth::policy::curve::CurveRule;
 use crate::auth::policy::names::NameRule;
 use crate::auth::policy::plain::PlainRule;
 use crate::auth::policy::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};

@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::plain::Given;
-use crate::secret_file::{self, Unusable};
 use crate::cert::problem::FileFailure;
 use crate::crypto::password_hash::{BadPasswordHash, PasswordHash};
+use crate::secret_file::{self, Unusable};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::Domain;
-use crate::auth::policy::address::list::AddressLists;
 use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::address::list::AddressLists;
 use crate::auth::policy::curve::CurveRule;
 use crate::auth::policy::names::NameRule;
 use crate::auth::policy::password_file::{Passwords, given};

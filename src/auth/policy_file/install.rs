@@ -3,17 +3,17 @@
 
 use crate::access::request::Domain;
 use crate::auth::audit::event::Change;
-use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::authenticator::configured::Call;
+use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy_file::compile::Rules;
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
 use crate::auth::policy_file::problem::{BadPolicyFile, PolicyFileError};
 #[cfg(feature = "reload")]
-use crate::auth::reload::watcher::ReloadSettings;
-#[cfg(feature = "reload")]
 use crate::auth::reload::thread::Watch;
+#[cfg(feature = "reload")]
+use crate::auth::reload::watcher::ReloadSettings;
 use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "reload")]
 use std::io;

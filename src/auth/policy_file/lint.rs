@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::{Domain, MechanismKind};
-use crate::auth::policy::address::rule::AddressRule;
 use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::address::rule::AddressRule;
 use crate::auth::policy::password_file::given;
 use crate::auth::policy::plain::Given;
 use crate::auth::policy_file::file::PolicyFile;

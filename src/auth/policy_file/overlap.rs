@@ -1,8 +1,8 @@
 //! What two address rules have in common.
 #![forbid(unsafe_code)]
 
-use crate::auth::policy::address::rule::{AddressRule, Matches};
 use crate::auth::policy::address::block::first_of_block;
+use crate::auth::policy::address::rule::{AddressRule, Matches};
 use crate::auth::policy::address::zone::same_zone;
 use std::net::IpAddr;
 

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::password_file::PasswordFileError;
-use crate::secret_file::Unusable;
 use crate::cert::problem::{CertificateError, FileFailure};
+use crate::secret_file::Unusable;
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error as ThisError;

@@ -3,11 +3,11 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::authenticator::handle::{Authenticator, WeakAuthenticator};
-use crate::auth::reload::watcher::ReloadSettings;
 use crate::auth::reload::event::{ReloadEvent, ReloadTrouble};
 use crate::auth::reload::settling::Settling;
 use crate::auth::reload::source::{Entries, Entry, Name, Reading, Source};
 use crate::auth::reload::turns::{self, Turn};
+use crate::auth::reload::watcher::ReloadSettings;
 use crate::auth::reload::watches::{Ruled, WatchId, Watched};
 use crate::zap::contain::contain;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};

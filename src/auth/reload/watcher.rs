@@ -3,8 +3,8 @@
 
 use crate::access::request::Domain;
 use crate::auth::audit::event::Change;
-use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::authenticator::configured::Configured;
+use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::password_file::PasswordFileError;
 use crate::auth::reload::event::ReloadEvent;
 use crate::auth::reload::source::Source;

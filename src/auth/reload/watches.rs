@@ -4,8 +4,8 @@
 
 use crate::access::request::{Domain, MechanismKind};
 use crate::auth::audit::event::Change;
-use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::authenticator::configured::{Call, Loaded};
+use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::decide::Policy;
 use crate::auth::reload::source::{Reading, Source};
 use std::collections::BTreeMap;

@@ -5,11 +5,11 @@ use crate::crypto::secretbox::ahead::{self, Ahead};
 use crate::crypto::secretbox::backend::{Backend, Job, blocks_of};
 use crate::crypto::secretbox::poly1305::TAG_LEN;
 use crate::crypto::secretbox::portable;
+use crate::crypto::secretbox::salsa20::StreamKey;
 use crate::crypto::stack_wipe::{
     AHEAD_DEPTH, BATCH_DEPTH, READY_DEPTH, SHORT, wipe, without_residue, without_residue_of,
     without_shallow_residue,
 };
-use crate::crypto::secretbox::salsa20::StreamKey;
 use std::fmt;
 
 /// So many boxes of so many blocks are not worth more than one by one.

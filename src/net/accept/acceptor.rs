@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use crate::mechanism::session::Conn;
-use crate::net::socket::bind::Acceptor;
 use crate::net::accept::descriptors::Descriptors;
+use crate::net::accept::slots::{Evicted, Place, Places};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::options::Options;
-use crate::net::accept::slots::{Evicted, Place, Places};
+use crate::net::socket::bind::Acceptor;
 use crate::net::socket::stream::{Stream, is_hangup};
 use std::io;
 use std::time::Duration;

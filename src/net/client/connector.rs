@@ -4,13 +4,13 @@
 use crate::config::settings::Config;
 use crate::crypto::random::{self, OsRandom};
 use crate::net::access::Access;
-use crate::net::deadline::deadline;
 use crate::net::connection::handle::Connection;
+use crate::net::deadline::deadline;
 use crate::net::dial::dial;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
-use crate::traffic::message::Message;
 use crate::net::options::Options;
+use crate::traffic::message::Message;
 use crate::traffic::outgoing::require_sendable;
 use std::fmt;
 use std::future::Future;

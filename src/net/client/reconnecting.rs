@@ -3,10 +3,10 @@
 
 use crate::access::peer::Peer;
 use crate::net::access::Access;
-use crate::net::connection::handle::Connection;
 use crate::net::client::connector::{Attempt, Connector};
-use crate::net::error::NetError;
 use crate::net::connection::halves::RecvHalf;
+use crate::net::connection::handle::Connection;
+use crate::net::error::NetError;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
 use crate::traffic::outgoing::Outgoing;

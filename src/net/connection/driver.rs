@@ -4,19 +4,19 @@
 
 use crate::access::grant::Grant;
 use crate::error::Error;
-use crate::traffic::heartbeat::{Due, Heartbeat};
-use crate::traffic::input::Input;
 use crate::limits::Limits;
-use crate::net::deadline::{deadline, until};
 use crate::net::accept::connection_limit::Permit;
-use crate::net::error::NetError;
-use crate::traffic::inbox::{Arrivals, Inbox, Incoming, Ping};
-use crate::traffic::outgoing::Outgoing;
 use crate::net::connection::activity::Pace;
 use crate::net::connection::queue::{Consumer, Producer};
+use crate::net::deadline::{deadline, until};
+use crate::net::error::NetError;
 use crate::net::socket::stream::{Stream, is_hangup};
-use crate::traffic::outbox::Outbox;
+use crate::traffic::heartbeat::{Due, Heartbeat};
 use crate::traffic::heartbeat_queue::Pings;
+use crate::traffic::inbox::{Arrivals, Inbox, Incoming, Ping};
+use crate::traffic::input::Input;
+use crate::traffic::outbox::Outbox;
+use crate::traffic::outgoing::Outgoing;
 use crate::traffic::seal::TOGETHER;
 use std::future::Future;
 use std::io;

@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 use crate::access::peer::Peer;
-use crate::net::connection::handle::Connection;
 use crate::net::connection::driver::State;
+use crate::net::connection::handle::Connection;
+use crate::net::connection::queue::{Consumer, Producer};
 use crate::net::error::NetError;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
 use crate::traffic::outgoing::{Outgoing, require_sendable};
-use crate::net::connection::queue::{Consumer, Producer};
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
 use std::fmt;

@@ -3,18 +3,18 @@
 
 use crate::config::settings::{Asks, Config, Open};
 use crate::error::Stage;
-use crate::net::access::Access;
-use crate::net::accept::connection_limit::ConnectionLimit;
-use crate::net::dial::warn_of_plain;
 use crate::net::accept::acceptor::{Arrival, Door};
+use crate::net::accept::connection_limit::ConnectionLimit;
+use crate::net::access::Access;
+use crate::net::dial::warn_of_plain;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::listener::events::Who;
 use crate::net::negotiate::Failed;
 use crate::net::tunnel::backoff::Backoff;
-use crate::net::tunnel::session::{Back, House, refuse};
 use crate::net::tunnel::names::Names;
 use crate::net::tunnel::options::{TunnelOptions, require_client, require_server};
+use crate::net::tunnel::session::{Back, House, refuse};
 use crate::net::tunnel::sparse_log::SparseLog;
 use crate::relay::handoff::IdentityRule;
 use crate::zap::router::ZapRouter;

@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::MechanismKind;
-use crate::net::deadline::deadline;
-use crate::net::client::connector::chance;
-use crate::net::error::NetError;
 use crate::net::client::backoff::ReconnectPolicy;
+use crate::net::client::connector::chance;
+use crate::net::deadline::deadline;
+use crate::net::error::NetError;
 use crate::wire::metadata::Metadata;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -3,10 +3,10 @@
 
 use crate::access::grant::Grant;
 use crate::limits::Limits;
-use crate::net::deadline::{deadline, until};
-use crate::net::socket::wiped_buffer::HandshakeBytes;
 use crate::net::connection::activity::Pace;
+use crate::net::deadline::{deadline, until};
 use crate::net::socket::stream::{Stream, is_hangup};
+use crate::net::socket::wiped_buffer::HandshakeBytes;
 use crate::relay::forward::{Broken, Relay, Side, Silent};
 use std::fmt;
 use std::future::Future;
@@ -365,10 +365,10 @@ mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
     use crate::config::settings::Config;
-    use crate::traffic::frames::{Frame, FrameReader, FrameWriter};
     use crate::handshake::{Conn, Established, Handshake};
-    use crate::traffic::heartbeat::{Expiry, HeartbeatSettings, Silence};
     use crate::relay::end::Leg;
+    use crate::traffic::frames::{Frame, FrameReader, FrameWriter};
+    use crate::traffic::heartbeat::{Expiry, HeartbeatSettings, Silence};
     use crate::wire::frame::Flags;
     use crate::wire::socket_type::SocketType;
     use bytes::{BufMut, Bytes, BytesMut};

@@ -4,12 +4,12 @@
 use crate::access::address::{IpcPeer, PeerAddress};
 use crate::access::request::MechanismKind;
 use crate::config::settings::Config;
-use crate::traffic::heartbeat::{Expiry, HeartbeatSettings};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::options::Options;
 use crate::net::socket::stream::own_uid;
 use crate::relay::handoff::IdentityRule;
+use crate::traffic::heartbeat::{Expiry, HeartbeatSettings};
 use crate::wire::socket_type::SocketType;
 use std::time::Duration;
 use thiserror::Error as ThisError;

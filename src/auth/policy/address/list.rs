@@ -3,14 +3,14 @@
 
 use crate::access::address::PeerAddress;
 use crate::access::request::Domain;
-use crate::auth::policy::address::rule::{AddressError, AddressRule, Match, RuleSet};
 use crate::auth::audit::event::{AddressChange, Change};
-use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::authenticator::configured::Call;
-#[cfg(feature = "policy-file")]
-use crate::auth::policy_file::problem::BadPolicyFile;
+use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::address::rule::{AddressError, AddressRule, Match, RuleSet};
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
+#[cfg(feature = "policy-file")]
+use crate::auth::policy_file::problem::BadPolicyFile;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

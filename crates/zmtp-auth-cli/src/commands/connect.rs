@@ -1,0 +1,311 @@
+//! `connect`: lines of stdin become messages, and messages are told.
+#![forbid(unsafe_code)]
+
+use crate::exit::{Exit, Failure};
+use crate::output::events::Events;
+use crate::program::block_on;
+use crate::security::argument_source;
+use crate::security::client::ClientSecurity;
+use crate::security::server::{LoadedPolicy, ServerConfig, ServerRole, reloaded};
+use crate::signals::{Signal, Signals};
+use crate::socket::arguments::SocketArguments;
+use crate::socket::frames::{Shown, message, shown};
+use crate::socket::lines::{Line, Lines};
+use crate::socket::socket_type::TypeArgument;
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::timeout;
+use zmtp_auth::net::{Access, Connection, Incoming, NetError};
+use zmtp_auth::{Config, MechanismKind, SocketType};
+
+/// How long stdin may take to end, once the peer has closed, to have ended before. 1 s, much more
+/// than a busy machine takes to read the end that is there.
+const END_OF_STDIN: Duration = Duration::from_secs(1);
+
+/// Connect a socket, send lines of stdin, and tell what comes back
+///
+/// One JSON object a line: connected, then message for each that arrives, and closed. A line may
+/// hold any bytes and ends at the line feed alone. A req waits for the reply to each line before
+/// it sends the next; a pub waits for a subscriber before it reads the first.
+///
+/// While stdout is full no messages are received. SIGTERM ends it in order, within 5 seconds; a
+/// second one ends it at once.
+///
+/// A peer that closes before the end of stdin makes the exit code 8: what was sent last may be
+/// lost, and the rest is. Where nothing is sent (pull, sub), or everything was before it closed, it
+/// is 0. ZeroMQ has no receipts: 0 says that everything was handed to the system, not that it was
+/// received.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArguments {
+    /// Such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
+    endpoint: String,
+    /// The type of our socket
+    #[arg(long = "type", value_name = "TYPE")]
+    socket_type: TypeArgument,
+    #[command(flatten)]
+    security: ClientSecurity,
+    /// Be the server of PLAIN, although we connect: its client binds
+    #[arg(long, group = "mechanism", requires = "policy")]
+    plain_server: bool,
+    /// Be the server, although we connect: this policy file decides about the peer. SIGHUP loads
+    /// it again
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The domain of the policy that rules this socket
+    #[arg(long, value_name = "NAME", default_value = "", requires = "policy")]
+    domain: String,
+    /// Be the server, although we connect, of a peer that may be anybody (not with --plain-server)
+    #[arg(long, conflicts_with = "policy")]
+    accept_any_peer: bool,
+    /// Split each line into frames where this text stands
+    #[arg(long, value_name = "SEPARATOR")]
+    multipart: Option<String>,
+    /// The topic of a sub or xsub
+    #[arg(long, value_name = "TOPIC", default_value = "")]
+    subscribe: String,
+    /// End after so many messages have arrived. Without it: at the end of stdin where nothing
+    /// can come back, else when the peer closes
+    #[arg(long, value_name = "NUMBER")]
+    count: Option<u64>,
+    #[command(flatten)]
+    socket: SocketArguments,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Told<'a> {
+    Connected {
+        endpoint: &'a str,
+        socket_type: Option<&'static str>,
+    },
+    Message {
+        frames: Vec<Shown>,
+    },
+    Closed {
+        reason: String,
+    },
+}
+
+pub(crate) fn run(arguments: &ConnectArguments) -> Result<(), Failure> {
+    if arguments.multipart.as_deref() == Some("") {
+        return Err(Failure::usage("--multipart needs a text to split at"));
+    }
+    let TypeArgument(socket_type) = arguments.socket_type;
+    if socket_type.sends() {
+        argument_source::reserve_stdin("for lines to send")?;
+    }
+    match arguments.config()? {
+        ServerConfig::Asks(config, router, policy) => {
+            block_on(converse(arguments, config, router, Some(policy)))
+        }
+        ServerConfig::Open(config) => block_on(converse(arguments, config, (), None)),
+    }
+}
+
+impl ConnectArguments {
+    fn config(&self) -> Result<ServerConfig, Failure> {
+        let TypeArgument(socket_type) = self.socket_type;
+        let builder = self.socket.builder(socket_type);
+        let policy = self.policy.as_deref();
+        if policy.is_none() && !self.accept_any_peer {
+            return Ok(ServerConfig::Open(self.security.load()?.config(builder)?));
+        }
+        let mechanism = match self.security.mechanism() {
+            None if self.plain_server => MechanismKind::Plain,
+            Some(MechanismKind::Plain) => {
+                return Err(Failure::usage(
+                    "--plain is a client: a server of PLAIN is --plain-server",
+                ));
+            }
+            Some(_) if self.security.knows_a_server() => {
+                return Err(Failure::usage(
+                    "--server-key is for a client, --policy and --accept-any-peer for a server",
+                ));
+            }
+            Some(mechanism) => mechanism,
+            None => {
+                return Err(Failure::usage(
+                    "choose one of --curve, --plain-server, --null",
+                ));
+            }
+        };
+        let role = ServerRole {
+            mechanism,
+            keys: self.security.key().into_iter().collect(),
+            policy,
+            domain: &self.domain,
+            accept_any_peer: self.accept_any_peer,
+        };
+        role.config(builder)
+    }
+}
+
+/// How one end of a conversation behaves.
+struct Conversation<'a> {
+    ours: SocketType,
+    arguments: &'a ConnectArguments,
+    events: &'a Events,
+    /// Messages that may still arrive.
+    left: Option<u64>,
+    /// Whether lines of stdin are still to be sent.
+    reading: bool,
+}
+
+async fn converse<A: Access>(
+    arguments: &ConnectArguments,
+    config: Config<A>,
+    router: A::Router,
+    mut policy: Option<LoadedPolicy>,
+) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let events = Events::on_stdout()?;
+    let mut side = Conversation {
+        ours: config.socket_type(),
+        arguments,
+        events: &events,
+        left: arguments.count,
+        reading: config.socket_type().sends(),
+    };
+    let endpoint = arguments.endpoint.as_str();
+    let options = arguments.socket.options();
+    let mut connection = tokio::select! {
+        connected = Connection::connect_with(endpoint, config, router, &options) => connected?,
+        () = signals.stop() => return Err(Failure::new("a signal came before we were connected")),
+    };
+    let ended = {
+        let exchange = side.exchange(&mut connection);
+        tokio::pin!(exchange);
+        loop {
+            tokio::select! {
+                ended = &mut exchange => break Some(ended?),
+                signal = signals.next() => match (signal, &mut policy) {
+                    (Signal::Stop, _) => break None,
+                    (Signal::Reload, Some(policy)) => policy.reload(),
+                    (Signal::Reload, None) => {
+                        tracing::warn!("SIGHUP: there is no policy to load again");
+                    }
+                },
+                outcome = reloaded(policy.as_mut()) => {
+                    if let Err(failure) = outcome {
+                        tracing::warn!("policy not loaded again: {}", failure.message);
+                    }
+                }
+            }
+        }
+    };
+    let sends = side.ours.sends();
+    let is_cut_short = side.reading;
+    let Some(ended) = ended else {
+        let ending = async {
+            after_close(connection.close().await, sends)?;
+            events.written().await
+        };
+        return signals.end(ending).await;
+    };
+    let ending = async {
+        match ended {
+            Ended::Done => after_close(connection.close().await, sends)?,
+            Ended::Lost(error) => {
+                let reason = error.to_string();
+                events.tell(&Told::Closed { reason }).await?;
+                let closed = if is_cut_short || !matches!(error, NetError::Closed) {
+                    Err(error)
+                } else {
+                    connection.close().await
+                };
+                events.written().await?;
+                return after_close(closed, sends);
+            }
+        }
+        events.written().await
+    };
+    signals.end_patiently(ending).await
+}
+
+/// How a connection has ended; `may_lose` says whether a peer that closes loses what we sent.
+fn after_close(closed: Result<(), NetError>, may_lose: bool) -> Result<(), Failure> {
+    match closed {
+        Err(NetError::Closed) if may_lose => Err(Failure::with(
+            Exit::Unsent,
+            "the peer closed before everything was sent: messages may be lost",
+        )),
+        closed => Ok(closed?),
+    }
+}
+
+/// How an exchange ends.
+enum Ended {
+    /// We have no more to say or to hear.
+    Done,
+    /// The peer has gone.
+    Lost(NetError),
+}
+
+impl Conversation<'_> {
+    async fn exchange(&mut self, connection: &mut Connection) -> Result<Ended, Failure> {
+        let claims = &connection.peer().claims;
+        let connected = Told::Connected {
+            endpoint: &self.arguments.endpoint,
+            socket_type: claims.socket_type.map(SocketType::name),
+        };
+        self.events.tell(&connected).await?;
+        if self.ours.subscribes() {
+            let topic = self.arguments.subscribe.clone();
+            connection.subscribe(topic).await?;
+        }
+        let max_line = self.arguments.socket.limits().max_message;
+        let mut lines = Lines::of_stdin(max_line);
+        let receives = self.ours.receives();
+        let mut subscribed = !self.ours.publishes();
+        // Whether a reply is due to us, or a request to answer: REQ and REP take turns.
+        let mut our_turn = self.ours != SocketType::Rep;
+        // Why nothing more can be sent. What has arrived is told all the same.
+        let mut unsent = None;
+        if self.left == Some(0) {
+            return Ok(Ended::Done);
+        }
+        loop {
+            let may_send = self.reading && subscribed && our_turn && unsent.is_none();
+            tokio::select! {
+                line = lines.next(), if may_send => match line.map_err(Failure::stdin)? {
+                    Some(Line::Whole(line)) => {
+                        let separator = self.arguments.multipart.as_deref();
+                        let message = message(self.ours, line, separator);
+                        unsent = connection.send(message).await.err();
+                        our_turn = !matches!(self.ours, SocketType::Req | SocketType::Rep);
+                    }
+                    Some(Line::TooLong) => return Err(Failure::long_line(max_line)),
+                    None => {
+                        self.reading = false;
+                        if !receives || self.ours == SocketType::Req {
+                            return Ok(Ended::Done);
+                        }
+                    }
+                },
+                incoming = connection.recv() => match incoming {
+                    Ok(Incoming::Message(message)) => {
+                        our_turn = true;
+                        let frames = shown(self.ours, message.frames());
+                        self.events.tell(&Told::Message { frames }).await?;
+                        self.left = self.left.map(|left| left.saturating_sub(1));
+                        if self.left == Some(0) {
+                            return Ok(unsent.map_or(Ended::Done, Ended::Lost));
+                        }
+                    }
+                    Ok(Incoming::Subscribe(_)) => subscribed = true,
+                    Ok(_) => {}
+                    Err(error) => {
+                        // The end of stdin may be there and not be read.
+                        if self.reading && unsent.is_none() {
+                            let end = timeout(END_OF_STDIN, lines.next()).await;
+                            self.reading = !matches!(end, Ok(Ok(None)));
+                        }
+                        return Ok(Ended::Lost(unsent.unwrap_or(error)));
+                    }
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One connection of a probe: door 2 of the library, with a clock at each step.
+#![forbid(unsafe_code)]
+
+use crate::exit::{Exit, Failure};
+use bytes::BytesMut;
+use serde::Serialize;
+use std::io;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use zmtp_auth::handshake::{Conn, Handshake};
+use zmtp_auth::net::{Endpoint, Host};
+use zmtp_auth::{Config, Error, Open, PeerAddress, SocketType, Stage};
+
+/// Bytes of a greeting (RFC 37).
+const GREETING_LEN: usize = 64;
+
+/// How long a relay, which says no type of its own, waits for that of a NULL socket. Those that
+/// say it unasked do so within a round trip; a second is many.
+const PATIENCE_FOR_TYPE: Duration = Duration::from_secs(1);
+
+/// How long a step took.
+#[derive(Debug, Serialize)]
+pub(crate) struct Step {
+    pub(crate) step: String,
+    pub(crate) ms: f64,
+}
+
+/// What a probe has seen.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// As much of the peer's greeting as has come.
+    greeting: Vec<u8>,
+    pub(crate) socket_type: Option<SocketType>,
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Seen {
+    /// RFC 37, "Greeting": the version is the two bytes behind the signature.
+    pub(crate) fn version(&self) -> Option<String> {
+        match self.greeting.get(..12)? {
+            [0xFF, .., signature, major, minor] if signature & 1 == 1 => Some(match major {
+                // Before ZMTP 3 this byte is a revision, and the next one something else.
+                0 => "1.0".to_owned(),
+                1 | 2 => format!("2.{}", major - 1),
+                _ => format!("{major}.{minor}"),
+            }),
+            _ => None,
+        }
+    }
+
+    /// RFC 37, "Greeting": 20 bytes behind the version, filled up with zeros.
+    pub(crate) fn mechanism(&self) -> Option<String> {
+        let name = self.greeting.get(12..32)?;
+        let end = name
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(name.len());
+        Some(name[..end].escape_ascii().to_string())
+    }
+
+    fn step(&mut self, step: &str, since: Instant) {
+        self.steps.push(Step {
+            step: step.to_owned(),
+            ms: since.elapsed().as_secs_f64() * 1000.0,
+        });
+    }
+}
+
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<W: AsyncRead + AsyncWrite + Unpin + Send> Wire for W {}
+
+/// A connection that has not spoken yet.
+pub(crate) struct Link {
+    wire: Box<dyn Wire>,
+    seen: Seen,
+    /// When the step in progress began.
+    since: Instant,
+}
+
+impl Link {
+    pub(crate) async fn connect(endpoint: &Endpoint, time: Duration) -> Result<Self, Failure> {
+        let start = Instant::now();
+        let wire = match timeout(time, connect(endpoint)).await {
+            Ok(Ok(wire)) => wire,
+            Ok(Err(error)) => {
+                let why = format_args!("cannot connect to {endpoint}: {error}");
+                return Err(Failure::with(Exit::Unreachable, why));
+            }
+            Err(_) => {
+                let why = format_args!("time-out while connecting to {endpoint}");
+                return Err(Failure::with(Exit::TimedOut, why));
+            }
+        };
+        let mut seen = Seen::default();
+        seen.step("connect", start);
+        let since = Instant::now();
+        Ok(Self { wire, seen, since })
+    }
+
+    /// Goes as far as the peer lets us.
+    pub(crate) async fn shake_hands(
+        mut self,
+        config: &Config<Open>,
+        time: Duration,
+    ) -> (Seen, Result<(), Error>) {
+        let mut stage = Stage::Greeting;
+        let ended = match timeout(time, self.converse(config, &mut stage)).await {
+            Ok(ended) => ended,
+            Err(_) => Err(Error::Timeout(stage)),
+        };
+        self.seen.step(stage.name(), self.since);
+        (self.seen, ended)
+    }
+
+    async fn converse(&mut self, config: &Config<Open>, at: &mut Stage) -> Result<(), Error> {
+        // Where the peer is matters to a server alone.
+        let conn = Conn::new(PeerAddress::Other(bytes::Bytes::new()));
+        let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
+        let is_relay = config.socket_type() == SocketType::Relay;
+        let mut state = Handshake::start(config, conn, &mut out);
+        loop {
+            // A peer that is gone is noticed when reading: it may have left its last words there.
+            let _ = self.wire.write_all_buf(&mut out).await;
+            let waiting = match state {
+                Handshake::NeedsInput(waiting) => waiting,
+                Handshake::Complete(established) => {
+                    self.seen.socket_type = established.peer.claims.socket_type;
+                    return Ok(());
+                }
+                // A relay over NULL: the peer has said what it is, and that is all we want.
+                Handshake::NeedsMetadata(paused) => {
+                    self.seen.socket_type = paused.claims().and_then(|claims| claims.socket_type);
+                    return Ok(());
+                }
+                // Only a side that authorises pauses here.
+                Handshake::Authorize(_) => return Err(Error::Timeout(Stage::Verdict)),
+            };
+            if waiting.stage() != *at {
+                self.seen.step(at.name(), self.since);
+                *at = waiting.stage();
+                self.since = Instant::now();
+            }
+            let before = input.len();
+            state = waiting.process(&mut input, &mut out)?;
+            if let Handshake::NeedsInput(waiting) = state {
+                if input.len() < before {
+                    // Something was taken: it may be another stage already.
+                    state = Handshake::NeedsInput(waiting);
+                    continue;
+                }
+                let _ = self.wire.write_all_buf(&mut out).await;
+                let had = input.len();
+                let reading = self.wire.read_buf(&mut input);
+                let read = if is_relay && *at == Stage::NullReady {
+                    match timeout(PATIENCE_FOR_TYPE, reading).await {
+                        Ok(read) => read,
+                        Err(_) => return Err(waiting.timed_out()),
+                    }
+                } else {
+                    reading.await
+                };
+                match read {
+                    Ok(0) | Err(_) => return Err(waiting.peer_closed()),
+                    Ok(_) => {}
+                }
+                let missing = GREETING_LEN.saturating_sub(self.seen.greeting.len());
+                let news = &input[had..];
+                let greeting = &news[..news.len().min(missing)];
+                self.seen.greeting.extend_from_slice(greeting);
+                state = Handshake::NeedsInput(waiting);
+            }
+        }
+    }
+}
+
+async fn connect(endpoint: &Endpoint) -> io::Result<Box<dyn Wire>> {
+    match endpoint {
+        Endpoint::Tcp { host, port } => {
+            let host = match host {
+                Host::Ip(ip) => ip.to_string(),
+                Host::Scoped(ip, scope) => format!("{ip}%{scope}"),
+                Host::Name(name) => name.clone(),
+                _ => return Err(io::Error::other("a wildcard cannot be connected to")),
+            };
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+        #[cfg(unix)]
+        Endpoint::IpcPath(path) => Ok(Box::new(tokio::net::UnixStream::connect(path).await?)),
+        #[cfg(unix)]
+        Endpoint::IpcAbstract(name) => {
+            let path = format!("\0{name}");
+            Ok(Box::new(tokio::net::UnixStream::connect(path).await?))
+        }
+        #[cfg(not(unix))]
+        _ => Err(io::Error::other("there is no ipc on this system")),
+        #[cfg(unix)]
+        _ => Err(io::Error::other("no such kind of endpoint")),
+    }
+}

@@ -1,0 +1,84 @@
+//! From arguments to a command, and from its outcome to an exit code.
+#![forbid(unsafe_code)]
+
+use crate::arguments::{Arguments, Command};
+use crate::commands::{
+    cert, connect, generate, keygen, listen, passwd, policy, probe, tunnel, zap,
+};
+use crate::exit::{Exit, Failure};
+use crate::output::console::{Console, end_log, start_log};
+use crate::output::printable::lines;
+use clap::Parser;
+use std::future::Future;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return not_parsed(&error),
+    };
+    let console = Console {
+        json: arguments.json,
+    };
+    // A tunnel's log is its record of who came.
+    let is_tunnel = matches!(arguments.command, Command::Tunnel(_));
+    let verbosity = arguments.verbose.saturating_add(u8::from(is_tunnel));
+    let outcome = start_log(verbosity)
+        .map_err(Failure::from)
+        .and_then(|()| run(arguments.command, console));
+    let code = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            console.failure(&failure);
+            failure.exit.into()
+        }
+    };
+    end_log();
+    code
+}
+
+/// Help and version, or wrong arguments: those end it with code 2 and a line of usage.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && wants_json && start_log(0).is_ok() {
+        let text = error.render().to_string();
+        let told = text.trim().trim_start_matches("error: ");
+        Console { json: true }.failure(&Failure::usage(told));
+        end_log();
+        return Exit::Usage.into();
+    }
+    if error.use_stderr() {
+        // Arguments can be names of files.
+        let _unheard = write!(io::stderr(), "{}", lines(&error.render().to_string()));
+        return Exit::Usage.into();
+    }
+    error.exit()
+}
+
+fn run(command: Command, console: Console) -> Result<(), Failure> {
+    match command {
+        Command::Keygen(arguments) => keygen::run(&arguments, console),
+        Command::Cert(command) => cert::run(&command, console),
+        Command::Passwd(arguments) => passwd::run(&arguments, console),
+        Command::Policy(command) => policy::run(&command, console),
+        Command::Listen(arguments) => listen::run(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
+        Command::Probe(arguments) => probe::run(&arguments, console),
+        Command::Zap(arguments) => zap::run(&arguments, console),
+        Command::Tunnel(command) => tunnel::run(&command),
+        Command::Generate(arguments) => generate::run(&arguments, console),
+    }
+}
+
+/// Runs what needs sockets, to its end.
+pub(crate) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(command);
+    // Nothing that still waits on a thread, such as a read of stdin, may keep the process.
+    runtime.shutdown_background();
+    outcome
+}

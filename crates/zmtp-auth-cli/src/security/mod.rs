@@ -1,0 +1,10 @@
+//! Keys, passwords and policies, as arguments name them.
+#![forbid(unsafe_code)]
+
+pub(crate) mod argument_source;
+pub(crate) mod client;
+pub(crate) mod key_file;
+pub(crate) mod new_file;
+pub(crate) mod password_input;
+pub(crate) mod reloads;
+pub(crate) mod server;

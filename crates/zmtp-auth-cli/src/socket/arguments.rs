@@ -1,0 +1,181 @@
+//! What arguments say of a socket aside from security: limits, identity, heartbeats, file modes.
+#![forbid(unsafe_code)]
+
+use clap::Args;
+use std::time::Duration;
+use zmtp_auth::net::Options;
+use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
+use zmtp_auth::{Builder, Config, Limits, SocketType, WantsMechanism};
+
+/// What a peer may cost.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct LimitArguments {
+    /// The longest message that a peer may send, all its frames together: bytes, or with K, M or G
+    /// behind it KiB, MiB or GiB. A peer that sends a longer one is closed. Without it: 64M
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    max_message: Option<usize>,
+    /// The most frames that a message may have. A peer that sends more is closed. Without it: 4096
+    #[arg(long, value_name = "NUMBER", value_parser = frames)]
+    max_frames: Option<usize>,
+    /// Seconds that a handshake may take. Without it: 30
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    handshake_timeout: Option<u64>,
+}
+
+impl LimitArguments {
+    /// The limits in force.
+    pub(crate) fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        if let Some(bytes) = self.max_message {
+            limits.max_message = bytes;
+        }
+        if let Some(frames) = self.max_frames {
+            limits.max_frames = frames;
+        }
+        if let Some(seconds) = self.handshake_timeout {
+            limits.handshake_timeout = Duration::from_secs(seconds);
+        }
+        limits
+    }
+}
+
+/// What an application chooses about one socket.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct SocketArguments {
+    /// The identity that we claim (ZMQ_ROUTING_ID), by which a router addresses us
+    #[arg(long, value_name = "TEXT")]
+    identity: Option<String>,
+    /// Send a PING so often, and give up a peer that does not answer for as long
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    heartbeat: Option<u64>,
+    #[command(flatten)]
+    limits: LimitArguments,
+}
+
+impl SocketArguments {
+    /// A configuration that wants a mechanism.
+    pub(crate) fn builder(&self, socket_type: SocketType) -> Builder<WantsMechanism> {
+        let builder = Config::builder(socket_type).limits(self.limits.limits());
+        match &self.identity {
+            Some(identity) => builder.identity(identity.clone()),
+            None => builder,
+        }
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        let mut options = Options::default();
+        let every = |seconds| HeartbeatSettings::every(Duration::from_secs(seconds));
+        options.heartbeat = self.heartbeat.map(every);
+        options
+    }
+
+    /// The limits in force.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits.limits()
+    }
+}
+
+/// What an endpoint takes that we bind.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct BindArguments {
+    /// The mode of the file of an ipc endpoint: who may write to it may connect. Without it: 600,
+    /// our own user alone
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    ipc_mode: Option<u32>,
+    /// The most connections at once; the next peer is refused for now. Without it: as many as the
+    /// file descriptors of the process allow (`ulimit -n`), with a reserve
+    #[arg(long, value_name = "NUMBER", value_parser = connections)]
+    max_connections: Option<usize>,
+    /// The most connections of one user at once. Peers of this machine and peers without a user id
+    /// of their own are not counted. Without it: no bound
+    #[arg(long, value_name = "NUMBER", value_parser = connections)]
+    max_connections_per_user: Option<usize>,
+    /// The most connections from one address at once; an IPv6 address stands for its /64. Peers of
+    /// this machine are not counted. Without it: no bound
+    #[arg(long, value_name = "NUMBER", value_parser = connections)]
+    max_connections_per_address: Option<usize>,
+}
+
+impl BindArguments {
+    /// `limits`, with the bounds that were given.
+    pub(crate) fn limits(&self, mut limits: Limits) -> Limits {
+        limits.max_connections = self.max_connections;
+        limits.max_connections_per_user = self.max_connections_per_user;
+        limits.max_connections_per_address = self.max_connections_per_address;
+        limits
+    }
+
+    /// Enters what was given.
+    pub(crate) fn apply(&self, options: &mut Options) {
+        if let Some(mode) = self.ipc_mode {
+            options.ipc_mode = mode;
+        }
+    }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K') => (&text[..text.len() - 1], 10),
+        Some(b'M') => (&text[..text.len() - 1], 20),
+        Some(b'G') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number = positive(digits);
+    let bytes = number.and_then(|number| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| "it must be a number of bytes, such as 1048576, 64K, 256M or 1G".into())
+}
+
+fn frames(text: &str) -> Result<usize, String> {
+    positive(text).ok_or_else(|| "it must be a number of frames from 1".into())
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    positive(text).ok_or_else(|| "it must be a number of connections from 1".into())
+}
+
+/// Digits alone, and not zero.
+fn positive(text: &str) -> Option<usize> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_number.then(|| text.parse().ok()).flatten();
+    number.filter(|&number| number > 0)
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok();
+    let mode = mode.filter(|&mode| mode <= 0o777 && !text.starts_with('+'));
+    mode.ok_or_else(|| "it must be octal, such as 600, 660 or 666".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_modes_are_read_strictly() {
+        assert_eq!(bytes("1048576"), Ok(1 << 20));
+        assert_eq!(bytes("3K"), Ok(3072));
+        assert_eq!(bytes("256M"), Ok(256 << 20));
+        for bad in [
+            "",
+            "K",
+            "0",
+            "0M",
+            "-1",
+            "+1",
+            "1.5M",
+            "1k",
+            "1MB",
+            "99999999999999999999G",
+        ] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+        assert_eq!(mode("660"), Ok(0o660));
+        assert_eq!(mode("0600"), Ok(0o600));
+        for bad in ["", "888", "+66", "1777", "rw"] {
+            assert!(mode(bad).is_err(), "{bad}");
+        }
+    }
+}

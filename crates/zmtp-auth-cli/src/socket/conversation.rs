@@ -1,0 +1,191 @@
+//! One peer of `listen`: what it sends is told, and what is for it is sent.
+#![forbid(unsafe_code)]
+
+use crate::exit::Failure;
+use crate::output::events::Events;
+use crate::socket::frames::{Shown, shown};
+use crate::socket::outlet::{Recipient, Recipients};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use tokio::sync::watch;
+use zmtp_auth::net::{Connection, Incoming, Message, NetError};
+use zmtp_auth::{Peer, SocketType};
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Told<'a> {
+    Accepted {
+        peer: u64,
+        #[serde(flatten)]
+        who: &'a Who,
+        address: String,
+        socket_type: Option<&'static str>,
+        claims: BTreeMap<String, Shown>,
+    },
+    Message {
+        peer: u64,
+        #[serde(flatten)]
+        who: &'a Who,
+        frames: Vec<Shown>,
+    },
+    Subscribed {
+        peer: u64,
+        topic: Shown,
+    },
+    Cancelled {
+        peer: u64,
+        topic: Shown,
+    },
+    Closed {
+        peer: u64,
+        #[serde(flatten)]
+        who: &'a Who,
+        reason: String,
+    },
+}
+
+/// Who a peer is by the word of our policy; without a policy it has a mechanism alone.
+#[derive(Serialize)]
+pub(crate) struct Who {
+    user_id: Option<Shown>,
+    mechanism: &'static str,
+    domain: Option<Shown>,
+}
+
+impl Who {
+    pub(crate) fn of(peer: &Peer, mechanism: &'static str) -> Self {
+        let authenticated = peer.authenticated.as_ref();
+        Self {
+            user_id: authenticated.map(|peer| Shown::of(&peer.user_id)),
+            mechanism,
+            domain: authenticated.map(|peer| Shown::of(peer.domain.as_bytes())),
+        }
+    }
+}
+
+/// One peer.
+pub(crate) struct Conversation {
+    pub(crate) id: u64,
+    pub(crate) who: Who,
+    pub(crate) ours: SocketType,
+    pub(crate) echo: bool,
+    pub(crate) events: Events,
+    pub(crate) recipients: Option<Recipients>,
+}
+
+impl Conversation {
+    /// Tells what the peer sends until it goes, or we do.
+    pub(crate) async fn hold(
+        self,
+        mut connection: Connection,
+        mut stopped: watch::Receiver<()>,
+    ) -> Result<(), Failure> {
+        // Neither a full stdout nor a peer that does not read may hold up the end.
+        let reason = tokio::select! {
+            ended = self.exchange(&mut connection) => ended?.to_string(),
+            _ = stopped.changed() => match connection.close().await {
+                Ok(()) | Err(NetError::Closed) => "we have stopped".to_owned(),
+                Err(error) => error.to_string(),
+            },
+        };
+        let closed = Told::Closed {
+            peer: self.id,
+            who: &self.who,
+            reason,
+        };
+        self.events.tell(&closed).await
+    }
+
+    /// Until the connection ends, and why it did.
+    async fn exchange(&self, connection: &mut Connection) -> Result<NetError, Failure> {
+        self.introduce(connection.peer()).await?;
+        if self.ours.subscribes() {
+            // All topics. If it fails, receiving says why.
+            let _ = connection.subscribe("").await;
+        }
+        let mut recipient = self.recipients.as_ref().map(Recipients::join);
+        // Why nothing more is sent. What has arrived is told all the same.
+        let mut unsent = None;
+        loop {
+            let sent = tokio::select! {
+                incoming = connection.recv() => match incoming {
+                    Ok(incoming) => match self.tell(incoming, recipient.as_ref()).await? {
+                        Some(echo) if unsent.is_none() => connection.send(echo).await,
+                        _ => Ok(()),
+                    },
+                    Err(error) => return Ok(unsent.unwrap_or(error)),
+                },
+                message = next(&mut recipient) => connection.send(message).await,
+            };
+            if let Err(error) = sent {
+                recipient = None;
+                unsent = Some(error);
+            }
+        }
+    }
+
+    async fn introduce(&self, peer: &Peer) -> Result<(), Failure> {
+        let claims = peer.claims.properties.iter();
+        let accepted = Told::Accepted {
+            peer: self.id,
+            who: &self.who,
+            address: peer.address.to_string(),
+            socket_type: peer.claims.socket_type.map(SocketType::name),
+            claims: claims
+                .map(|(name, value)| (name.to_owned(), Shown::of(value)))
+                .collect(),
+        };
+        self.events.tell(&accepted).await
+    }
+
+    /// Tells what has come; gives what is to be sent back.
+    async fn tell(
+        &self,
+        incoming: Incoming,
+        recipient: Option<&Recipient>,
+    ) -> Result<Option<Message>, Failure> {
+        let peer = self.id;
+        match incoming {
+            Incoming::Message(message) => {
+                let told = Told::Message {
+                    peer,
+                    who: &self.who,
+                    frames: shown(self.ours, message.frames()),
+                };
+                self.events.tell(&told).await?;
+                // As it came: with the delimiter that a REQ waits for.
+                return Ok(self.echo.then_some(message));
+            }
+            Incoming::Subscribe(topic) => {
+                let told = Told::Subscribed {
+                    peer,
+                    topic: Shown::of(&topic),
+                };
+                self.events.tell(&told).await?;
+                if let Some(recipient) = recipient {
+                    recipient.subscribe(topic);
+                }
+            }
+            Incoming::Cancel(topic) => {
+                let told = Told::Cancelled {
+                    peer,
+                    topic: Shown::of(&topic),
+                };
+                self.events.tell(&told).await?;
+                if let Some(recipient) = recipient {
+                    recipient.cancel(&topic);
+                }
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+}
+
+/// What is next for a peer; without a recipient nothing ever is.
+async fn next(recipient: &mut Option<Recipient>) -> Message {
+    match recipient {
+        Some(recipient) => recipient.next().await,
+        None => std::future::pending().await,
+    }
+}

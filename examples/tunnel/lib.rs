@@ -1,0 +1,3 @@
+//! The example of a tunnel: `cargo run --example tunnel`. It has a package of its own, since it needs
+//! the sockets of another crate. This library is empty: cargo wants one beside examples.
+#![forbid(unsafe_code)]
