@@ -26,30 +26,32 @@ pub fn is_built(file: &str) -> bool {
     .all(|(start, is_on)| *is_on || !file.starts_with(start))
 }
 
-/// Every file of the library as it is built, by its path in `src/`, as tokens without what belongs
-/// to tests.
+/// Where the program's sources are.
+const PROGRAM: &str = "crates/zmtp-auth-cli/src";
+
+/// Every file of the library as it is built, by its path in `src/`, and of the program, by its whole
+/// path, as tokens without what belongs to tests.
 pub fn sources() -> BTreeMap<String, Vec<String>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = BTreeMap::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
-                if !is_built(name) {
-                    continue;
-                }
-                let text = fs::read_to_string(&path).unwrap();
-                let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-                let tokens = source::tokens(text).into_iter();
-                found.insert(name.to_owned(), tokens.map(|token| token.text).collect());
-            }
+    read(&root.join("src"), &root.join("src"), &mut found);
+    read(root, &root.join(PROGRAM), &mut found);
+    found
+}
+
+fn read(base: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<String>>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.strip_prefix(base).unwrap().to_str().unwrap();
+        if path.is_dir() {
+            read(base, &path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") && is_built(name) {
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+            let tokens = source::tokens(text).into_iter();
+            found.insert(name.to_owned(), tokens.map(|token| token.text).collect());
         }
     }
-    found
 }
 
 /// Every type in whose fields, at any depth, stands one that holds a secret, and whether it is

@@ -3,8 +3,13 @@
 //! planted breach.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod approval;
+mod comparisons;
+mod dependencies;
 mod documents;
 mod floors;
+#[path = "../redaction/holders.rs"]
+mod holders;
 mod rules;
 mod source;
 

@@ -14,8 +14,6 @@ mod passwd;
 mod peer;
 mod probe;
 mod program;
-#[path = "../../../../tests/tunnel/rig.rs"]
-mod rig;
 mod sockets;
 mod tunnel;
 mod undrained;

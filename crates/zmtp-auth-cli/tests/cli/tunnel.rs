@@ -1,14 +1,21 @@
 //! The program `zmtp-auth tunnel`, both sides of it, as an operator runs them.
 
 use crate::net_peers::{ANY_PORT, null, soon};
-use crate::rig::{client_keys, server_keys};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use zmtp_auth::net::{Connection, Listener, Message, NetError};
-use zmtp_auth::{Config, Error, KeyPair, SocketType};
+use zmtp_auth::{Config, Error, KeyPair, SecretKey, SocketType};
+
+fn server_keys() -> KeyPair {
+    KeyPair::from_secret(SecretKey::from_bytes(&[22; 32]).unwrap())
+}
+
+fn client_keys() -> KeyPair {
+    KeyPair::from_secret(SecretKey::from_bytes(&[11; 32]).unwrap())
+}
 
 fn zmtp_auth() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zmtp-auth"));
@@ -301,7 +308,12 @@ async fn a_program_of_another_user_gets_nothing_unless_it_was_named() {
         "--policy",
         &policy,
     ];
-    let config = || crate::rig::client(SocketType::Push, "curve");
+    let config = || {
+        Config::builder(SocketType::Push)
+            .curve_client(client_keys(), server_keys().public())
+            .finish()
+            .unwrap()
+    };
     let tunnel = Running::start(&arguments);
     let refused = soon(Connection::connect(&*tunnel.endpoint, config(), ())).await;
     assert!(matches!(

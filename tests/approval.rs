@@ -1,8 +1,0 @@
-//! Outside the crate nobody can make an approval or an established connection.
-#![allow(missing_docs)]
-
-#[test]
-fn approval_cannot_be_forged() {
-    let cases = trybuild::TestCases::new();
-    cases.compile_fail("tests/ui/*.rs");
-}

@@ -1,0 +1,8 @@
+//! Certificate files.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+
+#[path = "../unprivileged/mod.rs"]
+mod unprivileged;
+
+mod certificates;
+mod certificates_bad;

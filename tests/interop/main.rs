@@ -1,0 +1,17 @@
+//! Live peers: libzmq through pyzmq, and other implementations.
+#![cfg(feature = "live-interop")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+
+#[path = "../peer/omq.rs"]
+mod omq;
+#[path = "../peer/mod.rs"]
+mod peer;
+
+mod certificates;
+mod differential;
+mod ironhouse;
+mod links;
+mod matrix;
+mod peers;
+mod policy;
+mod refusals;

@@ -1,0 +1,279 @@
+//! Clients that connect again and again.
+
+use crate::net_peers;
+
+use bytes::Bytes;
+use net_peers::*;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use zmtp_auth::net::{
+    AfterRefusal, Attempt, Connection, Connector, Incoming, Listener, Message, NetError, Options,
+    Reconnecting,
+};
+use zmtp_auth::wire::frame::Flags;
+use zmtp_auth::zap::{ZapRequest, ZapRouter};
+use zmtp_auth::{Config, DenialStatus, Error, SocketType};
+
+fn denying() -> ZapRouter {
+    let router = ZapRouter::new();
+    let deny = async |request: ZapRequest| request.deny(DenialStatus::Failure, "no");
+    router.bind("test", deny).unwrap();
+    router
+}
+
+fn impatient() -> Options {
+    let mut options = Options::default();
+    options.reconnect.first_delay = Duration::from_millis(5);
+    options.reconnect.max_delay = Duration::from_millis(50);
+    options.reconnect.slow_delay = Duration::from_millis(20);
+    options
+}
+
+#[tokio::test]
+async fn a_refused_plain_client_stops_and_says_why_until_it_is_reset() {
+    let listener = Listener::bind(ANY_PORT, plain_server(SocketType::Pull), denying())
+        .await
+        .unwrap();
+    let client = plain_client(SocketType::Push, "wrong");
+    let mut connector = Connector::new(listener.local_endpoint(), client, ()).unwrap();
+    for _ in 0..2 {
+        let error = soon(connector.next()).await.unwrap_err();
+        assert!(matches!(handshake_error(&error), Error::RefusedByPeer(_)));
+        assert!(connector.is_stopped());
+        assert!(connector.last_error().is_some());
+    }
+    refusal(&listener).await;
+    connector.reset();
+    assert!(soon(connector.next()).await.is_err());
+    refusal(&listener).await;
+}
+
+#[tokio::test]
+async fn a_refused_curve_client_tries_again_unless_told_otherwise() {
+    let (ours, theirs) = (keys(), keys());
+    let server = curve_server(SocketType::Pull, &ours);
+    let listener = Listener::bind(ANY_PORT, server, denying()).await.unwrap();
+    let client = curve_client(SocketType::Push, &theirs, &ours);
+    let mut connector =
+        Connector::with_options(listener.local_endpoint(), client.clone(), (), impatient())
+            .unwrap();
+    for _ in 0..3 {
+        match soon(connector.next_attempt()).await {
+            Attempt::Failed {
+                error,
+                retry_after: Some(_),
+            } => assert!(matches!(handshake_error(&error), Error::RefusedByPeer(_))),
+            other => panic!("{other:?}"),
+        }
+        refusal(&listener).await;
+    }
+    let mut options = impatient();
+    options.reconnect.after_refusal = AfterRefusal::Stop;
+    let mut connector =
+        Connector::with_options(listener.local_endpoint(), client, (), options).unwrap();
+    assert!(soon(connector.next()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_finds_a_server_that_comes_back() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    let endpoint = listener.local_endpoint().clone();
+    let mut connector =
+        Connector::with_options(&endpoint, null(SocketType::Push), (), impatient()).unwrap();
+    let first = soon(connector.next()).await.unwrap();
+    let accepted = soon(listener.accept()).await.unwrap();
+    listener.close().await;
+    drop(accepted);
+    assert!(matches!(soon(first.closed()).await, NetError::Closed));
+    match soon(connector.next_attempt()).await {
+        Attempt::Failed {
+            error: NetError::Io {
+                doing: "connect", ..
+            },
+            retry_after: Some(_),
+        } => {}
+        other => panic!("{other:?}"),
+    }
+    let _listener = Listener::bind(&endpoint, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    soon(connector.next()).await.unwrap();
+    assert!(connector.last_error().is_some());
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_given_up_again_and_again_still_gets_there() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    let endpoint = listener.local_endpoint();
+    let mut connector =
+        Connector::with_options(endpoint, null(SocketType::Push), (), impatient()).unwrap();
+    soon(async {
+        loop {
+            tokio::select! {
+                biased;
+                connection = connector.next() => break connection.unwrap(),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    })
+    .await;
+    soon(listener.accept()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reconnecting_subscriber_subscribes_again() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pub), ())
+        .await
+        .unwrap();
+    let connector = Connector::with_options(
+        listener.local_endpoint(),
+        null(SocketType::Sub),
+        (),
+        impatient(),
+    )
+    .unwrap();
+    let mut sub = Reconnecting::new(connector);
+    sub.subscribe("a").await.unwrap();
+    sub.subscribe("b").await.unwrap();
+    sub.cancel("b").await.unwrap();
+    for round in ["first", "second", "third"] {
+        let serving = async {
+            let mut publisher = listener.accept().await.unwrap();
+            let incoming = publisher.recv().await.unwrap();
+            assert_eq!(incoming, Incoming::Subscribe("a".into()));
+            publisher.send(round).await.unwrap();
+            publisher.close().await.unwrap();
+        };
+        let (received, ()) = soon(async { tokio::join!(sub.recv(), serving) }).await;
+        assert_eq!(received.unwrap(), Incoming::Message(round.into()));
+    }
+    assert!(matches!(sub.last_error(), Some(NetError::Closed)));
+}
+
+#[tokio::test]
+async fn a_reconnecting_sender_goes_on_with_the_next_server() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    let connector = Connector::with_options(
+        listener.local_endpoint(),
+        null(SocketType::Push),
+        (),
+        impatient(),
+    )
+    .unwrap();
+    let mut push = Reconnecting::new(connector);
+    for round in ["first", "second"] {
+        soon(push.send(round)).await.unwrap();
+        let mut pull = soon(listener.accept()).await.unwrap();
+        assert_eq!(soon(pull.recv_message()).await.unwrap(), round.into());
+        drop(pull);
+        let gone = soon(push.connected()).await.unwrap();
+        soon(gone.closed()).await;
+    }
+}
+
+#[test]
+fn wildcards_cannot_be_connected_to() {
+    for endpoint in ["tcp://*:5555", "tcp://127.0.0.1:*"] {
+        let error = Connector::new(endpoint, null(SocketType::Push), ()).unwrap_err();
+        assert!(matches!(error, NetError::Endpoint(_)), "{error}");
+    }
+}
+
+/// In a process that may open enough files.
+#[cfg(unix)]
+#[test]
+fn a_storm_of_clients_is_served_to_the_last() {
+    let status = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "clients::storm", "--nocapture"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// All at once, as many handshakes in progress as there are clients: each gets in and is served.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by the test above in its own process"]
+async fn storm() {
+    const CLIENTS: usize = 1000;
+    let (ours, theirs) = (keys(), keys());
+    let server = Config::builder(SocketType::Router)
+        .curve_server(ours.clone())
+        .accept_any_peer()
+        .finish()
+        .unwrap();
+    let listener = Listener::bind(ANY_PORT, server, ()).await.unwrap();
+    let endpoint = listener.local_endpoint().clone();
+    let serving = tokio::spawn(async move {
+        for _ in 0..CLIENTS {
+            let mut connection = soon(listener.accept()).await.unwrap();
+            tokio::spawn(async move {
+                let question = connection.recv_message().await.unwrap();
+                connection.send(question).await.unwrap();
+                connection.closed().await;
+            });
+        }
+    });
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let client = curve_client(SocketType::Dealer, &theirs, &ours);
+            let endpoint = endpoint.clone();
+            tokio::spawn(async move {
+                let connecting = Connection::connect(endpoint, client, ());
+                let mut connection = soon(connecting).await.unwrap();
+                connection.send(number.to_string()).await.unwrap();
+                let answer = soon(connection.recv_message()).await.unwrap();
+                assert_eq!(answer, Message::from(number.to_string()));
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    serving.await.unwrap();
+}
+
+/// An answer meets a server that has gone, so there is a new connection before everything from the
+/// old one was received.
+#[tokio::test]
+async fn what_had_arrived_on_a_lost_connection_is_received_after_reconnecting() {
+    const COUNT: usize = 5000;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = local(listener.local_addr().unwrap().port());
+    let config = null(SocketType::Pair);
+    let connector = Connector::with_options(endpoint, config, (), impatient()).unwrap();
+    let mut pair = Reconnecting::new(connector);
+    let accept = async || {
+        let (stream, _) = listener.accept().await.unwrap();
+        RawPeer::shake_hands(stream, SocketType::Pair, 1).await
+    };
+    let (mut raw, connected) = soon(async { tokio::join!(accept(), pair.connected()) }).await;
+    connected.unwrap();
+    raw.send_together(&vec![(Flags::Last, Bytes::from_static(b"before")); COUNT])
+        .await;
+    drop(raw);
+    let answering = async {
+        loop {
+            pair.send("answer").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let mut raw = tokio::select! {
+        raw = accept() => raw,
+        () = answering => unreachable!(),
+    };
+    raw.send(Flags::Last, b"after").await;
+    for _ in 0..COUNT {
+        let received = soon(pair.recv()).await.unwrap();
+        assert_eq!(received, Incoming::Message("before".into()));
+    }
+    let received = soon(pair.recv()).await.unwrap();
+    assert_eq!(received, Incoming::Message("after".into()));
+}

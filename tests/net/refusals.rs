@@ -1,0 +1,810 @@
+//! Peers that do not come in: what each side is told, and that nobody is held up by them.
+
+use crate::net_peers;
+
+use net_peers::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use zmtp_auth::auth::Authenticator;
+use zmtp_auth::net::{Access, Connection, Event, Listener, NetError, Options, Refusal};
+use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
+use zmtp_auth::zap::{ZapRequest, ZapRouter};
+use zmtp_auth::{
+    AccessRequest, Asks, Config, Credential, Credentials, DenialStatus, Error, Fault, Incompatible,
+    KeyPair, LimitExceeded, Limits, Open, Password, PeerAddress, SocketType, Stage,
+};
+
+/// What a server's event and a client's error say of a refusal.
+async fn refused<A: Access>(
+    server: Config<A>,
+    router: A::Router,
+    client: Config<Open>,
+) -> (Refusal, Error) {
+    let listener = Listener::bind(ANY_PORT, server, router).await.unwrap();
+    let dialled = Connection::connect(listener.local_endpoint(), client, ());
+    let error = soon(dialled).await.unwrap_err();
+    (refusal(&listener).await, handshake_error(&error).clone())
+}
+
+/// Denies everybody with this status.
+fn denying(status: DenialStatus) -> ZapRouter {
+    let router = ZapRouter::new();
+    let deny = move |request: ZapRequest| async move { request.deny(status, "not today") };
+    router.bind("test", deny).unwrap();
+    router
+}
+
+fn curve_pair() -> (Config<Asks>, Config<Open>) {
+    let (ours, theirs) = (keys(), keys());
+    (
+        curve_server(SocketType::Pull, &ours),
+        curve_client(SocketType::Push, &theirs, &ours),
+    )
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_told_400_and_the_log_is_told_why() {
+    let (server, client) = curve_pair();
+    let (refusal, told) = refused(server, denying(DenialStatus::Failure), client).await;
+    assert_eq!(
+        refusal.error.to_string(),
+        "handshake failed: peer denied: 400 not today"
+    );
+    assert_eq!(refusal.stage, Stage::Verdict);
+    assert_eq!(refusal.address.to_string(), "127.0.0.1");
+    assert_eq!(told.to_string(), "refused by the peer: ERROR 400");
+    assert_eq!(told.fault(), Fault::OurCredentials);
+}
+
+#[tokio::test]
+async fn an_internal_failure_is_told_500() {
+    let (server, client) = curve_pair();
+    let (_, told) = refused(server, denying(DenialStatus::Internal), client).await;
+    assert_eq!(told.to_string(), "refused by the peer: ERROR 500");
+    let (server, client) = curve_pair();
+    let (refusal, told) = refused(server, ZapRouter::new(), client).await;
+    assert!(matches!(handshake_error(&refusal.error), Error::Denied(_)));
+    assert_eq!(told.to_string(), "refused by the peer: ERROR 500");
+}
+
+#[tokio::test]
+async fn a_temporary_refusal_is_a_close_without_a_word() {
+    let (server, client) = curve_pair();
+    let (_, told) = refused(server, denying(DenialStatus::Temporary), client).await;
+    assert_eq!(told, Error::ClosedByPeer(Stage::CurveReady));
+    assert_eq!(told.fault(), Fault::Temporary);
+    let server = plain_server(SocketType::Pull);
+    let client = plain_client(SocketType::Push, "x");
+    let (_, told) = refused(server, denying(DenialStatus::Temporary), client).await;
+    assert_eq!(told, Error::ClosedByPeer(Stage::PlainWelcome));
+}
+
+#[tokio::test]
+async fn a_wrong_server_key_is_named_as_such_on_both_sides() {
+    let server = curve_server(SocketType::Pull, &keys());
+    let client = curve_client(SocketType::Push, &keys(), &keys());
+    let (refusal, told) = refused(server, welcoming(), client).await;
+    assert_eq!(
+        refusal.error.to_string(),
+        "handshake failed: cryptographic check failed: HELLO opens with none of our keys: \
+         the client holds another server key"
+    );
+    assert_eq!(told, Error::ClosedByPeer(Stage::CurveWelcome));
+    assert!(told.to_string().contains("server key"), "{told}");
+    assert_eq!(told.fault(), Fault::OurCredentials);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_400() {
+    let router = ZapRouter::new();
+    let check = async |request: ZapRequest| request.deny(DenialStatus::Failure, "Invalid password");
+    router.bind("test", check).unwrap();
+    let server = plain_server(SocketType::Pull);
+    let client = plain_client(SocketType::Push, "wrong");
+    let (refusal, told) = refused(server, router, client).await;
+    assert!(refusal.error.to_string().ends_with("400 Invalid password"));
+    assert_eq!(told.to_string(), "refused by the peer: ERROR 400");
+}
+
+#[tokio::test]
+async fn peers_of_another_mechanism_are_told_apart() {
+    let server = curve_server(SocketType::Pull, &keys());
+    let (refusal, told) = refused(server, welcoming(), null(SocketType::Push)).await;
+    assert_eq!(
+        refusal.error.to_string(),
+        "handshake failed: incompatible peer: the peer speaks NULL, we speak CURVE"
+    );
+    assert_eq!(
+        told.to_string(),
+        "incompatible peer: the peer speaks CURVE, we speak NULL"
+    );
+}
+
+#[tokio::test]
+async fn a_socket_that_does_not_fit_is_refused() {
+    let (refusal, told) = refused(null(SocketType::Pull), (), null(SocketType::Pull)).await;
+    for error in [handshake_error(&refusal.error), &told] {
+        assert!(
+            matches!(
+                error,
+                Error::Incompatible(Incompatible::SocketType { .. }) | Error::ClosedByPeer(_)
+            ),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_zmtp_2_is_named_as_such() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = local(listener.local_addr().unwrap().port());
+    let old = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let greeting = [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 1, 8];
+        stream.write_all(&greeting).await.unwrap();
+        stream
+    });
+    let error = soon(Connection::connect(endpoint, null(SocketType::Push), ()))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        handshake_error(&error),
+        &Error::Incompatible(Incompatible::OldVersion { major: 2 })
+    );
+    drop(old.await.unwrap());
+}
+
+#[tokio::test]
+async fn nobody_there_is_no_handshake_error() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = local(listener.local_addr().unwrap().port());
+    drop(listener);
+    let error = soon(Connection::connect(endpoint, null(SocketType::Push), ()))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            NetError::Io {
+                doing: "connect",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let unknown = Connection::connect("tcp://host.invalid:1", null(SocketType::Push), ());
+    let error = soon(unknown).await.unwrap_err();
+    assert!(matches!(error, NetError::Resolve { .. }), "{error}");
+}
+
+fn small(places: usize) -> Limits {
+    let mut limits = Limits::default();
+    limits.max_pending_handshakes = places;
+    limits
+}
+
+#[tokio::test]
+async fn silent_peers_in_all_places_do_not_keep_an_honest_one_out() {
+    let config = null_with(SocketType::Pull, small(4));
+    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        crowd.push(silent(&listener).await);
+    }
+    let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let mut push = soon(dialling).await.unwrap();
+    push.send("hello").await.unwrap();
+    let mut evicted = 0;
+    let mut pull = loop {
+        match soon(listener.next_event()).await.unwrap() {
+            Event::Accepted(connection) => break connection,
+            Event::Refused(refusal) => {
+                let error = handshake_error(&refusal.error);
+                assert_eq!(error, &LimitExceeded::Evicted.into());
+                assert_eq!(refusal.stage, Stage::Greeting);
+                evicted += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!((16..=17).contains(&evicted), "{evicted}");
+    assert_eq!(soon(pull.recv_message()).await.unwrap(), "hello".into());
+}
+
+#[tokio::test]
+async fn refusals_that_nobody_reads_are_counted_and_forgotten() {
+    let mut options = Options::default();
+    options.refusals_kept = 3;
+    let config = null(SocketType::Pull);
+    let listener = Listener::bind_with(ANY_PORT, config, (), options)
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        let mut stream = silent(&listener).await;
+        soon(stream.write_all(b"GET / HTTP/1.1\r\n")).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = soon(stream.read_to_end(&mut answer)).await;
+    }
+    eventually(|| listener.refusals_dropped() == 7).await;
+    for _ in 0..3 {
+        let error = refusal(&listener).await.error;
+        let expected = Error::Incompatible(Incompatible::NotZmtp3);
+        assert_eq!(handshake_error(&error), &expected);
+    }
+}
+
+#[tokio::test]
+async fn slow_greetings_and_slow_handshakes_run_out_of_time() {
+    let mut limits = Limits::default();
+    limits.greeting_timeout = Duration::from_millis(50);
+    let config = null_with(SocketType::Pull, limits.clone());
+    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let mut stream = silent(&listener).await;
+    let greeting = Greeting::encode(mechanism_name("NULL"), false);
+    soon(stream.write_all(&greeting[..63])).await.unwrap();
+    let late = refusal(&listener).await;
+    assert_eq!(
+        handshake_error(&late.error),
+        &Error::Timeout(Stage::Greeting)
+    );
+
+    limits.handshake_timeout = Duration::from_secs(2);
+    let config = null_with(SocketType::Pull, limits);
+    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let mut stream = silent(&listener).await;
+    soon(stream.write_all(&greeting)).await.unwrap();
+    let late = refusal(&listener).await;
+    assert_eq!(
+        handshake_error(&late.error),
+        &Error::Timeout(Stage::NullReady)
+    );
+}
+
+/// A handler that never answers, and tells when it was asked and when the question was dropped.
+struct Pondering {
+    router: ZapRouter,
+    asked: Arc<Notify>,
+    dropped: Arc<AtomicBool>,
+}
+
+fn pondering() -> Pondering {
+    struct Dropped(Arc<AtomicBool>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let pondering = Pondering {
+        router: ZapRouter::new(),
+        asked: Arc::default(),
+        dropped: Arc::default(),
+    };
+    let (asked, dropped) = (pondering.asked.clone(), pondering.dropped.clone());
+    let never = move |request: ZapRequest| {
+        let (asked, dropped) = (asked.clone(), dropped.clone());
+        async move {
+            let _dropped = Dropped(dropped);
+            asked.notify_one();
+            std::future::pending::<()>().await;
+            request.allow("nobody")
+        }
+    };
+    pondering.router.bind("test", never).unwrap();
+    pondering
+}
+
+/// Sends a PLAIN client's greeting and HELLO, which makes the server ask.
+async fn say_hello(listener: &Listener) -> TcpStream {
+    let mut stream = silent(listener).await;
+    let greeting = Greeting::encode(mechanism_name("PLAIN"), false);
+    soon(stream.write_all(&greeting)).await.unwrap();
+    let hello = b"\x04\x0a\x05HELLO\x01a\x01b";
+    soon(stream.write_all(hello)).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_during_the_verdict_takes_its_question_along() {
+    let pondering = pondering();
+    let config = plain_server(SocketType::Pull);
+    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+        .await
+        .unwrap();
+    let stream = say_hello(&listener).await;
+    soon(pondering.asked.notified()).await;
+    assert!(!pondering.dropped.load(Ordering::SeqCst));
+    drop(stream);
+    let gone = refusal(&listener).await;
+    assert_eq!(
+        handshake_error(&gone.error),
+        &Error::ClosedByPeer(Stage::Verdict)
+    );
+    assert!(pondering.dropped.load(Ordering::SeqCst));
+    assert_eq!(pondering.router.in_progress(), 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_floods_during_the_verdict_is_cut_off() {
+    let pondering = pondering();
+    let config = plain_server(SocketType::Pull);
+    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+        .await
+        .unwrap();
+    let mut stream = say_hello(&listener).await;
+    soon(pondering.asked.notified()).await;
+    let flood = tokio::spawn(async move { while stream.write_all(&[0; 4096]).await.is_ok() {} });
+    let cut = refusal(&listener).await;
+    assert!(
+        matches!(
+            handshake_error(&cut.error),
+            Error::Limit(LimitExceeded::HandshakeCommand { .. })
+        ),
+        "{}",
+        cut.error
+    );
+    assert!(pondering.dropped.load(Ordering::SeqCst));
+    soon(flood).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_for_a_verdict_is_not_evicted_and_leaves_a_place_for_newcomers() {
+    let pondering = pondering();
+    let mut limits = small(4);
+    limits.max_pending_verdicts = 3;
+    let config = plain_server_with(SocketType::Pull, limits);
+    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+        .await
+        .unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        waiting.push(say_hello(&listener).await);
+        soon(pondering.asked.notified()).await;
+    }
+    // The router would take the question. The peer is closed on without a word, and comes back.
+    let mut fourth = say_hello(&listener).await;
+    let refused = refusal(&listener).await;
+    let denied = refused.denied().unwrap();
+    assert_eq!(denied.status, DenialStatus::Temporary);
+    assert_eq!(denied.rule(), Some("max_pending_handshakes"));
+    let mut heard = Vec::new();
+    soon(fourth.read_to_end(&mut heard)).await.unwrap();
+    assert_eq!(heard.len(), 64, "more than a greeting: {heard:?}");
+    // Newcomers have the last place, one after the other.
+    let _newcomers = [silent(&listener).await, silent(&listener).await];
+    let error = refusal(&listener).await.error;
+    assert_eq!(handshake_error(&error), &LimitExceeded::Evicted.into());
+    assert_eq!(pondering.router.in_progress(), 3);
+}
+
+/// A listener whose connections are bounded, and a client that it would admit.
+async fn bounded(
+    asks: bool,
+    change: impl FnOnce(&mut Limits),
+) -> (Listener, impl AsyncFn() -> Result<Connection, NetError>) {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    let (ours, theirs) = (keys(), keys());
+    let builder = Config::builder(SocketType::Pull).limits(limits);
+    let builder = builder.curve_server(ours.clone());
+    let listener = if asks {
+        let config = builder.authorize("test".into()).finish().unwrap();
+        Listener::bind(ANY_PORT, config, welcoming()).await
+    } else {
+        let config = builder.accept_any_peer().finish().unwrap();
+        Listener::bind(ANY_PORT, config, ()).await
+    };
+    let listener = listener.unwrap();
+    let endpoint = listener.local_endpoint().clone();
+    let dial = async move || {
+        let config = curve_client(SocketType::Push, &theirs, &ours);
+        soon(Connection::connect(endpoint.clone(), config, ())).await
+    };
+    (listener, dial)
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_refused_for_now_and_room_comes_back() {
+    for asks in [true, false] {
+        let (listener, dial) = bounded(asks, |limits| limits.max_connections = Some(2)).await;
+        // They count although nobody has accepted them.
+        let mut connections = vec![dial().await.unwrap(), dial().await.unwrap()];
+        let error = dial().await.unwrap_err();
+        assert_eq!(
+            handshake_error(&error),
+            &Error::ClosedByPeer(Stage::CurveReady)
+        );
+        let _first = soon(listener.accept()).await.unwrap();
+        let second = soon(listener.accept()).await.unwrap();
+        let refused = refusal(&listener).await;
+        let denied = refused.denied().unwrap();
+        assert_eq!(denied.status, DenialStatus::Temporary);
+        assert_eq!(denied.rule(), Some("max_connections"));
+        assert!(matches!(refused.credential, Some(Credential::Key(_))));
+        // Our end is dropped, and theirs closes: the socket is gone, and with it the count.
+        drop((second, connections.pop()));
+        for _ in 0..20 {
+            let mut dialled = dial().await;
+            while dialled.is_err() {
+                dialled = dial().await;
+            }
+            // Gone before it is accepted, which counts no less.
+            dialled.unwrap().close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn under_null_one_connection_too_many_reads_no_ready() {
+    let mut limits = Limits::default();
+    limits.max_connections = Some(1);
+    let config = null_with(SocketType::Pull, limits);
+    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let endpoint = listener.local_endpoint().clone();
+    let dialling = Connection::connect(endpoint, null(SocketType::Push), ());
+    let _connection = soon(dialling).await.unwrap();
+    let _accepted = soon(listener.accept()).await.unwrap();
+    let mut over = silent(&listener).await;
+    let greeting = Greeting::encode(mechanism_name("NULL"), false);
+    soon(over.write_all(&greeting)).await.unwrap();
+    let mut heard = Vec::new();
+    soon(over.read_to_end(&mut heard)).await.unwrap();
+    assert!(heard.len() <= 64, "more than a greeting: {heard:?}");
+    let refused = refusal(&listener).await;
+    let denied = refused.denied().unwrap();
+    assert_eq!(denied.rule(), Some("max_connections"));
+}
+
+/// On this machine one address, and one user, may stand for many: a proxy, or a tunnel.
+#[tokio::test]
+async fn connections_of_a_user_and_from_an_address_are_not_bounded_on_loopback() {
+    let (_listener, dial) = bounded(true, |limits| {
+        limits.max_connections_per_user = Some(1);
+        limits.max_connections_per_address = Some(1);
+    })
+    .await;
+    let _both = [dial().await.unwrap(), dial().await.unwrap()];
+}
+
+/// An Authenticator that knows a key and a user, and a router that asks it.
+fn policy(known: &KeyPair) -> ZapRouter {
+    let auth = Authenticator::new();
+    auth.configure_curve_keys("test", [known.public()]);
+    auth.configure_plain("test", [("admin", "secret")]).unwrap();
+    let router = ZapRouter::new();
+    router.bind("test", auth).unwrap();
+    router
+}
+
+#[tokio::test]
+async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
+    let before = SystemTime::now();
+    let (ours, stranger) = (keys(), keys());
+    let server = curve_server(SocketType::Pull, &ours);
+    let client = curve_client(SocketType::Push, &stranger, &ours);
+    let (refusal, _) = refused(server, policy(&keys()), client).await;
+    assert_eq!(refusal.credential, Some(Credential::Key(stranger.public())));
+    assert_eq!(refusal.domain, Some("test".into()));
+    assert_eq!(refusal.rule(), Some("the keys of domain \"test\""));
+    let by = refusal.denied().unwrap().by.as_ref().unwrap();
+    assert!(by.policy_version.is_some());
+    assert!((before..=SystemTime::now()).contains(&refusal.at));
+
+    // A key that policy knows is proven also where the handshake fails afterwards.
+    let server = curve_server(SocketType::Pull, &ours);
+    let client = curve_client(SocketType::Pull, &stranger, &ours);
+    let (refusal, _) = refused(server, policy(&stranger), client).await;
+    assert_eq!(refusal.credential, Some(Credential::Key(stranger.public())));
+    assert_eq!(refusal.rule(), None);
+
+    let plain = |user: &'static str| {
+        let password = Password::from("wrong");
+        let client = Config::builder(SocketType::Push).plain_client(user, password);
+        (plain_server(SocketType::Pull), client.finish().unwrap())
+    };
+    let (server, client) = plain("admin");
+    let (refusal, _) = refused(server, policy(&keys()), client).await;
+    assert_eq!(
+        refusal.credential,
+        Some(Credential::UserName("admin".into()))
+    );
+    assert_eq!(refusal.rule(), Some("the passwords of domain \"test\""));
+    // What may be a password in the wrong place is not shown.
+    let (server, client) = plain("hunter2");
+    let (refusal, _) = refused(server, policy(&keys()), client).await;
+    assert_eq!(refusal.credential, None);
+    assert!(!format!("{refusal:?}").contains("hunter2"));
+
+    // Nothing is proven: the port tells which of many it was.
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ());
+    let listener = listener.await.unwrap();
+    let mut stream = silent(&listener).await;
+    soon(stream.write_all(b"GET / HTTP/1.1\r\n")).await.unwrap();
+    let refusal = net_peers::refusal(&listener).await;
+    assert_eq!(refusal.port, Some(stream.local_addr().unwrap().port()));
+    assert_eq!((refusal.credential, refusal.domain), (None, None));
+}
+
+/// Each event as a line: its level, then its fields.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+struct Line(String);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!(" {field}={value:?}"));
+    }
+}
+
+#[tokio::test]
+async fn one_refusal_is_one_line_in_the_log() {
+    let lines = Lines::default();
+    let _listening = tracing::subscriber::set_default(lines.clone());
+    let logged = || std::mem::take(&mut *lines.0.lock().unwrap());
+    let (ours, stranger) = (keys(), keys());
+    let curve = || {
+        let client = curve_client(SocketType::Push, &stranger, &ours);
+        (curve_server(SocketType::Pull, &ours), client)
+    };
+    for (router, level, rule) in [
+        (policy(&keys()), "INFO", "rule=\"the keys of domain"),
+        // Without a handler there is no rule, and something to do.
+        (
+            ZapRouter::new(),
+            "WARN",
+            "500 no ZAP handler was ever bound",
+        ),
+    ] {
+        logged();
+        let (server, client) = curve();
+        let (refusal, _) = refused(server, router, client).await;
+        let lines = logged();
+        let [line] = &lines[..] else {
+            panic!("{lines:#?}");
+        };
+        let address = format!("address=127.0.0.1:{}", refusal.port.unwrap());
+        let key = format!("who=key {}", stranger.public().to_z85());
+        for part in [level, "peer refused", &address, &key, rule, "domain=test"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    // Without a listener the router writes the line.
+    logged();
+    let credentials = Credentials::Plain {
+        username: "hunter2".into(),
+        password: Password::from("wrong"),
+    };
+    let address = PeerAddress::from_zap(b"192.0.2.1");
+    let request = AccessRequest::new("test".into(), address, credentials).with_port(Some(5555));
+    let _denied = policy(&keys()).authorize(&request).await;
+    let lines = logged();
+    let refused: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("refused"))
+        .collect();
+    assert_eq!(refused.len(), 1, "{lines:#?}");
+    assert!(refused[0].contains("address=192.0.2.1:5555"), "{refused:?}");
+    assert!(!refused[0].contains("hunter2"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_whole_handshake_is_bounded_though_the_handler_is_not() {
+    let mut limits = Limits::default();
+    limits.handshake_timeout = Duration::from_secs(2);
+    let pondering = pondering();
+    let config = plain_server_with(SocketType::Pull, limits);
+    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+        .await
+        .unwrap();
+    let _stream = say_hello(&listener).await;
+    let error = refusal(&listener).await.error;
+    assert_eq!(handshake_error(&error), &Error::Timeout(Stage::Verdict));
+    assert!(pondering.dropped.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn an_error_reaches_a_peer_that_is_still_sending() {
+    let config = plain_server(SocketType::Pull);
+    let listener = Listener::bind(ANY_PORT, config, denying(DenialStatus::Failure))
+        .await
+        .unwrap();
+    let mut stream = say_hello(&listener).await;
+    // More than the handshake, but less than what is discarded before closing.
+    soon(stream.write_all(&[0; 4000])).await.unwrap();
+    let mut answer = Vec::new();
+    soon(stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.ends_with(b"\x04\x0a\x05ERROR\x03400"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn several_tasks_may_accept_and_giving_up_loses_nobody() {
+    let listener = Arc::new(
+        Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+            .await
+            .unwrap(),
+    );
+    let accepting: Vec<_> = (0..3)
+        .map(|_| {
+            let listener = listener.clone();
+            tokio::spawn(async move {
+                let mut accepted = Vec::new();
+                while accepted.len() < 10 {
+                    tokio::select! {
+                        biased;
+                        connection = listener.accept() => accepted.push(connection.unwrap()),
+                        () = tokio::task::yield_now() => {}
+                    }
+                }
+                accepted
+            })
+        })
+        .collect();
+    let mut clients = Vec::new();
+    for _ in 0..30 {
+        let endpoint = listener.local_endpoint();
+        let dialling = Connection::connect(endpoint, null(SocketType::Push), ());
+        clients.push(soon(dialling).await.unwrap());
+    }
+    for task in accepting {
+        assert_eq!(soon(task).await.unwrap().len(), 10);
+    }
+}
+
+/// What two handlers see of each other, each of which keeps its thread until it may go on.
+#[derive(Default)]
+struct Blocking {
+    state: Mutex<(Vec<ThreadId>, bool)>,
+    changed: Condvar,
+}
+
+impl Blocking {
+    /// Blocks the thread of the first two until they are released; whether they were, in time.
+    fn pass(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        if state.0.len() == 2 {
+            return true;
+        }
+        state.0.push(std::thread::current().id());
+        let (_state, waited) = self
+            .changed
+            .wait_timeout_while(state, LONG, |(_, released)| !*released)
+            .unwrap();
+        !waited.timed_out()
+    }
+
+    /// The threads that are blocked.
+    fn threads(&self) -> Vec<ThreadId> {
+        self.state.lock().unwrap().0.clone()
+    }
+
+    fn release(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+}
+
+/// For what comes at once, or never.
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn handshakes_run_on_several_threads_and_two_that_are_blocked_hold_up_nobody() {
+    let mut limits = Limits::default();
+    limits.handshake_timeout = 4 * LONG;
+    limits.verdict_timeout = 4 * LONG;
+    // All come to the gate, so that all are ready to go on when it opens.
+    let gate = watch::Sender::new(false);
+    let blocking = Arc::new(Blocking::default());
+    let router = ZapRouter::with_limits(&limits);
+    let handler = {
+        let (gate, blocking) = (gate.clone(), Arc::clone(&blocking));
+        move |request: ZapRequest| {
+            let (mut gate, blocking) = (gate.subscribe(), Arc::clone(&blocking));
+            async move {
+                gate.wait_for(|is_open| *is_open).await.unwrap();
+                if blocking.pass() {
+                    request.allow("somebody")
+                } else {
+                    request.deny(DenialStatus::Failure, "nobody released me")
+                }
+            }
+        }
+    };
+    router.bind("test", handler).unwrap();
+    let servers = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
+    let config = plain_server_with(SocketType::Pull, limits.clone());
+    let binding = Listener::bind(ANY_PORT, config, router.clone());
+    let listener = servers.block_on(binding).unwrap();
+
+    // The clients have a thread of their own.
+    let clients = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    clients.block_on(async {
+        let connect = || {
+            let client = Config::builder(SocketType::Push)
+                .limits(limits.clone())
+                .plain_client("admin", "secret")
+                .finish()
+                .unwrap();
+            tokio::spawn(Connection::connect(
+                listener.local_endpoint().clone(),
+                client,
+                (),
+            ))
+        };
+        let mut connecting: Vec<_> = (0..6).map(|_| connect()).collect();
+        eventually(|| router.in_progress() == 6).await;
+        gate.send_replace(true);
+        let mut accepted = Vec::new();
+        while accepted.len() < 4 {
+            accepted.push(soon(listener.accept()).await.unwrap());
+        }
+        // Two are still in there, and somebody else comes.
+        eventually(|| blocking.threads().len() == 2).await;
+        assert_eq!(router.in_progress(), 2);
+        connecting.push(connect());
+        accepted.push(soon(listener.accept()).await.unwrap());
+        let threads = blocking.threads();
+        assert_ne!(threads[0], threads[1]);
+        blocking.release();
+        while accepted.len() < connecting.len() {
+            accepted.push(soon(listener.accept()).await.unwrap());
+        }
+        for client in connecting {
+            soon(client).await.unwrap().unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn with_a_listener_its_handshakes_end_and_its_connections_do_not() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        .await
+        .unwrap();
+    let mut strangers = Vec::new();
+    for _ in 0..3 {
+        let mut stranger = silent(&listener).await;
+        // The server's has come: so its handshake is under way.
+        soon(stranger.read_exact(&mut [0; 11])).await.unwrap();
+        strangers.push(stranger);
+    }
+    let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let mut client = soon(dialling).await.unwrap();
+    let mut server = soon(listener.accept()).await.unwrap();
+    listener.close().await;
+    for mut stranger in strangers {
+        // Nothing unread is left with the server, so this is an end and no reset.
+        assert_eq!(soon(stranger.read(&mut [0; 1])).await.unwrap(), 0);
+    }
+    client.send("still here").await.unwrap();
+    let received = soon(server.recv_message()).await.unwrap();
+    assert_eq!(received.single().unwrap(), "still here");
+}

@@ -1,0 +1,20 @@
+//! The policy: who is admitted, by which rule, until when, and who is told.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+
+#[path = "../unprivileged/mod.rs"]
+mod unprivileged;
+
+mod addresses;
+mod atomicity;
+mod claims;
+mod events;
+mod explain;
+#[cfg(feature = "policy-file")]
+mod file;
+mod plain_passwords;
+#[cfg(feature = "reload")]
+mod reload;
+mod revocation;
+mod table;
+mod thread_authenticator;
+mod validity;

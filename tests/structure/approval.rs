@@ -1,0 +1,7 @@
+//! Outside the crate nobody can make an approval or an established connection.
+
+#[test]
+fn approval_cannot_be_forged() {
+    let cases = trybuild::TestCases::new();
+    cases.compile_fail("tests/ui/*.rs");
+}
