@@ -65,7 +65,7 @@ impl House {
         router.bind(Domain::ALL, authenticator)?;
 
         let server_keys = key_pair(&server_secret)?;
-        let server_key = server_keys.public();
+        let server_key = server_keys.public_key();
         let config = Config::builder(SocketType::Pull)
             .curve_server(server_keys)
             .authorize(Domain::EMPTY)
@@ -141,7 +141,7 @@ async fn demonstrate() -> Result<ExitCode, Failure> {
 
 async fn known_client(house: &House) -> Result<String, Failure> {
     let keys = key_pair(&house.client_secret())?;
-    let key = keys.public();
+    let key = keys.public_key();
     let (client, event) = house.try_curve(keys, house.server_key).await?;
     let mut client = client?;
     let Event::Accepted(mut server) = event else {
@@ -180,7 +180,9 @@ async fn unknown_key(house: &House) -> Result<String, Failure> {
 
 async fn wrong_server_key(house: &House) -> Result<String, Failure> {
     let keys = key_pair(&house.client_secret())?;
-    let (client, event) = house.try_curve(keys, KeyPair::generate()?.public()).await?;
+    let (client, event) = house
+        .try_curve(keys, KeyPair::generate()?.public_key())
+        .await?;
     let (client, server) = both_refused(client, event)?;
     match (client.protocol(), server.protocol()) {
         (

@@ -5,10 +5,10 @@
 
 use std::error::Error;
 use zmtp_auth::net::{Connection, Listener, NetError};
-use zmtp_auth::{Config, KeyPair, Open, PublicKey, SocketType};
+use zmtp_auth::{Config, KeyPair, NoPolicy, PublicKey, SocketType};
 
 /// The server, with one key or with two.
-fn server(current: &KeyPair, old: Option<&KeyPair>) -> Result<Config<Open>, Box<dyn Error>> {
+fn server(current: &KeyPair, old: Option<&KeyPair>) -> Result<Config<NoPolicy>, Box<dyn Error>> {
     let builder = Config::builder(SocketType::Pull).curve_server(current.clone());
     let builder = match old {
         Some(old) => builder.also_accept(old.clone()),
@@ -31,17 +31,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let both = Listener::bind("tcp://127.0.0.1:*", server(&new, Some(&old))?, ()).await?;
     for key in [&old, &new] {
-        let client = connect(&both, key.public()).await?;
-        assert_eq!(client.peer().proven_key, Some(key.public()));
+        let client = connect(&both, key.public_key()).await?;
+        assert_eq!(client.peer().proven_key, Some(key.public_key()));
         println!(
             "while both are accepted, a client that knows {} gets in",
-            key.public()
+            key.public_key()
         );
     }
 
     let after = Listener::bind("tcp://127.0.0.1:*", server(&new, None)?, ()).await?;
-    connect(&after, new.public()).await?;
-    match connect(&after, old.public()).await {
+    connect(&after, new.public_key()).await?;
+    match connect(&after, old.public_key()).await {
         Ok(_) => return Err("the old key is still accepted".into()),
         Err(error) => match error.downcast_ref::<NetError>() {
             Some(NetError::Handshake(reason)) => println!("afterwards the old one fails: {reason}"),

@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     router.bind(Domain::ALL, authenticator)?;
 
     let server_keys = KeyPair::generate()?;
-    let server_key = server_keys.public();
+    let server_key = server_keys.public_key();
     let server = Config::builder(SocketType::Push)
         .curve_server(server_keys)
         .authorize(Domain::EMPTY)
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = Listener::bind("tcp://127.0.0.1:*", server, router).await?;
 
     let client_keys = KeyPair::generate()?;
-    let client_key = client_keys.public();
+    let client_key = client_keys.public_key();
     let client = Config::builder(SocketType::Pull)
         .curve_client(client_keys, server_key)
         .finish()?;

@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::handshake::{Conn, Established, Handshake};
+use zmtp_auth::handshake::{Established, Handshake, PeerContext};
 use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{Config, Limits, Password, SocketType};
@@ -36,7 +36,11 @@ fn handshake<A>(
     stream.set_read_timeout(Some(Limits::default().greeting_timeout))?;
     let address = stream.peer_addr()?.into();
     let mut output = BytesMut::new();
-    let mut step = Ok(Handshake::start(config, Conn::new(address), &mut output));
+    let mut step = Ok(Handshake::start(
+        config,
+        PeerContext::new(address),
+        &mut output,
+    ));
     loop {
         // What is to be sent is to be sent on errors too: it tells the peer.
         stream.write_all(&output)?;

@@ -13,10 +13,10 @@
 //!
 //! ```
 //! use bytes::BytesMut;
-//! use zmtp_auth::handshake::{Conn, Handshake};
+//! use zmtp_auth::handshake::{PeerContext, Handshake};
 //! use zmtp_auth::{Config, PeerAddress, SocketType};
 //!
-//! let here = || Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+//! let here = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
 //! let push = Config::builder(SocketType::Push).null().accept_any_peer().finish()?;
 //! let pull = Config::builder(SocketType::Pull).null().accept_any_peer().finish()?;
 //!
@@ -49,7 +49,7 @@ use crate::access::verdict::Verdict;
 use crate::config::settings::{Config, Settings};
 use crate::crypto::stack_wipe::wipe;
 use crate::error::{Error, LimitExceeded, ProtocolError, Stage};
-use crate::mechanism::machine::{self, Mechanism, Next, Offer, Refused, Step};
+use crate::mechanism::machine::{self, AwaitGreeting, Mechanism, Next, Refused, Step};
 use crate::traffic::seal::{Opener, Sealer};
 use crate::wire::frame::{Flags, FrameHeader};
 use crate::wire::greeting::{GREETING_LEN, Greeting, VERSION_LEN};
@@ -57,7 +57,7 @@ use crate::wire::metadata::Metadata;
 use bytes::{Buf, BytesMut};
 use std::sync::Arc;
 
-pub use crate::mechanism::session::Conn;
+pub use crate::mechanism::session::PeerContext;
 
 /// A handshake, and what it needs next. Exhaustive on purpose: a driver must handle every case.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Handshake {
     /// follows when the peer's version is seen (RFC 37, "Version Negotiation"): libzmq closes as
     /// soon as it has read a mechanism that it does not like, and by then it should have told us
     /// its own, or we could not say why.
-    pub fn start<A>(config: &Config<A>, conn: Conn, out: &mut BytesMut) -> Self {
+    pub fn start<A>(config: &Config<A>, conn: PeerContext, out: &mut BytesMut) -> Self {
         let offer = Mechanism::offer(config, conn);
         out.extend_from_slice(&offer.greeting()[..VERSION_LEN]);
         let link = Link {
@@ -164,8 +164,8 @@ pub struct NeedsInput {
 
 #[derive(Debug)]
 enum Waiting {
-    Version(Offer),
-    Greeting(Offer),
+    Version(AwaitGreeting),
+    Greeting(AwaitGreeting),
     Command(Mechanism),
 }
 
@@ -364,7 +364,7 @@ mod tests {
     fn each_shared_secret_of_a_curve_handshake_is_computed_once() {
         let keys = KeyPair::generate().unwrap();
         let client = Config::builder(SocketType::Push)
-            .curve_client(KeyPair::generate().unwrap(), keys.public())
+            .curve_client(KeyPair::generate().unwrap(), keys.public_key())
             .finish()
             .unwrap();
         let server = Config::builder(SocketType::Pull)
@@ -372,7 +372,7 @@ mod tests {
             .accept_any_peer()
             .finish()
             .unwrap();
-        let here = || Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+        let here = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
         let (mut to_server, mut to_client) = (BytesMut::new(), BytesMut::new());
         let mut sides = [
             (Handshake::start(&client, here(), &mut to_server), (0, 0)),

@@ -51,13 +51,13 @@ pub use access::peer::{Authenticated, Claims, Credential, Peer};
 pub use access::request::{AccessPolicy, AccessRequest, Credentials, Domain, MechanismKind};
 pub use access::verdict::{Approval, Approved, Verdict};
 pub use config::builder::{
-    Builder, ConfigError, CurveServer, MayAsk, MayBeOpen, Null, PlainServer, Ready, WantsAccess,
-    WantsMechanism,
+    Builder, CanAcceptAny, CanAuthorize, ConfigError, CurveServer, Null, PlainServer, Ready,
+    WantsAccess, WantsMechanism,
 };
-pub use config::settings::{Asks, Config, Dangerous, Open};
+pub use config::settings::{Authorizing, Config, Dangerous, NoPolicy};
 pub use crypto::keys::{KeyError, KeyPair, PublicKey, SecretKey};
 pub use crypto::password::Password;
-pub use crypto::password_hash::{BadPasswordHash, HashingError};
+pub use crypto::password_hash::{HashingError, PasswordHashError};
 pub use crypto::random::{OsRandom, RandomSource};
 pub use error::{
     CryptoError, Error, Fault, Incompatible, LimitExceeded, LocalError, Malformation, PeerRefusal,

@@ -1,18 +1,18 @@
 //! Two ends of a CURVE connection in memory, as a user of the library gets them.
 
 use bytes::BytesMut;
-use zmtp_auth::handshake::{Conn, Established, Handshake};
-use zmtp_auth::{Config, KeyPair, Open, PeerAddress, SocketType};
+use zmtp_auth::handshake::{Established, Handshake, PeerContext};
+use zmtp_auth::{Config, KeyPair, NoPolicy, PeerAddress, SocketType};
 
-pub fn conn() -> Conn {
-    Conn::new(PeerAddress::from_zap(b"127.0.0.1"))
+pub fn conn() -> PeerContext {
+    PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"))
 }
 
 /// Configurations of a client and a server that fit together.
-pub fn configs() -> (Config<Open>, Config<Open>) {
+pub fn configs() -> (Config<NoPolicy>, Config<NoPolicy>) {
     let server_keys = KeyPair::generate().unwrap();
     let client = Config::builder(SocketType::Push)
-        .curve_client(KeyPair::generate().unwrap(), server_keys.public())
+        .curve_client(KeyPair::generate().unwrap(), server_keys.public_key())
         .finish()
         .unwrap();
     let server = Config::builder(SocketType::Pull)

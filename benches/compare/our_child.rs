@@ -6,7 +6,7 @@ use crate::stopwatch::{Counter, Pings};
 use std::time::Instant;
 use zmtp_auth::net::{Connection, Listener, Message, Tunnel, TunnelOptions};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
-use zmtp_auth::{Config, Domain, KeyPair, Open, SocketType};
+use zmtp_auth::{Config, Domain, KeyPair, NoPolicy, SocketType};
 
 const ANY_PORT: &str = "tcp://127.0.0.1:*";
 
@@ -87,7 +87,7 @@ async fn bind(job: &Job, kind: SocketType) -> Listener {
 }
 
 /// What connects in a case: also the client of a libzmq server.
-pub fn client(kind: SocketType, curve: bool) -> Config<Open> {
+pub fn client(kind: SocketType, curve: bool) -> Config<NoPolicy> {
     let config = Config::builder(kind);
     let config = if curve {
         let keys = KeyPair::from_secret(client_secret());

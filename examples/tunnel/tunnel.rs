@@ -18,14 +18,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
     let path = |name| format!("ipc://{}", directory.path().join(name).display());
     let (server, client) = (KeyPair::generate()?, KeyPair::generate()?);
-    let server_key = server.public();
+    let server_key = server.public_key();
 
     let mut pull = PullSocket::new();
     pull.bind(&path("pull")).await?;
 
     // Who may come in: the owner of this key, and nobody else.
     let authenticator = Authenticator::new();
-    authenticator.configure_curve_keys("pull", [client.public()]);
+    authenticator.configure_curve_keys("pull", [client.public_key()]);
     let router = ZapRouter::new();
     router.bind("pull", authenticator)?;
     let config = Config::builder(SocketType::Relay)

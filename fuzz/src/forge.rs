@@ -2,7 +2,7 @@
 //! `crypto_box`, which knows nothing of the crate under test.
 #![forbid(unsafe_code)]
 
-use crate::player::Player;
+use crate::scripted_peer::ScriptedPeer;
 use crate::recording::Recording;
 use crate::setup;
 use crypto_box::aead::Aead;
@@ -122,7 +122,7 @@ pub fn recorded_welcome() -> Vec<u8> {
 }
 
 fn cookie(hello: &SalsaBox) -> Vec<u8> {
-    let server = Player::fed(
+    let server = ScriptedPeer::fed(
         setup::named(setup::servers(), "curve-open"),
         &recorded_hello(),
     );

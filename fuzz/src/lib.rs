@@ -5,7 +5,7 @@
 pub mod choices;
 pub mod forge;
 pub mod metadata_model;
-pub mod player;
+pub mod scripted_peer;
 pub mod policy_model;
 pub mod recording;
 pub mod seeds;

@@ -35,7 +35,7 @@ pub enum Event {
 }
 
 /// One side.
-pub struct Player {
+pub struct ScriptedPeer {
     setup: &'static Setup,
     state: State,
     input: BytesMut,
@@ -52,11 +52,11 @@ enum State {
     Over,
 }
 
-impl Player {
+impl ScriptedPeer {
     pub fn new(setup: &'static Setup) -> Self {
         let mut out = BytesMut::new();
         let handshake = setup.start(&mut out);
-        let mut player = Self {
+        let mut scripted_peer = Self {
             setup,
             state: State::Running(Box::new(handshake)),
             input: BytesMut::new(),
@@ -65,16 +65,16 @@ impl Player {
             sent: 0,
             at_once: None,
         };
-        player.send(out);
-        player.advance();
-        player
+        scripted_peer.send(out);
+        scripted_peer.advance();
+        scripted_peer
     }
 
     /// A side that has been fed all of `bytes`.
     pub fn fed(setup: &'static Setup, bytes: &[u8]) -> Self {
-        let mut player = Self::new(setup);
-        player.feed(bytes);
-        player
+        let mut scripted_peer = Self::new(setup);
+        scripted_peer.feed(bytes);
+        scripted_peer
     }
 
     /// Reads up to `most` frames at once from now on.

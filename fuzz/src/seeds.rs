@@ -4,7 +4,7 @@
 
 use crate::choices::{string, strings};
 use crate::forge::{property, secrets};
-use crate::player::Player;
+use crate::scripted_peer::ScriptedPeer;
 use crate::recording::Recording;
 use crate::setup::{Setup, clients, named, servers};
 use crate::targets::{connection, traffic};
@@ -146,7 +146,7 @@ fn peer_of(setup: &'static Setup, of: &'static [Setup]) -> Vec<u8> {
         (_, true) => named(clients(), "curve"),
         (_, false) => named(servers(), "curve-open"),
     };
-    let (mut side, mut peer) = (Player::new(setup), Player::new(peer));
+    let (mut side, mut peer) = (ScriptedPeer::new(setup), ScriptedPeer::new(peer));
     let (mut to_side, mut to_peer) = (0, 0);
     loop {
         let (from_peer, from_side) = (peer.sent(), side.sent());

@@ -5,10 +5,10 @@
 use crate::recording::Recording;
 use bytes::BytesMut;
 use std::sync::{Arc, Mutex, OnceLock};
-use zmtp_auth::handshake::{Conn, Handshake};
+use zmtp_auth::handshake::{PeerContext, Handshake};
 use zmtp_auth::{
-    Asks, Builder, Config, DenialStatus, Domain, KeyPair, Limits, LocalError, MechanismKind,
-    Metadata, Open, PeerAddress, PublicKey, RandomSource, Ready, SecretKey, SocketType,
+    Authorizing, Builder, Config, DenialStatus, Domain, KeyPair, Limits, LocalError, MechanismKind,
+    Metadata, NoPolicy, PeerAddress, PublicKey, RandomSource, Ready, SecretKey, SocketType,
     WantsMechanism,
 };
 
@@ -42,19 +42,19 @@ pub struct Setup {
 }
 
 enum AnyConfig {
-    Asks(Config<Asks>),
-    Open(Config<Open>),
+    Authorizing(Config<Authorizing>),
+    NoPolicy(Config<NoPolicy>),
 }
 
-impl From<Config<Asks>> for AnyConfig {
-    fn from(config: Config<Asks>) -> Self {
-        Self::Asks(config)
+impl From<Config<Authorizing>> for AnyConfig {
+    fn from(config: Config<Authorizing>) -> Self {
+        Self::Authorizing(config)
     }
 }
 
-impl From<Config<Open>> for AnyConfig {
-    fn from(config: Config<Open>) -> Self {
-        Self::Open(config)
+impl From<Config<NoPolicy>> for AnyConfig {
+    fn from(config: Config<NoPolicy>) -> Self {
+        Self::NoPolicy(config)
     }
 }
 
@@ -62,12 +62,12 @@ impl Setup {
     /// A fresh handshake. The same input gives the same output, every time.
     pub fn start(&self, out: &mut BytesMut) -> Handshake {
         let random = Arc::new(Replay(Mutex::new(self.draws.clone().into_iter())));
-        let conn = Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+        let conn = PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
         match self.config.clone() {
-            AnyConfig::Asks(config) => {
+            AnyConfig::Authorizing(config) => {
                 Handshake::start(&config.dangerous().with_random(random), conn, out)
             }
-            AnyConfig::Open(config) => {
+            AnyConfig::NoPolicy(config) => {
                 Handshake::start(&config.dangerous().with_random(random), conn, out)
             }
         }
@@ -77,8 +77,8 @@ impl Setup {
 impl Clone for AnyConfig {
     fn clone(&self) -> Self {
         match self {
-            Self::Asks(config) => Self::Asks(config.clone()),
-            Self::Open(config) => Self::Open(config.clone()),
+            Self::Authorizing(config) => Self::Authorizing(config.clone()),
+            Self::NoPolicy(config) => Self::NoPolicy(config.clone()),
         }
     }
 }
@@ -142,8 +142,8 @@ where
 
 fn setup(name: &'static str, config: AnyConfig) -> Setup {
     let (mechanism, is_server, asks) = match &config {
-        AnyConfig::Asks(config) => (config.mechanism(), config.is_server(), true),
-        AnyConfig::Open(config) => (config.mechanism(), config.is_server(), false),
+        AnyConfig::Authorizing(config) => (config.mechanism(), config.is_server(), true),
+        AnyConfig::NoPolicy(config) => (config.mechanism(), config.is_server(), false),
     };
     let (side, other) = if is_server {
         ("server", "client")
@@ -156,8 +156,8 @@ fn setup(name: &'static str, config: AnyConfig) -> Setup {
         asks,
         denies: None,
         proven: match (mechanism, is_server) {
-            (MechanismKind::Curve, true) => vec![keys(other).public(), second_client().public()],
-            (MechanismKind::Curve, false) => vec![keys(other).public()],
+            (MechanismKind::Curve, true) => vec![keys(other).public_key(), second_client().public_key()],
+            (MechanismKind::Curve, false) => vec![keys(other).public_key()],
             _ => Vec::new(),
         },
         config,
@@ -221,7 +221,7 @@ pub fn clients() -> &'static [Setup] {
     static SETUPS: OnceLock<Vec<Setup>> = OnceLock::new();
     SETUPS.get_or_init(|| {
         let domain = || Domain::from("test");
-        let server = || keys("server").public();
+        let server = || keys("server").public_key();
         vec![
             setup("null-dials", finish(dealer().null().accept_any_peer())),
             setup(

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use zmtp_auth::Error;
-use zmtp_auth_fuzz::player::Player;
+use zmtp_auth_fuzz::scripted_peer::ScriptedPeer;
 use zmtp_auth_fuzz::setup::{Setup, clients, servers};
 use zmtp_auth_fuzz::targets::inside_boxes;
 use zmtp_auth_fuzz::{TARGETS, seeds};
@@ -94,13 +94,13 @@ fn the_honest_seeds_are_in_the_corpora() {
     }
 }
 
-/// The player of a committed seed, as its target plays it.
-fn played(target: &str, name: &str, setup: &'static Setup) -> Player {
+/// The scripted_peer of a committed seed, as its target plays it.
+fn played(target: &str, name: &str, setup: &'static Setup) -> ScriptedPeer {
     let corpus = corpus(target);
     let seed = corpus
         .get(name)
         .unwrap_or_else(|| panic!("{target}/{name} is missing"));
-    Player::fed(setup, &seed[1..])
+    ScriptedPeer::fed(setup, &seed[1..])
 }
 
 #[test]
@@ -116,10 +116,10 @@ fn the_seeds_of_each_handshake_target_reach_complete_in_every_setup() {
             } else {
                 "complete"
             };
-            let player = played(target, &format!("{outcome}-{}", setup.name), setup);
+            let scripted_peer = played(target, &format!("{outcome}-{}", setup.name), setup);
             match setup.denies {
-                None => assert!(player.is_complete(), "{:?}", player.events()),
-                Some(_) => assert!(matches!(player.error(), Some(Error::Denied(_)))),
+                None => assert!(scripted_peer.is_complete(), "{:?}", scripted_peer.events()),
+                Some(_) => assert!(matches!(scripted_peer.error(), Some(Error::Denied(_)))),
             }
         }
     }
@@ -143,7 +143,7 @@ fn recorded_conversations_reach_complete() {
         for mechanism in ["NULL", "PLAIN", "CURVE"] {
             let complete = seeds::recorded(target).iter().any(|seed| {
                 let setup = &setups[usize::from(seed[0])];
-                setup.mechanism.name() == mechanism && Player::fed(setup, &seed[1..]).was_complete()
+                setup.mechanism.name() == mechanism && ScriptedPeer::fed(setup, &seed[1..]).was_complete()
             });
             assert!(
                 complete,

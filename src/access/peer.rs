@@ -99,7 +99,7 @@ impl Authenticated {
 #[non_exhaustive]
 pub enum Credential {
     /// NULL: nothing.
-    Nothing,
+    Null,
     /// PLAIN: the user name.
     UserName(Bytes),
     /// CURVE: the public key.
@@ -112,7 +112,7 @@ impl Credential {
     /// The public part of `credentials`.
     pub(crate) fn of(credentials: &Credentials) -> Self {
         match credentials {
-            Credentials::Null => Self::Nothing,
+            Credentials::Null => Self::Null,
             Credentials::Plain { username, .. } => Self::UserName(username.clone()),
             Credentials::Curve { key } => Self::Key(*key),
             Credentials::Gssapi { principal } => Self::Principal(principal.clone()),
@@ -133,7 +133,7 @@ impl Credential {
     #[must_use]
     pub const fn mechanism(&self) -> MechanismKind {
         match self {
-            Self::Nothing => MechanismKind::Null,
+            Self::Null => MechanismKind::Null,
             Self::UserName(_) => MechanismKind::Plain,
             Self::Key(_) => MechanismKind::Curve,
             Self::Principal(_) => MechanismKind::Gssapi,
@@ -145,7 +145,7 @@ impl fmt::Display for Credential {
     /// For logs: one harmless line, the key in Z85.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => f.write_str("no credential"),
+            Self::Null => f.write_str("no credential"),
             Self::UserName(name) => write!(f, "user \"{}\"", printable(name)),
             Self::Key(key) => write!(f, "key {}", key.to_z85()),
             Self::Principal(name) => write!(f, "principal \"{}\"", printable(name)),

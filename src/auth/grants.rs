@@ -8,7 +8,7 @@ use crate::access::request::{Domain, MechanismKind};
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::decide::{Admission, AdmittedPeer, Policy};
 use crate::auth::policy::rule::Rule;
-use crate::auth::sync::event_count::Bell;
+use crate::auth::sync::event_count::EventCount;
 use crate::zap::bounds::within;
 use crate::zap::request::ZapRequest;
 use bytes::Bytes;
@@ -57,14 +57,14 @@ pub struct AdmissionTerms {
     user_id: Bytes,
     address: PeerAddress,
     rule: Rule,
-    standing: Mutex<Standing>,
+    standing: Mutex<AdmissionState>,
     /// Rung when the admission ends, and when its validity ends at another time than before.
-    bell: Bell,
+    changed: EventCount,
 }
 
 /// What may change about an admission.
 #[derive(Debug, Clone, Copy)]
-struct Standing {
+struct AdmissionState {
     revoked: bool,
     /// The policy since which it has stood without a break.
     since: u64,
@@ -146,7 +146,7 @@ impl AdmissionTerms {
         }
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing> {
+    fn standing(&self) -> MutexGuard<'_, AdmissionState> {
         // Nothing under this lock can panic half-way.
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,8 +174,8 @@ impl AdmissionTerms {
 
     /// Tells whoever waits, and the audit log if the admission has ended.
     fn tell(&self) {
-        self.bell.ring();
-        let Standing {
+        self.changed.notify_all();
+        let AdmissionState {
             revoked, checked, ..
         } = *self.standing();
         if revoked {
@@ -202,16 +202,16 @@ impl GrantTerms for AdmissionTerms {
     fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             loop {
-                let heard = self.bell.count();
+                let heard = self.changed.count();
                 if !self.still_valid() {
                     return;
                 }
-                let rung = self.bell.rung_after(heard);
+                let notified = self.changed.notified_after(heard);
                 match self.sleep() {
-                    None => rung.await,
+                    None => notified.await,
                     Some(time) => {
                         // Rung or slept: both mean to look again.
-                        let _rung = within(time, rung).await;
+                        let _rung = within(time, notified).await;
                     }
                 }
             }
@@ -252,14 +252,14 @@ struct Live {
 pub(crate) struct Issued {
     pub(crate) terms: Arc<AdmissionTerms>,
     /// Whether the admission was withdrawn before there was a grant.
-    pub(crate) is_over: bool,
+    pub(crate) is_withdrawn: bool,
 }
 
 /// Admissions that a change has ended or moved, whose holders are still to be told.
 #[must_use]
-pub(crate) struct Untold(Vec<Arc<AdmissionTerms>>);
+pub(crate) struct PendingNotices(Vec<Arc<AdmissionTerms>>);
 
-impl Untold {
+impl PendingNotices {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
@@ -300,13 +300,13 @@ impl LiveGrants {
                 user_id: admission.user_id.clone(),
                 address: request.address.clone(),
                 rule: admission.rule.clone(),
-                standing: Mutex::new(Standing {
+                standing: Mutex::new(AdmissionState {
                     revoked: false,
                     since: policy_version,
                     checked: policy_version,
                     valid_until: admission.valid_until,
                 }),
-                bell: Bell::default(),
+                changed: EventCount::default(),
             });
             live.grants.insert(id, Arc::downgrade(&terms));
             terms
@@ -315,7 +315,7 @@ impl LiveGrants {
         // now, and one that comes later will find it. Of the changes between, the last speaks for
         // all: what it admits it admits from now on.
         let policy = issuer.policy();
-        let is_over = policy.version != policy_version && {
+        let is_withdrawn = policy.version != policy_version && {
             terms.check(&policy, issuer.now());
             let mut standing = terms.standing();
             if !policy.endings.spare(policy_version, &terms.peer()) {
@@ -326,7 +326,10 @@ impl LiveGrants {
             }
             standing.revoked
         };
-        Issued { terms, is_over }
+        Issued {
+            terms,
+            is_withdrawn,
+        }
     }
 
     fn remove(&self, id: u64) {
@@ -340,19 +343,19 @@ impl LiveGrants {
 
     /// Holds every admission against `policy`, which is in force already. Decisions add theirs
     /// meanwhile; those look at the policy in force for themselves.
-    pub(crate) fn check(&self, policy: &Policy, now: Option<SystemTime>) -> Untold {
+    pub(crate) fn check(&self, policy: &Policy, now: Option<SystemTime>) -> PendingNotices {
         self.each(|terms| terms.check(policy, now))
     }
 
     /// Ends the admissions that `is_meant` picks.
-    pub(crate) fn end(&self, is_meant: impl Fn(&AdmissionTerms) -> bool) -> Untold {
+    pub(crate) fn end(&self, is_meant: impl Fn(&AdmissionTerms) -> bool) -> PendingNotices {
         self.each(|terms| {
             is_meant(terms) && !std::mem::replace(&mut terms.standing().revoked, true)
         })
     }
 
     /// Does something with every admission; those for which it gives true are to be told.
-    fn each(&self, act: impl Fn(&AdmissionTerms) -> bool) -> Untold {
+    fn each(&self, act: impl Fn(&AdmissionTerms) -> bool) -> PendingNotices {
         let mut untold = Vec::new();
         let end = self.live().next;
         let mut from = 0;
@@ -374,6 +377,6 @@ impl LiveGrants {
                 }
             }
         }
-        Untold(untold)
+        PendingNotices(untold)
     }
 }

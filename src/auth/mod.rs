@@ -15,9 +15,9 @@ pub(crate) mod thread_authenticator;
 pub use audit::event::{
     AddressChange, AuditEvent, Audited, AuditedAdmission, AuditedDecision, Change,
 };
-pub use audit::log::{AuditEvents, NextEvent};
+pub use audit::log::{AuditEvents, Delivery};
 pub use authenticator::changes::Changes;
-pub use authenticator::configure_plain::BadPlainUsers;
+pub use authenticator::configure_plain::PlainUsersError;
 pub use authenticator::configured::Configured;
 pub use authenticator::explain::Explanation;
 pub use authenticator::handle::Authenticator;
@@ -25,7 +25,7 @@ pub use grants::AdmissionTerms;
 pub use policy::address::list::AddressList;
 pub use policy::address::rule::{AddressError, AddressRule};
 pub use policy::outcome::Outcome;
-pub use policy::password_file::{BadPasswordFile, PasswordFileError};
+pub use policy::password_file::{PasswordFileError, PasswordFileErrorKind};
 pub use policy::provider::{
     CurveProvider, CurveQuestion, IntoProviderResult, PlainProvider, PlainQuestion, ProviderAnswer,
     ProviderError,
@@ -33,11 +33,11 @@ pub use policy::provider::{
 pub use policy::rule::Rule;
 #[cfg(feature = "policy-file")]
 pub use policy_file::{
-    BadPolicyFile, CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings,
-    PolicyFile, PolicyFileError, PolicySettings, PolicyWarning, True,
+    CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings, PolicyFile,
+    PolicyFileError, PolicyFileErrorKind, PolicySettings, PolicyWarning, True,
 };
 #[cfg(feature = "reload")]
-pub use reload::event::{ReloadEvent, ReloadTrouble};
+pub use reload::event::{ReloadEvent, ReloadIssue};
 #[cfg(feature = "reload")]
 pub use reload::watcher::{Reload, ReloadSettings};
 pub use thread_authenticator::ThreadAuthenticator;

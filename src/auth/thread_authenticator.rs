@@ -7,7 +7,7 @@ use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::refusal::Refusal;
 use crate::auth::sync::block_on::block_on;
 use crate::zap::hold_back::first_delay;
-use crate::zap::oneshot::{Promise, promise};
+use crate::zap::oneshot::{Sender, channel};
 use crate::zap::reply::ZapReply;
 use crate::zap::request::{RequestId, ZapRequest};
 use crate::zap::router::ZapHandler;
@@ -175,7 +175,7 @@ impl ZapHandler for ThreadAuthenticator {
     async fn handle(&self, request: ZapRequest) -> ZapReply {
         let id = request.id.clone();
         let denial = |refusal: Refusal| ZapReply::denial(id, refusal.status(), refusal.text());
-        let (promise, reply) = promise();
+        let (sender, reply) = channel();
         let inbox = {
             let running = self.0.running();
             running.as_ref().map(|running| Arc::clone(&running.inbox))
@@ -183,7 +183,7 @@ impl ZapHandler for ThreadAuthenticator {
         let Some(inbox) = inbox else {
             return denial(Refusal::Stopped);
         };
-        if let Err(refusal) = inbox.put(request, promise) {
+        if let Err(refusal) = inbox.put(request, sender) {
             return denial(refusal);
         }
         match reply.await {
@@ -226,7 +226,7 @@ struct Inbox {
 
 #[derive(Default)]
 struct Told {
-    questions: VecDeque<(ZapRequest, Promise<ZapReply>)>,
+    questions: VecDeque<(ZapRequest, Sender<ZapReply>)>,
     /// Questions in progress that may have come further.
     woken: VecDeque<u64>,
     is_closed: bool,
@@ -244,7 +244,7 @@ impl Inbox {
         self.told.notify_all();
     }
 
-    fn put(&self, request: ZapRequest, promise: Promise<ZapReply>) -> Result<(), Refusal> {
+    fn put(&self, request: ZapRequest, sender: Sender<ZapReply>) -> Result<(), Refusal> {
         let mut state = self.lock();
         if state.is_closed {
             return Err(Refusal::Stopped);
@@ -252,7 +252,7 @@ impl Inbox {
         if state.questions.len() >= MAX_WAITING {
             return Err(Refusal::Busy);
         }
-        state.questions.push_back((request, promise));
+        state.questions.push_back((request, sender));
         drop(state);
         self.told.notify_all();
         Ok(())
@@ -320,7 +320,7 @@ impl Drop for Ending<'_> {
 
 struct Question {
     deciding: Pin<Box<dyn Future<Output = ZapReply> + Send>>,
-    promise: Promise<ZapReply>,
+    sender: Sender<ZapReply>,
     id: RequestId,
     waker: Waker,
     /// `None`: so far away that no clock shows it.
@@ -349,7 +349,7 @@ fn serve(inbox: &Arc<Inbox>, auth: &Authenticator) {
         if told.is_closed {
             return;
         }
-        for (request, promise) in told.questions {
+        for (request, sender) in told.questions {
             let auth = auth.clone();
             let id = request.id.clone();
             let waker = WakeQuestion {
@@ -359,7 +359,7 @@ fn serve(inbox: &Arc<Inbox>, auth: &Authenticator) {
             let question = Question {
                 end: Instant::now().checked_add(auth.provider_time()),
                 deciding: Box::pin(async move { auth.handle(request).await }),
-                promise,
+                sender,
                 id,
                 waker: Waker::from(Arc::new(waker)),
             };
@@ -378,7 +378,7 @@ fn serve(inbox: &Arc<Inbox>, auth: &Authenticator) {
                 hold_back: Some(first_delay()),
                 ..ZapReply::denial(question.id, refused.status(), refused.text())
             };
-            question.promise.keep(reply);
+            question.sender.send(reply);
         }
     }
 }
@@ -391,7 +391,7 @@ fn proceed(asked: &mut HashMap<u64, Question>, number: u64) {
     };
     let mut context = Context::from_waker(&question.waker);
     match question.deciding.as_mut().poll(&mut context) {
-        Poll::Ready(reply) => question.promise.keep(reply),
+        Poll::Ready(reply) => question.sender.send(reply),
         Poll::Pending => {
             asked.insert(number, question);
         }

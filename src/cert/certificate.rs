@@ -3,7 +3,7 @@
 
 use crate::cert::file::{self, NewFile};
 use crate::cert::form::{self, Content, Keys};
-use crate::cert::problem::{BadCertificate, CertificateError, CertificateWarning, Flaw};
+use crate::cert::problem::{CertificateError, CertificateErrorKind, CertificateWarning, Flaw};
 use crate::cert::validity::Validity;
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::error::LocalError;
@@ -40,17 +40,17 @@ impl Certificate {
     /// Adds a metadata property.
     ///
     /// # Errors
-    /// A [`BadCertificate`] if the name or value cannot be written and read back: see
-    /// [`create_certificates`]. [`BadCertificate::NameTaken`] if the name is there already. Those
+    /// A [`CertificateErrorKind`] if the name or value cannot be written and read back: see
+    /// [`create_certificates`]. [`CertificateErrorKind::NameTaken`] if the name is there already. Those
     /// of [`Certificate::validity`] if with it nobody would admit the certificate.
-    pub fn with_metadata(mut self, name: &str, value: &str) -> Result<Self, BadCertificate> {
+    pub fn with_metadata(mut self, name: &str, value: &str) -> Result<Self, CertificateErrorKind> {
         form::check_writable(name, value)?;
         let metadata = &mut self.content.metadata;
         if metadata
             .iter()
             .any(|(known, _)| known.eq_ignore_ascii_case(name))
         {
-            return Err(BadCertificate::NameTaken);
+            return Err(CertificateErrorKind::NameTaken);
         }
         metadata.push((name.to_owned(), value.to_owned()));
         self.validity()?;
@@ -190,7 +190,7 @@ impl Certificate {
     /// The public key.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        self.content.keys.public()
+        self.content.keys.public_key()
     }
 
     /// Both keys, if the certificate holds the secret.
@@ -256,7 +256,7 @@ fn check_file_name(dir: &Path, name: &str) -> Result<(), CertificateError> {
     // is good on one is good on all.
     let bad = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
     if name.is_empty() || name.starts_with('.') || name.contains(bad) {
-        return Err(Flaw::from(BadCertificate::FileName).in_file(dir));
+        return Err(Flaw::from(CertificateErrorKind::FileName).in_file(dir));
     }
     Ok(())
 }
@@ -284,7 +284,7 @@ pub fn create_certificates(
     check_file_name(dir, name)?;
     let failed = |reason| Flaw::from(reason).in_file(dir.join(format!("{name}.key")));
     let mut certificate =
-        Certificate::generate().map_err(|_: LocalError| failed(BadCertificate::Random))?;
+        Certificate::generate().map_err(|_: LocalError| failed(CertificateErrorKind::Random))?;
     for (name, value) in metadata {
         certificate = certificate.with_metadata(name, value).map_err(failed)?;
     }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::cert::certificate::Certificate;
-use crate::cert::problem::{BadCertificate, CertificateError, CertificateWarning, Flaw};
+use crate::cert::problem::{CertificateError, CertificateErrorKind, CertificateWarning, Flaw};
 use crate::crypto::keys::PublicKey;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -141,7 +141,7 @@ pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, 
     let path = directory.path();
     let mut report = DirectoryReport::default();
     let files = list(directory, &mut report.passed_over).map_err(|error| {
-        let reason = BadCertificate::Unreadable((&error).into());
+        let reason = CertificateErrorKind::Unreadable((&error).into());
         Flaw::from(reason).in_file(path)
     })?;
     let mut loaded: Vec<Option<Certificate>> = Vec::new();
@@ -197,7 +197,7 @@ fn read_public(
     let certificate = Certificate::read(file)?;
     if certificate.key_pair().is_some() {
         if layout == Layout::Czmq {
-            return Err(Flaw::from(BadCertificate::HoldsSecret).in_file(file));
+            return Err(Flaw::from(CertificateErrorKind::HoldsSecret).in_file(file));
         }
         warnings.push(CertificateWarning::SecretInPublic {
             file: file.to_owned(),

@@ -1,7 +1,9 @@
 //! Files: read whole and bounded, created whole and never over another.
 #![forbid(unsafe_code)]
 
-use crate::cert::problem::{BadCertificate, CertificateError, FileFailure, Flaw, MAX_FILE_LEN};
+use crate::cert::problem::{
+    CertificateError, CertificateErrorKind, FileFailure, Flaw, MAX_FILE_LEN,
+};
 use crate::cert::regular_file::{self, NotOpened, RegularFile};
 use crate::crypto::random::{self, OsRandom};
 use std::fmt::Write as _;
@@ -27,9 +29,9 @@ impl Contents {
 /// Reads a regular file of at most 64 KiB; symbolic links are followed.
 ///
 /// # Errors
-/// [`BadCertificate::Unreadable`], [`BadCertificate::NotAFile`] or [`BadCertificate::TooLarge`].
-pub(crate) fn read(path: &Path) -> Result<Contents, BadCertificate> {
-    let unreadable = |error: io::Error| BadCertificate::Unreadable((&error).into());
+/// [`CertificateErrorKind::Unreadable`], [`CertificateErrorKind::NotAFile`] or [`CertificateErrorKind::TooLarge`].
+pub(crate) fn read(path: &Path) -> Result<Contents, CertificateErrorKind> {
+    let unreadable = |error: io::Error| CertificateErrorKind::Unreadable((&error).into());
     let RegularFile {
         mut file,
         loose_mode,
@@ -49,7 +51,7 @@ pub(crate) fn read(path: &Path) -> Result<Contents, BadCertificate> {
         }
     }
     if len > MAX_FILE_LEN {
-        return Err(BadCertificate::TooLarge);
+        return Err(CertificateErrorKind::TooLarge);
     }
     Ok(Contents {
         buffer,
@@ -58,7 +60,7 @@ pub(crate) fn read(path: &Path) -> Result<Contents, BadCertificate> {
     })
 }
 
-impl From<NotOpened> for BadCertificate {
+impl From<NotOpened> for CertificateErrorKind {
     fn from(not_opened: NotOpened) -> Self {
         match not_opened {
             NotOpened::Unreadable(failure) => Self::Unreadable(failure),
@@ -82,7 +84,7 @@ pub(crate) struct NewFile<'a> {
 /// is therefore an error. After a crash a temporary file may be left; directory loads ignore it.
 ///
 /// # Errors
-/// [`BadCertificate::Exists`], [`BadCertificate::Unwritable`] or [`BadCertificate::Random`].
+/// [`CertificateErrorKind::Exists`], [`CertificateErrorKind::Unwritable`] or [`CertificateErrorKind::Random`].
 pub(crate) fn create_all(
     dir: &Path,
     files: &[NewFile<'_>],
@@ -104,8 +106,8 @@ pub(crate) fn create_all(
     Ok(placed.into_iter().map(Removed::keep).collect())
 }
 
-fn write_temporary(dir: &Path, file: &NewFile<'_>) -> Result<Removed, BadCertificate> {
-    let number: [u8; 8] = random::array(&OsRandom).map_err(|_| BadCertificate::Random)?;
+fn write_temporary(dir: &Path, file: &NewFile<'_>) -> Result<Removed, CertificateErrorKind> {
+    let number: [u8; 8] = random::array(&OsRandom).map_err(|_| CertificateErrorKind::Random)?;
     let mut name = String::from(".");
     for byte in number {
         // Writing to a String cannot fail.
@@ -136,10 +138,10 @@ fn open_new(secret: bool) -> OpenOptions {
     options
 }
 
-fn unwritable(error: &io::Error) -> BadCertificate {
+fn unwritable(error: &io::Error) -> CertificateErrorKind {
     match error.kind() {
-        io::ErrorKind::AlreadyExists => BadCertificate::Exists,
-        _ => BadCertificate::Unwritable(FileFailure::from(error)),
+        io::ErrorKind::AlreadyExists => CertificateErrorKind::Exists,
+        _ => CertificateErrorKind::Unwritable(FileFailure::from(error)),
     }
 }
 

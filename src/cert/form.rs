@@ -3,7 +3,7 @@
 
 use crate::cert::parser::Parser;
 use crate::cert::problem::{
-    BadCertificate, Flaw, KeyField, MAX_FILE_LEN, MAX_NAME_LEN, MAX_WRITTEN_LINE,
+    CertificateErrorKind, Flaw, KeyField, MAX_FILE_LEN, MAX_NAME_LEN, MAX_WRITTEN_LINE,
 };
 use crate::cert::zpl;
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
@@ -40,7 +40,7 @@ pub(crate) struct Content {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dropped {
     /// The first ones.
-    pub(crate) lines: Vec<(usize, BadCertificate)>,
+    pub(crate) lines: Vec<(usize, CertificateErrorKind)>,
     /// How many there are more.
     pub(crate) more: usize,
 }
@@ -50,7 +50,7 @@ impl Dropped {
     /// 30,000 bad lines costs no more than one of 16.
     const MAX_NAMED: usize = 16;
 
-    pub(crate) fn push(&mut self, line: usize, reason: BadCertificate) {
+    pub(crate) fn push(&mut self, line: usize, reason: CertificateErrorKind) {
         if self.lines.len() < Self::MAX_NAMED {
             self.lines.push((line, reason));
         } else {
@@ -92,18 +92,18 @@ impl Content {
     /// The text of `NAME.key`.
     ///
     /// # Errors
-    /// Metadata that cannot be written, or [`BadCertificate::TooLarge`].
-    pub(crate) fn render_public(&self) -> Result<Zeroizing<String>, BadCertificate> {
+    /// Metadata that cannot be written, or [`CertificateErrorKind::TooLarge`].
+    pub(crate) fn render_public(&self) -> Result<Zeroizing<String>, CertificateErrorKind> {
         self.render(PUBLIC_BANNER, None)
     }
 
     /// The text of `NAME.key_secret`.
     ///
     /// # Errors
-    /// [`BadCertificate::NoSecret`], and as [`Content::render_public`].
-    pub(crate) fn render_secret(&self) -> Result<Zeroizing<String>, BadCertificate> {
+    /// [`CertificateErrorKind::NoSecret`], and as [`Content::render_public`].
+    pub(crate) fn render_secret(&self) -> Result<Zeroizing<String>, CertificateErrorKind> {
         match &self.keys {
-            Keys::Public(_) => Err(BadCertificate::NoSecret),
+            Keys::Public(_) => Err(CertificateErrorKind::NoSecret),
             Keys::Pair(pair) => self.render(SECRET_BANNER, Some(pair.secret())),
         }
     }
@@ -113,7 +113,7 @@ impl Content {
         &self,
         banner: &str,
         secret: Option<&SecretKey>,
-    ) -> Result<Zeroizing<String>, BadCertificate> {
+    ) -> Result<Zeroizing<String>, CertificateErrorKind> {
         // Written without it, the key would count without a limit.
         if let Some(flaw) = &self.restriction {
             return Err(flaw.reason.clone());
@@ -135,24 +135,24 @@ impl Content {
             push_property(&mut text, name, value);
         }
         text.push_str("curve\n");
-        let public = self.keys.public().to_z85();
+        let public = self.keys.public_key().to_z85();
         push_property(&mut text, KeyField::Public.name(), &public);
         if let Some(secret) = secret {
             push_property(&mut text, KeyField::Secret.name(), &secret.to_z85());
         }
         debug_assert!(text.len() <= capacity, "the text must not have grown");
         if text.len() > MAX_FILE_LEN {
-            return Err(BadCertificate::TooLarge);
+            return Err(CertificateErrorKind::TooLarge);
         }
         Ok(text)
     }
 }
 
 impl Keys {
-    pub(crate) fn public(&self) -> PublicKey {
+    pub(crate) fn public_key(&self) -> PublicKey {
         match self {
             Self::Public(key) => *key,
-            Self::Pair(pair) => pair.public(),
+            Self::Pair(pair) => pair.public_key(),
         }
     }
 }
@@ -164,55 +164,55 @@ fn push_property(text: &mut String, name: &str, value: &str) {
 }
 
 /// Whether a metadata property can be written so that every reader reads it back.
-pub(crate) fn check_writable(name: &str, value: &str) -> Result<(), BadCertificate> {
+pub(crate) fn check_writable(name: &str, value: &str) -> Result<(), CertificateErrorKind> {
     zpl::check_name(name)?;
     check_metadata_name(name)?;
     if KeyField::of(name).is_some() {
-        return Err(BadCertificate::KeyLikeName);
+        return Err(CertificateErrorKind::KeyLikeName);
     }
     if value.contains('"') {
-        return Err(BadCertificate::ValueQuote);
+        return Err(CertificateErrorKind::ValueQuote);
     }
     check_characters(value)?;
     if "     = \"\"".len() + name.len() + value.len() > MAX_WRITTEN_LINE {
-        return Err(BadCertificate::LineTooLong);
+        return Err(CertificateErrorKind::LineTooLong);
     }
     Ok(())
 }
 
 /// A metadata name must be able to become a ZAP metadata name (RFC 27, "The Reply"), and must
 /// not be one that a lenient reader may take for a key's.
-fn check_metadata_name(name: &str) -> Result<(), BadCertificate> {
+fn check_metadata_name(name: &str) -> Result<(), CertificateErrorKind> {
     if !(1..=MAX_NAME_LEN).contains(&name.len()) {
-        return Err(BadCertificate::NameLength);
+        return Err(CertificateErrorKind::NameLength);
     }
     check_reserved(name)?;
     check_key_like(name)
 }
 
-pub(crate) fn check_reserved(name: &str) -> Result<(), BadCertificate> {
+pub(crate) fn check_reserved(name: &str) -> Result<(), CertificateErrorKind> {
     let mut reserved = RESERVED_NAMES.iter();
     if reserved.any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-        return Err(BadCertificate::ReservedName);
+        return Err(CertificateErrorKind::ReservedName);
     }
     Ok(())
 }
 
-pub(crate) fn check_key_like(name: &str) -> Result<(), BadCertificate> {
+pub(crate) fn check_key_like(name: &str) -> Result<(), CertificateErrorKind> {
     let folded = name.to_ascii_lowercase();
     let key_like = [KeyField::Public, KeyField::Secret]
         .iter()
         .any(|field| folded.starts_with(field.name()) && name != field.name());
     if key_like {
-        return Err(BadCertificate::KeyLikeName);
+        return Err(CertificateErrorKind::KeyLikeName);
     }
     Ok(())
 }
 
-pub(crate) fn check_characters(value: &str) -> Result<(), BadCertificate> {
+pub(crate) fn check_characters(value: &str) -> Result<(), CertificateErrorKind> {
     let strange = |c: char| (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}');
     if value.contains(strange) {
-        return Err(BadCertificate::ValueCharacter);
+        return Err(CertificateErrorKind::ValueCharacter);
     }
     Ok(())
 }

@@ -29,5 +29,7 @@ mod zpl;
 
 pub use certificate::{Certificate, create_certificates, load_certificate};
 pub use directory::{CertificateDirectory, DirectoryReport, Layout, load_certificates};
-pub use problem::{BadCertificate, CertificateError, CertificateWarning, FileFailure, KeyField};
+pub use problem::{
+    CertificateError, CertificateErrorKind, CertificateWarning, FileFailure, KeyField,
+};
 pub use validity::Validity;

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::cert::form::{Content, Dropped, Keys, check_characters, check_key_like, check_reserved};
-use crate::cert::problem::{BadCertificate, Flaw, KeyField, MAX_NAME_LEN};
+use crate::cert::problem::{CertificateErrorKind, Flaw, KeyField, MAX_NAME_LEN};
 use crate::cert::validity::{may_be_a_validity, swallows_a_validity};
 use crate::cert::zpl::{self, Line, Value};
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
@@ -47,29 +47,29 @@ pub(crate) struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    pub(crate) fn take(&mut self, line: zpl::Found<'a>) -> Result<(), BadCertificate> {
+    pub(crate) fn take(&mut self, line: zpl::Found<'a>) -> Result<(), CertificateErrorKind> {
         match line.property {
             Ok(property) => self.take_property(&property, line.text),
             Err(reason) => self.take_broken(line.number, line.text, reason),
         }
     }
 
-    fn take_property(&mut self, line: &Line<'a>, text: &[u8]) -> Result<(), BadCertificate> {
+    fn take_property(&mut self, line: &Line<'a>, text: &[u8]) -> Result<(), CertificateErrorKind> {
         let is_too_deep = self.enter(line);
         check_key_like(line.name)?;
         // A key counts wherever it stands, as for pyzmq, but for what no reader can agree on.
         if let Some(field) = KeyField::of(line.name) {
             return match is_too_deep {
-                true => Err(BadCertificate::TooDeep),
+                true => Err(CertificateErrorKind::TooDeep),
                 false => self.take_key(field, line),
             };
         }
         let taken = match self.section {
             _ if line.indent.is_empty() => self.take_section(line),
-            _ if is_too_deep => Err(BadCertificate::TooDeep),
+            _ if is_too_deep => Err(CertificateErrorKind::TooDeep),
             Some(Section::Metadata) => self.take_metadata(line),
-            _ if line.value.is_absent() => Err(BadCertificate::TooDeep),
-            _ => Err(BadCertificate::MisplacedProperty),
+            _ if line.value.is_absent() => Err(CertificateErrorKind::TooDeep),
+            _ => Err(CertificateErrorKind::MisplacedProperty),
         };
         if let Err(reason) = taken {
             self.drop_line(line.number, reason, may_be_a_validity(text));
@@ -84,8 +84,8 @@ impl<'a> Parser<'a> {
         &mut self,
         number: usize,
         text: &[u8],
-        reason: BadCertificate,
-    ) -> Result<(), BadCertificate> {
+        reason: CertificateErrorKind,
+    ) -> Result<(), CertificateErrorKind> {
         let is_metadata = matches!(self.section, Some(Section::Metadata | Section::Other))
             && zpl::blanks(text) > 0;
         let restricts = may_be_a_validity(text);
@@ -95,7 +95,7 @@ impl<'a> Parser<'a> {
             .iter()
             .any(|key| letters.clone().eq(key.iter().copied()));
         // What follows a carriage return is a line of its own to some readers.
-        let is_unsafe = is_key || reason == BadCertificate::CarriageReturn;
+        let is_unsafe = is_key || reason == CertificateErrorKind::CarriageReturn;
         if is_unsafe || !(is_metadata || restricts) {
             return Err(reason);
         }
@@ -103,9 +103,9 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn drop_line(&mut self, number: usize, reason: BadCertificate, restricts: bool) {
+    fn drop_line(&mut self, number: usize, reason: CertificateErrorKind, restricts: bool) {
         if restricts && self.restriction.is_none() {
-            let reason = BadCertificate::Restriction(Box::new(reason.clone()));
+            let reason = CertificateErrorKind::Restriction(Box::new(reason.clone()));
             self.restriction = Some(Flaw::at(number, reason));
         }
         self.dropped.push(number, reason);
@@ -126,23 +126,23 @@ impl<'a> Parser<'a> {
         line.indent.len() > first.len() && line.indent.starts_with(first)
     }
 
-    fn take_section(&mut self, line: &Line<'_>) -> Result<(), BadCertificate> {
+    fn take_section(&mut self, line: &Line<'_>) -> Result<(), CertificateErrorKind> {
         let (section, taken) = match (line.name, line.value.is_absent()) {
             ("metadata", true) => (Section::Metadata, Ok(())),
             ("curve", true) => (Section::Curve, Ok(())),
             ("metadata" | "curve", false) => {
-                (Section::Other, Err(BadCertificate::SectionWithValue))
+                (Section::Other, Err(CertificateErrorKind::SectionWithValue))
             }
-            (_, true) => (Section::Other, Err(BadCertificate::UnknownSection)),
-            (_, false) => return Err(BadCertificate::MisplacedProperty),
+            (_, true) => (Section::Other, Err(CertificateErrorKind::UnknownSection)),
+            (_, false) => return Err(CertificateErrorKind::MisplacedProperty),
         };
         self.section = Some(section);
         taken
     }
 
-    fn take_metadata(&mut self, line: &Line<'_>) -> Result<(), BadCertificate> {
+    fn take_metadata(&mut self, line: &Line<'_>) -> Result<(), CertificateErrorKind> {
         if !(1..=MAX_NAME_LEN).contains(&line.name.len()) {
-            return Err(BadCertificate::NameLength);
+            return Err(CertificateErrorKind::NameLength);
         }
         let place = match self.names.entry(line.name.to_ascii_lowercase()) {
             Entry::Vacant(vacant) => vacant.insert((line.number, None)),
@@ -152,15 +152,18 @@ impl<'a> Parser<'a> {
                 if let Some(property) = place.take().and_then(|at| self.metadata.get_mut(at)) {
                     *property = None;
                 }
-                return Err(BadCertificate::Duplicate { first: *first });
+                return Err(CertificateErrorKind::Duplicate { first: *first });
             }
         };
         check_reserved(line.name)?;
-        let value = line.value.text().ok_or(BadCertificate::ValueMissing)?;
-        let value = std::str::from_utf8(value).map_err(|_| BadCertificate::NotUtf8)?;
+        let value = line
+            .value
+            .text()
+            .ok_or(CertificateErrorKind::ValueMissing)?;
+        let value = std::str::from_utf8(value).map_err(|_| CertificateErrorKind::NotUtf8)?;
         check_characters(value)?;
         if matches!(line.value, Value::Bare(_)) && swallows_a_validity(value) {
-            return Err(BadCertificate::TwoProperties);
+            return Err(CertificateErrorKind::TwoProperties);
         }
         place.1 = Some(self.metadata.len());
         let property = (line.name.to_owned(), value.to_owned());
@@ -168,16 +171,16 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn take_key(&mut self, field: KeyField, line: &Line<'_>) -> Result<(), BadCertificate> {
+    fn take_key(&mut self, field: KeyField, line: &Line<'_>) -> Result<(), CertificateErrorKind> {
         let text = line
             .value
-            .word(KEY_LEN, BadCertificate::TextAfterKey(field))?
-            .ok_or(BadCertificate::KeyMissing(field))?;
-        let bad = |problem| BadCertificate::Key { field, problem };
+            .word(KEY_LEN, CertificateErrorKind::TextAfterKey(field))?
+            .ok_or(CertificateErrorKind::KeyMissing(field))?;
+        let bad = |problem| CertificateErrorKind::Key { field, problem };
         let bytes = z85::decode_key(text).map_err(|problem| bad(problem.into()))?;
         // What czmq writes where it has no key.
         if bool::from(bytes.ct_eq(&[0; 32])) {
-            return Err(BadCertificate::NullKey(field));
+            return Err(CertificateErrorKind::NullKey(field));
         }
         let line = line.number;
         let first = match field {
@@ -192,17 +195,19 @@ impl<'a> Parser<'a> {
                 found.map(|found| found.line)
             }
         };
-        first.map_or(Ok(()), |first| Err(BadCertificate::Duplicate { first }))
+        first.map_or(Ok(()), |first| {
+            Err(CertificateErrorKind::Duplicate { first })
+        })
     }
 
     pub(crate) fn finish(self) -> Result<Content, Flaw> {
-        let public = self.public.ok_or(BadCertificate::NoPublicKey)?;
+        let public = self.public.ok_or(CertificateErrorKind::NoPublicKey)?;
         let keys = match self.secret {
             None => Keys::Public(public.value),
             Some(secret) => {
                 let pair = KeyPair::from_secret(secret.value);
-                if pair.public() != public.value {
-                    return Err(Flaw::at(secret.line, BadCertificate::KeysDiffer));
+                if pair.public_key() != public.value {
+                    return Err(Flaw::at(secret.line, CertificateErrorKind::KeysDiffer));
                 }
                 Keys::Pair(pair)
             }

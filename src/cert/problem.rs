@@ -23,7 +23,7 @@ pub struct CertificateError {
     /// The line, counted from 1, if the reason lies in one.
     pub line: Option<usize>,
     /// What is wrong.
-    pub reason: BadCertificate,
+    pub reason: CertificateErrorKind,
 }
 
 impl fmt::Display for CertificateError {
@@ -40,7 +40,7 @@ impl fmt::Display for CertificateError {
 impl std::error::Error for CertificateError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.reason {
-            BadCertificate::Key { problem, .. } => Some(problem),
+            CertificateErrorKind::Key { problem, .. } => Some(problem),
             _ => None,
         }
     }
@@ -50,7 +50,7 @@ impl std::error::Error for CertificateError {
 /// misplaced secret could be part of it.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
-pub enum BadCertificate {
+pub enum CertificateErrorKind {
     /// The file or directory cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(FileFailure),
@@ -175,7 +175,7 @@ pub enum BadCertificate {
     /// A line that was probably meant for `not-before` or `not-after` cannot be used. What
     /// restricts a key is never passed over.
     #[error("it may be meant to limit the key in time, and cannot be used ({0}): {WRITE_IT}")]
-    Restriction(Box<BadCertificate>),
+    Restriction(Box<CertificateErrorKind>),
 
     /// A key property without `=`.
     #[error("{0} without a value")]
@@ -295,7 +295,7 @@ pub enum CertificateWarning {
         /// The file.
         file: PathBuf,
         /// The first lines that are not used, each counted from 1, with the reason.
-        lines: Vec<(usize, BadCertificate)>,
+        lines: Vec<(usize, CertificateErrorKind)>,
         /// How many there are more.
         more: usize,
     },
@@ -308,7 +308,7 @@ const NEW_KEYS: &str = "everyone who could read it can pass for its owner, so ma
 const WRITE_IT: &str = "write a line of its own in 'metadata' such as not-after = \"2027-01-31T12:00:00Z\", or not-before, or else another name";
 
 /// Lines with their reasons, and how many more there are.
-fn told(lines: &[(usize, BadCertificate)], more: &usize) -> String {
+fn told(lines: &[(usize, CertificateErrorKind)], more: &usize) -> String {
     let lines = lines.iter();
     let mut told: Vec<_> = lines
         .map(|(line, reason)| format!("line {line} ({reason})"))
@@ -323,11 +323,11 @@ fn told(lines: &[(usize, BadCertificate)], more: &usize) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flaw {
     pub(crate) line: Option<usize>,
-    pub(crate) reason: BadCertificate,
+    pub(crate) reason: CertificateErrorKind,
 }
 
 impl Flaw {
-    pub(crate) fn at(line: usize, reason: BadCertificate) -> Self {
+    pub(crate) fn at(line: usize, reason: CertificateErrorKind) -> Self {
         Self {
             line: Some(line),
             reason,
@@ -343,8 +343,8 @@ impl Flaw {
     }
 }
 
-impl From<BadCertificate> for Flaw {
-    fn from(reason: BadCertificate) -> Self {
+impl From<CertificateErrorKind> for Flaw {
+    fn from(reason: CertificateErrorKind) -> Self {
         Self { line: None, reason }
     }
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::cert::certificate::Certificate;
-use crate::cert::problem::BadCertificate;
+use crate::cert::problem::CertificateErrorKind;
 use std::time::{Duration, SystemTime};
 
 const NOT_BEFORE: &str = "not-before";
@@ -28,17 +28,17 @@ impl Certificate {
     /// reports one whose dates are bad.
     ///
     /// # Errors
-    /// Returns [`BadCertificate::Date`], [`BadCertificate::NeverValid`] or
-    /// [`BadCertificate::ValidityLikeName`] if the metadata says none, and
-    /// [`BadCertificate::Restriction`] if a line of the file that cannot be used was probably
+    /// Returns [`CertificateErrorKind::Date`], [`CertificateErrorKind::NeverValid`] or
+    /// [`CertificateErrorKind::ValidityLikeName`] if the metadata says none, and
+    /// [`CertificateErrorKind::Restriction`] if a line of the file that cannot be used was probably
     /// meant to.
-    pub fn validity(&self) -> Result<Validity, BadCertificate> {
+    pub fn validity(&self) -> Result<Validity, CertificateErrorKind> {
         self.validity_or_flaw().map_err(|flaw| flaw.reason)
     }
 }
 
 impl Validity {
-    pub(crate) fn of(metadata: &[(String, String)]) -> Result<Self, BadCertificate> {
+    pub(crate) fn of(metadata: &[(String, String)]) -> Result<Self, CertificateErrorKind> {
         let mut validity = Self::default();
         for (name, value) in metadata {
             let date = if name.eq_ignore_ascii_case(NOT_BEFORE) {
@@ -46,14 +46,14 @@ impl Validity {
             } else if name.eq_ignore_ascii_case(NOT_AFTER) {
                 &mut validity.not_after
             } else if is_like_a_validity(name) {
-                return Err(BadCertificate::ValidityLikeName);
+                return Err(CertificateErrorKind::ValidityLikeName);
             } else {
                 continue;
             };
-            *date = Some(parse(value).ok_or(BadCertificate::Date)?);
+            *date = Some(parse(value).ok_or(CertificateErrorKind::Date)?);
         }
         if validity.is_empty() {
-            return Err(BadCertificate::NeverValid);
+            return Err(CertificateErrorKind::NeverValid);
         }
         Ok(validity)
     }
@@ -275,7 +275,7 @@ mod tests {
             .as_secs_f64()
     }
 
-    fn validity(metadata: &[(&str, &str)]) -> Result<Validity, BadCertificate> {
+    fn validity(metadata: &[(&str, &str)]) -> Result<Validity, CertificateErrorKind> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Validity::of(&metadata.iter().map(owned).collect::<Vec<_>>())
     }
@@ -342,7 +342,7 @@ mod tests {
             for name in ["not-before", "Not-After"] {
                 assert_eq!(
                     validity(&[(name, text)]),
-                    Err(BadCertificate::Date),
+                    Err(CertificateErrorKind::Date),
                     "{text}"
                 );
             }
@@ -363,7 +363,7 @@ mod tests {
         for (first, end) in [(end, first), (end, end)] {
             assert_eq!(
                 validity(&[("not-before", first), ("not-after", end)]),
-                Err(BadCertificate::NeverValid)
+                Err(CertificateErrorKind::NeverValid)
             );
         }
     }
@@ -394,7 +394,7 @@ mod tests {
         ] {
             assert_eq!(
                 validity(&[(name, "2028-01-01T00:00:00Z")]),
-                Err(BadCertificate::ValidityLikeName)
+                Err(CertificateErrorKind::ValidityLikeName)
             );
         }
         for name in [

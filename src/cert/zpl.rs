@@ -4,7 +4,7 @@
 //! Everything is borrowed from the file's buffer, so that a secret is never copied here.
 #![forbid(unsafe_code)]
 
-use crate::cert::problem::BadCertificate;
+use crate::cert::problem::CertificateErrorKind;
 
 /// A line that defines a property.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ pub(crate) struct Found<'a> {
     /// All of it.
     pub(crate) text: &'a [u8],
     /// The property, or why it is none.
-    pub(crate) property: Result<Line<'a>, BadCertificate>,
+    pub(crate) property: Result<Line<'a>, CertificateErrorKind>,
 }
 
 /// All lines that hold more than a comment, in order. A byte order mark in front of the first is
@@ -61,7 +61,7 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Found<'_>> {
 }
 
 /// `None` for an empty line or one that holds only a comment.
-fn parse_line(text: &[u8], number: usize) -> Result<Option<Line<'_>>, BadCertificate> {
+fn parse_line(text: &[u8], number: usize) -> Result<Option<Line<'_>>, CertificateErrorKind> {
     let text = match text.strip_suffix(b"\n") {
         Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
         None => text,
@@ -69,14 +69,14 @@ fn parse_line(text: &[u8], number: usize) -> Result<Option<Line<'_>>, BadCertifi
     // RFC 4, "Specification": a carriage return alone ends a line, too. Most tools, and the eye,
     // do not see a line there, so that a property could hide in a comment: refused.
     if text.contains(&b'\r') {
-        return Err(BadCertificate::CarriageReturn);
+        return Err(CertificateErrorKind::CarriageReturn);
     }
     // Within comments as well: what a tool does not show must not be there.
     if let Some(at) = text
         .iter()
         .position(|byte| byte.is_ascii_control() && *byte != b'\t')
     {
-        return Err(BadCertificate::ControlCharacter { column: at + 1 });
+        return Err(CertificateErrorKind::ControlCharacter { column: at + 1 });
     }
 
     let text = trim_end(text);
@@ -90,7 +90,7 @@ fn parse_line(text: &[u8], number: usize) -> Result<Option<Line<'_>>, BadCertifi
     let value = match after.split_first() {
         None | Some((b'#', _)) => Value::Absent,
         Some((b'=', value)) => Value::parse(trim_start(value))?,
-        Some(_) => return Err(BadCertificate::EqualsExpected),
+        Some(_) => return Err(CertificateErrorKind::EqualsExpected),
     };
     Ok(Some(Line {
         number,
@@ -102,9 +102,9 @@ fn parse_line(text: &[u8], number: usize) -> Result<Option<Line<'_>>, BadCertifi
 
 /// RFC 4, "Specification": names are made of letters, digits and eight other characters, of
 /// which `/` only joins names. `start` is where `rest` begins in the line.
-fn split_name(rest: &[u8], start: usize) -> Result<(&str, &[u8]), BadCertificate> {
+fn split_name(rest: &[u8], start: usize) -> Result<(&str, &[u8]), CertificateErrorKind> {
     let len = rest.iter().take_while(|&&byte| is_name_byte(byte)).count();
-    let strange = BadCertificate::NameCharacter {
+    let strange = CertificateErrorKind::NameCharacter {
         column: start + len + 1,
     };
     let (name, rest) = rest.split_at(len);
@@ -122,17 +122,17 @@ fn split_name(rest: &[u8], start: usize) -> Result<(&str, &[u8]), BadCertificate
 /// Whether `name` can be written as a property name and read back.
 ///
 /// # Errors
-/// [`BadCertificate::NameCharacter`] or [`BadCertificate::NameSlash`].
-pub(crate) fn check_name(name: &str) -> Result<(), BadCertificate> {
+/// [`CertificateErrorKind::NameCharacter`] or [`CertificateErrorKind::NameSlash`].
+pub(crate) fn check_name(name: &str) -> Result<(), CertificateErrorKind> {
     match name.bytes().position(|byte| !is_name_byte(byte)) {
-        Some(at) => Err(BadCertificate::NameCharacter { column: at + 1 }),
+        Some(at) => Err(CertificateErrorKind::NameCharacter { column: at + 1 }),
         None => check_slashes(name),
     }
 }
 
-fn check_slashes(name: &str) -> Result<(), BadCertificate> {
+fn check_slashes(name: &str) -> Result<(), CertificateErrorKind> {
     if name.starts_with('/') || name.ends_with('/') {
-        return Err(BadCertificate::NameSlash);
+        return Err(CertificateErrorKind::NameSlash);
     }
     Ok(())
 }
@@ -145,7 +145,7 @@ fn is_name_byte(byte: u8) -> bool {
 impl<'a> Value<'a> {
     /// RFC 4, "Specification": quotes of either kind may enclose a value, are not part of it and
     /// cannot be escaped. Stricter than there: a quote that is not closed is an error.
-    fn parse(text: &'a [u8]) -> Result<Self, BadCertificate> {
+    fn parse(text: &'a [u8]) -> Result<Self, CertificateErrorKind> {
         let (quote, inner) = match text.split_first() {
             Some((quote @ (b'"' | b'\''), inner)) => (quote, inner),
             _ => return Ok(Self::Bare(text)),
@@ -153,9 +153,9 @@ impl<'a> Value<'a> {
         let end = inner
             .iter()
             .position(|byte| byte == quote)
-            .ok_or(BadCertificate::UnclosedQuote)?;
+            .ok_or(CertificateErrorKind::UnclosedQuote)?;
         if !is_end(&inner[end + 1..]) {
-            return Err(BadCertificate::TextAfterQuote);
+            return Err(CertificateErrorKind::TextAfterQuote);
         }
         Ok(Self::Quoted(&inner[..end]))
     }
@@ -187,8 +187,8 @@ impl<'a> Value<'a> {
     pub(crate) fn word(
         self,
         len: usize,
-        after: BadCertificate,
-    ) -> Result<Option<&'a [u8]>, BadCertificate> {
+        after: CertificateErrorKind,
+    ) -> Result<Option<&'a [u8]>, CertificateErrorKind> {
         let text = match self {
             Self::Absent => return Ok(None),
             Self::Quoted(text) => return Ok(Some(text)),
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn one(text: &str) -> Result<Line<'_>, BadCertificate> {
+    fn one(text: &str) -> Result<Line<'_>, CertificateErrorKind> {
         parse_line(text.as_bytes(), 1).map(|line| line.expect("a property"))
     }
 
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_hash_belongs_to_a_word_until_the_word_is_complete() {
-        let after = || BadCertificate::NameSlash;
+        let after = || CertificateErrorKind::NameSlash;
         let word = |line| one(line).unwrap().value.word(5, after());
         assert_eq!(word("k = a#b#c"), Ok(Some(&b"a#b#c"[..])));
         assert_eq!(word("k = a#b#c # d"), Ok(Some(&b"a#b#c"[..])));
@@ -316,14 +316,14 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             for line in lines(&bytes).filter_map(|line| line.property.ok()) {
-                let _ = (line.value.text(), line.value.word(40, BadCertificate::NameSlash));
+                let _ = (line.value.text(), line.value.word(40, CertificateErrorKind::NameSlash));
             }
         }
 
         #[test]
         fn lines_of_zpl_never_panic(text in "[ \t\r\nab#='\"/\u{e9}]{0,80}") {
             for line in lines(text.as_bytes()).filter_map(|line| line.property.ok()) {
-                let _ = (line.value.text(), line.value.word(3, BadCertificate::NameSlash));
+                let _ = (line.value.text(), line.value.word(3, CertificateErrorKind::NameSlash));
             }
         }
     }

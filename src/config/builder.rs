@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::Domain;
-use crate::config::settings::{Asks, Config, Open, Role, Settings};
+use crate::config::settings::{Authorizing, Config, NoPolicy, Role, Settings};
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::crypto::password::Password;
 use crate::crypto::random::OsRandom;
@@ -22,7 +22,7 @@ pub const MAX_PLAIN_FIELD_LEN: usize = 255;
 /// Most key pairs of one CURVE server. Each costs a HELLO one X25519 more.
 pub const MAX_SERVER_KEYS: usize = 4;
 
-impl Config<Open> {
+impl Config<NoPolicy> {
     /// Starts with the socket's type. [`SocketType::Relay`] sends no metadata of its own.
     pub fn builder(socket_type: SocketType) -> Builder<WantsMechanism> {
         Builder {
@@ -119,7 +119,7 @@ impl Builder<WantsMechanism> {
         self,
         username: impl Into<Bytes>,
         password: impl Into<Password>,
-    ) -> Builder<Ready<Open>> {
+    ) -> Builder<Ready<NoPolicy>> {
         let (username, password) = (username.into(), password.into());
         self.with(|_| {
             let longest = username.len().max(password.expose().len());
@@ -143,7 +143,7 @@ impl Builder<WantsMechanism> {
     }
 
     /// The client of CURVE (RFC 26), which knows its server by `server`.
-    pub fn curve_client(self, keys: KeyPair, server: PublicKey) -> Builder<Ready<Open>> {
+    pub fn curve_client(self, keys: KeyPair, server: PublicKey) -> Builder<Ready<NoPolicy>> {
         self.with(|_| {
             Ready(
                 Ok(Role::CurveClient {
@@ -180,15 +180,15 @@ impl Builder<WantsAccess<CurveServer>> {
 }
 
 /// A role that can ask a ZAP handler.
-pub trait MayAsk: role::Asking {}
-impl MayAsk for Null {}
-impl MayAsk for PlainServer {}
-impl MayAsk for CurveServer {}
+pub trait CanAuthorize: role::Asking {}
+impl CanAuthorize for Null {}
+impl CanAuthorize for PlainServer {}
+impl CanAuthorize for CurveServer {}
 
 /// A role that can admit everyone. PLAIN's server is none.
-pub trait MayBeOpen: role::Opening {}
-impl MayBeOpen for Null {}
-impl MayBeOpen for CurveServer {}
+pub trait CanAcceptAny: role::Opening {}
+impl CanAcceptAny for Null {}
+impl CanAcceptAny for CurveServer {}
 
 /// How each role becomes a [`Role`]; private, so that nobody else can make one.
 mod role {
@@ -252,10 +252,10 @@ mod role {
     }
 }
 
-impl<R: MayAsk> Builder<WantsAccess<R>> {
+impl<R: CanAuthorize> Builder<WantsAccess<R>> {
     /// Asks the ZAP handler about every peer, under this domain (RFC 27). The domain may be
     /// empty. Without a handler every peer is refused.
-    pub fn authorize(self, domain: Domain) -> Builder<Ready<Asks>> {
+    pub fn authorize(self, domain: Domain) -> Builder<Ready<Authorizing>> {
         self.with(|WantsAccess(role)| {
             let role = if domain.as_bytes().len() > MAX_DOMAIN_LEN {
                 Err(ConfigError::DomainTooLong(domain.as_bytes().len()))
@@ -267,9 +267,9 @@ impl<R: MayAsk> Builder<WantsAccess<R>> {
     }
 }
 
-impl<R: MayBeOpen> Builder<WantsAccess<R>> {
+impl<R: CanAcceptAny> Builder<WantsAccess<R>> {
     /// Lets every peer in that completes the handshake, whoever it is.
-    pub fn accept_any_peer(self) -> Builder<Ready<Open>> {
+    pub fn accept_any_peer(self) -> Builder<Ready<NoPolicy>> {
         self.with(|WantsAccess(role)| Ready(role.open(), PhantomData))
     }
 }
@@ -393,7 +393,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn null(socket_type: SocketType) -> Builder<Ready<Open>> {
+    fn null(socket_type: SocketType) -> Builder<Ready<NoPolicy>> {
         Config::builder(socket_type).null().accept_any_peer()
     }
 
@@ -469,7 +469,7 @@ mod tests {
     #[test]
     fn every_bad_setting_has_its_error() {
         let long = "x".repeat(256);
-        let error = |builder: Builder<Ready<Open>>| builder.finish().unwrap_err();
+        let error = |builder: Builder<Ready<NoPolicy>>| builder.finish().unwrap_err();
         assert_eq!(
             error(null(SocketType::Push).identity("me")),
             ConfigError::IdentityNotSent(SocketType::Push)

@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 /// Marks a [`Config`] that asks a ZAP handler before it admits a peer.
 #[derive(Debug, Clone, Copy)]
-pub enum Asks {}
+pub enum Authorizing {}
 
 /// Marks a [`Config`] that asks nobody: a client, or a server that accepts any peer.
 #[derive(Debug, Clone, Copy)]
-pub enum Open {}
+pub enum NoPolicy {}
 
 /// The security of one socket, shared by all its connections; cheap to clone.
 ///
@@ -181,7 +181,7 @@ impl<A> Config<A> {
 
     /// NULL with the same limits, open to everybody: the side of a tunnel without security.
     #[cfg(feature = "tokio")]
-    pub(crate) fn clear_side(&self) -> Config<Open> {
+    pub(crate) fn clear_side(&self) -> Config<NoPolicy> {
         Config::new(Settings {
             role: Role::Null {
                 policy: AccessPolicy::Anyone,

@@ -7,7 +7,7 @@ use crate::crypto::nonce::{self, Nonce};
 use crate::crypto::secretbox::backend::Backend;
 use crate::crypto::secretbox::batch::TrafficKey;
 use crate::crypto::secretbox::salsa20::StreamKey;
-use crate::crypto::stack_wipe::{SHORT, without_residue, without_shallow_residue};
+use crate::crypto::stack_wipe::{SHORT, with_clean_stack, without_shallow_residue};
 use crate::crypto::x25519;
 use crate::crypto::xchacha20poly1305::{OneTimeStream, TEXT_LEN};
 use bytes::{BufMut, BytesMut};
@@ -34,7 +34,7 @@ impl SharedKey {
     /// to the protocol; without it a peer could force a key that everyone knows).
     pub fn agree(secret: &SecretKey, public: &PublicKey) -> Result<Self, LowOrder> {
         let mut key = Arc::new(Zeroizing::new([0_u8; 32]));
-        x25519::apart(|| {
+        x25519::on_own_frame(|| {
             let shared = x25519::multiply(secret.expose(), public.as_bytes());
             if same(&shared, &[0; 32]) {
                 return Err(LowOrder);
@@ -130,7 +130,7 @@ impl SharedKey {
         if len <= SHORT {
             without_shallow_residue(work)
         } else {
-            without_residue(work)
+            with_clean_stack(work)
         }
     }
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::random::RandomSource;
-use crate::crypto::stack_wipe::without_residue;
+use crate::crypto::stack_wipe::with_clean_stack;
 use crate::error::LocalError;
 use blake2::Blake2bMac;
 use blake2::digest::consts::U32;
@@ -35,7 +35,7 @@ impl HashKey {
     /// The tag of `secret` for `name`. The name's length goes in front, so that no two pairs
     /// are the same bytes, and the name itself, so that equal secrets do not show.
     pub(crate) fn tag(&self, name: &[u8], secret: &[u8]) -> Tag {
-        without_residue(|| {
+        with_clean_stack(|| {
             let mut hash = Blake2bMac::<U32>::new(GenericArray::from_slice(&self.0[..]));
             hash.update(&(name.len() as u64).to_be_bytes());
             hash.update(name);

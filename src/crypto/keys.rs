@@ -189,7 +189,7 @@ impl SecretKey {
     /// The public key that belongs to this secret key (RFC 7748: multiplication of the base).
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        x25519::apart(|| PublicKey(x25519::multiply_base(&self.0)))
+        x25519::on_own_frame(|| PublicKey(x25519::multiply_base(&self.0)))
     }
 }
 
@@ -238,7 +238,7 @@ impl KeyPair {
 
     /// The public half.
     #[must_use]
-    pub fn public(&self) -> PublicKey {
+    pub fn public_key(&self) -> PublicKey {
         self.public
     }
 
@@ -256,7 +256,7 @@ mod tests {
     /// C in INITIATE, a ZAP request, a certificate and a policy all come through this door.
     #[test]
     fn a_public_key_has_one_encoding_and_no_low_order() {
-        let key = *KeyPair::generate().unwrap().public().as_bytes();
+        let key = *KeyPair::generate().unwrap().public_key().as_bytes();
         assert!(PublicKey::from_bytes(key).is_ok());
         let mut with_top_bit = key;
         with_top_bit[31] |= 0x80;

@@ -30,7 +30,7 @@ const MAX_FIELD_LEN: usize = 64;
 /// Why a text is no PHC string that we verify.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum BadPasswordHash {
+pub enum PasswordHashError {
     /// The text does not start with `$argon2id$`.
     #[error("not hashed with argon2id, as everything that looks like a hash must be")]
     Algorithm,
@@ -127,24 +127,24 @@ impl PasswordHash {
     }
 
     /// Reads `$argon2id$v=19$m=..,t=..,p=..$salt$hash`.
-    pub(crate) fn parse(value: &[u8]) -> Result<Self, BadPasswordHash> {
-        let text = std::str::from_utf8(value).map_err(|_| BadPasswordHash::Fields)?;
+    pub(crate) fn parse(value: &[u8]) -> Result<Self, PasswordHashError> {
+        let text = std::str::from_utf8(value).map_err(|_| PasswordHashError::Fields)?;
         let fields: Vec<&str> = text.split('$').collect();
         if fields.get(1) != Some(&"argon2id") {
-            return Err(BadPasswordHash::Algorithm);
+            return Err(PasswordHashError::Algorithm);
         }
         let ["", _, version, parameters, salt, hash] = fields[..] else {
-            return Err(BadPasswordHash::Fields);
+            return Err(PasswordHashError::Fields);
         };
         if version != "v=19" {
-            return Err(BadPasswordHash::Version);
+            return Err(PasswordHashError::Version);
         }
         let (cost, lanes) = parameters_of(parameters)?;
         Ok(Self {
             cost,
             lanes,
-            salt: base64(salt, SALT_LEN).ok_or(BadPasswordHash::Salt)?,
-            hash: base64(hash, HASH_LEN).ok_or(BadPasswordHash::Hash)?,
+            salt: base64(salt, SALT_LEN).ok_or(PasswordHashError::Salt)?,
+            hash: base64(hash, HASH_LEN).ok_or(PasswordHashError::Hash)?,
         })
     }
 
@@ -192,7 +192,7 @@ fn fill(
     filled.map_err(|_| OutOfMemory)
 }
 
-fn parameters_of(text: &str) -> Result<(Cost, u32), BadPasswordHash> {
+fn parameters_of(text: &str) -> Result<(Cost, u32), PasswordHashError> {
     let mut numbers = text.split(',');
     let mut next = |name: &str| {
         let digits = numbers.next()?.strip_prefix(name)?;
@@ -200,19 +200,19 @@ fn parameters_of(text: &str) -> Result<(Cost, u32), BadPasswordHash> {
         is_number.then(|| digits.parse::<u32>().ok()).flatten()
     };
     let (Some(memory), Some(passes), Some(lanes)) = (next("m="), next("t="), next("p=")) else {
-        return Err(BadPasswordHash::Parameters);
+        return Err(PasswordHashError::Parameters);
     };
     if numbers.next().is_some() {
-        return Err(BadPasswordHash::Parameters);
+        return Err(PasswordHashError::Parameters);
     }
     if !(1..=MAX_LANES).contains(&lanes) {
-        return Err(BadPasswordHash::Lanes(lanes));
+        return Err(PasswordHashError::Lanes(lanes));
     }
     if !(lanes * MIN_MEMORY_OF_A_LANE..=MAX_MEMORY).contains(&memory) {
-        return Err(BadPasswordHash::Memory(memory));
+        return Err(PasswordHashError::Memory(memory));
     }
     if !(1..=MAX_PASSES).contains(&passes) {
-        return Err(BadPasswordHash::Passes(passes));
+        return Err(PasswordHashError::Passes(passes));
     }
     Ok((Cost { memory, passes }, lanes))
 }
@@ -284,7 +284,7 @@ mod tests {
         (b"", "$argon2id$v=19$m=128,t=3,p=2$MDEyMzQ1Njc4OWFiY2RlZg$BRl/khgC1i5Bnc6WCxJsrvhT2MToRvnkxUEeGDWl3fNdswApIj3k9CNH6c0d6al4oYm8PiCPxAR1YFyjU2oxwA"),
     ];
 
-    fn error(text: &str) -> BadPasswordHash {
+    fn error(text: &str) -> PasswordHashError {
         PasswordHash::parse(text.as_bytes()).unwrap_err()
     }
 
@@ -304,59 +304,59 @@ mod tests {
         assert!(PasswordHash::parse(phc("m=262144,t=10,p=4").as_bytes()).is_ok());
         assert!(PasswordHash::parse(phc("m=8,t=1,p=1").as_bytes()).is_ok());
         for (parameters, expected) in [
-            ("m=262145,t=1,p=1", BadPasswordHash::Memory(262_145)),
-            ("m=7,t=1,p=1", BadPasswordHash::Memory(7)),
-            ("m=31,t=1,p=4", BadPasswordHash::Memory(31)),
-            ("m=64,t=0,p=1", BadPasswordHash::Passes(0)),
-            ("m=64,t=11,p=1", BadPasswordHash::Passes(11)),
-            ("m=64,t=1,p=0", BadPasswordHash::Lanes(0)),
-            ("m=64,t=1,p=5", BadPasswordHash::Lanes(5)),
-            ("m=64,t=1", BadPasswordHash::Parameters),
-            ("t=1,m=64,p=1", BadPasswordHash::Parameters),
-            ("m=64,t=1,p=1,keyid=x", BadPasswordHash::Parameters),
-            ("m=+64,t=1,p=1", BadPasswordHash::Parameters),
-            ("m=4294967296,t=1,p=1", BadPasswordHash::Parameters),
-            ("m=,t=1,p=1", BadPasswordHash::Parameters),
+            ("m=262145,t=1,p=1", PasswordHashError::Memory(262_145)),
+            ("m=7,t=1,p=1", PasswordHashError::Memory(7)),
+            ("m=31,t=1,p=4", PasswordHashError::Memory(31)),
+            ("m=64,t=0,p=1", PasswordHashError::Passes(0)),
+            ("m=64,t=11,p=1", PasswordHashError::Passes(11)),
+            ("m=64,t=1,p=0", PasswordHashError::Lanes(0)),
+            ("m=64,t=1,p=5", PasswordHashError::Lanes(5)),
+            ("m=64,t=1", PasswordHashError::Parameters),
+            ("t=1,m=64,p=1", PasswordHashError::Parameters),
+            ("m=64,t=1,p=1,keyid=x", PasswordHashError::Parameters),
+            ("m=+64,t=1,p=1", PasswordHashError::Parameters),
+            ("m=4294967296,t=1,p=1", PasswordHashError::Parameters),
+            ("m=,t=1,p=1", PasswordHashError::Parameters),
         ] {
             assert_eq!(error(&phc(parameters)), expected, "{parameters}");
         }
         for (text, expected) in [
-            ("$2b$12$abc".to_owned(), BadPasswordHash::Algorithm),
+            ("$2b$12$abc".to_owned(), PasswordHashError::Algorithm),
             (
                 "$argon2i$v=19$m=64,t=1,p=1$a$b".to_owned(),
-                BadPasswordHash::Algorithm,
+                PasswordHashError::Algorithm,
             ),
             (
                 "$argon2id$v=19$m=64,t=1,p=1".to_owned(),
-                BadPasswordHash::Fields,
+                PasswordHashError::Fields,
             ),
             (
                 format!("{}$x", phc("m=64,t=1,p=1")),
-                BadPasswordHash::Fields,
+                PasswordHashError::Fields,
             ),
             (
                 format!("$argon2id$v=16$m=64,t=1,p=1${salt}${hash}"),
-                BadPasswordHash::Version,
+                PasswordHashError::Version,
             ),
             (
                 format!("$argon2id$m=64,t=1,p=1${salt}${hash}"),
-                BadPasswordHash::Fields,
+                PasswordHashError::Fields,
             ),
             (
                 format!("$argon2id$v=19$m=64,t=1,p=1$c2FsdA${hash}"),
-                BadPasswordHash::Salt,
+                PasswordHashError::Salt,
             ),
             (
                 format!("$argon2id$v=19$m=64,t=1,p=1${salt}==${hash}"),
-                BadPasswordHash::Salt,
+                PasswordHashError::Salt,
             ),
             (
                 format!("$argon2id$v=19$m=64,t=1,p=1${salt}$AAAA"),
-                BadPasswordHash::Hash,
+                PasswordHashError::Hash,
             ),
             (
                 format!("$argon2id$v=19$m=64,t=1,p=1${salt}${hash}\r"),
-                BadPasswordHash::Hash,
+                PasswordHashError::Hash,
             ),
         ] {
             assert_eq!(error(&text), expected, "{text}");

@@ -26,30 +26,30 @@ pub(crate) const SHORT: usize = 352;
 
 /// Runs `work` in a stack frame of its own, and then writes over what it and its callees have had
 /// there. What it returns is not touched.
-pub(crate) fn without_residue<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn with_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     without_residue_of::<DEPTH, T>(work)
 }
 
-/// [`without_residue`] for boxes of at most [`SHORT`] bytes, where the other would take a good
+/// [`with_clean_stack`] for boxes of at most [`SHORT`] bytes, where the other would take a good
 /// part of the time.
 pub(crate) fn without_shallow_residue<T>(work: impl FnOnce() -> T) -> T {
     without_residue_of::<SHALLOW_DEPTH, T>(work)
 }
 
-/// [`without_residue`] for what is known to use no more than `BYTES` of the stack.
+/// [`with_clean_stack`] for what is known to use no more than `BYTES` of the stack.
 pub(crate) fn without_residue_of<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T {
-    let outcome = apart(work);
+    let outcome = on_own_frame(work);
     scrub::<BYTES>();
     outcome
 }
 
 /// Were it part of its caller's frame, its residue would lie out of reach.
 #[inline(never)]
-fn apart<T>(work: impl FnOnce() -> T) -> T {
+fn on_own_frame<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Begins where `apart` began.
+/// Begins where `on_own_frame` began.
 #[inline(never)]
 fn scrub<const BYTES: usize>() {
     let mut used = [0_u8; BYTES];

@@ -2,7 +2,7 @@
 //! x25519-dalek elsewhere.
 #![forbid(unsafe_code)]
 
-use crate::crypto::stack_wipe::{without_residue, without_shallow_residue};
+use crate::crypto::stack_wipe::{with_clean_stack, without_shallow_residue};
 use zeroize::Zeroizing;
 
 /// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` keeps to the portable
@@ -67,11 +67,11 @@ fn graviola_runs() -> bool {
 
 /// Runs `work` that multiplies, and rids the stack of its residue. The assembly takes few hundred
 /// bytes, the portable code thousands.
-pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn on_own_frame<T>(work: impl FnOnce() -> T) -> T {
     match Code::fastest() {
         #[cfg(target_arch = "x86_64")]
         Code::Graviola => without_shallow_residue(work),
-        Code::Portable => without_residue(work),
+        Code::Portable => with_clean_stack(work),
     }
 }
 

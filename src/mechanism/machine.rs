@@ -7,7 +7,7 @@ use crate::access::verdict::{Approved, Verdict};
 use crate::config::settings::{Config, Role};
 use crate::error::{Error, Incompatible, Stage};
 use crate::limits::Limits;
-use crate::mechanism::session::{Conn, Session};
+use crate::mechanism::session::{PeerContext, Session};
 use crate::mechanism::transition::{self, Transition};
 use crate::mechanism::{curve, null, plain, refusal};
 use crate::wire::greeting::{GREETING_LEN, Greeting, MechanismName, mechanism_name};
@@ -22,9 +22,9 @@ pub use crate::mechanism::transition::Done;
 const MAX_ERROR_LEN: usize = 1 + 5 + 1 + 255;
 
 /// What we announce, before the peer's greeting has been seen.
-pub struct Offer(Session);
+pub struct AwaitGreeting(Session);
 
-impl Offer {
+impl AwaitGreeting {
     /// Our greeting, 64 bytes (RFC 37, "Greeting").
     #[must_use]
     pub fn greeting(&self) -> [u8; GREETING_LEN] {
@@ -92,8 +92,8 @@ enum State {
 impl Mechanism {
     /// Prepares a handshake on one connection. Nothing is drawn or sent yet.
     #[must_use]
-    pub fn offer<A>(config: &Config<A>, conn: Conn) -> Offer {
-        Offer(Session::new(config.settings().clone(), conn))
+    pub fn offer<A>(config: &Config<A>, conn: PeerContext) -> AwaitGreeting {
+        AwaitGreeting(Session::new(config.settings().clone(), conn))
     }
 
     /// Handles the body of one command frame, name included.
@@ -392,4 +392,4 @@ macro_rules! opaque_debug {
         }
     )*};
 }
-opaque_debug!(Offer Mechanism Authorize NeedsMetadata);
+opaque_debug!(AwaitGreeting Mechanism Authorize NeedsMetadata);

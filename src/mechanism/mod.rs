@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use bytes::{Bytes, BytesMut};
-//! use zmtp_auth::mechanism::{Conn, Done, Mechanism, Next, Step};
+//! use zmtp_auth::mechanism::{PeerContext, Done, Mechanism, Next, Step};
 //! use zmtp_auth::wire::frame::Flags;
 //! use zmtp_auth::{Config, Domain, KeyPair, PeerAddress, SocketType, Verdict};
 //!
@@ -17,12 +17,12 @@
 //!     .authorize(Domain::EMPTY)
 //!     .finish()?;
 //! let client = Config::builder(SocketType::Push)
-//!     .curve_client(KeyPair::generate()?, server_keys.public())
+//!     .curve_client(KeyPair::generate()?, server_keys.public_key())
 //!     .finish()?;
 //!
 //! // The host's codec exchanges greetings; each machine says what its own is and judges the
 //! // peer's.
-//! let here = || Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+//! let here = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
 //! let client = Mechanism::offer(&client, here());
 //! let server = Mechanism::offer(&server, here());
 //! let (to_server, to_client) = (client.greeting(), server.greeting());
@@ -52,7 +52,7 @@
 //!
 //! let (mut client, mut server): (Done, Done) = (*client, *server);
 //! assert_eq!(server.peer.user_id().unwrap(), "alice");
-//! assert_eq!(client.peer.proven_key, Some(server_keys.public()));
+//! assert_eq!(client.peer.proven_key, Some(server_keys.public_key()));
 //!
 //! let mut body = BytesMut::new();
 //! let outer = client.sealer.seal_body(Flags::Last, b"ping", &mut body)?;
@@ -71,5 +71,5 @@ mod refusal;
 pub(crate) mod session;
 mod transition;
 
-pub use machine::{Authorize, Done, Mechanism, NeedsMetadata, Next, Offer, Refused, Step};
-pub use session::Conn;
+pub use machine::{Authorize, AwaitGreeting, Done, Mechanism, NeedsMetadata, Next, Refused, Step};
+pub use session::PeerContext;

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 /// One connection, as the host knows it before the handshake.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Conn {
+pub struct PeerContext {
     /// Where the peer comes from.
     pub address: PeerAddress,
     /// The peer's TCP port, which no address of ZAP has (RFC 27): for logs and audits.
@@ -29,7 +29,7 @@ pub struct Conn {
     pub(crate) proven_key: Option<Arc<OnceLock<PublicKey>>>,
 }
 
-impl Conn {
+impl PeerContext {
     /// A connection with the configuration's own metadata.
     #[must_use]
     pub const fn new(address: PeerAddress) -> Self {
@@ -56,7 +56,7 @@ impl Conn {
     }
 }
 
-impl From<SocketAddr> for Conn {
+impl From<SocketAddr> for PeerContext {
     fn from(address: SocketAddr) -> Self {
         Self::new(address.into()).with_port(Some(address.port()))
     }
@@ -72,7 +72,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(settings: Arc<Settings>, conn: Conn) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, conn: PeerContext) -> Self {
         Self {
             settings,
             address: conn.address,

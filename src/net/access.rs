@@ -3,12 +3,12 @@
 
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
-use crate::config::settings::{Asks, Open};
+use crate::config::settings::{Authorizing, NoPolicy};
 use crate::status::DenialStatus;
 use crate::zap::router::ZapRouter;
 use std::future::Future;
 
-/// Ties `Config<Asks>` to a [`ZapRouter`] and `Config<Open>` to nothing, at compile time: there
+/// Ties `Config<Authorizing>` to a [`ZapRouter`] and `Config<NoPolicy>` to nothing, at compile time: there
 /// is no way to bind a socket that asks and leave out whom. Sealed.
 ///
 /// ```compile_fail
@@ -33,9 +33,9 @@ mod sealed {
     pub trait Ask: Send + Sync + 'static {}
 }
 
-impl sealed::Ask for Asks {}
+impl sealed::Ask for Authorizing {}
 
-impl Access for Asks {
+impl Access for Authorizing {
     type Router = ZapRouter;
 
     fn ask(router: &ZapRouter, request: &AccessRequest) -> impl Future<Output = Verdict> + Send {
@@ -43,9 +43,9 @@ impl Access for Asks {
     }
 }
 
-impl sealed::Ask for Open {}
+impl sealed::Ask for NoPolicy {}
 
-impl Access for Open {
+impl Access for NoPolicy {
     type Router = ();
 
     /// Such a configuration never asks; if it did, nobody would be there to say yes.

@@ -38,13 +38,13 @@ pub(crate) async fn dial<A: Access>(
         Err(Failed {
             stage,
             error,
-            last_words,
+            error_frame,
             ..
         }) => {
             tracing::debug!(%endpoint, %stage, %error, "not connected");
-            if !last_words.is_empty() {
+            if !error_frame.is_empty() {
                 let limits = config.limits().clone();
-                tokio::spawn(async move { stream.part(last_words, &limits).await });
+                tokio::spawn(async move { stream.close_gracefully(error_frame, &limits).await });
             }
             Err(error)
         }

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::net::endpoint::EndpointError;
 use crate::net::tunnel::options::TunnelError;
-use crate::traffic::heartbeat::Silence;
+use crate::traffic::heartbeat::HeartbeatExpired;
 use crate::wire::socket_type::SocketType;
 use std::convert::Infallible;
 use std::io;
@@ -48,10 +48,10 @@ pub enum NetError {
     Revoked,
     /// The peer was silent for too long.
     #[error("heartbeat time-out: {}", match .0 {
-        Silence::NoAnswer => "the peer did not answer a PING",
-        Silence::TtlExpired => "the peer was silent for longer than it had announced",
+        HeartbeatExpired::NoAnswer => "the peer did not answer a PING",
+        HeartbeatExpired::TtlExpired => "the peer was silent for longer than it had announced",
     })]
-    Heartbeat(Silence),
+    Heartbeat(HeartbeatExpired),
     /// Messages were still unsent at the end of [`Options::linger`](crate::net::Options::linger).
     #[error("closed before everything was sent")]
     Unsent,

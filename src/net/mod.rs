@@ -1,4 +1,4 @@
-//! Door 3: listeners and connections over tcp and ipc, on tokio.
+//! Acceptor 3: listeners and connections over tcp and ipc, on tokio.
 //!
 //! [`Listener`] binds and hands out authenticated peers; [`Connection`] connects once;
 //! [`Connector`] and [`Reconnecting`] connect again and again; a [`Tunnel`] stands between the
@@ -16,7 +16,7 @@
 //! router.bind("billing", |request: ZapRequest| async move { request.allow("alice") })?;
 //!
 //! let keys = KeyPair::generate()?;
-//! let server_key = keys.public();
+//! let server_key = keys.public_key();
 //! let server = Config::builder(SocketType::Pull)
 //!     .curve_server(keys)
 //!     .authorize(Domain::from("billing"))
@@ -64,5 +64,5 @@ pub use error::NetError;
 pub use listener::events::{Event, Refusal};
 pub use listener::handle::Listener;
 pub use options::{Options, TcpKeepalive};
-pub use remote_zap_handler::{RemoteHandler, RemoteHandlerError};
+pub use remote_zap_handler::{RemoteZapHandler, RemoteZapHandlerError};
 pub use tunnel::{Tunnel, TunnelError, TunnelOptions};

@@ -6,7 +6,7 @@ use crate::access::verdict::Verdict;
 use crate::config::settings::Config;
 use crate::crypto::keys::PublicKey;
 use crate::error::{Error, LimitExceeded, LocalError, Stage};
-use crate::handshake::{Conn, Established, Handshake, NeedsInput, NeedsMetadata};
+use crate::handshake::{Established, Handshake, NeedsInput, NeedsMetadata, PeerContext};
 use crate::net::accept::connection_limit::{Permit, User};
 use crate::net::accept::guest::Guest;
 use crate::net::access::Access;
@@ -59,7 +59,7 @@ pub(crate) struct Failed {
     /// In a box, for it is large and failures are seldom.
     pub(crate) who: Box<Who>,
     /// An ERROR command that the peer should get to read; empty if it gets none.
-    pub(crate) last_words: HandshakeBytes,
+    pub(crate) error_frame: HandshakeBytes,
 }
 
 impl Failed {
@@ -69,7 +69,7 @@ impl Failed {
             stage,
             error: NetError::Handshake(LimitExceeded::Evicted.into()),
             who: Box::new(who),
-            last_words: HandshakeBytes::default(),
+            error_frame: HandshakeBytes::default(),
         }
     }
 }
@@ -104,7 +104,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
     }
 
     /// Conducts it to its end, within [`Limits::handshake_timeout`](crate::Limits).
-    pub(crate) async fn run(&mut self, conn: Conn) -> Result<Agreed, Failed> {
+    pub(crate) async fn run(&mut self, conn: PeerContext) -> Result<Agreed, Failed> {
         let outcome = timeout_at(self.deadline(), self.converse(conn)).await;
         match self.settle(outcome)? {
             Reached::End(established) => Ok(self.agreed(established)),
@@ -115,7 +115,10 @@ impl<'a, A: Access> Negotiation<'a, A> {
 
     /// Conducts the handshake of a relay's front until it pauses for metadata, within the same
     /// time.
-    pub(crate) async fn run_to_pause(&mut self, conn: Conn) -> Result<NeedsMetadata, Failed> {
+    pub(crate) async fn run_to_pause(
+        &mut self,
+        conn: PeerContext,
+    ) -> Result<NeedsMetadata, Failed> {
         let outcome = timeout_at(self.deadline(), self.converse(conn)).await;
         match self.settle(outcome)? {
             Reached::Pause(pause) => Ok(*pause),
@@ -189,7 +192,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
             stage: self.stage,
             error,
             who: Box::new(self.who()),
-            last_words: std::mem::take(&mut self.out),
+            error_frame: std::mem::take(&mut self.out),
         }
     }
 
@@ -197,7 +200,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
         self.who.clone().or_key(self.proven_key.get())
     }
 
-    async fn converse(&mut self, mut conn: Conn) -> Result<Reached, Ended> {
+    async fn converse(&mut self, mut conn: PeerContext) -> Result<Reached, Ended> {
         conn.proven_key = Some(Arc::clone(&self.proven_key));
         let mut state = Handshake::start(self.config, conn, self.out.for_machine());
         loop {

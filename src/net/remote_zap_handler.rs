@@ -4,7 +4,7 @@
 
 use crate::access::address::PeerAddress;
 use crate::config::builder::ConfigError;
-use crate::config::settings::{Config, Open};
+use crate::config::settings::{Config, NoPolicy};
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::limits::Limits;
 use crate::net::client::backoff::AfterRefusal;
@@ -50,7 +50,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// another process: what it has admitted it cannot take back.
 ///
 /// Passwords are copied into messages on their way and not wiped there.
-pub struct RemoteHandler {
+pub struct RemoteZapHandler {
     shared: Arc<Shared>,
     linked: watch::Receiver<bool>,
     linking: JoinHandle<()>,
@@ -59,7 +59,7 @@ pub struct RemoteHandler {
 /// Why there is no such handler.
 #[derive(Debug, Clone, ThisError)]
 #[non_exhaustive]
-pub enum RemoteHandlerError {
+pub enum RemoteZapHandlerError {
     /// The endpoint is none to connect to.
     #[error("bad endpoint: {0}")]
     Endpoint(#[from] EndpointError),
@@ -89,35 +89,35 @@ struct State {
     waiting: HashMap<u64, oneshot::Sender<Result<ZapReply, InvalidReply>>>,
 }
 
-impl RemoteHandler {
+impl RemoteZapHandler {
     /// A handler behind an ipc endpoint, which must be a process of the user that we are.
     ///
     /// Must be called on tokio's runtime, on which the link is kept from then on.
     ///
     /// # Errors
-    /// [`RemoteHandlerError::NotIpc`] for another endpoint, [`RemoteHandlerError::Endpoint`].
-    pub fn ipc<E>(endpoint: E) -> Result<Self, RemoteHandlerError>
+    /// [`RemoteZapHandlerError::NotIpc`] for another endpoint, [`RemoteZapHandlerError::Endpoint`].
+    pub fn ipc<E>(endpoint: E) -> Result<Self, RemoteZapHandlerError>
     where
         E: TryInto<Endpoint, Error = EndpointError>,
     {
         let endpoint = endpoint.try_into()?;
         if matches!(endpoint, Endpoint::Tcp { .. }) {
-            return Err(RemoteHandlerError::NotIpc);
+            return Err(RemoteZapHandlerError::NotIpc);
         }
         let config = Config::builder(SocketType::Dealer).null();
         Self::start(endpoint, config.accept_any_peer().finish()?, is_our_user)
     }
 
     /// A handler that is known by `server`, its CURVE key; it knows us by `keys`. On tokio's
-    /// runtime, as [`RemoteHandler::ipc`].
+    /// runtime, as [`RemoteZapHandler::ipc`].
     ///
     /// # Errors
-    /// [`RemoteHandlerError::Endpoint`].
+    /// [`RemoteZapHandlerError::Endpoint`].
     pub fn curve<E>(
         endpoint: E,
         keys: KeyPair,
         server: PublicKey,
-    ) -> Result<Self, RemoteHandlerError>
+    ) -> Result<Self, RemoteZapHandlerError>
     where
         E: TryInto<Endpoint, Error = EndpointError>,
     {
@@ -126,11 +126,11 @@ impl RemoteHandler {
     }
 
     /// A handler anywhere, without encryption: whoever is on the way reads passwords and admits
-    /// whom he likes. On tokio's runtime, as [`RemoteHandler::ipc`].
+    /// whom he likes. On tokio's runtime, as [`RemoteZapHandler::ipc`].
     ///
     /// # Errors
-    /// [`RemoteHandlerError::Endpoint`].
-    pub fn insecure_clear<E>(endpoint: E) -> Result<Self, RemoteHandlerError>
+    /// [`RemoteZapHandlerError::Endpoint`].
+    pub fn insecure_clear<E>(endpoint: E) -> Result<Self, RemoteZapHandlerError>
     where
         E: TryInto<Endpoint, Error = EndpointError>,
     {
@@ -141,9 +141,9 @@ impl RemoteHandler {
 
     fn start(
         endpoint: Endpoint,
-        config: Config<Open>,
+        config: Config<NoPolicy>,
         is_trusted: fn(&PeerAddress) -> bool,
-    ) -> Result<Self, RemoteHandlerError> {
+    ) -> Result<Self, RemoteZapHandlerError> {
         let mut options = Options {
             heartbeat: Some(HeartbeatSettings::every(HEARTBEAT)),
             ..Options::default()
@@ -181,22 +181,22 @@ impl RemoteHandler {
     }
 }
 
-impl Drop for RemoteHandler {
+impl Drop for RemoteZapHandler {
     fn drop(&mut self) {
         self.linking.abort();
     }
 }
 
-impl fmt::Debug for RemoteHandler {
+impl fmt::Debug for RemoteZapHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteHandler")
+        f.debug_struct("RemoteZapHandler")
             .field("linked", &*self.linked.borrow())
             .field("waiting", &self.shared.state().waiting.len())
             .finish_non_exhaustive()
     }
 }
 
-impl ZapHandler for RemoteHandler {
+impl ZapHandler for RemoteZapHandler {
     async fn handle(&self, request: ZapRequest) -> ZapReply {
         let deny = |status, reason| request.deny(status, reason);
         let later = |reason| ZapReply {
@@ -305,7 +305,7 @@ impl Drop for Unlink<'_> {
 
 /// Connects again and again, until the handler is dropped or no attempt is of use.
 async fn keep_linked(
-    mut connector: Connector<Open>,
+    mut connector: Connector<NoPolicy>,
     is_trusted: fn(&PeerAddress) -> bool,
     shared: Arc<Shared>,
     linked: watch::Sender<bool>,

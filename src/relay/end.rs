@@ -19,7 +19,7 @@ use std::time::Instant;
 
 /// One connection of a tunnel, ready for traffic.
 #[derive(Debug)]
-pub struct Leg {
+pub struct RelayEnd {
     pub(crate) reader: FrameReader,
     /// What was read and not taken apart.
     pub(crate) input: Input,
@@ -41,7 +41,7 @@ pub struct Leg {
     broken: bool,
 }
 
-impl Leg {
+impl RelayEnd {
     /// Takes over a connection. `limits` bound what its peer may send, `heartbeat` says whether
     /// it is sent PINGs; its own are answered in any case.
     #[must_use]
@@ -179,14 +179,14 @@ impl Leg {
 }
 
 /// Takes frames from one side to the other as long as there is room.
-pub(crate) fn carry(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
+pub(crate) fn carry(from: &mut RelayEnd, to: &mut RelayEnd) -> Result<(), Error> {
     let carried = carry_frames(from, to);
     from.partial.settle(from.input.allocation());
     to.outbox.settle()?;
     carried
 }
 
-fn carry_frames(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
+fn carry_frames(from: &mut RelayEnd, to: &mut RelayEnd) -> Result<(), Error> {
     loop {
         to.fill()?;
         from.pings.held_up_input = !from.broken && !from.pings.may_take_more();
@@ -200,7 +200,7 @@ fn carry_frames(from: &mut Leg, to: &mut Leg) -> Result<(), Error> {
 }
 
 /// Takes one frame; false if more bytes are needed.
-fn carry_frame(from: &mut Leg, to: &mut Leg) -> Result<bool, Error> {
+fn carry_frame(from: &mut RelayEnd, to: &mut RelayEnd) -> Result<bool, Error> {
     let Some(frame) = from.next_frame()? else {
         return Ok(false);
     };

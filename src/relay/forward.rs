@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::relay::end::{Leg, carry};
-use crate::traffic::heartbeat::{Due, Silence};
+use crate::relay::end::{RelayEnd, carry};
+use crate::traffic::heartbeat::{HeartbeatAction, HeartbeatExpired};
 use bytes::BytesMut;
 use bytes::buf::Limit;
 use std::io::IoSlice;
@@ -35,7 +35,7 @@ impl Side {
 /// A peer broke the protocol or a limit. Its connection is to be closed, and so is the other once
 /// it has got what came before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
+pub struct RelayError {
     /// Whose peer it was.
     pub side: Side,
     /// What it did.
@@ -45,11 +45,11 @@ pub struct Broken {
 /// A peer was silent for too long. Its connection is to be closed, and so is the other once it has
 /// got what came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Silent {
+pub struct RelayTimeout {
     /// Whose peer it was.
     pub side: Side,
     /// Which promise it broke.
-    pub silence: Silence,
+    pub silence: HeartbeatExpired,
 }
 
 /// A tunnel's traffic: two connections, each frame of one sealed anew for the other.
@@ -73,24 +73,24 @@ pub struct Silent {
 /// each side and do not end the other direction. A side in either has no heartbeat.
 #[derive(Debug)]
 pub struct Relay {
-    front: Leg,
-    back: Leg,
+    front: RelayEnd,
+    back: RelayEnd,
 }
 
 impl Relay {
     /// Ties two connections together.
     #[must_use]
-    pub const fn new(front: Leg, back: Leg) -> Self {
+    pub const fn new(front: RelayEnd, back: RelayEnd) -> Self {
         Self { front, back }
     }
 
     /// Moves on what has arrived, in both directions, as far as there is room.
     ///
     /// # Errors
-    /// Returns [`Broken`] once for each side whose peer breaks the protocol. What that peer had
+    /// Returns [`RelayError`] once for each side whose peer breaks the protocol. What that peer had
     /// sent before still crosses, by calling this again. What stands behind is dropped, and so is
     /// everything on its way to that peer.
-    pub fn turn(&mut self) -> Result<(), Broken> {
+    pub fn turn(&mut self) -> Result<(), RelayError> {
         loop {
             for side in Side::BOTH {
                 let (from, to) = match side {
@@ -99,14 +99,14 @@ impl Relay {
                 };
                 if let Err(error) = carry(from, to) {
                     from.break_off();
-                    return Err(Broken { side, error });
+                    return Err(RelayError { side, error });
                 }
             }
             for side in Side::BOTH {
                 let leg = self.leg_mut(side);
                 if let Err(error) = leg.fill() {
                     leg.break_off();
-                    return Err(Broken { side, error });
+                    return Err(RelayError { side, error });
                 }
             }
             if !self.front.pings.may_go_on() && !self.back.pings.may_go_on() {
@@ -217,8 +217,8 @@ impl Relay {
     /// Does what heartbeats want at `now`.
     ///
     /// # Errors
-    /// Returns [`Silent`] if a peer was silent for too long.
-    pub fn poll(&mut self, now: Instant) -> Result<(), Silent> {
+    /// Returns [`RelayTimeout`] if a peer was silent for too long.
+    pub fn poll(&mut self, now: Instant) -> Result<(), RelayTimeout> {
         for side in Side::BOTH {
             let leg = self.leg_mut(side);
             if !leg.is_open() {
@@ -226,22 +226,22 @@ impl Relay {
             }
             while let Some(due) = leg.heartbeat.poll(now) {
                 match due {
-                    Due::Ping(ping) => leg.pings.ours = Some(ping),
-                    Due::Dead(silence) => return Err(Silent { side, silence }),
+                    HeartbeatAction::Ping(ping) => leg.pings.ours = Some(ping),
+                    HeartbeatAction::Close(silence) => return Err(RelayTimeout { side, silence }),
                 }
             }
         }
         Ok(())
     }
 
-    const fn leg(&self, side: Side) -> &Leg {
+    const fn leg(&self, side: Side) -> &RelayEnd {
         match side {
             Side::Front => &self.front,
             Side::Back => &self.back,
         }
     }
 
-    const fn leg_mut(&mut self, side: Side) -> &mut Leg {
+    const fn leg_mut(&mut self, side: Side) -> &mut RelayEnd {
         match side {
             Side::Front => &mut self.front,
             Side::Back => &mut self.back,

@@ -4,7 +4,7 @@
 use crate::access::address::PeerAddress;
 use crate::access::peer::{Authenticated, Claims};
 use crate::error::{Error, LocalError};
-use crate::handshake::{Conn, Established, Handshake, NeedsMetadata};
+use crate::handshake::{Established, Handshake, NeedsMetadata, PeerContext};
 use crate::wire::metadata::{IDENTITY, MAX_IDENTITY_LEN, Metadata, SOCKET_TYPE};
 use crate::wire::socket_type::SocketType;
 use bytes::{Bytes, BytesMut};
@@ -42,12 +42,12 @@ pub enum IdentityRule {
 /// metadata is not passed on.
 #[derive(Debug)]
 #[must_use]
-pub struct Introduction {
+pub struct PeerHandoff {
     pause: NeedsMetadata,
     metadata: Metadata,
 }
 
-impl Introduction {
+impl PeerHandoff {
     /// Reads what the front's peer is and claims.
     ///
     /// # Errors
@@ -74,8 +74,8 @@ impl Introduction {
     /// The connection to the back at `address`, as its handshake is to be started with. It will
     /// not pause.
     #[must_use]
-    pub fn conn(&self, address: PeerAddress) -> Conn {
-        Conn::new(address).with_metadata(self.metadata.clone())
+    pub fn conn(&self, address: PeerAddress) -> PeerContext {
+        PeerContext::new(address).with_metadata(self.metadata.clone())
     }
 
     /// Tells the front what the back's peer has said of itself, which completes the handshake.
@@ -181,7 +181,7 @@ mod tests {
         Authenticated::new(
             Bytes::copy_from_slice(user_id.as_bytes()),
             Domain::EMPTY,
-            Credential::Nothing,
+            Credential::Null,
             metadata(zap_metadata),
             None,
         )

@@ -9,25 +9,25 @@
 //! 1. The front's [`Handshake`] runs with a configuration of [`SocketType::Relay`] until it pauses
 //!    for metadata. By then policy has spoken, so that nothing is dialled for a peer that is
 //!    refused.
-//! 2. [`Introduction::new`] turns the pause into what the back is told: [`Introduction::conn`]
+//! 2. [`PeerHandoff::new`] turns the pause into what the back is told: [`PeerHandoff::conn`]
 //!    begins the back's handshake, which does not pause.
-//! 3. When that is complete, [`Introduction::complete`] tells the front what the back has said,
+//! 3. When that is complete, [`PeerHandoff::complete`] tells the front what the back has said,
 //!    and completes its handshake.
 //! 4. [`Relay`] carries messages and subscriptions to and fro, and answers PINGs where they arrive.
 //!
-//! Nobody forges who he is through it: see [`Introduction`].
+//! Nobody forges who he is through it: see [`PeerHandoff`].
 //!
 //! ```
 //! use bytes::BytesMut;
 //! use std::time::Instant;
-//! use zmtp_auth::handshake::{Conn, Handshake};
-//! use zmtp_auth::relay::{IdentityRule, Introduction, Leg, Relay, Side};
+//! use zmtp_auth::handshake::{PeerContext, Handshake};
+//! use zmtp_auth::relay::{IdentityRule, PeerHandoff, RelayEnd, Relay, Side};
 //! use zmtp_auth::{Config, KeyPair, Limits, PeerAddress, SocketType};
 //!
 //! // A program that knows CURVE, the tunnel's two faces, and a program that does not.
 //! let keys = KeyPair::generate()?;
 //! let far = Config::builder(SocketType::Push)
-//!     .curve_client(KeyPair::generate()?, keys.public())
+//!     .curve_client(KeyPair::generate()?, keys.public_key())
 //!     .finish()?;
 //! let front = Config::builder(SocketType::Relay).curve_server(keys).accept_any_peer().finish()?;
 //! let back = Config::builder(SocketType::Relay).null().accept_any_peer().finish()?;
@@ -50,17 +50,17 @@
 //!     }
 //! }
 //! let here = || PeerAddress::from_zap(b"127.0.0.1");
-//! fn start<A>(config: &Config<A>, conn: Conn) -> (Handshake, BytesMut) {
+//! fn start<A>(config: &Config<A>, conn: PeerContext) -> (Handshake, BytesMut) {
 //!     let mut out = BytesMut::new();
 //!     (Handshake::start(config, conn, &mut out), out)
 //! }
 //!
-//! let ends = (start(&far, Conn::new(here())), start(&front, Conn::new(here())));
+//! let ends = (start(&far, PeerContext::new(here())), start(&front, PeerContext::new(here())));
 //! let [far, (Handshake::NeedsMetadata(pause), mut to_far)] = converse(ends.0, ends.1)? else {
 //!     unreachable!()
 //! };
-//! let introduction = Introduction::new(pause, IdentityRule::Pass)?;
-//! let ends = (start(&back, introduction.conn(here())), start(&beside, Conn::new(here())));
+//! let introduction = PeerHandoff::new(pause, IdentityRule::Pass)?;
+//! let ends = (start(&back, introduction.conn(here())), start(&beside, PeerContext::new(here())));
 //! let [(Handshake::Complete(back), _), (Handshake::Complete(beside), _)] =
 //!     converse(ends.0, ends.1)?
 //! else {
@@ -71,8 +71,8 @@
 //!
 //! let limits = Limits::default();
 //! let mut relay = Relay::new(
-//!     Leg::new(*front, &limits, None, Instant::now()),
-//!     Leg::new(*back, &limits, None, Instant::now()),
+//!     RelayEnd::new(*front, &limits, None, Instant::now()),
+//!     RelayEnd::new(*back, &limits, None, Instant::now()),
 //! );
 //! # let _ = (far, &mut relay, Side::Front);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -85,6 +85,6 @@ pub(crate) mod end;
 pub(crate) mod forward;
 pub(crate) mod handoff;
 
-pub use end::Leg;
-pub use forward::{Broken, Relay, Side, Silent};
-pub use handoff::{IdentityRule, Introduction};
+pub use end::RelayEnd;
+pub use forward::{Relay, RelayError, RelayTimeout, Side};
+pub use handoff::{IdentityRule, PeerHandoff};

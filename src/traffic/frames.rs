@@ -339,7 +339,7 @@ mod tests {
         use crate::crypto::boxes::SharedKey;
         use crate::crypto::keys::KeyPair;
         let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let key = SharedKey::agree(client.secret(), &server.public()).unwrap();
+        let key = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
         let long = [7; 3000];
         let frames: Vec<(Flags, &[u8])> = (0..60)
             .map(|at| match at % 4 {
@@ -432,7 +432,7 @@ mod tests {
         use crate::crypto::keys::{KeyPair, SecretKey};
         let client = SecretKey::from_bytes(&[7; 32]).unwrap();
         let server = KeyPair::from_secret(SecretKey::from_bytes(&[9; 32]).unwrap());
-        let key = SharedKey::agree(&client, &server.public()).unwrap();
+        let key = SharedKey::agree(&client, &server.public_key()).unwrap();
         let payload = [7; 4096];
         for message in messages {
             // A PING, a message that always fits if any does, and the one in question with a PING

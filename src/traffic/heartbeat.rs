@@ -5,15 +5,15 @@
 //!
 //! ```
 //! use std::time::{Duration, Instant};
-//! use zmtp_auth::traffic::heartbeat::{Due, Heartbeat, HeartbeatSettings, Silence};
+//! use zmtp_auth::traffic::heartbeat::{HeartbeatAction, Heartbeat, HeartbeatSettings, HeartbeatExpired};
 //!
 //! let second = Duration::from_secs(1);
 //! let start = Instant::now();
 //! let mut heartbeat = Heartbeat::new(Some(HeartbeatSettings::every(second)), false, start);
 //! assert_eq!(heartbeat.poll(start), None);
-//! assert!(matches!(heartbeat.poll(start + second), Some(Due::Ping(_))));
+//! assert!(matches!(heartbeat.poll(start + second), Some(HeartbeatAction::Ping(_))));
 //! // Nothing arrives for as long as the interval:
-//! assert_eq!(heartbeat.poll(start + 2 * second), Some(Due::Dead(Silence::NoAnswer)));
+//! assert_eq!(heartbeat.poll(start + 2 * second), Some(HeartbeatAction::Close(HeartbeatExpired::NoAnswer)));
 //! ```
 #![forbid(unsafe_code)]
 
@@ -89,16 +89,16 @@ impl HeartbeatSettings {
 
 /// What [`Heartbeat::poll`] wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Due {
+pub enum HeartbeatAction {
     /// Send this PING.
     Ping(TrafficCommand),
     /// The peer is taken for dead: close.
-    Dead(Silence),
+    Close(HeartbeatExpired),
 }
 
 /// Which promise a silent peer broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Silence {
+pub enum HeartbeatExpired {
     /// Nothing arrived in the time-out after a PING of ours.
     NoAnswer,
     /// Nothing arrived in the time to live that the peer itself announced.
@@ -208,13 +208,13 @@ impl Heartbeat {
     }
 
     /// What is due at `now`. Call until it gives `None`.
-    pub fn poll(&mut self, now: Instant) -> Option<Due> {
+    pub fn poll(&mut self, now: Instant) -> Option<HeartbeatAction> {
         let is_over = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         if !self.deaf && is_over(self.answer_due) {
-            return Some(Due::Dead(Silence::NoAnswer));
+            return Some(HeartbeatAction::Close(HeartbeatExpired::NoAnswer));
         }
         if !self.deaf && is_over(self.ttl_due()) {
-            return Some(Due::Dead(Silence::TtlExpired));
+            return Some(HeartbeatAction::Close(HeartbeatExpired::TtlExpired));
         }
         let ours = self.ours.filter(|_| is_over(self.next_ping))?;
         self.next_ping = now.checked_add(ours.interval.max(MIN_INTERVAL));
@@ -231,7 +231,7 @@ impl Heartbeat {
             self.answer_due = now.checked_add(self.patience).filter(|_| counts);
         }
         self.awaits_pong = true;
-        Some(Due::Ping(ours.ping()))
+        Some(HeartbeatAction::Ping(ours.ping()))
     }
 
     fn is_lenient(&self) -> bool {
@@ -270,7 +270,7 @@ mod tests {
             assert_eq!(heartbeat.poll(at(start, 2 * round - 1)), None);
             assert!(matches!(
                 heartbeat.poll(at(start, 2 * round)),
-                Some(Due::Ping(_))
+                Some(HeartbeatAction::Ping(_))
             ));
             assert_eq!(heartbeat.poll(at(start, 2 * round)), None);
         }
@@ -283,14 +283,14 @@ mod tests {
         for second in 1..4 {
             assert!(matches!(
                 heartbeat.poll(at(start, second)),
-                Some(Due::Ping(_))
+                Some(HeartbeatAction::Ping(_))
             ));
         }
         // Later PINGs do not extend the time that the first one gave.
         assert_eq!(heartbeat.deadline(), Some(at(start, 4)));
         assert_eq!(
             heartbeat.poll(at(start, 4)),
-            Some(Due::Dead(Silence::NoAnswer))
+            Some(HeartbeatAction::Close(HeartbeatExpired::NoAnswer))
         );
     }
 
@@ -311,8 +311,8 @@ mod tests {
         let mut course = Vec::new();
         for second in seconds {
             match heartbeat.poll(at(start, second)) {
-                Some(Due::Ping(_)) => course.push((second, 'P')),
-                Some(Due::Dead(_)) => return [&course[..], &[(second, 'D')]].concat(),
+                Some(HeartbeatAction::Ping(_)) => course.push((second, 'P')),
+                Some(HeartbeatAction::Close(_)) => return [&course[..], &[(second, 'D')]].concat(),
                 None => {}
             }
         }
@@ -381,7 +381,10 @@ mod tests {
         assert!(heartbeat.poll(at(start, 10)).is_some());
         heartbeat.received(at(start, 12));
         assert_eq!(heartbeat.poll(at(start, 19)), None);
-        assert!(matches!(heartbeat.poll(at(start, 20)), Some(Due::Ping(_))));
+        assert!(matches!(
+            heartbeat.poll(at(start, 20)),
+            Some(HeartbeatAction::Ping(_))
+        ));
     }
 
     #[test]
@@ -402,7 +405,7 @@ mod tests {
         assert_eq!(heartbeat.poll(at(start, 2)), None);
         assert_eq!(
             heartbeat.poll(at(start, 3)),
-            Some(Due::Dead(Silence::TtlExpired))
+            Some(HeartbeatAction::Close(HeartbeatExpired::TtlExpired))
         );
         heartbeat.on_ping(0);
         assert_eq!(heartbeat.poll(at(start, 1000)), None);
@@ -416,19 +419,25 @@ mod tests {
         assert!(
             heartbeat
                 .poll(at(start, 1))
-                .is_some_and(|due| due == Due::Dead(Silence::TtlExpired))
+                .is_some_and(|due| due == HeartbeatAction::Close(HeartbeatExpired::TtlExpired))
         );
         heartbeat.stop_listening();
         for second in 1..50 {
             assert!(matches!(
                 heartbeat.poll(at(start, second)),
-                Some(Due::Ping(_))
+                Some(HeartbeatAction::Ping(_))
             ));
         }
         heartbeat.listen(at(start, 50));
-        assert!(matches!(heartbeat.poll(at(start, 50)), Some(Due::Ping(_))));
+        assert!(matches!(
+            heartbeat.poll(at(start, 50)),
+            Some(HeartbeatAction::Ping(_))
+        ));
         assert_eq!(heartbeat.deadline(), Some(at(start, 51)));
-        assert!(matches!(heartbeat.poll(at(start, 51)), Some(Due::Dead(_))));
+        assert!(matches!(
+            heartbeat.poll(at(start, 51)),
+            Some(HeartbeatAction::Close(_))
+        ));
     }
 
     #[test]

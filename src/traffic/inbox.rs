@@ -20,7 +20,7 @@ pub enum Incoming {
     /// The peer subscribes to messages that begin with this topic. PUB and XPUB only.
     Subscribe(Bytes),
     /// The peer takes one such subscription back. PUB and XPUB only.
-    Cancel(Bytes),
+    Unsubscribe(Bytes),
 }
 
 impl Incoming {
@@ -29,7 +29,7 @@ impl Incoming {
     pub fn into_message(self) -> Option<Message> {
         match self {
             Self::Message(message) => Some(message),
-            Self::Subscribe(_) | Self::Cancel(_) => None,
+            Self::Subscribe(_) | Self::Unsubscribe(_) => None,
         }
     }
 
@@ -37,7 +37,7 @@ impl Incoming {
     fn shared(&mut self) -> &mut [Bytes] {
         match self {
             Self::Message(message) => message.frames_mut(),
-            Self::Subscribe(_) | Self::Cancel(_) => &mut [],
+            Self::Subscribe(_) | Self::Unsubscribe(_) => &mut [],
         }
     }
 
@@ -45,7 +45,7 @@ impl Incoming {
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Message(message) => message.cost(),
-            Self::Subscribe(topic) | Self::Cancel(topic) => cost(1, topic.len()),
+            Self::Subscribe(topic) | Self::Unsubscribe(topic) => cost(1, topic.len()),
         }
     }
 }
@@ -207,7 +207,7 @@ impl Inbox {
                 arrivals.deliver_settled(Incoming::Subscribe(Bytes::copy_from_slice(&topic)));
             }
             TrafficCommand::Cancel(topic) if self.ours.publishes() => {
-                arrivals.deliver_settled(Incoming::Cancel(Bytes::copy_from_slice(&topic)));
+                arrivals.deliver_settled(Incoming::Unsubscribe(Bytes::copy_from_slice(&topic)));
             }
             _ => {}
         }
@@ -261,7 +261,7 @@ impl Inbox {
         // Topics are kept, so they are copied.
         match body.split_first()? {
             (1, topic) => Some(Incoming::Subscribe(Bytes::copy_from_slice(topic))),
-            (0, topic) => Some(Incoming::Cancel(Bytes::copy_from_slice(topic))),
+            (0, topic) => Some(Incoming::Unsubscribe(Bytes::copy_from_slice(topic))),
             _ => None,
         }
     }
@@ -307,7 +307,7 @@ mod tests {
     }
 
     fn cancel(topic: &'static str) -> Incoming {
-        Incoming::Cancel(topic.into())
+        Incoming::Unsubscribe(topic.into())
     }
 
     #[test]
@@ -474,7 +474,7 @@ mod tests {
         let (arrived, memory) = take_from(&mut inbox(SocketType::Xpub), &frames, 0);
         for incoming in delivered(arrived) {
             match incoming {
-                Incoming::Subscribe(topic) | Incoming::Cancel(topic) => {
+                Incoming::Subscribe(topic) | Incoming::Unsubscribe(topic) => {
                     assert!(!memory.contains(&topic.as_ptr()));
                 }
                 other => panic!("{other:?}"),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 pub(crate) enum Outgoing {
     Message(Message),
     Subscribe(Bytes),
-    Cancel(Bytes),
+    Unsubscribe(Bytes),
 }
 
 /// Refuses a message that no peer of a socket of type `ours` would take.
@@ -39,7 +39,7 @@ impl Outgoing {
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Message(message) => message.cost(),
-            Self::Subscribe(topic) | Self::Cancel(topic) => cost(1, topic.len()),
+            Self::Subscribe(topic) | Self::Unsubscribe(topic) => cost(1, topic.len()),
         }
     }
 
@@ -54,7 +54,7 @@ impl Outgoing {
                 }
             },
             Self::Subscribe(topic) => outbox.subscribe(topic),
-            Self::Cancel(topic) => outbox.cancel(topic),
+            Self::Unsubscribe(topic) => outbox.cancel(topic),
         }
     }
 }

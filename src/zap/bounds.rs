@@ -4,8 +4,8 @@
 use crate::limits::Limits;
 use crate::status::Status;
 use crate::zap::failures::{Asker, Failures, Turn};
-use crate::zap::oneshot::{Promise, Promised, promise};
-use crate::zap::seats::{Seated, Seats};
+use crate::zap::oneshot::{Receiver, Sender, channel};
+use crate::zap::seats::{FairPermits, Seated};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -13,28 +13,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Places for questions that pause, shared fairly among the addresses that ask: see [`Seats`].
-pub(crate) struct Places(Mutex<State>);
+/// Permits for questions that pause, shared fairly among the addresses that ask: see [`FairPermits`].
+pub(crate) struct Permits(Mutex<State>);
 
 struct State {
-    seats: Seats<Promise<()>>,
+    seats: FairPermits<Sender<()>>,
     failures: Failures,
 }
 
 /// A taken place; dropping it frees the place.
-pub(crate) struct Place<'a> {
-    places: &'a Places,
+pub(crate) struct Permit<'a> {
+    places: &'a Permits,
     id: u64,
     /// Kept once the place is another's.
-    lost: Promised<()>,
+    lost: Receiver<()>,
 }
 
-impl Places {
+impl Permits {
     /// As many as [`Limits::max_pending_verdicts`] says, and a memory of failures as large as
     /// [`Limits::max_remembered_failures`] says.
     pub(crate) fn new(limits: &Limits) -> Self {
         Self(Mutex::new(State {
-            seats: Seats::new(limits.max_pending_verdicts),
+            seats: FairPermits::new(limits.max_pending_verdicts),
             failures: Failures::new(limits.max_remembered_failures),
         }))
     }
@@ -59,8 +59,8 @@ impl Places {
     }
 
     /// Takes a place; `None` if all are taken and no question must make room.
-    pub(crate) fn take(&self, turn: Turn) -> Option<Place<'_>> {
-        let (tell, lost) = promise();
+    pub(crate) fn take(&self, turn: Turn) -> Option<Permit<'_>> {
+        let (tell, lost) = channel();
         let (id, cleared) = match self.state().seats.take(turn, tell) {
             Seated::Free(id) => (id, None),
             Seated::Cleared(id, loser) => (id, Some(loser)),
@@ -68,10 +68,10 @@ impl Places {
         };
         // Outside the lock: it wakes a task.
         if let Some(loser) = cleared {
-            loser.keep(());
+            loser.send(());
         }
         let places = self;
-        Some(Place { places, id, lost })
+        Some(Permit { places, id, lost })
     }
 
     /// Waits for `question`, which takes a place if it pauses. `None` if it gets no place,
@@ -89,7 +89,7 @@ impl Places {
     }
 }
 
-impl Place<'_> {
+impl Permit<'_> {
     /// Waits for `question` in this place. `None` if it has to make room for another.
     pub(crate) async fn hold<T>(mut self, question: impl Future<Output = T>) -> Option<T> {
         let mut question = pin!(question);
@@ -101,7 +101,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let left = self.places.state().seats.leave(self.id);
         // Outside the lock: it holds a waker.
@@ -109,9 +109,9 @@ impl Drop for Place<'_> {
     }
 }
 
-impl fmt::Debug for Places {
+impl fmt::Debug for Permits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Places({})", self.taken())
+        write!(f, "Permits({})", self.taken())
     }
 }
 
@@ -146,17 +146,17 @@ mod tests {
     use std::future::{pending, ready};
     use std::task::{Context, Waker};
 
-    fn places(count: usize) -> Places {
+    fn places(count: usize) -> Permits {
         let limits = Limits {
             max_pending_verdicts: count,
             ..Limits::default()
         };
-        Places::new(&limits)
+        Permits::new(&limits)
     }
 
-    fn turn(places: &Places, address: &str) -> Turn {
+    fn turn(places: &Permits, address: &str) -> Turn {
         let address = PeerAddress::from_zap(address.as_bytes());
-        places.turn(&Asker::new(&address, Credential::Nothing))
+        places.turn(&Asker::new(&address, Credential::Null))
     }
 
     fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {

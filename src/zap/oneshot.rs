@@ -9,21 +9,21 @@ use std::task::{Context, Poll, Waker};
 
 enum State<T> {
     Awaited(Option<Waker>),
-    Kept(T),
-    /// The promise was dropped, or the value taken.
+    Sent(T),
+    /// The sender was dropped, or the value taken.
     Over,
 }
 
 /// The side that makes the value. Dropped without one, it tells the other side so.
-pub(crate) struct Promise<T>(Arc<Mutex<State<T>>>);
+pub(crate) struct Sender<T>(Arc<Mutex<State<T>>>);
 
 /// The side that waits: gives `None` if there will be no value.
-pub(crate) struct Promised<T>(Arc<Mutex<State<T>>>);
+pub(crate) struct Receiver<T>(Arc<Mutex<State<T>>>);
 
 /// Both sides of a value.
-pub(crate) fn promise<T>() -> (Promise<T>, Promised<T>) {
+pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let state = Arc::new(Mutex::new(State::Awaited(None)));
-    (Promise(Arc::clone(&state)), Promised(state))
+    (Sender(Arc::clone(&state)), Receiver(state))
 }
 
 fn lock<T>(state: &Mutex<State<T>>) -> MutexGuard<'_, State<T>> {
@@ -31,9 +31,9 @@ fn lock<T>(state: &Mutex<State<T>>) -> MutexGuard<'_, State<T>> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<T> Promise<T> {
-    pub(crate) fn keep(self, value: T) {
-        self.end(State::Kept(value));
+impl<T> Sender<T> {
+    pub(crate) fn send(self, value: T) {
+        self.end(State::Sent(value));
     }
 
     fn end(&self, end: State<T>) {
@@ -48,13 +48,13 @@ impl<T> Promise<T> {
     }
 }
 
-impl<T> Drop for Promise<T> {
+impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         self.end(State::Over);
     }
 }
 
-impl<T> Future for Promised<T> {
+impl<T> Future for Receiver<T> {
     type Output = Option<T>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -67,7 +67,7 @@ impl<T> Future for Promised<T> {
                 drop(before);
                 Poll::Pending
             }
-            State::Kept(value) => Poll::Ready(Some(value)),
+            State::Sent(value) => Poll::Ready(Some(value)),
             State::Over => Poll::Ready(None),
         }
     }
@@ -77,24 +77,24 @@ impl<T> Future for Promised<T> {
 mod tests {
     use super::*;
 
-    fn poll<T>(promised: &mut Promised<T>) -> Poll<Option<T>> {
-        Pin::new(promised).poll(&mut Context::from_waker(Waker::noop()))
+    fn poll<T>(receiver: &mut Receiver<T>) -> Poll<Option<T>> {
+        Pin::new(receiver).poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn a_value_comes_once() {
-        let (promise, mut promised) = promise();
-        assert_eq!(poll(&mut promised), Poll::Pending);
-        promise.keep(7);
-        assert_eq!(poll(&mut promised), Poll::Ready(Some(7)));
-        assert_eq!(poll(&mut promised), Poll::Ready(None));
+        let (sender, mut receiver) = channel();
+        assert_eq!(poll(&mut receiver), Poll::Pending);
+        sender.send(7);
+        assert_eq!(poll(&mut receiver), Poll::Ready(Some(7)));
+        assert_eq!(poll(&mut receiver), Poll::Ready(None));
     }
 
     #[test]
-    fn a_dropped_promise_keeps_nobody_waiting() {
-        let (promise, mut promised) = promise::<u8>();
-        assert_eq!(poll(&mut promised), Poll::Pending);
-        drop(promise);
-        assert_eq!(poll(&mut promised), Poll::Ready(None));
+    fn a_dropped_sender_keeps_nobody_waiting() {
+        let (sender, mut receiver) = channel::<u8>();
+        assert_eq!(poll(&mut receiver), Poll::Pending);
+        drop(sender);
+        assert_eq!(poll(&mut receiver), Poll::Ready(None));
     }
 }

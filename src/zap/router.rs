@@ -7,7 +7,7 @@ use crate::access::request::{AccessRequest, Domain};
 use crate::access::verdict::{Verdict, log_denial};
 use crate::limits::Limits;
 use crate::status::{DenialStatus, Status};
-use crate::zap::bounds::{Places, within};
+use crate::zap::bounds::{Permits, within};
 use crate::zap::contain::{Contained, Panicked};
 use crate::zap::failures::Asker;
 use crate::zap::hold_back::HeldBack;
@@ -89,7 +89,7 @@ pub struct ZapRouter(Arc<Shared>);
 
 struct Shared {
     table: ArcSwap<Table>,
-    places: Places,
+    places: Permits,
     held_back: HeldBack,
     time: Duration,
     next_id: AtomicU64,
@@ -171,7 +171,7 @@ impl ZapRouter {
     pub fn with_limits(limits: &Limits) -> Self {
         Self(Arc::new(Shared {
             table: ArcSwap::default(),
-            places: Places::new(limits),
+            places: Permits::new(limits),
             held_back: HeldBack::new(limits.max_held_back),
             time: limits.verdict_timeout,
             next_id: AtomicU64::new(1),

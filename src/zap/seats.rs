@@ -1,4 +1,4 @@
-//! Places for questions that pause, and which question makes room when all are taken. Pure data.
+//! Permits for questions that pause, and which question makes room when all are taken. Pure data.
 #![forbid(unsafe_code)]
 
 use crate::access::origin::Origin;
@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// Each operation takes time in the logarithm of the number of places.
 #[derive(Debug)]
-pub(crate) struct Seats<T> {
-    seats: BTreeMap<u64, Seat<T>>,
+pub(crate) struct FairPermits<T> {
+    seats: BTreeMap<u64, FairPermit<T>>,
     /// The questions of each remote address, the first to go last.
     groups: BTreeMap<Origin, BTreeSet<(usize, u64)>>,
     /// The remote addresses by weight.
@@ -29,7 +29,7 @@ pub(crate) struct Seats<T> {
 }
 
 #[derive(Debug)]
-struct Seat<T> {
+struct FairPermit<T> {
     turn: Turn,
     handle: T,
 }
@@ -51,7 +51,7 @@ fn weight(group: &BTreeSet<(usize, u64)>) -> Option<usize> {
     Some(group.len() + failures)
 }
 
-impl<T> Seats<T> {
+impl<T> FairPermits<T> {
     pub(crate) const fn new(capacity: usize) -> Self {
         Self {
             seats: BTreeMap::new(),
@@ -79,7 +79,7 @@ impl<T> Seats<T> {
         }
         let id = self.next;
         self.next += 1;
-        self.seats.insert(id, Seat { turn, handle });
+        self.seats.insert(id, FairPermit { turn, handle });
         if turn.origin == Origin::Local {
             self.local.insert(id);
         } else {
@@ -93,7 +93,7 @@ impl<T> Seats<T> {
 
     /// Gives a place back. `None` if it is another's by now.
     pub(crate) fn leave(&mut self, id: u64) -> Option<T> {
-        let Seat { turn, handle } = self.seats.remove(&id)?;
+        let FairPermit { turn, handle } = self.seats.remove(&id)?;
         if turn.origin == Origin::Local {
             self.local.remove(&id);
         } else {
@@ -155,8 +155,8 @@ mod tests {
     }
 
     /// Full places of these questions; each one's handle is its index.
-    fn full(questions: &[(u8, usize)]) -> Seats<usize> {
-        let mut seats = Seats::new(questions.len());
+    fn full(questions: &[(u8, usize)]) -> FairPermits<usize> {
+        let mut seats = FairPermits::new(questions.len());
         for (index, (address, failures)) in questions.iter().enumerate() {
             let seated = seats.take(turn(*address, *failures), index);
             assert!(matches!(seated, Seated::Free(_)));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     /// The handle of the question that makes room.
-    fn loser(seats: &mut Seats<usize>, address: u8, failures: usize) -> Option<usize> {
+    fn loser(seats: &mut FairPermits<usize>, address: u8, failures: usize) -> Option<usize> {
         match seats.take(turn(address, failures), 1000) {
             Seated::Cleared(_, handle) => Some(handle),
             Seated::Full => None,
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn no_places_at_all_is_legal_and_a_lost_place_is_not_given_back_twice() {
-        assert_eq!(Seats::new(0).take(turn(1, 0), 0), Seated::Full);
+        assert_eq!(FairPermits::new(0).take(turn(1, 0), 0), Seated::Full);
         let mut seats = full(&[(1, 0), (1, 0)]);
         assert_eq!(loser(&mut seats, 2, 0), Some(1));
         assert_eq!(seats.leave(1), None);
@@ -227,7 +227,7 @@ mod tests {
         fn places_are_bounded_and_the_lighter_address_never_gives_way(
             steps in proptest::collection::vec((0_u8..6, 0_usize..4, 0_u64..40), 1..200)
         ) {
-            let mut seats = Seats::new(8);
+            let mut seats = FairPermits::new(8);
             for (address, failures, old) in steps {
                 if address == 5 {
                     seats.leave(old);

@@ -1,13 +1,12 @@
 //! Certificates in files: written whole, never over another, read from every writer.
 
 #[cfg(unix)]
-
 use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use zmtp_auth::cert::{
-    BadCertificate, Certificate, CertificateDirectory, CertificateWarning, Layout,
+    Certificate, CertificateDirectory, CertificateErrorKind, CertificateWarning, Layout,
     create_certificates, load_certificate, load_certificates,
 };
 use zmtp_auth::{KeyPair, PublicKey, SecretKey};
@@ -92,7 +91,7 @@ fn what_is_created_loads_again() {
         load_certificate(&secret).unwrap(),
     );
     assert!(public.key_pair().is_none());
-    assert_eq!(secret.key_pair().unwrap().public(), public.public_key());
+    assert_eq!(secret.key_pair().unwrap().public_key(), public.public_key());
     assert_eq!(public.metadata(), owned(&metadata));
     assert_eq!(secret.metadata(), owned(&metadata));
     assert_eq!(secret.warnings(), []);
@@ -106,7 +105,7 @@ fn a_public_certificate_is_saved_without_a_secret() {
     let path = certificate.save_public(dir.path(), "ada").unwrap();
     assert_eq!(load_certificate(path).unwrap().public_key(), public());
     let error = certificate.save(dir.path(), "eve").unwrap_err();
-    assert_eq!(error.reason, BadCertificate::NoSecret);
+    assert_eq!(error.reason, CertificateErrorKind::NoSecret);
     let path = Certificate::from(pair())
         .save_public(dir.path(), "bob")
         .unwrap();
@@ -120,7 +119,7 @@ fn nothing_that_exists_is_overwritten_and_nothing_half_stays() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(taken), "mine").unwrap();
         let error = create_certificates(dir.path(), "ada", &[]).unwrap_err();
-        assert_eq!(error.reason, BadCertificate::Exists);
+        assert_eq!(error.reason, CertificateErrorKind::Exists);
         assert_eq!(error.file, dir.path().join(taken));
         assert_eq!(names(dir.path()), [taken]);
         assert_eq!(fs::read(dir.path().join(taken)).unwrap(), b"mine");
@@ -134,7 +133,7 @@ fn a_symbolic_link_is_not_written_through() {
     let elsewhere = dir.path().join("elsewhere");
     std::os::unix::fs::symlink(&elsewhere, dir.path().join("ada.key_secret")).unwrap();
     let error = create_certificates(dir.path(), "ada", &[]).unwrap_err();
-    assert_eq!(error.reason, BadCertificate::Exists);
+    assert_eq!(error.reason, CertificateErrorKind::Exists);
     assert!(!elsewhere.exists());
     assert_eq!(names(dir.path()), ["ada.key_secret"]);
 }
@@ -160,7 +159,7 @@ fn of_many_who_create_the_same_name_one_wins_whole() {
                 .filter(|result| match result {
                     Ok(_) => true,
                     Err(error) => {
-                        assert_eq!(error.reason, BadCertificate::Exists);
+                        assert_eq!(error.reason, CertificateErrorKind::Exists);
                         false
                     }
                 })
@@ -184,7 +183,7 @@ fn names_that_are_no_file_of_the_directory_are_refused() {
         "a\u{7f}b",
     ] {
         let error = create_certificates(&inner, name, &[]).unwrap_err();
-        assert_eq!(error.reason, BadCertificate::FileName, "{name:?}");
+        assert_eq!(error.reason, CertificateErrorKind::FileName, "{name:?}");
     }
     assert_eq!(names(&inner), [""; 0]);
     assert_eq!(names(dir.path()), ["inner"]);
@@ -200,28 +199,36 @@ fn metadata_that_would_not_read_back_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let long = "v".repeat(1024);
     let name = "n".repeat(256);
-    let table: &[(&str, &str, BadCertificate)] = &[
-        ("a", "say \"x\"", BadCertificate::ValueQuote),
-        ("a", "two\nlines", BadCertificate::ValueCharacter),
-        ("a", "two\rlines", BadCertificate::ValueCharacter),
-        ("a", "\0", BadCertificate::ValueCharacter),
-        ("a", "\u{85}", BadCertificate::ValueCharacter),
-        ("a", "\u{2028}", BadCertificate::ValueCharacter),
-        ("a", &long, BadCertificate::LineTooLong),
-        ("", "x", BadCertificate::NameLength),
-        (&name, "x", BadCertificate::NameLength),
-        ("a b", "x", BadCertificate::NameCharacter { column: 2 }),
-        ("a=b", "x", BadCertificate::NameCharacter { column: 2 }),
-        ("#a", "x", BadCertificate::NameCharacter { column: 1 }),
-        ("ä", "x", BadCertificate::NameCharacter { column: 1 }),
-        ("/a", "x", BadCertificate::NameSlash),
-        ("a/", "x", BadCertificate::NameSlash),
-        ("identity", "x", BadCertificate::ReservedName),
-        ("Socket-Type", "x", BadCertificate::ReservedName),
-        ("USER-ID", "x", BadCertificate::ReservedName),
-        ("public-key", PUBLIC, BadCertificate::KeyLikeName),
-        ("secret-key", SECRET, BadCertificate::KeyLikeName),
-        ("public-keys", "x", BadCertificate::KeyLikeName),
+    let table: &[(&str, &str, CertificateErrorKind)] = &[
+        ("a", "say \"x\"", CertificateErrorKind::ValueQuote),
+        ("a", "two\nlines", CertificateErrorKind::ValueCharacter),
+        ("a", "two\rlines", CertificateErrorKind::ValueCharacter),
+        ("a", "\0", CertificateErrorKind::ValueCharacter),
+        ("a", "\u{85}", CertificateErrorKind::ValueCharacter),
+        ("a", "\u{2028}", CertificateErrorKind::ValueCharacter),
+        ("a", &long, CertificateErrorKind::LineTooLong),
+        ("", "x", CertificateErrorKind::NameLength),
+        (&name, "x", CertificateErrorKind::NameLength),
+        (
+            "a b",
+            "x",
+            CertificateErrorKind::NameCharacter { column: 2 },
+        ),
+        (
+            "a=b",
+            "x",
+            CertificateErrorKind::NameCharacter { column: 2 },
+        ),
+        ("#a", "x", CertificateErrorKind::NameCharacter { column: 1 }),
+        ("ä", "x", CertificateErrorKind::NameCharacter { column: 1 }),
+        ("/a", "x", CertificateErrorKind::NameSlash),
+        ("a/", "x", CertificateErrorKind::NameSlash),
+        ("identity", "x", CertificateErrorKind::ReservedName),
+        ("Socket-Type", "x", CertificateErrorKind::ReservedName),
+        ("USER-ID", "x", CertificateErrorKind::ReservedName),
+        ("public-key", PUBLIC, CertificateErrorKind::KeyLikeName),
+        ("secret-key", SECRET, CertificateErrorKind::KeyLikeName),
+        ("public-keys", "x", CertificateErrorKind::KeyLikeName),
     ];
     for (name, value, reason) in table {
         let error = create_certificates(dir.path(), "ada", &[("ok", "1"), (name, value)]);
@@ -230,7 +237,7 @@ fn metadata_that_would_not_read_back_is_refused() {
         assert_eq!(error.file, dir.path().join("ada.key"));
     }
     let twice = create_certificates(dir.path(), "ada", &[("a", "1"), ("A", "2")]);
-    assert_eq!(twice.unwrap_err().reason, BadCertificate::NameTaken);
+    assert_eq!(twice.unwrap_err().reason, CertificateErrorKind::NameTaken);
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
@@ -241,7 +248,7 @@ fn what_was_read_but_cannot_be_written_is_refused_on_saving() {
     let certificate = load_text(text);
     assert_eq!(certificate.metadata(), owned(&[("a", "say \"x\"")]));
     let error = certificate.save_public(dir.path(), "ada").unwrap_err();
-    assert_eq!(error.reason, BadCertificate::ValueQuote);
+    assert_eq!(error.reason, CertificateErrorKind::ValueQuote);
 }
 
 #[test]
@@ -255,7 +262,7 @@ fn metadata_beyond_64_kib_is_not_written_since_it_would_not_be_read() {
             .unwrap();
     }
     let error = certificate.save(dir.path(), "ada").unwrap_err();
-    assert_eq!(error.reason, BadCertificate::TooLarge);
+    assert_eq!(error.reason, CertificateErrorKind::TooLarge);
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
@@ -273,7 +280,7 @@ fn files_of_pyzmq_and_czmq_are_read() {
         let public = load_certificate(data(public)).unwrap();
         let secret = load_certificate(data(secret)).unwrap();
         assert!(public.key_pair().is_none());
-        assert_eq!(secret.key_pair().unwrap().public(), public.public_key());
+        assert_eq!(secret.key_pair().unwrap().public_key(), public.public_key());
         if secret.file().unwrap().ends_with("ada.key_secret") {
             for fact in owned(&facts) {
                 assert!(secret.metadata().contains(&fact), "{secret:?}");
@@ -388,7 +395,7 @@ fn a_file_of_exactly_64_kib_is_read() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), &text).unwrap();
     let error = load_certificate(file.path()).unwrap_err();
-    assert_eq!(error.reason, BadCertificate::TooLarge);
+    assert_eq!(error.reason, CertificateErrorKind::TooLarge);
 }
 
 #[test]
@@ -514,7 +521,7 @@ fn the_layout_of_czmq_is_a_choice_and_takes_plain_names_alone() {
     };
     assert_eq!(
         (file, &error.reason),
-        (&path("carol"), &BadCertificate::HoldsSecret)
+        (&path("carol"), &CertificateErrorKind::HoldsSecret)
     );
     assert!(error.to_string().contains("make new keys"), "{error}");
     assert_eq!(report.passed_over, all.map(path));
@@ -544,14 +551,14 @@ fn a_directory_that_is_none_is_an_error() {
     assert_eq!(error.file, missing);
     assert!(matches!(
         error.reason,
-        BadCertificate::Unreadable(failure) if failure.kind == std::io::ErrorKind::NotFound
+        CertificateErrorKind::Unreadable(failure) if failure.kind == std::io::ErrorKind::NotFound
     ));
     let file = dir.path().join("ada.key");
     write_public(&file, 1);
     let error = load_certificates(&file).unwrap_err();
     assert!(matches!(
         error.reason,
-        BadCertificate::Unreadable(failure) if failure.kind == std::io::ErrorKind::NotADirectory
+        CertificateErrorKind::Unreadable(failure) if failure.kind == std::io::ErrorKind::NotADirectory
     ));
     let empty = tempfile::tempdir().unwrap();
     let report = load_certificates(empty.path()).unwrap();
@@ -596,7 +603,10 @@ fn secrets_among_public_files_are_checked_and_dropped() {
     let report = load_certificates(dir.path()).unwrap();
     assert_eq!(keys(&report.certificates), [public()]);
     assert!(report.certificates[0].key_pair().is_none());
-    assert_eq!(report.problems[0].1.reason, BadCertificate::KeysDiffer);
+    assert_eq!(
+        report.problems[0].1.reason,
+        CertificateErrorKind::KeysDiffer
+    );
     let found = CertificateWarning::SecretInPublic {
         file: dir.path().join("ada.key"),
     };
@@ -646,10 +656,10 @@ mod unix {
         fs::metadata(path).unwrap().mode() & 0o777
     }
 
-    fn denied(reason: &BadCertificate) -> bool {
+    fn denied(reason: &CertificateErrorKind) -> bool {
         matches!(
             reason,
-            BadCertificate::Unreadable(failure) | BadCertificate::Unwritable(failure)
+            CertificateErrorKind::Unreadable(failure) | CertificateErrorKind::Unwritable(failure)
                 if failure.kind == ErrorKind::PermissionDenied
         )
     }
@@ -725,7 +735,7 @@ mod unix {
                 let error = create_certificates(&missing, "ada", &[]).unwrap_err();
                 assert!(matches!(
                     error.reason,
-                    BadCertificate::Unwritable(failure) if failure.kind == ErrorKind::NotFound
+                    CertificateErrorKind::Unwritable(failure) if failure.kind == ErrorKind::NotFound
                 ));
                 assert!(!missing.exists());
             },
@@ -898,7 +908,7 @@ mod unix {
         assert_eq!(keys(&report.certificates), [good]);
         let mut problems = report.problems.iter().map(|(file, error)| {
             let name = file.file_name().unwrap().to_str().unwrap();
-            (name, error.reason == BadCertificate::NotAFile)
+            (name, error.reason == CertificateErrorKind::NotAFile)
         });
         assert!(
             problems

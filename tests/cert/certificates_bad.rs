@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use zmtp_auth::cert::{
-    BadCertificate, Certificate, CertificateError, CertificateWarning, Validity, load_certificates,
+    Certificate, CertificateError, CertificateErrorKind, CertificateWarning, Validity,
+    load_certificates,
 };
 
 /// The client's keys of libzmq's manual.
@@ -429,6 +430,6 @@ fn an_error_can_be_matched_and_its_path_cannot_forge_a_log_line() {
     let file = dir.path().join("a\nERROR all keys leaked.key");
     fs::write(&file, "curve\n    public-key\n").unwrap();
     let error: CertificateError = Certificate::load(&file).unwrap_err();
-    assert!(matches!(error.reason, BadCertificate::KeyMissing(_)));
+    assert!(matches!(error.reason, CertificateErrorKind::KeyMissing(_)));
     assert!(!error.to_string().contains('\n'), "{error}");
 }

@@ -7,7 +7,7 @@ use crate::pair::Endpoint;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use zmtp_auth::handshake::Conn;
+use zmtp_auth::handshake::PeerContext;
 use zmtp_auth::zap::{RequestId, ZapReply};
 use zmtp_auth::{
     Builder, Config, ConfigError, Domain, KeyPair, Limits, LocalError, Password, PeerAddress,
@@ -103,7 +103,7 @@ fn start<A>(side: &Side, config: Result<Config<A>, ConfigError>, random: Arc<Rep
         .zap_request
         .get(3)
         .map_or(&b"127.0.0.1"[..], |frame| frame);
-    let conn = Conn::new(PeerAddress::from_zap(address));
+    let conn = PeerContext::new(PeerAddress::from_zap(address));
     let side = side.clone();
     Endpoint::with_conn(&config, conn).answering(move |_| {
         let asked = RequestId::new(side.zap_request[1].clone());
@@ -123,7 +123,7 @@ fn domain(side: &Side) -> Option<Domain> {
 fn keys(side: &Side) -> KeyPair {
     let secret = SecretKey::from_bytes(&array(side.secret_key.as_ref())).unwrap();
     let keys = KeyPair::from_secret(secret);
-    assert_eq!(Some(keys.public().as_bytes().to_vec()), side.public_key);
+    assert_eq!(Some(keys.public_key().as_bytes().to_vec()), side.public_key);
     keys
 }
 

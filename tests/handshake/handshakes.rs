@@ -92,9 +92,13 @@ fn who_is_asked_and_who_is_proven() {
             asked_by_client == 1,
             "{kind}"
         );
-        let proven = kind.starts_with("curve").then(|| client_keys().public());
+        let proven = kind
+            .starts_with("curve")
+            .then(|| client_keys().public_key());
         assert_eq!(of_client.proven_key, proven);
-        let proven = kind.starts_with("curve").then(|| server_keys().public());
+        let proven = kind
+            .starts_with("curve")
+            .then(|| server_keys().public_key());
         assert_eq!(of_server.proven_key, proven);
     }
 }
@@ -125,7 +129,7 @@ fn the_question_holds_what_the_mechanism_knows() {
     let Credentials::Curve { key } = request.credentials else {
         panic!()
     };
-    assert_eq!(key, client_keys().public());
+    assert_eq!(key, client_keys().public_key());
 }
 
 #[test]
@@ -147,7 +151,7 @@ fn the_verdict_names_the_user() {
     assert_eq!(authenticated.mechanism(), MechanismKind::Curve);
     assert_eq!(
         authenticated.credential,
-        Credential::Key(client_keys().public())
+        Credential::Key(client_keys().public_key())
     );
     assert_eq!(authenticated.zap_metadata.get("team").unwrap(), "billing");
     let claimed = &client.established().peer.claims.properties;
@@ -216,7 +220,7 @@ fn plain_can_misspell_error_for_libzmq_and_understands_both() {
 fn a_wrong_server_key_is_not_answered() {
     let mut server = endpoints("curve", 1).1;
     let config = Config::builder(SocketType::Dealer)
-        .curve_client(client_keys(), keys(33).public())
+        .curve_client(client_keys(), keys(33).public_key())
         .finish()
         .unwrap();
     let mut client = Endpoint::new(config);
@@ -239,14 +243,14 @@ fn a_server_with_several_keys_answers_to_each() {
             .unwrap();
         let mut server = Endpoint::new(config);
         let config = Config::builder(SocketType::Dealer)
-            .curve_client(client_keys(), keys(key).public())
+            .curve_client(client_keys(), keys(key).public_key())
             .finish()
             .unwrap();
         let mut client = Endpoint::new(config);
         drive(&mut client, &mut server);
         assert_eq!(
             client.established().peer.proven_key,
-            Some(keys(key).public())
+            Some(keys(key).public_key())
         );
         assert!(server.is_complete());
     }
@@ -301,7 +305,7 @@ fn sockets_that_do_not_fit_are_refused_before_anyone_is_asked() {
         let mut client = if kind == "null" {
             Endpoint::new(builder.null().accept_any_peer().finish().unwrap())
         } else {
-            let builder = builder.curve_client(client_keys(), server_keys().public());
+            let builder = builder.curve_client(client_keys(), server_keys().public_key());
             Endpoint::new(builder.finish().unwrap())
         };
         drive(&mut client, &mut server);

@@ -181,7 +181,7 @@ fn an_initiate_replayed_on_a_new_connection_is_refused() {
 
 #[test]
 fn a_cookie_is_bound_to_the_address_it_was_made_for() {
-    use zmtp_auth::handshake::Conn;
+    use zmtp_auth::handshake::PeerContext;
     use zmtp_auth::{Config, PeerAddress, SocketType};
     let config = Config::builder(SocketType::Router)
         .curve_server(pair::server_keys())
@@ -192,7 +192,7 @@ fn a_cookie_is_bound_to_the_address_it_was_made_for() {
     let recorded = stream(&drive(&mut client, &mut server), Direction::ToServer);
     // The same randomness, so the same cookie key and s': only the address differs.
     let config = config.dangerous().with_random(pair::Seeded::new(8));
-    let here = Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+    let here = PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
     let mut same = Endpoint::with_conn(&config, here);
     same.feed(&recorded);
     assert!(
@@ -206,7 +206,7 @@ fn a_cookie_is_bound_to_the_address_it_was_made_for() {
         .unwrap()
         .dangerous()
         .with_random(pair::Seeded::new(8));
-    let there = Conn::new(PeerAddress::from_zap(b"127.0.0.2"));
+    let there = PeerContext::new(PeerAddress::from_zap(b"127.0.0.2"));
     let mut other = Endpoint::with_conn(&config, there);
     other.feed(&recorded);
     assert_eq!(other.error(), Some(&CryptoError::Cookie.into()));

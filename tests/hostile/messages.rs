@@ -213,7 +213,7 @@ async fn say_topic(raw: &mut Raw, len: usize) {
 
 fn topic_len(incoming: Incoming) -> usize {
     match incoming {
-        Incoming::Subscribe(topic) | Incoming::Cancel(topic) => topic.len(),
+        Incoming::Subscribe(topic) | Incoming::Unsubscribe(topic) => topic.len(),
         other => panic!("{other:?}"),
     }
 }

@@ -93,7 +93,7 @@ fn target(endpoint: &Endpoint, kind: Kind) -> Target {
     Target {
         address: SocketAddr::new(*ip, *port),
         kind,
-        key: server_keys().public(),
+        key: server_keys().public_key(),
     }
 }
 

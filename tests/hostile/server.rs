@@ -12,7 +12,7 @@ use zmtp_auth::net::{
 };
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{
-    Asks, Config, Domain, Error, KeyPair, Limits, Open, PublicKey, SecretKey, SocketType,
+    Authorizing, Config, Domain, Error, KeyPair, Limits, NoPolicy, PublicKey, SecretKey, SocketType,
 };
 
 pub const DOMAIN: &str = "besieged";
@@ -56,7 +56,7 @@ pub fn client(
     socket: SocketType,
     served: &'static str,
     limits: Limits,
-) -> Config<Open> {
+) -> Config<NoPolicy> {
     let builder = Config::builder(socket)
         .property(SERVED, served)
         .limits(limits);
@@ -64,7 +64,7 @@ pub fn client(
         Kind::Null | Kind::NullAsks => builder.null().accept_any_peer().finish(),
         Kind::Plain => builder.plain_client("honest", "secret").finish(),
         Kind::Curve => builder
-            .curve_client(honest_keys(), server_keys().public())
+            .curve_client(honest_keys(), server_keys().public_key())
             .finish(),
     }
     .unwrap()
@@ -135,7 +135,7 @@ impl Setup {
         let router = self.router.clone().unwrap_or_else(|| welcoming(&asked));
         let builder = Config::builder(self.socket).limits(self.limits.clone());
         let domain = Domain::from(DOMAIN);
-        let asking: Config<Asks> = match self.kind {
+        let asking: Config<Authorizing> = match self.kind {
             Kind::Null => {
                 let open = builder.null().accept_any_peer().finish().unwrap();
                 let endpoint = self.endpoint.as_str();
@@ -214,7 +214,7 @@ impl Server {
             target: Target {
                 address,
                 kind: setup.kind,
-                key: server_keys().public(),
+                key: server_keys().public_key(),
             },
             endpoint,
             socket: setup.socket,

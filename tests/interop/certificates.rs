@@ -58,7 +58,10 @@ fn create_many(dir: &Path, count: usize) -> Vec<(String, Certificate)> {
 
 fn texts(certificate: &Certificate) -> (String, String) {
     let pair = certificate.key_pair().unwrap();
-    (pair.public().to_z85(), pair.secret().to_z85().to_string())
+    (
+        pair.public_key().to_z85(),
+        pair.secret().to_z85().to_string(),
+    )
 }
 
 #[test]

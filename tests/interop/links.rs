@@ -13,7 +13,7 @@ use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{self, Connection, Incoming, Listener, Message};
 use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
-use zmtp_auth::{Asks, Config, Domain, KeyPair, PublicKey, SecretKey, SocketType};
+use zmtp_auth::{Authorizing, Config, Domain, KeyPair, PublicKey, SecretKey, SocketType};
 
 const TCP: &str = "tcp://127.0.0.1:*";
 
@@ -21,7 +21,7 @@ fn keys(secret: &str) -> KeyPair {
     KeyPair::from_secret(SecretKey::from_z85(secret).unwrap())
 }
 
-fn curve_server() -> (Config<Asks>, ZapRouter) {
+fn curve_server() -> (Config<Authorizing>, ZapRouter) {
     let authenticator = Authenticator::new();
     authenticator.configure_curve_keys(Domain::ALL, [PublicKey::from_z85(CLIENT_PUBLIC).unwrap()]);
     let router = ZapRouter::new();
@@ -231,13 +231,15 @@ async fn every_pattern_crosses_to_pyomq_in_every_mechanism_and_both_roles() {
     for mechanism in OMQ_MECHANISMS {
         for (ours, kind) in OMQ_PATTERNS {
             eprintln!("{mechanism}: {ours} with {kind}");
-            let keys = (&theirs, mine.public());
+            let keys = (&theirs, mine.public_key());
             // It binds, and is the server.
             let peer = OmqPeer::start(kind, mechanism, Stands::Bound, keys, &messages).await;
             let builder = Config::builder(ours);
             let config = match mechanism {
                 "PLAIN" => builder.plain_client("admin", "secret").finish(),
-                "CURVE" => builder.curve_client(mine.clone(), theirs.public()).finish(),
+                "CURVE" => builder
+                    .curve_client(mine.clone(), theirs.public_key())
+                    .finish(),
                 _ => builder.null().accept_any_peer().finish(),
             };
             let connection = Connection::connect(&*peer.endpoint, config.unwrap(), ());

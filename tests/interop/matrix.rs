@@ -13,8 +13,8 @@ use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Incoming, Listener, Message};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
-    Asks, Builder, Config, Domain, KeyPair, Limits, Open, PublicKey, Ready, SecretKey, SocketType,
-    WantsMechanism,
+    Authorizing, Builder, Config, Domain, KeyPair, Limits, NoPolicy, PublicKey, Ready, SecretKey,
+    SocketType, WantsMechanism,
 };
 
 const MECHANISMS: [&str; 3] = ["NULL", "PLAIN", "CURVE"];
@@ -320,8 +320,8 @@ fn keys(secret: &str) -> KeyPair {
     KeyPair::from_secret(SecretKey::from_z85(secret).unwrap())
 }
 
-fn client_config(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<Open> {
-    let ready: Builder<Ready<Open>> = match mechanism {
+fn client_config(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<NoPolicy> {
+    let ready: Builder<Ready<NoPolicy>> = match mechanism {
         "NULL" => builder.null().accept_any_peer(),
         "PLAIN" => builder.plain_client("admin", "secret"),
         _ => {
@@ -332,8 +332,8 @@ fn client_config(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<Op
     ready.finish().unwrap()
 }
 
-fn server_config(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<Asks> {
-    let ready: Builder<Ready<Asks>> = match mechanism {
+fn server_config(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<Authorizing> {
+    let ready: Builder<Ready<Authorizing>> = match mechanism {
         "PLAIN" => builder.plain_server().authorize(Domain::from(DOMAIN)),
         _ => builder
             .curve_server(keys(SERVER_SECRET))
@@ -561,7 +561,7 @@ impl Meeting<'_> {
             self.socket.set_bytes("UNSUBSCRIBE", topic).await;
             let incoming = self.next_from_subscriber().await;
             assert!(
-                matches!(&incoming, Incoming::Cancel(got) if got == topic),
+                matches!(&incoming, Incoming::Unsubscribe(got) if got == topic),
                 "{incoming:?}"
             );
         } else {

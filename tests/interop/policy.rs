@@ -13,7 +13,7 @@ use zmtp_auth::cert::{create_certificates, load_certificate};
 use zmtp_auth::net::{Event, Listener};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
-    Asks, Config, DenialStatus, Domain, Error, KeyPair, PublicKey, SecretKey, SocketType,
+    Authorizing, Config, DenialStatus, Domain, Error, KeyPair, PublicKey, SecretKey, SocketType,
 };
 
 const TCP: &str = "tcp://127.0.0.1:*";
@@ -40,7 +40,7 @@ enum Mechanism {
     Curve,
 }
 
-fn config(mechanism: Mechanism, domain: &str) -> Config<Asks> {
+fn config(mechanism: Mechanism, domain: &str) -> Config<Authorizing> {
     let builder = Config::builder(SocketType::Pull);
     let domain = Domain::new(Bytes::copy_from_slice(domain.as_bytes()));
     match mechanism {

@@ -10,8 +10,8 @@ use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Event, Listener, NetError};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{
-    Asks, Config, DenialStatus, Domain, Error, Incompatible, KeyPair, Limits, PublicKey, SecretKey,
-    SocketType, Stage, Status,
+    Authorizing, Config, DenialStatus, Domain, Error, Incompatible, KeyPair, Limits, PublicKey,
+    SecretKey, SocketType, Stage, Status,
 };
 
 const TCP: &str = "tcp://127.0.0.1:*";
@@ -29,7 +29,7 @@ fn keys(secret: &str) -> KeyPair {
     KeyPair::from_secret(SecretKey::from_z85(secret).unwrap())
 }
 
-fn server(mechanism: &str, libzmq_spelling: bool) -> Config<Asks> {
+fn server(mechanism: &str, libzmq_spelling: bool) -> Config<Authorizing> {
     let builder = Config::builder(SocketType::Pull);
     let domain = Domain::from("refusals");
     match mechanism {
@@ -171,8 +171,8 @@ async fn a_libzmq_client_comes_back_after_300_and_gets_in_when_it_may() {
 async fn a_libzmq_client_with_wrong_credentials_is_refused_for_the_right_reason() {
     let context = Context::new().await;
     let stranger = KeyPair::generate().unwrap();
-    let (public, secret) = (stranger.public().to_z85(), stranger.secret().to_z85());
-    let wrong_server = KeyPair::generate().unwrap().public().to_z85();
+    let (public, secret) = (stranger.public_key().to_z85(), stranger.secret().to_z85());
+    let wrong_server = KeyPair::generate().unwrap().public_key().to_z85();
     let cases: [(&str, Security<'_>, &str); 8] = [
         (
             "PLAIN",
@@ -351,7 +351,7 @@ async fn pyzmqs_own_authenticator_judges_our_client() {
     let (pull, endpoint) = context.bound("PULL", options, TCP).await;
     let certificate = zmtp_auth::cert::load_certificate(secret).unwrap();
     let ours = certificate.key_pair().unwrap().clone();
-    let key = ours.public().to_z85();
+    let key = ours.public_key().to_z85();
     let server = PublicKey::from_z85(SERVER_PUBLIC).unwrap();
     let config = Config::builder(SocketType::Push)
         .curve_client(ours, server)

@@ -81,7 +81,7 @@ impl Machines {
     pub fn new(scenario: Scenario) -> Self {
         Self {
             scenario,
-            public: SEEDS.map(|seed| (seed, keys(seed).public())),
+            public: SEEDS.map(|seed| (seed, keys(seed).public_key())),
             units: Vec::new(),
             ids: HashMap::new(),
             ambiguous: BTreeSet::new(),
@@ -253,7 +253,7 @@ impl Machines {
                 (credentials, Some(authenticated)) => {
                     authenticated.user_id == user
                         && match (credentials, &authenticated.credential) {
-                            (Credentials::Null, Credential::Nothing) => true,
+                            (Credentials::Null, Credential::Null) => true,
                             (
                                 Credentials::Plain { username, .. },
                                 Credential::UserName(admitted),
@@ -281,7 +281,7 @@ impl Machines {
             return Some("is complete though the client has not the right key".into());
         }
         let other = if run == SERVER { CLIENT } else { SERVER };
-        let key = keys(other.key(scenario)).public();
+        let key = keys(other.key(scenario)).public_key();
         if peer.proven_key != Some(key) {
             return Some("is complete without the right key".into());
         }
@@ -315,7 +315,7 @@ impl Machines {
         let mut ends = [live(client), live(server)];
         for (from, to, of) in [(0, 1, CLIENT), (1, 0, SERVER)] {
             let peer = &ends[to].peer;
-            if peer.proven_key != Some(keys(of.key(&self.scenario)).public()) {
+            if peer.proven_key != Some(keys(of.key(&self.scenario)).public_key()) {
                 return Some(format!("the ends disagree on the key of {of:?}"));
             }
             let claims = &peer.claims;

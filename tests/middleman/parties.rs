@@ -160,8 +160,8 @@ pub fn policy(scenario: &Scenario, request: &AccessRequest) -> Option<&'static s
             (b"mallory", b"swordfish") => Some("mallory"),
             _ => None,
         },
-        Credentials::Curve { key } if *key == keys(ALICE).public() => Some("alice"),
-        Credentials::Curve { key } if *key == keys(MALLORY).public() => Some("mallory"),
+        Credentials::Curve { key } if *key == keys(ALICE).public_key() => Some("alice"),
+        Credentials::Curve { key } if *key == keys(MALLORY).public_key() => Some("mallory"),
         _ => None,
     }
 }
@@ -228,7 +228,7 @@ pub fn endpoint(run: Run, scenario: &Scenario, desk: &Rc<Desk>) -> Endpoint {
             seed,
         ),
         (_, End::Client) => {
-            let server = keys(run.expected_server_key(scenario)).public();
+            let server = keys(run.expected_server_key(scenario)).public_key();
             let builder = builder.curve_client(keys(run.key(scenario)), server);
             start(builder.finish().unwrap(), seed)
         }
@@ -250,6 +250,6 @@ pub fn endpoint(run: Run, scenario: &Scenario, desk: &Rc<Desk>) -> Endpoint {
 
 fn start<A>(config: Config<A>, seed: u64) -> Endpoint {
     let config = config.dangerous().with_random(Seeded::new(seed));
-    let conn = zmtp_auth::handshake::Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+    let conn = zmtp_auth::handshake::PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
     Endpoint::with_conn(&config, conn)
 }

@@ -105,7 +105,7 @@ async fn hold_everybody() {
     println!(
         "at {} {}",
         listener.local_endpoint(),
-        keys.public().to_z85()
+        keys.public_key().to_z85()
     );
     let mut peers = JoinSet::new();
     let mut stdin = tokio::io::stdin();

@@ -7,14 +7,14 @@ use net_peers::*;
 use zmtp_auth::net::{
     Access, Connection, Connector, Listener, Message, NetError, Reconnecting, RecvHalf, SendHalf,
 };
-use zmtp_auth::{Config, Credential, KeyPair, MechanismKind, Open, PeerAddress, SocketType};
+use zmtp_auth::{Config, Credential, KeyPair, MechanismKind, NoPolicy, PeerAddress, SocketType};
 
 /// Both ends of a connection over `endpoint`.
 async fn meet<A: Access>(
     endpoint: &str,
     server: Config<A>,
     router: A::Router,
-    client: Config<Open>,
+    client: Config<NoPolicy>,
 ) -> (Listener, Connection, Connection) {
     let listener = Listener::bind(endpoint, server, router).await.unwrap();
     let dialling = Connection::connect(listener.local_endpoint(), client, ());
@@ -66,9 +66,12 @@ async fn every_mechanism(endpoint: &str, check_address: impl Fn(&PeerAddress)) {
         meet(endpoint, curve_server(Router, &ours), welcoming(), client).await;
     echo(&mut server, &mut client).await;
     let authenticated = server.peer().authenticated.as_ref().unwrap();
-    assert_eq!(authenticated.credential, Credential::Key(theirs.public()));
-    assert_eq!(server.peer().proven_key, Some(theirs.public()));
-    assert_eq!(client.peer().proven_key, Some(ours.public()));
+    assert_eq!(
+        authenticated.credential,
+        Credential::Key(theirs.public_key())
+    );
+    assert_eq!(server.peer().proven_key, Some(theirs.public_key()));
+    assert_eq!(client.peer().proven_key, Some(ours.public_key()));
     check_address(&server.peer().address);
 }
 

@@ -9,7 +9,7 @@ use zmtp_auth::SocketType;
 use zmtp_auth::net::{
     Connection, Connector, Incoming, Listener, Message, NetError, Options, Reconnecting,
 };
-use zmtp_auth::traffic::heartbeat::{Expiry, HeartbeatSettings, Silence};
+use zmtp_auth::traffic::heartbeat::{Expiry, HeartbeatExpired, HeartbeatSettings};
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
 
@@ -40,7 +40,7 @@ async fn subscriptions_are_events_at_the_publisher() {
                 let incoming = soon(publisher.recv()).await.unwrap();
                 assert_eq!(incoming, Incoming::Subscribe(topic.clone()));
                 let incoming = soon(publisher.recv()).await.unwrap();
-                assert_eq!(incoming, Incoming::Cancel(topic.clone()));
+                assert_eq!(incoming, Incoming::Unsubscribe(topic.clone()));
             }
             publisher.send("news").await.unwrap();
             assert_eq!(
@@ -67,7 +67,7 @@ async fn a_publisher_takes_subscriptions_as_messages_and_drops_other_messages() 
         let incoming = soon(publisher.recv()).await.unwrap();
         assert_eq!(incoming, Incoming::Subscribe("topic".into()));
         let incoming = soon(publisher.recv()).await.unwrap();
-        assert_eq!(incoming, Incoming::Cancel("topic".into()));
+        assert_eq!(incoming, Incoming::Unsubscribe("topic".into()));
     }
 }
 
@@ -267,7 +267,7 @@ async fn a_peer_that_answers_no_ping_is_closed() {
     );
     let error = soon(pull.recv()).await.unwrap_err();
     assert!(
-        matches!(error, NetError::Heartbeat(Silence::NoAnswer)),
+        matches!(error, NetError::Heartbeat(HeartbeatExpired::NoAnswer)),
         "{error}"
     );
     while raw.frame().await.is_some() {}
@@ -294,7 +294,7 @@ async fn only_a_peer_that_has_answered_before_is_closed_where_that_was_asked_for
         let hour = Duration::from_secs(3600);
         match (answers, tokio::time::timeout(hour, pull.recv()).await) {
             (0, Err(_)) => {}
-            (1, Ok(Err(NetError::Heartbeat(Silence::NoAnswer)))) => {}
+            (1, Ok(Err(NetError::Heartbeat(HeartbeatExpired::NoAnswer)))) => {}
             (_, end) => panic!("{end:?}"),
         }
     }
@@ -338,7 +338,7 @@ async fn the_time_to_live_that_a_peer_announces_is_enforced() {
     raw.command(ping).await;
     let error = soon(pull.recv()).await.unwrap_err();
     assert!(
-        matches!(error, NetError::Heartbeat(Silence::TtlExpired)),
+        matches!(error, NetError::Heartbeat(HeartbeatExpired::TtlExpired)),
         "{error}"
     );
 }

@@ -15,15 +15,16 @@ use zmtp_auth::net::{Access, Connection, Event, Listener, NetError, Options, Ref
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{
-    AccessRequest, Asks, Config, Credential, Credentials, DenialStatus, Error, Fault, Incompatible,
-    KeyPair, LimitExceeded, Limits, Open, Password, PeerAddress, SocketType, Stage,
+    AccessRequest, Authorizing, Config, Credential, Credentials, DenialStatus, Error, Fault,
+    Incompatible, KeyPair, LimitExceeded, Limits, NoPolicy, Password, PeerAddress, SocketType,
+    Stage,
 };
 
 /// What a server's event and a client's error say of a refusal.
 async fn refused<A: Access>(
     server: Config<A>,
     router: A::Router,
-    client: Config<Open>,
+    client: Config<NoPolicy>,
 ) -> (Refusal, Error) {
     let listener = Listener::bind(ANY_PORT, server, router).await.unwrap();
     let dialled = Connection::connect(listener.local_endpoint(), client, ());
@@ -39,7 +40,7 @@ fn denying(status: DenialStatus) -> ZapRouter {
     router
 }
 
-fn curve_pair() -> (Config<Asks>, Config<Open>) {
+fn curve_pair() -> (Config<Authorizing>, Config<NoPolicy>) {
     let (ours, theirs) = (keys(), keys());
     (
         curve_server(SocketType::Pull, &ours),
@@ -473,7 +474,7 @@ async fn connections_of_a_user_and_from_an_address_are_not_bounded_on_loopback()
 /// An Authenticator that knows a key and a user, and a router that asks it.
 fn policy(known: &KeyPair) -> ZapRouter {
     let auth = Authenticator::new();
-    auth.configure_curve_keys("test", [known.public()]);
+    auth.configure_curve_keys("test", [known.public_key()]);
     auth.configure_plain("test", [("admin", "secret")]).unwrap();
     let router = ZapRouter::new();
     router.bind("test", auth).unwrap();
@@ -487,7 +488,10 @@ async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
     let server = curve_server(SocketType::Pull, &ours);
     let client = curve_client(SocketType::Push, &stranger, &ours);
     let (refusal, _) = refused(server, policy(&keys()), client).await;
-    assert_eq!(refusal.credential, Some(Credential::Key(stranger.public())));
+    assert_eq!(
+        refusal.credential,
+        Some(Credential::Key(stranger.public_key()))
+    );
     assert_eq!(refusal.domain, Some("test".into()));
     assert_eq!(refusal.rule(), Some("the keys of domain \"test\""));
     let by = refusal.denied().unwrap().by.as_ref().unwrap();
@@ -498,7 +502,10 @@ async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
     let server = curve_server(SocketType::Pull, &ours);
     let client = curve_client(SocketType::Pull, &stranger, &ours);
     let (refusal, _) = refused(server, policy(&stranger), client).await;
-    assert_eq!(refusal.credential, Some(Credential::Key(stranger.public())));
+    assert_eq!(
+        refusal.credential,
+        Some(Credential::Key(stranger.public_key()))
+    );
     assert_eq!(refusal.rule(), None);
 
     let plain = |user: &'static str| {
@@ -586,7 +593,7 @@ async fn one_refusal_is_one_line_in_the_log() {
             panic!("{lines:#?}");
         };
         let address = format!("address=127.0.0.1:{}", refusal.port.unwrap());
-        let key = format!("who=key {}", stranger.public().to_z85());
+        let key = format!("who=key {}", stranger.public_key().to_z85());
         for part in [level, "peer refused", &address, &key, rule, "domain=test"] {
             assert!(line.contains(part), "{part}: {line}");
         }

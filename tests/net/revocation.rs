@@ -42,7 +42,7 @@ async fn connect_all(
         let mut dialling = JoinSet::new();
         for client in some {
             let config = curve_client(SocketType::Push, client, &server);
-            let (endpoint, key) = (listener.local_endpoint().clone(), client.public());
+            let (endpoint, key) = (listener.local_endpoint().clone(), client.public_key());
             dialling.spawn(async move {
                 (
                     key,
@@ -68,17 +68,17 @@ async fn of_many_live_connections_exactly_those_whose_keys_were_removed_close() 
     let (all, gone) = scale();
     let clients: Vec<_> = (0..all).map(|_| keys()).collect();
     let auth = Authenticator::new();
-    auth.configure_curve_keys("test", clients.iter().map(KeyPair::public));
+    auth.configure_curve_keys("test", clients.iter().map(KeyPair::public_key));
     let mut both = connect_all(&auth, &clients).await;
     assert_eq!(auth.live_grants(), all);
 
     // Spread over the time of their coming.
     let withdrawn: Vec<_> = clients.iter().step_by(all / gone).collect();
     assert_eq!(withdrawn.len(), gone);
-    let stays = |key: &PublicKey| withdrawn.iter().all(|pair| pair.public() != *key);
+    let stays = |key: &PublicKey| withdrawn.iter().all(|pair| pair.public_key() != *key);
     let mut closing = JoinSet::new();
     for client in &withdrawn {
-        let (pull, push) = both.remove(&client.public()).unwrap();
+        let (pull, push) = both.remove(&client.public_key()).unwrap();
         closing.spawn(async move {
             let error = pull.closed().await;
             let at = Instant::now();
@@ -88,7 +88,7 @@ async fn of_many_live_connections_exactly_those_whose_keys_were_removed_close() 
         });
     }
     let start = Instant::now();
-    let remaining = clients.iter().map(KeyPair::public).filter(stays);
+    let remaining = clients.iter().map(KeyPair::public_key).filter(stays);
     auth.configure_curve_keys("test", remaining);
     let mut last = start;
     while let Some(closed) = soon(closing.join_next()).await {
@@ -149,7 +149,7 @@ async fn a_denied_address_closes_its_connections_of_every_mechanism() {
 #[tokio::test]
 async fn a_key_that_is_removed_between_verdict_and_accept_is_not_accepted() {
     let (auth, server, client) = (Authenticator::new(), keys(), keys());
-    auth.configure_curve_keys("test", [client.public()]);
+    auth.configure_curve_keys("test", [client.public_key()]);
     let config = curve_server(SocketType::Pull, &server);
     let listener = Listener::bind(ANY_PORT, config, router(&auth))
         .await
@@ -159,7 +159,7 @@ async fn a_key_that_is_removed_between_verdict_and_accept_is_not_accepted() {
     let push = soon(push).await.unwrap();
     auth.configure_curve_keys("test", []);
     // Even if it comes back at once.
-    auth.configure_curve_keys("test", [client.public()]);
+    auth.configure_curve_keys("test", [client.public_key()]);
     assert!(matches!(refusal(&listener).await.error, NetError::Revoked));
     assert!(matches!(soon(push.closed()).await, NetError::Closed));
 }
@@ -173,7 +173,7 @@ async fn the_end_of_a_validity_closes_the_connection_by_itself() {
     let auth = Authenticator::with_clock(&Limits::default(), clock);
     let (server, client) = (keys(), keys());
     let directory = tempfile::tempdir().unwrap();
-    let certificate = Certificate::from(client.public());
+    let certificate = Certificate::from(client.public_key());
     let certificate = certificate
         .with_metadata("not-after", "2027-01-31T12:00:00Z")
         .unwrap();

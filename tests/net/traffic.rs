@@ -420,7 +420,7 @@ async fn what_has_arrived_is_received_though_an_answer_meets_a_peer_that_has_clo
     limits.read_ahead = 1000;
     let config = zmtp_auth::Config::builder(SocketType::Pair)
         .limits(limits)
-        .curve_client(client, server.public())
+        .curve_client(client, server.public_key())
         .finish()
         .unwrap();
     let dialling = Connection::connect(endpoint, config, ());
@@ -625,7 +625,7 @@ async fn small_limits_hold_under_curve() {
             .curve_server(ours.clone())
             .accept_any_peer();
         let connecting = Config::builder(SocketType::Push)
-            .curve_client(KeyPair::generate().unwrap(), ours.public());
+            .curve_client(KeyPair::generate().unwrap(), ours.public_key());
         let (bound, connecting) = (bound.finish().unwrap(), connecting.finish().unwrap());
         let (mut pull, mut push) = connected_with(bound, connecting).await;
         push.send(vec![7; limit]).await.unwrap();

@@ -7,14 +7,15 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use zmtp_auth::handshake::{Conn, Handshake};
+use zmtp_auth::handshake::{Handshake, PeerContext};
 use zmtp_auth::net::{Connection, Endpoint, Event, Host, Listener, Message, NetError, Refusal};
 use zmtp_auth::traffic::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{
-    Asks, Config, Domain, Error, KeyPair, Limits, Open, Password, PeerAddress, SocketType,
+    Authorizing, Config, Domain, Error, KeyPair, Limits, NoPolicy, Password, PeerAddress,
+    SocketType,
 };
 
 /// Generous: a test that hangs fails, a slow machine does not.
@@ -38,11 +39,11 @@ pub async fn eventually(mut holds: impl FnMut() -> bool) {
 
 pub const ANY_PORT: &str = "tcp://127.0.0.1:*";
 
-pub fn null(kind: SocketType) -> Config<Open> {
+pub fn null(kind: SocketType) -> Config<NoPolicy> {
     null_with(kind, Limits::default())
 }
 
-pub fn null_with(kind: SocketType, limits: Limits) -> Config<Open> {
+pub fn null_with(kind: SocketType, limits: Limits) -> Config<NoPolicy> {
     Config::builder(kind)
         .limits(limits)
         .null()
@@ -51,7 +52,7 @@ pub fn null_with(kind: SocketType, limits: Limits) -> Config<Open> {
         .unwrap()
 }
 
-pub fn null_asks(kind: SocketType) -> Config<Asks> {
+pub fn null_asks(kind: SocketType) -> Config<Authorizing> {
     Config::builder(kind)
         .null()
         .authorize(Domain::from("test"))
@@ -59,11 +60,11 @@ pub fn null_asks(kind: SocketType) -> Config<Asks> {
         .unwrap()
 }
 
-pub fn plain_server(kind: SocketType) -> Config<Asks> {
+pub fn plain_server(kind: SocketType) -> Config<Authorizing> {
     plain_server_with(kind, Limits::default())
 }
 
-pub fn plain_server_with(kind: SocketType, limits: Limits) -> Config<Asks> {
+pub fn plain_server_with(kind: SocketType, limits: Limits) -> Config<Authorizing> {
     Config::builder(kind)
         .limits(limits)
         .plain_server()
@@ -72,14 +73,14 @@ pub fn plain_server_with(kind: SocketType, limits: Limits) -> Config<Asks> {
         .unwrap()
 }
 
-pub fn plain_client(kind: SocketType, password: &str) -> Config<Open> {
+pub fn plain_client(kind: SocketType, password: &str) -> Config<NoPolicy> {
     Config::builder(kind)
         .plain_client("admin", Password::from(password))
         .finish()
         .unwrap()
 }
 
-pub fn curve_server(kind: SocketType, keys: &KeyPair) -> Config<Asks> {
+pub fn curve_server(kind: SocketType, keys: &KeyPair) -> Config<Authorizing> {
     Config::builder(kind)
         .curve_server(keys.clone())
         .authorize(Domain::from("test"))
@@ -87,9 +88,9 @@ pub fn curve_server(kind: SocketType, keys: &KeyPair) -> Config<Asks> {
         .unwrap()
 }
 
-pub fn curve_client(kind: SocketType, keys: &KeyPair, server: &KeyPair) -> Config<Open> {
+pub fn curve_client(kind: SocketType, keys: &KeyPair, server: &KeyPair) -> Config<NoPolicy> {
     Config::builder(kind)
-        .curve_client(keys.clone(), server.public())
+        .curve_client(keys.clone(), server.public_key())
         .finish()
         .unwrap()
 }
@@ -119,8 +120,8 @@ pub async fn connected(bound: SocketType, connecting: SocketType) -> (Connection
 }
 
 pub async fn connected_with(
-    bound: Config<Open>,
-    connecting: Config<Open>,
+    bound: Config<NoPolicy>,
+    connecting: Config<NoPolicy>,
 ) -> (Connection, Connection) {
     let listener = Listener::bind(ANY_PORT, bound, ()).await.unwrap();
     let dialling = Connection::connect(listener.local_endpoint(), connecting, ());
@@ -183,9 +184,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
     }
 
     /// Shakes hands as `config` says.
-    pub async fn speak(mut stream: S, config: &Config<Open>, minor: u8) -> Self {
+    pub async fn speak(mut stream: S, config: &Config<NoPolicy>, minor: u8) -> Self {
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
-        let here = Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+        let here = PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
         let mut state = Handshake::start(config, here, &mut out);
         let mut sent = 0;
         loop {

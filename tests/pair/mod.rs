@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use std::sync::{Arc, Mutex};
-use zmtp_auth::handshake::{Conn, Established, Handshake};
+use zmtp_auth::handshake::{Established, Handshake, PeerContext};
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::{
     AccessRequest, Config, DenialStatus, Domain, Error, KeyPair, LocalError, Metadata, PeerAddress,
@@ -86,7 +86,7 @@ pub fn endpoints(kind: &str, seed: u64) -> (Endpoint, Endpoint) {
         "curve" => (
             Endpoint::new(
                 push()
-                    .curve_client(client_keys(), server_keys().public())
+                    .curve_client(client_keys(), server_keys().public_key())
                     .finish()
                     .unwrap()
                     .dangerous()
@@ -105,7 +105,7 @@ pub fn endpoints(kind: &str, seed: u64) -> (Endpoint, Endpoint) {
         "curve-asks" => (
             Endpoint::new(
                 push()
-                    .curve_client(client_keys(), server_keys().public())
+                    .curve_client(client_keys(), server_keys().public_key())
                     .finish()
                     .unwrap()
                     .dangerous()
@@ -155,10 +155,13 @@ enum State {
 
 impl Endpoint {
     pub fn new<A>(config: Config<A>) -> Self {
-        Self::with_conn(&config, Conn::new(PeerAddress::from_zap(b"127.0.0.1")))
+        Self::with_conn(
+            &config,
+            PeerContext::new(PeerAddress::from_zap(b"127.0.0.1")),
+        )
     }
 
-    pub fn with_conn<A>(config: &Config<A>, conn: Conn) -> Self {
+    pub fn with_conn<A>(config: &Config<A>, conn: PeerContext) -> Self {
         let mut output = BytesMut::new();
         let mut endpoint = Self {
             state: State::Running(Box::new(Handshake::start(config, conn, &mut output))),

@@ -34,7 +34,7 @@ impl OmqPeer {
         let mut task = json!({
             "type": kind,
             "mechanism": mechanism,
-            "public": keys.public().to_z85(),
+            "public": keys.public_key().to_z85(),
             "secret": *keys.secret().to_z85(),
             "server": server.to_z85(),
             "messages": messages.iter().map(|message| message.iter().map(|frame| to_hex(frame)).collect())

@@ -37,12 +37,12 @@ fn an_allow_list_shrinks_rule_by_rule_and_emptied_it_lets_nobody_in() {
     let auth = Authenticator::new();
     auth.allow(["10.0.0.0/8", OUTSIDE]).unwrap();
     let list = auth.addresses();
-    assert_eq!(list.disallow([OUTSIDE, "192.0.2.9"]), Ok(1));
+    assert_eq!(list.remove_allowed([OUTSIDE, "192.0.2.9"]), Ok(1));
     check(&auth, "", &[INSIDE], &[OUTSIDE, IPC]);
     // Only the block itself is a rule; an address inside it is none.
-    assert_eq!(list.disallow([INSIDE]), Ok(0));
+    assert_eq!(list.remove_allowed([INSIDE]), Ok(0));
     check(&auth, "", &[INSIDE], &[]);
-    assert_eq!(list.disallow(["10.0.0.0/8"]), Ok(1));
+    assert_eq!(list.remove_allowed(["10.0.0.0/8"]), Ok(1));
     check(&auth, "", &[], &[INSIDE, OUTSIDE, IPC]);
     assert_eq!(auth.deny([OUTSIDE]), Err(AddressError::BothLists));
 
@@ -57,11 +57,11 @@ fn a_deny_list_shrinks_rule_by_rule_and_emptied_it_is_gone() {
     let auth = Authenticator::new();
     auth.deny(["uid:1000", OUTSIDE]).unwrap();
     let list = auth.addresses();
-    assert_eq!(list.undeny(["uid:1000"]), Ok(1));
+    assert_eq!(list.remove_denied(["uid:1000"]), Ok(1));
     check(&auth, "", &[INSIDE, IPC], &[OUTSIDE]);
-    assert_eq!(list.disallow([OUTSIDE]), Ok(0));
+    assert_eq!(list.remove_allowed([OUTSIDE]), Ok(0));
     check(&auth, "", &[], &[OUTSIDE]);
-    assert_eq!(list.undeny([OUTSIDE, OUTSIDE]), Ok(1));
+    assert_eq!(list.remove_denied([OUTSIDE, OUTSIDE]), Ok(1));
     check(&auth, "", &[INSIDE, OUTSIDE, IPC], &[]);
     auth.allow([INSIDE]).unwrap();
     check(&auth, "", &[INSIDE], &[OUTSIDE]);
@@ -73,7 +73,7 @@ fn a_rule_is_removed_by_any_spelling_that_makes_the_same_rule() {
     auth.deny(["127.0.0.1", "::ffff:10.0.0.0/104", "2001:db8::1"])
         .unwrap();
     let spelt = ["::ffff:127.0.0.1", "10.0.0.0/8", "2001:DB8:0:0::1"];
-    assert_eq!(auth.addresses().undeny(spelt), Ok(3));
+    assert_eq!(auth.addresses().remove_denied(spelt), Ok(3));
     check(&auth, "", &["127.0.0.1", INSIDE, "2001:db8::1"], &[]);
 }
 
@@ -81,7 +81,7 @@ fn a_rule_is_removed_by_any_spelling_that_makes_the_same_rule() {
 fn a_mistyped_rule_takes_nothing_away() {
     let auth = Authenticator::new();
     auth.deny([OUTSIDE, INSIDE]).unwrap();
-    let result = auth.addresses().undeny([OUTSIDE, "10.0.0.256"]);
+    let result = auth.addresses().remove_denied([OUTSIDE, "10.0.0.256"]);
     assert!(matches!(result, Err(AddressError::Address(_))));
     check(&auth, "", &[], &[OUTSIDE, INSIDE]);
 }
@@ -106,11 +106,11 @@ fn looking_for_a_rule_or_adding_none_gives_a_domain_no_list_of_its_own() {
     auth.addresses_of("*").deny([OUTSIDE]).unwrap();
     let list = auth.addresses_of("a");
     list.allow(Vec::<AddressRule>::new()).unwrap();
-    assert_eq!(list.undeny([OUTSIDE]), Ok(0));
-    assert_eq!(list.disallow([OUTSIDE]), Ok(0));
+    assert_eq!(list.remove_denied([OUTSIDE]), Ok(0));
+    assert_eq!(list.remove_allowed([OUTSIDE]), Ok(0));
     check(&auth, "a", &[INSIDE], &[OUTSIDE]);
     list.deny([INSIDE]).unwrap();
-    assert_eq!(list.undeny([INSIDE]), Ok(1));
+    assert_eq!(list.remove_denied([INSIDE]), Ok(1));
     check(&auth, "a", &[INSIDE], &[OUTSIDE]);
 }
 

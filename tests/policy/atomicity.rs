@@ -108,7 +108,7 @@ impl Step {
             }
             Self::Deny(rule) => auth.deny([RULES[*rule]]).unwrap(),
             Self::Undeny(rule) => {
-                auth.addresses().undeny([RULES[*rule]]).unwrap();
+                auth.addresses().remove_denied([RULES[*rule]]).unwrap();
             }
             Self::ClearAddresses => auth.addresses().clear(),
         }

@@ -24,10 +24,10 @@ fn ask(auth: &Authenticator, domain: &'static str, key: PublicKey) -> Option<Gra
 
 fn certificate(directory: &Path, name: &str) -> PublicKey {
     let pair = KeyPair::generate().unwrap();
-    Certificate::from(pair.public())
+    Certificate::from(pair.public_key())
         .save_public(directory, name)
         .unwrap();
-    pair.public()
+    pair.public_key()
 }
 
 /// An Authenticator that lets everybody into every domain but those that are claimed.

@@ -263,9 +263,9 @@ fn each_change_of_an_address_list_tells_its_rules_and_one_that_fails_is_none() {
     let mut events = auth.events();
     auth.deny(["192.0.2.1"]).unwrap();
     assert!(auth.allow(["192.0.2.1"]).is_err());
-    auth.addresses().undeny(["192.0.2.1"]).unwrap();
+    auth.addresses().remove_denied(["192.0.2.1"]).unwrap();
     auth.addresses_of("a").allow(["uid:7"]).unwrap();
-    auth.addresses_of("a").disallow(["uid:7"]).unwrap();
+    auth.addresses_of("a").remove_allowed(["uid:7"]).unwrap();
     auth.addresses_of("a").clear();
     let a = Some(Domain::from("a"));
     for (expected, list, rule) in [

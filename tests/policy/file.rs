@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 use zmtp_auth::auth::{
-    Authenticator, BadPolicyFile, CurveSettings, DomainSettings, Outcome, PolicyFile,
-    PolicyFileError, PolicySettings, PolicyWarning, Rule,
+    Authenticator, CurveSettings, DomainSettings, Outcome, PolicyFile, PolicyFileError,
+    PolicyFileErrorKind, PolicySettings, PolicyWarning, Rule,
 };
 use zmtp_auth::cert::Certificate;
 use zmtp_auth::{
@@ -260,39 +260,46 @@ fn what_a_file_cannot_say_is_an_error_at_its_line_and_column() {
         let shown = error.to_string();
         assert_eq!(error.at, Some(at), "{text}\n{shown}");
         assert!(shown.contains(part), "{text}\n{shown}");
-        assert!(matches!(error.reason, BadPolicyFile::Toml(_)), "{shown}");
+        assert!(
+            matches!(error.reason, PolicyFileErrorKind::Toml(_)),
+            "{shown}"
+        );
     }
 }
 
 #[test]
 fn what_values_say_together_is_an_error_with_its_place() {
     for (text, place, reason) in [
-        ("allow = [\"::1\"]\ndeny = []", "", BadPolicyFile::BothLists),
-        ("allow = []", "", BadPolicyFile::NobodyAllowed),
+        (
+            "allow = [\"::1\"]\ndeny = []",
+            "",
+            PolicyFileErrorKind::BothLists,
+        ),
+        ("allow = []", "", PolicyFileErrorKind::NobodyAllowed),
         (
             "[domain.x]\nallow = []",
             "domain.x",
-            BadPolicyFile::NobodyAllowed,
+            PolicyFileErrorKind::NobodyAllowed,
         ),
         (
             "[domain.\"*\"]\ninherit = true",
             "domain.\"*\".inherit",
-            BadPolicyFile::NothingToInherit,
+            PolicyFileErrorKind::NothingToInherit,
         ),
         (
             "[domain.x]\ncurve.any = true\nvalidity = { not-after = 2027-01-01T00:00:00Z }",
             "domain.x.validity",
-            BadPolicyFile::ValidityOfNothing,
+            PolicyFileErrorKind::ValidityOfNothing,
         ),
         (
             "[domain.x]\nlayout = \"czmq\"\ncurve.any = true",
             "domain.x.layout",
-            BadPolicyFile::LayoutOfNothing,
+            PolicyFileErrorKind::LayoutOfNothing,
         ),
         (
             "[domain.x]\nreload = true\ncurve.any = true",
             "domain.x.reload",
-            BadPolicyFile::ReloadOfNothing,
+            PolicyFileErrorKind::ReloadOfNothing,
         ),
     ] {
         let error = error(text);
@@ -301,10 +308,10 @@ fn what_values_say_together_is_an_error_with_its_place() {
     }
     let gone = error("[domain.x]\ncurve.certificates = \"nowhere\"");
     assert_eq!(gone.place, "domain.x.curve");
-    assert!(matches!(gone.reason, BadPolicyFile::Certificates(_)));
+    assert!(matches!(gone.reason, PolicyFileErrorKind::Certificates(_)));
     let gone = error("[domain.\"x y\"]\nplain.file = \"nowhere\"");
     assert_eq!(gone.place, "domain.\"x y\".plain");
-    assert!(matches!(gone.reason, BadPolicyFile::PasswordFile(_)));
+    assert!(matches!(gone.reason, PolicyFileErrorKind::PasswordFile(_)));
 }
 
 #[test]
@@ -422,7 +429,7 @@ async fn loading_again_ends_exactly_the_admissions_that_it_withdraws() {
 
 #[tokio::test]
 async fn a_policy_can_be_made_in_rust() {
-    let key = KeyPair::generate().unwrap().public();
+    let key = KeyPair::generate().unwrap().public_key();
     let mut domain = DomainSettings::default();
     domain.curve = Some(CurveSettings::Keys(vec![key]));
     let mut settings = PolicySettings::default();

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 use zmtp_auth::auth::{
-    Audited, Authenticator, BadPasswordFile, BadPlainUsers, CurveQuestion, PlainQuestion,
+    Audited, Authenticator, CurveQuestion, PasswordFileErrorKind, PlainQuestion, PlainUsersError,
     ProviderAnswer, Rule,
 };
 use zmtp_auth::{AccessRequest, Credentials, Domain, Limits, Metadata, Password, PeerAddress};
@@ -147,7 +147,7 @@ mod password_files {
         // No hash that is verified: an error, and never a password in the clear.
         for bcrypt in ["$2b$12$KIXabc", &HASH.replace("t=2", "t=11")] {
             let error = auth.configure_plain("*", [("eve\n", bcrypt)]).unwrap_err();
-            assert!(matches!(&error, BadPlainUsers::Hash { .. }));
+            assert!(matches!(&error, PlainUsersError::Hash { .. }));
             let shown = error.to_string();
             assert!(shown.starts_with("the password of 'eve\\n': "), "{shown}");
             assert!(!shown.contains(bcrypt));
@@ -390,11 +390,11 @@ mod password_files {
         let dir = tempfile::tempdir().unwrap();
         let auth = Authenticator::new();
         let error = auth.configure_plain_file("*", dir.path()).unwrap_err();
-        assert_eq!(error.reason, BadPasswordFile::NotAFile);
+        assert_eq!(error.reason, PasswordFileErrorKind::NotAFile);
         let error = auth
             .configure_plain_file("*", dir.path().join("absent"))
             .unwrap_err();
-        assert!(matches!(error.reason, BadPasswordFile::Unreadable(_)));
+        assert!(matches!(error.reason, PasswordFileErrorKind::Unreadable(_)));
         let shown = auth
             .configure_plain_file("*", dir.path().join("a\nb"))
             .unwrap_err()

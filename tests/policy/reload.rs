@@ -1,7 +1,6 @@
 //! Password files and certificate directories that are loaded again by themselves.
 
 #[cfg(unix)]
-
 use bytes::Bytes;
 use std::fs;
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use zmtp_auth::auth::{
-    AuditEvents, Audited, Authenticator, Change, Reload, ReloadEvent, ReloadSettings, ReloadTrouble,
+    AuditEvents, Audited, Authenticator, Change, Reload, ReloadEvent, ReloadIssue, ReloadSettings,
 };
 use zmtp_auth::cert::{
     CertificateDirectory, CertificateWarning, Layout, create_certificates, load_certificate,
@@ -148,7 +147,7 @@ fn a_secret_that_comes_among_public_files_is_told() {
     let (_, secret) = create_certificates(elsewhere.path(), "bob", &[]).unwrap();
     fs::rename(secret, dir.join("b.txt")).unwrap();
     let event = watched.event();
-    let [ReloadTrouble::Secret(CertificateWarning::SecretInPublic { file })] = &event.troubles[..]
+    let [ReloadIssue::Secret(CertificateWarning::SecretInPublic { file })] = &event.troubles[..]
     else {
         panic!("{event:?}");
     };
@@ -166,7 +165,7 @@ fn a_file_that_turned_bad_withdraws_its_key_and_says_why() {
     fs::write(dir.join("ada.key"), "curve\n").unwrap();
     let event = watched.event();
     assert!(
-        matches!(&event.troubles[..], [ReloadTrouble::Certificate(error)]
+        matches!(&event.troubles[..], [ReloadIssue::Certificate(error)]
         if error.file == dir.join("ada.key"))
     );
     assert!(!watched.admits_key(ada) && watched.admits_key(bob));
@@ -199,7 +198,7 @@ fn a_directory_that_is_gone_means_nobody_and_one_that_comes_back_is_loaded() {
     assert!(watched.reload.curve("*", &dir).is_err());
     assert!(matches!(
         watched.event().troubles[..],
-        [ReloadTrouble::DirectoryGone(_)]
+        [ReloadIssue::DirectoryGone(_)]
     ));
     fs::create_dir(&dir).unwrap();
     let ada = certificate(&dir, "ada");
@@ -211,7 +210,7 @@ fn a_directory_that_is_gone_means_nobody_and_one_that_comes_back_is_loaded() {
     fs::rename(&dir, &away).unwrap();
     assert!(matches!(
         watched.event().troubles[..],
-        [ReloadTrouble::DirectoryGone(_)]
+        [ReloadIssue::DirectoryGone(_)]
     ));
     assert!(!watched.admits_key(ada));
     fs::rename(&away, &dir).unwrap();
@@ -278,16 +277,14 @@ fn a_bad_line_keeps_the_old_table_and_an_absent_file_means_nobody() {
     watched.reload.plain_file("*", &file).unwrap();
     fs::write(&file, "ada=one\nbob\n").unwrap();
     let event = watched.event();
-    assert!(
-        matches!(&event.troubles[..], [ReloadTrouble::FileKept(error)]
-        if error.line == Some(2))
-    );
+    assert!(matches!(&event.troubles[..], [ReloadIssue::FileKept(error)]
+        if error.line == Some(2)));
     assert_eq!(event.admitted, 1);
     assert!(watched.admits_user("ada", "one"));
     fs::remove_file(&file).unwrap();
     assert!(matches!(
         watched.event().troubles[..],
-        [ReloadTrouble::FileGone(_)]
+        [ReloadIssue::FileGone(_)]
     ));
     assert!(!watched.admits_user("ada", "one"));
     fs::write(&file, "ada=one\n").unwrap();
@@ -816,7 +813,7 @@ fn an_unreadable_file_means_nobody() {
     fs::create_dir(&file).unwrap();
     assert!(matches!(
         watched.event().troubles[..],
-        [ReloadTrouble::FileGone(_)]
+        [ReloadIssue::FileGone(_)]
     ));
     assert!(!watched.admits_user("ada", "one"));
 }
@@ -839,7 +836,7 @@ mod permissions {
                 chmod(&file, 0o000);
                 assert!(matches!(
                     watched.event().troubles[..],
-                    [ReloadTrouble::FileGone(_)]
+                    [ReloadIssue::FileGone(_)]
                 ));
                 assert!(!watched.admits_user("ada", "one"));
                 chmod(&file, 0o600);

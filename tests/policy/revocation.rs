@@ -214,11 +214,11 @@ mod what_revokes {
             &[&outside],
             &[&inside, &ipc],
         );
-        let disallow = || {
-            let removed = server.auth.addresses().disallow(["uid:1000"]);
+        let remove_allowed = || {
+            let removed = server.auth.addresses().remove_allowed(["uid:1000"]);
             assert_eq!(removed, Ok(1));
         };
-        revokes(disallow, &[&ipc], &[&inside]);
+        revokes(remove_allowed, &[&ipc], &[&inside]);
     }
 
     #[test]
@@ -369,7 +369,7 @@ mod what_revokes {
                 .configure_plain("a", [("ada", "secret")])
                 .unwrap();
             server.auth.deny(["192.0.2.1"]).unwrap();
-            assert_eq!(server.auth.addresses().undeny(["192.0.2.1"]), Ok(1));
+            assert_eq!(server.auth.addresses().remove_denied(["192.0.2.1"]), Ok(1));
         };
         revokes(there_and_back, &[&curve, &plain, &null], &[]);
         assert!(server.null("a", "192.0.2.1").still_valid());
@@ -830,7 +830,7 @@ fn a_grant_is_of_a_policy_since_which_it_has_stood_all_the_time() {
     let auth = server.auth.clone();
     server.auth.configure_curve_callback("a", move |_| {
         auth.deny(["::1"]).unwrap();
-        auth.addresses().undeny(["::1"]).unwrap();
+        auth.addresses().remove_denied(["::1"]).unwrap();
         ready(true)
     });
     // Two changes overtake the decision, and what they leave in force admits as before: it is

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use zmtp_auth::auth::{AdmissionTerms, Authenticator};
-use zmtp_auth::cert::BadCertificate;
+use zmtp_auth::cert::CertificateErrorKind;
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
     AccessRequest, Credentials, DenialStatus, Denied, Domain, Grant, Limits, PeerAddress,
@@ -149,16 +149,19 @@ fn either_end_may_be_open_and_without_dates_a_key_counts_for_ever() {
 #[test]
 fn a_certificate_with_a_bad_date_is_a_problem_and_admits_nobody() {
     for (metadata, reason) in [
-        (&[("not-after", "next year")][..], BadCertificate::Date),
-        (&[("not-before", "2027-01-31")], BadCertificate::Date),
-        (&[("not-after", "")], BadCertificate::Date),
+        (
+            &[("not-after", "next year")][..],
+            CertificateErrorKind::Date,
+        ),
+        (&[("not-before", "2027-01-31")], CertificateErrorKind::Date),
+        (&[("not-after", "")], CertificateErrorKind::Date),
         (
             &[("notAfter", "2027-01-31T12:00:00Z")],
-            BadCertificate::ValidityLikeName,
+            CertificateErrorKind::ValidityLikeName,
         ),
         (
             &[("not-before", AFTER.1), ("not-after", BEFORE.1)],
-            BadCertificate::NeverValid,
+            CertificateErrorKind::NeverValid,
         ),
     ] {
         let server = Server::new();
@@ -202,14 +205,14 @@ fn bad_dates_are_not_written_in_the_first_place() {
             .clone()
             .with_metadata("not-after", "soon")
             .unwrap_err(),
-        BadCertificate::Date
+        CertificateErrorKind::Date
     );
     assert_eq!(
         dated
             .clone()
             .with_metadata("not-after", BEFORE.1)
             .unwrap_err(),
-        BadCertificate::NeverValid
+        CertificateErrorKind::NeverValid
     );
     let validity = dated
         .with_metadata(AFTER.0, AFTER.1)

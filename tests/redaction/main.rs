@@ -29,16 +29,16 @@ use std::time::Instant;
 use traces::{CLIENT, CLIENT_RANDOM, PASSWORD, SERVER, SERVER_RANDOM, Traces};
 use zmtp_auth::auth::{AdmissionTerms, Authenticator, PlainQuestion, ThreadAuthenticator};
 use zmtp_auth::cert::{Certificate, load_certificate, load_certificates};
-use zmtp_auth::handshake::{Conn, Established, Handshake};
+use zmtp_auth::handshake::{Established, Handshake, PeerContext};
 use zmtp_auth::mechanism::{Mechanism, Next, Refused, Step};
-use zmtp_auth::relay::{IdentityRule, Introduction, Leg, Relay};
+use zmtp_auth::relay::{IdentityRule, PeerHandoff, Relay, RelayEnd};
 use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::wire::command::Command;
 use zmtp_auth::wire::reader::Reader;
 use zmtp_auth::zap::{RequestId, ZapRequest, ZapRouter};
 use zmtp_auth::{
-    AccessRequest, Asks, Config, Credentials, Domain, Error, KeyPair, Limits, LocalError, Open,
-    Password, PeerAddress, RandomSource, SecretKey, SocketType, Verdict,
+    AccessRequest, Authorizing, Config, Credentials, Domain, Error, KeyPair, Limits, LocalError,
+    NoPolicy, Password, PeerAddress, RandomSource, SecretKey, SocketType, Verdict,
 };
 
 /// Declared `pub` inside modules that are private: no user can name them. What shows of them shows
@@ -93,9 +93,9 @@ fn keys(secret: &[u8; 32]) -> KeyPair {
     KeyPair::from_secret(SecretKey::from_bytes(secret).unwrap())
 }
 
-fn curve() -> (Config<Open>, Config<Asks>) {
+fn curve() -> (Config<NoPolicy>, Config<Authorizing>) {
     let client = Config::builder(SocketType::Dealer)
-        .curve_client(keys(CLIENT), keys(SERVER).public())
+        .curve_client(keys(CLIENT), keys(SERVER).public_key())
         .finish()
         .unwrap();
     let server = Config::builder(SocketType::Router)
@@ -114,7 +114,7 @@ fn curve() -> (Config<Open>, Config<Asks>) {
     )
 }
 
-fn plain() -> (Config<Open>, Config<Asks>) {
+fn plain() -> (Config<NoPolicy>, Config<Authorizing>) {
     (
         Config::builder(SocketType::Dealer)
             .plain_client("alice", PASSWORD)
@@ -128,9 +128,9 @@ fn plain() -> (Config<Open>, Config<Asks>) {
     )
 }
 
-fn relay_curve() -> (Config<Open>, Config<Asks>) {
+fn relay_curve() -> (Config<NoPolicy>, Config<Authorizing>) {
     let client = Config::builder(SocketType::Relay)
-        .curve_client(keys(CLIENT), keys(SERVER).public())
+        .curve_client(keys(CLIENT), keys(SERVER).public_key())
         .finish()
         .unwrap();
     let server = Config::builder(SocketType::Relay)
@@ -141,8 +141,8 @@ fn relay_curve() -> (Config<Open>, Config<Asks>) {
     (client, server)
 }
 
-fn here() -> Conn {
-    Conn::new(PeerAddress::from_zap(b"127.0.0.1"))
+fn here() -> PeerContext {
+    PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"))
 }
 
 /// Every public type that can hold a secret, holding one.
@@ -177,7 +177,7 @@ fn show_keys_and_builders(shown: &mut Shown) {
             .curve_server(keys(SERVER))
             .authorize(Domain::EMPTY),
     );
-    shown.debug(&builder().curve_client(keys(CLIENT), keys(SERVER).public()));
+    shown.debug(&builder().curve_client(keys(CLIENT), keys(SERVER).public_key()));
     shown.debug(&builder().plain_client("alice", PASSWORD));
     shown.debug(&builder().plain_server());
     shown.debug(&builder().null());
@@ -214,7 +214,7 @@ fn show_handshakes(shown: &mut Shown) {
 /// A tunnel's two connections, tied together.
 fn show_relay(shown: &mut Shown) {
     let legs = shake_hands(shown, &relay_curve())
-        .map(|established| Leg::new(*established, &Limits::default(), None, Instant::now()));
+        .map(|established| RelayEnd::new(*established, &Limits::default(), None, Instant::now()));
     shown.debug(&legs[0]);
     let [front, back] = legs;
     shown.debug(&Relay::new(front, back));
@@ -222,7 +222,7 @@ fn show_relay(shown: &mut Shown) {
 
 fn shake_hands<A>(
     shown: &mut Shown,
-    (client, server): &(Config<Open>, Config<A>),
+    (client, server): &(Config<NoPolicy>, Config<A>),
 ) -> [Box<Established>; 2] {
     let (mut to_server, mut to_client) = (BytesMut::new(), BytesMut::new());
     let mut client = Some(Handshake::start(client, here(), &mut to_server));
@@ -265,7 +265,7 @@ fn advance(
                     state = Some(pause.resume(&supplied(), out).unwrap());
                     continue;
                 };
-                let introduction = Introduction::new(pause, IdentityRule::Pass).unwrap();
+                let introduction = PeerHandoff::new(pause, IdentityRule::Pass).unwrap();
                 shown.debug(&introduction);
                 let established = introduction.complete(&claims, out).unwrap();
                 Some(Handshake::Complete(established))
@@ -493,7 +493,7 @@ fn show_certificates(shown: &mut Shown) {
         format!("{text}    secret-key = \"{}\"\n", *secret),
         text.replace(
             &Certificate::from(keys(CLIENT)).public_key().to_z85(),
-            &keys(SERVER).public().to_z85(),
+            &keys(SERVER).public_key().to_z85(),
         ),
     ]
     .into_iter()

@@ -4,12 +4,12 @@ use crate::traces::{CLIENT, PASSWORD, SERVER};
 use crate::{Shown, curve, plain};
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{
-    Access, Attempt, Connection, Connector, Event, Listener, Reconnecting, RemoteHandler,
+    Access, Attempt, Connection, Connector, Event, Listener, Reconnecting, RemoteZapHandler,
 };
 use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest, ZapRouter};
 use zmtp_auth::{
-    AccessRequest, Config, Credentials, Domain, KeyPair, Open, Password, PeerAddress, SecretKey,
-    SocketType,
+    AccessRequest, Config, Credentials, Domain, KeyPair, NoPolicy, Password, PeerAddress,
+    SecretKey, SocketType,
 };
 
 pub fn show(shown: &mut Shown) {
@@ -33,7 +33,7 @@ pub fn show(shown: &mut Shown) {
 
 async fn meet<A: Access>(
     shown: &mut Shown,
-    client: Config<Open>,
+    client: Config<NoPolicy>,
     server: Config<A>,
     router: A::Router,
 ) {
@@ -66,7 +66,7 @@ async fn meet<A: Access>(
 
 /// A ZAP handler in another process, with a question under way that holds a password.
 async fn ask_elsewhere(shown: &mut Shown) {
-    let server_key = KeyPair::from_secret(SecretKey::from_bytes(SERVER).unwrap()).public();
+    let server_key = KeyPair::from_secret(SecretKey::from_bytes(SERVER).unwrap()).public_key();
     let config = Config::builder(SocketType::Router)
         .curve_server(KeyPair::from_secret(SecretKey::from_bytes(SERVER).unwrap()))
         .accept_any_peer();
@@ -74,7 +74,7 @@ async fn ask_elsewhere(shown: &mut Shown) {
     let listener = listener.await.unwrap();
     let keys = KeyPair::from_secret(SecretKey::from_bytes(CLIENT).unwrap());
     let endpoint = listener.local_endpoint().to_string();
-    let handler = RemoteHandler::curve(endpoint.as_str(), keys, server_key).unwrap();
+    let handler = RemoteZapHandler::curve(endpoint.as_str(), keys, server_key).unwrap();
     shown.debug(&handler);
     let service = async {
         let mut connection = listener.accept().await.unwrap();

@@ -102,5 +102,5 @@ fn the_search_for_traces_finds_every_writing() {
         let found = std::panic::catch_unwind(|| traces.assert_absent("it", &text));
         assert!(found.is_err(), "{text}");
     }
-    traces.assert_absent("it", &format!("{:?}", keys.public()));
+    traces.assert_absent("it", &format!("{:?}", keys.public_key()));
 }

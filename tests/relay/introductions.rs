@@ -1,7 +1,7 @@
 //! Two handshakes in one another: what each program is told, and whom nothing is dialled for.
 
 use super::rig::{Ended, MECHANISMS, Program, Tunnel, WHOLE, client, drive, here, null, server};
-use zmtp_auth::handshake::Conn;
+use zmtp_auth::handshake::PeerContext;
 use zmtp_auth::relay::{IdentityRule, Side};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{
@@ -160,7 +160,7 @@ fn a_forged_user_id_never_arrives() {
     };
     for mechanism in MECHANISMS {
         for forged in [&forged].into_iter().chain(&others) {
-            let conn = || Conn::new(here()).with_metadata(forged.clone());
+            let conn = || PeerContext::new(here()).with_metadata(forged.clone());
             let answering =
                 || Tunnel::server(mechanism).answering(Verdict::Allow(approval.clone()));
             // By a program that speaks to the tunnel itself, and by one behind another tunnel.
@@ -312,7 +312,7 @@ fn metadata_of_any_size_within_the_limits_crosses_and_beyond_them_does_not() {
     let of_length = |length: usize| {
         let mut metadata = metadata(&[("Socket-Type", "DEALER")]);
         metadata.push("X-Long", vec![b'x'; length]).unwrap();
-        Conn::new(here()).with_metadata(metadata)
+        PeerContext::new(here()).with_metadata(metadata)
     };
     for length in [0, 200, 255, 256, 7000] {
         let mut far = Program::with_conn(&client(dealer(), "curve"), of_length(length));

@@ -3,7 +3,7 @@
 use super::pair::{
     self, Direction, Endpoint, client_keys, commands, drive, endpoints, server_keys,
 };
-use zmtp_auth::handshake::Conn;
+use zmtp_auth::handshake::PeerContext;
 use zmtp_auth::{Config, DenialStatus, Domain, Error, Metadata, PeerAddress, SocketType, Verdict};
 
 fn supplied() -> Metadata {
@@ -76,7 +76,7 @@ fn a_relay_as_client_speaks_for_its_far_side() {
             "null" => relay.null().accept_any_peer().finish().unwrap(),
             "plain" => relay.plain_client("admin", "secret").finish().unwrap(),
             _ => relay
-                .curve_client(client_keys(), server_keys().public())
+                .curve_client(client_keys(), server_keys().public_key())
                 .finish()
                 .unwrap(),
         };
@@ -93,13 +93,13 @@ fn a_relay_as_client_speaks_for_its_far_side() {
 #[test]
 fn a_relay_that_knows_its_metadata_at_the_start_does_not_pause() {
     for kind in ["null", "plain", "curve"] {
-        let conn = Conn::new(PeerAddress::from_zap(b"127.0.0.1")).with_metadata(as_client());
+        let conn = PeerContext::new(PeerAddress::from_zap(b"127.0.0.1")).with_metadata(as_client());
         let relay = Config::builder(SocketType::Relay);
         let relay = match kind {
             "null" => relay.null().accept_any_peer().finish().unwrap(),
             "plain" => relay.plain_client("admin", "secret").finish().unwrap(),
             _ => relay
-                .curve_client(client_keys(), server_keys().public())
+                .curve_client(client_keys(), server_keys().public_key())
                 .finish()
                 .unwrap(),
         };
@@ -152,7 +152,7 @@ fn what_policy_said_is_known_at_the_pause() {
         .unwrap();
     let mut client = endpoints("curve", 1).0;
     let (mut out, mut input) = (bytes::BytesMut::new(), bytes::BytesMut::new());
-    let here = Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+    let here = PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
     let mut relay = Handshake::start(&config, here, &mut out);
     let pause = loop {
         client.feed(&out.split());

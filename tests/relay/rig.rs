@@ -4,12 +4,12 @@
 use super::pair::{Endpoint, client_keys, server_keys};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::time::Instant;
-use zmtp_auth::handshake::{Conn, Established, Handshake};
-use zmtp_auth::relay::{Broken, IdentityRule, Introduction, Leg, Relay, Side};
+use zmtp_auth::handshake::{Established, Handshake, PeerContext};
+use zmtp_auth::relay::{IdentityRule, PeerHandoff, Relay, RelayEnd, RelayError, Side};
 use zmtp_auth::traffic::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{
-    Asks, Builder, Config, DenialStatus, Domain, Error, Limits, Open, Peer, PeerAddress,
+    Authorizing, Builder, Config, DenialStatus, Domain, Error, Limits, NoPolicy, Peer, PeerAddress,
     SocketType, Verdict, WantsMechanism,
 };
 
@@ -19,16 +19,16 @@ pub fn here() -> PeerAddress {
     PeerAddress::from_zap(b"127.0.0.1")
 }
 
-pub fn null(builder: Builder<WantsMechanism>) -> Config<Open> {
+pub fn null(builder: Builder<WantsMechanism>) -> Config<NoPolicy> {
     builder.null().accept_any_peer().finish().unwrap()
 }
 
 /// A client of the network's mechanism.
-pub fn client(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<Open> {
+pub fn client(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<NoPolicy> {
     match mechanism {
         "plain" => builder.plain_client("admin", "secret").finish().unwrap(),
         "curve" => builder
-            .curve_client(client_keys(), server_keys().public())
+            .curve_client(client_keys(), server_keys().public_key())
             .finish()
             .unwrap(),
         other => panic!("{other}"),
@@ -36,7 +36,7 @@ pub fn client(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<Open>
 }
 
 /// A server of the network's mechanism, which asks.
-pub fn server(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<Asks> {
+pub fn server(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<Authorizing> {
     let domain = Domain::from("tunnel");
     match mechanism {
         "plain" => builder.plain_server().authorize(domain).finish().unwrap(),
@@ -52,7 +52,7 @@ pub fn server(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<Asks>
 /// A tunnel between two connections.
 pub struct Tunnel {
     state: State,
-    back: Config<Open>,
+    back: Config<NoPolicy>,
     rule: IdentityRule,
     limits: Limits,
     verdict: Verdict,
@@ -66,7 +66,7 @@ pub struct Tunnel {
 
 enum State {
     Front(Box<Handshake>),
-    Meeting(Box<Introduction>, Box<Handshake>),
+    Meeting(Box<PeerHandoff>, Box<Handshake>),
     Flowing(Box<Relay>),
     Ended(Ended),
     Moving,
@@ -77,7 +77,7 @@ enum State {
 pub enum Ended {
     Front(Error),
     Back(Error),
-    Traffic(Broken),
+    Traffic(RelayError),
 }
 
 impl Tunnel {
@@ -99,9 +99,9 @@ impl Tunnel {
         )
     }
 
-    fn new<A>(front: &Config<A>, back: Config<Open>) -> Self {
+    fn new<A>(front: &Config<A>, back: Config<NoPolicy>) -> Self {
         let mut front_out = BytesMut::new();
-        let state = Handshake::start(front, Conn::new(here()), &mut front_out);
+        let state = Handshake::start(front, PeerContext::new(here()), &mut front_out);
         Self {
             state: State::Front(Box::new(state)),
             back,
@@ -219,7 +219,7 @@ impl Tunnel {
                 question.resume(self.verdict.clone(), &mut self.front_out)?
             }
             Handshake::NeedsMetadata(pause) => {
-                let introduction = Introduction::new(pause, self.rule)?;
+                let introduction = PeerHandoff::new(pause, self.rule)?;
                 self.dialled += 1;
                 let conn = introduction.conn(here());
                 let back = Handshake::start(&self.back, conn, &mut self.back_out);
@@ -232,7 +232,7 @@ impl Tunnel {
 
     fn step_back(
         &mut self,
-        introduction: Box<Introduction>,
+        introduction: Box<PeerHandoff>,
         back: Handshake,
     ) -> Result<(State, bool), Ended> {
         match back {
@@ -248,7 +248,7 @@ impl Tunnel {
                     .complete(&back.peer.claims, &mut self.front_out)
                     .map_err(Ended::Front)?;
                 let leg = |established: Established, input: &mut BytesMut| {
-                    Leg::new(established, &self.limits, None, Instant::now())
+                    RelayEnd::new(established, &self.limits, None, Instant::now())
                         .with_input(std::mem::take(input))
                 };
                 let front = leg(*front, &mut self.front_in);
@@ -295,10 +295,10 @@ enum Stage {
 
 impl Program {
     pub fn new<A>(config: Config<A>) -> Self {
-        Self::with_conn(&config, Conn::new(here()))
+        Self::with_conn(&config, PeerContext::new(here()))
     }
 
-    pub fn with_conn<A>(config: &Config<A>, conn: Conn) -> Self {
+    pub fn with_conn<A>(config: &Config<A>, conn: PeerContext) -> Self {
         let endpoint = Endpoint::with_conn(config, conn);
         Self {
             state: Stage::Greeting(Box::new(endpoint)),

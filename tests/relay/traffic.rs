@@ -4,8 +4,8 @@ use super::rig::{Ended, MECHANISMS, Program, Tunnel, WHOLE, client, drive, null,
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
-use zmtp_auth::relay::{Broken, Relay, Side};
-use zmtp_auth::traffic::heartbeat::Silence;
+use zmtp_auth::relay::{Relay, RelayError, Side};
+use zmtp_auth::traffic::heartbeat::HeartbeatExpired;
 use zmtp_auth::traffic::seal::MESSAGE_OVERHEAD;
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
@@ -309,7 +309,7 @@ fn small_limits_hold_on_each_side() {
                 };
                 assert_eq!(received, []);
                 match line.tunnels[0].ended() {
-                    Some(Ended::Traffic(Broken {
+                    Some(Ended::Traffic(RelayError {
                         side: at,
                         error: Error::Limit(_),
                     })) => {
@@ -353,7 +353,7 @@ fn limits_hold_on_each_side_and_say_on_which() {
         };
         let error = Error::Limit(LimitExceeded::Message { size, limit: 1000 });
         match over(side) {
-            Some(Ended::Traffic(broken)) => assert_eq!(broken, Broken { side, error }),
+            Some(Ended::Traffic(broken)) => assert_eq!(broken, RelayError { side, error }),
             other => panic!("{other:?}"),
         }
     }
@@ -369,7 +369,7 @@ fn a_peer_that_breaks_the_protocol_ends_both_connections() {
     // In clear, where everything is sealed.
     line.tunnels[0].feed(Side::Back, b"\x01\x05clear");
     match line.tunnels[0].ended() {
-        Some(Ended::Traffic(Broken { side, error })) => {
+        Some(Ended::Traffic(RelayError { side, error })) => {
             assert_eq!(*side, Side::Back);
             let expected = ProtocolError::UnexpectedCommand {
                 expected: "MESSAGE",
@@ -395,7 +395,7 @@ fn a_side_that_falls_silent_longer_than_it_announced_is_told_apart() {
     let silent = relay.poll(due).unwrap_err();
     assert_eq!(
         (silent.side, silent.silence),
-        (Side::Back, Silence::TtlExpired)
+        (Side::Back, HeartbeatExpired::TtlExpired)
     );
     // The time to live was for this connection alone.
     assert_eq!(line.tunnels[0].relay().deadline(start), None);

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use zeroize::{Zeroize, Zeroizing};
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::cert::{Certificate, load_certificate, load_certificates};
-use zmtp_auth::handshake::{Conn, Established, Handshake};
+use zmtp_auth::handshake::{Established, Handshake, PeerContext};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{RequestId, ZapReply, ZapRequest};
 use zmtp_auth::{
@@ -125,7 +125,7 @@ struct Side {
 impl Side {
     fn new<A>(config: &Config<A>) -> Self {
         let mut out = BytesMut::new();
-        let conn = Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+        let conn = PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
         Self {
             state: Some(Handshake::start(config, conn, &mut out)),
             input: BytesMut::with_capacity(1 << 14),
@@ -206,10 +206,12 @@ fn converse(
     }
 }
 
-pub fn curve_configs(secrets: &Inverted) -> (Config<zmtp_auth::Open>, Config<zmtp_auth::Asks>) {
+pub fn curve_configs(
+    secrets: &Inverted,
+) -> (Config<zmtp_auth::NoPolicy>, Config<zmtp_auth::Authorizing>) {
     let server = secrets.key_pair("server");
     let client = Config::builder(SocketType::Dealer)
-        .curve_client(secrets.key_pair("client"), server.public())
+        .curve_client(secrets.key_pair("client"), server.public_key())
         .finish()
         .unwrap();
     let server = Config::builder(SocketType::Router)
@@ -258,7 +260,9 @@ fn by_table(auth: &Authenticator, request: &AccessRequest) -> Verdict {
         .into()
 }
 
-pub fn plain_configs(secrets: &Inverted) -> (Config<zmtp_auth::Open>, Config<zmtp_auth::Asks>) {
+pub fn plain_configs(
+    secrets: &Inverted,
+) -> (Config<zmtp_auth::NoPolicy>, Config<zmtp_auth::Authorizing>) {
     (
         Config::builder(SocketType::Dealer)
             .plain_client("alice", secrets.password("password"))
@@ -381,12 +385,12 @@ fn certificates(secrets: &Inverted, search: &mut Search) {
     search.report("alive");
     let text = loaded.key_pair().unwrap().secret().to_z85();
     let again = SecretKey::from_z85(&text).unwrap();
-    assert_eq!(again.public_key(), keys.public());
+    assert_eq!(again.public_key(), keys.public_key());
     // A directory of public certificates into which somebody has put a secret one.
     let others = tempfile::tempdir().unwrap();
     std::fs::copy(secret_file, others.path().join("alice.key")).unwrap();
     let report = load_certificates(others.path()).unwrap();
-    assert_eq!(report.certificates[0].public_key(), keys.public());
+    assert_eq!(report.certificates[0].public_key(), keys.public_key());
     drop((keys, loaded, text, again));
     search.report("public");
 }

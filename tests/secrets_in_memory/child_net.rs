@@ -10,7 +10,7 @@ use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Access, Connection, Endpoint, Listener};
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Config, Open};
+use zmtp_auth::{Config, NoPolicy};
 
 /// Connections that succeed, are refused, and break off, one after the other.
 pub fn run(secrets: &Inverted, search: &mut Search) {
@@ -49,7 +49,7 @@ fn router(secrets: &Inverted) -> ZapRouter {
     router
 }
 
-async fn meet<A: Access>(client: Config<Open>, server: Config<A>, router: A::Router) {
+async fn meet<A: Access>(client: Config<NoPolicy>, server: Config<A>, router: A::Router) {
     let listener = Listener::bind("tcp://127.0.0.1:*", server, router);
     let listener = listener.await.unwrap();
     let dialling = Connection::connect(listener.local_endpoint().clone(), client, ());

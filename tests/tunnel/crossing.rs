@@ -51,7 +51,7 @@ async fn every_pattern_crosses_as_if_nothing_stood_between() {
         sub.cancel("a").await.unwrap();
         assert_eq!(
             soon(publisher.recv()).await.unwrap(),
-            Incoming::Cancel("a".into())
+            Incoming::Unsubscribe("a".into())
         );
     }
 }

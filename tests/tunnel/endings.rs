@@ -119,7 +119,7 @@ async fn a_handshake_in_progress_does_not_hold_up_the_close() {
 #[tokio::test]
 async fn a_peer_whose_admission_is_revoked_is_put_out_of_the_tunnel() {
     let authenticator = Authenticator::new();
-    authenticator.configure_curve_keys("test", [client_keys().public()]);
+    authenticator.configure_curve_keys("test", [client_keys().public_key()]);
     let router = ZapRouter::new();
     router.bind("test", authenticator.clone()).unwrap();
     let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())

@@ -158,7 +158,7 @@ async fn libzmq_comes_back_after_the_far_side_had_refused_it() {
     let push = context.connected("PUSH", null(), &to).await;
     let refusal = crate::net_peers::refusal(&far).await;
     assert!(refusal.error.to_string().contains("400"));
-    authenticator.configure_curve_keys("test", [crate::rig::client_keys().public()]);
+    authenticator.configure_curve_keys("test", [crate::rig::client_keys().public_key()]);
     push.send(&[plain_of("at last")]).await;
     let mut pull = crate::net_peers::soon(far.accept()).await.unwrap();
     let message = crate::net_peers::soon(pull.recv_message()).await.unwrap();

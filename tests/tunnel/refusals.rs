@@ -18,7 +18,9 @@ use zmtp_auth::net::{
 };
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
-use zmtp_auth::{Config, DenialStatus, Domain, Error, KeyPair, Limits, Metadata, Open, SocketType};
+use zmtp_auth::{
+    Config, DenialStatus, Domain, Error, KeyPair, Limits, Metadata, NoPolicy, SocketType,
+};
 
 fn denying(status: DenialStatus) -> ZapRouter {
     let router = ZapRouter::new();
@@ -204,7 +206,7 @@ async fn a_program_behind_that_refuses_is_told_of_no_more_than_a_close() {
 }
 
 /// A program that connects again and again, as libzmq does: after 100 ms.
-async fn come_again(tunnel: &Tunnel, config: Config<Open>) -> Connection {
+async fn come_again(tunnel: &Tunnel, config: Config<NoPolicy>) -> Connection {
     loop {
         let endpoint = tunnel.local_endpoint();
         if let Ok(connection) = Connection::connect(endpoint, config.clone(), ()).await {

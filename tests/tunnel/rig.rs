@@ -5,12 +5,12 @@ use bytes::BytesMut;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use zmtp_auth::handshake::{Conn, Established, Handshake};
+use zmtp_auth::handshake::{Established, Handshake, PeerContext};
 use zmtp_auth::net::{Connection, Endpoint, Listener, Tunnel, TunnelOptions};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
-    Asks, Config, Domain, Error, KeyPair, Limits, Metadata, Open, PeerAddress, SecretKey,
-    SocketType,
+    Authorizing, Config, Domain, Error, KeyPair, Limits, Metadata, NoPolicy, PeerAddress,
+    SecretKey, SocketType,
 };
 
 pub const MECHANISMS: [&str; 2] = ["curve", "plain"];
@@ -24,11 +24,11 @@ pub fn client_keys() -> KeyPair {
 }
 
 /// The network side of a server's tunnel, or of a program that needs none.
-pub fn server(kind: SocketType, mechanism: &str) -> Config<Asks> {
+pub fn server(kind: SocketType, mechanism: &str) -> Config<Authorizing> {
     server_with(kind, mechanism, Limits::default())
 }
 
-pub fn server_with(kind: SocketType, mechanism: &str, limits: Limits) -> Config<Asks> {
+pub fn server_with(kind: SocketType, mechanism: &str, limits: Limits) -> Config<Authorizing> {
     let builder = Config::builder(kind).limits(limits);
     let domain = Domain::from("test");
     match mechanism {
@@ -42,12 +42,12 @@ pub fn server_with(kind: SocketType, mechanism: &str, limits: Limits) -> Config<
 }
 
 /// The network side of a client's tunnel, or of a program that needs none.
-pub fn client(kind: SocketType, mechanism: &str) -> Config<Open> {
+pub fn client(kind: SocketType, mechanism: &str) -> Config<NoPolicy> {
     let builder = Config::builder(kind);
     match mechanism {
         "plain" => builder.plain_client("admin", "secret").finish(),
         _ => builder
-            .curve_client(client_keys(), server_keys().public())
+            .curve_client(client_keys(), server_keys().public_key())
             .finish(),
     }
     .unwrap()
@@ -91,7 +91,7 @@ impl Line {
     }
 
     /// A connection through both: the end of the program that connects, and of that which binds.
-    pub async fn meet(&self, connecting: Config<Open>) -> (Connection, Connection) {
+    pub async fn meet(&self, connecting: Config<NoPolicy>) -> (Connection, Connection) {
         let dialling = Connection::connect(self.client.local_endpoint(), connecting, ());
         let (dialled, accepted) =
             soon(async { tokio::join!(dialling, self.program.accept()) }).await;
@@ -106,12 +106,12 @@ pub fn address(endpoint: &Endpoint) -> (&'static str, u16) {
 /// Shakes hands as somebody who claims whatever he likes.
 pub async fn claiming(
     endpoint: &Endpoint,
-    config: &Config<Open>,
+    config: &Config<NoPolicy>,
     metadata: Metadata,
 ) -> Result<(TcpStream, Box<Established>), Error> {
     let mut stream = soon(TcpStream::connect(address(endpoint))).await.unwrap();
     let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
-    let conn = Conn::new(PeerAddress::from_zap(b"127.0.0.1")).with_metadata(metadata);
+    let conn = PeerContext::new(PeerAddress::from_zap(b"127.0.0.1")).with_metadata(metadata);
     let mut state = Handshake::start(config, conn, &mut out);
     loop {
         soon(stream.write_all(&out.split())).await.unwrap();

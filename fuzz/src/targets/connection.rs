@@ -20,13 +20,13 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use zmtp_auth::frames::FrameWriter;
-use zmtp_auth::handshake::{Conn, Handshake};
+use zmtp_auth::handshake::{PeerContext, Handshake};
 use zmtp_auth::net::{
     Connection, Endpoint, Incoming, Listener, Message, NetError, Tunnel, TunnelOptions,
 };
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
-use zmtp_auth::{Config, Domain, KeyPair, Limits, Open, PeerAddress, SecretKey, SocketType};
+use zmtp_auth::{Config, Domain, KeyPair, Limits, NoPolicy, PeerAddress, SecretKey, SocketType};
 
 /// Counts the bytes that live.
 #[global_allocator]
@@ -174,7 +174,7 @@ impl Setup {
         limits
     }
 
-    fn server(self) -> Config<Open> {
+    fn server(self) -> Config<NoPolicy> {
         let builder = Config::builder(self.socket).limits(Self::limits());
         let finished = if self.curve && !self.tunnel {
             builder.curve_server(keys(2)).accept_any_peer().finish()
@@ -200,14 +200,14 @@ impl Setup {
         opened.unwrap()
     }
 
-    fn client(self) -> Config<Open> {
+    fn client(self) -> Config<NoPolicy> {
         let socket = match self.socket {
             SocketType::Xpub => SocketType::Xsub,
             other => other,
         };
         let builder = Config::builder(socket);
         let finished = if self.curve {
-            builder.curve_client(keys(1), keys(2).public()).finish()
+            builder.curve_client(keys(1), keys(2).public_key()).finish()
         } else {
             builder.null().accept_any_peer().finish()
         };
@@ -279,7 +279,7 @@ fn delivery(socket: SocketType, message: Vec<Bytes>) -> Incoming {
     if let (SocketType::Xpub, [only]) = (socket, &message[..]) {
         match only.first() {
             Some(1) => return Incoming::Subscribe(only.slice(1..)),
-            Some(0) => return Incoming::Cancel(only.slice(1..)),
+            Some(0) => return Incoming::Unsubscribe(only.slice(1..)),
             _ => {}
         }
     }
@@ -368,7 +368,7 @@ fn check_held(setup: Setup, before: usize, received: &[Incoming]) {
 fn size(incoming: &Incoming) -> usize {
     match incoming {
         Incoming::Message(message) => message.size() + 64 * message.frames().len(),
-        Incoming::Subscribe(topic) | Incoming::Cancel(topic) => topic.len(),
+        Incoming::Subscribe(topic) | Incoming::Unsubscribe(topic) => topic.len(),
         other => panic!("{other:?}"),
     }
 }
@@ -489,10 +489,10 @@ struct Peer {
 }
 
 impl Peer {
-    async fn connect(path: &Path, config: &Config<Open>) -> Self {
+    async fn connect(path: &Path, config: &Config<NoPolicy>) -> Self {
         let mut stream = UnixStream::connect(path).await.unwrap();
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
-        let conn = Conn::new(PeerAddress::from_zap(b"localhost"));
+        let conn = PeerContext::new(PeerAddress::from_zap(b"localhost"));
         let mut state = Handshake::start(config, conn, &mut out);
         loop {
             stream.write_all(&out).await.unwrap();

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::choices::Choices;
-use crate::player::{Event, Player};
+use crate::scripted_peer::{Event, ScriptedPeer};
 use crate::setup::{Setup, clients, servers};
 
 /// A setup, a string of sizes, and all that the peer sends: whole and frame by frame, and in parts
@@ -12,7 +12,7 @@ pub fn run(data: &[u8]) {
     let setup = pick(choices.byte());
     let sizes = choices.string();
     let stream = choices.rest();
-    let whole = Player::fed(setup, stream).into_events();
+    let whole = ScriptedPeer::fed(setup, stream).into_events();
     assert_eq!(cut(setup, sizes, stream), whole, "cut by {sizes:?}");
 }
 
@@ -25,9 +25,9 @@ fn pick(byte: u8) -> &'static Setup {
 }
 
 fn cut(setup: &'static Setup, sizes: &[u8], mut stream: &[u8]) -> Vec<Event> {
-    let mut player = Player::new(setup);
+    let mut scripted_peer = ScriptedPeer::new(setup);
     if let Some(&most @ 1..) = sizes.first() {
-        player.read_at_once(most.into());
+        scripted_peer.read_at_once(most.into());
     }
     // Deliveries of nothing change nothing, but do not get anywhere either.
     let sizes = match sizes.iter().any(|&size| size > 0) {
@@ -39,8 +39,8 @@ fn cut(setup: &'static Setup, sizes: &[u8], mut stream: &[u8]) -> Vec<Event> {
             break;
         }
         let (part, rest) = stream.split_at(stream.len().min(size.into()));
-        player.feed(part);
+        scripted_peer.feed(part);
         stream = rest;
     }
-    player.into_events()
+    scripted_peer.into_events()
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::forge::{command, greeting, property};
-use crate::player::{Event, Player};
+use crate::scripted_peer::{Event, ScriptedPeer};
 use crate::setup::{MAX_FRAMES, MAX_MESSAGE, named, servers};
 use bytes::{Bytes, BytesMut};
 use zmtp_auth::wire::command::TrafficCommand;
@@ -19,14 +19,14 @@ pub fn run(data: &[u8]) {
         assert!(header.is_wasteful() || data[..taken] == written);
     }
     let ready = command("READY", &property(b"Socket-Type", b"DEALER"));
-    let mut player = Player::fed(
+    let mut scripted_peer = ScriptedPeer::fed(
         named(servers(), "null-open"),
         &[&greeting("NULL"), &ready[..]].concat(),
     );
-    let before = player.events().len();
-    player.feed(data);
+    let before = scripted_peer.events().len();
+    scripted_peer.feed(data);
     let (frames, fails) = model(data);
-    let read: Vec<_> = player.events()[before..]
+    let read: Vec<_> = scripted_peer.events()[before..]
         .iter()
         .filter_map(|event| match event {
             Event::Frame(flags, body) => Some((*flags, &body[..])),
@@ -34,7 +34,7 @@ pub fn run(data: &[u8]) {
         })
         .collect();
     assert_eq!(read, frames);
-    assert_eq!(player.error().is_some(), fails);
+    assert_eq!(scripted_peer.error().is_some(), fails);
 }
 
 /// The frames of a stream, and whether it must be refused after them.

@@ -1,14 +1,14 @@
-//! A whole connection as client, from the first byte on, with real keys. The player holds the
+//! A whole connection as client, from the first byte on, with real keys. The scripted_peer holds the
 //! invariants.
 #![forbid(unsafe_code)]
 
 use crate::choices::Choices;
-use crate::player::Player;
+use crate::scripted_peer::ScriptedPeer;
 use crate::setup::clients;
 
 /// The first byte chooses the setup; the rest is all that the server sends.
 pub fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
     let setup = choices.pick(clients());
-    Player::fed(setup, choices.rest());
+    ScriptedPeer::fed(setup, choices.rest());
 }

@@ -1,14 +1,14 @@
-//! A whole connection as server, from the first byte on, with real keys. The player holds the
+//! A whole connection as server, from the first byte on, with real keys. The scripted_peer holds the
 //! invariants.
 #![forbid(unsafe_code)]
 
 use crate::choices::Choices;
-use crate::player::Player;
+use crate::scripted_peer::ScriptedPeer;
 use crate::setup::servers;
 
 /// The first byte chooses the setup; the rest is all that the client sends.
 pub fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
     let setup = choices.pick(servers());
-    Player::fed(setup, choices.rest());
+    ScriptedPeer::fed(setup, choices.rest());
 }

@@ -7,7 +7,7 @@ use crate::forge::{
     command, counted, frame, greeting, random, recorded_hello, recorded_welcome, seal, secrets,
 };
 use crate::metadata_model;
-use crate::player::{Event, Player};
+use crate::scripted_peer::{Event, ScriptedPeer};
 use crate::setup::{MAX_HANDSHAKE_COMMAND, MAX_MESSAGE, MAX_PROPERTIES, clients, named, servers};
 use crate::targets::traffic::{curve_client, curve_server};
 use zmtp_auth::wire::command::TrafficCommand;
@@ -63,7 +63,7 @@ fn hello(choices: &mut Choices<'_>) -> bool {
         &boxed,
     ]
     .concat();
-    let server = Player::fed(
+    let server = ScriptedPeer::fed(
         named(servers(), "curve-asks"),
         &[&greeting("CURVE"), &command("HELLO", &data)[..]].concat(),
     );
@@ -91,7 +91,7 @@ fn welcome(choices: &mut Choices<'_>) -> bool {
     let welcome = command("WELCOME", &[&[5; 16][..], &boxed].concat());
     let is_good = cookie.len() == 96 && transient != LOW_ORDER;
     for name in ["curve", "curve-relay"] {
-        let client = Player::fed(named(clients(), name), &[&greeting[..], &welcome].concat());
+        let client = ScriptedPeer::fed(named(clients(), name), &[&greeting[..], &welcome].concat());
         assert_eq!(client.error().is_none(), is_good, "{:?}", client.events());
         if is_good {
             let sent = client.sent();
@@ -144,7 +144,7 @@ fn initiate(choices: &mut Choices<'_>) -> bool {
     let is_good = is_proven && metadata_model::is_claim(metadata, MAX_PROPERTIES, &fitting);
     for name in ["curve-asks", "curve-denies"] {
         let setup = named(servers(), name);
-        let server = Player::fed(
+        let server = ScriptedPeer::fed(
             setup,
             &[recorded_hello(), command("INITIATE", &data)].concat(),
         );
@@ -190,7 +190,7 @@ fn ready(choices: &mut Choices<'_>) -> bool {
         && counter != u64::MAX
         && data.len() + b"\x05READY".len() <= MAX_HANDSHAKE_COMMAND
         && metadata_model::is_claim(metadata, MAX_PROPERTIES, &["REP", "DEALER", "ROUTER"]);
-    let client = Player::fed(
+    let client = ScriptedPeer::fed(
         named(clients(), "curve"),
         &[recorded_welcome(), command("READY", &data)].concat(),
     );
@@ -205,11 +205,11 @@ const MAX_PING: usize = 23;
 /// is known to come of them one by one comes of them when they are opened together, too.
 fn messages(
     choices: &mut Choices<'_>,
-    new: fn() -> Player,
+    new: fn() -> ScriptedPeer,
     prefix: &[u8; 16],
     mut last: u64,
 ) -> bool {
-    let (mut player, mut stream) = (new(), Vec::new());
+    let (mut scripted_peer, mut stream) = (new(), Vec::new());
     let (mut frames, mut room) = (0, MAX_MESSAGE);
     let mut is_over = false;
     while !choices.is_empty() {
@@ -226,13 +226,13 @@ fn messages(
         };
         let boxed = seal(&secrets().traffic, counted(prefix, counter), &text);
         let body = [b"\x07MESSAGE", &counter.to_be_bytes()[..], &boxed].concat();
-        let before = player.events().len();
+        let before = scripted_peer.events().len();
         let framed = match outer {
             2 if body.len() < 256 => [&[2][..], &(body.len() as u64).to_be_bytes(), &body].concat(),
             2 => frame(0, &body),
             other => frame(other, &body),
         };
-        player.feed(&framed);
+        scripted_peer.feed(&framed);
         stream.extend(framed);
         let meaning = match flags {
             0 => Some(Flags::Last),
@@ -250,7 +250,7 @@ fn messages(
                 Some(Flags::Last) => true,
                 Some(Flags::Command) => TrafficCommand::parse(&payload.to_vec().into()).is_ok(),
             };
-        let happened = &player.events()[before..];
+        let happened = &scripted_peer.events()[before..];
         match (meaning, is_good) {
             (Some(meaning), true) => {
                 assert_eq!(happened, [Event::Frame(meaning, payload.to_vec())]);
@@ -269,6 +269,6 @@ fn messages(
     let mut batched = new();
     batched.read_at_once(usize::MAX);
     batched.feed(&stream);
-    assert_eq!(batched.events(), player.events(), "opened together");
+    assert_eq!(batched.events(), scripted_peer.events(), "opened together");
     !is_over
 }

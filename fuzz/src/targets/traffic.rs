@@ -3,7 +3,7 @@
 
 use crate::choices::Choices;
 use crate::forge::{command, counted, greeting, property, random, seal, secrets};
-use crate::player::{Event, Player};
+use crate::scripted_peer::{Event, ScriptedPeer};
 use crate::setup::{clients, named, servers};
 use std::sync::OnceLock;
 use zmtp_auth::wire::frame::Flags;
@@ -19,24 +19,24 @@ pub fn run(data: &[u8]) {
         _ => curve_client,
     };
     let stream = choices.rest();
-    let mut player = new();
-    player.feed(stream);
+    let mut scripted_peer = new();
+    scripted_peer.feed(stream);
     let mut batched = new();
     batched.read_at_once(1 + usize::from(choice / 3));
     batched.feed(stream);
-    assert_eq!(batched.events(), player.events(), "at once, and one by one");
-    if player.error().is_some() {
-        let before = player.events().len();
-        player.feed(b"\0\0");
-        assert_eq!(player.events().len(), before, "something after the end");
+    assert_eq!(batched.events(), scripted_peer.events(), "at once, and one by one");
+    if scripted_peer.error().is_some() {
+        let before = scripted_peer.events().len();
+        scripted_peer.feed(b"\0\0");
+        assert_eq!(scripted_peer.events().len(), before, "something after the end");
     } else {
-        answer(&mut player, &mut batched);
+        answer(&mut scripted_peer, &mut batched);
     }
 }
 
 /// What was heard is said again, by one frame by frame, by the other at once.
-fn answer(player: &mut Player, batched: &mut Player) {
-    let heard = player.events().to_vec();
+fn answer(scripted_peer: &mut ScriptedPeer, batched: &mut ScriptedPeer) {
+    let heard = scripted_peer.events().to_vec();
     let frames: Vec<_> = heard
         .iter()
         .filter_map(|event| match event {
@@ -46,29 +46,29 @@ fn answer(player: &mut Player, batched: &mut Player) {
         .collect();
     let said: Vec<_> = frames
         .iter()
-        .map(|(flags, body)| player.write(*flags, body))
+        .map(|(flags, body)| scripted_peer.write(*flags, body))
         .collect();
     assert_eq!(batched.write_many(&frames), said.concat());
 }
 
-fn null() -> Player {
+fn null() -> ScriptedPeer {
     let ready = command("READY", &property(b"Socket-Type", b"DEALER"));
     let stream = [&greeting("NULL"), &ready[..]].concat();
-    complete(Player::fed(named(servers(), "null-open"), &stream))
+    complete(ScriptedPeer::fed(named(servers(), "null-open"), &stream))
 }
 
 /// A server that has completed its handshake with the recorded client.
-pub fn curve_server() -> Player {
+pub fn curve_server() -> ScriptedPeer {
     static STREAM: OnceLock<Vec<u8>> = OnceLock::new();
     let stream = STREAM.get_or_init(|| {
         let metadata = property(b"Socket-Type", b"DEALER");
         [crate::forge::recorded_hello(), initiate(&metadata)].concat()
     });
-    complete(Player::fed(named(servers(), "curve-open"), stream))
+    complete(ScriptedPeer::fed(named(servers(), "curve-open"), stream))
 }
 
 /// A client that has completed its handshake with the recorded server.
-pub fn curve_client() -> Player {
+pub fn curve_client() -> ScriptedPeer {
     static STREAM: OnceLock<Vec<u8>> = OnceLock::new();
     let stream = STREAM.get_or_init(|| {
         let nonce = counted(b"CurveZMQREADY---", 1);
@@ -80,7 +80,7 @@ pub fn curve_client() -> Player {
         let ready = command("READY", &[&1_u64.to_be_bytes()[..], &boxed].concat());
         [crate::forge::recorded_welcome(), ready].concat()
     });
-    complete(Player::fed(named(clients(), "curve"), stream))
+    complete(ScriptedPeer::fed(named(clients(), "curve"), stream))
 }
 
 /// The INITIATE of the recorded client, with our server's cookie.
@@ -97,23 +97,23 @@ fn initiate(metadata: &[u8]) -> Vec<u8> {
     )
 }
 
-fn complete(player: Player) -> Player {
-    assert!(player.is_complete(), "{:?}", player.events());
-    player
+fn complete(scripted_peer: ScriptedPeer) -> ScriptedPeer {
+    assert!(scripted_peer.is_complete(), "{:?}", scripted_peer.events());
+    scripted_peer
 }
 
 /// The seeds: frames that each opener understands.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
-    let said = |player: &mut Player| {
+    let said = |scripted_peer: &mut ScriptedPeer| {
         let ping = b"\x04PING\x00\x0acontext";
         [
-            player.write(Flags::More, b"two"),
-            player.write(Flags::Command, ping),
-            player.write(Flags::Last, &[b'x'; 300]),
+            scripted_peer.write(Flags::More, b"two"),
+            scripted_peer.write(Flags::Command, ping),
+            scripted_peer.write(Flags::Last, &[b'x'; 300]),
         ]
         .concat()
     };
-    let burst = |player: &mut Player| player.write_many(&[(Flags::Last, &b"small"[..]); 20]);
+    let burst = |scripted_peer: &mut ScriptedPeer| scripted_peer.write_many(&[(Flags::Last, &b"small"[..]); 20]);
     vec![
         (
             "burst-server".to_owned(),

@@ -3,7 +3,7 @@
 
 use crate::auth::audit::event::{AuditEvent, Audited};
 use crate::auth::authenticator::handle::Authenticator;
-use crate::auth::sync::event_count::Bell;
+use crate::auth::sync::event_count::EventCount;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ pub(crate) struct EventLog {
     /// While there are none, nothing is kept.
     readers: AtomicUsize,
     /// Rung with each event, and at the end.
-    bell: Bell,
+    changed: EventCount,
 }
 
 #[derive(Default)]
@@ -71,20 +71,20 @@ impl EventLog {
                 state.forget_first();
             }
         }
-        self.bell.ring();
+        self.changed.notify_all();
     }
 
     /// Nothing will come any more.
     pub(crate) fn close(&self) {
         self.state().closed = true;
-        self.bell.ring();
+        self.changed.notify_all();
     }
 }
 
 /// Reads the audit events of an [`Authenticator`]: all since the reader was made, in order.
 ///
 /// Nobody waits for a reader. About 4096 events are kept for it; if it falls behind by more, it
-/// loses the oldest and is told how many ([`NextEvent::lost`]). Reading needs no runtime.
+/// loses the oldest and is told how many ([`Delivery::lost`]). Reading needs no runtime.
 ///
 /// ```
 /// use zmtp_auth::auth::{Audited, Authenticator};
@@ -105,7 +105,7 @@ pub struct AuditEvents {
 /// An event, and how many were lost before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct NextEvent {
+pub struct Delivery {
     /// Events before this one that the reader was too slow for.
     pub lost: u64,
     /// The event.
@@ -123,21 +123,21 @@ impl AuditEvents {
     }
 
     /// The next event, if it is there already.
-    pub fn look(&mut self) -> Option<NextEvent> {
+    pub fn look(&mut self) -> Option<Delivery> {
         let state = self.log.state();
         let lost = state.first.saturating_sub(self.next);
         let at = self.next.max(state.first);
         let place = usize::try_from(at - state.first).ok()?;
         let event = Arc::clone(state.events.get(place)?);
         self.next = at + 1;
-        Some(NextEvent { lost, event })
+        Some(Delivery { lost, event })
     }
 
     /// Waits for the next event; `None` if there will be none, because the Authenticator and all
     /// its grants are gone. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<NextEvent> {
+    pub async fn next(&mut self) -> Option<Delivery> {
         loop {
-            let heard = self.log.bell.count();
+            let heard = self.log.changed.count();
             let closed = self.is_closed();
             if let Some(next) = self.look() {
                 return Some(next);
@@ -145,20 +145,20 @@ impl AuditEvents {
             if closed {
                 return None;
             }
-            self.log.bell.rung_after(heard).await;
+            self.log.changed.notified_after(heard).await;
         }
     }
 
     /// As [`AuditEvents::next`], for threads: blocks, but no longer than `time`; `None` if there
     /// is nothing by then, or will be nothing.
-    pub fn wait(&mut self, time: Duration) -> Option<NextEvent> {
-        let heard = self.log.bell.count();
+    pub fn wait(&mut self, time: Duration) -> Option<Delivery> {
+        let heard = self.log.changed.count();
         let closed = self.is_closed();
         if let Some(next) = self.look() {
             return Some(next);
         }
         if !closed {
-            self.log.bell.wait(heard, time);
+            self.log.changed.wait(heard, time);
         }
         self.look()
     }

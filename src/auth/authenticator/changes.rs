@@ -44,22 +44,22 @@ impl Changes {
     /// the future loses nothing.
     pub async fn changed(&mut self) -> u64 {
         loop {
-            let heard = self.auth.bell().count();
+            let heard = self.auth.changed().count();
             if let Some(version) = self.look() {
                 return version;
             }
-            self.auth.bell().rung_after(heard).await;
+            self.auth.changed().notified_after(heard).await;
         }
     }
 
     /// As [`Changes::changed`], for threads: blocks, but no longer than `time`; `None` if
     /// nothing has changed by then.
     pub fn wait(&mut self, time: Duration) -> Option<u64> {
-        let heard = self.auth.bell().count();
+        let heard = self.auth.changed().count();
         if let Some(version) = self.look() {
             return Some(version);
         }
-        self.auth.bell().wait(heard, time);
+        self.auth.changed().wait(heard, time);
         self.look()
     }
 

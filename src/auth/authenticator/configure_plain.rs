@@ -9,14 +9,14 @@ use crate::auth::policy::decide::Policy;
 use crate::auth::policy::password_file::{PasswordFileError, Passwords};
 #[cfg(feature = "reload")]
 use crate::auth::policy::plain::Stored;
-use crate::auth::policy::plain::{Given, PasswordTable, PlainRule};
+use crate::auth::policy::plain::{PasswordInput, PasswordTable, PlainRule};
 use crate::auth::policy::provider::{
     Async, Blocking, IntoProviderResult, PlainProvider, PlainQuestion,
 };
 #[cfg(feature = "reload")]
 use crate::auth::reload::source::{Reading, Source};
 use crate::crypto::keyed_hash::HashKey;
-use crate::crypto::password_hash::BadPasswordHash;
+use crate::crypto::password_hash::PasswordHashError;
 use crate::crypto::random::OsRandom;
 use crate::error::{LocalError, printable};
 #[cfg(feature = "reload")]
@@ -28,7 +28,7 @@ use thiserror::Error as ThisError;
 /// Why names and passwords cannot be put in force. No variant holds or shows a password.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
-pub enum BadPlainUsers {
+pub enum PlainUsersError {
     /// The system has no randomness for the key that passwords are hashed under.
     #[error("the random source failed")]
     Random,
@@ -38,7 +38,7 @@ pub enum BadPlainUsers {
         /// The user's name, shortened and escaped.
         user: String,
         /// What is wrong with the hash.
-        reason: BadPasswordHash,
+        reason: PasswordHashError,
     },
 }
 
@@ -48,14 +48,14 @@ impl Authenticator {
     /// hash, as in a file: see [`Authenticator::configure_plain_file`].
     ///
     /// # Errors
-    /// [`BadPlainUsers`] if a password has the form of a hash and is none that is verified here,
+    /// [`PlainUsersError`] if a password has the form of a hash and is none that is verified here,
     /// or if the system has no randomness for the key of the keyed hashes: the domain has what it
     /// had, which at first is nobody.
     pub fn configure_plain<U, P>(
         &self,
         domain: impl Into<Domain>,
         users: impl IntoIterator<Item = (U, P)>,
-    ) -> Result<Configured, BadPlainUsers>
+    ) -> Result<Configured, PlainUsersError>
     where
         U: AsRef<[u8]>,
         P: AsRef<[u8]>,
@@ -64,15 +64,15 @@ impl Authenticator {
         self.claim(MechanismKind::Plain, &domain);
         let users: Vec<(U, P)> = users.into_iter().collect();
         let given = users.iter().map(|(name, password)| {
-            let given = Given::written(password.as_ref());
-            let given = given.map_err(|reason| BadPlainUsers::Hash {
+            let given = PasswordInput::written(password.as_ref());
+            let given = given.map_err(|reason| PlainUsersError::Hash {
                 user: printable(name.as_ref()),
                 reason,
             });
             Ok((name, given?))
         });
         let given = given.collect::<Result<Vec<_>, _>>()?;
-        let key = self.hash_key().map_err(|_| BadPlainUsers::Random)?;
+        let key = self.hash_key().map_err(|_| PlainUsersError::Random)?;
         let table = PasswordTable::new(key, self.verifiers(), given);
         Ok(self.rule_plain(domain, PlainRule::Table(Arc::new(table)), None))
     }

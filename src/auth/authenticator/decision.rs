@@ -41,7 +41,7 @@ enum Admitting {
 struct Admitted {
     grant: Option<Grant>,
     /// Whether the peer was admitted by what a change has withdrawn meanwhile.
-    is_over: bool,
+    is_withdrawn: bool,
 }
 
 impl Authenticator {
@@ -104,10 +104,13 @@ impl Authenticator {
             if let Err(invalid) = decided.check() {
                 tracing::error!(id = %request.id, "{invalid}");
             }
-            let Admitted { grant, is_over } = self.admit(request, &decided, admitting);
+            let Admitted {
+                grant,
+                is_withdrawn,
+            } = self.admit(request, &decided, admitting);
             // A provider may take its time. If the policy has withdrawn meanwhile what it decided
             // by, the policy that has taken its place is asked, until a decision stands.
-            let grant = match (is_over, left) {
+            let grant = match (is_withdrawn, left) {
                 (false, _) => grant,
                 (true, 0) => {
                     decided.ruled = Err(Refusal::Overtaken.by(decided.rule().clone()));
@@ -126,7 +129,7 @@ impl Authenticator {
 
     fn admit(&self, request: &ZapRequest, decided: &Decided, admitting: Admitting) -> Admitted {
         let version = decided.policy_version;
-        let (is_over, grant) = match (&decided.ruled, admitting) {
+        let (is_withdrawn, grant) = match (&decided.ruled, admitting) {
             (Err(_), _) => (false, None),
             (Ok(admission), Admitting::ForNow) => {
                 let policy = self.policy();
@@ -135,10 +138,13 @@ impl Authenticator {
             }
             (Ok(admission), Admitting::Revocably) => {
                 let issued = self.live().issue(self, version, request, admission);
-                (issued.is_over, Some(issued.terms.into()))
+                (issued.is_withdrawn, Some(issued.terms.into()))
             }
         };
-        Admitted { is_over, grant }
+        Admitted {
+            is_withdrawn,
+            grant,
+        }
     }
 
     /// As [`Authenticator::ask`], and takes note of failures.

@@ -7,12 +7,12 @@ use crate::auth::grants::LiveGrants;
 use crate::auth::policy::decide::Policy;
 #[cfg(all(feature = "policy-file", feature = "reload"))]
 use crate::auth::reload::thread::Watch;
-use crate::auth::sync::event_count::Bell;
-use crate::auth::sync::thread_pool::{Replacement, WorkerSettings, Workers};
+use crate::auth::sync::event_count::EventCount;
+use crate::auth::sync::thread_pool::{Replacement, ThreadPool, WorkerSettings};
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;
 use crate::limits::Limits;
-use crate::zap::bounds::Places;
+use crate::zap::bounds::Permits;
 use crate::zap::contain::contain;
 use crate::zap::hold_back::HeldBack;
 use arc_swap::{ArcSwap, Guard};
@@ -78,7 +78,7 @@ struct Inner {
     /// Made with the first password table; one key for all of them, so that an unchanged
     /// password has an unchanged tag in the next table.
     hash_key: OnceLock<Arc<HashKey>>,
-    provider_places: Places,
+    provider_places: Permits,
     provider_time: Duration,
     /// Refusals that replies in frames cannot say to hold back.
     held_back: HeldBack,
@@ -86,11 +86,11 @@ struct Inner {
     /// Threads that may stand in for those that providers never return.
     spare_threads: Arc<AtomicUsize>,
     /// Where hashed passwords are verified.
-    verifiers: Arc<Workers>,
+    verifiers: Arc<ThreadPool>,
     clock: Clock,
     live: LiveGrants,
     /// Rung after each change.
-    changed: Bell,
+    changed: EventCount,
     events: Events,
     /// What a policy file has loaded again.
     #[cfg(all(feature = "policy-file", feature = "reload"))]
@@ -150,12 +150,12 @@ impl Authenticator {
             policy: ArcSwap::default(),
             changing: Mutex::new(()),
             hash_key: OnceLock::new(),
-            provider_places: Places::new(limits),
+            provider_places: Permits::new(limits),
             provider_time: limits.verdict_timeout,
             held_back: HeldBack::new(limits.max_held_back),
             max_waiting,
             spare_threads: Arc::new(AtomicUsize::new(SPARE_THREADS)),
-            verifiers: Arc::new(Workers::new(WorkerSettings {
+            verifiers: Arc::new(ThreadPool::new(WorkerSettings {
                 name: "zmtp-auth password",
                 // Each is one core at full load, and the last one is for everything else.
                 max_threads: available_parallelism()
@@ -165,7 +165,7 @@ impl Authenticator {
             })),
             clock: Box::new(clock),
             live: LiveGrants::default(),
-            changed: Bell::default(),
+            changed: EventCount::default(),
             events: Events::default(),
             #[cfg(all(feature = "policy-file", feature = "reload"))]
             watching: Mutex::default(),
@@ -199,7 +199,7 @@ impl Authenticator {
     }
 
     /// What rings after each change.
-    pub(crate) fn bell(&self) -> &Bell {
+    pub(crate) fn changed(&self) -> &EventCount {
         &self.0.changed
     }
 
@@ -209,13 +209,13 @@ impl Authenticator {
     }
 
     /// The places of questions that take their time.
-    pub(crate) fn provider_places(&self) -> &Places {
+    pub(crate) fn provider_places(&self) -> &Permits {
         &self.0.provider_places
     }
 
     /// Threads for one provider that blocks.
-    pub(crate) fn blocking_workers(&self) -> Workers {
-        Workers::new(WorkerSettings {
+    pub(crate) fn blocking_workers(&self) -> ThreadPool {
+        ThreadPool::new(WorkerSettings {
             name: "zmtp-auth provider",
             max_threads: BLOCKING_THREADS,
             max_waiting: self.0.max_waiting,
@@ -232,7 +232,7 @@ impl Authenticator {
     }
 
     /// Where hashed passwords are verified.
-    pub(crate) fn verifiers(&self) -> Arc<Workers> {
+    pub(crate) fn verifiers(&self) -> Arc<ThreadPool> {
         Arc::clone(&self.0.verifiers)
     }
 
@@ -294,7 +294,7 @@ impl Authenticator {
             self.audit_change(version, Change::WatchEnded(ended));
         }
         untold.tell();
-        self.0.changed.ring();
+        self.0.changed.notify_all();
         drop(before);
         Ok(outcome)
     }

@@ -7,7 +7,7 @@ use crate::auth::policy::provider::{AnyProvider, CurveQuestion};
 use crate::auth::policy::refusal::Refusal;
 use crate::auth::policy::rule::Rule;
 use crate::cert::certificate::Certificate;
-use crate::cert::problem::BadCertificate;
+use crate::cert::problem::CertificateErrorKind;
 use crate::cert::validity::{Validity, is_validity_name};
 use crate::crypto::keys::PublicKey;
 use crate::wire::metadata::{Metadata, PropertyError};
@@ -120,7 +120,7 @@ impl KeyEntry {
 #[derive(Debug, Error)]
 enum EntryError {
     #[error(transparent)]
-    Validity(#[from] BadCertificate),
+    Validity(#[from] CertificateErrorKind),
     #[error(transparent)]
     Metadata(#[from] PropertyError),
 }

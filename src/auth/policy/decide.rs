@@ -141,7 +141,7 @@ impl Policy {
         match credentials {
             Credentials::Null => {
                 let user_id = Bytes::from_static(b"anonymous");
-                self.judge_name(request, Credential::Nothing, user_id)
+                self.judge_name(request, Credential::Null, user_id)
             }
             Credentials::Plain { username, password } => {
                 self.judge_plain(request, username, password)
@@ -326,7 +326,7 @@ impl Policy {
             (ProviderAnswer::Yes, Credential::UserName(id) | Credential::Principal(id)) => {
                 Ok((id.clone(), Metadata::new()))
             }
-            (ProviderAnswer::Yes, Credential::Nothing) => Ok((Bytes::new(), Metadata::new())),
+            (ProviderAnswer::Yes, Credential::Null) => Ok((Bytes::new(), Metadata::new())),
             (ProviderAnswer::YesAs { user_id, metadata }, _) => Ok((user_id, metadata)),
         };
         match decided {
@@ -371,7 +371,7 @@ impl Policy {
         let (domain, credential) = (peer.domain, peer.credential);
         self.addresses.check(domain, peer.address).ok()?;
         let (version, valid_until) = match credential {
-            Credential::Nothing | Credential::Principal(_) => {
+            Credential::Null | Credential::Principal(_) => {
                 let version = match self.name_rules(credential.mechanism()) {
                     None => BUILT_IN,
                     Some(rules) => ruling(rules, domain)?.1.version_of(credential)?,

@@ -1,9 +1,9 @@
 //! Password files: `name=password` a line, read strictly, with line and reason.
 #![forbid(unsafe_code)]
 
-use crate::auth::policy::plain::Given;
+use crate::auth::policy::plain::PasswordInput;
 use crate::cert::problem::FileFailure;
-use crate::crypto::password_hash::{BadPasswordHash, PasswordHash};
+use crate::crypto::password_hash::{PasswordHash, PasswordHashError};
 use crate::secret_file::{self, Unusable};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ pub struct PasswordFileError {
     /// The line, counted from 1, if the reason lies in one.
     pub line: Option<usize>,
     /// What is wrong.
-    pub reason: BadPasswordFile,
+    pub reason: PasswordFileErrorKind,
 }
 
 impl fmt::Display for PasswordFileError {
@@ -48,7 +48,9 @@ impl PasswordFileError {
     pub(crate) const fn is_gone(&self) -> bool {
         matches!(
             self.reason,
-            BadPasswordFile::Unreadable(_) | BadPasswordFile::NotAFile | BadPasswordFile::TooLarge
+            PasswordFileErrorKind::Unreadable(_)
+                | PasswordFileErrorKind::NotAFile
+                | PasswordFileErrorKind::TooLarge
         )
     }
 }
@@ -56,7 +58,7 @@ impl PasswordFileError {
 /// What is wrong with a password file. No variant holds or shows any of its content.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
-pub enum BadPasswordFile {
+pub enum PasswordFileErrorKind {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(FileFailure),
@@ -107,7 +109,7 @@ pub enum BadPasswordFile {
     },
     /// A hashed password that is not one we verify.
     #[error("{0}")]
-    Hash(#[from] BadPasswordHash),
+    Hash(#[from] PasswordHashError),
 }
 
 /// The entries of a password file.
@@ -149,11 +151,11 @@ impl Passwords {
                 reason,
             };
             if index == 0 && line.starts_with(b"\xEF\xBB\xBF") {
-                return Err(bad(BadPasswordFile::ByteOrderMark));
+                return Err(bad(PasswordFileErrorKind::ByteOrderMark));
             }
             if let Some(entry) = entry(line).map_err(bad)? {
                 if let Some(first) = lines.insert(entry.name.clone(), number) {
-                    return Err(bad(BadPasswordFile::Duplicate { first }));
+                    return Err(bad(PasswordFileErrorKind::Duplicate { first }));
                 }
                 entries.push(entry);
             }
@@ -164,11 +166,11 @@ impl Passwords {
         })
     }
 
-    pub(crate) fn users(&self) -> impl Iterator<Item = (&Bytes, Given<'_>)> {
+    pub(crate) fn users(&self) -> impl Iterator<Item = (&Bytes, PasswordInput<'_>)> {
         self.entries.iter().map(|entry| {
             let given = match &entry.password {
-                Stored::InTheClear(password) => Given::InTheClear(password),
-                Stored::Hashed(hash) => Given::Hashed(hash.clone()),
+                Stored::InTheClear(password) => PasswordInput::InTheClear(password),
+                Stored::Hashed(hash) => PasswordInput::Hashed(hash.clone()),
             };
             (&entry.name, given)
         })
@@ -178,18 +180,18 @@ impl Passwords {
         PasswordFileError {
             file: self.file.clone(),
             line: None,
-            reason: BadPasswordFile::Random,
+            reason: PasswordFileErrorKind::Random,
         }
     }
 }
 
-fn entry(line: &[u8]) -> Result<Option<Entry>, BadPasswordFile> {
+fn entry(line: &[u8]) -> Result<Option<Entry>, PasswordFileErrorKind> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.contains(&0) {
-        return Err(BadPasswordFile::ZeroByte);
+        return Err(PasswordFileErrorKind::ZeroByte);
     }
     if line.contains(&b'\r') {
-        return Err(BadPasswordFile::CarriageReturn);
+        return Err(PasswordFileErrorKind::CarriageReturn);
     }
     if line.starts_with(b"#") || line.trim_ascii().is_empty() {
         return Ok(None);
@@ -197,23 +199,25 @@ fn entry(line: &[u8]) -> Result<Option<Entry>, BadPasswordFile> {
     let equals = line
         .iter()
         .position(|&byte| byte == b'=')
-        .ok_or(BadPasswordFile::EqualsMissing)?;
+        .ok_or(PasswordFileErrorKind::EqualsMissing)?;
     let (name, password) = (&line[..equals], &line[equals + 1..]);
     if name.is_empty() {
-        return Err(BadPasswordFile::NameMissing);
+        return Err(PasswordFileErrorKind::NameMissing);
     }
     if name.trim_ascii().len() != name.len() {
-        return Err(BadPasswordFile::BlankAroundName);
+        return Err(PasswordFileErrorKind::BlankAroundName);
     }
     if name.iter().any(u8::is_ascii_control) {
-        return Err(BadPasswordFile::ControlCharacter);
+        return Err(PasswordFileErrorKind::ControlCharacter);
     }
     if name.len() > MAX_PLAIN_LEN {
-        return Err(BadPasswordFile::NameLength);
+        return Err(PasswordFileErrorKind::NameLength);
     }
     let password = match given(password)? {
-        Given::Hashed(hash) => Stored::Hashed(hash),
-        Given::InTheClear(password) => Stored::InTheClear(Zeroizing::new(password.to_vec())),
+        PasswordInput::Hashed(hash) => Stored::Hashed(hash),
+        PasswordInput::InTheClear(password) => {
+            Stored::InTheClear(Zeroizing::new(password.to_vec()))
+        }
     };
     Ok(Some(Entry {
         name: Bytes::copy_from_slice(name),
@@ -222,17 +226,17 @@ fn entry(line: &[u8]) -> Result<Option<Entry>, BadPasswordFile> {
 }
 
 /// What stands for a password: itself, or its hash.
-pub(crate) fn given(password: &[u8]) -> Result<Given<'_>, BadPasswordFile> {
-    match Given::written(password)? {
-        Given::InTheClear(password) if password.len() > MAX_PLAIN_LEN => {
-            Err(BadPasswordFile::PasswordLength)
+pub(crate) fn given(password: &[u8]) -> Result<PasswordInput<'_>, PasswordFileErrorKind> {
+    match PasswordInput::written(password)? {
+        PasswordInput::InTheClear(password) if password.len() > MAX_PLAIN_LEN => {
+            Err(PasswordFileErrorKind::PasswordLength)
         }
         given => Ok(given),
     }
 }
 
 /// Reads a password file, wiped on drop.
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, BadPasswordFile> {
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PasswordFileErrorKind> {
     let file = secret_file::read(path, MAX_FILE_LEN)?;
     if let Some(mode) = file.loose_mode {
         tracing::warn!("password file {path:?} is open to others (mode {mode:o})");
@@ -240,7 +244,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, BadPasswordFile> {
     Ok(file.content)
 }
 
-impl From<Unusable> for BadPasswordFile {
+impl From<Unusable> for PasswordFileErrorKind {
     fn from(unusable: Unusable) -> Self {
         match unusable {
             Unusable::Unreadable(failure) => Self::Unreadable(failure),

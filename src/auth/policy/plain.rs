@@ -6,10 +6,10 @@ use crate::access::request::{Domain, MechanismKind};
 use crate::auth::policy::provider::{AnyProvider, Asking, NoAnswer, PlainQuestion, ProviderAnswer};
 use crate::auth::policy::refusal::Refusal;
 use crate::auth::policy::rule::Rule;
-use crate::auth::sync::thread_pool::Workers;
+use crate::auth::sync::thread_pool::ThreadPool;
 use crate::crypto::keyed_hash::{HashKey, Tag};
 use crate::crypto::password::Password;
-use crate::crypto::password_hash::{BadPasswordHash, Cost, OutOfMemory, PasswordHash, spend};
+use crate::crypto::password_hash::{Cost, OutOfMemory, PasswordHash, PasswordHashError, spend};
 use crate::zap::bounds::within;
 use crate::zap::contain::Panicked;
 use bytes::Bytes;
@@ -106,7 +106,7 @@ pub(crate) struct PasswordTable {
     /// What each check costs: the dearest hash. Nothing where all passwords were given in the
     /// clear.
     cost: Cost,
-    verifiers: Arc<Workers>,
+    verifiers: Arc<ThreadPool>,
 }
 
 #[derive(Debug, Clone)]
@@ -124,14 +124,14 @@ pub(crate) enum Stored {
 }
 
 /// A password as it is given to a table.
-pub(crate) enum Given<'a> {
+pub(crate) enum PasswordInput<'a> {
     InTheClear(&'a [u8]),
     Hashed(Box<PasswordHash>),
 }
 
-impl<'a> Given<'a> {
+impl<'a> PasswordInput<'a> {
     /// A password as an operator writes it: whatever has the looks of a hash must be one.
-    pub(crate) fn written(value: &'a [u8]) -> Result<Self, BadPasswordHash> {
+    pub(crate) fn written(value: &'a [u8]) -> Result<Self, PasswordHashError> {
         if PasswordHash::looks_like_one(value) {
             Ok(Self::Hashed(Box::new(PasswordHash::parse(value)?)))
         } else {
@@ -145,8 +145,8 @@ impl PasswordTable {
     /// `verifiers`.
     pub(crate) fn new<'a, U: AsRef<[u8]>>(
         key: Arc<HashKey>,
-        verifiers: Arc<Workers>,
-        users: impl IntoIterator<Item = (U, Given<'a>)>,
+        verifiers: Arc<ThreadPool>,
+        users: impl IntoIterator<Item = (U, PasswordInput<'a>)>,
     ) -> Self {
         let mut table = Self {
             key,
@@ -157,8 +157,8 @@ impl PasswordTable {
         for (name, password) in users {
             let name = Bytes::copy_from_slice(name.as_ref());
             let stored = match password {
-                Given::InTheClear(password) => Stored::Tag(table.key.tag(&name, password)),
-                Given::Hashed(hash) => {
+                PasswordInput::InTheClear(password) => Stored::Tag(table.key.tag(&name, password)),
+                PasswordInput::Hashed(hash) => {
                     table.cost = table.cost.max(hash.cost());
                     Stored::Hash(hash)
                 }
@@ -172,7 +172,7 @@ impl PasswordTable {
     #[cfg(feature = "reload")]
     pub(crate) fn of_stored(
         key: Arc<HashKey>,
-        verifiers: Arc<Workers>,
+        verifiers: Arc<ThreadPool>,
         users: Vec<(Bytes, Stored)>,
     ) -> Self {
         let cost = users.iter().map(|(_, stored)| match stored {
@@ -290,7 +290,7 @@ mod tests {
 
     fn table(users: &[(impl AsRef<[u8]>, &str)]) -> PasswordTable {
         let key = Arc::new(HashKey::generate(&OsRandom).unwrap());
-        let verifiers = Arc::new(Workers::new(WorkerSettings {
+        let verifiers = Arc::new(ThreadPool::new(WorkerSettings {
             name: "verifier",
             max_threads: 1,
             max_waiting: 1,
@@ -298,7 +298,7 @@ mod tests {
         }));
         let users = users
             .iter()
-            .map(|(name, password)| (name, Given::written(password.as_bytes()).unwrap()));
+            .map(|(name, password)| (name, PasswordInput::written(password.as_bytes()).unwrap()));
         PasswordTable::new(key, verifiers, users)
     }
 

@@ -5,7 +5,7 @@ use crate::access::address::PeerAddress;
 use crate::access::peer::Claims;
 use crate::access::request::Domain;
 use crate::auth::policy::refusal::Refusal;
-use crate::auth::sync::thread_pool::{NoRoom, Workers};
+use crate::auth::sync::thread_pool::{NoRoom, ThreadPool};
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
@@ -264,12 +264,12 @@ fn answer(
 /// A function that blocks, asked on threads of its own.
 pub(crate) struct Blocking<F> {
     call: F,
-    workers: Workers,
+    workers: ThreadPool,
     outage: Arc<Outage>,
 }
 
 impl<F> Blocking<F> {
-    pub(crate) fn new(call: F, workers: Workers) -> Self {
+    pub(crate) fn new(call: F, workers: ThreadPool) -> Self {
         let outage = Arc::default();
         Self {
             call,

@@ -6,7 +6,7 @@ use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy_file::compile::{NamedSource, Rules};
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
-use crate::auth::policy_file::problem::{BadPolicyFile, PolicyFileError};
+use crate::auth::policy_file::problem::{PolicyFileError, PolicyFileErrorKind};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// Returns [`PolicyFileError`] if two readings in a row fail alike,
-    /// [`BadPolicyFile::KeepsChanging`] if no two were the same, and [`BadPolicyFile::Overtaken`] as
+    /// [`PolicyFileErrorKind::KeepsChanging`] if no two were the same, and [`PolicyFileErrorKind::Overtaken`] as
     /// [`Authenticator::load_policy`] does. What was in force before stays.
     pub fn reload_policy(
         &self,
@@ -68,7 +68,7 @@ impl Authenticator {
             file: Some(path.to_owned()),
             at: None,
             place: String::new(),
-            reason: BadPolicyFile::KeepsChanging,
+            reason: PolicyFileErrorKind::KeepsChanging,
         })
     }
 
@@ -234,7 +234,7 @@ mod tests {
                 }
             });
             let reason = reloaded.map_err(|error| error.reason);
-            assert_eq!(reason, Err(BadPolicyFile::Overtaken), "{index}");
+            assert_eq!(reason, Err(PolicyFileErrorKind::Overtaken), "{index}");
             assert_eq!(Some(loaded.auth.policy().version), version, "{index}");
             let again = loaded.auth.reload_policy(loaded.path(), Duration::ZERO);
             assert!(again.is_ok(), "{index}");
@@ -293,7 +293,7 @@ mod tests {
         let (reloaded, readings) = loaded.reload("policy", &["nonsense"]);
         assert!(matches!(
             reloaded.unwrap_err().reason,
-            BadPolicyFile::Toml(_)
+            PolicyFileErrorKind::Toml(_)
         ));
         assert_eq!(readings, 3);
         assert!(!admits_a_stranger(&loaded.auth));
@@ -307,7 +307,10 @@ mod tests {
             .collect();
         let contents: Vec<_> = contents.iter().map(String::as_str).collect();
         let (reloaded, readings) = loaded.reload("policy", &contents);
-        assert_eq!(reloaded.unwrap_err().reason, BadPolicyFile::KeepsChanging);
+        assert_eq!(
+            reloaded.unwrap_err().reason,
+            PolicyFileErrorKind::KeepsChanging
+        );
         assert_eq!(readings, READINGS);
     }
 }

@@ -10,7 +10,7 @@ use crate::auth::policy::password_file::{Passwords, given};
 use crate::auth::policy::plain::{PasswordTable, PlainRule};
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
-use crate::auth::policy_file::problem::{BadPolicyFile, PolicyFileError};
+use crate::auth::policy_file::problem::{PolicyFileError, PolicyFileErrorKind};
 use crate::auth::policy_file::settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings,
 };
@@ -91,7 +91,7 @@ struct DomainRules<'a> {
 }
 
 /// Which part of a section is wrong, and why.
-type Wrong = (&'static str, BadPolicyFile);
+type Wrong = (&'static str, PolicyFileErrorKind);
 
 impl DomainRules<'_> {
     fn compile(&self, rules: &mut Rules) -> Result<(), Wrong> {
@@ -128,23 +128,23 @@ impl DomainRules<'_> {
         let settings = self.settings;
         let is_all = self.domain == Domain::ALL;
         if settings.inherit && is_all {
-            return Err(("inherit", BadPolicyFile::NothingToInherit));
+            return Err(("inherit", PolicyFileErrorKind::NothingToInherit));
         }
         let directory = matches!(settings.curve, Some(CurveSettings::Certificates(_)));
         let keys = directory || matches!(settings.curve, Some(CurveSettings::Keys(_)));
         if settings.validity.is_some() && !keys {
-            return Err(("validity", BadPolicyFile::ValidityOfNothing));
+            return Err(("validity", PolicyFileErrorKind::ValidityOfNothing));
         }
         if settings.layout.is_some() && !directory {
-            return Err(("layout", BadPolicyFile::LayoutOfNothing));
+            return Err(("layout", PolicyFileErrorKind::LayoutOfNothing));
         }
         if settings.reload {
             let file = matches!(settings.plain, Some(PlainSettings::File(_)));
             if !directory && !file {
-                return Err(("reload", BadPolicyFile::ReloadOfNothing));
+                return Err(("reload", PolicyFileErrorKind::ReloadOfNothing));
             }
             if !cfg!(feature = "reload") {
-                return Err(("reload", BadPolicyFile::ReloadNotBuilt));
+                return Err(("reload", PolicyFileErrorKind::ReloadNotBuilt));
             }
         }
         Ok(())
@@ -160,7 +160,11 @@ impl DomainRules<'_> {
         }
     }
 
-    fn plain(&self, plain: &PlainSettings, rules: &mut Rules) -> Result<PlainRule, BadPolicyFile> {
+    fn plain(
+        &self,
+        plain: &PlainSettings,
+        rules: &mut Rules,
+    ) -> Result<PlainRule, PolicyFileErrorKind> {
         let table = match plain {
             PlainSettings::Users(users) => {
                 let users: Result<Vec<_>, _> = users
@@ -168,8 +172,12 @@ impl DomainRules<'_> {
                     .map(|(name, password)| given(password.expose()).map(|given| (name, given)))
                     .collect();
                 // Those of a file were checked when it was read.
-                let users = users.map_err(|reason| BadPolicyFile::Toml(reason.to_string()))?;
-                let key = self.auth.hash_key().map_err(|_| BadPolicyFile::Random)?;
+                let users =
+                    users.map_err(|reason| PolicyFileErrorKind::Toml(reason.to_string()))?;
+                let key = self
+                    .auth
+                    .hash_key()
+                    .map_err(|_| PolicyFileErrorKind::Random)?;
                 Arc::new(PasswordTable::new(key, self.auth.verifiers(), users))
             }
             PlainSettings::File(path) => {
@@ -199,7 +207,11 @@ impl DomainRules<'_> {
         Ok(PlainRule::Table(table))
     }
 
-    fn curve(&self, curve: &CurveSettings, rules: &mut Rules) -> Result<CurveRule, BadPolicyFile> {
+    fn curve(
+        &self,
+        curve: &CurveSettings,
+        rules: &mut Rules,
+    ) -> Result<CurveRule, PolicyFileErrorKind> {
         let validity = self.settings.validity.unwrap_or_default();
         let rule = match curve {
             CurveSettings::Any(_) => return Ok(CurveRule::any_key()),

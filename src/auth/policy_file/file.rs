@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::policy_file::hint::hinted;
-use crate::auth::policy_file::problem::{BadPolicyFile, MAX_FILE_LEN, PolicyFileError};
+use crate::auth::policy_file::problem::{MAX_FILE_LEN, PolicyFileError, PolicyFileErrorKind};
 use crate::auth::policy_file::settings::PolicySettings;
 use crate::secret_file;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,7 @@ impl PolicyFile {
         &self.settings
     }
 
-    pub(super) fn error(&self, place: String, reason: BadPolicyFile) -> PolicyFileError {
+    pub(super) fn error(&self, place: String, reason: PolicyFileErrorKind) -> PolicyFileError {
         PolicyFileError {
             file: self.file.clone(),
             at: None,
@@ -115,17 +115,17 @@ impl PolicyFile {
 }
 
 /// What a policy says, or where it is wrong.
-fn parse(toml: &[u8]) -> Result<PolicySettings, (Option<(usize, usize)>, BadPolicyFile)> {
+fn parse(toml: &[u8]) -> Result<PolicySettings, (Option<(usize, usize)>, PolicyFileErrorKind)> {
     let text = str::from_utf8(toml).map_err(|error| {
         let at = position(toml, error.valid_up_to());
-        (Some(at), BadPolicyFile::NotUtf8)
+        (Some(at), PolicyFileErrorKind::NotUtf8)
     })?;
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let at = error.span().map(|span| position(toml, span.start));
         let line = at.and_then(|(line, _)| text.lines().nth(line - 1));
         // Its own rendering shows the line, and with it perhaps a password.
         let message = hinted(without_values(error.message()), line.unwrap_or_default());
-        (at, BadPolicyFile::Toml(message))
+        (at, PolicyFileErrorKind::Toml(message))
     })
 }
 

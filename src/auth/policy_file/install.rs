@@ -9,7 +9,7 @@ use crate::auth::policy::decide::Policy;
 use crate::auth::policy_file::compile::Rules;
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
-use crate::auth::policy_file::problem::{BadPolicyFile, PolicyFileError};
+use crate::auth::policy_file::problem::{PolicyFileError, PolicyFileErrorKind};
 #[cfg(feature = "reload")]
 use crate::auth::reload::thread::Watch;
 #[cfg(feature = "reload")]
@@ -52,7 +52,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// Returns [`PolicyFileError`] if something that the policy names cannot be used, and
-    /// [`BadPolicyFile::Overtaken`](crate::auth::BadPolicyFile::Overtaken) if a call that configures
+    /// [`PolicyFileErrorKind::Overtaken`](crate::auth::PolicyFileErrorKind::Overtaken) if a call that configures
     /// a domain or changes an address list came into force since this one began, or a policy that
     /// began to be loaded later. What was in force before stays.
     pub fn load_policy(&self, policy: &PolicyFile) -> Result<Vec<PolicyWarning>, PolicyFileError> {
@@ -79,7 +79,7 @@ impl Authenticator {
             None
         } else {
             let watch = Watch::start(self, ReloadSettings::default(), Box::new(|_| {}));
-            let failed = |error: io::Error| BadPolicyFile::Thread((&error).into());
+            let failed = |error: io::Error| PolicyFileErrorKind::Thread((&error).into());
             Some(watch.map_err(|error| file.error(String::new(), failed(error)))?)
         };
         let mut ended = Vec::new();
@@ -132,7 +132,7 @@ impl Rules {
         call: Call,
     ) -> Result<Change, PolicyFileError> {
         if policy.ruling_call > call {
-            return Err(file.error(String::new(), BadPolicyFile::Overtaken));
+            return Err(file.error(String::new(), PolicyFileErrorKind::Overtaken));
         }
         policy.ruling_call = call;
         let fresh = policy.version;

@@ -5,7 +5,7 @@ use crate::access::request::{Domain, MechanismKind};
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::rule::AddressRule;
 use crate::auth::policy::password_file::given;
-use crate::auth::policy::plain::Given;
+use crate::auth::policy::plain::PasswordInput;
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::problem::PolicyFileError;
 use crate::auth::policy_file::settings::{
@@ -249,7 +249,7 @@ fn has_clear_passwords(settings: &DomainSettings) -> bool {
         return false;
     };
     let mut passwords = users.values();
-    passwords.any(|password| matches!(given(password.expose()), Ok(Given::InTheClear(_))))
+    passwords.any(|password| matches!(given(password.expose()), Ok(PasswordInput::InTheClear(_))))
 }
 
 fn writable(path: &Path) -> Option<PolicyWarning> {

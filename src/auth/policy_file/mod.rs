@@ -14,7 +14,7 @@ pub(crate) mod values;
 
 pub use file::PolicyFile;
 pub use lint::PolicyWarning;
-pub use problem::{BadPolicyFile, PolicyFileError};
+pub use problem::{PolicyFileError, PolicyFileErrorKind};
 pub use settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings, PolicySettings,
 };

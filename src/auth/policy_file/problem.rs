@@ -24,7 +24,7 @@ pub struct PolicyFileError {
     /// lies in the whole file, or [`PolicyFileError::at`] says more.
     pub place: String,
     /// What is wrong.
-    pub reason: BadPolicyFile,
+    pub reason: PolicyFileErrorKind,
 }
 
 impl fmt::Display for PolicyFileError {
@@ -49,7 +49,7 @@ impl std::error::Error for PolicyFileError {}
 /// What is wrong with a policy file. No variant holds or shows a password.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
-pub enum BadPolicyFile {
+pub enum PolicyFileErrorKind {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(FileFailure),
@@ -112,19 +112,19 @@ pub enum BadPolicyFile {
     Thread(FileFailure),
 }
 
-impl From<PasswordFileError> for BadPolicyFile {
+impl From<PasswordFileError> for PolicyFileErrorKind {
     fn from(error: PasswordFileError) -> Self {
         Self::PasswordFile(Box::new(error))
     }
 }
 
-impl From<CertificateError> for BadPolicyFile {
+impl From<CertificateError> for PolicyFileErrorKind {
     fn from(error: CertificateError) -> Self {
         Self::Certificates(Box::new(error))
     }
 }
 
-impl From<Unusable> for BadPolicyFile {
+impl From<Unusable> for PolicyFileErrorKind {
     fn from(unusable: Unusable) -> Self {
         match unusable {
             Unusable::Unreadable(failure) => Self::Unreadable(failure),

@@ -84,7 +84,7 @@ where
                     let problem = format_args!("the name is longer than {MAX_PLAIN_LEN} bytes");
                     return Err(Error::custom(problem));
                 }
-                let Given(password) = map.next_value()?;
+                let PasswordInput(password) = map.next_value()?;
                 users.insert(name, password);
             }
             Ok(users)
@@ -95,23 +95,23 @@ where
 }
 
 /// A password that makes an entry of a table.
-struct Given(Password);
+struct PasswordInput(Password);
 
-impl<'de> Deserialize<'de> for Given {
+impl<'de> Deserialize<'de> for PasswordInput {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Text;
 
         impl Visitor<'_> for Text {
-            type Value = Given;
+            type Value = PasswordInput;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a password in quotes")
             }
 
             // Borrowed from the file's bytes, which are wiped: no String in between.
-            fn visit_str<E: Error>(self, text: &str) -> Result<Given, E> {
+            fn visit_str<E: Error>(self, text: &str) -> Result<PasswordInput, E> {
                 given(text.as_bytes()).map_err(E::custom)?;
-                Ok(Given(Password::from(text)))
+                Ok(PasswordInput(Password::from(text)))
             }
         }
 

@@ -19,7 +19,7 @@ pub struct ReloadEvent {
     /// Keys or users in force now.
     pub admitted: usize,
     /// What is wrong. Empty: all is well.
-    pub troubles: Vec<ReloadTrouble>,
+    pub troubles: Vec<ReloadIssue>,
     /// Files of a directory that are no certificates by their names.
     pub passed_over: Vec<PathBuf>,
 }
@@ -27,7 +27,7 @@ pub struct ReloadEvent {
 /// What is wrong with a directory or file that is loaded again.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum ReloadTrouble {
+pub enum ReloadIssue {
     /// This certificate does not count.
     #[error("left out: {0}")]
     Certificate(CertificateError),

@@ -8,7 +8,7 @@ use crate::auth::policy::curve::CurveRule;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::password_file::{PasswordFileError, Passwords};
 use crate::auth::policy::plain::{PasswordTable, Stored};
-use crate::auth::reload::event::{ReloadEvent, ReloadTrouble};
+use crate::auth::reload::event::{ReloadEvent, ReloadIssue};
 use crate::auth::reload::settling::Content;
 use crate::auth::reload::watches::Ruled;
 use crate::cert::certificate::Certificate;
@@ -64,7 +64,7 @@ pub(crate) enum Name {
 pub(crate) enum Entry {
     Certificate(Box<Certificate>),
     User(Stored),
-    Trouble(ReloadTrouble),
+    Trouble(ReloadIssue),
     /// Nothing was loaded yet, so that whatever is read first is a change.
     Unloaded,
 }
@@ -181,7 +181,7 @@ impl Reading {
     pub(crate) fn of_directory(report: &Result<DirectoryReport, CertificateError>) -> Self {
         match report {
             Ok(report) => Self::of_report(report),
-            Err(error) => Self::of_trouble(ReloadTrouble::DirectoryGone(error.clone()), true),
+            Err(error) => Self::of_trouble(ReloadIssue::DirectoryGone(error.clone()), true),
         }
     }
 
@@ -191,12 +191,12 @@ impl Reading {
             Some((Name::File(certificate.file()?.to_owned()), entry))
         });
         let bad = report.problems.iter().map(|(file, error)| {
-            let trouble = ReloadTrouble::Certificate(error.clone());
+            let trouble = ReloadIssue::Certificate(error.clone());
             (Name::File(file.clone()), Entry::Trouble(trouble))
         });
         let secrets = report.warnings.iter().filter_map(|warning| match warning {
             CertificateWarning::SecretInPublic { file } => {
-                let trouble = ReloadTrouble::Secret(warning.clone());
+                let trouble = ReloadIssue::Secret(warning.clone());
                 Some((Name::Secret(file.clone()), Entry::Trouble(trouble)))
             }
             _ => None,
@@ -223,13 +223,13 @@ impl Reading {
         match table {
             Ok(table) => Self::of_table(table),
             Err(error) if error.is_gone() => {
-                Self::of_trouble(ReloadTrouble::FileGone(error.clone()), true)
+                Self::of_trouble(ReloadIssue::FileGone(error.clone()), true)
             }
-            Err(error) => Self::of_trouble(ReloadTrouble::FileKept(error.clone()), false),
+            Err(error) => Self::of_trouble(ReloadIssue::FileKept(error.clone()), false),
         }
     }
 
-    fn of_trouble(trouble: ReloadTrouble, is_whole: bool) -> Self {
+    fn of_trouble(trouble: ReloadIssue, is_whole: bool) -> Self {
         Self {
             entries: Entries::from([(Name::Whole, Entry::Trouble(trouble))]),
             passed_over: Vec::new(),

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::authenticator::handle::{Authenticator, WeakAuthenticator};
-use crate::auth::reload::event::{ReloadEvent, ReloadTrouble};
+use crate::auth::reload::event::{ReloadEvent, ReloadIssue};
 use crate::auth::reload::settling::Settling;
 use crate::auth::reload::source::{Entries, Entry, Name, Reading, Source};
 use crate::auth::reload::turns::{self, Turn};
@@ -326,7 +326,7 @@ impl Reloading {
         let hanging = sources.filter_map(|followed| {
             let hangs = followed.turn.comes_to_hang(now, patience);
             hangs.then(|| ReloadEvent {
-                troubles: vec![ReloadTrouble::Hangs],
+                troubles: vec![ReloadIssue::Hangs],
                 ..followed.source.event(followed.settling.in_force(), &[])
             })
         });
@@ -336,7 +336,7 @@ impl Reloading {
 
 /// Whether something else than an error has settled that leaves the rule as it is.
 fn changes_the_rule(settled: &BTreeSet<Name>, entries: &Entries) -> bool {
-    let kept = |entry: &Entry| matches!(entry, Entry::Trouble(ReloadTrouble::FileKept(_)));
+    let kept = |entry: &Entry| matches!(entry, Entry::Trouble(ReloadIssue::FileKept(_)));
     match entries.get(&Name::Whole) {
         Some(entry) if kept(entry) => settled.iter().any(|name| *name != Name::Whole),
         _ => !settled.is_empty(),
@@ -474,7 +474,7 @@ mod tests {
         let mut expected: BTreeSet<Domain> = names.map(Domain::from).into();
         while !expected.is_empty() {
             let event = events.recv_timeout(LONG).unwrap();
-            let hangs = event.troubles == [ReloadTrouble::Hangs];
+            let hangs = event.troubles == [ReloadIssue::Hangs];
             assert_eq!(hangs, event.domain != Domain::from("other"), "{event:?}");
             assert!(expected.remove(&event.domain), "told twice: {event:?}");
         }
@@ -491,7 +491,7 @@ mod tests {
         let told = std::iter::from_fn(|| audited.look());
         let told = told.filter(|next| {
             matches!(&next.event.what, Audited::Reloaded(event)
-                if event.troubles == [ReloadTrouble::Hangs])
+                if event.troubles == [ReloadIssue::Hangs])
         });
         assert_eq!(told.count(), 5);
 

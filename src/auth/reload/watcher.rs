@@ -27,10 +27,10 @@ pub struct ReloadSettings {
     /// Everything is read again after this time even if the system has told of no change: file
     /// systems of other machines tell of none. 30 s.
     pub poll: Duration,
-    /// A directory or file whose reading takes longer is told of as [`ReloadTrouble::Hangs`]. The
+    /// A directory or file whose reading takes longer is told of as [`ReloadIssue::Hangs`]. The
     /// others are read meanwhile. 10 s: a disk that is busy answers sooner.
     ///
-    /// [`ReloadTrouble::Hangs`]: crate::auth::ReloadTrouble::Hangs
+    /// [`ReloadIssue::Hangs`]: crate::auth::ReloadIssue::Hangs
     pub patience: Duration,
 }
 

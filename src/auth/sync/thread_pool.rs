@@ -7,7 +7,7 @@
 use crate::zap::contain::{Panicked, contain};
 use crate::zap::failures::Turn;
 use crate::zap::fair_queue::{FairQueue, Ticket};
-use crate::zap::oneshot::{Promised, promise};
+use crate::zap::oneshot::{Receiver, channel};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Threads that start when there is work, up to a number, and a bounded queue in front of them in
 /// which addresses take turns. Dropping it lets what runs run to its end, and the rest fall.
-pub(crate) struct Workers(Arc<Shared>);
+pub(crate) struct ThreadPool(Arc<Shared>);
 
 /// How many threads there are, and how many jobs wait for one.
 pub(crate) struct WorkerSettings {
@@ -73,7 +73,7 @@ pub(crate) enum NoRoom {
     Stuck,
 }
 
-impl Workers {
+impl ThreadPool {
     /// No threads yet.
     pub(crate) fn new(settings: WorkerSettings) -> Self {
         Self(Arc::new(Shared {
@@ -94,8 +94,8 @@ impl Workers {
         turn: Turn,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Running<T>, NoRoom> {
-        let (promise, outcome) = promise();
-        let job = Box::new(move || promise.keep(contain(job)));
+        let (sender, outcome) = channel();
+        let job = Box::new(move || sender.send(contain(job)));
         let ticket = self.0.enqueue(turn, job)?;
         Ok(Running {
             outcome,
@@ -105,7 +105,7 @@ impl Workers {
     }
 }
 
-impl Drop for Workers {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.is_closed = true;
@@ -246,7 +246,7 @@ impl Shared {
 
 /// A job on its way: its result, or [`Panicked`].
 pub(crate) struct Running<T> {
-    outcome: Promised<Result<T, Panicked>>,
+    outcome: Receiver<Result<T, Panicked>>,
     shared: Arc<Shared>,
     ticket: Ticket,
 }
@@ -271,9 +271,9 @@ impl<T> Drop for Running<T> {
     }
 }
 
-impl fmt::Debug for Workers {
+impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Workers")
+        f.debug_struct("ThreadPool")
             .field("name", &self.0.settings.name)
             .finish_non_exhaustive()
     }
@@ -291,8 +291,8 @@ mod tests {
         failures: 0,
     };
 
-    fn workers(max_threads: usize, max_waiting: usize) -> Workers {
-        Workers::new(WorkerSettings {
+    fn workers(max_threads: usize, max_waiting: usize) -> ThreadPool {
+        ThreadPool::new(WorkerSettings {
             name: "worker",
             max_threads,
             max_waiting,
@@ -319,7 +319,7 @@ mod tests {
     }
 
     /// Keeps one worker busy until it is told to go on.
-    fn hold(workers: &Workers) -> (Running<()>, mpsc::Sender<()>) {
+    fn hold(workers: &ThreadPool) -> (Running<()>, mpsc::Sender<()>) {
         let (go, gone) = mpsc::channel::<()>();
         let (started, starts) = mpsc::channel();
         let holds = move || {
@@ -421,9 +421,9 @@ mod tests {
     }
 
     /// Threads of which each that has begun a job is stuck at once, and so many stand in.
-    fn replaced(max_threads: usize, spare: usize) -> (Workers, Arc<AtomicUsize>) {
+    fn replaced(max_threads: usize, spare: usize) -> (ThreadPool, Arc<AtomicUsize>) {
         let spare = Arc::new(AtomicUsize::new(spare));
-        let workers = Workers::new(WorkerSettings {
+        let workers = ThreadPool::new(WorkerSettings {
             name: "worker",
             max_threads,
             max_waiting: 9,
@@ -464,7 +464,7 @@ mod tests {
     fn threads_that_never_return_take_none_from_another_pool() {
         let (stuck, spare) = replaced(2, 1);
         let held: Vec<_> = (0..3).map(|_| hold(&stuck)).collect();
-        let other = Workers::new(WorkerSettings {
+        let other = ThreadPool::new(WorkerSettings {
             name: "worker",
             max_threads: 1,
             max_waiting: 9,

@@ -7,7 +7,7 @@ use crate::crypto::secretbox::poly1305::TAG_LEN;
 use crate::crypto::secretbox::portable;
 use crate::crypto::secretbox::salsa20::StreamKey;
 use crate::crypto::stack_wipe::{
-    AHEAD_DEPTH, BATCH_DEPTH, READY_DEPTH, SHORT, wipe, without_residue, without_residue_of,
+    AHEAD_DEPTH, BATCH_DEPTH, READY_DEPTH, SHORT, wipe, with_clean_stack, without_residue_of,
     without_shallow_residue,
 };
 use std::fmt;
@@ -54,7 +54,7 @@ impl TrafficKey {
             if len <= SHORT {
                 without_shallow_residue(seal);
             } else {
-                without_residue(seal);
+                with_clean_stack(seal);
             }
         }
     }
@@ -76,7 +76,7 @@ impl TrafficKey {
         if len <= SHORT {
             without_shallow_residue(open)
         } else {
-            without_residue(open)
+            with_clean_stack(open)
         }
     }
 }

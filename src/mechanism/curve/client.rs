@@ -56,7 +56,7 @@ pub(in crate::mechanism) fn start(
     // RFC 26, HELLO. The same shared key, C'->S, will open WELCOME.
     let hello_key = SharedKey::agree(transient.secret(), &server)
         .map_err(|_| CryptoError::LowOrderKey("server's permanent"))?;
-    let mut body = Hello::start(&transient.public(), HELLO_NONCE);
+    let mut body = Hello::start(&transient.public_key(), HELLO_NONCE);
     hello_key.seal(
         &nonce::counted(nonce::HELLO, HELLO_NONCE),
         &[&SIGNATURE],
@@ -99,9 +99,9 @@ impl ExpectWelcome {
         let vouch_key =
             SharedKey::agree(self.keys.secret(), &text.server_transient).map_err(low_order)?;
         let welcomed = AwaitMetadata {
-            client: self.keys.public(),
+            client: self.keys.public_key(),
             server: self.server,
-            client_transient: self.transient.public(),
+            client_transient: self.transient.public_key(),
             cookie: *text.cookie,
             traffic_key,
             vouch_key,

@@ -96,7 +96,7 @@ impl ExpectHello {
         let mut body = Welcome::start(&welcome_nonce);
         hello_key.seal(
             &nonce::random(nonce::WELCOME, &welcome_nonce),
-            &[transient.public().as_bytes(), &cookie],
+            &[transient.public_key().as_bytes(), &cookie],
             &mut body,
         );
         let Self {
@@ -123,7 +123,7 @@ impl ExpectHello {
             let shared = SharedKey::agree(keys.secret(), &hello.client_transient)
                 .map_err(|_| CryptoError::LowOrderKey("client's transient"))?;
             match shared.opens_to(&nonce, hello.signature, &SIGNATURE) {
-                Some(true) => return Ok((keys.public(), shared)),
+                Some(true) => return Ok((keys.public_key(), shared)),
                 Some(false) => {
                     let problem = Malformation::Signature;
                     return Err(ProtocolError::Malformed {

@@ -2,13 +2,13 @@
 //! handshakes in progress.
 #![forbid(unsafe_code)]
 
-use crate::mechanism::session::Conn;
+use crate::mechanism::session::PeerContext;
 use crate::net::accept::descriptors::Descriptors;
-use crate::net::accept::slots::{Evicted, Place, Places};
+use crate::net::accept::slots::{Evicted, Slot, Slots};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::options::Options;
-use crate::net::socket::bind::Acceptor;
+use crate::net::socket::bind::Bound;
 use crate::net::socket::stream::{Stream, is_hangup};
 use std::io;
 use std::time::Duration;
@@ -20,39 +20,39 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A bound endpoint.
-pub(crate) struct Door {
-    acceptor: Acceptor,
-    places: Places,
+pub(crate) struct Acceptor {
+    acceptor: Bound,
+    places: Slots,
     pause: Duration,
     paused_until: Option<Instant>,
 }
 
 /// A connection that is about to shake hands.
-pub(crate) struct Newcomer {
+pub(crate) struct Accepted {
     pub(crate) stream: Stream,
-    pub(crate) conn: Conn,
-    pub(crate) place: Place,
+    pub(crate) conn: PeerContext,
+    pub(crate) place: Slot,
     pub(crate) evicted: Evicted,
 }
 
 /// Who has come.
-pub(crate) enum Arrival {
-    Newcomer(Newcomer),
+pub(crate) enum AcceptOutcome {
+    Accepted(Accepted),
     /// Somebody for whom there was no place.
-    NoPlace(Conn),
+    NoPlace(PeerContext),
 }
 
-impl Door {
+impl Acceptor {
     /// Binds and listens, with as many places; gives back the endpoint with the port that it got.
     pub(crate) async fn bind(
         endpoint: &Endpoint,
         options: &Options,
         places: usize,
     ) -> Result<(Self, Endpoint), NetError> {
-        let (acceptor, local) = Acceptor::bind(endpoint, options).await?;
+        let (acceptor, local) = Bound::bind(endpoint, options).await?;
         let door = Self {
             acceptor,
-            places: Places::new(places, Descriptors::of_process()),
+            places: Slots::new(places, Descriptors::of_process()),
             pause: FIRST_PAUSE,
             paused_until: None,
         };
@@ -60,7 +60,7 @@ impl Door {
     }
 
     /// The next connection, whose peer may have gone already. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Arrival {
+    pub(crate) async fn next(&mut self) -> AcceptOutcome {
         loop {
             if let Some(until) = self.paused_until {
                 sleep_until(until).await;
@@ -70,13 +70,13 @@ impl Door {
                 Ok((stream, conn)) => {
                     self.pause = FIRST_PAUSE;
                     return match self.places.admit(&conn.address) {
-                        Some((place, evicted)) => Arrival::Newcomer(Newcomer {
+                        Some((place, evicted)) => AcceptOutcome::Accepted(Accepted {
                             stream,
                             conn,
                             place,
                             evicted,
                         }),
-                        None => Arrival::NoPlace(conn),
+                        None => AcceptOutcome::NoPlace(conn),
                     };
                 }
                 // That connection failed, not the listener.

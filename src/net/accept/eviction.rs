@@ -34,14 +34,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// of the number of places. Trees, since they give back what they held when the storm is over.
 #[derive(Debug)]
 pub(crate) struct Pending<T> {
-    places: BTreeMap<PlaceId, Place<T>>,
+    places: BTreeMap<SlotId, Slot<T>>,
     /// The places of each address.
     groups: BTreeMap<Origin, Group>,
     /// The first to go of each remote address; the last entry goes first. Local peers are left
     /// out, since their weight depends on the number of all places.
     order: BTreeMap<Rank, Origin>,
     /// For each remote address how many of its handshakes are paused, and the newest of them.
-    pauses: BTreeSet<(usize, PlaceId)>,
+    pauses: BTreeSet<(usize, SlotId)>,
     capacity: usize,
     /// How many are paused.
     paused: usize,
@@ -50,7 +50,7 @@ pub(crate) struct Pending<T> {
 
 /// One handshake's place. Never used twice; a smaller number came earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PlaceId(u64);
+pub(crate) struct SlotId(u64);
 
 /// How far a handshake is. Of one address, a smaller one goes before a greater one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +66,7 @@ pub(crate) enum Progress {
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct Slot<T> {
     origin: Origin,
     progress: Progress,
     handle: T,
@@ -78,13 +78,13 @@ struct Group {
     /// All of them, the paused ones too.
     held: usize,
     /// Those that may go, the first to go first.
-    movable: BTreeSet<(Progress, PlaceId)>,
-    paused: BTreeSet<PlaceId>,
+    movable: BTreeSet<(Progress, SlotId)>,
+    paused: BTreeSet<SlotId>,
 }
 
 /// Who goes first among addresses: whether it was refused, how many places its address holds,
 /// whether it is silent, and its age. The greatest goes.
-type Rank = (bool, usize, bool, Reverse<PlaceId>);
+type Rank = (bool, usize, bool, Reverse<SlotId>);
 
 impl Group {
     /// The rank of the first to go, if the address counts as holding so many places.
@@ -96,7 +96,7 @@ impl Group {
     }
 
     /// How many are paused, and the newest of them.
-    fn pauses(&self) -> Option<(usize, PlaceId)> {
+    fn pauses(&self) -> Option<(usize, SlotId)> {
         Some((self.paused.len(), *self.paused.last()?))
     }
 }
@@ -105,9 +105,9 @@ impl Group {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission<T> {
     /// There was a place.
-    Free(PlaceId),
+    Free(SlotId),
     /// There is one now; the handle is that of the handshake that lost it.
-    Cleared(PlaceId, T),
+    Cleared(SlotId, T),
     /// Every place is paused for a verdict; the newcomer's handle comes back.
     Full(T),
 }
@@ -146,7 +146,7 @@ impl<T> Pending<T> {
             };
             Some(loser)
         };
-        let id = PlaceId(self.next);
+        let id = SlotId(self.next);
         self.next += 1;
         let origin = Origin::of(address);
         self.regroup(&origin, |group| {
@@ -154,7 +154,7 @@ impl<T> Pending<T> {
             group.movable.insert((Progress::Silent, id));
         });
         let progress = Progress::Silent;
-        let place = Place {
+        let place = Slot {
             origin,
             progress,
             handle,
@@ -167,7 +167,7 @@ impl<T> Pending<T> {
     }
 
     /// Notes how far a handshake is. Nothing happens if it has lost its place.
-    pub(crate) fn progress(&mut self, id: PlaceId, progress: Progress) {
+    pub(crate) fn progress(&mut self, id: SlotId, progress: Progress) {
         let Some(place) = self.places.get_mut(&id) else {
             return;
         };
@@ -194,7 +194,7 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     /// Returns `TooManyPause` if too many pause and the handshake may displace none of them.
-    pub(crate) fn pause(&mut self, id: PlaceId) -> Result<Option<T>, TooManyPause> {
+    pub(crate) fn pause(&mut self, id: SlotId) -> Result<Option<T>, TooManyPause> {
         let Some(place) = self.places.get(&id) else {
             return Ok(None);
         };
@@ -211,7 +211,7 @@ impl<T> Pending<T> {
     }
 
     /// Gives the place back.
-    pub(crate) fn leave(&mut self, id: PlaceId) {
+    pub(crate) fn leave(&mut self, id: SlotId) {
         self.remove(id);
     }
 
@@ -223,7 +223,7 @@ impl<T> Pending<T> {
         places.into_values().map(|place| place.handle).collect()
     }
 
-    fn remove(&mut self, id: PlaceId) -> Option<T> {
+    fn remove(&mut self, id: SlotId) -> Option<T> {
         let place = self.places.remove(&id)?;
         self.paused -= usize::from(place.progress == Progress::Paused);
         self.regroup(&place.origin, |group| {
@@ -259,7 +259,7 @@ impl<T> Pending<T> {
     }
 
     /// The paused handshake that one of this address may displace.
-    fn outnumbering(&self, newcomer: &Origin) -> Option<PlaceId> {
+    fn outnumbering(&self, newcomer: &Origin) -> Option<SlotId> {
         let pauses = |origin| self.groups.get(origin).and_then(Group::pauses);
         let local_weight = |held| {
             let mostly_local = held * 2 > self.paused;
@@ -275,7 +275,7 @@ impl<T> Pending<T> {
         (most.0 > weight).then_some(most.1)
     }
 
-    fn victim(&self) -> Option<PlaceId> {
+    fn victim(&self) -> Option<SlotId> {
         let remote = self.order.last_key_value().map(|(rank, _)| *rank);
         let local = self.groups.get(&Origin::Local).and_then(|group| {
             let mostly_local = group.held * 2 > self.places.len();
@@ -298,7 +298,7 @@ mod tests {
     }
 
     /// A full table of these peers; each one's handle is its index.
-    fn full(peers: &[&str]) -> (Pending<usize>, Vec<PlaceId>) {
+    fn full(peers: &[&str]) -> (Pending<usize>, Vec<SlotId>) {
         let mut pending = Pending::new(peers.len());
         let ids = peers
             .iter()
@@ -326,10 +326,10 @@ mod tests {
 
     /// The rules as a scan of all places, which is what the table must agree with.
     #[derive(Default)]
-    struct Scan(Vec<(PlaceId, Origin, Progress)>);
+    struct Scan(Vec<(SlotId, Origin, Progress)>);
 
     impl Scan {
-        fn victim(&self) -> Option<PlaceId> {
+        fn victim(&self) -> Option<SlotId> {
             let held = |origin: &Origin| self.0.iter().filter(|(_, of, _)| of == origin).count();
             let mostly_local = held(&Origin::Local) * 2 > self.0.len();
             let weight = |origin: &Origin| match (origin, mostly_local) {
@@ -347,14 +347,14 @@ mod tests {
             victim.map(|(id, _, _)| *id)
         }
 
-        fn paused(&self) -> Vec<(PlaceId, Origin)> {
+        fn paused(&self) -> Vec<(SlotId, Origin)> {
             let places = self.0.iter();
             let paused = places.filter(|(_, _, progress)| *progress == Progress::Paused);
             paused.map(|(id, origin, _)| (*id, *origin)).collect()
         }
 
         /// Whose pause ends for one more of this address, when no more may pause.
-        fn displaced(&self, newcomer: Origin) -> Option<PlaceId> {
+        fn displaced(&self, newcomer: Origin) -> Option<SlotId> {
             let paused = self.paused();
             let weight = |origin: Origin, more: usize| {
                 let held = more + paused.iter().filter(|(_, of)| *of == origin).count();
@@ -423,7 +423,7 @@ mod tests {
                                 id
                             }
                             Admission::Cleared(id, loser) => {
-                                prop_assert_eq!(victim, Some(PlaceId(loser)));
+                                prop_assert_eq!(victim, Some(SlotId(loser)));
                                 scan.0.retain(|(id, ..)| Some(*id) != victim);
                                 id
                             }
@@ -449,7 +449,7 @@ mod tests {
                         let displaced = scan.displaced(origin).filter(|_| !is_free);
                         let expected = match displaced {
                             None if !is_free => Err(TooManyPause),
-                            _ => Ok(displaced.map(|PlaceId(handle)| handle)),
+                            _ => Ok(displaced.map(|SlotId(handle)| handle)),
                         };
                         prop_assert_eq!(pending.pause(id), expected);
                         if is_free || displaced.is_some() {

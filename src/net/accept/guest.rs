@@ -4,14 +4,14 @@
 use crate::access::address::PeerAddress;
 use crate::net::accept::connection_limit::{ConnectionLimit, Permit, User};
 use crate::net::accept::eviction::Progress;
-use crate::net::accept::slots::Place;
+use crate::net::accept::slots::Slot;
 use crate::status::{DenialStatus, Denied, DeniedBy};
 
 /// What bounds a handshake that a listener conducts.
 #[derive(Clone, Copy)]
 pub(crate) struct Guest<'a> {
     pub(crate) address: &'a PeerAddress,
-    pub(crate) place: &'a Place,
+    pub(crate) place: &'a Slot,
     pub(crate) connections: &'a ConnectionLimit,
 }
 

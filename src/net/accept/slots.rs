@@ -4,7 +4,7 @@
 use crate::access::address::PeerAddress;
 use crate::error::{Error, LimitExceeded};
 use crate::net::accept::descriptors::Descriptors;
-use crate::net::accept::eviction::{Admission, Pending, PlaceId, Progress, TooManyPause};
+use crate::net::accept::eviction::{Admission, Pending, Progress, SlotId, TooManyPause};
 use crate::status::{DenialStatus, Denied, DeniedBy};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ type Table = Mutex<Pending<oneshot::Sender<Loss>>>;
 
 /// The places of one listener. Dropped, it clears all of them.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct Slots {
     table: Arc<Table>,
     most: usize,
     descriptors: Arc<Descriptors>,
@@ -22,9 +22,9 @@ pub(crate) struct Places {
 
 /// A handshake's place, given back on drop.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Slot {
     table: Arc<Table>,
-    id: PlaceId,
+    id: SlotId,
 }
 
 /// Why a place was cleared.
@@ -55,7 +55,7 @@ impl Evicted {
     }
 }
 
-impl Places {
+impl Slots {
     /// At most so many, and no more than the process has descriptors for.
     pub(crate) fn new(most: usize, descriptors: Arc<Descriptors>) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Places {
     }
 
     /// A place for a newcomer, cleared if need be; `None` if there is none to clear.
-    pub(crate) fn admit(&self, address: &PeerAddress) -> Option<(Place, Evicted)> {
+    pub(crate) fn admit(&self, address: &PeerAddress) -> Option<(Slot, Evicted)> {
         let (evict, evicted) = oneshot::channel();
         let capacity = self.most.min(self.descriptors.handshakes());
         let admission = {
@@ -84,11 +84,11 @@ impl Places {
             Admission::Full(_) => return None,
         };
         let table = Arc::clone(&self.table);
-        Some((Place { table, id }, Evicted(Some(evicted))))
+        Some((Slot { table, id }, Evicted(Some(evicted))))
     }
 }
 
-impl Drop for Places {
+impl Drop for Slots {
     fn drop(&mut self) {
         for handshake in lock(&self.table).clear() {
             let _ = handshake.send(Loss::Closed);
@@ -96,7 +96,7 @@ impl Drop for Places {
     }
 }
 
-impl Place {
+impl Slot {
     /// Notes how far the handshake is.
     pub(crate) fn progress(&self, progress: Progress) {
         lock(&self.table).progress(self.id, progress);
@@ -121,7 +121,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.release();
     }

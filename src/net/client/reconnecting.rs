@@ -110,7 +110,7 @@ impl<A: Access> Reconnecting<A> {
         let made = self.subscriptions.iter().position(|made| *made == topic);
         if let Some(index) = made {
             self.subscriptions.remove(index);
-            self.tell(Outgoing::Cancel(topic));
+            self.tell(Outgoing::Unsubscribe(topic));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ const SLACK: Duration = Duration::from_millis(1);
 
 /// Watches the waits of a connection's task.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct Activity {
     /// Messages since the last wait, either way.
     passed: usize,
     last_wait: Option<Instant>,
@@ -28,7 +28,7 @@ pub(crate) struct Pace {
     slack: Option<Pin<Box<Sleep>>>,
 }
 
-impl Pace {
+impl Activity {
     /// So many messages, with so many bytes, have been received, or are to be sent.
     pub(crate) const fn passed(&mut self, messages: usize, bytes: usize) {
         self.passed += messages + bytes / PER_MESSAGE;
@@ -53,7 +53,7 @@ impl Pace {
 
     /// Waits until it is time to see whether the connection is still busy; for ever while it is
     /// not. Cancel-safe.
-    pub(crate) async fn slackens(&mut self) {
+    pub(crate) async fn idle(&mut self) {
         match &mut self.slack {
             Some(slack) => slack.as_mut().await,
             None => std::future::pending().await,
@@ -70,47 +70,47 @@ mod tests {
     const SHORTLY: Duration = Duration::from_micros(10);
 
     /// Lets `messages` pass, and waits.
-    async fn step(pace: &mut Pace, messages: usize) -> bool {
+    async fn step(activity: &mut Activity, messages: usize) -> bool {
         advance(SHORTLY).await;
-        pace.passed(messages, 64 * messages);
-        pace.waits()
+        activity.passed(messages, 64 * messages);
+        activity.waits()
     }
 
     /// Waits as long as the connection may; whether it is still busy then.
-    async fn slacken(pace: &mut Pace) -> bool {
-        timeout(2 * SLACK, pace.slackens()).await.unwrap();
-        pace.waits()
+    async fn slacken(activity: &mut Activity) -> bool {
+        timeout(2 * SLACK, activity.idle()).await.unwrap();
+        activity.waits()
     }
 
     #[tokio::test(start_paused = true)]
     async fn question_and_answer_make_nobody_busy() {
-        let mut pace = Pace::default();
+        let mut activity = Activity::default();
         for _ in 0..100 {
-            assert!(!step(&mut pace, 1).await);
+            assert!(!step(&mut activity, 1).await);
         }
-        assert!(timeout(10 * SLACK, pace.slackens()).await.is_err());
+        assert!(timeout(10 * SLACK, activity.idle()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_messages_make_busy_only_if_the_waits_between_them_are_short() {
-        let mut pace = Pace::default();
+        let mut activity = Activity::default();
         for _ in 0..10 {
             advance(2 * BUSY).await;
-            assert!(!step(&mut pace, 1000).await);
+            assert!(!step(&mut activity, 1000).await);
         }
-        assert!(step(&mut pace, MANY).await);
+        assert!(step(&mut activity, MANY).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_is_busy_until_it_has_stopped() {
-        let mut pace = Pace::default();
-        step(&mut pace, MANY).await;
-        assert!(step(&mut pace, MANY).await);
+        let mut activity = Activity::default();
+        step(&mut activity, MANY).await;
+        assert!(step(&mut activity, MANY).await);
         for _ in 0..10 {
-            assert!(step(&mut pace, MANY).await);
-            assert!(slacken(&mut pace).await);
+            assert!(step(&mut activity, MANY).await);
+            assert!(slacken(&mut activity).await);
         }
-        assert!(!slacken(&mut pace).await);
-        assert!(timeout(10 * SLACK, pace.slackens()).await.is_err());
+        assert!(!slacken(&mut activity).await);
+        assert!(timeout(10 * SLACK, activity.idle()).await.is_err());
     }
 }

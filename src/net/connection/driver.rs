@@ -6,12 +6,12 @@ use crate::access::grant::Grant;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::net::accept::connection_limit::Permit;
-use crate::net::connection::activity::Pace;
+use crate::net::connection::activity::Activity;
 use crate::net::connection::queue::{Consumer, Producer};
 use crate::net::deadline::{deadline, until};
 use crate::net::error::NetError;
 use crate::net::socket::stream::{Stream, is_hangup};
-use crate::traffic::heartbeat::{Due, Heartbeat};
+use crate::traffic::heartbeat::{Heartbeat, HeartbeatAction};
 use crate::traffic::heartbeat_queue::Pings;
 use crate::traffic::inbox::{Arrivals, Inbox, Incoming, Ping};
 use crate::traffic::input::Input;
@@ -71,7 +71,7 @@ pub(crate) struct Exchange {
     pub(crate) linger: Duration,
     pub(crate) state: watch::Sender<State>,
     pub(crate) pings: Pings,
-    pub(crate) pace: Pace,
+    pub(crate) activity: Activity,
     /// Whether frames may be left in `input` because there was no room for what they bring.
     pub(crate) short_of_room: bool,
 }
@@ -195,7 +195,7 @@ impl Exchange {
             } else {
                 self.heartbeat.stop_listening();
             }
-            let is_busy = self.pace.waits();
+            let is_busy = self.activity.waits();
             if !is_busy {
                 self.rest();
             }
@@ -214,7 +214,7 @@ impl Exchange {
                     ready.map_err(NetError::io("write"))?;
                 }
                 () = self.to_send.ready(is_busy), if may_send => {}
-                () = self.pace.slackens() => {}
+                () = self.activity.idle() => {}
                 _ = self.received.below(wanted_level), if !unheard => {}
                 () = until(beat) => self.beat(stream, may_read)?,
                 () = until(*closing_until) => return Err(NetError::Unsent.into()),
@@ -272,13 +272,13 @@ impl Exchange {
             }
         };
         let bytes = before - self.input.len();
-        self.pace.passed(frames, bytes);
+        self.activity.passed(frames, bytes);
         self.input.taken(frames, bytes);
         self.inbox.settle(&self.input);
         self.arrivals.settle(self.input.allocation());
         // Without a receiver it is dropped here; the connection lives on to send.
         self.received
-            .push_all(&mut self.arrivals.deliveries, self.pace.is_busy());
+            .push_all(&mut self.arrivals.deliveries, self.activity.is_busy());
         self.arrivals.clear();
         self.pings.held_up_input = !self.pings.may_take_more();
         taken
@@ -327,7 +327,7 @@ impl Exchange {
             } else if let Some(command) = self.pings.take() {
                 self.outbox.command(&command)?;
             } else if let Some(outgoing) = self.to_send.take() {
-                self.pace.passed(1, outgoing.cost());
+                self.activity.passed(1, outgoing.cost());
                 self.heartbeat.on_send();
                 outgoing.begin(&mut self.outbox)?;
             } else {
@@ -363,8 +363,8 @@ impl Exchange {
         let now = Instant::now().into_std();
         while let Some(due) = self.heartbeat.poll(now) {
             match due {
-                Due::Ping(ping) => self.pings.ours = Some(ping),
-                Due::Dead(silence) => return Err(NetError::Heartbeat(silence).into()),
+                HeartbeatAction::Ping(ping) => self.pings.ours = Some(ping),
+                HeartbeatAction::Close(silence) => return Err(NetError::Heartbeat(silence).into()),
             }
         }
         Ok(())

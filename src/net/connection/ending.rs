@@ -1,5 +1,5 @@
 //! The end of a connection whose peer is gone, or half gone: what it had sent still comes to the
-//! application, at its pace.
+//! application, at its activity.
 #![forbid(unsafe_code)]
 
 use crate::net::connection::driver::{End, Exchange, Loss, Read, State};

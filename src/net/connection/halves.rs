@@ -120,7 +120,7 @@ impl SendHalf {
     /// As [`SendHalf::subscribe`].
     pub async fn cancel(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
         let topic = topic.into();
-        self.subscription(Outgoing::Cancel(topic)).await
+        self.subscription(Outgoing::Unsubscribe(topic)).await
     }
 
     async fn subscription(&mut self, outgoing: Outgoing) -> Result<(), NetError> {

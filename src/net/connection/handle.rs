@@ -5,7 +5,7 @@ use crate::access::peer::Peer;
 use crate::config::settings::Config;
 use crate::net::accept::connection_limit::Permit;
 use crate::net::access::Access;
-use crate::net::connection::activity::Pace;
+use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
 use crate::net::connection::halves::{Link, RecvHalf, SendHalf};
 use crate::net::connection::queue::queue;
@@ -137,7 +137,7 @@ impl Connection {
             linger: options.linger,
             state: state_at,
             pings: Pings::default(),
-            pace: Pace::default(),
+            activity: Activity::default(),
             short_of_room: false,
         };
         let driver = Driver {

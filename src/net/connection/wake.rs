@@ -17,11 +17,11 @@ pub(crate) enum Waiting {
     #[default]
     No,
     /// For the first item.
-    Hurried(Waker),
+    Immediate(Waker),
     /// For the end of the other task's turn, or for much.
-    Patient(Waker),
+    Deferred(Waker),
     /// As a patient one, and the end of the turn will wake it.
-    Called(Waker),
+    Scheduled(Waker),
 }
 
 /// Whom to wake, and when.
@@ -36,9 +36,9 @@ pub(crate) enum Wake {
 impl Waiting {
     pub(crate) fn new(waker: &Waker, is_patient: bool) -> Self {
         if is_patient {
-            Self::Patient(waker.clone())
+            Self::Deferred(waker.clone())
         } else {
-            Self::Hurried(waker.clone())
+            Self::Immediate(waker.clone())
         }
     }
 
@@ -46,12 +46,12 @@ impl Waiting {
     pub(crate) fn call(&mut self) -> Wake {
         match mem::take(self) {
             Self::No => Wake::Nobody,
-            Self::Hurried(waker) => Wake::Now(waker),
-            Self::Patient(waker) => {
-                *self = Self::Called(waker.clone());
+            Self::Immediate(waker) => Wake::Now(waker),
+            Self::Deferred(waker) => {
+                *self = Self::Scheduled(waker.clone());
                 Wake::AfterTurn(waker)
             }
-            called @ Self::Called(_) => {
+            called @ Self::Scheduled(_) => {
                 *self = called;
                 Wake::Nobody
             }
@@ -62,7 +62,9 @@ impl Waiting {
     pub(crate) fn call_at_once(&mut self) -> Wake {
         match mem::take(self) {
             Self::No => Wake::Nobody,
-            Self::Hurried(waker) | Self::Patient(waker) | Self::Called(waker) => Wake::Now(waker),
+            Self::Immediate(waker) | Self::Deferred(waker) | Self::Scheduled(waker) => {
+                Wake::Now(waker)
+            }
         }
     }
 }

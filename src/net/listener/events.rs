@@ -7,7 +7,7 @@ use crate::access::peer::{Credential, Peer};
 use crate::access::request::{AccessRequest, Domain};
 use crate::crypto::keys::PublicKey;
 use crate::error::{Error, Stage};
-use crate::mechanism::session::Conn;
+use crate::mechanism::session::PeerContext;
 use crate::net::connection::handle::Connection;
 use crate::net::error::NetError;
 use crate::status::Denied;
@@ -50,7 +50,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(conn: &Conn, who: Who, stage: Stage, error: NetError) -> Self {
+    pub(crate) fn new(conn: &PeerContext, who: Who, stage: Stage, error: NetError) -> Self {
         Self {
             at: SystemTime::now(),
             address: conn.address.clone(),
@@ -259,7 +259,12 @@ mod tests {
     fn refusal(number: u8) -> Refusal {
         let address = PeerAddress::from_zap(&[b'x', number]);
         let error = NetError::Handshake(Error::Timeout(Stage::Greeting));
-        Refusal::new(&Conn::new(address), Who::default(), Stage::Greeting, error)
+        Refusal::new(
+            &PeerContext::new(address),
+            Who::default(),
+            Stage::Greeting,
+            error,
+        )
     }
 
     async fn number(events: &Events) -> u8 {

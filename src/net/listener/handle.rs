@@ -4,8 +4,8 @@
 
 use crate::config::settings::Config;
 use crate::error::Stage;
-use crate::handshake::Conn;
-use crate::net::accept::acceptor::{Arrival, Door, Newcomer};
+use crate::handshake::PeerContext;
+use crate::net::accept::acceptor::{AcceptOutcome, Accepted, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::accept::eviction::Progress;
 use crate::net::accept::guest::Guest;
@@ -42,7 +42,7 @@ pub struct Listener {
 }
 
 /// What all handshakes of a listener share.
-struct House<A: Access> {
+struct ListenerShared<A: Access> {
     config: Config<A>,
     router: A::Router,
     options: Options,
@@ -88,12 +88,12 @@ impl Listener {
     {
         let endpoint = endpoint.try_into()?;
         let (door, local) =
-            Door::bind(&endpoint, &options, config.limits().max_pending_handshakes).await?;
+            Acceptor::bind(&endpoint, &options, config.limits().max_pending_handshakes).await?;
         warn_of_plain(&local, &config);
         tracing::debug!(endpoint = %local, mechanism = %config.mechanism(), "listening");
         let events = Arc::new(Events::new(options.refusals_kept, options.accept_ahead));
         let connections = ConnectionLimit::new(config.limits(), 1);
-        let house = Arc::new(House {
+        let house = Arc::new(ListenerShared {
             config,
             router,
             options,
@@ -139,7 +139,7 @@ impl Listener {
             // Policy may have changed since it admitted this peer.
             Some(Event::Accepted(connection)) if !is_admitted(&connection) => {
                 let peer = connection.peer();
-                let conn = Conn::new(peer.address.clone()).with_port(peer.port);
+                let conn = PeerContext::new(peer.address.clone()).with_port(peer.port);
                 let refusal = Refusal::new(&conn, Who::of(peer), Stage::Verdict, NetError::Revoked);
                 refusal.log();
                 Ok(Event::Refused(refusal))
@@ -178,15 +178,15 @@ impl Drop for EndOfEvents {
     }
 }
 
-impl<A: Access> House<A> {
+impl<A: Access> ListenerShared<A> {
     /// Accepts until the task is aborted, which ends the handshakes in progress as well: with the
     /// door goes the table of their places.
-    async fn run(self: Arc<Self>, mut door: Door) {
+    async fn run(self: Arc<Self>, mut door: Acceptor) {
         let _end = EndOfEvents(Arc::clone(&self.events));
         loop {
             self.events.room().await;
             match door.next().await {
-                Arrival::Newcomer(newcomer) => {
+                AcceptOutcome::Accepted(newcomer) => {
                     // Boxed, so that a connection does not hold the room of its handshake.
                     let receiving = Box::pin(Arc::clone(&self).receive(newcomer));
                     tokio::spawn(async move {
@@ -196,7 +196,7 @@ impl<A: Access> House<A> {
                         driver.run().await;
                     });
                 }
-                Arrival::NoPlace(conn) => {
+                AcceptOutcome::NoPlace(conn) => {
                     self.refuse(&conn, Failed::evicted(Stage::Greeting, Who::default()));
                 }
             }
@@ -205,8 +205,8 @@ impl<A: Access> House<A> {
 
     /// Conducts one handshake. Its task goes on as the driver of what comes of it, if anything:
     /// to start another would cost a turn of the runtime.
-    async fn receive(self: Arc<Self>, newcomer: Newcomer) -> Option<Driver> {
-        let Newcomer {
+    async fn receive(self: Arc<Self>, newcomer: Accepted) -> Option<Driver> {
+        let Accepted {
             stream,
             conn,
             place,
@@ -241,11 +241,11 @@ impl<A: Access> House<A> {
             }
             Err(failed) => failed,
         };
-        let last_words = self.refuse(&conn, failed);
-        if !last_words.is_empty() {
+        let error_frame = self.refuse(&conn, failed);
+        if !error_frame.is_empty() {
             place.progress(Progress::Refused);
             tokio::select! {
-                () = stream.part(last_words, self.config.limits()) => {}
+                () = stream.close_gracefully(error_frame, self.config.limits()) => {}
                 _ = evicted.lost() => {}
             }
         }
@@ -253,10 +253,10 @@ impl<A: Access> House<A> {
     }
 
     /// Tells of a refusal, and gives back what its peer should still get to read.
-    fn refuse(&self, conn: &Conn, failed: Failed) -> HandshakeBytes {
+    fn refuse(&self, conn: &PeerContext, failed: Failed) -> HandshakeBytes {
         let refusal = Refusal::new(conn, *failed.who, failed.stage, failed.error);
         refusal.log();
         self.events.refused(refusal);
-        failed.last_words
+        failed.error_frame
     }
 }

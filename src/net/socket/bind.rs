@@ -2,7 +2,7 @@
 //! asked for, never taken from a live listener, and removed at the end.
 #![forbid(unsafe_code)]
 
-use crate::mechanism::session::Conn;
+use crate::mechanism::session::PeerContext;
 use crate::net::endpoint::{Endpoint, Host};
 use crate::net::error::NetError;
 use crate::net::options::{Options, TcpKeepalive};
@@ -32,7 +32,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A listening socket.
 #[derive(Debug)]
-pub(crate) enum Acceptor {
+pub(crate) enum Bound {
     Tcp {
         listener: TcpListener,
         /// For what is accepted.
@@ -46,7 +46,7 @@ pub(crate) enum Acceptor {
     },
 }
 
-impl Acceptor {
+impl Bound {
     /// Binds and listens; gives back the endpoint with the port that it got.
     pub(crate) async fn bind(
         endpoint: &Endpoint,
@@ -90,7 +90,7 @@ impl Acceptor {
     }
 
     /// The next connection, and where its peer is. Cancel-safe.
-    pub(crate) async fn accept(&self) -> io::Result<(Stream, Conn)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, PeerContext)> {
         match self {
             Self::Tcp {
                 listener,
@@ -260,8 +260,8 @@ mod tests {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
-    async fn bind(path: &Path, options: &Options) -> Result<Acceptor, io::ErrorKind> {
-        match Acceptor::bind(&Endpoint::IpcPath(path.into()), options).await {
+    async fn bind(path: &Path, options: &Options) -> Result<Bound, io::ErrorKind> {
+        match Bound::bind(&Endpoint::IpcPath(path.into()), options).await {
             Ok((acceptor, _)) => Ok(acceptor),
             Err(NetError::Io { source, .. }) => Err(source.kind()),
             Err(other) => panic!("{other}"),
@@ -396,9 +396,7 @@ mod tests {
     async fn wildcards_get_a_port_and_name_it() {
         for text in ["tcp://*:*", "tcp://127.0.0.1:0", "tcp://localhost:*"] {
             let endpoint = text.parse().unwrap();
-            let (_acceptor, local) = Acceptor::bind(&endpoint, &Options::default())
-                .await
-                .unwrap();
+            let (_acceptor, local) = Bound::bind(&endpoint, &Options::default()).await.unwrap();
             assert!(
                 matches!(&local, Endpoint::Tcp { host, port } if *host != Host::Any && *port != 0),
                 "{local}"

@@ -4,7 +4,7 @@
 #[cfg(unix)]
 use crate::access::address::{IpcPeer, PeerAddress};
 use crate::limits::Limits;
-use crate::mechanism::session::Conn;
+use crate::mechanism::session::PeerContext;
 use crate::net::endpoint::{Endpoint, EndpointError, Host};
 use crate::net::error::NetError;
 use crate::net::options::{Options, TcpKeepalive};
@@ -129,9 +129,9 @@ impl Stream {
     /// would reset the connection, and a reset overtakes data. Sends what is left, says that
     /// nothing more will come, and discards the peer's bytes until it closes, within
     /// [`Limits::linger_timeout`] and [`Limits::linger_bytes`].
-    pub(crate) async fn part(&self, mut last_words: HandshakeBytes, limits: &Limits) {
+    pub(crate) async fn close_gracefully(&self, mut error_frame: HandshakeBytes, limits: &Limits) {
         let parting = async {
-            self.write_all(&mut last_words).await?;
+            self.write_all(&mut error_frame).await?;
             self.shutdown_write();
             self.discard(limits.linger_bytes).await
         };
@@ -153,12 +153,12 @@ impl Stream {
     }
 
     /// Where the peer is; for ipc, which process it is, by the word of the kernel.
-    pub(crate) fn peer(&self) -> io::Result<Conn> {
+    pub(crate) fn peer(&self) -> io::Result<PeerContext> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().map(Conn::from),
+            Self::Tcp(stream) => stream.peer_addr().map(PeerContext::from),
             #[cfg(unix)]
             Self::Ipc(stream) => stream.peer_cred().map(|peer| {
-                Conn::new(PeerAddress::Ipc(IpcPeer {
+                PeerContext::new(PeerAddress::Ipc(IpcPeer {
                     uid: peer.uid(),
                     gid: peer.gid(),
                     pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()),
@@ -290,7 +290,7 @@ pub(crate) async fn resolve(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::socket::bind::Acceptor;
+    use crate::net::socket::bind::Bound;
     use std::io::Write;
     use std::pin::pin;
 
@@ -322,7 +322,7 @@ mod tests {
     /// watches it, and if so its idle time, interval and retries.
     async fn watched(options: &Options) -> [Option<(u64, u64, u32)>; 2] {
         let any_port = "tcp://127.0.0.1:*".parse().unwrap();
-        let (acceptor, local) = Acceptor::bind(&any_port, options).await.unwrap();
+        let (acceptor, local) = Bound::bind(&any_port, options).await.unwrap();
         let (accepted, made) = tokio::join!(acceptor.accept(), connect(&local, options));
         [accepted.unwrap().0, made.unwrap()].map(|stream| {
             let Stream::Tcp(stream) = &stream else {

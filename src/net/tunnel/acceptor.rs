@@ -1,9 +1,9 @@
 //! A tunnel's bound side: takes connections, and gives each a task of its own.
 #![forbid(unsafe_code)]
 
-use crate::config::settings::{Asks, Config, Open};
+use crate::config::settings::{Authorizing, Config, NoPolicy};
 use crate::error::Stage;
-use crate::net::accept::acceptor::{Arrival, Door};
+use crate::net::accept::acceptor::{AcceptOutcome, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::access::Access;
 use crate::net::dial::warn_of_plain;
@@ -14,7 +14,7 @@ use crate::net::negotiate::Failed;
 use crate::net::tunnel::backoff::Backoff;
 use crate::net::tunnel::names::Names;
 use crate::net::tunnel::options::{TunnelOptions, require_client, require_server};
-use crate::net::tunnel::session::{Back, House, refuse};
+use crate::net::tunnel::session::{Back, TunnelShared, refuse};
 use crate::net::tunnel::sparse_log::SparseLog;
 use crate::relay::handoff::IdentityRule;
 use crate::zap::router::ZapRouter;
@@ -33,7 +33,7 @@ use tokio::task::{JoinHandle, JoinSet};
 /// subscriptions, back-pressure and closing, whatever the pattern. So the program behind counts
 /// its peers right, but sees the tunnel's address instead of theirs. It finds the user id that
 /// policy has given in the property `User-Id`, which no peer can forge: see
-/// [`Introduction`](crate::relay::Introduction).
+/// [`PeerHandoff`](crate::relay::PeerHandoff).
 ///
 /// Nothing is dialled for a peer that has not been admitted. When the far side refuses or is
 /// lost, the program beside sees its connection closed, and no ERROR, so that it comes back: a
@@ -76,7 +76,7 @@ use tokio::task::{JoinHandle, JoinSet};
 ///
 /// // A client that knows nothing of it either, and its tunnel.
 /// let network = Config::builder(SocketType::Relay)
-///     .curve_client(KeyPair::generate()?, keys.public())
+///     .curve_client(KeyPair::generate()?, keys.public_key())
 ///     .finish()?;
 /// let forward = server.local_endpoint();
 /// let client =
@@ -110,7 +110,7 @@ impl Tunnel {
     pub async fn server<E, F>(
         endpoint: E,
         forward: F,
-        config: Config<Asks>,
+        config: Config<Authorizing>,
         router: ZapRouter,
         options: TunnelOptions,
     ) -> Result<Self, NetError>
@@ -140,7 +140,7 @@ impl Tunnel {
     pub async fn client<E, F>(
         endpoint: E,
         forward: F,
-        config: Config<Open>,
+        config: Config<NoPolicy>,
         options: TunnelOptions,
     ) -> Result<Self, NetError>
     where
@@ -179,10 +179,10 @@ impl Tunnel {
         let places = config.limits().max_pending_handshakes;
         // The peer's socket, and the one behind it.
         let connections = ConnectionLimit::new(config.limits(), 2);
-        let (door, local) = Door::bind(endpoint, &options.sockets, places).await?;
+        let (door, local) = Acceptor::bind(endpoint, &options.sockets, places).await?;
         tracing::debug!(endpoint = %local, forward = %back.endpoint, "tunnel open");
         let (closing, close) = watch::channel(false);
-        let house = Arc::new(House {
+        let house = Arc::new(TunnelShared {
             config,
             router,
             back,
@@ -234,16 +234,16 @@ impl Drop for Tunnel {
 
 /// Takes connections until the tunnel is closed, and waits for the last of them to end; whether
 /// all had everything sent on.
-async fn run<A: Access>(house: Arc<House<A>>, mut door: Door) -> bool {
+async fn run<A: Access>(house: Arc<TunnelShared<A>>, mut door: Acceptor) -> bool {
     let mut close = house.close.clone();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             arrival = door.next() => match arrival {
-                Arrival::Newcomer(newcomer) => {
+                AcceptOutcome::Accepted(newcomer) => {
                     connections.spawn(Arc::clone(&house).serve(newcomer));
                 }
-                Arrival::NoPlace(conn) => {
+                AcceptOutcome::NoPlace(conn) => {
                     refuse(&conn, Failed::evicted(Stage::Greeting, Who::default()));
                 }
             },

@@ -3,11 +3,11 @@
 
 use crate::access::grant::Grant;
 use crate::limits::Limits;
-use crate::net::connection::activity::Pace;
+use crate::net::connection::activity::Activity;
 use crate::net::deadline::{deadline, until};
 use crate::net::socket::stream::{Stream, is_hangup};
 use crate::net::socket::wiped_buffer::HandshakeBytes;
-use crate::relay::forward::{Broken, Relay, Side, Silent};
+use crate::relay::forward::{Relay, RelayError, RelayTimeout, Side};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -52,8 +52,8 @@ impl Line {
 #[derive(Debug)]
 pub(crate) enum End {
     Closed(Side),
-    Broken(Broken),
-    Silent(Silent),
+    RelayError(RelayError),
+    RelayTimeout(RelayTimeout),
     Failed(Side, io::Error),
     Stuck,
     Revoked,
@@ -75,7 +75,7 @@ impl End {
     pub(crate) fn is_by(&self, by: Side) -> bool {
         match self {
             Self::Closed(side) | Self::Failed(side, _) => *side == by,
-            Self::Broken(broken) => broken.side == by,
+            Self::RelayError(broken) => broken.side == by,
             _ => false,
         }
     }
@@ -90,8 +90,12 @@ impl fmt::Display for End {
         match self {
             Self::Unsent => f.write_str("the tunnel was closed before everything was sent on"),
             Self::Closed(side) => write!(f, "{} closed the connection", name(side)),
-            Self::Broken(Broken { side, error }) => write!(f, "{} broke off: {error}", name(side)),
-            Self::Silent(Silent { side, .. }) => write!(f, "{} was silent too long", name(side)),
+            Self::RelayError(RelayError { side, error }) => {
+                write!(f, "{} broke off: {error}", name(side))
+            }
+            Self::RelayTimeout(RelayTimeout { side, .. }) => {
+                write!(f, "{} was silent too long", name(side))
+            }
             Self::Failed(side, error) => write!(f, "the line to {} failed: {error}", name(side)),
             Self::Stuck => f.write_str("one side is closed, and the other takes no more"),
             Self::Revoked => f.write_str("the peer's admission was revoked"),
@@ -143,7 +147,7 @@ impl Traffic {
             () = self.drive(&mut close) => {}
         }
         for side in Side::BOTH {
-            self.part(side);
+            self.close_gracefully(side);
         }
         while self.leaving.join_next().await.is_some() {}
         self.end.unwrap_or(End::TunnelClosed)
@@ -151,11 +155,11 @@ impl Traffic {
 
     async fn drive(&mut self, close: &mut watch::Receiver<bool>) {
         let mut closing = false;
-        let mut pace = Pace::default();
+        let mut activity = Activity::default();
         loop {
             tokio::task::coop::consume_budget().await;
             if let Err(broken) = self.relay.turn() {
-                self.lose(broken.side, End::Broken(broken));
+                self.lose(broken.side, End::RelayError(broken));
                 continue;
             }
             // What is written makes room for more.
@@ -176,8 +180,8 @@ impl Traffic {
                 self.still_until
                     .get_or_insert_with(|| deadline(now, self.linger));
             }
-            pace.passed(0, std::mem::take(&mut self.passed));
-            if !pace.waits() {
+            activity.passed(0, std::mem::take(&mut self.passed));
+            if !activity.waits() {
                 self.relay.rest();
             }
             tokio::select! {
@@ -186,7 +190,7 @@ impl Traffic {
                 ready = self.writable(Side::Front) => self.note_failure(Side::Front, ready),
                 ready = self.writable(Side::Back) => self.note_failure(Side::Back, ready),
                 () = until(beat) => self.beat(),
-                () = pace.slackens() => {}
+                () = activity.idle() => {}
                 () = until(self.still_until) => {
                     self.end.get_or_insert(End::Stuck);
                     if closing {
@@ -316,7 +320,7 @@ impl Traffic {
             }
         }
         if let Err(silent) = self.relay.poll(Instant::now().into_std()) {
-            self.lose(silent.side, End::Silent(silent));
+            self.lose(silent.side, End::RelayTimeout(silent));
         }
     }
 
@@ -332,14 +336,18 @@ impl Traffic {
         self.end.get_or_insert(end);
         self.relay.end_input(side);
         self.relay.end_output(side);
-        self.part(side);
+        self.close_gracefully(side);
     }
 
     /// Closes a connection.
-    fn part(&mut self, side: Side) {
+    fn close_gracefully(&mut self, side: Side) {
         if let Some(stream) = self.line_mut(side).stream.take() {
             let limits = self.limits.clone();
-            let parting = async move { stream.part(HandshakeBytes::default(), &limits).await };
+            let parting = async move {
+                stream
+                    .close_gracefully(HandshakeBytes::default(), &limits)
+                    .await
+            };
             self.leaving.spawn(parting);
         }
     }
@@ -365,10 +373,10 @@ mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
     use crate::config::settings::Config;
-    use crate::handshake::{Conn, Established, Handshake};
-    use crate::relay::end::Leg;
+    use crate::handshake::{Established, Handshake, PeerContext};
+    use crate::relay::end::RelayEnd;
     use crate::traffic::frames::{Frame, FrameReader, FrameWriter};
-    use crate::traffic::heartbeat::{Expiry, HeartbeatSettings, Silence};
+    use crate::traffic::heartbeat::{Expiry, HeartbeatExpired, HeartbeatSettings};
     use crate::wire::frame::Flags;
     use crate::wire::socket_type::SocketType;
     use bytes::{BufMut, Bytes, BytesMut};
@@ -451,7 +459,7 @@ mod tests {
     fn established() -> (Established, Established) {
         let config = Config::builder(SocketType::Pair).null().accept_any_peer();
         let config = config.finish().unwrap();
-        let conn = || Conn::new(PeerAddress::from_zap(b"127.0.0.1"));
+        let conn = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
         let (mut from_one, mut from_two) = (BytesMut::new(), BytesMut::new());
         let mut one = Handshake::start(&config, conn(), &mut from_one);
         let mut two = Handshake::start(&config, conn(), &mut from_two);
@@ -472,11 +480,11 @@ mod tests {
         }
     }
 
-    fn end(heartbeat: Option<HeartbeatSettings>) -> (Stream, Leg, Peer) {
+    fn end(heartbeat: Option<HeartbeatSettings>) -> (Stream, RelayEnd, Peer) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (one, two) = established();
         let limits = Limits::default();
-        let leg = Leg::new(one, &limits, heartbeat, Instant::now().into_std());
+        let leg = RelayEnd::new(one, &limits, heartbeat, Instant::now().into_std());
         let peer = Peer {
             stream: theirs,
             input: BytesMut::new(),
@@ -496,8 +504,8 @@ mod tests {
     }
 
     fn between(
-        (front, front_leg, first): (Stream, Leg, Peer),
-        (back, back_leg, second): (Stream, Leg, Peer),
+        (front, front_leg, first): (Stream, RelayEnd, Peer),
+        (back, back_leg, second): (Stream, RelayEnd, Peer),
     ) -> (Traffic, Peer, Peer) {
         if let Stream::Ipc(stream) = &back {
             // Less than the tunnel itself takes at once.
@@ -699,7 +707,7 @@ mod tests {
             assert!(
                 matches!(
                     end,
-                    End::Broken(Broken {
+                    End::RelayError(RelayError {
                         side: Side::Front,
                         ..
                     })
@@ -768,8 +776,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_a_peer_that_has_answered_before_is_closed_unless_every_peer_is_to_be() {
         let silent = |end: &End| {
-            let silence = Silence::NoAnswer;
-            matches!(end, End::Silent(silent) if *silent == Silent { side: Side::Front, silence })
+            let silence = HeartbeatExpired::NoAnswer;
+            matches!(end, End::RelayTimeout(silent) if *silent == RelayTimeout { side: Side::Front, silence })
         };
         let (end, _) = after_answers(Expiry::OnceAnswered, 0, false).await;
         assert!(matches!(end, End::TunnelClosed), "{end}");

@@ -4,10 +4,10 @@
 use crate::access::address::PeerAddress;
 use crate::access::grant::Grant;
 use crate::access::peer::{Credential, Peer};
-use crate::config::settings::{Config, Open};
+use crate::config::settings::{Config, NoPolicy};
 use crate::error::{Error, Stage, printable};
-use crate::handshake::Conn;
-use crate::net::accept::acceptor::Newcomer;
+use crate::handshake::PeerContext;
+use crate::net::accept::acceptor::Accepted;
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::accept::eviction::Progress;
 use crate::net::accept::guest::Guest;
@@ -24,9 +24,9 @@ use crate::net::tunnel::forward::{End, Traffic};
 use crate::net::tunnel::names::{Named, Names};
 use crate::net::tunnel::options::TunnelOptions;
 use crate::net::tunnel::sparse_log::{SparseLog, origin};
-use crate::relay::end::Leg;
-use crate::relay::forward::{Broken, Relay, Side};
-use crate::relay::handoff::{IdentityRule, Introduction};
+use crate::relay::end::RelayEnd;
+use crate::relay::forward::{Relay, RelayError, Side};
+use crate::relay::handoff::{IdentityRule, PeerHandoff};
 use crate::wire::metadata::Metadata;
 use crate::wire::socket_type::SocketType;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 /// What all connections of a tunnel share.
-pub(crate) struct House<A: Access> {
+pub(crate) struct TunnelShared<A: Access> {
     pub(crate) config: Config<A>,
     pub(crate) router: A::Router,
     pub(crate) back: Back,
@@ -55,7 +55,7 @@ pub(crate) struct House<A: Access> {
 /// Whom the tunnel dials.
 pub(crate) struct Back {
     pub(crate) endpoint: Endpoint,
-    pub(crate) config: Config<Open>,
+    pub(crate) config: Config<NoPolicy>,
     /// Whether that is the side without security.
     pub(crate) is_clear: bool,
     /// A client's tunnel waits before it asks again. A server's asks its program for each peer, so
@@ -64,14 +64,14 @@ pub(crate) struct Back {
 }
 
 /// The back's end of a connection, ready for traffic.
-struct Reached {
+struct Backend {
     stream: Stream,
     agreed: Agreed,
     taken: Option<Taken>,
 }
 
 /// Both ends of a connection, which know of each other.
-struct Met {
+struct Linked {
     relay: Relay,
     back: Stream,
     grant: Option<Grant>,
@@ -83,7 +83,7 @@ struct Met {
 }
 
 /// Why two peers did not meet.
-enum Missed {
+enum LinkError {
     /// The one in front was refused, gave up, or was too slow.
     Front(Failed),
     /// The one behind was not reached, or refused us.
@@ -94,16 +94,16 @@ enum Missed {
     Closing,
 }
 
-impl From<Failed> for Missed {
+impl From<Failed> for LinkError {
     fn from(failed: Failed) -> Self {
         Self::Front(failed)
     }
 }
 
-impl<A: Access> House<A> {
+impl<A: Access> TunnelShared<A> {
     /// Serves one connection to its end; false if what was on its way was cut off by the tunnel's.
-    pub(crate) async fn serve(self: Arc<Self>, newcomer: Newcomer) -> bool {
-        let Newcomer {
+    pub(crate) async fn serve(self: Arc<Self>, newcomer: Accepted) -> bool {
+        let Accepted {
             stream,
             conn,
             place,
@@ -126,7 +126,7 @@ impl<A: Access> House<A> {
             let met = met.unwrap_or_else(|loss| {
                 Err(match loss {
                     Loss::Evicted(error) => front.failed(error).into(),
-                    Loss::Closed => Missed::Closing,
+                    Loss::Closed => LinkError::Closing,
                 })
             });
             (met, front.take_permit())
@@ -146,10 +146,10 @@ impl<A: Access> House<A> {
                 !matches!(end, End::Unsent)
             }
             Err(missed) => {
-                let last_words = self.say_why(&conn, missed);
+                let error_frame = self.say_why(&conn, missed);
                 place.progress(Progress::Refused);
                 tokio::select! {
-                    () = stream.part(last_words, self.config.limits()) => {}
+                    () = stream.close_gracefully(error_frame, self.config.limits()) => {}
                     _ = evicted.lost() => {}
                 }
                 true
@@ -159,10 +159,14 @@ impl<A: Access> House<A> {
 
     /// Conducts both handshakes. Nothing is dialled before the front has paused, which is after
     /// the verdict.
-    async fn introduce(&self, front: &mut Negotiation<'_, A>, conn: &Conn) -> Result<Met, Missed> {
+    async fn introduce(
+        &self,
+        front: &mut Negotiation<'_, A>,
+        conn: &PeerContext,
+    ) -> Result<Linked, LinkError> {
         let pause = front.run_to_pause(conn.clone()).await?;
         let introduction =
-            Introduction::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
+            PeerHandoff::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
         // Half of the time for the handshake, so that the far side has the other.
         let patience = self.config.limits().handshake_timeout / 2;
         let none = Metadata::new();
@@ -177,13 +181,13 @@ impl<A: Access> House<A> {
                 Some(self.back.reach(&introduction, &self.options, attempt).await)
             })
             .await?;
-        let Reached {
+        let Backend {
             stream,
             agreed: back,
             taken,
         } = reached
-            .ok_or(Missed::NotAsked)?
-            .map_err(|error| Missed::Back(front.failed_behind(error)))?;
+            .ok_or(LinkError::NotAsked)?
+            .map_err(|error| LinkError::Back(front.failed_behind(error)))?;
         let claims = &back.established.peer.claims;
         let front = front
             .resume(|out| introduction.complete(claims, out))
@@ -195,7 +199,7 @@ impl<A: Access> House<A> {
         let socket_type = peer.claims.socket_type.map(SocketType::name);
         let address = conn.address.with_port(conn.port);
         tracing::info!(%address, user_id, socket_type, "peer connected");
-        let met = Met {
+        let met = Linked {
             named: self.name(peer, &conn.address),
             grant: authenticated.and_then(|authenticated| authenticated.grant.clone()),
             user_id,
@@ -232,7 +236,7 @@ impl<A: Access> House<A> {
         };
         let now = Instant::now().into_std();
         let leg = |agreed: Agreed, limits, heartbeat| {
-            Leg::new(*agreed.established, limits, heartbeat, now).with_input(agreed.input)
+            RelayEnd::new(*agreed.established, limits, heartbeat, now).with_input(agreed.input)
         };
         Relay::new(
             leg(front, self.config.limits(), in_front),
@@ -242,10 +246,10 @@ impl<A: Access> House<A> {
 
     /// Logs why there is no connection; what the front should still get to read comes back. It is
     /// an ERROR of our own policy, and never one of the far side's.
-    fn say_why(&self, conn: &Conn, missed: Missed) -> HandshakeBytes {
+    fn say_why(&self, conn: &PeerContext, missed: LinkError) -> HandshakeBytes {
         match missed {
-            Missed::Front(failed) => refuse(conn, failed),
-            Missed::Back(Failed { error, who, .. }) => {
+            LinkError::Front(failed) => refuse(conn, failed),
+            LinkError::Back(Failed { error, who, .. }) => {
                 let whose = who.credential().map(Credential::to_string);
                 let whose = whose.unwrap_or_else(|| origin(&conn.address));
                 if let Some(unlogged) = self.forward_log.admit("", whose) {
@@ -256,15 +260,15 @@ impl<A: Access> House<A> {
                 }
                 HandshakeBytes::default()
             }
-            Missed::NotAsked | Missed::Closing => HandshakeBytes::default(),
+            LinkError::NotAsked | LinkError::Closing => HandshakeBytes::default(),
         }
     }
 
     /// Logs the end of a connection. A limit costs a program messages at each try, so it is told
     /// which, and on which side.
-    fn say_end(&self, conn: &Conn, user_id: Option<&str>, end: &End) {
+    fn say_end(&self, conn: &PeerContext, user_id: Option<&str>, end: &End) {
         let address = conn.address.with_port(conn.port);
-        if let End::Broken(Broken { side, error }) = end
+        if let End::RelayError(RelayError { side, error }) = end
             && let Error::Limit(limit) = error
             && let whose = user_id.map_or_else(|| origin(&conn.address), str::to_owned)
             && let Some(unlogged) = self.limit_log.admit(limit.name(), whose)
@@ -283,9 +287,9 @@ impl<A: Access> House<A> {
 }
 
 /// Logs a refusal, and gives back what its peer should still get to read.
-pub(crate) fn refuse(conn: &Conn, failed: Failed) -> HandshakeBytes {
+pub(crate) fn refuse(conn: &PeerContext, failed: Failed) -> HandshakeBytes {
     Refusal::new(conn, *failed.who, failed.stage, failed.error).log();
-    failed.last_words
+    failed.error_frame
 }
 
 impl Back {
@@ -293,10 +297,10 @@ impl Back {
     /// is told to the attempt.
     async fn reach(
         &self,
-        introduction: &Introduction,
+        introduction: &PeerHandoff,
         options: &TunnelOptions,
         attempt: Option<Attempt<'_>>,
-    ) -> Result<Reached, NetError> {
+    ) -> Result<Backend, NetError> {
         let authenticated = introduction.authenticated();
         let grant = authenticated.and_then(|authenticated| authenticated.grant.as_ref());
         if grant.is_some_and(|grant| !grant.still_valid()) {
@@ -310,7 +314,7 @@ impl Back {
                 match agreed {
                     Ok(agreed) => {
                         let taken = attempt.map(Attempt::succeeded);
-                        return Ok(Reached {
+                        return Ok(Backend {
                             stream,
                             agreed,
                             taken,

@@ -97,10 +97,10 @@ pub(crate) fn run(arguments: &ConnectArguments) -> Result<(), Failure> {
         argument_source::reserve_stdin("for lines to send")?;
     }
     match arguments.config()? {
-        ServerConfig::Asks(config, router, policy) => {
+        ServerConfig::Authorizing(config, router, policy) => {
             block_on(converse(arguments, config, router, Some(policy)))
         }
-        ServerConfig::Open(config) => block_on(converse(arguments, config, (), None)),
+        ServerConfig::NoPolicy(config) => block_on(converse(arguments, config, (), None)),
     }
 }
 
@@ -110,7 +110,9 @@ impl ConnectArguments {
         let builder = self.socket.builder(socket_type);
         let policy = self.policy.as_deref();
         if policy.is_none() && !self.accept_any_peer {
-            return Ok(ServerConfig::Open(self.security.load()?.config(builder)?));
+            return Ok(ServerConfig::NoPolicy(
+                self.security.load()?.config(builder)?,
+            ));
         }
         let mechanism = match self.security.mechanism() {
             None if self.plain_server => MechanismKind::Plain,

@@ -44,7 +44,7 @@ struct Keys<'a> {
 
 pub(crate) fn run(arguments: &KeygenArguments, console: Console) -> Result<(), Failure> {
     if let Some(of) = &arguments.public {
-        let public_key = load_key_pair(of)?.public().to_z85();
+        let public_key = load_key_pair(of)?.public_key().to_z85();
         let text = format!("public-key {public_key}\n");
         let secret_key = None;
         let keys = Keys {
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &KeygenArguments, console: Console) -> Result<(), F
     }
     let pair = KeyPair::generate()?;
     let secret = pair.secret().to_z85();
-    let public_key = pair.public().to_z85();
+    let public_key = pair.public_key().to_z85();
     let (secret_key, text) = match &arguments.secret {
         None => {
             let text = format!("public-key {public_key}\nsecret-key {}\n", *secret);

@@ -94,10 +94,10 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     let limits = arguments.bind.limits(arguments.socket.limits());
     let builder = arguments.socket.builder(socket_type).limits(limits);
     match arguments.security.config(builder)? {
-        ServerConfig::Asks(config, router, policy) => {
+        ServerConfig::Authorizing(config, router, policy) => {
             block_on(serve(arguments, config, router, Some(policy), outlet))
         }
-        ServerConfig::Open(config) => block_on(serve(arguments, config, (), None, outlet)),
+        ServerConfig::NoPolicy(config) => block_on(serve(arguments, config, (), None, outlet)),
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::Duration;
 use zmtp_auth::net::Endpoint;
-use zmtp_auth::{Config, CryptoError, Error, Incompatible, Open, SocketType, Stage};
+use zmtp_auth::{Config, CryptoError, Error, Incompatible, NoPolicy, SocketType, Stage};
 
 /// Say what speaks at an endpoint, and whether it lets us in
 ///
@@ -112,7 +112,7 @@ pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Fa
 /// One attempt after the other, until the type that we claim is not what stands in the way.
 async fn attempts(
     endpoint: &Endpoint,
-    configs: &[Config<Open>],
+    configs: &[Config<NoPolicy>],
     timeout: Duration,
 ) -> Result<(Seen, Result<(), Error>), Failure> {
     let mut last = None;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use zmtp_auth::handshake::{Conn, Handshake};
+use zmtp_auth::handshake::{Handshake, PeerContext};
 use zmtp_auth::net::{Endpoint, Host};
-use zmtp_auth::{Config, Error, Open, PeerAddress, SocketType, Stage};
+use zmtp_auth::{Config, Error, NoPolicy, PeerAddress, SocketType, Stage};
 
 /// Bytes of a greeting (RFC 37).
 const GREETING_LEN: usize = 64;
@@ -102,7 +102,7 @@ impl Link {
     /// Goes as far as the peer lets us.
     pub(crate) async fn shake_hands(
         mut self,
-        config: &Config<Open>,
+        config: &Config<NoPolicy>,
         time: Duration,
     ) -> (Seen, Result<(), Error>) {
         let mut stage = Stage::Greeting;
@@ -114,9 +114,9 @@ impl Link {
         (self.seen, ended)
     }
 
-    async fn converse(&mut self, config: &Config<Open>, at: &mut Stage) -> Result<(), Error> {
+    async fn converse(&mut self, config: &Config<NoPolicy>, at: &mut Stage) -> Result<(), Error> {
         // Where the peer is matters to a server alone.
-        let conn = Conn::new(PeerAddress::Other(bytes::Bytes::new()));
+        let conn = PeerContext::new(PeerAddress::Other(bytes::Bytes::new()));
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
         let is_relay = config.socket_type() == SocketType::Relay;
         let mut state = Handshake::start(config, conn, &mut out);

@@ -16,7 +16,9 @@ use std::time::Duration;
 use zmtp_auth::net::{NetError, Tunnel, TunnelOptions};
 use zmtp_auth::relay::IdentityRule;
 use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
-use zmtp_auth::{Asks, Builder, Config, Domain, MechanismKind, Open, SocketType, WantsMechanism};
+use zmtp_auth::{
+    Authorizing, Builder, Config, Domain, MechanismKind, NoPolicy, SocketType, WantsMechanism,
+};
 
 /// Time that the last events have to be read.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
@@ -235,7 +237,7 @@ async fn server(arguments: &ServerArguments, mut policy: LoadedPolicy) -> Result
     .await
 }
 
-async fn client(arguments: &ClientArguments, config: Config<Open>) -> Result<(), Failure> {
+async fn client(arguments: &ClientArguments, config: Config<NoPolicy>) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     let options = arguments.common.options();
     let (bind, forward) = (arguments.bind.as_str(), arguments.forward.as_str());
@@ -293,7 +295,7 @@ async fn serve(
 }
 
 impl ServerArguments {
-    fn config(&self) -> Result<Config<Asks>, Failure> {
+    fn config(&self) -> Result<Config<Authorizing>, Failure> {
         let builder = self.common.builder();
         let domain = Domain::from(self.domain.clone());
         let Some((first, more)) = self.key.split_first() else {
@@ -310,7 +312,7 @@ impl ServerArguments {
 }
 
 impl ClientArguments {
-    fn config(&self) -> Result<Config<Open>, Failure> {
+    fn config(&self) -> Result<Config<NoPolicy>, Failure> {
         let builder = self.common.builder();
         let credentials = match (&self.plain, &self.server_key) {
             (Some(user), _) => ClientCredentials::plain(user, self.password_file.as_deref())?,

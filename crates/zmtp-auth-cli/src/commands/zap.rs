@@ -27,7 +27,7 @@ const MAX_LINE: usize = 1024 * 1024;
 /// none is due, or {"error":"why"} for a line that is no request or is longer than 1 MiB.
 ///
 /// With --listen it is a service for other processes instead, behind a proxy for their
-/// inproc://zeromq.zap.01 or asked by net::RemoteHandler. Requests carry passwords: it takes ipc,
+/// inproc://zeromq.zap.01 or asked by net::RemoteZapHandler. Requests carry passwords: it takes ipc,
 /// for processes of the same user, or CURVE, for the clients that --client-key names. It tells each
 /// decision as an event "decision": time, public key or known name of the peer, its address, the
 /// outcome, and the rule. Processes that ask are told as "accepted", with address and key, and as

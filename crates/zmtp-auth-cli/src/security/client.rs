@@ -7,7 +7,7 @@ use crate::security::password_input::password;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use zmtp_auth::{
-    Builder, Config, KeyPair, MechanismKind, Open, Password, PublicKey, WantsMechanism,
+    Builder, Config, KeyPair, MechanismKind, NoPolicy, Password, PublicKey, WantsMechanism,
 };
 
 /// The mechanism and the credentials of a client.
@@ -111,7 +111,10 @@ impl ClientCredentials {
     }
 
     /// A client with these credentials.
-    pub(crate) fn config(&self, builder: Builder<WantsMechanism>) -> Result<Config<Open>, Failure> {
+    pub(crate) fn config(
+        &self,
+        builder: Builder<WantsMechanism>,
+    ) -> Result<Config<NoPolicy>, Failure> {
         Ok(match self {
             Self::Null => builder.null().accept_any_peer().finish()?,
             Self::Plain { user, password } => builder

@@ -113,7 +113,7 @@ pub(crate) fn load_key_pair(from: &Path) -> Result<KeyPair, Failure> {
             secret_key: Some(key),
         }) => {
             let pair = secret(key)?;
-            if public_key.is_some_and(|public| pair.public().to_z85() != public) {
+            if public_key.is_some_and(|public| pair.public_key().to_z85() != public) {
                 return Err(bad(&"the public key does not belong to the secret key"));
             }
             pair

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use zmtp_auth::auth::{
-    Authenticator, BadPolicyFile, DomainSettings, PolicyFile, PolicyFileError, PolicySettings,
-    PolicyWarning,
+    Authenticator, DomainSettings, PolicyFile, PolicyFileError, PolicyFileErrorKind,
+    PolicySettings, PolicyWarning,
 };
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
-    Asks, Builder, Config, CurveServer, Domain, MechanismKind, Open, WantsAccess, WantsMechanism,
+    Authorizing, Builder, Config, CurveServer, Domain, MechanismKind, NoPolicy, WantsAccess,
+    WantsMechanism,
 };
 
 /// The mechanism of a server, and its policy.
@@ -63,9 +64,9 @@ pub(crate) struct ServerSecurity {
 /// A server's configuration.
 pub(crate) enum ServerConfig {
     /// Every peer is asked about.
-    Asks(Config<Asks>, ZapRouter, LoadedPolicy),
+    Authorizing(Config<Authorizing>, ZapRouter, LoadedPolicy),
     /// No policy is asked: everybody is let in, or we are the client.
-    Open(Config<Open>),
+    NoPolicy(Config<NoPolicy>),
 }
 
 /// The time between the two readings of a policy that is loaded again. 2 s, as for files that are
@@ -238,7 +239,7 @@ impl LoadedPolicy {
             }
             let outcome = outcome.ok_or_else(|| Failure::new("the policy was not loaded again"))?;
             if let Err(error) = &outcome
-                && error.reason == BadPolicyFile::Overtaken
+                && error.reason == PolicyFileErrorKind::Overtaken
             {
                 // It hung until a later one had ended, which was told.
                 tracing::info!("{error}");
@@ -274,7 +275,7 @@ impl ServerSecurity {
     pub(crate) fn config(&self, builder: Builder<WantsMechanism>) -> Result<ServerConfig, Failure> {
         if let Some(user) = &self.user {
             let credentials = ClientCredentials::plain(user, self.password_file.as_deref())?;
-            return credentials.config(builder).map(ServerConfig::Open);
+            return credentials.config(builder).map(ServerConfig::NoPolicy);
         }
         if let Some(server) = &self.server_key {
             let key = match self.key.as_slice() {
@@ -283,7 +284,7 @@ impl ServerSecurity {
                 _ => return Err(Failure::usage("a client of CURVE has one --key")),
             };
             let credentials = ClientCredentials::curve(server, key)?;
-            return credentials.config(builder).map(ServerConfig::Open);
+            return credentials.config(builder).map(ServerConfig::NoPolicy);
         }
         let mechanism = match (self.null, self.plain, self.curve) {
             (true, _, _) => MechanismKind::Null,
@@ -323,17 +324,17 @@ impl ServerRole<'_> {
             };
             let policy = LoadedPolicy::load(path, Some(scope))?;
             let router = policy.router()?;
-            return Ok(ServerConfig::Asks(config, router, policy));
+            return Ok(ServerConfig::Authorizing(config, router, policy));
         }
         if !self.accept_any_peer {
             return Err(Failure::usage(
                 "say who may come in: --policy FILE, or --accept-any-peer for everybody",
             ));
         }
-        self.open(builder).map(ServerConfig::Open)
+        self.open(builder).map(ServerConfig::NoPolicy)
     }
 
-    fn asking(&self, builder: Builder<WantsMechanism>) -> Result<Config<Asks>, Failure> {
+    fn asking(&self, builder: Builder<WantsMechanism>) -> Result<Config<Authorizing>, Failure> {
         let domain = Domain::from(self.domain.to_owned());
         let ready = match self.mechanism {
             MechanismKind::Null => builder.null().authorize(domain),
@@ -347,7 +348,7 @@ impl ServerRole<'_> {
         Ok(ready.finish()?)
     }
 
-    fn open(&self, builder: Builder<WantsMechanism>) -> Result<Config<Open>, Failure> {
+    fn open(&self, builder: Builder<WantsMechanism>) -> Result<Config<NoPolicy>, Failure> {
         let ready = match self.mechanism {
             MechanismKind::Null => builder.null().accept_any_peer(),
             MechanismKind::Plain => {

@@ -166,7 +166,7 @@ impl Conversation {
                     recipient.subscribe(topic);
                 }
             }
-            Incoming::Cancel(topic) => {
+            Incoming::Unsubscribe(topic) => {
                 let told = Told::Cancelled {
                     peer,
                     topic: Shown::of(&topic),

@@ -6,14 +6,17 @@ use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use zmtp_auth::cert::Certificate;
-use zmtp_auth::net::{Connection, RemoteHandler};
+use zmtp_auth::net::{Connection, RemoteZapHandler};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{AccessRequest, Config, Credentials, Domain, PeerAddress, SocketType, Verdict};
 
 fn keys(house: &House, name: &str) -> (String, String) {
     let certificate = Certificate::load(house.path(name)).unwrap();
     let pair = certificate.key_pair().unwrap();
-    (pair.public().to_z85(), pair.secret().to_z85().to_string())
+    (
+        pair.public_key().to_z85(),
+        pair.secret().to_z85().to_string(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +143,7 @@ async fn a_remote_handler_may_be_written_in_any_language() {
     let (rep, endpoint) = context
         .bound("REP", Options::new(Security::Null), &ipc)
         .await;
-    let handler = RemoteHandler::ipc(endpoint.as_str()).unwrap();
+    let handler = RemoteZapHandler::ipc(endpoint.as_str()).unwrap();
     handler.connected().await.unwrap();
     let router = ZapRouter::new();
     router.bind("*", handler).unwrap();

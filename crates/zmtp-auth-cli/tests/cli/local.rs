@@ -18,7 +18,7 @@ fn keygen_makes_keys_that_belong_together() {
         panic!("{text}");
     };
     let pair = KeyPair::from_secret(SecretKey::from_z85(secret).unwrap());
-    assert_eq!(pair.public().to_z85(), public);
+    assert_eq!(pair.public_key().to_z85(), public);
     let json = &events(0, &["keygen", "--json"], "")[0];
     assert_eq!(json["secret_key"].as_str().unwrap().len(), 40);
 }
@@ -33,7 +33,7 @@ fn keygen_keeps_a_secret_in_a_new_file_of_its_owner() {
     let secret = fs::read_to_string(&path).unwrap();
     let secret = SecretKey::from_z85(secret.trim_end()).unwrap();
     assert_eq!(
-        KeyPair::from_secret(secret).public().to_z85(),
+        KeyPair::from_secret(secret).public_key().to_z85(),
         told["public_key"]
     );
     assert_eq!(mode(&path), 0o600);

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use zmtp_auth::net::{Connection, Listener};
-use zmtp_auth::{Config, Limits, Open, SocketType};
+use zmtp_auth::{Config, Limits, NoPolicy, SocketType};
 
 const CURVE: &str = "listen tcp://127.0.0.1:* --curve --key @server.key_secret \
                      --policy @policy.toml --domain billing";
@@ -398,7 +398,7 @@ fn lines_that_a_peer_did_not_wait_for_have_a_code_of_their_own() {
     assert!(ends(0, &["--help"], "").contains("8  the connection ended"));
 }
 
-fn open(kind: SocketType) -> Config<Open> {
+fn open(kind: SocketType) -> Config<NoPolicy> {
     let config = Config::builder(kind).null().accept_any_peer();
     config.finish().unwrap()
 }

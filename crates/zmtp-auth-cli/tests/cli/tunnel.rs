@@ -89,7 +89,7 @@ fn write_key(directory: &Path, name: &str, keys: &KeyPair) -> String {
 
 fn write_policy(directory: &Path, keys: &[&KeyPair]) -> String {
     let path = directory.join("policy.toml");
-    let keys: Vec<_> = keys.iter().map(|keys| keys.public().to_z85()).collect();
+    let keys: Vec<_> = keys.iter().map(|keys| keys.public_key().to_z85()).collect();
     fs::write(
         &path,
         format!("[domain.\"*\"]\ncurve = {{ keys = {keys:?} }}\n"),
@@ -122,7 +122,7 @@ async fn two_tunnels_at_the_command_line_give_two_programs_curve() {
         "--heartbeat",
         "60",
     ]);
-    let server_key = server_keys().public().to_z85();
+    let server_key = server_keys().public_key().to_z85();
     let client_of = |keys: &KeyPair, name| {
         let key = write_key(directory, name, keys);
         let (to, server_key) = (server.endpoint.as_str(), server_key.as_str());
@@ -162,7 +162,7 @@ async fn two_tunnels_at_the_command_line_give_two_programs_curve() {
         .get("User-Id")
         .unwrap()
         .clone();
-    assert_eq!(user_id, client_keys().public().to_z85().as_bytes());
+    assert_eq!(user_id, client_keys().public_key().to_z85().as_bytes());
     push.send("hello").await.unwrap();
     assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["hello"]);
 
@@ -174,7 +174,7 @@ async fn two_tunnels_at_the_command_line_give_two_programs_curve() {
     soon(pull.recv_message()).await.unwrap_err();
 
     let log = server.stop();
-    let user_id = client_keys().public().to_z85();
+    let user_id = client_keys().public_key().to_z85();
     let line = log.lines().find(|line| line.contains("peer connected"));
     assert!(line.unwrap().contains(&user_id), "{log}");
     assert!(log.contains("peer refused"), "{log}");
@@ -189,7 +189,7 @@ async fn a_message_over_a_limit_is_told_with_the_limit_and_the_side() {
     let config = Config::builder(SocketType::Pull).curve_server(server_keys());
     let config = config.accept_any_peer().finish().unwrap();
     let far = Listener::bind(ANY_PORT, config, ()).await.unwrap();
-    let (to, server_key) = (far.local_endpoint().to_string(), server_keys().public());
+    let (to, server_key) = (far.local_endpoint().to_string(), server_keys().public_key());
     let arguments = [
         "client",
         "--bind",
@@ -310,7 +310,7 @@ async fn a_program_of_another_user_gets_nothing_unless_it_was_named() {
     ];
     let config = || {
         Config::builder(SocketType::Push)
-            .curve_client(client_keys(), server_keys().public())
+            .curve_client(client_keys(), server_keys().public_key())
             .finish()
             .unwrap()
     };

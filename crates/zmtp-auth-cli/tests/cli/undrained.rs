@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use zmtp_auth::cert::Certificate;
 use zmtp_auth::net::{Connection, Listener, NetError};
-use zmtp_auth::{Config, Open, SocketType};
+use zmtp_auth::{Config, NoPolicy, SocketType};
 
 /// Against hanging only.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -124,7 +124,7 @@ fn strangers_cannot_stop_a_listener_or_a_tunnel_whose_output_is_unread() {
     }
 }
 
-fn client(house: &House, name: &str, kind: SocketType) -> Config<Open> {
+fn client(house: &House, name: &str, kind: SocketType) -> Config<NoPolicy> {
     let load = |name: &str| Certificate::load(house.path(name)).unwrap();
     let keys = load(name).key_pair().unwrap().clone();
     let config = Config::builder(kind).curve_client(keys, load("server.key").public_key());

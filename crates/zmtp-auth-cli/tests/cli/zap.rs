@@ -1,4 +1,4 @@
-//! zap: requests from stdin, and the service that `RemoteHandler` asks.
+//! zap: requests from stdin, and the service that `RemoteZapHandler` asks.
 
 use super::program::{House, Running, command, mode, texts as words};
 use base64ct::{Base64, Encoding};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::process::Stdio;
 use zmtp_auth::cert::Certificate;
-use zmtp_auth::net::{RemoteHandler, RemoteHandlerError};
+use zmtp_auth::net::{RemoteZapHandler, RemoteZapHandlerError};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{AccessRequest, Credentials, DenialStatus, Domain, PeerAddress, Verdict};
 
@@ -100,7 +100,7 @@ fn a_line_that_is_not_text_is_an_error_and_not_the_end() {
 async fn a_service_tells_each_decision_and_about_whom() {
     let house = House::new();
     let (mut service, endpoint) = service(&house);
-    let handler = RemoteHandler::ipc(endpoint.as_str()).unwrap();
+    let handler = RemoteZapHandler::ipc(endpoint.as_str()).unwrap();
     handler.connected().await.unwrap();
     let router = ZapRouter::new();
     router.bind("*", handler).unwrap();
@@ -178,7 +178,7 @@ fn status(verdict: &Verdict) -> Option<DenialStatus> {
 async fn a_server_asks_a_handler_in_another_process() {
     let house = House::new();
     let (ipc, endpoint) = service(&house);
-    let handler = RemoteHandler::ipc(endpoint.as_str()).unwrap();
+    let handler = RemoteZapHandler::ipc(endpoint.as_str()).unwrap();
     handler.connected().await.unwrap();
     let router = ZapRouter::new();
     router.bind("*", handler).unwrap();
@@ -219,14 +219,14 @@ async fn over_tcp_both_sides_know_each_other_by_key() {
     let keys = |name| Certificate::load(house.path(name)).unwrap();
     let server = keys("server.key").public_key();
     let alice = keys("alice.key_secret").key_pair().unwrap().clone();
-    let handler = RemoteHandler::curve(endpoint.as_str(), alice, server).unwrap();
+    let handler = RemoteZapHandler::curve(endpoint.as_str(), alice, server).unwrap();
     handler.connected().await.unwrap();
     let router = ZapRouter::new();
     router.bind("*", handler).unwrap();
     assert_eq!(status(&ask(&router, "secret").await), None);
 
     let mallory = keys("mallory.key_secret").key_pair().unwrap().clone();
-    let stranger = RemoteHandler::curve(endpoint.as_str(), mallory, server).unwrap();
+    let stranger = RemoteZapHandler::curve(endpoint.as_str(), mallory, server).unwrap();
     let router = ZapRouter::new();
     router.bind("*", stranger).unwrap();
     let accepted = service.event("accepted");
@@ -242,6 +242,6 @@ async fn over_tcp_both_sides_know_each_other_by_key() {
         status(&ask(&router, "secret").await),
         Some(DenialStatus::Temporary)
     );
-    let tcp = RemoteHandler::ipc(endpoint.as_str());
-    assert!(matches!(tcp, Err(RemoteHandlerError::NotIpc)));
+    let tcp = RemoteZapHandler::ipc(endpoint.as_str());
+    assert!(matches!(tcp, Err(RemoteZapHandlerError::NotIpc)));
 }

@@ -10,7 +10,7 @@ use crate::auth::policy::address::rule::{AddressError, AddressRule, Match, RuleS
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
 #[cfg(feature = "policy-file")]
-use crate::auth::policy_file::problem::BadPolicyFile;
+use crate::auth::policy_file::problem::PolicyFileErrorKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -54,10 +54,10 @@ impl AddressLists {
         &mut self,
         scope: Option<&Domain>,
         (allowed, denied): (Option<&[AddressRule]>, Option<&[AddressRule]>),
-    ) -> Result<(), BadPolicyFile> {
+    ) -> Result<(), PolicyFileErrorKind> {
         match (allowed, denied) {
-            (Some(_), Some(_)) => return Err(BadPolicyFile::BothLists),
-            (Some([]), None) => return Err(BadPolicyFile::NobodyAllowed),
+            (Some(_), Some(_)) => return Err(PolicyFileErrorKind::BothLists),
+            (Some([]), None) => return Err(PolicyFileErrorKind::NobodyAllowed),
             (Some(rules), None) => self.change(scope, |list| {
                 *list = List::Allow(RuleSet::from(rules.to_vec()));
             }),
@@ -131,7 +131,7 @@ impl List {
     }
 
     /// Takes from the allow list. Emptied it stays a list, of nobody.
-    fn disallow(&mut self, rules: Vec<AddressRule>) -> usize {
+    fn remove_allowed(&mut self, rules: Vec<AddressRule>) -> usize {
         match self {
             Self::Allow(list) => list.remove(rules),
             Self::None | Self::Deny(_) => 0,
@@ -139,7 +139,7 @@ impl List {
     }
 
     /// Takes from the deny list. Emptied it denies nobody, just as no list.
-    fn undeny(&mut self, rules: Vec<AddressRule>) -> usize {
+    fn remove_denied(&mut self, rules: Vec<AddressRule>) -> usize {
         let Self::Deny(list) = self else {
             return 0;
         };
@@ -165,7 +165,7 @@ impl List {
 /// let auth = Authenticator::new();
 /// auth.addresses().deny(["192.0.2.66"])?;
 /// auth.addresses_of("backend").allow(["10.0.0.0/8", "uid:1000"])?;
-/// auth.addresses().undeny(["192.0.2.66"])?;
+/// auth.addresses().remove_denied(["192.0.2.66"])?;
 /// # Ok::<(), zmtp_auth::auth::AddressError>(())
 /// ```
 #[derive(Debug)]
@@ -214,14 +214,17 @@ impl AddressList<'_> {
     ///
     /// # Errors
     /// [`AddressError`] if a rule is none; nothing is taken away then.
-    pub fn disallow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<usize, AddressError>
+    pub fn remove_allowed<R>(
+        &self,
+        rules: impl IntoIterator<Item = R>,
+    ) -> Result<usize, AddressError>
     where
         R: TryInto<AddressRule>,
         AddressError: From<R::Error>,
     {
         let rules = collect(rules)?;
         self.try_change(AddressChange::Disallow, rules, |list, rules| {
-            Ok(list.disallow(rules))
+            Ok(list.remove_allowed(rules))
         })
     }
 
@@ -230,14 +233,17 @@ impl AddressList<'_> {
     ///
     /// # Errors
     /// [`AddressError`] if a rule is none; nothing is taken away then.
-    pub fn undeny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<usize, AddressError>
+    pub fn remove_denied<R>(
+        &self,
+        rules: impl IntoIterator<Item = R>,
+    ) -> Result<usize, AddressError>
     where
         R: TryInto<AddressRule>,
         AddressError: From<R::Error>,
     {
         let rules = collect(rules)?;
         self.try_change(AddressChange::Undeny, rules, |list, rules| {
-            Ok(list.undeny(rules))
+            Ok(list.remove_denied(rules))
         })
     }
 
