@@ -1,4 +1,4 @@
-//! Door 2: greeting, framing and mechanism as one machine over a byte stream.
+//! Greeting, framing and mechanism as one machine over a byte stream.
 //!
 //! Bytes in, bytes out, no I/O, no clock. The driver of a connection
 //!

@@ -1,9 +1,9 @@
 //! The security of ZeroMQ in pure Rust: what libzmq and `zmq.auth` do for C and Python, as a
 //! library that needs neither and talks to both, byte for byte.
 //!
-//! Three doors lead in, each complete on its own, each built from the one below:
+//! There are three layers to build on. Each is complete on its own and stands on the one before it:
 //!
-//! | door | takes | for |
+//! | layer | takes | for |
 //! |---|---|---|
 //! | [`mechanism`] | commands | a host with its own ZMTP codec |
 //! | [`handshake`] and [`traffic`] | bytes | a host with a byte stream and any runtime, or none |

@@ -1,4 +1,4 @@
-//! Floor 4: the words of policy, in which the mechanisms ask and ZAP answers. Neither side knows
+//! The words of policy, in which the mechanisms ask and ZAP answers. Neither side knows
 //! the other.
 
 pub mod address;

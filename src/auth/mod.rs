@@ -1,4 +1,4 @@
-//! Floor 6: who may come in. [`Authenticator`] is the policy of `pyzmq`'s `zmq.auth`, as a
+//! Who may come in. [`Authenticator`] is the policy of `pyzmq`'s `zmq.auth`, as a
 //! [`ZapHandler`](crate::zap::ZapHandler).
 
 pub(crate) mod audit;

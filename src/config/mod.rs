@@ -1,4 +1,4 @@
-//! Floor 5: how a socket proves itself and whom it admits.
+//! How a socket proves itself and whom it admits.
 
 pub mod builder;
 pub mod settings;

@@ -253,7 +253,7 @@ impl KeyPair {
 mod tests {
     use super::*;
 
-    /// C in INITIATE, a ZAP request, a certificate and a policy all come through this door.
+    /// C in INITIATE, a ZAP request, a certificate and a policy all come through here.
     #[test]
     fn a_public_key_has_one_encoding_and_no_low_order() {
         let key = *KeyPair::generate().unwrap().public_key().as_bytes();

@@ -1,4 +1,4 @@
-//! Floor 3: the only place that names a cipher crate.
+//! The only place that names a cipher crate.
 
 pub(crate) mod boxes;
 pub(crate) mod constant_time;

@@ -1,4 +1,4 @@
-//! Floor 6, and door 1: the security mechanisms, commands in and commands out.
+//! The security mechanisms, commands in and commands out.
 //!
 //! No framing, no I/O, no runtime: a host with a ZMTP codec of its own feeds command bodies to a
 //! [`Mechanism`] and sends what it is told to.

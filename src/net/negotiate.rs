@@ -1,4 +1,4 @@
-//! One handshake over a stream: the driver of door 2, with its clocks.
+//! One handshake over a stream: it drives the machine of `handshake`, with its clocks.
 #![forbid(unsafe_code)]
 
 use crate::access::request::AccessRequest;

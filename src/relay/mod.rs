@@ -1,4 +1,4 @@
-//! Floor 8: a tunnel between two connections, without I/O: two handshakes in one another, and the
+//! A tunnel between two connections, without I/O: two handshakes in one another, and the
 //! traffic after them.
 //!
 //! The **front** is the connection that was accepted, the **back** the one that is dialled for it.

@@ -1,4 +1,4 @@
-//! Floor 2: bytes to values and back. No crypto, no state, no allocation by a length that the
+//! Bytes to values and back. No crypto, no state, no allocation by a length that the
 //! peer merely claims.
 
 pub mod command;

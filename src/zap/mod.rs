@@ -1,4 +1,4 @@
-//! Floor 5: the ZeroMQ Authentication Protocol (RFC 27) as values, as frames, and as a router
+//! The ZeroMQ Authentication Protocol (RFC 27) as values, as frames, and as a router
 //! inside the process.
 //!
 //! A [`ZapHandler`] decides; [`ZapRouter`] brings it the questions of any number of sockets and

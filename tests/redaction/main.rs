@@ -275,7 +275,7 @@ fn advance(
     }
 }
 
-/// Door 1, where a host holds single commands in its hands, and everything that can go wrong.
+/// The commands layer, where a host holds single commands in its hands, and everything that can go wrong.
 fn show_commands(shown: &mut Shown) {
     for (client, server) in [curve(), plain(), relay_curve()] {
         let offers = [

@@ -2,6 +2,7 @@
 //! where cipher crates may be named.
 
 use super::source::{Token, lines_without_tests, starts_with, tokens};
+use std::collections::BTreeMap;
 
 /// Most lines of a file, its tests not counted.
 const MAX_LINES: usize = 400;
@@ -100,6 +101,25 @@ fn allows_unsafe(tokens: &[Token]) -> bool {
             .any(|token| token.text == "unsafe_code")
 }
 
+/// Most files side by side in a folder, facades not counted.
+const MAX_FILES: usize = 12;
+
+/// Every folder with more files side by side than a reader takes in, as text.
+pub fn drawers<'a>(files: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut folders: BTreeMap<&str, usize> = BTreeMap::new();
+    for file in files {
+        let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
+        if !matches!(name, "mod.rs" | "lib.rs" | "main.rs") {
+            *folders.entry(folder).or_default() += 1;
+        }
+    }
+    folders
+        .into_iter()
+        .filter(|(_, files)| *files > MAX_FILES)
+        .map(|(folder, files)| format!("{folder}: {files} files, {MAX_FILES} allowed"))
+        .collect()
+}
+
 /// Whether some part of a path is named after nothing in particular.
 pub fn has_empty_name(path: &str) -> bool {
     path.split('/').any(|part| {
@@ -142,6 +162,16 @@ mod tests {
             &format!("{most}//\n{tests}"),
             "401 lines",
         );
+    }
+
+    #[test]
+    fn a_dozen_files_side_by_side_are_enough() {
+        let mut files: Vec<_> = (0..MAX_FILES).map(|at| format!("a/{at}.rs")).collect();
+        files.extend(["a/mod.rs".to_owned(), "a/b/c.rs".to_owned()]);
+        let drawers = |files: &[String]| super::drawers(files.iter().map(String::as_str));
+        assert_eq!(drawers(&files), Vec::<String>::new());
+        files.push("a/one_more.rs".to_owned());
+        assert_eq!(drawers(&files), ["a: 13 files, 12 allowed"]);
     }
 
     #[test]

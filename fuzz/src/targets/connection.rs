@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
-use zmtp_auth::frames::FrameWriter;
+use zmtp_auth::traffic::frames::FrameWriter;
 use zmtp_auth::handshake::{PeerContext, Handshake};
 use zmtp_auth::net::{
     Connection, Endpoint, Incoming, Listener, Message, NetError, Tunnel, TunnelOptions,

@@ -1,4 +1,4 @@
-//! The door to vector code, and the crate's only unsafe blocks: calls of functions that need a
+//! The entry to vector code, and the crate's only unsafe blocks: calls of functions that need a
 //! processor's feature, behind a proof that it is there, and loads and stores of vectors.
 #![allow(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn)]

@@ -50,13 +50,13 @@ impl Acceptor {
         places: usize,
     ) -> Result<(Self, Endpoint), NetError> {
         let (acceptor, local) = Bound::bind(endpoint, options).await?;
-        let door = Self {
+        let acceptor = Self {
             acceptor,
             places: Slots::new(places, Descriptors::of_process()),
             pause: FIRST_PAUSE,
             paused_until: None,
         };
-        Ok((door, local))
+        Ok((acceptor, local))
     }
 
     /// The next connection, whose peer may have gone already. Cancel-safe.

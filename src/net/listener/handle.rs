@@ -87,7 +87,7 @@ impl Listener {
         NetError: From<E::Error>,
     {
         let endpoint = endpoint.try_into()?;
-        let (door, local) =
+        let (acceptor, local) =
             Acceptor::bind(&endpoint, &options, config.limits().max_pending_handshakes).await?;
         warn_of_plain(&local, &config);
         tracing::debug!(endpoint = %local, mechanism = %config.mechanism(), "listening");
@@ -100,7 +100,7 @@ impl Listener {
             events: Arc::clone(&events),
             connections,
         });
-        let accepting = tokio::spawn(house.run(door));
+        let accepting = tokio::spawn(house.run(acceptor));
         Ok(Self {
             local,
             events,
@@ -180,12 +180,12 @@ impl Drop for EndOfEvents {
 
 impl<A: Access> ListenerShared<A> {
     /// Accepts until the task is aborted, which ends the handshakes in progress as well: with the
-    /// door goes the table of their places.
-    async fn run(self: Arc<Self>, mut door: Acceptor) {
+    /// acceptor goes the table of their places.
+    async fn run(self: Arc<Self>, mut acceptor: Acceptor) {
         let _end = EndOfEvents(Arc::clone(&self.events));
         loop {
             self.events.room().await;
-            match door.next().await {
+            match acceptor.next().await {
                 AcceptOutcome::Accepted(newcomer) => {
                     // Boxed, so that a connection does not hold the room of its handshake.
                     let receiving = Box::pin(Arc::clone(&self).receive(newcomer));

@@ -179,7 +179,7 @@ impl Tunnel {
         let places = config.limits().max_pending_handshakes;
         // The peer's socket, and the one behind it.
         let connections = ConnectionLimit::new(config.limits(), 2);
-        let (door, local) = Acceptor::bind(endpoint, &options.sockets, places).await?;
+        let (acceptor, local) = Acceptor::bind(endpoint, &options.sockets, places).await?;
         tracing::debug!(endpoint = %local, forward = %back.endpoint, "tunnel open");
         let (closing, close) = watch::channel(false);
         let house = Arc::new(TunnelShared {
@@ -194,7 +194,7 @@ impl Tunnel {
             forward_log: SparseLog::new("peers that could not be forwarded"),
             limit_log: SparseLog::new("messages over a limit"),
         });
-        let running = tokio::spawn(run(house, door));
+        let running = tokio::spawn(run(house, acceptor));
         Ok(Self {
             local,
             closing,
@@ -234,12 +234,12 @@ impl Drop for Tunnel {
 
 /// Takes connections until the tunnel is closed, and waits for the last of them to end; whether
 /// all had everything sent on.
-async fn run<A: Access>(house: Arc<TunnelShared<A>>, mut door: Acceptor) -> bool {
+async fn run<A: Access>(house: Arc<TunnelShared<A>>, mut acceptor: Acceptor) -> bool {
     let mut close = house.close.clone();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            arrival = door.next() => match arrival {
+            arrival = acceptor.next() => match arrival {
                 AcceptOutcome::Accepted(newcomer) => {
                     connections.spawn(Arc::clone(&house).serve(newcomer));
                 }
@@ -252,7 +252,7 @@ async fn run<A: Access>(house: Arc<TunnelShared<A>>, mut door: Acceptor) -> bool
             _ = close.wait_for(|close| *close) => break,
         }
     }
-    drop(door);
+    drop(acceptor);
     let mut all_sent = true;
     while let Some(ended) = connections.join_next().await {
         all_sent &= ended.unwrap_or(true);

@@ -1,4 +1,4 @@
-//! One connection of a probe: door 2 of the library, with a clock at each step.
+//! One connection of a probe: the bytes layer of the library, with a clock at each step.
 #![forbid(unsafe_code)]
 
 use crate::exit::{Exit, Failure};

@@ -1,39 +1,33 @@
-//! Who may import whom: the floors of the design.
+//! Who may import whom: the layers of the design.
 
 use super::source::{Token, starts_with, tokens};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Every top-level file or folder of `src/` and its floor. What is not here fails.
-const FLOORS: &[(&str, u8)] = &[
+/// Every top-level file or folder of `src/` and its layer. A name that is not here fails.
+const LAYERS: &[(&str, u8)] = &[
     ("error", 1),
-    ("status", 1),
     ("limits", 1),
+    ("lock", 1),
+    ("status", 1),
     ("wire", 2),
     ("crypto", 3),
     ("access", 4),
-    ("seal", 5),
-    ("config", 5),
-    ("zap", 5),
+    ("secret_file", 4),
     ("cert", 5),
-    ("mechanism", 6),
+    ("config", 5),
+    ("traffic", 5),
+    ("zap", 5),
     ("auth", 6),
-    ("frames", 6),
-    ("input", 6),
+    ("mechanism", 6),
     ("handshake", 7),
-    ("heartbeat", 7),
-    ("outbox", 7),
-    ("parts", 7),
-    ("pings", 7),
     ("relay", 8),
     ("net", 9),
-    ("bin", 10),
-    ("cli", 10),
 ];
 
-/// The one import within a floor that crosses files outside a common folder.
-const SAME_FLOOR: &[(&str, &str)] = &[("error", "status")];
+/// The one import within a layer that crosses files outside a common folder.
+const SAME_LAYER: &[(&str, &str)] = &[("error", "status")];
 
-/// Imports that the floors would allow and the design does not: the machines and the policy meet
+/// Imports that the layers would allow and the design does not: the machines and the policy meet
 /// in `access/` and know nothing of each other.
 const APART: &[(&str, &str)] = &[
     ("mechanism", "zap"),
@@ -88,42 +82,31 @@ impl Tree {
         tree
     }
 
-    /// Every breach of the floors in one file, as text.
+    /// Every breach of the layers in one file, as text.
     pub fn breaches(&self, file: &str, source: &str) -> Vec<String> {
         let (own, _) = module_of(file);
         let Some(own_top) = own.first() else {
-            return Vec::new(); // lib.rs is the facade above all floors.
+            return Vec::new(); // lib.rs is the facade above all layers.
         };
-        let Some(own_floor) = floor(own_top) else {
-            return vec![format!("{file}: on no floor; give it one")];
+        let Some(own_layer) = layer(own_top) else {
+            return vec![format!("{file}: in no layer; give it one")];
         };
-        let is_program = matches!(own_top.as_str(), "bin" | "cli");
-        let tokens = tokens(source);
-        let mut imports = imports(&tokens);
-        let folders: Vec<_> = imports
-            .iter()
-            .filter_map(|import| self.own_folder(&own, import))
-            .collect();
-        imports.retain(|import| self.own_folder(&own, import).is_none());
-        imports.extend(folders.iter().flat_map(|folder| uses(&tokens, folder)));
         let mut breaches = Vec::new();
-        for import in imports {
+        for import in self.imports(&own, source) {
             let at = format!("{file}:{}", import.line);
             match self.resolve(&own, &import) {
                 Target::Own => {}
-                // The program is a user of the library like any other.
-                Target::Facade(_) if is_program && import.head == Head::OwnName => {}
                 Target::Facade(through) => {
                     breaches.push(format!("{at}: imports through {through}"));
                 }
                 Target::File(target) => {
                     let top = &target[0];
-                    let allowed = match floor(top) {
+                    let allowed = match layer(top) {
                         None => false,
                         Some(_) if APART.contains(&(own_top, top)) => false,
                         Some(_) if top == own_top => true,
-                        Some(floor) if floor == own_floor => SAME_FLOOR.contains(&(own_top, top)),
-                        Some(floor) => floor < own_floor,
+                        Some(layer) if layer == own_layer => SAME_LAYER.contains(&(own_top, top)),
+                        Some(layer) => layer < own_layer,
                     };
                     if !allowed {
                         breaches.push(format!("{at}: may not import {}", target.join("/")));
@@ -133,6 +116,35 @@ impl Tree {
         }
         breaches.dedup();
         breaches
+    }
+
+    /// The files that one file imports, its tests aside, as module paths.
+    fn imported(&self, file: &str, source: &str) -> Vec<Vec<String>> {
+        let (own, _) = module_of(file);
+        let code = source
+            .split("#[cfg(test)]\nmod ")
+            .next()
+            .unwrap_or_default();
+        self.imports(&own, code)
+            .iter()
+            .filter_map(|import| match self.resolve(&own, import) {
+                Target::File(target) => Some(target),
+                Target::Own | Target::Facade(_) => None,
+            })
+            .collect()
+    }
+
+    /// Every import of a file. A folder that is imported as a name counts as what is reached by it.
+    fn imports(&self, own: &[String], source: &str) -> Vec<Import> {
+        let tokens = tokens(source);
+        let mut imports = imports(&tokens);
+        let folders: Vec<_> = imports
+            .iter()
+            .filter_map(|import| self.own_folder(own, import))
+            .collect();
+        imports.retain(|import| self.own_folder(own, import).is_none());
+        imports.extend(folders.iter().flat_map(|folder| uses(&tokens, folder)));
+        imports
     }
 
     /// A folder within the file's own top-level folder, imported as a name to reach its files by:
@@ -185,6 +197,56 @@ impl Tree {
     }
 }
 
+/// Every circle of imports among files, as text. A file with a folder of its name (`simd.rs` and
+/// `simd/`) is one unit with it if it is in `units`.
+pub fn circles(files: &[(String, String)], units: &[&str]) -> Vec<String> {
+    let tree = Tree::new(files.iter().map(|(file, _)| file.as_str()));
+    let name = |path: &[String]| {
+        let path = path.join("/");
+        let unit = units
+            .iter()
+            .find(|unit| path == **unit || path.starts_with(&format!("{unit}/")));
+        unit.map_or(path.clone(), |unit| (*unit).to_owned())
+    };
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, source) in files {
+        let own = name(&module_of(file).0);
+        let targets = tree.imported(file, source);
+        let targets = targets.iter().map(|target| name(target));
+        imports
+            .entry(own.clone())
+            .or_default()
+            .extend(targets.filter(|target| *target != own));
+    }
+    let reached = |from: &str| {
+        let mut reached = BTreeSet::new();
+        let mut next: Vec<&String> = imports[from].iter().collect();
+        while let Some(file) = next.pop() {
+            if reached.insert(file.as_str()) {
+                next.extend(imports.get(file).into_iter().flatten());
+            }
+        }
+        reached
+    };
+    let reached: BTreeMap<&str, _> = imports
+        .keys()
+        .map(|file| (file.as_str(), reached(file)))
+        .collect();
+    let circles: BTreeSet<Vec<&str>> = reached
+        .keys()
+        .map(|file| {
+            let is_with =
+                |other: &&&str| reached[*file].contains(**other) && reached[**other].contains(file);
+            reached.keys().filter(is_with).copied().collect()
+        })
+        .collect();
+    circles
+        .iter()
+        .filter(|circle| !circle.is_empty())
+        .map(|circle| format!("a circle: {}", circle.join(", ")))
+        .collect()
+}
+
 /// A folder and the name by which a file calls it.
 struct Folder {
     path: Vec<String>,
@@ -217,11 +279,11 @@ enum Target {
     Facade(String),
 }
 
-fn floor(top: &str) -> Option<u8> {
-    FLOORS
+fn layer(top: &str) -> Option<u8> {
+    LAYERS
         .iter()
         .find(|(name, _)| *name == top)
-        .map(|(_, floor)| *floor)
+        .map(|(_, layer)| *layer)
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -378,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn lower_floors_and_the_own_folder_may_be_imported() {
+    fn lower_layers_and_the_own_folder_may_be_imported() {
         allowed(
             "wire/frame.rs",
             "use crate::error::Error; use crate::wire::reader::Reader;",
@@ -400,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn higher_floors_may_not_be_imported() {
+    fn higher_layers_may_not_be_imported() {
         breach(
             "wire/frame.rs",
             "use crate::access::peer::Peer;",
@@ -408,8 +470,8 @@ mod tests {
         );
         breach(
             "wire/frame.rs",
-            "fn f(_: crate::net::driver::Driver) {}",
-            "net/driver",
+            "fn f(_: crate::net::connection::driver::Driver) {}",
+            "net/connection/driver",
         );
         breach(
             "error.rs",
@@ -419,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_floor_may_not_be_imported_across_folders() {
+    fn the_same_layer_may_not_be_imported_across_folders() {
         breach(
             "traffic/seal.rs",
             "use crate::zap::router::ZapRouter;",
@@ -441,6 +503,28 @@ mod tests {
             "use crate::mechanism::refusal::x;",
             "mechanism/refusal",
         );
+    }
+
+    #[test]
+    fn circles_are_found_and_what_leads_to_them_is_not() {
+        let found = |units: &[&str]| {
+            let file = |(name, source): &(&str, &str)| ((*name).to_owned(), (*source).to_owned());
+            let files = [
+                ("a.rs", "use crate::b::B;"),
+                ("b.rs", "use crate::c::d::D; use crate::e::E;"),
+                ("c/mod.rs", "pub mod d;"),
+                (
+                    "c/d.rs",
+                    "use crate::f::F;\n#[cfg(test)]\nmod tests { use crate::a::A; }",
+                ),
+                ("e.rs", ""),
+                ("f.rs", "use crate::f::g::G;"),
+                ("f/g.rs", "use crate::f::h::H; use crate::c::d::D;"),
+            ];
+            circles(&files.iter().map(file).collect::<Vec<_>>(), units)
+        };
+        assert_eq!(found(&[]), ["a circle: c/d, f, f/g"]);
+        assert_eq!(found(&["f"]), ["a circle: c/d, f"]);
     }
 
     #[test]
@@ -489,7 +573,6 @@ mod tests {
             "use zmtp_auth::Limits;",
             "the crate's own name",
         );
-        allowed("bin/zmtp-auth.rs", "use zmtp_auth::Limits;");
     }
 
     #[test]
@@ -531,12 +614,12 @@ mod tests {
         breach(
             "traffic/seal.rs",
             "mod tests { use super::super::*; }",
-            "through lib.rs",
+            "through traffic/mod.rs",
         );
         breach(
             "traffic/seal.rs",
             "mod tests { }\nuse super::Limits;",
-            "through lib.rs",
+            "through traffic/mod.rs",
         );
     }
 
@@ -557,8 +640,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_on_no_floor_fails() {
-        breach("extras.rs", "struct X;", "on no floor");
-        breach("extras/thing.rs", "struct X;", "on no floor");
+    fn a_file_in_no_layer_fails() {
+        breach("extras.rs", "struct X;", "in no layer");
+        breach("extras/thing.rs", "struct X;", "in no layer");
     }
 }
