@@ -35,6 +35,7 @@ mod crypto;
 mod error;
 pub mod handshake;
 mod limits;
+mod lock;
 pub mod mechanism;
 #[cfg(feature = "tokio")]
 pub mod net;

@@ -9,6 +9,7 @@ use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::decide::{Admission, AdmittedPeer, Policy};
 use crate::auth::policy::rule::Rule;
 use crate::auth::sync::event_count::EventCount;
+use crate::lock::lock;
 use crate::zap::bounds::within;
 use crate::zap::request::ZapRequest;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, SystemTime};
 
 /// Longest sleep towards the end of a validity. A minute: timers follow a clock of their own,
@@ -147,8 +148,7 @@ impl AdmissionTerms {
     }
 
     fn standing(&self) -> MutexGuard<'_, AdmissionState> {
-        // Nothing under this lock can panic half-way.
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.standing)
     }
 
     /// Holds the admission against `policy` and the clock; true if whoever waits must be told.
@@ -275,8 +275,7 @@ impl PendingNotices {
 
 impl LiveGrants {
     fn live(&self) -> MutexGuard<'_, Live> {
-        // Nothing under this lock can panic half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Issues a grant for the peer of `request`, which the policy of that version has admitted.

@@ -6,6 +6,7 @@ use crate::access::verdict::{Verdict, log_denial};
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::refusal::Refusal;
 use crate::auth::sync::block_on::block_on;
+use crate::lock::lock;
 use crate::zap::hold_back::first_delay;
 use crate::zap::oneshot::{Sender, channel};
 use crate::zap::reply::ZapReply;
@@ -197,7 +198,7 @@ impl ZapHandler for ThreadAuthenticator {
 impl Handle {
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
         // No foreign code runs under this lock.
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.running)
     }
 }
 
@@ -236,7 +237,7 @@ struct Told {
 impl Inbox {
     fn lock(&self) -> MutexGuard<'_, Told> {
         // No foreign code runs under this lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn tell(&self, tell: impl FnOnce(&mut Told)) {

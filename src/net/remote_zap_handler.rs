@@ -7,6 +7,7 @@ use crate::config::builder::ConfigError;
 use crate::config::settings::{Config, NoPolicy};
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::limits::Limits;
+use crate::lock::lock;
 use crate::net::client::backoff::AfterRefusal;
 use crate::net::client::connector::Connector;
 use crate::net::connection::halves::{RecvHalf, SendHalf};
@@ -25,7 +26,7 @@ use crate::zap::router::ZapHandler;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use thiserror::Error as ThisError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -238,8 +239,7 @@ type Told = oneshot::Receiver<Result<ZapReply, InvalidReply>>;
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Puts a question on the link, if there is one with room.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::limits::Limits;
+use crate::lock::lock;
 use crate::status::Status;
 use crate::zap::failures::{Asker, Failures, Turn};
 use crate::zap::oneshot::{Receiver, Sender, channel};
@@ -9,7 +10,7 @@ use crate::zap::seats::{FairPermits, Seated};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ impl Permits {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // No foreign code runs under this lock, and nothing in there panics half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     pub(crate) fn taken(&self) -> usize {

@@ -3,11 +3,12 @@
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "tokio")]
+use crate::lock::lock;
 use crate::zap::contain::Contained;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The longest time at first. A refusal is held back for half of it at least: 0.5 s, five times as
@@ -65,8 +66,7 @@ pub(crate) struct Failure {
 
 impl Outage {
     fn update<T>(&self, update: impl FnOnce(&mut State) -> T) -> T {
-        // Nothing under this lock can panic half-way.
-        update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        update(&mut lock(&self.0))
     }
 
     /// The provider gave no answer.

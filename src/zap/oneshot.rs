@@ -1,10 +1,11 @@
 //! One value, handed from whoever makes it to a task or thread that waits for it.
 #![forbid(unsafe_code)]
 
+use crate::lock::lock;
 use crate::zap::contain::contain;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 enum State<T> {
@@ -24,11 +25,6 @@ pub(crate) struct Receiver<T>(Arc<Mutex<State<T>>>);
 pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let state = Arc::new(Mutex::new(State::Awaited(None)));
     (Sender(Arc::clone(&state)), Receiver(state))
-}
-
-fn lock<T>(state: &Mutex<State<T>>) -> MutexGuard<'_, State<T>> {
-    // Nothing under this lock can panic half-way.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T> Sender<T> {

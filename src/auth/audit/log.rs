@@ -4,10 +4,11 @@
 use crate::auth::audit::event::{AuditEvent, Audited};
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::sync::event_count::EventCount;
+use crate::lock::lock;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 /// What is kept for readers who are slow: events, and what those of changes list, together. 4096,
@@ -48,8 +49,7 @@ impl State {
 
 impl EventLog {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Tells readers, if there are any.

@@ -12,6 +12,7 @@ use crate::auth::sync::thread_pool::{Replacement, ThreadPool, WorkerSettings};
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;
 use crate::limits::Limits;
+use crate::lock::lock;
 use crate::zap::bounds::Permits;
 use crate::zap::contain::contain;
 use crate::zap::hold_back::HeldBack;
@@ -24,7 +25,7 @@ use std::sync::MutexGuard;
 #[cfg(feature = "reload")]
 use std::sync::Weak;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
@@ -186,11 +187,7 @@ impl Authenticator {
     /// What a policy file has loaded again.
     #[cfg(all(feature = "policy-file", feature = "reload"))]
     pub(crate) fn watching(&self) -> MutexGuard<'_, Option<Watch>> {
-        // Nothing under this lock leaves it half-done.
-        self.0
-            .watching
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.watching)
     }
 
     /// The grants that somebody holds.
@@ -267,11 +264,7 @@ impl Authenticator {
     ) -> Result<T, E> {
         let now = self.now();
         // A change that panicked has stored nothing, so the policy behind a poisoned lock is whole.
-        let alone = self
-            .0
-            .changing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let alone = lock(&self.0.changing);
         let mut policy = Policy::clone(&self.policy());
         policy.version += 1;
         let version = policy.version;

@@ -392,8 +392,9 @@ mod tests {
     use crate::auth::audit::event::{Audited, Change};
     use crate::cert::certificate::Certificate;
     use crate::cert::validity::Validity;
+    use crate::lock::lock;
+    use std::sync::Condvar;
     use std::sync::atomic::AtomicUsize;
-    use std::sync::{Condvar, PoisonError};
 
     /// What hangs until it is let go.
     #[derive(Default)]
@@ -406,7 +407,7 @@ mod tests {
     impl Gate {
         fn pass(&self) {
             self.waiting.fetch_add(1, Ordering::SeqCst);
-            let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_open = lock(&self.is_open);
             drop(self.opened.wait_while(is_open, |is_open| !*is_open));
             self.waiting.fetch_sub(1, Ordering::SeqCst);
         }

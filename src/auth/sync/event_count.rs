@@ -1,12 +1,13 @@
 //! A count that any number of tasks and threads wait for.
 #![forbid(unsafe_code)]
 
+use crate::lock::lock;
 use crate::zap::contain::contain;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -27,8 +28,7 @@ struct State {
 
 impl EventCount {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// How often it was notified.

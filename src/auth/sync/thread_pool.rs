@@ -4,6 +4,7 @@
 //! when it ends.
 #![forbid(unsafe_code)]
 
+use crate::lock::lock;
 use crate::zap::contain::{Panicked, contain};
 use crate::zap::failures::Turn;
 use crate::zap::fair_queue::{FairQueue, Ticket};
@@ -126,7 +127,7 @@ fn discard(jobs: impl Iterator<Item = Job>) {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No foreign code runs under the lock, and nothing in there panics half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn enqueue(self: &Arc<Self>, turn: Turn, job: Job) -> Result<Ticket, NoRoom> {

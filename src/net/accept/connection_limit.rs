@@ -6,13 +6,14 @@ use crate::access::address::PeerAddress;
 use crate::access::origin::Origin;
 use crate::access::request::{Domain, MechanismKind};
 use crate::limits::Limits;
+use crate::lock::lock;
 use crate::net::accept::descriptors::{Descriptors, process_limit};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The user id of those whom policy admits without telling them apart.
 const ANONYMOUS: &[u8] = b"anonymous";
@@ -175,8 +176,7 @@ impl ConnectionLimit {
 
 impl Shared {
     fn held(&self) -> MutexGuard<'_, Held> {
-        // No code that holds the lock can panic half-way.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The file descriptors of the process, shared among its listeners and tunnels.
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use crate::lock::lock;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 /// Descriptors where the system sets no limit, or none that can be read: what a server with
 /// large connections can still hold in memory.
@@ -92,8 +93,7 @@ impl Descriptors {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code that holds the lock can panic half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

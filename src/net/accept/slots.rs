@@ -3,11 +3,12 @@
 
 use crate::access::address::PeerAddress;
 use crate::error::{Error, LimitExceeded};
+use crate::lock::lock;
 use crate::net::accept::descriptors::Descriptors;
 use crate::net::accept::eviction::{Admission, Pending, Progress, SlotId, TooManyPause};
 use crate::status::{DenialStatus, Denied, DeniedBy};
 use std::future::pending;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 type Table = Mutex<Pending<oneshot::Sender<Loss>>>;
@@ -133,9 +134,4 @@ fn too_many_wait() -> Denied {
         reason: "too many handshakes wait for verdicts".to_owned(),
         by: Some(Box::new(DeniedBy::new("max_pending_handshakes"))),
     }
-}
-
-fn lock(table: &Table) -> MutexGuard<'_, Pending<oneshot::Sender<Loss>>> {
-    // No code that holds the lock can panic half-way.
-    table.lock().unwrap_or_else(PoisonError::into_inner)
 }

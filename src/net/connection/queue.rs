@@ -12,11 +12,12 @@
 //! task has had its turn: see [`Waiting`](crate::net::connection::wake::Waiting).
 #![forbid(unsafe_code)]
 
+use crate::lock::lock;
 use crate::net::connection::wake::{Waiting, Wake};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 /// The part of a queue's limit that a patient consumer is woken for at once.
@@ -130,8 +131,7 @@ const fn is_below(bytes: usize, level: usize) -> bool {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // No code that holds the lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -7,12 +7,13 @@ use crate::access::peer::{Credential, Peer};
 use crate::access::request::{AccessRequest, Domain};
 use crate::crypto::keys::PublicKey;
 use crate::error::{Error, Stage};
+use crate::lock::lock;
 use crate::mechanism::session::PeerContext;
 use crate::net::connection::handle::Connection;
 use crate::net::error::NetError;
 use crate::status::Denied;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 use tokio::sync::Notify;
 use tracing::field::display;
@@ -247,8 +248,7 @@ impl Events {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code that holds the lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::MechanismKind;
+use crate::lock::lock;
 use crate::net::client::backoff::ReconnectPolicy;
 use crate::net::client::connector::chance;
 use crate::net::deadline::deadline;
@@ -9,7 +10,7 @@ use crate::net::error::NetError;
 use crate::wire::metadata::Metadata;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use tokio::time::{Instant, sleep_until};
@@ -134,8 +135,7 @@ impl Backoff {
     }
 
     fn programs(&self) -> MutexGuard<'_, HashMap<Program, Arc<Gate>>> {
-        // No code that holds the lock can panic half-way.
-        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.programs)
     }
 }
 
@@ -208,7 +208,7 @@ impl Gate {
     }
 
     fn state(&self) -> MutexGuard<'_, Failures> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.failures)
     }
 }
 

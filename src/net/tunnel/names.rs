@@ -1,9 +1,10 @@
 //! User ids that serve as identities: a ROUTER takes one peer of each.
 #![forbid(unsafe_code)]
 
+use crate::lock::lock;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The user ids of connected peers, each with how many have it. It holds no more than there are
 /// connections.
@@ -33,8 +34,7 @@ impl Names {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, usize>> {
-        // Nothing under this lock can panic half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::lock::lock;
 use std::collections::HashMap;
 use std::mem;
 use std::sync::{Mutex, PoisonError};
@@ -51,7 +52,7 @@ impl SparseLog {
     /// Whether to write a line now about `what`, which `who` brings about, and how many were not
     /// written since the last.
     pub(crate) fn admit(&self, what: &'static str, who: String) -> Option<u64> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let cause = (what, who);
         let is_known = state.causes.contains_key(&cause);
         if !is_known && state.causes.len() >= MAX_CAUSES {
