@@ -52,6 +52,12 @@ impl Peer {
             .as_ref()
             .map(|authenticated| &authenticated.user_id)
     }
+
+    /// The revocable admission of the peer; `None` if the handler issues none, or no handler was asked.
+    #[must_use]
+    pub fn grant(&self) -> Option<&Grant> {
+        self.authenticated.as_ref()?.grant.as_ref()
+    }
 }
 
 /// The outcome of an allowing verdict.

@@ -1,9 +1,8 @@
-//! What can go wrong with a listener or a connection.
+//! What can go wrong with a listener, a connection or a tunnel.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::net::endpoint::EndpointError;
-use crate::net::tunnel::options::TunnelError;
+use crate::net::endpoint::{Endpoint, EndpointError};
 use crate::traffic::heartbeat::HeartbeatExpired;
 use crate::wire::socket_type::SocketType;
 use std::convert::Infallible;
@@ -71,6 +70,32 @@ pub enum NetError {
     /// The runtime that drove the listener or the connection is gone.
     #[error("the runtime was shut down")]
     Aborted,
+}
+
+/// Why there is no such tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum TunnelError {
+    /// The configuration names a type of socket; a tunnel is of type RELAY.
+    #[error("a tunnel's configuration is of type RELAY, not {0}")]
+    SocketType(SocketType),
+    /// A server's tunnel with the configuration of a client, or of NULL.
+    #[error("the network side of a server's tunnel is a PLAIN or CURVE server")]
+    NotAServer,
+    /// A client's tunnel with the configuration of a server, or of NULL.
+    #[error("the network side of a client's tunnel is a PLAIN or CURVE client")]
+    NotAClient,
+    /// The side in clear is neither loopback nor ipc, and that was not allowed.
+    #[error("the clear side, {0}, is neither loopback nor ipc")]
+    Cleartext(Endpoint),
+    /// Another user than expected listens at the ipc endpoint that the tunnel forwards to.
+    #[error("{endpoint} belongs to a program of user {uid}, which `forward_uid` does not allow")]
+    ForeignUser {
+        /// Where the program was to listen.
+        endpoint: Endpoint,
+        /// The user who listens there.
+        uid: u32,
+    },
 }
 
 impl NetError {

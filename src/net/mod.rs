@@ -1,4 +1,4 @@
-//! Acceptor 3: listeners and connections over tcp and ipc, on tokio.
+//! Layer 3: listeners and connections over tcp and ipc, on tokio.
 //!
 //! [`Listener`] binds and hands out authenticated peers; [`Connection`] connects once;
 //! [`Connector`] and [`Reconnecting`] connect again and again; a [`Tunnel`] stands between the
@@ -41,7 +41,6 @@ pub(crate) mod access;
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod deadline;
-pub(crate) mod dial;
 pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod listener;
@@ -49,20 +48,20 @@ pub(crate) mod negotiate;
 pub(crate) mod options;
 pub(crate) mod remote_zap_handler;
 pub(crate) mod socket;
+pub(crate) mod subject;
 pub(crate) mod tunnel;
 
 pub use crate::traffic::inbox::Incoming;
 pub use crate::traffic::message::Message;
 pub use access::Access;
-pub use client::backoff::{AfterRefusal, ReconnectPolicy};
 pub use client::connector::{Attempt, Connector};
 pub use client::reconnecting::Reconnecting;
 pub use connection::halves::{RecvHalf, SendHalf};
 pub use connection::handle::Connection;
 pub use endpoint::{Endpoint, EndpointError, Host, MAX_IPC_PATH};
-pub use error::NetError;
+pub use error::{NetError, TunnelError};
 pub use listener::events::{Event, Refusal};
 pub use listener::handle::Listener;
-pub use options::{Options, TcpKeepalive};
+pub use options::{AfterRefusal, Options, ReconnectPolicy, TcpKeepalive};
 pub use remote_zap_handler::{RemoteZapHandler, RemoteZapHandlerError};
-pub use tunnel::{Tunnel, TunnelError, TunnelOptions};
+pub use tunnel::{Tunnel, TunnelOptions};

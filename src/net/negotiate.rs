@@ -1,7 +1,7 @@
 //! One handshake over a stream: it drives the machine of `handshake`, with its clocks.
 #![forbid(unsafe_code)]
 
-use crate::access::request::AccessRequest;
+use crate::access::request::{AccessRequest, MechanismKind};
 use crate::access::verdict::Verdict;
 use crate::config::settings::Config;
 use crate::crypto::keys::PublicKey;
@@ -11,10 +11,11 @@ use crate::net::accept::connection_limit::{Permit, User};
 use crate::net::accept::guest::Guest;
 use crate::net::access::Access;
 use crate::net::deadline::deadline;
+use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
-use crate::net::listener::events::Who;
 use crate::net::socket::stream::{Stream, is_hangup};
 use crate::net::socket::wiped_buffer::HandshakeBytes;
+use crate::net::subject::Subject;
 use crate::status::Denied;
 use crate::wire::frame::MAX_HEADER_LEN;
 use crate::zap::bounds::first_poll;
@@ -34,7 +35,7 @@ pub(crate) struct Negotiation<'a, A: Access> {
     router: &'a A::Router,
     guest: Option<Guest<'a>>,
     permit: Option<Permit>,
-    who: Who,
+    subject: Subject,
     /// The key that the peer has proven, as soon as it has.
     proven_key: Arc<OnceLock<PublicKey>>,
     started: Instant,
@@ -57,18 +58,18 @@ pub(crate) struct Failed {
     pub(crate) stage: Stage,
     pub(crate) error: NetError,
     /// In a box, for it is large and failures are seldom.
-    pub(crate) who: Box<Who>,
+    pub(crate) subject: Box<Subject>,
     /// An ERROR command that the peer should get to read; empty if it gets none.
     pub(crate) error_frame: HandshakeBytes,
 }
 
 impl Failed {
-    /// A newcomer that found no place. Its peer is not told.
-    pub(crate) fn evicted(stage: Stage, who: Who) -> Self {
+    /// A newcomer that found no slot. Its peer is not told.
+    pub(crate) fn no_slot() -> Self {
         Self {
-            stage,
+            stage: Stage::Greeting,
             error: NetError::Handshake(LimitExceeded::Evicted.into()),
-            who: Box::new(who),
+            subject: Box::default(),
             error_frame: HandshakeBytes::default(),
         }
     }
@@ -88,7 +89,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
             router,
             guest,
             permit: None,
-            who: Who::default(),
+            subject: Subject::default(),
             proven_key: Arc::default(),
             started: Instant::now(),
             stage: Stage::Greeting,
@@ -191,13 +192,9 @@ impl<'a, A: Access> Negotiation<'a, A> {
         Failed {
             stage: self.stage,
             error,
-            who: Box::new(self.who()),
+            subject: Box::new(self.subject.clone().or_key(self.proven_key.get())),
             error_frame: std::mem::take(&mut self.out),
         }
-    }
-
-    fn who(&self) -> Who {
-        self.who.clone().or_key(self.proven_key.get())
     }
 
     async fn converse(&mut self, mut conn: PeerContext) -> Result<Reached, Ended> {
@@ -257,11 +254,11 @@ impl<'a, A: Access> Negotiation<'a, A> {
 
     async fn ask(&mut self, request: &AccessRequest) -> Result<Verdict, Ended> {
         let router = self.router;
-        self.who = Who::asked(request, false);
+        self.subject = Subject::asked(request, false);
         let verdict = self.paused(A::ask(router, request)).await?;
         Ok(match verdict {
             Verdict::Allow(approval) => {
-                self.who = Who::asked(request, true);
+                self.subject = Subject::asked(request, true);
                 let user = User {
                     mechanism: request.credentials.mechanism(),
                     domain: request.domain.clone(),
@@ -273,7 +270,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
                 }
             }
             Verdict::Deny(denied) => {
-                self.who = Who::asked(request, denied.knows_user());
+                self.subject = Subject::asked(request, denied.knows_user());
                 Verdict::Deny(denied)
             }
         })
@@ -386,5 +383,13 @@ impl From<Ended> for NetError {
             Ended::Protocol(error) => Self::Handshake(error),
             Ended::Io(doing, error) => Self::io(doing)(error),
         }
+    }
+}
+
+/// RFC 24, "Security Considerations": PLAIN sends passwords, and everything else, in clear.
+/// Once for each listener or client.
+pub(crate) fn warn_of_plain<A>(endpoint: &Endpoint, config: &Config<A>) {
+    if config.mechanism() == MechanismKind::Plain && !endpoint.is_local() {
+        tracing::warn!(%endpoint, "PLAIN sends passwords in clear to and from other machines");
     }
 }

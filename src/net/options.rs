@@ -2,7 +2,6 @@
 //! [`Limits`](crate::Limits), and belong to the `Config`.
 #![forbid(unsafe_code)]
 
-use crate::net::client::backoff::ReconnectPolicy;
 use crate::traffic::heartbeat::HeartbeatSettings;
 use std::time::Duration;
 
@@ -28,6 +27,60 @@ impl Default for TcpKeepalive {
             idle: Duration::from_secs(60),
             interval: Duration::from_secs(15),
             retries: 4,
+        }
+    }
+}
+
+/// When a reconnecting client tries again.
+///
+/// Delays double from [`first_delay`](Self::first_delay) to [`max_delay`](Self::max_delay) with
+/// each failure, and each is shortened at random by up to a half, so that the clients of a
+/// server that comes back do not all arrive at once. What no retry is likely to mend waits
+/// [`slow_delay`](Self::slow_delay).
+///
+/// | failure | what follows |
+/// |---|---|
+/// | cannot resolve or connect, time-out, closed, refused with 300 | try again, ever slower |
+/// | refused with 400, 500 or another reason | [`AfterRefusal`] |
+/// | another protocol, mechanism or socket type; protocol violations; our own policy's denial | try again slowly |
+/// | a failure on our own side, such as of the random source | stop |
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReconnectPolicy {
+    /// Longest delay after the first failure. 100 ms, as in libzmq.
+    pub first_delay: Duration,
+    /// Longest delay after many. 30 s.
+    pub max_delay: Duration,
+    /// Longest delay after a failure that no retry is likely to mend. 60 s.
+    pub slow_delay: Duration,
+    /// A connection that lasted so long has worked: the delays start over. 5 s.
+    pub stable_after: Duration,
+    /// What to do when the peer refuses us.
+    pub after_refusal: AfterRefusal,
+}
+
+/// What to do after an ERROR with 400, 500, or a reason of the peer's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum AfterRefusal {
+    /// Stop under NULL and PLAIN. Try again slowly under CURVE: ERROR is not authenticated, so
+    /// whoever sits on the path could forge one and silence the client for good.
+    #[default]
+    ByMechanism,
+    /// Stop.
+    Stop,
+    /// Try again slowly.
+    Retry,
+}
+
+impl Default for ReconnectPolicy {
+    fn default() -> Self {
+        Self {
+            first_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(30),
+            slow_delay: Duration::from_secs(60),
+            stable_after: Duration::from_secs(5),
+            after_refusal: AfterRefusal::ByMechanism,
         }
     }
 }

@@ -6,7 +6,6 @@ use crate::crypto::random::{self, OsRandom};
 use crate::net::access::Access;
 use crate::net::connection::handle::Connection;
 use crate::net::deadline::deadline;
-use crate::net::dial::dial;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::options::Options;
@@ -184,7 +183,7 @@ impl<A: Access> Connector<A> {
     }
 
     fn dial(endpoint: Endpoint, config: Config<A>, router: A::Router, options: Options) -> Dialing {
-        Box::pin(async move { dial(&endpoint, &config, &router, &options).await })
+        Box::pin(async move { Connection::dial(&endpoint, &config, &router, &options).await })
     }
 
     /// Why the latest attempt that failed did so; kept until the next failure.

@@ -3,7 +3,6 @@
 
 use crate::access::peer::Peer;
 use crate::net::connection::driver::State;
-use crate::net::connection::handle::Connection;
 use crate::net::connection::queue::{Consumer, Producer};
 use crate::net::error::NetError;
 use crate::traffic::inbox::Incoming;
@@ -15,13 +14,13 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// The sending half of a [`Connection`].
+/// The sending half of a [`Connection`](crate::net::Connection).
 pub struct SendHalf {
     queue: Producer<Outgoing>,
     link: Link,
 }
 
-/// The receiving half of a [`Connection`]. Once it is dropped, what arrives is discarded.
+/// The receiving half of a [`Connection`](crate::net::Connection). Once it is dropped, what arrives is discarded.
 pub struct RecvHalf {
     queue: Consumer<Incoming>,
     link: Link,
@@ -168,23 +167,15 @@ impl SendHalf {
         link.reached(|state| !matches!(state, State::Open)).await
     }
 
-    /// As [`Connection::close`], whose other half is dropped already.
+    /// As [`Connection::close`](crate::net::Connection::close), whose other half is dropped already.
     pub(crate) async fn close(self) -> Result<(), NetError> {
         let Self { queue, link } = self;
         drop(queue);
         link.ended().await
     }
 
-    /// Puts the halves of one connection together again.
-    ///
-    /// # Errors
-    /// Both, if they do not belong together.
-    pub fn reunite(self, receiver: RecvHalf) -> Result<Connection, (Self, RecvHalf)> {
-        if self.link.state.same_channel(&receiver.link.state) {
-            Ok(Connection::from_halves(self, receiver))
-        } else {
-            Err((self, receiver))
-        }
+    pub(crate) fn is_of_one_connection(&self, receiver: &RecvHalf) -> bool {
+        self.link.state.same_channel(&receiver.link.state)
     }
 }
 

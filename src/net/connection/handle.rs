@@ -1,6 +1,7 @@
 //! An authenticated connection, as the application holds it.
 #![forbid(unsafe_code)]
 
+use crate::access::grant::Grant;
 use crate::access::peer::Peer;
 use crate::config::settings::Config;
 use crate::net::accept::connection_limit::Permit;
@@ -9,12 +10,11 @@ use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
 use crate::net::connection::halves::{Link, RecvHalf, SendHalf};
 use crate::net::connection::queue::queue;
-use crate::net::dial::dial;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
-use crate::net::negotiate::Agreed;
+use crate::net::negotiate::{Agreed, Failed, Negotiation, warn_of_plain};
 use crate::net::options::Options;
-use crate::net::socket::stream::Stream;
+use crate::net::socket::stream::{self, Stream};
 use crate::traffic::frames::{FrameReader, FrameWriter};
 use crate::traffic::heartbeat::Heartbeat;
 use crate::traffic::heartbeat_queue::Pings;
@@ -88,19 +88,50 @@ impl Connection {
         E: TryInto<Endpoint>,
         NetError: From<E::Error>,
     {
-        dial(&endpoint.try_into()?, &config, &router, options).await
+        Self::dial(&endpoint.try_into()?, &config, &router, options).await
     }
 
-    /// Starts a task that drives an agreed connection.
-    pub(crate) fn start<A>(
-        stream: Stream,
-        agreed: Agreed,
+    /// Connects and shakes hands, once.
+    pub(crate) async fn dial<A: Access>(
+        endpoint: &Endpoint,
         config: &Config<A>,
+        router: &A::Router,
         options: &Options,
-    ) -> Self {
-        let (connection, driver) = Self::with_driver(stream, agreed, config, options, None);
-        tokio::spawn(driver.run());
-        connection
+    ) -> Result<Self, NetError> {
+        warn_of_plain(endpoint, config);
+        let stream = stream::connect(endpoint, options).await?;
+        let conn = stream.peer().map_err(NetError::io("connect"))?;
+        let agreed = Negotiation::new(&stream, config, router, None)
+            .run(conn)
+            .await;
+        match agreed {
+            Ok(agreed) => {
+                let (connection, driver) = Self::with_driver(stream, agreed, config, options, None);
+                tokio::spawn(driver.run());
+                // Policy may have changed while the handshake went on.
+                if connection.is_admitted() {
+                    tracing::debug!(%endpoint, "connected");
+                    Ok(connection)
+                } else {
+                    Err(NetError::Revoked)
+                }
+            }
+            Err(Failed {
+                stage,
+                error,
+                error_frame,
+                ..
+            }) => {
+                tracing::debug!(%endpoint, %stage, %error, "not connected");
+                if !error_frame.is_empty() {
+                    let limits = config.limits().clone();
+                    tokio::spawn(
+                        async move { stream.close_gracefully(error_frame, &limits).await },
+                    );
+                }
+                Err(error)
+            }
+        }
     }
 
     /// An agreed connection, and what the caller is to run in a task for it. `permit` is its
@@ -119,7 +150,6 @@ impl Connection {
         let (outgoing, to_send) = queue(options.send_ahead);
         let (received, incoming) = queue(limits.read_ahead);
         let (state_at, state) = watch::channel(State::Open);
-        let authenticated = established.peer.authenticated.as_ref();
         let exchange = Exchange {
             input: Input::from(input),
             inbox: Inbox::new(FrameReader::new(established.opener, &limits), ours),
@@ -132,7 +162,7 @@ impl Connection {
                 established.zmtp_3_0,
                 Instant::now().into_std(),
             ),
-            grant: authenticated.and_then(|authenticated| authenticated.grant.clone()),
+            grant: established.peer.grant().cloned(),
             limits,
             linger: options.linger,
             state: state_at,
@@ -227,13 +257,28 @@ impl Connection {
         self.sender.close().await
     }
 
-    /// Both halves, from [`SendHalf::reunite`].
-    pub(crate) const fn from_halves(sender: SendHalf, receiver: RecvHalf) -> Self {
-        Self { sender, receiver }
+    /// Whether the grant that admitted the peer, if there is one, is still valid.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.peer().grant().is_none_or(Grant::still_valid)
     }
 
     /// For a reconnecting client, which must not lose a message in a failed attempt.
     pub(crate) const fn sender(&mut self) -> &mut SendHalf {
         &mut self.sender
+    }
+}
+
+impl SendHalf {
+    /// Puts the halves of one connection together again.
+    ///
+    /// # Errors
+    /// Returns both halves if they are not of one connection.
+    pub fn reunite(self, receiver: RecvHalf) -> Result<Connection, (Self, RecvHalf)> {
+        if self.is_of_one_connection(&receiver) {
+            let sender = self;
+            Ok(Connection { sender, receiver })
+        } else {
+            Err((self, receiver))
+        }
     }
 }

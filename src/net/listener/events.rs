@@ -3,14 +3,14 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use crate::access::peer::{Credential, Peer};
-use crate::access::request::{AccessRequest, Domain};
-use crate::crypto::keys::PublicKey;
+use crate::access::peer::Credential;
+use crate::access::request::Domain;
 use crate::error::{Error, Stage};
 use crate::lock::lock;
 use crate::mechanism::session::PeerContext;
 use crate::net::connection::handle::Connection;
 use crate::net::error::NetError;
+use crate::net::subject::Subject;
 use crate::status::Denied;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -51,13 +51,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(conn: &PeerContext, who: Who, stage: Stage, error: NetError) -> Self {
+    pub(crate) fn new(conn: &PeerContext, subject: Subject, stage: Stage, error: NetError) -> Self {
         Self {
             at: SystemTime::now(),
             address: conn.address.clone(),
             port: conn.port,
-            domain: who.domain,
-            credential: who.credential,
+            domain: subject.domain,
+            credential: subject.credential,
             stage,
             error,
         }
@@ -96,47 +96,6 @@ impl Refusal {
         } else {
             tracing::info!(%address, %stage, domain, who, status, rule = self.rule(), policy_version,
                 %error, "peer refused");
-        }
-    }
-}
-
-/// Who a peer is, as far as its handshake has come and a log may know.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Who {
-    domain: Option<Domain>,
-    credential: Option<Credential>,
-}
-
-impl Who {
-    /// The peer about whom policy is asked, and whether it knows the user.
-    pub(crate) fn asked(request: &AccessRequest, knows_user: bool) -> Self {
-        Self {
-            domain: Some(request.domain.clone()),
-            credential: Credential::for_log(&request.credentials, knows_user),
-        }
-    }
-
-    /// The same, and the key that was proven where nothing else is known.
-    pub(crate) fn or_key(mut self, key: Option<&PublicKey>) -> Self {
-        if self.credential.is_none() {
-            self.credential = key.copied().map(Credential::Key);
-        }
-        self
-    }
-
-    pub(crate) const fn credential(&self) -> Option<&Credential> {
-        self.credential.as_ref()
-    }
-
-    /// A peer that has shaken hands.
-    pub(crate) fn of(peer: &Peer) -> Self {
-        let authenticated = peer.authenticated.as_ref();
-        Self {
-            domain: authenticated.map(|known| known.domain.clone()),
-            credential: match authenticated {
-                Some(known) => Some(known.credential.clone()),
-                None => peer.proven_key.map(Credential::Key),
-            },
         }
     }
 }
@@ -261,7 +220,7 @@ mod tests {
         let error = NetError::Handshake(Error::Timeout(Stage::Greeting));
         Refusal::new(
             &PeerContext::new(address),
-            Who::default(),
+            Subject::default(),
             Stage::Greeting,
             error,
         )

@@ -13,13 +13,13 @@ use crate::net::accept::slots::Loss;
 use crate::net::access::Access;
 use crate::net::connection::driver::Driver;
 use crate::net::connection::handle::Connection;
-use crate::net::dial::{is_admitted, warn_of_plain};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
-use crate::net::listener::events::{Event, Events, Refusal, Who};
-use crate::net::negotiate::{Failed, Negotiation};
+use crate::net::listener::events::{Event, Events, Refusal};
+use crate::net::negotiate::{Failed, Negotiation, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::socket::wiped_buffer::HandshakeBytes;
+use crate::net::subject::Subject;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
@@ -137,10 +137,11 @@ impl Listener {
         match self.events.next().await {
             None => Err(NetError::Aborted),
             // Policy may have changed since it admitted this peer.
-            Some(Event::Accepted(connection)) if !is_admitted(&connection) => {
+            Some(Event::Accepted(connection)) if !connection.is_admitted() => {
                 let peer = connection.peer();
                 let conn = PeerContext::new(peer.address.clone()).with_port(peer.port);
-                let refusal = Refusal::new(&conn, Who::of(peer), Stage::Verdict, NetError::Revoked);
+                let refusal =
+                    Refusal::new(&conn, Subject::of(peer), Stage::Verdict, NetError::Revoked);
                 refusal.log();
                 Ok(Event::Refused(refusal))
             }
@@ -197,7 +198,7 @@ impl<A: Access> ListenerShared<A> {
                     });
                 }
                 AcceptOutcome::NoPlace(conn) => {
-                    self.refuse(&conn, Failed::evicted(Stage::Greeting, Who::default()));
+                    self.refuse(&conn, Failed::no_slot());
                 }
             }
         }
@@ -254,7 +255,7 @@ impl<A: Access> ListenerShared<A> {
 
     /// Tells of a refusal, and gives back what its peer should still get to read.
     fn refuse(&self, conn: &PeerContext, failed: Failed) -> HandshakeBytes {
-        let refusal = Refusal::new(conn, *failed.who, failed.stage, failed.error);
+        let refusal = Refusal::new(conn, *failed.subject, failed.stage, failed.error);
         refusal.log();
         self.events.refused(refusal);
         failed.error_frame

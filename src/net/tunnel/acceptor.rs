@@ -2,15 +2,12 @@
 #![forbid(unsafe_code)]
 
 use crate::config::settings::{Authorizing, Config, NoPolicy};
-use crate::error::Stage;
 use crate::net::accept::acceptor::{AcceptOutcome, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::access::Access;
-use crate::net::dial::warn_of_plain;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
-use crate::net::listener::events::Who;
-use crate::net::negotiate::Failed;
+use crate::net::negotiate::{Failed, warn_of_plain};
 use crate::net::tunnel::backoff::Backoff;
 use crate::net::tunnel::names::Names;
 use crate::net::tunnel::options::{TunnelOptions, require_client, require_server};
@@ -244,7 +241,7 @@ async fn run<A: Access>(house: Arc<TunnelShared<A>>, mut acceptor: Acceptor) -> 
                     connections.spawn(Arc::clone(&house).serve(newcomer));
                 }
                 AcceptOutcome::NoPlace(conn) => {
-                    refuse(&conn, Failed::evicted(Stage::Greeting, Who::default()));
+                    refuse(&conn, Failed::no_slot());
                 }
             },
             Some(_) = connections.join_next() => {}

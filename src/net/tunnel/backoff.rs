@@ -3,10 +3,10 @@
 
 use crate::access::request::MechanismKind;
 use crate::lock::lock;
-use crate::net::client::backoff::ReconnectPolicy;
 use crate::net::client::connector::chance;
 use crate::net::deadline::deadline;
 use crate::net::error::NetError;
+use crate::net::options::ReconnectPolicy;
 use crate::wire::metadata::Metadata;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -11,4 +11,4 @@ pub(crate) mod session;
 pub(crate) mod sparse_log;
 
 pub use acceptor::Tunnel;
-pub use options::{TunnelError, TunnelOptions};
+pub use options::TunnelOptions;

@@ -5,14 +5,13 @@ use crate::access::address::{IpcPeer, PeerAddress};
 use crate::access::request::MechanismKind;
 use crate::config::settings::Config;
 use crate::net::endpoint::Endpoint;
-use crate::net::error::NetError;
+use crate::net::error::{NetError, TunnelError};
 use crate::net::options::Options;
 use crate::net::socket::stream::own_uid;
 use crate::relay::handoff::IdentityRule;
 use crate::traffic::heartbeat::{Expiry, HeartbeatSettings};
 use crate::wire::socket_type::SocketType;
 use std::time::Duration;
-use thiserror::Error as ThisError;
 
 /// How often a tunnel asks across the network whether its peer lives, if nothing else is said.
 /// A dead peer is found within a minute, and a PING costs less than a byte a second.
@@ -56,32 +55,6 @@ pub struct TunnelOptions {
     /// our own user or root. Another user who has bound the path, or the abstract name, would read
     /// and answer in clear what was sent to the program.
     pub forward_uid: Option<u32>,
-}
-
-/// Why there is no such tunnel.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
-#[non_exhaustive]
-pub enum TunnelError {
-    /// The configuration names a type of socket; a tunnel is of type RELAY.
-    #[error("a tunnel's configuration is of type RELAY, not {0}")]
-    SocketType(SocketType),
-    /// A server's tunnel with the configuration of a client, or of NULL.
-    #[error("the network side of a server's tunnel is a PLAIN or CURVE server")]
-    NotAServer,
-    /// A client's tunnel with the configuration of a server, or of NULL.
-    #[error("the network side of a client's tunnel is a PLAIN or CURVE client")]
-    NotAClient,
-    /// The side in clear is neither loopback nor ipc, and that was not allowed.
-    #[error("the clear side, {0}, is neither loopback nor ipc")]
-    Cleartext(Endpoint),
-    /// Another user than expected listens at the ipc endpoint that the tunnel forwards to.
-    #[error("{endpoint} belongs to a program of user {uid}, which `forward_uid` does not allow")]
-    ForeignUser {
-        /// Where the program was to listen.
-        endpoint: Endpoint,
-        /// The user who listens there.
-        uid: u32,
-    },
 }
 
 impl Default for TunnelOptions {

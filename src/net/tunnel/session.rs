@@ -194,14 +194,13 @@ impl<A: Access> TunnelShared<A> {
             .await?;
 
         let peer = &front.established.peer;
-        let authenticated = peer.authenticated.as_ref();
         let user_id = peer.user_id().map(|id| printable(id));
         let socket_type = peer.claims.socket_type.map(SocketType::name);
         let address = conn.address.with_port(conn.port);
         tracing::info!(%address, user_id, socket_type, "peer connected");
         let met = Linked {
             named: self.name(peer, &conn.address),
-            grant: authenticated.and_then(|authenticated| authenticated.grant.clone()),
+            grant: peer.grant().cloned(),
             user_id,
             taken,
             back: stream,
@@ -249,13 +248,14 @@ impl<A: Access> TunnelShared<A> {
     fn say_why(&self, conn: &PeerContext, missed: LinkError) -> HandshakeBytes {
         match missed {
             LinkError::Front(failed) => refuse(conn, failed),
-            LinkError::Back(Failed { error, who, .. }) => {
-                let whose = who.credential().map(Credential::to_string);
+            LinkError::Back(Failed { error, subject, .. }) => {
+                let credential = subject.credential.as_ref();
+                let whose = credential.map(Credential::to_string);
                 let whose = whose.unwrap_or_else(|| origin(&conn.address));
                 if let Some(unlogged) = self.forward_log.admit("", whose) {
                     let address = conn.address.with_port(conn.port);
                     let forward = &self.back.endpoint;
-                    tracing::warn!(%address, who = who.credential().map(display), %forward,
+                    tracing::warn!(%address, who = credential.map(display), %forward,
                         %error, unlogged, "cannot forward");
                 }
                 HandshakeBytes::default()
@@ -288,7 +288,7 @@ impl<A: Access> TunnelShared<A> {
 
 /// Logs a refusal, and gives back what its peer should still get to read.
 pub(crate) fn refuse(conn: &PeerContext, failed: Failed) -> HandshakeBytes {
-    Refusal::new(conn, *failed.who, failed.stage, failed.error).log();
+    Refusal::new(conn, *failed.subject, failed.stage, failed.error).log();
     failed.error_frame
 }
 

@@ -1,0 +1,43 @@
+//! Who the peer of a handshake is, for refusals and logs.
+#![forbid(unsafe_code)]
+
+use crate::access::peer::{Credential, Peer};
+use crate::access::request::{AccessRequest, Domain};
+use crate::crypto::keys::PublicKey;
+
+/// Who a peer is, as far as its handshake has come and a log may know.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Subject {
+    pub(crate) domain: Option<Domain>,
+    pub(crate) credential: Option<Credential>,
+}
+
+impl Subject {
+    /// The peer about whom policy is asked, and whether it knows the user.
+    pub(crate) fn asked(request: &AccessRequest, knows_user: bool) -> Self {
+        Self {
+            domain: Some(request.domain.clone()),
+            credential: Credential::for_log(&request.credentials, knows_user),
+        }
+    }
+
+    /// The same, and the key that was proven where nothing else is known.
+    pub(crate) fn or_key(mut self, key: Option<&PublicKey>) -> Self {
+        if self.credential.is_none() {
+            self.credential = key.copied().map(Credential::Key);
+        }
+        self
+    }
+
+    /// A peer that has shaken hands.
+    pub(crate) fn of(peer: &Peer) -> Self {
+        let authenticated = peer.authenticated.as_ref();
+        Self {
+            domain: authenticated.map(|known| known.domain.clone()),
+            credential: match authenticated {
+                Some(known) => Some(known.credential.clone()),
+                None => peer.proven_key.map(Credential::Key),
+            },
+        }
+    }
+}
