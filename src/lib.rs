@@ -47,9 +47,11 @@ pub mod wire;
 pub mod zap;
 
 pub use access::address::{IpcPeer, PeerAddress};
+pub use access::credentials::{Credential, Credentials, MechanismKind};
+pub use access::domain::Domain;
 pub use access::grant::{Grant, GrantTerms};
-pub use access::peer::{Authenticated, Claims, Credential, Peer};
-pub use access::request::{AccessPolicy, AccessRequest, Credentials, Domain, MechanismKind};
+pub use access::peer::{Authenticated, Claims, Peer};
+pub use access::request::{AccessPolicy, AccessRequest};
 pub use access::verdict::{Approval, Approved, Verdict};
 pub use config::builder::{
     Builder, CanAcceptAny, CanAuthorize, ConfigError, CurveServer, Null, PlainServer, Ready,

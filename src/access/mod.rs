@@ -2,6 +2,8 @@
 //! the other.
 
 pub mod address;
+pub mod credentials;
+pub mod domain;
 pub mod grant;
 pub(crate) mod origin;
 pub mod peer;

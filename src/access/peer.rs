@@ -2,15 +2,15 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::access::credentials::{Credential, MechanismKind};
+use crate::access::domain::Domain;
 use crate::access::grant::Grant;
-use crate::access::request::{Credentials, Domain, MechanismKind};
 use crate::crypto::keys::PublicKey;
-use crate::error::{Error, Malformation, ProtocolError, printable};
+use crate::error::{Error, Malformation, ProtocolError};
 use crate::limits::Limits;
 use crate::wire::metadata::{IDENTITY, MAX_IDENTITY_LEN, Metadata, SOCKET_TYPE};
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
-use std::fmt;
 
 /// The other side of a completed handshake.
 #[derive(Debug, Clone)]
@@ -97,65 +97,6 @@ impl Authenticated {
     #[must_use]
     pub const fn mechanism(&self) -> MechanismKind {
         self.credential.mechanism()
-    }
-}
-
-/// The public part of what a peer authenticated with. Never a password.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Credential {
-    /// NULL: nothing.
-    Null,
-    /// PLAIN: the user name.
-    UserName(Bytes),
-    /// CURVE: the public key.
-    Key(PublicKey),
-    /// GSSAPI: the principal.
-    Principal(Bytes),
-}
-
-impl Credential {
-    /// The public part of `credentials`.
-    pub(crate) fn of(credentials: &Credentials) -> Self {
-        match credentials {
-            Credentials::Null => Self::Null,
-            Credentials::Plain { username, .. } => Self::UserName(username.clone()),
-            Credentials::Curve { key } => Self::Key(*key),
-            Credentials::Gssapi { principal } => Self::Principal(principal.clone()),
-        }
-    }
-
-    /// The public part of the credentials of a peer that was refused, as far as a log may show
-    /// it: not a user name that the policy does not know, which may be a password in the wrong
-    /// place.
-    pub(crate) fn for_log(credentials: &Credentials, knows_user: bool) -> Option<Self> {
-        match Self::of(credentials) {
-            Self::UserName(_) if !knows_user => None,
-            credential => Some(credential),
-        }
-    }
-
-    /// The mechanism that carries it.
-    #[must_use]
-    pub const fn mechanism(&self) -> MechanismKind {
-        match self {
-            Self::Null => MechanismKind::Null,
-            Self::UserName(_) => MechanismKind::Plain,
-            Self::Key(_) => MechanismKind::Curve,
-            Self::Principal(_) => MechanismKind::Gssapi,
-        }
-    }
-}
-
-impl fmt::Display for Credential {
-    /// For logs: one harmless line, the key in Z85.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Null => f.write_str("no credential"),
-            Self::UserName(name) => write!(f, "user \"{}\"", printable(name)),
-            Self::Key(key) => write!(f, "key {}", key.to_z85()),
-            Self::Principal(name) => write!(f, "principal \"{}\"", printable(name)),
-        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Verdicts, and the token that proves one.
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::Credential;
+use crate::access::domain::Domain;
 use crate::access::grant::Grant;
-use crate::access::peer::{Authenticated, Credential};
-use crate::access::request::{AccessPolicy, AccessRequest, Domain};
+use crate::access::peer::Authenticated;
+use crate::access::request::{AccessPolicy, AccessRequest};
 use crate::status::{DenialStatus, Denied};
 use crate::wire::metadata::Metadata;
 use bytes::Bytes;
@@ -120,7 +122,7 @@ impl Approved {
 mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
-    use crate::access::request::Credentials;
+    use crate::access::credentials::Credentials;
     use crate::crypto::password::Password;
 
     fn request() -> AccessRequest {

@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::access::credentials::{Credential, MechanismKind};
+use crate::access::domain::Domain;
 use crate::access::grant::GrantTerms;
-use crate::access::peer::Credential;
-use crate::access::request::{Domain, MechanismKind};
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::decide::{Admission, AdmittedPeer, Policy};
 use crate::auth::policy::rule::Rule;

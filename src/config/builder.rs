@@ -2,7 +2,7 @@
 //! it admits, must be said.
 #![forbid(unsafe_code)]
 
-use crate::access::request::Domain;
+use crate::access::domain::Domain;
 use crate::config::settings::{Authorizing, Config, NoPolicy, Role, Settings};
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::crypto::password::Password;
@@ -193,7 +193,8 @@ impl CanAcceptAny for CurveServer {}
 /// How each role becomes a [`Role`]; private, so that nobody else can make one.
 mod role {
     use super::{ConfigError, CurveServer, MAX_SERVER_KEYS, Null, PlainServer, Role};
-    use crate::access::request::{AccessPolicy, Domain};
+    use crate::access::domain::Domain;
+    use crate::access::request::AccessPolicy;
 
     pub trait Asking {
         fn asking(self, domain: Domain) -> Result<Role, ConfigError>;

@@ -1,7 +1,9 @@
 //! The security of one socket: mechanism, role, metadata and limits, as all connections read it.
 #![forbid(unsafe_code)]
 
-use crate::access::request::{AccessPolicy, Domain, MechanismKind};
+use crate::access::credentials::MechanismKind;
+use crate::access::domain::Domain;
+use crate::access::request::AccessPolicy;
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::crypto::password::Password;
 use crate::crypto::random::RandomSource;

@@ -11,8 +11,9 @@
 //! that each waited for the other's READY would wait for ever.
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::Credentials;
 use crate::access::peer::{Authenticated, Claims, Peer};
-use crate::access::request::{AccessPolicy, Credentials};
+use crate::access::request::AccessPolicy;
 use crate::access::verdict::Approved;
 use crate::error::Error;
 use crate::mechanism::refusal;

@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::access::credentials::Credentials;
+use crate::access::domain::Domain;
 use crate::access::peer::Claims;
-use crate::access::request::{AccessRequest, Credentials, Domain};
+use crate::access::request::AccessRequest;
 use crate::config::settings::Settings;
 use crate::crypto::keys::PublicKey;
 use crate::crypto::random::RandomSource;

@@ -1,7 +1,8 @@
 //! One handshake over a stream: it drives the machine of `handshake`, with its clocks.
 #![forbid(unsafe_code)]
 
-use crate::access::request::{AccessRequest, MechanismKind};
+use crate::access::credentials::MechanismKind;
+use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::config::settings::Config;
 use crate::crypto::keys::PublicKey;

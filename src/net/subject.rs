@@ -1,8 +1,10 @@
 //! Who the peer of a handshake is, for refusals and logs.
 #![forbid(unsafe_code)]
 
-use crate::access::peer::{Credential, Peer};
-use crate::access::request::{AccessRequest, Domain};
+use crate::access::credentials::Credential;
+use crate::access::domain::Domain;
+use crate::access::peer::Peer;
+use crate::access::request::AccessRequest;
 use crate::crypto::keys::PublicKey;
 
 /// Who a peer is, as far as its handshake has come and a log may know.

@@ -161,8 +161,8 @@ fn put(metadata: &mut Metadata, name: &str, value: Bytes) -> Result<(), LocalErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::peer::Credential;
-    use crate::access::request::Domain;
+    use crate::access::credentials::Credential;
+    use crate::access::domain::Domain;
     use crate::limits::Limits;
 
     fn metadata(properties: &[(&str, &'static str)]) -> Metadata {

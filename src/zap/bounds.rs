@@ -143,7 +143,7 @@ pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -
 mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
-    use crate::access::peer::Credential;
+    use crate::access::credentials::Credential;
     use std::future::{pending, ready};
     use std::task::{Context, Waker};
 

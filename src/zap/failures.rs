@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::access::credentials::Credential;
 use crate::access::origin::Origin;
-use crate::access::peer::Credential;
 use crate::status::Status;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap};

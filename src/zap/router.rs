@@ -2,8 +2,9 @@
 //! into a refusal.
 #![forbid(unsafe_code)]
 
-use crate::access::peer::Credential;
-use crate::access::request::{AccessRequest, Domain};
+use crate::access::credentials::Credential;
+use crate::access::domain::Domain;
+use crate::access::request::AccessRequest;
 use crate::access::verdict::{Verdict, log_denial};
 use crate::limits::Limits;
 use crate::status::{DenialStatus, Status};

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use crate::access::peer::Credential;
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::{Credential, MechanismKind};
+use crate::access::domain::Domain;
 use crate::auth::grants::AdmissionTerms;
 use crate::auth::policy::address::rule::AddressRule;
 use crate::auth::policy::outcome::{Decided, Outcome};

@@ -1,7 +1,8 @@
 //! Which keys an Authenticator admits by CURVE, and how a domain is given back.
 #![forbid(unsafe_code)]
 
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::MechanismKind;
+use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
 use crate::auth::authenticator::configured::{Call, Configured, Loaded};
 use crate::auth::authenticator::handle::Authenticator;

@@ -1,7 +1,8 @@
 //! Which users an Authenticator admits by PLAIN.
 #![forbid(unsafe_code)]
 
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::MechanismKind;
+use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
 use crate::auth::authenticator::configured::{Configured, Loaded};
 use crate::auth::authenticator::handle::Authenticator;

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 #[cfg(not(feature = "reload"))]
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::MechanismKind;
+#[cfg(not(feature = "reload"))]
+use crate::access::domain::Domain;
 #[cfg(not(feature = "reload"))]
 use crate::auth::policy::decide::Policy;
 #[cfg(feature = "reload")]

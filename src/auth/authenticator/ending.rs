@@ -1,8 +1,8 @@
 //! Ends admissions of one user or key, whatever has admitted them.
 #![forbid(unsafe_code)]
 
-use crate::access::peer::Credential;
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::{Credential, MechanismKind};
+use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::decide::AdmittedPeer;

@@ -1,8 +1,8 @@
 //! CURVE: which keys a domain admits.
 #![forbid(unsafe_code)]
 
-use crate::access::peer::Credential;
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::{Credential, MechanismKind};
+use crate::access::domain::Domain;
 use crate::auth::policy::provider::{AnyProvider, CurveQuestion};
 use crate::auth::policy::refusal::Refusal;
 use crate::auth::policy::rule::Rule;

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use crate::access::peer::Credential;
-use crate::access::request::{Credentials, Domain, MechanismKind};
+use crate::access::credentials::{Credential, Credentials, MechanismKind};
+use crate::access::domain::Domain;
 use crate::auth::authenticator::configured::Call;
 use crate::auth::authenticator::ending::Endings;
 use crate::auth::policy::address::list::AddressLists;

@@ -2,8 +2,8 @@
 //! rules; without one both mechanisms are ruled by addresses alone, as in `pyzmq`.
 #![forbid(unsafe_code)]
 
-use crate::access::peer::Credential;
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::{Credential, MechanismKind};
+use crate::access::domain::Domain;
 use crate::auth::policy::rule::Rule;
 use bytes::Bytes;
 use std::collections::HashMap;

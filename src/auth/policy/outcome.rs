@@ -1,8 +1,8 @@
 //! What came of a request, for audit and dry runs.
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::Credential;
 use crate::access::grant::Grant;
-use crate::access::peer::Credential;
 use crate::auth::policy::decide::Admission;
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;

@@ -1,8 +1,8 @@
 //! PLAIN: tables of names and passwords.
 #![forbid(unsafe_code)]
 
-use crate::access::peer::Credential;
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::{Credential, MechanismKind};
+use crate::access::domain::Domain;
 use crate::auth::policy::provider::{AnyProvider, Asking, NoAnswer, PlainQuestion, ProviderAnswer};
 use crate::auth::policy::refusal::Refusal;
 use crate::auth::policy::rule::Rule;

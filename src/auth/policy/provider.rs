@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::access::domain::Domain;
 use crate::access::peer::Claims;
-use crate::access::request::Domain;
 use crate::auth::policy::refusal::Refusal;
 use crate::auth::sync::thread_pool::{NoRoom, ThreadPool};
 use crate::crypto::keys::PublicKey;
@@ -311,7 +311,8 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::request::{AccessRequest, Credentials};
+    use crate::access::credentials::Credentials;
+    use crate::access::request::AccessRequest;
     use crate::auth::authenticator::handle::Authenticator;
     use crate::limits::Limits;
     use crate::wire::metadata::SOCKET_TYPE;

@@ -1,7 +1,8 @@
 //! Rules by name: what of a policy decided over a peer.
 #![forbid(unsafe_code)]
 
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::MechanismKind;
+use crate::access::domain::Domain;
 use crate::auth::policy::address::rule::AddressRule;
 use std::fmt;
 

@@ -106,7 +106,9 @@ impl Snapshot {
 mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
-    use crate::access::request::{AccessRequest, Credentials, Domain};
+    use crate::access::credentials::Credentials;
+    use crate::access::domain::Domain;
+    use crate::access::request::AccessRequest;
     use crate::access::verdict::Verdict;
     use std::fs;
     use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! From settings to rules: checks what values say together, and reads the files that they name.
 #![forbid(unsafe_code)]
 
-use crate::access::request::Domain;
+use crate::access::domain::Domain;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::list::AddressLists;
 use crate::auth::policy::curve::CurveRule;

@@ -1,7 +1,7 @@
 //! A policy file comes into force: all of it in one change, or nothing.
 #![forbid(unsafe_code)]
 
-use crate::access::request::Domain;
+use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
 use crate::auth::authenticator::configured::Call;
 use crate::auth::authenticator::handle::Authenticator;

@@ -1,7 +1,8 @@
 //! What works in a policy and should be looked at.
 #![forbid(unsafe_code)]
 
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::MechanismKind;
+use crate::access::domain::Domain;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::rule::AddressRule;
 use crate::auth::policy::password_file::given;

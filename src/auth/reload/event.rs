@@ -1,7 +1,7 @@
 //! What is told of files that are loaded again.
 #![forbid(unsafe_code)]
 
-use crate::access::request::Domain;
+use crate::access::domain::Domain;
 use crate::auth::policy::password_file::PasswordFileError;
 use crate::cert::problem::{CertificateError, CertificateWarning};
 use std::path::PathBuf;

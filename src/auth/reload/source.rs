@@ -1,7 +1,8 @@
 //! What is loaded again by itself: how it is read, and what it means for the policy.
 #![forbid(unsafe_code)]
 
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::MechanismKind;
+use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
 use crate::auth::authenticator::handle::{Authenticator, WeakAuthenticator};
 use crate::auth::policy::curve::CurveRule;

@@ -388,7 +388,8 @@ fn places(path: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::request::{Domain, MechanismKind};
+    use crate::access::credentials::MechanismKind;
+    use crate::access::domain::Domain;
     use crate::auth::audit::event::{Audited, Change};
     use crate::cert::certificate::Certificate;
     use crate::cert::validity::Validity;

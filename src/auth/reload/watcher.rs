@@ -1,7 +1,7 @@
 //! Password files and certificate directories that are loaded again when they change.
 #![forbid(unsafe_code)]
 
-use crate::access::request::Domain;
+use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
 use crate::auth::authenticator::configured::Configured;
 use crate::auth::authenticator::handle::Authenticator;

@@ -2,7 +2,8 @@
 //! cannot overtake each other.
 #![forbid(unsafe_code)]
 
-use crate::access::request::{Domain, MechanismKind};
+use crate::access::credentials::MechanismKind;
+use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
 use crate::auth::authenticator::configured::{Call, Loaded};
 use crate::auth::authenticator::handle::Authenticator;

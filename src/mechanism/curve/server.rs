@@ -6,8 +6,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::Credentials;
+use crate::access::domain::Domain;
 use crate::access::peer::{Authenticated, Claims, Peer};
-use crate::access::request::{AccessPolicy, AccessRequest, Credentials, Domain};
+use crate::access::request::{AccessPolicy, AccessRequest};
 use crate::access::verdict::Approved;
 use crate::crypto::boxes::{SharedKey, TAG_LEN};
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};

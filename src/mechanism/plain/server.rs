@@ -6,8 +6,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::Credentials;
+use crate::access::domain::Domain;
 use crate::access::peer::{Authenticated, Claims, Peer};
-use crate::access::request::{Credentials, Domain};
 use crate::access::verdict::Approved;
 use crate::crypto::password::Password;
 use crate::error::Error;

@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::access::credentials::MechanismKind;
+use crate::access::domain::Domain;
 use crate::access::origin::Origin;
-use crate::access::request::{Domain, MechanismKind};
 use crate::limits::Limits;
 use crate::lock::lock;
 use crate::net::accept::descriptors::{Descriptors, process_limit};

@@ -1,7 +1,7 @@
 //! Whether, and when, to connect again. Pure: no clock, no randomness of its own.
 #![forbid(unsafe_code)]
 
-use crate::access::request::MechanismKind;
+use crate::access::credentials::MechanismKind;
 use crate::error::{Error, Fault};
 use crate::net::error::NetError;
 use crate::net::options::{AfterRefusal, ReconnectPolicy};

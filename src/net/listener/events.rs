@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use crate::access::peer::Credential;
-use crate::access::request::Domain;
+use crate::access::credentials::Credential;
+use crate::access::domain::Domain;
 use crate::error::{Error, Stage};
 use crate::lock::lock;
 use crate::mechanism::session::PeerContext;

@@ -1,7 +1,7 @@
 //! When a client's tunnel may ask the far side again that was not reached or has refused.
 #![forbid(unsafe_code)]
 
-use crate::access::request::MechanismKind;
+use crate::access::credentials::MechanismKind;
 use crate::lock::lock;
 use crate::net::client::connector::chance;
 use crate::net::deadline::deadline;

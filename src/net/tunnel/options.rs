@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::{IpcPeer, PeerAddress};
-use crate::access::request::MechanismKind;
+use crate::access::credentials::MechanismKind;
 use crate::config::settings::Config;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::{NetError, TunnelError};

@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+use crate::access::credentials::Credential;
 use crate::access::grant::Grant;
-use crate::access::peer::{Credential, Peer};
+use crate::access::peer::Peer;
 use crate::config::settings::{Config, NoPolicy};
 use crate::error::{Error, Stage, printable};
 use crate::handshake::PeerContext;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use crate::access::request::Domain;
+use crate::access::domain::Domain;
 use crate::auth::audit::event::{AddressChange, Change};
 use crate::auth::authenticator::configured::Call;
 use crate::auth::authenticator::handle::Authenticator;
