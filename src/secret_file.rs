@@ -1,21 +1,65 @@
-//! Files with secrets: read whole, bounded, into memory that is wiped.
+//! Files that hold secrets: regular ones alone, read whole and bounded into memory that is wiped.
 #![forbid(unsafe_code)]
 
-use crate::cert::problem::FileFailure;
-use crate::cert::regular_file::{self, NotOpened, RegularFile};
-use std::io::Read;
+use std::fmt;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
 use std::path::Path;
+use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
 
-/// Why a file cannot be used.
-#[derive(Debug)]
-pub(crate) enum Unusable {
+/// Why a certificate, password file or policy file was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The file or directory cannot be read.
+    #[error("cannot be read: {0}")]
     Unreadable(FileFailure),
     /// A directory, pipe, socket or device.
+    #[error("is not a regular file")]
     NotAFile,
-    TooLarge,
-    /// It grew while it was read, so that its end would be missing.
+    /// The file is larger than its kind may be.
+    #[error("is larger than {limit} bytes")]
+    TooLarge {
+        /// The most bytes that a file of its kind may have.
+        limit: usize,
+    },
+    /// The file grew while it was read, so its end would be missing.
+    #[error("grew while it was read")]
     Growing,
+}
+
+impl From<io::Error> for FileError {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable((&error).into())
+    }
+}
+
+/// How the operating system refused: an [`io::Error`] that can be compared and cloned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileFailure {
+    /// What kind of failure.
+    pub kind: io::ErrorKind,
+    /// The system's own number for it.
+    pub os_error: Option<i32>,
+}
+
+impl From<&io::Error> for FileFailure {
+    fn from(error: &io::Error) -> Self {
+        Self {
+            kind: error.kind(),
+            os_error: error.raw_os_error(),
+        }
+    }
+}
+
+impl fmt::Display for FileFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.os_error {
+            Some(number) => io::Error::from_raw_os_error(number).fmt(f),
+            None => self.kind.fmt(f),
+        }
+    }
 }
 
 /// A file that was read.
@@ -25,36 +69,91 @@ pub(crate) struct SecretFile {
     pub(crate) loose_mode: Option<u32>,
 }
 
-/// Reads a regular file of at most `most` bytes; symbolic links are followed.
-pub(crate) fn read(path: &Path, most: usize) -> Result<SecretFile, Unusable> {
-    let RegularFile {
-        file,
-        len,
-        loose_mode,
-    } = regular_file::open(path)?;
-    // Allocated at once, since a buffer that grew would leave copies behind.
-    let expected = usize::try_from(len).unwrap_or(usize::MAX);
-    if expected > most {
-        return Err(Unusable::TooLarge);
+/// Reads a regular file of at most `limit` bytes; symbolic links are followed.
+///
+/// # Errors
+/// Returns [`FileError`] if the file cannot be opened or read, is not a regular file, is larger
+/// than `limit`, or grows meanwhile.
+pub(crate) fn read(path: &Path, limit: usize) -> Result<SecretFile, FileError> {
+    let (mut file, metadata) = open(path)?;
+    let expected = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    if expected > limit {
+        return Err(FileError::TooLarge { limit });
     }
-    let mut content = Zeroizing::new(Vec::with_capacity(expected + 1));
-    file.take(expected as u64 + 1)
-        .read_to_end(&mut content)
-        .map_err(|error| Unusable::Unreadable((&error).into()))?;
-    if content.len() > expected {
-        return Err(Unusable::Growing);
+    // The whole buffer is allocated at once, because a buffer that grows leaves copies of the
+    // secret behind. One byte more than expected shows that the file has grown.
+    let mut content = Zeroizing::new(vec![0; expected + 1]);
+    let mut len = 0;
+    while len < content.len() {
+        match file.read(&mut content[len..]) {
+            Ok(0) => break,
+            Ok(count) => len += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    if len > expected {
+        return Err(FileError::Growing);
+    }
+    content.truncate(len);
     Ok(SecretFile {
         content,
-        loose_mode,
+        loose_mode: loose_mode(&metadata),
     })
 }
 
-impl From<NotOpened> for Unusable {
-    fn from(not_opened: NotOpened) -> Self {
-        match not_opened {
-            NotOpened::Unreadable(failure) => Self::Unreadable(failure),
-            NotOpened::NotAFile => Self::NotAFile,
-        }
+/// Opens a regular file.
+fn open(path: &Path) -> Result<(File, Metadata), FileError> {
+    // The check before opening matters because opening a device may act on it. The check after
+    // opening matters because the path may lead elsewhere by then.
+    require_file(&fs::metadata(path)?)?;
+    let file = options().open(path)?;
+    let metadata = file.metadata()?;
+    require_file(&metadata)?;
+    Ok((file, metadata))
+}
+
+/// Options that wait neither for the writer of a pipe nor for a device, and make no terminal that
+/// of this process. They change nothing for a regular file.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    }
+    options
+}
+
+fn require_file(metadata: &Metadata) -> Result<(), FileError> {
+    if metadata.is_file() {
+        Ok(())
+    } else {
+        Err(FileError::NotAFile)
+    }
+}
+
+#[cfg(unix)]
+fn loose_mode(metadata: &Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = metadata.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
+#[cfg(not(unix))]
+fn loose_mode(_: &Metadata) -> Option<u32> {
+    None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_more_in_it_than_its_length_says_is_growing() {
+        // The kernel says a length of 0 for it.
+        let read = read(Path::new("/proc/self/status"), 1024);
+        assert!(matches!(read, Err(FileError::Growing)));
     }
 }

@@ -3,10 +3,13 @@
 
 use crate::cert::file::{self, NewFile};
 use crate::cert::form::{self, Content, Keys};
-use crate::cert::problem::{CertificateError, CertificateErrorKind, CertificateWarning, Flaw};
+use crate::cert::problem::{
+    CertificateError, CertificateErrorKind, CertificateWarning, Flaw, MAX_FILE_LEN,
+};
 use crate::cert::validity::Validity;
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::error::LocalError;
+use crate::secret_file;
 use std::path::{Path, PathBuf};
 
 /// A CURVE certificate.
@@ -83,9 +86,10 @@ impl Certificate {
 
     /// As [`Certificate::load`], without telling the log.
     pub(crate) fn read(path: &Path) -> Result<Self, CertificateError> {
-        let contents = file::read(path).map_err(|reason| Flaw::from(reason).in_file(path))?;
-        let mut certificate = Self::parse(contents.bytes(), path)?;
-        if let Some(mode) = contents.loose_mode {
+        let file = secret_file::read(path, MAX_FILE_LEN)
+            .map_err(|error| Flaw::from(CertificateErrorKind::from(error)).in_file(path))?;
+        let mut certificate = Self::parse(&file.content, path)?;
+        if let Some(mode) = file.loose_mode {
             let file = path.to_owned();
             let warning = match &certificate.content.keys {
                 Keys::Pair(_) => Some(CertificateWarning::LoosePermissions { file, mode }),

@@ -1,73 +1,13 @@
-//! Files: read whole and bounded, created whole and never over another.
+//! Creates files whole, and never over another.
 #![forbid(unsafe_code)]
 
-use crate::cert::problem::{
-    CertificateError, CertificateErrorKind, FileFailure, Flaw, MAX_FILE_LEN,
-};
-use crate::cert::regular_file::{self, NotOpened, RegularFile};
+use crate::cert::problem::{CertificateError, CertificateErrorKind, Flaw};
 use crate::crypto::random::{self, OsRandom};
+use crate::secret_file::FileFailure;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
-
-/// A file's bytes, wiped on drop.
-pub(crate) struct Contents {
-    buffer: Zeroizing<Vec<u8>>,
-    len: usize,
-    /// Permission bits, if others than the owner have any; `None` where there are no such bits.
-    pub(crate) loose_mode: Option<u32>,
-}
-
-impl Contents {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.len]
-    }
-}
-
-/// Reads a regular file of at most 64 KiB; symbolic links are followed.
-///
-/// # Errors
-/// [`CertificateErrorKind::Unreadable`], [`CertificateErrorKind::NotAFile`] or [`CertificateErrorKind::TooLarge`].
-pub(crate) fn read(path: &Path) -> Result<Contents, CertificateErrorKind> {
-    let unreadable = |error: io::Error| CertificateErrorKind::Unreadable((&error).into());
-    let RegularFile {
-        mut file,
-        loose_mode,
-        ..
-    } = regular_file::open(path)?;
-
-    // One byte more than allowed shows that the file is too large, whatever its metadata says.
-    // Allocated at once: a buffer that grew would leave copies of the secret behind.
-    let mut buffer = Zeroizing::new(vec![0; MAX_FILE_LEN + 1]);
-    let mut len = 0;
-    while len < buffer.len() {
-        match file.read(&mut buffer[len..]) {
-            Ok(0) => break,
-            Ok(count) => len += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(error)),
-        }
-    }
-    if len > MAX_FILE_LEN {
-        return Err(CertificateErrorKind::TooLarge);
-    }
-    Ok(Contents {
-        buffer,
-        len,
-        loose_mode,
-    })
-}
-
-impl From<NotOpened> for CertificateErrorKind {
-    fn from(not_opened: NotOpened) -> Self {
-        match not_opened {
-            NotOpened::Unreadable(failure) => Self::Unreadable(failure),
-            NotOpened::NotAFile => Self::NotAFile,
-        }
-    }
-}
 
 /// A file to be created.
 pub(crate) struct NewFile<'a> {
@@ -176,7 +116,7 @@ impl Removed {
 impl Drop for Removed {
     fn drop(&mut self) {
         if !self.kept {
-            // Nobody is left to hear of a failure here, and the file is harmless.
+            // A failure here can be reported to no caller, and the file is harmless.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -7,6 +7,7 @@ use crate::cert::problem::{
 };
 use crate::cert::zpl;
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
+use crate::secret_file::FileError;
 use zeroize::Zeroizing;
 
 /// Names that ZAP and ZMTP give a meaning of their own (RFC 27; RFC 37, "Metadata").
@@ -92,7 +93,7 @@ impl Content {
     /// The text of `NAME.key`.
     ///
     /// # Errors
-    /// Metadata that cannot be written, or [`CertificateErrorKind::TooLarge`].
+    /// Metadata that cannot be written, or [`FileError::TooLarge`].
     pub(crate) fn render_public(&self) -> Result<Zeroizing<String>, CertificateErrorKind> {
         self.render(PUBLIC_BANNER, None)
     }
@@ -142,7 +143,10 @@ impl Content {
         }
         debug_assert!(text.len() <= capacity, "the text must not have grown");
         if text.len() > MAX_FILE_LEN {
-            return Err(CertificateErrorKind::TooLarge);
+            return Err(FileError::TooLarge {
+                limit: MAX_FILE_LEN,
+            }
+            .into());
         }
         Ok(text)
     }

@@ -23,13 +23,11 @@ mod file;
 mod form;
 mod parser;
 pub(crate) mod problem;
-pub(crate) mod regular_file;
 pub(crate) mod validity;
 mod zpl;
 
+pub use crate::secret_file::{FileError, FileFailure};
 pub use certificate::{Certificate, create_certificates, load_certificate};
 pub use directory::{CertificateDirectory, DirectoryReport, Layout, load_certificates};
-pub use problem::{
-    CertificateError, CertificateErrorKind, CertificateWarning, FileFailure, KeyField,
-};
+pub use problem::{CertificateError, CertificateErrorKind, CertificateWarning, KeyField};
 pub use validity::Validity;

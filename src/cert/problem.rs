@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::keys::KeyError;
+use crate::secret_file::{FileError, FileFailure};
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use thiserror::Error as ThisError;
 
@@ -51,21 +51,15 @@ impl std::error::Error for CertificateError {
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum CertificateErrorKind {
-    /// The file or directory cannot be read.
-    #[error("cannot be read: {0}")]
-    Unreadable(FileFailure),
+    /// The file or directory is not read, or the file to be written is too large to be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file cannot be written.
     #[error("cannot be written: {0}")]
     Unwritable(FileFailure),
     /// A file of that name is there already; certificates are never overwritten.
     #[error("exists already, and is never overwritten")]
     Exists,
-    /// A directory, pipe, socket or device.
-    #[error("is not a regular file")]
-    NotAFile,
-    /// More than 64 KiB.
-    #[error("is larger than {MAX_FILE_LEN} bytes")]
-    TooLarge,
     /// The certificate's name cannot be a file name of its own that a directory load finds.
     #[error(
         "the name is empty, starts with a dot, or holds a path separator or a control character"
@@ -225,33 +219,6 @@ impl KeyField {
 impl fmt::Display for KeyField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// How the operating system refused: an [`io::Error`] that can be compared and cloned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileFailure {
-    /// What kind of failure.
-    pub kind: io::ErrorKind,
-    /// The system's own number for it.
-    pub os_error: Option<i32>,
-}
-
-impl From<&io::Error> for FileFailure {
-    fn from(error: &io::Error) -> Self {
-        Self {
-            kind: error.kind(),
-            os_error: error.raw_os_error(),
-        }
-    }
-}
-
-impl fmt::Display for FileFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.os_error {
-            Some(number) => io::Error::from_raw_os_error(number).fmt(f),
-            None => self.kind.fmt(f),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use zmtp_auth::cert::{
-    Certificate, CertificateDirectory, CertificateErrorKind, CertificateWarning, Layout,
+    Certificate, CertificateDirectory, CertificateErrorKind, CertificateWarning, FileError, Layout,
     create_certificates, load_certificate, load_certificates,
 };
 use zmtp_auth::{KeyPair, PublicKey, SecretKey};
@@ -262,7 +262,8 @@ fn metadata_beyond_64_kib_is_not_written_since_it_would_not_be_read() {
             .unwrap();
     }
     let error = certificate.save(dir.path(), "ada").unwrap_err();
-    assert_eq!(error.reason, CertificateErrorKind::TooLarge);
+    let too_large = FileError::TooLarge { limit: 65_536 };
+    assert_eq!(error.reason, CertificateErrorKind::File(too_large));
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
@@ -395,7 +396,8 @@ fn a_file_of_exactly_64_kib_is_read() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), &text).unwrap();
     let error = load_certificate(file.path()).unwrap_err();
-    assert_eq!(error.reason, CertificateErrorKind::TooLarge);
+    let too_large = FileError::TooLarge { limit: 65_536 };
+    assert_eq!(error.reason, CertificateErrorKind::File(too_large));
 }
 
 #[test]
@@ -551,14 +553,14 @@ fn a_directory_that_is_none_is_an_error() {
     assert_eq!(error.file, missing);
     assert!(matches!(
         error.reason,
-        CertificateErrorKind::Unreadable(failure) if failure.kind == std::io::ErrorKind::NotFound
+        CertificateErrorKind::File(FileError::Unreadable(failure)) if failure.kind == std::io::ErrorKind::NotFound
     ));
     let file = dir.path().join("ada.key");
     write_public(&file, 1);
     let error = load_certificates(&file).unwrap_err();
     assert!(matches!(
         error.reason,
-        CertificateErrorKind::Unreadable(failure) if failure.kind == std::io::ErrorKind::NotADirectory
+        CertificateErrorKind::File(FileError::Unreadable(failure)) if failure.kind == std::io::ErrorKind::NotADirectory
     ));
     let empty = tempfile::tempdir().unwrap();
     let report = load_certificates(empty.path()).unwrap();
@@ -659,7 +661,8 @@ mod unix {
     fn denied(reason: &CertificateErrorKind) -> bool {
         matches!(
             reason,
-            CertificateErrorKind::Unreadable(failure) | CertificateErrorKind::Unwritable(failure)
+            CertificateErrorKind::File(FileError::Unreadable(failure))
+                | CertificateErrorKind::Unwritable(failure)
                 if failure.kind == ErrorKind::PermissionDenied
         )
     }
@@ -908,7 +911,10 @@ mod unix {
         assert_eq!(keys(&report.certificates), [good]);
         let mut problems = report.problems.iter().map(|(file, error)| {
             let name = file.file_name().unwrap().to_str().unwrap();
-            (name, error.reason == CertificateErrorKind::NotAFile)
+            (
+                name,
+                error.reason == CertificateErrorKind::File(FileError::NotAFile),
+            )
         });
         assert!(
             problems

@@ -14,6 +14,7 @@ use zmtp_auth::auth::{
     Audited, Authenticator, CurveQuestion, PasswordFileErrorKind, PlainQuestion, PlainUsersError,
     ProviderAnswer, Rule,
 };
+use zmtp_auth::cert::FileError;
 use zmtp_auth::{AccessRequest, Credentials, Domain, Limits, Metadata, Password, PeerAddress};
 
 struct Unpark(thread::Thread);
@@ -390,11 +391,17 @@ mod password_files {
         let dir = tempfile::tempdir().unwrap();
         let auth = Authenticator::new();
         let error = auth.configure_plain_file("*", dir.path()).unwrap_err();
-        assert_eq!(error.reason, PasswordFileErrorKind::NotAFile);
+        assert_eq!(
+            error.reason,
+            PasswordFileErrorKind::File(FileError::NotAFile)
+        );
         let error = auth
             .configure_plain_file("*", dir.path().join("absent"))
             .unwrap_err();
-        assert!(matches!(error.reason, PasswordFileErrorKind::Unreadable(_)));
+        assert!(matches!(
+            error.reason,
+            PasswordFileErrorKind::File(FileError::Unreadable(_))
+        ));
         let shown = auth
             .configure_plain_file("*", dir.path().join("a\nb"))
             .unwrap_err()

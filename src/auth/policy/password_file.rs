@@ -2,9 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::plain::PasswordInput;
-use crate::cert::problem::FileFailure;
 use crate::crypto::password_hash::{PasswordHash, PasswordHashError};
-use crate::secret_file::{self, Unusable};
+use crate::secret_file::{self, FileError};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
@@ -46,12 +45,10 @@ impl PasswordFileError {
     /// Whether there is no file to be read, rather than one with something wrong in it.
     #[cfg(feature = "reload")]
     pub(crate) const fn is_gone(&self) -> bool {
-        matches!(
-            self.reason,
-            PasswordFileErrorKind::Unreadable(_)
-                | PasswordFileErrorKind::NotAFile
-                | PasswordFileErrorKind::TooLarge
-        )
+        match self.reason {
+            PasswordFileErrorKind::File(error) => !matches!(error, FileError::Growing),
+            _ => false,
+        }
     }
 }
 
@@ -59,18 +56,9 @@ impl PasswordFileError {
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum PasswordFileErrorKind {
-    /// The file cannot be read.
-    #[error("cannot be read: {0}")]
-    Unreadable(FileFailure),
-    /// A directory, pipe, socket or device.
-    #[error("is not a regular file")]
-    NotAFile,
-    /// More than 4 MiB.
-    #[error("is larger than {MAX_FILE_LEN} bytes")]
-    TooLarge,
-    /// The file grew while it was read, so that its end would be missing.
-    #[error("grew while it was read")]
-    Growing,
+    /// The file is not read. It may have 4 MiB.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The system has no randomness for the key that passwords are hashed under.
     #[error("the random source failed")]
     Random,
@@ -242,15 +230,4 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PasswordFileErrorKind> {
         tracing::warn!("password file {path:?} is open to others (mode {mode:o})");
     }
     Ok(file.content)
-}
-
-impl From<Unusable> for PasswordFileErrorKind {
-    fn from(unusable: Unusable) -> Self {
-        match unusable {
-            Unusable::Unreadable(failure) => Self::Unreadable(failure),
-            Unusable::NotAFile => Self::NotAFile,
-            Unusable::TooLarge => Self::TooLarge,
-            Unusable::Growing => Self::Growing,
-        }
-    }
 }

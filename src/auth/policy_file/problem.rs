@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::password_file::PasswordFileError;
-use crate::cert::problem::{CertificateError, FileFailure};
-use crate::secret_file::Unusable;
+use crate::cert::problem::CertificateError;
+use crate::secret_file::{FileError, FileFailure};
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error as ThisError;
@@ -50,18 +50,9 @@ impl std::error::Error for PolicyFileError {}
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum PolicyFileErrorKind {
-    /// The file cannot be read.
-    #[error("cannot be read: {0}")]
-    Unreadable(FileFailure),
-    /// A directory, pipe, socket or device.
-    #[error("is not a regular file")]
-    NotAFile,
-    /// More than 1 MiB.
-    #[error("is larger than {MAX_FILE_LEN} bytes")]
-    TooLarge,
-    /// The file grew while it was read, so that its end would be missing.
-    #[error("grew while it was read")]
-    Growing,
+    /// The file is not read. It may have 1 MiB.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file, or one that it names, was another at each of several readings: see
     /// [`Authenticator::reload_policy`](crate::auth::Authenticator::reload_policy).
     #[error("keeps changing, also in what it names: replace a file by renaming a whole one")]
@@ -121,16 +112,5 @@ impl From<PasswordFileError> for PolicyFileErrorKind {
 impl From<CertificateError> for PolicyFileErrorKind {
     fn from(error: CertificateError) -> Self {
         Self::Certificates(Box::new(error))
-    }
-}
-
-impl From<Unusable> for PolicyFileErrorKind {
-    fn from(unusable: Unusable) -> Self {
-        match unusable {
-            Unusable::Unreadable(failure) => Self::Unreadable(failure),
-            Unusable::NotAFile => Self::NotAFile,
-            Unusable::TooLarge => Self::TooLarge,
-            Unusable::Growing => Self::Growing,
-        }
     }
 }
