@@ -5,30 +5,33 @@ use crate::access::address::PeerAddress;
 use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
 use crate::access::grant::GrantTerms;
-use crate::auth::authenticator::handle::Authenticator;
-use crate::auth::policy::decide::{Admission, AdmittedPeer, Policy};
+use crate::auth::audit::event::{Audited, AuditedAdmission};
+use crate::auth::audit::log::EventLog;
+use crate::auth::policy::admission::{Admission, AdmittedPeer};
+use crate::auth::policy::decide::Policy;
 use crate::auth::policy::rule::Rule;
 use crate::auth::sync::event_count::EventCount;
+use crate::auth::sync::weak_registry::WeakRegistry;
+use crate::error::printable;
 use crate::lock::lock;
 use crate::zap::bounds::within;
+use crate::zap::contain::contain;
 use crate::zap::request::ZapRequest;
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 /// Longest sleep towards the end of a validity. A minute: timers follow a clock of their own,
 /// and the system's may be set, or run on while the machine sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// Grants looked at in one hold of the lock that decisions take to add theirs.
-const CHUNK: usize = 64;
-
-/// What an [`Authenticator`] has admitted a peer by: [`Grant::terms`](crate::Grant::terms) gives
-/// it to whoever holds the grant.
+/// What an [`Authenticator`](crate::auth::Authenticator) has admitted a peer by: the holder of a grant gets it from
+/// [`Grant::terms`](crate::Grant::terms).
 ///
 /// The admission stands while each of these still holds, and is over for ever once one does not:
 ///
@@ -38,19 +41,24 @@ const CHUNK: usize = 64;
 ///   removed and put back, or that stands in for it in a domain claimed since. An entry that a
 ///   change has left as it was, or moved to another end of its validity, is still the same;
 /// - its validity has not ended;
-/// - no call has ended it: [`Authenticator::end_admissions`],
-///   [`Authenticator::end_admissions_of_key`].
+/// - no call has ended it: [`end_admissions`], [`end_admissions_of_key`].
 ///
-/// [`Authenticator::stop`] and [`Authenticator::set_curve_user_id`] are about peers to come and
+/// [`stop`](crate::auth::Authenticator::stop) and
+/// [`set_curve_user_id`](crate::auth::Authenticator::set_curve_user_id) are about peers to come and
 /// end no admission.
 ///
 /// With feature `tokio`, [`Grant::revoked`](crate::Grant::revoked) resolves at the end of the
 /// validity too, if it is awaited on tokio's runtime, with its timers on; should the system's clock
-/// be set forward, at most a minute late. Elsewhere there is no timer, and it resolves by changes of the policy
-/// alone: ask [`Grant::still_valid`](crate::Grant::still_valid) at
+/// be set forward, at most a minute late. Elsewhere there is no timer, and it resolves by changes of
+/// the policy alone: ask [`Grant::still_valid`](crate::Grant::still_valid) at
 /// [`AdmissionTerms::valid_until`].
+///
+/// [`end_admissions`]: crate::auth::Authenticator::end_admissions
+/// [`end_admissions_of_key`]: crate::auth::Authenticator::end_admissions_of_key
 pub struct AdmissionTerms {
-    issuer: Authenticator,
+    ledger: Arc<Ledger>,
+    /// Keeps the Authenticator, so that it goes on to load files again.
+    _issuer: Arc<dyn Any + Send + Sync>,
     id: u64,
     entry_version: u64,
     domain: Domain,
@@ -58,8 +66,8 @@ pub struct AdmissionTerms {
     user_id: Bytes,
     address: PeerAddress,
     rule: Rule,
-    standing: Mutex<AdmissionState>,
-    /// Rung when the admission ends, and when its validity ends at another time than before.
+    state: Mutex<AdmissionState>,
+    /// Notified when the admission ends, and when its validity ends at another time than before.
     changed: EventCount,
 }
 
@@ -75,17 +83,17 @@ struct AdmissionState {
 }
 
 impl AdmissionTerms {
-    /// The Authenticator that has admitted the peer.
-    #[must_use]
-    pub const fn issuer(&self) -> &Authenticator {
-        &self.issuer
+    /// Whose admission it is.
+    pub(crate) const fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
-    /// The policy that admitted it; [`Authenticator::policy_version`] counts them. Where changes
-    /// have overtaken the decision, the last of them, if it admits as before.
+    /// The policy that admitted it;
+    /// [`Authenticator::policy_version`](crate::auth::Authenticator::policy_version) counts them.
+    /// Where changes have overtaken the decision, the last of them, if it admits as before.
     #[must_use]
     pub fn policy_version(&self) -> u64 {
-        self.standing().since
+        self.state().since
     }
 
     /// The version of the entry that admitted it: that of the policy in which the entry was
@@ -134,7 +142,7 @@ impl AdmissionTerms {
     /// The end of its validity, as the policy has it now.
     #[must_use]
     pub fn valid_until(&self) -> Option<SystemTime> {
-        self.standing().valid_until
+        self.state().valid_until
     }
 
     pub(crate) const fn peer(&self) -> AdmittedPeer<'_> {
@@ -147,29 +155,29 @@ impl AdmissionTerms {
         }
     }
 
-    fn standing(&self) -> MutexGuard<'_, AdmissionState> {
-        lock(&self.standing)
+    fn state(&self) -> MutexGuard<'_, AdmissionState> {
+        lock(&self.state)
     }
 
     /// Holds the admission against `policy` and the clock; true if whoever waits must be told.
     fn check(&self, policy: &Policy, now: Option<SystemTime>) -> bool {
-        let mut standing = self.standing();
-        if standing.revoked {
+        let mut state = self.state();
+        if state.revoked {
             return false;
         }
         // Without a clock nothing is known to be valid still.
         let over = |until| now.is_none_or(|now| now >= until);
-        let before = standing.valid_until;
-        standing.revoked = before.is_some_and(over);
+        let before = state.valid_until;
+        state.revoked = before.is_some_and(over);
         // An older policy has nothing to say any more.
-        if !standing.revoked && standing.checked < policy.version {
-            standing.checked = policy.version;
+        if !state.revoked && state.checked < policy.version {
+            state.checked = policy.version;
             match policy.standing_of(&self.peer(), || now) {
-                Some(valid_until) => standing.valid_until = valid_until,
-                None => standing.revoked = true,
+                Some(valid_until) => state.valid_until = valid_until,
+                None => state.revoked = true,
             }
         }
-        standing.revoked || standing.valid_until != before
+        state.revoked || state.valid_until != before
     }
 
     /// Tells whoever waits, and the audit log if the admission has ended.
@@ -177,26 +185,42 @@ impl AdmissionTerms {
         self.changed.notify_all();
         let AdmissionState {
             revoked, checked, ..
-        } = *self.standing();
+        } = *self.state();
         if revoked {
-            self.issuer.audit_end(checked, self);
+            self.audit_end(checked);
         }
+    }
+
+    /// Tells the audit log of the end, by the policy of that version.
+    fn audit_end(&self, policy_version: u64) {
+        tracing::info!(domain = %self.domain, address = %self.address,
+            mechanism = %self.mechanism(), user_id = printable(&self.user_id),
+            rule = %self.rule, "admission ended");
+        self.ledger.log.tell(policy_version, || {
+            Audited::Ended(AuditedAdmission {
+                domain: self.domain.clone(),
+                address: self.address.clone(),
+                credential: self.credential.clone(),
+                user_id: self.user_id.clone(),
+                rule: self.rule.clone(),
+            })
+        });
     }
 
     /// How long to sleep towards the end of the validity.
     fn sleep(&self) -> Option<Duration> {
         let until = self.valid_until()?;
-        let left = until.duration_since(self.issuer.now()?).unwrap_or_default();
+        let left = until.duration_since(self.ledger.now()?).unwrap_or_default();
         Some(left.min(LONGEST_SLEEP))
     }
 }
 
 impl GrantTerms for AdmissionTerms {
     fn still_valid(&self) -> bool {
-        if self.check(&self.issuer.policy(), self.issuer.now()) {
+        if self.check(&self.ledger.policy(), self.ledger.now()) {
             self.tell();
         }
-        !self.standing().revoked
+        !self.state().revoked
     }
 
     fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -210,8 +234,8 @@ impl GrantTerms for AdmissionTerms {
                 match self.sleep() {
                     None => notified.await,
                     Some(time) => {
-                        // Rung or slept: both mean to look again.
-                        let _rung = within(time, notified).await;
+                        // Notified or slept: both mean to look again.
+                        let _was_notified = within(time, notified).await;
                     }
                 }
             }
@@ -221,7 +245,7 @@ impl GrantTerms for AdmissionTerms {
 
 impl Drop for AdmissionTerms {
     fn drop(&mut self) {
-        self.issuer.live().remove(self.id);
+        self.ledger.live.remove(self.id);
     }
 }
 
@@ -233,19 +257,116 @@ impl fmt::Debug for AdmissionTerms {
             .field("credential", &self.credential)
             .field("address", &self.address)
             .field("rule", &self.rule)
-            .field("standing", &*self.standing())
+            .field("state", &*self.state())
             .finish_non_exhaustive()
     }
 }
 
-/// The grants of admissions that somebody still holds, by number in the order of issue.
-#[derive(Default)]
-pub(crate) struct LiveGrants(Mutex<Live>);
+/// What an [`Authenticator`](crate::auth::Authenticator) and its admissions share.
+pub(crate) struct Ledger {
+    /// The policy in force.
+    pub(crate) policy: ArcSwap<Policy>,
+    clock: Clock,
+    /// The grants that are still held.
+    live: WeakRegistry<AdmissionTerms>,
+    /// What readers of audit events read.
+    pub(crate) log: Arc<EventLog>,
+}
 
-#[derive(Default)]
-struct Live {
-    next: u64,
-    grants: BTreeMap<u64, Weak<AdmissionTerms>>,
+/// What time it is, for the validity of keys.
+type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.log.close();
+    }
+}
+
+impl Ledger {
+    /// Nothing configured, nobody admitted.
+    pub(crate) fn new(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self {
+            policy: ArcSwap::default(),
+            clock: Box::new(clock),
+            live: WeakRegistry::default(),
+            log: Arc::default(),
+        }
+    }
+
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Guard<Arc<Policy>> {
+        self.policy.load()
+    }
+
+    /// What time it is; `None` if the clock panics.
+    pub(crate) fn now(&self) -> Option<SystemTime> {
+        contain(|| (self.clock)()).ok()
+    }
+
+    /// Issues a grant for the peer of `request`, which the policy of that version has admitted.
+    /// The grant keeps `issuer`.
+    pub(crate) fn issue(
+        self: &Arc<Self>,
+        issuer: Arc<dyn Any + Send + Sync>,
+        policy_version: u64,
+        request: &ZapRequest,
+        admission: &Admission,
+    ) -> Issued {
+        let terms = self.live.add(|id| AdmissionTerms {
+            ledger: Arc::clone(self),
+            _issuer: issuer,
+            id,
+            entry_version: admission.entry_version,
+            domain: request.domain.clone(),
+            credential: admission.credential.clone(),
+            user_id: admission.user_id.clone(),
+            address: request.address.clone(),
+            rule: admission.rule.clone(),
+            state: Mutex::new(AdmissionState {
+                revoked: false,
+                since: policy_version,
+                checked: policy_version,
+                valid_until: admission.valid_until,
+            }),
+            changed: EventCount::default(),
+        });
+        // Registration races with policy changes. Earlier changes are in `self.policy()`, later
+        // ones find this grant, so one check covers the rest.
+        let policy = self.policy();
+        let is_withdrawn = policy.version != policy_version && {
+            terms.check(&policy, self.now());
+            let mut state = terms.state();
+            if !policy.endings.spare(policy_version, &terms.peer()) {
+                state.revoked = true;
+            }
+            if !state.revoked {
+                state.since = state.checked;
+            }
+            state.revoked
+        };
+        Issued {
+            terms,
+            is_withdrawn,
+        }
+    }
+
+    /// How many grants are still held.
+    pub(crate) fn live_grants(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Holds every admission against `policy`, which is in force already. Decisions add theirs
+    /// meanwhile; those look at the policy in force for themselves.
+    pub(crate) fn check(&self, policy: &Policy, now: Option<SystemTime>) -> PendingNotices {
+        PendingNotices(self.live.select(|terms| terms.check(policy, now)))
+    }
+
+    /// Ends the admissions that `is_meant` picks.
+    pub(crate) fn end(&self, is_meant: impl Fn(&AdmissionTerms) -> bool) -> PendingNotices {
+        PendingNotices(self.live.select(|terms| {
+            is_meant(terms) && !std::mem::replace(&mut terms.state().revoked, true)
+        }))
+    }
 }
 
 /// A new grant.
@@ -270,112 +391,5 @@ impl PendingNotices {
         for terms in self.0 {
             terms.tell();
         }
-    }
-}
-
-impl LiveGrants {
-    fn live(&self) -> MutexGuard<'_, Live> {
-        lock(&self.0)
-    }
-
-    /// Issues a grant for the peer of `request`, which the policy of that version has admitted.
-    pub(crate) fn issue(
-        &self,
-        issuer: &Authenticator,
-        policy_version: u64,
-        request: &ZapRequest,
-        admission: &Admission,
-    ) -> Issued {
-        let terms = {
-            let mut live = self.live();
-            let id = live.next;
-            live.next += 1;
-            let terms = Arc::new(AdmissionTerms {
-                issuer: issuer.clone(),
-                id,
-                entry_version: admission.entry_version,
-                domain: request.domain.clone(),
-                credential: admission.credential.clone(),
-                user_id: admission.user_id.clone(),
-                address: request.address.clone(),
-                rule: admission.rule.clone(),
-                standing: Mutex::new(AdmissionState {
-                    revoked: false,
-                    since: policy_version,
-                    checked: policy_version,
-                    valid_until: admission.valid_until,
-                }),
-                changed: EventCount::default(),
-            });
-            live.grants.insert(id, Arc::downgrade(&terms));
-            terms
-        };
-        // A change that looked through the grants before this one was among them is in force by
-        // now, and one that comes later will find it. Of the changes between, the last speaks for
-        // all: what it admits it admits from now on.
-        let policy = issuer.policy();
-        let is_withdrawn = policy.version != policy_version && {
-            terms.check(&policy, issuer.now());
-            let mut standing = terms.standing();
-            if !policy.endings.spare(policy_version, &terms.peer()) {
-                standing.revoked = true;
-            }
-            if !standing.revoked {
-                standing.since = standing.checked;
-            }
-            standing.revoked
-        };
-        Issued {
-            terms,
-            is_withdrawn,
-        }
-    }
-
-    fn remove(&self, id: u64) {
-        self.live().grants.remove(&id);
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.live().grants.len()
-    }
-
-    /// Holds every admission against `policy`, which is in force already. Decisions add theirs
-    /// meanwhile; those look at the policy in force for themselves.
-    pub(crate) fn check(&self, policy: &Policy, now: Option<SystemTime>) -> PendingNotices {
-        self.each(|terms| terms.check(policy, now))
-    }
-
-    /// Ends the admissions that `is_meant` picks.
-    pub(crate) fn end(&self, is_meant: impl Fn(&AdmissionTerms) -> bool) -> PendingNotices {
-        self.each(|terms| {
-            is_meant(terms) && !std::mem::replace(&mut terms.standing().revoked, true)
-        })
-    }
-
-    /// Does something with every admission; those for which it gives true are to be told.
-    fn each(&self, act: impl Fn(&AdmissionTerms) -> bool) -> PendingNotices {
-        let mut untold = Vec::new();
-        let end = self.live().next;
-        let mut from = 0;
-        while from < end {
-            let chunk: Vec<_> = self
-                .live()
-                .grants
-                .range(from..end)
-                .take(CHUNK)
-                .map(|(id, terms)| (*id, Weak::clone(terms)))
-                .collect();
-            from = chunk.last().map_or(end, |(id, _)| id + 1);
-            for (_, terms) in chunk {
-                // Dropped outside the lock: the last owner takes itself off the list.
-                if let Some(terms) = terms.upgrade()
-                    && act(&terms)
-                {
-                    untold.push(terms);
-                }
-            }
-        }
-        PendingNotices(untold)
     }
 }

@@ -17,12 +17,12 @@ pub use audit::event::{
 };
 pub use audit::log::{AuditEvents, Delivery};
 pub use authenticator::changes::Changes;
+pub use authenticator::configure_addresses::AddressList;
 pub use authenticator::configure_plain::PlainUsersError;
 pub use authenticator::configured::Configured;
 pub use authenticator::explain::Explanation;
 pub use authenticator::handle::Authenticator;
 pub use grants::AdmissionTerms;
-pub use policy::address::list::AddressList;
 pub use policy::address::rule::{AddressError, AddressRule};
 pub use policy::outcome::Outcome;
 pub use policy::password_file::{PasswordFileError, PasswordFileErrorKind};
@@ -31,13 +31,17 @@ pub use policy::provider::{
     ProviderError,
 };
 pub use policy::rule::Rule;
+#[cfg(feature = "reload")]
+pub use policy::watched::issue::ReloadIssue;
 #[cfg(feature = "policy-file")]
 pub use policy_file::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings, PolicyFile,
     PolicyFileError, PolicyFileErrorKind, PolicySettings, PolicyWarning, True,
 };
 #[cfg(feature = "reload")]
-pub use reload::event::{ReloadEvent, ReloadIssue};
+pub use reload::event::ReloadEvent;
 #[cfg(feature = "reload")]
-pub use reload::watcher::{Reload, ReloadSettings};
+pub use reload::settings::ReloadSettings;
+#[cfg(feature = "reload")]
+pub use reload::watcher::Reload;
 pub use thread_authenticator::ThreadAuthenticator;

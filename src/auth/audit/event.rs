@@ -4,14 +4,13 @@
 use crate::access::address::PeerAddress;
 use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
-use crate::auth::grants::AdmissionTerms;
 use crate::auth::policy::address::rule::AddressRule;
-use crate::auth::policy::outcome::{Decided, Outcome};
+use crate::auth::policy::outcome::Outcome;
 use crate::auth::policy::rule::Rule;
 #[cfg(feature = "reload")]
 use crate::auth::reload::event::ReloadEvent;
 use crate::crypto::keys::PublicKey;
-use crate::zap::request::{RequestId, ZapRequest};
+use crate::zap::request::RequestId;
 use bytes::Bytes;
 use std::time::{Duration, SystemTime};
 
@@ -166,34 +165,6 @@ pub enum AddressChange {
     Undeny,
     /// The list was lifted.
     Clear,
-}
-
-impl AuditedDecision {
-    pub(crate) fn new(request: &ZapRequest, decided: &Decided, took: Duration) -> Self {
-        Self {
-            id: request.id.clone(),
-            domain: request.domain.clone(),
-            address: request.address.clone(),
-            port: request.port,
-            mechanism: request.mechanism.clone(),
-            credential: decided.credential(request),
-            outcome: decided.outcome(),
-            rule: decided.rule().clone(),
-            took,
-        }
-    }
-}
-
-impl AuditedAdmission {
-    pub(crate) fn new(terms: &AdmissionTerms) -> Self {
-        Self {
-            domain: terms.domain().clone(),
-            address: terms.address().clone(),
-            credential: terms.credential().clone(),
-            user_id: terms.user_id().clone(),
-            rule: terms.rule().clone(),
-        }
-    }
 }
 
 impl Change {

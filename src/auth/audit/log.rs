@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::audit::event::{AuditEvent, Audited};
-use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::sync::event_count::EventCount;
 use crate::lock::lock;
 use std::collections::VecDeque;
@@ -81,7 +80,7 @@ impl EventLog {
     }
 }
 
-/// Reads the audit events of an [`Authenticator`]: all since the reader was made, in order.
+/// Reads the audit events of an [`Authenticator`](crate::auth::Authenticator): all since the reader was made, in order.
 ///
 /// Nobody waits for a reader. About 4096 events are kept for it; if it falls behind by more, it
 /// loses the oldest and is told how many ([`Delivery::lost`]). Reading needs no runtime.
@@ -113,7 +112,8 @@ pub struct Delivery {
 }
 
 impl AuditEvents {
-    fn of(log: &Arc<EventLog>) -> Self {
+    /// Reads what is told from now on.
+    pub(crate) fn of(log: &Arc<EventLog>) -> Self {
         let state = log.state();
         log.readers.fetch_add(1, Ordering::SeqCst);
         Self {
@@ -178,14 +178,6 @@ impl Drop for AuditEvents {
                 state.forget_first();
             }
         }
-    }
-}
-
-impl Authenticator {
-    /// Tells of every decision, every end of an admission and every change, from now on.
-    #[must_use]
-    pub fn events(&self) -> AuditEvents {
-        AuditEvents::of(self.event_log())
     }
 }
 

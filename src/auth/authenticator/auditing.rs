@@ -2,9 +2,9 @@
 //! peer is put together only if somebody listens.
 #![forbid(unsafe_code)]
 
-use crate::auth::audit::event::{Audited, AuditedAdmission, AuditedDecision, Change};
+use crate::auth::audit::event::{Audited, AuditedDecision, Change};
+use crate::auth::audit::log::AuditEvents;
 use crate::auth::authenticator::handle::Authenticator;
-use crate::auth::grants::AdmissionTerms;
 use crate::auth::policy::outcome::Decided;
 use crate::auth::policy::rule::Rule;
 #[cfg(feature = "reload")]
@@ -14,8 +14,14 @@ use crate::zap::request::{RequestId, ZapRequest};
 use std::cell::LazyCell;
 use std::time::{Duration, Instant};
 
-/// Readers are woken, and wakers are foreign code: no lock may be held.
+// Readers are woken, and wakers are foreign code: no lock may be held.
 impl Authenticator {
+    /// Tells of every decision, every end of an admission and every change, from now on.
+    #[must_use]
+    pub fn events(&self) -> AuditEvents {
+        AuditEvents::of(self.event_log())
+    }
+
     /// Tells of a decision that was begun at `start`. `is_final` is for an answer in frames: who
     /// asks in this process logs each refusal, with what he knows of the connection.
     pub(crate) fn audit_decision(
@@ -29,7 +35,17 @@ impl Authenticator {
         let took = LazyCell::new(|| start.elapsed());
         log_decision(request, decided, &took, is_final);
         self.event_log().tell(decided.policy_version, || {
-            Audited::Decision(AuditedDecision::new(request, decided, *took))
+            Audited::Decision(AuditedDecision {
+                id: request.id.clone(),
+                domain: request.domain.clone(),
+                address: request.address.clone(),
+                port: request.port,
+                mechanism: request.mechanism.clone(),
+                credential: decided.credential(request),
+                outcome: decided.outcome(),
+                rule: decided.rule().clone(),
+                took: *took,
+            })
         });
     }
 
@@ -42,16 +58,6 @@ impl Authenticator {
         self.event_log().tell(self.policy_version(), || {
             let id = id.cloned();
             Audited::Malformed { id, reason }
-        });
-    }
-
-    /// Tells that an admission has ended, by the policy of that version.
-    pub(crate) fn audit_end(&self, policy_version: u64, terms: &AdmissionTerms) {
-        tracing::info!(domain = %terms.domain(), address = %terms.address(),
-            mechanism = %terms.mechanism(), user_id = printable(terms.user_id()),
-            rule = %terms.rule(), "admission ended");
-        self.event_log().tell(policy_version, || {
-            Audited::Ended(AuditedAdmission::new(terms))
         });
     }
 

@@ -4,8 +4,11 @@
 use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
-use crate::auth::authenticator::configured::{Call, Configured, Loaded};
+use crate::auth::authenticator::configured::Configured;
+#[cfg(not(feature = "reload"))]
+use crate::auth::authenticator::configured::Loaded;
 use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::call::Call;
 use crate::auth::policy::curve::CurveRule;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::plain::PlainRule;
@@ -13,7 +16,7 @@ use crate::auth::policy::provider::{
     Async, Blocking, CurveProvider, CurveQuestion, IntoProviderResult,
 };
 #[cfg(feature = "reload")]
-use crate::auth::reload::source::{Reading, Source};
+use crate::auth::policy::watched::{reading::Reading, source::Source, watches::Loaded};
 use crate::cert::directory::{CertificateDirectory, DirectoryReport, load_certificates};
 use crate::cert::problem::CertificateError;
 #[cfg(feature = "reload")]

@@ -4,7 +4,9 @@
 use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
-use crate::auth::authenticator::configured::{Configured, Loaded};
+use crate::auth::authenticator::configured::Configured;
+#[cfg(not(feature = "reload"))]
+use crate::auth::authenticator::configured::Loaded;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::password_file::{PasswordFileError, Passwords};
@@ -15,7 +17,7 @@ use crate::auth::policy::provider::{
     Async, Blocking, IntoProviderResult, PlainProvider, PlainQuestion,
 };
 #[cfg(feature = "reload")]
-use crate::auth::reload::source::{Reading, Source};
+use crate::auth::policy::watched::{reading::Reading, source::Source, watches::Loaded};
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::password_hash::PasswordHashError;
 use crate::crypto::random::OsRandom;

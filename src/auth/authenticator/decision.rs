@@ -3,7 +3,8 @@
 
 use crate::access::grant::Grant;
 use crate::auth::authenticator::handle::Authenticator;
-use crate::auth::policy::decide::{Admission, Ask, Policy, Ruling};
+use crate::auth::policy::admission::Admission;
+use crate::auth::policy::decide::{Ask, Policy, Ruling};
 use crate::auth::policy::outcome::Decided;
 use crate::auth::policy::provider::{Asking, NoAnswer, ProviderAnswer, ProviderError};
 use crate::auth::policy::refusal::{Refusal, Refused};
@@ -137,7 +138,7 @@ impl Authenticator {
                 (!stands, None)
             }
             (Ok(admission), Admitting::Revocably) => {
-                let issued = self.live().issue(self, version, request, admission);
+                let issued = self.issue(version, request, admission);
                 (issued.is_withdrawn, Some(issued.terms.into()))
             }
         };

@@ -3,10 +3,9 @@
 
 use crate::auth::audit::event::Change;
 use crate::auth::audit::log::EventLog;
-use crate::auth::grants::LiveGrants;
+use crate::auth::grants::{AdmissionTerms, Issued, Ledger};
+use crate::auth::policy::admission::Admission;
 use crate::auth::policy::decide::Policy;
-#[cfg(all(feature = "policy-file", feature = "reload"))]
-use crate::auth::reload::thread::Watch;
 use crate::auth::sync::event_count::EventCount;
 use crate::auth::sync::thread_pool::{Replacement, ThreadPool, WorkerSettings};
 use crate::crypto::keyed_hash::HashKey;
@@ -14,10 +13,12 @@ use crate::crypto::keys::PublicKey;
 use crate::limits::Limits;
 use crate::lock::lock;
 use crate::zap::bounds::Permits;
-use crate::zap::contain::contain;
 use crate::zap::hold_back::HeldBack;
-use arc_swap::{ArcSwap, Guard};
+use crate::zap::request::ZapRequest;
+use arc_swap::Guard;
 use bytes::Bytes;
+#[cfg(all(feature = "policy-file", feature = "reload"))]
+use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 #[cfg(all(feature = "policy-file", feature = "reload"))]
@@ -73,7 +74,7 @@ impl WeakAuthenticator {
 }
 
 struct Inner {
-    policy: ArcSwap<Policy>,
+    ledger: Arc<Ledger>,
     /// Held by whoever changes the policy, never by a decision.
     changing: Mutex<()>,
     /// Made with the first password table; one key for all of them, so that an unchanged
@@ -88,25 +89,16 @@ struct Inner {
     spare_threads: Arc<AtomicUsize>,
     /// Where hashed passwords are verified.
     verifiers: Arc<ThreadPool>,
-    clock: Clock,
-    live: LiveGrants,
-    /// Rung after each change.
+    /// Notified after each change.
     changed: EventCount,
-    events: Events,
     /// What a policy file has loaded again.
     #[cfg(all(feature = "policy-file", feature = "reload"))]
-    watching: Mutex<Option<Watch>>,
+    watching: Mutex<Watching>,
 }
 
-/// Ends the stream of events with the Authenticator.
-#[derive(Default)]
-struct Events(Arc<EventLog>);
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
+/// What loads files again until it is dropped.
+#[cfg(all(feature = "policy-file", feature = "reload"))]
+type Watching = Option<Box<dyn Any + Send>>;
 
 /// Threads for each provider that blocks. 16: they wait for databases and directory services rather
 /// than for a core, and such services take few connections.
@@ -115,9 +107,6 @@ const BLOCKING_THREADS: usize = 16;
 /// Threads that stand in for those that never return, for all providers together. 64: a service
 /// that hangs for a minute costs no more, and no provider has any to lose to another's.
 const SPARE_THREADS: usize = 64;
-
-/// What time it is, for the validity of keys.
-type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 impl Authenticator {
     /// An Authenticator without any configuration, with the default limits.
@@ -148,7 +137,7 @@ impl Authenticator {
         // refuse a newcomer before the fair choice among the questions.
         let max_waiting = limits.max_pending_verdicts.saturating_mul(2);
         Self(Arc::new(Inner {
-            policy: ArcSwap::default(),
+            ledger: Arc::new(Ledger::new(clock)),
             changing: Mutex::new(()),
             hash_key: OnceLock::new(),
             provider_places: Permits::new(limits),
@@ -164,10 +153,7 @@ impl Authenticator {
                 max_waiting,
                 replacement: None,
             })),
-            clock: Box::new(clock),
-            live: LiveGrants::default(),
             changed: EventCount::default(),
-            events: Events::default(),
             #[cfg(all(feature = "policy-file", feature = "reload"))]
             watching: Mutex::default(),
         }))
@@ -175,7 +161,7 @@ impl Authenticator {
 
     /// The policy in force.
     pub(crate) fn policy(&self) -> Guard<Arc<Policy>> {
-        self.0.policy.load()
+        self.0.ledger.policy()
     }
 
     /// What reloading holds, so that nobody keeps an Authenticator for its sake.
@@ -186,16 +172,28 @@ impl Authenticator {
 
     /// What a policy file has loaded again.
     #[cfg(all(feature = "policy-file", feature = "reload"))]
-    pub(crate) fn watching(&self) -> MutexGuard<'_, Option<Watch>> {
+    pub(crate) fn watching(&self) -> MutexGuard<'_, Watching> {
         lock(&self.0.watching)
     }
 
-    /// The grants that somebody holds.
-    pub(crate) fn live(&self) -> &LiveGrants {
-        &self.0.live
+    /// What it shares with its admissions.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
     }
 
-    /// What rings after each change.
+    /// Issues a grant for the peer of `request`, which the policy of that version has admitted.
+    pub(crate) fn issue(
+        &self,
+        policy_version: u64,
+        request: &ZapRequest,
+        admission: &Admission,
+    ) -> Issued {
+        let issuer = Arc::clone(&self.0);
+        let ledger = &self.0.ledger;
+        ledger.issue(issuer, policy_version, request, admission)
+    }
+
+    /// What is notified after each change.
     pub(crate) fn changed(&self) -> &EventCount {
         &self.0.changed
     }
@@ -240,12 +238,12 @@ impl Authenticator {
 
     /// What time it is; `None` if the clock panics.
     pub(crate) fn now(&self) -> Option<SystemTime> {
-        contain(|| (self.0.clock)()).ok()
+        self.0.ledger.now()
     }
 
     /// What readers of audit events read.
     pub(crate) fn event_log(&self) -> &Arc<EventLog> {
-        &self.0.events.0
+        &self.0.ledger.log
     }
 
     /// Replaces the policy by a changed copy; the change says what it was.
@@ -270,14 +268,14 @@ impl Authenticator {
         let version = policy.version;
         let (outcome, change) = change(&mut policy)?;
         let policy = Arc::new(policy);
-        let before = self.0.policy.swap(Arc::clone(&policy));
+        let before = self.0.ledger.policy.swap(Arc::clone(&policy));
         #[cfg(feature = "reload")]
         let ended = match change {
             Change::WatchEnded(_) => Vec::new(),
-            _ => policy.ended_since(&before.watches),
+            _ => policy.watches.ended_since(&before.watches),
         };
         // Within the lock, so that no admission can miss a change that the next one takes back.
-        let untold = self.0.live.check(&policy, now);
+        let notices = self.0.ledger.check(&policy, now);
         drop(alone);
         // From here on runs foreign code, which may want to change the policy itself: wakers, and
         // providers that are dropped with the policy that held them.
@@ -286,7 +284,7 @@ impl Authenticator {
         if !ended.is_empty() {
             self.audit_change(version, Change::WatchEnded(ended));
         }
-        untold.tell();
+        notices.tell();
         self.0.changed.notify_all();
         drop(before);
         Ok(outcome)
@@ -314,10 +312,10 @@ impl Authenticator {
         });
     }
 
-    /// Grants that somebody holds, revoked ones too.
+    /// Grants that are still held, revoked ones too.
     #[must_use]
     pub fn live_grants(&self) -> usize {
-        self.0.live.len()
+        self.0.ledger.live_grants()
     }
 
     /// Refuses every request with 300, until [`Authenticator::start`]; those that are in progress
@@ -336,6 +334,14 @@ impl Authenticator {
             policy.stopped = false;
             Change::Started
         });
+    }
+}
+
+impl AdmissionTerms {
+    /// Whether `auth` has admitted the peer: that Authenticator, or a clone of it.
+    #[must_use]
+    pub fn was_issued_by(&self, auth: &Authenticator) -> bool {
+        Arc::ptr_eq(self.ledger(), &auth.0.ledger)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod auditing;
 pub(crate) mod changes;
+pub(crate) mod configure_addresses;
 pub(crate) mod configure_curve;
 pub(crate) mod configure_plain;
 pub(crate) mod configured;

@@ -1,20 +1,20 @@
 //! The decision: one immutable policy, one request.
 #![forbid(unsafe_code)]
 
-use crate::access::address::PeerAddress;
 use crate::access::credentials::{Credential, Credentials, MechanismKind};
 use crate::access::domain::Domain;
-use crate::auth::authenticator::configured::Call;
-use crate::auth::authenticator::ending::Endings;
 use crate::auth::policy::address::list::AddressLists;
+use crate::auth::policy::admission::{Admission, AdmittedPeer};
+use crate::auth::policy::call::Call;
 use crate::auth::policy::curve::CurveRule;
+use crate::auth::policy::endings::Endings;
 use crate::auth::policy::names::NameRule;
 use crate::auth::policy::plain::PlainRule;
 use crate::auth::policy::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
 #[cfg(feature = "reload")]
-use crate::auth::reload::watches::Watches;
+use crate::auth::policy::watched::watches::Watches;
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
@@ -58,39 +58,6 @@ pub(crate) type UserIds = Arc<dyn Fn(&PublicKey) -> Bytes + Send + Sync>;
 
 /// The version of an entry that is no part of any configuration.
 const BUILT_IN: u64 = 0;
-
-/// What an admitted peer is to us, and what has admitted it.
-#[derive(Debug, Clone)]
-pub(crate) struct Admission {
-    pub(crate) user_id: Bytes,
-    pub(crate) metadata: Metadata,
-    pub(crate) credential: Credential,
-    pub(crate) rule: Rule,
-    pub(crate) entry_version: u64,
-    pub(crate) valid_until: Option<SystemTime>,
-}
-
-/// A peer that was admitted, and the entry that has admitted it.
-pub(crate) struct AdmittedPeer<'a> {
-    pub(crate) domain: &'a Domain,
-    pub(crate) user_id: &'a Bytes,
-    pub(crate) address: &'a PeerAddress,
-    pub(crate) credential: &'a Credential,
-    pub(crate) entry_version: u64,
-}
-
-impl Admission {
-    /// The peer of `request`, which is admitted so.
-    pub(crate) const fn of<'a>(&'a self, request: &'a ZapRequest) -> AdmittedPeer<'a> {
-        AdmittedPeer {
-            domain: &request.domain,
-            user_id: &self.user_id,
-            address: &request.address,
-            credential: &self.credential,
-            entry_version: self.entry_version,
-        }
-    }
-}
 
 /// What comes of a request as far as tables can tell.
 pub(crate) enum Ruling {

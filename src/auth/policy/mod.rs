@@ -1,8 +1,11 @@
 //! The rules, and how a request is held against them. Pure data.
 
 pub(crate) mod address;
+pub(crate) mod admission;
+pub(crate) mod call;
 pub(crate) mod curve;
 pub(crate) mod decide;
+pub(crate) mod endings;
 pub(crate) mod names;
 pub(crate) mod outcome;
 pub(crate) mod password_file;
@@ -10,3 +13,5 @@ pub(crate) mod plain;
 pub(crate) mod provider;
 pub(crate) mod refusal;
 pub(crate) mod rule;
+#[cfg(feature = "reload")]
+pub(crate) mod watched;

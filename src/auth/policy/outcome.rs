@@ -3,7 +3,7 @@
 
 use crate::access::credentials::Credential;
 use crate::access::grant::Grant;
-use crate::auth::policy::decide::Admission;
+use crate::auth::policy::admission::Admission;
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
 use crate::status::{DenialStatus, DeniedBy, Status};

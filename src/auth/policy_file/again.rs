@@ -1,8 +1,8 @@
 //! A policy file that is loaded again, which may be half written at that moment.
 #![forbid(unsafe_code)]
 
-use crate::auth::authenticator::configured::Call;
 use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::call::Call;
 use crate::auth::policy_file::compile::{NamedSource, Rules};
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;

@@ -3,19 +3,19 @@
 
 use crate::access::domain::Domain;
 use crate::auth::authenticator::handle::Authenticator;
-use crate::auth::policy::address::list::AddressLists;
+use crate::auth::policy::address::list::{AddressLists, ListError};
 use crate::auth::policy::curve::CurveRule;
 use crate::auth::policy::names::NameRule;
 use crate::auth::policy::password_file::{Passwords, given};
 use crate::auth::policy::plain::{PasswordTable, PlainRule};
+#[cfg(feature = "reload")]
+use crate::auth::policy::watched::{reading::Reading, source::Source};
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
 use crate::auth::policy_file::problem::{PolicyFileError, PolicyFileErrorKind};
 use crate::auth::policy_file::settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings,
 };
-#[cfg(feature = "reload")]
-use crate::auth::reload::source::{Reading, Source};
 use crate::cert::directory::{self, CertificateDirectory, DirectoryReport};
 use crate::cert::validity::Validity;
 use crate::error::printable;
@@ -46,6 +46,15 @@ pub(super) struct NamedSource {
     pub(super) is_watched: bool,
 }
 
+impl From<ListError> for PolicyFileErrorKind {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::BothLists => Self::BothLists,
+            ListError::NobodyAllowed => Self::NobodyAllowed,
+        }
+    }
+}
+
 impl PolicyFile {
     /// Makes the rules, for `auth` to put in force. Nothing of `auth` is changed.
     pub(super) fn compile(&self, auth: &Authenticator) -> Result<Rules, PolicyFileError> {
@@ -53,7 +62,7 @@ impl PolicyFile {
         let settings = &self.settings;
         let everywhere = (settings.allow.as_deref(), settings.deny.as_deref());
         let listed = rules.addresses.set(None, everywhere);
-        listed.map_err(|reason| self.error(String::new(), reason))?;
+        listed.map_err(|reason| self.error(String::new(), reason.into()))?;
         for (name, settings) in &settings.domain {
             let place = format!("domain.{}", key(name));
             let domain = DomainRules {
@@ -100,7 +109,7 @@ impl DomainRules<'_> {
         let lists = (settings.allow.as_deref(), settings.deny.as_deref());
         let scope = Some(&self.domain);
         let listed = rules.addresses.set(scope, lists);
-        listed.map_err(|reason| ("", reason))?;
+        listed.map_err(|reason| ("", reason.into()))?;
 
         let null = settings.null.map(|NullSettings::Any(_)| NameRule::anyone());
         self.rule(&mut rules.null, null, NameRule::nobody);

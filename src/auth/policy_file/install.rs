@@ -3,17 +3,17 @@
 
 use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
-use crate::auth::authenticator::configured::Call;
 use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::call::Call;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy_file::compile::Rules;
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
 use crate::auth::policy_file::problem::{PolicyFileError, PolicyFileErrorKind};
 #[cfg(feature = "reload")]
-use crate::auth::reload::thread::Watch;
+use crate::auth::reload::settings::ReloadSettings;
 #[cfg(feature = "reload")]
-use crate::auth::reload::watcher::ReloadSettings;
+use crate::auth::reload::thread::Watch;
 use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "reload")]
 use std::io;
@@ -87,16 +87,19 @@ impl Authenticator {
             let before = std::mem::take(&mut policy.watches);
             if let Some(watch) = &next {
                 for named in watched {
-                    policy.watch(watch.id, named.source, Some(named.reading));
+                    let version = policy.version;
+                    policy
+                        .watches
+                        .follow(watch.id, named.source, Some(named.reading), version);
                 }
             }
-            ended = policy.ended_since(&before);
+            ended = policy.watches.ended_since(&before);
             Ok(((), rules.replace(policy, file, call)?))
         })?;
         if let Some(watch) = &next {
             watch.hint();
         }
-        *watching = next;
+        *watching = next.map(|watch| Box::new(watch) as _);
         let ended = ended.into_iter();
         warnings
             .extend(ended.map(|(mechanism, domain)| PolicyWarning::WatchEnded(domain, mechanism)));

@@ -1,6 +1,7 @@
 //! When a change on disk counts: each entry of a source settles by itself.
 #![forbid(unsafe_code)]
 
+use crate::auth::policy::watched::reading::Content;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -8,13 +9,6 @@ use std::time::{Duration, Instant};
 /// settled to something else. 4: whoever saves a file several times in a row is done by then, and
 /// a file that is written all the time must not keep a key in force that it no longer holds.
 const RESTLESS: u32 = 4;
-
-/// What can be told apart by its content. Not `PartialEq`: no type that holds what passwords are
-/// checked against has an operator that compares it.
-pub(crate) trait Content {
-    /// Whether both say the same. Contents decide, not times.
-    fn is_same(&self, other: &Self) -> bool;
-}
 
 impl<E: Content> Content for Option<&E> {
     fn is_same(&self, other: &Self) -> bool {

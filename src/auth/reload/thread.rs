@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::authenticator::handle::{Authenticator, WeakAuthenticator};
-use crate::auth::reload::event::{ReloadEvent, ReloadIssue};
+use crate::auth::policy::watched::issue::ReloadIssue;
+use crate::auth::policy::watched::reading::{Entries, Entry, Name, Reading};
+use crate::auth::policy::watched::source::{Ruled, Source};
+use crate::auth::policy::watched::watches::{WatchId, Watched};
+use crate::auth::reload::event::ReloadEvent;
+use crate::auth::reload::settings::ReloadSettings;
 use crate::auth::reload::settling::Settling;
-use crate::auth::reload::source::{Entries, Entry, Name, Reading, Source};
 use crate::auth::reload::turns::{self, Turn};
-use crate::auth::reload::watcher::ReloadSettings;
-use crate::auth::reload::watches::{Ruled, WatchId, Watched};
 use crate::zap::contain::contain;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::{BTreeMap, BTreeSet};
@@ -467,7 +469,8 @@ mod tests {
             let source = Source::Directory(name.into(), path.into(), Validity::default());
             auth.change(|policy| {
                 policy.claim(MechanismKind::Curve, source.domain());
-                policy.watch(watch.id, source, None);
+                let version = policy.version;
+                policy.watches.follow(watch.id, source, None, version);
                 Change::Claimed(MechanismKind::Curve, name.into())
             });
         }
@@ -525,7 +528,8 @@ mod tests {
         let watch = watch.unwrap();
         auth.change(|policy| {
             let source = Source::PasswordFile(Domain::ALL, "nowhere".into());
-            policy.watch(watch.id, source, None);
+            let version = policy.version;
+            policy.watches.follow(watch.id, source, None, version);
             Change::Claimed(MechanismKind::Plain, Domain::ALL)
         });
         watch.hint();

@@ -6,8 +6,10 @@ use crate::auth::audit::event::Change;
 use crate::auth::authenticator::configured::Configured;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::password_file::PasswordFileError;
+use crate::auth::policy::watched::source::Source;
+use crate::auth::policy::watched::watches::Watched;
 use crate::auth::reload::event::ReloadEvent;
-use crate::auth::reload::source::Source;
+use crate::auth::reload::settings::ReloadSettings;
 use crate::auth::reload::thread::Watch;
 use crate::cert::directory::{CertificateDirectory, DirectoryReport};
 use crate::cert::problem::CertificateError;
@@ -15,34 +17,6 @@ use crate::cert::validity::Validity;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// How soon a change is noticed and counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReloadSettings {
-    /// A change counts once it was read twice, the second time no sooner than this after the
-    /// first. 2 s: editors save by rename, and copies take their time.
-    pub debounce: Duration,
-    /// Everything is read again after this time even if the system has told of no change: file
-    /// systems of other machines tell of none. 30 s.
-    pub poll: Duration,
-    /// A directory or file whose reading takes longer is told of as [`ReloadIssue::Hangs`]. The
-    /// others are read meanwhile. 10 s: a disk that is busy answers sooner.
-    ///
-    /// [`ReloadIssue::Hangs`]: crate::auth::ReloadIssue::Hangs
-    pub patience: Duration,
-}
-
-impl Default for ReloadSettings {
-    fn default() -> Self {
-        Self {
-            debounce: Duration::from_secs(2),
-            poll: Duration::from_secs(30),
-            patience: Duration::from_secs(10),
-        }
-    }
-}
 
 /// Loads password files and certificate directories again when their content changes, on threads
 /// of its own, until it is dropped.
@@ -134,7 +108,10 @@ impl Reload {
         self.auth.change(|policy| {
             let (mechanism, domain) = source.rules();
             policy.claim(mechanism, &domain);
-            configured.ended_watch = policy.watch(self.watch.id, source, None);
+            configured.ended_watch =
+                policy
+                    .watches
+                    .follow(self.watch.id, source, None, policy.version);
             Change::Claimed(mechanism, domain)
         });
         configured
@@ -142,25 +119,32 @@ impl Reload {
 
     /// Watches nothing of `domain` from now on. What is in force stays.
     pub fn forget(&self, domain: &Domain) {
-        let id = self.watch.id;
-        self.auth
-            .end_watches(|(_, ruled), watched| ruled == domain && watched.watch == id);
+        self.end(|watched| watched.source.domain() == domain);
+    }
+
+    /// Ends those of our watches of which `ends` says so. What is in force stays.
+    fn end(&self, ends: impl Fn(&Watched) -> bool) {
+        let is_meant = |watched: &Watched| watched.watch == self.watch.id && ends(watched);
+        let policy = self.auth.policy();
+        if policy.watches.iter().any(|(_, watched)| is_meant(watched)) {
+            self.auth
+                .change(|policy| Change::WatchEnded(policy.watches.end(is_meant)));
+        }
     }
 }
 
 impl Drop for Reload {
     fn drop(&mut self) {
-        let id = self.watch.id;
-        self.auth.end_watches(|_, watched| watched.watch == id);
+        self.end(|_| true);
     }
 }
 
 impl fmt::Debug for Reload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = self.auth.policy();
-        let watches = policy.watches.values();
-        let ours = watches.filter(|watched| watched.watch == self.watch.id);
-        let sources = ours.map(|watched| &watched.source);
+        let watches = policy.watches.iter();
+        let ours = watches.filter(|(_, watched)| watched.watch == self.watch.id);
+        let sources = ours.map(|(_, watched)| &watched.source);
         f.debug_list().entries(sources).finish()
     }
 }

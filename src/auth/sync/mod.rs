@@ -1,5 +1,6 @@
-//! What threads and tasks wait by: an event count, a promise of one value, a few threads, a poll loop.
+//! What threads and tasks share: an event count, a pool of threads, a registry, a poll loop.
 
 pub(crate) mod block_on;
 pub(crate) mod event_count;
 pub(crate) mod thread_pool;
+pub(crate) mod weak_registry;
