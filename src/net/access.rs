@@ -1,4 +1,4 @@
-//! What a configuration needs beside itself: one that asks comes with a ZAP router.
+//! What a configuration comes with: one that asks policy comes with a ZAP router.
 #![forbid(unsafe_code)]
 
 use crate::access::request::AccessRequest;
@@ -8,8 +8,8 @@ use crate::status::DenialStatus;
 use crate::zap::router::ZapRouter;
 use std::future::Future;
 
-/// Ties `Config<Authorizing>` to a [`ZapRouter`] and `Config<NoPolicy>` to nothing, at compile time: there
-/// is no way to bind a socket that asks and leave out whom. Sealed.
+/// Ties `Config<Authorizing>` to a [`ZapRouter`] and `Config<NoPolicy>` to nothing, at compile time: a
+/// socket that asks cannot be bound without the router that it asks. Sealed.
 ///
 /// ```compile_fail
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,7 +48,7 @@ impl sealed::Ask for NoPolicy {}
 impl Access for NoPolicy {
     type Router = ();
 
-    /// Such a configuration never asks; if it did, nobody would be there to say yes.
+    /// Such a configuration never asks. If it did, there would be no handler to say yes.
     async fn ask((): &(), _request: &AccessRequest) -> Verdict {
         Verdict::deny(DenialStatus::Internal, "nobody to ask")
     }

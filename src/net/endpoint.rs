@@ -1,6 +1,7 @@
 //! Endpoints in text: `tcp://host:port` and `ipc://path`.
 #![forbid(unsafe_code)]
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -206,6 +207,38 @@ impl FromStr for Endpoint {
             Some((other, _)) => Err(EndpointError::Transport(shorten(other))),
             None => Err(EndpointError::NoScheme),
         }
+    }
+}
+
+/// What names an endpoint: a text, or an [`Endpoint`]. Sealed: it holds for every type that
+/// converts into an `Endpoint` by [`TryInto`].
+pub trait IntoEndpoint: sealed::IntoEndpoint {}
+
+impl<T: sealed::IntoEndpoint> IntoEndpoint for T {}
+
+mod sealed {
+    use super::{Endpoint, EndpointError};
+
+    /// Keeps [`super::IntoEndpoint`] from being implemented elsewhere.
+    pub trait IntoEndpoint {
+        fn into_endpoint(self) -> Result<Endpoint, EndpointError>;
+    }
+
+    impl<T> IntoEndpoint for T
+    where
+        T: TryInto<Endpoint>,
+        EndpointError: From<T::Error>,
+    {
+        fn into_endpoint(self) -> Result<Endpoint, EndpointError> {
+            Ok(self.try_into()?)
+        }
+    }
+}
+
+/// An [`Endpoint`] needs no parsing.
+impl From<Infallible> for EndpointError {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

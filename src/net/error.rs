@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::net::endpoint::{Endpoint, EndpointError};
 use crate::traffic::heartbeat::HeartbeatExpired;
 use crate::wire::socket_type::SocketType;
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use thiserror::Error as ThisError;
@@ -113,12 +112,5 @@ impl NetError {
             Self::Handshake(error) | Self::Traffic(error) => Some(error),
             _ => None,
         }
-    }
-}
-
-/// An [`Endpoint`](crate::net::Endpoint) given as such needs no parsing.
-impl From<Infallible> for NetError {
-    fn from(never: Infallible) -> Self {
-        match never {}
     }
 }

@@ -58,7 +58,7 @@ pub use client::connector::{Attempt, Connector};
 pub use client::reconnecting::Reconnecting;
 pub use connection::halves::{RecvHalf, SendHalf};
 pub use connection::handle::Connection;
-pub use endpoint::{Endpoint, EndpointError, Host, MAX_IPC_PATH};
+pub use endpoint::{Endpoint, EndpointError, Host, IntoEndpoint, MAX_IPC_PATH};
 pub use error::{NetError, TunnelError};
 pub use listener::events::{Event, Refusal};
 pub use listener::handle::Listener;

@@ -9,7 +9,7 @@ use crate::crypto::keys::PublicKey;
 use crate::error::{Error, LimitExceeded, LocalError, Stage};
 use crate::handshake::{Established, Handshake, NeedsInput, NeedsMetadata, PeerContext};
 use crate::net::accept::connection_limit::{Permit, User};
-use crate::net::accept::guest::Guest;
+use crate::net::accept::inbound::InboundPeer;
 use crate::net::access::Access;
 use crate::net::deadline::deadline;
 use crate::net::endpoint::Endpoint;
@@ -34,7 +34,7 @@ pub(crate) struct Negotiation<'a, A: Access> {
     stream: &'a Stream,
     config: &'a Config<A>,
     router: &'a A::Router,
-    guest: Option<Guest<'a>>,
+    inbound: Option<InboundPeer<'a>>,
     permit: Option<Permit>,
     subject: Subject,
     /// The key that the peer has proven, as soon as it has.
@@ -77,18 +77,19 @@ impl Failed {
 }
 
 impl<'a, A: Access> Negotiation<'a, A> {
-    /// Prepares a handshake; its time runs from here. `guest` is for a peer that has come to us.
+    /// Prepares a handshake; its time runs from here. `inbound` is for a peer that has connected
+    /// to us.
     pub(crate) fn new(
         stream: &'a Stream,
         config: &'a Config<A>,
         router: &'a A::Router,
-        guest: Option<Guest<'a>>,
+        inbound: Option<InboundPeer<'a>>,
     ) -> Self {
         Self {
             stream,
             config,
             router,
-            guest,
+            inbound,
             permit: None,
             subject: Subject::default(),
             proven_key: Arc::default(),
@@ -108,10 +109,10 @@ impl<'a, A: Access> Negotiation<'a, A> {
     /// Conducts it to its end, within [`Limits::handshake_timeout`](crate::Limits).
     pub(crate) async fn run(&mut self, conn: PeerContext) -> Result<Agreed, Failed> {
         let outcome = timeout_at(self.deadline(), self.converse(conn)).await;
-        match self.settle(outcome)? {
-            Reached::End(established) => Ok(self.agreed(established)),
+        match self.or_failed(outcome)? {
+            Stop::Complete(established) => Ok(self.agreed(established)),
             // Only a relay pauses, and a relay without metadata is not conducted like this.
-            Reached::Pause(_) => Err(self.failed(LocalError::MetadataMissing.into())),
+            Stop::Paused(_) => Err(self.failed(LocalError::MetadataMissing.into())),
         }
     }
 
@@ -122,26 +123,26 @@ impl<'a, A: Access> Negotiation<'a, A> {
         conn: PeerContext,
     ) -> Result<NeedsMetadata, Failed> {
         let outcome = timeout_at(self.deadline(), self.converse(conn)).await;
-        match self.settle(outcome)? {
-            Reached::Pause(pause) => Ok(*pause),
+        match self.or_failed(outcome)? {
+            Stop::Paused(pause) => Ok(*pause),
             // It was told its metadata at the start, which no front is.
-            Reached::End(_) => Err(self.failed(LocalError::MetadataMissing.into())),
+            Stop::Complete(_) => Err(self.failed(LocalError::MetadataMissing.into())),
         }
     }
 
     /// Does what a relay's pause is for, as long as the peer stays, and within the same time. The
-    /// peer has been admitted and counts as a connection: no stranger may evict it now, and it
-    /// keeps no newcomer from shaking hands.
+    /// peer has been admitted and counts as a connection, so its slot is given back: no stranger
+    /// may evict it now, and it keeps no newcomer from shaking hands.
     pub(crate) async fn meanwhile<T>(
         &mut self,
         work: impl Future<Output = T>,
     ) -> Result<T, Failed> {
         self.stage = Stage::Metadata;
-        if let Some(guest) = self.guest {
-            guest.place.release();
+        if let Some(inbound) = self.inbound {
+            inbound.slot.release();
         }
         let outcome = timeout_at(self.deadline(), self.paused(work)).await;
-        self.settle(outcome)
+        self.or_failed(outcome)
     }
 
     /// Ends a relay's pause, which completes the handshake, within the same time.
@@ -151,7 +152,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
     ) -> Result<Agreed, Failed> {
         let established = complete(self.out.for_machine()).map_err(|error| self.failed(error))?;
         let outcome = timeout_at(self.deadline(), self.flush()).await;
-        self.settle(outcome)?;
+        self.or_failed(outcome)?;
         Ok(self.agreed(established))
     }
 
@@ -171,7 +172,11 @@ impl<'a, A: Access> Negotiation<'a, A> {
         deadline(self.started, self.config.limits().handshake_timeout)
     }
 
-    fn settle<T>(&mut self, outcome: Result<Result<T, Ended>, Elapsed>) -> Result<T, Failed> {
+    /// A step's outcome, or the failure that its error or the end of its time is.
+    fn or_failed<T>(
+        &mut self,
+        outcome: Result<Result<T, StepError>, Elapsed>,
+    ) -> Result<T, Failed> {
         let error = match outcome {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => error,
@@ -198,7 +203,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
         }
     }
 
-    async fn converse(&mut self, mut conn: PeerContext) -> Result<Reached, Ended> {
+    async fn converse(&mut self, mut conn: PeerContext) -> Result<Stop, StepError> {
         conn.proven_key = Some(Arc::clone(&self.proven_key));
         let mut state = Handshake::start(self.config, conn, self.out.for_machine());
         loop {
@@ -211,22 +216,22 @@ impl<'a, A: Access> Negotiation<'a, A> {
                     let verdict = self.ask(question.request()).await?;
                     question.resume(verdict, self.out.for_machine())?
                 }
-                Handshake::NeedsMetadata(pause) => return Ok(Reached::Pause(Box::new(pause))),
-                Handshake::Complete(established) => return Ok(Reached::End(established)),
+                Handshake::NeedsMetadata(pause) => return Ok(Stop::Paused(Box::new(pause))),
+                Handshake::Complete(established) => return Ok(Stop::Complete(established)),
             };
         }
     }
 
     /// Takes what has arrived, and waits for more if that does not suffice.
-    async fn listen(&mut self, waiting: NeedsInput) -> Result<Handshake, Ended> {
-        self.enter(&waiting);
+    async fn listen(&mut self, waiting: NeedsInput) -> Result<Handshake, StepError> {
+        self.note_stage(&waiting);
         let next = waiting.process(self.input.for_machine(), self.out.for_machine())?;
-        self.enter_unasked(&next)?;
+        self.acquire_permit_unasked(&next)?;
         let Handshake::NeedsInput(waiting) = next else {
             return Ok(next);
         };
         self.flush().await?;
-        self.enter(&waiting);
+        self.note_stage(&waiting);
         let read = if self.stage == Stage::Greeting {
             let deadline = deadline(self.started, self.config.limits().greeting_timeout);
             timeout_at(deadline, self.stream.read(&mut self.input.room()))
@@ -240,20 +245,20 @@ impl<'a, A: Access> Negotiation<'a, A> {
             Ok(_) => Ok(Handshake::NeedsInput(waiting)),
             // How the peer's end was closed depends on what it had left unread, not on why.
             Err(error) if is_hangup(&error) => Err(waiting.peer_closed().into()),
-            Err(error) => Err(Ended::Io("read", error)),
+            Err(error) => Err(StepError::Io("read", error)),
         }
     }
 
-    fn enter(&mut self, waiting: &NeedsInput) {
+    fn note_stage(&mut self, waiting: &NeedsInput) {
         self.stage = waiting.stage();
-        if let Some(guest) = self.guest
+        if let Some(inbound) = self.inbound
             && waiting.has_valid_command()
         {
-            guest.spoke();
+            inbound.spoke();
         }
     }
 
-    async fn ask(&mut self, request: &AccessRequest) -> Result<Verdict, Ended> {
+    async fn ask(&mut self, request: &AccessRequest) -> Result<Verdict, StepError> {
         let router = self.router;
         self.subject = Subject::asked(request, false);
         let verdict = self.paused(A::ask(router, request)).await?;
@@ -265,7 +270,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
                     domain: request.domain.clone(),
                     user_id: approval.user_id.clone(),
                 };
-                match self.enter_connections(Some(user)) {
+                match self.acquire_permit(Some(user)) {
                     Ok(()) => Verdict::Allow(approval),
                     Err(denied) => Verdict::Deny(denied),
                 }
@@ -277,50 +282,52 @@ impl<'a, A: Access> Negotiation<'a, A> {
         })
     }
 
-    /// Counts a peer about whom policy is not asked among the connections, before it is told that
+    /// Counts a peer that policy is not asked about among the connections, before it is told that
     /// it is in: under NULL by our READY, which does not wait for the peer's.
-    fn enter_unasked(&mut self, state: &Handshake) -> Result<(), Ended> {
+    fn acquire_permit_unasked(&mut self, state: &Handshake) -> Result<(), StepError> {
         match state {
             Handshake::Authorize(_) => return Ok(()),
             _ if self.permit.is_some() => return Ok(()),
             Handshake::NeedsInput(waiting) if waiting.stage() != Stage::NullReady => return Ok(()),
             _ => {}
         }
-        self.enter_connections(None).map_err(|denied| {
+        self.acquire_permit(None).map_err(|denied| {
             self.out.wipe();
             Error::Denied(denied).into()
         })
     }
 
     /// Counts the peer among the connections, where these are bounded.
-    fn enter_connections(&mut self, user: Option<User>) -> Result<(), Denied> {
-        let Some(guest) = self.guest else {
+    fn acquire_permit(&mut self, user: Option<User>) -> Result<(), Denied> {
+        let Some(inbound) = self.inbound else {
             return Ok(());
         };
-        self.permit = Some(guest.enter(user)?);
+        self.permit = Some(inbound.acquire_permit(user)?);
         Ok(())
     }
 
-    /// Does what a pause is for, unless the peer goes away or sends more than one command before
-    /// it is done: then nobody needs the outcome any more.
-    async fn paused<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Ended> {
+    /// Does what a pause is for. Gives it up if the peer goes away, or sends more than one command
+    /// before it is done: then the outcome is of no use.
+    async fn paused<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StepError> {
         // Most answers are there at once, and cost no pause.
         let mut work = pin!(work);
         if let Poll::Ready(outcome) = first_poll(work.as_mut()).await {
             return Ok(outcome);
         }
         let stage = self.stage;
-        let guest = self.guest;
-        guest.map_or(Ok(()), Guest::pause).map_err(Error::Denied)?;
-        let most = MAX_HEADER_LEN + self.config.limits().max_handshake_command;
+        let inbound = self.inbound;
+        inbound
+            .map_or(Ok(()), InboundPeer::pause)
+            .map_err(Error::Denied)?;
+        let limit = MAX_HEADER_LEN + self.config.limits().max_handshake_command;
         let departure = async {
             loop {
                 match self.stream.read(&mut self.input.room()).await {
                     Ok(0) => return Error::ClosedByPeer(stage).into(),
-                    Ok(_) if self.input.len() > most => {
+                    Ok(_) if self.input.len() > limit => {
                         return Error::from(LimitExceeded::HandshakeCommand {
                             size: self.input.len() as u64,
-                            limit: most,
+                            limit,
                         })
                         .into();
                     }
@@ -328,14 +335,14 @@ impl<'a, A: Access> Negotiation<'a, A> {
                     Err(error) if is_hangup(&error) => {
                         return Error::ClosedByPeer(stage).into();
                     }
-                    Err(error) => return Ended::Io("read", error),
+                    Err(error) => return StepError::Io("read", error),
                 }
             }
         };
         tokio::select! {
             outcome = work => {
-                if let Some(guest) = guest {
-                    guest.spoke();
+                if let Some(inbound) = inbound {
+                    inbound.spoke();
                 }
                 Ok(outcome)
             }
@@ -343,46 +350,43 @@ impl<'a, A: Access> Negotiation<'a, A> {
         }
     }
 
-    /// Sends what has been written. A peer that is gone is noticed when reading: it may have
-    /// left its last words there.
-    async fn flush(&mut self) -> Result<(), Ended> {
-        match self.stream.write_all(&mut self.out).await {
-            Ok(()) => Ok(()),
-            Err(error) if is_hangup(&error) => {
-                self.out.wipe();
-                Ok(())
-            }
-            Err(error) => {
-                self.out.wipe();
-                Err(Ended::Io("write", error))
-            }
+    /// Sends what has been written. A peer that is gone is noticed when reading: it may have sent
+    /// an ERROR before it went.
+    async fn flush(&mut self) -> Result<(), StepError> {
+        let Err(error) = self.stream.write_all(&mut self.out).await else {
+            return Ok(());
+        };
+        self.out.wipe();
+        if is_hangup(&error) {
+            return Ok(());
         }
+        Err(StepError::Io("write", error))
     }
 }
 
 /// Where a handshake stops.
-enum Reached {
-    End(Box<Established>),
-    Pause(Box<NeedsMetadata>),
+enum Stop {
+    Complete(Box<Established>),
+    Paused(Box<NeedsMetadata>),
 }
 
-/// Why a handshake ended without success.
-enum Ended {
+/// Why a step of a handshake failed.
+enum StepError {
     Protocol(Error),
     Io(&'static str, io::Error),
 }
 
-impl From<Error> for Ended {
+impl From<Error> for StepError {
     fn from(error: Error) -> Self {
         Self::Protocol(error)
     }
 }
 
-impl From<Ended> for NetError {
-    fn from(ended: Ended) -> Self {
+impl From<StepError> for NetError {
+    fn from(ended: StepError) -> Self {
         match ended {
-            Ended::Protocol(error) => Self::Handshake(error),
-            Ended::Io(doing, error) => Self::io(doing)(error),
+            StepError::Protocol(error) => Self::Handshake(error),
+            StepError::Io(doing, error) => Self::io(doing)(error),
         }
     }
 }

@@ -63,8 +63,8 @@ pub struct ReconnectPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum AfterRefusal {
-    /// Stop under NULL and PLAIN. Try again slowly under CURVE: ERROR is not authenticated, so
-    /// whoever sits on the path could forge one and silence the client for good.
+    /// Stop under NULL and PLAIN. Try again slowly under CURVE: ERROR is not authenticated, so an
+    /// attacker on the path could forge one and silence the client for good.
     #[default]
     ByMechanism,
     /// Stop.
@@ -115,11 +115,11 @@ pub struct Options {
     pub ipc_mode: u32,
     /// Connections that the system keeps for us until we look. 1024.
     pub backlog: i32,
-    /// Authenticated peers that may wait for `accept`; while so many do, no new connections are
+    /// Authenticated peers that may wait for `accept`. When that many wait, no new connections are
     /// taken from the system, and only handshakes in progress can still add to them. 64.
     pub accept_ahead: usize,
-    /// Refusals kept for [`Listener::next_event`](crate::net::Listener::next_event); of more,
-    /// the oldest are dropped and counted. 64.
+    /// Refusals kept for [`Listener::next_event`](crate::net::Listener::next_event). If there are
+    /// more, the oldest are dropped and counted. 64.
     pub refusals_kept: usize,
     /// When a reconnecting client tries again, and the far side of a client's tunnel is asked again.
     pub reconnect: ReconnectPolicy,

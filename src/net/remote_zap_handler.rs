@@ -11,7 +11,7 @@ use crate::lock::lock;
 use crate::net::client::connector::Connector;
 use crate::net::connection::halves::{RecvHalf, SendHalf};
 use crate::net::connection::handle::Connection;
-use crate::net::endpoint::{Endpoint, EndpointError};
+use crate::net::endpoint::{Endpoint, EndpointError, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::options::{AfterRefusal, Options};
 use crate::status::DenialStatus;
@@ -40,7 +40,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Its peer is a REP or ROUTER socket that answers the requests of RFC 27, such as
 /// `zmtp-auth zap --listen`. Requests carry passwords and replies admit peers, so a link is ipc, to
 /// a process of our own user, or CURVE, to a server whose key we know; there is a call with an
-/// honest name for anything else. Whoever binds an ipc socket keeps others out by its mode.
+/// honest name for anything else. The process that binds an ipc socket keeps others out by its mode.
 ///
 /// While there is no link a peer is refused with 300, and so are all whose question was under way
 /// when a link was lost; both are told half a second later, or a second at most, since a libzmq
@@ -60,7 +60,7 @@ pub struct RemoteZapHandler {
 #[derive(Debug, Clone, ThisError)]
 #[non_exhaustive]
 pub enum RemoteZapHandlerError {
-    /// The endpoint is none to connect to.
+    /// The text is no endpoint, or it cannot be connected to.
     #[error("bad endpoint: {0}")]
     Endpoint(#[from] EndpointError),
     /// Without CURVE only ipc is private.
@@ -85,7 +85,7 @@ struct State {
     last_id: u64,
     /// To the link that there is now.
     link: Option<mpsc::Sender<Message>>,
-    /// Who waits for which answer.
+    /// The requests that wait for an answer, by id.
     waiting: HashMap<u64, oneshot::Sender<Result<ZapReply, InvalidReply>>>,
 }
 
@@ -95,12 +95,10 @@ impl RemoteZapHandler {
     /// Must be called on tokio's runtime, on which the link is kept from then on.
     ///
     /// # Errors
-    /// [`RemoteZapHandlerError::NotIpc`] for another endpoint, [`RemoteZapHandlerError::Endpoint`].
-    pub fn ipc<E>(endpoint: E) -> Result<Self, RemoteZapHandlerError>
-    where
-        E: TryInto<Endpoint, Error = EndpointError>,
-    {
-        let endpoint = endpoint.try_into()?;
+    /// Returns [`RemoteZapHandlerError::NotIpc`] if the endpoint is not ipc, and
+    /// [`RemoteZapHandlerError::Endpoint`] if the text is no endpoint.
+    pub fn ipc(endpoint: impl IntoEndpoint) -> Result<Self, RemoteZapHandlerError> {
+        let endpoint = endpoint.into_endpoint()?;
         if matches!(endpoint, Endpoint::Tcp { .. }) {
             return Err(RemoteZapHandlerError::NotIpc);
         }
@@ -112,31 +110,27 @@ impl RemoteZapHandler {
     /// runtime, as [`RemoteZapHandler::ipc`].
     ///
     /// # Errors
-    /// [`RemoteZapHandlerError::Endpoint`].
-    pub fn curve<E>(
-        endpoint: E,
+    /// Returns [`RemoteZapHandlerError::Endpoint`] if the text is no endpoint, and
+    /// [`RemoteZapHandlerError::Net`] if it cannot be connected to.
+    pub fn curve(
+        endpoint: impl IntoEndpoint,
         keys: KeyPair,
         server: PublicKey,
-    ) -> Result<Self, RemoteZapHandlerError>
-    where
-        E: TryInto<Endpoint, Error = EndpointError>,
-    {
+    ) -> Result<Self, RemoteZapHandlerError> {
         let config = Config::builder(SocketType::Dealer).curve_client(keys, server);
-        Self::start(endpoint.try_into()?, config.finish()?, |_| true)
+        Self::start(endpoint.into_endpoint()?, config.finish()?, |_| true)
     }
 
-    /// A handler anywhere, without encryption: whoever is on the way reads passwords and admits
-    /// whom he likes. On tokio's runtime, as [`RemoteZapHandler::ipc`].
+    /// A handler anywhere, without encryption: every machine on the way can read passwords and
+    /// admit any peer. On tokio's runtime, as [`RemoteZapHandler::ipc`].
     ///
     /// # Errors
-    /// [`RemoteZapHandlerError::Endpoint`].
-    pub fn insecure_clear<E>(endpoint: E) -> Result<Self, RemoteZapHandlerError>
-    where
-        E: TryInto<Endpoint, Error = EndpointError>,
-    {
+    /// Returns [`RemoteZapHandlerError::Endpoint`] if the text is no endpoint, and
+    /// [`RemoteZapHandlerError::Net`] if it cannot be connected to.
+    pub fn insecure_clear(endpoint: impl IntoEndpoint) -> Result<Self, RemoteZapHandlerError> {
         let config = Config::builder(SocketType::Dealer).null();
         let config = config.accept_any_peer().finish()?;
-        Self::start(endpoint.try_into()?, config, |_| true)
+        Self::start(endpoint.into_endpoint()?, config, |_| true)
     }
 
     fn start(
@@ -222,7 +216,7 @@ impl ZapHandler for RemoteZapHandler {
     }
 }
 
-/// A question under way; dropped, nobody waits for the answer any more.
+/// A question under way. Dropped, its answer is no longer waited for.
 struct Asked<'a> {
     shared: &'a Shared,
     id: u64,
@@ -258,16 +252,16 @@ impl Shared {
         Some((Asked { shared: self, id }, told))
     }
 
-    /// Gives an answer to whoever waits for it.
+    /// Gives an answer to the request that waits for it.
     fn answer(&self, frames: &[Bytes]) {
         // RFC 27: behind the delimiter the version, then the id. One that is not ours, or whose
-        // question is over, is for nobody.
+        // question is over, is dropped.
         let Some(id) = frames.get(2).and_then(|id| own_id(id)) else {
             tracing::warn!("a ZAP reply without an id of ours was dropped");
             return;
         };
         let Some(waiting) = self.state().waiting.remove(&id) else {
-            tracing::debug!(id, "a ZAP reply that nobody waits for was dropped");
+            tracing::debug!(id, "a ZAP reply to no pending request was dropped");
             return;
         };
         let asked = RequestId::from(id);
@@ -276,7 +270,7 @@ impl Shared {
         let _unheard = waiting.send(reply);
     }
 
-    /// The link is gone: nobody who waits will hear of it.
+    /// The link is gone, and with it every answer that is waited for.
     fn unlink(&self) {
         let mut state = self.state();
         state.link = None;
@@ -293,7 +287,7 @@ fn own_id(id: &[u8]) -> Option<u64> {
     (RequestId::from(number).as_bytes() == id).then_some(number)
 }
 
-/// Refuses who still waits when the task ends, however it does.
+/// Refuses the requests that still wait when the task ends, however it does.
 struct Unlink<'a>(&'a Shared);
 
 impl Drop for Unlink<'_> {
@@ -401,5 +395,15 @@ mod tests {
         ] {
             assert_eq!(own_id(other), None, "{other:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_is_taken_as_text_and_as_such() {
+        let text = "tcp://127.0.0.1:1";
+        let endpoint: Endpoint = text.parse().unwrap();
+        assert!(RemoteZapHandler::insecure_clear(text).is_ok());
+        assert!(RemoteZapHandler::insecure_clear(text.to_owned()).is_ok());
+        assert!(RemoteZapHandler::insecure_clear(&endpoint).is_ok());
+        assert!(RemoteZapHandler::insecure_clear(endpoint).is_ok());
     }
 }

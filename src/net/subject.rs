@@ -15,7 +15,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// The peer about whom policy is asked, and whether it knows the user.
+    /// The peer that policy is asked about, and whether it knows the user.
     pub(crate) fn asked(request: &AccessRequest, knows_user: bool) -> Self {
         Self {
             domain: Some(request.domain.clone()),

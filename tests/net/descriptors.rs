@@ -72,7 +72,7 @@ fn peers_who_are_admitted_cannot_take_the_last_descriptor() {
         let mallory = mallory.finish().unwrap();
         let dial = || soon(Connection::connect(local(port), mallory.clone(), ()));
         let mut held = Vec::new();
-        // He tries as often as there would be descriptors, and beside it says nothing 100 times.
+        // As many tries as there would be descriptors; then 100 silent connections.
         for _ in 0..118 {
             held.extend(dial().await.ok());
         }

@@ -1,4 +1,4 @@
-//! Peers that do not come in: what each side is told, and that nobody is held up by them.
+//! Peers that do not come in: what each side is told, and that no other peer is held up by them.
 
 use crate::net_peers;
 
@@ -183,9 +183,9 @@ async fn nobody_there_is_no_handshake_error() {
     assert!(matches!(error, NetError::Resolve { .. }), "{error}");
 }
 
-fn small(places: usize) -> Limits {
+fn small(slots: usize) -> Limits {
     let mut limits = Limits::default();
-    limits.max_pending_handshakes = places;
+    limits.max_pending_handshakes = slots;
     limits
 }
 
@@ -375,7 +375,7 @@ async fn who_waits_for_a_verdict_is_not_evicted_and_leaves_a_place_for_newcomers
     let mut heard = Vec::new();
     soon(fourth.read_to_end(&mut heard)).await.unwrap();
     assert_eq!(heard.len(), 64, "more than a greeting: {heard:?}");
-    // Newcomers have the last place, one after the other.
+    // Newcomers have the last slot, one after the other.
     let _newcomers = [silent(&listener).await, silent(&listener).await];
     let error = refusal(&listener).await.error;
     assert_eq!(handshake_error(&error), &LimitExceeded::Evicted.into());
@@ -412,7 +412,7 @@ async fn bounded(
 async fn one_connection_too_many_is_refused_for_now_and_room_comes_back() {
     for asks in [true, false] {
         let (listener, dial) = bounded(asks, |limits| limits.max_connections = Some(2)).await;
-        // They count although nobody has accepted them.
+        // They count although they were not accepted yet.
         let mut connections = vec![dial().await.unwrap(), dial().await.unwrap()];
         let error = dial().await.unwrap_err();
         assert_eq!(

@@ -357,7 +357,7 @@ async fn with_raw(limits: Limits) -> (Listener, RawPeer, Connection) {
     (listener, raw, connection)
 }
 
-/// So many messages of one byte.
+/// `count` messages of one byte.
 fn burst(count: usize) -> Vec<(Flags, Bytes)> {
     (0..count)
         .map(|number| (Flags::Last, Bytes::from(vec![number as u8])))
@@ -459,7 +459,7 @@ async fn what_has_arrived_over_ipc_is_received_though_an_answer_meets_a_peer_tha
     assert_all_arrive(&mut ours, 2 * MANY).await;
 }
 
-/// It stays open, takes nothing and says nothing: nobody can tell whether it lives.
+/// It stays open, takes nothing and says nothing: whether it lives cannot be told.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_peer_that_takes_nothing_and_says_nothing_is_waited_for_as_long_as_linger() {

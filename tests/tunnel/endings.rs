@@ -101,7 +101,7 @@ async fn closing_a_tunnel_delivers_what_it_has_taken_and_frees_its_place() {
         soon(pull.recv_message()).await.unwrap_err(),
         NetError::Closed
     ));
-    // Nobody listens there any more.
+    // There is no listener left.
     let refused = TcpStream::connect(address(&endpoint)).await;
     refused.unwrap_err();
     soon(line.server.close()).await.unwrap();

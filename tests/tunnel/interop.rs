@@ -118,7 +118,7 @@ async fn libzmq_with_curve_meets_libzmq_without_through_a_servers_tunnel() {
         .unwrap();
     let to = tunnel.local_endpoint().to_string();
 
-    // A stranger is refused, and nobody hears of him.
+    // A stranger is refused, and the program does not hear of it.
     let stranger = Options::new(Security::CurveClient {
         public: crate::peer::SERVER_PUBLIC,
         secret: SERVER_SECRET,
@@ -144,7 +144,7 @@ async fn libzmq_with_curve_meets_libzmq_without_through_a_servers_tunnel() {
 
 #[tokio::test]
 async fn libzmq_comes_back_after_the_far_side_had_refused_it() {
-    // Refused at first: the program beside sees a close, or it would never try again.
+    // Refused at first: the local program sees a close, or it would never try again.
     let authenticator = zmtp_auth::auth::Authenticator::new();
     authenticator.configure_curve_keys("test", []);
     let router = zmtp_auth::zap::ZapRouter::new();

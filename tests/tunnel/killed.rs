@@ -77,7 +77,7 @@ fn tunnel_process() {
         }
         .unwrap();
         println!("bound");
-        // Until it is killed, or whoever started it is gone.
+        // Until it is killed, or the test that started it is gone.
         tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
             .await
             .unwrap()

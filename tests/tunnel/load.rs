@@ -1,6 +1,6 @@
 //! Many peers at once, and much at once: what a tunnel holds of either is bounded.
 //!
-//! 1,000 clients and 1 GB with `ZMTP_AUTH_FULL=1`. Each runs in a process of its own, where nobody
+//! 1,000 clients and 1 GB with `ZMTP_AUTH_FULL=1`. Each runs in a process of its own, where nothing
 //! else opens files or allocates.
 
 use crate::ALLOCATOR;
@@ -101,7 +101,7 @@ async fn much_traffic() {
     let line = Line::new("curve", SocketType::Pull).await;
     let (mut push, mut pull) = line.meet(null(SocketType::Push)).await;
 
-    // Nobody receives: the sender is soon held up, and what is on the way is bounded.
+    // The receiver does not read: the sender is soon held up, and what is on the way is bounded.
     ALLOCATOR.reset_peak_usage();
     let before = ALLOCATOR.current_usage();
     let mut sent = 0;

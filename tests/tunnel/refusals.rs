@@ -1,4 +1,4 @@
-//! Whom a tunnel keeps out, and what each side gets to see of it.
+//! Which peers a tunnel keeps out, and what each side gets to see of it.
 
 use crate::net_peers::{ANY_PORT, eventually, null, soon, welcoming};
 use crate::rig::{
@@ -162,12 +162,12 @@ async fn whatever_happens_on_the_far_side_the_program_beside_sees_the_end_and_no
             let tunnel = client_tunnel(far.local_endpoint(), mechanism).await;
             assert_eq!(seen_beside(&tunnel).await, greeting);
         }
-        // Nobody there.
+        // No listener there.
         let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let endpoint: Endpoint = crate::net_peers::local(gone.local_addr().unwrap().port());
         let tunnel = client_tunnel(&endpoint, mechanism).await;
         let closing = async {
-            // Somebody, but he hangs up.
+            // A listener that hangs up.
             drop(gone.accept().await.unwrap());
         };
         let (seen, ()) = soon(async { tokio::join!(seen_beside(&tunnel), closing) }).await;
@@ -364,7 +364,7 @@ async fn idle_connections_lock_nobody_out() {
     )
     .await
     .unwrap();
-    // A handshake that has lost its place hears of it once.
+    // A handshake that has lost its slot hears of it once.
     let asked_again = Arc::new(AtomicUsize::new(0));
     let (counted, before) = (Arc::clone(&asked_again), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
@@ -412,25 +412,25 @@ async fn to_a_hung_program(limits: Limits) -> (Tunnel, TcpListener, Arc<AtomicUs
 
 #[tokio::test]
 async fn peers_that_wait_for_a_hung_program_keep_no_newcomer_out() {
-    const PLACES: usize = 8;
+    const SLOTS: usize = 8;
     let mut limits = Limits::default();
-    limits.max_pending_handshakes = PLACES;
-    limits.max_pending_verdicts = PLACES - 1;
+    limits.max_pending_handshakes = SLOTS;
+    limits.max_pending_verdicts = SLOTS - 1;
     let (tunnel, _program, asked) = to_a_hung_program(limits).await;
     let mut waiting = JoinSet::new();
-    for count in 1..=3 * PLACES {
+    for count in 1..=3 * SLOTS {
         let config = client(SocketType::Push, "curve");
         let endpoint = tunnel.local_endpoint().clone();
         waiting.spawn(async move { Connection::connect(endpoint, config, ()).await });
         eventually(|| asked.load(Ordering::SeqCst) == count).await;
     }
-    // Strangers take places from each other, and none from those who were admitted.
+    // Strangers take slots from each other, and none from peers that were admitted.
     let mut strangers = Vec::new();
-    for _ in 0..3 * PLACES {
+    for _ in 0..3 * SLOTS {
         let stream = TcpStream::connect(address(tunnel.local_endpoint())).await;
         strangers.push(stream.unwrap());
     }
-    for stream in &mut strangers[..2 * PLACES] {
+    for stream in &mut strangers[..2 * SLOTS] {
         read_to_end(stream).await;
     }
     let ended = waiting.try_join_next();

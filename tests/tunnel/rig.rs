@@ -103,7 +103,7 @@ pub fn address(endpoint: &Endpoint) -> (&'static str, u16) {
     ("127.0.0.1", crate::net_peers::port(endpoint))
 }
 
-/// Shakes hands as somebody who claims whatever he likes.
+/// Shakes hands as a peer that claims `metadata`.
 pub async fn claiming(
     endpoint: &Endpoint,
     config: &Config<NoPolicy>,

@@ -1,15 +1,18 @@
-//! Where connections come in: taken from the system one by one, each with a place in the table of
+//! Where connections come in: taken from the system one by one, each with a slot in the table of
 //! handshakes in progress.
 #![forbid(unsafe_code)]
 
+use crate::limits::Limits;
 use crate::mechanism::session::PeerContext;
 use crate::net::accept::descriptors::Descriptors;
-use crate::net::accept::slots::{Evicted, Slot, Slots};
+use crate::net::accept::eviction::Progress;
+use crate::net::accept::slots::{Eviction, Slot, Slots};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::options::Options;
 use crate::net::socket::bind::Bound;
 use crate::net::socket::stream::{Stream, is_hangup};
+use crate::net::socket::wiped_buffer::HandshakeBytes;
 use std::io;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -21,8 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A bound endpoint.
 pub(crate) struct Acceptor {
-    acceptor: Bound,
-    places: Slots,
+    bound: Bound,
+    slots: Slots,
     pause: Duration,
     paused_until: Option<Instant>,
 }
@@ -31,28 +34,29 @@ pub(crate) struct Acceptor {
 pub(crate) struct Accepted {
     pub(crate) stream: Stream,
     pub(crate) conn: PeerContext,
-    pub(crate) place: Slot,
-    pub(crate) evicted: Evicted,
+    pub(crate) slot: Slot,
+    pub(crate) eviction: Eviction,
 }
 
-/// Who has come.
+/// What came of a new connection.
 pub(crate) enum AcceptOutcome {
     Accepted(Accepted),
-    /// Somebody for whom there was no place.
-    NoPlace(PeerContext),
+    /// There was no slot for this peer, and none could be cleared. The connection is closed.
+    NoSlot(PeerContext),
 }
 
 impl Acceptor {
-    /// Binds and listens, with as many places; gives back the endpoint with the port that it got.
+    /// Binds and listens, with `max_slots` handshakes at a time. Returns the endpoint with the
+    /// port that it got.
     pub(crate) async fn bind(
         endpoint: &Endpoint,
         options: &Options,
-        places: usize,
+        max_slots: usize,
     ) -> Result<(Self, Endpoint), NetError> {
-        let (acceptor, local) = Bound::bind(endpoint, options).await?;
+        let (bound, local) = Bound::bind(endpoint, options).await?;
         let acceptor = Self {
-            acceptor,
-            places: Slots::new(places, Descriptors::of_process()),
+            bound,
+            slots: Slots::new(max_slots, Descriptors::of_process()),
             pause: FIRST_PAUSE,
             paused_until: None,
         };
@@ -66,17 +70,17 @@ impl Acceptor {
                 sleep_until(until).await;
                 self.paused_until = None;
             }
-            match self.acceptor.accept().await {
+            match self.bound.accept().await {
                 Ok((stream, conn)) => {
                     self.pause = FIRST_PAUSE;
-                    return match self.places.admit(&conn.address) {
-                        Some((place, evicted)) => AcceptOutcome::Accepted(Accepted {
+                    return match self.slots.admit(&conn.address) {
+                        Some((slot, eviction)) => AcceptOutcome::Accepted(Accepted {
                             stream,
                             conn,
-                            place,
-                            evicted,
+                            slot,
+                            eviction,
                         }),
-                        None => AcceptOutcome::NoPlace(conn),
+                        None => AcceptOutcome::NoSlot(conn),
                     };
                 }
                 // That connection failed, not the listener.
@@ -89,6 +93,18 @@ impl Acceptor {
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 }
             }
+        }
+    }
+}
+
+impl Accepted {
+    /// Closes the connection of a peer that was refused. It keeps its slot while it reads
+    /// `error_frame`, as the first to lose it: a newcomer that needs the slot ends the wait.
+    pub(crate) async fn close_gracefully(mut self, error_frame: HandshakeBytes, limits: &Limits) {
+        self.slot.progress(Progress::Refused);
+        tokio::select! {
+            () = self.stream.close_gracefully(error_frame, limits) => {}
+            _ = self.eviction.lost() => {}
         }
     }
 }

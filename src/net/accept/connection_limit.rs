@@ -16,7 +16,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The user id of those whom policy admits without telling them apart.
+/// The user id of peers that policy admits without telling them apart.
 const ANONYMOUS: &[u8] = b"anonymous";
 
 /// Who a user is: a user id is unique only within mechanism and domain.
@@ -34,9 +34,9 @@ pub(crate) struct ConnectionLimit(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    most: Option<usize>,
-    most_of_user: Option<usize>,
-    most_from_address: Option<usize>,
+    max: Option<usize>,
+    max_per_user: Option<usize>,
+    max_per_address: Option<usize>,
     /// What one connection costs.
     descriptors: usize,
     process: Arc<Descriptors>,
@@ -62,7 +62,7 @@ pub(crate) struct Permit {
 
 /// Which bound leaves no room for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Crowded {
+pub(crate) enum LimitReached {
     /// [`Limits::max_connections`].
     InAll(usize),
     /// The descriptors of the process.
@@ -73,7 +73,7 @@ pub(crate) enum Crowded {
     FromAddress(usize),
 }
 
-impl Crowded {
+impl LimitReached {
     /// The name of the bound, for logs.
     pub(crate) const fn rule(self) -> &'static str {
         match self {
@@ -85,14 +85,14 @@ impl Crowded {
     }
 }
 
-impl fmt::Display for Crowded {
+impl fmt::Display for LimitReached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InAll(most) => write!(f, "too many connections: all {most} are in use"),
+            Self::InAll(max) => write!(f, "too many connections: all {max} are in use"),
             Self::Descriptors => f.write_str("too many connections for the file descriptors"),
-            Self::OfUser(most) => write!(f, "too many connections of this user: {most} allowed"),
-            Self::FromAddress(most) => {
-                write!(f, "too many connections from this address: {most} allowed")
+            Self::OfUser(max) => write!(f, "too many connections of this user: {max} allowed"),
+            Self::FromAddress(max) => {
+                write!(f, "too many connections from this address: {max} allowed")
             }
         }
     }
@@ -113,51 +113,47 @@ impl ConnectionLimit {
     ) -> Self {
         process.join(process_limit, limits.max_connections.is_some());
         Self(Arc::new(Shared {
-            most: limits.max_connections,
-            most_of_user: limits.max_connections_per_user,
-            most_from_address: limits.max_connections_per_address,
+            max: limits.max_connections,
+            max_per_user: limits.max_connections_per_user,
+            max_per_address: limits.max_connections_per_address,
             descriptors,
             process,
             held: Mutex::default(),
         }))
     }
 
-    /// Room for a connection, of `user` where policy knows one.
+    /// Takes room for a connection, of `user` where policy knows one.
     ///
     /// # Errors
     /// Returns the bound that is reached.
-    pub(crate) fn take(
+    pub(crate) fn acquire(
         &self,
         address: &PeerAddress,
         user: Option<User>,
-    ) -> Result<Permit, Crowded> {
+    ) -> Result<Permit, LimitReached> {
         let shared = &*self.0;
         // Behind loopback and ipc there may be a proxy, and many peers. Neither bound applies there.
         let is_remote = !address.is_local();
         let user = user.filter(|user| {
             let is_told_apart = !user.user_id.is_empty() && user.user_id != ANONYMOUS;
-            is_remote && shared.most_of_user.is_some() && is_told_apart
+            is_remote && shared.max_per_user.is_some() && is_told_apart
         });
-        let is_bounded = is_remote && shared.most_from_address.is_some();
+        let is_bounded = is_remote && shared.max_per_address.is_some();
         let address = is_bounded.then(|| Origin::of(address));
 
         let mut held = shared.held();
-        if let Some(most) = shared.most.filter(|most| held.connections >= *most) {
-            return Err(Crowded::InAll(most));
+        if let Some(max) = shared.max.filter(|max| held.connections >= *max) {
+            return Err(LimitReached::InAll(max));
         }
-        if let Some(most) = reached(&held.of_user, user.as_ref(), shared.most_of_user) {
-            return Err(Crowded::OfUser(most));
+        if let Some(max) = reached(&held.of_user, user.as_ref(), shared.max_per_user) {
+            return Err(LimitReached::OfUser(max));
         }
-        if let Some(most) = reached(
-            &held.from_address,
-            address.as_ref(),
-            shared.most_from_address,
-        ) {
-            return Err(Crowded::FromAddress(most));
+        if let Some(max) = reached(&held.from_address, address.as_ref(), shared.max_per_address) {
+            return Err(LimitReached::FromAddress(max));
         }
         let before = held.connections * shared.descriptors;
         if !shared.process.take(shared.descriptors, before) {
-            return Err(Crowded::Descriptors);
+            return Err(LimitReached::Descriptors);
         }
         held.connections += 1;
         if let Some(user) = &user {
@@ -183,7 +179,7 @@ impl Shared {
 
 impl Drop for ConnectionLimit {
     fn drop(&mut self) {
-        self.0.process.leave(self.0.most.is_some());
+        self.0.process.leave(self.0.max.is_some());
     }
 }
 
@@ -205,10 +201,10 @@ impl Drop for Permit {
 fn reached<K: Hash + Eq>(
     counts: &HashMap<K, usize>,
     key: Option<&K>,
-    most: Option<usize>,
+    max: Option<usize>,
 ) -> Option<usize> {
     let count = counts.get(key?).copied().unwrap_or(0);
-    most.filter(|most| count >= *most)
+    max.filter(|max| count >= *max)
 }
 
 fn one_less<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: K) {
@@ -247,12 +243,12 @@ mod tests {
         for (descriptors, room) in [(1, 640), (2, 320)] {
             let limits = Limits::default();
             let limit = ConnectionLimit::within(Arc::default(), 1024, &limits, descriptors);
-            let take = || limit.take(&address("192.0.2.1"), user("alice"));
-            let mut permits: Vec<_> = (0..room).map(|_| take().unwrap()).collect();
-            assert_eq!(take().unwrap_err(), Crowded::Descriptors);
+            let acquire = || limit.acquire(&address("192.0.2.1"), user("alice"));
+            let mut permits: Vec<_> = (0..room).map(|_| acquire().unwrap()).collect();
+            assert_eq!(acquire().unwrap_err(), LimitReached::Descriptors);
             permits.pop();
-            permits.push(take().unwrap());
-            assert_eq!(take().unwrap_err(), Crowded::Descriptors);
+            permits.push(acquire().unwrap());
+            assert_eq!(acquire().unwrap_err(), LimitReached::Descriptors);
         }
     }
 
@@ -261,7 +257,7 @@ mod tests {
         let process = Arc::<Descriptors>::default();
         let bind = || ConnectionLimit::within(process.clone(), 1024, &Limits::default(), 1);
         let (gone, _stays) = (bind(), bind());
-        let _connection = gone.take(&address("192.0.2.1"), None).unwrap();
+        let _connection = gone.acquire(&address("192.0.2.1"), None).unwrap();
         assert_eq!(process.handshakes(), 128);
         drop(gone);
         assert_eq!(process.handshakes(), 256);
@@ -270,9 +266,9 @@ mod tests {
     #[test]
     fn a_huge_soft_limit_is_no_bound_unless_the_program_says_its_own() {
         let process = Arc::<Descriptors>::default();
-        let bind = |most| {
+        let bind = |max| {
             let limits = Limits {
-                max_connections: most,
+                max_connections: max,
                 ..Limits::default()
             };
             ConnectionLimit::within(process.clone(), 1_000_000_000, &limits, 1)
@@ -289,28 +285,28 @@ mod tests {
     #[test]
     fn a_bound_in_all_holds_for_everybody() {
         let limit = limit(|limits| limits.max_connections = Some(2));
-        let first = limit.take(&address("127.0.0.1"), None).unwrap();
-        let _second = limit.take(&address("192.0.2.1"), user("alice")).unwrap();
-        let third = limit.take(&address("192.0.2.2"), user("bob"));
-        assert_eq!(third.unwrap_err(), Crowded::InAll(2));
+        let first = limit.acquire(&address("127.0.0.1"), None).unwrap();
+        let _second = limit.acquire(&address("192.0.2.1"), user("alice")).unwrap();
+        let third = limit.acquire(&address("192.0.2.2"), user("bob"));
+        assert_eq!(third.unwrap_err(), LimitReached::InAll(2));
         drop(first);
-        assert!(limit.take(&address("192.0.2.2"), user("bob")).is_ok());
+        assert!(limit.acquire(&address("192.0.2.2"), user("bob")).is_ok());
     }
 
     #[test]
     fn a_user_is_mechanism_domain_and_user_id_and_never_the_anonymous_one() {
         let limit = limit(|limits| limits.max_connections_per_user = Some(1));
         let here = address("192.0.2.9");
-        let alice = limit.take(&here, user("alice")).unwrap();
+        let alice = limit.acquire(&here, user("alice")).unwrap();
         // Loopback and ipc are not counted.
         for local in ["127.0.0.1", "::1", "localhost:1:2:3"] {
-            assert!(limit.take(&address(local), user("alice")).is_ok());
+            assert!(limit.acquire(&address(local), user("alice")).is_ok());
         }
         assert_eq!(
             limit
-                .take(&address("192.0.2.1"), user("alice"))
+                .acquire(&address("192.0.2.1"), user("alice"))
                 .unwrap_err(),
-            Crowded::OfUser(1)
+            LimitReached::OfUser(1)
         );
         let in_domain = user("alice").map(|user| User {
             domain: Domain::ALL,
@@ -333,10 +329,10 @@ mod tests {
         let permits: Vec<_> = others
             .into_iter()
             .chain(more)
-            .map(|user| limit.take(&here, user).unwrap())
+            .map(|user| limit.acquire(&here, user).unwrap())
             .collect();
         drop(alice);
-        let alice = limit.take(&here, user("alice")).unwrap();
+        let alice = limit.acquire(&here, user("alice")).unwrap();
         drop((alice, permits));
         let held = limit.0.held();
         assert_eq!(held.connections, 0);
@@ -353,11 +349,11 @@ mod tests {
             "2001:db8:0:1::1",
             "2001:db8:0:2::1",
         ] {
-            permits.push(limit.take(&address(text), None).unwrap());
+            permits.push(limit.acquire(&address(text), None).unwrap());
         }
         for text in ["192.0.2.1", "::ffff:192.0.2.2", "2001:db8:0:1::2"] {
-            let crowded = limit.take(&address(text), user("alice")).unwrap_err();
-            assert_eq!(crowded, Crowded::FromAddress(1));
+            let reached = limit.acquire(&address(text), user("alice")).unwrap_err();
+            assert_eq!(reached, LimitReached::FromAddress(1));
         }
         for text in [
             "127.0.0.1",
@@ -367,7 +363,7 @@ mod tests {
             "localhost:1:2:3",
             "localhost:1:2:3",
         ] {
-            permits.push(limit.take(&address(text), None).unwrap());
+            permits.push(limit.acquire(&address(text), None).unwrap());
         }
         assert_eq!(limit.0.held().from_address.len(), 4);
         drop(permits);
@@ -388,7 +384,7 @@ mod tests {
                 user_id: number.to_string().into(),
             };
             limit
-                .take(&std::net::IpAddr::V4(ip).into(), Some(alice))
+                .acquire(&std::net::IpAddr::V4(ip).into(), Some(alice))
                 .unwrap();
         }
         let held = limit.0.held();

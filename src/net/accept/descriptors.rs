@@ -10,7 +10,7 @@ const UNKNOWN: usize = 4096;
 
 /// Most descriptors that are counted on where no listener says how many connections it wants:
 /// containers often have a soft limit of a thousand million, which bounds nothing.
-const MOST_UNASKED: usize = 64 * 1024;
+const MAX_UNASKED: usize = 64 * 1024;
 
 /// Fewest descriptors that are left to the program and its libraries.
 const SMALLEST_RESERVE: usize = 16;
@@ -44,7 +44,7 @@ struct State {
 }
 
 impl Descriptors {
-    /// Those of this process.
+    /// The descriptors of this process.
     pub(crate) fn of_process() -> Arc<Self> {
         Arc::clone(&PROCESS)
     }
@@ -100,8 +100,8 @@ impl Descriptors {
 impl State {
     /// The descriptors that are shared out.
     const fn counted(&self) -> usize {
-        if self.bounded == 0 && self.limit > MOST_UNASKED {
-            MOST_UNASKED
+        if self.bounded == 0 && self.limit > MAX_UNASKED {
+            MAX_UNASKED
         } else {
             self.limit
         }

@@ -1,4 +1,5 @@
-//! The places of handshakes in progress, and who loses his when all are taken. Pure data.
+//! The slots of handshakes in progress, and which handshake loses its slot when all are taken.
+//! Pure data.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -8,37 +9,42 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Handshakes in progress, each with a handle of type `T` by which it can be ended.
 ///
-/// When all places are taken, one of them is cleared for the newcomer; refusing the newcomer
-/// instead would let idle connections lock everybody out. Who goes:
+/// When all slots are taken, one handshake loses its slot to the newcomer. Refusing the newcomer
+/// instead would let idle connections lock everybody out. The loser is:
 ///
 /// 1. a handshake that was refused already and only waits for its peer to read the ERROR;
-/// 2. else, of the address that holds most places, the oldest that has not sent a valid command
+/// 2. else, from the address that holds most slots, the oldest that has not sent a valid command
 ///    yet, and failing that the oldest. An IPv6 address stands for its /64, which is what one
 ///    subscriber gets; a v4-mapped one for its IPv4 address. Peers on this machine (loopback,
 ///    ipc) all share one address, though many users may sit behind it, a proxy's for example:
 ///    each of them counts as an address of its own;
-/// 3. but if local peers hold more than half of all places, then one of them, oldest silent one
+/// 3. but if local peers hold more than half of all slots, then one of them, oldest silent one
 ///    first: otherwise rule 2 would let them, each alone, displace every remote address that
 ///    holds two;
-/// 4. never one that is paused for a verdict: the answer is ours to give, and to clear it would
-///    let a flood cancel the questions of honest peers. So that newcomers find a place however
+/// 4. never one that is paused for a verdict: the answer is ours to give, and to evict it would
+///    let a flood cancel the questions of honest peers. So that newcomers find a slot however
 ///    long verdicts take, at most three in four may pause.
 ///
-/// When as many pause, only another pause displaces one: the address that has most paused
-/// handshakes loses its newest, if it has more than the newcomer's has with the newcomer. So no
-/// address loses its only one, and two addresses cannot displace each other by turns. Each local
-/// peer again counts as an address of its own, unless local peers are more than half of all that
-/// pause.
+/// When the limit on pauses is reached, only another pause displaces one. The address that has
+/// most paused handshakes loses its newest, if it has more than the newcomer's address has with
+/// the newcomer. So no address loses its only one, and two addresses cannot displace each other
+/// by turns. Each local peer again counts as an address of its own, unless local peers are more
+/// than half of all that pause.
 ///
-/// A storm of newcomers pays for each eviction, so every operation takes time in the logarithm
-/// of the number of places. Trees, since they give back what they held when the storm is over.
+/// A flood pays for one eviction with each connection, so every operation takes time in the
+/// logarithm of the number of slots. For that, three indexes are kept along with the slots:
+/// `groups` by address, `order` by who is evicted first, `pauses` by who is displaced first.
+/// [`regroup`](Self::regroup) is the one place that changes them, together. Local peers are in
+/// `groups` alone: their weight depends on the number of all slots, and would change with each
+/// newcomer. So [`victim`](Self::victim) and [`outnumbering`](Self::outnumbering) compare the
+/// best of the index with the local group at each call. The indexes are trees and no hash tables,
+/// since trees give memory back when the flood is over.
 #[derive(Debug)]
-pub(crate) struct Pending<T> {
-    places: BTreeMap<SlotId, Slot<T>>,
-    /// The places of each address.
+pub(crate) struct EvictionTable<T> {
+    slots: BTreeMap<SlotId, Slot<T>>,
+    /// The slots of each address.
     groups: BTreeMap<Origin, Group>,
-    /// The first to go of each remote address; the last entry goes first. Local peers are left
-    /// out, since their weight depends on the number of all places.
+    /// The first to lose its slot of each remote address; the last entry is evicted first.
     order: BTreeMap<Rank, Origin>,
     /// For each remote address how many of its handshakes are paused, and the newest of them.
     pauses: BTreeSet<(usize, SlotId)>,
@@ -48,11 +54,11 @@ pub(crate) struct Pending<T> {
     next: u64,
 }
 
-/// One handshake's place. Never used twice; a smaller number came earlier.
+/// Names one handshake's slot. Never used twice; a smaller number came earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotId(u64);
 
-/// How far a handshake is. Of one address, a smaller one goes before a greater one.
+/// How far a handshake is. Within one address, a smaller one is evicted before a greater one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Progress {
     /// Refused; its peer may still read why.
@@ -72,22 +78,22 @@ struct Slot<T> {
     handle: T,
 }
 
-/// The places of one address.
+/// The slots of one address.
 #[derive(Debug, Default)]
 struct Group {
     /// All of them, the paused ones too.
     held: usize,
-    /// Those that may go, the first to go first.
+    /// The slots that may be evicted, the first one first.
     movable: BTreeSet<(Progress, SlotId)>,
     paused: BTreeSet<SlotId>,
 }
 
-/// Who goes first among addresses: whether it was refused, how many places its address holds,
-/// whether it is silent, and its age. The greatest goes.
+/// What decides among addresses: whether the handshake was refused, how many slots its address
+/// holds, whether it is silent, and its age. The greatest is evicted.
 type Rank = (bool, usize, bool, Reverse<SlotId>);
 
 impl Group {
-    /// The rank of the first to go, if the address counts as holding so many places.
+    /// The rank of the first to be evicted, if the address counts as holding `weight` slots.
     fn rank(&self, weight: usize) -> Option<Rank> {
         let (progress, id) = *self.movable.first()?;
         let refused = progress == Progress::Refused;
@@ -104,11 +110,11 @@ impl Group {
 /// What came of a newcomer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission<T> {
-    /// There was a place.
+    /// There was a free slot.
     Free(SlotId),
     /// There is one now; the handle is that of the handshake that lost it.
-    Cleared(SlotId, T),
-    /// Every place is paused for a verdict; the newcomer's handle comes back.
+    Evicted(SlotId, T),
+    /// Every handshake is paused for a verdict; the newcomer's handle comes back.
     Full(T),
 }
 
@@ -116,11 +122,11 @@ pub(crate) enum Admission<T> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooManyPause;
 
-impl<T> Pending<T> {
-    /// `capacity` places, at least one.
+impl<T> EvictionTable<T> {
+    /// `capacity` slots, at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            places: BTreeMap::new(),
+            slots: BTreeMap::new(),
             groups: BTreeMap::new(),
             order: BTreeMap::new(),
             pauses: BTreeSet::new(),
@@ -130,15 +136,15 @@ impl<T> Pending<T> {
         }
     }
 
-    /// Another number of places, at least one. Handshakes over it stay until newcomers take
-    /// their places.
+    /// Another number of slots, at least one. Handshakes over it stay until newcomers take
+    /// their slots.
     pub(crate) fn set_capacity(&mut self, capacity: usize) {
         self.capacity = capacity.max(1);
     }
 
-    /// Gives a newcomer a place, and clears one for it if need be.
+    /// Gives a newcomer a slot, and evicts another handshake for it if need be.
     pub(crate) fn admit(&mut self, address: &PeerAddress, handle: T) -> Admission<T> {
-        let cleared = if self.places.len() < self.capacity {
+        let evicted = if self.slots.len() < self.capacity {
             None
         } else {
             let Some(loser) = self.victim().and_then(|id| self.remove(id)) else {
@@ -154,28 +160,28 @@ impl<T> Pending<T> {
             group.movable.insert((Progress::Silent, id));
         });
         let progress = Progress::Silent;
-        let place = Slot {
+        let slot = Slot {
             origin,
             progress,
             handle,
         };
-        self.places.insert(id, place);
-        match cleared {
+        self.slots.insert(id, slot);
+        match evicted {
             None => Admission::Free(id),
-            Some(handle) => Admission::Cleared(id, handle),
+            Some(handle) => Admission::Evicted(id, handle),
         }
     }
 
-    /// Notes how far a handshake is. Nothing happens if it has lost its place.
+    /// Notes how far a handshake is. Nothing happens if it has lost its slot.
     pub(crate) fn progress(&mut self, id: SlotId, progress: Progress) {
-        let Some(place) = self.places.get_mut(&id) else {
+        let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
-        let before = std::mem::replace(&mut place.progress, progress);
+        let before = std::mem::replace(&mut slot.progress, progress);
         if before == progress {
             return;
         }
-        let origin = place.origin;
+        let origin = slot.origin;
         self.paused += usize::from(progress == Progress::Paused);
         self.paused -= usize::from(before == Progress::Paused);
         self.regroup(&origin, |group| {
@@ -189,52 +195,52 @@ impl<T> Pending<T> {
         });
     }
 
-    /// Notes that a handshake pauses for a verdict. One that has lost its place may pause: it is
-    /// about to end. Gives the handle of the handshake that has lost its place for it, if any.
+    /// Notes that a handshake pauses for a verdict. One that has lost its slot may pause: it is
+    /// about to end. Returns the handle of the handshake that has lost its slot for it, if any.
     ///
     /// # Errors
     /// Returns `TooManyPause` if too many pause and the handshake may displace none of them.
     pub(crate) fn pause(&mut self, id: SlotId) -> Result<Option<T>, TooManyPause> {
-        let Some(place) = self.places.get(&id) else {
+        let Some(slot) = self.slots.get(&id) else {
             return Ok(None);
         };
         let kept = (self.capacity / 4).max(1);
-        let most = self.capacity.saturating_sub(kept).max(1);
-        let displaced = if self.paused < most {
+        let limit = self.capacity.saturating_sub(kept).max(1);
+        let displaced = if self.paused < limit {
             None
         } else {
-            let loser = self.outnumbering(&place.origin).ok_or(TooManyPause)?;
+            let loser = self.outnumbering(&slot.origin).ok_or(TooManyPause)?;
             self.remove(loser)
         };
         self.progress(id, Progress::Paused);
         Ok(displaced)
     }
 
-    /// Gives the place back.
+    /// Gives the slot back.
     pub(crate) fn leave(&mut self, id: SlotId) {
         self.remove(id);
     }
 
-    /// Takes back all places, and gives the handles.
+    /// Takes back all slots, and returns the handles.
     pub(crate) fn clear(&mut self) -> Vec<T> {
         let mut empty = Self::new(self.capacity);
         empty.next = self.next;
-        let places = std::mem::replace(self, empty).places;
-        places.into_values().map(|place| place.handle).collect()
+        let slots = std::mem::replace(self, empty).slots;
+        slots.into_values().map(|slot| slot.handle).collect()
     }
 
     fn remove(&mut self, id: SlotId) -> Option<T> {
-        let place = self.places.remove(&id)?;
-        self.paused -= usize::from(place.progress == Progress::Paused);
-        self.regroup(&place.origin, |group| {
+        let slot = self.slots.remove(&id)?;
+        self.paused -= usize::from(slot.progress == Progress::Paused);
+        self.regroup(&slot.origin, |group| {
             group.held -= 1;
-            group.movable.remove(&(place.progress, id));
+            group.movable.remove(&(slot.progress, id));
             group.paused.remove(&id);
         });
-        Some(place.handle)
+        Some(slot.handle)
     }
 
-    /// Changes the places of one address, and keeps `order` and `pauses` true.
+    /// Changes the slots of one address, and keeps `order` and `pauses` true.
     fn regroup(&mut self, origin: &Origin, change: impl FnOnce(&mut Group)) {
         let group = self.groups.entry(*origin).or_default();
         let before = (group.rank(group.held), group.pauses());
@@ -271,14 +277,14 @@ impl<T> Pending<T> {
             _ => with_newcomer,
         };
         let local = pauses(&Origin::Local).map(|(held, newest)| (local_weight(held), newest));
-        let most = self.pauses.last().copied().max(local)?;
-        (most.0 > weight).then_some(most.1)
+        let (greatest, newest) = self.pauses.last().copied().max(local)?;
+        (greatest > weight).then_some(newest)
     }
 
     fn victim(&self) -> Option<SlotId> {
         let remote = self.order.last_key_value().map(|(rank, _)| *rank);
         let local = self.groups.get(&Origin::Local).and_then(|group| {
-            let mostly_local = group.held * 2 > self.places.len();
+            let mostly_local = group.held * 2 > self.slots.len();
             group.rank(if mostly_local { usize::MAX } else { 1 })
         });
         let (_, _, _, Reverse(id)) = remote.max(local)?;
@@ -298,33 +304,33 @@ mod tests {
     }
 
     /// A full table of these peers; each one's handle is its index.
-    fn full(peers: &[&str]) -> (Pending<usize>, Vec<SlotId>) {
-        let mut pending = Pending::new(peers.len());
+    fn full(peers: &[&str]) -> (EvictionTable<usize>, Vec<SlotId>) {
+        let mut table = EvictionTable::new(peers.len());
         let ids = peers
             .iter()
             .enumerate()
-            .map(|(index, peer)| match pending.admit(&address(peer), index) {
+            .map(|(index, peer)| match table.admit(&address(peer), index) {
                 Admission::Free(id) => id,
                 other => panic!("{other:?}"),
             })
             .collect();
-        (pending, ids)
+        (table, ids)
     }
 
-    fn loser(pending: &mut Pending<usize>, newcomer: &str) -> usize {
-        match pending.admit(&address(newcomer), 1000) {
-            Admission::Cleared(_, handle) => handle,
+    fn loser(table: &mut EvictionTable<usize>, newcomer: &str) -> usize {
+        match table.admit(&address(newcomer), 1000) {
+            Admission::Evicted(_, handle) => handle,
             other => panic!("{other:?}"),
         }
     }
 
-    fn handles(pending: &Pending<usize>) -> Vec<usize> {
-        let mut handles: Vec<_> = pending.places.values().map(|place| place.handle).collect();
+    fn handles(table: &EvictionTable<usize>) -> Vec<usize> {
+        let mut handles: Vec<_> = table.slots.values().map(|slot| slot.handle).collect();
         handles.sort_unstable();
         handles
     }
 
-    /// The rules as a scan of all places, which is what the table must agree with.
+    /// The rules as a scan of all slots, which is what the table must agree with.
     #[derive(Default)]
     struct Scan(Vec<(SlotId, Origin, Progress)>);
 
@@ -348,8 +354,8 @@ mod tests {
         }
 
         fn paused(&self) -> Vec<(SlotId, Origin)> {
-            let places = self.0.iter();
-            let paused = places.filter(|(_, _, progress)| *progress == Progress::Paused);
+            let slots = self.0.iter();
+            let paused = slots.filter(|(_, _, progress)| *progress == Progress::Paused);
             paused.map(|(id, origin, _)| (*id, *origin)).collect()
         }
 
@@ -365,8 +371,8 @@ mod tests {
                 }
             };
             let candidates = paused.iter().map(|(id, origin)| (weight(*origin, 0), *id));
-            let (most, id) = candidates.max()?;
-            (most > weight(newcomer, 1)).then_some(id)
+            let (greatest, id) = candidates.max()?;
+            (greatest > weight(newcomer, 1)).then_some(id)
         }
     }
 
@@ -407,22 +413,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_place_that_goes_is_the_one_that_a_scan_of_all_would_find(
+        fn the_slot_that_is_lost_is_the_one_that_a_scan_of_all_would_find(
             capacity in 1_usize..24,
             steps in steps(),
         ) {
-            let (mut pending, mut scan) = (Pending::new(capacity), Scan::default());
+            let (mut table, mut scan) = (EvictionTable::new(capacity), Scan::default());
             for step in steps {
                 match step {
                     Step::Admit(origin) => {
                         let address = address(ORIGINS[origin]);
                         let victim = scan.victim();
-                        let id = match pending.admit(&address, pending.next) {
+                        let id = match table.admit(&address, table.next) {
                             Admission::Free(id) => {
                                 prop_assert!(scan.0.len() < capacity);
                                 id
                             }
-                            Admission::Cleared(id, loser) => {
+                            Admission::Evicted(id, loser) => {
                                 prop_assert_eq!(victim, Some(SlotId(loser)));
                                 scan.0.retain(|(id, ..)| Some(*id) != victim);
                                 id
@@ -437,7 +443,7 @@ mod tests {
                     Step::Progress(at, progress) if !scan.0.is_empty() => {
                         let at = at % scan.0.len();
                         scan.0[at].2 = progress;
-                        pending.progress(scan.0[at].0, progress);
+                        table.progress(scan.0[at].0, progress);
                     }
                     Step::Pause(at) if !scan.0.is_empty() => {
                         let at = at % scan.0.len();
@@ -451,7 +457,7 @@ mod tests {
                             None if !is_free => Err(TooManyPause),
                             _ => Ok(displaced.map(|SlotId(handle)| handle)),
                         };
-                        prop_assert_eq!(pending.pause(id), expected);
+                        prop_assert_eq!(table.pause(id), expected);
                         if is_free || displaced.is_some() {
                             scan.0[at].2 = Progress::Paused;
                         }
@@ -459,125 +465,125 @@ mod tests {
                     }
                     Step::Leave(at) if !scan.0.is_empty() => {
                         let (id, ..) = scan.0.remove(at % scan.0.len());
-                        pending.leave(id);
+                        table.leave(id);
                     }
                     _ => {}
                 }
-                prop_assert_eq!(pending.places.len(), scan.0.len());
+                prop_assert_eq!(table.slots.len(), scan.0.len());
             }
             for (id, ..) in scan.0 {
-                pending.leave(id);
+                table.leave(id);
             }
-            // Nothing is kept of those who have left.
-            prop_assert!(pending.groups.is_empty() && pending.order.is_empty());
-            prop_assert!(pending.pauses.is_empty());
-            prop_assert_eq!(pending.paused, 0);
+            // Nothing is kept of peers that have left.
+            prop_assert!(table.groups.is_empty() && table.order.is_empty());
+            prop_assert!(table.pauses.is_empty());
+            prop_assert_eq!(table.paused, 0);
         }
     }
 
-    /// A scan for each newcomer would look at ten thousand million places, which takes minutes.
+    /// A scan for each newcomer would look at ten thousand million slots, which takes minutes.
     #[test]
-    fn a_storm_of_newcomers_does_not_scan_the_table() {
-        const STORM: u32 = 100_000;
-        let mut pending = Pending::new(STORM as usize);
-        for number in 0..2 * STORM {
-            let ip = std::net::Ipv4Addr::from_bits(0x0A00_0000 + number % (STORM / 3));
-            pending.admit(&IpAddr::V4(ip).into(), ());
+    fn a_flood_of_newcomers_does_not_scan_the_table() {
+        const FLOOD: u32 = 100_000;
+        let mut table = EvictionTable::new(FLOOD as usize);
+        for number in 0..2 * FLOOD {
+            let ip = std::net::Ipv4Addr::from_bits(0x0A00_0000 + number % (FLOOD / 3));
+            table.admit(&IpAddr::V4(ip).into(), ());
         }
-        assert_eq!(pending.places.len(), STORM as usize);
+        assert_eq!(table.slots.len(), FLOOD as usize);
     }
 
     #[test]
-    fn the_address_with_most_places_makes_room() {
-        let (mut pending, _) = full(&["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.2"]);
-        assert_eq!(loser(&mut pending, "192.0.2.9"), 1);
-        // Now every address holds one place: the oldest goes.
-        assert_eq!(loser(&mut pending, "192.0.2.8"), 0);
+    fn the_address_with_most_slots_makes_room() {
+        let (mut table, _) = full(&["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.2"]);
+        assert_eq!(loser(&mut table, "192.0.2.9"), 1);
+        // Now every address holds one slot: the oldest goes.
+        assert_eq!(loser(&mut table, "192.0.2.8"), 0);
     }
 
     #[test]
     fn within_an_address_the_silent_go_first_and_then_the_oldest() {
-        let (mut pending, ids) = full(&["192.0.2.2", "192.0.2.2", "192.0.2.2", "192.0.2.1"]);
-        pending.progress(ids[0], Progress::Spoke);
-        assert_eq!(loser(&mut pending, "192.0.2.9"), 1);
-        assert_eq!(loser(&mut pending, "192.0.2.8"), 2);
+        let (mut table, ids) = full(&["192.0.2.2", "192.0.2.2", "192.0.2.2", "192.0.2.1"]);
+        table.progress(ids[0], Progress::Spoke);
+        assert_eq!(loser(&mut table, "192.0.2.9"), 1);
+        assert_eq!(loser(&mut table, "192.0.2.8"), 2);
         // One address each: the silent before the one that spoke, old as it is.
-        assert_eq!(loser(&mut pending, "192.0.2.7"), 3);
+        assert_eq!(loser(&mut table, "192.0.2.7"), 3);
     }
 
     #[test]
     fn an_ipv6_address_stands_for_its_64_and_a_mapped_one_for_its_v4() {
-        let (mut pending, _) = full(&[
+        let (mut table, _) = full(&[
             "192.0.2.1",
             "2001:db8:0:1::1",
             "2001:db8:0:2::1",
             "2001:db8:0:1:ffff::2",
         ]);
-        assert_eq!(loser(&mut pending, "192.0.2.9"), 1);
-        let (mut pending, _) = full(&["192.0.2.1", "192.0.2.2", "::ffff:192.0.2.2"]);
-        assert_eq!(loser(&mut pending, "192.0.2.9"), 1);
+        assert_eq!(loser(&mut table, "192.0.2.9"), 1);
+        let (mut table, _) = full(&["192.0.2.1", "192.0.2.2", "::ffff:192.0.2.2"]);
+        assert_eq!(loser(&mut table, "192.0.2.9"), 1);
     }
 
     #[test]
-    fn who_waits_for_our_verdict_keeps_his_place() {
-        let (mut pending, ids) = full(&["192.0.2.2", "192.0.2.2", "192.0.2.1"]);
-        pending.progress(ids[0], Progress::Paused);
-        pending.progress(ids[1], Progress::Paused);
-        assert_eq!(loser(&mut pending, "192.0.2.9"), 2);
-        let (mut pending, ids) = full(&["192.0.2.2"]);
-        pending.progress(ids[0], Progress::Paused);
-        assert_eq!(pending.admit(&address("192.0.2.9"), 7), Admission::Full(7));
-        pending.progress(ids[0], Progress::Spoke);
-        assert_eq!(loser(&mut pending, "192.0.2.9"), 0);
+    fn a_peer_that_waits_for_our_verdict_keeps_its_slot() {
+        let (mut table, ids) = full(&["192.0.2.2", "192.0.2.2", "192.0.2.1"]);
+        table.progress(ids[0], Progress::Paused);
+        table.progress(ids[1], Progress::Paused);
+        assert_eq!(loser(&mut table, "192.0.2.9"), 2);
+        let (mut table, ids) = full(&["192.0.2.2"]);
+        table.progress(ids[0], Progress::Paused);
+        assert_eq!(table.admit(&address("192.0.2.9"), 7), Admission::Full(7));
+        table.progress(ids[0], Progress::Spoke);
+        assert_eq!(loser(&mut table, "192.0.2.9"), 0);
     }
 
     #[test]
-    fn verdicts_that_do_not_come_leave_a_place_for_newcomers() {
-        for (capacity, most) in [(1, 1), (2, 1), (4, 3), (8, 6), (1024, 768)] {
-            let (mut pending, ids) = full(&vec!["192.0.2.2"; capacity]);
-            let paused = ids.iter().filter(|id| pending.pause(**id).is_ok()).count();
-            assert_eq!(paused, most);
-            let admission = pending.admit(&address("192.0.2.9"), 7);
+    fn verdicts_that_do_not_come_leave_a_slot_for_newcomers() {
+        for (capacity, limit) in [(1, 1), (2, 1), (4, 3), (8, 6), (1024, 768)] {
+            let (mut table, ids) = full(&vec!["192.0.2.2"; capacity]);
+            let paused = ids.iter().filter(|id| table.pause(**id).is_ok()).count();
+            assert_eq!(paused, limit);
+            let admission = table.admit(&address("192.0.2.9"), 7);
             assert_eq!(matches!(admission, Admission::Full(_)), capacity == 1);
-            // Whoever has an answer lets another wait for one.
-            pending.progress(ids[0], Progress::Spoke);
-            assert_eq!(pending.pause(ids[0]), Ok(None));
-            pending.leave(ids[0]);
+            // A peer that has its answer lets another wait for one.
+            table.progress(ids[0], Progress::Spoke);
+            assert_eq!(table.pause(ids[0]), Ok(None));
+            table.leave(ids[0]);
         }
     }
 
     #[test]
     fn one_address_that_waits_for_verdicts_keeps_no_other_from_asking() {
-        let crowd = ["192.0.2.1"; 192];
-        let (mut pending, ids) = full(&[&crowd[..], &["192.0.2.2"; 64]].concat());
+        let flood = ["192.0.2.1"; 192];
+        let (mut table, ids) = full(&[&flood[..], &["192.0.2.2"; 64]].concat());
         for id in &ids[..192] {
-            assert_eq!(pending.pause(*id), Ok(None));
+            assert_eq!(table.pause(*id), Ok(None));
         }
-        // The newest of the crowd goes.
+        // The newest of the flood goes.
         for (index, id) in ids[192..].iter().enumerate() {
-            assert_eq!(pending.pause(*id), Ok(Some(191 - index)));
+            assert_eq!(table.pause(*id), Ok(Some(191 - index)));
         }
         for (peer, expected) in [
             ("192.0.2.1", Err(TooManyPause)),
             ("192.0.2.3", Ok(Some(127))),
         ] {
-            let Admission::Free(id) = pending.admit(&address(peer), 1000) else {
-                panic!("no place");
+            let Admission::Free(id) = table.admit(&address(peer), 1000) else {
+                panic!("no slot");
             };
-            assert_eq!(pending.pause(id), expected);
+            assert_eq!(table.pause(id), expected);
         }
     }
 
     #[test]
     fn no_address_loses_its_only_pause_and_none_takes_turns_with_another() {
         let peers = ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"];
-        let (mut pending, ids) = full(&peers);
+        let (mut table, ids) = full(&peers);
         for id in &ids[..3] {
-            assert_eq!(pending.pause(*id), Ok(None));
+            assert_eq!(table.pause(*id), Ok(None));
         }
-        assert_eq!(pending.pause(ids[3]), Err(TooManyPause));
-        let mut newcomer = |peer| match pending.admit(&address(peer), 1000) {
-            Admission::Free(id) | Admission::Cleared(id, _) => pending.pause(id),
+        assert_eq!(table.pause(ids[3]), Err(TooManyPause));
+        let mut newcomer = |peer| match table.admit(&address(peer), 1000) {
+            Admission::Free(id) | Admission::Evicted(id, _) => table.pause(id),
             full => panic!("{full:?}"),
         };
         assert_eq!(newcomer("192.0.2.3"), Ok(Some(1)));
@@ -587,47 +593,47 @@ mod tests {
     #[test]
     fn local_peers_that_wait_are_an_address_each_up_to_one_half() {
         let local = ["127.0.0.1"; 4];
-        let (mut pending, ids) = full(&[&local[..], &["192.0.2.1"; 4]].concat());
+        let (mut table, ids) = full(&[&local[..], &["192.0.2.1"; 4]].concat());
         for id in [0, 1, 2, 4, 5, 6] {
-            assert_eq!(pending.pause(ids[id]), Ok(None));
+            assert_eq!(table.pause(ids[id]), Ok(None));
         }
         // Three of six: one more would be most of them.
-        assert_eq!(pending.pause(ids[3]), Err(TooManyPause));
-        assert_eq!(pending.pause(ids[7]), Err(TooManyPause));
-        pending.leave(ids[0]);
-        assert_eq!(pending.pause(ids[7]), Ok(None));
-        assert_eq!(pending.pause(ids[3]), Ok(Some(7)));
+        assert_eq!(table.pause(ids[3]), Err(TooManyPause));
+        assert_eq!(table.pause(ids[7]), Err(TooManyPause));
+        table.leave(ids[0]);
+        assert_eq!(table.pause(ids[7]), Ok(None));
+        assert_eq!(table.pause(ids[3]), Ok(Some(7)));
         // Where local peers are most of them, they make room.
-        pending.leave(ids[4]);
-        pending.progress(ids[5], Progress::Spoke);
+        table.leave(ids[4]);
+        table.progress(ids[5], Progress::Spoke);
         let more = ["127.0.0.1", "127.0.0.1"].map(|peer| {
-            let Admission::Free(id) = pending.admit(&address(peer), 1000) else {
-                panic!("no place");
+            let Admission::Free(id) = table.admit(&address(peer), 1000) else {
+                panic!("no slot");
             };
             id
         });
-        assert_eq!(more.map(|id| pending.pause(id)), [Ok(None), Ok(None)]);
-        assert_eq!(pending.pause(ids[5]), Ok(Some(1000)));
+        assert_eq!(more.map(|id| table.pause(id)), [Ok(None), Ok(None)]);
+        assert_eq!(table.pause(ids[5]), Ok(Some(1000)));
     }
 
     #[test]
     fn a_table_that_has_become_smaller_grows_no_more() {
-        let (mut pending, _) = full(&["192.0.2.2"; 4]);
-        pending.set_capacity(2);
-        assert_eq!(loser(&mut pending, "192.0.2.9"), 0);
-        assert_eq!(handles(&pending).len(), 4);
+        let (mut table, _) = full(&["192.0.2.2"; 4]);
+        table.set_capacity(2);
+        assert_eq!(loser(&mut table, "192.0.2.9"), 0);
+        assert_eq!(handles(&table).len(), 4);
     }
 
     #[test]
-    fn who_was_refused_already_goes_before_all() {
-        let (mut pending, ids) = full(&["192.0.2.2", "192.0.2.2", "192.0.2.1"]);
-        pending.progress(ids[2], Progress::Refused);
-        assert_eq!(loser(&mut pending, "192.0.2.9"), 2);
+    fn a_peer_that_was_refused_already_goes_before_all() {
+        let (mut table, ids) = full(&["192.0.2.2", "192.0.2.2", "192.0.2.1"]);
+        table.progress(ids[2], Progress::Refused);
+        assert_eq!(loser(&mut table, "192.0.2.9"), 2);
     }
 
     #[test]
     fn a_proxy_on_loopback_is_not_one_address() {
-        let (mut pending, _) = full(&[
+        let (mut table, _) = full(&[
             "192.0.2.1",
             "127.0.0.1",
             "127.0.0.1",
@@ -635,51 +641,51 @@ mod tests {
             "192.0.2.2",
             "localhost:0:0:1",
         ]);
-        assert_eq!(loser(&mut pending, "192.0.2.9"), 3);
-        assert_eq!(loser(&mut pending, "192.0.2.8"), 0);
-        assert_eq!(loser(&mut pending, "192.0.2.7"), 1);
+        assert_eq!(loser(&mut table, "192.0.2.9"), 3);
+        assert_eq!(loser(&mut table, "192.0.2.8"), 0);
+        assert_eq!(loser(&mut table, "192.0.2.7"), 1);
     }
 
     #[test]
-    fn local_peers_cannot_take_all_places_from_remote_ones() {
-        let (mut pending, ids) = full(&[
+    fn local_peers_cannot_take_all_slots_from_remote_ones() {
+        let (mut table, ids) = full(&[
             "192.0.2.2",
             "192.0.2.2",
             "127.0.0.1",
             "::1",
             "localhost:0:0:",
         ]);
-        pending.progress(ids[2], Progress::Spoke);
-        assert_eq!(loser(&mut pending, "127.0.0.1"), 3);
-        assert_eq!(loser(&mut pending, "127.0.0.1"), 4);
+        table.progress(ids[2], Progress::Spoke);
+        assert_eq!(loser(&mut table, "127.0.0.1"), 3);
+        assert_eq!(loser(&mut table, "127.0.0.1"), 4);
     }
 
     #[test]
     fn an_honest_newcomer_outlives_a_flood_that_is_slower_than_its_handshake() {
-        let (mut pending, _) = full(&["127.0.0.1"; 8]);
-        let Admission::Cleared(honest, _) = pending.admit(&address("127.0.0.1"), 1000) else {
-            panic!("no place");
+        let (mut table, _) = full(&["127.0.0.1"; 8]);
+        let Admission::Evicted(honest, _) = table.admit(&address("127.0.0.1"), 1000) else {
+            panic!("no slot");
         };
         for _ in 0..7 {
-            assert_ne!(loser(&mut pending, "127.0.0.1"), 1000);
+            assert_ne!(loser(&mut table, "127.0.0.1"), 1000);
         }
-        pending.progress(honest, Progress::Spoke);
+        table.progress(honest, Progress::Spoke);
         for _ in 0..1000 {
-            pending.admit(&address("127.0.0.1"), 5);
+            table.admit(&address("127.0.0.1"), 5);
         }
-        assert!(handles(&pending).contains(&1000));
+        assert!(handles(&table).contains(&1000));
     }
 
     #[test]
-    fn places_are_given_back() {
-        let (mut pending, ids) = full(&["192.0.2.1", "192.0.2.1"]);
-        pending.leave(ids[1]);
+    fn slots_are_given_back() {
+        let (mut table, ids) = full(&["192.0.2.1", "192.0.2.1"]);
+        table.leave(ids[1]);
         assert!(matches!(
-            pending.admit(&address("192.0.2.9"), 3),
+            table.admit(&address("192.0.2.9"), 3),
             Admission::Free(_)
         ));
-        pending.leave(ids[1]);
-        pending.progress(ids[1], Progress::Refused);
-        assert_eq!(handles(&pending), [0, 3]);
+        table.leave(ids[1]);
+        table.progress(ids[1], Progress::Refused);
+        assert_eq!(handles(&table), [0, 3]);
     }
 }

@@ -4,5 +4,5 @@ pub(crate) mod acceptor;
 pub(crate) mod connection_limit;
 pub(crate) mod descriptors;
 pub(crate) mod eviction;
-pub(crate) mod guest;
+pub(crate) mod inbound;
 pub(crate) mod slots;

@@ -5,44 +5,52 @@ use crate::access::address::PeerAddress;
 use crate::error::{Error, LimitExceeded};
 use crate::lock::lock;
 use crate::net::accept::descriptors::Descriptors;
-use crate::net::accept::eviction::{Admission, Pending, Progress, SlotId, TooManyPause};
+use crate::net::accept::eviction::{Admission, EvictionTable, Progress, SlotId, TooManyPause};
 use crate::status::{DenialStatus, Denied, DeniedBy};
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
-type Table = Mutex<Pending<oneshot::Sender<Loss>>>;
+type Table = Mutex<EvictionTable<oneshot::Sender<Loss>>>;
 
-/// The places of one listener. Dropped, it clears all of them.
+/// The slots of one listener or tunnel: one for each handshake in progress.
+///
+/// The acceptor owns it, and each handshake's task owns its [`Slot`] and its [`Eviction`]. A task
+/// tells its slot how far the handshake is, and the table decides by that who loses a slot when
+/// all are taken. The decision reaches the loser's task through its `Eviction`, which that task
+/// must await along with its handshake. A slot that was lost can still be used by its task: every
+/// call on it then does nothing, so no call has to be ordered after the loss.
+///
+/// Dropped, it ends all handshakes.
 #[derive(Debug)]
 pub(crate) struct Slots {
     table: Arc<Table>,
-    most: usize,
+    max: usize,
     descriptors: Arc<Descriptors>,
 }
 
-/// A handshake's place, given back on drop.
+/// One handshake's slot, given back on drop.
 #[derive(Debug)]
 pub(crate) struct Slot {
     table: Arc<Table>,
     id: SlotId,
 }
 
-/// Why a place was cleared.
+/// Why a handshake lost its slot.
 #[derive(Debug)]
 pub(crate) enum Loss {
-    /// For another handshake; what the refusal says.
+    /// Another handshake has it now; the error says why.
     Evicted(Error),
     /// The listener is gone.
     Closed,
 }
 
-/// Where a handshake hears that its place was cleared.
+/// Where a handshake hears that it has lost its slot.
 #[derive(Debug)]
-pub(crate) struct Evicted(Option<oneshot::Receiver<Loss>>);
+pub(crate) struct Eviction(Option<oneshot::Receiver<Loss>>);
 
-impl Evicted {
-    /// Waits for the loss of the place, which is told once. It never comes if the place was given
+impl Eviction {
+    /// Waits for the loss of the slot, which is told once. It never comes if the slot was given
     /// back. Cancel-safe.
     pub(crate) async fn lost(&mut self) -> Loss {
         if let Some(told) = &mut self.0 {
@@ -57,19 +65,19 @@ impl Evicted {
 }
 
 impl Slots {
-    /// At most so many, and no more than the process has descriptors for.
-    pub(crate) fn new(most: usize, descriptors: Arc<Descriptors>) -> Self {
+    /// At most `max`, and no more than the process has descriptors for.
+    pub(crate) fn new(max: usize, descriptors: Arc<Descriptors>) -> Self {
         Self {
-            table: Arc::new(Mutex::new(Pending::new(most))),
-            most,
+            table: Arc::new(Mutex::new(EvictionTable::new(max))),
+            max,
             descriptors,
         }
     }
 
-    /// A place for a newcomer, cleared if need be; `None` if there is none to clear.
-    pub(crate) fn admit(&self, address: &PeerAddress) -> Option<(Slot, Evicted)> {
-        let (evict, evicted) = oneshot::channel();
-        let capacity = self.most.min(self.descriptors.handshakes());
+    /// A slot for a newcomer, which another handshake may lose for it; `None` if none can be had.
+    pub(crate) fn admit(&self, address: &PeerAddress) -> Option<(Slot, Eviction)> {
+        let (evict, eviction) = oneshot::channel();
+        let capacity = self.max.min(self.descriptors.handshakes());
         let admission = {
             let mut table = lock(&self.table);
             table.set_capacity(capacity);
@@ -77,7 +85,7 @@ impl Slots {
         };
         let id = match admission {
             Admission::Free(id) => id,
-            Admission::Cleared(id, loser) => {
+            Admission::Evicted(id, loser) => {
                 // A handshake that has just ended by itself needs no telling.
                 let _ = loser.send(Loss::Evicted(LimitExceeded::Evicted.into()));
                 id
@@ -85,7 +93,7 @@ impl Slots {
             Admission::Full(_) => return None,
         };
         let table = Arc::clone(&self.table);
-        Some((Slot { table, id }, Evicted(Some(evicted))))
+        Some((Slot { table, id }, Eviction(Some(eviction))))
     }
 }
 
@@ -116,7 +124,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Gives the place back before the handshake is over.
+    /// Gives the slot back before the handshake is over.
     pub(crate) fn release(&self) {
         lock(&self.table).leave(self.id);
     }

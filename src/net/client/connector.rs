@@ -6,7 +6,7 @@ use crate::crypto::random::{self, OsRandom};
 use crate::net::access::Access;
 use crate::net::connection::handle::Connection;
 use crate::net::deadline::deadline;
-use crate::net::endpoint::Endpoint;
+use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::options::Options;
 use crate::traffic::message::Message;
@@ -49,8 +49,8 @@ pub struct Connector<A: Access> {
     connected_at: Option<Instant>,
     /// Not to connect before then.
     wait_until: Option<Instant>,
-    /// The attempt in progress. It is kept here so that a caller who gives up waiting, in a
-    /// `select!` for example, and comes back finds it further on, not anew.
+    /// The attempt in progress. It is kept here so that a call that was dropped, in a `select!` for
+    /// example, is continued by the next call and not started again.
     attempt: Option<Dialing>,
     last_error: Option<NetError>,
     stopped: bool,
@@ -79,11 +79,11 @@ impl<A: Access> Connector<A> {
     ///
     /// # Errors
     /// [`NetError::Endpoint`] for a text that is no endpoint, or a wildcard.
-    pub fn new<E>(endpoint: E, config: Config<A>, router: A::Router) -> Result<Self, NetError>
-    where
-        E: TryInto<Endpoint>,
-        NetError: From<E::Error>,
-    {
+    pub fn new(
+        endpoint: impl IntoEndpoint,
+        config: Config<A>,
+        router: A::Router,
+    ) -> Result<Self, NetError> {
         Self::with_options(endpoint, config, router, Options::default())
     }
 
@@ -91,17 +91,13 @@ impl<A: Access> Connector<A> {
     ///
     /// # Errors
     /// As [`Connector::new`].
-    pub fn with_options<E>(
-        endpoint: E,
+    pub fn with_options(
+        endpoint: impl IntoEndpoint,
         config: Config<A>,
         router: A::Router,
         options: Options,
-    ) -> Result<Self, NetError>
-    where
-        E: TryInto<Endpoint>,
-        NetError: From<E::Error>,
-    {
-        let endpoint = endpoint.try_into()?;
+    ) -> Result<Self, NetError> {
+        let endpoint = endpoint.into_endpoint()?;
         endpoint.require_connectable()?;
         Ok(Self {
             endpoint,

@@ -15,7 +15,7 @@ use bytes::Bytes;
 /// A connection that is made again when it is lost.
 ///
 /// What it promises is no more than the protocol can: a message that was queued, or under way,
-/// when the connection failed is lost, and nobody is told which. Subscriptions are made again.
+/// when the connection failed is lost, and no error tells which. Subscriptions are made again.
 /// Connecting happens inside the calls: nothing runs while none of them is awaited but the
 /// driver of a connection that is there.
 #[derive(Debug)]

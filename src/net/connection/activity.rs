@@ -13,7 +13,7 @@ const MANY: usize = 4;
 const PER_MESSAGE: usize = 16 * 1024;
 const BUSY: Duration = Duration::from_micros(200);
 
-/// A connection that has not been busy for so long keeps nothing any more.
+/// Time without business after which a connection gives its buffers up.
 const SLACK: Duration = Duration::from_millis(1);
 
 /// Watches the waits of a connection's task.
@@ -23,13 +23,13 @@ pub(crate) struct Activity {
     passed: usize,
     last_wait: Option<Instant>,
     /// Whether the connection was found busy since `slack` began.
-    is_brisk: bool,
+    was_busy: bool,
     /// Runs while the connection counts as busy.
     slack: Option<Pin<Box<Sleep>>>,
 }
 
 impl Activity {
-    /// So many messages, with so many bytes, have been received, or are to be sent.
+    /// Notes messages, of `bytes` in all, that have been received or are to be sent.
     pub(crate) const fn passed(&mut self, messages: usize, bytes: usize) {
         self.passed += messages + bytes / PER_MESSAGE;
     }
@@ -39,8 +39,8 @@ impl Activity {
         let now = Instant::now();
         let last = self.last_wait.replace(now);
         let are_many = std::mem::take(&mut self.passed) >= MANY;
-        self.is_brisk |= are_many && last.is_some_and(|last| now < last + BUSY);
-        if self.slack.is_none() && std::mem::take(&mut self.is_brisk) {
+        self.was_busy |= are_many && last.is_some_and(|last| now < last + BUSY);
+        if self.slack.is_none() && std::mem::take(&mut self.was_busy) {
             self.slack = Some(Box::pin(sleep(SLACK)));
         }
         self.is_busy()
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn question_and_answer_make_nobody_busy() {
+    async fn question_and_answer_make_no_connection_busy() {
         let mut activity = Activity::default();
         for _ in 0..100 {
             assert!(!step(&mut activity, 1).await);

@@ -107,7 +107,8 @@ impl SendHalf {
     /// version knows. SUB and XSUB only. Cancel-safe as [`SendHalf::send`].
     ///
     /// # Errors
-    /// [`NetError::CannotSubscribe`] for another type of socket; why the connection ended.
+    /// Returns [`NetError::CannotSubscribe`] for another type of socket, or why the connection
+    /// ended.
     pub async fn subscribe(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
         let topic = topic.into();
         self.subscription(Outgoing::Subscribe(topic)).await

@@ -10,7 +10,7 @@ use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
 use crate::net::connection::halves::{Link, RecvHalf, SendHalf};
 use crate::net::connection::queue::queue;
-use crate::net::endpoint::Endpoint;
+use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::negotiate::{Agreed, Failed, Negotiation, warn_of_plain};
 use crate::net::options::Options;
@@ -53,23 +53,18 @@ impl Connection {
     /// Connects once, and shakes hands, with default [`Options`]. [`Connector`] does it again
     /// and again.
     ///
-    /// `router` is `()` for a configuration that asks nobody, which is every client of PLAIN and
-    /// CURVE.
+    /// `router` is `()` for a configuration that asks no handler, which is every client of PLAIN
+    /// and CURVE.
     ///
     /// # Errors
-    /// Precisely why not: see [`NetError`]. Nothing is left behind.
+    /// Returns the reason, as [`NetError`] lists them. Nothing is left behind.
     ///
     /// [`Connector`]: crate::net::Connector
-    pub async fn connect<A, E>(
-        endpoint: E,
+    pub async fn connect<A: Access>(
+        endpoint: impl IntoEndpoint,
         config: Config<A>,
         router: A::Router,
-    ) -> Result<Self, NetError>
-    where
-        A: Access,
-        E: TryInto<Endpoint>,
-        NetError: From<E::Error>,
-    {
+    ) -> Result<Self, NetError> {
         Self::connect_with(endpoint, config, router, &Options::default()).await
     }
 
@@ -77,18 +72,13 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::connect`].
-    pub async fn connect_with<A, E>(
-        endpoint: E,
+    pub async fn connect_with<A: Access>(
+        endpoint: impl IntoEndpoint,
         config: Config<A>,
         router: A::Router,
         options: &Options,
-    ) -> Result<Self, NetError>
-    where
-        A: Access,
-        E: TryInto<Endpoint>,
-        NetError: From<E::Error>,
-    {
-        Self::dial(&endpoint.try_into()?, &config, &router, options).await
+    ) -> Result<Self, NetError> {
+        Self::dial(&endpoint.into_endpoint()?, &config, &router, options).await
     }
 
     /// Connects and shakes hands, once.

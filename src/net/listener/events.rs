@@ -115,7 +115,7 @@ struct State {
     waiting: VecDeque<Event>,
     /// How many of `waiting` are refusals.
     refusals: usize,
-    /// Refusals that nobody has read and that are gone.
+    /// Refusals that were dropped before they were read.
     dropped: u64,
     /// The task that accepts has ended: nothing more will come.
     ended: bool,
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refusals_that_nobody_reads_are_dropped_oldest_first_and_counted() {
+    async fn refusals_that_are_not_read_are_dropped_oldest_first_and_counted() {
         let events = Events::new(3, 1);
         for index in 0..10 {
             events.refused(refusal(index));

@@ -7,13 +7,12 @@ use crate::error::Stage;
 use crate::handshake::PeerContext;
 use crate::net::accept::acceptor::{AcceptOutcome, Accepted, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
-use crate::net::accept::eviction::Progress;
-use crate::net::accept::guest::Guest;
+use crate::net::accept::inbound::InboundPeer;
 use crate::net::accept::slots::Loss;
 use crate::net::access::Access;
 use crate::net::connection::driver::Driver;
 use crate::net::connection::handle::Connection;
-use crate::net::endpoint::Endpoint;
+use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::listener::events::{Event, Events, Refusal};
 use crate::net::negotiate::{Failed, Negotiation, warn_of_plain};
@@ -26,9 +25,9 @@ use tokio::task::JoinHandle;
 /// A bound endpoint.
 ///
 /// Handshakes are conducted in the background, at most
-/// [`Limits::max_pending_handshakes`](crate::Limits) at a time. When all places are taken, a
-/// newcomer gets the place of the oldest silent handshake of the busiest address, so that idle
-/// connections lock nobody out. Connections are bounded too, by the file descriptors of the
+/// [`Limits::max_pending_handshakes`](crate::Limits) at a time. When all slots are taken, a
+/// newcomer gets the slot of the oldest silent handshake of the busiest address, so that idle
+/// connections lock no peer out. Connections are bounded too, by the file descriptors of the
 /// process or by [`Limits::max_connections`](crate::Limits), each from its admission until its
 /// socket is closed, whether it was accepted or not.
 ///
@@ -54,20 +53,16 @@ impl Listener {
     /// Binds `endpoint`, with default [`Options`].
     ///
     /// `router` is the [`ZapRouter`](crate::zap::ZapRouter) of a configuration that asks, and
-    /// `()` for one that asks nobody.
+    /// `()` for one that asks no handler.
     ///
     /// # Errors
-    /// [`NetError::Endpoint`], [`NetError::Resolve`], [`NetError::Io`].
-    pub async fn bind<A, E>(
-        endpoint: E,
+    /// Returns [`NetError::Endpoint`] if the text is no endpoint, [`NetError::Resolve`] if a host
+    /// name has no address, and [`NetError::Io`] if the system refuses.
+    pub async fn bind<A: Access>(
+        endpoint: impl IntoEndpoint,
         config: Config<A>,
         router: A::Router,
-    ) -> Result<Self, NetError>
-    where
-        A: Access,
-        E: TryInto<Endpoint>,
-        NetError: From<E::Error>,
-    {
+    ) -> Result<Self, NetError> {
         Self::bind_with(endpoint, config, router, Options::default()).await
     }
 
@@ -75,32 +70,27 @@ impl Listener {
     ///
     /// # Errors
     /// As [`Listener::bind`].
-    pub async fn bind_with<A, E>(
-        endpoint: E,
+    pub async fn bind_with<A: Access>(
+        endpoint: impl IntoEndpoint,
         config: Config<A>,
         router: A::Router,
         options: Options,
-    ) -> Result<Self, NetError>
-    where
-        A: Access,
-        E: TryInto<Endpoint>,
-        NetError: From<E::Error>,
-    {
-        let endpoint = endpoint.try_into()?;
+    ) -> Result<Self, NetError> {
+        let endpoint = endpoint.into_endpoint()?;
         let (acceptor, local) =
             Acceptor::bind(&endpoint, &options, config.limits().max_pending_handshakes).await?;
         warn_of_plain(&local, &config);
         tracing::debug!(endpoint = %local, mechanism = %config.mechanism(), "listening");
         let events = Arc::new(Events::new(options.refusals_kept, options.accept_ahead));
         let connections = ConnectionLimit::new(config.limits(), 1);
-        let house = Arc::new(ListenerShared {
+        let shared = Arc::new(ListenerShared {
             config,
             router,
             options,
             events: Arc::clone(&events),
             connections,
         });
-        let accepting = tokio::spawn(house.run(acceptor));
+        let accepting = tokio::spawn(shared.run(acceptor));
         Ok(Self {
             local,
             events,
@@ -119,7 +109,7 @@ impl Listener {
     /// is returned.
     ///
     /// # Errors
-    /// [`NetError::Aborted`] when the runtime that was used to bind is gone.
+    /// Returns [`NetError::Aborted`] if the runtime that was used to bind is gone.
     pub async fn accept(&self) -> Result<Connection, NetError> {
         loop {
             if let Event::Accepted(connection) = self.next_event().await? {
@@ -128,8 +118,8 @@ impl Listener {
         }
     }
 
-    /// The next outcome of a handshake, good or bad. Of refusals, the latest
-    /// [`Options::refusals_kept`] are kept. Cancel-safe as [`Listener::accept`].
+    /// The next outcome of a handshake, good or bad. The latest [`Options::refusals_kept`] refusals
+    /// are kept. Cancel-safe as [`Listener::accept`].
     ///
     /// # Errors
     /// As [`Listener::accept`].
@@ -153,11 +143,11 @@ impl Listener {
     /// free again and an ipc file is gone.
     pub async fn close(mut self) {
         self.accepting.abort();
-        // It ends by being cancelled, which is no news.
+        // Aborted above; the JoinError is expected.
         let _ = (&mut self.accepting).await;
     }
 
-    /// Refusals that were dropped because nobody read them in time.
+    /// Refusals that were dropped because the application did not read them in time.
     #[must_use]
     pub fn refusals_dropped(&self) -> u64 {
         self.events.dropped()
@@ -170,7 +160,7 @@ impl Drop for Listener {
     }
 }
 
-/// Tells those who wait for events that none will come, also if the task is cut off.
+/// Tells tasks that wait for events that none will come, also if the task is aborted.
 struct EndOfEvents(Arc<Events>);
 
 impl Drop for EndOfEvents {
@@ -180,16 +170,16 @@ impl Drop for EndOfEvents {
 }
 
 impl<A: Access> ListenerShared<A> {
-    /// Accepts until the task is aborted, which ends the handshakes in progress as well: with the
-    /// acceptor goes the table of their places.
+    /// Accepts until the task is aborted. That drops the acceptor, and with it the table of slots,
+    /// which ends the handshakes in progress.
     async fn run(self: Arc<Self>, mut acceptor: Acceptor) {
         let _end = EndOfEvents(Arc::clone(&self.events));
         loop {
             self.events.room().await;
             match acceptor.next().await {
-                AcceptOutcome::Accepted(newcomer) => {
+                AcceptOutcome::Accepted(accepted) => {
                     // Boxed, so that a connection does not hold the room of its handshake.
-                    let receiving = Box::pin(Arc::clone(&self).receive(newcomer));
+                    let receiving = Box::pin(Arc::clone(&self).receive(accepted));
                     tokio::spawn(async move {
                         let Some(driver) = receiving.await else {
                             return;
@@ -197,7 +187,7 @@ impl<A: Access> ListenerShared<A> {
                         driver.run().await;
                     });
                 }
-                AcceptOutcome::NoPlace(conn) => {
+                AcceptOutcome::NoSlot(conn) => {
                     self.refuse(&conn, Failed::no_slot());
                 }
             }
@@ -206,54 +196,46 @@ impl<A: Access> ListenerShared<A> {
 
     /// Conducts one handshake. Its task goes on as the driver of what comes of it, if anything:
     /// to start another would cost a turn of the runtime.
-    async fn receive(self: Arc<Self>, newcomer: Accepted) -> Option<Driver> {
-        let Accepted {
-            stream,
-            conn,
-            place,
-            mut evicted,
-        } = newcomer;
+    async fn receive(self: Arc<Self>, mut accepted: Accepted) -> Option<Driver> {
+        let conn = accepted.conn.clone();
         let (outcome, permit) = {
-            let guest = Guest {
+            let inbound = InboundPeer {
                 address: &conn.address,
-                place: &place,
+                slot: &accepted.slot,
                 connections: &self.connections,
             };
             let mut negotiation =
-                Negotiation::new(&stream, &self.config, &self.router, Some(guest));
-            let lost = tokio::select! {
-                outcome = negotiation.run(conn.clone()) => Err(outcome),
-                loss = evicted.lost() => Ok(loss),
-            };
-            let outcome = match lost {
-                Err(outcome) => outcome,
-                Ok(Loss::Evicted(error)) => Err(negotiation.failed(error)),
-                Ok(Loss::Closed) => return None,
+                Negotiation::new(&accepted.stream, &self.config, &self.router, Some(inbound));
+            let outcome = tokio::select! {
+                outcome = negotiation.run(conn.clone()) => outcome,
+                loss = accepted.eviction.lost() => match loss {
+                    Loss::Evicted(error) => Err(negotiation.failed(error)),
+                    Loss::Closed => return None,
+                },
             };
             (outcome, negotiation.take_permit())
         };
-        let failed = match outcome {
+        match outcome {
             Ok(agreed) => {
                 tracing::debug!(address = %conn.address.with_port(conn.port), "peer accepted");
+                let stream = accepted.stream;
                 let (connection, driver) =
                     Connection::with_driver(stream, agreed, &self.config, &self.options, permit);
                 self.events.accepted(connection);
-                return Some(driver);
+                Some(driver)
             }
-            Err(failed) => failed,
-        };
-        let error_frame = self.refuse(&conn, failed);
-        if !error_frame.is_empty() {
-            place.progress(Progress::Refused);
-            tokio::select! {
-                () = stream.close_gracefully(error_frame, self.config.limits()) => {}
-                _ = evicted.lost() => {}
+            Err(failed) => {
+                let error_frame = self.refuse(&conn, failed);
+                if !error_frame.is_empty() {
+                    let limits = self.config.limits();
+                    accepted.close_gracefully(error_frame, limits).await;
+                }
+                None
             }
         }
-        None
     }
 
-    /// Tells of a refusal, and gives back what its peer should still get to read.
+    /// Logs and keeps a refusal. Returns what its peer should still get to read.
     fn refuse(&self, conn: &PeerContext, failed: Failed) -> HandshakeBytes {
         let refusal = Refusal::new(conn, *failed.subject, failed.stage, failed.error);
         refusal.log();

@@ -110,12 +110,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads and forgets what the peer sends until it closes its side, but no more than `most`
+    /// Reads and forgets what the peer sends until it closes its side, but no more than `limit`
     /// bytes.
-    pub(crate) async fn discard(&self, most: usize) -> io::Result<()> {
+    pub(crate) async fn discard(&self, limit: usize) -> io::Result<()> {
         let mut discarded = 0_usize;
         let mut buffer = BytesMut::with_capacity(4096);
-        while discarded < most {
+        while discarded < limit {
             match self.read(&mut (&mut buffer).limit(4096)).await? {
                 0 => break,
                 read => discarded = discarded.saturating_add(read),
@@ -130,13 +130,13 @@ impl Stream {
     /// nothing more will come, and discards the peer's bytes until it closes, within
     /// [`Limits::linger_timeout`] and [`Limits::linger_bytes`].
     pub(crate) async fn close_gracefully(&self, mut error_frame: HandshakeBytes, limits: &Limits) {
-        let parting = async {
+        let closing = async {
             self.write_all(&mut error_frame).await?;
             self.shutdown_write();
             self.discard(limits.linger_bytes).await
         };
         // Whichever way it ends, the connection is closed next.
-        let _ = tokio::time::timeout(limits.linger_timeout, parting).await;
+        let _ = tokio::time::timeout(limits.linger_timeout, closing).await;
     }
 
     /// Tells the peer that nothing more will come.

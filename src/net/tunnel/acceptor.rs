@@ -5,7 +5,7 @@ use crate::config::settings::{Authorizing, Config, NoPolicy};
 use crate::net::accept::acceptor::{AcceptOutcome, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::access::Access;
-use crate::net::endpoint::Endpoint;
+use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::negotiate::{Failed, warn_of_plain};
 use crate::net::tunnel::backoff::Backoff;
@@ -22,8 +22,8 @@ use tokio::task::{JoinHandle, JoinSet};
 /// Security for a program that has none: what stunnel is to TLS.
 ///
 /// A **server's** tunnel takes peers of CURVE or PLAIN from the network, has policy decide about
-/// each, and connects those that pass to a program beside it, which speaks NULL. A **client's**
-/// tunnel takes connections of NULL from programs beside it, and makes for each a connection of
+/// each, and connects those that pass to a local program, which speaks NULL. A **client's**
+/// tunnel takes connections of NULL from local programs, and makes for each a connection of
 /// CURVE or PLAIN to a server, which may have a tunnel of its own or speak for itself.
 ///
 /// Every connection crosses alone, and whole: socket type, identity, properties, messages,
@@ -33,7 +33,7 @@ use tokio::task::{JoinHandle, JoinSet};
 /// [`PeerHandoff`](crate::relay::PeerHandoff).
 ///
 /// Nothing is dialled for a peer that has not been admitted. When the far side refuses or is
-/// lost, the program beside sees its connection closed, and no ERROR, so that it comes back: a
+/// lost, the local program sees its connection closed, and no ERROR, so that it comes back: a
 /// libzmq socket would never try again after one.
 ///
 /// A client's tunnel asks a far side that has failed again as
@@ -98,25 +98,22 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Binds `endpoint` for the network, and forwards those whom `router` admits to the program
+    /// Binds `endpoint` for the network, and forwards those that `router` admits to the program
     /// at `forward`. `config` is that of a PLAIN or CURVE server of type RELAY; a
-    /// server's tunnel always asks, and who would admit anybody says so in the policy.
+    /// server's tunnel always asks a handler; to admit every peer, the policy has to say so.
     ///
     /// # Errors
-    /// [`NetError::Tunnel`], [`NetError::Endpoint`], [`NetError::Resolve`], [`NetError::Io`].
-    pub async fn server<E, F>(
-        endpoint: E,
-        forward: F,
+    /// Returns [`NetError::Tunnel`] if the configuration or the clear side is not allowed,
+    /// [`NetError::Endpoint`] if a text is no endpoint, [`NetError::Resolve`] if a host name has no
+    /// address, and [`NetError::Io`] if the system refuses.
+    pub async fn server(
+        endpoint: impl IntoEndpoint,
+        forward: impl IntoEndpoint,
         config: Config<Authorizing>,
         router: ZapRouter,
         options: TunnelOptions,
-    ) -> Result<Self, NetError>
-    where
-        E: TryInto<Endpoint>,
-        F: TryInto<Endpoint>,
-        NetError: From<E::Error> + From<F::Error>,
-    {
-        let (endpoint, forward) = (endpoint.try_into()?, forward.try_into()?);
+    ) -> Result<Self, NetError> {
+        let (endpoint, forward) = (endpoint.into_endpoint()?, forward.into_endpoint()?);
         require_server(&config)?;
         options.require_local(&forward)?;
         warn_of_plain(&endpoint, &config);
@@ -129,23 +126,18 @@ impl Tunnel {
         Self::start(&endpoint, config, router, back, options).await
     }
 
-    /// Binds `endpoint` for the programs beside, and forwards each of their connections to the
+    /// Binds `endpoint` for the local programs, and forwards each of their connections to the
     /// server at `forward`. `config` is that of a PLAIN or CURVE client of type RELAY.
     ///
     /// # Errors
     /// As [`Tunnel::server`].
-    pub async fn client<E, F>(
-        endpoint: E,
-        forward: F,
+    pub async fn client(
+        endpoint: impl IntoEndpoint,
+        forward: impl IntoEndpoint,
         config: Config<NoPolicy>,
         options: TunnelOptions,
-    ) -> Result<Self, NetError>
-    where
-        E: TryInto<Endpoint>,
-        F: TryInto<Endpoint>,
-        NetError: From<E::Error> + From<F::Error>,
-    {
-        let (endpoint, forward) = (endpoint.try_into()?, forward.try_into()?);
+    ) -> Result<Self, NetError> {
+        let (endpoint, forward) = (endpoint.into_endpoint()?, forward.into_endpoint()?);
         require_client(&config)?;
         options.require_local(&endpoint)?;
         warn_of_plain(&forward, &config);
@@ -173,13 +165,13 @@ impl Tunnel {
         options: TunnelOptions,
     ) -> Result<Self, NetError> {
         back.endpoint.require_connectable()?;
-        let places = config.limits().max_pending_handshakes;
+        let max_slots = config.limits().max_pending_handshakes;
         // The peer's socket, and the one behind it.
         let connections = ConnectionLimit::new(config.limits(), 2);
-        let (acceptor, local) = Acceptor::bind(endpoint, &options.sockets, places).await?;
+        let (acceptor, local) = Acceptor::bind(endpoint, &options.sockets, max_slots).await?;
         tracing::debug!(endpoint = %local, forward = %back.endpoint, "tunnel open");
         let (closing, close) = watch::channel(false);
-        let house = Arc::new(TunnelShared {
+        let shared = Arc::new(TunnelShared {
             config,
             router,
             back,
@@ -191,7 +183,7 @@ impl Tunnel {
             forward_log: SparseLog::new("peers that could not be forwarded"),
             limit_log: SparseLog::new("messages over a limit"),
         });
-        let running = tokio::spawn(run(house, acceptor));
+        let running = tokio::spawn(run(shared, acceptor));
         Ok(Self {
             local,
             closing,
@@ -231,16 +223,16 @@ impl Drop for Tunnel {
 
 /// Takes connections until the tunnel is closed, and waits for the last of them to end; whether
 /// all had everything sent on.
-async fn run<A: Access>(house: Arc<TunnelShared<A>>, mut acceptor: Acceptor) -> bool {
-    let mut close = house.close.clone();
+async fn run<A: Access>(shared: Arc<TunnelShared<A>>, mut acceptor: Acceptor) -> bool {
+    let mut close = shared.close.clone();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            arrival = acceptor.next() => match arrival {
-                AcceptOutcome::Accepted(newcomer) => {
-                    connections.spawn(Arc::clone(&house).serve(newcomer));
+            outcome = acceptor.next() => match outcome {
+                AcceptOutcome::Accepted(accepted) => {
+                    connections.spawn(Arc::clone(&shared).serve(accepted));
                 }
-                AcceptOutcome::NoPlace(conn) => {
+                AcceptOutcome::NoSlot(conn) => {
                     refuse(&conn, Failed::no_slot());
                 }
             },

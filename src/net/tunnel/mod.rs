@@ -1,5 +1,5 @@
-//! A tunnel over sockets: `listening.rs` takes connections, `meeting.rs` shakes hands on both
-//! sides, `traffic.rs` carries what follows. `backoff.rs` says when a far side is asked again,
+//! A tunnel over sockets: `acceptor.rs` takes connections, `session.rs` shakes hands on both
+//! sides, `forward.rs` carries what follows. `backoff.rs` says when a far side is asked again,
 //! `names.rs` which peers would have one identity.
 
 pub(crate) mod acceptor;

@@ -48,8 +48,8 @@ pub struct TunnelOptions {
     pub sockets: Options,
     /// What a server's tunnel does with the identities that its peers claim.
     pub identity: IdentityRule,
-    /// Lets the clear side leave this machine. Whoever can listen in there reads and writes
-    /// everything, and whoever reaches it speaks with the tunnel's voice.
+    /// Lets the clear side leave this machine. Every machine on the way can then read and change
+    /// everything, and every peer that reaches the clear side speaks with the tunnel's rights.
     pub allow_cleartext: bool,
     /// The user, by id, whose program a server's tunnel may forward to over ipc. Without it that is
     /// our own user or root. Another user who has bound the path, or the abstract name, would read

@@ -10,8 +10,7 @@ use crate::error::{Error, Stage, printable};
 use crate::handshake::PeerContext;
 use crate::net::accept::acceptor::Accepted;
 use crate::net::accept::connection_limit::ConnectionLimit;
-use crate::net::accept::eviction::Progress;
-use crate::net::accept::guest::Guest;
+use crate::net::accept::inbound::InboundPeer;
 use crate::net::accept::slots::Loss;
 use crate::net::access::Access;
 use crate::net::endpoint::Endpoint;
@@ -43,7 +42,7 @@ pub(crate) struct TunnelShared<A: Access> {
     pub(crate) connections: ConnectionLimit,
     /// Turns true when the tunnel is closed.
     pub(crate) close: watch::Receiver<bool>,
-    /// Of peers whose user id is their identity.
+    /// The names of peers whose user id is their identity.
     pub(crate) names: Names,
     /// For peers whose user id another has.
     pub(crate) names_log: SparseLog,
@@ -53,7 +52,7 @@ pub(crate) struct TunnelShared<A: Access> {
     pub(crate) limit_log: SparseLog,
 }
 
-/// Whom the tunnel dials.
+/// The side that the tunnel dials.
 pub(crate) struct Back {
     pub(crate) endpoint: Endpoint,
     pub(crate) config: Config<NoPolicy>,
@@ -64,14 +63,14 @@ pub(crate) struct Back {
     pub(crate) backoff: Option<Backoff>,
 }
 
-/// The back's end of a connection, ready for traffic.
+/// The far side's end of a connection, ready for traffic.
 struct Backend {
     stream: Stream,
     agreed: Agreed,
     taken: Option<Taken>,
 }
 
-/// Both ends of a connection, which know of each other.
+/// Both ends of a connection, after both handshakes.
 struct Linked {
     relay: Relay,
     back: Stream,
@@ -83,7 +82,7 @@ struct Linked {
     user_id: Option<String>,
 }
 
-/// Why two peers did not meet.
+/// Why two peers were not linked.
 enum LinkError {
     /// The one in front was refused, gave up, or was too slow.
     Front(Failed),
@@ -103,111 +102,115 @@ impl From<Failed> for LinkError {
 
 impl<A: Access> TunnelShared<A> {
     /// Serves one connection to its end; false if what was on its way was cut off by the tunnel's.
-    pub(crate) async fn serve(self: Arc<Self>, newcomer: Accepted) -> bool {
-        let Accepted {
-            stream,
-            conn,
-            place,
-            mut evicted,
-        } = newcomer;
+    ///
+    /// The life of a connection has three phases. First both handshakes: [`link`](Self::link)
+    /// runs against the loss of the slot and the end of the tunnel, and whichever comes first
+    /// decides. Then the messages: the slot was given back before the far side was dialled, and
+    /// from here only the two peers, the grant and the tunnel's end can end the connection. If
+    /// there is no link, the third phase replaces the second: the peer in front gets its ERROR, if
+    /// our own policy has refused it, and time to read it.
+    pub(crate) async fn serve(self: Arc<Self>, mut accepted: Accepted) -> bool {
+        let conn = accepted.conn.clone();
         let mut close = self.close.clone();
         // The permit is held to the end of both sockets.
-        let (met, _permit) = {
-            let guest = Guest {
+        let (linked, _permit) = {
+            let inbound = InboundPeer {
                 address: &conn.address,
-                place: &place,
+                slot: &accepted.slot,
                 connections: &self.connections,
             };
-            let mut front = Negotiation::new(&stream, &self.config, &self.router, Some(guest));
-            let met = tokio::select! {
-                met = self.introduce(&mut front, &conn) => Ok(met),
-                loss = evicted.lost() => Err(loss),
-                _ = close.wait_for(|close| *close) => Err(Loss::Closed),
-            };
-            let met = met.unwrap_or_else(|loss| {
-                Err(match loss {
+            let mut front =
+                Negotiation::new(&accepted.stream, &self.config, &self.router, Some(inbound));
+            let linked = tokio::select! {
+                linked = self.link(&mut front, &conn) => linked,
+                loss = accepted.eviction.lost() => Err(match loss {
                     Loss::Evicted(error) => front.failed(error).into(),
                     Loss::Closed => LinkError::Closing,
-                })
-            });
-            (met, front.take_permit())
+                }),
+                _ = close.wait_for(|close| *close) => Err(LinkError::Closing),
+            };
+            (linked, front.take_permit())
         };
-        match met {
-            Ok(met) => {
-                drop((place, evicted));
+        match linked {
+            Ok(linked) => {
+                let Accepted {
+                    stream,
+                    slot,
+                    eviction,
+                    ..
+                } = accepted;
+                drop((slot, eviction));
                 let linger = self.options.sockets.linger;
                 let limits = self.config.limits();
-                let traffic = Traffic::new(stream, met.back, met.relay, linger, limits);
-                let end = traffic.run(met.grant, close).await;
-                drop(met.named);
-                if let (Some(backoff), Some(taken)) = (&self.back.backoff, &met.taken) {
+                let traffic = Traffic::new(stream, linked.back, linked.relay, linger, limits);
+                let end = traffic.run(linked.grant, close).await;
+                drop(linked.named);
+                if let (Some(backoff), Some(taken)) = (&self.back.backoff, &linked.taken) {
                     backoff.ended(taken, end.is_by(Side::Back));
                 }
-                self.say_end(&conn, met.user_id.as_deref(), &end);
+                self.log_end(&conn, linked.user_id.as_deref(), &end);
                 !matches!(end, End::Unsent)
             }
-            Err(missed) => {
-                let error_frame = self.say_why(&conn, missed);
-                place.progress(Progress::Refused);
-                tokio::select! {
-                    () = stream.close_gracefully(error_frame, self.config.limits()) => {}
-                    _ = evicted.lost() => {}
-                }
+            Err(error) => {
+                let error_frame = self.log_link_error(&conn, error);
+                let limits = self.config.limits();
+                accepted.close_gracefully(error_frame, limits).await;
                 true
             }
         }
     }
 
-    /// Conducts both handshakes. Nothing is dialled before the front has paused, which is after
-    /// the verdict.
-    async fn introduce(
+    /// Conducts both handshakes, each within the time of the front's.
+    ///
+    /// The front's pauses after the verdict, before its last command, and the far side is dialled
+    /// during this pause: never for a peer that was not admitted. So the far side learns what the
+    /// front claims, and the front learns what the far side claims in the command that ends the
+    /// pause. A front that goes away meanwhile ends the dialling.
+    async fn link(
         &self,
         front: &mut Negotiation<'_, A>,
         conn: &PeerContext,
     ) -> Result<Linked, LinkError> {
         let pause = front.run_to_pause(conn.clone()).await?;
-        let introduction =
+        let handoff =
             PeerHandoff::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
         // Half of the time for the handshake, so that the far side has the other.
         let patience = self.config.limits().handshake_timeout / 2;
         let none = Metadata::new();
-        let claims = introduction.claims();
+        let claims = handoff.claims();
         let claims = claims.map_or(&none, |claims| &claims.properties);
-        let reached = front
+        let dialled = front
             .meanwhile(async {
                 let attempt = match &self.back.backoff {
                     Some(backoff) => Some(timeout(patience, backoff.attempt(claims)).await.ok()?),
                     None => None,
                 };
-                Some(self.back.reach(&introduction, &self.options, attempt).await)
+                Some(self.back.dial(&handoff, &self.options, attempt).await)
             })
             .await?;
         let Backend {
             stream,
             agreed: back,
             taken,
-        } = reached
+        } = dialled
             .ok_or(LinkError::NotAsked)?
             .map_err(|error| LinkError::Back(front.failed_behind(error)))?;
         let claims = &back.established.peer.claims;
-        let front = front
-            .resume(|out| introduction.complete(claims, out))
-            .await?;
+        let front = front.resume(|out| handoff.complete(claims, out)).await?;
 
         let peer = &front.established.peer;
         let user_id = peer.user_id().map(|id| printable(id));
         let socket_type = peer.claims.socket_type.map(SocketType::name);
         let address = conn.address.with_port(conn.port);
         tracing::info!(%address, user_id, socket_type, "peer connected");
-        let met = Linked {
+        Ok(Linked {
             named: self.name(peer, &conn.address),
             grant: peer.grant().cloned(),
             user_id,
             taken,
             back: stream,
-            relay: self.tie(front, back),
-        };
-        Ok(met)
+            relay: self.relay(front, back),
+        })
     }
 
     /// A ROUTER takes one peer of an identity, and closes or leaves alone the others without a
@@ -227,7 +230,7 @@ impl<A: Access> TunnelShared<A> {
     }
 
     /// PINGs of our own are for the network alone: who is on this machine cannot vanish unseen.
-    fn tie(&self, front: Agreed, back: Agreed) -> Relay {
+    fn relay(&self, front: Agreed, back: Agreed) -> Relay {
         let heartbeat = self.options.sockets.heartbeat;
         let (in_front, behind) = if self.back.is_clear {
             (heartbeat, None)
@@ -235,19 +238,19 @@ impl<A: Access> TunnelShared<A> {
             (None, heartbeat)
         };
         let now = Instant::now().into_std();
-        let leg = |agreed: Agreed, limits, heartbeat| {
+        let end = |agreed: Agreed, limits, heartbeat| {
             RelayEnd::new(*agreed.established, limits, heartbeat, now).with_input(agreed.input)
         };
         Relay::new(
-            leg(front, self.config.limits(), in_front),
-            leg(back, self.back.config.limits(), behind),
+            end(front, self.config.limits(), in_front),
+            end(back, self.back.config.limits(), behind),
         )
     }
 
-    /// Logs why there is no connection; what the front should still get to read comes back. It is
-    /// an ERROR of our own policy, and never one of the far side's.
-    fn say_why(&self, conn: &PeerContext, missed: LinkError) -> HandshakeBytes {
-        match missed {
+    /// Logs why there is no connection. Returns what the front should still get to read: an ERROR
+    /// of our own policy, and never one of the far side's.
+    fn log_link_error(&self, conn: &PeerContext, error: LinkError) -> HandshakeBytes {
+        match error {
             LinkError::Front(failed) => refuse(conn, failed),
             LinkError::Back(Failed { error, subject, .. }) => {
                 let credential = subject.credential.as_ref();
@@ -267,7 +270,7 @@ impl<A: Access> TunnelShared<A> {
 
     /// Logs the end of a connection. A limit costs a program messages at each try, so it is told
     /// which, and on which side.
-    fn say_end(&self, conn: &PeerContext, user_id: Option<&str>, end: &End) {
+    fn log_end(&self, conn: &PeerContext, user_id: Option<&str>, end: &End) {
         let address = conn.address.with_port(conn.port);
         if let End::RelayError(RelayError { side, error }) = end
             && let Error::Limit(limit) = error
@@ -287,22 +290,22 @@ impl<A: Access> TunnelShared<A> {
     }
 }
 
-/// Logs a refusal, and gives back what its peer should still get to read.
+/// Logs a refusal. Returns what its peer should still get to read.
 pub(crate) fn refuse(conn: &PeerContext, failed: Failed) -> HandshakeBytes {
     Refusal::new(conn, *failed.subject, failed.stage, failed.error).log();
     failed.error_frame
 }
 
 impl Back {
-    /// Connects, and shakes hands with what the introduction says of the front. What comes of it
-    /// is told to the attempt.
-    async fn reach(
+    /// Connects, and shakes hands with what `handoff` says of the front. What comes of it is told
+    /// to `attempt`.
+    async fn dial(
         &self,
-        introduction: &PeerHandoff,
+        handoff: &PeerHandoff,
         options: &TunnelOptions,
         attempt: Option<Attempt<'_>>,
     ) -> Result<Backend, NetError> {
-        let authenticated = introduction.authenticated();
+        let authenticated = handoff.authenticated();
         let grant = authenticated.and_then(|authenticated| authenticated.grant.as_ref());
         if grant.is_some_and(|grant| !grant.still_valid()) {
             return Err(NetError::Revoked);
@@ -310,7 +313,7 @@ impl Back {
         let (error, is_for_all) = match self.connect(options).await {
             Ok((stream, address)) => {
                 let agreed = Negotiation::new(&stream, &self.config, &(), None)
-                    .run(introduction.conn(address))
+                    .run(handoff.conn(address))
                     .await;
                 match agreed {
                     Ok(agreed) => {

@@ -1,4 +1,5 @@
-//! A peer that has come to us: its place among the handshakes, and then among the connections.
+//! A peer that has connected to us: its slot while it shakes hands, and then its place among the
+//! connections.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -7,18 +8,18 @@ use crate::net::accept::eviction::Progress;
 use crate::net::accept::slots::Slot;
 use crate::status::{DenialStatus, Denied, DeniedBy};
 
-/// What bounds a handshake that a listener conducts.
+/// What bounds the handshake of a peer that has connected to us.
 #[derive(Clone, Copy)]
-pub(crate) struct Guest<'a> {
+pub(crate) struct InboundPeer<'a> {
     pub(crate) address: &'a PeerAddress,
-    pub(crate) place: &'a Slot,
+    pub(crate) slot: &'a Slot,
     pub(crate) connections: &'a ConnectionLimit,
 }
 
-impl Guest<'_> {
+impl InboundPeer<'_> {
     /// Notes that the peer has sent a valid command, or has its verdict.
     pub(crate) fn spoke(self) {
-        self.place.progress(Progress::Spoke);
+        self.slot.progress(Progress::Spoke);
     }
 
     /// Notes that the peer waits for a verdict.
@@ -26,25 +27,25 @@ impl Guest<'_> {
     /// # Errors
     /// Returns a refusal for now if too many wait already.
     pub(crate) fn pause(self) -> Result<(), Denied> {
-        self.place.pause()
+        self.slot.pause()
     }
 
-    /// Counts the peer among the connections.
+    /// Counts the peer among the connections, for as long as the permit lives.
     ///
     /// # Errors
     /// Returns a refusal for now if a bound is reached.
-    pub(crate) fn enter(self, user: Option<User>) -> Result<Permit, Denied> {
+    pub(crate) fn acquire_permit(self, user: Option<User>) -> Result<Permit, Denied> {
         self.connections
-            .take(self.address, user)
-            .map_err(|crowded| {
+            .acquire(self.address, user)
+            .map_err(|reached| {
                 // Policy has just admitted the user, or was not asked.
                 let by = DeniedBy {
                     knows_user: true,
-                    ..DeniedBy::new(crowded.rule())
+                    ..DeniedBy::new(reached.rule())
                 };
                 Denied {
                     status: DenialStatus::Temporary,
-                    reason: crowded.to_string(),
+                    reason: reached.to_string(),
                     by: Some(Box::new(by)),
                 }
             })
