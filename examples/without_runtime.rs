@@ -9,10 +9,10 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+use std::time::Instant;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::handshake::{Established, Handshake, PeerContext};
-use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
-use zmtp_auth::wire::frame::Flags;
+use zmtp_auth::traffic::{Channel, Incoming, Message};
 use zmtp_auth::{Config, Limits, Password, SocketType};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -70,22 +70,41 @@ fn serve(listener: &TcpListener, auth: &Authenticator) -> Outcome<String> {
         .finish()?;
     let (mut stream, _) = listener.accept()?;
     let mut input = BytesMut::new();
-    let peer = handshake(&mut stream, &config, Some(auth), &mut input)?;
-    let user = peer.peer.authenticated.ok_or("not authenticated")?.user_id;
-    let mut frames = FrameReader::new(peer.opener, &Limits::default());
-    let frame = loop {
-        if let Some(frame) = frames.read(&mut input)? {
-            break frame;
+    let established = handshake(&mut stream, &config, Some(auth), &mut input)?;
+    let limits = config.limits();
+    let (peer, channel) =
+        established.into_channel(config.socket_type(), limits, None, Instant::now());
+    let mut channel = channel.with_input(input);
+    let message = loop {
+        channel.receive(1)?;
+        if let Some(Incoming::Message(message)) = channel.poll_event() {
+            break message;
         }
-        if receive(&mut stream, &mut input)? == 0 {
-            return Err("the peer left".into());
+        // Answers to PINGs.
+        write(&mut stream, &mut channel)?;
+        let mut buffer = [0; 4096];
+        match stream.read(&mut buffer)? {
+            0 => return Err("the peer left".into()),
+            count => channel.feed(&buffer[..count], Instant::now()),
         }
     };
+    let user = peer.authenticated.ok_or("not authenticated")?.user_id;
     let (user, text) = (
         String::from_utf8_lossy(&user),
-        String::from_utf8_lossy(&frame.body),
+        String::from_utf8_lossy(&message.frames()[0]),
     );
     Ok(format!("{user} says {text}"))
+}
+
+/// Writes all that the channel has for the peer.
+fn write(stream: &mut TcpStream, channel: &mut Channel) -> Outcome<()> {
+    channel.encode()?;
+    while channel.has_output() {
+        let written = stream.write_vectored(&channel.output())?;
+        channel.sent(written);
+        channel.encode()?;
+    }
+    Ok(())
 }
 
 fn send(address: std::net::SocketAddr, password: &str) -> Outcome<()> {
@@ -93,11 +112,13 @@ fn send(address: std::net::SocketAddr, password: &str) -> Outcome<()> {
         .plain_client("ada", Password::from(password))
         .finish()?;
     let mut stream = TcpStream::connect(address)?;
-    let server = handshake(&mut stream, &config, None, &mut BytesMut::new())?;
-    let mut output = BytesMut::new();
-    FrameWriter::new(server.sealer).write(Flags::Last, b"hello", &mut output)?;
-    stream.write_all(&output)?;
-    Ok(())
+    let mut input = BytesMut::new();
+    let established = handshake(&mut stream, &config, None, &mut input)?;
+    let limits = config.limits();
+    let (_, mut channel) =
+        established.into_channel(config.socket_type(), limits, None, Instant::now());
+    channel.queue(Message::from("hello"))?;
+    write(&mut stream, &mut channel)
 }
 
 fn main() -> Outcome<()> {

@@ -377,6 +377,9 @@ pub enum LocalError {
     /// Used again after it had failed.
     #[error("used after an error")]
     Poisoned,
+    /// More was queued while output has to be written first.
+    #[error("output must be written before more is queued")]
+    OutputPending,
     /// A relay's metadata was not supplied where the handshake paused for it.
     #[error("the relay's metadata was not supplied")]
     MetadataMissing,

@@ -49,13 +49,18 @@ use crate::access::verdict::Verdict;
 use crate::config::settings::{Config, Settings};
 use crate::crypto::stack_wipe::wipe;
 use crate::error::{Error, LimitExceeded, ProtocolError, Stage};
+use crate::limits::Limits;
 use crate::mechanism::machine::{self, AwaitGreeting, Mechanism, Next, Refused, Step};
+use crate::traffic::channel::Channel;
+use crate::traffic::heartbeat::HeartbeatSettings;
 use crate::traffic::seal::{Opener, Sealer};
 use crate::wire::frame::{Flags, FrameHeader};
 use crate::wire::greeting::{GREETING_LEN, Greeting, VERSION_LEN};
 use crate::wire::metadata::Metadata;
+use crate::wire::socket_type::SocketType;
 use bytes::{Buf, BytesMut};
 use std::sync::Arc;
+use std::time::Instant;
 
 pub use crate::mechanism::session::PeerContext;
 
@@ -351,13 +356,29 @@ pub struct Established {
     pub zmtp_3_0: bool,
 }
 
+impl Established {
+    /// The peer, and a [`Channel`] for messages to and from it. `ours` is the type of our socket,
+    /// `limits` bound what the peer may send, and `heartbeat` says whether it is sent PINGs.
+    #[must_use]
+    pub fn into_channel(
+        self,
+        ours: SocketType,
+        limits: &Limits,
+        heartbeat: Option<HeartbeatSettings>,
+        now: Instant,
+    ) -> (Peer, Channel) {
+        let halves = (self.sealer, self.opener);
+        let channel = Channel::new(halves, self.zmtp_3_0, ours, limits, heartbeat, now);
+        (self.peer, channel)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
     use crate::crypto::keys::KeyPair;
     use crate::crypto::x25519::count;
-    use crate::wire::socket_type::SocketType;
 
     /// A server needs C'->S, C'->S' and C->S', and its transient key; a client the same.
     #[test]

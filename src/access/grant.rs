@@ -51,6 +51,14 @@ impl Grant {
     }
 }
 
+/// Waits until the admission is withdrawn; for ever if there is none that could be.
+pub(crate) async fn revoked(grant: Option<&Grant>) {
+    match grant {
+        Some(grant) => grant.revoked().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl<T: GrantTerms> From<Arc<T>> for Grant {
     /// Wraps terms that the issuer keeps a hand on.
     fn from(terms: Arc<T>) -> Self {

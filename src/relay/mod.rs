@@ -84,7 +84,9 @@
 pub(crate) mod end;
 pub(crate) mod forward;
 pub(crate) mod handoff;
+pub(crate) mod side;
 
 pub use end::RelayEnd;
-pub use forward::{Relay, RelayError, RelayTimeout, Side};
+pub use forward::{Relay, RelayError, RelayTimeout};
 pub use handoff::{IdentityRule, PeerHandoff};
+pub use side::Side;

@@ -5,11 +5,12 @@ use crate::error::Error;
 use crate::traffic::frames::{Frame, FrameReader};
 use crate::traffic::input::Input;
 use crate::traffic::message::{Message, cost};
-use crate::traffic::parts::{Parts, settle};
-use crate::wire::command::TrafficCommand;
+use crate::traffic::parts::{Parts, unshare};
+use crate::wire::command::{Command, TrafficCommand};
 use crate::wire::frame::Flags;
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
+use std::collections::VecDeque;
 
 /// What a connection receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Incoming {
     Subscribe(Bytes),
     /// The peer takes one such subscription back. PUB and XPUB only.
     Unsubscribe(Bytes),
+    /// A JOIN or LEAVE command of RFC 48, name and all. [`SocketType::Relay`] only.
+    Group(Bytes),
 }
 
 impl Incoming {
@@ -29,7 +32,7 @@ impl Incoming {
     pub fn into_message(self) -> Option<Message> {
         match self {
             Self::Message(message) => Some(message),
-            Self::Subscribe(_) | Self::Unsubscribe(_) => None,
+            Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Group(_) => None,
         }
     }
 
@@ -37,7 +40,7 @@ impl Incoming {
     fn shared(&mut self) -> &mut [Bytes] {
         match self {
             Self::Message(message) => message.frames_mut(),
-            Self::Subscribe(_) | Self::Unsubscribe(_) => &mut [],
+            Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Group(_) => &mut [],
         }
     }
 
@@ -45,7 +48,9 @@ impl Incoming {
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Message(message) => message.cost(),
-            Self::Subscribe(topic) | Self::Unsubscribe(topic) => cost(1, topic.len()),
+            Self::Subscribe(bytes) | Self::Unsubscribe(bytes) | Self::Group(bytes) => {
+                cost(1, bytes.len())
+            }
         }
     }
 }
@@ -54,15 +59,17 @@ impl Incoming {
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
     /// For the application, each with what it costs in a queue.
-    pub(crate) deliveries: Vec<(Incoming, usize)>,
+    pub(crate) deliveries: VecDeque<(Incoming, usize)>,
     pub(crate) pings: Vec<Ping>,
     /// Whether a PONG has come.
     pub(crate) has_pong: bool,
     cost: usize,
-    /// What those cost that came out of the buffer that is being taken apart.
+    /// So many deliveries, from the front, hold no more memory than they are worth.
+    unshared: usize,
+    /// What the others cost, which came out of the buffer that is being taken apart.
     fresh: usize,
-    /// The delivery whose first frames came out of earlier buffers. It is settled already.
-    settled: Option<usize>,
+    /// The delivery whose first frames came out of earlier buffers. It is unshared already.
+    spanning: Option<usize>,
 }
 
 /// A PING: `context` is to be sent back, `ttl` to be enforced.
@@ -79,16 +86,16 @@ impl Arrivals {
     }
 
     /// Takes what holds no more memory than it is worth.
-    fn deliver_settled(&mut self, incoming: Incoming) {
+    fn deliver_unshared(&mut self, incoming: Incoming) {
         let cost = incoming.cost();
         self.cost = self.cost.saturating_add(cost);
-        self.deliveries.push((incoming, cost));
+        self.deliveries.push_back((incoming, cost));
     }
 
     /// Takes what shares the buffer that it came out of.
     fn deliver(&mut self, incoming: Incoming) {
-        self.deliver_settled(incoming);
-        if let Some((_, cost)) = self.deliveries.last() {
+        self.deliver_unshared(incoming);
+        if let Some((_, cost)) = self.deliveries.back() {
             self.fresh = self.fresh.saturating_add(*cost);
         }
     }
@@ -96,13 +103,28 @@ impl Arrivals {
     /// Gives the deliveries memory of their own if they are worth much less than the `buffer`
     /// bytes that they were read into, so that what the queue counts is never far from what it
     /// holds.
-    pub(crate) fn settle(&mut self, buffer: usize) {
-        let settled = self.settled;
-        let deliveries = self.deliveries.iter_mut().enumerate();
+    pub(crate) fn unshare(&mut self, buffer: usize) {
+        let spanning = self.spanning.take();
+        let deliveries = self.deliveries.iter_mut().enumerate().skip(self.unshared);
         let frames = deliveries
-            .filter(|(index, _)| Some(*index) != settled)
+            .filter(|(index, _)| Some(*index) != spanning)
             .flat_map(|(_, (incoming, _))| incoming.shared());
-        settle(frames, self.fresh, buffer);
+        unshare(frames, self.fresh, buffer);
+        self.unshared = self.deliveries.len();
+        self.fresh = 0;
+    }
+
+    /// The next delivery.
+    pub(crate) fn pop(&mut self) -> Option<Incoming> {
+        let (mut incoming, cost) = self.deliveries.pop_front()?;
+        self.cost = self.cost.saturating_sub(cost);
+        let is_unshared = self.unshared > 0 || self.spanning == Some(0);
+        if !is_unshared && !incoming.shared().is_empty() {
+            self.fresh = self.fresh.saturating_sub(cost);
+        }
+        self.unshared = self.unshared.saturating_sub(1);
+        self.spanning = self.spanning.and_then(|index| index.checked_sub(1));
+        Some(incoming)
     }
 
     /// Forgets what has been handed on; of its own memory too what only a busy connection needs.
@@ -111,13 +133,16 @@ impl Arrivals {
         self.pings.clear();
         self.has_pong = false;
         self.cost = 0;
+        self.unshared = 0;
         self.fresh = 0;
-        self.settled = None;
+        self.spanning = None;
     }
 
-    /// Frees all memory. After [`Arrivals::clear`].
+    /// Frees memory that holds nothing.
     pub(crate) fn release(&mut self) {
-        *self = Self::default();
+        if self.deliveries.is_empty() {
+            *self = Self::default();
+        }
     }
 }
 
@@ -131,6 +156,8 @@ pub(crate) struct Inbox {
     partial_cost: usize,
     /// A multipart message for a type that receives none: junk, dropped frame by frame.
     dropping: bool,
+    /// Everything but heartbeats is dropped.
+    discards: bool,
     /// Room for frames that are taken together; empty in between.
     frames: Vec<Frame>,
 }
@@ -143,6 +170,7 @@ impl Inbox {
             partial: Parts::default(),
             partial_cost: 0,
             dropping: false,
+            discards: false,
             frames: Vec::new(),
         }
     }
@@ -160,7 +188,7 @@ impl Inbox {
     /// Takes the next frames off `input`, at most `most`, and adds what they bring to
     /// `arrivals`, also when it fails. How many there were; if none, more bytes are needed.
     ///
-    /// Before more is read, [`Inbox::settle`] and [`Arrivals::settle`].
+    /// Before more is read, [`Inbox::unshare`] and [`Arrivals::unshare`].
     pub(crate) fn take(
         &mut self,
         input: &mut Input,
@@ -178,8 +206,15 @@ impl Inbox {
     }
 
     /// Sees to it that an unfinished message holds no more memory than it is worth.
-    pub(crate) fn settle(&mut self, input: &Input) {
-        self.partial.settle(input.allocation());
+    pub(crate) fn unshare(&mut self, input: &Input) {
+        self.partial.unshare(input.allocation());
+    }
+
+    /// Drops messages and subscriptions from now on, and the message under way.
+    pub(crate) fn discard(&mut self) {
+        self.discards = true;
+        self.partial = Parts::default();
+        self.partial_cost = 0;
     }
 
     /// Frees what only a busy connection needs.
@@ -203,18 +238,32 @@ impl Inbox {
         match TrafficCommand::parse(body)? {
             TrafficCommand::Ping { ttl, context } => arrivals.pings.push(Ping { ttl, context }),
             TrafficCommand::Pong { .. } => arrivals.has_pong = true,
-            TrafficCommand::Subscribe(topic) if self.ours.publishes() => {
-                arrivals.deliver_settled(Incoming::Subscribe(Bytes::copy_from_slice(&topic)));
+            _ if self.discards => {}
+            TrafficCommand::Subscribe(topic) if self.takes_subscriptions() => {
+                arrivals.deliver_unshared(Incoming::Subscribe(Bytes::copy_from_slice(&topic)));
             }
-            TrafficCommand::Cancel(topic) if self.ours.publishes() => {
-                arrivals.deliver_settled(Incoming::Unsubscribe(Bytes::copy_from_slice(&topic)));
+            TrafficCommand::Cancel(topic) if self.takes_subscriptions() => {
+                arrivals.deliver_unshared(Incoming::Unsubscribe(Bytes::copy_from_slice(&topic)));
+            }
+            // RFC 48: how a DISH joins and leaves groups of a RADIO.
+            TrafficCommand::Unknown if self.ours == SocketType::Relay => {
+                if matches!(Command::parse(body)?.name, b"JOIN" | b"LEAVE") {
+                    arrivals.deliver_unshared(Incoming::Group(Bytes::copy_from_slice(body)));
+                }
             }
             _ => {}
         }
         Ok(())
     }
 
+    fn takes_subscriptions(&self) -> bool {
+        self.ours.publishes() || self.ours == SocketType::Relay
+    }
+
     fn more(&mut self, body: Bytes) {
+        if self.discards {
+            return;
+        }
         if !self.ours.receives() {
             self.dropping = true;
             return;
@@ -224,12 +273,12 @@ impl Inbox {
     }
 
     fn last(&mut self, body: Bytes, buffer: usize, arrivals: &mut Arrivals) {
-        if std::mem::take(&mut self.dropping) {
+        if std::mem::take(&mut self.dropping) || self.discards {
             return;
         }
         if self.partial.is_empty() {
             match self.topic(&body) {
-                Some(subscription) => arrivals.deliver_settled(subscription),
+                Some(subscription) => arrivals.deliver_unshared(subscription),
                 // A PUB or a PUSH receives no messages: what comes is junk.
                 None if !self.ours.receives() => {}
                 None => arrivals.deliver(Incoming::Message(Message::from(body))),
@@ -240,12 +289,12 @@ impl Inbox {
         self.partial.push(body);
         let spans_buffers = self.partial.spans_buffers();
         if spans_buffers {
-            self.partial.settle(buffer);
+            self.partial.unshare(buffer);
         }
         let message = Incoming::Message(Message::from(self.partial.take()));
         if spans_buffers {
-            arrivals.settled = Some(arrivals.deliveries.len());
-            arrivals.deliver_settled(message);
+            arrivals.spanning = Some(arrivals.deliveries.len());
+            arrivals.deliver_unshared(message);
         } else {
             arrivals.deliver(message);
         }
@@ -419,8 +468,8 @@ mod tests {
         let memory = input.bytes().as_ptr_range();
         let mut arrived = Arrivals::default();
         while inbox.take(&mut input, 2, &mut arrived).unwrap() > 0 {}
-        inbox.settle(&input);
-        arrived.settle(input.allocation());
+        inbox.unshare(&input);
+        arrived.unshare(input.allocation());
         (arrived, memory)
     }
 

@@ -160,7 +160,7 @@ impl Input {
     }
 
     /// Frees memory that holds nothing.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn release(&mut self) {
         if self.bytes.is_empty() {
             self.bytes = BytesMut::new();
             self.allocation = 0;
@@ -251,7 +251,7 @@ mod tests {
         assert!(input.allocation() >= READ_QUIET);
         drop(kept);
         input.bytes_mut().advance(1000);
-        input.rest();
+        input.release();
         assert_eq!((input.allocation(), input.bytes().capacity()), (0, 0));
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 /// A message of one or more frames.
 ///
 /// ```
-/// use zmtp_auth::net::Message;
+/// use zmtp_auth::traffic::Message;
 ///
 /// let message = Message::from("hello");
 /// assert_eq!(message.frames(), ["hello"]);

@@ -1,15 +1,21 @@
-//! An established connection without I/O: bodies sealed and opened, frames, messages, heartbeats.
+//! An established connection without I/O.
+//!
+//! [`Channel`] is the whole of it: bytes become messages and messages bytes, heartbeats included.
+//! [`frames`], [`heartbeat`] and [`seal`] are its parts, for hosts that need only one of them.
 
+pub(crate) mod channel;
 pub mod frames;
 pub mod heartbeat;
 pub(crate) mod heartbeat_queue;
-#[cfg(feature = "tokio")]
 pub(crate) mod inbox;
 pub(crate) mod input;
-#[cfg(feature = "tokio")]
 pub(crate) mod message;
 pub(crate) mod outbox;
-#[cfg(feature = "tokio")]
 pub(crate) mod outgoing;
 pub(crate) mod parts;
 pub mod seal;
+
+pub use channel::Channel;
+pub use inbox::Incoming;
+pub use message::Message;
+pub use outgoing::Outgoing;

@@ -88,7 +88,7 @@ impl Outbox {
     }
 
     /// Encodes the end of a subscription. Between messages only.
-    pub(crate) fn cancel(&mut self, topic: Bytes) -> Result<(), Error> {
+    pub(crate) fn unsubscribe(&mut self, topic: Bytes) -> Result<(), Error> {
         self.subscription(0, topic, TrafficCommand::Cancel)
     }
 
@@ -124,8 +124,8 @@ impl Outbox {
         }
     }
 
-    /// Takes a message of one frame, to be encoded with others like it: [`Outbox::settle`] ends
-    /// the wait for them. Between messages only.
+    /// Takes a message of one frame, to be encoded with others like it: [`Outbox::encode_singles`]
+    /// ends the wait for them. Between messages only.
     pub(crate) fn single(&mut self, body: Bytes) -> Result<(), Error> {
         if self.goes_uncopied(&body) {
             return self.uncopied(Flags::Last, body);
@@ -154,7 +154,8 @@ impl Outbox {
         self.writer.write(flags, body, &mut self.encoded)
     }
 
-    fn encode_singles(&mut self) -> Result<(), Error> {
+    /// Encodes what was to be encoded together; nothing more comes for now.
+    pub(crate) fn encode_singles(&mut self) -> Result<(), Error> {
         if self.singles.is_empty() {
             return Ok(());
         }
@@ -169,19 +170,14 @@ impl Outbox {
         Ok(())
     }
 
-    /// Encodes what was to be encoded together; nothing more comes for now.
-    pub(crate) fn settle(&mut self) -> Result<(), Error> {
-        self.encode_singles()
-    }
-
     /// Frees all memory if there is nothing to be written: an idle connection holds none.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn release(&mut self) {
         if self.is_empty() {
             self.discard();
         }
     }
 
-    /// Forgets what was to be written: nobody takes it.
+    /// Forgets what was to be written: the peer takes nothing more.
     pub(crate) fn discard(&mut self) {
         self.frames = Vec::new().into_iter();
         self.singles = Vec::new();
@@ -239,7 +235,7 @@ mod tests {
             while outbox.has_room() && !outbox.is_between_messages() {
                 outbox.encode_frame().unwrap();
             }
-            outbox.settle().unwrap();
+            outbox.encode_singles().unwrap();
             if outbox.is_empty() {
                 return bytes;
             }
@@ -273,7 +269,7 @@ mod tests {
         ] {
             let mut outbox = outbox(zmtp_3_0);
             outbox.subscribe("a".into()).unwrap();
-            outbox.cancel("a".into()).unwrap();
+            outbox.unsubscribe("a".into()).unwrap();
             assert_eq!(drain(&mut outbox, 3), expected);
         }
     }
@@ -287,7 +283,7 @@ mod tests {
         }
         assert!(outbox.encoded.len() < ENOUGH + UNCOPIED_FROM + 9);
         drain(&mut outbox, usize::MAX);
-        outbox.rest();
+        outbox.release();
         assert_eq!(outbox.sending.capacity() + outbox.encoded.capacity(), 0);
     }
 }

@@ -1,37 +1,43 @@
-//! What an application sends, as it waits in a connection's queue.
+//! What is sent on a connection.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::net::error::NetError;
+use crate::traffic::inbox::Incoming;
 use crate::traffic::message::{Message, cost};
 use crate::traffic::outbox::Outbox;
-use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
 
-/// One thing to send.
-#[derive(Debug)]
-pub(crate) enum Outgoing {
+/// What is sent on a connection. The other end sees it as an
+/// [`Incoming`](crate::traffic::Incoming).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outgoing {
+    /// A whole message.
     Message(Message),
+    /// Asks a publisher for messages that begin with this topic. From SUB and XSUB.
     Subscribe(Bytes),
+    /// Takes one such subscription back. From SUB and XSUB.
     Unsubscribe(Bytes),
+    /// A JOIN or LEAVE command of RFC 48, name and all. From a tunnel.
+    Group(Bytes),
 }
 
-/// Refuses a message that no peer of a socket of type `ours` would take.
-pub(crate) fn require_sendable(ours: SocketType, message: &Message) -> Result<(), NetError> {
-    if !ours.sends() {
-        return Err(NetError::CannotSend(ours));
+impl From<Message> for Outgoing {
+    fn from(message: Message) -> Self {
+        Self::Message(message)
     }
-    // RFC 28: REQ and REP put an empty frame between envelope and body; a REQ has no envelope.
-    let before_body = message
-        .frames()
-        .split_last()
-        .map_or(&[][..], |(_, before)| before);
-    let is_delimited = match ours {
-        SocketType::Req => before_body.first().is_some_and(Bytes::is_empty),
-        SocketType::Rep => before_body.iter().any(Bytes::is_empty),
-        _ => true,
-    };
-    is_delimited.then_some(()).ok_or(NetError::Delimiter(ours))
+}
+
+/// Passes on what another connection has brought.
+impl From<Incoming> for Outgoing {
+    fn from(incoming: Incoming) -> Self {
+        match incoming {
+            Incoming::Message(message) => Self::Message(message),
+            Incoming::Subscribe(topic) => Self::Subscribe(topic),
+            Incoming::Unsubscribe(topic) => Self::Unsubscribe(topic),
+            Incoming::Group(command) => Self::Group(command),
+        }
+    }
 }
 
 impl Outgoing {
@@ -39,7 +45,9 @@ impl Outgoing {
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Message(message) => message.cost(),
-            Self::Subscribe(topic) | Self::Unsubscribe(topic) => cost(1, topic.len()),
+            Self::Subscribe(bytes) | Self::Unsubscribe(bytes) | Self::Group(bytes) => {
+                cost(1, bytes.len())
+            }
         }
     }
 
@@ -54,7 +62,8 @@ impl Outgoing {
                 }
             },
             Self::Subscribe(topic) => outbox.subscribe(topic),
-            Self::Unsubscribe(topic) => outbox.cancel(topic),
+            Self::Unsubscribe(topic) => outbox.unsubscribe(topic),
+            Self::Group(command) => outbox.command_body(&command),
         }
     }
 }

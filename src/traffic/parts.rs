@@ -17,7 +17,7 @@ const SHARED: usize = 2 * READ_BUSY;
 ///
 /// Small frames share a small buffer as long as together they are worth it. In a large one each
 /// frame has to be worth it alone: an application may keep one, and drop the others.
-pub(crate) fn settle<'a>(
+pub(crate) fn unshare<'a>(
     frames: impl IntoIterator<Item = &'a mut Bytes>,
     worth: usize,
     buffer: usize,
@@ -38,7 +38,7 @@ pub(crate) fn settle<'a>(
 pub(crate) struct Parts {
     frames: Vec<Bytes>,
     /// So many of them, from the front, hold no more memory than they are worth.
-    settled: usize,
+    unshared: usize,
     /// Bytes in all others, which came out of the buffer that is being taken apart.
     fresh: usize,
 }
@@ -54,16 +54,15 @@ impl Parts {
     }
 
     /// Whether some frames came out of earlier buffers.
-    #[cfg(feature = "tokio")]
     pub(crate) const fn spans_buffers(&self) -> bool {
-        self.settled > 0
+        self.unshared > 0
     }
 
-    /// Settles what has come out of a buffer of `buffer` bytes. Before anything is read into
-    /// another one.
-    pub(crate) fn settle(&mut self, buffer: usize) {
-        settle(&mut self.frames[self.settled..], self.fresh, buffer);
-        self.settled = self.frames.len();
+    /// Gives what came out of a buffer of `buffer` bytes memory of its own where it is worth much
+    /// less. Call it before anything is read into another buffer.
+    pub(crate) fn unshare(&mut self, buffer: usize) {
+        unshare(&mut self.frames[self.unshared..], self.fresh, buffer);
+        self.unshared = self.frames.len();
         self.fresh = 0;
     }
 
@@ -77,14 +76,14 @@ impl Parts {
 mod tests {
     use super::*;
 
-    /// Which of these slices of one buffer still share it after they were settled.
+    /// Which of these slices of one buffer still share it afterwards.
     fn shared(buffer: usize, lens: &[usize]) -> Vec<bool> {
         let memory = Bytes::from(vec![7; buffer]);
         let mut parts = Parts::default();
         for len in lens {
             parts.push(memory.slice(..*len));
         }
-        parts.settle(buffer);
+        parts.unshare(buffer);
         let start = memory.as_ptr();
         parts
             .take()
@@ -107,13 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_an_earlier_buffer_are_not_settled_again() {
+    fn parts_of_an_earlier_buffer_are_not_copied_again() {
         let mut parts = Parts::default();
         parts.push(Bytes::from(vec![1; 400]));
-        parts.settle(800);
+        parts.unshare(800);
         let kept = parts.frames[0].as_ptr();
         parts.push(Bytes::from(vec![2; 10]).slice(..5));
-        parts.settle(1_000_000);
+        parts.unshare(1_000_000);
         assert_eq!(parts.frames[0].as_ptr(), kept);
         assert_eq!(parts.take().len(), 2);
         assert!(parts.is_empty());

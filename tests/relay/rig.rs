@@ -198,7 +198,7 @@ impl Tunnel {
                     }
                     Err(ended) => State::Ended(ended),
                 },
-                State::Flowing(mut relay) => match relay.turn() {
+                State::Flowing(mut relay) => match relay.forward() {
                     Ok(()) => State::Flowing(relay),
                     Err(broken) => State::Ended(Ended::Traffic(broken)),
                 },

@@ -391,8 +391,8 @@ fn a_side_that_falls_silent_longer_than_it_announced_is_told_apart() {
     relay.received(Side::Back, start);
     let due = relay.deadline(start).unwrap();
     assert_eq!(due, start + Duration::from_secs(2));
-    assert_eq!(relay.poll(start + Duration::from_secs(1)), Ok(()));
-    let silent = relay.poll(due).unwrap_err();
+    assert_eq!(relay.on_deadline(start + Duration::from_secs(1)), Ok(()));
+    let silent = relay.on_deadline(due).unwrap_err();
     assert_eq!(
         (silent.side, silent.silence),
         (Side::Back, HeartbeatExpired::TtlExpired)
@@ -413,7 +413,7 @@ fn a_side_that_sends_or_takes_no_more_has_no_heartbeat() {
         assert!(relay.deadline(start).is_some());
         end(relay, Side::Back);
         assert_eq!(relay.deadline(start), None);
-        assert_eq!(relay.poll(start + Duration::from_secs(60)), Ok(()));
+        assert_eq!(relay.on_deadline(start + Duration::from_secs(60)), Ok(()));
     }
 }
 

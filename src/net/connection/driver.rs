@@ -2,8 +2,7 @@
 //! is queued, and ends the connection when it must.
 #![forbid(unsafe_code)]
 
-use crate::access::grant::Grant;
-use crate::error::Error;
+use crate::access::grant::{Grant, revoked};
 use crate::limits::Limits;
 use crate::net::accept::connection_limit::Permit;
 use crate::net::connection::activity::Activity;
@@ -11,13 +10,9 @@ use crate::net::connection::queue::{Consumer, Producer};
 use crate::net::deadline::{deadline, until};
 use crate::net::error::NetError;
 use crate::net::socket::stream::{Stream, is_hangup};
-use crate::traffic::heartbeat::{Heartbeat, HeartbeatAction};
-use crate::traffic::heartbeat_queue::Pings;
-use crate::traffic::inbox::{Arrivals, Inbox, Incoming, Ping};
-use crate::traffic::input::Input;
-use crate::traffic::outbox::Outbox;
+use crate::traffic::channel::Channel;
+use crate::traffic::inbox::Incoming;
 use crate::traffic::outgoing::Outgoing;
-use crate::traffic::seal::TOGETHER;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -57,23 +52,14 @@ pub(crate) struct Driver {
 
 /// All that a connection has but its stream, which it may outlive.
 pub(crate) struct Exchange {
-    /// What has been read and not been taken apart.
-    pub(crate) input: Input,
-    pub(crate) inbox: Inbox,
-    /// What has been taken apart and not been handed on.
-    pub(crate) arrivals: Arrivals,
-    pub(crate) outbox: Outbox,
+    pub(crate) channel: Channel,
     pub(crate) received: Producer<Incoming>,
     pub(crate) to_send: Consumer<Outgoing>,
-    pub(crate) heartbeat: Heartbeat,
     pub(crate) grant: Option<Grant>,
     pub(crate) limits: Limits,
     pub(crate) linger: Duration,
     pub(crate) state: watch::Sender<State>,
-    pub(crate) pings: Pings,
     pub(crate) activity: Activity,
-    /// Whether frames may be left in `input` because there was no room for what they bring.
-    pub(crate) short_of_room: bool,
 }
 
 /// What one attempt to read brought.
@@ -109,12 +95,7 @@ impl Driver {
     pub(crate) fn run(mut self) -> impl Future<Output = ()> + Send {
         async move {
             let grant = self.exchange.grant.take();
-            let mut revoked = pin!(async {
-                match &grant {
-                    Some(grant) => grant.revoked().await,
-                    None => std::future::pending().await,
-                }
-            });
+            let mut revoked = pin!(revoked(grant.as_ref()));
             let mut closing_until = None;
             let driven = self
                 .exchange
@@ -169,11 +150,11 @@ impl Exchange {
             // The application goes on meanwhile. Each thing about it is looked at once: two looks
             // could differ, and what came between them would wake nobody.
             let unheard = self.received.is_unheard();
-            if self.has_backlog() || (unheard && self.short_of_room) {
+            if self.has_backlog() || (unheard && self.channel.is_full()) {
                 continue;
             }
             let finished = self.to_send.is_finished();
-            let all_sent = finished && self.outbox.is_empty();
+            let all_sent = finished && self.channel.is_sent();
             if unheard && self.to_send.is_closed() {
                 closing_until.get_or_insert_with(|| deadline(Instant::now(), self.linger));
                 if all_sent {
@@ -189,18 +170,14 @@ impl Exchange {
             }
 
             let wanted_level = self.wanted_level();
-            let may_read = self.pings.may_take_more() && wanted_level.is_none();
-            if may_read {
-                self.heartbeat.listen(Instant::now().into_std());
-            } else {
-                self.heartbeat.stop_listening();
-            }
+            let may_read = self.channel.may_take_pings() && wanted_level.is_none();
+            let now = Instant::now().into_std();
+            let beat = self.channel.deadline(now, may_read).map(Instant::from_std);
             let is_busy = self.activity.waits();
             if !is_busy {
-                self.rest();
+                self.release_memory();
             }
-            let may_send = self.outbox.has_room() && self.outbox.is_between_messages() && !finished;
-            let beat = self.heartbeat.deadline().map(Instant::from_std);
+            let may_send = self.channel.can_queue() && !finished;
 
             tokio::select! {
                 () = revoked.as_mut() => return Err(NetError::Revoked.into()),
@@ -210,7 +187,7 @@ impl Exchange {
                         return Err(End::SendsNoMore(NetError::Closed));
                     }
                 }
-                ready = stream.writable(), if !self.outbox.is_empty() => {
+                ready = stream.writable(), if !self.channel.is_sent() => {
                     ready.map_err(NetError::io("write"))?;
                 }
                 () = self.to_send.ready(is_busy), if may_send => {}
@@ -225,14 +202,13 @@ impl Exchange {
     /// Whether heartbeats, or input that waited for their answers, can be handled right now,
     /// without anything else happening first.
     fn has_backlog(&self) -> bool {
-        let can_send = self.outbox.has_room() && self.outbox.is_between_messages();
-        self.pings.may_go_on() || (can_send && self.pings.are_waiting())
+        self.channel.may_go_on() || self.channel.has_heartbeats_to_encode()
     }
 
     /// How few bytes must wait for the application before more is read from the peer, so that
     /// what is held is at most [`Limits::read_ahead`] or one message.
     fn read_below(&self) -> usize {
-        let held = self.input.len() + self.inbox.partial_cost();
+        let held = self.channel.unfinished();
         self.limits.read_ahead.saturating_sub(held)
     }
 
@@ -241,47 +217,26 @@ impl Exchange {
     pub(crate) fn wanted_level(&self) -> Option<usize> {
         let (waiting, level) = (self.received.bytes(), self.read_below());
         let may_go_on = waiting == 0 || waiting < level;
-        (self.short_of_room || !may_go_on).then_some(level)
+        (self.channel.is_full() || !may_go_on).then_some(level)
     }
 
     /// Takes frames apart as long as the application has room for what they bring.
     pub(crate) fn take_input(&mut self) -> Result<(), NetError> {
-        let before = self.input.len();
-        let mut frames = 0;
-        let waiting = self.received.bytes();
+        let before = self.channel.unread();
         let limit = self.received.limit();
-        let taken = loop {
-            let most = TOGETHER.min(self.pings.places());
-            let ahead = waiting.saturating_add(self.arrivals.cost());
-            self.short_of_room = ahead > 0 && ahead >= limit;
-            if most == 0 || self.short_of_room {
-                break Ok(());
-            }
-            let taken = self.inbox.take(&mut self.input, most, &mut self.arrivals);
-            for Ping { ttl, context } in self.arrivals.pings.drain(..) {
-                self.heartbeat.on_ping(ttl);
-                self.pings.answer(&context);
-            }
-            if std::mem::take(&mut self.arrivals.has_pong) {
-                self.heartbeat.on_pong();
-            }
-            match taken {
-                Ok(0) => break Ok(()),
-                Ok(some) => frames += some,
-                Err(error) => break Err(NetError::Traffic(error)),
-            }
+        let limit = match self.received.bytes() {
+            // One message may be as long as it likes.
+            0 => limit.max(1),
+            waiting => limit.saturating_sub(waiting),
         };
-        let bytes = before - self.input.len();
-        self.activity.passed(frames, bytes);
-        self.input.taken(frames, bytes);
-        self.inbox.settle(&self.input);
-        self.arrivals.settle(self.input.allocation());
+        let taken = self.channel.receive(limit);
+        let frames = *taken.as_ref().unwrap_or(&0);
+        self.activity.passed(frames, before - self.channel.unread());
         // Without a receiver it is dropped here; the connection lives on to send.
-        self.received
-            .push_all(&mut self.arrivals.deliveries, self.activity.is_busy());
-        self.arrivals.clear();
-        self.pings.held_up_input = !self.pings.may_take_more();
-        taken
+        let more_follows = self.activity.is_busy();
+        self.channel
+            .drain_events(|events| self.received.push_all(events, more_follows));
+        taken.map(|_| ()).map_err(NetError::Traffic)
     }
 
     pub(crate) fn read(&mut self, stream: &Stream) -> Result<Read, NetError> {
@@ -290,13 +245,11 @@ impl Exchange {
             0 => usize::MAX,
             waiting => self.read_below().saturating_sub(waiting),
         };
-        let wanted = self.inbox.wanted(&self.input);
-        let mut room = self.input.room(wanted, self.limits.read_ahead, most);
+        let mut room = self.channel.room_for(self.limits.read_ahead, most);
         match stream.try_read(&mut room) {
             Ok(0) => Ok(Read::End),
             Ok(_) => {
-                self.input.arrived();
-                self.heartbeat.received(Instant::now().into_std());
+                self.channel.received(Instant::now().into_std());
                 Ok(Read::Some)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::NothingYet),
@@ -306,46 +259,37 @@ impl Exchange {
     }
 
     /// Frees what an idle connection does not hold.
-    fn rest(&mut self) {
-        self.input.rest();
-        self.arrivals.release();
-        self.inbox.release();
-        self.outbox.rest();
+    fn release_memory(&mut self) {
+        self.channel.release_memory();
         self.to_send.rest();
         self.received.rest();
     }
 
     /// Encodes what is to be sent: heartbeats first, then what the application has queued.
     fn fill(&mut self) -> Result<(), NetError> {
-        self.encode().map_err(NetError::Traffic)
-    }
-
-    fn encode(&mut self) -> Result<(), Error> {
-        while self.outbox.has_room() {
-            if !self.outbox.is_between_messages() {
-                self.outbox.encode_frame()?;
-            } else if let Some(command) = self.pings.take() {
-                self.outbox.command(&command)?;
-            } else if let Some(outgoing) = self.to_send.take() {
-                self.activity.passed(1, outgoing.cost());
-                self.heartbeat.on_send();
-                outgoing.begin(&mut self.outbox)?;
-            } else {
+        loop {
+            self.channel.fill().map_err(NetError::Traffic)?;
+            if !self.channel.can_queue() {
                 break;
             }
+            let Some(outgoing) = self.to_send.take() else {
+                break;
+            };
+            self.activity.passed(1, outgoing.cost());
+            self.channel.queue(outgoing).map_err(NetError::Traffic)?;
         }
-        self.outbox.settle()
+        self.channel.encode().map_err(NetError::Traffic)
     }
 
     /// Writes once. However fast the peer takes it, the rest waits until everything else that
     /// happens on the connection has had its turn.
     fn write(&mut self, stream: &Stream) -> Result<(), End> {
-        if !self.outbox.has_bytes() {
+        if !self.channel.has_output() {
             return Ok(());
         }
-        match stream.try_write(&self.outbox.parts()) {
+        match stream.try_write(&self.channel.output()) {
             Ok(written) => {
-                self.outbox.advance(written);
+                self.channel.sent(written);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -360,13 +304,7 @@ impl Exchange {
         if may_read && matches!(self.read(stream)?, Read::End) {
             return Err(End::SendsNoMore(NetError::Closed));
         }
-        let now = Instant::now().into_std();
-        while let Some(due) = self.heartbeat.poll(now) {
-            match due {
-                HeartbeatAction::Ping(ping) => self.pings.ours = Some(ping),
-                HeartbeatAction::Close(silence) => return Err(NetError::Heartbeat(silence).into()),
-            }
-        }
-        Ok(())
+        let in_time = self.channel.on_deadline(Instant::now().into_std());
+        in_time.map_err(|expired| NetError::Heartbeat(expired).into())
     }
 }

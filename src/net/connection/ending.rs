@@ -1,5 +1,5 @@
 //! The end of a connection whose peer is gone, or half gone: what it had sent still comes to the
-//! application, at its activity.
+//! application, at its own pace.
 #![forbid(unsafe_code)]
 
 use crate::net::connection::driver::{End, Exchange, Loss, Read, State};
@@ -24,7 +24,7 @@ impl Exchange {
     ) -> Loss {
         let (reason, is_read) = match end {
             End::Now(reason) => {
-                let all_sent = self.to_send.is_finished() && self.outbox.is_empty();
+                let all_sent = self.to_send.is_finished() && self.channel.is_sent();
                 return Loss { reason, all_sent };
             }
             End::TakesNoMore(reason) => (reason, false),
@@ -49,15 +49,14 @@ impl Exchange {
     /// Tells the application that nothing more can be sent, and forgets what was to be. Gives
     /// whether there was none.
     fn stop_sending(&mut self, reason: &NetError) -> bool {
-        let mut all_sent = self.outbox.is_empty();
+        let mut all_sent = self.channel.is_sent();
         // Together: a sender that is refused finds the reason, and what is queued is seen.
         self.state.send_modify(|state| {
             all_sent &= self.to_send.refuse();
             let reason = reason.clone();
             *state = State::Ending(Loss { reason, all_sent });
         });
-        self.outbox.discard();
-        self.pings.stop();
+        self.channel.end_output();
         all_sent
     }
 
@@ -94,7 +93,7 @@ impl Exchange {
             tokio::task::coop::consume_budget().await;
             self.take_input()?;
             let room = self.received.room();
-            if !self.short_of_room || room.await.is_err() {
+            if !self.channel.is_full() || room.await.is_err() {
                 return Ok(());
             }
         }

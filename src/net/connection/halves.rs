@@ -4,10 +4,11 @@
 use crate::access::peer::Peer;
 use crate::net::connection::driver::State;
 use crate::net::connection::queue::{Consumer, Producer};
+use crate::net::connection::sendable::require_sendable;
 use crate::net::error::NetError;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
-use crate::traffic::outgoing::{Outgoing, require_sendable};
+use crate::traffic::outgoing::Outgoing;
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
 use std::fmt;

@@ -15,13 +15,8 @@ use crate::net::error::NetError;
 use crate::net::negotiate::{Agreed, Failed, Negotiation, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::socket::stream::{self, Stream};
-use crate::traffic::frames::{FrameReader, FrameWriter};
-use crate::traffic::heartbeat::Heartbeat;
-use crate::traffic::heartbeat_queue::Pings;
-use crate::traffic::inbox::{Arrivals, Inbox, Incoming};
-use crate::traffic::input::Input;
+use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
-use crate::traffic::outbox::Outbox;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -134,38 +129,29 @@ impl Connection {
         permit: Option<Permit>,
     ) -> (Self, Driver) {
         let Agreed { established, input } = agreed;
-        let established = *established;
         let limits = config.limits().clone();
         let ours = config.socket_type();
         let (outgoing, to_send) = queue(options.send_ahead);
         let (received, incoming) = queue(limits.read_ahead);
         let (state_at, state) = watch::channel(State::Open);
+        let now = Instant::now().into_std();
+        let (peer, channel) = established.into_channel(ours, &limits, options.heartbeat, now);
         let exchange = Exchange {
-            input: Input::from(input),
-            inbox: Inbox::new(FrameReader::new(established.opener, &limits), ours),
-            arrivals: Arrivals::default(),
-            outbox: Outbox::new(FrameWriter::new(established.sealer), established.zmtp_3_0),
+            channel: channel.with_input(input),
             received,
             to_send,
-            heartbeat: Heartbeat::new(
-                options.heartbeat,
-                established.zmtp_3_0,
-                Instant::now().into_std(),
-            ),
-            grant: established.peer.grant().cloned(),
+            grant: peer.grant().cloned(),
             limits,
             linger: options.linger,
             state: state_at,
-            pings: Pings::default(),
             activity: Activity::default(),
-            short_of_room: false,
         };
         let driver = Driver {
             stream,
             exchange,
             _permit: permit,
         };
-        let link = Link::new(established.peer, ours, state);
+        let link = Link::new(peer, ours, state);
         let connection = Self {
             sender: SendHalf::new(outgoing, link.clone()),
             receiver: RecvHalf::new(incoming, link),

@@ -6,4 +6,5 @@ pub(crate) mod ending;
 pub(crate) mod halves;
 pub(crate) mod handle;
 pub(crate) mod queue;
+pub(crate) mod sendable;
 pub(crate) mod wake;

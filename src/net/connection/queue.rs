@@ -232,7 +232,7 @@ impl<T> Producer<T> {
     /// Adds all of `items`, each with its cost, room or not, and leaves none: those that nobody
     /// would take are dropped. Unless `more_follows` in this turn, even a patient consumer is
     /// woken at once.
-    pub(crate) fn push_all(&self, items: &mut Vec<(T, usize)>, more_follows: bool) {
+    pub(crate) fn push_all(&self, items: &mut VecDeque<(T, usize)>, more_follows: bool) {
         let wake = {
             let mut state = self.0.lock();
             if state.consumer_gone || items.is_empty() {
@@ -497,9 +497,9 @@ mod tests {
             producer.push((), 1).unwrap();
             assert_eq!(wakes.count(), 1);
             wait(&mut consumer);
-            producer.push_all(&mut vec![((), 1)], true);
+            producer.push_all(&mut VecDeque::from([((), 1)]), true);
             assert_eq!(wakes.count(), 1);
-            producer.push_all(&mut vec![((), 1)], false);
+            producer.push_all(&mut VecDeque::from([((), 1)]), false);
             assert_eq!(wakes.count(), 2);
         };
         tokio::spawn(turn).await.unwrap();

@@ -1,13 +1,14 @@
 //! Drives what crosses a tunnel between two sockets, to the end of both.
 #![forbid(unsafe_code)]
 
-use crate::access::grant::Grant;
+use crate::access::grant::{Grant, revoked};
 use crate::limits::Limits;
 use crate::net::connection::activity::Activity;
 use crate::net::deadline::{deadline, until};
 use crate::net::socket::stream::{Stream, is_hangup};
 use crate::net::socket::wiped_buffer::HandshakeBytes;
-use crate::relay::forward::{Relay, RelayError, RelayTimeout, Side};
+use crate::relay::forward::{Relay, RelayError, RelayTimeout};
+use crate::relay::side::{Side, Sides};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -18,8 +19,8 @@ use tokio::time::{Instant, timeout};
 
 /// Both connections of one peer, each with its other.
 pub(crate) struct Traffic {
-    front: Line,
-    back: Line,
+    /// Absent once the connection is given up.
+    streams: Sides<Option<Stream>>,
     relay: Relay,
     limits: Limits,
     /// How long it may stand still once one side has closed.
@@ -32,20 +33,6 @@ pub(crate) struct Traffic {
     end: Option<End>,
     /// Connections that are being closed.
     leaving: JoinSet<()>,
-}
-
-/// One connection.
-struct Line {
-    /// Absent once the connection is given up.
-    stream: Option<Stream>,
-}
-
-impl Line {
-    const fn new(stream: Stream) -> Self {
-        Self {
-            stream: Some(stream),
-        }
-    }
 }
 
 /// Why a connection through the tunnel ended.
@@ -113,8 +100,10 @@ impl Traffic {
         limits: &Limits,
     ) -> Self {
         Self {
-            front: Line::new(front),
-            back: Line::new(back),
+            streams: Sides {
+                front: Some(front),
+                back: Some(back),
+            },
             relay,
             limits: limits.clone(),
             linger,
@@ -134,12 +123,7 @@ impl Traffic {
         grant: Option<Grant>,
         mut close: watch::Receiver<bool>,
     ) -> End {
-        let revoked = async {
-            match &grant {
-                Some(grant) => grant.revoked().await,
-                None => std::future::pending().await,
-            }
-        };
+        let revoked = revoked(grant.as_ref());
         // Nothing that a revoked peer has sent may still be sent on.
         tokio::select! {
             biased;
@@ -158,7 +142,7 @@ impl Traffic {
         let mut activity = Activity::default();
         loop {
             tokio::task::coop::consume_budget().await;
-            if let Err(broken) = self.relay.turn() {
+            if let Err(broken) = self.relay.forward() {
                 self.lose(broken.side, End::RelayError(broken));
                 continue;
             }
@@ -182,7 +166,7 @@ impl Traffic {
             }
             activity.passed(0, std::mem::take(&mut self.passed));
             if !activity.waits() {
-                self.relay.rest();
+                self.relay.release_memory();
             }
             tokio::select! {
                 ready = self.readable(Side::Front) => self.read(Side::Front, ready),
@@ -213,20 +197,20 @@ impl Traffic {
     /// meanwhile must be read: bytes that arrive after a close, a PONG for example, reset the
     /// connection, and what is on its way to the peer is lost.
     async fn await_closes(&self) {
-        let closed = async |line: &Line| {
-            if let Some(stream) = &line.stream {
+        let closed = async |stream: &Option<Stream>| {
+            if let Some(stream) = stream {
                 // An error means that it is gone.
                 let _ = stream.discard(usize::MAX).await;
             }
         };
-        let both = async { tokio::join!(closed(&self.front), closed(&self.back)) };
+        let both = async { tokio::join!(closed(&self.streams.front), closed(&self.streams.back)) };
         let _ = timeout(self.linger, both).await;
     }
 
     /// Resolves when there is something to read that is wanted.
     fn readable(&self, side: Side) -> impl Future<Output = io::Result<()>> {
         let wanted = self.relay.wants_input(side);
-        let stream = self.line(side).stream.as_ref().filter(|_| wanted);
+        let stream = self.streams[side].as_ref().filter(|_| wanted);
         async move {
             match stream {
                 Some(stream) => stream.readable().await,
@@ -238,7 +222,7 @@ impl Traffic {
     /// Resolves when something to be written can be.
     fn writable(&self, side: Side) -> impl Future<Output = io::Result<()>> {
         let wanted = self.relay.has_output(side);
-        let stream = self.line(side).stream.as_ref().filter(|_| wanted);
+        let stream = self.streams[side].as_ref().filter(|_| wanted);
         async move {
             match stream {
                 Some(stream) => stream.writable().await,
@@ -251,21 +235,17 @@ impl Traffic {
         if ready.is_err() {
             return self.note_failure(side, ready);
         }
-        let (line, relay) = match side {
-            Side::Front => (&mut self.front, &mut self.relay),
-            Side::Back => (&mut self.back, &mut self.relay),
-        };
-        let Some(stream) = &line.stream else {
+        let Some(stream) = &self.streams[side] else {
             return;
         };
-        match stream.try_read(&mut relay.room(side)) {
+        match stream.try_read(&mut self.relay.room(side)) {
             Ok(0) => {
                 self.end.get_or_insert(End::Closed(side));
                 self.relay.end_input(side);
             }
             Ok(read) => {
                 // What is dropped is no progress.
-                if relay.takes(side.other()) {
+                if self.relay.takes(side.other()) {
                     self.still_until = None;
                 }
                 self.passed += read;
@@ -278,7 +258,7 @@ impl Traffic {
 
     /// Writes what there is, once; whether that changed anything.
     fn write(&mut self, side: Side) -> bool {
-        let stream = self.line(side).stream.as_ref();
+        let stream = self.streams[side].as_ref();
         let Some(stream) = stream.filter(|_| self.relay.has_output(side)) else {
             return false;
         };
@@ -304,7 +284,7 @@ impl Traffic {
             let over = !self.relay.sends(side.other()) && self.relay.is_drained(side);
             if over && self.relay.takes(side) {
                 self.relay.end_output(side);
-                if let Some(stream) = &self.line(side).stream {
+                if let Some(stream) = &self.streams[side] {
                     stream.shutdown_write();
                 }
             }
@@ -319,7 +299,7 @@ impl Traffic {
                 self.read(side, Ok(()));
             }
         }
-        if let Err(silent) = self.relay.poll(Instant::now().into_std()) {
+        if let Err(silent) = self.relay.on_deadline(Instant::now().into_std()) {
             self.lose(silent.side, End::RelayTimeout(silent));
         }
     }
@@ -341,7 +321,7 @@ impl Traffic {
 
     /// Closes a connection.
     fn close_gracefully(&mut self, side: Side) {
-        if let Some(stream) = self.line_mut(side).stream.take() {
+        if let Some(stream) = self.streams[side].take() {
             let limits = self.limits.clone();
             let parting = async move {
                 stream
@@ -349,20 +329,6 @@ impl Traffic {
                     .await
             };
             self.leaving.spawn(parting);
-        }
-    }
-
-    const fn line(&self, side: Side) -> &Line {
-        match side {
-            Side::Front => &self.front,
-            Side::Back => &self.back,
-        }
-    }
-
-    const fn line_mut(&mut self, side: Side) -> &mut Line {
-        match side {
-            Side::Front => &mut self.front,
-            Side::Back => &mut self.back,
         }
     }
 }

@@ -1,0 +1,25 @@
+//! Which messages a type of socket may send.
+#![forbid(unsafe_code)]
+
+use crate::net::error::NetError;
+use crate::traffic::message::Message;
+use crate::wire::socket_type::SocketType;
+use bytes::Bytes;
+
+/// Refuses a message that no peer of a socket of type `ours` would take.
+pub(crate) fn require_sendable(ours: SocketType, message: &Message) -> Result<(), NetError> {
+    if !ours.sends() {
+        return Err(NetError::CannotSend(ours));
+    }
+    // RFC 28: REQ and REP put an empty frame between envelope and body; a REQ has no envelope.
+    let before_body = message
+        .frames()
+        .split_last()
+        .map_or(&[][..], |(_, before)| before);
+    let is_delimited = match ours {
+        SocketType::Req => before_body.first().is_some_and(Bytes::is_empty),
+        SocketType::Rep => before_body.iter().any(Bytes::is_empty),
+        _ => true,
+    };
+    is_delimited.then_some(()).ok_or(NetError::Delimiter(ours))
+}
