@@ -261,8 +261,8 @@ impl Exchange {
     /// Frees what an idle connection does not hold.
     fn release_memory(&mut self) {
         self.channel.release_memory();
-        self.to_send.rest();
-        self.received.rest();
+        self.to_send.release();
+        self.received.release();
     }
 
     /// Encodes what is to be sent: heartbeats first, then what the application has queued.

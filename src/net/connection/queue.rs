@@ -115,7 +115,7 @@ impl<T> State<T> {
     }
 
     /// Gives back what an idle queue does not hold.
-    fn rest(&mut self) {
+    fn release(&mut self) {
         self.is_at_rest = true;
         self.spare = VecDeque::new();
         if self.items.is_empty() {
@@ -250,8 +250,8 @@ impl<T> Producer<T> {
     }
 
     /// Gives back memory until something is pushed, if nothing waits.
-    pub(crate) fn rest(&self) {
-        self.0.lock().rest();
+    pub(crate) fn release(&self) {
+        self.0.lock().release();
     }
 
     /// Takes back everything that has not been taken, also what the consumer has fetched.
@@ -343,11 +343,11 @@ impl<T> Consumer<T> {
     }
 
     /// Gives back memory until something is pushed, if nothing waits.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn release(&mut self) {
         if self.fetched.is_empty() {
             self.fetched = VecDeque::new();
         }
-        self.shared.lock().rest();
+        self.shared.lock().release();
     }
 
     /// Whether something is fetched, after an attempt to have it so.
