@@ -3,6 +3,7 @@
 
 use crate::cert::file::{self, NewFile};
 use crate::cert::form::{self, Content, Keys};
+use crate::cert::parser;
 use crate::cert::problem::{
     CertificateError, CertificateErrorKind, CertificateWarning, Flaw, MAX_FILE_LEN,
 };
@@ -110,7 +111,7 @@ impl Certificate {
     /// Returns [`CertificateError`] with line and reason.
     pub fn parse(text: &[u8], file: impl Into<PathBuf>) -> Result<Self, CertificateError> {
         let file = file.into();
-        let content = Content::parse(text).map_err(|flaw| flaw.in_file(&file))?;
+        let content = parser::parse(text).map_err(|flaw| flaw.in_file(&file))?;
         let dropped = &content.dropped;
         let warning = (!dropped.lines.is_empty()).then(|| CertificateWarning::Dropped {
             file: file.clone(),
@@ -212,6 +213,23 @@ impl Certificate {
     #[must_use]
     pub fn metadata(&self) -> &[(String, String)] {
         &self.content.metadata
+    }
+
+    /// When the certificate counts, by its metadata: `not-before` and `not-after`, both optional,
+    /// each a date with time and offset as RFC 3339 has it, `2027-01-31T12:00:00Z` or
+    /// `2027-01-31T14:00:00.5+02:00`.
+    ///
+    /// A certificate is loaded without regard to it;
+    /// [`load_certificates`](crate::cert::load_certificates), which loads those of others,
+    /// reports one whose dates are bad.
+    ///
+    /// # Errors
+    /// Returns [`CertificateErrorKind::Date`], [`CertificateErrorKind::NeverValid`] or
+    /// [`CertificateErrorKind::ValidityLikeName`] if the metadata says none, and
+    /// [`CertificateErrorKind::Restriction`] if a line of the file that cannot be used was probably
+    /// meant to.
+    pub fn validity(&self) -> Result<Validity, CertificateErrorKind> {
+        self.validity_or_flaw().map_err(|flaw| flaw.reason)
     }
 
     /// Its validity, or what keeps it from being told and where.

@@ -1,7 +1,6 @@
 //! What a certificate holds, and how it is written.
 #![forbid(unsafe_code)]
 
-use crate::cert::parser::Parser;
 use crate::cert::problem::{
     CertificateErrorKind, Flaw, KeyField, MAX_FILE_LEN, MAX_NAME_LEN, MAX_WRITTEN_LINE,
 };
@@ -79,17 +78,6 @@ pub(crate) enum Keys {
 }
 
 impl Content {
-    /// Reads the text of a certificate file.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Flaw> {
-        let mut parser = Parser::default();
-        for line in zpl::lines(bytes) {
-            let number = line.number;
-            let taken = parser.take(line);
-            taken.map_err(|reason| Flaw::at(number, reason))?;
-        }
-        parser.finish()
-    }
-
     /// The text of `NAME.key`.
     ///
     /// # Errors

@@ -31,8 +31,19 @@ struct Found<T> {
     value: T,
 }
 
+/// Reads the text of a certificate file.
+pub(crate) fn parse(text: &[u8]) -> Result<Content, Flaw> {
+    let mut parser = Parser::default();
+    for line in zpl::lines(text) {
+        let number = line.number;
+        let taken = parser.take(line);
+        taken.map_err(|reason| Flaw::at(number, reason))?;
+    }
+    parser.finish()
+}
+
 #[derive(Default)]
-pub(crate) struct Parser<'a> {
+struct Parser<'a> {
     section: Option<Section>,
     /// Indentation of the section's first property.
     indent: Option<&'a [u8]>,
@@ -47,7 +58,7 @@ pub(crate) struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    pub(crate) fn take(&mut self, line: zpl::Found<'a>) -> Result<(), CertificateErrorKind> {
+    fn take(&mut self, line: zpl::Found<'a>) -> Result<(), CertificateErrorKind> {
         match line.property {
             Ok(property) => self.take_property(&property, line.text),
             Err(reason) => self.take_broken(line.number, line.text, reason),
@@ -200,7 +211,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    pub(crate) fn finish(self) -> Result<Content, Flaw> {
+    fn finish(self) -> Result<Content, Flaw> {
         let public = self.public.ok_or(CertificateErrorKind::NoPublicKey)?;
         let keys = match self.secret {
             None => Keys::Public(public.value),

@@ -1,7 +1,6 @@
 //! When a certificate counts: `not-before` and `not-after` in its metadata, as RFC 3339 has dates.
 #![forbid(unsafe_code)]
 
-use crate::cert::certificate::Certificate;
 use crate::cert::problem::CertificateErrorKind;
 use std::time::{Duration, SystemTime};
 
@@ -16,25 +15,6 @@ pub struct Validity {
     pub not_before: Option<SystemTime>,
     /// The first moment at which it counts no more; `None`: for ever.
     pub not_after: Option<SystemTime>,
-}
-
-impl Certificate {
-    /// When the certificate counts, by its metadata: `not-before` and `not-after`, both optional,
-    /// each a date with time and offset as RFC 3339 has it, `2027-01-31T12:00:00Z` or
-    /// `2027-01-31T14:00:00.5+02:00`.
-    ///
-    /// A certificate is loaded without regard to it;
-    /// [`load_certificates`](crate::cert::load_certificates), which loads those of others,
-    /// reports one whose dates are bad.
-    ///
-    /// # Errors
-    /// Returns [`CertificateErrorKind::Date`], [`CertificateErrorKind::NeverValid`] or
-    /// [`CertificateErrorKind::ValidityLikeName`] if the metadata says none, and
-    /// [`CertificateErrorKind::Restriction`] if a line of the file that cannot be used was probably
-    /// meant to.
-    pub fn validity(&self) -> Result<Validity, CertificateErrorKind> {
-        self.validity_or_flaw().map_err(|flaw| flaw.reason)
-    }
 }
 
 impl Validity {

@@ -7,7 +7,7 @@ use crate::crypto::nonce::{self, Nonce};
 use crate::crypto::secretbox::backend::Backend;
 use crate::crypto::secretbox::batch::TrafficKey;
 use crate::crypto::secretbox::salsa20::StreamKey;
-use crate::crypto::stack_wipe::{SHORT, with_clean_stack, without_shallow_residue};
+use crate::crypto::stack_wipe::{SHORT, with_clean_shallow_stack, with_clean_stack};
 use crate::crypto::x25519;
 use crate::crypto::xchacha20poly1305::{OneTimeStream, TEXT_LEN};
 use bytes::{BufMut, BytesMut};
@@ -34,7 +34,7 @@ impl SharedKey {
     /// to the protocol; without it a peer could force a key that everyone knows).
     pub fn agree(secret: &SecretKey, public: &PublicKey) -> Result<Self, LowOrder> {
         let mut key = Arc::new(Zeroizing::new([0_u8; 32]));
-        x25519::on_own_frame(|| {
+        x25519::with_clean_stack(|| {
             let shared = x25519::multiply(secret.expose(), public.as_bytes());
             if same(&shared, &[0; 32]) {
                 return Err(LowOrder);
@@ -114,7 +114,7 @@ impl SharedKey {
         .then(|| same(&text, expected))
     }
 
-    /// Derives the key of one box, and uses it: one piece of work whose residue goes.
+    /// Derives the key of one box and uses it, and then writes over the stack of both.
     fn once<T>(
         &self,
         nonce: &Nonce,
@@ -128,7 +128,7 @@ impl SharedKey {
             work(Backend::fastest(), &key, rest, text)
         };
         if len <= SHORT {
-            without_shallow_residue(work)
+            with_clean_shallow_stack(work)
         } else {
             with_clean_stack(work)
         }
@@ -152,7 +152,7 @@ impl CookieBox {
     /// Takes a key and a nonce that are used for nothing else.
     #[must_use]
     pub fn new(key: &[u8; 32], nonce: &Nonce) -> Self {
-        Self(without_shallow_residue(|| OneTimeStream::new(key, nonce)))
+        Self(with_clean_shallow_stack(|| OneTimeStream::new(key, nonce)))
     }
 
     /// Seals 64 bytes, bound to `context`. Once: another text would show what the two have in
@@ -166,7 +166,7 @@ impl CookieBox {
         let mut sealed = [0; SEALED_COOKIE_LEN];
         if let Some((text, tag)) = sealed.split_first_chunk_mut() {
             text.copy_from_slice(&secret[..]);
-            without_shallow_residue(|| tag.copy_from_slice(&self.0.seal(context, text)));
+            with_clean_shallow_stack(|| tag.copy_from_slice(&self.0.seal(context, text)));
         }
         sealed
     }
@@ -180,7 +180,7 @@ impl CookieBox {
     ) -> Option<Zeroizing<[u8; TEXT_LEN]>> {
         let (text, tag) = (sealed.first_chunk()?, sealed.last_chunk()?);
         let mut secret = Zeroizing::new(*text);
-        without_shallow_residue(|| self.0.open(context, &mut secret, tag)).then_some(secret)
+        with_clean_shallow_stack(|| self.0.open(context, &mut secret, tag)).then_some(secret)
     }
 }
 

@@ -189,7 +189,7 @@ impl SecretKey {
     /// The public key that belongs to this secret key (RFC 7748: multiplication of the base).
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        x25519::on_own_frame(|| PublicKey(x25519::multiply_base(&self.0)))
+        x25519::with_clean_stack(|| PublicKey(x25519::multiply_base(&self.0)))
     }
 }
 

@@ -1,9 +1,8 @@
-//! What arithmetic on secrets leaves on the stack, and how it goes away.
+//! Writes over what arithmetic on secrets leaves on the stack.
 //!
 //! The cipher crates wipe their keys, but not every intermediate value: the state of HSalsa20,
-//! for one, holds half of the key that it derives. Such a residue does not stay on the stack. The
-//! next value that is moved to the heap, a future say, may take it along in bytes that it does
-//! not use itself.
+//! for one, holds half of the key that it derives. The next value that moves to the heap, a
+//! future for example, may take such a remainder along in bytes that it does not use itself.
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
@@ -27,23 +26,23 @@ pub(crate) const SHORT: usize = 352;
 /// Runs `work` in a stack frame of its own, and then writes over what it and its callees have had
 /// there. What it returns is not touched.
 pub(crate) fn with_clean_stack<T>(work: impl FnOnce() -> T) -> T {
-    without_residue_of::<DEPTH, T>(work)
+    with_clean_stack_of::<DEPTH, T>(work)
 }
 
 /// [`with_clean_stack`] for boxes of at most [`SHORT`] bytes, where the other would take a good
 /// part of the time.
-pub(crate) fn without_shallow_residue<T>(work: impl FnOnce() -> T) -> T {
-    without_residue_of::<SHALLOW_DEPTH, T>(work)
+pub(crate) fn with_clean_shallow_stack<T>(work: impl FnOnce() -> T) -> T {
+    with_clean_stack_of::<SHALLOW_DEPTH, T>(work)
 }
 
 /// [`with_clean_stack`] for what is known to use no more than `BYTES` of the stack.
-pub(crate) fn without_residue_of<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn with_clean_stack_of<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T {
     let outcome = on_own_frame(work);
     scrub::<BYTES>();
     outcome
 }
 
-/// Were it part of its caller's frame, its residue would lie out of reach.
+/// Never inlined: in its caller's frame, what `work` leaves would lie out of [`scrub`]'s reach.
 #[inline(never)]
 fn on_own_frame<T>(work: impl FnOnce() -> T) -> T {
     work()

@@ -2,7 +2,7 @@
 //! x25519-dalek elsewhere.
 #![forbid(unsafe_code)]
 
-use crate::crypto::stack_wipe::{with_clean_stack, without_shallow_residue};
+use crate::crypto::stack_wipe;
 use zeroize::Zeroizing;
 
 /// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` keeps to the portable
@@ -65,13 +65,13 @@ fn graviola_runs() -> bool {
         && has!("avx2")
 }
 
-/// Runs `work` that multiplies, and rids the stack of its residue. The assembly takes few hundred
-/// bytes, the portable code thousands.
-pub(crate) fn on_own_frame<T>(work: impl FnOnce() -> T) -> T {
+/// Runs `work` that multiplies, and then writes over the stack that it used. The assembly uses a few
+/// hundred bytes, the portable code thousands.
+pub(crate) fn with_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     match Code::fastest() {
         #[cfg(target_arch = "x86_64")]
-        Code::Graviola => without_shallow_residue(work),
-        Code::Portable => with_clean_stack(work),
+        Code::Graviola => stack_wipe::with_clean_shallow_stack(work),
+        Code::Portable => stack_wipe::with_clean_stack(work),
     }
 }
 

@@ -4,8 +4,8 @@
 
 use crate::crypto::boxes::SharedKey;
 use crate::crypto::nonce::{self, ReceiveCounter, SendCounter};
-use crate::crypto::secretbox::backend::Job;
 use crate::crypto::secretbox::batch::TrafficKey;
+use crate::crypto::secretbox::job::Job;
 use crate::error::{CryptoError, Error, LocalError};
 use crate::wire::curve_message::{self, BOX_AT, NONCE_LEN};
 use crate::wire::frame::Flags;

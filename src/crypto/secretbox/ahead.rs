@@ -3,7 +3,8 @@
 //! three that one box would wait for.
 #![forbid(unsafe_code)]
 
-use crate::crypto::secretbox::backend::{Backend, Blocks, Inputs};
+use crate::crypto::secretbox::backend::Backend;
+use crate::crypto::secretbox::job::{Blocks, Inputs};
 use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN, StreamKey};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 

@@ -1,49 +1,12 @@
 //! Which code seals and opens: chosen once for each key, by what the processor has.
 #![forbid(unsafe_code)]
 
-use crate::crypto::secretbox::poly1305::{KEY_LEN, TAG_LEN};
+use crate::crypto::secretbox::job::{Blocks, Inputs, Job};
+use crate::crypto::secretbox::poly1305::TAG_LEN;
 use crate::crypto::secretbox::portable;
-use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN, StreamKey};
+use crate::crypto::secretbox::salsa20::StreamKey;
 #[cfg(target_arch = "x86_64")]
 use crate::crypto::secretbox::simd::{Avx2, Avx512};
-
-/// One box of several, in place.
-pub(crate) struct Job<'a> {
-    /// The 8 bytes of its nonce.
-    pub(crate) nonce: [u8; 8],
-    /// [`TAG_LEN`] bytes for the tag, then the text.
-    pub(crate) boxed: &'a mut [u8],
-}
-
-impl Job<'_> {
-    /// Nothing to do.
-    pub(crate) fn empty() -> Self {
-        Self {
-            nonce: [0; 8],
-            boxed: &mut [],
-        }
-    }
-
-    /// Tag and text, if there is room for a tag.
-    pub(crate) fn parts(&mut self) -> Option<(&mut [u8; TAG_LEN], &mut [u8])> {
-        self.boxed.split_first_chunk_mut()
-    }
-}
-
-/// Blocks of key stream that a box of `len` bytes needs.
-pub(crate) fn blocks_of(len: usize) -> usize {
-    (KEY_LEN + len.saturating_sub(TAG_LEN)).div_ceil(BLOCK_LEN)
-}
-
-/// Key stream made at once.
-pub(crate) type Blocks = [[u8; BLOCK_LEN]; AT_ONCE];
-
-/// What tells [`Blocks`] from one another under the same key.
-pub(crate) struct Inputs {
-    pub(crate) nonces: [[u8; 8]; AT_ONCE],
-    /// The blocks' numbers, little-endian.
-    pub(crate) numbers: [[u8; 4]; AT_ONCE],
-}
 
 /// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` or `"avx2"` keeps to
 /// that one.
@@ -173,6 +136,7 @@ impl Backend {
 mod tests {
     use super::*;
     use crate::crypto::secretbox::poly1305;
+    use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN};
     use crypto_box::SalsaBox;
     use crypto_box::aead::{Aead, AeadInPlace};
 

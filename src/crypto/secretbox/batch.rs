@@ -2,13 +2,14 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::ahead::{self, Ahead};
-use crate::crypto::secretbox::backend::{Backend, Job, blocks_of};
+use crate::crypto::secretbox::backend::Backend;
+use crate::crypto::secretbox::job::{Job, blocks_of};
 use crate::crypto::secretbox::poly1305::TAG_LEN;
 use crate::crypto::secretbox::portable;
 use crate::crypto::secretbox::salsa20::StreamKey;
 use crate::crypto::stack_wipe::{
-    AHEAD_DEPTH, BATCH_DEPTH, READY_DEPTH, SHORT, wipe, with_clean_stack, without_residue_of,
-    without_shallow_residue,
+    AHEAD_DEPTH, BATCH_DEPTH, READY_DEPTH, SHORT, wipe, with_clean_shallow_stack, with_clean_stack,
+    with_clean_stack_of,
 };
 use std::fmt;
 
@@ -30,7 +31,7 @@ impl TrafficKey {
     /// Derives the key.
     pub(crate) fn derive(key: &[u8; 32], prefix: &[u8; 16]) -> Self {
         let mut stream = Box::new(StreamKey([0; 8]));
-        without_shallow_residue(|| *stream = StreamKey::derive(key, prefix));
+        with_clean_shallow_stack(|| *stream = StreamKey::derive(key, prefix));
         Self {
             stream,
             backend: Backend::fastest(),
@@ -52,7 +53,7 @@ impl TrafficKey {
             let len = text.len();
             let seal = || *tag = self.backend.seal(&self.stream, nonce, text);
             if len <= SHORT {
-                without_shallow_residue(seal);
+                with_clean_shallow_stack(seal);
             } else {
                 with_clean_stack(seal);
             }
@@ -74,7 +75,7 @@ impl TrafficKey {
         let len = text.len();
         let open = || self.backend.open(&self.stream, nonce, text, tag);
         if len <= SHORT {
-            without_shallow_residue(open)
+            with_clean_shallow_stack(open)
         } else {
             with_clean_stack(open)
         }
@@ -90,7 +91,7 @@ impl TrafficKey {
             boxed.split_first_chunk_mut(),
         ) {
             (Some(stream), Some((tag, text))) => {
-                without_residue_of::<READY_DEPTH, _>(|| *tag = portable::seal_with(stream, text));
+                with_clean_stack_of::<READY_DEPTH, _>(|| *tag = portable::seal_with(stream, text));
                 wipe(stream);
             }
             _ => self.seal_in_place(nonce, boxed),
@@ -105,8 +106,9 @@ impl TrafficKey {
             boxed.split_first_chunk_mut(),
         ) {
             (Some(stream), Some((tag, text))) => {
-                let is_open =
-                    without_residue_of::<READY_DEPTH, _>(|| portable::open_with(stream, text, tag));
+                let is_open = with_clean_stack_of::<READY_DEPTH, _>(|| {
+                    portable::open_with(stream, text, tag)
+                });
                 wipe(stream);
                 is_open
             }
@@ -123,7 +125,7 @@ impl TrafficKey {
         }
         let nonce = u64::from_be_bytes(nonce);
         if !ahead.has(nonce, blocks) {
-            without_residue_of::<AHEAD_DEPTH, _>(|| {
+            with_clean_stack_of::<AHEAD_DEPTH, _>(|| {
                 ahead.make(self.backend, &self.stream, nonce, blocks)
             });
         }
@@ -137,7 +139,7 @@ impl TrafficKey {
                 self.seal_next(job.nonce, job.boxed);
             }
         } else {
-            without_residue_of::<BATCH_DEPTH, _>(|| self.backend.seal_many(&self.stream, jobs));
+            with_clean_stack_of::<BATCH_DEPTH, _>(|| self.backend.seal_many(&self.stream, jobs));
         }
     }
 
@@ -150,7 +152,7 @@ impl TrafficKey {
             let bad = jobs.position(|job| !self.open_next(job.nonce, job.boxed));
             bad.unwrap_or(all)
         } else {
-            without_residue_of::<BATCH_DEPTH, _>(|| self.backend.open_many(&self.stream, jobs))
+            with_clean_stack_of::<BATCH_DEPTH, _>(|| self.backend.open_many(&self.stream, jobs))
         }
     }
 

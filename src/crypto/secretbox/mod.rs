@@ -3,6 +3,7 @@
 pub(crate) mod ahead;
 pub(crate) mod backend;
 pub(crate) mod batch;
+pub(crate) mod job;
 pub(crate) mod poly1305;
 pub(crate) mod portable;
 pub(crate) mod salsa20;

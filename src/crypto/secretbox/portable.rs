@@ -1,7 +1,7 @@
 //! XSalsa20-Poly1305 under a derived key, in place, in portable code.
 #![forbid(unsafe_code)]
 
-use crate::crypto::secretbox::backend::{Blocks, Inputs, Job};
+use crate::crypto::secretbox::job::{Blocks, Inputs, Job};
 use crate::crypto::secretbox::poly1305::{self, KEY_LEN, Poly1305, TAG_LEN};
 use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN, StreamKey};
 

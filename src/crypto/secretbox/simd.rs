@@ -13,7 +13,7 @@ mod lanes512;
 mod rows;
 mod side_by_side;
 
-use crate::crypto::secretbox::backend::{Blocks, Inputs, Job};
+use crate::crypto::secretbox::job::{Blocks, Inputs, Job};
 use crate::crypto::secretbox::poly1305::TAG_LEN;
 use crate::crypto::secretbox::salsa20::StreamKey;
 use std::arch::is_x86_feature_detected as has;

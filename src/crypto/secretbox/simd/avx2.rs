@@ -2,7 +2,7 @@
 //! meanwhile.
 #![forbid(unsafe_code)]
 
-use crate::crypto::secretbox::backend::{Job, blocks_of};
+use crate::crypto::secretbox::job::{Job, blocks_of};
 use crate::crypto::secretbox::poly1305::{self, Poly1305, TAG_LEN};
 use crate::crypto::secretbox::salsa20::{BLOCK_LEN, StreamKey};
 use crate::crypto::secretbox::simd::batch::{self, Plan};

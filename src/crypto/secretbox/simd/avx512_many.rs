@@ -2,7 +2,7 @@
 //! fits in, and each has a lane to itself when they are authenticated.
 #![forbid(unsafe_code)]
 
-use crate::crypto::secretbox::backend::{Job, blocks_of};
+use crate::crypto::secretbox::job::{Job, blocks_of};
 use crate::crypto::secretbox::poly1305::{self, KEY_LEN, Poly1305, TAG_LEN};
 use crate::crypto::secretbox::salsa20::{BLOCK_LEN, StreamKey};
 use crate::crypto::secretbox::simd::avx512::{authenticate_long, open, seal};

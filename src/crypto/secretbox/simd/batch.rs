@@ -1,7 +1,7 @@
 //! How several small boxes share the lanes of one pass.
 #![forbid(unsafe_code)]
 
-use crate::crypto::secretbox::backend::{Job, blocks_of};
+use crate::crypto::secretbox::job::{Job, blocks_of};
 
 /// Blocks that are made before any is used: 5 KiB of key stream.
 pub(super) const MOST: usize = 80;
