@@ -7,6 +7,7 @@ mod commands;
 mod exit;
 mod output;
 mod program;
+mod runtime;
 mod security;
 mod signals;
 mod socket;

@@ -8,8 +8,7 @@ use crate::commands::{
 use crate::exit::{Exit, Failure};
 use crate::output::console::{Console, end_log, start_log};
 use crate::output::printable::lines;
-use clap::Parser;
-use std::future::Future;
+use clap::{CommandFactory, Parser};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -68,17 +67,6 @@ fn run(command: Command, console: Console) -> Result<(), Failure> {
         Command::Probe(arguments) => probe::run(&arguments, console),
         Command::Zap(arguments) => zap::run(&arguments, console),
         Command::Tunnel(command) => tunnel::run(&command),
-        Command::Generate(arguments) => generate::run(&arguments, console),
+        Command::Generate(arguments) => generate::run(&arguments, Arguments::command()),
     }
-}
-
-/// Runs what needs sockets, to its end.
-pub(crate) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    let outcome = runtime.block_on(command);
-    // Nothing that still waits on a thread, such as a read of stdin, may keep the process.
-    runtime.shutdown_background();
-    outcome
 }

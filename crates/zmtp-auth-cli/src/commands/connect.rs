@@ -3,7 +3,7 @@
 
 use crate::exit::{Exit, Failure};
 use crate::output::events::Events;
-use crate::program::block_on;
+use crate::runtime::block_on;
 use crate::security::argument_source;
 use crate::security::client::ClientSecurity;
 use crate::security::server::{LoadedPolicy, ServerConfig, ServerRole, reloaded};

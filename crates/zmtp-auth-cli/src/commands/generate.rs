@@ -1,10 +1,8 @@
 //! `generate`: manual pages and shell completions, from the same text as `--help`.
 #![forbid(unsafe_code)]
 
-use crate::arguments::Arguments;
 use crate::exit::Failure;
-use crate::output::console::Console;
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -30,8 +28,11 @@ enum What {
     },
 }
 
-pub(crate) fn run(arguments: &GenerateArguments, _: Console) -> Result<(), Failure> {
-    let mut command = Arguments::command();
+/// Writes what is asked for, from the definition of the whole program.
+pub(crate) fn run(
+    arguments: &GenerateArguments,
+    mut command: clap::Command,
+) -> Result<(), Failure> {
     match &arguments.what {
         What::Man { directory } => {
             clap_mangen::generate_to(command, directory).map_err(|error| {

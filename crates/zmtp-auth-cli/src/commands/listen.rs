@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use crate::output::events::Events;
 use crate::output::refused::Refusals;
 use crate::output::repeats::at_time;
-use crate::program::block_on;
+use crate::runtime::block_on;
 use crate::security::argument_source;
 use crate::security::server::{LoadedPolicy, ServerConfig, ServerSecurity, reloaded};
 use crate::signals::{Signal, Signals};

@@ -4,7 +4,7 @@
 use crate::commands::probe_link::{Link, Seen, Step};
 use crate::exit::{Exit, Failure};
 use crate::output::console::Console;
-use crate::program::block_on;
+use crate::runtime::block_on;
 use crate::security::client::{ClientCredentials, ClientSecurity};
 use crate::socket::socket_type::TypeArgument;
 use clap::Args;

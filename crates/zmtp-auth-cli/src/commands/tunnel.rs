@@ -3,7 +3,7 @@
 
 use crate::exit::Failure;
 use crate::output::events::Events;
-use crate::program::block_on;
+use crate::runtime::block_on;
 use crate::security::client::ClientCredentials;
 use crate::security::key_file::load_key_pair;
 use crate::security::server::{LoadedPolicy, Scope, reloaded};

@@ -4,7 +4,7 @@
 use crate::commands::zap_service::{self, ServiceArguments};
 use crate::exit::Failure;
 use crate::output::console::Console;
-use crate::program::block_on;
+use crate::runtime::block_on;
 use crate::security::argument_source;
 use crate::security::server::LoadedPolicy;
 use crate::socket::lines::{Line, Lines};
