@@ -172,7 +172,7 @@ impl AdmissionTerms {
         // An older policy has nothing to say any more.
         if !state.revoked && state.checked < policy.version {
             state.checked = policy.version;
-            match policy.standing_of(&self.peer(), || now) {
+            match policy.still_admits(&self.peer(), || now) {
                 Some(valid_until) => state.valid_until = valid_until,
                 None => state.revoked = true,
             }
@@ -181,7 +181,7 @@ impl AdmissionTerms {
     }
 
     /// Tells whoever waits, and the audit log if the admission has ended.
-    fn tell(&self) {
+    fn notify(&self) {
         self.changed.notify_all();
         let AdmissionState {
             revoked, checked, ..
@@ -218,7 +218,7 @@ impl AdmissionTerms {
 impl GrantTerms for AdmissionTerms {
     fn still_valid(&self) -> bool {
         if self.check(&self.ledger.policy(), self.ledger.now()) {
-            self.tell();
+            self.notify();
         }
         !self.state().revoked
     }
@@ -387,9 +387,9 @@ impl PendingNotices {
     }
 
     /// Tells them. Wakers are foreign code: no lock may be held.
-    pub(crate) fn tell(self) {
+    pub(crate) fn notify(self) {
         for terms in self.0 {
-            terms.tell();
+            terms.notify();
         }
     }
 }

@@ -27,8 +27,7 @@ pub use policy::address::rule::{AddressError, AddressRule};
 pub use policy::outcome::Outcome;
 pub use policy::password_file::{PasswordFileError, PasswordFileErrorKind};
 pub use policy::provider::{
-    CurveProvider, CurveQuestion, IntoProviderResult, PlainProvider, PlainQuestion, ProviderAnswer,
-    ProviderError,
+    CurveQuestion, IntoProviderResult, PlainQuestion, Provider, ProviderAnswer, ProviderError,
 };
 pub use policy::rule::Rule;
 #[cfg(feature = "reload")]

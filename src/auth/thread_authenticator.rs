@@ -267,7 +267,7 @@ impl Inbox {
     fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
-        // Their promises are dropped with them, and wake who waits.
+        // Their senders are dropped with them, which wakes the callers.
         let unanswered = std::mem::take(&mut state.questions);
         drop(state);
         self.told.notify_all();

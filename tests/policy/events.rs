@@ -47,7 +47,7 @@ fn ask(auth: &Authenticator, domain: &str, rest: &[&[u8]]) -> Option<Grant> {
 /// The next event, which must be there, with none lost.
 #[track_caller]
 fn next(events: &mut AuditEvents) -> Audited {
-    let next = events.look().unwrap();
+    let next = events.try_next().unwrap();
     assert_eq!(next.lost, 0);
     next.event.what.clone()
 }
@@ -82,7 +82,7 @@ fn an_admission_tells_who_from_where_by_which_rule_and_how_long() {
     auth.configure_curve_keys("*", [key(1)]);
     let mut events = auth.events();
     let grant = ask(&auth, "a", &[b"CURVE", key(1).as_bytes()]);
-    let event = events.look().unwrap().event;
+    let event = events.try_next().unwrap().event;
     assert_eq!(event.policy_version, auth.policy_version());
     assert!(event.at.elapsed().unwrap() < Duration::from_secs(60));
     let Audited::Decision(decision) = &event.what else {
@@ -114,7 +114,7 @@ fn an_admission_tells_who_from_where_by_which_rule_and_how_long() {
     }
     // It ends once.
     assert!(!grant.unwrap().still_valid());
-    assert_eq!(events.look(), None);
+    assert_eq!(events.try_next(), None);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn each_change_tells_what_it_has_added_changed_and_removed() {
     auth.start();
     assert_eq!(change(&mut events), Change::Stopped);
     assert_eq!(change(&mut events), Change::Started);
-    assert_eq!(events.look(), None);
+    assert_eq!(events.try_next(), None);
 }
 
 #[test]
@@ -270,9 +270,9 @@ fn each_change_of_an_address_list_tells_its_rules_and_one_that_fails_is_none() {
     let a = Some(Domain::from("a"));
     for (expected, list, rule) in [
         (AddressChange::Deny, None, Some("192.0.2.1")),
-        (AddressChange::Undeny, None, Some("192.0.2.1")),
+        (AddressChange::RemoveDenied, None, Some("192.0.2.1")),
         (AddressChange::Allow, a.clone(), Some("uid:7")),
-        (AddressChange::Disallow, a.clone(), Some("uid:7")),
+        (AddressChange::RemoveAllowed, a.clone(), Some("uid:7")),
         (AddressChange::Clear, a, None),
     ] {
         match change(&mut events) {
@@ -286,7 +286,7 @@ fn each_change_of_an_address_list_tells_its_rules_and_one_that_fails_is_none() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(events.look(), None);
+    assert_eq!(events.try_next(), None);
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn no_event_holds_a_password() {
         drop(ask(&auth, "", rest));
     }
     let mut count = 0;
-    while let Some(next) = events.look() {
+    while let Some(next) = events.try_next() {
         count += 1;
         assert!(!format!("{next:?}").contains("hunter2"), "{next:?}");
     }
@@ -318,12 +318,12 @@ fn a_slow_reader_loses_the_oldest_and_is_told_how_many() {
     let all = 10_000;
     for _ in 0..all {
         drop(ask(&auth, "", &[b"NULL"]));
-        let next = quick.look().unwrap();
+        let next = quick.try_next().unwrap();
         assert_eq!(next.lost, 0);
     }
-    let first = slow.look().unwrap();
+    let first = slow.try_next().unwrap();
     let mut read = 1;
-    while let Some(next) = slow.look() {
+    while let Some(next) = slow.try_next() {
         assert_eq!(next.lost, 0);
         read += 1;
     }
@@ -347,7 +347,7 @@ fn big_changes_count_for_what_they_list() {
     for round in 0..5 {
         auth.configure_curve_keys("a", many(round * 3000));
     }
-    let next = events.look().unwrap();
+    let next = events.try_next().unwrap();
     assert_eq!(next.lost, 4);
     match &next.event.what {
         Audited::Change(Change::Ruled { added, removed, .. }) => {
@@ -377,15 +377,15 @@ fn a_reader_hears_of_what_comes_after_it_was_made() {
     assert_eq!(rule(&mut second), Rule::AnyKey("d".into()));
     drop(second);
     auth.configure_curve_any("e");
-    assert_eq!(auth.events().look(), None);
+    assert_eq!(auth.events().try_next(), None);
 }
 
 #[test]
 fn a_thread_and_a_task_can_wait_for_the_next_event() {
     let auth = Authenticator::new();
     let mut events = auth.events();
-    assert_eq!(events.wait(Duration::from_millis(1)), None);
-    let waiting = thread::spawn(move || events.wait(Duration::from_secs(60)));
+    assert_eq!(events.next_timeout(Duration::from_millis(1)), None);
+    let waiting = thread::spawn(move || events.next_timeout(Duration::from_secs(60)));
     let mut task = auth.events();
     assert!(poll(task.next()).is_pending());
     auth.stop();
@@ -409,7 +409,7 @@ fn the_stream_ends_with_the_authenticator_and_its_grants() {
     assert!(poll(events.next()).is_pending());
     drop(grant);
     assert_eq!(poll(events.next()), Poll::Ready(None));
-    assert_eq!(events.wait(Duration::from_secs(60)), None);
+    assert_eq!(events.next_timeout(Duration::from_secs(60)), None);
     assert!(events.is_closed());
 }
 
@@ -443,7 +443,7 @@ fn the_end_of_a_validity_is_an_event_when_it_is_noticed() {
     late.store(true, Ordering::SeqCst);
     assert!(!grant.still_valid() && !grant.still_valid());
     assert_eq!(ended(&mut events), Credential::Key(key));
-    assert_eq!(events.look(), None);
+    assert_eq!(events.try_next(), None);
 }
 
 #[test]

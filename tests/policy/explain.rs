@@ -233,7 +233,7 @@ fn nothing_else_happens() {
     }
     assert_eq!(auth.policy_version(), version);
     assert_eq!(auth.live_grants(), 0);
-    assert_eq!(events.look(), None);
+    assert_eq!(events.try_next(), None);
 }
 
 fn handle(auth: &Authenticator, asked: &AccessRequest) -> zmtp_auth::zap::ZapReply {

@@ -669,7 +669,7 @@ fn a_policy_that_reloads_ends_with_its_authenticator() {
     drop(auth);
     // Closed when the last owner is gone, which may be the thread for a moment.
     while !events.is_closed() {
-        events.wait(std::time::Duration::from_secs(1));
+        events.next_timeout(std::time::Duration::from_secs(1));
     }
 }
 
@@ -689,7 +689,7 @@ async fn a_policy_that_reloads_sees_a_new_certificate() {
     certificate.save_public(&keys, "alice").unwrap();
     let key = certificate.public_key().to_z85();
     let patience = std::time::Duration::from_secs(60);
-    tokio::time::timeout(patience, changes.changed())
+    tokio::time::timeout(patience, changes.next())
         .await
         .unwrap();
     assert!(ask(&auth, "a", curve(&key)).await.0);

@@ -757,7 +757,7 @@ mod threads {
         let never = hangs(&auth, "hangs");
         let mut events = auth.events();
         let mut stuck = move || {
-            let told = std::iter::from_fn(|| events.look());
+            let told = std::iter::from_fn(|| events.try_next());
             told.filter_map(|next| match &next.event.what {
                 Audited::ProviderStuck(rule) => Some(rule.clone()),
                 _ => None,

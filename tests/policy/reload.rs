@@ -147,7 +147,7 @@ fn a_secret_that_comes_among_public_files_is_told() {
     let (_, secret) = create_certificates(elsewhere.path(), "bob", &[]).unwrap();
     fs::rename(secret, dir.join("b.txt")).unwrap();
     let event = watched.event();
-    let [ReloadIssue::Secret(CertificateWarning::SecretInPublic { file })] = &event.troubles[..]
+    let [ReloadIssue::Secret(CertificateWarning::SecretInPublic { file })] = &event.issues[..]
     else {
         panic!("{event:?}");
     };
@@ -165,7 +165,7 @@ fn a_file_that_turned_bad_withdraws_its_key_and_says_why() {
     fs::write(dir.join("ada.key"), "curve\n").unwrap();
     let event = watched.event();
     assert!(
-        matches!(&event.troubles[..], [ReloadIssue::Certificate(error)]
+        matches!(&event.issues[..], [ReloadIssue::Certificate(error)]
         if error.file == dir.join("ada.key"))
     );
     assert!(!watched.admits_key(ada) && watched.admits_key(bob));
@@ -197,7 +197,7 @@ fn a_directory_that_is_gone_means_nobody_and_one_that_comes_back_is_loaded() {
     let dir = watched.dir.path().join("certs");
     assert!(watched.reload.curve("*", &dir).is_err());
     assert!(matches!(
-        watched.event().troubles[..],
+        watched.event().issues[..],
         [ReloadIssue::DirectoryGone(_)]
     ));
     fs::create_dir(&dir).unwrap();
@@ -209,7 +209,7 @@ fn a_directory_that_is_gone_means_nobody_and_one_that_comes_back_is_loaded() {
     let away = watched.dir.path().join("away");
     fs::rename(&dir, &away).unwrap();
     assert!(matches!(
-        watched.event().troubles[..],
+        watched.event().issues[..],
         [ReloadIssue::DirectoryGone(_)]
     ));
     assert!(!watched.admits_key(ada));
@@ -277,13 +277,13 @@ fn a_bad_line_keeps_the_old_table_and_an_absent_file_means_nobody() {
     watched.reload.plain_file("*", &file).unwrap();
     fs::write(&file, "ada=one\nbob\n").unwrap();
     let event = watched.event();
-    assert!(matches!(&event.troubles[..], [ReloadIssue::FileKept(error)]
+    assert!(matches!(&event.issues[..], [ReloadIssue::FileKept(error)]
         if error.line == Some(2)));
     assert_eq!(event.admitted, 1);
     assert!(watched.admits_user("ada", "one"));
     fs::remove_file(&file).unwrap();
     assert!(matches!(
-        watched.event().troubles[..],
+        watched.event().issues[..],
         [ReloadIssue::FileGone(_)]
     ));
     assert!(!watched.admits_user("ada", "one"));
@@ -476,7 +476,7 @@ fn an_empty_table_of_passwords_stays_in_force_over_later_reloads() {
 }
 
 fn ended(events: &mut AuditEvents) -> Vec<(MechanismKind, Domain)> {
-    let told = std::iter::from_fn(|| events.look());
+    let told = std::iter::from_fn(|| events.try_next());
     let ended = told.filter_map(|next| match &next.event.what {
         Audited::Change(Change::WatchEnded(rules)) => Some(rules.clone()),
         _ => None,
@@ -812,7 +812,7 @@ fn an_unreadable_file_means_nobody() {
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     assert!(matches!(
-        watched.event().troubles[..],
+        watched.event().issues[..],
         [ReloadIssue::FileGone(_)]
     ));
     assert!(!watched.admits_user("ada", "one"));
@@ -835,7 +835,7 @@ mod permissions {
                 assert!(watched.admits_user("ada", "one"));
                 chmod(&file, 0o000);
                 assert!(matches!(
-                    watched.event().troubles[..],
+                    watched.event().issues[..],
                     [ReloadIssue::FileGone(_)]
                 ));
                 assert!(!watched.admits_user("ada", "one"));

@@ -484,27 +484,27 @@ mod who_is_told {
         let server = Server::new();
         let grant = server.null("a", "192.0.2.1");
         let mut changes = server.auth.changes();
-        assert!(poll(changes.changed()).is_pending());
+        assert!(poll(changes.next()).is_pending());
         server.auth.configure_curve_any("b");
         server.auth.configure_curve_any("c");
-        assert_eq!(now(changes.changed()), server.auth.policy_version());
+        assert_eq!(now(changes.next()), server.auth.policy_version());
         assert!(grant.still_valid());
-        assert!(poll(changes.changed()).is_pending());
+        assert!(poll(changes.next()).is_pending());
 
         server.auth.deny(["192.0.2.1"]).unwrap();
-        assert_eq!(changes.look(), Some(server.auth.policy_version()));
-        assert_eq!(changes.look(), None);
+        assert_eq!(changes.try_next(), Some(server.auth.policy_version()));
+        assert_eq!(changes.try_next(), None);
         assert!(!grant.still_valid());
 
         assert!(server.auth.allow(["192.0.2.1"]).is_err());
-        assert_eq!(changes.wait(Duration::ZERO), None);
+        assert_eq!(changes.next_timeout(Duration::ZERO), None);
     }
 
     #[test]
     fn a_thread_that_waits_for_changes_is_woken() {
         let server = Server::new();
         let mut changes = server.auth.changes();
-        let waiting = std::thread::spawn(move || changes.wait(Duration::from_secs(60)));
+        let waiting = std::thread::spawn(move || changes.next_timeout(Duration::from_secs(60)));
         server.auth.configure_curve_any("a");
         assert_eq!(waiting.join().unwrap(), Some(server.auth.policy_version()));
     }
@@ -581,7 +581,7 @@ fn a_reply_in_frames_misses_no_change_either_and_leaves_no_grant() {
     assert_eq!(reply(&auth, 2), ("200".into(), key(2).to_z85().into()));
     assert_eq!(auth.live_grants(), 0);
     // One change, two decisions, and no end of what nobody held.
-    let told: Vec<_> = std::iter::from_fn(|| events.look()).collect();
+    let told: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
     assert_eq!(told.len(), 3);
     assert!(
         told.iter()
@@ -689,7 +689,7 @@ fn a_call_ends_the_admissions_of_one_user_or_key_and_no_others() {
     assert!(watch.woken());
     assert!(ended.iter().all(|grant| !grant.still_valid()));
     assert!(kept.iter().all(Grant::still_valid) && other.still_valid());
-    let told = std::iter::from_fn(|| events.look());
+    let told = std::iter::from_fn(|| events.try_next());
     let told = told.filter(|next| matches!(next.event.what, Audited::Ended(_)));
     assert_eq!(told.count(), 2);
     // The policy is what it was.

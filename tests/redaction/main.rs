@@ -433,7 +433,7 @@ fn show_what_policy_keeps(shown: &mut Shown, auth: &Authenticator, request: &Acc
     };
     let grant = approval.grant.unwrap();
     shown.debug(grant.terms::<AdmissionTerms>().unwrap());
-    while let Some(event) = told.look() {
+    while let Some(event) = told.try_next() {
         shown.debug(&event);
     }
 

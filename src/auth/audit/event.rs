@@ -160,9 +160,9 @@ pub enum AddressChange {
     /// Rules were added to the deny list.
     Deny,
     /// Rules were taken from the allow list.
-    Disallow,
+    RemoveAllowed,
     /// Rules were taken from the deny list.
-    Undeny,
+    RemoveDenied,
     /// The list was lifted.
     Clear,
 }
@@ -208,7 +208,7 @@ impl Audited {
             Self::Change(Change::PolicyFile(domains)) => 1 + domains.len(),
             Self::Change(Change::WatchEnded(rules)) => 1 + rules.len(),
             #[cfg(feature = "reload")]
-            Self::Reloaded(event) => 1 + event.troubles.len(),
+            Self::Reloaded(event) => 1 + event.issues.len(),
             _ => 1,
         }
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 /// What is kept for readers who are slow: events, and what those of changes list, together. 4096,
 /// one or two megabytes.
-const MOST: usize = 4096;
+const MAX_KEPT: usize = 4096;
 
 /// The latest events, for any number of readers.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(crate) struct EventLog {
     state: Mutex<State>,
     /// While there are none, nothing is kept.
     readers: AtomicUsize,
-    /// Rung with each event, and at the end.
+    /// Notified with each event, and at the end.
     changed: EventCount,
 }
 
@@ -66,14 +66,14 @@ impl EventLog {
             state.weight += event.what.weight();
             state.events.push_back(Arc::new(event));
             // The latest is kept, whatever it weighs.
-            while state.weight > MOST && state.events.len() > 1 {
+            while state.weight > MAX_KEPT && state.events.len() > 1 {
                 state.forget_first();
             }
         }
         self.changed.notify_all();
     }
 
-    /// Nothing will come any more.
+    /// No event comes after this.
     pub(crate) fn close(&self) {
         self.state().closed = true;
         self.changed.notify_all();
@@ -82,7 +82,7 @@ impl EventLog {
 
 /// Reads the audit events of an [`Authenticator`](crate::auth::Authenticator): all since the reader was made, in order.
 ///
-/// Nobody waits for a reader. About 4096 events are kept for it; if it falls behind by more, it
+/// A decision never waits for a reader. About 4096 events are kept for it; if it falls behind by more, it
 /// loses the oldest and is told how many ([`Delivery::lost`]). Reading needs no runtime.
 ///
 /// ```
@@ -91,7 +91,7 @@ impl EventLog {
 /// let auth = Authenticator::new();
 /// let mut events = auth.events();
 /// auth.configure_curve_any("open");
-/// let next = events.look().ok_or("nothing has happened")?;
+/// let next = events.try_next().ok_or("nothing has happened")?;
 /// assert_eq!(next.lost, 0);
 /// assert!(matches!(next.event.what, Audited::Change(_)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -123,7 +123,7 @@ impl AuditEvents {
     }
 
     /// The next event, if it is there already.
-    pub fn look(&mut self) -> Option<Delivery> {
+    pub fn try_next(&mut self) -> Option<Delivery> {
         let state = self.log.state();
         let lost = state.first.saturating_sub(self.next);
         let at = self.next.max(state.first);
@@ -139,7 +139,7 @@ impl AuditEvents {
         loop {
             let heard = self.log.changed.count();
             let closed = self.is_closed();
-            if let Some(next) = self.look() {
+            if let Some(next) = self.try_next() {
                 return Some(next);
             }
             if closed {
@@ -151,19 +151,19 @@ impl AuditEvents {
 
     /// As [`AuditEvents::next`], for threads: blocks, but no longer than `time`; `None` if there
     /// is nothing by then, or will be nothing.
-    pub fn wait(&mut self, time: Duration) -> Option<Delivery> {
+    pub fn next_timeout(&mut self, time: Duration) -> Option<Delivery> {
         let heard = self.log.changed.count();
         let closed = self.is_closed();
-        if let Some(next) = self.look() {
+        if let Some(next) = self.try_next() {
             return Some(next);
         }
         if !closed {
             self.log.changed.wait(heard, time);
         }
-        self.look()
+        self.try_next()
     }
 
-    /// Whether no event will come any more, beyond those that wait to be read.
+    /// Whether the last event has been told. Events before it may still wait to be read.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.log.state().closed

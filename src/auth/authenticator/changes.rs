@@ -6,10 +6,10 @@ use std::fmt;
 use std::time::Duration;
 
 /// Tells that the policy has changed: time to ask [`Grant::still_valid`](crate::Grant) of every
-/// connection again. Several changes since the last look count as one.
+/// connection again. Several changes since it was last told count as one.
 ///
 /// It is for hosts that drive a mechanism or a handshake themselves and have one place to close
-/// connections from; who has a task for each connection awaits
+/// connections from; a host with a task for each connection awaits
 /// [`Grant::revoked`](crate::Grant::revoked) instead. The end of a validity is no change: see
 /// [`AdmissionTerms::valid_until`](crate::auth::AdmissionTerms::valid_until).
 ///
@@ -26,7 +26,7 @@ use std::time::Duration;
 /// let mut changes = auth.changes();
 /// let Verdict::Allow(approval) = router.authorize(&request).await else { return Ok(()) };
 /// loop {
-///     changes.changed().await;
+///     changes.next().await;
 ///     if approval.grant.as_ref().is_none_or(|grant| !grant.still_valid()) {
 ///         return Ok(()); // and close the connection
 ///     }
@@ -40,31 +40,31 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Waits until the policy is another one than at the last look; gives its version. Dropping
+    /// Waits until the policy is another one than when it was last told; gives its version. Dropping
     /// the future loses nothing.
-    pub async fn changed(&mut self) -> u64 {
+    pub async fn next(&mut self) -> u64 {
         loop {
             let heard = self.auth.changed().count();
-            if let Some(version) = self.look() {
+            if let Some(version) = self.try_next() {
                 return version;
             }
             self.auth.changed().notified_after(heard).await;
         }
     }
 
-    /// As [`Changes::changed`], for threads: blocks, but no longer than `time`; `None` if
+    /// As [`Changes::next`], for threads: blocks, but no longer than `time`; `None` if
     /// nothing has changed by then.
-    pub fn wait(&mut self, time: Duration) -> Option<u64> {
+    pub fn next_timeout(&mut self, time: Duration) -> Option<u64> {
         let heard = self.auth.changed().count();
-        if let Some(version) = self.look() {
+        if let Some(version) = self.try_next() {
             return Some(version);
         }
         self.auth.changed().wait(heard, time);
-        self.look()
+        self.try_next()
     }
 
-    /// The policy's version, if it is another one than at the last look.
-    pub fn look(&mut self) -> Option<u64> {
+    /// The policy's version, if it is another one than when it was last told.
+    pub fn try_next(&mut self) -> Option<u64> {
         let version = self.auth.policy_version();
         (version != std::mem::replace(&mut self.seen, version)).then_some(version)
     }

@@ -81,7 +81,7 @@ impl AddressList<'_> {
         AddressError: From<R::Error>,
     {
         let rules = collect(rules)?;
-        self.try_change(AddressChange::Disallow, rules, |list, rules| {
+        self.try_change(AddressChange::RemoveAllowed, rules, |list, rules| {
             Ok(list.remove_allowed(rules))
         })
     }
@@ -100,7 +100,7 @@ impl AddressList<'_> {
         AddressError: From<R::Error>,
     {
         let rules = collect(rules)?;
-        self.try_change(AddressChange::Undeny, rules, |list, rules| {
+        self.try_change(AddressChange::RemoveDenied, rules, |list, rules| {
             Ok(list.remove_denied(rules))
         })
     }

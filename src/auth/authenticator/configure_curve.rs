@@ -12,9 +12,7 @@ use crate::auth::policy::call::Call;
 use crate::auth::policy::curve::CurveRule;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::plain::PlainRule;
-use crate::auth::policy::provider::{
-    Async, Blocking, CurveProvider, CurveQuestion, IntoProviderResult,
-};
+use crate::auth::policy::provider::{Async, Blocking, CurveQuestion, IntoProviderResult, Provider};
 #[cfg(feature = "reload")]
 use crate::auth::policy::watched::{reading::Reading, source::Source, watches::Loaded};
 use crate::cert::directory::{CertificateDirectory, DirectoryReport, load_certificates};
@@ -75,7 +73,7 @@ impl Authenticator {
     pub fn configure_curve_callback(
         &self,
         domain: impl Into<Domain>,
-        provider: impl CurveProvider,
+        provider: impl Provider<CurveQuestion>,
     ) -> Configured {
         let rule = CurveRule::provider(Arc::new(Async::new(provider)));
         self.rule_curve(domain.into(), rule, None)
@@ -93,7 +91,7 @@ impl Authenticator {
         domain: impl Into<Domain>,
         provider: impl Fn(CurveQuestion) -> R + Send + Sync + 'static,
     ) -> Configured {
-        let provider = Blocking::new(provider, self.blocking_workers());
+        let provider = Blocking::new(provider, self.blocking_threads());
         let rule = CurveRule::provider(Arc::new(provider));
         self.rule_curve(domain.into(), rule, None)
     }

@@ -13,9 +13,7 @@ use crate::auth::policy::password_file::{PasswordFileError, Passwords};
 #[cfg(feature = "reload")]
 use crate::auth::policy::plain::Stored;
 use crate::auth::policy::plain::{PasswordInput, PasswordTable, PlainRule};
-use crate::auth::policy::provider::{
-    Async, Blocking, IntoProviderResult, PlainProvider, PlainQuestion,
-};
+use crate::auth::policy::provider::{Async, Blocking, IntoProviderResult, PlainQuestion, Provider};
 #[cfg(feature = "reload")]
 use crate::auth::policy::watched::{reading::Reading, source::Source, watches::Loaded};
 use crate::crypto::keyed_hash::HashKey;
@@ -130,7 +128,7 @@ impl Authenticator {
     pub fn configure_plain_callback(
         &self,
         domain: impl Into<Domain>,
-        provider: impl PlainProvider,
+        provider: impl Provider<PlainQuestion>,
     ) -> Configured {
         let rule = PlainRule::provider(Arc::new(Async::new(provider)));
         self.rule_plain(domain.into(), rule, None)
@@ -143,7 +141,7 @@ impl Authenticator {
         domain: impl Into<Domain>,
         provider: impl Fn(PlainQuestion) -> R + Send + Sync + 'static,
     ) -> Configured {
-        let provider = Blocking::new(provider, self.blocking_workers());
+        let provider = Blocking::new(provider, self.blocking_threads());
         let rule = PlainRule::provider(Arc::new(provider));
         self.rule_plain(domain.into(), rule, None)
     }

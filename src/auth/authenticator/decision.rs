@@ -49,7 +49,7 @@ impl Authenticator {
     /// Answers a raw ZAP request without address envelope and delimiter: its frames from the
     /// version on give the six frames of the reply. `None` if there are fewer than two frames,
     /// so that there is no request id to reply to. The reply for a provider that gave no answer is
-    /// held back here, since no frame can say so: see [`CurveProvider`](crate::auth::CurveProvider).
+    /// held back here, since no frame can say so: see [`Provider`](crate::auth::Provider).
     pub async fn handle_zap_message(&self, frames: Vec<Bytes>) -> Option<[Bytes; 6]> {
         let (id, refusal) = match ZapRequest::from_frames(frames) {
             Ok(request) => {

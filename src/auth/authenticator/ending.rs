@@ -51,7 +51,7 @@ impl Authenticator {
         });
         let ended = self.ledger().end(|terms| meant.is(&terms.peer()));
         let count = ended.len();
-        ended.tell();
+        ended.notify();
         count
     }
 }

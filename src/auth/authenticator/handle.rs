@@ -7,7 +7,7 @@ use crate::auth::grants::{AdmissionTerms, Issued, Ledger};
 use crate::auth::policy::admission::Admission;
 use crate::auth::policy::decide::Policy;
 use crate::auth::sync::event_count::EventCount;
-use crate::auth::sync::thread_pool::{Replacement, ThreadPool, WorkerSettings};
+use crate::auth::sync::thread_pool::{PoolSettings, Replacement, ThreadPool};
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::keys::PublicKey;
 use crate::limits::Limits;
@@ -145,7 +145,7 @@ impl Authenticator {
             held_back: HeldBack::new(limits.max_held_back),
             max_waiting,
             spare_threads: Arc::new(AtomicUsize::new(SPARE_THREADS)),
-            verifiers: Arc::new(ThreadPool::new(WorkerSettings {
+            verifiers: Arc::new(ThreadPool::new(PoolSettings {
                 name: "zmtp-auth password",
                 // Each is one core at full load, and the last one is for everything else.
                 max_threads: available_parallelism()
@@ -209,8 +209,8 @@ impl Authenticator {
     }
 
     /// Threads for one provider that blocks.
-    pub(crate) fn blocking_workers(&self) -> ThreadPool {
-        ThreadPool::new(WorkerSettings {
+    pub(crate) fn blocking_threads(&self) -> ThreadPool {
+        ThreadPool::new(PoolSettings {
             name: "zmtp-auth provider",
             max_threads: BLOCKING_THREADS,
             max_waiting: self.0.max_waiting,
@@ -284,7 +284,7 @@ impl Authenticator {
         if !ended.is_empty() {
             self.audit_change(version, Change::WatchEnded(ended));
         }
-        notices.tell();
+        notices.notify();
         self.0.changed.notify_all();
         drop(before);
         Ok(outcome)

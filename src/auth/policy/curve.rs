@@ -235,7 +235,7 @@ impl CurveRule {
 
     /// The version of the entry that admits `key` at `now`, if there is one, and the end of its
     /// validity.
-    pub(crate) fn standing_of(
+    pub(crate) fn still_admits(
         &self,
         key: &PublicKey,
         now: impl Fn() -> Option<SystemTime>,

@@ -326,11 +326,11 @@ impl Policy {
         now: impl Fn() -> Option<SystemTime>,
     ) -> bool {
         version == self.version
-            || (self.endings.spare(version, peer) && self.standing_of(peer, now).is_some())
+            || (self.endings.spare(version, peer) && self.still_admits(peer, now).is_some())
     }
 
     /// The end of an admission's validity, if it stands under this policy. Calls no foreign code.
-    pub(crate) fn standing_of(
+    pub(crate) fn still_admits(
         &self,
         peer: &AdmittedPeer<'_>,
         now: impl Fn() -> Option<SystemTime>,
@@ -346,7 +346,7 @@ impl Policy {
                 (version, None)
             }
             Credential::UserName(name) => (ruling(&self.plain, domain)?.1.version_of(name)?, None),
-            Credential::Key(key) => ruling(&self.curve, domain)?.1.standing_of(key, now)?,
+            Credential::Key(key) => ruling(&self.curve, domain)?.1.still_admits(key, now)?,
         };
         (version == peer.entry_version).then_some(valid_until)
     }

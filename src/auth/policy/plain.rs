@@ -285,12 +285,12 @@ impl Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::sync::thread_pool::WorkerSettings;
+    use crate::auth::sync::thread_pool::PoolSettings;
     use crate::crypto::random::OsRandom;
 
     fn table(users: &[(impl AsRef<[u8]>, &str)]) -> PasswordTable {
         let key = Arc::new(HashKey::generate(&OsRandom).unwrap());
-        let verifiers = Arc::new(ThreadPool::new(WorkerSettings {
+        let verifiers = Arc::new(ThreadPool::new(PoolSettings {
             name: "verifier",
             max_threads: 1,
             max_waiting: 1,

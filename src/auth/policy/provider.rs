@@ -71,7 +71,7 @@ pub enum ProviderAnswer {
         metadata: Metadata,
     },
     /// The provider cannot say now. The peer is refused with 300 and comes back, a while later: see
-    /// [`CurveProvider`].
+    /// [`Provider`].
     Later,
 }
 
@@ -119,54 +119,37 @@ impl<A: Into<ProviderAnswer>, E: std::fmt::Display> IntoProviderResult for Resul
     }
 }
 
-/// Decides for each CURVE key. Any `Fn(CurveQuestion)` whose future gives an
-/// [`IntoProviderResult`] is one.
+/// Decides for each peer: for CURVE keys as a `Provider<CurveQuestion>`, for PLAIN users as a
+/// `Provider<PlainQuestion>`. Any `Fn(Q)` whose future gives an [`IntoProviderResult`] is one.
+/// Under PLAIN, [`ProviderAnswer::Yes`] admits under the user's name.
 ///
 /// It is asked concurrently. [`ProviderAnswer::Later`], an error, a panic, and silence for longer
-/// than [`Limits::verdict_timeout`](crate::Limits::verdict_timeout) refuse the peer with 300, which
-/// it comes back after. It is told after 0.5 to 5 s, the later the longer the provider has failed:
-/// a libzmq peer is back 100 ms after a 300, and a database that is away would be asked ever more.
-/// Such a peer holds no place that others need. There is no wait without feature `tokio`, outside
-/// tokio's runtime, and in [`Authenticator::authorize_blocking`](crate::auth::Authenticator::authorize_blocking)
-/// and [`ThreadAuthenticator::authorize`](crate::auth::ThreadAuthenticator::authorize). The log
-/// gets one line a minute for each provider.
-pub trait CurveProvider: Send + Sync + 'static {
-    /// Decides. The future is dropped when nobody waits for the answer any more.
-    fn decide(
-        &self,
-        question: CurveQuestion,
-    ) -> impl Future<Output = Result<ProviderAnswer, ProviderError>> + Send;
-}
-
-impl<F, Fut> CurveProvider for F
-where
-    F: Fn(CurveQuestion) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output: IntoProviderResult> + Send,
-{
-    async fn decide(&self, question: CurveQuestion) -> Result<ProviderAnswer, ProviderError> {
-        self(question).await.into_result()
-    }
-}
-
-/// Decides for each PLAIN user. Any `Fn(PlainQuestion)` whose future gives an
-/// [`IntoProviderResult`] is one. [`ProviderAnswer::Yes`] admits under the user's name.
+/// than [`Limits::verdict_timeout`](crate::Limits::verdict_timeout) refuse the peer with 300, after
+/// which it comes back. The refusal is sent after 0.5 to 5 s, the later the longer the provider has
+/// failed: a libzmq peer is back 100 ms after a 300, and a database that is away would be asked ever
+/// more. Such a peer holds no place that others need. There is no wait without feature `tokio`,
+/// outside tokio's runtime, and in
+/// [`Authenticator::authorize_blocking`](crate::auth::Authenticator::authorize_blocking) and
+/// [`ThreadAuthenticator::authorize`](crate::auth::ThreadAuthenticator::authorize). The log gets one
+/// line a minute for each provider.
 ///
-/// It is asked as a [`CurveProvider`] is. How long it takes shows to the peer: to tell nobody
-/// which users exist, it should take as long for those that do not.
-pub trait PlainProvider: Send + Sync + 'static {
-    /// Decides. The future is dropped when nobody waits for the answer any more.
+/// How long a PLAIN provider takes shows to the peer. It should take as long for users that do not
+/// exist as for those that do, so that its time does not tell which users exist.
+pub trait Provider<Q>: Send + Sync + 'static {
+    /// Decides. The future is dropped when its answer is no longer needed.
     fn decide(
         &self,
-        question: PlainQuestion,
+        question: Q,
     ) -> impl Future<Output = Result<ProviderAnswer, ProviderError>> + Send;
 }
 
-impl<F, Fut> PlainProvider for F
+impl<Q, F, Fut> Provider<Q> for F
 where
-    F: Fn(PlainQuestion) -> Fut + Send + Sync + 'static,
+    Q: Send,
+    F: Fn(Q) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: IntoProviderResult> + Send,
 {
-    async fn decide(&self, question: PlainQuestion) -> Result<ProviderAnswer, ProviderError> {
+    async fn decide(&self, question: Q) -> Result<ProviderAnswer, ProviderError> {
         self(question).await.into_result()
     }
 }
@@ -213,7 +196,7 @@ pub(crate) trait AnyProvider<Q>: Send + Sync {
     fn is_blocking(&self) -> bool;
 }
 
-/// One of the traits that they carry in their name.
+/// A [`Provider`], asked on the task of the request.
 pub(crate) struct Async<P> {
     provider: P,
     outage: Arc<Outage>,
@@ -226,22 +209,8 @@ impl<P> Async<P> {
     }
 }
 
-impl<P: CurveProvider> AnyProvider<CurveQuestion> for Async<P> {
-    fn ask(self: Arc<Self>, question: CurveQuestion, time: Duration, _: Turn) -> Deciding {
-        Box::pin(async move { answer(within(time, self.provider.decide(question)).await) })
-    }
-
-    fn outage(&self) -> &Arc<Outage> {
-        &self.outage
-    }
-
-    fn is_blocking(&self) -> bool {
-        false
-    }
-}
-
-impl<P: PlainProvider> AnyProvider<PlainQuestion> for Async<P> {
-    fn ask(self: Arc<Self>, question: PlainQuestion, time: Duration, _: Turn) -> Deciding {
+impl<Q: Send + 'static, P: Provider<Q>> AnyProvider<Q> for Async<P> {
+    fn ask(self: Arc<Self>, question: Q, time: Duration, _: Turn) -> Deciding {
         Box::pin(async move { answer(within(time, self.provider.decide(question)).await) })
     }
 
@@ -264,16 +233,16 @@ fn answer(
 /// A function that blocks, asked on threads of its own.
 pub(crate) struct Blocking<F> {
     call: F,
-    workers: ThreadPool,
+    threads: ThreadPool,
     outage: Arc<Outage>,
 }
 
 impl<F> Blocking<F> {
-    pub(crate) fn new(call: F, workers: ThreadPool) -> Self {
+    pub(crate) fn new(call: F, threads: ThreadPool) -> Self {
         let outage = Arc::default();
         Self {
             call,
-            workers,
+            threads,
             outage,
         }
     }
@@ -289,7 +258,7 @@ where
         Box::pin(async move {
             let asked = Arc::clone(&self);
             let running = self
-                .workers
+                .threads
                 .run(turn, move || (asked.call)(question).into_result())?;
             answer(match within(time, running).await {
                 Some(Err(Panicked)) => return Err(NoAnswer::Refusal(Refusal::ProviderFailed)),

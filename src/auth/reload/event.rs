@@ -17,7 +17,7 @@ pub struct ReloadEvent {
     /// Keys or users in force now.
     pub admitted: usize,
     /// What is wrong. Empty: all is well.
-    pub troubles: Vec<ReloadIssue>,
+    pub issues: Vec<ReloadIssue>,
     /// Files of a directory that are no certificates by their names.
     pub passed_over: Vec<PathBuf>,
 }
@@ -26,8 +26,8 @@ impl ReloadEvent {
     pub(crate) fn log(&self) {
         let (domain, path) = (&self.domain, &self.path);
         tracing::info!(%domain, ?path, admitted = self.admitted, "loaded again");
-        for trouble in &self.troubles {
-            tracing::warn!(%domain, ?path, "loaded again: {trouble}");
+        for issue in &self.issues {
+            tracing::warn!(%domain, ?path, "loaded again: {issue}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// After so many debounces an entry that no reading has shown no longer counts, even if it never
-/// settled to something else. 4: whoever saves a file several times in a row is done by then, and
+/// settled to something else. 4: an editor that saves a file several times in a row is done by then, and
 /// a file that is written all the time must not keep a key in force that it no longer holds.
 const RESTLESS: u32 = 4;
 
@@ -39,7 +39,7 @@ struct Changing<E> {
     /// The first of the readings that have shown this.
     since: Instant,
     /// The first of the readings behind it that say nothing of the entry.
-    untold: Option<Instant>,
+    silent_since: Option<Instant>,
 }
 
 impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
@@ -69,11 +69,11 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
         // What was seen before no longer counts as one of two readings, and as none at all once
         // nothing has been said for a debounce.
         self.changing.retain(|name, changing| {
-            let is_untold = !reading.contains_key(name) && !is_told(name);
-            let untold = is_untold.then(|| changing.untold.unwrap_or(now));
-            changing.untold = untold;
-            changing.since = if is_untold { now } else { changing.since };
-            untold.is_none_or(|untold| now.saturating_duration_since(untold) < debounce)
+            let is_silent = !reading.contains_key(name) && !is_told(name);
+            let silent_since = is_silent.then(|| changing.silent_since.unwrap_or(now));
+            changing.silent_since = silent_since;
+            changing.since = if is_silent { now } else { changing.since };
+            silent_since.is_none_or(|since| now.saturating_duration_since(since) < debounce)
         });
         let mut settled = BTreeSet::new();
         let known = self.in_force.keys().chain(self.changing.keys());
@@ -97,7 +97,7 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
             away,
             seen: seen.cloned(),
             since: now,
-            untold: None,
+            silent_since: None,
         };
         let changing = self.changing.entry(name.clone());
         let changing = changing.or_insert_with(|| fresh(now));

@@ -67,8 +67,8 @@ impl Source {
 
     /// What the entries in force amount to.
     pub(crate) fn event(&self, entries: &Entries, passed_over: &[PathBuf]) -> ReloadEvent {
-        let troubles = entries.values().filter_map(|entry| match entry {
-            Entry::Trouble(trouble) => Some(trouble.clone()),
+        let issues = entries.values().filter_map(|entry| match entry {
+            Entry::Issue(issue) => Some(issue.clone()),
             _ => None,
         });
         let admits = |entry: &&Entry| matches!(entry, Entry::Certificate(_) | Entry::User(_));
@@ -76,7 +76,7 @@ impl Source {
             domain: self.domain().clone(),
             path: self.path().to_owned(),
             admitted: entries.values().filter(admits).count(),
-            troubles: troubles.collect(),
+            issues: issues.collect(),
             passed_over: passed_over.to_vec(),
         }
     }

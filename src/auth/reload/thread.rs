@@ -187,7 +187,7 @@ impl Reloading {
             drop(auth);
             let now = Instant::now();
             self.begin_turns(now);
-            match told.recv_timeout(self.rest(now)) {
+            match told.recv_timeout(self.time_to_next_turn(now)) {
                 Ok(Told::Hint) => self.take_hint(),
                 Ok(Told::Read(ruled, based, reading)) => read = Some((ruled, based, reading)),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -260,8 +260,8 @@ impl Reloading {
         }
     }
 
-    /// How long there is nothing to do but to wait.
-    fn rest(&self, now: Instant) -> Duration {
+    /// How long until a source is to be read or found to hang, or the poll is due.
+    fn time_to_next_turn(&self, now: Instant) -> Duration {
         let turns = self.sources.values().map(|followed| &followed.turn);
         let wake = turns::wake(turns, now, self.settings.patience);
         let poll = turns::later(now, self.settings.poll);
@@ -328,7 +328,7 @@ impl Reloading {
         let hanging = sources.filter_map(|followed| {
             let hangs = followed.turn.comes_to_hang(now, patience);
             hangs.then(|| ReloadEvent {
-                troubles: vec![ReloadIssue::Hangs],
+                issues: vec![ReloadIssue::Hangs],
                 ..followed.source.event(followed.settling.in_force(), &[])
             })
         });
@@ -338,7 +338,7 @@ impl Reloading {
 
 /// Whether something else than an error has settled that leaves the rule as it is.
 fn changes_the_rule(settled: &BTreeSet<Name>, entries: &Entries) -> bool {
-    let kept = |entry: &Entry| matches!(entry, Entry::Trouble(ReloadIssue::FileKept(_)));
+    let kept = |entry: &Entry| matches!(entry, Entry::Issue(ReloadIssue::FileKept(_)));
     match entries.get(&Name::Whole) {
         Some(entry) if kept(entry) => settled.iter().any(|name| *name != Name::Whole),
         _ => !settled.is_empty(),
@@ -479,7 +479,7 @@ mod tests {
         let mut expected: BTreeSet<Domain> = names.map(Domain::from).into();
         while !expected.is_empty() {
             let event = events.recv_timeout(LONG).unwrap();
-            let hangs = event.troubles == [ReloadIssue::Hangs];
+            let hangs = event.issues == [ReloadIssue::Hangs];
             assert_eq!(hangs, event.domain != Domain::from("other"), "{event:?}");
             assert!(expected.remove(&event.domain), "told twice: {event:?}");
         }
@@ -493,10 +493,10 @@ mod tests {
             );
         }
         assert_eq!(gate.waiting.load(Ordering::SeqCst), 5);
-        let told = std::iter::from_fn(|| audited.look());
+        let told = std::iter::from_fn(|| audited.try_next());
         let told = told.filter(|next| {
             matches!(&next.event.what, Audited::Reloaded(event)
-                if event.troubles == [ReloadIssue::Hangs])
+                if event.issues == [ReloadIssue::Hangs])
         });
         assert_eq!(told.count(), 5);
 
@@ -506,7 +506,7 @@ mod tests {
         expected.remove(&Domain::from("other"));
         while !expected.is_empty() {
             let event = events.recv_timeout(LONG).unwrap();
-            assert_eq!(event.troubles, []);
+            assert_eq!(event.issues, []);
             if event.admitted == 1 {
                 expected.remove(&event.domain);
             }

@@ -10,7 +10,7 @@ const AT_ONCE: usize = 4;
 const SLOW: Duration = Duration::from_millis(250);
 /// Readings at once in all, each on a thread of its own, since the system may never give it back.
 /// 128: a mount that hangs under more sources than this holds the others up, after each of them was told of.
-const MOST: usize = 128;
+const MAX_READINGS: usize = 128;
 
 /// When a source is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(crate) fn next<'a>(
 ) -> Option<usize> {
     let begun = turns.clone().filter_map(|turn| turn.begun);
     let brisk = begun.filter(|&begun| now < begun + SLOW).count();
-    if brisk >= AT_ONCE || in_progress >= MOST {
+    if brisk >= AT_ONCE || in_progress >= MAX_READINGS {
         return None;
     }
     let due = turns.enumerate();
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn readings_are_bounded() {
         let start = Instant::now();
-        let mut turns = vec![Turn::new(start); MOST + 1];
+        let mut turns = vec![Turn::new(start); MAX_READINGS + 1];
         let mut now = start;
         let mut begun = 0;
         while let Some(index) = next(turns.iter(), begun, now) {
@@ -151,8 +151,11 @@ mod tests {
             begun += 1;
             now += SLOW;
         }
-        assert_eq!(begun, MOST);
+        assert_eq!(begun, MAX_READINGS);
         turns[7].end();
-        assert_eq!(next(turns.iter(), MOST - 1, now), Some(MOST));
+        assert_eq!(
+            next(turns.iter(), MAX_READINGS - 1, now),
+            Some(MAX_READINGS)
+        );
     }
 }

@@ -11,8 +11,8 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Counts how often it was notified, and wakes who waits. Whoever reads the count, then looks at what
-/// the count is for, then waits for a higher count, misses nothing.
+/// Counts how often it was notified, and wakes what waits. Read the count, then look at what the
+/// count is for, then wait for a higher count: no notification is missed.
 #[derive(Default)]
 pub(crate) struct EventCount {
     state: Mutex<State>,
@@ -36,7 +36,7 @@ impl EventCount {
         self.state().count
     }
 
-    /// Wakes everybody who waits. Call it without any lock held: a waker is foreign code.
+    /// Wakes everything that waits. Call it without any lock held: a waker is foreign code.
     pub(crate) fn notify_all(&self) {
         let waiters = {
             let mut state = self.state();
@@ -51,8 +51,8 @@ impl EventCount {
     }
 
     /// Resolves once the count was notified more often than `heard` times.
-    pub(crate) const fn notified_after(&self, heard: u64) -> RungAfter<'_> {
-        RungAfter {
+    pub(crate) const fn notified_after(&self, heard: u64) -> NotifiedAfter<'_> {
+        NotifiedAfter {
             changed: self,
             heard,
             waiter: None,
@@ -76,15 +76,15 @@ impl fmt::Debug for EventCount {
     }
 }
 
-/// Waits for a [`EventCount`].
+/// Waits for an [`EventCount`].
 #[must_use]
-pub(crate) struct RungAfter<'a> {
+pub(crate) struct NotifiedAfter<'a> {
     changed: &'a EventCount,
     heard: u64,
     waiter: Option<u64>,
 }
 
-impl Future for RungAfter<'_> {
+impl Future for NotifiedAfter<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -105,7 +105,7 @@ impl Future for RungAfter<'_> {
     }
 }
 
-impl Drop for RungAfter<'_> {
+impl Drop for NotifiedAfter<'_> {
     fn drop(&mut self) {
         if let Some(waiter) = self.waiter {
             let before = self.changed.state().waiters.remove(&waiter);
@@ -122,12 +122,12 @@ mod tests {
     use std::task::Wake;
     use std::thread;
 
-    fn poll(future: Pin<&mut RungAfter<'_>>) -> Poll<()> {
+    fn poll(future: Pin<&mut NotifiedAfter<'_>>) -> Poll<()> {
         future.poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
-    fn a_ring_between_count_and_wait_is_not_missed() {
+    fn a_notification_between_count_and_wait_is_not_missed() {
         let changed = EventCount::default();
         let heard = changed.count();
         changed.notify_all();

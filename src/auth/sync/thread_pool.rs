@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(crate) struct ThreadPool(Arc<Shared>);
 
 /// How many threads there are, and how many jobs wait for one.
-pub(crate) struct WorkerSettings {
+pub(crate) struct PoolSettings {
     /// Their name.
     pub(crate) name: &'static str,
     pub(crate) max_threads: usize,
@@ -48,7 +48,7 @@ struct Shared {
     state: Mutex<State>,
     /// There is work, or the end.
     changed: Condvar,
-    settings: WorkerSettings,
+    settings: PoolSettings,
 }
 
 #[derive(Default)]
@@ -76,7 +76,7 @@ pub(crate) enum NoRoom {
 
 impl ThreadPool {
     /// No threads yet.
-    pub(crate) fn new(settings: WorkerSettings) -> Self {
+    pub(crate) fn new(settings: PoolSettings) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -292,8 +292,8 @@ mod tests {
         failures: 0,
     };
 
-    fn workers(max_threads: usize, max_waiting: usize) -> ThreadPool {
-        ThreadPool::new(WorkerSettings {
+    fn pool(max_threads: usize, max_waiting: usize) -> ThreadPool {
+        ThreadPool::new(PoolSettings {
             name: "worker",
             max_threads,
             max_waiting,
@@ -320,21 +320,21 @@ mod tests {
     }
 
     /// Keeps one worker busy until it is told to go on.
-    fn hold(workers: &ThreadPool) -> (Running<()>, mpsc::Sender<()>) {
+    fn hold(pool: &ThreadPool) -> (Running<()>, mpsc::Sender<()>) {
         let (go, gone) = mpsc::channel::<()>();
         let (started, starts) = mpsc::channel();
         let holds = move || {
             started.send(()).unwrap();
             gone.recv().unwrap();
         };
-        let holding = workers.run(LOCAL, holds).unwrap();
+        let holding = pool.run(LOCAL, holds).unwrap();
         starts.recv().unwrap();
         (holding, go)
     }
 
     #[test]
     fn jobs_run_on_threads_of_their_own_and_at_most_so_many_at_once() {
-        let workers = workers(2, 100);
+        let pool = pool(2, 100);
         let (started, starts) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
         let gone = Arc::new(Mutex::new(gone));
@@ -346,7 +346,7 @@ mod tests {
                     gone.lock().unwrap().recv().unwrap();
                     number
                 };
-                workers.run(LOCAL, job).unwrap()
+                pool.run(LOCAL, job).unwrap()
             })
             .collect();
         let first = [starts.recv().unwrap(), starts.recv().unwrap()];
@@ -361,20 +361,20 @@ mod tests {
 
     #[test]
     fn a_panic_ends_the_job_and_not_the_thread() {
-        let workers = workers(1, 1);
-        let panics = workers.run(LOCAL, || -> u8 { panic!("in a job") }).unwrap();
+        let pool = pool(1, 1);
+        let panics = pool.run(LOCAL, || -> u8 { panic!("in a job") }).unwrap();
         assert_eq!(wait(panics), Err(Panicked));
-        assert_eq!(wait(workers.run(LOCAL, || 7).unwrap()), Ok(7));
+        assert_eq!(wait(pool.run(LOCAL, || 7).unwrap()), Ok(7));
     }
 
     #[test]
     fn the_queue_is_bounded_and_a_dropped_future_gives_its_place_back() {
-        let workers = workers(1, 1);
-        let (holding, go) = hold(&workers);
-        let waiting = workers.run(LOCAL, || panic!("never runs")).unwrap();
-        assert_eq!(workers.run(LOCAL, || ()).err(), Some(NoRoom::Full));
+        let pool = pool(1, 1);
+        let (holding, go) = hold(&pool);
+        let waiting = pool.run(LOCAL, || panic!("never runs")).unwrap();
+        assert_eq!(pool.run(LOCAL, || ()).err(), Some(NoRoom::Full));
         drop(waiting);
-        let waiting = workers.run(LOCAL, || 7).unwrap();
+        let waiting = pool.run(LOCAL, || 7).unwrap();
         go.send(()).unwrap();
         assert_eq!(wait(holding), Ok(()));
         assert_eq!(wait(waiting), Ok(7));
@@ -382,15 +382,15 @@ mod tests {
 
     #[test]
     fn without_threads_there_is_no_work() {
-        assert_eq!(workers(0, 9).run(LOCAL, || ()).err(), Some(NoRoom::Full));
+        assert_eq!(pool(0, 9).run(LOCAL, || ()).err(), Some(NoRoom::Full));
     }
 
     #[test]
-    fn what_waits_when_the_workers_go_ends_in_an_error() {
-        let workers = workers(1, 1);
-        let (holding, go) = hold(&workers);
-        let waiting = workers.run(LOCAL, || 7).unwrap();
-        drop(workers);
+    fn what_waits_when_the_threads_go_ends_in_an_error() {
+        let pool = pool(1, 1);
+        let (holding, go) = hold(&pool);
+        let waiting = pool.run(LOCAL, || 7).unwrap();
+        drop(pool);
         go.send(()).unwrap();
         assert_eq!(wait(holding), Ok(()));
         assert_eq!(wait(waiting), Err(Panicked));
@@ -398,8 +398,8 @@ mod tests {
 
     #[test]
     fn an_address_with_many_jobs_lets_others_have_their_turn() {
-        let workers = workers(1, 100);
-        let (holding, go) = hold(&workers);
+        let pool = pool(1, 100);
+        let (holding, go) = hold(&pool);
         let (told, order) = mpsc::channel();
         let from = |last: u8| Turn {
             origin: Origin::V4([192, 0, 2, last]),
@@ -411,7 +411,7 @@ mod tests {
             .map(|address| {
                 let told = told.clone();
                 let job = move || told.send(address).unwrap();
-                workers.run(from(address), job).unwrap()
+                pool.run(from(address), job).unwrap()
             })
             .collect();
         go.send(()).unwrap();
@@ -424,7 +424,7 @@ mod tests {
     /// Threads of which each that has begun a job is stuck at once, and so many stand in.
     fn replaced(max_threads: usize, spare: usize) -> (ThreadPool, Arc<AtomicUsize>) {
         let spare = Arc::new(AtomicUsize::new(spare));
-        let workers = ThreadPool::new(WorkerSettings {
+        let pool = ThreadPool::new(PoolSettings {
             name: "worker",
             max_threads,
             max_waiting: 9,
@@ -433,22 +433,22 @@ mod tests {
                 spare: Arc::clone(&spare),
             }),
         });
-        (workers, spare)
+        (pool, spare)
     }
 
     #[test]
     fn a_stuck_thread_is_replaced_up_to_a_bound_and_again_once_it_returns() {
-        let (workers, spare) = replaced(2, 3);
-        let held: Vec<_> = (0..5).map(|_| hold(&workers)).collect();
+        let (pool, spare) = replaced(2, 3);
+        let held: Vec<_> = (0..5).map(|_| hold(&pool)).collect();
         assert_eq!(spare.load(Ordering::Relaxed), 0);
-        assert_eq!(workers.run(LOCAL, || ()).err(), Some(NoRoom::Stuck));
+        assert_eq!(pool.run(LOCAL, || ()).err(), Some(NoRoom::Stuck));
         for (holding, go) in held {
             go.send(()).unwrap();
             assert_eq!(wait(holding), Ok(()));
         }
         // A result is there before its thread has returned.
         let running = loop {
-            match workers.run(LOCAL, || 7) {
+            match pool.run(LOCAL, || 7) {
                 Ok(running) => break running,
                 Err(_) => thread::yield_now(),
             }
@@ -458,14 +458,14 @@ mod tests {
         while spare.load(Ordering::Relaxed) < 3 {
             thread::yield_now();
         }
-        assert!(workers.0.lock().threads <= 2);
+        assert!(pool.0.lock().threads <= 2);
     }
 
     #[test]
     fn threads_that_never_return_take_none_from_another_pool() {
         let (stuck, spare) = replaced(2, 1);
         let held: Vec<_> = (0..3).map(|_| hold(&stuck)).collect();
-        let other = ThreadPool::new(WorkerSettings {
+        let other = ThreadPool::new(PoolSettings {
             name: "worker",
             max_threads: 1,
             max_waiting: 9,

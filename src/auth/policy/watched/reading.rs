@@ -49,7 +49,7 @@ pub(crate) enum Name {
 pub(crate) enum Entry {
     Certificate(Box<Certificate>),
     User(Stored),
-    Trouble(ReloadIssue),
+    Issue(ReloadIssue),
     /// Nothing was loaded yet, so that whatever is read first is a change.
     Unloaded,
 }
@@ -63,7 +63,7 @@ impl Content for Entry {
                     && one.validity() == other.validity()
             }
             (Self::User(one), Self::User(other)) => one.is_same(other),
-            (Self::Trouble(one), Self::Trouble(other)) => one == other,
+            (Self::Issue(one), Self::Issue(other)) => one == other,
             _ => false,
         }
     }
@@ -83,7 +83,7 @@ impl Reading {
     pub(crate) fn of_directory(report: &Result<DirectoryReport, CertificateError>) -> Self {
         match report {
             Ok(report) => Self::of_report(report),
-            Err(error) => Self::of_trouble(ReloadIssue::DirectoryGone(error.clone()), true),
+            Err(error) => Self::of_issue(ReloadIssue::DirectoryGone(error.clone()), true),
         }
     }
 
@@ -93,13 +93,13 @@ impl Reading {
             Some((Name::File(certificate.file()?.to_owned()), entry))
         });
         let bad = report.problems.iter().map(|(file, error)| {
-            let trouble = ReloadIssue::Certificate(error.clone());
-            (Name::File(file.clone()), Entry::Trouble(trouble))
+            let issue = ReloadIssue::Certificate(error.clone());
+            (Name::File(file.clone()), Entry::Issue(issue))
         });
         let secrets = report.warnings.iter().filter_map(|warning| match warning {
             CertificateWarning::SecretInPublic { file } => {
-                let trouble = ReloadIssue::Secret(warning.clone());
-                Some((Name::Secret(file.clone()), Entry::Trouble(trouble)))
+                let issue = ReloadIssue::Secret(warning.clone());
+                Some((Name::Secret(file.clone()), Entry::Issue(issue)))
             }
             _ => None,
         });
@@ -125,15 +125,15 @@ impl Reading {
         match table {
             Ok(table) => Self::of_table(table),
             Err(error) if error.is_gone() => {
-                Self::of_trouble(ReloadIssue::FileGone(error.clone()), true)
+                Self::of_issue(ReloadIssue::FileGone(error.clone()), true)
             }
-            Err(error) => Self::of_trouble(ReloadIssue::FileKept(error.clone()), false),
+            Err(error) => Self::of_issue(ReloadIssue::FileKept(error.clone()), false),
         }
     }
 
-    fn of_trouble(trouble: ReloadIssue, is_whole: bool) -> Self {
+    fn of_issue(issue: ReloadIssue, is_whole: bool) -> Self {
         Self {
-            entries: Entries::from([(Name::Whole, Entry::Trouble(trouble))]),
+            entries: Entries::from([(Name::Whole, Entry::Issue(issue))]),
             passed_over: Vec::new(),
             is_whole,
         }
