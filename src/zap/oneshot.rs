@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-enum State<T> {
+/// How far the value has come.
+enum Value<T> {
     Awaited(Option<Waker>),
     Sent(T),
     /// The sender was dropped, or the value taken.
@@ -16,25 +17,25 @@ enum State<T> {
 }
 
 /// The side that makes the value. Dropped without one, it tells the other side so.
-pub(crate) struct Sender<T>(Arc<Mutex<State<T>>>);
+pub(crate) struct Sender<T>(Arc<Mutex<Value<T>>>);
 
 /// The side that waits: gives `None` if there will be no value.
-pub(crate) struct Receiver<T>(Arc<Mutex<State<T>>>);
+pub(crate) struct Receiver<T>(Arc<Mutex<Value<T>>>);
 
 /// Both sides of a value.
 pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let state = Arc::new(Mutex::new(State::Awaited(None)));
+    let state = Arc::new(Mutex::new(Value::Awaited(None)));
     (Sender(Arc::clone(&state)), Receiver(state))
 }
 
 impl<T> Sender<T> {
     pub(crate) fn send(self, value: T) {
-        self.end(State::Sent(value));
+        self.end(Value::Sent(value));
     }
 
-    fn end(&self, end: State<T>) {
+    fn end(&self, end: Value<T>) {
         let mut state = lock(&self.0);
-        if let State::Awaited(waker) = &mut *state {
+        if let Value::Awaited(waker) = &mut *state {
             let waker = waker.take();
             *state = end;
             drop(state);
@@ -46,7 +47,7 @@ impl<T> Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        self.end(State::Over);
+        self.end(Value::Over);
     }
 }
 
@@ -55,16 +56,16 @@ impl<T> Future for Receiver<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = lock(&self.0);
-        match std::mem::replace(&mut *state, State::Over) {
-            State::Awaited(before) => {
-                *state = State::Awaited(Some(context.waker().clone()));
+        match std::mem::replace(&mut *state, Value::Over) {
+            Value::Awaited(before) => {
+                *state = Value::Awaited(Some(context.waker().clone()));
                 drop(state);
                 // The drop of a waker is foreign code.
                 drop(before);
                 Poll::Pending
             }
-            State::Sent(value) => Poll::Ready(Some(value)),
-            State::Over => Poll::Ready(None),
+            Value::Sent(value) => Poll::Ready(Some(value)),
+            Value::Over => Poll::Ready(None),
         }
     }
 }
