@@ -188,11 +188,11 @@ fn wildcards_cannot_be_connected_to() {
 /// In a process that may open enough files.
 #[cfg(unix)]
 #[test]
-fn a_storm_of_clients_is_served_to_the_last() {
+fn a_flood_of_clients_is_served_to_the_last() {
     let status = std::process::Command::new("sh")
         .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "clients::storm", "--nocapture"])
+        .args(["--ignored", "--exact", "clients::flood", "--nocapture"])
         .status()
         .unwrap();
     assert!(status.success());
@@ -201,7 +201,7 @@ fn a_storm_of_clients_is_served_to_the_last() {
 /// All at once, as many handshakes in progress as there are clients: each gets in and is served.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by the test above in its own process"]
-async fn storm() {
+async fn flood() {
     const CLIENTS: usize = 1000;
     let (ours, theirs) = (keys(), keys());
     let server = Config::builder(SocketType::Router)

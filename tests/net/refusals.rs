@@ -193,9 +193,9 @@ fn small(slots: usize) -> Limits {
 async fn silent_peers_in_all_places_do_not_keep_an_honest_one_out() {
     let config = null_with(SocketType::Pull, small(4));
     let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
-    let mut crowd = Vec::new();
+    let mut silent_peers = Vec::new();
     for _ in 0..20 {
-        crowd.push(silent(&listener).await);
+        silent_peers.push(silent(&listener).await);
     }
     let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
     let mut push = soon(dialling).await.unwrap();
@@ -353,7 +353,7 @@ async fn a_peer_that_floods_during_the_verdict_is_cut_off() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_verdict_is_not_evicted_and_leaves_a_place_for_newcomers() {
+async fn a_peer_that_waits_for_a_verdict_is_not_evicted_and_leaves_a_slot_for_newcomers() {
     let pondering = pondering();
     let mut limits = small(4);
     limits.max_pending_verdicts = 3;

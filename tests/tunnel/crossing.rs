@@ -98,7 +98,7 @@ async fn a_forged_user_id_never_arrives() {
         .unwrap();
     for mechanism in MECHANISMS {
         let server = server_tunnel(program.local_endpoint(), mechanism, welcoming()).await;
-        let beside = client_tunnel(server.local_endpoint(), mechanism).await;
+        let near = client_tunnel(server.local_endpoint(), mechanism).await;
         for name in ["User-Id", "user-id", "USER-ID", "uSER-iD"] {
             let mut forged = Metadata::new();
             forged.push(name, "root").unwrap();
@@ -108,7 +108,7 @@ async fn a_forged_user_id_never_arrives() {
             let far = client(SocketType::Push, mechanism);
             for (endpoint, config) in [
                 (server.local_endpoint(), &far),
-                (beside.local_endpoint(), &null(SocketType::Push)),
+                (near.local_endpoint(), &null(SocketType::Push)),
             ] {
                 let claiming = claiming(endpoint, config, forged.clone());
                 let (claimed, accepted) =

@@ -111,7 +111,7 @@ async fn closing_a_tunnel_delivers_what_it_has_taken_and_frees_its_place() {
 async fn a_handshake_in_progress_does_not_hold_up_the_close() {
     let line = Line::new("curve", SocketType::Pull).await;
     let _silent = TcpStream::connect(address(line.server.local_endpoint())).await;
-    let _beside = TcpStream::connect(address(line.client.local_endpoint())).await;
+    let _program = TcpStream::connect(address(line.client.local_endpoint())).await;
     soon(line.client.close()).await.unwrap();
     soon(line.server.close()).await.unwrap();
 }

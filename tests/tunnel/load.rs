@@ -147,7 +147,7 @@ async fn parts_and_ignored_commands() {
     let mut ignored = b"\x07IGNORED".to_vec();
     ignored.resize(4 * MIB, 0);
     let parts = if full() { 100 } else { 30 };
-    // The frame of the besieger is there already.
+    // The attacker has sent its frame already.
     push.send(Flags::Command, &ignored).await;
 
     ALLOCATOR.reset_peak_usage();

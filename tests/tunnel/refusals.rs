@@ -136,7 +136,7 @@ async fn nothing_is_dialled_for_whoever_is_refused() {
 }
 
 /// What a program of NULL sees, which says its greeting and READY to this tunnel.
-async fn seen_beside(tunnel: &Tunnel) -> Vec<u8> {
+async fn seen_by_the_program(tunnel: &Tunnel) -> Vec<u8> {
     let mut stream = TcpStream::connect(address(tunnel.local_endpoint()))
         .await
         .unwrap();
@@ -148,7 +148,7 @@ async fn seen_beside(tunnel: &Tunnel) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn whatever_happens_on_the_far_side_the_program_beside_sees_the_end_and_no_error() {
+async fn whatever_happens_on_the_far_side_the_local_program_sees_the_end_and_no_error() {
     let greeting = Greeting::encode(mechanism_name("NULL"), false);
     for mechanism in MECHANISMS {
         for router in [
@@ -160,7 +160,7 @@ async fn whatever_happens_on_the_far_side_the_program_beside_sees_the_end_and_no
                 .await
                 .unwrap();
             let tunnel = client_tunnel(far.local_endpoint(), mechanism).await;
-            assert_eq!(seen_beside(&tunnel).await, greeting);
+            assert_eq!(seen_by_the_program(&tunnel).await, greeting);
         }
         // No listener there.
         let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -170,10 +170,10 @@ async fn whatever_happens_on_the_far_side_the_program_beside_sees_the_end_and_no
             // A listener that hangs up.
             drop(gone.accept().await.unwrap());
         };
-        let (seen, ()) = soon(async { tokio::join!(seen_beside(&tunnel), closing) }).await;
+        let (seen, ()) = soon(async { tokio::join!(seen_by_the_program(&tunnel), closing) }).await;
         assert_eq!(seen, greeting);
         drop(gone);
-        assert_eq!(seen_beside(&tunnel).await, greeting);
+        assert_eq!(seen_by_the_program(&tunnel).await, greeting);
     }
     // The wrong server.
     let config = Config::builder(SocketType::Pull)
@@ -183,7 +183,7 @@ async fn whatever_happens_on_the_far_side_the_program_beside_sees_the_end_and_no
         .unwrap();
     let far = Listener::bind(ANY_PORT, config, ()).await.unwrap();
     let tunnel = client_tunnel(far.local_endpoint(), "curve").await;
-    assert_eq!(seen_beside(&tunnel).await, greeting);
+    assert_eq!(seen_by_the_program(&tunnel).await, greeting);
 }
 
 #[tokio::test]
@@ -346,7 +346,7 @@ async fn programs_that_wait_for_a_far_side_all_get_through_once_it_is_back() {
 }
 
 #[tokio::test]
-async fn idle_connections_lock_nobody_out() {
+async fn idle_connections_lock_no_peer_out() {
     let mut limits = Limits::default();
     limits.max_pending_handshakes = 3;
     limits.max_pending_verdicts = 2;

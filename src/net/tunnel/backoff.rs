@@ -31,7 +31,9 @@ const MAX_REMEMBERED: usize = 64;
 pub(crate) struct Backoff {
     policy: ReconnectPolicy,
     mechanism: MechanismKind,
-    everybody: Arc<Gate>,
+    /// For all programs.
+    far_side: Arc<Gate>,
+    /// For each program that was refused for what it claims.
     programs: Mutex<HashMap<Program, Arc<Gate>>>,
     /// Its secret key keeps a program from claiming what counts as another.
     hasher: RandomState,
@@ -67,7 +69,7 @@ struct Pass {
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     backoff: &'a Backoff,
-    everybody: Pass,
+    far_side: Pass,
     program: Program,
     own: Pass,
 }
@@ -86,7 +88,7 @@ impl Backoff {
         Self {
             policy,
             mechanism,
-            everybody: Arc::default(),
+            far_side: Arc::default(),
             programs: Mutex::default(),
             hasher: RandomState::new(),
         }
@@ -99,10 +101,10 @@ impl Backoff {
         let known = self.programs().get(&program).map(Arc::clone);
         // In this order everywhere, so that no two attempts wait for each other.
         let own = Gate::pass(known.unwrap_or_default()).await;
-        let everybody = Gate::pass(Arc::clone(&self.everybody)).await;
+        let far_side = Gate::pass(Arc::clone(&self.far_side)).await;
         Attempt {
             backoff: self,
-            everybody,
+            far_side,
             program,
             own,
         }
@@ -142,7 +144,7 @@ impl Backoff {
 impl Attempt<'_> {
     /// The far side has taken the connection, which ends the wait of all others.
     pub(crate) fn succeeded(self) -> Taken {
-        self.everybody.gate.reset();
+        self.far_side.gate.reset();
         // The count goes on until a connection has lasted.
         self.own.gate.state().wait_until = None;
         Taken {
@@ -164,9 +166,9 @@ impl Attempt<'_> {
             delay.unwrap_or(policy.slow_delay)
         };
         if is_for_all {
-            self.everybody.gate.fail(self.everybody.failures, delay);
+            self.far_side.gate.fail(self.far_side.failures, delay);
         } else {
-            self.everybody.gate.reset();
+            self.far_side.gate.reset();
             self.own.gate.fail(self.own.failures, delay);
             self.backoff.remember(self.program, &self.own.gate);
         }
