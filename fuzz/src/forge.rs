@@ -2,8 +2,8 @@
 //! `crypto_box`, which knows nothing of the crate under test.
 #![forbid(unsafe_code)]
 
-use crate::scripted_peer::ScriptedPeer;
 use crate::recording::Recording;
+use crate::scripted_peer::ScriptedPeer;
 use crate::setup;
 use crypto_box::aead::Aead;
 use crypto_box::{PublicKey, SalsaBox, SecretKey};

@@ -5,9 +5,9 @@
 pub mod choices;
 pub mod forge;
 pub mod metadata_model;
-pub mod scripted_peer;
 pub mod policy_model;
 pub mod recording;
+pub mod scripted_peer;
 pub mod seeds;
 pub mod setup;
 pub mod targets;

@@ -4,8 +4,8 @@
 
 use crate::setup::{self, MAX_FRAMES, MAX_MESSAGE, Setup};
 use bytes::BytesMut;
-use zmtp_auth::traffic::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::handshake::{Established, Handshake};
+use zmtp_auth::traffic::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{AccessRequest, Credential, Error, LocalError, Verdict};

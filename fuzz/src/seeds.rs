@@ -4,8 +4,8 @@
 
 use crate::choices::{string, strings};
 use crate::forge::{property, secrets};
-use crate::scripted_peer::ScriptedPeer;
 use crate::recording::Recording;
+use crate::scripted_peer::ScriptedPeer;
 use crate::setup::{Setup, clients, named, servers};
 use crate::targets::{connection, traffic};
 use std::path::Path;

@@ -5,7 +5,7 @@
 use crate::recording::Recording;
 use bytes::BytesMut;
 use std::sync::{Arc, Mutex, OnceLock};
-use zmtp_auth::handshake::{PeerContext, Handshake};
+use zmtp_auth::handshake::{Handshake, PeerContext};
 use zmtp_auth::{
     Authorizing, Builder, Config, DenialStatus, Domain, KeyPair, Limits, LocalError, MechanismKind,
     Metadata, NoPolicy, PeerAddress, PublicKey, RandomSource, Ready, SecretKey, SocketType,
@@ -156,7 +156,9 @@ fn setup(name: &'static str, config: AnyConfig) -> Setup {
         asks,
         denies: None,
         proven: match (mechanism, is_server) {
-            (MechanismKind::Curve, true) => vec![keys(other).public_key(), second_client().public_key()],
+            (MechanismKind::Curve, true) => {
+                vec![keys(other).public_key(), second_client().public_key()]
+            }
             (MechanismKind::Curve, false) => vec![keys(other).public_key()],
             _ => Vec::new(),
         },

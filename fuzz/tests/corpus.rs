@@ -143,7 +143,8 @@ fn recorded_conversations_reach_complete() {
         for mechanism in ["NULL", "PLAIN", "CURVE"] {
             let complete = seeds::recorded(target).iter().any(|seed| {
                 let setup = &setups[usize::from(seed[0])];
-                setup.mechanism.name() == mechanism && ScriptedPeer::fed(setup, &seed[1..]).was_complete()
+                setup.mechanism.name() == mechanism
+                    && ScriptedPeer::fed(setup, &seed[1..]).was_complete()
             });
             assert!(
                 complete,

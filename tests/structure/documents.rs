@@ -1,4 +1,5 @@
-//! Documents that keep up with the code: features, the change log, promises with their tests.
+//! Documents that keep up with the code: features, the change log, promises with their tests, and
+//! the files that a document names.
 
 /// The features that Cargo.toml declares, `default` aside.
 pub fn features(manifest: &str) -> Vec<&str> {
@@ -61,6 +62,59 @@ pub fn repeated(promises: &[Promise<'_>]) -> Vec<String> {
         .collect()
 }
 
+/// Where the project's Rust files lie. A document names them from the root.
+const FOLDERS: &[&str] = &[
+    "benches/",
+    "crates/",
+    "examples/",
+    "fuzz/",
+    "src/",
+    "tests/",
+];
+
+/// The Rust files that a document names by their path from the root.
+pub fn paths(document: &str) -> Vec<&str> {
+    document
+        .split(|c: char| !c.is_ascii_alphanumeric() && !"/._-".contains(c))
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| word.ends_with(".rs"))
+        .filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)))
+        .collect()
+}
+
+/// Most files that a story leads through before its reader is at the place.
+const MAX_HOPS: usize = 3;
+/// The stories that the architecture must tell.
+const STORIES: usize = 5;
+
+/// What the architecture lacks: a story is a heading of the second level, and names files.
+pub fn story_breaches(document: &str) -> Vec<String> {
+    let stories: Vec<_> = document
+        .split("\n## ")
+        .skip(1)
+        .map(|story| (story.lines().next().unwrap_or_default(), paths(story)))
+        .filter(|(_, paths)| !paths.is_empty())
+        .collect();
+    let mut breaches: Vec<_> = stories
+        .iter()
+        .map(|(title, paths)| {
+            (
+                title,
+                paths.iter().collect::<std::collections::BTreeSet<_>>(),
+            )
+        })
+        .filter(|(_, paths)| paths.len() > MAX_HOPS)
+        .map(|(title, paths)| format!("\"{title}\" leads through {} files", paths.len()))
+        .collect();
+    if stories.len() < STORIES {
+        breaches.push(format!(
+            "{} stories name files, {STORIES} must",
+            stories.len()
+        ));
+    }
+    breaches
+}
+
 /// What a document promises, and the tests that show it: file and function.
 pub struct Promise<'a> {
     pub promise: &'a str,
@@ -100,6 +154,36 @@ mod tests {
     fn a_change_log_without_a_place_for_the_next_release_is_noticed() {
         assert!(has_unreleased("# Changelog\n\n## [Unreleased]\n"));
         assert!(!has_unreleased("# Changelog\n\n## [0.1.0]\n"));
+    }
+
+    #[test]
+    fn the_files_that_a_document_names_are_found() {
+        let document =
+            "See `src/a/b.rs`, (tests/c.rs::a_test) or examples/d.rs. Not a.rs or src/e.py.";
+        assert_eq!(
+            paths(document),
+            ["src/a/b.rs", "tests/c.rs", "examples/d.rs"]
+        );
+    }
+
+    #[test]
+    fn an_architecture_with_few_or_long_stories_is_noticed() {
+        let story = |files: &[&str]| format!("\n## Life of x\n\n{}\n", files.join(", then "));
+        let short = story(&["src/a.rs", "src/b.rs", "src/c.rs", "src/a.rs"]);
+        let told = format!("# Architecture\n{}", short.repeat(STORIES));
+        assert_eq!(story_breaches(&told), Vec::<String>::new());
+        assert_eq!(
+            story_breaches(&format!(
+                "{told}{}",
+                story(&["src/a.rs", "src/b.rs", "src/c.rs", "src/d.rs"])
+            )),
+            ["\"Life of x\" leads through 4 files"]
+        );
+        let few = format!(
+            "# Architecture\n{}\n## Words\n\nNo file.\n",
+            short.repeat(STORIES - 1)
+        );
+        assert_eq!(story_breaches(&few), ["4 stories name files, 5 must"]);
     }
 
     #[test]

@@ -133,6 +133,46 @@ fn the_readme_names_every_feature() {
     );
 }
 
+/// Every document for people who change the code.
+fn documents() -> Vec<String> {
+    let fixed = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "benches/README.md",
+        "crates/zmtp-auth-cli/README.md",
+        "fuzz/README.md",
+    ];
+    let docs = fs::read_dir(root().join("docs")).expect("the folder docs exists");
+    docs.map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".md"))
+        .map(|name| format!("docs/{name}"))
+        .chain(fixed.map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn every_file_that_a_document_names_exists() {
+    let breaches: Vec<_> = documents()
+        .iter()
+        .flat_map(|document| {
+            let text = read(document);
+            let missing: Vec<_> = documents::paths(&text)
+                .into_iter()
+                .filter(|path| !root().join(path).is_file())
+                .map(|path| format!("{document}: there is no {path}"))
+                .collect();
+            missing
+        })
+        .collect();
+    assert_none(&breaches);
+}
+
+#[test]
+fn the_architecture_tells_its_stories_in_few_files_each() {
+    assert_none(&documents::story_breaches(&read("docs/ARCHITECTURE.md")));
+}
+
 #[test]
 fn the_change_log_has_a_place_for_the_next_release() {
     assert!(documents::has_unreleased(&read("CHANGELOG.md")));

@@ -19,11 +19,11 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
-use zmtp_auth::traffic::frames::FrameWriter;
-use zmtp_auth::handshake::{PeerContext, Handshake};
+use zmtp_auth::handshake::{Handshake, PeerContext};
 use zmtp_auth::net::{
     Connection, Endpoint, Incoming, Listener, Message, NetError, Tunnel, TunnelOptions,
 };
+use zmtp_auth::traffic::frames::FrameWriter;
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Config, Domain, KeyPair, Limits, NoPolicy, PeerAddress, SecretKey, SocketType};

@@ -24,11 +24,19 @@ pub fn run(data: &[u8]) {
     let mut batched = new();
     batched.read_at_once(1 + usize::from(choice / 3));
     batched.feed(stream);
-    assert_eq!(batched.events(), scripted_peer.events(), "at once, and one by one");
+    assert_eq!(
+        batched.events(),
+        scripted_peer.events(),
+        "at once, and one by one"
+    );
     if scripted_peer.error().is_some() {
         let before = scripted_peer.events().len();
         scripted_peer.feed(b"\0\0");
-        assert_eq!(scripted_peer.events().len(), before, "something after the end");
+        assert_eq!(
+            scripted_peer.events().len(),
+            before,
+            "something after the end"
+        );
     } else {
         answer(&mut scripted_peer, &mut batched);
     }
@@ -113,7 +121,9 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         ]
         .concat()
     };
-    let burst = |scripted_peer: &mut ScriptedPeer| scripted_peer.write_many(&[(Flags::Last, &b"small"[..]); 20]);
+    let burst = |scripted_peer: &mut ScriptedPeer| {
+        scripted_peer.write_many(&[(Flags::Last, &b"small"[..]); 20])
+    };
     vec![
         (
             "burst-server".to_owned(),
