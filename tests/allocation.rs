@@ -215,8 +215,8 @@ mod connections {
             let counted = measure(|| runtime.block_on(carry(&mut sender, &mut receiver)));
             // What is allocated is for many messages each; how many, the system decides by how
             // much it hands over at once.
-            let most = MESSAGES as u64 / 2;
-            assert!(counted.count_total < most, "{}", counted.count_total);
+            let max = MESSAGES as u64 / 2;
+            assert!(counted.count_total < max, "{}", counted.count_total);
         }
     }
 
@@ -348,8 +348,8 @@ mod connections {
                 let drip = &frame[at - DRIPS / 2..sent];
                 let allocated = measure(|| runtime.block_on(dripping.drip(drip))).bytes_total;
                 // At most one growth, to twice what is there.
-                let most = 4 * at + 256 * KIB;
-                assert!(allocated < most as u64, "{allocated} bytes at {at}");
+                let max = 4 * at + 256 * KIB;
+                assert!(allocated < max as u64, "{allocated} bytes at {at}");
             }
             let message = runtime.block_on(soon(dripping.pull.recv_message()));
             assert_eq!(message.unwrap().size(), LEN);
@@ -474,7 +474,7 @@ mod connections {
         });
         assert_eq!(kept.len(), 50);
         // A quiet connection's buffer may hang on each.
-        let most = 50 * 128 * KIB as i64;
-        assert!(held < most, "{held} bytes");
+        let max = 50 * 128 * KIB as i64;
+        assert!(held < max, "{held} bytes");
     }
 }

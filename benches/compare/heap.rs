@@ -66,7 +66,7 @@ fn machine(report: &mut Report, zmq: &Zmq) {
     };
     let (mut machine, mut held) =
         counted(&mut || Handshake::start(&server, ends::conn(), &mut out));
-    let (mut before_hello, mut most) = (held, held);
+    let (mut before_hello, mut peak) = (held, held);
     while let Handshake::NeedsInput(waiting) = machine {
         if !waiting.has_valid_command() {
             before_hello = held;
@@ -77,10 +77,10 @@ fn machine(report: &mut Report, zmq: &Zmq) {
             let waiting = waiting.take().unwrap();
             waiting.process(&mut input, &mut out).unwrap()
         });
-        most = most.max(held);
+        peak = peak.max(held);
     }
     report.alone("heap machine before HELLO", "bytes", before_hello as f64);
-    report.alone("heap machine before authorisation", "bytes", most as f64);
+    report.alone("heap machine before authorisation", "bytes", peak as f64);
     let Handshake::Authorize(question) = machine else {
         panic!("the server asks");
     };

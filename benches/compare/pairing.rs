@@ -23,11 +23,11 @@ pub struct Pair {
 pub trait Run: FnMut(usize) -> Duration {}
 impl<F: FnMut(usize) -> Duration> Run for F {}
 
-/// Measures both, in turn, each side first as often as the other. Neither does more than `most`
+/// Measures both, in turn, each side first as often as the other. Neither does more than `max`
 /// operations at once.
-pub fn measure(mut ours: impl Run, mut peer: impl Run, most: usize) -> Pair {
-    let count_ours = calibrate(&mut ours, most);
-    let count_peer = calibrate(&mut peer, most);
+pub fn measure(mut ours: impl Run, mut peer: impl Run, max: usize) -> Pair {
+    let count_ours = calibrate(&mut ours, max);
+    let count_peer = calibrate(&mut peer, max);
     let mut pairs = Vec::with_capacity(PAIRS);
     for turn in 0..PAIRS {
         let (mine, theirs);
@@ -93,14 +93,14 @@ fn each(run: &mut impl Run, count: usize) -> f64 {
 }
 
 /// How many operations fill a slice.
-fn calibrate(run: &mut impl Run, most: usize) -> usize {
+fn calibrate(run: &mut impl Run, max: usize) -> usize {
     let mut count = 1;
     loop {
         let took = run(count);
-        if took >= SLICE || count >= most {
+        if took >= SLICE || count >= max {
             return count;
         }
-        count = (count * 2).min(most);
+        count = (count * 2).min(max);
     }
 }
 

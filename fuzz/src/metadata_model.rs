@@ -2,8 +2,8 @@
 //! what the crate makes of any bytes is compared with this.
 #![forbid(unsafe_code)]
 
-/// Names and values; `None` if the bytes are no metadata, or hold more than `most` properties.
-pub fn parse(mut bytes: &[u8], most: usize) -> Option<Vec<(String, Vec<u8>)>> {
+/// Names and values; `None` if the bytes are no metadata, or hold more than `max` properties.
+pub fn parse(mut bytes: &[u8], max: usize) -> Option<Vec<(String, Vec<u8>)>> {
     let mut found: Vec<(String, Vec<u8>)> = Vec::new();
     while let Some((&name_len, rest)) = bytes.split_first() {
         let (name, rest) = rest.split_at_checked(name_len.into())?;
@@ -17,7 +17,7 @@ pub fn parse(mut bytes: &[u8], most: usize) -> Option<Vec<(String, Vec<u8>)>> {
         if found
             .iter()
             .any(|(known, _)| known.eq_ignore_ascii_case(&name))
-            || found.len() == most
+            || found.len() == max
         {
             return None;
         }
@@ -36,8 +36,8 @@ pub fn value<'a>(properties: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a 
 }
 
 /// Whether a peer may claim this to a socket that talks to the types in `fitting`.
-pub fn is_claim(bytes: &[u8], most: usize, fitting: &[&str]) -> bool {
-    let Some(properties) = parse(bytes, most) else {
+pub fn is_claim(bytes: &[u8], max: usize, fitting: &[&str]) -> bool {
+    let Some(properties) = parse(bytes, max) else {
         return false;
     };
     let fits = value(&properties, "Socket-Type")

@@ -77,9 +77,9 @@ impl ScriptedPeer {
         scripted_peer
     }
 
-    /// Reads up to `most` frames at once from now on.
-    pub const fn read_at_once(&mut self, most: usize) {
-        self.at_once = Some(most);
+    /// Reads up to `max` frames at once from now on.
+    pub const fn read_at_once(&mut self, max: usize) {
+        self.at_once = Some(max);
     }
 
     /// Takes bytes from the peer.
@@ -281,7 +281,7 @@ impl ScriptedPeer {
             let before = self.input.len();
             let mut frames = Vec::new();
             let read = match self.at_once {
-                Some(most) => reader.read_many(&mut self.input, most, &mut frames),
+                Some(max) => reader.read_many(&mut self.input, max, &mut frames),
                 None => reader
                     .read(&mut self.input)
                     .map(|frame| frames.extend(frame)),

@@ -25,7 +25,7 @@ pub enum Delivery {
 /// Plays `who`, and panics where it does not do what the file says.
 pub fn play(vector: &Vector, who: Who, delivery: Delivery) {
     let random = Replay::of(vector.side(who));
-    let mut player = Player {
+    let mut scripted_peer = ScriptedPeer {
         vector,
         who,
         delivery,
@@ -37,18 +37,18 @@ pub fn play(vector: &Vector, who: Who, delivery: Delivery) {
     };
     for (index, event) in vector.events.iter().enumerate() {
         if event.from == who {
-            player.compare(event);
+            scripted_peer.compare(event);
         } else {
-            player.take(index, event);
+            scripted_peer.take(index, event);
         }
     }
-    player.end();
+    scripted_peer.end();
     if vector.expect == Expect::Complete {
         assert!(random.is_used_up(), "draws that we did not make");
     }
 }
 
-struct Player<'a> {
+struct ScriptedPeer<'a> {
     vector: &'a Vector,
     who: Who,
     delivery: Delivery,
@@ -73,7 +73,7 @@ enum Stage {
     Moving,
 }
 
-impl Player<'_> {
+impl ScriptedPeer<'_> {
     /// Our own bytes are those of the file.
     fn compare(&mut self, event: &Event) {
         if event.label == "frame" {

@@ -1,10 +1,10 @@
 //! One byte stream cut in two at every point (CVE-2021-20235, CVE-2020-36400); reset, and
 //! half-closed, at every point.
 
+use super::load_attack::{MIB, alone, load_attack, scaled};
 use super::raw::{Raw, first_command, frame, greeting};
 use super::relay::{Cut, Relay, Way};
 use super::server::{KINDS, Kind, Noted, Server, Setup};
-use super::siege::{MIB, alone, scaled, siege};
 use zmtp_auth::net::NetError;
 
 /// An honest peer's conversation through the relay, with `cut` at byte `at` of one way: what the
@@ -68,7 +68,7 @@ fn cve_2021_20235_and_2020_36400_a_stream_cut_at_every_point_says_the_same() {
                 )
                 .await;
             };
-            siege(
+            load_attack(
                 &what,
                 Setup::new(kind),
                 scaled(EVERY_POINT, 150),
@@ -99,7 +99,7 @@ fn cve_2021_20235_and_2020_36400_a_stream_that_comes_byte_by_byte_says_the_same(
                 }
                 assert!(server.notes().is_empty());
             };
-            siege(&what, Setup::new(kind), scaled(2000, 50), MIB, attack).await;
+            load_attack(&what, Setup::new(kind), scaled(2000, 50), MIB, attack).await;
         }
     });
 }
@@ -134,7 +134,7 @@ fn a_reset_at_any_point_ends_that_connection_and_nothing_else() {
                 })
                 .await;
             };
-            siege(
+            load_attack(
                 &what,
                 Setup::new(kind),
                 scaled(EVERY_POINT, 150),
@@ -162,7 +162,7 @@ fn a_half_close_at_any_point_ends_that_connection_and_nothing_else() {
                 )
                 .await;
             };
-            siege(
+            load_attack(
                 &what,
                 Setup::new(kind),
                 scaled(EVERY_POINT, 150),

@@ -1,9 +1,9 @@
 //! Denials that must hold (libzmq #4912): every mechanism, every status but 200, at once or late.
 
 use super::curve::CurveClient;
+use super::load_attack::{MIB, alone, load_attack, scaled, soon};
 use super::raw::{Raw, first_command, frame, metadata, plain_initiate};
 use super::server::{ASKING, DOMAIN, Kind, Noted, Server, Setup, Target};
-use super::siege::{MIB, alone, scaled, siege, soon};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use zmtp_auth::net::{Connection, NetError};
@@ -109,7 +109,7 @@ fn libzmq_4912_who_is_denied_is_never_ready_however_late_the_verdict() {
                 judge.set(None);
             };
             let setup = Setup::new(kind).router(judge.router());
-            siege(&what, setup, scaled(3000, 120), MIB, attack).await;
+            load_attack(&what, setup, scaled(3000, 120), MIB, attack).await;
         }
     });
 }
@@ -149,6 +149,6 @@ fn libzmq_4912_a_client_of_ours_that_denies_its_server_is_never_ready() {
             assert!(server.notes().is_empty());
         };
         let what = "libzmq #4912: denials by a client";
-        siege(what, Setup::new(Kind::Null), scaled(3000, 120), MIB, attack).await;
+        load_attack(what, Setup::new(Kind::Null), scaled(3000, 120), MIB, attack).await;
     });
 }

@@ -4,16 +4,16 @@
 //! kept for an honest remote address, whatever another does, is shown in `src/net/accept/eviction.rs`.
 
 use super::curve::CurveClient;
+use super::load_attack::{MIB, alone, crowd, eventually, load_attack, scaled};
 use super::raw::{Raw, frame, plain_hello};
 use super::server::{KINDS, Kind, Server, Setup, Target};
-use super::siege::{MIB, alone, crowd, eventually, scaled, siege};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use zmtp_auth::{Error, LimitExceeded, Limits, ProtocolError};
 
-/// Besiegers at a time.
+/// Attackers at a time.
 const WIDTH: usize = 256;
 
 #[test]
@@ -32,7 +32,7 @@ fn ten_thousand_connects_from_one_address_leave_no_trace() {
                         }
                     }
                 });
-                // There are more places than besiegers at a time, so nobody is turned away.
+                // There are more places than attackers at a time, so nobody is turned away.
                 let working = async {
                     let mut honest = server.honest().await;
                     for round in 0..100 {
@@ -43,7 +43,7 @@ fn ten_thousand_connects_from_one_address_leave_no_trace() {
                 tokio::join!(flooding, working);
             };
             let setup = Setup::new(kind);
-            siege(&what, setup, scaled(10_000, 2000), 16 * MIB, attack).await;
+            load_attack(&what, setup, scaled(10_000, 2000), 16 * MIB, attack).await;
         }
     });
 }
@@ -67,10 +67,10 @@ fn ten_thousand_silent_connects_are_evicted_and_the_honest_get_in() {
                 let (over, _) = watch::channel(false);
                 let evicted = Arc::new(AtomicUsize::new(0));
                 let (target, counted) = (server.target.clone(), Arc::clone(&evicted));
-                let besieging = over.clone();
+                let attacking = over.clone();
                 let flooding = crowd(load, WIDTH, move |_| {
                     let (target, evicted) = (target.clone(), Arc::clone(&counted));
-                    let mut over = besieging.subscribe();
+                    let mut over = attacking.subscribe();
                     async move {
                         let mut raw = Raw::connect(&target).await;
                         tokio::select! {
@@ -103,10 +103,12 @@ fn ten_thousand_silent_connects_are_evicted_and_the_honest_get_in() {
                     )
                 };
                 server.refusals(load + turned_away, expected).await;
-                println!("siege: {what}: honest peers were turned away {turned_away} times of 10");
+                println!(
+                    "load attack: {what}: honest peers were turned away {turned_away} times of 10"
+                );
             };
             let setup = Setup::new(kind).limits(limits.clone());
-            siege(&what, setup, scaled(10_000, 4000), 16 * MIB, attack).await;
+            load_attack(&what, setup, scaled(10_000, 4000), 16 * MIB, attack).await;
         }
     });
 }
@@ -162,7 +164,7 @@ fn floods_of_hello_cost_nothing_that_stays() {
                 server.refusals(load, expected).await;
             };
             let setup = Setup::new(kind);
-            siege(&what, setup, scaled(10_000, 500), 16 * MIB, attack).await;
+            load_attack(&what, setup, scaled(10_000, 500), 16 * MIB, attack).await;
         }
     });
 }
@@ -198,7 +200,7 @@ fn floods_of_frames_in_the_handshake_end_it_at_the_first() {
                 assert!(server.notes().is_empty());
             };
             let setup = Setup::new(kind);
-            siege(&what, setup, scaled(2000, 100), MIB, attack).await;
+            load_attack(&what, setup, scaled(2000, 100), MIB, attack).await;
         }
     });
 }

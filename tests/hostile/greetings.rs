@@ -1,9 +1,9 @@
 //! Downgrades (CVE-2014-7202, CVE-2014-9721): peers of older protocols and of other mechanisms,
 //! against a listener and against a client of ours.
 
+use super::load_attack::{MIB, alone, load_attack, scaled};
 use super::raw::{Raw, RawServer, first_command, greeting};
 use super::server::{ASKING, Kind, Server, Setup, dial};
-use super::siege::{MIB, alone, scaled, siege};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use zmtp_auth::net::NetError;
@@ -82,7 +82,7 @@ fn cve_2014_7202_and_9721_older_peers_are_closed_on_and_policy_is_not_asked() {
                 }
                 assert!(server.notes().is_empty());
             };
-            siege(&what, Setup::new(kind), scaled(600, 60), MIB, attack).await;
+            load_attack(&what, Setup::new(kind), scaled(600, 60), MIB, attack).await;
         }
     });
 }
@@ -115,7 +115,7 @@ fn cve_2014_7202_and_9721_a_client_of_ours_tells_an_older_server_nothing() {
                 }
                 assert_eq!(asked.load(Ordering::SeqCst), 0);
             };
-            siege(&what, Setup::new(kind), scaled(600, 60), MIB, attack).await;
+            load_attack(&what, Setup::new(kind), scaled(600, 60), MIB, attack).await;
         }
     });
 }
@@ -154,7 +154,7 @@ fn cve_2014_7202_every_byte_of_the_mechanism_must_be_ours() {
                 }
                 assert!(server.notes().is_empty());
             };
-            siege(&what, Setup::new(kind), scaled(5000, 500), MIB, attack).await;
+            load_attack(&what, Setup::new(kind), scaled(5000, 500), MIB, attack).await;
         }
     });
 }
@@ -182,7 +182,7 @@ fn cve_2014_7202_a_client_of_ours_tells_a_server_of_another_mechanism_no_passwor
                 }
                 assert_eq!(asked.load(Ordering::SeqCst), 0);
             };
-            siege(&what, Setup::new(kind), scaled(5000, 500), MIB, attack).await;
+            load_attack(&what, Setup::new(kind), scaled(5000, 500), MIB, attack).await;
         }
     });
 }

@@ -1,8 +1,8 @@
 //! ZAP handlers that never answer, answer late, answer twice, or answer for another request.
 
 use super::denials::{presume, told};
+use super::load_attack::{MIB, alone, crowd, load_attack, scaled, soon};
 use super::server::{ASKING, DOMAIN, Server, Setup, Target};
-use super::siege::{MIB, alone, crowd, scaled, siege, soon};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -147,7 +147,7 @@ fn a_handler_that_never_answers_refuses_for_now_and_blocks_nobody_for_good() {
                 moody.set(Mood::Sane);
             };
             let setup = Setup::new(kind).router(moody.router(&limits));
-            siege(&what, setup, scaled(5000, 300), 4 * MIB, attack).await;
+            load_attack(&what, setup, scaled(5000, 300), 4 * MIB, attack).await;
         }
     });
 }
@@ -177,7 +177,7 @@ fn a_handler_that_answers_too_late_admits_nobody() {
             };
             let setup = Setup::new(kind).router(moody.router(&limits));
             // The answers of this handler, which all wait, are most of it.
-            siege(&what, setup, scaled(2000, 300), 8 * MIB, attack).await;
+            load_attack(&what, setup, scaled(2000, 300), 8 * MIB, attack).await;
         }
     });
 }
@@ -202,7 +202,7 @@ fn a_handler_that_answers_late_but_in_time_admits_as_if_it_had_not() {
                 assert!(server.notes().is_empty());
             };
             let setup = Setup::new(kind).router(moody.router(&Limits::default()));
-            siege(&what, setup, scaled(2000, 100), MIB, attack).await;
+            load_attack(&what, setup, scaled(2000, 100), MIB, attack).await;
         }
     });
 }
@@ -224,7 +224,7 @@ fn a_second_answer_admits_nobody_else() {
                 moody.set(Mood::Sane);
             };
             let setup = Setup::new(kind).router(moody.router(&Limits::default()));
-            siege(&what, setup, scaled(2000, 100), 4 * MIB, attack).await;
+            load_attack(&what, setup, scaled(2000, 100), 4 * MIB, attack).await;
         }
     });
 }
@@ -247,7 +247,7 @@ fn an_answer_to_another_request_admits_neither() {
                 moody.set(Mood::Sane);
             };
             let setup = Setup::new(kind).router(moody.router(&Limits::default()));
-            siege(&what, setup, scaled(2000, 100), 4 * MIB, attack).await;
+            load_attack(&what, setup, scaled(2000, 100), 4 * MIB, attack).await;
         }
     });
 }

@@ -1,11 +1,11 @@
 //! Peers that take a place and do nothing with it (CVE-2020-15166), or as good as nothing.
 
 use super::curve::CurveClient;
+use super::load_attack::{
+    KIB, MIB, alone, crowd, eventually, is_full, load_attack, require_descriptors, scaled,
+};
 use super::raw::{Raw, established, first_command, greeting};
 use super::server::{KINDS, Kind, Server, Setup, Target};
-use super::siege::{
-    KIB, MIB, alone, crowd, eventually, is_full, require_descriptors, scaled, siege,
-};
 use std::time::Duration;
 use zmtp_auth::net::NetError;
 use zmtp_auth::{Error, Limits, Stage};
@@ -91,7 +91,7 @@ fn cve_2020_15166_idle_peers_starve_nobody_and_nothing_is_queued_to_them() {
                 assert!(server.notes().is_empty());
             };
             let setup = Setup::new(kind).limits(patient(2 * count));
-            siege(&what, setup, count, MIB + count * EACH, attack).await;
+            load_attack(&what, setup, count, MIB + count * EACH, attack).await;
         }
     });
 }
@@ -122,7 +122,7 @@ fn cve_2020_15166_idle_peers_beyond_all_places_make_room_for_the_honest() {
                 eventually(|| stay(&idlers) <= PLACES).await;
             };
             let setup = Setup::new(kind).limits(patient(PLACES));
-            siege(&what, setup, count, 8 * MIB, attack).await;
+            load_attack(&what, setup, count, 8 * MIB, attack).await;
         }
     });
 }
@@ -185,7 +185,7 @@ fn slow_peers_run_out_of_time_however_steadily_they_drip() {
                 server.refusals(load, too_slow).await;
             };
             let setup = Setup::new(kind).limits(limits.clone());
-            siege(&what, setup, scaled(500, 60), 8 * MIB, attack).await;
+            load_attack(&what, setup, scaled(500, 60), 8 * MIB, attack).await;
         }
     });
 }

@@ -2,11 +2,11 @@
 //! handshake is complete and after it.
 
 use super::curve::{CurveClient, serve};
+use super::load_attack::{KIB, MIB, alone, load_attack, scaled};
 use super::raw::{
     Raw, RawServer, command, established, frame, long_header, metadata_of, plain_hello,
 };
 use super::server::{KINDS, Kind, Server, Setup, Target, dial};
-use super::siege::{KIB, MIB, alone, scaled, siege};
 use std::sync::Arc;
 use zmtp_auth::net::NetError;
 use zmtp_auth::{CryptoError, Error, LimitExceeded, Limits};
@@ -51,7 +51,7 @@ fn cve_2019_6250_lengths_that_wrap_are_refused_by_their_header_after_the_handsha
                 }
                 assert!(server.notes().is_empty());
             };
-            siege(&what, Setup::new(kind), scaled(5000, 300), MIB, attack).await;
+            load_attack(&what, Setup::new(kind), scaled(5000, 300), MIB, attack).await;
         }
     });
 }
@@ -77,7 +77,7 @@ fn cve_2019_6250_lengths_that_wrap_are_refused_by_their_header_before_the_handsh
                 }
                 assert!(server.notes().is_empty());
             };
-            siege(&what, Setup::new(kind), scaled(5000, 300), MIB, attack).await;
+            load_attack(&what, Setup::new(kind), scaled(5000, 300), MIB, attack).await;
         }
     });
 }
@@ -104,7 +104,7 @@ fn cve_2019_6250_a_client_of_ours_refuses_them_too() {
                     assert!(is_too_long_a_command(error.protocol().unwrap()), "{error}");
                 }
             };
-            siege(&what, Setup::new(kind), scaled(2000, 100), MIB, attack).await;
+            load_attack(&what, Setup::new(kind), scaled(2000, 100), MIB, attack).await;
         }
     });
 }
@@ -137,8 +137,8 @@ fn cve_2019_6250_lengths_that_are_allowed_and_never_come_reserve_little() {
                 }
                 assert!(server.notes().is_empty());
             };
-            let most = AT_ONCE * EACH;
-            siege(&what, Setup::new(kind), scaled(200, 10), most, attack).await;
+            let max = AT_ONCE * EACH;
+            load_attack(&what, Setup::new(kind), scaled(200, 10), max, attack).await;
         }
     });
 }
@@ -153,14 +153,14 @@ fn both_limits() -> [Limits; 2] {
 /// Lengths of metadata in bytes: all about the default limit on a command whose other parts take
 /// `around` bytes, and some far below and above it.
 fn metadata_lengths(around: usize) -> [usize; 9] {
-    let most = Limits::default().max_handshake_command - around;
+    let max = Limits::default().max_handshake_command - around;
     [
         256,
         257,
         4096,
-        most - 1,
-        most,
-        most + 1,
+        max - 1,
+        max,
+        max + 1,
         16_384,
         65_535,
         65_536,
@@ -221,7 +221,7 @@ fn cve_2019_13132_large_metadata_passes_up_to_the_limit_and_fails_cleanly_beyond
                     assert!(server.notes().is_empty());
                 };
                 let setup = Setup::new(kind).limits(limits);
-                siege(&what, setup, scaled(2000, 90), 2 * MIB, attack).await;
+                load_attack(&what, setup, scaled(2000, 90), 2 * MIB, attack).await;
             }
         }
     });
@@ -252,7 +252,7 @@ fn cve_2019_13132_large_metadata_in_a_bad_box_is_refused() {
                 assert!(server.notes().is_empty());
             };
             let setup = Setup::new(Kind::Curve).limits(limits);
-            siege(&what, setup, scaled(2000, 90), 2 * MIB, attack).await;
+            load_attack(&what, setup, scaled(2000, 90), 2 * MIB, attack).await;
         }
     });
 }
@@ -284,6 +284,6 @@ fn cve_2019_13132_a_client_of_ours_takes_large_metadata_up_to_the_limit() {
         };
         let setup = Setup::new(Kind::Curve);
         let what = "CVE-2019-13132: metadata of servers";
-        siege(what, setup, scaled(2000, 90), 2 * MIB, attack).await;
+        load_attack(what, setup, scaled(2000, 90), 2 * MIB, attack).await;
     });
 }

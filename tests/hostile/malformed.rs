@@ -1,12 +1,12 @@
 //! Malformed handshakes by the thousand, over tcp and over ipc: every one is refused.
 
 use super::curve::CurveClient;
+use super::load_attack::{Dice, MIB, alone, crowd, load_attack, scaled};
 use super::raw::{Raw, Stream, command, first_command, frame, greeting, metadata, null_ready};
 use super::server::{KINDS, Kind, Server, Setup, Target};
-use super::siege::{Dice, MIB, alone, crowd, scaled, siege};
 use tokio::net::UnixStream;
 
-/// Besiegers at a time.
+/// Attackers at a time.
 const WIDTH: usize = 16;
 
 /// All that a client says up to its first command, with something in it that no server may take.
@@ -130,7 +130,7 @@ async fn botch<S: Stream>(mut raw: Raw<S>, target: Target, mut dice: Dice) {
     assert!(heard.len() <= 64 + ready, "{heard:?}");
 }
 
-/// Where each round's dice begin: no two sieges throw the same.
+/// Where each round's dice begin: no two attacks throw the same.
 fn dice(kind: Kind, load: usize, index: usize) -> Dice {
     Dice(((kind as u64) << 48) + ((load as u64) << 24) + index as u64)
 }
@@ -151,7 +151,7 @@ fn every_malformed_handshake_over_tcp_is_refused() {
                 });
                 tokio::join!(botching, server.refusals(load, |_| true));
             };
-            siege(&what, Setup::new(kind), scaled(10_000, 1000), MIB, attack).await;
+            load_attack(&what, Setup::new(kind), scaled(10_000, 1000), MIB, attack).await;
         }
     });
 }
@@ -177,7 +177,7 @@ fn every_malformed_handshake_over_ipc_is_refused() {
             };
             let setup = Setup::new(kind).endpoint(format!("ipc://{}", path.display()));
             // 10^5 in all, and again in each mechanism a tenth of its share.
-            siege(&what, setup, scaled(25_000, 1000), MIB, attack).await;
+            load_attack(&what, setup, scaled(25_000, 1000), MIB, attack).await;
         }
     });
 }

@@ -2,9 +2,9 @@
 //! -20237).
 
 use super::curve::CurveClient;
+use super::load_attack::{MIB, alone, is_full, load_attack, scaled};
 use super::raw::{Raw, command, established, frame, long_header};
 use super::server::{KINDS, Kind, Server, Setup};
-use super::siege::{MIB, alone, is_full, scaled, siege};
 use zmtp_auth::net::{Incoming, NetError};
 use zmtp_auth::{Error, LimitExceeded, SocketType};
 
@@ -25,7 +25,7 @@ fn cve_2021_20234_unfinished_multipart_messages_leave_nothing_behind() {
                 }
                 assert!(server.notes().is_empty());
             };
-            siege(&what, Setup::new(kind), scaled(10_000, 500), MIB, attack).await;
+            load_attack(&what, Setup::new(kind), scaled(10_000, 500), MIB, attack).await;
         }
     });
 }
@@ -50,7 +50,7 @@ fn cve_2021_20234_unfinished_multipart_messages_under_curve_leave_nothing_behind
             assert!(server.notes().is_empty());
         };
         let what = "CVE-2021-20234: unfinished messages, Curve";
-        siege(
+        load_attack(
             what,
             Setup::new(Kind::Curve),
             scaled(10_000, 200),
@@ -91,7 +91,7 @@ fn cve_2021_20234_a_message_without_end_is_cut_off_at_the_limits() {
         let mut limits = zmtp_auth::Limits::default();
         limits.max_message = 8 * MIB;
         let setup = Setup::new(Kind::Null).limits(limits);
-        siege(
+        load_attack(
             "CVE-2021-20234: messages without end",
             setup,
             scaled(200, 20),
@@ -145,11 +145,11 @@ fn parts_and_large_ignored_commands_hold_no_more_than_the_message() {
             let mut limits = zmtp_auth::Limits::default();
             limits.max_message = 8 * MIB;
             let setup = Setup::new(kind).limits(limits);
-            // A command, what it grew out of, the frame that the besieger makes of it, and what sealing
+            // A command, what it grew out of, the frame that the attacker makes of it, and what sealing
             // costs it.
-            let most = if kind == Kind::Curve { 24 } else { 14 } * MIB;
+            let max = if kind == Kind::Curve { 24 } else { 14 } * MIB;
             let what = format!("parts and large ignored commands, {kind:?}");
-            siege(&what, setup, scaled(100, 30), most, attack).await;
+            load_attack(&what, setup, scaled(100, 30), max, attack).await;
         }
     });
 }
@@ -190,13 +190,13 @@ fn cve_2021_20236_long_topics_are_bounded_by_their_length() {
             assert!(server.notes().is_empty());
         };
         // A topic, the room that it was read into, and what it grew out of.
-        let most = 3 * 16 * MIB + MIB;
+        let max = 3 * 16 * MIB + MIB;
         let setup = Setup::new(Kind::Null).socket(SocketType::Pub);
-        siege(
+        load_attack(
             "CVE-2021-20236: topics of 1 to 16 MiB",
             setup,
             scaled(96, 6),
-            most,
+            max,
             attack,
         )
         .await;
@@ -245,7 +245,7 @@ fn cve_2021_20237_junk_to_a_publisher_is_dropped() {
                 assert!(server.notes().is_empty());
             };
             let setup = Setup::new(kind).socket(SocketType::Pub);
-            siege(&what, setup, scaled(1_000_000, 100_000), MIB, attack).await;
+            load_attack(&what, setup, scaled(1_000_000, 100_000), MIB, attack).await;
         }
     });
 }

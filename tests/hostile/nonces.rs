@@ -1,9 +1,9 @@
 //! Nonces that come again (CVE-2014-7203), and the sealed COMMAND bit (jeromq #696), both ways.
 
 use super::curve::{CurveClient, Traffic, serve};
+use super::load_attack::{MIB, alone, load_attack, scaled, soon};
 use super::raw::{RawServer, command, frame, metadata};
 use super::server::{Kind, Server, Setup, UNNOTED, client};
-use super::siege::{MIB, alone, scaled, siege, soon};
 use std::time::Duration;
 use zmtp_auth::net::{Connection, Incoming, Message, NetError, Options};
 use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
@@ -68,7 +68,7 @@ fn cve_2014_7203_replayed_nonces_deliver_nothing_and_close() {
             assert!(server.notes().is_empty());
         };
         let setup = Setup::new(Kind::Curve);
-        siege(
+        load_attack(
             "CVE-2014-7203: replays",
             setup,
             scaled(400, 20),
@@ -117,7 +117,7 @@ fn cve_2014_7203_a_client_of_ours_takes_no_replayed_nonce_either() {
             }
         };
         let setup = Setup::new(Kind::Curve);
-        siege(
+        load_attack(
             "CVE-2014-7203: replays by a server",
             setup,
             scaled(400, 20),
@@ -193,7 +193,7 @@ fn jeromq_696_commands_under_curve_are_understood_by_their_sealed_bit() {
             assert!(server.notes().is_empty());
         };
         let setup = Setup::new(Kind::Curve).socket(SocketType::Pub);
-        siege(
+        load_attack(
             "jeromq #696: sealed commands",
             setup,
             scaled(2000, 100),
@@ -235,7 +235,7 @@ fn jeromq_696_our_own_commands_under_curve_carry_their_sealed_bit() {
             }
         };
         let setup = Setup::new(Kind::Curve);
-        siege(
+        load_attack(
             "jeromq #696: our sealed commands",
             setup,
             scaled(500, 20),

@@ -1,8 +1,8 @@
 //! A peer that speaks bytes: whatever is said to it, it says what it was told to.
 
 use super::curve::CurveClient;
+use super::load_attack::soon;
 use super::server::{Kind, Target};
-use super::siege::soon;
 use socket2::SockRef;
 use std::io::ErrorKind;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! A wire between a client and a server that does something at a chosen byte.
 
-use super::siege::soon;
+use super::load_attack::soon;
 use socket2::SockRef;
 use std::net::SocketAddr;
 use std::time::Duration;

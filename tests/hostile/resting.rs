@@ -2,9 +2,9 @@
 //! closed and the other takes nothing. They must not work.
 
 use super::curve::CurveClient;
+use super::load_attack::{KIB, alone, soon};
 use super::raw::{Raw, established, frame, null_ready};
 use super::server::{Kind, Target, server_keys};
-use super::siege::{KIB, alone, soon};
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -53,10 +53,10 @@ async fn must_rest(what: &str, connections: u64) {
     let (time, waits) = work();
     tokio::time::sleep(WINDOW).await;
     let (time, waits) = (work().0.saturating_sub(time), work().1 - waits);
-    println!("siege: {what}: {time:?} of work and {waits} wake-ups in {WINDOW:?}");
+    println!("load attack: {what}: {time:?} of work and {waits} wake-ups in {WINDOW:?}");
     assert!(time <= MAX_WORK, "{what}: worked for {time:?}");
-    let most = RUNTIME_WAKES + connections * MAX_WAKES;
-    assert!(waits <= most, "{what}: woke {waits} times, {most} allowed");
+    let max = RUNTIME_WAKES + connections * MAX_WAKES;
+    assert!(waits <= max, "{what}: woke {waits} times, {max} allowed");
 }
 
 fn options() -> Options {

@@ -1,7 +1,7 @@
-//! The besieged: a listener of ours with an application that serves honest peers and notes what
+//! The server under attack: a listener of ours with an application that serves honest peers and notes what
 //! all others do.
 
-use super::siege::{eventually, soon};
+use super::load_attack::{eventually, soon};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use zmtp_auth::{
     Authorizing, Config, Domain, Error, KeyPair, Limits, NoPolicy, PublicKey, SecretKey, SocketType,
 };
 
-pub const DOMAIN: &str = "besieged";
+pub const DOMAIN: &str = "attacked";
 /// A property of those whom the application serves; with this value it does not note them.
 const SERVED: &str = "X-Served";
 pub const UNNOTED: &str = "unnoted";
@@ -177,7 +177,7 @@ pub enum Noted {
     Ended(NetError),
 }
 
-/// Where a server is, and what it speaks: all that a besieger needs.
+/// Where a server is, and what it speaks: all that a attacker needs.
 #[derive(Debug, Clone)]
 pub struct Target {
     pub address: SocketAddr,

@@ -119,12 +119,12 @@ impl Step {
 struct Random(u64);
 
 impl Random {
-    fn below(&mut self, most: usize) -> usize {
+    fn below(&mut self, max: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % u64::try_from(most).unwrap()).unwrap()
+        usize::try_from((z ^ (z >> 31)) % u64::try_from(max).unwrap()).unwrap()
     }
 
     fn keys(&mut self) -> BTreeSet<usize> {

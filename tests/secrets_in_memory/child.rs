@@ -182,16 +182,16 @@ impl Drop for Side {
     }
 }
 
-/// Carries at most `most` deliveries to and fro, with `watch` before each.
+/// Carries at most `max` deliveries to and fro, with `watch` before each.
 fn converse(
     client: &mut Side,
     server: &mut Side,
-    most: usize,
+    max: usize,
     answer: &dyn Fn(&AccessRequest) -> Verdict,
     watch: &mut dyn FnMut(),
 ) {
     let mut silent = 0;
-    for delivery in 0..most {
+    for delivery in 0..max {
         watch();
         let (from, to) = if delivery % 2 == 0 {
             (&mut *client, &mut *server)

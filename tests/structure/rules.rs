@@ -154,12 +154,12 @@ mod tests {
             "#[cfg(test)]\nmod tests {{\n{}}}\n",
             "// test\n".repeat(500)
         );
-        let most = format!("{HEAD}{}", "// line\n".repeat(MAX_LINES - 3));
-        allowed("traffic/seal.rs", &most);
-        allowed("traffic/seal.rs", &format!("{most}{tests}"));
+        let longest = format!("{HEAD}{}", "// line\n".repeat(MAX_LINES - 3));
+        allowed("traffic/seal.rs", &longest);
+        allowed("traffic/seal.rs", &format!("{longest}{tests}"));
         breach(
             "traffic/seal.rs",
-            &format!("{most}//\n{tests}"),
+            &format!("{longest}//\n{tests}"),
             "401 lines",
         );
     }

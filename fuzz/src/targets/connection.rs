@@ -354,13 +354,13 @@ fn check_held(setup: Setup, before: usize, received: &[Incoming]) {
         .map(|incoming| 2 * size(incoming) + 256)
         .sum();
     let held = ALLOCATOR.current_usage().saturating_sub(before);
-    let most = if setup.tunnel {
+    let max = if setup.tunnel {
         MAX_HELD_WITH_TUNNEL
     } else {
         MAX_HELD
     };
     assert!(
-        held <= most + taken,
+        held <= max + taken,
         "{held} bytes are held, and {taken} of them may be the application's"
     );
 }

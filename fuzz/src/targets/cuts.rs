@@ -26,8 +26,8 @@ fn pick(byte: u8) -> &'static Setup {
 
 fn cut(setup: &'static Setup, sizes: &[u8], mut stream: &[u8]) -> Vec<Event> {
     let mut scripted_peer = ScriptedPeer::new(setup);
-    if let Some(&most @ 1..) = sizes.first() {
-        scripted_peer.read_at_once(most.into());
+    if let Some(&max @ 1..) = sizes.first() {
+        scripted_peer.read_at_once(max.into());
     }
     // Deliveries of nothing change nothing, but do not get anywhere either.
     let sizes = match sizes.iter().any(|&size| size > 0) {

@@ -7,9 +7,9 @@ use zmtp_auth::Metadata;
 
 /// All of `data` is metadata, of at most 1, 8 or 64 properties.
 pub fn run(data: &[u8]) {
-    for most in [1, 8, 64] {
-        let expected = metadata_model::parse(data, most);
-        let metadata = match Metadata::parse(data, "fuzz", most) {
+    for max in [1, 8, 64] {
+        let expected = metadata_model::parse(data, max);
+        let metadata = match Metadata::parse(data, "fuzz", max) {
             Ok(metadata) => metadata,
             Err(error) => {
                 assert_eq!(expected, None);

@@ -22,7 +22,7 @@ use zmtp_auth::{Config, Domain, SocketType};
 /// Requests in progress on one connection; the next is read when one is answered. 512, twice as many
 /// as may take their time, so that the policy shares its places among addresses, not the connection
 /// among requests as they come.
-const MOST: usize = 512;
+const MAX_ANSWERS: usize = 512;
 
 /// The service.
 #[derive(Debug, Args)]
@@ -215,7 +215,7 @@ async fn answer(connection: Connection, auth: Authenticator) -> NetError {
     let mut answers: JoinSet<Option<Vec<Bytes>>> = JoinSet::new();
     loop {
         tokio::select! {
-            message = receiver.recv_message(), if answers.len() < MOST => match message {
+            message = receiver.recv_message(), if answers.len() < MAX_ANSWERS => match message {
                 Ok(message) => {
                     let auth = auth.clone();
                     answers.spawn(async move {

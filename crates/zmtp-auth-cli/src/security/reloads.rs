@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most loads at once. 4: each that hangs costs a thread.
-pub(crate) const MOST: usize = 4;
+pub(crate) const MAX_LOADS: usize = 4;
 
 /// The loads in progress, the oldest first.
 pub(crate) struct Reloads<T> {
@@ -49,7 +49,7 @@ impl<T> Reloads<T> {
     /// [`Reloads::is_asked_again`] tells of it, once.
     pub(crate) fn ask(&mut self) -> Option<oneshot::Sender<T>> {
         let all_hang = self.running.iter().all(|load| load.patience.is_none());
-        if !all_hang || self.running.len() >= MOST {
+        if !all_hang || self.running.len() >= MAX_LOADS {
             self.again = true;
             return None;
         }
@@ -72,7 +72,7 @@ impl<T> Reloads<T> {
 
     /// Whether no load begins until one of those that hang has ended.
     pub(crate) fn all_hang(&self) -> bool {
-        self.running.len() >= MOST && self.running.iter().all(|load| load.patience.is_none())
+        self.running.len() >= MAX_LOADS && self.running.iter().all(|load| load.patience.is_none())
     }
 
     /// What comes next; never, while nothing runs. Cancel-safe.
@@ -104,7 +104,7 @@ mod tests {
     async fn a_load_that_hangs_is_told_once_and_holds_up_no_other() {
         let mut reloads = Reloads::new();
         let mut hanging = Vec::new();
-        for _ in 0..MOST {
+        for _ in 0..MAX_LOADS {
             hanging.push(reloads.ask().unwrap());
             // While it may still end in time, another waits for it.
             assert!(reloads.ask().is_none());
@@ -122,7 +122,7 @@ mod tests {
         newer.send("newer").unwrap();
         assert_eq!(reloads.next().await, Came::Outcome(Some("newer")));
         drop(hanging);
-        for _ in 1..MOST {
+        for _ in 1..MAX_LOADS {
             assert_eq!(reloads.next().await, Came::Outcome(None));
         }
         assert!(!reloads.are_running());

@@ -5,7 +5,7 @@ use crate::exit::Failure;
 use crate::security::argument_source;
 use crate::security::client::ClientCredentials;
 use crate::security::key_file::load_key_pair;
-use crate::security::reloads::{Came, MOST, PATIENCE, Reloads};
+use crate::security::reloads::{Came, MAX_LOADS, PATIENCE, Reloads};
 use clap::Args;
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -185,7 +185,7 @@ impl LoadedPolicy {
         let Some(tell) = self.reloads.ask() else {
             if self.reloads.all_hang() {
                 tracing::error!(
-                    "{MOST} loads of the policy hang: another begins once one of them has ended"
+                    "{MAX_LOADS} loads of the policy hang: another begins once one of them has ended"
                 );
             }
             return;

@@ -1,4 +1,4 @@
-//! Sieges: an attack, an honest peer that must be served, a look at memory; and all of it again
+//! Attacks under load: an attack, an honest peer that must be served, a look at memory; and all of it again
 //! with ten times the load.
 //!
 //! Memory is that of a whole process, so each test has one to itself: beside others in one binary
@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(2);
 pub const KIB: usize = 1024;
 pub const MIB: usize = 1024 * KIB;
 
-/// What may be left of a siege, in bytes: live, and resident.
+/// What may be left of a load_attack, in bytes: live, and resident.
 const MAY_LIVE: usize = 64 * KIB;
 const MAY_RESIDE: usize = 16 * MIB;
 
@@ -53,7 +53,7 @@ pub fn scaled(full: usize, quick: usize) -> usize {
     if is_full() { full } else { quick }
 }
 
-const IN_CHILD: &str = "ZMTP_AUTH_TEST_SIEGE";
+const IN_CHILD: &str = "ZMTP_AUTH_TEST_LOAD_ATTACK";
 
 /// Runs `body`, a closure of the test that calls this, alone in a process: this test binary once
 /// more, with nothing but that test, and with as many file descriptors as it can get.
@@ -89,7 +89,10 @@ pub fn alone<F: AsyncFnOnce()>(body: F) {
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
-    for line in told.lines().filter_map(|line| line.split_once("siege: ")) {
+    for line in told
+        .lines()
+        .filter_map(|line| line.split_once("load attack: "))
+    {
         println!("{}", line.1);
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -103,25 +106,25 @@ pub fn alone<F: AsyncFnOnce()>(body: F) {
 /// Fails clearly if this process may not have `wanted` file descriptors.
 pub fn require_descriptors(wanted: usize) {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let most = limits
+    let max = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"))
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .unwrap_or(usize::MAX);
     assert!(
-        most >= wanted,
-        "this test needs {wanted} file descriptors, and the hard limit (`ulimit -H -n`) is {most}"
+        max >= wanted,
+        "this test needs {wanted} file descriptors, and the hard limit (`ulimit -H -n`) is {max}"
     );
 }
 
 /// Runs `attack` against a server with a tenth of `load`, then with all of it. After each an
 /// honest peer must be served, and memory must be what it was before the first. During it no more
-/// than `most` bytes may live beyond that, those of the besiegers included.
-pub async fn siege(
+/// than `max` bytes may live beyond that, those of the attackers included.
+pub async fn load_attack(
     what: &str,
     setup: Setup,
     load: usize,
-    most: usize,
+    max: usize,
     attack: impl AsyncFn(&mut Server, usize),
 ) {
     let mut server = setup.open().await;
@@ -136,7 +139,7 @@ pub async fn siege(
         server.serve_honest().await;
         let after = Memory::below(before.live + MAY_LIVE, &mut server).await;
         println!(
-            "siege: {what}: {load} in {:.1} s; live {:+} bytes, at most {} KiB; resident {:+} KiB",
+            "load attack: {what}: {load} in {:.1} s; live {:+} bytes, at most {} KiB; resident {:+} KiB",
             took.as_secs_f64(),
             after.live as i64 - before.live as i64,
             peak / KIB,
@@ -155,8 +158,8 @@ pub async fn siege(
             after.resident
         );
         assert!(
-            peak <= most,
-            "{what}: {peak} bytes lived at once, {most} allowed"
+            peak <= max,
+            "{what}: {peak} bytes lived at once, {max} allowed"
         );
     }
 }
@@ -182,13 +185,13 @@ impl Memory {
         Self::now()
     }
 
-    /// As soon as tasks that are ending have ended and no more than `most` bytes live; if that
+    /// As soon as tasks that are ending have ended and no more than `max` bytes live; if that
     /// does not come to be, whatever there is.
-    async fn below(most: usize, server: &mut Server) -> Self {
+    async fn below(max: usize, server: &mut Server) -> Self {
         let deadline = Instant::now() + PATIENCE;
         loop {
             server.forget();
-            if ALLOCATOR.current_usage() <= most || Instant::now() > deadline {
+            if ALLOCATOR.current_usage() <= max || Instant::now() > deadline {
                 return Self::now();
             }
             tokio::time::sleep(LOOK).await;
