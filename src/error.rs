@@ -391,9 +391,12 @@ pub enum LocalError {
 /// Renders bytes that a peer chose so that they are safe in a log line: printable ASCII as it
 /// is, the rest escaped, at most 64 bytes of it.
 pub(crate) fn printable(bytes: &[u8]) -> String {
-    const MOST: usize = 64;
-    let end = if bytes.len() > MOST { "..." } else { "" };
-    format!("{}{end}", bytes[..bytes.len().min(MOST)].escape_ascii())
+    const MAX_SHOWN: usize = 64;
+    let end = if bytes.len() > MAX_SHOWN { "..." } else { "" };
+    format!(
+        "{}{end}",
+        bytes[..bytes.len().min(MAX_SHOWN)].escape_ascii()
+    )
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use crate::error::printable;
 use bytes::Bytes;
 use std::fmt;
 
+/// Most bytes of a PLAIN name or password. 255: HELLO gives each length one byte (RFC 24).
+pub(crate) const MAX_PLAIN_LEN: usize = 255;
+
 /// What a peer proves itself by, as its mechanism carries it (RFC 27, credentials frames).
 #[derive(Debug, Clone)]
 #[non_exhaustive]

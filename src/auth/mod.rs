@@ -35,7 +35,7 @@ pub use policy::watched::issue::ReloadIssue;
 #[cfg(feature = "policy-file")]
 pub use policy_file::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings, PolicyFile,
-    PolicyFileError, PolicyFileErrorKind, PolicySettings, PolicyWarning, True,
+    PolicyFileError, PolicyFileErrorKind, PolicySettings, PolicyWarning,
 };
 #[cfg(feature = "reload")]
 pub use reload::event::ReloadEvent;

@@ -1,8 +1,10 @@
-//! The builder, which has no default for a security choice: how a socket proves itself, and whom
-//! it admits, must be said.
+//! The builder, which has no default for a security choice: a program must say how its socket
+//! proves itself and which peers it admits.
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::MAX_PLAIN_LEN;
 use crate::access::domain::Domain;
+use crate::access::request::AccessPolicy;
 use crate::config::settings::{Authorizing, Config, NoPolicy, Role, Settings};
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::crypto::password::Password;
@@ -16,11 +18,9 @@ use std::sync::Arc;
 use thiserror::Error as ThisError;
 
 /// Most bytes in a domain: the longest that libzmq can be told.
-pub const MAX_DOMAIN_LEN: usize = 255;
-/// Most bytes in a PLAIN user name, and in a password (RFC 24, HELLO).
-pub const MAX_PLAIN_FIELD_LEN: usize = 255;
+const MAX_DOMAIN_LEN: usize = 255;
 /// Most key pairs of one CURVE server. Each costs a HELLO one X25519 more.
-pub const MAX_SERVER_KEYS: usize = 4;
+const MAX_SERVER_KEYS: usize = 4;
 
 impl Config<NoPolicy> {
     /// Starts with the socket's type. [`SocketType::Relay`] sends no metadata of its own.
@@ -35,8 +35,8 @@ impl Config<NoPolicy> {
     }
 }
 
-/// Builds a [`Config`]: first the mechanism and role, then, where the role can refuse a peer,
-/// whom it admits. Everything else has a default.
+/// Builds a [`Config`]: first the mechanism and role, then, where the role can refuse a peer, which
+/// peers it admits. Everything else has a default.
 #[derive(Debug)]
 #[must_use]
 pub struct Builder<S> {
@@ -51,7 +51,7 @@ pub struct Builder<S> {
 #[derive(Debug)]
 pub struct WantsMechanism(());
 
-/// Builder state: whom to admit is still to be decided.
+/// Builder state: which peers to admit is still to be decided.
 #[derive(Debug)]
 pub struct WantsAccess<R>(R);
 
@@ -123,7 +123,7 @@ impl Builder<WantsMechanism> {
         let (username, password) = (username.into(), password.into());
         self.with(|_| {
             let longest = username.len().max(password.expose().len());
-            let role = if longest > MAX_PLAIN_FIELD_LEN {
+            let role = if longest > MAX_PLAIN_LEN {
                 Err(ConfigError::PlainFieldTooLong)
             } else {
                 Ok(Role::PlainClient { username, password })
@@ -132,8 +132,8 @@ impl Builder<WantsMechanism> {
         })
     }
 
-    /// The server of PLAIN (RFC 24). It always asks a handler: a password that nobody checks
-    /// would be worse than none.
+    /// The server of PLAIN (RFC 24). It always asks a handler: a password that is not checked would
+    /// be worse than none.
     pub fn plain_server(self) -> Builder<WantsAccess<PlainServer>> {
         self.with(|_| {
             WantsAccess(PlainServer {
@@ -179,75 +179,61 @@ impl Builder<WantsAccess<CurveServer>> {
     }
 }
 
-/// A role that can ask a ZAP handler.
-pub trait CanAuthorize: role::Asking {}
-impl CanAuthorize for Null {}
-impl CanAuthorize for PlainServer {}
-impl CanAuthorize for CurveServer {}
+/// Roles that can ask a ZAP handler. No other crate can name [`Role`] and add one.
+pub trait CanAuthorize {
+    #[doc(hidden)]
+    fn authorizing(self, domain: Domain) -> Result<Role, ConfigError>;
+}
 
-/// A role that can admit everyone. PLAIN's server is none.
-pub trait CanAcceptAny: role::Opening {}
-impl CanAcceptAny for Null {}
-impl CanAcceptAny for CurveServer {}
-
-/// How each role becomes a [`Role`]; private, so that nobody else can make one.
-mod role {
-    use super::{ConfigError, CurveServer, MAX_SERVER_KEYS, Null, PlainServer, Role};
-    use crate::access::domain::Domain;
-    use crate::access::request::AccessPolicy;
-
-    pub trait Asking {
-        fn asking(self, domain: Domain) -> Result<Role, ConfigError>;
+impl CanAuthorize for Null {
+    fn authorizing(self, domain: Domain) -> Result<Role, ConfigError> {
+        let policy = AccessPolicy::Ask(domain);
+        Ok(Role::Null { policy })
     }
+}
 
-    pub trait Opening {
-        fn open(self) -> Result<Role, ConfigError>;
+impl CanAuthorize for PlainServer {
+    fn authorizing(self, domain: Domain) -> Result<Role, ConfigError> {
+        let libzmq_error_spelling = self.libzmq_error_spelling;
+        Ok(Role::PlainServer {
+            domain,
+            libzmq_error_spelling,
+        })
     }
+}
 
-    impl Asking for Null {
-        fn asking(self, domain: Domain) -> Result<Role, ConfigError> {
-            Ok(Role::Null {
-                policy: AccessPolicy::Ask(domain),
-            })
-        }
+impl CanAuthorize for CurveServer {
+    fn authorizing(self, domain: Domain) -> Result<Role, ConfigError> {
+        self.role(AccessPolicy::Ask(domain))
     }
+}
 
-    impl Opening for Null {
-        fn open(self) -> Result<Role, ConfigError> {
-            Ok(Role::Null {
-                policy: AccessPolicy::Anyone,
-            })
-        }
+/// Roles that may accept any peer. A PLAIN server may not.
+pub trait CanAcceptAny {
+    #[doc(hidden)]
+    fn accepting_any(self) -> Result<Role, ConfigError>;
+}
+
+impl CanAcceptAny for Null {
+    fn accepting_any(self) -> Result<Role, ConfigError> {
+        let policy = AccessPolicy::Anyone;
+        Ok(Role::Null { policy })
     }
+}
 
-    impl Asking for PlainServer {
-        fn asking(self, domain: Domain) -> Result<Role, ConfigError> {
-            let libzmq_error_spelling = self.libzmq_error_spelling;
-            Ok(Role::PlainServer {
-                domain,
-                libzmq_error_spelling,
-            })
-        }
+impl CanAcceptAny for CurveServer {
+    fn accepting_any(self) -> Result<Role, ConfigError> {
+        self.role(AccessPolicy::Anyone)
     }
+}
 
-    impl Asking for CurveServer {
-        fn asking(self, domain: Domain) -> Result<Role, ConfigError> {
-            curve_server(self, AccessPolicy::Ask(domain))
-        }
-    }
-
-    impl Opening for CurveServer {
-        fn open(self) -> Result<Role, ConfigError> {
-            curve_server(self, AccessPolicy::Anyone)
-        }
-    }
-
-    fn curve_server(server: CurveServer, policy: AccessPolicy) -> Result<Role, ConfigError> {
-        if server.keys.len() > MAX_SERVER_KEYS {
-            return Err(ConfigError::TooManyServerKeys(server.keys.len()));
+impl CurveServer {
+    fn role(self, policy: AccessPolicy) -> Result<Role, ConfigError> {
+        if self.keys.len() > MAX_SERVER_KEYS {
+            return Err(ConfigError::TooManyServerKeys(self.keys.len()));
         }
         Ok(Role::CurveServer {
-            keys: server.keys.into(),
+            keys: self.keys.into(),
             policy,
         })
     }
@@ -261,7 +247,7 @@ impl<R: CanAuthorize> Builder<WantsAccess<R>> {
             let role = if domain.as_bytes().len() > MAX_DOMAIN_LEN {
                 Err(ConfigError::DomainTooLong(domain.as_bytes().len()))
             } else {
-                role.asking(domain)
+                role.authorizing(domain)
             };
             Ready(role, PhantomData)
         })
@@ -269,9 +255,9 @@ impl<R: CanAuthorize> Builder<WantsAccess<R>> {
 }
 
 impl<R: CanAcceptAny> Builder<WantsAccess<R>> {
-    /// Lets every peer in that completes the handshake, whoever it is.
+    /// Lets every peer in that completes the handshake.
     pub fn accept_any_peer(self) -> Builder<Ready<NoPolicy>> {
-        self.with(|WantsAccess(role)| Ready(role.open(), PhantomData))
+        self.with(|WantsAccess(role)| Ready(role.accepting_any(), PhantomData))
     }
 }
 
@@ -279,7 +265,7 @@ impl<A> Builder<Ready<A>> {
     /// Checks everything and makes the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] says which setting is wrong.
+    /// Returns [`ConfigError`] if a setting is wrong.
     pub fn finish(self) -> Result<Config<A>, ConfigError> {
         let Ready(role, _) = self.state;
         let role = role?;

@@ -19,7 +19,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy)]
 pub enum Authorizing {}
 
-/// Marks a [`Config`] that asks nobody: a client, or a server that accepts any peer.
+/// Marks a [`Config`] without a policy: a client, which pins its server's key where CURVE is spoken,
+/// or a socket that accepts any peer.
 #[derive(Debug, Clone, Copy)]
 pub enum NoPolicy {}
 
@@ -37,7 +38,7 @@ pub enum NoPolicy {}
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Leaving out who may come in does not compile:
+/// Leaving out which peers are admitted does not compile:
 ///
 /// ```compile_fail
 /// use zmtp_auth::{Config, KeyPair, SocketType};
@@ -46,7 +47,7 @@ pub enum NoPolicy {}
 /// let config = Config::builder(SocketType::Pull).curve_server(server).finish();
 /// ```
 ///
-/// A PLAIN server cannot be opened to everyone:
+/// A PLAIN server may not accept any peer:
 ///
 /// ```compile_fail
 /// use zmtp_auth::{Config, SocketType};
@@ -181,7 +182,7 @@ impl<A> Config<A> {
         Dangerous(self)
     }
 
-    /// NULL with the same limits, open to everybody: the side of a tunnel without security.
+    /// NULL with the same limits, for any peer: the side of a tunnel without security.
     #[cfg(feature = "tokio")]
     pub(crate) fn clear_side(&self) -> Config<NoPolicy> {
         Config::new(Settings {
@@ -210,7 +211,7 @@ pub struct Dangerous<A>(Config<A>);
 
 impl<A> Dangerous<A> {
     /// Draws transient keys and nonces from `source`, so that a handshake is reproducible to
-    /// the byte. Whoever can predict the source reads all traffic.
+    /// the byte. An attacker who can predict the source reads all traffic.
     #[must_use]
     pub fn with_random(self, source: Arc<dyn RandomSource>) -> Config<A> {
         let settings = Settings {

@@ -5,8 +5,8 @@ use crate::limits::Limits;
 use crate::lock::lock;
 use crate::status::Status;
 use crate::zap::failures::{Asker, Failures, Turn};
+use crate::zap::fair_permits::{Acquired, FairPermits};
 use crate::zap::oneshot::{Receiver, Sender, channel};
-use crate::zap::seats::{FairPermits, Seated};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -18,15 +18,15 @@ use std::time::{Duration, Instant};
 pub(crate) struct Permits(Mutex<State>);
 
 struct State {
-    seats: FairPermits<Sender<()>>,
+    permits: FairPermits<Sender<()>>,
     failures: Failures,
 }
 
-/// A taken place; dropping it frees the place.
+/// A permit that is taken; dropping it frees it.
 pub(crate) struct Permit<'a> {
-    places: &'a Permits,
+    permits: &'a Permits,
     id: u64,
-    /// Kept once the place is another's.
+    /// Completes once the permit belongs to another question.
     lost: Receiver<()>,
 }
 
@@ -35,7 +35,7 @@ impl Permits {
     /// [`Limits::max_remembered_failures`] says.
     pub(crate) fn new(limits: &Limits) -> Self {
         Self(Mutex::new(State {
-            seats: FairPermits::new(limits.max_pending_verdicts),
+            permits: FairPermits::new(limits.max_pending_verdicts),
             failures: Failures::new(limits.max_remembered_failures),
         }))
     }
@@ -46,10 +46,10 @@ impl Permits {
     }
 
     pub(crate) fn taken(&self) -> usize {
-        self.state().seats.taken()
+        self.state().permits.taken()
     }
 
-    /// Where a question stands now.
+    /// The origin of a question and the failures that count against it now.
     pub(crate) fn turn(&self, asker: &Asker) -> Turn {
         self.state().failures.turn(asker, Instant::now())
     }
@@ -59,23 +59,23 @@ impl Permits {
         self.state().failures.note(asker, status, Instant::now());
     }
 
-    /// Takes a place; `None` if all are taken and no question must make room.
-    pub(crate) fn take(&self, turn: Turn) -> Option<Permit<'_>> {
+    /// Takes a permit; `None` if all are taken and no question must make room.
+    pub(crate) fn acquire(&self, turn: Turn) -> Option<Permit<'_>> {
         let (tell, lost) = channel();
-        let (id, cleared) = match self.state().seats.take(turn, tell) {
-            Seated::Free(id) => (id, None),
-            Seated::Cleared(id, loser) => (id, Some(loser)),
-            Seated::Full => return None,
+        let (id, evicted) = match self.state().permits.acquire(turn, tell) {
+            Acquired::Free(id) => (id, None),
+            Acquired::Evicted(id, evicted) => (id, Some(evicted)),
+            Acquired::Full => return None,
         };
         // Outside the lock: it wakes a task.
-        if let Some(loser) = cleared {
-            loser.send(());
+        if let Some(evicted) = evicted {
+            evicted.send(());
         }
-        let places = self;
-        Some(Permit { places, id, lost })
+        let permits = self;
+        Some(Permit { permits, id, lost })
     }
 
-    /// Waits for `question`, which takes a place if it pauses. `None` if it gets no place,
+    /// Waits for `question`, which takes a permit if it pauses. `None` if it gets no permit,
     /// or has to make room for another.
     pub(crate) async fn wait<T>(
         &self,
@@ -86,12 +86,12 @@ impl Permits {
         if let Poll::Ready(answer) = first_poll(question.as_mut()).await {
             return Some(answer);
         }
-        self.take(turn())?.hold(question).await
+        self.acquire(turn())?.hold(question).await
     }
 }
 
 impl Permit<'_> {
-    /// Waits for `question` in this place. `None` if it has to make room for another.
+    /// Waits for `question` under this permit. `None` if it has to make room for another.
     pub(crate) async fn hold<T>(mut self, question: impl Future<Output = T>) -> Option<T> {
         let mut question = pin!(question);
         poll_fn(|context| match question.as_mut().poll(context) {
@@ -104,9 +104,9 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let left = self.places.state().seats.leave(self.id);
+        let released = self.permits.state().permits.release(self.id);
         // Outside the lock: it holds a waker.
-        drop(left);
+        drop(released);
     }
 }
 
@@ -116,7 +116,7 @@ impl fmt::Debug for Permits {
     }
 }
 
-/// What comes of the first poll: what does not pause needs neither place nor timer.
+/// What comes of the first poll: what does not pause needs neither permit nor timer.
 pub(crate) async fn first_poll<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
@@ -147,7 +147,7 @@ mod tests {
     use std::future::{pending, ready};
     use std::task::{Context, Waker};
 
-    fn places(count: usize) -> Permits {
+    fn permits(count: usize) -> Permits {
         let limits = Limits {
             max_pending_verdicts: count,
             ..Limits::default()
@@ -155,9 +155,9 @@ mod tests {
         Permits::new(&limits)
     }
 
-    fn turn(places: &Permits, address: &str) -> Turn {
+    fn turn(permits: &Permits, address: &str) -> Turn {
         let address = PeerAddress::from_zap(address.as_bytes());
-        places.turn(&Asker::new(&address, Credential::Null))
+        permits.turn(&Asker::new(&address, Credential::Null))
     }
 
     fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
@@ -166,41 +166,41 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_once_it_is_dropped() {
-        let places = places(2);
-        let local = turn(&places, "::1");
-        let (first, second) = (places.take(local), places.take(local));
+        let permits = permits(2);
+        let local = turn(&permits, "::1");
+        let (first, second) = (permits.acquire(local), permits.acquire(local));
         assert!(first.is_some() && second.is_some());
-        assert!(places.take(local).is_none());
+        assert!(permits.acquire(local).is_none());
         drop(first);
-        assert_eq!(places.taken(), 1);
-        assert!(places.take(local).is_some());
+        assert_eq!(permits.taken(), 1);
+        assert!(permits.acquire(local).is_some());
     }
 
     #[test]
     fn what_does_not_pause_needs_no_place() {
-        let places = places(0);
-        let turn = || turn(&places, "::1");
+        let permits = permits(0);
+        let turn = || turn(&permits, "::1");
         assert_eq!(
-            poll(pin!(places.wait(turn, ready(7)))),
+            poll(pin!(permits.wait(turn, ready(7)))),
             Poll::Ready(Some(7))
         );
         assert_eq!(
-            poll(pin!(places.wait(turn, pending::<u8>()))),
+            poll(pin!(permits.wait(turn, pending::<u8>()))),
             Poll::Ready(None)
         );
     }
 
     #[test]
     fn a_question_that_must_make_room_ends_and_gives_back_no_place_that_is_not_its_own() {
-        let places = places(2);
-        let turn = |address| turn(&places, address);
-        let mut first = pin!(places.wait(|| turn("192.0.2.1"), pending::<u8>()));
-        let mut second = pin!(places.wait(|| turn("192.0.2.1"), pending::<u8>()));
+        let permits = permits(2);
+        let turn = |address| turn(&permits, address);
+        let mut first = pin!(permits.wait(|| turn("192.0.2.1"), pending::<u8>()));
+        let mut second = pin!(permits.wait(|| turn("192.0.2.1"), pending::<u8>()));
         assert!(poll(first.as_mut()).is_pending() && poll(second.as_mut()).is_pending());
-        let mut other = pin!(places.wait(|| turn("192.0.2.2"), pending::<u8>()));
+        let mut other = pin!(permits.wait(|| turn("192.0.2.2"), pending::<u8>()));
         assert!(poll(other.as_mut()).is_pending());
         assert_eq!(poll(second), Poll::Ready(None));
-        assert_eq!(places.taken(), 2);
+        assert_eq!(permits.taken(), 2);
         assert!(poll(first).is_pending() && poll(other).is_pending());
     }
 }

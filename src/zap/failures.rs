@@ -105,9 +105,9 @@ impl Failures {
             Status::AuthenticationFailure if asker.origin != Origin::Local => {
                 let record = self.record(asker);
                 let before = self.failed.ends.get(&record).copied().unwrap_or(now);
-                let most = now.checked_add(FORGIVEN_AFTER * MAX_COUNTED);
+                let latest = now.checked_add(FORGIVEN_AFTER * MAX_COUNTED);
                 let end = before.max(now).checked_add(FORGIVEN_AFTER);
-                self.failed.set(record, end.min(most).unwrap_or(now));
+                self.failed.set(record, end.min(latest).unwrap_or(now));
             }
             _ => {}
         }

@@ -25,8 +25,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// For how long to hold back a refusal while something has failed for that time. `random` spreads
 /// it, so that peers that were refused together do not come back together.
 fn delay(failing: Duration, random: u32) -> Duration {
-    let most = (FIRST + failing / 2).min(LONGEST);
-    most / 2 + (most / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
+    let longest = (FIRST + failing / 2).min(LONGEST);
+    longest / 2 + (longest / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 /// Enough to spread peers. It guards nothing.

@@ -9,13 +9,13 @@ pub(crate) mod bounds;
 pub(crate) mod contain;
 pub(crate) mod envelope;
 pub(crate) mod failures;
+pub(crate) mod fair_permits;
 pub(crate) mod fair_queue;
 pub(crate) mod hold_back;
 pub(crate) mod oneshot;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod router;
-pub(crate) mod seats;
 
 pub use envelope::split_envelope;
 pub use reply::{InvalidReply, ZapReply};

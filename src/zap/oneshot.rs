@@ -1,4 +1,4 @@
-//! One value, handed from whoever makes it to a task or thread that waits for it.
+//! One value, handed from the side that makes it to a task or thread that waits for it.
 #![forbid(unsafe_code)]
 
 use crate::lock::lock;

@@ -281,8 +281,8 @@ struct LogText<'a>(&'a [u8]);
 
 impl fmt::Display for LogText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MOST: usize = 255;
-        let text = String::from_utf8_lossy(&self.0[..self.0.len().min(MOST)]);
+        const MAX_SHOWN: usize = 255;
+        let text = String::from_utf8_lossy(&self.0[..self.0.len().min(MAX_SHOWN)]);
         write!(f, "{}", text.escape_debug())
     }
 }

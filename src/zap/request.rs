@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use crate::access::credentials::{Credentials, MechanismKind};
+use crate::access::credentials::{Credentials, MAX_PLAIN_LEN, MechanismKind};
 use crate::access::domain::Domain;
 use crate::access::peer::Claims;
 use crate::access::request::AccessRequest;
@@ -21,9 +21,6 @@ pub(crate) const VERSION: &[u8] = b"1.0";
 
 /// Frames in front of the credentials.
 const FIXED_FRAMES: usize = 6;
-
-/// Most bytes of a PLAIN name or password.
-const MAX_PLAIN_LEN: usize = 255;
 
 /// Digits of the largest number.
 const MAX_DIGITS: usize = 20;

@@ -24,11 +24,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 
-/// Decides who comes in (RFC 27: the handler). Any `Fn(ZapRequest)` whose future gives a
+/// Decides which peers are admitted (RFC 27: the handler). Any `Fn(ZapRequest)` whose future gives a
 /// [`ZapReply`] is one.
 ///
 /// It is asked concurrently. It may panic, hang, or answer nonsense: the peer is refused then.
-/// The future is dropped when nobody waits for the answer any more. A handler that blocks its
+/// The future is dropped when no task waits for the answer. A handler that blocks its
 /// thread blocks the task that asks.
 pub trait ZapHandler: Send + Sync + 'static {
     /// Answers `request`; [`ZapRequest::allow`] and [`ZapRequest::deny`] make the reply.
@@ -78,8 +78,8 @@ impl<H: ZapHandler> AnyHandler for H {
 /// | the handler panicked | 500 |
 /// | the reply is for another request, or cannot be believed ([`InvalidReply`]) | 500 |
 ///
-/// Only a question that pauses takes a place: an answer that is there at once is never refused for
-/// want of one. When all places are taken, addresses share them fairly, and those with recent
+/// Only a question that pauses takes a permit: an answer that is there at once is never refused for
+/// want of one. When all permits are taken, addresses share them fairly, and addresses with recent
 /// failures come last ([`Limits::max_remembered_failures`]); loopback and ipc are exempt.
 ///
 /// The time-out, of a handler that pauses, and the time for which a refusal is held back
@@ -90,7 +90,7 @@ pub struct ZapRouter(Arc<Shared>);
 
 struct Shared {
     table: ArcSwap<Table>,
-    places: Permits,
+    permits: Permits,
     held_back: HeldBack,
     time: Duration,
     next_id: AtomicU64,
@@ -172,7 +172,7 @@ impl ZapRouter {
     pub fn with_limits(limits: &Limits) -> Self {
         Self(Arc::new(Shared {
             table: ArcSwap::default(),
-            places: Permits::new(limits),
+            permits: Permits::new(limits),
             held_back: HeldBack::new(limits.max_held_back),
             time: limits.verdict_timeout,
             next_id: AtomicU64::new(1),
@@ -218,7 +218,7 @@ impl ZapRouter {
     }
 
     /// Asks the domain's handler, and logs a denial. Dropping the future cancels the question and
-    /// frees its place, and ends the wait for a refusal that is held back.
+    /// frees its permit, and ends the wait for a refusal that is held back.
     pub async fn authorize(&self, request: &AccessRequest) -> Verdict {
         let verdict = self.verdict(request).await;
         if let Verdict::Deny(denied) = &verdict {
@@ -257,11 +257,11 @@ impl ZapRouter {
         let asking = Contained::new(handler.ask(question, shared.time));
         let mut paused = false;
         let reply = shared
-            .places
+            .permits
             .wait(
                 || {
                     paused = true;
-                    shared.places.turn(&asker)
+                    shared.permits.turn(&asker)
                 },
                 asking,
             )
@@ -270,9 +270,9 @@ impl ZapRouter {
             .map_err(|Panicked| Trouble::Panicked)?
             .ok_or(Trouble::TimedOut)?;
         reply.check(id)?;
-        // A key that is admitted without a pause needs no place, and so no memory of it.
+        // A key that is admitted without a pause needs no permit, and so no memory of it.
         if paused || reply.status != Status::Success || asker.is_user() {
-            shared.places.note(&asker, reply.status);
+            shared.permits.note(&asker, reply.status);
         }
         // What a handler says that was unbound meanwhile counts no more.
         let table = shared.table.load();
@@ -287,7 +287,7 @@ impl ZapRouter {
     /// Questions now that take their time. A refusal that is held back is not one.
     #[must_use]
     pub fn in_progress(&self) -> usize {
-        self.0.places.taken()
+        self.0.permits.taken()
     }
 }
 

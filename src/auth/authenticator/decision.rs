@@ -161,7 +161,7 @@ impl Authenticator {
             Ok(_) => Status::Success,
             Err(refused) => refused.refusal.status().into(),
         };
-        self.provider_places().note(&asker, status);
+        self.provider_permits().note(&asker, status);
         ruled
     }
 
@@ -206,21 +206,21 @@ impl Authenticator {
         ruled
     }
 
-    /// Puts the question. `None` if there is no place for it.
+    /// Puts the question. `None` if there is no permit for it.
     async fn answer_to(
         &self,
         asking: Asking,
         is_on_thread: bool,
         asker: &Asker,
     ) -> Option<Result<Result<ProviderAnswer, NoAnswer>, Panicked>> {
-        let places = self.provider_places();
-        let turn = places.turn(asker);
+        let permits = self.provider_permits();
+        let turn = permits.turn(asker);
         let asking = Contained::new(asking(self.provider_time(), turn));
         if is_on_thread {
             // It pauses in any case, and what a thread has begun cannot be taken back.
-            places.take(turn)?.hold(asking).await
+            permits.acquire(turn)?.hold(asking).await
         } else {
-            places.wait(|| turn, asking).await
+            permits.wait(|| turn, asking).await
         }
     }
 

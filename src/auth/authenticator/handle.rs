@@ -80,7 +80,7 @@ struct Inner {
     /// Made with the first password table; one key for all of them, so that an unchanged
     /// password has an unchanged tag in the next table.
     hash_key: OnceLock<Arc<HashKey>>,
-    provider_places: Permits,
+    provider_permits: Permits,
     provider_time: Duration,
     /// Refusals that replies in frames cannot say to hold back.
     held_back: HeldBack,
@@ -140,7 +140,7 @@ impl Authenticator {
             ledger: Arc::new(Ledger::new(clock)),
             changing: Mutex::new(()),
             hash_key: OnceLock::new(),
-            provider_places: Permits::new(limits),
+            provider_permits: Permits::new(limits),
             provider_time: limits.verdict_timeout,
             held_back: HeldBack::new(limits.max_held_back),
             max_waiting,
@@ -203,9 +203,9 @@ impl Authenticator {
         &self.0.hash_key
     }
 
-    /// The places of questions that take their time.
-    pub(crate) fn provider_places(&self) -> &Permits {
-        &self.0.provider_places
+    /// The permits of questions that pause.
+    pub(crate) fn provider_permits(&self) -> &Permits {
+        &self.0.provider_permits
     }
 
     /// Threads for one provider that blocks.

@@ -1,6 +1,7 @@
 //! Password files: `name=password` a line, read strictly, with line and reason.
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::MAX_PLAIN_LEN;
 use crate::auth::policy::plain::PasswordInput;
 use crate::crypto::password_hash::{PasswordHash, PasswordHashError};
 use crate::secret_file::{self, FileError};
@@ -13,8 +14,6 @@ use zeroize::Zeroizing;
 
 /// Most bytes in a password file. 4 MiB: 20,000 users and more.
 const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
-/// Most bytes of a name or password: what a HELLO can carry (RFC 24).
-pub(crate) const MAX_PLAIN_LEN: usize = 255;
 
 /// Why a password file cannot be used: where, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]

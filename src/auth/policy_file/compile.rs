@@ -111,10 +111,10 @@ impl DomainRules<'_> {
         let listed = rules.addresses.set(scope, lists);
         listed.map_err(|reason| ("", reason.into()))?;
 
-        let null = settings.null.map(|NullSettings::Any(_)| NameRule::anyone());
+        let null = settings.null.map(|NullSettings::Any| NameRule::anyone());
         self.rule(&mut rules.null, null, NameRule::nobody);
         let gssapi = settings.gssapi.as_ref().map(|gssapi| match gssapi {
-            GssapiSettings::Any(_) => NameRule::anyone(),
+            GssapiSettings::Any => NameRule::anyone(),
             GssapiSettings::Principals(names) => NameRule::principals(names.iter().cloned()),
         });
         self.rule(&mut rules.gssapi, gssapi, NameRule::nobody);
@@ -223,7 +223,7 @@ impl DomainRules<'_> {
     ) -> Result<CurveRule, PolicyFileErrorKind> {
         let validity = self.settings.validity.unwrap_or_default();
         let rule = match curve {
-            CurveSettings::Any(_) => return Ok(CurveRule::any_key()),
+            CurveSettings::Any => return Ok(CurveRule::any_key()),
             CurveSettings::Keys(keys) => CurveRule::keys(keys.iter().copied()),
             CurveSettings::Certificates(path) => {
                 let directory = CertificateDirectory::new(self.policy.base.join(path))

@@ -182,13 +182,13 @@ impl PolicyFile {
             found.push(anyone(MechanismKind::Null));
         }
         match &settings.curve {
-            Some(CurveSettings::Any(_)) => found.push(anyone(MechanismKind::Curve)),
+            Some(CurveSettings::Any) => found.push(anyone(MechanismKind::Curve)),
             Some(CurveSettings::Certificates(path)) => {
                 found.extend(writable(&self.base.join(path)))
             }
             Some(CurveSettings::Keys(_)) | None => {}
         }
-        if let Some(GssapiSettings::Any(_)) = settings.gssapi {
+        if let Some(GssapiSettings::Any) = settings.gssapi {
             found.push(anyone(MechanismKind::Gssapi));
         }
         match &settings.plain {

@@ -18,4 +18,3 @@ pub use problem::{PolicyFileError, PolicyFileErrorKind};
 pub use settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings, PolicySettings,
 };
-pub use values::True;

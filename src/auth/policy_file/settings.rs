@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::address::rule::AddressRule;
-use crate::auth::policy_file::values::{self, True};
+use crate::auth::policy_file::values;
 use crate::cert::directory::Layout;
 use crate::cert::validity::Validity;
 use crate::crypto::keys::PublicKey;
@@ -91,7 +91,8 @@ pub struct DomainSettings {
 #[non_exhaustive]
 pub enum NullSettings {
     /// Whoever comes from an address that the lists let through.
-    Any(True),
+    #[serde(deserialize_with = "values::yes")]
+    Any,
 }
 
 /// Who comes in by PLAIN.
@@ -119,7 +120,8 @@ pub enum CurveSettings {
     #[serde(deserialize_with = "values::keys")]
     Keys(Vec<PublicKey>),
     /// The holder of any key.
-    Any(True),
+    #[serde(deserialize_with = "values::yes")]
+    Any,
 }
 
 /// Who comes in by GSSAPI.
@@ -130,5 +132,6 @@ pub enum GssapiSettings {
     /// These principals.
     Principals(Vec<String>),
     /// Every principal that the socket has authenticated.
-    Any(True),
+    #[serde(deserialize_with = "values::yes")]
+    Any,
 }

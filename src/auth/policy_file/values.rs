@@ -1,8 +1,9 @@
 //! How single values of a policy file are read. No error repeats a password.
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::MAX_PLAIN_LEN;
 use crate::auth::policy::address::rule::AddressRule;
-use crate::auth::policy::password_file::{MAX_PLAIN_LEN, given};
+use crate::auth::policy::password_file::given;
 use crate::cert::validity::{Validity, parse};
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
@@ -12,22 +13,13 @@ use std::fmt;
 use std::time::SystemTime;
 use toml::value::Datetime;
 
-/// `true`: what `any` must be. To admit nobody, leave the mechanism out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct True;
-
-impl<'de> Deserialize<'de> for True {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        if bool::deserialize(from)? {
-            Ok(Self)
-        } else {
-            let no = Unexpected::Bool(false);
-            Err(Error::invalid_value(
-                no,
-                &"true; leave the mechanism out to admit nobody",
-            ))
-        }
+/// `true`: what `any` must be.
+pub(super) fn yes<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {
+    if bool::deserialize(from)? {
+        return Ok(());
     }
+    let expected = &"true; leave the mechanism out to admit nobody";
+    Err(Error::invalid_value(Unexpected::Bool(false), expected))
 }
 
 /// Address rules by their texts.

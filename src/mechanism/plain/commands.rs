@@ -1,6 +1,7 @@
 //! PLAIN's commands (RFC 24, "Formal Grammar").
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::MAX_PLAIN_LEN;
 use crate::access::peer::Authenticated;
 use crate::access::verdict::Approved;
 use crate::crypto::password::Password;
@@ -16,8 +17,8 @@ pub(super) const WELCOME: &str = "WELCOME";
 pub(super) const INITIATE: &str = "INITIATE";
 pub(super) const READY: &str = "READY";
 
-/// Longest HELLO body: name, and two fields of at most 255 bytes with their lengths.
-pub(in crate::mechanism) const MAX_HELLO_LEN: usize = 1 + HELLO.len() + 2 * (1 + 255);
+/// Longest HELLO body: its name, and two fields with their lengths.
+pub(in crate::mechanism) const MAX_HELLO_LEN: usize = 1 + HELLO.len() + 2 * (1 + MAX_PLAIN_LEN);
 
 /// The data of HELLO.
 pub(super) struct Hello<'a> {
@@ -37,7 +38,7 @@ impl<'a> Hello<'a> {
 }
 
 /// HELLO's body; the memory is wiped when the last handle to it is dropped. Both fields have at
-/// most 255 bytes, which the configuration has checked.
+/// most [`MAX_PLAIN_LEN`] bytes, which the configuration has checked.
 pub(super) fn hello(username: &[u8], password: &Password) -> Bytes {
     let password = password.expose();
     let mut body = Zeroizing::new(Vec::with_capacity(MAX_HELLO_LEN));
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_longest_hello_fits_its_limit() {
-        let longest = [b'x'; 255];
+        let longest = [b'x'; MAX_PLAIN_LEN];
         assert_eq!(
             hello(&longest, &Password::from(&longest[..])).len(),
             MAX_HELLO_LEN

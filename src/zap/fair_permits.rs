@@ -5,20 +5,20 @@ use crate::access::origin::Origin;
 use crate::zap::failures::Turn;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The places, each with a handle of type `T` by which its question can be told to go.
+/// The permits, each with a handle of type `T` that tells its question to end.
 ///
-/// An address weighs as many places as it holds, and as many more as failures count against the
-/// worst of its questions. When all places are taken, the heaviest address gives one up, the
-/// question with most failures and of those the newest, but only for a question that weighs less:
-/// else the newcomer is refused. Within an address, only more failures make room.
+/// An address weighs as many permits as it holds, and as many more as failures count against the
+/// worst of its questions. When all permits are taken, the heaviest address gives one up: that of
+/// its question with most failures, and among equals that of the newest. A newcomer is refused if
+/// its own address would weigh as much with it. Within an address, only more failures make room.
 ///
-/// Peers on this machine may be many behind one address, so each weighs one place. If they hold
-/// more than half of all places, one of them makes room for a remote one.
+/// Many peers on this machine may share one address, so each weighs one permit. If they hold
+/// more than half of all permits, one of them makes room for a remote one.
 ///
-/// Each operation takes time in the logarithm of the number of places.
+/// Each operation takes time in the logarithm of the number of permits.
 #[derive(Debug)]
 pub(crate) struct FairPermits<T> {
-    seats: BTreeMap<u64, FairPermit<T>>,
+    permits: BTreeMap<u64, FairPermit<T>>,
     /// The questions of each remote address, the first to go last.
     groups: BTreeMap<Origin, BTreeSet<(usize, u64)>>,
     /// The remote addresses by weight.
@@ -34,14 +34,14 @@ struct FairPermit<T> {
     handle: T,
 }
 
-/// What came of a newcomer.
+/// What a newcomer gets.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Seated<T> {
-    /// There was a place.
+pub(crate) enum Acquired<T> {
+    /// A permit that was free.
     Free(u64),
-    /// There is one now; the handle is that of the question that lost it.
-    Cleared(u64, T),
-    /// All are taken, and none is cleared.
+    /// The permit of another question, and the handle of that question.
+    Evicted(u64, T),
+    /// None: all are taken, and no question makes room.
     Full,
 }
 
@@ -54,7 +54,7 @@ fn weight(group: &BTreeSet<(usize, u64)>) -> Option<usize> {
 impl<T> FairPermits<T> {
     pub(crate) const fn new(capacity: usize) -> Self {
         Self {
-            seats: BTreeMap::new(),
+            permits: BTreeMap::new(),
             groups: BTreeMap::new(),
             weights: BTreeSet::new(),
             local: BTreeSet::new(),
@@ -63,37 +63,37 @@ impl<T> FairPermits<T> {
         }
     }
 
-    /// How many places are taken.
+    /// How many permits are taken.
     pub(crate) fn taken(&self) -> usize {
-        self.seats.len()
+        self.permits.len()
     }
 
-    /// Takes a place for a newcomer, and clears one for it if need be.
-    pub(crate) fn take(&mut self, turn: Turn, handle: T) -> Seated<T> {
-        let mut cleared = None;
-        if self.seats.len() >= self.capacity {
-            cleared = self.victim(turn).and_then(|id| self.leave(id));
-            if cleared.is_none() {
-                return Seated::Full;
+    /// Takes a permit for a newcomer, and evicts another question for it if need be.
+    pub(crate) fn acquire(&mut self, turn: Turn, handle: T) -> Acquired<T> {
+        let mut evicted = None;
+        if self.permits.len() >= self.capacity {
+            evicted = self.victim(turn).and_then(|id| self.release(id));
+            if evicted.is_none() {
+                return Acquired::Full;
             }
         }
         let id = self.next;
         self.next += 1;
-        self.seats.insert(id, FairPermit { turn, handle });
+        self.permits.insert(id, FairPermit { turn, handle });
         if turn.origin == Origin::Local {
             self.local.insert(id);
         } else {
             self.regroup(turn.origin, |group| group.insert((turn.failures, id)));
         }
-        match cleared {
-            None => Seated::Free(id),
-            Some(handle) => Seated::Cleared(id, handle),
+        match evicted {
+            None => Acquired::Free(id),
+            Some(handle) => Acquired::Evicted(id, handle),
         }
     }
 
-    /// Gives a place back. `None` if it is another's by now.
-    pub(crate) fn leave(&mut self, id: u64) -> Option<T> {
-        let FairPermit { turn, handle } = self.seats.remove(&id)?;
+    /// Gives a permit back. `None` if it belongs to another question by now.
+    pub(crate) fn release(&mut self, id: u64) -> Option<T> {
+        let FairPermit { turn, handle } = self.permits.remove(&id)?;
         if turn.origin == Origin::Local {
             self.local.remove(&id);
         } else {
@@ -122,7 +122,7 @@ impl<T> FairPermits<T> {
         }
     }
 
-    /// Who makes room for a newcomer.
+    /// The question that makes room for a newcomer.
     fn victim(&self, newcomer: Turn) -> Option<u64> {
         let is_local = newcomer.origin == Origin::Local;
         if self.local.len() * 2 > self.capacity {
@@ -154,93 +154,93 @@ mod tests {
         Turn { origin, failures }
     }
 
-    /// Full places of these questions; each one's handle is its index.
+    /// Permits that these questions hold; each one's handle is its index.
     fn full(questions: &[(u8, usize)]) -> FairPermits<usize> {
-        let mut seats = FairPermits::new(questions.len());
+        let mut permits = FairPermits::new(questions.len());
         for (index, (address, failures)) in questions.iter().enumerate() {
-            let seated = seats.take(turn(*address, *failures), index);
-            assert!(matches!(seated, Seated::Free(_)));
+            let acquired = permits.acquire(turn(*address, *failures), index);
+            assert!(matches!(acquired, Acquired::Free(_)));
         }
-        seats
+        permits
     }
 
     /// The handle of the question that makes room.
-    fn loser(seats: &mut FairPermits<usize>, address: u8, failures: usize) -> Option<usize> {
-        match seats.take(turn(address, failures), 1000) {
-            Seated::Cleared(_, handle) => Some(handle),
-            Seated::Full => None,
-            Seated::Free(_) => panic!("there was room"),
+    fn loser(permits: &mut FairPermits<usize>, address: u8, failures: usize) -> Option<usize> {
+        match permits.acquire(turn(address, failures), 1000) {
+            Acquired::Evicted(_, handle) => Some(handle),
+            Acquired::Full => None,
+            Acquired::Free(_) => panic!("there was room"),
         }
     }
 
     #[test]
     fn the_address_with_most_places_makes_room_for_others_and_not_for_itself() {
-        let mut seats = full(&[(1, 0), (2, 0), (1, 0), (3, 0)]);
-        assert_eq!(loser(&mut seats, 1, 0), None);
-        assert_eq!(loser(&mut seats, 9, 0), Some(2));
+        let mut permits = full(&[(1, 0), (2, 0), (1, 0), (3, 0)]);
+        assert_eq!(loser(&mut permits, 1, 0), None);
+        assert_eq!(loser(&mut permits, 9, 0), Some(2));
         // Now every address holds one.
-        assert_eq!(loser(&mut seats, 8, 0), None);
+        assert_eq!(loser(&mut permits, 8, 0), None);
     }
 
     #[test]
     fn a_recent_failure_weighs_as_much_as_a_place() {
-        let mut seats = full(&[(1, 0), (2, 3), (3, 0), (3, 0)]);
-        assert_eq!(loser(&mut seats, 9, 0), Some(1));
-        assert_eq!(loser(&mut seats, 8, 1), None);
+        let mut permits = full(&[(1, 0), (2, 3), (3, 0), (3, 0)]);
+        assert_eq!(loser(&mut permits, 9, 0), Some(1));
+        assert_eq!(loser(&mut permits, 8, 1), None);
         // A user who mistyped once is not shut out by an address that holds many places.
-        let mut seats = full(&[(1, 0), (1, 0), (1, 0), (1, 0)]);
-        assert_eq!(loser(&mut seats, 9, 1), Some(3));
-        assert_eq!(loser(&mut seats, 8, 5), None);
+        let mut permits = full(&[(1, 0), (1, 0), (1, 0), (1, 0)]);
+        assert_eq!(loser(&mut permits, 9, 1), Some(3));
+        assert_eq!(loser(&mut permits, 8, 5), None);
     }
 
     #[test]
     fn within_an_address_more_failures_make_room_for_fewer() {
-        let mut seats = full(&[(1, 2), (1, 0), (1, 2)]);
-        assert_eq!(loser(&mut seats, 1, 1), Some(2));
-        assert_eq!(loser(&mut seats, 1, 2), None);
+        let mut permits = full(&[(1, 2), (1, 0), (1, 2)]);
+        assert_eq!(loser(&mut permits, 1, 1), Some(2));
+        assert_eq!(loser(&mut permits, 1, 2), None);
     }
 
     #[test]
     fn local_peers_weigh_one_place_each_but_hold_no_more_than_half_against_remote_ones() {
-        let mut seats = full(&[(0, 0), (0, 0), (1, 0), (1, 0)]);
-        assert_eq!(loser(&mut seats, 0, 0), Some(3));
-        assert_eq!(loser(&mut seats, 0, 0), None);
-        assert_eq!(loser(&mut seats, 9, 0), Some(1000));
-        assert_eq!(loser(&mut seats, 8, 0), None);
+        let mut permits = full(&[(0, 0), (0, 0), (1, 0), (1, 0)]);
+        assert_eq!(loser(&mut permits, 0, 0), Some(3));
+        assert_eq!(loser(&mut permits, 0, 0), None);
+        assert_eq!(loser(&mut permits, 9, 0), Some(1000));
+        assert_eq!(loser(&mut permits, 8, 0), None);
     }
 
     #[test]
     fn no_places_at_all_is_legal_and_a_lost_place_is_not_given_back_twice() {
-        assert_eq!(FairPermits::new(0).take(turn(1, 0), 0), Seated::Full);
-        let mut seats = full(&[(1, 0), (1, 0)]);
-        assert_eq!(loser(&mut seats, 2, 0), Some(1));
-        assert_eq!(seats.leave(1), None);
-        assert_eq!(seats.leave(0), Some(0));
-        assert_eq!(seats.leave(0), None);
-        assert_eq!(seats.taken(), 1);
+        assert_eq!(FairPermits::new(0).acquire(turn(1, 0), 0), Acquired::Full);
+        let mut permits = full(&[(1, 0), (1, 0)]);
+        assert_eq!(loser(&mut permits, 2, 0), Some(1));
+        assert_eq!(permits.release(1), None);
+        assert_eq!(permits.release(0), Some(0));
+        assert_eq!(permits.release(0), None);
+        assert_eq!(permits.taken(), 1);
     }
 
     proptest! {
-        /// Whatever happens, the places are bounded, the indices agree with them, and no question
+        /// Whatever happens, the permits are bounded, the indices agree with them, and no question
         /// makes room for one that then weighs more.
         #[test]
         fn places_are_bounded_and_the_lighter_address_never_gives_way(
             steps in proptest::collection::vec((0_u8..6, 0_usize..4, 0_u64..40), 1..200)
         ) {
-            let mut seats = FairPermits::new(8);
+            let mut permits = FairPermits::new(8);
             for (address, failures, old) in steps {
                 if address == 5 {
-                    seats.leave(old);
+                    permits.release(old);
                 } else {
                     let newcomer = turn(address, failures);
                     let before = |origin: Origin| {
-                        seats.groups.get(&origin).map_or(0, |group| weight(group).unwrap())
+                        permits.groups.get(&origin).map_or(0, |group| weight(group).unwrap())
                     };
                     let weights: Vec<_> = (1..5)
                         .map(|address| before(turn(address, 0).origin))
                         .collect();
-                    let held = seats.groups.get(&newcomer.origin).map_or(0, BTreeSet::len);
-                    if let Seated::Cleared(_, loser) = seats.take(newcomer, newcomer)
+                    let held = permits.groups.get(&newcomer.origin).map_or(0, BTreeSet::len);
+                    if let Acquired::Evicted(_, loser) = permits.acquire(newcomer, newcomer)
                         && loser.origin != Origin::Local
                     {
                         let at = match loser.origin {
@@ -253,10 +253,10 @@ mod tests {
                         }
                     }
                 }
-                prop_assert!(seats.taken() <= 8);
-                let grouped: usize = seats.groups.values().map(BTreeSet::len).sum();
-                prop_assert_eq!(grouped + seats.local.len(), seats.taken());
-                prop_assert_eq!(seats.weights.len(), seats.groups.len());
+                prop_assert!(permits.taken() <= 8);
+                let grouped: usize = permits.groups.values().map(BTreeSet::len).sum();
+                prop_assert_eq!(grouped + permits.local.len(), permits.taken());
+                prop_assert_eq!(permits.weights.len(), permits.groups.len());
             }
         }
     }
