@@ -179,7 +179,7 @@ impl Builder<WantsAccess<CurveServer>> {
     }
 }
 
-/// Roles that can ask a ZAP handler. No other crate can name [`Role`] and add one.
+/// Roles that can ask a ZAP handler. Other crates cannot add a role.
 pub trait CanAuthorize {
     #[doc(hidden)]
     fn authorizing(self, domain: Domain) -> Result<Role, ConfigError>;
@@ -208,7 +208,7 @@ impl CanAuthorize for CurveServer {
     }
 }
 
-/// Roles that may accept any peer. A PLAIN server may not.
+/// Roles that may accept any peer. A PLAIN server may not. Other crates cannot add a role.
 pub trait CanAcceptAny {
     #[doc(hidden)]
     fn accepting_any(self) -> Result<Role, ConfigError>;
