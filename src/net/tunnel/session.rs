@@ -104,12 +104,12 @@ impl From<Failed> for LinkError {
 impl<A: Access> TunnelShared<A> {
     /// Serves one connection to its end; false if what was on its way was cut off by the tunnel's.
     ///
-    /// The life of a connection has three phases. First both handshakes: [`link`](Self::link)
-    /// runs against the loss of the slot and the end of the tunnel, and whichever comes first
-    /// decides. Then the messages: the slot was given back before the far side was dialled, and
-    /// from here only the two peers, the grant and the tunnel's end can end the connection. If
-    /// there is no link, the third phase replaces the second: the peer in front gets its ERROR, if
-    /// our own policy has refused it, and time to read it.
+    /// A connection has two phases. The first is both handshakes: [`link`](Self::link) runs
+    /// against the loss of the slot and the end of the tunnel, and what comes first decides. The
+    /// second is the messages. The slot was given back before the far side was dialled, so only
+    /// the two peers, the grant and the end of the tunnel can end this phase. If there is no link,
+    /// the peer in front gets its ERROR instead, if our own policy has refused it, and time to
+    /// read it.
     pub(crate) async fn serve(self: Arc<Self>, mut accepted: Accepted) -> bool {
         let conn = accepted.conn.clone();
         let mut close = self.close.clone();
