@@ -17,7 +17,7 @@ pub trait GrantTerms: Any + Send + Sync {
     fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// A revocable admission. It holds its issuer, so that whoever keeps a connection needs to know
+/// A revocable admission. It holds its issuer, so that the owner of a connection needs to know
 /// nothing of the policy behind it.
 #[derive(Clone)]
 pub struct Grant(Arc<dyn GrantTerms>);

@@ -16,7 +16,7 @@ use bytes::Bytes;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Peer {
-    /// Who our ZAP handler says it is; `None` if nobody was asked (a client, or
+    /// Who our ZAP handler says it is; `None` if no handler was asked (a client, or
     /// `accept_any_peer`).
     pub authenticated: Option<Authenticated>,
     /// CURVE: the long-term key that the other side has proven to hold, in both roles.
@@ -45,7 +45,7 @@ impl Peer {
         }
     }
 
-    /// The user id that our ZAP handler gave; `None` if nobody was asked.
+    /// The user id that our ZAP handler gave; `None` if no handler was asked.
     #[must_use]
     pub fn user_id(&self) -> Option<&Bytes> {
         self.authenticated

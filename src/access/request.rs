@@ -10,7 +10,7 @@ use bytes::Bytes;
 /// Whether a NULL socket or a CURVE server asks before it admits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessPolicy {
-    /// Nobody is asked; every peer with a valid handshake gets in. For CURVE that still means
+    /// No handler is asked; every peer with a valid handshake gets in. For CURVE that still means
     /// encryption, and that the peer holds the key it shows.
     Anyone,
     /// The ZAP handler is asked, under this domain.

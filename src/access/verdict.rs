@@ -107,7 +107,7 @@ impl Approved {
         })
     }
 
-    /// What the verdict said of the peer; `None` if nobody was asked.
+    /// What the verdict said of the peer; `None` if no handler was asked.
     pub(crate) const fn authenticated(&self) -> Option<&Authenticated> {
         self.authenticated.as_ref()
     }

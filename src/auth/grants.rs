@@ -159,7 +159,7 @@ impl AdmissionTerms {
         lock(&self.state)
     }
 
-    /// Holds the admission against `policy` and the clock; true if whoever waits must be told.
+    /// Holds the admission against `policy` and the clock; true if waiters must be notified.
     fn check(&self, policy: &Policy, now: Option<SystemTime>) -> bool {
         let mut state = self.state();
         if state.revoked {
@@ -169,7 +169,7 @@ impl AdmissionTerms {
         let over = |until| now.is_none_or(|now| now >= until);
         let before = state.valid_until;
         state.revoked = before.is_some_and(over);
-        // An older policy has nothing to say any more.
+        // An older policy no longer counts.
         if !state.revoked && state.checked < policy.version {
             state.checked = policy.version;
             match policy.still_admits(&self.peer(), || now) {
@@ -180,7 +180,7 @@ impl AdmissionTerms {
         state.revoked || state.valid_until != before
     }
 
-    /// Tells whoever waits, and the audit log if the admission has ended.
+    /// Notifies waiters, and tells the audit log if the admission has ended.
     fn notify(&self) {
         self.changed.notify_all();
         let AdmissionState {
@@ -283,7 +283,7 @@ impl Drop for Ledger {
 }
 
 impl Ledger {
-    /// Nothing configured, nobody admitted.
+    /// Nothing configured, no peer admitted.
     pub(crate) fn new(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self {
             policy: ArcSwap::default(),

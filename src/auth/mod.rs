@@ -1,4 +1,4 @@
-//! Who may come in. [`Authenticator`] is the policy of `pyzmq`'s `zmq.auth`, as a
+//! Which peers may come in. [`Authenticator`] is the policy of `pyzmq`'s `zmq.auth`, as a
 //! [`ZapHandler`](crate::zap::ZapHandler).
 
 pub(crate) mod audit;

@@ -140,7 +140,7 @@ impl ThreadAuthenticator {
 
     /// Stops the thread and refuses everybody, those whose question is in progress too. It always
     /// returns, after a second at most: a thread that a provider blocks ends when the provider
-    /// lets it. [`ThreadAuthenticator::start`] begins anew.
+    /// lets it. [`ThreadAuthenticator::start`] starts it again.
     pub fn stop(&self) {
         let running = self.0.running().take();
         if let Some(running) = running {

@@ -1,5 +1,5 @@
-//! Tells of what has happened, `tracing` and whoever reads audit events. What is for every single
-//! peer is put together only if somebody listens.
+//! Tells `tracing` and the readers of audit events what has happened. What is for every single peer
+//! is put together only if there is a reader.
 #![forbid(unsafe_code)]
 
 use crate::auth::audit::event::{Audited, AuditedDecision, Change};
@@ -49,7 +49,7 @@ impl Authenticator {
         });
     }
 
-    /// Tells of a request that is none, by its id if it has one.
+    /// Tells of frames that are not a request, by their id if they have one.
     pub(crate) fn audit_malformed(&self, id: Option<&RequestId>, reason: &'static str) {
         match id {
             Some(id) => tracing::warn!(%id, "ZAP request refused: {reason}"),

@@ -38,7 +38,7 @@ impl AddressList<'_> {
     /// GSSAPI an allowed peer must still authenticate. No addresses at all make no list.
     ///
     /// # Errors
-    /// [`AddressError`] if there is a deny list, or a rule is none; nothing is added then.
+    /// Returns [`AddressError`] if there is a deny list, or a rule is not valid; nothing is added then.
     pub fn allow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
     where
         R: TryInto<AddressRule>,
@@ -54,7 +54,7 @@ impl AddressList<'_> {
     /// address that is denied in one zone, if its zone cannot be told.
     ///
     /// # Errors
-    /// [`AddressError`] if there is an allow list, or a rule is none; nothing is added then.
+    /// Returns [`AddressError`] if there is an allow list, or a rule is not valid; nothing is added then.
     pub fn deny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
     where
         R: TryInto<AddressRule>,
@@ -67,11 +67,11 @@ impl AddressList<'_> {
     /// Takes rules from the allow list, each as it was added: a block is one rule, and taking an
     /// address inside it away changes nothing. Gives how many of the rules were on the list.
     ///
-    /// What is left of an allow list stays one, even if that is nothing: then nobody may come.
+    /// An allow list stays one without its last rule: then it lets no peer through.
     /// [`AddressList::clear`] lifts it.
     ///
     /// # Errors
-    /// [`AddressError`] if a rule is none; nothing is taken away then.
+    /// Returns [`AddressError`] if a rule is not valid; nothing is taken away then.
     pub fn remove_allowed<R>(
         &self,
         rules: impl IntoIterator<Item = R>,
@@ -90,7 +90,7 @@ impl AddressList<'_> {
     /// the list. Without its last rule the list is gone.
     ///
     /// # Errors
-    /// [`AddressError`] if a rule is none; nothing is taken away then.
+    /// Returns [`AddressError`] if a rule is not valid; nothing is taken away then.
     pub fn remove_denied<R>(
         &self,
         rules: impl IntoIterator<Item = R>,
@@ -152,7 +152,7 @@ impl Authenticator {
     /// Adds to the allow list for all domains: [`AddressList::allow`].
     ///
     /// # Errors
-    /// [`AddressError`] if there is a deny list, or a rule is none; nothing is added then.
+    /// Returns [`AddressError`] if there is a deny list, or a rule is not valid; nothing is added then.
     pub fn allow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
     where
         R: TryInto<AddressRule>,
@@ -164,7 +164,7 @@ impl Authenticator {
     /// Adds to the deny list for all domains: [`AddressList::deny`].
     ///
     /// # Errors
-    /// [`AddressError`] if there is an allow list, or a rule is none; nothing is added then.
+    /// Returns [`AddressError`] if there is an allow list, or a rule is not valid; nothing is added then.
     pub fn deny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
     where
         R: TryInto<AddressRule>,

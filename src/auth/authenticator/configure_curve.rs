@@ -25,14 +25,14 @@ use std::sync::Arc;
 impl Authenticator {
     /// Lets the holders of the certificates in `directory` into `domain` by CURVE, and no
     /// others: by default every `*.key` file, as
-    /// [`load_certificates`](crate::cert::load_certificates) takes it. Reads files, so it blocks. A bad file is left out and reported. Certificate metadata
+    /// [`load_certificates`] takes it. Reads files, so it blocks. A bad file is left out and reported. Certificate metadata
     /// becomes the peer's ZAP metadata, and says when the certificate counts: see
     /// [`Certificate::validity`](crate::cert::Certificate::validity). Too early a peer is refused
     /// with 300, so that it comes back, too late with 400. The directory is not watched: call again after a change.
     ///
     /// # Errors
-    /// [`CertificateError`] if the directory cannot be listed: the domain keeps what it had, which
-    /// at first is nobody.
+    /// Returns [`CertificateError`] if the directory cannot be listed: the domain keeps what it had. At
+    /// first it admits no peer.
     pub fn configure_curve(
         &self,
         domain: impl Into<Domain>,

@@ -49,9 +49,9 @@ impl Authenticator {
     /// hash, as in a file: see [`Authenticator::configure_plain_file`].
     ///
     /// # Errors
-    /// [`PlainUsersError`] if a password has the form of a hash and is none that is verified here,
-    /// or if the system has no randomness for the key of the keyed hashes: the domain has what it
-    /// had, which at first is nobody.
+    /// Returns [`PlainUsersError`] if a password has the form of a hash that is not verified here,
+    /// or if the system has no randomness for the key of the keyed hashes: the domain keeps what it
+    /// had. At first it admits no peer.
     pub fn configure_plain<U, P>(
         &self,
         domain: impl Into<Domain>,
@@ -87,14 +87,14 @@ impl Authenticator {
     /// (`$argon2id$v=19$m=..,t=..,p=..$salt$hash`) with m at most 262144 (256 MiB), t at most 10
     /// and p at most 4; whatever else has the form of a hash is an error. Hashes are verified on
     /// threads of their own, one fewer than there are cores; where one entry of the file is
-    /// hashed, each check takes the time of its dearest hash, so that nobody learns which users
-    /// exist. An unoptimised build takes 0.6 s for one check where an optimised one takes some tens
+    /// hashed, each check takes the time of its dearest hash, so that the time does not tell which
+    /// users exist. An unoptimised build takes 0.6 s for one check where an optimised one takes some tens
     /// of milliseconds; `[profile.dev.package.argon2] opt-level = 3` in the program's `Cargo.toml`
     /// avoids that.
     ///
     /// # Errors
-    /// [`PasswordFileError`] if the file cannot be read, or one line is bad: the domain keeps what
-    /// it had, which at first is nobody.
+    /// Returns [`PasswordFileError`] if the file cannot be read, or one line is bad: the domain keeps what
+    /// it had. At first it admits no peer.
     pub fn configure_plain_file(
         &self,
         domain: impl Into<Domain>,
@@ -146,7 +146,7 @@ impl Authenticator {
         self.rule_plain(domain.into(), rule, None)
     }
 
-    /// The users of a password file as they have settled. Without users it needs no key.
+    /// The users of a password file whose changes count by now. Without users it needs no key.
     #[cfg(feature = "reload")]
     pub(crate) fn settled_users(&self, users: Vec<(Bytes, Stored)>) -> PlainRule {
         match self.hash_key() {

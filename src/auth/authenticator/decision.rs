@@ -32,13 +32,13 @@ const MAX_LOGGED: usize = 256;
 /// For how long a peer is admitted.
 #[derive(Clone, Copy)]
 enum Admitting {
-    /// Its grant says, which whoever asks can hold.
+    /// Its grant says, which the asker can hold.
     Revocably,
-    /// There is nobody to hold a grant: a reply in frames is all that is left of the decision.
+    /// The answer is a reply in frames, which no grant can go with.
     ForNow,
 }
 
-/// What comes of a decision beside the reply.
+/// What comes of a decision, apart from the reply.
 struct Admitted {
     grant: Option<Grant>,
     /// Whether the peer was admitted by what a change has withdrawn meanwhile.

@@ -38,13 +38,13 @@ use std::time::{Duration, SystemTime};
 /// all of it or nothing.
 ///
 /// A `configure_*` call claims its domain for its mechanism before anything is loaded. What the
-/// domain has since lost, or never got because loading failed, means nobody. A domain that is
+/// domain has since lost, or never got because loading failed, admits no peer. A domain that is
 /// not claimed is ruled by `*` ([`Domain::ALL`](crate::Domain::ALL)); only [`Authenticator::unconfigure`] gives a
 /// claimed domain back to it. Of several `configure_*` calls for one domain and mechanism the
 /// last rules. The empty domain is one like any other.
 ///
 /// Every peer it admits comes with a [`Grant`](crate::Grant), which ends when the policy would
-/// not have admitted the peer so any more: see [`AdmissionTerms`](crate::auth::AdmissionTerms).
+/// no longer admit the peer in the same way: see [`AdmissionTerms`].
 ///
 /// ```
 /// use zmtp_auth::auth::Authenticator;
@@ -75,7 +75,7 @@ impl WeakAuthenticator {
 
 struct Inner {
     ledger: Arc<Ledger>,
-    /// Held by whoever changes the policy, never by a decision.
+    /// Held by a call that changes the policy, never by a decision.
     changing: Mutex<()>,
     /// Made with the first password table; one key for all of them, so that an unchanged
     /// password has an unchanged tag in the next table.
@@ -164,7 +164,7 @@ impl Authenticator {
         self.0.ledger.policy()
     }
 
-    /// What reloading holds, so that nobody keeps an Authenticator for its sake.
+    /// What reloading holds, so that reloading keeps no Authenticator alive.
     #[cfg(feature = "reload")]
     pub(crate) fn downgrade(&self) -> WeakAuthenticator {
         WeakAuthenticator(Arc::downgrade(&self.0))

@@ -22,9 +22,9 @@ use thiserror::Error;
 pub(crate) enum CurveRule {
     /// Every key: the peer has proven that it holds it, no more.
     AnyKey { version: u64 },
-    /// These keys. None: nobody.
+    /// These keys. An empty table admits no peer.
     Keys(Arc<HashMap<PublicKey, KeyEntry>>),
-    /// Whoever the provider says.
+    /// The keys that the provider admits.
     Provider {
         provider: Arc<dyn AnyProvider<CurveQuestion>>,
         version: u64,
@@ -41,7 +41,7 @@ pub(crate) struct KeyEntry {
     pub(crate) version: u64,
 }
 
-/// What a certificate says beside the key.
+/// What a certificate says apart from the key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Certified {
     metadata: Metadata,
@@ -136,7 +136,7 @@ impl CurveRule {
         Self::AnyKey { version: 0 }
     }
 
-    /// Whoever `provider` says.
+    /// The keys that `provider` admits.
     pub(crate) const fn provider(provider: Arc<dyn AnyProvider<CurveQuestion>>) -> Self {
         Self::Provider {
             provider,

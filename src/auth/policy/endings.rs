@@ -47,7 +47,7 @@ impl Ended {
 pub(crate) struct Endings {
     /// Those begun under a policy before this version, for all peers.
     all_before: u64,
-    /// Those of these peers begun before the version beside, the last one at the end.
+    /// Those of these peers begun before the version given with them, the latest at the end.
     recent: Arc<VecDeque<(u64, Ended)>>,
 }
 

@@ -1,4 +1,4 @@
-//! NULL and GSSAPI: whom a domain admits where there is no secret to check. Policy files set these
+//! NULL and GSSAPI: which peers a domain admits where there is no secret to check. Policy files set these
 //! rules; without one both mechanisms are ruled by addresses alone, as in `pyzmq`.
 #![forbid(unsafe_code)]
 
@@ -15,9 +15,10 @@ use std::collections::HashMap;
     expect(dead_code, reason = "policy files alone make such rules")
 )]
 pub(crate) enum NameRule {
-    /// Whoever it is.
+    /// Every peer.
     Anyone { version: u64 },
-    /// These principals, each with the version of its entry. None, and so every NULL: nobody.
+    /// These principals, each with the version of its entry. An empty table admits no peer, and so
+    /// does any table under NULL.
     Principals(HashMap<Bytes, u64>),
 }
 

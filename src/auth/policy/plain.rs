@@ -25,7 +25,7 @@ pub(crate) enum PlainRule {
     Nobody,
     /// The users of this table.
     Table(Arc<PasswordTable>),
-    /// Whoever the provider says.
+    /// The users that the provider admits.
     Provider {
         provider: Arc<dyn AnyProvider<PlainQuestion>>,
         version: u64,
@@ -33,7 +33,7 @@ pub(crate) enum PlainRule {
 }
 
 impl PlainRule {
-    /// Whoever `provider` says.
+    /// The users that `provider` admits.
     pub(crate) const fn provider(provider: Arc<dyn AnyProvider<PlainQuestion>>) -> Self {
         Self::Provider {
             provider,
@@ -141,7 +141,7 @@ impl<'a> PasswordInput<'a> {
 }
 
 impl PasswordTable {
-    /// A table; of a name given twice, the last counts. No users: nobody. Hashes are verified by
+    /// A table; of a name given twice, the last counts. Without users it admits no peer. Hashes are verified by
     /// `verifiers`.
     pub(crate) fn new<'a, U: AsRef<[u8]>>(
         key: Arc<HashKey>,

@@ -96,7 +96,7 @@ pub trait IntoProviderResult {
     /// The answer.
     ///
     /// # Errors
-    /// [`ProviderError`] if the provider could not decide.
+    /// Returns [`ProviderError`] if the provider could not decide.
     fn into_result(self) -> Result<ProviderAnswer, ProviderError>;
 }
 

@@ -52,7 +52,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// Returns [`PolicyFileError`] if something that the policy names cannot be used, and
-    /// [`PolicyFileErrorKind::Overtaken`](crate::auth::PolicyFileErrorKind::Overtaken) if a call that configures
+    /// [`PolicyFileErrorKind::Overtaken`] if a call that configures
     /// a domain or changes an address list came into force since this one began, or a policy that
     /// began to be loaded later. What was in force before stays.
     pub fn load_policy(&self, policy: &PolicyFile) -> Result<Vec<PolicyWarning>, PolicyFileError> {

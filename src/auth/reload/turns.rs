@@ -65,7 +65,7 @@ pub(crate) fn later(now: Instant, time: Duration) -> Instant {
 
 /// Which of the turns is next, if one may begin at `now`.
 ///
-/// `in_progress` are the readings in all, those among them whose source nobody asks for by now.
+/// `in_progress` are the readings in all, also those whose source is no longer followed.
 pub(crate) fn next<'a>(
     turns: impl Iterator<Item = &'a Turn> + Clone,
     in_progress: usize,

@@ -39,7 +39,7 @@ use std::path::PathBuf;
 /// it, and so do [`Authenticator::unconfigure`] and
 /// [`load_policy`](Authenticator::load_policy): what they say stays in force over later changes on
 /// disk. They tell by what they return, and as
-/// [`Change::WatchEnded`](crate::auth::Change::WatchEnded). Of two watches for one domain and
+/// [`Change::WatchEnded`]. Of two watches for one domain and
 /// mechanism the later one counts.
 pub struct Reload {
     auth: Authenticator,

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Threads that start when there is work, up to a number, and a bounded queue in front of them in
-/// which addresses take turns. Dropping it lets what runs run to its end, and the rest fall.
+/// which addresses take turns. Dropping it lets running jobs end, and drops those that wait.
 pub(crate) struct ThreadPool(Arc<Shared>);
 
 /// How many threads there are, and how many jobs wait for one.

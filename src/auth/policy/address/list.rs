@@ -73,7 +73,7 @@ impl AddressLists {
         Ok(())
     }
 
-    /// Changes one list. A domain whose list is none has that of `*`.
+    /// Changes one list. A domain without a list has that of `*`.
     pub(crate) fn change<T>(
         &mut self,
         scope: Option<&Domain>,
@@ -139,7 +139,7 @@ impl List {
         Ok(())
     }
 
-    /// Takes from the allow list. Emptied it stays a list, of nobody.
+    /// Takes from the allow list. Emptied it stays a list, which lets no peer through.
     pub(crate) fn remove_allowed(&mut self, rules: Vec<AddressRule>) -> usize {
         match self {
             Self::Allow(list) => list.remove(rules),
@@ -147,7 +147,7 @@ impl List {
         }
     }
 
-    /// Takes from the deny list. Emptied it denies nobody, just as no list.
+    /// Takes from the deny list. Emptied it denies no peer, just as no list.
     pub(crate) fn remove_denied(&mut self, rules: Vec<AddressRule>) -> usize {
         let Self::Deny(list) = self else {
             return 0;

@@ -18,7 +18,7 @@ pub(crate) fn same_zone(one: &str, other: &str) -> Option<bool> {
 }
 
 /// The number of a zone: as it stands there, or of the interface of this machine with that name.
-/// Asked anew each time, since interfaces come and go.
+/// Asked each time, since interfaces come and go.
 fn number(zone: &str) -> Option<u32> {
     if zone.bytes().all(|byte| byte.is_ascii_digit()) {
         return zone.parse().ok();

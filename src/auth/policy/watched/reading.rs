@@ -44,7 +44,7 @@ pub(crate) enum Name {
     User(Bytes),
 }
 
-/// What settles by itself.
+/// What changes, and comes into force, by itself.
 #[derive(Clone)]
 pub(crate) enum Entry {
     Certificate(Box<Certificate>),

@@ -85,8 +85,10 @@ impl Watches {
 
     /// Ends those of which `ends` says so, and gives what they ruled.
     pub(crate) fn end(&mut self, ends: impl Fn(&Watched) -> bool) -> Vec<Ruled> {
-        let ended = self.0.extract_if(.., |_, watched| ends(watched));
-        ended.map(|(ruled, _)| ruled).collect()
+        let before = std::mem::take(&mut self.0).into_iter();
+        let (ended, kept): (BTreeMap<_, _>, _) = before.partition(|(_, watched)| ends(watched));
+        self.0 = kept;
+        ended.into_keys().collect()
     }
 
     /// Those of the watches `before` whose source is watched no longer.
