@@ -391,12 +391,9 @@ pub enum LocalError {
 /// Renders bytes that a peer chose so that they are safe in a log line: printable ASCII as it
 /// is, the rest escaped, at most 64 bytes of it.
 pub(crate) fn printable(bytes: &[u8]) -> String {
-    const MAX_SHOWN: usize = 64;
-    let end = if bytes.len() > MAX_SHOWN { "..." } else { "" };
-    format!(
-        "{}{end}",
-        bytes[..bytes.len().min(MAX_SHOWN)].escape_ascii()
-    )
+    const MAX: usize = 64;
+    let end = if bytes.len() > MAX { "..." } else { "" };
+    format!("{}{end}", bytes[..bytes.len().min(MAX)].escape_ascii())
 }
 
 #[cfg(test)]
