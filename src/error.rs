@@ -48,7 +48,7 @@ pub enum Fault {
     OurCredentials,
     /// Our policy, which did as it was told.
     Policy,
-    /// Nobody for good: the peer, or our handler, asks to try again later.
+    /// Neither side for good: the peer, or our handler, asks to try again later.
     Temporary,
     /// Our own program or machine.
     Local,
@@ -371,7 +371,7 @@ pub enum LocalError {
     /// The random source failed; nothing was sent.
     #[error("the random source failed")]
     Random,
-    /// Our nonce counter has reached its end; the connection must be made anew.
+    /// Our nonce counter has reached its end; a new connection must be made.
     #[error("our nonces are used up")]
     NonceExhausted,
     /// Used again after it had failed.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// A CURVE certificate.
 ///
-/// It is not signed: whoever can replace the file replaces the key. Cloning copies the secret;
+/// It is not signed: a program that can replace the file replaces the key. Cloning copies the secret;
 /// both copies are wiped on drop, and `Debug` shows neither.
 #[derive(Debug, Clone)]
 pub struct Certificate {
@@ -46,7 +46,7 @@ impl Certificate {
     /// # Errors
     /// A [`CertificateErrorKind`] if the name or value cannot be written and read back: see
     /// [`create_certificates`]. [`CertificateErrorKind::NameTaken`] if the name is there already. Those
-    /// of [`Certificate::validity`] if with it nobody would admit the certificate.
+    /// of [`Certificate::validity`] if with it no server would admit the certificate.
     pub fn with_metadata(mut self, name: &str, value: &str) -> Result<Self, CertificateErrorKind> {
         form::check_writable(name, value)?;
         let metadata = &mut self.content.metadata;

@@ -1,6 +1,6 @@
 //! CURVE certificates in files, as `pyzmq` and `czmq` read and write them.
 //!
-//! A certificate is a key and what its owner says of himself. It is two text files in ZPL
+//! A certificate is a key and what its owner says of itself. It is two text files in ZPL
 //! (RFC 4): `NAME.key`, to be given to peers, and `NAME.key_secret`, for the owner alone.
 //!
 //! ```

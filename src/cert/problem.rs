@@ -113,7 +113,7 @@ pub enum CertificateErrorKind {
     /// A third level of indentation, or a section inside a section.
     #[error("properties nest deeper than a section")]
     TooDeep,
-    /// A property that is no key and stands outside `metadata`, where nobody would look for it.
+    /// A property that is no key and stands outside `metadata`, where no reader would look for it.
     #[error("a property other than the keys outside 'metadata'")]
     MisplacedProperty,
     /// A name that merely starts like a key's, so that a lenient reader may take it for the key.

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 pub use crate::crypto::secretbox::poly1305::TAG_LEN;
 
-/// The public key was of low order: the shared secret would be zero, whoever computes it.
+/// The public key was of low order: every side would compute a shared secret of zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LowOrder;
 

@@ -88,8 +88,8 @@ impl ReceiveCounter {
         Self(last)
     }
 
-    /// Whether `counter` may be used now. Changes nothing: whoever can inject a frame must not
-    /// be able to move the counter.
+    /// Whether `counter` may be used now. Changes nothing: an attacker who injects a frame must
+    /// not move the counter.
     ///
     /// # Errors
     /// [`CryptoError::ReplayedNonce`] or [`CryptoError::PeerNonceExhausted`].

@@ -9,8 +9,7 @@ use zeroize::Zeroizing;
 /// A source of unpredictable bytes.
 ///
 /// Replacing the default is only for tests and vectors, through
-/// `Dangerous::with_random`: whoever can predict it
-/// reads all traffic.
+/// `Dangerous::with_random`: an attacker who can predict the source reads all traffic.
 pub trait RandomSource: Send + Sync {
     /// Fills `buffer` completely.
     ///

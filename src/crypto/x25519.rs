@@ -75,7 +75,7 @@ pub(crate) fn with_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// A secret times a point. All zero if the point is of low order: whoever asks has to look.
+/// A secret times a point. All zero if the point is of low order: the caller has to check.
 pub(crate) fn multiply(secret: &[u8; 32], point: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     #[cfg(test)]
     count::POINTS.set(count::POINTS.get() + 1);

@@ -41,7 +41,7 @@
 //!         (Step { next: Next::Wait(client), .. }, Step { send: Some(body), next }) => {
 //!             (client.on_command(&body)?, Step { send: None, next })
 //!         }
-//!         // The server asks who may come in; here it is whoever has proven a key.
+//!         // The server asks for a verdict; this one admits any peer that has proven a key.
 //!         (client, Step { next: Next::Authorize(question), .. }) => {
 //!             assert!(question.request().claims.is_some());
 //!             (client, question.resume(Verdict::allow("alice"))?)

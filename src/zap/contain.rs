@@ -61,7 +61,7 @@ impl<T> Future for Contained<'_, T> {
 
 impl<T> Drop for Contained<'_, T> {
     fn drop(&mut self) {
-        // Nobody waits for the answer any more, so there is nobody to tell.
+        // No task waits for the answer, so there is no task to tell.
         let _unheard = self.discard();
     }
 }

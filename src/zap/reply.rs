@@ -142,7 +142,7 @@ impl ZapReply {
         )
     }
 
-    /// Reads the seven frames that whoever asked under `asked` receives: an empty delimiter,
+    /// Reads the seven frames that answer the request with id `asked`: an empty delimiter,
     /// then those of [`ZapReply::to_frames`]. At most [`Limits::max_properties`] properties.
     ///
     /// # Errors

@@ -202,8 +202,8 @@ impl ZapRequest {
     }
 
     /// The frames of RFC 27 without envelope and delimiter: version, request id, domain,
-    /// address, identity, mechanism, credentials. Whoever sends them on copies the password out
-    /// of the reach of this crate's wiping.
+    /// address, identity, mechanism, credentials. A program that sends them on copies the
+    /// password, and this crate does not wipe that copy.
     #[must_use]
     pub fn to_frames(&self) -> Vec<Bytes> {
         let mut frames = vec![
@@ -220,7 +220,7 @@ impl ZapRequest {
 
     /// Reads the frames that [`ZapRequest::to_frames`] writes. Mechanism and credentials are
     /// not judged here. The given credential frames, but for the key of CURVE, are wiped where
-    /// nobody else shares them.
+    /// no other owner shares them.
     ///
     /// # Errors
     /// [`ZapRequestError`] for too few frames or another version.

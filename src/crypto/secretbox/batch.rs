@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// Whoever asked for wiped key stream once more would take any text with a tag of zeros.
+    /// Key stream is zeroed after use. Used again, it would verify any text with a tag of zeros.
     #[test]
     fn key_stream_is_used_once() {
         for mut key in keys() {

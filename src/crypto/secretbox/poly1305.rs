@@ -11,7 +11,7 @@ pub const TAG_LEN: usize = 16;
 pub(crate) const BLOCK_LEN: usize = 16;
 
 /// A one-time authenticator in progress. It lives in registers, and does not wipe itself, since
-/// that would force it into memory: whoever uses it wipes the stack.
+/// that would force it into memory: its callers wipe the stack.
 pub(crate) struct Poly1305 {
     r: [u64; 2],
     s: [u64; 2],
