@@ -68,7 +68,7 @@ impl Relay {
     pub fn forward(&mut self) -> Result<(), RelayError> {
         loop {
             for side in Side::BOTH {
-                let (from, to) = self.0.from_to(side);
+                let (from, to) = self.0.direction(side);
                 if let Err(error) = carry(from, to) {
                     return Err(self.break_off(side, error));
                 }
@@ -89,7 +89,7 @@ impl Relay {
     }
 
     fn break_off(&mut self, side: Side, error: Error) -> RelayError {
-        let (broken, other) = self.0.from_to(side);
+        let (broken, other) = self.0.direction(side);
         broken.break_off();
         other.channel.discard_input();
         RelayError { side, error }

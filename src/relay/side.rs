@@ -35,7 +35,7 @@ pub(crate) struct Sides<T> {
 
 impl<T> Sides<T> {
     /// What a direction leads from, the side `from`, and to.
-    pub(crate) const fn from_to(&mut self, from: Side) -> (&mut T, &mut T) {
+    pub(crate) const fn direction(&mut self, from: Side) -> (&mut T, &mut T) {
         match from {
             Side::Front => (&mut self.front, &mut self.back),
             Side::Back => (&mut self.back, &mut self.front),

@@ -2,8 +2,8 @@
 //! that is away: for how long, and how many at once.
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "tokio")]
 use crate::lock::lock;
+#[cfg(feature = "tokio")]
 use crate::zap::contain::Contained;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
