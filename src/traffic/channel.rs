@@ -184,6 +184,7 @@ impl Channel {
 
     /// All events that wait, each with its cost, for a caller that keeps them. What `take` leaves
     /// is dropped.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
     pub(crate) fn drain_events(&mut self, take: impl FnOnce(&mut VecDeque<(Incoming, usize)>)) {
         self.arrivals.unshare(self.input.allocation());
         take(&mut self.arrivals.deliveries);
@@ -197,6 +198,7 @@ impl Channel {
     }
 
     /// Whether [`Channel::receive`] stopped at its limit.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
     pub(crate) const fn is_full(&self) -> bool {
         self.is_full
     }
@@ -207,21 +209,25 @@ impl Channel {
     }
 
     /// Whether more PINGs may come before those that came are answered.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
     pub(crate) fn may_take_pings(&self) -> bool {
         self.pings.may_take_more()
     }
 
     /// Whether heartbeats can be encoded right now.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
     pub(crate) fn has_heartbeats_to_encode(&self) -> bool {
         self.can_queue() && self.pings.are_waiting()
     }
 
     /// Bytes that were read and not taken apart.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
     pub(crate) fn unread(&self) -> usize {
         self.input.len()
     }
 
     /// Bytes that an unfinished frame and an unfinished message hold.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
     pub(crate) fn unfinished(&self) -> usize {
         self.input.len() + self.inbox.partial_cost()
     }
@@ -337,11 +343,13 @@ impl Channel {
     }
 
     /// Whether something may still come from the peer.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
     pub(crate) const fn peer_sends(&self) -> bool {
         self.peer_sends
     }
 
     /// Whether the peer still takes what is sent to it.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
     pub(crate) const fn peer_takes(&self) -> bool {
         self.peer_takes
     }

@@ -176,6 +176,7 @@ impl Inbox {
     }
 
     /// What the unfinished message costs, in bytes.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
     pub(crate) const fn partial_cost(&self) -> usize {
         self.partial_cost
     }

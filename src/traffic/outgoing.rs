@@ -42,6 +42,7 @@ impl From<Incoming> for Outgoing {
 
 impl Outgoing {
     /// What it counts for in a queue, in bytes.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Message(message) => message.cost(),
