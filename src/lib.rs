@@ -39,6 +39,7 @@ mod lock;
 pub mod mechanism;
 #[cfg(feature = "tokio")]
 pub mod net;
+mod printable;
 pub mod relay;
 mod secret_file;
 mod status;

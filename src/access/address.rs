@@ -147,7 +147,7 @@ impl fmt::Display for PeerAddress {
                 write!(f, "{IPC_PREFIX}{uid}:{gid}:")?;
                 pid.map_or(Ok(()), |pid| write!(f, "{pid}"))
             }
-            Self::Other(bytes) => f.write_str(&crate::error::printable(bytes)),
+            Self::Other(bytes) => f.write_str(&crate::printable::printable(bytes)),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
-use crate::error::printable;
+use crate::printable::printable;
 use bytes::Bytes;
 use std::fmt;
 

@@ -49,7 +49,7 @@ impl From<String> for Domain {
 
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::error::printable(&self.0))
+        f.write_str(&crate::printable::printable(&self.0))
     }
 }
 

@@ -1,7 +1,8 @@
 //! ERROR, both ways: what the wire is told when we refuse, and what it tells us.
 #![forbid(unsafe_code)]
 
-use crate::error::{Error, PeerRefusal, ProtocolError, printable};
+use crate::error::{Error, PeerRefusal, ProtocolError};
+use crate::printable::printable;
 use crate::status::{DenialStatus, Status};
 use crate::wire::command::{Command, put_short_string};
 use crate::wire::reader::Reader;

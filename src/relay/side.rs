@@ -34,7 +34,7 @@ pub(crate) struct Sides<T> {
 }
 
 impl<T> Sides<T> {
-    /// What a direction leads from, the side `from`, and to.
+    /// The two ends of the direction that leads from `from`, in this order.
     pub(crate) const fn direction(&mut self, from: Side) -> (&mut T, &mut T) {
         match from {
             Side::Front => (&mut self.front, &mut self.back),

@@ -1,7 +1,7 @@
 //! Messages: one frame or several, delivered whole or not at all.
 #![forbid(unsafe_code)]
 
-use crate::error::printable;
+use crate::printable::printable;
 use bytes::Bytes;
 use std::fmt;
 

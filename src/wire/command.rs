@@ -1,7 +1,8 @@
 //! Command bodies: a name, and data whose form the name decides (RFC 37, "Commands").
 #![forbid(unsafe_code)]
 
-use crate::error::{Malformation, ProtocolError, printable};
+use crate::error::{Malformation, ProtocolError};
+use crate::printable::printable;
 use crate::wire::reader::Reader;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;

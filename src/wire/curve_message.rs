@@ -51,7 +51,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
     if !body.starts_with(NAME) {
         return Err(ProtocolError::UnexpectedCommand {
             expected: "MESSAGE",
-            got: crate::error::printable(&body[..body.len().min(NAME.len())]),
+            got: crate::printable::printable(&body[..body.len().min(NAME.len())]),
         }
         .into());
     }

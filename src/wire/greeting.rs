@@ -1,7 +1,8 @@
 //! The 64-byte greeting (RFC 37, "Greeting" and "Version Negotiation").
 #![forbid(unsafe_code)]
 
-use crate::error::{Incompatible, printable};
+use crate::error::Incompatible;
+use crate::printable::printable;
 
 /// Bytes in a greeting.
 pub const GREETING_LEN: usize = 64;

@@ -8,7 +8,7 @@ use crate::access::peer::Claims;
 use crate::access::request::AccessRequest;
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
-use crate::error::printable;
+use crate::printable::printable;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;

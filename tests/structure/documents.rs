@@ -82,37 +82,44 @@ pub fn paths(document: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Most files that a story leads through before its reader is at the place.
+/// Most hops until the reader of a story is at the place.
 const MAX_HOPS: usize = 3;
 /// The stories that the architecture must tell.
 const STORIES: usize = 5;
 
-/// What the architecture lacks: a story is a heading of the second level, and names files.
+/// What the architecture lacks. A story is a heading of the second level with a numbered list, whose
+/// items are its hops: each names a file.
 pub fn story_breaches(document: &str) -> Vec<String> {
-    let stories: Vec<_> = document
-        .split("\n## ")
-        .skip(1)
-        .map(|story| (story.lines().next().unwrap_or_default(), paths(story)))
-        .filter(|(_, paths)| !paths.is_empty())
-        .collect();
-    let mut breaches: Vec<_> = stories
-        .iter()
-        .map(|(title, paths)| {
-            (
-                title,
-                paths.iter().collect::<std::collections::BTreeSet<_>>(),
-            )
-        })
-        .filter(|(_, paths)| paths.len() > MAX_HOPS)
-        .map(|(title, paths)| format!("\"{title}\" leads through {} files", paths.len()))
-        .collect();
-    if stories.len() < STORIES {
-        breaches.push(format!(
-            "{} stories name files, {STORIES} must",
-            stories.len()
-        ));
+    let mut breaches = Vec::new();
+    let mut stories = 0;
+    for section in document.split("\n## ").skip(1) {
+        let title = section.lines().next().unwrap_or_default();
+        let hops: Vec<_> = section.split("\n\n").flat_map(hops).collect();
+        stories += usize::from(!hops.is_empty());
+        if hops.len() > MAX_HOPS {
+            breaches.push(format!("\"{title}\" takes {} hops", hops.len()));
+        }
+        if hops.iter().any(|hop| paths(hop).is_empty()) {
+            breaches.push(format!("\"{title}\" has a hop that names no file"));
+        }
+    }
+    if stories < STORIES {
+        breaches.push(format!("{stories} stories, {STORIES} must be told"));
     }
     breaches
+}
+
+/// The items of a numbered list, if the paragraph is one.
+fn hops(paragraph: &str) -> Vec<String> {
+    let mut hops: Vec<String> = Vec::new();
+    for line in paragraph.lines() {
+        if line.starts_with(|first: char| first.is_ascii_digit()) && line[1..].starts_with(". ") {
+            hops.push(line.to_owned());
+        } else if let Some(hop) = hops.last_mut() {
+            hop.push_str(line);
+        }
+    }
+    hops
 }
 
 /// What a document promises, and the tests that show it: file and function.
@@ -168,22 +175,28 @@ mod tests {
 
     #[test]
     fn an_architecture_with_few_or_long_stories_is_noticed() {
-        let story = |files: &[&str]| format!("\n## Life of x\n\n{}\n", files.join(", then "));
-        let short = story(&["src/a.rs", "src/b.rs", "src/c.rs", "src/a.rs"]);
+        let story = |files: &[&str]| {
+            let hops: Vec<_> = (1..)
+                .zip(files)
+                .map(|(at, file)| format!("{at}. `{file}` does\n   it.\n"))
+                .collect();
+            format!(
+                "\n## Life of x\n\nBegins so.\n\n{}\nAlso `src/z.rs`.\n",
+                hops.concat()
+            )
+        };
+        let short = story(&["src/a.rs", "src/b.rs", "src/c.rs"]);
         let told = format!("# Architecture\n{}", short.repeat(STORIES));
         assert_eq!(story_breaches(&told), Vec::<String>::new());
-        assert_eq!(
-            story_breaches(&format!(
-                "{told}{}",
-                story(&["src/a.rs", "src/b.rs", "src/c.rs", "src/d.rs"])
-            )),
-            ["\"Life of x\" leads through 4 files"]
-        );
-        let few = format!(
-            "# Architecture\n{}\n## Words\n\nNo file.\n",
-            short.repeat(STORIES - 1)
-        );
-        assert_eq!(story_breaches(&few), ["4 stories name files, 5 must"]);
+        let long = story(&["src/a.rs", "src/b.rs", "src/c.rs", "src/d.rs"]);
+        let found = story_breaches(&format!("{told}{long}"));
+        assert_eq!(found, ["\"Life of x\" takes 4 hops"]);
+        let vague = story(&["src/a.rs", "somewhere"]);
+        let found = story_breaches(&format!("{told}{vague}"));
+        assert_eq!(found, ["\"Life of x\" has a hop that names no file"]);
+        let few = short.repeat(STORIES - 1);
+        let found = story_breaches(&format!("{few}\n## Words\n\nNo file.\n"));
+        assert_eq!(found, ["4 stories, 5 must be told"]);
     }
 
     #[test]

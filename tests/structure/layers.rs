@@ -8,6 +8,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("error", 1),
     ("limits", 1),
     ("lock", 1),
+    ("printable", 1),
     ("status", 1),
     ("wire", 2),
     ("crypto", 3),

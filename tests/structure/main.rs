@@ -169,7 +169,7 @@ fn every_file_that_a_document_names_exists() {
 }
 
 #[test]
-fn the_architecture_tells_its_stories_in_few_files_each() {
+fn the_architecture_tells_its_stories_in_few_hops_each() {
     assert_none(&documents::story_breaches(&read("docs/ARCHITECTURE.md")));
 }
 

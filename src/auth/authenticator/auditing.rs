@@ -9,7 +9,7 @@ use crate::auth::policy::outcome::Decided;
 use crate::auth::policy::rule::Rule;
 #[cfg(feature = "reload")]
 use crate::auth::reload::event::ReloadEvent;
-use crate::error::printable;
+use crate::printable::printable;
 use crate::zap::request::{RequestId, ZapRequest};
 use std::cell::LazyCell;
 use std::time::{Duration, Instant};

@@ -19,7 +19,8 @@ use crate::auth::policy::watched::{reading::Reading, source::Source, watches::Lo
 use crate::crypto::keyed_hash::HashKey;
 use crate::crypto::password_hash::PasswordHashError;
 use crate::crypto::random::OsRandom;
-use crate::error::{LocalError, printable};
+use crate::error::LocalError;
+use crate::printable::printable;
 #[cfg(feature = "reload")]
 use bytes::Bytes;
 use std::path::Path;

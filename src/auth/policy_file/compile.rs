@@ -18,7 +18,7 @@ use crate::auth::policy_file::settings::{
 };
 use crate::cert::directory::{self, CertificateDirectory, DirectoryReport};
 use crate::cert::validity::Validity;
-use crate::error::printable;
+use crate::printable::printable;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

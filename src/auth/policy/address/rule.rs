@@ -6,7 +6,7 @@ use crate::auth::policy::address::block::{
     digits, first_of_block, first_v4, first_v6, parts, right_block, width,
 };
 use crate::auth::policy::address::zone::same_zone;
-use crate::error::printable;
+use crate::printable::printable;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
