@@ -102,12 +102,12 @@ impl Channel {
         self.room_for(usize::MAX, usize::MAX)
     }
 
-    /// As [`Channel::room`], but at most `most` bytes, and at most `ahead` while frames are small.
-    pub(crate) fn room_for(&mut self, ahead: usize, most: usize) -> Limit<&mut BytesMut> {
+    /// As [`Channel::room`], but at most `max` bytes, and at most `ahead` while frames are small.
+    pub(crate) fn room_for(&mut self, ahead: usize, max: usize) -> Limit<&mut BytesMut> {
         // What was read before may lie in memory that is about to be replaced.
         self.arrivals.unshare(self.input.allocation());
         let wanted = self.inbox.wanted(&self.input);
-        self.input.room(wanted, ahead, most)
+        self.input.room(wanted, ahead, max)
     }
 
     /// Notes that bytes were read into [`Channel::room`]. Every byte is a sign of life.
@@ -143,12 +143,12 @@ impl Channel {
         let before = self.input.len();
         let mut frames = 0;
         let taken = loop {
-            let most = TOGETHER.min(self.pings.places());
+            let max = TOGETHER.min(self.pings.places());
             self.is_full = self.arrivals.cost() >= limit;
-            if most == 0 || self.is_full {
+            if max == 0 || self.is_full {
                 break Ok(frames);
             }
-            let taken = self.inbox.take(&mut self.input, most, &mut self.arrivals);
+            let taken = self.inbox.take(&mut self.input, max, &mut self.arrivals);
             for Ping { ttl, context } in self.arrivals.pings.drain(..) {
                 self.heartbeat.on_ping(ttl);
                 self.pings.answer(&context);

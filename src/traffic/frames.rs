@@ -138,7 +138,7 @@ impl FrameReader {
         read
     }
 
-    /// Takes up to `most` complete frames off the front of `input` and appends them to `frames`.
+    /// Takes up to `max` complete frames off the front of `input` and appends them to `frames`.
     /// For small ones this is faster than one by one. Nothing is appended if none is
     /// complete.
     ///
@@ -147,10 +147,10 @@ impl FrameReader {
     pub fn read_many(
         &mut self,
         input: &mut BytesMut,
-        most: usize,
+        max: usize,
         frames: &mut Vec<Frame>,
     ) -> Result<(), Error> {
-        let end = frames.len().saturating_add(most);
+        let end = frames.len().saturating_add(max);
         while frames.len() < end {
             let before = frames.len();
             self.read_small(input, end - before, frames)?;
@@ -164,13 +164,13 @@ impl FrameReader {
         Ok(())
     }
 
-    /// Opens up to `most` sealed frames that are complete and small, and that no limit can refuse
+    /// Opens up to `max` sealed frames that are complete and small, and that no limit can refuse
     /// whatever their sealed flags say: even if all were frames of one message that goes on. What
     /// stops it is left to [`FrameReader::read`].
     fn read_small(
         &mut self,
         input: &mut BytesMut,
-        most: usize,
+        max: usize,
         frames: &mut Vec<Frame>,
     ) -> Result<(), Error> {
         if self.broken || self.opener.is_transparent() {
@@ -191,7 +191,7 @@ impl FrameReader {
             Some((header.flags, input.split_to(len)))
         });
         let message = &mut self.message;
-        let opened = self.opener.open_each(small.take(most), |flags, body| {
+        let opened = self.opener.open_each(small.take(max), |flags, body| {
             message.add(flags, body.len());
             frames.push(Frame { flags, body });
         });
@@ -249,10 +249,10 @@ impl FrameReader {
     pub fn wanted(&self, input: &BytesMut) -> usize {
         match self.header(input) {
             Ok(Some((len, header_len, _))) => {
-                let most = input.len().saturating_mul(2);
+                let max = input.len().saturating_mul(2);
                 header_len
                     .saturating_add(len)
-                    .min(most.max(Limits::MAX_INITIAL_RESERVE))
+                    .min(max.max(Limits::MAX_INITIAL_RESERVE))
                     .saturating_sub(input.len())
             }
             Ok(None) | Err(_) => MAX_HEADER_LEN,
@@ -270,9 +270,9 @@ impl FrameReader {
         } else {
             Flags::Command
         };
-        let most = self.room(flags).saturating_add(self.opener.overhead());
+        let max = self.room(flags).saturating_add(self.opener.overhead());
         match usize::try_from(header.size) {
-            Ok(len) if len <= most => Ok(Some((len, header_len, header))),
+            Ok(len) if len <= max => Ok(Some((len, header_len, header))),
             _ => Err(self.too_long(header.size)),
         }
     }
@@ -362,7 +362,7 @@ mod tests {
                 writer.write(*flags, body, &mut one_by_one).unwrap();
             }
             assert_eq!(bytes, one_by_one);
-            for (cut, most) in [(0, 1), (1, 3), (500, 16), (5000, 100), (9999, usize::MAX)] {
+            for (cut, max) in [(0, 1), (1, 3), (500, 16), (5000, 100), (9999, usize::MAX)] {
                 for bounds in [limits(10_000, 10), limits(4000, 10), limits(10_000, 3)] {
                     let mut single = FrameReader::new(halves(is_curve, &key).1, &bounds);
                     let mut expected = Vec::new();
@@ -382,8 +382,8 @@ mod tests {
                         input.extend_from_slice(part);
                         loop {
                             let before = got.len();
-                            end = end.and(reader.read_many(&mut input, most, &mut got));
-                            assert!(got.len() - before <= most);
+                            end = end.and(reader.read_many(&mut input, max, &mut got));
+                            assert!(got.len() - before <= max);
                             if got.len() == before || end.is_err() {
                                 break;
                             }
@@ -593,10 +593,10 @@ mod tests {
 
     #[test]
     fn room_grows_with_what_has_arrived() {
-        let most = Limits::default().max_message;
-        let reader = reader(most, 3);
+        let max = Limits::default().max_message;
+        let reader = reader(max, 3);
         let mut input = BytesMut::from(&[0x02][..]);
-        input.extend_from_slice(&(most as u64).to_be_bytes());
+        input.extend_from_slice(&(max as u64).to_be_bytes());
         let initially = Limits::MAX_INITIAL_RESERVE;
         for arrived in [9, 30_000, initially / 2] {
             input.resize(arrived, 0);
@@ -613,7 +613,7 @@ mod tests {
         }
         input.resize(1024 * 1024, 0);
         assert_eq!(reader.wanted(&input), 1024 * 1024);
-        input.resize(most, 0);
+        input.resize(max, 0);
         assert_eq!(reader.wanted(&input), 9);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 /// PINGs whose answers wait to be sent. A peer that sends more without reading our answers is
 /// not read from until it does.
-const MOST_PONGS: usize = 16;
+const MAX_PONGS: usize = 16;
 
 /// Heartbeat commands that wait for the end of a message under way.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Pings {
 
     /// How many more may come before they are answered.
     pub(crate) fn places(&self) -> usize {
-        MOST_PONGS.saturating_sub(self.to_answer.len())
+        MAX_PONGS.saturating_sub(self.to_answer.len())
     }
 
     /// Whether input that was held up can be gone on with.

@@ -186,18 +186,18 @@ impl Inbox {
         self.reader.wanted(input.bytes())
     }
 
-    /// Takes the next frames off `input`, at most `most`, and adds what they bring to
+    /// Takes the next frames off `input`, at most `max`, and adds what they bring to
     /// `arrivals`, also when it fails. How many there were; if none, more bytes are needed.
     ///
     /// Before more is read, [`Inbox::unshare`] and [`Arrivals::unshare`].
     pub(crate) fn take(
         &mut self,
         input: &mut Input,
-        most: usize,
+        max: usize,
         arrivals: &mut Arrivals,
     ) -> Result<usize, Error> {
         let mut frames = std::mem::take(&mut self.frames);
-        let read = self.reader.read_many(input.bytes_mut(), most, &mut frames);
+        let read = self.reader.read_many(input.bytes_mut(), max, &mut frames);
         let count = frames.len();
         for frame in frames.drain(..) {
             self.frame(frame, input.allocation(), arrivals)?;

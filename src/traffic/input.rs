@@ -81,17 +81,12 @@ impl Input {
         self.allocation
     }
 
-    /// Room to read at most `most` bytes into, and at least one. `wanted` is what the frame under
+    /// Room to read at most `max` bytes into, and at least one. `wanted` is what the frame under
     /// way asks for; while frames are small, up to `ahead` bytes are read.
     ///
     /// What is here is moved to larger memory only when the peer has sent as much since it was
     /// moved last: otherwise a peer that drips its bytes would make us copy all of them for each.
-    pub(crate) fn room(
-        &mut self,
-        wanted: usize,
-        ahead: usize,
-        most: usize,
-    ) -> Limit<&mut BytesMut> {
+    pub(crate) fn room(&mut self, wanted: usize, ahead: usize, max: usize) -> Limit<&mut BytesMut> {
         // Whole frames that were not taken off ask for nothing.
         let room = match self.size(wanted, ahead) {
             0 => self.bytes.len().max(READ_QUIET),
@@ -99,7 +94,7 @@ impl Input {
         };
         self.make_room(room);
         self.before = self.bytes.len();
-        self.offered = room.min(most.max(1)).min(self.spare());
+        self.offered = room.min(max.max(1)).min(self.spare());
         (&mut self.bytes).limit(self.offered)
     }
 

@@ -212,9 +212,9 @@ impl Outbox {
     }
 }
 
-/// Takes at most `most` bytes off the front, and says how many.
-fn take_off(buffer: &mut BytesMut, most: usize) -> usize {
-    let taken = most.min(buffer.len());
+/// Takes at most `max` bytes off the front, and says how many.
+fn take_off(buffer: &mut BytesMut, max: usize) -> usize {
+    let taken = max.min(buffer.len());
     buffer.advance(taken);
     taken
 }

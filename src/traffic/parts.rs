@@ -6,7 +6,7 @@ use crate::traffic::input::READ_BUSY;
 use bytes::Bytes;
 
 /// Bytes of a buffer that one byte of what is kept may hold.
-const MOST_PER_BYTE: usize = 2;
+const MAX_HELD_PER_BYTE: usize = 2;
 
 /// Largest buffer that small frames may keep together: what a busy connection reads at once, and
 /// the beginning of a frame before it.
@@ -22,7 +22,7 @@ pub(crate) fn unshare<'a>(
     worth: usize,
     buffer: usize,
 ) {
-    let is_worth_it = |worth: usize| worth.saturating_mul(MOST_PER_BYTE) >= buffer;
+    let is_worth_it = |worth: usize| worth.saturating_mul(MAX_HELD_PER_BYTE) >= buffer;
     if buffer <= SHARED && is_worth_it(worth) {
         return;
     }

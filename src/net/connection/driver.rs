@@ -240,12 +240,12 @@ impl Exchange {
     }
 
     pub(crate) fn read(&mut self, stream: &Stream) -> Result<Read, NetError> {
-        let most = match self.received.bytes() {
+        let max = match self.received.bytes() {
             // One message may be as long as it likes.
             0 => usize::MAX,
             waiting => self.read_below().saturating_sub(waiting),
         };
-        let mut room = self.channel.room_for(self.limits.read_ahead, most);
+        let mut room = self.channel.room_for(self.limits.read_ahead, max);
         match stream.try_read(&mut room) {
             Ok(0) => Ok(Read::End),
             Ok(_) => {

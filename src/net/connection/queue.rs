@@ -295,7 +295,7 @@ impl<T> Consumer<T> {
         // The producer hears of it when it matters: when nothing is left, or when there is
         // room for it to go on.
         if self.fetched.is_empty() || self.taken >= self.shared.limit / 4 {
-            self.settle();
+            self.confirm_fetched();
         }
         Some(item)
     }
@@ -367,7 +367,7 @@ impl<T> Consumer<T> {
     }
 
     /// Says what has been taken.
-    fn settle(&mut self) {
+    fn confirm_fetched(&mut self) {
         let wake = {
             let mut state = self.shared.lock();
             state.bytes -= self.taken.min(state.bytes);

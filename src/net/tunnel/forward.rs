@@ -411,10 +411,10 @@ mod tests {
         }
 
         /// Answers so many PINGs, and closes when the tunnel does.
-        async fn answer(mut self, most: usize) {
+        async fn answer(mut self, max: usize) {
             let mut answers = 0;
             while let Some(frame) = self.frame().await {
-                if answers < most && frame.flags == Flags::Command {
+                if answers < max && frame.flags == Flags::Command {
                     answers += 1;
                     self.send(Flags::Command, b"\x04PONG").await;
                 }
@@ -485,12 +485,12 @@ mod tests {
     }
 
     /// Runs the tunnel to its end, and fails if it is polled more often than it has reason to.
-    async fn run(traffic: Traffic, close: &watch::Sender<bool>, most: usize) -> End {
+    async fn run(traffic: Traffic, close: &watch::Sender<bool>, max: usize) -> End {
         let mut running = pin!(traffic.run(None, close.subscribe()));
         let mut polls = 0;
         std::future::poll_fn(|context| {
             polls += 1;
-            if polls > most {
+            if polls > max {
                 return Poll::Ready(None);
             }
             running.as_mut().poll(context).map(Some)
@@ -569,11 +569,11 @@ mod tests {
         let reading = async {
             let mut frames = Vec::new();
             loop {
-                let most = second
+                let max = second
                     .stream
                     .read_buf(&mut (&mut second.input).limit(5000))
                     .await;
-                if most.unwrap_or(0) == 0 {
+                if max.unwrap_or(0) == 0 {
                     break;
                 }
                 while let Some(frame) = second.reader.read(&mut second.input).unwrap() {
