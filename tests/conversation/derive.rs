@@ -94,7 +94,7 @@ impl<'a> Scene<'a> {
             ),
             about: format!("{mechanism}, {about}"),
             made: format!(
-                "derived from libzmq/{}.txt by tests/handshake/vectors.rs",
+                "derived from libzmq/{}.txt by tests/vectors.rs",
                 self.base.name
             ),
             with: None,

@@ -1,13 +1,10 @@
 //! Handshakes without I/O: what completes, what is refused, and what it costs a peer.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-#[path = "../conversation/mod.rs"]
-mod conversation;
 #[path = "../pair/mod.rs"]
 mod pair;
 
 mod handshakes;
 mod split_points;
 mod tampering;
-mod vectors;
 mod wrong_states;

@@ -1,9 +1,12 @@
 //! Every vector of `vectors/`, played from both sides: the same bytes as libzmq's where it spoke,
 //! and the refusals that the files name.
 //!
-//! `BLESS=1 cargo test --test vectors derived` writes the derived vectors anew.
+//! `BLESS=1 cargo test --test vectors derived` writes the derived vectors again.
 
-use crate::conversation;
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod conversation;
+mod pair;
 
 use conversation::file::{Expect, Side, Vector, Who, directory, load};
 use conversation::play::{Delivery, play};
