@@ -38,19 +38,37 @@ async fn main() -> Result<ExitCode, Failure> {
     }
 }
 
+/// A new directory, removed with what is in it when this is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        let name = format!("ironhouse-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A directory with the server's and one client's certificates, and a server that admits the
 /// owners of what lies in `public_keys`.
 struct House {
-    directory: tempfile::TempDir,
+    directory: Scratch,
     server_key: PublicKey,
     listener: Listener,
 }
 
 impl House {
     async fn build(endpoint: &str) -> Result<Self, Failure> {
-        let directory = tempfile::tempdir()?;
-        let private_keys = directory.path().join("private_keys");
-        let public_keys = directory.path().join("public_keys");
+        let directory = Scratch::new()?;
+        let private_keys = directory.0.join("private_keys");
+        let public_keys = directory.0.join("public_keys");
         fs::create_dir(&private_keys)?;
         fs::create_dir(&public_keys)?;
         let (_, server_secret) = create_certificates(&private_keys, "server", &[])?;
@@ -79,11 +97,11 @@ impl House {
     }
 
     fn client_certificate(&self) -> PathBuf {
-        self.directory.path().join("private_keys/client.key")
+        self.directory.0.join("private_keys/client.key")
     }
 
     fn client_secret(&self) -> PathBuf {
-        self.directory.path().join("private_keys/client.key_secret")
+        self.directory.0.join("private_keys/client.key_secret")
     }
 
     /// Connects as a client with these keys; what both sides say of it.

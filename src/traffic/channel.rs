@@ -14,6 +14,7 @@ use crate::traffic::seal::{Opener, Sealer, TOGETHER};
 use crate::wire::socket_type::SocketType;
 use bytes::buf::Limit;
 use bytes::{BufMut, BytesMut};
+#[cfg(any(test, feature = "tokio"))]
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Instant;
@@ -182,54 +183,15 @@ impl Channel {
         self.arrivals.pop()
     }
 
-    /// All events that wait, each with its cost, for a caller that keeps them. What `take` leaves
-    /// is dropped.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
-    pub(crate) fn drain_events(&mut self, take: impl FnOnce(&mut VecDeque<(Incoming, usize)>)) {
-        self.arrivals.unshare(self.input.allocation());
-        take(&mut self.arrivals.deliveries);
-        self.arrivals.clear();
-    }
-
     /// Whether whole frames or events may be left that [`Channel::receive`] or
     /// [`Channel::poll_event`] would give.
     pub(crate) fn has_more(&self) -> bool {
         !self.arrivals.deliveries.is_empty() || self.is_full || self.pings.held_up_input
     }
 
-    /// Whether [`Channel::receive`] stopped at its limit.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
-    pub(crate) const fn is_full(&self) -> bool {
-        self.is_full
-    }
-
     /// Whether input that waited for answers to PINGs can be gone on with.
     pub(crate) fn may_go_on(&self) -> bool {
         self.pings.may_go_on()
-    }
-
-    /// Whether more PINGs may come before those that came are answered.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
-    pub(crate) fn may_take_pings(&self) -> bool {
-        self.pings.may_take_more()
-    }
-
-    /// Whether heartbeats can be encoded right now.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
-    pub(crate) fn has_heartbeats_to_encode(&self) -> bool {
-        self.can_queue() && self.pings.are_waiting()
-    }
-
-    /// Bytes that were read and not taken apart.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
-    pub(crate) fn unread(&self) -> usize {
-        self.input.len()
-    }
-
-    /// Bytes that an unfinished frame and an unfinished message hold.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
-    pub(crate) fn unfinished(&self) -> usize {
-        self.input.len() + self.inbox.partial_cost()
     }
 
     /// Whether [`Channel::queue`] takes something now. If not, [`Channel::output`] is to be
@@ -342,18 +304,6 @@ impl Channel {
         self.peer_sends && self.peer_takes
     }
 
-    /// Whether something may still come from the peer.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
-    pub(crate) const fn peer_sends(&self) -> bool {
-        self.peer_sends
-    }
-
-    /// Whether the peer still takes what is sent to it.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
-    pub(crate) const fn peer_takes(&self) -> bool {
-        self.peer_takes
-    }
-
     /// Notes that nothing more comes from the peer, or is wanted of it. What has arrived is still
     /// given by [`Channel::receive`].
     pub const fn end_input(&mut self) {
@@ -393,6 +343,53 @@ impl Channel {
         self.arrivals.release();
         self.inbox.release();
         self.outbox.release();
+    }
+}
+
+/// What `net` asks of a connection that it drives.
+#[cfg(any(test, feature = "tokio"))]
+impl Channel {
+    /// All events that wait, each with its cost, for a caller that keeps them. What `take` leaves
+    /// is dropped.
+    pub(crate) fn drain_events(&mut self, take: impl FnOnce(&mut VecDeque<(Incoming, usize)>)) {
+        self.arrivals.unshare(self.input.allocation());
+        take(&mut self.arrivals.deliveries);
+        self.arrivals.clear();
+    }
+
+    /// Whether [`Channel::receive`] stopped at its limit.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Whether more PINGs may come before those that came are answered.
+    pub(crate) fn may_take_pings(&self) -> bool {
+        self.pings.may_take_more()
+    }
+
+    /// Whether heartbeats can be encoded right now.
+    pub(crate) fn has_heartbeats_to_encode(&self) -> bool {
+        self.can_queue() && self.pings.are_waiting()
+    }
+
+    /// Bytes that were read and not taken apart.
+    pub(crate) fn unread(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Bytes that an unfinished frame and an unfinished message hold.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.input.len() + self.inbox.partial_cost()
+    }
+
+    /// Whether something may still come from the peer.
+    pub(crate) const fn peer_sends(&self) -> bool {
+        self.peer_sends
+    }
+
+    /// Whether the peer still takes what is sent to it.
+    pub(crate) const fn peer_takes(&self) -> bool {
+        self.peer_takes
     }
 }
 

@@ -147,8 +147,9 @@ impl Exchange {
             self.fill()?;
             self.write(stream)?;
 
-            // The application goes on meanwhile. Each thing about it is looked at once: two looks
-            // could differ, and what came between them would wake nobody.
+            // The application goes on while this runs, on another thread. Each of its states is read
+            // once in a turn: two reads could differ, and what happened between them would wake
+            // nothing.
             let unheard = self.received.is_unheard();
             if self.has_backlog() || (unheard && self.channel.is_full()) {
                 continue;
@@ -179,6 +180,11 @@ impl Exchange {
             }
             let may_send = self.channel.can_queue() && !finished;
 
+            // Every arm waits for one thing and changes nothing before it is chosen, so the losing
+            // arms can be dropped. The work itself is done at the head of the loop, in one order:
+            // what has arrived, then what is to be sent, then one write. An arm is off while its
+            // work could not be done: nothing is read while the application must receive first, and
+            // nothing is taken from its queue while a message is under way.
             tokio::select! {
                 () = revoked.as_mut() => return Err(NetError::Revoked.into()),
                 ready = stream.readable(), if may_read => {
