@@ -2,6 +2,8 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 #![cfg(feature = "tokio")]
 
+#[path = "../log_lines/mod.rs"]
+mod log_lines;
 #[path = "../net_peers/mod.rs"]
 mod net_peers;
 

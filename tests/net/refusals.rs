@@ -1,5 +1,6 @@
 //! Peers that do not come in: what each side is told, and that no other peer is held up by them.
 
+use crate::log_lines;
 use crate::net_peers;
 
 use net_peers::*;
@@ -536,41 +537,10 @@ async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
     assert_eq!((refusal.credential, refusal.domain), (None, None));
 }
 
-/// Each event as a line: its level, then its fields.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::INFO
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-struct Line(String);
-
-impl tracing::field::Visit for Line {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        self.0.push_str(&format!(" {field}={value:?}"));
-    }
-}
-
 #[tokio::test]
 async fn one_refusal_is_one_line_in_the_log() {
-    let lines = Lines::default();
-    let _listening = tracing::subscriber::set_default(lines.clone());
-    let logged = || std::mem::take(&mut *lines.0.lock().unwrap());
+    log_lines::listen();
+    let logged = || log_lines::take(tracing::Level::INFO);
     let (ours, stranger) = (keys(), keys());
     let curve = || {
         let client = curve_client(SocketType::Push, &stranger, &ours);

@@ -1,6 +1,8 @@
 //! The policy: who is admitted, by which rule, until when, and who is told.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+#[path = "../log_lines/mod.rs"]
+mod log_lines;
 #[path = "../unprivileged/mod.rs"]
 mod unprivileged;
 

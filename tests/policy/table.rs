@@ -1,6 +1,7 @@
 //! The Authenticator's decisions: every row of `pyzmq`'s table with its text, and where we follow
 //! its documentation rather than its code.
 
+use crate::log_lines;
 use bytes::Bytes;
 use proptest::strategy::Strategy;
 use std::collections::HashMap;
@@ -9,6 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
+use tracing::Level;
 use zmtp_auth::auth::{AddressError, Authenticator, CurveQuestion, ProviderAnswer};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
@@ -671,48 +673,11 @@ mod divergences {
     }
 }
 
-/// Everything that `tracing` is told while `run` runs. It runs twice: a place that another test's
-/// thread has just been the first to pass, with nobody to hear, counts as unheard until told anew.
-fn logged(run: impl Fn()) -> String {
-    use std::sync::Mutex;
-    use tracing::field::{Field, Visit};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Metadata, Subscriber};
-
-    struct Log(Arc<Mutex<String>>);
-    struct Text(String);
-
-    impl Visit for Text {
-        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-            self.0 += &format!(" {field}={value:?}");
-        }
-    }
-
-    impl Subscriber for Log {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn event(&self, event: &Event<'_>) {
-            let mut text = Text(String::new());
-            event.record(&mut text);
-            *self.0.lock().unwrap() += &text.0;
-        }
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
-    let log = Arc::new(Mutex::new(String::new()));
+/// Everything that `tracing` is told while `run` runs.
+fn logged(run: impl FnOnce()) -> String {
+    log_lines::listen();
     run();
-    tracing::subscriber::with_default(Log(Arc::clone(&log)), || {
-        tracing::callsite::rebuild_interest_cache();
-        run();
-    });
-    log.lock().unwrap().clone()
+    log_lines::take(Level::TRACE).concat()
 }
 
 mod further {
