@@ -356,7 +356,7 @@ mod tests {
         Incoming::Subscribe(topic.into())
     }
 
-    fn cancel(topic: &'static str) -> Incoming {
+    fn unsubscribe(topic: &'static str) -> Incoming {
         Incoming::Unsubscribe(topic.into())
     }
 
@@ -387,7 +387,12 @@ mod tests {
                     (Flags::Last, b"\0"),
                 ],
             );
-            let expected = [subscribe("a"), subscribe("b"), cancel("a"), cancel("")];
+            let expected = [
+                subscribe("a"),
+                subscribe("b"),
+                unsubscribe("a"),
+                unsubscribe(""),
+            ];
             assert_eq!(delivered(arrived), expected);
         }
     }

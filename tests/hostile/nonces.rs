@@ -228,7 +228,7 @@ fn jeromq_696_our_own_commands_under_curve_carry_their_sealed_bit() {
                 let subscribing = async {
                     let mut connection = visit(&hostile, SocketType::Sub, &pinging()).await;
                     connection.subscribe("topic").await.unwrap();
-                    connection.cancel("topic").await.unwrap();
+                    connection.unsubscribe("topic").await.unwrap();
                     connection
                 };
                 tokio::join!(subscribing, answering);

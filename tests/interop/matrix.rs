@@ -537,7 +537,7 @@ impl Meeting<'_> {
         } else {
             self.tell_us(&message, &[]).await
         };
-        self.cancel(topic).await;
+        self.unsubscribe(topic).await;
         crossed
     }
 
@@ -556,7 +556,7 @@ impl Meeting<'_> {
         }
     }
 
-    async fn cancel(&mut self, topic: &[u8]) {
+    async fn unsubscribe(&mut self, topic: &[u8]) {
         if self.cell.ours.publishes() {
             self.socket.set_bytes("UNSUBSCRIBE", topic).await;
             let incoming = self.next_from_subscriber().await;
@@ -565,7 +565,7 @@ impl Meeting<'_> {
                 "{incoming:?}"
             );
         } else {
-            self.connection.cancel(topic.to_vec()).await.unwrap();
+            self.connection.unsubscribe(topic.to_vec()).await.unwrap();
         }
     }
 

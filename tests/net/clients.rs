@@ -139,7 +139,7 @@ async fn a_reconnecting_subscriber_subscribes_again() {
     let mut sub = Reconnecting::new(connector);
     sub.subscribe("a").await.unwrap();
     sub.subscribe("b").await.unwrap();
-    sub.cancel("b").await.unwrap();
+    sub.unsubscribe("b").await.unwrap();
     for round in ["first", "second", "third"] {
         let serving = async {
             let mut publisher = listener.accept().await.unwrap();

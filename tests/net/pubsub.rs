@@ -34,7 +34,7 @@ async fn subscriptions_are_events_at_the_publisher() {
             let (mut publisher, mut subscriber) = connected(publisher, subscriber).await;
             for topic in &topics {
                 subscriber.subscribe(topic.clone()).await.unwrap();
-                subscriber.cancel(topic.clone()).await.unwrap();
+                subscriber.unsubscribe(topic.clone()).await.unwrap();
             }
             for topic in &topics {
                 let incoming = soon(publisher.recv()).await.unwrap();
@@ -75,7 +75,7 @@ async fn a_publisher_takes_subscriptions_as_messages_and_drops_other_messages() 
 async fn a_subscriber_speaks_the_form_of_its_publishers_version() {
     let (mut sub, mut raw) = dial_raw(SocketType::Sub, SocketType::Pub, 1).await;
     sub.subscribe("a").await.unwrap();
-    sub.cancel("a").await.unwrap();
+    sub.unsubscribe("a").await.unwrap();
     let subscribe = TrafficCommand::Subscribe("a".into());
     assert_eq!(raw.traffic_command().await, subscribe);
     let cancel = TrafficCommand::Cancel("a".into());
@@ -83,7 +83,7 @@ async fn a_subscriber_speaks_the_form_of_its_publishers_version() {
 
     let (mut sub, mut raw) = dial_raw(SocketType::Xsub, SocketType::Pub, 0).await;
     sub.subscribe("a").await.unwrap();
-    sub.cancel("a").await.unwrap();
+    sub.unsubscribe("a").await.unwrap();
     assert_eq!(raw.message_body().await, "\x01a");
     assert_eq!(raw.message_body().await, "\x00a");
 }

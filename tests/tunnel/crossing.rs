@@ -48,7 +48,7 @@ async fn every_pattern_crosses_as_if_nothing_stood_between() {
             soon(sub.recv_message()).await.unwrap().frames(),
             ["a topic"]
         );
-        sub.cancel("a").await.unwrap();
+        sub.unsubscribe("a").await.unwrap();
         assert_eq!(
             soon(publisher.recv()).await.unwrap(),
             Incoming::Unsubscribe("a".into())

@@ -103,7 +103,7 @@ impl<A: Access> Reconnecting<A> {
     ///
     /// # Errors
     /// [`NetError::CannotSubscribe`] for another type of socket.
-    pub async fn cancel(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
+    pub async fn unsubscribe(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
         let topic = topic.into();
         self.connector.require_subscriber()?;
         self.await_room().await;

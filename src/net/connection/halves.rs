@@ -119,7 +119,7 @@ impl SendHalf {
     ///
     /// # Errors
     /// As [`SendHalf::subscribe`].
-    pub async fn cancel(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
+    pub async fn unsubscribe(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
         let topic = topic.into();
         self.subscription(Outgoing::Unsubscribe(topic)).await
     }

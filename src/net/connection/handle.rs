@@ -197,12 +197,12 @@ impl Connection {
         self.sender.subscribe(topic).await
     }
 
-    /// As [`SendHalf::cancel`].
+    /// As [`SendHalf::unsubscribe`].
     ///
     /// # Errors
     /// As [`SendHalf::subscribe`].
-    pub async fn cancel(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
-        self.sender.cancel(topic).await
+    pub async fn unsubscribe(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
+        self.sender.unsubscribe(topic).await
     }
 
     /// Two halves for two tasks.

@@ -173,7 +173,7 @@ impl Conversation {
                 };
                 self.events.tell(&told).await?;
                 if let Some(recipient) = recipient {
-                    recipient.cancel(&topic);
+                    recipient.unsubscribe(&topic);
                 }
             }
             _ => {}

@@ -205,7 +205,7 @@ impl Recipient {
         self.recipients.0.changed.notify_one();
     }
 
-    pub(crate) fn cancel(&self, topic: &[u8]) {
+    pub(crate) fn unsubscribe(&self, topic: &[u8]) {
         self.with_topics(|topics| {
             if let Some(index) = topics.iter().position(|known| known == topic) {
                 topics.swap_remove(index);
@@ -261,7 +261,7 @@ mod tests {
         news.subscribe("ne".into());
         other.subscribe("weather".into());
         other.subscribe("news".into());
-        other.cancel(b"news");
+        other.unsubscribe(b"news");
         all.send("news".into()).await;
         assert_eq!(news.next().await.frames(), ["news"]);
         assert!(other.queue.try_recv().is_err());
