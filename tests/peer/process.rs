@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -32,6 +33,15 @@ struct Waiting {
     events: HashMap<String, mpsc::UnboundedSender<Event>>,
 }
 
+/// The peer's script, also for the program's tests, whose package lies deeper.
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|folder| folder.join("tests/peer/zmq_peer.py"))
+        .find(|script| script.is_file())
+        .expect("tests/peer/zmq_peer.py")
+}
+
 impl Process {
     pub fn get() -> &'static Self {
         static PROCESS: OnceLock<Process> = OnceLock::new();
@@ -42,10 +52,7 @@ impl Process {
         let python = std::env::var_os("ZMTP_AUTH_PYTHON")
             .expect("ZMTP_AUTH_PYTHON must name a Python that has pyzmq; ./test sets it");
         let mut child = Command::new(python)
-            .arg(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/peer/zmq_peer.py"
-            ))
+            .arg(script())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
