@@ -80,8 +80,11 @@ fn serve(listener: &TcpListener, auth: &Authenticator) -> Outcome<String> {
         if let Some(Incoming::Message(message)) = channel.poll_event() {
             break message;
         }
-        // Answers to PINGs.
+        // Answers to PINGs. Messages may have waited behind them.
         write(&mut stream, &mut channel)?;
+        if channel.has_more() {
+            continue;
+        }
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer)? {
             0 => return Err("the peer left".into()),

@@ -84,15 +84,15 @@ impl Handshake {
     /// soon as it has read a mechanism that it does not like, and by then it should have told us
     /// its own, or we could not say why.
     pub fn start<A>(config: &Config<A>, conn: PeerContext, out: &mut BytesMut) -> Self {
-        let offer = Mechanism::offer(config, conn);
-        out.extend_from_slice(&offer.greeting()[..VERSION_LEN]);
+        let awaiting = Mechanism::start(config, conn);
+        out.extend_from_slice(&awaiting.greeting()[..VERSION_LEN]);
         let link = Link {
             settings: config.settings().clone(),
             zmtp_3_0: false,
             has_valid_command: false,
         };
         Self::NeedsInput(NeedsInput {
-            waiting: Waiting::Version(offer),
+            waiting: Waiting::Version(awaiting),
             link,
         })
     }
@@ -187,30 +187,30 @@ impl NeedsInput {
     pub fn process(mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Handshake, Error> {
         loop {
             let step = match self.waiting {
-                Waiting::Version(offer) => {
+                Waiting::Version(awaiting) => {
                     // An older peer is refused here, at the first byte that shows it.
                     let _ = Greeting::parse(input)?;
                     if input.len() < VERSION_LEN {
-                        self.waiting = Waiting::Version(offer);
+                        self.waiting = Waiting::Version(awaiting);
                         return Ok(Handshake::NeedsInput(self));
                     }
-                    out.extend_from_slice(&offer.greeting()[VERSION_LEN..]);
-                    self.waiting = Waiting::Greeting(offer);
+                    out.extend_from_slice(&awaiting.greeting()[VERSION_LEN..]);
+                    self.waiting = Waiting::Greeting(awaiting);
                     continue;
                 }
-                Waiting::Greeting(offer) => {
+                Waiting::Greeting(awaiting) => {
                     let Some(greeting) = Greeting::parse(input)? else {
-                        self.waiting = Waiting::Greeting(offer);
+                        self.waiting = Waiting::Greeting(awaiting);
                         return Ok(Handshake::NeedsInput(self));
                     };
                     self.link.zmtp_3_0 = greeting.is_zmtp_3_0();
                     let mut bytes = [0; GREETING_LEN];
                     input.copy_to_slice(&mut bytes);
-                    offer.on_peer_greeting(&bytes)
+                    awaiting.on_peer_greeting(&bytes)
                 }
                 Waiting::Command(mechanism) => {
-                    let most = mechanism.max_command_len(&self.link.settings.limits);
-                    let Some(mut body) = take_command(input, most)? else {
+                    let max = mechanism.max_command_len(&self.link.settings.limits);
+                    let Some(mut body) = take_command(input, max)? else {
                         self.waiting = Waiting::Command(mechanism);
                         return Ok(Handshake::NeedsInput(self));
                     };
@@ -258,7 +258,7 @@ impl NeedsInput {
 }
 
 /// Takes one complete command of at most `most` bytes off `input`.
-fn take_command(input: &mut BytesMut, most: usize) -> Result<Option<BytesMut>, Error> {
+fn take_command(input: &mut BytesMut, max: usize) -> Result<Option<BytesMut>, Error> {
     let Some((header, header_len)) = FrameHeader::parse(input)? else {
         return Ok(None);
     };
@@ -272,11 +272,11 @@ fn take_command(input: &mut BytesMut, most: usize) -> Result<Option<BytesMut>, E
         return Err(ProtocolError::LongFrameInHandshake { size: header.size }.into());
     }
     let len = match usize::try_from(header.size) {
-        Ok(len) if len <= most => len,
+        Ok(len) if len <= max => len,
         _ => {
             return Err(LimitExceeded::HandshakeCommand {
                 size: header.size,
-                limit: most,
+                limit: max,
             }
             .into());
         }

@@ -92,7 +92,7 @@ enum State {
 impl Mechanism {
     /// Prepares a handshake on one connection. Nothing is drawn or sent yet.
     #[must_use]
-    pub fn offer<A>(config: &Config<A>, conn: PeerContext) -> AwaitGreeting {
+    pub fn start<A>(config: &Config<A>, conn: PeerContext) -> AwaitGreeting {
         AwaitGreeting(Session::new(config.settings().clone(), conn))
     }
 

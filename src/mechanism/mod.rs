@@ -23,8 +23,8 @@
 //! // The host's codec exchanges greetings; each machine says what its own is and judges the
 //! // peer's.
 //! let here = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
-//! let client = Mechanism::offer(&client, here());
-//! let server = Mechanism::offer(&server, here());
+//! let client = Mechanism::start(&client, here());
+//! let server = Mechanism::start(&server, here());
 //! let (to_server, to_client) = (client.greeting(), server.greeting());
 //! let mut client = client.on_peer_greeting(&to_client)?;
 //! let mut server = server.on_peer_greeting(&to_server)?;

@@ -27,15 +27,15 @@ pub struct RelayTimeout {
     /// Whose peer it was.
     pub side: Side,
     /// Which promise it broke.
-    pub silence: HeartbeatExpired,
+    pub expired: HeartbeatExpired,
 }
 
 /// A tunnel's traffic: two connections, each frame of one sealed anew for the other.
 ///
 /// Messages cross whole or not at all, multipart ones and all frames in order; subscriptions in
 /// the form that the receiver's version knows. PINGs are answered where they arrive. Nothing is
-/// taken from one side while the other has no room, so that what is held in a direction is one
-/// message at most, and what a write is worth.
+/// taken from one side while the other has no room, so that a
+/// direction holds two messages at most, and what two writes are worth.
 ///
 /// A driver, whenever something has happened,
 ///
@@ -154,7 +154,7 @@ impl Relay {
     /// Whether everything whole that the other side has sent was written to this one.
     #[must_use]
     pub fn is_drained(&self, side: Side) -> bool {
-        self.0[side].channel.is_sent() && !self.0[side.other()].channel.has_more()
+        self.0[side].channel.is_sent() && self.0[side.other()].channel.is_drained()
     }
 
     /// Notes that something has arrived from this side, which is a sign of life.
@@ -190,7 +190,7 @@ impl Relay {
     pub fn on_deadline(&mut self, now: Instant) -> Result<(), RelayTimeout> {
         for side in Side::BOTH {
             let in_time = self.0[side].channel.on_deadline(now);
-            in_time.map_err(|silence| RelayTimeout { side, silence })?;
+            in_time.map_err(|expired| RelayTimeout { side, expired })?;
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ impl PeerHandoff {
     /// The connection to the back at `address`, as its handshake is to be started with. It will
     /// not pause.
     #[must_use]
-    pub fn conn(&self, address: PeerAddress) -> PeerContext {
+    pub fn peer_context(&self, address: PeerAddress) -> PeerContext {
         PeerContext::new(address).with_metadata(self.metadata.clone())
     }
 

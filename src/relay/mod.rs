@@ -9,7 +9,7 @@
 //! 1. The front's [`Handshake`] runs with a configuration of [`SocketType::Relay`] until it pauses
 //!    for metadata. By then policy has spoken, so that nothing is dialled for a peer that is
 //!    refused.
-//! 2. [`PeerHandoff::new`] turns the pause into what the back is told: [`PeerHandoff::conn`]
+//! 2. [`PeerHandoff::new`] turns the pause into what the back is told: [`PeerHandoff::peer_context`]
 //!    begins the back's handshake, which does not pause.
 //! 3. When that is complete, [`PeerHandoff::complete`] tells the front what the back has said,
 //!    and completes its handshake.
@@ -59,15 +59,15 @@
 //! let [far, (Handshake::NeedsMetadata(pause), mut to_far)] = converse(ends.0, ends.1)? else {
 //!     unreachable!()
 //! };
-//! let introduction = PeerHandoff::new(pause, IdentityRule::Pass)?;
-//! let ends = (start(&back, introduction.conn(here())), start(&beside, PeerContext::new(here())));
+//! let handoff = PeerHandoff::new(pause, IdentityRule::Pass)?;
+//! let ends = (start(&back, handoff.peer_context(here())), start(&beside, PeerContext::new(here())));
 //! let [(Handshake::Complete(back), _), (Handshake::Complete(beside), _)] =
 //!     converse(ends.0, ends.1)?
 //! else {
 //!     unreachable!()
 //! };
 //! assert_eq!(beside.peer.claims.socket_type, Some(SocketType::Push));
-//! let front = introduction.complete(&back.peer.claims, &mut to_far)?;
+//! let front = handoff.complete(&back.peer.claims, &mut to_far)?;
 //!
 //! let limits = Limits::default();
 //! let mut relay = Relay::new(

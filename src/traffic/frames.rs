@@ -243,7 +243,7 @@ impl FrameReader {
 
     /// How many bytes to make room for before reading more into `input`. With what is there
     /// already it makes at most [`Limits::MAX_INITIAL_RESERVE`], or twice what is there, whatever
-    /// the peer claims. A caller that has some room left had better fill that first: moving all
+    /// the peer claims, and 0 where [`FrameReader::read`] fails. A caller that has some room left had better fill that first: moving all
     /// to larger memory at each read costs a copy of the whole frame for each byte that drips in.
     #[must_use]
     pub fn wanted(&self, input: &BytesMut) -> usize {
@@ -255,7 +255,9 @@ impl FrameReader {
                     .min(max.max(Limits::MAX_INITIAL_RESERVE))
                     .saturating_sub(input.len())
             }
-            Ok(None) | Err(_) => MAX_HEADER_LEN,
+            Ok(None) => MAX_HEADER_LEN,
+            // What follows is not wanted.
+            Err(_) => 0,
         }
     }
 

@@ -25,11 +25,11 @@ pub(crate) struct Pings {
 impl Pings {
     /// Whether more may come before these are answered.
     pub(crate) fn may_take_more(&self) -> bool {
-        self.places() > 0
+        self.room() > 0
     }
 
     /// How many more may come before they are answered.
-    pub(crate) fn places(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         MAX_PONGS.saturating_sub(self.to_answer.len())
     }
 
@@ -40,6 +40,7 @@ impl Pings {
 
     /// Whether there are any to be sent.
     #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
+    #[cfg(feature = "tokio")]
     pub(crate) fn are_waiting(&self) -> bool {
         self.ours.is_some() || !self.to_answer.is_empty()
     }

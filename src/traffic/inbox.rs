@@ -22,8 +22,10 @@ pub enum Incoming {
     Subscribe(Bytes),
     /// The peer takes one such subscription back. PUB and XPUB only.
     Unsubscribe(Bytes),
-    /// A JOIN or LEAVE command of RFC 48, name and all. [`SocketType::Relay`] only.
-    Group(Bytes),
+    /// A DISH joins this group of a RADIO (RFC 48). [`SocketType::Relay`] only.
+    Join(Bytes),
+    /// A DISH leaves this group of a RADIO (RFC 48). [`SocketType::Relay`] only.
+    Leave(Bytes),
 }
 
 impl Incoming {
@@ -32,7 +34,7 @@ impl Incoming {
     pub fn into_message(self) -> Option<Message> {
         match self {
             Self::Message(message) => Some(message),
-            Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Group(_) => None,
+            Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Join(_) | Self::Leave(_) => None,
         }
     }
 
@@ -40,7 +42,7 @@ impl Incoming {
     fn shared(&mut self) -> &mut [Bytes] {
         match self {
             Self::Message(message) => message.frames_mut(),
-            Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Group(_) => &mut [],
+            Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Join(_) | Self::Leave(_) => &mut [],
         }
     }
 
@@ -48,9 +50,10 @@ impl Incoming {
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Message(message) => message.cost(),
-            Self::Subscribe(bytes) | Self::Unsubscribe(bytes) | Self::Group(bytes) => {
-                cost(1, bytes.len())
-            }
+            Self::Subscribe(bytes)
+            | Self::Unsubscribe(bytes)
+            | Self::Join(bytes)
+            | Self::Leave(bytes) => cost(1, bytes.len()),
         }
     }
 }
@@ -248,8 +251,15 @@ impl Inbox {
             }
             // RFC 48: how a DISH joins and leaves groups of a RADIO.
             TrafficCommand::Unknown if self.ours == SocketType::Relay => {
-                if matches!(Command::parse(body)?.name, b"JOIN" | b"LEAVE") {
-                    arrivals.deliver_unshared(Incoming::Group(Bytes::copy_from_slice(body)));
+                let Command { name, data } = Command::parse(body)?;
+                match name {
+                    b"JOIN" => {
+                        arrivals.deliver_unshared(Incoming::Join(Bytes::copy_from_slice(data)))
+                    }
+                    b"LEAVE" => {
+                        arrivals.deliver_unshared(Incoming::Leave(Bytes::copy_from_slice(data)));
+                    }
+                    _ => {}
                 }
             }
             _ => {}

@@ -154,6 +154,12 @@ impl Input {
         }
     }
 
+    /// Bytes that were moved to larger memory.
+    #[cfg(test)]
+    pub(crate) const fn moved(&self) -> usize {
+        self.moved
+    }
+
     /// Frees memory that holds nothing.
     pub(crate) fn release(&mut self) {
         if self.bytes.is_empty() {

@@ -67,14 +67,15 @@ impl Outbox {
     /// Encodes a command. Between messages only.
     pub(crate) fn command(&mut self, command: &TrafficCommand) -> Result<(), Error> {
         match command.encode() {
-            Some(body) => self.command_body(&body),
+            Some(body) => self.write(Flags::Command, &body),
             None => Ok(()),
         }
     }
 
-    /// Encodes a command that is there already, name and all. Between messages only.
-    pub(crate) fn command_body(&mut self, body: &[u8]) -> Result<(), Error> {
-        self.write(Flags::Command, body)
+    /// Encodes a command about a group (RFC 48). `name` begins with its length. Between messages
+    /// only.
+    pub(crate) fn group(&mut self, name: &[u8], group: &[u8]) -> Result<(), Error> {
+        self.write(Flags::Command, &[name, group].concat())
     }
 
     /// Begins with a message; [`Outbox::encode_frame`] goes on with it. Between messages only.

@@ -18,8 +18,10 @@ pub enum Outgoing {
     Subscribe(Bytes),
     /// Takes one such subscription back. From SUB and XSUB.
     Unsubscribe(Bytes),
-    /// A JOIN or LEAVE command of RFC 48, name and all. From a tunnel.
-    Group(Bytes),
+    /// Joins this group of a RADIO (RFC 48). From a DISH.
+    Join(Bytes),
+    /// Leaves this group of a RADIO (RFC 48). From a DISH.
+    Leave(Bytes),
 }
 
 impl From<Message> for Outgoing {
@@ -35,7 +37,8 @@ impl From<Incoming> for Outgoing {
             Incoming::Message(message) => Self::Message(message),
             Incoming::Subscribe(topic) => Self::Subscribe(topic),
             Incoming::Unsubscribe(topic) => Self::Unsubscribe(topic),
-            Incoming::Group(command) => Self::Group(command),
+            Incoming::Join(group) => Self::Join(group),
+            Incoming::Leave(group) => Self::Leave(group),
         }
     }
 }
@@ -46,9 +49,10 @@ impl Outgoing {
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Message(message) => message.cost(),
-            Self::Subscribe(bytes) | Self::Unsubscribe(bytes) | Self::Group(bytes) => {
-                cost(1, bytes.len())
-            }
+            Self::Subscribe(bytes)
+            | Self::Unsubscribe(bytes)
+            | Self::Join(bytes)
+            | Self::Leave(bytes) => cost(1, bytes.len()),
         }
     }
 
@@ -64,7 +68,8 @@ impl Outgoing {
             },
             Self::Subscribe(topic) => outbox.subscribe(topic),
             Self::Unsubscribe(topic) => outbox.unsubscribe(topic),
-            Self::Group(command) => outbox.command_body(&command),
+            Self::Join(group) => outbox.group(b"\x04JOIN", &group),
+            Self::Leave(group) => outbox.group(b"\x05LEAVE", &group),
         }
     }
 }

@@ -131,12 +131,12 @@ impl Metadata {
     ///
     /// # Errors
     /// [`MetadataError`] for truncation, bad or repeated names, and more than `most` properties.
-    pub fn parse(bytes: &[u8], what: &'static str, most: usize) -> Result<Self, MetadataError> {
+    pub fn parse(bytes: &[u8], what: &'static str, max: usize) -> Result<Self, MetadataError> {
         let mut reader = Reader::new(what, bytes);
         let mut metadata = Self::new();
         while !reader.is_empty() {
-            if metadata.len() == most {
-                return Err(LimitExceeded::Properties { limit: most }.into());
+            if metadata.len() == max {
+                return Err(LimitExceeded::Properties { limit: max }.into());
             }
             let at = reader.at();
             let name = reader.short_string()?;

@@ -250,14 +250,14 @@ fn terms(grant: &Grant) -> &AdmissionTerms {
 
 /// How far decisions and changes have come. Neither may leave the other behind, whatever the
 /// machine runs when: a policy that nobody met would show nothing.
-struct Pace {
+struct Rhythm {
     changes: usize,
     decisions: usize,
     changed: AtomicUsize,
     decided: AtomicUsize,
 }
 
-impl Pace {
+impl Rhythm {
     /// The changes by which either may be ahead.
     const SLACK: usize = 20;
 
@@ -350,7 +350,7 @@ fn each_decision_is_that_of_one_policy_and_each_grant_ends_with_the_change_that_
         answers.by_version.push(answer(&model));
     }
 
-    let pace = Pace {
+    let pace = Rhythm {
         changes,
         decisions,
         changed: AtomicUsize::new(0),

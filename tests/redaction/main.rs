@@ -213,10 +213,10 @@ fn show_handshakes(shown: &mut Shown) {
 
 /// A tunnel's two connections, tied together.
 fn show_relay(shown: &mut Shown) {
-    let legs = shake_hands(shown, &relay_curve())
+    let ends = shake_hands(shown, &relay_curve())
         .map(|established| RelayEnd::new(*established, &Limits::default(), None, Instant::now()));
-    shown.debug(&legs[0]);
-    let [front, back] = legs;
+    shown.debug(&ends[0]);
+    let [front, back] = ends;
     shown.debug(&Relay::new(front, back));
 }
 
@@ -279,8 +279,8 @@ fn advance(
 fn show_commands(shown: &mut Shown) {
     for (client, server) in [curve(), plain(), relay_curve()] {
         let offers = [
-            Mechanism::offer(&client, here()),
-            Mechanism::offer(&server, here()),
+            Mechanism::start(&client, here()),
+            Mechanism::start(&server, here()),
         ];
         shown.debug(&offers[0]);
         let greetings = [offers[1].greeting(), offers[0].greeting()];

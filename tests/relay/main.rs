@@ -4,7 +4,7 @@
 #[path = "../pair/mod.rs"]
 mod pair;
 
-mod introductions;
+mod handoffs;
 mod pauses;
 mod rig;
 mod traffic;

@@ -188,7 +188,7 @@ impl Tunnel {
                     }
                     Err(error) => State::Ended(Ended::Front(error)),
                 },
-                State::Meeting(introduction, back) => match self.step_back(introduction, *back) {
+                State::Meeting(handoff, back) => match self.step_back(handoff, *back) {
                     Ok((state, goes_on)) => {
                         self.state = state;
                         if goes_on {
@@ -219,11 +219,11 @@ impl Tunnel {
                 question.resume(self.verdict.clone(), &mut self.front_out)?
             }
             Handshake::NeedsMetadata(pause) => {
-                let introduction = PeerHandoff::new(pause, self.rule)?;
+                let handoff = PeerHandoff::new(pause, self.rule)?;
                 self.dialled += 1;
-                let conn = introduction.conn(here());
+                let conn = handoff.peer_context(here());
                 let back = Handshake::start(&self.back, conn, &mut self.back_out);
-                return Ok((State::Meeting(Box::new(introduction), Box::new(back)), true));
+                return Ok((State::Meeting(Box::new(handoff), Box::new(back)), true));
             }
             Handshake::Complete(_) => panic!("complete without its back"),
         };
@@ -232,7 +232,7 @@ impl Tunnel {
 
     fn step_back(
         &mut self,
-        introduction: Box<PeerHandoff>,
+        handoff: Box<PeerHandoff>,
         back: Handshake,
     ) -> Result<(State, bool), Ended> {
         match back {
@@ -241,10 +241,10 @@ impl Tunnel {
                     .process(&mut self.back_in, &mut self.back_out)
                     .map_err(Ended::Back)?;
                 let goes_on = !matches!(next, Handshake::NeedsInput(_));
-                Ok((State::Meeting(introduction, Box::new(next)), goes_on))
+                Ok((State::Meeting(handoff, Box::new(next)), goes_on))
             }
             Handshake::Complete(back) => {
-                let front = introduction
+                let front = handoff
                     .complete(&back.peer.claims, &mut self.front_out)
                     .map_err(Ended::Front)?;
                 let leg = |established: Established, input: &mut BytesMut| {

@@ -394,7 +394,7 @@ fn a_side_that_falls_silent_longer_than_it_announced_is_told_apart() {
     assert_eq!(relay.on_deadline(start + Duration::from_secs(1)), Ok(()));
     let silent = relay.on_deadline(due).unwrap_err();
     assert_eq!(
-        (silent.side, silent.silence),
+        (silent.side, silent.expired),
         (Side::Back, HeartbeatExpired::TtlExpired)
     );
     // The time to live was for this connection alone.

@@ -76,7 +76,7 @@ impl PolicyFile {
                 self.error(format!("{place}{dot}{part}"), reason)
             })?;
         }
-        self.look(&mut rules.warnings);
+        self.add_warnings(&mut rules.warnings);
         Ok(rules)
     }
 }

@@ -126,7 +126,7 @@ impl PolicyFile {
     }
 
     /// What the settings themselves show, and the permissions of files.
-    pub(super) fn look(&self, found: &mut Vec<PolicyWarning>) {
+    pub(super) fn add_warnings(&self, found: &mut Vec<PolicyWarning>) {
         if self.settings.domain.is_empty() {
             found.push(PolicyWarning::NoDomain);
         }

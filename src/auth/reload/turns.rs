@@ -72,8 +72,8 @@ pub(crate) fn next<'a>(
     now: Instant,
 ) -> Option<usize> {
     let begun = turns.clone().filter_map(|turn| turn.begun);
-    let brisk = begun.filter(|&begun| now < begun + SLOW).count();
-    if brisk >= AT_ONCE || in_progress >= MAX_READINGS {
+    let quick = begun.filter(|&begun| now < begun + SLOW).count();
+    if quick >= AT_ONCE || in_progress >= MAX_READINGS {
         return None;
     }
     let due = turns.enumerate();

@@ -271,10 +271,10 @@ mod tests {
         let (key, _) = keys();
         let mut random = Random(4);
         for round in 0..if full() { 2000 } else { 200 } {
-            let most = [1, 40, 120, 300, 1100, 3000][round % 6];
+            let max = [1, 40, 120, 300, 1100, 3000][round % 6];
             let texts: Vec<Vec<u8>> = (0..random.next() % 40)
                 .map(|_| {
-                    let len = random.next() as usize % most;
+                    let len = random.next() as usize % max;
                     random.bytes(len)
                 })
                 .collect();

@@ -270,7 +270,7 @@ impl<T> Producer<T> {
 impl<T> Consumer<T> {
     /// Waits until an item can be taken, or the producer is gone; a patient consumer until many
     /// can, or the producer's task has had its turn.
-    pub(crate) async fn ready(&mut self, is_patient: bool) {
+    pub(crate) async fn ready(&mut self, is_deferred: bool) {
         poll_fn(|context| {
             if self.fetch() {
                 return Poll::Ready(());
@@ -279,7 +279,7 @@ impl<T> Consumer<T> {
             if !state.items.is_empty() || state.producer_gone {
                 return Poll::Ready(());
             }
-            state.waiting_consumer = Waiting::new(context.waker(), is_patient);
+            state.waiting_consumer = Waiting::new(context.waker(), is_deferred);
             Poll::Pending
         })
         .await;

@@ -34,8 +34,8 @@ pub(crate) enum Wake {
 }
 
 impl Waiting {
-    pub(crate) fn new(waker: &Waker, is_patient: bool) -> Self {
-        if is_patient {
+    pub(crate) fn new(waker: &Waker, is_deferred: bool) -> Self {
+        if is_deferred {
             Self::Deferred(waker.clone())
         } else {
             Self::Immediate(waker.clone())
@@ -116,9 +116,9 @@ pub(crate) mod tests {
         }
     }
 
-    fn waiting(is_patient: bool) -> (Arc<Counted>, Waiting) {
+    fn waiting(is_deferred: bool) -> (Arc<Counted>, Waiting) {
         let counted = Arc::new(Counted::default());
-        let waiting = Waiting::new(&Waker::from(Arc::clone(&counted)), is_patient);
+        let waiting = Waiting::new(&Waker::from(Arc::clone(&counted)), is_deferred);
         (counted, waiting)
     }
 

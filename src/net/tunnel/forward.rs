@@ -450,14 +450,14 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (one, two) = established();
         let limits = Limits::default();
-        let leg = RelayEnd::new(one, &limits, heartbeat, Instant::now().into_std());
+        let end = RelayEnd::new(one, &limits, heartbeat, Instant::now().into_std());
         let peer = Peer {
             stream: theirs,
             input: BytesMut::new(),
             reader: FrameReader::new(two.opener, &limits),
             writer: FrameWriter::new(two.sealer),
         };
-        (Stream::Ipc(ours), leg, peer)
+        (Stream::Ipc(ours), end, peer)
     }
 
     fn every_second() -> Option<HeartbeatSettings> {
@@ -743,7 +743,7 @@ mod tests {
     async fn only_a_peer_that_has_answered_before_is_closed_unless_every_peer_is_to_be() {
         let silent = |end: &End| {
             let silence = HeartbeatExpired::NoAnswer;
-            matches!(end, End::RelayTimeout(silent) if *silent == RelayTimeout { side: Side::Front, silence })
+            matches!(end, End::RelayTimeout(silent) if *silent == RelayTimeout { side: Side::Front, expired: silence })
         };
         let (end, _) = after_answers(Expiry::OnceAnswered, 0, false).await;
         assert!(matches!(end, End::TunnelClosed), "{end}");

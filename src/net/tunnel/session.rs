@@ -315,7 +315,7 @@ impl Back {
         let (error, is_for_all) = match self.connect(options).await {
             Ok((stream, address)) => {
                 let agreed = Negotiation::new(&stream, &self.config, &(), None)
-                    .run(handoff.conn(address))
+                    .run(handoff.peer_context(address))
                     .await;
                 match agreed {
                     Ok(agreed) => {
