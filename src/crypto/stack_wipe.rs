@@ -7,18 +7,22 @@
 
 use std::hint::black_box;
 
+/// How many times more of the stack a build needs that is not optimised: it inlines less, and keeps
+/// every value in a place of its own.
+const UNOPTIMISED: usize = if cfg!(debug_assertions) { 3 } else { 1 };
+
 /// Bytes of stack that are written over: more than any of our ciphers, hashes and curves uses.
-const DEPTH: usize = 10 * 1024;
+const DEPTH: usize = 10 * 1024 * UNOPTIMISED;
 
 /// The same for short boxes alone, which are many, and for which less is written.
-const SHALLOW_DEPTH: usize = 2 * 1024;
+const SHALLOW_DEPTH: usize = 2 * 1024 * UNOPTIMISED;
 
 /// For several boxes at once, which have key stream for all of them there.
-pub(crate) const BATCH_DEPTH: usize = 13 * 1024;
+pub(crate) const BATCH_DEPTH: usize = 13 * 1024 * UNOPTIMISED;
 /// For key stream that is made ahead.
-pub(crate) const AHEAD_DEPTH: usize = 4 * 1024;
+pub(crate) const AHEAD_DEPTH: usize = 4 * 1024 * UNOPTIMISED;
 /// For a box with key stream that is there already.
-pub(crate) const READY_DEPTH: usize = 512;
+pub(crate) const READY_DEPTH: usize = 512 * UNOPTIMISED;
 
 /// Boxes up to this size need no more than [`SHALLOW_DEPTH`].
 pub(crate) const SHORT: usize = 352;
