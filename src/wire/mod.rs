@@ -6,6 +6,6 @@ pub(crate) mod curve_message;
 pub mod frame;
 pub mod greeting;
 pub mod metadata;
-pub mod reader;
+pub(crate) mod reader;
 pub mod socket_type;
 pub mod z85;

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// A cursor over one structure's bytes. Nothing is copied.
 #[derive(Clone)]
-pub struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     what: &'static str,
     bytes: &'a [u8],
     at: usize,
@@ -15,25 +15,25 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Starts at the first byte; `what` names the structure in errors.
     #[must_use]
-    pub const fn new(what: &'static str, bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { what, bytes, at: 0 }
     }
 
     /// Offset of the next byte.
     #[must_use]
-    pub const fn at(&self) -> usize {
+    pub(crate) const fn at(&self) -> usize {
         self.at
     }
 
     /// Whether all bytes are read.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.at == self.bytes.len()
     }
 
     /// The error for `problem` at offset `at`.
     #[must_use]
-    pub const fn malformed(&self, at: usize, problem: Malformation) -> ProtocolError {
+    pub(crate) const fn malformed(&self, at: usize, problem: Malformation) -> ProtocolError {
         ProtocolError::Malformed {
             what: self.what,
             at,
@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Malformation::Truncated`] if fewer are left.
-    pub fn take(&mut self, len: usize) -> Result<&'a [u8], ProtocolError> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], ProtocolError> {
         match self.bytes[self.at..].get(..len) {
             Some(taken) => {
                 self.at += len;
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Malformation::Truncated`] if fewer are left.
-    pub fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], ProtocolError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], ProtocolError> {
         match self.bytes[self.at..].first_chunk() {
             Some(array) => {
                 self.at += N;
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Malformation::Truncated`] if none is left.
-    pub fn u8(&mut self) -> Result<u8, ProtocolError> {
+    pub(crate) fn u8(&mut self) -> Result<u8, ProtocolError> {
         self.array::<1>().map(|byte| byte[0])
     }
 
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Malformation::Truncated`] if fewer are left.
-    pub fn u16(&mut self) -> Result<u16, ProtocolError> {
+    pub(crate) fn u16(&mut self) -> Result<u16, ProtocolError> {
         self.array().map(|bytes| u16::from_be_bytes(*bytes))
     }
 
@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Malformation::Truncated`] if fewer are left.
-    pub fn u32(&mut self) -> Result<u32, ProtocolError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, ProtocolError> {
         self.array().map(|bytes| u32::from_be_bytes(*bytes))
     }
 
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Malformation::Truncated`] if fewer are left.
-    pub fn u64(&mut self) -> Result<u64, ProtocolError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, ProtocolError> {
         self.array().map(|bytes| u64::from_be_bytes(*bytes))
     }
 
@@ -105,13 +105,13 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Malformation::Truncated`] if fewer are left.
-    pub fn short_string(&mut self) -> Result<&'a [u8], ProtocolError> {
+    pub(crate) fn short_string(&mut self) -> Result<&'a [u8], ProtocolError> {
         let len = self.u8()?;
         self.take(usize::from(len))
     }
 
     /// All bytes that are left.
-    pub fn rest(&mut self) -> &'a [u8] {
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
         self.at = self.bytes.len();
         rest
@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Malformation::Trailing`] if bytes are left: lengths are exact everywhere.
-    pub fn finish(self) -> Result<(), ProtocolError> {
+    pub(crate) fn finish(self) -> Result<(), ProtocolError> {
         if self.is_empty() {
             Ok(())
         } else {

@@ -34,7 +34,6 @@ use zmtp_auth::mechanism::{Mechanism, Next, Refused, Step};
 use zmtp_auth::relay::{IdentityRule, PeerHandoff, Relay, RelayEnd};
 use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::wire::command::Command;
-use zmtp_auth::wire::reader::Reader;
 use zmtp_auth::zap::{RequestId, ZapRequest, ZapRouter};
 use zmtp_auth::{
     AccessRequest, Authorizing, Config, Credentials, Domain, Error, KeyPair, Limits, LocalError,
@@ -320,7 +319,6 @@ fn settle(shown: &mut Shown, step: Step, to_peer: &mut Vec<Bytes>) -> Next {
     if let Some(body) = step.send {
         let command = Command::parse(&body).unwrap();
         shown.debug(&command);
-        shown.debug(&Reader::new("body", command.data));
         to_peer.push(body);
     }
     match step.next {
