@@ -355,6 +355,7 @@ impl Channel {
 
     /// Drops what was read and not taken apart: it stands behind a violation.
     fn drop_input(&mut self) {
+        self.arrivals.unshare(self.input.allocation());
         self.end_input();
         self.input = Input::default();
         self.is_full = false;
@@ -589,6 +590,22 @@ mod tests {
         assert!(!pull.wants_input());
         pull.feed(&bytes, Instant::now());
         assert_eq!(pull.input.len(), 0);
+    }
+
+    #[test]
+    fn what_came_before_a_violation_holds_no_more_than_it_is_worth() {
+        let ignored = [b"\x07IGNORED", &[0; 9000][..]].concat();
+        let bytes = [
+            &frame(Flags::Last, b"small")[..],
+            &frame(Flags::Command, &ignored),
+            &frame(Flags::Last, &[0; 10_001]),
+        ];
+        let mut pull = channel(SocketType::Pull, None, Instant::now());
+        pull.feed(&bytes.concat(), Instant::now());
+        let buffer = pull.input.bytes().as_ptr_range();
+        pull.receive(usize::MAX).unwrap_err();
+        let message = pull.poll_event().unwrap().into_message().unwrap();
+        assert!(!buffer.contains(&message.single().unwrap().as_ptr()));
     }
 
     #[test]
