@@ -52,7 +52,7 @@ impl Grant {
 }
 
 /// Waits until the admission is withdrawn; for ever if there is none that could be.
-#[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
+#[cfg(feature = "tokio")]
 pub(crate) async fn revoked(grant: Option<&Grant>) {
     match grant {
         Some(grant) => grant.revoked().await,

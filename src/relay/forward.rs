@@ -34,8 +34,8 @@ pub struct RelayTimeout {
 ///
 /// Messages cross whole or not at all, multipart ones and all frames in order; subscriptions in
 /// the form that the receiver's version knows. PINGs are answered where they arrive. Nothing is
-/// taken from one side while the other has no room, so that a
-/// direction holds two messages at most, and what two writes are worth.
+/// taken from one side while the other has no room, so that a direction holds two messages at most,
+/// and what two writes are worth.
 ///
 /// A driver, whenever something has happened,
 ///
@@ -44,8 +44,8 @@ pub struct RelayTimeout {
 /// 2. calls [`Relay::forward`];
 /// 3. writes [`Relay::output`] of both sides, tells [`Relay::sent`], and if that was not nothing
 ///    begins again;
-/// 4. waits, but not beyond [`Relay::deadline`], when it calls [`Relay::on_deadline`]. Before a long wait
-///    [`Relay::release_memory`] gives memory back.
+/// 4. waits, but not beyond [`Relay::deadline`], when it calls [`Relay::on_deadline`]. Before a
+///    long wait [`Relay::release_memory`] gives memory back.
 ///
 /// "Sends no more" ([`Relay::end_input`]) and "takes no more" ([`Relay::end_output`]) are states of
 /// each side and do not end the other direction. A side in either has no heartbeat.

@@ -348,8 +348,9 @@ impl Channel {
     /// Drops what the peer has sent and everything for it: it broke the protocol.
     pub(crate) fn break_off(&mut self) {
         self.broken = true;
-        self.drop_input();
+        // First, so that no event is copied that is dropped anyway.
         self.discard_input();
+        self.drop_input();
         self.end_output();
     }
 

@@ -39,7 +39,7 @@ impl Pings {
     }
 
     /// Whether there are any to be sent.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
+    #[cfg(feature = "tokio")]
     #[cfg(feature = "tokio")]
     pub(crate) fn are_waiting(&self) -> bool {
         self.ours.is_some() || !self.to_answer.is_empty()

@@ -179,7 +179,7 @@ impl Inbox {
     }
 
     /// What the unfinished message costs, in bytes.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
+    #[cfg(any(test, feature = "tokio"))]
     pub(crate) const fn partial_cost(&self) -> usize {
         self.partial_cost
     }
@@ -252,15 +252,12 @@ impl Inbox {
             // RFC 48: how a DISH joins and leaves groups of a RADIO.
             TrafficCommand::Unknown if self.ours == SocketType::Relay => {
                 let Command { name, data } = Command::parse(body)?;
-                match name {
-                    b"JOIN" => {
-                        arrivals.deliver_unshared(Incoming::Join(Bytes::copy_from_slice(data)))
-                    }
-                    b"LEAVE" => {
-                        arrivals.deliver_unshared(Incoming::Leave(Bytes::copy_from_slice(data)));
-                    }
-                    _ => {}
-                }
+                let incoming = match name {
+                    b"JOIN" => Incoming::Join,
+                    b"LEAVE" => Incoming::Leave,
+                    _ => return Ok(()),
+                };
+                arrivals.deliver_unshared(incoming(Bytes::copy_from_slice(data)));
             }
             _ => {}
         }

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::traffic::frames::FrameWriter;
 use crate::traffic::seal::TOGETHER;
-use crate::wire::command::TrafficCommand;
+use crate::wire::command::{Command, TrafficCommand};
 use crate::wire::frame::{Flags, FrameHeader};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io::IoSlice;
@@ -72,10 +72,11 @@ impl Outbox {
         }
     }
 
-    /// Encodes a command about a group (RFC 48). `name` begins with its length. Between messages
-    /// only.
-    pub(crate) fn group(&mut self, name: &[u8], group: &[u8]) -> Result<(), Error> {
-        self.write(Flags::Command, &[name, group].concat())
+    /// Encodes a command about a group (RFC 48). Between messages only.
+    pub(crate) fn group(&mut self, name: &'static str, group: &[u8]) -> Result<(), Error> {
+        let mut body = Command::start(name, group.len());
+        body.extend_from_slice(group);
+        self.write(Flags::Command, &body)
     }
 
     /// Begins with a message; [`Outbox::encode_frame`] goes on with it. Between messages only.

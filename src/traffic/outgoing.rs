@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::traffic::inbox::Incoming;
-use crate::traffic::message::{Message, cost};
+use crate::traffic::message::Message;
 use crate::traffic::outbox::Outbox;
 use bytes::Bytes;
 
@@ -45,14 +45,14 @@ impl From<Incoming> for Outgoing {
 
 impl Outgoing {
     /// What it counts for in a queue, in bytes.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code))] // For `net`.
+    #[cfg(feature = "tokio")]
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Message(message) => message.cost(),
             Self::Subscribe(bytes)
             | Self::Unsubscribe(bytes)
             | Self::Join(bytes)
-            | Self::Leave(bytes) => cost(1, bytes.len()),
+            | Self::Leave(bytes) => crate::traffic::message::cost(1, bytes.len()),
         }
     }
 
@@ -68,8 +68,8 @@ impl Outgoing {
             },
             Self::Subscribe(topic) => outbox.subscribe(topic),
             Self::Unsubscribe(topic) => outbox.unsubscribe(topic),
-            Self::Join(group) => outbox.group(b"\x04JOIN", &group),
-            Self::Leave(group) => outbox.group(b"\x05LEAVE", &group),
+            Self::Join(group) => outbox.group("JOIN", &group),
+            Self::Leave(group) => outbox.group("LEAVE", &group),
         }
     }
 }
