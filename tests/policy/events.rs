@@ -1,10 +1,10 @@
 //! Audit events: who, from where, by which rule, how long, what was changed; bounded, and without
 //! any secret.
 
+use crate::at_once::poll;
 use bytes::Bytes;
-use std::future::{Future, ready};
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::future::ready;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 use zmtp_auth::auth::{
@@ -20,10 +20,6 @@ use zmtp_auth::{
 
 fn key(number: u8) -> PublicKey {
     PublicKey::from_bytes([number; 32]).unwrap()
-}
-
-fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 fn frames(domain: &str, rest: &[&[u8]]) -> Vec<Bytes> {

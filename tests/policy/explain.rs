@@ -1,9 +1,8 @@
 //! Dry runs: the answer that a request would get, the rule behind it, and nothing else.
 
+use crate::at_once::now;
 use proptest::prelude::*;
-use std::future::{Future, ready};
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::future::ready;
 use zmtp_auth::auth::{Authenticator, CurveQuestion, Explanation, Outcome, Rule};
 use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest};
 use zmtp_auth::{
@@ -34,13 +33,6 @@ fn plain(domain: &'static str, name: &'static str, password: &str) -> AccessRequ
 
 fn null(domain: &'static str, address: &str) -> AccessRequest {
     request(domain, address, Credentials::Null)
-}
-
-fn now<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("not decided"),
-    }
 }
 
 fn explain(auth: &Authenticator, request: &AccessRequest) -> Explanation {

@@ -7,6 +7,7 @@ mod log_lines;
 mod unprivileged;
 
 mod addresses;
+mod at_once;
 mod atomicity;
 mod claims;
 mod events;

@@ -1,12 +1,13 @@
 //! Grants: a change of policy ends exactly the admissions that it withdraws, and tells whoever
 //! holds them.
 
+use crate::at_once::{now, poll};
 use bytes::Bytes;
 use std::future::{Future, ready};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 use zmtp_auth::auth::{AdmissionTerms, Audited, Authenticator, CurveQuestion, PlainQuestion, Rule};
 use zmtp_auth::zap::ZapRouter;
@@ -19,17 +20,6 @@ fn key(number: u32) -> PublicKey {
     let mut bytes = [7; 32];
     bytes[..4].copy_from_slice(&number.to_be_bytes());
     PublicKey::from_bytes(bytes).unwrap()
-}
-
-fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-fn now<T>(future: impl Future<Output = T>) -> T {
-    match poll(future) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("not decided"),
-    }
 }
 
 /// An Authenticator behind a router, which is how every host meets it.

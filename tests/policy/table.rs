@@ -1,15 +1,14 @@
 //! The Authenticator's decisions: every row of `pyzmq`'s table with its text, and where we follow
 //! its documentation rather than its code.
 
+use crate::at_once::{now, poll};
 use crate::log_lines;
 use bytes::Bytes;
 use proptest::strategy::Strategy;
 use std::collections::HashMap;
-use std::future::{Future, pending, ready};
-use std::pin::pin;
+use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
 use tracing::Level;
 use zmtp_auth::auth::{AddressError, Authenticator, CurveQuestion, ProviderAnswer};
 use zmtp_auth::zap::ZapRouter;
@@ -23,17 +22,6 @@ const OTHER_KEY: &[u8] = &[8; 32];
 
 fn key(bytes: &[u8]) -> PublicKey {
     PublicKey::from_bytes(bytes.try_into().unwrap()).unwrap()
-}
-
-fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-fn now<T>(future: impl Future<Output = T>) -> T {
-    match poll(future) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("not decided"),
-    }
 }
 
 /// A request from `address` in `domain`; `rest` is mechanism and credentials.

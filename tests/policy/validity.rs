@@ -1,11 +1,10 @@
 //! Keys that count for a time: when they are admitted, and when their admissions end.
 
-use std::future::Future;
+use crate::at_once::poll;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use zmtp_auth::auth::{AdmissionTerms, Authenticator};
@@ -18,10 +17,6 @@ use zmtp_auth::{
 
 /// 2027-01-31T12:00:00Z.
 const NOON: u64 = 1_801_396_800;
-
-fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
-}
 
 fn at(second: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(second)

@@ -1,0 +1,18 @@
+//! What a future gives without waiting.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+/// Polls once.
+pub fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// The output, which must be there at the first poll.
+pub fn now<T>(future: impl Future<Output = T>) -> T {
+    match poll(future) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("not decided"),
+    }
+}
