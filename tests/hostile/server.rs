@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use zmtp_auth::net::{
     Connection, Endpoint, Event, Host, Incoming, Listener, Message, NetError, Options, Refusal,
 };
@@ -190,10 +191,19 @@ pub struct Server {
     pub endpoint: Endpoint,
     socket: SocketType,
     listener: Arc<Listener>,
+    /// The task that notes what the listener reports. It holds the listener, too.
+    presiding: JoinHandle<()>,
     asked: Arc<AtomicUsize>,
     noted: mpsc::UnboundedReceiver<Noted>,
     /// Refusals that the listener has dropped, as far as they are accounted for.
     dropped: u64,
+}
+
+/// The listener ends with its server, and no longer shares the descriptors of the process.
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.presiding.abort();
+    }
 }
 
 impl Server {
@@ -209,7 +219,7 @@ impl Server {
         };
         let (notes, noted) = mpsc::unbounded_channel();
         let listener = Arc::new(listener);
-        tokio::spawn(preside(Arc::clone(&listener), notes));
+        let presiding = tokio::spawn(preside(Arc::clone(&listener), notes));
         Self {
             target: Target {
                 address,
@@ -219,6 +229,7 @@ impl Server {
             endpoint,
             socket: setup.socket,
             listener,
+            presiding,
             asked,
             noted,
             dropped: 0,
