@@ -1,4 +1,4 @@
-//! Whatever bytes come, a parser never allocates more than they are worth.
+//! Allocations are bounded by the bytes received, never by the lengths that a peer claims.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[cfg(feature = "tokio")]
@@ -15,9 +15,10 @@ use zmtp_auth::wire::greeting::Greeting;
 use zmtp_auth::wire::metadata::Metadata;
 use zmtp_auth::wire::z85;
 
-/// What a parser may allocate beside the bytes it was given: bookkeeping and error texts.
+/// What a parser may allocate in addition to its input: bookkeeping and error texts.
 const CONSTANT: u64 = 4096;
-/// A property of 6 bytes becomes a name and a value with two words of bookkeeping each and more.
+/// Factor for metadata: a property of 6 bytes becomes a name and a value, each with its own
+/// bookkeeping.
 const PER_BYTE: u64 = 16;
 
 fn peak(run: impl FnOnce()) -> u64 {
@@ -34,7 +35,7 @@ fn assert_bounded(what: &str, given: usize, run: impl FnOnce()) {
 
 proptest! {
     #[test]
-    fn arbitrary_bytes_cost_no_more_than_they_are_worth(
+    fn arbitrary_bytes_allocate_in_proportion_to_their_number(
         bytes in proptest::collection::vec(any::<u8>(), 0..2000)
     ) {
         let given = bytes.len();
@@ -50,7 +51,7 @@ proptest! {
 }
 
 #[test]
-fn a_claimed_value_of_four_gigabytes_allocates_nothing_like_it() {
+fn a_claimed_value_of_four_gigabytes_is_not_allocated() {
     let bytes = b"\x01a\xFF\xFF\xFF\xFFx";
     assert_bounded("metadata", bytes.len(), || {
         drop(Metadata::parse(bytes, "test", 64))
@@ -83,7 +84,7 @@ fn a_frame_that_claims_much_reserves_little() {
     assert!(reader.wanted(&input) <= Limits::MAX_INITIAL_RESERVE);
 }
 
-/// Decisions of an Authenticator that nobody listens to.
+/// Decisions of an Authenticator without an event reader.
 mod decisions {
     use super::*;
     use allocation_counter::measure;
@@ -112,7 +113,7 @@ mod decisions {
         }
     }
 
-    /// Allocations of `work`, once what is kept for the next time is there.
+    /// Allocations of `work` in its second run, after buffers that are reused exist.
     fn count(mut work: impl FnMut()) -> u64 {
         work();
         measure(work).count_total
@@ -154,7 +155,7 @@ mod decisions {
     }
 }
 
-/// Whole connections, on one thread since the counter counts by thread.
+/// Whole connections. They run on one thread, since the counter counts by thread.
 #[cfg(feature = "tokio")]
 mod connections {
     use super::net_peers::*;
@@ -170,7 +171,7 @@ mod connections {
 
     const MESSAGES: usize = 20_000;
 
-    /// For what comes at once, or never.
+    /// Time-out for results that arrive at once or never.
     const LONG: Duration = Duration::from_secs(60);
 
     async fn curve_pair(bound: SocketType, connecting: SocketType) -> (Connection, Connection) {
@@ -184,7 +185,7 @@ mod connections {
         connected_with(server, client).await
     }
 
-    /// Carries messages that share one payload, so that no allocation is the sender's own.
+    /// Sends messages that share one payload, so that the sender itself allocates nothing.
     async fn carry(sender: &mut Connection, receiver: &mut Connection) {
         let payload = Bytes::from_static(&[7; 64]);
         let sending = async {
@@ -213,19 +214,18 @@ mod connections {
                 }
             });
             let counted = measure(|| runtime.block_on(carry(&mut sender, &mut receiver)));
-            // What is allocated is for many messages each; how many, the system decides by how
-            // much it hands over at once.
+            // Each allocation serves many messages. How many depends on how much one read returns.
             let max = MESSAGES as u64 / 2;
             assert!(counted.count_total < max, "{}", counted.count_total);
         }
     }
 
-    /// Bytes that live after `work` and did not before it, on this thread.
+    /// Bytes that this thread has allocated in `work` and not freed.
     fn grown(runtime: &Runtime, work: impl Future<Output = ()>) -> i64 {
         measure(|| runtime.block_on(work)).bytes_current
     }
 
-    /// Lets all tasks come to rest for a moment.
+    /// Waits a moment until all tasks are idle.
     async fn rest() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -243,7 +243,7 @@ mod connections {
                 });
             });
             let (mut one, mut other) = ends.unwrap();
-            // The least is what a new connection holds, when its beginning is forgotten.
+            // The minimum is what a new connection holds once its handshake buffers are freed.
             let mut new = held;
             for _ in 0..10 {
                 held += grown(&runtime, rest());
@@ -272,7 +272,7 @@ mod connections {
     const KIB: usize = 1024;
     const MIB: usize = 1024 * KIB;
 
-    /// A peer that is driven by hand, and the connection that it has, itself or through a tunnel.
+    /// A peer that the test drives byte by byte, and its connection, direct or through a tunnel.
     struct Dripping {
         raw: RawPeer,
         pull: Connection,
@@ -309,7 +309,7 @@ mod connections {
             }
         }
 
-        /// Sends each byte on its own, and lets it be read.
+        /// Sends one byte at a time and lets each be read.
         async fn drip(&mut self, bytes: &[u8]) {
             self.raw.stream.set_nodelay(true).unwrap();
             for byte in bytes {
@@ -319,7 +319,7 @@ mod connections {
         }
     }
 
-    /// Room that is made anew is room that is copied into, so what is allocated says what is moved.
+    /// Every new buffer is copied into, so the allocated bytes bound the bytes that are moved.
     #[test]
     fn a_large_frame_that_drips_is_not_moved_again_and_again() {
         const LEN: usize = 8 * MIB;
@@ -347,7 +347,7 @@ mod connections {
                 sent = at + DRIPS / 2;
                 let drip = &frame[at - DRIPS / 2..sent];
                 let allocated = measure(|| runtime.block_on(dripping.drip(drip))).bytes_total;
-                // At most one growth, to twice what is there.
+                // The buffer grows at most once, to twice its size.
                 let max = 4 * at + 256 * KIB;
                 assert!(allocated < max as u64, "{allocated} bytes at {at}");
             }
@@ -432,12 +432,13 @@ mod connections {
         }
     }
 
-    /// They count for their places in the queues, and little else is held for them.
+    /// Empty messages count with their slots in the queues and hold little else.
     #[test]
     fn a_flood_of_empty_messages_holds_what_the_limits_say() {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let mut dripping = runtime.block_on(Dripping::new(false));
-        // More than the application is read ahead for, and less than the system takes.
+        // More than the connection reads ahead for the application, less than the system's buffers
+        // take.
         let flood = b"\0\0".repeat(20_000);
         let held = measure(|| {
             runtime.block_on(async {
@@ -455,7 +456,7 @@ mod connections {
         }
     }
 
-    /// What an application keeps of what it has received is not much more than it sees.
+    /// A received message that the application keeps holds little more memory than its own bytes.
     #[test]
     fn small_messages_that_are_kept_do_not_hold_the_large_ones_before_them() {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -473,7 +474,7 @@ mod connections {
             }
         });
         assert_eq!(kept.len(), 50);
-        // A quiet connection's buffer may hang on each.
+        // Each may keep a quiet connection's read buffer alive.
         let max = 50 * 128 * KIB as i64;
         assert!(held < max, "{held} bytes");
     }

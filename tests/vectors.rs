@@ -1,5 +1,5 @@
-//! Every vector of `vectors/`, played from both sides: the same bytes as libzmq's where it spoke,
-//! and the refusals that the files name.
+//! This crate plays every vector of `vectors/` from both sides: it sends the bytes that libzmq
+//! sent, and refuses what the files say for the reason that they name.
 //!
 //! `BLESS=1 cargo test --test vectors derived` writes the derived vectors again.
 
@@ -15,10 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
 
-/// Where the vectors are, and how many there are at least.
+/// A directory of vectors and its minimum number.
 const DIRECTORIES: [(&str, usize); 3] = [("libzmq", 78), ("accepted", 95), ("refused", 514)];
 
-/// Plays every vector of a directory from every side that can be tested, and says which fail.
+/// Plays every vector of a directory from every side that can be tested, and reports those that
+/// fail.
 fn play_all(name: &str) {
     let mut failed = Vec::new();
     for vector in load(name) {
@@ -179,7 +180,7 @@ fn a_pong_brings_back_what_the_ping_brought_as_libzmq_does() {
 /// `ZMTP_AUTH_PYTHON` names a Python interpreter with pyzmq; `./test` prepares one.
 #[cfg(feature = "live-interop")]
 #[test]
-fn recording_anew_gives_the_same_bytes() {
+fn recording_again_gives_the_same_bytes() {
     let python = std::env::var_os("ZMTP_AUTH_PYTHON")
         .expect("ZMTP_AUTH_PYTHON must name a Python with pyzmq; ./test sets it");
     let status = std::process::Command::new(python)

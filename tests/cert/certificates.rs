@@ -1,4 +1,5 @@
-//! Certificates in files: written whole, never over another, read from every writer.
+//! Certificate files are written whole, never overwrite another, and are read whichever program
+//! wrote them.
 
 #[cfg(unix)]
 use proptest::prelude::*;
@@ -139,7 +140,7 @@ fn a_symbolic_link_is_not_written_through() {
 }
 
 #[test]
-fn of_many_who_create_the_same_name_one_wins_whole() {
+fn of_many_concurrent_writers_of_one_name_exactly_one_succeeds() {
     const MANY: usize = 12;
     for _ in 0..8 {
         let dir = tempfile::tempdir().unwrap();
@@ -307,7 +308,7 @@ fn files_of_pyzmq_and_czmq_are_read() {
 }
 
 #[test]
-fn the_variations_of_hands_and_writers_are_read() {
+fn the_variations_of_writers_and_of_files_made_by_hand_are_read() {
     for text in [
         "curve\n    public-key = \"{P}\"\n",
         "curve\n    public-key = \"{P}\"",
@@ -355,7 +356,7 @@ fn the_variations_of_hands_and_writers_are_read() {
 
 #[test]
 fn a_bare_key_may_hold_and_end_with_hashes() {
-    // None starts with one: five characters from '#' on exceed 32 bits.
+    // No key starts with '#': five characters that begin with it exceed 32 bits.
     for (at, hashes) in [(2, "#"), (2, "###"), (37, "###"), (39, "#")] {
         let mut text = PUBLIC.to_owned();
         text.replace_range(at..at + hashes.len(), hashes);
@@ -546,7 +547,7 @@ fn brackets_and_stars_in_a_path_mean_themselves() {
 }
 
 #[test]
-fn a_directory_that_is_none_is_an_error() {
+fn a_path_that_is_not_a_directory_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing");
     let error = load_certificates(&missing).unwrap_err();
@@ -617,7 +618,7 @@ fn secrets_among_public_files_are_checked_and_dropped() {
 }
 
 #[test]
-fn secrets_under_any_name_are_told_up_to_a_bound() {
+fn secrets_under_any_name_are_reported_up_to_a_bound() {
     let dir = tempfile::tempdir().unwrap();
     let secret = format!("curve\n    public-key = {PUBLIC}\n    secret-key = {SECRET}\n");
     fs::create_dir(dir.path().join("a.sub")).unwrap();
@@ -640,7 +641,7 @@ fn secrets_under_any_name_are_told_up_to_a_bound() {
     for number in 0..100 {
         fs::write(dir.path().join(format!("more{number}")), &secret).unwrap();
     }
-    // 64 are searched, one of which is a directory.
+    // At most 64 files are searched, and one of these is a directory.
     assert_eq!(told().len(), 63);
 }
 
@@ -724,9 +725,9 @@ mod unix {
     }
 
     #[test]
-    fn where_we_may_not_write_nothing_is_left() {
+    fn a_write_without_permission_leaves_no_file() {
         unprivileged(
-            "certificates::unix::where_we_may_not_write_nothing_is_left",
+            "certificates::unix::a_write_without_permission_leaves_no_file",
             || {
                 let dir = tempfile::tempdir().unwrap();
                 chmod(dir.path(), 0o555);
@@ -889,7 +890,7 @@ mod unix {
     }
 
     #[test]
-    fn what_is_no_file_is_reported_and_holds_nobody_up() {
+    fn pipes_sockets_and_devices_are_reported_and_never_block() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let made = Command::new("mkfifo").arg(path("fifo.key")).status();
@@ -932,7 +933,7 @@ mod unix {
     }
 
     #[test]
-    fn a_file_whose_size_is_not_told_beforehand_is_bounded_all_the_same() {
+    fn a_file_of_unknown_size_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
         symlink("/proc/self/status", dir.path().join("proc.key")).unwrap();
         let report = load_certificates(dir.path()).unwrap();
@@ -986,7 +987,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let mut certificate = Certificate::from(KeyPair::from_secret(SecretKey::from_bytes(&secret).unwrap()));
         for (name, value) in &metadata {
-            // What is refused is not written; the rest must survive.
+            // Metadata that is refused is not written. All other must survive the round trip.
             if let Ok(with) = certificate.clone().with_metadata(name, value) {
                 certificate = with;
             }

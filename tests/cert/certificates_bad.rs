@@ -1,4 +1,5 @@
-//! Every way in which a certificate file can be bad, each with the line and the reason it gives.
+//! A bad certificate file is an error with its line and reason, or a report about a line that is
+//! dropped.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +12,7 @@ use zmtp_auth::cert::{
 /// The client's keys of libzmq's manual.
 const PUBLIC: &str = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
 const SECRET: &str = "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs";
-/// The server's public key there.
+/// The server's public key of libzmq's manual.
 const OTHER: &str = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7";
 
 struct Case {
@@ -21,7 +22,7 @@ struct Case {
     reason: &'static str,
 }
 
-/// In `text`, `{P}`, `{S}` and `{O}` stand for the keys.
+/// In `text`, `{P}`, `{S}` and `{O}` stand for the public, the secret and another public key.
 fn case(
     why: &'static str,
     text: impl AsRef<[u8]>,
@@ -161,11 +162,11 @@ fn every_bad_file_says_where_and_why_and_gives_no_key() {
     assert!(files.is_sorted());
 }
 
-/// What it is, the text before the key, the lines that are not used, and how many properties are
-/// left.
+/// A name for the case, the text before the key, the reports about unused lines, and the number of
+/// properties that remain.
 type Unusable = (&'static str, Vec<u8>, Vec<(usize, &'static str)>, usize);
 
-/// Metadata that `pyzmq` passes over.
+/// Metadata that `pyzmq` ignores.
 #[rustfmt::skip]
 fn unusable() -> Vec<Unusable> {
     const UNKNOWN: &str = "a section other than 'metadata' and 'curve'";
@@ -243,7 +244,7 @@ fn metadata_that_cannot_be_used_is_dropped_with_a_report_and_the_key_loads() {
     }
 }
 
-/// What restricts a key withdraws it where it cannot be read, also from an earlier file.
+/// A restriction that cannot be read withdraws its key, even if an earlier file admits the key.
 #[test]
 fn what_may_restrict_a_key_is_never_just_dropped() {
     const DATE: &str = "2001-01-01T00:00:00Z";
@@ -283,7 +284,7 @@ fn what_may_restrict_a_key_is_never_just_dropped() {
         (1, format!("not after = {DATE}\n{key}")),
         (3, format!("{key}    not-after = {DATE}\n")),
         (3, format!("{key}    not after = {DATE}\n")),
-        // Lines that swallowed another.
+        // Lines that run into the next.
         (
             2,
             format!("metadata\n    name = \"alice\"    not-after = \"{DATE}\"\n{key}"),
@@ -325,7 +326,7 @@ fn what_may_restrict_a_key_is_never_just_dropped() {
             format!("metadata\n    User-Id = alice not-after = {DATE}\n{key}"),
         ),
         (1, format!("metadata = not-after = {DATE}\n{key}")),
-        // Names of others for it.
+        // Names that other software uses for the date.
         (2, format!("metadata\n    Not Valid After = {DATE}\n{key}")),
         (2, format!("metadata\n    not_valid_after = {DATE}\n{key}")),
         (2, format!("metadata\n    valid-until = {DATE}\n{key}")),
@@ -344,7 +345,7 @@ fn what_may_restrict_a_key_is_never_just_dropped() {
         fs::write(&file, &text).unwrap();
         let certificate = Certificate::load(&file).unwrap();
         assert!(certificate.validity().is_err(), "{text}");
-        // Written again without the line, it would count for ever.
+        // Saved again without this line, the key would be valid for ever.
         let left = certificate.save_public(dir.path(), "copy");
         if let Ok(copy) = left {
             let copied = Certificate::load(&copy).unwrap();

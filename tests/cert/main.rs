@@ -1,4 +1,4 @@
-//! Certificate files.
+//! Certificate files: which are written and read, and how bad ones are reported.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 #[path = "../unprivileged/mod.rs"]

@@ -1,4 +1,4 @@
-//! The vectors of `vectors/accepted/`: what libzmq never sends and the protocol allows.
+//! The vectors of `vectors/accepted/`: input that the protocol allows and libzmq never sends.
 
 use super::derive::Place::InsteadOf;
 use super::derive::{Scene, recorded};
@@ -10,7 +10,7 @@ use super::forge::{
 };
 use zmtp_auth::wire::frame::Flags;
 
-/// All of them, by name.
+/// All vectors by name.
 pub fn vectors() -> Vec<Vector> {
     let null = recorded("null-dealer-router");
     let curve = recorded("curve-dealer-router");
@@ -42,7 +42,7 @@ pub fn vectors() -> Vec<Vector> {
     vectors
 }
 
-/// What a greeting may hold without meaning anything to us.
+/// Parts of a greeting that may have any value.
 fn greetings(scene: &Scene<'_>) -> Vec<Vector> {
     let changed = |at: usize, bytes: &[u8]| {
         let mut greeting = scene.honest().bytes.clone();
@@ -71,7 +71,7 @@ fn greetings(scene: &Scene<'_>) -> Vec<Vector> {
     ]
 }
 
-/// Commands of traffic that libzmq does not send: slug, about, body.
+/// Traffic commands that libzmq does not send: slug, description, body.
 fn commands() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let longest = [b"\xff\xff", &[0xC0; 16][..]].concat();
     vec![
@@ -82,7 +82,7 @@ fn commands() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ),
         (
             "pong-unasked",
-            "a PONG that nobody asked for",
+            "an unsolicited PONG",
             command_body("PONG", b"context"),
         ),
         (
@@ -127,7 +127,7 @@ fn sealed_traffic(base: &Vector, subject: Who) -> Vec<Vector> {
             long_frame(0, &sealed(3, 0, b"short")),
         ),
     ];
-    // libzmq takes no notice of them either, and not every implementation leaves them clear.
+    // libzmq ignores these bits too, and some implementations set them.
     for (outer, name) in [(0, "none"), (1, "more"), (4, "command")] {
         for (inner, flags, text) in [
             (0, Flags::Last, &b"last"[..]),
@@ -159,10 +159,10 @@ fn sealed_traffic(base: &Vector, subject: Who) -> Vec<Vector> {
     vectors
 }
 
-/// Slug, about, the properties that are claimed, and the metadata's bytes.
+/// Slug, description, claimed properties, and the bytes of the metadata.
 type Claim<'a> = (&'a str, &'a str, &'a [(&'a str, &'a [u8])], Vec<u8>);
 
-/// Metadata that we believe no more than any other, and accept.
+/// Unusual metadata that is accepted. Like all metadata it is a claim and proves nothing.
 fn claims(base: &Vector, subject: Who) -> Vec<Vector> {
     let label = match subject {
         Server => "INITIATE",
@@ -204,7 +204,7 @@ fn claims(base: &Vector, subject: Who) -> Vec<Vector> {
         ),
         (
             "unknown-properties",
-            "properties that nobody knows, and a claimed User-Id, which proves nothing",
+            "unknown properties, and a claimed User-Id, which proves nothing",
             &[("User-Id", b"root"), ("Weather", b"")],
             [
                 socket_type.clone(),
@@ -246,7 +246,7 @@ fn claims(base: &Vector, subject: Who) -> Vec<Vector> {
         .collect()
 }
 
-/// A client that counts on from 7, with gaps, and a server that answers all the same.
+/// A client whose nonces start at 7 and have gaps is served.
 fn skipped_nonces(base: &Vector) -> Vector {
     let keys = Keys::of(base);
     let server = keys.permanent(Server).public_key();
@@ -277,7 +277,7 @@ fn skipped_nonces(base: &Vector) -> Vector {
             event.bytes = command("INITIATE", &initiate);
         }
     }
-    // A client that counts like this sends its MESSAGEs later still.
+    // The nonces of this client's MESSAGEs come after those of its handshake.
     vector.events.retain(|event| event.label != "frame");
     vector
 }

@@ -1,8 +1,8 @@
-//! The words of `vectors/README.md` for refusals, and which of our errors each stands for.
+//! Maps the words for refusals in `vectors/README.md` to this crate's errors.
 
 use zmtp_auth::{CryptoError, Error, Incompatible, LimitExceeded, Malformation, ProtocolError};
 
-/// The word for a refusal of ours.
+/// The word for an error of this crate.
 pub fn word(error: &Error) -> &'static str {
     match error {
         Error::Incompatible(error) => match error {

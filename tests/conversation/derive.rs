@@ -1,5 +1,5 @@
-//! Derived vectors: a recorded conversation, in which one side says something else from some
-//! point on.
+//! Derived vectors: a recorded conversation in which one side, the forger, deviates from some point
+//! on.
 
 use super::file::{Event, Expect, Vector, Who, directory};
 use super::forge::{body, data};
@@ -14,9 +14,9 @@ pub fn recorded(name: &str) -> Vector {
 /// Where the forger takes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// In place of the first thing with this label that he should have sent.
+    /// In place of the first output with this label that was recorded.
     InsteadOf(&'static str),
-    /// Right after it.
+    /// Right after the output with this label.
     After(&'static str),
 }
 
@@ -47,13 +47,13 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// What the forger should have said, as recorded.
+    /// The recorded output that the forger replaces.
     pub fn honest(&self) -> &'a Event {
         event(self.base, self.forger(), self.label())
     }
 
-    /// What happened before: all that was recorded, and whatever the subject sends without
-    /// waiting for the forger.
+    /// The recorded events before that point, and everything that the subject sends without waiting
+    /// for the forger.
     fn before(&self) -> Vec<Event> {
         let events = &self.base.events;
         let at = events
@@ -105,7 +105,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The subject refuses `bytes`, for the reason that `word` names.
+    /// The subject must refuse `bytes` for the reason that `word` names.
     pub fn refuse(&self, slug: &str, word: &str, about: &str, bytes: Vec<u8>) -> Vector {
         let forged = Event {
             from: self.forger(),
@@ -117,7 +117,7 @@ impl<'a> Scene<'a> {
         self.derive(slug, about, expect, forged)
     }
 
-    /// The subject takes `bytes`, which are traffic, to mean this.
+    /// The subject must accept `bytes` as traffic with this meaning.
     pub fn understand(
         &self,
         slug: &str,
@@ -134,7 +134,8 @@ impl<'a> Scene<'a> {
         self.derive(slug, about, Expect::Complete, forged)
     }
 
-    /// The subject takes `bytes` for what was recorded, and the conversation goes on.
+    /// The subject must accept `bytes` in place of the recorded output, and the conversation goes
+    /// on.
     pub fn accept(&self, slug: &str, about: &str, bytes: Vec<u8>) -> Vector {
         let forged = Event {
             bytes,
@@ -154,12 +155,12 @@ impl<'a> Scene<'a> {
         vector
     }
 
-    /// The body of what the forger should have said.
+    /// The body of the recorded output.
     pub fn honest_body(&self) -> &'a [u8] {
         body(&self.honest().bytes)
     }
 
-    /// Its data, where it is a command.
+    /// The data of the recorded command.
     pub fn honest_data(&self) -> &'a [u8] {
         data(&self.honest().bytes, self.label())
     }

@@ -1,4 +1,4 @@
-//! The vector files, read strictly; `vectors/README.md` defines them.
+//! Reads vector files, which `vectors/README.md` defines. Unknown keys are errors.
 
 use std::path::{Path, PathBuf};
 use zmtp_auth::wire::frame::Flags;
@@ -60,7 +60,7 @@ pub struct Side {
 }
 
 impl Side {
-    /// A random draw of this side by name.
+    /// The random bytes that this side drew under this name.
     pub fn draw(&self, name: &str) -> &[u8] {
         let found = self.draws.iter().find(|(known, _)| known == name);
         &found.unwrap_or_else(|| panic!("no draw {name}")).1
@@ -72,7 +72,7 @@ impl Side {
 pub struct Event {
     pub from: Who,
     pub label: String,
-    /// For traffic that is understood: what the frame means.
+    /// The meaning of the frame, for traffic that is accepted.
     pub says: Option<(Flags, Vec<u8>)>,
     pub bytes: Vec<u8>,
 }
@@ -86,16 +86,16 @@ pub struct Vector {
     pub with: Option<String>,
     pub mechanism: String,
     pub expect: Expect,
-    /// The side that can be tested; `None` if both can.
+    /// The only side that can be tested. `None` if both can.
     pub subject: Option<Who>,
-    /// The cookie in INITIATE is meant as it stands.
+    /// The cookie in INITIATE is sent as the file has it, not replaced by the server's own.
     pub keep_cookie: bool,
     pub client: Side,
     pub server: Side,
     pub events: Vec<Event>,
 }
 
-/// Bytes that count modulo 251.
+/// `len` bytes that count up modulo 251.
 pub fn counting(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at % 251) as u8).collect()
 }
@@ -223,7 +223,7 @@ impl Vector {
                 Some((who, "sends")) => {
                     let from = Who::parse(who).unwrap();
                     let says = says.take().map(|(speaker, says)| {
-                        assert_eq!(speaker, from, "says and sends of one side");
+                        assert_eq!(speaker, from, "both `says` and `sends` of one side");
                         says
                     });
                     vector.events.push(Event {

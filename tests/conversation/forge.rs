@@ -1,5 +1,5 @@
-//! The means of a forger: frames, metadata, and CURVE's boxes made with `crypto_box`, which knows
-//! nothing of this crate.
+//! Tools for forged vectors: frames, metadata, and CURVE's boxes made with the independent crate
+//! `crypto_box`.
 
 use super::file::{Side, Vector, Who};
 use crypto_box::aead::Aead;
@@ -10,7 +10,7 @@ pub const INITIATE_PREFIX: &[u8; 16] = b"CurveZMQINITIATE";
 pub const READY_PREFIX: &[u8; 16] = b"CurveZMQREADY---";
 pub const COOKIE_LEN: usize = 96;
 
-/// A frame as short as it can be.
+/// A frame with the shortest header for its body.
 pub fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
     match u8::try_from(body.len()) {
         Ok(len) => [&[flags, len], body].concat(),
@@ -71,7 +71,7 @@ pub fn public(bytes: &[u8]) -> PublicKey {
     PublicKey::from_slice(bytes).unwrap()
 }
 
-/// A nonce whose end counts.
+/// A nonce that ends in a counter.
 pub fn counted(prefix: &[u8; 16], counter: u64) -> [u8; 24] {
     let mut nonce = [0; 24];
     nonce[..16].copy_from_slice(prefix);
@@ -79,7 +79,7 @@ pub fn counted(prefix: &[u8; 16], counter: u64) -> [u8; 24] {
     nonce
 }
 
-/// A nonce whose end is random.
+/// A nonce that ends in random bytes.
 pub fn random(prefix: &[u8; 8], end: &[u8]) -> [u8; 24] {
     let mut nonce = [0; 24];
     nonce[..8].copy_from_slice(prefix);
@@ -109,9 +109,9 @@ pub fn open(ours: &SecretKey, theirs: &PublicKey, nonce: [u8; 24], boxed: &[u8])
 
 /// Every secret of a CURVE conversation.
 pub struct Keys {
-    /// c, s: what each side is known by.
+    /// c, s: the permanent secret keys.
     pub permanent: [SecretKey; 2],
-    /// c', s': what each side drew for this conversation.
+    /// c', s': the transient secret keys of this conversation.
     pub transient: [SecretKey; 2],
 }
 

@@ -1,5 +1,5 @@
-//! Recorded and derived conversations: their files, how they are played against this crate, and
-//! how the derived ones are made.
+//! Recorded and derived conversations: their files, how they are played against this crate, and how
+//! derived ones are made.
 
 pub mod accepted;
 pub mod class;
@@ -9,4 +9,4 @@ pub mod forge;
 pub mod play;
 pub mod refused;
 pub mod side;
-pub mod written;
+pub mod write;

@@ -1,11 +1,11 @@
-//! Plays one side of a conversation with this crate: it must send the bytes of the file, and
-//! understand what the file's other side sends.
+//! Plays one side of a conversation with this crate. It must send the bytes of the file and accept
+//! what the file's other side sends.
 
 use super::class::word;
 use super::file::{Event, Expect, Side, Vector, Who};
 use super::forge::{COOKIE_LEN, Keys, body};
 use super::side::{Replay, endpoint};
-use super::written::to_hex;
+use super::write::to_hex;
 use crate::pair::Endpoint;
 use bytes::BytesMut;
 use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
@@ -22,7 +22,7 @@ pub enum Delivery {
     ByteByByte,
 }
 
-/// Plays `who`, and panics where it does not do what the file says.
+/// Plays `who`, and panics where it deviates from the file.
 pub fn play(vector: &Vector, who: Who, delivery: Delivery) {
     let random = Replay::of(vector.side(who));
     let mut scripted_peer = ScriptedPeer {
@@ -44,7 +44,10 @@ pub fn play(vector: &Vector, who: Who, delivery: Delivery) {
     }
     scripted_peer.end();
     if vector.expect == Expect::Complete {
-        assert!(random.is_used_up(), "draws that we did not make");
+        assert!(
+            random.is_used_up(),
+            "recorded random bytes that we did not draw"
+        );
     }
 }
 
@@ -53,13 +56,13 @@ struct ScriptedPeer<'a> {
     who: Who,
     delivery: Delivery,
     stage: Stage,
-    /// What we have sent and not yet compared.
+    /// Our output that is not yet compared.
     sent: Vec<u8>,
     /// The part of our greeting that is not yet sent, up to the mechanism.
     greeting_due: Option<Vec<u8>>,
     /// The cookie in our own WELCOME.
     cookie: Option<Vec<u8>>,
-    /// Why we gave up, and at which event.
+    /// Our error and the index of the event that caused it.
     failure: Option<(usize, Error)>,
 }
 
@@ -74,7 +77,7 @@ enum Stage {
 }
 
 impl ScriptedPeer<'_> {
-    /// Our own bytes are those of the file.
+    /// Checks that our own bytes are those of the file.
     fn compare(&mut self, event: &Event) {
         if event.label == "frame" {
             self.enter_traffic();
@@ -90,7 +93,7 @@ impl ScriptedPeer<'_> {
             Stage::Moving => unreachable!(),
         }
         if event.label == "greeting" && self.sent.len() == VERSION_LEN {
-            // The rest of ours follows when the other's version is seen.
+            // The rest of our greeting follows once the peer's version is known.
             assert_eq!(
                 (self.sent[0], &self.sent[9..]),
                 (0xFF, &event.bytes[9..VERSION_LEN])
@@ -119,7 +122,7 @@ impl ScriptedPeer<'_> {
         }
     }
 
-    /// Takes the rest of our greeting off what we have sent, if it was due and is there.
+    /// Removes the rest of our greeting from our output if it was due and is there.
     fn finish_greeting(&mut self) {
         if self.sent.is_empty() {
             return;
@@ -131,7 +134,8 @@ impl ScriptedPeer<'_> {
         }
     }
 
-    /// All of WELCOME but the sealed part of the cookie, which is its maker's alone.
+    /// Compares WELCOME without the sealed part of the cookie, which each server makes in its own
+    /// way.
     fn compare_welcome(&mut self, ours: &[u8], event: &Event) {
         const SEALED_COOKIE_LEN: usize = 80;
         let keys = Keys::of(self.vector);
@@ -145,7 +149,7 @@ impl ScriptedPeer<'_> {
         self.cookie = Some(ours[ours.len() - COOKIE_LEN..].to_vec());
     }
 
-    /// The other side's bytes are understood, or refused at the last of them.
+    /// Checks that the other side's bytes are accepted, or refused at the last of them.
     fn take(&mut self, index: usize, event: &Event) {
         let bytes = self.with_our_cookie(event);
         if event.label == "frame" {
@@ -180,7 +184,7 @@ impl ScriptedPeer<'_> {
         );
     }
 
-    /// INITIATE brings the server's own cookie back, and its box does not cover it.
+    /// Replaces the recorded cookie in INITIATE by ours. INITIATE's box does not cover the cookie.
     fn with_our_cookie(&self, event: &Event) -> Vec<u8> {
         let mut bytes = event.bytes.clone();
         if let Some(cookie) = &self.cookie
@@ -195,7 +199,7 @@ impl ScriptedPeer<'_> {
         bytes
     }
 
-    /// The first frame of traffic finds the handshake complete, and nothing of it left over.
+    /// Checks at the first frame of traffic that the handshake is complete and has no output left.
     fn enter_traffic(&mut self) {
         let Stage::Handshake(_) = &self.stage else {
             return;
@@ -215,7 +219,7 @@ impl ScriptedPeer<'_> {
         };
     }
 
-    /// What we know of the other side is what the file says of it.
+    /// Checks that what we know of the peer is what the file says.
     fn check_peer(&self, endpoint: &Endpoint) {
         let peer = &endpoint.established().peer;
         let theirs = self.vector.side(self.who.other());
@@ -242,7 +246,11 @@ impl ScriptedPeer<'_> {
             self.sent.extend(endpoint.take_output());
         }
         self.finish_greeting();
-        assert!(self.sent.is_empty(), "we sent more: {}", to_hex(&self.sent));
+        assert!(
+            self.sent.is_empty(),
+            "we sent further bytes: {}",
+            to_hex(&self.sent)
+        );
         let mut events = self.vector.events.iter();
         let last = events.rposition(|event| event.from != self.who && event.label != "close");
         match (&self.vector.expect, &self.failure) {
@@ -261,7 +269,7 @@ impl ScriptedPeer<'_> {
                 assert_eq!(refusal.status.unwrap().as_str(), status);
             }
             (Expect::Denies(by, status), None) if *by != self.who => {
-                // 300 is told by closing alone.
+                // Status 300 closes the connection without an ERROR.
                 assert_eq!((complete, &**status), (false, "300"));
             }
             (Expect::Refuses(by, expected), Some((at, error))) if *by == self.who => {
@@ -269,7 +277,7 @@ impl ScriptedPeer<'_> {
                 self.check_not_asked();
             }
             (Expect::Refuses(by, _), None) if *by != self.who => assert!(!complete),
-            (expected, failure) => panic!("expected {expected:?}, and we said {failure:?}"),
+            (expected, failure) => panic!("expected {expected:?}, and our error is {failure:?}"),
         }
     }
 
@@ -279,7 +287,8 @@ impl ScriptedPeer<'_> {
         }
     }
 
-    /// A handler never hears of a peer whose greeting or CURVE handshake is refused.
+    /// Checks that the handler is not asked about a peer whose greeting or CURVE handshake is
+    /// refused.
     fn check_not_asked(&self) {
         let Stage::Handshake(endpoint) = &self.stage else {
             return;
@@ -295,12 +304,12 @@ impl ScriptedPeer<'_> {
     }
 }
 
-/// What the handler was asked, against the recorded request: version, id, domain, address,
-/// identity, mechanism, credentials. The identity frame is the asker's own choice.
+/// Compares the question to the handler with the recorded request: version, id, domain, address,
+/// mechanism, credentials. The identity frame is free.
 fn check_question(side: &Side, asked: &[AccessRequest]) {
     const IDENTITY: usize = 4;
     if side.zap_request.is_empty() {
-        assert!(asked.is_empty(), "nobody was to be asked");
+        assert!(asked.is_empty(), "policy must not be asked");
         return;
     }
     let [request] = asked else {
@@ -316,7 +325,7 @@ fn check_question(side: &Side, asked: &[AccessRequest]) {
         .unwrap();
 }
 
-/// Reads all complete frames; commands must parse, and be written as they were read.
+/// Reads all complete frames. Commands must parse and be encoded to the same bytes again.
 fn read(
     reader: &mut FrameReader,
     input: &mut BytesMut,

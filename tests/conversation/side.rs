@@ -1,5 +1,5 @@
-//! One side of a conversation as this crate has it: keys, policy and metadata as the file says,
-//! and randomness that is replayed from it.
+//! One side of a conversation, played by this crate with the keys, policy, metadata and randomness
+//! of the file.
 
 use super::file::{Side, Vector, Who};
 use super::forge::body;
@@ -14,7 +14,7 @@ use zmtp_auth::{
     PublicKey, RandomSource, SecretKey, SocketType, WantsMechanism,
 };
 
-/// Gives out the bytes of the recorded draws in their order, and nothing else.
+/// A random source that returns the recorded bytes in their order.
 pub struct Replay(Mutex<VecDeque<u8>>);
 
 impl Replay {
@@ -23,7 +23,7 @@ impl Replay {
         Arc::new(Self(Mutex::new(draws.collect())))
     }
 
-    /// Whether everything has been drawn.
+    /// True once all recorded bytes are used.
     pub fn is_used_up(&self) -> bool {
         self.0.lock().unwrap().is_empty()
     }

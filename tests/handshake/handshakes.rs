@@ -1,4 +1,4 @@
-//! Handshakes in memory: who meets whom, and what each learns of the other.
+//! Handshakes in memory: which peers complete, which are refused, and what each side learns.
 
 use crate::pair;
 
@@ -66,7 +66,7 @@ fn each_side_learns_what_the_other_claims_and_nothing_more() {
 }
 
 #[test]
-fn who_is_asked_and_who_is_proven() {
+fn which_sides_ask_policy_and_which_prove_a_key() {
     for (kind, asked_by_client, asked_by_server) in [
         ("null", 0, 0),
         ("null-asks", 0, 1),
@@ -193,7 +193,7 @@ fn every_denial_by_every_mechanism_is_refused_and_told_as_rfc_27_wants() {
                     assert_eq!(refusal.status, Some(told));
                     assert_eq!(client.error().unwrap().fault(), Fault::OurCredentials);
                     let body = [b"\x05ERROR\x03", told.as_str().as_bytes()].concat();
-                    assert_eq!(last, Some(&body[..]), "the wire is told the status alone");
+                    assert_eq!(last, Some(&body[..]), "the peer sees only the status");
                 }
             }
         }
@@ -257,7 +257,7 @@ fn a_server_with_several_keys_answers_to_each() {
 }
 
 #[test]
-fn mechanisms_that_differ_part_at_once() {
+fn different_mechanisms_end_the_handshake_at_once() {
     for ours in ["null", "plain", "curve"] {
         for theirs in ["null", "plain", "curve"] {
             if ours == theirs {

@@ -1,4 +1,4 @@
-//! One byte stream, cut anywhere, gives the same handshake.
+//! A handshake gives the same bytes however its byte stream is cut into pieces.
 
 use crate::pair;
 

@@ -1,4 +1,5 @@
-//! A middleman changes bytes: nothing he touches is believed.
+//! A middleman who changes bytes cannot complete a CURVE handshake, and elsewhere changes only what
+//! is not protected.
 
 use crate::pair;
 
@@ -7,7 +8,7 @@ use pair::{
 };
 use zmtp_auth::{Credentials, CryptoError, Peer};
 
-/// Offsets, in one way's stream, of the frame headers and the command bodies.
+/// Offsets of the frame headers and command bodies in the stream of one direction.
 fn layout(log: &[Delivery], way: Direction) -> (Vec<usize>, Vec<usize>) {
     let mut at = 64;
     let (mut headers, mut bodies) = (Vec::new(), Vec::new());
@@ -20,7 +21,7 @@ fn layout(log: &[Delivery], way: Direction) -> (Vec<usize>, Vec<usize>) {
     (headers, bodies)
 }
 
-/// Runs the handshake with one bit of one way's stream flipped.
+/// Runs the handshake with one bit flipped in the stream of one direction.
 fn with_flip(kind: &str, way: Direction, at: usize, bit: u8) -> (Endpoint, Endpoint) {
     let (mut client, mut server) = endpoints(kind, 7);
     let mut passed = 0;
@@ -84,7 +85,7 @@ fn a_flipped_frame_header_is_refused_or_waits_but_never_completes() {
     }
 }
 
-/// The properties that two peers' claims do not have in common.
+/// The properties in which the claims of two peers differ.
 fn differing(one: &Peer, other: &Peer) -> usize {
     let list = |peer: &Peer| -> Vec<(String, Vec<u8>)> {
         peer.claims
@@ -131,7 +132,7 @@ fn a_flip_under_null_and_plain_is_refused_or_changes_only_what_it_hits() {
                         changes += usize::from(username != "admin");
                         changes += usize::from(password.expose() != b"secret");
                     }
-                    // A letter's case in a property name carries nothing.
+                    // Property names ignore case.
                     let case_alone = bit == 5 && stream(&log, way)[at].is_ascii_alphabetic();
                     assert!(
                         changes == 1 || (changes == 0 && case_alone),

@@ -1,13 +1,13 @@
-//! In every state exactly one command is expected; every other one is refused, whatever its name
-//! and however well it decrypts.
+//! Every state of a handshake accepts exactly one command and refuses every other, even a genuine
+//! one.
 
 use crate::pair;
 
 use pair::{Direction, Endpoint, KINDS, commands, drive, endpoints, framed, stream};
 use zmtp_auth::Error;
 
-/// Commands of every mechanism and of traffic, as genuine as they come: those of the very session
-/// under test, recorded ahead of time since it is reproducible, and those of all others.
+/// Genuine commands of every mechanism and of traffic. They come from the session under test, which
+/// is reproducible and so recorded ahead of time, and from all other sessions.
 fn all_commands(kind: &str) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for (kind, seed) in [(kind, 7)].into_iter().chain(KINDS.map(|kind| (kind, 99))) {
@@ -42,7 +42,7 @@ fn all_commands(kind: &str) -> Vec<Vec<u8>> {
     all
 }
 
-/// A fresh side, brought to the state in which it has taken `taken` of the peer's commands.
+/// A new side that has accepted `taken` of the peer's commands.
 fn side_after(kind: &str, way: Direction, taken: usize, recorded: &[Vec<u8>]) -> Endpoint {
     let (client, server) = endpoints(kind, 7);
     let mut side = match way {
@@ -71,9 +71,9 @@ fn every_command_in_every_wrong_state_is_refused_by_client_and_server() {
             let recorded = commands(&log, way);
             for taken in 0..recorded.len() {
                 for wrong in &every {
-                    // NULL and PLAIN prove nothing: another session's command of the right name
-                    // is as good as this one's. Of CURVE's commands that holds for HELLO alone,
-                    // with which anyone may begin.
+                    // NULL and PLAIN prove nothing: another session's command of the right name is
+                    // as good as this one's. Under CURVE that holds only for HELLO, with which
+                    // anyone may begin.
                     let expected = &recorded[taken];
                     let name_len = 1 + usize::from(expected[0]);
                     let name_fits =
@@ -87,11 +87,7 @@ fn every_command_in_every_wrong_state_is_refused_by_client_and_server() {
                     let asked = side.asked.len();
                     side.feed(&framed(wrong));
                     assert!(side.error().is_some(), "{kind} {way:?} {taken} {wrong:?}");
-                    assert_eq!(
-                        side.asked.len(),
-                        asked,
-                        "nobody is asked about a wrong command"
-                    );
+                    assert_eq!(side.asked.len(), asked, "a wrong command asks no policy");
                     tried += 1;
                 }
             }

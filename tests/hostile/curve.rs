@@ -1,5 +1,5 @@
-//! CURVE by hand, on another implementation of NaCl's boxes: both roles, any nonce, any metadata,
-//! any flags.
+//! An attacker's CURVE in both roles, with any nonce, metadata and flags. It uses another
+//! implementation of NaCl's boxes.
 
 use super::raw::{Raw, Stream, command, frame, greeting, metadata};
 use super::server::{Target, server_keys};
@@ -71,7 +71,7 @@ impl Welcomed {
     }
 }
 
-/// A client on its way through the handshake.
+/// A client in the middle of its handshake.
 pub struct CurveClient {
     server: PublicKey,
     transient: SecretKey,
@@ -173,8 +173,8 @@ impl CurveClient {
     }
 }
 
-/// A server that shakes hands with a visitor; its key is [`server_keys`]. It says READY with
-/// `metadata` and nonce 1, so that its traffic begins at nonce 2.
+/// A server that completes the handshake with each client under [`server_keys`]. It sends READY
+/// with `metadata` and nonce 1, so its traffic begins at nonce 2.
 pub async fn serve(raw: &mut Raw, metadata: &[u8]) -> Traffic {
     let ours = SecretKey::from(*server_keys().secret().expose());
     let transient = fresh();

@@ -1,5 +1,4 @@
-//! One byte stream cut in two at every point (CVE-2021-20235, CVE-2020-36400); reset, and
-//! half-closed, at every point.
+//! A byte stream that is cut, reset or half-closed at any byte (CVE-2021-20235, CVE-2020-36400).
 
 use super::load_attack::{MIB, alone, load_attack, scaled};
 use super::raw::{Raw, first_command, frame, greeting};
@@ -7,8 +6,8 @@ use super::relay::{Cut, Relay, Way};
 use super::server::{KINDS, Kind, Noted, Server, Setup};
 use zmtp_auth::net::NetError;
 
-/// An honest peer's conversation through the relay, with `cut` at byte `at` of one way: what the
-/// client says of it, and how many bytes each side has sent.
+/// Runs an honest peer's conversation through the relay, with `cut` at byte `at` of one direction.
+/// Returns the client's result and the bytes that each side has sent.
 async fn converse(
     server: &Server,
     relay: &Relay,
@@ -20,8 +19,8 @@ async fn converse(
     tokio::join!(server.serve_noted(&endpoint), relay.carry(way, at, cut))
 }
 
-/// `load` points, spread evenly over all bytes of an honest conversation, or all of them: at each
-/// the relay does `cut`. Gives each one's way, place, and what [`converse`] gave for it to `judge`.
+/// Makes `cut` at `load` points spread evenly over an honest conversation, or at all its bytes.
+/// Hands direction, point and result of [`converse`] to `judge`.
 async fn at_many_points(
     server: &mut Server,
     load: usize,
@@ -46,7 +45,7 @@ async fn at_many_points(
     assert!(server.notes().is_empty());
 }
 
-/// More points than any conversation here has bytes.
+/// More than the bytes of any conversation here.
 const EVERY_POINT: usize = 4000;
 
 #[test]
@@ -104,8 +103,8 @@ fn cve_2021_20235_and_2020_36400_a_stream_that_comes_byte_by_byte_says_the_same(
     });
 }
 
-/// A conversation that was cut off somewhere has ended for the server: one refusal, or an accepted
-/// peer that is gone; and the client knows it, unless all had been said.
+/// Checks that the server has seen the end of a conversation that was cut: one refusal, or the end
+/// of an accepted connection. The client has an error, unless the conversation was over.
 async fn has_ended(server: &mut Server, client: Result<(), NetError>) {
     match server.note().await {
         Noted::Refused(refusal) => {

@@ -1,4 +1,5 @@
-//! Denials that must hold (libzmq #4912): every mechanism, every status but 200, at once or late.
+//! A denied peer is never ready (libzmq #4912): every mechanism, every status but 200, at once or
+//! late.
 
 use super::curve::CurveClient;
 use super::load_attack::{MIB, alone, load_attack, scaled, soon};
@@ -16,7 +17,7 @@ const DENIALS: [DenialStatus; 3] = [
     DenialStatus::Internal,
 ];
 
-/// A handler that does as the test says.
+/// A handler that the test controls.
 #[derive(Clone, Default)]
 struct Judge {
     /// Whether and how to deny, and whether to wait before saying so.
@@ -52,8 +53,8 @@ impl Judge {
     }
 }
 
-/// Goes as far as a peer of this kind gets before the verdict, and then on as if it had been
-/// admitted, traffic included, without waiting for anything.
+/// Sends everything up to the verdict, and then, without waiting, what an admitted peer would send,
+/// traffic included.
 pub async fn presume(target: &Target) -> Raw {
     let message = frame(0, b"presumptuous");
     if target.kind == Kind::Curve {
@@ -74,7 +75,8 @@ pub async fn presume(target: &Target) -> Raw {
     raw
 }
 
-/// What may be heard of such a denial: an ERROR with 400 or 500, nothing of a temporary one.
+/// What a peer may receive after a denial: an ERROR with 400 or 500, and nothing after a temporary
+/// one.
 pub fn told(status: DenialStatus) -> Vec<u8> {
     match status {
         DenialStatus::Temporary => Vec::new(),
@@ -83,7 +85,7 @@ pub fn told(status: DenialStatus) -> Vec<u8> {
 }
 
 #[test]
-fn libzmq_4912_who_is_denied_is_never_ready_however_late_the_verdict() {
+fn libzmq_4912_a_denied_peer_is_never_ready_however_late_the_verdict() {
     alone(async || {
         for kind in ASKING {
             let judge = Judge::default();
@@ -95,7 +97,7 @@ fn libzmq_4912_who_is_denied_is_never_ready_however_late_the_verdict() {
                     let mut raw = presume(&server.target).await;
                     soon(judge.asked.notified()).await;
                     if is_late {
-                        // Nothing until then.
+                        // Nothing arrives before the verdict.
                         assert!(server.notes().is_empty());
                         judge.released.notify_one();
                     }
@@ -140,7 +142,7 @@ fn libzmq_4912_a_client_of_ours_that_denies_its_server_is_never_ready() {
                     }
                     other => panic!("{other:?}"),
                 }
-                // Whether the server had let it in is the server's affair; it is gone.
+                // The server may have accepted it already. Its connection has ended.
                 match server.note().await {
                     Noted::Refused(_) => {}
                     other => panic!("{other:?}"),

@@ -1,7 +1,8 @@
-//! As many connections as fast as they go, and as many HELLOs.
+//! Floods of connections, of HELLOs and of other frames leave no memory behind and shut out no
+//! honest peer.
 //!
-//! All of them come from this machine, where each peer counts as an address of its own: what is
-//! kept for an honest remote address, whatever another does, is shown in `src/net/accept/eviction.rs`.
+//! All attackers are on this machine, where each peer counts as an address of its own. The tests in
+//! `src/net/accept/eviction.rs` show how slots are shared among remote addresses.
 
 use super::curve::CurveClient;
 use super::load_attack::{MIB, alone, crowd, eventually, load_attack, scaled};
@@ -32,7 +33,7 @@ fn ten_thousand_connects_from_one_address_leave_no_trace() {
                         }
                     }
                 });
-                // There are more places than attackers at a time, so nobody is turned away.
+                // There are more slots than attackers at a time, so no peer is evicted.
                 let working = async {
                     let mut honest = server.honest().await;
                     for round in 0..100 {
@@ -48,8 +49,7 @@ fn ten_thousand_connects_from_one_address_leave_no_trace() {
     });
 }
 
-/// Four times as many silent peers as there are places, each of which is followed by another as
-/// soon as it is turned away.
+/// Four times as many silent peers as there are slots. Another follows as soon as one is evicted.
 #[test]
 fn ten_thousand_silent_connects_are_evicted_and_the_honest_get_in() {
     const PLACES: usize = WIDTH / 4;
@@ -62,7 +62,7 @@ fn ten_thousand_silent_connects_are_evicted_and_the_honest_get_in() {
         for kind in [Kind::Null, Kind::Curve] {
             let what = format!("silent connects, {kind:?}");
             let attack = async |server: &mut Server, load| {
-                // Who is in stays in.
+                // An accepted connection is not evicted.
                 let mut resident = server.honest().await;
                 let (over, _) = watch::channel(false);
                 let evicted = Arc::new(AtomicUsize::new(0));
@@ -90,7 +90,7 @@ fn ten_thousand_silent_connects_are_evicted_and_the_honest_get_in() {
                     }
                     turned_away
                 };
-                // The last, whom nobody displaces, would stay for ever.
+                // No newcomer evicts the last ones, which would stay for ever.
                 let ending = async {
                     eventually(|| evicted.load(Ordering::SeqCst) + PLACES >= load).await;
                     over.send_replace(true);
@@ -113,7 +113,7 @@ fn ten_thousand_silent_connects_are_evicted_and_the_honest_get_in() {
     });
 }
 
-/// Says HELLO, and goes away in one of several ways.
+/// Sends HELLO, and leaves in one of several ways.
 async fn hail(target: Target, index: usize) {
     let mut raw = Raw::greeted(&target).await;
     let hello = match target.kind {
@@ -125,11 +125,11 @@ async fn hail(target: Target, index: usize) {
         0 => raw.reset(),
         1 => drop(raw),
         2 => {
-            // The WELCOME is awaited, and that is all.
+            // Leaves after WELCOME.
             raw.frame().await;
         }
         _ => {
-            // Once is enough: the next is refused.
+            // The second HELLO is refused.
             raw.say(&hello.repeat(3)).await;
             raw.rest().await;
         }
@@ -157,7 +157,7 @@ fn floods_of_hello_cost_nothing_that_stays() {
                         error,
                         Error::ClosedByPeer(_)
                             | Error::Protocol(ProtocolError::UnexpectedCommand { .. })
-                            // As many bytes as no command may have while a verdict is awaited.
+                            // More bytes than a peer may send while its verdict is pending.
                             | Error::Limit(LimitExceeded::HandshakeCommand { .. })
                     )
                 };
@@ -169,7 +169,7 @@ fn floods_of_hello_cost_nothing_that_stays() {
     });
 }
 
-/// Frames of no use to anybody, without end, in the place of the handshake's next command.
+/// An endless series of useless frames in place of the next handshake command.
 #[test]
 fn floods_of_frames_in_the_handshake_end_it_at_the_first() {
     alone(async || {
@@ -187,7 +187,7 @@ fn floods_of_frames_in_the_handshake_end_it_at_the_first() {
                     let flood = nonsense[round % nonsense.len()].repeat(2000);
                     while raw.say(&flood).await {}
                     let error = server.refusal().await;
-                    // With a domain NULL asks first, and hears no more than a command meanwhile.
+                    // With a domain NULL asks first, and accepts only one command meanwhile.
                     let expected = match error {
                         Error::Protocol(_) => true,
                         Error::Limit(LimitExceeded::HandshakeCommand { .. }) => {

@@ -1,5 +1,5 @@
-//! Downgrades (CVE-2014-7202, CVE-2014-9721): peers of older protocols and of other mechanisms,
-//! against a listener and against a client of ours.
+//! No downgrade (CVE-2014-7202, CVE-2014-9721): peers of older protocols and other mechanisms are
+//! refused by listeners and clients.
 
 use super::load_attack::{MIB, alone, load_attack, scaled};
 use super::raw::{Raw, RawServer, first_command, greeting};
@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use zmtp_auth::net::NetError;
 use zmtp_auth::{Error, Incompatible};
 
-/// How an older peer begins, or one that wants to pass for it; and how many of these bytes suffice
-/// to know.
+/// The first bytes of older peers, real or pretended, and how many of the bytes identify them.
 fn older() -> Vec<(Vec<u8>, usize)> {
     let signed = |tail: &[u8]| [&[0xFF, 0, 0, 0, 0, 0, 0, 0, 1][..], tail].concat();
     vec![
@@ -23,13 +22,13 @@ fn older() -> Vec<(Vec<u8>, usize)> {
         (signed(b"\x7F\x01\x05\x00\x00"), 11),
         (signed(b"\x7F\x02\x05\x00\x00"), 11),
         (signed(b"\x7F\x00\x05\x00\x00"), 11),
-        // And what is no ZMTP at all.
+        // Bytes that are not ZMTP.
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), 1),
         (vec![0; 64], 1),
     ]
 }
 
-/// The same beginnings with the rest of a flawless handshake of today behind them.
+/// The same first bytes followed by the rest of a valid ZMTP 3.1 handshake.
 fn tempting(begin: &[u8], kind: Kind) -> Vec<u8> {
     let greeting = greeting(kind.mechanism());
     let rest = &greeting[begin.len().min(64)..];
@@ -47,7 +46,7 @@ fn is_other_mechanism(error: &Error) -> bool {
     matches!(error, Error::Incompatible(Incompatible::Mechanism { .. }))
 }
 
-/// What a client of ours says of a failed handshake.
+/// Our client's error for a failed handshake.
 fn handshake_error<T>(dialled: Result<T, NetError>) -> Error {
     match dialled {
         Err(NetError::Handshake(error)) => error,
@@ -69,10 +68,11 @@ fn cve_2014_7202_and_9721_older_peers_are_closed_on_and_policy_is_not_asked() {
                         match round % 3 {
                             0 => _ = raw.say(&tempting(&begin, kind)).await,
                             1 => _ = raw.say(&begin).await,
-                            // Nothing but what tells, byte by byte: no more is waited for.
+                            // Sends only the identifying bytes, one at a time: the server must not
+                            // wait for more.
                             _ => raw.say_in_bytes(&begin[..telling]).await,
                         }
-                        // It is told our version, and nothing else.
+                        // It receives our version and nothing else.
                         let heard = raw.rest().await;
                         assert!(greeting(kind.mechanism())[..11].starts_with(&heard));
                         let error = server.refusal().await;
@@ -120,8 +120,7 @@ fn cve_2014_7202_and_9721_a_client_of_ours_tells_an_older_server_nothing() {
     });
 }
 
-/// Greetings of mechanisms that are not that of `kind`: one byte of the 20 altered, or another
-/// name.
+/// Greetings with another mechanism than `kind`'s: one of the 20 bytes altered, or another name.
 fn other_mechanism(kind: Kind, round: usize) -> [u8; 64] {
     let mut bytes = greeting(kind.mechanism());
     if round.is_multiple_of(2) {

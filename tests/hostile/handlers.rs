@@ -1,4 +1,4 @@
-//! ZAP handlers that never answer, answer late, answer twice, or answer for another request.
+//! ZAP handlers that never answer, answer late, twice or for another request admit no wrong peer.
 
 use super::denials::{presume, told};
 use super::load_attack::{MIB, alone, crowd, load_attack, scaled, soon};
@@ -15,21 +15,21 @@ use zmtp_auth::{DenialStatus, Error, Limits};
 enum Mood {
     Sane,
     NeverAnswers,
-    /// Has an answer when it is told so, however late that is.
+    /// Answers when the test says so.
     AnswersLate,
-    /// Answers everything twice; who asks gets whatever answer comes next.
+    /// Answers every question twice. Each question gets the next answer in the queue.
     AnswersTwice,
-    /// Gives two who ask each other's answer.
+    /// Exchanges the answers of two questions.
     Swaps,
 }
 
-/// A handler with moods. Every answer that it ever gives is a yes.
+/// A misbehaving handler. Every answer that it gives is a yes.
 #[derive(Clone)]
 struct Moody(Arc<State>);
 
 struct State {
     mood: Mutex<Mood>,
-    /// Told when a question waits for its late answer.
+    /// Notified when a question waits for its late answer.
     asked: Notify,
     late: watch::Sender<bool>,
     answers: Mutex<VecDeque<ZapReply>>,
@@ -71,12 +71,12 @@ impl Moody {
             Mood::Sane => yes,
             Mood::NeverAnswers => std::future::pending().await,
             Mood::AnswersLate => {
-                // By a task of its own, which nobody cancels.
+                // Answers from a task of its own, which is never cancelled.
                 let (answer, answered) = oneshot::channel();
                 let mut late = state.late.subscribe();
                 tokio::spawn(async move {
                     late.wait_for(|is_late| *is_late).await.unwrap();
-                    // Whoever asked may be gone.
+                    // The asking side may be gone.
                     let _ = answer.send(yes);
                 });
                 state.asked.notify_one();
@@ -88,7 +88,8 @@ impl Moody {
                 answers.pop_front().unwrap()
             }
             Mood::Swaps => {
-                // Under one lock: two who found nobody waiting would both wait.
+                // One lock for look and entry: otherwise two questions that found no other waiting
+                // would both wait.
                 let swapped = {
                     let mut waiting = state.waiting.lock().unwrap();
                     if let Some((theirs, other)) = waiting.take() {
@@ -113,14 +114,14 @@ fn is_internal(error: &Error) -> bool {
     matches!(error, Error::Denied(denied) if denied.status == DenialStatus::Internal)
 }
 
-/// Presumes to be admitted, and must hear a refusal of this kind and nothing else.
+/// Continues as if it were admitted, and must receive only a refusal of this kind.
 async fn be_refused(target: Target, status: DenialStatus) {
     let mut raw = presume(&target).await;
     assert_eq!(raw.rest().await, told(status));
 }
 
 #[test]
-fn a_handler_that_never_answers_refuses_for_now_and_blocks_nobody_for_good() {
+fn a_handler_that_never_answers_refuses_for_now_and_blocks_no_peer_for_good() {
     alone(async || {
         let mut limits = Limits::default();
         limits.verdict_timeout = Duration::from_millis(50);
@@ -132,12 +133,12 @@ fn a_handler_that_never_answers_refuses_for_now_and_blocks_nobody_for_good() {
                 let mut honest = server.honest().await;
                 moody.set(Mood::NeverAnswers);
                 let target = server.target.clone();
-                // Twice as many as there may be questions: some are refused for that.
+                // Twice as many as the allowed questions, so some are refused for that reason.
                 let asking = crowd(load, 64, move |_| {
                     be_refused(target.clone(), DenialStatus::Temporary)
                 });
                 let working = async {
-                    // Who is in needs no handler any more.
+                    // An admitted peer needs no handler.
                     for round in 0..100 {
                         honest.exchange(&[round; 300]).await.unwrap();
                     }
@@ -153,7 +154,7 @@ fn a_handler_that_never_answers_refuses_for_now_and_blocks_nobody_for_good() {
 }
 
 #[test]
-fn a_handler_that_answers_too_late_admits_nobody() {
+fn a_handler_that_answers_too_late_admits_no_peer() {
     alone(async || {
         let mut limits = Limits::default();
         limits.verdict_timeout = Duration::from_millis(10);
@@ -169,14 +170,14 @@ fn a_handler_that_answers_too_late_admits_nobody() {
                 })
                 .await;
                 server.refusals(load, is_temporary).await;
-                // Now it says yes to all of them.
+                // The handler now admits all of them.
                 moody.0.late.send_replace(true);
                 moody.set(Mood::Sane);
                 server.serve_honest().await;
                 assert!(server.notes().is_empty());
             };
             let setup = Setup::new(kind).router(moody.router(&limits));
-            // The answers of this handler, which all wait, are most of it.
+            // Most of this memory is the handler's own pending answers.
             load_attack(&what, setup, scaled(2000, 300), 8 * MIB, attack).await;
         }
     });
@@ -208,14 +209,14 @@ fn a_handler_that_answers_late_but_in_time_admits_as_if_it_had_not() {
 }
 
 #[test]
-fn a_second_answer_admits_nobody_else() {
+fn a_second_answer_admits_no_other_peer() {
     alone(async || {
         for kind in ASKING {
             let what = format!("a handler that answers twice, {kind:?}");
             let moody = Moody::new();
             let attack = async |server: &mut Server, load| {
                 moody.set(Mood::AnswersTwice);
-                // The first of them gets its own answer; everybody after that an older one.
+                // The first gets its own answer, and each later one an older answer.
                 server.serve_honest().await;
                 for _ in 0..load {
                     be_refused(server.target.clone(), DenialStatus::Internal).await;

@@ -1,4 +1,4 @@
-//! Peers that take a place and do nothing with it (CVE-2020-15166), or as good as nothing.
+//! Peers that take a slot and do nothing, or very little (CVE-2020-15166), shut out no honest peer.
 
 use super::curve::CurveClient;
 use super::load_attack::{
@@ -10,7 +10,7 @@ use std::time::Duration;
 use zmtp_auth::net::NetError;
 use zmtp_auth::{Error, Limits, Stage};
 
-/// How far each idle peer goes: from nothing said to a connection that is never read from.
+/// How far each idle peer goes: from a silent connection to a complete one that is never read from.
 const STAGES: usize = 5;
 
 async fn idle(target: &Target, stage: usize) -> Raw {
@@ -32,7 +32,7 @@ async fn idle(target: &Target, stage: usize) -> Raw {
     }
 }
 
-/// All of them stay: neither time nor the number of places drives them away.
+/// All idle peers stay: there are slots for all, and no time-out.
 fn patient(places: usize) -> Limits {
     let mut limits = Limits::default();
     limits.greeting_timeout = Duration::from_secs(3600);
@@ -43,12 +43,12 @@ fn patient(places: usize) -> Limits {
 }
 
 #[test]
-fn cve_2020_15166_idle_peers_starve_nobody_and_nothing_is_queued_to_them() {
-    /// What an idle peer may cost on both sides together, as everything here is one process.
+fn cve_2020_15166_idle_peers_starve_no_other_and_nothing_is_queued_to_them() {
+    /// What an idle peer may cost on both sides together. Both run in this process.
     const EACH: usize = 8 * KIB;
     alone(async || {
         let count = scaled(2000, 500);
-        // The listener conducts handshakes with a quarter of them.
+        // A quarter of them is still in the handshake.
         require_descriptors(8 * count + 256);
         for kind in KINDS {
             let what = format!("CVE-2020-15166: idle peers, {kind:?}");
@@ -70,9 +70,9 @@ fn cve_2020_15166_idle_peers_starve_nobody_and_nothing_is_queued_to_them() {
                 for (index, idler) in idlers.iter().enumerate() {
                     let len = idler.0.try_read(&mut heard).unwrap_or(0);
                     let expected = match (kind, index % STAGES) {
-                        // The beginning of the greeting, or all of it.
+                        // A part of the greeting, or all of it.
                         (_, 0 | 1) => len <= 64,
-                        // NULL says READY without waiting for the other's.
+                        // Under NULL both sides send READY without waiting.
                         (Kind::Null, 2 | 3) => len == 2 + usize::from(heard[1]),
                         (Kind::NullAsks, 2 | 3) => len <= 64,
                         _ => len == 0,
@@ -96,7 +96,7 @@ fn cve_2020_15166_idle_peers_starve_nobody_and_nothing_is_queued_to_them() {
     });
 }
 
-/// More idle peers than there are places, who would stay for ever.
+/// More idle peers than slots. They would stay for ever.
 #[test]
 fn cve_2020_15166_idle_peers_beyond_all_places_make_room_for_the_honest() {
     const PLACES: usize = 16;
@@ -111,12 +111,12 @@ fn cve_2020_15166_idle_peers_beyond_all_places_make_room_for_the_honest() {
                 for index in 0..load {
                     idlers.push(idle(&server.target, index % 4).await);
                     if index % 10 == 0 {
-                        // Served at once, among however many idlers.
+                        // Served at once, however many idle peers there are.
                         server.serve_honest().await;
                         honest.exchange(b"meanwhile").await.unwrap();
                     }
                 }
-                // All but as many as there are places have been sent away.
+                // Every idle peer beyond the number of slots has been evicted.
                 let stay =
                     |idlers: &[Raw]| idlers.iter().filter(|idler| !idler.is_closed()).count();
                 eventually(|| stay(&idlers) <= PLACES).await;
@@ -127,14 +127,14 @@ fn cve_2020_15166_idle_peers_beyond_all_places_make_room_for_the_honest() {
     });
 }
 
-/// Peers that send a byte now and then: a greeting, or the command after it. In the full run a
-/// byte a second under the default limits; else both time and limits are shorter.
+/// Peers that send their greeting, or the command after it, byte by byte. The full run sends a byte
+/// a second under the default limits. The quick run shortens both.
 #[test]
 fn slow_peers_run_out_of_time_however_steadily_they_drip() {
-    /// One of these drips its greeting, the other the command after it.
+    /// One drips its greeting, the other the command after it.
     async fn drip(target: Target, is_greeted: bool, pause: Duration) {
         let (mut raw, bytes) = if is_greeted {
-            // As long a command as each mechanism may expect first.
+            // The longest first command of each mechanism.
             (
                 Raw::greeted(&target).await,
                 [&[4, 200][..], &[0; 199]].concat(),
@@ -156,7 +156,7 @@ fn slow_peers_run_out_of_time_however_steadily_they_drip() {
         let mut limits = Limits::default();
         let mut pause = Duration::from_secs(1);
         if !is_full() {
-            // Still far more than an honest peer needs on a machine that has no time.
+            // Still far more than an honest peer needs on a loaded machine.
             limits.greeting_timeout = Duration::from_millis(1000);
             limits.handshake_timeout = Duration::from_millis(1500);
             pause = Duration::from_millis(100);

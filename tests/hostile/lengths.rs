@@ -1,5 +1,5 @@
-//! Lengths that wrap, lie or are merely large (CVE-2019-6250, CVE-2019-13132), before the
-//! handshake is complete and after it.
+//! Lengths that wrap, lie or are large (CVE-2019-6250, CVE-2019-13132), during and after the
+//! handshake.
 
 use super::curve::{CurveClient, serve};
 use super::load_attack::{KIB, MIB, alone, load_attack, scaled};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use zmtp_auth::net::NetError;
 use zmtp_auth::{CryptoError, Error, LimitExceeded, Limits};
 
-/// What a length of 64 bits may say to upset arithmetic.
+/// 64-bit lengths that provoke arithmetic overflow.
 const WRAPPING: [u64; 8] = [
     u64::MAX,
     u64::MAX - 8,
@@ -109,10 +109,10 @@ fn cve_2019_6250_a_client_of_ours_refuses_them_too() {
     });
 }
 
-/// Peers that announce as much as they may, and then send little of it or nothing.
+/// Peers that announce the longest allowed length and send little or nothing of it.
 #[test]
 fn cve_2019_6250_lengths_that_are_allowed_and_never_come_reserve_little() {
-    /// Peers at a time, and what each may cost: the buffer that its claim is worth, and the rest.
+    /// Peers at a time, and what each may cost: the buffer that a claim reserves, and bookkeeping.
     const AT_ONCE: usize = 20;
     const EACH: usize = Limits::MAX_INITIAL_RESERVE + 64 * KIB;
     alone(async || {
@@ -150,7 +150,7 @@ fn both_limits() -> [Limits; 2] {
     [Limits::default(), generous]
 }
 
-/// Lengths of metadata in bytes: all about the default limit on a command whose other parts take
+/// Lengths of metadata in bytes: all near the default limit on a command whose other parts take
 /// `around` bytes, and some far below and above it.
 fn metadata_lengths(around: usize) -> [usize; 9] {
     let max = Limits::default().max_handshake_command - around;
@@ -167,8 +167,8 @@ fn metadata_lengths(around: usize) -> [usize; 9] {
     ]
 }
 
-/// Brings a peer to where the command with its metadata is due, and gives that command's body with
-/// so much metadata.
+/// Brings a peer to the point where its metadata is due, and returns that command's body with `len`
+/// bytes of metadata.
 async fn with_metadata(target: &Target, len: usize) -> (Raw, Vec<u8>) {
     let ours = metadata_of("DEALER", len);
     match target.kind {
@@ -259,7 +259,7 @@ fn cve_2019_13132_large_metadata_in_a_bad_box_is_refused() {
 
 #[test]
 fn cve_2019_13132_a_client_of_ours_takes_large_metadata_up_to_the_limit() {
-    /// Of READY's body: name, nonce and tag.
+    /// READY's body without its metadata: name, nonce and tag.
     const AROUND: usize = 1 + 5 + 8 + 16;
     alone(async || {
         let attack = async |_: &mut Server, load| {

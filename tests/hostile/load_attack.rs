@@ -1,8 +1,8 @@
-//! Attacks under load: an attack, an honest peer that must be served, a look at memory; and all of it again
-//! with ten times the load.
+//! Runs an attack, checks that an honest peer is served and that memory is back, and repeats with
+//! ten times the load.
 //!
-//! Memory is that of a whole process, so each test has one to itself: beside others in one binary
-//! nobody could tell whose bytes they are. Other tests may run meanwhile.
+//! Memory is measured for a whole process, so each test runs in a child process of its own. Other
+//! tests may run meanwhile.
 
 use super::server::{Server, Setup};
 use peak_alloc::PeakAlloc;
@@ -11,20 +11,20 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Counts the bytes that live, of all threads.
+/// Counts the live bytes of all threads.
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// Generous: a test that hangs fails, a slow machine does not.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often to look whether something that nothing announces has come about.
+/// Interval for polling conditions without a notification.
 const LOOK: Duration = Duration::from_millis(2);
 
 pub const KIB: usize = 1024;
 pub const MIB: usize = 1024 * KIB;
 
-/// What may be left of a load_attack, in bytes: live, and resident.
+/// Bytes that may remain after an attack: live, and resident.
 const MAY_LIVE: usize = 64 * KIB;
 const MAY_RESIDE: usize = 16 * MIB;
 
@@ -34,7 +34,7 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
         .expect("takes too long")
 }
 
-/// Waits for what nothing announces.
+/// Waits for a condition without a notification.
 pub async fn eventually(mut holds: impl FnMut() -> bool) {
     soon(async {
         while !holds() {
@@ -44,7 +44,7 @@ pub async fn eventually(mut holds: impl FnMut() -> bool) {
     .await;
 }
 
-/// Whether the promised counts are wanted.
+/// True in the full run, with the promised counts.
 pub fn is_full() -> bool {
     std::env::var_os("ZMTP_AUTH_FULL").is_some()
 }
@@ -55,8 +55,8 @@ pub fn scaled(full: usize, quick: usize) -> usize {
 
 const IN_CHILD: &str = "ZMTP_AUTH_TEST_LOAD_ATTACK";
 
-/// Runs `body`, a closure of the test that calls this, alone in a process: this test binary once
-/// more, with nothing but that test, and with as many file descriptors as it can get.
+/// Runs `body`, a closure of the calling test, in a child process: this test binary with only that
+/// test, and with the highest allowed number of file descriptors.
 pub fn alone<F: AsyncFnOnce()>(body: F) {
     if std::env::var_os(IN_CHILD).is_some() {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -67,7 +67,7 @@ pub fn alone<F: AsyncFnOnce()>(body: F) {
         runtime.block_on(body());
         return;
     }
-    // The closure's type is named after the function that it stands in: `crate::module::test::..`.
+    // The name of the closure's type contains its function: `crate::module::test::..`.
     let test = std::any::type_name::<F>()
         .split("::")
         .skip(1)
@@ -82,8 +82,8 @@ pub fn alone<F: AsyncFnOnce()>(body: F) {
         .arg(std::env::current_exe().unwrap())
         .arg(&test)
         .env(IN_CHILD, "1")
-        // glibc's own figures, but said so that they stay: left alone it takes a large buffer for
-        // a sign that it should keep more of what is freed, and resident memory would tell of that.
+        // glibc's default values, set explicitly. Otherwise glibc raises them after a large buffer,
+        // keeps more of the freed memory, and resident memory grows.
         .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .env("MALLOC_TRIM_THRESHOLD_", "131072")
         .output()
@@ -103,7 +103,7 @@ pub fn alone<F: AsyncFnOnce()>(body: F) {
     );
 }
 
-/// Fails clearly if this process may not have `wanted` file descriptors.
+/// Panics with an explanation if this process may not have `wanted` file descriptors.
 pub fn require_descriptors(wanted: usize) {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let max = limits
@@ -117,9 +117,9 @@ pub fn require_descriptors(wanted: usize) {
     );
 }
 
-/// Runs `attack` against a server with a tenth of `load`, then with all of it. After each an
-/// honest peer must be served, and memory must be what it was before the first. During it no more
-/// than `max` bytes may live beyond that, those of the attackers included.
+/// Runs `attack` against a server with a tenth of `load`, then with all of it. After each run an
+/// honest peer must be served, and memory must be back at its value before the first. During a run
+/// at most `max` additional bytes may live, those of the attackers included.
 pub async fn load_attack(
     what: &str,
     setup: Setup,
@@ -147,7 +147,7 @@ pub async fn load_attack(
         );
         assert!(
             after.live.abs_diff(before.live) <= MAY_LIVE,
-            "{what}: {} bytes lived before, {} after",
+            "{what}: {} live bytes before, {} after",
             before.live,
             after.live
         );
@@ -159,7 +159,7 @@ pub async fn load_attack(
         );
         assert!(
             peak <= max,
-            "{what}: {peak} bytes lived at once, {max} allowed"
+            "{what}: {peak} live bytes at once, {max} allowed"
         );
     }
 }
@@ -171,7 +171,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// As soon as nothing has changed for a while.
+    /// Measures once memory has not changed for a while.
     async fn at_rest(server: &mut Server) -> Self {
         const A_WHILE: usize = 15;
         let (mut live, mut still) = (0, 0);
@@ -185,8 +185,8 @@ impl Memory {
         Self::now()
     }
 
-    /// As soon as tasks that are ending have ended and no more than `max` bytes live; if that
-    /// does not come to be, whatever there is.
+    /// Measures once at most `max` bytes live, since ending tasks may still free some. Measures
+    /// after a time-out in any case.
     async fn below(max: usize, server: &mut Server) -> Self {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -198,7 +198,7 @@ impl Memory {
         }
     }
 
-    /// Resident is 0 where the system does not tell.
+    /// Resident memory is 0 on systems that do not report it.
     fn now() -> Self {
         let live = ALLOCATOR.current_usage();
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -210,7 +210,7 @@ impl Memory {
         Self { live, resident }
     }
 }
-/// Does `task` for `0..count`, at most `width` of them at a time.
+/// Runs `task` for `0..count`, at most `width` at a time.
 pub async fn crowd<F>(count: usize, width: usize, task: impl Fn(usize) -> F)
 where
     F: Future<Output = ()> + Send + 'static,

@@ -1,10 +1,11 @@
-//! Hostile peers over real sockets, against [`Listener`](zmtp_auth::net::Listener) and
-//! [`Connection`](zmtp_auth::net::Connection): the published flaws of other implementations by
-//! their CVE, then floods, idlers, resets and handlers that misbehave.
+//! Hostile peers attack [`Listener`](zmtp_auth::net::Listener) and
+//! [`Connection`](zmtp_auth::net::Connection) over real sockets. The attacks are published flaws of
+//! other implementations, by their CVE, then floods, idle peers, resets and handlers that
+//! misbehave.
 //!
-//! Each test attacks a server in a process of its own (see [`load_attack`]); afterwards an honest peer
-//! must be served, and memory must be what it was. Quick counts by default, the promised ones with
-//! `ZMTP_AUTH_FULL=1`; `-- --nocapture` shows the figures.
+//! Each test attacks a server in a process of its own (see [`load_attack`]). Afterwards an honest
+//! peer must be served, and memory must be what it was before. `ZMTP_AUTH_FULL=1` runs the promised
+//! counts instead of quick ones, and `-- --nocapture` shows the figures.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![cfg(all(unix, feature = "tokio"))]
 
@@ -19,9 +20,9 @@ mod denials;
 mod floods;
 mod greetings;
 mod handlers;
+mod idle_cost;
 mod idlers;
 mod lengths;
 mod malformed;
 mod messages;
 mod nonces;
-mod resting;

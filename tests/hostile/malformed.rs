@@ -1,4 +1,4 @@
-//! Malformed handshakes by the thousand, over tcp and over ipc: every one is refused.
+//! Thousands of malformed handshakes over tcp and ipc: every one is refused.
 
 use super::curve::CurveClient;
 use super::load_attack::{Dice, MIB, alone, crowd, load_attack, scaled};
@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 /// Attackers at a time.
 const WIDTH: usize = 16;
 
-/// All that a client says up to its first command, with something in it that no server may take.
+/// A client's output up to its first command, with one part that every server must refuse.
 fn malformed(target: &Target, dice: &mut Dice) -> Vec<u8> {
     let mut greeting = greeting(target.kind.mechanism()).to_vec();
     let mut first = match target.kind {
@@ -33,7 +33,7 @@ fn malformed(target: &Target, dice: &mut Dice) -> Vec<u8> {
                 first[0] = dice.roll() as u8;
             }
         }
-        // Lengths that lie, in both directions; nothing comes behind.
+        // Lengths that are too large or too small, with no more bytes behind.
         4 => {
             let true_len = first[1];
             while first[1] == true_len {
@@ -59,7 +59,7 @@ fn malformed(target: &Target, dice: &mut Dice) -> Vec<u8> {
     [greeting, first].concat()
 }
 
-/// A first command whose frame and name are as they should be.
+/// A first command with a correct frame and name.
 fn malformed_command(mut first: Vec<u8>, kind: Kind, dice: &mut Dice) -> Vec<u8> {
     match kind {
         Kind::Curve => {
@@ -101,10 +101,10 @@ fn malformed_command(mut first: Vec<u8>, kind: Kind, dice: &mut Dice) -> Vec<u8>
     }
 }
 
-/// Says one malformed handshake, and hears no more than who is refused may hear.
+/// Sends one malformed handshake, and checks that the answer holds no more than a refusal.
 async fn botch<S: Stream>(mut raw: Raw<S>, target: Target, mut dice: Dice) {
     if target.kind == Kind::Curve && dice.below(4) == 0 {
-        // Flawless up to INITIATE, which has one bit too many.
+        // Valid up to INITIATE, in which one bit is flipped.
         raw.greet("CURVE").await;
         let client = CurveClient::new(&target.key);
         let welcomed = client.be_welcomed(&mut raw).await;
@@ -120,7 +120,7 @@ async fn botch<S: Stream>(mut raw: Raw<S>, target: Target, mut dice: Dice) {
     raw.say(&malformed(&target, &mut dice)).await;
     raw.finish().await;
     let heard = raw.rest().await;
-    // NULL says READY unasked, or after asking, but before it has heard the other's.
+    // NULL sends READY at once, or after policy's answer, in any case before the peer's READY.
     let ready = match target.kind {
         Kind::Null | Kind::NullAsks => {
             null_ready("DEALER").len() + metadata(&[("Identity", b"")]).len()
@@ -130,7 +130,7 @@ async fn botch<S: Stream>(mut raw: Raw<S>, target: Target, mut dice: Dice) {
     assert!(heard.len() <= 64 + ready, "{heard:?}");
 }
 
-/// Where each round's dice begin: no two attacks throw the same.
+/// The seed of each round's random numbers, different for all attacks.
 fn dice(kind: Kind, load: usize, index: usize) -> Dice {
     Dice(((kind as u64) << 48) + ((load as u64) << 24) + index as u64)
 }
@@ -176,7 +176,7 @@ fn every_malformed_handshake_over_ipc_is_refused() {
                 tokio::join!(botching, server.refusals(load, |_| true));
             };
             let setup = Setup::new(kind).endpoint(format!("ipc://{}", path.display()));
-            // 10^5 in all, and again in each mechanism a tenth of its share.
+            // 10^5 in all. The first run of each mechanism adds a tenth of its share.
             load_attack(&what, setup, scaled(25_000, 1000), MIB, attack).await;
         }
     });

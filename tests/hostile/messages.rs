@@ -1,5 +1,5 @@
-//! Messages that never end, topics that are long, and junk to a publisher (CVE-2021-20234, -20236,
-//! -20237).
+//! Endless messages, long topics and junk to a publisher (CVE-2021-20234, -20236, -20237) are
+//! bounded or dropped.
 
 use super::curve::CurveClient;
 use super::load_attack::{MIB, alone, is_full, load_attack, scaled};
@@ -61,7 +61,7 @@ fn cve_2021_20234_unfinished_multipart_messages_under_curve_leave_nothing_behind
     });
 }
 
-/// Parts without end on one connection: of nothing, and of a megabyte.
+/// An endless series of parts on one connection, empty or of a megabyte each.
 #[test]
 fn cve_2021_20234_a_message_without_end_is_cut_off_at_the_limits() {
     alone(async || {
@@ -102,7 +102,7 @@ fn cve_2021_20234_a_message_without_end_is_cut_off_at_the_limits() {
     });
 }
 
-/// What a part holds is the memory that it was read into, which an ignored command makes large.
+/// A part keeps the buffer that it was read into, and an ignored command makes that buffer large.
 #[test]
 fn parts_and_large_ignored_commands_hold_no_more_than_the_message() {
     /// Sealed.
@@ -145,8 +145,8 @@ fn parts_and_large_ignored_commands_hold_no_more_than_the_message() {
             let mut limits = zmtp_auth::Limits::default();
             limits.max_message = 8 * MIB;
             let setup = Setup::new(kind).limits(limits);
-            // A command, what it grew out of, the frame that the attacker makes of it, and what sealing
-            // costs it.
+            // A command, the buffer before its last growth, the frame that the attacker makes of
+            // it, and the copy for sealing.
             let max = if kind == Kind::Curve { 24 } else { 14 } * MIB;
             let what = format!("parts and large ignored commands, {kind:?}");
             load_attack(&what, setup, scaled(100, 30), max, attack).await;
@@ -167,7 +167,7 @@ fn cve_2021_20236_long_topics_are_bounded_by_their_length() {
                     };
                 let mut raw = established(&server.target, "SUB").await;
                 server.accepted().await;
-                // As a command, and as a message as ZMTP 3.0 has it.
+                // Subscriptions as commands, and as messages as in ZMTP 3.0.
                 let name = [&b"\x09SUBSCRIBE"[..], b"\x01"][round % 2];
                 let flags = [0x04, 0][round % 2];
                 raw.say(&long_header(flags, (name.len() + len) as u64))
@@ -189,7 +189,7 @@ fn cve_2021_20236_long_topics_are_bounded_by_their_length() {
             }
             assert!(server.notes().is_empty());
         };
-        // A topic, the room that it was read into, and what it grew out of.
+        // A topic, its read buffer, and the buffer before its last growth.
         let max = 3 * 16 * MIB + MIB;
         let setup = Setup::new(Kind::Null).socket(SocketType::Pub);
         load_attack(
@@ -203,7 +203,7 @@ fn cve_2021_20236_long_topics_are_bounded_by_their_length() {
     });
 }
 
-/// Sends so much of a topic, a piece at a time.
+/// Sends `len` bytes of a topic in pieces.
 async fn say_topic(raw: &mut Raw, len: usize) {
     let piece = vec![b'/'; MIB / 4];
     for _ in 0..len / piece.len() {
@@ -220,7 +220,7 @@ fn topic_len(incoming: Incoming) -> usize {
 
 #[test]
 fn cve_2021_20237_junk_to_a_publisher_is_dropped() {
-    /// Junk to a connection, in one go.
+    /// Sends junk to a connection in one write.
     const AT_ONCE: usize = 100;
     alone(async || {
         for kind in KINDS {
@@ -234,7 +234,7 @@ fn cve_2021_20237_junk_to_a_publisher_is_dropped() {
                 for round in 0..load / AT_ONCE {
                     raw.say(&junk(round).repeat(AT_ONCE)).await;
                 }
-                // Once this has come through, so has all that went before it.
+                // When this message arrives, everything before it has been read.
                 raw.say(&frame(0x04, &command("SUBSCRIBE", b"after the junk")))
                     .await;
                 let after = Incoming::Subscribe("after the junk".into());
@@ -250,7 +250,7 @@ fn cve_2021_20237_junk_to_a_publisher_is_dropped() {
     });
 }
 
-/// What a subscriber has no business to send, and what means nothing.
+/// Messages that a subscriber must not send, and meaningless ones.
 fn junk(round: usize) -> Vec<u8> {
     match round % 6 {
         0 => frame(0, b""),

@@ -1,4 +1,5 @@
-//! Nonces that come again (CVE-2014-7203), and the sealed COMMAND bit (jeromq #696), both ways.
+//! Repeated nonces are refused (CVE-2014-7203), and the sealed COMMAND bit decides (jeromq #696),
+//! in both directions.
 
 use super::curve::{CurveClient, Traffic, serve};
 use super::load_attack::{MIB, alone, load_attack, scaled, soon};
@@ -9,14 +10,14 @@ use zmtp_auth::net::{Connection, Incoming, Message, NetError, Options};
 use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::{CryptoError, Error, Limits, SocketType};
 
-/// Nonces of messages, of which all but the last are good; `first` is the lowest good one. Behind
-/// them comes one more good one, for nothing revives a connection that has seen a bad one.
+/// Nonces of messages; all but the last are valid, and `first` is the lowest valid one. One more
+/// valid message follows, since nothing revives a connection after a bad nonce.
 fn replays(first: u64) -> Vec<Vec<u64>> {
     vec![
         vec![first, first],
         vec![first, first + 1, first],
         vec![first + 10, first + 9],
-        // That of INITIATE or READY, that of HELLO or none, and none.
+        // The nonces of INITIATE or READY, of HELLO if there is one, and 0.
         vec![first - 1],
         vec![first - 2],
         vec![first, first - 1],
@@ -134,7 +135,7 @@ async fn visit(hostile: &RawServer, socket: SocketType, options: &Options) -> Co
     soon(dialling).await.unwrap()
 }
 
-/// PINGs as often as possible, and all the patience there is for their answers.
+/// PINGs as often as possible, with the longest time-out for their answers.
 fn pinging() -> Options {
     let mut heartbeat = HeartbeatSettings::every(Duration::from_millis(1));
     heartbeat.timeout = Duration::from_secs(600);
@@ -160,7 +161,7 @@ fn jeromq_696_commands_under_curve_are_understood_by_their_sealed_bit() {
                 ))
                 .await;
                 assert_eq!(server.delivery().await, Incoming::Subscribe("topic".into()));
-                // Without the bit the same bytes are a message, and no subscription.
+                // Without the bit the same bytes are a message and not a subscription.
                 raw.say(&frame(
                     0,
                     &traffic.message(4, MESSAGE, &command("SUBSCRIBE", b"no")),
@@ -183,7 +184,7 @@ fn jeromq_696_commands_under_curve_are_understood_by_their_sealed_bit() {
                     server.delivery().await,
                     Incoming::Unsubscribe("topic".into())
                 );
-                // What is sealed is not said in clear beside it.
+                // The sealed flags do not appear in clear.
                 raw.say(&frame(0x04, &command("PING", b"\0\0"))).await;
                 assert!(matches!(
                     server.end().await,

@@ -1,4 +1,4 @@
-//! A peer that speaks bytes: whatever is said to it, it says what it was told to.
+//! A raw peer that sends the test's bytes, whatever it receives.
 
 use super::curve::CurveClient;
 use super::load_attack::soon;
@@ -27,7 +27,7 @@ impl Raw {
         raw
     }
 
-    /// Whether the other side has closed; forgets what it sent before that.
+    /// True if the other side has closed. Discards what it sent before.
     pub fn is_closed(&self) -> bool {
         let mut heard = [0; 256];
         loop {
@@ -53,12 +53,12 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 impl<S: Stream> Raw<S> {
-    /// Sends; whether the other side took it. It may have closed already.
+    /// Sends `bytes`. False if the other side has closed already.
     pub async fn say(&mut self, bytes: &[u8]) -> bool {
         soon(self.0.write_all(bytes)).await.is_ok()
     }
 
-    /// Sends each byte on its own, as long as the other side takes it.
+    /// Sends one byte at a time until the other side closes.
     pub async fn say_in_bytes(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if !self.say(&[*byte]).await {
@@ -68,21 +68,21 @@ impl<S: Stream> Raw<S> {
         }
     }
 
-    /// Receives exactly so many bytes.
+    /// Receives exactly `len` bytes.
     pub async fn hear(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         soon(self.0.read_exact(&mut bytes)).await.unwrap();
         bytes
     }
 
-    /// Everything up to the end, be it a close or a reset.
+    /// Receives everything up to a close or a reset.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let _ = soon(self.0.read_to_end(&mut bytes)).await;
         bytes
     }
 
-    /// Says that nothing more will come; still listens.
+    /// Closes the sending direction and keeps receiving.
     pub async fn finish(&mut self) {
         let _ = soon(self.0.shutdown()).await;
     }
@@ -105,7 +105,7 @@ impl<S: Stream> Raw<S> {
     }
 }
 
-/// A server that speaks bytes.
+/// A raw server.
 pub struct RawServer(TcpListener);
 
 impl RawServer {
@@ -132,7 +132,7 @@ pub fn greeting(mechanism: &str) -> [u8; 64] {
     Greeting::encode(mechanism_name(mechanism), false)
 }
 
-/// A frame; `flags` without LONG, which is added where the body needs it.
+/// A frame. `flags` come without LONG, which is added if the body needs it.
 pub fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
     match u8::try_from(body.len()) {
         Ok(len) => [&[flags, len], body].concat(),
@@ -163,7 +163,7 @@ pub fn metadata(properties: &[(&str, &[u8])]) -> Vec<u8> {
     properties.iter().flat_map(property).collect()
 }
 
-/// Metadata of exactly `len` bytes: a socket type, and properties that fill it up.
+/// Metadata of exactly `len` bytes: a socket type, and filler properties.
 pub fn metadata_of(kind: &str, len: usize) -> Vec<u8> {
     const FILLER: &str = "X-Filler";
     let mut all = metadata(&[("Socket-Type", kind.as_bytes())]);
@@ -198,7 +198,7 @@ pub fn plain_initiate(kind: &str) -> Vec<u8> {
     )
 }
 
-/// All that an honest client of NULL or PLAIN sends first, the greeting aside.
+/// Everything that an honest client of NULL or PLAIN sends right after the greeting.
 pub fn first_command(kind: Kind) -> Vec<u8> {
     match kind {
         Kind::Plain => plain_hello("mallory", "secret"),
@@ -206,7 +206,7 @@ pub fn first_command(kind: Kind) -> Vec<u8> {
     }
 }
 
-/// Connects, and shakes hands as a socket of type `kind`.
+/// Connects and completes the handshake as a socket of type `kind`.
 pub async fn established(target: &Target, kind: &str) -> Raw {
     if target.kind == Kind::Curve {
         return CurveClient::established(target, kind).await.0;

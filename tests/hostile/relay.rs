@@ -1,4 +1,4 @@
-//! A wire between a client and a server that does something at a chosen byte.
+//! A relay between a client and a server that cuts the stream at a chosen byte.
 
 use super::load_attack::soon;
 use socket2::SockRef;
@@ -14,18 +14,18 @@ pub enum Way {
     ToClient,
 }
 
-/// What happens in front of the byte.
+/// What the relay does before the chosen byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// The stream is delivered in two pieces.
     InTwo,
     /// Both connections are reset.
     Reset,
-    /// Nothing more comes this way, and that is said; the other way goes on.
+    /// This direction is closed; the other goes on.
     HalfClose,
 }
 
-/// Carries one connection at a time.
+/// Relays one connection at a time.
 pub struct Relay {
     listener: TcpListener,
     server: SocketAddr,
@@ -45,8 +45,8 @@ impl Relay {
         }
     }
 
-    /// Carries the next connection to its end; how many bytes to the server and to the client were
-    /// taken from it.
+    /// Relays the next connection to its end. Returns the bytes relayed to the server and to the
+    /// client.
     pub async fn carry(&self, way: Way, at: usize, cut: Cut) -> [usize; 2] {
         let (client, server) = (self.listener.accept(), TcpStream::connect(self.server));
         let (client, server) = soon(async { tokio::join!(client, server) }).await;
@@ -65,8 +65,8 @@ async fn carry(
     at: usize,
     cut: Cut,
 ) -> [usize; 2] {
-    // A connection that is reset before the listener has looked at it never was one: so wait for
-    // the server's first byte.
+    // The listener does not see a connection that is reset before it was accepted, so wait for the
+    // server's first byte.
     server.readable().await.unwrap();
     let mut taken = [0; 2];
     let mut open = [true; 2];
@@ -99,7 +99,8 @@ async fn carry(
         let _ = to.write_all(&from[..first]).await;
         match cut {
             Cut::InTwo => {
-                // Long enough for the receiver to look, and harmless if it does not.
+                // Time for the receiver to read the first piece. A receiver that reads later sees
+                // both, which is harmless.
                 tokio::time::sleep(Duration::from_micros(200)).await;
                 let _ = to.write_all(&from[first..]).await;
             }

@@ -1,5 +1,5 @@
-//! The server under attack: a listener of ours with an application that serves honest peers and notes what
-//! all others do.
+//! The server under attack: a listener with an application that echoes to honest peers and notes
+//! what all others do.
 
 use super::load_attack::{eventually, soon};
 use bytes::Bytes;
@@ -17,11 +17,11 @@ use zmtp_auth::{
 };
 
 pub const DOMAIN: &str = "attacked";
-/// A property of those whom the application serves; with this value it does not note them.
+/// A property of honest peers, which the application serves. With this value it does not note them.
 const SERVED: &str = "X-Served";
 pub const UNNOTED: &str = "unnoted";
 
-/// What a listener speaks, and whom it asks.
+/// A listener's mechanism, and which handler it asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Null,
@@ -71,8 +71,8 @@ pub fn client(
     .unwrap()
 }
 
-/// Dials `endpoint` as a client that does not go without an approval of its own where NULL lets
-/// it have one; `asked` counts how often it asked.
+/// Dials `endpoint` as a client that under NULL asks a policy of its own. `asked` counts the
+/// questions.
 pub async fn dial(
     kind: Kind,
     endpoint: Endpoint,
@@ -95,7 +95,7 @@ pub struct Setup {
     pub limits: Limits,
     pub options: Options,
     pub endpoint: String,
-    /// Who is asked; without one, a handler that admits everybody.
+    /// The handler. Without one, a handler that admits every peer.
     pub router: Option<ZapRouter>,
 }
 
@@ -157,7 +157,7 @@ impl Setup {
     }
 }
 
-/// Admits everybody, and counts.
+/// Admits every peer and counts the questions.
 fn welcoming(asked: &Arc<AtomicUsize>) -> ZapRouter {
     let router = ZapRouter::new();
     let asked = Arc::clone(asked);
@@ -169,7 +169,7 @@ fn welcoming(asked: &Arc<AtomicUsize>) -> ZapRouter {
     router
 }
 
-/// What the application notes of peers that are not honest.
+/// What the application notes about peers that are not honest.
 #[derive(Debug)]
 pub enum Noted {
     Refused(Refusal),
@@ -178,7 +178,7 @@ pub enum Noted {
     Ended(NetError),
 }
 
-/// Where a server is, and what it speaks: all that a attacker needs.
+/// What an attacker needs to know: the server's address, mechanism and key.
 #[derive(Debug, Clone)]
 pub struct Target {
     pub address: SocketAddr,
@@ -195,7 +195,7 @@ pub struct Server {
     presiding: JoinHandle<()>,
     asked: Arc<AtomicUsize>,
     noted: mpsc::UnboundedReceiver<Noted>,
-    /// Refusals that the listener has dropped, as far as they are accounted for.
+    /// Refusals that the listener has dropped and the test has already counted.
     dropped: u64,
 }
 
@@ -214,7 +214,7 @@ impl Server {
                 host: Host::Ip(ip),
                 port,
             } => SocketAddr::new(*ip, *port),
-            // ipc: whoever needs it knows the path.
+            // ipc: tests use the path instead.
             _ => SocketAddr::from(([0, 0, 0, 0], 0)),
         };
         let (notes, noted) = mpsc::unbounded_channel();
@@ -281,9 +281,9 @@ impl Server {
         }
     }
 
-    /// Waits for `count` refusals since the last time, whether they were noted or, for being too
-    /// many at once, only counted by the listener; nothing else may come, and those that were
-    /// noted must be as `expected`.
+    /// Waits for `count` refusals since the last call. Refusals are noted or, if there were too
+    /// many at once, only counted by the listener. The noted ones must be as `expected`, and
+    /// nothing else may be noted.
     pub async fn refusals(&mut self, count: usize, expected: impl Fn(&Error) -> bool) {
         let mut refused = 0;
         eventually(|| {
@@ -306,23 +306,23 @@ impl Server {
         assert_eq!(refused, count);
     }
 
-    /// Every note that is there now.
+    /// All notes so far.
     pub fn notes(&mut self) -> Vec<Noted> {
         std::iter::from_fn(|| self.noted.try_recv().ok()).collect()
     }
 
-    /// Forgets every note that is there now.
+    /// Discards all notes so far.
     pub fn forget(&mut self) {
         drop(self.notes());
     }
 
-    /// An honest peer comes, is served at once and leaves.
+    /// Connects an honest peer, which must be served at once, and disconnects it.
     pub async fn serve_honest(&self) {
         let error = self.serve(&self.endpoint, UNNOTED).await.err();
         assert!(error.is_none(), "{error:?}");
     }
 
-    /// An honest peer comes again and again until it is served; how often it was not.
+    /// Connects an honest peer until it is served. Returns the number of failed attempts.
     pub async fn serve_persistent(&self) -> usize {
         let mut failures = 0;
         soon(async {
@@ -334,7 +334,7 @@ impl Server {
         failures
     }
 
-    /// An honest peer comes through `endpoint`, and is noted like any other.
+    /// Connects an honest peer through `endpoint`. It is noted like any other.
     pub async fn serve_noted(&self, endpoint: &Endpoint) -> Result<(), NetError> {
         self.serve(endpoint, "noted").await
     }
@@ -344,8 +344,8 @@ impl Server {
         soon(honest.finish()).await
     }
 
-    /// An honest peer that stays. It has exchanged a message: under NULL a client knows that it is
-    /// in before the server does.
+    /// An honest peer that stays connected. It has exchanged a message, since under NULL a client
+    /// completes before the server.
     pub async fn honest(&self) -> Honest {
         let mut honest = Honest::connect(self, &self.endpoint, UNNOTED)
             .await
@@ -379,8 +379,8 @@ impl Honest {
         })
     }
 
-    /// Exchanges one message, as the application above does: what is sent comes back, and so does
-    /// each topic that is subscribed to.
+    /// Exchanges one message with the application above, which echoes messages and subscribed
+    /// topics.
     pub async fn exchange(&mut self, message: &[u8]) -> Result<(), NetError> {
         let expected = if self.subscribes {
             let topic = Bytes::copy_from_slice(message);

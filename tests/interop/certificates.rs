@@ -1,4 +1,5 @@
-//! Certificates exchanged with the live writers and readers: pyzmq, and czmq where it is installed.
+//! Certificates that pyzmq and, if it is installed, czmq write are read here, and the other way
+//! round.
 //!
 //! `ZMTP_AUTH_PYTHON` names a Python interpreter with pyzmq; `./test` prepares one.
 
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use zmtp_auth::cert::{Certificate, create_certificates, load_certificate, load_certificates};
 
-/// Runs `script`, which finds `input` as the JSON value `data` and prints JSON.
+/// Runs `script` with `input` as its JSON value `data`, and returns the JSON that it prints.
 fn python(script: &str, input: &Value) -> Value {
     let python = std::env::var_os("ZMTP_AUTH_PYTHON")
         .expect("ZMTP_AUTH_PYTHON must name a Python with pyzmq; ./test sets it");
@@ -29,7 +30,7 @@ fn python(script: &str, input: &Value) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Metadata as hard as it may be, a different one for each number.
+/// Difficult metadata, different for each number.
 fn metadata(number: usize) -> Vec<(&'static str, String)> {
     vec![
         ("name", format!("Ada # {number} 'of' Example")),
@@ -67,7 +68,7 @@ fn texts(certificate: &Certificate) -> (String, String) {
 #[test]
 fn pyzmq_reads_what_we_write() {
     let dir = tempfile::tempdir().unwrap();
-    // Among 100 pairs of keys some hold the '#' that begins a comment elsewhere.
+    // Some of 100 pairs of keys contain '#', which begins a comment in other places.
     let ours = create_many(dir.path(), 100);
     assert!(
         ours.iter()

@@ -1,4 +1,4 @@
-//! The example `ironhouse` as the README runs it: alone, and with a libzmq client pointed at it.
+//! The example `ironhouse` runs as the README says: alone, and with a libzmq client.
 
 use crate::peer;
 
@@ -13,7 +13,7 @@ fn ironhouse() -> Command {
     command
 }
 
-/// Ends the example however the test ends. It runs as a child of cargo, in a group of its own.
+/// Ends the example with the test. It is a child of cargo, in a process group of its own.
 struct Running(Child);
 
 impl Drop for Running {
@@ -25,7 +25,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn alone_it_tells_four_stories_and_exits_well() {
+fn alone_it_shows_four_cases_and_exits_with_success() {
     let output = ironhouse().output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");

@@ -1,5 +1,5 @@
-//! Links that live for a while: heartbeats both ways, libzmq clients that reconnect, and every
-//! pattern with pyomq, which shares no code with libzmq.
+//! Heartbeats with libzmq in both directions, reconnecting, and every pattern with pyomq, which
+//! shares no code with libzmq.
 
 use crate::omq;
 use crate::peer;
@@ -59,9 +59,9 @@ async fn libzmqs_heartbeats_are_answered_and_ours_are() {
     push.connect(&listener.local_endpoint().to_string()).await;
     assert_eq!(events.handshake().await.name, "HANDSHAKE_SUCCEEDED");
     let mut pull = listener.accept().await.unwrap();
-    // A PING that is not answered, on either side, would end the connection meanwhile.
+    // An unanswered PING of either side would end the connection meanwhile.
     let quiet = tokio::time::timeout(Duration::from_millis(2500), pull.recv()).await;
-    assert!(quiet.is_err(), "the link did not live: {quiet:?}");
+    assert!(quiet.is_err(), "the link ended: {quiet:?}");
     push.send(&["still here".into()]).await;
     assert_eq!(pull.recv_message().await.unwrap().frames(), ["still here"]);
 }
@@ -84,7 +84,7 @@ async fn heartbeats_cross_a_null_link_that_we_dialled() {
         .await
         .unwrap();
     let quiet = tokio::time::timeout(Duration::from_millis(2500), push.recv()).await;
-    assert!(quiet.is_err(), "the link did not live: {quiet:?}");
+    assert!(quiet.is_err(), "the link ended: {quiet:?}");
     push.send("still here").await.unwrap();
     assert_eq!(pull.receive().await.frames, ["still here".into()]);
 }
@@ -122,7 +122,7 @@ async fn our_client_reconnects_to_a_libzmq_server_that_comes_back() {
     pull.close().await;
     let again = context.socket("PULL", Options::new(security)).await;
     again.bind(&endpoint).await;
-    // What was under way when the link broke is lost: send until one arrives.
+    // Messages in flight when the link broke are lost, so send until one arrives.
     let arrived = async {
         loop {
             push.send("after").await.unwrap();
@@ -152,7 +152,7 @@ const OMQ_PATTERNS: [(SocketType, &str); 8] = [
     (SocketType::Sub, "PUB"),
 ];
 
-/// One frame, several, and such as need long frames, sealed too.
+/// Messages of one frame and of several, and some that need long frames, also when sealed.
 fn omq_messages() -> Vec<Vec<Vec<u8>>> {
     vec![
         vec![b"one".to_vec()],
@@ -166,7 +166,7 @@ fn prefixed(prefix: Option<&'static [u8]>, frames: &[Vec<u8>]) -> Message {
     prefix.into_iter().chain(frames.iter().cloned()).collect()
 }
 
-/// Exchanges all messages, as the two types do.
+/// Exchanges all messages in the pattern of the two types.
 async fn talk(ours: SocketType, mut connection: Connection, mut peer: OmqPeer) {
     let messages = omq_messages();
     let hex = |message: &Vec<Vec<u8>>| {
@@ -181,7 +181,7 @@ async fn talk(ours: SocketType, mut connection: Connection, mut peer: OmqPeer) {
     }
     if ours == SocketType::Sub {
         connection.subscribe("topic").await.unwrap();
-        // Its PUB says all of them again and again.
+        // Its PUB repeats all messages.
         let mut missing: Vec<_> = messages
             .iter()
             .map(|frames| prefixed(Some(b"topic"), frames))
@@ -232,7 +232,7 @@ async fn every_pattern_crosses_to_pyomq_in_every_mechanism_and_both_roles() {
         for (ours, kind) in OMQ_PATTERNS {
             eprintln!("{mechanism}: {ours} with {kind}");
             let keys = (&theirs, mine.public_key());
-            // It binds, and is the server.
+            // pyomq binds and is the server.
             let peer = OmqPeer::start(kind, mechanism, Stands::Bound, keys, &messages).await;
             let builder = Config::builder(ours);
             let config = match mechanism {
@@ -245,7 +245,7 @@ async fn every_pattern_crosses_to_pyomq_in_every_mechanism_and_both_roles() {
             let connection = Connection::connect(&*peer.endpoint, config.unwrap(), ());
             talk(ours, connection.await.unwrap(), peer).await;
 
-            // We do, and are.
+            // We bind and are the server.
             let builder = Config::builder(ours);
             let listener = match mechanism {
                 "PLAIN" => {

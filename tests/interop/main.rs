@@ -1,4 +1,4 @@
-//! Live peers: libzmq through pyzmq, and other implementations.
+//! Tests against live peers: libzmq through pyzmq, and other implementations.
 #![cfg(feature = "live-interop")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 

@@ -1,5 +1,5 @@
-//! The whole matrix against live libzmq: mechanism, role, pair of socket types, transport,
-//! payloads. Prints how many messages crossed in every cell; an empty cell fails.
+//! Every mechanism, role, pair of socket types, transport and payload crosses between this crate
+//! and live libzmq. Prints the number of messages of each cell; an empty cell fails.
 
 use crate::peer;
 
@@ -32,13 +32,13 @@ const PAIRS: [(SocketType, &str); 9] = [
 ];
 const DOMAIN: &str = "matrix";
 
-/// One cell's place in the matrix.
+/// One cell of the matrix.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
     mechanism: &'static str,
-    /// Whether we are the server of the mechanism.
+    /// True if we are the mechanism's server.
     we_serve: bool,
-    /// Whether we bind. Who binds and who serves are separate things.
+    /// True if we bind, which is independent of the mechanism's role.
     we_bind: bool,
     ours: SocketType,
     theirs: &'static str,
@@ -46,8 +46,8 @@ struct Cell {
 }
 
 impl Cell {
-    /// The user id that libzmq's application sees of us: what pyzmq's `ThreadAuthenticator` gives,
-    /// where libzmq serves. A REQ has a handler that gives none.
+    /// The user id that libzmq's application sees when libzmq is the server, as pyzmq's
+    /// `ThreadAuthenticator` sets it. The handler of a REQ sets none.
     fn user_id_at_libzmq(&self) -> Option<&'static str> {
         match (self.mechanism, self.we_serve) {
             _ if self.theirs == "REQ" => None,
@@ -159,8 +159,9 @@ fn table(counts: &BTreeMap<(&str, &str, String), usize>) -> String {
     text
 }
 
-/// Quick: every mechanism, role and pair with small payloads; each transport, each way of
-/// binding, 20 frames and 16 MiB once for each mechanism. Full: everything with everything.
+/// The quick run covers every mechanism, role and pair with small payloads, and each transport,
+/// each way of binding, 20 frames and 16 MiB once for each mechanism. The full run covers all
+/// combinations.
 fn plan() -> Vec<(Cell, Load)> {
     let mut plan = Vec::new();
     for mechanism in MECHANISMS {
@@ -236,7 +237,7 @@ fn plan() -> Vec<(Cell, Load)> {
     plan
 }
 
-/// Brings both ends together and exchanges the load; the number of messages that crossed.
+/// Connects both ends and exchanges the load. Returns the number of messages that crossed.
 async fn run(context: &Context, cell: Cell, load: Load) -> usize {
     let identity = vec![b'i'; load.identity];
     let theirs = their_options(&cell, &identity);
@@ -308,7 +309,7 @@ fn their_options(cell: &Cell, identity: &[u8]) -> Options {
     let sends_identity = SocketType::from_name(cell.theirs.as_bytes())
         .unwrap()
         .sends_identity();
-    // An empty identity cannot be set in libzmq: it is what it has.
+    // libzmq cannot set an empty identity. It is the default.
     if sends_identity && !identity.is_empty() {
         options.bytes("ROUTING_ID", identity)
     } else {
@@ -353,7 +354,7 @@ fn router() -> ZapRouter {
     router
 }
 
-/// The peer is who it should be, by what our policy says and by what it claims.
+/// Checks the user id that our policy has set, and the peer's claims.
 fn check_peer(connection: &Connection, cell: &Cell, identity: &[u8]) {
     let peer = connection.peer();
     assert_eq!(peer.claims.socket_type.unwrap().name(), cell.theirs);
@@ -408,7 +409,7 @@ impl Meeting<'_> {
         crossed
     }
 
-    /// One message each way that the pattern knows.
+    /// Exchanges one message in each direction of the pattern.
     async fn message(&mut self, frames: Vec<Payload>) -> usize {
         match self.cell.ours {
             SocketType::Push => self.tell_them(&frames, &[]).await,
@@ -418,7 +419,7 @@ impl Meeting<'_> {
             SocketType::Pair => {
                 self.tell_them(&frames, &[]).await + self.tell_us(&frames, &[]).await
             }
-            // REQ and REP of libzmq write and strip the delimiter; ours is the application's.
+            // libzmq's REQ and REP write and strip the delimiter. Here the application does.
             SocketType::Req => {
                 self.tell_them_delimited(&frames).await + self.tell_us_delimited(&frames).await
             }
@@ -426,7 +427,7 @@ impl Meeting<'_> {
                 self.tell_us_delimited(&frames).await + self.tell_them_delimited(&frames).await
             }
             SocketType::Dealer => {
-                // libzmq's ROUTER names the sender in front, by our identity where we have one.
+                // libzmq's ROUTER prepends the sender's name, which is our identity if we have one.
                 let name = if self.identity.is_empty() {
                     self.send(&frames).await;
                     let received = self.socket.receive().await.frames;
@@ -454,7 +455,7 @@ impl Meeting<'_> {
         self.connection.send(message).await.unwrap();
     }
 
-    /// We send; libzmq receives the same, behind `name` if it has one to give.
+    /// Sends from us to libzmq. libzmq receives the same message, after `name` if there is one.
     async fn tell_them(&mut self, frames: &[Payload], name: &[u8]) -> usize {
         self.send(frames).await;
         let user = self.cell.user_id_at_libzmq();
@@ -473,7 +474,7 @@ impl Meeting<'_> {
         1
     }
 
-    /// libzmq sends, to `name` if it must be told; we receive the same.
+    /// Sends from libzmq, to `name` if there is one. We receive the same message.
     async fn tell_us(&mut self, frames: &[Payload], name: &[u8]) -> usize {
         let sent = if name.is_empty() {
             frames.to_vec()
@@ -512,8 +513,8 @@ impl Meeting<'_> {
         1
     }
 
-    /// Subscribes to topics on both sides of where lengths change form, and takes all but one
-    /// back; the number of messages by which that was seen to work.
+    /// Subscribes to topics of lengths around each change of the length's encoding, and
+    /// unsubscribes from all but one. Returns the number of messages that showed the effect.
     async fn subscriptions(&mut self, load: Load) -> usize {
         let lengths = if load.lengths == SMALL.lengths {
             240..=260
@@ -581,8 +582,8 @@ impl Meeting<'_> {
         }
     }
 
-    /// libzmq's PUB does not say when it has taken note of a subscription: publish until one
-    /// message comes through, then take those that are still on their way.
+    /// libzmq's PUB does not report when a subscription takes effect, so publish until one message
+    /// arrives, then receive those in flight.
     async fn until_published(&mut self, topic: &[u8]) {
         let probe = [Payload::from(topic), Payload::from("probe")];
         loop {

@@ -1,5 +1,5 @@
-//! The interop peer, tested against itself: libzmq to libzmq over loopback, every mechanism and
-//! every way to refuse. If these fail, a failing interop test says nothing about this crate.
+//! The interop peer works: libzmq to libzmq over loopback, in every mechanism and with every
+//! refusal. If these tests fail, a failing interop test says nothing about this crate.
 
 use crate::peer;
 
@@ -129,7 +129,7 @@ async fn plain_asks_pyzmqs_own_authenticator() {
         username: "admin",
         password: "guess",
     };
-    // Without IMMEDIATE a message would be taken for a connection that never comes to be.
+    // Without IMMEDIATE libzmq would accept a message for a connection that is never made.
     let options = Options::new(wrong).set("IMMEDIATE", 1);
     let refused = context.socket("PUSH", options).await;
     let mut events = refused.monitor().await;

@@ -1,6 +1,6 @@
-//! `pyzmq`'s `tests/test_auth.py`, told anew: our listener and Authenticator, and libzmq clients
-//! that knock. Then what it leaves out: named domains, strangers, load errors, restarts, failing
-//! providers, malformed requests, ipc and IPv6.
+//! pyzmq's `tests/test_auth.py` for our listener and Authenticator with libzmq clients. Then the
+//! cases that it leaves out: named domains, unknown keys, load errors, restarts, failing providers,
+//! malformed requests, ipc and IPv6.
 
 use crate::peer;
 
@@ -18,7 +18,7 @@ use zmtp_auth::{
 
 const TCP: &str = "tcp://127.0.0.1:*";
 
-/// What came of a client: its user id, or the status and the reason in our log.
+/// A client's outcome: its user id, or the status and the reason in our log.
 type Outcome = Result<String, (DenialStatus, String)>;
 
 fn admitted(user_id: &str) -> Outcome {
@@ -64,7 +64,7 @@ async fn bind(auth: &Authenticator, mechanism: Mechanism, domain: &str, to: &str
         .unwrap()
 }
 
-/// Connects a libzmq client. Whoever is admitted gets a message through.
+/// Connects a libzmq client. An admitted client gets a message through.
 async fn knock_at(listener: &Listener, security: Security<'_>) -> Outcome {
     let context = Context::new().await;
     let options = Options::new(security).set("IPV6", 1);
@@ -143,7 +143,7 @@ mod as_in_pyzmq {
     }
 
     #[tokio::test]
-    async fn plain_refuses_everybody_before_it_is_configured() {
+    async fn plain_refuses_every_peer_before_it_is_configured() {
         let outcome = plain(&Authenticator::new(), "admin", "Password").await;
         assert_eq!(outcome, refused("No passwords defined"));
     }
@@ -166,7 +166,7 @@ mod as_in_pyzmq {
     }
 
     #[tokio::test]
-    async fn curve_refuses_everybody_before_it_is_configured() {
+    async fn curve_refuses_every_peer_before_it_is_configured() {
         assert_eq!(
             curve(&Authenticator::new()).await,
             refused("Unknown domain")
@@ -190,7 +190,7 @@ mod as_in_pyzmq {
     }
 
     #[tokio::test]
-    async fn curve_refuses_who_is_not_in_the_directory() {
+    async fn curve_refuses_a_key_that_is_not_in_the_directory() {
         let dir = tempfile::tempdir().unwrap();
         let auth = Authenticator::new();
         auth.configure_curve("*", dir.path()).unwrap();
@@ -270,7 +270,7 @@ mod beyond_pyzmq {
     }
 
     #[tokio::test]
-    async fn a_domain_whose_directory_cannot_be_loaded_admits_nobody() {
+    async fn a_domain_whose_directory_cannot_be_loaded_admits_no_peer() {
         let dir = tempfile::tempdir().unwrap();
         let auth = Authenticator::new();
         auth.configure_curve_any("*");
@@ -389,7 +389,7 @@ mod beyond_pyzmq {
     async fn a_hashed_password_admits_a_libzmq_client() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("passwords");
-        // `secret`, hashed by the reference implementation.
+        // The password `secret`, hashed by the reference implementation of argon2.
         let hash = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$5LzeVGGgdolhHzjGHA6qSDNYHLw5RyGqPPxPFSSG6tI";
         std::fs::write(&file, format!("ada={hash}\n")).unwrap();
         let auth = Authenticator::new();

@@ -1,5 +1,5 @@
-//! Who is refused, and what each side sees of it: libzmq clients at our servers, our clients at
-//! libzmq servers.
+//! Refusals between libzmq and this crate, and what each side sees: libzmq clients at our servers,
+//! our clients at libzmq servers.
 
 use crate::peer;
 
@@ -229,7 +229,7 @@ async fn a_libzmq_client_with_wrong_credentials_is_refused_for_the_right_reason(
         let listener = Listener::bind(TCP, server(mechanism, false), policy())
             .await
             .unwrap();
-        // Without IMMEDIATE a message would be taken before there is a connection.
+        // Without IMMEDIATE libzmq would accept a message before there is a connection.
         let options = Options::new(security).set("IMMEDIATE", 1).set("LINGER", 0);
         let push = context
             .connected("PUSH", options, &listener.local_endpoint().to_string())
@@ -260,7 +260,7 @@ async fn our_client_learns_how_a_libzmq_server_refuses_it() {
             let (_pull, endpoint) = context.bound("PULL", options, TCP).await;
             let error = connect(&endpoint, mechanism).await;
             match (status, error.protocol().unwrap()) {
-                // Nothing is said: either libzmq closes, or our own time is up.
+                // There is no ERROR: either libzmq closes, or our own time-out passes.
                 (DenialStatus::Temporary, Error::ClosedByPeer(stage) | Error::Timeout(stage)) => {
                     let expected = match mechanism {
                         "NULL" => Stage::NullReady,
@@ -326,7 +326,7 @@ async fn our_client_at_the_wrong_libzmq_server_says_what_is_wrong() {
         .bound("SUB", Options::new(Security::Null), TCP)
         .await;
     let error = connect(&endpoint, "NULL").await;
-    // libzmq may close before its READY has told us its type.
+    // libzmq may close before its READY has arrived, which holds its socket type.
     assert!(
         matches!(
             error.protocol(),

@@ -1,8 +1,8 @@
-//! What this thread tells `tracing`.
+//! Collects the `tracing` events of the current thread.
 //!
-//! One subscriber for the whole process, and lines for each thread: with a subscriber of its own
-//! for one thread, a place in the code that another thread is the first to pass would count as
-//! unheard.
+//! The whole process has one subscriber, which sorts lines by thread. `tracing` caches at first use
+//! whether a call site has a listener, so with a subscriber for one thread only, another thread
+//! could switch a call site off.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -47,13 +47,13 @@ impl Subscriber for Lines {
     fn exit(&self, _: &Id) {}
 }
 
-/// Begins to listen on this thread.
+/// Starts to collect on this thread.
 pub fn listen() {
     INSTALLED.call_once(|| tracing::subscriber::set_global_default(Lines).unwrap());
     LINES.set(Some(Vec::new()));
 }
 
-/// The lines since the last call, of this level or a graver one: the level, then each field.
+/// The lines since the last call of this level or a more severe one: the level, then each field.
 pub fn take(level: Level) -> Vec<String> {
     let mut lines = LINES.replace(Some(Vec::new())).unwrap();
     lines.retain(|line| {

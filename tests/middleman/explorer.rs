@@ -1,17 +1,17 @@
-//! Every path of one scenario, depth first.
+//! Explores every path of one scenario, depth first.
 
 use crate::machines::{Input, Machines, NodeId, Status, UnitId};
 use crate::moves::{Damage, MOVES, Move, Quiver};
 use crate::parties::{CLIENT, End, SERVER, Scenario};
 
-/// Most moves of the middleman that a report has room for.
+/// The highest number of moves that a report counts.
 pub const MOST_MOVES: usize = 4;
-/// One path in so many is run again from its start, in pieces of seven bytes.
+/// One of this many paths is run again from its start, in pieces of seven bytes.
 const SAMPLE: usize = 500;
-/// How many bad paths are told in full.
+/// How many bad paths a report shows in full.
 const TOLD: usize = 5;
 
-/// What was found.
+/// The results of an exploration.
 #[derive(Default)]
 pub struct Report {
     /// Paths by number of moves.
@@ -22,7 +22,7 @@ pub struct Report {
     pub both: usize,
     pub server_alone: usize,
     pub client_alone: usize,
-    /// Histories of machines that were really run.
+    /// Histories of machines that were run.
     pub histories: usize,
     /// Paths that were run again from their start.
     pub sampled: usize,
@@ -39,14 +39,14 @@ impl Report {
     }
 }
 
-/// A moment between two deliveries. Arrays are indexed by the end that units are for.
+/// The state between two deliveries. Arrays are indexed by the receiving end.
 #[derive(Clone)]
 struct Moment {
     ends: [NodeId; 2],
     queues: [Vec<UnitId>; 2],
-    /// Kept back until the next unit of that way has passed.
+    /// A unit that is held back until the next one in its direction has passed.
     held: [Option<UnitId>; 2],
-    /// All that either side has sent, each once.
+    /// All units that either side has sent, without duplicates.
     seen: Vec<UnitId>,
     /// The end whose turn it is to receive.
     turn: usize,
@@ -56,7 +56,7 @@ pub struct Explorer {
     machines: Machines,
     quiver: Quiver,
     most_moves: usize,
-    /// The moves of the path under way, and the units they were made on.
+    /// The moves of the current path, and their units.
     trail: Vec<(Move, Option<UnitId>)>,
     report: Report,
 }
@@ -86,7 +86,7 @@ impl Explorer {
             turn: End::Server as usize,
         });
         if let Some(same) = explorer.machines.ambiguous.first() {
-            // Only a planted bug makes two parties send the same bytes.
+            // Two parties send the same bytes only with a planted bug.
             explorer.report.told.push(format!("the same bytes: {same}"));
         }
         explorer.report.histories = explorer.machines.nodes.len();
@@ -98,7 +98,7 @@ impl Explorer {
     }
 
     fn walk(&mut self, mut moment: Moment) {
-        // What reaches a side that has settled changes nothing.
+        // A side that is complete or has failed ignores further input.
         for end in 0..2 {
             if self.status(&moment, end) != Status::Running {
                 moment.queues[end].clear();
@@ -124,7 +124,7 @@ impl Explorer {
         }
     }
 
-    /// Something is wrong already: there is no point in going on.
+    /// The path is bad already, so its continuations are skipped.
     fn fault(&self, moment: &Moment) -> Option<String> {
         moment
             .ends
@@ -178,7 +178,7 @@ impl Explorer {
         }
     }
 
-    /// Nothing is under way any more. The middleman may leave it at that, or go on.
+    /// No unit is in flight. The middleman may stop or make another move.
     fn silence(&mut self, moment: &Moment) {
         self.end(moment, None);
         if self.trail.len() == self.most_moves {
@@ -227,7 +227,7 @@ impl Explorer {
         }
     }
 
-    /// Counts a path that is over.
+    /// Counts a finished path.
     fn end(&mut self, moment: &Moment, fault: Option<String>) {
         self.report.paths[self.trail.len()] += 1;
         let [client, server] = [0, 1].map(|end| self.status(moment, end) == Status::Complete);
@@ -250,7 +250,7 @@ impl Explorer {
         }
     }
 
-    /// Runs one path in many again, in pieces, and tells where that ends differently.
+    /// Runs one of many paths again in pieces, and reports a different end.
     fn sample(&mut self, moment: &Moment) -> Option<String> {
         if !self.report.total().is_multiple_of(SAMPLE) {
             return None;
@@ -295,7 +295,7 @@ impl Explorer {
     }
 }
 
-/// Lets what was kept back come next, now that another unit of its way has passed.
+/// Puts a unit that was held back first, after another unit in its direction has passed.
 fn release(moment: &mut Moment, end: usize) {
     if let Some(unit) = moment.held[end].take() {
         moment.queues[end].insert(0, unit);

@@ -1,9 +1,8 @@
-//! The real machines, each history of theirs run once and remembered.
+//! Runs each history of the real machines once and caches the result.
 //!
-//! A machine is deterministic: what it does depends on what it was given and on nothing else. So
-//! the many paths through both ends share the histories of each, and a history is extended by
-//! running it again from its start, since a state cannot be copied. What every step does is
-//! compared with the model's word.
+//! A machine is deterministic: its output depends only on its input. So the many paths through both
+//! ends share the histories of each end. A state cannot be copied, so a history is extended by
+//! running it again from its start. The result of every step is compared with the model's.
 
 use crate::model::{Belief, Claims, Login, Meaning, Model, State};
 use crate::pair::{Endpoint, keys};
@@ -24,7 +23,7 @@ pub struct Unit {
     pub meaning: Meaning,
 }
 
-/// What a machine is given: a unit, and perhaps a reply that is not its own.
+/// One input of a machine: a unit, and perhaps another connection's ZAP reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Input {
     pub unit: UnitId,
@@ -37,12 +36,12 @@ pub struct Node {
     pub history: Vec<Input>,
     model: Model,
     pub status: Status,
-    /// What the last step has sent.
+    /// The output of the last step.
     pub sent: Vec<UnitId>,
-    /// How often policy has been asked so far, and whether the last step has asked.
+    /// The questions to policy so far, and whether the last step has asked.
     questions: usize,
     pub asked: bool,
-    /// How it broke the rules, if it did.
+    /// The difference from the model, if there is one.
     pub fault: Option<String>,
 }
 
@@ -70,7 +69,7 @@ pub struct Machines {
     public: [(u8, PublicKey); SEEDS.len()],
     pub units: Vec<Unit>,
     ids: HashMap<Vec<u8>, UnitId>,
-    /// Units of equal bytes to which the model gives different meanings: none, if it is sound.
+    /// Units of equal bytes to which the model gives different meanings. Must stay empty.
     pub ambiguous: BTreeSet<String>,
     pub nodes: Vec<Node>,
     steps: HashMap<(NodeId, Input), NodeId>,
@@ -91,11 +90,11 @@ impl Machines {
         }
     }
 
-    /// A machine that has sent its greeting and heard nothing.
+    /// A machine that has sent its greeting and received nothing.
     pub fn root(&mut self, run: Run) -> NodeId {
         let mut endpoint = self.replay(run, &[]).0;
         let mut greeting = endpoint.take_output();
-        // It tells the rest of its greeting to whoever has told his version.
+        // It sends the rest of its greeting once it has the peer's version.
         endpoint.feed(&greeting);
         greeting.extend(endpoint.take_output());
         let sent = vec![self.unit(greeting, Meaning::Greeting)];
@@ -112,7 +111,7 @@ impl Machines {
         self.nodes.len() - 1
     }
 
-    /// The number of these bytes; new ones get a number.
+    /// The number that stands for these bytes. New bytes get a new one.
     pub fn unit(&mut self, bytes: Vec<u8>, meaning: Meaning) -> UnitId {
         if let Some(&id) = self.ids.get(&bytes) {
             if self.units[id].meaning != meaning {
@@ -126,7 +125,7 @@ impl Machines {
         self.units.len() - 1
     }
 
-    /// Gives a machine one unit more. One that has failed or is complete takes nothing.
+    /// Gives a machine one more unit. One that has failed or is complete ignores it.
     pub fn step(&mut self, node: NodeId, input: Input) -> NodeId {
         if self.nodes[node].status != Status::Running {
             return node;
@@ -194,7 +193,7 @@ impl Machines {
         }
     }
 
-    /// Where the machine's state is not the model's.
+    /// The difference between the machine's state and the model's.
     fn contradiction(&self, endpoint: &Endpoint, is: Status, model: &State) -> Option<String> {
         let agrees = match model {
             State::Complete(belief) => {
@@ -213,7 +212,7 @@ impl Machines {
         (!agrees).then(|| format!("is {is:?}, where the model has {model:?}"))
     }
 
-    /// What a completed machine believes, in the model's words.
+    /// What a completed machine knows of its peer, in the model's terms.
     fn belief(&self, peer: &Peer) -> Option<Belief> {
         let key = match peer.proven_key {
             Some(proven) => Some(self.public.iter().find(|(_, key)| *key == proven)?.0),
@@ -235,8 +234,8 @@ impl Machines {
         })
     }
 
-    /// What speaks against a completion, whatever the model says: no approval where one is
-    /// needed, or a peer that is not at the other end of a CURVE connection.
+    /// Errors of a completion that need no model: a missing approval, or, under CURVE, a peer that
+    /// is not at the other end.
     fn unearned(&self, run: Run, peer: &Peer, desk: &Desk) -> Option<String> {
         let scenario = &self.scenario;
         let must_ask = match run.end {
@@ -291,8 +290,8 @@ impl Machines {
         None
     }
 
-    /// What two completed ends disagree on. Under NULL and PLAIN they may disagree on all, since
-    /// nothing there is protected.
+    /// What two completed ends disagree on. NULL and PLAIN protect nothing, so their ends may
+    /// disagree on everything.
     pub fn disagreement(&mut self, client: NodeId, server: NodeId) -> Option<String> {
         if self.scenario.mechanism != MechanismKind::Curve {
             return None;
@@ -334,7 +333,7 @@ impl Machines {
         None
     }
 
-    /// Runs a history from its start. All output but that of the last step is thrown away.
+    /// Runs a history from its start. Returns the output of the last step only.
     fn replay(&self, run: Run, history: &[Input]) -> (Endpoint, Rc<Desk>) {
         let desk = Rc::new(Desk::default());
         let mut endpoint = endpoint(run, &self.scenario, &desk);
@@ -346,8 +345,8 @@ impl Machines {
         (endpoint, desk)
     }
 
-    /// Runs a history once more, fed in pieces of `size` bytes, and tells where it ends. `None`
-    /// if it holds a swapped reply, which has no place in a stream.
+    /// Runs a history again in pieces of `size` bytes, and returns its end. `None` if it holds a
+    /// swapped reply, which is not part of the stream.
     pub fn in_pieces(&self, node: NodeId, size: usize) -> Option<Status> {
         let Node { run, history, .. } = &self.nodes[node];
         if history.iter().any(|input| input.swapped) {
@@ -366,7 +365,7 @@ impl Machines {
 }
 
 /// Cuts a machine's output into command frames. The second piece of a greeting, which begins with
-/// the minor version and no flags of a command, is part of the first unit already.
+/// the minor version instead of a command's flags, is already part of the first unit.
 fn units_of(mut output: &[u8]) -> Vec<Vec<u8>> {
     if output.first() == Some(&1) {
         output = &output[GREETING_LEN - VERSION_LEN..];

@@ -1,21 +1,18 @@
-//! A middleman between the two machines: all placements of up to three moves of his in complete
-//! handshakes, tried on the real machines and compared with a small model. With
-//! `ZMTP_AUTH_FULL=1` it is four, and bits are flipped in more places.
+//! No middleman can make a handshake complete without the right keys and an approval. The test runs
+//! all placements of up to three moves in complete handshakes on the real machines and compares
+//! them with a small model. `ZMTP_AUTH_FULL=1` makes it four moves, and flips bits in more places.
 //!
-//! He drops, replays, reorders and damages what is sent, puts in what he has overheard of three
-//! other sessions (an earlier one of the same two, one of his own with the same server, one of
-//! the same client's with his server), sends READY early and a second WELCOME, and swaps
-//! verdicts. What must hold on every path:
+//! The middleman, Mallory, drops, replays, reorders and damages units. She inserts units of three
+//! other sessions: an earlier one of the same two peers, one of her own with the same server, and
+//! one of the same client with her server. She sends READY early and a second WELCOME, and swaps
+//! verdicts. Every path must satisfy:
 //!
-//! - each machine does exactly what the model says, so it completes where the model lets it and
-//!   nowhere else;
-//! - nobody is complete without the right keys and, where policy is asked, its approval of this
-//!   very peer;
-//! - under CURVE, two sides that are complete agree on keys, identity and claims, and understand
-//!   each other's messages.
+//! - each machine does exactly what the model says, and completes only where the model does;
+//! - no side completes without the right keys and, if policy is asked, its approval of this peer;
+//! - under CURVE, two completed sides agree on keys, identity and claims, and can exchange
+//!   messages.
 //!
-//! NULL and PLAIN protect nothing: there the middleman may change claims, and the model says
-//! which.
+//! NULL and PLAIN protect nothing. There the middleman may change claims, and the model says which.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod explorer;
@@ -50,7 +47,7 @@ const fn scenario(
     }
 }
 
-/// The largest first, so that two threads share the work well.
+/// The largest scenarios come first, so that two threads share the work well.
 const SCENARIOS: [Scenario; 10] = [
     scenario("curve, asked", Curve, false, true, Twist::Nothing),
     scenario("curve, anyone", Curve, false, false, Twist::Nothing),
@@ -148,7 +145,7 @@ fn no_path_through_a_middleman_completes_without_the_right_keys_and_an_approval(
         );
         assert_eq!(report.bad, 0);
         assert_eq!(report.paths[0], 1);
-        // A refused client never gets in; but under PLAIN Mallory may say HELLO in its place.
+        // A refused client never gets in, but under PLAIN Mallory may send HELLO in its place.
         let good = scenario.twist == Twist::Nothing || scenario.mechanism == Plain;
         assert_eq!(report.both > 0, good, "{}", scenario.name);
     }
@@ -156,7 +153,7 @@ fn no_path_through_a_middleman_completes_without_the_right_keys_and_an_approval(
     assert!(total >= 100_000, "only {total} paths");
 }
 
-/// The explorer must find `bug` within `most_moves`, and find nothing where it is taken away.
+/// Checks that the explorer finds `bug` within `most_moves` moves, and nothing without the bug.
 fn assert_found(bug: Bug, scenario: Scenario, most_moves: usize, complaint: &str) {
     assert_eq!(Explorer::run(scenario, most_moves, Damage::Sparse).bad, 0);
     let report = Explorer::run(Scenario { bug, ..scenario }, most_moves, Damage::Sparse);

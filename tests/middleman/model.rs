@@ -1,16 +1,16 @@
-//! The handshakes as a small model over symbols: what every command means to one who knows all
-//! secrets, and who takes it for what. It predicts exactly which machine completes, believing
-//! what; the explorer holds the real machines to it.
+//! A small symbolic model of the handshakes. It gives every command its meaning with all secrets
+//! known, and predicts which machine completes and what it then knows of its peer. The explorer
+//! compares the real machines with it.
 
 use crate::parties::{End, Run, Scenario, Twist};
 use zmtp_auth::MechanismKind;
 
-/// What one greeting or command frame is.
+/// The meaning of one greeting or command frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Meaning {
-    /// Of ZMTP 3 and the right mechanism. Everybody's is alike.
+    /// A greeting of ZMTP 3 with the right mechanism, the same for all parties.
     Greeting,
-    /// READY of NULL and PLAIN, which anybody can write.
+    /// READY of NULL and PLAIN, which any party can write.
     Ready(Claims),
     PlainHello(Login),
     PlainWelcome,
@@ -35,13 +35,13 @@ pub enum Meaning {
         to: Run,
     },
     Error,
-    /// Whole, but nobody expects it in any state.
+    /// A complete command that no state accepts.
     Junk,
-    /// Its header lies about its length: what follows it is read as something else.
+    /// A header with a wrong length, so that the following bytes are misread.
     Torn,
 }
 
-/// Who speaks in metadata, and whether his identity was touched on the way.
+/// The author of metadata, and whether the identity was changed in transit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Claims {
     pub by: Run,
@@ -63,7 +63,7 @@ impl Claims {
     }
 }
 
-/// What a PLAIN HELLO shows.
+/// The credentials in a PLAIN HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Login {
     Alice,
@@ -81,7 +81,7 @@ impl Login {
     }
 }
 
-/// What a side that is done holds for true.
+/// What a completed side knows of its peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Belief {
     pub identity: Vec<u8>,
@@ -111,7 +111,7 @@ pub enum State {
     },
     Complete(Belief),
     Refused,
-    /// It lost its place in the stream: refused or waiting, and never complete.
+    /// It misreads the stream: refused or waiting, and never complete.
     Torn,
 }
 
@@ -122,7 +122,7 @@ pub struct Model {
     pub state: State,
 }
 
-/// What one received unit leads to.
+/// The effect of one received unit.
 pub struct Outcome {
     pub next: Model,
     pub sends: Vec<Meaning>,
@@ -138,7 +138,7 @@ impl Model {
         }
     }
 
-    /// Takes a unit. If policy is to be asked, `swapped` says that the reply comes from another
+    /// Processes a unit. If it asks policy, `swapped` means that the reply is that to another
     /// connection's question.
     pub fn receive(&self, unit: Meaning, swapped: bool, scenario: &Scenario) -> Outcome {
         let me = self.run;
@@ -176,7 +176,7 @@ impl Model {
                 self.complete(claims, None, Some(user), &[ready])
             }
 
-            // Whoever knows S can say HELLO; that he has c' is all that it proves.
+            // Anyone who knows S can send HELLO. It proves only possession of c'.
             (State::ExpectHello, Meaning::Hello { by })
                 if by.expected_server_key(scenario) == me.key(scenario) =>
             {
@@ -185,7 +185,7 @@ impl Model {
                     &[Meaning::Welcome { by: me, to: by }],
                 )
             }
-            // Only the owner of s can have read my HELLO.
+            // Only the owner of s can read this client's HELLO.
             (State::ExpectWelcome, Meaning::Welcome { by, to })
                 if to == me && by.key(scenario) == me.expected_server_key(scenario) =>
             {
@@ -194,7 +194,7 @@ impl Model {
                     &[Meaning::Initiate { by: me, to: by }],
                 )
             }
-            // My cookie, and the client that it was made for.
+            // This server's cookie, and the client that it was made for.
             (State::ExpectInitiate { client }, Meaning::Initiate { by, to })
                 if to == me && by == *client =>
             {
@@ -237,7 +237,7 @@ impl Model {
         self.outcome(state, send.as_slice(), false)
     }
 
-    /// A CURVE client has proven its key; now policy decides, if it is asked.
+    /// A CURVE client has proven its key. Policy decides now, if it is asked.
     fn proven(&self, client: Run, swapped: bool, scenario: &Scenario) -> Outcome {
         let by = self.run;
         let ready = Meaning::SealedReady { by, to: client };
@@ -265,7 +265,7 @@ impl Model {
             key,
             user,
         };
-        // PLAIN's user was asked about earlier, NULL's too.
+        // Under PLAIN and NULL policy was asked earlier.
         let asks = key.is_some() && user.is_some();
         self.outcome(State::Complete(belief), sends, asks)
     }

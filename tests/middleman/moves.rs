@@ -1,27 +1,28 @@
-//! What the middleman can do, and the bytes that he does it with.
+//! The middleman's moves, and the bytes for them.
 
 use crate::machines::{Input, Machines, NodeId, UnitId, header_len};
 use crate::model::{Claims, Login, Meaning};
 use crate::parties::{End, Run, Session};
 use zmtp_auth::MechanismKind;
 
-/// One move, made when a unit is about to be delivered, or when nothing more comes.
+/// One move, made when a unit is about to be delivered, or when none is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Move {
     Drop,
-    /// Deliver it after the next one of its way or, if none comes, when all is silent.
+    /// Deliver it after the next one in its direction, or, if none follows, when no unit is in
+    /// flight.
     Reorder,
     /// Deliver this damaged copy of it instead.
     Flip(UnitId),
-    /// Deliver one more time what either side has sent.
+    /// Deliver again a unit that either side has sent.
     Replay(UnitId),
-    /// Deliver a unit of another session instead; when all is silent, in addition.
+    /// Deliver a unit of another session instead, or in addition when no unit is in flight.
     Splice(UnitId),
-    /// Deliver a READY before its time.
+    /// Deliver a READY too early.
     ReadyEarly(UnitId),
     /// Deliver a WELCOME that is not the server's next command.
     SecondWelcome(UnitId),
-    /// Deliver it, and answer the question that follows from it with another peer's verdict.
+    /// Deliver it, and answer the resulting question with another peer's verdict.
     VerdictForAnother,
 }
 
@@ -52,28 +53,28 @@ impl Move {
     }
 }
 
-/// The bytes that the middleman has before the attacked connection begins. Indexed by the end
-/// that they are for.
+/// The bytes that the middleman has before the attacked connection begins, indexed by the receiving
+/// end.
 pub struct Quiver {
     foreign: [Vec<UnitId>; 2],
     ready: [Vec<UnitId>; 2],
     welcome: Vec<UnitId>,
-    /// Damaged copies of a unit, made when they are first wanted.
+    /// Damaged copies of units, made at first use.
     flipped: Vec<Option<Vec<UnitId>>>,
     damage: Damage,
 }
 
-/// In how many places a CURVE command is damaged.
+/// The number of places in which a CURVE command is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
-    /// In five, spread over it.
+    /// Five, spread over the command.
     Sparse,
-    /// In one byte of eight.
+    /// One byte of eight.
     Dense,
 }
 
 impl Quiver {
-    /// Listens to the three other sessions and writes some commands of its own.
+    /// Records the three other sessions and writes some commands of its own.
     pub fn fill(machines: &mut Machines, damage: Damage) -> Self {
         let mut foreign = [Vec::new(), Vec::new()];
         for session in [Session::Earlier, Session::Mallorys, Session::Lured] {
@@ -107,7 +108,7 @@ impl Quiver {
         }
     }
 
-    /// What can be done with `head`, which is about to reach `receiver`.
+    /// All moves on `head`, which is about to be delivered to `receiver`.
     pub fn moves(
         &mut self,
         machines: &mut Machines,
@@ -142,7 +143,7 @@ impl Quiver {
         moves
     }
 
-    /// What can still be given to `receiver` when nothing more comes.
+    /// All moves toward `receiver` when no unit is in flight.
     pub fn last_moves(&self, end: End, seen: &[UnitId]) -> Vec<Move> {
         let end = end as usize;
         let mut moves: Vec<Move> = seen.iter().map(|&unit| Move::Replay(unit)).collect();
@@ -163,7 +164,7 @@ impl Quiver {
     }
 }
 
-/// What each end of `session` is sent, if nobody interferes.
+/// The units that each end of `session` receives without interference.
 fn overheard(machines: &mut Machines, session: Session) -> [Vec<UnitId>; 2] {
     let mut ends = [End::Client, End::Server].map(|end| machines.root(Run { session, end }));
     let mut sent = [Vec::new(), Vec::new()];
@@ -237,7 +238,7 @@ fn forged_welcome(machines: &mut Machines) -> Vec<UnitId> {
     vec![machines.unit(frame(&body), meaning)]
 }
 
-/// Damaged copies of a unit: one bit in every place that means something different.
+/// Damaged copies of a unit, with one bit flipped in each part of different meaning.
 fn flips(machines: &mut Machines, unit: UnitId, damage: Damage) -> Vec<UnitId> {
     let bytes = machines.units[unit].bytes.clone();
     let meaning = machines.units[unit].meaning;
@@ -255,7 +256,7 @@ fn flips(machines: &mut Machines, unit: UnitId, damage: Damage) -> Vec<UnitId> {
                 Meaning::Ready(_) => Meaning::Ready(altered),
                 _ => Meaning::PlainInitiate(altered),
             };
-            // The identity stands last, the socket type behind its name and length.
+            // The identity comes last, the socket type after its name and length.
             places.push((bytes.len() - 1, 0, meaning));
             let name = bytes
                 .windows(11)
@@ -293,10 +294,10 @@ fn flips(machines: &mut Machines, unit: UnitId, damage: Damage) -> Vec<UnitId> {
         .collect()
 }
 
-/// A place: offset, bit, and what comes out.
+/// Offset, bit, and meaning of the damaged unit.
 type Place = (usize, u8, Meaning);
 
-/// Signature, version and mechanism decide; padding, minor version, the as-server byte and the
+/// Signature, version and mechanism matter. Padding, minor version, the as-server byte and the
 /// filler do not.
 fn greeting_places() -> Vec<Place> {
     let fatal = [(0, 0), (9, 0), (10, 0), (12, 0), (31, 7)];

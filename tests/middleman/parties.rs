@@ -1,5 +1,5 @@
-//! Who takes part: the connection under attack, three other sessions whose bytes the middleman
-//! has, and the policy that is asked. Concrete here; `model.rs` has the same in symbols.
+//! The parties: the attacked connection, three other sessions whose bytes the middleman has, and
+//! the policy. Concrete here; `model.rs` has the same in symbols.
 
 use crate::pair::{Endpoint, Seeded, keys};
 use std::cell::{Cell, RefCell};
@@ -11,7 +11,7 @@ use zmtp_auth::{
     SocketType, Verdict,
 };
 
-/// A way in which two sides meet, and what is not as it should be.
+/// A scenario: the mechanism of the attacked connection, and its faults.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     pub name: &'static str,
@@ -22,38 +22,38 @@ pub struct Scenario {
     pub bug: Bug,
 }
 
-/// What is wrong with the client.
+/// The client's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Twist {
     Nothing,
-    /// Policy does not know its key, its password or, under NULL, anybody.
+    /// Policy does not know its key or password, or under NULL admits no peer.
     Unwelcome,
     /// It holds the public key of a server that does not exist (CURVE).
     WrongServerKey,
 }
 
-/// A bug planted to see whether it is found.
+/// A planted bug, which the explorer must find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
     None,
-    /// The server answers its own question with yes.
+    /// The server approves without asking policy.
     ApprovesUnasked,
-    /// The server draws for every connection the same "random" bytes, so that the cookies of one
-    /// session are good in another.
+    /// The server draws the same "random" bytes for every connection, so that one session's cookies
+    /// are valid in another.
     RepeatsRandomness,
-    /// The server takes whatever ZAP reply comes for the answer to its question.
+    /// The server accepts any ZAP reply as the answer to its question.
     TakesAnyReply,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Session {
-    /// The one that the middleman sits on.
+    /// The attacked connection.
     Attacked,
     /// An earlier one of the same client and the same server.
     Earlier,
-    /// One of Mallory's own with the same server, where she is a user in good standing.
+    /// One of Mallory's own with the same server, of which she is a legitimate user.
     Mallorys,
-    /// One of the same client's with a server of Mallory's, to which he went of his own will.
+    /// A legitimate one of the same client with Mallory's server.
     Lured,
 }
 
@@ -85,7 +85,7 @@ pub const SERVER: Run = Run {
     end: End::Server,
 };
 
-/// Seeds of long-term key pairs.
+/// Seeds of permanent key pairs.
 pub const SEEDS: [u8; 5] = [ALICE, SERVICE, MALLORY, STRANGER, NOBODY];
 const ALICE: u8 = 11;
 const SERVICE: u8 = 22;
@@ -94,12 +94,12 @@ const STRANGER: u8 = 44;
 const NOBODY: u8 = 55;
 
 impl Run {
-    /// The identity that it claims; no two claim the same.
+    /// The claimed identity, different for all parties.
     pub fn identity(self) -> String {
         format!("{self:?}")
     }
 
-    /// The seed of its long-term key.
+    /// The seed of its permanent key.
     pub fn key(self, scenario: &Scenario) -> u8 {
         match (self.end, self.session) {
             (End::Client, Session::Mallorys) => MALLORY,
@@ -151,7 +151,7 @@ impl Run {
     }
 }
 
-/// What policy knows of a user, by what he shows.
+/// Policy's answer to a user's credentials.
 pub fn policy(scenario: &Scenario, request: &AccessRequest) -> Option<&'static str> {
     match &request.credentials {
         Credentials::Null => (scenario.twist != Twist::Unwelcome).then_some("somebody"),
@@ -166,20 +166,20 @@ pub fn policy(scenario: &Scenario, request: &AccessRequest) -> Option<&'static s
     }
 }
 
-/// What the policy's answers were, and which of them is put in another's place.
+/// The policy's answers, and a swap of one for another.
 #[derive(Default)]
 pub struct Desk {
-    /// Set while a reply meant for Mallory's connection is slipped in.
+    /// Set while a reply to Mallory's connection replaces the right one.
     pub swaps: Cell<bool>,
-    /// Each question, and as whom the policy has approved it.
+    /// Each question, and the user id of its approval.
     pub answered: RefCell<Vec<(AccessRequest, Option<&'static str>)>>,
 }
 
 impl Desk {
-    /// Asks policy by the frames of RFC 27, as a socket and its handler do.
+    /// Asks policy with the frames of RFC 27, as a socket asks its handler.
     fn verdict(&self, scenario: &Scenario, request: &AccessRequest) -> Verdict {
         if scenario.bug == Bug::ApprovesUnasked {
-            return Verdict::allow("whoever");
+            return Verdict::allow("unasked");
         }
         let ours = RequestId::from(7);
         let (id, user) = if self.swaps.get() {
@@ -205,7 +205,7 @@ impl Desk {
     }
 }
 
-/// The real machine of `run`, before it has heard anything.
+/// The real machine of `run` before any input.
 pub fn endpoint(run: Run, scenario: &Scenario, desk: &Rc<Desk>) -> Endpoint {
     let builder = match run.end {
         End::Client => Config::builder(SocketType::Dealer),

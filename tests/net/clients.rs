@@ -1,4 +1,5 @@
-//! Clients that connect again and again.
+//! `Reconnecting` retries, stops or goes on as its options say, and loses no message that had
+//! arrived.
 
 use crate::net_peers;
 
@@ -104,7 +105,7 @@ async fn a_client_finds_a_server_that_comes_back() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_given_up_again_and_again_still_gets_there() {
+async fn cancelled_attempts_still_connect() {
     let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
         .await
         .unwrap();
@@ -185,7 +186,7 @@ fn wildcards_cannot_be_connected_to() {
     }
 }
 
-/// In a process that may open enough files.
+/// Runs `flood` in a process that may open enough files.
 #[cfg(unix)]
 #[test]
 fn a_flood_of_clients_is_served_to_the_last() {
@@ -198,7 +199,7 @@ fn a_flood_of_clients_is_served_to_the_last() {
     assert!(status.success());
 }
 
-/// All at once, as many handshakes in progress as there are clients: each gets in and is served.
+/// All clients connect at once, with as many handshakes in progress as clients. Each is served.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by the test above in its own process"]
 async fn flood() {
@@ -240,8 +241,8 @@ async fn flood() {
     serving.await.unwrap();
 }
 
-/// An answer meets a server that has gone, so there is a new connection before everything from the
-/// old one was received.
+/// The server has gone when an answer is sent, so the client reconnects before it has received
+/// everything from the old connection.
 #[tokio::test]
 async fn what_had_arrived_on_a_lost_connection_is_received_after_reconnecting() {
     const COUNT: usize = 5000;

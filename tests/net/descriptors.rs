@@ -1,5 +1,5 @@
-//! A listener outlives a want of file descriptors, and its peers cannot bring it about. In a test
-//! of its own, since it makes its whole process want them.
+//! A listener survives a lack of file descriptors, and its peers cannot cause one. Each test runs
+//! in a process of its own, whose limit it lowers.
 
 use crate::net_peers;
 
@@ -16,7 +16,7 @@ use zmtp_auth::{Config, Error, PublicKey, SocketType, Stage};
 
 const IN_CHILD: &str = "ZMTP_AUTH_TEST_FEW_DESCRIPTORS";
 
-/// This test again, in a process of its own that may have so many descriptors.
+/// Runs `test` again in a process that may open `descriptors` file descriptors.
 fn child(test: &str, descriptors: usize) -> Command {
     let mut command = Command::new("sh");
     let limited = format!("ulimit -n {descriptors} && exec \"$0\" --exact \"$1\" --nocapture");
@@ -72,7 +72,7 @@ fn peers_who_are_admitted_cannot_take_the_last_descriptor() {
         let mallory = mallory.finish().unwrap();
         let dial = || soon(Connection::connect(local(port), mallory.clone(), ()));
         let mut held = Vec::new();
-        // As many tries as there would be descriptors; then 100 silent connections.
+        // As many connections as the process could have descriptors, then 100 silent ones.
         for _ in 0..118 {
             held.extend(dial().await.ok());
         }
@@ -82,13 +82,13 @@ fn peers_who_are_admitted_cannot_take_the_last_descriptor() {
             let stream = tokio::net::TcpStream::connect(("127.0.0.1", port));
             silent.push(soon(stream).await.unwrap());
         }
-        // A refusal is heard at once, which takes an accept and a handshake.
+        // A refusal arrives at once, which needs an accept and a handshake.
         let refused = dial().await.unwrap_err();
         assert!(matches!(
             refused,
             NetError::Handshake(Error::ClosedByPeer(Stage::CurveReady))
         ));
-        // With one connection less there is room for one.
+        // A connection that ends makes room for another.
         held.pop().unwrap().close().await.unwrap();
         while dial().await.is_err() {}
     });
@@ -121,12 +121,12 @@ async fn hold_everybody() {
 }
 
 #[test]
-fn a_listener_without_file_descriptors_waits_for_better_times() {
+fn a_listener_without_file_descriptors_recovers() {
     if is_child() {
         return run(starve());
     }
     let mut child = child(
-        "descriptors::a_listener_without_file_descriptors_waits_for_better_times",
+        "descriptors::a_listener_without_file_descriptors_recovers",
         64,
     );
     assert!(child.status().unwrap().success());
@@ -141,7 +141,7 @@ async fn starve() {
         hoard.push(file);
     }
     assert!((1..64).contains(&hoard.len()), "{}", hoard.len());
-    // One for the client, none for the listener.
+    // One free descriptor for the client, none for the listener.
     hoard.pop();
     let mut client = silent(&listener).await;
     assert!(File::open("/dev/null").is_err());

@@ -1,4 +1,4 @@
-//! Admissions that are withdrawn: before accept, and while the connection lives.
+//! A withdrawn admission ends its connection, before accept and afterwards.
 
 use crate::net_peers;
 
@@ -13,7 +13,7 @@ use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Grant, GrantTerms, SocketType, Stage};
 
-/// Valid until the sender says otherwise.
+/// A grant that is valid until the sender ends it.
 struct Until(watch::Receiver<bool>);
 
 impl GrantTerms for Until {
@@ -31,7 +31,7 @@ impl GrantTerms for Until {
     }
 }
 
-/// Admits everybody with a grant; the second value ends them, in the order of the peers.
+/// Admits every peer with a grant. The second value ends the grants, in the order of the peers.
 fn granting() -> (ZapRouter, Arc<Mutex<Vec<watch::Sender<bool>>>>) {
     let router = ZapRouter::new();
     let issued: Arc<Mutex<Vec<watch::Sender<bool>>>> = Arc::default();
@@ -77,8 +77,8 @@ async fn a_revoked_grant_closes_its_connection_and_no_other() {
     }
 }
 
-/// Its peer has closed behind more than the application has room for, so that only delivery is
-/// left of the connection.
+/// The peer has sent more than the queue holds and has closed, so the connection only delivers what
+/// is left.
 #[tokio::test]
 async fn a_revoked_grant_ends_the_delivery_of_what_a_peer_had_sent_that_is_gone() {
     let (router, issued) = granting();
@@ -95,7 +95,7 @@ async fn a_revoked_grant_ends_the_delivery_of_what_a_peer_had_sent_that_is_gone(
         if answered {
             soon(async { while ours.send("answer").await.is_ok() {} }).await;
         } else {
-            // As far as the application is read ahead for, the end is still beyond.
+            // The connection has not read ahead to the end of the stream.
             for _ in 0..10_000 {
                 soon(ours.recv()).await.unwrap();
             }

@@ -1,4 +1,4 @@
-//! Every mechanism over every transport: who the peer is, and what goes through.
+//! Every mechanism works over every transport: the peer's user id, and messages both ways.
 
 use crate::net_peers;
 
@@ -176,7 +176,7 @@ async fn messages_of_all_shapes_arrive_as_they_were_sent() {
                     .collect(),
             );
         }
-        // One frame of each size, all in one message.
+        // One message with a frame of each size.
         messages.push(sizes.iter().map(|&size| vec![1; size]).collect());
         let expected = messages.clone();
         let sending = tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Subscriptions in both forms, and heartbeats, against a raw peer and against each other.
+//! Subscriptions in both wire forms, and heartbeats, against a raw peer and between connections.
 
 use crate::net_peers;
 
@@ -13,7 +13,7 @@ use zmtp_auth::traffic::heartbeat::{Expiry, HeartbeatExpired, HeartbeatSettings}
 use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
 
-/// One of ours that connected to a raw peer that listens.
+/// A connection to a raw peer that listens.
 async fn dial_raw(ours: SocketType, raw: SocketType, minor: u8) -> (Connection, RawPeer) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = local(listener.local_addr().unwrap().port());
@@ -96,7 +96,7 @@ async fn only_subscribers_subscribe() {
 }
 
 #[tokio::test]
-async fn what_no_peer_would_take_is_not_sent() {
+async fn messages_that_every_peer_would_refuse_are_not_sent() {
     for (ours, theirs) in [
         (SocketType::Pull, SocketType::Push),
         (SocketType::Sub, SocketType::Pub),
@@ -147,7 +147,7 @@ async fn what_no_peer_would_take_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_reconnecting_client_does_not_send_either_what_no_peer_would_take() {
+async fn a_reconnecting_client_does_not_send_messages_that_every_peer_would_refuse() {
     let listener = Listener::bind(ANY_PORT, null(SocketType::Rep), ())
         .await
         .unwrap();
@@ -344,7 +344,7 @@ async fn the_time_to_live_that_a_peer_announces_is_enforced() {
 }
 
 #[tokio::test]
-async fn back_pressure_is_no_silence() {
+async fn back_pressure_does_not_count_as_silence() {
     let config = null(SocketType::Pull);
     let listener = Listener::bind_with(ANY_PORT, config, (), beating(50, 500))
         .await

@@ -1,4 +1,4 @@
-//! Peers that do not come in: what each side is told, and that no other peer is held up by them.
+//! Refused peers: what each side learns, and that they hold up no other peer.
 
 use crate::log_lines;
 use crate::net_peers;
@@ -21,7 +21,7 @@ use zmtp_auth::{
     Stage,
 };
 
-/// What a server's event and a client's error say of a refusal.
+/// The server's event and the client's error of a refusal.
 async fn refused<A: Access>(
     server: Config<A>,
     router: A::Router,
@@ -33,7 +33,7 @@ async fn refused<A: Access>(
     (refusal(&listener).await, handshake_error(&error).clone())
 }
 
-/// Denies everybody with this status.
+/// Denies every peer with this status.
 fn denying(status: DenialStatus) -> ZapRouter {
     let router = ZapRouter::new();
     let deny = move |request: ZapRequest| async move { request.deny(status, "not today") };
@@ -75,7 +75,7 @@ async fn an_internal_failure_is_told_500() {
 }
 
 #[tokio::test]
-async fn a_temporary_refusal_is_a_close_without_a_word() {
+async fn a_temporary_refusal_is_a_close_without_an_error_command() {
     let (server, client) = curve_pair();
     let (_, told) = refused(server, denying(DenialStatus::Temporary), client).await;
     assert_eq!(told, Error::ClosedByPeer(Stage::CurveReady));
@@ -162,7 +162,7 @@ async fn a_server_of_zmtp_2_is_named_as_such() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_no_handshake_error() {
+async fn an_address_without_a_listener_is_no_handshake_error() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = local(listener.local_addr().unwrap().port());
     drop(listener);
@@ -219,7 +219,7 @@ async fn silent_peers_in_all_places_do_not_keep_an_honest_one_out() {
 }
 
 #[tokio::test]
-async fn refusals_that_nobody_reads_are_counted_and_forgotten() {
+async fn unread_refusals_are_counted_and_dropped() {
     let mut options = Options::default();
     options.refusals_kept = 3;
     let config = null(SocketType::Pull);
@@ -267,7 +267,7 @@ async fn slow_greetings_and_slow_handshakes_run_out_of_time() {
     );
 }
 
-/// A handler that never answers, and tells when it was asked and when the question was dropped.
+/// A handler that never answers, and reports when it was asked and when the question was dropped.
 struct Pondering {
     router: ZapRouter,
     asked: Arc<Notify>,
@@ -293,14 +293,14 @@ fn pondering() -> Pondering {
             let _dropped = Dropped(dropped);
             asked.notify_one();
             std::future::pending::<()>().await;
-            request.allow("nobody")
+            request.allow("unknown")
         }
     };
     pondering.router.bind("test", never).unwrap();
     pondering
 }
 
-/// Sends a PLAIN client's greeting and HELLO, which makes the server ask.
+/// Sends a PLAIN client's greeting and HELLO, upon which the server asks.
 async fn say_hello(listener: &Listener) -> TcpStream {
     let mut stream = silent(listener).await;
     let greeting = Greeting::encode(mechanism_name("PLAIN"), false);
@@ -311,7 +311,7 @@ async fn say_hello(listener: &Listener) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_peer_that_leaves_during_the_verdict_takes_its_question_along() {
+async fn a_peer_that_leaves_during_the_verdict_cancels_its_question() {
     let pondering = pondering();
     let config = plain_server(SocketType::Pull);
     let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
@@ -367,7 +367,7 @@ async fn a_peer_that_waits_for_a_verdict_is_not_evicted_and_leaves_a_slot_for_ne
         waiting.push(say_hello(&listener).await);
         soon(pondering.asked.notified()).await;
     }
-    // The router would take the question. The peer is closed on without a word, and comes back.
+    // The router would accept the question. The peer is closed without an ERROR, and tries again.
     let mut fourth = say_hello(&listener).await;
     let refused = refusal(&listener).await;
     let denied = refused.denied().unwrap();
@@ -376,14 +376,14 @@ async fn a_peer_that_waits_for_a_verdict_is_not_evicted_and_leaves_a_slot_for_ne
     let mut heard = Vec::new();
     soon(fourth.read_to_end(&mut heard)).await.unwrap();
     assert_eq!(heard.len(), 64, "more than a greeting: {heard:?}");
-    // Newcomers have the last slot, one after the other.
+    // Newcomers share the last slot, one after the other.
     let _newcomers = [silent(&listener).await, silent(&listener).await];
     let error = refusal(&listener).await.error;
     assert_eq!(handshake_error(&error), &LimitExceeded::Evicted.into());
     assert_eq!(pondering.router.in_progress(), 3);
 }
 
-/// A listener whose connections are bounded, and a client that it would admit.
+/// A listener with a bound on connections, and a client that it would admit.
 async fn bounded(
     asks: bool,
     change: impl FnOnce(&mut Limits),
@@ -413,7 +413,7 @@ async fn bounded(
 async fn one_connection_too_many_is_refused_for_now_and_room_comes_back() {
     for asks in [true, false] {
         let (listener, dial) = bounded(asks, |limits| limits.max_connections = Some(2)).await;
-        // They count although they were not accepted yet.
+        // Connections count before they are accepted.
         let mut connections = vec![dial().await.unwrap(), dial().await.unwrap()];
         let error = dial().await.unwrap_err();
         assert_eq!(
@@ -427,14 +427,14 @@ async fn one_connection_too_many_is_refused_for_now_and_room_comes_back() {
         assert_eq!(denied.status, DenialStatus::Temporary);
         assert_eq!(denied.rule(), Some("max_connections"));
         assert!(matches!(refused.credential, Some(Credential::Key(_))));
-        // Our end is dropped, and theirs closes: the socket is gone, and with it the count.
+        // Both ends are closed, so the socket is gone and its count with it.
         drop((second, connections.pop()));
         for _ in 0..20 {
             let mut dialled = dial().await;
             while dialled.is_err() {
                 dialled = dial().await;
             }
-            // Gone before it is accepted, which counts no less.
+            // A connection that ends before it is accepted gives its count back too.
             dialled.unwrap().close().await.unwrap();
         }
     }
@@ -461,7 +461,7 @@ async fn under_null_one_connection_too_many_reads_no_ready() {
     assert_eq!(denied.rule(), Some("max_connections"));
 }
 
-/// On this machine one address, and one user, may stand for many: a proxy, or a tunnel.
+/// On loopback one address or user may stand for many peers: a proxy, or a tunnel.
 #[tokio::test]
 async fn connections_of_a_user_and_from_an_address_are_not_bounded_on_loopback() {
     let (_listener, dial) = bounded(true, |limits| {
@@ -499,7 +499,7 @@ async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
     assert!(by.policy_version.is_some());
     assert!((before..=SystemTime::now()).contains(&refusal.at));
 
-    // A key that policy knows is proven also where the handshake fails afterwards.
+    // A key that policy knows is proven even if the handshake fails afterwards.
     let server = curve_server(SocketType::Pull, &ours);
     let client = curve_client(SocketType::Pull, &stranger, &ours);
     let (refusal, _) = refused(server, policy(&stranger), client).await;
@@ -521,13 +521,13 @@ async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
         Some(Credential::UserName("admin".into()))
     );
     assert_eq!(refusal.rule(), Some("the passwords of domain \"test\""));
-    // What may be a password in the wrong place is not shown.
+    // A name that may be a misplaced password is not shown.
     let (server, client) = plain("hunter2");
     let (refusal, _) = refused(server, policy(&keys()), client).await;
     assert_eq!(refusal.credential, None);
     assert!(!format!("{refusal:?}").contains("hunter2"));
 
-    // Nothing is proven: the port tells which of many it was.
+    // Nothing is proven. The port identifies the peer.
     let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ());
     let listener = listener.await.unwrap();
     let mut stream = silent(&listener).await;
@@ -548,7 +548,7 @@ async fn one_refusal_is_one_line_in_the_log() {
     };
     for (router, level, rule) in [
         (policy(&keys()), "INFO", "rule=\"the keys of domain"),
-        // Without a handler there is no rule, and something to do.
+        // Without a handler there is no rule, and the line says what to do.
         (
             ZapRouter::new(),
             "WARN",
@@ -568,7 +568,7 @@ async fn one_refusal_is_one_line_in_the_log() {
             assert!(line.contains(part), "{part}: {line}");
         }
     }
-    // Without a listener the router writes the line.
+    // Without a listener the router writes the log line.
     logged();
     let credentials = Credentials::Plain {
         username: "hunter2".into(),
@@ -609,7 +609,7 @@ async fn an_error_reaches_a_peer_that_is_still_sending() {
         .await
         .unwrap();
     let mut stream = say_hello(&listener).await;
-    // More than the handshake, but less than what is discarded before closing.
+    // More than the handshake, less than the listener discards before it closes.
     soon(stream.write_all(&[0; 4000])).await.unwrap();
     let mut answer = Vec::new();
     soon(stream.read_to_end(&mut answer)).await.unwrap();
@@ -617,7 +617,7 @@ async fn an_error_reaches_a_peer_that_is_still_sending() {
 }
 
 #[tokio::test]
-async fn several_tasks_may_accept_and_giving_up_loses_nobody() {
+async fn several_tasks_may_accept_and_a_cancelled_accept_loses_no_peer() {
     let listener = Arc::new(
         Listener::bind(ANY_PORT, null(SocketType::Pull), ())
             .await
@@ -650,7 +650,7 @@ async fn several_tasks_may_accept_and_giving_up_loses_nobody() {
     }
 }
 
-/// What two handlers see of each other, each of which keeps its thread until it may go on.
+/// Shared by two handlers, each of which blocks its thread until it is released.
 #[derive(Default)]
 struct Blocking {
     state: Mutex<(Vec<ThreadId>, bool)>,
@@ -658,7 +658,7 @@ struct Blocking {
 }
 
 impl Blocking {
-    /// Blocks the thread of the first two until they are released; whether they were, in time.
+    /// Blocks the threads of the first two until they are released. False on a time-out.
     fn pass(&self) -> bool {
         let mut state = self.state.lock().unwrap();
         if state.0.len() == 2 {
@@ -672,7 +672,7 @@ impl Blocking {
         !waited.timed_out()
     }
 
-    /// The threads that are blocked.
+    /// The blocked threads.
     fn threads(&self) -> Vec<ThreadId> {
         self.state.lock().unwrap().0.clone()
     }
@@ -683,15 +683,15 @@ impl Blocking {
     }
 }
 
-/// For what comes at once, or never.
+/// Time-out for results that arrive at once or never.
 const LONG: Duration = Duration::from_secs(60);
 
 #[test]
-fn handshakes_run_on_several_threads_and_two_that_are_blocked_hold_up_nobody() {
+fn handshakes_run_on_several_threads_and_two_blocked_ones_hold_up_no_other() {
     let mut limits = Limits::default();
     limits.handshake_timeout = 4 * LONG;
     limits.verdict_timeout = 4 * LONG;
-    // All come to the gate, so that all are ready to go on when it opens.
+    // All tasks wait at the gate, so that all are ready when it opens.
     let gate = watch::Sender::new(false);
     let blocking = Arc::new(Blocking::default());
     let router = ZapRouter::with_limits(&limits);
@@ -704,7 +704,7 @@ fn handshakes_run_on_several_threads_and_two_that_are_blocked_hold_up_nobody() {
                 if blocking.pass() {
                     request.allow("somebody")
                 } else {
-                    request.deny(DenialStatus::Failure, "nobody released me")
+                    request.deny(DenialStatus::Failure, "not released in time")
                 }
             }
         }
@@ -744,7 +744,7 @@ fn handshakes_run_on_several_threads_and_two_that_are_blocked_hold_up_nobody() {
         while accepted.len() < 4 {
             accepted.push(soon(listener.accept()).await.unwrap());
         }
-        // Two are still in there, and somebody else comes.
+        // Two handlers still block their threads, and another peer arrives.
         eventually(|| blocking.threads().len() == 2).await;
         assert_eq!(router.in_progress(), 2);
         connecting.push(connect());
@@ -762,14 +762,14 @@ fn handshakes_run_on_several_threads_and_two_that_are_blocked_hold_up_nobody() {
 }
 
 #[tokio::test]
-async fn with_a_listener_its_handshakes_end_and_its_connections_do_not() {
+async fn a_dropped_listener_ends_its_handshakes_and_keeps_its_connections() {
     let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
         .await
         .unwrap();
     let mut strangers = Vec::new();
     for _ in 0..3 {
         let mut stranger = silent(&listener).await;
-        // The server's has come: so its handshake is under way.
+        // The server's greeting has arrived, so its handshake has begun.
         soon(stranger.read_exact(&mut [0; 11])).await.unwrap();
         strangers.push(stranger);
     }
@@ -778,7 +778,7 @@ async fn with_a_listener_its_handshakes_end_and_its_connections_do_not() {
     let mut server = soon(listener.accept()).await.unwrap();
     listener.close().await;
     for mut stranger in strangers {
-        // Nothing unread is left with the server, so this is an end and no reset.
+        // The server has no unread bytes, so it closes without a reset.
         assert_eq!(soon(stranger.read(&mut [0; 1])).await.unwrap(), 0);
     }
     client.send("still here").await.unwrap();

@@ -1,4 +1,4 @@
-//! The Authenticator behind live connections: what a change withdraws is closed, and only that.
+//! A change of policy closes exactly the live connections whose admission it withdraws.
 
 use crate::net_peers;
 
@@ -18,7 +18,7 @@ fn router(auth: &Authenticator) -> ZapRouter {
     router
 }
 
-/// Connections, and how many of them are to close: 1000 and 50 with `ZMTP_AUTH_FULL=1`.
+/// The number of connections, and of those that must close: 1000 and 50 with `ZMTP_AUTH_FULL=1`.
 fn scale() -> (usize, usize) {
     match std::env::var_os("ZMTP_AUTH_FULL") {
         Some(_) => (1000, 50),
@@ -37,7 +37,7 @@ async fn connect_all(
         .await
         .unwrap();
     let mut both = HashMap::new();
-    // Some at a time, as a busy server meets them.
+    // Some at a time, as at a busy server.
     for some in clients.chunks(20) {
         let mut dialling = JoinSet::new();
         for client in some {
@@ -72,7 +72,7 @@ async fn of_many_live_connections_exactly_those_whose_keys_were_removed_close() 
     let mut both = connect_all(&auth, &clients).await;
     assert_eq!(auth.live_grants(), all);
 
-    // Spread over the time of their coming.
+    // Spread over the order of their arrival.
     let withdrawn: Vec<_> = clients.iter().step_by(all / gone).collect();
     assert_eq!(withdrawn.len(), gone);
     let stays = |key: &PublicKey| withdrawn.iter().all(|pair| pair.public_key() != *key);
@@ -99,7 +99,7 @@ async fn of_many_live_connections_exactly_those_whose_keys_were_removed_close() 
         last - start
     );
 
-    // The others live on, each in use.
+    // The others still carry messages.
     assert_eq!(both.len(), all - gone);
     for (pull, push) in both.values_mut() {
         push.send("alive").await.unwrap();
@@ -158,7 +158,7 @@ async fn a_key_that_is_removed_between_verdict_and_accept_is_not_accepted() {
     let push = Connection::connect(listener.local_endpoint(), config, ());
     let push = soon(push).await.unwrap();
     auth.configure_curve_keys("test", []);
-    // Even if it comes back at once.
+    // Even if the key is added again at once.
     auth.configure_curve_keys("test", [client.public_key()]);
     assert!(matches!(refusal(&listener).await.error, NetError::Revoked));
     assert!(matches!(soon(push.closed()).await, NetError::Closed));
@@ -166,7 +166,7 @@ async fn a_key_that_is_removed_between_verdict_and_accept_is_not_accepted() {
 
 #[tokio::test]
 async fn the_end_of_a_validity_closes_the_connection_by_itself() {
-    // A clock that strikes the hour in four seconds.
+    // A clock that is four seconds before the full hour.
     let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_801_396_800);
     let start = Instant::now();
     let clock = move || end - Duration::from_secs(4) + start.elapsed();

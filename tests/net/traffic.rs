@@ -1,4 +1,4 @@
-//! Established connections: order, back-pressure, cancellation, halves, closing.
+//! Messages on established connections: order, back-pressure, cancellation, halves and closing.
 
 use crate::net_peers;
 
@@ -23,7 +23,7 @@ async fn a_sender_waits_for_a_receiver_that_does_not_receive_and_nothing_is_lost
     let (mut pull, mut push) = connected(SocketType::Pull, SocketType::Push).await;
     let chunk = Bytes::from(vec![7; 64 * 1024]);
     let mut sent = 0;
-    // What the system's own buffers hold is a few megabytes.
+    // The system's buffers hold a few megabytes.
     while sent < 4096 {
         let sending = push.send(chunk.clone());
         match tokio::time::timeout(Duration::from_secs(1), sending).await {
@@ -32,7 +32,7 @@ async fn a_sender_waits_for_a_receiver_that_does_not_receive_and_nothing_is_lost
         }
         sent += 1;
     }
-    assert!(sent < 4096, "256 MiB went nowhere");
+    assert!(sent < 4096, "256 MiB were sent without a receiver");
     let closing = tokio::spawn(push.close());
     for _ in 0..sent {
         assert_eq!(
@@ -67,7 +67,7 @@ async fn a_message_larger_than_all_that_is_read_ahead_still_passes() {
 }
 
 #[tokio::test]
-async fn receiving_that_is_given_up_again_and_again_loses_nothing() {
+async fn cancelled_receives_lose_no_message() {
     let (mut pull, mut push) = connected(SocketType::Pull, SocketType::Push).await;
     let sending = tokio::spawn(async move {
         for number in 0..5000 {
@@ -96,7 +96,7 @@ async fn receiving_that_is_given_up_again_and_again_loses_nothing() {
 }
 
 #[tokio::test]
-async fn sending_that_is_given_up_was_not_sent() {
+async fn a_cancelled_send_was_not_sent() {
     let (mut pull, mut push) = connected(SocketType::Pull, SocketType::Push).await;
     let receiving = tokio::spawn(async move {
         for expected in 0..5000 {
@@ -259,7 +259,7 @@ async fn what_a_peer_took_before_it_closed_was_sent() {
         }
         let closing = tokio::spawn(pull.close());
         if round % 4 < 2 {
-            // It has heard of the end, and still was everything sent.
+            // It knows of the end, and still everything was sent.
             assert!(matches!(soon(push.closed()).await, NetError::Closed));
         }
         if round % 2 == 0 {
@@ -280,7 +280,7 @@ async fn what_a_peer_left_when_it_closed_was_not_sent() {
     for finishes in [true, false] {
         let raw = RawPeer::connect(&listener, SocketType::Pull, 1).await;
         let mut push = soon(listener.accept()).await.unwrap();
-        // More than the system's buffers hold.
+        // More than the system's buffers take.
         push.send(vec![0; 64 << 20]).await.unwrap();
         drop(raw);
         soon(push.closed()).await;
@@ -348,7 +348,7 @@ async fn traffic_right_behind_the_handshake_is_not_lost() {
     assert_eq!(soon(pull.recv_message()).await.unwrap(), "first".into());
 }
 
-/// A listener, a peer at it that is driven by hand, and our end of the connection.
+/// A listener, a raw peer, and our end of their connection.
 async fn with_raw(limits: Limits) -> (Listener, RawPeer, Connection) {
     let config = null_with(SocketType::Pair, limits);
     let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
@@ -364,7 +364,7 @@ fn burst(count: usize) -> Vec<(Flags, Bytes)> {
         .collect()
 }
 
-/// Sends until that fails, and says why.
+/// Sends until that fails, and returns the error.
 async fn fail_to_send(connection: &mut Connection) -> NetError {
     soon(async {
         loop {
@@ -377,7 +377,7 @@ async fn fail_to_send(connection: &mut Connection) -> NetError {
     .await
 }
 
-/// All of a burst, and then that the peer is gone.
+/// Receives a whole burst and then the end of the connection.
 async fn assert_all_arrive(connection: &mut Connection, count: usize) {
     for number in 0..count {
         let received = soon(connection.recv_message()).await;
@@ -390,17 +390,17 @@ async fn assert_all_arrive(connection: &mut Connection, count: usize) {
     ));
 }
 
-/// More than an application is read ahead for, and less than the system keeps for us.
+/// More than the connection reads ahead for the application, less than the system's buffers take.
 const MANY: usize = 20_000;
 
-/// Whether it was accepted or has dialled, over tcp or ipc, in the clear or sealed.
+/// Runs for accepted and dialled connections, over tcp and ipc, under NULL and CURVE.
 #[tokio::test]
 async fn what_has_arrived_is_received_though_an_answer_meets_a_peer_that_has_closed() {
     let (listener, mut raw, mut ours) = with_raw(Limits::default()).await;
     raw.send_together(&burst(MANY)).await;
     drop((raw, listener));
     fail_to_send(&mut ours).await;
-    // That it can send no more is told at once.
+    // Sending fails at once.
     assert!(matches!(soon(ours.closed()).await, NetError::Closed));
     assert_all_arrive(&mut ours, MANY).await;
 
@@ -459,7 +459,8 @@ async fn what_has_arrived_over_ipc_is_received_though_an_answer_meets_a_peer_tha
     assert_all_arrive(&mut ours, 2 * MANY).await;
 }
 
-/// It stays open, takes nothing and says nothing: whether it lives cannot be told.
+/// The peer keeps the connection open, reads nothing and sends nothing, so nothing shows whether it
+/// lives.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_peer_that_takes_nothing_and_says_nothing_is_waited_for_as_long_as_linger() {
@@ -480,15 +481,15 @@ async fn a_peer_that_takes_nothing_and_says_nothing_is_waited_for_as_long_as_lin
         .shutdown(std::net::Shutdown::Read)
         .unwrap();
     fail_to_send(&mut ours).await;
-    // It may still send.
+    // The peer may still send.
     raw.send_together(&burst(100)).await;
     assert_all_arrive(&mut ours, 100).await;
     assert!(raw.frame().await.is_none());
 }
 
-/// The queue's ends meet again although the runtime stands still in between.
+/// Checks that both ends of the queue wake each other although the runtime pauses in between.
 #[test]
-fn a_connection_goes_on_from_one_block_on_to_the_next() {
+fn a_connection_survives_from_one_block_on_to_the_next() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -503,7 +504,8 @@ fn a_connection_goes_on_from_one_block_on_to_the_next() {
     }
 }
 
-/// The end comes behind more than the application has room for, just while it makes some.
+/// The end of the stream follows more messages than the queue holds, just while the application
+/// takes some.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_came_before_the_end_is_received_however_slowly() {
     for round in 0..tries(4000, 200) as usize {
@@ -519,8 +521,8 @@ async fn what_came_before_the_end_is_received_however_slowly() {
     }
 }
 
-/// Only one direction is closed, so the peer could still be sent to; but no peer that lives does
-/// that, and one that has gone could not be told from it.
+/// The peer has closed only its sending direction and could still receive. But no live peer does
+/// that, and a peer that has gone looks the same.
 #[tokio::test]
 async fn a_peer_that_will_send_no_more_is_sent_to_no_more() {
     let (_listener, mut raw, mut ours) = with_raw(Limits::default()).await;
@@ -530,7 +532,7 @@ async fn a_peer_that_will_send_no_more_is_sent_to_no_more() {
         assert_all_arrive(&mut ours, MANY).await;
         assert!(matches!(ours.send("late").await, Err(NetError::Closed)));
     };
-    // It hears of the end although our application holds on to the connection.
+    // The peer sees the end although our application keeps the connection.
     let ((), heard) = soon(async { tokio::join!(receiving, raw.frame()) }).await;
     assert!(heard.is_none());
 }
@@ -543,7 +545,7 @@ async fn all_that_came_before_a_violation_is_received_and_nothing_behind_it_hold
     let mut frames = burst(MANY);
     frames.push((Flags::Command, Bytes::from_static(b"\x04PING\0")));
     frames.extend(burst(MANY));
-    // It may be closed on before everything is sent.
+    // The connection may close before everything is sent.
     let sending = async {
         let mut out = bytes::BytesMut::new();
         for (flags, body) in &frames {
@@ -566,7 +568,7 @@ async fn all_that_came_before_a_violation_is_received_and_nothing_behind_it_hold
     assert!(matches!(end, NetError::Traffic(_)), "{end}");
 }
 
-/// How often to try what depends on who looks first.
+/// Rounds for tests of a race.
 fn tries(full: u32, quick: u32) -> u32 {
     match std::env::var_os("ZMTP_AUTH_FULL") {
         Some(_) => full,
@@ -574,8 +576,8 @@ fn tries(full: u32, quick: u32) -> u32 {
     }
 }
 
-/// The application takes what is there just while the driver finds no room for what has come
-/// behind it: then nothing more may have to arrive for that to be delivered.
+/// The application empties the queue just while the driver finds it full. The waiting message must
+/// be delivered without further input.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_found_no_room_is_delivered_though_nothing_more_arrives() {
     let mut limits = Limits::default();
@@ -592,7 +594,7 @@ async fn what_found_no_room_is_delivered_though_nothing_more_arrives() {
     }
 }
 
-/// The application closes just while the driver looks whether it has.
+/// The application closes just while the driver checks for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whenever_a_connection_is_closed_it_ends() {
     let listener = Listener::bind(ANY_PORT, null(SocketType::Pair), ())

@@ -1,5 +1,5 @@
-//! Sockets for the tests of `net`: configurations that fit together, and a raw peer that does
-//! what no honest connection does.
+//! Sockets for the tests of `net`: matching configurations, and a raw peer that can break the
+//! protocol.
 #![allow(dead_code)]
 
 use bytes::{Bytes, BytesMut};
@@ -18,7 +18,7 @@ use zmtp_auth::{
     SocketType,
 };
 
-/// Generous: a test that hangs fails, a slow machine does not.
+/// Generous, so that a test that hangs fails and a slow machine does not.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -27,7 +27,7 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
         .expect("takes too long")
 }
 
-/// Waits for what no event announces.
+/// Waits for a condition without a notification.
 pub async fn eventually(mut holds: impl FnMut() -> bool) {
     soon(async {
         while !holds() {
@@ -99,7 +99,7 @@ pub fn keys() -> KeyPair {
     KeyPair::generate().unwrap()
 }
 
-/// Admits everybody as `somebody`.
+/// Admits every peer as `somebody`.
 pub fn welcoming() -> ZapRouter {
     let router = ZapRouter::new();
     router
@@ -157,7 +157,7 @@ pub fn local(port: u16) -> Endpoint {
     Endpoint::Tcp { host, port }
 }
 
-/// Opens a connection and says nothing.
+/// Opens a connection and sends nothing.
 pub async fn silent(listener: &Listener) -> TcpStream {
     let address = ("127.0.0.1", port(listener.local_endpoint()));
     soon(TcpStream::connect(address)).await.unwrap()
@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
         Self::speak(stream, &null(kind), minor).await
     }
 
-    /// Shakes hands as `config` says.
+    /// Completes the handshake with `config`.
     pub async fn speak(mut stream: S, config: &Config<NoPolicy>, minor: u8) -> Self {
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
         let here = PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
@@ -215,12 +215,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawPeer<S> {
         }
     }
 
-    /// Says that nothing more will come, and goes on listening.
+    /// Closes the sending direction and keeps receiving.
     pub async fn half_close(&mut self) {
         soon(self.stream.shutdown()).await.unwrap();
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     pub async fn bytes(&mut self, bytes: &[u8]) {
         soon(self.stream.write_all(bytes)).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! Two ends of one connection in memory: no sockets, no clock, reproducible to the byte.
+//! Two ends of one connection in memory, without sockets or clock, reproducible to the byte.
 #![allow(dead_code)] // each test crate uses its part
 
 use bytes::BytesMut;
@@ -45,7 +45,7 @@ pub fn server_keys() -> KeyPair {
     keys(22)
 }
 
-/// Every way in which two sides can meet, by name.
+/// Every kind of connection by name.
 pub const KINDS: [&str; 6] = [
     "null",
     "null-asks",
@@ -125,7 +125,7 @@ pub fn endpoints(kind: &str, seed: u64) -> (Endpoint, Endpoint) {
     }
 }
 
-/// A whole greeting of this kind, for a side that is fed by hand.
+/// A whole greeting of this kind, for a test that sends bytes itself.
 pub fn greeting(kind: &str) -> [u8; 64] {
     let mechanism = kind.split('-').next().unwrap().to_uppercase();
     Greeting::encode(mechanism_name(&mechanism), false)
@@ -133,7 +133,7 @@ pub fn greeting(kind: &str) -> [u8; 64] {
 
 type Handler = Box<dyn FnMut(&AccessRequest) -> Verdict>;
 
-/// One end. It answers its own pauses: verdicts by a handler, metadata from a fixed supply.
+/// One end. It resolves its own pauses: verdicts by a handler, metadata from a fixed value.
 pub struct Endpoint {
     state: State,
     input: BytesMut,
@@ -237,7 +237,7 @@ impl Endpoint {
         }
     }
 
-    /// What is to be sent now.
+    /// The bytes to send now.
     pub fn take_output(&mut self) -> Vec<u8> {
         self.output.split().to_vec()
     }
@@ -273,7 +273,7 @@ impl Endpoint {
         }
     }
 
-    /// What it is waiting for; `None` if it is not.
+    /// What it is waiting for, or `None`.
     pub fn stage(&self) -> Option<Stage> {
         match &self.state {
             State::Running(handshake) => match &**handshake {
@@ -285,22 +285,22 @@ impl Endpoint {
     }
 }
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     ToServer,
     ToClient,
 }
 
-/// One delivery: all that one end had to send at one moment.
+/// One delivery: everything that one end had to send at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     pub direction: Direction,
     pub bytes: Vec<u8>,
 }
 
-/// Carries bytes between the ends until both are silent; `wire` may change or cut each delivery.
-/// What was really sent, before `wire` touched it, is returned.
+/// Carries bytes between the ends until both are silent. `wire` may change or cut each delivery.
+/// Returns the deliveries as they were sent, before `wire`.
 pub fn drive_through(
     client: &mut Endpoint,
     server: &mut Endpoint,
@@ -339,7 +339,7 @@ pub fn drive(client: &mut Endpoint, server: &mut Endpoint) -> Vec<Delivery> {
     drive_through(client, server, |_, _, bytes| vec![bytes])
 }
 
-/// All that went one way.
+/// All bytes of one direction.
 pub fn stream(log: &[Delivery], direction: Direction) -> Vec<u8> {
     log.iter()
         .filter(|delivery| delivery.direction == direction)
@@ -347,7 +347,7 @@ pub fn stream(log: &[Delivery], direction: Direction) -> Vec<u8> {
         .collect()
 }
 
-/// The command bodies of one way, greeting left out.
+/// The command bodies of one direction, without the greeting.
 pub fn commands(log: &[Delivery], direction: Direction) -> Vec<Vec<u8>> {
     let stream = stream(log, direction);
     let mut rest = &stream[64..];

@@ -1,11 +1,11 @@
-//! The Rust side of `zmq_peer.py`: one process of real libzmq serves every test of a crate. Each
-//! test takes a [`Context`] of its own, and so its own ZAP handler.
+//! The Rust side of `zmq_peer.py`: one process with real libzmq serves all tests of a crate. Each
+//! test has a [`Context`] and so a ZAP handler of its own.
 //!
-//! `ZMTP_AUTH_PYTHON` names a Python that has pyzmq; `./test` sets it. Without it these tests
-//! fail: an interop test that is skipped silently proves nothing.
+//! `ZMTP_AUTH_PYTHON` names a Python that has pyzmq, and `./test` sets it. Without it these tests
+//! fail, since an interop test that is skipped silently proves nothing.
 //!
-//! Every function panics on a refusal by the peer process and on a time-out, with the command in
-//! the message.
+//! Every function panics on an error of the peer process and on a time-out. The message names the
+//! command.
 // Each test crate uses the part that it needs.
 #![allow(dead_code, unused_imports)]
 
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Time for an operation that needs no other peer, and beyond the time-out of one that does.
+/// Time for an operation that needs no other peer, and additional time for one that does.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Time for one message or one event on loopback.
@@ -40,7 +40,7 @@ pub struct Received {
 }
 
 impl Received {
-    /// A property that was asked for; none if the message has no such one.
+    /// A requested property, or `None` if the message has no such one.
     pub fn property(&self, name: &str) -> Option<&str> {
         let value = self.properties.get(name).expect("a property asked for");
         value.as_str()
@@ -55,7 +55,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// The first event of one of these names; those before it are passed over.
+    /// The first event with one of these names. Earlier events are discarded.
     pub async fn first_of(&mut self, names: &[&str]) -> Event {
         let wait = async {
             while let Some(event) = self.incoming.recv().await {
@@ -69,11 +69,11 @@ impl Events {
         let found = tokio::time::timeout(DELIVERY, wait).await;
         match found.ok().flatten() {
             Some(event) => event,
-            None => panic!("none of {names:?} came, but {:?}", self.seen),
+            None => panic!("none of {names:?} arrived, but {:?}", self.seen),
         }
     }
 
-    /// The outcome of the next handshake, however it ends.
+    /// The outcome of the next handshake.
     pub async fn handshake(&mut self) -> Event {
         self.first_of(&[
             "HANDSHAKE_SUCCEEDED",
@@ -85,7 +85,7 @@ impl Events {
     }
 }
 
-/// A libzmq context in the peer process. What was made from it goes when it is dropped.
+/// A libzmq context in the peer process. Dropping it closes its sockets.
 #[derive(Debug)]
 pub struct Context {
     name: String,
@@ -134,7 +134,7 @@ impl Context {
         socket
     }
 
-    /// Answers every ZAP request of this context alike; a second call changes the answer.
+    /// Gives every ZAP request of this context the same answer. A second call changes the answer.
     pub async fn script_zap(&self, answer: ZapAnswer<'_>) {
         let reply = json!({
             "status": answer.status,
@@ -145,8 +145,7 @@ impl Context {
         self.call("script_zap", json!({ "reply": reply })).await;
     }
 
-    /// The requests that the scripted handler saw since this was last asked: all frames from
-    /// the version on.
+    /// The requests to the scripted handler since the last call: all frames from the version on.
     pub async fn zap_requests(&self) -> Vec<Vec<Payload>> {
         let requests = self.call("zap_requests", json!({})).await;
         let requests = requests.as_array().unwrap();
@@ -185,7 +184,7 @@ impl Context {
             .unwrap_or_else(|| panic!("{operation}: the peer timed out"))
     }
 
-    /// None if the peer says that its own time-out of `wait` has passed.
+    /// `None` if the peer's own time-out of `wait` has passed.
     async fn call_within(
         &self,
         operation: &str,
@@ -257,8 +256,8 @@ impl Socket<'_> {
         self.set(option, json!({ "hex": to_hex(value) })).await;
     }
 
-    /// From now on the socket's events are told. A monitor changes what libzmq does after some
-    /// failures: attach none where a test asks whether a connection is closed.
+    /// Starts to report the socket's events. A monitor changes what libzmq does after some
+    /// failures, so a test that asks whether a connection is closed must not use one.
     pub async fn monitor(&self) -> Events {
         let (outgoing, incoming) = mpsc::unbounded_channel();
         self.context.process.tell_events(&self.name, outgoing);
@@ -270,10 +269,13 @@ impl Socket<'_> {
     }
 
     pub async fn send(&self, frames: &[Payload]) {
-        assert!(self.try_send(frames, DELIVERY).await, "could not send");
+        assert!(
+            self.try_send(frames, DELIVERY).await,
+            "libzmq could not send"
+        );
     }
 
-    /// False if the socket had nobody to send to, or no room, for so long.
+    /// False if the socket had no peer, or a full queue, for the whole time.
     pub async fn try_send(&self, frames: &[Payload], wait: Duration) -> bool {
         let frames: Vec<_> = frames.iter().map(Payload::to_json).collect();
         let parameters = json!({ "frames": frames, "timeout_ms": milliseconds(wait) });
@@ -287,10 +289,10 @@ impl Socket<'_> {
     /// Receives a message and reads these properties of it, such as `User-Id`.
     pub async fn receive_with(&self, properties: &[&str]) -> Received {
         let message = self.try_receive(properties, DELIVERY).await;
-        message.expect("no message came")
+        message.expect("no message arrived")
     }
 
-    /// None if no message came for so long.
+    /// `None` if no message arrived in this time.
     pub async fn try_receive(&self, properties: &[&str], wait: Duration) -> Option<Received> {
         let parameters = json!({ "properties": properties, "timeout_ms": milliseconds(wait) });
         let message = self.call_within("receive", parameters, wait).await?;
@@ -300,7 +302,7 @@ impl Socket<'_> {
         })
     }
 
-    /// Closes at once; what was not yet sent is gone.
+    /// Closes at once and discards unsent messages.
     pub async fn close(self) {
         self.call("close", json!({})).await;
     }

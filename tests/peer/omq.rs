@@ -1,4 +1,4 @@
-//! The Rust side of `omq_peer.py`: a process for each socket.
+//! The Rust side of `omq_peer.py`: one process for each socket.
 
 use serde_json::{Value, json};
 use std::process::Stdio;
@@ -9,14 +9,14 @@ use zmtp_auth::{KeyPair, PublicKey};
 
 /// A socket of pyomq that runs until it is dropped.
 pub struct OmqPeer {
-    /// Where it is bound, or what it connects to.
+    /// The endpoint where it is bound or connects to.
     pub endpoint: String,
     lines: Lines<BufReader<ChildStdout>>,
     _stdin: ChildStdin,
     _child: Child,
 }
 
-/// Where an [`OmqPeer`] stands: it is server where it binds, as we are where we do.
+/// Where an [`OmqPeer`] binds or connects. The side that binds is the mechanism's server.
 pub enum Stands<'a> {
     Bound,
     ConnectedTo(&'a str),
@@ -73,10 +73,10 @@ impl OmqPeer {
 
     async fn line(&mut self) -> Value {
         let line = self.lines.next_line().await.unwrap();
-        serde_json::from_str(&line.expect("the peer goes on")).unwrap()
+        serde_json::from_str(&line.expect("the peer process runs")).unwrap()
     }
 
-    /// The next message that it has received.
+    /// The next message that the peer has received.
     pub async fn received(&mut self) -> Vec<String> {
         serde_json::from_value(self.line().await).unwrap()
     }

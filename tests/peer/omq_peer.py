@@ -1,8 +1,8 @@
 """One socket of pyomq, an implementation of ZMTP that shares no code with libzmq.
 
-The first line of its stdin, JSON, says which type and mechanism, and where to connect; without `connect` it binds,
-and is the server of its mechanism. It prints the endpoint, then what its type has to say: a line of
-JSON for each message that it received, frames in hexadecimal. It ends with its stdin.
+The first line of its stdin is JSON: the type and mechanism, and where to connect. Without `connect`
+it binds and is the server of its mechanism. It prints the endpoint, then a line of JSON for each
+received message, with frames in hexadecimal. It ends with its stdin.
 """
 
 import json
@@ -17,7 +17,7 @@ messages = [[bytes.fromhex(frame) for frame in message] for message in task["mes
 kind, mechanism = task["type"], task["mechanism"]
 socket = zmq.Context().socket(getattr(zmq, kind))
 socket.linger = 0
-# A PING now and then: a command, which shows on the frame around its box.
+# A PING now and then. It is a command, which shows on the frame around its box.
 socket.heartbeat_ivl = 20
 if mechanism == "CURVE":
     socket.curve_publickey = task["public"].encode()
@@ -52,7 +52,7 @@ def receive():
 
 def talk():
     if kind == "PUB":
-        # A subscription may take its time.
+        # A subscription takes effect some time later.
         while True:
             for message in messages:
                 socket.send_multipart([b"topic", *message])

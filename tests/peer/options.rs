@@ -1,4 +1,4 @@
-//! What a socket of the peer is made with, and what its ZAP handler is told to do.
+//! Options of the peer's sockets and of its ZAP handler.
 
 use super::payload::to_hex;
 use serde_json::{Value, json};
@@ -81,18 +81,18 @@ impl Options {
         self.set(name, json!({ "hex": to_hex(value) }))
     }
 
-    /// The domain under which a server's ZAP handler is asked; NULL asks only with one.
+    /// The domain under which a server asks its ZAP handler. NULL asks only with one.
     pub fn domain(self, domain: &str) -> Self {
         self.set("ZAP_DOMAIN", domain)
     }
 }
 
-/// What a scripted ZAP handler answers to every request.
+/// The answer of a scripted ZAP handler to every request.
 #[derive(Debug, Clone, Copy)]
 pub struct ZapAnswer<'a> {
     pub status: &'a str,
     pub user_id: &'a str,
-    /// Properties as ZMTP writes them.
+    /// Properties in ZMTP's encoding.
     pub metadata: &'a [u8],
     pub delay: Duration,
 }

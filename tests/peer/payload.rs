@@ -1,4 +1,4 @@
-//! Frames between this process and the peer, as bytes or as a description of long ones.
+//! Frames between this process and the peer, as bytes or, if long, as a description.
 
 use serde_json::{Value, json};
 
@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone)]
 pub enum Payload {
     Bytes(Vec<u8>),
-    /// `length` bytes, the one at `i` being `(seed + i) % 251`: described, not carried, between
-    /// the two processes.
+    /// `length` bytes, where byte `i` is `(seed + i) % 251`. The processes exchange this
+    /// description instead of the bytes.
     Fill {
         seed: u8,
         length: usize,
     },
-    /// Received: long, and not what [`Payload::Fill`] makes. Equal to nothing.
+    /// A long received frame that [`Payload::Fill`] does not describe. Equal to no other payload.
     Other {
         sha256: String,
         length: u64,
@@ -20,7 +20,7 @@ pub enum Payload {
 }
 
 impl Payload {
-    /// The bytes themselves; none for [`Payload::Other`].
+    /// The bytes, or `None` for [`Payload::Other`].
     pub fn bytes(&self) -> Option<Vec<u8>> {
         match self {
             Self::Bytes(bytes) => Some(bytes.clone()),

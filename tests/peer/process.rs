@@ -1,4 +1,4 @@
-//! The one peer process of a test crate: who asked, who is answered, who hears of events.
+//! The one peer process of a test crate. Routes its answers to callers and its events to monitors.
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ pub struct Event {
     pub endpoint: String,
 }
 
-/// The peer process. It ends by itself when this one does, since its stdin closes then.
+/// The peer process. It ends with this one, when its stdin closes.
 #[derive(Debug)]
 pub struct Process {
     commands: Mutex<ChildStdin>,
@@ -25,7 +25,8 @@ pub struct Process {
     next: AtomicU64,
 }
 
-/// Who waits for what the process says. Empty and `ended` once it says nothing more.
+/// The callers and monitors that wait for output. Empty, with `ended` set, once the process has
+/// ended.
 #[derive(Debug, Default)]
 struct Waiting {
     ended: bool,
@@ -60,7 +61,8 @@ impl Process {
         let commands = Mutex::new(child.stdin.take().unwrap());
         let stdout = child.stdout.take().unwrap();
         let waiting = Arc::default();
-        // A thread, not a task: every test has a runtime of its own, and the process serves all.
+        // A thread, not a task, since every test has a runtime of its own and the process serves
+        // all.
         std::thread::spawn({
             let waiting = Arc::clone(&waiting);
             move || {
@@ -88,7 +90,8 @@ impl Process {
             waiting.answers.insert(id, answer);
         }
         drop(waiting);
-        // A process that has ended takes no commands; whoever waits for the answer is told.
+        // A process that has ended accepts no commands. Callers that wait for an answer get an
+        // error.
         let _ = writeln!(self.commands.lock().unwrap(), "{command}");
         (id, receiver)
     }
@@ -103,7 +106,7 @@ impl Process {
     }
 }
 
-/// Hands out what the process says, until it ends.
+/// Passes on the process's output until it ends.
 fn listen(stdout: ChildStdout, waiting: &Mutex<Waiting>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         let Ok(message) = serde_json::from_str::<Value>(&line) else {
@@ -117,7 +120,7 @@ fn listen(stdout: ChildStdout, waiting: &Mutex<Waiting>) {
                 endpoint: message["endpoint"].as_str().unwrap_or_default().to_owned(),
             };
             if let Some(events) = waiting.events.get(message["socket"].as_str().unwrap_or("")) {
-                // A test that no longer listens has seen what it wanted.
+                // The test no longer needs further events.
                 let _ = events.send(event);
             }
         } else if let Some(answer) = message["id"]

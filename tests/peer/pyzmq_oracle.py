@@ -1,10 +1,10 @@
-"""pyzmq's own Authenticator, asked without sockets: one JSON line in, one out.
+"""Asks pyzmq's own Authenticator without sockets: one JSON line in, one out.
 
-A line is {"config": [[name, argument, ..], ..], "requests": [[frame, ..], ..]}; its answer is
+A line is {"config": [[name, argument, ..], ..], "requests": [[frame, ..], ..]}. The answer is
 {"errors": [index, ..], "replies": [..]}: the configuration calls that raised, and for each request
-the frames of the reply, null if there was none, or the name of the exception that ended the call.
-Bytes are hexadecimal text, and where pyzmq's configuration is made of str they are decoded as
-pyzmq decodes what comes from the wire.
+the frames of the reply, null if there was no reply, or the name of the exception that ended the
+call. Bytes are hexadecimal text. If pyzmq's configuration takes str, they are decoded as pyzmq
+decodes bytes from the wire.
 """
 
 import json
@@ -17,7 +17,7 @@ logging.getLogger("zmq.auth").setLevel(logging.CRITICAL + 1)
 
 
 class Deliberate(Exception):
-    """Raised by a provider, or a mapping, that was told to fail."""
+    """The error of a provider or a mapping that fails on purpose."""
 
 
 def text(value):
@@ -78,7 +78,7 @@ class Oracle(zmq.auth.Authenticator):
 
     def ask(self, frames):
         self.reply = None
-        # Nothing here waits for anything, so the coroutine runs to its end at the first step.
+        # No await here suspends, so the coroutine runs to its end at the first step.
         asked = self.handle_zap_message([bytes.fromhex(frame) for frame in frames])
         try:
             asked.send(None)

@@ -1,15 +1,15 @@
-"""A real libzmq peer, driven by JSON lines on stdin; answers and events are JSON lines on stdout.
+"""A real libzmq peer. Commands are JSON lines on stdin, answers and events JSON lines on stdout.
 
-A command is {"id": N, "op": "...", ...}; its answer is {"id": N, "ok": ...}, or
-{"id": N, "timeout": true}, or {"id": N, "error": "..."}. Commands run side by side; on one socket
-sends keep their order, and so do receives. A monitored socket's events come between the answers as
+A command is {"id": N, "op": "...", ...}. Its answer is {"id": N, "ok": ...},
+{"id": N, "timeout": true} or {"id": N, "error": "..."}. Commands run concurrently. On one socket,
+sends keep their order, and so do receives. A monitored socket's events appear between the answers as
 {"event": "HANDSHAKE_FAILED_AUTH", "socket": "...", "value": 400, "endpoint": "..."}.
 
-Frames are hexadecimal text, or {"fill": [seed, length]} for the bytes (seed + i) % 251: a prime period,
-so that bytes moved by any power of two show. Received frames over LARGE bytes come back as
-{"fill": ..} if that is what they are, else as {"sha256": .., "length": ..}.
+Frames are hexadecimal text, or {"fill": [seed, length]} for the bytes (seed + i) % 251. The period
+is prime, so bytes that are displaced by any power of two differ. A received frame over LARGE bytes is
+reported as {"fill": ..} if it has that form, else as {"sha256": .., "length": ..}.
 
-The process ends when stdin closes. Nothing here waits without a time-out.
+The process ends when stdin closes. Every wait has a time-out.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ def say(message):
 
 
 class Peer:
-    """One socket, with what keeps its operations in order."""
+    """One socket, and the locks that keep its operations in order."""
 
     def __init__(self, name, socket):
         self.name = name
@@ -84,7 +84,7 @@ class Peer:
             await self.socket.send_multipart(frames, flags=zmq.NOBLOCK)
 
     async def receive(self, properties, timeout):
-        # Poll first: a cancelled receive could have taken a message with it.
+        # Poll first, since a cancelled receive could lose a message.
         async with self.receiving:
             if not await self.socket.poll(timeout, zmq.POLLIN):
                 raise TimedOut
@@ -131,7 +131,7 @@ def message_property(frame, name):
 
 
 class ScriptedZap:
-    """A ZAP handler that gives every request the same answer, and remembers the requests."""
+    """A ZAP handler that gives every request the same answer and records the requests."""
 
     def __init__(self, context, reply):
         self.script(reply)
@@ -164,7 +164,7 @@ class ScriptedZap:
 
 
 class Context:
-    """A libzmq context: a world of its own, with its own ZAP handler."""
+    """A libzmq context with its own ZAP handler."""
 
     def __init__(self):
         self.context = zmq.asyncio.Context()
@@ -173,7 +173,7 @@ class Context:
         self.authenticator = None
 
     async def zap_is_free(self):
-        """Waits until the handler before has let go: closing frees its endpoint some time later."""
+        """Waits until the previous handler's endpoint is free, some time after it was closed."""
         for _ in range(200):
             with self.context.socket(zmq.REP) as probe:
                 try:
@@ -222,7 +222,7 @@ class Driver:
     async def op_close_context(self, command):
         context = self.contexts.pop(command["context"])
         context.close()
-        # Terminating waits for libzmq's own threads, so it must not hold up anybody else.
+        # Terminating waits for libzmq's own threads, so it runs outside the event loop.
         loop = asyncio.get_running_loop()
         await asyncio.wait_for(loop.run_in_executor(None, context.context.term), 10)
 
@@ -251,7 +251,7 @@ class Driver:
                 socket.bind(command["endpoint"])
                 break
             except zmq.ZMQError as error:
-                # A socket that had the place is closed by libzmq's own thread, a little later.
+                # libzmq's own thread closes the socket that was bound here a little later.
                 if error.errno != zmq.EADDRINUSE or attempt == 199:
                     raise
                 await asyncio.sleep(0.05)
@@ -303,7 +303,7 @@ class Driver:
         return requests
 
     async def op_authenticate(self, command):
-        """pyzmq's own ThreadAuthenticator; a second call configures it further."""
+        """Starts pyzmq's own ThreadAuthenticator. A second call adds to its policy."""
         context = self.contexts[command["context"]]
         if context.authenticator is None:
             await context.start_authenticator()
@@ -347,7 +347,7 @@ async def main():
         task = asyncio.ensure_future(driver.answer(line))
         answering.add(task)
         task.add_done_callback(answering.discard)
-    # Not by unwinding: nothing that a socket or a thread still does may keep the process alive.
+    # Exits without unwinding, so that no socket or thread can keep the process alive.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-//! Address lists: for all and for a domain, how they stand together, and how they shrink.
+//! Address lists for all domains and for one: how they combine, and how rules are removed.
 
 use bytes::Bytes;
 use std::future::Future;
@@ -33,13 +33,13 @@ const OUTSIDE: &str = "192.0.2.1";
 const IPC: &str = "localhost:1000:100:4711";
 
 #[test]
-fn an_allow_list_shrinks_rule_by_rule_and_emptied_it_lets_nobody_in() {
+fn an_allow_list_shrinks_rule_by_rule_and_emptied_it_admits_no_peer() {
     let auth = Authenticator::new();
     auth.allow(["10.0.0.0/8", OUTSIDE]).unwrap();
     let list = auth.addresses();
     assert_eq!(list.remove_allowed([OUTSIDE, "192.0.2.9"]), Ok(1));
     check(&auth, "", &[INSIDE], &[OUTSIDE, IPC]);
-    // Only the block itself is a rule; an address inside it is none.
+    // Only the block itself is a rule. An address inside it cannot be removed.
     assert_eq!(list.remove_allowed([INSIDE]), Ok(0));
     check(&auth, "", &[INSIDE], &[]);
     assert_eq!(list.remove_allowed(["10.0.0.0/8"]), Ok(1));
@@ -95,7 +95,7 @@ fn a_domains_own_list_rules_that_domain_and_the_list_of_star_the_others() {
     for domain in ["", "b", "*"] {
         check(&auth, domain, &[OUTSIDE], &[INSIDE]);
     }
-    // Without a list of its own, `a` is one of the others.
+    // Without a list of its own, `a` follows the list of `*`.
     auth.addresses_of("a").clear();
     check(&auth, "a", &[OUTSIDE], &[INSIDE]);
 }
@@ -156,7 +156,7 @@ fn what_cannot_be_read_is_refused_wherever_a_deny_list_applies() {
         check(&auth, domain, &[INSIDE, IPC], &UNREADABLE);
         assert_eq!(ask(&auth, domain, ""), "Address denied");
     }
-    // An exact rule still names it.
+    // An exact rule still matches it.
     let exactly = PeerAddress::from_zap(b"elsewhere");
     auth.addresses().clear();
     auth.addresses_of("b").allow([exactly]).unwrap();

@@ -1,8 +1,9 @@
-//! A policy that changes under load: each decision is that of one policy, in force while it was
-//! made, and each grant ends with the change that withdraws it and with no other. A model that
-//! shares nothing with the library says what each of the policies would answer.
+//! Changes of policy are atomic. Each decision follows one policy that was in force while the
+//! decision was made, and each grant ends with exactly the change that withdraws it. A model that
+//! shares no code with the library says what each policy would answer.
 //!
-//! With `ZMTP_AUTH_FULL=1` 10,000 changes while 100,000 decisions run, else a tenth of both.
+//! `ZMTP_AUTH_FULL=1` makes 10,000 changes while 100,000 decisions run. The quick run makes a tenth
+//! of both.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -17,10 +18,10 @@ use zmtp_auth::{
 };
 
 const KEYS: usize = 6;
-/// The last of them never changes.
+/// The last key never changes.
 const USERS: [&str; 4] = ["ada", "bob", "cyd", "dan"];
 const PASSWORDS: [&str; 2] = ["one", "two"];
-/// The last of them no rule matches.
+/// No rule matches the last address.
 const ADDRESSES: [&str; 4] = ["127.0.0.1", "10.0.0.1", "localhost:1000:100:1", "::1"];
 const RULES: [&str; 3] = ["127.0.0.1", "10.0.0.0/8", "uid:1000"];
 
@@ -28,10 +29,10 @@ fn key(number: usize) -> PublicKey {
     PublicKey::from_bytes([u8::try_from(number).unwrap() + 1; 32]).unwrap()
 }
 
-/// A question that is asked again and again.
+/// A question that is asked repeatedly.
 #[derive(Clone, Copy)]
 enum Probe {
-    /// Key and address, in domain `a`, which is claimed at times.
+    /// Key and address, in domain `a`, which is configured only some of the time.
     Key(usize, usize),
     /// User, password and address, in domain `users`.
     User(usize, usize, usize),
@@ -77,14 +78,14 @@ impl Probe {
     }
 }
 
-/// One change; each counts as one version of the policy.
+/// One change. Each makes a new version of the policy.
 #[derive(Debug, Clone)]
 enum Step {
     Keys(BTreeSet<usize>),
     StarKeys(BTreeSet<usize>),
     AnyKey,
     Unconfigure,
-    /// The password of each user who exists.
+    /// The password of each existing user.
     Users([Option<usize>; USERS.len()]),
     Deny(usize),
     Undeny(usize),
@@ -149,14 +150,14 @@ impl Random {
     }
 }
 
-/// What rules the keys of a domain. Each entry with the version since which it is there.
+/// The rule for a domain's keys. Each entry has the version that added it.
 #[derive(Clone)]
 enum KeyModel {
     Any(u64),
     Some([Option<u64>; KEYS]),
 }
 
-/// What a policy is, as simply as it can be said.
+/// The simplest model of a policy.
 #[derive(Clone)]
 struct Model {
     version: u64,
@@ -202,9 +203,9 @@ impl Model {
         }
     }
 
-    /// The version of the entry that admits, if one does.
+    /// The version of the entry that admits, if there is one.
     fn answer(&self, probe: Probe) -> Option<u64> {
-        // Rule and address of a number belong together.
+        // Rule `i` matches address `i`.
         if self.denied.contains(&probe.address()) {
             return None;
         }
@@ -221,7 +222,7 @@ impl Model {
     }
 }
 
-/// What each version of the policy answers to each probe.
+/// The answer of each version of the policy to each probe.
 struct Answers {
     first: u64,
     by_version: Vec<Vec<Option<u64>>>,
@@ -248,8 +249,8 @@ fn terms(grant: &Grant) -> &AdmissionTerms {
     grant.terms().unwrap()
 }
 
-/// How far decisions and changes have come. Neither may leave the other behind, whatever the
-/// machine runs when: a policy that nobody met would show nothing.
+/// The progress of decisions and changes. Neither may get far ahead, however the system schedules
+/// threads, since a policy without decisions would test nothing.
 struct Rhythm {
     changes: usize,
     decisions: usize,
@@ -258,10 +259,10 @@ struct Rhythm {
 }
 
 impl Rhythm {
-    /// The changes by which either may be ahead.
+    /// The number of changes by which either may be ahead.
     const SLACK: usize = 20;
 
-    /// Takes one of the decisions, when it is its turn.
+    /// Waits for the turn of the next decision and takes it.
     fn decision(&self) -> bool {
         let number = self.decided.fetch_add(1, Ordering::Relaxed);
         while number * self.changes
@@ -272,7 +273,7 @@ impl Rhythm {
         number < self.decisions
     }
 
-    /// Waits until it is time for the next change, or until nobody decides any more.
+    /// Waits until the next change is due or all decisions are done.
     fn change(&self, mut over: impl FnMut() -> bool) {
         while !over()
             && (self.decided.load(Ordering::Relaxed) + 1) * self.changes
@@ -291,7 +292,7 @@ impl Rhythm {
     }
 }
 
-/// Asks one probe, and gives the grant if it was admitted.
+/// Asks one probe. Returns the grant if it was admitted.
 fn decide(
     auth: &Authenticator,
     probes: &[Probe],

@@ -1,5 +1,5 @@
-//! Domains are claimed before anything is loaded for them: what failed, was emptied or removed
-//! means nobody, and only `unconfigure` gives a domain back to `*`.
+//! A configured domain admits no peer when its source failed, was emptied or removed. Only
+//! `unconfigure` lets `*` apply to it again.
 
 use std::future::Future;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn certificate(directory: &Path, name: &str) -> PublicKey {
     pair.public_key()
 }
 
-/// An Authenticator that lets everybody into every domain but those that are claimed.
+/// An Authenticator whose `*` admits every peer, for domains without a configuration of their own.
 fn open() -> Authenticator {
     let auth = Authenticator::new();
     auth.configure_curve_any("*");
@@ -44,7 +44,7 @@ fn stranger() -> PublicKey {
 }
 
 #[test]
-fn a_first_load_that_failed_admits_nobody_and_ends_what_star_had_admitted() {
+fn a_first_load_that_failed_admits_no_peer_and_ends_what_star_had_admitted() {
     let auth = open();
     let dir = tempfile::tempdir().unwrap();
     let before = ask(&auth, "a", stranger()).unwrap();
@@ -61,7 +61,7 @@ fn a_first_load_that_failed_admits_nobody_and_ends_what_star_had_admitted() {
 }
 
 #[test]
-fn a_directory_without_any_good_file_admits_nobody() {
+fn a_directory_without_any_good_file_admits_no_peer() {
     let auth = open();
     let dir = tempfile::tempdir().unwrap();
     auth.configure_curve("a", dir.path()).unwrap();
@@ -73,7 +73,7 @@ fn a_directory_without_any_good_file_admits_nobody() {
 }
 
 #[test]
-fn an_emptied_directory_means_nobody_and_a_removed_one_changes_nothing_by_itself() {
+fn an_emptied_directory_admits_no_peer_and_a_removed_one_changes_nothing_by_itself() {
     let auth = open();
     let dir = tempfile::tempdir().unwrap();
     let certificates = dir.path().join("certificates");
@@ -82,7 +82,7 @@ fn an_emptied_directory_means_nobody_and_a_removed_one_changes_nothing_by_itself
     auth.configure_curve("a", &certificates).unwrap();
     let admitted = ask(&auth, "a", ada).unwrap();
 
-    // The explicit call fails, and leaves what the domain had.
+    // The explicit call fails and leaves the domain's keys unchanged.
     let moved = dir.path().join("moved");
     std::fs::rename(&certificates, &moved).unwrap();
     assert!(auth.configure_curve("a", &certificates).is_err());
@@ -112,7 +112,7 @@ fn a_domain_whose_keys_were_all_taken_away_stays_claimed_however_it_was_configur
 }
 
 #[test]
-fn star_itself_can_fail_to_load_and_then_covers_all_with_nobody() {
+fn star_can_fail_to_load_and_then_admits_no_peer_of_the_domains_it_covers() {
     let auth = Authenticator::new();
     assert!(auth.configure_curve("*", "/no/such/place").is_err());
     for domain in ["", "*", "a"] {
@@ -121,7 +121,7 @@ fn star_itself_can_fail_to_load_and_then_covers_all_with_nobody() {
 }
 
 #[test]
-fn while_a_directory_loads_nobody_falls_to_star() {
+fn while_a_directory_loads_star_does_not_apply() {
     let auth = open();
     let dir = tempfile::tempdir().unwrap();
     for number in 0..200 {

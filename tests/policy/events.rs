@@ -1,7 +1,7 @@
-//! Audit events: who, from where, by which rule, how long, what was changed; bounded, and without
-//! any secret.
+//! Audit events name the peer, its address, the rule, the duration and the change. They are bounded
+//! and hold no secret.
 
-use crate::at_once::poll;
+use crate::poll_once::poll;
 use bytes::Bytes;
 use std::future::ready;
 use std::task::Poll;
@@ -28,7 +28,7 @@ fn frames(domain: &str, rest: &[&[u8]]) -> Vec<Bytes> {
     all.map(|frame| Bytes::copy_from_slice(frame)).collect()
 }
 
-/// Asks, and gives the grant if there is one.
+/// Asks. Returns the grant if the peer was admitted.
 fn ask(auth: &Authenticator, domain: &str, rest: &[&[u8]]) -> Option<Grant> {
     let request = ZapRequest::from_frames(frames(domain, rest)).unwrap();
     match poll(auth.handle(request)) {
@@ -40,7 +40,7 @@ fn ask(auth: &Authenticator, domain: &str, rest: &[&[u8]]) -> Option<Grant> {
     }
 }
 
-/// The next event, which must be there, with none lost.
+/// The next event, which must be there without a lost one before it.
 #[track_caller]
 fn next(events: &mut AuditEvents) -> Audited {
     let next = events.try_next().unwrap();
@@ -73,7 +73,7 @@ fn ended(events: &mut AuditEvents) -> Credential {
 }
 
 #[test]
-fn an_admission_tells_who_from_where_by_which_rule_and_how_long() {
+fn an_admission_tells_peer_address_rule_and_duration() {
     let auth = Authenticator::new();
     auth.configure_curve_keys("*", [key(1)]);
     let mut events = auth.events();
@@ -108,13 +108,13 @@ fn an_admission_tells_who_from_where_by_which_rule_and_how_long() {
         }
         other => panic!("{other:?}"),
     }
-    // It ends once.
+    // The end is reported once.
     assert!(!grant.unwrap().still_valid());
     assert_eq!(events.try_next(), None);
 }
 
 #[test]
-fn a_refusal_tells_status_reason_and_rule_and_whom_if_that_can_be_no_secret() {
+fn a_refusal_tells_status_reason_and_rule_and_the_name_if_it_cannot_be_a_secret() {
     let auth = Authenticator::new();
     auth.configure_plain("a", [("ada", "secret")]).unwrap();
     auth.configure_curve_keys("a", []);
@@ -159,7 +159,7 @@ fn a_refusal_tells_status_reason_and_rule_and_whom_if_that_can_be_no_secret() {
 }
 
 #[test]
-fn what_is_no_request_is_told_of_too() {
+fn a_malformed_request_is_an_event_too() {
     let auth = Authenticator::new();
     let mut events = auth.events();
     let mut told = |frames: Vec<&'static str>| {
@@ -339,7 +339,7 @@ fn big_changes_count_for_what_they_list() {
             PublicKey::from_bytes(bytes).unwrap()
         })
     };
-    // Together they list too much; the latest is there, whatever it lists.
+    // Together they list too much. The latest is kept, however much it lists.
     for round in 0..5 {
         auth.configure_curve_keys("a", many(round * 3000));
     }
@@ -467,7 +467,7 @@ fn a_decision_says_from_which_port_and_which_known_user_was_refused() {
     assert_eq!(known.credential, Some(Credential::UserName("alice".into())));
     assert_eq!(known.rule, Rule::Passwords("billing".into()));
     assert_eq!(refused("mallory").credential, None);
-    // A request in frames has no port.
+    // A request in ZAP frames has no port.
     ask(&auth, "billing", &[b"PLAIN", b"alice", b"wrong"]);
     assert_eq!(decision(&mut events).port, None);
 }

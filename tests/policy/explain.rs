@@ -1,6 +1,6 @@
-//! Dry runs: the answer that a request would get, the rule behind it, and nothing else.
+//! `explain` returns the answer that a request would get and its rule, without any other effect.
 
-use crate::at_once::now;
+use crate::poll_once::now;
 use proptest::prelude::*;
 use std::future::ready;
 use zmtp_auth::auth::{Authenticator, CurveQuestion, Explanation, Outcome, Rule};
@@ -208,7 +208,7 @@ fn what_no_reply_may_carry_would_be_500() {
 }
 
 #[test]
-fn nothing_else_happens() {
+fn a_dry_run_has_no_other_effect() {
     let auth = Authenticator::new();
     auth.configure_curve_callback("asks", |_: CurveQuestion| -> std::future::Ready<bool> {
         panic!("asked");
@@ -298,7 +298,7 @@ fn take(auth: &Authenticator, step: Step) {
             auth.configure_plain(domain, users).unwrap();
         }
         Step::Unconfigure(domain) => _ = auth.unconfigure(&domain.into()),
-        // Whether a list of the other kind is in the way makes no difference here.
+        // A list of the other kind, which makes the call an error, does not matter here.
         Step::Allow(scope, rule) => drop(list(scope).allow([rule])),
         Step::Deny(scope, rule) => drop(list(scope).deny([rule])),
         Step::Clear(scope) => list(scope).clear(),
@@ -328,7 +328,7 @@ proptest! {
                 prop_assert_eq!(terms.rule(), &explanation.rule);
                 prop_assert_eq!(terms.entry_version(), entry_version);
 
-                // It stands exactly while, at every step, the policy admits by the same entry.
+                // The grant stands exactly as long as the policy admits by the same entry.
                 let mut stands = true;
                 for step in after {
                     take(&auth, step);
@@ -352,7 +352,7 @@ proptest! {
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_hashed_password_is_verified_and_a_plain_provider_is_not_asked() {
-    /// `secret`, hashed by the reference implementation.
+    /// The password `secret`, hashed by the reference implementation of argon2.
     const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$5LzeVGGgdolhHzjGHA6qSDNYHLw5RyGqPPxPFSSG6tI";
     let auth = Authenticator::new();
     let dir = tempfile::tempdir().unwrap();

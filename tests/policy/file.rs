@@ -1,5 +1,5 @@
-//! Policy files: what they say is what is admitted, what they cannot say is an error with its
-//! place, and no password shows anywhere.
+//! Policy files admit exactly what they say, report errors with line and column, and never show a
+//! password.
 
 use std::fs;
 use std::path::Path;
@@ -50,7 +50,7 @@ fn gssapi(principal: &'static str) -> Credentials {
     }
 }
 
-/// Whether the peer is admitted, and by which rule.
+/// True if the peer is admitted, and the rule.
 async fn ask(auth: &Authenticator, domain: &'static str, credentials: Credentials) -> (bool, Rule) {
     let address = PeerAddress::from_zap(b"127.0.0.1");
     ask_from(auth, domain, address, credentials).await
@@ -73,7 +73,7 @@ async fn ask_from(
 }
 
 #[tokio::test]
-async fn an_empty_policy_admits_nobody() {
+async fn an_empty_policy_admits_no_peer() {
     for text in ["", "[domain.\"*\"]", "[domain.billing]"] {
         let auth = load(text);
         for domain in ["", "*", "billing", "other"] {
@@ -90,7 +90,7 @@ async fn an_empty_policy_admits_nobody() {
 }
 
 #[tokio::test]
-async fn each_mechanism_admits_whom_its_line_says() {
+async fn each_mechanism_admits_the_peers_in_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let certificate = Certificate::generate().unwrap();
     let certified = certificate.public_key().to_z85();
@@ -423,7 +423,7 @@ async fn loading_again_ends_exactly_the_admissions_that_it_withdraws() {
     assert_eq!(
         standing(),
         [true, false, false],
-        "and what has ended stays so"
+        "an ended grant stays ended"
     );
 }
 
@@ -443,7 +443,7 @@ async fn a_policy_can_be_made_in_rust() {
 }
 
 #[test]
-fn lint_says_what_should_be_looked_at() {
+fn lint_warns_about_each_suspicious_setting() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("keys")).unwrap();
     fs::write(dir.path().join("keys/bad.key"), "nonsense").unwrap();
@@ -489,7 +489,7 @@ fn lint_says_what_should_be_looked_at() {
     }
 }
 
-/// What the lint says, and that loading says the same.
+/// The warnings of the lint, which loading must report too.
 fn lint(text: &str, files: &[(&str, &str)]) -> Vec<PolicyWarning> {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("keys")).unwrap();
@@ -563,7 +563,7 @@ fn a_policy_that_lets_in_fewer_than_it_seems_is_told() {
         ("deny = [\"10.0.0.0/8\"]", "allow = [\"10.2.0.1\"]"),
     ] {
         told(&format!("{all}\n{}", section(own)), &[], no_address);
-        // The list of `*` rules a domain without its own.
+        // The list of `*` applies to a domain without a list of its own.
         told(
             &format!("{all}\n{}{star}{keys}\n{own}", section("")),
             &[],
@@ -654,7 +654,7 @@ fn keys_that_no_peer_can_hold_are_errors_where_they_stand() {
     }
 }
 
-/// The thread that reloads may not keep the Authenticator, nor the Authenticator itself.
+/// Neither the reloading thread nor the Authenticator itself may keep the Authenticator alive.
 #[cfg(feature = "reload")]
 #[test]
 fn a_policy_that_reloads_ends_with_its_authenticator() {
@@ -667,7 +667,7 @@ fn a_policy_that_reloads_ends_with_its_authenticator() {
     let auth = Authenticator::from_policy_file(path).unwrap();
     let mut events = auth.events();
     drop(auth);
-    // Closed when the last owner is gone, which may be the thread for a moment.
+    // Closes with the last owner, which may be the thread for a moment.
     while !events.is_closed() {
         events.next_timeout(std::time::Duration::from_secs(1));
     }
@@ -721,7 +721,7 @@ fn a_watch_of_a_policy_goes_on_with_the_same_policy_and_ends_with_another_or_by_
     let ended = PolicyWarning::WatchEnded(Domain::from("a"), MechanismKind::Curve);
     assert_eq!(again(), [ended]);
     assert_eq!(again(), []);
-    // What validity the policy has given to keys is no part of an explicit call.
+    // An explicit call does not take over the validity that the policy has given to keys.
     write(
         &dir,
         &format!("{text}reload = true\nvalidity.not-after = 2099-01-01T00:00:00Z"),

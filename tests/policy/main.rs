@@ -1,4 +1,4 @@
-//! The policy: who is admitted, by which rule, until when, and who is told.
+//! The policy: which peers are admitted, by which rule, until when, and which events are reported.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 #[path = "../log_lines/mod.rs"]
@@ -7,7 +7,6 @@ mod log_lines;
 mod unprivileged;
 
 mod addresses;
-mod at_once;
 mod atomicity;
 mod claims;
 mod events;
@@ -15,6 +14,7 @@ mod explain;
 #[cfg(feature = "policy-file")]
 mod file;
 mod plain_passwords;
+mod poll_once;
 #[cfg(feature = "reload")]
 mod reload;
 mod revocation;

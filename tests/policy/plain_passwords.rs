@@ -1,4 +1,4 @@
-//! PLAIN beyond a table in memory: password files, hashed passwords and providers.
+//! PLAIN with password files, hashed passwords and providers.
 
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -76,7 +76,7 @@ fn refused(text: &str) -> Reply {
     reply("400", text, "")
 }
 
-/// `secret`, hashed by the reference implementation; cheap, since it is a test's.
+/// The password `secret`, hashed by the reference implementation of argon2 at the lowest cost.
 const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$5LzeVGGgdolhHzjGHA6qSDNYHLw5RyGqPPxPFSSG6tI";
 
 fn file(content: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
@@ -145,7 +145,7 @@ mod password_files {
         assert_eq!(plain(&auth, "", "ada", "secret"), allowed("ada"));
         assert_eq!(plain(&auth, "", "ada", HASH), refused("Invalid password"));
         assert_eq!(plain(&auth, "", "bob", "clear"), allowed("bob"));
-        // No hash that is verified: an error, and never a password in the clear.
+        // A malformed hash is an error and never counts as a password in clear.
         for bcrypt in ["$2b$12$KIXabc", &HASH.replace("t=2", "t=11")] {
             let error = auth.configure_plain("*", [("eve\n", bcrypt)]).unwrap_err();
             assert!(matches!(&error, PlainUsersError::Hash { .. }));
@@ -179,7 +179,7 @@ mod password_files {
     }
 
     #[test]
-    fn a_bad_file_is_an_error_and_the_domain_keeps_what_it_had_at_first_nobody() {
+    fn a_bad_file_is_an_error_and_the_domain_keeps_its_users_at_first_none() {
         let auth = Authenticator::new();
         auth.configure_plain("*", [("ada", "secret")]).unwrap();
         let (dir, path) = file("ada secret\n");
@@ -200,7 +200,7 @@ mod password_files {
         assert_eq!(plain(&auth, "a", "ada", "new"), allowed("ada"));
     }
 
-    /// What is wrong with a file, its content, the line and the reason.
+    /// Bad files: the fault, the content, the line and the reason.
     fn bad_files() -> Vec<(&'static str, Vec<u8>, Option<usize>, String)> {
         let salt = "c29tZXNhbHRzb21lc2FsdA";
         let hash = "A".repeat(43);
@@ -366,7 +366,7 @@ mod password_files {
     }
 
     #[test]
-    fn every_bad_file_is_refused_with_line_and_reason_and_admits_nobody() {
+    fn every_bad_file_is_refused_with_line_and_reason_and_admits_no_peer() {
         let mut reasons = BTreeSet::new();
         for (why, content, line, reason) in bad_files() {
             let (_dir, path) = file(&content);
@@ -387,7 +387,7 @@ mod password_files {
     }
 
     #[test]
-    fn what_is_no_file_is_refused() {
+    fn directories_pipes_and_devices_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let auth = Authenticator::new();
         let error = auth.configure_plain_file("*", dir.path()).unwrap_err();
@@ -493,7 +493,7 @@ mod providers {
     #[test]
     fn blocking_providers_run_on_other_threads_and_side_by_side() {
         let auth = Authenticator::new();
-        // Each waits for the other.
+        // Each call waits for the other.
         let both = Arc::new(std::sync::Barrier::new(2));
         let (caller, threads) = (thread::current().id(), Arc::new(Mutex::new(Vec::new())));
         let (at_curve, seen) = (Arc::clone(&both), Arc::clone(&threads));
@@ -604,8 +604,8 @@ mod fairness {
         matches!(verdict, Verdict::Allow(_))
     }
 
-    /// How many of 20 right passwords and 100 known keys get in from these addresses, while 300
-    /// connections of another address fill every place and do not move.
+    /// Counts how many of 20 right passwords and 100 known keys are admitted from these addresses,
+    /// while 300 connections of another address hold every slot and do not finish.
     fn admitted_beside(attacker: impl Fn(usize) -> AccessRequest, at: &str) -> (usize, usize) {
         let router = router();
         let wrong: Vec<_> = (0..300).map(attacker).collect();
@@ -629,7 +629,7 @@ mod fairness {
     fn an_address_that_holds_every_place_locks_out_no_other() {
         let admitted = admitted_beside(|_| login("192.0.2.1", "ada", "wrong"), "198.51.100.7");
         assert_eq!(admitted, (20, 100));
-        // With a new name each time, so that no user has a failure to his name.
+        // A new name each time, so that no user has failed before.
         let stranger = |number| login("192.0.2.1", &format!("user {number}"), "wrong");
         assert_eq!(admitted_beside(stranger, "198.51.100.7"), (20, 100));
         // From all of an IPv6 /64.
@@ -711,8 +711,8 @@ mod threads {
         Authenticator::with_limits(&limits)
     }
 
-    /// Lets a blocking function rule `domain` that answers everybody but `hangs`; its calls end
-    /// when the sender is gone.
+    /// Configures a blocking provider for `domain` that answers every request except those of
+    /// `hangs`. These calls return when the sender is dropped.
     #[must_use]
     fn hangs(auth: &Authenticator, domain: &'static str) -> mpsc::Sender<()> {
         let (never, held) = mpsc::channel::<()>();
@@ -766,7 +766,7 @@ mod threads {
         };
         let plain = zmtp_auth::MechanismKind::Plain;
         let rule = Rule::Provider(plain, Domain::from("hangs"));
-        // 16 threads of its own, and 64 that stand in.
+        // 16 threads of its own, and up to 64 replacements.
         let mut told = Vec::new();
         for _ in 0..1000 {
             assert!(!is_allowed(&auth, &login("hangs", "hangs")));
@@ -775,7 +775,7 @@ mod threads {
         assert_eq!(told, [rule]);
         auth.configure_plain_callback_blocking("other", |_: PlainQuestion| true);
         assert!((0..1000).any(|_| is_allowed(&auth, &login("other", "ada"))));
-        // Once its calls return, it is asked again.
+        // Once its calls return, the provider is asked again.
         drop(never);
         assert!((0..100_000).any(|_| is_allowed(&auth, &login("hangs", "ada"))));
     }

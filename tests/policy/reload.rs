@@ -1,4 +1,4 @@
-//! Password files and certificate directories that are loaded again by themselves.
+//! Password files and certificate directories are loaded again when they change.
 
 #[cfg(unix)]
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use zmtp_auth::{
 };
 
 const DEBOUNCE: Duration = Duration::from_millis(200);
-/// No change takes so long to count.
+/// A time-out longer than any change takes to come into force.
 const LONG: Duration = Duration::from_secs(20);
 
 struct Watched {
@@ -60,7 +60,7 @@ impl Watched {
         assert_eq!(next, Err(RecvTimeoutError::Timeout));
     }
 
-    /// Waits until it is so, whatever it takes short of [`LONG`].
+    /// Waits until the condition holds, for at most [`LONG`].
     #[track_caller]
     fn becomes(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let end = Instant::now() + LONG;
@@ -88,7 +88,7 @@ impl Watched {
     }
 }
 
-/// A public certificate alone: its secret would be told.
+/// A public certificate without its secret file, which would be reported.
 fn certificate(directory: &Path, name: &str) -> PublicKey {
     let elsewhere = tempfile::tempdir().unwrap();
     let (public, _) = create_certificates(elsewhere.path(), name, &[]).unwrap();
@@ -192,7 +192,7 @@ fn what_ends_the_admission_ends_the_connections_it_had_admitted_and_no_other() {
 }
 
 #[test]
-fn a_directory_that_is_gone_means_nobody_and_one_that_comes_back_is_loaded() {
+fn a_directory_that_is_gone_admits_no_peer_and_one_that_comes_back_is_loaded() {
     let watched = watched();
     let dir = watched.dir.path().join("certs");
     assert!(watched.reload.curve("*", &dir).is_err());
@@ -216,7 +216,7 @@ fn a_directory_that_is_gone_means_nobody_and_one_that_comes_back_is_loaded() {
     fs::rename(&away, &dir).unwrap();
     assert_eq!(watched.event().admitted, 1);
     assert!(watched.admits_key(ada));
-    // It is watched where it lies now.
+    // The directory is watched at its new place.
     fs::remove_file(dir.join("ada.key")).unwrap();
     assert_eq!(watched.event().admitted, 0);
 }
@@ -270,7 +270,7 @@ fn a_password_file_is_loaded_again_when_an_editor_saves_it() {
 }
 
 #[test]
-fn a_bad_line_keeps_the_old_table_and_an_absent_file_means_nobody() {
+fn a_bad_line_keeps_the_old_table_and_an_absent_file_admits_no_peer() {
     let watched = watched();
     let file = watched.dir.path().join("passwords");
     fs::write(&file, "ada=one\n").unwrap();
@@ -294,7 +294,7 @@ fn a_bad_line_keeps_the_old_table_and_an_absent_file_means_nobody() {
 
 #[test]
 fn what_is_gone_for_a_moment_only_is_not_gone() {
-    // Far longer than a moment, also where this test is not run for a while.
+    // Far longer than the debounce, even if this test is not scheduled for a while.
     let debounce = Duration::from_secs(4);
     let moment = debounce / 10;
     let watched = watched_with(debounce);
@@ -312,7 +312,7 @@ fn what_is_gone_for_a_moment_only_is_not_gone() {
     assert!(watched.admits_user("ada", "one"));
 }
 
-/// Calls `change` with 0, 1, 2 and so on, ten times in a debounce, until `body` has ended.
+/// Calls `change` with 0, 1, 2 and so on, ten times per debounce, until `body` returns.
 fn while_it_keeps_changing(change: impl Fn(usize) + Send + Sync, body: impl FnOnce()) {
     struct Ended<'a>(&'a AtomicBool);
     impl Drop for Ended<'_> {
@@ -336,7 +336,7 @@ fn while_it_keeps_changing(change: impl Fn(usize) + Send + Sync, body: impl FnOn
     });
 }
 
-/// Puts a whole file in the place of another.
+/// Replaces a file by renaming a whole one over it.
 fn replace(file: &Path, content: &str) {
     let new = file.with_extension("new");
     fs::write(&new, content).unwrap();
@@ -364,7 +364,7 @@ fn a_certificate_that_keeps_changing_holds_back_only_itself() {
         assert!(watched.admits_key(alice));
         let dave = certificate(dir, "dave");
         watched.becomes("dave admitted", |watched| watched.admits_key(dave));
-        // What has been seen by no reading for so long no longer counts.
+        // An entry that no reading has seen for this long no longer counts.
         watched.becomes("carol withdrawn", |watched| !watched.admits_key(restless));
     });
     watched.becomes("carol back", |watched| watched.admits_key(restless));
@@ -423,8 +423,8 @@ fn a_pipe_that_takes_the_place_of_a_file_holds_nothing_up() {
     }
 }
 
-/// A directory beside the one under test, in a domain of its own. What it loads has been read
-/// later than what was there before it was changed.
+/// A second directory, in a domain of its own. When it is loaded, everything written before its
+/// change has been read.
 struct Sentinel(TempDir);
 
 impl Sentinel {
@@ -434,8 +434,7 @@ impl Sentinel {
         Self(dir)
     }
 
-    /// Waits until what has been written by now has had its time, and been put in force if it
-    /// ever is.
+    /// Waits until everything written so far is in force, if it ever will be.
     fn pass(&self, watched: &Watched) {
         for name in ["one", "two"] {
             certificate(self.0.path(), name);
@@ -457,7 +456,10 @@ fn an_explicit_revocation_stays_in_force_over_later_reloads() {
     assert!(!watched.admits_key(alice));
     certificate(dir, "unrelated");
     sentinel.pass(&watched);
-    assert!(!watched.admits_key(alice), "revoked, and admitted again");
+    assert!(
+        !watched.admits_key(alice),
+        "a revoked key was admitted again"
+    );
 }
 
 #[test]
@@ -628,7 +630,7 @@ fn each_call_that_ends_a_watch_says_so_and_each_that_does_not_keeps_it() {
             Vec::new()
         };
         assert_eq!(ended(&mut events), told, "{what}");
-        // Of the two watches the one still does its work, and the other if it was not ended.
+        // One watch still works, and so does the other unless it was ended.
         let carol = certificate(&dir.join("keys"), "carol");
         fs::write(&passwords, "carol=c\n").unwrap();
         let (mut curve, mut plain) = (true, true);
@@ -647,7 +649,7 @@ fn each_call_that_ends_a_watch_says_so_and_each_that_does_not_keeps_it() {
 
 #[test]
 fn what_an_explicit_load_has_found_is_what_the_watch_goes_on_from() {
-    // The debounce is so long that the watch has not taken the change when the call does.
+    // The debounce is so long that the explicit call reads the change before the watch does.
     let watched = watched_with(Duration::from_secs(3));
     let dir = watched.dir.path();
     let alice = certificate(dir, "alice");
@@ -655,7 +657,7 @@ fn what_an_explicit_load_has_found_is_what_the_watch_goes_on_from() {
     let bob = certificate(dir, "bob");
     watched.auth.configure_curve("*", dir).unwrap();
     assert!(watched.admits_key(bob));
-    // It is again as the watch has known it first.
+    // The file is again as the watch has first read it.
     fs::remove_file(dir.join("bob.key")).unwrap();
     watched.becomes("bob withdrawn", |watched| !watched.admits_key(bob));
     assert!(watched.admits_key(alice));
@@ -671,7 +673,7 @@ fn a_watch_that_is_given_up_or_unconfigured_tells_so() {
     };
     for domain in ["a", "b", "c"] {
         watched.reload.curve(domain, &dir).unwrap();
-        // The first load may fail: it is watched all the same.
+        // The source is watched even if its first load fails.
         watched
             .reload
             .plain_file(domain, dir.join("nowhere"))
@@ -718,7 +720,7 @@ fn a_policy_that_replaced_all_is_not_added_to_by_a_watch_from_before() {
     let sentinel = Sentinel::new(&watched);
     certificate(dir, "unrelated");
     sentinel.pass(&watched);
-    assert!(!watched.admits_key(alice), "admitted by no policy");
+    assert!(!watched.admits_key(alice), "admitted without any policy");
 }
 
 #[test]
@@ -779,7 +781,7 @@ fn an_event_handler_that_panics_ends_nothing() {
 }
 
 #[test]
-fn nothing_is_loaded_again_once_it_is_forgotten_or_nobody_watches_any_more() {
+fn nothing_is_loaded_again_once_its_watch_is_forgotten_or_dropped() {
     let watched = watched();
     let dir = watched.dir.path().to_owned();
     let ada = certificate(&dir, "ada");
@@ -803,8 +805,8 @@ fn nothing_is_loaded_again_once_it_is_forgotten_or_nobody_watches_any_more() {
 }
 
 #[test]
-fn an_unreadable_file_means_nobody() {
-    // A directory in its place: root reads every file, whatever its permissions are.
+fn an_unreadable_file_admits_no_peer() {
+    // A directory takes the file's place, since root can read every file whatever its mode.
     let watched = watched();
     let file = watched.dir.path().join("passwords");
     fs::write(&file, "ada=one\n").unwrap();
@@ -824,9 +826,9 @@ mod permissions {
     use crate::unprivileged::{chmod, unprivileged};
 
     #[test]
-    fn a_password_file_that_may_no_longer_be_read_means_nobody_until_it_may() {
+    fn a_password_file_without_read_permission_admits_no_peer_until_it_has_it_again() {
         unprivileged(
-            "reload::permissions::a_password_file_that_may_no_longer_be_read_means_nobody_until_it_may",
+            "reload::permissions::a_password_file_without_read_permission_admits_no_peer_until_it_has_it_again",
             || {
                 let watched = watched();
                 let file = watched.dir.path().join("passwords");

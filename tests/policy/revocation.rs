@@ -1,7 +1,7 @@
-//! Grants: a change of policy ends exactly the admissions that it withdraws, and tells whoever
-//! holds them.
+//! A change of policy ends exactly the grants that it withdraws, and wakes every task that waits
+//! for them.
 
-use crate::at_once::{now, poll};
+use crate::poll_once::{now, poll};
 use bytes::Bytes;
 use std::future::{Future, ready};
 use std::pin::{Pin, pin};
@@ -22,7 +22,7 @@ fn key(number: u32) -> PublicKey {
     PublicKey::from_bytes(bytes).unwrap()
 }
 
-/// An Authenticator behind a router, which is how every host meets it.
+/// An Authenticator behind a router, as in every host.
 struct Server {
     auth: Authenticator,
     router: ZapRouter,
@@ -116,8 +116,8 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Makes `change`, and checks that it ends the first grants and lets the others live, and that
-/// exactly those who wait for the first are woken.
+/// Makes `change`. Checks that it ends the first grants and no others, and wakes exactly the tasks
+/// that wait for the first.
 #[track_caller]
 fn revokes<T>(change: impl FnOnce() -> T, ended: &[&Grant], living: &[&Grant]) {
     let mut over: Vec<_> = ended.iter().map(|grant| Watch::new(grant)).collect();
@@ -125,7 +125,7 @@ fn revokes<T>(change: impl FnOnce() -> T, ended: &[&Grant], living: &[&Grant]) {
     change();
     for (grant, watch) in ended.iter().zip(&mut over) {
         assert!(watch.woken(), "not woken: {:?}", terms(grant));
-        assert!(watch.is_over(), "not over: {:?}", terms(grant));
+        assert!(watch.is_over(), "not ended: {:?}", terms(grant));
         assert!(!grant.still_valid());
     }
     for (grant, watch) in living.iter().zip(&mut lasting) {
@@ -371,7 +371,7 @@ mod what_a_grant_says {
     use super::*;
 
     #[test]
-    fn who_where_by_which_rule_and_since_when() {
+    fn a_grant_names_the_peer_its_address_the_rule_and_the_time() {
         let server = Server::new();
         server.auth.configure_curve_keys("*", [key(1)]);
         let entry_version = server.auth.policy_version();
@@ -418,7 +418,7 @@ mod what_a_grant_says {
     }
 
     #[test]
-    fn a_grant_outlives_the_authenticator_that_nobody_can_change_any_more() {
+    fn a_grant_outlives_its_authenticator() {
         let server = Server::new();
         let grant = server.null("a", "::1");
         drop(server);
@@ -426,7 +426,7 @@ mod what_a_grant_says {
     }
 
     #[test]
-    fn a_grant_that_nobody_holds_is_forgotten() {
+    fn a_grant_without_a_holder_is_forgotten() {
         let server = Server::new();
         let grant = server.null("a", "::1");
         let copy = grant.clone();
@@ -446,7 +446,7 @@ mod who_is_told {
     use super::*;
 
     #[test]
-    fn every_copy_and_every_waiter_and_those_who_come_later() {
+    fn every_copy_and_waiter_sees_the_end_even_later_ones() {
         let server = Server::new();
         let grant = server.null("a", "192.0.2.1");
         let copy = grant.clone();
@@ -459,7 +459,7 @@ mod who_is_told {
     }
 
     #[test]
-    fn a_dropped_wait_wakes_nobody_and_can_begin_anew() {
+    fn a_dropped_wait_wakes_no_task_and_can_start_again() {
         let server = Server::new();
         let grant = server.null("a", "192.0.2.1");
         let dropped = Watch::new(&grant);
@@ -470,7 +470,7 @@ mod who_is_told {
     }
 
     #[test]
-    fn hosts_hear_of_each_change_and_look_for_themselves() {
+    fn hosts_can_wait_for_changes_and_check_their_grants() {
         let server = Server::new();
         let grant = server.null("a", "192.0.2.1");
         let mut changes = server.auth.changes();
@@ -499,7 +499,7 @@ mod who_is_told {
         assert_eq!(waiting.join().unwrap(), Some(server.auth.policy_version()));
     }
 
-    /// A waker may do anything, change the policy too.
+    /// A waker may do anything, even change the policy.
     #[test]
     fn a_waker_may_change_the_policy() {
         struct Changes(Authenticator);
@@ -531,7 +531,7 @@ fn a_change_while_a_provider_ponders_is_not_missed() {
         auth.configure_curve_keys("a", [key(2)]);
         ready(true)
     });
-    // The provider says yes, and is itself no more: the keys that took its place decide.
+    // The provider says yes after it was replaced, so the keys that replaced it decide.
     let verdict = server.ask("a", "::1", Credentials::Curve { key: key(1) });
     assert!(matches!(verdict, Verdict::Deny(denied) if denied.reason == "Unknown key"));
     assert!(server.curve("a", 2).still_valid());
@@ -570,7 +570,7 @@ fn a_reply_in_frames_misses_no_change_either_and_leaves_no_grant() {
     assert_eq!(reply(&auth, 1), ("400".into(), Bytes::new()));
     assert_eq!(reply(&auth, 2), ("200".into(), key(2).to_z85().into()));
     assert_eq!(auth.live_grants(), 0);
-    // One change, two decisions, and no end of what nobody held.
+    // One change, two decisions, and no end of a grant that was never handed out.
     let told: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
     assert_eq!(told.len(), 3);
     assert!(
@@ -578,7 +578,7 @@ fn a_reply_in_frames_misses_no_change_either_and_leaves_no_grant() {
             .all(|next| !matches!(next.event.what, Audited::Ended(_)))
     );
 
-    // A change that leaves the answer as it was changes nothing.
+    // A change that does not affect the answer has no effect.
     let inside = auth.clone();
     auth.configure_curve_callback("a", move |_| {
         inside.deny(["192.0.2.1"]).unwrap();
@@ -587,7 +587,7 @@ fn a_reply_in_frames_misses_no_change_either_and_leaves_no_grant() {
     assert_eq!(reply(&auth, 1).0, "200");
 }
 
-/// A provider whose first answer, a yes, comes when it is told.
+/// A provider that gives its first answer, a yes, when the test says so.
 fn late_provider(auth: &Authenticator) -> (tokio::sync::oneshot::Sender<()>, Arc<AtomicUsize>) {
     let (answer, told) = tokio::sync::oneshot::channel();
     let (told, asked) = (Mutex::new(Some(told)), Arc::new(AtomicUsize::new(0)));
@@ -663,7 +663,7 @@ fn a_call_ends_the_admissions_of_one_user_or_key_and_no_others() {
     assert_eq!(count, 2);
     assert!(ended.iter().all(|grant| !grant.still_valid()));
     assert!(kept.iter().all(Grant::still_valid));
-    // One that is held still, and is over, does not end again.
+    // A grant that has ended and is still held does not end again.
     let again = server.auth.end_admissions(MechanismKind::Plain, "a", "ada");
     assert_eq!(again, 0);
     assert_eq!(
@@ -682,7 +682,7 @@ fn a_call_ends_the_admissions_of_one_user_or_key_and_no_others() {
     let told = std::iter::from_fn(|| events.try_next());
     let told = told.filter(|next| matches!(next.event.what, Audited::Ended(_)));
     assert_eq!(told.count(), 2);
-    // The policy is what it was.
+    // The policy is unchanged.
     assert!(server.curve("a", 1).still_valid() && server.plain("a", "ada").still_valid());
 }
 
@@ -696,7 +696,7 @@ fn a_decision_in_progress_does_not_escape_the_end_of_its_users_admissions() {
     assert_eq!(server.auth.end_admissions_of_key(&key(1)), 0);
     answer.send(()).unwrap();
     assert!(matches!(now(question), Verdict::Allow(_)));
-    // The answer from before the call does not count.
+    // An answer from before the call does not count.
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
@@ -712,7 +712,7 @@ fn the_end_of_others_admissions_asks_no_provider_again() {
         server
             .auth
             .end_admissions(MechanismKind::Plain, "a", number.to_string());
-        // Another mechanism and another domain are other users.
+        // The same name under another mechanism or domain is another user.
         let user_id = server.auth.curve_user_id(&key(1)).unwrap();
         server
             .auth
@@ -739,7 +739,7 @@ fn calls_that_end_others_admissions_without_end_keep_no_peer_out() {
     let verdict = now(server.router.authorize(&curve_request(1)));
     assert!(matches!(verdict, Verdict::Allow(_)));
     assert_eq!(reply(&server.auth, 1).0, "200");
-    // The one whose admissions end at each question never gets in.
+    // A peer whose admissions end at each question never gets in.
     assert_eq!(reply(&server.auth, 2).0, "300");
 }
 
@@ -766,8 +766,8 @@ fn a_decision_that_more_ends_overtake_than_are_remembered_is_made_again() {
     }
 }
 
-/// A provider that says yes, and is itself replaced meanwhile: so many times by another of its
-/// kind, then by `last`.
+/// A provider that says yes and is replaced meanwhile: `times` times by another of its kind, then
+/// by `last`.
 fn overtaken(auth: &Authenticator, times: usize, last: fn(&Authenticator)) {
     let inside = auth.clone();
     auth.configure_curve_callback("a", move |_: CurveQuestion| {
@@ -790,7 +790,7 @@ fn a_decision_that_is_overtaken_more_than_once_is_judged_until_it_stands() {
             Verdict::Deny(denied) => assert_eq!(denied.reason, "Unknown key"),
             Verdict::Allow(approval) => panic!("admitted, {:?}", approval.grant),
         }
-        // No grant could end what frames have admitted.
+        // A reply in frames has no grant that could end the admission.
         overtaken(&server.auth, times, |auth| {
             auth.configure_curve_keys("a", []);
         });
@@ -824,8 +824,8 @@ fn a_grant_is_of_a_policy_since_which_it_has_stood_all_the_time() {
         auth.addresses().remove_denied(["::1"]).unwrap();
         ready(true)
     });
-    // Two changes overtake the decision, and what they leave in force admits as before: it is
-    // that policy's admission, since the one between would have ended it.
+    // Two changes happen during the decision, and the resulting policy admits as the first did. The
+    // admission belongs to that policy, since the policy in between would have ended it.
     let grant = server.admit("a", "::1", Credentials::Curve { key: key(1) });
     assert!(grant.still_valid());
     let terms: &AdmissionTerms = grant.terms().unwrap();
@@ -854,12 +854,13 @@ fn a_hundred_thousand_grants_are_all_known_until_they_are_dropped() {
 }
 
 #[cfg(feature = "tokio")]
-mod many_at_once {
+mod many_peers {
     use super::*;
     use tokio::task::JoinSet;
     use tokio::time::timeout;
 
-    /// Connections, and how many of them are to close: 1000 and 50 with `ZMTP_AUTH_FULL=1`.
+    /// The number of connections, and of those that must close: 1000 and 50 with
+    /// `ZMTP_AUTH_FULL=1`.
     fn scale() -> (u32, u32) {
         match std::env::var_os("ZMTP_AUTH_FULL") {
             Some(_) => (1000, 50),
@@ -867,8 +868,8 @@ mod many_at_once {
         }
     }
 
-    /// Lets a task wait for each grant, makes `change`, and checks that exactly the first `gone`
-    /// of them are told, and promptly.
+    /// Starts a task that waits for each grant, makes `change`, and checks that exactly the first
+    /// `gone` tasks are woken, and promptly.
     async fn closes_exactly(grants: Vec<Grant>, gone: u32, change: impl FnOnce()) {
         let mut waiting = JoinSet::new();
         for (number, grant) in (0..).zip(grants) {
@@ -888,11 +889,14 @@ mod many_at_once {
             told.push(number);
             last = last.max(at);
         }
-        println!("{gone} told within {:?}", last - start);
+        println!("{gone} woken within {:?}", last - start);
         told.sort_unstable();
         assert_eq!(told, (0..gone).collect::<Vec<_>>());
         let another = timeout(Duration::from_millis(100), waiting.join_next());
-        assert!(another.await.is_err(), "one too many was told");
+        assert!(
+            another.await.is_err(),
+            "more tasks were woken than grants ended"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

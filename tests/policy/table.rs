@@ -1,8 +1,8 @@
-//! The Authenticator's decisions: every row of `pyzmq`'s table with its text, and where we follow
-//! its documentation rather than its code.
+//! The Authenticator decides by every row of pyzmq's table, with its texts, and follows pyzmq's
+//! documentation where its code differs.
 
-use crate::at_once::{now, poll};
 use crate::log_lines;
+use crate::poll_once::{now, poll};
 use bytes::Bytes;
 use proptest::strategy::Strategy;
 use std::collections::HashMap;
@@ -86,7 +86,7 @@ fn z85(key_bytes: &[u8]) -> String {
     key(key_bytes).to_z85()
 }
 
-/// Makes a certificate in `directory` and gives its public key.
+/// Makes a certificate in `directory`. Returns its public key.
 fn certificate(directory: &std::path::Path, name: &str) -> PublicKey {
     let (public, _secret) =
         zmtp_auth::cert::create_certificates(directory, name, &[("name", name)]).unwrap();
@@ -358,7 +358,7 @@ mod divergences {
     use super::*;
 
     #[test]
-    fn claimed_domains_what_was_emptied_means_nobody_until_it_is_unconfigured() {
+    fn claimed_domains_an_emptied_domain_admits_no_peer_until_it_is_unconfigured() {
         let auth = Authenticator::new();
         auth.configure_plain("*", [("admin", "secret")]).unwrap();
         auth.configure_curve_any("*");
@@ -388,7 +388,7 @@ mod divergences {
     }
 
     #[test]
-    fn empty_table_admits_nobody() {
+    fn empty_table_admits_no_peer() {
         let auth = Authenticator::new();
         auth.configure_plain("*", [("", ""); 0]).unwrap();
         assert_eq!(plain(&auth, "", "", ""), refused("Invalid username"));
@@ -468,7 +468,7 @@ mod divergences {
         assert_eq!(curve(&auth, "", &key), allowed(z85(&key)));
         key[31] |= 0x80;
         assert_eq!(curve(&auth, "", &key), refused("Invalid credentials"));
-        // p + 2, and the point 0, of which everyone knows the shared secret.
+        // p + 2, a second encoding, and the point 0, whose shared secret is public.
         let mut number = [0xFF; 32];
         (number[0], number[31]) = (0xEF, 0x7F);
         for key in [number, [0; 32]] {
@@ -521,7 +521,7 @@ mod divergences {
     }
 
     #[test]
-    fn load_failure_is_an_error_and_the_domain_keeps_what_it_had_at_first_nobody() {
+    fn load_failure_is_an_error_and_the_domain_keeps_its_keys_at_first_none() {
         let auth = Authenticator::new();
         auth.configure_curve_any("*");
         let dir = tempfile::tempdir().unwrap();
@@ -578,7 +578,7 @@ mod divergences {
     }
 
     #[test]
-    fn serial_no_more_a_hanging_provider_holds_up_nobody_and_is_bounded() {
+    fn serial_no_more_a_hanging_provider_holds_up_no_other_and_is_bounded() {
         let mut limits = Limits::default();
         limits.max_pending_verdicts = 1;
         let auth = Authenticator::with_limits(&limits);
@@ -661,7 +661,7 @@ mod divergences {
     }
 }
 
-/// Everything that `tracing` is told while `run` runs.
+/// All `tracing` events of `run`.
 fn logged(run: impl FnOnce()) -> String {
     log_lines::listen();
     run();

@@ -1,4 +1,5 @@
-//! Authentication without an async runtime: on the caller's thread, and on one of its own.
+//! Authentication works without an async runtime, on the caller's thread and on a thread of its
+//! own.
 
 use std::future::pending;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -31,7 +32,7 @@ fn curve() -> AccessRequest {
     })
 }
 
-/// The user id, or the status and the reason.
+/// The user id, or status and reason of the refusal.
 fn outcome(verdict: Verdict) -> Result<String, (DenialStatus, String)> {
     match verdict {
         Verdict::Allow(approval) => Ok(String::from_utf8(approval.user_id.to_vec()).unwrap()),
@@ -84,7 +85,7 @@ fn a_provider_that_takes_too_long_is_300_without_a_runtime_too() {
 }
 
 #[test]
-fn it_is_alive_between_start_and_stop_and_refuses_everybody_else_when() {
+fn it_is_alive_between_start_and_stop_and_refuses_at_all_other_times() {
     let auth = Authenticator::new();
     let thread = ThreadAuthenticator::new(auth.clone());
     let null = request(Credentials::Null);
@@ -155,7 +156,7 @@ fn stop_returns_after_a_provider_panicked() {
 }
 
 #[test]
-fn stop_returns_while_a_provider_blocks_the_thread_and_who_waits_is_refused() {
+fn stop_returns_while_a_provider_blocks_the_thread_and_waiting_questions_are_refused() {
     let auth = Authenticator::new();
     let (go, gone) = mpsc::channel::<()>();
     let gone = Mutex::new(gone);
@@ -173,10 +174,10 @@ fn stop_returns_while_a_provider_blocks_the_thread_and_who_waits_is_refused() {
         thread::spawn(move || outcome(thread.authorize(&curve())))
     };
     entered.wait();
-    // The provider does not return before `go` is gone.
+    // The provider returns when `go` is dropped.
     thread.stop();
     assert!(!thread.is_alive());
-    // A new thread serves while the old one is still held.
+    // A new thread serves while the old one is still blocked.
     thread.start().unwrap();
     assert_eq!(
         outcome(thread.authorize(&request(Credentials::Null))),
@@ -188,7 +189,7 @@ fn stop_returns_while_a_provider_blocks_the_thread_and_who_waits_is_refused() {
 }
 
 #[test]
-fn who_waits_is_refused_though_the_provider_that_blocks_the_thread_says_yes_after_stop() {
+fn a_waiting_question_is_refused_though_the_provider_that_blocks_the_thread_says_yes_after_stop() {
     let auth = Authenticator::new();
     let (go, gone) = mpsc::channel::<()>();
     let gone = Mutex::new(gone);

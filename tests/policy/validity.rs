@@ -1,6 +1,6 @@
-//! Keys that count for a time: when they are admitted, and when their admissions end.
+//! Keys with a validity are admitted within it, and their admissions end with it.
 
-use crate::at_once::poll;
+use crate::poll_once::poll;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ fn at(second: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(second)
 }
 
-/// An Authenticator with a clock that the test sets, and the directory it loads.
+/// An Authenticator with a clock that the test sets, and its directory of certificates.
 struct Server {
     auth: Authenticator,
     router: ZapRouter,
@@ -34,7 +34,7 @@ fn key(number: u8) -> PublicKey {
     PublicKey::from_bytes([number; 32]).unwrap()
 }
 
-/// Writes a certificate by hand, whatever is to be in it.
+/// Writes a certificate file with any content.
 fn write(directory: &Path, file: &str, key: PublicKey, metadata: &[(&str, &str)]) {
     let mut text = "metadata\n".to_owned();
     for (name, value) in metadata {
@@ -70,7 +70,7 @@ impl Server {
         self.clock.store(second, Ordering::SeqCst);
     }
 
-    /// One certificate, and the directory loaded.
+    /// Loads a directory with this one certificate.
     #[track_caller]
     fn certificate(&self, key: PublicKey, metadata: &[(&str, &str)]) {
         write(self.certificates.path(), "a.key", key, metadata);
@@ -142,7 +142,7 @@ fn either_end_may_be_open_and_without_dates_a_key_counts_for_ever() {
 }
 
 #[test]
-fn a_certificate_with_a_bad_date_is_a_problem_and_admits_nobody() {
+fn a_certificate_with_a_bad_date_is_a_problem_and_admits_no_peer() {
     for (metadata, reason) in [
         (
             &[("not-after", "next year")][..],
@@ -294,7 +294,7 @@ mod timers {
     use super::*;
     use tokio::time::{Instant, sleep, timeout};
 
-    /// A server whose clock is the runtime's, which stands still but for sleeps.
+    /// A server whose clock is the runtime's, which moves only with sleeps.
     fn server() -> Server {
         let (clock, start) = (Arc::new(AtomicU64::new(NOON)), Instant::now());
         let shown = Arc::clone(&clock);
@@ -304,7 +304,7 @@ mod timers {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_is_told_at_the_end_of_the_validity() {
+    async fn a_waiter_is_woken_at_the_end_of_the_validity() {
         let server = server();
         server.certificate(key(1), &[AFTER]);
         let grant = server.ask(key(1)).unwrap();
@@ -315,7 +315,7 @@ mod timers {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_is_told_at_the_new_end_if_it_has_moved() {
+    async fn a_waiter_is_woken_at_the_new_end_if_it_has_moved() {
         for (not_after, seconds) in [
             ("2027-01-31T12:01:40Z", 100),
             ("2027-01-31T14:00:00Z", 7200),

@@ -1,4 +1,4 @@
-//! Listens to all events.
+//! Collects all `tracing` events of the process.
 
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Which types can hold a secret, read from the sources, so that none is forgotten.
+//! Reads from the sources which types can hold a secret, so that the test covers all.
 
 use crate::source;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ pub const ROOTS: [&str; 6] = [
     "HashKey",
 ];
 
-/// Whether a file of `src/` belongs to the library with the features that are on.
+/// True if a file of `src/` belongs to the library with the current features.
 pub fn is_built(file: &str) -> bool {
     [
         ("net/", cfg!(feature = "tokio")),
@@ -26,11 +26,11 @@ pub fn is_built(file: &str) -> bool {
     .all(|(start, is_on)| *is_on || !file.starts_with(start))
 }
 
-/// Where the program's sources are.
+/// The program's source folder.
 const PROGRAM: &str = "crates/zmtp-auth-cli/src";
 
-/// Every file of the library as it is built, by its path in `src/`, and of the program, by its whole
-/// path, as tokens without what belongs to tests.
+/// Every file of the library as it is built, by its path in `src/`, and of the program, by its
+/// whole path, as tokens without the tests.
 pub fn sources() -> BTreeMap<String, Vec<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = BTreeMap::new();
@@ -54,8 +54,7 @@ fn read(base: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<String>>) {
     }
 }
 
-/// Every type in whose fields, at any depth, stands one that holds a secret, and whether it is
-/// `pub`.
+/// Every type with a secret in its fields at any depth, and whether it is `pub`.
 pub fn holders(sources: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, bool> {
     let mut fields = BTreeMap::new();
     let mut public = BTreeSet::new();
@@ -87,7 +86,7 @@ pub fn holders(sources: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, bool
         .collect()
 }
 
-/// Collects from one file each type's name with all that stands in its declaration.
+/// Collects each type's name and its declaration from one file.
 fn declared(
     texts: &[String],
     fields: &mut BTreeMap<String, BTreeSet<String>>,
@@ -103,7 +102,7 @@ fn declared(
         if at > 0 && texts[at - 1] == "pub" {
             public.insert(name.clone());
         }
-        // What stands at the first depth of an enum are its variants' names.
+        // The names at an enum's first depth are its variants.
         let first = if text == "enum" { 2 } else { 0 };
         let mut depth = 0_usize;
         let inside = fields.entry(name.clone()).or_default();

@@ -1,5 +1,5 @@
-//! No secret shows in a `Debug` or `Display` of anything public, nor in an event: not as text, not
-//! in hex, not in Z85, not as a list of numbers.
+//! No `Debug`, `Display` or log event shows a secret, whether as text, hex, Z85 or a list of
+//! numbers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod events;
@@ -40,8 +40,8 @@ use zmtp_auth::{
     NoPolicy, Password, PeerAddress, RandomSource, SecretKey, SocketType, Verdict,
 };
 
-/// Declared `pub` inside modules that are private: no user can name them. What shows of them shows
-/// in the types around them.
+/// Types that are `pub` inside private modules, which no user can name. Their output shows in the
+/// types that contain them.
 const OUT_OF_REACH: [&str; 4] = ["SharedKey", "CookieKey", "Role", "Approved"];
 
 /// Draws the same secret for every key. Nonces are no secret.
@@ -57,7 +57,7 @@ impl RandomSource for Constant {
     }
 }
 
-/// Shows things, and remembers what types they were.
+/// Formats values and records their types.
 struct Shown {
     traces: Traces,
     types: BTreeSet<String>,
@@ -196,7 +196,7 @@ fn show_keys_and_builders(shown: &mut Shown) {
     }
 }
 
-/// Both ends in all their states, and then each half of what comes of them.
+/// Both ends in all their states, and then each half of the resulting connections.
 fn show_handshakes(shown: &mut Shown) {
     for configs in [curve(), plain(), relay_curve()] {
         for established in shake_hands(shown, &configs) {
@@ -210,7 +210,7 @@ fn show_handshakes(shown: &mut Shown) {
     }
 }
 
-/// A tunnel's two connections, tied together.
+/// The two connections of a tunnel, joined by a relay.
 fn show_relay(shown: &mut Shown) {
     let ends = shake_hands(shown, &relay_curve())
         .map(|established| RelayEnd::new(*established, &Limits::default(), None, Instant::now()));
@@ -274,7 +274,7 @@ fn advance(
     }
 }
 
-/// The commands layer, where a host holds single commands in its hands, and everything that can go wrong.
+/// The layer of commands, where a host holds single commands, and all its errors.
 fn show_commands(shown: &mut Shown) {
     for (client, server) in [curve(), plain(), relay_curve()] {
         let offers = [
@@ -292,7 +292,7 @@ fn show_commands(shown: &mut Shown) {
         for end in [1, 0].repeat(2) {
             let body = inboxes[end].remove(0);
             let Next::Wait(mechanism) = ends.remove(end) else {
-                panic!("nobody waits for {body:?}")
+                panic!("no end waits for {body:?}")
             };
             shown.debug(&mechanism);
             let step = mechanism.on_command(&body).unwrap();
@@ -312,7 +312,7 @@ fn show_commands(shown: &mut Shown) {
     }
 }
 
-/// Passes on what a step sends, and answers its questions.
+/// Passes on a step's output and answers its questions.
 fn settle(shown: &mut Shown, step: Step, to_peer: &mut Vec<Bytes>) -> Next {
     shown.debug(&step);
     shown.debug(&step.next);
@@ -418,7 +418,7 @@ fn show_policy(shown: &mut Shown) {
     shown.debug(&router);
 }
 
-/// Everything that an [`Authenticator`] hands out.
+/// Everything that an [`Authenticator`] returns.
 fn show_what_policy_keeps(shown: &mut Shown, auth: &Authenticator, request: &AccessRequest) {
     shown.debug(&auth.addresses());
     shown.debug(&auth.changes());
@@ -477,7 +477,7 @@ fn show_certificates(shown: &mut Shown) {
     shown.debug(&load_certificate(&secret_file).unwrap());
     let text = fs::read_to_string(&secret_file).unwrap();
     let secret = SecretKey::from_bytes(CLIENT).unwrap().to_z85();
-    // Whatever is wrong with a secret file, its error does not quote it.
+    // The error for a bad secret file does not quote the file.
     for (number, bad) in [
         text.replace(&*secret, &secret[1..]),
         text.replace(&*secret, &format!("{}~", &secret[..39])),
@@ -500,7 +500,7 @@ fn show_certificates(shown: &mut Shown) {
         assert_ne!(bad, text, "{number}");
         let file = directory.path().join(format!("bad{number}.key"));
         fs::write(&file, bad).unwrap();
-        // Some are read all the same, without the line that is wrong.
+        // Some load nevertheless, without the bad line.
         match load_certificate(&file) {
             Ok(certificate) => shown.debug(&certificate),
             Err(error) => shown.error(&error),
@@ -519,13 +519,13 @@ fn show_certificates(shown: &mut Shown) {
 }
 
 #[test]
-fn nothing_public_shows_a_secret_and_no_event_tells_one() {
+fn no_public_type_and_no_event_shows_a_secret() {
     let mut shown = Shown {
         traces: Traces::of_all_secrets(),
         types: BTreeSet::new(),
     };
-    // For all threads, before any event: what another thread has found nobody to hear stays
-    // unheard.
+    // Set for all threads before the first event: `tracing` caches for each call site whether there
+    // is a listener.
     let events = Arc::new(Mutex::new(String::new()));
     tracing::subscriber::set_global_default(Listener(events.clone())).unwrap();
     show_everything(&mut shown);

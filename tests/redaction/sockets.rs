@@ -1,4 +1,4 @@
-//! What `net` shows of its connections, and what it tells while it makes and loses them.
+//! The `Debug` output of `net`'s types, and the events of connections that begin and end.
 
 use crate::traces::{CLIENT, PASSWORD, SERVER};
 use crate::{Shown, curve, plain};
@@ -64,7 +64,7 @@ async fn meet<A: Access>(
     listener.close().await;
 }
 
-/// A ZAP handler in another process, with a question under way that holds a password.
+/// A ZAP handler in another process, and a pending question that holds a password.
 async fn ask_elsewhere(shown: &mut Shown) {
     let server_key = KeyPair::from_secret(SecretKey::from_bytes(SERVER).unwrap()).public_key();
     let config = Config::builder(SocketType::Router)
@@ -94,13 +94,13 @@ async fn ask_elsewhere(shown: &mut Shown) {
             .handle(ZapRequest::new(RequestId::from(1), &request))
             .await
     };
-    // The service takes the question and goes, which refuses it.
+    // The service accepts the question and closes, which refuses it.
     let (reply, _question) = tokio::join!(asking, service);
     shown.debug(&reply);
     shown.debug(&handler);
 }
 
-/// A server without a handler refuses everybody.
+/// A server without a handler refuses every peer.
 async fn refuse(shown: &mut Shown) {
     let (client, server) = plain();
     let listener = Listener::bind("tcp://127.0.0.1:*", server, ZapRouter::new());

@@ -1,4 +1,4 @@
-//! The secrets of this test, and every way in which one could be written.
+//! The secrets of this test, and every form in which one could be printed.
 
 use bytes::Bytes;
 use crypto_secretbox::{Kdf, XSalsa20Poly1305};
@@ -9,11 +9,11 @@ use zmtp_auth::{KeyPair, SecretKey};
 pub const CLIENT: &[u8; 32] = b"Kq7vXzW3pLr9TbN5mYc2JhG8dFs4QwZk";
 pub const SERVER: &[u8; 32] = b"Bx4nRtH8vQm2WjZ6kPc9LdS3fGy7TqXw";
 pub const PASSWORD: &[u8] = b"Zw9#kQ2!vX7_tR4$nM6%hJ3&";
-/// What each side draws for its keys.
+/// The random bytes that each side draws for its keys.
 pub const CLIENT_RANDOM: &[u8; 32] = b"Vt3kXq8mZr5wNp2hJc7yLb4gSd9fQvKx";
 pub const SERVER_RANDOM: &[u8; 32] = b"Hn6wQx9tKz2vMr7pJb4cYd8gLs3fTqWk";
 
-/// Pieces of every secret in every writing; none of them may be part of a shown text.
+/// Pieces of every secret in every form. No output may contain one.
 pub struct Traces(Vec<(&'static str, String)>);
 
 impl Traces {
@@ -33,7 +33,8 @@ impl Traces {
             ("C'->S", derived(hello)),
             ("C'->S'", derived(traffic)),
         ] {
-            // Four bytes from the beginning, the middle and the end: part of a secret is too much.
+            // Four bytes from the beginning, the middle and the end, since even a part of a secret
+            // must not show.
             let middle = secret.len() / 2;
             for part in [
                 &secret[..4],
@@ -52,7 +53,7 @@ impl Traces {
 
     #[track_caller]
     pub fn assert_absent(&self, what: &str, text: &str) {
-        // Pretty-printed lists have one number on each line.
+        // Pretty-printed lists have one number on a line.
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for (secret, trace) in &self.0 {
             assert!(

@@ -1,4 +1,5 @@
-//! Two handshakes in one another: what each program is told, and whom nothing is dialled for.
+//! Nested handshakes of a tunnel: what each program learns of the other, and for which peers no
+//! backend is dialled.
 
 use super::rig::{Ended, MECHANISMS, Program, Tunnel, WHOLE, client, drive, here, null, server};
 use zmtp_auth::handshake::PeerContext;
@@ -28,7 +29,7 @@ fn metadata(properties: &[(&str, &'static str)]) -> Metadata {
     metadata
 }
 
-/// Whether both see the other as if nobody stood between them.
+/// Checks that both programs see each other as without a tunnel.
 fn have_met(dealer: &Program, router: &Program) {
     let claims = &router.peer().claims;
     assert_eq!(claims.socket_type, Some(SocketType::Dealer));
@@ -43,7 +44,7 @@ fn have_met(dealer: &Program, router: &Program) {
 #[test]
 fn two_programs_meet_through_a_tunnel_as_if_it_were_not_there() {
     for mechanism in MECHANISMS {
-        // A program that knows the mechanism, and one behind that does not.
+        // A program that speaks the mechanism, and a backend with NULL.
         let mut far = Program::new(client(dealer(), mechanism));
         let mut beside = Program::new(null(router()));
         let mut tunnel = [Tunnel::server(mechanism)];
@@ -51,14 +52,14 @@ fn two_programs_meet_through_a_tunnel_as_if_it_were_not_there() {
         have_met(&far, &beside);
         assert_eq!(beside.property("User-Id").unwrap(), "alice");
 
-        // A program that does not, and a server that does.
+        // A program with NULL, and a server that speaks the mechanism.
         let mut beside = Program::new(null(dealer()));
         let mut far = Program::new(server(router(), mechanism));
         let mut tunnel = [Tunnel::client(mechanism)];
         drive(&mut beside, &mut tunnel, &mut far, WHOLE);
         have_met(&beside, &far);
 
-        // Two that know of nothing, and two tunnels between them.
+        // Two programs with NULL, and two tunnels between them.
         let (mut one, mut two) = (Program::new(null(dealer())), Program::new(null(router())));
         let mut tunnels = [Tunnel::client(mechanism), Tunnel::server(mechanism)];
         drive(&mut one, &mut tunnels, &mut two, WHOLE);
@@ -92,7 +93,7 @@ fn however_the_network_cuts_it_they_meet_and_talk() {
 #[test]
 fn every_split_point_of_what_a_peer_sends_gives_the_same() {
     for mechanism in MECHANISMS {
-        // How much the peer sends in all, up to the end of its handshake.
+        // The bytes that the peer sends up to the end of its handshake.
         let mut longest = 0;
         for cut in 0.. {
             let mut far = Program::new(client(dealer(), mechanism));
@@ -120,7 +121,7 @@ fn every_split_point_of_what_a_peer_sends_gives_the_same() {
 
 #[test]
 fn what_a_peer_sends_with_its_last_command_is_not_lost() {
-    // A program of NULL that does not wait for READY before it talks, as libzmq's may not.
+    // A program with NULL that sends traffic before it receives READY, as libzmq may.
     let mut tunnel = Tunnel::client("curve");
     let mut far = Program::new(server(router(), "curve"));
     tunnel.feed(Side::Front, &super::pair::greeting("null"));
@@ -163,7 +164,8 @@ fn a_forged_user_id_never_arrives() {
             let conn = || PeerContext::new(here()).with_metadata(forged.clone());
             let answering =
                 || Tunnel::server(mechanism).answering(Verdict::Allow(approval.clone()));
-            // By a program that speaks to the tunnel itself, and by one behind another tunnel.
+            // From a program that connects to the tunnel directly, and from one behind another
+            // tunnel.
             let mut far = Program::with_conn(&client(dealer(), mechanism), conn());
             let mut beside = Program::new(null(router()));
             drive(&mut far, &mut [answering()], &mut beside, WHOLE);
@@ -184,7 +186,7 @@ fn a_forged_user_id_never_arrives() {
             drive(&mut far, &mut tunnels, &mut beside, WHOLE);
             assert_eq!(arrived(&beside).get("x-role"), None);
 
-            // And by a server, to the program beside its clients: that is told no user id.
+            // From a server: the client-side program receives no user id.
             let mut beside = Program::new(null(router()));
             let mut far = Program::with_conn(&server(dealer(), mechanism), conn());
             drive(
@@ -212,13 +214,13 @@ fn the_identity_is_passed_replaced_or_emptied_as_told() {
         let mut tunnel = [Tunnel::server("curve").ruled(rule)];
         drive(&mut far, &mut tunnel, &mut beside, WHOLE);
         assert_eq!(beside.property("Identity").unwrap(), expected);
-        // What the program behind says of itself stays.
+        // The backend's own metadata is passed on.
         assert_eq!(far.property("Identity").unwrap(), "the router");
     }
 }
 
 #[test]
-fn nothing_is_dialled_for_a_peer_that_is_refused() {
+fn the_back_is_not_dialled_for_a_refused_peer() {
     for mechanism in MECHANISMS {
         for status in [
             DenialStatus::Temporary,
@@ -242,7 +244,7 @@ fn nothing_is_dialled_for_a_peer_that_is_refused() {
 }
 
 #[test]
-fn nothing_is_dialled_for_what_is_no_handshake() {
+fn the_back_is_not_dialled_without_a_handshake() {
     for bytes in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         &super::pair::greeting("null"),
@@ -257,7 +259,7 @@ fn nothing_is_dialled_for_what_is_no_handshake() {
 }
 
 #[test]
-fn a_program_beside_is_never_told_that_the_far_side_refused() {
+fn a_local_program_is_never_told_that_the_far_side_refused() {
     for mechanism in MECHANISMS {
         let mut beside = Program::new(null(dealer()));
         let mut tunnel = Tunnel::client(mechanism);
@@ -287,7 +289,7 @@ fn a_program_beside_is_never_told_that_the_far_side_refused() {
             tunnel.ended(),
             Some(Ended::Back(Error::RefusedByPeer(_)))
         ));
-        // The greeting, and nothing behind it.
+        // The greeting and nothing more.
         assert_eq!(told.len(), 64);
     }
 }

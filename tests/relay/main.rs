@@ -1,4 +1,4 @@
-//! The tunnel in memory: handshakes that pause, two of them in one another, and their traffic.
+//! The tunnel in memory: handshakes that pause, nested handshakes, and traffic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../pair/mod.rs"]

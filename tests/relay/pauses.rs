@@ -1,4 +1,4 @@
-//! A relay pauses until its far side has said what to tell the peer.
+//! A relay's handshake pauses until its far side supplies the metadata for the peer.
 
 use super::pair::{
     self, Direction, Endpoint, client_keys, commands, drive, endpoints, server_keys,

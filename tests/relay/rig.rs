@@ -1,5 +1,5 @@
-//! Tunnels and the programs at their ends, in memory: what each would write is handed over by
-//! hand, in pieces of any size.
+//! Tunnels and the programs at their ends, in memory. The rig carries their output in pieces of any
+//! size.
 
 use super::pair::{Endpoint, client_keys, server_keys};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -23,7 +23,7 @@ pub fn null(builder: Builder<WantsMechanism>) -> Config<NoPolicy> {
     builder.null().accept_any_peer().finish().unwrap()
 }
 
-/// A client of the network's mechanism.
+/// A client with the network's mechanism.
 pub fn client(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<NoPolicy> {
     match mechanism {
         "plain" => builder.plain_client("admin", "secret").finish().unwrap(),
@@ -35,7 +35,7 @@ pub fn client(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<NoPol
     }
 }
 
-/// A server of the network's mechanism, which asks.
+/// A server with the network's mechanism, which asks policy.
 pub fn server(builder: Builder<WantsMechanism>, mechanism: &str) -> Config<Authorizing> {
     let domain = Domain::from("tunnel");
     match mechanism {
@@ -60,7 +60,7 @@ pub struct Tunnel {
     front_out: BytesMut,
     back_in: BytesMut,
     back_out: BytesMut,
-    /// How often it has dialled.
+    /// The number of dials.
     pub dialled: usize,
 }
 
@@ -81,7 +81,7 @@ pub enum Ended {
 }
 
 impl Tunnel {
-    /// The network in front, a program of NULL behind.
+    /// The network at the front, a program with NULL at the back.
     pub fn server(mechanism: &str) -> Self {
         let relay = Config::builder(SocketType::Relay);
         Self::new(
@@ -90,7 +90,7 @@ impl Tunnel {
         )
     }
 
-    /// A program of NULL in front, the network behind.
+    /// A program with NULL at the front, the network at the back.
     pub fn client(mechanism: &str) -> Self {
         let relay = Config::builder(SocketType::Relay);
         Self::new(
@@ -155,7 +155,7 @@ impl Tunnel {
         self.advance();
     }
 
-    /// What it writes to this side, at most `most` bytes of it.
+    /// Its output to this side, at most `most` bytes.
     pub fn take(&mut self, side: Side, most: usize) -> Vec<u8> {
         let waiting = match side {
             Side::Front => &mut self.front_out,
@@ -281,7 +281,7 @@ pub struct Program {
     state: Stage,
     input: BytesMut,
     out: BytesMut,
-    /// The minor version that its greeting announces, and how much of the greeting is out.
+    /// The minor version in its greeting, and the part of the greeting that is sent.
     minor: u8,
     greeted: usize,
     pub got: Vec<Frame>,
@@ -310,7 +310,7 @@ impl Program {
         }
     }
 
-    /// Claims to speak ZMTP 3.0.
+    /// Announces ZMTP 3.0.
     pub fn old(mut self) -> Self {
         self.minor = 0;
         self
@@ -370,7 +370,7 @@ impl Program {
         }
     }
 
-    /// What it knows of the other side.
+    /// What the program knows of the other side.
     pub fn peer(&self) -> &Peer {
         match &self.state {
             Stage::Traffic(peer, ..) => peer,
@@ -389,14 +389,14 @@ impl Program {
         }
     }
 
-    /// A property that the other side claims, by exactly this name.
+    /// A property of the other side with exactly this name.
     pub fn property(&self, name: &str) -> Option<Bytes> {
         let properties = &self.peer().claims.properties;
         let found = properties.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value.clone())
     }
 
-    /// Everything received since this was last asked.
+    /// Everything received since the last call.
     pub fn received(&mut self) -> Vec<(Flags, Bytes)> {
         let got = std::mem::take(&mut self.got);
         got.into_iter()
@@ -405,9 +405,9 @@ impl Program {
     }
 }
 
-/// Carries bytes between two programs and the tunnels in a row between them, `most` at a time,
-/// until all are silent. The first is before the front of the first tunnel, the last behind the
-/// back of the last.
+/// Carries bytes between two programs and the row of tunnels between them, `most` at a time, until
+/// all are silent. The first program is at the front of the first tunnel, the second at the back of
+/// the last.
 pub fn drive(first: &mut Program, tunnels: &mut [Tunnel], last: &mut Program, most: usize) {
     loop {
         let mut silent = true;

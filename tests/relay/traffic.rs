@@ -1,4 +1,4 @@
-//! What crosses a tunnel once both handshakes are complete, and what does not.
+//! Which traffic crosses a tunnel once both handshakes are complete, and which does not.
 
 use super::rig::{Ended, MECHANISMS, Program, Tunnel, WHOLE, client, drive, null, server};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{Config, Error, LimitExceeded, ProtocolError, SocketType};
 
-/// A row of programs and tunnels that have met.
+/// A row of programs and tunnels that have completed their handshakes.
 struct Line {
     first: Program,
     tunnels: Vec<Tunnel>,
@@ -30,7 +30,7 @@ impl Line {
         line
     }
 
-    /// Two programs of NULL with a client's and a server's tunnel between them.
+    /// Two programs with NULL, and a client's and a server's tunnel between them.
     fn through_both(mechanism: &str, first: SocketType, last: SocketType) -> Self {
         Self::of(
             Program::new(null(Config::builder(first))),
@@ -39,7 +39,7 @@ impl Line {
         )
     }
 
-    /// Two programs with one tunnel between them, the second old.
+    /// Two programs with one tunnel between them, the second of ZMTP 3.0.
     fn to_old(mechanism: &str, first: SocketType, last: SocketType) -> Self {
         Self::of(
             Program::new(client(Config::builder(first), mechanism)),
@@ -100,12 +100,12 @@ fn a_message_without_its_last_frame_never_arrives() {
 }
 
 #[test]
-fn pings_are_answered_where_they_arrive_and_nobody_beyond_hears_of_them() {
+fn pings_are_answered_by_the_tunnel_and_not_passed_on() {
     for mechanism in MECHANISMS {
         let mut line = Line::through_both(mechanism, SocketType::Dealer, SocketType::Dealer);
         line.first.send(Flags::Command, &ping(0, "one"));
         line.last.send(Flags::Command, &ping(0, "two"));
-        // Unasked-for, and not for anybody either.
+        // Unsolicited, and not passed on either.
         line.last.send(Flags::Command, &pong("three"));
         line.drive();
         assert_eq!(line.first.received(), [(Flags::Command, pong("one"))]);
@@ -114,7 +114,7 @@ fn pings_are_answered_where_they_arrive_and_nobody_beyond_hears_of_them() {
 }
 
 #[test]
-fn a_ping_is_answered_in_the_middle_of_somebody_elses_message() {
+fn a_ping_is_answered_in_the_middle_of_a_message_to_the_same_side() {
     let mut line = Line::through_both("curve", SocketType::Dealer, SocketType::Dealer);
     line.last.send(Flags::More, b"begun");
     line.drive();
@@ -128,7 +128,7 @@ fn a_ping_is_answered_in_the_middle_of_somebody_elses_message() {
 }
 
 #[test]
-fn a_flood_of_pings_waits_for_whoever_sends_them_to_read() {
+fn a_flood_of_pings_waits_until_its_sender_reads() {
     let mut tunnel_side = Line::of(
         Program::new(client(Config::builder(SocketType::Push), "curve")),
         vec![Tunnel::server("curve")],
@@ -144,7 +144,8 @@ fn a_flood_of_pings_waits_for_whoever_sends_them_to_read() {
     }
     first.send(Flags::Last, b"after the flood");
     tunnels[0].feed(Side::Front, &first.take(WHOLE));
-    // Nothing is read of what it wrote: 64 KiB of answers, 16 more, and then no more is taken.
+    // The program reads no answers: 64 KiB of them wait, 16 more PINGs are answered, and then the
+    // tunnel reads no more.
     let waiting: usize = tunnels[0]
         .relay()
         .output(Side::Front)
@@ -240,7 +241,7 @@ fn what_one_side_does_not_read_is_not_taken_from_the_other() {
             tunnels[0].feed(Side::Front, &first.take(WHOLE));
             sent += 1;
         }
-        // A write's worth, and what was on its way.
+        // One write, and the bytes in flight.
         assert!((60..80).contains(&sent), "{sent}");
         assert!(
             tunnels[0].relay().wants_input(Side::Back),
@@ -346,7 +347,7 @@ fn limits_hold_on_each_side_and_say_on_which() {
         line.tunnels[0].ended().cloned()
     };
     for side in [Side::Front, Side::Back] {
-        // What was announced under CURVE counts as it stands on the header.
+        // Under CURVE the length on the header counts, with the sealing.
         let size = match side {
             Side::Front => 1001 + MESSAGE_OVERHEAD as u64,
             Side::Back => 1001,
@@ -366,7 +367,7 @@ fn a_peer_that_breaks_the_protocol_ends_both_connections() {
         vec![Tunnel::client("curve")],
         Program::new(server(Config::builder(SocketType::Dealer), "curve")),
     );
-    // In clear, where everything is sealed.
+    // A message in clear on a CURVE connection.
     line.tunnels[0].feed(Side::Back, b"\x01\x05clear");
     match line.tunnels[0].ended() {
         Some(Ended::Traffic(RelayError { side, error })) => {
@@ -397,7 +398,7 @@ fn a_side_that_falls_silent_longer_than_it_announced_is_told_apart() {
         (silent.side, silent.expired),
         (Side::Back, HeartbeatExpired::TtlExpired)
     );
-    // The time to live was for this connection alone.
+    // The time to live counts only for this connection.
     assert_eq!(line.tunnels[0].relay().deadline(start), None);
 }
 
@@ -424,7 +425,7 @@ fn what_is_sent_to_a_side_that_takes_no_more_is_dropped_and_its_sender_answered(
         vec![Tunnel::server("curve")],
         Program::new(null(Config::builder(SocketType::Dealer))),
     );
-    // More than was ever held for it, the end of a message last.
+    // More than is ever buffered for a side, ending with a message's last frame.
     line.last.send(Flags::More, &[7; 100_000]);
     line.last.send(Flags::More, &[7; 100_000]);
     let Line {
@@ -442,7 +443,7 @@ fn what_is_sent_to_a_side_that_takes_no_more_is_dropped_and_its_sender_answered(
         last.feed(&tunnels[0].take(Side::Back, WHOLE));
     }
     assert_eq!(last.received().len(), 100);
-    // The other direction goes on, PINGs and all.
+    // The other direction goes on, with its PINGs.
     for _ in 0..40 {
         first.send(Flags::Command, &ping(0, "unheard"));
     }
@@ -452,7 +453,7 @@ fn what_is_sent_to_a_side_that_takes_no_more_is_dropped_and_its_sender_answered(
     assert_eq!(first.received(), []);
 }
 
-/// A frame of some message, or a PING.
+/// A frame of a message, or a PING.
 fn frames() -> impl Strategy<Value = Vec<(Flags, Vec<u8>)>> {
     let body = prop_oneof![
         4 => proptest::collection::vec(any::<u8>(), 2..40),

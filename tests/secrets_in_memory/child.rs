@@ -1,5 +1,5 @@
-//! The process that is searched: reads inverted secrets from its standard input, uses them, drops
-//! everything, and searches itself.
+//! The process that is searched. It reads inverted secrets from its standard input, uses them,
+//! drops everything, and searches its own memory.
 
 use crate::search::Search;
 use bytes::BytesMut;
@@ -20,11 +20,11 @@ use zmtp_auth::{
     Password, PeerAddress, RandomSource, SecretKey, SocketType, Verdict,
 };
 
-/// What the parent has sent, inverted.
+/// The values from the parent, inverted.
 pub struct Inverted(HashMap<String, Vec<u8>>);
 
 impl Inverted {
-    /// The secret itself, for as short as it can be.
+    /// The secret itself, which the caller drops as soon as possible.
     pub fn plain(&self, name: &str) -> Zeroizing<Vec<u8>> {
         let inverted = &self.0[name];
         let mut plain = Zeroizing::new(vec![0; inverted.len()]);
@@ -43,8 +43,7 @@ impl Inverted {
         Password::new(&self.plain(name)[..])
     }
 
-    /// A random source that gives the bytes under `name`, so that the parent knows what was
-    /// drawn.
+    /// A random source that returns the bytes under `name`, so that the parent knows them.
     fn tape(&self, name: &str) -> Arc<Tape> {
         Arc::new(Tape {
             inverted: self.0[name].clone(),
@@ -104,18 +103,19 @@ pub fn run(scenario: &str) {
     search.report("after");
 }
 
-/// What a search must find: one secret that is alive on the heap, and one that was freed.
+/// A test of the search: it must find one secret that is alive on the heap, and one in freed
+/// memory.
 fn leak(secrets: &Inverted, search: &mut Search) {
     let alive = secrets.plain("alive").to_vec();
-    // Several, since the search itself may be given some of the freed memory.
+    // Several copies, since the search itself may reuse some of the freed memory.
     let freed: Vec<Vec<u8>> = (0..100).map(|_| secrets.plain("freed").to_vec()).collect();
     drop(freed);
     search.report("leaked");
     drop(Zeroizing::new(alive));
 }
 
-/// One end, and a driver that does what the manual tells drivers to do: it never makes `input`
-/// grow, and wipes `out` when it has been sent.
+/// One end with a driver that follows the documentation: it never lets `input` grow, and wipes
+/// `out` after sending.
 struct Side {
     state: Option<Handshake>,
     input: BytesMut,
@@ -133,7 +133,7 @@ impl Side {
         }
     }
 
-    /// Goes on as far as it can without the peer; drops itself on an error.
+    /// Advances as far as possible without the peer. Drops the end on an error.
     fn advance(&mut self, answer: &dyn Fn(&AccessRequest) -> Verdict) {
         loop {
             self.state = match self.state.take() {
@@ -158,7 +158,7 @@ impl Side {
         }
     }
 
-    /// Sends what there is to `peer`.
+    /// Sends all output to `peer`.
     fn flush(&mut self, peer: &mut Self) -> bool {
         peer.input.extend_from_slice(&self.out);
         self.out.zeroize();
@@ -182,7 +182,7 @@ impl Drop for Side {
     }
 }
 
-/// Carries at most `max` deliveries to and fro, with `watch` before each.
+/// Carries at most `max` deliveries between the ends, and calls `watch` before each.
 fn converse(
     client: &mut Side,
     server: &mut Side,
@@ -247,7 +247,7 @@ fn curve(secrets: &Inverted, search: &mut Search) {
     drop(configs);
 }
 
-/// Asks an Authenticator by the frames of RFC 27.
+/// Asks an Authenticator with the frames of RFC 27.
 fn by_table(auth: &Authenticator, request: &AccessRequest) -> Verdict {
     let id = RequestId::from(1);
     let frames = ZapRequest::new(id.clone(), request).to_frames();
@@ -300,7 +300,7 @@ fn plain(secrets: &Inverted, search: &mut Search) {
     drop(established);
 }
 
-/// A password file, and a program that asks about its users on its own thread.
+/// A password file, and questions about its users on the program's own thread.
 fn password_file(secrets: &Inverted, search: &mut Search) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("passwords");
@@ -326,7 +326,7 @@ fn password_file(secrets: &Inverted, search: &mut Search) {
     assert!(matches!(verdict, Verdict::Allow(_)));
     let verdict = auth.authorize_blocking(&request("other password"));
     assert!(matches!(verdict, Verdict::Deny(_)));
-    // Whatever stops the reading of a file, it has been read by then.
+    // Files that fail to load have been read before the failure.
     for bad in ["\ncarol\n", "\nalice=\n", "\ncarol=$2b$\n"] {
         file.write_all(bad.as_bytes()).unwrap();
         assert!(auth.configure_plain_file("test", &path).is_err());
@@ -359,7 +359,7 @@ fn broken_off(secrets: &Inverted) {
     }
 }
 
-/// A server that sends WELCOME before HELLO, so that the client has two commands to send at once.
+/// A server that sends WELCOME before HELLO, so the client has two commands to send at once.
 fn hasty(secrets: &Inverted) {
     let configs = plain_configs(secrets);
     let mut client = Side::new(&configs.0);
@@ -386,7 +386,7 @@ fn certificates(secrets: &Inverted, search: &mut Search) {
     let text = loaded.key_pair().unwrap().secret().to_z85();
     let again = SecretKey::from_z85(&text).unwrap();
     assert_eq!(again.public_key(), keys.public_key());
-    // A directory of public certificates into which somebody has put a secret one.
+    // A directory of public certificates that contains a secret one by mistake.
     let others = tempfile::tempdir().unwrap();
     std::fs::copy(secret_file, others.path().join("alice.key")).unwrap();
     let report = load_certificates(others.path()).unwrap();

@@ -1,4 +1,4 @@
-//! The child's part over real sockets: what `net` does with the buffers of a handshake.
+//! The scenario over real sockets: `net` wipes the buffers of its handshakes.
 
 use crate::child::{Inverted, curve_configs, plain_configs};
 use crate::search::Search;
@@ -12,7 +12,7 @@ use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, NoPolicy};
 
-/// Connections that succeed, are refused, and break off, one after the other.
+/// Connections that succeed, are refused or break off, one after the other.
 pub fn run(secrets: &Inverted, search: &mut Search) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -102,7 +102,7 @@ async fn server_left_alone(secrets: &Inverted, router: ZapRouter, pieces: usize)
     listener.close().await;
 }
 
-/// A server that greets and then leaves, at once or after the client has said HELLO.
+/// A server that sends its greeting and then leaves, at once or after the client's HELLO.
 async fn client_left_alone(secrets: &Inverted, at_once: bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

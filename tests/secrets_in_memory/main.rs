@@ -1,14 +1,14 @@
-//! Searches a process's own memory for secrets that it has used and dropped: none may be left on
-//! the heap.
+//! No secret remains on the heap after its use: a process searches its own memory for secrets that
+//! it has used and dropped.
 //!
-//! Each case runs in a child process, which is told the secrets with every bit inverted, so that
-//! telling them plants nothing. Random numbers come from a tape, so that transient secrets are
-//! known here too, and with them every key that is derived. Each secret that the library keeps
-//! on the heap must be found there while it is in use, or the search would prove nothing.
+//! Each case runs in a child process, which receives the secrets with every bit inverted, so that
+//! sending them leaves no copy. Random numbers are prescribed, so that transient secrets and all
+//! derived keys are known too. Each secret that the library keeps on the heap must be found there
+//! while it is in use, or the search would prove nothing.
 //!
-//! Hits on the stack are printed and not judged. What ciphers leave there is written over, but a
-//! few words of a key can still be in the processor's vector registers, all of which the dynamic
-//! linker saves on the stack when a function of another library is called for the first time.
+//! Hits on the stack are printed and do not fail the test. The library overwrites what ciphers
+//! leave on the stack. But a few words of a key can still be in the processor's vector registers,
+//! which the dynamic linker saves on the stack at the first call of another library's function.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -33,7 +33,7 @@ const SCENARIO: &str = "ZMTP_AUTH_MEMORY_SCENARIO";
 #[ignore = "the process that the other tests start and search"]
 fn child_process() {
     if let Ok(scenario) = std::env::var(SCENARIO) {
-        // On a machine of one core the harness has begun a line.
+        // With one test thread the harness has already begun a line.
         println!();
         child::run(&scenario);
     }
@@ -45,7 +45,7 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// What a child is told.
+/// The input of a child.
 #[derive(Default)]
 struct Case {
     secrets: Vec<(String, Vec<u8>)>,
@@ -53,7 +53,7 @@ struct Case {
 }
 
 impl Case {
-    /// Something that the child uses without our looking for it.
+    /// A value that the child uses and does not search for.
     fn tell(&mut self, name: &str, bytes: &[u8]) {
         self.secrets.push((name.into(), bytes.into()));
     }
@@ -89,7 +89,7 @@ impl Case {
     }
 }
 
-/// What was found, by phase and place: needles.
+/// The needles that were found, by phase and place.
 struct Found(BTreeMap<(String, String), BTreeSet<String>>);
 
 impl Found {
@@ -121,7 +121,7 @@ impl Found {
         needles.into_iter().flatten().map(String::as_str).collect()
     }
 
-    /// All that is found on the heap or in static memory in `phase`.
+    /// All needles found on the heap or in static memory in `phase`.
     fn kept(&self, phase: &str) -> BTreeSet<&str> {
         &self.at(phase, "heap") | &self.at(phase, "static")
     }
@@ -131,7 +131,7 @@ fn set<const N: usize>(names: [&'static str; N]) -> BTreeSet<&'static str> {
     names.into()
 }
 
-/// What a server seals its cookie with: what becomes of zeros.
+/// The key with which a server seals its cookie, as the encryption of zeros.
 fn cookie_stream(server_tape: &[u8; 96]) -> Vec<u8> {
     let key = XChaCha20Poly1305::new_from_slice(&server_tape[48..80]).unwrap();
     let nonce = [&b"COOKIE--"[..], &server_tape[32..48]].concat();
@@ -141,7 +141,7 @@ fn cookie_stream(server_tape: &[u8; 96]) -> Vec<u8> {
     stream
 }
 
-/// Adds both permanent keys, the random numbers of both sides, and all that is derived of them.
+/// Adds both permanent keys, the random numbers of both sides, and all keys derived from them.
 fn add_curve(case: &mut Case) {
     let (client, server): ([u8; 32], [u8; 32]) = (random(), random());
     // In the order in which each side draws.
@@ -193,7 +193,7 @@ fn add_curve(case: &mut Case) {
 
 fn add_passwords(case: &mut Case) {
     for name in ["password", "other password"] {
-        // Letters, so that it can stand in a file.
+        // Letters, so that the password can stand in a file.
         let password = random::<40>().map(|byte| b'A' + byte % 26);
         case.tell(name, &password);
         case.look_for(name, &password);
@@ -224,7 +224,7 @@ fn no_key_of_a_curve_connection_outlives_its_use_on_the_heap() {
         "{:?}",
         found.kept("alive")
     );
-    // What is left of the shared key are the keys of the two directions.
+    // Only the keys of the two directions remain of the shared key.
     let directions = set(["c", "s", "C'->S' MESSAGEC", "C'->S' MESSAGES"]);
     assert_eq!(found.kept("complete"), directions);
     assert_eq!(found.kept("closed"), set(["c", "s"]));
@@ -236,7 +236,7 @@ fn no_password_outlives_its_use_on_the_heap() {
     let mut case = Case::default();
     add_passwords(&mut case);
     let found = case.run("plain");
-    assert_eq!(found.kept("table"), set([]), "a table keeps hashes alone");
+    assert_eq!(found.kept("table"), set([]), "a table keeps only hashes");
     assert_eq!(found.kept("alive"), set(["password"]));
     assert_eq!(found.kept("complete"), set([]));
     assert_eq!(found.kept("after"), set([]));

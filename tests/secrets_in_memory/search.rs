@@ -1,16 +1,16 @@
-//! Searches the memory of this very process for secrets, without planting them: needles are kept
-//! with every bit inverted, and what is read is inverted before it is compared.
+//! Searches the memory of its own process for secrets without leaving copies. Needles are kept with
+//! every bit inverted, and memory is inverted before it is compared.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
-/// Bytes of a needle that make a hit. A freed block of memory is written over in part by the
-/// allocator, and a clamped scalar differs in its first and last byte, so that a whole needle
-/// would often be missed.
+/// Bytes of a needle that make a hit. The allocator overwrites parts of a freed block, and a
+/// clamped scalar differs in its first and last byte, so a search for whole needles would miss
+/// many.
 const FRAGMENT: usize = 8;
 
-/// Where a hit lies.
+/// The place of a hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     Heap = 0,
@@ -28,13 +28,13 @@ struct Region {
     place: Place,
 }
 
-/// Everything that a search needs is allocated beforehand: an allocation made while searching
-/// could write over what is searched for.
+/// Everything that a search needs is allocated beforehand, since an allocation during the search
+/// could overwrite a secret in freed memory.
 pub struct Search {
     names: Vec<String>,
-    /// Inverted fragments, sorted, with the number of their needle.
+    /// Inverted fragments, sorted, with the indices of their needles.
     fragments: Vec<(u64, usize)>,
-    /// Whether some fragment has these two bytes.
+    /// True for the first two bytes of each fragment.
     likely: Vec<bool>,
     memory: File,
     maps: File,
@@ -71,7 +71,7 @@ impl Search {
         }
     }
 
-    /// Prints what is found now, under the name of `phase`.
+    /// Searches and prints the hits under the name of `phase`.
     pub fn report(&mut self, phase: &str) {
         let bytes = self.run();
         println!("searched\t{phase}\t{bytes}");
@@ -93,7 +93,7 @@ impl Search {
             let mut from = start;
             while from + FRAGMENT <= end {
                 let len = (end - from).min(self.buffer.len());
-                // Regions that cannot be read hold nothing of ours.
+                // Regions that cannot be read hold no data of this program.
                 let Ok(read) = self.memory.read_at(&mut self.buffer[..len], from as u64) else {
                     break;
                 };
@@ -127,16 +127,16 @@ impl Search {
         }
     }
 
-    /// Lists all memory that can be written, except the search's own buffer.
+    /// Lists all writable memory except the search's own buffer.
     fn list_regions(&mut self) {
         self.text.clear();
         self.maps.seek(SeekFrom::Start(0)).unwrap();
         self.maps.read_to_end(&mut self.text).unwrap();
         let own = self.buffer.as_ptr().addr();
         let own = own..own + self.buffer.len();
-        // The kernel may join the stack with its neighbours. The deepest call so far has been
-        // far less than a thread's two megabytes below this variable, and the thread began
-        // closely above it.
+        // The kernel may merge the stack's region with its neighbours. The thread began closely
+        // above this variable, and its deepest call so far was far less than a thread's two
+        // megabytes below.
         let here = std::ptr::from_ref(&own).addr();
         let stack = here.saturating_sub(2 << 20)..here + (64 << 10);
         self.regions.clear();

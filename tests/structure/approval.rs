@@ -1,4 +1,4 @@
-//! Outside the crate nobody can make an approval or an established connection.
+//! Code outside the crate cannot make an approval or an established connection.
 
 #[test]
 fn approval_cannot_be_forged() {

@@ -1,4 +1,4 @@
-//! Secrets are compared in constant time: nowhere else, and by no other means.
+//! Secrets are compared only in constant time, and only in the files listed here.
 
 use crate::holders;
 use crate::source;
@@ -6,8 +6,7 @@ use crate::source;
 use holders::{holders, sources};
 use std::collections::BTreeMap;
 
-/// Every file that compares in constant time, how often, and what. Whoever adds to it tells
-/// SECURITY.md, too.
+/// Every file that compares in constant time, how often, and what. SECURITY.md has the same list.
 const COMPARISONS: [(&str, usize, &str); 10] = [
     (
         "auth/policy/plain.rs",
@@ -42,7 +41,7 @@ const COMPARISONS: [(&str, usize, &str); 10] = [
     ("crypto/secretbox/poly1305.rs", 1, "two tags"),
 ];
 
-/// Methods that compare, or that branch on what they are given.
+/// Methods that compare, or that branch on their arguments.
 const COMPARE: [&str; 10] = [
     "eq",
     "ne",
@@ -56,10 +55,10 @@ const COMPARE: [&str; 10] = [
     "assert_eq",
 ];
 
-/// Traits that compare, one way or another.
+/// Traits of comparison.
 const COMPARING_TRAITS: [&str; 5] = ["PartialEq", "Eq", "PartialOrd", "Ord", "Hash"];
 
-/// The places in a file where something that was exposed is compared, as the text around them.
+/// The places in a file where an exposed secret is compared, as the text around them.
 fn comparisons_of_exposed(tokens: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for statement in tokens.split(|token| matches!(token.as_str(), ";" | "{" | "}")) {
@@ -90,7 +89,7 @@ fn comparable(tokens: &[String]) -> Vec<String> {
     let mut derived = false;
     for (at, token) in tokens.iter().enumerate() {
         match token.as_str() {
-            // `cfg_attr(test, derive(..))` is for tests alone.
+            // `cfg_attr(test, derive(..))` affects tests only.
             "derive" if tokens[at - 1] == "[" => {
                 let end = tokens[at..].iter().position(|token| token == "]");
                 derived |= compares(&tokens[at..at + end.unwrap_or(0)]);

@@ -1,11 +1,11 @@
-//! What the crate stands on: no C in the default build, one version of each crypto crate, and
-//! only licences that were chosen on purpose.
+//! Dependencies: no C in the default build, one version of each crypto crate, and only allowed
+//! licences.
 
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// Crates whose only use is to compile, find or bind C.
+/// Crates that exist only to compile, find or bind C.
 const C_BUILDERS: &[&str] = &[
     "autotools",
     "bindgen",
@@ -16,11 +16,10 @@ const C_BUILDERS: &[&str] = &[
     "vcpkg",
 ];
 
-/// `-sys` crates that declare nothing but the system's own interface, and build and link nothing.
+/// `-sys` crates that only declare the system's interface, and build and link nothing.
 const SYS_CRATES: &[&str] = &["inotify-sys", "linux-raw-sys", "windows-sys"];
 
-/// Crates of which two versions would be two implementations of a cipher, or two types for one
-/// secret.
+/// Crates whose two versions would be two implementations of a cipher, or two types for one secret.
 const CRYPTO_CRATES: &[&str] = &[
     "aead",
     "argon2",
@@ -44,7 +43,7 @@ const CRYPTO_CRATES: &[&str] = &[
     "zeroize",
 ];
 
-/// What cargo says, from what is locked and already downloaded.
+/// Cargo's output, from the lock file and downloaded crates only.
 fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(arguments)
@@ -71,7 +70,7 @@ fn metadata(features: &[&str]) -> Value {
 }
 
 /// Name and version of each package that a user of the library builds: normal dependencies and
-/// what builds those. Metadata would not do: it mixes in the features that tests turn on.
+/// their build dependencies. `cargo metadata` would include the features that tests turn on.
 fn tree(features: &[&str]) -> BTreeSet<(String, String)> {
     let tree = [
         "tree",
@@ -83,7 +82,7 @@ fn tree(features: &[&str]) -> BTreeSet<(String, String)> {
     packages(&cargo(&[&tree, features].concat()))
 }
 
-/// Reads lines of the form `name v1.2.3 (what else cargo has to say)`.
+/// Reads lines of the form `name v1.2.3 (further text)`.
 fn packages(tree: &str) -> BTreeSet<(String, String)> {
     tree.lines()
         .filter_map(|line| line.split_once(" v"))
@@ -102,7 +101,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// Why a package would bring C into the build, if it would.
+/// The reason why a package brings C into the build, or `None`.
 fn brings_c(package: &Value) -> Option<String> {
     let name = text(&package["name"]);
     if let Some(library) = package["links"].as_str() {
@@ -125,7 +124,7 @@ fn doubled(packages: &BTreeSet<(String, String)>) -> Vec<&str> {
         .collect()
 }
 
-/// Whether a licence expression (SPDX, or the old form `A/B`) can be met by allowed licences.
+/// True if allowed licences satisfy a licence expression (SPDX, or the old form `A/B`).
 fn is_allowed(expression: &str, allowed: &[&str]) -> bool {
     let spaced = expression
         .replace('/', " OR ")
@@ -185,7 +184,7 @@ fn the_default_build_compiles_and_links_no_c() {
     compiles_and_links_no_c(&[]);
 }
 
-/// Only a build with the feature is sure to have downloaded what it needs.
+/// Only a build with the feature is sure to have downloaded its dependencies.
 #[cfg(feature = "reload")]
 #[test]
 fn reload_compiles_and_links_no_c() {
@@ -217,14 +216,14 @@ fn every_crypto_crate_comes_in_one_version() {
     assert_eq!(doubled(&tree), Vec::<&str>::new());
 }
 
-/// Only a build with all features is sure to have downloaded what all features need.
+/// Only a build with all features is sure to have downloaded all dependencies.
 #[cfg(feature = "live-interop")]
 #[test]
 fn every_crypto_crate_comes_in_one_version_with_all_features() {
     assert_eq!(doubled(&tree(&["--all-features"])), Vec::<&str>::new());
 }
 
-/// Fuzzing has a lock file of its own. What it finds must be found in what is released.
+/// Fuzzing has a lock file of its own. It must test the released versions.
 #[test]
 fn fuzzing_locks_what_the_crate_locks() {
     let ours = locked(include_str!("../../Cargo.lock"));
@@ -243,7 +242,7 @@ fn locked(lock: &str) -> BTreeSet<(&str, &str)> {
         .collect()
 }
 
-/// The packages of which the other lock file has another version.
+/// The packages that the other lock file has in another version.
 fn strays<'a>(
     fuzzed: &'a BTreeSet<(&'a str, &'a str)>,
     ours: &BTreeSet<(&str, &str)>,

@@ -1,7 +1,7 @@
-//! Documents that keep up with the code: features, the change log, promises with their tests, and
+//! Checks of documents against the code: features, the change log, promises with their tests, and
 //! the files that a document names.
 
-/// The features that Cargo.toml declares, `default` aside.
+/// The features that Cargo.toml declares, without `default`.
 pub fn features(manifest: &str) -> Vec<&str> {
     manifest
         .lines()
@@ -24,7 +24,7 @@ pub fn unmentioned<'a>(features: &[&'a str], readme: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Whether a change log has the heading under which the next release gathers.
+/// True if a change log has the heading for the next release.
 pub fn has_unreleased(changelog: &str) -> bool {
     changelog.lines().any(|line| line == "## [Unreleased]")
 }
@@ -52,7 +52,7 @@ pub fn promises(document: &str) -> Vec<Promise<'_>> {
         .collect()
 }
 
-/// What is promised more than once.
+/// Promises that occur more than once.
 pub fn repeated(promises: &[Promise<'_>]) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
     promises
@@ -62,7 +62,7 @@ pub fn repeated(promises: &[Promise<'_>]) -> Vec<String> {
         .collect()
 }
 
-/// Where the project's Rust files lie. A document names them from the root.
+/// The folders of the project's Rust files. A document names them from the root.
 const FOLDERS: &[&str] = &[
     "benches/",
     "crates/",
@@ -82,13 +82,13 @@ pub fn paths(document: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Most hops until the reader of a story is at the place.
+/// The highest number of hops in a story.
 const MAX_HOPS: usize = 3;
 /// The stories that the architecture must tell.
 const STORIES: usize = 5;
 
-/// What the architecture lacks. A story is a heading of the second level with a numbered list, whose
-/// items are its hops: each names a file.
+/// What the architecture document lacks. A story is a heading of the second level with a numbered
+/// list. Each item is a hop and names a file.
 pub fn story_breaches(document: &str) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut stories = 0;
@@ -129,7 +129,8 @@ pub struct Promise<'a> {
 }
 
 impl Promise<'_> {
-    /// Why the promise stands on nothing, if it does. `read` gives a file's text if there is one.
+    /// The reason why the promise lacks a test, or `None`. `read` returns a file's text if it
+    /// exists.
     pub fn breaches(&self, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
         if self.tests.is_empty() {
             return vec![format!("\"{}\" names no test", self.promise)];

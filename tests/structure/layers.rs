@@ -1,9 +1,9 @@
-//! Who may import whom: the layers of the design.
+//! Imports follow the layers of the design, without circles.
 
 use super::source::{Token, starts_with, tokens};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every top-level file or folder of `src/` and its layer. A name that is not here fails.
+/// Every top-level file or folder of `src/` and its layer. A name that is missing here fails.
 const LAYERS: &[(&str, u8)] = &[
     ("error", 1),
     ("limits", 1),
@@ -28,8 +28,8 @@ const LAYERS: &[(&str, u8)] = &[
 /// The one import within a layer that crosses files outside a common folder.
 const SAME_LAYER: &[(&str, &str)] = &[("error", "status")];
 
-/// Imports that the layers would allow and the design does not: the machines and the policy meet
-/// in `access/` and know nothing of each other.
+/// Imports that the layers would allow and the design forbids: the machines and the policy share
+/// only `access/`.
 const APART: &[(&str, &str)] = &[
     ("mechanism", "zap"),
     ("mechanism", "auth"),
@@ -83,7 +83,7 @@ impl Tree {
         tree
     }
 
-    /// Every breach of the layers in one file, as text.
+    /// Every violation of the layers in one file, as text.
     pub fn breaches(&self, file: &str, source: &str) -> Vec<String> {
         let (own, _) = module_of(file);
         let Some(own_top) = own.first() else {
@@ -119,7 +119,7 @@ impl Tree {
         breaches
     }
 
-    /// The files that one file imports, its tests aside, as module paths.
+    /// The files that one file imports, without its tests, as module paths.
     fn imported(&self, file: &str, source: &str) -> Vec<Vec<String>> {
         let (own, _) = module_of(file);
         let code = source
@@ -135,7 +135,8 @@ impl Tree {
             .collect()
     }
 
-    /// Every import of a file. A folder that is imported as a name counts as what is reached by it.
+    /// Every import of a file. A folder that is imported as a name counts as the files reached
+    /// through it.
     fn imports(&self, own: &[String], source: &str) -> Vec<Import> {
         let tokens = tokens(source);
         let mut imports = imports(&tokens);
@@ -248,7 +249,7 @@ pub fn circles(files: &[(String, String)], units: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// A folder and the name by which a file calls it.
+/// A folder and its name in a file.
 struct Folder {
     path: Vec<String>,
     name: String,
@@ -294,7 +295,7 @@ enum Head {
     Here,
 }
 
-/// One path that reaches out of its module.
+/// One path that leads out of its module.
 #[derive(Debug)]
 struct Import {
     head: Head,
@@ -302,7 +303,7 @@ struct Import {
     inline: Vec<String>,
     /// What follows `crate`, or the whole path from its first `super` or `self`.
     names: Vec<String>,
-    /// What the file calls it.
+    /// Its name in the file.
     name: String,
     line: usize,
 }
@@ -322,9 +323,9 @@ fn imports(tokens: &[Token]) -> Vec<Import> {
             "}" => {
                 scopes.pop();
             }
-            // Visibility says who sees an item; it imports nothing.
+            // A visibility such as `pub(crate)` imports nothing.
             "crate" | "super" | "self" if before(1) == "in" => {}
-            // Within a path or a group that was read from its head.
+            // A part of a path or group that was read from its head.
             "crate" | "super" | "self" | "zmtp_auth" if before(1) == "::" => {}
             head @ ("crate" | "super" | "self" | "zmtp_auth")
                 if matches!(next, "::" | "as") || before(1) == "extern" =>
@@ -357,7 +358,7 @@ fn imports(tokens: &[Token]) -> Vec<Import> {
 /// A path, and the name it is imported by.
 type Named = (Vec<String>, String);
 
-/// Reads what follows a path's head, groups opened up; gives where it ends.
+/// Reads what follows a path's head, with groups expanded. Returns where it ends.
 fn tree(tokens: &[Token], mut at: usize, mut path: Vec<String>, paths: &mut Vec<Named>) -> usize {
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
     while text(at) == "::" {

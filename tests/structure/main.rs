@@ -1,6 +1,6 @@
-//! The shape of the project: layers, file sizes, no unsafe code, names, and documents that keep
-//! up with the code. Each check is a function over text and is shown, beside it, to catch a
-//! planted breach.
+//! The structure of the project: layers, file sizes, no unsafe code, names, and documents that
+//! match the code. Each check is a function over text, with tests next to it that plant a
+//! violation.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod approval;
@@ -70,7 +70,7 @@ fn every_file_stays_in_its_layer() {
     assert_none(&breaches);
 }
 
-/// Where the library and the program have their sources.
+/// The source folders of the library and the program.
 const SOURCES: [&str; 2] = ["src", "crates/zmtp-auth-cli/src"];
 
 #[test]
@@ -87,7 +87,7 @@ fn no_files_import_each_other() {
 }
 
 #[test]
-fn no_folder_is_a_drawer() {
+fn no_folder_has_too_many_files() {
     let files = SOURCES.map(|folder| {
         let files = rust_files(&root().join(folder));
         files

@@ -1,13 +1,13 @@
-//! Rules on single files: length, no unsafe code, nothing that the other checks cannot see, and
+//! Rules for single files: length, no unsafe code, no code that the other checks cannot see, and
 //! where cipher crates may be named.
 
 use super::source::{Token, lines_without_tests, starts_with, tokens};
 use std::collections::BTreeMap;
 
-/// Most lines of a file, its tests not counted.
+/// The highest number of lines of a file without its tests.
 const MAX_LINES: usize = 400;
 
-/// Crates that encrypt, hash keys or make them: named in `crypto/` alone.
+/// Crates that encrypt, hash keys or make them. Only `crypto/` may name them.
 const CIPHER_CRATES: &[&str] = &[
     "x25519_dalek",
     "curve25519_dalek",
@@ -24,16 +24,15 @@ const CIPHER_CRATES: &[&str] = &[
     "blake2",
 ];
 
-/// The one file that may hold unsafe code, each piece of it under a line that says why it is
-/// sound.
+/// The one file that may hold unsafe code. A comment above each piece says why it is sound.
 const UNSAFE: &str = "crypto/secretbox/simd.rs";
 
-/// Names that say nothing of a file's job.
+/// Names that say nothing about a file's content.
 const EMPTY_NAMES: &[&str] = &[
     "util", "utils", "common", "manager", "helper", "helpers", "misc",
 ];
 
-/// Every breach in one file of `src/`, as text. The path is relative to `src/`.
+/// Every violation in one file of `src/`, as text. The path is relative to `src/`.
 pub fn breaches(file: &str, source: &str) -> Vec<String> {
     let tokens = tokens(source);
     let mut found = Vec::new();
@@ -67,7 +66,7 @@ pub fn breaches(file: &str, source: &str) -> Vec<String> {
     found
 }
 
-/// Whether the comment right above a line begins with SAFETY.
+/// True if the comment right above a line begins with SAFETY.
 fn is_explained(source: &str, line: usize) -> bool {
     let above: Vec<&str> = source.lines().take(line - 1).map(str::trim).collect();
     above
@@ -78,7 +77,7 @@ fn is_explained(source: &str, line: usize) -> bool {
         .is_some_and(|line| line.starts_with("// SAFETY: "))
 }
 
-/// Whether `#![forbid(unsafe_code)]` stands among the attributes before the first item.
+/// True if `#![forbid(unsafe_code)]` is among the attributes before the first item.
 fn forbids_unsafe(tokens: &[Token]) -> bool {
     const FORBID: &[&str] = &["#", "!", "[", "forbid", "(", "unsafe_code", ")", "]"];
     let mut rest = tokens;
@@ -92,7 +91,7 @@ fn forbids_unsafe(tokens: &[Token]) -> bool {
     false
 }
 
-/// Whether `unsafe_code` stands in the list that follows `allow` or `expect`.
+/// True if `unsafe_code` is in the list after `allow` or `expect`.
 fn allows_unsafe(tokens: &[Token]) -> bool {
     starts_with(&tokens[1..], &["("])
         && tokens
@@ -101,10 +100,10 @@ fn allows_unsafe(tokens: &[Token]) -> bool {
             .any(|token| token.text == "unsafe_code")
 }
 
-/// Most files side by side in a folder, facades not counted.
+/// The highest number of files in a folder, without facades.
 const MAX_FILES: usize = 12;
 
-/// Every folder with more files side by side than a reader takes in, as text.
+/// Every folder with too many files, as text.
 pub fn drawers<'a>(files: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut folders: BTreeMap<&str, usize> = BTreeMap::new();
     for file in files {
@@ -120,7 +119,7 @@ pub fn drawers<'a>(files: impl IntoIterator<Item = &'a str>) -> Vec<String> {
         .collect()
 }
 
-/// Whether some part of a path is named after nothing in particular.
+/// True if a part of a path has a name that says nothing.
 pub fn has_empty_name(path: &str) -> bool {
     path.split('/').any(|part| {
         let stem = part.split('.').next().unwrap_or(part);

@@ -1,5 +1,4 @@
-//! Rust text as tokens, without comments and without what stands in literals: as much of a lexer
-//! as the checks of this test crate need, and no more.
+//! A small lexer for the checks of this crate: Rust text as tokens, without comments and literals.
 
 /// One token and the line it stands on, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,7 +7,7 @@ pub struct Token {
     pub line: usize,
 }
 
-/// Identifiers whole, `::` whole, every other sign by itself; comments and literals are gone.
+/// Splits text into identifiers, `::` and single characters. Comments and literals are left out.
 pub fn tokens(source: &str) -> Vec<Token> {
     let chars: Vec<char> = source.chars().collect();
     let mut found = Vec::new();
@@ -98,7 +97,7 @@ fn quoted(chars: &[char], quote: char) -> usize {
     chars.len()
 }
 
-/// Length of what follows the prefix `word`, if the two are a raw string.
+/// Length of the text after the prefix `word`, if both form a raw string.
 fn raw_string(word: &str, rest: &[char]) -> Option<usize> {
     if !matches!(word, "r" | "br" | "cr") {
         return None;
@@ -138,7 +137,7 @@ pub fn lines_without_tests(source: &str) -> usize {
     total - tests
 }
 
-/// Whether the tokens begin with these texts.
+/// True if the tokens begin with these texts.
 pub fn starts_with(tokens: &[Token], texts: &[&str]) -> bool {
     tokens.len() >= texts.len()
         && tokens

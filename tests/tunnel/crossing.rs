@@ -1,4 +1,4 @@
-//! What crosses both tunnels: every pattern, who is there, and what is not believed.
+//! Every pattern, identity and user id crosses both tunnels, and forged properties do not.
 
 use crate::net_peers::{ANY_PORT, RawPeer, message, null, soon, welcoming};
 use crate::rig::{Line, MECHANISMS, claiming, client, client_tunnel, ipc, server, server_tunnel};
@@ -104,7 +104,8 @@ async fn a_forged_user_id_never_arrives() {
             forged.push(name, "root").unwrap();
             forged.push("Socket-Type", "PUSH").unwrap();
             forged.push("PEER-address", "192.0.2.1").unwrap();
-            // By a peer on the network, and by a program on the clear side of a client's tunnel.
+            // From a peer on the network, and from a program on the clear side of a client's
+            // tunnel.
             let far = client(SocketType::Push, mechanism);
             for (endpoint, config) in [
                 (server.local_endpoint(), &far),

@@ -1,4 +1,4 @@
-//! How connections through a tunnel end, from either side and from the middle.
+//! How connections through a tunnel end: by either side, or by the tunnel.
 
 use crate::net_peers::{ANY_PORT, RawPeer, eventually, null, port, soon, welcoming};
 use crate::rig::{Line, address, claiming, client, client_keys, server, server_tunnel};
@@ -34,7 +34,7 @@ async fn what_was_sent_before_a_close_arrives_before_the_end() {
 }
 
 #[tokio::test]
-async fn a_close_behind_reaches_the_peer() {
+async fn a_close_by_the_backend_reaches_the_peer() {
     let line = Line::new("curve", SocketType::Pair).await;
     let (mut there, mut here) = line.meet(null(SocketType::Pair)).await;
     here.send("last").await.unwrap();
@@ -48,7 +48,7 @@ async fn a_close_behind_reaches_the_peer() {
 
 #[tokio::test]
 async fn one_side_may_close_and_still_hear_the_other_out() {
-    // Two peers that are driven by hand: a real one would answer a close by closing.
+    // Two raw peers, since a real one would answer a close by closing.
     let bound = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let program = crate::net_peers::local(bound.local_addr().unwrap().port());
     let server = server_tunnel(&program, "curve", welcoming()).await;
@@ -101,7 +101,7 @@ async fn closing_a_tunnel_delivers_what_it_has_taken_and_frees_its_place() {
         soon(pull.recv_message()).await.unwrap_err(),
         NetError::Closed
     ));
-    // There is no listener left.
+    // The listener is gone.
     let refused = TcpStream::connect(address(&endpoint)).await;
     refused.unwrap_err();
     soon(line.server.close()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Live libzmq on one side of a tunnel or on both.
+//! Tunnels with live libzmq on one side or both.
 
 use crate::net_peers::{ANY_PORT, welcoming};
 use crate::peer::{Context, Options, Payload, Received, Security, Socket};
@@ -31,7 +31,8 @@ async fn tunnels(program: &str, mechanism: &str) -> (Tunnel, Tunnel) {
     (server, client)
 }
 
-/// Sends until it arrives: a SUB has subscribed only when its subscription has reached the PUB.
+/// Sends until a message arrives, since a SUB's subscription takes effect only when it has reached
+/// the PUB.
 async fn publish_until_heard(publisher: &Socket<'_>, subscriber: &Socket<'_>, frame: Payload) {
     for _ in 0..600 {
         publisher.send(std::slice::from_ref(&frame)).await;
@@ -40,7 +41,7 @@ async fn publish_until_heard(publisher: &Socket<'_>, subscriber: &Socket<'_>, fr
             return expect(&message, &[frame]);
         }
     }
-    panic!("nothing was heard");
+    panic!("no message arrived");
 }
 
 #[tokio::test]
@@ -75,7 +76,7 @@ async fn libzmq_without_security_meets_libzmq_through_both_tunnels_in_every_patt
             }
             other.send(&frames).await;
             let received = program.receive_with(&["User-Id", "Socket-Type"]).await;
-            // What the tunnel says of the peer is what libzmq tells its application.
+            // libzmq shows its application the user id that the tunnel has set.
             assert_eq!(received.property("User-Id"), Some("somebody"));
             assert_eq!(received.property("Socket-Type"), Some(connecting));
             match bound {
@@ -118,7 +119,7 @@ async fn libzmq_with_curve_meets_libzmq_without_through_a_servers_tunnel() {
         .unwrap();
     let to = tunnel.local_endpoint().to_string();
 
-    // A stranger is refused, and the program does not hear of it.
+    // An unknown key is refused, and the program does not notice.
     let stranger = Options::new(Security::CurveClient {
         public: crate::peer::SERVER_PUBLIC,
         secret: SERVER_SECRET,
@@ -144,7 +145,7 @@ async fn libzmq_with_curve_meets_libzmq_without_through_a_servers_tunnel() {
 
 #[tokio::test]
 async fn libzmq_comes_back_after_the_far_side_had_refused_it() {
-    // Refused at first: the local program sees a close, or it would never try again.
+    // Refused at first. The local program must see a close, or it would never try again.
     let authenticator = zmtp_auth::auth::Authenticator::new();
     authenticator.configure_curve_keys("test", []);
     let router = zmtp_auth::zap::ZapRouter::new();

@@ -1,4 +1,4 @@
-//! A tunnel that is killed: its programs see the end, come back, and go on through the next one.
+//! When a tunnel is killed, its programs see the end, reconnect, and go on through the next tunnel.
 
 use crate::net_peers::{null, soon, welcoming};
 use crate::rig::{client, ipc, server};
@@ -8,13 +8,13 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use zmtp_auth::SocketType;
 use zmtp_auth::net::{Connector, Listener, NetError, Reconnecting, Tunnel, TunnelOptions};
 
-/// Tells the child which tunnel it is: `server` or `client`, and the directory of its sockets.
+/// The child's tunnel, `server` or `client`, and the directory of its sockets.
 const ROLE: &str = "ZMTP_AUTH_TEST_TUNNEL";
 
 /// A tunnel in a process of its own. It is killed when this is dropped.
 struct TunnelProcess {
     child: Child,
-    /// Kept open, so that the process has somewhere to write to.
+    /// Kept open, so that the process can write to it.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -51,7 +51,7 @@ impl TunnelProcess {
 
 impl Drop for TunnelProcess {
     fn drop(&mut self) {
-        // SIGKILL: it has no time to say anything.
+        // SIGKILL: the tunnel cannot say goodbye.
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -77,7 +77,7 @@ fn tunnel_process() {
         }
         .unwrap();
         println!("bound");
-        // Until it is killed, or the test that started it is gone.
+        // Runs until it is killed, or the test that started it has ended.
         tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
             .await
             .unwrap()
@@ -97,7 +97,7 @@ async fn either_tunnel_can_be_killed_and_the_programs_recover() {
     let connector = Connector::new(path("clear"), null(SocketType::Pair), ()).unwrap();
     let mut there = Reconnecting::new(connector);
     for (killed, role) in [(0, "server"), (1, "client"), (0, "server")] {
-        // Who waits for a message comes back by himself.
+        // A receiver reconnects while it waits for a message.
         let greeting = async {
             let mut here = program.accept().await.unwrap();
             here.send("here").await.unwrap();

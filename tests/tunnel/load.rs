@@ -1,7 +1,7 @@
-//! Many peers at once, and much at once: what a tunnel holds of either is bounded.
+//! A tunnel's memory is bounded with many peers and with much traffic.
 //!
-//! 1,000 clients and 1 GB with `ZMTP_AUTH_FULL=1`. Each runs in a process of its own, where nothing
-//! else opens files or allocates.
+//! `ZMTP_AUTH_FULL=1` runs 1,000 clients and 1 GB. Each test runs in a process of its own, where no
+//! other test opens files or allocates.
 
 use crate::ALLOCATOR;
 use crate::net_peers::{RawPeer, null, soon};
@@ -19,7 +19,7 @@ fn full() -> bool {
     std::env::var_os("ZMTP_AUTH_FULL").is_some()
 }
 
-/// Runs one of the tests below in a process that may open as many files as the system lets it.
+/// Runs one of the tests below in a process with the highest allowed number of files.
 fn in_a_process_of_its_own(test: &str) {
     let status = Command::new("sh")
         .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh"])
@@ -80,7 +80,7 @@ async fn many_clients() {
         }
     };
     let asked = async {
-        // All stay until the last has its answers.
+        // All stay connected until the last has its answers.
         let mut connections = Vec::new();
         while let Some(done) = asking.join_next().await {
             connections.push(done.unwrap());
@@ -101,7 +101,8 @@ async fn much_traffic() {
     let line = Line::new("curve", SocketType::Pull).await;
     let (mut push, mut pull) = line.meet(null(SocketType::Push)).await;
 
-    // The receiver does not read: the sender is soon held up, and what is on the way is bounded.
+    // The receiver does not read, so the sender is soon held up, and the bytes in flight are
+    // bounded.
     ALLOCATOR.reset_peak_usage();
     let before = ALLOCATOR.current_usage();
     let mut sent = 0;
@@ -111,12 +112,12 @@ async fn much_traffic() {
             sent += 1;
         }
     };
-    // A connection that stands still for so long is held up, or very slow: then it has sent less.
+    // A sender without progress for this long is held up, or so slow that it has sent less.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), held_up).await;
     let held = ALLOCATOR.current_usage().saturating_sub(before);
     assert!(held < 8 * MIB, "{held} bytes held after {sent} messages");
 
-    // Then somebody does, and everything arrives, with no more memory than before.
+    // Then the receiver reads, and everything arrives with no more memory than before.
     let count = total / size;
     let sending = async {
         for _ in sent..count.max(sent) {

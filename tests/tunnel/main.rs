@@ -1,4 +1,4 @@
-//! Tunnels over sockets: what crosses them, which peers they keep out, and how they end.
+//! Tunnels over sockets: which traffic crosses them, which peers they refuse, and how they end.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![cfg(feature = "tokio")]
 

@@ -1,4 +1,4 @@
-//! Which peers a tunnel keeps out, and what each side gets to see of it.
+//! Which peers a tunnel refuses, and what each side sees of a refusal.
 
 use crate::net_peers::{ANY_PORT, eventually, null, soon, welcoming};
 use crate::rig::{
@@ -36,7 +36,7 @@ fn push_named(name: &'static str) -> Metadata {
     metadata
 }
 
-/// A tunnel before a program of ours at an ipc path, and whether a message crosses it.
+/// A tunnel in front of a program at an ipc path. Returns whether a message crosses it.
 #[cfg(unix)]
 async fn crosses_to(
     program: &str,
@@ -90,7 +90,7 @@ async fn nothing_is_forwarded_to_an_ipc_socket_of_another_user() {
 }
 
 #[tokio::test]
-async fn nothing_is_dialled_for_whoever_is_refused() {
+async fn no_backend_is_dialled_for_a_refused_peer() {
     for mechanism in MECHANISMS {
         let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
             .await
@@ -121,7 +121,7 @@ async fn nothing_is_dialled_for_whoever_is_refused() {
             stream.write_all(&bytes).await.unwrap();
             read_to_end(&mut stream).await;
         }
-        // The first that reaches the program, however far it got, is the one that is admitted.
+        // The first peer that reaches the program, if only for a moment, must be the admitted one.
         let claiming = claiming(tunnel.local_endpoint(), &config, push_named("admitted"));
         let (claimed, event) = soon(async { tokio::join!(claiming, program.next_event()) }).await;
         claimed.unwrap();
@@ -135,7 +135,7 @@ async fn nothing_is_dialled_for_whoever_is_refused() {
     }
 }
 
-/// What a program of NULL sees, which says its greeting and READY to this tunnel.
+/// What a program with NULL sees after it has sent its greeting and READY to this tunnel.
 async fn seen_by_the_program(tunnel: &Tunnel) -> Vec<u8> {
     let mut stream = TcpStream::connect(address(tunnel.local_endpoint()))
         .await
@@ -162,7 +162,7 @@ async fn whatever_happens_on_the_far_side_the_local_program_sees_the_end_and_no_
             let tunnel = client_tunnel(far.local_endpoint(), mechanism).await;
             assert_eq!(seen_by_the_program(&tunnel).await, greeting);
         }
-        // No listener there.
+        // No listener at the far side.
         let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let endpoint: Endpoint = crate::net_peers::local(gone.local_addr().unwrap().port());
         let tunnel = client_tunnel(&endpoint, mechanism).await;
@@ -187,7 +187,7 @@ async fn whatever_happens_on_the_far_side_the_local_program_sees_the_end_and_no_
 }
 
 #[tokio::test]
-async fn a_program_behind_that_refuses_is_told_of_no_more_than_a_close() {
+async fn a_backend_that_refuses_shows_as_a_mere_close() {
     let config = Config::builder(SocketType::Pull)
         .null()
         .authorize(Domain::from("test"))
@@ -205,7 +205,7 @@ async fn a_program_behind_that_refuses_is_told_of_no_more_than_a_close() {
     ));
 }
 
-/// A program that connects again and again, as libzmq does: after 100 ms.
+/// A program that reconnects after 100 ms, as libzmq does.
 async fn come_again(tunnel: &Tunnel, config: Config<NoPolicy>) -> Connection {
     loop {
         let endpoint = tunnel.local_endpoint();
@@ -227,7 +227,7 @@ async fn a_far_side_that_is_down_is_asked_ever_more_slowly_for_all_programs_toge
         let mut asked = 0;
         let asking = async {
             while asked < 200 {
-                // It hangs up, as a server that knows none of our keys does.
+                // Closes, as a server does that does not know our key.
                 drop(far.accept().await.unwrap());
                 asked += 1;
             }
@@ -307,7 +307,7 @@ async fn a_program_that_is_refused_for_what_it_says_of_itself_holds_up_no_other(
     };
     let accepting = async {
         loop {
-            // Kept, so that they last.
+            // Kept open.
             std::mem::forget(far.accept().await);
         }
     };
@@ -364,7 +364,7 @@ async fn idle_connections_lock_no_peer_out() {
     )
     .await
     .unwrap();
-    // A handshake that has lost its slot hears of it once.
+    // A handshake that has lost its slot is closed once.
     let asked_again = Arc::new(AtomicUsize::new(0));
     let (counted, before) = (Arc::clone(&asked_again), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
@@ -378,7 +378,7 @@ async fn idle_connections_lock_no_peer_out() {
         let stream = TcpStream::connect(address(tunnel.local_endpoint())).await;
         idle.push(stream.unwrap());
     }
-    // The evicted are gone to the end.
+    // Evicted connections are closed completely.
     for stream in &mut idle[..47] {
         read_to_end(stream).await;
     }
@@ -392,8 +392,8 @@ async fn idle_connections_lock_no_peer_out() {
     assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["hello"]);
 }
 
-/// A tunnel to a program whose machine takes connections and that never says a word, and how many
-/// peers policy was asked about.
+/// A tunnel to a program that accepts connections and never sends a byte, and the number of
+/// questions to policy.
 async fn to_a_hung_program(limits: Limits) -> (Tunnel, TcpListener, Arc<AtomicUsize>) {
     let program = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -424,7 +424,7 @@ async fn peers_that_wait_for_a_hung_program_keep_no_newcomer_out() {
         waiting.spawn(async move { Connection::connect(endpoint, config, ()).await });
         eventually(|| asked.load(Ordering::SeqCst) == count).await;
     }
-    // Strangers take slots from each other, and none from peers that were admitted.
+    // Peers without admission evict each other and no admitted peer.
     let mut strangers = Vec::new();
     for _ in 0..3 * SLOTS {
         let stream = TcpStream::connect(address(tunnel.local_endpoint())).await;
@@ -439,7 +439,7 @@ async fn peers_that_wait_for_a_hung_program_keep_no_newcomer_out() {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_program_counts_as_a_connection() {
+async fn a_peer_that_waits_for_the_backend_counts_as_a_connection() {
     let mut limits = Limits::default();
     limits.max_connections = Some(3);
     let (tunnel, program, asked) = to_a_hung_program(limits).await;
@@ -466,7 +466,7 @@ async fn who_waits_for_the_program_counts_as_a_connection() {
         "{refused}"
     );
     assert!(waiting.try_join_next().is_none());
-    // The program goes, and with it those who waited. Others have their room now.
+    // The program ends, and the peers that waited for it are closed. Others can take their slots.
     for _ in 0..3 {
         drop(soon(program.accept()).await.unwrap());
     }
@@ -478,7 +478,7 @@ async fn who_waits_for_the_program_counts_as_a_connection() {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_would_not_be_one_is_refused() {
+async fn a_tunnel_with_the_wrong_roles_or_an_open_clear_side_is_refused() {
     let asks = |kind, mechanism| server(kind, mechanism);
     let problem = |result: Result<Tunnel, NetError>| match result {
         Err(NetError::Tunnel(error)) => error,
@@ -499,7 +499,7 @@ async fn a_tunnel_that_would_not_be_one_is_refused() {
     assert_eq!(problem(bound), TunnelError::NotAServer);
     let bound = Tunnel::client(ANY_PORT, local, null(SocketType::Relay), options()).await;
     assert_eq!(problem(bound), TunnelError::NotAClient);
-    // The clear side stays on this machine, unless that was asked for.
+    // The clear side must stay on this machine unless the options allow otherwise.
     for far in ["tcp://192.0.2.1:5000", "tcp://example.org:5000"] {
         let config = asks(SocketType::Relay, "curve");
         let bound = Tunnel::server(ANY_PORT, far, config, router(), options()).await;
@@ -512,7 +512,7 @@ async fn a_tunnel_that_would_not_be_one_is_refused() {
     allowed.allow_cleartext = true;
     let bound = Tunnel::client("tcp://*:*", local, config, allowed).await;
     soon(bound.unwrap().close()).await.unwrap();
-    // A place to forward to is a place to connect to.
+    // A forward address must be one that can be connected to.
     let config = asks(SocketType::Relay, "curve");
     let bound = Tunnel::server(ANY_PORT, "tcp://127.0.0.1:*", config, router(), options()).await;
     assert!(matches!(bound, Err(NetError::Endpoint(_))));

@@ -1,4 +1,4 @@
-//! Tunnels that fit together, and programs for their ends.
+//! Matching tunnels, and programs for their ends.
 
 use crate::net_peers::{ANY_PORT, null, soon, welcoming};
 use bytes::BytesMut;
@@ -23,7 +23,7 @@ pub fn client_keys() -> KeyPair {
     KeyPair::from_secret(SecretKey::from_bytes(&[11; 32]).unwrap())
 }
 
-/// The network side of a server's tunnel, or of a program that needs none.
+/// The network side of a server's tunnel, or of a program that needs no tunnel.
 pub fn server(kind: SocketType, mechanism: &str) -> Config<Authorizing> {
     server_with(kind, mechanism, Limits::default())
 }
@@ -41,7 +41,7 @@ pub fn server_with(kind: SocketType, mechanism: &str, limits: Limits) -> Config<
     .unwrap()
 }
 
-/// The network side of a client's tunnel, or of a program that needs none.
+/// The network side of a client's tunnel, or of a program that needs no tunnel.
 pub fn client(kind: SocketType, mechanism: &str) -> Config<NoPolicy> {
     let builder = Config::builder(kind);
     match mechanism {
@@ -71,7 +71,7 @@ pub fn ipc(directory: &Path, name: &str) -> String {
     format!("ipc://{}", directory.join(name).display())
 }
 
-/// A program that binds, and both tunnels before it.
+/// A program that binds, and both tunnels in front of it.
 pub struct Line {
     pub program: Listener,
     pub server: Tunnel,
@@ -90,7 +90,7 @@ impl Line {
         }
     }
 
-    /// A connection through both: the end of the program that connects, and of that which binds.
+    /// A connection through both tunnels: the end of the connecting program, and of the bound one.
     pub async fn meet(&self, connecting: Config<NoPolicy>) -> (Connection, Connection) {
         let dialling = Connection::connect(self.client.local_endpoint(), connecting, ());
         let (dialled, accepted) =
@@ -103,7 +103,7 @@ pub fn address(endpoint: &Endpoint) -> (&'static str, u16) {
     ("127.0.0.1", crate::net_peers::port(endpoint))
 }
 
-/// Shakes hands as a peer that claims `metadata`.
+/// Completes the handshake as a peer with this `metadata`.
 pub async fn claiming(
     endpoint: &Endpoint,
     config: &Config<NoPolicy>,
@@ -128,7 +128,7 @@ pub async fn claiming(
     }
 }
 
-/// Everything that comes until the end of the stream.
+/// Receives everything up to the end of the stream.
 pub async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
     soon(stream.read_to_end(&mut all)).await.unwrap();

@@ -1,6 +1,6 @@
+//! An established connection cannot be made outside the crate.
 use zmtp_auth::handshake::Established;
 use zmtp_auth::mechanism::Done;
-
 fn forge(done: Done) -> Established {
     Established {
         sealer: done.sealer,

@@ -1,4 +1,4 @@
-//! Tests that run as a user for whom permissions count: root reads everything.
+//! Runs tests as a user without root's rights, since root can read every file.
 #![allow(dead_code)]
 
 use std::fs;
@@ -12,13 +12,14 @@ pub fn chmod(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A command that runs the test `name` of this binary as a user for whom permissions count,
-/// with a umask that hides no loose mode. The directory, writable for all, is its TMPDIR.
+/// A command that runs the test `name` of this binary as a user without root's rights, with umask
+/// 0, so that a loose mode shows. The directory, writable for all, is its TMPDIR.
 pub fn child(name: &str) -> (Command, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     chmod(dir.path(), 0o777);
-    // The user may be unable to reach the build directory. `cp`, since a file that this
-    // process had open for writing might still be so in a child forked meanwhile.
+    // The user may have no access to the build directory, so the binary is copied. `cp` does it: a
+    // file that this process itself had open for writing might still be open in a child forked
+    // meanwhile.
     let binary = dir.path().join("test-binary");
     let copied = Command::new("cp")
         .arg(std::env::current_exe().unwrap())
@@ -69,7 +70,7 @@ pub fn unprivileged(name: &str, body: impl FnOnce()) {
     assert!(shown.contains("1 passed"), "{shown}");
 }
 
-/// Whether this is such a child.
+/// True in such a child.
 pub fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }

@@ -1,4 +1,4 @@
-//! The ZAP router: who is asked, and how every kind of trouble refuses the peer.
+//! The ZAP router asks the right handler, and refuses the peer on every kind of failure.
 
 use std::future::{Future, pending, ready};
 use std::pin::pin;
@@ -18,7 +18,7 @@ fn request(domain: &'static str) -> AccessRequest {
     )
 }
 
-/// Polls once: every handler here answers at once or never.
+/// Polls once, since every handler here answers at once or never.
 fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -123,7 +123,7 @@ fn where_the_handler_is_gone_the_status_is_300_and_the_star_does_not_step_in() {
 }
 
 #[test]
-fn a_handler_that_is_unbound_while_it_thinks_admits_nobody() {
+fn a_handler_that_is_unbound_before_it_answers_admits_no_peer() {
     let (answer, asked) = tokio::sync::oneshot::channel::<()>();
     let asked = Arc::new(Mutex::new(Some(asked)));
     let router = router(move |request: ZapRequest| {
@@ -370,7 +370,7 @@ mod with_a_clock {
         }
     }
 
-    /// A router whose handler holds back its refusals for so long.
+    /// A router whose handler delays its refusals by `time`.
     fn holding_back(time: Duration, max_held_back: usize) -> ZapRouter {
         let mut limits = Limits::default();
         limits.max_held_back = max_held_back;
@@ -408,7 +408,7 @@ mod with_a_clock {
         for question in &mut held {
             assert!(poll(question.as_mut()).is_pending());
         }
-        // One too many is refused at once.
+        // One more than the limit is refused at once.
         refused(verdict(&router, ""), DenialStatus::Temporary, "later");
         held.pop();
         assert!(poll(router.authorize(&request)).is_pending());
@@ -440,7 +440,7 @@ mod with_a_clock {
             let range = Duration::from_millis(500)..=Duration::from_secs(5);
             assert!(range.contains(&held), "{domain}: {held:?}");
 
-            // In frames, where no one else could wait.
+            // A request in frames, which only the router itself can delay.
             let question = ZapRequest::new(1.into(), &request);
             let start = Instant::now();
             let reply = auth.handle_zap_message(question.to_frames()).await.unwrap();
@@ -471,7 +471,7 @@ mod with_a_clock {
             DenialStatus::Internal,
             "panicked",
         );
-        // What is decided without a pause needs no timer.
+        // A decision without a delay needs no timer.
         let decides = router(admits_as("u"));
         admitted_as(runtime.block_on(decides.authorize(&request(""))), "u");
     }

@@ -1,4 +1,4 @@
-//! Refusals before or without any box: greetings, frame headers, commands, NULL and PLAIN.
+//! Refusals that need no encryption: greetings, frame headers, commands, NULL and PLAIN.
 
 use super::metadata::broken;
 use crate::conversation::derive::Place::InsteadOf;
@@ -56,7 +56,7 @@ pub fn vectors() -> Vec<Vector> {
     vectors
 }
 
-/// Greetings that are none of ZMTP 3, or of another mechanism. No way leads down from there.
+/// Greetings of other protocol versions or mechanisms. There is no downgrade.
 fn greetings(scene: &Scene<'_>) -> Vec<Vector> {
     let honest = &scene.honest().bytes;
     let changed = |at: usize, bytes: &[u8]| {
@@ -299,7 +299,7 @@ fn wrong_order(plain: &Vector, curve: &Vector) -> Vec<Vector> {
             for other in others {
                 let mut events = base.events.iter();
                 let bytes = match events.find(|event| event.label == other) {
-                    // Longer ones could be refused for their length alone.
+                    // Longer ones could be refused for their length already.
                     Some(event) if event.bytes.len() <= 202 => event.bytes.clone(),
                     _ => command(other, b"\x03400"),
                 };

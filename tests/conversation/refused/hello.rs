@@ -173,7 +173,7 @@ fn hello(base: &Vector) -> Vec<Vector> {
     .collect()
 }
 
-/// Second encodings of a key: X25519 makes the same of them, so boxes open.
+/// Second encodings of a key. X25519 gives the same result for both, so boxes open.
 pub fn not_canonical(key: &[u8]) -> Vec<(&'static str, [u8; 32])> {
     let mut with_top_bit: [u8; 32] = key.try_into().unwrap();
     with_top_bit[31] |= 0x80;
@@ -183,7 +183,7 @@ pub fn not_canonical(key: &[u8]) -> Vec<(&'static str, [u8; 32])> {
     vec![("top-bit", with_top_bit), ("p-plus-two", p_plus_two)]
 }
 
-/// The shared secret is zero, so whoever knows that can make a box that opens.
+/// The shared secret is zero, so anyone can make a box that opens.
 fn low_order_hello(base: &Vector) -> Vec<Vector> {
     let scene = Scene::new(base, Server, InsteadOf("HELLO"));
     let keys = Keys::of(base);
@@ -202,7 +202,7 @@ fn low_order_hello(base: &Vector) -> Vec<Vector> {
     low_order().into_iter().map(sign).collect()
 }
 
-/// The client's own c' proves each of these, so the signature box opens.
+/// The signature box opens, since the client owns the c' behind each of these encodings.
 fn not_canonical_hello(base: &Vector) -> Vec<Vector> {
     let scene = Scene::new(base, Server, InsteadOf("HELLO"));
     let keys = Keys::of(base);

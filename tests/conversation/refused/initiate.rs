@@ -23,7 +23,7 @@ pub fn vectors() -> Vec<Vector> {
     .concat()
 }
 
-/// Cookies that the server has not made for this connection. They must not be replaced.
+/// Cookies that the server has not made for this connection. The player sends them unchanged.
 fn cookies(base: &Vector, other: &Vector) -> Vec<Vector> {
     let scene = Scene::new(base, Server, InsteadOf("INITIATE"));
     let honest = scene.honest_data();
@@ -193,7 +193,7 @@ fn initiate(base: &Vector) -> Vec<Vector> {
         .collect()
 }
 
-/// Vouches by which C does not stand for C' toward S.
+/// Vouches that do not prove that the owner of C uses C' with S.
 fn vouches(base: &Vector, other: &Vector) -> Vec<Vector> {
     let scene = Scene::new(base, Server, InsteadOf("INITIATE"));
     let keys = Keys::of(base);

@@ -3,8 +3,7 @@
 use crate::conversation::derive::Scene;
 use crate::conversation::forge::property;
 
-/// Metadata that must be refused wherever it stands, for whom it is addressed to: slug, word,
-/// what it is, bytes.
+/// Metadata that its receiver must refuse in every command: slug, word, description, bytes.
 pub fn broken(scene: &Scene<'_>) -> Vec<(&'static str, &'static str, String, Vec<u8>)> {
     let type_name = &scene.base.side(scene.forger()).socket_type;
     let socket_type = property(b"Socket-Type", type_name.as_bytes());

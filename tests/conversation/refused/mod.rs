@@ -1,4 +1,4 @@
-//! The vectors of `vectors/refused/`.
+//! The vectors of `vectors/refused/`: input that must be refused, each with the reason.
 
 mod clear;
 mod hello;
@@ -9,7 +9,7 @@ mod traffic;
 
 use super::file::Vector;
 
-/// All of them, by name.
+/// All vectors by name.
 pub fn vectors() -> Vec<Vector> {
     let mut vectors = [
         clear::vectors(),

@@ -26,7 +26,7 @@ pub fn vectors() -> Vec<Vector> {
     vectors
 }
 
-/// Headers that no frame may have, and sizes that nobody could mean.
+/// Forbidden frame headers and absurd sizes.
 fn headers(scene: &Scene<'_>) -> Vec<Vector> {
     let body = scene.honest_body();
     let claims = |size: u64| [&[2][..], &size.to_be_bytes()].concat();
@@ -129,7 +129,7 @@ fn bad_commands() -> Vec<(&'static str, &'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-/// The first nonce of a side's MESSAGEs: the client has used 1 and 2, the server 1.
+/// The first nonce of a side's MESSAGEs. The client's handshake has used 1 and 2, the server's 1.
 const fn first_nonce(from: Who) -> u64 {
     match from {
         Client => 3,
@@ -137,7 +137,7 @@ const fn first_nonce(from: Who) -> u64 {
     }
 }
 
-/// MESSAGEs that are none, are not the other side's, or hold what none may hold.
+/// MESSAGEs that do not parse, come from the wrong side, or hold forbidden content.
 fn messages(base: &Vector, subject: Who) -> Vec<Vector> {
     let scene = Scene::new(base, subject, InsteadOf("frame"));
     let keys = Keys::of(base);
@@ -267,7 +267,7 @@ fn messages(base: &Vector, subject: Who) -> Vec<Vector> {
     vectors
 }
 
-/// Nonces that have been used, or must not be.
+/// Nonces that are used already or reserved.
 fn nonces(base: &Vector, subject: Who) -> Vec<Vector> {
     let keys = Keys::of(base);
     let first = Scene::new(base, subject, InsteadOf("frame"));

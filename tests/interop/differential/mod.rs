@@ -1,9 +1,9 @@
-//! Our Authenticator against pyzmq's own, over generated pairs of configuration and request: all
-//! six frames of each reply, and every difference explained by a named rule.
+//! Our Authenticator answers generated requests as pyzmq's own does, in all six frames of each
+//! reply. A named rule explains each difference.
 //!
-//! 5,000 pairs; all 60,000, and the table of rules with their counts, by
-//! `ZMTP_AUTH_FULL=1 cargo test --features live-interop --test interop differential -- --nocapture`
-//! with `ZMTP_AUTH_PYTHON` naming a Python that has pyzmq.
+//! A run compares 5,000 pairs of configuration and request. All 60,000, and the table of rules with
+//! their counts, come from `ZMTP_AUTH_FULL=1 cargo test --features live-interop --test interop
+//! differential -- --nocapture` where `ZMTP_AUTH_PYTHON` names a Python that has pyzmq.
 
 mod oracle;
 mod pair;
@@ -30,7 +30,8 @@ fn domain(bytes: &Text) -> Domain {
     Domain::new(bytes.clone())
 }
 
-/// As a user would write it; what has none of our forms is compared byte for byte, as pyzmq does.
+/// The address as a user would write it. One of unknown form is compared byte by byte, as pyzmq
+/// does.
 fn address_rule(bytes: &Text) -> AddressRule {
     std::str::from_utf8(bytes)
         .ok()
@@ -38,7 +39,7 @@ fn address_rule(bytes: &Text) -> AddressRule {
         .unwrap_or_else(|| AddressRule::exactly(PeerAddress::from_zap(bytes)))
 }
 
-/// Makes one call to our Authenticator; true if it is an error as it is to pyzmq.
+/// Makes one call to our Authenticator. Returns true if it is an error for pyzmq too.
 fn configure(auth: &Authenticator, call: &Call, base: &Path) -> bool {
     let mut listed: Result<(), AddressError> = Ok(());
     match call {
@@ -53,7 +54,7 @@ fn configure(auth: &Authenticator, call: &Call, base: &Path) -> bool {
             assert_eq!(loaded.is_err(), *directory == Directory::Absent);
         }
         Call::AnyKey(name) => _ = auth.configure_curve_any(domain(name)),
-        // To us an ordinary function is one whose future is ready.
+        // For us a synchronous provider is one whose future is ready at once.
         Call::Callback(name, says, _) => provide(auth, domain(name), *says),
         Call::Gssapi(name) => auth.configure_gssapi(domain(name)),
         Call::UserIds(user_ids) => {
@@ -87,7 +88,7 @@ fn ask(auth: &Authenticator, frames: &[Text]) -> Answer {
     }
 }
 
-/// A pair as the rules rewrite it, each step with the rule that made it.
+/// The steps by which rules rewrite a pair, each with its rule.
 fn rewritten(pair: &Pair) -> Vec<(usize, Pair)> {
     let mut steps: Vec<(usize, Pair)> = Vec::new();
     for (at, rule) in RULES.iter().enumerate() {
@@ -103,7 +104,7 @@ fn rewritten(pair: &Pair) -> Vec<(usize, Pair)> {
     steps
 }
 
-/// Follows pyzmq's answer through the rules, counting those that change it.
+/// Applies the rules to pyzmq's answer and counts those that change it.
 fn explain(
     pair: &Pair,
     theirs: Answer,
@@ -154,7 +155,7 @@ fn generate(pairs: usize) -> Vec<Group> {
         .collect()
 }
 
-/// First the group as it is, then each rewritten pair.
+/// The group as it is, followed by each rewritten pair.
 fn tasks(group: &Group) -> impl Iterator<Item = Task<'_>> {
     let whole = Task {
         calls: &group.calls,
@@ -207,9 +208,7 @@ fn every_reply_is_that_of_pyzmq_but_for_the_named_divergences() {
         }
     }
     let _ = std::panic::take_hook();
-    println!(
-        "{compared} pairs, {admitted} admitted, {different} answered otherwise than pyzmq does:"
-    );
+    println!("{compared} pairs, {admitted} admitted, {different} answered differently from pyzmq:");
     for (rule, fired) in RULES.iter().zip(&fired) {
         match rule.kind {
             Kind::Behaviour(file, test) => println!("{:>22}  {file}::{test}", rule.name),
@@ -218,7 +217,7 @@ fn every_reply_is_that_of_pyzmq_but_for_the_named_divergences() {
     }
     for (rule, fired) in RULES.iter().zip(fired) {
         let shows = matches!(rule.kind, Kind::Behaviour(..)) || fired > 0;
-        assert!(shows, "the rule {} explains nothing", rule.name);
+        assert!(shows, "the rule {} applies to no pair", rule.name);
     }
 }
 

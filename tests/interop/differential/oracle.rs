@@ -59,7 +59,7 @@ fn call_to_json(call: &Call, base: &Path) -> Value {
     }
 }
 
-/// One configuration and what is asked of it.
+/// One configuration and the requests to it.
 pub struct Task<'a> {
     pub calls: &'a [Call],
     pub requests: Vec<&'a [Text]>,
@@ -95,7 +95,7 @@ fn answer(value: &Value) -> Answer {
     }
 }
 
-/// Gives all tasks to pyzmq. `base` holds the directories of certificates.
+/// Runs all tasks in pyzmq. `base` holds the directories of certificates.
 pub fn ask(tasks: &[Task<'_>], base: &Path) -> Vec<Outcome> {
     let python = std::env::var_os("ZMTP_AUTH_PYTHON")
         .expect("ZMTP_AUTH_PYTHON must name a Python with pyzmq; ./test sets it");

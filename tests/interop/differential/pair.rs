@@ -1,11 +1,11 @@
-//! A configuration and a request, and how they are generated.
+//! Generates pairs of configuration and request.
 
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 
 pub type Text = Bytes;
 
-/// The keys that a pair may mention. Of [`Directory`] and [`Says`], only some are known.
+/// The keys that a pair may mention. [`Directory`] and [`Says`] know some of them.
 pub const KEYS: [[u8; 32]; 4] = [[1; 32], [2; 32], [3; 32], [0x80; 32]];
 pub const ADA: [u8; 32] = KEYS[0];
 pub const BOB: [u8; 32] = KEYS[1];
@@ -25,7 +25,7 @@ pub enum Call {
 
 pub type IsAsync = bool;
 
-/// Directories of certificates, made before the first question.
+/// Directories of certificates, which exist before the first request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Directory {
     Empty,
@@ -36,7 +36,7 @@ pub enum Directory {
     Absent,
 }
 
-/// What a provider says.
+/// What a provider answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Says {
     Yes,
@@ -48,7 +48,7 @@ pub enum Says {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum UserIds {
     Hexadecimal,
-    /// 320 bytes, which no reply may carry.
+    /// 320 bytes, too long for any reply.
     Long,
     Fails,
 }
@@ -225,7 +225,7 @@ pub fn configuration(dice: &mut Dice) -> Vec<Call> {
     (0..dice.below(8)).map(|_| call(dice)).collect()
 }
 
-/// What a configuration mentions; requests are made of it, mostly.
+/// The names, keys and addresses in a configuration. Most requests use them.
 #[derive(Default)]
 struct Mentioned {
     plain: Vec<(Text, Vec<(Text, Text)>)>,
@@ -250,7 +250,7 @@ fn mentioned(calls: &[Call]) -> Mentioned {
     mentioned
 }
 
-/// A request that has much to do with `calls`.
+/// A request whose parts mostly occur in `calls`.
 pub fn request(calls: &[Call], dice: &mut Dice) -> Vec<Text> {
     let mentioned = mentioned(calls);
     let (mut domain, mechanism, mut credentials) = match dice.below(20) {
@@ -331,7 +331,7 @@ fn curve(mentioned: &Mentioned, dice: &mut Dice) -> Question {
         _ => dice.one_of(&KEYS).to_vec(),
     };
     if dice.percent(5) {
-        // A known key but for one bit.
+        // A known key with one bit flipped.
         key[dice.below(32)] ^= 1 << dice.below(8);
     }
     if dice.percent(5) {

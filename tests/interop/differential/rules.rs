@@ -1,9 +1,9 @@
-//! The divergences of our policy from pyzmq's code, each a rule that turns pyzmq's answer into
+//! The differences between our policy and pyzmq's code, each a rule that turns pyzmq's answer into
 //! ours.
 //!
-//! Most rules rewrite the pair into one that pyzmq answers as we answer the original: the judge of
-//! a divergence is pyzmq itself, and no rule contains a decision. Where there is no such pair, a
-//! rule rewrites the answer. Divergences that no reply shows name the test that shows them.
+//! Most rules rewrite the pair into one that pyzmq answers as we answer the original. So pyzmq
+//! itself decides, and a rule contains no decision. If no such pair exists, a rule rewrites the
+//! answer. A difference that no reply shows names the test that shows it.
 
 use crate::differential::pair::{
     ADDRESS, BOB, CREDENTIALS, Call, DOMAIN, Directory, MECHANISM, METADATA_OF_BOB, Pair, Says,
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     NoReply,
-    /// The exception that ended pyzmq's Authenticator.
+    /// The exception with which pyzmq's Authenticator ended.
     Raised(String),
     Frames([Text; 6]),
 }
@@ -36,7 +36,7 @@ pub enum Kind {
     Pair(fn(&mut Pair)),
     /// Turns pyzmq's answer into ours.
     Answer(fn(&Pair, &mut Answer)),
-    /// Shows in no reply, but in this test: file and function.
+    /// No reply shows it. This test does: file and function.
     Behaviour(&'static str, &'static str),
 }
 
@@ -94,7 +94,7 @@ pub const RULES: &[Rule] = &[
     behaviour(
         "serial",
         "tests/policy/table.rs",
-        "serial_no_more_a_hanging_provider_holds_up_nobody_and_is_bounded",
+        "serial_no_more_a_hanging_provider_holds_up_no_other_and_is_bounded",
     ),
     behaviour(
         "user-enumeration",
@@ -108,7 +108,7 @@ pub const RULES: &[Rule] = &[
     ),
 ];
 
-/// RFC 27: NULL has no credentials. pyzmq says so of a PLAIN request with none.
+/// RFC 27: NULL has no credentials. pyzmq's answer is that to a PLAIN request without credentials.
 fn null_credentials(pair: &mut Pair) {
     if pair.mechanism() == b"NULL" && !pair.credentials().is_empty() {
         say_invalid_credentials(pair);
@@ -127,8 +127,8 @@ fn key_length(pair: &mut Pair) {
     }
 }
 
-/// A key has one encoding: a second one is no credential. pyzmq asks its tables and providers
-/// about the encoding that the client chose.
+/// A key has one encoding, and a second one is refused. pyzmq asks its tables and providers about
+/// the encoding that the client chose.
 fn canonical_key(pair: &mut Pair) {
     let refuses = |key: &Text| {
         let bytes = <[u8; 32]>::try_from(&key[..]);
@@ -146,7 +146,7 @@ fn plain_length(pair: &mut Pair) {
     }
 }
 
-/// Stands in front of the hexadecimal form of bytes that are no text.
+/// The prefix of bytes in hexadecimal form that are not text.
 const ESCAPE: char = '\u{E000}';
 
 fn escape(bytes: &mut Text) {
@@ -166,7 +166,7 @@ pub fn unescape(answer: &mut Answer) {
     }
 }
 
-/// Different bytes are different names, also where they are no text.
+/// Different bytes are different names, even if they are not text.
 fn lossy_text(pair: &mut Pair) {
     for call in &mut pair.calls {
         match call {
@@ -195,15 +195,15 @@ fn lossy_text(pair: &mut Pair) {
     }
 }
 
-/// Addresses are compared as addresses. Where that makes a difference, the list holds the
-/// request's own address, or another one.
+/// Addresses are compared as addresses. If that makes a difference, the rule replaces the list by
+/// one with the request's own address, or with another.
 fn addresses(pair: &mut Pair) {
     if !pair.is_whole() {
         return;
     }
     let asked = pair.frames[ADDRESS].clone();
     for call in &mut pair.calls {
-        // A deny list refuses what it cannot read.
+        // A deny list refuses an address that it cannot read.
         let denied =
             matches!(call, Call::Deny(rules) if !rules.is_empty() && is_unreadable(&asked));
         if let Call::Allow(rules) | Call::Deny(rules) = call {
@@ -218,7 +218,7 @@ fn addresses(pair: &mut Pair) {
     }
 }
 
-/// Whether the address, escaped where it is no text, has none of the forms that libzmq sends.
+/// True if the address, escaped if it is not text, has none of the forms that libzmq sends.
 fn is_unreadable(address: &[u8]) -> bool {
     let text = String::from_utf8(Vec::from(address)).unwrap();
     let ip = text.split('%').next().unwrap_or_default();
@@ -243,7 +243,7 @@ fn is_same_origin(rule: &[u8], address: &[u8]) -> bool {
     }
 }
 
-/// A table without users is a table: one whose only user nobody can be.
+/// A table without users still rules its domain, like a table whose only user does not exist.
 fn empty_table(pair: &mut Pair) {
     for call in &mut pair.calls {
         if let Call::Plain(_, users) = call
@@ -264,7 +264,7 @@ fn curve_domain(call: &Call) -> Option<&Text> {
     }
 }
 
-/// A bad file is left out, and a directory that cannot be read leaves what the domain had.
+/// A bad file is left out. A directory that cannot be read leaves the domain's keys unchanged.
 fn load_failure(pair: &mut Pair) {
     let mut had: Vec<Text> = Vec::new();
     pair.calls.retain_mut(|call| {
@@ -283,7 +283,7 @@ fn load_failure(pair: &mut Pair) {
     });
 }
 
-/// A directory that cannot be read, and was the domain's first, has nobody in it.
+/// A directory that cannot be read, and is the domain's first, counts as empty.
 fn claimed_domains(pair: &mut Pair) {
     for call in &mut pair.calls {
         if let Call::Directory(_, directory @ Directory::Absent) = call {
@@ -292,7 +292,7 @@ fn claimed_domains(pair: &mut Pair) {
     }
 }
 
-/// A configured domain rules itself, the empty one too; every other one is ruled by `*`.
+/// A configured domain, even the empty one, follows its own configuration. Every other follows `*`.
 fn star_covers_all(pair: &mut Pair) {
     if !pair.is_whole() {
         return;
@@ -313,7 +313,7 @@ fn star_covers_all(pair: &mut Pair) {
         })
         .collect();
     if !configured.iter().any(|domain| **domain == asked) {
-        // pyzmq takes an empty domain for `*` whether that is configured or not.
+        // pyzmq treats an empty domain as `*`, configured or not.
         if configured.iter().any(|domain| **domain == "*") {
             pair.frames[DOMAIN] = "*".into();
         }
@@ -337,8 +337,8 @@ fn ruling(pair: &Pair) -> Option<usize> {
         .rposition(|call| curve_domain(call).is_some_and(|domain| domain == asked))
 }
 
-/// "Any key" of another domain, or of an earlier call, opens nothing; a domain's own opens it
-/// whatever else was configured since.
+/// "Any key" of another domain, or of an earlier call, has no effect. A domain's own admits any
+/// key, whatever was configured for other domains since.
 fn allow_any_per_domain(pair: &mut Pair) {
     let ruling = ruling(pair).map(|at| pair.calls[at].clone());
     if let Some(any @ Call::AnyKey(_)) = ruling {
@@ -348,7 +348,7 @@ fn allow_any_per_domain(pair: &mut Pair) {
     }
 }
 
-/// The last call for the domain rules it alone.
+/// Only the last call for a domain counts.
 fn provider_per_domain(pair: &mut Pair) {
     if let Some(at) = ruling(pair) {
         let mut index = 0;
@@ -373,7 +373,7 @@ fn refuse(frames: &mut [Text; 6], status: &'static str, text: &'static str) {
     frames[METADATA].clear();
 }
 
-/// An address list that passes admits no mechanism that we do not know.
+/// An unknown mechanism is refused, even if an address list admits the peer.
 fn unknown_mechanism(pair: &Pair, answer: &mut Answer) {
     let known: [&[u8]; 4] = [b"NULL", b"PLAIN", b"CURVE", b"GSSAPI"];
     if !known.contains(&pair.mechanism())
@@ -395,14 +395,14 @@ fn reply(pair: &Pair, status: &'static str, text: &'static str, user_id: Text) -
     ])
 }
 
-/// A principal is bytes.
+/// A principal is compared and returned as bytes.
 fn principal_bytes(pair: &Pair, answer: &mut Answer) {
     if pair.mechanism() == b"GSSAPI" && *answer == Answer::Raised("UnicodeDecodeError".into()) {
         *answer = reply(pair, "200", "OK", pair.credentials()[0].clone());
     }
 }
 
-/// A provider that fails costs that one request, and its peer may come back.
+/// A failing provider refuses that one request, and its peer may try again.
 fn provider_error(pair: &Pair, answer: &mut Answer) {
     let asked = ruling(pair).map(|at| &pair.calls[at]);
     if *answer == Answer::Raised("Deliberate".into())
@@ -412,7 +412,7 @@ fn provider_error(pair: &Pair, answer: &mut Answer) {
     }
 }
 
-/// A mapping that fails costs that one request.
+/// A failing mapping of user ids refuses that one request.
 fn exceptions(pair: &Pair, answer: &mut Answer) {
     if *answer == Answer::Raised("Deliberate".into()) {
         *answer = reply(pair, "500", "Internal error", Text::new());
@@ -431,7 +431,7 @@ fn certificate_metadata(pair: &Pair, answer: &mut Answer) {
     }
 }
 
-/// A user id has at most 255 bytes, as everything else that ZMTP calls a short string.
+/// A user id has at most 255 bytes, like every short string of ZMTP.
 fn user_id_length(_: &Pair, answer: &mut Answer) {
     if let Some(frames) = admitted(answer)
         && frames[USER_ID].len() > 255

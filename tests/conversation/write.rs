@@ -1,4 +1,4 @@
-//! Writes vector files, in the one form that `record.py` writes too.
+//! Writes vector files in the same form as `record.py`.
 
 use super::file::{Expect, Side, Vector, Who, counting};
 use std::fmt::Write as _;
@@ -91,7 +91,7 @@ impl Side {
     }
 }
 
-/// The text so far.
+/// The text written so far.
 struct Writer(String);
 
 impl Writer {
@@ -113,7 +113,7 @@ impl Writer {
         }
     }
 
-    /// Up to 32 bytes stand beside the key, more below it.
+    /// Writes up to 32 bytes on the key's line, more on the lines below.
     fn binary(&mut self, key: &str, name: &str, bytes: &[u8]) {
         if bytes.len() > 32 {
             self.entry(key, name, bytes);

@@ -1,4 +1,4 @@
-//! What a future gives without waiting.
+//! Polls futures that must be ready at once.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,7 +9,7 @@ pub fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// The output, which must be there at the first poll.
+/// The output, which must be ready at the first poll.
 pub fn now<T>(future: impl Future<Output = T>) -> T {
     match poll(future) {
         Poll::Ready(value) => value,

@@ -1,5 +1,5 @@
-//! Connections on which nothing can happen: idle ones, and those that linger because one side has
-//! closed and the other takes nothing. They must not work.
+//! Idle and lingering connections use no processor time: idle ones, and those whose one side has
+//! closed while the other does not read.
 
 use super::curve::CurveClient;
 use super::load_attack::{KIB, alone, soon};
@@ -18,18 +18,16 @@ use zmtp_auth::{Config, Domain, SocketType};
 
 /// How long to watch.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Processor time that a window may cost: a tenth of one core, where a spinning task takes all of
-/// it.
+/// Processor time that may pass in a window: a tenth of one core. A spinning task takes all of it.
 const MAX_WORK: Duration = Duration::from_millis(100);
 /// How often a heartbeat is due.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// Wake-ups that a connection with heartbeats may cost in a window, ten times what its PINGs, their
-/// answers and their expiry need; and those of the runtime itself.
+/// Wake-ups allowed in a window for each connection with heartbeats, ten times what PINGs, answers
+/// and expiry need, and for the runtime itself.
 const MAX_WAKES: u64 = 10 * 3 * (WINDOW.as_millis() / INTERVAL.as_millis()) as u64;
 const RUNTIME_WAKES: u64 = 100;
 
-/// What all threads of this process have done: time on a processor, and how often they began to
-/// wait.
+/// The processor time of all threads of this process, and how often they began to wait.
 fn work() -> (Duration, u64) {
     let (mut time, mut waits) = (Duration::ZERO, 0);
     for task in fs::read_dir("/proc/self/task").unwrap() {
@@ -47,7 +45,7 @@ fn work() -> (Duration, u64) {
     (time, waits)
 }
 
-/// Watches for a window. What had to be done after the last event is done before it.
+/// Measures one window, after the work of the last event is finished.
 async fn must_rest(what: &str, connections: u64) {
     tokio::time::sleep(WINDOW / 4).await;
     let (time, waits) = work();
@@ -56,7 +54,7 @@ async fn must_rest(what: &str, connections: u64) {
     println!("load attack: {what}: {time:?} of work and {waits} wake-ups in {WINDOW:?}");
     assert!(time <= MAX_WORK, "{what}: worked for {time:?}");
     let max = RUNTIME_WAKES + connections * MAX_WAKES;
-    assert!(waits <= max, "{what}: woke {waits} times, {max} allowed");
+    assert!(waits <= max, "{what}: {waits} wake-ups, {max} allowed");
 }
 
 fn options() -> Options {
@@ -97,9 +95,9 @@ fn target(endpoint: &Endpoint, kind: Kind) -> Target {
     }
 }
 
-/// What peers and a program do at the two ends of a tunnel until it should rest. Each peer says a
-/// little more than the one before, so that whatever the system buffers, what the tunnel holds of
-/// some of them is more than nothing and less than it may hold.
+/// What peers and a program do at the two ends of a tunnel before it should be idle. Each peer
+/// sends a little more than the one before. So, however much the system buffers, the tunnel's own
+/// buffers are partly full for some of them.
 async fn through_a_tunnel(
     what: &str,
     count: usize,
@@ -108,7 +106,7 @@ async fn through_a_tunnel(
     program_leaves: bool,
 ) {
     let folder = tempfile::tempdir().unwrap();
-    // An ipc socket buffers the same everywhere.
+    // ipc sockets have the same buffer size on every machine.
     let path = folder.path().join("program");
     let program = UnixListener::bind(&path).unwrap();
     let (_tunnel, target) = tunnel(&format!("ipc://{}", path.display())).await;
@@ -124,8 +122,7 @@ async fn through_a_tunnel(
         };
         let peer = CurveClient::established(&target, "DEALER");
         let ((mut peer, traffic), mut visitor) = soon(async { tokio::join!(peer, visited) }).await;
-        // The program does not read. A message is small, so that what the tunnel may hold is many
-        // of them.
+        // The program does not read. Messages are small, so that many fit into the tunnel's buffer.
         let body = vec![b'x'; KIB];
         for nonce in 0..says / body.len() {
             let message = frame(0, &traffic.message(3 + nonce as u64, 0, &body));
@@ -146,24 +143,24 @@ async fn through_a_tunnel(
 }
 
 #[test]
-fn an_idle_tunnel_with_heartbeats_rests() {
+fn an_idle_tunnel_with_heartbeats_uses_no_processor_time() {
     alone(async || through_a_tunnel("idle tunnel", 4, 0..0, false, false).await);
 }
 
 #[test]
-fn a_tunnel_rests_whose_peer_has_closed_and_whose_program_does_not_read() {
+fn a_tunnel_is_idle_when_its_peer_has_closed_and_its_program_does_not_read() {
     alone(async || {
         through_a_tunnel("the peer has closed", 64, 64 * KIB..512 * KIB, true, false).await
     });
 }
 
 #[test]
-fn a_tunnel_rests_whose_peer_is_silent_and_whose_program_does_not_read() {
+fn a_tunnel_is_idle_when_its_peer_is_silent_and_its_program_does_not_read() {
     alone(async || through_a_tunnel("a silent peer", 64, 64 * KIB..512 * KIB, false, false).await);
 }
 
 #[test]
-fn a_tunnel_rests_whose_program_has_closed_and_does_not_read() {
+fn a_tunnel_is_idle_when_its_program_has_closed_and_does_not_read() {
     alone(async || {
         through_a_tunnel(
             "the program has closed",
@@ -177,12 +174,12 @@ fn a_tunnel_rests_whose_program_has_closed_and_does_not_read() {
 }
 
 #[test]
-fn a_tunnel_rests_after_an_honest_end_of_its_peer() {
+fn a_tunnel_is_idle_after_a_clean_close_of_its_peer() {
     alone(async || through_a_tunnel("the peer has finished", 4, 0..0, true, false).await);
 }
 
 #[test]
-fn a_connection_rests_whose_application_does_not_receive() {
+fn a_connection_is_idle_when_its_application_does_not_receive() {
     alone(async || {
         let config = Config::builder(SocketType::Dealer).null().accept_any_peer();
         let config = config.finish().unwrap();
@@ -206,8 +203,9 @@ fn a_connection_rests_whose_application_does_not_receive() {
 }
 
 #[test]
-fn a_connection_rests_whose_peer_has_gone_and_whose_application_does_not_receive() {
-    /// More than an application is read ahead for, and less than the system keeps for us.
+fn a_connection_is_idle_when_its_peer_has_gone_and_its_application_does_not_receive() {
+    /// More than the connection reads ahead for the application, less than the system's buffers
+    /// take.
     const SAID: usize = 15_000;
     alone(async || {
         let config = Config::builder(SocketType::Dealer).null().accept_any_peer();
