@@ -83,8 +83,8 @@ impl Handshake {
     /// follows when the peer's version is seen (RFC 37, "Version Negotiation"): libzmq closes as
     /// soon as it has read a mechanism that it does not like, and by then it should have told us
     /// its own, or we could not say why.
-    pub fn start<A>(config: &Config<A>, conn: PeerContext, out: &mut BytesMut) -> Self {
-        let awaiting = Mechanism::start(config, conn);
+    pub fn start<A>(config: &Config<A>, context: PeerContext, out: &mut BytesMut) -> Self {
+        let awaiting = Mechanism::start(config, context);
         out.extend_from_slice(&awaiting.greeting()[..VERSION_LEN]);
         let link = Link {
             settings: config.settings().clone(),

@@ -107,8 +107,8 @@ impl<'a, A: Access> Negotiation<'a, A> {
     }
 
     /// Conducts it to its end, within [`Limits::handshake_timeout`](crate::Limits).
-    pub(crate) async fn run(&mut self, conn: PeerContext) -> Result<Agreed, Failed> {
-        let outcome = timeout_at(self.deadline(), self.converse(conn)).await;
+    pub(crate) async fn run(&mut self, context: PeerContext) -> Result<Agreed, Failed> {
+        let outcome = timeout_at(self.deadline(), self.converse(context)).await;
         match self.or_failed(outcome)? {
             Stop::Complete(established) => Ok(self.agreed(established)),
             // Only a relay pauses, and a relay without metadata is not conducted like this.
@@ -120,9 +120,9 @@ impl<'a, A: Access> Negotiation<'a, A> {
     /// time.
     pub(crate) async fn run_to_pause(
         &mut self,
-        conn: PeerContext,
+        context: PeerContext,
     ) -> Result<NeedsMetadata, Failed> {
-        let outcome = timeout_at(self.deadline(), self.converse(conn)).await;
+        let outcome = timeout_at(self.deadline(), self.converse(context)).await;
         match self.or_failed(outcome)? {
             Stop::Paused(pause) => Ok(*pause),
             // It was told its metadata at the start, which no front is.
@@ -203,9 +203,9 @@ impl<'a, A: Access> Negotiation<'a, A> {
         }
     }
 
-    async fn converse(&mut self, mut conn: PeerContext) -> Result<Stop, StepError> {
-        conn.proven_key = Some(Arc::clone(&self.proven_key));
-        let mut state = Handshake::start(self.config, conn, self.out.for_machine());
+    async fn converse(&mut self, mut context: PeerContext) -> Result<Stop, StepError> {
+        context.proven_key = Some(Arc::clone(&self.proven_key));
+        let mut state = Handshake::start(self.config, context, self.out.for_machine());
         loop {
             // In this order: what a step has written goes out before anything else is done.
             self.flush().await?;

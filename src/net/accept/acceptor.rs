@@ -33,7 +33,7 @@ pub(crate) struct Acceptor {
 /// A connection that is about to shake hands.
 pub(crate) struct Accepted {
     pub(crate) stream: Stream,
-    pub(crate) conn: PeerContext,
+    pub(crate) context: PeerContext,
     pub(crate) slot: Slot,
     pub(crate) eviction: Eviction,
 }
@@ -71,16 +71,16 @@ impl Acceptor {
                 self.paused_until = None;
             }
             match self.bound.accept().await {
-                Ok((stream, conn)) => {
+                Ok((stream, context)) => {
                     self.pause = FIRST_PAUSE;
-                    return match self.slots.admit(&conn.address) {
+                    return match self.slots.admit(&context.address) {
                         Some((slot, eviction)) => AcceptOutcome::Accepted(Accepted {
                             stream,
-                            conn,
+                            context,
                             slot,
                             eviction,
                         }),
-                        None => AcceptOutcome::NoSlot(conn),
+                        None => AcceptOutcome::NoSlot(context),
                     };
                 }
                 // That connection failed, not the listener.

@@ -1,5 +1,5 @@
 //! Clients that connect again and again.
 
-pub(crate) mod backoff;
 pub(crate) mod connector;
 pub(crate) mod reconnecting;
+pub(crate) mod retry_delay;

@@ -51,11 +51,16 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(conn: &PeerContext, subject: Subject, stage: Stage, error: NetError) -> Self {
+    pub(crate) fn new(
+        context: &PeerContext,
+        subject: Subject,
+        stage: Stage,
+        error: NetError,
+    ) -> Self {
         Self {
             at: SystemTime::now(),
-            address: conn.address.clone(),
-            port: conn.port,
+            address: context.address.clone(),
+            port: context.port,
             domain: subject.domain,
             credential: subject.credential,
             stage,

@@ -129,9 +129,13 @@ impl Listener {
             // Policy may have changed since it admitted this peer.
             Some(Event::Accepted(connection)) if !connection.is_admitted() => {
                 let peer = connection.peer();
-                let conn = PeerContext::new(peer.address.clone()).with_port(peer.port);
-                let refusal =
-                    Refusal::new(&conn, Subject::of(peer), Stage::Verdict, NetError::Revoked);
+                let context = PeerContext::new(peer.address.clone()).with_port(peer.port);
+                let refusal = Refusal::new(
+                    &context,
+                    Subject::of(peer),
+                    Stage::Verdict,
+                    NetError::Revoked,
+                );
                 refusal.log();
                 Ok(Event::Refused(refusal))
             }
@@ -187,8 +191,8 @@ impl<A: Access> ListenerShared<A> {
                         driver.run().await;
                     });
                 }
-                AcceptOutcome::NoSlot(conn) => {
-                    self.refuse(&conn, Failed::no_slot());
+                AcceptOutcome::NoSlot(context) => {
+                    self.refuse(&context, Failed::no_slot());
                 }
             }
         }
@@ -197,17 +201,17 @@ impl<A: Access> ListenerShared<A> {
     /// Conducts one handshake. Its task goes on as the driver of what comes of it, if anything:
     /// to start another would cost a turn of the runtime.
     async fn receive(self: Arc<Self>, mut accepted: Accepted) -> Option<Driver> {
-        let conn = accepted.conn.clone();
+        let context = accepted.context.clone();
         let (outcome, permit) = {
             let inbound = InboundPeer {
-                address: &conn.address,
+                address: &context.address,
                 slot: &accepted.slot,
                 connections: &self.connections,
             };
             let mut negotiation =
                 Negotiation::new(&accepted.stream, &self.config, &self.router, Some(inbound));
             let outcome = tokio::select! {
-                outcome = negotiation.run(conn.clone()) => outcome,
+                outcome = negotiation.run(context.clone()) => outcome,
                 loss = accepted.eviction.lost() => match loss {
                     Loss::Evicted(error) => Err(negotiation.failed(error)),
                     Loss::Closed => return None,
@@ -217,7 +221,7 @@ impl<A: Access> ListenerShared<A> {
         };
         match outcome {
             Ok(agreed) => {
-                tracing::debug!(address = %conn.address.with_port(conn.port), "peer accepted");
+                tracing::debug!(address = %context.address.with_port(context.port), "peer accepted");
                 let stream = accepted.stream;
                 let (connection, driver) =
                     Connection::with_driver(stream, agreed, &self.config, &self.options, permit);
@@ -225,7 +229,7 @@ impl<A: Access> ListenerShared<A> {
                 Some(driver)
             }
             Err(failed) => {
-                let error_frame = self.refuse(&conn, failed);
+                let error_frame = self.refuse(&context, failed);
                 if !error_frame.is_empty() {
                     let limits = self.config.limits();
                     accepted.close_gracefully(error_frame, limits).await;
@@ -236,8 +240,8 @@ impl<A: Access> ListenerShared<A> {
     }
 
     /// Logs and keeps a refusal. Returns what its peer should still get to read.
-    fn refuse(&self, conn: &PeerContext, failed: Failed) -> HandshakeBytes {
-        let refusal = Refusal::new(conn, *failed.subject, failed.stage, failed.error);
+    fn refuse(&self, context: &PeerContext, failed: Failed) -> HandshakeBytes {
+        let refusal = Refusal::new(context, *failed.subject, failed.stage, failed.error);
         refusal.log();
         self.events.refused(refusal);
         failed.error_frame

@@ -8,11 +8,11 @@ use crate::net::access::Access;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::negotiate::{Failed, warn_of_plain};
-use crate::net::tunnel::backoff::Backoff;
-use crate::net::tunnel::names::Names;
+use crate::net::tunnel::far_side_backoff::FarSideBackoff;
 use crate::net::tunnel::options::{TunnelOptions, require_client, require_server};
+use crate::net::tunnel::rate_limited_log::RateLimitedLog;
 use crate::net::tunnel::session::{Back, TunnelShared, refuse};
-use crate::net::tunnel::sparse_log::SparseLog;
+use crate::net::tunnel::user_ids::UserIds;
 use crate::relay::handoff::IdentityRule;
 use crate::zap::router::ZapRouter;
 use std::sync::Arc;
@@ -142,7 +142,7 @@ impl Tunnel {
         options.require_local(&endpoint)?;
         warn_of_plain(&forward, &config);
         let front = config.clear_side();
-        let backoff = Backoff::new(options.sockets.reconnect.clone(), config.mechanism());
+        let backoff = FarSideBackoff::new(options.sockets.reconnect.clone(), config.mechanism());
         let back = Back {
             endpoint: forward,
             config,
@@ -178,10 +178,10 @@ impl Tunnel {
             options,
             connections,
             close,
-            names: Names::default(),
-            names_log: SparseLog::new("peers of one user id"),
-            forward_log: SparseLog::new("peers that could not be forwarded"),
-            limit_log: SparseLog::new("messages over a limit"),
+            user_ids: UserIds::default(),
+            user_ids_log: RateLimitedLog::new("peers of one user id"),
+            forward_log: RateLimitedLog::new("peers that could not be forwarded"),
+            limit_log: RateLimitedLog::new("messages over a limit"),
         });
         let running = tokio::spawn(run(shared, acceptor));
         Ok(Self {
@@ -232,8 +232,8 @@ async fn run<A: Access>(shared: Arc<TunnelShared<A>>, mut acceptor: Acceptor) ->
                 AcceptOutcome::Accepted(accepted) => {
                     connections.spawn(Arc::clone(&shared).serve(accepted));
                 }
-                AcceptOutcome::NoSlot(conn) => {
-                    refuse(&conn, Failed::no_slot());
+                AcceptOutcome::NoSlot(context) => {
+                    refuse(&context, Failed::no_slot());
                 }
             },
             Some(_) = connections.join_next() => {}

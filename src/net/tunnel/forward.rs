@@ -425,10 +425,10 @@ mod tests {
     fn established() -> (Established, Established) {
         let config = Config::builder(SocketType::Pair).null().accept_any_peer();
         let config = config.finish().unwrap();
-        let conn = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
+        let context = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
         let (mut from_one, mut from_two) = (BytesMut::new(), BytesMut::new());
-        let mut one = Handshake::start(&config, conn(), &mut from_one);
-        let mut two = Handshake::start(&config, conn(), &mut from_two);
+        let mut one = Handshake::start(&config, context(), &mut from_one);
+        let mut two = Handshake::start(&config, context(), &mut from_two);
         let step = |state, input: &mut _, out: &mut _| match state {
             Handshake::NeedsInput(waiting) => waiting.process(input, out).unwrap(),
             done => done,

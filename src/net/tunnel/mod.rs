@@ -1,14 +1,17 @@
-//! A tunnel over sockets: `acceptor.rs` takes connections, `session.rs` shakes hands on both
-//! sides, `forward.rs` carries what follows. `backoff.rs` says when a far side is asked again,
-//! `names.rs` which peers would have one identity.
+//! A tunnel over sockets.
+//!
+//! `acceptor.rs` accepts connections, `session.rs` conducts the handshakes on both sides, and
+//! `forward.rs` carries the messages that follow. `far_side_backoff.rs` decides when a far side
+//! that failed is dialled again. `user_ids.rs` finds peers that share a user id, and
+//! `rate_limited_log.rs` bounds the log lines that peers can cause.
 
 pub(crate) mod acceptor;
-pub(crate) mod backoff;
+pub(crate) mod far_side_backoff;
 pub(crate) mod forward;
-pub(crate) mod names;
 pub(crate) mod options;
+pub(crate) mod rate_limited_log;
 pub(crate) mod session;
-pub(crate) mod sparse_log;
+pub(crate) mod user_ids;
 
 pub use acceptor::Tunnel;
 pub use options::TunnelOptions;

@@ -19,11 +19,11 @@ use crate::net::listener::events::Refusal;
 use crate::net::negotiate::{Agreed, Failed, Negotiation};
 use crate::net::socket::stream::{self, Stream};
 use crate::net::socket::wiped_buffer::HandshakeBytes;
-use crate::net::tunnel::backoff::{Attempt, Backoff, Taken};
+use crate::net::tunnel::far_side_backoff::{Attempt, FarSideBackoff, Taken};
 use crate::net::tunnel::forward::{End, Traffic};
-use crate::net::tunnel::names::{Named, Names};
 use crate::net::tunnel::options::TunnelOptions;
-use crate::net::tunnel::sparse_log::{SparseLog, origin};
+use crate::net::tunnel::rate_limited_log::{RateLimitedLog, origin};
+use crate::net::tunnel::user_ids::{UserIdUse, UserIds};
 use crate::printable::printable;
 use crate::relay::end::RelayEnd;
 use crate::relay::forward::{Relay, RelayError};
@@ -44,14 +44,14 @@ pub(crate) struct TunnelShared<A: Access> {
     pub(crate) connections: ConnectionLimit,
     /// Turns true when the tunnel is closed.
     pub(crate) close: watch::Receiver<bool>,
-    /// The names of peers whose user id is their identity.
-    pub(crate) names: Names,
-    /// For peers whose user id another has.
-    pub(crate) names_log: SparseLog,
+    /// The user ids of connected peers, kept where a user id serves as the identity.
+    pub(crate) user_ids: UserIds,
+    /// For peers whose user id another peer has too.
+    pub(crate) user_ids_log: RateLimitedLog,
     /// For peers that the far side did not take.
-    pub(crate) forward_log: SparseLog,
+    pub(crate) forward_log: RateLimitedLog,
     /// For messages that were lost to a limit.
-    pub(crate) limit_log: SparseLog,
+    pub(crate) limit_log: RateLimitedLog,
 }
 
 /// The side that the tunnel dials.
@@ -62,7 +62,7 @@ pub(crate) struct Back {
     pub(crate) is_clear: bool,
     /// A client's tunnel waits before it asks again. A server's asks its program for each peer, so
     /// that one that is back is found at once.
-    pub(crate) backoff: Option<Backoff>,
+    pub(crate) backoff: Option<FarSideBackoff>,
 }
 
 /// The far side's end of a connection, ready for traffic.
@@ -78,8 +78,8 @@ struct Linked {
     back: Stream,
     grant: Option<Grant>,
     taken: Option<Taken>,
-    /// For as long as the connection lasts.
-    named: Option<Named>,
+    /// Held for as long as the connection lasts.
+    user_id_use: Option<UserIdUse>,
     /// For the log.
     user_id: Option<String>,
 }
@@ -112,19 +112,19 @@ impl<A: Access> TunnelShared<A> {
     /// the peer in front gets its ERROR instead, if our own policy has refused it, and time to
     /// read it.
     pub(crate) async fn serve(self: Arc<Self>, mut accepted: Accepted) -> bool {
-        let conn = accepted.conn.clone();
+        let context = accepted.context.clone();
         let mut close = self.close.clone();
         // The permit is held to the end of both sockets.
         let (linked, _permit) = {
             let inbound = InboundPeer {
-                address: &conn.address,
+                address: &context.address,
                 slot: &accepted.slot,
                 connections: &self.connections,
             };
             let mut front =
                 Negotiation::new(&accepted.stream, &self.config, &self.router, Some(inbound));
             let linked = tokio::select! {
-                linked = self.link(&mut front, &conn) => linked,
+                linked = self.link(&mut front, &context) => linked,
                 loss = accepted.eviction.lost() => Err(match loss {
                     Loss::Evicted(error) => front.failed(error).into(),
                     Loss::Closed => LinkError::Closing,
@@ -146,15 +146,15 @@ impl<A: Access> TunnelShared<A> {
                 let limits = self.config.limits();
                 let traffic = Traffic::new(stream, linked.back, linked.relay, linger, limits);
                 let end = traffic.run(linked.grant, close).await;
-                drop(linked.named);
+                drop(linked.user_id_use);
                 if let (Some(backoff), Some(taken)) = (&self.back.backoff, &linked.taken) {
                     backoff.ended(taken, end.is_by(Side::Back));
                 }
-                self.log_end(&conn, linked.user_id.as_deref(), &end);
+                self.log_end(&context, linked.user_id.as_deref(), &end);
                 !matches!(end, End::Unsent)
             }
             Err(error) => {
-                let error_frame = self.log_link_error(&conn, error);
+                let error_frame = self.log_link_error(&context, error);
                 let limits = self.config.limits();
                 accepted.close_gracefully(error_frame, limits).await;
                 true
@@ -171,9 +171,9 @@ impl<A: Access> TunnelShared<A> {
     async fn link(
         &self,
         front: &mut Negotiation<'_, A>,
-        conn: &PeerContext,
+        context: &PeerContext,
     ) -> Result<Linked, LinkError> {
-        let pause = front.run_to_pause(conn.clone()).await?;
+        let pause = front.run_to_pause(context.clone()).await?;
         let handoff =
             PeerHandoff::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
         // Half of the time for the handshake, so that the far side has the other.
@@ -203,10 +203,10 @@ impl<A: Access> TunnelShared<A> {
         let peer = &front.established.peer;
         let user_id = peer.user_id().map(|id| printable(id));
         let socket_type = peer.claims.socket_type.map(SocketType::name);
-        let address = conn.address.with_port(conn.port);
+        let address = context.address.with_port(context.port);
         tracing::info!(%address, user_id, socket_type, "peer connected");
         Ok(Linked {
-            named: self.name(peer, &conn.address),
+            user_id_use: self.register_user_id(peer, &context.address),
             grant: peer.grant().cloned(),
             user_id,
             taken,
@@ -217,18 +217,18 @@ impl<A: Access> TunnelShared<A> {
 
     /// A ROUTER takes one peer of an identity, and closes or leaves alone the others without a
     /// word. So the log says why.
-    fn name(&self, peer: &Peer, address: &PeerAddress) -> Option<Named> {
+    fn register_user_id(&self, peer: &Peer, address: &PeerAddress) -> Option<UserIdUse> {
         if self.options.identity != IdentityRule::UserId {
             return None;
         }
         let user_id = peer.user_id()?;
-        let (named, is_only) = self.names.take(user_id);
+        let (user_id_use, is_only) = self.user_ids.register(user_id);
         let user_id = printable(user_id);
-        if !is_only && let Some(unlogged) = self.names_log.admit("", user_id.clone()) {
+        if !is_only && let Some(unlogged) = self.user_ids_log.admit("", user_id.clone()) {
             tracing::warn!(%address, user_id, unlogged,
                 "another peer of this user id is connected, and a ROUTER takes one of an identity");
         }
-        Some(named)
+        Some(user_id_use)
     }
 
     /// PINGs of our own are for the network alone: who is on this machine cannot vanish unseen.
@@ -251,15 +251,15 @@ impl<A: Access> TunnelShared<A> {
 
     /// Logs why there is no connection. Returns what the front should still get to read: an ERROR
     /// of our own policy, and never one of the far side's.
-    fn log_link_error(&self, conn: &PeerContext, error: LinkError) -> HandshakeBytes {
+    fn log_link_error(&self, context: &PeerContext, error: LinkError) -> HandshakeBytes {
         match error {
-            LinkError::Front(failed) => refuse(conn, failed),
+            LinkError::Front(failed) => refuse(context, failed),
             LinkError::Back(Failed { error, subject, .. }) => {
                 let credential = subject.credential.as_ref();
                 let whose = credential.map(Credential::to_string);
-                let whose = whose.unwrap_or_else(|| origin(&conn.address));
+                let whose = whose.unwrap_or_else(|| origin(&context.address));
                 if let Some(unlogged) = self.forward_log.admit("", whose) {
-                    let address = conn.address.with_port(conn.port);
+                    let address = context.address.with_port(context.port);
                     let forward = &self.back.endpoint;
                     tracing::warn!(%address, who = credential.map(display), %forward,
                         %error, unlogged, "cannot forward");
@@ -272,11 +272,11 @@ impl<A: Access> TunnelShared<A> {
 
     /// Logs the end of a connection. A limit costs a program messages at each try, so it is told
     /// which, and on which side.
-    fn log_end(&self, conn: &PeerContext, user_id: Option<&str>, end: &End) {
-        let address = conn.address.with_port(conn.port);
+    fn log_end(&self, context: &PeerContext, user_id: Option<&str>, end: &End) {
+        let address = context.address.with_port(context.port);
         if let End::RelayError(RelayError { side, error }) = end
             && let Error::Limit(limit) = error
-            && let whose = user_id.map_or_else(|| origin(&conn.address), str::to_owned)
+            && let whose = user_id.map_or_else(|| origin(&context.address), str::to_owned)
             && let Some(unlogged) = self.limit_log.admit(limit.name(), whose)
         {
             let from = match (side, self.back.is_clear) {
@@ -293,8 +293,8 @@ impl<A: Access> TunnelShared<A> {
 }
 
 /// Logs a refusal. Returns what its peer should still get to read.
-pub(crate) fn refuse(conn: &PeerContext, failed: Failed) -> HandshakeBytes {
-    Refusal::new(conn, *failed.subject, failed.stage, failed.error).log();
+pub(crate) fn refuse(context: &PeerContext, failed: Failed) -> HandshakeBytes {
+    Refusal::new(context, *failed.subject, failed.stage, failed.error).log();
     failed.error_frame
 }
 

@@ -28,7 +28,7 @@ const MAX_REMEMBERED: usize = 64;
 ///
 /// After a failure one attempt is made at a time, and the others wait for what comes of it.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub(crate) struct FarSideBackoff {
     policy: ReconnectPolicy,
     mechanism: MechanismKind,
     /// For all programs.
@@ -68,7 +68,7 @@ struct Pass {
 /// Leave to ask the far side once.
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
-    backoff: &'a Backoff,
+    backoff: &'a FarSideBackoff,
     far_side: Pass,
     program: Program,
     own: Pass,
@@ -83,7 +83,7 @@ pub(crate) struct Taken {
     since: Instant,
 }
 
-impl Backoff {
+impl FarSideBackoff {
     pub(crate) fn new(policy: ReconnectPolicy, mechanism: MechanismKind) -> Self {
         Self {
             policy,
@@ -157,7 +157,7 @@ impl Attempt<'_> {
 
     /// It has not. `is_for_all` says that it knew nothing yet of the program.
     pub(crate) fn failed(self, error: &NetError, is_for_all: bool) {
-        let Backoff {
+        let FarSideBackoff {
             policy, mechanism, ..
         } = self.backoff;
         let delay = |failures| {
@@ -221,8 +221,8 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn backoff() -> Backoff {
-        Backoff::new(ReconnectPolicy::default(), MechanismKind::Curve)
+    fn backoff() -> FarSideBackoff {
+        FarSideBackoff::new(ReconnectPolicy::default(), MechanismKind::Curve)
     }
 
     fn named(identity: &str) -> Metadata {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     /// How long an attempt waits.
-    async fn wait(backoff: &Backoff, claims: &Metadata) -> Duration {
+    async fn wait(backoff: &FarSideBackoff, claims: &Metadata) -> Duration {
         let start = Instant::now();
         timeout(HOUR, backoff.attempt(claims)).await.unwrap();
         start.elapsed()

@@ -20,7 +20,7 @@ const MAX_CAUSES: usize = 64;
 /// Lets one line through for each cause in each interval, and counts the others. Dropped, it tells
 /// how many were not written.
 #[derive(Debug)]
-pub(crate) struct SparseLog {
+pub(crate) struct RateLimitedLog {
     /// What its lines are about.
     about: &'static str,
     state: Mutex<State>,
@@ -41,7 +41,7 @@ struct Interval {
     unlogged: u64,
 }
 
-impl SparseLog {
+impl RateLimitedLog {
     pub(crate) fn new(about: &'static str) -> Self {
         Self {
             about,
@@ -100,7 +100,7 @@ impl Interval {
     }
 }
 
-impl Drop for SparseLog {
+impl Drop for RateLimitedLog {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let unlogged = state.unlogged();
@@ -127,7 +127,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_line_a_minute_says_how_many_there_would_have_been() {
-        let log = SparseLog::new("a test");
+        let log = RateLimitedLog::new("a test");
         let mut lines = Vec::new();
         for _ in 0..130 {
             lines.extend(log.admit("limit", "alice".into()));
@@ -138,7 +138,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_user_and_no_limit_makes_another_mute() {
-        let log = SparseLog::new("a test");
+        let log = RateLimitedLog::new("a test");
         for _ in 0..2 {
             log.admit("one", "mallory".into());
         }
@@ -149,7 +149,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn causes_are_bounded_and_no_count_is_lost() {
-        let log = SparseLog::new("a test");
+        let log = RateLimitedLog::new("a test");
         let lines = |names: std::ops::Range<usize>| {
             let lines = names.map(|name| log.admit("limit", name.to_string()));
             lines.flatten().collect::<Vec<_>>()
