@@ -88,7 +88,7 @@ impl House {
             .curve_server(server_keys)
             .authorize(Domain::EMPTY)
             .finish()?;
-        let listener = Listener::bind(endpoint, config, router).await?;
+        let listener = Listener::bind(endpoint, (config, router)).await?;
         Ok(Self {
             directory,
             server_key,
@@ -114,7 +114,7 @@ impl House {
             .curve_client(keys, server_key)
             .finish()?;
         let endpoint = self.listener.local_endpoint();
-        let connected = Connection::connect(endpoint, config, ()).await;
+        let connected = Connection::connect(endpoint, config).await;
         Ok((connected, self.listener.next_event().await?))
     }
 }
@@ -216,7 +216,7 @@ async fn null_client(house: &House) -> Result<String, Failure> {
         .null()
         .accept_any_peer()
         .finish()?;
-    let client = Connection::connect(house.listener.local_endpoint(), config, ()).await;
+    let client = Connection::connect(house.listener.local_endpoint(), config).await;
     let (client, server) = both_refused(client, house.listener.next_event().await?)?;
     match server.protocol() {
         Some(zmtp_auth::Error::Incompatible(Incompatible::Mechanism { .. })) => {

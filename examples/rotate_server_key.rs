@@ -22,14 +22,14 @@ async fn connect(listener: &Listener, server: PublicKey) -> Result<Connection, B
     let config = Config::builder(SocketType::Push)
         .curve_client(keys, server)
         .finish()?;
-    Ok(Connection::connect(listener.local_endpoint(), config, ()).await?)
+    Ok(Connection::connect(listener.local_endpoint(), config).await?)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let (old, new) = (KeyPair::generate()?, KeyPair::generate()?);
 
-    let both = Listener::bind("tcp://127.0.0.1:*", server(&new, Some(&old))?, ()).await?;
+    let both = Listener::bind("tcp://127.0.0.1:*", server(&new, Some(&old))?).await?;
     for key in [&old, &new] {
         let client = connect(&both, key.public_key()).await?;
         assert_eq!(client.peer().proven_key, Some(key.public_key()));
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         );
     }
 
-    let after = Listener::bind("tcp://127.0.0.1:*", server(&new, None)?, ()).await?;
+    let after = Listener::bind("tcp://127.0.0.1:*", server(&new, None)?).await?;
     connect(&after, new.public_key()).await?;
     match connect(&after, old.public_key()).await {
         Ok(_) => return Err("the old key is still accepted".into()),

@@ -23,14 +23,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .curve_server(server_keys)
         .authorize(Domain::EMPTY)
         .finish()?;
-    let listener = Listener::bind("tcp://127.0.0.1:*", server, router).await?;
+    let listener = Listener::bind("tcp://127.0.0.1:*", (server, router)).await?;
 
     let client_keys = KeyPair::generate()?;
     let client_key = client_keys.public_key();
     let client = Config::builder(SocketType::Pull)
         .curve_client(client_keys, server_key)
         .finish()?;
-    let mut client = Connection::connect(listener.local_endpoint(), client, ()).await?;
+    let mut client = Connection::connect(listener.local_endpoint(), client).await?;
 
     let mut server = listener.accept().await?;
     println!("let in the owner of {client_key}");

@@ -20,13 +20,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .null()
         .authorize(Domain::from("global"))
         .finish()?;
-    let listener = Listener::bind("tcp://127.0.0.1:*", server, router).await?;
+    let listener = Listener::bind("tcp://127.0.0.1:*", (server, router)).await?;
 
     let client = Config::builder(SocketType::Pull)
         .null()
         .accept_any_peer()
         .finish()?;
-    let mut client = Connection::connect(listener.local_endpoint(), client, ()).await?;
+    let mut client = Connection::connect(listener.local_endpoint(), client).await?;
 
     let mut server = listener.accept().await?;
     println!(

@@ -20,12 +20,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .plain_server()
         .authorize(Domain::EMPTY)
         .finish()?;
-    let listener = Listener::bind("tcp://127.0.0.1:*", server, router).await?;
+    let listener = Listener::bind("tcp://127.0.0.1:*", (server, router)).await?;
 
     let right = Config::builder(SocketType::Pull)
         .plain_client("admin", "secret")
         .finish()?;
-    let mut client = Connection::connect(listener.local_endpoint(), right, ()).await?;
+    let mut client = Connection::connect(listener.local_endpoint(), right).await?;
     let mut server = listener.accept().await?;
     println!("let {:?} in", server.peer().user_id());
     server.send("Hello").await?;
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let wrong = Config::builder(SocketType::Pull)
         .plain_client("admin", "bogus")
         .finish()?;
-    match Connection::connect(listener.local_endpoint(), wrong, ()).await {
+    match Connection::connect(listener.local_endpoint(), wrong).await {
         Err(error) => println!("wrong password: {error}"),
         Ok(_) => return Err("a wrong password was let in".into()),
     }

@@ -42,6 +42,7 @@ pub mod net;
 mod printable;
 pub mod relay;
 mod secret_file;
+mod security;
 mod status;
 pub mod traffic;
 pub mod wire;
@@ -68,6 +69,7 @@ pub use error::{
     ProtocolError, Stage,
 };
 pub use limits::Limits;
+pub use security::Security;
 pub use status::{DenialStatus, Denied, DeniedBy, Status};
 pub use wire::metadata::{Metadata, PropertyError};
 pub use wire::socket_type::SocketType;

@@ -282,7 +282,7 @@ mod connections {
     impl Dripping {
         async fn new(through_tunnel: bool) -> Self {
             if !through_tunnel {
-                let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ()).await;
+                let listener = Listener::bind(ANY_PORT, null(SocketType::Pull)).await;
                 let listener = listener.unwrap();
                 let raw = RawPeer::connect(&listener, SocketType::Push, 1).await;
                 let pull = soon(listener.accept()).await.unwrap();
@@ -290,7 +290,9 @@ mod connections {
                 return Self { raw, pull, _tunnel };
             }
             let config = plain_server(SocketType::Pull);
-            let listener = Listener::bind(ANY_PORT, config, welcoming()).await.unwrap();
+            let listener = Listener::bind(ANY_PORT, (config, welcoming()))
+                .await
+                .unwrap();
             let tunnel = Tunnel::client(
                 ANY_PORT,
                 listener.local_endpoint().clone(),

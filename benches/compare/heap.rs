@@ -128,7 +128,7 @@ fn connection(report: &mut Report) {
         .finish()
         .unwrap();
     let listener = runtime
-        .block_on(Listener::bind("tcp://127.0.0.1:*", server, ()))
+        .block_on(Listener::bind("tcp://127.0.0.1:*", server))
         .unwrap();
     // What the first connection leaves in the runtime and the listener is not of a connection.
     drop(runtime.block_on(pair(&listener)));
@@ -177,7 +177,7 @@ async fn traffic(sender: &mut Connection, receiver: &mut Connection) {
 
 async fn pair(listener: &Listener) -> (Connection, Connection) {
     let client = our_child::client(SocketType::Push, true);
-    let connecting = Connection::connect(listener.local_endpoint(), client, ());
+    let connecting = Connection::connect(listener.local_endpoint(), client);
     let (accepted, connected) = tokio::join!(listener.accept(), connecting);
     (accepted.unwrap(), connected.unwrap())
 }

@@ -92,7 +92,7 @@ fn storm() -> Storm {
                 let config = our_child::client(SocketType::Push, true);
                 tokio::spawn(async move {
                     let start = Instant::now();
-                    let connecting = Connection::connect(endpoint.as_str(), config, ());
+                    let connecting = Connection::connect(endpoint.as_str(), config);
                     let connected = tokio::time::timeout(STORM_TIME, connecting).await;
                     let took = start.elapsed();
                     (connected.unwrap().unwrap(), took)
@@ -180,7 +180,7 @@ impl Server {
         self.runtime.block_on(async {
             for _ in 0..HANDSHAKES {
                 let config = our_child::client(SocketType::Push, true);
-                let connection = Connection::connect(self.endpoint.as_str(), config, ());
+                let connection = Connection::connect(self.endpoint.as_str(), config);
                 let connected = tokio::time::timeout(Duration::from_secs(10), connection).await;
                 connected.unwrap().unwrap().close().await.unwrap();
             }

@@ -66,7 +66,7 @@ async fn tunnel(to: &str) -> Tunnel {
     let router = ZapRouter::new();
     let admit = async |request: ZapRequest| request.allow("somebody");
     router.bind("*", admit).unwrap();
-    Tunnel::server(ANY_PORT, to, config, router, TunnelOptions::default())
+    Tunnel::server(ANY_PORT, to, (config, router), TunnelOptions::default())
         .await
         .unwrap()
 }
@@ -81,7 +81,7 @@ async fn bind(job: &Job, kind: SocketType) -> Listener {
     } else {
         config.null().accept_any_peer().finish()
     };
-    let listener = Listener::bind(ANY_PORT, config.unwrap(), ()).await.unwrap();
+    let listener = Listener::bind(ANY_PORT, config.unwrap()).await.unwrap();
     tell(listener.local_endpoint());
     listener
 }
@@ -101,7 +101,7 @@ pub fn client(kind: SocketType, curve: bool) -> Config<NoPolicy> {
 }
 
 async fn connect(job: &Job, kind: SocketType, to: &str) -> Connection {
-    Connection::connect(to, client(kind, job.curve), ())
+    Connection::connect(to, client(kind, job.curve))
         .await
         .unwrap()
 }

@@ -33,8 +33,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .authorize(Domain::from("pull"))
         .finish()?;
     let options = TunnelOptions::default;
-    let before_pull =
-        Tunnel::server("tcp://127.0.0.1:*", path("pull"), config, router, options()).await?;
+    let before_pull = Tunnel::server(
+        "tcp://127.0.0.1:*",
+        path("pull"),
+        (config, router),
+        options(),
+    )
+    .await?;
 
     let config = Config::builder(SocketType::Relay)
         .curve_client(client, server_key)

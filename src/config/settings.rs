@@ -24,7 +24,12 @@ pub enum Authorizing {}
 #[derive(Debug, Clone, Copy)]
 pub enum NoPolicy {}
 
-/// The security of one socket, shared by all its connections; cheap to clone.
+/// Marks a [`Config`] within a `Security`, which holds the router of a configuration that asks one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Erased {}
+
+/// How one socket proves itself and which peers it admits. Shared by all connections of the socket
+/// and cheap to clone. What uses it takes [`impl Into<Security>`](crate::Security).
 ///
 /// ```
 /// use zmtp_auth::{Config, Domain, KeyPair, SocketType};
@@ -191,6 +196,14 @@ impl<A> Config<A> {
             },
             ..(*self.settings).clone()
         })
+    }
+
+    /// The same without the mark.
+    pub(crate) fn erase(self) -> Config<Erased> {
+        Config {
+            settings: self.settings,
+            access: PhantomData,
+        }
     }
 
     pub(super) fn new(settings: Settings) -> Self {

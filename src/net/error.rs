@@ -84,6 +84,10 @@ pub enum TunnelError {
     /// A client's tunnel with the configuration of a server, or of NULL.
     #[error("the network side of a client's tunnel is a PLAIN or CURVE client")]
     NotAClient,
+    /// A server's tunnel whose configuration accepts any peer. To admit every peer, bind a handler
+    /// that does.
+    #[error("a server's tunnel needs a configuration that authorizes peers, and its router")]
+    NotAuthorizing,
     /// The side in clear is neither loopback nor ipc, and that was not allowed.
     #[error("the clear side, {0}, is neither loopback nor ipc")]
     Cleartext(Endpoint),

@@ -21,12 +21,12 @@
 //!     .curve_server(keys)
 //!     .authorize(Domain::from("billing"))
 //!     .finish()?;
-//! let listener = Listener::bind("tcp://127.0.0.1:*", server, router).await?;
+//! let listener = Listener::bind("tcp://127.0.0.1:*", (server, router)).await?;
 //!
 //! let client = Config::builder(SocketType::Push)
 //!     .curve_client(KeyPair::generate()?, server_key)
 //!     .finish()?;
-//! let mut push = Connection::connect(listener.local_endpoint(), client, ()).await?;
+//! let mut push = Connection::connect(listener.local_endpoint(), client).await?;
 //! push.send("hello").await?;
 //!
 //! let mut pull = listener.accept().await?;
@@ -37,7 +37,6 @@
 //! ```
 
 pub(crate) mod accept;
-pub(crate) mod access;
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod deadline;
@@ -53,7 +52,6 @@ pub(crate) mod tunnel;
 
 pub use crate::traffic::inbox::Incoming;
 pub use crate::traffic::message::Message;
-pub use access::Access;
 pub use client::connector::{Attempt, Connector};
 pub use client::reconnecting::Reconnecting;
 pub use connection::halves::{RecvHalf, SendHalf};

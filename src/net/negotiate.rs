@@ -4,19 +4,18 @@
 use crate::access::credentials::MechanismKind;
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
-use crate::config::settings::Config;
 use crate::crypto::keys::PublicKey;
 use crate::error::{Error, LimitExceeded, LocalError, Stage};
 use crate::handshake::{Established, Handshake, NeedsInput, NeedsMetadata, PeerContext};
 use crate::net::accept::connection_limit::{Permit, User};
 use crate::net::accept::inbound::InboundPeer;
-use crate::net::access::Access;
 use crate::net::deadline::deadline;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::socket::stream::{Stream, is_hangup};
 use crate::net::socket::wiped_buffer::HandshakeBytes;
 use crate::net::subject::Subject;
+use crate::security::Security;
 use crate::status::Denied;
 use crate::wire::frame::MAX_HEADER_LEN;
 use crate::zap::bounds::first_poll;
@@ -30,10 +29,9 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 /// A handshake in progress.
-pub(crate) struct Negotiation<'a, A: Access> {
+pub(crate) struct Negotiation<'a> {
     stream: &'a Stream,
-    config: &'a Config<A>,
-    router: &'a A::Router,
+    security: &'a Security,
     inbound: Option<InboundPeer<'a>>,
     permit: Option<Permit>,
     subject: Subject,
@@ -76,19 +74,17 @@ impl Failed {
     }
 }
 
-impl<'a, A: Access> Negotiation<'a, A> {
+impl<'a> Negotiation<'a> {
     /// Prepares a handshake; its time runs from here. `inbound` is for a peer that has connected
     /// to us.
     pub(crate) fn new(
         stream: &'a Stream,
-        config: &'a Config<A>,
-        router: &'a A::Router,
+        security: &'a Security,
         inbound: Option<InboundPeer<'a>>,
     ) -> Self {
         Self {
             stream,
-            config,
-            router,
+            security,
             inbound,
             permit: None,
             subject: Subject::default(),
@@ -169,7 +165,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
 
     /// When the time for the whole handshake is up.
     fn deadline(&self) -> Instant {
-        deadline(self.started, self.config.limits().handshake_timeout)
+        deadline(self.started, self.security.limits().handshake_timeout)
     }
 
     /// A step's outcome, or the failure that its error or the end of its time is.
@@ -205,7 +201,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
 
     async fn converse(&mut self, mut context: PeerContext) -> Result<Stop, StepError> {
         context.proven_key = Some(Arc::clone(&self.proven_key));
-        let mut state = Handshake::start(self.config, context, self.out.for_machine());
+        let mut state = self.security.start(context, self.out.for_machine());
         loop {
             // In this order: what a step has written goes out before anything else is done.
             self.flush().await?;
@@ -233,7 +229,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
         self.flush().await?;
         self.note_stage(&waiting);
         let read = if self.stage == Stage::Greeting {
-            let deadline = deadline(self.started, self.config.limits().greeting_timeout);
+            let deadline = deadline(self.started, self.security.limits().greeting_timeout);
             timeout_at(deadline, self.stream.read(&mut self.input.room()))
                 .await
                 .map_err(|_| Error::Timeout(Stage::Greeting))?
@@ -259,9 +255,9 @@ impl<'a, A: Access> Negotiation<'a, A> {
     }
 
     async fn ask(&mut self, request: &AccessRequest) -> Result<Verdict, StepError> {
-        let router = self.router;
+        let security = self.security;
         self.subject = Subject::asked(request, false);
-        let verdict = self.paused(A::ask(router, request)).await?;
+        let verdict = self.paused(security.authorize(request)).await?;
         Ok(match verdict {
             Verdict::Allow(approval) => {
                 self.subject = Subject::asked(request, true);
@@ -319,7 +315,7 @@ impl<'a, A: Access> Negotiation<'a, A> {
         inbound
             .map_or(Ok(()), InboundPeer::pause)
             .map_err(Error::Denied)?;
-        let limit = MAX_HEADER_LEN + self.config.limits().max_handshake_command;
+        let limit = MAX_HEADER_LEN + self.security.limits().max_handshake_command;
         let departure = async {
             loop {
                 match self.stream.read(&mut self.input.room()).await {
@@ -393,8 +389,8 @@ impl From<StepError> for NetError {
 
 /// RFC 24, "Security Considerations": PLAIN sends passwords, and everything else, in clear.
 /// Once for each listener or client.
-pub(crate) fn warn_of_plain<A>(endpoint: &Endpoint, config: &Config<A>) {
-    if config.mechanism() == MechanismKind::Plain && !endpoint.is_local() {
+pub(crate) fn warn_of_plain(endpoint: &Endpoint, security: &Security) {
+    if security.mechanism() == MechanismKind::Plain && !endpoint.is_local() {
         tracing::warn!(%endpoint, "PLAIN sends passwords in clear to and from other machines");
     }
 }

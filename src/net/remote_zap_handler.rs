@@ -145,7 +145,7 @@ impl RemoteZapHandler {
         // A handler that is being set up may refuse us for a while.
         options.reconnect.after_refusal = AfterRefusal::Retry;
         options.reconnect.max_delay = Duration::from_secs(5);
-        let connector = Connector::with_options(endpoint, config, (), options)?;
+        let connector = Connector::with_options(endpoint, config, options)?;
         let shared = Arc::new(Shared::default());
         let (tell, linked) = watch::channel(false);
         let linking = tokio::spawn(keep_linked(
@@ -298,7 +298,7 @@ impl Drop for Unlink<'_> {
 
 /// Connects again and again, until the handler is dropped or no attempt is of use.
 async fn keep_linked(
-    mut connector: Connector<NoPolicy>,
+    mut connector: Connector,
     is_trusted: fn(&PeerAddress) -> bool,
     shared: Arc<Shared>,
     linked: watch::Sender<bool>,

@@ -128,7 +128,7 @@ fn libzmq_4912_a_client_of_ours_that_denies_its_server_is_never_ready() {
                     .null()
                     .authorize(DOMAIN.into());
                 let config = config.finish().unwrap();
-                let dialling = Connection::connect(&server.endpoint, config, judge.router());
+                let dialling = Connection::connect(&server.endpoint, (config, judge.router()));
                 let releasing = async {
                     soon(judge.asked.notified()).await;
                     if is_late {

@@ -74,7 +74,7 @@ async fn tunnel(program: &str) -> (Tunnel, Target) {
     let mut sockets = TunnelOptions::default();
     sockets.sockets = options();
     let config = config.finish().unwrap();
-    let opening = Tunnel::server("tcp://127.0.0.1:*", program, config, router, sockets);
+    let opening = Tunnel::server("tcp://127.0.0.1:*", program, (config, router), sockets);
     let tunnel = opening.await.unwrap();
     let target = target(tunnel.local_endpoint(), Kind::Curve);
     (tunnel, target)
@@ -183,7 +183,7 @@ fn a_connection_is_idle_when_its_application_does_not_receive() {
     alone(async || {
         let config = Config::builder(SocketType::Dealer).null().accept_any_peer();
         let config = config.finish().unwrap();
-        let listener = Listener::bind_with("tcp://127.0.0.1:*", config, (), options());
+        let listener = Listener::bind_with("tcp://127.0.0.1:*", config, options());
         let listener = listener.await.unwrap();
         let target = target(listener.local_endpoint(), Kind::Null);
         let mut open = Vec::new();
@@ -210,7 +210,7 @@ fn a_connection_is_idle_when_its_peer_has_gone_and_its_application_does_not_rece
     alone(async || {
         let config = Config::builder(SocketType::Dealer).null().accept_any_peer();
         let config = config.finish().unwrap();
-        let listener = Listener::bind_with("tcp://127.0.0.1:*", config, (), options());
+        let listener = Listener::bind_with("tcp://127.0.0.1:*", config, options());
         let listener = listener.await.unwrap();
         let target = target(listener.local_endpoint(), Kind::Null);
         let mut open = Vec::new();

@@ -131,7 +131,7 @@ fn cve_2014_7203_a_client_of_ours_takes_no_replayed_nonce_either() {
 
 async fn visit(hostile: &RawServer, socket: SocketType, options: &Options) -> Connection {
     let config = client(Kind::Curve, socket, UNNOTED, Limits::default());
-    let dialling = Connection::connect_with(hostile.endpoint(), config, (), options);
+    let dialling = Connection::connect_with(hostile.endpoint(), config, options);
     soon(dialling).await.unwrap()
 }
 

@@ -81,10 +81,10 @@ pub async fn dial(
     let (socket, limits) = (SocketType::Dealer, Limits::default());
     if kind != Kind::NullAsks {
         let config = client(kind, socket, UNNOTED, limits);
-        return soon(Connection::connect(endpoint, config, ())).await;
+        return soon(Connection::connect(endpoint, config)).await;
     }
     let config = Config::builder(socket).null().authorize(DOMAIN.into());
-    let dialling = Connection::connect(endpoint, config.finish().unwrap(), welcoming(asked));
+    let dialling = Connection::connect(endpoint, (config.finish().unwrap(), welcoming(asked)));
     soon(dialling).await
 }
 
@@ -140,7 +140,7 @@ impl Setup {
             Kind::Null => {
                 let open = builder.null().accept_any_peer().finish().unwrap();
                 let endpoint = self.endpoint.as_str();
-                let bound = Listener::bind_with(endpoint, open, (), self.options.clone()).await;
+                let bound = Listener::bind_with(endpoint, open, self.options.clone()).await;
                 return Server::start(self, bound.unwrap(), asked);
             }
             Kind::NullAsks => builder.null().authorize(domain).finish(),
@@ -152,7 +152,7 @@ impl Setup {
         }
         .unwrap();
         let endpoint = self.endpoint.as_str();
-        let bound = Listener::bind_with(endpoint, asking, router, self.options.clone()).await;
+        let bound = Listener::bind_with(endpoint, (asking, router), self.options.clone()).await;
         Server::start(self, bound.unwrap(), asked)
     }
 }
@@ -372,7 +372,7 @@ impl Honest {
             other => other,
         };
         let config = client(server.target.kind, socket, served, Limits::default());
-        let connection = soon(Connection::connect(endpoint.clone(), config, ())).await?;
+        let connection = soon(Connection::connect(endpoint.clone(), config)).await?;
         Ok(Self {
             connection,
             subscribes: socket.subscribes(),

@@ -47,7 +47,7 @@ async fn libzmqs_heartbeats_are_answered_and_ours_are() {
     let (config, router) = curve_server();
     let mut options = net::Options::default();
     options.heartbeat = Some(heartbeat());
-    let listener = Listener::bind_with(TCP, config, router, options)
+    let listener = Listener::bind_with(TCP, (config, router), options)
         .await
         .unwrap();
     let theirs = Options::new(Security::CURVE_CLIENT)
@@ -80,7 +80,7 @@ async fn heartbeats_cross_a_null_link_that_we_dialled() {
         .unwrap();
     let mut options = net::Options::default();
     options.heartbeat = Some(heartbeat());
-    let mut push = Connection::connect_with(&endpoint, config, (), &options)
+    let mut push = Connection::connect_with(&endpoint, config, &options)
         .await
         .unwrap();
     let quiet = tokio::time::timeout(Duration::from_millis(2500), push.recv()).await;
@@ -93,7 +93,7 @@ async fn heartbeats_cross_a_null_link_that_we_dialled() {
 async fn a_libzmq_client_reconnects_to_a_listener_that_comes_back() {
     let context = Context::new().await;
     let (config, router) = curve_server();
-    let listener = Listener::bind(TCP, config, router).await.unwrap();
+    let listener = Listener::bind(TCP, (config, router)).await.unwrap();
     let endpoint = listener.local_endpoint().to_string();
     let options = Options::new(Security::CURVE_CLIENT).set("RECONNECT_IVL", 20);
     let push = context.connected("PUSH", options, &endpoint).await;
@@ -115,7 +115,7 @@ async fn our_client_reconnects_to_a_libzmq_server_that_comes_back() {
         .curve_client(keys(CLIENT_SECRET), server)
         .finish()
         .unwrap();
-    let connector = net::Connector::new(&endpoint, config, ()).unwrap();
+    let connector = net::Connector::new(&endpoint, config).unwrap();
     let mut push = net::Reconnecting::new(connector);
     push.send("before").await.unwrap();
     assert_eq!(pull.receive().await.frames, ["before".into()]);
@@ -242,7 +242,7 @@ async fn every_pattern_crosses_to_pyomq_in_every_mechanism_and_both_roles() {
                     .finish(),
                 _ => builder.null().accept_any_peer().finish(),
             };
-            let connection = Connection::connect(&*peer.endpoint, config.unwrap(), ());
+            let connection = Connection::connect(&*peer.endpoint, config.unwrap());
             talk(ours, connection.await.unwrap(), peer).await;
 
             // We bind and are the server.
@@ -253,18 +253,18 @@ async fn every_pattern_crosses_to_pyomq_in_every_mechanism_and_both_roles() {
                     let allow = async |request: ZapRequest| request.allow("admin");
                     router.bind(Domain::ALL, allow).unwrap();
                     let config = builder.plain_server().authorize(Domain::EMPTY).finish();
-                    Listener::bind(TCP, config.unwrap(), router).await
+                    Listener::bind(TCP, (config.unwrap(), router)).await
                 }
                 "CURVE" => {
                     let config = builder
                         .curve_server(mine.clone())
                         .accept_any_peer()
                         .finish();
-                    Listener::bind(TCP, config.unwrap(), ()).await
+                    Listener::bind(TCP, config.unwrap()).await
                 }
                 _ => {
                     let config = builder.null().accept_any_peer().finish();
-                    Listener::bind(TCP, config.unwrap(), ()).await
+                    Listener::bind(TCP, config.unwrap()).await
                 }
             };
             let listener = listener.unwrap();

@@ -257,9 +257,13 @@ async fn run(context: &Context, cell: Cell, load: Load) -> usize {
     let (listener, socket, connection);
     if cell.we_bind {
         listener = if asks {
-            Listener::bind(&wildcard, server_config(builder, cell.mechanism), router()).await
+            Listener::bind(
+                &wildcard,
+                (server_config(builder, cell.mechanism), router()),
+            )
+            .await
         } else {
-            Listener::bind(&wildcard, client_config(builder, cell.mechanism), ()).await
+            Listener::bind(&wildcard, client_config(builder, cell.mechanism)).await
         }
         .unwrap();
         let endpoint = listener.local_endpoint().to_string();
@@ -270,9 +274,9 @@ async fn run(context: &Context, cell: Cell, load: Load) -> usize {
         socket = bound;
         connection = if asks {
             let config = server_config(builder, cell.mechanism);
-            Connection::connect(&endpoint, config, router()).await
+            Connection::connect(&endpoint, (config, router())).await
         } else {
-            Connection::connect(&endpoint, client_config(builder, cell.mechanism), ()).await
+            Connection::connect(&endpoint, client_config(builder, cell.mechanism)).await
         }
         .unwrap();
     }

@@ -59,7 +59,7 @@ fn config(mechanism: Mechanism, domain: &str) -> Config<Authorizing> {
 async fn bind(auth: &Authenticator, mechanism: Mechanism, domain: &str, to: &str) -> Listener {
     let router = ZapRouter::new();
     router.bind(Domain::ALL, auth.clone()).unwrap();
-    Listener::bind(to, config(mechanism, domain), router)
+    Listener::bind(to, (config(mechanism, domain), router))
         .await
         .unwrap()
 }

@@ -84,7 +84,7 @@ async fn a_libzmq_client_learns_400_and_500_and_goes_away() {
     let context = Context::new().await;
     for mechanism in ["NULL", "CURVE"] {
         for status in [DenialStatus::Failure, DenialStatus::Internal] {
-            let listener = Listener::bind(TCP, server(mechanism, false), always(status))
+            let listener = Listener::bind(TCP, (server(mechanism, false), always(status)))
                 .await
                 .unwrap();
             let push = context
@@ -113,7 +113,7 @@ async fn a_libzmq_plain_client_reads_the_status_in_its_own_spelling_only() {
             (false, "HANDSHAKE_FAILED_PROTOCOL"),
         ] {
             let config = server("PLAIN", libzmq_spelling);
-            let listener = Listener::bind(TCP, config, always(status)).await.unwrap();
+            let listener = Listener::bind(TCP, (config, always(status))).await.unwrap();
             let push = context.socket("PUSH", Options::new(PLAIN)).await;
             let mut events = push.monitor().await;
             push.connect(&listener.local_endpoint().to_string()).await;
@@ -144,7 +144,7 @@ async fn a_libzmq_client_comes_back_after_300_and_gets_in_when_it_may() {
             }
         };
         router.bind(Domain::ALL, handler).unwrap();
-        let listener = Listener::bind(TCP, server(mechanism, false), router)
+        let listener = Listener::bind(TCP, (server(mechanism, false), router))
             .await
             .unwrap();
         let options = Options::new(client_security(mechanism)).set("RECONNECT_IVL", 20);
@@ -226,7 +226,7 @@ async fn a_libzmq_client_with_wrong_credentials_is_refused_for_the_right_reason(
         ),
     ];
     for (mechanism, security, reason) in cases {
-        let listener = Listener::bind(TCP, server(mechanism, false), policy())
+        let listener = Listener::bind(TCP, (server(mechanism, false), policy()))
             .await
             .unwrap();
         // Without IMMEDIATE libzmq would accept a message before there is a connection.
@@ -290,7 +290,7 @@ async fn connect(endpoint: &str, mechanism: &str) -> NetError {
             builder.curve_client(keys(CLIENT_SECRET), server).finish()
         }
     };
-    Connection::connect(endpoint, config.unwrap(), ())
+    Connection::connect(endpoint, config.unwrap())
         .await
         .unwrap_err()
 }
@@ -357,7 +357,7 @@ async fn pyzmqs_own_authenticator_judges_our_client() {
         .curve_client(ours, server)
         .finish()
         .unwrap();
-    let mut push = Connection::connect(&endpoint, config, ()).await.unwrap();
+    let mut push = Connection::connect(&endpoint, config).await.unwrap();
     push.send("known").await.unwrap();
     assert_eq!(
         pull.receive_with(&["User-Id"]).await.property("User-Id"),
@@ -380,7 +380,7 @@ async fn pyzmqs_own_authenticator_judges_our_client() {
         .plain_client("admin", "secret")
         .finish()
         .unwrap();
-    let mut push = Connection::connect(&endpoint, right, ()).await.unwrap();
+    let mut push = Connection::connect(&endpoint, right).await.unwrap();
     push.send("known").await.unwrap();
     assert_eq!(
         pull.receive_with(&["User-Id"]).await.property("User-Id"),
@@ -390,7 +390,7 @@ async fn pyzmqs_own_authenticator_judges_our_client() {
         .plain_client("admin", "bogus")
         .finish()
         .unwrap();
-    let error = Connection::connect(&endpoint, wrong, ()).await.unwrap_err();
+    let error = Connection::connect(&endpoint, wrong).await.unwrap_err();
     let Some(Error::RefusedByPeer(refusal)) = error.protocol() else {
         panic!("{error}")
     };
@@ -410,7 +410,7 @@ async fn a_libzmq_client_that_holds_one_of_several_server_keys_gets_in() {
         .authorize(Domain::from("refusals"))
         .finish()
         .unwrap();
-    let listener = Listener::bind(TCP, config, policy()).await.unwrap();
+    let listener = Listener::bind(TCP, (config, policy())).await.unwrap();
     let options = Options::new(Security::CURVE_CLIENT);
     let push = context
         .connected("PUSH", options, &listener.local_endpoint().to_string())
@@ -426,7 +426,9 @@ async fn a_denied_libzmq_peer_is_never_admitted_by_a_router_without_handlers() {
     let context = Context::new().await;
     for mechanism in ["NULL", "PLAIN", "CURVE"] {
         let config = server(mechanism, false);
-        let listener = Listener::bind(TCP, config, ZapRouter::new()).await.unwrap();
+        let listener = Listener::bind(TCP, (config, ZapRouter::new()))
+            .await
+            .unwrap();
         let options = Options::new(client_security(mechanism)).set("IMMEDIATE", 1);
         let push = context
             .connected("PUSH", options, &listener.local_endpoint().to_string())

@@ -32,11 +32,11 @@ fn impatient() -> Options {
 
 #[tokio::test]
 async fn a_refused_plain_client_stops_and_says_why_until_it_is_reset() {
-    let listener = Listener::bind(ANY_PORT, plain_server(SocketType::Pull), denying())
+    let listener = Listener::bind(ANY_PORT, (plain_server(SocketType::Pull), denying()))
         .await
         .unwrap();
     let client = plain_client(SocketType::Push, "wrong");
-    let mut connector = Connector::new(listener.local_endpoint(), client, ()).unwrap();
+    let mut connector = Connector::new(listener.local_endpoint(), client).unwrap();
     for _ in 0..2 {
         let error = soon(connector.next()).await.unwrap_err();
         assert!(matches!(handshake_error(&error), Error::RefusedByPeer(_)));
@@ -53,10 +53,10 @@ async fn a_refused_plain_client_stops_and_says_why_until_it_is_reset() {
 async fn a_refused_curve_client_tries_again_unless_told_otherwise() {
     let (ours, theirs) = (keys(), keys());
     let server = curve_server(SocketType::Pull, &ours);
-    let listener = Listener::bind(ANY_PORT, server, denying()).await.unwrap();
+    let listener = Listener::bind(ANY_PORT, (server, denying())).await.unwrap();
     let client = curve_client(SocketType::Push, &theirs, &ours);
     let mut connector =
-        Connector::with_options(listener.local_endpoint(), client.clone(), (), impatient())
+        Connector::with_options(listener.local_endpoint(), client.clone(), impatient())
             .unwrap();
     for _ in 0..3 {
         match soon(connector.next_attempt()).await {
@@ -71,18 +71,18 @@ async fn a_refused_curve_client_tries_again_unless_told_otherwise() {
     let mut options = impatient();
     options.reconnect.after_refusal = AfterRefusal::Stop;
     let mut connector =
-        Connector::with_options(listener.local_endpoint(), client, (), options).unwrap();
+        Connector::with_options(listener.local_endpoint(), client, options).unwrap();
     assert!(soon(connector.next()).await.is_err());
 }
 
 #[tokio::test]
 async fn a_client_finds_a_server_that_comes_back() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull))
         .await
         .unwrap();
     let endpoint = listener.local_endpoint().clone();
     let mut connector =
-        Connector::with_options(&endpoint, null(SocketType::Push), (), impatient()).unwrap();
+        Connector::with_options(&endpoint, null(SocketType::Push), impatient()).unwrap();
     let first = soon(connector.next()).await.unwrap();
     let accepted = soon(listener.accept()).await.unwrap();
     listener.close().await;
@@ -97,7 +97,7 @@ async fn a_client_finds_a_server_that_comes_back() {
         } => {}
         other => panic!("{other:?}"),
     }
-    let _listener = Listener::bind(&endpoint, null(SocketType::Pull), ())
+    let _listener = Listener::bind(&endpoint, null(SocketType::Pull))
         .await
         .unwrap();
     soon(connector.next()).await.unwrap();
@@ -106,12 +106,12 @@ async fn a_client_finds_a_server_that_comes_back() {
 
 #[tokio::test]
 async fn cancelled_attempts_still_connect() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull))
         .await
         .unwrap();
     let endpoint = listener.local_endpoint();
     let mut connector =
-        Connector::with_options(endpoint, null(SocketType::Push), (), impatient()).unwrap();
+        Connector::with_options(endpoint, null(SocketType::Push), impatient()).unwrap();
     soon(async {
         loop {
             tokio::select! {
@@ -127,15 +127,13 @@ async fn cancelled_attempts_still_connect() {
 
 #[tokio::test]
 async fn a_reconnecting_subscriber_subscribes_again() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Pub), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pub))
         .await
         .unwrap();
     let connector = Connector::with_options(
         listener.local_endpoint(),
         null(SocketType::Sub),
-        (),
-        impatient(),
-    )
+        impatient())
     .unwrap();
     let mut sub = Reconnecting::new(connector);
     sub.subscribe("a").await.unwrap();
@@ -157,15 +155,13 @@ async fn a_reconnecting_subscriber_subscribes_again() {
 
 #[tokio::test]
 async fn a_reconnecting_sender_goes_on_with_the_next_server() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull))
         .await
         .unwrap();
     let connector = Connector::with_options(
         listener.local_endpoint(),
         null(SocketType::Push),
-        (),
-        impatient(),
-    )
+        impatient())
     .unwrap();
     let mut push = Reconnecting::new(connector);
     for round in ["first", "second"] {
@@ -181,7 +177,7 @@ async fn a_reconnecting_sender_goes_on_with_the_next_server() {
 #[test]
 fn wildcards_cannot_be_connected_to() {
     for endpoint in ["tcp://*:5555", "tcp://127.0.0.1:*"] {
-        let error = Connector::new(endpoint, null(SocketType::Push), ()).unwrap_err();
+        let error = Connector::new(endpoint, null(SocketType::Push)).unwrap_err();
         assert!(matches!(error, NetError::Endpoint(_)), "{error}");
     }
 }
@@ -210,7 +206,7 @@ async fn flood() {
         .accept_any_peer()
         .finish()
         .unwrap();
-    let listener = Listener::bind(ANY_PORT, server, ()).await.unwrap();
+    let listener = Listener::bind(ANY_PORT, server).await.unwrap();
     let endpoint = listener.local_endpoint().clone();
     let serving = tokio::spawn(async move {
         for _ in 0..CLIENTS {
@@ -227,7 +223,7 @@ async fn flood() {
             let client = curve_client(SocketType::Dealer, &theirs, &ours);
             let endpoint = endpoint.clone();
             tokio::spawn(async move {
-                let connecting = Connection::connect(endpoint, client, ());
+                let connecting = Connection::connect(endpoint, client);
                 let mut connection = soon(connecting).await.unwrap();
                 connection.send(number.to_string()).await.unwrap();
                 let answer = soon(connection.recv_message()).await.unwrap();
@@ -249,7 +245,7 @@ async fn what_had_arrived_on_a_lost_connection_is_received_after_reconnecting() 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = local(listener.local_addr().unwrap().port());
     let config = null(SocketType::Pair);
-    let connector = Connector::with_options(endpoint, config, (), impatient()).unwrap();
+    let connector = Connector::with_options(endpoint, config, impatient()).unwrap();
     let mut pair = Reconnecting::new(connector);
     let accept = async || {
         let (stream, _) = listener.accept().await.unwrap();

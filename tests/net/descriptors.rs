@@ -70,7 +70,7 @@ fn peers_who_are_admitted_cannot_take_the_last_descriptor() {
         let server = PublicKey::from_z85(&key).unwrap();
         let mallory = Config::builder(SocketType::Push).curve_client(keys(), server);
         let mallory = mallory.finish().unwrap();
-        let dial = || soon(Connection::connect(local(port), mallory.clone(), ()));
+        let dial = || soon(Connection::connect(local(port), mallory.clone()));
         let mut held = Vec::new();
         // As many connections as the process could have descriptors, then 100 silent ones.
         for _ in 0..118 {
@@ -101,7 +101,7 @@ async fn hold_everybody() {
     let keys = keys();
     let config = Config::builder(SocketType::Pull).curve_server(keys.clone());
     let config = config.accept_any_peer().finish().unwrap();
-    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let listener = Listener::bind(ANY_PORT, config).await.unwrap();
     println!(
         "at {} {}",
         listener.local_endpoint(),
@@ -133,7 +133,7 @@ fn a_listener_without_file_descriptors_recovers() {
 }
 
 async fn starve() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull))
         .await
         .unwrap();
     let mut hoard = Vec::new();
@@ -150,7 +150,7 @@ async fn starve() {
     hoard.clear();
     // The greeting's first byte.
     assert_eq!(soon(client.read_u8()).await.unwrap(), 0xFF);
-    let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push));
     soon(push).await.unwrap();
     soon(listener.accept()).await.unwrap();
 }

@@ -52,12 +52,12 @@ fn granting() -> (ZapRouter, Arc<Mutex<Vec<watch::Sender<bool>>>>) {
 #[tokio::test]
 async fn a_revoked_grant_closes_its_connection_and_no_other() {
     let (router, issued) = granting();
-    let listener = Listener::bind(ANY_PORT, null_asks(SocketType::Pull), router)
+    let listener = Listener::bind(ANY_PORT, (null_asks(SocketType::Pull), router))
         .await
         .unwrap();
     let mut pairs = Vec::new();
     for _ in 0..5 {
-        let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+        let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push));
         let push = soon(push).await.unwrap();
         pairs.push((soon(listener.accept()).await.unwrap(), push));
     }
@@ -82,7 +82,7 @@ async fn a_revoked_grant_closes_its_connection_and_no_other() {
 #[tokio::test]
 async fn a_revoked_grant_ends_the_delivery_of_what_a_peer_had_sent_that_is_gone() {
     let (router, issued) = granting();
-    let listener = Listener::bind(ANY_PORT, null_asks(SocketType::Pair), router)
+    let listener = Listener::bind(ANY_PORT, (null_asks(SocketType::Pair), router))
         .await
         .unwrap();
     for answered in [false, true] {
@@ -117,10 +117,10 @@ async fn a_revoked_grant_ends_the_delivery_of_what_a_peer_had_sent_that_is_gone(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_never_idle_is_closed_all_the_same() {
     let (router, issued) = granting();
-    let listener = Listener::bind(ANY_PORT, null_asks(SocketType::Push), router)
+    let listener = Listener::bind(ANY_PORT, (null_asks(SocketType::Push), router))
         .await
         .unwrap();
-    let pull = Connection::connect(listener.local_endpoint(), null(SocketType::Pull), ());
+    let pull = Connection::connect(listener.local_endpoint(), null(SocketType::Pull));
     let mut pull = soon(pull).await.unwrap();
     let mut push = soon(listener.accept()).await.unwrap();
     let receiving = tokio::spawn(async move { while pull.recv().await.is_ok() {} });
@@ -143,10 +143,10 @@ async fn a_connection_that_is_never_idle_is_closed_all_the_same() {
 #[tokio::test]
 async fn a_grant_that_ends_before_accept_is_a_refusal() {
     let (router, issued) = granting();
-    let listener = Listener::bind(ANY_PORT, null_asks(SocketType::Pull), router)
+    let listener = Listener::bind(ANY_PORT, (null_asks(SocketType::Pull), router))
         .await
         .unwrap();
-    let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push));
     let push = soon(push).await.unwrap();
     issued.lock().unwrap()[0].send_replace(false);
     assert!(matches!(soon(push.closed()).await, NetError::Closed));

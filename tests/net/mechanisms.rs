@@ -5,19 +5,20 @@ use crate::net_peers;
 use bytes::Bytes;
 use net_peers::*;
 use zmtp_auth::net::{
-    Access, Connection, Connector, Listener, Message, NetError, Reconnecting, RecvHalf, SendHalf,
+    Connection, Connector, Listener, Message, NetError, Reconnecting, RecvHalf, SendHalf,
 };
-use zmtp_auth::{Config, Credential, KeyPair, MechanismKind, NoPolicy, PeerAddress, SocketType};
+use zmtp_auth::{
+    Config, Credential, KeyPair, MechanismKind, NoPolicy, PeerAddress, Security, SocketType,
+};
 
 /// Both ends of a connection over `endpoint`.
-async fn meet<A: Access>(
+async fn meet(
     endpoint: &str,
-    server: Config<A>,
-    router: A::Router,
+    server: impl Into<Security>,
     client: Config<NoPolicy>,
 ) -> (Listener, Connection, Connection) {
-    let listener = Listener::bind(endpoint, server, router).await.unwrap();
-    let dialling = Connection::connect(listener.local_endpoint(), client, ());
+    let listener = Listener::bind(endpoint, server).await.unwrap();
+    let dialling = Connection::connect(listener.local_endpoint(), client);
     let (accepted, dialled) = soon(async { tokio::join!(listener.accept(), dialling) }).await;
     (listener, accepted.unwrap(), dialled.unwrap())
 }
@@ -34,7 +35,7 @@ async fn echo(server: &mut Connection, client: &mut Connection) {
 async fn every_mechanism(endpoint: &str, check_address: impl Fn(&PeerAddress)) {
     use SocketType::{Dealer, Router};
 
-    let (listener, mut server, mut client) = meet(endpoint, null(Router), (), null(Dealer)).await;
+    let (listener, mut server, mut client) = meet(endpoint, null(Router), null(Dealer)).await;
     echo(&mut server, &mut client).await;
     assert!(server.peer().authenticated.is_none());
     assert_eq!(server.peer().claims.socket_type, Some(Dealer));
@@ -42,7 +43,7 @@ async fn every_mechanism(endpoint: &str, check_address: impl Fn(&PeerAddress)) {
     listener.close().await;
 
     let (listener, mut server, mut client) =
-        meet(endpoint, null_asks(Router), welcoming(), null(Dealer)).await;
+        meet(endpoint, (null_asks(Router), welcoming()), null(Dealer)).await;
     echo(&mut server, &mut client).await;
     let authenticated = server.peer().authenticated.as_ref().unwrap();
     assert_eq!(authenticated.mechanism(), MechanismKind::Null);
@@ -51,7 +52,7 @@ async fn every_mechanism(endpoint: &str, check_address: impl Fn(&PeerAddress)) {
 
     let client = plain_client(Dealer, "secret");
     let (listener, mut server, mut client) =
-        meet(endpoint, plain_server(Router), welcoming(), client).await;
+        meet(endpoint, (plain_server(Router), welcoming()), client).await;
     echo(&mut server, &mut client).await;
     let authenticated = server.peer().authenticated.as_ref().unwrap();
     assert_eq!(
@@ -63,7 +64,7 @@ async fn every_mechanism(endpoint: &str, check_address: impl Fn(&PeerAddress)) {
     let (ours, theirs): (KeyPair, KeyPair) = (keys(), keys());
     let client = curve_client(Dealer, &theirs, &ours);
     let (_listener, mut server, mut client) =
-        meet(endpoint, curve_server(Router, &ours), welcoming(), client).await;
+        meet(endpoint, (curve_server(Router, &ours), welcoming()), client).await;
     echo(&mut server, &mut client).await;
     let authenticated = server.peer().authenticated.as_ref().unwrap();
     assert_eq!(
@@ -124,13 +125,13 @@ async fn over_ipc_with_an_abstract_name() {
 
 #[tokio::test]
 async fn the_wildcard_takes_ipv4_and_ipv6() {
-    let listener = Listener::bind("tcp://*:*", null(SocketType::Pair), ())
+    let listener = Listener::bind("tcp://*:*", null(SocketType::Pair))
         .await
         .unwrap();
     let port = port(listener.local_endpoint());
     for (host, seen) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")] {
         let endpoint = format!("tcp://{host}:{port}");
-        let dialling = Connection::connect(endpoint, null(SocketType::Pair), ());
+        let dialling = Connection::connect(endpoint, null(SocketType::Pair));
         let (accepted, dialled) = soon(async { tokio::join!(listener.accept(), dialling) }).await;
         dialled.unwrap();
         let ip = accepted.unwrap().peer().address.canonical_ip();
@@ -141,10 +142,10 @@ async fn the_wildcard_takes_ipv4_and_ipv6() {
 #[tokio::test]
 async fn two_null_peers_that_both_ask_do_not_wait_for_each_other() {
     let config = null_asks(SocketType::Pair);
-    let listener = Listener::bind(ANY_PORT, config.clone(), welcoming())
+    let listener = Listener::bind(ANY_PORT, (config.clone(), welcoming()))
         .await
         .unwrap();
-    let dialling = Connection::connect(listener.local_endpoint(), config, welcoming());
+    let dialling = Connection::connect(listener.local_endpoint(), (config, welcoming()));
     let (accepted, dialled) = soon(async { tokio::join!(listener.accept(), dialling) }).await;
     assert_eq!(accepted.unwrap().peer().user_id().unwrap(), "somebody");
     assert_eq!(dialled.unwrap().peer().user_id().unwrap(), "somebody");
@@ -155,11 +156,10 @@ async fn messages_of_all_shapes_arrive_as_they_were_sent() {
     let sizes = [0, 1, 255, 256, 4095, 4096, 65_536, 4 * 1024 * 1024];
     let (ours, theirs) = (keys(), keys());
     let pairs = [
-        meet(ANY_PORT, null(SocketType::Pair), (), null(SocketType::Pair)).await,
+        meet(ANY_PORT, null(SocketType::Pair), null(SocketType::Pair)).await,
         meet(
             ANY_PORT,
-            curve_server(SocketType::Pair, &ours),
-            welcoming(),
+            (curve_server(SocketType::Pair, &ours), welcoming()),
             curve_client(SocketType::Pair, &theirs, &ours),
         )
         .await,
@@ -202,9 +202,10 @@ fn everything_can_move_between_threads() {
     is_send_and_sync::<Listener>();
     is_send_and_sync::<NetError>();
     let config = null_asks(SocketType::Pair);
-    is_send(&Listener::bind(ANY_PORT, config.clone(), welcoming()));
-    is_send(&Connection::connect(ANY_PORT, config.clone(), welcoming()));
-    let mut connector = Connector::new("tcp://127.0.0.1:1", config, welcoming()).unwrap();
+    is_send(&Listener::bind(ANY_PORT, (config.clone(), welcoming())));
+    let security = Security::from((config, welcoming()));
+    is_send(&Connection::connect(ANY_PORT, security.clone()));
+    let mut connector = Connector::new("tcp://127.0.0.1:1", security).unwrap();
     is_send(&connector.next());
     is_send(&Reconnecting::new(connector).recv());
 }

@@ -21,7 +21,7 @@ async fn dial_raw(ours: SocketType, raw: SocketType, minor: u8) -> (Connection, 
         let (stream, _) = listener.accept().await.unwrap();
         RawPeer::shake_hands(stream, raw, minor).await
     };
-    let dialling = Connection::connect(endpoint, null(ours), ());
+    let dialling = Connection::connect(endpoint, null(ours));
     let (dialled, raw) = soon(async { tokio::join!(dialling, raw) }).await;
     (dialled.unwrap(), raw)
 }
@@ -53,7 +53,7 @@ async fn subscriptions_are_events_at_the_publisher() {
 
 #[tokio::test]
 async fn a_publisher_takes_subscriptions_as_messages_and_drops_other_messages() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Pub), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pub))
         .await
         .unwrap();
     for minor in [0, 1] {
@@ -148,10 +148,10 @@ async fn messages_that_every_peer_would_refuse_are_not_sent() {
 
 #[tokio::test]
 async fn a_reconnecting_client_does_not_send_messages_that_every_peer_would_refuse() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Rep), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Rep))
         .await
         .unwrap();
-    let connector = Connector::new(listener.local_endpoint(), null(SocketType::Req), ()).unwrap();
+    let connector = Connector::new(listener.local_endpoint(), null(SocketType::Req)).unwrap();
     let sent = Reconnecting::new(connector).send("question").await;
     let error = sent.unwrap_err();
     assert!(
@@ -252,7 +252,7 @@ fn beating(interval: u64, timeout: u64) -> Options {
 #[tokio::test]
 async fn a_peer_that_answers_no_ping_is_closed() {
     let config = null(SocketType::Pull);
-    let listener = Listener::bind_with(ANY_PORT, config, (), beating(20, 100))
+    let listener = Listener::bind_with(ANY_PORT, config, beating(20, 100))
         .await
         .unwrap();
     let mut raw = RawPeer::connect(&listener, SocketType::Push, 1).await;
@@ -281,7 +281,7 @@ async fn only_a_peer_that_has_answered_before_is_closed_where_that_was_asked_for
             settings.expiry = Expiry::OnceAnswered;
         }
         let config = null(SocketType::Pull);
-        let listener = Listener::bind_with(ANY_PORT, config, (), options)
+        let listener = Listener::bind_with(ANY_PORT, config, options)
             .await
             .unwrap();
         let mut raw = RawPeer::connect(&listener, SocketType::Push, 1).await;
@@ -303,7 +303,7 @@ async fn only_a_peer_that_has_answered_before_is_closed_where_that_was_asked_for
 #[tokio::test]
 async fn answers_keep_a_connection_alive_and_zmtp_3_0_is_not_asked() {
     let config = null(SocketType::Pull);
-    let listener = Listener::bind_with(ANY_PORT, config, (), beating(5, 30_000))
+    let listener = Listener::bind_with(ANY_PORT, config, beating(5, 30_000))
         .await
         .unwrap();
     let mut raw = RawPeer::connect(&listener, SocketType::Push, 1).await;
@@ -346,10 +346,10 @@ async fn the_time_to_live_that_a_peer_announces_is_enforced() {
 #[tokio::test]
 async fn back_pressure_does_not_count_as_silence() {
     let config = null(SocketType::Pull);
-    let listener = Listener::bind_with(ANY_PORT, config, (), beating(50, 500))
+    let listener = Listener::bind_with(ANY_PORT, config, beating(50, 500))
         .await
         .unwrap();
-    let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push));
     let mut push = soon(push).await.unwrap();
     let mut pull = soon(listener.accept()).await.unwrap();
     let sending = tokio::spawn(async move {

@@ -12,23 +12,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::net::{Access, Connection, Event, Listener, NetError, Options, Refusal};
+use zmtp_auth::net::{Connection, Event, Listener, NetError, Options, Refusal};
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{
     AccessRequest, Authorizing, Config, Credential, Credentials, DenialStatus, Error, Fault,
-    Incompatible, KeyPair, LimitExceeded, Limits, NoPolicy, Password, PeerAddress, SocketType,
-    Stage,
+    Incompatible, KeyPair, LimitExceeded, Limits, NoPolicy, Password, PeerAddress, Security,
+    SocketType, Stage,
 };
 
 /// The server's event and the client's error of a refusal.
-async fn refused<A: Access>(
-    server: Config<A>,
-    router: A::Router,
+async fn refused(
+    server: impl Into<Security>,
     client: Config<NoPolicy>,
 ) -> (Refusal, Error) {
-    let listener = Listener::bind(ANY_PORT, server, router).await.unwrap();
-    let dialled = Connection::connect(listener.local_endpoint(), client, ());
+    let listener = Listener::bind(ANY_PORT, server).await.unwrap();
+    let dialled = Connection::connect(listener.local_endpoint(), client);
     let error = soon(dialled).await.unwrap_err();
     (refusal(&listener).await, handshake_error(&error).clone())
 }
@@ -52,7 +51,7 @@ fn curve_pair() -> (Config<Authorizing>, Config<NoPolicy>) {
 #[tokio::test]
 async fn an_unknown_key_is_told_400_and_the_log_is_told_why() {
     let (server, client) = curve_pair();
-    let (refusal, told) = refused(server, denying(DenialStatus::Failure), client).await;
+    let (refusal, told) = refused((server, denying(DenialStatus::Failure)), client).await;
     assert_eq!(
         refusal.error.to_string(),
         "handshake failed: peer denied: 400 not today"
@@ -66,10 +65,10 @@ async fn an_unknown_key_is_told_400_and_the_log_is_told_why() {
 #[tokio::test]
 async fn an_internal_failure_is_told_500() {
     let (server, client) = curve_pair();
-    let (_, told) = refused(server, denying(DenialStatus::Internal), client).await;
+    let (_, told) = refused((server, denying(DenialStatus::Internal)), client).await;
     assert_eq!(told.to_string(), "refused by the peer: ERROR 500");
     let (server, client) = curve_pair();
-    let (refusal, told) = refused(server, ZapRouter::new(), client).await;
+    let (refusal, told) = refused((server, ZapRouter::new()), client).await;
     assert!(matches!(handshake_error(&refusal.error), Error::Denied(_)));
     assert_eq!(told.to_string(), "refused by the peer: ERROR 500");
 }
@@ -77,12 +76,12 @@ async fn an_internal_failure_is_told_500() {
 #[tokio::test]
 async fn a_temporary_refusal_is_a_close_without_an_error_command() {
     let (server, client) = curve_pair();
-    let (_, told) = refused(server, denying(DenialStatus::Temporary), client).await;
+    let (_, told) = refused((server, denying(DenialStatus::Temporary)), client).await;
     assert_eq!(told, Error::ClosedByPeer(Stage::CurveReady));
     assert_eq!(told.fault(), Fault::Temporary);
     let server = plain_server(SocketType::Pull);
     let client = plain_client(SocketType::Push, "x");
-    let (_, told) = refused(server, denying(DenialStatus::Temporary), client).await;
+    let (_, told) = refused((server, denying(DenialStatus::Temporary)), client).await;
     assert_eq!(told, Error::ClosedByPeer(Stage::PlainWelcome));
 }
 
@@ -90,7 +89,7 @@ async fn a_temporary_refusal_is_a_close_without_an_error_command() {
 async fn a_wrong_server_key_is_named_as_such_on_both_sides() {
     let server = curve_server(SocketType::Pull, &keys());
     let client = curve_client(SocketType::Push, &keys(), &keys());
-    let (refusal, told) = refused(server, welcoming(), client).await;
+    let (refusal, told) = refused((server, welcoming()), client).await;
     assert_eq!(
         refusal.error.to_string(),
         "handshake failed: cryptographic check failed: HELLO opens with none of our keys: \
@@ -108,7 +107,7 @@ async fn a_wrong_password_is_told_400() {
     router.bind("test", check).unwrap();
     let server = plain_server(SocketType::Pull);
     let client = plain_client(SocketType::Push, "wrong");
-    let (refusal, told) = refused(server, router, client).await;
+    let (refusal, told) = refused((server, router), client).await;
     assert!(refusal.error.to_string().ends_with("400 Invalid password"));
     assert_eq!(told.to_string(), "refused by the peer: ERROR 400");
 }
@@ -116,7 +115,7 @@ async fn a_wrong_password_is_told_400() {
 #[tokio::test]
 async fn peers_of_another_mechanism_are_told_apart() {
     let server = curve_server(SocketType::Pull, &keys());
-    let (refusal, told) = refused(server, welcoming(), null(SocketType::Push)).await;
+    let (refusal, told) = refused((server, welcoming()), null(SocketType::Push)).await;
     assert_eq!(
         refusal.error.to_string(),
         "handshake failed: incompatible peer: the peer speaks NULL, we speak CURVE"
@@ -129,7 +128,7 @@ async fn peers_of_another_mechanism_are_told_apart() {
 
 #[tokio::test]
 async fn a_socket_that_does_not_fit_is_refused() {
-    let (refusal, told) = refused(null(SocketType::Pull), (), null(SocketType::Pull)).await;
+    let (refusal, told) = refused(null(SocketType::Pull), null(SocketType::Pull)).await;
     for error in [handshake_error(&refusal.error), &told] {
         assert!(
             matches!(
@@ -151,7 +150,7 @@ async fn a_server_of_zmtp_2_is_named_as_such() {
         stream.write_all(&greeting).await.unwrap();
         stream
     });
-    let error = soon(Connection::connect(endpoint, null(SocketType::Push), ()))
+    let error = soon(Connection::connect(endpoint, null(SocketType::Push)))
         .await
         .unwrap_err();
     assert_eq!(
@@ -166,7 +165,7 @@ async fn an_address_without_a_listener_is_no_handshake_error() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = local(listener.local_addr().unwrap().port());
     drop(listener);
-    let error = soon(Connection::connect(endpoint, null(SocketType::Push), ()))
+    let error = soon(Connection::connect(endpoint, null(SocketType::Push)))
         .await
         .unwrap_err();
     assert!(
@@ -179,7 +178,7 @@ async fn an_address_without_a_listener_is_no_handshake_error() {
         ),
         "{error}"
     );
-    let unknown = Connection::connect("tcp://host.invalid:1", null(SocketType::Push), ());
+    let unknown = Connection::connect("tcp://host.invalid:1", null(SocketType::Push));
     let error = soon(unknown).await.unwrap_err();
     assert!(matches!(error, NetError::Resolve { .. }), "{error}");
 }
@@ -193,12 +192,12 @@ fn small(slots: usize) -> Limits {
 #[tokio::test]
 async fn silent_peers_in_all_places_do_not_keep_an_honest_one_out() {
     let config = null_with(SocketType::Pull, small(4));
-    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let listener = Listener::bind(ANY_PORT, config).await.unwrap();
     let mut silent_peers = Vec::new();
     for _ in 0..20 {
         silent_peers.push(silent(&listener).await);
     }
-    let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Push));
     let mut push = soon(dialling).await.unwrap();
     push.send("hello").await.unwrap();
     let mut evicted = 0;
@@ -223,7 +222,7 @@ async fn unread_refusals_are_counted_and_dropped() {
     let mut options = Options::default();
     options.refusals_kept = 3;
     let config = null(SocketType::Pull);
-    let listener = Listener::bind_with(ANY_PORT, config, (), options)
+    let listener = Listener::bind_with(ANY_PORT, config, options)
         .await
         .unwrap();
     for _ in 0..10 {
@@ -245,7 +244,7 @@ async fn slow_greetings_and_slow_handshakes_run_out_of_time() {
     let mut limits = Limits::default();
     limits.greeting_timeout = Duration::from_millis(50);
     let config = null_with(SocketType::Pull, limits.clone());
-    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let listener = Listener::bind(ANY_PORT, config).await.unwrap();
     let mut stream = silent(&listener).await;
     let greeting = Greeting::encode(mechanism_name("NULL"), false);
     soon(stream.write_all(&greeting[..63])).await.unwrap();
@@ -257,7 +256,7 @@ async fn slow_greetings_and_slow_handshakes_run_out_of_time() {
 
     limits.handshake_timeout = Duration::from_secs(2);
     let config = null_with(SocketType::Pull, limits);
-    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let listener = Listener::bind(ANY_PORT, config).await.unwrap();
     let mut stream = silent(&listener).await;
     soon(stream.write_all(&greeting)).await.unwrap();
     let late = refusal(&listener).await;
@@ -314,7 +313,7 @@ async fn say_hello(listener: &Listener) -> TcpStream {
 async fn a_peer_that_leaves_during_the_verdict_cancels_its_question() {
     let pondering = pondering();
     let config = plain_server(SocketType::Pull);
-    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+    let listener = Listener::bind(ANY_PORT, (config, pondering.router.clone()))
         .await
         .unwrap();
     let stream = say_hello(&listener).await;
@@ -334,7 +333,7 @@ async fn a_peer_that_leaves_during_the_verdict_cancels_its_question() {
 async fn a_peer_that_floods_during_the_verdict_is_cut_off() {
     let pondering = pondering();
     let config = plain_server(SocketType::Pull);
-    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+    let listener = Listener::bind(ANY_PORT, (config, pondering.router.clone()))
         .await
         .unwrap();
     let mut stream = say_hello(&listener).await;
@@ -359,7 +358,7 @@ async fn a_peer_that_waits_for_a_verdict_is_not_evicted_and_leaves_a_slot_for_ne
     let mut limits = small(4);
     limits.max_pending_verdicts = 3;
     let config = plain_server_with(SocketType::Pull, limits);
-    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+    let listener = Listener::bind(ANY_PORT, (config, pondering.router.clone()))
         .await
         .unwrap();
     let mut waiting = Vec::new();
@@ -395,16 +394,16 @@ async fn bounded(
     let builder = builder.curve_server(ours.clone());
     let listener = if asks {
         let config = builder.authorize("test".into()).finish().unwrap();
-        Listener::bind(ANY_PORT, config, welcoming()).await
+        Listener::bind(ANY_PORT, (config, welcoming())).await
     } else {
         let config = builder.accept_any_peer().finish().unwrap();
-        Listener::bind(ANY_PORT, config, ()).await
+        Listener::bind(ANY_PORT, config).await
     };
     let listener = listener.unwrap();
     let endpoint = listener.local_endpoint().clone();
     let dial = async move || {
         let config = curve_client(SocketType::Push, &theirs, &ours);
-        soon(Connection::connect(endpoint.clone(), config, ())).await
+        soon(Connection::connect(endpoint.clone(), config)).await
     };
     (listener, dial)
 }
@@ -445,9 +444,9 @@ async fn under_null_one_connection_too_many_reads_no_ready() {
     let mut limits = Limits::default();
     limits.max_connections = Some(1);
     let config = null_with(SocketType::Pull, limits);
-    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let listener = Listener::bind(ANY_PORT, config).await.unwrap();
     let endpoint = listener.local_endpoint().clone();
-    let dialling = Connection::connect(endpoint, null(SocketType::Push), ());
+    let dialling = Connection::connect(endpoint, null(SocketType::Push));
     let _connection = soon(dialling).await.unwrap();
     let _accepted = soon(listener.accept()).await.unwrap();
     let mut over = silent(&listener).await;
@@ -488,7 +487,7 @@ async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
     let (ours, stranger) = (keys(), keys());
     let server = curve_server(SocketType::Pull, &ours);
     let client = curve_client(SocketType::Push, &stranger, &ours);
-    let (refusal, _) = refused(server, policy(&keys()), client).await;
+    let (refusal, _) = refused((server, policy(&keys())), client).await;
     assert_eq!(
         refusal.credential,
         Some(Credential::Key(stranger.public_key()))
@@ -502,7 +501,7 @@ async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
     // A key that policy knows is proven even if the handshake fails afterwards.
     let server = curve_server(SocketType::Pull, &ours);
     let client = curve_client(SocketType::Pull, &stranger, &ours);
-    let (refusal, _) = refused(server, policy(&stranger), client).await;
+    let (refusal, _) = refused((server, policy(&stranger)), client).await;
     assert_eq!(
         refusal.credential,
         Some(Credential::Key(stranger.public_key()))
@@ -515,7 +514,7 @@ async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
         (plain_server(SocketType::Pull), client.finish().unwrap())
     };
     let (server, client) = plain("admin");
-    let (refusal, _) = refused(server, policy(&keys()), client).await;
+    let (refusal, _) = refused((server, policy(&keys())), client).await;
     assert_eq!(
         refusal.credential,
         Some(Credential::UserName("admin".into()))
@@ -523,12 +522,12 @@ async fn a_refusal_says_who_it_was_from_where_when_and_by_which_rule() {
     assert_eq!(refusal.rule(), Some("the passwords of domain \"test\""));
     // A name that may be a misplaced password is not shown.
     let (server, client) = plain("hunter2");
-    let (refusal, _) = refused(server, policy(&keys()), client).await;
+    let (refusal, _) = refused((server, policy(&keys())), client).await;
     assert_eq!(refusal.credential, None);
     assert!(!format!("{refusal:?}").contains("hunter2"));
 
     // Nothing is proven. The port identifies the peer.
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ());
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull));
     let listener = listener.await.unwrap();
     let mut stream = silent(&listener).await;
     soon(stream.write_all(b"GET / HTTP/1.1\r\n")).await.unwrap();
@@ -557,7 +556,7 @@ async fn one_refusal_is_one_line_in_the_log() {
     ] {
         logged();
         let (server, client) = curve();
-        let (refusal, _) = refused(server, router, client).await;
+        let (refusal, _) = refused((server, router), client).await;
         let lines = logged();
         let [line] = &lines[..] else {
             panic!("{lines:#?}");
@@ -593,7 +592,7 @@ async fn the_whole_handshake_is_bounded_though_the_handler_is_not() {
     limits.handshake_timeout = Duration::from_secs(2);
     let pondering = pondering();
     let config = plain_server_with(SocketType::Pull, limits);
-    let listener = Listener::bind(ANY_PORT, config, pondering.router.clone())
+    let listener = Listener::bind(ANY_PORT, (config, pondering.router.clone()))
         .await
         .unwrap();
     let _stream = say_hello(&listener).await;
@@ -605,7 +604,7 @@ async fn the_whole_handshake_is_bounded_though_the_handler_is_not() {
 #[tokio::test]
 async fn an_error_reaches_a_peer_that_is_still_sending() {
     let config = plain_server(SocketType::Pull);
-    let listener = Listener::bind(ANY_PORT, config, denying(DenialStatus::Failure))
+    let listener = Listener::bind(ANY_PORT, (config, denying(DenialStatus::Failure)))
         .await
         .unwrap();
     let mut stream = say_hello(&listener).await;
@@ -619,7 +618,7 @@ async fn an_error_reaches_a_peer_that_is_still_sending() {
 #[tokio::test]
 async fn several_tasks_may_accept_and_a_cancelled_accept_loses_no_peer() {
     let listener = Arc::new(
-        Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        Listener::bind(ANY_PORT, null(SocketType::Pull))
             .await
             .unwrap(),
     );
@@ -642,7 +641,7 @@ async fn several_tasks_may_accept_and_a_cancelled_accept_loses_no_peer() {
     let mut clients = Vec::new();
     for _ in 0..30 {
         let endpoint = listener.local_endpoint();
-        let dialling = Connection::connect(endpoint, null(SocketType::Push), ());
+        let dialling = Connection::connect(endpoint, null(SocketType::Push));
         clients.push(soon(dialling).await.unwrap());
     }
     for task in accepting {
@@ -716,7 +715,7 @@ fn handshakes_run_on_several_threads_and_two_blocked_ones_hold_up_no_other() {
         .build()
         .unwrap();
     let config = plain_server_with(SocketType::Pull, limits.clone());
-    let binding = Listener::bind(ANY_PORT, config, router.clone());
+    let binding = Listener::bind(ANY_PORT, (config, router.clone()));
     let listener = servers.block_on(binding).unwrap();
 
     // The clients have a thread of their own.
@@ -733,9 +732,7 @@ fn handshakes_run_on_several_threads_and_two_blocked_ones_hold_up_no_other() {
                 .unwrap();
             tokio::spawn(Connection::connect(
                 listener.local_endpoint().clone(),
-                client,
-                (),
-            ))
+                client))
         };
         let mut connecting: Vec<_> = (0..6).map(|_| connect()).collect();
         eventually(|| router.in_progress() == 6).await;
@@ -763,7 +760,7 @@ fn handshakes_run_on_several_threads_and_two_blocked_ones_hold_up_no_other() {
 
 #[tokio::test]
 async fn a_dropped_listener_ends_its_handshakes_and_keeps_its_connections() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull))
         .await
         .unwrap();
     let mut strangers = Vec::new();
@@ -773,7 +770,7 @@ async fn a_dropped_listener_ends_its_handshakes_and_keeps_its_connections() {
         soon(stranger.read_exact(&mut [0; 11])).await.unwrap();
         strangers.push(stranger);
     }
-    let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Push));
     let mut client = soon(dialling).await.unwrap();
     let mut server = soon(listener.accept()).await.unwrap();
     listener.close().await;

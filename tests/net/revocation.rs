@@ -33,7 +33,7 @@ async fn connect_all(
 ) -> HashMap<PublicKey, (Connection, Connection)> {
     let server = keys();
     let config = curve_server(SocketType::Pull, &server);
-    let listener = Listener::bind(ANY_PORT, config, router(auth))
+    let listener = Listener::bind(ANY_PORT, (config, router(auth)))
         .await
         .unwrap();
     let mut both = HashMap::new();
@@ -43,12 +43,8 @@ async fn connect_all(
         for client in some {
             let config = curve_client(SocketType::Push, client, &server);
             let (endpoint, key) = (listener.local_endpoint().clone(), client.public_key());
-            dialling.spawn(async move {
-                (
-                    key,
-                    Connection::connect(&endpoint, config, ()).await.unwrap(),
-                )
-            });
+            dialling
+                .spawn(async move { (key, Connection::connect(&endpoint, config).await.unwrap()) });
         }
         let mut accepted = HashMap::new();
         for _ in some {
@@ -113,11 +109,11 @@ async fn a_changed_password_closes_its_users_connection() {
     let auth = Authenticator::new();
     auth.configure_plain("test", [("admin", "secret")]).unwrap();
     let config = plain_server(SocketType::Pull);
-    let listener = Listener::bind(ANY_PORT, config, router(&auth))
+    let listener = Listener::bind(ANY_PORT, (config, router(&auth)))
         .await
         .unwrap();
     let endpoint = listener.local_endpoint();
-    let push = Connection::connect(endpoint, plain_client(SocketType::Push, "secret"), ());
+    let push = Connection::connect(endpoint, plain_client(SocketType::Push, "secret"));
     let push = soon(push).await.unwrap();
     let mut pull = soon(listener.accept()).await.unwrap();
 
@@ -136,9 +132,9 @@ async fn a_changed_password_closes_its_users_connection() {
 #[tokio::test]
 async fn a_denied_address_closes_its_connections_of_every_mechanism() {
     let auth = Authenticator::new();
-    let listener = Listener::bind(ANY_PORT, null_asks(SocketType::Pull), router(&auth)).await;
+    let listener = Listener::bind(ANY_PORT, (null_asks(SocketType::Pull), router(&auth))).await;
     let listener = listener.unwrap();
-    let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push), ());
+    let push = Connection::connect(listener.local_endpoint(), null(SocketType::Push));
     let push = soon(push).await.unwrap();
     let pull = soon(listener.accept()).await.unwrap();
     auth.deny(["127.0.0.0/8"]).unwrap();
@@ -151,11 +147,11 @@ async fn a_key_that_is_removed_between_verdict_and_accept_is_not_accepted() {
     let (auth, server, client) = (Authenticator::new(), keys(), keys());
     auth.configure_curve_keys("test", [client.public_key()]);
     let config = curve_server(SocketType::Pull, &server);
-    let listener = Listener::bind(ANY_PORT, config, router(&auth))
+    let listener = Listener::bind(ANY_PORT, (config, router(&auth)))
         .await
         .unwrap();
     let config = curve_client(SocketType::Push, &client, &server);
-    let push = Connection::connect(listener.local_endpoint(), config, ());
+    let push = Connection::connect(listener.local_endpoint(), config);
     let push = soon(push).await.unwrap();
     auth.configure_curve_keys("test", []);
     // Even if the key is added again at once.
@@ -181,11 +177,11 @@ async fn the_end_of_a_validity_closes_the_connection_by_itself() {
     auth.configure_curve("test", directory.path()).unwrap();
 
     let config = curve_server(SocketType::Pull, &server);
-    let listener = Listener::bind(ANY_PORT, config, router(&auth))
+    let listener = Listener::bind(ANY_PORT, (config, router(&auth)))
         .await
         .unwrap();
     let config = curve_client(SocketType::Push, &client, &server);
-    let push = Connection::connect(listener.local_endpoint(), config, ());
+    let push = Connection::connect(listener.local_endpoint(), config);
     let push = soon(push).await.unwrap();
     let pull = soon(listener.accept()).await.unwrap();
     assert!(matches!(soon(pull.closed()).await, NetError::Revoked));

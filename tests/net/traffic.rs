@@ -195,18 +195,14 @@ async fn a_dropped_connection_sends_what_is_queued() {
 async fn closing_gives_up_on_a_peer_that_takes_nothing() {
     let mut limits = Limits::default();
     limits.read_ahead = 1;
-    let listener = Listener::bind(ANY_PORT, null_with(SocketType::Pull, limits), ())
+    let listener = Listener::bind(ANY_PORT, null_with(SocketType::Pull, limits))
         .await
         .unwrap();
     let mut options = Options::default();
     options.linger = Duration::from_millis(50);
     options.send_ahead = usize::MAX;
-    let push = Connection::connect_with(
-        listener.local_endpoint(),
-        null(SocketType::Push),
-        (),
-        &options,
-    );
+    let push =
+        Connection::connect_with(listener.local_endpoint(), null(SocketType::Push), &options);
     let mut push = soon(push).await.unwrap();
     let _pull = soon(listener.accept()).await.unwrap();
     let chunk = Bytes::from(vec![0; 1 << 20]);
@@ -274,7 +270,7 @@ async fn what_a_peer_took_before_it_closed_was_sent() {
 
 #[tokio::test]
 async fn what_a_peer_left_when_it_closed_was_not_sent() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Push), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Push))
         .await
         .unwrap();
     for finishes in [true, false] {
@@ -296,7 +292,7 @@ async fn what_a_peer_left_when_it_closed_was_not_sent() {
 
 #[tokio::test]
 async fn an_unfinished_message_is_never_delivered() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull))
         .await
         .unwrap();
     let mut raw = RawPeer::connect(&listener, SocketType::Push, 1).await;
@@ -315,7 +311,7 @@ async fn what_came_before_a_violation_is_delivered_and_then_the_violation() {
     let mut limits = Limits::default();
     limits.max_message = 100;
     let config = null_with(SocketType::Pull, limits);
-    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let listener = Listener::bind(ANY_PORT, config).await.unwrap();
 
     let mut raw = RawPeer::connect(&listener, SocketType::Push, 1).await;
     let mut pull = soon(listener.accept()).await.unwrap();
@@ -351,7 +347,7 @@ async fn traffic_right_behind_the_handshake_is_not_lost() {
 /// A listener, a raw peer, and our end of their connection.
 async fn with_raw(limits: Limits) -> (Listener, RawPeer, Connection) {
     let config = null_with(SocketType::Pair, limits);
-    let listener = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let listener = Listener::bind(ANY_PORT, config).await.unwrap();
     let raw = RawPeer::connect(&listener, SocketType::Pair, 1).await;
     let connection = soon(listener.accept()).await.unwrap();
     (listener, raw, connection)
@@ -423,7 +419,7 @@ async fn what_has_arrived_is_received_though_an_answer_meets_a_peer_that_has_clo
         .curve_client(client, server.public_key())
         .finish()
         .unwrap();
-    let dialling = Connection::connect(endpoint, config, ());
+    let dialling = Connection::connect(endpoint, config);
     let (mut raw, ours) = soon(async { tokio::join!(accepting, dialling) }).await;
     let sealed = MANY / 20;
     raw.send_together(&burst(sealed)).await;
@@ -449,7 +445,7 @@ async fn what_has_arrived_over_ipc_is_received_though_an_answer_meets_a_peer_tha
     let path = directory.path().join("socket");
     let endpoint = format!("ipc://{}", path.display());
     let config = null(SocketType::Pair);
-    let listener = Listener::bind(endpoint.as_str(), config, ()).await.unwrap();
+    let listener = Listener::bind(endpoint.as_str(), config).await.unwrap();
     let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
     let mut raw = RawPeer::shake_hands(stream, SocketType::Pair, 1).await;
     let mut ours = soon(listener.accept()).await.unwrap();
@@ -470,7 +466,7 @@ async fn a_peer_that_takes_nothing_and_says_nothing_is_waited_for_as_long_as_lin
     let mut options = Options::default();
     options.linger = Duration::from_millis(20);
     let config = null(SocketType::Pair);
-    let listener = Listener::bind_with(endpoint.as_str(), config, (), options)
+    let listener = Listener::bind_with(endpoint.as_str(), config, options)
         .await
         .unwrap();
     let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
@@ -597,11 +593,11 @@ async fn what_found_no_room_is_delivered_though_nothing_more_arrives() {
 /// The application closes just while the driver checks for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whenever_a_connection_is_closed_it_ends() {
-    let listener = Listener::bind(ANY_PORT, null(SocketType::Pair), ())
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pair))
         .await
         .unwrap();
     for round in 0..tries(50_000, 1000) {
-        let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Pair), ());
+        let dialling = Connection::connect(listener.local_endpoint(), null(SocketType::Pair));
         let (near, far) = soon(async { tokio::join!(listener.accept(), dialling) }).await;
         let (mut near, mut far) = (near.unwrap(), far.unwrap());
         far.send("hello").await.unwrap();

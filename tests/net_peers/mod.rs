@@ -123,8 +123,8 @@ pub async fn connected_with(
     bound: Config<NoPolicy>,
     connecting: Config<NoPolicy>,
 ) -> (Connection, Connection) {
-    let listener = Listener::bind(ANY_PORT, bound, ()).await.unwrap();
-    let dialling = Connection::connect(listener.local_endpoint(), connecting, ());
+    let listener = Listener::bind(ANY_PORT, bound).await.unwrap();
+    let dialling = Connection::connect(listener.local_endpoint(), connecting);
     let (accepted, dialled) = soon(async { tokio::join!(listener.accept(), dialling) }).await;
     (accepted.unwrap(), dialled.unwrap())
 }

@@ -4,12 +4,12 @@ use crate::traces::{CLIENT, PASSWORD, SERVER};
 use crate::{Shown, curve, plain};
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{
-    Access, Attempt, Connection, Connector, Event, Listener, Reconnecting, RemoteZapHandler,
+    Attempt, Connection, Connector, Event, Listener, Reconnecting, RemoteZapHandler,
 };
 use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest, ZapRouter};
 use zmtp_auth::{
     AccessRequest, Config, Credentials, Domain, KeyPair, NoPolicy, Password, PeerAddress,
-    SecretKey, SocketType,
+    SecretKey, Security, SocketType,
 };
 
 pub fn show(shown: &mut Shown) {
@@ -24,24 +24,23 @@ pub fn show(shown: &mut Shown) {
         let router = ZapRouter::new();
         router.bind("test", auth).unwrap();
         for (client, server) in [plain(), curve()] {
-            meet(shown, client, server, router.clone()).await;
+            meet(shown, client, (server, router.clone())).await;
         }
         refuse(shown).await;
         ask_elsewhere(shown).await;
     });
 }
 
-async fn meet<A: Access>(
+async fn meet(
     shown: &mut Shown,
     client: Config<NoPolicy>,
-    server: Config<A>,
-    router: A::Router,
+    server: impl Into<Security>,
 ) {
-    let listener = Listener::bind("tcp://127.0.0.1:*", server, router);
+    let listener = Listener::bind("tcp://127.0.0.1:*", server);
     let listener = listener.await.unwrap();
     shown.debug(&listener);
     let endpoint = listener.local_endpoint().clone();
-    let mut connector = Connector::new(endpoint, client, ()).unwrap();
+    let mut connector = Connector::new(endpoint, client).unwrap();
     shown.debug(&connector);
     let (attempt, event) = tokio::join!(connector.next_attempt(), listener.next_event());
     let event = event.unwrap();
@@ -70,7 +69,7 @@ async fn ask_elsewhere(shown: &mut Shown) {
     let config = Config::builder(SocketType::Router)
         .curve_server(KeyPair::from_secret(SecretKey::from_bytes(SERVER).unwrap()))
         .accept_any_peer();
-    let listener = Listener::bind("tcp://127.0.0.1:*", config.finish().unwrap(), ());
+    let listener = Listener::bind("tcp://127.0.0.1:*", config.finish().unwrap());
     let listener = listener.await.unwrap();
     let keys = KeyPair::from_secret(SecretKey::from_bytes(CLIENT).unwrap());
     let endpoint = listener.local_endpoint().to_string();
@@ -103,14 +102,14 @@ async fn ask_elsewhere(shown: &mut Shown) {
 /// A server without a handler refuses every peer.
 async fn refuse(shown: &mut Shown) {
     let (client, server) = plain();
-    let listener = Listener::bind("tcp://127.0.0.1:*", server, ZapRouter::new());
+    let listener = Listener::bind("tcp://127.0.0.1:*", (server, ZapRouter::new()));
     let listener = listener.await.unwrap();
     let endpoint = listener.local_endpoint().clone();
-    let dialling = Connection::connect(endpoint.clone(), client.clone(), ());
+    let dialling = Connection::connect(endpoint.clone(), client.clone());
     let (dialled, event) = tokio::join!(dialling, listener.next_event());
     shown.error(&dialled.unwrap_err());
     shown.debug(&event.unwrap());
-    let mut connector = Connector::new(endpoint, client, ()).unwrap();
+    let mut connector = Connector::new(endpoint, client).unwrap();
     let (attempt, event) = tokio::join!(connector.next_attempt(), listener.next_event());
     shown.debug(&attempt);
     shown.debug(&event.unwrap());

@@ -7,10 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use zeroize::Zeroizing;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::net::{Access, Connection, Endpoint, Listener};
+use zmtp_auth::net::{Connection, Endpoint, Listener};
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Config, NoPolicy};
+use zmtp_auth::{Config, NoPolicy, Security};
 
 /// Connections that succeed, are refused or break off, one after the other.
 pub fn run(secrets: &Inverted, search: &mut Search) {
@@ -21,9 +21,9 @@ pub fn run(secrets: &Inverted, search: &mut Search) {
     runtime.block_on(async {
         let router = router(secrets);
         let (client, server) = plain_configs(secrets);
-        meet(client, server, router.clone()).await;
+        meet(client, (server, router.clone())).await;
         let (client, server) = curve_configs(secrets);
-        meet(client, server, router.clone()).await;
+        meet(client, (server, router.clone())).await;
         search.report("closed");
 
         refused(secrets, router.clone()).await;
@@ -49,10 +49,10 @@ fn router(secrets: &Inverted) -> ZapRouter {
     router
 }
 
-async fn meet<A: Access>(client: Config<NoPolicy>, server: Config<A>, router: A::Router) {
-    let listener = Listener::bind("tcp://127.0.0.1:*", server, router);
+async fn meet(client: Config<NoPolicy>, server: impl Into<Security>) {
+    let listener = Listener::bind("tcp://127.0.0.1:*", server);
     let listener = listener.await.unwrap();
-    let dialling = Connection::connect(listener.local_endpoint().clone(), client, ());
+    let dialling = Connection::connect(listener.local_endpoint().clone(), client);
     let (server, client) = tokio::join!(listener.accept(), dialling);
     let (mut server, mut client) = (server.unwrap(), client.unwrap());
     client.send("question").await.unwrap();
@@ -65,20 +65,20 @@ async fn meet<A: Access>(client: Config<NoPolicy>, server: Config<A>, router: A:
 }
 
 async fn refused(secrets: &Inverted, router: ZapRouter) {
-    let listener = Listener::bind("tcp://127.0.0.1:*", plain_configs(secrets).1, router);
+    let listener = Listener::bind("tcp://127.0.0.1:*", (plain_configs(secrets).1, router));
     let listener = listener.await.unwrap();
     let client = zmtp_auth::Config::builder(zmtp_auth::SocketType::Dealer)
         .plain_client("alice", secrets.password("other password"))
         .finish()
         .unwrap();
-    let dialled = Connection::connect(listener.local_endpoint().clone(), client, ());
+    let dialled = Connection::connect(listener.local_endpoint().clone(), client);
     assert!(dialled.await.is_err());
     listener.close().await;
 }
 
 /// A client that sends its HELLO in pieces, and leaves before the last of them.
 async fn server_left_alone(secrets: &Inverted, router: ZapRouter, pieces: usize) {
-    let listener = Listener::bind("tcp://127.0.0.1:*", plain_configs(secrets).1, router);
+    let listener = Listener::bind("tcp://127.0.0.1:*", (plain_configs(secrets).1, router));
     let listener = listener.await.unwrap();
     let Endpoint::Tcp { port, .. } = listener.local_endpoint() else {
         panic!("not tcp")
@@ -123,7 +123,7 @@ async fn client_left_alone(secrets: &Inverted, at_once: bool) {
     };
     let client = plain_configs(secrets).0;
     let endpoint = format!("tcp://127.0.0.1:{port}");
-    let dialling = Connection::connect(endpoint.as_str(), client, ());
+    let dialling = Connection::connect(endpoint.as_str(), client);
     let (_, dialled) = tokio::join!(serving, dialling);
     assert!(dialled.is_err());
 }

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("mechanism", 6),
     ("handshake", 7),
     ("relay", 8),
+    ("security", 8),
     ("net", 9),
 ];
 

@@ -58,7 +58,7 @@ async fn every_pattern_crosses_as_if_nothing_stood_between() {
 
 #[tokio::test]
 async fn identities_properties_and_the_user_id_arrive() {
-    let program = Listener::bind(ANY_PORT, null(SocketType::Router), ())
+    let program = Listener::bind(ANY_PORT, null(SocketType::Router))
         .await
         .unwrap();
     for (rule, identity) in [
@@ -70,7 +70,7 @@ async fn identities_properties_and_the_user_id_arrive() {
         options.identity = rule;
         let config = server(SocketType::Relay, "curve");
         let forward = program.local_endpoint();
-        let server = Tunnel::server(ANY_PORT, forward, config, welcoming(), options)
+        let server = Tunnel::server(ANY_PORT, forward, (config, welcoming()), options)
             .await
             .unwrap();
         let tunnel = client_tunnel(server.local_endpoint(), "curve").await;
@@ -81,7 +81,7 @@ async fn identities_properties_and_the_user_id_arrive() {
             .accept_any_peer()
             .finish()
             .unwrap();
-        let dialling = Connection::connect(tunnel.local_endpoint(), dealer, ());
+        let dialling = Connection::connect(tunnel.local_endpoint(), dealer);
         let (dialled, accepted) = soon(async { tokio::join!(dialling, program.accept()) }).await;
         let (_dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
         let claims = &accepted.peer().claims;
@@ -93,7 +93,7 @@ async fn identities_properties_and_the_user_id_arrive() {
 
 #[tokio::test]
 async fn a_forged_user_id_never_arrives() {
-    let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+    let program = Listener::bind(ANY_PORT, null(SocketType::Pull))
         .await
         .unwrap();
     for mechanism in MECHANISMS {
@@ -130,25 +130,26 @@ async fn a_forged_user_id_never_arrives() {
 async fn both_sides_can_be_ipc() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name| ipc(directory.path(), name);
-    let program = Listener::bind(path("program"), null(SocketType::Pull), ())
+    let program = Listener::bind(path("program"), null(SocketType::Pull))
         .await
         .unwrap();
     let options = TunnelOptions::default;
     let config = server(SocketType::Relay, "curve");
-    let server = Tunnel::server(path("net"), path("program"), config, welcoming(), options())
-        .await
-        .unwrap();
+    let server = Tunnel::server(
+        path("net"),
+        path("program"),
+        (config, welcoming()),
+        options(),
+    )
+    .await
+    .unwrap();
     let config = client(SocketType::Relay, "curve");
     let tunnel = Tunnel::client(path("clear"), path("net"), config, options())
         .await
         .unwrap();
-    let mut push = soon(Connection::connect(
-        path("clear"),
-        null(SocketType::Push),
-        (),
-    ))
-    .await
-    .unwrap();
+    let mut push = soon(Connection::connect(path("clear"), null(SocketType::Push)))
+        .await
+        .unwrap();
     push.send("hello").await.unwrap();
     let mut pull = soon(program.accept()).await.unwrap();
     assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["hello"]);

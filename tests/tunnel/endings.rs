@@ -122,30 +122,26 @@ async fn a_peer_whose_admission_is_revoked_is_put_out_of_the_tunnel() {
     authenticator.configure_curve_keys("test", [client_keys().public_key()]);
     let router = ZapRouter::new();
     router.bind("test", authenticator.clone()).unwrap();
-    let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+    let program = Listener::bind(ANY_PORT, null(SocketType::Pull))
         .await
         .unwrap();
     let config = server(SocketType::Relay, "curve");
     let forward = program.local_endpoint();
     let options = TunnelOptions::default();
-    let tunnel = Tunnel::server(ANY_PORT, forward, config, router, options)
+    let tunnel = Tunnel::server(ANY_PORT, forward, (config, router), options)
         .await
         .unwrap();
     let config = client(SocketType::Push, "curve");
-    let mut push = soon(Connection::connect(
-        tunnel.local_endpoint(),
-        config.clone(),
-        (),
-    ))
-    .await
-    .unwrap();
+    let mut push = soon(Connection::connect(tunnel.local_endpoint(), config.clone()))
+        .await
+        .unwrap();
     let mut pull = soon(program.accept()).await.unwrap();
     push.send("in").await.unwrap();
     assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["in"]);
     authenticator.configure_curve_keys("test", []);
     assert!(matches!(soon(push.closed()).await, NetError::Closed));
     soon(pull.recv_message()).await.unwrap_err();
-    let again = soon(Connection::connect(tunnel.local_endpoint(), config, ())).await;
+    let again = soon(Connection::connect(tunnel.local_endpoint(), config)).await;
     assert!(matches!(again.unwrap_err(), NetError::Handshake(_)));
 }
 
@@ -164,7 +160,7 @@ async fn a_dropped_tunnel_ends_everything() {
 async fn a_peer_that_falls_silent_is_closed_by_default_if_it_has_answered_before() {
     let second = Duration::from_secs(1);
     for answers in [0, 2] {
-        let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        let program = Listener::bind(ANY_PORT, null(SocketType::Pull))
             .await
             .unwrap();
         let tunnel = server_tunnel(program.local_endpoint(), "curve", welcoming()).await;

@@ -114,7 +114,7 @@ async fn libzmq_with_curve_meets_libzmq_without_through_a_servers_tunnel() {
     let context = Context::new().await;
     let (program, at) = context.bound("PULL", null(), LOOPBACK).await;
     let options = TunnelOptions::default();
-    let tunnel = Tunnel::server(ANY_PORT, at.as_str(), config, router, options)
+    let tunnel = Tunnel::server(ANY_PORT, at.as_str(), (config, router), options)
         .await
         .unwrap();
     let to = tunnel.local_endpoint().to_string();
@@ -151,7 +151,7 @@ async fn libzmq_comes_back_after_the_far_side_had_refused_it() {
     let router = zmtp_auth::zap::ZapRouter::new();
     router.bind("test", authenticator.clone()).unwrap();
     let context = Context::new().await;
-    let far = zmtp_auth::net::Listener::bind(ANY_PORT, server(SocketType::Pull, "curve"), router)
+    let far = zmtp_auth::net::Listener::bind(ANY_PORT, (server(SocketType::Pull, "curve"), router))
         .await
         .unwrap();
     let tunnel = client_tunnel(far.local_endpoint(), "curve").await;

@@ -70,7 +70,7 @@ fn tunnel_process() {
         let options = TunnelOptions::default();
         let _tunnel = if role == "server" {
             let config = server(SocketType::Relay, "curve");
-            Tunnel::server(path("net"), path("program"), config, welcoming(), options).await
+            Tunnel::server(path("net"), path("program"), (config, welcoming()), options).await
         } else {
             let config = client(SocketType::Relay, "curve");
             Tunnel::client(path("clear"), path("net"), config, options).await
@@ -89,12 +89,12 @@ fn tunnel_process() {
 async fn either_tunnel_can_be_killed_and_the_programs_recover() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name| ipc(directory.path(), name);
-    let program = Listener::bind(path("program"), null(SocketType::Pair), ())
+    let program = Listener::bind(path("program"), null(SocketType::Pair))
         .await
         .unwrap();
     let mut processes =
         ["server", "client"].map(|role| Some(TunnelProcess::start(role, directory.path())));
-    let connector = Connector::new(path("clear"), null(SocketType::Pair), ()).unwrap();
+    let connector = Connector::new(path("clear"), null(SocketType::Pair)).unwrap();
     let mut there = Reconnecting::new(connector);
     for (killed, role) in [(0, "server"), (1, "client"), (0, "server")] {
         // A receiver reconnects while it waits for a message.

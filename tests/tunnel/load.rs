@@ -58,7 +58,7 @@ async fn many_clients() {
     for number in 0..clients {
         let endpoint = line.client.local_endpoint().clone();
         asking.spawn(async move {
-            let dialling = Connection::connect(endpoint, null(SocketType::Dealer), ());
+            let dialling = Connection::connect(endpoint, null(SocketType::Dealer));
             let mut connection = dialling.await.unwrap();
             let own = format!("client {number}");
             for _ in 0..3 {

@@ -44,11 +44,11 @@ async fn crosses_to(
     arrived: impl Future<Output = ()>,
 ) -> bool {
     let config = server(SocketType::Relay, "curve");
-    let tunnel = Tunnel::server(ANY_PORT, program, config, welcoming(), options)
+    let tunnel = Tunnel::server(ANY_PORT, program, (config, welcoming()), options)
         .await
         .unwrap();
     let config = client(SocketType::Push, "curve");
-    let mut push = match soon(Connection::connect(tunnel.local_endpoint(), config, ())).await {
+    let mut push = match soon(Connection::connect(tunnel.local_endpoint(), config)).await {
         Ok(push) => push,
         Err(error) => {
             assert!(
@@ -70,7 +70,7 @@ async fn nothing_is_forwarded_to_an_ipc_socket_of_another_user() {
     let directory = tempfile::tempdir().unwrap();
     let ours = std::fs::metadata(directory.path()).unwrap().uid();
     let path = ipc(directory.path(), "program");
-    let program = Listener::bind(path.as_str(), null(SocketType::Pull), ())
+    let program = Listener::bind(path.as_str(), null(SocketType::Pull))
         .await
         .unwrap();
     for (forward_uid, crosses) in [(None, true), (Some(ours), true), (Some(ours + 1), false)] {
@@ -92,7 +92,7 @@ async fn nothing_is_forwarded_to_an_ipc_socket_of_another_user() {
 #[tokio::test]
 async fn no_backend_is_dialled_for_a_refused_peer() {
     for mechanism in MECHANISMS {
-        let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+        let program = Listener::bind(ANY_PORT, null(SocketType::Pull))
             .await
             .unwrap();
         let forward = program.local_endpoint();
@@ -156,7 +156,7 @@ async fn whatever_happens_on_the_far_side_the_local_program_sees_the_end_and_no_
             denying(DenialStatus::Temporary),
             denying(DenialStatus::Internal),
         ] {
-            let far = Listener::bind(ANY_PORT, server(SocketType::Pull, mechanism), router)
+            let far = Listener::bind(ANY_PORT, (server(SocketType::Pull, mechanism), router))
                 .await
                 .unwrap();
             let tunnel = client_tunnel(far.local_endpoint(), mechanism).await;
@@ -181,7 +181,7 @@ async fn whatever_happens_on_the_far_side_the_local_program_sees_the_end_and_no_
         .accept_any_peer()
         .finish()
         .unwrap();
-    let far = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let far = Listener::bind(ANY_PORT, config).await.unwrap();
     let tunnel = client_tunnel(far.local_endpoint(), "curve").await;
     assert_eq!(seen_by_the_program(&tunnel).await, greeting);
 }
@@ -193,7 +193,7 @@ async fn a_backend_that_refuses_shows_as_a_mere_close() {
         .authorize(Domain::from("test"))
         .finish()
         .unwrap();
-    let program = Listener::bind(ANY_PORT, config, denying(DenialStatus::Failure))
+    let program = Listener::bind(ANY_PORT, (config, denying(DenialStatus::Failure)))
         .await
         .unwrap();
     let tunnel = server_tunnel(program.local_endpoint(), "curve", welcoming()).await;
@@ -209,7 +209,7 @@ async fn a_backend_that_refuses_shows_as_a_mere_close() {
 async fn come_again(tunnel: &Tunnel, config: Config<NoPolicy>) -> Connection {
     loop {
         let endpoint = tunnel.local_endpoint();
-        if let Ok(connection) = Connection::connect(endpoint, config.clone(), ()).await {
+        if let Ok(connection) = Connection::connect(endpoint, config.clone()).await {
             return connection;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -249,7 +249,7 @@ async fn a_far_side_that_is_down_is_asked_ever_more_slowly_for_all_programs_toge
 
 #[tokio::test(start_paused = true)]
 async fn a_far_side_that_falls_over_when_it_has_taken_a_connection_is_asked_ever_more_slowly() {
-    let far = Listener::bind(ANY_PORT, server(SocketType::Pull, "curve"), welcoming())
+    let far = Listener::bind(ANY_PORT, (server(SocketType::Pull, "curve"), welcoming()))
         .await
         .unwrap();
     let tunnel = client_tunnel(far.local_endpoint(), "curve").await;
@@ -286,7 +286,7 @@ async fn a_program_that_is_refused_for_what_it_says_of_itself_holds_up_no_other(
         }
     };
     router.bind("test", handler).unwrap();
-    let far = Listener::bind(ANY_PORT, server(SocketType::Router, "curve"), router)
+    let far = Listener::bind(ANY_PORT, (server(SocketType::Router, "curve"), router))
         .await
         .unwrap();
     let tunnel = client_tunnel(far.local_endpoint(), "curve").await;
@@ -299,7 +299,7 @@ async fn a_program_that_is_refused_for_what_it_says_of_itself_holds_up_no_other(
         for _ in 0..60 {
             tokio::time::sleep(Duration::from_secs(10)).await;
             let start = Instant::now();
-            let connecting = Connection::connect(tunnel.local_endpoint(), dealer("good"), ());
+            let connecting = Connection::connect(tunnel.local_endpoint(), dealer("good"));
             connecting.await.unwrap();
             longest = longest.max(start.elapsed());
         }
@@ -334,7 +334,7 @@ async fn programs_that_wait_for_a_far_side_all_get_through_once_it_is_back() {
     let back = async {
         tokio::time::sleep(TEN_MINUTES).await;
         let config = server(SocketType::Pull, "curve");
-        let far = Listener::bind(&far, config, welcoming()).await.unwrap();
+        let far = Listener::bind(&far, (config, welcoming())).await.unwrap();
         let start = Instant::now();
         for _ in 0..3 {
             std::mem::forget(far.accept().await.unwrap());
@@ -350,7 +350,7 @@ async fn idle_connections_lock_no_peer_out() {
     let mut limits = Limits::default();
     limits.max_pending_handshakes = 3;
     limits.max_pending_verdicts = 2;
-    let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+    let program = Listener::bind(ANY_PORT, null(SocketType::Pull))
         .await
         .unwrap();
     let config = server_with(SocketType::Relay, "curve", limits);
@@ -358,8 +358,7 @@ async fn idle_connections_lock_no_peer_out() {
     let tunnel = Tunnel::server(
         ANY_PORT,
         program.local_endpoint(),
-        config,
-        welcoming(),
+        (config, welcoming()),
         options,
     )
     .await
@@ -384,7 +383,7 @@ async fn idle_connections_lock_no_peer_out() {
     }
     assert_eq!(asked_again.load(Ordering::SeqCst), 0);
     let config = client(SocketType::Push, "curve");
-    let mut push = soon(Connection::connect(tunnel.local_endpoint(), config, ()))
+    let mut push = soon(Connection::connect(tunnel.local_endpoint(), config))
         .await
         .unwrap();
     push.send("hello").await.unwrap();
@@ -406,7 +405,7 @@ async fn to_a_hung_program(limits: Limits) -> (Tunnel, TcpListener, Arc<AtomicUs
     let forward = format!("tcp://{}", program.local_addr().unwrap());
     let config = server_with(SocketType::Relay, "curve", limits);
     let options = TunnelOptions::default();
-    let tunnel = Tunnel::server(ANY_PORT, &forward[..], config, router, options).await;
+    let tunnel = Tunnel::server(ANY_PORT, &forward[..], (config, router), options).await;
     (tunnel.unwrap(), program, asked)
 }
 
@@ -421,7 +420,7 @@ async fn peers_that_wait_for_a_hung_program_keep_no_newcomer_out() {
     for count in 1..=3 * SLOTS {
         let config = client(SocketType::Push, "curve");
         let endpoint = tunnel.local_endpoint().clone();
-        waiting.spawn(async move { Connection::connect(endpoint, config, ()).await });
+        waiting.spawn(async move { Connection::connect(endpoint, config).await });
         eventually(|| asked.load(Ordering::SeqCst) == count).await;
     }
     // Peers without admission evict each other and no admitted peer.
@@ -447,7 +446,7 @@ async fn a_peer_that_waits_for_the_backend_counts_as_a_connection() {
         let config = client(SocketType::Push, "curve");
         let endpoint = tunnel.local_endpoint().clone();
         async move {
-            soon(Connection::connect(endpoint, config, ()))
+            soon(Connection::connect(endpoint, config))
                 .await
                 .unwrap_err()
         }
@@ -488,21 +487,28 @@ async fn a_tunnel_with_the_wrong_roles_or_an_open_clear_side_is_refused() {
     let options = TunnelOptions::default;
     let router = ZapRouter::new;
     let config = asks(SocketType::Pull, "curve");
-    let bound = Tunnel::server(ANY_PORT, local, config, router(), options()).await;
+    let bound = Tunnel::server(ANY_PORT, local, (config, router()), options()).await;
     assert_eq!(problem(bound), TunnelError::SocketType(SocketType::Pull));
     let null_asks = Config::builder(SocketType::Relay)
         .null()
         .authorize(Domain::EMPTY)
         .finish()
         .unwrap();
-    let bound = Tunnel::server(ANY_PORT, local, null_asks, router(), options()).await;
+    let bound = Tunnel::server(ANY_PORT, local, (null_asks, router()), options()).await;
     assert_eq!(problem(bound), TunnelError::NotAServer);
+    let any_peer = Config::builder(SocketType::Relay)
+        .curve_server(KeyPair::generate().unwrap())
+        .accept_any_peer()
+        .finish()
+        .unwrap();
+    let bound = Tunnel::server(ANY_PORT, local, any_peer, options()).await;
+    assert_eq!(problem(bound), TunnelError::NotAuthorizing);
     let bound = Tunnel::client(ANY_PORT, local, null(SocketType::Relay), options()).await;
     assert_eq!(problem(bound), TunnelError::NotAClient);
     // The clear side must stay on this machine unless the options allow otherwise.
     for far in ["tcp://192.0.2.1:5000", "tcp://example.org:5000"] {
         let config = asks(SocketType::Relay, "curve");
-        let bound = Tunnel::server(ANY_PORT, far, config, router(), options()).await;
+        let bound = Tunnel::server(ANY_PORT, far, (config, router()), options()).await;
         assert_eq!(problem(bound), TunnelError::Cleartext(far.parse().unwrap()));
     }
     let config = client(SocketType::Relay, "curve");
@@ -514,6 +520,6 @@ async fn a_tunnel_with_the_wrong_roles_or_an_open_clear_side_is_refused() {
     soon(bound.unwrap().close()).await.unwrap();
     // A forward address must be one that can be connected to.
     let config = asks(SocketType::Relay, "curve");
-    let bound = Tunnel::server(ANY_PORT, "tcp://127.0.0.1:*", config, router(), options()).await;
+    let bound = Tunnel::server(ANY_PORT, "tcp://127.0.0.1:*", (config, router()), options()).await;
     assert!(matches!(bound, Err(NetError::Endpoint(_))));
 }

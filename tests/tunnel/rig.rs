@@ -55,9 +55,14 @@ pub fn client(kind: SocketType, mechanism: &str) -> Config<NoPolicy> {
 
 pub async fn server_tunnel(forward: &Endpoint, mechanism: &str, router: ZapRouter) -> Tunnel {
     let config = server(SocketType::Relay, mechanism);
-    Tunnel::server(ANY_PORT, forward, config, router, TunnelOptions::default())
-        .await
-        .unwrap()
+    Tunnel::server(
+        ANY_PORT,
+        forward,
+        (config, router),
+        TunnelOptions::default(),
+    )
+    .await
+    .unwrap()
 }
 
 pub async fn client_tunnel(forward: &Endpoint, mechanism: &str) -> Tunnel {
@@ -80,7 +85,7 @@ pub struct Line {
 
 impl Line {
     pub async fn new(mechanism: &str, bound: SocketType) -> Self {
-        let program = Listener::bind(ANY_PORT, null(bound), ()).await.unwrap();
+        let program = Listener::bind(ANY_PORT, null(bound)).await.unwrap();
         let server = server_tunnel(program.local_endpoint(), mechanism, welcoming()).await;
         let client = client_tunnel(server.local_endpoint(), mechanism).await;
         Self {
@@ -92,7 +97,7 @@ impl Line {
 
     /// A connection through both tunnels: the end of the connecting program, and of the bound one.
     pub async fn meet(&self, connecting: Config<NoPolicy>) -> (Connection, Connection) {
-        let dialling = Connection::connect(self.client.local_endpoint(), connecting, ());
+        let dialling = Connection::connect(self.client.local_endpoint(), connecting);
         let (dialled, accepted) =
             soon(async { tokio::join!(dialling, self.program.accept()) }).await;
         (dialled.unwrap(), accepted.unwrap())

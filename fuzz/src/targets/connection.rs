@@ -196,7 +196,7 @@ impl Setup {
         let endpoint = format!("ipc://{}", path.display());
         let options = TunnelOptions::default();
         let config = config.finish().unwrap();
-        let opened = Tunnel::server(endpoint.as_str(), forward, config, router, options).await;
+        let opened = Tunnel::server(endpoint.as_str(), forward, (config, router), options).await;
         opened.unwrap()
     }
 
@@ -297,7 +297,7 @@ async fn play(setup: Setup, script: Vec<Step>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let endpoint = format!("ipc://{}", path.display());
-    let listener = Listener::bind(endpoint.as_str(), setup.server(), ())
+    let listener = Listener::bind(endpoint.as_str(), setup.server())
         .await
         .unwrap();
     let (path, tunnel) = if setup.tunnel {

@@ -1,15 +1,14 @@
 //! A client that connects again and again, and says why an attempt failed.
 #![forbid(unsafe_code)]
 
-use crate::config::settings::Config;
 use crate::crypto::random::{self, OsRandom};
-use crate::net::access::Access;
 use crate::net::connection::handle::Connection;
 use crate::net::connection::sendable::require_sendable;
 use crate::net::deadline::deadline;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::options::Options;
+use crate::security::Security;
 use crate::traffic::message::Message;
 use std::fmt;
 use std::future::Future;
@@ -28,7 +27,7 @@ use tokio::time::Instant;
 /// let config = Config::builder(SocketType::Pull)
 ///     .curve_client(KeyPair::generate()?, server)
 ///     .finish()?;
-/// let mut connector = Connector::new("tcp://example.org:5555", config, ())?;
+/// let mut connector = Connector::new("tcp://example.org:5555", config)?;
 /// loop {
 ///     // Fails only if trying again is of no use.
 ///     let mut connection = connector.next().await?;
@@ -38,10 +37,9 @@ use tokio::time::Instant;
 /// }
 /// # }
 /// ```
-pub struct Connector<A: Access> {
+pub struct Connector {
     endpoint: Endpoint,
-    config: Config<A>,
-    router: A::Router,
+    security: Security,
     options: Options,
     /// Failures in a row; a connection that did not last is one.
     failures: u32,
@@ -74,17 +72,16 @@ pub enum Attempt {
     },
 }
 
-impl<A: Access> Connector<A> {
+impl Connector {
     /// Prepares; connects when first asked to. With default [`Options`].
     ///
     /// # Errors
     /// [`NetError::Endpoint`] for a text that is no endpoint, or a wildcard.
     pub fn new(
         endpoint: impl IntoEndpoint,
-        config: Config<A>,
-        router: A::Router,
+        security: impl Into<Security>,
     ) -> Result<Self, NetError> {
-        Self::with_options(endpoint, config, router, Options::default())
+        Self::with_options(endpoint, security, Options::default())
     }
 
     /// As [`Connector::new`], with `options`.
@@ -93,16 +90,14 @@ impl<A: Access> Connector<A> {
     /// As [`Connector::new`].
     pub fn with_options(
         endpoint: impl IntoEndpoint,
-        config: Config<A>,
-        router: A::Router,
+        security: impl Into<Security>,
         options: Options,
     ) -> Result<Self, NetError> {
         let endpoint = endpoint.into_endpoint()?;
         endpoint.require_connectable()?;
         Ok(Self {
             endpoint,
-            config,
-            router,
+            security: security.into(),
             options,
             failures: 0,
             connected_at: None,
@@ -152,8 +147,7 @@ impl<A: Access> Connector<A> {
             .get_or_insert_with(|| {
                 Self::dial(
                     self.endpoint.clone(),
-                    self.config.clone(),
-                    self.router.clone(),
+                    self.security.clone(),
                     self.options.clone(),
                 )
             })
@@ -167,7 +161,7 @@ impl<A: Access> Connector<A> {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 let policy = &self.options.reconnect;
-                let mechanism = self.config.mechanism();
+                let mechanism = self.security.mechanism();
                 let retry_after = policy.delay(&error, mechanism, self.failures, chance());
                 self.stopped = retry_after.is_none();
                 self.wait_until = retry_after.map(|delay| deadline(Instant::now(), delay));
@@ -178,8 +172,8 @@ impl<A: Access> Connector<A> {
         }
     }
 
-    fn dial(endpoint: Endpoint, config: Config<A>, router: A::Router, options: Options) -> Dialing {
-        Box::pin(async move { Connection::dial(&endpoint, &config, &router, &options).await })
+    fn dial(endpoint: Endpoint, security: Security, options: Options) -> Dialing {
+        Box::pin(async move { Connection::dial(&endpoint, &security, &options).await })
     }
 
     /// Why the latest attempt that failed did so; kept until the next failure.
@@ -204,7 +198,7 @@ impl<A: Access> Connector<A> {
 
     /// Only SUB and XSUB subscribe.
     pub(crate) fn require_subscriber(&self) -> Result<(), NetError> {
-        let ours = self.config.socket_type();
+        let ours = self.security.socket_type();
         if ours.subscribes() {
             Ok(())
         } else {
@@ -214,7 +208,7 @@ impl<A: Access> Connector<A> {
 
     /// Our type of socket sends this message.
     pub(crate) fn require_sendable(&self, message: &Message) -> Result<(), NetError> {
-        require_sendable(self.config.socket_type(), message)
+        require_sendable(self.security.socket_type(), message)
     }
 
     /// A connection that was gone again at once counts as a failure: else a server that admits
@@ -238,7 +232,7 @@ pub(crate) fn chance() -> u64 {
     random::array(&OsRandom).map_or(u64::MAX, u64::from_ne_bytes)
 }
 
-impl<A: Access> fmt::Debug for Connector<A> {
+impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector")
             .field("endpoint", &self.endpoint)

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use crate::access::peer::Peer;
-use crate::net::access::Access;
 use crate::net::client::connector::{Attempt, Connector};
 use crate::net::connection::halves::RecvHalf;
 use crate::net::connection::handle::Connection;
@@ -19,8 +18,8 @@ use bytes::Bytes;
 /// Connecting happens inside the calls: nothing runs while none of them is awaited but the
 /// driver of a connection that is there.
 #[derive(Debug)]
-pub struct Reconnecting<A: Access> {
-    connector: Connector<A>,
+pub struct Reconnecting {
+    connector: Connector,
     current: Option<Connection>,
     /// The connection before, as long as what had arrived on it may not have been received.
     before: Option<RecvHalf>,
@@ -29,10 +28,10 @@ pub struct Reconnecting<A: Access> {
     last_error: Option<NetError>,
 }
 
-impl<A: Access> Reconnecting<A> {
+impl Reconnecting {
     /// Makes its connections with `connector`, the first when it is first needed.
     #[must_use]
-    pub const fn new(connector: Connector<A>) -> Self {
+    pub const fn new(connector: Connector) -> Self {
         Self {
             connector,
             current: None,
@@ -179,7 +178,7 @@ impl<A: Access> Reconnecting<A> {
     }
 
     /// What makes the connections, to [`reset`](Connector::reset) it for example.
-    pub const fn connector(&mut self) -> &mut Connector<A> {
+    pub const fn connector(&mut self) -> &mut Connector {
         &mut self.connector
     }
 

@@ -3,9 +3,7 @@
 
 use crate::access::grant::Grant;
 use crate::access::peer::Peer;
-use crate::config::settings::Config;
 use crate::net::accept::connection_limit::Permit;
-use crate::net::access::Access;
 use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
 use crate::net::connection::halves::{Link, RecvHalf, SendHalf};
@@ -15,6 +13,7 @@ use crate::net::error::NetError;
 use crate::net::negotiate::{Agreed, Failed, Negotiation, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::socket::stream::{self, Stream};
+use crate::security::Security;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
 use bytes::Bytes;
@@ -48,50 +47,46 @@ impl Connection {
     /// Connects once, and shakes hands, with default [`Options`]. [`Connector`] does it again
     /// and again.
     ///
-    /// `router` is `()` for a configuration that asks no handler, which is every client of PLAIN
-    /// and CURVE.
+    /// `security` is a `Config<NoPolicy>`, which is every client of PLAIN and CURVE, or
+    /// `(config, router)` for a configuration that authorizes peers.
     ///
     /// # Errors
     /// Returns the reason, as [`NetError`] lists them. Nothing is left behind.
     ///
     /// [`Connector`]: crate::net::Connector
-    pub async fn connect<A: Access>(
+    pub async fn connect(
         endpoint: impl IntoEndpoint,
-        config: Config<A>,
-        router: A::Router,
+        security: impl Into<Security>,
     ) -> Result<Self, NetError> {
-        Self::connect_with(endpoint, config, router, &Options::default()).await
+        Self::connect_with(endpoint, security, &Options::default()).await
     }
 
     /// As [`Connection::connect`], with `options`.
     ///
     /// # Errors
     /// As [`Connection::connect`].
-    pub async fn connect_with<A: Access>(
+    pub async fn connect_with(
         endpoint: impl IntoEndpoint,
-        config: Config<A>,
-        router: A::Router,
+        security: impl Into<Security>,
         options: &Options,
     ) -> Result<Self, NetError> {
-        Self::dial(&endpoint.into_endpoint()?, &config, &router, options).await
+        Self::dial(&endpoint.into_endpoint()?, &security.into(), options).await
     }
 
     /// Connects and shakes hands, once.
-    pub(crate) async fn dial<A: Access>(
+    pub(crate) async fn dial(
         endpoint: &Endpoint,
-        config: &Config<A>,
-        router: &A::Router,
+        security: &Security,
         options: &Options,
     ) -> Result<Self, NetError> {
-        warn_of_plain(endpoint, config);
+        warn_of_plain(endpoint, security);
         let stream = stream::connect(endpoint, options).await?;
         let conn = stream.peer().map_err(NetError::io("connect"))?;
-        let agreed = Negotiation::new(&stream, config, router, None)
-            .run(conn)
-            .await;
+        let agreed = Negotiation::new(&stream, security, None).run(conn).await;
         match agreed {
             Ok(agreed) => {
-                let (connection, driver) = Self::with_driver(stream, agreed, config, options, None);
+                let (connection, driver) =
+                    Self::with_driver(stream, agreed, security, options, None);
                 tokio::spawn(driver.run());
                 // Policy may have changed while the handshake went on.
                 if connection.is_admitted() {
@@ -109,7 +104,7 @@ impl Connection {
             }) => {
                 tracing::debug!(%endpoint, %stage, %error, "not connected");
                 if !error_frame.is_empty() {
-                    let limits = config.limits().clone();
+                    let limits = security.limits().clone();
                     tokio::spawn(
                         async move { stream.close_gracefully(error_frame, &limits).await },
                     );
@@ -121,16 +116,16 @@ impl Connection {
 
     /// An agreed connection, and what the caller is to run in a task for it. `permit` is its
     /// place among a listener's connections.
-    pub(crate) fn with_driver<A>(
+    pub(crate) fn with_driver(
         stream: Stream,
         agreed: Agreed,
-        config: &Config<A>,
+        security: &Security,
         options: &Options,
         permit: Option<Permit>,
     ) -> (Self, Driver) {
         let Agreed { established, input } = agreed;
-        let limits = config.limits().clone();
-        let ours = config.socket_type();
+        let limits = security.limits().clone();
+        let ours = security.socket_type();
         let (outgoing, to_send) = queue(options.send_ahead);
         let (received, incoming) = queue(limits.read_ahead);
         let (state_at, state) = watch::channel(State::Open);

@@ -2,14 +2,12 @@
 //! the peers that passed.
 #![forbid(unsafe_code)]
 
-use crate::config::settings::Config;
 use crate::error::Stage;
 use crate::handshake::PeerContext;
 use crate::net::accept::acceptor::{AcceptOutcome, Accepted, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::accept::inbound::InboundPeer;
 use crate::net::accept::slots::Loss;
-use crate::net::access::Access;
 use crate::net::connection::driver::Driver;
 use crate::net::connection::handle::Connection;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
@@ -19,6 +17,7 @@ use crate::net::negotiate::{Failed, Negotiation, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::socket::wiped_buffer::HandshakeBytes;
 use crate::net::subject::Subject;
+use crate::security::Security;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
@@ -41,9 +40,8 @@ pub struct Listener {
 }
 
 /// What all handshakes of a listener share.
-struct ListenerShared<A: Access> {
-    config: Config<A>,
-    router: A::Router,
+struct ListenerShared {
+    security: Security,
     options: Options,
     events: Arc<Events>,
     connections: ConnectionLimit,
@@ -52,40 +50,37 @@ struct ListenerShared<A: Access> {
 impl Listener {
     /// Binds `endpoint`, with default [`Options`].
     ///
-    /// `router` is the [`ZapRouter`](crate::zap::ZapRouter) of a configuration that asks, and
-    /// `()` for one that asks no handler.
+    /// `security` is a `Config<NoPolicy>`, or `(config, router)` for a configuration that
+    /// authorizes peers, whose [`ZapRouter`](crate::zap::ZapRouter) is asked about each of them.
     ///
     /// # Errors
     /// Returns [`NetError::Endpoint`] if the text is no endpoint, [`NetError::Resolve`] if a host
     /// name has no address, and [`NetError::Io`] if the system refuses.
-    pub async fn bind<A: Access>(
+    pub async fn bind(
         endpoint: impl IntoEndpoint,
-        config: Config<A>,
-        router: A::Router,
+        security: impl Into<Security>,
     ) -> Result<Self, NetError> {
-        Self::bind_with(endpoint, config, router, Options::default()).await
+        Self::bind_with(endpoint, security, Options::default()).await
     }
 
     /// As [`Listener::bind`], with `options`.
     ///
     /// # Errors
     /// As [`Listener::bind`].
-    pub async fn bind_with<A: Access>(
+    pub async fn bind_with(
         endpoint: impl IntoEndpoint,
-        config: Config<A>,
-        router: A::Router,
+        security: impl Into<Security>,
         options: Options,
     ) -> Result<Self, NetError> {
-        let endpoint = endpoint.into_endpoint()?;
-        let (acceptor, local) =
-            Acceptor::bind(&endpoint, &options, config.limits().max_pending_handshakes).await?;
-        warn_of_plain(&local, &config);
-        tracing::debug!(endpoint = %local, mechanism = %config.mechanism(), "listening");
+        let (endpoint, security) = (endpoint.into_endpoint()?, security.into());
+        let max_slots = security.limits().max_pending_handshakes;
+        let (acceptor, local) = Acceptor::bind(&endpoint, &options, max_slots).await?;
+        warn_of_plain(&local, &security);
+        tracing::debug!(endpoint = %local, mechanism = %security.mechanism(), "listening");
         let events = Arc::new(Events::new(options.refusals_kept, options.accept_ahead));
-        let connections = ConnectionLimit::new(config.limits(), 1);
+        let connections = ConnectionLimit::new(security.limits(), 1);
         let shared = Arc::new(ListenerShared {
-            config,
-            router,
+            security,
             options,
             events: Arc::clone(&events),
             connections,
@@ -173,7 +168,7 @@ impl Drop for EndOfEvents {
     }
 }
 
-impl<A: Access> ListenerShared<A> {
+impl ListenerShared {
     /// Accepts until the task is aborted. That drops the acceptor, and with it the table of slots,
     /// which ends the handshakes in progress.
     async fn run(self: Arc<Self>, mut acceptor: Acceptor) {
@@ -208,8 +203,7 @@ impl<A: Access> ListenerShared<A> {
                 slot: &accepted.slot,
                 connections: &self.connections,
             };
-            let mut negotiation =
-                Negotiation::new(&accepted.stream, &self.config, &self.router, Some(inbound));
+            let mut negotiation = Negotiation::new(&accepted.stream, &self.security, Some(inbound));
             let outcome = tokio::select! {
                 outcome = negotiation.run(context.clone()) => outcome,
                 loss = accepted.eviction.lost() => match loss {
@@ -224,14 +218,14 @@ impl<A: Access> ListenerShared<A> {
                 tracing::debug!(address = %context.address.with_port(context.port), "peer accepted");
                 let stream = accepted.stream;
                 let (connection, driver) =
-                    Connection::with_driver(stream, agreed, &self.config, &self.options, permit);
+                    Connection::with_driver(stream, agreed, &self.security, &self.options, permit);
                 self.events.accepted(connection);
                 Some(driver)
             }
             Err(failed) => {
                 let error_frame = self.refuse(&context, failed);
                 if !error_frame.is_empty() {
-                    let limits = self.config.limits();
+                    let limits = self.security.limits();
                     accepted.close_gracefully(error_frame, limits).await;
                 }
                 None

@@ -1,10 +1,8 @@
 //! A tunnel's bound side: takes connections, and gives each a task of its own.
 #![forbid(unsafe_code)]
 
-use crate::config::settings::{Authorizing, Config, NoPolicy};
 use crate::net::accept::acceptor::{AcceptOutcome, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
-use crate::net::access::Access;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::negotiate::{Failed, warn_of_plain};
@@ -14,7 +12,7 @@ use crate::net::tunnel::rate_limited_log::RateLimitedLog;
 use crate::net::tunnel::session::{Back, TunnelShared, refuse};
 use crate::net::tunnel::user_ids::UserIds;
 use crate::relay::handoff::IdentityRule;
-use crate::zap::router::ZapRouter;
+use crate::security::Security;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -58,7 +56,7 @@ use tokio::task::{JoinHandle, JoinSet};
 ///
 /// // A server that knows nothing of security, and its tunnel.
 /// let pull = Config::builder(SocketType::Pull).null().accept_any_peer().finish()?;
-/// let program = Listener::bind("tcp://127.0.0.1:*", pull, ()).await?;
+/// let program = Listener::bind("tcp://127.0.0.1:*", pull).await?;
 /// let router = ZapRouter::new();
 /// router.bind("pull", async |request: ZapRequest| request.allow("alice"))?;
 /// let keys = KeyPair::generate()?;
@@ -68,7 +66,7 @@ use tokio::task::{JoinHandle, JoinSet};
 ///     .finish()?;
 /// let forward = program.local_endpoint();
 /// let server =
-///     Tunnel::server("tcp://127.0.0.1:*", forward, network, router, TunnelOptions::default())
+///     Tunnel::server("tcp://127.0.0.1:*", forward, (network, router), TunnelOptions::default())
 ///         .await?;
 ///
 /// // A client that knows nothing of it either, and its tunnel.
@@ -79,7 +77,7 @@ use tokio::task::{JoinHandle, JoinSet};
 /// let client =
 ///     Tunnel::client("tcp://127.0.0.1:*", forward, network, TunnelOptions::default()).await?;
 /// let push = Config::builder(SocketType::Push).null().accept_any_peer().finish()?;
-/// let mut push = Connection::connect(client.local_endpoint(), push, ()).await?;
+/// let mut push = Connection::connect(client.local_endpoint(), push).await?;
 /// push.send("hello").await?;
 ///
 /// let mut pull = program.accept().await?;
@@ -98,9 +96,10 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Binds `endpoint` for the network, and forwards those that `router` admits to the program
-    /// at `forward`. `config` is that of a PLAIN or CURVE server of type RELAY; a
-    /// server's tunnel always asks a handler; to admit every peer, the policy has to say so.
+    /// Binds `endpoint` for the network, and forwards the peers that policy admits to the program
+    /// at `forward`. `security` is `(config, router)`, with the configuration of a PLAIN or CURVE
+    /// server of type RELAY that authorizes peers. A server's tunnel always asks a handler; to
+    /// admit every peer, bind a handler that does.
     ///
     /// # Errors
     /// Returns [`NetError::Tunnel`] if the configuration or the clear side is not allowed,
@@ -109,43 +108,45 @@ impl Tunnel {
     pub async fn server(
         endpoint: impl IntoEndpoint,
         forward: impl IntoEndpoint,
-        config: Config<Authorizing>,
-        router: ZapRouter,
+        security: impl Into<Security>,
         options: TunnelOptions,
     ) -> Result<Self, NetError> {
         let (endpoint, forward) = (endpoint.into_endpoint()?, forward.into_endpoint()?);
-        require_server(&config)?;
+        let security = security.into();
+        require_server(&security)?;
         options.require_local(&forward)?;
-        warn_of_plain(&endpoint, &config);
+        warn_of_plain(&endpoint, &security);
         let back = Back {
             endpoint: forward,
-            config: config.clear_side(),
+            security: security.clear_side(),
             is_clear: true,
             backoff: None,
         };
-        Self::start(&endpoint, config, router, back, options).await
+        Self::start(&endpoint, security, back, options).await
     }
 
     /// Binds `endpoint` for the local programs, and forwards each of their connections to the
-    /// server at `forward`. `config` is that of a PLAIN or CURVE client of type RELAY.
+    /// server at `forward`. `security` is the configuration of a PLAIN or CURVE client of type
+    /// RELAY.
     ///
     /// # Errors
     /// As [`Tunnel::server`].
     pub async fn client(
         endpoint: impl IntoEndpoint,
         forward: impl IntoEndpoint,
-        config: Config<NoPolicy>,
+        security: impl Into<Security>,
         options: TunnelOptions,
     ) -> Result<Self, NetError> {
         let (endpoint, forward) = (endpoint.into_endpoint()?, forward.into_endpoint()?);
-        require_client(&config)?;
+        let security = security.into();
+        require_client(&security)?;
         options.require_local(&endpoint)?;
-        warn_of_plain(&forward, &config);
-        let front = config.clear_side();
-        let backoff = FarSideBackoff::new(options.sockets.reconnect.clone(), config.mechanism());
+        warn_of_plain(&forward, &security);
+        let front = security.clear_side();
+        let backoff = FarSideBackoff::new(options.sockets.reconnect.clone(), security.mechanism());
         let back = Back {
             endpoint: forward,
-            config,
+            security,
             is_clear: false,
             backoff: Some(backoff),
         };
@@ -154,26 +155,24 @@ impl Tunnel {
             identity: IdentityRule::Pass,
             ..options
         };
-        Self::start(&endpoint, front, (), back, options).await
+        Self::start(&endpoint, front, back, options).await
     }
 
-    async fn start<A: Access>(
+    async fn start(
         endpoint: &Endpoint,
-        config: Config<A>,
-        router: A::Router,
+        security: Security,
         back: Back,
         options: TunnelOptions,
     ) -> Result<Self, NetError> {
         back.endpoint.require_connectable()?;
-        let max_slots = config.limits().max_pending_handshakes;
+        let max_slots = security.limits().max_pending_handshakes;
         // The peer's socket, and the one behind it.
-        let connections = ConnectionLimit::new(config.limits(), 2);
+        let connections = ConnectionLimit::new(security.limits(), 2);
         let (acceptor, local) = Acceptor::bind(endpoint, &options.sockets, max_slots).await?;
         tracing::debug!(endpoint = %local, forward = %back.endpoint, "tunnel open");
         let (closing, close) = watch::channel(false);
         let shared = Arc::new(TunnelShared {
-            config,
-            router,
+            security,
             back,
             options,
             connections,
@@ -223,7 +222,7 @@ impl Drop for Tunnel {
 
 /// Takes connections until the tunnel is closed, and waits for the last of them to end; whether
 /// all had everything sent on.
-async fn run<A: Access>(shared: Arc<TunnelShared<A>>, mut acceptor: Acceptor) -> bool {
+async fn run(shared: Arc<TunnelShared>, mut acceptor: Acceptor) -> bool {
     let mut close = shared.close.clone();
     let mut connections = JoinSet::new();
     loop {

@@ -3,12 +3,12 @@
 
 use crate::access::address::{IpcPeer, PeerAddress};
 use crate::access::credentials::MechanismKind;
-use crate::config::settings::Config;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::{NetError, TunnelError};
 use crate::net::options::Options;
 use crate::net::socket::stream::own_uid;
 use crate::relay::handoff::IdentityRule;
+use crate::security::Security;
 use crate::traffic::heartbeat::{Expiry, HeartbeatSettings};
 use crate::wire::socket_type::SocketType;
 use std::time::Duration;
@@ -107,25 +107,28 @@ impl TunnelOptions {
 }
 
 /// Demands a configuration for the network side of a server's tunnel.
-pub(crate) fn require_server<A>(config: &Config<A>) -> Result<(), TunnelError> {
-    require_relay(config)?;
-    if config.is_server() {
-        return Ok(());
+pub(crate) fn require_server(security: &Security) -> Result<(), TunnelError> {
+    require_relay(security)?;
+    if !security.is_server() {
+        return Err(TunnelError::NotAServer);
     }
-    Err(TunnelError::NotAServer)
+    if !security.asks_router() {
+        return Err(TunnelError::NotAuthorizing);
+    }
+    Ok(())
 }
 
 /// Demands a configuration for the network side of a client's tunnel.
-pub(crate) fn require_client<A>(config: &Config<A>) -> Result<(), TunnelError> {
-    require_relay(config)?;
-    if config.is_server() || config.mechanism() == MechanismKind::Null {
+pub(crate) fn require_client(security: &Security) -> Result<(), TunnelError> {
+    require_relay(security)?;
+    if security.is_server() || security.mechanism() == MechanismKind::Null {
         return Err(TunnelError::NotAClient);
     }
     Ok(())
 }
 
-fn require_relay<A>(config: &Config<A>) -> Result<(), TunnelError> {
-    match config.socket_type() {
+fn require_relay(security: &Security) -> Result<(), TunnelError> {
+    match security.socket_type() {
         SocketType::Relay => Ok(()),
         other => Err(TunnelError::SocketType(other)),
     }

@@ -5,14 +5,12 @@ use crate::access::address::PeerAddress;
 use crate::access::credentials::Credential;
 use crate::access::grant::Grant;
 use crate::access::peer::Peer;
-use crate::config::settings::{Config, NoPolicy};
 use crate::error::{Error, Stage};
 use crate::handshake::PeerContext;
 use crate::net::accept::acceptor::Accepted;
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::accept::inbound::InboundPeer;
 use crate::net::accept::slots::Loss;
-use crate::net::access::Access;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::listener::events::Refusal;
@@ -29,6 +27,7 @@ use crate::relay::end::RelayEnd;
 use crate::relay::forward::{Relay, RelayError};
 use crate::relay::handoff::{IdentityRule, PeerHandoff};
 use crate::relay::side::Side;
+use crate::security::Security;
 use crate::wire::metadata::Metadata;
 use crate::wire::socket_type::SocketType;
 use std::sync::Arc;
@@ -36,9 +35,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 /// What all connections of a tunnel share.
-pub(crate) struct TunnelShared<A: Access> {
-    pub(crate) config: Config<A>,
-    pub(crate) router: A::Router,
+pub(crate) struct TunnelShared {
+    pub(crate) security: Security,
     pub(crate) back: Back,
     pub(crate) options: TunnelOptions,
     pub(crate) connections: ConnectionLimit,
@@ -57,7 +55,7 @@ pub(crate) struct TunnelShared<A: Access> {
 /// The side that the tunnel dials.
 pub(crate) struct Back {
     pub(crate) endpoint: Endpoint,
-    pub(crate) config: Config<NoPolicy>,
+    pub(crate) security: Security,
     /// Whether that is the side without security.
     pub(crate) is_clear: bool,
     /// A client's tunnel waits before it asks again. A server's asks its program for each peer, so
@@ -102,7 +100,7 @@ impl From<Failed> for LinkError {
     }
 }
 
-impl<A: Access> TunnelShared<A> {
+impl TunnelShared {
     /// Serves one connection to its end; false if what was on its way was cut off by the tunnel's.
     ///
     /// A connection has two phases. The first is both handshakes: [`link`](Self::link) runs
@@ -121,8 +119,7 @@ impl<A: Access> TunnelShared<A> {
                 slot: &accepted.slot,
                 connections: &self.connections,
             };
-            let mut front =
-                Negotiation::new(&accepted.stream, &self.config, &self.router, Some(inbound));
+            let mut front = Negotiation::new(&accepted.stream, &self.security, Some(inbound));
             let linked = tokio::select! {
                 linked = self.link(&mut front, &context) => linked,
                 loss = accepted.eviction.lost() => Err(match loss {
@@ -143,7 +140,7 @@ impl<A: Access> TunnelShared<A> {
                 } = accepted;
                 drop((slot, eviction));
                 let linger = self.options.sockets.linger;
-                let limits = self.config.limits();
+                let limits = self.security.limits();
                 let traffic = Traffic::new(stream, linked.back, linked.relay, linger, limits);
                 let end = traffic.run(linked.grant, close).await;
                 drop(linked.user_id_use);
@@ -155,7 +152,7 @@ impl<A: Access> TunnelShared<A> {
             }
             Err(error) => {
                 let error_frame = self.log_link_error(&context, error);
-                let limits = self.config.limits();
+                let limits = self.security.limits();
                 accepted.close_gracefully(error_frame, limits).await;
                 true
             }
@@ -170,14 +167,14 @@ impl<A: Access> TunnelShared<A> {
     /// pause. A front that goes away meanwhile ends the dialling.
     async fn link(
         &self,
-        front: &mut Negotiation<'_, A>,
+        front: &mut Negotiation<'_>,
         context: &PeerContext,
     ) -> Result<Linked, LinkError> {
         let pause = front.run_to_pause(context.clone()).await?;
         let handoff =
             PeerHandoff::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
         // Half of the time for the handshake, so that the far side has the other.
-        let patience = self.config.limits().handshake_timeout / 2;
+        let patience = self.security.limits().handshake_timeout / 2;
         let none = Metadata::new();
         let claims = handoff.claims();
         let claims = claims.map_or(&none, |claims| &claims.properties);
@@ -244,8 +241,8 @@ impl<A: Access> TunnelShared<A> {
             RelayEnd::new(*agreed.established, limits, heartbeat, now).with_input(agreed.input)
         };
         Relay::new(
-            end(front, self.config.limits(), in_front),
-            end(back, self.back.config.limits(), behind),
+            end(front, self.security.limits(), in_front),
+            end(back, self.back.security.limits(), behind),
         )
     }
 
@@ -314,7 +311,7 @@ impl Back {
         }
         let (error, is_for_all) = match self.connect(options).await {
             Ok((stream, address)) => {
-                let agreed = Negotiation::new(&stream, &self.config, &(), None)
+                let agreed = Negotiation::new(&stream, &self.security, None)
                     .run(handoff.peer_context(address))
                     .await;
                 match agreed {

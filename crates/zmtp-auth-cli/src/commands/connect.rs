@@ -17,8 +17,8 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::timeout;
-use zmtp_auth::net::{Access, Connection, Incoming, NetError};
-use zmtp_auth::{Config, MechanismKind, SocketType};
+use zmtp_auth::net::{Connection, Incoming, NetError};
+use zmtp_auth::{MechanismKind, Security, SocketType};
 
 /// How long stdin may take to end, once the peer has closed, to have ended before. 1 s, much more
 /// than a busy machine takes to read the end that is there.
@@ -98,9 +98,10 @@ pub(crate) fn run(arguments: &ConnectArguments) -> Result<(), Failure> {
     }
     match arguments.config()? {
         ServerConfig::Authorizing(config, router, policy) => {
-            block_on(converse(arguments, config, router, Some(policy)))
+            let security = (config, router).into();
+            block_on(converse(arguments, security, Some(policy)))
         }
-        ServerConfig::NoPolicy(config) => block_on(converse(arguments, config, (), None)),
+        ServerConfig::NoPolicy(config) => block_on(converse(arguments, config.into(), None)),
     }
 }
 
@@ -155,25 +156,24 @@ struct Conversation<'a> {
     reading: bool,
 }
 
-async fn converse<A: Access>(
+async fn converse(
     arguments: &ConnectArguments,
-    config: Config<A>,
-    router: A::Router,
+    security: Security,
     mut policy: Option<LoadedPolicy>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let events = Events::on_stdout()?;
     let mut side = Conversation {
-        ours: config.socket_type(),
+        ours: security.socket_type(),
         arguments,
         events: &events,
         left: arguments.count,
-        reading: config.socket_type().sends(),
+        reading: security.socket_type().sends(),
     };
     let endpoint = arguments.endpoint.as_str();
     let options = arguments.socket.options();
     let mut connection = tokio::select! {
-        connected = Connection::connect_with(endpoint, config, router, &options) => connected?,
+        connected = Connection::connect_with(endpoint, security, &options) => connected?,
         () = signals.stop() => return Err(Failure::new("a signal came before we were connected")),
     };
     let ended = {

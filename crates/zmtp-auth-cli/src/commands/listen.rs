@@ -18,8 +18,8 @@ use clap::Args;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use zmtp_auth::net::{Access, Event, Listener};
-use zmtp_auth::{Config, SocketType};
+use zmtp_auth::net::{Event, Listener};
+use zmtp_auth::{Security, SocketType};
 
 /// Bind a socket, and tell who comes and what they send
 ///
@@ -95,26 +95,26 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     let builder = arguments.socket.builder(socket_type).limits(limits);
     match arguments.security.config(builder)? {
         ServerConfig::Authorizing(config, router, policy) => {
-            block_on(serve(arguments, config, router, Some(policy), outlet))
+            let security = (config, router).into();
+            block_on(serve(arguments, security, Some(policy), outlet))
         }
-        ServerConfig::NoPolicy(config) => block_on(serve(arguments, config, (), None, outlet)),
+        ServerConfig::NoPolicy(config) => block_on(serve(arguments, config.into(), None, outlet)),
     }
 }
 
-async fn serve<A: Access>(
+async fn serve(
     arguments: &ListenArguments,
-    config: Config<A>,
-    router: A::Router,
+    security: Security,
     mut policy: Option<LoadedPolicy>,
     outlet: Option<Outlet>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let events = Events::on_stdout()?;
-    let (ours, mechanism) = (config.socket_type(), config.mechanism().name());
+    let (ours, mechanism) = (security.socket_type(), security.mechanism().name());
     let mut options = arguments.socket.options();
     arguments.bind.apply(&mut options);
     let endpoint = arguments.endpoint.as_str();
-    let listener = Listener::bind_with(endpoint, config, router, options).await;
+    let listener = Listener::bind_with(endpoint, security, options).await;
     let listener = listener.map_err(|error| Failure::at(endpoint, &error))?;
     events.offer(&Told::Listening {
         endpoint: listener.local_endpoint().to_string(),

@@ -228,7 +228,7 @@ async fn server(arguments: &ServerArguments, mut policy: LoadedPolicy) -> Result
         IdentityArgument::Drop => IdentityRule::Drop,
     };
     let (bind, forward) = (arguments.bind.as_str(), arguments.forward.as_str());
-    let tunnel = Tunnel::server(bind, forward, config, policy.router()?, options).await;
+    let tunnel = Tunnel::server(bind, forward, (config, policy.router()?), options).await;
     serve(
         tunnel.map_err(|error| named(bind, error))?,
         Some(&mut policy),

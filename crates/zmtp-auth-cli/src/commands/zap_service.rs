@@ -15,9 +15,9 @@ use serde::Serialize;
 use std::path::PathBuf;
 use tokio::task::JoinSet;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::net::{Access, Connection, Endpoint, Event, Listener, NetError};
+use zmtp_auth::net::{Connection, Endpoint, Event, Listener, NetError};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Config, Domain, SocketType};
+use zmtp_auth::{Config, Domain, Security, SocketType};
 
 /// Requests in progress on one connection; the next is read when one is answered. 512, twice as many
 /// as may take their time, so that the policy shares its places among addresses, not the connection
@@ -104,7 +104,7 @@ pub(crate) async fn serve(
     let builder = Config::builder(SocketType::Router);
     if arguments.insecure_clear_zap {
         let config = builder.null().accept_any_peer().finish()?;
-        return listen(endpoint, config, (), policy).await;
+        return listen(endpoint, config.into(), policy).await;
     }
     let may_ask = Authenticator::new();
     let router = ZapRouter::new();
@@ -126,7 +126,7 @@ pub(crate) async fn serve(
             builder.null().authorize(Domain::EMPTY).finish()?
         }
     };
-    listen(endpoint, config, router, policy).await
+    listen(endpoint, (config, router).into(), policy).await
 }
 
 /// The user that we are: the kernel says so of the other end of our own socket.
@@ -141,17 +141,16 @@ fn own_uid() -> Result<u32, Failure> {
     Err(Failure::usage("there is no ipc on this system"))
 }
 
-async fn listen<A: Access>(
+async fn listen(
     endpoint: Endpoint,
-    config: Config<A>,
-    router: A::Router,
+    security: Security,
     mut policy: LoadedPolicy,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let events = Events::on_stdout()?;
     let at = endpoint.to_string();
     // An ipc file has mode 0600 from the start: Options::ipc_mode.
-    let listener = Listener::bind(endpoint, config, router).await;
+    let listener = Listener::bind(endpoint, security).await;
     let listener = listener.map_err(|error| Failure::at(&at, &error))?;
     events.offer(&Told::Listening {
         endpoint: listener.local_endpoint().to_string(),

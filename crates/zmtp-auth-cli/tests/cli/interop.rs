@@ -122,7 +122,7 @@ async fn a_libzmq_server_asks_our_service_through_a_proxy() {
         let pair = pair.key_pair().unwrap().clone();
         let server = SERVER_PUBLIC.parse().unwrap();
         let config = Config::builder(SocketType::Push).curve_client(pair, server);
-        Connection::connect(endpoint.as_str(), config.finish().unwrap(), ()).await
+        Connection::connect(endpoint.as_str(), config.finish().unwrap()).await
     };
     let refused = connect("mallory.key_secret").await.unwrap_err();
     assert!(refused.to_string().contains("400"), "{refused}");

@@ -360,7 +360,7 @@ async fn users_whose_names_look_alike_are_told_apart() {
         let password = zmtp_auth::Password::new("secret");
         let config = builder.plain_client(name.to_vec(), password).finish();
         let config = config.unwrap();
-        let _push = Connection::connect(endpoint.as_str(), config, ())
+        let _push = Connection::connect(endpoint.as_str(), config)
             .await
             .unwrap();
         assert_eq!(listening.event("accepted")["user_id"], shown);

@@ -358,9 +358,7 @@ fn strict_pull() -> (String, Receiver<()>) {
             limits.max_message = 1000;
             let config = Config::builder(SocketType::Pull).limits(limits).null();
             let config = config.accept_any_peer().finish().unwrap();
-            let listener = Listener::bind("tcp://127.0.0.1:*", config, ())
-                .await
-                .unwrap();
+            let listener = Listener::bind("tcp://127.0.0.1:*", config).await.unwrap();
             tell_endpoint
                 .send(listener.local_endpoint().to_string())
                 .unwrap();
@@ -435,12 +433,12 @@ async fn what_a_peer_sent_before_it_went_is_told_although_nothing_can_be_sent_to
         let (mut listening, endpoint) = house.listening(&format!("{line} {sends}"));
         let lines = b"line\n".repeat(5000);
         listening.stdin.as_mut().unwrap().write_all(&lines).unwrap();
-        let dealer = Connection::connect(endpoint, open(SocketType::Dealer), ());
+        let dealer = Connection::connect(endpoint, open(SocketType::Dealer));
         in_haste(dealer.await.unwrap()).await;
         all_are_told(listening.told_until("closed"));
     }
 
-    let listener = Listener::bind("tcp://127.0.0.1:*", open(SocketType::Dealer), ());
+    let listener = Listener::bind("tcp://127.0.0.1:*", open(SocketType::Dealer));
     let listener = listener.await.unwrap();
     let endpoint = listener.local_endpoint().to_string();
     let mut connecting = Running::start(&["connect", &endpoint, "--type", "dealer", "--null"]);
@@ -455,7 +453,7 @@ async fn what_a_peer_sent_before_it_went_is_told_although_nothing_can_be_sent_to
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_closes_after_it_has_taken_every_line_is_no_loss() {
-    let listener = Listener::bind("tcp://127.0.0.1:*", open(SocketType::Pull), ());
+    let listener = Listener::bind("tcp://127.0.0.1:*", open(SocketType::Pull));
     let listener = listener.await.unwrap();
     let endpoint = listener.local_endpoint().to_string();
     for _ in 0..20 {

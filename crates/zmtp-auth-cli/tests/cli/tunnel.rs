@@ -103,7 +103,7 @@ async fn two_tunnels_at_the_command_line_give_two_programs_curve() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let stranger = KeyPair::generate().unwrap();
-    let program = Listener::bind(ANY_PORT, null(SocketType::Pull), ())
+    let program = Listener::bind(ANY_PORT, null(SocketType::Pull))
         .await
         .unwrap();
     let key = write_key(directory, "server.secret", &server_keys());
@@ -142,17 +142,12 @@ async fn two_tunnels_at_the_command_line_give_two_programs_curve() {
     let admitted = client_of(&client_keys(), "client.secret");
 
     let push = null(SocketType::Push);
-    let error = soon(Connection::connect(
-        refused.endpoint.as_str(),
-        push.clone(),
-        (),
-    ))
-    .await;
+    let error = soon(Connection::connect(refused.endpoint.as_str(), push.clone())).await;
     assert!(matches!(
         error.unwrap_err(),
         NetError::Handshake(Error::ClosedByPeer(_))
     ));
-    let dialling = Connection::connect(admitted.endpoint.as_str(), push, ());
+    let dialling = Connection::connect(admitted.endpoint.as_str(), push);
     let (push, pull) = soon(async { tokio::join!(dialling, program.accept()) }).await;
     let (mut push, mut pull) = (push.unwrap(), pull.unwrap());
     let user_id = pull
@@ -188,7 +183,7 @@ async fn two_tunnels_at_the_command_line_give_two_programs_curve() {
 async fn a_message_over_a_limit_is_told_with_the_limit_and_the_side() {
     let config = Config::builder(SocketType::Pull).curve_server(server_keys());
     let config = config.accept_any_peer().finish().unwrap();
-    let far = Listener::bind(ANY_PORT, config, ()).await.unwrap();
+    let far = Listener::bind(ANY_PORT, config).await.unwrap();
     let (to, server_key) = (far.local_endpoint().to_string(), server_keys().public_key());
     let arguments = [
         "client",
@@ -199,7 +194,7 @@ async fn a_message_over_a_limit_is_told_with_the_limit_and_the_side() {
         "--server-key",
     ];
     let tunnel = Running::start(&[&arguments[..], &[&server_key.to_z85()]].concat());
-    let dialling = Connection::connect(tunnel.endpoint.as_str(), null(SocketType::Push), ());
+    let dialling = Connection::connect(tunnel.endpoint.as_str(), null(SocketType::Push));
     let (push, pull) = soon(async { tokio::join!(dialling, far.accept()) }).await;
     let (mut push, mut pull) = (push.unwrap(), pull.unwrap());
     let message: Message = (0..5000).map(|_| Vec::new()).collect();
@@ -315,7 +310,7 @@ async fn a_program_of_another_user_gets_nothing_unless_it_was_named() {
             .unwrap()
     };
     let tunnel = Running::start(&arguments);
-    let refused = soon(Connection::connect(&*tunnel.endpoint, config(), ())).await;
+    let refused = soon(Connection::connect(&*tunnel.endpoint, config())).await;
     assert!(matches!(
         refused,
         Err(NetError::Handshake(Error::ClosedByPeer(_)))
@@ -327,7 +322,7 @@ async fn a_program_of_another_user_gets_nothing_unless_it_was_named() {
     );
 
     let tunnel = Running::start(&[&arguments[..], &["--forward-uid", OTHER]].concat());
-    let mut push = soon(Connection::connect(&*tunnel.endpoint, config(), ()))
+    let mut push = soon(Connection::connect(&*tunnel.endpoint, config()))
         .await
         .unwrap();
     push.send("hello").await.unwrap();

@@ -140,7 +140,7 @@ async fn while_stdout_is_full_messages_wait_and_revocation_goes_on() {
     let endpoint = unread.endpoint.clone();
     let push = |name: &str| {
         let config = client(&house, name, SocketType::Push);
-        Connection::connect(endpoint.clone(), config, ())
+        Connection::connect(endpoint.clone(), config)
     };
     let mut alice = push("alice.key_secret").await.unwrap();
     let mut sending = tokio::spawn(async move {
@@ -186,7 +186,7 @@ async fn an_echo_that_is_not_read_ends_on_a_signal_and_at_once_on_a_second() {
     for signals in [1, 2] {
         let (listening, endpoint) = house.listening(&format!("{CURVE} --type dealer --echo"));
         let config = client(&house, "alice.key_secret", SocketType::Dealer);
-        let mut dealer = Connection::connect(endpoint, config, ()).await.unwrap();
+        let mut dealer = Connection::connect(endpoint, config).await.unwrap();
         let message = "x".repeat(100_000);
         let sends = async { while dealer.send(message.clone()).await.is_ok() {} };
         // Until nothing moves: the echo waits for us, and we for it.
@@ -202,7 +202,7 @@ async fn an_echo_that_is_not_read_ends_on_a_signal_and_at_once_on_a_second() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connect_ends_on_a_signal_while_stdout_is_full() {
     let config = Config::builder(SocketType::Push).null().accept_any_peer();
-    let listener = Listener::bind("tcp://127.0.0.1:*", config.finish().unwrap(), ());
+    let listener = Listener::bind("tcp://127.0.0.1:*", config.finish().unwrap());
     let listener = listener.await.unwrap();
     let endpoint = listener.local_endpoint().to_string();
     let connecting = tokio::task::spawn_blocking(move || {

@@ -1,0 +1,220 @@
+//! How a socket proves itself and who decides about its peers, in one value for every host.
+#![forbid(unsafe_code)]
+
+use crate::access::credentials::MechanismKind;
+use crate::access::request::AccessRequest;
+use crate::access::verdict::Verdict;
+use crate::auth::sync::block_on::block_on;
+use crate::config::settings::{Authorizing, Config, Erased, NoPolicy};
+use crate::handshake::Handshake;
+use crate::limits::Limits;
+use crate::mechanism::machine::{AwaitGreeting, Mechanism};
+use crate::mechanism::session::PeerContext;
+use crate::status::DenialStatus;
+use crate::wire::socket_type::SocketType;
+use crate::zap::router::ZapRouter;
+use bytes::BytesMut;
+
+/// The security of one socket, complete: its [`Config`] and, if the configuration authorizes
+/// peers, the [`ZapRouter`] that is asked. Shared by all connections of the socket and cheap to
+/// clone.
+///
+/// The builder of a configuration tracks in types what a socket does about its peers. A `Security`
+/// erases these types, so that a host stores and passes on one plain type. There are two ways to
+/// make one, and neither can leave out the decision:
+///
+/// | from | peers |
+/// |---|---|
+/// | `Config<NoPolicy>` | any peer that completes the handshake; a client with CURVE pins its server's key |
+/// | `(Config<Authorizing>, ZapRouter)` | those that the router admits |
+///
+/// ```
+/// use zmtp_auth::zap::{ZapRequest, ZapRouter};
+/// use zmtp_auth::{Config, Domain, KeyPair, Security, SocketType};
+///
+/// let router = ZapRouter::new();
+/// router.bind("billing", async |request: ZapRequest| request.allow("alice"))?;
+/// let config = Config::builder(SocketType::Pull)
+///     .curve_server(KeyPair::generate()?)
+///     .authorize(Domain::from("billing"))
+///     .finish()?;
+/// let security = Security::from((config, router));
+/// assert!(security.is_server());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A configuration that authorizes peers does not become a `Security` without its router. This does
+/// not compile:
+///
+/// ```compile_fail,E0277
+/// use zmtp_auth::{Config, Domain, Security, SocketType};
+///
+/// let config = Config::builder(SocketType::Pull).null().authorize(Domain::EMPTY).finish()?;
+/// let security = Security::from(config);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Security {
+    config: Config<Erased>,
+    /// Present exactly if the configuration authorizes peers.
+    router: Option<ZapRouter>,
+}
+
+impl From<Config<NoPolicy>> for Security {
+    fn from(config: Config<NoPolicy>) -> Self {
+        Self {
+            config: config.erase(),
+            router: None,
+        }
+    }
+}
+
+impl From<(Config<Authorizing>, ZapRouter)> for Security {
+    fn from((config, router): (Config<Authorizing>, ZapRouter)) -> Self {
+        Self {
+            config: config.erase(),
+            router: Some(router),
+        }
+    }
+}
+
+impl Security {
+    /// The socket's type.
+    #[must_use]
+    pub fn socket_type(&self) -> SocketType {
+        self.config.socket_type()
+    }
+
+    /// The mechanism.
+    #[must_use]
+    pub fn mechanism(&self) -> MechanismKind {
+        self.config.mechanism()
+    }
+
+    /// Whether this is the server of PLAIN or CURVE. NULL has no roles.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        self.config.is_server()
+    }
+
+    /// The bounds on memory and time.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        self.config.limits()
+    }
+
+    /// Begins a handshake over a byte stream, as [`Handshake::start`] does.
+    pub fn start(&self, context: PeerContext, out: &mut BytesMut) -> Handshake {
+        Handshake::start(&self.config, context, out)
+    }
+
+    /// Begins a handshake for a host with its own ZMTP codec, as [`Mechanism::start`] does.
+    #[must_use]
+    pub fn await_greeting(&self, context: PeerContext) -> AwaitGreeting {
+        Mechanism::start(&self.config, context)
+    }
+
+    /// Asks the router about a peer: the answer to [`Handshake::Authorize`] and
+    /// [`Next::Authorize`](crate::mechanism::Next::Authorize). Nothing is logged, because a
+    /// denial comes back as the handshake's error and the host logs that one.
+    ///
+    /// Without a router, which no handshake of this `Security` asks for, the peer is denied with
+    /// [`DenialStatus::Internal`].
+    ///
+    /// The router bounds the time of a handler on tokio's runtime. Elsewhere the caller bounds it
+    /// with [`Limits::verdict_timeout`]. Dropping the future cancels the question and frees its
+    /// permit.
+    pub async fn authorize(&self, request: &AccessRequest) -> Verdict {
+        match &self.router {
+            Some(router) => router.verdict(request).await,
+            None => Verdict::deny(DenialStatus::Internal, "no ZAP handler to ask"),
+        }
+    }
+
+    /// As [`Security::authorize`], for a thread without a runtime. Blocks for at most
+    /// [`Limits::verdict_timeout`]; a peer without an answer by then is denied with
+    /// [`DenialStatus::Temporary`].
+    #[must_use]
+    pub fn authorize_blocking(&self, request: &AccessRequest) -> Verdict {
+        let time = self.limits().verdict_timeout;
+        block_on(self.authorize(request), time).unwrap_or_else(|| {
+            Verdict::deny(DenialStatus::Temporary, "the ZAP handler took too long")
+        })
+    }
+
+    /// Whether a router decides about the peers.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn asks_router(&self) -> bool {
+        self.router.is_some()
+    }
+
+    /// NULL with the same limits, for any peer: the side of a tunnel without security.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn clear_side(&self) -> Self {
+        self.config.clear_side().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::address::PeerAddress;
+    use crate::access::credentials::Credentials;
+    use crate::access::domain::Domain;
+    use crate::zap::request::ZapRequest;
+    use std::future::pending;
+    use std::time::Duration;
+
+    fn request() -> AccessRequest {
+        AccessRequest::new(
+            Domain::EMPTY,
+            PeerAddress::from_zap(b"127.0.0.1"),
+            Credentials::Null,
+        )
+    }
+
+    fn asking(router: ZapRouter, verdict_timeout: Duration) -> Security {
+        let limits = Limits {
+            verdict_timeout,
+            ..Limits::default()
+        };
+        let config = Config::builder(SocketType::Pull).limits(limits).null();
+        Security::from((config.authorize(Domain::EMPTY).finish().unwrap(), router))
+    }
+
+    fn denied(verdict: Verdict) -> Option<DenialStatus> {
+        match verdict {
+            Verdict::Deny(denied) => Some(denied.status),
+            Verdict::Allow(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_security_is_shared_among_threads() {
+        fn shared<T: Clone + std::fmt::Debug + Send + Sync + 'static>() {}
+        shared::<Security>();
+    }
+
+    #[test]
+    fn without_a_router_every_peer_is_denied() {
+        let config = Config::builder(SocketType::Pull).null().accept_any_peer();
+        let security = Security::from(config.finish().unwrap());
+        let verdict = security.authorize_blocking(&request());
+        assert_eq!(denied(verdict), Some(DenialStatus::Internal));
+    }
+
+    #[test]
+    fn the_router_decides_and_only_so_long() {
+        let router = ZapRouter::new();
+        let security = asking(router.clone(), Duration::from_millis(10));
+        let ask = || denied(security.authorize_blocking(&request()));
+        assert_eq!(ask(), Some(DenialStatus::Internal), "no handler is bound");
+        let allow = async |request: ZapRequest| request.allow("alice");
+        router.bind(Domain::EMPTY, allow).unwrap();
+        assert_eq!(ask(), None);
+        router.unbind(&Domain::EMPTY);
+        router.bind(Domain::EMPTY, |_| pending()).unwrap();
+        assert_eq!(ask(), Some(DenialStatus::Temporary));
+        assert_eq!(router.in_progress(), 0);
+    }
+}
