@@ -1,15 +1,16 @@
 //! Greeting, framing and mechanism as one machine over a byte stream.
 //!
-//! Bytes in, bytes out, no I/O, no clock. The driver of a connection
+//! The machine takes bytes and returns bytes. It performs no I/O and reads no clock. The driver of
+//! a connection
 //!
-//! 1. sends whatever has been appended to `out`, also when a call has failed,
+//! 1. sends whatever was appended to `out`, even after an error,
 //! 2. does what the [`Handshake`] asks for,
-//! 3. closes the connection on an error: after an ERROR command it should send what is left,
-//!    shut down writing and read until the peer closes, or the ERROR may be lost in a reset.
+//! 3. closes the connection on an error. If `out` held an ERROR command, it should then shut down
+//!    writing and read until the peer closes, or a reset may destroy the ERROR on its way.
 //!
-//! A PLAIN client's HELLO holds the password. This machine wipes its own copy, what it takes off
-//! `input`, and what `out` was before it had to grow; the driver wipes `out` when it has been
-//! sent, and what `input` was before the driver made it grow.
+//! A PLAIN client's HELLO holds the password. The machine wipes its own copy, the bytes that it
+//! takes from `input`, and the old memory of `out` when `out` grows. The driver wipes `out` after
+//! sending it, and the old memory of `input` when it makes `input` grow.
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -64,25 +65,28 @@ use std::time::Instant;
 
 pub use crate::mechanism::session::PeerContext;
 
-/// A handshake, and what it needs next. Exhaustive on purpose: a driver must handle every case.
+/// A handshake and what it needs next. Exhaustive on purpose, because a driver must handle every
+/// case.
 #[derive(Debug)]
 #[must_use]
 pub enum Handshake {
-    /// Bytes from the peer.
+    /// It needs bytes from the peer.
     NeedsInput(NeedsInput),
-    /// A verdict.
+    /// It needs a verdict about the peer.
     Authorize(Authorize),
-    /// A relay's metadata.
+    /// It needs the metadata that a relay sends.
     NeedsMetadata(NeedsMetadata),
-    /// Nothing: it is complete.
+    /// It is complete.
     Complete(Box<Established>),
 }
 
 impl Handshake {
-    /// Begins, and appends to `out` the part of our greeting that shows our version. The rest
-    /// follows when the peer's version is seen (RFC 37, "Version Negotiation"): libzmq closes as
-    /// soon as it has read a mechanism that it does not like, and by then it should have told us
-    /// its own, or we could not say why.
+    /// Starts a handshake and appends the part of our greeting with the version, 11 bytes, to
+    /// `out`.
+    ///
+    /// The rest of the greeting follows when the peer's version has arrived (RFC 37, "Version
+    /// Negotiation"). libzmq closes as soon as it reads another mechanism than its own. It should
+    /// have sent us its own mechanism by then, so that our error can name it.
     pub fn start<A>(config: &Config<A>, context: PeerContext, out: &mut BytesMut) -> Self {
         let awaiting = Mechanism::start(config, context);
         out.extend_from_slice(&awaiting.greeting()[..VERSION_LEN]);
@@ -98,7 +102,7 @@ impl Handshake {
     }
 }
 
-/// What stays the same from one step to the next.
+/// What all steps of one handshake share.
 #[derive(Debug)]
 struct Link {
     settings: Arc<Settings>,
@@ -107,7 +111,7 @@ struct Link {
 }
 
 impl Link {
-    /// Frames what a step sends, and gives its outcome a place in a [`Handshake`].
+    /// Frames what a step sends, and turns its outcome into a [`Handshake`].
     fn take(self, step: Result<Step, Refused>, out: &mut BytesMut) -> Result<Handshake, Error> {
         let step = match step {
             Ok(step) => step,
@@ -143,8 +147,8 @@ fn put_command(body: Option<bytes::Bytes>, out: &mut BytesMut) {
     if let Some(body) = body {
         let len = FrameHeader::encoded_len(body.len()) + body.len();
         if out.capacity() - out.len() < len {
-            // HELLO with its password may still be in it: a server that does not wait for HELLO
-            // makes us append INITIATE at once.
+            // `out` may still hold HELLO with its password, because a server that does not wait
+            // for HELLO makes us append INITIATE at once.
             grow_and_wipe(out, out.len() + len);
         }
         FrameHeader::encode(Flags::Command, body.len(), out);
@@ -152,7 +156,7 @@ fn put_command(body: Option<bytes::Bytes>, out: &mut BytesMut) {
     }
 }
 
-/// Makes a buffer grow to `capacity` without leaving a copy of its bytes behind.
+/// Grows a buffer to `capacity` and wipes its old memory.
 pub(crate) fn grow_and_wipe(buffer: &mut BytesMut, capacity: usize) {
     let mut larger = BytesMut::with_capacity(capacity);
     larger.extend_from_slice(buffer);
@@ -175,20 +179,20 @@ enum Waiting {
 }
 
 impl NeedsInput {
-    /// Takes what it can off the front of `input` and appends to `out` what is to be sent.
+    /// Processes complete commands at the front of `input` and appends to `out` what is to be sent.
     ///
-    /// It stops when it needs more bytes or a pause begins. After a pause call it again at once
-    /// with what has arrived meanwhile, before reading more. When it is complete, what is left
-    /// in `input` is traffic. Each command's bytes are wiped from `input` when they have been
-    /// handled, since HELLO may hold a password.
+    /// It returns when it needs more bytes or a pause begins. After a pause, call it again with
+    /// what has arrived meanwhile before reading more. Once the handshake is complete, the rest of
+    /// `input` is traffic. The bytes of each command are wiped after use, because HELLO may hold a
+    /// password.
     ///
     /// # Errors
-    /// The handshake has failed. Send `out`, then close.
+    /// Returns [`Error`] if the handshake has failed. Send `out`, then close.
     pub fn process(mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Handshake, Error> {
         loop {
             let step = match self.waiting {
                 Waiting::Version(awaiting) => {
-                    // An older peer is refused here, at the first byte that shows it.
+                    // Refuses an older peer at the first byte that shows its version.
                     let _ = Greeting::parse(input)?;
                     if input.len() < VERSION_LEN {
                         self.waiting = Waiting::Version(awaiting);
@@ -227,7 +231,7 @@ impl NeedsInput {
         }
     }
 
-    /// What is waited for.
+    /// What the handshake waits for.
     #[must_use]
     pub fn stage(&self) -> Stage {
         match &self.waiting {
@@ -236,38 +240,38 @@ impl NeedsInput {
         }
     }
 
-    /// Whether the peer has sent at least one command that was right. Peers that have not are
-    /// the first to go when there are too many.
+    /// Whether the peer has sent at least one valid command. A host with too many handshakes in
+    /// progress should first end those without one.
     #[must_use]
     pub const fn has_valid_command(&self) -> bool {
         self.link.has_valid_command
     }
 
-    /// The peer has closed the connection. What that means depends on where it happens: a CURVE
-    /// server that goes away after HELLO does not have the key we think it has.
+    /// The error for a peer that closed the connection. Its meaning depends on the stage: a CURVE
+    /// server that closes after HELLO does not have the key that we expect.
     #[must_use]
     pub fn peer_closed(self) -> Error {
         Error::ClosedByPeer(self.stage())
     }
 
-    /// The time for this stage is up.
+    /// The error for a stage whose time is up.
     #[must_use]
     pub fn timed_out(self) -> Error {
         Error::Timeout(self.stage())
     }
 }
 
-/// Takes one complete command of at most `most` bytes off `input`.
+/// Takes one complete command of at most `max` bytes from `input`.
 fn take_command(input: &mut BytesMut, max: usize) -> Result<Option<BytesMut>, Error> {
     let Some((header, header_len)) = FrameHeader::parse(input)? else {
         return Ok(None);
     };
-    // RFC 37, "Formal Grammar": until the handshake is complete there are only commands.
+    // RFC 37, "Formal Grammar": a handshake consists of commands only.
     if header.flags != Flags::Command {
         return Err(ProtocolError::MessageInHandshake.into());
     }
-    // RFC 37, "Framing": what fits a short frame should come in one; no known peer does
-    // otherwise before it is ready.
+    // RFC 37, "Framing": a body that fits a short frame should come in one. No known peer does
+    // otherwise during a handshake.
     if header.is_wasteful() {
         return Err(ProtocolError::LongFrameInHandshake { size: header.size }.into());
     }
@@ -288,7 +292,7 @@ fn take_command(input: &mut BytesMut, max: usize) -> Result<Option<BytesMut>, Er
     Ok(Some(input.split_to(len)))
 }
 
-/// A handshake that is paused until policy has spoken. Dropping it drops the peer.
+/// A handshake that is paused for a verdict. Dropping it refuses the peer without a word.
 #[derive(Debug)]
 pub struct Authorize {
     question: machine::Authorize,
@@ -296,23 +300,23 @@ pub struct Authorize {
 }
 
 impl Authorize {
-    /// What is asked.
+    /// The question to policy.
     #[must_use]
     pub const fn request(&self) -> &AccessRequest {
         self.question.request()
     }
 
-    /// Goes on with the answer.
+    /// Continues with the verdict.
     ///
     /// # Errors
-    /// [`Error::Denied`] for every denial. Send `out`, then close.
+    /// Returns [`Error::Denied`] if the verdict is a denial. Send `out`, then close.
     pub fn resume(self, verdict: Verdict, out: &mut BytesMut) -> Result<Handshake, Error> {
         self.link.take(self.question.resume(verdict), out)
     }
 }
 
-/// A relay's handshake that is paused until its far side has said what to tell this peer.
-/// Dropping it drops the peer.
+/// A relay's handshake that is paused until the relay knows the metadata of its far side. Dropping
+/// it refuses the peer without a word.
 #[derive(Debug)]
 pub struct NeedsMetadata {
     pause: machine::NeedsMetadata,
@@ -320,19 +324,19 @@ pub struct NeedsMetadata {
 }
 
 impl NeedsMetadata {
-    /// What the peer claims; `None` if it has not said anything yet.
+    /// What the peer claims; `None` if it has not sent its claims yet.
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
         self.pause.claims()
     }
 
-    /// Who the peer is, if policy was asked.
+    /// The peer as policy admitted it, if policy was asked.
     #[must_use]
     pub fn authenticated(&self) -> Option<&Authenticated> {
         self.pause.authenticated()
     }
 
-    /// Goes on with the metadata to send.
+    /// Continues with the metadata to send.
     ///
     /// # Errors
     /// As [`mechanism::NeedsMetadata::resume`](crate::mechanism::NeedsMetadata::resume).
@@ -341,24 +345,24 @@ impl NeedsMetadata {
     }
 }
 
-/// A connection that is ready for traffic. It can only come out of a [`Handshake`].
+/// A connection that is ready for traffic. Only a [`Handshake`] makes one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Established {
-    /// Seals what we send; may be moved to another task than `opener`.
+    /// Seals what we send. It may move to another task than `opener`.
     pub sealer: Sealer,
     /// Opens what the peer sends.
     pub opener: Opener,
-    /// Who it is.
+    /// The peer and its claims.
     pub peer: Peer,
-    /// Whether the peer speaks RFC 23 (ZMTP 3.0): subscribe to it with messages instead of
-    /// commands, and send it no PING.
+    /// Whether the peer speaks ZMTP 3.0 (RFC 23). Such a peer takes subscriptions as messages
+    /// instead of commands, and no PING.
     pub zmtp_3_0: bool,
 }
 
 impl Established {
     /// The peer, and a [`Channel`] for messages to and from it. `ours` is the type of our socket,
-    /// `limits` bound what the peer may send, and `heartbeat` says whether it is sent PINGs.
+    /// `limits` bound what the peer may send, and `heartbeat` enables PINGs to it.
     #[must_use]
     pub fn into_channel(
         self,

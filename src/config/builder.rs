@@ -1,5 +1,5 @@
-//! The builder, which has no default for a security choice: a program must say how its socket
-//! proves itself and which peers it admits.
+//! The builder of a configuration. It has no default for a security choice: a program must say how
+//! its socket proves itself and which peers it admits.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MAX_PLAIN_LEN;
@@ -17,13 +17,15 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use thiserror::Error as ThisError;
 
-/// Most bytes in a domain: the longest that libzmq can be told.
+/// Most bytes in a domain. 255, the most that libzmq can be configured with.
 const MAX_DOMAIN_LEN: usize = 255;
-/// Most key pairs of one CURVE server. Each costs a HELLO one X25519 more.
+/// Most key pairs of one CURVE server. 4, because each key costs one more X25519 for every HELLO,
+/// which any stranger can send.
 const MAX_SERVER_KEYS: usize = 4;
 
 impl Config<NoPolicy> {
-    /// Starts with the socket's type. [`SocketType::Relay`] sends no metadata of its own.
+    /// Starts a configuration for this type of socket. [`SocketType::Relay`] has no metadata of its
+    /// own.
     pub fn builder(socket_type: SocketType) -> Builder<WantsMechanism> {
         Builder {
             socket_type,
@@ -35,8 +37,8 @@ impl Config<NoPolicy> {
     }
 }
 
-/// Builds a [`Config`]: first the mechanism and role, then, where the role can refuse a peer, which
-/// peers it admits. Everything else has a default.
+/// Builds a [`Config`]. The mechanism and role come first, then, for a role that can refuse a peer,
+/// which peers it admits. Everything else has a default.
 #[derive(Debug)]
 #[must_use]
 pub struct Builder<S> {
@@ -47,15 +49,15 @@ pub struct Builder<S> {
     state: S,
 }
 
-/// Builder state: the mechanism is still to be chosen.
+/// Builder state: the mechanism is missing.
 #[derive(Debug)]
 pub struct WantsMechanism(());
 
-/// Builder state: which peers to admit is still to be decided.
+/// Builder state: the decision which peers to admit is missing.
 #[derive(Debug)]
 pub struct WantsAccess<R>(R);
 
-/// Builder state: nothing is missing.
+/// Builder state: complete.
 #[derive(Debug)]
 pub struct Ready<A>(Result<Role, ConfigError>, PhantomData<A>);
 
@@ -76,20 +78,19 @@ pub struct CurveServer {
 }
 
 impl<S> Builder<S> {
-    /// The identity (routing id) to claim, at most 255 bytes; only REQ, DEALER and ROUTER send
-    /// one.
+    /// The identity (routing id) to claim, at most 255 bytes. Only REQ, DEALER and ROUTER send one.
     pub fn identity(mut self, identity: impl Into<Bytes>) -> Self {
         self.identity = Some(identity.into());
         self
     }
 
-    /// A property to claim; its name begins with `X-`. They are sent sorted by name.
+    /// A property to claim. Its name begins with `X-`. Properties are sent sorted by name.
     pub fn property(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.properties.push((name.into(), value.into()));
         self
     }
 
-    /// Other bounds than the default ones.
+    /// Replaces the default bounds.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -107,14 +108,14 @@ impl<S> Builder<S> {
 }
 
 impl Builder<WantsMechanism> {
-    /// No security at all (RFC 37, "The NULL Security Mechanism"). A side that authorises can
-    /// still look at the peer's address.
+    /// No security at all (RFC 37, "The NULL Security Mechanism"). A side that authorizes can still
+    /// judge the peer by its address.
     pub fn null(self) -> Builder<WantsAccess<Null>> {
         self.with(|_| WantsAccess(Null(())))
     }
 
-    /// The client of PLAIN (RFC 24). Name and password, at most 255 bytes each, cross the
-    /// network in clear.
+    /// The client of PLAIN (RFC 24). The name and the password, at most 255 bytes each, are sent in
+    /// clear.
     pub fn plain_client(
         self,
         username: impl Into<Bytes>,
@@ -132,8 +133,8 @@ impl Builder<WantsMechanism> {
         })
     }
 
-    /// The server of PLAIN (RFC 24). It always asks a handler: a password that is not checked would
-    /// be worse than none.
+    /// The server of PLAIN (RFC 24). It always asks a handler, because a password that is not
+    /// checked is worse than none.
     pub fn plain_server(self) -> Builder<WantsAccess<PlainServer>> {
         self.with(|_| {
             WantsAccess(PlainServer {
@@ -142,7 +143,7 @@ impl Builder<WantsMechanism> {
         })
     }
 
-    /// The client of CURVE (RFC 26), which knows its server by `server`.
+    /// The client of CURVE (RFC 26). It connects only to the server with the key `server`.
     pub fn curve_client(self, keys: KeyPair, server: PublicKey) -> Builder<Ready<NoPolicy>> {
         self.with(|_| {
             Ready(
@@ -162,8 +163,8 @@ impl Builder<WantsMechanism> {
 }
 
 impl Builder<WantsAccess<PlainServer>> {
-    /// Misspells ERROR as libzmq's PLAIN does. A libzmq client stops on either spelling, but
-    /// reports the status only for its own.
+    /// Misspells ERROR as libzmq's PLAIN does. A libzmq client stops on either spelling but reports
+    /// the status only for its own.
     pub fn libzmq_error_spelling(mut self) -> Self {
         self.state.0.libzmq_error_spelling = true;
         self
@@ -171,8 +172,8 @@ impl Builder<WantsAccess<PlainServer>> {
 }
 
 impl Builder<WantsAccess<CurveServer>> {
-    /// Answers to a further key as well, up to four in all, so that a server's key can be
-    /// replaced while clients still hold the old one.
+    /// Accepts a further key, up to four in total, so that a server's key can be replaced while
+    /// clients still use the old one.
     pub fn also_accept(mut self, keys: KeyPair) -> Self {
         self.state.0.keys.push(keys);
         self
@@ -240,8 +241,8 @@ impl CurveServer {
 }
 
 impl<R: CanAuthorize> Builder<WantsAccess<R>> {
-    /// Asks the ZAP handler about every peer, under this domain (RFC 27). The domain may be
-    /// empty. Without a handler every peer is refused.
+    /// Asks the ZAP handler about every peer, under this domain (RFC 27), of at most 255 bytes. The
+    /// domain may be empty. Without a handler every peer is refused.
     pub fn authorize(self, domain: Domain) -> Builder<Ready<Authorizing>> {
         self.with(|WantsAccess(role)| {
             let role = if domain.as_bytes().len() > MAX_DOMAIN_LEN {
@@ -255,14 +256,14 @@ impl<R: CanAuthorize> Builder<WantsAccess<R>> {
 }
 
 impl<R: CanAcceptAny> Builder<WantsAccess<R>> {
-    /// Lets every peer in that completes the handshake.
+    /// Admits every peer that completes the handshake.
     pub fn accept_any_peer(self) -> Builder<Ready<NoPolicy>> {
         self.with(|WantsAccess(role)| Ready(role.accepting_any(), PhantomData))
     }
 }
 
 impl<A> Builder<Ready<A>> {
-    /// Checks everything and makes the configuration.
+    /// Checks all settings and makes the configuration.
     ///
     /// # Errors
     /// Returns [`ConfigError`] if a setting is wrong.
@@ -301,8 +302,8 @@ impl<A> Builder<Ready<A>> {
     }
 }
 
-/// `Socket-Type`, then `Identity` for the types that send one, then properties by name: the
-/// order in which libzmq sends them.
+/// The metadata in the order in which libzmq sends it: `Socket-Type`, then `Identity` for the types
+/// that send one, then properties by name.
 fn own_metadata(
     socket_type: SocketType,
     identity: Option<Bytes>,
@@ -333,31 +334,31 @@ fn own_metadata(
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A domain of more than 255 bytes.
+    /// The domain has more than 255 bytes.
     #[error("the domain has {0} bytes, at most 255 are allowed")]
     DomainTooLong(usize),
-    /// A PLAIN user name or password of more than 255 bytes.
+    /// The PLAIN user name or password has more than 255 bytes.
     #[error("PLAIN user names and passwords have at most 255 bytes")]
     PlainFieldTooLong,
-    /// More than 4 key pairs.
+    /// The CURVE server has more than 4 key pairs.
     #[error("a CURVE server has at most 4 key pairs, not {0}")]
     TooManyServerKeys(usize),
-    /// An identity of more than 255 bytes.
+    /// The identity has more than 255 bytes.
     #[error("the identity has {0} bytes, at most 255 are allowed")]
     IdentityTooLong(usize),
-    /// An identity for a type that never sends one.
+    /// The identity is set for a type of socket that never sends one.
     #[error("a {0} socket sends no identity")]
     IdentityNotSent(SocketType),
-    /// A property whose name does not begin with `X-`.
+    /// The property's name does not begin with `X-`.
     #[error("property {0:?} does not begin with X-")]
     PropertyPrefix(String),
-    /// A property that cannot be encoded.
+    /// The property cannot be encoded.
     #[error(transparent)]
     Property(#[from] PropertyError),
-    /// An identity or property for a relay, which passes on those of others.
+    /// An identity or property is set for a relay, which passes on those of its peers.
     #[error("a relay has no metadata of its own")]
     RelayMetadata,
-    /// A limit that makes no sense.
+    /// The limit makes no sense.
     #[error("Limits::{limit}: {problem}")]
     Limit {
         /// Which one of [`Limits`].
@@ -365,7 +366,7 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// All properties together exceed what a handshake command may have.
+    /// The metadata is longer than a handshake command may be.
     #[error("the metadata has {len} bytes, at most {limit} are allowed")]
     MetadataTooLong {
         /// Its length in bytes.

@@ -1,4 +1,4 @@
-//! How a socket proves itself and which peers it admits.
+//! The configuration of a socket: how it proves itself and which peers it admits.
 
 pub mod builder;
 pub mod settings;

@@ -1,4 +1,5 @@
-//! The security of one socket: mechanism, role, metadata and limits, as all connections read it.
+//! The configuration of one socket, which all its connections read: mechanism, role, metadata and
+//! limits.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
@@ -19,8 +20,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy)]
 pub enum Authorizing {}
 
-/// Marks a [`Config`] without a policy: a client, which pins its server's key where CURVE is spoken,
-/// or a socket that accepts any peer.
+/// Marks a [`Config`] without a policy: a client, which pins its server's key under CURVE, or a
+/// socket that accepts any peer.
 #[derive(Debug, Clone, Copy)]
 pub enum NoPolicy {}
 
@@ -43,7 +44,7 @@ pub(crate) enum Erased {}
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Leaving out which peers are admitted does not compile:
+/// A configuration that does not say which peers are admitted does not compile:
 ///
 /// ```compile_fail
 /// use zmtp_auth::{Config, KeyPair, SocketType};
@@ -52,7 +53,7 @@ pub(crate) enum Erased {}
 /// let config = Config::builder(SocketType::Pull).curve_server(server).finish();
 /// ```
 ///
-/// A PLAIN server may not accept any peer:
+/// A PLAIN server cannot accept any peer:
 ///
 /// ```compile_fail
 /// use zmtp_auth::{Config, SocketType};
@@ -82,23 +83,23 @@ impl<A> fmt::Debug for Config<A> {
     }
 }
 
-/// What all mechanisms read.
+/// The settings that all mechanisms read.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) socket_type: SocketType,
     pub(crate) role: Role,
-    /// Socket type, identity and properties as sent; `None` for a relay, which is told later.
+    /// Socket type, identity and properties as sent. `None` for a relay, which learns them later.
     pub(crate) metadata: Option<Metadata>,
     pub(crate) limits: Limits,
     pub(crate) random: Arc<dyn RandomSource>,
 }
 
-/// Mechanism and role, with what each needs. Not exported: only the builder makes one.
+/// Mechanism and role, with the data of each. Only the builder makes one.
 #[derive(Clone, Debug)]
 pub enum Role {
     /// Either side of NULL.
     Null {
-        /// Whether the peer is asked about.
+        /// Whether policy is asked about the peer.
         policy: AccessPolicy,
     },
     /// The client of PLAIN.
@@ -110,9 +111,9 @@ pub enum Role {
     },
     /// The server of PLAIN.
     PlainServer {
-        /// Every peer is asked about under this domain.
+        /// The domain under which policy is asked about each peer.
         domain: Domain,
-        /// Whether ERROR is misspelled as libzmq does.
+        /// Whether ERROR is misspelled as libzmq misspells it.
         libzmq_error_spelling: bool,
     },
     /// The client of CURVE.
@@ -126,7 +127,7 @@ pub enum Role {
     CurveServer {
         /// Our long-term keys, S and s; 1 to 4 pairs.
         keys: Arc<[KeyPair]>,
-        /// Whether the peer is asked about.
+        /// Whether policy is asked about the peer.
         policy: AccessPolicy,
     },
 }
@@ -181,7 +182,7 @@ impl<A> Config<A> {
         &self.settings.limits
     }
 
-    /// What only tests and recorded vectors should change.
+    /// Settings that only tests and recorded vectors should change.
     #[must_use]
     pub fn dangerous(self) -> Dangerous<A> {
         Dangerous(self)
@@ -218,13 +219,13 @@ impl<A> Config<A> {
     }
 }
 
-/// Settings that break security if they are used in earnest.
+/// Settings that break security outside of tests.
 #[derive(Debug)]
 pub struct Dangerous<A>(Config<A>);
 
 impl<A> Dangerous<A> {
-    /// Draws transient keys and nonces from `source`, so that a handshake is reproducible to
-    /// the byte. An attacker who can predict the source reads all traffic.
+    /// Draws transient keys and nonces from `source`, which makes a handshake reproducible to the
+    /// byte. An attacker who can predict the source can read all traffic.
     #[must_use]
     pub fn with_random(self, source: Arc<dyn RandomSource>) -> Config<A> {
         let settings = Settings {

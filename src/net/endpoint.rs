@@ -16,11 +16,11 @@ use thiserror::Error as ThisError;
 /// | `tcp://[fe80::1%eth0]:5555` | a scoped IPv6 address |
 /// | `tcp://example.org:5555` | a host name, resolved at each attempt |
 /// | `tcp://*:5555` | bind only: every address, IPv6 and IPv4 |
-/// | `tcp://127.0.0.1:*`, `tcp://127.0.0.1:0` | bind only: a port that the system chooses |
+/// | `tcp://127.0.0.1:*`, `tcp://127.0.0.1:0` | bind only: the system chooses the port |
 /// | `ipc:///run/app.sock` | a Unix socket at this path |
 /// | `ipc://@name` | Linux: an abstract Unix socket. It has no file, so no file mode: every process in the network namespace can connect |
 ///
-/// [`fmt::Display`] gives the text back.
+/// [`fmt::Display`] returns the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
@@ -28,7 +28,7 @@ pub enum Endpoint {
     Tcp {
         /// The host.
         host: Host,
-        /// The port; 0 stands for one that the system chooses.
+        /// The port; 0 means that the system chooses one.
         port: u16,
     },
     /// A Unix socket at a path of at most [`MAX_IPC_PATH`] bytes.
@@ -51,8 +51,8 @@ pub enum Host {
     Name(String),
 }
 
-/// Most bytes in the path of an ipc endpoint: what a Unix socket address holds before its closing
-/// zero. 107 on Linux, 103 on systems whose address is shorter.
+/// Most bytes in the path of an ipc endpoint, which is what a Unix socket address holds before its
+/// closing zero byte: 107 on Linux, 103 on systems with a shorter address.
 pub const MAX_IPC_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// Most bytes in a host name (RFC 1035, section 2.3.4).
@@ -71,32 +71,33 @@ pub enum EndpointError {
     /// A TCP endpoint without `:port`.
     #[error("a tcp endpoint ends in :port")]
     NoPort,
-    /// The port is no number up to 65535, and not `*`.
+    /// The port is neither a number up to 65535 nor `*`.
     #[error("{0:?} is no port")]
     Port(String),
-    /// No host, or one with characters that no host has.
+    /// The host is missing, or has characters that no host name has.
     #[error("{0:?} is no host")]
     Host(String),
     /// An IPv6 address without its brackets.
     #[error("an IPv6 address stands in brackets")]
     Brackets,
-    /// An ipc path or name that is empty or holds a zero byte, or `*`, which libzmq replaces by
-    /// a path of its own choice: name one.
+    /// An ipc path or name that is empty or holds a zero byte, or `*`, for which libzmq would
+    /// choose a path.
     #[error("{0:?} is no ipc path")]
     IpcPath(String),
     /// An ipc path longer than a Unix socket address holds.
     #[error("an ipc path of {0} bytes, {MAX_IPC_PATH} allowed")]
     IpcPathLength(usize),
-    /// Abstract names exist on Linux only; Unix sockets not everywhere.
+    /// Abstract names exist on Linux only, and Unix sockets not on every system.
     #[error("this kind of ipc endpoint does not exist on this system")]
     NotOnThisSystem,
-    /// `*` or port 0, where a place to connect to is needed.
+    /// `*` or port 0, which can be bound but not connected to.
     #[error("a wildcard can be bound, but not connected to")]
     Wildcard,
 }
 
 impl Endpoint {
-    /// Whether only processes of this machine can reach it, as far as the text tells.
+    /// Whether only processes of this machine can reach it, judged by the text alone: loopback
+    /// addresses, `localhost` and ipc.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
@@ -109,7 +110,7 @@ impl Endpoint {
         }
     }
 
-    /// Demands that this can be connected to.
+    /// Checks that this endpoint can be connected to.
     pub(crate) fn require_connectable(&self) -> Result<(), EndpointError> {
         match self {
             Self::Tcp {
@@ -184,7 +185,8 @@ impl Host {
     }
 }
 
-/// Whether this can name a host or an interface: nothing that a resolver would be surprised by.
+/// Whether this can name a host or an interface. Only letters, digits, `-`, `_` and `.` pass, so
+/// that no resolver meets anything else.
 fn is_name(text: &str) -> bool {
     (1..=MAX_HOST_NAME).contains(&text.len())
         && text
@@ -210,8 +212,8 @@ impl FromStr for Endpoint {
     }
 }
 
-/// What names an endpoint: a text, or an [`Endpoint`]. Sealed: it holds for every type that
-/// converts into an `Endpoint` by [`TryInto`].
+/// A text or an [`Endpoint`]. Sealed; implemented for every type that converts into an `Endpoint`
+/// by [`TryInto`].
 pub trait IntoEndpoint: sealed::IntoEndpoint {}
 
 impl<T: sealed::IntoEndpoint> IntoEndpoint for T {}
@@ -235,7 +237,7 @@ mod sealed {
     }
 }
 
-/// An [`Endpoint`] needs no parsing.
+/// Converting an [`Endpoint`] into itself cannot fail.
 impl From<Infallible> for EndpointError {
     fn from(never: Infallible) -> Self {
         match never {}

@@ -9,11 +9,11 @@ use std::io;
 use std::sync::Arc;
 use thiserror::Error as ThisError;
 
-/// Why there is no connection, or no more of it.
+/// Why a listener, connection or tunnel could not be made, or has ended.
 #[derive(Debug, Clone, ThisError)]
 #[non_exhaustive]
 pub enum NetError {
-    /// The text is no endpoint, or not one for this purpose.
+    /// The text is no endpoint, or not one that can be used like this.
     #[error("bad endpoint: {0}")]
     Endpoint(#[from] EndpointError),
     /// The host name has no address.
@@ -21,82 +21,85 @@ pub enum NetError {
     Resolve {
         /// The name.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         source: Arc<io::Error>,
     },
-    /// The operating system refused.
+    /// A call of the operating system failed.
     #[error("cannot {doing}: {source}")]
     Io {
-        /// What we were about to do, such as `connect`.
+        /// The operation that failed, such as `connect`.
         doing: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: Arc<io::Error>,
     },
-    /// The handshake failed: the error says why, and by whose fault.
+    /// The handshake failed. The error says why, and whose fault it is.
     #[error("handshake failed: {0}")]
     Handshake(Error),
-    /// An established connection failed: the peer broke the protocol or a limit.
+    /// An established connection failed because the peer broke the protocol or exceeded a limit.
     #[error("connection failed: {0}")]
     Traffic(Error),
     /// The peer closed the connection.
     #[error("the peer closed the connection")]
     Closed,
-    /// Policy withdrew what had admitted the peer, so we closed.
+    /// Policy revoked the admission of the peer, so we closed the connection.
     #[error("the peer's admission was revoked")]
     Revoked,
-    /// The peer was silent for too long.
+    /// The peer was silent for longer than the heartbeat allows.
     #[error("heartbeat time-out: {}", match .0 {
         HeartbeatExpired::NoAnswer => "the peer did not answer a PING",
         HeartbeatExpired::TtlExpired => "the peer was silent for longer than it had announced",
     })]
     Heartbeat(HeartbeatExpired),
-    /// Messages were still unsent at the end of [`Options::linger`](crate::net::Options::linger).
+    /// Messages were still unsent when [`Options::linger`](crate::net::Options::linger) ended.
     #[error("closed before everything was sent")]
     Unsent,
-    /// A PULL, for instance, only receives.
+    /// The type of socket only receives, such as PULL.
     #[error("a {0} socket does not send messages")]
     CannotSend(SocketType),
-    /// A REQ's message begins with an empty delimiter frame, a REP's has one before its body
-    /// (RFC 28). The peer would drop it, and both would wait for ever.
+    /// The message lacks its empty delimiter frame. The message of a REQ begins with one, and that
+    /// of a REP has one before its body (RFC 28). The peer would drop the message, and both sides
+    /// would wait for ever.
     #[error("a message of a {0} socket needs an empty delimiter frame before its body")]
     Delimiter(SocketType),
-    /// Only SUB and XSUB subscribe.
+    /// The type of socket does not subscribe. Only SUB and XSUB do.
     #[error("a {0} socket does not subscribe")]
     CannotSubscribe(SocketType),
-    /// What was asked for is no tunnel, or not a safe one.
+    /// The tunnel's configuration is wrong or not safe.
     #[error(transparent)]
     Tunnel(#[from] TunnelError),
-    /// The runtime that drove the listener or the connection is gone.
+    /// The runtime that drove the listener or connection is gone.
     #[error("the runtime was shut down")]
     Aborted,
 }
 
-/// Why there is no such tunnel.
+/// Why a tunnel is refused.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum TunnelError {
-    /// The configuration names a type of socket; a tunnel is of type RELAY.
+    /// The configuration is of another socket type than RELAY.
     #[error("a tunnel's configuration is of type RELAY, not {0}")]
     SocketType(SocketType),
-    /// A server's tunnel with the configuration of a client, or of NULL.
+    /// A server's tunnel has the configuration of a client, or of NULL.
     #[error("the network side of a server's tunnel is a PLAIN or CURVE server")]
     NotAServer,
-    /// A client's tunnel with the configuration of a server, or of NULL.
+    /// A client's tunnel has the configuration of a server, or of NULL.
     #[error("the network side of a client's tunnel is a PLAIN or CURVE client")]
     NotAClient,
-    /// A server's tunnel whose configuration accepts any peer. To admit every peer, bind a handler
-    /// that does.
+    /// A server's tunnel has a configuration that accepts any peer. To admit every peer, bind a
+    /// handler that does.
     #[error("a server's tunnel needs a configuration that authorizes peers, and its router")]
     NotAuthorizing,
-    /// The side in clear is neither loopback nor ipc, and that was not allowed.
+    /// The clear side is neither loopback nor ipc, and
+    /// [`TunnelOptions::allow_cleartext`](crate::net::TunnelOptions::allow_cleartext) is not set.
     #[error("the clear side, {0}, is neither loopback nor ipc")]
     Cleartext(Endpoint),
-    /// Another user than expected listens at the ipc endpoint that the tunnel forwards to.
+    /// The program at the ipc endpoint that the tunnel forwards to belongs to another user than
+    /// expected.
     #[error("{endpoint} belongs to a program of user {uid}, which `forward_uid` does not allow")]
     ForeignUser {
-        /// Where the program was to listen.
+        /// The endpoint of the program.
         endpoint: Endpoint,
-        /// The user who listens there.
+        /// The id of the user that the program belongs to.
         uid: u32,
     },
 }
@@ -109,7 +112,7 @@ impl NetError {
         }
     }
 
-    /// The protocol's view of what happened, if it has one.
+    /// The protocol error within, if there is one.
     #[must_use]
     pub const fn protocol(&self) -> Option<&Error> {
         match self {

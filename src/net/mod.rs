@@ -1,9 +1,9 @@
 //! Layer 3: listeners and connections over tcp and ipc, on tokio.
 //!
-//! [`Listener`] binds and hands out authenticated peers; [`Connection`] connects once;
-//! [`Connector`] and [`Reconnecting`] connect again and again; a [`Tunnel`] stands between the
-//! network and a program that knows no security. Protocol knowledge stays below: here are sockets,
-//! tasks, queues and clocks.
+//! [`Listener`] binds and hands out authenticated peers. [`Connection`] connects once;
+//! [`Connector`] and [`Reconnecting`] connect again after a loss. A [`Tunnel`] secures a program
+//! that has no security of its own. This layer has sockets, tasks, queues and clocks; the protocol
+//! itself is in the layers below.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -1,4 +1,5 @@
-//! One handshake over a stream: it drives the machine of `handshake`, with its clocks.
+//! Conducts one handshake over a stream: drives the machine of `handshake` and enforces its
+//! time-outs.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
@@ -35,7 +36,7 @@ pub(crate) struct Negotiation<'a> {
     inbound: Option<InboundPeer<'a>>,
     permit: Option<Permit>,
     subject: Subject,
-    /// The key that the peer has proven, as soon as it has.
+    /// The key that the peer has proven to hold, as soon as it has.
     proven_key: Arc<OnceLock<PublicKey>>,
     started: Instant,
     stage: Stage,
@@ -47,7 +48,7 @@ pub(crate) struct Negotiation<'a> {
 #[derive(Debug)]
 pub(crate) struct Agreed {
     pub(crate) established: Box<Established>,
-    /// What has arrived behind the last command: traffic already.
+    /// Bytes that arrived after the last command, which are traffic already.
     pub(crate) input: BytesMut,
 }
 
@@ -56,14 +57,14 @@ pub(crate) struct Agreed {
 pub(crate) struct Failed {
     pub(crate) stage: Stage,
     pub(crate) error: NetError,
-    /// In a box, for it is large and failures are seldom.
+    /// Boxed because it is large and failures are rare.
     pub(crate) subject: Box<Subject>,
-    /// An ERROR command that the peer should get to read; empty if it gets none.
+    /// The ERROR command that the peer should get to read; empty if it gets none.
     pub(crate) error_frame: HandshakeBytes,
 }
 
 impl Failed {
-    /// A newcomer that found no slot. Its peer is not told.
+    /// A new connection that found no slot. Its peer is not told.
     pub(crate) fn no_slot() -> Self {
         Self {
             stage: Stage::Greeting,
@@ -75,8 +76,8 @@ impl Failed {
 }
 
 impl<'a> Negotiation<'a> {
-    /// Prepares a handshake; its time runs from here. `inbound` is for a peer that has connected
-    /// to us.
+    /// Prepares a handshake. Its time starts now. `inbound` is present for a peer that connected to
+    /// us.
     pub(crate) fn new(
         stream: &'a Stream,
         security: &'a Security,
@@ -96,18 +97,18 @@ impl<'a> Negotiation<'a> {
         }
     }
 
-    /// The place among the connections that the peer has taken, to be held until its socket is
-    /// closed.
+    /// The permit that the peer has taken as a connection, to be held until its socket is closed.
     pub(crate) const fn take_permit(&mut self) -> Option<Permit> {
         self.permit.take()
     }
 
-    /// Conducts it to its end, within [`Limits::handshake_timeout`](crate::Limits).
+    /// Conducts the handshake to its end, within
+    /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
     pub(crate) async fn run(&mut self, context: PeerContext) -> Result<Agreed, Failed> {
         let outcome = timeout_at(self.deadline(), self.converse(context)).await;
         match self.or_failed(outcome)? {
             Stop::Complete(established) => Ok(self.agreed(established)),
-            // Only a relay pauses, and a relay without metadata is not conducted like this.
+            // Only a relay pauses, and a relay without metadata uses `run_to_pause`.
             Stop::Paused(_) => Err(self.failed(LocalError::MetadataMissing.into())),
         }
     }
@@ -121,14 +122,14 @@ impl<'a> Negotiation<'a> {
         let outcome = timeout_at(self.deadline(), self.converse(context)).await;
         match self.or_failed(outcome)? {
             Stop::Paused(pause) => Ok(*pause),
-            // It was told its metadata at the start, which no front is.
+            // It got its metadata at the start, which the front of a relay never does.
             Stop::Complete(_) => Err(self.failed(LocalError::MetadataMissing.into())),
         }
     }
 
-    /// Does what a relay's pause is for, as long as the peer stays, and within the same time. The
-    /// peer has been admitted and counts as a connection, so its slot is given back: no stranger
-    /// may evict it now, and it keeps no newcomer from shaking hands.
+    /// Runs `work` during a relay's pause, while the peer stays and within the same time. The peer
+    /// has been admitted and counts as a connection, so its slot is freed: no stranger can evict it
+    /// now, and it takes no slot from new connections.
     pub(crate) async fn meanwhile<T>(
         &mut self,
         work: impl Future<Output = T>,
@@ -141,7 +142,7 @@ impl<'a> Negotiation<'a> {
         self.or_failed(outcome)
     }
 
-    /// Ends a relay's pause, which completes the handshake, within the same time.
+    /// Completes the handshake after a relay's pause, within the same time.
     pub(crate) async fn resume(
         &mut self,
         complete: impl FnOnce(&mut BytesMut) -> Result<Box<Established>, Error>,
@@ -152,12 +153,12 @@ impl<'a> Negotiation<'a> {
         Ok(self.agreed(established))
     }
 
-    /// A failure of what comes after the pause, or from outside. The peer is not told.
+    /// A failure after the pause or from outside. The peer is not told.
     pub(crate) fn failed(&mut self, error: Error) -> Failed {
         self.failed_behind(NetError::Handshake(error))
     }
 
-    /// A failure of the far side, met while the front has paused. The peer is not told.
+    /// A failure of the far side while the front was paused. The peer is not told.
     pub(crate) fn failed_behind(&mut self, error: NetError) -> Failed {
         self.out.wipe();
         self.fail(error)
@@ -168,7 +169,7 @@ impl<'a> Negotiation<'a> {
         deadline(self.started, self.security.limits().handshake_timeout)
     }
 
-    /// A step's outcome, or the failure that its error or the end of its time is.
+    /// The outcome of a step. An error or a time-out becomes a failure.
     fn or_failed<T>(
         &mut self,
         outcome: Result<Result<T, StepError>, Elapsed>,
@@ -177,7 +178,7 @@ impl<'a> Negotiation<'a> {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => error,
             Err(_) => {
-                // What is left in `out` is no ERROR, but a command that would not go out.
+                // `out` holds no ERROR but a command that could not be sent.
                 self.out.wipe();
                 Error::Timeout(self.stage).into()
             }
@@ -203,7 +204,7 @@ impl<'a> Negotiation<'a> {
         context.proven_key = Some(Arc::clone(&self.proven_key));
         let mut state = self.security.start(context, self.out.for_machine());
         loop {
-            // In this order: what a step has written goes out before anything else is done.
+            // What a step has written is sent before anything else is done.
             self.flush().await?;
             state = match state {
                 Handshake::NeedsInput(waiting) => self.listen(waiting).await?,
@@ -218,7 +219,7 @@ impl<'a> Negotiation<'a> {
         }
     }
 
-    /// Takes what has arrived, and waits for more if that does not suffice.
+    /// Processes the bytes that have arrived, and waits for more if they are too few.
     async fn listen(&mut self, waiting: NeedsInput) -> Result<Handshake, StepError> {
         self.note_stage(&waiting);
         let next = waiting.process(self.input.for_machine(), self.out.for_machine())?;
@@ -239,7 +240,7 @@ impl<'a> Negotiation<'a> {
         match read {
             Ok(0) => Err(waiting.peer_closed().into()),
             Ok(_) => Ok(Handshake::NeedsInput(waiting)),
-            // How the peer's end was closed depends on what it had left unread, not on why.
+            // A close becomes a reset if the peer left bytes unread, so both mean the same.
             Err(error) if is_hangup(&error) => Err(waiting.peer_closed().into()),
             Err(error) => Err(StepError::Io("read", error)),
         }
@@ -278,8 +279,8 @@ impl<'a> Negotiation<'a> {
         })
     }
 
-    /// Counts a peer that policy is not asked about among the connections, before it is told that
-    /// it is in: under NULL by our READY, which does not wait for the peer's.
+    /// Takes a permit for a peer that policy is not asked about, before the peer learns that it was
+    /// admitted. Under NULL it learns that from our READY, which does not wait for the peer's.
     fn acquire_permit_unasked(&mut self, state: &Handshake) -> Result<(), StepError> {
         match state {
             Handshake::Authorize(_) => return Ok(()),
@@ -293,7 +294,7 @@ impl<'a> Negotiation<'a> {
         })
     }
 
-    /// Counts the peer among the connections, where these are bounded.
+    /// Takes a permit for the peer, if it connected to us.
     fn acquire_permit(&mut self, user: Option<User>) -> Result<(), Denied> {
         let Some(inbound) = self.inbound else {
             return Ok(());
@@ -302,10 +303,10 @@ impl<'a> Negotiation<'a> {
         Ok(())
     }
 
-    /// Does what a pause is for. Gives it up if the peer goes away, or sends more than one command
-    /// before it is done: then the outcome is of no use.
+    /// Runs `work` during a pause. Abandons it if the peer leaves or sends more than one command
+    /// meanwhile, because the outcome is of no use then.
     async fn paused<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StepError> {
-        // Most answers are there at once, and cost no pause.
+        // Most verdicts are ready at the first poll and cost no pause.
         let mut work = pin!(work);
         if let Poll::Ready(outcome) = first_poll(work.as_mut()).await {
             return Ok(outcome);
@@ -346,8 +347,8 @@ impl<'a> Negotiation<'a> {
         }
     }
 
-    /// Sends what has been written. A peer that is gone is noticed when reading: it may have sent
-    /// an ERROR before it went.
+    /// Sends what has been written. A peer that has left is noticed by the next read, because it
+    /// may have sent an ERROR before it left.
     async fn flush(&mut self) -> Result<(), StepError> {
         let Err(error) = self.stream.write_all(&mut self.out).await else {
             return Ok(());
@@ -360,7 +361,7 @@ impl<'a> Negotiation<'a> {
     }
 }
 
-/// Where a handshake stops.
+/// Where the conduct of a handshake stops.
 enum Stop {
     Complete(Box<Established>),
     Paused(Box<NeedsMetadata>),
@@ -387,8 +388,8 @@ impl From<StepError> for NetError {
     }
 }
 
-/// RFC 24, "Security Considerations": PLAIN sends passwords, and everything else, in clear.
-/// Once for each listener or client.
+/// Warns that PLAIN sends passwords and everything else in clear (RFC 24, "Security
+/// Considerations"). Called once for each listener or client.
 pub(crate) fn warn_of_plain(endpoint: &Endpoint, security: &Security) {
     if security.mechanism() == MechanismKind::Plain && !endpoint.is_local() {
         tracing::warn!(%endpoint, "PLAIN sends passwords in clear to and from other machines");

@@ -1,23 +1,25 @@
-//! What an application may choose about sockets and queues. Bounds on what a peer may cost are
-//! [`Limits`](crate::Limits), and belong to the `Config`.
+//! Options of sockets and queues. The bounds on what a peer may cost are
+//! [`Limits`](crate::Limits), which belong to the `Config`.
 #![forbid(unsafe_code)]
 
 use crate::traffic::heartbeat::HeartbeatSettings;
 use std::time::Duration;
 
-/// How the system finds out that the machine of a silent TCP peer is gone: it asks after `idle`,
-/// then every `interval`, and closes the connection after `retries` questions without an answer.
-/// Heartbeats find it out sooner, if the peer answers them; this works with every peer.
+/// TCP keepalive, by which the system detects that the machine of a silent peer is gone. It sends a
+/// probe after `idle`, then every `interval`, and closes the connection after `retries` probes
+/// without an answer. Heartbeats detect it sooner if the peer answers them. Keepalive works with
+/// every peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpKeepalive {
-    /// Silence before the first question. 60 s: shorter than what home routers remember an idle
-    /// connection for, and one packet a minute costs nothing.
+    /// Silence before the first probe. 60 s, which is less than the time for which home routers
+    /// remember an idle connection; one packet a minute costs nothing.
     pub idle: Duration,
-    /// Time between questions. 15 s.
+    /// Time between probes. 15 s.
     pub interval: Duration,
-    /// Questions without an answer after which the peer is gone. 4, so that a peer that vanishes
-    /// holds its connection for two minutes, and a network that fails for one minute loses none.
+    /// Probes without an answer after which the connection is closed. 4, so that a peer that
+    /// vanishes holds its connection for two minutes, and a network that fails for one minute loses
+    /// none.
     pub retries: u32,
 }
 
@@ -33,14 +35,14 @@ impl Default for TcpKeepalive {
 
 /// When a reconnecting client tries again.
 ///
-/// Delays double from [`first_delay`](Self::first_delay) to [`max_delay`](Self::max_delay) with
-/// each failure, and each is shortened at random by up to a half, so that the clients of a
-/// server that comes back do not all arrive at once. What no retry is likely to mend waits
-/// [`slow_delay`](Self::slow_delay).
+/// Delays double with each failure, from [`first_delay`](Self::first_delay) to
+/// [`max_delay`](Self::max_delay). Each is shortened at random by up to a half, so that the clients
+/// of a server that comes back do not all arrive at once. After a failure that a retry is unlikely
+/// to mend, the delay is [`slow_delay`](Self::slow_delay).
 ///
 /// | failure | what follows |
 /// |---|---|
-/// | cannot resolve or connect, time-out, closed, refused with 300 | try again, ever slower |
+/// | cannot resolve or connect, time-out, closed, refused with 300 | try again after growing delays |
 /// | refused with 400, 500 or another reason | [`AfterRefusal`] |
 /// | another protocol, mechanism or socket type; protocol violations; our own policy's denial | try again slowly |
 /// | a failure on our own side, such as of the random source | stop |
@@ -49,22 +51,23 @@ impl Default for TcpKeepalive {
 pub struct ReconnectPolicy {
     /// Longest delay after the first failure. 100 ms, as in libzmq.
     pub first_delay: Duration,
-    /// Longest delay after many. 30 s.
+    /// Longest delay after many failures. 30 s.
     pub max_delay: Duration,
-    /// Longest delay after a failure that no retry is likely to mend. 60 s.
+    /// Longest delay after a failure that a retry is unlikely to mend. 60 s.
     pub slow_delay: Duration,
-    /// A connection that lasted so long has worked: the delays start over. 5 s.
+    /// How long a connection must last to count as a success, after which the delays start over. 5
+    /// s.
     pub stable_after: Duration,
     /// What to do when the peer refuses us.
     pub after_refusal: AfterRefusal,
 }
 
-/// What to do after an ERROR with 400, 500, or a reason of the peer's own.
+/// What to do after an ERROR with status 400, 500, or a reason of the peer's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum AfterRefusal {
-    /// Stop under NULL and PLAIN. Try again slowly under CURVE: ERROR is not authenticated, so an
-    /// attacker on the path could forge one and silence the client for good.
+    /// Stop under NULL and PLAIN. Try again slowly under CURVE, where an attacker on the path could
+    /// forge an ERROR, which is not authenticated, and so stop the client for good.
     #[default]
     ByMechanism,
     /// Stop.
@@ -85,7 +88,8 @@ impl Default for ReconnectPolicy {
     }
 }
 
-/// Choices for a listener, a connection, or a reconnecting client; each uses what concerns it.
+/// Options of a listener, a connection, or a reconnecting client. Each uses the fields that concern
+/// it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -98,30 +102,31 @@ impl Default for ReconnectPolicy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Our own PINGs; none by default. The peer's are always answered.
+    /// The PINGs that we send; none by default. The peer's PINGs are always answered.
     pub heartbeat: Option<HeartbeatSettings>,
-    /// Bytes of messages that `send` may run ahead of the network, or one message: 256 KiB.
+    /// Bytes of queued messages up to which `send` does not wait for the network. One message of
+    /// any size is always taken. 256 KiB.
     pub send_ahead: usize,
-    /// Time that queued messages have to leave after a close or a drop, and that the peer has to
-    /// close its side then. 30 s.
+    /// How long queued messages may take to leave after a close or a drop, and how long the peer
+    /// may then take to close its side. 30 s.
     pub linger: Duration,
-    /// How a TCP peer is found to be gone that neither closes nor answers, on connections that
-    /// were accepted and on those that were made; `None` leaves it to the system, which never
-    /// asks. On by default.
+    /// Keepalive on accepted and outgoing TCP connections, which detects a peer that vanished
+    /// without a close. `None` leaves it to the system, which then sends no probes. On by default.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// Time to resolve a name, and then again for each address tried. 10 s.
     pub connect_timeout: Duration,
-    /// Mode of an ipc socket's file: who may write to it may connect. 0600, the owner alone.
+    /// Mode of an ipc socket's file. Users who may write to the file may connect. 0600, the owner
+    /// alone.
     pub ipc_mode: u32,
-    /// Connections that the system keeps for us until we look. 1024.
+    /// Connections that the system queues until they are accepted (`listen`'s backlog). 1024.
     pub backlog: i32,
-    /// Authenticated peers that may wait for `accept`. When that many wait, no new connections are
-    /// taken from the system, and only handshakes in progress can still add to them. 64.
+    /// Authenticated peers that may wait for `accept`. When that many wait, the listener accepts no
+    /// connections from the system, and only handshakes in progress can add to them. 64.
     pub accept_ahead: usize,
-    /// Refusals kept for [`Listener::next_event`](crate::net::Listener::next_event). If there are
-    /// more, the oldest are dropped and counted. 64.
+    /// Refusals kept for [`Listener::next_event`](crate::net::Listener::next_event). Beyond that,
+    /// the oldest are dropped and counted. 64.
     pub refusals_kept: usize,
-    /// When a reconnecting client tries again, and the far side of a client's tunnel is asked again.
+    /// When a reconnecting client tries again, and when a client's tunnel dials its far side again.
     pub reconnect: ReconnectPolicy,
 }
 

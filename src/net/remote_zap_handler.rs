@@ -1,5 +1,5 @@
-//! A ZAP handler in another process, in any language: asked over a connection of its own (RFC 27,
-//! whose inproc endpoint cannot leave a process).
+//! A ZAP handler in another process, written in any language. It is asked over a connection of its
+//! own, because the inproc endpoint of RFC 27 cannot leave a process.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -31,45 +31,46 @@ use thiserror::Error as ThisError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-/// How long a silent link may last: half of a verdict's 10 s.
+/// How long a silent link may last. 5 s, half of the default time for a verdict.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Asks a ZAP handler that is another process, and is a [`ZapHandler`] itself: bind it to a
+/// A [`ZapHandler`] that asks a ZAP handler in another process. Bind it to a
 /// [`ZapRouter`](crate::zap::ZapRouter).
 ///
 /// Its peer is a REP or ROUTER socket that answers the requests of RFC 27, such as
-/// `zmtp-auth zap --listen`. Requests carry passwords and replies admit peers, so a link is ipc, to
-/// a process of our own user, or CURVE, to a server whose key we know; there is a call with an
-/// honest name for anything else. The process that binds an ipc socket keeps others out by its mode.
+/// `zmtp-auth zap --listen`. Requests carry passwords and replies admit peers. So the link is ipc,
+/// to a process of our own user, or CURVE, to a server whose key we know.
+/// [`insecure_clear`](Self::insecure_clear) allows anything else. The process that binds an ipc
+/// socket keeps other users out by the mode of the file.
 ///
-/// While there is no link a peer is refused with 300, and so are all whose question was under way
-/// when a link was lost; both are told half a second later, or a second at most, since a libzmq
-/// peer is back at once. Every request has an id that no other has ever had, whichever link it
-/// took, so that no late answer is taken for another's. A reply that cannot be believed refuses
-/// its peer with 500. How long an answer may take is the router's to say. No grant comes from
-/// another process: what it has admitted it cannot take back.
+/// While there is no link, a peer is refused with 300, and so is each peer whose question was
+/// pending when the link was lost. These refusals are held back for half a second to a second,
+/// because a libzmq peer comes back at once. Request ids are never reused, on any link, so a late
+/// reply is never taken for the reply to another request. An invalid reply refuses its peer with
+/// 500. The router bounds the time of a reply. Another process issues no grants: it cannot revoke
+/// what it has admitted.
 ///
-/// Passwords are copied into messages on their way and not wiped there.
+/// Passwords are copied into messages on their way and are not wiped there.
 pub struct RemoteZapHandler {
     shared: Arc<Shared>,
     linked: watch::Receiver<bool>,
     linking: JoinHandle<()>,
 }
 
-/// Why there is no such handler.
+/// Why a remote ZAP handler cannot be made.
 #[derive(Debug, Clone, ThisError)]
 #[non_exhaustive]
 pub enum RemoteZapHandlerError {
-    /// The text is no endpoint, or it cannot be connected to.
+    /// The text is no endpoint, or one that cannot be connected to.
     #[error("bad endpoint: {0}")]
     Endpoint(#[from] EndpointError),
-    /// Without CURVE only ipc is private.
+    /// The endpoint is not ipc, which alone is private without CURVE.
     #[error("ZAP without encryption stays inside the machine: an ipc endpoint, or CURVE")]
     NotIpc,
-    /// The configuration cannot be.
+    /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The connection cannot be.
+    /// The connection is not possible.
     #[error(transparent)]
     Net(#[from] NetError),
 }
@@ -81,18 +82,18 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Counts all requests of all links.
+    /// The id of the latest request of all links.
     last_id: u64,
-    /// To the link that there is now.
+    /// The queue of the current link.
     link: Option<mpsc::Sender<Message>>,
-    /// The requests that wait for an answer, by id.
+    /// The requests that wait for a reply, by id.
     waiting: HashMap<u64, oneshot::Sender<Result<ZapReply, InvalidReply>>>,
 }
 
 impl RemoteZapHandler {
-    /// A handler behind an ipc endpoint, which must be a process of the user that we are.
+    /// Asks the handler at an ipc endpoint, which must be a process of our own user.
     ///
-    /// Must be called on tokio's runtime, on which the link is kept from then on.
+    /// Must be called on tokio's runtime, which then keeps the link.
     ///
     /// # Errors
     /// Returns [`RemoteZapHandlerError::NotIpc`] if the endpoint is not ipc, and
@@ -106,7 +107,7 @@ impl RemoteZapHandler {
         Self::start(endpoint, config.accept_any_peer().finish()?, is_our_user)
     }
 
-    /// A handler that is known by `server`, its CURVE key; it knows us by `keys`. On tokio's
+    /// Asks a handler that holds the CURVE key `server`, and proves `keys` to it. On tokio's
     /// runtime, as [`RemoteZapHandler::ipc`].
     ///
     /// # Errors
@@ -121,7 +122,7 @@ impl RemoteZapHandler {
         Self::start(endpoint.into_endpoint()?, config.finish()?, |_| true)
     }
 
-    /// A handler anywhere, without encryption: every machine on the way can read passwords and
+    /// Asks a handler anywhere, without encryption. Every machine on the way can read passwords and
     /// admit any peer. On tokio's runtime, as [`RemoteZapHandler::ipc`].
     ///
     /// # Errors
@@ -142,7 +143,7 @@ impl RemoteZapHandler {
             heartbeat: Some(HeartbeatSettings::every(HEARTBEAT)),
             ..Options::default()
         };
-        // A handler that is being set up may refuse us for a while.
+        // A handler that is being set up may refuse us for some time.
         options.reconnect.after_refusal = AfterRefusal::Retry;
         options.reconnect.max_delay = Duration::from_secs(5);
         let connector = Connector::with_options(endpoint, config, options)?;
@@ -164,8 +165,8 @@ impl RemoteZapHandler {
     /// Waits until there is a link. Cancel-safe.
     ///
     /// # Errors
-    /// [`NetError::Aborted`] if there will be none, since the runtime is gone or no attempt is of
-    /// use; the log says why.
+    /// Returns [`NetError::Aborted`] if there will be no link, because the runtime is gone or no
+    /// attempt can succeed. The log says why.
     pub async fn connected(&self) -> Result<(), NetError> {
         let mut linked = self.linked.clone();
         match linked.wait_for(|linked| *linked).await {
@@ -216,7 +217,7 @@ impl ZapHandler for RemoteZapHandler {
     }
 }
 
-/// A question under way. Dropped, its answer is no longer waited for.
+/// A pending request. Dropping it discards the reply.
 struct Asked<'a> {
     shared: &'a Shared,
     id: u64,
@@ -235,7 +236,7 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// Puts a question on the link, if there is one with room.
+    /// Queues a request on the link, if there is a link with room.
     fn ask(&self, request: &ZapRequest) -> Option<(Asked<'_>, Told)> {
         let mut state = self.state();
         let link = state.link.clone()?;
@@ -252,10 +253,10 @@ impl Shared {
         Some((Asked { shared: self, id }, told))
     }
 
-    /// Gives an answer to the request that waits for it.
+    /// Passes a reply to the request that waits for it.
     fn answer(&self, frames: &[Bytes]) {
-        // RFC 27: behind the delimiter the version, then the id. One that is not ours, or whose
-        // question is over, is dropped.
+        // RFC 27: the version follows the delimiter, and then the id. A reply whose id is not ours,
+        // or whose request is over, is dropped.
         let Some(id) = frames.get(2).and_then(|id| own_id(id)) else {
             tracing::warn!("a ZAP reply without an id of ours was dropped");
             return;
@@ -266,11 +267,11 @@ impl Shared {
         };
         let asked = RequestId::from(id);
         let reply = ZapReply::from_delimited(frames, &asked, &Limits::default());
-        // Fails if the question is over just now.
+        // Fails if the request has just ended.
         let _unheard = waiting.send(reply);
     }
 
-    /// The link is gone, and with it every answer that is waited for.
+    /// Notes that the link is gone, and with it every pending reply.
     fn unlink(&self) {
         let mut state = self.state();
         state.link = None;
@@ -280,14 +281,14 @@ impl Shared {
     }
 }
 
-/// The number of a request id as we write them. `u64::from_str` would also take a sign and zeros
-/// in front, which are another id (RFC 27: the reply repeats it).
+/// The number in a request id that we wrote. `u64::from_str` would also accept a sign and leading
+/// zeros, which make another id (RFC 27: the reply repeats the id).
 fn own_id(id: &[u8]) -> Option<u64> {
     let number = std::str::from_utf8(id).ok()?.parse().ok()?;
     (RequestId::from(number).as_bytes() == id).then_some(number)
 }
 
-/// Refuses the requests that still wait when the task ends, however it does.
+/// Refuses the requests that still wait when the task ends, for any reason.
 struct Unlink<'a>(&'a Shared);
 
 impl Drop for Unlink<'_> {
@@ -296,7 +297,7 @@ impl Drop for Unlink<'_> {
     }
 }
 
-/// Connects again and again, until the handler is dropped or no attempt is of use.
+/// Keeps a link until the handler is dropped or no attempt can succeed.
 async fn keep_linked(
     mut connector: Connector,
     is_trusted: fn(&PeerAddress) -> bool,
@@ -326,14 +327,14 @@ async fn keep_linked(
     }
 }
 
-/// Carries questions and answers until the connection ends; says why it did.
+/// Carries requests and replies until the connection ends. Returns the reason.
 async fn exchange(
     connection: Connection,
     shared: &Shared,
     linked: &watch::Sender<bool>,
 ) -> NetError {
     let (sender, mut receiver) = connection.split();
-    // A queue of this link alone: what it has not sent goes with it.
+    // The queue belongs to this link: what it has not sent is dropped with it.
     let (link, questions) = mpsc::channel(Limits::default().max_pending_verdicts);
     shared.state().link = Some(link);
     linked.send_replace(true);
@@ -361,12 +362,11 @@ async fn receive(receiver: &mut RecvHalf, shared: &Shared) -> NetError {
     }
 }
 
-/// Whether the process at the other end runs as the user that we run as, by the word of the
-/// kernel.
+/// Whether the process at the other end runs as our own user, as the kernel reports it.
 fn is_our_user(address: &PeerAddress) -> bool {
     #[cfg(unix)]
     if let PeerAddress::Ipc(peer) = address {
-        // The kernel says who we are by saying who is at the other end of our own socket.
+        // A pair of our own sockets: the peer that the kernel reports for it is our own user.
         let pair = tokio::net::UnixStream::pair();
         let ours = pair.and_then(|(one, _other)| one.peer_cred());
         return ours.is_ok_and(|ours| ours.uid() == peer.uid);

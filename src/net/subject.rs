@@ -1,4 +1,4 @@
-//! Who the peer of a handshake is, for refusals and logs.
+//! What identifies the peer of a handshake, for refusals and logs.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::Credential;
@@ -7,7 +7,7 @@ use crate::access::peer::Peer;
 use crate::access::request::AccessRequest;
 use crate::crypto::keys::PublicKey;
 
-/// Who a peer is, as far as its handshake has come and a log may know.
+/// What identifies a peer, as far as its handshake has come and a log may show it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Subject {
     pub(crate) domain: Option<Domain>,
@@ -15,7 +15,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// The peer that policy is asked about, and whether it knows the user.
+    /// A peer that policy is asked about. `knows_user` says whether policy knows its user name.
     pub(crate) fn asked(request: &AccessRequest, knows_user: bool) -> Self {
         Self {
             domain: Some(request.domain.clone()),
@@ -23,7 +23,7 @@ impl Subject {
         }
     }
 
-    /// The same, and the key that was proven where nothing else is known.
+    /// The same, with the proven key if nothing else is known.
     pub(crate) fn or_key(mut self, key: Option<&PublicKey>) -> Self {
         if self.credential.is_none() {
             self.credential = key.copied().map(Credential::Key);
@@ -31,7 +31,7 @@ impl Subject {
         self
     }
 
-    /// A peer that has shaken hands.
+    /// A peer whose handshake is complete.
     pub(crate) fn of(peer: &Peer) -> Self {
         let authenticated = peer.authenticated.as_ref();
         Self {

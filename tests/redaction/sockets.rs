@@ -31,11 +31,7 @@ pub fn show(shown: &mut Shown) {
     });
 }
 
-async fn meet(
-    shown: &mut Shown,
-    client: Config<NoPolicy>,
-    server: impl Into<Security>,
-) {
+async fn meet(shown: &mut Shown, client: Config<NoPolicy>, server: impl Into<Security>) {
     let listener = Listener::bind("tcp://127.0.0.1:*", server);
     let listener = listener.await.unwrap();
     shown.debug(&listener);

@@ -1,5 +1,4 @@
-//! Where connections come in: taken from the system one by one, each with a slot in the table of
-//! handshakes in progress.
+//! Accepts connections one by one, and gives each a slot in the table of handshakes in progress.
 #![forbid(unsafe_code)]
 
 use crate::limits::Limits;
@@ -17,9 +16,11 @@ use std::io;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Pauses after the system would not give us a connection, such as for want of file
-/// descriptors: asking again at once would only burn the processor.
+/// Bounds the pause after `accept` has failed, such as for want of file descriptors. The pause
+/// doubles with each failure, because asking again at once would only spend processor time. 5 ms at
+/// first, so that a short shortage costs little.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// 1 s, so that a listener recovers within a second of a long shortage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A bound endpoint.
@@ -30,7 +31,7 @@ pub(crate) struct Acceptor {
     paused_until: Option<Instant>,
 }
 
-/// A connection that is about to shake hands.
+/// A connection whose handshake is about to start.
 pub(crate) struct Accepted {
     pub(crate) stream: Stream,
     pub(crate) context: PeerContext,
@@ -38,16 +39,16 @@ pub(crate) struct Accepted {
     pub(crate) eviction: Eviction,
 }
 
-/// What came of a new connection.
+/// The outcome for a new connection.
 pub(crate) enum AcceptOutcome {
     Accepted(Accepted),
-    /// There was no slot for this peer, and none could be cleared. The connection is closed.
+    /// No slot was free for this peer and none could be cleared. The connection is closed.
     NoSlot(PeerContext),
 }
 
 impl Acceptor {
-    /// Binds and listens, with `max_slots` handshakes at a time. Returns the endpoint with the
-    /// port that it got.
+    /// Binds and listens, for at most `max_slots` handshakes at a time. Returns the endpoint with
+    /// the port that the system chose.
     pub(crate) async fn bind(
         endpoint: &Endpoint,
         options: &Options,
@@ -63,7 +64,7 @@ impl Acceptor {
         Ok((acceptor, local))
     }
 
-    /// The next connection, whose peer may have gone already. Cancel-safe.
+    /// The next connection. Its peer may have closed it already. Cancel-safe.
     pub(crate) async fn next(&mut self) -> AcceptOutcome {
         loop {
             if let Some(until) = self.paused_until {
@@ -83,7 +84,7 @@ impl Acceptor {
                         None => AcceptOutcome::NoSlot(context),
                     };
                 }
-                // That connection failed, not the listener.
+                // This connection failed; the listener is fine.
                 Err(error) if is_hangup(&error) || error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     if self.pause == FIRST_PAUSE {
@@ -98,8 +99,9 @@ impl Acceptor {
 }
 
 impl Accepted {
-    /// Closes the connection of a peer that was refused. It keeps its slot while it reads
-    /// `error_frame`, as the first to lose it: a newcomer that needs the slot ends the wait.
+    /// Closes the connection of a refused peer. The peer keeps its slot while it reads
+    /// `error_frame`, but is the first to lose it: a new connection that needs the slot ends the
+    /// wait.
     pub(crate) async fn close_gracefully(mut self, error_frame: HandshakeBytes, limits: &Limits) {
         self.slot.progress(Progress::Refused);
         tokio::select! {

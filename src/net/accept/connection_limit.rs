@@ -1,5 +1,5 @@
-//! How many established connections one listener or tunnel holds: in all, of one user, and from
-//! one address.
+//! Bounds the established connections of one listener or tunnel: in total, for each user, and from
+//! each address.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -16,10 +16,10 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The user id of peers that policy admits without telling them apart.
+/// The user id of peers that policy admits without distinguishing them.
 const ANONYMOUS: &[u8] = b"anonymous";
 
-/// Who a user is: a user id is unique only within mechanism and domain.
+/// A user. A user id is unique only within its mechanism and domain.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct User {
     pub(crate) mechanism: MechanismKind,
@@ -27,8 +27,8 @@ pub(crate) struct User {
     pub(crate) user_id: Bytes,
 }
 
-/// The bounds of one listener or tunnel, and what it holds. Dropped, it leaves its share of the
-/// descriptors to the others, though some of its connections may live on.
+/// The bounds of one listener or tunnel, and the connections that it holds. Dropping it gives its
+/// share of the descriptors to the others, even while some of its connections live on.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimit(Arc<Shared>);
 
@@ -37,14 +37,14 @@ struct Shared {
     max: Option<usize>,
     max_per_user: Option<usize>,
     max_per_address: Option<usize>,
-    /// What one connection costs.
+    /// The descriptors that one connection costs.
     descriptors: usize,
     process: Arc<Descriptors>,
     held: Mutex<Held>,
 }
 
-/// Users and addresses are counted where they are bounded. Both have an entry for each
-/// connection at most.
+/// Users and addresses are counted only where they are bounded. Each map has at most one entry per
+/// connection.
 #[derive(Debug, Default)]
 struct Held {
     connections: usize,
@@ -52,7 +52,7 @@ struct Held {
     from_address: HashMap<Origin, usize>,
 }
 
-/// One connection, until its socket is closed. Given back on drop.
+/// The place of one connection, held until its socket is closed. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Permit {
     shared: Arc<Shared>,
@@ -60,7 +60,7 @@ pub(crate) struct Permit {
     address: Option<Origin>,
 }
 
-/// Which bound leaves no room for a connection.
+/// The bound that leaves no room for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LimitReached {
     /// [`Limits::max_connections`].
@@ -99,7 +99,7 @@ impl fmt::Display for LimitReached {
 }
 
 impl ConnectionLimit {
-    /// The bounds that `limits` say, for connections of so many descriptors each.
+    /// The bounds in `limits`, for connections that cost `descriptors` each.
     pub(crate) fn new(limits: &Limits, descriptors: usize) -> Self {
         let process = Descriptors::of_process();
         Self::within(process, process_limit(), limits, descriptors)
@@ -122,17 +122,17 @@ impl ConnectionLimit {
         }))
     }
 
-    /// Takes room for a connection, of `user` where policy knows one.
+    /// Takes a place for a connection, of `user` if policy knows one.
     ///
     /// # Errors
-    /// Returns the bound that is reached.
+    /// Returns the bound that was reached.
     pub(crate) fn acquire(
         &self,
         address: &PeerAddress,
         user: Option<User>,
     ) -> Result<Permit, LimitReached> {
         let shared = &*self.0;
-        // Behind loopback and ipc there may be a proxy, and many peers. Neither bound applies there.
+        // A peer on loopback or ipc may be a proxy for many users, so neither bound applies to it.
         let is_remote = !address.is_local();
         let user = user.filter(|user| {
             let is_told_apart = !user.user_id.is_empty() && user.user_id != ANONYMOUS;
@@ -197,7 +197,7 @@ impl Drop for Permit {
     }
 }
 
-/// The bound, if `key` has as many connections.
+/// The bound, if `key` has reached it.
 fn reached<K: Hash + Eq>(
     counts: &HashMap<K, usize>,
     key: Option<&K>,

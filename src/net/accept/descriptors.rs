@@ -4,42 +4,44 @@
 use crate::lock::lock;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
-/// Descriptors where the system sets no limit, or none that can be read: what a server with
-/// large connections can still hold in memory.
+/// Descriptors assumed where the system sets no limit or none can be read. 4096, which a server
+/// with large connections can still hold in memory.
 const UNKNOWN: usize = 4096;
 
-/// Most descriptors that are counted on where no listener says how many connections it wants:
-/// containers often have a soft limit of a thousand million, which bounds nothing.
+/// Most descriptors that are shared out where no listener sets its own bound on connections.
+/// Containers often have a soft limit of a thousand million, which bounds nothing. 65,536, so that
+/// connections cannot take all memory.
 const MAX_UNASKED: usize = 64 * 1024;
 
-/// Fewest descriptors that are left to the program and its libraries.
+/// Fewest descriptors that stay with the program and its libraries. 16, for standard streams, the
+/// runtime and a few files.
 const SMALLEST_RESERVE: usize = 16;
 
-/// One part in so many is left to the program: its files, and the connections that it makes.
+/// One in 8 descriptors stays with the program, for its files and the connections that it makes.
 const RESERVE: usize = 8;
 
-/// One part in so many is for handshakes in progress.
+/// One in 4 descriptors is for handshakes in progress.
 const HANDSHAKES: usize = 4;
 
-/// One part in so many of the connections' descriptors is kept for the listeners that hold fewer
-/// than an even share.
+/// One in 8 of the descriptors for connections is kept for listeners that hold less than an even
+/// share.
 const LATECOMERS: usize = 8;
 
 static PROCESS: LazyLock<Arc<Descriptors>> = LazyLock::new(Arc::default);
 
-/// How many descriptors there are, and how many connections hold.
+/// The descriptors that exist, and those that connections hold.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptors(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What the process may have.
+    /// The descriptors that the process may have.
     limit: usize,
-    /// What connections hold.
+    /// The descriptors that connections hold.
     taken: usize,
-    /// Listeners and tunnels.
+    /// The number of listeners and tunnels.
     sharers: usize,
-    /// How many of them have a bound of their own.
+    /// The number of those that have a bound of their own.
     bounded: usize,
 }
 
@@ -49,8 +51,8 @@ impl Descriptors {
         Arc::clone(&PROCESS)
     }
 
-    /// A listener or tunnel more, with a bound of its own or without, in a process that may have
-    /// `limit` descriptors.
+    /// Registers a listener or tunnel, with or without a bound of its own, in a process that may
+    /// have `limit` descriptors.
     pub(crate) fn join(&self, limit: usize, is_bounded: bool) {
         let mut state = self.lock();
         state.limit = limit;
@@ -58,22 +60,23 @@ impl Descriptors {
         state.bounded += usize::from(is_bounded);
     }
 
-    /// One less.
+    /// Removes a listener or tunnel.
     pub(crate) fn leave(&self, is_bounded: bool) {
         let mut state = self.lock();
         state.sharers -= 1;
         state.bounded -= usize::from(is_bounded);
     }
 
-    /// How many handshakes a listener may conduct at once: it evicts, so an even share will do.
+    /// How many handshakes a listener may conduct at a time. An even share is enough, because a
+    /// listener evicts a handshake when it needs a slot.
     pub(crate) fn handshakes(&self) -> usize {
         let state = self.lock();
         state.counted() / HANDSHAKES / state.sharers.max(1)
     }
 
-    /// Takes descriptors for a connection of a listener that holds so many; false if there are
-    /// none for it. A listener takes what is free, but the last eighth only as long as it holds
-    /// less than an even share: however many peers one listener has, each other one gets some.
+    /// Takes `count` descriptors for a connection of a listener that holds `held` of them. Returns
+    /// false if too few are free. A listener may take the last eighth only while it holds less than
+    /// an even share, so that one crowded listener leaves some for each other one.
     pub(crate) fn take(&self, count: usize, held: usize) -> bool {
         let mut state = self.lock();
         let all = state.for_connections();
@@ -87,7 +90,7 @@ impl Descriptors {
         is_free
     }
 
-    /// Gives them back.
+    /// Gives `count` descriptors back.
     pub(crate) fn give_back(&self, count: usize) {
         self.lock().taken -= count;
     }
@@ -121,8 +124,8 @@ impl State {
     }
 }
 
-/// How many descriptors the process may have now: the soft limit, which a program may have raised
-/// since it looked last.
+/// How many descriptors the process may have now. This is the soft limit, which a program can raise
+/// at any time.
 pub(crate) fn process_limit() -> usize {
     #[cfg(unix)]
     {

@@ -1,5 +1,10 @@
-//! The slots of handshakes in progress, and which handshake loses its slot when all are taken.
-//! Pure data.
+//! Decides which handshake loses its slot when all slots are taken.
+//!
+//! A listener conducts a bounded number of handshakes at a time, and each one holds a slot. A peer
+//! that has proven nothing may open connections and leave them idle, so the slots of a busy
+//! listener can all be held by such peers. The listener then still accepts a new connection, and
+//! ends one of the handshakes in progress for it. This file is the table of the slots and the
+//! choice of the loser. It is pure data: it performs no I/O and reads no clock.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -7,67 +12,79 @@ use crate::access::origin::Origin;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Handshakes in progress, each with a handle of type `T` by which it can be ended.
+/// The handshakes in progress, each with a handle of type `T` by which it can be ended.
 ///
-/// When all slots are taken, one handshake loses its slot to the newcomer. Refusing the newcomer
-/// instead would let idle connections lock everybody out. The loser is:
+/// # Who loses a slot
 ///
-/// 1. a handshake that was refused already and only waits for its peer to read the ERROR;
-/// 2. else, from the address that holds most slots, the oldest that has not sent a valid command
-///    yet, and failing that the oldest. An IPv6 address stands for its /64, which is what one
-///    subscriber gets; a v4-mapped one for its IPv4 address. Peers on this machine (loopback,
-///    ipc) all share one address, though many users may sit behind it, a proxy's for example:
-///    each of them counts as an address of its own;
-/// 3. but if local peers hold more than half of all slots, then one of them, oldest silent one
-///    first: otherwise rule 2 would let them, each alone, displace every remote address that
-///    holds two;
-/// 4. never one that is paused for a verdict: the answer is ours to give, and to evict it would
-///    let a flood cancel the questions of honest peers. So that newcomers find a slot however
-///    long verdicts take, at most three in four may pause.
+/// When all slots are taken, one handshake loses its slot to the new connection. Refusing the new
+/// connection instead would let idle connections lock every other peer out. The rules, in order:
 ///
-/// When the limit on pauses is reached, only another pause displaces one. The address that has
-/// most paused handshakes loses its newest, if it has more than the newcomer's address has with
-/// the newcomer. So no address loses its only one, and two addresses cannot displace each other
-/// by turns. Each local peer again counts as an address of its own, unless local peers are more
-/// than half of all that pause.
+/// 1. A handshake that was refused already goes first. It only waits for its peer to read the
+///    ERROR.
+/// 2. Otherwise the address that holds the most slots loses one: its oldest handshake without a
+///    valid command, or its oldest handshake if all have sent one. An IPv6 address stands for its
+///    /64, which is what one subscriber gets. A v4-mapped address stands for its IPv4 address.
+///    Peers on this machine (loopback and ipc) share one address, but a proxy there may serve many
+///    users, so each local peer counts as an address of its own.
+/// 3. If local peers hold more than half of all slots, one of them loses its slot, by the same
+///    order of silence and age. Under rule 2 alone each local peer would hold one slot, and a flood
+///    of local peers would displace every remote address that holds two.
+/// 4. A handshake that is paused for a verdict never loses its slot to a new connection. It waits
+///    for our own handler, and evicting it would let a flood cancel the questions of honest peers.
+///    At most three in four slots may be paused, so that new connections find a slot however long
+///    verdicts take.
 ///
-/// A flood pays for one eviction with each connection, so every operation takes time in the
-/// logarithm of the number of slots. For that, three indexes are kept along with the slots:
-/// `groups` by address, `order` by who is evicted first, `pauses` by who is displaced first.
-/// [`regroup`](Self::regroup) is the one place that changes them, together. Local peers are in
-/// `groups` alone: their weight depends on the number of all slots, and would change with each
-/// newcomer. So [`victim`](Self::victim) and [`outnumbering`](Self::outnumbering) compare the
-/// best of the index with the local group at each call. The indexes are trees and no hash tables,
-/// since trees give memory back when the flood is over.
+/// # Who loses a pause
+///
+/// When that limit is reached, a handshake that wants to pause may displace one that is paused. The
+/// address with the most paused handshakes loses its newest one, if it has more of them than the
+/// other address would have with its new one. Hence no address loses its only paused handshake, and
+/// two addresses cannot displace each other in turns. Each local peer again counts as an address of
+/// its own, unless local peers are more than half of all paused ones.
+///
+/// # Cost
+///
+/// An attacker who floods a listener causes one eviction with each connection. Every operation
+/// therefore takes time logarithmic in the number of slots. Three indexes accompany the slots:
+/// `groups` by address, `order` by who is evicted first, and `pauses` by who is displaced first.
+/// Only [`regroup`](Self::regroup) changes them, and it changes them together.
+///
+/// Local peers are in `groups` but not in `order` and `pauses`, because their weight depends on the
+/// number of all slots and would change with every connection. So [`victim`](Self::victim) and
+/// [`outnumbering`](Self::outnumbering) compare the best entry of the index with the local group at
+/// each call. The indexes are trees because trees return their memory when a flood is over; hash
+/// tables keep it.
 #[derive(Debug)]
 pub(crate) struct EvictionTable<T> {
     slots: BTreeMap<SlotId, Slot<T>>,
     /// The slots of each address.
     groups: BTreeMap<Origin, Group>,
-    /// The first to lose its slot of each remote address; the last entry is evicted first.
+    /// For each remote address, its handshake that loses its slot first. The last entry of the map
+    /// is evicted first.
     order: BTreeMap<Rank, Origin>,
-    /// For each remote address how many of its handshakes are paused, and the newest of them.
+    /// For each remote address, the number of its paused handshakes and the newest of them.
     pauses: BTreeSet<(usize, SlotId)>,
     capacity: usize,
-    /// How many are paused.
+    /// The number of paused handshakes.
     paused: usize,
     next: u64,
 }
 
-/// Names one handshake's slot. Never used twice; a smaller number came earlier.
+/// Identifies one handshake's slot. Numbers are never reused, and a smaller number came earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotId(u64);
 
-/// How far a handshake is. Within one address, a smaller one is evicted before a greater one.
+/// How far a handshake has come. Within one address, a smaller value is evicted before a greater
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Progress {
-    /// Refused; its peer may still read why.
+    /// Refused; its peer may still read the ERROR.
     Refused,
     /// No valid command yet.
     Silent,
     /// At least one valid command.
     Spoke,
-    /// Waits for our own handler's verdict.
+    /// Waits for the verdict of our own handler.
     Paused,
 }
 
@@ -83,17 +100,18 @@ struct Slot<T> {
 struct Group {
     /// All of them, the paused ones too.
     held: usize,
-    /// The slots that may be evicted, the first one first.
+    /// The slots that may be evicted, in the order of eviction.
     movable: BTreeSet<(Progress, SlotId)>,
     paused: BTreeSet<SlotId>,
 }
 
-/// What decides among addresses: whether the handshake was refused, how many slots its address
-/// holds, whether it is silent, and its age. The greatest is evicted.
+/// What decides among addresses: whether the handshake was refused, the number of slots that its
+/// address holds, whether it is silent, and its age. The greatest rank is evicted.
 type Rank = (bool, usize, bool, Reverse<SlotId>);
 
 impl Group {
-    /// The rank of the first to be evicted, if the address counts as holding `weight` slots.
+    /// The rank of the handshake that is evicted first, where the address counts as holding
+    /// `weight` slots.
     fn rank(&self, weight: usize) -> Option<Rank> {
         let (progress, id) = *self.movable.first()?;
         let refused = progress == Progress::Refused;
@@ -101,29 +119,29 @@ impl Group {
         Some((refused, weight, silent, Reverse(id)))
     }
 
-    /// How many are paused, and the newest of them.
+    /// The number of paused handshakes and the newest of them.
     fn pauses(&self) -> Option<(usize, SlotId)> {
         Some((self.paused.len(), *self.paused.last()?))
     }
 }
 
-/// What came of a newcomer.
+/// The outcome for a new connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission<T> {
     /// There was a free slot.
     Free(SlotId),
-    /// There is one now; the handle is that of the handshake that lost it.
+    /// A slot was cleared. The handle belongs to the handshake that lost it.
     Evicted(SlotId, T),
-    /// Every handshake is paused for a verdict; the newcomer's handle comes back.
+    /// Every handshake is paused for a verdict. The handle of the new connection comes back.
     Full(T),
 }
 
-/// Too many handshakes pause, and no address has more paused ones than the newcomer's.
+/// Too many handshakes are paused, and no address has more of them than the one that asks.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooManyPause;
 
 impl<T> EvictionTable<T> {
-    /// `capacity` slots, at least one.
+    /// A table of `capacity` slots, at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             slots: BTreeMap::new(),
@@ -136,13 +154,13 @@ impl<T> EvictionTable<T> {
         }
     }
 
-    /// Another number of slots, at least one. Handshakes over it stay until newcomers take
-    /// their slots.
+    /// Changes the number of slots; at least one remains. Handshakes in excess stay until new
+    /// connections take their slots.
     pub(crate) fn set_capacity(&mut self, capacity: usize) {
         self.capacity = capacity.max(1);
     }
 
-    /// Gives a newcomer a slot, and evicts another handshake for it if need be.
+    /// Gives a new connection a slot, and evicts another handshake if all slots are taken.
     pub(crate) fn admit(&mut self, address: &PeerAddress, handle: T) -> Admission<T> {
         let evicted = if self.slots.len() < self.capacity {
             None
@@ -172,7 +190,7 @@ impl<T> EvictionTable<T> {
         }
     }
 
-    /// Notes how far a handshake is. Nothing happens if it has lost its slot.
+    /// Notes how far a handshake has come. Does nothing if it has lost its slot.
     pub(crate) fn progress(&mut self, id: SlotId, progress: Progress) {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
@@ -195,11 +213,12 @@ impl<T> EvictionTable<T> {
         });
     }
 
-    /// Notes that a handshake pauses for a verdict. One that has lost its slot may pause: it is
-    /// about to end. Returns the handle of the handshake that has lost its slot for it, if any.
+    /// Notes that a handshake pauses for a verdict. A handshake that has lost its slot may pause,
+    /// because it is about to end. Returns the handle of the handshake that was displaced, if any.
     ///
     /// # Errors
-    /// Returns `TooManyPause` if too many pause and the handshake may displace none of them.
+    /// Returns [`TooManyPause`] if too many are paused and this handshake may displace none of
+    /// them.
     pub(crate) fn pause(&mut self, id: SlotId) -> Result<Option<T>, TooManyPause> {
         let Some(slot) = self.slots.get(&id) else {
             return Ok(None);
@@ -216,12 +235,12 @@ impl<T> EvictionTable<T> {
         Ok(displaced)
     }
 
-    /// Gives the slot back.
+    /// Frees the slot.
     pub(crate) fn leave(&mut self, id: SlotId) {
         self.remove(id);
     }
 
-    /// Takes back all slots, and returns the handles.
+    /// Frees all slots and returns their handles.
     pub(crate) fn clear(&mut self) -> Vec<T> {
         let mut empty = Self::new(self.capacity);
         empty.next = self.next;
@@ -240,7 +259,7 @@ impl<T> EvictionTable<T> {
         Some(slot.handle)
     }
 
-    /// Changes the slots of one address, and keeps `order` and `pauses` true.
+    /// Changes the slots of one address, and updates `order` and `pauses` to match.
     fn regroup(&mut self, origin: &Origin, change: impl FnOnce(&mut Group)) {
         let group = self.groups.entry(*origin).or_default();
         let before = (group.rank(group.held), group.pauses());
@@ -264,7 +283,7 @@ impl<T> EvictionTable<T> {
         self.pauses.extend(after.1);
     }
 
-    /// The paused handshake that one of this address may displace.
+    /// The paused handshake that a handshake of this address may displace.
     fn outnumbering(&self, newcomer: &Origin) -> Option<SlotId> {
         let pauses = |origin| self.groups.get(origin).and_then(Group::pauses);
         let local_weight = |held| {
@@ -281,6 +300,7 @@ impl<T> EvictionTable<T> {
         (greatest > weight).then_some(newest)
     }
 
+    /// The handshake that loses its slot to the next new connection, if all slots are taken.
     fn victim(&self) -> Option<SlotId> {
         let remote = self.order.last_key_value().map(|(rank, _)| *rank);
         let local = self.groups.get(&Origin::Local).and_then(|group| {
@@ -335,6 +355,7 @@ mod tests {
     struct Scan(Vec<(SlotId, Origin, Progress)>);
 
     impl Scan {
+        /// The handshake that loses its slot to the next new connection, if all slots are taken.
         fn victim(&self) -> Option<SlotId> {
             let held = |origin: &Origin| self.0.iter().filter(|(_, of, _)| of == origin).count();
             let mostly_local = held(&Origin::Local) * 2 > self.0.len();
@@ -359,7 +380,7 @@ mod tests {
             paused.map(|(id, origin, _)| (*id, *origin)).collect()
         }
 
-        /// Whose pause ends for one more of this address, when no more may pause.
+        /// Which pause ends for one more from this address, when no more may pause.
         fn displaced(&self, newcomer: Origin) -> Option<SlotId> {
             let paused = self.paused();
             let weight = |origin: Origin, more: usize| {

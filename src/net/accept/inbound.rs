@@ -1,5 +1,5 @@
-//! A peer that has connected to us: its slot while it shakes hands, and then its place among the
-//! connections.
+//! A peer that connected to us: its slot during the handshake, and its permit as a connection after
+//! that.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -8,7 +8,7 @@ use crate::net::accept::eviction::Progress;
 use crate::net::accept::slots::Slot;
 use crate::status::{DenialStatus, Denied, DeniedBy};
 
-/// What bounds the handshake of a peer that has connected to us.
+/// What bounds the handshake of a peer that connected to us.
 #[derive(Clone, Copy)]
 pub(crate) struct InboundPeer<'a> {
     pub(crate) address: &'a PeerAddress,
@@ -17,7 +17,7 @@ pub(crate) struct InboundPeer<'a> {
 }
 
 impl InboundPeer<'_> {
-    /// Notes that the peer has sent a valid command, or has its verdict.
+    /// Notes that the peer has sent a valid command, or that its verdict has come.
     pub(crate) fn spoke(self) {
         self.slot.progress(Progress::Spoke);
     }
@@ -25,7 +25,7 @@ impl InboundPeer<'_> {
     /// Notes that the peer waits for a verdict.
     ///
     /// # Errors
-    /// Returns a refusal for now if too many wait already.
+    /// Returns a temporary denial if too many wait already.
     pub(crate) fn pause(self) -> Result<(), Denied> {
         self.slot.pause()
     }
@@ -33,12 +33,12 @@ impl InboundPeer<'_> {
     /// Counts the peer among the connections, for as long as the permit lives.
     ///
     /// # Errors
-    /// Returns a refusal for now if a bound is reached.
+    /// Returns a temporary denial if a bound is reached.
     pub(crate) fn acquire_permit(self, user: Option<User>) -> Result<Permit, Denied> {
         self.connections
             .acquire(self.address, user)
             .map_err(|reached| {
-                // Policy has just admitted the user, or was not asked.
+                // Policy has just admitted this user, or was not asked at all.
                 let by = DeniedBy {
                     knows_user: true,
                     ..DeniedBy::new(reached.rule())

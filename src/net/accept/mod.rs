@@ -1,4 +1,4 @@
-//! Where connections come in, and how many handshakes may be in progress.
+//! Accepting connections, and the bounds on handshakes and connections.
 
 pub(crate) mod acceptor;
 pub(crate) mod connection_limit;

@@ -13,15 +13,15 @@ use tokio::sync::oneshot;
 
 type Table = Mutex<EvictionTable<oneshot::Sender<Loss>>>;
 
-/// The slots of one listener or tunnel: one for each handshake in progress.
+/// The slots of one listener or tunnel, one for each handshake in progress.
 ///
-/// The acceptor owns it, and each handshake's task owns its [`Slot`] and its [`Eviction`]. A task
-/// tells its slot how far the handshake is, and the table decides by that who loses a slot when
-/// all are taken. The decision reaches the loser's task through its `Eviction`, which that task
-/// must await along with its handshake. A slot that was lost can still be used by its task: every
-/// call on it then does nothing, so no call has to be ordered after the loss.
+/// The acceptor owns this value. The task of each handshake owns its [`Slot`] and its [`Eviction`].
+/// A task reports the progress of its handshake to the slot, and the table decides by that which
+/// handshake loses its slot when all are taken. The losing task learns of it through its
+/// `Eviction`, which it must await together with the handshake. Every call on a lost slot does
+/// nothing, so a task need not know whether it has lost its slot already.
 ///
-/// Dropped, it ends all handshakes.
+/// Dropping this value ends all handshakes.
 #[derive(Debug)]
 pub(crate) struct Slots {
     table: Arc<Table>,
@@ -29,7 +29,7 @@ pub(crate) struct Slots {
     descriptors: Arc<Descriptors>,
 }
 
-/// One handshake's slot, given back on drop.
+/// The slot of one handshake. Dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct Slot {
     table: Arc<Table>,
@@ -39,19 +39,19 @@ pub(crate) struct Slot {
 /// Why a handshake lost its slot.
 #[derive(Debug)]
 pub(crate) enum Loss {
-    /// Another handshake has it now; the error says why.
+    /// Another handshake has the slot now; the error says why.
     Evicted(Error),
     /// The listener is gone.
     Closed,
 }
 
-/// Where a handshake hears that it has lost its slot.
+/// Tells a handshake that it has lost its slot.
 #[derive(Debug)]
 pub(crate) struct Eviction(Option<oneshot::Receiver<Loss>>);
 
 impl Eviction {
-    /// Waits for the loss of the slot, which is told once. It never comes if the slot was given
-    /// back. Cancel-safe.
+    /// Waits for the loss of the slot, which is reported once. Never returns if the slot was freed.
+    /// Cancel-safe.
     pub(crate) async fn lost(&mut self) -> Loss {
         if let Some(told) = &mut self.0 {
             let told = told.await;
@@ -65,7 +65,7 @@ impl Eviction {
 }
 
 impl Slots {
-    /// At most `max`, and no more than the process has descriptors for.
+    /// At most `max` slots, and no more than the process has descriptors for.
     pub(crate) fn new(max: usize, descriptors: Arc<Descriptors>) -> Self {
         Self {
             table: Arc::new(Mutex::new(EvictionTable::new(max))),
@@ -74,7 +74,8 @@ impl Slots {
         }
     }
 
-    /// A slot for a newcomer, which another handshake may lose for it; `None` if none can be had.
+    /// A slot for a new connection, for which another handshake may lose its own. `None` if every
+    /// handshake is paused.
     pub(crate) fn admit(&self, address: &PeerAddress) -> Option<(Slot, Eviction)> {
         let (evict, eviction) = oneshot::channel();
         let capacity = self.max.min(self.descriptors.handshakes());
@@ -86,7 +87,7 @@ impl Slots {
         let id = match admission {
             Admission::Free(id) => id,
             Admission::Evicted(id, loser) => {
-                // A handshake that has just ended by itself needs no telling.
+                // Fails if that handshake has just ended by itself.
                 let _ = loser.send(Loss::Evicted(LimitExceeded::Evicted.into()));
                 id
             }
@@ -106,15 +107,15 @@ impl Drop for Slots {
 }
 
 impl Slot {
-    /// Notes how far the handshake is.
+    /// Notes how far the handshake has come.
     pub(crate) fn progress(&self, progress: Progress) {
         lock(&self.table).progress(self.id, progress);
     }
 
-    /// Notes that the handshake waits for a verdict, and ends another one for it if need be.
+    /// Notes that the handshake waits for a verdict, and ends another one if too many wait.
     ///
     /// # Errors
-    /// Returns a refusal for now if too many wait already.
+    /// Returns a temporary denial if too many wait and this one may displace none of them.
     pub(crate) fn pause(&self) -> Result<(), Denied> {
         let paused = lock(&self.table).pause(self.id);
         let displaced = paused.map_err(|TooManyPause| too_many_wait())?;
@@ -124,7 +125,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Gives the slot back before the handshake is over.
+    /// Frees the slot before the handshake is over.
     pub(crate) fn release(&self) {
         lock(&self.table).leave(self.id);
     }

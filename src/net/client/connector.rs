@@ -1,4 +1,4 @@
-//! A client that connects again and again, and says why an attempt failed.
+//! A client that connects again after each connection, and reports why an attempt failed.
 #![forbid(unsafe_code)]
 
 use crate::crypto::random::{self, OsRandom};
@@ -16,8 +16,8 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Makes connections to one endpoint, one at a time: each call of [`Connector::next`] makes a
-/// new one, after a delay that [`ReconnectPolicy`](crate::net::ReconnectPolicy) decides.
+/// Makes connections to one endpoint, one at a time. Each call of [`Connector::next`] makes a new
+/// one, after a delay that [`ReconnectPolicy`](crate::net::ReconnectPolicy) determines.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,7 +29,7 @@ use tokio::time::Instant;
 ///     .finish()?;
 /// let mut connector = Connector::new("tcp://example.org:5555", config)?;
 /// loop {
-///     // Fails only if trying again is of no use.
+///     // Fails only if no later attempt can succeed.
 ///     let mut connection = connector.next().await?;
 ///     while let Ok(message) = connection.recv_message().await {
 ///         println!("{message:?}");
@@ -41,14 +41,14 @@ pub struct Connector {
     endpoint: Endpoint,
     security: Security,
     options: Options,
-    /// Failures in a row; a connection that did not last is one.
+    /// Failures in a row. A connection that did not last counts as one.
     failures: u32,
-    /// When the latest connection came about, until it is judged.
+    /// When the latest connection was made, until it is known whether it lasted.
     connected_at: Option<Instant>,
-    /// Not to connect before then.
+    /// The next attempt is not made before then.
     wait_until: Option<Instant>,
-    /// The attempt in progress. It is kept here so that a call that was dropped, in a `select!` for
-    /// example, is continued by the next call and not started again.
+    /// The attempt in progress. It is kept here so that the next call continues an attempt whose
+    /// call was dropped, for example in a `select!`.
     attempt: Option<Dialing>,
     last_error: Option<NetError>,
     stopped: bool,
@@ -60,23 +60,24 @@ type Dialing = Pin<Box<dyn Future<Output = Result<Connection, NetError>> + Send>
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Attempt {
-    /// A connection. Boxed, for it is much larger than the other.
+    /// A connection. Boxed because it is much larger than a failure.
     Connected(Box<Connection>),
-    /// None, for this reason.
+    /// No connection.
     Failed {
         /// Why.
         error: NetError,
-        /// How long [`Connector::next_attempt`] will wait before it tries again; `None` if it
-        /// will not.
+        /// How long [`Connector::next_attempt`] waits before it tries again; `None` if it does not
+        /// try again.
         retry_after: Option<Duration>,
     },
 }
 
 impl Connector {
-    /// Prepares; connects when first asked to. With default [`Options`].
+    /// A connector with default [`Options`]. It connects when [`Connector::next`] is first called.
     ///
     /// # Errors
-    /// [`NetError::Endpoint`] for a text that is no endpoint, or a wildcard.
+    /// Returns [`NetError::Endpoint`] if the text is no endpoint, or one that cannot be connected
+    /// to.
     pub fn new(
         endpoint: impl IntoEndpoint,
         security: impl Into<Security>,
@@ -108,11 +109,11 @@ impl Connector {
         })
     }
 
-    /// A new connection; tries until there is one. Cancel-safe: the next call goes on where
-    /// this one stopped.
+    /// Tries until there is a new connection. Cancel-safe: the next call continues the attempt.
     ///
     /// # Errors
-    /// The failure after which trying again is of no use, and that same one from then on.
+    /// Returns the failure of an attempt if no later attempt can succeed. Later calls return the
+    /// same failure.
     pub async fn next(&mut self) -> Result<Connection, NetError> {
         loop {
             match self.next_attempt().await {
@@ -126,10 +127,10 @@ impl Connector {
         }
     }
 
-    /// Waits as long as is due, and makes one attempt. Cancel-safe as [`Connector::next`].
+    /// Waits for the delay that is due, then makes one attempt. Cancel-safe, as
+    /// [`Connector::next`].
     ///
-    /// Once it has failed without a retry it fails so at once; [`Connector::reset`] lets it try
-    /// again.
+    /// After a failure without a retry, every call fails at once until [`Connector::reset`].
     pub async fn next_attempt(&mut self) -> Attempt {
         if self.stopped {
             let error = self.last_error.clone().unwrap_or(NetError::Aborted);
@@ -176,13 +177,13 @@ impl Connector {
         Box::pin(async move { Connection::dial(&endpoint, &security, &options).await })
     }
 
-    /// Why the latest attempt that failed did so; kept until the next failure.
+    /// The error of the latest attempt that failed. Kept until the next failure.
     #[must_use]
     pub const fn last_error(&self) -> Option<&NetError> {
         self.last_error.as_ref()
     }
 
-    /// Whether it has stopped trying.
+    /// Whether it has stopped, because no later attempt can succeed.
     #[must_use]
     pub const fn is_stopped(&self) -> bool {
         self.stopped
@@ -196,7 +197,7 @@ impl Connector {
         self.wait_until = None;
     }
 
-    /// Only SUB and XSUB subscribe.
+    /// Checks that our type of socket subscribes: SUB and XSUB only.
     pub(crate) fn require_subscriber(&self) -> Result<(), NetError> {
         let ours = self.security.socket_type();
         if ours.subscribes() {
@@ -206,13 +207,13 @@ impl Connector {
         }
     }
 
-    /// Our type of socket sends this message.
+    /// Checks that our type of socket may send this message.
     pub(crate) fn require_sendable(&self, message: &Message) -> Result<(), NetError> {
         require_sendable(self.security.socket_type(), message)
     }
 
-    /// A connection that was gone again at once counts as a failure: else a server that admits
-    /// us and then falls over would be called without pause.
+    /// Counts a connection that was lost at once as a failure. Otherwise a server that admits us
+    /// and then crashes would be called without pause.
     fn judge_last_connection(&mut self) {
         let Some(connected_at) = self.connected_at.take() else {
             return;
@@ -227,7 +228,7 @@ impl Connector {
     }
 }
 
-/// Any number; without randomness, delays are merely not shortened.
+/// A random number. If the random source fails, delays are not shortened, which is harmless.
 pub(crate) fn chance() -> u64 {
     random::array(&OsRandom).map_or(u64::MAX, u64::from_ne_bytes)
 }

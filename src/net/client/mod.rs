@@ -1,4 +1,4 @@
-//! Clients that connect again and again.
+//! Clients that connect again when a connection is lost.
 
 pub(crate) mod connector;
 pub(crate) mod reconnecting;

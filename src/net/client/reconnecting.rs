@@ -1,4 +1,4 @@
-//! One handle that sends and receives across reconnects.
+//! A connection that reconnects on its own.
 #![forbid(unsafe_code)]
 
 use crate::access::peer::Peer;
@@ -13,23 +13,23 @@ use bytes::Bytes;
 
 /// A connection that is made again when it is lost.
 ///
-/// What it promises is no more than the protocol can: a message that was queued, or under way,
-/// when the connection failed is lost, and no error tells which. Subscriptions are made again.
-/// Connecting happens inside the calls: nothing runs while none of them is awaited but the
-/// driver of a connection that is there.
+/// It promises no more than the protocol does: a message that was queued or on its way when the
+/// connection failed is lost, and no error says which. Subscriptions are made again on each new
+/// connection. Connecting happens inside the calls; between calls only the driver of an existing
+/// connection runs.
 #[derive(Debug)]
 pub struct Reconnecting {
     connector: Connector,
     current: Option<Connection>,
-    /// The connection before, as long as what had arrived on it may not have been received.
+    /// The receiving half of the connection before, while messages that arrived on it may wait.
     before: Option<RecvHalf>,
-    /// Every subscription that was made and not taken back, as often as it was made.
+    /// Every subscription that was made and not removed, as often as it was made.
     subscriptions: Vec<Bytes>,
     last_error: Option<NetError>,
 }
 
 impl Reconnecting {
-    /// Makes its connections with `connector`, the first when it is first needed.
+    /// Makes its connections with `connector`, the first one when it is needed.
     #[must_use]
     pub const fn new(connector: Connector) -> Self {
         Self {
@@ -41,19 +41,20 @@ impl Reconnecting {
         }
     }
 
-    /// Queues a message, on a new connection if need be. Cancel-safe as
+    /// Queues a message, on a new connection if need be. Cancel-safe, as
     /// [`SendHalf::send`](crate::net::SendHalf::send).
     ///
     /// # Errors
-    /// As [`Connector::next`]: trying again is of no use. As
-    /// [`SendHalf::send`](crate::net::SendHalf::send) for what our type of socket cannot send.
+    /// As [`Connector::next`], if no later attempt can succeed. As
+    /// [`SendHalf::send`](crate::net::SendHalf::send), if our type of socket cannot send the
+    /// message.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NetError> {
         let message = message.into();
         self.connector.require_sendable(&message)?;
         loop {
             match self.connected().await?.sender().ready().await {
                 Ok(()) => {
-                    // If the driver ends just now, the message is lost as if under way.
+                    // If the driver ends just now, the message is lost as if on its way.
                     self.tell(Outgoing::Message(message));
                     return Ok(());
                 }
@@ -62,12 +63,12 @@ impl Reconnecting {
         }
     }
 
-    /// The next message or subscription, from a new connection if need be. What had arrived on the
-    /// connection before, when sending on it failed, comes first. Cancel-safe as
+    /// The next message or subscription, from a new connection if need be. What had arrived on
+    /// the connection before, when sending on it failed, comes first. Cancel-safe, as
     /// [`RecvHalf::recv`](crate::net::RecvHalf::recv).
     ///
     /// # Errors
-    /// As [`Connector::next`]: trying again is of no use.
+    /// As [`Connector::next`], if no later attempt can succeed.
     pub async fn recv(&mut self) -> Result<Incoming, NetError> {
         loop {
             if let Some(before) = &mut self.before {
@@ -83,11 +84,11 @@ impl Reconnecting {
         }
     }
 
-    /// Subscribes, now if there is a connection, and on every one to come. SUB and XSUB only.
-    /// Cancel-safe: if the future is dropped before it is done, nothing was subscribed.
+    /// Subscribes on the current connection, if there is one, and on every later one. SUB and XSUB
+    /// only. Cancel-safe: if the future is dropped before it completes, nothing was subscribed.
     ///
     /// # Errors
-    /// [`NetError::CannotSubscribe`] for another type of socket.
+    /// Returns [`NetError::CannotSubscribe`] if our socket has another type.
     pub async fn subscribe(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
         let topic = topic.into();
         self.connector.require_subscriber()?;
@@ -97,11 +98,11 @@ impl Reconnecting {
         Ok(())
     }
 
-    /// Takes one subscription to `topic` back. SUB and XSUB only. Cancel-safe as
+    /// Removes one subscription to `topic`. SUB and XSUB only. Cancel-safe, as
     /// [`Reconnecting::subscribe`].
     ///
     /// # Errors
-    /// [`NetError::CannotSubscribe`] for another type of socket.
+    /// Returns [`NetError::CannotSubscribe`] if our socket has another type.
     pub async fn unsubscribe(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
         let topic = topic.into();
         self.connector.require_subscriber()?;
@@ -114,13 +115,13 @@ impl Reconnecting {
         Ok(())
     }
 
-    /// Waits until there is a connection, and makes one if need be. Cancel-safe.
+    /// Returns the current connection, or makes one. Cancel-safe.
     ///
     /// # Errors
-    /// As [`Connector::next`]: trying again is of no use.
+    /// As [`Connector::next`], if no later attempt can succeed.
     pub async fn connected(&mut self) -> Result<&mut Connection, NetError> {
         loop {
-            // Taken out and put back, since a borrow that may be returned cannot end early.
+            // Taken and put back, because a borrow that may be returned cannot end early.
             if let Some(connection) = self.current.take() {
                 return Ok(self.current.insert(connection));
             }
@@ -141,7 +142,7 @@ impl Reconnecting {
         }
     }
 
-    /// Waits until the current connection, if there is one, has room for something to send.
+    /// Waits until the current connection, if there is one, has room for a message.
     async fn await_room(&mut self) {
         if let Some(connection) = &mut self.current
             && let Err(error) = connection.sender().ready().await
@@ -165,19 +166,19 @@ impl Reconnecting {
         self.before = self.current.take().map(|connection| connection.split().1);
     }
 
-    /// Who the peer of the current connection is; `None` while there is none.
+    /// The peer of the current connection; `None` while there is no connection.
     #[must_use]
     pub fn peer(&self) -> Option<&Peer> {
         self.current.as_ref().map(Connection::peer)
     }
 
-    /// Why the latest connection was lost or the latest attempt failed, whichever came later.
+    /// The error of the latest lost connection or failed attempt, whichever came later.
     #[must_use]
     pub const fn last_error(&self) -> Option<&NetError> {
         self.last_error.as_ref()
     }
 
-    /// What makes the connections, to [`reset`](Connector::reset) it for example.
+    /// What makes the connections, for example to [`reset`](Connector::reset) it.
     pub const fn connector(&mut self) -> &mut Connector {
         &mut self.connector
     }

@@ -1,4 +1,4 @@
-//! Whether, and when, to connect again. Pure: no clock, no randomness of its own.
+//! Decides whether and when to connect again. Pure: the caller supplies the randomness.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
@@ -9,7 +9,7 @@ use crate::status::Status;
 use std::time::Duration;
 
 impl ReconnectPolicy {
-    /// How long to wait after `error`, the last of `failures` in a row; `None`: stop.
+    /// How long to wait after `error`, the last of `failures` in a row; `None` to stop.
     pub(crate) fn delay(
         &self,
         error: &NetError,
@@ -43,8 +43,8 @@ impl ReconnectPolicy {
         Some(shorten(longest, random))
     }
 
-    /// How long to wait before connecting again after a connection has ended: not at once, for
-    /// its peer may just have been restarted with all its clients waiting.
+    /// How long to wait before connecting again after a connection has ended. Never zero, because
+    /// the peer may just have restarted with all its clients waiting.
     pub(crate) fn delay_after_loss(&self, failures: u32, random: u64) -> Duration {
         shorten(self.backoff(failures), random)
     }

@@ -1,5 +1,5 @@
-//! What a listener has to tell: peers that came in, and peers that did not. Bounded on the side
-//! that strangers can fill.
+//! The events of a listener: accepted peers and refusals. The queue of refusals is bounded, because
+//! any stranger can cause one.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -22,31 +22,31 @@ use tracing::field::display;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// An authenticated peer. Boxed, for it is much larger than the other.
+    /// An authenticated peer. Boxed because it is much larger than a refusal.
     Accepted(Box<Connection>),
-    /// A peer that was refused, gave up, or was too slow.
+    /// A peer that was refused, left, or was too slow.
     Refused(Refusal),
 }
 
-/// A peer that did not come in.
+/// A peer whose handshake did not succeed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// When, by the system's clock.
+    /// When the handshake ended, by the system's clock.
     pub at: SystemTime,
-    /// Where it came from.
+    /// The peer's address.
     pub address: PeerAddress,
-    /// Its TCP port; `None` for ipc.
+    /// The peer's TCP port; `None` for ipc.
     pub port: Option<u16>,
-    /// The domain under which policy was asked; `None` if it was not.
+    /// The domain under which policy was asked; `None` if policy was not asked.
     pub domain: Option<Domain>,
-    /// Who it is: the CURVE key that it has proven to hold, whether policy knows it or not, or the
-    /// name of a PLAIN user that policy knows. `None` if nothing was proven; a name that policy
-    /// does not know may be a password in the wrong place.
+    /// What identifies the peer: the CURVE key that it has proven to hold, known to policy or not,
+    /// or the name of a PLAIN user that policy knows. `None` if nothing was proven. A name that
+    /// policy does not know is left out, because it may be a password in the wrong place.
     pub credential: Option<Credential>,
     /// What the handshake was waiting for.
     pub stage: Stage,
-    /// Why.
+    /// Why it failed.
     pub error: NetError,
 }
 
@@ -68,8 +68,8 @@ impl Refusal {
         }
     }
 
-    /// How policy, or a bound on connections, has refused the peer; `None` if the handshake
-    /// failed for another reason.
+    /// The denial by policy or by a bound on connections; `None` if the handshake failed for
+    /// another reason.
     #[must_use]
     pub const fn denied(&self) -> Option<&Denied> {
         match self.error.protocol() {
@@ -78,14 +78,14 @@ impl Refusal {
         }
     }
 
-    /// The rule that decided, in words, where the handler says so.
+    /// The rule that denied the peer, in words, if the handler says which.
     #[must_use]
     pub fn rule(&self) -> Option<&str> {
         self.denied()?.rule()
     }
 
-    /// Writes the one log line of this refusal. It is a warning if our own side needs attention,
-    /// as [`Denied::is_trouble`] says.
+    /// Writes the one log line of this refusal. It is a warning if our own side needs attention:
+    /// see [`Denied::is_trouble`].
     pub(crate) fn log(&self) {
         let is_trouble = self.denied().is_some_and(Denied::is_trouble);
         let by = self.denied().and_then(|denied| denied.by.as_ref());
@@ -120,9 +120,9 @@ struct State {
     waiting: VecDeque<Event>,
     /// How many of `waiting` are refusals.
     refusals: usize,
-    /// Refusals that were dropped before they were read.
+    /// The number of refusals that were dropped before they were read.
     dropped: u64,
-    /// The task that accepts has ended: nothing more will come.
+    /// The accepting task has ended, so no event follows.
     ended: bool,
 }
 
@@ -144,7 +144,7 @@ impl Events {
         self.added.notify_one();
     }
 
-    /// Keeps a refusal; if there are too many, the oldest is dropped.
+    /// Queues a refusal. If there are too many, drops the oldest one.
     pub(crate) fn refused(&self, refusal: Refusal) {
         let forgotten = {
             let mut state = self.lock();
@@ -166,13 +166,13 @@ impl Events {
         self.added.notify_one();
     }
 
-    /// Nothing more will come.
+    /// Notes that no event follows.
     pub(crate) fn end(&self) {
         self.lock().ended = true;
         self.added.notify_one();
     }
 
-    /// The oldest event; `None` when nothing more will come. Several may wait. Cancel-safe.
+    /// The oldest event; `None` once no event follows. Several tasks may wait. Cancel-safe.
     pub(crate) async fn next(&self) -> Option<Event> {
         loop {
             {
@@ -183,7 +183,7 @@ impl Events {
                         state.refusals -= 1;
                     }
                     if !state.waiting.is_empty() || state.ended {
-                        // One wake-up may stand for two events; pass it on.
+                        // One wake-up may stand for two events, so wake the next task too.
                         self.added.notify_one();
                     }
                     self.taken.notify_one();
@@ -194,7 +194,8 @@ impl Events {
         }
     }
 
-    /// Waits until fewer connections than allowed wait to be accepted. One task may wait.
+    /// Waits until fewer connections than `accept_ahead` wait for the application. Only one task
+    /// may wait.
     pub(crate) async fn room(&self) {
         loop {
             {

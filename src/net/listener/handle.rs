@@ -1,5 +1,5 @@
-//! A bound endpoint: takes connections, conducts their handshakes side by side, and hands out
-//! the peers that passed.
+//! A bound endpoint: accepts connections, conducts their handshakes concurrently, and hands out the
+//! peers that succeeded.
 #![forbid(unsafe_code)]
 
 use crate::error::Stage;
@@ -24,14 +24,15 @@ use tokio::task::JoinHandle;
 /// A bound endpoint.
 ///
 /// Handshakes are conducted in the background, at most
-/// [`Limits::max_pending_handshakes`](crate::Limits) at a time. When all slots are taken, a
-/// newcomer gets the slot of the oldest silent handshake of the busiest address, so that idle
-/// connections lock no peer out. Connections are bounded too, by the file descriptors of the
-/// process or by [`Limits::max_connections`](crate::Limits), each from its admission until its
-/// socket is closed, whether it was accepted or not.
+/// [`Limits::max_pending_handshakes`](crate::Limits::max_pending_handshakes) at a time. When all
+/// slots are taken, a new connection gets the slot of the oldest silent handshake of the busiest
+/// address, so idle connections cannot lock other peers out. Connections are bounded too, by the
+/// file descriptors of the process or by
+/// [`Limits::max_connections`](crate::Limits::max_connections). A connection counts from its
+/// admission until its socket is closed, whether the application has accepted it or not.
 ///
-/// Dropped, it stops listening and ends the handshakes in progress, but only when the runtime
-/// gets to it: [`Listener::close`] waits for that. Connections live on.
+/// Dropping it stops listening and ends the handshakes in progress. The runtime does this some time
+/// later; [`Listener::close`] waits for it. Connections live on.
 #[derive(Debug)]
 pub struct Listener {
     local: Endpoint,
@@ -39,7 +40,7 @@ pub struct Listener {
     accepting: JoinHandle<()>,
 }
 
-/// What all handshakes of a listener share.
+/// What the handshakes of a listener share.
 struct ListenerShared {
     security: Security,
     options: Options,
@@ -93,18 +94,17 @@ impl Listener {
         })
     }
 
-    /// Where it is bound; the port, where the system chose it, is the real one.
+    /// The endpoint that is bound, with the real port if the system chose it.
     #[must_use]
     pub const fn local_endpoint(&self) -> &Endpoint {
         &self.local
     }
 
-    /// The next authenticated peer. Refusals that [`Listener::next_event`] would have given
-    /// before it are skipped. Several tasks may wait. Cancel-safe: a peer stays queued until it
-    /// is returned.
+    /// The next authenticated peer. Skips the refusals that [`Listener::next_event`] would return
+    /// before it. Several tasks may wait. Cancel-safe: a peer stays queued until it is returned.
     ///
     /// # Errors
-    /// Returns [`NetError::Aborted`] if the runtime that was used to bind is gone.
+    /// Returns [`NetError::Aborted`] if the runtime that the listener was bound on is gone.
     pub async fn accept(&self) -> Result<Connection, NetError> {
         loop {
             if let Event::Accepted(connection) = self.next_event().await? {
@@ -113,15 +113,15 @@ impl Listener {
         }
     }
 
-    /// The next outcome of a handshake, good or bad. The latest [`Options::refusals_kept`] refusals
-    /// are kept. Cancel-safe as [`Listener::accept`].
+    /// The next outcome of a handshake, an accepted peer or a refusal. The latest
+    /// [`Options::refusals_kept`] refusals are kept. Cancel-safe, as [`Listener::accept`].
     ///
     /// # Errors
     /// As [`Listener::accept`].
     pub async fn next_event(&self) -> Result<Event, NetError> {
         match self.events.next().await {
             None => Err(NetError::Aborted),
-            // Policy may have changed since it admitted this peer.
+            // Policy may have changed since the handshake, while this peer was queued.
             Some(Event::Accepted(connection)) if !connection.is_admitted() => {
                 let peer = connection.peer();
                 let context = PeerContext::new(peer.address.clone()).with_port(peer.port);
@@ -138,15 +138,15 @@ impl Listener {
         }
     }
 
-    /// Stops listening and ends the handshakes in progress. When this returns, the endpoint is
-    /// free again and an ipc file is gone.
+    /// Stops listening and ends the handshakes in progress. When this returns, the endpoint is free
+    /// again and an ipc socket's file is removed.
     pub async fn close(mut self) {
         self.accepting.abort();
         // Aborted above; the JoinError is expected.
         let _ = (&mut self.accepting).await;
     }
 
-    /// Refusals that were dropped because the application did not read them in time.
+    /// The number of refusals that were dropped because the application did not read them in time.
     #[must_use]
     pub fn refusals_dropped(&self) -> u64 {
         self.events.dropped()
@@ -159,7 +159,7 @@ impl Drop for Listener {
     }
 }
 
-/// Tells tasks that wait for events that none will come, also if the task is aborted.
+/// Tells the tasks that wait for events that none follows, even if the accepting task is aborted.
 struct EndOfEvents(Arc<Events>);
 
 impl Drop for EndOfEvents {
@@ -169,15 +169,15 @@ impl Drop for EndOfEvents {
 }
 
 impl ListenerShared {
-    /// Accepts until the task is aborted. That drops the acceptor, and with it the table of slots,
-    /// which ends the handshakes in progress.
+    /// Accepts connections until the task is aborted. Aborting drops the acceptor with its table of
+    /// slots, which ends the handshakes in progress.
     async fn run(self: Arc<Self>, mut acceptor: Acceptor) {
         let _end = EndOfEvents(Arc::clone(&self.events));
         loop {
             self.events.room().await;
             match acceptor.next().await {
                 AcceptOutcome::Accepted(accepted) => {
-                    // Boxed, so that a connection does not hold the room of its handshake.
+                    // Boxed, so that a connection does not hold the memory of its handshake.
                     let receiving = Box::pin(Arc::clone(&self).receive(accepted));
                     tokio::spawn(async move {
                         let Some(driver) = receiving.await else {
@@ -193,8 +193,8 @@ impl ListenerShared {
         }
     }
 
-    /// Conducts one handshake. Its task goes on as the driver of what comes of it, if anything:
-    /// to start another would cost a turn of the runtime.
+    /// Conducts one handshake. Its task goes on as the driver of the connection, because spawning
+    /// another task would cost a turn of the runtime.
     async fn receive(self: Arc<Self>, mut accepted: Accepted) -> Option<Driver> {
         let context = accepted.context.clone();
         let (outcome, permit) = {
@@ -233,7 +233,7 @@ impl ListenerShared {
         }
     }
 
-    /// Logs and keeps a refusal. Returns what its peer should still get to read.
+    /// Logs and queues a refusal. Returns the ERROR that the peer should still get to read.
     fn refuse(&self, context: &PeerContext, failed: Failed) -> HandshakeBytes {
         let refusal = Refusal::new(context, *failed.subject, failed.stage, failed.error);
         refusal.log();

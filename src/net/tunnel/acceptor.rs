@@ -1,4 +1,4 @@
-//! A tunnel's bound side: takes connections, and gives each a task of its own.
+//! The bound side of a tunnel: accepts connections and gives each a task of its own.
 #![forbid(unsafe_code)]
 
 use crate::net::accept::acceptor::{AcceptOutcome, Acceptor};
@@ -17,35 +17,37 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Security for a program that has none: what stunnel is to TLS.
+/// Security for a program that has none, as stunnel provides it for TLS.
 ///
-/// A **server's** tunnel takes peers of CURVE or PLAIN from the network, has policy decide about
-/// each, and connects those that pass to a local program, which speaks NULL. A **client's**
-/// tunnel takes connections of NULL from local programs, and makes for each a connection of
-/// CURVE or PLAIN to a server, which may have a tunnel of its own or speak for itself.
+/// A **server's** tunnel accepts peers with CURVE or PLAIN from the network, asks policy about
+/// each, and connects those that are admitted to a local program, which speaks NULL. A **client's**
+/// tunnel accepts NULL connections from local programs. For each it makes a connection with CURVE
+/// or PLAIN to a server, which may have a tunnel of its own.
 ///
-/// Every connection crosses alone, and whole: socket type, identity, properties, messages,
-/// subscriptions, back-pressure and closing, whatever the pattern. So the program behind counts
-/// its peers right, but sees the tunnel's address instead of theirs. It finds the user id that
-/// policy has given in the property `User-Id`, which no peer can forge: see
+/// Each connection crosses the tunnel on its own and in full: socket type, identity, properties,
+/// messages, subscriptions, back-pressure and closing, for every pattern. So the program behind the
+/// tunnel sees one connection per peer, but the tunnel's address instead of the peer's. It finds
+/// the user id that policy assigned in the property `User-Id`, which no peer can forge; see
 /// [`PeerHandoff`](crate::relay::PeerHandoff).
 ///
-/// Nothing is dialled for a peer that has not been admitted. When the far side refuses or is
-/// lost, the local program sees its connection closed, and no ERROR, so that it comes back: a
-/// libzmq socket would never try again after one.
+/// The tunnel dials nothing for a peer that has not been admitted. When the far side refuses or is
+/// lost, the tunnel closes the connection of the local program without an ERROR, so that the
+/// program connects again. A libzmq socket never tries again after an ERROR.
 ///
-/// A client's tunnel asks a far side that has failed again as
-/// [`ReconnectPolicy`](crate::net::ReconnectPolicy) says, for all its programs together. Meanwhile
-/// it keeps a program in its handshake, for half of
-/// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout), and closes then: a libzmq
-/// socket that is closed at once would be back ten times a second. A refusal that the far side
-/// gives after a program has said what it is (its socket type, identity and properties) holds up
-/// only programs that say the same. The log has one line a minute about the failures of each user,
-/// one for all users after the 64th, and at the end the number of those that it did not tell.
+/// After a failure, a client's tunnel dials the far side again with the delays of
+/// [`ReconnectPolicy`](crate::net::ReconnectPolicy), shared by all its programs. Meanwhile it keeps
+/// a program in its handshake for half of
+/// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout) and then closes the connection.
+/// A libzmq socket that is closed at once would connect ten times a second. A refusal that comes
+/// after the far side knows the socket type, identity and properties of a program holds up only
+/// programs with the same ones.
 ///
-/// The clear side has no security: every process that reaches it is served. It is loopback or
-/// ipc, unless [`TunnelOptions::allow_cleartext`] says otherwise; on a machine with other users
-/// prefer ipc, whose file only its owner may open.
+/// The log has one line a minute about the failures of each user, one line a minute for all users
+/// after the 64th, and at the end the number of failures that were not logged.
+///
+/// The clear side has no security: every process that reaches it is served. It is loopback or ipc,
+/// unless [`TunnelOptions::allow_cleartext`] is set. On a machine with other users prefer ipc,
+/// whose file only its owner may open.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -54,7 +56,7 @@ use tokio::task::{JoinHandle, JoinSet};
 /// use zmtp_auth::zap::{ZapRequest, ZapRouter};
 /// use zmtp_auth::{Config, Domain, KeyPair, SocketType};
 ///
-/// // A server that knows nothing of security, and its tunnel.
+/// // A server without security, and its tunnel.
 /// let pull = Config::builder(SocketType::Pull).null().accept_any_peer().finish()?;
 /// let program = Listener::bind("tcp://127.0.0.1:*", pull).await?;
 /// let router = ZapRouter::new();
@@ -69,7 +71,7 @@ use tokio::task::{JoinHandle, JoinSet};
 ///     Tunnel::server("tcp://127.0.0.1:*", forward, (network, router), TunnelOptions::default())
 ///         .await?;
 ///
-/// // A client that knows nothing of it either, and its tunnel.
+/// // A client without security, and its tunnel.
 /// let network = Config::builder(SocketType::Relay)
 ///     .curve_client(KeyPair::generate()?, keys.public_key())
 ///     .finish()?;
@@ -86,12 +88,13 @@ use tokio::task::{JoinHandle, JoinSet};
 /// # Ok(()) }
 /// ```
 ///
-/// Dropped, it ends at once, with all its connections: [`Tunnel::close`] does so in order.
+/// Dropping it ends the tunnel and all its connections at once. [`Tunnel::close`] ends them in
+/// order.
 #[derive(Debug)]
 pub struct Tunnel {
     local: Endpoint,
     closing: watch::Sender<bool>,
-    /// Whether everything was sent on.
+    /// Returns whether everything was sent on.
     running: JoinHandle<bool>,
 }
 
@@ -125,8 +128,8 @@ impl Tunnel {
         Self::start(&endpoint, security, back, options).await
     }
 
-    /// Binds `endpoint` for the local programs, and forwards each of their connections to the
-    /// server at `forward`. `security` is the configuration of a PLAIN or CURVE client of type
+    /// Binds `endpoint` for local programs, and forwards each of their connections to the server at
+    /// `forward`. `security` is the configuration of a PLAIN or CURVE client of type
     /// RELAY.
     ///
     /// # Errors
@@ -150,7 +153,7 @@ impl Tunnel {
             is_clear: false,
             backoff: Some(backoff),
         };
-        // A server proves a key and no name: there is none to make an identity of.
+        // A server proves a key but has no user id that could serve as an identity.
         let options = TunnelOptions {
             identity: IdentityRule::Pass,
             ..options
@@ -166,7 +169,7 @@ impl Tunnel {
     ) -> Result<Self, NetError> {
         back.endpoint.require_connectable()?;
         let max_slots = security.limits().max_pending_handshakes;
-        // The peer's socket, and the one behind it.
+        // Two descriptors: the socket in front and the one behind.
         let connections = ConnectionLimit::new(security.limits(), 2);
         let (acceptor, local) = Acceptor::bind(endpoint, &options.sockets, max_slots).await?;
         tracing::debug!(endpoint = %local, forward = %back.endpoint, "tunnel open");
@@ -190,25 +193,26 @@ impl Tunnel {
         })
     }
 
-    /// Where it is bound; the port, where the system chose it, is the real one.
+    /// The endpoint that is bound, with the real port if the system chose it.
     #[must_use]
     pub const fn local_endpoint(&self) -> &Endpoint {
         &self.local
     }
 
-    /// Stops listening, and ends every connection in order: nothing more is taken from either
-    /// side, what was taken is sent on, for [`Options::linger`](crate::net::Options::linger) at
-    /// most without progress, then both sides are told that nothing more comes, and have as long
-    /// again to read that and close. When this returns, all has ended.
+    /// Stops listening and ends every connection in order. The tunnel reads nothing more from
+    /// either side and sends on what it has read, for at most
+    /// [`Options::linger`](crate::net::Options::linger) without progress. Then it tells both sides
+    /// that nothing follows, and they have as long again to close. When this returns, all
+    /// connections have ended.
     ///
     /// # Errors
-    /// Returns [`NetError::Unsent`] if a side did not take what was on its way to it, so that
-    /// messages were lost; the last may have been cut.
+    /// Returns [`NetError::Unsent`] if a side did not take what was on its way to it. Messages were
+    /// lost then, and the last one may have been cut.
     pub async fn close(mut self) -> Result<(), NetError> {
         self.closing.send_replace(true);
         match (&mut self.running).await {
             Ok(false) => Err(NetError::Unsent),
-            // A runtime that is gone has ended it already.
+            // A runtime that is gone has ended the tunnel already.
             Ok(true) | Err(_) => Ok(()),
         }
     }
@@ -220,8 +224,8 @@ impl Drop for Tunnel {
     }
 }
 
-/// Takes connections until the tunnel is closed, and waits for the last of them to end; whether
-/// all had everything sent on.
+/// Accepts connections until the tunnel is closed, then waits for all of them to end. Returns
+/// whether everything was sent on.
 async fn run(shared: Arc<TunnelShared>, mut acceptor: Acceptor) -> bool {
     let mut close = shared.close.clone();
     let mut connections = JoinSet::new();
@@ -236,7 +240,7 @@ async fn run(shared: Arc<TunnelShared>, mut acceptor: Acceptor) -> bool {
                 }
             },
             Some(_) = connections.join_next() => {}
-            // An error means that the tunnel was dropped, and this task is about to end anyway.
+            // An error means that the tunnel was dropped, which aborts this task anyway.
             _ = close.wait_for(|close| *close) => break,
         }
     }

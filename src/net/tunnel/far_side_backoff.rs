@@ -1,4 +1,4 @@
-//! When a client's tunnel may ask the far side again that was not reached or has refused.
+//! Decides when a client's tunnel dials its far side again after a failure.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
@@ -15,49 +15,49 @@ use std::time::Duration;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use tokio::time::{Instant, sleep_until};
 
-/// Most programs whose failures are remembered: far more than share one tunnel. A program
-/// that makes up a new identity each time cannot make the table grow beyond this.
+/// Most programs whose failures are remembered. 64, far more than share one tunnel. It bounds the
+/// table against a program that invents a new identity each time.
 const MAX_REMEMBERED: usize = 64;
 
-/// The failures of a far side: one count for all local programs, and one for each.
+/// The failures of a far side: one count for all local programs together, and one for each program.
 ///
-/// What fails before the far side has been told anything about the program, which is to reach it
-/// and to agree on a mechanism, keys or a password, fails for all. A refusal after that may be
-/// for what the program says of itself, such as its identity or its type of socket, and holds up
-/// only programs that say the same.
+/// An attempt that fails before the far side knows anything about the program counts for all
+/// programs. That is a failure to connect, or to agree on a mechanism, keys or a password. A later
+/// refusal may be due to the claims of the program, such as its identity or socket type, and holds
+/// up only programs with the same claims.
 ///
-/// After a failure one attempt is made at a time, and the others wait for what comes of it.
+/// After a failure one attempt is made at a time, and the others wait for its outcome.
 #[derive(Debug)]
 pub(crate) struct FarSideBackoff {
     policy: ReconnectPolicy,
     mechanism: MechanismKind,
-    /// For all programs.
+    /// The gate for all programs.
     far_side: Arc<Gate>,
-    /// For each program that was refused for what it claims.
+    /// A gate for each program that was refused for its claims.
     programs: Mutex<HashMap<Program, Arc<Gate>>>,
-    /// Its secret key keeps a program from claiming what counts as another.
+    /// Its secret key keeps a program from choosing claims with the hash of another program.
     hasher: RandomState,
 }
 
-/// A hash of everything that a program claims.
+/// A hash of all claims of a program.
 type Program = u64;
 
 /// Attempts that fail together.
 #[derive(Debug, Default)]
 struct Gate {
     failures: Mutex<Failures>,
-    /// Held by the one attempt that is made while there are failures.
+    /// Held by the one attempt in progress while there are failures.
     turn: Arc<Turn<()>>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Failures {
     in_a_row: u32,
-    /// No attempt before then.
+    /// No attempt is made before then.
     wait_until: Option<Instant>,
 }
 
-/// What an attempt found at a gate.
+/// Permission of one gate for one attempt.
 #[derive(Debug)]
 struct Pass {
     gate: Arc<Gate>,
@@ -65,7 +65,7 @@ struct Pass {
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
-/// Leave to ask the far side once.
+/// Permission to dial the far side once.
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     backoff: &'a FarSideBackoff,
@@ -74,7 +74,7 @@ pub(crate) struct Attempt<'a> {
     own: Pass,
 }
 
-/// A connection that the far side has taken.
+/// A connection that the far side has accepted.
 #[derive(Debug)]
 pub(crate) struct Taken {
     program: Program,
@@ -94,12 +94,12 @@ impl FarSideBackoff {
         }
     }
 
-    /// Waits until the far side may be asked for a program that claims this. Cancel-safe.
+    /// Waits until the far side may be dialled for a program with these claims. Cancel-safe.
     pub(crate) async fn attempt(&self, claims: &Metadata) -> Attempt<'_> {
         let claims: Vec<_> = claims.iter().collect();
         let program = self.hasher.hash_one(claims);
         let known = self.programs().get(&program).map(Arc::clone);
-        // In this order everywhere, so that no two attempts wait for each other.
+        // Every attempt passes the gates in this order, so no two wait for each other.
         let own = Gate::pass(known.unwrap_or_default()).await;
         let far_side = Gate::pass(Arc::clone(&self.far_side)).await;
         Attempt {
@@ -110,8 +110,9 @@ impl FarSideBackoff {
         }
     }
 
-    /// A connection that was taken has ended. If the far side ended it soon that is a failure too:
-    /// else one that takes connections and falls over would be asked without pause.
+    /// Notes that an accepted connection has ended. If the far side ended it soon, that counts as a
+    /// failure too. Otherwise a far side that accepts connections and crashes would be dialled
+    /// without pause.
     pub(crate) fn ended(&self, taken: &Taken, by_far_side: bool) {
         if by_far_side && taken.since.elapsed() < self.policy.stable_after {
             let delay = |failures| self.policy.delay_after_loss(failures, chance());
@@ -126,7 +127,7 @@ impl FarSideBackoff {
     fn remember(&self, program: Program, gate: &Arc<Gate>) {
         let mut programs = self.programs();
         if programs.len() >= MAX_REMEMBERED && !programs.contains_key(&program) {
-            // The one that may be asked for first is missed least.
+            // Forget the program whose wait ends first, which loses least.
             let first = programs
                 .iter()
                 .min_by_key(|(_, gate)| gate.state().wait_until);
@@ -142,10 +143,10 @@ impl FarSideBackoff {
 }
 
 impl Attempt<'_> {
-    /// The far side has taken the connection, which ends the wait of all others.
+    /// Notes that the far side accepted the connection, which ends the wait of all other attempts.
     pub(crate) fn succeeded(self) -> Taken {
         self.far_side.gate.reset();
-        // The count goes on until a connection has lasted.
+        // The count stays until a connection has lasted.
         self.own.gate.state().wait_until = None;
         Taken {
             program: self.program,
@@ -155,14 +156,15 @@ impl Attempt<'_> {
         }
     }
 
-    /// It has not. `is_for_all` says that it knew nothing yet of the program.
+    /// Notes that the attempt failed. `is_for_all` says that the far side knew nothing about the
+    /// program yet.
     pub(crate) fn failed(self, error: &NetError, is_for_all: bool) {
         let FarSideBackoff {
             policy, mechanism, ..
         } = self.backoff;
         let delay = |failures| {
             let delay = policy.delay(error, *mechanism, failures, chance());
-            // A tunnel never stops: its program would come again in any case.
+            // A tunnel never stops trying, because its program connects again in any case.
             delay.unwrap_or(policy.slow_delay)
         };
         if is_for_all {
@@ -180,7 +182,7 @@ impl Gate {
         let mut turn = None;
         if gate.state().wait_until.is_some() {
             turn = Some(Arc::clone(&gate.turn).lock_owned().await);
-            // It may have been opened meanwhile.
+            // The gate may have opened meanwhile.
             let wait_until = gate.state().wait_until;
             match wait_until {
                 Some(then) => sleep_until(then).await,
@@ -195,7 +197,7 @@ impl Gate {
         }
     }
 
-    /// Attempts that were under way together fail once.
+    /// Counts a failure. Attempts that began with the same count are one failure together.
     fn fail(&self, seen: u32, delay: impl FnOnce(u32) -> Duration) {
         let mut failures = self.state();
         if failures.in_a_row == seen {

@@ -1,4 +1,4 @@
-//! Drives what crosses a tunnel between two sockets, to the end of both.
+//! Carries traffic between the two sockets of a connection through a tunnel, until both are closed.
 #![forbid(unsafe_code)]
 
 use crate::access::grant::{Grant, revoked};
@@ -17,21 +17,21 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-/// Both connections of one peer, each with its other.
+/// The two sockets of one connection through a tunnel, and the relay between them.
 pub(crate) struct Traffic {
-    /// Absent once the connection is given up.
+    /// `None` once a side is given up.
     streams: Sides<Option<Stream>>,
     relay: Relay,
     limits: Limits,
-    /// How long it may stand still once one side has closed.
+    /// How long there may be no progress once one side has closed.
     linger: Duration,
-    /// When that will have been so.
+    /// When that time is up.
     still_until: Option<Instant>,
-    /// Bytes that have been read since the last wait.
+    /// Bytes read since the last wait.
     passed: usize,
-    /// What happened first of all that ends it.
+    /// The first of the events that ended it.
     end: Option<End>,
-    /// Connections that are being closed.
+    /// Tasks that close sockets gracefully.
     leaving: JoinSet<()>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum End {
     Stuck,
     Revoked,
     TunnelClosed,
-    /// The tunnel was closed, and one side did not take what was on its way.
+    /// The tunnel was closed and one side did not take what was on its way.
     Unsent,
 }
 
@@ -58,7 +58,7 @@ impl End {
         }
     }
 
-    /// Whether this side has ended the connection.
+    /// Whether the side `by` has ended the connection.
     pub(crate) fn is_by(&self, by: Side) -> bool {
         match self {
             Self::Closed(side) | Self::Failed(side, _) => *side == by,
@@ -114,17 +114,17 @@ impl Traffic {
         }
     }
 
-    /// Drives both connections to their end, and says why it came.
+    /// Carries traffic until both sides are closed, and returns why they ended.
     ///
-    /// When one side closes, what it had sent is still delivered, and the other is told that
-    /// nothing more will come; it may go on sending until it has closed too.
+    /// When one side closes, what it had sent is still delivered, and then the other side is told
+    /// that nothing follows. That side may go on sending until it closes too.
     pub(crate) async fn run(
         mut self,
         grant: Option<Grant>,
         mut close: watch::Receiver<bool>,
     ) -> End {
         let revoked = revoked(grant.as_ref());
-        // Nothing that a revoked peer has sent may still be sent on.
+        // `biased`: once the grant is revoked, nothing that the peer has sent is passed on.
         tokio::select! {
             biased;
             () = revoked => self.end = Some(End::Revoked),
@@ -146,7 +146,7 @@ impl Traffic {
                 self.lose(broken.side, End::RelayError(broken));
                 continue;
             }
-            // What is written makes room for more.
+            // A write makes room for more, so go around again.
             if self.write(Side::Front) | self.write(Side::Back) {
                 continue;
             }
@@ -193,13 +193,14 @@ impl Traffic {
         }
     }
 
-    /// Both sides were told that nothing more comes, but may still be reading. What they send
-    /// meanwhile must be read: bytes that arrive after a close, a PONG for example, reset the
-    /// connection, and what is on its way to the peer is lost.
+    /// Waits until both sides close, after both were told that nothing follows. They may still be
+    /// reading, so what they send meanwhile must be read and discarded. If bytes such as a PONG
+    /// arrived after our close, the system would reset the connection, and what is on its way to
+    /// the peer would be lost.
     async fn await_closes(&self) {
         let closed = async |stream: &Option<Stream>| {
             if let Some(stream) = stream {
-                // An error means that it is gone.
+                // An error means that the peer is gone.
                 let _ = stream.discard(usize::MAX).await;
             }
         };
@@ -207,7 +208,7 @@ impl Traffic {
         let _ = timeout(self.linger, both).await;
     }
 
-    /// Resolves when there is something to read that is wanted.
+    /// Resolves when a side from which input is wanted is readable.
     fn readable(&self, side: Side) -> impl Future<Output = io::Result<()>> {
         let wanted = self.relay.wants_input(side);
         let stream = self.streams[side].as_ref().filter(|_| wanted);
@@ -219,7 +220,7 @@ impl Traffic {
         }
     }
 
-    /// Resolves when something to be written can be.
+    /// Resolves when a side with output is writable.
     fn writable(&self, side: Side) -> impl Future<Output = io::Result<()>> {
         let wanted = self.relay.has_output(side);
         let stream = self.streams[side].as_ref().filter(|_| wanted);
@@ -244,7 +245,7 @@ impl Traffic {
                 self.relay.end_input(side);
             }
             Ok(read) => {
-                // What is dropped is no progress.
+                // Input is progress only if the other side still takes it.
                 if self.relay.takes(side.other()) {
                     self.still_until = None;
                 }
@@ -256,7 +257,7 @@ impl Traffic {
         }
     }
 
-    /// Writes what there is, once; whether that changed anything.
+    /// Writes once. Returns whether the state has changed.
     fn write(&mut self, side: Side) -> bool {
         let stream = self.streams[side].as_ref();
         let Some(stream) = stream.filter(|_| self.relay.has_output(side)) else {
@@ -269,7 +270,7 @@ impl Traffic {
                 written > 0
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            // It takes nothing more, but what it sent before may be here already.
+            // The side takes nothing more, but what it sent before may have arrived.
             Err(error) => {
                 self.end.get_or_insert(End::of(side, error));
                 self.relay.end_output(side);
@@ -278,7 +279,7 @@ impl Traffic {
         }
     }
 
-    /// Tells each side that nothing more will come, once it has got everything that did.
+    /// Tells each side that nothing follows, once it has got everything that the other side sent.
     fn pass_on_ends(&mut self) {
         for side in Side::BOTH {
             let over = !self.relay.sends(side.other()) && self.relay.is_drained(side);
@@ -291,8 +292,8 @@ impl Traffic {
         }
     }
 
-    /// Does what heartbeats want; but what has arrived and only was not read yet, on a busy machine
-    /// for example, counts first.
+    /// Acts on a heartbeat's deadline. Reads first, because on a busy machine the peer's answer may
+    /// have arrived without having been read.
     fn beat(&mut self) {
         for side in Side::BOTH {
             if self.relay.wants_input(side) {
@@ -310,8 +311,8 @@ impl Traffic {
         }
     }
 
-    /// Gives one side up and closes its connection, however long the other takes for what was
-    /// complete.
+    /// Gives up one side and closes its socket. The other side still gets the complete messages
+    /// that had arrived.
     fn lose(&mut self, side: Side, end: End) {
         self.end.get_or_insert(end);
         self.relay.end_input(side);
@@ -319,7 +320,7 @@ impl Traffic {
         self.close_gracefully(side);
     }
 
-    /// Closes a connection.
+    /// Closes the socket of a side in a task of its own.
     fn close_gracefully(&mut self, side: Side) {
         if let Some(stream) = self.streams[side].take() {
             let limits = self.limits.clone();

@@ -1,4 +1,4 @@
-//! What may be chosen about a tunnel, and what may not.
+//! The options of a tunnel, and the checks of what a tunnel may do.
 #![forbid(unsafe_code)]
 
 use crate::access::address::{IpcPeer, PeerAddress};
@@ -13,8 +13,8 @@ use crate::traffic::heartbeat::{Expiry, HeartbeatSettings};
 use crate::wire::socket_type::SocketType;
 use std::time::Duration;
 
-/// How often a tunnel asks across the network whether its peer lives, if nothing else is said.
-/// A dead peer is found within a minute, and a PING costs less than a byte a second.
+/// The default heartbeat of a tunnel on the network side. It finds a dead peer within a minute, and
+/// a PING every 20 s costs less than a byte a second.
 const HEARTBEAT: HeartbeatSettings = HeartbeatSettings {
     interval: Duration::from_secs(20),
     timeout: Duration::from_secs(40),
@@ -22,10 +22,10 @@ const HEARTBEAT: HeartbeatSettings = HeartbeatSettings {
     expiry: Expiry::OnceAnswered,
 };
 
-/// The user who can read everything in any case.
+/// The user id of root, who can read everything in any case.
 const ROOT: u32 = 0;
 
-/// Choices for a [`Tunnel`](crate::net::Tunnel).
+/// Options of a [`Tunnel`](crate::net::Tunnel).
 ///
 /// ```
 /// use zmtp_auth::net::TunnelOptions;
@@ -37,23 +37,23 @@ const ROOT: u32 = 0;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TunnelOptions {
-    /// The sockets. `linger` is how long a connection whose other side is closed may stand still
-    /// before it is closed too. `reconnect` is for the far side of a client's tunnel. What concerns
-    /// queues is not used.
+    /// Options of the sockets. `linger` is how long a connection may make no progress after its
+    /// other side has closed, before it is closed too. `reconnect` is for the far side of a
+    /// client's tunnel. The fields about queues are not used.
     ///
-    /// Heartbeats are sent across the network alone. A program's PINGs are answered by the tunnel,
-    /// which must find out by itself that the far side is dead, so it sends some by default, unlike
-    /// a [`Connection`](crate::net::Connection): every 20 s, with 40 s for the answer, and
-    /// [`Expiry::OnceAnswered`]. `None` sends none.
+    /// Heartbeats are sent on the network side only. The tunnel answers the PINGs of a program, so
+    /// it must detect by itself that the far side is dead. Unlike a
+    /// [`Connection`](crate::net::Connection) it therefore sends PINGs by default: every 20 s, with
+    /// 40 s for the answer, and [`Expiry::OnceAnswered`]. `None` sends none.
     pub sockets: Options,
     /// What a server's tunnel does with the identities that its peers claim.
     pub identity: IdentityRule,
-    /// Lets the clear side leave this machine. Every machine on the way can then read and change
-    /// everything, and every peer that reaches the clear side speaks with the tunnel's rights.
+    /// Allows a clear side that is not on this machine. Every machine on the way can then read and
+    /// change everything, and every peer that reaches the clear side acts with the tunnel's rights.
     pub allow_cleartext: bool,
-    /// The user, by id, whose program a server's tunnel may forward to over ipc. Without it that is
-    /// our own user or root. Another user who has bound the path, or the abstract name, would read
-    /// and answer in clear what was sent to the program.
+    /// The id of the user whose program a server's tunnel may forward to over ipc. `None` stands
+    /// for our own user or root. Another user who had bound the path or the abstract name could
+    /// read and answer in clear what peers send to the program.
     pub forward_uid: Option<u32>,
 }
 
@@ -72,8 +72,8 @@ impl Default for TunnelOptions {
 }
 
 impl TunnelOptions {
-    /// Demands that what crosses `endpoint` in clear stays on this machine, as far as its text
-    /// tells.
+    /// Checks that what crosses `endpoint` in clear stays on this machine, judged by the text of
+    /// the endpoint.
     pub(crate) fn require_local(&self, endpoint: &Endpoint) -> Result<(), TunnelError> {
         if self.allow_cleartext || endpoint.is_local() {
             return Ok(());
@@ -81,8 +81,8 @@ impl TunnelOptions {
         Err(TunnelError::Cleartext(endpoint.clone()))
     }
 
-    /// Demands that the program reached at `endpoint` in clear is one that may be: on this machine,
-    /// since a name may have been resolved to anything, and over ipc of the right user.
+    /// Checks the program that was reached at `endpoint` in clear. It must be on this machine,
+    /// because a name can resolve to any address, and over ipc it must belong to the right user.
     pub(crate) fn require_trusted(
         &self,
         endpoint: &Endpoint,
@@ -106,7 +106,7 @@ impl TunnelOptions {
     }
 }
 
-/// Demands a configuration for the network side of a server's tunnel.
+/// Checks the configuration of the network side of a server's tunnel.
 pub(crate) fn require_server(security: &Security) -> Result<(), TunnelError> {
     require_relay(security)?;
     if !security.is_server() {
@@ -118,7 +118,7 @@ pub(crate) fn require_server(security: &Security) -> Result<(), TunnelError> {
     Ok(())
 }
 
-/// Demands a configuration for the network side of a client's tunnel.
+/// Checks the configuration of the network side of a client's tunnel.
 pub(crate) fn require_client(security: &Security) -> Result<(), TunnelError> {
     require_relay(security)?;
     if security.is_server() || security.mechanism() == MechanismKind::Null {

@@ -1,4 +1,4 @@
-//! Log lines that an event may cause only so often, whatever its peers do.
+//! Bounds the log lines that peers of a tunnel can cause.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -9,19 +9,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Time in which one line is enough. A minute: a person sees that it goes on, and a day of it is
-/// still short.
+/// Time between two lines of one cause. One minute, so that a person sees that the failures go on,
+/// and the log of a day stays short.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Most causes with an interval of their own. 64: what a person can read in a minute. Peers choose
-/// how many there are, so the others share one.
+/// Most causes with an interval of their own. 64, which a person can read in a minute. Peers
+/// determine the number of causes, so all others share one interval.
 const MAX_CAUSES: usize = 64;
 
-/// Lets one line through for each cause in each interval, and counts the others. Dropped, it tells
+/// Lets one line of each cause through in each interval, and counts the others. Dropping it logs
 /// how many were not written.
 #[derive(Debug)]
 pub(crate) struct RateLimitedLog {
-    /// What its lines are about.
+    /// The subject of its lines.
     about: &'static str,
     state: Mutex<State>,
 }
@@ -32,7 +32,7 @@ struct State {
     others: Interval,
 }
 
-/// What happens, and who brings it about.
+/// What happens, and the peer that causes it.
 type Cause = (&'static str, String);
 
 #[derive(Debug, Default)]
@@ -49,8 +49,8 @@ impl RateLimitedLog {
         }
     }
 
-    /// Whether to write a line now about `what`, which `who` brings about, and how many were not
-    /// written since the last.
+    /// Returns the number of lines suppressed since the last one if a line about `what`, which
+    /// `who` causes, may be written now; `None` if not.
     pub(crate) fn admit(&self, what: &'static str, who: String) -> Option<u64> {
         let mut state = lock(&self.state);
         let cause = (what, who);
@@ -67,7 +67,7 @@ impl RateLimitedLog {
 }
 
 impl State {
-    /// Makes room; no count is lost.
+    /// Removes causes whose interval is over. Their counts are added to the shared one.
     fn forget_the_quiet(&mut self) {
         let others = &mut self.others;
         self.causes.retain(|_, interval| {
@@ -111,8 +111,8 @@ impl Drop for RateLimitedLog {
     }
 }
 
-/// Where a peer without a name comes from. A process on this machine has a new id each time that it
-/// starts, so its user stands for it.
+/// Stands for a peer without a name: its address, or its user over ipc, because a process id
+/// changes with each start.
 pub(crate) fn origin(address: &PeerAddress) -> String {
     match address {
         PeerAddress::Ipc(peer) => format!("uid {}", peer.uid),

@@ -1,4 +1,5 @@
-//! One peer of a tunnel: the handshake in front, and behind it that of the back.
+//! One connection through a tunnel: the handshake with the peer in front, and the handshake with
+//! the far side behind.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-/// What all connections of a tunnel share.
+/// What the connections of a tunnel share.
 pub(crate) struct TunnelShared {
     pub(crate) security: Security,
     pub(crate) back: Back,
@@ -46,7 +47,7 @@ pub(crate) struct TunnelShared {
     pub(crate) user_ids: UserIds,
     /// For peers whose user id another peer has too.
     pub(crate) user_ids_log: RateLimitedLog,
-    /// For peers that the far side did not take.
+    /// For peers that could not be forwarded to the far side.
     pub(crate) forward_log: RateLimitedLog,
     /// For messages that were lost to a limit.
     pub(crate) limit_log: RateLimitedLog,
@@ -56,14 +57,14 @@ pub(crate) struct TunnelShared {
 pub(crate) struct Back {
     pub(crate) endpoint: Endpoint,
     pub(crate) security: Security,
-    /// Whether that is the side without security.
+    /// Whether this is the side without security.
     pub(crate) is_clear: bool,
-    /// A client's tunnel waits before it asks again. A server's asks its program for each peer, so
-    /// that one that is back is found at once.
+    /// A client's tunnel waits after failures. A server's tunnel does not: it dials its program for
+    /// each peer, so that a program that restarted is found at once.
     pub(crate) backoff: Option<FarSideBackoff>,
 }
 
-/// The far side's end of a connection, ready for traffic.
+/// The connection to the far side, ready for traffic.
 struct Backend {
     stream: Stream,
     agreed: Agreed,
@@ -78,17 +79,17 @@ struct Linked {
     taken: Option<Taken>,
     /// Held for as long as the connection lasts.
     user_id_use: Option<UserIdUse>,
-    /// For the log.
+    /// For the log lines.
     user_id: Option<String>,
 }
 
 /// Why two peers were not linked.
 enum LinkError {
-    /// The one in front was refused, gave up, or was too slow.
+    /// The peer in front was refused, left, or was too slow.
     Front(Failed),
-    /// The one behind was not reached, or refused us.
+    /// The far side could not be reached, or refused us.
     Back(Failed),
-    /// The one behind was not asked: it has failed before.
+    /// The far side was not dialled, because it has failed before.
     NotAsked,
     /// The tunnel is being closed.
     Closing,
@@ -101,18 +102,18 @@ impl From<Failed> for LinkError {
 }
 
 impl TunnelShared {
-    /// Serves one connection to its end; false if what was on its way was cut off by the tunnel's.
+    /// Serves one connection to its end. Returns false if closing the tunnel cut off messages that
+    /// were on their way.
     ///
-    /// A connection has two phases. The first is both handshakes: [`link`](Self::link) runs
-    /// against the loss of the slot and the end of the tunnel, and what comes first decides. The
-    /// second is the messages. The slot was given back before the far side was dialled, so only
-    /// the two peers, the grant and the end of the tunnel can end this phase. If there is no link,
-    /// the peer in front gets its ERROR instead, if our own policy has refused it, and time to
-    /// read it.
+    /// A connection has two phases. In the first, [`link`](Self::link) conducts both handshakes,
+    /// unless the loss of the slot or the end of the tunnel comes first. In the second, messages
+    /// cross. The slot was freed before the far side was dialled, so only the two peers, the grant
+    /// and the end of the tunnel can end the second phase. If the peers were not linked and our own
+    /// policy refused the peer in front, that peer gets an ERROR and time to read it.
     pub(crate) async fn serve(self: Arc<Self>, mut accepted: Accepted) -> bool {
         let context = accepted.context.clone();
         let mut close = self.close.clone();
-        // The permit is held to the end of both sockets.
+        // The permit is held until both sockets are closed.
         let (linked, _permit) = {
             let inbound = InboundPeer {
                 address: &context.address,
@@ -159,12 +160,12 @@ impl TunnelShared {
         }
     }
 
-    /// Conducts both handshakes, each within the time of the front's.
+    /// Conducts both handshakes, within the time for the handshake in front.
     ///
-    /// The front's pauses after the verdict, before its last command, and the far side is dialled
-    /// during this pause: never for a peer that was not admitted. So the far side learns what the
-    /// front claims, and the front learns what the far side claims in the command that ends the
-    /// pause. A front that goes away meanwhile ends the dialling.
+    /// The handshake in front pauses after the verdict, before our last command. The far side is
+    /// dialled during this pause, so never for a peer that was not admitted. The far side thus
+    /// learns the claims of the peer in front, and our last command tells that peer the claims of
+    /// the far side. A peer that leaves during the pause ends the dialling.
     async fn link(
         &self,
         front: &mut Negotiation<'_>,
@@ -173,7 +174,7 @@ impl TunnelShared {
         let pause = front.run_to_pause(context.clone()).await?;
         let handoff =
             PeerHandoff::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
-        // Half of the time for the handshake, so that the far side has the other.
+        // Half of the time for the handshake; the other half is for the far side.
         let patience = self.security.limits().handshake_timeout / 2;
         let none = Metadata::new();
         let claims = handoff.claims();
@@ -212,8 +213,9 @@ impl TunnelShared {
         })
     }
 
-    /// A ROUTER takes one peer of an identity, and closes or leaves alone the others without a
-    /// word. So the log says why.
+    /// Counts the user id of a peer, where user ids serve as identities, and warns if another peer
+    /// has it too. A ROUTER accepts one peer of an identity and closes or ignores the others
+    /// without a word, so the log has to say why.
     fn register_user_id(&self, peer: &Peer, address: &PeerAddress) -> Option<UserIdUse> {
         if self.options.identity != IdentityRule::UserId {
             return None;
@@ -228,7 +230,8 @@ impl TunnelShared {
         Some(user_id_use)
     }
 
-    /// PINGs of our own are for the network alone: who is on this machine cannot vanish unseen.
+    /// Heartbeats are sent on the network side only, because a program on this machine cannot
+    /// vanish unnoticed.
     fn relay(&self, front: Agreed, back: Agreed) -> Relay {
         let heartbeat = self.options.sockets.heartbeat;
         let (in_front, behind) = if self.back.is_clear {
@@ -246,8 +249,8 @@ impl TunnelShared {
         )
     }
 
-    /// Logs why there is no connection. Returns what the front should still get to read: an ERROR
-    /// of our own policy, and never one of the far side's.
+    /// Logs why the peers were not linked. Returns what the peer in front should still get to read:
+    /// an ERROR of our own policy, but never one of the far side.
     fn log_link_error(&self, context: &PeerContext, error: LinkError) -> HandshakeBytes {
         match error {
             LinkError::Front(failed) => refuse(context, failed),
@@ -267,8 +270,8 @@ impl TunnelShared {
         }
     }
 
-    /// Logs the end of a connection. A limit costs a program messages at each try, so it is told
-    /// which, and on which side.
+    /// Logs the end of a connection. A message over a limit is lost again with every new try, so
+    /// that line says which limit it was and where the message came from.
     fn log_end(&self, context: &PeerContext, user_id: Option<&str>, end: &End) {
         let address = context.address.with_port(context.port);
         if let End::RelayError(RelayError { side, error }) = end
@@ -289,15 +292,15 @@ impl TunnelShared {
     }
 }
 
-/// Logs a refusal. Returns what its peer should still get to read.
+/// Logs a refusal. Returns the ERROR that the peer should still get to read.
 pub(crate) fn refuse(context: &PeerContext, failed: Failed) -> HandshakeBytes {
     Refusal::new(context, *failed.subject, failed.stage, failed.error).log();
     failed.error_frame
 }
 
 impl Back {
-    /// Connects, and shakes hands with what `handoff` says of the front. What comes of it is told
-    /// to `attempt`.
+    /// Connects, and conducts the handshake with the claims of the peer in front, from `handoff`.
+    /// Reports the outcome to `attempt`.
     async fn dial(
         &self,
         handoff: &PeerHandoff,
