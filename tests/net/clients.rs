@@ -56,8 +56,7 @@ async fn a_refused_curve_client_tries_again_unless_told_otherwise() {
     let listener = Listener::bind(ANY_PORT, (server, denying())).await.unwrap();
     let client = curve_client(SocketType::Push, &theirs, &ours);
     let mut connector =
-        Connector::with_options(listener.local_endpoint(), client.clone(), impatient())
-            .unwrap();
+        Connector::with_options(listener.local_endpoint(), client.clone(), impatient()).unwrap();
     for _ in 0..3 {
         match soon(connector.next_attempt()).await {
             Attempt::Failed {
@@ -133,7 +132,8 @@ async fn a_reconnecting_subscriber_subscribes_again() {
     let connector = Connector::with_options(
         listener.local_endpoint(),
         null(SocketType::Sub),
-        impatient())
+        impatient(),
+    )
     .unwrap();
     let mut sub = Reconnecting::new(connector);
     sub.subscribe("a").await.unwrap();
@@ -161,7 +161,8 @@ async fn a_reconnecting_sender_goes_on_with_the_next_server() {
     let connector = Connector::with_options(
         listener.local_endpoint(),
         null(SocketType::Push),
-        impatient())
+        impatient(),
+    )
     .unwrap();
     let mut push = Reconnecting::new(connector);
     for round in ["first", "second"] {

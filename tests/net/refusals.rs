@@ -22,10 +22,7 @@ use zmtp_auth::{
 };
 
 /// The server's event and the client's error of a refusal.
-async fn refused(
-    server: impl Into<Security>,
-    client: Config<NoPolicy>,
-) -> (Refusal, Error) {
+async fn refused(server: impl Into<Security>, client: Config<NoPolicy>) -> (Refusal, Error) {
     let listener = Listener::bind(ANY_PORT, server).await.unwrap();
     let dialled = Connection::connect(listener.local_endpoint(), client);
     let error = soon(dialled).await.unwrap_err();
@@ -732,7 +729,8 @@ fn handshakes_run_on_several_threads_and_two_blocked_ones_hold_up_no_other() {
                 .unwrap();
             tokio::spawn(Connection::connect(
                 listener.local_endpoint().clone(),
-                client))
+                client,
+            ))
         };
         let mut connecting: Vec<_> = (0..6).map(|_| connect()).collect();
         eventually(|| router.in_progress() == 6).await;
