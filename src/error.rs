@@ -1,4 +1,4 @@
-//! Errors by whose fault they are, one variant per check, so that a log line says what happened.
+//! The errors of handshakes and connections, one variant for each check.
 #![forbid(unsafe_code)]
 
 use crate::status::{DenialStatus, Denied, Status};
@@ -9,7 +9,7 @@ use thiserror::Error as ThisError;
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum Error {
-    /// The peer speaks another protocol, version, mechanism, or has the wrong socket type.
+    /// The peer has another protocol, version or mechanism, or an incompatible socket type.
     #[error("incompatible peer: {0}")]
     Incompatible(#[from] Incompatible),
     /// The peer sent something that the protocol forbids.
@@ -42,20 +42,20 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The peer, or its programmer: incompatible, malformed, forged, too slow or too large.
+    /// The peer: it is incompatible, or its data is malformed, forged, too late or too large.
     Peer,
-    /// Our credentials: the peer did not accept them, or we hold the wrong key for it.
+    /// Our credentials: the peer did not accept them, or we have the wrong key for it.
     OurCredentials,
-    /// Our policy, which did as it was told.
+    /// Our policy, which refused as configured.
     Policy,
-    /// Neither side for good: the peer, or our handler, asks to try again later.
+    /// Neither side: the peer, or our handler, asks to try again later.
     Temporary,
     /// Our own program or machine.
     Local,
 }
 
 impl Error {
-    /// Whose fault this is.
+    /// Which side has to act.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
@@ -105,7 +105,7 @@ pub enum Stage {
     CurveReady,
     /// Our own ZAP handler's verdict.
     Verdict,
-    /// The metadata that a relay gets from its far side.
+    /// The metadata from a relay's far side.
     Metadata,
 }
 
@@ -151,10 +151,10 @@ impl fmt::Display for Stage {
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum Incompatible {
-    /// No ZMTP 3 signature; ZMTP 1 peers look like this (RFC 37, "Version Negotiation").
+    /// There is no ZMTP 3 signature. ZMTP 1 peers look like this (RFC 37, "Version Negotiation").
     #[error("no ZMTP 3 greeting: the peer speaks ZMTP 1 or no ZMTP; is it the right port?")]
     NotZmtp3,
-    /// The peer announces a major version below 3. We never downgrade: it would drop security.
+    /// The peer announces a major version below 3, which has no security. We never downgrade.
     #[error("the peer speaks ZMTP {major}, which has no security: it needs ZeroMQ 4 or later")]
     OldVersion {
         /// The peer's major version: 1 for revision byte 0, 2 for revision bytes 1 and 2.
@@ -263,7 +263,7 @@ pub enum Malformation {
     /// Bytes that must be zero are not.
     #[error("padding is not zero")]
     Padding,
-    /// The signature box of HELLO does not hold 64 zero bytes.
+    /// The signature box of HELLO does not contain 64 zero bytes.
     #[error("signature is not zero")]
     Signature,
 }
@@ -272,28 +272,28 @@ pub enum Malformation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum CryptoError {
-    /// A public key of low order, whose shared secret would be known to everyone.
+    /// A public key is of low order, so everyone knows its shared secret.
     #[error("the {0} public key is of low order")]
     LowOrderKey(&'static str),
-    /// A public key that is not a number below 2^255 - 19: a second encoding of another key.
+    /// A public key is not a number below 2^255 - 19, so it is a second encoding of another key.
     #[error("the {0} public key is not in canonical form")]
     KeyNotCanonical(&'static str),
-    /// A box did not open: wrong key or altered bytes.
+    /// A box did not open: the key is wrong or the bytes were altered.
     #[error("the box of {0} does not open")]
     BoxNotOpened(&'static str),
-    /// HELLO did not open with any of our keys: the client holds another server key.
+    /// HELLO did not open with any of our keys: the client has another server key.
     #[error("HELLO opens with none of our keys: the client holds another server key")]
     HelloNotOpened,
-    /// The cookie is not one that we made for this connection.
+    /// The cookie was not made for this connection.
     #[error("the cookie was not made for this connection")]
     Cookie,
     /// The vouch names another transient key or another server.
     #[error("the vouch does not match this connection")]
     Vouch,
-    /// The nonce of a message is not greater than the one before: a replay.
+    /// The nonce of a message is not greater than the one before it, so this is a replay.
     #[error("a nonce was used again")]
     ReplayedNonce,
-    /// The peer's nonce counter has reached its end.
+    /// The peer's nonce counter has reached its maximum.
     #[error("the peer's nonces are used up")]
     PeerNonceExhausted,
 }
@@ -301,9 +301,9 @@ pub enum CryptoError {
 /// How the peer refused us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerRefusal {
-    /// The ZAP status, if the reason is one.
+    /// The ZAP status, if the reason is a status.
     pub status: Option<Status>,
-    /// The reason as sent, non-printable bytes escaped.
+    /// The reason as received, non-printable bytes escaped.
     pub reason: String,
 }
 
@@ -313,11 +313,11 @@ impl fmt::Display for PeerRefusal {
     }
 }
 
-/// The peer asked for more than it may have.
+/// The peer exceeded one of [`Limits`](crate::Limits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum LimitExceeded {
-    /// A handshake command is longer than allowed now.
+    /// A handshake command is longer than allowed in this state.
     #[error("a handshake command of {size} bytes, {limit} allowed")]
     HandshakeCommand {
         /// The announced size in bytes.
@@ -364,26 +364,26 @@ impl LimitExceeded {
     }
 }
 
-/// Our own side cannot go on.
+/// Our own side cannot continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum LocalError {
-    /// The random source failed; nothing was sent.
+    /// The random source failed. Nothing was sent.
     #[error("the random source failed")]
     Random,
-    /// Our nonce counter has reached its end; a new connection must be made.
+    /// Our nonce counter has reached its maximum. A new connection is needed.
     #[error("our nonces are used up")]
     NonceExhausted,
-    /// Used again after it had failed.
+    /// A state machine was used again after it had failed.
     #[error("used after an error")]
     Poisoned,
-    /// More was queued while output has to be written first.
+    /// More was queued before pending output was written.
     #[error("output must be written before more is queued")]
     OutputPending,
-    /// A relay's metadata was not supplied where the handshake paused for it.
+    /// A relay's handshake paused for metadata and did not get it.
     #[error("the relay's metadata was not supplied")]
     MetadataMissing,
-    /// A relay that makes user ids identities met one with more than 255 bytes.
+    /// A relay that passes on user ids as identities got a user id of more than 255 bytes.
     #[error("the user id is too long to be passed on as an identity")]
     UserIdTooLong,
 }

@@ -1,8 +1,8 @@
-//! Bytes that a peer chose, as text for logs and errors.
+//! Bytes from a peer, as text for logs and errors.
 #![forbid(unsafe_code)]
 
-/// Renders bytes that a peer chose so that they are safe in a log line: printable ASCII as it
-/// is, the rest escaped, at most 64 bytes of it.
+/// Renders bytes from a peer so that they are safe in a log line: at most 64 bytes, printable ASCII
+/// as it is, everything else escaped.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     const MAX_SHOWN: usize = 64;
     let end = if bytes.len() > MAX_SHOWN { "..." } else { "" };

@@ -1,4 +1,4 @@
-//! Files that hold secrets: regular ones alone, read whole and bounded into memory that is wiped.
+//! Reads files that may hold secrets: regular files only, up to a limit, into memory that is wiped.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -21,10 +21,10 @@ pub enum FileError {
     /// The file is larger than its kind may be.
     #[error("is larger than {limit} bytes")]
     TooLarge {
-        /// The most bytes that a file of its kind may have.
+        /// Most bytes that a file of this kind may have.
         limit: usize,
     },
-    /// The file grew while it was read, so its end would be missing.
+    /// The file grew while it was read, so its end is missing.
     #[error("grew while it was read")]
     Growing,
 }
@@ -35,12 +35,12 @@ impl From<io::Error> for FileError {
     }
 }
 
-/// How the operating system refused: an [`io::Error`] that can be compared and cloned.
+/// A failure of the operating system: an [`io::Error`] that can be compared and cloned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFailure {
-    /// What kind of failure.
+    /// The kind of failure.
     pub kind: io::ErrorKind,
-    /// The system's own number for it.
+    /// The system's error number.
     pub os_error: Option<i32>,
 }
 
@@ -65,15 +65,16 @@ impl fmt::Display for FileFailure {
 /// A file that was read.
 pub(crate) struct SecretFile {
     pub(crate) content: Zeroizing<Vec<u8>>,
-    /// Permission bits, if others than the owner have any; `None` where there are no such bits.
+    /// The permission bits, if users other than the owner have any. `None` on systems without such
+    /// bits.
     pub(crate) loose_mode: Option<u32>,
 }
 
-/// Reads a regular file of at most `limit` bytes; symbolic links are followed.
+/// Reads a regular file of at most `limit` bytes. Symbolic links are followed.
 ///
 /// # Errors
 /// Returns [`FileError`] if the file cannot be opened or read, is not a regular file, is larger
-/// than `limit`, or grows meanwhile.
+/// than `limit` bytes, or grows while it is read.
 pub(crate) fn read(path: &Path, limit: usize) -> Result<SecretFile, FileError> {
     let (mut file, metadata) = open(path)?;
     let expected = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
@@ -113,8 +114,9 @@ fn open(path: &Path) -> Result<(File, Metadata), FileError> {
     Ok((file, metadata))
 }
 
-/// Options that wait neither for the writer of a pipe nor for a device, and make no terminal that
-/// of this process. They change nothing for a regular file.
+/// Options for opening. They change nothing for a regular file. With them, opening does not wait
+/// for the writer of a pipe or for a device, and does not make a terminal the controlling terminal
+/// of this process.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_file_with_more_in_it_than_its_length_says_is_growing() {
-        // The kernel says a length of 0 for it.
+        // The kernel reports a length of 0 for this file.
         let read = read(Path::new("/proc/self/status"), 1024);
         assert!(matches!(read, Err(FileError::Growing)));
     }

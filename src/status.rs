@@ -10,7 +10,7 @@ pub enum Status {
     Success,
     /// 300: a temporary error; the peer may try again later.
     TemporaryError,
-    /// 400: the credentials are refused; trying again with the same ones is of no use.
+    /// 400: the credentials are refused. Trying again with the same ones does not help.
     AuthenticationFailure,
     /// 500: the handler itself failed.
     InternalError,
@@ -47,12 +47,12 @@ impl fmt::Display for Status {
     }
 }
 
-/// A status that refuses: every [`Status`] but 200, so that a refusal can never read as success.
+/// A status that refuses: every [`Status`] except 200, so that a denial can never read as success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DenialStatus {
-    /// 300: the peer is disconnected without a word and may try again.
+    /// 300: the peer is disconnected without an ERROR and may try again.
     Temporary,
-    /// 400: the credentials are refused for good.
+    /// 400: the credentials are refused.
     Failure,
     /// 500: the handler failed.
     Internal,
@@ -82,7 +82,7 @@ impl fmt::Display for DenialStatus {
     }
 }
 
-/// How our policy refused the peer. Only the status is ever told to it.
+/// How our policy refused the peer. The peer learns only the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Denied {
@@ -90,25 +90,25 @@ pub struct Denied {
     pub status: DenialStatus,
     /// The handler's reason, for logs.
     pub reason: String,
-    /// What decided, where the handler is in this process and says so.
+    /// What decided, if the handler is in this process and says so.
     pub by: Option<Box<DeniedBy>>,
 }
 
-/// What decided against a peer. It is for logs and stays in this process.
+/// What decided against a peer. It is for logs and never leaves this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeniedBy {
-    /// The rule, in words; of a bound, its name in [`Limits`](crate::Limits).
+    /// The rule in words, or for a bound the name of its field in [`Limits`](crate::Limits).
     pub rule: String,
-    /// The version of the policy that was asked, if it has one.
+    /// The version of the policy that decided, if it has one.
     pub policy_version: Option<u64>,
-    /// Whether the policy knows the user name that a PLAIN peer gave. A name that it does not
-    /// know may be a password that was typed in the wrong place, and no log shows it.
+    /// Whether the policy knows the user name that a PLAIN peer gave. Logs never show an unknown
+    /// name, because it may be a password that was typed in the wrong place.
     pub knows_user: bool,
 }
 
 impl DeniedBy {
-    /// A rule of a policy without versions, which does not say whether it knows the user.
+    /// A rule of a policy without versions. The user counts as unknown.
     #[must_use]
     pub fn new(rule: impl Into<String>) -> Self {
         Self {
@@ -120,14 +120,14 @@ impl DeniedBy {
 }
 
 impl Denied {
-    /// The rule that decided, in words.
+    /// The rule that decided, in words, if it is known.
     #[must_use]
     pub fn rule(&self) -> Option<&str> {
         self.by.as_ref().map(|by| &by.rule[..])
     }
 
-    /// Whether an operator should look after it: our side has failed, or is short of something. A
-    /// policy that says no has done as it was told, also if it says no for now.
+    /// Whether an operator should act, because our side has failed or is short of something. A
+    /// policy that refuses has done its job, even if it refuses only for now.
     pub(crate) fn is_trouble(&self) -> bool {
         let is_policy = self
             .by
@@ -140,7 +140,7 @@ impl Denied {
         }
     }
 
-    /// Whether logs may show the name that a PLAIN peer gave.
+    /// Whether logs may show the user name that a PLAIN peer gave.
     pub(crate) fn knows_user(&self) -> bool {
         self.by.as_ref().is_some_and(|by| by.knows_user)
     }

@@ -1,4 +1,5 @@
-//! A certificate: a public key, perhaps its secret, and metadata; loaded from a file and saved.
+//! A certificate: a public key, optionally its secret key, and metadata. Loads it from a file and
+//! saves it.
 #![forbid(unsafe_code)]
 
 use crate::cert::file::{self, NewFile};
@@ -15,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// A CURVE certificate.
 ///
-/// It is not signed: a program that can replace the file replaces the key. Cloning copies the secret;
-/// both copies are wiped on drop, and `Debug` shows neither.
+/// A certificate is not signed. Anyone who can replace the file can replace the key. Cloning copies
+/// the secret key. Both copies are wiped on drop, and `Debug` shows neither.
 #[derive(Debug, Clone)]
 pub struct Certificate {
     content: Content,
@@ -28,7 +29,7 @@ impl Certificate {
     /// A fresh key pair without metadata.
     ///
     /// # Errors
-    /// [`LocalError::Random`] if the system has no randomness.
+    /// Returns [`LocalError::Random`] if the system has no randomness.
     pub fn generate() -> Result<Self, LocalError> {
         KeyPair::generate().map(Self::from)
     }
@@ -44,9 +45,10 @@ impl Certificate {
     /// Adds a metadata property.
     ///
     /// # Errors
-    /// A [`CertificateErrorKind`] if the name or value cannot be written and read back: see
-    /// [`create_certificates`]. [`CertificateErrorKind::NameTaken`] if the name is there already. Those
-    /// of [`Certificate::validity`] if with it no server would admit the certificate.
+    /// Returns a [`CertificateErrorKind`] if the name or value cannot be written and read back (see
+    /// [`create_certificates`]), [`CertificateErrorKind::NameTaken`] if the name exists already,
+    /// and the errors of [`Certificate::validity`] if no server would admit a certificate with this
+    /// property.
     pub fn with_metadata(mut self, name: &str, value: &str) -> Result<Self, CertificateErrorKind> {
         form::check_writable(name, value)?;
         let metadata = &mut self.content.metadata;
@@ -61,19 +63,21 @@ impl Certificate {
         Ok(self)
     }
 
-    /// Loads a public or secret certificate file, written by this crate, `pyzmq`, `czmq` or hand.
+    /// Loads a public or secret certificate file that this crate, `pyzmq`, `czmq` or a person
+    /// wrote.
     ///
-    /// The form is ZPL (RFC 4), and keys are read strictly. A key may be quoted or not, and may
-    /// stand outside `curve`; any indentation does; lines may end in CRLF, and comments may follow
-    /// values. Only regular files of at most 64 KiB are read; symbolic links are followed.
+    /// The format is ZPL (RFC 4), and keys are read strictly. A key may be quoted or not, and may
+    /// stand outside `curve`. Any indentation is accepted, lines may end with CRLF, and comments
+    /// may follow values. Only regular files of at most 64 KiB are read. Symbolic links are
+    /// followed.
     ///
     /// Metadata that cannot be used is dropped, and so are sections other than `metadata` and
-    /// `curve`: the key loads, with [`CertificateWarning::Dropped`]. A name that is given twice is
-    /// dropped in all its occurrences. What was probably meant for `not-before` or `not-after` is
-    /// never just dropped: [`Certificate::validity`] fails then.
+    /// `curve`. The key loads, with [`CertificateWarning::Dropped`]. A name that occurs twice is
+    /// dropped in both places. A line that was probably meant as `not-before` or `not-after` is
+    /// never silently dropped: [`Certificate::validity`] then fails.
     ///
-    /// A secret in a file that others than its owner may use is loaded all the same, with a
-    /// warning in [`Certificate::warnings`]. Each warning is a `tracing` event too.
+    /// A secret key loads even if users other than the owner have access to the file, with a
+    /// warning in [`Certificate::warnings`]. Each warning is also a `tracing` event.
     ///
     /// # Errors
     /// Returns [`CertificateError`] with file, line and reason.
@@ -85,7 +89,7 @@ impl Certificate {
         Ok(certificate)
     }
 
-    /// As [`Certificate::load`], without telling the log.
+    /// As [`Certificate::load`], without log events.
     pub(crate) fn read(path: &Path) -> Result<Self, CertificateError> {
         let file = secret_file::read(path, MAX_FILE_LEN)
             .map_err(|error| Flaw::from(CertificateErrorKind::from(error)).in_file(path))?;
@@ -104,11 +108,11 @@ impl Certificate {
         Ok(certificate)
     }
 
-    /// Reads the text of a certificate that does not come from a file, as [`Certificate::load`]
+    /// Parses the text of a certificate that does not come from a file, as [`Certificate::load`]
     /// does. Errors and warnings name it as `file`.
     ///
     /// # Errors
-    /// Returns [`CertificateError`] with line and reason.
+    /// Returns [`CertificateError`], with line and reason, if the text is not a certificate.
     pub fn parse(text: &[u8], file: impl Into<PathBuf>) -> Result<Self, CertificateError> {
         let file = file.into();
         let content = parser::parse(text).map_err(|flaw| flaw.in_file(&file))?;
@@ -127,14 +131,14 @@ impl Certificate {
 
     /// Writes `NAME.key` and `NAME.key_secret` to the directory `dir`, and returns both paths.
     ///
-    /// Both files are new and whole, or none is there: what exists is never overwritten, nor is
-    /// what another process creates meanwhile. On unix the secret file has mode 0600 from its
-    /// creation; elsewhere it inherits the permissions of `dir`. The file system must know hard
+    /// Either both files are created completely, or neither. An existing file is never overwritten,
+    /// even if another process creates it meanwhile. On Unix the secret file has mode 0600 from its
+    /// creation. Elsewhere it inherits the permissions of `dir`. The file system must support hard
     /// links.
     ///
     /// # Errors
-    /// [`CertificateError`] if there is no secret, the name or metadata cannot be written, a file
-    /// exists, or the file system refuses.
+    /// Returns [`CertificateError`] if there is no secret key, the name or metadata cannot be
+    /// written, a file exists, or the file system fails.
     pub fn save(
         &self,
         dir: impl AsRef<Path>,
@@ -148,7 +152,8 @@ impl Certificate {
         let public = public.map_err(|reason| in_dir(&public_name, reason))?;
         let secret = self.content.render_secret();
         let secret = secret.map_err(|reason| in_dir(&secret_name, reason))?;
-        // The secret first: a public file without its secret would be the greater nuisance.
+        // The secret file comes first. If a crash leaves one of the two, a secret file alone is
+        // enough: it holds the public key too.
         file::create_all(
             dir,
             &[
@@ -171,7 +176,8 @@ impl Certificate {
     /// its path.
     ///
     /// # Errors
-    /// As [`Certificate::save`], but without a secret, too.
+    /// Returns the errors of [`Certificate::save`], except that no secret key is needed; that is,
+    /// if the name or metadata cannot be written, the file exists, or the file system fails.
     pub fn save_public(
         &self,
         dir: impl AsRef<Path>,
@@ -207,32 +213,31 @@ impl Certificate {
         }
     }
 
-    /// Metadata in the order of the file. Names are 1 to 255 bytes of ASCII, unique without regard
-    /// to case, and never `Identity`, `Socket-Type` or `User-Id`, so that each can become a ZAP
+    /// The metadata, in the order of the file. Names are 1 to 255 bytes of ASCII, unique without
+    /// regard to case, and never `Identity`, `Socket-Type` or `User-Id`, so each can become a ZAP
     /// metadata property.
     #[must_use]
     pub fn metadata(&self) -> &[(String, String)] {
         &self.content.metadata
     }
 
-    /// When the certificate counts, by its metadata: `not-before` and `not-after`, both optional,
-    /// each a date with time and offset as RFC 3339 has it, `2027-01-31T12:00:00Z` or
+    /// When the certificate is valid, by its metadata `not-before` and `not-after`. Both are
+    /// optional. Each is an RFC 3339 date with time and offset, such as `2027-01-31T12:00:00Z` or
     /// `2027-01-31T14:00:00.5+02:00`.
     ///
-    /// A certificate is loaded without regard to it;
-    /// [`load_certificates`](crate::cert::load_certificates), which loads those of others,
-    /// reports one whose dates are bad.
+    /// Loading a single certificate ignores it.
+    /// [`load_certificates`](crate::cert::load_certificates), which loads the certificates of
+    /// peers, reports bad dates.
     ///
     /// # Errors
     /// Returns [`CertificateErrorKind::Date`], [`CertificateErrorKind::NeverValid`] or
-    /// [`CertificateErrorKind::ValidityLikeName`] if the metadata says none, and
-    /// [`CertificateErrorKind::Restriction`] if a line of the file that cannot be used was probably
-    /// meant to.
+    /// [`CertificateErrorKind::ValidityLikeName`] if the metadata does not give a validity, and
+    /// [`CertificateErrorKind::Restriction`] if an unusable line of the file was probably meant to.
     pub fn validity(&self) -> Result<Validity, CertificateErrorKind> {
         self.validity_or_flaw().map_err(|flaw| flaw.reason)
     }
 
-    /// Its validity, or what keeps it from being told and where.
+    /// The validity, or the reason why it cannot be read, with its line.
     pub(crate) fn validity_or_flaw(&self) -> Result<Validity, Flaw> {
         match &self.content.restriction {
             Some(flaw) => Err(flaw.clone()),
@@ -240,19 +245,20 @@ impl Certificate {
         }
     }
 
-    /// The file it was loaded from.
+    /// The file that it was loaded from.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// What should be changed about its file, though it was loaded.
+    /// Problems with its file that did not keep it from loading.
     #[must_use]
     pub fn warnings(&self) -> &[CertificateWarning] {
         &self.warnings
     }
 
-    /// The same certificate as it may be given away: without the secret, which is wiped.
+    /// The same certificate without the secret key, which is wiped. This is the form to give to
+    /// peers.
     #[must_use]
     pub fn into_public(mut self) -> Self {
         self.content.keys = Keys::Public(self.public_key());
@@ -272,10 +278,10 @@ impl From<PublicKey> for Certificate {
     }
 }
 
-/// The name must make two files in `dir` itself that a directory load finds.
+/// Checks that the name makes files in `dir` itself that a directory load finds.
 fn check_file_name(dir: &Path, name: &str) -> Result<(), CertificateError> {
-    // Both separators and the colon of drives and streams on every system, so that a name that
-    // is good on one is good on all.
+    // Both path separators and the colon are refused on every system, so that a name that works on
+    // one system works on all.
     let bad = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
     if name.is_empty() || name.starts_with('.') || name.contains(bad) {
         return Err(Flaw::from(CertificateErrorKind::FileName).in_file(dir));
@@ -283,20 +289,20 @@ fn check_file_name(dir: &Path, name: &str) -> Result<(), CertificateError> {
     Ok(())
 }
 
-/// Makes a fresh key pair and writes it with `metadata` as `NAME.key` and `NAME.key_secret` to
-/// the directory `dir`; returns the paths of both. It is `zmq.auth.create_certificates`, except
-/// that nothing is ever overwritten, and that metadata is in both files; see
+/// Creates a key pair and writes it with `metadata` to `NAME.key` and `NAME.key_secret` in the
+/// directory `dir`. Returns both paths. It corresponds to `zmq.auth.create_certificates`, except
+/// that it never overwrites a file and writes the metadata to both files. See
 /// [`Certificate::save`].
 ///
-/// Metadata names are made of ASCII letters and digits and `$-_@.&+/`, start and end without a
-/// slash, and start with neither `public-key` nor `secret-key`; `Identity`, `Socket-Type` and
-/// `User-Id` are taken by ZAP. Values are any text without `"`, line breaks and control
-/// characters other than tabs; blanks around them are kept. Name and value together have at most
+/// Metadata names consist of ASCII letters, digits and `$-_@.&+/`. They neither start nor end with
+/// a slash, and do not start with `public-key` or `secret-key`. `Identity`, `Socket-Type` and
+/// `User-Id` are reserved by ZAP. Values are any text without `"`, line breaks and control
+/// characters other than tabs. Blanks around them are kept. Name and value together have at most
 /// about 1000 bytes.
 ///
 /// # Errors
-/// [`CertificateError`] if a name or value is not of that form, a file exists, or the file system
-/// refuses.
+/// Returns [`CertificateError`] if a name or value is not of that form, a file exists, or the file
+/// system fails.
 pub fn create_certificates(
     dir: impl AsRef<Path>,
     name: &str,
@@ -313,10 +319,10 @@ pub fn create_certificates(
     certificate.save(dir, name)
 }
 
-/// Loads one certificate file: `zmq.auth.load_certificate`; see [`Certificate::load`].
+/// Loads one certificate file, as `zmq.auth.load_certificate` does. See [`Certificate::load`].
 ///
 /// # Errors
-/// [`CertificateError`] with file, line and reason.
+/// Returns [`CertificateError`] with file, line and reason.
 pub fn load_certificate(path: impl AsRef<Path>) -> Result<Certificate, CertificateError> {
     Certificate::load(path)
 }

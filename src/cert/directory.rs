@@ -1,4 +1,4 @@
-//! All public certificates of a directory, and a report of what could not be loaded.
+//! Loads all public certificates of a directory, and reports the files that could not be loaded.
 #![forbid(unsafe_code)]
 
 use crate::cert::certificate::Certificate;
@@ -10,13 +10,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Most files of a directory, of those that are no public certificates by their names, that are
-/// searched for a secret key: the first by name. 64: a directory of public keys holds few others, and
-/// each may take a read of 64 KiB at every load.
+/// Most files without a certificate's name that are searched for a secret key, the first by name.
+/// 64: a directory of public keys holds few others, and each may take a read of 64 KiB at every
+/// load.
 const MAX_SEARCHED: usize = 64;
 
-/// Which files of a directory are public certificates. It is said, never guessed: to rename a
-/// file so that it is no certificate any longer withdraws its key.
+/// Which files of a directory are public certificates. The caller says so, and nothing is guessed:
+/// renaming a file so that it no longer matches withdraws its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(
     feature = "policy-file",
@@ -25,11 +25,11 @@ const MAX_SEARCHED: usize = 64;
 )]
 #[non_exhaustive]
 pub enum Layout {
-    /// `NAME.key`, as `pyzmq` and this crate write them. Names that start with a dot are none.
+    /// `NAME.key`, as `pyzmq` and this crate write them. Names that start with a dot do not count.
     #[default]
     Pyzmq,
-    /// `NAME`, as `czmq` writes them: regular files whose names hold no dot and end neither in
-    /// `_secret` nor in `~`. A file that holds a secret all the same is reported and not loaded.
+    /// `NAME`, as `czmq` writes them: regular files whose names have no dot and do not end with
+    /// `_secret` or `~`. A file that nevertheless holds a secret key is reported and not loaded.
     Czmq,
 }
 
@@ -46,7 +46,7 @@ impl Layout {
     }
 }
 
-/// A directory of certificates, and its layout. Made from a path it has [`Layout::Pyzmq`].
+/// A directory of certificates and its layout. A plain path has [`Layout::Pyzmq`].
 ///
 /// ```
 /// use zmtp_auth::auth::Authenticator;
@@ -66,7 +66,7 @@ pub struct CertificateDirectory {
 }
 
 impl CertificateDirectory {
-    /// The directory at `path`, which is taken literally, whatever brackets or stars it holds.
+    /// The directory at `path`. Brackets and stars in it have no special meaning.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_owned(),
@@ -81,7 +81,7 @@ impl CertificateDirectory {
         self
     }
 
-    /// Where it is.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -94,39 +94,40 @@ impl<P: AsRef<Path>> From<P> for CertificateDirectory {
     }
 }
 
-/// What a directory of certificates holds.
+/// The content of a directory of certificates.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DirectoryReport {
-    /// The good certificates, without secrets, each public key once, ordered by file name.
+    /// The certificates, without secret keys, each public key once, ordered by file name.
     pub certificates: Vec<Certificate>,
-    /// The files that hold no good certificate, ordered by name, each with the reason.
+    /// The certificate files that were not loaded, ordered by name, each with the reason.
     pub problems: Vec<(PathBuf, CertificateError)>,
-    /// What was loaded and should be looked after.
+    /// Problems with files that were loaded.
     pub warnings: Vec<CertificateWarning>,
-    /// Everything else in the directory, ordered by name: by its name it is no certificate.
+    /// Everything else in the directory, ordered by name. These names are not certificates in this
+    /// layout.
     pub passed_over: Vec<PathBuf>,
-    /// Of [`configure_curve`](crate::auth::Authenticator::configure_curve): whether it has put an
-    /// end to the watch of another directory. See
+    /// Whether [`configure_curve`](crate::auth::Authenticator::configure_curve), which returned
+    /// this report, has ended the watch of another directory. See
     /// [`Configured::ended_watch`](crate::auth::Configured::ended_watch).
     pub ended_watch: bool,
 }
 
-/// Loads every certificate of a directory, by default each `*.key`: `zmq.auth.load_certificates`,
-/// except that a bad file does not spoil the others but is reported, in
+/// Loads every certificate of a directory, by default each `*.key`. It corresponds to
+/// `zmq.auth.load_certificates`, except that a bad file does not stop the others: it is reported in
 /// [`DirectoryReport::problems`] and as a `tracing` event.
 ///
-/// Subdirectories are not searched. What the [`Layout`] does not take for a certificate is named in
-/// [`DirectoryReport::passed_over`]. Symbolic links are followed. Of several files
-/// with the same public key the last by name counts, with a warning. A certificate whose
-/// [`validity`](Certificate::validity) cannot be told is a bad file; one that is over, or still to
-/// come, is a good one. Where a `*.key` holds a secret it is checked and then dropped, with a
-/// warning. The first 64 files that are passed over are searched too: each that is a certificate
-/// with a secret key gets the same warning, also a `*_secret` that lies next to its public file.
+/// Subdirectories are not searched. Symbolic links are followed. Files that the [`Layout`] does not
+/// take for certificates are listed in [`DirectoryReport::passed_over`]. If several files have the
+/// same public key, the last one by name counts, with a warning. A certificate whose
+/// [`validity`](Certificate::validity) cannot be read is a bad file. One that has expired or is not
+/// valid yet loads. If a `*.key` holds a secret key, the key is checked and dropped, with a
+/// warning. The first 64 other files are searched too, and each certificate with a secret key among
+/// them gets the same warning, including a `*_secret` file next to its public file.
 ///
 /// # Errors
-/// Returns [`CertificateError`] if the directory cannot be listed completely: the keys of half a
-/// directory are no answer.
+/// Returns [`CertificateError`] if the directory cannot be listed completely, because half of its
+/// keys would be a wrong answer.
 pub fn load_certificates(
     directory: impl Into<CertificateDirectory>,
 ) -> Result<DirectoryReport, CertificateError> {
@@ -136,7 +137,7 @@ pub fn load_certificates(
     Ok(report)
 }
 
-/// As [`load_certificates`], without telling the log.
+/// As [`load_certificates`], without log events.
 pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, CertificateError> {
     let path = directory.path();
     let mut report = DirectoryReport::default();
@@ -156,8 +157,8 @@ pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, 
         if let Err(flaw) = certificate.validity_or_flaw() {
             let error = flaw.in_file(&file);
             report.problems.push((file, error));
-            // It counts in place of an earlier file with its key, as a good one would: a bad date
-            // must not leave a key in force that the date was to end.
+            // A bad file replaces an earlier file with the same key, as a good one does. Otherwise
+            // a bad date would leave a key valid that the date was meant to end.
             if let Some(earlier) = earlier {
                 loaded[earlier] = None;
             }
@@ -177,7 +178,8 @@ pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, 
     Ok(report)
 }
 
-/// Secret keys in files that are not loaded: all who can read the directory have them all the same.
+/// Warnings of secret keys in files that are not loaded. Everyone who can read the directory can
+/// read them too.
 fn secrets(passed_over: &[PathBuf]) -> impl Iterator<Item = CertificateWarning> {
     let searched = passed_over.iter().take(MAX_SEARCHED);
     let secret = searched.filter(|file| {
@@ -186,7 +188,7 @@ fn secrets(passed_over: &[PathBuf]) -> impl Iterator<Item = CertificateWarning> 
     secret.map(|file| CertificateWarning::SecretInPublic { file: file.clone() })
 }
 
-/// A certificate without its secret, if it holds one.
+/// Reads a certificate and drops its secret key, if it holds one.
 fn read_public(
     file: &Path,
     layout: Layout,
@@ -206,7 +208,7 @@ fn read_public(
 }
 
 impl DirectoryReport {
-    /// Tells the log what is wrong, and how much was passed over.
+    /// Logs the problems, and how many files were passed over.
     pub(crate) fn log(&self) {
         for (_, error) in &self.problems {
             tracing::warn!("{error}");
@@ -229,8 +231,8 @@ impl DirectoryReport {
         }
     }
 
-    /// What was passed over and may yet have been meant for a certificate: neither hidden, nor a
-    /// backup, nor a secret one by its name.
+    /// Files that were passed over and may have been meant as certificates: they are not hidden,
+    /// not backups, and not secret files by name.
     #[cfg(feature = "policy-file")]
     pub(crate) fn overlooked(&self) -> impl Iterator<Item = &Path> {
         let files = self.passed_over.iter().map(PathBuf::as_path);
@@ -241,7 +243,7 @@ impl DirectoryReport {
     }
 }
 
-/// The certificates, ordered by name; what else there is goes to `passed_over`.
+/// The certificate files, ordered by name. All other names go to `passed_over`.
 fn list(
     directory: &CertificateDirectory,
     passed_over: &mut Vec<PathBuf>,
@@ -252,7 +254,7 @@ fn list(
         let path = entry.path();
         let is_other = || fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
         let takes = directory.layout.takes(&entry.file_name());
-        // Where every name may be a certificate's, a subdirectory is none.
+        // In a layout where any name can be a certificate's, a subdirectory must not count as one.
         if takes && !(directory.layout == Layout::Czmq && is_other()) {
             files.push(path);
         } else {

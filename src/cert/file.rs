@@ -1,4 +1,4 @@
-//! Creates files whole, and never over another.
+//! Creates files completely or not at all, and never overwrites one.
 #![forbid(unsafe_code)]
 
 use crate::cert::problem::{CertificateError, CertificateErrorKind, Flaw};
@@ -13,18 +13,19 @@ use std::path::{Path, PathBuf};
 pub(crate) struct NewFile<'a> {
     pub(crate) name: String,
     pub(crate) text: &'a str,
-    /// Only the owner may read it.
+    /// Whether only the owner may read it.
     pub(crate) secret: bool,
 }
 
-/// Creates all files in `dir`, each whole, or none of them; returns their paths.
+/// Creates all files in `dir` completely, or none of them. Returns their paths.
 ///
-/// Each is written and synced under a temporary name that starts with a dot, then linked to its
-/// own name: unlike a rename, a link fails if the name is taken. A file system without hard links
-/// is therefore an error. After a crash a temporary file may be left; directory loads ignore it.
+/// Each file is written and synced under a temporary name that starts with a dot, and then linked
+/// to its own name. Unlike a rename, a link fails if the name exists. A file system without hard
+/// links is therefore an error. A crash may leave a temporary file, which directory loads ignore.
 ///
 /// # Errors
-/// [`CertificateErrorKind::Exists`], [`CertificateErrorKind::Unwritable`] or [`CertificateErrorKind::Random`].
+/// Returns [`CertificateErrorKind::Exists`] if a file exists, [`CertificateErrorKind::Unwritable`]
+/// if the file system fails, and [`CertificateErrorKind::Random`] if the random source fails.
 pub(crate) fn create_all(
     dir: &Path,
     files: &[NewFile<'_>],
@@ -63,8 +64,8 @@ fn write_temporary(dir: &Path, file: &NewFile<'_>) -> Result<Removed, Certificat
     Ok(temporary)
 }
 
-/// Options that create a file and open none that exists, not even through a symbolic link. The
-/// mode holds from the first moment, and the umask can only narrow it.
+/// Options that create a file and never open an existing one, not even through a symbolic link. The
+/// mode holds from the moment of creation, and the umask can only narrow it.
 fn open_new(secret: bool) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -85,8 +86,8 @@ fn unwritable(error: &io::Error) -> CertificateErrorKind {
     }
 }
 
-/// Makes the new names durable. The content is durable already and the names are in place, so
-/// that a file system which cannot sync directories is no failure.
+/// Makes the new names durable. The content is durable already and the names are in place, so a
+/// file system that cannot sync directories does not count as a failure.
 fn sync_dir(dir: &Path) {
     #[cfg(unix)]
     if let Ok(dir) = File::open(dir) {
@@ -96,7 +97,7 @@ fn sync_dir(dir: &Path) {
     let _ = dir;
 }
 
-/// A file that we created, removed on drop unless kept.
+/// A file that was created here, and is removed on drop unless it is kept.
 struct Removed {
     path: PathBuf,
     kept: bool,
@@ -116,7 +117,7 @@ impl Removed {
 impl Drop for Removed {
     fn drop(&mut self) {
         if !self.kept {
-            // A failure here can be reported to no caller, and the file is harmless.
+            // A failure cannot be reported from here, and the file is harmless.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! What a certificate holds, and how it is written.
+//! The content of a certificate, and its text form.
 #![forbid(unsafe_code)]
 
 use crate::cert::problem::{
@@ -9,7 +9,7 @@ use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
 use crate::secret_file::FileError;
 use zeroize::Zeroizing;
 
-/// Names that ZAP and ZMTP give a meaning of their own (RFC 27; RFC 37, "Metadata").
+/// Names with a meaning in ZAP and ZMTP (RFC 27; RFC 37, "Metadata").
 const RESERVED_NAMES: [&str; 3] = ["Identity", "Socket-Type", "User-Id"];
 
 const PUBLIC_BANNER: &str = "\
@@ -27,27 +27,27 @@ const SECRET_BANNER: &str = "\
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     pub(crate) keys: Keys,
-    /// Names, unique without regard to ASCII case, and values, in order.
+    /// Names and values, in order. Names are unique without regard to ASCII case.
     pub(crate) metadata: Vec<(String, String)>,
-    /// Lines of its file that are not used.
+    /// Lines of its file that were dropped.
     pub(crate) dropped: Dropped,
-    /// The first of them that may have been meant to restrict the key, so that it counts for
-    /// nothing.
+    /// The first dropped line that may have been meant to restrict the key. The certificate is then
+    /// never valid.
     pub(crate) restriction: Option<Flaw>,
 }
 
-/// Lines that are not used, each with its reason.
+/// Dropped lines, each with its reason.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dropped {
     /// The first ones.
     pub(crate) lines: Vec<(usize, CertificateErrorKind)>,
-    /// How many there are more.
+    /// How many more there are.
     pub(crate) more: usize,
 }
 
 impl Dropped {
-    /// Most lines of one certificate that are named. 16: its owner gets the idea, and a file of
-    /// 30,000 bad lines costs no more than one of 16.
+    /// Most lines of one certificate that are listed. 16: enough for the owner to see what is
+    /// wrong, and a file of 30,000 bad lines costs no more than one of 16.
     const MAX_NAMED: usize = 16;
 
     pub(crate) fn push(&mut self, line: usize, reason: CertificateErrorKind) {
@@ -70,7 +70,7 @@ impl From<Keys> for Content {
     }
 }
 
-/// A public key, and perhaps its secret.
+/// A public key, optionally with its secret key.
 #[derive(Debug, Clone)]
 pub(crate) enum Keys {
     Public(PublicKey),
@@ -81,7 +81,8 @@ impl Content {
     /// The text of `NAME.key`.
     ///
     /// # Errors
-    /// Metadata that cannot be written, or [`FileError::TooLarge`].
+    /// Returns the errors of [`check_writable`] if metadata cannot be written, and
+    /// [`FileError::TooLarge`] if the text is too long.
     pub(crate) fn render_public(&self) -> Result<Zeroizing<String>, CertificateErrorKind> {
         self.render(PUBLIC_BANNER, None)
     }
@@ -89,7 +90,8 @@ impl Content {
     /// The text of `NAME.key_secret`.
     ///
     /// # Errors
-    /// [`CertificateErrorKind::NoSecret`], and as [`Content::render_public`].
+    /// Returns [`CertificateErrorKind::NoSecret`] if there is no secret key, and the errors of
+    /// [`Content::render_public`].
     pub(crate) fn render_secret(&self) -> Result<Zeroizing<String>, CertificateErrorKind> {
         match &self.keys {
             Keys::Public(_) => Err(CertificateErrorKind::NoSecret),
@@ -97,13 +99,14 @@ impl Content {
         }
     }
 
-    /// The form that `pyzmq` and `czmq` both read: four blanks, values in double quotes, newlines.
+    /// Writes the form that `pyzmq` and `czmq` both read: four blanks, values in double quotes,
+    /// newlines.
     fn render(
         &self,
         banner: &str,
         secret: Option<&SecretKey>,
     ) -> Result<Zeroizing<String>, CertificateErrorKind> {
-        // Written without it, the key would count without a limit.
+        // Without the dropped line, the written key would be valid without a limit.
         if let Some(flaw) = &self.restriction {
             return Err(flaw.reason.clone());
         }
@@ -114,7 +117,8 @@ impl Content {
             .iter()
             .map(|(name, value)| name.len() + AROUND_A_VALUE + value.len())
             .sum();
-        // All at once: a text that grew would leave copies of the secret behind.
+        // The buffer is allocated at once, because a buffer that grows leaves copies of the secret
+        // key behind.
         let capacity = banner.len() + KEYS_AND_SECTIONS + metadata;
         let mut text = Zeroizing::new(String::with_capacity(capacity));
         text.push_str(banner);
@@ -155,7 +159,7 @@ fn push_property(text: &mut String, name: &str, value: &str) {
     }
 }
 
-/// Whether a metadata property can be written so that every reader reads it back.
+/// Checks that a metadata property can be written so that every reader reads it back.
 pub(crate) fn check_writable(name: &str, value: &str) -> Result<(), CertificateErrorKind> {
     zpl::check_name(name)?;
     check_metadata_name(name)?;
@@ -172,8 +176,8 @@ pub(crate) fn check_writable(name: &str, value: &str) -> Result<(), CertificateE
     Ok(())
 }
 
-/// A metadata name must be able to become a ZAP metadata name (RFC 27, "The Reply"), and must
-/// not be one that a lenient reader may take for a key's.
+/// Checks that a metadata name can become a ZAP metadata name (RFC 27, "The Reply"), and that a
+/// lenient reader cannot take it for the name of a key.
 fn check_metadata_name(name: &str) -> Result<(), CertificateErrorKind> {
     if !(1..=MAX_NAME_LEN).contains(&name.len()) {
         return Err(CertificateErrorKind::NameLength);

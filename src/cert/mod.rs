@@ -1,7 +1,8 @@
 //! CURVE certificates in files, as `pyzmq` and `czmq` read and write them.
 //!
-//! A certificate is a key and what its owner says of itself. It is two text files in ZPL
-//! (RFC 4): `NAME.key`, to be given to peers, and `NAME.key_secret`, for the owner alone.
+//! A certificate is a public key with metadata about its owner, and on the owner's machine the
+//! secret key. It is stored in two text files in ZPL (RFC 4): `NAME.key`, which goes to peers, and
+//! `NAME.key_secret`, which stays with the owner.
 //!
 //! ```
 //! use zmtp_auth::cert::{Certificate, create_certificates, load_certificates};

@@ -1,7 +1,7 @@
-//! From the lines of a certificate to what they mean.
+//! From the lines of a certificate to its content.
 //!
-//! Keys are read strictly. Metadata that cannot be used is dropped, so that it locks no key out
-//! that `pyzmq` loads, unless it may have been meant to restrict the key.
+//! Keys are read strictly. Metadata that cannot be used is dropped, because `pyzmq` loads such keys
+//! too. The exception is metadata that may have been meant to restrict the key.
 #![forbid(unsafe_code)]
 
 use crate::cert::form::{Content, Dropped, Keys, check_characters, check_key_like, check_reserved};
@@ -21,11 +21,11 @@ const KEY_LEN: usize = 40;
 enum Section {
     Metadata,
     Curve,
-    /// One that means nothing to us.
+    /// A section that we do not use.
     Other,
 }
 
-/// A property's value and the line it came from.
+/// A property's value and its line.
 struct Found<T> {
     line: usize,
     value: T,
@@ -49,9 +49,10 @@ struct Parser<'a> {
     indent: Option<&'a [u8]>,
     public: Option<Found<PublicKey>>,
     secret: Option<Found<SecretKey>>,
-    /// `None`: dropped since.
+    /// `None` if it was dropped since.
     metadata: Vec<Option<(String, String)>>,
-    /// Lower-cased metadata names, the line where each is first, and its place in `metadata`.
+    /// Lower-case metadata names, with the line of the first occurrence and the place in
+    /// `metadata`.
     names: BTreeMap<String, (usize, Option<usize>)>,
     dropped: Dropped,
     restriction: Option<Flaw>,
@@ -68,7 +69,7 @@ impl<'a> Parser<'a> {
     fn take_property(&mut self, line: &Line<'a>, text: &[u8]) -> Result<(), CertificateErrorKind> {
         let is_too_deep = self.enter(line);
         check_key_like(line.name)?;
-        // A key counts wherever it stands, as for pyzmq, but for what no reader can agree on.
+        // A key counts in every place, as for pyzmq, except in places where readers disagree.
         if let Some(field) = KeyField::of(line.name) {
             return match is_too_deep {
                 true => Err(CertificateErrorKind::TooDeep),
@@ -88,9 +89,9 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// A line that is no property is dropped where metadata is due, and where it restricts the
-    /// key, which then counts for nothing. Otherwise, and where it may be a key, the file is not
-    /// what it should be.
+    /// Handles a line that is not a property. In metadata it is dropped, and also where it
+    /// restricts the key, which is then never valid. Anywhere else, or if it may be a key, the file
+    /// is bad.
     fn take_broken(
         &mut self,
         number: usize,
@@ -105,7 +106,7 @@ impl<'a> Parser<'a> {
         let is_key = [b"publickey", b"secretkey"]
             .iter()
             .any(|key| letters.clone().eq(key.iter().copied()));
-        // What follows a carriage return is a line of its own to some readers.
+        // Some readers take the text after a carriage return for a line of its own.
         let is_unsafe = is_key || reason == CertificateErrorKind::CarriageReturn;
         if is_unsafe || !(is_metadata || restricts) {
             return Err(reason);
@@ -124,9 +125,8 @@ impl<'a> Parser<'a> {
 
     /// Whether the line is deeper than a property of a section.
     ///
-    /// RFC 4, "Specification": indentation makes the hierarchy, four blanks a level. A
-    /// certificate has two levels, so any indentation is read as the second, unless it shows
-    /// that a third is meant.
+    /// RFC 4, "Specification": indentation of four blanks makes each level. A certificate has two
+    /// levels, so any indentation counts as the second, unless it shows that a third is meant.
     fn enter(&mut self, line: &Line<'a>) -> bool {
         if line.indent.is_empty() {
             self.section = None;
@@ -157,7 +157,7 @@ impl<'a> Parser<'a> {
         }
         let place = match self.names.entry(line.name.to_ascii_lowercase()) {
             Entry::Vacant(vacant) => vacant.insert((line.number, None)),
-            // Which of them is meant, no reader can tell.
+            // No reader can tell which of them is meant.
             Entry::Occupied(mut known) => {
                 let (first, place) = known.get_mut();
                 if let Some(property) = place.take().and_then(|at| self.metadata.get_mut(at)) {
@@ -189,7 +189,7 @@ impl<'a> Parser<'a> {
             .ok_or(CertificateErrorKind::KeyMissing(field))?;
         let bad = |problem| CertificateErrorKind::Key { field, problem };
         let bytes = z85::decode_key(text).map_err(|problem| bad(problem.into()))?;
-        // What czmq writes where it has no key.
+        // czmq writes this where it has no key.
         if bool::from(bytes.ct_eq(&[0; 32])) {
             return Err(CertificateErrorKind::NullKey(field));
         }

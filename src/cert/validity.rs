@@ -1,4 +1,4 @@
-//! When a certificate counts: `not-before` and `not-after` in its metadata, as RFC 3339 has dates.
+//! When a certificate is valid: `not-before` and `not-after` in its metadata, as RFC 3339 dates.
 #![forbid(unsafe_code)]
 
 use crate::cert::problem::CertificateErrorKind;
@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 const NOT_BEFORE: &str = "not-before";
 const NOT_AFTER: &str = "not-after";
 
-/// From when on and up to when a certificate counts.
+/// The time during which a certificate is valid.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Validity {
-    /// The first moment; `None`: since ever.
+    /// The first moment at which it is valid. `None`: since always.
     pub not_before: Option<SystemTime>,
-    /// The first moment at which it counts no more; `None`: for ever.
+    /// The first moment at which it is no longer valid. `None`: for ever.
     pub not_after: Option<SystemTime>,
 }
 
@@ -43,7 +43,7 @@ impl Validity {
         matches!((self.not_before, self.not_after), (Some(first), Some(end)) if end <= first)
     }
 
-    /// The moments that lie in both.
+    /// The moments that are in both.
     #[cfg(any(feature = "policy-file", feature = "reload"))]
     pub(crate) fn within(&self, other: &Self) -> Self {
         let earlier = match (self.not_after, other.not_after) {
@@ -51,7 +51,7 @@ impl Validity {
             (one, other) => one.or(other),
         };
         Self {
-            // `None` is the least of all, as it should be here.
+            // `None` compares less than every date, which is right for a beginning.
             not_before: self.not_before.max(other.not_before),
             not_after: earlier,
         }
@@ -65,23 +65,23 @@ pub(crate) fn is_validity_name(name: &str) -> bool {
 
 /// Our names without case and punctuation.
 const MEANT: [&[u8]; 2] = [b"notbefore", b"notafter"];
-/// Letters that a name may differ in and still be taken for one of ours: `nto-after` differs in
-/// two.
+/// Most letters in which a name may differ and still be taken for one of ours. 2: `nto-after`
+/// differs in two.
 const MAX_EDITS: usize = 2;
-/// What a letter beyond ASCII becomes: it may look like any of ours.
+/// Stands for any letter beyond ASCII, which may look like any letter of ours.
 const ANY: u8 = b'?';
 
-/// Whether a name is one of ours, or was probably meant to limit a key in time. Its letters and
-/// digits are looked at alone, without case: they contain one of ours, or are at most two letters
-/// away from it, or speak of validity or expiry. Passed over, `not_after`, `not-aftr`,
-/// `valid-until` or `expires` would make a key valid for ever.
+/// Whether a name is one of ours, or was probably meant to limit a key in time. Only letters and
+/// digits count, without case: they contain one of ours, are at most two letters away from it, or
+/// speak of validity or expiry. If `not_after`, `not-aftr`, `valid-until` or `expires` were
+/// ignored, the key would be valid for ever.
 pub(crate) fn is_like_a_validity(name: &str) -> bool {
     is_like(&letters(&folded(name.as_bytes())))
 }
 
-/// Whether a line that is not used was probably meant for one of ours, or holds one: its whole
-/// text is searched for them, since a line that swallowed another has it at its end. What is only
-/// like them counts where a name may stand, ahead of the last `=` or `:`.
+/// Whether a dropped line was probably meant to be one of ours, or contains one. The whole text is
+/// searched for our names, because a line that swallowed another line has it at its end. Similar
+/// names count only where a name may stand, before the last `=` or `:`.
 pub(crate) fn may_be_a_validity(line: &[u8]) -> bool {
     let line = folded(line);
     let names = line
@@ -90,15 +90,15 @@ pub(crate) fn may_be_a_validity(line: &[u8]) -> bool {
     has_one(&letters(&line)) || names_one(names)
 }
 
-/// Whether an unquoted value is followed in its line by another property, which is one of ours.
+/// Whether an unquoted value is followed in its line by one of our properties.
 pub(crate) fn swallows_a_validity(value: &str) -> bool {
     let value = folded(value.as_bytes());
     let ahead = |sign| value.rsplit_once(sign).map(|(names, _)| names);
     ahead('=').is_some_and(names_one) || ahead(':').is_some_and(|text| has_one(&letters(text)))
 }
 
-/// Without case, and with the Latin letters of Unicode that have a form of their own (fullwidth,
-/// mathematical, circled) as plain ones.
+/// The text in lower case, with the special forms of Latin letters in Unicode (fullwidth,
+/// mathematical, circled) as plain letters.
 fn folded(text: &[u8]) -> String {
     let letter = |at: u32| char::from(b'a' + u8::try_from(at % 26).unwrap_or_default());
     let text = String::from_utf8_lossy(text);
@@ -119,7 +119,7 @@ fn letters(folded: &str) -> Vec<u8> {
     folded.chars().filter_map(letter).collect()
 }
 
-/// Whether some words in a row are like one of ours.
+/// Whether some consecutive words are similar to one of ours.
 fn names_one(folded: &str) -> bool {
     let words = folded.split(|c: char| !c.is_alphanumeric() && c != char::REPLACEMENT_CHARACTER);
     let words: Vec<_> = words.map(letters).filter(|word| !word.is_empty()).collect();
@@ -141,7 +141,7 @@ fn is_like(letters: &[u8]) -> bool {
     has_one(letters) || limits(letters) || MEANT.iter().any(|meant| is_near(letters, meant))
 }
 
-/// Whether one of ours stands in it.
+/// Whether the letters contain one of ours.
 fn has_one(letters: &[u8]) -> bool {
     let is_same = |(one, other): (&u8, &u8)| one == other || *one == ANY;
     MEANT.iter().any(|meant| {
@@ -150,8 +150,8 @@ fn has_one(letters: &[u8]) -> bool {
     })
 }
 
-/// Whether it speaks of validity or expiry as others name it: `valid-until`, `Not Valid After`,
-/// `expires`, `expiry`.
+/// Whether the letters speak of validity or expiry: `valid-until`, `Not Valid After`, `expires`,
+/// `expiry`.
 fn limits(letters: &[u8]) -> bool {
     let find = |text: &[u8], word: &[u8]| {
         let mut parts = text.windows(word.len());
@@ -166,19 +166,19 @@ fn limits(letters: &[u8]) -> bool {
     find(letters, b"expir").is_some() || find(letters, b"valid").is_some_and(is_bounded)
 }
 
-/// Whether there is enough that is ours to compare: at least half is no [`ANY`].
+/// Whether at least half of the letters are known, so that a comparison means something.
 fn is_mostly_known(letters: &[u8]) -> bool {
     let any = letters.iter().filter(|&&letter| letter == ANY);
     any.count() * 2 <= letters.len()
 }
 
-/// Whether at most [`MAX_EDITS`] letters must be put in, taken out or replaced (Levenshtein's
-/// distance) to make one of the other.
+/// Whether the Levenshtein distance of the two is at most [`MAX_EDITS`]: letters inserted, removed
+/// or replaced.
 fn is_near(one: &[u8], other: &[u8]) -> bool {
     if one.len().abs_diff(other.len()) > MAX_EDITS || !is_mostly_known(one) {
         return false;
     }
-    // Distances of what has been read of `one` from each beginning of `other`.
+    // The distance of the part of `one` that has been read from each prefix of `other`.
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (read, letter) in one.iter().enumerate() {
         let mut before = std::mem::replace(&mut row[0], read + 1);
@@ -202,12 +202,12 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
             (local, Offset::parse(offset)?)
         }
     };
-    // The parser of the crate takes a point without a fraction, and UTC alone.
+    // The crate's parser accepts a point without a fraction, and only UTC.
     if local.contains(['+', 'Z']) || local.ends_with('.') {
         return None;
     }
     let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
-    // A place ahead of UTC reads its clock as later than it is there.
+    // A clock ahead of UTC shows a later time than UTC.
     if offset.ahead {
         local.checked_sub(offset.by)
     } else {
@@ -215,7 +215,7 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     }
 }
 
-/// How far local time is from UTC.
+/// The distance of local time from UTC.
 #[derive(Default)]
 struct Offset {
     ahead: bool,

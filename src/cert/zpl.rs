@@ -1,7 +1,7 @@
-//! The ZeroMQ Property Language (RFC 4), read line by line and strictly, as far as certificates
+//! A strict parser of the ZeroMQ Property Language (RFC 4), line by line, as far as certificates
 //! need it.
 //!
-//! Everything is borrowed from the file's buffer, so that a secret is never copied here.
+//! All values borrow the file's buffer, so a secret is never copied here.
 #![forbid(unsafe_code)]
 
 use crate::cert::problem::CertificateErrorKind;
@@ -18,16 +18,16 @@ pub(crate) struct Line<'a> {
     pub(crate) value: Value<'a>,
 }
 
-/// What follows a name. Not to be compared, since it may be a secret.
+/// What follows a name. It cannot be compared, because it may be a secret.
 #[derive(Clone, Copy)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub(crate) enum Value<'a> {
     /// No `=`: the name of a section.
     Absent,
-    /// What stands between two quotes of the same kind.
+    /// The text between two quotes of the same kind.
     Quoted(&'a [u8]),
-    /// The rest of the line, perhaps with a comment: whether a `#` begins one depends on what
-    /// the value is.
+    /// The rest of the line, perhaps with a comment. Whether a `#` begins a comment depends on the
+    /// kind of value.
     Bare(&'a [u8]),
 }
 
@@ -36,14 +36,14 @@ pub(crate) enum Value<'a> {
 pub(crate) struct Found<'a> {
     /// Counted from 1.
     pub(crate) number: usize,
-    /// All of it.
+    /// The whole line.
     pub(crate) text: &'a [u8],
-    /// The property, or why it is none.
+    /// The property, or why the line is not one.
     pub(crate) property: Result<Line<'a>, CertificateErrorKind>,
 }
 
-/// All lines that hold more than a comment, in order. A byte order mark in front of the first is
-/// passed over.
+/// All lines that hold more than a comment, in order. A byte order mark before the first line is
+/// skipped.
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Found<'_>> {
     bytes
         .strip_prefix(b"\xEF\xBB\xBF")
@@ -66,12 +66,12 @@ fn parse_line(text: &[u8], number: usize) -> Result<Option<Line<'_>>, Certificat
         Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
         None => text,
     };
-    // RFC 4, "Specification": a carriage return alone ends a line, too. Most tools, and the eye,
-    // do not see a line there, so that a property could hide in a comment: refused.
+    // RFC 4, "Specification": a carriage return alone also ends a line. Most tools and people see
+    // no line end there, so a property could hide in a comment. Such lines are refused.
     if text.contains(&b'\r') {
         return Err(CertificateErrorKind::CarriageReturn);
     }
-    // Within comments as well: what a tool does not show must not be there.
+    // Control characters are refused in comments too, because tools do not show them.
     if let Some(at) = text
         .iter()
         .position(|byte| byte.is_ascii_control() && *byte != b'\t')
@@ -100,8 +100,8 @@ fn parse_line(text: &[u8], number: usize) -> Result<Option<Line<'_>>, Certificat
     }))
 }
 
-/// RFC 4, "Specification": names are made of letters, digits and eight other characters, of
-/// which `/` only joins names. `start` is where `rest` begins in the line.
+/// RFC 4, "Specification": names consist of letters, digits and eight other characters. A `/` may
+/// only join names. `start` is where `rest` begins in the line.
 fn split_name(rest: &[u8], start: usize) -> Result<(&str, &[u8]), CertificateErrorKind> {
     let len = rest.iter().take_while(|&&byte| is_name_byte(byte)).count();
     let strange = CertificateErrorKind::NameCharacter {
@@ -119,10 +119,11 @@ fn split_name(rest: &[u8], start: usize) -> Result<(&str, &[u8]), CertificateErr
     Ok((name, rest))
 }
 
-/// Whether `name` can be written as a property name and read back.
+/// Checks that `name` can be written as a property name and read back.
 ///
 /// # Errors
-/// [`CertificateErrorKind::NameCharacter`] or [`CertificateErrorKind::NameSlash`].
+/// Returns [`CertificateErrorKind::NameCharacter`] if a character is not allowed, and
+/// [`CertificateErrorKind::NameSlash`] if the name starts or ends with a slash.
 pub(crate) fn check_name(name: &str) -> Result<(), CertificateErrorKind> {
     match name.bytes().position(|byte| !is_name_byte(byte)) {
         Some(at) => Err(CertificateErrorKind::NameCharacter { column: at + 1 }),
@@ -143,8 +144,8 @@ fn is_name_byte(byte: u8) -> bool {
 }
 
 impl<'a> Value<'a> {
-    /// RFC 4, "Specification": quotes of either kind may enclose a value, are not part of it and
-    /// cannot be escaped. Stricter than there: a quote that is not closed is an error.
+    /// RFC 4, "Specification": quotes of either kind may enclose a value. They are not part of it
+    /// and cannot be escaped. Stricter than the RFC, an unclosed quote is an error.
     fn parse(text: &'a [u8]) -> Result<Self, CertificateErrorKind> {
         let (quote, inner) = match text.split_first() {
             Some((quote @ (b'"' | b'\''), inner)) => (quote, inner),
@@ -165,7 +166,7 @@ impl<'a> Value<'a> {
         matches!(self, Self::Absent)
     }
 
-    /// The value as bytes of any text, a comment after an unquoted one cut off; `None` if absent.
+    /// The value as text of any kind, without a comment after an unquoted value. `None` if absent.
     pub(crate) fn text(self) -> Option<&'a [u8]> {
         match self {
             Self::Absent => None,
@@ -177,13 +178,13 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value as a word of `len` bytes that may itself hold `#`, as Z85 does; `None` if
-    /// absent. Its length and letters remain to be checked.
+    /// The value as a word of `len` bytes that may itself contain `#`, as Z85 does. `None` if
+    /// absent. The caller checks its length and characters.
     ///
     /// An unquoted word ends at the first blank, or after `len` bytes where a `#` follows.
     ///
     /// # Errors
-    /// The reason given as `after`, if an unquoted word is followed by more than a comment.
+    /// Returns the reason `after` if an unquoted word is followed by more than a comment.
     pub(crate) fn word(
         self,
         len: usize,
@@ -209,7 +210,7 @@ impl<'a> Value<'a> {
 }
 
 impl std::fmt::Debug for Value<'_> {
-    /// Shows no content: it may be a secret.
+    /// Shows no content, because it may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Absent => "Absent",

@@ -30,8 +30,8 @@ impl SharedKey {
     /// X25519 and HSalsa20, as NaCl's `crypto_box_beforenm`.
     ///
     /// # Errors
-    /// [`LowOrder`] if the shared secret is all zero (RFC 7748, section 6.1, leaves this check
-    /// to the protocol; without it a peer could force a key that everyone knows).
+    /// Returns [`LowOrder`] if the shared secret is all zero. RFC 7748, section 6.1, leaves this
+    /// check to the protocol. Without it a peer could force a key that everyone knows.
     pub fn agree(secret: &SecretKey, public: &PublicKey) -> Result<Self, LowOrder> {
         let mut key = Arc::new(Zeroizing::new([0_u8; 32]));
         x25519::with_clean_stack(|| {
@@ -45,7 +45,7 @@ impl SharedKey {
         Ok(Self(key))
     }
 
-    /// What [`traffic`](Self::traffic) derives, for tests of what uses it.
+    /// The key that [`traffic`](Self::traffic) derives, for tests of code that uses it.
     #[cfg(test)]
     pub(crate) fn stream(&self, prefix: &[u8; 16]) -> StreamKey {
         StreamKey::derive(&self.0, prefix)
@@ -85,7 +85,7 @@ impl SharedKey {
         }
     }
 
-    /// Opens a copy of a box; what comes out is wiped on drop. `None` if it is too short,
+    /// Opens a copy of a box. The plaintext is wiped on drop. `None` if the box is too short,
     /// altered, or not made with this key.
     #[must_use]
     pub fn open(&self, nonce: &Nonce, boxed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
@@ -97,7 +97,7 @@ impl SharedKey {
         .then_some(text)
     }
 
-    /// Whether a box opens, and then whether it holds `expected`, which is nothing secret.
+    /// Whether a box holds `expected`, which is not secret. `None` if the box does not open.
     #[must_use]
     pub fn opens_to<const BOX: usize, const TEXT: usize>(
         &self,
@@ -114,7 +114,7 @@ impl SharedKey {
         .then(|| same(&text, expected))
     }
 
-    /// Derives the key of one box and uses it, and then writes over the stack of both.
+    /// Derives the key of one box, runs `work` with it, and wipes the stack that both have used.
     fn once<T>(
         &self,
         nonce: &Nonce,
@@ -144,19 +144,19 @@ impl fmt::Debug for SharedKey {
 /// Bytes in the sealed part of a cookie: 64 and a tag (RFC 26, WELCOME).
 pub const SEALED_COOKIE_LEN: usize = TEXT_LEN + TAG_LEN;
 
-/// What one connection's cookie is sealed and opened with, by XChaCha20-Poly1305; wiped with that
-/// connection. Of the key only the stream is kept, so that it is not made twice.
+/// Seals and opens one connection's cookie with XChaCha20-Poly1305. Holds the key stream instead of
+/// the key, so that it is made once. Wiped when the connection is dropped.
 pub struct CookieBox(OneTimeStream);
 
 impl CookieBox {
-    /// Takes a key and a nonce that are used for nothing else.
+    /// Takes a key and a nonce that must be used for nothing else.
     #[must_use]
     pub fn new(key: &[u8; 32], nonce: &Nonce) -> Self {
         Self(with_clean_shallow_stack(|| OneTimeStream::new(key, nonce)))
     }
 
-    /// Seals 64 bytes, bound to `context`. Once: another text would show what the two have in
-    /// common.
+    /// Seals 64 bytes, bound to `context`. Call it once: two texts under the same key stream reveal
+    /// their difference.
     #[must_use]
     pub fn seal(
         &self,

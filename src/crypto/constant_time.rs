@@ -1,12 +1,13 @@
-//! Comparing what is secret, in a time that does not tell where it differs.
+//! Comparison of secrets in constant time.
 #![forbid(unsafe_code)]
 
 use subtle::{Choice, ConstantTimeEq};
 
-/// Bytes that are compared at once. Each comparison costs the same, however many they are.
+/// Bytes in one comparison. A comparison has a fixed cost, so 16 bytes at a time are faster than
+/// one.
 const WORD: usize = 16;
 
-/// Whether two arrays of whole words are the same.
+/// Whether two arrays of whole words are equal. The time does not depend on where they differ.
 pub(crate) fn same<const N: usize>(one: &[u8; N], other: &[u8; N]) -> bool {
     const { assert!(N.is_multiple_of(WORD)) };
     let words = one.as_chunks::<WORD>().0.iter().zip(other.as_chunks().0);

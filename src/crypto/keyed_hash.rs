@@ -1,4 +1,4 @@
-//! Keyed BLAKE2b (RFC 7693), under which stored passwords are compared.
+//! Keyed BLAKE2b (RFC 7693), used to compare stored passwords.
 #![forbid(unsafe_code)]
 
 use crate::crypto::random::RandomSource;
@@ -16,8 +16,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct HashKey(Box<[u8; 64]>);
 
-/// A keyed hash of a name and its secret. Without the key it tells nothing of either; all have
-/// the same length, however long the secret is.
+/// A keyed hash of a name and its secret. Without the key it reveals nothing about either. All tags
+/// have the same length, however long the secret is.
 #[derive(Clone, Copy)]
 pub(crate) struct Tag([u8; 32]);
 
@@ -25,15 +25,15 @@ impl HashKey {
     /// Draws a fresh key.
     ///
     /// # Errors
-    /// [`LocalError::Random`] if the source fails.
+    /// Returns [`LocalError::Random`] if the source fails.
     pub(crate) fn generate(source: &dyn RandomSource) -> Result<Self, LocalError> {
         let mut key = Self(Box::new([0; 64]));
         source.fill(&mut key.0[..])?;
         Ok(key)
     }
 
-    /// The tag of `secret` for `name`. The name's length goes in front, so that no two pairs
-    /// are the same bytes, and the name itself, so that equal secrets do not show.
+    /// The tag of `secret` for `name`. The name's length comes first, so that no two pairs hash the
+    /// same bytes. The name is hashed too, so that users with equal secrets have different tags.
     pub(crate) fn tag(&self, name: &[u8], secret: &[u8]) -> Tag {
         with_clean_stack(|| {
             let mut hash = Blake2bMac::<U32>::new(GenericArray::from_slice(&self.0[..]));
@@ -52,7 +52,7 @@ impl fmt::Debug for HashKey {
 }
 
 impl Tag {
-    /// A tag that no secret has; for a comparison whose outcome does not matter.
+    /// A tag that no secret has, for comparisons whose result is ignored.
     pub(crate) const NONE: Self = Self([0; 32]);
 }
 

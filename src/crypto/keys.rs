@@ -11,19 +11,20 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Why bytes or a text are not a key. Every key passes here, whatever it is read from.
+/// Why bytes or a text are not a key. Every key goes through these checks, whatever it is read
+/// from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The text is not Z85.
     #[error(transparent)]
     Z85(#[from] Z85Error),
-    /// A public key of low order, all zeros included: every secret key agrees with it on the same
+    /// A public key of low order, all zeros included. Every secret key agrees with it on the same
     /// shared secret, which everyone knows.
     #[error("the public key is of low order, so it protects nothing")]
     LowOrder,
-    /// A public key in another encoding than its own. X25519 takes both for the same key, policy
-    /// would not.
+    /// A second encoding of another public key. X25519 treats the two as the same key, but policy
+    /// would treat them as different keys.
     #[error("the public key is not in canonical form")]
     NotCanonical,
     /// A secret key of zeros only, which stands for "no key".
@@ -31,9 +32,9 @@ pub enum KeyError {
     NoSecret,
 }
 
-/// Little-endian u-coordinates below 2^255 whose points are of low order, canonical or not. These
-/// are all: of the curve's and its twist's, 0 (order 2 on both), 1 and -1 (order 4), two of order
-/// 8, and the second encodings of 0 and 1.
+/// All little-endian u-coordinates below 2^255 whose points are of low order on the curve or its
+/// twist, canonical or not: 0 (order 2), 1 and -1 (order 4), two of order 8, and the second
+/// encodings of 0 and 1.
 const LOW_ORDER: [[u8; 32]; 7] = [
     edge(0, 0, 0),
     edge(1, 0, 0),
@@ -46,7 +47,8 @@ const LOW_ORDER: [[u8; 32]; 7] = [
        \x04\x44\x5c\xc4\x58\x1c\x8e\x86\xd8\x22\x4e\xdd\xd0\x9f\x11\x57",
 ];
 
-/// A little-endian number: its first byte, the 30 in the middle, its last byte.
+/// A little-endian number with first byte `low`, last byte `high`, and the 30 bytes between them
+/// all `middle`.
 const fn edge(low: u8, middle: u8, high: u8) -> [u8; 32] {
     let mut number = [middle; 32];
     number[0] = low;
@@ -54,18 +56,18 @@ const fn edge(low: u8, middle: u8, high: u8) -> [u8; 32] {
     number
 }
 
-/// Whether `bytes` are a number below p = 2^255 - 19, the form in which X25519 returns one
-/// (RFC 7748, section 5). Public keys are no secret, so this need not take constant time.
+/// Whether `bytes` are a number below p = 2^255 - 19, the form that X25519 returns (RFC 7748,
+/// section 5). Public keys are not secret, so this does not take constant time.
 fn is_canonical(bytes: &[u8; 32]) -> bool {
     let [low, middle @ .., high] = bytes;
     *high < 0x7F || *high == 0x7F && (*low < 0xED || middle.iter().any(|byte| *byte != 0xFF))
 }
 
-/// A Curve25519 public key, 32 bytes. Shown and parsed as 40 characters of Z85 (RFC 32).
+/// A Curve25519 public key, 32 bytes. `Display` and `FromStr` use 40 characters of Z85 (RFC 32).
 ///
-/// A key has one encoding. X25519 ignores the top bit and reduces what is left, so without this
-/// rule several byte strings would prove the same key, and policy would be asked about another
-/// one.
+/// Each key has exactly one encoding. X25519 ignores the top bit and reduces the rest modulo p, so
+/// without this rule a peer could prove one key under several byte strings, and policy would be
+/// asked about a different key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey([u8; 32]);
 
@@ -134,13 +136,13 @@ impl FromStr for PublicKey {
     }
 }
 
-/// A Curve25519 secret key, 32 bytes: boxed once, so that a move copies no secret, wiped on
-/// drop, never shown.
+/// A Curve25519 secret key, 32 bytes. It lives in one place on the heap, so a move copies nothing.
+/// It is wiped on drop, and `Debug` does not show it.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SecretKey(Box<[u8; 32]>);
 
 impl SecretKey {
-    /// Takes a copy of the raw 32 bytes; the caller wipes the original.
+    /// Copies the raw 32 bytes. The caller wipes the original.
     ///
     /// # Errors
     /// Returns [`KeyError::NoSecret`] if all bytes are zero.
@@ -186,7 +188,7 @@ impl SecretKey {
         &self.0
     }
 
-    /// The public key that belongs to this secret key (RFC 7748: multiplication of the base).
+    /// The public key that belongs to this secret key: the base point multiplied by it (RFC 7748).
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         x25519::with_clean_stack(|| PublicKey(x25519::multiply_base(&self.0)))
@@ -223,7 +225,7 @@ impl KeyPair {
     /// Draws a fresh pair from the operating system.
     ///
     /// # Errors
-    /// [`LocalError::Random`] if the system has no randomness.
+    /// Returns [`LocalError::Random`] if the operating system's random source fails.
     pub fn generate() -> Result<Self, LocalError> {
         Self::generate_from(&random::OsRandom)
     }
@@ -231,7 +233,7 @@ impl KeyPair {
     /// Draws a fresh pair from `source`.
     ///
     /// # Errors
-    /// [`LocalError::Random`] if the source fails.
+    /// Returns [`LocalError::Random`] if the source fails.
     pub fn generate_from(source: &dyn RandomSource) -> Result<Self, LocalError> {
         SecretKey::generate(source).map(Self::from_secret)
     }

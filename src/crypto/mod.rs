@@ -1,4 +1,4 @@
-//! The only place that names a cipher crate.
+//! Cryptography. No other folder names a cipher crate.
 
 pub(crate) mod boxes;
 pub(crate) mod constant_time;

@@ -1,4 +1,4 @@
-//! Nonces of CurveZMQ (RFC 26): a text prefix, and a counter or randomness.
+//! Nonces of CurveZMQ (RFC 26): a text prefix, followed by a counter or by random bytes.
 #![forbid(unsafe_code)]
 
 use crate::error::{CryptoError, Error, LocalError};
@@ -23,7 +23,7 @@ pub const COOKIE: &[u8; 8] = b"COOKIE--";
 /// Prefix of the vouch's nonce.
 pub const VOUCH: &[u8; 8] = b"VOUCH---";
 
-/// A nonce whose last 8 bytes count (RFC 26: "short nonce", big-endian).
+/// A nonce that ends with an 8-byte big-endian counter (RFC 26: "short nonce").
 #[must_use]
 pub fn counted(prefix: &[u8; 16], counter: u64) -> Nonce {
     let mut nonce = [0; 24];
@@ -32,7 +32,7 @@ pub fn counted(prefix: &[u8; 16], counter: u64) -> Nonce {
     nonce
 }
 
-/// A nonce whose last 16 bytes are random (RFC 26: "long nonce").
+/// A nonce that ends with 16 random bytes (RFC 26: "long nonce").
 #[must_use]
 pub fn random(prefix: &[u8; 8], bytes: &[u8; 16]) -> Nonce {
     let mut nonce = [0; 24];
@@ -51,7 +51,7 @@ pub(crate) fn split(nonce: &Nonce) -> ([u8; 16], [u8; 8]) {
     (prefix, rest)
 }
 
-/// Our own counter: each value is used once, from 1 on.
+/// The counter of what we send. Each value is used once, starting with 1.
 #[derive(Debug)]
 pub struct SendCounter(u64);
 
@@ -65,7 +65,7 @@ impl SendCounter {
     /// The next value.
     ///
     /// # Errors
-    /// [`LocalError::NonceExhausted`] before 2^64 - 1 would be used.
+    /// Returns [`LocalError::NonceExhausted`] if the next value would be 2^64 - 1.
     pub fn next(&mut self) -> Result<u64, LocalError> {
         match self.0.checked_add(1) {
             Some(next) if next != u64::MAX => {
@@ -77,7 +77,8 @@ impl SendCounter {
     }
 }
 
-/// The peer's counter: only greater values are taken (RFC 26: gaps are fine, repeats are not).
+/// The counter of what the peer sends. Only greater values are accepted: RFC 26 allows gaps, but no
+/// repeats.
 #[derive(Debug, Clone)]
 pub struct ReceiveCounter(u64);
 
@@ -88,11 +89,12 @@ impl ReceiveCounter {
         Self(last)
     }
 
-    /// Whether `counter` may be used now. Changes nothing: an attacker who injects a frame must
-    /// not move the counter.
+    /// Checks that `counter` may be used now. It changes nothing, because a frame that an attacker
+    /// injects must not advance the counter.
     ///
     /// # Errors
-    /// [`CryptoError::ReplayedNonce`] or [`CryptoError::PeerNonceExhausted`].
+    /// Returns [`CryptoError::ReplayedNonce`] if `counter` is not greater than the last one, and
+    /// [`CryptoError::PeerNonceExhausted`] if it is 2^64 - 1.
     pub fn check(&self, counter: u64) -> Result<(), Error> {
         if counter <= self.0 {
             return Err(CryptoError::ReplayedNonce.into());
@@ -103,7 +105,7 @@ impl ReceiveCounter {
         Ok(())
     }
 
-    /// Takes note of a checked counter, after its box has opened.
+    /// Records a checked counter after its box has opened.
     pub const fn commit(&mut self, counter: u64) {
         self.0 = counter;
     }

@@ -5,15 +5,16 @@ use std::fmt;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A password, as bytes. It is wiped on drop and its `Debug` shows nothing, not even a length.
+/// A password, as bytes. It is wiped on drop, and `Debug` shows nothing of it, not even its length.
 ///
-/// There is deliberately no `PartialEq`: use [`Password::ct_eq`], whose time depends only on
-/// the lengths.
+/// There is no `PartialEq`, on purpose: use [`Password::ct_eq`], whose time depends only on the
+/// lengths.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Password(Box<[u8]>);
 
 impl Password {
-    /// Takes a copy of the bytes; the caller wipes his own.
+    /// Copies the bytes. The caller wipes the original; `From<String>` and `From<Vec<u8>>` wipe
+    /// theirs.
     #[must_use]
     pub fn new(bytes: impl AsRef<[u8]>) -> Self {
         Self(bytes.as_ref().into())

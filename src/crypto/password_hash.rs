@@ -1,4 +1,4 @@
-//! Argon2id (RFC 9106) over passwords, stored as PHC strings, within bounds on what one may cost.
+//! Argon2id (RFC 9106) over passwords, stored as PHC strings, with bounds on what one may cost.
 #![forbid(unsafe_code)]
 
 use crate::crypto::password::Password;
@@ -11,23 +11,24 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Most memory of one verification, in KiB: 256 MiB.
+/// Most memory of one verification, in KiB. 256 MiB: four times what RFC 9106 recommends where
+/// memory is short, and a few verifications at once still fit into an ordinary machine.
 const MAX_MEMORY: u32 = 256 * 1024;
-/// Most passes over that memory.
+/// Most passes over that memory. 10: with the most memory, a verification takes seconds.
 const MAX_PASSES: u32 = 10;
-/// Most lanes.
+/// Most lanes. 4, as in both recommendations of RFC 9106.
 const MAX_LANES: u32 = 4;
-/// RFC 9106, section 3.1: memory is at least 8 KiB a lane.
+/// Least memory of one lane, in KiB (RFC 9106, section 3.1).
 const MIN_MEMORY_OF_A_LANE: u32 = 8;
-/// RFC 9106, section 3.1, leaves salts free and recommends 16 bytes; below 8, tables computed in
-/// advance become worth their while.
+/// Bytes of a salt. RFC 9106, section 3.1, recommends 16. Salts of less than 8 bytes make tables
+/// computed in advance worth the effort.
 const SALT_LEN: RangeInclusive<usize> = 8..=MAX_FIELD_LEN;
-/// Below 16 bytes another password might fit by chance.
+/// Bytes of a hash. Below 16 bytes another password might match by chance.
 const HASH_LEN: RangeInclusive<usize> = 16..=MAX_FIELD_LEN;
-/// More than anybody's salts and hashes have.
+/// Most bytes of a salt or hash. 64: twice what common tools write.
 const MAX_FIELD_LEN: usize = 64;
 
-/// Why a text is no PHC string that we verify.
+/// Why a text is not a PHC string that this crate verifies.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PasswordHashError {
@@ -40,27 +41,27 @@ pub enum PasswordHashError {
     /// The third field is not `m=..,t=..,p=..`, three decimal numbers.
     #[error("the parameters are not m=..,t=..,p=..")]
     Parameters,
-    /// Other than five fields, each led in by `$`.
+    /// The text does not consist of five fields with a `$` before each.
     #[error("not of the form $argon2id$v=19$m=..,t=..,p=..$salt$hash")]
     Fields,
-    /// More memory than 256 MiB, or less than 8 KiB a lane.
+    /// The memory is more than 256 MiB, or less than 8 KiB for each lane.
     #[error("m={0} is not from 8 times p to 262144")]
     Memory(u32),
-    /// Passes other than 1 to 10.
+    /// The number of passes is not from 1 to 10.
     #[error("t={0} is not from 1 to 10")]
     Passes(u32),
-    /// Lanes other than 1 to 4.
+    /// The number of lanes is not from 1 to 4.
     #[error("p={0} is not from 1 to 4")]
     Lanes(u32),
-    /// The salt is not base64 without padding, or has not 8 to 64 bytes.
+    /// The salt is not base64 without padding, or does not have 8 to 64 bytes.
     #[error("the salt is not 8 to 64 bytes in base64 without padding")]
     Salt,
-    /// The hash is not base64 without padding, or has not 16 to 64 bytes.
+    /// The hash is not base64 without padding, or does not have 16 to 64 bytes.
     #[error("the hash is not 16 to 64 bytes in base64 without padding")]
     Hash,
 }
 
-/// There is not enough memory to verify a password now.
+/// There is not enough memory to verify a password at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OutOfMemory;
 
@@ -73,7 +74,7 @@ pub(crate) struct PasswordHash {
     hash: Box<[u8]>,
 }
 
-/// What one verification costs: memory, and passes over it.
+/// What one verification costs: memory in KiB, and passes over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Cost {
     memory: u32,
@@ -81,12 +82,13 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// KiB filled: what the time grows with. Within the bounds above it fits.
+    /// KiB that are filled in all passes, which the time is proportional to. The bounds above keep
+    /// it within `u32`.
     const fn work(self) -> u32 {
         self.memory * self.passes
     }
 
-    /// The dearer one of two.
+    /// The more expensive of two.
     pub(crate) const fn max(self, other: Self) -> Self {
         if self.work() < other.work() {
             other
@@ -95,7 +97,7 @@ impl Cost {
         }
     }
 
-    /// What is left of this cost after `paid`: at most the same memory.
+    /// The rest of this cost after `paid`, with no more memory than this cost has.
     const fn less(self, paid: Self) -> Self {
         let rest = self.work().saturating_sub(paid.work());
         if rest == 0 {
@@ -113,8 +115,8 @@ impl Cost {
 }
 
 impl PasswordHash {
-    /// Whether `value` has the looks of a hash, whatever made it: `$`, a name, `$`. Such a value
-    /// must not be taken for a password in the clear: who had read it could log in with it.
+    /// Whether `value` looks like a hash of any kind: `$`, a name, `$`. Such a value must never
+    /// count as a password in clear, because then the stored hash itself would open the account.
     pub(crate) fn looks_like_one(value: &[u8]) -> bool {
         let Some(rest) = value.strip_prefix(b"$") else {
             return false;
@@ -152,8 +154,8 @@ impl PasswordHash {
         self.cost
     }
 
-    /// Whether `password` is the hashed one. Costs `total`, which is no less than
-    /// [`PasswordHash::cost`].
+    /// Whether `password` is the hashed one. Takes as long as `total`, which is at least
+    /// [`PasswordHash::cost`], so that the time does not show which hash was verified.
     pub(crate) fn verify(&self, password: &[u8], total: Cost) -> Result<bool, OutOfMemory> {
         let mut given = Zeroizing::new(vec![0; self.hash.len()]);
         fill(password, &self.salt, self.cost, self.lanes, &mut given)?;
@@ -162,7 +164,7 @@ impl PasswordHash {
     }
 }
 
-/// Costs what a verification of that cost does, and verifies nothing.
+/// Takes as long as a verification of that cost, and verifies nothing.
 pub(crate) fn spend(password: &[u8], cost: Cost) -> Result<(), OutOfMemory> {
     if cost.memory < MIN_MEMORY_OF_A_LANE {
         return Ok(());
@@ -181,14 +183,14 @@ fn fill(
     let params =
         Params::new(cost.memory, cost.passes, lanes, Some(hash.len())).map_err(|_| OutOfMemory)?;
     let blocks = params.block_count();
-    // Asked for, and not taken: to allocate what is not there would end the process.
+    // Reserved fallibly: a plain allocation ends the process if memory is short.
     let mut memory: Vec<Block> = Vec::new();
     memory.try_reserve_exact(blocks).map_err(|_| OutOfMemory)?;
     memory.resize(blocks, Block::new());
     let filled = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into_with_memory(password, salt, hash, &mut memory);
     memory.zeroize();
-    // Lengths and parameters are all within what argon2 takes.
+    // Lengths and parameters are within what argon2 accepts, so this does not fail.
     filled.map_err(|_| OutOfMemory)
 }
 
@@ -217,7 +219,7 @@ fn parameters_of(text: &str) -> Result<(Cost, u32), PasswordHashError> {
     Ok((Cost { memory, passes }, lanes))
 }
 
-/// Base64 (RFC 4648, section 4) without padding, as PHC strings have it, within `len` bytes.
+/// Decodes base64 without padding (RFC 4648, section 4) to a number of bytes within `len`.
 fn base64(text: &str, len: RangeInclusive<usize>) -> Option<Box<[u8]>> {
     let mut buffer = [0; MAX_FIELD_LEN];
     let bytes = Base64Unpadded::decode(text, &mut buffer).ok()?;
@@ -237,12 +239,13 @@ pub enum HashingError {
 }
 
 impl Password {
-    /// The password as an argon2id hash in a fresh salt, for password files and policies: a PHC
-    /// string with m=19456 (19 MiB), t=2 and p=1. Takes some tens of milliseconds, in an
-    /// unoptimised build 0.6 s: `[profile.dev.package.argon2] opt-level = 3` avoids that.
+    /// Hashes the password with argon2id and a fresh salt, for password files and policies. The
+    /// result is a PHC string with m=19456 (19 MiB), t=2 and p=1. It takes some tens of
+    /// milliseconds. In an unoptimised build it takes 0.6 s, unless the profile sets
+    /// `[profile.dev.package.argon2] opt-level = 3`.
     ///
     /// # Errors
-    /// [`HashingError`] if the system has no randomness, or no memory.
+    /// Returns [`HashingError`] if the random source fails, or if there is not enough memory.
     pub fn to_phc(&self) -> Result<String, HashingError> {
         let salt: [u8; 16] = random::array(&OsRandom).map_err(|_| HashingError::Random)?;
         let mut hash = Zeroizing::new([0; 32]);

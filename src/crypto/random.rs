@@ -1,5 +1,5 @@
-//! Where randomness comes from, as a parameter: tests replace it, so that a handshake is
-//! reproducible to the byte.
+//! The source of randomness as a parameter. Tests replace it, so that a handshake is reproducible
+//! byte for byte.
 #![forbid(unsafe_code)]
 
 use crate::error::LocalError;
@@ -8,13 +8,13 @@ use zeroize::Zeroizing;
 
 /// A source of unpredictable bytes.
 ///
-/// Replacing the default is only for tests and vectors, through
-/// `Dangerous::with_random`: an attacker who can predict the source reads all traffic.
+/// Replace the default only for tests and vectors, through `Dangerous::with_random`. An attacker
+/// who can predict the source can read all traffic.
 pub trait RandomSource: Send + Sync {
     /// Fills `buffer` completely.
     ///
     /// # Errors
-    /// [`LocalError::Random`] if the source fails; `buffer` must not be used then.
+    /// Returns [`LocalError::Random`] if the source fails. `buffer` must not be used then.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), LocalError>;
 }
 
@@ -34,24 +34,25 @@ impl RandomSource for OsRandom {
     }
 }
 
-/// `N` fresh bytes.
+/// Draws `N` fresh bytes.
 ///
 /// # Errors
-/// [`LocalError::Random`] if the source fails.
+/// Returns [`LocalError::Random`] if the source fails.
 pub(crate) fn array<const N: usize>(source: &dyn RandomSource) -> Result<[u8; N], LocalError> {
     let mut bytes = [0; N];
     source.fill(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Most bytes that [`fill_each`] takes at once.
+/// Most bytes that [`fill_each`] fills at once. More than any handshake step draws.
 const AT_ONCE: usize = 128;
 
-/// Fills all of `parts`, in order, from one read of the source: a system call costs much more than
-/// its bytes.
+/// Fills all of `parts`, in order, from one read of the source, because a system call costs much
+/// more than its bytes.
 ///
 /// # Errors
-/// [`LocalError::Random`] if the source fails, or if there is more to fill than [`AT_ONCE`].
+/// Returns [`LocalError::Random`] if the source fails, or if there is more to fill than
+/// [`AT_ONCE`].
 pub(crate) fn fill_each<const N: usize>(
     source: &dyn RandomSource,
     parts: [&mut [u8]; N],

@@ -1,12 +1,12 @@
-//! X25519 (RFC 7748): by graviola's verified assembly where the processor can run it, by
-//! x25519-dalek elsewhere.
+//! X25519 (RFC 7748): graviola's verified assembly where the processor can run it, and x25519-dalek
+//! elsewhere.
 #![forbid(unsafe_code)]
 
 use crate::crypto::stack_wipe;
 use zeroize::Zeroizing;
 
-/// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` keeps to the portable
-/// one.
+/// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` selects the portable
+/// code.
 #[derive(Clone, Copy, Debug)]
 enum Code {
     #[cfg(target_arch = "x86_64")]
@@ -31,7 +31,7 @@ impl Code {
                 let shared = StaticPrivateKey::from_array(secret)
                     .diffie_hellman(&PublicKey::from_array(point));
                 let mut bytes = Zeroizing::new([0; 32]);
-                // It gives no result that is zero, and no other error.
+                // Graviola reports a shared secret of zero as an error. It has no other error.
                 if let Ok(shared) = shared {
                     bytes.copy_from_slice(&shared.0);
                 }
@@ -65,8 +65,8 @@ fn graviola_runs() -> bool {
         && has!("avx2")
 }
 
-/// Runs `work` that multiplies, and then writes over the stack that it used. The assembly uses a few
-/// hundred bytes, the portable code thousands.
+/// Runs `work`, which multiplies, and then wipes the stack that it used: a few hundred bytes for
+/// the assembly, thousands for the portable code.
 pub(crate) fn with_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     match Code::fastest() {
         #[cfg(target_arch = "x86_64")]
@@ -75,21 +75,22 @@ pub(crate) fn with_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// A secret times a point. All zero if the point is of low order: the caller has to check.
+/// Multiplies a point by a secret. The result is all zero if the point is of low order, and the
+/// caller has to check that.
 pub(crate) fn multiply(secret: &[u8; 32], point: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     #[cfg(test)]
     count::POINTS.set(count::POINTS.get() + 1);
     Code::fastest().multiply(secret, point)
 }
 
-/// A secret times the base point: its public key.
+/// Multiplies the base point by a secret, which gives its public key.
 pub(crate) fn multiply_base(secret: &[u8; 32]) -> [u8; 32] {
     #[cfg(test)]
     count::BASES.set(count::BASES.get() + 1);
     Code::fastest().multiply_base(secret)
 }
 
-/// How often this thread has multiplied.
+/// Counts this thread's multiplications.
 #[cfg(test)]
 pub(crate) mod count {
     use std::cell::Cell;

@@ -1,7 +1,7 @@
 //! XChaCha20-Poly1305 (RFC 8439, section 2.8, with a nonce of 24 bytes) for one text of one block.
 //!
-//! The stream is crate chacha20's, the authenticator our own: it costs next to nothing for what
-//! is short.
+//! The stream comes from crate chacha20. The authenticator is our own, which costs next to nothing
+//! for short texts.
 #![forbid(unsafe_code)]
 
 use crate::crypto::nonce::Nonce;
@@ -13,9 +13,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// Bytes of a text: one block of the stream.
 pub(crate) const TEXT_LEN: usize = 64;
 
-/// What a key and a nonce that are used for nothing else come to: the first block of the stream,
-/// of which half is the one-time key of Poly1305, and the second, for the text. It lives in one
-/// place on the heap and is wiped on drop.
+/// The key stream of a key and a nonce that are used for nothing else: the Poly1305 key, which is
+/// the first half of the first block, and the second block, which encrypts the text. It lives in
+/// one place on the heap and is wiped on drop.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct OneTimeStream(Box<[u8; poly1305::KEY_LEN + TEXT_LEN]>);
 
@@ -31,14 +31,14 @@ impl OneTimeStream {
         stream
     }
 
-    /// Encrypts the one text in place and tells its tag, and `context`'s.
+    /// Encrypts the text in place and returns the tag of `context` and text.
     pub(crate) fn seal(&self, context: &[u8], text: &mut [u8; TEXT_LEN]) -> [u8; TAG_LEN] {
         self.apply(text);
         self.tag(context, text)
     }
 
-    /// Decrypts `text` in place if `tag` is its tag, and `context`'s, and leaves it alone
-    /// otherwise.
+    /// Decrypts `text` in place if `tag` is the tag of `context` and text. Otherwise leaves it
+    /// unchanged.
     pub(crate) fn open(
         &self,
         context: &[u8],
@@ -58,8 +58,8 @@ impl OneTimeStream {
         }
     }
 
-    /// Context and text, each filled up with zeros to whole blocks of Poly1305, and then both of
-    /// their lengths.
+    /// The tag of context and text: each is padded with zeros to whole Poly1305 blocks, and both
+    /// lengths follow.
     fn tag(&self, context: &[u8], text: &[u8; TEXT_LEN]) -> [u8; TAG_LEN] {
         let mut key = Zeroizing::new([0; poly1305::KEY_LEN]);
         key.copy_from_slice(&self.0[..poly1305::KEY_LEN]);

@@ -1,4 +1,4 @@
-//! One handshake of any mechanism and role, one command at a time. Start reading here.
+//! One handshake of any mechanism and role, one command at a time. To read this folder, start here.
 #![forbid(unsafe_code)]
 
 use crate::access::peer::{Authenticated, Claims};
@@ -18,10 +18,11 @@ use std::fmt;
 
 pub use crate::mechanism::transition::Done;
 
-/// Longest body of a command that carries at most an ERROR with its reason.
+/// Longest body where the expected command is shorter than an ERROR, whose reason has up to 255
+/// bytes.
 const MAX_ERROR_LEN: usize = 1 + 5 + 1 + 255;
 
-/// What we announce, before the peer's greeting has been seen.
+/// A handshake before the peer's greeting has arrived.
 pub struct AwaitGreeting(Session);
 
 impl AwaitGreeting {
@@ -41,13 +42,13 @@ impl AwaitGreeting {
         self.0.settings.role.mechanism().name()
     }
 
-    /// Judges the peer's greeting and takes the first step of the handshake. The peer's
-    /// as-server byte is not looked at: libzmq always sends 0.
+    /// Checks the peer's greeting and takes the first step of the handshake. The peer's as-server
+    /// byte is ignored, because libzmq always sends 0.
     ///
     /// # Errors
-    /// [`Incompatible`] if the peer is older than ZMTP 3 or does not speak exactly our
-    /// mechanism; there is no way down to a weaker one. Also if the random source fails, or if
-    /// the server key that we were given is of low order.
+    /// Returns [`Refused`] with [`Incompatible`] if the peer is older than ZMTP 3 or does not speak
+    /// exactly our mechanism. There is no fallback to a weaker one. Also returns [`Refused`] if the
+    /// random source fails, or if the configured server key is of low order.
     pub fn on_peer_greeting(self, greeting: &[u8; GREETING_LEN]) -> Result<Step, Refused> {
         let Some(greeting) = Greeting::parse(greeting).map_err(Error::from)? else {
             return Err(Error::from(Incompatible::NotZmtp3).into());
@@ -78,7 +79,7 @@ impl AwaitGreeting {
     }
 }
 
-/// A handshake that waits for one command of the peer's.
+/// A handshake that waits for one command from the peer.
 pub struct Mechanism(State);
 
 enum State {
@@ -90,19 +91,20 @@ enum State {
 }
 
 impl Mechanism {
-    /// Prepares a handshake on one connection. Nothing is drawn or sent yet.
+    /// Prepares a handshake on one connection. It draws no randomness and sends nothing yet.
     #[must_use]
     pub fn start<A>(config: &Config<A>, conn: PeerContext) -> AwaitGreeting {
         AwaitGreeting(Session::new(config.settings().clone(), conn))
     }
 
-    /// Handles the body of one command frame, name included.
+    /// Handles the body of one command frame, including the command's name.
     ///
-    /// The memory of a PLAIN HELLO holds a password; the host wipes it.
+    /// The body of a PLAIN HELLO holds a password. The host wipes it.
     ///
     /// # Errors
-    /// [`Refused`]: the connection is to be closed, after sending what it carries. In every
-    /// state exactly one command is expected, and anything else is an error.
+    /// Returns [`Refused`] if the peer is refused, breaks the protocol or refuses us. In each state
+    /// exactly one command is expected, and any other is an error. The host sends the command in
+    /// [`Refused::send`], if any, and closes.
     pub fn on_command(self, body: &[u8]) -> Result<Step, Refused> {
         Ok(match self.0 {
             State::Null(state) => null_step(state.on_command(body)?),
@@ -113,8 +115,8 @@ impl Mechanism {
         })
     }
 
-    /// Longest command body that can be right now, in bytes. A codec refuses longer ones by
-    /// their frame header.
+    /// Longest command body that can be valid now, in bytes. A codec refuses a longer one when it
+    /// sees the frame header.
     #[must_use]
     pub fn max_command_len(&self, limits: &Limits) -> usize {
         match self.stage() {
@@ -146,17 +148,17 @@ impl Mechanism {
     }
 }
 
-/// What follows a command: at most one to send, and what to do then.
+/// The result of a command: at most one command to send, and what to do next.
 #[must_use]
 pub struct Step {
     /// The body of a command to send first.
     pub send: Option<Bytes>,
-    /// What to do after that.
+    /// What to do next.
     pub next: Next,
 }
 
 impl fmt::Debug for Step {
-    /// Of the command only its length: PLAIN's HELLO holds the password.
+    /// Shows only the length of the command, because PLAIN's HELLO holds the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Step")
             .field("send_len", &self.send.as_ref().map(Bytes::len))
@@ -165,7 +167,7 @@ impl fmt::Debug for Step {
     }
 }
 
-/// What a handshake needs next. Exhaustive on purpose: a host must handle every case.
+/// What a handshake needs next. The enum is exhaustive on purpose: a host must handle every case.
 #[derive(Debug)]
 pub enum Next {
     /// The peer's next command.
@@ -174,7 +176,7 @@ pub enum Next {
     Authorize(Authorize),
     /// A relay's metadata.
     NeedsMetadata(NeedsMetadata),
-    /// Nothing: it is complete.
+    /// Nothing: the handshake is complete.
     Done(Box<Done>),
 }
 
@@ -201,8 +203,8 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// A handshake that is paused until policy has spoken. It takes no commands; dropping it drops
-/// the peer.
+/// A handshake that is paused until policy has decided. It takes no commands. Dropping it ends the
+/// handshake without an approval.
 pub struct Authorize {
     request: AccessRequest,
     state: AwaitVerdict,
@@ -215,17 +217,17 @@ enum AwaitVerdict {
 }
 
 impl Authorize {
-    /// What is asked.
+    /// The question for policy.
     #[must_use]
     pub const fn request(&self) -> &AccessRequest {
         &self.request
     }
 
-    /// Goes on with the answer.
+    /// Continues with the answer.
     ///
     /// # Errors
-    /// [`Refused`] for every denial: with ERROR for 400 and 500, without a word for 300 (RFC 27,
-    /// "The Reply").
+    /// Returns [`Refused`] if the verdict is a denial. It carries an ERROR for 400 and 500, and
+    /// nothing for 300 (RFC 27, "The Reply").
     pub fn resume(self, verdict: Verdict) -> Result<Step, Refused> {
         let approved = match Approved::by_verdict(self.request, verdict) {
             Ok(approved) => approved,
@@ -249,8 +251,8 @@ impl Authorize {
     }
 }
 
-/// A relay's handshake that is paused until its far side has said what to tell this peer. It
-/// takes no commands; dropping it drops the peer.
+/// A relay's handshake that is paused until the metadata from its far side is known. It takes no
+/// commands. Dropping it ends the handshake.
 pub struct NeedsMetadata(AwaitMetadata);
 
 enum AwaitMetadata {
@@ -262,8 +264,8 @@ enum AwaitMetadata {
 }
 
 impl NeedsMetadata {
-    /// What the peer claims; `None` for a client of PLAIN or CURVE, whose server has not said
-    /// anything yet.
+    /// What the peer claims. `None` for a PLAIN or CURVE client, whose server has not sent its
+    /// metadata yet.
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
         match &self.0 {
@@ -274,7 +276,7 @@ impl NeedsMetadata {
         }
     }
 
-    /// Who the peer is, if policy was asked.
+    /// The peer's identity as policy approved it, if policy was asked.
     #[must_use]
     pub fn authenticated(&self) -> Option<&Authenticated> {
         match &self.0 {
@@ -285,10 +287,10 @@ impl NeedsMetadata {
         }
     }
 
-    /// Goes on with the metadata to send: `Socket-Type` first, as peers expect it.
+    /// Continues with the metadata to send. Put `Socket-Type` first, as peers expect it.
     ///
     /// # Errors
-    /// [`Refused`] if the random source fails.
+    /// Returns [`Refused`] if the random source fails.
     pub fn resume(self, metadata: &Metadata) -> Result<Step, Refused> {
         Ok(match self.0 {
             AwaitMetadata::Null(state) => null_step(state.resume(metadata)),
@@ -361,7 +363,7 @@ fn curve_server_step(
     )
 }
 
-/// Gives a role's transition its place among those of all roles.
+/// Turns a role's transition into a step of the common machine.
 fn step<W, V, M>(
     transition: Transition<W, V, M>,
     wait: fn(W) -> State,

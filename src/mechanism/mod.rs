@@ -1,9 +1,9 @@
-//! The security mechanisms, commands in and commands out.
+//! The security mechanisms as state machines: command bodies in, command bodies out.
 //!
-//! No framing, no I/O, no runtime: a host with a ZMTP codec of its own feeds command bodies to a
-//! [`Mechanism`] and sends what it is told to.
+//! There is no framing, I/O or runtime here. A host with its own ZMTP codec feeds command bodies to
+//! a [`Mechanism`] and sends the bodies that it returns.
 //!
-//! A complete CURVE handshake, and a message each way, between two machines in one process:
+//! A complete CURVE handshake and a message in each direction, between two machines in one process:
 //!
 //! ```
 //! use bytes::{Bytes, BytesMut};
@@ -20,8 +20,7 @@
 //!     .curve_client(KeyPair::generate()?, server_keys.public_key())
 //!     .finish()?;
 //!
-//! // The host's codec exchanges greetings; each machine says what its own is and judges the
-//! // peer's.
+//! // The host's codec exchanges greetings. Each machine makes its own and checks the peer's.
 //! let here = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
 //! let client = Mechanism::start(&client, here());
 //! let server = Mechanism::start(&server, here());
@@ -29,7 +28,7 @@
 //! let mut client = client.on_peer_greeting(&to_client)?;
 //! let mut server = server.on_peer_greeting(&to_server)?;
 //!
-//! // Then command bodies go to and fro until both are done.
+//! // Then command bodies go back and forth until both are done.
 //! let (client, server) = loop {
 //!     (client, server) = match (client, server) {
 //!         (Step { next: Next::Done(client), .. }, Step { next: Next::Done(server), .. }) => {
@@ -41,7 +40,7 @@
 //!         (Step { next: Next::Wait(client), .. }, Step { send: Some(body), next }) => {
 //!             (client.on_command(&body)?, Step { send: None, next })
 //!         }
-//!         // The server asks for a verdict; this one admits any peer that has proven a key.
+//!         // The server asks for a verdict. This one admits any peer that has proven a key.
 //!         (client, Step { next: Next::Authorize(question), .. }) => {
 //!             assert!(question.request().claims.is_some());
 //!             (client, question.resume(Verdict::allow("alice"))?)

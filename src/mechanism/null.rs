@@ -1,4 +1,4 @@
-//! NULL (RFC 37, "The NULL Security Mechanism"). Both sides are alike.
+//! NULL (RFC 37, "The NULL Security Mechanism"). Both sides run the same machine.
 //!
 //! ```text
 //! Anyone ──────────────► send READY ─► ExpectReady ─────────────────────────────► done
@@ -7,8 +7,8 @@
 //!                                                                 ─► send READY ─► done
 //! ```
 //!
-//! A side that asks does so before it sends READY and before it has seen the peer's: two sides
-//! that each waited for the other's READY would wait for ever.
+//! A side that asks policy does so before it sends READY and before it has seen the peer's READY.
+//! If each side waited for the other's READY first, both would wait for ever.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::Credentials;
@@ -28,7 +28,7 @@ const READY: &str = "READY";
 
 type Transition = transition::Transition<Null, AwaitVerdict, AwaitMetadata>;
 
-/// The states that wait for a command: in each of them, for READY.
+/// The states that wait for a command, which is READY in each of them.
 pub(super) enum Null {
     ExpectReady(ExpectReady),
     ExpectReadyFirst(ExpectReadyFirst),
@@ -79,7 +79,7 @@ fn begin(session: Session, approved: Approved) -> Transition {
     }
 }
 
-/// READY: metadata and nothing else. Not sent to a peer that policy has not approved.
+/// READY, which holds metadata only. It takes an approval, so an unapproved peer cannot get one.
 fn ready(approved: Approved, metadata: &Metadata) -> (Bytes, Option<Authenticated>) {
     let mut body = Command::start(READY, metadata.encoded_len());
     metadata.encode(&mut body);
@@ -102,7 +102,8 @@ impl ExpectReady {
     }
 }
 
-/// A relay's far side answers for what this side's peer claims, so that comes first.
+/// Waits for the peer's READY before ours is sent: a relay needs this peer's claims to get the
+/// metadata of its far side.
 pub(super) struct ExpectReadyFirst {
     session: Session,
     approved: Approved,
@@ -120,7 +121,7 @@ impl ExpectReadyFirst {
     }
 }
 
-/// A relay waits for what its READY is to say.
+/// A relay waits for the metadata of its READY.
 pub(super) struct AwaitMetadata {
     session: Session,
     pub(super) approved: Approved,

@@ -1,4 +1,4 @@
-//! ERROR, both ways: what the wire is told when we refuse, and what it tells us.
+//! The ERROR command, in both directions.
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, PeerRefusal, ProtocolError};
@@ -9,13 +9,15 @@ use crate::wire::reader::Reader;
 use bytes::Bytes;
 
 const ERROR: &str = "ERROR";
-/// How libzmq's PLAIN spells the name and its length byte: a hexadecimal escape took the E.
+/// The name and its length byte as libzmq's PLAIN sends them. In its C source, a hexadecimal escape
+/// swallows the E.
 const LIBZMQ_PLAIN_ERROR: &[u8] = b"\x5ERROR";
-/// How the CURVE server of libzmq before 4.2.3 begins ERROR: with a wrong count of the reason.
+/// The beginning of ERROR from the CURVE server of libzmq before 4.2.3, which counts the reason
+/// wrong.
 const MISCOUNTED_ERROR: &[u8] = b"\x05ERROR\x08";
 
-/// The ERROR command for a denial, and nothing more than its status: reasons stay in our log.
-/// A temporary refusal is told by closing alone, so that the peer comes back (RFC 37, "Error
+/// The ERROR command for a denial. It carries only the status; reasons stay in our log. For a
+/// temporary refusal there is no command: closing tells the peer to come back (RFC 37, "Error
 /// Handling").
 pub(super) fn error_command(status: DenialStatus, libzmq_spelling: bool) -> Option<Bytes> {
     match status {
@@ -31,8 +33,8 @@ pub(super) fn error_command(status: DenialStatus, libzmq_spelling: bool) -> Opti
     Some(body.freeze())
 }
 
-/// The data of the one command that may come now. ERROR, where the other side may send it, is
-/// fatal but understood (RFC 37, "Error Handling"); anything else breaks the protocol.
+/// The data of the one command that may come now. An ERROR, where the peer may send it, becomes
+/// [`Error::RefusedByPeer`] (RFC 37, "Error Handling"). Any other command breaks the protocol.
 pub(super) fn expect<'a>(body: &'a [u8], name: &'static str) -> Result<&'a [u8], Error> {
     match Command::parse(body)? {
         command if command.name == name.as_bytes() => Ok(command.data),
@@ -45,7 +47,7 @@ pub(super) fn expect<'a>(body: &'a [u8], name: &'static str) -> Result<&'a [u8],
     }
 }
 
-/// As [`expect`], for PLAIN, where libzmq's misspelled ERROR is understood as well.
+/// As [`expect`], for PLAIN. Also understands libzmq's misspelled ERROR.
 pub(super) fn expect_plain<'a>(body: &'a [u8], name: &'static str) -> Result<&'a [u8], Error> {
     match body.strip_prefix(LIBZMQ_PLAIN_ERROR) {
         Some(data) => Err(peer_refusal(data)?),
@@ -53,8 +55,8 @@ pub(super) fn expect_plain<'a>(body: &'a [u8], name: &'static str) -> Result<&'a
     }
 }
 
-/// As [`expect`], for a CURVE client, where the ERROR of libzmq before 4.2.3 is understood as well:
-/// it counts 8 bytes of reason and sends the three digits of a status.
+/// As [`expect`], for a CURVE client. Also understands the ERROR of libzmq before 4.2.3, which
+/// announces 8 bytes of reason and sends the three digits of a status.
 pub(super) fn expect_curve<'a>(body: &'a [u8], name: &'static str) -> Result<&'a [u8], Error> {
     match body.strip_prefix(MISCOUNTED_ERROR) {
         Some(status) if status.len() == 3 && status.iter().all(u8::is_ascii_digit) => {

@@ -1,4 +1,4 @@
-//! What every state of a handshake knows: the configuration, where the peer is, what we send.
+//! What every state of a handshake carries: the configuration, the peer's origin, and our metadata.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -16,19 +16,19 @@ use crate::wire::socket_type::SocketType;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-/// One connection, as the host knows it before the handshake.
+/// What the host knows about one connection before the handshake.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PeerContext {
-    /// Where the peer comes from.
+    /// The peer's address.
     pub address: PeerAddress,
-    /// The peer's TCP port, which no address of ZAP has (RFC 27): for logs and audits.
+    /// The peer's TCP port, for logs and audits. ZAP addresses have no port (RFC 27).
     pub port: Option<u16>,
-    /// Metadata to send instead of what the configuration says. A relay that knows it at the
-    /// start does not pause for it later.
+    /// Metadata to send instead of the configured metadata. A relay that knows it at the start does
+    /// not pause for it later.
     pub local_metadata: Option<Metadata>,
-    /// Where a CURVE server notes the key that the peer has proven to hold, so that a refusal
-    /// says whose handshake has failed.
+    /// Where a CURVE server records the key that the peer has proven to hold, so that a refusal
+    /// names the key.
     pub(crate) proven_key: Option<Arc<OnceLock<PublicKey>>>,
 }
 
@@ -44,14 +44,14 @@ impl PeerContext {
         }
     }
 
-    /// Says from which TCP port the peer comes.
+    /// Sets the peer's TCP port.
     #[must_use]
     pub const fn with_port(mut self, port: Option<u16>) -> Self {
         self.port = port;
         self
     }
 
-    /// Sends other metadata than the configuration says.
+    /// Replaces the configured metadata.
     #[must_use]
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
         self.local_metadata = Some(metadata);
@@ -85,22 +85,22 @@ impl Session {
         }
     }
 
-    /// What we send of ourselves; `None` for a relay that is told later.
+    /// The metadata that we send. `None` for a relay that learns it later.
     pub(super) fn metadata(&self) -> Option<&Metadata> {
         self.local_metadata
             .as_ref()
             .or(self.settings.metadata.as_ref())
     }
 
-    /// Notes the key that the peer has proven to hold.
+    /// Records the key that the peer has proven to hold.
     pub(super) fn note_proven_key(&self, key: PublicKey) {
         if let Some(noted) = &self.proven_key {
-            // It is proven once.
+            // A key is proven once, so the cell is empty.
             let _ = noted.set(key);
         }
     }
 
-    /// Where the peer is.
+    /// The peer's address and port.
     pub(super) fn into_origin(self) -> (PeerAddress, Option<u16>) {
         (self.address, self.port)
     }
@@ -124,7 +124,7 @@ impl Session {
             },
         )?;
         let claims = Claims::from_metadata(properties, command, limits)?;
-        // RFC 37, "The Socket-Type Property": a peer whose type does not fit is not talked to.
+        // RFC 37, "The Socket-Type Property": a peer with an incompatible type is refused.
         let ours = self.settings.socket_type;
         let fits = ours == SocketType::Relay
             || claims

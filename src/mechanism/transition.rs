@@ -1,4 +1,4 @@
-//! What a state turns into when it has handled its command.
+//! The result of a state that has handled its command.
 #![forbid(unsafe_code)]
 
 use crate::access::peer::Peer;
@@ -7,8 +7,8 @@ use crate::traffic::seal::{Opener, Sealer};
 use bytes::Bytes;
 use std::convert::Infallible;
 
-/// At most one command to send, and the next state of a role: `W` waits for a command, `V` for
-/// a verdict, `M` for a relay's metadata. A role without such a pause leaves it uninhabited.
+/// At most one command to send, and the next state of a role. `W` waits for a command, `V` for a
+/// verdict, `M` for a relay's metadata. A role without such a pause has an uninhabited type there.
 pub(super) struct Transition<W, V = Infallible, M = Infallible> {
     pub(super) send: Option<Bytes>,
     pub(super) next: Next<W, V, M>,
@@ -30,7 +30,7 @@ pub struct Done {
     pub sealer: Sealer,
     /// Opens what the peer sends.
     pub opener: Opener,
-    /// Who it is.
+    /// The peer.
     pub peer: Peer,
 }
 

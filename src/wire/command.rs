@@ -1,4 +1,4 @@
-//! Command bodies: a name, and data whose form the name decides (RFC 37, "Commands").
+//! Command bodies: a name, and data in a format that depends on the name (RFC 37, "Commands").
 #![forbid(unsafe_code)]
 
 use crate::error::{Malformation, ProtocolError};
@@ -7,7 +7,7 @@ use crate::wire::reader::Reader;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;
 
-/// A command split into name and data; borrows the body.
+/// A command body, split into name and data without a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Command<'a> {
     /// The name without its length byte, 1 to 255 bytes.
@@ -20,7 +20,7 @@ impl<'a> Command<'a> {
     /// Splits a command body.
     ///
     /// # Errors
-    /// [`ProtocolError::Malformed`] if the name is empty or longer than the body.
+    /// Returns [`ProtocolError::Malformed`] if the name is empty or longer than the body.
     pub fn parse(body: &'a [u8]) -> Result<Self, ProtocolError> {
         let mut reader = Reader::new("command", body);
         let name = reader.short_string()?;
@@ -34,10 +34,11 @@ impl<'a> Command<'a> {
         })
     }
 
-    /// Splits a command body that must be `expected`; its data is what is returned.
+    /// Splits a command body whose name must be `expected`, and returns its data.
     ///
     /// # Errors
-    /// [`ProtocolError::UnexpectedCommand`] for any other name, and those of [`Command::parse`].
+    /// Returns [`ProtocolError::UnexpectedCommand`] if the name is another one, and the errors of
+    /// [`Command::parse`].
     pub fn expect(body: &'a [u8], expected: &'static str) -> Result<&'a [u8], ProtocolError> {
         let command = Self::parse(body)?;
         if command.name == expected.as_bytes() {
@@ -50,8 +51,7 @@ impl<'a> Command<'a> {
         }
     }
 
-    /// Starts a body with the name; the caller appends the data. `data_len` only sizes the
-    /// buffer.
+    /// Starts a body with the name. The caller appends the data. `data_len` only sets the capacity.
     #[must_use]
     pub fn start(name: &'static str, data_len: usize) -> BytesMut {
         let mut body = BytesMut::with_capacity(1 + name.len() + data_len);
@@ -61,7 +61,7 @@ impl<'a> Command<'a> {
 }
 
 impl fmt::Debug for Command<'_> {
-    /// Of the data only its length: PLAIN's HELLO holds the password.
+    /// Shows only the length of the data, because PLAIN's HELLO holds the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command")
             .field("name", &printable(self.name))
@@ -70,7 +70,7 @@ impl fmt::Debug for Command<'_> {
     }
 }
 
-/// Appends a length byte and the bytes; at most 255 of them, which all callers ensure.
+/// Appends a length byte and the bytes. All callers pass at most 255 bytes.
 pub(crate) fn put_short_string(bytes: &[u8], out: &mut BytesMut) {
     debug_assert!(bytes.len() <= 255);
     out.put_u8(bytes.len() as u8);
@@ -84,33 +84,34 @@ pub(crate) fn put_short_string(bytes: &[u8], out: &mut BytesMut) {
 pub enum TrafficCommand {
     /// PING.
     Ping {
-        /// Tenths of a second that the peer will wait for a sign of life from us: its time to
-        /// live for us to enforce.
+        /// The time to live, in tenths of a second. If we hear nothing from the peer for that long,
+        /// we close.
         ttl: u16,
-        /// At most 16 bytes to be sent back.
+        /// At most 16 bytes, to be sent back in the PONG.
         context: Bytes,
     },
     /// PONG.
     Pong {
-        /// The context of the PING that it answers.
+        /// The context of the PING that this PONG answers.
         context: Bytes,
     },
     /// SUBSCRIBE.
     Subscribe(Bytes),
     /// CANCEL.
     Cancel(Bytes),
-    /// Any other name: ignored, as RFC 37's extensibility wants it.
+    /// Any other name. RFC 37 asks receivers to ignore it.
     Unknown,
 }
 
-/// Most bytes in a PING's context (RFC 37, "Connection Heartbeating").
+/// Most bytes in a PING's context. 16, as RFC 37 says ("Connection Heartbeating").
 pub const MAX_PING_CONTEXT: usize = 16;
 
 impl TrafficCommand {
-    /// Parses a command body; contexts and topics share its memory.
+    /// Parses a command body. Contexts and topics share its memory.
     ///
     /// # Errors
-    /// [`ProtocolError::Malformed`] for a PING shorter than 7 bytes or a context over 16.
+    /// Returns [`ProtocolError::Malformed`] if a PING is shorter than 7 bytes, or a context longer
+    /// than 16.
     pub fn parse(body: &Bytes) -> Result<Self, ProtocolError> {
         let command = Command::parse(body)?;
         match command.name {

@@ -1,4 +1,4 @@
-//! MESSAGE of CURVE (RFC 26): the bytes around its box, and those in it.
+//! CURVE's MESSAGE command (RFC 26): the bytes around its box and in it.
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Malformation, ProtocolError};
@@ -7,22 +7,22 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Name of the MESSAGE command with its length byte.
 const NAME: &[u8; 8] = b"\x07MESSAGE";
-/// Bytes of the nonce that travel.
+/// Bytes of the nonce that are sent.
 pub(crate) const NONCE_LEN: usize = 8;
 /// Where the box begins: its tag, then the sealed flags and payload.
 pub(crate) const BOX_AT: usize = NAME.len() + NONCE_LEN;
-/// Bytes before the flags that are sealed with the payload.
+/// Bytes before the flags, which are sealed with the payload.
 const CLEAR_LEN: usize = BOX_AT + 16;
 
-/// Bytes by which a MESSAGE exceeds its payload.
+/// Bytes by which a MESSAGE is longer than its payload.
 pub const MESSAGE_OVERHEAD: usize = CLEAR_LEN + 1;
 
 const SEALED_MORE: u8 = 0b01;
-/// libzmq's place for COMMAND inside the box: 2, not the 4 of the frame header.
+/// The COMMAND flag inside the box: bit 1, as libzmq has it, not bit 2 as in the frame header.
 const SEALED_COMMAND: u8 = 0b10;
 
 /// Appends a MESSAGE that is not sealed yet (RFC 26): name, nonce, room for the tag, flags and
-/// payload. Tells where the box begins.
+/// payload. Returns where the box begins.
 pub(crate) fn put_clear(
     flags: Flags,
     nonce: [u8; NONCE_LEN],
@@ -44,10 +44,10 @@ pub(crate) fn put_clear(
     box_at
 }
 
-/// Checks all that can be checked of a MESSAGE before its box is opened, and returns its nonce.
+/// Checks a MESSAGE as far as possible before its box is opened, and returns its nonce.
 #[inline]
 pub(crate) fn parse(body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
-    // RFC 26, MESSAGE: a frame that holds anything else was not sealed, whatever its flags say.
+    // RFC 26, MESSAGE: a frame with any other content was not sealed, whatever its flags are.
     if !body.starts_with(NAME) {
         return Err(ProtocolError::UnexpectedCommand {
             expected: "MESSAGE",
@@ -66,7 +66,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
 /// Reads a MESSAGE whose box has been opened in place.
 #[inline]
 pub(crate) fn read_opened(mut body: BytesMut) -> Result<(Flags, Bytes), Error> {
-    // RFC 26, MESSAGE: only MORE and COMMAND have a meaning; together they have none.
+    // RFC 26, MESSAGE: only MORE and COMMAND have a meaning, and not together.
     let flags = match body.get(CLEAR_LEN) {
         Some(0) => Flags::Last,
         Some(&SEALED_MORE) => Flags::More,

@@ -14,13 +14,13 @@ pub const MAX_HEADER_LEN: usize = 9;
 /// Longest body in bytes that a short frame carries.
 pub const MAX_SHORT_BODY: usize = 255;
 
-/// What a frame is. The flags byte has eight bits; only these three meanings are legal, so only
-/// these can be written down (RFC 37: MORE is never set on a command).
+/// The kind of a frame. The flags byte has more values, but only these three kinds are legal: RFC
+/// 37 never sets MORE on a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Flags {
     /// The last, or only, frame of a message.
     Last,
-    /// A frame of a message that goes on.
+    /// A frame of a message with more frames to come.
     More,
     /// A command.
     Command,
@@ -43,11 +43,11 @@ impl Flags {
 /// A parsed frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// What the frame is.
+    /// The kind of the frame.
     pub flags: Flags,
     /// Whether the size field has 8 bytes.
     pub long: bool,
-    /// Announced body size in bytes: the peer's claim, up to 2^64 - 1.
+    /// The body size in bytes that the peer announces, up to 2^64 - 1.
     pub size: u64,
 }
 
@@ -62,7 +62,7 @@ impl FrameHeader {
         }
     }
 
-    /// Appends the header for a body of `len` bytes, short whenever it fits.
+    /// Appends the header for a body of `len` bytes, in the short form if it fits.
     pub fn encode(flags: Flags, len: usize, out: &mut BytesMut) {
         let bits = match flags {
             Flags::Last => 0,
@@ -78,11 +78,11 @@ impl FrameHeader {
         }
     }
 
-    /// Parses a header; with it comes the number of bytes it took. `Ok(None)` means that more
-    /// bytes are needed. Bad flags are refused at the first byte.
+    /// Parses a header, and returns it with its length in bytes. `Ok(None)` means that more bytes
+    /// are needed. Bad flags are refused at the first byte.
     ///
     /// # Errors
-    /// [`ProtocolError::FrameFlags`] for reserved bits, and for MORE on a command.
+    /// Returns [`ProtocolError::FrameFlags`] if a reserved bit is set, or MORE on a command.
     pub fn parse(received: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some((&bits, rest)) = received.split_first() else {
             return Ok(None);
@@ -104,8 +104,8 @@ impl FrameHeader {
         Ok(parsed.map(|(size, taken)| (Self { flags, long, size }, taken)))
     }
 
-    /// Whether a long header was used for a body that fits a short one. RFC 37 says SHOULD NOT;
-    /// during the handshake no known peer does it.
+    /// Whether a long header was used for a body that fits a short one. RFC 37 says SHOULD NOT, and
+    /// no known peer does it during the handshake.
     #[must_use]
     pub const fn is_wasteful(&self) -> bool {
         self.long && self.size <= MAX_SHORT_BODY as u64

@@ -7,10 +7,11 @@ use crate::printable::printable;
 /// Bytes in a greeting.
 pub const GREETING_LEN: usize = 64;
 
-/// Bytes of the greeting that show which version a peer speaks: signature and major version.
+/// Bytes of the greeting that show which version a peer speaks: the signature and the major
+/// version.
 pub const VERSION_LEN: usize = 11;
 
-/// A mechanism's name as the greeting carries it: 20 bytes, padded with zeros.
+/// A mechanism's name as in the greeting: 20 bytes, padded with zeros.
 pub type MechanismName = [u8; 20];
 
 const SIGNATURE_FIRST: u8 = 0xFF;
@@ -27,7 +28,7 @@ pub const fn mechanism_name(name: &str) -> MechanismName {
     padded
 }
 
-/// What a peer's greeting says.
+/// The content of a peer's greeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Greeting {
     /// Major version, 3 or more.
@@ -36,7 +37,7 @@ pub struct Greeting {
     pub minor: u8,
     /// The mechanism's name.
     pub mechanism: MechanismName,
-    /// The as-server byte. libzmq always sends 0 and never reads it, so nothing depends on it.
+    /// The as-server byte. Nothing depends on it, because libzmq always sends 0.
     pub as_server: u8,
 }
 
@@ -54,11 +55,12 @@ impl Greeting {
         bytes
     }
 
-    /// Looks at what has arrived so far. `Ok(None)` means that all is well but incomplete; an
-    /// older peer is refused as soon as its bytes show it, since it may never send 64.
+    /// Parses the bytes received so far. `Ok(None)` means that they are good but incomplete. An
+    /// older peer is refused as soon as its bytes show it, because it may never send 64 bytes.
     ///
     /// # Errors
-    /// [`Incompatible::NotZmtp3`] or [`Incompatible::OldVersion`].
+    /// Returns [`Incompatible::NotZmtp3`] if the bytes are not a ZMTP 3 signature, and
+    /// [`Incompatible::OldVersion`] if the major version is below 3.
     pub fn parse(received: &[u8]) -> Result<Option<Self>, Incompatible> {
         // RFC 37, "Version Negotiation": a ZMTP 1 peer starts with a length. Bit 0 of byte 9
         // tells a signature from an old 8-byte length that happens to begin with 0xFF.
@@ -89,11 +91,12 @@ impl Greeting {
         }))
     }
 
-    /// Demands that the peer's mechanism is exactly ours, all 20 bytes (RFC 37,
-    /// "Authentication and Confidentiality").
+    /// Checks that the peer's mechanism is exactly ours in all 20 bytes (RFC 37, "Authentication
+    /// and Confidentiality").
     ///
     /// # Errors
-    /// [`Incompatible::OldVersion`], [`Incompatible::Mechanism`].
+    /// Returns [`Incompatible::OldVersion`] if the version is below 3, and
+    /// [`Incompatible::Mechanism`] if the mechanism differs.
     pub fn require(&self, ours: &'static str) -> Result<(), Incompatible> {
         if self.major < MAJOR {
             return Err(old_version(self.major));
@@ -111,8 +114,8 @@ impl Greeting {
         Ok(())
     }
 
-    /// Whether the peer speaks RFC 23 (3.0): its subscriptions are messages, and it gets no
-    /// PING of ours.
+    /// Whether the peer speaks ZMTP 3.0 (RFC 23). Its subscriptions are then messages, and we send
+    /// it no PING.
     #[must_use]
     pub fn is_zmtp_3_0(&self) -> bool {
         self.major == 3 && self.minor == 0

@@ -12,11 +12,11 @@ use thiserror::Error as ThisError;
 pub const SOCKET_TYPE: &str = "Socket-Type";
 /// Property name of the identity (routing id).
 pub const IDENTITY: &str = "Identity";
-/// Most bytes in an identity (RFC 37).
+/// Most bytes in an identity. 255, as RFC 37 says.
 pub const MAX_IDENTITY_LEN: usize = 255;
 
-/// Named properties, in order. Names are 1 to 255 bytes of printable ASCII, unique without
-/// regard to case; values are any bytes, up to 2^32 - 1 of them.
+/// Named properties, in order. Names are 1 to 255 bytes of printable ASCII, and unique without
+/// regard to case. Values are any bytes, up to 2^32 - 1 of them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Metadata(Vec<(Box<str>, Bytes)>);
 
@@ -27,7 +27,7 @@ pub enum PropertyError {
     /// The name is empty, over 255 bytes, or not printable ASCII.
     #[error("property name {0:?} is not 1 to 255 bytes of printable ASCII")]
     Name(String),
-    /// The name is there already, perhaps in another case.
+    /// The name exists already, perhaps in another case.
     #[error("property {0:?} is given twice")]
     Duplicate(String),
     /// The value exceeds 2^32 - 1 bytes.
@@ -35,7 +35,7 @@ pub enum PropertyError {
     ValueTooLong(String),
 }
 
-/// Why received metadata is refused.
+/// Why received metadata was refused.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 pub enum MetadataError {
     /// The bytes do not parse.
@@ -56,7 +56,8 @@ impl Metadata {
     /// Appends a property.
     ///
     /// # Errors
-    /// [`PropertyError`] if the name is bad or taken, or the value too long to encode.
+    /// Returns [`PropertyError`] if the name is bad or exists already, or if the value is too long
+    /// to encode.
     pub fn push(&mut self, name: &str, value: impl Into<Bytes>) -> Result<(), PropertyError> {
         let value = value.into();
         if !is_name(name.as_bytes()) {
@@ -72,7 +73,7 @@ impl Metadata {
         Ok(())
     }
 
-    /// The value of a property; names are compared without regard to ASCII case (RFC 37).
+    /// The value of a property. Names are compared without regard to ASCII case (RFC 37).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Bytes> {
         self.0
@@ -101,7 +102,7 @@ impl Metadata {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no properties.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -126,11 +127,12 @@ impl Metadata {
         }
     }
 
-    /// Parses the wire form, all of `bytes`; `what` names the command in errors. Values are
-    /// copied, so that no large buffer stays alive for a small property.
+    /// Parses the wire form, which must take all of `bytes`. `what` names the command in errors.
+    /// Values are copied, so that no large buffer stays alive for a small property.
     ///
     /// # Errors
-    /// [`MetadataError`] for truncation, bad or repeated names, and more than `most` properties.
+    /// Returns [`MetadataError`] if the bytes are truncated, a name is bad or repeated, or there
+    /// are more than `max` properties.
     pub fn parse(bytes: &[u8], what: &'static str, max: usize) -> Result<Self, MetadataError> {
         let mut reader = Reader::new(what, bytes);
         let mut metadata = Self::new();
@@ -140,8 +142,8 @@ impl Metadata {
             }
             let at = reader.at();
             let name = reader.short_string()?;
-            // RFC 37: a name has at least one character. Its alphabet is narrower than ours;
-            // libzmq applications can set any `X-` name, so all printable ASCII is taken.
+            // RFC 37: a name has at least one character. The RFC's alphabet is narrower, but libzmq
+            // applications can set any `X-` name, so all printable ASCII is accepted.
             if name.is_empty() {
                 return Err(reader.malformed(at, Malformation::EmptyName).into());
             }

@@ -1,5 +1,5 @@
-//! Bytes to values and back. No crypto, no state, no allocation by a length that the
-//! peer merely claims.
+//! The wire formats of ZMTP 3.1: bytes to values and back. No cryptography, no state, and no
+//! allocation by a length that a peer merely claims.
 
 pub mod command;
 pub(crate) mod curve_message;

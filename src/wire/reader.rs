@@ -1,4 +1,4 @@
-//! Reads fields from a byte slice; each error knows its structure and offset.
+//! Reads fields from a byte slice. Each error names its structure and offset.
 #![forbid(unsafe_code)]
 
 use crate::error::{Malformation, ProtocolError};
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
     /// The next `len` bytes.
     ///
     /// # Errors
-    /// [`Malformation::Truncated`] if fewer are left.
+    /// Returns [`Malformation::Truncated`] if fewer are left.
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], ProtocolError> {
         match self.bytes[self.at..].get(..len) {
             Some(taken) => {
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
     /// The next `N` bytes as an array.
     ///
     /// # Errors
-    /// [`Malformation::Truncated`] if fewer are left.
+    /// Returns [`Malformation::Truncated`] if fewer are left.
     pub(crate) fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], ProtocolError> {
         match self.bytes[self.at..].first_chunk() {
             Some(array) => {
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
     /// The next byte.
     ///
     /// # Errors
-    /// [`Malformation::Truncated`] if none is left.
+    /// Returns [`Malformation::Truncated`] if none is left.
     pub(crate) fn u8(&mut self) -> Result<u8, ProtocolError> {
         self.array::<1>().map(|byte| byte[0])
     }
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
     /// The next two bytes, big-endian.
     ///
     /// # Errors
-    /// [`Malformation::Truncated`] if fewer are left.
+    /// Returns [`Malformation::Truncated`] if fewer are left.
     pub(crate) fn u16(&mut self) -> Result<u16, ProtocolError> {
         self.array().map(|bytes| u16::from_be_bytes(*bytes))
     }
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
     /// The next four bytes, big-endian.
     ///
     /// # Errors
-    /// [`Malformation::Truncated`] if fewer are left.
+    /// Returns [`Malformation::Truncated`] if fewer are left.
     pub(crate) fn u32(&mut self) -> Result<u32, ProtocolError> {
         self.array().map(|bytes| u32::from_be_bytes(*bytes))
     }
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
     /// The next eight bytes, big-endian.
     ///
     /// # Errors
-    /// [`Malformation::Truncated`] if fewer are left.
+    /// Returns [`Malformation::Truncated`] if fewer are left.
     pub(crate) fn u64(&mut self) -> Result<u64, ProtocolError> {
         self.array().map(|bytes| u64::from_be_bytes(*bytes))
     }
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
     /// A byte that counts the bytes after it, and those bytes.
     ///
     /// # Errors
-    /// [`Malformation::Truncated`] if fewer are left.
+    /// Returns [`Malformation::Truncated`] if fewer are left.
     pub(crate) fn short_string(&mut self) -> Result<&'a [u8], ProtocolError> {
         let len = self.u8()?;
         self.take(usize::from(len))
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
     /// Ends the structure.
     ///
     /// # Errors
-    /// [`Malformation::Trailing`] if bytes are left: lengths are exact everywhere.
+    /// Returns [`Malformation::Trailing`] if bytes are left: lengths are exact everywhere.
     pub(crate) fn finish(self) -> Result<(), ProtocolError> {
         if self.is_empty() {
             Ok(())
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
 }
 
 impl fmt::Debug for Reader<'_> {
-    /// Of the bytes only their number: PLAIN's HELLO holds the password.
+    /// Shows only the number of bytes, because PLAIN's HELLO holds the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
             .field("what", &self.what)

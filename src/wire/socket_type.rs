@@ -1,4 +1,4 @@
-//! Socket types and which may talk to which (RFC 37, "The Socket-Type Property").
+//! Socket types, and which pairs may talk (RFC 37, "The Socket-Type Property").
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -45,8 +45,8 @@ pub enum SocketType {
     Peer,
     /// Channel (RFC 52, draft).
     Channel,
-    /// No socket of its own: a tunnel that passes on what its far side claims. It accepts every
-    /// type and never names itself on the wire.
+    /// Not a socket of its own: a tunnel that passes on the claims of its far side. It accepts
+    /// every type and never names itself on the wire.
     Relay,
 }
 
@@ -89,7 +89,8 @@ impl SocketType {
         }
     }
 
-    /// Reads a `Socket-Type` property. Never yields [`SocketType::Relay`].
+    /// Parses a `Socket-Type` property. Never returns [`SocketType::Relay`], which no peer may
+    /// claim.
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Self> {
         ON_THE_WIRE
@@ -122,19 +123,19 @@ impl SocketType {
         }
     }
 
-    /// Whether this type sends its `Identity`, also when it is empty (as libzmq does).
+    /// Whether this type sends its `Identity` property, even if it is empty, as libzmq does.
     #[must_use]
     pub const fn sends_identity(self) -> bool {
         matches!(self, Req | Dealer | Router)
     }
 
-    /// Whether a socket of this type sends messages. Subscriptions are none.
+    /// Whether a socket of this type sends messages. Subscriptions do not count.
     #[must_use]
     pub const fn sends(self) -> bool {
         !matches!(self, Sub | Pull | Dish | Gather)
     }
 
-    /// Whether a socket of this type receives messages. Subscriptions are none.
+    /// Whether a socket of this type receives messages. Subscriptions do not count.
     #[must_use]
     pub const fn receives(self) -> bool {
         !matches!(self, Pub | Push | Radio | Scatter)

@@ -1,7 +1,8 @@
 //! Z85, the text form of keys (RFC 32): 4 bytes to 5 printable characters.
 //!
-//! Tables and branches depend on the text, never on secret bytes alone longer than needed to
-//! print them; every buffer that may hold a secret key is wiped on drop.
+//! Every buffer that may hold a secret key is wiped on drop. Table look-ups depend on the digits,
+//! so the time may tell something about them: convert secret keys when they are loaded or saved,
+//! not while peers can watch.
 #![forbid(unsafe_code)]
 
 use thiserror::Error;
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 const ALPHABET: &[u8; 85] =
     b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 
-/// For each byte its digit, or 255.
+/// The digit of each byte, or 255.
 const DIGITS: [u8; 256] = {
     let mut digits = [u8::MAX; 256];
     let mut digit = 0;
@@ -25,7 +26,7 @@ const DIGITS: [u8; 256] = {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Z85Error {
-    /// Text whose length is not a multiple of 5, or bytes whose length is not one of 4.
+    /// The length of a text is not a multiple of 5, or the length of bytes not a multiple of 4.
     #[error("{len} is not a multiple of {of}")]
     Length {
         /// The length given.
@@ -42,7 +43,7 @@ pub enum Z85Error {
         /// Its index.
         at: usize,
     },
-    /// Five characters whose value exceeds 32 bits; no encoder writes them.
+    /// The value of five characters exceeds 32 bits. No encoder writes them.
     #[error("the five characters at {at} exceed 32 bits")]
     Overflow {
         /// Index of the first of them.
@@ -53,7 +54,7 @@ pub enum Z85Error {
 /// Encodes bytes whose length is a multiple of 4 (RFC 32).
 ///
 /// # Errors
-/// [`Z85Error::Length`] for any other length.
+/// Returns [`Z85Error::Length`] if the length is not a multiple of 4.
 pub fn encode(bytes: &[u8]) -> Result<String, Z85Error> {
     if !bytes.len().is_multiple_of(4) {
         return Err(Z85Error::Length {
@@ -69,7 +70,8 @@ pub fn encode(bytes: &[u8]) -> Result<String, Z85Error> {
 /// Decodes text whose length is a multiple of 5 (RFC 32), strictly.
 ///
 /// # Errors
-/// [`Z85Error::Length`], [`Z85Error::Character`] or [`Z85Error::Overflow`].
+/// Returns [`Z85Error::Length`] if the length is not a multiple of 5, [`Z85Error::Character`] if a
+/// character is not of the alphabet, and [`Z85Error::Overflow`] if five characters exceed 32 bits.
 pub fn decode(text: &[u8]) -> Result<Vec<u8>, Z85Error> {
     if !text.len().is_multiple_of(5) {
         return Err(Z85Error::Length {
@@ -90,7 +92,7 @@ pub fn encode_key(key: &[u8; 32]) -> Zeroizing<String> {
     text
 }
 
-/// Encodes a key that is public: its 40 characters as bytes.
+/// Encodes a public key as 40 characters in an array.
 pub(crate) fn encode_public_key(key: &[u8; 32]) -> [u8; 40] {
     let mut text = [0; 40];
     for (five, characters) in text.chunks_exact_mut(5).zip(groups(key)) {
@@ -102,7 +104,8 @@ pub(crate) fn encode_public_key(key: &[u8; 32]) -> [u8; 40] {
 /// Decodes exactly 40 characters to a 32-byte key, wiped on drop.
 ///
 /// # Errors
-/// [`Z85Error::KeyLength`], [`Z85Error::Character`] or [`Z85Error::Overflow`].
+/// Returns [`Z85Error::KeyLength`] if there are not 40 characters, [`Z85Error::Character`] if one
+/// is not of the alphabet, and [`Z85Error::Overflow`] if five characters exceed 32 bits.
 pub fn decode_key(text: &[u8]) -> Result<Zeroizing<[u8; 32]>, Z85Error> {
     if text.len() != 40 {
         return Err(Z85Error::KeyLength(text.len()));

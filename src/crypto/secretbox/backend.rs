@@ -1,4 +1,5 @@
-//! Which code seals and opens: chosen once for each key, by what the processor has.
+//! The choice of code that seals and opens, made once for each key by the features of the
+//! processor.
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::job::{Blocks, Inputs, Job};
@@ -8,8 +9,7 @@ use crate::crypto::secretbox::salsa20::StreamKey;
 #[cfg(target_arch = "x86_64")]
 use crate::crypto::secretbox::simd::{Avx2, Avx512};
 
-/// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` or `"avx2"` keeps to
-/// that one.
+/// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` or `"avx2"` selects one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Backend {
     #[cfg(target_arch = "x86_64")]
@@ -20,7 +20,7 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// The fastest that runs here.
+    /// The fastest code that this processor can run.
     pub(crate) fn fastest() -> Self {
         #[cfg(target_arch = "x86_64")]
         if !cfg!(zmtp_auth_cipher = "portable") {
@@ -36,7 +36,7 @@ impl Backend {
         Self::Portable
     }
 
-    /// Whether several boxes take less time together than one by one.
+    /// Whether a batch of boxes takes less time than the boxes one by one.
     pub(crate) fn has_batches(self) -> bool {
         !matches!(self, Self::Portable)
     }
@@ -52,7 +52,7 @@ impl Backend {
         }
     }
 
-    /// Encrypts `text` in place and tells its tag.
+    /// Encrypts `text` in place and returns its tag.
     pub(crate) fn seal(self, key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -63,8 +63,8 @@ impl Backend {
         }
     }
 
-    /// Decrypts `text` in place if `tag` is its tag. Otherwise it is as it was or, if it was so
-    /// long that it is decrypted while it is authenticated, wiped.
+    /// Decrypts `text` in place if `tag` is its tag. Otherwise the text is unchanged or, if it is
+    /// so long that it is decrypted while it is authenticated, wiped.
     pub(crate) fn open(
         self,
         key: &StreamKey,
@@ -92,8 +92,8 @@ impl Backend {
         }
     }
 
-    /// Opens `jobs` in order, up to the first that does not open, and tells how many did.
-    /// Those after it are unchanged.
+    /// Opens `jobs` in order, up to the first that does not open. Returns how many have opened. The
+    /// jobs after it are unchanged.
     pub(crate) fn open_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -107,8 +107,8 @@ impl Backend {
 
 #[cfg(test)]
 impl Backend {
-    /// All that this processor can run. What it cannot is said aloud, so that a run on lesser
-    /// hardware does not pass for a run of everything.
+    /// All backends that this processor can run. Others are named on stderr, so that a run on
+    /// lesser hardware is not mistaken for a run of everything.
     pub(crate) fn all() -> Vec<Self> {
         let mut all = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
@@ -221,7 +221,7 @@ mod tests {
         ONCE.get_or_init(Backend::all)
     }
 
-    /// A text that is not the tag's is unchanged or wiped, never opened.
+    /// A text with a wrong tag is unchanged or wiped, never opened.
     #[test]
     fn every_flipped_bit_of_a_tag_closes_every_backend() {
         let (key, _) = keys();

@@ -1,10 +1,10 @@
-//! What a backend works on: boxes to seal or open, and inputs that it makes key stream from.
+//! What a backend works on: boxes to seal or open, and inputs of key stream.
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::poly1305::{KEY_LEN, TAG_LEN};
 use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN};
 
-/// One box of several, in place.
+/// One box of a batch, in place.
 pub(crate) struct Job<'a> {
     /// The 8 bytes of its nonce.
     pub(crate) nonce: [u8; 8],
@@ -13,7 +13,7 @@ pub(crate) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Nothing to do.
+    /// A job that does nothing.
     pub(crate) fn empty() -> Self {
         Self {
             nonce: [0; 8],
@@ -32,10 +32,10 @@ pub(crate) fn blocks_of(len: usize) -> usize {
     (KEY_LEN + len.saturating_sub(TAG_LEN)).div_ceil(BLOCK_LEN)
 }
 
-/// Key stream made at once.
+/// The key stream of one pass: 16 blocks, 1 KiB.
 pub(crate) type Blocks = [[u8; BLOCK_LEN]; AT_ONCE];
 
-/// What tells [`Blocks`] from one another under the same key.
+/// The inputs of [`Blocks`] apart from the key: a nonce and a number for each block.
 pub(crate) struct Inputs {
     pub(crate) nonces: [[u8; 8]; AT_ONCE],
     /// The blocks' numbers, little-endian.

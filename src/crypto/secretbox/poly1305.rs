@@ -5,13 +5,13 @@ use subtle::ConstantTimeEq;
 
 /// Bytes of a key: r, then s.
 pub(crate) const KEY_LEN: usize = 32;
-/// Bytes by which a box is longer than what it holds: the tag in front.
+/// Bytes by which a box is longer than its text: the tag in front.
 pub const TAG_LEN: usize = 16;
 /// Bytes of one block of a message.
 pub(crate) const BLOCK_LEN: usize = 16;
 
-/// A one-time authenticator in progress. It lives in registers, and does not wipe itself, since
-/// that would force it into memory: its callers wipe the stack.
+/// A one-time authenticator in progress. It lives in registers and does not wipe itself, because
+/// that would force it into memory. Its callers wipe the stack.
 pub(crate) struct Poly1305 {
     r: [u64; 2],
     s: [u64; 2],
@@ -20,7 +20,7 @@ pub(crate) struct Poly1305 {
 }
 
 impl Poly1305 {
-    /// Begins; `key` must never be used again.
+    /// Starts with a key that must never be used again.
     #[inline(always)]
     pub(crate) fn new(key: &[u8; KEY_LEN]) -> Self {
         let [r0, r1, s0, s1] = words(key);
@@ -33,7 +33,7 @@ impl Poly1305 {
         }
     }
 
-    /// Takes in whole blocks.
+    /// Absorbs whole blocks.
     #[inline(always)]
     pub(crate) fn blocks(&mut self, blocks: &[[u8; BLOCK_LEN]]) {
         for block in blocks {
@@ -48,13 +48,13 @@ impl Poly1305 {
         self.r
     }
 
-    /// Goes on from a sum of whole blocks that was made elsewhere.
+    /// Continues from a sum of whole blocks that was computed elsewhere.
     #[inline(always)]
     pub(crate) fn set_sum(&mut self, sum: [u64; 3]) {
         self.h = sum;
     }
 
-    /// Takes in the last bytes of a message, fewer than a block, and tells the tag.
+    /// Absorbs the last bytes of a message, fewer than a block, and returns the tag.
     #[inline(always)]
     pub(crate) fn finish(self, rest: &[u8]) -> [u8; TAG_LEN] {
         let mut block = [0; BLOCK_LEN];
@@ -64,7 +64,7 @@ impl Poly1305 {
         self.finish_padded(&block, rest.len())
     }
 
-    /// The same with what is left in `len` bytes of a block, and zeros behind them.
+    /// The same, with the last bytes as the first `len` bytes of a block that is padded with zeros.
     #[inline(always)]
     pub(crate) fn finish_padded(mut self, block: &[u8; BLOCK_LEN], len: usize) -> [u8; TAG_LEN] {
         if len > 0 {
@@ -116,7 +116,7 @@ impl Poly1305 {
     }
 }
 
-/// Whether two tags are the same, in a time that does not tell where they differ.
+/// Whether two tags are equal, in constant time.
 #[inline(always)]
 pub(crate) fn same_tag(a: &[u8; TAG_LEN], b: &[u8; TAG_LEN]) -> bool {
     // As numbers: byte by byte costs as much as the tag of a short message.

@@ -5,15 +5,15 @@ use crate::crypto::secretbox::job::{Blocks, Inputs, Job};
 use crate::crypto::secretbox::poly1305::{self, KEY_LEN, Poly1305, TAG_LEN};
 use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN, StreamKey};
 
-/// Bytes of key stream that are made at once.
+/// Bytes of key stream of one pass.
 const PASS_LEN: usize = AT_ONCE * BLOCK_LEN;
-/// Those of the first pass that are for the text: before them is the one-time key of Poly1305
-/// (NaCl's `crypto_secretbox`).
+/// Bytes of the first pass that encrypt text. The one-time key of Poly1305 precedes them, as in
+/// NaCl's `crypto_secretbox`.
 const FIRST_PASS_LEN: usize = PASS_LEN - KEY_LEN;
-/// Fewer blocks than this are sooner made one by one.
+/// Least number of blocks that are made in a pass. Fewer are made faster one by one.
 const WORTH_PASS: usize = 9;
 
-/// Encrypts `text` and tells its tag.
+/// Encrypts `text` and returns its tag.
 pub(crate) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
     let mut stream = [[0; BLOCK_LEN]; AT_ONCE];
     make(&mut stream, key, nonce, 0, KEY_LEN + text.len());
@@ -41,7 +41,7 @@ pub(crate) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG
     mac.finish(&[])
 }
 
-/// Decrypts `text` if `tag` is its tag, and leaves it alone otherwise.
+/// Decrypts `text` if `tag` is its tag. Otherwise leaves it unchanged.
 pub(crate) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     let mut stream = [[0; BLOCK_LEN]; AT_ONCE];
     make(&mut stream, key, nonce, 0, KEY_LEN + text.len());
@@ -66,7 +66,7 @@ pub(crate) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; 
     true
 }
 
-/// Encrypts `text` with key stream that is there already, and tells its tag.
+/// Encrypts `text` with precomputed key stream and returns its tag.
 pub(crate) fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
     let Some((mac_key, stream)) = stream.split_first_chunk() else {
         return [0; TAG_LEN];
@@ -75,7 +75,7 @@ pub(crate) fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
     finish(Poly1305::new(mac_key), text)
 }
 
-/// Decrypts `text` with key stream that is there already, if `tag` is its tag.
+/// Decrypts `text` with precomputed key stream if `tag` is its tag.
 pub(crate) fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     let Some((mac_key, stream)) = stream.split_first_chunk() else {
         return false;
@@ -105,7 +105,7 @@ pub(crate) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
     }
 }
 
-/// Opens `jobs` up to the first that does not open, and tells how many did.
+/// Opens `jobs` up to the first that does not open. Returns how many have opened.
 pub(crate) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     let opens = |job: &mut Job<'_>| {
         let nonce = job.nonce;
@@ -116,7 +116,7 @@ pub(crate) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     jobs.iter_mut().position(|job| !opens(job)).unwrap_or(total)
 }
 
-/// Makes at least `len` bytes of key stream, or one pass.
+/// Makes at least `len` bytes of key stream, but at most one pass.
 fn make(stream: &mut Blocks, key: &StreamKey, nonce: [u8; 8], counter: u64, len: usize) {
     let blocks = len.div_ceil(BLOCK_LEN);
     if blocks < WORTH_PASS {

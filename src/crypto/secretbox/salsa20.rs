@@ -1,5 +1,5 @@
-//! Salsa20 and HSalsa20 in portable code: additions, rotations and exclusive ors of 32-bit words,
-//! so that time depends on lengths alone.
+//! Salsa20 and HSalsa20 in portable code. It only adds, rotates and xors 32-bit words, so time
+//! depends on lengths alone.
 #![forbid(unsafe_code)]
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -7,7 +7,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Bytes of one block of key stream.
 pub(crate) const BLOCK_LEN: usize = 64;
 
-/// Blocks that are made at once.
+/// Blocks of one pass.
 pub(crate) const AT_ONCE: usize = 16;
 
 /// The diagonal of the first state, "expand 32-byte k".
@@ -18,8 +18,7 @@ pub(crate) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0
 pub(crate) struct StreamKey(pub(crate) [u32; 8]);
 
 impl StreamKey {
-    /// HSalsa20 (XSalsa20 is Salsa20 under this key): the words of the state that no input of an
-    /// attacker has been added to.
+    /// Derives the key by HSalsa20. XSalsa20 is Salsa20 under that key.
     pub(crate) fn derive(key: &[u8; 32], input: &[u8; 16]) -> Self {
         let mut state = first_state(&words(key), words(input));
         rounds(&mut state);
@@ -28,7 +27,7 @@ impl StreamKey {
         derived
     }
 
-    /// The bytes of the key, for whatever takes a key as bytes.
+    /// Writes the key as bytes.
     pub(crate) fn write_to(&self, bytes: &mut [u8; 32]) {
         for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(self.0) {
             *bytes = word.to_le_bytes();
@@ -49,8 +48,7 @@ impl StreamKey {
         block
     }
 
-    /// A block for each nonce and number, in loops that compilers turn into vector code wherever
-    /// there is any.
+    /// Makes a block for each nonce and number, in loops that compilers turn into vector code.
     pub(crate) fn blocks(
         &self,
         nonces: &[[u8; 8]; AT_ONCE],
@@ -132,7 +130,7 @@ fn rounds_of_many(state: &mut [[u32; AT_ONCE]; 16]) {
 
 #[inline(always)]
 fn quarter_rounds(state: &mut [[u32; AT_ONCE]; 16], [a, b, c, d]: [usize; 4]) {
-    // Never else: the four are different.
+    // The four indices are different, so this never fails.
     let Ok([a, b, c, d]) = state.get_disjoint_mut([a, b, c, d]) else {
         return;
     };

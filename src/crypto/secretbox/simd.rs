@@ -1,5 +1,6 @@
-//! The entry to vector code, and the crate's only unsafe blocks: calls of functions that need a
-//! processor's feature, behind a proof that it is there, and loads and stores of vectors.
+//! The entry to vector code, with the crate's only unsafe blocks: loads and stores of vectors, and
+//! calls of functions that need a feature of the processor, each behind a proof that the feature is
+//! there.
 #![allow(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -19,11 +20,11 @@ use crate::crypto::secretbox::salsa20::StreamKey;
 use std::arch::is_x86_feature_detected as has;
 use std::arch::x86_64::*;
 
-/// Proof that this processor has all that `avx512` uses.
+/// Proof that this processor has all features that `avx512` uses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512(());
 
-/// Proof that this processor has all that `avx2` uses.
+/// Proof that this processor has all features that `avx2` uses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx2(());
 
@@ -126,7 +127,7 @@ fn load128(bytes: &[u8; 16]) -> __m128i {
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
-/// At most 16 bytes, and zeros after them.
+/// Loads at most 16 bytes, and zeros after them.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
 fn load128_first(bytes: &[u8]) -> __m128i {
@@ -168,8 +169,8 @@ fn mask32(len: usize) -> u32 {
     u32::MAX.checked_shr(32 - len.min(32) as u32).unwrap_or(0)
 }
 
-/// At most 32 bytes, and zeros after them. None are not asked for: where nothing is, processors
-/// take long to find that nothing was wanted.
+/// Loads at most 32 bytes, and zeros after them. An empty slice is not loaded at all: a masked load
+/// of nothing is slow where the address is not mapped.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
 fn load256_first(bytes: &[u8]) -> __m256i {
@@ -180,7 +181,7 @@ fn load256_first(bytes: &[u8]) -> __m256i {
     unsafe { _mm256_maskz_loadu_epi8(mask32(bytes.len()), bytes.as_ptr().cast()) }
 }
 
-/// Fills at most 32 bytes.
+/// Stores at most 32 bytes.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
 fn store256_first(bytes: &mut [u8], vector: __m256i) {
@@ -188,7 +189,7 @@ fn store256_first(bytes: &mut [u8], vector: __m256i) {
     unsafe { _mm256_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask32(bytes.len()), vector) }
 }
 
-/// At most 64 bytes, and zeros after them.
+/// Loads at most 64 bytes, and zeros after them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn load512_first(bytes: &[u8]) -> __m512i {
@@ -196,7 +197,7 @@ fn load512_first(bytes: &[u8]) -> __m512i {
     unsafe { _mm512_maskz_loadu_epi8(mask64(bytes.len()), bytes.as_ptr().cast()) }
 }
 
-/// Fills at most 64 bytes.
+/// Stores at most 64 bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn store512_first(bytes: &mut [u8], vector: __m512i) {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 type Transition = transition::Transition<Client, Infallible, Box<AwaitMetadata>>;
 
-/// Our nonces count from 1 on (RFC 26, "Nonces"): HELLO, then INITIATE, then MESSAGEs.
+/// The nonces of a client, counted from 1 (RFC 26, "Nonces"): HELLO, then INITIATE, then MESSAGEs.
 const HELLO_NONCE: u64 = 1;
 const INITIATE_NONCE: u64 = 2;
 
@@ -46,7 +46,7 @@ impl Client {
     }
 }
 
-/// Draws a transient key pair and says HELLO.
+/// Draws a transient key pair and sends HELLO.
 pub(in crate::mechanism) fn start(
     session: Session,
     keys: Arc<KeyPair>,
@@ -75,7 +75,7 @@ pub(in crate::mechanism) fn start(
     ))
 }
 
-/// HELLO is sent. Only the owner of the server's key can answer.
+/// HELLO is sent. Only the owner of the server key can make the WELCOME.
 pub(in crate::mechanism) struct ExpectWelcome {
     session: Session,
     keys: Arc<KeyPair>,
@@ -149,7 +149,7 @@ impl AwaitMetadata {
 
     fn initiate(&self, metadata: &Metadata) -> Result<Bytes, Error> {
         let vouch_nonce = random::array(self.session.random())?;
-        // RFC 26, INITIATE: with our permanent key we vouch that C' is ours and is meant for S.
+        // RFC 26, INITIATE: with our permanent key we vouch that C' is ours and meant for S.
         let mut text = BytesMut::with_capacity(InitiateText::FIXED_LEN + metadata.encoded_len());
         text.extend_from_slice(self.client.as_bytes());
         text.extend_from_slice(&vouch_nonce);
@@ -166,7 +166,7 @@ impl AwaitMetadata {
     }
 }
 
-/// INITIATE is sent; the server may have to ask its handler about us.
+/// INITIATE is sent. Waits while the server asks its handler.
 pub(in crate::mechanism) struct ExpectReady {
     session: Session,
     server: PublicKey,

@@ -1,5 +1,5 @@
 //! CURVE's handshake commands (RFC 26, "Formal Grammar"): bytes to borrowed structs and back.
-//! Lengths are exact; nothing here opens a box or knows a secret.
+//! Lengths are exact. Nothing here opens a box or knows a secret.
 #![forbid(unsafe_code)]
 
 use crate::crypto::keys::{KeyError, PublicKey};
@@ -21,11 +21,11 @@ pub(super) const COOKIE_LEN: usize = 96;
 const VOUCH_BOX_LEN: usize = 80;
 const VERSION: [u8; 2] = [1, 0];
 const PADDING_LEN: usize = 72;
-/// Zeros that HELLO seals, to prove that the client has c'.
+/// The zeros that HELLO seals, which proves that the client has c'.
 pub(super) const SIGNATURE: [u8; 64] = [0; 64];
 
-/// Reads a public key. Permanent and transient ones have one rule: X25519 gives every honest peer
-/// the canonical form.
+/// Reads a public key, permanent or transient. Both must be canonical, as X25519 makes them for
+/// every honest peer.
 fn public_key(reader: &mut Reader<'_>, whose: &'static str) -> Result<PublicKey, Error> {
     PublicKey::from_bytes(*reader.array()?).map_err(|error| {
         match error {
@@ -48,11 +48,11 @@ pub(super) struct Hello<'a> {
 impl<'a> Hello<'a> {
     pub(super) fn parse(data: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new("CURVE HELLO", data);
-        // RFC 26, HELLO: version 1.0 is the only one there is.
+        // RFC 26, HELLO: 1.0 is the only version.
         if *reader.array()? != VERSION {
             return Err(reader.malformed(0, Malformation::Version).into());
         }
-        // RFC 26, HELLO: padding, so that a reply is never longer than the question.
+        // RFC 26, HELLO: the padding keeps the reply from being longer than the request.
         let at = reader.at();
         if *reader.array()? != [0; PADDING_LEN] {
             return Err(reader.malformed(at, Malformation::Padding).into());
@@ -66,7 +66,7 @@ impl<'a> Hello<'a> {
         Ok(hello)
     }
 
-    /// Starts a body; the caller appends the signature box.
+    /// Starts a body. The caller appends the signature box.
     pub(super) fn start(client_transient: &PublicKey, nonce: u64) -> BytesMut {
         let mut body = Command::start(HELLO, HELLO_LEN);
         body.put_slice(&VERSION);

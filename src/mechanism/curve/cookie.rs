@@ -1,9 +1,9 @@
-//! The cookie (RFC 26, WELCOME): the server's memory of a handshake, kept by the client.
+//! The cookie (RFC 26, WELCOME): the server's state of a handshake, sealed and kept by the client.
 //!
-//! Its key lives for one connection, and the sealed bytes are bound to that connection's address
-//! and to the server key the client has chosen. So a cookie, or a whole INITIATE, replayed on
-//! another connection does not open. How it is sealed is ours alone to know: no other
-//! implementation ever looks inside.
+//! The key lives for one connection, and the sealed bytes are bound to that connection's address
+//! and to the server key that the client has chosen. A cookie, or a whole INITIATE, that is
+//! replayed on another connection therefore does not open. The sealing is free to choose, because
+//! no other implementation looks inside.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 const NONCE_LEN: usize = COOKIE_LEN - SEALED_COOKIE_LEN;
 
-/// What one connection needs to make its cookie, and to know it again.
+/// Makes one connection's cookie, and recognises it when it comes back.
 pub(super) struct CookieMaker {
     nonce: [u8; NONCE_LEN],
     /// Server key and address.
@@ -24,7 +24,7 @@ pub(super) struct CookieMaker {
     cookie_box: CookieBox,
 }
 
-/// What the cookie brings back: C' and s'.
+/// The content of the cookie: C' and s'.
 pub(super) struct Remembered {
     pub(super) client_transient: PublicKey,
     pub(super) server_transient: SecretKey,
@@ -45,7 +45,7 @@ impl CookieMaker {
         }
     }
 
-    /// Seals C' and s'. Once for each connection.
+    /// Seals C' and s'. Call it once for each connection.
     pub(super) fn seal(
         &self,
         client_transient: &PublicKey,
@@ -66,7 +66,7 @@ impl CookieMaker {
         let Some((nonce, sealed)) = cookie.split_first_chunk::<NONCE_LEN>() else {
             return Err(CryptoError::Cookie);
         };
-        // It is part of the key: another nonce would be another connection's.
+        // The nonce belongs to the connection, so another nonce is another connection's cookie.
         if *nonce != self.nonce {
             return Err(CryptoError::Cookie);
         }

@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 type Transition = transition::Transition<Server, Box<AwaitVerdict>, Box<AwaitMetadata>>;
 
-/// READY is the first command of ours with a counted nonce.
+/// The nonce of READY, our first command with a counted nonce.
 const READY_NONCE: u64 = 1;
 
 /// The states that wait for a command.
@@ -64,7 +64,7 @@ pub(in crate::mechanism) fn start(
     )
 }
 
-/// The client speaks first.
+/// Waits for HELLO: the client speaks first.
 pub(in crate::mechanism) struct ExpectHello {
     session: Session,
     keys: Arc<[KeyPair]>,
@@ -94,7 +94,7 @@ impl ExpectHello {
         let transient = KeyPair::from_secret(transient);
         let cookies = CookieMaker::new(&cookie_key, cookie_nonce, &self.session.address, &server);
         let cookie = cookies.seal(&hello.client_transient, transient.secret());
-        // RFC 26, WELCOME. s' lives on in the cookie alone.
+        // RFC 26, WELCOME. From here on s' exists only in the cookie.
         let mut body = Welcome::start(&welcome_nonce);
         hello_key.seal(
             &nonce::random(nonce::WELCOME, &welcome_nonce),
@@ -117,8 +117,8 @@ impl ExpectHello {
         ))
     }
 
-    /// Finds which of our keys the client means: HELLO does not say, but its signature box opens
-    /// with one only (RFC 26, HELLO).
+    /// Finds the server key that the client has chosen. HELLO does not name it, but its signature
+    /// box opens with one key only (RFC 26, HELLO).
     fn find_key(&self, hello: &Hello<'_>) -> Result<(PublicKey, SharedKey), Error> {
         let nonce = nonce::counted(nonce::HELLO, hello.nonce);
         for keys in &*self.keys {
@@ -142,11 +142,11 @@ impl ExpectHello {
     }
 }
 
-/// WELCOME is sent. All that is kept is what the cookie was sealed with.
+/// WELCOME is sent. The server keeps only what it needs to open the cookie.
 pub(in crate::mechanism) struct ExpectInitiate {
     session: Session,
     policy: AccessPolicy,
-    /// The key of ours that the client has chosen, S.
+    /// The server key that the client has chosen, S.
     server: PublicKey,
     cookies: CookieMaker,
     hello_nonce: ReceiveCounter,
@@ -156,7 +156,7 @@ impl ExpectInitiate {
     fn handle(self, body: &[u8]) -> Result<Transition, Error> {
         let initiate = Initiate::parse(Command::expect(body, INITIATE)?)?;
         let remembered = self.cookies.open(initiate.cookie)?;
-        // RFC 26, "Nonces": a client's nonces only grow.
+        // RFC 26, "Nonces": a client's nonces must grow.
         self.hello_nonce
             .check(initiate.nonce)
             .map_err(|error| match error {
@@ -193,8 +193,8 @@ impl ExpectInitiate {
         })
     }
 
-    /// RFC 26, INITIATE: by its permanent key the client vouches for C', and for S so that the
-    /// vouch is of no use with another server.
+    /// RFC 26, INITIATE: with its permanent key the client vouches for C', and for S, so that the
+    /// vouch cannot be used with another server.
     fn check_vouch(&self, text: &InitiateText<'_>, remembered: &Remembered) -> Result<(), Error> {
         let vouch_key = SharedKey::agree(&remembered.server_transient, &text.client)
             .map_err(|_| CryptoError::LowOrderKey("client's permanent"))?;
@@ -217,7 +217,7 @@ struct Vouched {
 }
 
 impl Vouched {
-    /// READY: our metadata, sealed. Not sent to a peer that policy has not approved.
+    /// READY: our metadata, sealed. It takes an approval, so an unapproved peer cannot get one.
     fn ready(&self, approved: Approved, metadata: &Metadata) -> (Bytes, Option<Authenticated>) {
         let nonce = nonce::counted(nonce::READY, READY_NONCE);
         let mut body = Ready::start(READY_NONCE, TAG_LEN + metadata.encoded_len());
@@ -247,7 +247,7 @@ impl Vouched {
     }
 }
 
-/// The client has proven its key; policy decides whether that key may come in.
+/// The client has proven its key. Waits for policy to decide about that key.
 pub(in crate::mechanism) struct AwaitVerdict {
     session: Session,
     vouched: Vouched,

@@ -43,7 +43,7 @@ pub(in crate::mechanism) fn start(
     Transition::wait(Some(hello), Client::ExpectWelcome(ExpectWelcome(session)))
 }
 
-/// HELLO is sent; the server asks its handler.
+/// HELLO is sent. Waits while the server asks its handler.
 pub(in crate::mechanism) struct ExpectWelcome(Session);
 
 impl ExpectWelcome {
@@ -56,7 +56,7 @@ impl ExpectWelcome {
     }
 }
 
-/// A relay waits for what its INITIATE is to say.
+/// A relay waits for the metadata of its INITIATE.
 pub(in crate::mechanism) struct AwaitMetadata(Session);
 
 impl AwaitMetadata {
@@ -70,7 +70,7 @@ fn initiate(session: Session, metadata: &Metadata) -> Transition {
     Transition::wait(Some(body), Client::ExpectReady(ExpectReady(session)))
 }
 
-/// INITIATE is sent; the server's READY completes the handshake.
+/// INITIATE is sent. The server's READY completes the handshake.
 pub(in crate::mechanism) struct ExpectReady(Session);
 
 impl ExpectReady {

@@ -27,7 +27,7 @@ pub(super) struct Hello<'a> {
 }
 
 impl<'a> Hello<'a> {
-    /// RFC 24: user name and password, each behind its length, and nothing after them.
+    /// RFC 24: user name and password, each after its length byte, and nothing after them.
     pub(super) fn parse(data: &'a [u8]) -> Result<Self, ProtocolError> {
         let mut reader = Reader::new("PLAIN HELLO", data);
         let username = reader.short_string()?;
@@ -37,8 +37,8 @@ impl<'a> Hello<'a> {
     }
 }
 
-/// HELLO's body; the memory is wiped when the last handle to it is dropped. Both fields have at
-/// most [`MAX_PLAIN_LEN`] bytes, which the configuration has checked.
+/// HELLO's body. Its memory is wiped when the last handle to it is dropped. The configuration has
+/// checked that both fields have at most [`MAX_PLAIN_LEN`] bytes.
 pub(super) fn hello(username: &[u8], password: &Password) -> Bytes {
     let password = password.expose();
     let mut body = Zeroizing::new(Vec::with_capacity(MAX_HELLO_LEN));
@@ -49,7 +49,7 @@ pub(super) fn hello(username: &[u8], password: &Password) -> Bytes {
     Bytes::from_owner(body)
 }
 
-/// RFC 24: WELCOME carries nothing.
+/// RFC 24: WELCOME carries no data.
 pub(super) fn check_welcome(data: &[u8]) -> Result<(), ProtocolError> {
     if data.is_empty() {
         return Ok(());
@@ -57,7 +57,7 @@ pub(super) fn check_welcome(data: &[u8]) -> Result<(), ProtocolError> {
     Err(Reader::new("PLAIN WELCOME", data).malformed(0, Malformation::Trailing))
 }
 
-/// WELCOME, only for an approved peer.
+/// WELCOME. It takes an approval, so an unapproved peer cannot get one.
 pub(super) fn welcome(approved: Approved) -> (Bytes, Option<Authenticated>) {
     (
         Command::start(WELCOME, 0).freeze(),
@@ -65,7 +65,7 @@ pub(super) fn welcome(approved: Approved) -> (Bytes, Option<Authenticated>) {
     )
 }
 
-/// INITIATE or READY: metadata and nothing else.
+/// INITIATE or READY, which hold metadata only.
 pub(super) fn with_metadata(name: &'static str, metadata: &Metadata) -> Bytes {
     let mut body = Command::start(name, metadata.encoded_len());
     metadata.encode(&mut body);

@@ -1,4 +1,4 @@
-//! PLAIN (RFC 24): a name and a password, in clear.
+//! PLAIN (RFC 24): a user name and a password, sent in clear.
 
 pub(super) mod client;
 pub(super) mod commands;

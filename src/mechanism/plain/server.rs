@@ -1,4 +1,4 @@
-//! The server of PLAIN (RFC 24). It always asks.
+//! The server of PLAIN (RFC 24). It always asks policy.
 //!
 //! ```text
 //! ExpectHello ─► AwaitVerdict ─► send WELCOME ─► ExpectInitiate ─► send READY ─► done
@@ -50,7 +50,7 @@ pub(in crate::mechanism) fn start(
     Transition::wait(None, Server::ExpectHello(state))
 }
 
-/// The client speaks first.
+/// Waits for HELLO: the client speaks first.
 pub(in crate::mechanism) struct ExpectHello {
     session: Session,
     domain: Domain,
@@ -80,10 +80,10 @@ impl ExpectHello {
     }
 }
 
-/// The handler compares the password.
+/// Waits for policy to check the password.
 pub(in crate::mechanism) struct AwaitVerdict {
     session: Session,
-    /// How ERROR will be spelled if the handler says no.
+    /// Whether an ERROR is sent in libzmq's spelling.
     pub(in crate::mechanism) libzmq_error_spelling: bool,
 }
 
@@ -98,7 +98,7 @@ impl AwaitVerdict {
     }
 }
 
-/// The peer is admitted and says what it is.
+/// The peer is admitted. Waits for INITIATE with its metadata.
 pub(in crate::mechanism) struct ExpectInitiate {
     session: Session,
     authenticated: Option<Authenticated>,

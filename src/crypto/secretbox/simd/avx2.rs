@@ -1,5 +1,5 @@
-//! XSalsa20-Poly1305 with AVX2: few blocks as rows, many as lanes, and Poly1305 in the scalar units
-//! meanwhile.
+//! XSalsa20-Poly1305 with AVX2. Few blocks are made as rows, many as lanes, while the scalar units
+//! compute Poly1305.
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::job::{Job, blocks_of};
@@ -11,20 +11,20 @@ use crate::crypto::secretbox::simd::rows::pairs_avx2;
 use crate::crypto::secretbox::simd::{load256, store256};
 use std::arch::x86_64::*;
 
-/// Bytes of text for which one block of key stream is left after the key of Poly1305 was taken.
+/// Most bytes of text that one block of key stream encrypts, next to the key of Poly1305.
 const FIRST_LEN: usize = BLOCK_LEN - poly1305::KEY_LEN;
 /// Bytes of key stream of one pass.
 const PASS_LEN: usize = LANES * BLOCK_LEN;
-/// So few blocks are sooner made one by one than in a pass.
+/// Most blocks that are made faster one by one than in a pass.
 const FEW: usize = 2;
-/// Boxes of more blocks than this have enough for all lanes by themselves.
+/// Most blocks of a box in a batch. Longer boxes fill all lanes by themselves.
 const LONGEST_IN_BATCH: usize = 6;
 
-/// Encrypts `text` and tells its tag.
+/// Encrypts `text` and returns its tag.
 #[target_feature(enable = "avx2,bmi2,adx")]
 pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
     match text.len() {
-        // One block alone is made sooner by itself.
+        // One block alone is made faster by the scalar code.
         0..=32 => seal_with(&key.block(nonce, 0), text),
         33..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
         97..=224 => seal_with(rows::<2>(key, nonce).as_flattened(), text),
@@ -32,7 +32,7 @@ pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG
     }
 }
 
-/// Decrypts `text` if `tag` is its tag. Otherwise leaves it alone or, if it is long, wipes it.
+/// Decrypts `text` if `tag` is its tag. Otherwise leaves it unchanged or, if it is long, wipes it.
 #[target_feature(enable = "avx2,bmi2,adx")]
 pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     match text.len() {
@@ -59,7 +59,7 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
     });
 }
 
-/// Opens `jobs` up to the first that does not open, and tells how many did.
+/// Opens `jobs` up to the first that does not open. Returns how many have opened.
 #[target_feature(enable = "avx2,bmi2,adx")]
 pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     let one = |job: &mut Job<'_>| {
@@ -70,7 +70,7 @@ pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| open_batch(key, jobs))
 }
 
-/// Seals what fits into one batch.
+/// Seals jobs that fit into one batch.
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
@@ -89,7 +89,8 @@ fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
     }
 }
 
-/// Opens what fits into one batch, up to the first that does not open, and tells how many did.
+/// Opens jobs that fit into one batch, up to the first that does not open. Returns how many have
+/// opened.
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
@@ -141,7 +142,7 @@ fn rows<const N: usize>(key: &StreamKey, nonce: [u8; 8]) -> [[u8; 2 * BLOCK_LEN]
     stream
 }
 
-/// Encrypts with key stream that is there already: the key of Poly1305, then what is for `text`.
+/// Encrypts with key stream that is already made: the key of Poly1305, then the bytes for `text`.
 #[inline]
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
@@ -152,7 +153,7 @@ fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
     authenticate(Poly1305::new(mac_key), text)
 }
 
-/// Decrypts with key stream that is there already, if `tag` is the text's.
+/// Decrypts with key stream that is already made, if `tag` is the tag of `text`.
 #[inline]
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
@@ -175,7 +176,7 @@ fn authenticate(mut mac: Poly1305, text: &[u8]) -> [u8; TAG_LEN] {
     mac.finish(rest)
 }
 
-/// Adds key stream to a text of as many bytes or fewer.
+/// Adds key stream to a text that is no longer than the stream.
 #[inline]
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn apply(text: &mut [u8], stream: &[u8]) {
@@ -192,8 +193,8 @@ fn apply(text: &mut [u8], stream: &[u8]) {
     }
 }
 
-/// Makes [`LANES`] consecutive blocks of key stream, or `blocks` if they are few, while `mac` takes
-/// in `text`.
+/// Makes [`LANES`] consecutive blocks of key stream, or `blocks` if they are few, while `mac`
+/// absorbs `text`.
 #[inline]
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn make(
@@ -233,7 +234,8 @@ fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] 
     let mut authenticated = 0;
     let mut made = LANES;
     while sealed < text.len() {
-        // What the pass before has sealed is authenticated between the rounds of this one.
+        // The bytes that the pass before has sealed are authenticated between the rounds of this
+        // one.
         let (blocks, _) = text[authenticated..sealed].as_chunks();
         let input = (key, nonce, made as u64);
         make(&mut stream, input, all - made, &mut mac, blocks);
@@ -246,8 +248,8 @@ fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] 
     authenticate(mac, &text[authenticated..])
 }
 
-/// Authenticates what comes next before it is decrypted, between the rounds that make its key
-/// stream, and wipes all that was if the tag turns out to be another.
+/// Authenticates each part before it decrypts it, between the rounds that make its key stream.
+/// Wipes everything that was decrypted if the tag turns out wrong.
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
@@ -261,7 +263,7 @@ fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LE
     }
     let mut opened = 0;
     let mut end = text.len().min(PASS_LEN - poly1305::KEY_LEN);
-    // Of the first pass, the key of Poly1305 is not for the text.
+    // The first bytes of the first pass are the key of Poly1305.
     let mut unused = poly1305::KEY_LEN;
     let mut made = LANES;
     mac.blocks(text[..end].as_chunks().0);

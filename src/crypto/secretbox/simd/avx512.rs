@@ -1,5 +1,5 @@
-//! XSalsa20-Poly1305 with AVX-512: few blocks as rows of 256-bit vectors, many as lanes of 512-bit
-//! ones, long texts authenticated eight blocks at a time.
+//! XSalsa20-Poly1305 with AVX-512. Few blocks are made as rows of 256-bit vectors, many as lanes of
+//! 512-bit vectors. Long texts are authenticated eight blocks at a time.
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::poly1305::{self, Poly1305, TAG_LEN};
@@ -13,18 +13,19 @@ use crate::crypto::secretbox::simd::{
 };
 use std::arch::x86_64::*;
 
-/// Bytes of text for which one block of key stream is left after the key of Poly1305 was taken.
+/// Most bytes of text that one block of key stream encrypts, next to the key of Poly1305.
 const FIRST_LEN: usize = BLOCK_LEN - poly1305::KEY_LEN;
-/// So few blocks are sooner made one by one than in a pass.
+/// Most blocks that are made faster one by one than in a pass.
 const FEW: usize = 2;
-/// From this many bytes on, the powers of r that eight blocks at a time need are worth it.
+/// Least length of a text, in bytes, that is authenticated eight blocks at a time. Shorter texts do
+/// not earn back the computation of the powers of r.
 const WIDE_FROM: usize = 512;
 
-/// Encrypts `text` and tells its tag.
+/// Encrypts `text` and returns its tag.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
     match text.len() {
-        // One block alone is made sooner by itself.
+        // One block alone is made faster by the scalar code.
         0..=32 => seal_with(&key.block(nonce, 0), text),
         33..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
         97..=224 => seal_with(rows::<2>(key, nonce).as_flattened(), text),
@@ -33,7 +34,7 @@ pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG
     }
 }
 
-/// Decrypts `text` if `tag` is its tag. Otherwise leaves it alone or, if it is long, wipes it.
+/// Decrypts `text` if `tag` is its tag. Otherwise leaves it unchanged or, if it is long, wipes it.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     match text.len() {
@@ -58,7 +59,7 @@ fn rows<const N: usize>(key: &StreamKey, nonce: [u8; 8]) -> [[u8; 2 * BLOCK_LEN]
     stream
 }
 
-/// Encrypts with key stream that is there already: the key of Poly1305, then what is for `text`.
+/// Encrypts with key stream that is already made: the key of Poly1305, then the bytes for `text`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
@@ -71,8 +72,8 @@ fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
         let sealed = _mm256_xor_si256(load256(text), load256(stream));
         store256(text, sealed);
     }
-    // Kept in a register and stored in full: what was just written in another size is slow to
-    // read.
+    // Kept in a register and stored in full, because reading back bytes that were just written in
+    // another size is slow.
     let mut last = [0; 32];
     if let Some(stream) = streams.get(wholes.len())
         && !tail.is_empty()
@@ -86,7 +87,7 @@ fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
     authenticate(Poly1305::new(mac_key), wholes.as_flattened(), &last, len)
 }
 
-/// Decrypts with key stream that is there already, if `tag` is the text's.
+/// Decrypts with key stream that is already made, if `tag` is the tag of `text`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
@@ -148,7 +149,7 @@ pub(super) fn mac(key: &[u8; 32], text: &[u8]) -> [u8; TAG_LEN] {
     authenticate_long(Poly1305::new(key), text)
 }
 
-/// The tag of a text that is not at hand otherwise.
+/// The tag of a long text, eight blocks at a time.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn authenticate_long(mac: Poly1305, text: &[u8]) -> [u8; TAG_LEN] {
@@ -167,7 +168,7 @@ fn first_of(block: __m512i) -> ([u8; 32], __m256i) {
     (mac_key, _mm512_extracti64x4_epi64::<1>(block))
 }
 
-/// Adds whole vectors of key stream to a text, as far as both go; tells how far.
+/// Adds whole vectors of key stream to a text, as far as both go. Returns how many bytes that is.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn apply(text: &mut [u8], stream: &[__m512i]) -> usize {
@@ -187,8 +188,8 @@ fn apply(text: &mut [u8], stream: &[__m512i]) -> usize {
     len
 }
 
-/// Makes up to `blocks` blocks of key stream, in one pass or two, while `wide` takes in `text`.
-/// Tells how many there are.
+/// Makes up to `blocks` blocks of key stream, in one pass or two, while `wide` absorbs `text`.
+/// Returns how many blocks there are.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn make(
@@ -234,7 +235,7 @@ fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] 
     let mut wide = Wide::new(mac.r());
     let mut authenticated = 0;
     while sealed < text.len() {
-        // What is sealed is authenticated while it is in the nearest cache.
+        // Sealed bytes are authenticated while they are in the nearest cache.
         let (steps, _) = text[authenticated..sealed].as_chunks();
         authenticated += steps.len() * ifma::STEP;
         let input = (key, nonce, made as u64);
@@ -245,8 +246,8 @@ fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] 
     finish_long(mac, &mut wide, &text[authenticated..])
 }
 
-/// Authenticates what comes next before it is decrypted, and wipes all that was if the tag turns
-/// out to be another.
+/// Authenticates each part before it decrypts it. Wipes everything that was decrypted if the tag
+/// turns out wrong.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
@@ -278,7 +279,7 @@ fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LE
     let mut opened = 0;
     loop {
         let end = text.len().min(made * BLOCK_LEN - poly1305::KEY_LEN);
-        // What is left is less than a step, or nothing: the tag is known.
+        // Less than a step is left, so the tag is known now.
         if (end == text.len() || authenticated < end)
             && let Some(mac) = mac.take()
             && !poly1305::same_tag(&finish_long(mac, &mut wide, &text[authenticated..]), tag)
@@ -321,8 +322,8 @@ fn finish_long(mut mac: Poly1305, wide: &mut Wide, rest: &[u8]) -> [u8; TAG_LEN]
     mac.finish(rest)
 }
 
-/// Adds the first key stream, but for the key of Poly1305, to the beginning of a text;
-/// tells how far it went.
+/// Adds the first key stream, without the key of Poly1305, to the beginning of a text. Returns how
+/// many bytes that is.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn apply_first(text: &mut [u8], first_stream: __m256i, stream: &[__m512i]) -> usize {

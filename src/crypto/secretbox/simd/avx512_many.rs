@@ -1,5 +1,5 @@
-//! Several boxes at once with AVX-512: their key stream shares the lanes of as few passes as it
-//! fits in, and each has a lane to itself when they are authenticated.
+//! Several boxes at once with AVX-512. Their key stream shares the lanes of as few passes as
+//! possible, and each box has a lane of its own when they are authenticated.
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::job::{Job, blocks_of};
@@ -14,13 +14,13 @@ use crate::crypto::secretbox::simd::{
 };
 use std::arch::x86_64::*;
 
-/// Boxes of more blocks than this have enough for all lanes by themselves.
+/// Most blocks of a box in a batch. Longer boxes fill all lanes by themselves.
 const LONGEST_IN_BATCH: usize = 12;
-/// Boxes that are authenticated together: two vectors of them, so that one goes on while the
-/// other waits for its multiplications.
+/// Boxes that are authenticated together. Two vectors: one proceeds while the other waits for its
+/// multiplications.
 const GROUP: usize = 2 * side_by_side::LANES;
-/// One box after the other takes no longer if they have fewer bytes together than so many times
-/// the longest.
+/// Least ratio of all bytes to those of the longest box at which boxes are authenticated together.
+/// Below it, one box after the other takes no longer.
 const WORTH_LANES: usize = 4;
 
 /// Seals all of `jobs`.
@@ -39,7 +39,7 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
     });
 }
 
-/// Opens `jobs` up to the first that does not open, and tells how many did.
+/// Opens `jobs` up to the first that does not open. Returns how many have opened.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     let one = |job: &mut Job<'_>| {
@@ -50,7 +50,7 @@ pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| open_batch(key, jobs))
 }
 
-/// Seals what fits into one batch.
+/// Seals jobs that fit into one batch.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
@@ -79,7 +79,8 @@ fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
     }
 }
 
-/// Opens what fits into one batch, up to the first that does not open, and tells how many did.
+/// Opens jobs that fit into one batch, up to the first that does not open. Returns how many have
+/// opened.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
@@ -111,7 +112,7 @@ fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     opened
 }
 
-/// Key stream for a batch.
+/// Makes the key stream of a batch.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn fill(key: &StreamKey, plan: &Plan, stream: &mut [[u8; BLOCK_LEN]; batch::MOST]) {
@@ -128,7 +129,7 @@ fn fill(key: &StreamKey, plan: &Plan, stream: &mut [[u8; BLOCK_LEN]; batch::MOST
     }
 }
 
-/// Takes a box's key stream off the front of its batch's.
+/// Takes the key stream of a box off the front of its batch's key stream.
 #[inline]
 fn take<'a>(batch: &mut &'a [[u8; BLOCK_LEN]], job: &Job<'_>) -> &'a [u8] {
     let (stream, rest) = batch.split_at(blocks_of(job.boxed.len()));
@@ -167,8 +168,8 @@ fn tags(keys: &[&[u8; KEY_LEN]; GROUP], group: &[Job<'_>]) -> [[u8; TAG_LEN]; GR
     tags
 }
 
-/// Adds key stream to a text. It begins in the middle of a block, since the first half of the
-/// first was the key of Poly1305.
+/// Adds key stream to a text. The stream begins in the middle of a block, because the first half of
+/// the first block is the key of Poly1305.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn apply(text: &mut [u8], stream: &[u8]) {

@@ -3,12 +3,13 @@
 
 use crate::crypto::secretbox::job::{Job, blocks_of};
 
-/// Blocks that are made before any is used: 5 KiB of key stream.
+/// Most blocks in a batch, all made before any is used. 5 KiB of key stream, which fits into the
+/// nearest cache.
 pub(super) const MOST: usize = 80;
 
-/// Takes `jobs` apart: each box that is too long for a batch, or alone, is for `one`, and others
-/// that fit into one batch are for `batch`. Both tell how many of theirs are done; the first that
-/// is not ends it. Tells how many were.
+/// Splits `jobs`: `one` gets each box that is too long for a batch or alone, and `batch` gets runs
+/// of boxes that fit into one batch. Both return how many of theirs are done, and the first job
+/// that is not done ends the whole. Returns how many are done in all.
 pub(super) fn each(
     jobs: &mut [Job<'_>],
     longest: usize,
@@ -22,7 +23,7 @@ pub(super) fn each(
         rest = later;
         let all = now.len();
         let good = match now {
-            // One alone has a faster way.
+            // A single box has a faster way.
             [job] => usize::from(one(job)),
             several => batch(several),
         };
@@ -34,8 +35,7 @@ pub(super) fn each(
     done
 }
 
-/// How many boxes come first that fit into one batch. Those that need more than `longest` blocks
-/// do not.
+/// How many boxes at the front fit into one batch. A box of more than `longest` blocks does not.
 fn fitting(jobs: &[Job<'_>], longest: usize) -> usize {
     let mut room = MOST;
     let fits = |job: &&Job<'_>| {
@@ -68,7 +68,7 @@ impl Plan {
         }
     }
 
-    /// Adds those of boxes that fit. It is done in place, which spares the stack a copy.
+    /// Adds the blocks of boxes that fit. Works in place, which avoids a copy on the stack.
     #[inline]
     pub(super) fn add(&mut self, jobs: &[Job<'_>]) {
         for job in jobs {

@@ -1,5 +1,5 @@
-//! Poly1305 of eight blocks side by side, in limbs of 44, 44 and 42 bits, with the multiplication
-//! of 52 bits by 52 that AVX-512 IFMA has.
+//! Poly1305 over eight blocks side by side, in limbs of 44, 44 and 42 bits, with the multiplication
+//! of 52 by 52 bits of AVX-512 IFMA.
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::simd::load512;
@@ -7,8 +7,8 @@ use std::arch::x86_64::*;
 
 /// Bytes of eight blocks.
 pub(super) const HALF_STEP: usize = 128;
-/// Bytes that are taken in at a time: two sums of eight blocks, so that one goes on while the
-/// other waits for its multiplications.
+/// Bytes that are absorbed in one step. Two sums of eight blocks: one proceeds while the other
+/// waits for its multiplications.
 pub(super) const STEP: usize = 2 * HALF_STEP;
 
 pub(super) const MASK_44: u64 = (1 << 44) - 1;
@@ -65,7 +65,7 @@ impl Wide {
         }
     }
 
-    /// For where nothing is taken in.
+    /// A value for code that absorbs nothing.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(super) fn idle() -> Self {
@@ -78,7 +78,7 @@ impl Wide {
         }
     }
 
-    /// Takes in sixteen blocks at a time.
+    /// Absorbs sixteen blocks in each step.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn steps(&mut self, text: &[[u8; STEP]]) {
@@ -90,7 +90,8 @@ impl Wide {
         }
     }
 
-    /// The sum of all that was taken in and of `rest`, as Poly1305 in 64-bit limbs has it.
+    /// The sum of everything absorbed so far and of `rest`, in the 64-bit limbs of the scalar
+    /// Poly1305.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn sum(&self, rest: &[[u8; HALF_STEP]]) -> [u64; 3] {
@@ -186,8 +187,8 @@ impl Multiplier {
         }
     }
 
-    /// Multiplies, and carries so far that limbs are a little above 44 bits at most. What goes in
-    /// may have 46.
+    /// Multiplies, and carries until each limb has at most a little more than 44 bits. Limbs of the
+    /// input may have 46 bits.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn times(&self, [a0, a1, a2]: [__m512i; 3]) -> [__m512i; 3] {

@@ -9,8 +9,8 @@ use std::arch::x86_64::*;
 /// Blocks of one pass.
 pub(super) const LANES: usize = 8;
 
-/// What tells blocks from one another under the same key: the words of the nonces, then those of
-/// the blocks' numbers.
+/// The inputs of the blocks apart from the key: the words of the nonces, then those of the block
+/// numbers.
 pub(super) type Inputs = [__m256i; 4];
 
 /// Consecutive blocks for one nonce.
@@ -53,8 +53,8 @@ fn halves(first: __m256i, second: __m256i) -> [__m256i; 2] {
     ]
 }
 
-/// Makes [`LANES`] blocks. Between its rounds, `mac` takes in `text`, for which the processor has
-/// other units: up to 40 blocks cost nearly nothing.
+/// Makes [`LANES`] blocks. Between the rounds `mac` absorbs `text` in other units of the processor,
+/// so up to 40 blocks of text cost nearly nothing.
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi2,adx")]
 pub(super) fn blocks(

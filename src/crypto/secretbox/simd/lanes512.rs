@@ -10,8 +10,8 @@ use std::arch::x86_64::*;
 pub(super) const LANES: usize = 16;
 
 /// Makes `P` times [`LANES`] consecutive blocks, each in one vector. Two passes side by side take
-/// little longer than one, since one step of a round has to wait for the other. `wide` takes in
-/// `text` between the rounds.
+/// little longer than one, because each step of a round waits for the step before it. `wide`
+/// absorbs `text` between the rounds.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn consecutive<const P: usize>(
@@ -52,8 +52,7 @@ pub(super) fn consecutive<const P: usize>(
     states
 }
 
-/// Makes `P` times [`LANES`] blocks that have only the key in common: as many as there are nonces,
-/// each with the block's number.
+/// Makes `P` times [`LANES`] blocks that share only the key: one for each nonce and block number.
 #[inline(never)]
 #[target_feature(enable = "avx512f")]
 pub(super) fn any<const P: usize>(

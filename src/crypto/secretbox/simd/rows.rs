@@ -1,13 +1,12 @@
-//! Salsa20 with two blocks side by side and each diagonal of a state in one vector: the way to
-//! few blocks. What limits it is how long one step takes, so up to four pairs cost little more
-//! than one.
+//! Salsa20 with two blocks side by side and each diagonal of a state in one vector, for few blocks.
+//! The latency of each step limits it, so up to four pairs cost little more than one.
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::salsa20::{CONSTANTS, words};
 use std::arch::x86_64::*;
 
-/// Makes a kernel for vectors of 256 bits: with its features, and how it rotates a vector `$x`
-/// by `$n` bits.
+/// Defines a kernel for vectors of 256 bits, given its processor features and how it rotates a
+/// vector `$x` by `$n` bits.
 macro_rules! rows {
     ($name:ident, $features:literal, |$x:ident, $n:ident, $back:ident| $rotated:expr) => {
         /// Blocks 0 to 2 `N` of the stream, 32 bytes in each vector.

@@ -1,5 +1,5 @@
-//! Poly1305 of many short texts side by side, each in a lane of its own: the multiplication that a
-//! block has to wait for is another text's time.
+//! Poly1305 of many short texts side by side, each in a lane of its own. While one text waits for a
+//! multiplication, the others proceed.
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::poly1305::{BLOCK_LEN, KEY_LEN, TAG_LEN};
@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 /// Texts in one vector.
 pub(super) const LANES: usize = 8;
 
-/// What is to be authenticated, with the one-time key for it.
+/// A text to authenticate, with its one-time key.
 pub(super) type Task<'a> = (&'a [u8; KEY_LEN], &'a [u8]);
 
 /// The sums of eight texts.
@@ -19,7 +19,7 @@ struct Sums {
     sums: [__m512i; 3],
 }
 
-/// The tags of `G` times [`LANES`] texts, which take as long as the longest of them.
+/// The tags of `G` times [`LANES`] texts. All take as long as the longest one.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn tags<const G: usize>(tasks: &[[Task<'_>; LANES]; G]) -> [[[u8; TAG_LEN]; LANES]; G] {
@@ -50,7 +50,7 @@ pub(super) fn tags<const G: usize>(tasks: &[[Task<'_>; LANES]; G]) -> [[[u8; TAG
 }
 
 impl Sums {
-    /// To be replaced.
+    /// A value to be replaced.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn idle() -> Self {
@@ -80,7 +80,7 @@ impl Sums {
         }
     }
 
-    /// Takes in block `at` of each text, which all have in full.
+    /// Absorbs block `at` of each text. All texts have that block in full.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn blocks(&mut self, tasks: &[Task<'_>; LANES], at: usize) {
@@ -96,7 +96,7 @@ impl Sums {
         self.sums = self.r.times(sums);
     }
 
-    /// Takes in block `at` of the texts that have one, whole or in part.
+    /// Absorbs block `at` of the texts that have one, in full or in part.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
     fn last_blocks(&mut self, tasks: &[Task<'_>; LANES], at: usize) {
@@ -122,7 +122,7 @@ impl Sums {
         }
     }
 
-    /// Adds s of each key to what is left of the sum modulo 2^130 - 5.
+    /// Reduces each sum modulo 2^130 - 5 and adds s of its key.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn finish(&self, tasks: &[Task<'_>; LANES], tags: &mut [[u8; TAG_LEN]; LANES]) {
