@@ -1,65 +1,67 @@
-//! Writes over what arithmetic on secrets leaves on the stack.
+//! Wipes what arithmetic on secrets leaves on the stack.
 //!
-//! The cipher crates wipe their keys, but not every intermediate value: the state of HSalsa20,
-//! for one, holds half of the key that it derives. The next value that moves to the heap, a
-//! future for example, may take such a remainder along in bytes that it does not use itself.
+//! The cipher crates wipe their keys, but not every intermediate value. The state of HSalsa20, for
+//! example, holds half of the key that it derives. Later code reuses that part of the stack. If it
+//! moves a value to the heap, such as a future, the padding of that value may carry the remains of
+//! a key along.
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
 
-/// How many times more of the stack a build needs that is not optimised: it inlines less, and keeps
-/// every value in a place of its own.
+/// How many times more stack an unoptimised build needs. It inlines less, and gives every value a
+/// place of its own.
 const UNOPTIMISED: usize = if cfg!(debug_assertions) { 3 } else { 1 };
 
-/// Bytes of stack that are written over: more than any of our ciphers, hashes and curves uses.
+/// Bytes of stack that are wiped. 10 KiB: more than any of our ciphers, hashes and curves uses.
 const DEPTH: usize = 10 * 1024 * UNOPTIMISED;
 
-/// The same for short boxes alone, which are many, and for which less is written.
+/// The same for short boxes only. They are frequent and use less stack.
 const SHALLOW_DEPTH: usize = 2 * 1024 * UNOPTIMISED;
 
-/// For several boxes at once, which have key stream for all of them there.
+/// The same for a batch of boxes, whose key stream is all on the stack.
 pub(crate) const BATCH_DEPTH: usize = 13 * 1024 * UNOPTIMISED;
-/// For key stream that is made ahead.
-pub(crate) const AHEAD_DEPTH: usize = 4 * 1024 * UNOPTIMISED;
-/// For a box with key stream that is there already.
+/// The same for precomputing key stream.
+pub(crate) const PRECOMPUTE_DEPTH: usize = 4 * 1024 * UNOPTIMISED;
+/// The same for a box with precomputed key stream.
 pub(crate) const READY_DEPTH: usize = 512 * UNOPTIMISED;
 
-/// Boxes up to this size need no more than [`SHALLOW_DEPTH`].
+/// Most bytes of a box that needs no more than [`SHALLOW_DEPTH`].
 pub(crate) const SHORT: usize = 352;
 
-/// Runs `work` in a stack frame of its own, and then writes over what it and its callees have had
-/// there. What it returns is not touched.
+/// Runs `work` in a stack frame of its own, and then wipes the stack that it and its callees have
+/// used. The returned value is not touched.
 pub(crate) fn with_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     with_clean_stack_of::<DEPTH, T>(work)
 }
 
-/// [`with_clean_stack`] for boxes of at most [`SHORT`] bytes, where the other would take a good
-/// part of the time.
+/// [`with_clean_stack`] for boxes of at most [`SHORT`] bytes, for which a full wipe would take a
+/// good part of the time.
 pub(crate) fn with_clean_shallow_stack<T>(work: impl FnOnce() -> T) -> T {
     with_clean_stack_of::<SHALLOW_DEPTH, T>(work)
 }
 
-/// [`with_clean_stack`] for what is known to use no more than `BYTES` of the stack.
+/// [`with_clean_stack`] for work that is known to use at most `BYTES` of stack.
 pub(crate) fn with_clean_stack_of<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T {
     let outcome = on_own_frame(work);
     scrub::<BYTES>();
     outcome
 }
 
-/// Never inlined: in its caller's frame, what `work` leaves would lie out of [`scrub`]'s reach.
+/// Never inlined: otherwise `work` would leave its remains in the caller's frame, where [`scrub`]
+/// does not reach.
 #[inline(never)]
 fn on_own_frame<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Begins where `on_own_frame` began.
+/// Never inlined, so that its frame begins where the frame of `on_own_frame` began.
 #[inline(never)]
 fn scrub<const BYTES: usize>() {
     let mut used = [0_u8; BYTES];
     black_box(&mut used);
 }
 
-/// Writes zeros over bytes, as fast as memory takes them; crate zeroize goes one by one.
+/// Overwrites bytes with zeros at the speed of memory. Crate zeroize writes them one at a time.
 pub(crate) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     black_box(bytes);

@@ -1,30 +1,31 @@
-//! Boxes whose nonces have their first 16 bytes in common: all of a direction's MESSAGEs.
+//! Boxes whose nonces share their first 16 bytes, as all MESSAGEs of one direction do.
 #![forbid(unsafe_code)]
 
-use crate::crypto::secretbox::ahead::{self, Ahead};
 use crate::crypto::secretbox::backend::Backend;
 use crate::crypto::secretbox::job::{Job, blocks_of};
 use crate::crypto::secretbox::poly1305::TAG_LEN;
 use crate::crypto::secretbox::portable;
+use crate::crypto::secretbox::precomputed::{self, PrecomputedStream};
 use crate::crypto::secretbox::salsa20::StreamKey;
 use crate::crypto::stack_wipe::{
-    AHEAD_DEPTH, BATCH_DEPTH, READY_DEPTH, SHORT, wipe, with_clean_shallow_stack, with_clean_stack,
-    with_clean_stack_of,
+    BATCH_DEPTH, PRECOMPUTE_DEPTH, READY_DEPTH, SHORT, wipe, with_clean_shallow_stack,
+    with_clean_stack, with_clean_stack_of,
 };
 use std::fmt;
 
-/// So many boxes of so many blocks are not worth more than one by one.
+/// Most boxes of at most [`FEW_BLOCKS`] blocks each that are processed one by one. A batch of so
+/// few is not faster than precomputed key stream.
 const FEW: usize = 5;
 const FEW_BLOCKS: usize = 2;
 
-/// The HSalsa20 subkey of a shared key and the first 16 bytes of a nonce. XSalsa20 uses the other
-/// 8 bytes as Salsa20's nonce under this key, so it is derived once for all of them. It lives in
-/// one place on the heap and is wiped on drop.
+/// The HSalsa20 subkey of a shared key and the first 16 bytes of a nonce. XSalsa20 uses the other 8
+/// bytes as Salsa20's nonce under this key, so one derivation serves all boxes with that prefix. It
+/// lives in one place on the heap and is wiped on drop.
 pub struct TrafficKey {
     stream: Box<StreamKey>,
     backend: Backend,
-    /// For small boxes, if their nonces count.
-    ahead: Option<Box<Ahead>>,
+    /// Key stream for small boxes, if their nonces count up.
+    precomputed: Option<Box<PrecomputedStream>>,
 }
 
 impl TrafficKey {
@@ -35,19 +36,19 @@ impl TrafficKey {
         Self {
             stream,
             backend: Backend::fastest(),
-            ahead: None,
+            precomputed: None,
         }
     }
 
-    /// For boxes whose nonces count, as those of one direction do. It holds a KiB more, from the
-    /// beginning on, so that nothing grows with traffic.
+    /// Prepares for boxes whose nonces count up, as those of one direction do. It allocates 1 KiB
+    /// now, so that memory does not grow with traffic.
     pub(crate) fn counting(mut self) -> Self {
-        self.ahead = Some(Box::new(Ahead::new()));
+        self.precomputed = Some(Box::new(PrecomputedStream::new()));
         self
     }
 
-    /// Makes `boxed` a box in place: [`TAG_LEN`] bytes of room for the tag, then the text.
-    /// Anything shorter has no room and is left alone.
+    /// Seals `boxed` in place: [`TAG_LEN`] bytes of room for the tag, then the text. Anything
+    /// shorter than a tag is left unchanged.
     pub fn seal_in_place(&self, nonce: [u8; 8], boxed: &mut [u8]) {
         if let Some((tag, text)) = boxed.split_first_chunk_mut() {
             let len = text.len();
@@ -60,16 +61,16 @@ impl TrafficKey {
         }
     }
 
-    /// Opens a box in place; `None` if it is too short, altered, or not made with this key. Then
-    /// the text is as it was or, if it was long, wiped.
+    /// Opens a box in place. `None` if the box is too short, altered, or not made with this key.
+    /// The text is then unchanged or, if it is long, wiped.
     #[must_use]
     pub fn open_in_place<'a>(&self, nonce: [u8; 8], boxed: &'a mut [u8]) -> Option<&'a mut [u8]> {
         let (tag, text) = boxed.split_first_chunk_mut()?;
         self.open_detached(nonce, text, tag).then_some(text)
     }
 
-    /// Whether `tag` is that of `text`, which is opened in place then. Otherwise it is as it was
-    /// or, if it was long, wiped.
+    /// Opens `text` in place if `tag` is its tag, and returns whether it is. Otherwise the text is
+    /// unchanged or, if it is long, wiped.
     #[must_use]
     pub fn open_detached(&self, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
         let len = text.len();
@@ -83,11 +84,11 @@ impl TrafficKey {
 }
 
 impl TrafficKey {
-    /// [`seal_in_place`](Self::seal_in_place), after which boxes with the nonces that follow are
-    /// likely. Small ones take much less time so, if this is [`counting`](Self::counting).
+    /// As [`seal_in_place`](Self::seal_in_place), for a nonce that the next nonces are likely to
+    /// follow. Small boxes take much less time this way if the key is [`counting`](Self::counting).
     pub(crate) fn seal_next(&mut self, nonce: [u8; 8], boxed: &mut [u8]) {
         match (
-            self.stream_ahead(nonce, boxed.len()),
+            self.precomputed_stream(nonce, boxed.len()),
             boxed.split_first_chunk_mut(),
         ) {
             (Some(stream), Some((tag, text))) => {
@@ -98,11 +99,11 @@ impl TrafficKey {
         }
     }
 
-    /// [`open_in_place`](Self::open_in_place), after which boxes with the nonces that follow are
-    /// likely. Tells whether it is open.
+    /// As [`open_in_place`](Self::open_in_place), for a nonce that the next nonces are likely to
+    /// follow. Returns whether the box has opened.
     pub(crate) fn open_next(&mut self, nonce: [u8; 8], boxed: &mut [u8]) -> bool {
         match (
-            self.stream_ahead(nonce, boxed.len()),
+            self.precomputed_stream(nonce, boxed.len()),
             boxed.split_first_chunk_mut(),
         ) {
             (Some(stream), Some((tag, text))) => {
@@ -116,23 +117,24 @@ impl TrafficKey {
         }
     }
 
-    /// Key stream for a box of `len` bytes, if it is small, and made now if need be.
-    fn stream_ahead(&mut self, nonce: [u8; 8], len: usize) -> Option<&mut [u8]> {
-        let ahead = self.ahead.as_mut()?;
+    /// The key stream of a box of `len` bytes, precomputed now if it is not ready. `None` if the
+    /// box is not small, or if the key is not [`counting`](Self::counting).
+    fn precomputed_stream(&mut self, nonce: [u8; 8], len: usize) -> Option<&mut [u8]> {
+        let precomputed = self.precomputed.as_mut()?;
         let blocks = blocks_of(len);
-        if blocks > ahead::MOST_EACH {
+        if blocks > precomputed::MAX_EACH {
             return None;
         }
         let nonce = u64::from_be_bytes(nonce);
-        if !ahead.has(nonce, blocks) {
-            with_clean_stack_of::<AHEAD_DEPTH, _>(|| {
-                ahead.make(self.backend, &self.stream, nonce, blocks)
+        if !precomputed.has(nonce, blocks) {
+            with_clean_stack_of::<PRECOMPUTE_DEPTH, _>(|| {
+                precomputed.make(self.backend, &self.stream, nonce, blocks)
             });
         }
-        ahead.stream(nonce)
+        precomputed.stream(nonce)
     }
 
-    /// [`seal_next`](Self::seal_next) for several boxes.
+    /// As [`seal_next`](Self::seal_next), for several boxes.
     pub(crate) fn seal_many(&mut self, jobs: &mut [Job<'_>]) {
         if self.has_few(jobs) {
             for job in jobs {
@@ -143,8 +145,8 @@ impl TrafficKey {
         }
     }
 
-    /// [`open_next`](Self::open_next) for several boxes in order, up to the first that does not
-    /// open; tells how many did.
+    /// As [`open_next`](Self::open_next), for several boxes in order, up to the first that does not
+    /// open. Returns how many have opened.
     pub(crate) fn open_many(&mut self, jobs: &mut [Job<'_>]) -> usize {
         if self.has_few(jobs) {
             let all = jobs.len();
@@ -156,13 +158,12 @@ impl TrafficKey {
         }
     }
 
-    /// Whether these are sooner done one by one, with key stream that is there already, than
-    /// together.
+    /// Whether these are faster one by one, with precomputed key stream, than as a batch.
     fn has_few(&self, jobs: &[Job<'_>]) -> bool {
         let has_stream = |job: &Job<'_>| blocks_of(job.boxed.len()) <= FEW_BLOCKS;
         let are_few = jobs.len() <= FEW && jobs.iter().all(has_stream);
         let is_no_use = are_few || !self.backend.has_batches();
-        jobs.len() <= 1 || self.ahead.is_some() && is_no_use
+        jobs.len() <= 1 || self.precomputed.is_some() && is_no_use
     }
 }
 
@@ -246,13 +247,14 @@ mod tests {
             assert!(!key.open_next(1_u64.to_be_bytes(), &mut forged));
             let mut boxed = expected(&key, 2, &[7; 80]);
             assert!(key.open_next(2_u64.to_be_bytes(), &mut boxed));
-            let (used, left) = key.ahead.as_ref().unwrap().stream.split_at(4);
+            let (used, left) = key.precomputed.as_ref().unwrap().stream.split_at(4);
             assert_eq!(used, [[0; 64]; 4]);
             assert!(left.iter().all(|block| *block != [0; 64]));
         }
     }
 
-    /// Key stream is zeroed after use. Used again, it would verify any text with a tag of zeros.
+    /// Key stream is zeroed after use. If it were used again, it would verify any text with a tag
+    /// of zeros.
     #[test]
     fn key_stream_is_used_once() {
         for mut key in keys() {
