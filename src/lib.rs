@@ -1,29 +1,48 @@
-//! The security of ZeroMQ in pure Rust: what libzmq and `zmq.auth` do for C and Python, as a
-//! library that needs neither and talks to both, byte for byte.
+//! ZeroMQ security in pure Rust: the NULL, PLAIN and CURVE handshakes of ZMTP 3.1, a ZAP router
+//! (RFC 27), and the policy of `zmq.auth`. It needs no C library and talks to libzmq in both roles.
 //!
-//! There are three layers to build on. Each is complete on its own and stands on the one before it:
+//! # Layers
 //!
-//! | layer | takes | for |
+//! The crate has three layers. Take the one that fits what your program already has:
+//!
+//! | layer | takes and gives | for |
 //! |---|---|---|
-//! | [`mechanism`] | commands | a host with its own ZMTP codec |
-//! | [`handshake`] and [`traffic`] | bytes | a host with a byte stream and any runtime, or none |
-//! | `net` (feature `tokio`) | endpoints | an application: bind, connect, send, receive |
+//! | [`mechanism`] | command bodies | a host with its own ZMTP codec |
+//! | [`handshake`] and [`traffic`] | bytes | a host with its own byte stream, on any runtime or none |
+//! | `net` (feature `tokio`) | endpoints and messages | an application that binds, connects, sends and receives |
 //!
-//! A [`Config`] says how a socket proves itself and whom it admits; neither has a default. NULL,
-//! PLAIN and CURVE are spoken in both roles. Whoever may come in is decided by a ZAP handler
-//! (RFC 27), and a peer that no handler has approved never gets past the handshake.
+//! The first two are state machines without I/O, clocks or threads. Each layer is complete and is
+//! built on the one above it in the table.
 //!
-//! # What is promised
+//! Every layer starts from a [`Config`]. It says how a socket proves its identity and which peers it
+//! admits, and neither has a default. Most servers let an [`Authenticator`](auth::Authenticator)
+//! decide: it holds address rules, PLAIN users and CURVE keys, and answers through a
+//! [`ZapRouter`](zap::ZapRouter). Keys are kept in certificate files, which [`cert`] reads and
+//! writes as pyzmq and czmq do.
 //!
-//! - **Nobody gets in by accident.** No handler, a stopped one, one that panics, answers late or
-//!   answers nonsense, a full queue: the peer is refused. Letting everyone in is a call with an
-//!   honest name, [`accept_any_peer`](Builder::accept_any_peer), which PLAIN does not have.
-//! - **No downgrade.** Older protocols and other mechanisms are refused at the first byte that
-//!   shows them.
-//! - **Bounded before trust.** What an unauthorised peer can cost is in [`Limits`], each number
-//!   with its reason.
-//! - **Errors by fault.** An [`Error`] says what went wrong and who has to act; the wire is told
-//!   nothing but the ZAP status.
+//! # Guarantees
+//!
+//! - **Fail closed.** A peer is admitted only by an explicit approval. It is refused if there is no
+//!   handler, or if the handler has stopped, panics, answers late, answers nonsense or has a full
+//!   queue. A socket that admits everyone says so by [`accept_any_peer`](Builder::accept_any_peer),
+//!   which a PLAIN server cannot call.
+//! - **No downgrade.** A peer with an older protocol or another mechanism is refused at the first
+//!   byte that shows it.
+//! - **Bounded before trust.** [`Limits`] bounds the memory and time that a peer can cost before and
+//!   after it is admitted. Each limit states its reason and where it is enforced.
+//! - **Errors name the fault.** [`Error::fault`] says which side has to act, and
+//!   [`Error::likely_cause`] what an early close probably means. The peer learns only the ZAP
+//!   status.
+//! - **Secrets stay secret.** Keys and passwords are wiped on drop, compared in constant time, and
+//!   never part of `Debug` output, logs or errors.
+//!
+//! # Features
+//!
+//! | feature | adds | default |
+//! |---|---|---|
+//! | `tokio` | `net`, and the time-out of the ZAP router | yes |
+//! | `reload` | password files and certificate directories that are loaded again when they change | no |
+//! | `policy-file` | policies as TOML files | no |
 
 #![deny(missing_docs, unsafe_code)]
 
@@ -74,7 +93,7 @@ pub use status::{DenialStatus, Denied, DeniedBy, Status};
 pub use wire::metadata::{Metadata, PropertyError};
 pub use wire::socket_type::SocketType;
 
-/// The examples of the README, compiled and run with the documentation's.
+/// The README's examples, which `cargo test --doc` compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -3,116 +3,185 @@
 
 use std::time::Duration;
 
-/// Bounds on memory and time. The defaults are safe; change what you must:
+/// A `with_*` method for each field.
+macro_rules! setters {
+    ($($with:ident($field:ident: $type:ty),)*) => {
+        $(
+            #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+            #[must_use]
+            pub fn $with(mut self, $field: $type) -> Self {
+                self.$field = $field.into();
+                self
+            }
+        )*
+    };
+}
+
+/// Bounds on the memory and the time that peers can cost. Every default is safe.
 ///
 /// ```
 /// use zmtp_auth::Limits;
 ///
-/// let mut limits = Limits::default();
-/// limits.max_message = 1024 * 1024;
+/// let limits = Limits::default().with_max_message(1024 * 1024);
 /// ```
 ///
-/// # What an admitted peer can make us hold
+/// Values that make no sense, such as a message of no frames, are refused when the configuration
+/// is built: see [`ConfigError`](crate::ConfigError).
 ///
-/// Memory is counted as it is held: a frame shares the buffer that it was read into only if it is
-/// worth at least half of it, or if the buffer is at most 128 KiB and its frames together are. A
-/// connection holds for its application, which may receive as slowly as it likes, at most twice
-/// [`max_message`](Self::max_message), 64 bytes for each frame, and 2 MiB; a buffer that grows is
-/// there twice for a moment. A tunnel holds at most twice that in each direction: one message that
-/// is being written, and one that is being read. Both hold nothing of a peer that is quiet between
-/// two messages. A message that the application keeps holds at most 128 KiB besides its own bytes,
-/// or as much again.
+/// The state machines enforce what is about bytes and counts. Time-outs and bounds on connections
+/// need a clock or a listener, so `net` enforces them. A host that drives the machines itself has to
+/// enforce each field whose file is in `src/net`.
 ///
-/// Durations are enforced by `net`; whoever drives the sans-IO machines himself
-/// owns the clock and should bound each handshake by the same figures.
+/// # Memory of one admitted peer
+///
+/// A connection keeps what it has received until the application takes it, however slow the
+/// application is. It holds at most twice [`max_message`](Self::max_message), 64 bytes for each
+/// frame, and 2 MiB. A buffer that grows exists twice for a moment. A tunnel holds at most twice as
+/// much in each direction: one message that is being written and one that is being read. Neither
+/// holds anything for a peer that is quiet between two messages.
+///
+/// The figures count memory as it is held, not as it is used. A frame keeps the buffer that it was
+/// read into only if it fills at least half of it, or if the buffer has at most 128 KiB and its
+/// frames together fill at least half. Other frames are copied. A message that the application
+/// keeps therefore holds at most 128 KiB on top of its own bytes, or as much again as its own
+/// bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Time in which the peer's 64-byte greeting must be complete. 5 s: it costs the peer
-    /// nothing to send, so whoever is slower holds a place that an honest peer could use.
+    /// Time within which the peer's 64-byte greeting must be complete, counted from the connection.
+    /// 5 s: a greeting costs nothing to send, and a slower peer holds a slot that an honest peer
+    /// could use. Enforced in `src/net/negotiate.rs`.
     pub greeting_timeout: Duration,
-    /// Time for the whole handshake, greeting and verdict included. 30 s, as in libzmq.
+    /// Time for the whole handshake, greeting and verdict included. 30 s, which is libzmq's
+    /// default (`ZMQ_HANDSHAKE_IVL`). Enforced in `src/net/negotiate.rs`.
     pub handshake_timeout: Duration,
-    /// Time that the ZAP handler has for one verdict. 10 s: inside the handshake's 30 s, and
-    /// long enough for a slow directory service.
+    /// Time within which a ZAP handler, or a provider of an Authenticator, must answer one
+    /// question. 10 s: long enough for a slow directory service, and a third of the handshake's
+    /// time. A late answer is a refusal with 300. Enforced in `src/zap/router.rs` and
+    /// `src/auth/authenticator/decision.rs`.
     pub verdict_timeout: Duration,
-    /// Longest command body taken during the handshake, in bytes. 8 KiB: libzmq sends at most
-    /// 550 bytes unless the application adds `X-` properties. At least 276, the shortest INITIATE
-    /// of CURVE.
+    /// Longest body of a handshake command, in bytes. 8 KiB: libzmq sends at most 550 bytes unless
+    /// the application adds `X-` properties. At least 276, the shortest INITIATE of CURVE.
+    /// Enforced in `src/mechanism/machine.rs`.
     pub max_handshake_command: usize,
-    /// Longest message, all its frames together, in bytes of payload. 64 MiB. With 0 only empty
-    /// messages pass. A command may be as long as what a message has left, and a PING always
-    /// passes.
+    /// Longest message, in bytes of payload, all frames together. 64 MiB: libzmq sets no limit by
+    /// default, so this passes large messages and still bounds what one peer can make us hold. With
+    /// 0 only empty messages pass. A command may be as long as what the current message has left,
+    /// and a PING always passes. Enforced in `src/traffic/frames.rs`.
     pub max_message: usize,
-    /// Most frames in one message. 4096: each frame costs some 32 bytes of bookkeeping however
-    /// short it is, so a message of empty frames must be bounded too. At least 1.
+    /// Most frames in one message. 4096: each frame costs about 32 bytes of bookkeeping, however
+    /// short it is, so a message of empty frames needs a bound too. At least 1. Enforced in
+    /// `src/traffic/frames.rs`.
     pub max_frames: usize,
-    /// Most properties in one peer's metadata. 64: libzmq sends two, plus the `X-` ones.
+    /// Most properties in one peer's metadata. 64: libzmq sends two, and applications add a few
+    /// `X-` properties. Enforced in `src/wire/metadata.rs`.
     pub max_properties: usize,
-    /// Refuse a peer whose identity starts with a zero byte. RFC 23 and 37 reserve these, but
-    /// live libzmq sends and routes them, so the default is to accept.
+    /// Whether to refuse a peer whose identity starts with a zero byte. `false`: RFC 23 and 37
+    /// reserve these identities, but libzmq sends and routes them. Enforced in
+    /// `src/access/peer.rs`.
     pub refuse_reserved_identity: bool,
-    /// Handshakes that may be in progress on one listener. 1024, at about 4 KiB of heap each;
-    /// when all are taken the oldest of the busiest address makes room. All listeners of a
-    /// process together use a quarter of its file descriptors for them at most. Three in four may
-    /// wait for verdicts; then the address that has most that wait gives its newest up for one of
-    /// an address that has fewer, and any other newcomer is refused with 300.
+    /// Most handshakes in progress on one listener. 1024, at about 4 KiB of heap each. When all
+    /// slots are taken, the oldest handshake of the address that has most of them is evicted. All
+    /// listeners of a process together use at most a quarter of its file descriptors for
+    /// handshakes.
+    ///
+    /// At most three in four handshakes may wait for verdicts. Beyond that, the address with most
+    /// waiting handshakes loses its newest one to an address that has fewer, and any other newcomer
+    /// is refused with 300. Enforced in `src/net/accept/eviction.rs`.
     pub max_pending_handshakes: usize,
-    /// Questions in progress that pause, in one router, and in one Authenticator for its providers
-    /// and hashed passwords. 256: far more than a directory service answers at once. When all are
-    /// taken, the address that holds most of them, recent failures included, gives one up, and a
-    /// newcomer that weighs no less is refused with 300. A configuration that asks wants it below
-    /// `max_pending_handshakes`: peers that wait for a verdict keep their places, and must leave
-    /// some for newcomers.
+    /// Most questions in progress: in one router, and in one Authenticator for its providers and
+    /// hashed passwords. 256: far more than a directory service answers at once. When all places are
+    /// taken, the address that holds most of them, recent failures included, loses one. A newcomer
+    /// whose address holds no less is refused with 300.
+    ///
+    /// It must be less than [`max_pending_handshakes`](Self::max_pending_handshakes) where policy is
+    /// asked: peers that wait for a verdict keep their slots, and some slots must be left for
+    /// newcomers. Enforced in `src/zap/fair_permits.rs`.
     pub max_pending_verdicts: usize,
-    /// Peers whose recent failures one router or Authenticator remembers: of PLAIN by address and
-    /// user, of other mechanisms by address, and as many keys that were admitted. 4096, 16 times
-    /// the questions that may be in progress, at about 100 bytes each. Failures order questions
-    /// when there are more than places; they refuse no peer by themselves.
+    /// Most peers whose recent failures one router or Authenticator remembers: PLAIN peers by
+    /// address and user, others by address, and as many admitted keys. 4096, 16 times the questions
+    /// in progress, at about 100 bytes each. Failures only order the questions when there are more
+    /// than places. They never refuse a peer by themselves. Enforced in `src/zap/failures.rs`.
     pub max_remembered_failures: usize,
-    /// Temporary refusals held back at once, in one router, and in one Authenticator that answers
-    /// in frames: [`ZapReply::hold_back`](crate::zap::ZapReply::hold_back). 256, so that together
-    /// with the questions they leave half of the pending handshakes to others; the next is told at
-    /// once.
+    /// Most temporary refusals that one router, or one Authenticator that answers in frames, holds
+    /// back at once: see [`ZapReply::hold_back`](crate::zap::ZapReply::hold_back). 256: together with
+    /// 256 questions they use half of the pending handshakes and leave the other half to other
+    /// peers. Further refusals are sent at once. Enforced in `src/zap/hold_back.rs`.
     pub max_held_back: usize,
-    /// Established connections of one listener or tunnel; the next is refused with 300. `None`,
-    /// the default: as many as the file descriptors of the process allow. An eighth of those, 16
-    /// at least, is left to the program, a quarter to handshakes, and the rest to the connections
-    /// of all listeners and tunnels; one of a tunnel takes two. What the soft limit is is asked
-    /// when a listener binds; where the system says none, it is taken for 4096. More than 65,536
-    /// are counted on only if a listener or tunnel of the process sets this bound: containers often
-    /// have a soft limit of a thousand million, and memory would run short long before. A peer that
-    /// policy is not asked about counts under NULL from its greeting.
+    /// Most established connections of one listener or tunnel. The next one is refused with 300.
+    ///
+    /// `None` by default: as many as the file descriptors of the process allow. An eighth of the
+    /// descriptors, and at least 16, is left to the program, a quarter to handshakes, and the rest
+    /// to the connections of all listeners and tunnels. A tunnel's connection takes two descriptors.
+    /// A listener reads the soft limit when it binds, and assumes 4096 where the system reports
+    /// none. Containers often have a soft limit of 10^9, and memory runs short long before
+    /// that, so only 65,536 descriptors are counted on unless a listener or tunnel of the process
+    /// sets this bound.
+    ///
+    /// A peer about which policy is not asked counts from its greeting under NULL. Enforced in
+    /// `src/net/accept/connection_limit.rs`.
     pub max_connections: Option<usize>,
-    /// Established connections of one user on one listener or tunnel; the next is refused with
-    /// 300. A user is mechanism, domain and user id; peers whose user id is empty or `anonymous`
-    /// are not told apart, and not counted. Neither are loopback and ipc, where a proxy may stand
-    /// for many. `None` by default: how many connections an honest user has is the application's
-    /// to know.
+    /// Most established connections of one user on one listener or tunnel. The next one is refused
+    /// with 300. `None` by default, since only the application knows how many connections an honest
+    /// user has.
+    ///
+    /// A user is a mechanism, a domain and a user id. Peers whose user id is empty or `anonymous`
+    /// are not counted, because they cannot be told apart. Loopback and ipc peers are not counted
+    /// either, because a proxy may stand for many peers there. Enforced in
+    /// `src/net/accept/connection_limit.rs`.
     pub max_connections_per_user: Option<usize>,
-    /// Established connections from one address on one listener or tunnel; the next is refused
-    /// with 300. An IPv6 address stands for its /64. Loopback and ipc are not counted, where a
-    /// proxy may stand for many. `None` by default: many users may share one address.
+    /// Most established connections from one address on one listener or tunnel. The next one is
+    /// refused with 300. `None` by default, since many users may share an address. An IPv6 address
+    /// stands for its /64. Loopback and ipc peers are not counted, because a proxy may stand for
+    /// many peers there. Enforced in `src/net/accept/connection_limit.rs`.
     pub max_connections_per_address: Option<usize>,
-    /// Time in which the peer of a refused handshake may read our ERROR before we close. 1 s.
+    /// Time that a refused peer has to read our ERROR before the connection closes. 1 s: enough for
+    /// several round trips, and short enough that peers which never read hold few sockets.
+    /// Enforced in `src/net/socket/stream.rs`.
     pub linger_timeout: Duration,
-    /// Bytes discarded while that peer is still sending. 64 KiB.
+    /// Most bytes that are read and discarded from a refused peer during that time. Closing a
+    /// socket with unread input resets the connection, and the reset can overtake our ERROR.
+    /// 64 KiB: eight handshake commands of the greatest length, so more than an honest peer has
+    /// under way. Enforced in `src/net/socket/stream.rs`.
     pub linger_bytes: usize,
-    /// Bytes of traffic a connection reads ahead of the application. 256 KiB, or one message:
-    /// enough for a fast peer never to wait for us, and little beside the system's own buffers.
-    /// Each message counts 64 bytes more for each of its frames.
+    /// Most bytes of traffic that a connection reads ahead of the application, or one message if it
+    /// is longer. Each frame counts 64 bytes more. 256 KiB: a fast peer never waits for us, and the
+    /// operating system's own buffers are larger. Enforced in `src/net/connection/driver.rs`.
     pub read_ahead: usize,
 }
 
 impl Limits {
-    /// Most bytes reserved at once for a frame because the peer announced them; from there the
-    /// buffer doubles with what really arrives, whatever arrived before. 256 KiB.
+    /// Most bytes that are reserved at once because a peer announced a frame of that length. From
+    /// there on the buffer doubles as bytes arrive. 256 KiB: a frame of ordinary size is read into
+    /// one allocation, and an announcement alone costs no more than that.
+    /// Enforced in `src/traffic/frames.rs` and `src/traffic/input.rs`.
     pub const MAX_INITIAL_RESERVE: usize = 256 * 1024;
 
-    /// The first limit that makes no sense, and why: with it no peer could ever be admitted, or
-    /// sums of lengths could overflow. `asks` is for a configuration that asks: a peer that waits
-    /// for its verdict keeps its place among the handshakes, and if all of them could wait, a
-    /// handler that hangs would keep every newcomer out.
+    setters! {
+        with_greeting_timeout(greeting_timeout: Duration),
+        with_handshake_timeout(handshake_timeout: Duration),
+        with_verdict_timeout(verdict_timeout: Duration),
+        with_max_handshake_command(max_handshake_command: usize),
+        with_max_message(max_message: usize),
+        with_max_frames(max_frames: usize),
+        with_max_properties(max_properties: usize),
+        with_refuse_reserved_identity(refuse_reserved_identity: bool),
+        with_max_pending_handshakes(max_pending_handshakes: usize),
+        with_max_pending_verdicts(max_pending_verdicts: usize),
+        with_max_remembered_failures(max_remembered_failures: usize),
+        with_max_held_back(max_held_back: usize),
+        with_max_connections(max_connections: impl Into<Option<usize>>),
+        with_max_connections_per_user(max_connections_per_user: impl Into<Option<usize>>),
+        with_max_connections_per_address(max_connections_per_address: impl Into<Option<usize>>),
+        with_linger_timeout(linger_timeout: Duration),
+        with_linger_bytes(linger_bytes: usize),
+        with_read_ahead(read_ahead: usize),
+    }
+
+    /// The first limit that makes no sense, and the reason: no peer could ever be admitted, or sums
+    /// of lengths could overflow. `asks` is whether policy is asked about peers. A peer that waits
+    /// for its verdict keeps its slot, so if all slots could wait, a handler that hangs would keep
+    /// every newcomer out.
     pub(crate) fn senseless(&self, asks: bool) -> Option<(&'static str, &'static str)> {
         const NO_TIME: &str = "it must be longer than zero";
         const NONE: &str = "it must be at least 1";
@@ -169,7 +238,7 @@ impl Limits {
     }
 }
 
-/// Bytes of the shortest INITIATE (RFC 26): 257, and a Socket-Type of three letters.
+/// Bytes of the shortest INITIATE (RFC 26): 257, and a Socket-Type property of three letters.
 const MIN_HANDSHAKE_COMMAND: usize = 276;
 
 impl Default for Limits {

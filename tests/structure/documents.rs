@@ -82,6 +82,20 @@ pub fn paths(document: &str) -> Vec<&str> {
         .collect()
 }
 
+/// The public fields of a struct's body, each with its documentation.
+pub fn fields(body: &str) -> Vec<(&str, String)> {
+    let mut fields = Vec::new();
+    let mut doc = String::new();
+    for line in body.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("///") {
+            doc.push_str(text);
+        } else if let Some((name, _)) = line.strip_prefix("pub ").and_then(|l| l.split_once(':')) {
+            fields.push((name, std::mem::take(&mut doc)));
+        }
+    }
+    fields
+}
+
 /// The highest number of hops in a story.
 const MAX_HOPS: usize = 3;
 /// The stories that the architecture must tell.
@@ -198,6 +212,13 @@ mod tests {
         let few = short.repeat(STORIES - 1);
         let found = story_breaches(&format!("{few}\n## Words\n\nNo file.\n"));
         assert_eq!(found, ["4 stories, 5 must be told"]);
+    }
+
+    #[test]
+    fn each_public_field_has_its_own_documentation() {
+        let body = "/// One.\npub a: u8,\n/// Two,\n///\n/// three.\npub b: u8,\npub c: u8,\n";
+        let (one, two) = (" One.".to_owned(), " Two, three.".to_owned());
+        assert_eq!(fields(body), [("a", one), ("b", two), ("c", String::new())]);
     }
 
     #[test]

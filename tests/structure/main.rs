@@ -169,6 +169,25 @@ fn every_file_that_a_document_names_exists() {
 }
 
 #[test]
+fn every_limit_says_where_it_is_enforced() {
+    let text = read("src/limits.rs");
+    let (_, fields) = text.split_once("pub struct Limits {").unwrap();
+    let (fields, _) = fields.split_once("\n}").unwrap();
+    let breaches: Vec<_> = documents::fields(fields)
+        .into_iter()
+        .filter(|(_, doc)| {
+            let places = doc
+                .rsplit_once("Enforced in")
+                .map_or("", |(_, places)| places);
+            let places = documents::paths(places);
+            places.is_empty() || !places.iter().all(|path| root().join(path).is_file())
+        })
+        .map(|(field, _)| format!("Limits::{field} names no file that enforces it"))
+        .collect();
+    assert_none(&breaches);
+}
+
+#[test]
 fn the_architecture_tells_its_stories_in_few_hops_each() {
     assert_none(&documents::story_breaches(&read("docs/ARCHITECTURE.md")));
 }
