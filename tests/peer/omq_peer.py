@@ -19,6 +19,8 @@ socket = zmq.Context().socket(getattr(zmq, kind))
 socket.linger = 0
 # A PING now and then. It is a command, which shows on the frame around its box.
 socket.heartbeat_ivl = 20
+# Without this it would be as long as the interval, which a busy machine exceeds.
+socket.heartbeat_timeout = 10_000
 if mechanism == "CURVE":
     socket.curve_publickey = task["public"].encode()
     socket.curve_secretkey = task["secret"].encode()
