@@ -76,7 +76,7 @@ fn serve(listener: &TcpListener, auth: &Authenticator) -> Outcome<String> {
         established.into_channel(config.socket_type(), limits, None, Instant::now());
     let mut channel = channel.with_input(input);
     let message = loop {
-        channel.receive(1)?;
+        channel.process_input(1)?;
         if let Some(Incoming::Message(message)) = channel.poll_event() {
             break message;
         }
@@ -88,7 +88,7 @@ fn serve(listener: &TcpListener, auth: &Authenticator) -> Outcome<String> {
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer)? {
             0 => return Err("the peer left".into()),
-            count => channel.feed(&buffer[..count], Instant::now()),
+            count => channel.push_input(&buffer[..count], Instant::now()),
         }
     };
     let user = peer.authenticated.ok_or("not authenticated")?.user_id;
@@ -104,7 +104,7 @@ fn write(stream: &mut TcpStream, channel: &mut Channel) -> Outcome<()> {
     channel.encode()?;
     while channel.has_output() {
         let written = stream.write_vectored(&channel.output())?;
-        channel.sent(written);
+        channel.on_written(written);
         channel.encode()?;
     }
     Ok(())

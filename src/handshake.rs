@@ -272,7 +272,7 @@ fn take_command(input: &mut BytesMut, max: usize) -> Result<Option<BytesMut>, Er
     }
     // RFC 37, "Framing": a body that fits a short frame should come in one. No known peer does
     // otherwise during a handshake.
-    if header.is_wasteful() {
+    if header.is_overlong() {
         return Err(ProtocolError::LongFrameInHandshake { size: header.size }.into());
     }
     let len = match usize::try_from(header.size) {

@@ -1,4 +1,4 @@
-//! One connection of a tunnel, and how messages cross from one to the other.
+//! One connection of a tunnel, and how messages move from one to the other.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
@@ -15,15 +15,15 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct RelayEnd {
     pub(crate) channel: Channel,
-    /// The violation behind the events that wait.
+    /// A violation that is reported once the events before it are taken.
     error: Option<Error>,
-    /// Its peer broke the protocol: what else it sent means nothing.
+    /// Its peer has violated the protocol, and nothing that follows has a meaning.
     broken: bool,
 }
 
 impl RelayEnd {
-    /// Takes over a connection. `limits` bound what its peer may send, `heartbeat` says whether
-    /// it is sent PINGs; its own are answered in any case.
+    /// Takes over a connection after its handshake. `limits` bound what its peer may send. With
+    /// `heartbeat` the peer is sent PINGs. PINGs of the peer are always answered.
     #[must_use]
     pub fn new(
         established: Established,
@@ -39,25 +39,26 @@ impl RelayEnd {
         }
     }
 
-    /// Begins with what has arrived behind the last command of the handshake.
+    /// Begins with bytes that arrived behind the last command of the handshake.
     #[must_use]
     pub fn with_input(mut self, input: BytesMut) -> Self {
         self.channel = self.channel.with_input(input);
         self
     }
 
-    /// The next message or subscription; `None` if more bytes are needed, or the peer's PINGs have
-    /// to be answered first.
+    /// Takes the next message or subscription. Returns `None` if more bytes are needed, or if answers
+    /// to the peer's PINGs must be sent first.
     fn next(&mut self) -> Result<Option<Incoming>, Error> {
         loop {
-            // It is encoded, or dropped, before anything else is read.
+            // The event may share the input buffer, because it is encoded or dropped before more is
+            // read.
             if let Some(event) = self.channel.poll_shared_event() {
                 return Ok(Some(event));
             }
             if let Some(error) = self.error.take() {
                 return Err(error);
             }
-            match self.channel.receive(1) {
+            match self.channel.process_input(1) {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
                 Err(error) => self.error = Some(error),
@@ -65,22 +66,22 @@ impl RelayEnd {
         }
     }
 
-    /// Drops everything from its peer and for it. What it had sent before the violation has
-    /// crossed already.
+    /// Drops everything from the peer and for it. What it has sent before the violation was forwarded
+    /// already.
     pub(crate) fn break_off(&mut self) {
         self.broken = true;
         self.channel.break_off();
     }
 }
 
-/// Takes messages from one side to the other as long as there is room.
-pub(crate) fn carry(from: &mut RelayEnd, to: &mut RelayEnd) -> Result<(), Error> {
-    let carried = carry_messages(from, to);
+/// Moves messages from one side to the other as long as there is room.
+pub(crate) fn forward(from: &mut RelayEnd, to: &mut RelayEnd) -> Result<(), Error> {
+    let forwarded = forward_messages(from, to);
     to.channel.encode()?;
-    carried
+    forwarded
 }
 
-fn carry_messages(from: &mut RelayEnd, to: &mut RelayEnd) -> Result<(), Error> {
+fn forward_messages(from: &mut RelayEnd, to: &mut RelayEnd) -> Result<(), Error> {
     loop {
         to.channel.fill()?;
         if from.broken || !to.channel.can_queue() {

@@ -1,8 +1,8 @@
-//! The traffic of a tunnel, in both directions, once both handshakes are complete.
+//! The traffic of a tunnel in both directions, after both handshakes.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::relay::end::{RelayEnd, carry};
+use crate::relay::end::{RelayEnd, forward};
 use crate::relay::side::{Side, Sides};
 use crate::traffic::heartbeat::HeartbeatExpired;
 use bytes::BytesMut;
@@ -10,77 +10,79 @@ use bytes::buf::Limit;
 use std::io::IoSlice;
 use std::time::Instant;
 
-/// A peer broke the protocol or a limit. Its connection is to be closed, and so is the other once
-/// it has got what came before.
+/// A peer has violated the protocol or a limit. Close its connection, and the other one once that
+/// has been sent what came before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayError {
-    /// Whose peer it was.
+    /// The side of that peer.
     pub side: Side,
-    /// What it did.
+    /// The violation.
     pub error: Error,
 }
 
-/// A peer was silent for too long. Its connection is to be closed, and so is the other once it has
-/// got what came before.
+/// A peer was silent for too long. Close its connection, and the other one once that has been sent
+/// what came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayTimeout {
-    /// Whose peer it was.
+    /// The side of that peer.
     pub side: Side,
-    /// Which promise it broke.
+    /// Why it counts as dead.
     pub expired: HeartbeatExpired,
 }
 
-/// A tunnel's traffic: two connections, each frame of one sealed anew for the other.
+/// The traffic of a tunnel: two connections, where each frame of one is opened and sealed again for
+/// the other.
 ///
-/// Messages cross whole or not at all, multipart ones and all frames in order; subscriptions in
-/// the form that the receiver's version knows. PINGs are answered where they arrive. Nothing is
-/// taken from one side while the other has no room, so that a direction holds two messages at most,
-/// and what two writes are worth.
+/// A message is forwarded whole or not at all, with all its frames in order. A subscription is sent in
+/// the form that the receiver's version of ZMTP knows. PINGs are not forwarded but answered. Nothing is
+/// taken from one side while the other has no room, so each direction holds at most two messages and
+/// 128 KiB.
 ///
-/// A driver, whenever something has happened,
+/// Whenever something has happened, the driver
 ///
-/// 1. reads from a side into [`Relay::room`], if the side [wants it](Relay::wants_input), and
-///    tells [`Relay::received`];
+/// 1. reads from a side into [`Relay::room`], if the relay [wants input](Relay::wants_input) from it,
+///    and calls [`Relay::on_read`];
 /// 2. calls [`Relay::forward`];
-/// 3. writes [`Relay::output`] of both sides, tells [`Relay::sent`], and if that was not nothing
-///    begins again;
-/// 4. waits, but not beyond [`Relay::deadline`], when it calls [`Relay::on_deadline`]. Before a
-///    long wait [`Relay::release_memory`] gives memory back.
+/// 3. writes [`Relay::output`] of both sides and calls [`Relay::on_written`]. If something was written
+///    it goes back to step 1;
+/// 4. waits, but only until [`Relay::deadline`], and calls [`Relay::on_deadline`] then. Before a long
+///    wait it calls [`Relay::release_memory`].
 ///
-/// "Sends no more" ([`Relay::end_input`]) and "takes no more" ([`Relay::end_output`]) are states of
-/// each side and do not end the other direction. A side in either has no heartbeat.
+/// Each side can stop to send ([`Relay::end_input`]) and stop to take ([`Relay::end_output`]). Neither
+/// ends the other direction. A side in either state has no heartbeat.
 #[derive(Debug)]
 pub struct Relay(Sides<RelayEnd>);
 
 impl Relay {
-    /// Ties two connections together.
+    /// Connects the two ends.
     #[must_use]
     pub const fn new(front: RelayEnd, back: RelayEnd) -> Self {
         Self(Sides { front, back })
     }
 
-    /// Moves on what has arrived, in both directions, as far as there is room.
+    /// Forwards what has arrived, in both directions, as far as there is room.
     ///
     /// # Errors
-    /// Returns [`RelayError`] once for each side whose peer breaks the protocol. What that peer had
-    /// sent before still crosses, by calling this again. What stands behind is dropped, and so is
-    /// everything on its way to that peer.
+    /// Returns [`RelayError`] once for each side whose peer violates the protocol. What that peer has
+    /// sent before is still forwarded when this is called again. What follows the violation is
+    /// dropped, and so is everything on its way to that peer.
     pub fn forward(&mut self) -> Result<(), RelayError> {
         loop {
             for side in Side::BOTH {
                 let (from, to) = self.0.direction(side);
-                if let Err(error) = carry(from, to) {
+                if let Err(error) = forward(from, to) {
                     return Err(self.break_off(side, error));
                 }
             }
-            // Answers to PINGs make room for more of them.
+            // Encoding answers to PINGs makes room for more answers, so input that waited for that
+            // room can be processed.
             let mut goes_on = false;
             for side in Side::BOTH {
                 if let Err(error) = self.0[side].channel.encode() {
                     return Err(self.break_off(side, error));
                 }
                 let to = &self.0[side.other()].channel;
-                goes_on |= self.0[side].channel.may_go_on() && to.can_queue();
+                goes_on |= self.0[side].channel.may_resume_input() && to.can_queue();
             }
             if !goes_on {
                 return Ok(());
@@ -95,76 +97,77 @@ impl Relay {
         RelayError { side, error }
     }
 
-    /// Notes that nothing more comes from this side, or is wanted of it. What has arrived still
-    /// crosses.
+    /// Notes that nothing more comes from this side, or that no more is wanted. What has arrived is
+    /// still forwarded.
     pub fn end_input(&mut self, side: Side) {
         self.0[side].channel.end_input();
     }
 
-    /// Notes that nothing more goes to this side: its peer was told so, or takes no more. What
-    /// waits for it is dropped. The other side is read on, so that its PINGs are answered, and what
-    /// it sends for this one is dropped too.
+    /// Notes that nothing more goes to this side, because writing was shut down or its peer takes no
+    /// more. Waiting output is dropped, and so is what the other side sends from now on. The other side
+    /// is still read, so that its PINGs are answered.
     pub fn end_output(&mut self, side: Side) {
         self.0[side].channel.end_output();
         self.0[side.other()].channel.discard_input();
     }
 
-    /// Whether something may still come from this side.
+    /// Whether more may come from this side.
     #[cfg(feature = "tokio")]
     pub(crate) fn sends(&self, side: Side) -> bool {
         self.0[side].channel.peer_sends()
     }
 
-    /// Whether this side still takes what goes to it.
+    /// Whether this side takes output.
     #[cfg(feature = "tokio")]
     pub(crate) fn takes(&self, side: Side) -> bool {
         self.0[side].channel.peer_takes()
     }
 
-    /// Whether to read from this side now. If not, there is nowhere to put it.
+    /// Whether to read from this side now. If not, nothing more comes, or there is no room for it.
     #[must_use]
     pub fn wants_input(&self, side: Side) -> bool {
         let from = &self.0[side].channel;
         from.wants_input() && self.0[side.other()].channel.can_queue()
     }
 
-    /// Where to put what is read from this side: room for one byte at least, which grows with
-    /// what has arrived and not with what the peer announces.
+    /// Room to read into from this side, at least one byte. It grows with what has arrived, never with
+    /// what the peer announces.
     pub fn room(&mut self, side: Side) -> Limit<&mut BytesMut> {
         self.0[side].channel.room()
     }
 
-    /// What is to be written to this side, in order.
+    /// The bytes to write to this side, in order.
     #[must_use]
     pub fn output(&self, side: Side) -> [IoSlice<'_>; 3] {
         self.0[side].channel.output()
     }
 
-    /// Whether there is something to be written to this side.
+    /// Whether there are bytes to write to this side.
     #[must_use]
     pub fn has_output(&self, side: Side) -> bool {
         self.0[side].channel.has_output()
     }
 
-    /// Notes that this much of the output is written.
-    pub fn sent(&mut self, side: Side, written: usize) {
-        self.0[side].channel.sent(written);
+    /// Notes that `written` bytes of [`Relay::output`] were written.
+    pub fn on_written(&mut self, side: Side, written: usize) {
+        self.0[side].channel.on_written(written);
     }
 
-    /// Whether everything whole that the other side has sent was written to this one.
+    /// Whether all whole messages that have arrived from the other side were written to this one.
     #[must_use]
     pub fn is_drained(&self, side: Side) -> bool {
         self.0[side].channel.is_sent() && self.0[side.other()].channel.is_drained()
     }
 
-    /// Notes that something has arrived from this side, which is a sign of life.
-    pub fn received(&mut self, side: Side, now: Instant) {
-        self.0[side].channel.received(now);
+    /// Notes that bytes were read into [`Relay::room`]. For the heartbeat every byte is a sign of life.
+    pub fn on_read(&mut self, side: Side, now: Instant) {
+        self.0[side].channel.on_read(now);
     }
 
-    /// When to call [`Relay::on_deadline`] next; `None`: only after something has changed. While a
-    /// side is not read from, its silence means nothing, and one that sends or takes no more has no
-    /// heartbeat.
+    /// When to call [`Relay::on_deadline`] next. `None` means never, until something changes.
+    ///
+    /// While the relay wants no input from a side, the silence of that side means nothing. A side that
+    /// sends or takes nothing more has no heartbeat.
     pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
         Side::BOTH
             .into_iter()
@@ -175,15 +178,16 @@ impl Relay {
             .min()
     }
 
-    /// Frees buffers that hold nothing. A busy tunnel would need them again at once; an idle one
-    /// holds none.
+    /// Frees empty buffers. To be called when the tunnel is idle: a busy one would need them again at
+    /// once.
     pub fn release_memory(&mut self) {
         for side in Side::BOTH {
             self.0[side].channel.release_memory();
         }
     }
 
-    /// Does what heartbeats want at `now`.
+    /// Queues PINGs that are due at `now`, and checks whether a peer was silent for too long. Read what
+    /// has arrived before, since it counts as a sign of life.
     ///
     /// # Errors
     /// Returns [`RelayTimeout`] if a peer was silent for too long.

@@ -1,4 +1,4 @@
-//! What each side of a tunnel is told about the other.
+//! What the peer on each side of a tunnel is told about the other.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -9,37 +9,37 @@ use crate::wire::metadata::{IDENTITY, MAX_IDENTITY_LEN, Metadata, SOCKET_TYPE};
 use crate::wire::socket_type::SocketType;
 use bytes::{Bytes, BytesMut};
 
-/// The property in which a program behind a tunnel finds who its peer is.
+/// The property in which a program behind a tunnel finds the authenticated user id of its peer.
 const USER_ID: &str = "User-Id";
-/// Where libzmq tells a program the address of its peer.
+/// The property in which libzmq gives a program the address of its peer.
 const PEER_ADDRESS: &str = "Peer-Address";
-/// Another name under which libzmq tells a program the identity of its peer.
+/// Another name under which libzmq gives a program the identity of its peer.
 const ROUTING_ID: &str = "Routing-Id";
 
-/// What becomes of the identity that a peer claims, on its way to the program behind a tunnel.
+/// What a tunnel does with the identity that a peer claims.
 ///
-/// A ROUTER addresses its peers by identity, and takes anybody's word for his. Whoever is behind
-/// a tunnel can do better.
+/// A ROUTER addresses its peers by identity, and believes what they claim. Behind a tunnel the
+/// identity can come from the authenticated user id instead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IdentityRule {
-    /// It is passed on as claimed.
+    /// The tunnel passes it on as claimed.
     #[default]
     Pass,
-    /// The authenticated user id takes its place, so that a ROUTER addresses users. Two
-    /// connections of one user are then told apart no more than two peers of one identity are.
+    /// The tunnel replaces it by the authenticated user id, so that a ROUTER addresses users. A ROUTER
+    /// then cannot tell two connections of one user apart.
     UserId,
-    /// It is emptied, so that a ROUTER makes up one of its own.
+    /// The tunnel passes on an empty identity, so that a ROUTER makes up one of its own.
     Drop,
 }
 
-/// A front's handshake, paused, and what the back is told about its peer.
+/// The paused handshake of the front, and the metadata that the back is told about its peer.
 ///
-/// Everything that a peer claims is passed on, but for names that say who it is. `User-Id`,
-/// `Peer-Address`, and whatever the ZAP handler supplied for this very peer, are taken out
-/// whatever their case; the `User-Id` that policy gave is put in. A program behind a tunnel may
-/// believe `User-Id` for that reason, and nothing else in the metadata. The handler's own
-/// metadata is not passed on.
+/// The tunnel passes on what a peer claims, except properties that say who the peer is. It removes
+/// `User-Id`, `Peer-Address` and every property that the ZAP handler has set for this peer, in upper
+/// or lower case, and adds the `User-Id` that the policy has assigned. So a program behind a tunnel
+/// can trust `User-Id`, and nothing else in the metadata. The metadata of the ZAP handler itself is
+/// not passed on.
 #[derive(Debug)]
 #[must_use]
 pub struct PeerHandoff {
@@ -48,53 +48,54 @@ pub struct PeerHandoff {
 }
 
 impl PeerHandoff {
-    /// Reads what the front's peer is and claims.
+    /// Takes the paused handshake of the front.
     ///
     /// # Errors
-    /// [`LocalError::UserIdTooLong`], and [`LocalError::MetadataMissing`] if the pause is that of
-    /// a client of PLAIN or CURVE, which has not heard anything yet: those can only be a back.
+    /// Returns [`LocalError::UserIdTooLong`] if the user id does not fit, and
+    /// [`LocalError::MetadataMissing`] if this is the handshake of a PLAIN or CURVE client. A client
+    /// pauses before it knows anything of its peer, so it can only be the back.
     pub fn new(pause: NeedsMetadata, identity: IdentityRule) -> Result<Self, Error> {
         let claims = pause.claims().ok_or(LocalError::MetadataMissing)?;
         let metadata = passed_on(claims, pause.authenticated(), identity)?;
         Ok(Self { pause, metadata })
     }
 
-    /// What the front's peer says of itself.
+    /// What the front's peer claims.
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
         self.pause.claims()
     }
 
-    /// Who the front's peer is, if policy was asked.
+    /// The authenticated identity of the front's peer. `None` if no policy was asked.
     #[must_use]
     pub fn authenticated(&self) -> Option<&Authenticated> {
         self.pause.authenticated()
     }
 
-    /// The connection to the back at `address`, as its handshake is to be started with. It will
-    /// not pause.
+    /// The context to start the back's handshake with. `address` is that of the back's peer. The
+    /// handshake will not pause.
     #[must_use]
     pub fn peer_context(&self, address: PeerAddress) -> PeerContext {
         PeerContext::new(address).with_metadata(self.metadata.clone())
     }
 
-    /// Tells the front what the back's peer has said of itself, which completes the handshake.
-    /// What is to be sent is appended to `out`, also on an error.
+    /// Tells the front's peer what the back's peer claims, which completes the front's handshake. The
+    /// bytes to send are appended to `out`, also after an error.
     ///
     /// # Errors
-    /// As [`NeedsMetadata::resume`].
+    /// Returns those of [`NeedsMetadata::resume`].
     pub fn complete(self, back: &Claims, out: &mut BytesMut) -> Result<Box<Established>, Error> {
         let metadata = passed_on(back, None, IdentityRule::Pass)?;
         match self.pause.resume(&metadata, out)? {
             Handshake::Complete(front) => Ok(front),
-            // Only a client's handshake would go on from here, and `new` takes none.
+            // Only a client's handshake would go on, and `new` refuses those.
             _ => Err(LocalError::MetadataMissing.into()),
         }
     }
 }
 
-/// What one side's peer claims, as the other side's is told. `Socket-Type` comes first, as peers
-/// expect it, and both standard names in their canonical case.
+/// The metadata that one side is told about the peer of the other. `Socket-Type` comes first, as peers
+/// expect it. It and `Identity` are in their canonical case.
 fn passed_on(
     claims: &Claims,
     authenticated: Option<&Authenticated>,
@@ -140,8 +141,8 @@ fn identity(
         IdentityRule::UserId => {
             let user_id = authenticated.map(|authenticated| authenticated.user_id.clone());
             let user_id = user_id.unwrap_or_default();
-            // RFC 37, "The Identity Property": 0 to 255 bytes. Cut short, one user could pass
-            // for another.
+            // RFC 37, "The Identity Property": 0 to 255 bytes. If it were truncated, one user could
+            // pass for another.
             if user_id.len() > MAX_IDENTITY_LEN {
                 return Err(LocalError::UserIdTooLong);
             }
@@ -150,8 +151,7 @@ fn identity(
     }
 }
 
-/// The claims have come over the wire and have no name twice, so that only a user id can be too
-/// long.
+/// Adds a property. Claims that have come over the wire are valid, so only a user id can be too long.
 fn put(metadata: &mut Metadata, name: &str, value: Bytes) -> Result<(), LocalError> {
     metadata
         .push(name, value)
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn who_a_peer_is_comes_from_policy_alone_in_whatever_case_it_claims_it() {
+    fn user_ids_come_from_policy_alone_in_whatever_case_a_peer_claims_one() {
         let alice = authenticated("alice", &[("X-Role", "clerk")]);
         told(
             &[
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_asked_means_no_user_id_at_all() {
+    fn without_a_policy_there_is_no_user_id_at_all() {
         told(
             &[("Socket-Type", "PULL"), ("User-Id", "root")],
             None,
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_user_id_is_told_too() {
+    fn an_empty_user_id_is_passed_on_too() {
         told(
             &[("Socket-Type", "PULL")],
             Some(&authenticated("", &[])),
@@ -290,7 +290,7 @@ mod tests {
             IdentityRule::UserId,
             &[("Socket-Type", "PUSH"), ("User-Id", "alice")],
         );
-        // One that should have sent it, and did not, gets it all the same.
+        // A type that should have sent an identity, and did not, gets one.
         told(
             &[("Socket-Type", "REQ")],
             Some(&alice),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_id_that_is_no_identity_is_not_cut_short() {
+    fn a_user_id_that_is_too_long_for_an_identity_is_not_truncated() {
         let long = authenticated(&"a".repeat(256), &[]);
         let claims = claims(&[("Socket-Type", "DEALER"), ("Identity", "")]);
         assert_eq!(

@@ -1,21 +1,20 @@
-//! A tunnel between two connections, without I/O: two handshakes in one another, and the
-//! traffic after them.
+//! A tunnel between two connections, without I/O: one handshake inside the other, and the traffic
+//! after them.
 //!
-//! The **front** is the connection that was accepted, the **back** the one that is dialled for it.
-//! Where the network is in front and the program behind, the tunnel is a server; the other way
-//! round, a client. Each side speaks its own mechanism, and the two peers see each other's socket
-//! types, identities and properties, as if nobody stood between them.
+//! The **front** is the connection that was accepted, the **back** the connection that is made for it.
+//! The tunnel is a server if the network is in front and the program behind it, and a client the other
+//! way round. Each side has its own mechanism. The two peers see each other's socket types, identities
+//! and properties, as if they were connected directly.
 //!
 //! 1. The front's [`Handshake`] runs with a configuration of [`SocketType::Relay`] until it pauses
-//!    for metadata. By then policy has spoken, so that nothing is dialled for a peer that is
-//!    refused.
-//! 2. [`PeerHandoff::new`] turns the pause into what the back is told: [`PeerHandoff::peer_context`]
-//!    begins the back's handshake, which does not pause.
-//! 3. When that is complete, [`PeerHandoff::complete`] tells the front what the back has said,
-//!    and completes its handshake.
-//! 4. [`Relay`] carries messages and subscriptions to and fro, and answers PINGs where they arrive.
+//!    for metadata. By then the policy has decided, so a refused peer never reaches the back.
+//! 2. [`PeerHandoff::new`] takes the paused handshake, and [`PeerHandoff::peer_context`] starts the
+//!    back's handshake, which does not pause.
+//! 3. When that is complete, [`PeerHandoff::complete`] tells the front's peer what the back's peer
+//!    claims, and completes the front's handshake.
+//! 4. [`Relay`] forwards messages and subscriptions in both directions, and answers PINGs.
 //!
-//! Nobody forges who he is through it: see [`PeerHandoff`].
+//! A peer cannot forge its user id through a tunnel: see [`PeerHandoff`].
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -24,16 +23,16 @@
 //! use zmtp_auth::relay::{IdentityRule, PeerHandoff, RelayEnd, Relay, Side};
 //! use zmtp_auth::{Config, KeyPair, Limits, PeerAddress, SocketType};
 //!
-//! // A program that knows CURVE, the tunnel's two faces, and a program that does not.
+//! // A client with CURVE, the tunnel's two sides, and a program without security.
 //! let keys = KeyPair::generate()?;
-//! let far = Config::builder(SocketType::Push)
+//! let client = Config::builder(SocketType::Push)
 //!     .curve_client(KeyPair::generate()?, keys.public_key())
 //!     .finish()?;
 //! let front = Config::builder(SocketType::Relay).curve_server(keys).accept_any_peer().finish()?;
 //! let back = Config::builder(SocketType::Relay).null().accept_any_peer().finish()?;
-//! let beside = Config::builder(SocketType::Pull).null().accept_any_peer().finish()?;
+//! let program = Config::builder(SocketType::Pull).null().accept_any_peer().finish()?;
 //!
-//! /// Gives both machines their turn until one does something else than wait for bytes.
+//! /// Runs both machines until one of them needs something else than bytes.
 //! fn converse(
 //!     (mut one, mut from_one): (Handshake, BytesMut),
 //!     (mut two, mut from_two): (Handshake, BytesMut),
@@ -55,26 +54,26 @@
 //!     (Handshake::start(config, conn, &mut out), out)
 //! }
 //!
-//! let ends = (start(&far, PeerContext::new(here())), start(&front, PeerContext::new(here())));
-//! let [far, (Handshake::NeedsMetadata(pause), mut to_far)] = converse(ends.0, ends.1)? else {
+//! let ends = (start(&client, PeerContext::new(here())), start(&front, PeerContext::new(here())));
+//! let [client, (Handshake::NeedsMetadata(pause), mut to_client)] = converse(ends.0, ends.1)? else {
 //!     unreachable!()
 //! };
 //! let handoff = PeerHandoff::new(pause, IdentityRule::Pass)?;
-//! let ends = (start(&back, handoff.peer_context(here())), start(&beside, PeerContext::new(here())));
-//! let [(Handshake::Complete(back), _), (Handshake::Complete(beside), _)] =
+//! let ends = (start(&back, handoff.peer_context(here())), start(&program, PeerContext::new(here())));
+//! let [(Handshake::Complete(back), _), (Handshake::Complete(program), _)] =
 //!     converse(ends.0, ends.1)?
 //! else {
 //!     unreachable!()
 //! };
-//! assert_eq!(beside.peer.claims.socket_type, Some(SocketType::Push));
-//! let front = handoff.complete(&back.peer.claims, &mut to_far)?;
+//! assert_eq!(program.peer.claims.socket_type, Some(SocketType::Push));
+//! let front = handoff.complete(&back.peer.claims, &mut to_client)?;
 //!
 //! let limits = Limits::default();
 //! let mut relay = Relay::new(
 //!     RelayEnd::new(*front, &limits, None, Instant::now()),
 //!     RelayEnd::new(*back, &limits, None, Instant::now()),
 //! );
-//! # let _ = (far, &mut relay, Side::Front);
+//! # let _ = (client, &mut relay, Side::Front);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -6,17 +6,17 @@ use std::ops::{Index, IndexMut};
 /// One of a tunnel's two connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The one that was accepted.
+    /// The connection that was accepted.
     Front,
-    /// The one that was dialled for it.
+    /// The connection that was made for it.
     Back,
 }
 
 impl Side {
-    /// Both.
+    /// Both sides.
     pub(crate) const BOTH: [Self; 2] = [Self::Front, Self::Back];
 
-    /// The other one.
+    /// The other side.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -26,7 +26,7 @@ impl Side {
     }
 }
 
-/// One of something for each side.
+/// A pair with one value for each side.
 #[derive(Debug)]
 pub(crate) struct Sides<T> {
     pub(crate) front: T,
@@ -34,7 +34,7 @@ pub(crate) struct Sides<T> {
 }
 
 impl<T> Sides<T> {
-    /// The two ends of the direction that leads from `from`, in this order.
+    /// The value of `from`, and then that of the other side.
     pub(crate) const fn direction(&mut self, from: Side) -> (&mut T, &mut T) {
         match from {
             Side::Front => (&mut self.front, &mut self.back),

@@ -20,48 +20,55 @@ use std::time::Instant;
 #[cfg(feature = "tokio")]
 mod queues;
 
-/// An established connection: bytes of the peer become messages and subscriptions, and messages
-/// become bytes for the peer. PINGs are answered, and sent if that was asked for.
+/// An established connection without I/O. It turns the peer's bytes into messages and subscriptions,
+/// and messages into bytes for the peer. It answers PINGs, and sends them if asked to.
 ///
-/// The caller has the stream and the clock. Whenever something has happened, it
+/// The caller owns the stream and the clock. Whenever something has happened, it
 ///
 /// 1. reads into [`Channel::room`] if the channel [wants input](Channel::wants_input), and calls
-///    [`Channel::received`];
-/// 2. calls [`Channel::receive`] and takes what came by [`Channel::poll_event`];
-/// 3. gives what it wants to send to [`Channel::queue`], as long as [`Channel::can_queue`], and
+///    [`Channel::on_read`];
+/// 2. calls [`Channel::process_input`] and takes the events with [`Channel::poll_event`];
+/// 3. gives what it wants to send to [`Channel::queue`] as long as [`Channel::can_queue`], and
 ///    calls [`Channel::encode`];
-/// 4. writes [`Channel::output`] and calls [`Channel::sent`]. If that was something, or the channel
-///    [has more](Channel::has_more), it goes on with 2;
-/// 5. waits, but no longer than [`Channel::deadline`], and calls [`Channel::on_deadline`] then.
+/// 4. writes [`Channel::output`] and calls [`Channel::on_written`]. If something was written, or the
+///    channel [has more](Channel::has_more), it goes back to step 2;
+/// 5. waits for the stream, but only until [`Channel::deadline`], and calls
+///    [`Channel::on_deadline`] then.
 ///
-/// `examples/without_runtime.rs` does this over a blocking stream. What the channel holds is
-/// bounded: unread bytes by what was read, events by the limit of [`Channel::receive`], output by
-/// two messages and 128 KiB, answers to PINGs by 16.
+/// `examples/without_runtime.rs` does this over a blocking stream.
+///
+/// The order matters. Processing input may queue answers to PINGs, so it comes before encoding. An
+/// answer may only be encoded between two messages, and writing makes room for it, so after a write
+/// there may be input that waited for that room. A caller that slept instead of going back to step 2
+/// could wait for a peer that waits for it.
+///
+/// What the channel holds is bounded: unprocessed bytes by what was read, events by the limit of
+/// [`Channel::process_input`], output by two messages and 128 KiB, answers to PINGs by 16.
 #[derive(Debug)]
 pub struct Channel {
-    /// Bytes that have been read and not been taken apart.
+    /// Bytes that were read and are not processed yet.
     input: Input,
     inbox: Inbox,
     arrivals: Arrivals,
     outbox: Outbox,
     heartbeat: Heartbeat,
     pings: Pings,
-    /// [`Channel::receive`] stopped at its limit, so that whole frames may be left in `input`.
+    /// [`Channel::process_input`] stopped at its limit, so `input` may still hold whole frames.
     is_full: bool,
-    /// Something may still come from the peer, and is wanted.
+    /// More may come from the peer, and is wanted.
     peer_sends: bool,
-    /// The peer still takes what is sent to it. If not, that is dropped.
+    /// The peer takes what is sent to it. If not, output is dropped.
     peer_takes: bool,
-    /// The peer broke the protocol. What else it sent means nothing.
+    /// The peer has violated the protocol, and nothing that follows has a meaning.
     broken: bool,
 }
 
 impl Channel {
-    /// Takes over a connection once its handshake is complete.
+    /// Takes over a connection after its handshake.
     ///
-    /// `ours` is the type of our socket: a PUB receives subscriptions only, a PUSH nothing, and
+    /// `ours` is our socket type: a PUB receives only subscriptions, a PUSH nothing, and
     /// [`SocketType::Relay`] everything that a tunnel passes on. `limits` bound what the peer may
-    /// send. A peer of ZMTP 3.0 (`zmtp_3_0`) gets no PING and takes subscriptions as messages.
+    /// send. A peer of ZMTP 3.0 (`zmtp_3_0`) is sent no PINGs, and subscriptions as messages.
     #[must_use]
     pub fn new(
         (sealer, opener): (Sealer, Opener),
@@ -92,57 +99,58 @@ impl Channel {
         self
     }
 
-    /// Whether to read from the peer now. If not, nothing more comes, or events are to be taken or
-    /// [`Channel::output`] is to be written first.
+    /// Whether to read from the peer now. If not, nothing more comes from it, or the caller must
+    /// first take events or write [`Channel::output`].
     #[must_use]
     pub fn wants_input(&self) -> bool {
         let is_held_up = self.is_full && !self.arrivals.deliveries.is_empty();
         self.peer_sends && self.pings.may_take_more() && !is_held_up
     }
 
-    /// Room to read into: one byte at least. It grows with what has arrived, and not with what the
+    /// Room to read into, at least one byte. It grows with what has arrived, never with what the
     /// peer announces.
     pub fn room(&mut self) -> Limit<&mut BytesMut> {
         self.room_for(usize::MAX, usize::MAX)
     }
 
-    /// As [`Channel::room`], but at most `max` bytes, and at most `ahead` while frames are small.
-    pub(crate) fn room_for(&mut self, ahead: usize, max: usize) -> Limit<&mut BytesMut> {
-        // What was read before may lie in memory that is about to be replaced.
+    /// As [`Channel::room`], but at most `max` bytes, and at most `read_ahead` while frames are small.
+    pub(crate) fn room_for(&mut self, read_ahead: usize, max: usize) -> Limit<&mut BytesMut> {
+        // Events may share the memory of the buffer, which may be replaced now.
         self.arrivals.unshare(self.input.allocation());
         let wanted = self.inbox.wanted(&self.input);
-        self.input.room(wanted, ahead, max)
+        self.input.room(wanted, read_ahead, max)
     }
 
-    /// Notes that bytes were read into [`Channel::room`]. Every byte is a sign of life.
-    pub fn received(&mut self, now: Instant) {
-        self.input.arrived();
-        self.heartbeat.received(now);
+    /// Notes that bytes were read into [`Channel::room`]. For the heartbeat every byte is a sign of
+    /// life.
+    pub fn on_read(&mut self, now: Instant) {
+        self.input.on_read();
+        self.heartbeat.on_receive(now);
     }
 
-    /// Takes bytes that were read elsewhere, instead of reading into [`Channel::room`]. They are
-    /// dropped once nothing more is wanted of the peer.
-    pub fn feed(&mut self, mut bytes: &[u8], now: Instant) {
+    /// Appends bytes that were read elsewhere, instead of reading into [`Channel::room`]. They are
+    /// dropped after [`Channel::end_input`] or a violation of the protocol.
+    pub fn push_input(&mut self, mut bytes: &[u8], now: Instant) {
         while !bytes.is_empty() && self.peer_sends {
             let mut room = self.room();
             let (fits, rest) = bytes.split_at(bytes.len().min(room.remaining_mut()));
             room.put_slice(fits);
             bytes = rest;
-            self.received(now);
+            self.on_read(now);
         }
     }
 
-    /// Takes whole frames apart until the events that wait cost `limit` bytes, and says how many
-    /// frames there were. An event costs its bytes, and 64 for each of its frames.
+    /// Processes whole frames until the waiting events cost `limit` bytes, and returns the number of
+    /// frames. An event costs its bytes, and 64 bytes for each of its frames.
     ///
-    /// It also stops behind 16 PINGs whose answers are not encoded yet, so that a peer that does
-    /// not read them is not read from either.
+    /// It also stops when the answers to 16 PINGs wait to be encoded, so that a peer that does not
+    /// read them is not read from either.
     ///
     /// # Errors
-    /// Returns the peer's violation of the protocol or of a limit. What came before it is still
-    /// given by [`Channel::poll_event`], and nothing more is wanted of the peer. Returns
-    /// [`LocalError::Poisoned`] after that.
-    pub fn receive(&mut self, limit: usize) -> Result<usize, Error> {
+    /// Returns the peer's violation of the protocol or of a limit. [`Channel::poll_event`] still
+    /// returns what came before it, and no more input is taken. Returns [`LocalError::Poisoned`] if
+    /// it is called again after that.
+    pub fn process_input(&mut self, limit: usize) -> Result<usize, Error> {
         if self.broken {
             return Err(LocalError::Poisoned.into());
         }
@@ -178,53 +186,55 @@ impl Channel {
         taken
     }
 
-    /// The next message or subscription of the peer. Large ones hold no more memory than about
-    /// twice their bytes. Small ones may share what was read at once, up to 128 KiB, as long as
-    /// together they are worth half of it: to keep a few of many for long, copy them.
+    /// Takes the next message or subscription of the peer.
+    ///
+    /// A large message holds at most about twice its bytes of memory. Small ones may share a buffer
+    /// of up to 128 KiB, if together they fill half of it. To keep a few of many messages for long,
+    /// copy them.
     pub fn poll_event(&mut self) -> Option<Incoming> {
         self.arrivals.unshare(self.input.allocation());
         self.arrivals.pop()
     }
 
-    /// As [`Channel::poll_event`], for a caller that keeps no event: it may share the buffer that
-    /// it was read into.
+    /// As [`Channel::poll_event`], for a caller that keeps no event. It shares the buffer that it was
+    /// read into.
     pub(crate) fn poll_shared_event(&mut self) -> Option<Incoming> {
         self.arrivals.pop()
     }
 
-    /// Whether [`Channel::receive`] and [`Channel::poll_event`] may give more without another byte
-    /// of the peer: events wait, or frames that were left at the limit, or behind PINGs whose
-    /// answers are encoded by now.
+    /// Whether [`Channel::process_input`] and [`Channel::poll_event`] may return more without another
+    /// byte of the peer. Either events wait, or frames were left at the limit, or processing stopped
+    /// because of PINGs whose answers are encoded by now.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        !self.arrivals.deliveries.is_empty() || self.is_full || self.may_go_on()
+        !self.arrivals.deliveries.is_empty() || self.is_full || self.may_resume_input()
     }
 
-    /// Whether all whole frames that have arrived were given.
+    /// Whether all whole frames that have arrived were processed and their events taken.
     pub(crate) fn is_drained(&self) -> bool {
         let is_held_up = self.is_full || self.pings.held_up_input;
         self.arrivals.deliveries.is_empty() && !is_held_up
     }
 
-    /// Whether input that waited for answers to PINGs can be gone on with.
-    pub(crate) fn may_go_on(&self) -> bool {
-        self.pings.may_go_on()
+    /// Whether processing stopped because of PINGs and can now go on.
+    pub(crate) fn may_resume_input(&self) -> bool {
+        self.pings.may_resume_input()
     }
 
-    /// Whether [`Channel::queue`] takes something now. If not, [`Channel::output`] is to be
-    /// written first.
+    /// Whether [`Channel::queue`] takes something now. If not, the caller must first write
+    /// [`Channel::output`].
     #[must_use]
     pub fn can_queue(&self) -> bool {
         self.outbox.has_room() && self.outbox.is_between_messages()
     }
 
-    /// Queues a message or a subscription, which is encoded in the form that the peer's version
-    /// knows. A peer that takes nothing more gets nothing. Whether our type of socket sends such
-    /// things is the caller's to know.
+    /// Queues a message or a subscription. It is encoded in the form that the peer's version of ZMTP
+    /// knows, and dropped after [`Channel::end_output`]. Whether our socket type may send it is for
+    /// the caller to check.
     ///
     /// # Errors
-    /// Returns [`LocalError::OutputPending`] unless [`Channel::can_queue`], which is to be asked
-    /// first, and [`LocalError::NonceExhausted`] if the connection can send no more.
+    /// Returns [`LocalError::OutputPending`] if [`Channel::can_queue`] is false, and
+    /// [`LocalError::NonceExhausted`] if the connection can send no more.
     pub fn queue(&mut self, outgoing: impl Into<Outgoing>) -> Result<(), Error> {
         if !self.can_queue() {
             return Err(LocalError::OutputPending.into());
@@ -236,8 +246,8 @@ impl Channel {
         outgoing.into().begin(&mut self.outbox)
     }
 
-    /// Encodes answers to PINGs, and what is left of a message under way, as far as there is room.
-    /// RFC 37, "Formal Grammar": commands stand between messages.
+    /// Encodes the rest of the current message, then heartbeats, as far as there is room. RFC 37,
+    /// "Formal Grammar": commands stand between messages.
     pub(crate) fn fill(&mut self) -> Result<(), Error> {
         while self.outbox.has_room() {
             if !self.outbox.is_between_messages() {
@@ -251,7 +261,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Encodes what is queued, and heartbeats, as far as one write is worth it.
+    /// Encodes what is queued, and heartbeats, up to about what one write should send.
     ///
     /// # Errors
     /// Returns [`LocalError::NonceExhausted`] if the connection can send no more.
@@ -260,13 +270,13 @@ impl Channel {
         self.outbox.encode_singles()
     }
 
-    /// The bytes to be written, in order.
+    /// The bytes to write, in order.
     #[must_use]
     pub fn output(&self) -> [IoSlice<'_>; 3] {
         self.outbox.parts()
     }
 
-    /// Whether there are bytes to be written.
+    /// Whether there are bytes to write.
     #[must_use]
     pub fn has_output(&self) -> bool {
         self.outbox.has_bytes()
@@ -279,30 +289,31 @@ impl Channel {
     }
 
     /// Notes that `written` bytes of [`Channel::output`] were written.
-    pub fn sent(&mut self, written: usize) {
+    pub fn on_written(&mut self, written: usize) {
         self.outbox.advance(written);
     }
 
-    /// When to call [`Channel::on_deadline`] next; `None`: only after something has changed.
-    /// `is_reading` says whether the peer is read from: while it is not, its silence means
-    /// nothing. A peer that sends or takes nothing more has no heartbeat.
+    /// When to call [`Channel::on_deadline`] next. `None` means never, until something changes.
+    ///
+    /// `is_reading` says whether the caller reads from the peer. While it does not, the peer's
+    /// silence means nothing. A peer that sends or takes nothing more has no heartbeat.
     pub fn deadline(&mut self, now: Instant, is_reading: bool) -> Option<Instant> {
         if !self.is_open() {
             return None;
         }
         if is_reading {
-            self.heartbeat.listen(now);
+            self.heartbeat.resume_reading(now);
         } else {
-            self.heartbeat.stop_listening();
+            self.heartbeat.pause_reading();
         }
         self.heartbeat.deadline()
     }
 
-    /// Does what heartbeats want at `now`. Before, read what has arrived: it counts first.
+    /// Queues a PING if one is due at `now`, and checks whether the peer was silent for too long.
+    /// Read what has arrived before, since it counts as a sign of life.
     ///
     /// # Errors
-    /// Returns [`HeartbeatExpired`] if the peer was silent for too long. The connection is to be
-    /// closed.
+    /// Returns [`HeartbeatExpired`] if the peer was silent for too long. Close the connection then.
     pub fn on_deadline(&mut self, now: Instant) -> Result<(), HeartbeatExpired> {
         if !self.is_open() {
             return Ok(());
@@ -316,45 +327,47 @@ impl Channel {
         Ok(())
     }
 
-    /// Whether the peer sends and takes. Only then does its silence mean something, and is there a
-    /// use in a PING.
+    /// Whether both directions are open. Only then can a PING be answered, and only then does the
+    /// peer's silence mean something.
     const fn is_open(&self) -> bool {
         self.peer_sends && self.peer_takes
     }
 
-    /// Notes that nothing more comes from the peer, or is wanted of it. What has arrived is still
-    /// given, as long as the channel [has more](Channel::has_more); call [`Channel::encode`], or
-    /// [`Channel::end_output`] if the peer is gone, so that PINGs hold nothing up.
+    /// Notes that nothing more comes from the peer, or that no more is wanted.
+    ///
+    /// What has arrived is still processed as long as the channel [has more](Channel::has_more).
+    /// Processing may stop because of PINGs. It goes on after [`Channel::encode`], or
+    /// [`Channel::end_output`] if the peer is gone.
     pub const fn end_input(&mut self) {
         self.peer_sends = false;
     }
 
-    /// Notes that the peer takes nothing more. What waits for it is dropped, and so is what is
-    /// queued later.
+    /// Notes that the peer takes nothing more. Waiting output is dropped, and so is everything that
+    /// is queued later.
     pub fn end_output(&mut self) {
         self.peer_takes = false;
         self.outbox.discard();
         self.pings.stop();
     }
 
-    /// Drops the peer's messages and subscriptions from now on, and those that wait. Its PINGs are
-    /// answered.
+    /// Drops the peer's messages and subscriptions, those that wait and those to come. Its PINGs are
+    /// still answered.
     pub fn discard_input(&mut self) {
         self.inbox.discard();
         self.arrivals.clear();
         self.is_full = false;
     }
 
-    /// Drops what the peer has sent and everything for it: it broke the protocol.
+    /// Drops everything from the peer and for it, after a violation of the protocol.
     pub(crate) fn break_off(&mut self) {
         self.broken = true;
-        // First, so that no event is copied that is dropped anyway.
+        // This comes first, so that `drop_input` copies no events.
         self.discard_input();
         self.drop_input();
         self.end_output();
     }
 
-    /// Drops what was read and not taken apart: it stands behind a violation.
+    /// Drops bytes that were read and not processed, because they follow a violation.
     fn drop_input(&mut self) {
         self.arrivals.unshare(self.input.allocation());
         self.end_input();
@@ -363,8 +376,8 @@ impl Channel {
         self.pings.held_up_input = false;
     }
 
-    /// Frees buffers that hold nothing. A busy connection would need them again at once; an idle
-    /// one holds none.
+    /// Frees empty buffers. To be called when the connection is idle: a busy one would need them
+    /// again at once.
     pub fn release_memory(&mut self) {
         self.arrivals.unshare(self.input.allocation());
         self.input.release();
@@ -399,7 +412,7 @@ mod tests {
         (channel(one, None, now), channel(other, None, now))
     }
 
-    /// Everything that `from` has for its peer, in one read.
+    /// Gives all output of `from` to `to`.
     fn transfer(from: &mut Channel, to: &mut Channel) {
         from.encode().unwrap();
         while from.has_output() {
@@ -408,14 +421,14 @@ mod tests {
                 .iter()
                 .flat_map(|part| part.to_vec())
                 .collect();
-            from.sent(bytes.len());
-            to.feed(&bytes, Instant::now());
+            from.on_written(bytes.len());
+            to.push_input(&bytes, Instant::now());
             from.encode().unwrap();
         }
     }
 
     fn events(channel: &mut Channel) -> Vec<Incoming> {
-        channel.receive(usize::MAX).unwrap();
+        channel.process_input(usize::MAX).unwrap();
         std::iter::from_fn(|| channel.poll_event()).collect()
     }
 
@@ -457,25 +470,25 @@ mod tests {
             (SocketType::Radio, Vec::new()),
         ] {
             let mut ours = channel(ours, None, Instant::now());
-            ours.feed(&frame(Flags::Command, b"\x04JOINg"), Instant::now());
-            ours.feed(&frame(Flags::Command, b"\x05OTHERg"), Instant::now());
-            ours.feed(&frame(Flags::Command, b"\x05LEAVEh"), Instant::now());
+            ours.push_input(&frame(Flags::Command, b"\x04JOINg"), Instant::now());
+            ours.push_input(&frame(Flags::Command, b"\x05OTHERg"), Instant::now());
+            ours.push_input(&frame(Flags::Command, b"\x05LEAVEh"), Instant::now());
             assert_eq!(events(&mut ours), expected);
         }
     }
 
     #[test]
-    fn nothing_is_taken_beyond_the_limit_of_the_caller() {
+    fn processing_stops_at_the_limit_of_the_caller() {
         let (mut push, mut pull) = pair(SocketType::Push, SocketType::Pull);
         for _ in 0..100 {
             push.queue(Message::from("hello")).unwrap();
             transfer(&mut push, &mut pull);
         }
-        pull.receive(0).unwrap();
+        pull.process_input(0).unwrap();
         assert_eq!(pull.poll_event(), None);
         assert!(pull.has_more());
         let mut count = 0;
-        while pull.receive(100).unwrap() > 0 {
+        while pull.process_input(100).unwrap() > 0 {
             let taken = std::iter::from_fn(|| pull.poll_event()).count();
             // Frames are opened in batches.
             assert!(taken <= TOGETHER, "{taken}");
@@ -486,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_that_queues_too_early_is_told_and_nothing_is_torn() {
+    fn queueing_too_early_is_an_error_and_damages_nothing() {
         let (mut push, mut pull) = pair(SocketType::Push, SocketType::Pull);
         let message = Message::from(vec![Bytes::from(vec![7; 5000]); 2]);
         push.queue(message.clone()).unwrap();
@@ -500,12 +513,12 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_a_violation_is_given_and_nothing_behind_it() {
+    fn messages_before_a_violation_are_delivered_and_none_behind_it() {
         let mut pull = channel(SocketType::Pull, None, Instant::now());
-        pull.feed(&frame(Flags::Last, b"before"), Instant::now());
-        pull.feed(&frame(Flags::Last, &[0; 10_001]), Instant::now());
-        pull.feed(&frame(Flags::Last, b"behind"), Instant::now());
-        let error = pull.receive(usize::MAX).unwrap_err();
+        pull.push_input(&frame(Flags::Last, b"before"), Instant::now());
+        pull.push_input(&frame(Flags::Last, &[0; 10_001]), Instant::now());
+        pull.push_input(&frame(Flags::Last, b"behind"), Instant::now());
+        let error = pull.process_input(usize::MAX).unwrap_err();
         let exceeded = LimitExceeded::Message {
             size: 10_001,
             limit: 10_000,
@@ -514,7 +527,7 @@ mod tests {
         let before = Incoming::Message("before".into());
         assert_eq!(pull.poll_event(), Some(before));
         assert_eq!(pull.poll_event(), None);
-        let poisoned = pull.receive(usize::MAX).unwrap_err();
+        let poisoned = pull.process_input(usize::MAX).unwrap_err();
         assert_eq!(poisoned, Error::from(LocalError::Poisoned));
     }
 
@@ -523,9 +536,9 @@ mod tests {
         let (mut ours, mut peer) = pair(SocketType::Pull, SocketType::Push);
         let now = Instant::now();
         for _ in 0..100 {
-            ours.feed(&frame(Flags::Command, b"\x04PING\0\0context"), now);
+            ours.push_input(&frame(Flags::Command, b"\x04PING\0\0context"), now);
         }
-        ours.feed(&frame(Flags::Last, b"behind"), now);
+        ours.push_input(&frame(Flags::Last, b"behind"), now);
         assert_eq!(events(&mut ours), []);
         assert!(!ours.wants_input());
         let mut rounds = 0;
@@ -541,20 +554,20 @@ mod tests {
         assert!(rounds >= 5, "{rounds}");
     }
 
-    /// What a caller does that reads only when the channel wants it, and sleeps otherwise.
+    /// A caller that reads only when the channel wants input, and sleeps when it may.
     fn drive(channel: &mut Channel, mut wire: &[u8], limit: usize) -> usize {
         let mut messages = 0;
         loop {
             if channel.wants_input() && !wire.is_empty() {
                 let (read, rest) = wire.split_at(wire.len().min(5000));
-                channel.feed(read, Instant::now());
+                channel.push_input(read, Instant::now());
                 wire = rest;
             }
-            channel.receive(limit).unwrap();
+            channel.process_input(limit).unwrap();
             messages += std::iter::from_fn(|| channel.poll_event()).count();
             channel.encode().unwrap();
             let len = channel.output().iter().map(|part| part.len()).sum();
-            channel.sent(len);
+            channel.on_written(len);
             let sleeps = len == 0 && !channel.has_more();
             if sleeps && (wire.is_empty() || !channel.wants_input()) {
                 return messages;
@@ -563,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_sleeps_only_when_everything_that_has_arrived_is_given() {
+    fn a_caller_sleeps_only_when_everything_that_has_arrived_is_processed() {
         let message = frame(Flags::Last, &[7; 100]);
         let ping = frame(Flags::Command, b"\x04PING\0\0");
         for limit in [1, 100, 1000, 1 << 16, usize::MAX] {
@@ -572,29 +585,29 @@ mod tests {
             assert!(ours.wants_input());
             let among = [&ping.repeat(16)[..], &message].concat().repeat(30);
             assert_eq!(drive(&mut ours, &among, limit), 30);
-            // Also what came before the end.
-            ours.feed(&among, Instant::now());
+            // After the end of input, what came before it is processed too.
+            ours.push_input(&among, Instant::now());
             ours.end_input();
             assert_eq!(drive(&mut ours, &[], limit), 30);
         }
     }
 
     #[test]
-    fn what_stands_behind_a_violation_costs_and_holds_nothing() {
+    fn bytes_behind_a_violation_cost_no_time_and_no_memory() {
         let mut pull = channel(SocketType::Pull, None, Instant::now());
         let mut bytes = b"\x02\0\0\0\0\0\0\xff\xff".to_vec();
         bytes.resize(1 << 20, 0);
-        // It is noticed only when all of it was fed.
-        pull.feed(&bytes, Instant::now());
+        // The violation is noticed only after all of the bytes were pushed.
+        pull.push_input(&bytes, Instant::now());
         assert!(pull.input.moved() <= 2 * bytes.len());
-        pull.receive(usize::MAX).unwrap_err();
+        pull.process_input(usize::MAX).unwrap_err();
         assert!(!pull.wants_input());
-        pull.feed(&bytes, Instant::now());
+        pull.push_input(&bytes, Instant::now());
         assert_eq!(pull.input.len(), 0);
     }
 
     #[test]
-    fn what_came_before_a_violation_holds_no_more_than_it_is_worth() {
+    fn messages_before_a_violation_do_not_keep_its_buffer() {
         let ignored = [b"\x07IGNORED", &[0; 9000][..]].concat();
         let bytes = [
             &frame(Flags::Last, b"small")[..],
@@ -602,15 +615,15 @@ mod tests {
             &frame(Flags::Last, &[0; 10_001]),
         ];
         let mut pull = channel(SocketType::Pull, None, Instant::now());
-        pull.feed(&bytes.concat(), Instant::now());
+        pull.push_input(&bytes.concat(), Instant::now());
         let buffer = pull.input.bytes().as_ptr_range();
-        pull.receive(usize::MAX).unwrap_err();
+        pull.process_input(usize::MAX).unwrap_err();
         let message = pull.poll_event().unwrap().into_message().unwrap();
         assert!(!buffer.contains(&message.single().unwrap().as_ptr()));
     }
 
     #[test]
-    fn a_peer_that_takes_nothing_more_gets_nothing_and_is_still_heard() {
+    fn after_the_end_of_output_nothing_is_sent_and_input_is_still_processed() {
         let (mut push, mut pull) = pair(SocketType::Pair, SocketType::Pair);
         push.queue(Message::from("lost")).unwrap();
         push.end_output();
@@ -626,12 +639,12 @@ mod tests {
     fn discarded_input_still_has_its_pings_answered() {
         let (mut ours, mut peer) = pair(SocketType::Pull, SocketType::Push);
         let now = Instant::now();
-        ours.feed(&frame(Flags::Last, b"waits"), now);
-        ours.receive(usize::MAX).unwrap();
+        ours.push_input(&frame(Flags::Last, b"waits"), now);
+        ours.process_input(usize::MAX).unwrap();
         ours.discard_input();
-        ours.feed(&frame(Flags::More, b"part"), now);
-        ours.feed(&frame(Flags::Command, b"\x04PING\0\0x"), now);
-        ours.feed(&frame(Flags::Last, b"end"), now);
+        ours.push_input(&frame(Flags::More, b"part"), now);
+        ours.push_input(&frame(Flags::Command, b"\x04PING\0\0x"), now);
+        ours.push_input(&frame(Flags::Last, b"end"), now);
         assert_eq!(events(&mut ours), []);
         assert_eq!(ours.input.len() + ours.inbox.partial_cost(), 0);
         ours.encode().unwrap();
@@ -651,11 +664,11 @@ mod tests {
         transfer(&mut ours, &mut peer);
         assert_eq!(events(&mut peer), []);
         transfer(&mut peer, &mut ours);
-        ours.receive(usize::MAX).unwrap();
+        ours.process_input(usize::MAX).unwrap();
         ours.on_deadline(start + 2 * SECOND).unwrap();
         let silent = ours.on_deadline(start + 10 * SECOND);
         assert_eq!(silent, Err(HeartbeatExpired::NoAnswer));
-        // A peer that was told of the end is not asked whether it lives.
+        // After the end of input there are no PINGs.
         ours.end_input();
         assert_eq!(ours.deadline(start, true), None);
         assert_eq!(ours.on_deadline(start + 10 * SECOND), Ok(()));

@@ -1,4 +1,5 @@
-//! Traffic on a byte stream: frames around sealed bodies, with bounds checked on the header.
+//! The frames of traffic on a byte stream. Their bodies are sealed, and their lengths are checked as
+//! soon as the header has arrived.
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, LimitExceeded, LocalError};
@@ -8,18 +9,19 @@ use crate::wire::command::MAX_PING_CONTEXT;
 use crate::wire::frame::{Flags, FrameHeader, MAX_HEADER_LEN};
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Bodies up to this size, sealed, are opened together.
+/// Longest sealed body, in bytes, that is opened in one batch with others. Longer ones fill the lanes
+/// of the cipher alone.
 const SMALL: usize = 1024;
 
-/// Longest PING. However little of [`Limits::max_message`] is left, heartbeats get through.
+/// Longest PING. A PING of this length passes however little of [`Limits::max_message`] is left.
 const MAX_PING: usize = b"\x04PING".len() + 2 + MAX_PING_CONTEXT;
 
-/// One frame of a message, or a command, as the peer meant it.
+/// One frame of a message, or a command, after opening.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// What the frame is. Under CURVE these are the sealed flags.
+    /// The flags. Under CURVE these are the sealed ones.
     pub flags: Flags,
-    /// The payload, or the command's body.
+    /// The payload of a message frame, or the body of a command.
     pub body: Bytes,
 }
 
@@ -28,14 +30,14 @@ pub struct Frame {
 pub struct FrameWriter(Sealer);
 
 impl FrameWriter {
-    /// Frames what `sealer` seals.
+    /// Makes frames around what `sealer` seals.
     #[must_use]
     pub const fn new(sealer: Sealer) -> Self {
         Self(sealer)
     }
 
-    /// Whether bodies pass unchanged: then [`FrameHeader::encode`] and the body itself, written
-    /// side by side, make the frame without a copy.
+    /// Whether bodies pass unchanged. The frame is then the output of [`FrameHeader::encode`]
+    /// followed by the body itself, which need not be copied.
     #[must_use]
     pub const fn is_transparent(&self) -> bool {
         self.0.is_transparent()
@@ -44,7 +46,7 @@ impl FrameWriter {
     /// Appends one frame to `out`.
     ///
     /// # Errors
-    /// Those of [`Sealer::seal_body`]; `out` is as before then.
+    /// Returns those of [`Sealer::seal_body`]. `out` is unchanged then.
     pub fn write(&mut self, flags: Flags, body: &[u8], out: &mut BytesMut) -> Result<(), Error> {
         let start = out.len();
         let len = body.len() + self.0.overhead();
@@ -61,10 +63,10 @@ impl FrameWriter {
 }
 
 impl FrameWriter {
-    /// Appends several frames to `out`. For small ones this is faster than one by one.
+    /// Appends several frames to `out`. For small frames this is faster than one by one.
     ///
     /// # Errors
-    /// Those of [`Sealer::seal_many`]; `out` is as before then.
+    /// Returns those of [`Sealer::seal_many`]. `out` is unchanged then.
     pub fn write_many(
         &mut self,
         frames: &[(Flags, &[u8])],
@@ -74,14 +76,14 @@ impl FrameWriter {
     }
 }
 
-/// Takes frames apart and opens what the peer sends.
+/// Reads frames and opens their bodies.
 #[derive(Debug)]
 pub struct FrameReader {
     opener: Opener,
     max_message: usize,
     max_frames: usize,
     message: Unfinished,
-    /// Set by the first error: what follows it on the stream means nothing.
+    /// Set by the first error. What follows it on the stream has no meaning.
     broken: bool,
 }
 
@@ -106,7 +108,8 @@ impl Unfinished {
 }
 
 impl FrameReader {
-    /// Takes frames for `opener`, within [`Limits::max_message`] and [`Limits::max_frames`].
+    /// Reads frames whose bodies `opener` opens, within [`Limits::max_message`] and
+    /// [`Limits::max_frames`].
     #[must_use]
     pub const fn new(opener: Opener, limits: &Limits) -> Self {
         Self {
@@ -118,17 +121,17 @@ impl FrameReader {
         }
     }
 
-    /// Takes the next frame off the front of `input`; `None` if it is not complete. Bodies share
-    /// the memory of `input`. Commands may come between the frames of a message.
+    /// Takes the next frame off the front of `input`. Returns `None` if it is not complete. Bodies
+    /// share the memory of `input`. Commands may come between the frames of a message.
     ///
-    /// Payloads count, without what CURVE adds to them. A message counts with all its frames. A
-    /// command may be as long as what is left for the message, or as a PING, and does not count
-    /// for it.
+    /// The limits are for payloads, without what CURVE adds to them, and for all frames of a message
+    /// together. A command may be as long as what is left for the current message, or as the longest
+    /// PING. It does not count for the message.
     ///
     /// # Errors
-    /// [`LimitExceeded`] as soon as a header announces too much, and those of
-    /// [`Opener::open_body`]; from then on [`LocalError::Poisoned`]. The connection is to be
-    /// closed.
+    /// Returns [`LimitExceeded`] as soon as a header announces too much, those of
+    /// [`Opener::open_body`], and [`LocalError::Poisoned`] after the first error. Close the
+    /// connection then.
     pub fn read(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Error> {
         if self.broken {
             return Err(LocalError::Poisoned.into());
@@ -138,12 +141,11 @@ impl FrameReader {
         read
     }
 
-    /// Takes up to `max` complete frames off the front of `input` and appends them to `frames`.
-    /// For small ones this is faster than one by one. Nothing is appended if none is
-    /// complete.
+    /// Takes up to `max` complete frames off the front of `input` and appends them to `frames`. For
+    /// small frames this is faster than one by one. It appends nothing if no frame is complete.
     ///
     /// # Errors
-    /// Those of [`FrameReader::read`]. The frames before the one at fault are in `frames` then.
+    /// Returns those of [`FrameReader::read`]. The frames before the faulty one are in `frames` then.
     pub fn read_many(
         &mut self,
         input: &mut BytesMut,
@@ -164,9 +166,12 @@ impl FrameReader {
         Ok(())
     }
 
-    /// Opens up to `max` sealed frames that are complete and small, and that no limit can refuse
-    /// whatever their sealed flags say: even if all were frames of one message that goes on. What
-    /// stops it is left to [`FrameReader::read`].
+    /// Opens up to `max` sealed frames in one batch.
+    ///
+    /// The flags of a sealed frame are unknown until it is open. So the batch ends before a frame that
+    /// a limit could refuse: the check assumes the worst case, that all frames belong to one message
+    /// which goes on. It also ends before a frame that is large, incomplete or malformed. That frame
+    /// is left to [`FrameReader::read`].
     fn read_small(
         &mut self,
         input: &mut BytesMut,
@@ -208,7 +213,7 @@ impl FrameReader {
         }
         input.advance(header_len);
         let (flags, body) = self.opener.open_body(header.flags, input.split_to(len))?;
-        // Under CURVE this is the first that is known of the flags.
+        // Under CURVE the true flags are known only now.
         if body.len() > self.room(flags) {
             return Err(self.too_long(body.len() as u64));
         }
@@ -241,10 +246,13 @@ impl FrameReader {
         .into()
     }
 
-    /// How many bytes to make room for before reading more into `input`. With what is there
-    /// already it makes at most [`Limits::MAX_INITIAL_RESERVE`], or twice what is there, whatever
-    /// the peer claims, and 0 where [`FrameReader::read`] fails. A caller that has some room left had better fill that first: moving all
-    /// to larger memory at each read costs a copy of the whole frame for each byte that drips in.
+    /// Number of bytes to make room for before more is read into `input`.
+    ///
+    /// Whatever length the peer announces, `input` will not grow beyond
+    /// [`Limits::MAX_INITIAL_RESERVE`] or twice its present length. The result is 0 if
+    /// [`FrameReader::read`] would fail. A caller that still has room should fill it first. If it
+    /// moved `input` to larger memory before each read, a peer that drips single bytes would make it
+    /// copy the whole frame for each byte.
     #[must_use]
     pub fn wanted(&self, input: &BytesMut) -> usize {
         match self.header(input) {
@@ -256,7 +264,7 @@ impl FrameReader {
                     .saturating_sub(input.len())
             }
             Ok(None) => MAX_HEADER_LEN,
-            // What follows is not wanted.
+            // `read` fails, so nothing more is wanted.
             Err(_) => 0,
         }
     }
@@ -266,7 +274,7 @@ impl FrameReader {
         let Some((header, header_len)) = FrameHeader::parse(input)? else {
             return Ok(None);
         };
-        // A sealed frame may be a command, whatever its header says.
+        // The header of a sealed frame does not tell whether it is a command.
         let flags = if self.opener.is_transparent() {
             header.flags
         } else {
@@ -406,7 +414,7 @@ mod tests {
         (sealer, opener)
     }
 
-    /// What a reader makes of `bytes`: the frames' lengths, and whether it ended with an error.
+    /// Reads all of `bytes`. Returns the lengths of the frames, and the error if there was one.
     fn read_all(
         mut reader: FrameReader,
         bytes: &BytesMut,
@@ -428,7 +436,8 @@ mod tests {
         (frames.iter().map(|frame| frame.body.len()).collect(), error)
     }
 
-    /// Each of `messages` in every path; `fits` says of the frames of a message which pass.
+    /// Checks each of `messages` in every path of the code. `fits` tells whether frames of these
+    /// lengths are within the limits.
     fn check_limits(bounds: &Limits, messages: &[Vec<usize>], fits: impl Fn(&[usize]) -> bool) {
         use crate::crypto::boxes::SharedKey;
         use crate::crypto::keys::{KeyPair, SecretKey};
@@ -437,8 +446,8 @@ mod tests {
         let key = SharedKey::agree(&client, &server.public_key()).unwrap();
         let payload = [7; 4096];
         for message in messages {
-            // A PING, a message that always fits if any does, and the one in question with a PING
-            // between its frames.
+            // A PING, the empty message, and then the message in question with PINGs between its
+            // frames.
             let ping: (Flags, &[u8]) = (Flags::Command, &payload[..MAX_PING]);
             let mut frames = vec![ping, (Flags::Last, &[])];
             for (at, len) in message.iter().enumerate() {
@@ -545,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn all_frames_of_a_message_count_together_and_the_next_starts_anew() {
+    fn all_frames_of_a_message_count_together_and_the_next_message_starts_at_zero() {
         let mut reader = reader(10, 10);
         let mut input = written(&[
             (Flags::More, &[0; 6]),

@@ -1,7 +1,7 @@
-//! PING and PONG timing without I/O: the caller brings the clock (RFC 37, "Connection
-//! Heartbeating").
+//! The timing of PING and PONG, without I/O (RFC 37, "Connection Heartbeating"). The caller owns the
+//! clock.
 //!
-//! Ask [`Heartbeat::deadline`] when to look again, and [`Heartbeat::poll`] what is due then:
+//! [`Heartbeat::deadline`] tells when to call [`Heartbeat::poll`], which returns what is due:
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -21,52 +21,52 @@ use crate::wire::command::TrafficCommand;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-/// Longest time to live that we announce: 655 tenths of a second. The field has 16 bits, but
-/// libzmq turns it into milliseconds in 16 bits, where more than 655 tenths wrap around.
+/// Longest time to live that our PINGs announce: 655 tenths of a second. The field has 16 bits, but
+/// libzmq converts it to milliseconds in 16 bits, where more than 655 tenths overflow.
 pub const MAX_TTL: Duration = Duration::from_millis(65_500);
 
-/// Shortest interval between two PINGs; anything below would be a busy loop.
+/// Shortest interval between two PINGs. A shorter one would keep a processor busy.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Time that [`Expiry::OnceAnswered`] gives a peer that may be held up by messages it has not
-/// taken. A libzmq socket with its default high-water mark of 1,000 messages reads again once 500
-/// are taken: this is enough for one message a second.
+/// Time that [`Expiry::OnceAnswered`] gives a peer that may have messages to take before it finds
+/// the PING. A libzmq socket with its default high-water mark of 1,000 messages reads on once 500 are
+/// taken. Ten minutes suffice for a program that takes one message a second.
 const SLOW_READER: Duration = Duration::from_secs(600);
 
-/// Which peers a heartbeat of ours may close.
+/// Which peers a heartbeat may close.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Expiry {
     /// Every peer that is silent for [`HeartbeatSettings::timeout`] after a PING.
     #[default]
     Always,
-    /// Only a peer that has answered a PING before on this connection. Some implementations never
-    /// answer one, and are as alive as others.
+    /// Only a peer that has answered a PING on this connection before. Some implementations never
+    /// answer a PING.
     ///
-    /// A peer that takes its messages slowly finds a PING only behind them. So the time-out is ten
-    /// minutes, if it was shorter, where a message has gone out that no PONG has confirmed yet.
-    /// Until a PING is answered no other is sent.
+    /// A peer that takes its messages slowly finds a PING only behind them. So the time-out is at
+    /// least ten minutes if a message was sent that no PONG has followed yet. No PING is sent while
+    /// another is unanswered.
     OnceAnswered,
 }
 
-/// How often to ask a peer whether it is alive.
+/// How often to send PINGs, and when a silent peer counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeartbeatSettings {
-    /// Time between two PINGs of ours; at least 1 ms.
+    /// Time between two of our PINGs, at least 1 ms.
     pub interval: Duration,
-    /// Time after a PING in which anything at all must arrive from the peer.
+    /// Time after a PING in which at least one byte must arrive from the peer.
     pub timeout: Duration,
-    /// Time to live that our PINGs announce: a peer that hears nothing of us for so long
-    /// may close. Sent in whole tenths of a second, at most [`MAX_TTL`]; zero announces none.
+    /// Time to live that our PINGs announce: the peer may close the connection if it receives nothing
+    /// for so long. Rounded down to tenths of a second, at most [`MAX_TTL`]. Zero announces none.
     pub ttl: Duration,
     /// Which peers are closed when they do not answer.
     pub expiry: Expiry,
 }
 
 impl HeartbeatSettings {
-    /// A PING every `interval`, as much time to answer it, no time to live, and
-    /// [`Expiry::Always`]: what libzmq does when only its interval is set.
+    /// A PING every `interval`, a time-out of the same length, no time to live, and
+    /// [`Expiry::Always`]. libzmq does the same if only its interval is set.
     #[must_use]
     pub const fn every(interval: Duration) -> Self {
         Self {
@@ -80,57 +80,59 @@ impl HeartbeatSettings {
     fn ping(&self) -> TrafficCommand {
         let tenths = self.ttl.min(MAX_TTL).as_millis() / 100;
         TrafficCommand::Ping {
-            // At most 655, so the conversion cannot fail; it would announce no time to live.
+            // At most 655, so the conversion cannot fail.
             ttl: u16::try_from(tenths).unwrap_or(0),
             context: Bytes::new(),
         }
     }
 }
 
-/// What [`Heartbeat::poll`] wants done.
+/// What [`Heartbeat::poll`] asks the caller to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeartbeatAction {
     /// Send this PING.
     Ping(TrafficCommand),
-    /// The peer is taken for dead: close.
+    /// Close the connection: the peer counts as dead.
     Close(HeartbeatExpired),
 }
 
-/// Which promise a silent peer broke.
+/// Why a silent peer counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HeartbeatExpired {
-    /// Nothing arrived in the time-out after a PING of ours.
+    /// Nothing arrived within the time-out after one of our PINGs.
     NoAnswer,
-    /// Nothing arrived in the time to live that the peer itself announced.
+    /// Nothing arrived within the time to live that the peer itself has announced.
     TtlExpired,
 }
 
-/// The clockwork of one connection.
+/// The heartbeat of one connection.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
     ours: Option<HeartbeatSettings>,
     next_ping: Option<Instant>,
-    /// When the oldest PING that nothing has followed yet must have been answered. With
-    /// [`Expiry::OnceAnswered`] it must be followed by a PONG, and other traffic prolongs its time.
+    /// When the peer must have answered. It counts from the oldest PING after which nothing has
+    /// arrived. With [`Expiry::OnceAnswered`] only a PONG is an answer, and other traffic extends the
+    /// time.
     answer_due: Option<Instant>,
-    /// The time that the latest PING gave.
-    patience: Duration,
-    /// A PING of ours that no PONG has answered.
+    /// The time-out of the latest PING.
+    answer_timeout: Duration,
+    /// Whether one of our PINGs is unanswered.
     awaits_pong: bool,
-    /// Whether the peer has ever answered one.
+    /// Whether the peer has ever answered a PING.
     has_answered: bool,
-    /// Whether anything but heartbeats went to the peer before the next PING and after the latest
-    /// one that it has answered.
+    /// Whether a message was sent since the latest PING that the peer has answered. The peer may have
+    /// to take it before it finds the next PING.
     may_have_unread: bool,
     /// The time to live of the peer's latest PING.
     peer_ttl: Option<Duration>,
     last_received: Instant,
-    deaf: bool,
+    /// Whether we do not read from the peer now, so that its silence means nothing.
+    is_paused: bool,
 }
 
 impl Heartbeat {
-    /// Starts the clock. A peer of ZMTP 3.0 (RFC 23) knows no PING, so none is sent to it,
-    /// whatever the settings; one that it sends nevertheless counts.
+    /// Starts the clock. A peer of ZMTP 3.0 (RFC 23) knows no PING, so none is sent to it, whatever
+    /// the settings. If it sends one, its time to live is enforced.
     #[must_use]
     pub fn new(settings: Option<HeartbeatSettings>, zmtp_3_0: bool, now: Instant) -> Self {
         let ours = settings.filter(|_| !zmtp_3_0);
@@ -138,67 +140,67 @@ impl Heartbeat {
             next_ping: ours.and_then(|ours| now.checked_add(ours.interval)),
             ours,
             answer_due: None,
-            patience: Duration::ZERO,
+            answer_timeout: Duration::ZERO,
             awaits_pong: false,
             has_answered: false,
             may_have_unread: false,
             peer_ttl: None,
             last_received: now,
-            deaf: false,
+            is_paused: false,
         }
     }
 
-    /// Something arrived. RFC 37: any traffic is a sign of life, not only a PONG; we count every
-    /// byte, so that a long frame on a slow line does not pass for silence.
-    pub fn received(&mut self, now: Instant) {
+    /// Notes that bytes arrived. RFC 37: any traffic is a sign of life, not only a PONG. Every byte
+    /// counts, so that a long frame on a slow line does not look like silence.
+    pub fn on_receive(&mut self, now: Instant) {
         self.last_received = now;
-        // Where only a PONG is an answer, no other PING asks before it.
+        // Where only a PONG is an answer, other traffic extends the time.
         self.answer_due = match self.answer_due {
-            Some(_) if self.is_lenient() => now.checked_add(self.patience),
+            Some(_) if self.is_lenient() => now.checked_add(self.answer_timeout),
             _ => None,
         };
     }
 
-    /// The peer sent a PONG.
+    /// Notes that the peer has sent a PONG.
     pub const fn on_pong(&mut self) {
         self.has_answered = true;
         self.awaits_pong = false;
         self.answer_due = None;
     }
 
-    /// Something that is no heartbeat goes to the peer: it may have to take that first.
+    /// Notes that a message is sent to the peer.
     pub const fn on_send(&mut self) {
         self.may_have_unread = true;
     }
 
-    /// The peer sent a PING with this time to live, in tenths of a second; 0 takes back an
-    /// earlier one. RFC 37: without traffic for that long, the peer may be taken for dead.
+    /// Notes that the peer has sent a PING with this time to live, in tenths of a second. 0 takes
+    /// back an earlier one. RFC 37: a peer without traffic for that long counts as dead.
     pub fn on_ping(&mut self, ttl: u16) {
         self.peer_ttl = (ttl > 0).then(|| Duration::from_millis(u64::from(ttl) * 100));
     }
 
-    /// We have stopped reading (back-pressure), so silence means nothing until
-    /// [`Heartbeat::listen`].
-    pub const fn stop_listening(&mut self) {
-        self.deaf = true;
+    /// Notes that the caller has stopped reading because of back-pressure. The peer's silence means
+    /// nothing until [`Heartbeat::resume_reading`].
+    pub const fn pause_reading(&mut self) {
+        self.is_paused = true;
     }
 
-    /// We read again; the peer gets its full time from now on.
-    pub fn listen(&mut self, now: Instant) {
-        if !self.deaf {
+    /// Notes that the caller reads again. The peer's time starts again at `now`.
+    pub fn resume_reading(&mut self, now: Instant) {
+        if !self.is_paused {
             return;
         }
-        self.deaf = false;
+        self.is_paused = false;
         self.last_received = now;
         if self.answer_due.is_some() {
-            self.answer_due = now.checked_add(self.patience);
+            self.answer_due = now.checked_add(self.answer_timeout);
         }
     }
 
-    /// When to call [`Heartbeat::poll`] next; `None`: only after something has changed.
+    /// When to call [`Heartbeat::poll`] next. `None` means never, until something changes.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let silence = (!self.deaf).then(|| [self.answer_due, self.ttl_due()]);
+        let silence = (!self.is_paused).then(|| [self.answer_due, self.ttl_due()]);
         silence
             .into_iter()
             .flatten()
@@ -207,13 +209,13 @@ impl Heartbeat {
             .min()
     }
 
-    /// What is due at `now`. Call until it gives `None`.
+    /// Returns what is due at `now`. Call it until it returns `None`.
     pub fn poll(&mut self, now: Instant) -> Option<HeartbeatAction> {
         let is_over = |due: Option<Instant>| due.is_some_and(|due| due <= now);
-        if !self.deaf && is_over(self.answer_due) {
+        if !self.is_paused && is_over(self.answer_due) {
             return Some(HeartbeatAction::Close(HeartbeatExpired::NoAnswer));
         }
-        if !self.deaf && is_over(self.ttl_due()) {
+        if !self.is_paused && is_over(self.ttl_due()) {
             return Some(HeartbeatAction::Close(HeartbeatExpired::TtlExpired));
         }
         let ours = self.ours.filter(|_| is_over(self.next_ping))?;
@@ -222,13 +224,13 @@ impl Heartbeat {
             return None;
         }
         if self.answer_due.is_none() {
-            let is_held_up = std::mem::take(&mut self.may_have_unread) && self.is_lenient();
-            self.patience = match is_held_up {
+            let is_slow = std::mem::take(&mut self.may_have_unread) && self.is_lenient();
+            self.answer_timeout = match is_slow {
                 true => ours.timeout.max(SLOW_READER),
                 false => ours.timeout,
             };
             let counts = !self.is_lenient() || self.has_answered;
-            self.answer_due = now.checked_add(self.patience).filter(|_| counts);
+            self.answer_due = now.checked_add(self.answer_timeout).filter(|_| counts);
         }
         self.awaits_pong = true;
         Some(HeartbeatAction::Ping(ours.ping()))
@@ -265,7 +267,7 @@ mod tests {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(settings(2, 1), false, start);
         for round in 1..5 {
-            heartbeat.received(at(start, 2 * round - 1));
+            heartbeat.on_receive(at(start, 2 * round - 1));
             assert_eq!(heartbeat.deadline(), Some(at(start, 2 * round)));
             assert_eq!(heartbeat.poll(at(start, 2 * round - 1)), None);
             assert!(matches!(
@@ -286,7 +288,7 @@ mod tests {
                 Some(HeartbeatAction::Ping(_))
             ));
         }
-        // Later PINGs do not extend the time that the first one gave.
+        // Later PINGs do not extend the time-out of the first.
         assert_eq!(heartbeat.deadline(), Some(at(start, 4)));
         assert_eq!(
             heartbeat.poll(at(start, 4)),
@@ -302,7 +304,7 @@ mod tests {
         Heartbeat::new(settings, false, Instant::now())
     }
 
-    /// What a heartbeat of this start does at each second, `P` for a PING and `D` for dead.
+    /// What `heartbeat` does at each of these seconds: `P` for a PING, `D` for dead.
     fn course(
         heartbeat: &mut Heartbeat,
         seconds: std::ops::RangeInclusive<u32>,
@@ -323,8 +325,8 @@ mod tests {
     fn a_peer_that_never_answers_is_asked_once_and_stays() {
         let mut heartbeat = lenient(1, 3);
         assert_eq!(course(&mut heartbeat, 0..=2000), [(1, 'P')]);
-        // Nor is other traffic an answer.
-        heartbeat.received(heartbeat.last_received + 2000 * SECOND);
+        // Other traffic is no answer either.
+        heartbeat.on_receive(heartbeat.last_received + 2000 * SECOND);
         assert_eq!(course(&mut heartbeat, 0..=2000), []);
     }
 
@@ -333,19 +335,19 @@ mod tests {
         let mut heartbeat = lenient(2, 3);
         let start = heartbeat.last_received;
         assert_eq!(course(&mut heartbeat, 0..=2), [(2, 'P')]);
-        heartbeat.received(at(start, 3));
+        heartbeat.on_receive(at(start, 3));
         heartbeat.on_pong();
         // Seconds count from the PONG.
         assert_eq!(course(&mut heartbeat, 0..=9), [(1, 'P'), (4, 'D')]);
     }
 
     #[test]
-    fn what_comes_before_the_pong_prolongs_its_time_and_does_not_end_it() {
+    fn traffic_before_the_pong_extends_its_time_and_does_not_replace_it() {
         let mut heartbeat = lenient(2, 3);
         let start = heartbeat.last_received;
         heartbeat.on_pong();
         assert_eq!(course(&mut heartbeat, 0..=2), [(2, 'P')]);
-        heartbeat.received(at(start, 4));
+        heartbeat.on_receive(at(start, 4));
         assert_eq!(heartbeat.deadline(), Some(at(start, 4)));
         assert_eq!(course(&mut heartbeat, 0..=9), [(3, 'D')]);
     }
@@ -356,7 +358,7 @@ mod tests {
         heartbeat.on_pong();
         heartbeat.on_send();
         assert_eq!(course(&mut heartbeat, 0..=900), [(2, 'P'), (602, 'D')]);
-        // A message behind the PING is no excuse for it, but one for the next.
+        // A message that follows the PING extends only the time of the next PING.
         let mut heartbeat = lenient(2, 3);
         heartbeat.on_pong();
         assert_eq!(course(&mut heartbeat, 0..=2), [(2, 'P')]);
@@ -364,7 +366,7 @@ mod tests {
         assert_eq!(course(&mut heartbeat, 2..=900), [(5, 'D')]);
         heartbeat.on_pong();
         assert_eq!(course(&mut heartbeat, 6..=900), [(6, 'P'), (606, 'D')]);
-        // Who has said otherwise waits no longer than was said.
+        // With `Expiry::Always` the time-out is never extended.
         let mut heartbeat = Heartbeat::new(settings(2, 3), false, Instant::now());
         heartbeat.on_pong();
         heartbeat.on_send();
@@ -379,7 +381,7 @@ mod tests {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(settings(10, 3), false, start);
         assert!(heartbeat.poll(at(start, 10)).is_some());
-        heartbeat.received(at(start, 12));
+        heartbeat.on_receive(at(start, 12));
         assert_eq!(heartbeat.poll(at(start, 19)), None);
         assert!(matches!(
             heartbeat.poll(at(start, 20)),
@@ -401,7 +403,7 @@ mod tests {
         let mut heartbeat = Heartbeat::new(None, false, start);
         heartbeat.on_ping(20);
         assert_eq!(heartbeat.deadline(), Some(at(start, 2)));
-        heartbeat.received(at(start, 1));
+        heartbeat.on_receive(at(start, 1));
         assert_eq!(heartbeat.poll(at(start, 2)), None);
         assert_eq!(
             heartbeat.poll(at(start, 3)),
@@ -421,14 +423,14 @@ mod tests {
                 .poll(at(start, 1))
                 .is_some_and(|due| due == HeartbeatAction::Close(HeartbeatExpired::TtlExpired))
         );
-        heartbeat.stop_listening();
+        heartbeat.pause_reading();
         for second in 1..50 {
             assert!(matches!(
                 heartbeat.poll(at(start, second)),
                 Some(HeartbeatAction::Ping(_))
             ));
         }
-        heartbeat.listen(at(start, 50));
+        heartbeat.resume_reading(at(start, 50));
         assert!(matches!(
             heartbeat.poll(at(start, 50)),
             Some(HeartbeatAction::Ping(_))
@@ -456,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_without_end_or_without_length_are_harmless() {
+    fn settings_with_infinite_or_zero_durations_are_harmless() {
         let start = Instant::now();
         let mut endless =
             Heartbeat::new(Some(HeartbeatSettings::every(Duration::MAX)), false, start);

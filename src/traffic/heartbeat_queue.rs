@@ -1,67 +1,66 @@
-//! Heartbeat commands of a connection that wait to be sent.
+//! Heartbeat commands that wait to be sent.
 #![forbid(unsafe_code)]
 
 use crate::wire::command::TrafficCommand;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-/// PINGs whose answers wait to be sent. A peer that sends more without reading our answers is
-/// not read from until it does.
+/// Most PONGs that wait to be sent: 16, the number of frames that are opened together. A peer that
+/// sends more PINGs without reading our answers is not read from until it reads them.
 const MAX_PONGS: usize = 16;
 
-/// Heartbeat commands that wait for the end of a message under way.
+/// Heartbeat commands that wait until the current message is sent.
 #[derive(Debug, Default)]
 pub(crate) struct Pings {
     /// A PING of our own.
     pub(crate) ours: Option<TrafficCommand>,
-    /// Contexts of the peer's PINGs, to be sent back.
+    /// Contexts of the peer's PINGs, to be sent back in PONGs.
     to_answer: VecDeque<Bytes>,
-    /// Whether there were too many of them to go on with what has arrived.
+    /// Whether processing of input stopped because [`MAX_PONGS`] answers waited.
     pub(crate) held_up_input: bool,
-    /// Whether none can be sent any longer.
-    are_over: bool,
+    /// Whether the peer takes nothing more.
+    is_stopped: bool,
 }
 
 impl Pings {
-    /// Whether more may come before these are answered.
+    /// Whether there is room for one more answer.
     pub(crate) fn may_take_more(&self) -> bool {
         self.room() > 0
     }
 
-    /// How many more may come before they are answered.
+    /// How many more answers there is room for.
     pub(crate) fn room(&self) -> usize {
         MAX_PONGS.saturating_sub(self.to_answer.len())
     }
 
-    /// Whether input that was held up can be gone on with.
-    pub(crate) fn may_go_on(&self) -> bool {
+    /// Whether processing of input stopped and can now go on.
+    pub(crate) fn may_resume_input(&self) -> bool {
         self.held_up_input && self.may_take_more()
     }
 
-    /// Whether there are any to be sent.
-    #[cfg(feature = "tokio")]
+    /// Whether heartbeats wait to be sent.
     #[cfg(feature = "tokio")]
     pub(crate) fn are_waiting(&self) -> bool {
         self.ours.is_some() || !self.to_answer.is_empty()
     }
 
-    /// Takes the context of a PING, to be sent back. It is copied, for it would hold all of the
-    /// buffer that it was read into.
+    /// Queues the answer to a PING. The context is copied, because it would keep the whole buffer
+    /// that it was read into.
     pub(crate) fn answer(&mut self, context: &[u8]) {
-        if !self.are_over {
+        if !self.is_stopped {
             self.to_answer.push_back(Bytes::copy_from_slice(context));
         }
     }
 
-    /// Answers no more, and forgets what waits: the peer takes nothing.
+    /// Drops what waits, and answers no more: the peer takes nothing more.
     pub(crate) fn stop(&mut self) {
         *self = Self {
-            are_over: true,
+            is_stopped: true,
             ..Self::default()
         };
     }
 
-    /// The next command to be sent: answers first.
+    /// Takes the next command to be sent. Answers come before our own PING.
     pub(crate) fn take(&mut self) -> Option<TrafficCommand> {
         let answer = self.to_answer.pop_front();
         answer
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_context_holds_no_more_memory_than_its_own() {
+    fn a_context_does_not_keep_the_buffer_that_it_was_read_into() {
         let read = Bytes::from(vec![7; 1024 * 1024]);
         let mut pings = Pings::default();
         pings.answer(&read.slice(100..116));

@@ -1,4 +1,4 @@
-//! From the peer's bytes to what an application receives. No I/O.
+//! Turns the peer's bytes into what an application receives. No I/O.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
@@ -12,19 +12,20 @@ use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-/// What a connection receives.
+/// What a connection receives. The other end sends it as an
+/// [`Outgoing`](crate::traffic::Outgoing).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Incoming {
     /// A whole message.
     Message(Message),
-    /// The peer subscribes to messages that begin with this topic. PUB and XPUB only.
+    /// The peer subscribes to messages that begin with this topic. Received by PUB and XPUB.
     Subscribe(Bytes),
-    /// The peer takes one such subscription back. PUB and XPUB only.
+    /// The peer takes back one subscription to this topic. Received by PUB and XPUB.
     Unsubscribe(Bytes),
-    /// A DISH joins this group of a RADIO (RFC 48). [`SocketType::Relay`] only.
+    /// A DISH joins this group of a RADIO (RFC 48). Received by [`SocketType::Relay`].
     Join(Bytes),
-    /// A DISH leaves this group of a RADIO (RFC 48). [`SocketType::Relay`] only.
+    /// A DISH leaves this group of a RADIO (RFC 48). Received by [`SocketType::Relay`].
     Leave(Bytes),
 }
 
@@ -38,7 +39,7 @@ impl Incoming {
         }
     }
 
-    /// The frames that share the memory that they were read into. Topics do not.
+    /// The frames that may share the buffer that they were read into. Topics and groups are copies.
     fn shared(&mut self) -> &mut [Bytes] {
         match self {
             Self::Message(message) => message.frames_mut(),
@@ -58,24 +59,25 @@ impl Incoming {
     }
 }
 
-/// What some frames brought.
+/// What came out of some frames.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
-    /// For the application, each with what it costs in a queue.
+    /// Events for the application, each with its cost in bytes.
     pub(crate) deliveries: VecDeque<(Incoming, usize)>,
     pub(crate) pings: Vec<Ping>,
     /// Whether a PONG has come.
     pub(crate) has_pong: bool,
+    /// The cost of all deliveries.
     cost: usize,
-    /// So many deliveries, from the front, hold no more memory than they are worth.
+    /// Number of deliveries at the front that came out of earlier buffers. They are unshared already.
     unshared: usize,
-    /// What the others cost, which came out of the buffer that is being taken apart.
+    /// The cost of the other deliveries that share the buffer that is being processed.
     fresh: usize,
-    /// The delivery whose first frames came out of earlier buffers. It is unshared already.
+    /// Index of the delivery whose first frames came out of earlier buffers. It is unshared already.
     spanning: Option<usize>,
 }
 
-/// A PING: `context` is to be sent back, `ttl` to be enforced.
+/// A PING. `context` is to be sent back, `ttl` (in tenths of a second) to be enforced.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ping {
     pub(crate) ttl: u16,
@@ -83,19 +85,19 @@ pub(crate) struct Ping {
 }
 
 impl Arrivals {
-    /// What all deliveries together cost, in bytes.
+    /// The cost of all deliveries, in bytes.
     pub(crate) const fn cost(&self) -> usize {
         self.cost
     }
 
-    /// Takes what holds no more memory than it is worth.
+    /// Adds an event that does not share the current buffer.
     fn deliver_unshared(&mut self, incoming: Incoming) {
         let cost = incoming.cost();
         self.cost = self.cost.saturating_add(cost);
         self.deliveries.push_back((incoming, cost));
     }
 
-    /// Takes what shares the buffer that it came out of.
+    /// Adds an event that shares the current buffer.
     fn deliver(&mut self, incoming: Incoming) {
         self.deliver_unshared(incoming);
         if let Some((_, cost)) = self.deliveries.back() {
@@ -103,9 +105,8 @@ impl Arrivals {
         }
     }
 
-    /// Gives the deliveries memory of their own if they are worth much less than the `buffer`
-    /// bytes that they were read into, so that what the queue counts is never far from what it
-    /// holds.
+    /// Copies deliveries to memory of their own if they fill much less than the `buffer` bytes that
+    /// they were read into. So the memory that a queue holds is never far from what it counts.
     pub(crate) fn unshare(&mut self, buffer: usize) {
         let spanning = self.spanning.take();
         let deliveries = self.deliveries.iter_mut().enumerate().skip(self.unshared);
@@ -117,7 +118,7 @@ impl Arrivals {
         self.fresh = 0;
     }
 
-    /// The next delivery.
+    /// Takes the next delivery.
     pub(crate) fn pop(&mut self) -> Option<Incoming> {
         let (mut incoming, cost) = self.deliveries.pop_front()?;
         self.cost = self.cost.saturating_sub(cost);
@@ -130,7 +131,7 @@ impl Arrivals {
         Some(incoming)
     }
 
-    /// Forgets what has been handed on; of its own memory too what only a busy connection needs.
+    /// Drops everything, and keeps the memory of the lists.
     pub(crate) fn clear(&mut self) {
         self.deliveries.clear();
         self.pings.clear();
@@ -141,7 +142,7 @@ impl Arrivals {
         self.spanning = None;
     }
 
-    /// Frees memory that holds nothing.
+    /// Frees the memory of the lists if they are empty.
     pub(crate) fn release(&mut self) {
         if self.deliveries.is_empty() {
             *self = Self::default();
@@ -149,19 +150,19 @@ impl Arrivals {
     }
 }
 
-/// Takes frames, and puts messages together.
+/// Puts frames together to messages.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     reader: FrameReader,
     ours: SocketType,
-    /// Frames of a message whose last frame has not arrived; never delivered if it never does.
+    /// Frames of a message whose last frame has not arrived.
     partial: Parts,
     partial_cost: usize,
-    /// A multipart message for a type that receives none: junk, dropped frame by frame.
-    dropping: bool,
-    /// Everything but heartbeats is dropped.
+    /// Whether the current message is dropped, because our socket type receives no messages.
+    is_dropping: bool,
+    /// Whether everything but heartbeats is dropped.
     discards: bool,
-    /// Room for frames that are taken together; empty in between.
+    /// An empty list whose memory is used again for each batch of frames.
     frames: Vec<Frame>,
 }
 
@@ -172,27 +173,30 @@ impl Inbox {
             ours,
             partial: Parts::default(),
             partial_cost: 0,
-            dropping: false,
+            is_dropping: false,
             discards: false,
             frames: Vec::new(),
         }
     }
 
-    /// What the unfinished message costs, in bytes.
+    /// The cost of the unfinished message, in bytes.
     #[cfg(any(test, feature = "tokio"))]
     pub(crate) const fn partial_cost(&self) -> usize {
         self.partial_cost
     }
 
-    /// Bytes to make room for before reading more into `input`.
+    /// Number of bytes to make room for before more is read into `input`.
     pub(crate) fn wanted(&self, input: &Input) -> usize {
         self.reader.wanted(input.bytes())
     }
 
-    /// Takes the next frames off `input`, at most `max`, and adds what they bring to
-    /// `arrivals`, also when it fails. How many there were; if none, more bytes are needed.
+    /// Takes at most `max` frames off `input`, and adds what comes out to `arrivals`. Returns the
+    /// number of frames. If it is 0, more bytes are needed.
     ///
-    /// Before more is read, [`Inbox::unshare`] and [`Arrivals::unshare`].
+    /// Before more is read, the caller calls [`Inbox::unshare`] and [`Arrivals::unshare`].
+    ///
+    /// # Errors
+    /// Returns the peer's violation. What came before it is in `arrivals`.
     pub(crate) fn take(
         &mut self,
         input: &mut Input,
@@ -209,19 +213,19 @@ impl Inbox {
         read.map(|()| count)
     }
 
-    /// Sees to it that an unfinished message holds no more memory than it is worth.
+    /// Copies frames of an unfinished message that fill much less than the buffer that they share.
     pub(crate) fn unshare(&mut self, input: &Input) {
         self.partial.unshare(input.allocation());
     }
 
-    /// Drops messages and subscriptions from now on, and the message under way.
+    /// Drops messages and subscriptions from now on, and the unfinished message.
     pub(crate) fn discard(&mut self) {
         self.discards = true;
         self.partial = Parts::default();
         self.partial_cost = 0;
     }
 
-    /// Frees what only a busy connection needs.
+    /// Frees the memory that only a busy connection needs.
     pub(crate) fn release(&mut self) {
         self.frames = Vec::new();
     }
@@ -236,8 +240,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// RFC 37, "Formal Grammar": commands that we do not know, or that mean nothing to our kind
-    /// of socket, are ignored.
+    /// RFC 37, "Formal Grammar": commands that we do not know, or that have no meaning for our socket
+    /// type, are ignored.
     fn command(&self, body: &Bytes, arrivals: &mut Arrivals) -> Result<(), Error> {
         match TrafficCommand::parse(body)? {
             TrafficCommand::Ping { ttl, context } => arrivals.pings.push(Ping { ttl, context }),
@@ -273,7 +277,7 @@ impl Inbox {
             return;
         }
         if !self.ours.receives() {
-            self.dropping = true;
+            self.is_dropping = true;
             return;
         }
         self.partial_cost = self.partial_cost.saturating_add(cost(1, body.len()));
@@ -281,13 +285,13 @@ impl Inbox {
     }
 
     fn last(&mut self, body: Bytes, buffer: usize, arrivals: &mut Arrivals) {
-        if std::mem::take(&mut self.dropping) || self.discards {
+        if std::mem::take(&mut self.is_dropping) || self.discards {
             return;
         }
         if self.partial.is_empty() {
             match self.topic(&body) {
                 Some(subscription) => arrivals.deliver_unshared(subscription),
-                // A PUB or a PUSH receives no messages: what comes is junk.
+                // A PUB or a PUSH receives no messages, so this one is dropped.
                 None if !self.ours.receives() => {}
                 None => arrivals.deliver(Incoming::Message(Message::from(body))),
             }
@@ -308,14 +312,14 @@ impl Inbox {
         }
     }
 
-    /// RFC 23, "The Publish-Subscribe Pattern": a subscription may be a message of one frame that
-    /// begins with 1, and its end one that begins with 0. XSUB sends them so on every version.
-    /// Other messages may be sent to an XPUB.
+    /// RFC 23, "The Publish-Subscribe Pattern": a message of one frame that begins with 1 is a
+    /// subscription, and one that begins with 0 takes it back. An XSUB sends them in this form on
+    /// every version of ZMTP. An XPUB may receive other messages too.
     fn topic(&self, body: &[u8]) -> Option<Incoming> {
         if !self.ours.publishes() {
             return None;
         }
-        // Topics are kept, so they are copied.
+        // Applications keep topics, so they are copied out of the buffer.
         match body.split_first()? {
             (1, topic) => Some(Incoming::Subscribe(Bytes::copy_from_slice(topic))),
             (0, topic) => Some(Incoming::Unsubscribe(Bytes::copy_from_slice(topic))),
@@ -492,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_share_the_buffer_that_they_are_worth_and_no_other() {
+    fn messages_share_a_buffer_only_if_they_fill_half_of_it() {
         for (buffer, is_shared) in [(100, true), (10_000, false)] {
             let frames: [(Flags, &[u8]); 2] = [(Flags::Last, &[7; 300]), (Flags::Last, &[8; 300])];
             let mut inbox = inbox(SocketType::Pull);
@@ -506,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_out_of_several_buffers_holds_each_only_if_it_is_worth_it() {
+    fn a_message_out_of_several_buffers_keeps_each_only_if_a_frame_fills_half_of_it() {
         let mut inbox = inbox(SocketType::Pull);
         let large = vec![1; 50_000];
         let (_, first) = take_from(&mut inbox, &[(Flags::More, &large)], 100);
@@ -526,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_hold_no_more_memory_than_their_own() {
+    fn topics_do_not_keep_the_buffer_that_they_were_read_into() {
         let frames: [(Flags, &[u8]); 4] = [
             (Flags::Last, b"\x01a"),
             (Flags::Last, b"\0b"),

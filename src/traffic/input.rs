@@ -1,5 +1,5 @@
-//! What has been read from a peer and not been taken apart, in one piece of memory that grows with
-//! what arrives.
+//! Bytes that were read from a peer and are not processed yet, in one buffer that grows with what
+//! arrives.
 #![forbid(unsafe_code)]
 
 use crate::limits::Limits;
@@ -7,27 +7,33 @@ use bytes::buf::Limit;
 use bytes::{BufMut, BytesMut};
 use std::fmt;
 
-/// Bytes read at once from a connection that is quiet; a busy one gets more, up to the second
-/// figure. While it is idle it holds no buffer at all.
+/// Bytes to read at once from a quiet connection: two pages, enough for the messages of most
+/// dialogues. A read that fills its room doubles the next, up to [`READ_BUSY`]. An idle connection
+/// holds no buffer.
 const READ_QUIET: usize = 8 * 1024;
+
+/// Most bytes to read at once while frames are small. At this size a system call costs little
+/// compared with the work on what it has read.
 pub(crate) const READ_BUSY: usize = 64 * 1024;
 
-/// A frame from this size on is read by itself.
+/// A frame of at least this many bytes is read into a buffer of its own size.
 const LARGE_FRAME: usize = 16 * 1024;
 
-/// A buffer to read into. Frames that are taken off it share its memory.
+/// A buffer to read into. Frames that are taken off its front share its memory.
 pub(crate) struct Input {
     bytes: BytesMut,
-    /// Size of the memory that `bytes` lies in. Once something has been taken off, `bytes` knows
-    /// only what is left of it, but all of it stays for as long as one frame shares it.
+    /// Size of the memory in which `bytes` lies. Once frames were taken off, `bytes` knows only the
+    /// rest of it, but all of it stays as long as one frame shares it.
     allocation: usize,
-    /// Bytes that have arrived since those before them were last moved.
+    /// Bytes that have arrived since the buffer was last moved.
     since_move: usize,
+    /// Bytes to read at once while frames are small: between [`READ_QUIET`] and [`READ_BUSY`].
     read_size: usize,
-    /// How long the frames are that arrive, if they are large.
+    /// Average length of the frames that arrived last, if they are large.
     large_frame: Option<usize>,
-    /// The room that was given last, and how much was here then.
+    /// The room that was given last.
     offered: usize,
+    /// Bytes in the buffer when that room was given.
     before: usize,
     #[cfg(test)]
     moved: usize,
@@ -49,8 +55,8 @@ impl Default for Input {
     }
 }
 
-/// Begins with a copy of what has arrived behind a handshake: the size of its memory is unknown,
-/// and it may lie behind secrets.
+/// Begins with a copy of the bytes that arrived behind a handshake. Their own memory is of unknown
+/// size and may have held secrets.
 impl From<BytesMut> for Input {
     fn from(arrived: BytesMut) -> Self {
         let bytes = BytesMut::from(&arrived[..]);
@@ -63,7 +69,7 @@ impl From<BytesMut> for Input {
 }
 
 impl Input {
-    /// What is here; frames are taken off its front.
+    /// The bytes. Frames are taken off their front.
     pub(crate) const fn bytes_mut(&mut self) -> &mut BytesMut {
         &mut self.bytes
     }
@@ -76,19 +82,24 @@ impl Input {
         self.bytes.len()
     }
 
-    /// Bytes of memory that what is here, and each frame taken off it, may hold.
+    /// Bytes of memory that these bytes, and each frame taken off them, hold.
     pub(crate) const fn allocation(&self) -> usize {
         self.allocation
     }
 
-    /// Room to read at most `max` bytes into, and at least one. `wanted` is what the frame under
-    /// way asks for; while frames are small, up to `ahead` bytes are read.
+    /// Room to read into: at least one byte and at most `max`. `wanted` is what the frame under way
+    /// needs. While frames are small, the room is up to `read_ahead` bytes.
     ///
-    /// What is here is moved to larger memory only when the peer has sent as much since it was
-    /// moved last: otherwise a peer that drips its bytes would make us copy all of them for each.
-    pub(crate) fn room(&mut self, wanted: usize, ahead: usize, max: usize) -> Limit<&mut BytesMut> {
-        // Whole frames that were not taken off ask for nothing.
-        let room = match self.size(wanted, ahead) {
+    /// The bytes are moved to larger memory only when at least as many have arrived since the last
+    /// move. Otherwise a peer that drips single bytes would make us copy all of them for each.
+    pub(crate) fn room(
+        &mut self,
+        wanted: usize,
+        read_ahead: usize,
+        max: usize,
+    ) -> Limit<&mut BytesMut> {
+        // If whole frames are left in the buffer, `wanted` is 0.
+        let room = match self.size(wanted, read_ahead) {
             0 => self.bytes.len().max(READ_QUIET),
             room => room,
         };
@@ -98,12 +109,12 @@ impl Input {
         (&mut self.bytes).limit(self.offered)
     }
 
-    /// How many bytes to have room for. Where frames are large a read ends with a frame, so that
-    /// the beginning of the next need not be moved to a buffer of its own.
-    fn size(&self, wanted: usize, ahead: usize) -> usize {
+    /// How many bytes to make room for. While frames are large, a read ends where a frame ends.
+    /// Otherwise the beginning of the next frame would have to be moved to that frame's own buffer.
+    fn size(&self, wanted: usize, read_ahead: usize) -> usize {
         match self.large_frame {
             Some(len) if self.bytes.is_empty() => len.min(Limits::MAX_INITIAL_RESERVE),
-            None if self.bytes.len() < LARGE_FRAME => wanted.max(self.read_size.min(ahead)),
+            None if self.bytes.len() < LARGE_FRAME => wanted.max(self.read_size.min(read_ahead)),
             _ => wanted,
         }
     }
@@ -112,7 +123,7 @@ impl Input {
         if self.bytes.is_empty() && self.allocation > 2 * more.max(READ_BUSY) {
             self.bytes = BytesMut::new();
         }
-        // In the same memory, if no frame shares it any longer; what is moved to its front then is
+        // The same memory can be used if no frame shares it now. What is moved to its front is then
         // less than what was taken off.
         if self.spare() >= more || self.bytes.try_reclaim(more) {
             return;
@@ -135,8 +146,8 @@ impl Input {
         self.bytes.capacity() - self.bytes.len()
     }
 
-    /// Notes what has been read into the room that was given last.
-    pub(crate) fn arrived(&mut self) {
+    /// Notes that bytes were read into the room that was given last.
+    pub(crate) fn on_read(&mut self) {
         let read = self.bytes.len().saturating_sub(self.before);
         self.since_move = self.since_move.saturating_add(read);
         if read == self.offered {
@@ -147,20 +158,20 @@ impl Input {
         (self.before, self.offered) = (self.bytes.len(), 0);
     }
 
-    /// Notes that so many frames, with so many bytes, were taken off.
+    /// Notes that `frames` frames, with `bytes` bytes together, were taken off.
     pub(crate) fn taken(&mut self, frames: usize, bytes: usize) {
         if let Some(average) = bytes.checked_div(frames) {
             self.large_frame = (average >= LARGE_FRAME).then_some(average);
         }
     }
 
-    /// Bytes that were moved to larger memory.
+    /// Number of bytes that were moved to larger memory so far.
     #[cfg(test)]
     pub(crate) const fn moved(&self) -> usize {
         self.moved
     }
 
-    /// Frees memory that holds nothing.
+    /// Frees the memory if it holds no bytes.
     pub(crate) fn release(&mut self) {
         if self.bytes.is_empty() {
             self.bytes = BytesMut::new();
@@ -169,7 +180,7 @@ impl Input {
     }
 }
 
-/// How much is here, and not what.
+/// Shows how many bytes there are, and not the bytes.
 impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Input")
@@ -184,7 +195,7 @@ mod tests {
     use super::*;
     use bytes::Buf;
 
-    /// Gives `input` so many bytes of a frame of `len` bytes, at most `step` at a time.
+    /// Gives `input` the next `bytes` bytes of a frame of `len` bytes, at most `step` at a time.
     fn drip(input: &mut Input, len: usize, bytes: usize, step: usize) {
         let end = len.min(input.len() + bytes);
         while input.len() < end {
@@ -196,7 +207,7 @@ mod tests {
             assert!(room.remaining_mut() > 0);
             let now = step.min(end - here).min(room.remaining_mut());
             room.put_bytes(7, now);
-            input.arrived();
+            input.on_read();
         }
     }
 
@@ -218,7 +229,7 @@ mod tests {
             }
             assert_eq!(input.len(), len);
             assert!(input.moved <= 2 * len, "{} of {len}", input.moved);
-            // It is never larger than the frame, or than what a busy connection reads at once.
+            // The memory is never larger than the frame, or than what a busy connection reads at once.
             let held = input.allocation();
             assert!(held <= len.max(LARGE_FRAME + READ_BUSY), "{held} for {len}");
         }
@@ -233,10 +244,10 @@ mod tests {
             while input.len() < len {
                 let mut room = input.room(len - input.len(), usize::MAX, usize::MAX);
                 room.put_u8(7);
-                input.arrived();
+                input.on_read();
                 arrived += 1;
             }
-            // The frame is kept, so that its memory cannot be taken again.
+            // The frame is kept, so its memory cannot be used again.
             std::mem::forget(input.bytes_mut().split_to(len - 100));
             input.taken(1, len - 100);
         }
@@ -244,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn its_memory_is_told_whole_also_when_something_was_taken_off() {
+    fn all_of_the_memory_is_counted_also_when_frames_were_taken_off() {
         let mut input = Input::default();
         input.room(1, usize::MAX, usize::MAX).put_bytes(7, 8000);
         let kept = input.bytes_mut().split_to(7000);
@@ -257,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn after_large_frames_no_more_is_reserved_than_for_any_and_small_ones_get_small_memory() {
+    fn after_large_frames_the_next_room_is_still_bounded_and_small_frames_get_small_memory() {
         let mut input = Input::default();
         input.taken(1, 64 * 1024 * 1024);
         let room = input.room(9, usize::MAX, usize::MAX).remaining_mut();

@@ -1,11 +1,11 @@
-//! Messages: one frame or several, delivered whole or not at all.
+//! Messages of one frame or several.
 #![forbid(unsafe_code)]
 
 use crate::printable::printable;
 use bytes::Bytes;
 use std::fmt;
 
-/// A message of one or more frames.
+/// A message of one or more frames. It is delivered whole or not at all.
 ///
 /// ```
 /// use zmtp_auth::traffic::Message;
@@ -16,25 +16,27 @@ use std::fmt;
 /// assert_eq!(message.frames().len(), 2);
 /// ```
 ///
-/// A connection carries frames as they are: the empty delimiter frame that REQ sends before its
-/// body and REP expects (RFC 28) is the application's to write and to strip.
+/// A connection carries frames as they are. The application itself adds and removes the empty
+/// delimiter frame that a REQ sends before its body and a REP expects (RFC 28).
+///
+/// Cloning is cheap: frames are [`Bytes`] and share their memory.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Message(Frames);
 
-/// Most messages have one frame, and need no list then.
+/// Most messages have one frame, and then need no list.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Frames {
     One(Bytes),
-    /// Two or more, so that equal messages are equal here too.
+    /// Two frames or more. So each message has one representation, and `Eq` can be derived.
     Many(Vec<Bytes>),
 }
 
-/// What a frame costs in the queues besides its bytes: its place in memory. Without it, a flood
-/// of empty frames would be free.
+/// What a frame counts for in the queues in addition to its bytes: about the memory of its `Bytes`
+/// and its place in a list. Without it a flood of empty frames would cost nothing.
 const FRAME_COST: usize = 64;
 
 impl Message {
-    /// The frames, in order; never none.
+    /// The frames in order, at least one.
     #[must_use]
     pub fn frames(&self) -> &[Bytes] {
         match &self.0 {
@@ -43,7 +45,7 @@ impl Message {
         }
     }
 
-    /// The frames, taken out.
+    /// Takes the frames out, in order, at least one.
     #[must_use]
     pub fn into_frames(self) -> Vec<Bytes> {
         match self.0 {
@@ -52,10 +54,10 @@ impl Message {
         }
     }
 
-    /// The frame of a message that has just one, taken out.
+    /// Takes out the only frame.
     ///
     /// # Errors
-    /// The message, if it has more.
+    /// Returns the message if it has more than one frame.
     pub fn into_single(self) -> Result<Bytes, Self> {
         match self.0 {
             Frames::One(frame) => Ok(frame),
@@ -63,7 +65,7 @@ impl Message {
         }
     }
 
-    /// The frame of a message that has just one.
+    /// The only frame. `None` if there are more.
     #[must_use]
     pub fn single(&self) -> Option<&Bytes> {
         match &self.0 {
@@ -72,7 +74,7 @@ impl Message {
         }
     }
 
-    /// Bytes in all frames together.
+    /// Number of bytes in all frames together.
     #[must_use]
     pub fn size(&self) -> usize {
         self.frames()
@@ -93,7 +95,7 @@ impl Message {
     }
 }
 
-/// The beginning of each frame, and how long it is.
+/// Shows the beginning of each frame, and its length.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let frame = |frame: &Bytes| format!("{} ({} bytes)", printable(frame), frame.len());
@@ -103,13 +105,13 @@ impl fmt::Debug for Message {
     }
 }
 
-/// What `bytes` in `frames` frames count for in a queue.
+/// What `frames` frames with `bytes` bytes together count for in a queue, in bytes.
 pub(crate) const fn cost(frames: usize, bytes: usize) -> usize {
     frames.saturating_mul(FRAME_COST).saturating_add(bytes)
 }
 
-/// A message of these frames. A message has at least one frame, so no frames at all become one
-/// empty frame.
+/// A message of these frames. A message has at least one frame, so an empty list becomes one empty
+/// frame.
 impl From<Vec<Bytes>> for Message {
     fn from(mut frames: Vec<Bytes>) -> Self {
         match frames.len() {
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_frames_are_not_free() {
+    fn empty_frames_cost_something_too() {
         let frames: Message = std::iter::repeat_n("", 1000).collect();
         assert_eq!(frames.cost(), 1000 * FRAME_COST);
     }

@@ -1,7 +1,8 @@
 //! An established connection without I/O.
 //!
-//! [`Channel`] is the whole of it: bytes become messages and messages bytes, heartbeats included.
-//! [`frames`], [`heartbeat`] and [`seal`] are its parts, for hosts that need only one of them.
+//! [`Channel`] does everything: it turns bytes into messages and messages into bytes, and answers and
+//! sends heartbeats. [`frames`], [`heartbeat`] and [`seal`] are its parts, for hosts that need only
+//! one of them.
 
 pub(crate) mod channel;
 pub mod frames;

@@ -1,4 +1,4 @@
-//! From messages and commands to bytes for the peer. No I/O.
+//! Turns messages and commands into bytes for the peer. No I/O.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
@@ -9,28 +9,31 @@ use crate::wire::frame::{Flags, FrameHeader};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io::IoSlice;
 
-/// Bytes that are gathered before they are written: enough for one system call to be worth it.
+/// Encoding stops when this many bytes wait to be written. One system call for 64 KiB costs little,
+/// and more would only take memory.
 const ENOUGH: usize = 64 * 1024;
 
-/// From this size on, a body that needs no sealing is written from where it is.
+/// A body of at least this many bytes that needs no sealing is written without a copy. Copying fewer
+/// bytes is cheaper than one more part in a system call.
 const UNCOPIED_FROM: usize = 4096;
 
-/// Encodes, frame by frame, no more than is about to be written.
+/// Encodes frames just before they are written, so that a large message is never in memory twice.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     writer: FrameWriter,
     zmtp_3_0: bool,
-    /// The frames of the current message that are not encoded yet.
+    /// Frames of the current message that are not encoded yet.
     frames: std::vec::IntoIter<Bytes>,
-    /// Whole messages of one frame that come before `frames` and are not encoded yet.
+    /// Messages of one frame that are not encoded yet. They come before `frames`.
     singles: Vec<Bytes>,
-    /// Bytes in all of `singles`.
+    /// Number of bytes in all of `singles`.
     singles_len: usize,
-    /// Encoded, and written in part.
+    /// Encoded bytes, of which a part may be written already.
     sending: BytesMut,
-    /// Encoded since; kept apart, so that what is left of `sending` is never moved.
+    /// Bytes that were encoded later. They have a buffer of their own, so that the rest of `sending`
+    /// is never moved.
     encoded: BytesMut,
-    /// A body that follows `encoded` as it is.
+    /// A body that is written after `encoded`, without a copy.
     body: Bytes,
 }
 
@@ -53,13 +56,13 @@ impl Outbox {
         !self.has_bytes() && self.singles.is_empty() && self.is_between_messages()
     }
 
-    /// Whether something new may begin. RFC 37, "Formal Grammar": a command stands between two
-    /// messages, not within one.
+    /// Whether a message or a command may begin. RFC 37, "Formal Grammar": a command stands between
+    /// two messages, not within one.
     pub(crate) fn is_between_messages(&self) -> bool {
         self.frames.as_slice().is_empty()
     }
 
-    /// Whether to encode more before writing.
+    /// Whether more may be encoded before the next write.
     pub(crate) fn has_room(&self) -> bool {
         self.encoded.len() + self.singles_len < ENOUGH && self.body.is_empty()
     }
@@ -79,7 +82,7 @@ impl Outbox {
         self.write(Flags::Command, &body)
     }
 
-    /// Begins with a message; [`Outbox::encode_frame`] goes on with it. Between messages only.
+    /// Begins a message. [`Outbox::encode_frame`] encodes its frames. Between messages only.
     pub(crate) fn begin(&mut self, frames: Vec<Bytes>) {
         self.frames = frames.into_iter();
     }
@@ -89,12 +92,12 @@ impl Outbox {
         self.subscription(1, topic, TrafficCommand::Subscribe)
     }
 
-    /// Encodes the end of a subscription. Between messages only.
+    /// Encodes that a subscription is taken back. Between messages only.
     pub(crate) fn unsubscribe(&mut self, topic: Bytes) -> Result<(), Error> {
         self.subscription(0, topic, TrafficCommand::Cancel)
     }
 
-    /// RFC 23 has subscriptions as messages, RFC 37 as commands.
+    /// Subscriptions are messages in RFC 23 and commands in RFC 37.
     fn subscription(
         &mut self,
         mark: u8,
@@ -126,8 +129,8 @@ impl Outbox {
         }
     }
 
-    /// Takes a message of one frame, to be encoded with others like it: [`Outbox::encode_singles`]
-    /// ends the wait for them. Between messages only.
+    /// Takes a message of one frame, which waits to be encoded with others in one batch.
+    /// [`Outbox::encode_singles`] encodes what waits. Between messages only.
     pub(crate) fn single(&mut self, body: Bytes) -> Result<(), Error> {
         if self.goes_uncopied(&body) {
             return self.uncopied(Flags::Last, body);
@@ -156,7 +159,7 @@ impl Outbox {
         self.writer.write(flags, body, &mut self.encoded)
     }
 
-    /// Encodes what was to be encoded together; nothing more comes for now.
+    /// Encodes the messages of one frame that wait.
     pub(crate) fn encode_singles(&mut self) -> Result<(), Error> {
         if self.singles.is_empty() {
             return Ok(());
@@ -172,14 +175,14 @@ impl Outbox {
         Ok(())
     }
 
-    /// Frees all memory if there is nothing to be written: an idle connection holds none.
+    /// Frees all memory if there is nothing to write.
     pub(crate) fn release(&mut self) {
         if self.is_empty() {
             self.discard();
         }
     }
 
-    /// Forgets what was to be written: the peer takes nothing more.
+    /// Drops everything that waits to be written.
     pub(crate) fn discard(&mut self) {
         self.frames = Vec::new().into_iter();
         self.singles = Vec::new();
@@ -189,17 +192,17 @@ impl Outbox {
         self.body = Bytes::new();
     }
 
-    /// What is to be written, in order.
+    /// The bytes to write, in order.
     pub(crate) fn parts(&self) -> [IoSlice<'_>; 3] {
         [&self.sending[..], &self.encoded, &self.body].map(IoSlice::new)
     }
 
-    /// Whether there is something to be written now.
+    /// Whether there are bytes to write.
     pub(crate) fn has_bytes(&self) -> bool {
         !self.sending.is_empty() || !self.encoded.is_empty() || !self.body.is_empty()
     }
 
-    /// Takes `written` bytes off the front.
+    /// Removes `written` bytes at the front.
     pub(crate) fn advance(&mut self, written: usize) {
         let of_sending = take_off(&mut self.sending, written);
         let of_encoded = take_off(&mut self.encoded, written - of_sending);
@@ -214,7 +217,7 @@ impl Outbox {
     }
 }
 
-/// Takes at most `max` bytes off the front, and says how many.
+/// Removes at most `max` bytes at the front, and returns how many.
 fn take_off(buffer: &mut BytesMut, max: usize) -> usize {
     let taken = max.min(buffer.len());
     buffer.advance(taken);
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn subscriptions_take_the_form_that_the_peer_knows() {
+    fn subscriptions_have_the_form_that_the_peers_version_knows() {
         for (zmtp_3_0, expected) in [
             (true, &b"\x00\x02\x01a\x00\x02\x00a"[..]),
             (false, b"\x04\x0b\x09SUBSCRIBEa\x04\x08\x06CANCELa"),
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_more_is_encoded_than_one_write_is_worth() {
+    fn encoding_stops_when_enough_for_one_write_waits() {
         let mut outbox = outbox(false);
         outbox.begin(vec![vec![0; UNCOPIED_FROM - 1].into(); 1000]);
         while outbox.has_room() {

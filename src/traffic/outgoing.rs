@@ -7,20 +7,19 @@ use crate::traffic::message::Message;
 use crate::traffic::outbox::Outbox;
 use bytes::Bytes;
 
-/// What is sent on a connection. The other end sees it as an
-/// [`Incoming`](crate::traffic::Incoming).
+/// What is sent on a connection. The other end receives it as an [`Incoming`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outgoing {
     /// A whole message.
     Message(Message),
-    /// Asks a publisher for messages that begin with this topic. From SUB and XSUB.
+    /// Asks a publisher for messages that begin with this topic. Sent by SUB and XSUB.
     Subscribe(Bytes),
-    /// Takes one such subscription back. From SUB and XSUB.
+    /// Takes back one subscription to this topic. Sent by SUB and XSUB.
     Unsubscribe(Bytes),
-    /// Joins this group of a RADIO (RFC 48). From a DISH.
+    /// Joins this group of a RADIO (RFC 48). Sent by a DISH.
     Join(Bytes),
-    /// Leaves this group of a RADIO (RFC 48). From a DISH.
+    /// Leaves this group of a RADIO (RFC 48). Sent by a DISH.
     Leave(Bytes),
 }
 
@@ -30,7 +29,7 @@ impl From<Message> for Outgoing {
     }
 }
 
-/// Passes on what another connection has brought.
+/// Passes on what was received from another connection.
 impl From<Incoming> for Outgoing {
     fn from(incoming: Incoming) -> Self {
         match incoming {
@@ -56,7 +55,7 @@ impl Outgoing {
         }
     }
 
-    /// Begins with it. Between messages only.
+    /// Gives it to `outbox`, which must be between two messages.
     pub(crate) fn begin(self, outbox: &mut Outbox) -> Result<(), Error> {
         match self {
             Self::Message(message) => match message.into_single() {

@@ -1,33 +1,34 @@
-//! Frames that wait, and the memory that they hold: a frame shares the buffer that it was read
-//! into, and keeps all of it.
+//! The memory that waiting frames hold. A frame shares the buffer that it was read into. As long as
+//! one frame of a buffer lives, the whole buffer stays in memory.
 #![forbid(unsafe_code)]
 
 use crate::traffic::input::READ_BUSY;
 use bytes::Bytes;
 
-/// Bytes of a buffer that one byte of what is kept may hold.
+/// Bytes of a buffer that each byte of kept frames may hold. With 2, a queue of frames holds at most
+/// about twice the memory that it counts.
 const MAX_HELD_PER_BYTE: usize = 2;
 
-/// Largest buffer that small frames may keep together: what a busy connection reads at once, and
-/// the beginning of a frame before it.
-const SHARED: usize = 2 * READ_BUSY;
+/// Largest buffer that small frames may share: what a busy connection reads at once, and the
+/// beginning of a frame before it.
+const MAX_SHARED: usize = 2 * READ_BUSY;
 
-/// Gives frames memory of their own if they would hold much more of a buffer than they are worth.
-/// All of them were read into one of `buffer` bytes, and together they are worth `worth` bytes.
+/// Copies frames to memory of their own if they would hold much more of a buffer than their bytes.
+/// All of them were read into one buffer of `buffer` bytes, and together they count for `worth` bytes.
 ///
-/// Small frames share a small buffer as long as together they are worth it. In a large one each
-/// frame has to be worth it alone: an application may keep one, and drop the others.
+/// Small frames may share a small buffer if together they fill half of it. In a large buffer each
+/// frame must fill half of it alone, because an application may keep one frame and drop the others.
 pub(crate) fn unshare<'a>(
     frames: impl IntoIterator<Item = &'a mut Bytes>,
     worth: usize,
     buffer: usize,
 ) {
-    let is_worth_it = |worth: usize| worth.saturating_mul(MAX_HELD_PER_BYTE) >= buffer;
-    if buffer <= SHARED && is_worth_it(worth) {
+    let fills_half = |worth: usize| worth.saturating_mul(MAX_HELD_PER_BYTE) >= buffer;
+    if buffer <= MAX_SHARED && fills_half(worth) {
         return;
     }
     for frame in frames {
-        if !is_worth_it(frame.len()) {
+        if !fills_half(frame.len()) {
             *frame = Bytes::copy_from_slice(frame);
         }
     }
@@ -37,9 +38,9 @@ pub(crate) fn unshare<'a>(
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     frames: Vec<Bytes>,
-    /// So many of them, from the front, hold no more memory than they are worth.
+    /// Number of frames at the front that came out of earlier buffers. They are unshared already.
     unshared: usize,
-    /// Bytes in all others, which came out of the buffer that is being taken apart.
+    /// Bytes in the other frames, which share the buffer that is being processed.
     fresh: usize,
 }
 
@@ -58,15 +59,15 @@ impl Parts {
         self.unshared > 0
     }
 
-    /// Gives what came out of a buffer of `buffer` bytes memory of its own where it is worth much
-    /// less. Call it before anything is read into another buffer.
+    /// Unshares the frames out of the current buffer, which has `buffer` bytes. To be called before
+    /// anything is read into another buffer.
     pub(crate) fn unshare(&mut self, buffer: usize) {
         unshare(&mut self.frames[self.unshared..], self.fresh, buffer);
         self.unshared = self.frames.len();
         self.fresh = 0;
     }
 
-    /// The whole message.
+    /// Takes the frames of the finished message.
     pub(crate) fn take(&mut self) -> Vec<Bytes> {
         std::mem::take(self).frames
     }
@@ -76,7 +77,7 @@ impl Parts {
 mod tests {
     use super::*;
 
-    /// Which of these slices of one buffer still share it afterwards.
+    /// Slices of these lengths share one buffer: which of them still share it after `unshare`.
     fn shared(buffer: usize, lens: &[usize]) -> Vec<bool> {
         let memory = Bytes::from(vec![7; buffer]);
         let mut parts = Parts::default();
@@ -93,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn what_shares_a_buffer_is_never_worth_much_less_than_that_buffer() {
+    fn frames_share_a_buffer_only_if_they_fill_half_of_it() {
         assert_eq!(shared(600, &[1, 200]), [false, false]);
         assert_eq!(shared(600, &[100, 200]), [true, true]);
         // Large buffers are kept by single frames only.
-        assert_eq!(shared(SHARED, &[10, SHARED / 2]), [true, true]);
-        let large = SHARED + 2;
+        assert_eq!(shared(MAX_SHARED, &[10, MAX_SHARED / 2]), [true, true]);
+        let large = MAX_SHARED + 2;
         assert_eq!(
-            shared(large, &[10, SHARED / 2, large / 2]),
+            shared(large, &[10, MAX_SHARED / 2, large / 2]),
             [false, false, true]
         );
     }

@@ -1,5 +1,5 @@
-//! Traffic after the handshake, body by body: transparent under NULL and PLAIN, boxes under
-//! CURVE (RFC 26, MESSAGE).
+//! Sealing and opening of bodies after the handshake. Bodies pass unchanged under NULL and PLAIN, and
+//! are boxes under CURVE (RFC 26, MESSAGE).
 #![forbid(unsafe_code)]
 
 use crate::crypto::boxes::SharedKey;
@@ -13,11 +13,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use crate::wire::curve_message::MESSAGE_OVERHEAD;
 
-/// Boxes that are sealed or opened together: as many as fill the lanes of a cipher.
+/// Boxes that are sealed or opened in one batch: 16 fill the lanes of the widest cipher (AVX-512).
 pub(crate) const TOGETHER: usize = 16;
 
-/// Seals what we send. One for each connection; nothing is shared with its [`Opener`] but an
-/// immutable key, so two tasks can own the two without a lock.
+/// Seals what we send. Each connection has one. It shares only an immutable key with the [`Opener`],
+/// so two tasks can own the two without a lock.
 #[derive(Debug)]
 pub struct Sealer(SealerState);
 
@@ -60,7 +60,7 @@ pub(crate) enum CurveEnd {
     Server,
 }
 
-/// The pair for CURVE, continuing both counters after the last ones of the handshake.
+/// The pair for CURVE. Both nonce counters go on after the last ones of the handshake.
 pub(crate) fn curve(
     end: CurveEnd,
     key: &SharedKey,
@@ -89,7 +89,7 @@ impl Sealer {
         matches!(self.0, SealerState::Transparent)
     }
 
-    /// Bytes that a sealed body is longer than the payload: 0, or [`MESSAGE_OVERHEAD`].
+    /// How many bytes longer a sealed body is than its payload: 0, or [`MESSAGE_OVERHEAD`].
     #[must_use]
     pub const fn overhead(&self) -> usize {
         match self.0 {
@@ -107,13 +107,13 @@ impl Sealer {
         }
     }
 
-    /// Appends the body to be framed, and tells the flags of that frame. Under CURVE the true
-    /// flags travel in the box, and the frame is always a single message frame: libzmq drops a
+    /// Appends the sealed body to `out`, and returns the flags of the frame around it. Under CURVE the
+    /// true flags are in the box, and the frame is always a last message frame. libzmq drops a
     /// MESSAGE that comes as a command.
     ///
     /// # Errors
-    /// [`LocalError::NonceExhausted`] after 2^64 - 2 messages; from then on
-    /// [`LocalError::Poisoned`]. Nothing is appended then.
+    /// Returns [`LocalError::NonceExhausted`] after 2^64 - 2 messages, and [`LocalError::Poisoned`]
+    /// after the first error. Nothing is appended then.
     pub fn seal_body(
         &mut self,
         flags: Flags,
@@ -144,12 +144,13 @@ impl Sealer {
 }
 
 impl Sealer {
-    /// Appends several sealed bodies, one after the other: each is [`overhead`](Self::overhead)
-    /// bytes longer than its payload. For small messages this is faster than one by one.
-    /// The frames around them have the flags that [`outer_flags`](Self::outer_flags) tells.
+    /// Appends several sealed bodies to `out`, one after the other. Each is
+    /// [`overhead`](Self::overhead) bytes longer than its payload. The frames around them have the
+    /// flags that [`outer_flags`](Self::outer_flags) returns. For small messages this is faster than
+    /// one by one.
     ///
     /// # Errors
-    /// Those of [`seal_body`](Self::seal_body), if the nonces do not suffice for all of them.
+    /// Returns those of [`seal_body`](Self::seal_body) if there are not enough nonces for all of them.
     /// Nothing is appended then.
     pub fn seal_many(
         &mut self,
@@ -159,8 +160,8 @@ impl Sealer {
         self.seal_each(bodies, out, |_, _, _| {})
     }
 
-    /// [`seal_many`](Self::seal_many), with what `before` writes in front of each: it is told the
-    /// flags and the length of the sealed body.
+    /// As [`seal_many`](Self::seal_many). Before each body, `before` is called with the flags of the
+    /// frame and the length of the sealed body, and may write a header.
     pub(crate) fn seal_each(
         &mut self,
         bodies: &[(Flags, &[u8])],
@@ -225,7 +226,7 @@ impl Opener {
         matches!(self.0, OpenerState::Transparent)
     }
 
-    /// Most bytes that a frame's body may exceed its payload by.
+    /// By how many bytes a frame's body may at most exceed its payload.
     #[must_use]
     pub const fn overhead(&self) -> usize {
         match self.0 {
@@ -234,16 +235,17 @@ impl Opener {
         }
     }
 
-    /// Opens one frame's body in place, without a copy; what comes back are the true flags and
-    /// the payload. `outer` are the flags of the frame as received. Under CURVE they mean
-    /// nothing, as with libzmq: anyone on the way could have set them, and some implementations
-    /// send MORE and COMMAND there too. The sealed flags alone decide, and a frame that is not
-    /// sealed is refused.
+    /// Opens the body of one frame in place, without a copy, and returns its true flags and its
+    /// payload.
+    ///
+    /// `outer` are the flags of the frame as received. Under CURVE they are ignored, as libzmq ignores
+    /// them: anyone on the way can change them, and some implementations set MORE and COMMAND there
+    /// too. Only the sealed flags count, and a frame that is not sealed is refused.
     ///
     /// # Errors
-    /// [`ProtocolError`](crate::ProtocolError) or [`CryptoError`]; from then on
-    /// [`LocalError::Poisoned`], since a connection on which one forgery was seen is not to be
-    /// trusted with the next.
+    /// Returns [`ProtocolError`](crate::ProtocolError) if the body is malformed, [`CryptoError`] if it
+    /// is forged or replayed, and [`LocalError::Poisoned`] after the first error. Close the
+    /// connection then.
     pub fn open_body(&mut self, outer: Flags, body: BytesMut) -> Result<(Flags, Bytes), Error> {
         let opened = match &mut self.0 {
             OpenerState::Transparent => return Ok((outer, body.freeze())),
@@ -258,13 +260,12 @@ impl Opener {
 }
 
 impl Opener {
-    /// Opens the bodies of several frames, in order, each as [`open_body`](Self::open_body)
-    /// would, and appends what comes out to `opened`. For small messages this is faster than
-    /// one by one.
+    /// Opens the bodies of several frames in order, as [`open_body`](Self::open_body) does, and
+    /// appends flags and payloads to `opened`. For small messages this is faster than one by one.
     ///
     /// # Errors
-    /// Those of [`open_body`](Self::open_body). What came before the body that did not open is in
-    /// `opened` then.
+    /// Returns those of [`open_body`](Self::open_body). `opened` has the bodies before the faulty one
+    /// then.
     pub fn open_many(
         &mut self,
         bodies: impl IntoIterator<Item = (Flags, BytesMut)>,
@@ -273,7 +274,7 @@ impl Opener {
         self.open_each(bodies, |flags, body| opened.push((flags, body)))
     }
 
-    /// [`open_many`](Self::open_many), which gives what comes out to `each`.
+    /// As [`open_many`](Self::open_many), but calls `each` with flags and payload.
     pub(crate) fn open_each(
         &mut self,
         bodies: impl IntoIterator<Item = (Flags, BytesMut)>,
@@ -300,15 +301,16 @@ impl Opener {
     }
 }
 
-/// Opens at most [`TOGETHER`] bodies, and tells how many. The first at fault ends it, after those
-/// before it.
+/// Opens at most [`TOGETHER`] bodies, and returns how many. The bodies before a faulty one are opened
+/// and given to `each` before the error is returned.
 fn open_together(
     key: &mut TrafficKey,
     counter: &mut ReceiveCounter,
     mut bodies: impl Iterator<Item = (Flags, BytesMut)>,
     mut each: impl FnMut(Flags, Bytes),
 ) -> Result<usize, Error> {
-    // Moved only when a box has opened; until then, what it would be.
+    // The counter moves only when a box has opened. This copy is the counter as it would be if all
+    // boxes before the current one opened.
     let mut expected = counter.clone();
     let mut nonces = [[0; NONCE_LEN]; TOGETHER];
     let mut waiting = [const { None::<BytesMut> }; TOGETHER];
@@ -359,7 +361,7 @@ fn open_message(
     curve_message::read_opened(body)
 }
 
-/// Checks all that is known of a MESSAGE before its box is opened, and tells its nonce.
+/// Checks what can be checked of a MESSAGE before its box is opened, and returns its nonce.
 fn check_message(counter: &ReceiveCounter, body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
     let nonce = curve_message::parse(body)?;
     counter.check(u64::from_be_bytes(nonce))?;
@@ -427,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_does_not_open_in_the_direction_it_came_from() {
+    fn a_message_that_is_sent_back_to_its_sender_does_not_open() {
         let ((mut client, mut from_server), _) = ends();
         let body = sealed(&mut client, Flags::Last, b"reflected");
         let error = from_server.open_body(Flags::Last, body).unwrap_err();
@@ -590,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_many_at_fault_ends_it_after_those_before_it() {
+    fn bodies_before_the_first_faulty_one_are_opened() {
         let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let key = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
         let (mut sealer, _) = curve(CurveEnd::Client, &key, 2, 1);
@@ -633,7 +635,7 @@ mod tests {
     }
 
     #[test]
-    fn many_that_exhaust_the_nonces_append_nothing_and_poison_the_sealer() {
+    fn a_batch_that_exhausts_the_nonces_appends_nothing_and_poisons_the_sealer() {
         let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let key = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
         let (mut sealer, _) = curve(CurveEnd::Client, &key, u64::MAX - 20, 0);

@@ -107,7 +107,7 @@ impl FrameHeader {
     /// Whether a long header was used for a body that fits a short one. RFC 37 says SHOULD NOT, and
     /// no known peer does it during the handshake.
     #[must_use]
-    pub const fn is_wasteful(&self) -> bool {
+    pub const fn is_overlong(&self) -> bool {
         self.long && self.size <= MAX_SHORT_BODY as u64
     }
 }
@@ -153,9 +153,9 @@ mod tests {
     #[test]
     fn wasteful_headers_are_recognised() {
         let bytes = [0x06, 0, 0, 0, 0, 0, 0, 0, 255];
-        assert!(FrameHeader::parse(&bytes).unwrap().unwrap().0.is_wasteful());
+        assert!(FrameHeader::parse(&bytes).unwrap().unwrap().0.is_overlong());
         let bytes = [0x06, 0, 0, 0, 0, 0, 0, 1, 0];
-        assert!(!FrameHeader::parse(&bytes).unwrap().unwrap().0.is_wasteful());
+        assert!(!FrameHeader::parse(&bytes).unwrap().unwrap().0.is_overlong());
     }
 
     proptest! {
@@ -168,7 +168,7 @@ mod tests {
             }
             let (header, taken) = FrameHeader::parse(&bytes).unwrap().unwrap();
             prop_assert_eq!((header.flags, header.size, taken), (flags, len as u64, bytes.len()));
-            prop_assert!(!header.is_wasteful());
+            prop_assert!(!header.is_overlong());
         }
     }
 }

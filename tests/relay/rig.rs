@@ -142,7 +142,7 @@ impl Tunnel {
                 let mut room = relay.room(side);
                 let (now, later) = rest.split_at(rest.len().min(room.remaining_mut()));
                 room.put_slice(now);
-                relay.received(side, Instant::now());
+                relay.on_read(side, Instant::now());
                 rest = later;
             }
         } else {
@@ -170,7 +170,7 @@ impl Tunnel {
         let parts = relay.output(side);
         let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
         bytes.truncate(most);
-        relay.sent(side, bytes.len());
+        relay.on_written(side, bytes.len());
         self.advance();
         bytes
     }

@@ -389,7 +389,7 @@ fn a_side_that_falls_silent_longer_than_it_announced_is_told_apart() {
     line.last.send(Flags::Command, &ping(20, ""));
     line.drive();
     let relay = line.tunnels[1].relay();
-    relay.received(Side::Back, start);
+    relay.on_read(Side::Back, start);
     let due = relay.deadline(start).unwrap();
     assert_eq!(due, start + Duration::from_secs(2));
     assert_eq!(relay.on_deadline(start + Duration::from_secs(1)), Ok(()));
@@ -410,7 +410,7 @@ fn a_side_that_sends_or_takes_no_more_has_no_heartbeat() {
         line.last.send(Flags::Command, &ping(20, ""));
         line.drive();
         let relay = line.tunnels[1].relay();
-        relay.received(Side::Back, start);
+        relay.on_read(Side::Back, start);
         assert!(relay.deadline(start).is_some());
         end(relay, Side::Back);
         assert_eq!(relay.deadline(start), None);

@@ -15,8 +15,8 @@ pub fn run(data: &[u8]) {
         let mut written = BytesMut::new();
         FrameHeader::encode(header.flags, size, &mut written);
         assert_eq!(written.len(), FrameHeader::encoded_len(size));
-        assert_eq!(header.is_wasteful(), written.len() != taken);
-        assert!(header.is_wasteful() || data[..taken] == written);
+        assert_eq!(header.is_overlong(), written.len() != taken);
+        assert!(header.is_overlong() || data[..taken] == written);
     }
     let ready = command("READY", &property(b"Socket-Type", b"DEALER"));
     let mut scripted_peer = ScriptedPeer::fed(

@@ -1,5 +1,5 @@
-//! The task that owns an established connection's stream: reads ahead, answers PINGs, sends what
-//! is queued, and ends the connection when it must.
+//! The task that owns an established connection's stream. It reads ahead of the application,
+//! answers PINGs, sends what is queued, and ends the connection.
 #![forbid(unsafe_code)]
 
 use crate::access::grant::{Grant, revoked};
@@ -20,20 +20,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How far a connection is.
+/// The state of a connection, as its driver reports it.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// It lives.
+    /// Both directions work.
     Open,
-    /// It lives; the application sends nothing more, and all it has sent is with the system.
+    /// The application sends nothing more, and the system has taken all that it has sent.
     Sent,
-    /// Nothing more can be sent, for this reason; what has arrived can still be received.
+    /// Nothing more can be sent, for this reason. What has arrived can still be received.
     Ending(Loss),
-    /// It has ended, by itself or because the application closed it.
+    /// The connection has ended, by itself or because the application has closed it.
     Ended(Result<(), Loss>),
 }
 
-/// How a connection ends by itself.
+/// How a connection ended by itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Loss {
     pub(crate) reason: NetError,
@@ -41,16 +41,17 @@ pub(crate) struct Loss {
     pub(crate) all_sent: bool,
 }
 
-/// One connection's task.
+/// What the task of one connection owns.
 pub(crate) struct Driver {
     pub(crate) stream: Stream,
     pub(crate) exchange: Exchange,
-    /// The place among a listener's connections. It is given back when the socket is closed and
+    /// The connection's share of a listener's limit. It is given back when the socket is closed and
     /// nothing of the connection is left in memory but what the application holds.
     pub(crate) _permit: Option<Permit>,
 }
 
-/// All that a connection has but its stream, which it may outlive.
+/// Everything of a connection but its stream. It outlives the stream while the application still
+/// receives what has arrived.
 pub(crate) struct Exchange {
     pub(crate) channel: Channel,
     pub(crate) received: Producer<Incoming>,
@@ -62,21 +63,21 @@ pub(crate) struct Exchange {
     pub(crate) activity: Activity,
 }
 
-/// What one attempt to read brought.
+/// The outcome of one attempt to read.
 pub(crate) enum Read {
     Some,
     NothingYet,
     End,
 }
 
-/// Why a connection goes on no longer.
+/// Why the driver stops.
 pub(crate) enum End {
-    /// It ends at once.
+    /// The connection ends at once.
     Now(NetError),
-    /// A write failed. What the peer had sent until then may still be on its way.
-    TakesNoMore(NetError),
-    /// The peer has closed its side. What it had sent until then is here.
-    SendsNoMore(NetError),
+    /// A write failed. Bytes that the peer has sent before may still arrive.
+    WriteFailed(NetError),
+    /// The peer has closed its side. Everything that it has sent was read.
+    InputEnded(NetError),
 }
 
 impl From<NetError> for End {
@@ -86,11 +87,11 @@ impl From<NetError> for End {
 }
 
 impl Driver {
-    /// Drives the connection to its end, and says how it ended before the application's ends of
-    /// the queues notice.
+    /// Drives the connection to its end. It publishes the reason before it drops its ends of the
+    /// queues, so that the application finds a reason when a queue ends.
     #[expect(
         clippy::manual_async_fn,
-        reason = "it would hold two drivers, the one that came and the one that is used"
+        reason = "the future of an `async fn` would hold the driver twice, as argument and as local"
     )]
     pub(crate) fn run(mut self) -> impl Future<Output = ()> + Send {
         async move {
@@ -117,8 +118,10 @@ impl Driver {
                 exchange: Exchange { state, limits, .. },
                 _permit,
             } = self;
-            // The peer may not have read everything yet, and to close while it sends would reset the
-            // connection. The application waits for that only for a while.
+            // The peer may not have read everything yet. Closing a socket with unread input resets
+            // the connection, and a reset discards what the peer has not read. So tell the peer
+            // that nothing more comes, and read until it closes. `close` returns after
+            // `linger_timeout` at the latest. The task goes on until `Options::linger` is over.
             stream.shutdown_write();
             let mut discarding = pin!(stream.discard(usize::MAX));
             let in_time = timeout(limits.linger_timeout, &mut discarding)
@@ -133,8 +136,10 @@ impl Driver {
 }
 
 impl Exchange {
-    /// Ends with `Ok` once the application has closed and everything is sent; `closing_until` is
-    /// how long the rest may take then.
+    /// Runs the connection. Returns `Ok` once the application has closed it and everything is sent.
+    /// `closing_until` is set when the application closes: the end of [`Options::linger`].
+    ///
+    /// [`Options::linger`]: crate::net::options::Options::linger
     async fn drive(
         &mut self,
         stream: &Stream,
@@ -147,16 +152,17 @@ impl Exchange {
             self.fill()?;
             self.write(stream)?;
 
-            // The application goes on while this runs, on another thread. Each of its states is read
-            // once in a turn: two reads could differ, and what happened between them would wake
-            // nothing.
-            let unheard = self.received.is_unheard();
-            if self.has_backlog() || (unheard && self.channel.is_full()) {
+            // The application runs on other threads meanwhile. Each of its states is read only once
+            // in a turn. Suppose that a state were read twice, and changed in between: the first
+            // read would keep an arm off, the second would find that there is nothing to wait for,
+            // and no wake-up would come for a change that has already been seen.
+            let has_no_receiver = self.received.has_no_consumer();
+            if self.has_backlog() || (has_no_receiver && self.channel.is_full()) {
                 continue;
             }
             let finished = self.to_send.is_finished();
             let all_sent = finished && self.channel.is_sent();
-            if unheard && self.to_send.is_closed() {
+            if has_no_receiver && self.to_send.is_closed() {
                 closing_until.get_or_insert_with(|| deadline(Instant::now(), self.linger));
                 if all_sent {
                     return Ok(());
@@ -164,33 +170,44 @@ impl Exchange {
             }
             if all_sent {
                 self.state.send_if_modified(|state| {
-                    let news = matches!(state, State::Open);
+                    let is_new = matches!(state, State::Open);
                     *state = State::Sent;
-                    news
+                    is_new
                 });
             }
 
             let wanted_level = self.wanted_level();
             let may_read = self.channel.may_take_pings() && wanted_level.is_none();
             let now = Instant::now().into_std();
-            let beat = self.channel.deadline(now, may_read).map(Instant::from_std);
-            let is_busy = self.activity.waits();
+            let heartbeat = self.channel.deadline(now, may_read).map(Instant::from_std);
+            let is_busy = self.activity.before_wait();
             if !is_busy {
                 self.release_memory();
             }
             let may_send = self.channel.can_queue() && !finished;
 
-            // Every arm waits for one thing and changes nothing before it is chosen, so the losing
-            // arms can be dropped. The work itself is done at the head of the loop, in one order:
-            // what has arrived, then what is to be sent, then one write. An arm is off while its
-            // work could not be done: nothing is read while the application must receive first, and
-            // nothing is taken from its queue while a message is under way.
+            // Each arm only waits. The work is done at the head of the loop, always in one order:
+            // what has arrived, then what is to be sent, then one write. So an arm that loses can be
+            // dropped without losing anything, and it does not matter which arm wins.
+            //
+            // An arm is off while its work could not be done. Otherwise it would be ready at once,
+            // turn after turn, and the loop would spin:
+            //
+            // - Nothing is read while the application must receive first (`wanted_level`), or while
+            //   the peer does not take the answers to its PINGs. TCP then slows the peer down.
+            // - Nothing is taken from the application's queue while a message is being written.
+            //   `send` then waits for room.
+            // - `received.below` waits for the application to receive, which turns reading on again.
+            //   Without a level it waits only for the receiver to be dropped.
+            //
+            // A revocation is an arm of its own, so that it ends the connection also while the
+            // others are off or busy. tokio polls the arms in random order, so none starves.
             tokio::select! {
                 () = revoked.as_mut() => return Err(NetError::Revoked.into()),
                 ready = stream.readable(), if may_read => {
                     ready.map_err(NetError::io("read"))?;
                     if matches!(self.read(stream)?, Read::End) {
-                        return Err(End::SendsNoMore(NetError::Closed));
+                        return Err(End::InputEnded(NetError::Closed));
                     }
                 }
                 ready = stream.writable(), if !self.channel.is_sent() => {
@@ -198,47 +215,47 @@ impl Exchange {
                 }
                 () = self.to_send.ready(is_busy), if may_send => {}
                 () = self.activity.idle() => {}
-                _ = self.received.below(wanted_level), if !unheard => {}
-                () = until(beat) => self.beat(stream, may_read)?,
+                _ = self.received.below(wanted_level), if !has_no_receiver => {}
+                () = until(heartbeat) => self.on_heartbeat(stream, may_read)?,
                 () = until(*closing_until) => return Err(NetError::Unsent.into()),
             }
         }
     }
 
-    /// Whether heartbeats, or input that waited for their answers, can be handled right now,
-    /// without anything else happening first.
+    /// Whether the next turn can do something without waiting: encode heartbeats, or process input
+    /// that waited for answers to PINGs.
     fn has_backlog(&self) -> bool {
-        self.channel.may_go_on() || self.channel.has_heartbeats_to_encode()
+        self.channel.may_resume_input() || self.channel.has_heartbeats_to_encode()
     }
 
-    /// How few bytes must wait for the application before more is read from the peer, so that
-    /// what is held is at most [`Limits::read_ahead`] or one message.
+    /// More is read from the peer only while fewer bytes than this wait for the application. What a
+    /// connection holds is then at most [`Limits::read_ahead`] or one message.
     fn read_below(&self) -> usize {
         let held = self.channel.unfinished();
         self.limits.read_ahead.saturating_sub(held)
     }
 
-    /// That, if the application has to receive something before we read on. Nothing is read behind
-    /// whole frames, which have to be taken apart first.
+    /// That level, if the application must receive something before more is read. `None` if reading
+    /// may go on. Nothing is read while whole frames wait to be processed.
     pub(crate) fn wanted_level(&self) -> Option<usize> {
         let (waiting, level) = (self.received.bytes(), self.read_below());
-        let may_go_on = waiting == 0 || waiting < level;
-        (self.channel.is_full() || !may_go_on).then_some(level)
+        let has_room = waiting == 0 || waiting < level;
+        (self.channel.is_full() || !has_room).then_some(level)
     }
 
-    /// Takes frames apart as long as the application has room for what they bring.
+    /// Processes what was read, as long as the application's queue has room for what comes out.
     pub(crate) fn take_input(&mut self) -> Result<(), NetError> {
         let before = self.channel.unread();
         let limit = self.received.limit();
         let limit = match self.received.bytes() {
-            // One message may be as long as it likes.
+            // An empty queue takes one message of any size.
             0 => limit.max(1),
             waiting => limit.saturating_sub(waiting),
         };
-        let taken = self.channel.receive(limit);
+        let taken = self.channel.process_input(limit);
         let frames = *taken.as_ref().unwrap_or(&0);
-        self.activity.passed(frames, before - self.channel.unread());
-        // Without a receiver it is dropped here; the connection lives on to send.
+        self.activity.count(frames, before - self.channel.unread());
+        // Without a receiver the events are dropped here, and the connection goes on to send.
         let more_follows = self.activity.is_busy();
         self.channel
             .drain_events(|events| self.received.push_all(events, more_follows));
@@ -247,7 +264,7 @@ impl Exchange {
 
     pub(crate) fn read(&mut self, stream: &Stream) -> Result<Read, NetError> {
         let max = match self.received.bytes() {
-            // One message may be as long as it likes.
+            // An empty queue takes one message of any size.
             0 => usize::MAX,
             waiting => self.read_below().saturating_sub(waiting),
         };
@@ -255,7 +272,7 @@ impl Exchange {
         match stream.try_read(&mut room) {
             Ok(0) => Ok(Read::End),
             Ok(_) => {
-                self.channel.received(Instant::now().into_std());
+                self.channel.on_read(Instant::now().into_std());
                 Ok(Read::Some)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::NothingYet),
@@ -264,7 +281,7 @@ impl Exchange {
         }
     }
 
-    /// Frees what an idle connection does not hold.
+    /// Frees the buffers that only a busy connection keeps.
     fn release_memory(&mut self) {
         self.channel.release_memory();
         self.to_send.release();
@@ -281,34 +298,34 @@ impl Exchange {
             let Some(outgoing) = self.to_send.take() else {
                 break;
             };
-            self.activity.passed(1, outgoing.cost());
+            self.activity.count(1, outgoing.cost());
             self.channel.queue(outgoing).map_err(NetError::Traffic)?;
         }
         self.channel.encode().map_err(NetError::Traffic)
     }
 
-    /// Writes once. However fast the peer takes it, the rest waits until everything else that
-    /// happens on the connection has had its turn.
+    /// Writes once. The rest waits for the next turn, so that a peer that takes everything at once
+    /// does not keep the connection from reading.
     fn write(&mut self, stream: &Stream) -> Result<(), End> {
         if !self.channel.has_output() {
             return Ok(());
         }
         match stream.try_write(&self.channel.output()) {
             Ok(written) => {
-                self.channel.sent(written);
+                self.channel.on_written(written);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) if is_hangup(&error) => Err(End::TakesNoMore(NetError::Closed)),
-            Err(error) => Err(End::TakesNoMore(NetError::io("write")(error))),
+            Err(error) if is_hangup(&error) => Err(End::WriteFailed(NetError::Closed)),
+            Err(error) => Err(End::WriteFailed(NetError::io("write")(error))),
         }
     }
 
-    /// Does what the heartbeat wants; but what has arrived and only was not read yet, on a busy
-    /// machine for example, counts first.
-    fn beat(&mut self, stream: &Stream, may_read: bool) -> Result<(), End> {
+    /// Sends a PING that is due, or ends the connection of a silent peer. It reads first: on a busy
+    /// machine the peer's sign of life may have arrived without being read yet.
+    fn on_heartbeat(&mut self, stream: &Stream, may_read: bool) -> Result<(), End> {
         if may_read && matches!(self.read(stream)?, Read::End) {
-            return Err(End::SendsNoMore(NetError::Closed));
+            return Err(End::InputEnded(NetError::Closed));
         }
         let in_time = self.channel.on_deadline(Instant::now().into_std());
         in_time.map_err(|expired| NetError::Heartbeat(expired).into())

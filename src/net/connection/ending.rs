@@ -1,5 +1,5 @@
-//! The end of a connection whose peer is gone, or half gone: what it had sent still comes to the
-//! application, at its own pace.
+//! The end of a connection. What the peer has sent before is still delivered, at the application's
+//! pace.
 #![forbid(unsafe_code)]
 
 use crate::net::connection::driver::{End, Exchange, Loss, Read, State};
@@ -10,12 +10,12 @@ use std::pin::Pin;
 use tokio::time::sleep;
 
 impl Exchange {
-    /// Delivers what there is, and says why the connection has ended.
+    /// Delivers what has arrived, and returns why the connection has ended.
     ///
-    /// ZMTP knows no half-closed connection, and a peer that has gone cannot be told from one that
-    /// only listens. So when one direction has ended, nothing more is sent. What has arrived is
-    /// received all the same, however long the application takes for it: nothing is held for it
-    /// but one buffer and its queue, and until the peer's end is read, the stream.
+    /// ZMTP has no half-closed connections, and a peer that is gone looks like a peer that only
+    /// receives. So when one direction ends, nothing more is sent. What has arrived can still be
+    /// received, however long the application takes. Until then the connection holds one buffer and
+    /// the queue, and the stream until its end was read.
     pub(crate) async fn end(
         &mut self,
         stream: Stream,
@@ -27,13 +27,13 @@ impl Exchange {
                 let all_sent = self.to_send.is_finished() && self.channel.is_sent();
                 return Loss { reason, all_sent };
             }
-            End::TakesNoMore(reason) => (reason, false),
-            End::SendsNoMore(reason) => (reason, true),
+            End::WriteFailed(reason) => (reason, false),
+            End::InputEnded(reason) => (reason, true),
         };
         let all_sent = self.stop_sending(&reason);
         let delivered = async {
             if !is_read {
-                self.hear_out(&stream).await?;
+                self.read_to_end(&stream).await?;
             }
             drop(stream);
             self.deliver_rest().await
@@ -46,11 +46,12 @@ impl Exchange {
         Loss { reason, all_sent }
     }
 
-    /// Tells the application that nothing more can be sent, and forgets what was to be. Gives
-    /// whether there was none.
+    /// Tells the application that nothing more can be sent, and drops what is queued. Returns
+    /// whether everything had been sent.
     fn stop_sending(&mut self, reason: &NetError) -> bool {
         let mut all_sent = self.channel.is_sent();
-        // Together: a sender that is refused finds the reason, and what is queued is seen.
+        // The queue is refused while the state is locked. So a `send` that is refused finds the
+        // reason, and a message that was queued just before counts as unsent.
         self.state.send_modify(|state| {
             all_sent &= self.to_send.refuse();
             let reason = reason.clone();
@@ -60,12 +61,12 @@ impl Exchange {
         all_sent
     }
 
-    /// Reads what a peer had sent that takes nothing more.
-    async fn hear_out(&mut self, stream: &Stream) -> Result<(), NetError> {
+    /// Reads what the peer has sent before a write to it failed.
+    async fn read_to_end(&mut self, stream: &Stream) -> Result<(), NetError> {
         loop {
             tokio::task::coop::consume_budget().await;
             self.take_input()?;
-            if self.received.is_unheard() {
+            if self.received.has_no_consumer() {
                 return Ok(());
             }
             let wanted_level = self.wanted_level();
@@ -73,7 +74,7 @@ impl Exchange {
             tokio::select! {
                 biased;
                 ready = stream.readable(), if may_read => {
-                    // Whether it was closed or reset does not matter now.
+                    // A reset means the same as a close here.
                     let is_open = ready.is_ok()
                         && matches!(self.read(stream), Ok(Read::Some | Read::NothingYet));
                     if !is_open {
@@ -81,7 +82,7 @@ impl Exchange {
                     }
                 }
                 _ = self.received.below(wanted_level) => {}
-                // It cannot be asked whether it lives.
+                // No PING can be sent to find out whether the peer is still there.
                 () = sleep(self.linger), if may_read => return Ok(()),
             }
         }

@@ -1,4 +1,4 @@
-//! The two ends of the queues between an application and the driver of its connection.
+//! The application's ends of the queues between it and the driver of its connection.
 #![forbid(unsafe_code)]
 
 use crate::access::peer::Peer;
@@ -21,13 +21,15 @@ pub struct SendHalf {
     link: Link,
 }
 
-/// The receiving half of a [`Connection`](crate::net::Connection). Once it is dropped, what arrives is discarded.
+/// The receiving half of a [`Connection`](crate::net::Connection).
+///
+/// Once it is dropped, what arrives is discarded.
 pub struct RecvHalf {
     queue: Consumer<Incoming>,
     link: Link,
 }
 
-/// What both halves know.
+/// What both halves share.
 #[derive(Clone)]
 pub(crate) struct Link {
     peer: Arc<Peer>,
@@ -41,7 +43,7 @@ impl Link {
         Self { peer, ours, state }
     }
 
-    /// Why there is no more connection.
+    /// Why the connection ended. Without a reason from the driver, the runtime has dropped it.
     fn reason(&self) -> NetError {
         self.end().unwrap_or(NetError::Aborted)
     }
@@ -56,9 +58,9 @@ impl Link {
         }
     }
 
-    /// Waits until the driver has got so far; why not everything was sent, if it has ended before.
-    async fn reached(mut self, so_far: impl FnMut(&State) -> bool) -> Result<(), NetError> {
-        match self.state.wait_for(so_far).await {
+    /// Waits for a state. Returns the reason of the connection's end if not everything was sent.
+    async fn reached(mut self, is_reached: impl FnMut(&State) -> bool) -> Result<(), NetError> {
+        match self.state.wait_for(is_reached).await {
             Ok(state) => match &*state {
                 State::Ending(loss) | State::Ended(Err(loss)) if !loss.all_sent => {
                     Err(loss.reason.clone())
@@ -80,15 +82,18 @@ impl SendHalf {
         Self { queue, link }
     }
 
-    /// Queues a message; waits while [`Options::send_ahead`](crate::net::Options::send_ahead) bytes are queued already. `Ok`
-    /// means queued: what is lost when the connection fails, the protocol does not tell.
+    /// Queues a message. Waits while
+    /// [`Options::send_ahead`](crate::net::Options::send_ahead) bytes are queued already.
+    ///
+    /// `Ok` means that the message is queued. ZMTP has no acknowledgements, so if the connection
+    /// fails later, the message may be lost without notice.
     ///
     /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
     ///
     /// # Errors
-    /// Returns [`NetError::CannotSend`] if our type of socket only receives,
-    /// [`NetError::Delimiter`] if the delimiter frame of REQ and REP is missing, or why the
-    /// connection ended.
+    /// Returns [`NetError::CannotSend`] if our socket type only receives,
+    /// [`NetError::Delimiter`] if a message of a REQ or REP has no delimiter frame, and the reason
+    /// if the connection has ended.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NetError> {
         let message = message.into();
         require_sendable(self.link.ours, &message)
@@ -104,18 +109,19 @@ impl SendHalf {
         }
     }
 
-    /// Asks a publisher for messages that begin with `topic` (RFC 29), in the form that its
-    /// version knows. SUB and XSUB only. Cancel-safe as [`SendHalf::send`].
+    /// Asks a publisher for messages that begin with `topic` (RFC 29), in the form that the peer's
+    /// version of ZMTP knows. For SUB and XSUB only. Cancel-safe, as [`SendHalf::send`].
     ///
     /// # Errors
-    /// Returns [`NetError::CannotSubscribe`] for another type of socket, or why the connection
-    /// ended.
+    /// Returns [`NetError::CannotSubscribe`] for another socket type, and the reason if the
+    /// connection has ended.
     pub async fn subscribe(&mut self, topic: impl Into<Bytes>) -> Result<(), NetError> {
         let topic = topic.into();
         self.subscription(Outgoing::Subscribe(topic)).await
     }
 
-    /// Takes one subscription to `topic` back. SUB and XSUB only.
+    /// Takes back one subscription to `topic`. For SUB and XSUB only. Cancel-safe, as
+    /// [`SendHalf::send`].
     ///
     /// # Errors
     /// As [`SendHalf::subscribe`].
@@ -138,38 +144,41 @@ impl SendHalf {
         room.map_err(|_| self.link.reason())
     }
 
-    /// Queues; after [`SendHalf::ready`].
+    /// Queues without waiting, for callers that have waited for [`SendHalf::ready`].
     pub(crate) fn push(&mut self, outgoing: Outgoing) -> Result<(), NetError> {
         let cost = outgoing.cost();
         let pushed = self.queue.push(outgoing, cost);
         pushed.map_err(|_| self.link.reason())
     }
 
-    /// Who the peer is, and what it claims.
+    /// The peer: its authenticated identity and what it claims.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.link.peer
     }
 
-    /// Waits until the connection has ended by itself, and says why: nothing more can be sent on
-    /// it. What has arrived can still be received. Cancel-safe.
+    /// Waits until the connection has ended by itself, and returns the reason. From then on nothing
+    /// can be sent. What has arrived can still be received. Cancel-safe.
     pub async fn closed(&self) -> NetError {
         let _ = self.link.clone().ended().await;
         self.link.reason()
     }
 
-    /// Sends what is queued and waits until the system has taken it. The [`RecvHalf`] goes on;
-    /// once it is dropped too, the connection is closed.
+    /// Sends what is queued and waits until the system has taken it. The [`RecvHalf`] goes on.
+    /// Once it is dropped too, the connection is closed.
+    ///
+    /// If the future is dropped early, what is queued is still sent in the background.
     ///
     /// # Errors
-    /// Why not everything was sent: whatever ended the connection before.
+    /// Returns what ended the connection if not everything was sent.
     pub async fn finish(self) -> Result<(), NetError> {
         let Self { queue, link } = self;
         drop(queue);
         link.reached(|state| !matches!(state, State::Open)).await
     }
 
-    /// As [`Connection::close`](crate::net::Connection::close), whose other half is dropped already.
+    /// The rest of [`Connection::close`](crate::net::Connection::close), after the other half was
+    /// dropped.
     pub(crate) async fn close(self) -> Result<(), NetError> {
         let Self { queue, link } = self;
         drop(queue);
@@ -186,19 +195,22 @@ impl RecvHalf {
         Self { queue, link }
     }
 
-    /// The next message or subscription. Cancel-safe: what arrives stays queued until it is
-    /// returned. What had arrived whole before the connection ended still comes, however late it is
-    /// received, except after [`NetError::Revoked`].
+    /// Receives the next message or subscription.
+    ///
+    /// What had arrived completely before the connection ended is still received, however late,
+    /// except after [`NetError::Revoked`].
+    ///
+    /// Cancel-safe: a message stays queued until it is returned.
     ///
     /// # Errors
-    /// Why the connection ended.
+    /// Returns the reason once the connection has ended and everything is received.
     pub async fn recv(&mut self) -> Result<Incoming, NetError> {
         let next = self.queue.next().await;
         next.ok_or_else(|| self.link.reason())
     }
 
-    /// The next message; subscriptions before it are skipped. For every type of socket but PUB
-    /// and XPUB. Cancel-safe as [`RecvHalf::recv`].
+    /// Receives the next message, and skips subscriptions before it. For every socket type but PUB
+    /// and XPUB. Cancel-safe, as [`RecvHalf::recv`].
     ///
     /// # Errors
     /// As [`RecvHalf::recv`].
@@ -210,7 +222,7 @@ impl RecvHalf {
         }
     }
 
-    /// Who the peer is, and what it claims.
+    /// The peer: its authenticated identity and what it claims.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.link.peer

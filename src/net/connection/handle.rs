@@ -20,23 +20,23 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The wire of one authenticated peer: messages of one or more frames, in both directions.
+/// A connection to one authenticated peer: messages of one or more frames, in both directions.
 ///
-/// A task of its own drives it, so that PINGs are answered also while nothing is received. It
-/// reads at most [`Limits::read_ahead`](crate::Limits) bytes, or one message, ahead of
-/// [`recv`](Self::recv); a peer that sends more waits, and so do its PINGs. So receive, even on
-/// a socket that has nothing to receive but subscriptions, or drop the [`RecvHalf`]: then what
-/// arrives is discarded.
+/// A task drives the connection, so that PINGs are answered also while the application does not
+/// receive. The task reads at most [`Limits::read_ahead`](crate::Limits) bytes, or one message,
+/// ahead of [`recv`](Self::recv). A peer that sends more has to wait, and its PINGs with it. So
+/// always receive, even on a PUB, which receives only subscriptions. Or drop the [`RecvHalf`]: then
+/// what arrives is discarded.
 ///
-/// It is one wire and no socket: what a pattern does above it is the application's. That is the
-/// empty delimiter frame between REQ and REP (RFC 28), the choice among several peers of PUSH
-/// or DEALER (RFC 28, 30), and sending to a SUB only what it has subscribed to (RFC 29). What no
-/// peer would take is refused: a message of a PULL or SUB, and one of a REQ or REP without its
-/// delimiter. Messages for a PUB or PUSH are dropped.
+/// A connection is not a ZeroMQ socket. What a socket does above single connections is left to the
+/// application: the empty delimiter frame between REQ and REP (RFC 28), the choice among several
+/// peers of PUSH or DEALER (RFC 28, 30), and sending to a SUB only what it has subscribed to
+/// (RFC 29). A message that no peer would accept is refused: one of a PULL or SUB, and one of a REQ
+/// or REP without its delimiter. Messages that arrive for a PUB or PUSH are dropped.
 ///
-/// [`close`](Self::close) sends what is queued and waits for that. Dropping it sends what is
-/// queued too, but in the background, for [`Options::linger`] at most and as long as the runtime
-/// lives.
+/// [`close`](Self::close) sends what is queued and waits for that. Dropping the connection also
+/// sends what is queued, but in the background, for at most [`Options::linger`] and only as long as
+/// the runtime lives.
 #[derive(Debug)]
 pub struct Connection {
     sender: SendHalf,
@@ -44,14 +44,14 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects once, and shakes hands, with default [`Options`]. [`Connector`] does it again
-    /// and again.
+    /// Connects and performs the handshake, with default [`Options`]. It tries once;
+    /// [`Connector`] tries again.
     ///
     /// `security` is a `Config<NoPolicy>`, which is every client of PLAIN and CURVE, or
     /// `(config, router)` for a configuration that authorizes peers.
     ///
     /// # Errors
-    /// Returns the reason, as [`NetError`] lists them. Nothing is left behind.
+    /// Returns the reason why there is no connection, as [`NetError`] lists them.
     ///
     /// [`Connector`]: crate::net::Connector
     pub async fn connect(
@@ -73,7 +73,7 @@ impl Connection {
         Self::dial(&endpoint.into_endpoint()?, &security.into(), options).await
     }
 
-    /// Connects and shakes hands, once.
+    /// Connects and performs the handshake, once.
     pub(crate) async fn dial(
         endpoint: &Endpoint,
         security: &Security,
@@ -88,7 +88,7 @@ impl Connection {
                 let (connection, driver) =
                     Self::with_driver(stream, agreed, security, options, None);
                 tokio::spawn(driver.run());
-                // Policy may have changed while the handshake went on.
+                // The policy may have changed during the handshake.
                 if connection.is_admitted() {
                     tracing::debug!(%endpoint, "connected");
                     Ok(connection)
@@ -114,8 +114,8 @@ impl Connection {
         }
     }
 
-    /// An agreed connection, and what the caller is to run in a task for it. `permit` is its
-    /// place among a listener's connections.
+    /// Makes a connection after its handshake, and the driver that the caller runs in a task.
+    /// `permit` is the connection's share of a listener's limit.
     pub(crate) fn with_driver(
         stream: Stream,
         agreed: Agreed,
@@ -154,7 +154,7 @@ impl Connection {
         (connection, driver)
     }
 
-    /// Who the peer is, and what it claims.
+    /// The peer: its authenticated identity and what it claims.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         self.sender.peer()
@@ -200,13 +200,13 @@ impl Connection {
         self.sender.unsubscribe(topic).await
     }
 
-    /// Two halves for two tasks.
+    /// Splits the connection into two halves for two tasks.
     #[must_use]
     pub fn split(self) -> (SendHalf, RecvHalf) {
         (self.sender, self.receiver)
     }
 
-    /// The two halves for a moment, such as for the branches of one `select!`.
+    /// Borrows the two halves, for the branches of one `select!` for example.
     pub const fn halves(&mut self) -> (&mut SendHalf, &mut RecvHalf) {
         (&mut self.sender, &mut self.receiver)
     }
@@ -216,24 +216,28 @@ impl Connection {
         self.sender.closed().await
     }
 
-    /// Sends what is queued, then closes; what arrives meanwhile is discarded. When this returns
-    /// `Ok`, everything was handed to the system, and the peer has had
-    /// [`Limits::linger_timeout`](crate::Limits) to read it, or has closed.
+    /// Sends what is queued, then closes. What arrives meanwhile is discarded. When this returns
+    /// `Ok`, the system has taken everything, and the peer has closed its side or has had
+    /// [`Limits::linger_timeout`](crate::Limits) to read.
+    ///
+    /// If the future is dropped early, the connection is closed in the background, as if it had been
+    /// dropped.
     ///
     /// # Errors
-    /// Why not everything was sent: [`NetError::Unsent`] after [`Options::linger`], or whatever
-    /// ended the connection before.
+    /// Returns the reason if not everything was sent: [`NetError::Unsent`] after
+    /// [`Options::linger`], or what ended the connection before.
     pub async fn close(self) -> Result<(), NetError> {
         drop(self.receiver);
         self.sender.close().await
     }
 
-    /// Whether the grant that admitted the peer, if there is one, is still valid.
+    /// Whether the peer's grant, if it has one, is still valid.
     pub(crate) fn is_admitted(&self) -> bool {
         self.peer().grant().is_none_or(Grant::still_valid)
     }
 
-    /// For a reconnecting client, which must not lose a message in a failed attempt.
+    /// The sending half, for a reconnecting client. It checks for room before it gives a message
+    /// away, so that no message is lost in a failed attempt.
     pub(crate) const fn sender(&mut self) -> &mut SendHalf {
         &mut self.sender
     }

@@ -1,15 +1,28 @@
 //! A queue between one producer and one consumer, bounded by bytes instead of by items.
 //!
-//! The producer waits for room and then pushes, so that an item is never inside a future that
-//! may be dropped; the consumer waits and then takes. Both waits are cancel-safe.
+//! The producer waits for room and then pushes, and the consumer waits and then takes. So an item
+//! is never inside a future that may be dropped, and both waits are cancel-safe.
 //!
-//! The consumer fetches everything that is there at once, so that the two meet at the lock once
-//! for many items, and nobody ever holds it for long. What it has fetched counts as waiting until
-//! it is taken. (A list without a lock was measured in its place: twice the time on one thread,
-//! three times on two, since each item is passed on by itself.)
+//! # One lock for many items
 //!
-//! A consumer is woken by the first item, or, if it is patient, once much waits or the producer's
-//! task has had its turn: see [`Waiting`](crate::net::connection::wake::Waiting).
+//! The consumer swaps the whole list of items for an empty one and takes them from its own copy.
+//! The two sides meet at the lock once for many items, and hold it for a few instructions. Fetched
+//! items count against the limit until they are taken. A lock-free list was measured instead: it
+//! takes twice the time on one thread and three times on two, since it passes each item on alone.
+//!
+//! # Wake-ups
+//!
+//! Each side registers its waker under the lock, in the same critical section that finds nothing
+//! to do. The other side changes the state under the lock and takes the waker there, so no change
+//! can fall between a check and the registration. It calls the waker after the lock is released,
+//! because a waker is foreign code.
+//!
+//! Waking for every item would cost more than the item. So both sides delay wake-ups:
+//!
+//! - A deferred consumer is woken at the end of the producer's turn, or at once when half of the
+//!   limit waits ([`Waiting`]).
+//! - A producer that waits for room learns of taken items only when the consumer has emptied its
+//!   copy, or has taken a quarter of the limit.
 #![forbid(unsafe_code)]
 
 use crate::lock::lock;
@@ -20,8 +33,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
-/// The part of a queue's limit that a patient consumer is woken for at once.
-const MUCH: usize = 2;
+/// A deferred consumer is woken at once when this part of the limit waits: one half. The producer
+/// can then fill the other half while the consumer wakes up.
+const WAKE_PART: usize = 2;
+
+/// The consumer confirms what it has taken at the latest after this part of the limit: a quarter.
+/// A waiting producer then goes on while three quarters are still to be taken.
+const CONFIRM_PART: usize = 4;
 
 /// Makes a queue that has room while fewer than `limit` bytes wait in it. One item may be
 /// larger than all of `limit`: it passes alone.
@@ -51,18 +69,18 @@ pub(crate) fn queue<T>(limit: usize) -> (Producer<T>, Consumer<T>) {
 struct Shared<T> {
     state: Mutex<State<T>>,
     limit: usize,
-    /// Whether what has been fetched is not to be taken any more.
+    /// Whether fetched items must not be taken: [`Producer::discard`].
     discarded: AtomicBool,
 }
 
 struct State<T> {
-    /// Each item with what it costs.
+    /// Each item with its cost in bytes.
     items: VecDeque<(T, usize)>,
-    /// What they cost together, and what the consumer has fetched and not said it took.
+    /// The cost of `items`, and of fetched items that the consumer has not confirmed as taken.
     bytes: usize,
-    /// Empty memory for `items`.
+    /// An empty list whose memory `items` uses next.
     spare: VecDeque<(T, usize)>,
-    /// Whether memory that becomes free is given back instead of being kept.
+    /// Whether the memory of an emptied list is freed instead of kept as `spare`.
     is_at_rest: bool,
     producer_gone: bool,
     consumer_gone: bool,
@@ -73,48 +91,49 @@ struct State<T> {
 /// A producer that waits.
 struct Blocked {
     waker: Waker,
-    /// For fewer bytes than this; without it, only for the end.
+    /// It waits for fewer bytes than this in the queue. Without a level it waits only for the
+    /// consumer's end.
     level: Option<usize>,
 }
 
 impl<T> State<T> {
     fn add(&mut self, item: T, cost: usize) {
-        // Nothing that waits is free, or it would count as nothing waiting.
+        // Every item costs at least 1, so `bytes == 0` means empty.
         let cost = cost.max(1);
         self.bytes = self.bytes.saturating_add(cost);
         self.items.push_back((item, cost));
     }
 
-    /// Whom to wake after something was added.
+    /// The wake-up that is due after something was added.
     fn after_adding(&mut self, limit: usize, more_follows: bool) -> Wake {
         self.is_at_rest = false;
-        if more_follows && self.bytes < limit / MUCH {
-            self.waiting_consumer.call()
+        if more_follows && self.bytes < limit / WAKE_PART {
+            self.waiting_consumer.wake_soon()
         } else {
-            self.waiting_consumer.call_at_once()
+            self.waiting_consumer.wake_now()
         }
     }
 
-    /// Whom to wake after something was taken. There is no haste: what the consumer takes in the
-    /// same turn makes more room.
+    /// The wake-up that is due after something was taken. It can wait for the end of the consumer's
+    /// turn: what the consumer takes until then makes more room.
     fn after_taking(&mut self) -> Wake {
         let bytes = self.bytes;
         let may_go_on =
             |blocked: &mut Blocked| blocked.level.is_some_and(|level| is_below(bytes, level));
         match self.waiting_producer.take_if(may_go_on) {
             Some(blocked) => Wake::AfterTurn(blocked.waker),
-            None => Wake::Nobody,
+            None => Wake::None,
         }
     }
 
-    /// Takes `memory`, which is empty, for later items.
+    /// Keeps `memory`, an empty list, for later items.
     fn keep(&mut self, memory: VecDeque<(T, usize)>) {
         if !self.is_at_rest && memory.capacity() > self.spare.capacity() {
             self.spare = memory;
         }
     }
 
-    /// Gives back what an idle queue does not hold.
+    /// Frees the memory of empty lists until something is pushed.
     fn release(&mut self) {
         self.is_at_rest = true;
         self.spare = VecDeque::new();
@@ -124,7 +143,7 @@ impl<T> State<T> {
     }
 }
 
-/// Whether so few bytes wait; none at all are below everything.
+/// Whether fewer than `level` bytes wait. An empty queue is below every level, also below 0.
 const fn is_below(bytes: usize, level: usize) -> bool {
     bytes == 0 || bytes < level
 }
@@ -135,18 +154,18 @@ impl<T> Shared<T> {
     }
 }
 
-/// The end that pushes; dropped, it lets the consumer take what is left and then end.
+/// The end that pushes. After it is dropped, the consumer takes what is left and then ends.
 pub(crate) struct Producer<T>(Arc<Shared<T>>);
 
-/// The end that takes; dropped, it discards what is left.
+/// The end that takes. When it is dropped, what is left is discarded.
 pub(crate) struct Consumer<T> {
     shared: Arc<Shared<T>>,
     fetched: VecDeque<(T, usize)>,
-    /// Bytes of fetched items that are taken and still count.
+    /// Bytes of taken items that still count in [`State::bytes`].
     taken: usize,
 }
 
-/// The consumer is gone: nothing pushed would ever be taken.
+/// The consumer is gone, so nothing that is pushed would ever be taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
@@ -156,29 +175,29 @@ impl<T> Producer<T> {
         self.0.lock().bytes
     }
 
-    /// How many bytes may wait.
+    /// How many bytes may wait in the queue.
     pub(crate) fn limit(&self) -> usize {
         self.0.limit
     }
 
-    /// Whether nobody will take anything any more.
-    pub(crate) fn is_unheard(&self) -> bool {
+    /// Whether the consumer is gone.
+    pub(crate) fn has_no_consumer(&self) -> bool {
         self.0.lock().consumer_gone
     }
 
     /// Waits until there is room.
     ///
     /// # Errors
-    /// [`Gone`].
+    /// Returns [`Gone`] if the consumer is gone.
     pub(crate) async fn room(&self) -> Result<(), Gone> {
         self.below(Some(self.0.limit)).await
     }
 
-    /// Waits until fewer than `level` bytes, or no items, wait in the queue; without a level,
-    /// only until the consumer is gone.
+    /// Waits until the queue is empty or fewer than `level` bytes wait in it. Without a level it
+    /// waits only until the consumer is gone.
     ///
     /// # Errors
-    /// [`Gone`].
+    /// Returns [`Gone`] if the consumer is gone.
     pub(crate) async fn below(&self, level: Option<usize>) -> Result<(), Gone> {
         poll_fn(|context| {
             let mut state = self.0.lock();
@@ -198,7 +217,7 @@ impl<T> Producer<T> {
     /// Adds an item that costs `cost` bytes, if there is room.
     ///
     /// # Errors
-    /// The item, if there is none, or if the consumer is gone; [`Producer::room`] tells which.
+    /// Returns the item if there is no room or the consumer is gone. [`Producer::room`] tells which.
     pub(crate) fn push_into_room(&self, item: T, cost: usize) -> Result<(), T> {
         let wake = {
             let mut state = self.0.lock();
@@ -212,10 +231,10 @@ impl<T> Producer<T> {
         Ok(())
     }
 
-    /// Adds an item that costs `cost` bytes, room or not: callers ask for room first.
+    /// Adds an item that costs `cost` bytes, also without room. Callers wait for room first.
     ///
     /// # Errors
-    /// The item, if the consumer is gone.
+    /// Returns the item if the consumer is gone.
     pub(crate) fn push(&self, item: T, cost: usize) -> Result<(), T> {
         let wake = {
             let mut state = self.0.lock();
@@ -229,14 +248,14 @@ impl<T> Producer<T> {
         Ok(())
     }
 
-    /// Adds all of `items`, each with its cost, room or not, and leaves none: those that nobody
-    /// would take are dropped. Unless `more_follows` in this turn, even a patient consumer is
-    /// woken at once.
+    /// Moves all of `items`, each with its cost, to the queue, also without room. If the consumer
+    /// is gone they are dropped. Unless `more_follows` in this turn, a deferred consumer is woken
+    /// at once too.
     pub(crate) fn push_all(&self, items: &mut VecDeque<(T, usize)>, more_follows: bool) {
         let wake = {
             let mut state = self.0.lock();
             if state.consumer_gone || items.is_empty() {
-                Wake::Nobody
+                Wake::None
             } else {
                 state.items.reserve(items.len());
                 for (item, cost) in items.drain(..) {
@@ -249,13 +268,13 @@ impl<T> Producer<T> {
         wake.wake();
     }
 
-    /// Gives back memory until something is pushed, if nothing waits.
+    /// Frees the memory of an empty queue until something is pushed.
     pub(crate) fn release(&self) {
         self.0.lock().release();
     }
 
-    /// Takes back everything that has not been taken, also what the consumer has fetched.
-    /// Nothing may be pushed after it.
+    /// Withdraws everything that has not been taken, also what the consumer has fetched already.
+    /// Nothing may be pushed afterwards.
     pub(crate) fn discard(&self) {
         let discarded = {
             let mut state = self.0.lock();
@@ -268,8 +287,8 @@ impl<T> Producer<T> {
 }
 
 impl<T> Consumer<T> {
-    /// Waits until an item can be taken, or the producer is gone; a patient consumer until many
-    /// can, or the producer's task has had its turn.
+    /// Waits until an item can be taken or the producer is gone. A deferred consumer waits on
+    /// until many items can be taken, or the producer's task has had its turn.
     pub(crate) async fn ready(&mut self, is_deferred: bool) {
         poll_fn(|context| {
             if self.fetch() {
@@ -292,15 +311,14 @@ impl<T> Consumer<T> {
         }
         let (item, cost) = self.fetched.pop_front()?;
         self.taken += cost;
-        // The producer hears of it when it matters: when nothing is left, or when there is
-        // room for it to go on.
-        if self.fetched.is_empty() || self.taken >= self.shared.limit / 4 {
-            self.confirm_fetched();
+        if self.fetched.is_empty() || self.taken >= self.shared.limit / CONFIRM_PART {
+            self.confirm_taken();
         }
         Some(item)
     }
 
-    /// Waits for the oldest item; `None` once the producer is gone and everything is taken.
+    /// Waits for the oldest item. Returns `None` once the producer is gone and everything is
+    /// taken.
     pub(crate) async fn next(&mut self) -> Option<T> {
         if let Some(item) = self.take() {
             return Some(item);
@@ -309,8 +327,7 @@ impl<T> Consumer<T> {
         self.take()
     }
 
-    /// Takes nothing more: what waits is discarded, and so is what would be pushed. Gives whether
-    /// nothing waited.
+    /// Discards what waits and refuses what is pushed from now on. Returns whether nothing waited.
     pub(crate) fn refuse(&mut self) -> bool {
         let (discarded, waiting) = {
             let mut state = self.shared.lock();
@@ -342,7 +359,7 @@ impl<T> Consumer<T> {
         self.shared.lock().producer_gone
     }
 
-    /// Gives back memory until something is pushed, if nothing waits.
+    /// Frees the memory of an empty queue until something is pushed.
     pub(crate) fn release(&mut self) {
         if self.fetched.is_empty() {
             self.fetched = VecDeque::new();
@@ -350,7 +367,8 @@ impl<T> Consumer<T> {
         self.shared.lock().release();
     }
 
-    /// Whether something is fetched, after an attempt to have it so.
+    /// Fetches what waits unless something is fetched already. Returns whether something is
+    /// fetched now.
     fn fetch(&mut self) -> bool {
         if self.shared.discarded.load(Ordering::Acquire) {
             self.fetched = VecDeque::new();
@@ -366,8 +384,8 @@ impl<T> Consumer<T> {
         !self.fetched.is_empty()
     }
 
-    /// Says what has been taken.
-    fn confirm_fetched(&mut self) {
+    /// Tells the producer how much has been taken, and wakes it if it can go on.
+    fn confirm_taken(&mut self) {
         let wake = {
             let mut state = self.shared.lock();
             state.bytes -= self.taken.min(state.bytes);
@@ -386,7 +404,7 @@ impl<T> Drop for Producer<T> {
         let wake = {
             let mut state = self.0.lock();
             state.producer_gone = true;
-            state.waiting_consumer.call_at_once()
+            state.waiting_consumer.wake_now()
         };
         wake.wake();
     }
@@ -401,7 +419,7 @@ impl<T> Drop for Consumer<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::connection::wake::tests::Counted;
+    use crate::net::connection::wake::tests::Counter;
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Waker};
@@ -440,20 +458,20 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_that_is_gone_frees_everything_and_refuses_more() {
+    fn a_dropped_consumer_frees_everything_and_refuses_more() {
         let (producer, consumer) = queue(10);
         let item = Arc::new(());
         producer.push(Arc::clone(&item), 10).unwrap();
         drop(consumer);
         assert_eq!(Arc::strong_count(&item), 1);
         assert!(producer.push(item, 1).is_err());
-        assert!(producer.is_unheard());
+        assert!(producer.has_no_consumer());
         assert!(is_ready(producer.room()));
     }
 
     #[test]
-    fn a_producer_is_woken_when_what_it_waits_for_is_there() {
-        let wakes = Arc::new(Counted::default());
+    fn a_producer_is_woken_when_its_level_is_reached() {
+        let wakes = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let (producer, mut consumer) = queue(100);
         for _ in 0..4 {
@@ -463,7 +481,7 @@ mod tests {
             let waiting = pin!(producer.below(level));
             assert!(waiting.poll(&mut Context::from_waker(&waker)).is_pending());
         };
-        // It waits for the end alone, and hears of nothing else.
+        // Without a level it waits for the consumer's end alone.
         wait(None);
         consumer.take();
         assert_eq!(wakes.count(), 0);
@@ -481,9 +499,9 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_patient_consumer_is_woken_at_once_by_much_or_if_nothing_follows() {
+    async fn a_deferred_consumer_is_woken_at_once_by_half_the_limit_or_if_nothing_follows() {
         let turn = async {
-            let wakes = Arc::new(Counted::default());
+            let wakes = Arc::new(Counter::default());
             let waker = Waker::from(Arc::clone(&wakes));
             let (producer, mut consumer) = queue(100);
             let wait = |consumer: &mut Consumer<()>| {
@@ -506,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_is_refused_discards_and_takes_nothing_more() {
+    fn a_refused_queue_discards_its_items_and_refuses_more() {
         let (producer, mut consumer) = queue(10);
         let item = Arc::new(());
         for _ in 0..2 {

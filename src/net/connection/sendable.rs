@@ -1,4 +1,4 @@
-//! Which messages a type of socket may send.
+//! Which messages a socket type may send.
 #![forbid(unsafe_code)]
 
 use crate::net::error::NetError;
@@ -6,7 +6,7 @@ use crate::traffic::message::Message;
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
 
-/// Refuses a message that no peer of a socket of type `ours` would take.
+/// Refuses a message that no peer of a socket of type `ours` would accept.
 pub(crate) fn require_sendable(ours: SocketType, message: &Message) -> Result<(), NetError> {
     if !ours.sends() {
         return Err(NetError::CannotSend(ours));

@@ -1,7 +1,14 @@
-//! When the one that takes from a queue is woken.
+//! When the consumer of a queue is woken.
 //!
-//! Two tasks on two threads, of which one takes whatever the other has just put down, do little but
-//! wake each other. A taker that expects more is patient instead: the other's turn comes first.
+//! Suppose that producer and consumer run on two threads, and each item wakes the consumer at once.
+//! Then the consumer takes one item, finds nothing more and sleeps again, and both spend their time
+//! on waking and sleeping. A consumer that expects many items therefore waits *deferred*: its waker
+//! is called when the producer's task returns to the runtime. By then the task has pushed all that
+//! it had, and the consumer takes it in one go.
+//!
+//! tokio calls wakers that were given to [`yield_now`](tokio::task::yield_now) after it has polled
+//! the task. [`Wake::wake`] uses that: it polls such a future once, with the consumer's waker in
+//! place of the producer's.
 #![forbid(unsafe_code)]
 
 use std::future::Future;
@@ -10,26 +17,27 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// How the one that takes waits.
+/// How a consumer waits.
 #[derive(Default)]
 pub(crate) enum Waiting {
-    /// It does not.
+    /// It does not wait.
     #[default]
     No,
-    /// For the first item.
+    /// It is to be woken by the first item.
     Immediate(Waker),
-    /// For the end of the other task's turn, or for much.
+    /// It is to be woken at the end of the producer's turn, or at once when many items wait.
     Deferred(Waker),
-    /// As a patient one, and the end of the turn will wake it.
+    /// It waits deferred, an item has come, and the end of the turn will wake it. It keeps its waker
+    /// in case that many more items come before.
     Scheduled(Waker),
 }
 
-/// Whom to wake, and when.
+/// A wake-up that is due. It is made under the queue's lock and carried out after it.
 #[must_use]
 pub(crate) enum Wake {
-    Nobody,
+    None,
     Now(Waker),
-    /// When the task that runs has had its turn.
+    /// When the running task returns to the runtime.
     AfterTurn(Waker),
 }
 
@@ -42,26 +50,26 @@ impl Waiting {
         }
     }
 
-    /// Something is there.
-    pub(crate) fn call(&mut self) -> Wake {
+    /// An item has come, and more may follow in this turn.
+    pub(crate) fn wake_soon(&mut self) -> Wake {
         match mem::take(self) {
-            Self::No => Wake::Nobody,
+            Self::No => Wake::None,
             Self::Immediate(waker) => Wake::Now(waker),
             Self::Deferred(waker) => {
                 *self = Self::Scheduled(waker.clone());
                 Wake::AfterTurn(waker)
             }
-            called @ Self::Scheduled(_) => {
-                *self = called;
-                Wake::Nobody
+            scheduled @ Self::Scheduled(_) => {
+                *self = scheduled;
+                Wake::None
             }
         }
     }
 
-    /// Much is there, or nothing more will be.
-    pub(crate) fn call_at_once(&mut self) -> Wake {
+    /// Many items wait, or nothing more will come.
+    pub(crate) fn wake_now(&mut self) -> Wake {
         match mem::take(self) {
-            Self::No => Wake::Nobody,
+            Self::No => Wake::None,
             Self::Immediate(waker) | Self::Deferred(waker) | Self::Scheduled(waker) => {
                 Wake::Now(waker)
             }
@@ -70,17 +78,18 @@ impl Waiting {
 }
 
 impl Wake {
-    /// Does it. A waker is foreign code: no lock may be held.
+    /// Carries it out. A waker is foreign code, so the caller holds no lock.
     pub(crate) fn wake(self) {
         match self {
-            Self::Nobody => {}
+            Self::None => {}
             Self::Now(waker) => waker.wake(),
-            // On a single thread the other's turn comes after this one anyway. What is put off there
-            // is lost if `block_on` returns first.
+            // On a single-threaded runtime the consumer runs after this task anyway. And a deferred
+            // waker is lost there if `block_on` returns before the runtime calls it.
             Self::AfterTurn(waker) if is_single_thread() => waker.wake(),
             Self::AfterTurn(waker) => {
-                // The turn that ends is this task's; what goes on after it is the waker's. Where
-                // there are no turns, outside of a runtime, the waker is called at once.
+                // `yield_now` asks the runtime to call the given waker once the running task has
+                // returned. The future has done its work with this one poll and is dropped. Outside
+                // of a runtime it calls the waker at once.
                 let turn = pin!(tokio::task::yield_now());
                 let _pending = turn.poll(&mut Context::from_waker(&waker));
             }
@@ -102,75 +111,75 @@ pub(crate) mod tests {
 
     /// Counts how often it is woken.
     #[derive(Default)]
-    pub(crate) struct Counted(AtomicUsize);
+    pub(crate) struct Counter(AtomicUsize);
 
-    impl Woken for Counted {
+    impl Woken for Counter {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    impl Counted {
+    impl Counter {
         pub(crate) fn count(&self) -> usize {
             self.0.load(Ordering::Relaxed)
         }
     }
 
-    fn waiting(is_deferred: bool) -> (Arc<Counted>, Waiting) {
-        let counted = Arc::new(Counted::default());
-        let waiting = Waiting::new(&Waker::from(Arc::clone(&counted)), is_deferred);
-        (counted, waiting)
+    fn waiting(is_deferred: bool) -> (Arc<Counter>, Waiting) {
+        let wakes = Arc::new(Counter::default());
+        let waiting = Waiting::new(&Waker::from(Arc::clone(&wakes)), is_deferred);
+        (wakes, waiting)
     }
 
     #[test]
-    fn who_is_in_a_hurry_is_woken_by_the_first_item_and_once() {
-        let (counted, mut waiting) = waiting(false);
-        waiting.call().wake();
-        assert_eq!(counted.count(), 1);
-        waiting.call().wake();
-        waiting.call_at_once().wake();
-        assert_eq!(counted.count(), 1);
+    fn an_immediate_consumer_is_woken_once_by_the_first_item() {
+        let (wakes, mut waiting) = waiting(false);
+        waiting.wake_soon().wake();
+        assert_eq!(wakes.count(), 1);
+        waiting.wake_soon().wake();
+        waiting.wake_now().wake();
+        assert_eq!(wakes.count(), 1);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn who_is_patient_is_woken_when_the_turn_is_over() {
+    async fn a_deferred_consumer_is_woken_when_the_turn_is_over() {
         let turn = async {
-            let (counted, mut waiting) = waiting(true);
+            let (wakes, mut waiting) = waiting(true);
             for _ in 0..3 {
-                waiting.call().wake();
+                waiting.wake_soon().wake();
             }
-            assert_eq!(counted.count(), 0);
-            while counted.count() == 0 {
+            assert_eq!(wakes.count(), 0);
+            while wakes.count() == 0 {
                 tokio::task::yield_now().await;
             }
             tokio::task::yield_now().await;
-            assert_eq!(counted.count(), 1);
+            assert_eq!(wakes.count(), 1);
         };
         tokio::spawn(turn).await.unwrap();
     }
 
     #[tokio::test]
-    async fn on_a_single_thread_who_is_patient_is_woken_before_block_on_can_return() {
-        let (counted, mut waiting) = waiting(true);
-        waiting.call().wake();
-        assert_eq!(counted.count(), 1);
+    async fn on_a_single_thread_a_deferred_consumer_is_woken_before_block_on_can_return() {
+        let (wakes, mut waiting) = waiting(true);
+        waiting.wake_soon().wake();
+        assert_eq!(wakes.count(), 1);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn who_is_patient_is_woken_at_once_by_much() {
+    async fn a_deferred_consumer_is_woken_at_once_when_many_items_wait() {
         let turn = async {
-            let (counted, mut waiting) = waiting(true);
-            waiting.call().wake();
-            waiting.call_at_once().wake();
-            assert_eq!(counted.count(), 1);
+            let (wakes, mut waiting) = waiting(true);
+            waiting.wake_soon().wake();
+            waiting.wake_now().wake();
+            assert_eq!(wakes.count(), 1);
         };
         tokio::spawn(turn).await.unwrap();
     }
 
     #[test]
-    fn outside_of_a_runtime_there_is_no_turn_to_wait_for() {
-        let (counted, mut waiting) = waiting(true);
-        waiting.call().wake();
-        assert_eq!(counted.count(), 1);
+    fn outside_of_a_runtime_a_deferred_consumer_is_woken_at_once() {
+        let (wakes, mut waiting) = waiting(true);
+        waiting.wake_soon().wake();
+        assert_eq!(wakes.count(), 1);
     }
 }

@@ -1,5 +1,8 @@
-//! Listening sockets: dual-stack wildcards, and ipc files that are never open to more users than
-//! asked for, never taken from a live listener, and removed at the end.
+//! Listening sockets over tcp and ipc.
+//!
+//! A wildcard binds IPv6 and IPv4 together. The file of an ipc socket is at no time open to more
+//! users than [`Options::ipc_mode`] says, is never taken from a live listener, and is removed with
+//! the listener.
 #![forbid(unsafe_code)]
 
 use crate::mechanism::session::PeerContext;
@@ -23,10 +26,11 @@ use {
     tokio::net::UnixListener,
 };
 
-/// How long to wait for others of this crate that bind in the same directory: 100 times 10 ms. A
-/// bind takes far less than one of these.
+/// How often to try for the lock of a directory in which another listener of this crate binds: with
+/// [`LOCK_PAUSE`] for one second. A bind takes far less than one pause.
 #[cfg(unix)]
 const LOCK_ATTEMPTS: u32 = 100;
+/// Time between two attempts.
 #[cfg(unix)]
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -35,19 +39,19 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) enum Bound {
     Tcp {
         listener: TcpListener,
-        /// For what is accepted.
+        /// Applied to accepted connections.
         keepalive: Option<TcpKeepalive>,
     },
     #[cfg(unix)]
     Ipc {
         listener: UnixListener,
-        /// Removed with the listener; an abstract socket has none.
+        /// Removed with the listener. An abstract socket has no file.
         _file: Option<SocketFile>,
     },
 }
 
 impl Bound {
-    /// Binds and listens; gives back the endpoint with the port that it got.
+    /// Binds and listens. The returned endpoint names the port that the system has chosen.
     pub(crate) async fn bind(
         endpoint: &Endpoint,
         options: &Options,
@@ -89,7 +93,7 @@ impl Bound {
         }
     }
 
-    /// The next connection, and where its peer is. Cancel-safe.
+    /// Accepts the next connection, with the address of its peer. Cancel-safe.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, PeerContext)> {
         match self {
             Self::Tcp {
@@ -113,7 +117,7 @@ impl Bound {
 /// Binds the first address that can be bound.
 async fn bind_tcp(host: &Host, port: u16, options: &Options) -> Result<TcpListener, NetError> {
     let candidates = match host {
-        // Dual-stack where there is IPv6, else IPv4 alone.
+        // Both protocols where there is IPv6, else IPv4 alone.
         Host::Any => vec![
             SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
             SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
@@ -124,8 +128,7 @@ async fn bind_tcp(host: &Host, port: u16, options: &Options) -> Result<TcpListen
     for address in candidates {
         match listen_tcp(address, matches!(host, Host::Any), options.backlog) {
             Ok(listener) => return Ok(listener),
-            // A port that is taken on the dual-stack wildcard is taken: to go on with IPv4
-            // alone would hide it.
+            // Another program has the port. Binding IPv4 alone might succeed and would hide that.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 return Err(NetError::io("bind")(error));
             }
@@ -147,7 +150,7 @@ fn listen_tcp(address: SocketAddr, wildcard: bool, backlog: i32) -> io::Result<T
     if wildcard && address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // On Windows this would let another program take the port over.
+    // On Windows this option would let another program take over the port.
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -156,8 +159,9 @@ fn listen_tcp(address: SocketAddr, wildcard: bool, backlog: i32) -> io::Result<T
     TcpListener::from_std(socket.into())
 }
 
-/// Between bind and listen no peer can connect, so that the file's mode is set in time. Others of
-/// this crate are kept away by the lock until then: a socket that does not listen yet looks stale.
+/// Binds an ipc socket to a file. No peer can connect between bind and listen, so the file's mode is
+/// set in time. A socket that does not listen yet looks stale, so a lock on the directory keeps other
+/// listeners of this crate from removing it.
 #[cfg(unix)]
 async fn bind_path(path: &Path, options: &Options) -> io::Result<(UnixListener, SocketFile)> {
     let mode = options.ipc_mode & 0o777;
@@ -176,23 +180,23 @@ async fn bind_path(path: &Path, options: &Options) -> io::Result<(UnixListener, 
     Ok((listen_unix(socket, options)?, file))
 }
 
-/// A socket whose file is made with `mode`, or less: Linux takes over the mode that the socket has
-/// before bind, but for the bits of the umask. A path that is looked up again to set the mode could
-/// have become a link to another file by then.
+/// A socket whose file will have `mode`, or fewer bits. Linux gives the file the mode that the socket
+/// has before bind, without the bits of the umask. Setting the mode afterwards means to look the path
+/// up again, and by then it could be a link to another file.
 #[cfg(unix)]
 fn private_socket(mode: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let file = fs::File::from(OwnedFd::from(socket));
-    // Systems on which this does nothing may refuse it; there `widen` sets the mode.
+    // Other systems may refuse this. There `widen` sets the mode after bind.
     if let Err(error) = file.set_permissions(fs::Permissions::from_mode(mode)) {
         tracing::trace!(%error, "cannot set the mode of an ipc socket before bind");
     }
     Ok(OwnedFd::from(file).into())
 }
 
-/// Locks the directory of `path` against others of this crate that bind there, until it is
-/// dropped. `None` if that is not possible, or if somebody holds the lock for long; then what is
-/// in the way stays.
+/// Locks the directory of `path` against other listeners of this crate, until the returned file is
+/// dropped. Returns `None` if the directory cannot be locked, or if another process keeps the lock
+/// for long. Then the caller removes no file.
 #[cfg(unix)]
 async fn lock_directory(path: &Path) -> Option<fs::File> {
     let directory = path
@@ -223,8 +227,11 @@ fn listen_unix(socket: Socket, options: &Options) -> io::Result<UnixListener> {
     UnixListener::from_std(socket.into())
 }
 
-/// Removes a socket file that its listener left behind. Anything else in that place, and a
-/// socket that somebody has bound, stays: [`io::ErrorKind::AddrInUse`].
+/// Removes a socket file that a listener has left behind.
+///
+/// # Errors
+/// Returns [`io::ErrorKind::AddrInUse`] if there is another kind of file, or a process has the socket
+/// bound.
 #[cfg(unix)]
 fn remove_stale(path: &Path) -> io::Result<()> {
     let in_use = || io::Error::from(io::ErrorKind::AddrInUse);
@@ -233,17 +240,17 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(in_use());
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // A listener whose backlog is full must not block us; it answers that it is busy.
+    // A listener with a full backlog must not block us. Non-blocking, it reports that it is busy.
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
         _ => return Err(in_use()),
     }
-    // So answers also a socket that is bound and does not listen yet.
+    // A socket that is bound and does not listen yet refuses connections too.
     if socket_file::is_starting(path) {
         return Err(in_use());
     }
-    // Another program may have replaced the stale file while we looked at it.
+    // Another program may have replaced the stale file since the first look.
     let after = fs::symlink_metadata(path)?;
     if !socket_file::is_same(&before, &after) {
         return Err(in_use());
@@ -311,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_many_that_find_a_stale_file_at_once_one_gets_its_place() {
+    async fn of_many_listeners_that_find_a_stale_file_at_once_one_gets_its_place() {
         let directory = tempfile::tempdir().unwrap();
         for round in 0..50 {
             let path = directory.path().join(round.to_string());

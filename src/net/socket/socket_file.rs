@@ -1,4 +1,4 @@
-//! The file of an ipc listener: its mode, whether a socket is still bound to it, and its end.
+//! The file of an ipc listener: its mode, whether a socket is still bound to it, and its removal.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, Metadata, Permissions};
@@ -14,9 +14,9 @@ use {
     std::os::unix::fs::{FileTypeExt, OpenOptionsExt},
 };
 
-/// Gives the file of a socket bound just now the bits of `mode` that the umask took. What is at
-/// `path` by then is looked at, and its mode set, through one descriptor: another file that was
-/// put there, or a link, keeps its own mode.
+/// Adds the bits of `mode` that the umask has removed from the file of a socket that was just bound.
+/// One descriptor is used to check the file and to set its mode. So another file, or a link, that was
+/// put at `path` in the meantime keeps its mode.
 #[cfg(target_os = "linux")]
 pub(crate) fn widen(path: &Path, mode: u32) -> io::Result<()> {
     let file = OpenOptions::new()
@@ -34,21 +34,23 @@ pub(crate) fn widen(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(descriptor, Permissions::from_mode(mode))
 }
 
-/// Sets the mode of the file of a socket bound just now.
+/// Sets the mode of the file of a socket that was just bound.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn widen(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 /// Whether a stream socket that does not listen yet is bound to `path`. Such a socket refuses
-/// connections, as a stale file does. It is known by its path as a text, absolute or without links:
-/// other names of the file, and relative ones, do not count, since every user can bind those, and
-/// could keep a stale file in its place: the kernel's list tells neither the directory nor the owner
-/// of a relative name. So a socket that another program has bound under a relative name is taken for
+/// connections, just as a stale file does.
+///
+/// The kernel's list of sockets has the path with which each was bound, but neither the working
+/// directory nor the user. So only two paths count: the absolute one, and the one without links. If
+/// relative paths counted, any user could bind the same relative path elsewhere and keep a stale file
+/// in its place. The price: a socket that another program has bound by a relative path is taken for
 /// stale until it listens.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_starting(path: &Path) -> bool {
-    // Where this cannot be read nothing is known.
+    // Without the list, no socket is known to be starting.
     let Ok(sockets) = fs::read("/proc/net/unix") else {
         return false;
     };
@@ -59,9 +61,9 @@ pub(crate) fn is_starting(path: &Path) -> bool {
     })
 }
 
-/// The path in a line of `/proc/net/unix`, if it is that of such a socket. The columns are number,
-/// references, protocol, flags, type, state, inode, path: no flag says that it listens, type 1 is a
-/// stream, state 1 is not connected.
+/// The path in a line of `/proc/net/unix`, if the line describes such a socket. The columns are
+/// number, references, protocol, flags, type, state, inode, path. Flags of 0 mean that it does not
+/// listen, type 1 is a stream, state 1 is not connected.
 #[cfg(target_os = "linux")]
 fn starting_path(line: &[u8]) -> Option<&Path> {
     let mut rest = line;
@@ -80,18 +82,19 @@ fn starting_path(line: &[u8]) -> Option<&Path> {
     is_starting.then(|| Path::new(OsStr::from_bytes(path)))
 }
 
-/// Nothing is known here.
+/// Other systems have no such list.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const fn is_starting(_: &Path) -> bool {
     false
 }
 
-/// Whether this is one and the same file.
+/// Whether both are metadata of the same file.
 pub(crate) fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// The file of an ipc listener; dropped, it goes, unless another has taken its place.
+/// The file of an ipc listener. It is removed when this is dropped, unless another file has taken its
+/// place.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_the_place_of_a_socket_keeps_its_mode() {
+    fn a_file_that_was_put_in_the_place_of_a_socket_keeps_its_mode() {
         let directory = tempfile::tempdir().unwrap();
         let secret = directory.path().join("secret");
         fs::write(&secret, "data").unwrap();
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_starting_from_bind_to_listen() {
+    fn a_socket_counts_as_starting_from_bind_to_listen() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a socket");
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();

@@ -20,8 +20,8 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-/// A connected stream. Everything takes `&self`: one task owns it, and waits for both directions
-/// at once without holding a buffer for either.
+/// A connected stream. All methods take `&self`, so that the one task that owns it can wait for both
+/// directions at once, without a buffer for either.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -30,10 +30,10 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// A stream from `accept` or `connect`, set up for small messages, which leave at once, and
-    /// for peers that vanish.
+    /// A stream from `accept` or `connect`. Small messages leave at once (`TCP_NODELAY`), and the
+    /// system notices a peer that vanishes (`keepalive`).
     pub(crate) fn tcp(stream: TcpStream, keepalive: Option<&TcpKeepalive>) -> Self {
-        // These fail only on a socket that is dead already, which reading will tell.
+        // These fail only on a socket that is dead already. The next read reports that.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::trace!(%error, "cannot set TCP_NODELAY");
         }
@@ -63,8 +63,8 @@ impl Stream {
         }
     }
 
-    /// Reads what has arrived into the spare room of `buffer`, of which there must be some;
-    /// 0 means that the peer has closed its side.
+    /// Reads what has arrived into the spare room of `buffer`, which must have some. Returns 0 if the
+    /// peer has closed its side.
     pub(crate) fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         retry_interrupted(|| match self {
             Self::Tcp(stream) => stream.try_read_buf(buffer),
@@ -73,7 +73,8 @@ impl Stream {
         })
     }
 
-    /// Writes as much of `parts`, one after the other, as fits.
+    /// Writes `parts` one after the other, as much as the system takes. Returns how many bytes that
+    /// were.
     pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         retry_interrupted(|| match self {
             Self::Tcp(stream) => stream.try_write_vectored(parts),
@@ -82,8 +83,7 @@ impl Stream {
         })
     }
 
-    /// Reads into `buffer` once something has arrived; otherwise like [`Stream::try_read`].
-    /// Cancel-safe.
+    /// As [`Stream::try_read`], once something has arrived. Cancel-safe.
     pub(crate) async fn read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         loop {
             // A peer that sends without end must not keep the other tasks of this thread waiting.
@@ -96,7 +96,8 @@ impl Stream {
         }
     }
 
-    /// Writes all of `bytes`, taking what is written off its front.
+    /// Writes all of `bytes`. What is written is taken off the front, so after a cancellation the
+    /// rest is left.
     pub(crate) async fn write_all(&self, bytes: &mut HandshakeBytes) -> io::Result<()> {
         while !bytes.is_empty() {
             tokio::task::coop::consume_budget().await;
@@ -110,7 +111,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads and forgets what the peer sends until it closes its side, but no more than `limit`
+    /// Reads and drops what the peer sends until it closes its side, but no more than about `limit`
     /// bytes.
     pub(crate) async fn discard(&self, limit: usize) -> io::Result<()> {
         let mut discarded = 0_usize;
@@ -125,34 +126,35 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends a connection so that the peer can read what we sent last: closing with unread input
-    /// would reset the connection, and a reset overtakes data. Sends what is left, says that
-    /// nothing more will come, and discards the peer's bytes until it closes, within
-    /// [`Limits::linger_timeout`] and [`Limits::linger_bytes`].
+    /// Ends a connection so that the peer can read what was sent last. Closing a socket with unread
+    /// input resets the connection, and a reset discards what the peer has not read. So this sends
+    /// `error_frame`, shuts down writing, and drops the peer's bytes until it closes. It takes at most
+    /// [`Limits::linger_timeout`] and reads about [`Limits::linger_bytes`].
     pub(crate) async fn close_gracefully(&self, mut error_frame: HandshakeBytes, limits: &Limits) {
         let closing = async {
             self.write_all(&mut error_frame).await?;
             self.shutdown_write();
             self.discard(limits.linger_bytes).await
         };
-        // Whichever way it ends, the connection is closed next.
+        // The connection is closed next, also after an error or the time-out.
         let _ = tokio::time::timeout(limits.linger_timeout, closing).await;
     }
 
-    /// Tells the peer that nothing more will come.
+    /// Tells the peer that nothing more comes.
     pub(crate) fn shutdown_write(&self) {
         let done = match self {
             Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
             #[cfg(unix)]
             Self::Ipc(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
         };
-        // A peer that is gone need not be told.
+        // This fails if the peer is gone already.
         if let Err(error) = done {
             tracing::trace!(%error, "cannot shut down writing");
         }
     }
 
-    /// Where the peer is; for ipc, which process it is, by the word of the kernel.
+    /// The address of the peer. For ipc that is its user, group and process, as the kernel reports
+    /// them.
     pub(crate) fn peer(&self) -> io::Result<PeerContext> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map(PeerContext::from),
@@ -168,24 +170,24 @@ impl Stream {
     }
 }
 
-/// The user that we are, as the other end of an ipc connection sees it.
+/// Our own user id, as the other end of an ipc connection sees it.
 #[cfg(unix)]
 pub(crate) fn own_uid() -> io::Result<u32> {
     let (one, _other) = UnixStream::pair()?;
     Ok(one.peer_cred()?.uid())
 }
 
-/// There is no ipc here, and so no user to compare with.
+/// Without ipc there is no user to compare with.
 #[cfg(not(unix))]
 pub(crate) fn own_uid() -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The system counts in seconds, and takes no zero.
+/// The settings in the system's form. The system counts in whole seconds and refuses 0.
 fn as_system(keepalive: &TcpKeepalive) -> socket2::TcpKeepalive {
     let at_least_a_second = |time: Duration| time.max(Duration::from_secs(1));
     let system = socket2::TcpKeepalive::new().with_time(at_least_a_second(keepalive.idle));
-    // These systems know no more than the idle time.
+    // These systems have no setting but the idle time.
     #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "solaris")))]
     let system = system
         .with_interval(at_least_a_second(keepalive.interval))
@@ -213,16 +215,16 @@ pub(crate) fn is_hangup(error: &io::Error) -> bool {
     )
 }
 
-/// Connects to the first address of `endpoint` that takes us;
-/// [`Options::connect_timeout`] bounds resolving, and each address.
+/// Connects to the first address of `endpoint` that accepts. [`Options::connect_timeout`] bounds the
+/// name resolution and each attempt.
 pub(crate) async fn connect(endpoint: &Endpoint, options: &Options) -> Result<Stream, NetError> {
     endpoint.require_connectable()?;
-    let patience = options.connect_timeout;
+    let limit = options.connect_timeout;
     match endpoint {
         Endpoint::Tcp { host, port } => {
             let mut last = io::ErrorKind::NotFound.into();
-            for address in resolve(host, *port, patience).await? {
-                match in_time(patience, TcpStream::connect(address)).await {
+            for address in resolve(host, *port, limit).await? {
+                match in_time(limit, TcpStream::connect(address)).await {
                     Ok(stream) => {
                         return Ok(Stream::tcp(stream, options.tcp_keepalive.as_ref()));
                     }
@@ -232,14 +234,14 @@ pub(crate) async fn connect(endpoint: &Endpoint, options: &Options) -> Result<St
             Err(NetError::io("connect")(last))
         }
         #[cfg(unix)]
-        Endpoint::IpcPath(path) => in_time(patience, UnixStream::connect(path))
+        Endpoint::IpcPath(path) => in_time(limit, UnixStream::connect(path))
             .await
             .map(Stream::Ipc)
             .map_err(NetError::io("connect")),
         #[cfg(unix)]
         Endpoint::IpcAbstract(name) => {
             // tokio takes a path that begins with a zero byte for an abstract name.
-            in_time(patience, UnixStream::connect(format!("\0{name}")))
+            in_time(limit, UnixStream::connect(format!("\0{name}")))
                 .await
                 .map(Stream::Ipc)
                 .map_err(NetError::io("connect"))
@@ -249,22 +251,22 @@ pub(crate) async fn connect(endpoint: &Endpoint, options: &Options) -> Result<St
     }
 }
 
-/// Bounds a step by time; [`io::ErrorKind::TimedOut`] when it takes longer.
-async fn in_time<T>(
-    patience: Duration,
-    step: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    match tokio::time::timeout(patience, step).await {
+/// Bounds a step by time.
+///
+/// # Errors
+/// Returns [`io::ErrorKind::TimedOut`] if it takes longer.
+async fn in_time<T>(limit: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(limit, step).await {
         Ok(done) => done,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
-/// The addresses of a host, at least one. [`Host::Any`] has none to connect to.
+/// Resolves a host to one or more addresses. [`Host::Any`] has none to connect to.
 pub(crate) async fn resolve(
     host: &Host,
     port: u16,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<Vec<SocketAddr>, NetError> {
     let name = match host {
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
@@ -276,11 +278,10 @@ pub(crate) async fn resolve(
         host: name.clone(),
         source: Arc::new(source),
     };
-    let addresses: Vec<SocketAddr> =
-        in_time(patience, tokio::net::lookup_host((name.as_str(), port)))
-            .await
-            .map_err(failed)?
-            .collect();
+    let addresses: Vec<SocketAddr> = in_time(limit, tokio::net::lookup_host((name.as_str(), port)))
+        .await
+        .map_err(failed)?
+        .collect();
     if addresses.is_empty() {
         return Err(failed(io::ErrorKind::NotFound.into()));
     }
@@ -295,7 +296,7 @@ mod tests {
     use std::pin::pin;
 
     #[tokio::test]
-    async fn a_peer_that_sends_without_end_is_not_discarded_in_one_turn() {
+    async fn discarding_lets_other_tasks_run_between_reads() {
         const MUCH: usize = 64 * 1024;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -306,7 +307,7 @@ mod tests {
         let mut turns = 0;
         let mut discarding = pin!(ours.discard(MUCH));
         std::future::poll_fn(|context| {
-            // Little is left of the first turn.
+            // Use up most of tokio's budget for the first turn.
             for _ in 0..if turns == 0 { 125 } else { 0 } {
                 let _ = pin!(tokio::task::coop::consume_budget()).poll(context);
             }
@@ -318,9 +319,9 @@ mod tests {
         assert!(turns > 1);
     }
 
-    /// Both ends of a connection that was accepted and made with `options`: whether the system
-    /// watches it, and if so its idle time, interval and retries.
-    async fn watched(options: &Options) -> [Option<(u64, u64, u32)>; 2] {
+    /// The keepalive of both ends of a connection with `options`: idle time, interval and retries, if
+    /// it is on.
+    async fn keepalives(options: &Options) -> [Option<(u64, u64, u32)>; 2] {
         let any_port = "tcp://127.0.0.1:*".parse().unwrap();
         let (acceptor, local) = Bound::bind(&any_port, options).await.unwrap();
         let (accepted, made) = tokio::join!(acceptor.accept(), connect(&local, options));
@@ -339,16 +340,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_ends_of_a_tcp_connection_watch_for_a_peer_that_vanishes() {
+    async fn both_ends_of_a_tcp_connection_use_the_keepalive_of_the_options() {
         let mut options = Options::default();
-        assert_eq!(watched(&options).await, [Some((60, 15, 4)); 2]);
+        assert_eq!(keepalives(&options).await, [Some((60, 15, 4)); 2]);
         options.tcp_keepalive = Some(TcpKeepalive {
             idle: Duration::from_millis(1),
             interval: Duration::from_secs(2),
             retries: 0,
         });
-        assert_eq!(watched(&options).await, [Some((1, 2, 1)); 2]);
+        assert_eq!(keepalives(&options).await, [Some((1, 2, 1)); 2]);
         options.tcp_keepalive = None;
-        assert_eq!(watched(&options).await, [None; 2]);
+        assert_eq!(keepalives(&options).await, [None; 2]);
     }
 }

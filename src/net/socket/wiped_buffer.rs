@@ -1,6 +1,5 @@
-//! Bytes of a handshake, on their way in or out. A PLAIN HELLO among them holds a password, so no
-//! copy of them stays behind: not when they are sent, not when they are given up, not when the
-//! buffer grows.
+//! A buffer for the bytes of a handshake, in either direction. A PLAIN HELLO holds a password, so the
+//! buffer wipes its bytes when they are sent, when they are dropped, and when the buffer grows.
 #![forbid(unsafe_code)]
 
 use crate::crypto::stack_wipe::wipe;
@@ -9,10 +8,10 @@ use bytes::buf::Limit;
 use bytes::{Buf, BufMut, BytesMut};
 use std::fmt;
 
-/// First size of an input buffer, in bytes: every command of libzmq fits.
+/// First size of an input buffer, in bytes. Every command that libzmq sends fits.
 const INPUT_SIZE: usize = 1024;
 
-/// A buffer that is wiped wherever its bytes go, except into a machine, which does so itself.
+/// A buffer that wipes its bytes. What a handshake machine takes, the machine wipes.
 #[derive(Default)]
 pub(crate) struct HandshakeBytes(BytesMut);
 
@@ -29,13 +28,14 @@ impl HandshakeBytes {
         &self.0
     }
 
-    /// For the machine: it wipes what it takes off the front, and what it moves when it appends.
+    /// Access for the handshake machine. It wipes what it takes off the front, and what it leaves
+    /// behind when it grows the buffer.
     pub(crate) const fn for_machine(&mut self) -> &mut BytesMut {
         &mut self.0
     }
 
-    /// Room to read into, at least one byte of it. It grows by what has arrived, never by what
-    /// the peer announces.
+    /// Room to read into, at least one byte. It grows with what has arrived, never with what the peer
+    /// announces.
     pub(crate) fn room(&mut self) -> Limit<&mut BytesMut> {
         if self.0.capacity() == self.0.len() {
             let capacity = INPUT_SIZE.max(2 * self.0.len());
@@ -45,19 +45,19 @@ impl HandshakeBytes {
         (&mut self.0).limit(room)
     }
 
-    /// Takes `count` bytes off the front: they are sent.
+    /// Wipes `count` bytes at the front, which are sent, and removes them.
     pub(crate) fn consume(&mut self, count: usize) {
         wipe(&mut self.0[..count]);
         self.0.advance(count);
     }
 
-    /// Gives up what is left.
+    /// Wipes and drops what is left.
     pub(crate) fn wipe(&mut self) {
         wipe(&mut self.0);
         self.0.clear();
     }
 
-    /// What is left when the handshake is complete: traffic.
+    /// What is left once the handshake is complete: the beginning of the traffic, which is no secret.
     pub(crate) fn into_traffic(mut self) -> BytesMut {
         std::mem::take(&mut self.0)
     }

@@ -164,8 +164,8 @@ impl Traffic {
                 self.still_until
                     .get_or_insert_with(|| deadline(now, self.linger));
             }
-            activity.passed(0, std::mem::take(&mut self.passed));
-            if !activity.waits() {
+            activity.count(0, std::mem::take(&mut self.passed));
+            if !activity.before_wait() {
                 self.relay.release_memory();
             }
             tokio::select! {
@@ -250,7 +250,7 @@ impl Traffic {
                     self.still_until = None;
                 }
                 self.passed += read;
-                self.relay.received(side, Instant::now().into_std());
+                self.relay.on_read(side, Instant::now().into_std());
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.lose(side, End::of(side, error)),
@@ -265,7 +265,7 @@ impl Traffic {
         };
         match stream.try_write(&self.relay.output(side)) {
             Ok(written) => {
-                self.relay.sent(side, written);
+                self.relay.on_written(side, written);
                 self.still_until = None;
                 written > 0
             }
