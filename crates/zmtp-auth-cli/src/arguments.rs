@@ -26,10 +26,10 @@ use clap::{Parser, Subcommand};
     max_term_width = 100
 )]
 pub(crate) struct Arguments {
-    /// For machines: results as one JSON object a line, and errors too
+    /// Print results and errors as JSON, one object per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Log more to stderr; up to three times
+    /// Log more to stderr: -v for information, -vv for details, -vvv for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     #[command(subcommand)]

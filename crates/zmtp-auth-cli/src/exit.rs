@@ -11,32 +11,32 @@ use zmtp_auth::{ConfigError, Error, LocalError, Stage, Status};
 /// What `--help` says of the codes.
 pub(crate) const HELP: &str = "Exit codes:
   0  done
-  1  anything that has no code of its own, such as an endpoint that cannot be bound, or a signal
-     before all was sent and written
+  1  any other failure, such as an endpoint that cannot be bound, or a signal before everything
+     was sent and written
   2  wrong usage
-  3  refused by the peer, with 400 or 500
-  4  refused for now, with 300
-  5  the peer breaks or does not speak the protocol, or the server key is wrong
+  3  refused by the peer, with status 400 or 500
+  4  refused by the peer for now, with status 300: try again later
+  5  the peer speaks another protocol or violates it, or the server key is wrong
   6  time-out
   7  unreachable
   8  the connection ended before everything was sent: messages may be lost";
 
-/// The exit codes beside 0.
+/// The exit codes other than 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Anything that has no code of its own.
+    /// Any failure without a code of its own.
     Other = 1,
-    /// Arguments that make no sense together, or name what cannot be used. clap's own code.
+    /// The arguments contradict each other or name something unusable. clap uses the same code.
     Usage = 2,
-    /// The peer refuses us with 400, 500 or a reason of its own.
+    /// The peer refuses us with status 400, 500 or a reason of its own.
     Refused = 3,
-    /// The peer has no answer for now: status 300, which shows as a close.
+    /// The peer cannot decide now. That is status 300, which shows as an early close.
     Temporary = 4,
-    /// The two sides do not speak the same protocol, or hold the wrong keys.
+    /// The two sides speak different protocols, or the keys do not match.
     Protocol = 5,
-    /// Somebody took too long.
+    /// A step took longer than its limit.
     TimedOut = 6,
-    /// There is nobody at that endpoint, or no way there.
+    /// Nothing listens at the endpoint, or no route leads to it.
     Unreachable = 7,
     /// The connection ended before everything was sent.
     Unsent = 8,
@@ -96,34 +96,34 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure without a code of its own.
+    /// A failure with [`Exit::Other`].
     pub(crate) fn new(message: impl fmt::Display) -> Self {
         Self::with(Exit::Other, message)
     }
 
-    /// Arguments that make no sense.
+    /// A failure with [`Exit::Usage`].
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::with(Exit::Usage, message)
     }
 
-    /// What has happened at an endpoint of ours, which it names.
+    /// A failure at a local endpoint, which the message names.
     pub(crate) fn at(endpoint: &str, error: &NetError) -> Self {
         Self::with(Exit::of(error), format_args!("{endpoint}: {error}"))
     }
 
-    /// Stdin cannot be read.
+    /// Standard input cannot be read.
     pub(crate) fn stdin(error: io::Error) -> Self {
-        Self::new(format_args!("cannot read stdin: {error}"))
+        Self::new(format_args!("cannot read standard input: {error}"))
     }
 
-    /// A line of stdin that is no message.
+    /// A line of standard input is longer than a message may be.
     pub(crate) fn long_line(max: usize) -> Self {
         Self::new(format_args!(
-            "a line of stdin is longer than {max} bytes: raise --max-message"
+            "a line of standard input is longer than {max} bytes: raise --max-message"
         ))
     }
 
-    /// A failure with this code.
+    /// A failure with the given exit code.
     pub(crate) fn with(exit: Exit, message: impl fmt::Display) -> Self {
         Self {
             exit,

@@ -21,7 +21,7 @@ pub(crate) fn main() -> ExitCode {
     let console = Console {
         json: arguments.json,
     };
-    // A tunnel's log is its record of who came.
+    // A tunnel's log records its peers, so it starts one level higher.
     let is_tunnel = matches!(arguments.command, Command::Tunnel(_));
     let verbosity = arguments.verbose.saturating_add(u8::from(is_tunnel));
     let outcome = start_log(verbosity)
@@ -38,7 +38,7 @@ pub(crate) fn main() -> ExitCode {
     code
 }
 
-/// Help and version, or wrong arguments: those end it with code 2 and a line of usage.
+/// Prints help or version, or says what is wrong with the arguments and ends with code 2.
 fn not_parsed(error: &clap::Error) -> ExitCode {
     let wants_json = std::env::args_os().any(|argument| argument == "--json");
     if error.use_stderr() && wants_json && start_log(0).is_ok() {
@@ -49,8 +49,8 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
         return Exit::Usage.into();
     }
     if error.use_stderr() {
-        // Arguments can be names of files.
-        let _unheard = write!(io::stderr(), "{}", lines(&error.render().to_string()));
+        // An argument can be a file name with control characters in it.
+        let _unread = write!(io::stderr(), "{}", lines(&error.render().to_string()));
         return Exit::Usage.into();
     }
     error.exit()

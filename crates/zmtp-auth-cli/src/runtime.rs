@@ -10,7 +10,7 @@ pub(crate) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> 
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(command);
-    // A read of stdin may still wait on a thread. It must not keep the process.
+    // A thread may still wait for standard input. It must not keep the process alive.
     runtime.shutdown_background();
     outcome
 }

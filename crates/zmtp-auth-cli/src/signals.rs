@@ -1,5 +1,5 @@
-//! Signals: SIGHUP asks to load the policy again, SIGTERM and SIGINT to end in order, and the
-//! second of these to end at once.
+//! Signals. SIGHUP reloads the policy. The first SIGTERM or SIGINT ends the program in order, the
+//! second at once.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -7,18 +7,18 @@ use std::future::{Future, pending};
 use std::io;
 use std::time::Duration;
 
-/// Time that an end by signal may take: for peers to take what was sent to them, and for a reader
-/// of stdout to take the last events. Supervisors wait for 10 s or more before they kill.
+/// How long an end by signal may take, for peers to receive what was sent and for the reader of
+/// stdout to take the last events. 5 s, since supervisors wait 10 s or more before they kill.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// What the process was told.
+/// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     Reload,
     Stop,
 }
 
-/// What comes from outside.
+/// The signals that the program handles.
 pub(crate) struct Signals {
     #[cfg(unix)]
     hangup: tokio::signal::unix::Signal,
@@ -29,7 +29,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From now on signals are told here and do not end the process by themselves.
+    /// Takes over the signals: they no longer end the process by themselves.
     pub(crate) fn listen() -> io::Result<Self> {
         #[cfg(unix)]
         {
@@ -44,7 +44,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// The next one. Cancel-safe.
+    /// The next signal. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Signal {
         #[cfg(unix)]
         tokio::select! {
@@ -59,13 +59,12 @@ impl Signals {
         }
     }
 
-    /// The next that asks to end. Cancel-safe.
+    /// Waits for a signal that asks to end. Cancel-safe.
     pub(crate) async fn stop(&mut self) {
         while self.next().await != Signal::Stop {}
     }
 
-    /// Ends what a signal asked to end: in order, unless that takes too long or a second signal
-    /// comes.
+    /// Runs `ending` after a signal, for at most [`ENDING`] and until a second signal.
     pub(crate) async fn end(
         &mut self,
         ending: impl Future<Output = Result<(), Failure>>,
@@ -73,7 +72,7 @@ impl Signals {
         self.end_within(tokio::time::sleep(ENDING), ending).await
     }
 
-    /// Ends what has come to its end by itself: in order, for as long as no signal comes.
+    /// Runs `ending` without a time limit, until a signal asks to stop.
     pub(crate) async fn end_patiently(
         &mut self,
         ending: impl Future<Output = Result<(), Failure>>,
@@ -88,11 +87,11 @@ impl Signals {
     ) -> Result<(), Failure> {
         let why = tokio::select! {
             ended = ending => return ended,
-            () = bound => "it was not taken in time",
+            () = bound => "it took too long",
             () = self.stop() => "a signal came",
         };
         Err(Failure::new(format_args!(
-            "ended before all was sent and written: {why}"
+            "ended before everything was sent and written: {why}"
         )))
     }
 }

@@ -19,8 +19,8 @@ use zmtp_auth::cert::{
 
 /// Make, show and check certificates
 ///
-/// A certificate is a pair of files: NAME.key, which holds the public key and is given to others,
-/// and NAME.key_secret, which stays with its owner. pyzmq reads and writes the same.
+/// A certificate is a pair of files. NAME.key holds the public key: give it to others.
+/// NAME.key_secret holds the secret key too: keep it. pyzmq reads and writes the same files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CertCommand {
     New(NewArguments),
@@ -30,41 +30,43 @@ pub(crate) enum CertCommand {
 
 /// Make a key pair and write NAME.key and NAME.key_secret
 ///
-/// Nothing is overwritten, and only you can read the secret file.
+/// Existing files are never overwritten. Only you can read the secret file.
 #[derive(Debug, Args)]
 pub(crate) struct NewArguments {
-    /// What both files are called
+    /// The name of both files, without an extension
     name: String,
-    /// The directory for them
+    /// The directory to write to
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// Metadata that a server tells its application of this peer; may be repeated
+    /// Metadata, which a server passes to its application with each peer; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
     meta: Vec<(String, String)>,
-    /// From when on servers of this crate admit the key, such as 2027-01-31T12:00:00Z
+    /// The key is valid from this date on, such as 2027-01-31T12:00:00Z. zmtp-auth's servers check
+    /// it; pyzmq's do not
     #[arg(long, value_name = "DATE")]
     not_before: Option<String>,
-    /// Up to when they do
+    /// The key is valid until this date. zmtp-auth's servers check it; pyzmq's do not
     #[arg(long, value_name = "DATE")]
     not_after: Option<String>,
 }
 
-/// Show what a certificate file holds, except a secret key
+/// Show what a certificate file holds, without its secret key
 #[derive(Debug, Args)]
 pub(crate) struct ShowArguments {
     /// The certificate: a file, - for standard input, or env:NAME
     file: PathBuf,
 }
 
-/// Say what a server would load from a directory, what not, and why
+/// Check the certificates in a directory
 ///
-/// It looks at permissions too. Ends with 1 if there is a certificate that would not load. Files
-/// that are no certificates by their names are listed; they are no failure.
+/// Lists each certificate that a server would load, each that it would not, and why. Files that
+/// others can read or write are warned about. Files whose names are not those of certificates are
+/// listed and are no failure. Exits with 1 if a certificate cannot be loaded.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
     /// The directory
     dir: PathBuf,
-    /// How its certificates are named
+    /// How the certificate files are named
     #[arg(long, value_enum, default_value_t)]
     layout: LayoutArgument,
 }
@@ -75,7 +77,7 @@ enum LayoutArgument {
     /// NAME.key
     #[default]
     Pyzmq,
-    /// NAME, without a dot
+    /// NAME, without an extension
     Czmq,
 }
 
@@ -117,7 +119,7 @@ fn new(arguments: &NewArguments, console: Console) -> Result<(), Failure> {
     let public_key = certificate.public_key().to_z85();
     let (public_file, secret_file) = certificate.save(&arguments.dir, &arguments.name)?;
     let text = format!(
-        "{public_key}\n{} to give away, {} to keep\n",
+        "{public_key}\n{} is public: give it to others\n{} is secret: keep it\n",
         public_file.display(),
         secret_file.display()
     );
@@ -142,7 +144,7 @@ struct Shown {
     not_before: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_after: Option<String>,
-    /// Whether it counts now.
+    /// Whether the certificate is valid now.
     valid: bool,
 }
 
@@ -165,12 +167,12 @@ impl Shown {
         })
     }
 
-    /// What it says about time, for people.
+    /// Whether the certificate is valid now, in words.
     fn standing(&self) -> &'static str {
         match (self.valid, &self.not_after) {
             (true, _) => "ok",
-            (false, Some(_)) => "over or not yet",
-            (false, None) => "not yet",
+            (false, Some(_)) => "expired or not yet valid",
+            (false, None) => "not yet valid",
         }
     }
 }
@@ -180,7 +182,7 @@ fn show(file: &Path, console: Console) -> Result<(), Failure> {
     let shown = Shown::of(&certificate, file)?;
     let mut text = format!("public-key {}\n", shown.public_key);
     if shown.has_secret {
-        text.push_str("secret-key (there is one)\n");
+        text.push_str("secret-key (present, not shown)\n");
     }
     for (name, value) in certificate.metadata() {
         // Writing to a String cannot fail.
@@ -197,7 +199,7 @@ struct Checked {
     certificates: Vec<Shown>,
     problems: Vec<String>,
     warnings: Vec<String>,
-    /// Files that are no certificates by their names.
+    /// Files whose names are not those of certificates.
     passed_over: Vec<FileName>,
 }
 
@@ -236,11 +238,11 @@ fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
     for name in &passed_over {
         let _ = writeln!(
             text,
-            "not loaded: {name:?} is not named as a public certificate"
+            "not loaded: {name:?} is not the name of a public certificate"
         );
     }
     if text.is_empty() {
-        text.push_str("no certificates\n");
+        text.push_str("no certificates found\n");
     }
     console.result(&checked, &text)?;
     match checked.problems.len() {
@@ -249,8 +251,8 @@ fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
     }
 }
 
-/// Secret certificates that lie there too: a server loads none of them, but their owners do, and
-/// all who can read them can pass for their owners.
+/// Checks the secret certificates in the directory. A server loads none of them. Their owners do,
+/// and everyone who can read one can impersonate its owner.
 fn check_secrets(report: &DirectoryReport, checked: &mut Checked) {
     for file in &report.passed_over {
         let name = file.file_name().unwrap_or_default();
@@ -263,7 +265,7 @@ fn check_secrets(report: &DirectoryReport, checked: &mut Checked) {
                 if certificate.key_pair().is_some() {
                     let file = file.clone();
                     let found = CertificateWarning::SecretInPublic { file };
-                    // The load searches the first files alone.
+                    // The load has looked for secrets in the first files only.
                     if !report.warnings.contains(&found) {
                         checked.warnings.push(found.to_string());
                     }

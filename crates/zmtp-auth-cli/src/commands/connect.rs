@@ -1,4 +1,4 @@
-//! `connect`: lines of stdin become messages, and messages are told.
+//! `connect`: sends lines of standard input as messages and prints the messages that arrive.
 #![forbid(unsafe_code)]
 
 use crate::exit::{Exit, Failure};
@@ -20,53 +20,56 @@ use tokio::time::timeout;
 use zmtp_auth::net::{Connection, Incoming, NetError};
 use zmtp_auth::{MechanismKind, Security, SocketType};
 
-/// How long stdin may take to end, once the peer has closed, to have ended before. 1 s, much more
-/// than a busy machine takes to read the end that is there.
+/// How long the program still waits for the end of standard input after the peer has closed. If it
+/// comes within this time, every line was sent. 1 s is much longer than a busy machine needs to read
+/// an end that is there already.
 const END_OF_STDIN: Duration = Duration::from_secs(1);
 
-/// Connect a socket, send lines of stdin, and tell what comes back
+/// Connect a socket, send lines of standard input, and print the messages that arrive
 ///
-/// One JSON object a line: connected, then message for each that arrives, and closed. A line may
-/// hold any bytes and ends at the line feed alone. A req waits for the reply to each line before
-/// it sends the next; a pub waits for a subscriber before it reads the first.
+/// Each line of standard input is one message. It may hold any bytes and ends at the line feed.
+/// A req waits for the reply to a line before it sends the next one. A pub waits for a subscriber
+/// before it reads the first line.
 ///
-/// While stdout is full no messages are received. SIGTERM ends it in order, within 5 seconds; a
-/// second one ends it at once.
+/// Prints one JSON object per line: first "connected", then a "message" for each that arrives, and
+/// "closed" when the peer closes. No messages are received while stdout is full.
 ///
-/// A peer that closes before the end of stdin makes the exit code 8: what was sent last may be
-/// lost, and the rest is. Where nothing is sent (pull, sub), or everything was before it closed, it
-/// is 0. ZeroMQ has no receipts: 0 says that everything was handed to the system, not that it was
-/// received.
+/// SIGTERM ends the command in order, within 5 seconds. A second SIGTERM ends it at once.
+///
+/// If the peer closes before the end of standard input, the exit code is 8: the lines sent last may
+/// be lost, and the lines after them were not sent. The exit code is 0 if everything was sent before
+/// the peer closed, or if the socket sends nothing (pull, sub). ZeroMQ has no receipts: 0 means that
+/// the operating system has taken everything, not that the peer has received it.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArguments {
-    /// Such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
+    /// Where to connect, such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
     endpoint: String,
-    /// The type of our socket
+    /// The type of this socket
     #[arg(long = "type", value_name = "TYPE")]
     socket_type: TypeArgument,
     #[command(flatten)]
     security: ClientSecurity,
-    /// Be the server of PLAIN, although we connect: its client binds
+    /// Be the PLAIN server, although this side connects
     #[arg(long, group = "mechanism", requires = "policy")]
     plain_server: bool,
-    /// Be the server, although we connect: this policy file decides about the peer. SIGHUP loads
-    /// it again
+    /// Be the server, although this side connects: this policy file decides about the peer. SIGHUP
+    /// reloads it
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// The domain of the policy that rules this socket
+    /// The policy's domain for this socket
     #[arg(long, value_name = "NAME", default_value = "", requires = "policy")]
     domain: String,
-    /// Be the server, although we connect, of a peer that may be anybody (not with --plain-server)
+    /// Be the server, although this side connects, and accept any peer (not with --plain-server)
     #[arg(long, conflicts_with = "policy")]
     accept_any_peer: bool,
-    /// Split each line into frames where this text stands
+    /// Split each line into frames at this text
     #[arg(long, value_name = "SEPARATOR")]
     multipart: Option<String>,
-    /// The topic of a sub or xsub
+    /// The topic that a sub or xsub subscribes to; the default is every topic
     #[arg(long, value_name = "TOPIC", default_value = "")]
     subscribe: String,
-    /// End after so many messages have arrived. Without it: at the end of stdin where nothing
-    /// can come back, else when the peer closes
+    /// End after this many messages have arrived. Without it the command ends with standard input
+    /// if no message can come back, and otherwise when the peer closes
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
     #[command(flatten)]
@@ -90,11 +93,11 @@ enum Told<'a> {
 
 pub(crate) fn run(arguments: &ConnectArguments) -> Result<(), Failure> {
     if arguments.multipart.as_deref() == Some("") {
-        return Err(Failure::usage("--multipart needs a text to split at"));
+        return Err(Failure::usage("--multipart needs a separator that is not empty"));
     }
     let TypeArgument(socket_type) = arguments.socket_type;
     if socket_type.sends() {
-        argument_source::reserve_stdin("for lines to send")?;
+        argument_source::reserve_stdin("read for lines to send")?;
     }
     match arguments.config()? {
         ServerConfig::Authorizing(config, router, policy) => {
@@ -119,12 +122,12 @@ impl ConnectArguments {
             None if self.plain_server => MechanismKind::Plain,
             Some(MechanismKind::Plain) => {
                 return Err(Failure::usage(
-                    "--plain is a client: a server of PLAIN is --plain-server",
+                    "--plain makes a client: a PLAIN server takes --plain-server",
                 ));
             }
             Some(_) if self.security.knows_a_server() => {
                 return Err(Failure::usage(
-                    "--server-key is for a client, --policy and --accept-any-peer for a server",
+                    "--server-key makes a client, but --policy and --accept-any-peer make a server",
                 ));
             }
             Some(mechanism) => mechanism,
@@ -145,14 +148,14 @@ impl ConnectArguments {
     }
 }
 
-/// How one end of a conversation behaves.
+/// This side of the connection.
 struct Conversation<'a> {
     ours: SocketType,
     arguments: &'a ConnectArguments,
     events: &'a Events,
-    /// Messages that may still arrive.
+    /// How many messages to wait for.
     left: Option<u64>,
-    /// Whether lines of stdin are still to be sent.
+    /// Whether standard input has not ended yet.
     reading: bool,
 }
 
@@ -174,7 +177,9 @@ async fn converse(
     let options = arguments.socket.options();
     let mut connection = tokio::select! {
         connected = Connection::connect_with(endpoint, security, &options) => connected?,
-        () = signals.stop() => return Err(Failure::new("a signal came before we were connected")),
+        () = signals.stop() => {
+            return Err(Failure::new("a signal came before the connection was complete"));
+        }
     };
     let ended = {
         let exchange = side.exchange(&mut connection);
@@ -186,12 +191,12 @@ async fn converse(
                     (Signal::Stop, _) => break None,
                     (Signal::Reload, Some(policy)) => policy.reload(),
                     (Signal::Reload, None) => {
-                        tracing::warn!("SIGHUP: there is no policy to load again");
+                        tracing::warn!("SIGHUP: there is no policy to reload");
                     }
                 },
                 outcome = reloaded(policy.as_mut()) => {
                     if let Err(failure) = outcome {
-                        tracing::warn!("policy not loaded again: {}", failure.message);
+                        tracing::warn!("policy not reloaded: {}", failure.message);
                     }
                 }
             }
@@ -226,7 +231,7 @@ async fn converse(
     signals.end_patiently(ending).await
 }
 
-/// How a connection has ended; `may_lose` says whether a peer that closes loses what we sent.
+/// The outcome of a connection that has closed. With `may_lose`, messages that were sent may be lost.
 fn after_close(closed: Result<(), NetError>, may_lose: bool) -> Result<(), Failure> {
     match closed {
         Err(NetError::Closed) if may_lose => Err(Failure::with(
@@ -239,9 +244,9 @@ fn after_close(closed: Result<(), NetError>, may_lose: bool) -> Result<(), Failu
 
 /// How an exchange ends.
 enum Ended {
-    /// We have no more to say or to hear.
+    /// Everything was sent and received.
     Done,
-    /// The peer has gone.
+    /// The connection was lost.
     Lost(NetError),
 }
 
@@ -261,9 +266,9 @@ impl Conversation<'_> {
         let mut lines = Lines::of_stdin(max_line);
         let receives = self.ours.receives();
         let mut subscribed = !self.ours.publishes();
-        // Whether a reply is due to us, or a request to answer: REQ and REP take turns.
+        // REQ and REP take turns: whether this side may send now.
         let mut our_turn = self.ours != SocketType::Rep;
-        // Why nothing more can be sent. What has arrived is told all the same.
+        // Why sending failed. Messages that have arrived are still printed.
         let mut unsent = None;
         if self.left == Some(0) {
             return Ok(Ended::Done);
@@ -299,7 +304,7 @@ impl Conversation<'_> {
                     Ok(Incoming::Subscribe(_)) => subscribed = true,
                     Ok(_) => {}
                     Err(error) => {
-                        // The end of stdin may be there and not be read.
+                        // Standard input may have ended without this being read yet.
                         if self.reading && unsent.is_none() {
                             let end = timeout(END_OF_STDIN, lines.next()).await;
                             self.reading = !matches!(end, Ok(Ok(None)));

@@ -16,19 +16,20 @@ pub(crate) struct GenerateArguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// The manual: zmtp-auth.1 and a page for each command
+    /// Write the manual: zmtp-auth.1 and a page for each command
     Man {
-        /// The directory to write to
+        /// The directory to write to; it is created if it does not exist, with its parents
+        #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
-    /// The completions for a shell, on stdout
+    /// Print the completions for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
 }
 
-/// Writes what is asked for, from the definition of the whole program.
+/// Writes manual or completions, from the definition of the whole program.
 pub(crate) fn run(
     arguments: &GenerateArguments,
     mut command: clap::Command,
@@ -40,7 +41,7 @@ pub(crate) fn run(
             })?;
         }
         What::Completions { shell } => {
-            // Made in memory: clap_complete takes a failed write for a bug.
+            // Made in memory, since clap_complete panics if a write fails.
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut command, "zmtp-auth", &mut script);
             io::stdout().lock().write_all(&script)?;

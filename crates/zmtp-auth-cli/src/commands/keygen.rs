@@ -14,23 +14,25 @@ use zmtp_auth::KeyPair;
 
 /// Make a CURVE key pair
 ///
-/// Prints the public and the secret key, 40 characters of Z85 each. Give the public key to all who
-/// have to know you; all who have the secret key can pass for you. Whatever is printed is read by
-/// the options that take such a key: from a file, from a pipe or descriptor such as <(..) or
-/// /dev/fd/3, from standard input, which is -, or from a variable, which is env:NAME.
+/// Prints a public and a secret key, each as 40 characters of Z85. Give the public key to your
+/// peers. Keep the secret key: everyone who has it can impersonate you.
 ///
-/// With --secret the secret key goes to a new file that only you can read, and is not printed:
+/// Options that take a key read what this command prints: from a file, from a pipe or descriptor
+/// such as <(..) or /dev/fd/3, from standard input (-), or from a variable (env:NAME).
+///
+/// With --secret the secret key is not printed. It goes to a new file that only you can read:
 ///
 ///   zmtp-auth keygen --secret server.secret
-///   zmtp-auth listen tcp://*:5555 --type pull --curve --key server.secret ..
+///   zmtp-auth listen tcp://*:5555 --type pull --curve --key server.secret \
+///       --policy policy.toml
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct KeygenArguments {
-    /// Write the secret key to this file, which must not exist
+    /// Write the secret key to this new file instead of printing it
     #[arg(long, value_name = "FILE")]
     secret: Option<PathBuf>,
-    /// Make no keys: show the public key that belongs to this secret key. A file, - for standard
-    /// input, or env:NAME
+    /// Make no new keys: print the public key that belongs to this secret key, from a file, standard
+    /// input (-) or a variable (env:NAME)
     #[arg(long, value_name = "FILE", conflicts_with = "secret")]
     public: Option<PathBuf>,
 }
@@ -63,7 +65,7 @@ pub(crate) fn run(arguments: &KeygenArguments, console: Console) -> Result<(), F
         }
         Some(path) if argument_source::is_stdin(path) => {
             return Err(Failure::usage(
-                "--secret names a new file, and - is none: without --secret the key is printed",
+                "--secret takes the name of a new file, not -: without --secret the key is printed",
             ));
         }
         Some(path) => {

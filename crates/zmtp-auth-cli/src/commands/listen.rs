@@ -1,5 +1,5 @@
-//! `listen`: a socket that takes peers, tells what they are and what they send, and sends them
-//! lines of stdin.
+//! `listen`: accepts peers, prints who they are and what they send, and sends them lines of
+//! standard input.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -21,39 +21,42 @@ use tokio::task::JoinSet;
 use zmtp_auth::net::{Event, Listener};
 use zmtp_auth::{Security, SocketType};
 
-/// Bind a socket, and tell who comes and what they send
+/// Bind a socket, and print its peers and the messages that they send
 ///
-/// One JSON object a line: first {"event":"listening","endpoint":".."} with the port that was
-/// bound, then accepted, refused (who it was, as far as that was proven, and by which rule),
-/// message, and closed. What peers chose, user ids among it, is {"text":".."}, or {"base64":".."}
-/// where it is not UTF-8.
+/// Prints one JSON object per line. The first is {"event":"listening","endpoint":".."} with the port
+/// that was bound. After that come "accepted", "refused" (with the key or user, if that was proven,
+/// and the rule that decided), "message" and "closed". Data from peers, such as user ids and frames,
+/// is {"text":".."}, or {"base64":".."} if it is not UTF-8.
 ///
-/// Refusals with the same status of one key or known user at one address are summed up: after the
-/// first, one line a minute tells the latest and in "repeated" how many it stands for. While stdout
-/// is full no messages are received, so that none is lost here; a peer with heartbeats of its own
-/// may then give us up, and what it has sent and we have not received is lost. Refusals are then
-/// dropped, and counted in an event "lost".
+/// Repeated refusals are summarised. They count as repeated if address, status, and key or user are
+/// the same. The first is printed at once, then one line per minute with the latest of them; its
+/// field "repeated" says how many refusals it stands for.
 ///
-/// SIGHUP loads the policy again, which takes two seconds: peers that it no longer admits are closed. SIGTERM ends it in
-/// order, within 5 seconds; a second one ends it at once.
+/// No messages are received while stdout is full, so none is lost by this program. A peer that sends
+/// heartbeats may then close the connection, and its messages that were not received are lost.
+/// Refusals are dropped while stdout is full, and an event "lost" says how many.
+///
+/// SIGHUP reloads the policy, which takes two seconds, and closes peers that it no longer admits.
+/// SIGTERM ends the command in order, within 5 seconds. A second SIGTERM ends it at once.
 #[derive(Debug, Args)]
 pub(crate) struct ListenArguments {
-    /// Such as tcp://*:5555, tcp://127.0.0.1:* or ipc:///run/app.sock
+    /// Where to listen, such as tcp://*:5555, tcp://127.0.0.1:* (any free port) or
+    /// ipc:///run/app.sock
     endpoint: String,
-    /// The type of our socket
+    /// The type of this socket
     #[arg(long = "type", value_name = "TYPE")]
     socket_type: TypeArgument,
     #[command(flatten)]
     security: ServerSecurity,
-    /// Send every message back to the peer that sent it: rep, router, dealer and pair
+    /// Send every message back to the peer that sent it (rep, router, dealer, pair)
     #[arg(long)]
     echo: bool,
-    /// Send lines of stdin: push, dealer and pair each to one peer after the other, pub and xpub
-    /// each to every peer that has subscribed to how it begins. Waits for the first such peer, and
-    /// then for any that does not read
+    /// Send lines of standard input. A push, dealer or pair sends each line to one peer, in turn. A
+    /// pub or xpub sends each line to every peer with a subscription that matches its beginning. The
+    /// first line waits for such a peer, and each line waits for peers that read slowly
     #[arg(long, conflicts_with = "echo")]
     send: bool,
-    /// Split each line into frames where this text stands
+    /// Split each line into frames at this text
     #[arg(long, value_name = "SEPARATOR", requires = "send")]
     multipart: Option<String>,
     #[command(flatten)]
@@ -89,7 +92,7 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
         false => None,
     };
     if arguments.send {
-        argument_source::reserve_stdin("for lines to send")?;
+        argument_source::reserve_stdin("read for lines to send")?;
     }
     let limits = arguments.bind.limits(arguments.socket.limits());
     let builder = arguments.socket.builder(socket_type).limits(limits);
@@ -147,14 +150,14 @@ async fn serve(
                 _ => {}
             },
             () = at_time(due), if due.is_some() => refusals.tell_due()?,
-            // A failure means that stdout or stdin is gone: there is no use in going on.
+            // A task fails only if stdout or standard input is broken, so the program ends.
             Some(ended) = tasks.join_next() => ended.map_err(Failure::new)??,
             signal = signals.next() => match signal {
                 Signal::Stop => break,
                 Signal::Reload => match &mut policy {
                     Some(policy) => policy.reload(),
                     None => events.offer(&Told::ReloadFailed {
-                        error: "there is no policy to load again".to_owned(),
+                        error: "there is no policy to reload".to_owned(),
                     })?,
                 },
             },
@@ -169,7 +172,7 @@ async fn serve(
     let ending = async {
         listener.close().await;
         drop(recipients);
-        // Fails if there are no peers.
+        // Fails if no task is left to hear it.
         let _ = stop.send(());
         while let Some(ended) = tasks.join_next().await {
             ended.map_err(Failure::new)??;

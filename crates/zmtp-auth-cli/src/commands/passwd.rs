@@ -1,4 +1,4 @@
-//! `passwd`: a user's password in a password file, as an argon2id hash.
+//! `passwd`: sets a user's password in a password file, as an argon2id hash.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -18,26 +18,30 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 use zmtp_auth::auth::Authenticator;
 
-/// Most bytes reserved for a file because of its size: as many as a server reads of one.
+/// The most bytes of memory reserved for a file because of its size. 4 MiB, the longest password
+/// file that a server reads.
 const MAX_RESERVE: usize = 4 * 1024 * 1024;
 
 /// Set a user's password in a password file
 ///
-/// Asks for the password twice and writes its argon2id hash. A password in $ZMTP_AUTH_PASSWORD is
-/// taken without asking, and the output says so. A user who is not there yet is added, and so is
-/// the file. All other lines stay as they are, and so do owner, group and mode of the file: if
-/// this user cannot keep them, nothing is changed. A user who is removed during the prompt is not
-/// added again: the command fails.
+/// Asks for the password twice and writes its argon2id hash. If $ZMTP_AUTH_PASSWORD is set, its
+/// value is used without asking, and the output says so. The user is added if the file does not name
+/// them yet, and the file is created if it does not exist.
 ///
-/// The file is replaced whole: a reader sees it as it was or as it is. Several of these commands
-/// wait for each other, up to 30 seconds; all who can read the file can make them wait.
+/// All other lines stay as they are, and so do the file's owner, group and mode. If the caller may
+/// not keep owner and group, nothing is changed. If the user's line is removed during the prompt, it
+/// is not added again, and the command fails.
+///
+/// The file is replaced as a whole, so readers see the old file or the new one. Commands that change
+/// the same file wait for each other, up to 30 seconds. A process that may read the file can lock it
+/// and so make them wait.
 #[derive(Debug, Args)]
 pub(crate) struct PasswdArguments {
     /// The password file
     file: PathBuf,
-    /// The user's name
+    /// The name of the user
     user: String,
-    /// Take the password from this file, - for standard input, or env:NAME, instead of asking for it
+    /// Read the password from this file, standard input (-) or a variable (env:NAME) instead of asking
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
@@ -51,17 +55,17 @@ pub(crate) fn run(arguments: &PasswdArguments, console: Console) -> Result<(), F
     }
     if argument_source::is_stdin(&arguments.file) {
         return Err(Failure::usage(
-            "the password file is replaced, and standard input cannot be: name a file",
+            "the password file is rewritten: name a file, not -",
         ));
     }
     let user = arguments.user.as_str();
-    // Each of these would make the line one of another user, or of none.
+    // Each of these would turn the line into a comment or into another user's line.
     if user.is_empty() || user.starts_with('#') || user.contains(['=', '\n', '\r']) {
         return Err(Failure::usage(
-            "a name is not empty, has no '=', and starts with no '#'",
+            "a user name must not be empty, contain '=' or a line end, or start with '#'",
         ));
     }
-    // What a link points to is replaced, not the link.
+    // A link stays, and the file that it points to is replaced.
     let path = match arguments.file.canonicalize() {
         Ok(path) => path,
         Err(error) if error.kind() == io::ErrorKind::NotFound => arguments.file.clone(),
@@ -73,7 +77,7 @@ pub(crate) fn run(arguments: &PasswdArguments, console: Console) -> Result<(), F
         Err(error) => return Err(unusable(&path, &error)),
     };
     if !before.is_empty() {
-        // A file that is wrong already is mended by hand.
+        // A file with errors is left for its owner to correct.
         check(&path)?;
     }
     let (password, source) = new_password(
@@ -96,7 +100,7 @@ pub(crate) fn run(arguments: &PasswdArguments, console: Console) -> Result<(), F
     match source {
         Source::Environment => console.result(
             &told,
-            &format!("{text}, with the password of ${VARIABLE}\n"),
+            &format!("{text}, with the password from ${VARIABLE}\n"),
         ),
         Source::File | Source::Prompt => console.result(&told, &format!("{text}\n")),
     }
@@ -106,18 +110,19 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(format_args!("cannot use {path:?}: {error}"))
 }
 
-/// How long a lock is waited for. 30 s: others hold it for the time of one write to the disk.
+/// How long to wait for the lock. 30 s, since others hold it only while they write the file.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long it is waited for without a word.
+/// How long to wait for the lock before a line says so.
 const UNTOLD: Duration = Duration::from_secs(1);
-/// Between two tries. 20 ms, which no person notices.
+/// The time between two attempts to take the lock. 20 ms, which no person notices.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Sets the password while no other `passwd` writes the file, and says whether the user is new.
-/// `None` if the file was replaced meanwhile: the caller tries again.
+/// Sets the password under a lock and returns whether the user is new, or `None` if the file was
+/// replaced meanwhile, so that the caller tries again.
 ///
-/// The lock belongs to the file that has the name, so it counts only if the name still leads to
-/// that file once the lock is held.
+/// The lock is on the open file and not on its name. Another `passwd` may rename a new file to the
+/// name while this one waits. The lock therefore counts only if the name still leads to the locked
+/// file.
 fn set_locked(path: &Path, user: &str, hash: &str, known: bool) -> Result<Option<bool>, Failure> {
     let failed = |error| unusable(path, &error);
     let (mut file, is_new) = open_or_create(path).map_err(failed)?;
@@ -127,13 +132,13 @@ fn set_locked(path: &Path, user: &str, hash: &str, known: bool) -> Result<Option
     }
     let outcome = write_entry(&mut file, path, user, hash, known);
     if is_new && outcome.is_err() {
-        // The first failure is the one to tell.
+        // The outcome is reported, not a failure to clean up.
         let _ = fs::remove_file(path);
     }
     outcome
 }
 
-/// Locks the file. A lock needs no more than the right to read, so the wait has an end.
+/// Locks the file. Everyone who may read the file can lock it, so the wait is bounded.
 ///
 /// # Errors
 /// Returns a failure if another process holds a lock for as long as `patience`.
@@ -149,7 +154,7 @@ fn lock(file: &File, path: &Path, patience: Duration) -> Result<(), Failure> {
         let waited = start.elapsed();
         if waited >= patience {
             return Err(Failure::new(format_args!(
-                "other processes held locks on {path:?} for {} seconds: nothing was changed",
+                "another process held a lock on {path:?} for {} seconds: nothing was changed",
                 patience.as_secs()
             )));
         }
@@ -175,12 +180,12 @@ fn write_entry(
     let added = entry_of(&before, user).is_none();
     if added && known {
         return Err(Failure::new(format_args!(
-            "user {user:?} was removed from {path:?} meanwhile: nothing was changed"
+            "another process removed user {user:?} from {path:?}: nothing was changed"
         )));
     }
     let content = with_entry(&before, user, hash);
     let temporary = write_temporary(path, file, &content)?;
-    // An editor takes no lock.
+    // Editors do not take the lock: compare the content once more before it is replaced.
     let same = fs::read(path).map(Zeroizing::new).map_err(failed);
     let placed = match same {
         Ok(now) if *now == *before => fs::rename(&temporary, path).map_err(failed).map(|()| true),
@@ -188,13 +193,13 @@ fn write_entry(
         Err(failure) => Err(failure),
     };
     if !matches!(placed, Ok(true)) {
-        // The first failure is the one to tell.
+        // The outcome is reported, not a failure to clean up.
         let _ = fs::remove_file(&temporary);
     }
     Ok(placed?.then_some(added))
 }
 
-/// The file, and whether it is one that this call has made, empty and readable by its owner alone.
+/// Opens the file, or creates it empty and readable by its owner only. The flag says which.
 fn open_or_create(path: &Path) -> io::Result<(File, bool)> {
     loop {
         match File::open(path) {
@@ -208,7 +213,7 @@ fn open_or_create(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
-/// Whether the name still leads to this file.
+/// Whether the path still leads to this file.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -220,14 +225,14 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// A file that is open cannot be replaced here.
+/// On these systems an open file cannot be replaced.
 #[cfg(not(unix))]
 fn is_at(_: &File, _: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The content, in a buffer allocated at once: one that grew would leave copies of passwords
-/// behind.
+/// Reads the content into a buffer that is allocated once, since a buffer that grows leaves copies
+/// of passwords in freed memory.
 fn read(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
     let len = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     let mut content = Zeroizing::new(Vec::with_capacity(len.min(MAX_RESERVE)));
@@ -241,7 +246,7 @@ fn check(path: &Path) -> Result<(), Failure> {
     loaded.map(drop).map_err(Failure::new)
 }
 
-/// Where the line of `user` stands.
+/// The range of the line of `user`.
 fn entry_of(content: &[u8], user: &str) -> Option<Range<usize>> {
     let mut start = 0;
     for line in content.split_inclusive(|&byte| byte == b'\n') {
@@ -255,14 +260,14 @@ fn entry_of(content: &[u8], user: &str) -> Option<Range<usize>> {
     None
 }
 
-/// The content with the entry of `user` in place of the one that was there, or at its end.
+/// The content with the line of `user` replaced, or added at the end.
 fn with_entry(before: &[u8], user: &str, hash: &str) -> Zeroizing<Vec<u8>> {
     let entry = format!("{user}={hash}\n");
     let (head, tail) = match entry_of(before, user) {
         Some(line) => (&before[..line.start], &before[line.end..]),
         None => (before, &[][..]),
     };
-    // Allocated at once: a buffer that grew would leave copies of others' passwords behind.
+    // Allocated once, since a buffer that grows leaves copies of passwords in freed memory.
     let mut content = Zeroizing::new(Vec::with_capacity(before.len() + entry.len() + 1));
     content.extend_from_slice(head);
     if content.last().is_some_and(|&last| last != b'\n') {
@@ -273,7 +278,8 @@ fn with_entry(before: &[u8], user: &str, hash: &str) -> Zeroizing<Vec<u8>> {
     content
 }
 
-/// A file in the same directory, of the same owner, group and mode, which a server would load.
+/// Writes the content to a new file in the same directory, with the same owner, group and mode, and
+/// checks that a server would load it.
 fn write_temporary(path: &Path, original: &File, content: &[u8]) -> Result<PathBuf, Failure> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
@@ -289,16 +295,17 @@ fn write_temporary(path: &Path, original: &File, content: &[u8]) -> Result<PathB
     match ready {
         Ok(()) => Ok(temporary),
         Err(failure) => {
-            // The first failure is the one to tell.
+            // The outcome is reported, not a failure to clean up.
             let _ = fs::remove_file(&temporary);
             Err(failure)
         }
     }
 }
 
-/// A server that runs as another user must still be able to read it. The mode comes last, since
-/// until then only we can read it. By its descriptor: the directory may be another user's, who
-/// could put a link to any file in the place of the name.
+/// Gives the temporary file the owner, group and mode of the original, so that a server that runs
+/// as another user can still read it. The mode comes last: until then only this user can read the
+/// file. Both are set through the descriptor, since the owner of the directory could replace the
+/// name by a link to any other file.
 fn keep_access(path: &Path, original: &File, temporary: &File) -> Result<(), Failure> {
     let failed = |error| unusable(path, &error);
     let kept = original.metadata().map_err(failed)?;
@@ -309,8 +316,8 @@ fn keep_access(path: &Path, original: &File, temporary: &File) -> Result<(), Fai
         if (ours.uid(), ours.gid()) != (kept.uid(), kept.gid()) {
             fchown(temporary, Some(kept.uid()), Some(kept.gid())).map_err(|error| {
                 Failure::new(format_args!(
-                    "cannot leave {path:?} to its owner and group, {}:{} ({error}): run this as \
-                     its owner or as root; nothing was changed",
+                    "cannot keep owner and group {}:{} of {path:?} ({error}): run this as its \
+                     owner or as root; nothing was changed",
                     kept.uid(),
                     kept.gid()
                 ))

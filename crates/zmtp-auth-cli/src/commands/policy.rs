@@ -1,4 +1,4 @@
-//! `policy`: a policy file is checked before anybody depends on it.
+//! `policy`: checks a policy file before a server uses it.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -16,16 +16,19 @@ pub(crate) enum PolicyCommand {
     Check(CheckArguments),
 }
 
-/// Say what is wrong with a policy file, and what should be looked at
+/// Check a policy file, and all files and directories that it names
 ///
-/// Reads all files and directories that it names. Check a new file under a name of its own, and
-/// rename it to the one in use: a file that is half written may be a policy too. Ends with 1 if it could not be put in force.
-/// Warnings, such as a domain that admits anyone, are no failure unless --strict says so.
+/// Prints the errors that would keep a server from using the policy, and warnings, such as a domain
+/// that admits anyone. The last line is the verdict. Exits with 1 if there is an error, and with
+/// --strict also if there is a warning.
+///
+/// Write a new policy under another name, check it, and rename it to the name that servers read: a
+/// file that is only half written can be a valid policy too.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
-    /// The policy file, - for standard input, or env:NAME
+    /// The policy file, standard input (-) or a variable (env:NAME)
     file: PathBuf,
-    /// End with 1 if there is a warning
+    /// Exit with 1 if there is a warning
     #[arg(long)]
     strict: bool,
 }

@@ -1,4 +1,4 @@
-//! `probe`: what speaks at an endpoint, and what it says to our credentials.
+//! `probe`: finds out what an endpoint speaks, and whether it accepts the given credentials.
 #![forbid(unsafe_code)]
 
 use crate::commands::probe_link::{Link, Seen, Step};
@@ -14,29 +14,30 @@ use std::time::Duration;
 use zmtp_auth::net::Endpoint;
 use zmtp_auth::{Config, CryptoError, Error, Incompatible, NoPolicy, SocketType, Stage};
 
-/// Say what speaks at an endpoint, and whether it lets us in
+/// Find out what an endpoint speaks, and whether it accepts your credentials
 ///
-/// Without credentials: protocol version and mechanism, and for NULL the type of the socket. With
-/// them, the exact outcome; the exit code tells it to scripts.
+/// Without credentials, prints the protocol version and the mechanism, and for NULL the socket type.
+/// With credentials (--curve, --plain or --null), prints whether they are accepted. The exit code
+/// says the same to scripts.
 ///
-/// A libzmq socket closes on a peer whose type does not fit, which looks like a temporary refusal.
-/// Without --type one type after the other is tried, on a connection of its own, until one fits.
-/// A NULL server says its type first, or, if it is silent for a second, after ours.
+/// A libzmq socket closes the connection if the two socket types do not fit together, which looks
+/// like a temporary refusal. Without --type the command therefore tries one type after the other,
+/// each on a new connection, until one fits.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArguments {
-    /// Such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
+    /// Where to connect, such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
     endpoint: String,
     #[command(flatten)]
     security: ClientSecurity,
-    /// The type that we claim
+    /// The socket type to claim; the default is to try all
     #[arg(long = "type", value_name = "TYPE")]
     socket_type: Option<TypeArgument>,
-    /// Seconds for the whole handshake
+    /// How many seconds the handshake may take
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     timeout: f64,
 }
 
-/// Types to claim: together they fit every stable one.
+/// The types to claim. Every stable type fits one of them.
 const TYPES: [SocketType; 6] = [
     SocketType::Dealer,
     SocketType::Sub,
@@ -66,8 +67,8 @@ pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Fa
     let timeout = Duration::try_from_secs_f64(arguments.timeout)
         .map_err(|_| Failure::usage("--timeout must be a number of seconds"))?;
     let with_credentials = arguments.security.mechanism().is_some();
-    // A relay learns the type of a NULL socket before it tells its own, and tells none. A socket
-    // that waits for ours, or closes because none comes, gets one afterwards.
+    // With NULL, a relay learns the peer's type without sending its own. A peer that waits for our
+    // type, or closes because none comes, is asked again with each of the types.
     let types = match (arguments.security.mechanism(), arguments.socket_type) {
         (_, Some(TypeArgument(given))) => vec![given],
         (None | Some(zmtp_auth::MechanismKind::Null), None) => {
@@ -109,7 +110,7 @@ pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Fa
     }
 }
 
-/// One attempt after the other, until the type that we claim is not what stands in the way.
+/// Tries one configuration after the other until the outcome does not depend on the socket type.
 async fn attempts(
     endpoint: &Endpoint,
     configs: &[Config<NoPolicy>],
@@ -134,19 +135,19 @@ async fn attempts(
     last.ok_or_else(|| Failure::new("no attempt was made"))
 }
 
-/// The outcome in a word, and the exit code if it is none to be happy with.
+/// The outcome in a word, and the exit code if it is a failure.
 fn judge(ended: &Result<(), Error>, with_credentials: bool) -> (&'static str, Option<Exit>) {
     let Err(error) = ended else {
         return ("accepted", None);
     };
     let exit = Exit::of_protocol(error);
     let outcome = match error {
-        // Without credentials we only wanted to know what speaks there.
+        // Without credentials the mechanism was all that was asked for.
         Error::Incompatible(Incompatible::Mechanism { .. }) if !with_credentials => {
             return ("recognised", None);
         }
         Error::Incompatible(Incompatible::Mechanism { .. }) => "other mechanism",
-        // What comes after the verdict: we are let in, under another type.
+        // The types are compared after the verdict, so the credentials were accepted.
         Error::Incompatible(Incompatible::SocketType { .. }) => return ("accepted", None),
         Error::Incompatible(_) => "other protocol",
         Error::ClosedByPeer(Stage::CurveWelcome) | Error::Crypto(CryptoError::BoxNotOpened(_)) => {

@@ -1,4 +1,4 @@
-//! One connection of a probe: the bytes layer of the library, with a clock at each step.
+//! One connection of a probe: a handshake by bytes whose steps are timed.
 #![forbid(unsafe_code)]
 
 use crate::exit::{Exit, Failure};
@@ -13,11 +13,11 @@ use zmtp_auth::handshake::{Handshake, PeerContext};
 use zmtp_auth::net::{Endpoint, Host};
 use zmtp_auth::{Config, Error, NoPolicy, PeerAddress, SocketType, Stage};
 
-/// Bytes of a greeting (RFC 37).
+/// The length of a greeting in bytes (RFC 37).
 const GREETING_LEN: usize = 64;
 
-/// How long a relay, which says no type of its own, waits for that of a NULL socket. Those that
-/// say it unasked do so within a round trip; a second is many.
+/// How long a relay waits for the type of a NULL socket. A peer that does not wait for our type
+/// sends its own within one round trip, and 1 s is many of them.
 const PATIENCE_FOR_TYPE: Duration = Duration::from_secs(1);
 
 /// How long a step took.
@@ -30,18 +30,18 @@ pub(crate) struct Step {
 /// What a probe has seen.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// As much of the peer's greeting as has come.
+    /// The part of the peer's greeting that has arrived.
     greeting: Vec<u8>,
     pub(crate) socket_type: Option<SocketType>,
     pub(crate) steps: Vec<Step>,
 }
 
 impl Seen {
-    /// RFC 37, "Greeting": the version is the two bytes behind the signature.
+    /// RFC 37, "Greeting": the version is the two bytes after the signature.
     pub(crate) fn version(&self) -> Option<String> {
         match self.greeting.get(..12)? {
             [0xFF, .., signature, major, minor] if signature & 1 == 1 => Some(match major {
-                // Before ZMTP 3 this byte is a revision, and the next one something else.
+                // Before ZMTP 3 this byte is a revision, and the next byte is not a minor version.
                 0 => "1.0".to_owned(),
                 1 | 2 => format!("2.{}", major - 1),
                 _ => format!("{major}.{minor}"),
@@ -50,7 +50,7 @@ impl Seen {
         }
     }
 
-    /// RFC 37, "Greeting": 20 bytes behind the version, filled up with zeros.
+    /// RFC 37, "Greeting": the mechanism is the 20 bytes after the version, padded with zeros.
     pub(crate) fn mechanism(&self) -> Option<String> {
         let name = self.greeting.get(12..32)?;
         let end = name
@@ -71,7 +71,7 @@ impl Seen {
 trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<W: AsyncRead + AsyncWrite + Unpin + Send> Wire for W {}
 
-/// A connection that has not spoken yet.
+/// A connection on which nothing was sent yet.
 pub(crate) struct Link {
     wire: Box<dyn Wire>,
     seen: Seen,
@@ -99,7 +99,7 @@ impl Link {
         Ok(Self { wire, seen, since })
     }
 
-    /// Goes as far as the peer lets us.
+    /// Runs the handshake until it is complete or fails.
     pub(crate) async fn shake_hands(
         mut self,
         config: &Config<NoPolicy>,
@@ -115,13 +115,13 @@ impl Link {
     }
 
     async fn converse(&mut self, config: &Config<NoPolicy>, at: &mut Stage) -> Result<(), Error> {
-        // Where the peer is matters to a server alone.
+        // Only a server needs the address of its peer.
         let conn = PeerContext::new(PeerAddress::Other(bytes::Bytes::new()));
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
         let is_relay = config.socket_type() == SocketType::Relay;
         let mut state = Handshake::start(config, conn, &mut out);
         loop {
-            // A peer that is gone is noticed when reading: it may have left its last words there.
+            // An error shows when reading: the peer may have sent an ERROR before it closed.
             let _ = self.wire.write_all_buf(&mut out).await;
             let waiting = match state {
                 Handshake::NeedsInput(waiting) => waiting,
@@ -129,12 +129,12 @@ impl Link {
                     self.seen.socket_type = established.peer.claims.socket_type;
                     return Ok(());
                 }
-                // A relay over NULL: the peer has said what it is, and that is all we want.
+                // A relay over NULL has learned the peer's type, and no more is needed.
                 Handshake::NeedsMetadata(paused) => {
                     self.seen.socket_type = paused.claims().and_then(|claims| claims.socket_type);
                     return Ok(());
                 }
-                // Only a side that authorises pauses here.
+                // Only a side with a policy pauses here.
                 Handshake::Authorize(_) => return Err(Error::Timeout(Stage::Verdict)),
             };
             if waiting.stage() != *at {
@@ -146,7 +146,7 @@ impl Link {
             state = waiting.process(&mut input, &mut out)?;
             if let Handshake::NeedsInput(waiting) = state {
                 if input.len() < before {
-                    // Something was taken: it may be another stage already.
+                    // Input was consumed, so the stage may have changed.
                     state = Handshake::NeedsInput(waiting);
                     continue;
                 }

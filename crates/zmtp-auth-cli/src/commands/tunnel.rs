@@ -1,4 +1,4 @@
-//! `tunnel`: security for a program that has none.
+//! `tunnel`: CURVE or PLAIN for a program that speaks only NULL.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -20,19 +20,19 @@ use zmtp_auth::{
     Authorizing, Builder, Config, Domain, MechanismKind, NoPolicy, SocketType, WantsMechanism,
 };
 
-/// Time that the last events have to be read.
+/// How long to wait for the last events to be read. 1 s, since the log records the same.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
 
-/// Give a program CURVE or PLAIN that does not know them, without changing it
+/// Add CURVE or PLAIN to a program that speaks only NULL, without changing it
 ///
-/// What stunnel is to TLS. Each side of a tunnel speaks NULL to the program beside it and CURVE,
-/// or PLAIN, across the network. Every connection of a program crosses as one of its own, so that
-/// any pattern works: socket types, identities, subscriptions, multipart messages, back-pressure
-/// and closing pass through.
+/// A tunnel is to ZeroMQ what stunnel is to TLS. Each end speaks NULL to a local program and CURVE
+/// or PLAIN across the network:
 ///
 ///   program --NULL--> tunnel client --CURVE--> tunnel server --NULL--> program
 ///
-/// Either tunnel may be left out where the program speaks CURVE or PLAIN itself.
+/// Each connection of a program becomes one connection through the tunnel, so every pattern works:
+/// socket types, identities, subscriptions, multipart messages, back-pressure and closing pass
+/// through. A program that speaks CURVE or PLAIN itself needs no tunnel on its side.
 #[derive(Debug, Subcommand)]
 #[command(verbatim_doc_comment)]
 pub(crate) enum TunnelCommand {
@@ -40,72 +40,76 @@ pub(crate) enum TunnelCommand {
     Client(ClientArguments),
 }
 
-/// Let authenticated peers in from the network, to a program that binds
+/// Accept authenticated peers from the network and forward them to a local program
 ///
 ///   zmtp-auth keygen --secret server.secret
 ///   zmtp-auth tunnel server --bind tcp://*:6000 --forward tcp://127.0.0.1:5000 \
 ///       --key server.secret --policy policy.toml
 ///
-/// The policy decides about each peer; nothing is forwarded for one that it refuses. The log, on
-/// stderr, says who came, from where, and why each connection ended. SIGHUP loads the policy
-/// again, and puts out whom it no longer admits; SIGTERM ends the tunnel in order, and a second one
-/// at once; the exit code says whether everything was sent on. Refusals of one peer are summed
-/// up in a line a minute.
+/// The policy decides about each peer. Nothing is forwarded for a peer that it refuses. The log on
+/// stderr names each peer, its address, and the reason why its connection ended. Repeated refusals
+/// of one peer become one line per minute.
 ///
-/// The program behind sees the tunnel's address, not its peers': address rules belong into the
-/// tunnel's policy. It finds who each peer is in the property User-Id of its messages
-/// (zmq_msg_gets, Frame.get), which no peer can forge; any other property is what the peer says of
-/// itself. With --identity user-id a ROUTER addresses its peers by user id.
+/// SIGHUP reloads the policy and closes peers that it no longer admits. SIGTERM ends the tunnel in
+/// order, and a second SIGTERM ends it at once. The exit code says whether everything was forwarded.
 ///
-/// Whoever reaches the program beside the tunnel goes in without being asked: bind it to loopback,
-/// or to an ipc path, which only its owner can open.
+/// The program sees the tunnel's address and not its peers' addresses, so address rules belong in
+/// the tunnel's policy. The program reads the authenticated user id of each peer from the message
+/// property User-Id (zmq_msg_gets, Frame.get), which no peer can forge. All other properties are
+/// what the peer claims. With --identity user-id a ROUTER addresses its peers by user id.
+///
+/// The program accepts every local connection, also those that do not come from the tunnel. Bind it
+/// to loopback, or to an ipc path, which only its owner can open.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ServerArguments {
-    /// Where peers connect, such as tcp://*:6000
+    /// Where peers connect from the network, such as tcp://*:6000
     #[arg(long, value_name = "ENDPOINT")]
     bind: String,
-    /// Where the program listens, such as tcp://127.0.0.1:5000 or ipc:///run/app.sock
+    /// Where the local program listens, such as tcp://127.0.0.1:5000 or ipc:///run/app.sock
     #[arg(long, value_name = "ENDPOINT")]
     forward: String,
-    /// CURVE, with this secret key: a certificate with the secret in it, or what `keygen` writes,
-    /// in a file, - for standard input, or env:NAME. Up to four, so that clients may still know an
-    /// older one
+    /// Use CURVE with this secret key: a secret certificate or the output of `keygen`, from a file,
+    /// standard input (-) or a variable (env:NAME). Give up to four keys while clients change from
+    /// an old key to a new one
     #[arg(long, value_name = "FILE", required_unless_present = "plain")]
     key: Vec<PathBuf>,
-    /// PLAIN instead: names and passwords, in clear on the wire
+    /// Use PLAIN instead: user names and passwords, sent in clear text
     #[arg(long, conflicts_with = "key")]
     plain: bool,
-    /// Who may come in: a policy file, - for standard input, or env:NAME. SIGHUP loads a file again,
-    /// once it was read twice the same, two seconds apart: replace it by renaming a whole one
+    /// Which peers are admitted: a policy file, standard input (-) or a variable (env:NAME). SIGHUP
+    /// reloads a file, which takes two seconds. To replace the file, rename a complete new one
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
-    /// The domain of the policy that rules this tunnel
+    /// The policy's domain for this tunnel
     #[arg(long, value_name = "NAME", default_value = "")]
     domain: String,
-    /// The user, by id, who runs the program at an ipc --forward; without it, the one who runs the
-    /// tunnel, or root. Nothing is forwarded to a program of another
+    /// The id of the user who runs the program at an ipc --forward. The default is the user who runs
+    /// the tunnel, or root. Nothing is forwarded to another user's program
     #[arg(long, value_name = "UID")]
     forward_uid: Option<u32>,
-    /// What becomes of the identity that a peer claims
+    /// Which identity (ZMQ_ROUTING_ID) the program sees
     #[arg(long, value_enum, default_value_t)]
     identity: IdentityArgument,
     #[command(flatten)]
     common: BothSides,
 }
 
-/// Take a program's connections to a server across the network
+/// Forward a local program's connections to a server across the network
 ///
 ///   zmtp-auth tunnel client --bind tcp://127.0.0.1:5000 --forward tcp://host:6000 \
 ///       --server-key 'rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7' --key client.secret
 ///
-/// The program connects to --bind instead of the server. When the server refuses or is lost, the
-/// program sees its connection closed, as if the server had gone, and tries again by itself; the
-/// log, on stderr, says why. The tunnel asks a server that is down again after 100 ms, and ever
-/// slower up to 30 seconds, one that refuses every minute; programs wait for it meanwhile.
+/// The program connects to --bind instead of the server. If the server refuses or the connection is
+/// lost, the program's connection is closed, and the program reconnects by itself. The log on stderr
+/// says why.
 ///
-/// Whoever reaches --bind speaks with this key. It is loopback or an ipc path; on a machine with
-/// other users prefer ipc, which only its owner can open.
+/// The tunnel limits how often it calls the server. After a failure it waits 100 ms, then longer
+/// after each further failure, up to 30 seconds, and a minute after a refusal. Programs wait
+/// meanwhile.
+///
+/// Every program that reaches --bind uses this key. It must be loopback or an ipc path. On a machine
+/// with other users prefer ipc, which only its owner can open.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ClientArguments {
@@ -115,9 +119,8 @@ pub(crate) struct ClientArguments {
     /// The server, such as tcp://example.org:6000
     #[arg(long, value_name = "ENDPOINT")]
     forward: String,
-    /// CURVE, with the server of this public key: 40 characters, or what holds them: a
-    /// certificate, what `keygen` prints, or the key alone, in a file, - for standard input, or
-    /// env:NAME
+    /// Use CURVE with the server that has this public key: its 40 characters, or a certificate, the
+    /// output of `keygen` or the bare key, from a file, standard input (-) or a variable (env:NAME)
     #[arg(
         long,
         value_name = "Z85|FILE",
@@ -125,32 +128,33 @@ pub(crate) struct ClientArguments {
         allow_hyphen_values = true
     )]
     server_key: Option<String>,
-    /// Our secret key: a certificate with the secret in it, or what `keygen` writes, in a file, -
-    /// for standard input, or env:NAME. Without it a fresh key is made, which only a server that
-    /// knows no keys lets in
+    /// The client's secret key: a secret certificate or the output of `keygen`, from a file, standard
+    /// input (-) or a variable (env:NAME). The default is a new key, which only a server that admits
+    /// any key accepts
     #[arg(long, value_name = "FILE", requires = "server_key")]
     key: Option<PathBuf>,
-    /// PLAIN instead: name and password, in clear on the wire; the password comes from
-    /// --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
+    /// Use PLAIN instead, as this user; name and password are sent in clear text. The password comes
+    /// from --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
     #[arg(long, value_name = "USER", conflicts_with = "server_key")]
     plain: Option<String>,
-    /// What holds the password and nothing else: a file, - for standard input, or env:NAME
+    /// Read the password from this file, standard input (-) or a variable (env:NAME)
     #[arg(long, value_name = "FILE", requires = "plain")]
     password_file: Option<PathBuf>,
     #[command(flatten)]
     common: BothSides,
 }
 
-/// What either side takes.
+/// The options of both ends.
 #[derive(Debug, Args)]
 struct BothSides {
-    /// Send a PING across the network so often, and close a peer that does not answer for as long;
-    /// 0 sends none. Without this option a PING goes out every 20 seconds, and only a peer that has
-    /// answered one before is closed when it does not answer for 40 (or for 10 minutes, while it
-    /// may have messages to take first)
+    /// Send a PING across the network at this interval, and close a peer that does not answer within
+    /// the same time; 0 sends none. The default is a PING every 20 seconds: a peer that has answered
+    /// before is closed after 40 seconds of silence, or after 10 minutes while messages are waiting
+    /// to be sent to it
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
     heartbeat: Option<u64>,
-    /// Let the clear side leave this machine. Everybody on the way reads and writes everything
+    /// Allow a NULL side that is neither loopback nor ipc. Everyone on that network can read and
+    /// change everything
     #[arg(long)]
     allow_cleartext: bool,
     #[command(flatten)]
@@ -180,12 +184,12 @@ impl BothSides {
 /// [`IdentityRule`] as an argument.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum IdentityArgument {
-    /// It is passed on as claimed
+    /// The identity that the peer claims
     #[default]
     Pass,
-    /// The authenticated user id takes its place
+    /// The peer's authenticated user id
     UserId,
-    /// It is emptied, and the program makes up one of its own
+    /// None, so that the program chooses one itself
     Drop,
 }
 
@@ -245,7 +249,7 @@ async fn client(arguments: &ClientArguments, config: Config<NoPolicy>) -> Result
     serve(tunnel.map_err(|error| named(bind, error))?, None, signals).await
 }
 
-/// What the system says of the endpoint to bind names it; all else names what it is about.
+/// Adds the endpoint to an error of the system when binding. All other errors name it themselves.
 fn named(bind: &str, error: NetError) -> Failure {
     match error {
         NetError::Io { .. } => Failure::at(bind, &error),
@@ -253,7 +257,7 @@ fn named(bind: &str, error: NetError) -> Failure {
     }
 }
 
-/// Runs until it is told to stop.
+/// Runs the tunnel until a signal stops it.
 async fn serve(
     tunnel: Tunnel,
     mut policy: Option<&mut LoadedPolicy>,
@@ -272,7 +276,7 @@ async fn serve(
                     continue;
                 }
                 (Signal::Reload, None) => Told::ReloadFailed {
-                    error: "there is no policy to load again".to_owned(),
+                    error: "there is no policy to reload".to_owned(),
                 },
             },
             outcome = reloaded(policy.as_deref_mut()) => match outcome {
@@ -282,11 +286,11 @@ async fn serve(
                 Err(failure) => Told::ReloadFailed { error: failure.message },
             },
         };
-        // A tunnel goes on without a reader: its record is the log.
+        // A tunnel goes on without a reader of stdout, since its record is the log.
         let _ = events.offer(&told);
     }
     let ending = async {
-        // Bounded by the time that a connection may stand still.
+        // Bounded by the time that a connection may make no progress.
         let closed = tunnel.close().await;
         let _unread = tokio::time::timeout(LAST_EVENTS, events.written()).await;
         Ok(closed?)
@@ -299,7 +303,7 @@ impl ServerArguments {
         let builder = self.common.builder();
         let domain = Domain::from(self.domain.clone());
         let Some((first, more)) = self.key.split_first() else {
-            // Every client understands libzmq's spelling, and libzmq's clients no other.
+            // All clients understand libzmq's spelling, and libzmq's clients only this one.
             let builder = builder.plain_server().libzmq_error_spelling();
             return Ok(builder.authorize(domain).finish()?);
         };

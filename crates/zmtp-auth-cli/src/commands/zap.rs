@@ -1,4 +1,4 @@
-//! `zap`: the Authenticator answers ZAP requests from stdin, or as a service for other processes.
+//! `zap`: answers ZAP requests from standard input, or as a service for other processes.
 #![forbid(unsafe_code)]
 
 use crate::commands::zap_service::{self, ServiceArguments};
@@ -16,29 +16,32 @@ use std::path::PathBuf;
 use zmtp_auth::auth::{Authenticator, Rule};
 use zmtp_auth::zap::ZapRequest;
 
-/// Most bytes of a request on stdin. 1 MiB: PLAIN and CURVE need less than 2 KiB, and a mechanism
-/// of its own may have long credentials.
+/// The longest request on standard input in bytes. 1 MiB: PLAIN and CURVE need less than 2 KiB, but
+/// other mechanisms may have long credentials.
 const MAX_LINE: usize = 1024 * 1024;
 
-/// Answer ZAP requests by a policy
+/// Answer ZAP requests (RFC 27) by a policy
 ///
-/// Reads requests from stdin, one {"frames":["base64",..]} a line, with the frames as a REP socket
-/// sees them, and writes {"frames":[..]}, the six frames of the reply, {"dropped":"why"} where
-/// none is due, or {"error":"why"} for a line that is no request or is longer than 1 MiB.
+/// Reads one request per line from standard input: {"frames":["base64",..]}, the frames as a REP
+/// socket receives them. For each it prints one line: {"frames":[..]} with the six frames of the
+/// reply, {"dropped":"why"} if RFC 27 asks for no reply, or {"error":"why"} if the line is no
+/// request or is longer than 1 MiB.
 ///
-/// With --listen it is a service for other processes instead, behind a proxy for their
-/// inproc://zeromq.zap.01 or asked by net::RemoteZapHandler. Requests carry passwords: it takes ipc,
-/// for processes of the same user, or CURVE, for the clients that --client-key names. It tells each
-/// decision as an event "decision": time, public key or known name of the peer, its address, the
-/// outcome, and the rule. Processes that ask are told as "accepted", with address and key, and as
-/// "refused", as `listen` tells them.
+/// With --listen it serves other processes instead. They reach it with net::RemoteZapHandler, or
+/// with a proxy that binds their inproc://zeromq.zap.01. Since requests contain passwords, the
+/// service listens on an ipc path, for processes of the same user, or with CURVE, for the clients
+/// that --client-key names.
+///
+/// The service prints each decision as an event "decision" with the time, the peer's public key or
+/// known name, its address, the outcome and the rule. Processes that connect to the service are
+/// "accepted" or "refused", as with `listen`.
 #[derive(Debug, Args)]
 pub(crate) struct ZapArguments {
-    /// The policy file, or env:NAME; a service loads a file again on SIGHUP, once it was read twice
-    /// the same, two seconds apart: replace it by renaming a whole one
+    /// The policy file, or a variable (env:NAME). A service reloads a file on SIGHUP, which takes two
+    /// seconds. To replace the file, rename a complete new one
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
-    /// Say by which rule, too
+    /// Add the rule that decided to each answer
     #[arg(long, conflicts_with = "listen")]
     explain: bool,
     #[command(flatten)]
@@ -70,7 +73,7 @@ struct Told {
 pub(crate) fn run(arguments: &ZapArguments, console: Console) -> Result<(), Failure> {
     let endpoint = arguments.service.endpoint()?;
     if endpoint.is_none() {
-        argument_source::reserve_stdin("for requests")?;
+        argument_source::reserve_stdin("read for requests")?;
     }
     let policy = LoadedPolicy::load(&arguments.policy, None)?;
     match endpoint {
@@ -106,7 +109,7 @@ async fn answer_lines(
 
 fn frames(line: &[u8]) -> Result<Vec<Bytes>, String> {
     let request = serde_json::from_slice::<Request>(line);
-    // serde's own message repeats what it has found, which may be a password.
+    // serde's message quotes the input, which may be a password.
     let request = request.map_err(|error| {
         let (line, column) = (error.line(), error.column());
         format!("not {{\"frames\":[\"base64\",..]}}, at line {line}, column {column}")

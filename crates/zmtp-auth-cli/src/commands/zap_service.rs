@@ -1,4 +1,4 @@
-//! The Authenticator as a ZAP service for other processes: who may ask, and how.
+//! The ZAP service for other processes: which processes may ask, and how they are answered.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -19,19 +19,19 @@ use zmtp_auth::net::{Connection, Endpoint, Event, Listener, NetError};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, Security, SocketType};
 
-/// Requests in progress on one connection; the next is read when one is answered. 512, twice as many
-/// as may take their time, so that the policy shares its places among addresses, not the connection
-/// among requests as they come.
+/// The most requests in progress on one connection. The next request is read when one is answered.
+/// 512 is twice the number of slow decisions that the policy runs at once. The queue thus forms
+/// inside the policy, which shares its places fairly among addresses, and not on the connection.
 const MAX_ANSWERS: usize = 512;
 
-/// The service.
+/// The options of the service.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct ServiceArguments {
-    /// Be a service at this endpoint
+    /// Serve other processes at this endpoint
     #[arg(long, value_name = "ENDPOINT")]
     listen: Option<String>,
-    /// For tcp: our secret key
+    /// The service's secret key, for CURVE over tcp
     #[arg(
         long,
         value_name = "FILE",
@@ -39,7 +39,7 @@ pub(crate) struct ServiceArguments {
         requires = "client_key"
     )]
     key: Option<PathBuf>,
-    /// For tcp: a client that may ask, by its public key; may be repeated
+    /// The public key of a client that may ask, for CURVE over tcp; may be repeated
     #[arg(
         long,
         value_name = "Z85|FILE",
@@ -47,7 +47,8 @@ pub(crate) struct ServiceArguments {
         allow_hyphen_values = true
     )]
     client_key: Vec<String>,
-    /// Let anybody ask over tcp, passwords in clear and verdicts forged by whoever is on the way
+    /// Let any process ask over tcp without encryption. Everyone on the network can read the
+    /// passwords and forge the verdicts
     #[arg(long, requires = "listen", conflicts_with = "key")]
     insecure_clear_zap: bool,
 }
@@ -73,14 +74,14 @@ enum Told {
 }
 
 impl ServiceArguments {
-    /// Where to listen, if it is a service.
+    /// The endpoint to listen at, if --listen was given.
     pub(crate) fn endpoint(&self) -> Result<Option<Endpoint>, Failure> {
         let Some(text) = &self.listen else {
             return Ok(None);
         };
         let endpoint: Endpoint = text.parse()?;
         let private = match endpoint {
-            // Whoever may reach an abstract name is not for us to say.
+            // An abstract name has no file mode: every user of the machine can connect to it.
             Endpoint::IpcPath(_) => true,
             _ => self.key.is_some() || self.insecure_clear_zap,
         };
@@ -88,14 +89,14 @@ impl ServiceArguments {
             Ok(Some(endpoint))
         } else {
             Err(Failure::usage(
-                "requests carry passwords: an ipc path, or --key and --client-key, \
-                 or --insecure-clear-zap",
+                "requests contain passwords: listen on an ipc path, or give --key and \
+                 --client-key, or --insecure-clear-zap",
             ))
         }
     }
 }
 
-/// Answers until it is told to stop.
+/// Answers requests until a signal stops it.
 pub(crate) async fn serve(
     endpoint: Endpoint,
     arguments: &ServiceArguments,
@@ -129,7 +130,7 @@ pub(crate) async fn serve(
     listen(endpoint, (config, router).into(), policy).await
 }
 
-/// The user that we are: the kernel says so of the other end of our own socket.
+/// The user id of this process, which the kernel tells of the other end of a socket pair.
 #[cfg(unix)]
 fn own_uid() -> Result<u32, Failure> {
     let (one, _other) = tokio::net::UnixStream::pair()?;
@@ -195,8 +196,8 @@ async fn listen(
     let ending = async {
         listener.close().await;
         clients.shutdown().await;
-        // The stream of decisions ends with the last that could decide, which is not the policy
-        // that is being loaded again.
+        // The stream of decisions ends when the last Authenticator is dropped. A reload in progress
+        // holds one, and it may hang, so the end of the stream is not waited for then.
         let is_reloading = policy.is_reloading();
         drop(policy);
         if !is_reloading {
@@ -208,7 +209,7 @@ async fn listen(
     signals.end(ending).await
 }
 
-/// Answers one client, its requests side by side.
+/// Answers one client, several requests at once.
 async fn answer(connection: Connection, auth: Authenticator) -> NetError {
     let (mut sender, mut receiver) = connection.split();
     let mut answers: JoinSet<Option<Vec<Bytes>>> = JoinSet::new();

@@ -1,4 +1,4 @@
-//! What the program says: results and events on stdout, its log and its errors on stderr.
+//! Prints results and events on stdout, the log and errors on stderr.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -15,10 +15,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use zeroize::Zeroizing;
 
-/// How often a spinner turns.
+/// How often the spinner is redrawn.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A spinner that is gone once this is.
+/// A spinner that disappears when this is dropped.
 #[must_use]
 pub(crate) struct Waiting(ProgressBar);
 
@@ -28,23 +28,23 @@ impl Drop for Waiting {
     }
 }
 
-/// How to speak.
+/// How results and errors are printed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Console {
-    /// For machines: one JSON object a line.
+    /// As JSON, one object per line.
     pub(crate) json: bool,
 }
 
 impl Console {
-    /// One line of JSON on stdout, at once, whatever `--json` says. It waits for a reader: what
-    /// serves sockets tells [`Events`](crate::output::events::Events).
+    /// Writes one line of JSON to stdout, with or without `--json`. Blocks while stdout is full, so
+    /// code that serves sockets uses [`Events`](crate::output::events::Events).
     pub(crate) fn event(self, event: &impl Serialize) -> Result<(), Failure> {
         let mut line = json(serde_json::to_string(event).map_err(Failure::new)?);
         line.push('\n');
         write(&line)
     }
 
-    /// The result of a command: `value` for machines, `text` for people.
+    /// Prints the result of a command: `value` with `--json`, otherwise `text`.
     pub(crate) fn result(self, value: &impl Serialize, text: &str) -> Result<(), Failure> {
         if self.json {
             return self.event(value);
@@ -52,10 +52,9 @@ impl Console {
         write(&Zeroizing::new(lines(text)))
     }
 
-    /// Shows that something takes its time, until it is dropped: on stderr, if that is a person's
-    /// terminal.
+    /// Shows a spinner until it is dropped, if stderr is a terminal.
     pub(crate) fn waiting(self, for_what: &str) -> Waiting {
-        // Draws nothing where stderr is no terminal.
+        // Draws nothing if stderr is not a terminal.
         let spinner = match self.json {
             true => ProgressBar::hidden(),
             false => ProgressBar::new_spinner().with_message(one_line(for_what)),
@@ -64,7 +63,7 @@ impl Console {
         Waiting(spinner)
     }
 
-    /// The end of a command that has failed, on stderr.
+    /// Prints why a command has failed, on stderr.
     pub(crate) fn failure(self, failure: &Failure) {
         #[derive(Serialize)]
         struct Told<'a> {
@@ -89,8 +88,8 @@ fn write(text: &str) -> Result<(), Failure> {
     written.map_err(|error| Failure::new(format_args!("cannot write to stdout: {error}")))
 }
 
-/// Sends the library's log to stderr: warnings, and with each `-v` one level more. Refusals of one
-/// address are summed up.
+/// Sends the library's log to stderr: warnings, and one level more for each `-v`. Repeated refusals
+/// are summarised.
 pub(crate) fn start_log(verbosity: u8) -> io::Result<()> {
     let level = match verbosity {
         0 => LevelFilter::WARN,
@@ -108,7 +107,7 @@ pub(crate) fn start_log(verbosity: u8) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the last lines of the log, as far as they are read.
+/// Writes the last lines of the log, for as long as stderr is read.
 pub(crate) fn end_log() {
     log_rest();
     stderr::flush();

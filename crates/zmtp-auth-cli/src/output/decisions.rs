@@ -1,4 +1,4 @@
-//! Decisions of an Authenticator as events.
+//! Prints the decisions of an Authenticator as events.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -32,8 +32,8 @@ enum Told<'a> {
     },
 }
 
-/// Who a peer is by its credentials. A user name that policy does not know may be a password in
-/// the wrong place: it is not told.
+/// The peer by its credentials. A user name that the policy does not know is not printed, since it
+/// may be a password that was typed in the wrong place.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Who {
@@ -53,8 +53,8 @@ impl Who {
     }
 }
 
-/// Tells decisions until there can be no more. While stdout is full they wait in the stream, which
-/// keeps some thousand and counts those that it drops.
+/// Prints decisions until the stream ends. While stdout is full they wait in the stream, which keeps
+/// some thousand and counts the ones that it drops.
 pub(crate) async fn tell_decisions(
     mut decisions: AuditEvents,
     events: Events,
@@ -79,7 +79,7 @@ fn told(decision: &AuditedDecision) -> Told<'_> {
     let (status, reason, user_id) = match &decision.outcome {
         Outcome::Refused { status, reason, .. } => (status.as_str(), Some(*reason), None),
         Outcome::Allowed { user_id, .. } => ("200", None, Some(Shown::of(user_id))),
-        // What this version does not know is no admission.
+        // An outcome that this version does not know is not an admission.
         _ => ("500", None, None),
     };
     Told::Decision {

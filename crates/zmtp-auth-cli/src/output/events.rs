@@ -1,5 +1,5 @@
-//! Events on stdout while sockets are served: a writer of its own, and as much ahead of it as
-//! there is room. A full pipe makes the caller wait, and nothing else.
+//! Writes events to stdout while sockets are served. A thread writes them from a bounded queue, so a
+//! full pipe delays only callers that must not lose their event.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -12,11 +12,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-/// Bytes of events that wait for a reader, or one event. 256 KiB, as much as a connection reads
-/// ahead.
+/// The most bytes of events that wait for the reader of stdout, or one longer event. 256 KiB, as
+/// much as a connection reads ahead.
 const ROOM: u32 = 256 * 1024;
 
-/// Tells events as lines of JSON. A clone tells the same reader.
+/// Writes events as lines of JSON. Clones share one queue.
 #[derive(Clone)]
 pub(crate) struct Events {
     lines: Sender<Line>,
@@ -25,19 +25,19 @@ pub(crate) struct Events {
 
 struct Line {
     text: String,
-    /// ArgumentSource back once the line is written.
+    /// Released when the line is written.
     _room: OwnedSemaphorePermit,
 }
 
 struct Shared {
     room: Arc<Semaphore>,
-    /// Events for which there was no room, and which are not yet told of.
+    /// The number of events that were dropped for lack of room and not reported yet.
     lost: AtomicU64,
-    /// Why nothing is written any longer.
+    /// Why writing has failed.
     broken: OnceLock<String>,
 }
 
-/// Events that could be dropped, and were.
+/// How many events were dropped.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Told {
@@ -45,7 +45,7 @@ enum Told {
 }
 
 impl Events {
-    /// Starts to write to stdout.
+    /// Starts the thread that writes to stdout.
     pub(crate) fn on_stdout() -> Result<Self, Failure> {
         let (lines, waiting) = channel();
         let shared = Arc::new(Shared {
@@ -62,9 +62,10 @@ impl Events {
         Ok(events)
     }
 
-    /// Tells an event that must not be lost: waits for room. Cancelled, it has told nothing.
+    /// Writes an event that must not be lost: waits for room. If cancelled, nothing is written.
     pub(crate) async fn tell(&self, event: &impl Serialize) -> Result<(), Failure> {
-        // What waits for a reader is not yet written out, which may take six times its length.
+        // Wait for some room before the event is encoded: JSON can be six times as long as the data,
+        // and without this wait every waiting task would hold its encoded event in memory.
         let turn = self.shared.room.acquire().await;
         drop(turn.map_err(|_closed| self.broken())?);
         let text = line(event)?;
@@ -73,8 +74,8 @@ impl Events {
         self.push(text, room)
     }
 
-    /// Tells an event that a stranger can cause, or that the log tells too: without room it is
-    /// dropped, and counted in an event `lost` as soon as there is a reader again.
+    /// Writes an event that a stranger can cause, or that the log also records. Without room it is
+    /// dropped, and an event `lost` counts it once stdout is read again.
     pub(crate) fn offer(&self, event: &impl Serialize) -> Result<(), Failure> {
         let text = line(event)?;
         match Arc::clone(&self.shared.room).try_acquire_many_owned(cost(&text)) {
@@ -87,7 +88,7 @@ impl Events {
         }
     }
 
-    /// Waits until all is written, and how much was lost is told.
+    /// Waits until everything is written, including the number of lost events.
     pub(crate) async fn written(&self) -> Result<(), Failure> {
         loop {
             let all = self.shared.room.acquire_many(ROOM).await;
@@ -110,7 +111,7 @@ impl Events {
     }
 }
 
-/// An event and when it was told.
+/// An event with its time.
 #[derive(Serialize)]
 struct Stamped<'a, T> {
     #[serde(flatten)]
@@ -126,7 +127,7 @@ fn line(event: &impl Serialize) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// The room that a line takes: an event larger than all room takes all of it.
+/// The room that a line takes, at most all of it.
 fn cost(text: &str) -> u32 {
     u32::try_from(text.len()).unwrap_or(ROOM).min(ROOM)
 }
@@ -141,7 +142,7 @@ fn write(waiting: &Receiver<Line>, shared: &Shared, mut out: impl Write) {
             written => written,
         };
         if let Err(error) = written {
-            // Set before the semaphore is closed, so that the reason is there.
+            // Set before the semaphore is closed, since callers that it wakes read the reason.
             let _ = shared.broken.set(error.to_string());
             shared.room.close();
             return;

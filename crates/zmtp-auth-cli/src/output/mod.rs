@@ -1,4 +1,4 @@
-//! What the program says, on stdout and stderr.
+//! The output of the program, on stdout and stderr.
 #![forbid(unsafe_code)]
 
 pub(crate) mod console;

@@ -1,16 +1,16 @@
-//! Text that is harmless on a terminal and cannot pass for another line: names of files and users,
-//! and texts of peers, reach all that the program says.
+//! Makes text safe for a terminal and keeps it on its line. All output can contain names of files and
+//! users, and texts from peers.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 
-/// Most bytes of one line of the log or of a failure. Names and reasons are shorter, each by its
-/// own limit; a line that is still longer is cut.
+/// The longest line of the log or of a failure in bytes; a longer line is cut. 16 KiB is more than
+/// names and reasons can have by their own limits.
 const MAX_LINE: usize = 16 * 1024;
 
-/// Whether a terminal shows it as itself. Controls (C0, DEL, C1) steer a terminal, separators end
-/// a line, and bidirectional and invisible characters show a text as another.
+/// Whether the character is safe on a terminal. Controls (C0, DEL, C1) command the terminal,
+/// separators end a line, and bidirectional and invisible characters disguise text.
 fn is_harmless(character: char) -> bool {
     !character.is_control()
         && !matches!(
@@ -25,7 +25,7 @@ fn is_harmless(character: char) -> bool {
         )
 }
 
-/// A name as it is, or quoted and escaped where it could be taken for another.
+/// The name as it is if it is harmless, otherwise quoted and escaped.
 pub(crate) fn name(name: &OsStr) -> String {
     let plain = |text: &&str| {
         text.chars()
@@ -37,13 +37,13 @@ pub(crate) fn name(name: &OsStr) -> String {
     }
 }
 
-/// So many of a thing.
+/// A number with its noun, such as `1 domain` or `2 domains`.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {what}{ending}")
 }
 
-/// One line: line ends inside are escaped too, and a long line is cut.
+/// The text as one line: line ends are escaped too, and a long line is cut.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = escaped(text, is_harmless);
     if line.len() > MAX_LINE {
@@ -57,15 +57,15 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// Text of several lines.
+/// The text with its line ends, and everything else that is not harmless escaped.
 pub(crate) fn lines(text: &str) -> String {
     escaped(text, |character| {
         character == '\n' || is_harmless(character)
     })
 }
 
-/// JSON as serde_json writes it, where C0 is escaped already: what else steers a terminal stands
-/// inside of strings, so its escape means the same.
+/// Escapes the JSON of serde_json further. serde_json has escaped C0. All other characters that are
+/// not harmless are inside strings, where a `\u` escape means the same.
 pub(crate) fn json(text: String) -> String {
     if text.chars().all(is_harmless) {
         return text;

@@ -1,4 +1,4 @@
-//! Peers that were refused, as events: who, from where, how and why. Repetitions are summed up.
+//! Prints refused peers as events, and summarises repetitions.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -18,13 +18,13 @@ enum Told<'a> {
 
 #[derive(Serialize)]
 struct Refused {
-    /// When, by RFC 3339.
+    /// When the peer was refused, in RFC 3339.
     at: String,
     address: String,
     port: Option<u16>,
-    /// The CURVE key that was proven, in Z85.
+    /// The CURVE key that the peer has proven, in Z85.
     key: Option<String>,
-    /// The PLAIN user, if the policy knows that name.
+    /// The PLAIN user, if the policy knows the name.
     user: Option<Shown>,
     domain: Option<Shown>,
     stage: &'static str,
@@ -32,14 +32,13 @@ struct Refused {
     reason: String,
     rule: Option<String>,
     policy_version: Option<u64>,
-    /// Refusals that this line stands for, if it is not the first of its place.
+    /// How many refusals this line stands for; missing in the first line of a kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     repeated: Option<u64>,
 }
 
-/// What refusals have in common that are summed up: the address, the key that was proven or the
-/// known user, and the status. Without who it was, a stranger at the same address would hide a
-/// peer that policy knows.
+/// Refusals with equal fields are summarised in one line. The key or user is one of the fields, so
+/// that a stranger cannot hide the refusals of a known peer at the same address.
 #[derive(PartialEq, Eq, Hash)]
 struct SummedUp {
     address: String,
@@ -47,7 +46,7 @@ struct SummedUp {
     status: Option<&'static str>,
 }
 
-/// Tells refusals: the first of each place at once, the next ones once a minute.
+/// Prints refusals: the first of a kind at once, further ones once a minute.
 pub(crate) struct Refusals {
     repeats: Repeats<SummedUp, Refused>,
     events: Events,
@@ -64,7 +63,7 @@ impl Refusals {
         self.repeats.deadline()
     }
 
-    /// Tells one, or keeps it for later.
+    /// Prints a refusal now, or keeps it for a later line.
     pub(crate) fn tell(&mut self, refusal: &Refusal) -> Result<(), Failure> {
         let place = SummedUp {
             address: place_of(&refusal.address),
@@ -77,13 +76,13 @@ impl Refusals {
         }
     }
 
-    /// Tells what is due of those that were kept.
+    /// Prints the lines that are due.
     pub(crate) fn tell_due(&mut self) -> Result<(), Failure> {
         let due = self.repeats.due(Instant::now());
         self.tell_repeated(due)
     }
 
-    /// Tells all that were kept.
+    /// Prints everything that was kept.
     pub(crate) fn tell_rest(&mut self) -> Result<(), Failure> {
         let rest = self.repeats.rest();
         self.tell_repeated(rest)

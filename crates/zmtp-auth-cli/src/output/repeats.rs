@@ -1,4 +1,4 @@
-//! Refusals that come again and again from one place: the first is told, the rest are summed up.
+//! Summarises refusals that repeat: the first of a kind is reported, further ones are counted.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -12,22 +12,23 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use zmtp_auth::PeerAddress;
 
-/// How long repetitions are summed up before they are told.
+/// How long repetitions are counted before they are reported. A minute keeps a log readable under
+/// attack and is short enough to notice one.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Places that are told apart. The next ones share one entry, so that an attacker with many
-/// addresses fills neither memory nor log.
+/// The most kinds of refusals that are counted separately. Further kinds share one entry, so that an
+/// attacker with many addresses fills neither memory nor log. 256 is far more than honest peers need.
 const MAX_PLACES: usize = 256;
 
-/// Counts what was seen of each place, and keeps the latest.
+/// Counts the repetitions of each kind `K` and keeps the latest.
 pub(crate) struct Repeats<K, T> {
     places: HashMap<Option<K>, Place<T>>,
 }
 
 struct Place<T> {
-    /// When its repetitions are told.
+    /// When the repetitions are reported.
     due: Instant,
-    /// Those that were not told.
+    /// The number of refusals not reported yet.
     more: u64,
     latest: Option<T>,
 }
@@ -39,7 +40,7 @@ impl<K: Hash + Eq, T> Repeats<K, T> {
         }
     }
 
-    /// Takes one; gives it back if it is to be told now.
+    /// Takes a refusal, and returns it if it must be reported now.
     pub(crate) fn note(&mut self, key: K, what: T, now: Instant) -> Option<T> {
         let key = Some(key);
         let key = if self.places.contains_key(&key) || self.places.len() < MAX_PLACES {
@@ -65,13 +66,13 @@ impl<K: Hash + Eq, T> Repeats<K, T> {
         }
     }
 
-    /// When to ask for what is due.
+    /// When to call [`Repeats::due`].
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.places.values().map(|place| place.due).min()
     }
 
-    /// The latest of each place whose time is over, and how many it stands for. A place that was
-    /// silent is forgotten.
+    /// The latest refusal of each kind that is due, and how many refusals it stands for. A kind
+    /// without repetitions is forgotten.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<(T, u64)> {
         let mut due = Vec::new();
         self.places.retain(|_, place| {
@@ -89,7 +90,7 @@ impl<K: Hash + Eq, T> Repeats<K, T> {
         due
     }
 
-    /// All that was not told, whatever the time.
+    /// Everything that was not reported, due or not.
     pub(crate) fn rest(&mut self) -> Vec<(T, u64)> {
         let places = self.places.drain();
         places
@@ -98,8 +99,7 @@ impl<K: Hash + Eq, T> Repeats<K, T> {
     }
 }
 
-/// What refusals have in common that are summed up: the address, or the user of an ipc peer, whose
-/// process is another each time.
+/// The address for summaries. For an ipc peer it is the user, since the process differs each time.
 pub(crate) fn place_of(address: &PeerAddress) -> String {
     match address {
         PeerAddress::Ipc(process) => format!("uid {}", process.uid),
@@ -107,7 +107,7 @@ pub(crate) fn place_of(address: &PeerAddress) -> String {
     }
 }
 
-/// Waits for a [`Repeats::deadline`].
+/// Waits until a [`Repeats::deadline`].
 pub(crate) async fn at_time(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -115,10 +115,10 @@ pub(crate) async fn at_time(due: Option<Instant>) {
     }
 }
 
-/// The refusals of the log.
+/// The refusals in the log.
 static LOGGED: Mutex<Option<Repeats<LogPlace, Refused>>> = Mutex::new(None);
 
-/// What lines have in common that are summed up.
+/// Lines with equal fields are summarised.
 #[derive(PartialEq, Eq, Hash)]
 struct LogPlace {
     /// Without the port.
@@ -128,7 +128,7 @@ struct LogPlace {
     status: String,
 }
 
-/// What a line of the log says of a refusal.
+/// The fields of a refusal in the log.
 #[derive(Default)]
 struct Refused {
     message: String,
@@ -138,18 +138,18 @@ struct Refused {
     status: String,
 }
 
-/// When something of the log is due.
+/// When to call [`log_due`].
 pub(crate) fn log_deadline() -> Option<Instant> {
     let logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
     logged.as_ref().and_then(Repeats::deadline)
 }
 
-/// Logs what is due of the refusals that were summed up.
+/// Logs the summaries that are due.
 pub(crate) fn log_due(now: Instant) {
     log(|repeats| repeats.due(now));
 }
 
-/// Logs all that was summed up.
+/// Logs all summaries, due or not.
 pub(crate) fn log_rest() {
     log(Repeats::rest);
 }
@@ -175,7 +175,7 @@ fn log(take: impl FnOnce(&mut Repeats<LogPlace, Refused>) -> Vec<(Refused, u64)>
     }
 }
 
-/// The layer of the log that holds repeated refusals back.
+/// The layer of the log that holds back repeated refusals.
 pub(crate) struct SumUp;
 
 impl<S: Subscriber> Layer<S> for SumUp {
@@ -200,7 +200,7 @@ impl<S: Subscriber> Layer<S> for SumUp {
     }
 }
 
-/// The address without what is another each time: the port, or the process of an ipc peer.
+/// The address without the part that differs each time: the port, or the process of an ipc peer.
 fn without_port(address: &str) -> &str {
     let is_host = |host: &str| {
         host.ends_with(']') || host.parse::<Ipv4Addr>().is_ok() || host.starts_with("localhost:")
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(repeats.due(start), []);
         assert_eq!(repeats.deadline(), Some(start + WINDOW));
         assert_eq!(repeats.due(start + WINDOW), [(99, 99)]);
-        // "b" is forgotten, and "a" after a window without more.
+        // "b" is forgotten at once, and "a" after a window without repetitions.
         assert_eq!(repeats.places.len(), 1);
         assert_eq!(repeats.note("a", 7, start + WINDOW), None);
         assert_eq!(repeats.rest(), [(7, 1)]);

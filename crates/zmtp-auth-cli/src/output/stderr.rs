@@ -1,5 +1,5 @@
-//! Stderr that need not be read: a bounded queue and a thread that writes. A full pipe costs lines
-//! of the log, which are counted, and never stops the program.
+//! Writes to stderr from a bounded queue on a thread. If stderr is not read, lines of the log are lost
+//! and counted, and the program goes on.
 #![forbid(unsafe_code)]
 
 use crate::output::printable::one_line;
@@ -9,33 +9,34 @@ use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes that wait for a reader. 256 KiB: some thousand lines, which is a burst of refusals.
+/// The most bytes that wait for the reader of stderr. 256 KiB holds some thousand lines, a burst of
+/// refusals.
 const ROOM: usize = 256 * 1024;
 
-/// How long the last lines of a program that ends have to leave. A pipe that is read takes them
-/// in no time; one that is not must not hold up the end.
+/// How long the program waits at its end for the last lines to be read. A reader takes them at once;
+/// without a reader the end is delayed by 1 s.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 static STDERR: Stderr = Stderr::new();
 
-/// Starts to write.
+/// Starts the thread that writes.
 pub(crate) fn start() -> io::Result<()> {
     let thread = std::thread::Builder::new().name("stderr".into());
     thread.spawn(|| STDERR.write_to(io::stderr()))?;
     Ok(())
 }
 
-/// One line, without its end. It is lost if there is no room.
+/// Writes one line, given without its end. It is lost if there is no room.
 pub(crate) fn line(text: &str) {
     STDERR.push(text);
 }
 
-/// Waits until all is written, within a bound.
+/// Waits until everything is written, for at most [`LAST_LINES`].
 pub(crate) fn flush() {
     STDERR.flush(LAST_LINES);
 }
 
-/// Where the log goes: `tracing-subscriber` writes each event at once.
+/// The writer of the log: `tracing-subscriber` writes each event with one call.
 pub(crate) struct Log;
 
 impl Write for Log {
@@ -56,11 +57,11 @@ struct Stderr {
 
 struct State {
     lines: VecDeque<String>,
-    /// Bytes of `lines`.
+    /// The number of bytes in `lines`.
     bytes: usize,
-    /// Lines for which there was no room, and which are not yet told of.
+    /// The number of lines that were lost for lack of room and not reported yet.
     lost: u64,
-    /// A line was taken and is not yet written.
+    /// A line was taken from the queue and is not written yet.
     writing: bool,
 }
 
@@ -78,7 +79,7 @@ impl Stderr {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock can panic half-way.
+        // No code under this lock panics, so the state is consistent even if poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,8 +96,8 @@ impl Stderr {
         self.changed.notify_all();
     }
 
-    /// The next line, or `None` if there is none at the deadline. What was lost is told once all
-    /// that came before is written.
+    /// The next line, or `None` if the deadline passes without one. The number of lost lines is a
+    /// line too; it comes after all lines that were queued before the loss.
     fn next(&self, deadline: Option<Instant>) -> Option<String> {
         let mut state = self.state();
         state.writing = false;
@@ -135,9 +136,10 @@ impl Stderr {
 
     fn write_to(&self, mut out: impl Write) {
         loop {
-            // A refusal that is held back for later is preceded by a line, which wakes this thread.
+            // The deadline is read again after each line. A refusal is held back only after a first
+            // line of its kind, and that line wakes this thread, so the deadline is never missed.
             match self.next(repeats::log_deadline()) {
-                // Where stderr is closed there is no reader left to tell.
+                // If stderr is closed, no one is left to be told.
                 Some(line) => drop(out.write_all(line.as_bytes())),
                 None => repeats::log_due(Instant::now()),
             }

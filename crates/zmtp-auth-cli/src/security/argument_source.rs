@@ -1,4 +1,4 @@
-//! What an argument names: a file, standard input, or a variable of the environment.
+//! Reads what an argument names: a file, standard input, or an environment variable.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -8,20 +8,20 @@ use std::path::Path;
 use std::sync::OnceLock;
 use zeroize::Zeroizing;
 
-/// Stands for standard input.
+/// The name of standard input.
 const STDIN: &str = "-";
-/// Stands before the name of a variable of the environment.
+/// The prefix of the name of an environment variable.
 const VARIABLE: &str = "env:";
 
-/// What was read, and wiped on drop.
+/// The content that was read. It is wiped on drop.
 pub(crate) struct ArgumentSource {
     pub(crate) content: Zeroizing<Vec<u8>>,
-    /// Permission bits of a regular file, where there are such bits.
+    /// The permission bits of a regular file, on unix.
     pub(crate) mode: Option<u32>,
 }
 
-/// Whether it is a file that lies somewhere and can be read again: neither standard input, nor a
-/// variable, nor a pipe, nor a descriptor.
+/// Whether the argument names a file that can be read again, and not standard input, a variable, a
+/// pipe or a descriptor.
 pub(crate) fn is_lasting(from: &Path) -> bool {
     let is_pipe = || fs::metadata(from).is_ok_and(|metadata| is_pipe(&metadata));
     let is_descriptor = || {
@@ -31,52 +31,52 @@ pub(crate) fn is_lasting(from: &Path) -> bool {
     !is_stdin(from) && variable(from).is_none() && !is_descriptor() && !is_pipe()
 }
 
-/// Whether it is standard input.
+/// Whether the argument is `-`.
 pub(crate) fn is_stdin(from: &Path) -> bool {
     from == Path::new(STDIN)
 }
 
-/// Whether it is standard input, by any of its names.
+/// Whether the argument is standard input, by any of its names.
 fn leads_to_stdin(from: &Path) -> bool {
     let names = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
     is_stdin(from) || names.iter().any(|name| from == Path::new(name))
 }
 
-/// What standard input is for. It has one reader: a second one would find it empty, or take a
-/// secret key for lines to send.
+/// What standard input is used for. Only one use is allowed: a second reader would find it empty, or
+/// a secret key would be sent as a message.
 static STDIN_IS: OnceLock<&str> = OnceLock::new();
 
-/// Keeps standard input for what a command reads from it, before any argument is read.
+/// Reserves standard input for a command, before any argument is read.
 ///
 /// # Errors
-/// Returns wrong usage if it has a reader already.
+/// Returns a usage failure if standard input is already used.
 pub(crate) fn reserve_stdin(what_for: &'static str) -> Result<(), Failure> {
     STDIN_IS.set(what_for).map_err(|_| stdin_is_taken())
 }
 
 fn stdin_is_taken() -> Failure {
     Failure::usage(format_args!(
-        "standard input is {}, and can be read only once: name a file or env:NAME for the rest",
-        STDIN_IS.get().unwrap_or(&"taken")
+        "standard input is already {}, and can be read only once: name a file or env:NAME instead",
+        STDIN_IS.get().unwrap_or(&"read")
     ))
 }
 
-/// Reads at most `max` bytes, to the end. A pipe that was named, as `<(..)` of a shell does, is
-/// waited for.
+/// Reads the whole content, at most `max` bytes. Waits for the writer of a pipe, such as `<(..)` of a
+/// shell.
 ///
 /// # Errors
-/// Returns a failure if there is nothing of that name, it is neither a file nor a pipe, or holds
-/// more, and wrong usage if it is standard input and that has a reader already.
+/// Returns a failure if the name does not exist, is neither a file nor a pipe, or holds more than
+/// `max` bytes. Returns a usage failure if it is standard input, which is already used.
 pub(crate) fn read(from: &Path, max: usize) -> Result<ArgumentSource, Failure> {
     let failed = |error: io::Error| Failure::new(format_args!("cannot read {from:?}: {error}"));
     if leads_to_stdin(from) {
-        reserve_stdin("named already")?;
+        reserve_stdin("named by another argument")?;
     }
     let (source, mode): (Box<dyn Read>, _) = if is_stdin(from) {
         (Box::new(io::stdin().lock()), None)
     } else if let Some(name) = variable(from) {
         let value = std::env::var_os(name)
-            .ok_or_else(|| Failure::usage(format_args!("there is no variable {name:?}")))?;
+            .ok_or_else(|| Failure::usage(format_args!("the environment has no variable {name:?}")))?;
         let value = Zeroizing::new(value.into_encoded_bytes());
         return bounded(&value[..], None, from, max);
     } else {
@@ -98,8 +98,8 @@ fn bounded(
     from: &Path,
     max: usize,
 ) -> Result<ArgumentSource, Failure> {
-    // One byte more shows that there is more. Allocated at once: a buffer that grew would leave
-    // copies behind.
+    // One byte more shows that the content is too long. The buffer is allocated once, since a buffer
+    // that grows leaves copies of secrets in freed memory.
     let mut content = Zeroizing::new(Vec::with_capacity(max + 1));
     let read = source.take(max as u64 + 1).read_to_end(&mut content);
     read.map_err(|error| Failure::new(format_args!("cannot read {from:?}: {error}")))?;

@@ -1,4 +1,4 @@
-//! How a client proves itself, as arguments say it.
+//! The arguments of a client: its mechanism and credentials.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -14,21 +14,21 @@ use zmtp_auth::{
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct ClientSecurity {
-    /// No security
+    /// Use NULL: no security
     #[arg(long, group = "mechanism")]
     null: bool,
-    /// Name and password, in clear on the wire; the password comes from --password-file, from
-    /// $ZMTP_AUTH_PASSWORD, or from a prompt
+    /// Use PLAIN, as this user; name and password are sent in clear text. The password comes from
+    /// --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
     #[arg(long, value_name = "USER", group = "mechanism")]
     plain: Option<String>,
-    /// What holds the password and nothing else: a file, - for standard input, or env:NAME
+    /// Read the password from this file, standard input (-) or a variable (env:NAME)
     #[arg(long, value_name = "FILE", requires = "plain")]
     password_file: Option<PathBuf>,
-    /// Encrypted and authenticated, by keys
+    /// Use CURVE: encryption, and authentication by keys
     #[arg(long, group = "mechanism")]
     curve: bool,
-    /// The server's public key: 40 characters, or what holds them: a certificate, what `keygen`
-    /// prints, or the key alone, in a file, - for standard input, or env:NAME
+    /// The server's public key: its 40 characters, or a certificate, the output of `keygen` or the
+    /// bare key, from a file, standard input (-) or a variable (env:NAME)
     #[arg(
         long,
         value_name = "Z85|FILE",
@@ -36,15 +36,15 @@ pub(crate) struct ClientSecurity {
         allow_hyphen_values = true
     )]
     server_key: Option<String>,
-    /// Our secret key: a certificate with the secret in it, or what `keygen` writes, in a file, -
-    /// for standard input, or env:NAME. Without it a fresh key is made, which only a server that
-    /// knows no keys lets in
+    /// Your secret key: a secret certificate or the output of `keygen`, from a file, standard input
+    /// (-) or a variable (env:NAME). The default is a new key, which only a server that admits any
+    /// key accepts
     #[arg(long, value_name = "FILE", requires = "curve")]
     key: Option<PathBuf>,
 }
 
 impl ClientSecurity {
-    /// The mechanism, if one was chosen.
+    /// The mechanism, if one was given.
     pub(crate) const fn mechanism(&self) -> Option<MechanismKind> {
         match (self.null, &self.plain, self.curve) {
             (true, _, _) => Some(MechanismKind::Null),
@@ -54,20 +54,20 @@ impl ClientSecurity {
         }
     }
 
-    /// Our secret key, if one was given.
+    /// The secret key, if one was given.
     pub(crate) fn key(&self) -> Option<&Path> {
         self.key.as_deref()
     }
 
-    /// Whether the key of a server was given.
+    /// Whether a server's key was given.
     pub(crate) const fn knows_a_server(&self) -> bool {
         self.server_key.is_some()
     }
 
-    /// What the arguments name. Reads files, and may ask for a password.
+    /// The credentials that the arguments name. Reads files, and may ask for a password.
     ///
     /// # Errors
-    /// Returns wrong usage if no mechanism was chosen, or what cannot be read.
+    /// Returns a usage failure if no mechanism was given, and a failure if a file cannot be read.
     pub(crate) fn load(&self) -> Result<ClientCredentials, Failure> {
         if self.null {
             return Ok(ClientCredentials::Null);
@@ -83,8 +83,8 @@ impl ClientSecurity {
     }
 }
 
-/// What a client proves itself with. It is loaded once, since a pipe can be read only once and a
-/// person is asked only once, and may serve several configurations.
+/// The credentials of a client. They are loaded once and used for several configurations, since a
+/// pipe can be read only once and a person should be asked only once.
 pub(crate) enum ClientCredentials {
     Null,
     Plain { user: String, password: Password },
@@ -92,7 +92,7 @@ pub(crate) enum ClientCredentials {
 }
 
 impl ClientCredentials {
-    /// Those of PLAIN. May ask for the password.
+    /// Credentials for PLAIN. May ask for the password.
     pub(crate) fn plain(user: &str, password_file: Option<&Path>) -> Result<Self, Failure> {
         Ok(Self::Plain {
             user: user.to_owned(),
@@ -100,7 +100,7 @@ impl ClientCredentials {
         })
     }
 
-    /// Those of CURVE: the key of the server, and a fresh key of its own if there is no other.
+    /// Credentials for CURVE: the server's key, and the client's key or a new one.
     pub(crate) fn curve(server: &str, key: Option<&Path>) -> Result<Self, Failure> {
         let server = public_key(server)?;
         let keys = match key {
@@ -110,7 +110,7 @@ impl ClientCredentials {
         Ok(Self::Curve { keys, server })
     }
 
-    /// A client with these credentials.
+    /// The configuration of a client with these credentials.
     pub(crate) fn config(
         &self,
         builder: Builder<WantsMechanism>,

@@ -1,5 +1,5 @@
-//! Keys as arguments name them: by file, pipe or variable, or a public one by its text. Every form
-//! that `keygen` and `cert new` write is read.
+//! Reads keys from files, pipes and variables, and public keys also from arguments. Every form that
+//! `keygen` and `cert new` write is accepted.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -10,28 +10,28 @@ use std::str;
 use zmtp_auth::cert::{Certificate, CertificateWarning};
 use zmtp_auth::{KeyPair, PublicKey, SecretKey};
 
-/// Characters of a key in Z85.
+/// The length of a key in Z85, in characters.
 const KEY_LEN: usize = 40;
-/// Most bytes that hold keys: as many as of a certificate.
+/// The most bytes that are read for a key: 64 KiB, the limit of a certificate file.
 const MAX_LEN: usize = 64 * 1024;
-/// What `keygen` writes before a key.
+/// The words that `keygen` prints before a key.
 const PUBLIC: &str = "public-key";
 const SECRET: &str = "secret-key";
 
-/// How keys are written.
+/// The forms in which a key is written.
 #[derive(Debug)]
 enum Form<'a> {
-    /// A key and nothing else.
+    /// A key only.
     Bare(&'a str),
-    /// As `keygen` prints them.
+    /// The output of `keygen`.
     Printed(Printed<'a>),
-    /// One bare key, and what has no place beside it.
+    /// A bare key with something after it; the text says what.
     Wrong(&'static str),
     /// Anything else.
     Certificate,
 }
 
-/// What `keygen --json` prints. Borrowed, so that no secret is copied.
+/// The output of `keygen --json`. It borrows, so that no secret is copied.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Printed<'a> {
@@ -40,8 +40,8 @@ struct Printed<'a> {
 }
 
 impl<'a> Form<'a> {
-    /// No key starts with `#`, since its first five characters would exceed 32 bits, so such a
-    /// line is a comment.
+    /// Finds the form. A line that starts with `#` is a comment: no key starts so, since the value of
+    /// its first five characters would exceed 32 bits.
     fn of(content: &'a [u8]) -> Self {
         let Ok(text) = str::from_utf8(content) else {
             return Self::Certificate;
@@ -87,8 +87,7 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Our key pair: a secret certificate, as `cert new` writes it, or a secret key alone, as `keygen`
-/// does.
+/// Reads a key pair from a secret certificate or from the output of `keygen`.
 pub(crate) fn load_key_pair(from: &Path) -> Result<KeyPair, Failure> {
     if !from.exists()
         && from
@@ -96,8 +95,8 @@ pub(crate) fn load_key_pair(from: &Path) -> Result<KeyPair, Failure> {
             .is_some_and(|text| SecretKey::from_z85(text).is_ok())
     {
         return Err(Failure::usage(
-            "a secret key is not taken as an argument, which every process on this machine can \
-             read: name a file, - for standard input, or env:NAME",
+            "a secret key is not taken as an argument, since every process on this machine can read \
+             arguments: name a file, standard input (-) or a variable (env:NAME)",
         ));
     }
     let given = argument_source::read(from, MAX_LEN)?;
@@ -146,7 +145,7 @@ fn parse(given: &ArgumentSource, from: &Path) -> Result<Certificate, Failure> {
     Ok(certificate)
 }
 
-/// A certificate: a file, or what else an argument can name.
+/// Reads a certificate from a file, standard input or a variable.
 pub(crate) fn load_certificate(from: &Path) -> Result<Certificate, Failure> {
     if argument_source::is_lasting(from) {
         return Ok(Certificate::load(from)?);
@@ -161,14 +160,14 @@ fn warn(warning: &CertificateWarning) {
     tracing::warn!("{warning}");
 }
 
-/// A public key: its 40 characters, or what holds it.
+/// A public key: the argument itself, or the content of what it names.
 pub(crate) fn public_key(text: &str) -> Result<PublicKey, Failure> {
     let of_text = PublicKey::from_z85(text);
     let from = Path::new(text);
     match of_text {
         Ok(key) => return Ok(key),
         Err(error) if text.len() == KEY_LEN && !from.exists() => {
-            return Err(Failure::usage(format_args!("{text:?} is no key: {error}")));
+            return Err(Failure::usage(format_args!("{text:?} is not a key: {error}")));
         }
         Err(_) if argument_source::is_lasting(from) && !from.exists() => {
             return Err(Failure::usage(format_args!(
@@ -183,8 +182,8 @@ pub(crate) fn public_key(text: &str) -> Result<PublicKey, Failure> {
         Form::Bare(key) => {
             if given.mode.is_some_and(|mode| mode & 0o077 == 0) {
                 tracing::warn!(
-                    "{from:?} is taken for a public key, but only its owner may read it: if it \
-                     is a secret one, the server cannot be reached with it"
+                    "{from:?} is used as a public key, but only its owner can read the file: if it \
+                     is a secret key, the handshake will fail"
                 );
             }
             (PublicKey::from_z85(key), false)
@@ -193,7 +192,7 @@ pub(crate) fn public_key(text: &str) -> Result<PublicKey, Failure> {
             public_key: Some(key),
             secret_key,
         }) => (PublicKey::from_z85(key), secret_key.is_some()),
-        Form::Printed(_) => return Err(bad(&"it holds a secret key, and no public one")),
+        Form::Printed(_) => return Err(bad(&"it holds a secret key and no public key")),
         Form::Wrong(why) => return Err(bad(&why)),
         Form::Certificate => {
             let certificate = parse(&given, from)?;

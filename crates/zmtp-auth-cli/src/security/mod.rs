@@ -1,4 +1,4 @@
-//! Keys, passwords and policies, as arguments name them.
+//! Keys, passwords and policies from arguments.
 #![forbid(unsafe_code)]
 
 pub(crate) mod argument_source;

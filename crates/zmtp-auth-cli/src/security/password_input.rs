@@ -1,5 +1,5 @@
-//! Passwords: from a prompt, a file or the environment, never from an argument, which every other
-//! process on the machine can read.
+//! Reads passwords from a prompt, a file or the environment, and never from an argument, since every
+//! process on the machine can read arguments.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -8,10 +8,10 @@ use std::path::Path;
 use zeroize::Zeroizing;
 use zmtp_auth::Password;
 
-/// The variable that holds a password.
+/// The environment variable that holds a password.
 pub(crate) const VARIABLE: &str = "ZMTP_AUTH_PASSWORD";
 
-/// Most bytes of a password (RFC 24, HELLO).
+/// The longest password in bytes, as HELLO can carry it (RFC 24).
 const MAX_LEN: usize = 255;
 
 /// Where a password came from.
@@ -33,7 +33,7 @@ impl Source {
     }
 }
 
-/// The password from `file` if there is one, else from the environment, else from a prompt
+/// The password from `file` if it is given, otherwise from the environment, otherwise from a prompt
 /// without echo.
 pub(crate) fn password(file: Option<&Path>, prompt: &str) -> Result<Password, Failure> {
     match without_asking(file)? {
@@ -42,7 +42,7 @@ pub(crate) fn password(file: Option<&Path>, prompt: &str) -> Result<Password, Fa
     }
 }
 
-/// As [`password`], and where a person types it, twice the same.
+/// As [`password`], but the prompt asks twice and compares.
 pub(crate) fn new_password(
     file: Option<&Path>,
     prompt: &str,
@@ -80,9 +80,9 @@ fn prompted(prompt: &str) -> Result<Password, Failure> {
     checked(Zeroizing::new(typed).as_bytes())
 }
 
-/// The file's content without the end of its line.
+/// The content of the file without a line end.
 fn from_file(path: &Path) -> Result<Password, Failure> {
-    // With the end of a line.
+    // The two bytes more are the line end.
     let content = argument_source::read(path, MAX_LEN + 2)?.content;
     let line = content.strip_suffix(b"\n").unwrap_or(&content);
     checked(line.strip_suffix(b"\r").unwrap_or(line))

@@ -1,4 +1,4 @@
-//! Policies that are loaded again, where the disk may not answer.
+//! Counts reloads of a policy in progress, since the disk may never answer.
 #![forbid(unsafe_code)]
 
 use std::future::poll_fn;
@@ -8,32 +8,32 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
-/// What takes longer is told of, and holds up no other. 10 s, as for files that are loaded again by
-/// themselves.
+/// A reload that takes longer is reported as hanging, and another may begin. 10 s, as for files that
+/// the library reloads by itself.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Most loads at once. 4: each that hangs costs a thread.
+/// The most reloads at once. 4, since each one that hangs costs a thread.
 pub(crate) const MAX_LOADS: usize = 4;
 
-/// The loads in progress, the oldest first.
+/// The reloads in progress, the oldest first.
 pub(crate) struct Reloads<T> {
     running: Vec<Running<T>>,
-    /// Another was asked for, which could not begin yet.
+    /// Another reload was asked for that could not begin yet.
     again: bool,
 }
 
 struct Running<T> {
     outcome: oneshot::Receiver<T>,
-    /// `None` once it was told that it hangs.
+    /// `None` once the reload was reported as hanging.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
-/// What there is to tell.
+/// A change of a reload.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Came<T> {
-    /// A load has ended; `None`: without an outcome.
+    /// A reload has ended, or its thread was lost (`None`).
     Outcome(Option<T>),
-    /// A load takes longer than [`PATIENCE`].
+    /// A reload takes longer than [`PATIENCE`].
     Hangs,
 }
 
@@ -45,8 +45,8 @@ impl<T> Reloads<T> {
         }
     }
 
-    /// Asks for a load. Gives where its outcome goes if it is to begin now; otherwise
-    /// [`Reloads::is_asked_again`] tells of it, once.
+    /// Asks for a reload. Returns the sender for its outcome if it may begin now. Otherwise
+    /// [`Reloads::is_asked_again`] returns true once.
     pub(crate) fn ask(&mut self) -> Option<oneshot::Sender<T>> {
         let all_hang = self.running.iter().all(|load| load.patience.is_none());
         if !all_hang || self.running.len() >= MAX_LOADS {
@@ -61,7 +61,7 @@ impl<T> Reloads<T> {
         Some(tell)
     }
 
-    /// Whether another load was asked for that could not begin.
+    /// Whether a reload was asked for that could not begin. Resets the answer.
     pub(crate) fn is_asked_again(&mut self) -> bool {
         std::mem::take(&mut self.again)
     }
@@ -70,12 +70,12 @@ impl<T> Reloads<T> {
         !self.running.is_empty()
     }
 
-    /// Whether no load begins until one of those that hang has ended.
+    /// Whether as many reloads hang as may run, so that none can begin.
     pub(crate) fn all_hang(&self) -> bool {
         self.running.len() >= MAX_LOADS && self.running.iter().all(|load| load.patience.is_none())
     }
 
-    /// What comes next; never, while nothing runs. Cancel-safe.
+    /// The next change. Never completes while nothing runs. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Came<T> {
         poll_fn(|context| {
             for (index, load) in self.running.iter_mut().enumerate() {
@@ -106,12 +106,12 @@ mod tests {
         let mut hanging = Vec::new();
         for _ in 0..MAX_LOADS {
             hanging.push(reloads.ask().unwrap());
-            // While it may still end in time, another waits for it.
+            // Another reload waits while this one may still end in time.
             assert!(reloads.ask().is_none());
             assert!(reloads.is_asked_again() && !reloads.is_asked_again());
             assert_eq!(reloads.next().await, Came::Hangs);
         }
-        // No more at once than that; what was asked for is kept.
+        // No further reload begins, but it is remembered.
         assert!(reloads.ask().is_none() && reloads.all_hang());
         let silent = tokio::time::timeout(PATIENCE * 2, reloads.next()).await;
         assert!(silent.is_err());

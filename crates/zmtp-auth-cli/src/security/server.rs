@@ -1,4 +1,4 @@
-//! How a server proves itself, and which peers it admits, as arguments say it.
+//! The arguments of a server: its mechanism, its keys and the policy that admits peers.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -21,56 +21,57 @@ use zmtp_auth::{
     WantsMechanism,
 };
 
-/// The mechanism of a server, and its policy.
+/// The options for a socket that binds: a server, or with some options a client.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct ServerSecurity {
-    /// No security; a policy can still look at addresses
+    /// Use NULL: no security, but a policy can still check addresses
     #[arg(long, group = "mechanism")]
     null: bool,
-    /// Names and passwords, in clear on the wire
+    /// Use PLAIN: user names and passwords, sent in clear text
     #[arg(long, group = "mechanism")]
     plain: bool,
-    /// Encrypted and authenticated, by keys
+    /// Use CURVE: encryption, and authentication by keys
     #[arg(long, group = "mechanism")]
     curve: bool,
-    /// Our secret key: a certificate with the secret in it, or what `keygen` writes, in a file, -
-    /// for standard input, or env:NAME. Up to four, so that clients may still know an older one
+    /// The server's secret key: a secret certificate or the output of `keygen`, from a file, standard
+    /// input (-) or a variable (env:NAME). Give up to four keys while clients change from an old key
+    /// to a new one
     #[arg(long, value_name = "FILE", requires = "curve")]
     key: Vec<PathBuf>,
-    /// Who may come in: a policy file, - for standard input, or env:NAME. SIGHUP loads a file again,
-    /// once it was read twice the same, two seconds apart: replace it by renaming a whole one
+    /// Which peers are admitted: a policy file, standard input (-) or a variable (env:NAME). SIGHUP
+    /// reloads a file, which takes two seconds. To replace the file, rename a complete new one
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// The domain of the policy that rules this socket
+    /// The policy's domain for this socket
     #[arg(long, value_name = "NAME", default_value = "", requires = "policy")]
     domain: String,
-    /// Let everybody in (not with --plain)
+    /// Admit every peer, without a policy (not with --plain)
     #[arg(long, conflicts_with = "policy")]
     accept_any_peer: bool,
-    /// Be the client of CURVE, although we bind: the server with this public key connects to us.
-    /// 40 characters, or a certificate file
+    /// Be the CURVE client, although this side binds: only the server with this public key can
+    /// connect. Give the 40 characters of the key, or a certificate file
     #[arg(long, value_name = "Z85|FILE", requires = "curve", allow_hyphen_values = true, conflicts_with_all = ["policy", "accept_any_peer"])]
     server_key: Option<String>,
-    /// Be the client of PLAIN, although we bind: the user's name; the password comes from
+    /// Be the PLAIN client, although this side binds, as this user. The password comes from
     /// --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
     #[arg(long, value_name = "USER", requires = "plain", conflicts_with_all = ["policy", "accept_any_peer"])]
     user: Option<String>,
-    /// What holds the password of --user and nothing else: a file, - for standard input, or env:NAME
+    /// Read the password of --user from this file, standard input (-) or a variable (env:NAME)
     #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
 }
 
 /// A server's configuration.
 pub(crate) enum ServerConfig {
-    /// Every peer is asked about.
+    /// The policy decides about every peer.
     Authorizing(Config<Authorizing>, ZapRouter, LoadedPolicy),
-    /// No policy is asked: everybody is let in, or we are the client.
+    /// There is no policy: every peer is admitted, or this socket is the client.
     NoPolicy(Config<NoPolicy>),
 }
 
-/// The time between the two readings of a policy that is loaded again. 2 s, as for files that are
-/// loaded again by themselves.
+/// The time between the two readings of a policy that is reloaded. 2 s, as for files that the
+/// library reloads by itself.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// The policy in force, and where it came from.
@@ -78,23 +79,23 @@ pub(crate) struct LoadedPolicy {
     authenticator: Authenticator,
     path: PathBuf,
     scope: Option<Scope>,
-    /// Whether it can be read again. Looked at once, since the disk may not answer later.
+    /// Whether the file can be read again. Checked once, since the disk may not answer later.
     is_lasting: bool,
     reloads: Reloads<Reloaded>,
 }
 
-/// The warnings, and the settings that they are about if they can still be read.
+/// The warnings, and the policy itself if it can still be read.
 type Reloaded = Result<(Vec<PolicyWarning>, Option<PolicyFile>), PolicyFileError>;
 
-/// What a socket asks a policy about.
+/// The domain and the mechanism for which a socket asks the policy.
 pub(crate) struct Scope {
     pub(crate) domain: String,
     pub(crate) mechanism: MechanismKind,
 }
 
 impl Scope {
-    /// Says why no peer can come in by this policy, if that is so. Warns where `*` stands in for a
-    /// domain that was named and has no section.
+    /// Returns why the policy can admit no peer, if so. Logs a warning if the named domain has no
+    /// section and `*` is used instead.
     fn check(&self, settings: &PolicySettings) -> Result<(), String> {
         let Self { domain, mechanism } = self;
         let names = |section: &DomainSettings| match mechanism {
@@ -108,7 +109,7 @@ impl Scope {
             Some(_) => star,
             None => {
                 if star.is_some() && !domain.is_empty() {
-                    tracing::warn!("domain {domain:?} has no section: \"*\" rules it");
+                    tracing::warn!("domain {domain:?} has no section: \"*\" applies to it");
                 }
                 star
             }
@@ -122,19 +123,19 @@ impl Scope {
             .map(|name| format!("{name:?}"))
             .collect();
         let sections = match sections.is_empty() {
-            true => "it has no section of any domain".to_owned(),
-            false => format!("it has sections of {}", sections.join(", ")),
+            true => "it has no sections".to_owned(),
+            false => format!("it has sections for {}", sections.join(", ")),
         };
         Err(format!(
-            "the policy admits no peer by {mechanism} in domain {domain:?}: {sections}; --domain \
-             says which of them rules"
+            "the policy admits no peer by {mechanism} in domain {domain:?}: {sections}; choose one \
+             with --domain"
         ))
     }
 }
 
-/// Reads a policy from what an argument names.
+/// Reads the policy that an argument names.
 pub(crate) fn load_policy(path: &Path) -> Result<Result<PolicyFile, PolicyFileError>, Failure> {
-    /// As many bytes as a policy file may have.
+    /// The longest policy file in bytes, as for the library: 1 MiB.
     const MAX_LEN: usize = 1024 * 1024;
     if argument_source::is_lasting(path) {
         return Ok(PolicyFile::load(path));
@@ -144,10 +145,10 @@ pub(crate) fn load_policy(path: &Path) -> Result<Result<PolicyFile, PolicyFileEr
 }
 
 impl LoadedPolicy {
-    /// Puts the policy in force.
+    /// Reads the policy and applies it to a new Authenticator.
     ///
     /// # Errors
-    /// Returns wrong usage if it cannot be used, or could admit no peer in this scope.
+    /// Returns a usage failure if the policy is not valid, or can admit no peer in this scope.
     pub(crate) fn load(path: &Path, scope: Option<Scope>) -> Result<Self, Failure> {
         let is_lasting = argument_source::is_lasting(path);
         let policy = load_policy(path)?.map_err(Failure::usage)?;
@@ -166,7 +167,7 @@ impl LoadedPolicy {
         })
     }
 
-    /// A router that asks it, whatever the domain.
+    /// A router that asks this policy for every domain.
     pub(crate) fn router(&self) -> Result<ZapRouter, Failure> {
         let router = ZapRouter::new();
         let handler = self.authenticator.clone();
@@ -178,14 +179,15 @@ impl LoadedPolicy {
         &self.authenticator
     }
 
-    /// Begins to load it again, all or nothing. What it withdraws is withdrawn, even if that is all.
-    /// It takes seconds, or for ever if the disk does not answer, so it has a thread of its own that
-    /// does not keep the process.
+    /// Begins to reload the policy. Either all of the new policy applies or the old one stays, except
+    /// for admissions that the new one withdraws: they end in any case.
+    /// A reload takes seconds, and never ends if the disk does not answer. It therefore has a thread
+    /// of its own, which does not keep the process alive.
     pub(crate) fn reload(&mut self) {
         let Some(tell) = self.reloads.ask() else {
             if self.reloads.all_hang() {
                 tracing::error!(
-                    "{MAX_LOADS} loads of the policy hang: another begins once one of them has ended"
+                    "{MAX_LOADS} reloads of the policy hang: another one begins when one of them ends"
                 );
             }
             return;
@@ -195,16 +197,16 @@ impl LoadedPolicy {
             let warnings = authenticator.reload_policy(&path, PAUSE)?;
             Ok((warnings, PolicyFile::load(path).ok()))
         };
-        // What can be read only once is not read again.
+        // A pipe or variable is not read again.
         let is_lasting = self.is_lasting;
         let spawned = thread::Builder::new().name("reload".into()).spawn(move || {
             if is_lasting {
-                // Fails if nothing waits for it, because the program ends.
+                // Fails if the program ends and no longer waits.
                 let _ = tell.send(reload());
             }
         });
         if let Err(error) = spawned {
-            tracing::error!("no thread to load the policy again: {error}");
+            tracing::error!("cannot start a thread to reload the policy: {error}");
         }
     }
 
@@ -212,8 +214,8 @@ impl LoadedPolicy {
         self.reloads.are_running()
     }
 
-    /// What has come of loading it again, or that it hangs; never, while that was not asked for.
-    /// Cancel-safe.
+    /// The outcome of a reload, or a failure that says that it hangs. Never completes while no reload
+    /// was asked for. Cancel-safe.
     pub(crate) async fn reloaded(&mut self) -> Result<Vec<PolicyWarning>, Failure> {
         loop {
             let came = self.reloads.next().await;
@@ -223,9 +225,9 @@ impl LoadedPolicy {
             let outcome = match came {
                 Came::Hangs => {
                     let hangs = format!(
-                        "the policy is not loaded after {} s: the disk does not answer, or the \
-                         files keep changing; what was in force stays until it is, or until \
-                         another SIGHUP",
+                        "the policy is not reloaded after {} s: the disk does not answer, or the \
+                         files keep changing; the old policy applies until the reload ends or \
+                         another SIGHUP comes",
                         PATIENCE.as_secs()
                     );
                     tracing::error!("{hangs}");
@@ -234,14 +236,14 @@ impl LoadedPolicy {
                 Came::Outcome(outcome) => outcome,
             };
             if !self.is_lasting {
-                let once = format_args!("{:?} is no file, and cannot be read again", self.path);
+                let once = format_args!("{:?} is not a file and cannot be read again", self.path);
                 return Err(Failure::usage(once));
             }
-            let outcome = outcome.ok_or_else(|| Failure::new("the policy was not loaded again"))?;
+            let outcome = outcome.ok_or_else(|| Failure::new("the policy was not reloaded"))?;
             if let Err(error) = &outcome
                 && error.reason == PolicyFileErrorKind::Overtaken
             {
-                // It hung until a later one had ended, which was told.
+                // A later reload has ended first, and its outcome was reported.
                 tracing::info!("{error}");
                 continue;
             }
@@ -256,7 +258,7 @@ impl LoadedPolicy {
     }
 }
 
-/// As [`LoadedPolicy::reloaded`], where there may be no policy.
+/// As [`LoadedPolicy::reloaded`]. Never completes without a policy.
 pub(crate) async fn reloaded(
     policy: Option<&mut LoadedPolicy>,
 ) -> Result<Vec<PolicyWarning>, Failure> {
@@ -267,11 +269,12 @@ pub(crate) async fn reloaded(
 }
 
 impl ServerSecurity {
-    /// A socket of ours that others connect to, as the arguments have it: as a server, or as the
-    /// client that they say. Reads files, and may ask for a password.
+    /// The configuration of a socket that binds, as a server or as the client that the arguments
+    /// describe. Reads files, and may ask for a password.
     ///
     /// # Errors
-    /// Wrong usage if the mechanism or who may come in was not said; what cannot be read.
+    /// Returns a usage failure if the mechanism is missing, or neither a policy nor
+    /// `--accept-any-peer` was given, and a failure if a file cannot be read.
     pub(crate) fn config(&self, builder: Builder<WantsMechanism>) -> Result<ServerConfig, Failure> {
         if let Some(user) = &self.user {
             let credentials = ClientCredentials::plain(user, self.password_file.as_deref())?;
@@ -281,7 +284,7 @@ impl ServerSecurity {
             let key = match self.key.as_slice() {
                 [] => None,
                 [key] => Some(key.as_path()),
-                _ => return Err(Failure::usage("a client of CURVE has one --key")),
+                _ => return Err(Failure::usage("a CURVE client takes one --key")),
             };
             let credentials = ClientCredentials::curve(server, key)?;
             return credentials.config(builder).map(ServerConfig::NoPolicy);
@@ -303,7 +306,7 @@ impl ServerSecurity {
     }
 }
 
-/// The part of a server, whichever side binds.
+/// The settings of a server, whichever side binds.
 pub(crate) struct ServerRole<'a> {
     pub(crate) mechanism: MechanismKind,
     pub(crate) keys: Vec<&'a Path>,
@@ -314,7 +317,8 @@ pub(crate) struct ServerRole<'a> {
 
 impl ServerRole<'_> {
     /// # Errors
-    /// Wrong usage if it was not said who may come in; what cannot be read.
+    /// Returns a usage failure if neither a policy nor `--accept-any-peer` was given, and a failure
+    /// if a file cannot be read.
     pub(crate) fn config(&self, builder: Builder<WantsMechanism>) -> Result<ServerConfig, Failure> {
         if let Some(path) = self.policy {
             let config = self.asking(builder)?;
@@ -328,7 +332,7 @@ impl ServerRole<'_> {
         }
         if !self.accept_any_peer {
             return Err(Failure::usage(
-                "say who may come in: --policy FILE, or --accept-any-peer for everybody",
+                "say which peers are admitted: --policy FILE, or --accept-any-peer",
             ));
         }
         self.open(builder).map(ServerConfig::NoPolicy)
@@ -338,7 +342,7 @@ impl ServerRole<'_> {
         let domain = Domain::from(self.domain.to_owned());
         let ready = match self.mechanism {
             MechanismKind::Null => builder.null().authorize(domain),
-            // Every client understands libzmq's spelling, and libzmq's clients no other.
+            // All clients understand libzmq's spelling, and libzmq's clients only this one.
             MechanismKind::Plain => {
                 let builder = builder.plain_server().libzmq_error_spelling();
                 builder.authorize(domain)
@@ -353,7 +357,7 @@ impl ServerRole<'_> {
             MechanismKind::Null => builder.null().accept_any_peer(),
             MechanismKind::Plain => {
                 return Err(Failure::usage(
-                    "--plain needs --policy FILE: it always asks",
+                    "--plain needs --policy FILE: a PLAIN server always checks the password",
                 ));
             }
             _ => self.curve(builder)?.accept_any_peer(),

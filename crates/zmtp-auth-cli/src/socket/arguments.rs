@@ -1,4 +1,4 @@
-//! What arguments say of a socket aside from security: limits, identity, heartbeats, file modes.
+//! The options of a socket other than security: limits, identity, heartbeats, file modes.
 #![forbid(unsafe_code)]
 
 use clap::Args;
@@ -7,24 +7,25 @@ use zmtp_auth::net::Options;
 use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::{Builder, Config, Limits, SocketType, WantsMechanism};
 
-/// What a peer may cost.
+/// Limits for each peer.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct LimitArguments {
-    /// The longest message that a peer may send, all its frames together: bytes, or with K, M or G
-    /// behind it KiB, MiB or GiB. A peer that sends a longer one is closed. Without it: 64M
+    /// The longest message that a peer may send, over all its frames: a number of bytes, or of KiB,
+    /// MiB or GiB with the suffix K, M or G. A peer that sends a longer one is closed. The default is
+    /// 64M
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     max_message: Option<usize>,
-    /// The most frames that a message may have. A peer that sends more is closed. Without it: 4096
+    /// The most frames of a message. A peer that sends more is closed. The default is 4096
     #[arg(long, value_name = "NUMBER", value_parser = frames)]
     max_frames: Option<usize>,
-    /// Seconds that a handshake may take. Without it: 30
+    /// How many seconds a handshake may take. The default is 30
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     handshake_timeout: Option<u64>,
 }
 
 impl LimitArguments {
-    /// The limits in force.
+    /// The limits that apply.
     pub(crate) fn limits(&self) -> Limits {
         let mut limits = Limits::default();
         if let Some(bytes) = self.max_message {
@@ -40,14 +41,14 @@ impl LimitArguments {
     }
 }
 
-/// What an application chooses about one socket.
+/// The options of a socket.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct SocketArguments {
-    /// The identity that we claim (ZMQ_ROUTING_ID), by which a router addresses us
+    /// The identity to claim (ZMQ_ROUTING_ID), by which a router addresses this socket
     #[arg(long, value_name = "TEXT")]
     identity: Option<String>,
-    /// Send a PING so often, and give up a peer that does not answer for as long
+    /// Send a PING at this interval, and close a peer that does not answer within the same time
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     heartbeat: Option<u64>,
     #[command(flatten)]
@@ -55,7 +56,7 @@ pub(crate) struct SocketArguments {
 }
 
 impl SocketArguments {
-    /// A configuration that wants a mechanism.
+    /// A configuration without a mechanism yet.
     pub(crate) fn builder(&self, socket_type: SocketType) -> Builder<WantsMechanism> {
         let builder = Config::builder(socket_type).limits(self.limits.limits());
         match &self.identity {
@@ -71,36 +72,36 @@ impl SocketArguments {
         options
     }
 
-    /// The limits in force.
+    /// The limits that apply.
     pub(crate) fn limits(&self) -> Limits {
         self.limits.limits()
     }
 }
 
-/// What an endpoint takes that we bind.
+/// The options of an endpoint that is bound.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct BindArguments {
-    /// The mode of the file of an ipc endpoint: who may write to it may connect. Without it: 600,
-    /// our own user alone
+    /// The mode of the file of an ipc endpoint. Users who may write to the file can connect. The
+    /// default is 600: this user only
     #[arg(long, value_name = "MODE", value_parser = mode)]
     ipc_mode: Option<u32>,
-    /// The most connections at once; the next peer is refused for now. Without it: as many as the
-    /// file descriptors of the process allow (`ulimit -n`), with a reserve
+    /// The most connections at once. Further peers are refused for now. The default is the number
+    /// of file descriptors that the process may have (`ulimit -n`), less a reserve
     #[arg(long, value_name = "NUMBER", value_parser = connections)]
     max_connections: Option<usize>,
-    /// The most connections of one user at once. Peers of this machine and peers without a user id
-    /// of their own are not counted. Without it: no bound
+    /// The most connections of one user at once. Peers on this machine and peers without a user id
+    /// of their own are not counted. The default is no limit
     #[arg(long, value_name = "NUMBER", value_parser = connections)]
     max_connections_per_user: Option<usize>,
-    /// The most connections from one address at once; an IPv6 address stands for its /64. Peers of
-    /// this machine are not counted. Without it: no bound
+    /// The most connections from one address at once. All addresses of an IPv6 /64 count as one.
+    /// Peers on this machine are not counted. The default is no limit
     #[arg(long, value_name = "NUMBER", value_parser = connections)]
     max_connections_per_address: Option<usize>,
 }
 
 impl BindArguments {
-    /// `limits`, with the bounds that were given.
+    /// `limits` with the options that were given.
     pub(crate) fn limits(&self, mut limits: Limits) -> Limits {
         limits.max_connections = self.max_connections;
         limits.max_connections_per_user = self.max_connections_per_user;
@@ -108,7 +109,7 @@ impl BindArguments {
         limits
     }
 
-    /// Enters what was given.
+    /// Sets the options that were given.
     pub(crate) fn apply(&self, options: &mut Options) {
         if let Some(mode) = self.ipc_mode {
             options.ipc_mode = mode;
@@ -129,14 +130,14 @@ fn bytes(text: &str) -> Result<usize, String> {
 }
 
 fn frames(text: &str) -> Result<usize, String> {
-    positive(text).ok_or_else(|| "it must be a number of frames from 1".into())
+    positive(text).ok_or_else(|| "it must be a number of frames, 1 or more".into())
 }
 
 fn connections(text: &str) -> Result<usize, String> {
-    positive(text).ok_or_else(|| "it must be a number of connections from 1".into())
+    positive(text).ok_or_else(|| "it must be a number of connections, 1 or more".into())
 }
 
-/// Digits alone, and not zero.
+/// A number of digits only, and not zero.
 fn positive(text: &str) -> Option<usize> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = is_number.then(|| text.parse().ok()).flatten();

@@ -1,4 +1,4 @@
-//! One peer of `listen`: what it sends is told, and what is for it is sent.
+//! One peer of `listen`: prints the messages that it sends, and sends it the messages for it.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -44,7 +44,7 @@ enum Told<'a> {
     },
 }
 
-/// Who a peer is by the word of our policy; without a policy it has a mechanism alone.
+/// The identity that the policy gave to a peer. Without a policy there is only a mechanism.
 #[derive(Serialize)]
 pub(crate) struct Who {
     user_id: Option<Shown>,
@@ -74,17 +74,17 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// Tells what the peer sends until it goes, or we do.
+    /// Prints what the peer sends until it closes, or until the program stops.
     pub(crate) async fn hold(
         self,
         mut connection: Connection,
         mut stopped: watch::Receiver<()>,
     ) -> Result<(), Failure> {
-        // Neither a full stdout nor a peer that does not read may hold up the end.
+        // A full stdout or a peer that does not read must not delay the end of the program.
         let reason = tokio::select! {
             ended = self.exchange(&mut connection) => ended?.to_string(),
             _ = stopped.changed() => match connection.close().await {
-                Ok(()) | Err(NetError::Closed) => "we have stopped".to_owned(),
+                Ok(()) | Err(NetError::Closed) => "this side has stopped".to_owned(),
                 Err(error) => error.to_string(),
             },
         };
@@ -96,15 +96,15 @@ impl Conversation {
         self.events.tell(&closed).await
     }
 
-    /// Until the connection ends, and why it did.
+    /// Exchanges messages until the connection ends. Returns the reason.
     async fn exchange(&self, connection: &mut Connection) -> Result<NetError, Failure> {
         self.introduce(connection.peer()).await?;
         if self.ours.subscribes() {
-            // All topics. If it fails, receiving says why.
+            // Subscribes to all topics. If this fails, receiving fails too and says why.
             let _ = connection.subscribe("").await;
         }
         let mut recipient = self.recipients.as_ref().map(Recipients::join);
-        // Why nothing more is sent. What has arrived is told all the same.
+        // Why sending failed. Messages that have arrived are still printed.
         let mut unsent = None;
         loop {
             let sent = tokio::select! {
@@ -138,7 +138,7 @@ impl Conversation {
         self.events.tell(&accepted).await
     }
 
-    /// Tells what has come; gives what is to be sent back.
+    /// Prints what has arrived. Returns the message to send back, with `--echo`.
     async fn tell(
         &self,
         incoming: Incoming,
@@ -153,7 +153,7 @@ impl Conversation {
                     frames: shown(self.ours, message.frames()),
                 };
                 self.events.tell(&told).await?;
-                // As it came: with the delimiter that a REQ waits for.
+                // Unchanged, with the delimiter that a REQ expects.
                 return Ok(self.echo.then_some(message));
             }
             Incoming::Subscribe(topic) => {
@@ -182,7 +182,7 @@ impl Conversation {
     }
 }
 
-/// What is next for a peer; without a recipient nothing ever is.
+/// The next message for a peer. Never completes without a recipient.
 async fn next(recipient: &mut Option<Recipient>) -> Message {
     match recipient {
         Some(recipient) => recipient.next().await,

@@ -1,5 +1,5 @@
-//! Messages as JSON and from lines, and REQ's and REP's envelope (RFC 28), which the wire of one
-//! peer leaves to us.
+//! Converts messages to JSON and lines to messages, and adds and removes the envelope of REQ and REP
+//! (RFC 28), which a connection to one peer does not do.
 #![forbid(unsafe_code)]
 
 use base64ct::{Base64, Encoding};
@@ -9,7 +9,7 @@ use std::path::Path;
 use zmtp_auth::SocketType;
 use zmtp_auth::net::Message;
 
-/// Bytes that a peer chose: text where they are text.
+/// Data from a peer: as text if it is UTF-8, otherwise in base64.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Shown {
@@ -25,13 +25,13 @@ impl Shown {
         }
     }
 
-    /// A file's name, which on unix is bytes.
+    /// A path, which on unix may not be UTF-8.
     pub(crate) fn path(path: impl AsRef<Path>) -> Self {
         Self::of(path.as_ref().as_os_str().as_encoded_bytes())
     }
 }
 
-/// The frames that an application would see: without the envelope in front of a request or reply.
+/// The frames without the envelope of a request or reply, as an application sees them.
 pub(crate) fn shown(ours: SocketType, frames: &[Bytes]) -> Vec<Shown> {
     let body = match ours {
         SocketType::Req | SocketType::Rep => {
@@ -43,7 +43,8 @@ pub(crate) fn shown(ours: SocketType, frames: &[Bytes]) -> Vec<Shown> {
     body.iter().map(|frame| Shown::of(frame)).collect()
 }
 
-/// The message of a line: one frame, or those between the separators, behind the envelope.
+/// The message of a line: the envelope if the type needs one, then one frame, or one for each part
+/// between separators.
 pub(crate) fn message(ours: SocketType, line: Vec<u8>, separator: Option<&str>) -> Message {
     let mut frames = Vec::new();
     if matches!(ours, SocketType::Req | SocketType::Rep) {
@@ -61,7 +62,7 @@ pub(crate) fn message(ours: SocketType, line: Vec<u8>, separator: Option<&str>) 
     frames.into()
 }
 
-/// Where `part`, which is not empty, first stands.
+/// The first position of `part`, which must not be empty.
 fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
     bytes.windows(part.len()).position(|window| window == part)
 }

@@ -1,4 +1,4 @@
-//! Lines of stdin as bytes: whatever they hold, and none longer than a bound.
+//! Reads lines of standard input as bytes, of any content and up to a length limit.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -8,15 +8,15 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Stdin};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     Whole(Vec<u8>),
-    /// Longer than the bound: passed over.
+    /// The line was longer than the limit and was skipped.
     TooLong,
 }
 
-/// Reads lines. What was read of a line is kept across calls.
+/// Reads lines. A line that was read in part is kept across calls.
 pub(crate) struct Lines<R = Stdin> {
     input: BufReader<R>,
     line: Vec<u8>,
-    /// Most bytes of a line.
+    /// The longest line in bytes.
     max: usize,
     too_long: bool,
 }
@@ -37,7 +37,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         }
     }
 
-    /// The next line, or `None` at the end. A last line needs no `\n`. Cancel-safe.
+    /// The next line, or `None` at the end. The last line needs no `\n`. Cancel-safe.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let chunk = self.input.fill_buf().await?;

@@ -1,4 +1,4 @@
-//! What a socket is told and tells: its arguments, lines of stdin, messages.
+//! A socket's options, the lines that it sends, and the messages that it receives.
 #![forbid(unsafe_code)]
 
 pub(crate) mod arguments;

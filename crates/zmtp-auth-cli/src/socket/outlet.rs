@@ -1,5 +1,5 @@
-//! Lines of stdin for the peers of a socket that listens: to one after the other, or to those
-//! that have subscribed.
+//! Sends lines of standard input to the peers of a socket that listens: to one peer in turn, or to
+//! all that have subscribed.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
@@ -12,18 +12,18 @@ use tokio::sync::{Notify, mpsc, watch};
 use zmtp_auth::SocketType;
 use zmtp_auth::net::Message;
 
-/// Messages that wait for one peer. The connection has a queue of its own; this one holds back
-/// stdin.
+/// The most messages that wait for one peer here. 1, since the connection has a queue of its own,
+/// and this one only makes the reader of standard input wait.
 const AHEAD: usize = 1;
 
-/// Topics that one peer may subscribe to here; those above are not sent to it. A peer decides how
-/// many there are.
+/// The most topics of one peer; further subscriptions are ignored. Peers choose their topics, so
+/// without this limit one peer could fill the memory. 4,096 is far more than applications use.
 const MAX_TOPICS: usize = 4096;
 
-/// Bytes of all topics of one peer.
+/// The most bytes of all topics of one peer: 256 KiB, 64 bytes for each of 4,096 topics.
 const MAX_TOPIC_BYTES: usize = 256 * 1024;
 
-/// Sends lines of stdin.
+/// Sends lines of standard input.
 pub(crate) struct Outlet {
     ours: SocketType,
     multipart: Option<String>,
@@ -38,7 +38,7 @@ pub(crate) struct Recipients(Arc<Shared>);
 struct Shared {
     publishes: bool,
     peers: Mutex<VecDeque<Peer>>,
-    /// Told when a peer came or subscribed.
+    /// Notified when a peer joins or subscribes.
     changed: Notify,
 }
 
@@ -47,17 +47,17 @@ struct Peer {
     topics: Vec<Bytes>,
 }
 
-/// One of them, on the side of its connection. Dropped, it takes no more.
+/// A peer's end of its queue. Dropping it removes the peer.
 pub(crate) struct Recipient {
     queue: mpsc::Receiver<Message>,
-    /// Which peer it is.
+    /// Identifies the peer among all.
     sender: mpsc::WeakSender<Message>,
     recipients: Recipients,
 }
 
 impl Outlet {
     /// # Errors
-    /// Returns wrong usage for a type whose messages need an address.
+    /// Returns a usage failure if the socket type cannot send without an address.
     pub(crate) fn new(
         ours: SocketType,
         multipart: Option<String>,
@@ -72,7 +72,7 @@ impl Outlet {
             return Err(Failure::usage(types));
         }
         if multipart.as_deref() == Some("") {
-            return Err(Failure::usage("--multipart needs a text to split at"));
+            return Err(Failure::usage("--multipart needs a separator that is not empty"));
         }
         Ok(Self {
             ours,
@@ -90,7 +90,7 @@ impl Outlet {
         self.recipients.clone()
     }
 
-    /// Until the end of stdin, or of the socket.
+    /// Sends lines until standard input ends or the socket stops.
     pub(crate) async fn send_lines(self, mut stopped: watch::Receiver<()>) -> Result<(), Failure> {
         tokio::select! {
             sent = self.send_all() => sent,
@@ -100,7 +100,7 @@ impl Outlet {
 
     async fn send_all(&self) -> Result<(), Failure> {
         let mut lines = Lines::of_stdin(self.max_line);
-        self.recipients.somebody().await;
+        self.recipients.wait_for_peer().await;
         while let Some(line) = lines.next().await.map_err(Failure::stdin)? {
             let Line::Whole(line) = line else {
                 return Err(Failure::long_line(self.max_line));
@@ -113,7 +113,7 @@ impl Outlet {
 }
 
 impl Recipients {
-    /// A peer that takes messages from now on.
+    /// Adds a peer.
     pub(crate) fn join(&self) -> Recipient {
         let (sender, queue) = mpsc::channel(AHEAD);
         let recipient = Recipient {
@@ -129,8 +129,8 @@ impl Recipients {
         recipient
     }
 
-    /// Waits for a peer that can take something.
-    async fn somebody(&self) {
+    /// Waits for a peer that can receive a message.
+    async fn wait_for_peer(&self) {
         loop {
             let ready = {
                 let mut peers = self.peers();
@@ -152,21 +152,21 @@ impl Recipients {
         }
         let first = message.frames().first().cloned().unwrap_or_default();
         for queue in self.subscribers_of(&first) {
-            // A peer that has gone takes nothing.
+            // Fails if the peer has gone.
             let _ = queue.send(message.clone()).await;
         }
     }
 
-    /// To the next peer. A peer that takes its time holds up the others, as it would in turn.
+    /// Sends to the next peer in turn. A slow peer delays the messages of all, as the turns require.
     async fn send_in_turn(&self, mut message: Message) {
         loop {
-            self.somebody().await;
+            self.wait_for_peer().await;
             let next = self.peers().pop_front();
             let Some(peer) = next else { continue };
             let sent = peer.queue.send(message).await;
             match sent {
                 Ok(()) => return self.peers().push_back(peer),
-                // It has gone: the next one.
+                // The peer has gone: try the next one.
                 Err(mpsc::error::SendError(back)) => message = back,
             }
         }
@@ -180,17 +180,17 @@ impl Recipients {
     }
 
     fn peers(&self) -> MutexGuard<'_, VecDeque<Peer>> {
-        // Nothing under this lock can panic half-way.
+        // No code under this lock panics, so the state is consistent even if poisoned.
         self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Recipient {
-    /// The next message for it. Cancel-safe.
+    /// The next message for this peer. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Message {
         match self.queue.recv().await {
             Some(message) => message,
-            // Nothing more comes.
+            // The outlet has ended.
             None => std::future::pending().await,
         }
     }

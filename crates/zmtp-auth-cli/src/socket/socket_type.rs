@@ -1,9 +1,9 @@
-//! Socket types as arguments name them.
+//! The names of socket types in arguments.
 #![forbid(unsafe_code)]
 
 use zmtp_auth::SocketType;
 
-/// The stable types, in the order of help and completions.
+/// The stable types, in the order in which help and completions list them.
 const NAMES: [(&str, SocketType); 11] = [
     ("pull", SocketType::Pull),
     ("push", SocketType::Push),
@@ -18,7 +18,7 @@ const NAMES: [(&str, SocketType); 11] = [
     ("pair", SocketType::Pair),
 ];
 
-/// A `--type`.
+/// The value of `--type`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TypeArgument(pub(crate) SocketType);
 
