@@ -1,6 +1,7 @@
 //! How the program ends: exit codes, and the one line that says why.
 #![forbid(unsafe_code)]
 
+use std::error;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -88,6 +89,22 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// The error and its causes on one line, separated by colons.
+pub(crate) fn with_causes(error: &dyn error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Errors of other libraries may have shown their cause already.
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
 /// Why a command has failed: a code for scripts and a line for people.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -106,14 +123,26 @@ impl Failure {
         Self::with(Exit::Usage, message)
     }
 
+    /// A failure with [`Exit::Other`], from an error with its causes.
+    pub(crate) fn of(error: impl error::Error) -> Self {
+        Self::new(with_causes(&error))
+    }
+
+    /// A failure with [`Exit::Usage`], from an error with its causes.
+    pub(crate) fn usage_of(error: impl error::Error) -> Self {
+        Self::usage(with_causes(&error))
+    }
+
     /// A failure at a local endpoint, which the message names.
     pub(crate) fn at(endpoint: &str, error: &NetError) -> Self {
-        Self::with(Exit::of(error), format_args!("{endpoint}: {error}"))
+        let why = with_causes(error);
+        Self::with(Exit::of(error), format_args!("{endpoint}: {why}"))
     }
 
     /// Standard input cannot be read.
     pub(crate) fn stdin(error: io::Error) -> Self {
-        Self::new(format_args!("cannot read standard input: {error}"))
+        let why = with_causes(&error);
+        Self::new(format_args!("cannot read standard input: {why}"))
     }
 
     /// A line of standard input is longer than a message may be.
@@ -134,36 +163,84 @@ impl Failure {
 
 impl From<NetError> for Failure {
     fn from(error: NetError) -> Self {
-        Self::with(Exit::of(&error), error)
+        Self::with(Exit::of(&error), with_causes(&error))
     }
 }
 
 impl From<EndpointError> for Failure {
     fn from(error: EndpointError) -> Self {
-        Self::usage(error)
+        Self::usage_of(error)
     }
 }
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::usage(error)
+        Self::usage_of(error)
     }
 }
 
 impl From<CertificateError> for Failure {
     fn from(error: CertificateError) -> Self {
-        Self::new(error)
+        Self::of(error)
     }
 }
 
 impl From<LocalError> for Failure {
     fn from(error: LocalError) -> Self {
-        Self::new(error)
+        Self::of(error)
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::new(error)
+        Self::of(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    /// An error with a cause, which it may show itself.
+    #[derive(Debug)]
+    struct Outer(&'static str, Option<Box<Self>>);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl error::Error for Outer {
+        fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+            Some(self.1.as_deref()?)
+        }
+    }
+
+    #[test]
+    fn every_cause_is_shown_once() {
+        let cause = || Some(Box::new(Outer("no space", None)));
+        let error = Outer(
+            "cannot save",
+            Some(Box::new(Outer("cannot write", cause()))),
+        );
+        assert_eq!(with_causes(&error), "cannot save: cannot write: no space");
+        let error = Outer("cannot write: no space", cause());
+        assert_eq!(with_causes(&error), "cannot write: no space");
+        let error = io::Error::other(Outer("cannot write", cause()));
+        assert_eq!(Failure::of(error).message, "cannot write: no space");
+    }
+
+    #[test]
+    fn errors_of_the_library_show_each_cause_once() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error = NetError::Io {
+            doing: "connect",
+            source: std::sync::Arc::new(refused),
+        };
+        assert!(error.source().is_some());
+        let failure = Failure::from(error);
+        assert_eq!(failure.message, "cannot connect: connection refused");
     }
 }

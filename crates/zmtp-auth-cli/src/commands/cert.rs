@@ -1,7 +1,7 @@
 //! `cert`: certificates are made, shown, and checked as a server would load them.
 #![forbid(unsafe_code)]
 
-use crate::exit::Failure;
+use crate::exit::{Failure, with_causes};
 use crate::output::console::Console;
 use crate::output::printable;
 use crate::security::key_file::load_certificate;
@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use zmtp_auth::cert::{
-    Certificate, CertificateDirectory, CertificateWarning, DirectoryReport, Layout,
-    load_certificates,
+    Certificate, CertificateDirectory, CertificateErrorKind, CertificateWarning, DirectoryReport,
+    Layout, load_certificates,
 };
 
 /// Make, show and check certificates
@@ -112,9 +112,10 @@ fn new(arguments: &NewArguments, console: Console) -> Result<(), Failure> {
     let meta = arguments.meta.iter();
     let meta = meta.map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in meta.chain(dates) {
-        certificate = certificate
-            .with_metadata(name, value)
-            .map_err(|error| Failure::usage(format_args!("metadata {name:?}: {error}")))?;
+        certificate = certificate.with_metadata(name, value).map_err(|error| {
+            let why = with_causes(&error);
+            Failure::usage(format_args!("metadata {name:?}: {why}"))
+        })?;
     }
     let public_key = certificate.public_key().to_z85();
     let (public_file, secret_file) = certificate.save(&arguments.dir, &arguments.name)?;
@@ -150,7 +151,10 @@ struct Shown {
 
 impl Shown {
     fn of(certificate: &Certificate, file: &Path) -> Result<Self, Failure> {
-        let bad = |error| Failure::new(format_args!("certificate {file:?}: {error}"));
+        let bad = |error: CertificateErrorKind| {
+            let why = with_causes(&error);
+            Failure::new(format_args!("certificate {file:?}: {why}"))
+        };
         let validity = certificate.validity().map_err(bad)?;
         let now = SystemTime::now();
         let date = |date: SystemTime| humantime::format_rfc3339(date).to_string();
@@ -214,7 +218,11 @@ fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
     let files = report.passed_over.iter();
     let passed_over: Vec<_> = files.filter_map(|file| file.file_name()).collect();
     let mut checked = Checked {
-        problems: texts(report.problems.iter().map(|(_, error)| error)),
+        problems: report
+            .problems
+            .iter()
+            .map(|(_, error)| with_causes(error))
+            .collect(),
         warnings: texts(&report.warnings),
         passed_over: passed_over.iter().map(FileName::path).collect(),
         ..Checked::default()
@@ -271,7 +279,7 @@ fn check_secrets(report: &DirectoryReport, checked: &mut Checked) {
                     }
                 }
             }
-            Err(error) => checked.problems.push(error.to_string()),
+            Err(error) => checked.problems.push(with_causes(&error)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `connect`: sends lines of standard input as messages and prints the messages that arrive.
 #![forbid(unsafe_code)]
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, with_causes};
 use crate::output::events::Events;
 use crate::runtime::block_on;
 use crate::security::argument_source;
@@ -93,7 +93,9 @@ enum Told<'a> {
 
 pub(crate) fn run(arguments: &ConnectArguments) -> Result<(), Failure> {
     if arguments.multipart.as_deref() == Some("") {
-        return Err(Failure::usage("--multipart needs a separator that is not empty"));
+        return Err(Failure::usage(
+            "--multipart needs a separator that is not empty",
+        ));
     }
     let TypeArgument(socket_type) = arguments.socket_type;
     if socket_type.sends() {
@@ -215,7 +217,7 @@ async fn converse(
         match ended {
             Ended::Done => after_close(connection.close().await, sends)?,
             Ended::Lost(error) => {
-                let reason = error.to_string();
+                let reason = with_causes(&error);
                 events.tell(&Told::Closed { reason }).await?;
                 let closed = if is_cut_short || !matches!(error, NetError::Closed) {
                     Err(error)

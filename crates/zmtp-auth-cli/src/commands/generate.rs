@@ -4,6 +4,7 @@
 use crate::exit::Failure;
 use clap::Args;
 use clap_complete::Shell;
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -36,7 +37,9 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     match &arguments.what {
         What::Man { directory } => {
-            clap_mangen::generate_to(command, directory).map_err(|error| {
+            let written = fs::create_dir_all(directory)
+                .and_then(|()| clap_mangen::generate_to(command, directory));
+            written.map_err(|error| {
                 Failure::new(format_args!("cannot write to {directory:?}: {error}"))
             })?;
         }

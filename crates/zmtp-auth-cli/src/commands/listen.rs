@@ -151,7 +151,7 @@ async fn serve(
             },
             () = at_time(due), if due.is_some() => refusals.tell_due()?,
             // A task fails only if stdout or standard input is broken, so the program ends.
-            Some(ended) = tasks.join_next() => ended.map_err(Failure::new)??,
+            Some(ended) = tasks.join_next() => ended.map_err(Failure::of)??,
             signal = signals.next() => match signal {
                 Signal::Stop => break,
                 Signal::Reload => match &mut policy {
@@ -175,7 +175,7 @@ async fn serve(
         // Fails if no task is left to hear it.
         let _ = stop.send(());
         while let Some(ended) = tasks.join_next().await {
-            ended.map_err(Failure::new)??;
+            ended.map_err(Failure::of)??;
         }
         refusals.tell_rest()?;
         events.written().await

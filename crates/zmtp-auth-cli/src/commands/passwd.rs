@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &PasswdArguments, console: Console) -> Result<(), F
         arguments.password_file.as_deref(),
         &format!("Password of {}: ", user.escape_debug()),
     )?;
-    let hash = password.to_phc().map_err(Failure::new)?;
+    let hash = password.to_phc().map_err(Failure::of)?;
     let known = entry_of(&before, user).is_some();
     let added = loop {
         if let Some(added) = set_locked(&path, user, &hash, known)? {
@@ -243,7 +243,7 @@ fn read(file: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
 /// Whether a server would load the file.
 fn check(path: &Path) -> Result<(), Failure> {
     let loaded = Authenticator::new().configure_plain_file("*", path);
-    loaded.map(drop).map_err(Failure::new)
+    loaded.map(drop).map_err(Failure::of)
 }
 
 /// The range of the line of `user`.

@@ -40,8 +40,8 @@ pub(crate) fn run(command: &PolicyCommand, console: Console) -> Result<(), Failu
         warnings: Vec<String>,
     }
     let PolicyCommand::Check(arguments) = command;
-    let policy = load_policy(&arguments.file)?.map_err(Failure::new)?;
-    let warnings = policy.lint().map_err(Failure::new)?;
+    let policy = load_policy(&arguments.file)?.map_err(Failure::of)?;
+    let warnings = policy.lint().map_err(Failure::of)?;
     let checked = Checked {
         domains: policy.settings().domain.len(),
         warnings: warnings.iter().map(ToString::to_string).collect(),
@@ -51,12 +51,20 @@ pub(crate) fn run(command: &PolicyCommand, console: Console) -> Result<(), Failu
         // Writing to a String cannot fail.
         let _ = writeln!(text, "warning: {warning}");
     }
-    if checked.warnings.is_empty() {
-        let _ = writeln!(text, "ok: {}", counted(checked.domains, "domain"));
-    }
+    let domains = counted(checked.domains, "domain");
+    let warnings = counted(checked.warnings.len(), "warning");
+    let fails = arguments.strict && !checked.warnings.is_empty();
+    let verdict = match (fails, checked.warnings.is_empty()) {
+        (true, _) => format!("not ok, because of --strict: {warnings}, {domains}"),
+        (false, true) => format!("ok: {domains}"),
+        (false, false) => format!("ok with {warnings}: {domains}"),
+    };
+    let _ = writeln!(text, "{verdict}");
     console.result(&checked, &text)?;
-    match checked.warnings.len() {
-        count if count > 0 && arguments.strict => Err(Failure::new(counted(count, "warning"))),
-        _ => Ok(()),
+    match fails {
+        true => Err(Failure::new(format_args!(
+            "{warnings}, and --strict allows none"
+        ))),
+        false => Ok(()),
     }
 }

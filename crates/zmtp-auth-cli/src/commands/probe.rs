@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::commands::probe_link::{Link, Seen, Step};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, with_causes};
 use crate::output::console::Console;
 use crate::runtime::block_on;
 use crate::security::client::{ClientCredentials, ClientSecurity};
@@ -96,17 +96,18 @@ pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Fa
         outcome,
         detail: match &ended {
             Ok(()) => outcome.to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) => with_causes(error),
         },
         steps: seen.steps,
     };
     console.result(&report, &told(&report))?;
     match exit {
         None => Ok(()),
-        Some(exit) => Err(Failure::with(
-            exit,
-            format_args!("{outcome}: {}", report.detail),
-        )),
+        Some(exit) if report.detail.starts_with(outcome) => Err(Failure::with(exit, report.detail)),
+        Some(exit) => {
+            let why = format_args!("{}: {}", in_words(outcome), report.detail);
+            Err(Failure::with(exit, why))
+        }
     }
 }
 
@@ -164,6 +165,15 @@ fn judge(ended: &Result<(), Error>, with_credentials: bool) -> (&'static str, Op
     (outcome, Some(exit))
 }
 
+/// The outcome for people, where the word alone says too little.
+fn in_words(outcome: &str) -> &str {
+    match outcome {
+        "recognised" => "recognised; no credentials were checked",
+        "temporary" => "refused for now",
+        outcome => outcome,
+    }
+}
+
 fn socket_type(seen: &Seen, ended: &Result<(), Error>) -> Option<String> {
     match ended {
         Err(Error::Incompatible(Incompatible::SocketType { peer, .. })) => Some(peer.clone()),
@@ -187,6 +197,6 @@ fn told(report: &Report) -> String {
     for step in &report.steps {
         let _ = writeln!(text, "{:>9.3} ms  {}", step.ms, step.step);
     }
-    let _ = writeln!(text, "{}", report.outcome);
+    let _ = writeln!(text, "{}", in_words(report.outcome));
     text
 }

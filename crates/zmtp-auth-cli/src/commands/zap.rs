@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::commands::zap_service::{self, ServiceArguments};
-use crate::exit::Failure;
+use crate::exit::{Failure, with_causes};
 use crate::output::console::Console;
 use crate::runtime::block_on;
 use crate::security::argument_source;
@@ -131,7 +131,7 @@ async fn answer(auth: &Authenticator, frames: Vec<Bytes>) -> (Answer, Option<Rul
         }
         Err(error) => match auth.handle_zap_message(frames).await {
             Some(reply) => (encoded(&reply), Some(Rule::Request)),
-            None => (Answer::Dropped(error.to_string()), Some(Rule::Request)),
+            None => (Answer::Dropped(with_causes(&error)), Some(Rule::Request)),
         },
     }
 }

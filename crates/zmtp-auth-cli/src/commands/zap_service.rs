@@ -109,7 +109,7 @@ pub(crate) async fn serve(
     }
     let may_ask = Authenticator::new();
     let router = ZapRouter::new();
-    router.bind("*", may_ask.clone()).map_err(Failure::new)?;
+    router.bind("*", may_ask.clone()).map_err(Failure::of)?;
     let config = match &arguments.key {
         Some(key) => {
             let clients: Result<Vec<_>, _> = arguments
@@ -123,7 +123,7 @@ pub(crate) async fn serve(
         }
         None => {
             let us = format!("uid:{}", own_uid()?);
-            may_ask.allow([us]).map_err(Failure::new)?;
+            may_ask.allow([us]).map_err(Failure::of)?;
             builder.null().authorize(Domain::EMPTY).finish()?
         }
     };
@@ -180,7 +180,7 @@ async fn listen(
             },
             () = at_time(due), if due.is_some() => refusals.tell_due()?,
             Some(_ended) = clients.join_next() => {}
-            ended = &mut deciding => return ended.map_err(Failure::new)?,
+            ended = &mut deciding => return ended.map_err(Failure::of)?,
             signal = signals.next() => match signal {
                 Signal::Stop => break,
                 Signal::Reload => policy.reload(),
@@ -201,7 +201,7 @@ async fn listen(
         let is_reloading = policy.is_reloading();
         drop(policy);
         if !is_reloading {
-            deciding.await.map_err(Failure::new)??;
+            deciding.await.map_err(Failure::of)??;
         }
         refusals.tell_rest()?;
         events.written().await

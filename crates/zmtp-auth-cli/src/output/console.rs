@@ -39,7 +39,7 @@ impl Console {
     /// Writes one line of JSON to stdout, with or without `--json`. Blocks while stdout is full, so
     /// code that serves sockets uses [`Events`](crate::output::events::Events).
     pub(crate) fn event(self, event: &impl Serialize) -> Result<(), Failure> {
-        let mut line = json(serde_json::to_string(event).map_err(Failure::new)?);
+        let mut line = json(serde_json::to_string(event).map_err(Failure::of)?);
         line.push('\n');
         write(&line)
     }

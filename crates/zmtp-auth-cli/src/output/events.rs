@@ -122,7 +122,7 @@ struct Stamped<'a, T> {
 fn line(event: &impl Serialize) -> Result<String, Failure> {
     let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let stamped = Stamped { event, time };
-    let mut text = json(serde_json::to_string(&stamped).map_err(Failure::new)?);
+    let mut text = json(serde_json::to_string(&stamped).map_err(Failure::of)?);
     text.push('\n');
     Ok(text)
 }

@@ -1,7 +1,7 @@
 //! Prints refused peers as events, and summarises repetitions.
 #![forbid(unsafe_code)]
 
-use crate::exit::Failure;
+use crate::exit::{Failure, with_causes};
 use crate::output::events::Events;
 use crate::output::repeats::{Repeats, place_of};
 use crate::socket::frames::Shown;
@@ -120,7 +120,10 @@ fn refused(refusal: &Refusal) -> Refused {
             .map(|name| Shown::of(name.as_bytes())),
         stage: refusal.stage.name(),
         status: status_of(refusal),
-        reason: denied.map_or_else(|| refusal.error.to_string(), |denied| denied.reason.clone()),
+        reason: denied.map_or_else(
+            || with_causes(&refusal.error),
+            |denied| denied.reason.clone(),
+        ),
         rule: refusal.rule().map(str::to_owned),
         policy_version: denied.and_then(|denied| denied.by.as_ref()?.policy_version),
         repeated: None,

@@ -75,8 +75,9 @@ pub(crate) fn read(from: &Path, max: usize) -> Result<ArgumentSource, Failure> {
     let (source, mode): (Box<dyn Read>, _) = if is_stdin(from) {
         (Box::new(io::stdin().lock()), None)
     } else if let Some(name) = variable(from) {
-        let value = std::env::var_os(name)
-            .ok_or_else(|| Failure::usage(format_args!("the environment has no variable {name:?}")))?;
+        let value = std::env::var_os(name).ok_or_else(|| {
+            Failure::usage(format_args!("the environment has no variable {name:?}"))
+        })?;
         let value = Zeroizing::new(value.into_encoded_bytes());
         return bounded(&value[..], None, from, max);
     } else {

@@ -167,7 +167,9 @@ pub(crate) fn public_key(text: &str) -> Result<PublicKey, Failure> {
     match of_text {
         Ok(key) => return Ok(key),
         Err(error) if text.len() == KEY_LEN && !from.exists() => {
-            return Err(Failure::usage(format_args!("{text:?} is not a key: {error}")));
+            return Err(Failure::usage(format_args!(
+                "{text:?} is not a key: {error}"
+            )));
         }
         Err(_) if argument_source::is_lasting(from) && !from.exists() => {
             return Err(Failure::usage(format_args!(

@@ -1,7 +1,7 @@
 //! The arguments of a server: its mechanism, its keys and the policy that admits peers.
 #![forbid(unsafe_code)]
 
-use crate::exit::Failure;
+use crate::exit::{Failure, with_causes};
 use crate::security::argument_source;
 use crate::security::client::ClientCredentials;
 use crate::security::key_file::load_key_pair;
@@ -151,13 +151,13 @@ impl LoadedPolicy {
     /// Returns a usage failure if the policy is not valid, or can admit no peer in this scope.
     pub(crate) fn load(path: &Path, scope: Option<Scope>) -> Result<Self, Failure> {
         let is_lasting = argument_source::is_lasting(path);
-        let policy = load_policy(path)?.map_err(Failure::usage)?;
+        let policy = load_policy(path)?.map_err(Failure::usage_of)?;
         if let Some(scope) = &scope {
             scope.check(policy.settings()).map_err(Failure::usage)?;
         }
         let authenticator = Authenticator::new();
         let warnings = authenticator.load_policy(&policy);
-        warnings.map_err(Failure::usage)?;
+        warnings.map_err(Failure::usage_of)?;
         Ok(Self {
             authenticator,
             path: path.to_owned(),
@@ -171,7 +171,7 @@ impl LoadedPolicy {
     pub(crate) fn router(&self) -> Result<ZapRouter, Failure> {
         let router = ZapRouter::new();
         let handler = self.authenticator.clone();
-        router.bind("*", handler).map_err(Failure::new)?;
+        router.bind("*", handler).map_err(Failure::of)?;
         Ok(router)
     }
 
@@ -244,10 +244,10 @@ impl LoadedPolicy {
                 && error.reason == PolicyFileErrorKind::Overtaken
             {
                 // A later reload has ended first, and its outcome was reported.
-                tracing::info!("{error}");
+                tracing::info!("{}", with_causes(error));
                 continue;
             }
-            let (warnings, policy) = outcome.map_err(Failure::usage)?;
+            let (warnings, policy) = outcome.map_err(Failure::usage_of)?;
             if let (Some(scope), Some(policy)) = (&self.scope, policy)
                 && let Err(why) = scope.check(policy.settings())
             {

@@ -1,7 +1,7 @@
 //! One peer of `listen`: prints the messages that it sends, and sends it the messages for it.
 #![forbid(unsafe_code)]
 
-use crate::exit::Failure;
+use crate::exit::{Failure, with_causes};
 use crate::output::events::Events;
 use crate::socket::frames::{Shown, shown};
 use crate::socket::outlet::{Recipient, Recipients};
@@ -32,7 +32,7 @@ enum Told<'a> {
         peer: u64,
         topic: Shown,
     },
-    Cancelled {
+    Unsubscribed {
         peer: u64,
         topic: Shown,
     },
@@ -82,10 +82,10 @@ impl Conversation {
     ) -> Result<(), Failure> {
         // A full stdout or a peer that does not read must not delay the end of the program.
         let reason = tokio::select! {
-            ended = self.exchange(&mut connection) => ended?.to_string(),
+            ended = self.exchange(&mut connection) => with_causes(&ended?),
             _ = stopped.changed() => match connection.close().await {
                 Ok(()) | Err(NetError::Closed) => "this side has stopped".to_owned(),
-                Err(error) => error.to_string(),
+                Err(error) => with_causes(&error),
             },
         };
         let closed = Told::Closed {
@@ -167,7 +167,7 @@ impl Conversation {
                 }
             }
             Incoming::Unsubscribe(topic) => {
-                let told = Told::Cancelled {
+                let told = Told::Unsubscribed {
                     peer,
                     topic: Shown::of(&topic),
                 };

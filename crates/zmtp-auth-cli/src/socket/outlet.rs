@@ -72,7 +72,9 @@ impl Outlet {
             return Err(Failure::usage(types));
         }
         if multipart.as_deref() == Some("") {
-            return Err(Failure::usage("--multipart needs a separator that is not empty"));
+            return Err(Failure::usage(
+                "--multipart needs a separator that is not empty",
+            ));
         }
         Ok(Self {
             ours,

@@ -1,6 +1,6 @@
 //! Commands that touch files alone: keygen, cert, passwd, policy, generate.
 
-use super::program::{House, command, ends, events, mode, nobody_listens, run};
+use super::program::{House, command, ends, events, mode, run, texts, unused_endpoint};
 use serde_json::json;
 use std::fs;
 use zmtp_auth::auth::Authenticator;
@@ -121,7 +121,7 @@ async fn passwd_sets_one_password_and_leaves_the_rest() {
         let outcome = auth.explain(&request).await.outcome.unwrap();
         assert_eq!(outcome.is_allowed(), right, "{name}");
     }
-    // Nobody can be called so, and the file stays as it is.
+    // These are no names, and the file stays as it is.
     for (name, code) in [
         ("a=b", 2),
         ("#bob", 2),
@@ -154,6 +154,20 @@ fn policy_check_says_what_is_wrong_and_what_should_be_looked_at() {
     let warnings = house.ends(0, "policy check @policy.toml");
     assert!(warnings.contains("admits anyone by CURVE"), "{warnings}");
     house.ends(1, "policy check @policy.toml --strict");
+    // The last line is always the verdict.
+    let verdict = |code: i32, line: &str| {
+        let arguments = house.arguments(line);
+        let output = run(&texts(&arguments));
+        assert_eq!(output.status.code(), Some(code));
+        let told = String::from_utf8(output.stdout).unwrap();
+        told.lines().last().unwrap().to_owned()
+    };
+    let check = "policy check @policy.toml";
+    assert_eq!(verdict(0, check), "ok with 1 warning: 1 domain");
+    let strict = verdict(1, "policy check @policy.toml --strict");
+    assert_eq!(strict, "not ok, because of --strict: 1 warning, 1 domain");
+    house.policy("[domain.a]\ncurve.any = true\n[domain.b]\nnull.any = true");
+    assert_eq!(verdict(0, check), "ok with 2 warnings: 2 domains");
     house.policy("[domain.a]\ncurves.any = true");
     let complaint = house.ends(1, "policy check @policy.toml");
     assert!(complaint.contains("line 2, column 1"), "{complaint}");
@@ -200,10 +214,17 @@ fn help_manual_and_completions_say_the_same() {
     assert_eq!(run(&["listen"]).status.code(), Some(2));
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
     let dir = tempfile::tempdir().unwrap();
-    ends(0, &["generate", "man", dir.path().to_str().unwrap()], "");
-    let page = fs::read_to_string(dir.path().join("zmtp-auth.1")).unwrap();
+    // The directory is made, with its parents, and may be there already.
+    let man = dir.path().join("share/man");
+    for _ in 0..2 {
+        ends(0, &["generate", "man", man.to_str().unwrap()], "");
+    }
+    let page = fs::read_to_string(man.join("zmtp-auth.1")).unwrap();
     assert!(page.contains("Exit codes"), "{page}");
-    assert!(dir.path().join("zmtp-auth-listen.1").exists());
+    assert!(man.join("zmtp-auth-listen.1").exists());
+    let file = man.join("zmtp-auth.1");
+    let complaint = ends(1, &["generate", "man", file.to_str().unwrap()], "");
+    assert!(complaint.contains("cannot write to"), "{complaint}");
     for shell in ["bash", "zsh", "fish"] {
         let script = ends(0, &["generate", "completions", shell], "");
         assert!(script.contains("keygen") && script.contains("policy"));
@@ -344,7 +365,7 @@ fn a_secret_key_that_others_can_read_is_warned_about_in_every_form() {
 /// What a client says that is given this as the key of a server that is not there.
 #[track_caller]
 fn connects(code: i32, key: &str) -> String {
-    let (_unused, endpoint) = nobody_listens();
+    let (_unused, endpoint) = unused_endpoint();
     let arguments = [
         "connect",
         &endpoint,
@@ -390,7 +411,7 @@ fn every_form_of_a_public_key_is_read_for_a_server() {
     // A bare key does not say which one it is, but its permissions do.
     write_private(&house, "secret", &format!("{PUBLIC}\n"));
     let told = connects(UNREACHABLE, &house.text("secret"));
-    assert!(told.contains("if it is a secret one"), "{told}");
+    assert!(told.contains("if it is a secret key"), "{told}");
     for (bad, code) in [(ZEROS, 2), ("nowhere", 2), (&*house.text(""), 1)] {
         connects(code, bad);
     }
@@ -492,10 +513,10 @@ fn standard_input_has_one_reader_and_a_hyphen_is_no_file() {
         );
     }
     // Where nothing is sent, it is free.
-    let (_bound, nobody) = nobody_listens();
+    let (_bound, unused) = unused_endpoint();
     run(
         7,
-        &format!("connect {nobody} --type pull {curve} --key -"),
+        &format!("connect {unused} --type pull {curve} --key -"),
         &secret,
     );
 

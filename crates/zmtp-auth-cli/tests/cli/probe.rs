@@ -1,6 +1,6 @@
 //! probe: what it says of each kind of peer.
 
-use super::program::{House, ends, nobody_listens};
+use super::program::{House, ends, unused_endpoint};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -28,6 +28,9 @@ fn a_peer_is_recognised_without_credentials() {
         text.contains("socket type: ROUTER") && text.contains(" ms "),
         "{text}"
     );
+    let text = house.ends(0, &format!("probe {curve}"));
+    let verdict = text.lines().last();
+    assert_eq!(verdict, Some("recognised; no credentials were checked"));
 }
 
 #[test]
@@ -87,8 +90,8 @@ fn old_silent_and_absent_peers_are_told_apart() {
     let (endpoint, speaking) = say(b"");
     ends(6, &["probe", &endpoint, "--timeout", "0.2"], "");
     speaking.join().unwrap();
-    let (_bound, nobody) = nobody_listens();
-    ends(7, &["probe", &nobody], "");
+    let (_bound, unused) = unused_endpoint();
+    ends(7, &["probe", &unused], "");
 }
 
 /// A NULL socket of type ROUTER that says so only once it has the type of its peer. To a peer that

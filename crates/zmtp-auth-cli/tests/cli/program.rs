@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Against hanging only: nothing is expected to take a fraction of it.
+/// The longest wait. It only keeps a failing test from hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn command(arguments: &[&str]) -> Command {
@@ -18,12 +18,12 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end, with this on stdin.
+/// Runs the program to its end, with this text on standard input.
 pub fn run_with(arguments: &[&str], stdin: &str) -> Output {
     let mut command = command(arguments);
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    // One that does not read has said why.
+    // Fails if the program does not read. It says why.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -32,7 +32,7 @@ pub fn run(arguments: &[&str]) -> Output {
     run_with(arguments, "")
 }
 
-/// Runs it; it must end with this code. Gives stdout, or stderr where it must fail.
+/// Runs the program to its end and checks the exit code. Returns stdout, or stderr if it must fail.
 #[track_caller]
 pub fn ends(code: i32, arguments: &[&str], stdin: &str) -> String {
     let output = run_with(arguments, stdin);
@@ -56,7 +56,7 @@ pub fn events(code: i32, arguments: &[&str], stdin: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A program that goes on until it is told to stop, or dropped.
+/// A running program, which is killed when this is dropped.
 pub struct Running {
     child: Child,
     pub stdin: Option<ChildStdin>,
@@ -87,7 +87,7 @@ impl Running {
         }
     }
 
-    /// Starts it and waits for its first line, which names its endpoint.
+    /// Starts the program and waits for its first line, which names its endpoint.
     pub fn listening(arguments: &[&str]) -> (Self, String) {
         let mut running = Self::start(arguments);
         let event = running.event("listening");
@@ -136,7 +136,7 @@ impl Running {
         assert!(sent.unwrap().success());
     }
 
-    /// As [`Running::end`], and does not hang on a program that does not end.
+    /// As [`Running::end`], but fails if the program does not end.
     #[track_caller]
     pub fn end_in_time(mut self) -> Option<i32> {
         let start = Instant::now();
@@ -149,7 +149,7 @@ impl Running {
         panic!("it does not end");
     }
 
-    /// Waits for its end; gives the exit code.
+    /// Waits for the end of the program. Returns the exit code.
     pub fn end(mut self) -> Option<i32> {
         drop(self.stdin.take());
         self.child.wait().unwrap().code()
@@ -164,7 +164,7 @@ impl Drop for Running {
     }
 }
 
-/// A directory with keys of a server and two clients, one of whom a policy knows.
+/// A directory with keys of a server and two clients, and a policy that knows one of the clients.
 pub struct House {
     pub dir: TempDir,
 }
@@ -233,8 +233,8 @@ impl House {
     }
 }
 
-/// An endpoint that is ours, so that nobody else can listen there, and does not listen.
-pub fn nobody_listens() -> (socket2::Socket, String) {
+/// An endpoint that is bound but does not listen, so that no other process can listen there.
+pub fn unused_endpoint() -> (socket2::Socket, String) {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));

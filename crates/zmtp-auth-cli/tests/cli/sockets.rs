@@ -1,6 +1,6 @@
 //! listen and connect, with each other.
 
-use super::program::{House, Running, ends, nobody_listens, texts};
+use super::program::{House, Running, ends, texts, unused_endpoint};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -250,7 +250,7 @@ fn hangup_loads_the_policy_again_and_closes_whom_it_no_longer_admits() {
 
     house.policy("");
     listening.signal("HUP");
-    // Whom it closes is told by another task than the one that loads: in either order.
+    // The closed peer and the reload are reported by two tasks, in either order.
     let closed = listening.event("closed");
     listening.has_told("reloaded");
     assert!(
@@ -300,8 +300,8 @@ fn a_policy_that_is_half_written_at_hangup_lets_no_stranger_in() {
 
 #[test]
 fn whoever_is_not_there_or_speaks_otherwise_has_a_code_of_his_own() {
-    let (_bound, nobody) = nobody_listens();
-    ends(7, &["connect", &nobody, "--type", "push", "--null"], "");
+    let (_bound, unused) = unused_endpoint();
+    ends(7, &["connect", &unused, "--type", "push", "--null"], "");
     ends(
         7,
         &[

@@ -231,7 +231,7 @@ fn what_is_no_tunnel_is_wrong_usage() {
     ]);
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("neither loopback nor ipc"), "{told}");
-    // Nobody is let in without a policy, and nobody is connected to without a key.
+    // A server without a policy and a client without a key are wrong usage.
     refused(&[
         "server",
         "--bind",

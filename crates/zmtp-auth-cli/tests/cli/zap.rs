@@ -194,7 +194,7 @@ async fn a_server_asks_a_handler_in_another_process() {
     for (n, verdict) in many.enumerate() {
         assert_eq!(status(&verdict.await).is_none(), n % 2 == 0);
     }
-    // The link is lost for good: nobody is admitted, nobody waits.
+    // The link is lost for good: no peer is admitted, and none waits.
     ipc.signal("KILL");
     ipc.end();
     assert_eq!(

@@ -13,7 +13,7 @@ import zmq
 service, domain, secret = sys.argv[1:]
 context = zmq.Context()
 
-# RFC 27: whoever binds this endpoint is the handler. A proxy passes it all on.
+# RFC 27: the process that binds this endpoint is the handler. A proxy passes everything on.
 front = context.socket(zmq.ROUTER)
 front.bind("inproc://zeromq.zap.01")
 back = context.socket(zmq.DEALER)
