@@ -1,2 +1,2 @@
-//! The benchmarks of `zmtp-auth`. This library is empty: cargo wants one beside benchmarks.
+//! The benchmarks of `zmtp-auth`. This library is empty: cargo wants one next to benchmarks.
 #![forbid(unsafe_code)]

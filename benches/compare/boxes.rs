@@ -15,7 +15,7 @@ const SIZES: [usize; 8] = [0, 32, 64, 256, 1024, 8 * 1024, 64 * 1024, 1024 * 102
 const BATCH: usize = 16;
 const BATCH_SIZES: [usize; 3] = [32, 64, 256];
 
-/// Bytes of boxes that lie ready to be opened: as much as a connection reads at once.
+/// The bytes of boxes that are ready to be opened, as many as a connection reads at once.
 const READY: usize = 64 * 1024;
 
 pub fn run(report: &mut Report, sodium: &Sodium) {
@@ -97,10 +97,9 @@ fn opens(size: usize, ready: usize) -> impl Run {
     }
 }
 
-/// `count` sealed bodies, side by side in one buffer as a connection reads them, and that buffer.
-/// As it was made before the clock starts, it is to be kept until the clock has stopped: returning
-/// a mebibyte to the system takes nearly as long as opening it, and the peer, which opens from one
-/// buffer to another over and over, never does.
+/// `count` sealed bodies in one buffer, as a connection reads them, and that buffer. Keep the buffer
+/// until the clock has stopped: returning a mebibyte to the system takes nearly as long as opening it,
+/// and libsodium's side, which reuses two buffers, never does that.
 fn sealed(sealer: &mut Sealer, size: usize, count: usize) -> (BytesMut, Vec<BytesMut>) {
     let payload = vec![7; size];
     let mut all = BytesMut::with_capacity(count * (size + sealer.overhead()));
@@ -153,7 +152,7 @@ fn opens_batch(size: usize, ready: usize) -> impl Run {
     }
 }
 
-/// What libsodium needs for boxes, with a nonce that counts as libzmq's does.
+/// The state of boxes with libsodium, with a nonce that counts as libzmq's does.
 struct Peer<'a> {
     sodium: &'a Sodium,
     key: SharedKey,
@@ -179,8 +178,8 @@ impl<'a> Peer<'a> {
         self.sodium.seal(boxed, text, &self.nonce, &self.key);
     }
 
-    /// Seals `count` texts one after the other, to be opened with consecutive nonces from the
-    /// one that is returned.
+    /// Seals `count` texts one after the other. They open with consecutive nonces from the one that is
+    /// returned.
     fn sealed(&mut self, text: &[u8], count: usize) -> (u64, Vec<u8>) {
         let first = self.counter + 1;
         let mut all = vec![0; count * (text.len() + TAG_LEN)];
@@ -200,7 +199,7 @@ impl<'a> Peer<'a> {
     }
 }
 
-/// The payload and the byte of flags before it, which is sealed with it.
+/// The payload behind its flags byte, which is sealed with it.
 fn text(size: usize) -> Vec<u8> {
     vec![7; size + 1]
 }

@@ -1,5 +1,5 @@
-//! Child processes: both ends of a connection have a process of their own, whichever library
-//! they use. None outlives this one, and none may take longer than is sensible.
+//! Child processes. Each end of a connection has a process of its own, with either library. Children
+//! end with this process, or when they take too long.
 
 use crate::job::Job;
 use crate::stopwatch;
@@ -13,11 +13,11 @@ use std::time::Duration;
 /// The first argument of a child.
 pub const MARK: &str = "--child";
 
-/// Longest wait for a line, and longest life of a child.
+/// The longest wait for a line, and the longest life of a child.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LIFE: Duration = Duration::from_secs(60);
 
-/// A running child; dropped, it ends.
+/// A running child, which ends when this is dropped.
 pub struct Child {
     process: process::Child,
     stdin: ChildStdin,
@@ -53,14 +53,14 @@ impl Child {
         }
     }
 
-    /// What it says next.
+    /// The next line from the child.
     pub fn line(&self) -> String {
         self.lines
             .recv_timeout(PATIENCE)
             .unwrap_or_else(|_| panic!("{}: says nothing", self.what))
     }
 
-    /// The figure that it says next.
+    /// The next figure from the child.
     pub fn figure(&self) -> f64 {
         let line = self.line();
         line.parse()
@@ -96,7 +96,7 @@ impl Drop for Child {
     }
 }
 
-/// In a child: answers what its parent asks, and ends with it.
+/// In a child: answers the parent's questions, and ends with the parent.
 pub fn obey() {
     thread::spawn(|| {
         thread::sleep(LIFE);
@@ -112,7 +112,7 @@ pub fn obey() {
     });
 }
 
-/// In a child: says something to its parent.
+/// In a child: sends a line to the parent.
 pub fn tell(what: impl std::fmt::Display) {
     println!("{what}");
 }

@@ -23,7 +23,7 @@ pub fn configs() -> (Config<NoPolicy>, Config<NoPolicy>) {
     (client, server)
 }
 
-/// One step of a side that only ever waits for bytes.
+/// One step of a side that waits only for bytes.
 pub fn step(side: Handshake, input: &mut BytesMut, out: &mut BytesMut) -> Handshake {
     match side {
         Handshake::NeedsInput(waiting) => waiting.process(input, out).unwrap(),

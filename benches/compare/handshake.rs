@@ -1,5 +1,5 @@
-//! A CURVE handshake's cost to the server, without I/O: the machine's whole work, against the
-//! multiplications alone that a libzmq server does for one.
+//! The cost of a CURVE handshake to a server, without I/O: the whole work of the machine, compared with
+//! only the multiplications of a libzmq server.
 
 use crate::ends;
 use crate::pairing::{Run, measure, timed};
@@ -14,7 +14,7 @@ use zmtp_auth::handshake::Handshake;
 /// and for the traffic, and by the base for its transient key.
 const POINTS: usize = 5;
 
-/// Bytes of a buffer that a driver brings along: enough for all of a handshake.
+/// The bytes of a caller's buffer, enough for a whole handshake.
 const ROOM: usize = 2048;
 
 pub fn run(report: &mut Report, sodium: &Sodium) {
@@ -26,7 +26,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
     }
 }
 
-/// Several handshakes side by side, stage by stage, so that the clock is looked at once for many.
+/// Several handshakes at once, stage by stage, so that the clock is read once for many.
 fn ours() -> impl Run {
     let (client_config, server_config) = ends::configs();
     move |count| {

@@ -1,7 +1,7 @@
-//! Heap of one connection, idle, by a counting allocator: the machine without I/O, with its own
-//! size, in each stage of a CURVE handshake with libzmq; and a whole [`Connection`].
+//! The heap of one idle connection, by a counting allocator: the machine without I/O, including its
+//! own size, in each stage of a CURVE handshake with libzmq, and a whole [`Connection`].
 //!
-//! The buffers that bytes come from and go to are the caller's, and not counted.
+//! The buffers for input and output belong to the caller and are not counted.
 
 use crate::ends;
 use crate::job::{client_secret, server_secret};
@@ -18,10 +18,10 @@ use zmtp_auth::net::{Connection, Listener};
 use zmtp_auth::traffic::frames::FrameReader;
 use zmtp_auth::{Config, Domain, KeyPair, Limits, SocketType, Verdict};
 
-/// Longest wait for libzmq.
+/// The longest wait for libzmq.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAIRS: usize = 50;
-/// What each connection carries before it is measured again.
+/// The messages that each connection carries before it is measured again.
 const MESSAGES: usize = 4000;
 const MESSAGE: usize = 1000;
 
@@ -94,7 +94,7 @@ fn machine(report: &mut Report, zmq: &Zmq) {
     let Handshake::Complete(established) = established else {
         panic!("the handshake is complete");
     };
-    // That it is, libzmq shows.
+    // libzmq shows that it is complete.
     dealer.send(b"hello");
     let mut reader = FrameReader::new(established.opener, &Limits::default());
     let frame = loop {
@@ -106,7 +106,7 @@ fn machine(report: &mut Report, zmq: &Zmq) {
     assert_eq!(frame.body, "hello");
 }
 
-/// Sends what is to be sent, and waits for more.
+/// Sends the output and waits for input.
 fn exchange(stream: &mut TcpStream, input: &mut BytesMut, out: &mut BytesMut) {
     stream.write_all(out).unwrap();
     out.clear();
@@ -130,7 +130,7 @@ fn connection(report: &mut Report) {
     let listener = runtime
         .block_on(Listener::bind("tcp://127.0.0.1:*", server))
         .unwrap();
-    // What the first connection leaves in the runtime and the listener is not of a connection.
+    // The memory that the first connection leaves in runtime and listener is not a connection's.
     drop(runtime.block_on(pair(&listener)));
     let mut pairs = Vec::with_capacity(PAIRS);
     let idle = measure(|| {
@@ -155,7 +155,7 @@ fn connection(report: &mut Report) {
     report.alone("heap connection, after traffic", "bytes", each(after));
 }
 
-/// Lets the tasks of all connections come to rest.
+/// Waits until the tasks of all connections are idle.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }

@@ -1,29 +1,29 @@
-//! What a child process is to do, as it stands on its command line.
+//! The job of a child process, as its command line describes it.
 
 use std::fmt;
 use zmtp_auth::SecretKey;
 
-/// Whose code does it.
+/// Which library does the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Ours,
     Libzmq,
 }
 
-/// What is done.
+/// The kind of job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
-    /// Binds, and says how many messages a second it receives.
+    /// Binds, and reports how many messages per second it receives.
     Pull,
-    /// Connects, and sends for ever.
+    /// Connects, and sends without end.
     Push { to: String },
     /// Binds, and sends back what it receives.
     Echo,
-    /// Connects, and says how many nanoseconds a message takes there and back.
+    /// Connects, and reports how many nanoseconds a round trip takes.
     Ping { to: String },
-    /// A server's tunnel: binds CURVE, and forwards to a program of NULL.
+    /// A server's tunnel: binds with CURVE, and forwards to a program with NULL.
     Tunnel { to: String },
-    /// Binds, and says how much processor time it has used whenever it is asked.
+    /// Binds, and reports its processor time when it is asked.
     Serve,
 }
 
@@ -31,13 +31,13 @@ pub enum Task {
 pub struct Job {
     pub side: Side,
     pub task: Task,
-    /// CURVE, or else NULL.
+    /// Whether to use CURVE, otherwise NULL.
     pub curve: bool,
     /// Bytes of a message.
     pub size: usize,
 }
 
-/// Any keys do: what is measured takes the same time with all.
+/// The keys do not matter: all take the same time.
 pub fn server_secret() -> SecretKey {
     SecretKey::from_bytes(&[22; 32]).unwrap()
 }

@@ -1,5 +1,5 @@
-//! Whole connections over TCP on loopback, each end a process: messages a second, round trips,
-//! and what a server pays for a handshake.
+//! Connections over TCP on loopback with a process for each end: messages per second, round trips, and
+//! the cost of a handshake to a server.
 
 use crate::child::Child;
 use crate::job::{Job, Side, Task};
@@ -15,16 +15,16 @@ use zmtp_auth::net::Connection;
 const SIZES: [usize; 3] = [64, 1024, 64 * 1024];
 const ROUNDS: usize = 5;
 
-/// Handshakes in one round, and rounds, which are short and differ much.
+/// The number of handshakes in a round, and of rounds. Rounds are short and differ much.
 const HANDSHAKES: usize = 200;
 const HANDSHAKE_ROUNDS: usize = 15;
-/// Clients that come at once, and how long all of them may take.
+/// The number of clients that connect at once, and how long all may take.
 const STORM: usize = 1000;
 const STORM_TIME: Duration = Duration::from_secs(15);
-/// What tokio calls the threads of its runtime.
+/// The name of the threads of tokio's runtime.
 const WORKER: &str = "tokio-rt-worker";
 
-/// A server gets so long to finish with the last peer.
+/// How long a server may take to finish with its last peer.
 const SETTLE: Duration = Duration::from_millis(50);
 
 pub fn run(report: &mut Report, libzmq: &str) {
@@ -67,13 +67,13 @@ pub fn run(report: &mut Report, libzmq: &str) {
     }
 }
 
-/// What comes of many clients at once.
+/// The figures of many clients at once.
 struct Storm {
-    /// How much longer than half of them the slowest of a hundred take.
+    /// The 99th percentile of the time to connect, over the median.
     tail: f64,
     /// Threads of the server's runtime.
     threads: usize,
-    /// The part of their processor time that one of them has used.
+    /// The share of the busiest thread in their processor time.
     busiest: f64,
 }
 
@@ -173,8 +173,7 @@ impl Server {
         server
     }
 
-    /// Nanoseconds of processor time for one handshake, the connection's beginning and end
-    /// included.
+    /// The processor time of one handshake in nanoseconds, including connecting and closing.
     fn handshakes(&mut self) -> f64 {
         let before = self.process.cpu();
         self.runtime.block_on(async {

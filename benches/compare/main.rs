@@ -1,14 +1,15 @@
-//! This library beside libsodium, libzmq and pyzmq, in one run: one JSON line for each case.
+//! Compares this library with libsodium, libzmq and pyzmq in one run, and prints one JSON line for
+//! each case.
 //!
 //! ```text
 //! cargo bench --bench compare                      # every case
-//! cargo bench --bench compare -- seal handshake    # those whose names contain one of these
+//! cargo bench --bench compare -- seal handshake    # cases whose names contain one of these
 //! cargo bench --bench compare -- --write           # the table goes to benches/README.md
 //! cargo bench --bench compare -- --sodium /usr/lib/x86_64-linux-gnu/libsodium.so.23
 //! ```
 //!
-//! The peers' libraries come from the pyzmq wheel of the test environment: the one of
-//! `ZMTP_AUTH_PYTHON`, or else the one that `./test` prepares.
+//! The other libraries come from the pyzmq wheel of the test environment: the one of
+//! `ZMTP_AUTH_PYTHON`, or the one that `./test` prepares.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod boxes;
@@ -36,9 +37,9 @@ use std::path::PathBuf;
 
 /// What the command line asks for.
 struct Request {
-    /// Parts of names; a case with none of them in its name is not run. Empty: all are.
+    /// Parts of names: a case runs if its name contains one of them. Empty: all cases run.
     filters: Vec<String>,
-    /// Another libsodium than the wheel's.
+    /// A libsodium to use instead of the wheel's.
     sodium: Option<PathBuf>,
     /// Whether the table goes to `benches/README.md`.
     write: bool,
@@ -53,7 +54,7 @@ impl Request {
         };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                // cargo's own.
+                // cargo adds these.
                 "--bench" => {}
                 "--write" => request.write = true,
                 "--sodium" => {
@@ -82,7 +83,7 @@ fn main() {
         return;
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
-        // `cargo test --benches` wants to see it start, and no more.
+        // `cargo test --benches` only checks that it starts.
         return;
     }
     let request = Request::parse(arguments.into_iter());

@@ -15,7 +15,7 @@ pub fn run(job: Job) {
         .enable_all()
         .build()
         .unwrap();
-    // Where an application that serves anybody has its tasks: on the runtime's own threads.
+    // On the runtime's own threads, where an application has its tasks.
     let task = runtime.spawn(async move { work(&job).await });
     runtime.block_on(task).unwrap();
 }
@@ -29,7 +29,7 @@ async fn work(job: &Job) {
         }
         Task::Push { to } => {
             let mut connection = connect(job, SocketType::Push, to).await;
-            // Until the receiver has seen enough and is gone.
+            // Until the receiver has measured enough and closes.
             while connection.send(payload.as_slice()).await.is_ok() {}
         }
         Task::Echo => {
@@ -56,7 +56,7 @@ async fn work(job: &Job) {
     }
 }
 
-/// A server's tunnel that lets everybody in, by a policy that says so.
+/// A server's tunnel with a policy that admits any key.
 async fn tunnel(to: &str) -> Tunnel {
     let config = Config::builder(SocketType::Relay)
         .curve_server(KeyPair::from_secret(server_secret()))
@@ -86,7 +86,7 @@ async fn bind(job: &Job, kind: SocketType) -> Listener {
     listener
 }
 
-/// What connects in a case: also the client of a libzmq server.
+/// The side that connects, also to a libzmq server.
 pub fn client(kind: SocketType, curve: bool) -> Config<NoPolicy> {
     let config = Config::builder(kind);
     let config = if curve {
@@ -108,7 +108,7 @@ async fn connect(job: &Job, kind: SocketType, to: &str) -> Connection {
 
 async fn pull(mut connection: Connection, size: usize) {
     let mut counter = Counter::new(size);
-    // Until the sender is gone.
+    // Until the sender closes.
     while let Ok(message) = connection.recv_message().await {
         assert_eq!(message.single().map(|frame| frame.len()), Some(size));
         if let Some(rate) = counter.count() {

@@ -1,30 +1,27 @@
-//! Two ways of doing one thing, measured in turn, so that whatever disturbs the machine disturbs
-//! both.
+//! Measures two ways of doing the same in turn, so that a disturbance of the machine affects both.
 
 use crate::job::Side;
 use std::time::{Duration, Instant};
 
-/// How long each side runs before the other has its turn: much longer than the clock is coarse,
-/// shorter than the time the system gives to one process.
+/// How long each side runs in its turn: much longer than the resolution of the clock, and shorter than
+/// a time slice of the system.
 const SLICE: Duration = Duration::from_micros(400);
 const PAIRS: usize = 151;
 
-/// Medians of paired runs.
+/// The medians of paired runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Pair {
     pub ours: f64,
     pub peer: f64,
-    /// The median of each pair's quotient: above 1, we are faster.
+    /// The median of the ratios of all pairs. Above 1, this library is faster.
     pub ratio: f64,
 }
 
-/// Something to measure: does `count` operations and says how long they took. What it prepares
-/// for them does not count.
+/// A measured operation: runs `count` times and returns how long that took, without preparations.
 pub trait Run: FnMut(usize) -> Duration {}
 impl<F: FnMut(usize) -> Duration> Run for F {}
 
-/// Measures both, in turn, each side first as often as the other. Neither does more than `max`
-/// operations at once.
+/// Measures both in turn, each first equally often, with at most `max` operations at once.
 pub fn measure(mut ours: impl Run, mut peer: impl Run, max: usize) -> Pair {
     let count_ours = calibrate(&mut ours, max);
     let count_peer = calibrate(&mut peer, max);
@@ -43,14 +40,14 @@ pub fn measure(mut ours: impl Run, mut peer: impl Run, max: usize) -> Pair {
     medians(&pairs, Better::Less)
 }
 
-/// Whether more of a figure is better, such as messages a second, or less.
+/// Whether a higher or a lower figure is better.
 #[derive(Debug, Clone, Copy)]
 pub enum Better {
     More,
     Less,
 }
 
-/// Lets both sides do something long in turn, `count` times each.
+/// Runs something long on both sides in turn, `count` times each.
 pub fn rounds(count: usize, better: Better, mut figure: impl FnMut(Side) -> f64) -> Pair {
     let mut pairs = Vec::with_capacity(count);
     for turn in 0..count {
@@ -79,7 +76,7 @@ fn medians(pairs: &[(f64, f64)], better: Better) -> Pair {
     }
 }
 
-/// Wall time of `count` calls of `operation`.
+/// The wall time of `count` calls of `operation`.
 pub fn timed(count: usize, mut operation: impl FnMut()) -> Duration {
     let start = Instant::now();
     for _ in 0..count {

@@ -1,11 +1,11 @@
-//! Which cases are wanted, and what they brought: one JSON line each, and a table of them all.
+//! The cases to run and their figures: one JSON line each, and a table of all.
 
 use crate::pairing::Pair;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// The table stands between these in `benches/README.md`.
+/// The marks around the table in `benches/README.md`.
 const BEGIN: &str = "<!-- last run -->\n";
 const END: &str = "<!-- end of last run -->\n";
 
@@ -26,7 +26,7 @@ impl Report {
         self.filters.is_empty() || self.filters.iter().any(|part| case.contains(part.as_str()))
     }
 
-    /// A case that was measured in pairs.
+    /// Reports a case that was measured in pairs.
     pub fn measured(&mut self, case: &str, peer_name: &str, unit: &str, pair: Pair) {
         let (ours, peer) = (rounded(pair.ours), rounded(pair.peer));
         let ratio = rounded(pair.ratio);
@@ -43,7 +43,7 @@ impl Report {
         ));
     }
 
-    /// A case without a peer.
+    /// Reports a case without another library.
     pub fn alone(&mut self, case: &str, unit: &str, ours: f64) {
         let ours = rounded(ours);
         print_line(&json!({
@@ -57,7 +57,7 @@ impl Report {
         self.row(&format!("{case} | {ours} | | {unit} |"));
     }
 
-    /// Puts the table into `benches/README.md`, in the place of the last one.
+    /// Replaces the table in `benches/README.md`.
     pub fn write(&self) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/README.md");
         let text = fs::read_to_string(&path).unwrap();
@@ -76,7 +76,7 @@ fn print_line(line: &Value) {
     println!("{line}");
 }
 
-/// Three significant digits are more than a run repeats.
+/// Three significant digits. A repeated run differs by more than that.
 fn rounded(value: f64) -> f64 {
     format!("{value:.2e}").parse().unwrap_or(value)
 }

@@ -24,14 +24,14 @@ type Base = unsafe extern "C" fn(*mut c_uchar, *const c_uchar) -> c_int;
 
 /// A loaded libsodium.
 pub struct Sodium {
-    /// With its version.
+    /// Its name and version.
     pub name: String,
     easy_afternm: Box2,
     open_easy_afternm: Box2,
     before: Multiply,
     multiply: Multiply,
     base: Base,
-    /// The functions above live as long as it does.
+    /// Keeps the functions above loaded.
     _library: Library,
 }
 

@@ -1,17 +1,17 @@
-//! What a child measures while it works.
+//! Measurements that a child makes while it works.
 #![allow(unsafe_code)]
 
 use std::time::{Duration, Instant};
 
-/// A stream of messages runs for so long before it is measured, and while it is.
+/// How long a stream of messages runs before it is measured, and how long it is measured.
 const WARM_UP: Duration = Duration::from_millis(150);
 const MEASURE: Duration = Duration::from_millis(400);
 
-/// Round trips before measuring, and measured.
+/// The number of round trips before measuring, and the number measured.
 const PINGS_BEFORE: usize = 300;
 const PINGS: usize = 2000;
 
-/// Processor time of all threads of this process.
+/// The processor time of all threads of this process.
 pub fn process_cpu() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -23,7 +23,7 @@ pub fn process_cpu() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Lets this process, and those it starts, open as many files as the system allows.
+/// Lets this process and its children open as many files as the system allows.
 pub fn open_many_files() {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -33,13 +33,13 @@ pub fn open_many_files() {
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
             limit.rlim_cur = limit.rlim_max;
-            // Where it may not be raised, a case with many connections says so.
+            // If the limit cannot be raised, a case with many connections fails and says so.
             let _ = libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
     }
 }
 
-/// Counts messages from the first on.
+/// Counts messages, starting with the first.
 pub struct Counter {
     start: Option<Instant>,
     from: Option<Instant>,
@@ -54,13 +54,13 @@ impl Counter {
             start: None,
             from: None,
             counted: 0,
-            // The clock is not free.
+            // Reading the clock has a cost.
             look_every: if size < 4096 { 64 } else { 4 },
             seen: 0,
         }
     }
 
-    /// Counts one; messages a second whenever it has counted for long enough.
+    /// Counts a message. Returns messages per second when enough time has passed.
     pub fn count(&mut self) -> Option<f64> {
         self.seen += 1;
         self.counted += 1;
@@ -99,7 +99,7 @@ impl Pings {
         }
     }
 
-    /// Takes one; the median in nanoseconds once there are enough.
+    /// Adds a round trip. Returns the median in nanoseconds when there are enough.
     pub fn took(&mut self, time: Duration) -> Option<f64> {
         self.sent += 1;
         if self.sent > PINGS_BEFORE {

@@ -1,5 +1,5 @@
-//! Messages a second through a server's tunnel, beside the same two sockets of libzmq without one:
-//! CURVE from libzmq to the tunnel and NULL from there to libzmq, beside CURVE all the way.
+//! Messages per second through a server's tunnel, compared with the same two libzmq sockets without a
+//! tunnel: CURVE from libzmq to the tunnel and NULL from there to libzmq, against CURVE all the way.
 
 use crate::child::Child;
 use crate::job::{Job, Side, Task};

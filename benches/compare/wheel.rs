@@ -21,8 +21,8 @@ pub fn zmq() -> PathBuf {
     library("libzmq")
 }
 
-/// The one library of the wheel whose file name begins with `name`. A wheel has its libraries in
-/// a folder beside the package.
+/// The library of the wheel whose file name begins with `name`. A wheel has its libraries in a folder
+/// next to the package.
 fn library(name: &str) -> PathBuf {
     let python = python();
     let found = Command::new(&python)

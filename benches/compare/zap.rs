@@ -1,5 +1,5 @@
-//! Decisions of a policy with many rules, beside pyzmq's: the function alone, frames in, frames
-//! out, without sockets; and a request answered, from whoever asks and back.
+//! Decisions of a policy with many rules, compared with pyzmq's: the function from frames to frames,
+//! without sockets, and a request that a server sends and gets answered.
 
 use crate::job::Side;
 use crate::pairing::{Better, Pair, rounds, timed};

@@ -1,8 +1,8 @@
-//! Decisions read off the front of a fuzzer's input. What is missing reads as zero, so that every
-//! input means something.
+//! Reads decisions from the front of a fuzzer's input. Missing bytes read as zero, so that every input
+//! is valid.
 #![forbid(unsafe_code)]
 
-/// What is left of an input.
+/// The rest of an input.
 pub struct Choices<'a>(&'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -39,7 +39,7 @@ impl<'a> Choices<'a> {
         taken
     }
 
-    /// A length in one byte, or in three of which the first is 255, and as many bytes.
+    /// A length in one byte, or in three if the first is 255, and that many bytes.
     pub fn string(&mut self) -> &'a [u8] {
         let len = match self.byte() {
             255 => usize::from(self.byte()) << 8 | usize::from(self.byte()),

@@ -1,5 +1,5 @@
-//! The means of a forger who has every secret: frames, metadata, and CURVE's boxes, made with
-//! `crypto_box`, which knows nothing of the crate under test.
+//! The tools of a forger with every secret: frames, metadata and CURVE's boxes. They are made with
+//! `crypto_box`, which shares no code with the crate under test.
 #![forbid(unsafe_code)]
 
 use crate::recording::Recording;
@@ -10,7 +10,7 @@ use crypto_box::{PublicKey, SalsaBox, SecretKey};
 use std::sync::OnceLock;
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 
-/// A frame as short as it can be.
+/// A frame in its shortest form.
 pub fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
     match u8::try_from(body.len()) {
         Ok(len) => [&[flags, len], body].concat(),
@@ -70,11 +70,11 @@ pub struct Secrets {
     pub server_transient: [u8; 32],
     /// c'->S, for HELLO and WELCOME.
     pub hello: SalsaBox,
-    /// c'->S', for all the rest.
+    /// c'->S', for everything else.
     pub traffic: SalsaBox,
     /// Permanent keys of clients: C, and the vouch key C->S'. The first is the recorded one.
     pub vouchers: [([u8; 32], SalsaBox); 2],
-    /// The cookie that a server of ours gives to the recorded HELLO.
+    /// The cookie that this library's server returns for the recorded HELLO.
     pub cookie: Vec<u8>,
 }
 
@@ -109,13 +109,13 @@ pub fn secrets() -> &'static Secrets {
     })
 }
 
-/// What the base's client sends up to and with HELLO.
+/// The bytes of the base's client up to and including HELLO.
 pub fn recorded_hello() -> Vec<u8> {
     let sent = Recording::base().sent("client");
     [sent[0].bytes, sent[1].bytes].concat()
 }
 
-/// What the base's server sends up to and with WELCOME.
+/// The bytes of the base's server up to and including WELCOME.
 pub fn recorded_welcome() -> Vec<u8> {
     let sent = Recording::base().sent("server");
     [sent[0].bytes, sent[1].bytes].concat()

@@ -1,5 +1,5 @@
-//! What the fuzz targets do, as plain functions from bytes to nothing that panic where an
-//! invariant breaks. libFuzzer calls them with its inputs, and an ordinary test with the corpora.
+//! The fuzz targets as plain functions of bytes, which panic if an invariant does not hold. libFuzzer
+//! calls them with its inputs, and an ordinary test calls them with the corpora.
 #![forbid(unsafe_code)]
 
 pub mod choices;
@@ -12,7 +12,7 @@ pub mod seeds;
 pub mod setup;
 pub mod targets;
 
-/// What a target does with an input. It panics where an invariant breaks.
+/// A target. It panics if an invariant does not hold.
 pub type Run = fn(&[u8]);
 
 /// Every target by name.

@@ -1,8 +1,8 @@
-//! What metadata means (RFC 37, "Metadata"), written a second time and without regard to speed:
-//! what the crate makes of any bytes is compared with this.
+//! A second implementation of metadata (RFC 37, "Metadata"), without regard to speed. The crate's
+//! result for any bytes is compared with it.
 #![forbid(unsafe_code)]
 
-/// Names and values; `None` if the bytes are no metadata, or hold more than `max` properties.
+/// Names and values, or `None` if the bytes are not metadata or hold more than `max` properties.
 pub fn parse(mut bytes: &[u8], max: usize) -> Option<Vec<(String, Vec<u8>)>> {
     let mut found: Vec<(String, Vec<u8>)> = Vec::new();
     while let Some((&name_len, rest)) = bytes.split_first() {

@@ -1,5 +1,4 @@
-//! `zmq.auth`'s policy written a second time, over a handful of domains, addresses, users and
-//! keys.
+//! A second implementation of `zmq.auth`'s policy, for a few domains, addresses, users and keys.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use zmtp_auth::{AccessRequest, Credentials, PublicKey};
 
 pub const DOMAINS: [&str; 4] = ["", "*", "a", "b"];
-/// Single addresses: as rules they match themselves, and the last two each other.
+/// Single addresses. As rules each matches itself, and the last two also match each other.
 pub const ADDRESSES: [&str; 5] = [
     "10.0.0.1",
     "2001:db8::1",
@@ -25,7 +24,7 @@ pub fn key(number: u8) -> PublicKey {
     PublicKey::from_bytes([number + 1; 32]).expect("a key of high order")
 }
 
-/// The value of a future that is ready.
+/// The output of a future that is ready.
 pub fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
@@ -46,11 +45,11 @@ enum Curve {
     Provider(bool),
 }
 
-/// What is configured.
+/// The configuration.
 #[derive(Default)]
 pub struct Model {
     pub stopped: bool,
-    /// By scope, `None` for all: whether it is an allow list, and the addresses.
+    /// By scope (`None` is all domains): whether the list allows, and its addresses.
     lists: BTreeMap<Option<&'static str>, (bool, BTreeSet<String>)>,
     plain: BTreeMap<&'static str, Plain>,
     curve: BTreeMap<&'static str, Curve>,
@@ -101,7 +100,7 @@ impl Model {
         self.curve.remove(domain);
     }
 
-    /// As whom the peer comes in; `None` if it does not.
+    /// The user id of the peer, or `None` if it is refused.
     pub fn user_id(&self, asked: &AccessRequest) -> Option<Vec<u8>> {
         let domain = std::str::from_utf8(asked.domain.as_bytes()).unwrap_or("other");
         let address = folded(&String::from_utf8_lossy(&asked.address.to_zap()));
@@ -144,12 +143,12 @@ impl Model {
     }
 }
 
-/// The entry that rules a domain: its own, or that of `*`.
+/// The entry for a domain: its own, or that of `*`.
 fn ruling<'a, T>(entries: &'a BTreeMap<&'static str, T>, domain: &str) -> Option<&'a T> {
     entries.get(domain).or_else(|| entries.get("*"))
 }
 
-/// An address as text, so that a v4-mapped one is the v4 one.
+/// An address as text. A v4-mapped address becomes the v4 address.
 fn folded(address: &str) -> String {
     let unscoped = address.split('%').next().unwrap_or(address);
     match unscoped.parse::<IpAddr>() {

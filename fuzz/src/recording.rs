@@ -5,13 +5,13 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Whose secrets all CURVE targets use, so that its recorded boxes open.
+/// The recording whose secrets all CURVE targets use, so that its boxes open.
 const BASE: &str = include_str!("../../vectors/libzmq/curve-dealer-router.txt");
 
 /// One file: each key with its text, and the bytes of its block.
 pub struct Recording(Vec<(String, String, Vec<u8>)>);
 
-/// What one side puts on the wire at one moment.
+/// The bytes that one side sends at one moment.
 pub struct Sent<'a> {
     pub label: &'a str,
     pub bytes: &'a [u8],
@@ -61,7 +61,7 @@ impl Recording {
         hex(self.text(key)).try_into().expect("a key has 32 bytes")
     }
 
-    /// What a side draws, all of it in order.
+    /// All random bytes that a side draws, in order.
     pub fn draws(&self, side: &str) -> Vec<u8> {
         let key = format!("{side}.draw");
         let draws = self.0.iter().filter(|(known, _, _)| *known == key);
@@ -70,7 +70,7 @@ impl Recording {
             .collect()
     }
 
-    /// The draw of that name.
+    /// The random bytes of that name.
     pub fn draw(&self, side: &str, name: &str) -> [u8; 32] {
         let key = format!("{side}.draw");
         let found = self.0.iter().find_map(|(known, text, _)| {
@@ -90,7 +90,7 @@ impl Recording {
         })
     }
 
-    /// All that a side sends, in order.
+    /// Everything that a side sends, in order.
     pub fn sent(&self, side: &str) -> Vec<Sent<'_>> {
         let key = format!("{side}.sends");
         let sent = self.0.iter().filter(|(known, _, _)| *known == key);

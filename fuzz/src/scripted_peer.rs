@@ -1,5 +1,5 @@
-//! One side of a connection, fed by hand: it answers its own pauses, logs all that happens, and
-//! panics where something happens that never may.
+//! One side of a connection that a target feeds. It answers its own pauses, logs all events, and panics
+//! if a forbidden event happens.
 #![forbid(unsafe_code)]
 
 use crate::setup::{self, MAX_FRAMES, MAX_MESSAGE, Setup};
@@ -10,11 +10,11 @@ use zmtp_auth::wire::command::TrafficCommand;
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{AccessRequest, Credential, Error, LocalError, Verdict};
 
-/// What a handler admits everyone as.
+/// The user id that the handler gives to every peer.
 const USER_ID: &str = "somebody";
-/// More than all that a side sends in a handshake of ours.
+/// More bytes than a side of this library sends in a handshake.
 const MOST_SENT: usize = 1500;
-/// More than an error needs to say what happened.
+/// More bytes than the text of an error needs.
 const MOST_TEXT: usize = 600;
 
 /// Something that happened.
@@ -42,7 +42,7 @@ pub struct ScriptedPeer {
     events: Vec<Event>,
     asked: Option<AccessRequest>,
     sent: usize,
-    /// How many frames are read at once; one by one if none is said.
+    /// How many frames are read at once, if not one by one.
     at_once: Option<usize>,
 }
 
@@ -77,7 +77,7 @@ impl ScriptedPeer {
         scripted_peer
     }
 
-    /// Reads up to `max` frames at once from now on.
+    /// Sets how many frames are read at once.
     pub const fn read_at_once(&mut self, max: usize) {
         self.at_once = Some(max);
     }
@@ -96,7 +96,7 @@ impl ScriptedPeer {
         self.events
     }
 
-    /// What its handler was asked.
+    /// The request that its handler was asked.
     pub const fn asked(&self) -> Option<&AccessRequest> {
         self.asked.as_ref()
     }
@@ -119,7 +119,7 @@ impl ScriptedPeer {
         }
     }
 
-    /// All that it has sent.
+    /// Everything that it has sent.
     pub fn sent(&self) -> Vec<u8> {
         let sent = self.events.iter().filter_map(|event| match event {
             Event::Sent(bytes) => Some(&bytes[..]),
@@ -236,7 +236,7 @@ impl ScriptedPeer {
     }
 
     fn ask(&mut self, request: &AccessRequest) {
-        assert!(self.setup.asks, "nobody was to be asked");
+        assert!(self.setup.asks, "the handler must not be asked");
         assert!(self.asked.is_none(), "asked twice");
         assert_eq!(request.credentials.mechanism(), self.setup.mechanism);
         self.asked = Some(request.clone());
@@ -318,7 +318,7 @@ impl ScriptedPeer {
         Ok(())
     }
 
-    /// The message that the last frame belongs to is within the limits.
+    /// Checks that the message of the last frame is within the limits.
     fn check_message(&self) {
         let mut frames = 0;
         let mut len = 0;
@@ -340,7 +340,7 @@ impl ScriptedPeer {
     }
 }
 
-/// A command that parses is written as it was read.
+/// Checks that a command that parses encodes to the same bytes.
 fn check_command(body: &bytes::Bytes) -> Result<(), Error> {
     if let Some(written) = TrafficCommand::parse(body)?.encode() {
         assert_eq!(written, body);

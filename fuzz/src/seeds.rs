@@ -1,5 +1,5 @@
-//! Where the corpora begin: honest inputs, which are committed, and all that `vectors/` and the
-//! certificates of `tests/data/` have to offer, from which the fuzzer takes what it needs.
+//! The first inputs of the corpora: honest inputs, which are committed, and inputs from all of
+//! `vectors/` and the certificates of `tests/data/`, from which the fuzzer chooses.
 #![forbid(unsafe_code)]
 
 use crate::choices::{string, strings};
@@ -12,11 +12,10 @@ use std::path::Path;
 use zmtp_auth::MechanismKind;
 use zmtp_auth::wire::frame::Flags;
 
-/// Longer streams show nothing new: libFuzzer's own limit.
+/// The longest stream in bytes, which is libFuzzer's own limit.
 const MAX_LEN: usize = 4096;
 
-/// Inputs by name that show what a target is for. They are committed, and a test holds that they
-/// are these.
+/// Honest inputs with names. They are committed, and a test compares them.
 pub fn honest(target: &str) -> Vec<(String, Vec<u8>)> {
     match target {
         "handshake_client" => handshakes(clients()),
@@ -57,7 +56,7 @@ pub fn honest(target: &str) -> Vec<(String, Vec<u8>)> {
     }
 }
 
-/// What recordings and files have to offer a target.
+/// Inputs for a target from recordings and files.
 pub fn recorded(target: &str) -> Vec<Vec<u8>> {
     let all = Recording::all();
     let mut found: Vec<Vec<u8>> = match target {
@@ -106,8 +105,7 @@ pub fn recorded(target: &str) -> Vec<Vec<u8>> {
     found
 }
 
-/// For each setup the whole stream of an honest peer, traffic included; named after what comes of
-/// it.
+/// For each setup the whole stream of an honest peer, with its traffic, named after the outcome.
 fn handshakes(setups: &'static [Setup]) -> Vec<(String, Vec<u8>)> {
     let numbered = (0_u8..).zip(setups);
     numbered
@@ -135,7 +133,7 @@ fn cuts() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// All that an honest peer sends to a side.
+/// Everything that an honest peer sends to a side.
 fn peer_of(setup: &'static Setup, of: &'static [Setup]) -> Vec<u8> {
     let is_server = std::ptr::eq(of, servers());
     let peer = match (setup.mechanism, is_server) {
@@ -166,7 +164,7 @@ fn peer_of(setup: &'static Setup, of: &'static [Setup]) -> Vec<u8> {
     stream
 }
 
-/// INITIATE as it should be, up to the metadata; see [`crate::targets::inside_boxes`].
+/// A correct INITIATE, up to the metadata. See [`crate::targets::inside_boxes`].
 const HONEST_INITIATE: [u8; 10] = [2, 2, 0, 0, 0, 0, 0, 0, 0, 0];
 
 fn inside_boxes() -> Vec<(String, Vec<u8>)> {
@@ -203,7 +201,7 @@ fn inside_boxes() -> Vec<(String, Vec<u8>)> {
 fn policy() -> Vec<(String, Vec<u8>)> {
     let seed = |name: &str, steps: &[&[u8]]| (format!("honest-{name}"), steps.concat());
     vec![
-        // ada and bob may come to domain a; ada does, bob with ada's password does not.
+        // Domain a admits ada and bob. ada is admitted; bob with ada's password is refused.
         seed(
             "passwords",
             &[
@@ -212,7 +210,7 @@ fn policy() -> Vec<(String, Vec<u8>)> {
                 &[11, 2, 0, 1, 1, 1],
             ],
         ),
-        // Key 1 for all domains, any for b; key 2 asks in a and b; then a is its own and empty.
+        // Key 1 in all domains, any key in b. Key 2 asks in a and b. Then a gets an empty rule.
         seed(
             "keys",
             &[
@@ -226,7 +224,7 @@ fn policy() -> Vec<(String, Vec<u8>)> {
                 &[8, 2],
             ],
         ),
-        // One address alone for all domains, then another denied for a; stop and start.
+        // One address allowed in all domains, then another denied in a. Stop and start.
         seed(
             "addresses",
             &[
@@ -254,7 +252,7 @@ fn policy() -> Vec<(String, Vec<u8>)> {
     ]
 }
 
-/// What one side of every conversation sends, to each setup that could be meant.
+/// The stream of one side of every conversation, for each setup that it could belong to.
 fn streams(all: &[Recording], from: &str, setups: &'static [Setup]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     for recording in all {
@@ -264,7 +262,7 @@ fn streams(all: &[Recording], from: &str, setups: &'static [Setup]) -> Vec<Vec<u
         }
         let stream = stream(recording, from);
         for (number, setup) in (0_u8..).zip(setups) {
-            // Two setups of each mechanism show all there is to see.
+            // Two setups of each mechanism cover all differences.
             let is_meant = [
                 "null-open",
                 "null-relay",
@@ -282,7 +280,7 @@ fn streams(all: &[Recording], from: &str, setups: &'static [Setup]) -> Vec<Vec<u
     found
 }
 
-/// All that a side sends, with our server's cookie in INITIATE.
+/// Everything that a side sends, with this library's cookie in INITIATE.
 fn stream(recording: &Recording, from: &str) -> Vec<u8> {
     let mut stream = Vec::new();
     for sent in recording.sent(from) {
@@ -299,7 +297,7 @@ fn stream(recording: &Recording, from: &str) -> Vec<u8> {
     stream
 }
 
-/// The body of a frame that is whole.
+/// The body of a complete frame.
 fn body(frame: &[u8]) -> &[u8] {
     let header = match frame.first() {
         Some(bits) if bits & 2 != 0 => 9,

@@ -1,4 +1,4 @@
-//! The sides that are attacked: every mechanism, role and policy, with real keys and recorded
+//! The sides that targets attack: every mechanism, role and policy, with real keys and recorded
 //! randomness.
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use zmtp_auth::{
     WantsMechanism,
 };
 
-/// Small, so that a fuzzer reaches them.
+/// Limits that are small enough for a fuzzer to reach.
 pub const MAX_MESSAGE: usize = 2000;
 pub const MAX_FRAMES: usize = 6;
 pub const MAX_HANDSHAKE_COMMAND: usize = 3000;
@@ -31,11 +31,11 @@ pub fn limits() -> Limits {
 pub struct Setup {
     pub name: &'static str,
     pub mechanism: MechanismKind,
-    /// Whether it asks its handler.
+    /// Whether it asks a handler.
     pub asks: bool,
-    /// How its handler refuses everyone, if it does.
+    /// The status with which its handler refuses every peer, if it does.
     pub denies: Option<DenialStatus>,
-    /// The keys of which the other side must prove one.
+    /// The other side must prove one of these keys.
     pub proven: Vec<PublicKey>,
     config: AnyConfig,
     draws: Vec<u8>,
@@ -88,7 +88,7 @@ struct Replay(Mutex<std::vec::IntoIter<u8>>);
 
 impl RandomSource for Replay {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), LocalError> {
-        let mut draws = self.0.lock().expect("nobody panics here");
+        let mut draws = self.0.lock().expect("no code panics under this lock");
         for byte in buffer {
             *byte = draws.next().unwrap_or(0x5A);
         }
@@ -101,7 +101,7 @@ fn keys(of: &str) -> KeyPair {
     KeyPair::from_secret(SecretKey::from_bytes(&secret).expect("not zero"))
 }
 
-/// A client besides the recorded one; only a forger who has its secret can be it.
+/// A client other than the recorded one. Only a forger with its secret can speak for it.
 pub fn second_client() -> KeyPair {
     KeyPair::from_secret(SecretKey::from_bytes(&[9; 32]).expect("not zero"))
 }
@@ -121,7 +121,7 @@ fn relay() -> Builder<WantsMechanism> {
     Config::builder(SocketType::Relay).limits(limits())
 }
 
-/// What a relay tells when it is asked for its metadata.
+/// The metadata that a relay returns when it is asked.
 pub fn relayed_metadata() -> Metadata {
     let mut metadata = Metadata::new();
     metadata
@@ -174,7 +174,7 @@ fn denying(status: DenialStatus, setup: Setup) -> Setup {
     }
 }
 
-/// The sides that a client attacks. NULL has no roles: it is here if it does not dial.
+/// The sides that a client attacks. NULL has no roles; its side that accepts is here.
 pub fn servers() -> &'static [Setup] {
     static SETUPS: OnceLock<Vec<Setup>> = OnceLock::new();
     SETUPS.get_or_init(|| {

@@ -1,7 +1,7 @@
-//! Every target over its corpus, and what the corpora must hold.
+//! Runs every target over its corpus, and checks what the corpora must contain.
 //!
-//! `BLESS=1 cargo test` writes the honest seeds anew; the rest of the corpora is what fuzzing has
-//! found (`./fuzz-all minimise`).
+//! `BLESS=1 cargo test` writes the honest seeds again. Fuzzing has found the rest of the corpora
+//! (`./fuzz-all minimise`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ fn corpus(target: &str) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// One test at a time: the target `connection` counts the bytes that live in the whole process.
+/// Only one test runs at a time, since the target `connection` counts the bytes of the whole process.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -94,7 +94,7 @@ fn the_honest_seeds_are_in_the_corpora() {
     }
 }
 
-/// The scripted_peer of a committed seed, as its target plays it.
+/// The scripted peer of a committed seed, as its target runs it.
 fn played(target: &str, name: &str, setup: &'static Setup) -> ScriptedPeer {
     let corpus = corpus(target);
     let seed = corpus

@@ -32,7 +32,7 @@ pub fn run(data: &[u8]) {
         );
         if let Some(pair) = loaded.key_pair() {
             let secret = pair.secret().to_z85();
-            // Who writes a secret into his metadata, too, has told it.
+            // An author who also writes the secret into the metadata has published it.
             let occurrences = data
                 .windows(secret.len())
                 .filter(|window| *window == secret.as_bytes());
@@ -58,7 +58,7 @@ pub fn run(data: &[u8]) {
     });
 }
 
-/// Whether the line says `not-before` or `not-after`, whatever stands around and inside it.
+/// Whether the line contains `not-before` or `not-after`, with anything around and inside it.
 fn holds_a_limit(data: &[u8], number: usize) -> bool {
     let line = data.split(|&byte| byte == b'\n').nth(number - 1);
     let text = String::from_utf8_lossy(line.unwrap_or_default()).to_ascii_lowercase();
@@ -66,7 +66,7 @@ fn holds_a_limit(data: &[u8], number: usize) -> bool {
     letters.contains("notbefore") || letters.contains("notafter")
 }
 
-/// What stands behind `secret-key`, if it has the length of a key.
+/// The text after `secret-key`, if it has the length of a key.
 fn secret_text(data: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(data).ok()?;
     let (_, behind) = text.split_once("secret-key")?;

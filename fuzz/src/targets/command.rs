@@ -1,4 +1,4 @@
-//! Commands: names, and those of traffic back to the same bytes.
+//! Commands: names, and the commands of traffic, which encode to the same bytes.
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;

@@ -1,8 +1,7 @@
 //! A whole connection over a real socket, or two with a tunnel between them: an admitted peer that
-//! follows a script, and an application that receives at its own pace. Everything that arrived
-//! whole is delivered, in order and once, whatever ends the connection; a peer that breaks the rules
-//! is closed; memory is bounded by the limits, not by the traffic; and no task outlives the
-//! connection.
+//! follows a script, and an application that receives at its own pace. Every complete message is
+//! delivered once and in order, whatever ends the connection. A peer that violates the protocol is
+//! closed. Memory is bounded by the limits and not by the traffic. No task outlives the connection.
 #![forbid(unsafe_code)]
 
 use crate::choices::Choices;
@@ -28,29 +27,29 @@ use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Config, Domain, KeyPair, Limits, NoPolicy, PeerAddress, SecretKey, SocketType};
 
-/// Counts the bytes that live.
+/// Counts the bytes that are allocated.
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-/// Small, so that scripts reach them.
+/// The limits, small so that scripts reach them.
 const MAX_MESSAGE: usize = 512 * KIB;
 const MAX_FRAMES: usize = 120;
 const READ_AHEAD: usize = 64 * KIB;
-/// Longest script, in steps, and what a peer sends in all, in bytes.
+/// The longest script in steps, and the most bytes that a peer sends.
 const MAX_STEPS: usize = 400;
 const MAX_SENT: usize = 24 * MIB;
-/// A connection holds at most the parts of one message and what their allocations round up to, a
-/// buffer for the next frame, what is read ahead, and some bookkeeping. The peer's own buffers are
-/// in here too.
+/// The most bytes of a connection: the parts of one message with the rounding of their allocations, a
+/// buffer for the next frame, what is read ahead, and some bookkeeping. The buffers of the scripted
+/// peer are counted too.
 const MAX_HELD: usize = 2 * MAX_MESSAGE + 2 * MAX_MESSAGE + 4 * READ_AHEAD + MIB;
-/// A tunnel holds as much again, and what is being sent.
+/// A tunnel holds twice that, and what it is sending.
 const MAX_HELD_WITH_TUNNEL: usize = 2 * MAX_HELD + 2 * MAX_MESSAGE;
-/// A connection that hangs fails. A slow machine does not.
+/// The longest run. It is long enough for a slow machine, so only a connection that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What happens next.
+/// One step of a script.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     /// The peer sends a part of a message, with more to come.
@@ -69,13 +68,13 @@ enum Step {
     Cut(usize),
     /// The peer takes what was sent to it.
     Listen,
-    /// The application receives so many times, if something is there.
+    /// The application receives this many times, if something has arrived.
     Receive(usize),
     /// The application sends a message, if there is room.
     Send(usize),
-    /// Both let the connection go on.
+    /// Both wait, so that the connection makes progress.
     Wait(usize),
-    /// The peer closes, also with answers unread.
+    /// The peer closes, even with answers unread.
     Leave,
 }
 
@@ -94,8 +93,8 @@ impl Step {
     }
 }
 
-/// The first byte chooses mechanism, socket and how the peer leaves. Every two bytes behind it are
-/// a step.
+/// The first byte chooses the mechanism, the socket and how the peer closes. Every two bytes after it
+/// are a step.
 pub fn run(data: &[u8]) {
     thread_local! {
         static RUNTIME: OnceCell<Runtime> = const { OnceCell::new() };
@@ -105,7 +104,7 @@ pub fn run(data: &[u8]) {
     let script = script(&mut choices);
     RUNTIME.with(|runtime| {
         let runtime = runtime.get_or_init(|| {
-            // Sockets are looked at in each turn, so that a script does the same every time.
+            // Sockets are polled in each turn, so that a script does the same every time.
             let mut builder = Builder::new_current_thread();
             builder.enable_all().event_interval(1).build().unwrap()
         });
@@ -219,14 +218,14 @@ fn keys(seed: u8) -> KeyPair {
     KeyPair::from_secret(SecretKey::from_bytes(&[seed; 32]).expect("not zero"))
 }
 
-/// What the application must receive, and whether the peer breaks the rules after that.
+/// What the application must receive, and whether the peer violates the protocol after that.
 #[derive(Debug, Default)]
 struct Expected {
     deliveries: Vec<Incoming>,
     breaks: bool,
 }
 
-/// A second reading of the rules: what a script brings.
+/// A second implementation of the rules: what a script must lead to.
 fn expected(setup: Setup, script: &[Step]) -> Expected {
     let mut expected = Expected::default();
     let mut parts: Vec<Bytes> = Vec::new();
@@ -253,7 +252,7 @@ fn expected(setup: Setup, script: &[Step]) -> Expected {
         match step {
             Step::Part(len) => {
                 parts.push(body(at, *len));
-                // Its last frame could never come.
+                // Its last frame can never arrive.
                 if parts.len() == MAX_FRAMES {
                     expected.breaks = true;
                     break;
@@ -286,7 +285,7 @@ fn delivery(socket: SocketType, message: Vec<Bytes>) -> Incoming {
     Incoming::Message(message.into_iter().collect())
 }
 
-/// The payload of a step. It tells which step it belongs to.
+/// The payload of a step, which identifies the step.
 fn body(step: usize, len: usize) -> Bytes {
     let number = (step as u32).to_le_bytes();
     number.into_iter().cycle().take(len).collect()
@@ -323,7 +322,7 @@ async fn play(setup: Setup, script: Vec<Step>) {
         end: None,
     };
     for (at, step) in script.iter().enumerate() {
-        // What the peer does in a row arrives in one piece.
+        // Consecutive steps of the peer arrive in one piece.
         if !step.is_the_peers() {
             position.send_replace(at + 1);
         }
@@ -331,7 +330,7 @@ async fn play(setup: Setup, script: Vec<Step>) {
         check_held(setup, held_before, &application.received);
     }
     position.send_replace(usize::MAX);
-    // What the peer has sent waits for the application, which takes it only now.
+    // The application receives only now what the peer has sent.
     for _ in 0..4 {
         sleep(Duration::from_micros(200)).await;
         check_held(setup, held_before, &application.received);
@@ -346,9 +345,9 @@ async fn play(setup: Setup, script: Vec<Step>) {
     eventually(|| Handle::current().metrics().num_alive_tasks() <= before).await;
 }
 
-/// Memory is bounded by the limits and by what the application has taken over.
+/// Memory is bounded by the limits and by what the application holds.
 fn check_held(setup: Setup, before: usize, received: &[Incoming]) {
-    // A received message may share a buffer with what it was read with.
+    // A received message may share a buffer with other data that was read with it.
     let taken: usize = received
         .iter()
         .map(|incoming| 2 * size(incoming) + 256)
@@ -403,7 +402,7 @@ impl Application {
             }
             Step::Send(len) => {
                 let message = Message::from(vec![b'a'; len]);
-                // The peer may have gone. Only receiving tells how the connection ended.
+                // The peer may have closed. Only receiving tells how the connection ended.
                 let _ = at_once(self.connection.send(message)).await;
             }
             Step::Listen => {
@@ -429,7 +428,8 @@ impl Application {
         }
     }
 
-    /// Receives to the end, which must bring all that was expected. The peer sees its end too.
+    /// Receives to the end, and checks that everything expected has arrived. The peer sees its end
+    /// too.
     async fn finish(&mut self, setup: Setup, expected: &Expected) {
         let mut reader = self.reader.take();
         let listen = async {
@@ -468,7 +468,7 @@ impl Application {
     }
 }
 
-/// What `future` gives if it needs to wait for no more than some turns.
+/// The output of `future` if it is ready within some turns.
 async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     tokio::pin!(future);
     for _ in 0..4 {
@@ -534,8 +534,8 @@ struct Speaker {
     cut: usize,
 }
 
-/// Says what the script has for the peer, no further than the application has come. Then it sends
-/// no more, unless it has broken the rules: the other side must close by itself.
+/// Sends the peer's part of the script, but no further than the application has come. A peer that has
+/// violated the protocol goes on sending: the other side must close by itself.
 async fn speak(
     mut peer: Speaker,
     script: Vec<Step>,
@@ -550,7 +550,7 @@ async fn speak(
             return;
         }
         if peer.say(at, *step).await.is_err() {
-            // The other side has closed, as it may after a broken frame.
+            // The other side has closed, as it may after a bad frame.
             return;
         }
     }
@@ -582,7 +582,7 @@ impl Speaker {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        // Pieces of a byte would make a long frame a run of its own.
+        // Pieces of one byte would make a long frame take too long.
         let piece = match self.cut {
             0 => bytes.len(),
             cut => cut.max(bytes.len() / 64),
@@ -601,9 +601,9 @@ fn command(name: &[u8], step: usize, len: usize) -> Bytes {
     [name, &body(step, len)].concat().into()
 }
 
-/// The seeds: what once went wrong, and an honest exchange.
+/// The seeds: scripts that once failed, and an honest exchange.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
-    /// 4,096 + 2,048 bytes, 256 KiB, and the longest there is.
+    /// 4,096 + 2,048 bytes, 256 KiB, and the longest message.
     const PART: u8 = 130;
     const LONG: u8 = 255;
     let steps = |setup: u8, steps: &[[u8; 2]]| [&[setup][..], &steps.concat()].concat();

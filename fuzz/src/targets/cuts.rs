@@ -1,12 +1,13 @@
-//! However a stream is cut, and however many frames are read at once, the same happens.
+//! A stream gives the same events however it is cut and however many frames are read at once.
 #![forbid(unsafe_code)]
 
 use crate::choices::Choices;
 use crate::scripted_peer::{Event, ScriptedPeer};
 use crate::setup::{Setup, clients, servers};
 
-/// A setup, a string of sizes, and all that the peer sends: whole and frame by frame, and in parts
-/// of these sizes, over and over, as many frames at once as the first size says.
+/// The input is a setup, a string of sizes, and everything that the peer sends. The stream is read
+/// whole and frame by frame, and again in parts of these sizes in turn, with as many frames at once as
+/// the first size says.
 pub fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
     let setup = pick(choices.byte());
@@ -16,7 +17,7 @@ pub fn run(data: &[u8]) {
     assert_eq!(cut(setup, sizes, stream), whole, "cut by {sizes:?}");
 }
 
-/// Which setup a first byte means: the servers, then the clients.
+/// The setup for the first byte: servers first, then clients.
 fn pick(byte: u8) -> &'static Setup {
     let at = usize::from(byte) % (servers().len() + clients().len());
     servers()
@@ -29,7 +30,7 @@ fn cut(setup: &'static Setup, sizes: &[u8], mut stream: &[u8]) -> Vec<Event> {
     if let Some(&max @ 1..) = sizes.first() {
         scripted_peer.read_at_once(max.into());
     }
-    // Deliveries of nothing change nothing, but do not get anywhere either.
+    // Empty parts change nothing, but make no progress either.
     let sizes = match sizes.iter().any(|&size| size > 0) {
         true => sizes,
         false => &[1],

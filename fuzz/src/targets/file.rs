@@ -1,11 +1,11 @@
-//! Where targets write the files that they have read.
+//! A directory for the files that targets load.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A directory of this thread, in memory where the system has a place for that.
+/// A directory for this thread, in memory if the system has such a place.
 pub struct Scratch(tempfile::TempDir);
 
 thread_local! {
@@ -32,14 +32,14 @@ impl Scratch {
         self.0.path()
     }
 
-    /// Writes a file, whatever was there before.
+    /// Writes a file, replacing an old one.
     pub fn write(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, content).expect("the file is ours");
         path
     }
 
-    /// Removes files that may be there.
+    /// Removes files if they exist.
     pub fn clear(&self, names: &[&str]) {
         for name in names {
             let _ = fs::remove_file(self.path().join(name));

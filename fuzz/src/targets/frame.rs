@@ -1,4 +1,4 @@
-//! Frames in the clear, against RFC 37's "Framing" written a second time.
+//! Frames without encryption, against a second implementation of RFC 37's "Framing".
 #![forbid(unsafe_code)]
 
 use crate::forge::{command, greeting, property};

@@ -1,4 +1,4 @@
-//! A whole connection as client, from the first byte on, with real keys. The scripted_peer holds the
+//! A whole connection as client, from the first byte on, with real keys. `scripted_peer` checks the
 //! invariants.
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use crate::choices::Choices;
 use crate::scripted_peer::ScriptedPeer;
 use crate::setup::clients;
 
-/// The first byte chooses the setup; the rest is all that the server sends.
+/// The first byte chooses the setup; the rest is everything that the server sends.
 pub fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
     let setup = choices.pick(clients());

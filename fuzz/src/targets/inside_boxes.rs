@@ -1,5 +1,5 @@
-//! CURVE past the MAC: the input says what a peer seals who has every key, and what must come of
-//! it is known beforehand.
+//! CURVE behind the MAC: the input says what a peer with every key seals, and the expected outcome is
+//! known beforehand.
 #![forbid(unsafe_code)]
 
 use crate::choices::Choices;
@@ -22,7 +22,7 @@ pub fn run(data: &[u8]) {
     forge(data);
 }
 
-/// Whether what was forged is what an honest peer may say.
+/// Whether an honest peer may send what was forged.
 pub fn forge(data: &[u8]) -> bool {
     let mut choices = Choices::new(data);
     match choices.index(6) {
@@ -157,7 +157,7 @@ fn initiate(choices: &mut Choices<'_>) -> bool {
     is_good
 }
 
-/// The handler hears of exactly the key that was proven, and the claims that were sealed.
+/// The handler is asked about exactly the key that was proven and the claims that were sealed.
 fn check_question(asked: &AccessRequest, client: &[u8; 32], metadata: &[u8]) {
     let Credentials::Curve { key } = &asked.credentials else {
         panic!("{:?} is asked about", asked.credentials.mechanism());
@@ -198,11 +198,11 @@ fn ready(choices: &mut Choices<'_>) -> bool {
     is_good
 }
 
-/// Longest PING, which needs no room left for a message.
+/// The longest PING, which leaves no room for a message.
 const MAX_PING: usize = 23;
 
-/// MESSAGEs: for each the flags of the frame, which mean nothing, a counter, the sealed flags, and a payload. All that
-/// is known to come of them one by one comes of them when they are opened together, too.
+/// MESSAGEs: for each the flags of the frame, which have no meaning, a counter, the sealed flags and a
+/// payload. Opened together they give the same as opened one by one.
 fn messages(
     choices: &mut Choices<'_>,
     new: fn() -> ScriptedPeer,

@@ -1,4 +1,4 @@
-//! Password files: what loads admits exactly the users and passwords that it names.
+//! Password files: a file that loads admits exactly the users and passwords that it names.
 #![forbid(unsafe_code)]
 
 use crate::policy_model::now;
@@ -16,7 +16,7 @@ pub fn run(data: &[u8]) {
         auth.configure_plain_file("*", path)
     });
     let users = entries(data);
-    // Verifying a hash takes its time, and is what hashes are for.
+    // Verifying a hash takes too long here.
     if data.windows(2).any(|two| two == b"=$") {
         return;
     }
@@ -35,7 +35,7 @@ pub fn run(data: &[u8]) {
         let wrong = [password, b"!"].concat();
         assert!(!admits(&auth, name, &wrong));
     }
-    for name in [&b""[..], b"nobody", b"#", b"=", b" "] {
+    for name in [&b""[..], b"unknown", b"#", b"=", b" "] {
         let expected = users.get(name).is_some_and(|password| password.is_empty());
         assert_eq!(admits(&auth, name, b""), expected);
     }
@@ -52,7 +52,7 @@ fn admits(auth: &Authenticator, name: &[u8], password: &[u8]) -> bool {
     reply.status == Status::Success
 }
 
-/// Names and passwords, read a second time; `None` if the file is bad.
+/// Names and passwords by a second implementation, or `None` if the file is not valid.
 fn entries(data: &[u8]) -> Option<HashMap<&[u8], &[u8]>> {
     let mut users = HashMap::new();
     if data.starts_with(b"\xEF\xBB\xBF") {

@@ -8,7 +8,7 @@ use zmtp_auth::auth::{Authenticator, CurveQuestion, Outcome, PlainQuestion, Rule
 use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest};
 use zmtp_auth::{AccessRequest, Credentials, Domain, Grant, Password, PeerAddress, Status};
 
-/// Most steps of a run.
+/// The most steps of a run.
 const MOST_STEPS: usize = 40;
 
 /// The input is steps: changes of the configuration, and requests.
@@ -157,7 +157,7 @@ impl Run {
         }
     }
 
-    /// A request of any frames. With NULL an address alone may do; nothing else is admitted
+    /// A request with arbitrary frames. NULL may be admitted by its address. Nothing else is admitted
     /// without credentials that the model knows.
     fn raw_request(&self, choices: &mut Choices<'_>) {
         let frames: Vec<_> = (0..choices.index(9))
@@ -180,7 +180,7 @@ impl Run {
         assert_eq!(reply[4], user_id);
     }
 
-    /// A grant that stands is one that would be given again.
+    /// A grant that is valid would be issued again.
     fn check_grants(&self) {
         for (asked, grant) in &self.held {
             if grant.still_valid() && !self.model.stopped {

@@ -1,4 +1,4 @@
-//! What comes after the handshake, read by the opener of each mechanism and role.
+//! The bytes after the handshake, read by the opener of each mechanism and role.
 #![forbid(unsafe_code)]
 
 use crate::choices::Choices;
@@ -8,8 +8,7 @@ use crate::setup::{clients, named, servers};
 use std::sync::OnceLock;
 use zmtp_auth::wire::frame::Flags;
 
-/// The first byte chooses whose opener, and how many frames are read at once; the rest is the
-/// stream.
+/// The first byte chooses the opener and how many frames are read at once. The rest is the stream.
 pub fn run(data: &[u8]) {
     let mut choices = Choices::new(data);
     let choice = choices.byte();
@@ -42,7 +41,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// What was heard is said again, by one frame by frame, by the other at once.
+/// Seals what was received again, one side frame by frame and the other all at once.
 fn answer(scripted_peer: &mut ScriptedPeer, batched: &mut ScriptedPeer) {
     let heard = scripted_peer.events().to_vec();
     let frames: Vec<_> = heard
@@ -91,7 +90,7 @@ pub fn curve_client() -> ScriptedPeer {
     complete(ScriptedPeer::fed(named(clients(), "curve"), stream))
 }
 
-/// The INITIATE of the recorded client, with our server's cookie.
+/// The INITIATE of the recorded client, with this library's cookie.
 fn initiate(metadata: &[u8]) -> Vec<u8> {
     let secrets = secrets();
     let (client, vouch_key) = &secrets.vouchers[0];

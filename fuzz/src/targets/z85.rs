@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) {
         let public = PublicKey::from_z85(text).map(|key| *key.as_bytes());
         let secret = SecretKey::from_z85(text).map(|key| *key.expose());
         match (public, secret) {
-            // Not every key in Z85 is one that may be used.
+            // Some keys in Z85 are not usable.
             (Err(KeyError::LowOrder | KeyError::NotCanonical), _)
             | (_, Err(KeyError::NoSecret)) => {
                 assert!(key.is_ok());

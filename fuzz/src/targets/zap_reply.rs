@@ -8,7 +8,7 @@ use bytes::Bytes;
 use zmtp_auth::zap::{RequestId, ZapReply};
 use zmtp_auth::{Status, Verdict};
 
-/// The strings of `data` are frames; we have asked under `1`.
+/// The strings of `data` are frames of a reply to request `1`.
 pub fn run(data: &[u8]) {
     let frames: Vec<Bytes> = Choices::new(data)
         .strings()

@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
         }
     };
     assert!(frames.len() >= 6 && frames[0] == "1.0");
-    // An address may be written in several ways; all else is kept as it came.
+    // An address has several spellings. All other frames are kept as they are.
     let written = request.to_frames();
     assert_eq!((&written[..3], &written[4..]), (&frames[..3], &frames[4..]));
     let again = ZapRequest::from_frames(written.clone()).expect("our own frames");
