@@ -1,6 +1,6 @@
-//! Makes the certificates that stonehouse and ironhouse want: `public_keys` with a `.key` file
-//! for each side, and `private_keys` with the `.key_secret` files. Existing files are not
-//! touched; the directory to write to may be given as an argument.
+//! Makes certificates for a server and a client: `public_keys` with a `.key` file for each side, and
+//! `private_keys` with the `.key_secret` files. Existing files are not overwritten. An argument names
+//! the directory to write to; the default is the current one.
 //!
 //! `cargo run --example generate_certificates -- /tmp/certificates`
 

@@ -1,4 +1,4 @@
-//! Grasslands: no security at all. Anyone can come and read everything.
+//! Grasslands: no security at all. Anyone can connect and read everything.
 //!
 //! `cargo run --example grasslands`
 
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     server.send("Hello").await?;
     let message = client.recv_message().await?;
     println!(
-        "{} says {:?}, and nobody knows who that is",
+        "{} says {:?}, and its identity is unknown",
         client.peer().address,
         message.frames()
     );

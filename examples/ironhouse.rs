@@ -1,12 +1,12 @@
-//! Ironhouse: encryption, a server that proves who it is, and clients that are known one by one.
+//! Ironhouse: encryption, a server that proves its identity, and clients that are known by their keys.
 //!
-//! `cargo run --example ironhouse` plays all parts itself: a known client is let in; an unknown
-//! key, a client with a wrong server key, and a NULL client are refused, each with its reason. It
-//! exits with 0 only if all four went as told.
+//! `cargo run --example ironhouse` runs a server and four clients. A known client is admitted. A
+//! client with an unknown key, one with a wrong server key, and a NULL client are refused, each with
+//! its reason. The example exits with 0 only if all four outcomes are as expected.
 //!
-//! `cargo run --example ironhouse -- --listen tcp://127.0.0.1:9000` stays up for others: it
-//! prints, as JSON, its endpoint, its public key and the paths of the client's certificate, then
-//! a line for each event.
+//! `cargo run --example ironhouse -- --listen tcp://127.0.0.1:9000` serves other programs. It prints,
+//! as JSON, its endpoint, its public key and the paths of the client's certificate, and then a line for
+//! each event.
 
 use serde_json::json;
 use std::error::Error;
@@ -38,7 +38,7 @@ async fn main() -> Result<ExitCode, Failure> {
     }
 }
 
-/// A new directory, removed with what is in it when this is dropped.
+/// A new directory, which is removed with its content when this is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -56,8 +56,8 @@ impl Drop for Scratch {
     }
 }
 
-/// A directory with the server's and one client's certificates, and a server that admits the
-/// owners of what lies in `public_keys`.
+/// A directory with the certificates of a server and a client, and a server that admits the owners of
+/// the certificates in `public_keys`.
 struct House {
     directory: Scratch,
     server_key: PublicKey,
@@ -104,7 +104,7 @@ impl House {
         self.directory.0.join("private_keys/client.key_secret")
     }
 
-    /// Connects as a client with these keys; what both sides say of it.
+    /// Connects as a client with these keys. Returns the outcome on both sides.
     async fn try_curve(
         &self,
         keys: KeyPair,
@@ -167,7 +167,7 @@ async fn known_client(house: &House) -> Result<String, Failure> {
     };
     client.send("Hello from the iron house").await?;
     let message = server.recv_message().await?;
-    let user_id = server.peer().user_id().ok_or("nobody was asked")?;
+    let user_id = server.peer().user_id().ok_or("the policy was not asked")?;
     if user_id != key.to_z85().as_bytes() {
         return Err(format!("the user id is {user_id:?}").into());
     }
@@ -226,7 +226,7 @@ async fn null_client(house: &House) -> Result<String, Failure> {
     }
 }
 
-/// Why each side refused; an error if one of them did not.
+/// The reasons of both sides, or an error if one of them did not refuse.
 fn both_refused(
     client: Result<Connection, NetError>,
     server: Event,
@@ -285,7 +285,7 @@ async fn print_messages(mut connection: Connection) {
     print(&json!({ "event": "closed", "user_id": user_id, "reason": reason }));
 }
 
-/// Prints a line; whoever has stopped reading does not want it.
+/// Prints a line. A failure means that the output is no longer read.
 fn print(line: &serde_json::Value) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

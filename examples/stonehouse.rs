@@ -1,5 +1,5 @@
-//! Stonehouse: everything is encrypted and the server proves who it is, but it lets every client
-//! key in.
+//! Stonehouse: everything is encrypted and the server proves its identity, but it admits any client
+//! key.
 //!
 //! `cargo run --example stonehouse`
 
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut client = Connection::connect(listener.local_endpoint(), client).await?;
 
     let mut server = listener.accept().await?;
-    println!("let in the owner of {client_key}");
+    println!("admitted the owner of {client_key}");
     assert_eq!(server.peer().proven_key, Some(client_key));
     server.send("Hello").await?;
     assert_eq!(client.recv_message().await?.frames(), ["Hello"]);

@@ -1,4 +1,4 @@
-//! Strawhouse: NULL, but only for known addresses. Better than nothing, and easily blown down.
+//! Strawhouse: NULL, but only for known addresses. Better than nothing, and easy to get around.
 //!
 //! `cargo run --example strawhouse`
 
@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let router = ZapRouter::new();
     router.bind(Domain::ALL, authenticator)?;
 
-    // A NULL socket is asked about only if it has a domain.
+    // A NULL socket asks the policy only if it has a domain.
     let server = Config::builder(SocketType::Push)
         .null()
         .authorize(Domain::from("global"))
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut server = listener.accept().await?;
     println!(
-        "let {:?} in from {}",
+        "admitted {:?} from {}",
         server.peer().user_id(),
         server.peer().address
     );

@@ -1,6 +1,6 @@
-//! A server and a client that authenticate over `std::net`, on plain threads and without an async
-//! runtime: the handshake machine gets bytes and gives bytes, and the Authenticator decides on the
-//! thread that asks.
+//! A server and a client that authenticate over `std::net`, on threads and without an async runtime.
+//! The handshake machine takes and returns bytes, and the Authenticator decides on the thread that
+//! asks.
 //!
 //!     cargo run --no-default-features --example without_runtime
 
@@ -17,7 +17,7 @@ use zmtp_auth::{Config, Limits, Password, SocketType};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Reads what has come, at least one byte.
+/// Reads the bytes that have arrived, waiting for the first.
 fn receive(stream: &mut TcpStream, input: &mut BytesMut) -> Outcome<usize> {
     let mut buffer = [0; 4096];
     let count = stream.read(&mut buffer)?;
@@ -25,14 +25,14 @@ fn receive(stream: &mut TcpStream, input: &mut BytesMut) -> Outcome<usize> {
     Ok(count)
 }
 
-/// Drives one handshake to its end. What is left in `input` then is the peer's traffic.
+/// Runs one handshake to its end. Bytes that are left in `input` belong to the peer's traffic.
 fn handshake<A>(
     stream: &mut TcpStream,
     config: &Config<A>,
     auth: Option<&Authenticator>,
     input: &mut BytesMut,
 ) -> Outcome<Established> {
-    // Nobody may take longer than this to send the next byte.
+    // A peer must send its next byte within this time.
     stream.set_read_timeout(Some(Limits::default().greeting_timeout))?;
     let address = stream.peer_addr()?.into();
     let mut output = BytesMut::new();
@@ -42,7 +42,7 @@ fn handshake<A>(
         &mut output,
     ));
     loop {
-        // What is to be sent is to be sent on errors too: it tells the peer.
+        // Send the output even after an error: it tells the peer.
         stream.write_all(&output)?;
         output.clear();
         step = match step? {
@@ -54,7 +54,7 @@ fn handshake<A>(
                 waiting.process(input, &mut output)
             }
             Handshake::Authorize(paused) => {
-                let auth = auth.ok_or("nobody to ask")?;
+                let auth = auth.ok_or("no policy to ask")?;
                 let verdict = auth.authorize_blocking(paused.request());
                 paused.resume(verdict, &mut output)
             }
@@ -80,14 +80,14 @@ fn serve(listener: &TcpListener, auth: &Authenticator) -> Outcome<String> {
         if let Some(Incoming::Message(message)) = channel.poll_event() {
             break message;
         }
-        // Answers to PINGs. Messages may have waited behind them.
+        // Sends answers to PINGs. Messages may have waited for that.
         write(&mut stream, &mut channel)?;
         if channel.has_more() {
             continue;
         }
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer)? {
-            0 => return Err("the peer left".into()),
+            0 => return Err("the peer closed".into()),
             count => channel.push_input(&buffer[..count], Instant::now()),
         }
     };
@@ -99,7 +99,7 @@ fn serve(listener: &TcpListener, auth: &Authenticator) -> Outcome<String> {
     Ok(format!("{user} says {text}"))
 }
 
-/// Writes all that the channel has for the peer.
+/// Writes all output of the channel to the peer.
 fn write(stream: &mut TcpStream, channel: &mut Channel) -> Outcome<()> {
     channel.encode()?;
     while channel.has_output() {
@@ -140,7 +140,7 @@ fn main() -> Outcome<()> {
     println!("the server: {}", first?);
     println!(
         "the server: {}",
-        second.err().ok_or("a guess was admitted")?
+        second.err().ok_or("a wrong password was accepted")?
     );
     Ok(())
 }

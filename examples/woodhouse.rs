@@ -1,4 +1,4 @@
-//! Woodhouse: a user name and a password, in clear. For networks that are private already.
+//! Woodhouse: a user name and a password, sent in clear text. For networks that are private already.
 //!
 //! `cargo run --example woodhouse`
 
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .finish()?;
     let mut client = Connection::connect(listener.local_endpoint(), right).await?;
     let mut server = listener.accept().await?;
-    println!("let {:?} in", server.peer().user_id());
+    println!("admitted {:?}", server.peer().user_id());
     server.send("Hello").await?;
     assert_eq!(client.recv_message().await?.frames(), ["Hello"]);
 
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .finish()?;
     match Connection::connect(listener.local_endpoint(), wrong).await {
         Err(error) => println!("wrong password: {error}"),
-        Ok(_) => return Err("a wrong password was let in".into()),
+        Ok(_) => return Err("a wrong password was accepted".into()),
     }
     println!("Woodhouse test OK");
     Ok(())

@@ -1,5 +1,5 @@
-//! CURVE for sockets that have none: those of the pure-Rust `zeromq` crate, with a tunnel before
-//! each, in one process.
+//! CURVE for the sockets of the pure-Rust `zeromq` crate, which speak only NULL. A tunnel stands in
+//! front of each socket, all in one process.
 //!
 //! ```text
 //! push (zeromq) --NULL, ipc--> client's tunnel --CURVE, tcp--> server's tunnel --NULL, ipc--> pull (zeromq)
@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     use zmtp_auth::zap::ZapRouter;
     use zmtp_auth::{Config, Domain, KeyPair, SocketType};
 
-    // The clear sides are ipc paths in a directory that only we can enter.
+    // The NULL sides are ipc paths in a directory that only this user can enter.
     let directory = tempfile::tempdir()?;
     let path = |name| format!("ipc://{}", directory.path().join(name).display());
     let (server, client) = (KeyPair::generate()?, KeyPair::generate()?);
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut pull = PullSocket::new();
     pull.bind(&path("pull")).await?;
 
-    // Who may come in: the owner of this key, and nobody else.
+    // Only the owner of this key is admitted.
     let authenticator = Authenticator::new();
     authenticator.configure_curve_keys("pull", [client.public_key()]);
     let router = ZapRouter::new();
