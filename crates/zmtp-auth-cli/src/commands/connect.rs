@@ -36,10 +36,10 @@ const END_OF_STDIN: Duration = Duration::from_secs(1);
 ///
 /// SIGTERM ends the command in order, within 5 seconds. A second SIGTERM ends it at once.
 ///
-/// If the peer closes before the end of standard input, the exit code is 8: the lines sent last may
-/// be lost, and the lines after them were not sent. The exit code is 0 if everything was sent before
-/// the peer closed, or if the socket sends nothing (pull, sub). ZeroMQ has no receipts: 0 means that
-/// the operating system has taken everything, not that the peer has received it.
+/// If the peer closes before the end of standard input, the command ends with exit code 8: the lines
+/// sent last may be lost, and the lines after them were not sent. It ends with 0 if everything was
+/// sent before the peer closed, or if the socket sends nothing (pull, sub). ZeroMQ has no receipts: 0
+/// means that the operating system has taken everything, not that the peer has received it.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArguments {
     /// Where to connect, such as tcp://127.0.0.1:5555 or ipc:///run/app.sock

@@ -342,7 +342,7 @@ mod tests {
         reader.lock_shared().unwrap();
         let file = File::open(&path).unwrap();
         let failure = lock(&file, &path, Duration::ZERO).unwrap_err();
-        assert!(failure.message.contains("locks on"), "{failure:?}");
+        assert!(failure.message.contains("held a lock on"), "{failure:?}");
         let failure = lock(&file, &path, Duration::from_millis(50)).unwrap_err();
         assert!(
             failure.message.contains("nothing was changed"),
