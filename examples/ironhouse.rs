@@ -20,7 +20,7 @@ use zmtp_auth::net::{Connection, Event, Listener, NetError};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
     Config, CryptoError, DenialStatus, Domain, Incompatible, KeyPair, PublicKey, SocketType, Stage,
-    Status,
+    Status, WithCauses,
 };
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -256,7 +256,7 @@ async fn serve(endpoint: &str) -> Result<ExitCode, Failure> {
             Event::Refused(refusal) => print(&json!({
                 "event": "refused",
                 "address": refusal.address.to_string(),
-                "reason": refusal.error.to_string(),
+                "reason": WithCauses(&refusal.error).to_string(),
             })),
             _ => {}
         }

@@ -6,7 +6,7 @@ use std::error::Error;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Listener};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Config, Domain, SocketType};
+use zmtp_auth::{Config, Domain, SocketType, WithCauses};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .plain_client("admin", "bogus")
         .finish()?;
     match Connection::connect(listener.local_endpoint(), wrong).await {
-        Err(error) => println!("wrong password: {error}"),
+        Err(error) => println!("wrong password: {}", WithCauses(&error)),
         Ok(_) => return Err("a wrong password was accepted".into()),
     }
     println!("Woodhouse test OK");

@@ -65,6 +65,7 @@ mod security;
 mod status;
 pub mod traffic;
 pub mod wire;
+mod with_causes;
 pub mod zap;
 
 pub use access::address::{IpcPeer, PeerAddress};
@@ -92,6 +93,7 @@ pub use security::Security;
 pub use status::{DenialStatus, Denied, DeniedBy, Status};
 pub use wire::metadata::{Metadata, PropertyError};
 pub use wire::socket_type::SocketType;
+pub use with_causes::WithCauses;
 
 /// The README's examples, which `cargo test --doc` compiles and runs.
 #[cfg(doctest)]

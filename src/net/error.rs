@@ -10,14 +10,17 @@ use std::sync::Arc;
 use thiserror::Error as ThisError;
 
 /// Why a listener, connection or tunnel could not be made, or has ended.
+///
+/// Converts into an [`io::Error`] whose kind fits the failure and from which
+/// [`get_ref`](io::Error::get_ref) returns this error.
 #[derive(Debug, Clone, ThisError)]
 #[non_exhaustive]
 pub enum NetError {
     /// The text is no endpoint, or not one that can be used like this.
-    #[error("bad endpoint: {0}")]
+    #[error("bad endpoint")]
     Endpoint(#[from] EndpointError),
     /// The host name has no address.
-    #[error("cannot resolve {host}: {source}")]
+    #[error("cannot resolve {host}")]
     Resolve {
         /// The name.
         host: String,
@@ -25,7 +28,7 @@ pub enum NetError {
         source: Arc<io::Error>,
     },
     /// A call of the operating system failed.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}")]
     Io {
         /// The operation that failed, such as `connect`.
         doing: &'static str,
@@ -33,11 +36,11 @@ pub enum NetError {
         source: Arc<io::Error>,
     },
     /// The handshake failed. The error says why, and whose fault it is.
-    #[error("handshake failed: {0}")]
-    Handshake(Error),
+    #[error("handshake failed")]
+    Handshake(#[source] Error),
     /// An established connection failed because the peer broke the protocol or exceeded a limit.
-    #[error("connection failed: {0}")]
-    Traffic(Error),
+    #[error("connection failed")]
+    Traffic(#[source] Error),
     /// The peer closed the connection.
     #[error("the peer closed the connection")]
     Closed,
@@ -119,5 +122,142 @@ impl NetError {
             Self::Handshake(error) | Self::Traffic(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<NetError> for io::Error {
+    fn from(error: NetError) -> Self {
+        Self::new(error.io_kind(), error)
+    }
+}
+
+impl NetError {
+    fn io_kind(&self) -> io::ErrorKind {
+        use io::ErrorKind;
+        match self {
+            Self::Resolve { source, .. } | Self::Io { source, .. } => source.kind(),
+            Self::Handshake(error) | Self::Traffic(error) => match error {
+                Error::RefusedByPeer(_) | Error::Denied(_) => ErrorKind::PermissionDenied,
+                Error::Incompatible(_) | Error::Protocol(_) | Error::Crypto(_) => {
+                    ErrorKind::InvalidData
+                }
+                Error::Limit(_) => ErrorKind::InvalidData,
+                Error::ClosedByPeer(_) => ErrorKind::UnexpectedEof,
+                Error::Timeout(_) => ErrorKind::TimedOut,
+                Error::Local(_) => ErrorKind::Other,
+            },
+            Self::Closed => ErrorKind::ConnectionAborted,
+            Self::Revoked | Self::Tunnel(TunnelError::ForeignUser { .. }) => {
+                ErrorKind::PermissionDenied
+            }
+            Self::Heartbeat(_) | Self::Unsent => ErrorKind::TimedOut,
+            Self::Endpoint(_)
+            | Self::CannotSend(_)
+            | Self::Delimiter(_)
+            | Self::CannotSubscribe(_)
+            | Self::Tunnel(_) => ErrorKind::InvalidInput,
+            Self::Aborted => ErrorKind::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{CryptoError, LimitExceeded, LocalError, PeerRefusal, Stage};
+    use crate::status::{DenialStatus, Denied};
+    use crate::with_causes::WithCauses;
+    use std::error::Error as _;
+
+    #[test]
+    fn an_io_error_has_the_fitting_kind_and_keeps_the_cause() {
+        use io::ErrorKind as Kind;
+        let refused = || Arc::new(io::Error::from(Kind::ConnectionRefused));
+        let denied = Denied {
+            status: DenialStatus::Failure,
+            reason: String::new(),
+            by: None,
+        };
+        let refusal = PeerRefusal {
+            status: None,
+            reason: String::new(),
+        };
+        let foreign = TunnelError::ForeignUser {
+            endpoint: Endpoint::IpcPath("x".into()),
+            uid: 7,
+        };
+        let handshake = NetError::Handshake;
+        for (error, kind) in [
+            (EndpointError::NoPort.into(), Kind::InvalidInput),
+            (
+                NetError::io("connect")(Kind::ConnectionRefused.into()),
+                Kind::ConnectionRefused,
+            ),
+            (
+                NetError::Resolve {
+                    host: "x".into(),
+                    source: refused(),
+                },
+                Kind::ConnectionRefused,
+            ),
+            (handshake(Error::Denied(denied)), Kind::PermissionDenied),
+            (
+                handshake(Error::RefusedByPeer(refusal)),
+                Kind::PermissionDenied,
+            ),
+            (
+                handshake(Error::ClosedByPeer(Stage::Greeting)),
+                Kind::UnexpectedEof,
+            ),
+            (handshake(Error::Timeout(Stage::Greeting)), Kind::TimedOut),
+            (handshake(LocalError::Random.into()), Kind::Other),
+            (
+                NetError::Traffic(CryptoError::ReplayedNonce.into()),
+                Kind::InvalidData,
+            ),
+            (
+                NetError::Traffic(LimitExceeded::Evicted.into()),
+                Kind::InvalidData,
+            ),
+            (NetError::Closed, Kind::ConnectionAborted),
+            (NetError::Revoked, Kind::PermissionDenied),
+            (
+                NetError::Heartbeat(HeartbeatExpired::NoAnswer),
+                Kind::TimedOut,
+            ),
+            (NetError::Unsent, Kind::TimedOut),
+            (NetError::CannotSend(SocketType::Pull), Kind::InvalidInput),
+            (NetError::Delimiter(SocketType::Req), Kind::InvalidInput),
+            (
+                NetError::CannotSubscribe(SocketType::Pub),
+                Kind::InvalidInput,
+            ),
+            (TunnelError::NotAServer.into(), Kind::InvalidInput),
+            (foreign.into(), Kind::PermissionDenied),
+            (NetError::Aborted, Kind::Other),
+        ] {
+            let (text, cause) = (error.to_string(), error.source().map(ToString::to_string));
+            let io = io::Error::from(error);
+            assert_eq!(io.kind(), kind, "{text}");
+            let kept = io
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref::<NetError>());
+            assert_eq!(kept.map(ToString::to_string), Some(text));
+            assert_eq!(io.source().map(ToString::to_string), cause);
+        }
+    }
+
+    #[test]
+    fn no_cause_is_shown_twice() {
+        let cause = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let text = cause.to_string();
+        let error = NetError::io("connect")(cause);
+        assert_eq!(
+            WithCauses(&error).to_string(),
+            format!("cannot connect: {text}")
+        );
+        let error = NetError::from(EndpointError::NoPort);
+        let shown = WithCauses(&error).to_string();
+        assert_eq!(shown, format!("bad endpoint: {}", EndpointError::NoPort));
     }
 }

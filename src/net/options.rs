@@ -33,6 +33,29 @@ impl Default for TcpKeepalive {
     }
 }
 
+impl TcpKeepalive {
+    /// Sets [`idle`](Self::idle).
+    #[must_use]
+    pub const fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Sets [`interval`](Self::interval).
+    #[must_use]
+    pub const fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Sets [`retries`](Self::retries).
+    #[must_use]
+    pub const fn with_retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+}
+
 /// When a reconnecting client tries again.
 ///
 /// Delays double with each failure, from [`first_delay`](Self::first_delay) to
@@ -88,6 +111,43 @@ impl Default for ReconnectPolicy {
     }
 }
 
+impl ReconnectPolicy {
+    /// Sets [`first_delay`](Self::first_delay).
+    #[must_use]
+    pub const fn with_first_delay(mut self, first_delay: Duration) -> Self {
+        self.first_delay = first_delay;
+        self
+    }
+
+    /// Sets [`max_delay`](Self::max_delay).
+    #[must_use]
+    pub const fn with_max_delay(mut self, max_delay: Duration) -> Self {
+        self.max_delay = max_delay;
+        self
+    }
+
+    /// Sets [`slow_delay`](Self::slow_delay).
+    #[must_use]
+    pub const fn with_slow_delay(mut self, slow_delay: Duration) -> Self {
+        self.slow_delay = slow_delay;
+        self
+    }
+
+    /// Sets [`stable_after`](Self::stable_after).
+    #[must_use]
+    pub const fn with_stable_after(mut self, stable_after: Duration) -> Self {
+        self.stable_after = stable_after;
+        self
+    }
+
+    /// Sets [`after_refusal`](Self::after_refusal).
+    #[must_use]
+    pub const fn with_after_refusal(mut self, after_refusal: AfterRefusal) -> Self {
+        self.after_refusal = after_refusal;
+        self
+    }
+}
+
 /// Options of a listener, a connection, or a reconnecting client. Each uses the fields that concern
 /// it.
 ///
@@ -96,8 +156,9 @@ impl Default for ReconnectPolicy {
 /// use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 /// use zmtp_auth::net::Options;
 ///
-/// let mut options = Options::default();
-/// options.heartbeat = Some(HeartbeatSettings::every(Duration::from_secs(10)));
+/// let options = Options::default()
+///     .with_heartbeat(HeartbeatSettings::every(Duration::from_secs(10)))
+///     .with_linger(Duration::from_secs(5));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -144,5 +205,77 @@ impl Default for Options {
             refusals_kept: 64,
             reconnect: ReconnectPolicy::default(),
         }
+    }
+}
+
+impl Options {
+    /// Sets [`heartbeat`](Self::heartbeat).
+    #[must_use]
+    pub fn with_heartbeat(mut self, heartbeat: impl Into<Option<HeartbeatSettings>>) -> Self {
+        self.heartbeat = heartbeat.into();
+        self
+    }
+
+    /// Sets [`send_ahead`](Self::send_ahead).
+    #[must_use]
+    pub const fn with_send_ahead(mut self, send_ahead: usize) -> Self {
+        self.send_ahead = send_ahead;
+        self
+    }
+
+    /// Sets [`linger`](Self::linger).
+    #[must_use]
+    pub const fn with_linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// Sets [`tcp_keepalive`](Self::tcp_keepalive).
+    #[must_use]
+    pub fn with_tcp_keepalive(mut self, tcp_keepalive: impl Into<Option<TcpKeepalive>>) -> Self {
+        self.tcp_keepalive = tcp_keepalive.into();
+        self
+    }
+
+    /// Sets [`connect_timeout`](Self::connect_timeout).
+    #[must_use]
+    pub const fn with_connect_timeout(mut self, connect_timeout: Duration) -> Self {
+        self.connect_timeout = connect_timeout;
+        self
+    }
+
+    /// Sets [`ipc_mode`](Self::ipc_mode).
+    #[must_use]
+    pub const fn with_ipc_mode(mut self, ipc_mode: u32) -> Self {
+        self.ipc_mode = ipc_mode;
+        self
+    }
+
+    /// Sets [`backlog`](Self::backlog).
+    #[must_use]
+    pub const fn with_backlog(mut self, backlog: i32) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    /// Sets [`accept_ahead`](Self::accept_ahead).
+    #[must_use]
+    pub const fn with_accept_ahead(mut self, accept_ahead: usize) -> Self {
+        self.accept_ahead = accept_ahead;
+        self
+    }
+
+    /// Sets [`refusals_kept`](Self::refusals_kept).
+    #[must_use]
+    pub const fn with_refusals_kept(mut self, refusals_kept: usize) -> Self {
+        self.refusals_kept = refusals_kept;
+        self
+    }
+
+    /// Sets [`reconnect`](Self::reconnect).
+    #[must_use]
+    pub fn with_reconnect(mut self, reconnect: ReconnectPolicy) -> Self {
+        self.reconnect = reconnect;
+        self
     }
 }

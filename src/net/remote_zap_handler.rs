@@ -13,11 +13,12 @@ use crate::net::connection::halves::{RecvHalf, SendHalf};
 use crate::net::connection::handle::Connection;
 use crate::net::endpoint::{Endpoint, EndpointError, IntoEndpoint};
 use crate::net::error::NetError;
-use crate::net::options::{AfterRefusal, Options};
+use crate::net::options::{AfterRefusal, Options, ReconnectPolicy};
 use crate::status::DenialStatus;
 use crate::traffic::heartbeat::HeartbeatSettings;
 use crate::traffic::message::Message;
 use crate::wire::socket_type::SocketType;
+use crate::with_causes::WithCauses;
 use crate::zap::hold_back::first_delay;
 use crate::zap::reply::{InvalidReply, ZapReply};
 use crate::zap::request::{RequestId, ZapRequest};
@@ -62,7 +63,7 @@ pub struct RemoteZapHandler {
 #[non_exhaustive]
 pub enum RemoteZapHandlerError {
     /// The text is no endpoint, or one that cannot be connected to.
-    #[error("bad endpoint: {0}")]
+    #[error("bad endpoint")]
     Endpoint(#[from] EndpointError),
     /// The endpoint is not ipc, which alone is private without CURVE.
     #[error("ZAP without encryption stays inside the machine: an ipc endpoint, or CURVE")]
@@ -139,13 +140,13 @@ impl RemoteZapHandler {
         config: Config<NoPolicy>,
         is_trusted: fn(&PeerAddress) -> bool,
     ) -> Result<Self, RemoteZapHandlerError> {
-        let mut options = Options {
-            heartbeat: Some(HeartbeatSettings::every(HEARTBEAT)),
-            ..Options::default()
-        };
         // A handler that is being set up may refuse us for some time.
-        options.reconnect.after_refusal = AfterRefusal::Retry;
-        options.reconnect.max_delay = Duration::from_secs(5);
+        let reconnect = ReconnectPolicy::default()
+            .with_after_refusal(AfterRefusal::Retry)
+            .with_max_delay(Duration::from_secs(5));
+        let options = Options::default()
+            .with_heartbeat(HeartbeatSettings::every(HEARTBEAT))
+            .with_reconnect(reconnect);
         let connector = Connector::with_options(endpoint, config, options)?;
         let shared = Arc::new(Shared::default());
         let (tell, linked) = watch::channel(false);
@@ -209,7 +210,7 @@ impl ZapHandler for RemoteZapHandler {
                 ..reply
             },
             Ok(Err(invalid)) => {
-                tracing::error!(id = %request.id, "{invalid}");
+                tracing::error!(id = %request.id, "{}", WithCauses(&invalid));
                 deny(DenialStatus::Internal, "the ZAP handler's reply is invalid")
             }
             Err(_) => later("the ZAP handler is lost"),
@@ -308,6 +309,7 @@ async fn keep_linked(
         let connection = match connector.next().await {
             Ok(connection) => connection,
             Err(error) => {
+                let error = WithCauses(&error);
                 tracing::error!(%error, "no link to the ZAP handler, and none will be tried");
                 return;
             }
@@ -323,7 +325,7 @@ async fn keep_linked(
             exchange(connection, &shared, &linked).await
         };
         linked.send_replace(false);
-        tracing::warn!(%address, %lost, "the link to the ZAP handler is lost");
+        tracing::warn!(%address, lost = %WithCauses(&lost), "the link to the ZAP handler is lost");
     }
 }
 

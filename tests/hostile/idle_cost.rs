@@ -58,8 +58,7 @@ async fn must_rest(what: &str, connections: u64) {
 }
 
 fn options() -> Options {
-    let mut options = Options::default();
-    options.heartbeat = Some(HeartbeatSettings::every(INTERVAL));
+    let options = Options::default().with_heartbeat(HeartbeatSettings::every(INTERVAL));
     options
 }
 
@@ -71,8 +70,7 @@ async fn tunnel(program: &str) -> (Tunnel, Target) {
     let config = Config::builder(SocketType::Relay)
         .curve_server(server_keys())
         .authorize(Domain::from("tunnel"));
-    let mut sockets = TunnelOptions::default();
-    sockets.sockets = options();
+    let sockets = TunnelOptions::default().with_sockets(options());
     let config = config.finish().unwrap();
     let opening = Tunnel::server("tcp://127.0.0.1:*", program, (config, router), sockets);
     let tunnel = opening.await.unwrap();

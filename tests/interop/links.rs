@@ -45,8 +45,7 @@ fn heartbeat() -> HeartbeatSettings {
 async fn libzmqs_heartbeats_are_answered_and_ours_are() {
     let context = Context::new().await;
     let (config, router) = curve_server();
-    let mut options = net::Options::default();
-    options.heartbeat = Some(heartbeat());
+    let options = net::Options::default().with_heartbeat(heartbeat());
     let listener = Listener::bind_with(TCP, (config, router), options)
         .await
         .unwrap();
@@ -78,8 +77,7 @@ async fn heartbeats_cross_a_null_link_that_we_dialled() {
         .accept_any_peer()
         .finish()
         .unwrap();
-    let mut options = net::Options::default();
-    options.heartbeat = Some(heartbeat());
+    let options = net::Options::default().with_heartbeat(heartbeat());
     let mut push = Connection::connect_with(&endpoint, config, &options)
         .await
         .unwrap();

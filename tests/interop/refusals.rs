@@ -11,7 +11,7 @@ use zmtp_auth::net::{Connection, Event, Listener, NetError};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{
     Authorizing, Config, DenialStatus, Domain, Error, Incompatible, KeyPair, Limits, PublicKey,
-    SecretKey, SocketType, Stage, Status,
+    SecretKey, SocketType, Stage, Status, WithCauses,
 };
 
 const TCP: &str = "tcp://127.0.0.1:*";
@@ -234,7 +234,7 @@ async fn a_libzmq_client_with_wrong_credentials_is_refused_for_the_right_reason(
         let push = context
             .connected("PUSH", options, &listener.local_endpoint().to_string())
             .await;
-        let error = refusal(&listener).await.to_string();
+        let error = WithCauses(&refusal(&listener).await).to_string();
         assert!(error.contains(reason), "{mechanism} {security:?}: {error}");
         assert!(
             !push

@@ -18,7 +18,7 @@ use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{
     AccessRequest, Authorizing, Config, Credential, Credentials, DenialStatus, Error, Fault,
     Incompatible, KeyPair, LimitExceeded, Limits, NoPolicy, Password, PeerAddress, Security,
-    SocketType, Stage,
+    SocketType, Stage, WithCauses,
 };
 
 /// The server's event and the client's error of a refusal.
@@ -50,12 +50,15 @@ async fn an_unknown_key_is_told_400_and_the_log_is_told_why() {
     let (server, client) = curve_pair();
     let (refusal, told) = refused((server, denying(DenialStatus::Failure)), client).await;
     assert_eq!(
-        refusal.error.to_string(),
+        WithCauses(&refusal.error).to_string(),
         "handshake failed: peer denied: 400 not today"
     );
     assert_eq!(refusal.stage, Stage::Verdict);
     assert_eq!(refusal.address.to_string(), "127.0.0.1");
-    assert_eq!(told.to_string(), "refused by the peer: ERROR 400");
+    assert_eq!(
+        WithCauses(&told).to_string(),
+        "refused by the peer: ERROR 400"
+    );
     assert_eq!(told.fault(), Fault::OurCredentials);
 }
 
@@ -63,11 +66,17 @@ async fn an_unknown_key_is_told_400_and_the_log_is_told_why() {
 async fn an_internal_failure_is_told_500() {
     let (server, client) = curve_pair();
     let (_, told) = refused((server, denying(DenialStatus::Internal)), client).await;
-    assert_eq!(told.to_string(), "refused by the peer: ERROR 500");
+    assert_eq!(
+        WithCauses(&told).to_string(),
+        "refused by the peer: ERROR 500"
+    );
     let (server, client) = curve_pair();
     let (refusal, told) = refused((server, ZapRouter::new()), client).await;
     assert!(matches!(handshake_error(&refusal.error), Error::Denied(_)));
-    assert_eq!(told.to_string(), "refused by the peer: ERROR 500");
+    assert_eq!(
+        WithCauses(&told).to_string(),
+        "refused by the peer: ERROR 500"
+    );
 }
 
 #[tokio::test]
@@ -88,12 +97,15 @@ async fn a_wrong_server_key_is_named_as_such_on_both_sides() {
     let client = curve_client(SocketType::Push, &keys(), &keys());
     let (refusal, told) = refused((server, welcoming()), client).await;
     assert_eq!(
-        refusal.error.to_string(),
+        WithCauses(&refusal.error).to_string(),
         "handshake failed: cryptographic check failed: HELLO opens with none of our keys: \
          the client holds another server key"
     );
     assert_eq!(told, Error::ClosedByPeer(Stage::CurveWelcome));
-    assert!(told.to_string().contains("server key"), "{told}");
+    assert!(
+        WithCauses(&told).to_string().contains("server key"),
+        "{told}"
+    );
     assert_eq!(told.fault(), Fault::OurCredentials);
 }
 
@@ -105,8 +117,15 @@ async fn a_wrong_password_is_told_400() {
     let server = plain_server(SocketType::Pull);
     let client = plain_client(SocketType::Push, "wrong");
     let (refusal, told) = refused((server, router), client).await;
-    assert!(refusal.error.to_string().ends_with("400 Invalid password"));
-    assert_eq!(told.to_string(), "refused by the peer: ERROR 400");
+    assert!(
+        WithCauses(&refusal.error)
+            .to_string()
+            .ends_with("400 Invalid password")
+    );
+    assert_eq!(
+        WithCauses(&told).to_string(),
+        "refused by the peer: ERROR 400"
+    );
 }
 
 #[tokio::test]
@@ -114,11 +133,11 @@ async fn peers_of_another_mechanism_are_told_apart() {
     let server = curve_server(SocketType::Pull, &keys());
     let (refusal, told) = refused((server, welcoming()), null(SocketType::Push)).await;
     assert_eq!(
-        refusal.error.to_string(),
+        WithCauses(&refusal.error).to_string(),
         "handshake failed: incompatible peer: the peer speaks NULL, we speak CURVE"
     );
     assert_eq!(
-        told.to_string(),
+        WithCauses(&told).to_string(),
         "incompatible peer: the peer speaks CURVE, we speak NULL"
     );
 }
@@ -216,8 +235,7 @@ async fn silent_peers_in_all_places_do_not_keep_an_honest_one_out() {
 
 #[tokio::test]
 async fn unread_refusals_are_counted_and_dropped() {
-    let mut options = Options::default();
-    options.refusals_kept = 3;
+    let options = Options::default().with_refusals_kept(3);
     let config = null(SocketType::Pull);
     let listener = Listener::bind_with(ANY_PORT, config, options)
         .await

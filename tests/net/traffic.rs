@@ -198,9 +198,9 @@ async fn closing_gives_up_on_a_peer_that_takes_nothing() {
     let listener = Listener::bind(ANY_PORT, null_with(SocketType::Pull, limits))
         .await
         .unwrap();
-    let mut options = Options::default();
-    options.linger = Duration::from_millis(50);
-    options.send_ahead = usize::MAX;
+    let options = Options::default()
+        .with_linger(Duration::from_millis(50))
+        .with_send_ahead(usize::MAX);
     let push =
         Connection::connect_with(listener.local_endpoint(), null(SocketType::Push), &options);
     let mut push = soon(push).await.unwrap();
@@ -463,8 +463,7 @@ async fn a_peer_that_takes_nothing_and_says_nothing_is_waited_for_as_long_as_lin
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let endpoint = format!("ipc://{}", path.display());
-    let mut options = Options::default();
-    options.linger = Duration::from_millis(20);
+    let options = Options::default().with_linger(Duration::from_millis(20));
     let config = null(SocketType::Pair);
     let listener = Listener::bind_with(endpoint.as_str(), config, options)
         .await

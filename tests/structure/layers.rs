@@ -10,6 +10,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("lock", 1),
     ("printable", 1),
     ("status", 1),
+    ("with_causes", 1),
     ("wire", 2),
     ("crypto", 3),
     ("access", 4),

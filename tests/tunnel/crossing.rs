@@ -66,8 +66,7 @@ async fn identities_properties_and_the_user_id_arrive() {
         (IdentityRule::UserId, "somebody"),
         (IdentityRule::Drop, ""),
     ] {
-        let mut options = TunnelOptions::default();
-        options.identity = rule;
+        let options = TunnelOptions::default().with_identity(rule);
         let config = server(SocketType::Relay, "curve");
         let forward = program.local_endpoint();
         let server = Tunnel::server(ANY_PORT, forward, (config, welcoming()), options)

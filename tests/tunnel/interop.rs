@@ -5,7 +5,7 @@ use crate::peer::{Context, Options, Payload, Received, Security, Socket};
 use crate::rig::{client_tunnel, server, server_tunnel};
 use std::time::Duration;
 use zmtp_auth::net::{Endpoint, Tunnel, TunnelOptions};
-use zmtp_auth::{Config, Domain, KeyPair, PublicKey, SecretKey, SocketType};
+use zmtp_auth::{Config, Domain, KeyPair, PublicKey, SecretKey, SocketType, WithCauses};
 
 const LOOPBACK: &str = "tcp://127.0.0.1:*";
 
@@ -158,7 +158,7 @@ async fn libzmq_comes_back_after_the_far_side_had_refused_it() {
     let to = tunnel.local_endpoint().to_string();
     let push = context.connected("PUSH", null(), &to).await;
     let refusal = crate::net_peers::refusal(&far).await;
-    assert!(refusal.error.to_string().contains("400"));
+    assert!(WithCauses(&refusal.error).to_string().contains("400"));
     authenticator.configure_curve_keys("test", [crate::rig::client_keys().public_key()]);
     push.send(&[plain_of("at last")]).await;
     let mut pull = crate::net_peers::soon(far.accept()).await.unwrap();

@@ -74,9 +74,9 @@ async fn nothing_is_forwarded_to_an_ipc_socket_of_another_user() {
         .await
         .unwrap();
     for (forward_uid, crosses) in [(None, true), (Some(ours), true), (Some(ours + 1), false)] {
-        let mut options = TunnelOptions::default();
-        options.forward_uid = forward_uid;
-        options.allow_cleartext = true;
+        let options = TunnelOptions::default()
+            .with_forward_uid(forward_uid)
+            .with_allow_cleartext(true);
         let arrived = async {
             let mut pull = program.accept().await.unwrap();
             pull.recv_message().await.unwrap();

@@ -10,6 +10,7 @@ use crate::net::error::NetError;
 use crate::net::options::Options;
 use crate::security::Security;
 use crate::traffic::message::Message;
+use crate::with_causes::WithCauses;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -166,7 +167,8 @@ impl Connector {
                 let retry_after = policy.delay(&error, mechanism, self.failures, chance());
                 self.stopped = retry_after.is_none();
                 self.wait_until = retry_after.map(|delay| deadline(Instant::now(), delay));
-                tracing::info!(endpoint = %self.endpoint, %error, ?retry_after, "cannot connect");
+                tracing::info!(endpoint = %self.endpoint, error = %WithCauses(&error), ?retry_after,
+                    "cannot connect");
                 self.last_error = Some(error.clone());
                 Attempt::Failed { error, retry_after }
             }

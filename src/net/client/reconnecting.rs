@@ -161,7 +161,6 @@ impl Reconnecting {
     }
 
     fn lose(&mut self, error: NetError) {
-        tracing::debug!(%error, "connection lost");
         self.last_error = Some(error);
         self.before = self.current.take().map(|connection| connection.split().1);
     }

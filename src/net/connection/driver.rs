@@ -13,6 +13,7 @@ use crate::net::socket::stream::{Stream, is_hangup};
 use crate::traffic::channel::Channel;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::outgoing::Outgoing;
+use crate::with_causes::WithCauses;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -104,7 +105,7 @@ impl Driver {
                 .await;
             if let Err(end) = driven {
                 let loss = self.exchange.end(self.stream, end, revoked).await;
-                tracing::debug!(reason = %loss.reason, "connection closed");
+                tracing::debug!(reason = %WithCauses(&loss.reason), "connection closed");
                 if matches!(loss.reason, NetError::Revoked) {
                     // A revoked peer's queued messages must not reach the application.
                     self.exchange.received.discard();

@@ -97,12 +97,8 @@ impl Connection {
                 }
             }
             Err(Failed {
-                stage,
-                error,
-                error_frame,
-                ..
+                error, error_frame, ..
             }) => {
-                tracing::debug!(%endpoint, %stage, %error, "not connected");
                 if !error_frame.is_empty() {
                     let limits = security.limits().clone();
                     tokio::spawn(

@@ -12,6 +12,7 @@ use crate::net::connection::handle::Connection;
 use crate::net::error::NetError;
 use crate::net::subject::Subject;
 use crate::status::Denied;
+use crate::with_causes::WithCauses;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
@@ -92,7 +93,7 @@ impl Refusal {
         let policy_version = by.and_then(|by| by.policy_version);
         let address = self.address.with_port(self.port);
         let domain = self.domain.as_ref().map(display);
-        let (stage, error) = (self.stage, &self.error);
+        let (stage, error) = (self.stage, WithCauses(&self.error));
         let status = self.denied().map(|denied| denied.status.as_str());
         let who = self.credential.as_ref().map(display);
         if is_trouble {

@@ -9,6 +9,7 @@ use crate::net::socket::stream::{Stream, is_hangup};
 use crate::net::socket::wiped_buffer::HandshakeBytes;
 use crate::relay::forward::{Relay, RelayError, RelayTimeout};
 use crate::relay::side::{Side, Sides};
+use crate::with_causes::WithCauses;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -78,7 +79,7 @@ impl fmt::Display for End {
             Self::Unsent => f.write_str("the tunnel was closed before everything was sent on"),
             Self::Closed(side) => write!(f, "{} closed the connection", name(side)),
             Self::RelayError(RelayError { side, error }) => {
-                write!(f, "{} broke off: {error}", name(side))
+                write!(f, "{} broke off: {}", name(side), WithCauses(error))
             }
             Self::RelayTimeout(RelayTimeout { side, .. }) => {
                 write!(f, "{} was silent too long", name(side))

@@ -31,8 +31,7 @@ const ROOT: u32 = 0;
 /// use zmtp_auth::net::TunnelOptions;
 /// use zmtp_auth::relay::IdentityRule;
 ///
-/// let mut options = TunnelOptions::default();
-/// options.identity = IdentityRule::UserId;
+/// let options = TunnelOptions::default().with_identity(IdentityRule::UserId);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -72,6 +71,34 @@ impl Default for TunnelOptions {
 }
 
 impl TunnelOptions {
+    /// Sets [`sockets`](Self::sockets).
+    #[must_use]
+    pub fn with_sockets(mut self, sockets: Options) -> Self {
+        self.sockets = sockets;
+        self
+    }
+
+    /// Sets [`identity`](Self::identity).
+    #[must_use]
+    pub const fn with_identity(mut self, identity: IdentityRule) -> Self {
+        self.identity = identity;
+        self
+    }
+
+    /// Sets [`allow_cleartext`](Self::allow_cleartext).
+    #[must_use]
+    pub const fn with_allow_cleartext(mut self, allow_cleartext: bool) -> Self {
+        self.allow_cleartext = allow_cleartext;
+        self
+    }
+
+    /// Sets [`forward_uid`](Self::forward_uid).
+    #[must_use]
+    pub fn with_forward_uid(mut self, forward_uid: impl Into<Option<u32>>) -> Self {
+        self.forward_uid = forward_uid.into();
+        self
+    }
+
     /// Checks that what crosses `endpoint` in clear stays on this machine, judged by the text of
     /// the endpoint.
     pub(crate) fn require_local(&self, endpoint: &Endpoint) -> Result<(), TunnelError> {

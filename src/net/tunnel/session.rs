@@ -31,6 +31,7 @@ use crate::relay::side::Side;
 use crate::security::Security;
 use crate::wire::metadata::Metadata;
 use crate::wire::socket_type::SocketType;
+use crate::with_causes::WithCauses;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -262,7 +263,7 @@ impl TunnelShared {
                     let address = context.address.with_port(context.port);
                     let forward = &self.back.endpoint;
                     tracing::warn!(%address, who = credential.map(display), %forward,
-                        %error, unlogged, "cannot forward");
+                        error = %WithCauses(&error), unlogged, "cannot forward");
                 }
                 HandshakeBytes::default()
             }
@@ -284,7 +285,7 @@ impl TunnelShared {
                 (Side::Front, true) | (Side::Back, false) => "the network",
             };
             let limit = limit.name();
-            tracing::warn!(%address, user_id, from, limit, %error, unlogged,
+            tracing::warn!(%address, user_id, from, limit, error = %WithCauses(error), unlogged,
                 "a message is over a limit of this tunnel: it is lost, and its connection closed");
         } else {
             tracing::info!(%address, user_id, %end, "peer disconnected");

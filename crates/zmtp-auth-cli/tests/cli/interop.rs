@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use zmtp_auth::cert::Certificate;
 use zmtp_auth::net::{Connection, RemoteZapHandler};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{AccessRequest, Config, Credentials, Domain, PeerAddress, SocketType, Verdict};
+use zmtp_auth::{
+    AccessRequest, Config, Credentials, Domain, PeerAddress, SocketType, Verdict, WithCauses,
+};
 
 fn keys(house: &House, name: &str) -> (String, String) {
     let certificate = Certificate::load(house.path(name)).unwrap();
@@ -125,7 +127,10 @@ async fn a_libzmq_server_asks_our_service_through_a_proxy() {
         Connection::connect(endpoint.as_str(), config.finish().unwrap()).await
     };
     let refused = connect("mallory.key_secret").await.unwrap_err();
-    assert!(refused.to_string().contains("400"), "{refused}");
+    assert!(
+        WithCauses(&refused).to_string().contains("400"),
+        "{refused:?}"
+    );
     let mut alice = connect("alice.key_secret").await.unwrap();
     alice.send("hello").await.unwrap();
     let (public, _) = keys(&house, "alice.key_secret");
