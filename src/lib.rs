@@ -99,3 +99,8 @@ pub use with_causes::WithCauses;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the guide for users of pyzmq, compiled and run with the documentation's.
+#[cfg(all(doctest, feature = "reload", feature = "tokio"))]
+#[doc = include_str!("../docs/PORTING.md")]
+struct Porting;

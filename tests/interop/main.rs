@@ -14,4 +14,5 @@ mod links;
 mod matrix;
 mod peers;
 mod policy;
+mod porting;
 mod refusals;
