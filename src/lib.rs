@@ -43,6 +43,7 @@
 //! | `tokio` | `net`, and the time-out of the ZAP router | yes |
 //! | `reload` | password files and certificate directories that are loaded again when they change | no |
 //! | `policy-file` | policies as TOML files | no |
+//! | `futures-io` | `host` over streams with the traits of `futures-io` | no |
 
 #![deny(missing_docs, unsafe_code)]
 
@@ -53,6 +54,7 @@ mod config;
 mod crypto;
 mod error;
 pub mod handshake;
+pub mod host;
 mod limits;
 mod lock;
 pub mod mechanism;

@@ -24,7 +24,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("handshake", 7),
     ("relay", 8),
     ("security", 8),
-    ("net", 9),
+    ("host", 9),
+    ("net", 10),
 ];
 
 /// The one import within a layer that crosses files outside a common folder.
