@@ -19,7 +19,7 @@ use zmtp_auth::cert::{create_certificates, load_certificate};
 use zmtp_auth::net::{Connection, Event, Listener, NetError};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
-    Config, CryptoError, DenialStatus, Domain, Incompatible, KeyPair, PublicKey, SocketType, Stage,
+    Config, DenialStatus, Domain, Incompatible, KeyPair, LikelyCause, PublicKey, SocketType,
     Status, WithCauses,
 };
 
@@ -190,9 +190,9 @@ async fn unknown_key(house: &House) -> Result<String, Failure> {
         ) if refusal.status == Some(Status::AuthenticationFailure)
             && denied.status == DenialStatus::Failure =>
         {
-            Ok(format!("{client} (the server's log: {server})"))
+            Ok(told(&client, &server))
         }
-        _ => Err(format!("client: {client}; server: {server}").into()),
+        _ => Err(told(&client, &server).into()),
     }
 }
 
@@ -202,12 +202,11 @@ async fn wrong_server_key(house: &House) -> Result<String, Failure> {
         .try_curve(keys, KeyPair::generate()?.public_key())
         .await?;
     let (client, server) = both_refused(client, event)?;
-    match (client.protocol(), server.protocol()) {
-        (
-            Some(zmtp_auth::Error::ClosedByPeer(Stage::CurveWelcome)),
-            Some(zmtp_auth::Error::Crypto(CryptoError::HelloNotOpened)),
-        ) => Ok(format!("{client} (the server's log: {server})")),
-        _ => Err(format!("client: {client}; server: {server}").into()),
+    match (client.likely_cause(), server.likely_cause()) {
+        (Some(LikelyCause::WrongServerKey), Some(LikelyCause::WrongServerKey)) => {
+            Ok(told(&client, &server))
+        }
+        _ => Err(told(&client, &server).into()),
     }
 }
 
@@ -220,10 +219,16 @@ async fn null_client(house: &House) -> Result<String, Failure> {
     let (client, server) = both_refused(client, house.listener.next_event().await?)?;
     match server.protocol() {
         Some(zmtp_auth::Error::Incompatible(Incompatible::Mechanism { .. })) => {
-            Ok(format!("{client} (the server's log: {server})"))
+            Ok(told(&client, &server))
         }
-        _ => Err(format!("client: {client}; server: {server}").into()),
+        _ => Err(told(&client, &server).into()),
     }
+}
+
+/// The errors of both sides on one line.
+fn told(client: &NetError, server: &NetError) -> String {
+    let (client, server) = (WithCauses(client), WithCauses(server));
+    format!("{client} (the server's log: {server})")
 }
 
 /// The reasons of both sides, or an error if one of them did not refuse.

@@ -6,17 +6,20 @@ use std::fmt;
 use thiserror::Error as ThisError;
 
 /// Why a handshake or a connection ended.
+///
+/// `Display` names the kind of failure, and `source()` the check that failed.
+/// [`WithCauses`](crate::WithCauses) shows both on one line.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum Error {
     /// The peer has another protocol, version or mechanism, or an incompatible socket type.
-    #[error("incompatible peer: {0}")]
+    #[error("incompatible peer")]
     Incompatible(#[from] Incompatible),
     /// The peer sent something that the protocol forbids.
-    #[error("protocol violation by the peer: {0}")]
+    #[error("protocol violation by the peer")]
     Protocol(#[from] ProtocolError),
     /// A cryptographic check failed: wrong keys, a forgery, or a replay.
-    #[error("cryptographic check failed: {0}")]
+    #[error("cryptographic check failed")]
     Crypto(#[from] CryptoError),
     /// The peer refused us with an ERROR command.
     #[error("refused by the peer: {0}")]
@@ -25,16 +28,19 @@ pub enum Error {
     #[error("peer denied: {0}")]
     Denied(Denied),
     /// The peer closed the connection before the handshake was complete.
-    #[error("peer closed the connection while we waited for its {0}{hint}", hint = .0.close_hint())]
+    #[error(
+        "peer closed the connection while we waited for its {0}{hint}",
+        hint = Error::ClosedByPeer(*.0).likely_cause().map_or("", LikelyCause::hint)
+    )]
     ClosedByPeer(Stage),
     /// The peer, or the ZAP handler, took too long.
     #[error("time-out while waiting for {0}")]
     Timeout(Stage),
     /// The peer sent more than [`Limits`](crate::Limits) allows.
-    #[error("limit exceeded: {0}")]
+    #[error("limit exceeded")]
     Limit(#[from] LimitExceeded),
     /// A mistake, or a failure, on our own side.
-    #[error("local failure: {0}")]
+    #[error("local failure")]
     Local(#[from] LocalError),
 }
 
@@ -71,10 +77,67 @@ impl Error {
                 DenialStatus::Failure => Fault::Policy,
                 DenialStatus::Internal => Fault::Local,
             },
-            Self::ClosedByPeer(Stage::CurveWelcome) => Fault::OurCredentials,
-            Self::ClosedByPeer(_) => Fault::Temporary,
+            Self::ClosedByPeer(_) => match self.likely_cause() {
+                Some(LikelyCause::WrongServerKey) => Fault::OurCredentials,
+                Some(LikelyCause::SocketTypeMismatch) => Fault::Peer,
+                Some(LikelyCause::TemporaryRefusal) | None => Fault::Temporary,
+            },
             Self::Timeout(Stage::Verdict) | Self::Local(_) => Fault::Local,
             Self::Timeout(_) => Fault::Peer,
+        }
+    }
+}
+
+/// The probable cause of an [`Error`], where the protocol does not tell the true one.
+///
+/// ZMTP has no message for some refusals: the side that refuses closes the connection. The cause
+/// then follows from the command that was due, and from how libzmq and this crate behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LikelyCause {
+    /// The client has another server key than the server. The server cannot open HELLO and closes.
+    WrongServerKey,
+    /// The server's policy refuses the client for now, with ZAP status 300. That status is not sent:
+    /// the server closes where its answer to the credentials is due.
+    TemporaryRefusal,
+    /// A socket of this type may not talk to a socket of the peer's type (RFC 37).
+    SocketTypeMismatch,
+}
+
+impl LikelyCause {
+    /// What to append to the text of an early close.
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::WrongServerKey => " (the server key we were given is probably wrong)",
+            Self::TemporaryRefusal => " (a temporary refusal, ZAP status 300, looks like this)",
+            Self::SocketTypeMismatch => " (the socket types probably do not match)",
+        }
+    }
+}
+
+impl Error {
+    /// What has probably caused this error, if its cause is one that has a [`LikelyCause`].
+    ///
+    /// For an early close this is a guess: a peer that crashes, or a network that fails, looks the
+    /// same.
+    #[must_use]
+    pub fn likely_cause(&self) -> Option<LikelyCause> {
+        match self {
+            Self::ClosedByPeer(Stage::CurveWelcome)
+            | Self::Crypto(CryptoError::HelloNotOpened | CryptoError::BoxNotOpened("WELCOME")) => {
+                Some(LikelyCause::WrongServerKey)
+            }
+            Self::ClosedByPeer(Stage::NullReady | Stage::PlainWelcome | Stage::CurveReady)
+            | Self::RefusedByPeer(PeerRefusal {
+                status: Some(Status::TemporaryError),
+                ..
+            }) => Some(LikelyCause::TemporaryRefusal),
+            // PLAIN's verdict came with WELCOME. After that, only the metadata can displease.
+            Self::ClosedByPeer(Stage::PlainReady)
+            | Self::Incompatible(Incompatible::SocketType { .. }) => {
+                Some(LikelyCause::SocketTypeMismatch)
+            }
+            _ => None,
         }
     }
 }
@@ -126,17 +189,6 @@ impl Stage {
             Self::CurveReady => "CURVE READY",
             Self::Verdict => "the ZAP handler's verdict",
             Self::Metadata => "the relay's metadata",
-        }
-    }
-
-    /// What closing at this point usually means, from how libzmq and this crate behave.
-    const fn close_hint(self) -> &'static str {
-        match self {
-            Self::CurveWelcome => " (the server key we were given is probably wrong)",
-            Self::CurveReady | Self::PlainWelcome => {
-                " (a temporary refusal, ZAP status 300, looks like this)"
-            }
-            _ => "",
         }
     }
 }
@@ -391,11 +443,81 @@ pub enum LocalError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::with_causes::WithCauses;
 
     #[test]
     fn a_close_before_welcome_hints_at_the_server_key() {
         let error = Error::ClosedByPeer(Stage::CurveWelcome);
         assert_eq!(error.fault(), Fault::OurCredentials);
         assert!(error.to_string().contains("server key"));
+    }
+
+    #[test]
+    fn an_early_close_is_judged_by_the_command_that_was_due() {
+        use LikelyCause::{SocketTypeMismatch, TemporaryRefusal, WrongServerKey};
+        for (stage, cause, fault) in [
+            (Stage::Greeting, None, Fault::Temporary),
+            (Stage::NullReady, Some(TemporaryRefusal), Fault::Temporary),
+            (
+                Stage::PlainWelcome,
+                Some(TemporaryRefusal),
+                Fault::Temporary,
+            ),
+            (Stage::PlainReady, Some(SocketTypeMismatch), Fault::Peer),
+            (
+                Stage::CurveWelcome,
+                Some(WrongServerKey),
+                Fault::OurCredentials,
+            ),
+            (Stage::CurveReady, Some(TemporaryRefusal), Fault::Temporary),
+        ] {
+            let error = Error::ClosedByPeer(stage);
+            assert_eq!(error.likely_cause(), cause, "{stage}");
+            assert_eq!(error.fault(), fault, "{stage}");
+            assert!(
+                error
+                    .to_string()
+                    .ends_with(cause.map_or(stage.name(), LikelyCause::hint))
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_peer_says_has_the_same_causes_as_what_it_only_shows() {
+        let status = Some(Status::TemporaryError);
+        let refusal = PeerRefusal {
+            status,
+            reason: "300".into(),
+        };
+        let (peer, ours) = ("PUB".into(), "PULL");
+        for (error, cause) in [
+            (
+                CryptoError::HelloNotOpened.into(),
+                LikelyCause::WrongServerKey,
+            ),
+            (Error::RefusedByPeer(refusal), LikelyCause::TemporaryRefusal),
+            (
+                Incompatible::SocketType { peer, ours }.into(),
+                LikelyCause::SocketTypeMismatch,
+            ),
+        ] {
+            assert_eq!(error.likely_cause(), Some(cause), "{error}");
+        }
+        assert_eq!(
+            Error::from(CryptoError::BoxNotOpened("READY")).likely_cause(),
+            None
+        );
+    }
+
+    #[test]
+    fn an_error_leaves_its_cause_to_its_source() {
+        let error = Error::from(CryptoError::HelloNotOpened);
+        let text = WithCauses(&error).to_string();
+        assert_eq!(
+            text.matches(&CryptoError::HelloNotOpened.to_string())
+                .count(),
+            1
+        );
+        assert!(text.starts_with("cryptographic check failed: "));
     }
 }

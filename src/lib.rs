@@ -87,8 +87,8 @@ pub use crypto::password::Password;
 pub use crypto::password_hash::{HashingError, PasswordHashError};
 pub use crypto::random::{OsRandom, RandomSource};
 pub use error::{
-    CryptoError, Error, Fault, Incompatible, LimitExceeded, LocalError, Malformation, PeerRefusal,
-    ProtocolError, Stage,
+    CryptoError, Error, Fault, Incompatible, LikelyCause, LimitExceeded, LocalError, Malformation,
+    PeerRefusal, ProtocolError, Stage,
 };
 pub use limits::Limits;
 pub use security::Security;

@@ -38,14 +38,7 @@ impl fmt::Display for CertificateError {
     }
 }
 
-impl std::error::Error for CertificateError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.reason {
-            CertificateErrorKind::Key { problem, .. } => Some(problem),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for CertificateError {}
 
 /// What is wrong with a certificate. No variant holds or shows any part of a file's content,
 /// because a misplaced secret could be in it.

@@ -201,7 +201,11 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
 
 /// A handshake that is paused until policy has decided. It takes no commands. Dropping it ends the
 /// handshake without an approval.

@@ -1,7 +1,7 @@
 //! What can go wrong with a listener, a connection or a tunnel.
 #![forbid(unsafe_code)]
 
-use crate::error::Error;
+use crate::error::{Error, LikelyCause};
 use crate::net::endpoint::{Endpoint, EndpointError};
 use crate::traffic::heartbeat::HeartbeatExpired;
 use crate::wire::socket_type::SocketType;
@@ -113,6 +113,12 @@ impl NetError {
             doing,
             source: Arc::new(source),
         }
+    }
+
+    /// The probable cause of this error: [`Error::likely_cause`] of [`protocol`](Self::protocol).
+    #[must_use]
+    pub fn likely_cause(&self) -> Option<LikelyCause> {
+        self.protocol()?.likely_cause()
     }
 
     /// The protocol error within, if there is one.

@@ -75,7 +75,7 @@ pub enum InvalidReply {
     #[error("the ZAP reply has a user id of {0} bytes")]
     UserIdLength(usize),
     /// The metadata does not parse.
-    #[error("the ZAP reply's metadata: {0}")]
+    #[error("the ZAP reply's metadata is bad")]
     Metadata(#[from] MetadataError),
     /// The metadata has a name that is not the handler's to give.
     #[error("the ZAP reply's metadata names {0}")]

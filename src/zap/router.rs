@@ -8,6 +8,7 @@ use crate::access::request::AccessRequest;
 use crate::access::verdict::{Verdict, log_denial};
 use crate::limits::Limits;
 use crate::status::{DenialStatus, Status};
+use crate::with_causes::WithCauses;
 use crate::zap::bounds::{Permits, within};
 use crate::zap::contain::{Contained, Panicked};
 use crate::zap::failures::Asker;
@@ -242,7 +243,7 @@ impl ZapRouter {
                 }
                 reply.into()
             }
-            Err(trouble) => Verdict::deny(trouble.status(), trouble.to_string()),
+            Err(trouble) => Verdict::deny(trouble.status(), WithCauses(&trouble).to_string()),
         }
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitCode;
 use zmtp_auth::cert::CertificateError;
 use zmtp_auth::net::{EndpointError, NetError};
-use zmtp_auth::{ConfigError, Error, LocalError, Stage, Status};
+use zmtp_auth::{ConfigError, Error, LikelyCause, LocalError};
 
 /// What `--help` says of the codes.
 pub(crate) const HELP: &str = "Exit codes:
@@ -64,14 +64,9 @@ impl Exit {
     /// The code of a handshake that failed.
     pub(crate) fn of_protocol(error: &Error) -> Self {
         match error {
-            Error::RefusedByPeer(refusal) => match refusal.status {
-                Some(Status::TemporaryError) => Self::Temporary,
-                _ => Self::Refused,
-            },
-            // A status of 300 is not told: the peer closes where its answer was due.
-            Error::ClosedByPeer(Stage::CurveReady | Stage::PlainWelcome | Stage::NullReady) => {
-                Self::Temporary
-            }
+            // A status of 300 is not sent: the peer closes where its answer is due.
+            _ if error.likely_cause() == Some(LikelyCause::TemporaryRefusal) => Self::Temporary,
+            Error::RefusedByPeer(_) => Self::Refused,
             Error::ClosedByPeer(_)
             | Error::Incompatible(_)
             | Error::Protocol(_)

@@ -95,7 +95,7 @@ pub enum PasswordFileErrorKind {
         first: usize,
     },
     /// A hashed password that is not one we verify.
-    #[error("{0}")]
+    #[error(transparent)]
     Hash(#[from] PasswordHashError),
 }
 

@@ -2,10 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, LikelyCause};
 use crate::net::error::NetError;
 use crate::net::options::{AfterRefusal, ReconnectPolicy};
-use crate::status::Status;
 use std::time::Duration;
 
 impl ReconnectPolicy {
@@ -20,8 +19,8 @@ impl ReconnectPolicy {
         let longest = match error.protocol() {
             None if matches!(error, NetError::Endpoint(_)) => return None,
             None => self.backoff(failures),
-            Some(Error::RefusedByPeer(refusal))
-                if refusal.status != Some(Status::TemporaryError) =>
+            Some(Error::RefusedByPeer(_))
+                if error.likely_cause() != Some(LikelyCause::TemporaryRefusal) =>
             {
                 let stop = match self.after_refusal {
                     AfterRefusal::ByMechanism => mechanism != MechanismKind::Curve,
@@ -68,7 +67,7 @@ mod tests {
     use super::*;
     use crate::error::{Incompatible, LocalError, PeerRefusal, Stage};
     use crate::net::endpoint::EndpointError;
-    use crate::status::{DenialStatus, Denied};
+    use crate::status::{DenialStatus, Denied, Status};
     use MechanismKind::{Curve, Null, Plain};
 
     fn refused(status: Option<Status>) -> NetError {

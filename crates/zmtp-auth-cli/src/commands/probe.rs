@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::Duration;
 use zmtp_auth::net::Endpoint;
-use zmtp_auth::{Config, CryptoError, Error, Incompatible, NoPolicy, SocketType, Stage};
+use zmtp_auth::{Config, Error, Incompatible, LikelyCause, NoPolicy, SocketType, Stage};
 
 /// Find out what an endpoint speaks, and whether it accepts your credentials
 ///
@@ -151,9 +151,7 @@ fn judge(ended: &Result<(), Error>, with_credentials: bool) -> (&'static str, Op
         // The types are compared after the verdict, so the credentials were accepted.
         Error::Incompatible(Incompatible::SocketType { .. }) => return ("accepted", None),
         Error::Incompatible(_) => "other protocol",
-        Error::ClosedByPeer(Stage::CurveWelcome) | Error::Crypto(CryptoError::BoxNotOpened(_)) => {
-            "wrong server key"
-        }
+        _ if error.likely_cause() == Some(LikelyCause::WrongServerKey) => "wrong server key",
         _ => match exit {
             Exit::Refused => "refused",
             Exit::Temporary => "temporary",
