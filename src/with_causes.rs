@@ -7,7 +7,8 @@ use std::fmt;
 /// Shows an error and its causes on one line, separated by colons.
 ///
 /// The errors of this crate do not repeat their cause in their own text. A log line or a message for
-/// a person usually needs both:
+/// a person usually needs both. A cause is left out if the text before it ends with it already,
+/// because errors of other crates may show their cause themselves.
 ///
 /// ```
 /// use zmtp_auth::{CryptoError, Error, WithCauses};
@@ -23,12 +24,16 @@ pub struct WithCauses<'a>(
 
 impl fmt::Display for WithCauses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut line = self.0.to_string();
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            if !line.ends_with(&text) {
+                line.push_str(": ");
+                line.push_str(&text);
+            }
             cause = error.source();
         }
-        Ok(())
+        f.write_str(&line)
     }
 }

@@ -47,6 +47,7 @@ pub(crate) mod negotiate;
 pub(crate) mod options;
 pub(crate) mod remote_zap_handler;
 pub(crate) mod socket;
+pub(crate) mod span;
 pub(crate) mod subject;
 pub(crate) mod tunnel;
 

@@ -15,6 +15,7 @@ use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::socket::stream::{Stream, is_hangup};
 use crate::net::socket::wiped_buffer::HandshakeBytes;
+use crate::net::span::record_user_id;
 use crate::net::subject::Subject;
 use crate::security::Security;
 use crate::status::Denied;
@@ -28,11 +29,13 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
+use tracing::Span;
 
 /// A handshake in progress.
 pub(crate) struct Negotiation<'a> {
     stream: &'a Stream,
     security: &'a Security,
+    span: &'a Span,
     inbound: Option<InboundPeer<'a>>,
     permit: Option<Permit>,
     subject: Subject,
@@ -76,16 +79,18 @@ impl Failed {
 }
 
 impl<'a> Negotiation<'a> {
-    /// Prepares a handshake. Its time starts now. `inbound` is present for a peer that connected to
-    /// us.
+    /// Prepares a handshake. Its time starts now. `span` gets the user id as soon as policy has
+    /// assigned one. `inbound` is present for a peer that connected to us.
     pub(crate) fn new(
         stream: &'a Stream,
         security: &'a Security,
+        span: &'a Span,
         inbound: Option<InboundPeer<'a>>,
     ) -> Self {
         Self {
             stream,
             security,
+            span,
             inbound,
             permit: None,
             subject: Subject::default(),
@@ -262,6 +267,7 @@ impl<'a> Negotiation<'a> {
         Ok(match verdict {
             Verdict::Allow(approval) => {
                 self.subject = Subject::asked(request, true);
+                record_user_id(self.span, &approval.user_id);
                 let user = User {
                     mechanism: request.credentials.mechanism(),
                     domain: request.domain.clone(),

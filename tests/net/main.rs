@@ -11,6 +11,7 @@ mod clients;
 #[cfg(unix)]
 mod descriptors;
 mod grants;
+mod log_spans;
 mod mechanisms;
 mod pubsub;
 mod refusals;

@@ -13,12 +13,14 @@ use crate::net::error::NetError;
 use crate::net::negotiate::{Agreed, Failed, Negotiation, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::socket::stream::{self, Stream};
+use crate::net::span::connection_span;
 use crate::security::Security;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// A connection to one authenticated peer: messages of one or more frames, in both directions.
 ///
@@ -81,16 +83,20 @@ impl Connection {
     ) -> Result<Self, NetError> {
         warn_of_plain(endpoint, security);
         let stream = stream::connect(endpoint, options).await?;
-        let conn = stream.peer().map_err(NetError::io("connect"))?;
-        let agreed = Negotiation::new(&stream, security, None).run(conn).await;
+        let context = stream.peer().map_err(NetError::io("connect"))?;
+        let span = connection_span(&context);
+        let agreed = Negotiation::new(&stream, security, &span, None)
+            .run(context)
+            .instrument(span.clone())
+            .await;
         match agreed {
             Ok(agreed) => {
                 let (connection, driver) =
                     Self::with_driver(stream, agreed, security, options, None);
-                tokio::spawn(driver.run());
+                tokio::spawn(driver.run().instrument(span.clone()));
                 // The policy may have changed during the handshake.
                 if connection.is_admitted() {
-                    tracing::debug!(%endpoint, "connected");
+                    span.in_scope(|| tracing::debug!(%endpoint, "connected"));
                     Ok(connection)
                 } else {
                     Err(NetError::Revoked)
@@ -101,9 +107,9 @@ impl Connection {
             }) => {
                 if !error_frame.is_empty() {
                     let limits = security.limits().clone();
-                    tokio::spawn(
-                        async move { stream.close_gracefully(error_frame, &limits).await },
-                    );
+                    let closing =
+                        async move { stream.close_gracefully(error_frame, &limits).await };
+                    tokio::spawn(closing.instrument(span));
                 }
                 Err(error)
             }

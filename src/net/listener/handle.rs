@@ -16,10 +16,12 @@ use crate::net::listener::events::{Event, Events, Refusal};
 use crate::net::negotiate::{Failed, Negotiation, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::socket::wiped_buffer::HandshakeBytes;
+use crate::net::span::connection_span;
 use crate::net::subject::Subject;
 use crate::security::Security;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
+use tracing::{Instrument, Span};
 
 /// A bound endpoint.
 ///
@@ -178,16 +180,19 @@ impl ListenerShared {
             match acceptor.next().await {
                 AcceptOutcome::Accepted(accepted) => {
                     // Boxed, so that a connection does not hold the memory of its handshake.
-                    let receiving = Box::pin(Arc::clone(&self).receive(accepted));
-                    tokio::spawn(async move {
+                    let span = connection_span(&accepted.context);
+                    let receiving = Box::pin(Arc::clone(&self).receive(accepted, span.clone()));
+                    let serving = async move {
                         let Some(driver) = receiving.await else {
                             return;
                         };
                         driver.run().await;
-                    });
+                    };
+                    tokio::spawn(serving.instrument(span));
                 }
                 AcceptOutcome::NoSlot(context) => {
-                    self.refuse(&context, Failed::no_slot());
+                    let refuse = || self.refuse(&context, Failed::no_slot());
+                    connection_span(&context).in_scope(refuse);
                 }
             }
         }
@@ -195,7 +200,7 @@ impl ListenerShared {
 
     /// Conducts one handshake. Its task goes on as the driver of the connection, because spawning
     /// another task would cost a turn of the runtime.
-    async fn receive(self: Arc<Self>, mut accepted: Accepted) -> Option<Driver> {
+    async fn receive(self: Arc<Self>, mut accepted: Accepted, span: Span) -> Option<Driver> {
         let context = accepted.context.clone();
         let (outcome, permit) = {
             let inbound = InboundPeer {
@@ -203,7 +208,8 @@ impl ListenerShared {
                 slot: &accepted.slot,
                 connections: &self.connections,
             };
-            let mut negotiation = Negotiation::new(&accepted.stream, &self.security, Some(inbound));
+            let mut negotiation =
+                Negotiation::new(&accepted.stream, &self.security, &span, Some(inbound));
             let outcome = tokio::select! {
                 outcome = negotiation.run(context.clone()) => outcome,
                 loss = accepted.eviction.lost() => match loss {
@@ -215,7 +221,7 @@ impl ListenerShared {
         };
         match outcome {
             Ok(agreed) => {
-                tracing::debug!(address = %context.address.with_port(context.port), "peer accepted");
+                tracing::debug!("peer accepted");
                 let stream = accepted.stream;
                 let (connection, driver) =
                     Connection::with_driver(stream, agreed, &self.security, &self.options, permit);

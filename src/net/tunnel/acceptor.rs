@@ -6,6 +6,7 @@ use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::negotiate::{Failed, warn_of_plain};
+use crate::net::span::connection_span;
 use crate::net::tunnel::far_side_backoff::FarSideBackoff;
 use crate::net::tunnel::options::{TunnelOptions, require_client, require_server};
 use crate::net::tunnel::rate_limited_log::RateLimitedLog;
@@ -16,6 +17,7 @@ use crate::security::Security;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tracing::Instrument;
 
 /// Security for a program that has none, as stunnel provides it for TLS.
 ///
@@ -233,10 +235,13 @@ async fn run(shared: Arc<TunnelShared>, mut acceptor: Acceptor) -> bool {
         tokio::select! {
             outcome = acceptor.next() => match outcome {
                 AcceptOutcome::Accepted(accepted) => {
-                    connections.spawn(Arc::clone(&shared).serve(accepted));
+                    let span = connection_span(&accepted.context);
+                    let serving = Arc::clone(&shared).serve(accepted, span.clone());
+                    connections.spawn(serving.instrument(span));
                 }
                 AcceptOutcome::NoSlot(context) => {
-                    refuse(&context, Failed::no_slot());
+                    let span = connection_span(&context);
+                    span.in_scope(|| refuse(&context, Failed::no_slot()));
                 }
             },
             Some(_) = connections.join_next() => {}

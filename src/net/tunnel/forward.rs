@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument, Span};
 
 /// The two sockets of one connection through a tunnel, and the relay between them.
 pub(crate) struct Traffic {
@@ -34,6 +35,8 @@ pub(crate) struct Traffic {
     end: Option<End>,
     /// Tasks that close sockets gracefully.
     leaving: JoinSet<()>,
+    /// The span of those tasks.
+    span: Span,
 }
 
 /// Why a connection through the tunnel ended.
@@ -99,6 +102,7 @@ impl Traffic {
         relay: Relay,
         linger: Duration,
         limits: &Limits,
+        span: Span,
     ) -> Self {
         Self {
             streams: Sides {
@@ -112,6 +116,7 @@ impl Traffic {
             passed: 0,
             end: None,
             leaving: JoinSet::new(),
+            span,
         }
     }
 
@@ -330,7 +335,7 @@ impl Traffic {
                     .close_gracefully(HandshakeBytes::default(), &limits)
                     .await
             };
-            self.leaving.spawn(parting);
+            self.leaving.spawn(parting.instrument(self.span.clone()));
         }
     }
 }
@@ -482,7 +487,7 @@ mod tests {
         }
         let relay = Relay::new(front_leg, back_leg);
         let limits = Limits::default();
-        let traffic = Traffic::new(front, back, relay, 30 * SECOND, &limits);
+        let traffic = Traffic::new(front, back, relay, 30 * SECOND, &limits, Span::none());
         (traffic, first, second)
     }
 

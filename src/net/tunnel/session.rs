@@ -35,6 +35,7 @@ use crate::with_causes::WithCauses;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tracing::Span;
 
 /// What the connections of a tunnel share.
 pub(crate) struct TunnelShared {
@@ -111,7 +112,7 @@ impl TunnelShared {
     /// cross. The slot was freed before the far side was dialled, so only the two peers, the grant
     /// and the end of the tunnel can end the second phase. If the peers were not linked and our own
     /// policy refused the peer in front, that peer gets an ERROR and time to read it.
-    pub(crate) async fn serve(self: Arc<Self>, mut accepted: Accepted) -> bool {
+    pub(crate) async fn serve(self: Arc<Self>, mut accepted: Accepted, span: Span) -> bool {
         let context = accepted.context.clone();
         let mut close = self.close.clone();
         // The permit is held until both sockets are closed.
@@ -121,9 +122,10 @@ impl TunnelShared {
                 slot: &accepted.slot,
                 connections: &self.connections,
             };
-            let mut front = Negotiation::new(&accepted.stream, &self.security, Some(inbound));
+            let mut front =
+                Negotiation::new(&accepted.stream, &self.security, &span, Some(inbound));
             let linked = tokio::select! {
-                linked = self.link(&mut front, &context) => linked,
+                linked = self.link(&mut front, &context, &span) => linked,
                 loss = accepted.eviction.lost() => Err(match loss {
                     Loss::Evicted(error) => front.failed(error).into(),
                     Loss::Closed => LinkError::Closing,
@@ -143,7 +145,7 @@ impl TunnelShared {
                 drop((slot, eviction));
                 let linger = self.options.sockets.linger;
                 let limits = self.security.limits();
-                let traffic = Traffic::new(stream, linked.back, linked.relay, linger, limits);
+                let traffic = Traffic::new(stream, linked.back, linked.relay, linger, limits, span);
                 let end = traffic.run(linked.grant, close).await;
                 drop(linked.user_id_use);
                 if let (Some(backoff), Some(taken)) = (&self.back.backoff, &linked.taken) {
@@ -171,6 +173,7 @@ impl TunnelShared {
         &self,
         front: &mut Negotiation<'_>,
         context: &PeerContext,
+        span: &Span,
     ) -> Result<Linked, LinkError> {
         let pause = front.run_to_pause(context.clone()).await?;
         let handoff =
@@ -186,7 +189,7 @@ impl TunnelShared {
                     Some(backoff) => Some(timeout(patience, backoff.attempt(claims)).await.ok()?),
                     None => None,
                 };
-                Some(self.back.dial(&handoff, &self.options, attempt).await)
+                Some(self.back.dial(&handoff, span, &self.options, attempt).await)
             })
             .await?;
         let Backend {
@@ -202,10 +205,9 @@ impl TunnelShared {
         let peer = &front.established.peer;
         let user_id = peer.user_id().map(|id| printable(id));
         let socket_type = peer.claims.socket_type.map(SocketType::name);
-        let address = context.address.with_port(context.port);
-        tracing::info!(%address, user_id, socket_type, "peer connected");
+        tracing::info!(socket_type, "peer connected");
         Ok(Linked {
-            user_id_use: self.register_user_id(peer, &context.address),
+            user_id_use: self.register_user_id(peer),
             grant: peer.grant().cloned(),
             user_id,
             taken,
@@ -217,7 +219,7 @@ impl TunnelShared {
     /// Counts the user id of a peer, where user ids serve as identities, and warns if another peer
     /// has it too. A ROUTER accepts one peer of an identity and closes or ignores the others
     /// without a word, so the log has to say why.
-    fn register_user_id(&self, peer: &Peer, address: &PeerAddress) -> Option<UserIdUse> {
+    fn register_user_id(&self, peer: &Peer) -> Option<UserIdUse> {
         if self.options.identity != IdentityRule::UserId {
             return None;
         }
@@ -225,8 +227,11 @@ impl TunnelShared {
         let (user_id_use, is_only) = self.user_ids.register(user_id);
         let user_id = printable(user_id);
         if !is_only && let Some(unlogged) = self.user_ids_log.admit("", user_id.clone()) {
-            tracing::warn!(%address, user_id, unlogged,
-                "another peer of this user id is connected, and a ROUTER takes one of an identity");
+            tracing::warn!(
+                user_id,
+                unlogged,
+                "another peer of this user id is connected, and a ROUTER takes one of an identity"
+            );
         }
         Some(user_id_use)
     }
@@ -260,9 +265,8 @@ impl TunnelShared {
                 let whose = credential.map(Credential::to_string);
                 let whose = whose.unwrap_or_else(|| origin(&context.address));
                 if let Some(unlogged) = self.forward_log.admit("", whose) {
-                    let address = context.address.with_port(context.port);
                     let forward = &self.back.endpoint;
-                    tracing::warn!(%address, who = credential.map(display), %forward,
+                    tracing::warn!(who = credential.map(display), %forward,
                         error = %WithCauses(&error), unlogged, "cannot forward");
                 }
                 HandshakeBytes::default()
@@ -274,7 +278,6 @@ impl TunnelShared {
     /// Logs the end of a connection. A message over a limit is lost again with every new try, so
     /// that line says which limit it was and where the message came from.
     fn log_end(&self, context: &PeerContext, user_id: Option<&str>, end: &End) {
-        let address = context.address.with_port(context.port);
         if let End::RelayError(RelayError { side, error }) = end
             && let Error::Limit(limit) = error
             && let whose = user_id.map_or_else(|| origin(&context.address), str::to_owned)
@@ -285,10 +288,10 @@ impl TunnelShared {
                 (Side::Front, true) | (Side::Back, false) => "the network",
             };
             let limit = limit.name();
-            tracing::warn!(%address, user_id, from, limit, error = %WithCauses(error), unlogged,
+            tracing::warn!(from, limit, error = %WithCauses(error), unlogged,
                 "a message is over a limit of this tunnel: it is lost, and its connection closed");
         } else {
-            tracing::info!(%address, user_id, %end, "peer disconnected");
+            tracing::info!(%end, "peer disconnected");
         }
     }
 }
@@ -305,6 +308,7 @@ impl Back {
     async fn dial(
         &self,
         handoff: &PeerHandoff,
+        span: &Span,
         options: &TunnelOptions,
         attempt: Option<Attempt<'_>>,
     ) -> Result<Backend, NetError> {
@@ -315,7 +319,7 @@ impl Back {
         }
         let (error, is_for_all) = match self.connect(options).await {
             Ok((stream, address)) => {
-                let agreed = Negotiation::new(&stream, &self.security, None)
+                let agreed = Negotiation::new(&stream, &self.security, span, None)
                     .run(handoff.peer_context(address))
                     .await;
                 match agreed {
