@@ -64,6 +64,10 @@ pub enum NetError {
     /// would wait for ever.
     #[error("a message of a {0} socket needs an empty delimiter frame before its body")]
     Delimiter(SocketType),
+    /// Our side was closed for sending, by [`SendHalf::poll_close`](crate::net::SendHalf::poll_close)
+    /// for example.
+    #[error("our side of the connection is closed already")]
+    SendClosed,
     /// The type of socket does not subscribe. Only SUB and XSUB do.
     #[error("a {0} socket does not subscribe")]
     CannotSubscribe(SocketType),

@@ -32,7 +32,7 @@ impl GrantTerms for Until {
 }
 
 /// Admits every peer with a grant. The second value ends the grants, in the order of the peers.
-fn granting() -> (ZapRouter, Arc<Mutex<Vec<watch::Sender<bool>>>>) {
+pub fn granting() -> (ZapRouter, Arc<Mutex<Vec<watch::Sender<bool>>>>) {
     let router = ZapRouter::new();
     let issued: Arc<Mutex<Vec<watch::Sender<bool>>>> = Arc::default();
     let issuer = issued.clone();

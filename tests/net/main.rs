@@ -13,6 +13,7 @@ mod descriptors;
 mod grants;
 mod log_spans;
 mod mechanisms;
+mod polling;
 mod pubsub;
 mod refusals;
 mod revocation;

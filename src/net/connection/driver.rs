@@ -26,8 +26,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub(crate) enum State {
     /// Both directions work.
     Open,
-    /// The application sends nothing more, and the system has taken all that it has sent.
-    Sent,
     /// Nothing more can be sent, for this reason. What has arrived can still be received.
     Ending(Loss),
     /// The connection has ended, by itself or because the application has closed it.
@@ -152,6 +150,7 @@ impl Exchange {
             self.take_input()?;
             self.fill()?;
             self.write(stream)?;
+            self.confirm_sent();
 
             // The application runs on other threads meanwhile. Each of its states is read only once
             // in a turn. Suppose that a state were read twice, and changed in between: the first
@@ -168,13 +167,6 @@ impl Exchange {
                 if all_sent {
                     return Ok(());
                 }
-            }
-            if all_sent {
-                self.state.send_if_modified(|state| {
-                    let is_new = matches!(state, State::Open);
-                    *state = State::Sent;
-                    is_new
-                });
             }
 
             let wanted_level = self.wanted_level();
@@ -320,6 +312,16 @@ impl Exchange {
             Err(error) if is_hangup(&error) => Err(End::WriteFailed(NetError::Closed)),
             Err(error) => Err(End::WriteFailed(NetError::io("write")(error))),
         }
+    }
+
+    /// Tells an application that waits for it that the system has taken everything it has sent.
+    /// Returns whether that is so for what was taken from its queue.
+    pub(crate) fn confirm_sent(&mut self) -> bool {
+        let is_sent = self.channel.is_sent();
+        if is_sent {
+            self.to_send.confirm_done();
+        }
+        is_sent
     }
 
     /// Sends a PING that is due, or ends the connection of a silent peer. It reads first: on a busy

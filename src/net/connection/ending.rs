@@ -24,7 +24,7 @@ impl Exchange {
     ) -> Loss {
         let (reason, is_read) = match end {
             End::Now(reason) => {
-                let all_sent = self.to_send.is_finished() && self.channel.is_sent();
+                let all_sent = self.confirm_sent() && self.to_send.is_finished();
                 return Loss { reason, all_sent };
             }
             End::WriteFailed(reason) => (reason, false),
@@ -49,7 +49,7 @@ impl Exchange {
     /// Tells the application that nothing more can be sent, and drops what is queued. Returns
     /// whether everything had been sent.
     fn stop_sending(&mut self, reason: &NetError) -> bool {
-        let mut all_sent = self.channel.is_sent();
+        let mut all_sent = self.confirm_sent();
         // The queue is refused while the state is locked. So a `send` that is refused finds the
         // reason, and a message that was queued just before counts as unsent.
         self.state.send_modify(|state| {

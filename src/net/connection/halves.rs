@@ -3,8 +3,9 @@
 
 use crate::access::peer::Peer;
 use crate::net::connection::driver::State;
-use crate::net::connection::queue::{Consumer, Producer};
+use crate::net::connection::queue::{Consumer, Gone, Producer, Rejected};
 use crate::net::connection::sendable::require_sendable;
+use crate::net::connection::try_error::{TryRecvError, TrySendError, TrySendReason};
 use crate::net::error::NetError;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
@@ -12,7 +13,9 @@ use crate::traffic::outgoing::Outgoing;
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use tokio::sync::watch;
 
 /// The sending half of a [`Connection`](crate::net::Connection).
@@ -27,20 +30,28 @@ pub struct SendHalf {
 pub struct RecvHalf {
     queue: Consumer<Incoming>,
     link: Link,
+    /// Whether the stream has returned the reason of the end.
+    is_stream_ended: bool,
 }
 
 /// What both halves share.
 #[derive(Clone)]
 pub(crate) struct Link {
-    peer: Arc<Peer>,
-    ours: SocketType,
+    facts: Arc<Facts>,
     state: watch::Receiver<State>,
+}
+
+/// What does not change while the connection lives.
+struct Facts {
+    peer: Peer,
+    /// Our socket type.
+    ours: SocketType,
 }
 
 impl Link {
     pub(crate) fn new(peer: Peer, ours: SocketType, state: watch::Receiver<State>) -> Self {
-        let peer = Arc::new(peer);
-        Self { peer, ours, state }
+        let facts = Arc::new(Facts { peer, ours });
+        Self { facts, state }
     }
 
     /// Why the connection ended. Without a reason from the driver, the runtime has dropped it.
@@ -54,13 +65,14 @@ impl Link {
             State::Ending(loss) | State::Ended(Err(loss)) => Some(loss.reason.clone()),
             // Only both halves together can close it without an error.
             State::Ended(Ok(())) => Some(NetError::Closed),
-            State::Open | State::Sent => None,
+            State::Open => None,
         }
     }
 
-    /// Waits for a state. Returns the reason of the connection's end if not everything was sent.
-    async fn reached(mut self, is_reached: impl FnMut(&State) -> bool) -> Result<(), NetError> {
-        match self.state.wait_for(is_reached).await {
+    /// Waits for the end of the connection. Returns its reason if not everything was sent.
+    pub(crate) async fn ended(mut self) -> Result<(), NetError> {
+        let has_ended = |state: &State| matches!(state, State::Ending(_) | State::Ended(_));
+        match self.state.wait_for(has_ended).await {
             Ok(state) => match &*state {
                 State::Ending(loss) | State::Ended(Err(loss)) if !loss.all_sent => {
                     Err(loss.reason.clone())
@@ -69,11 +81,6 @@ impl Link {
             },
             Err(_) => Err(NetError::Aborted),
         }
-    }
-
-    async fn ended(self) -> Result<(), NetError> {
-        self.reached(|state| matches!(state, State::Ending(_) | State::Ended(_)))
-            .await
     }
 }
 
@@ -95,18 +102,82 @@ impl SendHalf {
     /// [`NetError::Delimiter`] if a message of a REQ or REP has no delimiter frame, and the reason
     /// if the connection has ended.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NetError> {
-        let message = message.into();
-        require_sendable(self.link.ours, &message)
-            .map_err(|refused| self.link.end().unwrap_or(refused))?;
-        let mut outgoing = Outgoing::Message(message);
-        let cost = outgoing.cost();
+        let mut message = message.into();
         loop {
-            outgoing = match self.queue.push_into_room(outgoing, cost) {
+            message = match self.try_send(message) {
                 Ok(()) => return Ok(()),
-                Err(refused) => refused,
+                Err(TrySendError { message, reason }) => match reason {
+                    TrySendReason::Full => message,
+                    TrySendReason::Failed(error) => return Err(error),
+                },
             };
             self.ready().await?;
         }
+    }
+
+    /// Queues a message if there is room, and does not wait.
+    ///
+    /// # Errors
+    /// Returns the message with [`TrySendReason::Full`] if
+    /// [`Options::send_ahead`](crate::net::Options::send_ahead) bytes are queued already, and with
+    /// [`TrySendReason::Failed`] if [`SendHalf::send`] would fail.
+    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        let message = message.into();
+        if let Err(error) = self.require_sendable(&message) {
+            let reason = TrySendReason::Failed(error);
+            return Err(TrySendError { message, reason });
+        }
+        let cost = message.cost();
+        match self.queue.push_into_room(message, cost) {
+            Ok(()) => Ok(()),
+            Err(Rejected::Full(message)) => Err(TrySendError {
+                message,
+                reason: TrySendReason::Full,
+            }),
+            Err(Rejected::Gone(message)) => Err(TrySendError {
+                message,
+                reason: TrySendReason::Failed(self.reason()),
+            }),
+        }
+    }
+
+    /// Waits until there is room for a message. [`SendHalf::try_send`] then succeeds, unless the
+    /// connection ends in between.
+    ///
+    /// Cancel-safe: room is not reserved. The waker of the last call is woken.
+    ///
+    /// # Errors
+    /// Returns the reason if the connection has ended.
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        let room = self.queue.poll_room(context);
+        room.map_err(|Gone| self.reason())
+    }
+
+    /// Waits until the system has taken everything that was queued.
+    ///
+    /// `Ok` says that the bytes are in the system's buffers. It does not say that the peer has read
+    /// them. Cancel-safe: what is queued is sent also if this is not polled again. The waker of the
+    /// last call is woken.
+    ///
+    /// # Errors
+    /// Returns the reason if the connection ended before everything was sent.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        let done = self.queue.poll_done(context);
+        done.map_err(|Gone| self.reason())
+    }
+
+    /// Sends nothing more, and waits until the system has taken everything that was queued. After
+    /// the first call sending fails with [`NetError::SendClosed`]. The [`RecvHalf`] goes on. Once it is
+    /// dropped too, the connection is closed.
+    ///
+    /// Cancel-safe: what is queued is sent also if this is not polled again. The waker of the last
+    /// call is woken.
+    ///
+    /// # Errors
+    /// Returns the reason if the connection ended before everything was sent.
+    pub fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        self.queue.close();
+        self.poll_flush(context)
     }
 
     /// Asks a publisher for messages that begin with `topic` (RFC 29), in the form that the peer's
@@ -131,30 +202,52 @@ impl SendHalf {
     }
 
     async fn subscription(&mut self, outgoing: Outgoing) -> Result<(), NetError> {
-        if !self.link.ours.subscribes() {
-            return Err(NetError::CannotSubscribe(self.link.ours));
+        if !self.link.facts.ours.subscribes() {
+            return Err(NetError::CannotSubscribe(self.link.facts.ours));
         }
         self.ready().await?;
         self.push(outgoing)
     }
 
-    /// Waits until there is room for something to send. Cancel-safe.
+    /// As [`SendHalf::poll_ready`].
     pub(crate) async fn ready(&mut self) -> Result<(), NetError> {
-        let room = self.queue.room().await;
-        room.map_err(|_| self.link.reason())
+        poll_fn(|context| self.poll_ready(context)).await
     }
 
     /// Queues without waiting, for callers that have waited for [`SendHalf::ready`].
     pub(crate) fn push(&mut self, outgoing: Outgoing) -> Result<(), NetError> {
         let cost = outgoing.cost();
         let pushed = self.queue.push(outgoing, cost);
-        pushed.map_err(|_| self.link.reason())
+        pushed.map_err(|_| self.reason())
+    }
+
+    /// As [`SendHalf::push`], for a message.
+    pub(crate) fn push_message(&mut self, message: Message) -> Result<(), NetError> {
+        self.require_sendable(&message)?;
+        self.push(Outgoing::Message(message))
+    }
+
+    /// Refuses a message that no peer would accept. If the connection has ended, that is the reason.
+    fn require_sendable(&self, message: &Message) -> Result<(), NetError> {
+        require_sendable(self.link.facts.ours, message)
+            .map_err(|refused| self.link.end().unwrap_or(refused))
+    }
+
+    /// Why nothing can be sent.
+    fn reason(&self) -> NetError {
+        self.link.end().unwrap_or_else(|| {
+            if self.queue.is_closed() {
+                NetError::SendClosed
+            } else {
+                NetError::Aborted
+            }
+        })
     }
 
     /// The peer: its authenticated identity and what it claims.
     #[must_use]
     pub fn peer(&self) -> &Peer {
-        &self.link.peer
+        &self.link.facts.peer
     }
 
     /// Waits until the connection has ended by itself, and returns the reason. From then on nothing
@@ -171,18 +264,19 @@ impl SendHalf {
     ///
     /// # Errors
     /// Returns what ended the connection if not everything was sent.
-    pub async fn finish(self) -> Result<(), NetError> {
-        let Self { queue, link } = self;
-        drop(queue);
-        link.reached(|state| !matches!(state, State::Open)).await
+    pub async fn finish(mut self) -> Result<(), NetError> {
+        poll_fn(|context| self.poll_close(context)).await
     }
 
-    /// The rest of [`Connection::close`](crate::net::Connection::close), after the other half was
-    /// dropped.
-    pub(crate) async fn close(self) -> Result<(), NetError> {
-        let Self { queue, link } = self;
-        drop(queue);
-        link.ended().await
+    /// Closes both halves. Returns what [`Connection::poll_close`](crate::net::Connection::poll_close)
+    /// waits for.
+    pub(crate) fn close_with(
+        &self,
+        receiver: &mut RecvHalf,
+    ) -> impl Future<Output = Result<(), NetError>> + use<> {
+        receiver.queue.refuse();
+        self.queue.close();
+        self.link.clone().ended()
     }
 
     pub(crate) fn is_of_one_connection(&self, receiver: &RecvHalf) -> bool {
@@ -192,7 +286,11 @@ impl SendHalf {
 
 impl RecvHalf {
     pub(crate) const fn new(queue: Consumer<Incoming>, link: Link) -> Self {
-        Self { queue, link }
+        Self {
+            queue,
+            link,
+            is_stream_ended: false,
+        }
     }
 
     /// Receives the next message or subscription.
@@ -205,8 +303,46 @@ impl RecvHalf {
     /// # Errors
     /// Returns the reason once the connection has ended and everything is received.
     pub async fn recv(&mut self) -> Result<Incoming, NetError> {
-        let next = self.queue.next().await;
-        next.ok_or_else(|| self.link.reason())
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Receives a message or subscription if one has arrived, and does not wait.
+    ///
+    /// # Errors
+    /// Returns [`TryRecvError::Empty`] if nothing has arrived, and [`TryRecvError::Ended`] with the
+    /// reason once the connection has ended and everything is received.
+    pub fn try_recv(&mut self) -> Result<Incoming, TryRecvError> {
+        match self.queue.take() {
+            Some(incoming) => Ok(incoming),
+            None if self.queue.is_finished() => Err(TryRecvError::Ended(self.link.reason())),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// As [`RecvHalf::recv`]. The waker of the last call is woken.
+    ///
+    /// # Errors
+    /// As [`RecvHalf::recv`].
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Incoming, NetError>> {
+        let next = self.queue.poll_next(context);
+        next.map(|next| next.ok_or_else(|| self.link.reason()))
+    }
+
+    /// The next item of the stream: after the reason of the end there is none.
+    pub(crate) fn poll_stream(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Incoming, NetError>>> {
+        if self.is_stream_ended {
+            return Poll::Ready(None);
+        }
+        let item = ready!(self.poll_recv(context));
+        self.is_stream_ended = item.is_err();
+        Poll::Ready(Some(item))
+    }
+
+    pub(crate) const fn is_stream_ended(&self) -> bool {
+        self.is_stream_ended
     }
 
     /// Receives the next message, and skips subscriptions before it. For every socket type but PUB
@@ -225,14 +361,14 @@ impl RecvHalf {
     /// The peer: its authenticated identity and what it claims.
     #[must_use]
     pub fn peer(&self) -> &Peer {
-        &self.link.peer
+        &self.link.facts.peer
     }
 }
 
 impl fmt::Debug for SendHalf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendHalf")
-            .field("peer", &self.link.peer)
+            .field("peer", &self.link.facts.peer)
             .field("queued", &self.queue.bytes())
             .finish_non_exhaustive()
     }
@@ -241,7 +377,7 @@ impl fmt::Debug for SendHalf {
 impl fmt::Debug for RecvHalf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvHalf")
-            .field("peer", &self.link.peer)
+            .field("peer", &self.link.facts.peer)
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
 use crate::net::connection::halves::{Link, RecvHalf, SendHalf};
 use crate::net::connection::queue::queue;
+use crate::net::connection::try_error::{TryRecvError, TrySendError};
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::negotiate::{Agreed, Failed, Negotiation, warn_of_plain};
@@ -18,6 +19,10 @@ use crate::security::Security;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
 use bytes::Bytes;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -39,11 +44,17 @@ use tracing::Instrument;
 /// [`close`](Self::close) sends what is queued and waits for that. Dropping the connection also
 /// sends what is queued, but in the background, for at most [`Options::linger`] and only as long as
 /// the runtime lives.
-#[derive(Debug)]
+///
+/// A connection is a [`Stream`](futures_core::Stream) of what is received and a
+/// [`Sink`](futures_sink::Sink) of messages, and so are its halves.
 pub struct Connection {
     sender: SendHalf,
     receiver: RecvHalf,
+    /// Waits for the end of the connection after [`Connection::poll_close`].
+    closing: Option<Closing>,
 }
+
+type Closing = Pin<Box<dyn Future<Output = Result<(), NetError>> + Send + Sync>>;
 
 impl Connection {
     /// Connects and performs the handshake, with default [`Options`]. It tries once;
@@ -152,6 +163,7 @@ impl Connection {
         let connection = Self {
             sender: SendHalf::new(outgoing, link.clone()),
             receiver: RecvHalf::new(incoming, link),
+            closing: None,
         };
         (connection, driver)
     }
@@ -170,12 +182,52 @@ impl Connection {
         self.sender.send(message).await
     }
 
+    /// As [`SendHalf::try_send`].
+    ///
+    /// # Errors
+    /// As [`SendHalf::try_send`].
+    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        self.sender.try_send(message)
+    }
+
+    /// As [`SendHalf::poll_ready`].
+    ///
+    /// # Errors
+    /// As [`SendHalf::poll_ready`].
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        self.sender.poll_ready(context)
+    }
+
+    /// As [`SendHalf::poll_flush`].
+    ///
+    /// # Errors
+    /// As [`SendHalf::poll_flush`].
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        self.sender.poll_flush(context)
+    }
+
     /// As [`RecvHalf::recv`].
     ///
     /// # Errors
     /// As [`RecvHalf::recv`].
     pub async fn recv(&mut self) -> Result<Incoming, NetError> {
         self.receiver.recv().await
+    }
+
+    /// As [`RecvHalf::try_recv`].
+    ///
+    /// # Errors
+    /// As [`RecvHalf::try_recv`].
+    pub fn try_recv(&mut self) -> Result<Incoming, TryRecvError> {
+        self.receiver.try_recv()
+    }
+
+    /// As [`RecvHalf::poll_recv`].
+    ///
+    /// # Errors
+    /// As [`RecvHalf::poll_recv`].
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Incoming, NetError>> {
+        self.receiver.poll_recv(context)
     }
 
     /// As [`RecvHalf::recv_message`].
@@ -228,9 +280,29 @@ impl Connection {
     /// # Errors
     /// Returns the reason if not everything was sent: [`NetError::Unsent`] after
     /// [`Options::linger`], or what ended the connection before.
-    pub async fn close(self) -> Result<(), NetError> {
-        drop(self.receiver);
-        self.sender.close().await
+    pub async fn close(mut self) -> Result<(), NetError> {
+        poll_fn(|context| self.poll_close(context)).await
+    }
+
+    /// As [`Connection::close`]. From the first call on, sending fails with
+    /// [`NetError::SendClosed`], and what arrives is discarded.
+    ///
+    /// Cancel-safe: the connection closes also if this is not polled again. The waker of the last
+    /// call is woken.
+    ///
+    /// # Errors
+    /// As [`Connection::close`].
+    pub fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        let Self {
+            sender, receiver, ..
+        } = self;
+        let closing = self
+            .closing
+            .get_or_insert_with(|| Box::pin(sender.close_with(receiver)));
+        let closed = ready!(closing.as_mut().poll(context));
+        // A finished future must not be polled again. Another one finishes at once.
+        self.closing = None;
+        Poll::Ready(closed)
     }
 
     /// Whether the peer's grant, if it has one, is still valid.
@@ -243,6 +315,19 @@ impl Connection {
     pub(crate) const fn sender(&mut self) -> &mut SendHalf {
         &mut self.sender
     }
+
+    pub(crate) const fn receiver(&self) -> &RecvHalf {
+        &self.receiver
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("sender", &self.sender)
+            .field("receiver", &self.receiver)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SendHalf {
@@ -253,7 +338,11 @@ impl SendHalf {
     pub fn reunite(self, receiver: RecvHalf) -> Result<Connection, (Self, RecvHalf)> {
         if self.is_of_one_connection(&receiver) {
             let sender = self;
-            Ok(Connection { sender, receiver })
+            Ok(Connection {
+                sender,
+                receiver,
+                closing: None,
+            })
         } else {
             Err((self, receiver))
         }

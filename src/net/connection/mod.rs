@@ -3,8 +3,10 @@
 pub(crate) mod activity;
 pub(crate) mod driver;
 pub(crate) mod ending;
+mod futures;
 pub(crate) mod halves;
 pub(crate) mod handle;
 pub(crate) mod queue;
 pub(crate) mod sendable;
+pub(crate) mod try_error;
 pub(crate) mod wake;

@@ -31,7 +31,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 /// A deferred consumer is woken at once when this part of the limit waits: one half. The producer
 /// can then fill the other half while the consumer wakes up.
@@ -50,9 +50,11 @@ pub(crate) fn queue<T>(limit: usize) -> (Producer<T>, Consumer<T>) {
             bytes: 0,
             spare: VecDeque::new(),
             is_at_rest: true,
+            is_done: true,
             producer_gone: false,
             consumer_gone: false,
             waiting_producer: None,
+            waiting_flush: None,
             waiting_consumer: Waiting::No,
         }),
         limit,
@@ -62,6 +64,7 @@ pub(crate) fn queue<T>(limit: usize) -> (Producer<T>, Consumer<T>) {
         shared: Arc::clone(&shared),
         fetched: VecDeque::new(),
         taken: 0,
+        has_undone: false,
     };
     (Producer(shared), consumer)
 }
@@ -82,9 +85,15 @@ struct State<T> {
     spare: VecDeque<(T, usize)>,
     /// Whether the memory of an emptied list is freed instead of kept as `spare`.
     is_at_rest: bool,
+    /// Whether the consumer is done with everything that was pushed: [`Consumer::confirm_done`].
+    is_done: bool,
+    /// The producer is dropped or has closed the queue.
     producer_gone: bool,
+    /// The consumer is dropped or has refused the queue.
     consumer_gone: bool,
     waiting_producer: Option<Blocked>,
+    /// A producer that waits until the consumer is done with everything.
+    waiting_flush: Option<Waker>,
     waiting_consumer: Waiting,
 }
 
@@ -100,8 +109,14 @@ impl<T> State<T> {
     fn add(&mut self, item: T, cost: usize) {
         // Every item costs at least 1, so `bytes == 0` means empty.
         let cost = cost.max(1);
+        self.is_done = false;
         self.bytes = self.bytes.saturating_add(cost);
         self.items.push_back((item, cost));
+    }
+
+    /// Whether nothing that is pushed would be taken.
+    const fn is_closed(&self) -> bool {
+        self.producer_gone || self.consumer_gone
     }
 
     /// The wake-up that is due after something was added.
@@ -152,6 +167,16 @@ impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         lock(&self.state)
     }
+
+    /// The producer adds nothing more.
+    fn close(&self) {
+        let wake = {
+            let mut state = self.lock();
+            state.producer_gone = true;
+            state.waiting_consumer.wake_now()
+        };
+        wake.wake();
+    }
 }
 
 /// The end that pushes. After it is dropped, the consumer takes what is left and then ends.
@@ -163,11 +188,22 @@ pub(crate) struct Consumer<T> {
     fetched: VecDeque<(T, usize)>,
     /// Bytes of taken items that still count in [`State::bytes`].
     taken: usize,
+    /// Whether something was taken since [`Consumer::confirm_done`].
+    has_undone: bool,
 }
 
-/// The consumer is gone, so nothing that is pushed would ever be taken.
+/// One of the two sides is gone, so nothing that is pushed would ever be taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
+
+/// An item was not added.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rejected<T> {
+    /// There is no room.
+    Full(T),
+    /// One of the two sides is gone.
+    Gone(T),
+}
 
 impl<T> Producer<T> {
     /// Bytes that wait to be taken.
@@ -188,43 +224,92 @@ impl<T> Producer<T> {
     /// Waits until there is room.
     ///
     /// # Errors
-    /// Returns [`Gone`] if the consumer is gone.
+    /// Returns [`Gone`] if one of the two sides is gone.
     pub(crate) async fn room(&self) -> Result<(), Gone> {
-        self.below(Some(self.0.limit)).await
+        poll_fn(|context| self.poll_room(context)).await
+    }
+
+    /// As [`Producer::room`]. The last waker is woken.
+    pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<Result<(), Gone>> {
+        self.poll_below(Some(self.0.limit), context)
     }
 
     /// Waits until the queue is empty or fewer than `level` bytes wait in it. Without a level it
     /// waits only until the consumer is gone.
     ///
     /// # Errors
-    /// Returns [`Gone`] if the consumer is gone.
+    /// Returns [`Gone`] if one of the two sides is gone.
     pub(crate) async fn below(&self, level: Option<usize>) -> Result<(), Gone> {
-        poll_fn(|context| {
+        poll_fn(|context| self.poll_below(level, context)).await
+    }
+
+    fn poll_below(&self, level: Option<usize>, context: &Context<'_>) -> Poll<Result<(), Gone>> {
+        let mut state = self.0.lock();
+        if state.is_closed() {
+            return Poll::Ready(Err(Gone));
+        }
+        if level.is_some_and(|level| is_below(state.bytes, level)) {
+            return Poll::Ready(Ok(()));
+        }
+        let waker = context.waker().clone();
+        state.waiting_producer = Some(Blocked { waker, level });
+        Poll::Pending
+    }
+
+    /// Waits until the consumer is done with everything that was pushed. The last waker is woken.
+    ///
+    /// # Errors
+    /// Returns [`Gone`] if the consumer is gone and was not done.
+    pub(crate) fn poll_done(&self, context: &Context<'_>) -> Poll<Result<(), Gone>> {
+        let wake = {
             let mut state = self.0.lock();
+            if state.is_done {
+                return Poll::Ready(Ok(()));
+            }
             if state.consumer_gone {
                 return Poll::Ready(Err(Gone));
             }
-            if level.is_some_and(|level| is_below(state.bytes, level)) {
-                return Poll::Ready(Ok(()));
+            state.waiting_flush = Some(context.waker().clone());
+            if state.items.is_empty() {
+                Wake::None
+            } else {
+                // The producer waits now, so no more items follow that a deferred consumer could
+                // take together with these.
+                state.waiting_consumer.wake_now()
             }
-            let waker = context.waker().clone();
-            state.waiting_producer = Some(Blocked { waker, level });
-            Poll::Pending
-        })
-        .await
+        };
+        wake.wake();
+        Poll::Pending
+    }
+
+    /// Adds nothing more. The consumer takes what is left and then ends.
+    pub(crate) fn close(&self) {
+        self.0.close();
+    }
+
+    /// Whether [`Producer::close`] was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().producer_gone
     }
 
     /// Adds an item that costs `cost` bytes, if there is room.
     ///
     /// # Errors
-    /// Returns the item if there is no room or the consumer is gone. [`Producer::room`] tells which.
-    pub(crate) fn push_into_room(&self, item: T, cost: usize) -> Result<(), T> {
+    /// Returns the item if there is no room, or one of the two sides is gone.
+    pub(crate) fn push_into_room<I: Into<T>>(
+        &self,
+        item: I,
+        cost: usize,
+    ) -> Result<(), Rejected<I>> {
         let wake = {
             let mut state = self.0.lock();
-            if state.consumer_gone || !is_below(state.bytes, self.0.limit) {
-                return Err(item);
+            if state.is_closed() {
+                return Err(Rejected::Gone(item));
             }
-            state.add(item, cost);
+            if !is_below(state.bytes, self.0.limit) {
+                return Err(Rejected::Full(item));
+            }
+            state.add(item.into(), cost);
             state.after_adding(self.0.limit, true)
         };
         wake.wake();
@@ -234,11 +319,11 @@ impl<T> Producer<T> {
     /// Adds an item that costs `cost` bytes, also without room. Callers wait for room first.
     ///
     /// # Errors
-    /// Returns the item if the consumer is gone.
+    /// Returns the item if one of the two sides is gone.
     pub(crate) fn push(&self, item: T, cost: usize) -> Result<(), T> {
         let wake = {
             let mut state = self.0.lock();
-            if state.consumer_gone {
+            if state.is_closed() {
                 return Err(item);
             }
             state.add(item, cost);
@@ -290,18 +375,19 @@ impl<T> Consumer<T> {
     /// Waits until an item can be taken or the producer is gone. A deferred consumer waits on
     /// until many items can be taken, or the producer's task has had its turn.
     pub(crate) async fn ready(&mut self, is_deferred: bool) {
-        poll_fn(|context| {
-            if self.fetch() {
-                return Poll::Ready(());
-            }
-            let mut state = self.shared.lock();
-            if !state.items.is_empty() || state.producer_gone {
-                return Poll::Ready(());
-            }
-            state.waiting_consumer = Waiting::new(context.waker(), is_deferred);
-            Poll::Pending
-        })
-        .await;
+        poll_fn(|context| self.poll_ready(is_deferred, context)).await;
+    }
+
+    fn poll_ready(&mut self, is_deferred: bool, context: &Context<'_>) -> Poll<()> {
+        if self.fetch() {
+            return Poll::Ready(());
+        }
+        let mut state = self.shared.lock();
+        if !state.items.is_empty() || state.producer_gone {
+            return Poll::Ready(());
+        }
+        state.waiting_consumer = Waiting::new(context.waker(), is_deferred);
+        Poll::Pending
     }
 
     /// Takes the oldest item, if there is one.
@@ -311,20 +397,47 @@ impl<T> Consumer<T> {
         }
         let (item, cost) = self.fetched.pop_front()?;
         self.taken += cost;
+        self.has_undone = true;
         if self.fetched.is_empty() || self.taken >= self.shared.limit / CONFIRM_PART {
             self.confirm_taken();
         }
         Some(item)
     }
 
-    /// Waits for the oldest item. Returns `None` once the producer is gone and everything is
-    /// taken.
-    pub(crate) async fn next(&mut self) -> Option<T> {
-        if let Some(item) = self.take() {
-            return Some(item);
+    /// Waits for the oldest item, as a deferred consumer. Returns `None` once the producer is gone
+    /// and everything is taken. The last waker is woken.
+    pub(crate) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<T>> {
+        loop {
+            if let Some(item) = self.take() {
+                return Poll::Ready(Some(item));
+            }
+            ready!(self.poll_ready(true, context));
+            // Items may have been withdrawn in between. Then the producer is still there, and the
+            // next round waits for it.
+            if self.is_finished() {
+                return Poll::Ready(None);
+            }
         }
-        self.ready(true).await;
-        self.take()
+    }
+
+    /// Notes that the consumer is done with everything that it has taken. If nothing waits in the
+    /// queue, a producer that waits in [`Producer::poll_done`] is woken.
+    pub(crate) fn confirm_done(&mut self) {
+        if !self.has_undone || !self.fetched.is_empty() {
+            return;
+        }
+        let waiting = {
+            let mut state = self.shared.lock();
+            if !state.items.is_empty() {
+                return;
+            }
+            state.is_done = true;
+            state.waiting_flush.take()
+        };
+        self.has_undone = false;
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
     }
 
     /// Discards what waits and refuses what is pushed from now on. Returns whether nothing waited.
@@ -334,13 +447,14 @@ impl<T> Consumer<T> {
             state.consumer_gone = true;
             state.bytes = 0;
             let discarded = std::mem::take(&mut state.items);
-            (discarded, state.waiting_producer.take())
+            let blocked = state.waiting_producer.take().map(|blocked| blocked.waker);
+            (discarded, [blocked, state.waiting_flush.take()])
         };
         let was_empty = discarded.is_empty() && self.fetched.is_empty();
         drop(discarded);
         self.fetched = VecDeque::new();
-        if let Some(blocked) = waiting {
-            blocked.waker.wake();
+        for waker in waiting.into_iter().flatten() {
+            waker.wake();
         }
         was_empty
     }
@@ -401,12 +515,7 @@ impl<T> Consumer<T> {
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        let wake = {
-            let mut state = self.0.lock();
-            state.producer_gone = true;
-            state.waiting_consumer.wake_now()
-        };
-        wake.wake();
+        self.0.close();
     }
 }
 
@@ -422,7 +531,6 @@ mod tests {
     use crate::net::connection::wake::tests::Counter;
     use std::future::Future;
     use std::pin::pin;
-    use std::task::{Context, Waker};
 
     fn is_ready(future: impl Future) -> bool {
         let mut context = Context::from_waker(Waker::noop());
@@ -523,6 +631,96 @@ mod tests {
         tokio::spawn(turn).await.unwrap();
     }
 
+    /// What one poll with `wakes` as waker returns.
+    fn poll<T>(wakes: &Arc<Counter>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+        let waker = Waker::from(Arc::clone(wakes));
+        match poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_producer_learns_when_the_consumer_is_done_with_everything() {
+        let wakes = Arc::new(Counter::default());
+        let (producer, mut consumer) = queue(100);
+        let done = || poll(&wakes, |context| producer.poll_done(context));
+        assert_eq!(done(), Some(Ok(())));
+        for _ in 0..2 {
+            producer.push((), 1).unwrap();
+        }
+        assert_eq!(done(), None);
+        // Neither what waits nor what is taken is done.
+        consumer.take();
+        consumer.confirm_done();
+        consumer.take();
+        assert_eq!((done(), wakes.count()), (None, 0));
+        consumer.confirm_done();
+        assert_eq!((done(), wakes.count()), (Some(Ok(())), 1));
+        // The end of the consumer takes back nothing that was done.
+        producer.push((), 1).unwrap();
+        assert_eq!(done(), None);
+        consumer.take();
+        consumer.confirm_done();
+        drop(consumer);
+        assert_eq!((done(), wakes.count()), (Some(Ok(())), 2));
+    }
+
+    #[test]
+    fn a_producer_learns_that_the_consumer_will_never_be_done() {
+        let wakes = Arc::new(Counter::default());
+        let (producer, consumer) = queue(100);
+        producer.push((), 1).unwrap();
+        let done = || poll(&wakes, |context| producer.poll_done(context));
+        assert_eq!(done(), None);
+        drop(consumer);
+        assert_eq!((done(), wakes.count()), (Some(Err(Gone)), 1));
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing_more_and_gives_what_is_left() {
+        let (producer, mut consumer) = queue(100);
+        producer.push(1, 1).unwrap();
+        producer.close();
+        assert_eq!(producer.push(2, 1), Err(2));
+        assert_eq!(producer.push_into_room(2, 1), Err(Rejected::Gone(2)));
+        assert!(is_ready(producer.room()));
+        assert!(!consumer.is_finished());
+        assert_eq!(consumer.take(), Some(1));
+        assert!(consumer.is_finished());
+    }
+
+    #[test]
+    fn the_last_waker_of_each_side_is_woken() {
+        let [first, last] = [(); 2].map(|()| Arc::new(Counter::default()));
+        let (producer, mut consumer) = queue(10);
+        for wakes in [&first, &last] {
+            assert_eq!(poll(wakes, |context| consumer.poll_next(context)), None);
+        }
+        producer.push((), 10).unwrap();
+        assert_eq!((first.count(), last.count()), (0, 1));
+        for wakes in [&first, &last] {
+            assert_eq!(poll(wakes, |context| producer.poll_room(context)), None);
+            assert_eq!(poll(wakes, |context| producer.poll_done(context)), None);
+        }
+        consumer.take();
+        assert_eq!((first.count(), last.count()), (0, 2));
+        consumer.confirm_done();
+        assert_eq!((first.count(), last.count()), (0, 3));
+    }
+
+    #[test]
+    fn a_consumer_whose_items_are_withdrawn_waits_for_the_end() {
+        let wakes = Arc::new(Counter::default());
+        let (producer, mut consumer) = queue(10);
+        producer.push((), 1).unwrap();
+        producer.discard();
+        assert_eq!(poll(&wakes, |context| consumer.poll_next(context)), None);
+        drop(producer);
+        let end = poll(&wakes, |context| consumer.poll_next(context));
+        assert_eq!((end, wakes.count()), (Some(None), 1));
+    }
+
     #[test]
     fn a_refused_queue_discards_its_items_and_refuses_more() {
         let (producer, mut consumer) = queue(10);
@@ -552,9 +750,11 @@ mod tests {
             producer.bytes()
         });
         for number in 0..1000 {
-            assert_eq!(consumer.next().await, Some(number));
+            let next = poll_fn(|context| consumer.poll_next(context)).await;
+            assert_eq!(next, Some(number));
         }
         assert_eq!(pushing.await.unwrap(), 0);
-        assert_eq!(consumer.next().await, None);
+        let end = poll_fn(|context| consumer.poll_next(context)).await;
+        assert_eq!(end, None);
     }
 }

@@ -1,0 +1,89 @@
+//! `Stream` and `Sink`, for the combinators of the `futures` crates.
+#![forbid(unsafe_code)]
+
+use crate::net::connection::halves::{RecvHalf, SendHalf};
+use crate::net::connection::handle::Connection;
+use crate::net::error::NetError;
+use crate::traffic::inbox::Incoming;
+use crate::traffic::message::Message;
+use futures_core::stream::{FusedStream, Stream};
+use futures_sink::Sink;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Receives as [`RecvHalf::recv`]. The last item is the reason why the connection ended, after it the
+/// stream returns `None`. Cancel-safe.
+impl Stream for RecvHalf {
+    type Item = Result<Incoming, NetError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_stream(context)
+    }
+}
+
+impl FusedStream for RecvHalf {
+    fn is_terminated(&self) -> bool {
+        self.is_stream_ended()
+    }
+}
+
+/// Sends as [`SendHalf::send`]. `poll_flush` is [`SendHalf::poll_flush`], and `poll_close` is
+/// [`SendHalf::poll_close`].
+///
+/// A message that `start_send` takes without a `poll_ready` before it is queued beyond
+/// [`Options::send_ahead`](crate::net::Options::send_ahead).
+impl Sink<Message> for SendHalf {
+    type Error = NetError;
+
+    fn poll_ready(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        Self::poll_ready(self.get_mut(), context)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), NetError> {
+        self.get_mut().push_message(message)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        Self::poll_flush(self.get_mut(), context)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        Self::poll_close(self.get_mut(), context)
+    }
+}
+
+/// As the stream of [`RecvHalf`].
+impl Stream for Connection {
+    type Item = Result<Incoming, NetError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().halves().1.poll_stream(context)
+    }
+}
+
+impl FusedStream for Connection {
+    fn is_terminated(&self) -> bool {
+        self.receiver().is_stream_ended()
+    }
+}
+
+/// As the sink of [`SendHalf`], except that `poll_close` is [`Connection::poll_close`].
+impl Sink<Message> for Connection {
+    type Error = NetError;
+
+    fn poll_ready(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        Self::poll_ready(self.get_mut(), context)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), NetError> {
+        self.get_mut().sender().push_message(message)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        Self::poll_flush(self.get_mut(), context)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
+        Self::poll_close(self.get_mut(), context)
+    }
+}
