@@ -48,10 +48,7 @@ pub enum NetError {
     #[error("the peer's admission was revoked")]
     Revoked,
     /// The peer was silent for longer than the heartbeat allows.
-    #[error("heartbeat time-out: {}", match .0 {
-        HeartbeatExpired::NoAnswer => "the peer did not answer a PING",
-        HeartbeatExpired::TtlExpired => "the peer was silent for longer than it had announced",
-    })]
+    #[error("heartbeat time-out: {0}")]
     Heartbeat(HeartbeatExpired),
     /// Messages were still unsent when [`Options::linger`](crate::net::Options::linger) ended.
     #[error("closed before everything was sent")]
@@ -157,6 +154,7 @@ impl NetError {
                 Error::Local(_) => ErrorKind::Other,
             },
             Self::Closed => ErrorKind::ConnectionAborted,
+            Self::SendClosed => ErrorKind::BrokenPipe,
             Self::Revoked | Self::Tunnel(TunnelError::ForeignUser { .. }) => {
                 ErrorKind::PermissionDenied
             }
@@ -230,6 +228,7 @@ mod tests {
                 Kind::InvalidData,
             ),
             (NetError::Closed, Kind::ConnectionAborted),
+            (NetError::SendClosed, Kind::BrokenPipe),
             (NetError::Revoked, Kind::PermissionDenied),
             (
                 NetError::Heartbeat(HeartbeatExpired::NoAnswer),

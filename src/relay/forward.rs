@@ -9,24 +9,29 @@ use bytes::BytesMut;
 use bytes::buf::Limit;
 use std::io::IoSlice;
 use std::time::Instant;
+use thiserror::Error as ThisError;
 
 /// A peer has violated the protocol or a limit. Close its connection, and the other one once that
 /// has been sent what came before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[error("the peer of the {side} has violated the protocol or a limit")]
 pub struct RelayError {
     /// The side of that peer.
     pub side: Side,
     /// The violation.
+    #[source]
     pub error: Error,
 }
 
 /// A peer was silent for too long. Close its connection, and the other one once that has been sent
 /// what came before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
+#[error("the peer of the {side} was silent for too long")]
 pub struct RelayTimeout {
     /// The side of that peer.
     pub side: Side,
     /// Why it counts as dead.
+    #[source]
     pub expired: HeartbeatExpired,
 }
 

@@ -1,6 +1,7 @@
 //! The two sides of a tunnel.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::ops::{Index, IndexMut};
 
 /// One of a tunnel's two connections.
@@ -23,6 +24,15 @@ impl Side {
             Self::Front => Self::Back,
             Self::Back => Self::Front,
         }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Front => "front",
+            Self::Back => "back",
+        })
     }
 }
 

@@ -20,6 +20,7 @@
 use crate::wire::command::TrafficCommand;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
+use thiserror::Error as ThisError;
 
 /// Longest time to live that our PINGs announce: 655 tenths of a second. The field has 16 bits, but
 /// libzmq converts it to milliseconds in 16 bits, where more than 655 tenths overflow.
@@ -77,6 +78,27 @@ impl HeartbeatSettings {
         }
     }
 
+    /// With another [`timeout`](Self::timeout).
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// With another [`ttl`](Self::ttl).
+    #[must_use]
+    pub const fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// With another [`expiry`](Self::expiry).
+    #[must_use]
+    pub const fn with_expiry(mut self, expiry: Expiry) -> Self {
+        self.expiry = expiry;
+        self
+    }
+
     fn ping(&self) -> TrafficCommand {
         let tenths = self.ttl.min(MAX_TTL).as_millis() / 100;
         TrafficCommand::Ping {
@@ -97,11 +119,13 @@ pub enum HeartbeatAction {
 }
 
 /// Why a silent peer counts as dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
 pub enum HeartbeatExpired {
     /// Nothing arrived within the time-out after one of our PINGs.
+    #[error("the peer did not answer a PING")]
     NoAnswer,
     /// Nothing arrived within the time to live that the peer itself has announced.
+    #[error("the peer was silent for longer than it had announced")]
     TtlExpired,
 }
 
@@ -253,9 +277,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn settings(interval: u32, timeout: u32) -> Option<HeartbeatSettings> {
-        let mut settings = HeartbeatSettings::every(SECOND * interval);
-        settings.timeout = SECOND * timeout;
-        Some(settings)
+        Some(HeartbeatSettings::every(SECOND * interval).with_timeout(SECOND * timeout))
     }
 
     fn at(start: Instant, seconds: u32) -> Instant {
@@ -297,10 +319,8 @@ mod tests {
     }
 
     fn lenient(interval: u32, timeout: u32) -> Heartbeat {
-        let settings = settings(interval, timeout).map(|settings| HeartbeatSettings {
-            expiry: Expiry::OnceAnswered,
-            ..settings
-        });
+        let settings =
+            settings(interval, timeout).map(|settings| settings.with_expiry(Expiry::OnceAnswered));
         Heartbeat::new(settings, false, Instant::now())
     }
 
@@ -445,8 +465,7 @@ mod tests {
     #[test]
     fn a_ttl_never_exceeds_what_libzmq_can_hold() {
         for (ttl, tenths) in [(0, 0), (99, 0), (100, 1), (65_500, 655), (600_000, 655)] {
-            let mut settings = HeartbeatSettings::every(SECOND);
-            settings.ttl = Duration::from_millis(ttl);
+            let settings = HeartbeatSettings::every(SECOND).with_ttl(Duration::from_millis(ttl));
             assert_eq!(
                 settings.ping(),
                 TrafficCommand::Ping {
@@ -464,8 +483,7 @@ mod tests {
             Heartbeat::new(Some(HeartbeatSettings::every(Duration::MAX)), false, start);
         assert_eq!(endless.poll(at(start, 1)), None);
         assert_eq!(endless.deadline(), None);
-        let mut restless = HeartbeatSettings::every(Duration::ZERO);
-        restless.timeout = SECOND;
+        let restless = HeartbeatSettings::every(Duration::ZERO).with_timeout(SECOND);
         let mut restless = Heartbeat::new(Some(restless), false, start);
         assert!(restless.poll(start).is_some());
         assert_eq!(restless.poll(start), None);

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 /// What a connection receives. The other end sends it as an
 /// [`Outgoing`](crate::traffic::Outgoing).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Incoming {
     /// A whole message.

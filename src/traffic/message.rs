@@ -12,8 +12,12 @@ use std::fmt;
 ///
 /// let message = Message::from("hello");
 /// assert_eq!(message.frames(), ["hello"]);
-/// let message: Message = ["topic", "body"].into_iter().collect();
-/// assert_eq!(message.frames().len(), 2);
+/// let message = Message::from(["topic", "body"]);
+/// for frame in &message {
+///     println!("{} bytes", frame.len());
+/// }
+/// let frames: Vec<_> = message.into_iter().collect();
+/// assert_eq!(frames, ["topic", "body"]);
 /// ```
 ///
 /// A connection carries frames as they are. The application itself adds and removes the empty
@@ -158,6 +162,40 @@ impl From<Vec<u8>> for Message {
     }
 }
 
+/// A message of these frames, as from a `Vec`.
+impl<F: Into<Bytes>, const N: usize> From<[F; N]> for Message {
+    fn from(frames: [F; N]) -> Self {
+        frames.into_iter().collect()
+    }
+}
+
+impl From<Message> for Vec<Bytes> {
+    fn from(message: Message) -> Self {
+        message.into_frames()
+    }
+}
+
+/// Takes the frames out, in order.
+impl IntoIterator for Message {
+    type Item = Bytes;
+    type IntoIter = std::vec::IntoIter<Bytes>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.into_frames().into_iter()
+    }
+}
+
+/// The frames in order.
+impl<'a> IntoIterator for &'a Message {
+    type Item = &'a Bytes;
+    type IntoIter = std::slice::Iter<'a, Bytes>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.frames().iter()
+    }
+}
+
+/// A message of these frames, as from a `Vec`.
 impl<F: Into<Bytes>> FromIterator<F> for Message {
     fn from_iter<I: IntoIterator<Item = F>>(frames: I) -> Self {
         Self::from(frames.into_iter().map(Into::into).collect::<Vec<Bytes>>())

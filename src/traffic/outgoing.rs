@@ -8,7 +8,7 @@ use crate::traffic::outbox::Outbox;
 use bytes::Bytes;
 
 /// What is sent on a connection. The other end receives it as an [`Incoming`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outgoing {
     /// A whole message.
