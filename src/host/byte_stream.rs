@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 
 use bytes::BytesMut;
+use bytes::buf::Limit;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
+#[cfg(feature = "futures-io")]
+use bytes::BufMut;
 #[cfg(feature = "futures-io")]
 use futures_io::{AsyncRead as FuturesRead, AsyncWrite as FuturesWrite};
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
@@ -23,18 +26,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 /// [`Poll::Pending`], it has arranged that the waker in `cx` is woken as soon as another call is
 /// worth a try. Reading and writing may wait at the same time, with different wakers.
 pub trait ByteStream {
-    /// Reads into the spare room at the end of `buffer` and returns how many bytes it has appended.
-    /// 0 means that the peer has closed its side.
+    /// Reads into `room`, behind the bytes that its buffer holds, and returns how many bytes it has
+    /// appended. 0 means that the peer has closed its side.
     ///
-    /// There is room for at least one byte. The stream must not make `buffer` grow beyond its
-    /// capacity, because this would leave a copy of the bytes before, which may hold a password, in
+    /// The room is at least one byte, and lies within the buffer's capacity. The buffer must not grow
+    /// beyond that, because this would leave a copy of the bytes before, which may hold a password, in
     /// memory.
     ///
     /// # Errors
     /// Returns the stream's own error. [`io::ErrorKind::WouldBlock`] and
     /// [`io::ErrorKind::Interrupted`] are handled inside.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut)
-    -> Poll<io::Result<usize>>;
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut Limit<&mut BytesMut>,
+    ) -> Poll<io::Result<usize>>;
 
     /// Writes the beginning of `parts`, one after the other, and returns how many bytes it took.
     /// At least one part is not empty, and 0 means that the stream takes no more.
@@ -75,10 +81,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream for TokioStream<S> {
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        buffer: &mut BytesMut,
+        room: &mut Limit<&mut BytesMut>,
     ) -> Poll<io::Result<usize>> {
         // This future keeps nothing between two polls, so a new one may go on where it stopped.
-        pin!(self.0.read_buf(buffer)).poll(cx)
+        pin!(self.0.read_buf(room)).poll(cx)
     }
 
     fn poll_write(
@@ -112,17 +118,20 @@ impl<S: FuturesRead + FuturesWrite + Unpin> ByteStream for FuturesStream<S> {
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        buffer: &mut BytesMut,
+        room: &mut Limit<&mut BytesMut>,
     ) -> Poll<io::Result<usize>> {
-        let (len, room) = (buffer.len(), buffer.capacity());
+        let limit = room.remaining_mut();
+        let buffer = room.get_mut();
+        let len = buffer.len();
         // The trait takes initialised bytes only.
-        buffer.resize(room, 0);
+        buffer.resize(len + limit, 0);
         let read = Pin::new(&mut self.0).poll_read(cx, &mut buffer[len..]);
         let count = match &read {
             Poll::Ready(Ok(count)) => *count,
             Poll::Ready(Err(_)) | Poll::Pending => 0,
         };
         buffer.truncate(len + count);
+        room.set_limit(limit - count);
         read
     }
 
@@ -146,13 +155,15 @@ impl<S: FuturesRead + FuturesWrite + Unpin> ByteStream for FuturesStream<S> {
 #[cfg(all(test, any(feature = "futures-io", feature = "tokio")))]
 mod tests {
     use super::*;
+    #[cfg(not(feature = "futures-io"))]
+    use bytes::BufMut;
 
     /// What both adapters do alike, over a pair of connected streams.
     fn carries_bytes_both_ways(mut ours: impl ByteStream, mut theirs: impl ByteStream) {
         let cx = &mut Context::from_waker(std::task::Waker::noop());
-        let mut read = BytesMut::with_capacity(3);
+        let mut read = BytesMut::with_capacity(8);
         read.extend_from_slice(b"x");
-        assert!(theirs.poll_read(cx, &mut read).is_pending());
+        assert!(theirs.poll_read(cx, &mut (&mut read).limit(2)).is_pending());
         assert_eq!(read, "x", "nothing was read");
 
         let parts = [&b""[..], b"ab", b"c"].map(IoSlice::new);
@@ -161,17 +172,20 @@ mod tests {
         };
         assert!(matches!(written.unwrap(), 2 | 3));
         assert!(ours.poll_flush(cx).is_ready());
-        let count = theirs.poll_read(cx, &mut read).map(Result::unwrap);
+        let mut room = (&mut read).limit(2);
+        let count = theirs.poll_read(cx, &mut room).map(Result::unwrap);
         assert_eq!(count, Poll::Ready(2), "as much as there is room for");
-        assert_eq!((&read[..], read.capacity()), (&b"xab"[..], 3));
+        assert_eq!(room.remaining_mut(), 0);
+        assert_eq!((&read[..], read.capacity()), (&b"xab"[..], 8));
 
         assert!(ours.poll_shutdown_write(cx).is_ready());
         let mut rest = BytesMut::with_capacity(8);
-        while theirs.poll_read(cx, &mut rest).map(Result::unwrap) != Poll::Ready(0) {}
+        let mut room = (&mut rest).limit(8);
+        while theirs.poll_read(cx, &mut room).map(Result::unwrap) != Poll::Ready(0) {}
         // One direction is closed, the other is not.
         assert!(theirs.poll_write(cx, &[IoSlice::new(b"back")]).is_ready());
         assert!(theirs.poll_flush(cx).is_ready());
-        let count = ours.poll_read(cx, &mut rest).map(Result::unwrap);
+        let count = ours.poll_read(cx, &mut room).map(Result::unwrap);
         assert_eq!(count, Poll::Ready(4));
         assert!(rest.ends_with(b"back"));
     }
