@@ -76,6 +76,7 @@ pub use access::domain::Domain;
 pub use access::grant::{Grant, GrantTerms};
 pub use access::peer::{Authenticated, Claims, Peer};
 pub use access::request::{AccessPolicy, AccessRequest};
+pub use access::revoked::{RevocationGuard, Revoked};
 pub use access::verdict::{Approval, Approved, Verdict};
 pub use config::builder::{
     Builder, CanAcceptAny, CanAuthorize, ConfigError, CurveServer, Null, PlainServer, Ready,

@@ -1,6 +1,7 @@
 //! Grants: how an admission stays revocable for as long as the connection lives.
 #![forbid(unsafe_code)]
 
+use crate::access::revoked::{RevocationGuard, Revoked};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -48,6 +49,27 @@ impl Grant {
     /// Waits until the admission is withdrawn; close the connection then.
     pub async fn revoked(&self) {
         self.0.revoked().await;
+    }
+
+    /// The same as a future without a borrow, for a socket that keeps it as a field.
+    #[must_use]
+    pub fn revoked_owned(&self) -> Revoked {
+        let terms = Arc::clone(&self.0);
+        Revoked::new(async move { terms.revoked().await })
+    }
+
+    /// Calls `call` once the admission is withdrawn, without a task: at once if it already is, else
+    /// on the thread that withdraws it. Dropping the guard unregisters `call`.
+    ///
+    /// `call` runs at most once and with no lock held. It may change the policy, or drop its own
+    /// guard. It should return soon, because the thread that changes the policy waits for it: let it
+    /// close a socket or notify a task.
+    ///
+    /// On tokio's runtime, `call` is also called when a validity ends
+    /// ([`AdmissionTerms`](crate::auth::AdmissionTerms)), and when the runtime shuts down before. In
+    /// these cases it runs on a thread of the runtime.
+    pub fn on_revoked(&self, call: impl FnOnce() + Send + 'static) -> RevocationGuard {
+        RevocationGuard::register(self.revoked_owned(), call)
     }
 }
 

@@ -8,4 +8,5 @@ pub mod grant;
 pub(crate) mod origin;
 pub mod peer;
 pub mod request;
+pub mod revoked;
 pub mod verdict;

@@ -5,6 +5,7 @@ use crate::access::address::PeerAddress;
 use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
 use crate::access::grant::Grant;
+use crate::access::revoked::Revoked;
 use crate::crypto::keys::PublicKey;
 use crate::error::{Error, Malformation, ProtocolError};
 use crate::limits::Limits;
@@ -57,6 +58,14 @@ impl Peer {
     #[must_use]
     pub fn grant(&self) -> Option<&Grant> {
         self.authenticated.as_ref()?.grant.as_ref()
+    }
+
+    /// Resolves once the admission is withdrawn; never for a peer without a grant. Close the
+    /// connection then.
+    #[must_use]
+    pub fn revoked_owned(&self) -> Revoked {
+        self.grant()
+            .map_or_else(Revoked::never, Grant::revoked_owned)
     }
 }
 

@@ -18,6 +18,7 @@ mod poll_once;
 #[cfg(feature = "reload")]
 mod reload;
 mod revocation;
+mod revocation_hooks;
 mod table;
 mod thread_authenticator;
 mod validity;

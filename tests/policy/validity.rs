@@ -292,7 +292,9 @@ fn a_clock_that_panics_admits_no_key_with_a_validity_and_spoils_nothing_else() {
 #[cfg(feature = "tokio")]
 mod timers {
     use super::*;
+    use std::sync::atomic::AtomicBool;
     use tokio::time::{Instant, sleep, timeout};
+    use zmtp_auth::RevocationGuard;
 
     /// A server whose clock is the runtime's, which moves only with sleeps.
     fn server() -> Server {
@@ -331,6 +333,46 @@ mod timers {
             let late = start.elapsed() + Duration::from_secs(50) - Duration::from_secs(seconds);
             assert!(late < Duration::from_millis(10), "{late:?}");
         }
+    }
+
+    /// Whether a function was called.
+    fn hook(grant: &Grant) -> (Arc<AtomicBool>, RevocationGuard) {
+        let called = Arc::new(AtomicBool::new(false));
+        let guard = grant.on_revoked({
+            let called = Arc::clone(&called);
+            move || called.store(true, Ordering::SeqCst)
+        });
+        (called, guard)
+    }
+
+    /// A change from a thread without a runtime moves the end. The timer is the runtime's still.
+    #[tokio::test(start_paused = true)]
+    async fn a_function_is_called_at_the_new_end_though_nothing_awaits_it() {
+        let server = server();
+        server.certificate(key(1), &[AFTER]);
+        let (called, _guard) = hook(&server.ask(key(1)).unwrap());
+        std::thread::scope(|scope| {
+            let change = || server.certificate(key(1), &[("not-after", "2027-01-31T12:01:40Z")]);
+            scope.spawn(change).join().unwrap();
+        });
+        sleep(Duration::from_secs(99)).await;
+        assert!(!called.load(Ordering::SeqCst));
+        sleep(Duration::from_secs(2)).await;
+        assert!(called.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn a_function_is_called_when_its_runtime_ends() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let server = Server::new();
+        server.certificate(key(1), &[AFTER]);
+        let (called, _guard) = runtime.block_on(async { hook(&server.ask(key(1)).unwrap()) });
+        assert!(!called.load(Ordering::SeqCst));
+        drop(runtime);
+        assert!(called.load(Ordering::SeqCst));
     }
 
     #[tokio::test(start_paused = true)]
