@@ -50,7 +50,7 @@
 mod access;
 pub mod auth;
 pub mod cert;
-mod config;
+pub mod config;
 mod crypto;
 mod error;
 pub mod handshake;
@@ -78,10 +78,7 @@ pub use access::peer::{Authenticated, Claims, Peer};
 pub use access::request::{AccessPolicy, AccessRequest};
 pub use access::revoked::{RevocationGuard, Revoked};
 pub use access::verdict::{Approval, Approved, Verdict};
-pub use config::builder::{
-    Builder, CanAcceptAny, CanAuthorize, ConfigError, CurveServer, Null, PlainServer, Ready,
-    WantsAccess, WantsMechanism,
-};
+pub use config::builder::{Builder, ConfigError};
 pub use config::settings::{Authorizing, Config, Dangerous, NoPolicy};
 pub use crypto::keys::{KeyError, KeyPair, PublicKey, SecretKey};
 pub use crypto::password::Password;
@@ -93,7 +90,7 @@ pub use error::{
 };
 pub use limits::Limits;
 pub use security::Security;
-pub use status::{DenialStatus, Denied, DeniedBy, Status};
+pub use status::{DenialStatus, Denied, DeniedBy, ParseStatusError, Status};
 pub use wire::metadata::{Metadata, PropertyError};
 pub use wire::socket_type::SocketType;
 pub use with_causes::WithCauses;

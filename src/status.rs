@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::str::FromStr;
+use thiserror::Error as ThisError;
 
 /// The four status codes a ZAP reply may carry (RFC 27).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +40,20 @@ impl Status {
             b"500" => Some(Self::InternalError),
             _ => None,
         }
+    }
+}
+
+/// The text is not the digits of a [`Status`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+#[error("a ZAP status is 200, 300, 400 or 500")]
+pub struct ParseStatusError;
+
+impl FromStr for Status {
+    type Err = ParseStatusError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text.as_bytes()).ok_or(ParseStatusError)
     }
 }
 
@@ -165,6 +181,7 @@ mod tests {
             Status::InternalError,
         ] {
             assert_eq!(Status::parse(status.as_str().as_bytes()), Some(status));
+            assert_eq!(status.to_string().parse(), Ok(status));
         }
     }
 
@@ -172,6 +189,7 @@ mod tests {
     fn anything_else_is_no_status() {
         for text in ["", "20", "2000", "201", "600", " 200", "200\0"] {
             assert_eq!(Status::parse(text.as_bytes()), None, "{text:?}");
+            assert_eq!(text.parse::<Status>(), Err(ParseStatusError), "{text:?}");
         }
     }
 }

@@ -19,6 +19,9 @@ pub enum KeyError {
     /// The text is not Z85.
     #[error(transparent)]
     Z85(#[from] Z85Error),
+    /// The number of bytes is not 32.
+    #[error("a key has 32 bytes, not {0}")]
+    Length(usize),
     /// A public key of low order, all zeros included. Every secret key agrees with it on the same
     /// shared secret, which everyone knows.
     #[error("the public key is of low order, so it protects nothing")]
@@ -136,6 +139,31 @@ impl FromStr for PublicKey {
     }
 }
 
+impl TryFrom<[u8; 32]> for PublicKey {
+    type Error = KeyError;
+
+    fn try_from(bytes: [u8; 32]) -> Result<Self, Self::Error> {
+        Self::from_bytes(bytes)
+    }
+}
+
+impl TryFrom<&[u8]> for PublicKey {
+    type Error = KeyError;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
+        let array = bytes
+            .try_into()
+            .map_err(|_| KeyError::Length(bytes.len()))?;
+        Self::from_bytes(array)
+    }
+}
+
+impl AsRef<[u8]> for PublicKey {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A Curve25519 secret key, 32 bytes. It lives in one place on the heap, so a move copies nothing.
 /// It is wiped on drop, and `Debug` does not show it.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -192,6 +220,14 @@ impl SecretKey {
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         x25519::with_clean_stack(|| PublicKey(x25519::multiply_base(&self.0)))
+    }
+}
+
+impl FromStr for SecretKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::from_z85(text)
     }
 }
 
@@ -254,6 +290,23 @@ impl KeyPair {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_convert_and_parse_back() {
+        let pair = KeyPair::generate().unwrap();
+        let key = pair.public_key();
+        assert_eq!(PublicKey::try_from(*key.as_bytes()), Ok(key));
+        assert_eq!(PublicKey::try_from(key.as_ref()), Ok(key));
+        assert_eq!(key.to_string().parse(), Ok(key));
+        let secret: SecretKey = pair.secret().to_z85().parse().unwrap();
+        assert!(bool::from(secret.ct_eq(pair.secret())));
+        assert_eq!(PublicKey::try_from(&[7; 31][..]), Err(KeyError::Length(31)));
+        assert_eq!(PublicKey::try_from([0; 32]), Err(KeyError::LowOrder));
+        assert_eq!(
+            "".parse::<SecretKey>().err(),
+            Some(Z85Error::KeyLength(0).into())
+        );
+    }
 
     /// C in INITIATE, a ZAP request, a certificate and a policy all come through here.
     #[test]

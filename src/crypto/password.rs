@@ -3,7 +3,7 @@
 
 use std::fmt;
 use subtle::{Choice, ConstantTimeEq};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A password, as bytes. It is wiped on drop, and `Debug` shows nothing of it, not even its length.
 ///
@@ -45,6 +45,22 @@ impl From<&[u8]> for Password {
     }
 }
 
+impl From<Vec<u8>> for Password {
+    /// Copies the bytes, and wipes `bytes` with all its capacity.
+    fn from(bytes: Vec<u8>) -> Self {
+        // Taking over the buffer would have to shrink it, which may leave a copy behind.
+        let bytes = Zeroizing::new(bytes);
+        Self::new(&bytes[..])
+    }
+}
+
+impl From<String> for Password {
+    /// Copies the bytes, and wipes `text` with all its capacity.
+    fn from(text: String) -> Self {
+        Self::from(text.into_bytes())
+    }
+}
+
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(..)")
@@ -66,5 +82,18 @@ mod tests {
         assert!(bool::from(password.ct_eq(&Password::from("secret"))));
         assert!(!bool::from(password.ct_eq(&Password::from("secreT"))));
         assert!(!bool::from(password.ct_eq(&Password::from("secre"))));
+    }
+
+    #[test]
+    fn every_conversion_takes_the_same_bytes() {
+        for password in [
+            Password::new("secret"),
+            "secret".into(),
+            b"secret"[..].into(),
+            "secret".to_owned().into(),
+            b"secret".to_vec().into(),
+        ] {
+            assert_eq!(password.expose(), b"secret");
+        }
     }
 }

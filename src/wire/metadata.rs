@@ -6,6 +6,7 @@ use crate::error::{LimitExceeded, Malformation, ProtocolError};
 use crate::wire::reader::Reader;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;
+use std::slice;
 use thiserror::Error as ThisError;
 
 /// Property name of the socket type.
@@ -92,8 +93,9 @@ impl Metadata {
     }
 
     /// All properties, in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Bytes)> {
-        self.0.iter().map(|(name, value)| (&**name, value))
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        Iter(self.0.iter())
     }
 
     /// Number of properties.
@@ -167,6 +169,42 @@ fn is_name(name: &[u8]) -> bool {
     (1..=255).contains(&name.len()) && name.iter().all(|byte| matches!(byte, 0x20..=0x7E))
 }
 
+/// The properties of [`Metadata`], in order.
+#[derive(Debug, Clone)]
+pub struct Iter<'a>(slice::Iter<'a, (Box<str>, Bytes)>);
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a str, &'a Bytes);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|(name, value)| (&**name, value))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+impl<'a> IntoIterator for &'a Metadata {
+    type Item = (&'a str, &'a Bytes);
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl IntoIterator for Metadata {
+    type Item = (Box<str>, Bytes);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
@@ -199,6 +237,22 @@ mod tests {
         metadata.encode(&mut out);
         assert_eq!(out, &bytes[..]);
         assert_eq!(metadata.encoded_len(), bytes.len());
+    }
+
+    #[test]
+    fn properties_are_iterated_in_order() {
+        let mut metadata = Metadata::new();
+        for name in ["X-b", "X-a"] {
+            metadata.push(name, name.as_bytes()).unwrap();
+        }
+        let borrowed: Vec<_> = (&metadata).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(borrowed, ["X-b", "X-a"]);
+        assert_eq!(metadata.iter().len(), 2);
+        let mut copy = Metadata::new();
+        for (name, value) in metadata.clone() {
+            copy.push(&name, value).unwrap();
+        }
+        assert_eq!(copy, metadata);
     }
 
     #[test]

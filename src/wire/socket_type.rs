@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::str::FromStr;
+use thiserror::Error as ThisError;
 
 /// A ZeroMQ socket type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -154,6 +156,24 @@ impl SocketType {
     }
 }
 
+/// The text is not the name of a [`SocketType`] on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[error("{0:?} is not a socket type")]
+pub struct ParseSocketTypeError(String);
+
+impl FromStr for SocketType {
+    type Err = ParseSocketTypeError;
+
+    /// Parses a name in upper or lower case, such as `DEALER` or `dealer`. `RELAY` is an error,
+    /// because it is not a type on the wire.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        ON_THE_WIRE
+            .into_iter()
+            .find(|kind| kind.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| ParseSocketTypeError(text.to_owned()))
+    }
+}
+
 impl fmt::Display for SocketType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -172,6 +192,18 @@ mod tests {
         assert_eq!(SocketType::from_name(b"RELAY"), None);
         assert_eq!(SocketType::from_name(b"req"), None);
         assert_eq!(SocketType::from_name(b""), None);
+    }
+
+    #[test]
+    fn names_parse_in_either_case() {
+        for kind in ON_THE_WIRE {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+            assert_eq!(kind.name().to_lowercase().parse(), Ok(kind));
+        }
+        for text in ["RELAY", "", " PUB", "PUBS"] {
+            let error = ParseSocketTypeError(text.to_owned());
+            assert_eq!(text.parse::<SocketType>(), Err(error));
+        }
     }
 
     #[test]

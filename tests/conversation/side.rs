@@ -7,11 +7,12 @@ use crate::pair::Endpoint;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use zmtp_auth::config::WantsMechanism;
 use zmtp_auth::handshake::PeerContext;
 use zmtp_auth::zap::{RequestId, ZapReply};
 use zmtp_auth::{
     Builder, Config, ConfigError, Domain, KeyPair, Limits, LocalError, Password, PeerAddress,
-    PublicKey, RandomSource, SecretKey, SocketType, WantsMechanism,
+    PublicKey, RandomSource, SecretKey, SocketType,
 };
 
 /// A random source that returns the recorded bytes in their order.

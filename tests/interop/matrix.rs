@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 use zmtp_auth::auth::Authenticator;
+use zmtp_auth::config::{Ready, WantsMechanism};
 use zmtp_auth::net::{Connection, Incoming, Listener, Message};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
-    Authorizing, Builder, Config, Domain, KeyPair, Limits, NoPolicy, PublicKey, Ready, SecretKey,
-    SocketType, WantsMechanism,
+    Authorizing, Builder, Config, Domain, KeyPair, Limits, NoPolicy, PublicKey, SecretKey,
+    SocketType,
 };
 
 const MECHANISMS: [&str; 3] = ["NULL", "PLAIN", "CURVE"];

@@ -9,13 +9,13 @@ use zmtp_auth::{
     Approval, Config, DenialStatus, Error, LimitExceeded, LocalError, Metadata, SocketType, Verdict,
 };
 
-fn dealer() -> zmtp_auth::Builder<zmtp_auth::WantsMechanism> {
+fn dealer() -> zmtp_auth::Builder<zmtp_auth::config::WantsMechanism> {
     Config::builder(SocketType::Dealer)
         .identity("the dealer")
         .property("X-Colour", "green")
 }
 
-fn router() -> zmtp_auth::Builder<zmtp_auth::WantsMechanism> {
+fn router() -> zmtp_auth::Builder<zmtp_auth::config::WantsMechanism> {
     Config::builder(SocketType::Router)
         .identity("the router")
         .property("X-Taste", "sour")

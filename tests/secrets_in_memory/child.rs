@@ -40,7 +40,11 @@ impl Inverted {
     }
 
     pub fn password(&self, name: &str) -> Password {
-        Password::new(&self.plain(name)[..])
+        let plain = self.plain(name);
+        // The spare capacity catches a conversion that shrinks the buffer, and so copies it.
+        let mut bytes = Vec::with_capacity(2 * plain.len());
+        bytes.extend_from_slice(&plain);
+        Password::from(bytes)
     }
 
     /// A random source that returns the bytes under `name`, so that the parent knows them.

@@ -13,12 +13,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
+use zmtp_auth::config::WantsMechanism;
 use zmtp_auth::net::{NetError, Tunnel, TunnelOptions};
 use zmtp_auth::relay::IdentityRule;
 use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
-use zmtp_auth::{
-    Authorizing, Builder, Config, Domain, MechanismKind, NoPolicy, SocketType, WantsMechanism,
-};
+use zmtp_auth::{Authorizing, Builder, Config, Domain, MechanismKind, NoPolicy, SocketType};
 
 /// How long to wait for the last events to be read. 1 s, since the log records the same.
 const LAST_EVENTS: Duration = Duration::from_secs(1);

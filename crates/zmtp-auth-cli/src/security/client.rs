@@ -6,9 +6,8 @@ use crate::security::key_file::{load_key_pair, public_key};
 use crate::security::password_input::password;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use zmtp_auth::{
-    Builder, Config, KeyPair, MechanismKind, NoPolicy, Password, PublicKey, WantsMechanism,
-};
+use zmtp_auth::config::WantsMechanism;
+use zmtp_auth::{Builder, Config, KeyPair, MechanismKind, NoPolicy, Password, PublicKey};
 
 /// The mechanism and the credentials of a client.
 #[derive(Debug, Args)]

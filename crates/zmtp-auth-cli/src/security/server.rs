@@ -15,11 +15,9 @@ use zmtp_auth::auth::{
     Authenticator, DomainSettings, PolicyFile, PolicyFileError, PolicyFileErrorKind,
     PolicySettings, PolicyWarning,
 };
+use zmtp_auth::config::{CurveServer, WantsAccess, WantsMechanism};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{
-    Authorizing, Builder, Config, CurveServer, Domain, MechanismKind, NoPolicy, WantsAccess,
-    WantsMechanism,
-};
+use zmtp_auth::{Authorizing, Builder, Config, Domain, MechanismKind, NoPolicy};
 
 /// The options for a socket that binds: a server, or with some options a client.
 #[derive(Debug, Args)]

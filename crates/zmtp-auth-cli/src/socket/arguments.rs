@@ -3,9 +3,10 @@
 
 use clap::Args;
 use std::time::Duration;
+use zmtp_auth::config::WantsMechanism;
 use zmtp_auth::net::Options;
 use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
-use zmtp_auth::{Builder, Config, Limits, SocketType, WantsMechanism};
+use zmtp_auth::{Builder, Config, Limits, SocketType};
 
 /// Limits for each peer.
 #[derive(Debug, Args)]
