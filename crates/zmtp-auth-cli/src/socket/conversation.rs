@@ -98,12 +98,13 @@ impl Conversation {
 
     /// Exchanges messages until the connection ends. Returns the reason.
     async fn exchange(&self, connection: &mut Connection) -> Result<NetError, Failure> {
+        // Before the event, so that a line that is sent after it finds the peer.
+        let mut recipient = self.recipients.as_ref().map(Recipients::join);
         self.introduce(connection.peer()).await?;
         if self.ours.subscribes() {
             // Subscribes to all topics. If this fails, receiving fails too and says why.
             let _ = connection.subscribe("").await;
         }
-        let mut recipient = self.recipients.as_ref().map(Recipients::join);
         // Why sending failed. Messages that have arrived are still printed.
         let mut unsent = None;
         loop {
