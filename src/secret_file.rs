@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 #[non_exhaustive]
 pub enum FileError {
     /// The file or directory cannot be read.
-    #[error("cannot be read: {0}")]
-    Unreadable(FileFailure),
+    #[error("cannot be read")]
+    Unreadable(#[source] FileFailure),
     /// A directory, pipe, socket or device.
     #[error("is not a regular file")]
     NotAFile,
@@ -52,6 +52,8 @@ impl From<&io::Error> for FileFailure {
         }
     }
 }
+
+impl std::error::Error for FileFailure {}
 
 impl fmt::Display for FileFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

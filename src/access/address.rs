@@ -1,4 +1,4 @@
-//! Where a peer comes from, as ZAP tells it (RFC 27, "The Request", address frame).
+//! The address of a peer, as a ZAP request carries it (RFC 27, "The Request", address frame).
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
@@ -9,33 +9,34 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PeerAddress {
-    /// An IP address, without port. A v4 client of a v6 socket is kept as `::ffff:a.b.c.d`,
-    /// which is how libzmq shows it; policy treats both forms alike.
+    /// An IP address without a port. An IPv4 client of an IPv6 socket is kept as
+    /// `::ffff:a.b.c.d`, which is how libzmq shows it. Policy treats both forms alike.
     Ip(IpAddr),
-    /// A scoped IPv6 address.
+    /// An IPv6 address with its zone: the name or number of an interface.
     ScopedIp(Ipv6Addr, Box<str>),
-    /// A process on this machine, connected by ipc.
+    /// A process on this machine, connected over ipc.
     Ipc(IpcPeer),
-    /// Anything else, as its bytes. No address rule but an exact one matches it, and wherever a
-    /// deny list applies it is refused.
+    /// Anything else, as its bytes. Only an exact address rule matches it, and a deny list
+    /// always refuses it.
     Other(Bytes),
 }
 
-/// What the kernel says of the process at the other end of an ipc connection.
+/// What the kernel says about the process at the other end of an ipc connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IpcPeer {
     /// User id.
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Process id, where the system tells it.
+    /// Process id, where the operating system gives it.
     pub pid: Option<u32>,
 }
 
 const IPC_PREFIX: &str = "localhost:";
 
 impl PeerAddress {
-    /// Reads a ZAP address frame. Never fails: what has no known form is [`PeerAddress::Other`].
+    /// Reads a ZAP address frame. It never fails: bytes of no known form become
+    /// [`PeerAddress::Other`].
     #[must_use]
     pub fn from_zap(frame: &[u8]) -> Self {
         std::str::from_utf8(frame)
@@ -50,7 +51,7 @@ impl PeerAddress {
         }
         if let Some((ip, scope)) = text.split_once('%') {
             let ip = ip.parse().ok()?;
-            // No interface is named otherwise, and a log line holds no other text.
+            // Names of interfaces have no other bytes, and no others may reach a log line.
             let is_name = !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic());
             return is_name.then(|| Self::ScopedIp(ip, scope.into()));
         }
@@ -77,7 +78,7 @@ impl PeerAddress {
         }
     }
 
-    /// The address as a log line has it: with the port, if there is one.
+    /// The address as log lines show it: with the port, if there is one.
     pub(crate) fn with_port(&self, port: Option<u16>) -> impl fmt::Display {
         struct WithPort<'a>(&'a PeerAddress, Option<u16>);
 
@@ -96,7 +97,8 @@ impl PeerAddress {
         WithPort(self, port)
     }
 
-    /// The IP address with v4-mapped forms folded to v4, for comparing; `None` for ipc.
+    /// The IP address, with v4-mapped addresses converted to IPv4, for comparisons. `None` for ipc
+    /// and for addresses of no known form.
     #[must_use]
     pub fn canonical_ip(&self) -> Option<IpAddr> {
         match self {
@@ -113,7 +115,7 @@ impl PeerAddress {
     }
 }
 
-/// Decimal digits alone: `u32::from_str` would also take a sign.
+/// Parses decimal digits only. `u32::from_str` would also accept a sign.
 fn number(text: &str) -> Option<u32> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_stands_beside_an_ip_address_and_nothing_else() {
+    fn a_port_is_shown_with_an_ip_address_and_with_nothing_else() {
         for (address, shown) in [
             ("192.0.2.1", "192.0.2.1:5555"),
             ("2001:db8::1", "[2001:db8::1]:5555"),

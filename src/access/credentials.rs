@@ -1,4 +1,4 @@
-//! What a peer authenticates with: its credentials, their public part, and the mechanism.
+//! Credentials of a peer, their public part, and the mechanisms they belong to.
 #![forbid(unsafe_code)]
 
 use crate::crypto::keys::PublicKey;
@@ -7,10 +7,11 @@ use crate::printable::printable;
 use bytes::Bytes;
 use std::fmt;
 
-/// Most bytes of a PLAIN name or password. 255: HELLO gives each length one byte (RFC 24).
+/// Maximum length in bytes of a PLAIN user name or password. 255: a HELLO command carries each
+/// length in one byte (RFC 24).
 pub(crate) const MAX_PLAIN_LEN: usize = 255;
 
-/// What a peer proves itself by, as its mechanism carries it (RFC 27, credentials frames).
+/// The credentials of a peer, as its mechanism carries them (RFC 27, credentials frames).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -23,20 +24,20 @@ pub enum Credentials {
         /// Password, 0 to 255 bytes, wiped on drop.
         password: Password,
     },
-    /// CURVE: the long-term public key that the peer has proven to hold.
+    /// CURVE: the long-term public key. The peer has proven that it holds the secret key.
     Curve {
         /// The key.
         key: PublicKey,
     },
-    /// GSSAPI: a principal. No socket of this crate speaks GSSAPI (RFC 38); a ZAP handler may
-    /// be asked about it by others.
+    /// GSSAPI: a principal. This crate's sockets do not speak GSSAPI (RFC 38), but its ZAP
+    /// handlers answer requests from sockets that do.
     Gssapi {
         /// The principal, as bytes.
         principal: Bytes,
     },
 }
 
-/// A security mechanism by name.
+/// The name of a security mechanism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum MechanismKind {
@@ -51,7 +52,7 @@ pub enum MechanismKind {
 }
 
 impl MechanismKind {
-    /// The name as greeting and ZAP carry it.
+    /// The name as greetings and ZAP requests carry it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -70,7 +71,7 @@ impl fmt::Display for MechanismKind {
 }
 
 impl Credentials {
-    /// The mechanism these credentials belong to.
+    /// The mechanism that these credentials belong to.
     #[must_use]
     pub const fn mechanism(&self) -> MechanismKind {
         match self {
@@ -82,7 +83,7 @@ impl Credentials {
     }
 }
 
-/// The public part of what a peer authenticated with. Never a password.
+/// The public part of a peer's credentials. It never holds a password.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Credential {
@@ -107,9 +108,8 @@ impl Credential {
         }
     }
 
-    /// The public part of the credentials of a peer that was refused, as far as a log may show
-    /// it: not a user name that the policy does not know, which may be a password in the wrong
-    /// place.
+    /// The public part of a refused peer's credentials, as far as a log may show it. A user name
+    /// that the policy does not know is left out: it may be a password typed in the wrong place.
     pub(crate) fn for_log(credentials: &Credentials, knows_user: bool) -> Option<Self> {
         match Self::of(credentials) {
             Self::UserName(_) if !knows_user => None,
@@ -130,7 +130,7 @@ impl Credential {
 }
 
 impl fmt::Display for Credential {
-    /// For logs: one harmless line, the key in Z85.
+    /// For logs: one escaped line, with a key in Z85.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => f.write_str("no credential"),

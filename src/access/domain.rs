@@ -1,19 +1,19 @@
-//! ZAP domains: the names under which policies are looked up.
+//! ZAP domains: the names by which policies are looked up.
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
 use std::fmt;
 
-/// A ZAP domain: the name under which a socket's policy is looked up (RFC 27). It may be empty.
-/// Compared as bytes.
+/// A ZAP domain: the name by which the policy for a socket is looked up (RFC 27). It is any
+/// sequence of bytes, possibly empty, and is compared byte by byte.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Domain(Bytes);
 
 impl Domain {
-    /// The empty domain, which libzmq asks for when none is set.
+    /// The empty domain. libzmq sends it when no domain is set.
     pub const EMPTY: Self = Self(Bytes::new());
 
-    /// `*`: in tables of handlers and policies, whatever has no entry of its own.
+    /// `*`: in tables of handlers and policies, every domain without an entry of its own.
     pub const ALL: Self = Self(Bytes::from_static(b"*"));
 
     /// Takes the name's bytes.

@@ -1,4 +1,4 @@
-//! Grants: how an admission stays revocable for as long as the connection lives.
+//! Grants: an admission that can be withdrawn for as long as the connection lives.
 #![forbid(unsafe_code)]
 
 use crate::access::revoked::{RevocationGuard, Revoked};
@@ -8,18 +8,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// The issuer's side of a [`Grant`]: what a policy keeps of a peer it has admitted.
+/// The issuer's side of a [`Grant`]: what a policy records about a peer it has admitted.
 pub trait GrantTerms: Any + Send + Sync {
     /// Whether the policy would still admit this peer.
     fn still_valid(&self) -> bool;
 
-    /// Resolves once [`GrantTerms::still_valid`] is false, at once if it is already. It must be
-    /// safe to drop and to call again.
+    /// Resolves once [`GrantTerms::still_valid`] is false, immediately if it is false already.
+    /// Must be cancel safe: the future may be dropped and the method called again.
     fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// A revocable admission. It holds its issuer, so that the owner of a connection needs to know
-/// nothing of the policy behind it.
+/// A revocable admission. It keeps its issuer alive, so the owner of a connection needs no other
+/// handle to the policy.
 #[derive(Clone)]
 pub struct Grant(Arc<dyn GrantTerms>);
 
@@ -30,15 +30,15 @@ impl Grant {
         Self(Arc::new(terms))
     }
 
-    /// Whether the admission still stands. Ask again between verdict and first message: policy
-    /// may have changed during the handshake.
+    /// Whether the admission still stands. Check it between the verdict and the first message,
+    /// because the policy may change during the handshake.
     #[must_use]
     pub fn still_valid(&self) -> bool {
         self.0.still_valid()
     }
 
-    /// The issuer's own record of the admission, if the issuer's type is the one asked for: an
-    /// [`Authenticator`](crate::auth::Authenticator) keeps
+    /// The issuer's own record of the admission; `None` if it has another type than `T`. The
+    /// record of an [`Authenticator`](crate::auth::Authenticator) is
     /// [`AdmissionTerms`](crate::auth::AdmissionTerms).
     #[must_use]
     pub fn terms<T: GrantTerms>(&self) -> Option<&T> {
@@ -46,7 +46,9 @@ impl Grant {
         terms.downcast_ref()
     }
 
-    /// Waits until the admission is withdrawn; close the connection then.
+    /// Waits until the admission is withdrawn. Close the connection then.
+    ///
+    /// Cancel safe: dropping the future loses nothing.
     pub async fn revoked(&self) {
         self.0.revoked().await;
     }
@@ -73,7 +75,7 @@ impl Grant {
     }
 }
 
-/// Waits until the admission is withdrawn; for ever if there is none that could be.
+/// Waits until the admission is withdrawn. Without a grant it never resolves.
 #[cfg(feature = "tokio")]
 pub(crate) async fn revoked(grant: Option<&Grant>) {
     match grant {
@@ -83,7 +85,7 @@ pub(crate) async fn revoked(grant: Option<&Grant>) {
 }
 
 impl<T: GrantTerms> From<Arc<T>> for Grant {
-    /// Wraps terms that the issuer keeps a hand on.
+    /// Wraps terms that the issuer holds as well.
     fn from(terms: Arc<T>) -> Self {
         Self(terms)
     }

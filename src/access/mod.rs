@@ -1,5 +1,5 @@
-//! The words of policy, in which the mechanisms ask and ZAP answers. Neither side knows
-//! the other.
+//! Requests and verdicts: the types in which a mechanism asks for access and a ZAP handler answers.
+//! Neither side depends on the other.
 
 pub mod address;
 pub mod credentials;

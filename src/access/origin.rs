@@ -1,12 +1,13 @@
-//! What counts as one address where peers compete for something scarce.
+//! The unit by which addresses compete for scarce resources.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
 use std::net::IpAddr;
 
-/// An address as a competitor. An IPv6 address stands for its /64, which is what one subscriber
-/// gets; a v4-mapped one for its IPv4 address. Many users may sit behind the one local address, a
-/// proxy's for example, so that most rules exempt it.
+/// An address as far as it competes with others. An IPv6 address counts as its /64, because one
+/// subscriber gets a whole /64. A v4-mapped address counts as its IPv4 address. All local peers
+/// share one origin: many users may connect through it, behind a proxy for example, so most
+/// limits exempt it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Origin {
     /// Loopback or ipc.
@@ -15,7 +16,7 @@ pub(crate) enum Origin {
     V4([u8; 4]),
     /// The /64 of an IPv6 address.
     V6Block([u8; 8]),
-    /// Whatever has no known form, together.
+    /// All addresses of no known form, together.
     Other,
 }
 

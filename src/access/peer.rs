@@ -1,4 +1,5 @@
-//! What is known of a peer, in two worlds that never mix: what was proven, and what it claims.
+//! What is known about a peer. What was proven and what the peer merely claims have separate
+//! types.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -13,20 +14,20 @@ use crate::wire::metadata::{IDENTITY, MAX_IDENTITY_LEN, Metadata, SOCKET_TYPE};
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
 
-/// The other side of a completed handshake.
+/// The peer of a completed handshake.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Peer {
-    /// Who our ZAP handler says it is; `None` if no handler was asked (a client, or
-    /// `accept_any_peer`).
+    /// The identity that our ZAP handler gave the peer. `None` if no handler was asked: on a
+    /// client, or under `accept_any_peer`.
     pub authenticated: Option<Authenticated>,
-    /// CURVE: the long-term key that the other side has proven to hold, in both roles.
+    /// CURVE, in both roles: the long-term key that the peer has proven to hold.
     pub proven_key: Option<PublicKey>,
-    /// What it says of itself. Proves nothing.
+    /// What the peer says about itself. It is not proven.
     pub claims: Claims,
-    /// Where it comes from.
+    /// The peer's address.
     pub address: PeerAddress,
-    /// Its TCP port, where the host has told it.
+    /// The peer's TCP port, if the host gave it.
     pub port: Option<u16>,
 }
 
@@ -46,7 +47,7 @@ impl Peer {
         }
     }
 
-    /// The user id that our ZAP handler gave; `None` if no handler was asked.
+    /// The user id that our ZAP handler gave the peer; `None` if no handler was asked.
     #[must_use]
     pub fn user_id(&self) -> Option<&Bytes> {
         self.authenticated
@@ -54,7 +55,7 @@ impl Peer {
             .map(|authenticated| &authenticated.user_id)
     }
 
-    /// The revocable admission of the peer; `None` if the handler issues none, or no handler was asked.
+    /// The revocable admission of the peer; `None` if no handler was asked, or it issues no grants.
     #[must_use]
     pub fn grant(&self) -> Option<&Grant> {
         self.authenticated.as_ref()?.grant.as_ref()
@@ -69,19 +70,19 @@ impl Peer {
     }
 }
 
-/// The outcome of an allowing verdict.
+/// The identity of a peer that a ZAP handler has admitted.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Authenticated {
-    /// The user id, as the handler gave it. Unique only within mechanism and domain.
+    /// The user id from the handler. It is unique only within one mechanism and domain.
     pub user_id: Bytes,
-    /// The domain under which it was asked.
+    /// The domain of the request.
     pub domain: Domain,
-    /// What the user was authenticated by.
+    /// The public part of the credentials that the handler accepted.
     pub credential: Credential,
-    /// The handler's metadata. It is for this side's application and is not sent to the peer.
+    /// The handler's metadata. It is for the local application and is not sent to the peer.
     pub zap_metadata: Metadata,
-    /// The revocable admission, if the handler issues any.
+    /// The revocable admission, if the handler issues grants.
     pub grant: Option<Grant>,
 }
 
@@ -109,24 +110,25 @@ impl Authenticated {
     }
 }
 
-/// What a peer says of itself in READY or INITIATE.
+/// What a peer says about itself in READY or INITIATE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claims {
-    /// Its socket type; `None` only for a type that we do not know, which only a relay accepts.
+    /// Its socket type. `None` for an unknown type, which only a relay accepts.
     pub socket_type: Option<SocketType>,
     /// Its identity (routing id), at most 255 bytes; `None` if it sent none.
     pub identity: Option<Bytes>,
-    /// Every property as received, the two above included.
+    /// All properties as received, including the two above.
     pub properties: Metadata,
 }
 
 impl Claims {
-    /// Reads the claims out of parsed metadata; `what` names the command in errors.
+    /// Reads the claims from parsed metadata. `what` names the command in errors.
     ///
     /// # Errors
-    /// [`Malformation::NoSocketType`], [`Malformation::IdentityLength`], and
-    /// [`Malformation::ReservedIdentity`] where `limits` refuse those.
+    /// Returns [`Malformation::NoSocketType`] if there is no socket type,
+    /// [`Malformation::IdentityLength`] if the identity is longer than 255 bytes, and
+    /// [`Malformation::ReservedIdentity`] if it starts with a zero byte and `limits` refuse that.
     pub(crate) fn from_metadata(
         properties: Metadata,
         what: &'static str,

@@ -1,4 +1,4 @@
-//! What is asked of policy before a peer is admitted (RFC 27, "The Request").
+//! The access request: what a policy decides before a peer is admitted (RFC 27, "The Request").
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -7,35 +7,35 @@ use crate::access::domain::Domain;
 use crate::access::peer::Claims;
 use bytes::Bytes;
 
-/// Whether a NULL socket or a CURVE server asks before it admits.
+/// Whether a NULL socket or a CURVE server asks a ZAP handler before it admits a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessPolicy {
-    /// No handler is asked; every peer with a valid handshake gets in. For CURVE that still means
-    /// encryption, and that the peer holds the key it shows.
+    /// No handler is asked, and every peer with a valid handshake is admitted. CURVE connections
+    /// are still encrypted, and the peer has proven that it holds the key it shows.
     Anyone,
-    /// The ZAP handler is asked, under this domain.
+    /// The ZAP handler of this domain is asked.
     Ask(Domain),
 }
 
-/// The whole question: may this peer come in?
+/// The request to admit a peer.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AccessRequest {
     /// The socket's domain.
     pub domain: Domain,
-    /// Where the peer comes from.
+    /// The peer's address.
     pub address: PeerAddress,
-    /// Its TCP port, where the host has told it. ZAP has no frame for it (RFC 27).
+    /// The peer's TCP port, if the host gave it. ZAP has no frame for it (RFC 27).
     pub port: Option<u16>,
-    /// What it proves itself by. The mechanism follows from it.
+    /// The peer's credentials. They determine the mechanism.
     pub credentials: Credentials,
-    /// What it says of itself: known under CURVE only, since under NULL and PLAIN the peer
-    /// sends it after the verdict. A claim proves nothing.
+    /// What the peer says about itself. It is not proven, and known under CURVE only: under NULL
+    /// and PLAIN the peer sends it after the verdict.
     pub claims: Option<Claims>,
 }
 
 impl AccessRequest {
-    /// A question without claims.
+    /// A request without port and claims.
     #[must_use]
     pub const fn new(domain: Domain, address: PeerAddress, credentials: Credentials) -> Self {
         Self {
@@ -54,15 +54,15 @@ impl AccessRequest {
         self
     }
 
-    /// Adds what the peer says of itself.
+    /// Adds what the peer says about itself.
     #[must_use]
     pub fn with_claims(mut self, claims: Claims) -> Self {
         self.claims = Some(claims);
         self
     }
 
-    /// The peer's identity, where it is known and not empty; the identity frame of a ZAP
-    /// request (RFC 27).
+    /// The peer's identity for the identity frame of a ZAP request (RFC 27); `None` if it is not
+    /// known or empty.
     #[must_use]
     pub fn identity(&self) -> Option<&Bytes> {
         self.claims

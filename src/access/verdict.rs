@@ -1,4 +1,4 @@
-//! Verdicts, and the token that proves one.
+//! Verdicts on access requests, and the token that proves an approval.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::Credential;
@@ -13,14 +13,14 @@ use bytes::Bytes;
 /// The answer to an [`AccessRequest`].
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// The peer may come in.
+    /// The peer is admitted.
     Allow(Approval),
-    /// It may not.
+    /// The peer is refused.
     Deny(Denied),
 }
 
 impl Verdict {
-    /// Allows, with a user id and nothing else.
+    /// Admits the peer, with a user id and nothing else.
     #[must_use]
     pub fn allow(user_id: impl Into<Bytes>) -> Self {
         Self::Allow(Approval {
@@ -29,7 +29,7 @@ impl Verdict {
         })
     }
 
-    /// Denies, with a reason for the log.
+    /// Refuses the peer, with a reason for the log.
     #[must_use]
     pub fn deny(status: DenialStatus, reason: impl Into<String>) -> Self {
         Self::Deny(Denied {
@@ -40,7 +40,7 @@ impl Verdict {
     }
 }
 
-/// The log line of a denial, for those who ask without a listener that writes one.
+/// Logs a denial, for callers without a listener that logs it.
 pub(crate) fn log_denial(request: &AccessRequest, denied: &Denied) {
     let address = request.address.with_port(request.port);
     let who = Credential::for_log(&request.credentials, denied.knows_user());
@@ -54,30 +54,30 @@ pub(crate) fn log_denial(request: &AccessRequest, denied: &Denied) {
     }
 }
 
-/// What comes with an allowing verdict.
+/// What an allowing verdict carries.
 #[derive(Debug, Clone, Default)]
 pub struct Approval {
     /// The user id, possibly empty.
     pub user_id: Bytes,
-    /// Properties for this side's application.
+    /// Properties for the local application.
     pub metadata: Metadata,
-    /// The revocable admission, if the handler issues any.
+    /// The revocable admission, if the handler issues grants.
     pub grant: Option<Grant>,
 }
 
-/// Proof that policy has spoken. The writers of NULL's READY, PLAIN's WELCOME and a CURVE
-/// server's READY take it by value, so that none of them can run without it. It is made only in
-/// this file.
+/// Proof that the policy admits the peer. The functions that write NULL's READY, PLAIN's WELCOME
+/// and a CURVE server's READY take it by value, so none of them can run without an approval. Only
+/// this file creates it.
 #[derive(Debug)]
 pub struct Approved {
     authenticated: Option<Authenticated>,
 }
 
 impl Approved {
-    /// Approval without a question, if that is what the application has configured.
+    /// Approval without a request, if the application has configured that.
     ///
     /// # Errors
-    /// The domain under which to ask, if it is not.
+    /// Returns the domain of the request if a handler must be asked.
     pub(crate) const fn by_policy(policy: &AccessPolicy) -> Result<Self, &Domain> {
         match policy {
             AccessPolicy::Anyone => Ok(Self {
@@ -87,10 +87,10 @@ impl Approved {
         }
     }
 
-    /// Approval by the verdict that answers `request`.
+    /// Approval by the verdict on `request`.
     ///
     /// # Errors
-    /// The denial, if that is what the verdict says.
+    /// Returns the denial if the verdict refuses the peer.
     pub(crate) fn by_verdict(request: AccessRequest, verdict: Verdict) -> Result<Self, Denied> {
         let approval = match verdict {
             Verdict::Allow(approval) => approval,
@@ -107,12 +107,12 @@ impl Approved {
         })
     }
 
-    /// What the verdict said of the peer; `None` if no handler was asked.
+    /// The identity from the verdict; `None` if no handler was asked.
     pub(crate) const fn authenticated(&self) -> Option<&Authenticated> {
         self.authenticated.as_ref()
     }
 
-    /// Uses the proof up; what is left is what the verdict said of the peer.
+    /// Consumes the proof and returns the identity from the verdict.
     pub(crate) fn into_authenticated(self) -> Option<Authenticated> {
         self.authenticated
     }

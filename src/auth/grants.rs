@@ -1,4 +1,19 @@
-//! Grants of the Authenticator: what it remembers of a peer it has admitted, and when that ends.
+//! Grants of the Authenticator: its record of an admitted peer, and the end of the admission.
+//!
+//! Three things happen at the same time, on any threads: decisions issue grants, changes of the
+//! policy end grants, and holders ask whether a grant is still valid. The rules that keep them
+//! consistent are:
+//!
+//! - A change first stores the new policy, and then checks every registered grant against it
+//!   ([`Ledger::check`]). A decision first registers its grant, and then checks it against the
+//!   policy in force ([`Ledger::issue`]). Whichever comes second sees the other's effect, so no
+//!   grant can miss a change.
+//! - Changes are serialised by a lock of the Authenticator, and each holds it until all grants are
+//!   checked. Otherwise a key could be removed by one change and put back by the next before the
+//!   first has checked the grants, and an admission would survive the removal of its key.
+//! - A grant never goes back: `revoked` is only ever set, and `checked` only grows. A late check
+//!   against an older policy therefore does nothing.
+//! - Holders are notified after all locks are released, because wakers are foreign code.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -26,38 +41,41 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-/// Longest sleep towards the end of a validity. A minute: timers follow a clock of their own,
-/// and the system's may be set, or run on while the machine sleeps.
+/// Maximum time between two looks at the clock while waiting for the end of a validity. 60 s: timers
+/// follow the monotonic clock, and the system clock may be set or advance while the machine is
+/// suspended.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// What an [`Authenticator`](crate::auth::Authenticator) has admitted a peer by: the holder of a grant gets it from
+/// The record of an admission by an [`Authenticator`](crate::auth::Authenticator): who was admitted,
+/// and by which entry of the policy. The holder of a grant gets it from
 /// [`Grant::terms`](crate::Grant::terms).
 ///
-/// The admission stands while each of these still holds, and is over for ever once one does not:
+/// The admission stands while all of the following are true. Once one of them is false, it has
+/// ended for ever:
 ///
-/// - the address lists let its address pass;
-/// - the entry that rules its domain, mechanism and credential is the one that has admitted it.
-///   An entry with another password or other metadata is another one, and so is one that was
-///   removed and put back, or that stands in for it in a domain claimed since. An entry that a
-///   change has left as it was, or moved to another end of its validity, is still the same;
-/// - its validity has not ended;
-/// - no call has ended it: [`end_admissions`], [`end_admissions_of_key`].
+/// - The address lists let the peer's address pass.
+/// - The entry for its domain, mechanism and credential is the one that admitted it. An entry with
+///   another password or other metadata is a different entry. So is an entry that was removed and
+///   added again, or one that takes its place because the domain was claimed. An entry that a
+///   change leaves as it was, or that gets another end of its validity, stays the same entry.
+/// - Its validity has not ended.
+/// - No call has ended it: [`end_admissions`], [`end_admissions_of_key`].
 ///
 /// [`stop`](crate::auth::Authenticator::stop) and
-/// [`set_curve_user_id`](crate::auth::Authenticator::set_curve_user_id) are about peers to come and
+/// [`set_curve_user_id`](crate::auth::Authenticator::set_curve_user_id) apply to future peers and
 /// end no admission.
 ///
-/// With feature `tokio`, [`Grant::revoked`](crate::Grant::revoked) resolves at the end of the
-/// validity too, if it is awaited on tokio's runtime, with its timers on; should the system's clock
-/// be set forward, at most a minute late. Elsewhere there is no timer, and it resolves by changes of
-/// the policy alone: ask [`Grant::still_valid`](crate::Grant::still_valid) at
+/// With feature `tokio`, and if it is awaited on tokio's runtime with timers enabled,
+/// [`Grant::revoked`](crate::Grant::revoked) also resolves at the end of the validity. It is at most
+/// 60 s late if the system clock is set forward. Without a timer it resolves only when the policy
+/// changes: check [`Grant::still_valid`](crate::Grant::still_valid) at
 /// [`AdmissionTerms::valid_until`].
 ///
 /// [`end_admissions`]: crate::auth::Authenticator::end_admissions
 /// [`end_admissions_of_key`]: crate::auth::Authenticator::end_admissions_of_key
 pub struct AdmissionTerms {
     ledger: Arc<Ledger>,
-    /// Keeps the Authenticator, so that it goes on to load files again.
+    /// Keeps the Authenticator alive, so that it continues to reload its files.
     _issuer: Arc<dyn Any + Send + Sync>,
     id: u64,
     entry_version: u64,
@@ -67,79 +85,79 @@ pub struct AdmissionTerms {
     address: PeerAddress,
     rule: Rule,
     state: Mutex<AdmissionState>,
-    /// Notified when the admission ends, and when its validity ends at another time than before.
+    /// Notified when the admission ends, and when the end of its validity changes.
     changed: EventCount,
 }
 
-/// What may change about an admission.
+/// The part of an admission that changes.
 #[derive(Debug, Clone, Copy)]
 struct AdmissionState {
     revoked: bool,
-    /// The policy since which it has stood without a break.
+    /// The version of the policy that admitted the peer.
     since: u64,
-    /// The policy under which the admission was last found to stand.
+    /// The version of the last policy that the admission was checked against.
     checked: u64,
     valid_until: Option<SystemTime>,
 }
 
 impl AdmissionTerms {
-    /// Whose admission it is.
+    /// The ledger of the Authenticator that issued it.
     pub(crate) const fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
 
-    /// The policy that admitted it;
-    /// [`Authenticator::policy_version`](crate::auth::Authenticator::policy_version) counts them.
-    /// Where changes have overtaken the decision, the last of them, if it admits as before.
+    /// The version of the policy that admitted the peer; see
+    /// [`Authenticator::policy_version`](crate::auth::Authenticator::policy_version). If the policy
+    /// changed during the decision and still admits the peer, it is the version after the change.
     #[must_use]
     pub fn policy_version(&self) -> u64 {
         self.state().since
     }
 
-    /// The version of the entry that admitted it: that of the policy in which the entry was
-    /// new; 0 where the mechanism has no entries.
+    /// The version of the entry that admitted the peer: the version of the policy that introduced
+    /// the entry. 0 if the mechanism has no entries.
     #[must_use]
     pub const fn entry_version(&self) -> u64 {
         self.entry_version
     }
 
-    /// The domain that it was asked for.
+    /// The domain of the request.
     #[must_use]
     pub const fn domain(&self) -> &Domain {
         &self.domain
     }
 
-    /// The mechanism. A user is mechanism, domain and user id together.
+    /// The mechanism. Mechanism, domain and user id together identify a user.
     #[must_use]
     pub const fn mechanism(&self) -> MechanismKind {
         self.credential.mechanism()
     }
 
-    /// What the peer was authenticated by.
+    /// The public part of the peer's credentials.
     #[must_use]
     pub const fn credential(&self) -> &Credential {
         &self.credential
     }
 
-    /// The user id that it was given.
+    /// The user id that the policy gave the peer.
     #[must_use]
     pub const fn user_id(&self) -> &Bytes {
         &self.user_id
     }
 
-    /// Where it came from.
+    /// The peer's address.
     #[must_use]
     pub const fn address(&self) -> &PeerAddress {
         &self.address
     }
 
-    /// The rule that admitted it.
+    /// The rule that admitted the peer.
     #[must_use]
     pub const fn rule(&self) -> &Rule {
         &self.rule
     }
 
-    /// The end of its validity, as the policy has it now.
+    /// The end of the validity according to the current policy; `None` if it has no end.
     #[must_use]
     pub fn valid_until(&self) -> Option<SystemTime> {
         self.state().valid_until
@@ -159,17 +177,18 @@ impl AdmissionTerms {
         lock(&self.state)
     }
 
-    /// Holds the admission against `policy` and the clock; true if waiters must be notified.
+    /// Checks the admission against `policy` and the clock. True if waiters must be notified.
     fn check(&self, policy: &Policy, now: Option<SystemTime>) -> bool {
         let mut state = self.state();
         if state.revoked {
             return false;
         }
-        // Without a clock nothing is known to be valid still.
+        // Fail closed: if the clock panicked, a validity with an end counts as over.
         let over = |until| now.is_none_or(|now| now >= until);
         let before = state.valid_until;
         state.revoked = before.is_some_and(over);
-        // An older policy no longer counts.
+        // Checks by holders and by changes are not ordered among each other. A check against an
+        // older policy than the last one comes late and must not undo anything.
         if !state.revoked && state.checked < policy.version {
             state.checked = policy.version;
             match policy.still_admits(&self.peer(), || now) {
@@ -180,7 +199,7 @@ impl AdmissionTerms {
         state.revoked || state.valid_until != before
     }
 
-    /// Notifies waiters, and tells the audit log if the admission has ended.
+    /// Notifies waiters, and writes the audit log if the admission has ended.
     fn notify(&self) {
         self.changed.notify_all();
         let AdmissionState {
@@ -191,7 +210,7 @@ impl AdmissionTerms {
         }
     }
 
-    /// Tells the audit log of the end, by the policy of that version.
+    /// Writes the end of the admission under the policy of that version to the audit log.
     fn audit_end(&self, policy_version: u64) {
         tracing::info!(domain = %self.domain, address = %self.address,
             mechanism = %self.mechanism(), user_id = printable(&self.user_id),
@@ -207,8 +226,8 @@ impl AdmissionTerms {
         });
     }
 
-    /// How long to sleep towards the end of the validity.
-    fn sleep(&self) -> Option<Duration> {
+    /// The time until the next look at the clock; `None` if the validity has no end.
+    fn next_check(&self) -> Option<Duration> {
         let until = self.valid_until()?;
         let left = until.duration_since(self.ledger.now()?).unwrap_or_default();
         Some(left.min(LONGEST_SLEEP))
@@ -226,15 +245,17 @@ impl GrantTerms for AdmissionTerms {
     fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             loop {
+                // The count is read before the check. A change after the check raises it, so the
+                // wait below ends at once and no change is missed.
                 let heard = self.changed.count();
                 if !self.still_valid() {
                     return;
                 }
                 let notified = self.changed.notified_after(heard);
-                match self.sleep() {
+                match self.next_check() {
                     None => notified.await,
                     Some(time) => {
-                        // Notified or slept: both mean to look again.
+                        // In both cases the admission is checked again.
                         let _was_notified = within(time, notified).await;
                     }
                 }
@@ -262,18 +283,18 @@ impl fmt::Debug for AdmissionTerms {
     }
 }
 
-/// What an [`Authenticator`](crate::auth::Authenticator) and its admissions share.
+/// The state that an [`Authenticator`](crate::auth::Authenticator) and its admissions share.
 pub(crate) struct Ledger {
     /// The policy in force.
     pub(crate) policy: ArcSwap<Policy>,
     clock: Clock,
-    /// The grants that are still held.
+    /// The grants that are still held, including revoked ones.
     live: WeakRegistry<AdmissionTerms>,
-    /// What readers of audit events read.
+    /// The log of audit events.
     pub(crate) log: Arc<EventLog>,
 }
 
-/// What time it is, for the validity of keys.
+/// The clock for the validity of keys.
 type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 impl Drop for Ledger {
@@ -283,7 +304,7 @@ impl Drop for Ledger {
 }
 
 impl Ledger {
-    /// Nothing configured, no peer admitted.
+    /// An empty policy without admissions.
     pub(crate) fn new(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self {
             policy: ArcSwap::default(),
@@ -298,13 +319,13 @@ impl Ledger {
         self.policy.load()
     }
 
-    /// What time it is; `None` if the clock panics.
+    /// The current time; `None` if the clock panics.
     pub(crate) fn now(&self) -> Option<SystemTime> {
         contain(|| (self.clock)()).ok()
     }
 
     /// Issues a grant for the peer of `request`, which the policy of that version has admitted.
-    /// The grant keeps `issuer`.
+    /// The grant keeps `issuer` alive.
     pub(crate) fn issue(
         self: &Arc<Self>,
         issuer: Arc<dyn Any + Send + Sync>,
@@ -330,13 +351,18 @@ impl Ledger {
             }),
             changed: EventCount::default(),
         });
-        // Registration races with policy changes. Earlier changes are in `self.policy()`, later
-        // ones find this grant, so one check covers the rest.
+        // The decision was made under an older policy if changes came in the meantime. Registration
+        // races with them: a change that is stored before the load below is seen by it, and a
+        // change that is stored later finds the registered grant. One check therefore covers all
+        // changes, and the grant is never without one of the two.
+        //
+        // `endings` needs its own question: `end_admissions` leaves the policy as it is, so
+        // `check` cannot see it. A decision that began before the call must not survive it.
         let policy = self.policy();
         let is_withdrawn = policy.version != policy_version && {
             terms.check(&policy, self.now());
             let mut state = terms.state();
-            if !policy.endings.spare(policy_version, &terms.peer()) {
+            if !policy.endings.allow(policy_version, &terms.peer()) {
                 state.revoked = true;
             }
             if !state.revoked {
@@ -350,18 +376,18 @@ impl Ledger {
         }
     }
 
-    /// How many grants are still held.
+    /// The number of grants that are still held.
     pub(crate) fn live_grants(&self) -> usize {
         self.live.len()
     }
 
-    /// Holds every admission against `policy`, which is in force already. Decisions add theirs
-    /// meanwhile; those look at the policy in force for themselves.
+    /// Checks every admission against `policy`, which must be in force already. Decisions may
+    /// register grants meanwhile. They check those themselves: see [`Ledger::issue`].
     pub(crate) fn check(&self, policy: &Policy, now: Option<SystemTime>) -> PendingNotices {
         PendingNotices(self.live.select(|terms| terms.check(policy, now)))
     }
 
-    /// Ends the admissions that `is_meant` picks.
+    /// Ends the admissions for which `is_meant` returns true.
     pub(crate) fn end(&self, is_meant: impl Fn(&AdmissionTerms) -> bool) -> PendingNotices {
         PendingNotices(self.live.select(|terms| {
             is_meant(terms) && !std::mem::replace(&mut terms.state().revoked, true)
@@ -372,11 +398,12 @@ impl Ledger {
 /// A new grant.
 pub(crate) struct Issued {
     pub(crate) terms: Arc<AdmissionTerms>,
-    /// Whether the admission was withdrawn before there was a grant.
+    /// Whether a change has withdrawn the admission since the decision began.
     pub(crate) is_withdrawn: bool,
 }
 
-/// Admissions that a change has ended or moved, whose holders are still to be told.
+/// Admissions that a change has ended, or given another end of validity. Their holders are not
+/// notified yet.
 #[must_use]
 pub(crate) struct PendingNotices(Vec<Arc<AdmissionTerms>>);
 
@@ -386,7 +413,7 @@ impl PendingNotices {
         self.0.len()
     }
 
-    /// Tells them. Wakers are foreign code: no lock may be held.
+    /// Notifies the holders. No lock may be held, because wakers are foreign code.
     pub(crate) fn notify(self) {
         for terms in self.0 {
             terms.notify();

@@ -1,4 +1,4 @@
-//! Which peers may come in. [`Authenticator`] is the policy of `pyzmq`'s `zmq.auth`, as a
+//! Access policy. [`Authenticator`] implements the policy of pyzmq's `zmq.auth` as a
 //! [`ZapHandler`](crate::zap::ZapHandler).
 
 pub(crate) mod audit;

@@ -1,4 +1,4 @@
-//! The Authenticator without an async runtime: on the caller's thread, or on one of its own.
+//! The Authenticator without an async runtime: on the caller's thread, or on a thread of its own.
 #![forbid(unsafe_code)]
 
 use crate::access::request::AccessRequest;
@@ -23,11 +23,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-/// How long [`ThreadAuthenticator::stop`] waits for a thread that a provider blocks.
+/// Maximum time that [`ThreadAuthenticator::stop`] waits for the thread. 1 s: only a provider that
+/// blocks the thread makes it wait at all, and such a provider may never return.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
-/// Questions that wait for the thread to take them. It takes them at once, so that more are a sign
-/// that a provider blocks it.
+/// Maximum number of requests that the thread has not taken yet. 1024: it takes requests at once, so
+/// this many wait only if a provider blocks it.
 const MAX_WAITING: usize = 1024;
 
 /// Numbers the requests that come as an [`AccessRequest`].
@@ -39,10 +40,13 @@ fn numbered(request: &AccessRequest) -> ZapRequest {
 }
 
 impl Authenticator {
-    /// Decides on this thread, which waits for a provider or the verification of a hashed password
-    /// if need be, but no longer than [`Limits::verdict_timeout`](crate::Limits::verdict_timeout):
-    /// then the peer is refused with 300. For programs without an async runtime; a task of one
-    /// must not block its thread and has [`ZapRouter::authorize`](crate::zap::ZapRouter::authorize).
+    /// Decides on this thread, and logs a denial. It blocks while a provider decides or a hashed
+    /// password is verified, for at most
+    /// [`Limits::verdict_timeout`](crate::Limits::verdict_timeout). The peer is then refused with
+    /// 300.
+    ///
+    /// It is for programs without an async runtime. A task must not block its thread, and uses
+    /// [`ZapRouter::authorize`](crate::zap::ZapRouter::authorize).
     #[must_use]
     pub fn authorize_blocking(&self, request: &AccessRequest) -> Verdict {
         let answer = block_on(self.handle(numbered(request)), self.provider_time());
@@ -50,7 +54,7 @@ impl Authenticator {
     }
 }
 
-/// The verdict of an answer, or of none in time; a denial is logged.
+/// The verdict of a reply; `None` means that there was no reply in time. A denial is logged.
 fn logged(request: &AccessRequest, answer: Option<ZapReply>) -> Verdict {
     let verdict = answer.map_or_else(|| refusal(Refusal::ProviderTimedOut), Verdict::from);
     if let Verdict::Deny(denied) = &verdict {
@@ -63,12 +67,13 @@ fn refusal(refusal: Refusal) -> Verdict {
     Verdict::deny(refusal.status(), refusal.text())
 }
 
-/// An [`Authenticator`] whose decisions run on a thread of their own, for programs without an async
-/// runtime: `zmq.auth.thread.ThreadAuthenticator`. The thread also keeps the time, so that a
-/// provider that takes too long is 300 without tokio too. Cheap to clone; all clones are the same.
+/// An [`Authenticator`] that decides on a thread of its own, for programs without an async runtime.
+/// It corresponds to pyzmq's `zmq.auth.thread.ThreadAuthenticator`. The thread also measures the
+/// time, so a provider that takes too long leads to a refusal with 300 without tokio as well.
+/// Cloning is cheap, and all clones are the same.
 ///
-/// It refuses everybody with 300 unless it is started. It is configured through the Authenticator
-/// that it was made from.
+/// Until it is started it refuses every peer with 300. It is configured through the Authenticator
+/// that it was created from.
 ///
 /// ```
 /// use zmtp_auth::auth::{Authenticator, ThreadAuthenticator};
@@ -98,7 +103,7 @@ struct Running {
 }
 
 impl ThreadAuthenticator {
-    /// Not started yet.
+    /// Creates it without starting the thread.
     #[must_use]
     pub fn new(auth: Authenticator) -> Self {
         Self(Arc::new(Handle {
@@ -107,16 +112,17 @@ impl ThreadAuthenticator {
         }))
     }
 
-    /// The Authenticator that decides, to configure it.
+    /// The Authenticator, for configuration.
     #[must_use]
     pub fn authenticator(&self) -> &Authenticator {
         &self.0.auth
     }
 
-    /// Starts the thread, unless it is alive.
+    /// Starts the thread, unless it is running.
     ///
     /// # Errors
-    /// As [`thread::Builder::spawn`], if the system has no thread for us.
+    /// Returns the error of [`thread::Builder::spawn`] if the operating system cannot start a
+    /// thread.
     pub fn start(&self) -> io::Result<()> {
         let mut running = self.0.running();
         if running
@@ -138,21 +144,21 @@ impl ThreadAuthenticator {
         Ok(())
     }
 
-    /// Stops the thread and refuses everybody, those whose question is in progress too. It always
-    /// returns, after a second at most: a thread that a provider blocks ends when the provider
-    /// lets it. [`ThreadAuthenticator::start`] starts it again.
+    /// Stops the thread, and refuses every peer with 300, including those whose request is in
+    /// progress. It returns after at most 1 s. If a provider blocks the thread, the thread ends when
+    /// the provider returns. [`ThreadAuthenticator::start`] starts it again.
     pub fn stop(&self) {
         let running = self.0.running().take();
         if let Some(running) = running {
             running.inbox.close();
-            // A provider that stops its own thread would wait for itself.
+            // A provider that calls this on the thread itself would wait for its own end.
             if running.thread != thread::current().id() {
                 running.inbox.wait_for_end(STOP_TIME);
             }
         }
     }
 
-    /// Whether the thread is started and takes questions.
+    /// Whether the thread is running and takes requests.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let running = self.0.running();
@@ -161,11 +167,11 @@ impl ThreadAuthenticator {
             .is_some_and(|running| running.inbox.is_open())
     }
 
-    /// Asks the thread and waits for its verdict. A task of an async runtime uses it as a
-    /// [`ZapHandler`] instead, since it must not block.
+    /// Blocks until the thread has decided, and logs a denial. A task of an async runtime must not
+    /// block, and uses the [`ZapHandler`] implementation instead.
     #[must_use]
     pub fn authorize(&self, request: &AccessRequest) -> Verdict {
-        // The thread keeps the time of each question. Should a provider block it, we do.
+        // The thread bounds the time of each request. If a provider blocks the thread, this does.
         let time = self.0.auth.provider_time().saturating_add(STOP_TIME);
         let answer = block_on(self.handle(numbered(request)), time);
         logged(request, answer)
@@ -188,7 +194,8 @@ impl ZapHandler for ThreadAuthenticator {
             return denial(refusal);
         }
         match reply.await {
-            // A thread that a provider blocks may answer long after it was stopped.
+            // A thread that was blocked by a provider may answer after it was stopped. Its answer
+            // no longer counts.
             Some(reply) if inbox.is_open() => reply,
             _ => denial(Refusal::Stopped),
         }
@@ -218,7 +225,7 @@ impl fmt::Debug for ThreadAuthenticator {
     }
 }
 
-/// What the thread is told.
+/// The messages to the thread.
 #[derive(Default)]
 struct Inbox {
     state: Mutex<Told>,
@@ -228,7 +235,7 @@ struct Inbox {
 #[derive(Default)]
 struct Told {
     questions: VecDeque<(ZapRequest, Sender<ZapReply>)>,
-    /// Questions in progress that may have come further.
+    /// The numbers of requests whose waker was called.
     woken: VecDeque<u64>,
     is_closed: bool,
     has_ended: bool,
@@ -267,7 +274,7 @@ impl Inbox {
     fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
-        // Their senders are dropped with them, which wakes the callers.
+        // Dropping the senders wakes the callers, so it happens after the lock is released.
         let unanswered = std::mem::take(&mut state.questions);
         drop(state);
         self.told.notify_all();
@@ -281,7 +288,7 @@ impl Inbox {
             .wait_timeout_while(state, time, |state| !state.has_ended);
     }
 
-    /// Waits until there is something to do, or `until`.
+    /// Waits until there are messages, but not beyond `until`, and takes them.
     fn next(&self, until: Option<Instant>) -> Told {
         let mut state = self.lock();
         while state.questions.is_empty() && state.woken.is_empty() && !state.is_closed {
@@ -309,7 +316,7 @@ impl Inbox {
     }
 }
 
-/// Says that the thread has ended, however it ends.
+/// Records the end of the thread, also if it ends by a panic.
 struct Ending<'a>(&'a Inbox);
 
 impl Drop for Ending<'_> {
@@ -324,7 +331,7 @@ struct Question {
     sender: Sender<ZapReply>,
     id: RequestId,
     waker: Waker,
-    /// `None`: so far away that no clock shows it.
+    /// The time at which it is refused; `None` if that is beyond the range of the clock.
     end: Option<Instant>,
 }
 
@@ -339,7 +346,7 @@ impl Wake for WakeQuestion {
     }
 }
 
-/// The life of the thread.
+/// The loop of the thread.
 fn serve(inbox: &Arc<Inbox>, auth: &Authenticator) {
     let _ending = Ending(inbox);
     let mut asked: HashMap<u64, Question> = HashMap::new();
@@ -384,9 +391,9 @@ fn serve(inbox: &Arc<Inbox>, auth: &Authenticator) {
     }
 }
 
-/// Takes one question a step further.
+/// Polls one request, and sends its reply if it is ready.
 fn proceed(asked: &mut HashMap<u64, Question>, number: u64) {
-    // A waker may be called after the end.
+    // A waker may be called after its request has ended.
     let Some(mut question) = asked.remove(&number) else {
         return;
     };

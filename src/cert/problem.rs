@@ -38,7 +38,11 @@ impl fmt::Display for CertificateError {
     }
 }
 
-impl std::error::Error for CertificateError {}
+impl std::error::Error for CertificateError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.reason.source()
+    }
+}
 
 /// What is wrong with a certificate. No variant holds or shows any part of a file's content,
 /// because a misplaced secret could be in it.
@@ -50,8 +54,8 @@ pub enum CertificateErrorKind {
     #[error(transparent)]
     File(#[from] FileError),
     /// The file cannot be written.
-    #[error("cannot be written: {0}")]
-    Unwritable(FileFailure),
+    #[error("cannot be written")]
+    Unwritable(#[source] FileFailure),
     /// A file of that name exists already. Certificates are never overwritten.
     #[error("exists already, and is never overwritten")]
     Exists,

@@ -1,10 +1,10 @@
-//! Bounds on questions to foreign code: how many at once, and for how long.
+//! Bounds on requests to foreign code: how many at a time, and for how long.
 #![forbid(unsafe_code)]
 
 use crate::limits::Limits;
 use crate::lock::lock;
 use crate::status::Status;
-use crate::zap::failures::{Asker, Failures, Turn};
+use crate::zap::failures::{Asker, Failures, Priority};
 use crate::zap::fair_permits::{Acquired, FairPermits};
 use crate::zap::oneshot::{Receiver, Sender, channel};
 use std::fmt;
@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Permits for questions that pause, shared fairly among the addresses that ask: see [`FairPermits`].
+/// Permits for requests that wait, shared fairly among addresses: see [`FairPermits`].
 pub(crate) struct Permits(Mutex<State>);
 
 struct State {
@@ -22,17 +22,17 @@ struct State {
     failures: Failures,
 }
 
-/// A permit that is taken; dropping it frees it.
+/// A permit in use. Dropping it releases it.
 pub(crate) struct Permit<'a> {
     permits: &'a Permits,
     id: u64,
-    /// Completes once the permit belongs to another question.
+    /// Resolves once the permit is taken away for another request.
     lost: Receiver<()>,
 }
 
 impl Permits {
-    /// As many as [`Limits::max_pending_verdicts`] says, and a memory of failures as large as
-    /// [`Limits::max_remembered_failures`] says.
+    /// Creates [`Limits::max_pending_verdicts`] permits and a record of failures with
+    /// [`Limits::max_remembered_failures`] entries.
     pub(crate) fn new(limits: &Limits) -> Self {
         Self(Mutex::new(State {
             permits: FairPermits::new(limits.max_pending_verdicts),
@@ -41,7 +41,7 @@ impl Permits {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // No foreign code runs under this lock, and nothing in there panics half-way.
+        // No foreign code runs under this lock, and no update panics half way.
         lock(&self.0)
     }
 
@@ -49,25 +49,25 @@ impl Permits {
         self.state().permits.taken()
     }
 
-    /// The origin of a question and the failures that count against it now.
-    pub(crate) fn turn(&self, asker: &Asker) -> Turn {
-        self.state().failures.turn(asker, Instant::now())
+    /// The origin of a request and the failures that count against it now.
+    pub(crate) fn priority(&self, asker: &Asker) -> Priority {
+        self.state().failures.priority(asker, Instant::now())
     }
 
-    /// Takes note of what came of a question.
+    /// Records the outcome of a request.
     pub(crate) fn note(&self, asker: &Asker, status: Status) {
         self.state().failures.note(asker, status, Instant::now());
     }
 
-    /// Takes a permit; `None` if all are taken and no question must make room.
-    pub(crate) fn acquire(&self, turn: Turn) -> Option<Permit<'_>> {
+    /// Takes a permit; `None` if all are in use and no other request has to give its permit up.
+    pub(crate) fn acquire(&self, priority: Priority) -> Option<Permit<'_>> {
         let (tell, lost) = channel();
-        let (id, evicted) = match self.state().permits.acquire(turn, tell) {
+        let (id, evicted) = match self.state().permits.acquire(priority, tell) {
             Acquired::Free(id) => (id, None),
             Acquired::Evicted(id, evicted) => (id, Some(evicted)),
             Acquired::Full => return None,
         };
-        // Outside the lock: it wakes a task.
+        // After the lock is released, because this wakes a task.
         if let Some(evicted) = evicted {
             evicted.send(());
         }
@@ -75,23 +75,23 @@ impl Permits {
         Some(Permit { permits, id, lost })
     }
 
-    /// Waits for `question`, which takes a permit if it pauses. `None` if it gets no permit,
-    /// or has to make room for another.
+    /// Awaits `question`. It needs a permit only if it is not ready at the first poll. `None` if
+    /// it gets no permit, or loses it to another request.
     pub(crate) async fn wait<T>(
         &self,
-        turn: impl FnOnce() -> Turn,
+        priority: impl FnOnce() -> Priority,
         question: impl Future<Output = T>,
     ) -> Option<T> {
         let mut question = pin!(question);
         if let Poll::Ready(answer) = first_poll(question.as_mut()).await {
             return Some(answer);
         }
-        self.acquire(turn())?.hold(question).await
+        self.acquire(priority())?.hold(question).await
     }
 }
 
 impl Permit<'_> {
-    /// Waits for `question` under this permit. `None` if it has to make room for another.
+    /// Awaits `question` with this permit. `None` if it loses the permit to another request.
     pub(crate) async fn hold<T>(mut self, question: impl Future<Output = T>) -> Option<T> {
         let mut question = pin!(question);
         poll_fn(|context| match question.as_mut().poll(context) {
@@ -105,7 +105,7 @@ impl Permit<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let released = self.permits.state().permits.release(self.id);
-        // Outside the lock: it holds a waker.
+        // After the lock is released, because dropping a waker runs foreign code.
         drop(released);
     }
 }
@@ -116,17 +116,16 @@ impl fmt::Debug for Permits {
     }
 }
 
-/// What comes of the first poll: what does not pause needs neither permit nor timer.
+/// Polls once. A future that is ready at once needs neither permit nor timer.
 pub(crate) async fn first_poll<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
-/// Awaits `future` for at most `time` from its first pause on; `None` if it took longer. Without
-/// feature `tokio`, or outside tokio's runtime, there is no clock, and the caller drops what takes
-/// too long.
+/// Awaits `future` for at most `time`, counted from the end of its first poll; `None` if it takes
+/// longer. Without feature `tokio`, or outside tokio's runtime, there is no timer, and the caller
+/// has to drop a future that takes too long.
 pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
-    // What does not pause needs no timer.
     if let Poll::Ready(value) = first_poll(future.as_mut()).await {
         return Some(value);
     }
@@ -155,9 +154,9 @@ mod tests {
         Permits::new(&limits)
     }
 
-    fn turn(permits: &Permits, address: &str) -> Turn {
+    fn priority(permits: &Permits, address: &str) -> Priority {
         let address = PeerAddress::from_zap(address.as_bytes());
-        permits.turn(&Asker::new(&address, Credential::Null))
+        permits.priority(&Asker::new(&address, Credential::Null))
     }
 
     fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
@@ -165,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_again_once_it_is_dropped() {
+    fn a_permit_is_free_again_once_it_is_dropped() {
         let permits = permits(2);
-        let local = turn(&permits, "::1");
+        let local = priority(&permits, "::1");
         let (first, second) = (permits.acquire(local), permits.acquire(local));
         assert!(first.is_some() && second.is_some());
         assert!(permits.acquire(local).is_none());
@@ -177,27 +176,27 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_pause_needs_no_place() {
+    fn a_future_that_is_ready_at_once_needs_no_permit() {
         let permits = permits(0);
-        let turn = || turn(&permits, "::1");
+        let priority = || priority(&permits, "::1");
         assert_eq!(
-            poll(pin!(permits.wait(turn, ready(7)))),
+            poll(pin!(permits.wait(priority, ready(7)))),
             Poll::Ready(Some(7))
         );
         assert_eq!(
-            poll(pin!(permits.wait(turn, pending::<u8>()))),
+            poll(pin!(permits.wait(priority, pending::<u8>()))),
             Poll::Ready(None)
         );
     }
 
     #[test]
-    fn a_question_that_must_make_room_ends_and_gives_back_no_place_that_is_not_its_own() {
+    fn a_request_that_loses_its_permit_ends_and_does_not_release_the_new_owners() {
         let permits = permits(2);
-        let turn = |address| turn(&permits, address);
-        let mut first = pin!(permits.wait(|| turn("192.0.2.1"), pending::<u8>()));
-        let mut second = pin!(permits.wait(|| turn("192.0.2.1"), pending::<u8>()));
+        let priority = |address| priority(&permits, address);
+        let mut first = pin!(permits.wait(|| priority("192.0.2.1"), pending::<u8>()));
+        let mut second = pin!(permits.wait(|| priority("192.0.2.1"), pending::<u8>()));
         assert!(poll(first.as_mut()).is_pending() && poll(second.as_mut()).is_pending());
-        let mut other = pin!(permits.wait(|| turn("192.0.2.2"), pending::<u8>()));
+        let mut other = pin!(permits.wait(|| priority("192.0.2.2"), pending::<u8>()));
         assert!(poll(other.as_mut()).is_pending());
         assert_eq!(poll(second), Poll::Ready(None));
         assert_eq!(permits.taken(), 2);

@@ -1,4 +1,5 @@
-//! Keeps the panics of foreign code (handlers, providers) from the tasks that ask it.
+//! Catches panics of foreign code (handlers, providers, wakers), so that they do not end the task
+//! that calls it.
 #![forbid(unsafe_code)]
 
 use std::future::Future;
@@ -6,19 +7,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Foreign code has panicked. The panic hook has told the operator; its message may hold
-/// anything and is not kept.
+/// Foreign code has panicked. The panic hook has reported it. The message may hold anything, even
+/// secrets, and is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Panicked;
 
 /// Calls foreign code.
 ///
 /// # Errors
-/// [`Panicked`] if it panics.
+/// Returns [`Panicked`] if it panics.
 pub(crate) fn contain<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
-    // What the call may have left half-done is its own state; the next call will find out.
+    // A panic can leave only the foreign code's own state half changed, and the next call has to
+    // cope with that. None of our state is borrowed by the call.
     catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
-        // A payload's own drop can panic as well. One that does is leaked.
+        // Dropping the payload can panic as well. Its panic's payload is leaked, so that this ends.
         if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(second);
         }
@@ -26,7 +28,7 @@ pub(crate) fn contain<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     })
 }
 
-/// A foreign future whose panics, in `poll` and in its drop, end in [`Panicked`].
+/// A foreign future whose panics, in `poll` or in `drop`, become [`Panicked`].
 pub(crate) struct Contained<'a, T>(Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>);
 
 impl<'a, T> Contained<'a, T> {
@@ -51,7 +53,7 @@ impl<T> Future for Contained<'_, T> {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => Poll::Ready(self.discard().map(|()| value)),
             Err(Panicked) => {
-                // Already refused for its first panic.
+                // The first panic is reported already.
                 let _second = self.discard();
                 Poll::Ready(Err(Panicked))
             }
@@ -61,7 +63,7 @@ impl<T> Future for Contained<'_, T> {
 
 impl<T> Drop for Contained<'_, T> {
     fn drop(&mut self) {
-        // No task waits for the answer, so there is no task to tell.
+        // No task waits for the result any longer, so a panic in the drop is not reported.
         let _unheard = self.discard();
     }
 }

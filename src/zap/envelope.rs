@@ -3,11 +3,12 @@
 
 use bytes::Bytes;
 
-/// Splits a ZAP message after its address envelope: any number of routing frames, then an empty
-/// delimiter. Returns the envelope, delimiter included, and what follows it; `None` if no frame
-/// is empty. The envelope goes in front of the reply, unchanged.
+/// Splits a ZAP message behind its address envelope: any number of routing frames, then an empty
+/// delimiter. Returns the envelope with its delimiter, and the frames that follow; `None` if no
+/// frame is empty. Put the envelope unchanged in front of the reply.
 ///
-/// A message *without* an envelope must not come here: its domain may be an empty frame too.
+/// Do not call it for a message *without* an envelope. Its domain may be an empty frame, which
+/// would be taken for the delimiter.
 #[must_use]
 pub fn split_envelope(mut frames: Vec<Bytes>) -> Option<(Vec<Bytes>, Vec<Bytes>)> {
     // RFC 27: the delimiter is the first empty frame, as for every REQ and REP.

@@ -1,5 +1,5 @@
-//! Who has failed lately: what orders questions when there are more than places. Pure data, with
-//! the caller's clock.
+//! Recent failures of peers. They decide which requests come first when not all can be served at
+//! once. Pure data: the caller passes the time.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -11,31 +11,31 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
-/// Time in which one failure is forgiven. A minute: a person who mistypes twice is at the front
-/// again before it shows, and a program that guesses never is.
+/// Time after which one failure is forgotten. 60 s: a person who mistypes twice is not slowed
+/// down for long, while a program that guesses passwords always has failures on record.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
-/// Most failures that count at once. 16, forgiven in a quarter of an hour: a place in the queue
-/// that is 16 turns late costs an attacker enough, and no user is locked out for long.
+/// Maximum number of failures that count at a time. 16, forgotten within 16 minutes: waiting 16
+/// turns longer is expensive enough for an attacker, and no user is locked out for long.
 const MAX_COUNTED: u32 = 16;
 
-/// Time for which a key that was admitted is known. An hour, longer than any outage that peers
-/// come back from together.
+/// Time for which an admitted key is remembered. One hour: longer than the outages after which
+/// all peers reconnect at the same time.
 const KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// A peer with a question, as it competes with others.
+/// A peer with a request, as far as it competes with others.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
     pub(crate) origin: Origin,
     credential: Credential,
 }
 
-/// Where a question stands among others.
+/// The place of a request among those that compete for permits and threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Turn {
-    /// Its address.
+pub(crate) struct Priority {
+    /// The peer's address.
     pub(crate) origin: Origin,
-    /// How many recent failures count against it.
+    /// How many recent failures count against the peer.
     pub(crate) failures: usize,
 }
 
@@ -47,24 +47,25 @@ impl Asker {
         }
     }
 
-    /// Whether it is a user of PLAIN, whose success forgives failures.
+    /// Whether this is a PLAIN user. A successful login of a user clears the user's failures.
     pub(crate) const fn is_user(&self) -> bool {
         matches!(self.credential, Credential::UserName(_))
     }
 }
 
-/// The recent failures of peers: of PLAIN by address and user, of other mechanisms by address.
-/// A peer on this machine has none, and neither has a CURVE key that was admitted lately.
+/// The recent failures of peers. PLAIN failures are recorded by address and user, those of other
+/// mechanisms by address. No failures count against local peers, nor against a CURVE key that was
+/// admitted recently.
 #[derive(Debug)]
 pub(crate) struct Failures {
-    /// Keyed, so that no peer can choose records that collide.
+    /// A keyed hash, so that no peer can choose credentials whose records collide.
     hasher: RandomState,
     failed: Records,
     known: Records,
 }
 
 impl Failures {
-    /// Remembers at most `capacity` peers that have failed, and as many keys.
+    /// Remembers at most `capacity` peers with failures, and as many admitted keys.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             hasher: RandomState::new(),
@@ -73,9 +74,9 @@ impl Failures {
         }
     }
 
-    /// Where the question stands now.
-    pub(crate) fn turn(&self, asker: &Asker, now: Instant) -> Turn {
-        Turn {
+    /// The priority of a request now.
+    pub(crate) fn priority(&self, asker: &Asker, now: Instant) -> Priority {
+        Priority {
             origin: asker.origin,
             failures: self.count(asker, now),
         }
@@ -91,8 +92,8 @@ impl Failures {
         usize::try_from(unforgiven).unwrap_or(usize::MAX)
     }
 
-    /// Takes note of what came of the question. Only a definite denial is a failure: what we could
-    /// not decide is not the peer's fault.
+    /// Records the outcome of a request. Only status 400 counts as a failure: 300 and 500 are
+    /// failures of our side.
     pub(crate) fn note(&mut self, asker: &Asker, status: Status, now: Instant) {
         let is_key = matches!(asker.credential, Credential::Key(_));
         match status {
@@ -100,7 +101,7 @@ impl Failures {
                 let end = now.checked_add(KNOWN_FOR).unwrap_or(now);
                 self.known.set(self.hash_key(&asker.credential), end);
             }
-            // The user has proven to be the user.
+            // The password was right, so the earlier failures were the same user's mistakes.
             Status::Success => self.failed.remove(self.record(asker)),
             Status::AuthenticationFailure if asker.origin != Origin::Local => {
                 let record = self.record(asker);
@@ -134,9 +135,10 @@ impl Failures {
     }
 }
 
-/// Records that end by themselves, at most so many. When there are too many, the one that ends
-/// first makes room, the new one included. To push a record out an attacker must therefore earn as
-/// many others that end later: failures do not wash failures away.
+/// Records that expire, up to a capacity. When the capacity is reached, the record that expires
+/// first is dropped, which may be the new one. An attacker who wants to push out a record must
+/// therefore create `capacity` records that expire later, and so has to fail at least as often
+/// under each of them: a flood of cheap failures does not clear a heavier record.
 #[derive(Debug)]
 struct Records {
     ends: HashMap<u64, Instant>,
@@ -216,7 +218,7 @@ mod tests {
             (key("192.0.2.2", 2), 1),
             (user("192.0.2.2", "alice"), 0),
         ] {
-            assert_eq!(failures.turn(&asker, now).failures, count, "{asker:?}");
+            assert_eq!(failures.priority(&asker, now).failures, count, "{asker:?}");
         }
     }
 
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_forgiven_one_a_minute_and_so_many_count_at_most() {
+    fn one_failure_is_forgotten_each_minute_and_at_most_16_count() {
         let (mut failures, now) = (Failures::new(100), Instant::now());
         let alice = user("192.0.2.1", "alice");
         for _ in 0..3 {
@@ -299,7 +301,7 @@ mod tests {
             assert_eq!(failures.failed.ends.len(), failures.failed.order.len());
         }
         assert_eq!(failures.count(&alice, now + Duration::from_secs(10)), 3);
-        // What has ended makes room for all that comes.
+        // Expired records make room for new ones.
         let later = now + minutes(5);
         failures.note(
             &user("192.0.2.9", "bob"),
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn no_room_at_all_is_legal() {
+    fn a_capacity_of_zero_is_legal() {
         let (mut failures, now) = (Failures::new(0), Instant::now());
         failures.note(
             &user("192.0.2.1", "alice"),

@@ -1,27 +1,35 @@
-//! Permits for questions that pause, and which question makes room when all are taken. Pure data.
+//! Permits for requests that wait, and the choice of the request that loses its permit when all
+//! are in use. Pure data.
 #![forbid(unsafe_code)]
 
 use crate::access::origin::Origin;
-use crate::zap::failures::Turn;
+use crate::zap::failures::Priority;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The permits, each with a handle of type `T` that tells its question to end.
+/// The permits. Each holds a handle of type `T` that tells its request to end.
 ///
-/// An address weighs as many permits as it holds, and as many more as failures count against the
-/// worst of its questions. When all permits are taken, the heaviest address gives one up: that of
-/// its question with most failures, and among equals that of the newest. A newcomer is refused if
-/// its own address would weigh as much with it. Within an address, only more failures make room.
+/// The aim is that no address can keep others out, however many connections it opens, and that an
+/// address which guesses credentials loses first. Every remote address has a weight: the number of
+/// permits it holds, plus the failures that count against the worst of its requests. When all
+/// permits are in use and a new request comes, the heaviest address gives one permit up: that of
+/// its request with the most failures, or of the newest among equals.
 ///
-/// Many peers on this machine may share one address, so each weighs one permit. If they hold
-/// more than half of all permits, one of them makes room for a remote one.
+/// A new request takes a permit from another address only if its own address stays lighter with
+/// it; otherwise it is refused. Equal weights never evict, so two addresses cannot keep
+/// evicting each other. Within one address, a request evicts only one with more failures than itself.
 ///
-/// Each operation takes time in the logarithm of the number of permits.
+/// Local peers are exempt from the weights, because many users may share the local address. They
+/// compete as a group: if they hold more than half of all permits, the newest of them gives its
+/// permit up for a remote request.
+///
+/// Each operation takes logarithmic time in the number of permits.
 #[derive(Debug)]
 pub(crate) struct FairPermits<T> {
     permits: BTreeMap<u64, FairPermit<T>>,
-    /// The questions of each remote address, the first to go last.
+    /// The requests of each remote address by failures and number. The last is the first to lose
+    /// its permit.
     groups: BTreeMap<Origin, BTreeSet<(usize, u64)>>,
-    /// The remote addresses by weight.
+    /// The remote addresses, ordered by weight.
     weights: BTreeSet<(usize, Origin)>,
     local: BTreeSet<u64>,
     capacity: usize,
@@ -30,22 +38,22 @@ pub(crate) struct FairPermits<T> {
 
 #[derive(Debug)]
 struct FairPermit<T> {
-    turn: Turn,
+    priority: Priority,
     handle: T,
 }
 
-/// What a newcomer gets.
+/// The outcome of [`FairPermits::acquire`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Acquired<T> {
-    /// A permit that was free.
+    /// A free permit.
     Free(u64),
-    /// The permit of another question, and the handle of that question.
+    /// The permit of another request, with the handle of the request that has lost it.
     Evicted(u64, T),
-    /// None: all are taken, and no question makes room.
+    /// No permit: all are in use, and no other request has to give its permit up.
     Full,
 }
 
-/// How much an address weighs.
+/// The weight of an address; `None` if it holds no permit.
 fn weight(group: &BTreeSet<(usize, u64)>) -> Option<usize> {
     let (failures, _) = group.last()?;
     Some(group.len() + failures)
@@ -63,27 +71,29 @@ impl<T> FairPermits<T> {
         }
     }
 
-    /// How many permits are taken.
+    /// How many permits are in use.
     pub(crate) fn taken(&self) -> usize {
         self.permits.len()
     }
 
-    /// Takes a permit for a newcomer, and evicts another question for it if need be.
-    pub(crate) fn acquire(&mut self, turn: Turn, handle: T) -> Acquired<T> {
+    /// Takes a permit for a new request, from another request if necessary.
+    pub(crate) fn acquire(&mut self, priority: Priority, handle: T) -> Acquired<T> {
         let mut evicted = None;
         if self.permits.len() >= self.capacity {
-            evicted = self.victim(turn).and_then(|id| self.release(id));
+            evicted = self.victim(priority).and_then(|id| self.release(id));
             if evicted.is_none() {
                 return Acquired::Full;
             }
         }
         let id = self.next;
         self.next += 1;
-        self.permits.insert(id, FairPermit { turn, handle });
-        if turn.origin == Origin::Local {
+        self.permits.insert(id, FairPermit { priority, handle });
+        if priority.origin == Origin::Local {
             self.local.insert(id);
         } else {
-            self.regroup(turn.origin, |group| group.insert((turn.failures, id)));
+            self.regroup(priority.origin, |group| {
+                group.insert((priority.failures, id))
+            });
         }
         match evicted {
             None => Acquired::Free(id),
@@ -91,17 +101,20 @@ impl<T> FairPermits<T> {
         }
     }
 
-    /// Gives a permit back. `None` if it belongs to another question by now.
+    /// Releases a permit. `None` if it was taken away before.
     pub(crate) fn release(&mut self, id: u64) -> Option<T> {
-        let FairPermit { turn, handle } = self.permits.remove(&id)?;
-        if turn.origin == Origin::Local {
+        let FairPermit { priority, handle } = self.permits.remove(&id)?;
+        if priority.origin == Origin::Local {
             self.local.remove(&id);
         } else {
-            self.regroup(turn.origin, |group| group.remove(&(turn.failures, id)));
+            self.regroup(priority.origin, |group| {
+                group.remove(&(priority.failures, id))
+            });
         }
         Some(handle)
     }
 
+    /// Changes the requests of an address, and updates its weight.
     fn regroup(
         &mut self,
         origin: Origin,
@@ -122,8 +135,8 @@ impl<T> FairPermits<T> {
         }
     }
 
-    /// The question that makes room for a newcomer.
-    fn victim(&self, newcomer: Turn) -> Option<u64> {
+    /// The request that loses its permit to the new request, if one has to.
+    fn victim(&self, newcomer: Priority) -> Option<u64> {
         let is_local = newcomer.origin == Origin::Local;
         if self.local.len() * 2 > self.capacity {
             let newest = self.local.last().copied();
@@ -146,19 +159,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn turn(address: u8, failures: usize) -> Turn {
+    fn priority(address: u8, failures: usize) -> Priority {
         let origin = match address {
             0 => Origin::Local,
             other => Origin::V4([192, 0, 2, other]),
         };
-        Turn { origin, failures }
+        Priority { origin, failures }
     }
 
     /// Permits that these questions hold; each one's handle is its index.
     fn full(questions: &[(u8, usize)]) -> FairPermits<usize> {
         let mut permits = FairPermits::new(questions.len());
         for (index, (address, failures)) in questions.iter().enumerate() {
-            let acquired = permits.acquire(turn(*address, *failures), index);
+            let acquired = permits.acquire(priority(*address, *failures), index);
             assert!(matches!(acquired, Acquired::Free(_)));
         }
         permits
@@ -166,7 +179,7 @@ mod tests {
 
     /// The handle of the question that makes room.
     fn loser(permits: &mut FairPermits<usize>, address: u8, failures: usize) -> Option<usize> {
-        match permits.acquire(turn(address, failures), 1000) {
+        match permits.acquire(priority(address, failures), 1000) {
             Acquired::Evicted(_, handle) => Some(handle),
             Acquired::Full => None,
             Acquired::Free(_) => panic!("there was room"),
@@ -174,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_with_most_places_makes_room_for_others_and_not_for_itself() {
+    fn the_address_with_most_permits_makes_room_for_others_and_not_for_itself() {
         let mut permits = full(&[(1, 0), (2, 0), (1, 0), (3, 0)]);
         assert_eq!(loser(&mut permits, 1, 0), None);
         assert_eq!(loser(&mut permits, 9, 0), Some(2));
@@ -183,11 +196,11 @@ mod tests {
     }
 
     #[test]
-    fn a_recent_failure_weighs_as_much_as_a_place() {
+    fn a_recent_failure_weighs_as_much_as_a_permit() {
         let mut permits = full(&[(1, 0), (2, 3), (3, 0), (3, 0)]);
         assert_eq!(loser(&mut permits, 9, 0), Some(1));
         assert_eq!(loser(&mut permits, 8, 1), None);
-        // A user who mistyped once is not shut out by an address that holds many places.
+        // A user who mistyped once is not shut out by an address that holds many permits.
         let mut permits = full(&[(1, 0), (1, 0), (1, 0), (1, 0)]);
         assert_eq!(loser(&mut permits, 9, 1), Some(3));
         assert_eq!(loser(&mut permits, 8, 5), None);
@@ -201,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn local_peers_weigh_one_place_each_but_hold_no_more_than_half_against_remote_ones() {
+    fn local_peers_are_exempt_but_keep_at_most_half_of_the_permits_from_remote_ones() {
         let mut permits = full(&[(0, 0), (0, 0), (1, 0), (1, 0)]);
         assert_eq!(loser(&mut permits, 0, 0), Some(3));
         assert_eq!(loser(&mut permits, 0, 0), None);
@@ -210,8 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn no_places_at_all_is_legal_and_a_lost_place_is_not_given_back_twice() {
-        assert_eq!(FairPermits::new(0).acquire(turn(1, 0), 0), Acquired::Full);
+    fn a_capacity_of_zero_is_legal_and_a_lost_permit_is_not_released_twice() {
+        assert_eq!(
+            FairPermits::new(0).acquire(priority(1, 0), 0),
+            Acquired::Full
+        );
         let mut permits = full(&[(1, 0), (1, 0)]);
         assert_eq!(loser(&mut permits, 2, 0), Some(1));
         assert_eq!(permits.release(1), None);
@@ -221,10 +237,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, the permits are bounded, the indices agree with them, and no question
-        /// makes room for one that then weighs more.
+        /// In any sequence of operations the permits are bounded, the indices agree with them, and
+        /// no request loses its permit to an address that is then heavier.
         #[test]
-        fn places_are_bounded_and_the_lighter_address_never_gives_way(
+        fn permits_are_bounded_and_the_lighter_address_never_gives_way(
             steps in proptest::collection::vec((0_u8..6, 0_usize..4, 0_u64..40), 1..200)
         ) {
             let mut permits = FairPermits::new(8);
@@ -232,12 +248,12 @@ mod tests {
                 if address == 5 {
                     permits.release(old);
                 } else {
-                    let newcomer = turn(address, failures);
+                    let newcomer = priority(address, failures);
                     let before = |origin: Origin| {
                         permits.groups.get(&origin).map_or(0, |group| weight(group).unwrap())
                     };
                     let weights: Vec<_> = (1..5)
-                        .map(|address| before(turn(address, 0).origin))
+                        .map(|address| before(priority(address, 0).origin))
                         .collect();
                     let held = permits.groups.get(&newcomer.origin).map_or(0, BTreeSet::len);
                     if let Acquired::Evicted(_, loser) = permits.acquire(newcomer, newcomer)

@@ -1,32 +1,39 @@
-//! A queue in which addresses take turns. Pure data.
+//! A queue in which addresses take turns (round robin). Pure data.
 #![forbid(unsafe_code)]
 
 use crate::access::origin::Origin;
-use crate::zap::failures::Turn;
+use crate::zap::failures::Priority;
 use std::collections::{BTreeMap, HashMap};
 
-/// Most addresses whose items are all out in one turn; after them the next turn begins, and they
-/// are forgotten. 1024: far more than ask at once where all is well, and some 50 KiB.
+/// Maximum number of addresses that are remembered as served in the current turn. When it is
+/// reached, the next turn begins and they are forgotten. 1024: far more addresses than wait at a
+/// time in normal operation, in about 50 KiB.
 const MAX_SERVED_IN_A_TURN: usize = 1024;
 
-/// Items that wait, each with the address that it comes from.
+/// Waiting items, each with the address it comes from.
 ///
-/// Remote addresses take turns, however many items each has: an item is due as many turns after the
-/// one that is served now as its address has items before it, and one turn later for each failure
-/// that counts against it. An address that comes back in the turn that is served has had it, so that
-/// turns go by however many come, and each address overtakes an item that waits at most once in each
-/// turn up to that item's: those before it, its own, and at most 16 for failures. Peers on this
-/// machine may be many behind one address, so theirs wait in
-/// the order of arrival, and every other turn is theirs.
+/// Time is divided into turns, and each remote address has one item in a turn. A new item is put
+/// into the first turn in which its address has no item yet, and one turn later for each failure
+/// that counts against it. So an address with 300 items does not delay an address with one: the
+/// one item is served in the current turn, and the 300 take 300 turns.
+///
+/// An address whose last item has just been served is remembered for the rest of the turn. If it
+/// comes back, its next item waits for the next turn. Without that memory, addresses that come back
+/// at once could fill the current turn for ever, and items of later turns would starve. With it,
+/// each other address overtakes a waiting item at most once in each turn up to the item's own: the
+/// turns of the earlier items of its address, its own turn, and at most 16 turns for failures.
+///
+/// Local peers share one address, behind which there may be many users. Their items wait in the
+/// order of arrival, and alternate with the remote ones.
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     local: BTreeMap<Ticket, T>,
     remote: BTreeMap<Ticket, (Origin, T)>,
-    /// The remote addresses with items, and those that have had the turn that is served now.
+    /// The remote addresses that have items, or were served in the current turn.
     flows: HashMap<Origin, Flow>,
-    /// The addresses whose items are all out since this turn has begun.
+    /// The addresses whose last item was taken out during the current turn.
     emptied: Vec<Origin>,
-    /// The turn that is served now.
+    /// The current turn.
     served: u64,
     is_remote_next: bool,
     next: u64,
@@ -35,11 +42,11 @@ pub(crate) struct FairQueue<T> {
 #[derive(Debug, Clone, Copy)]
 struct Flow {
     items: usize,
-    /// The turn of its last item, but for failures; without items, the turn that is served now.
+    /// The turn of its last item, not counting failures. Without items, the current turn.
     last: u64,
 }
 
-/// The place of an item: the turn, then the order of arrival.
+/// The place of an item in the queue: its turn, then its order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket {
     turn: u64,
@@ -70,7 +77,7 @@ impl<T> FairQueue<T> {
         self.len() == 0
     }
 
-    pub(crate) fn push(&mut self, Turn { origin, failures }: Turn, item: T) -> Ticket {
+    pub(crate) fn push(&mut self, Priority { origin, failures }: Priority, item: T) -> Ticket {
         let arrival = self.next;
         self.next += 1;
         let is_local = origin == Origin::Local;
@@ -88,7 +95,8 @@ impl<T> FairQueue<T> {
             .flows
             .entry(origin)
             .and_modify(|flow| {
-                // Items that were taken out before their turn leave no gap that later ones wait for.
+                // Items may be removed before their turn. New items move up to fill the gap, so
+                // that no address waits for turns in which it has nothing.
                 let after_all = served + flow.items as u64 + 1;
                 flow.last = (flow.last + 1).clamp(served, after_all);
             })
@@ -106,7 +114,7 @@ impl<T> FairQueue<T> {
         ticket
     }
 
-    /// Takes out the item whose turn it is.
+    /// Takes out the next item.
     pub(crate) fn pop(&mut self) -> Option<T> {
         let is_remote = match (self.local.is_empty(), self.remote.is_empty()) {
             (false, false) => self.is_remote_next,
@@ -124,7 +132,7 @@ impl<T> FairQueue<T> {
         Some(item)
     }
 
-    /// Takes out an item before its turn, if it is still there.
+    /// Takes out an item before its turn; `None` if it is gone already.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
         if ticket.is_local {
             return self.local.remove(&ticket);
@@ -134,9 +142,10 @@ impl<T> FairQueue<T> {
         Some(item)
     }
 
+    /// Updates the records after an item of `origin` was taken out.
     fn count_out(&mut self, origin: Origin) {
         if self.remote.is_empty() {
-            // There is nothing left to overtake.
+            // No item waits that a returning address could overtake.
             self.flows.clear();
             self.emptied.clear();
             return;
@@ -159,7 +168,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Begins a turn, and forgets the addresses that only an earlier one was remembered for.
+    /// Begins a turn, and forgets the addresses that were remembered only for the last one.
     fn begin(&mut self, turn: u64) {
         self.served = turn;
         for origin in self.emptied.drain(..) {
@@ -183,18 +192,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn turn(address: u8, failures: usize) -> Turn {
+    fn priority(address: u8, failures: usize) -> Priority {
         let origin = match address {
             0 => Origin::Local,
             other => Origin::V4([192, 0, 2, other]),
         };
-        Turn { origin, failures }
+        Priority { origin, failures }
     }
 
     fn queue(items: &[(u8, usize)]) -> FairQueue<usize> {
         let mut queue = FairQueue::default();
         for (index, (address, failures)) in items.iter().enumerate() {
-            queue.push(turn(*address, *failures), index);
+            queue.push(priority(*address, *failures), index);
         }
         queue
     }
@@ -210,18 +219,18 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_goes_before_an_address_that_was_served_already() {
+    fn a_new_address_goes_before_one_that_was_served_already() {
         let mut queue = queue(&[(1, 0); 300]);
         for _ in 0..100 {
             assert!(queue.pop().is_some());
         }
-        queue.push(turn(2, 0), 1000);
+        queue.push(priority(2, 0), 1000);
         assert_eq!(queue.pop(), Some(1000));
         assert_eq!(queue.pop(), Some(100));
     }
 
     #[test]
-    fn failures_let_an_item_wait_and_no_other_of_its_address() {
+    fn failures_delay_an_item_and_no_other_item_of_its_address() {
         let queue = queue(&[(1, 3), (1, 0), (2, 0), (2, 0), (2, 0)]);
         assert_eq!(order(queue), [2, 1, 3, 4, 0]);
     }
@@ -233,16 +242,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_leaves_nothing_behind() {
+    fn removed_items_leave_no_records_behind() {
         let mut queue = FairQueue::default();
         for address in [0, 1, 1, 2] {
-            let ticket = queue.push(turn(address, 1), address);
+            let ticket = queue.push(priority(address, 1), address);
             assert_eq!(queue.remove(ticket), Some(address));
             assert_eq!(queue.remove(ticket), None);
         }
         assert!(queue.is_empty() && queue.flows.is_empty());
-        queue.push(turn(1, 0), 1);
-        queue.push(turn(0, 0), 0);
+        queue.push(priority(1, 0), 1);
+        queue.push(priority(0, 0), 0);
         assert_eq!(queue.drain().count(), 2);
         assert!(queue.is_empty() && queue.flows.is_empty());
     }
@@ -257,12 +266,12 @@ mod tests {
         ) {
             let mut queue = FairQueue::default();
             for address in &before {
-                queue.push(turn(*address, 0), *address);
+                queue.push(priority(*address, 0), *address);
             }
             for _ in 0..served.min(before.len()) {
                 prop_assert!(queue.pop().is_some());
             }
-            queue.push(turn(9, 0), 9);
+            queue.push(priority(9, 0), 9);
             let ahead: Vec<_> = std::iter::from_fn(|| queue.pop())
                 .take_while(|address| *address != 9)
                 .collect();
@@ -275,44 +284,44 @@ mod tests {
         }
     }
 
-    /// How many items of addresses 1 to `addresses` are served before the last one of address 9,
-    /// which comes after `before` others of its address. Whenever an item is served, so many of the
-    /// next ones come that as many wait as at first; `failures` go round among them.
+    /// How many items are served before the last item of address 9, which has `before` others in
+    /// front of it. Addresses 1 to `addresses` push a new item whenever one is served, with
+    /// `failures` in rotation.
     fn overtaking(before: usize, own: usize, addresses: u8, failures: &[usize]) -> usize {
         let mut queue = FairQueue::default();
         let mut stream = (1..=addresses).cycle().zip(failures.iter().cycle());
         for (address, failures) in stream.by_ref().take(addresses.into()) {
-            queue.push(turn(address, *failures), false);
+            queue.push(priority(address, *failures), false);
         }
         for _ in 0..before {
-            queue.push(turn(9, 0), false);
+            queue.push(priority(9, 0), false);
         }
-        queue.push(turn(9, own), true);
+        queue.push(priority(9, own), true);
         let mut count = 0;
         while queue.pop() == Some(false) && count < 10_000 {
             count += 1;
             let (address, failures) = stream.next().unwrap();
-            queue.push(turn(address, *failures), false);
+            queue.push(priority(address, *failures), false);
         }
         count
     }
 
     #[test]
-    fn a_user_who_mistyped_once_is_served_though_fresh_users_never_cease_to_come() {
+    fn a_user_who_mistyped_once_is_served_although_new_users_keep_coming() {
         assert!(overtaking(0, 1, 2, &[0]) <= 4);
         assert!(overtaking(1, 0, 2, &[0]) <= 5);
     }
 
     #[test]
-    fn addresses_without_end_hold_back_no_item_and_are_forgotten() {
+    fn an_endless_stream_of_addresses_delays_no_item_for_ever_and_is_forgotten() {
         let mut queue = FairQueue::default();
-        queue.push(turn(9, 16), true);
+        queue.push(priority(9, 16), true);
         let mut count = 0_usize;
         loop {
             let [.., high, middle, low] = count.to_be_bytes();
             let origin = Origin::V4([10, high, middle, low]);
             let failures = 0;
-            queue.push(Turn { origin, failures }, false);
+            queue.push(Priority { origin, failures }, false);
             if queue.pop() == Some(true) {
                 break;
             }
@@ -320,9 +329,9 @@ mod tests {
             assert!(count <= 17 * MAX_SERVED_IN_A_TURN, "never served");
             assert!(queue.flows.len() <= queue.len() + MAX_SERVED_IN_A_TURN);
         }
-        // What is taken out before its turn counts as well.
+        // Items that are removed before their turn count as well.
         for _ in 0..2 * MAX_SERVED_IN_A_TURN {
-            let ticket = queue.push(turn(8, 0), false);
+            let ticket = queue.push(priority(8, 0), false);
             assert_eq!(queue.remove(ticket), Some(false));
             assert!(queue.emptied.len() <= MAX_SERVED_IN_A_TURN);
         }

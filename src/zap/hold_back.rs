@@ -1,5 +1,5 @@
-//! Refusals that are held back, so that a peer that comes back at once does not hammer a provider
-//! that is away: for how long, and how many at once.
+//! Delayed refusals. A peer that reconnects as soon as it is refused would flood a provider that
+//! is down, so its refusal is held back for a while.
 #![forbid(unsafe_code)]
 
 use crate::lock::lock;
@@ -11,56 +11,58 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// The longest time at first. A refusal is held back for half of it at least: 0.5 s, five times as
-/// long as libzmq waits before it comes back.
+/// Maximum delay when an outage begins. 1 s. The delay is random, and at least half of the maximum:
+/// 0.5 s is five times as long as libzmq waits before it reconnects.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The longest time of all. 5 s: a peer is back soon after the provider is, and a refusal fits into
-/// the handshake's 30 s behind a time-out.
+/// Maximum delay of all. 5 s: peers are back soon after the provider is, and a provider's time-out
+/// and the delay together fit into the 30 s of a handshake.
 pub(crate) const LONGEST: Duration = Duration::from_secs(5);
 
-/// Time between two log lines about one provider, and after which a failure is a new one.
+/// Time between two log lines about one provider. A failure this long after the last one begins a
+/// new outage.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// For how long to hold back a refusal while something has failed for that time. `random` spreads
-/// it, so that peers that were refused together do not come back together.
+/// The delay of a refusal in an outage that has lasted for `failing`. `random` spreads the delays,
+/// so that peers that are refused together do not come back together.
 fn delay(failing: Duration, random: u32) -> Duration {
     let longest = (FIRST + failing / 2).min(LONGEST);
     longest / 2 + (longest / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// Enough to spread peers. It guards nothing.
+/// A random number that is good enough to spread peers. Nothing secret depends on it.
 fn random() -> u32 {
     let random = RandomState::new().build_hasher().finish();
     (random >> 32) as u32
 }
 
-/// For how long to hold back a refusal for something whose failures are not counted.
+/// The delay of a refusal for a failure that no [`Outage`] counts.
 pub(crate) fn first_delay() -> Duration {
     delay(Duration::ZERO, random())
 }
 
-/// How a provider fares.
+/// The outages of a provider: how long the present one has lasted, and when it was last logged.
 #[derive(Debug, Default)]
 pub(crate) struct Outage(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The first of its failures without an answer between, and the last.
+    /// The first and the last failure of the present outage.
     failing: Option<(Instant, Instant)>,
-    /// When the log was told last, and how many failures there were since.
-    told: Option<Instant>,
+    /// The time of the last log line.
+    logged: Option<Instant>,
+    /// Failures since the last log line.
     untold: u64,
-    /// That it has no thread left was told.
+    /// Whether it was reported that the provider has no thread left.
     is_stuck: bool,
 }
 
-/// What a failure means.
+/// The consequences of a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// The time for which the refusal is to be held back.
+    /// The delay of the refusal.
     pub(crate) hold_back: Duration,
-    /// If the log is to be told: how many failures before this one it was not told of.
+    /// `Some` if this failure is to be logged: the number of earlier failures that were not.
     pub(crate) untold: Option<u64>,
 }
 
@@ -69,7 +71,7 @@ impl Outage {
         update(&mut lock(&self.0))
     }
 
-    /// The provider gave no answer.
+    /// Records that the provider gave no answer.
     pub(crate) fn failed(&self, now: Instant) -> Failure {
         self.update(|state| {
             let first = match state.failing {
@@ -77,10 +79,11 @@ impl Outage {
                 _ => now,
             };
             state.failing = Some((first, now));
-            let told = state.told;
-            let is_due = told.is_none_or(|told| now.saturating_duration_since(told) >= MINUTE);
+            let logged = state.logged;
+            let is_due =
+                logged.is_none_or(|logged| now.saturating_duration_since(logged) >= MINUTE);
             let untold = is_due.then(|| {
-                state.told = Some(now);
+                state.logged = Some(now);
                 std::mem::take(&mut state.untold)
             });
             if !is_due {
@@ -93,13 +96,13 @@ impl Outage {
         })
     }
 
-    /// The provider has no thread left. True if that is news.
-    pub(crate) fn is_newly_stuck(&self) -> bool {
+    /// Records that the provider has no thread left. True if that was not recorded before.
+    pub(crate) fn mark_stuck(&self) -> bool {
         self.update(|state| !std::mem::replace(&mut state.is_stuck, true))
     }
 
-    /// The provider gave an answer.
-    pub(crate) fn is_over(&self) {
+    /// Records that the provider gave an answer, which ends the outage.
+    pub(crate) fn recovered(&self) {
         self.update(|state| {
             state.failing = None;
             state.is_stuck = false;
@@ -107,7 +110,8 @@ impl Outage {
     }
 }
 
-/// Refusals that are held back now. One is a timer and what its caller holds anyway.
+/// A bounded number of refusals that are held back. Each costs a timer, and keeps alive what its
+/// caller holds.
 #[derive(Debug)]
 pub(crate) struct HeldBack {
     count: AtomicUsize,
@@ -130,11 +134,11 @@ impl HeldBack {
         }
     }
 
-    /// Waits for that time, [`LONGEST`] at most. If too many wait already, or there is no clock,
-    /// the time is over at once: the refusal is not delayed, and stays one. Dropping the future
-    /// makes room.
+    /// Waits for `time`, but at most for [`LONGEST`]. Returns at once if `max` refusals wait
+    /// already, or if there is no timer: the peer is then refused without a delay. Dropping the
+    /// future makes room for another refusal.
     pub(crate) async fn wait(&self, time: Duration) {
-        // The counter guards no other memory, so relaxed is enough.
+        // The counter protects no other memory, so relaxed ordering is enough.
         let count = |count| (count < self.max).then_some(count + 1);
         let (relaxed, counter) = (Ordering::Relaxed, &self.count);
         if counter.fetch_update(relaxed, relaxed, count).is_err() {
@@ -148,9 +152,9 @@ impl HeldBack {
 async fn sleep(time: Duration) {
     #[cfg(feature = "tokio")]
     if tokio::runtime::Handle::try_current().is_ok() {
-        // A runtime without timers panics.
+        // tokio panics if the runtime has no timers. The refusal is then sent without a delay.
         let slept = Contained::new(Box::pin(async move { tokio::time::sleep(time).await })).await;
-        let _or_at_once = slept;
+        let _slept_or_no_timer = slept;
     }
     #[cfg(not(feature = "tokio"))]
     let _no_clock = time;
@@ -185,7 +189,7 @@ mod tests {
         let late = outage.failed(at(60));
         assert_eq!(late.untold, Some(59));
         assert!(late.hold_back >= Duration::from_millis(2500));
-        outage.is_over();
+        outage.recovered();
         let next = outage.failed(at(61));
         assert_eq!(next.untold, None);
         assert!(next.hold_back <= FIRST);
@@ -194,10 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn that_no_thread_is_left_is_news_once_until_there_is_an_answer() {
+    fn a_stuck_provider_is_reported_once_until_it_answers() {
         let outage = Outage::default();
-        assert!(outage.is_newly_stuck() && !outage.is_newly_stuck());
-        outage.is_over();
-        assert!(outage.is_newly_stuck());
+        assert!(outage.mark_stuck() && !outage.mark_stuck());
+        outage.recovered();
+        assert!(outage.mark_stuck());
     }
 }

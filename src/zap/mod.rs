@@ -1,9 +1,9 @@
 //! The ZeroMQ Authentication Protocol (RFC 27) as values, as frames, and as a router
 //! inside the process.
 //!
-//! A [`ZapHandler`] decides; [`ZapRouter`] brings it the questions of any number of sockets and
-//! turns whatever goes wrong into a refusal. [`ZapRequest`] and [`ZapReply`] also have the
-//! frames of RFC 27, for handlers and proxies beyond the process.
+//! A [`ZapHandler`] decides which peers are admitted. [`ZapRouter`] passes it the requests of any
+//! number of sockets, and turns every failure into a refusal. [`ZapRequest`] and [`ZapReply`] also
+//! convert to and from the frames of RFC 27, for handlers and proxies in other processes.
 
 pub(crate) mod bounds;
 pub(crate) mod contain;

@@ -1,4 +1,4 @@
-//! One value, handed from the side that makes it to a task or thread that waits for it.
+//! A channel for one value, to a task that waits for it.
 #![forbid(unsafe_code)]
 
 use crate::lock::lock;
@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-/// How far the value has come.
 enum Value<T> {
     Awaited(Option<Waker>),
     Sent(T),
@@ -16,13 +15,13 @@ enum Value<T> {
     Over,
 }
 
-/// The side that makes the value. Dropped without one, it tells the other side so.
+/// The sending side. Dropping it without sending resolves the receiver with `None`.
 pub(crate) struct Sender<T>(Arc<Mutex<Value<T>>>);
 
-/// The side that waits: gives `None` if there will be no value.
+/// The receiving side: a future that resolves with the value, or with `None` if there will be none.
 pub(crate) struct Receiver<T>(Arc<Mutex<Value<T>>>);
 
-/// Both sides of a value.
+/// Creates a channel.
 pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let state = Arc::new(Mutex::new(Value::Awaited(None)));
     (Sender(Arc::clone(&state)), Receiver(state))
@@ -39,7 +38,7 @@ impl<T> Sender<T> {
             let waker = waker.take();
             *state = end;
             drop(state);
-            // A waker belongs to a foreign executor.
+            // A waker is code of a foreign executor and may panic.
             let _unheard = contain(|| waker.map(Waker::wake));
         }
     }
@@ -60,7 +59,7 @@ impl<T> Future for Receiver<T> {
             Value::Awaited(before) => {
                 *state = Value::Awaited(Some(context.waker().clone()));
                 drop(state);
-                // The drop of a waker is foreign code.
+                // Dropping a waker runs foreign code, so the lock is released first.
                 drop(before);
                 Poll::Pending
             }

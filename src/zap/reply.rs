@@ -1,4 +1,4 @@
-//! The ZAP reply (RFC 27, "The Reply"): as a value, as frames, and what makes it a verdict.
+//! The ZAP reply (RFC 27, "The Reply"): as a value, as frames, and as a verdict.
 #![forbid(unsafe_code)]
 
 use crate::access::grant::Grant;
@@ -6,17 +6,18 @@ use crate::access::verdict::{Approval, Verdict};
 use crate::limits::Limits;
 use crate::status::{DenialStatus, Denied, DeniedBy, Status};
 use crate::wire::metadata::{IDENTITY, Metadata, MetadataError, SOCKET_TYPE};
+use crate::with_causes::WithCauses;
 use crate::zap::request::{RequestId, VERSION, ZapRequest};
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Most bytes of a user id: what one short string of ZMTP holds, which is as much as a socket
-/// can ever have claimed or shown.
+/// Maximum length of a user id in bytes. 255: the length of a ZMTP short string, so that a user id
+/// can be anything that a peer can name itself.
 pub(crate) const MAX_USER_ID_LEN: usize = 255;
 
-/// The text of a reply that admits.
+/// The text of a reply that admits the peer.
 pub(crate) const SUCCESS_TEXT: Bytes = Bytes::from_static(b"OK");
 
 /// The metadata name under which libzmq shows the user id of a reply to its application.
@@ -25,60 +26,60 @@ const USER_ID: &str = "User-Id";
 /// A ZAP handler's answer.
 #[derive(Debug, Clone)]
 pub struct ZapReply {
-    /// The request's id. A reply for another request refuses the peer.
+    /// The request's id. A reply with another id refuses the peer.
     pub id: RequestId,
     /// The decision.
     pub status: Status,
-    /// The reason, for logs. The peer is told the status alone.
+    /// The reason, for logs. The peer is sent only the status.
     pub text: Bytes,
-    /// The user id, at most 255 bytes; it counts only with [`Status::Success`].
+    /// The user id, at most 255 bytes. It is used only with [`Status::Success`].
     pub user_id: Bytes,
-    /// Properties for this side's application; they count only with [`Status::Success`].
-    /// `Identity`, `Socket-Type` and `User-Id` are not a handler's to give: they would pass for
-    /// what the peer claims, or for [`ZapReply::user_id`].
+    /// Properties for the local application. They are used only with [`Status::Success`]. A
+    /// handler may not set `Identity`, `Socket-Type` or `User-Id`, which would be taken for claims
+    /// of the peer or for [`ZapReply::user_id`].
     pub metadata: Metadata,
-    /// The revocable admission. It stays inside the process: no frame carries it.
+    /// The revocable admission. No frame carries it, so it stays in this process.
     pub grant: Option<Grant>,
-    /// Time after which the peer is to hear of a temporary refusal (300), 5 s at most: a peer that
-    /// is refused so comes back at once, and a handler that is in trouble would not be better for
-    /// it. [`ZapRouter`](crate::zap::ZapRouter) waits, without a place; no frame carries it.
+    /// How long to wait before the peer is sent a temporary refusal (300), at most 5 s. Peers
+    /// reconnect at once after a 300, which would make the trouble of an overloaded handler worse.
+    /// [`ZapRouter`](crate::zap::ZapRouter) waits, without using a permit. No frame carries it.
     pub hold_back: Option<Duration>,
-    /// What has refused the peer, for logs. It stays inside the process as well.
+    /// What has refused the peer, for logs. No frame carries it.
     pub denied_by: Option<Box<DeniedBy>>,
 }
 
-/// Why a reply cannot be believed. The peer is refused with 500 then.
+/// Why a reply is not valid. The peer is then refused with 500.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidReply {
-    /// Another number of frames than six, or seven with the delimiter.
-    #[error("a ZAP reply of {0} frames")]
+    /// The number of frames is not six, or seven with the delimiter.
+    #[error("the ZAP reply has {0} frames, not 6 after the delimiter")]
     Frames(usize),
     /// The first of seven frames is not empty.
     #[error("the delimiter of the ZAP reply is not empty")]
     Delimiter,
-    /// A version other than `1.0`.
+    /// The version is not `1.0`.
     #[error("the ZAP reply's version is not 1.0")]
     Version,
-    /// A reply for another request.
+    /// The reply is for another request.
     #[error("the ZAP reply is for request {got}, not {asked}")]
     RequestId {
-        /// The id that we asked under.
+        /// The id of the request.
         asked: RequestId,
         /// The id of the reply.
         got: RequestId,
     },
-    /// None of the four status codes.
-    #[error("the ZAP reply has no status of RFC 27")]
+    /// The status is not one of the four codes of RFC 27.
+    #[error("the ZAP reply's status is not 200, 300, 400 or 500")]
     Status,
-    /// A user id of more than 255 bytes.
-    #[error("the ZAP reply has a user id of {0} bytes")]
+    /// The user id is longer than 255 bytes.
+    #[error("the ZAP reply's user id has {0} bytes, more than 255")]
     UserIdLength(usize),
     /// The metadata does not parse.
-    #[error("the ZAP reply's metadata is bad")]
+    #[error("the ZAP reply's metadata is not valid")]
     Metadata(#[from] MetadataError),
-    /// The metadata has a name that is not the handler's to give.
-    #[error("the ZAP reply's metadata names {0}")]
+    /// The metadata has a property that no handler may set.
+    #[error("the ZAP reply sets the property {0}, which no handler may set")]
     ReservedProperty(&'static str),
 }
 
@@ -131,7 +132,7 @@ impl ZapReply {
         frames(id, self.status, text, user_id, &self.metadata)
     }
 
-    /// As [`ZapReply::to_frames`], and hands on what it need not share.
+    /// As [`ZapReply::to_frames`], without copies of what the reply owns.
     pub(crate) fn into_frames(self) -> [Bytes; 6] {
         frames(
             self.id,
@@ -142,11 +143,11 @@ impl ZapReply {
         )
     }
 
-    /// Reads the seven frames that answer the request with id `asked`: an empty delimiter,
-    /// then those of [`ZapReply::to_frames`]. At most [`Limits::max_properties`] properties.
+    /// Reads the seven frames that answer the request with id `asked`: an empty delimiter, then
+    /// the frames of [`ZapReply::to_frames`], with at most [`Limits::max_properties`] properties.
     ///
     /// # Errors
-    /// [`InvalidReply`] for anything but a reply that can be believed.
+    /// Returns [`InvalidReply`] if the frames are not a valid reply to that request.
     pub fn from_delimited(
         frames: &[Bytes],
         asked: &RequestId,
@@ -167,7 +168,7 @@ impl ZapReply {
     /// Reads the six frames that [`ZapReply::to_frames`] writes.
     ///
     /// # Errors
-    /// [`InvalidReply`] for anything but a reply that can be believed.
+    /// Returns [`InvalidReply`] if the frames are not a valid reply to the request `asked`.
     pub fn from_frames(
         frames: &[Bytes],
         asked: &RequestId,
@@ -194,7 +195,7 @@ impl ZapReply {
         Ok(reply)
     }
 
-    /// Checks what a reply's type leaves open.
+    /// Checks what the types of the fields do not guarantee.
     pub(crate) fn check(&self, asked: &RequestId) -> Result<(), InvalidReply> {
         // RFC 27: the reply repeats the request's id.
         if self.id != *asked {
@@ -231,7 +232,7 @@ pub(crate) fn frames(
     ]
 }
 
-/// Checks what a handler says of a peer.
+/// Checks the user id and metadata that a handler gives a peer.
 pub(crate) fn check_contents(user_id: &Bytes, metadata: &Metadata) -> Result<(), InvalidReply> {
     if user_id.len() > MAX_USER_ID_LEN {
         return Err(InvalidReply::UserIdLength(user_id.len()));
@@ -242,7 +243,7 @@ pub(crate) fn check_contents(user_id: &Bytes, metadata: &Metadata) -> Result<(),
     }
 }
 
-/// The first name in `metadata` that no handler may give.
+/// The first property in `metadata` that no handler may set.
 pub(crate) fn reserved_property(metadata: &Metadata) -> Option<&'static str> {
     [IDENTITY, SOCKET_TYPE, USER_ID]
         .into_iter()
@@ -250,8 +251,8 @@ pub(crate) fn reserved_property(metadata: &Metadata) -> Option<&'static str> {
 }
 
 impl From<ZapReply> for Verdict {
-    /// Allows only for [`Status::Success`], and only if user id and metadata are such as a
-    /// handler may give; else the verdict is a denial.
+    /// Admits the peer only with [`Status::Success`], and only if user id and metadata are valid.
+    /// Every other reply is a denial.
     fn from(reply: ZapReply) -> Self {
         let status = match reply.status {
             Status::Success => match reply.check_contents() {
@@ -262,7 +263,9 @@ impl From<ZapReply> for Verdict {
                         grant: reply.grant,
                     });
                 }
-                Err(invalid) => return Self::deny(DenialStatus::Internal, invalid.to_string()),
+                Err(invalid) => {
+                    return Self::deny(DenialStatus::Internal, WithCauses(&invalid).to_string());
+                }
             },
             Status::TemporaryError => DenialStatus::Temporary,
             Status::AuthenticationFailure => DenialStatus::Failure,
@@ -276,7 +279,7 @@ impl From<ZapReply> for Verdict {
     }
 }
 
-/// A handler's text, as one harmless line.
+/// A handler's text, as one escaped line.
 struct LogText<'a>(&'a [u8]);
 
 impl fmt::Display for LogText<'_> {
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_be_invalid_has_its_name() {
+    fn every_invalid_reply_has_its_own_error() {
         use InvalidReply as Invalid;
         let id = |got: &'static str| Invalid::RequestId {
             asked: asked(),
@@ -376,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_peer_claims_is_not_a_handlers_to_say() {
+    fn a_handler_may_not_set_properties_that_the_peer_claims() {
         for name in ["IDENTITY", "socket-type", "User-ID"] {
             let mut metadata = Metadata::new();
             metadata.push(name, "x").unwrap();

@@ -19,21 +19,21 @@ use zeroize::{Zeroize, Zeroizing};
 /// The version frame of requests and replies (RFC 27).
 pub(crate) const VERSION: &[u8] = b"1.0";
 
-/// Frames in front of the credentials.
+/// Number of frames in front of the credentials (RFC 27).
 const FIXED_FRAMES: usize = 6;
 
-/// Digits of the largest number.
+/// Number of decimal digits of `u64::MAX`.
 const MAX_DIGITS: usize = 20;
 
-/// What ties a reply to its request: any bytes (RFC 27).
+/// The request id, which ties a reply to its request: any bytes (RFC 27).
 #[derive(Clone)]
 pub struct RequestId(Id);
 
 #[derive(Clone)]
 enum Id {
     Bytes(Bytes),
-    /// A number in decimal digits, from the first that counts to the end. Most ids are such, and
-    /// need no memory of their own.
+    /// A number in decimal digits, from index `from` to the end. Most ids are numbers, and this
+    /// form needs no allocation.
     Digits {
         digits: [u8; MAX_DIGITS],
         from: u8,
@@ -56,7 +56,7 @@ impl RequestId {
         }
     }
 
-    /// The bytes, shared where they are in memory of their own.
+    /// The bytes, without a copy if they are on the heap already.
     pub(crate) fn into_bytes(self) -> Bytes {
         match self.0 {
             Id::Bytes(bytes) => bytes,
@@ -66,7 +66,7 @@ impl RequestId {
 }
 
 impl From<u64> for RequestId {
-    /// The number in decimal digits, easy to find in logs.
+    /// The number in decimal digits, which is easy to find in logs.
     fn from(mut number: u64) -> Self {
         let mut digits = [0; MAX_DIGITS];
         let mut from = MAX_DIGITS;
@@ -108,24 +108,24 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// A question to a ZAP handler.
+/// A request to a ZAP handler.
 ///
-/// Mechanism and credentials are kept as they came, because a handler checks the address before
-/// it looks at them; [`ZapRequest::credentials`] gives them their types. Credential frames, but
-/// for the key of CURVE, which is public, are wiped when the last copy of them is dropped.
-/// `Debug` shows only how many there are.
+/// Mechanism and credentials are kept as received, because a handler checks the address before it
+/// looks at them. [`ZapRequest::credentials`] parses them. Credential frames are wiped when their
+/// last copy is dropped, except for the key of CURVE, which is public. `Debug` shows only how many
+/// frames there are.
 #[derive(Clone)]
 pub struct ZapRequest {
-    /// To be repeated in the reply.
+    /// The request id, which the reply repeats.
     pub id: RequestId,
     /// The socket's domain, possibly empty.
     pub domain: Domain,
-    /// Where the peer comes from.
+    /// The peer's address.
     pub address: PeerAddress,
-    /// Its TCP port, if the request was made in this process: no frame carries it.
+    /// The peer's TCP port, if the request was made in this process. No frame carries it.
     pub port: Option<u16>,
-    /// The peer's identity, empty where it is not known. libzmq puts its own routing id here.
-    /// A claim in any case: it proves nothing.
+    /// The peer's identity; empty if it is not known. libzmq puts its own routing id here. It is a
+    /// claim and not proven.
     pub identity: Bytes,
     /// The mechanism's name.
     pub mechanism: Bytes,
@@ -133,12 +133,12 @@ pub struct ZapRequest {
     claims: Option<Claims>,
 }
 
-/// Credentials as they came.
+/// Credential frames as received.
 #[derive(Clone)]
 enum CredentialFrames {
     /// The one frame of CURVE.
     Key(PublicKey),
-    /// Any others. They may hold a secret, even under a mechanism that knows of none.
+    /// All others, in memory that is wiped. They may hold a secret under any mechanism.
     Wiped(Vec<Bytes>),
 }
 
@@ -146,15 +146,15 @@ enum CredentialFrames {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ZapRequestError {
-    /// Fewer than six frames.
-    #[error("a ZAP request of {frames} frames, at least 6 expected")]
+    /// There are fewer than six frames.
+    #[error("the ZAP request has {frames} frames, fewer than 6")]
     NotEnoughFrames {
         /// The number of frames.
         frames: usize,
-        /// The request id, if there were enough frames for one.
+        /// The request id, if there are enough frames for one.
         id: Option<RequestId>,
     },
-    /// A version other than `1.0`.
+    /// The version is not `1.0`.
     #[error("the ZAP request's version is not 1.0")]
     Version {
         /// The request id.
@@ -162,21 +162,22 @@ pub enum ZapRequestError {
     },
 }
 
-/// Why a request's credentials have no type.
+/// Why the credentials of a request do not parse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// The mechanism is none of RFC 27's and RFC 38's.
-    #[error("the mechanism is not known")]
+    /// The mechanism is not one of RFC 27 or RFC 38.
+    #[error("the ZAP request's mechanism is not NULL, PLAIN, CURVE or GSSAPI")]
     UnknownMechanism,
-    /// Their number is not the mechanism's, a CURVE key is not one that [`PublicKey::from_bytes`]
-    /// takes, or a PLAIN name or password is longer than the 255 bytes that HELLO can carry.
-    #[error("the credentials are not those of the mechanism")]
+    /// The number of credential frames is not that of the mechanism, [`PublicKey::from_bytes`]
+    /// refuses the CURVE key, or a PLAIN name or password is longer than the 255 bytes that a
+    /// HELLO can carry.
+    #[error("the ZAP request's credentials do not fit its mechanism")]
     Invalid,
 }
 
 impl ZapRequest {
-    /// Puts `request` under `id`.
+    /// A request with this id.
     #[must_use]
     pub fn new(id: RequestId, request: &AccessRequest) -> Self {
         Self {
@@ -202,8 +203,8 @@ impl ZapRequest {
     }
 
     /// The frames of RFC 27 without envelope and delimiter: version, request id, domain,
-    /// address, identity, mechanism, credentials. A program that sends them on copies the
-    /// password, and this crate does not wipe that copy.
+    /// address, identity, mechanism, credentials. Sending them copies the password, and this crate
+    /// does not wipe that copy.
     #[must_use]
     pub fn to_frames(&self) -> Vec<Bytes> {
         let mut frames = vec![
@@ -218,12 +219,12 @@ impl ZapRequest {
         frames
     }
 
-    /// Reads the frames that [`ZapRequest::to_frames`] writes. Mechanism and credentials are
-    /// not judged here. The given credential frames, but for the key of CURVE, are wiped where
-    /// no other owner shares them.
+    /// Reads the frames that [`ZapRequest::to_frames`] writes. Mechanism and credentials are not
+    /// checked here. The given credential frames are wiped, except for the key of CURVE and frames
+    /// that have other owners.
     ///
     /// # Errors
-    /// [`ZapRequestError`] for too few frames or another version.
+    /// Returns [`ZapRequestError`] if there are too few frames, or the version is not `1.0`.
     pub fn from_frames(mut frames: Vec<Bytes>) -> Result<Self, ZapRequestError> {
         let credentials = CredentialFrames::take(&mut frames);
         let [version, id, domain, address, identity, mechanism]: [Bytes; FIXED_FRAMES] = frames
@@ -233,7 +234,7 @@ impl ZapRequest {
                 id: frames.into_iter().nth(1).map(RequestId::new),
             })?;
         let id = RequestId::new(id);
-        // RFC 27: the version is 1.0, and nothing is known of the frames of any other.
+        // RFC 27: the version is 1.0. The frames of other versions are not defined.
         if version != VERSION {
             return Err(ZapRequestError::Version { id });
         }
@@ -249,18 +250,18 @@ impl ZapRequest {
         })
     }
 
-    /// What the peer says of itself, where it is known: under CURVE, of a socket in this process,
-    /// since no frame carries it. A claim proves nothing.
+    /// What the peer says about itself. Known only under CURVE and for sockets in this process,
+    /// because no frame carries it. It is not proven.
     #[must_use]
     pub const fn claims(&self) -> Option<&Claims> {
         self.claims.as_ref()
     }
 
-    /// The credentials with their types.
+    /// Parses the credentials.
     ///
     /// # Errors
-    /// [`CredentialsError`] for an unknown mechanism, for another number of credential frames
-    /// than its own, and for lengths that the mechanism does not have.
+    /// Returns [`CredentialsError`] if the mechanism is not known, or if the number of credential
+    /// frames or their lengths do not fit it.
     pub fn credentials(&self) -> Result<Credentials, CredentialsError> {
         // RFC 27: NULL has no credentials, PLAIN a name and a password (RFC 24: of at most 255
         // bytes each), CURVE a key of 32 bytes; RFC 38: GSSAPI a principal.
@@ -292,7 +293,7 @@ impl ZapRequest {
         }
     }
 
-    /// The mechanism, if it is one that we know.
+    /// The mechanism; `None` if it is not known.
     #[must_use]
     pub fn mechanism_kind(&self) -> Option<MechanismKind> {
         [
@@ -307,7 +308,7 @@ impl ZapRequest {
 }
 
 impl CredentialFrames {
-    /// Takes what follows the fixed frames of a request.
+    /// Takes the frames that follow the fixed frames of a request.
     fn take(frames: &mut Vec<Bytes>) -> Self {
         if let [.., mechanism, key] = &frames[..]
             && frames.len() == FIXED_FRAMES + 1
@@ -329,17 +330,19 @@ impl CredentialFrames {
     }
 }
 
-/// The key in a frame, if it is one. libzmq's servers pass on what their clients sent, which need
-/// not be in canonical form: policy would be asked about another key than the one proven.
+/// The key in a frame, if it is valid. libzmq's servers pass on the client's bytes unchecked, and a
+/// key in a non-canonical form is refused: policy would look up other bytes than those of the key
+/// that the client has proven.
 fn public_key(frame: &[u8]) -> Option<PublicKey> {
     PublicKey::from_bytes(frame.try_into().ok()?).ok()
 }
 
-/// Copies `secret` into bytes that are wiped with their last owner.
+/// Copies `secret` into bytes that are wiped when their last owner is dropped.
 fn wiped_on_drop(secret: &[u8]) -> Bytes {
     Bytes::from_owner(Zeroizing::new(secret.to_vec()))
 }
 
+/// Moves a frame into bytes that are wiped on drop. The original is wiped if it has no other owner.
 fn move_to_wiped(frame: Bytes) -> Bytes {
     let wiped = wiped_on_drop(&frame);
     if let Ok(mut original) = frame.try_into_mut() {
@@ -430,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_curve_goes_through_frames_and_is_judged_by_the_mechanism_as_it_is_then() {
+    fn the_key_of_curve_goes_through_frames_and_is_parsed_by_the_current_mechanism() {
         let mut read = request(&[b"CURVE", &[7; 32]]);
         assert_eq!(read.to_frames()[6..], [Bytes::from_static(&[7; 32])]);
         assert!(format!("{read:?}").contains("credential_frames: 1"));
@@ -461,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn short_requests_give_the_id_that_they_have() {
+    fn the_error_of_a_short_request_has_the_id_if_there_is_one() {
         for (given, id) in [(vec![], None), (frames(["1.0"]), None)] {
             let frames = given.len();
             assert_eq!(

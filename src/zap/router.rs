@@ -1,5 +1,5 @@
-//! The ZAP router inside the process: brings questions to handlers and turns whatever goes wrong
-//! into a refusal.
+//! The ZAP router inside the process: passes requests to handlers, and turns every failure into a
+//! refusal.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::Credential;
@@ -25,14 +25,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 
-/// Decides which peers are admitted (RFC 27: the handler). Any `Fn(ZapRequest)` whose future gives a
-/// [`ZapReply`] is one.
+/// A handler of RFC 27, which decides which peers are admitted. Every `Fn(ZapRequest)` whose future
+/// returns a [`ZapReply`] is a handler.
 ///
-/// It is asked concurrently. It may panic, hang, or answer nonsense: the peer is refused then.
-/// The future is dropped when no task waits for the answer. A handler that blocks its
-/// thread blocks the task that asks.
+/// A handler is called concurrently. If it panics, hangs, or returns an invalid reply, the peer is
+/// refused. Its future is dropped when no task waits for the reply any longer. A handler that
+/// blocks its thread blocks the task that calls it.
 pub trait ZapHandler: Send + Sync + 'static {
-    /// Answers `request`; [`ZapRequest::allow`] and [`ZapRequest::deny`] make the reply.
+    /// Answers `request`. [`ZapRequest::allow`] and [`ZapRequest::deny`] create the reply.
     fn handle(&self, request: ZapRequest) -> impl Future<Output = ZapReply> + Send;
 }
 
@@ -50,42 +50,43 @@ type Asking = Pin<Box<dyn Future<Output = Option<ZapReply>> + Send>>;
 
 /// [`ZapHandler`] without its future's type.
 trait AnyHandler: Send + Sync {
-    /// Asks for at most `time`; `None` if it took longer. Nothing of the handler runs before
-    /// the first poll.
+    /// Asks for at most `time`; `None` if it takes longer. No code of the handler runs before the
+    /// first poll.
     fn ask(self: Arc<Self>, request: ZapRequest, time: Duration) -> Asking;
 }
 
 impl<H: ZapHandler> AnyHandler for H {
     fn ask(self: Arc<Self>, request: ZapRequest, time: Duration) -> Asking {
         Box::pin(async move {
-            // Pinned here, so that nothing as large as a handler's future may be is moved.
+            // Pinned in place, because a handler's future may be large and must not be moved again.
             let answer = pin!(self.handle(request));
             within(time, answer).await
         })
     }
 }
 
-/// Handlers by domain. A handler under [`Domain::ALL`] (`*`) answers for every domain that has
-/// never had one of its own. Cheap to clone; all clones are the same router.
+/// Handlers by domain. A handler bound to [`Domain::ALL`] (`*`) answers for every domain that has
+/// never had a handler of its own. Cloning is cheap, and all clones are the same router.
 ///
-/// Whatever goes wrong refuses the peer, never admits it:
+/// Every failure refuses the peer:
 ///
-/// | what | status |
+/// | failure | status |
 /// |---|---|
-/// | too many questions in progress ([`Limits::max_pending_verdicts`]), most of them its address's | 300 |
-/// | no answer within [`Limits::verdict_timeout`] | 300 |
-/// | the domain's handler was unbound, before or during the question | 300 |
-/// | no handler was ever bound for the domain, nor for `*` | 500 |
+/// | too many requests in progress ([`Limits::max_pending_verdicts`]), most of them from the peer's address | 300 |
+/// | no reply within [`Limits::verdict_timeout`] | 300 |
+/// | the domain's handler was unbound, before or during the request | 300 |
+/// | no handler was ever bound to the domain or to `*` | 500 |
 /// | the handler panicked | 500 |
-/// | the reply is for another request, or cannot be believed ([`InvalidReply`]) | 500 |
+/// | the reply is for another request, or is not valid ([`InvalidReply`]) | 500 |
 ///
-/// Only a question that pauses takes a permit: an answer that is there at once is never refused for
-/// want of one. When all permits are taken, addresses share them fairly, and addresses with recent
-/// failures come last ([`Limits::max_remembered_failures`]); loopback and ipc are exempt.
+/// A request takes a permit only if the handler's future is not ready at its first poll, so a reply
+/// that is ready at once is never refused for lack of a permit. When all permits are in use,
+/// addresses share them fairly, and addresses with recent failures come last
+/// ([`Limits::max_remembered_failures`]). Loopback and ipc peers are exempt.
 ///
-/// The time-out, of a handler that pauses, and the time for which a refusal is held back
-/// ([`ZapReply::hold_back`]) need feature `tokio` and a caller on tokio's runtime with its timers
-/// on; elsewhere the caller bounds the time by dropping the future, and refusals are told at once.
+/// The time-out and the delay of refusals ([`ZapReply::hold_back`]) need feature `tokio` and a
+/// caller on tokio's runtime with timers enabled. Otherwise the caller has to bound the time by
+/// dropping the future, and refusals are not delayed.
 #[derive(Clone)]
 pub struct ZapRouter(Arc<Shared>);
 
@@ -97,7 +98,7 @@ struct Shared {
     next_id: AtomicU64,
 }
 
-/// Domains that have a handler, or had one (`None`).
+/// Domains with a handler, and domains whose handler was unbound (`None`).
 #[derive(Clone, Default)]
 struct Table(BTreeMap<Domain, Option<Arc<dyn AnyHandler>>>);
 
@@ -109,16 +110,16 @@ pub struct AlreadyBound(
     pub Domain,
 );
 
-/// Why there is no answer.
+/// Why a request has no valid reply.
 #[derive(Debug, Error)]
 enum Trouble {
     #[error("no ZAP handler was ever bound for the domain")]
     NeverBound,
-    #[error("the ZAP handler is gone")]
+    #[error("the ZAP handler was unbound")]
     Gone,
     #[error("too many ZAP requests are in progress")]
     TooMany,
-    #[error("the ZAP handler took too long")]
+    #[error("the ZAP handler did not answer in time")]
     TimedOut,
     #[error("the ZAP handler panicked")]
     Panicked,
@@ -136,10 +137,10 @@ impl Trouble {
 }
 
 impl Table {
-    /// The handler that rules `domain`.
+    /// The handler that answers for `domain`.
     fn find(&self, domain: &Domain) -> Result<&Arc<dyn AnyHandler>, Trouble> {
-        // A domain whose own handler is gone does not fall to `*`, whose rules were made for
-        // others.
+        // A domain whose own handler was unbound does not fall back to `*`: the handler of `*`
+        // was configured for other domains.
         self.0
             .get(domain)
             .or_else(|| self.0.get(&Domain::ALL))
@@ -166,7 +167,7 @@ impl ZapRouter {
         Self::with_limits(&Limits::default())
     }
 
-    /// A router without handlers. Of the limits it uses [`Limits::max_pending_verdicts`],
+    /// A router without handlers. It uses the limits [`Limits::max_pending_verdicts`],
     /// [`Limits::max_remembered_failures`], [`Limits::max_held_back`] and
     /// [`Limits::verdict_timeout`].
     #[must_use]
@@ -180,11 +181,11 @@ impl ZapRouter {
         }))
     }
 
-    /// Lets `handler` answer for `domain`; for [`Domain::ALL`], for every domain that has never
-    /// had a handler of its own.
+    /// Binds `handler` to `domain`. A handler bound to [`Domain::ALL`] answers for every domain
+    /// that has never had a handler of its own.
     ///
     /// # Errors
-    /// [`AlreadyBound`] if the domain has a handler.
+    /// Returns [`AlreadyBound`] if the domain has a handler.
     pub fn bind(
         &self,
         domain: impl Into<Domain>,
@@ -205,8 +206,8 @@ impl ZapRouter {
         Ok(())
     }
 
-    /// Takes the handler of `domain` away. Its peers are refused with 300, those whose question
-    /// is in progress too, until another one is bound. True if there was a handler.
+    /// Unbinds the handler of `domain`. Peers of the domain are refused with 300, including those
+    /// whose request is in progress, until another handler is bound. True if there was a handler.
     pub fn unbind(&self, domain: &Domain) -> bool {
         let before = self.0.table.rcu(|table| {
             if table.is_bound(domain) {
@@ -218,8 +219,10 @@ impl ZapRouter {
         before.is_bound(domain)
     }
 
-    /// Asks the domain's handler, and logs a denial. Dropping the future cancels the question and
-    /// frees its permit, and ends the wait for a refusal that is held back.
+    /// Asks the domain's handler, and logs a denial.
+    ///
+    /// Cancel safe: dropping the future cancels the request and releases its permit, and ends the
+    /// delay of a refusal.
     pub async fn authorize(&self, request: &AccessRequest) -> Verdict {
         let verdict = self.verdict(request).await;
         if let Verdict::Deny(denied) = &verdict {
@@ -251,8 +254,8 @@ impl ZapRouter {
         let shared = &*self.0;
         let handler = Arc::clone(shared.table.load().find(&request.domain)?);
         let asker = Asker::new(&request.address, Credential::of(&request.credentials));
-        // The handler itself goes into the contained future: if this question is its last owner,
-        // its drop is foreign code as well.
+        // The handler is moved into the contained future. If this request is its last owner, its
+        // drop runs there too, and a panic in it is caught.
         let asked = Arc::downgrade(&handler);
         let question = ZapRequest::new(id.clone(), request);
         let asking = Contained::new(handler.ask(question, shared.time));
@@ -262,7 +265,7 @@ impl ZapRouter {
             .wait(
                 || {
                     paused = true;
-                    shared.permits.turn(&asker)
+                    shared.permits.priority(&asker)
                 },
                 asking,
             )
@@ -271,11 +274,12 @@ impl ZapRouter {
             .map_err(|Panicked| Trouble::Panicked)?
             .ok_or(Trouble::TimedOut)?;
         reply.check(id)?;
-        // A key that is admitted without a pause needs no permit, and so no memory of it.
+        // A key that is admitted at the first poll does not compete for permits, so it need not be
+        // remembered.
         if paused || reply.status != Status::Success || asker.is_user() {
             shared.permits.note(&asker, reply.status);
         }
-        // What a handler says that was unbound meanwhile counts no more.
+        // If the handler was unbound or replaced during the request, its reply no longer counts.
         let table = shared.table.load();
         let ruling = table.find(&request.domain)?;
         if std::ptr::addr_eq(Arc::as_ptr(ruling), asked.as_ptr()) {
@@ -285,7 +289,7 @@ impl ZapRouter {
         }
     }
 
-    /// Questions now that take their time. A refusal that is held back is not one.
+    /// The number of requests that hold a permit. Refusals that are held back are not counted.
     #[must_use]
     pub fn in_progress(&self) -> usize {
         self.0.permits.taken()

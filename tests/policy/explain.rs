@@ -93,7 +93,7 @@ fn each_rule_is_named_with_the_domain_it_was_made_for() {
     );
     assert_eq!(
         asks.to_string(),
-        "undecided: it is up to the CURVE provider of domain \"asks\""
+        "undecided: the CURVE provider of domain \"asks\" decides"
     );
 
     refuses(

@@ -150,7 +150,7 @@ mod password_files {
             let error = auth.configure_plain("*", [("eve\n", bcrypt)]).unwrap_err();
             assert!(matches!(&error, PlainUsersError::Hash { .. }));
             let shown = error.to_string();
-            assert!(shown.starts_with("the password of 'eve\\n': "), "{shown}");
+            assert!(shown.starts_with("the password of 'eve\\n' "), "{shown}");
             assert!(!shown.contains(bcrypt));
         }
         assert_eq!(plain(&auth, "", "ada", "secret"), allowed("ada"));
@@ -220,57 +220,67 @@ mod password_files {
                 "a byte order mark",
                 &"\u{feff}a=b\n",
                 1,
-                "starts with a byte order mark; save it as plain text",
+                "starts with a byte order mark; save it as UTF-8 without one",
             ),
-            case("UTF-16", &b"a\0=\0b\0", 1, "a zero byte"),
+            case(
+                "UTF-16",
+                &b"a\0=\0b\0",
+                1,
+                "a zero byte; save the file as UTF-8",
+            ),
             case(
                 "a hidden line",
                 &"a=b\rroot=x\n",
                 1,
-                "a carriage return inside the line",
+                "a carriage return inside the line; end lines with LF or CRLF",
             ),
             case(
                 "a doubled line end",
                 &"a=b\r\r\n",
                 1,
-                "a carriage return inside the line",
+                "a carriage return inside the line; end lines with LF or CRLF",
             ),
             case(
                 "no equals sign",
                 &"# x\nada secret\n",
                 2,
-                "no '=' between name and password",
+                "no '=' between name and password; a line is NAME=PASSWORD",
             ),
             case(
                 "a colon",
                 &"ada:secret",
                 1,
-                "no '=' between name and password",
+                "no '=' between name and password; a line is NAME=PASSWORD",
             ),
-            case("no name", &"=secret\n", 1, "no name before the '='"),
+            case(
+                "no name",
+                &"=secret\n",
+                1,
+                "no name before the '='; a line is NAME=PASSWORD",
+            ),
             case(
                 "a blank after the name",
                 &"ada =secret\n",
                 1,
-                "a blank before or after the name, which would be part of it",
+                "a blank before or after the name, which would become part of it; remove it",
             ),
             case(
                 "an indented line",
                 &"a=b\n  ada=secret\n",
                 2,
-                "a blank before or after the name, which would be part of it",
+                "a blank before or after the name, which would become part of it; remove it",
             ),
             case(
                 "an indented comment with an equals sign",
                 &" # a=b\n",
                 1,
-                "a blank before or after the name, which would be part of it",
+                "a blank before or after the name, which would become part of it; remove it",
             ),
             case(
                 "an escape sequence",
                 &"a\x1b[31m=b\n",
                 1,
-                "a control character in the name",
+                "a control character in the name; remove it",
             ),
             case(
                 "a long name",
@@ -288,7 +298,7 @@ mod password_files {
                 "a name given twice",
                 &"a=1\n\nb=2\na=1\n",
                 4,
-                "the name is given already in line 1",
+                "the name is given already in line 1; remove one of the lines",
             ),
             case(
                 "bcrypt",

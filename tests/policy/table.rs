@@ -488,7 +488,7 @@ mod divergences {
     fn provider_error_is_300_for_that_request_and_the_service_goes_on() {
         let auth = Authenticator::new();
         auth.configure_curve_callback("fails", |_| ready(Err::<bool, _>("database is away")));
-        auth.configure_curve_callback("later", |_| ready(ProviderAnswer::Later));
+        auth.configure_curve_callback("later", |_| ready(ProviderAnswer::TemporaryFailure));
         auth.configure_curve_callback("panics", |question: CurveQuestion| {
             assert!(question.key != key(KEY), "in the call");
             async move {
@@ -498,7 +498,7 @@ mod divergences {
         });
         for (domain, asked, text) in [
             ("fails", KEY, "Provider failed"),
-            ("later", KEY, "Provider says later"),
+            ("later", KEY, "Provider cannot decide now"),
             ("panics", KEY, "Provider failed"),
             ("panics", OTHER_KEY, "Provider failed"),
         ] {

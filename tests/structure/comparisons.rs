@@ -15,7 +15,7 @@ const COMPARISONS: [(&str, usize, &str); 10] = [
          and empty",
     ),
     (
-        "auth/policy_file/again.rs",
+        "auth/policy_file/reload.rs",
         1,
         "the text of a policy file, read twice",
     ),

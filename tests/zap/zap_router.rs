@@ -419,7 +419,7 @@ mod with_a_clock {
         use zmtp_auth::auth::{Authenticator, CurveQuestion, ProviderAnswer};
         let auth = Authenticator::new();
         auth.configure_curve_callback("fails", |_| ready(Err::<bool, _>("away")));
-        auth.configure_curve_callback("later", |_| ready(ProviderAnswer::Later));
+        auth.configure_curve_callback("later", |_| ready(ProviderAnswer::TemporaryFailure));
         auth.configure_curve_callback("panics", |question: CurveQuestion| async move {
             assert!(question.domain != Domain::from("panics"), "deliberate");
             true

@@ -1,4 +1,4 @@
-//! What an audit log is told: decisions, ends of admissions, changes of the policy. No secrets.
+//! Audit events: decisions, ends of admissions, changes of the policy. They hold no secrets.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -14,15 +14,15 @@ use crate::zap::request::RequestId;
 use bytes::Bytes;
 use std::time::{Duration, SystemTime};
 
-/// Something that an audit log should know.
+/// An event for an audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditEvent {
-    /// When, by the system's clock.
+    /// The time of the event by the system clock.
     pub at: SystemTime,
-    /// The policy in force.
+    /// The version of the policy in force.
     pub policy_version: u64,
-    /// What.
+    /// What has happened.
     pub what: Audited,
 }
 
@@ -32,26 +32,26 @@ pub struct AuditEvent {
 pub enum Audited {
     /// A request was decided.
     Decision(AuditedDecision),
-    /// What should have been a request of RFC 27 was refused, or dropped if it had no id.
+    /// Frames that are not a request of RFC 27 were refused, or dropped if they have no request id.
     Malformed {
         /// The request id.
         id: Option<RequestId>,
         /// The text of the ZAP reply.
         reason: &'static str,
     },
-    /// An admission has ended: a change has withdrawn it, or its validity is over.
+    /// An admission has ended: a change has withdrawn it, or its validity has ended.
     Ended(AuditedAdmission),
     /// The policy was changed.
     Change(Change),
-    /// None of the calls to the provider of this rule returns, and no thread is left to stand in.
-    /// Told once until it answers again.
+    /// No call to the provider of this rule returns, and no spare thread is left. Reported once
+    /// until the provider answers again.
     ProviderStuck(Rule),
-    /// A directory or file was loaded again by itself, or could not be.
+    /// A watched directory or file was reloaded, or could not be.
     #[cfg(feature = "reload")]
     Reloaded(ReloadEvent),
 }
 
-/// A request and what came of it.
+/// A request and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditedDecision {
@@ -59,20 +59,20 @@ pub struct AuditedDecision {
     pub id: RequestId,
     /// Its domain.
     pub domain: Domain,
-    /// Where the peer comes from.
+    /// The peer's address.
     pub address: PeerAddress,
-    /// Its TCP port, if it was asked about in this process: a ZAP request in frames has none.
+    /// The peer's TCP port, if the request was made in this process. Frames carry no port.
     pub port: Option<u16>,
-    /// The mechanism's name as it came.
+    /// The mechanism's name as received.
     pub mechanism: Bytes,
-    /// Who the peer is by its credentials; of a refused PLAIN peer only the name of a user who
-    /// exists, since any other may be a password in the wrong place.
+    /// The public part of the peer's credentials. The name of a refused PLAIN peer is given only
+    /// if that user exists: any other name may be a password typed in the wrong place.
     pub credential: Option<Credential>,
-    /// Whether it comes in.
+    /// Whether the peer is admitted.
     pub outcome: Outcome,
-    /// What decided.
+    /// The rule that decided.
     pub rule: Rule,
-    /// How long it took.
+    /// The duration of the decision.
     pub took: Duration,
 }
 
@@ -80,15 +80,15 @@ pub struct AuditedDecision {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditedAdmission {
-    /// The domain that the peer had asked for.
+    /// The domain of the peer's request.
     pub domain: Domain,
-    /// Where it came from.
+    /// The peer's address.
     pub address: PeerAddress,
-    /// Who it is by its credentials.
+    /// The public part of the peer's credentials.
     pub credential: Credential,
-    /// The user id that it was given.
+    /// The user id that the policy gave the peer.
     pub user_id: Bytes,
-    /// The rule that had admitted it.
+    /// The rule that had admitted the peer.
     pub rule: Rule,
 }
 
@@ -96,10 +96,10 @@ pub struct AuditedAdmission {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// A domain was claimed for a mechanism, before what rules it is loaded.
+    /// A domain was claimed for a mechanism, before its users or keys are loaded.
     Claimed(MechanismKind, Domain),
-    /// A rule was put in force for its domain. Of users and keys: those that are new, those with
-    /// another password or other metadata, and those that are no more.
+    /// A rule came into force for its domain. The lists give the users or keys that it adds,
+    /// changes and removes.
     #[non_exhaustive]
     Ruled {
         /// The rule.
@@ -108,49 +108,49 @@ pub enum Change {
         added: Vec<Credential>,
         /// Users with another password, keys with other metadata.
         changed: Vec<Credential>,
-        /// Users or keys that are no more.
+        /// Removed users or keys.
         removed: Vec<Credential>,
     },
-    /// A policy file has replaced all rules and address lists; these are the domains that it
-    /// rules.
+    /// A policy file has replaced all rules and address lists. These are its domains.
     PolicyFile(Vec<Domain>),
-    /// A domain was given back to `*`.
+    /// The configuration of a domain was removed, and `*` rules it again.
     Unconfigured(Domain),
     /// An address list was changed.
     #[non_exhaustive]
     Addresses {
-        /// The domain whose list it is; `None` for the one for all.
+        /// The domain of the list; `None` for the list for all domains.
         domain: Option<Domain>,
-        /// How.
+        /// The method that was called.
         how: AddressChange,
-        /// The rules that were given.
+        /// The rules that it was called with.
         rules: Vec<AddressRule>,
     },
-    /// What was loaded again by itself no longer is, because another call rules by now, or the
-    /// watch was given up: for these mechanisms of these domains.
+    /// The files for these mechanisms and domains are no longer watched, because another call has
+    /// configured them, or the watch was dropped.
     WatchEnded(Vec<(MechanismKind, Domain)>),
-    /// Another mapping of keys to user ids.
+    /// The mapping of keys to user ids was replaced.
     UserIds,
-    /// [`Authenticator::end_admissions`](crate::auth::Authenticator::end_admissions): the
-    /// admissions that have ended are told of one by one.
+    /// [`Authenticator::end_admissions`](crate::auth::Authenticator::end_admissions) was called.
+    /// Each admission that has ended has an event of its own.
     #[non_exhaustive]
     EndedUser {
         /// The mechanism.
         mechanism: MechanismKind,
-        /// The domain that the peers had asked for.
+        /// The domain of the peers' requests.
         domain: Domain,
-        /// Their user id.
+        /// The user id of the peers.
         user_id: Bytes,
     },
-    /// [`Authenticator::end_admissions_of_key`](crate::auth::Authenticator::end_admissions_of_key).
+    /// [`Authenticator::end_admissions_of_key`](crate::auth::Authenticator::end_admissions_of_key)
+    /// was called.
     EndedKey(PublicKey),
-    /// [`Authenticator::stop`](crate::auth::Authenticator::stop).
+    /// [`Authenticator::stop`](crate::auth::Authenticator::stop) was called.
     Stopped,
-    /// [`Authenticator::start`](crate::auth::Authenticator::start).
+    /// [`Authenticator::start`](crate::auth::Authenticator::start) was called.
     Started,
 }
 
-/// What was done to an address list: the methods of
+/// How an address list was changed: one variant for each method of
 /// [`AddressList`](crate::auth::AddressList).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -159,17 +159,17 @@ pub enum AddressChange {
     Allow,
     /// Rules were added to the deny list.
     Deny,
-    /// Rules were taken from the allow list.
+    /// Rules were removed from the allow list.
     RemoveAllowed,
-    /// Rules were taken from the deny list.
+    /// Rules were removed from the deny list.
     RemoveDenied,
-    /// The list was lifted.
+    /// The list was removed.
     Clear,
 }
 
 impl Change {
-    /// What the rule of a domain, now `rule`, has that it had not before, by the versions of its
-    /// entries: those of version `fresh` are new, or not what they were.
+    /// The change from the entries `before` to those `after`. Entries of version `fresh` are new or
+    /// changed.
     pub(crate) fn ruled(
         rule: Rule,
         before: &[(Credential, u64)],
@@ -195,7 +195,7 @@ impl Change {
 }
 
 impl Audited {
-    /// How much of the bounded stream it takes up.
+    /// The share of the bounded log that it takes up.
     pub(crate) const fn weight(&self) -> usize {
         match self {
             Self::Change(Change::Ruled {

@@ -1,4 +1,4 @@
-//! The stream of audit events: bounded, and never in the way of a decision.
+//! The log of audit events. It is bounded, and decisions never wait for its readers.
 #![forbid(unsafe_code)]
 
 use crate::auth::audit::event::{AuditEvent, Audited};
@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-/// What is kept for readers who are slow: events, and what those of changes list, together. 4096,
-/// one or two megabytes.
+/// Maximum weight of the events that are kept for slow readers. Each event weighs 1, and 1 more for
+/// each entry that a change lists. 4096: one or two megabytes.
 const MAX_KEPT: usize = 4096;
 
 /// The latest events, for any number of readers.
 #[derive(Default)]
 pub(crate) struct EventLog {
     state: Mutex<State>,
-    /// While there are none, nothing is kept.
+    /// The number of readers. Without readers nothing is kept.
     readers: AtomicUsize,
     /// Notified with each event, and at the end.
     changed: EventCount,
@@ -26,7 +26,7 @@ pub(crate) struct EventLog {
 
 #[derive(Default)]
 struct State {
-    /// The number of the first event that is kept. All are counted.
+    /// The sequence number of the first event that is kept.
     first: u64,
     weight: usize,
     events: VecDeque<Arc<AuditEvent>>,
@@ -51,7 +51,8 @@ impl EventLog {
         lock(&self.state)
     }
 
-    /// Tells readers, if there are any.
+    /// Appends an event, if there are readers. Must be called without locks, because it wakes
+    /// readers.
     pub(crate) fn tell(&self, policy_version: u64, what: impl FnOnce() -> Audited) {
         if self.readers.load(Ordering::SeqCst) == 0 {
             return;
@@ -65,7 +66,7 @@ impl EventLog {
             let mut state = self.state();
             state.weight += event.what.weight();
             state.events.push_back(Arc::new(event));
-            // The latest is kept, whatever it weighs.
+            // The latest event is kept even if it alone weighs more than the maximum.
             while state.weight > MAX_KEPT && state.events.len() > 1 {
                 state.forget_first();
             }
@@ -73,17 +74,19 @@ impl EventLog {
         self.changed.notify_all();
     }
 
-    /// No event comes after this.
+    /// Closes the log: no event follows.
     pub(crate) fn close(&self) {
         self.state().closed = true;
         self.changed.notify_all();
     }
 }
 
-/// Reads the audit events of an [`Authenticator`](crate::auth::Authenticator): all since the reader was made, in order.
+/// A reader of the audit events of an [`Authenticator`](crate::auth::Authenticator). It gets all
+/// events since its creation, in order.
 ///
-/// A decision never waits for a reader. About 4096 events are kept for it; if it falls behind by more, it
-/// loses the oldest and is told how many ([`Delivery::lost`]). Reading needs no runtime.
+/// Decisions never wait for a reader. About 4096 events are kept for it. A reader that falls
+/// further behind loses the oldest events, and [`Delivery::lost`] says how many. Reading needs no
+/// async runtime.
 ///
 /// ```
 /// use zmtp_auth::auth::{Audited, Authenticator};
@@ -101,18 +104,18 @@ pub struct AuditEvents {
     next: u64,
 }
 
-/// An event, and how many were lost before it.
+/// An event, and the number of events lost before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// Events before this one that the reader was too slow for.
+    /// The number of events before this one that the reader was too slow to get.
     pub lost: u64,
     /// The event.
     pub event: Arc<AuditEvent>,
 }
 
 impl AuditEvents {
-    /// Reads what is told from now on.
+    /// A reader of the events from now on.
     pub(crate) fn of(log: &Arc<EventLog>) -> Self {
         let state = log.state();
         log.readers.fetch_add(1, Ordering::SeqCst);
@@ -122,7 +125,7 @@ impl AuditEvents {
         }
     }
 
-    /// The next event, if it is there already.
+    /// The next event, if there is one already.
     pub fn try_next(&mut self) -> Option<Delivery> {
         let state = self.log.state();
         let lost = state.first.saturating_sub(self.next);
@@ -134,7 +137,9 @@ impl AuditEvents {
     }
 
     /// Waits for the next event; `None` if there will be none, because the Authenticator and all
-    /// its grants are gone. Dropping the future loses nothing.
+    /// its grants are dropped.
+    ///
+    /// Cancel safe: dropping the future loses no event.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
             let heard = self.log.changed.count();
@@ -149,8 +154,8 @@ impl AuditEvents {
         }
     }
 
-    /// As [`AuditEvents::next`], for threads: blocks, but no longer than `time`; `None` if there
-    /// is nothing by then, or will be nothing.
+    /// Blocks the thread until the next event, for at most `time`. `None` if there is no event by
+    /// then, or there will be none.
     pub fn next_timeout(&mut self, time: Duration) -> Option<Delivery> {
         let heard = self.log.changed.count();
         let closed = self.is_closed();
@@ -163,7 +168,7 @@ impl AuditEvents {
         self.try_next()
     }
 
-    /// Whether the last event has been told. Events before it may still wait to be read.
+    /// Whether no event will follow. Earlier events may still wait to be read.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.log.state().closed

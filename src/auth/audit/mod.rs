@@ -1,4 +1,4 @@
-//! What an `Authenticator` tells of its decisions and changes.
+//! Audit events of an `Authenticator`: its decisions and changes.
 
 pub(crate) mod event;
 pub(crate) mod log;

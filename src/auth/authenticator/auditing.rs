@@ -1,5 +1,5 @@
-//! Tells `tracing` and the readers of audit events what has happened. What is for every single peer
-//! is put together only if there is a reader.
+//! Writes log lines (`tracing`) and audit events. The events of single peers are created only if
+//! there is a reader.
 #![forbid(unsafe_code)]
 
 use crate::auth::audit::event::{Audited, AuditedDecision, Change};
@@ -14,16 +14,16 @@ use crate::zap::request::{RequestId, ZapRequest};
 use std::cell::LazyCell;
 use std::time::{Duration, Instant};
 
-// Readers are woken, and wakers are foreign code: no lock may be held.
+// All of these wake readers, and wakers are foreign code, so no lock may be held.
 impl Authenticator {
-    /// Tells of every decision, every end of an admission and every change, from now on.
+    /// A reader of all events from now on: decisions, ends of admissions, changes.
     #[must_use]
     pub fn events(&self) -> AuditEvents {
         AuditEvents::of(self.event_log())
     }
 
-    /// Tells of a decision that was begun at `start`. `is_final` is for an answer in frames: who
-    /// asks in this process logs each refusal, with what he knows of the connection.
+    /// Records a decision that began at `start`. `is_final` is true for replies in frames. Callers
+    /// in this process log each refusal themselves, because they know more about the connection.
     pub(crate) fn audit_decision(
         &self,
         request: &ZapRequest,
@@ -31,7 +31,7 @@ impl Authenticator {
         start: Instant,
         is_final: bool,
     ) {
-        // Both are told the same.
+        // Evaluated at most once, so that the log line and the event show the same duration.
         let took = LazyCell::new(|| start.elapsed());
         log_decision(request, decided, &took, is_final);
         self.event_log().tell(decided.policy_version, || {
@@ -49,7 +49,7 @@ impl Authenticator {
         });
     }
 
-    /// Tells of frames that are not a request, by their id if they have one.
+    /// Records frames that are not a request, by their request id if they have one.
     pub(crate) fn audit_malformed(&self, id: Option<&RequestId>, reason: &'static str) {
         match id {
             Some(id) => tracing::warn!(%id, "ZAP request refused: {reason}"),
@@ -61,7 +61,7 @@ impl Authenticator {
         });
     }
 
-    /// Tells that the provider of that rule has no thread left.
+    /// Records that the provider of that rule has no thread left.
     pub(crate) fn audit_stuck(&self, rule: &Rule) {
         tracing::error!(%rule, "provider stuck: no call returns, and no thread is left");
         self.event_log().tell(self.policy_version(), || {
@@ -69,7 +69,7 @@ impl Authenticator {
         });
     }
 
-    /// Tells of what was loaded again by itself, or could not be.
+    /// Records that watched files were reloaded, or could not be.
     #[cfg(feature = "reload")]
     pub(crate) fn audit_reload(&self, event: &ReloadEvent) {
         event.log();
@@ -77,7 +77,7 @@ impl Authenticator {
             .tell(self.policy_version(), || Audited::Reloaded(event.clone()));
     }
 
-    /// Tells of the change that has made the policy of that version.
+    /// Records the change that has led to the policy of that version.
     pub(crate) fn audit_change(&self, policy_version: u64, change: Change) {
         change.log();
         self.event_log()
@@ -85,8 +85,8 @@ impl Authenticator {
     }
 }
 
-/// What belongs to every single peer is for debugging; refusals and changes are what operators
-/// look for.
+/// Logs a decision: admissions at level debug, refusals at level info, because operators look for
+/// refusals.
 fn log_decision(
     request: &ZapRequest,
     decided: &Decided,
@@ -98,7 +98,7 @@ fn log_decision(
             address = %request.address, mechanism = printable(&request.mechanism),
             user_id = printable(&admission.user_id), rule = %admission.rule, took = ?**took,
             "peer allowed"),
-        // The provider's own line, once a minute, stands for these.
+        // Failures of a provider have a log line of their own, once a minute for each provider.
         Err(refused) if is_final && !refused.refusal.is_outage() => tracing::info!(
             id = %request.id, domain = %request.domain,
             address = %request.address, mechanism = printable(&request.mechanism),
@@ -128,7 +128,7 @@ impl Change {
             Self::PolicyFile(domains) => {
                 tracing::info!(domains = domains.len(), "policy file loaded");
             }
-            Self::Unconfigured(domain) => tracing::info!(%domain, "domain given back"),
+            Self::Unconfigured(domain) => tracing::info!(%domain, "domain unconfigured"),
             Self::Addresses { domain, how, rules } => tracing::info!(
                 domain = domain.as_ref().map(tracing::field::display),
                 ?how,
@@ -137,7 +137,7 @@ impl Change {
             ),
             Self::WatchEnded(rules) => {
                 for (mechanism, domain) in rules {
-                    tracing::info!(%mechanism, %domain, "no longer loaded again by itself");
+                    tracing::info!(%mechanism, %domain, "files no longer watched");
                 }
             }
             Self::UserIds => tracing::info!("mapping of user ids changed"),

@@ -1,17 +1,17 @@
-//! The stream of policy changes, for hosts that look after their connections themselves.
+//! Notifications of policy changes, for hosts that manage their connections themselves.
 #![forbid(unsafe_code)]
 
 use crate::auth::authenticator::handle::Authenticator;
 use std::fmt;
 use std::time::Duration;
 
-/// Tells that the policy has changed: time to ask [`Grant::still_valid`](crate::Grant) of every
-/// connection again. Several changes since it was last told count as one.
+/// Notifies of policy changes. After a notification, check [`Grant::still_valid`](crate::Grant) for
+/// every connection. Several changes between two calls are one notification.
 ///
-/// It is for hosts that drive a mechanism or a handshake themselves and have one place to close
-/// connections from; a host with a task for each connection awaits
-/// [`Grant::revoked`](crate::Grant::revoked) instead. The end of a validity is no change: see
-/// [`AdmissionTerms::valid_until`](crate::auth::AdmissionTerms::valid_until).
+/// It is meant for hosts that drive a mechanism or a handshake themselves and close connections
+/// from one place. A host with a task for each connection awaits
+/// [`Grant::revoked`](crate::Grant::revoked) instead. The end of a validity is not a policy change:
+/// see [`AdmissionTerms::valid_until`](crate::auth::AdmissionTerms::valid_until).
 ///
 /// ```
 /// # use zmtp_auth::{AccessRequest, Credentials, Domain, PeerAddress, Verdict};
@@ -40,8 +40,9 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Waits until the policy is another one than when it was last told; gives its version. Dropping
-    /// the future loses nothing.
+    /// Waits until the policy has changed since the last notification, and returns its version.
+    ///
+    /// Cancel safe: dropping the future loses no notification.
     pub async fn next(&mut self) -> u64 {
         loop {
             let heard = self.auth.changed().count();
@@ -52,8 +53,8 @@ impl Changes {
         }
     }
 
-    /// As [`Changes::next`], for threads: blocks, but no longer than `time`; `None` if
-    /// nothing has changed by then.
+    /// Blocks the thread until the policy has changed since the last notification, for at most
+    /// `time`. `None` if it has not changed by then.
     pub fn next_timeout(&mut self, time: Duration) -> Option<u64> {
         let heard = self.auth.changed().count();
         if let Some(version) = self.try_next() {
@@ -63,7 +64,7 @@ impl Changes {
         self.try_next()
     }
 
-    /// The policy's version, if it is another one than when it was last told.
+    /// The policy's version, if it has changed since the last notification.
     pub fn try_next(&mut self) -> Option<u64> {
         let version = self.auth.policy_version();
         (version != std::mem::replace(&mut self.seen, version)).then_some(version)
@@ -71,7 +72,7 @@ impl Changes {
 }
 
 impl Authenticator {
-    /// Tells of every change from now on.
+    /// Notifications of all changes from now on.
     #[must_use]
     pub fn changes(&self) -> Changes {
         Changes {
@@ -80,8 +81,8 @@ impl Authenticator {
         }
     }
 
-    /// Counts the changes of the policy: every call that configures something is one, if it
-    /// succeeds.
+    /// The number of changes of the policy so far. Every successful call that configures something
+    /// is a change.
     #[must_use]
     pub fn policy_version(&self) -> u64 {
         self.policy().version

@@ -1,4 +1,4 @@
-//! Which addresses an Authenticator lets authenticate.
+//! Configures which addresses may authenticate.
 #![forbid(unsafe_code)]
 
 use crate::access::domain::Domain;
@@ -9,13 +9,13 @@ use crate::auth::policy::address::rule::{AddressError, AddressRule};
 use crate::auth::policy::call::Call;
 use std::sync::Arc;
 
-/// The address list of an [`Authenticator`]: the one for all domains
-/// ([`Authenticator::addresses`]), or that of one ([`Authenticator::addresses_of`]).
+/// An address list of an [`Authenticator`]: the list for all domains
+/// ([`Authenticator::addresses`]), or the list of one domain ([`Authenticator::addresses_of`]).
 ///
-/// It is an allow list or a deny list, never both, and does not exist until something is added.
-/// An address must pass the list for all, and then that of the request's domain, where the list
-/// of `*` stands in for a domain without one. Peers that are connected already lose their
-/// admission when their address is no longer let through.
+/// It is either an allow list or a deny list, and does not exist until a rule is added. An address
+/// must pass the list for all domains and the list of the request's domain. A domain without a list
+/// uses the list of `*`. Connected peers lose their admission when a list no longer lets their
+/// address pass.
 ///
 /// ```
 /// use zmtp_auth::auth::Authenticator;
@@ -34,11 +34,12 @@ pub struct AddressList<'a> {
 }
 
 impl AddressList<'_> {
-    /// Adds to the allow list: from then on other addresses are refused. Under PLAIN, CURVE and
-    /// GSSAPI an allowed peer must still authenticate. No addresses at all make no list.
+    /// Adds rules to the allow list. Addresses that match no rule are then refused. Under PLAIN,
+    /// CURVE and GSSAPI an allowed peer must still authenticate. Adding no rules creates no list.
     ///
     /// # Errors
-    /// Returns [`AddressError`] if there is a deny list, or a rule is not valid; nothing is added then.
+    /// Returns [`AddressError`] if there is a deny list, or a rule is not valid. No rule is then
+    /// added.
     pub fn allow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
     where
         R: TryInto<AddressRule>,
@@ -48,13 +49,14 @@ impl AddressList<'_> {
         self.try_change(AddressChange::Allow, rules, |list, rules| list.allow(rules))
     }
 
-    /// Adds to the deny list: addresses on it are refused, all others may authenticate. While
-    /// there is a deny list, an address of no known form is refused too
-    /// ([`PeerAddress::Other`](crate::PeerAddress::Other), the empty one among them): it may be a denied one. So is an
-    /// address that is denied in one zone, if its zone cannot be told.
+    /// Adds rules to the deny list. Addresses that match a rule are refused, and all others may
+    /// authenticate. A deny list also refuses addresses that it cannot judge: an address of no
+    /// known form, including the empty one ([`PeerAddress::Other`](crate::PeerAddress::Other)), and
+    /// an IPv6 address that is denied in one zone if the peer's zone is not known.
     ///
     /// # Errors
-    /// Returns [`AddressError`] if there is an allow list, or a rule is not valid; nothing is added then.
+    /// Returns [`AddressError`] if there is an allow list, or a rule is not valid. No rule is then
+    /// added.
     pub fn deny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
     where
         R: TryInto<AddressRule>,
@@ -64,14 +66,15 @@ impl AddressList<'_> {
         self.try_change(AddressChange::Deny, rules, |list, rules| list.deny(rules))
     }
 
-    /// Takes rules from the allow list, each as it was added: a block is one rule, and taking an
-    /// address inside it away changes nothing. Gives how many of the rules were on the list.
+    /// Removes rules from the allow list. Each rule must be given as it was added: a block is one
+    /// rule, and removing an address inside it changes nothing. Returns how many of the rules were
+    /// on the list.
     ///
-    /// An allow list stays one without its last rule: then it lets no peer through.
-    /// [`AddressList::clear`] lifts it.
+    /// An allow list without rules remains and refuses every address. [`AddressList::clear`]
+    /// removes the list.
     ///
     /// # Errors
-    /// Returns [`AddressError`] if a rule is not valid; nothing is taken away then.
+    /// Returns [`AddressError`] if a rule is not valid. No rule is then removed.
     pub fn remove_allowed<R>(
         &self,
         rules: impl IntoIterator<Item = R>,
@@ -86,11 +89,11 @@ impl AddressList<'_> {
         })
     }
 
-    /// Takes rules from the deny list, each as it was added. Gives how many of the rules were on
-    /// the list. Without its last rule the list is gone.
+    /// Removes rules from the deny list. Each rule must be given as it was added. Returns how many
+    /// of the rules were on the list. A deny list without rules is removed.
     ///
     /// # Errors
-    /// Returns [`AddressError`] if a rule is not valid; nothing is taken away then.
+    /// Returns [`AddressError`] if a rule is not valid. No rule is then removed.
     pub fn remove_denied<R>(
         &self,
         rules: impl IntoIterator<Item = R>,
@@ -105,10 +108,9 @@ impl AddressList<'_> {
         })
     }
 
-    /// Lifts the list: every address may authenticate, as far as this list is concerned. A
-    /// domain has the list of `*` then.
+    /// Removes the list. A domain then uses the list of `*`.
     pub fn clear(&self) {
-        // There are no rules that it could fail for.
+        // Only rules can cause an error, and none are given.
         let _infallible = self.try_change(AddressChange::Clear, Vec::new(), |list, _| {
             *list = List::None;
             Ok(())
@@ -140,8 +142,8 @@ impl Authenticator {
         }
     }
 
-    /// The address list of `domain`; of [`Domain::ALL`], that of each domain without its own.
-    /// [`Authenticator::unconfigure`] leaves it alone.
+    /// The address list of `domain`. The list of [`Domain::ALL`] applies to each domain without a
+    /// list of its own. [`Authenticator::unconfigure`] does not change address lists.
     pub fn addresses_of(&self, domain: impl Into<Domain>) -> AddressList<'_> {
         AddressList {
             auth: self,
@@ -149,10 +151,11 @@ impl Authenticator {
         }
     }
 
-    /// Adds to the allow list for all domains: [`AddressList::allow`].
+    /// Adds rules to the allow list for all domains: see [`AddressList::allow`].
     ///
     /// # Errors
-    /// Returns [`AddressError`] if there is a deny list, or a rule is not valid; nothing is added then.
+    /// Returns [`AddressError`] if there is a deny list, or a rule is not valid. No rule is then
+    /// added.
     pub fn allow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
     where
         R: TryInto<AddressRule>,
@@ -161,10 +164,11 @@ impl Authenticator {
         self.addresses().allow(rules)
     }
 
-    /// Adds to the deny list for all domains: [`AddressList::deny`].
+    /// Adds rules to the deny list for all domains: see [`AddressList::deny`].
     ///
     /// # Errors
-    /// Returns [`AddressError`] if there is an allow list, or a rule is not valid; nothing is added then.
+    /// Returns [`AddressError`] if there is an allow list, or a rule is not valid. No rule is then
+    /// added.
     pub fn deny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
     where
         R: TryInto<AddressRule>,

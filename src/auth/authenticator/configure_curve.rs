@@ -1,4 +1,4 @@
-//! Which keys an Authenticator admits by CURVE, and how a domain is given back.
+//! Configures which keys CURVE admits, and removes the configuration of a domain.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
@@ -23,16 +23,18 @@ use crate::crypto::keys::PublicKey;
 use std::sync::Arc;
 
 impl Authenticator {
-    /// Lets the holders of the certificates in `directory` into `domain` by CURVE, and no
-    /// others: by default every `*.key` file, as
-    /// [`load_certificates`] takes it. Reads files, so it blocks. A bad file is left out and reported. Certificate metadata
-    /// becomes the peer's ZAP metadata, and says when the certificate counts: see
-    /// [`Certificate::validity`](crate::cert::Certificate::validity). Too early a peer is refused
-    /// with 300, so that it comes back, too late with 400. The directory is not watched: call again after a change.
+    /// Admits the holders of the certificates in `directory` to `domain` by CURVE, and no others.
+    /// By default all `*.key` files are loaded: see [`load_certificates`]. It reads files, so it
+    /// blocks. The directory is not watched: call again after a change, or use feature `reload`.
+    ///
+    /// A file that is not a valid certificate is left out and reported. A certificate's metadata
+    /// becomes the peer's ZAP metadata, and may limit its validity: see
+    /// [`Certificate::validity`](crate::cert::Certificate::validity). A key that is not valid yet is
+    /// refused with 300, so that the peer retries, and an expired key with 400.
     ///
     /// # Errors
-    /// Returns [`CertificateError`] if the directory cannot be listed: the domain keeps what it had. At
-    /// first it admits no peer.
+    /// Returns [`CertificateError`] if the directory cannot be listed. The domain then keeps its
+    /// configuration; without one it admits no peer.
     pub fn configure_curve(
         &self,
         domain: impl Into<Domain>,
@@ -54,7 +56,7 @@ impl Authenticator {
         Ok(report)
     }
 
-    /// Lets the holders of these keys into `domain` by CURVE, and no others.
+    /// Admits the holders of these keys to `domain` by CURVE, and no others.
     pub fn configure_curve_keys(
         &self,
         domain: impl Into<Domain>,
@@ -63,13 +65,13 @@ impl Authenticator {
         self.rule_curve(domain.into(), CurveRule::keys(keys), None)
     }
 
-    /// Lets every CURVE peer into `domain`: `CURVE_ALLOW_ANY`. Peers are encrypted and hold the
-    /// key they show, no more.
+    /// Admits every CURVE peer to `domain` (pyzmq's `CURVE_ALLOW_ANY`). Connections are encrypted,
+    /// and peers have proven that they hold the key they show. Nothing else is checked.
     pub fn configure_curve_any(&self, domain: impl Into<Domain>) -> Configured {
         self.rule_curve(domain.into(), CurveRule::any_key(), None)
     }
 
-    /// Lets `provider` decide over the CURVE peers of `domain`.
+    /// Lets `provider` decide about the CURVE peers of `domain`.
     pub fn configure_curve_callback(
         &self,
         domain: impl Into<Domain>,
@@ -79,13 +81,14 @@ impl Authenticator {
         self.rule_curve(domain.into(), rule, None)
     }
 
-    /// Lets a function that may block decide over the CURVE peers of `domain`: it is called on one
-    /// of at most 16 threads, which belong to it alone and to no runtime. A call that has begun
-    /// cannot be stopped: one that never returns keeps its thread, and its peer is refused when the
-    /// time is up. Another thread stands in for it, of 64 that all such functions of this
-    /// Authenticator share. When no thread is left the function's peers are refused with 300 and
-    /// [`Audited::ProviderStuck`](crate::auth::Audited::ProviderStuck) tells so, until a call
-    /// returns.
+    /// Lets a function that may block decide about the CURVE peers of `domain`. It is called on its
+    /// own threads, at most 16, which belong to no async runtime.
+    ///
+    /// A running call cannot be stopped. If it does not return in time, its peer is refused, the
+    /// call keeps its thread, and a spare thread takes over. All blocking functions of this
+    /// Authenticator share 64 spare threads. When none is left, the function's peers are refused
+    /// with 300 until a call returns, and there is an
+    /// [`Audited::ProviderStuck`](crate::auth::Audited::ProviderStuck) event.
     pub fn configure_curve_callback_blocking<R: IntoProviderResult>(
         &self,
         domain: impl Into<Domain>,
@@ -96,7 +99,8 @@ impl Authenticator {
         self.rule_curve(domain.into(), rule, None)
     }
 
-    /// Keeps `domain` from falling to `*`, whatever comes of what is to be loaded for it.
+    /// Claims `domain`, so that it does not fall back to `*` even if loading its users or keys
+    /// fails.
     pub(crate) fn claim(&self, mechanism: MechanismKind, domain: &Domain) {
         if !self.policy().claims(mechanism, domain) {
             self.change(|policy| {
@@ -106,7 +110,7 @@ impl Authenticator {
         }
     }
 
-    /// Puts `rule` in force by an explicit call, which may have `loaded` it.
+    /// Puts `rule` in force for an explicit call, which may have `loaded` it from files.
     fn rule_curve(&self, domain: Domain, rule: CurveRule, loaded: Option<Loaded>) -> Configured {
         let mut configured = Configured::default();
         self.change(|policy| {
@@ -117,13 +121,14 @@ impl Authenticator {
         configured
     }
 
-    /// Does nothing: a GSSAPI peer has been authenticated by its socket, and every principal is
-    /// admitted, as in `pyzmq`, unless a policy file says otherwise. Address lists apply.
+    /// Does nothing; it exists for parity with pyzmq. The socket has authenticated a GSSAPI peer
+    /// already, and every principal is admitted unless a policy file says otherwise. Address lists
+    /// apply.
     pub fn configure_gssapi(&self, _domain: impl Into<Domain>) {}
 
-    /// Forgets what was configured for `domain`, all mechanisms: `*` rules it again. Its address
-    /// list stays; [`AddressList::clear`](crate::auth::AddressList::clear) lifts that. What was
-    /// loaded again by itself for the domain no longer is.
+    /// Removes the configuration of `domain` for all mechanisms, so that `*` rules it again. Files
+    /// of the domain are no longer watched. Its address list remains until
+    /// [`AddressList::clear`](crate::auth::AddressList::clear).
     pub fn unconfigure(&self, domain: &Domain) -> Configured {
         let mut configured = Configured::default();
         self.change(|policy| {
@@ -143,7 +148,7 @@ impl Authenticator {
 }
 
 impl Policy {
-    /// Puts `rule` in force.
+    /// Puts `rule` in force, and returns the change for the audit log.
     pub(crate) fn rule_curve(&mut self, domain: Domain, mut rule: CurveRule) -> Change {
         let (before, fresh) = (self.curve.get(&domain), self.version);
         rule.inherit(before, fresh);
@@ -162,17 +167,17 @@ impl Policy {
         }
     }
 
-    /// Keeps `domain` from falling to `*`.
+    /// Gives `domain` a rule that admits no peer, unless it has a rule.
     pub(crate) fn claim(&mut self, mechanism: MechanismKind, domain: &Domain) {
         self.ruling_call = Call::next();
         match mechanism {
             MechanismKind::Plain => {
                 let claimed = self.plain.entry(domain.clone());
-                claimed.or_insert(PlainRule::Nobody);
+                claimed.or_insert(PlainRule::NoUsers);
             }
             _ => {
                 let claimed = self.curve.entry(domain.clone());
-                claimed.or_insert_with(CurveRule::nobody);
+                claimed.or_insert_with(CurveRule::no_keys);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Which users an Authenticator admits by PLAIN.
+//! Configures which users PLAIN admits.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
@@ -27,32 +27,33 @@ use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error as ThisError;
 
-/// Why names and passwords cannot be put in force. No variant holds or shows a password.
+/// Why users and passwords cannot be put in force. No variant holds or shows a password.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum PlainUsersError {
-    /// The system has no randomness for the key that passwords are hashed under.
-    #[error("the random source failed")]
+    /// The operating system gave no random bytes for the key of the keyed hashes.
+    #[error("the system's random source failed, which keyed hashes of passwords need")]
     Random,
-    /// A password has the form of a hash, and is not one that is verified here.
-    #[error("the password of '{user}': {reason}")]
+    /// A password has the form of a hash that this crate does not verify.
+    #[error("the password of '{user}' has the form of a hash that cannot be verified")]
     Hash {
         /// The user's name, shortened and escaped.
         user: String,
         /// What is wrong with the hash.
+        #[source]
         reason: PasswordHashError,
     },
 }
 
 impl Authenticator {
-    /// Lets these users into `domain` by PLAIN, and no others. Names and passwords are bytes, at
-    /// most 255 of each; passwords are kept as keyed hashes only. A password may be an argon2id
-    /// hash, as in a file: see [`Authenticator::configure_plain_file`].
+    /// Admits these users to `domain` by PLAIN, and no others. Names and passwords are at most 255
+    /// bytes each. Passwords are kept only as keyed hashes. A password may be an argon2id hash, as
+    /// in a password file: see [`Authenticator::configure_plain_file`].
     ///
     /// # Errors
-    /// Returns [`PlainUsersError`] if a password has the form of a hash that is not verified here,
-    /// or if the system has no randomness for the key of the keyed hashes: the domain keeps what it
-    /// had. At first it admits no peer.
+    /// Returns [`PlainUsersError`] if a password has the form of a hash that this crate does not
+    /// verify, or if the operating system gives no random bytes. The domain then keeps its
+    /// configuration; without one it admits no peer.
     pub fn configure_plain<U, P>(
         &self,
         domain: impl Into<Domain>,
@@ -79,23 +80,24 @@ impl Authenticator {
         Ok(self.rule_plain(domain, PlainRule::Table(Arc::new(table)), None))
     }
 
-    /// Lets the users of a password file into `domain` by PLAIN, and no others. Reads the file,
-    /// so it blocks. It is not watched: call again after a change.
+    /// Admits the users of a password file to `domain` by PLAIN, and no others. It reads the file,
+    /// so it blocks. The file is not watched: call again after a change, or use feature `reload`.
     ///
-    /// A line is `name=password`, as czmq has it: blank lines and those that start with `#` do not
-    /// count, the line may end in CRLF, and the password is everything behind the first `=`,
-    /// blanks and quotes included. It may be an argon2id hash as a PHC string
+    /// Each line is `name=password`, as in czmq. Blank lines and lines that start with `#` are
+    /// ignored, and a line may end in CRLF. The password is everything after the first `=`,
+    /// including blanks and quotes. It may be an argon2id hash as a PHC string
     /// (`$argon2id$v=19$m=..,t=..,p=..$salt$hash`) with m at most 262144 (256 MiB), t at most 10
-    /// and p at most 4; whatever else has the form of a hash is an error. Hashes are verified on
-    /// threads of their own, one fewer than there are cores; where one entry of the file is
-    /// hashed, each check takes the time of its dearest hash, so that the time does not tell which
-    /// users exist. An unoptimised build takes 0.6 s for one check where an optimised one takes some tens
-    /// of milliseconds; `[profile.dev.package.argon2] opt-level = 3` in the program's `Cargo.toml`
-    /// avoids that.
+    /// and p at most 4. Anything else in the form of a hash is an error.
+    ///
+    /// Hashes are verified on separate threads, one fewer than there are cores. If any entry of the
+    /// file is hashed, every check takes as long as the most expensive hash, so that the time does
+    /// not reveal which users exist. Without optimisation a check takes 0.6 s instead of some tens
+    /// of milliseconds: set `[profile.dev.package.argon2] opt-level = 3` in the program's
+    /// `Cargo.toml`.
     ///
     /// # Errors
-    /// Returns [`PasswordFileError`] if the file cannot be read, or one line is bad: the domain keeps what
-    /// it had. At first it admits no peer.
+    /// Returns [`PasswordFileError`] if the file cannot be read, or a line is not valid. The domain
+    /// then keeps its configuration; without one it admits no peer.
     pub fn configure_plain_file(
         &self,
         domain: impl Into<Domain>,
@@ -114,7 +116,7 @@ impl Authenticator {
         Ok(self.rule_plain(domain, PlainRule::Table(Arc::new(table)), loaded))
     }
 
-    /// The table of a password file that was read.
+    /// Creates the table for a password file.
     pub(crate) fn password_table(
         &self,
         passwords: &Passwords,
@@ -125,7 +127,7 @@ impl Authenticator {
         Ok(PasswordTable::new(key, self.verifiers(), passwords.users()))
     }
 
-    /// Lets `provider` decide over the PLAIN peers of `domain`.
+    /// Lets `provider` decide about the PLAIN peers of `domain`.
     pub fn configure_plain_callback(
         &self,
         domain: impl Into<Domain>,
@@ -135,8 +137,8 @@ impl Authenticator {
         self.rule_plain(domain.into(), rule, None)
     }
 
-    /// Lets a function that may block decide over the PLAIN peers of `domain`, on threads for it:
-    /// see [`Authenticator::configure_curve_callback_blocking`].
+    /// Lets a function that may block decide about the PLAIN peers of `domain`. It is called on its
+    /// own threads: see [`Authenticator::configure_curve_callback_blocking`].
     pub fn configure_plain_callback_blocking<R: IntoProviderResult>(
         &self,
         domain: impl Into<Domain>,
@@ -147,7 +149,7 @@ impl Authenticator {
         self.rule_plain(domain.into(), rule, None)
     }
 
-    /// The users of a password file whose changes count by now. Without users it needs no key.
+    /// The rule for the users of a watched password file.
     #[cfg(feature = "reload")]
     pub(crate) fn settled_users(&self, users: Vec<(Bytes, Stored)>) -> PlainRule {
         match self.hash_key() {
@@ -155,12 +157,12 @@ impl Authenticator {
                 let table = PasswordTable::of_stored(key, self.verifiers(), users);
                 PlainRule::Table(Arc::new(table))
             }
-            // Their keyed hashes could not have been made.
-            Err(_) => PlainRule::Nobody,
+            // Without a key no keyed hash was ever made, so there are no users.
+            Err(_) => PlainRule::NoUsers,
         }
     }
 
-    /// Puts `rule` in force by an explicit call, which may have `loaded` it.
+    /// Puts `rule` in force for an explicit call, which may have `loaded` it from a file.
     fn rule_plain(&self, domain: Domain, rule: PlainRule, loaded: Option<Loaded>) -> Configured {
         let mut configured = Configured::default();
         self.change(|policy| {
@@ -171,7 +173,7 @@ impl Authenticator {
         configured
     }
 
-    /// The key of all tables of passwords.
+    /// The key of all password tables, created on first use.
     pub(crate) fn hash_key(&self) -> Result<Arc<HashKey>, LocalError> {
         let cell = self.hash_key_cell();
         if let Some(key) = cell.get() {
@@ -183,7 +185,7 @@ impl Authenticator {
 }
 
 impl Policy {
-    /// Puts `rule` in force.
+    /// Puts `rule` in force, and returns the change for the audit log.
     pub(crate) fn rule_plain(&mut self, domain: Domain, mut rule: PlainRule) -> Change {
         let (before, fresh) = (self.plain.get(&domain), self.version);
         rule.inherit(before, fresh);

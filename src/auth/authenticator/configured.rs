@@ -1,4 +1,4 @@
-//! What an explicit call has put an end to.
+//! The effect of an explicit configuration call on watches.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
@@ -8,24 +8,24 @@ use crate::auth::policy::decide::Policy;
 #[cfg(feature = "reload")]
 use crate::auth::policy::watched::watches::Loaded;
 
-/// What a call of the [`Authenticator`](crate::auth::Authenticator) that configures a domain has
-/// put an end to.
+/// The effect of a call that configures a domain of an
+/// [`Authenticator`](crate::auth::Authenticator), apart from its rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Configured {
-    /// Whether a directory or file was loaded again by itself for this domain and mechanism, and
-    /// no longer is: no later change of it takes back what this call has said.
+    /// Whether the call has ended the watch of a directory or file for this domain and mechanism.
+    /// Later changes of the file then do not replace what the call has configured.
     pub ended_watch: bool,
 }
 
-/// What an explicit call has loaded, which nothing asks for where nothing is watched.
+/// The files that an explicit call has loaded. Without feature `reload` nothing needs to know them.
 #[cfg(not(feature = "reload"))]
 pub(crate) enum Loaded {}
 
 impl Policy {
-    /// An explicit call rules `ruled` now. Its watch goes on if the call has loaded what is
-    /// watched, and ends otherwise, so that no later reload takes back what the call has said.
-    /// Whether it has ended one.
+    /// Records that an explicit call has configured `ruled`. A watch continues if the call has
+    /// loaded the same files, and ends otherwise, so that no later reload replaces what the call
+    /// has configured. Returns whether a watch has ended.
     pub(crate) fn rule_explicitly(
         &mut self,
         ruled: &(MechanismKind, Domain),

@@ -1,4 +1,4 @@
-//! How a request becomes a reply.
+//! Decisions: from a request to a reply.
 #![forbid(unsafe_code)]
 
 use crate::access::grant::Grant;
@@ -10,6 +10,7 @@ use crate::auth::policy::provider::{Asking, NoAnswer, ProviderAnswer, ProviderEr
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
 use crate::status::Status;
+use crate::with_causes::WithCauses;
 use crate::zap::contain::{Contained, Panicked};
 use crate::zap::envelope::split_envelope;
 use crate::zap::failures::Asker;
@@ -22,38 +23,41 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How often a decision may be overtaken and made again. 8: changes come in bursts, as a reload of
-/// a few files makes them, and no question is asked for ever.
+/// How often a decision is repeated because the policy has changed meanwhile. 8: changes come in
+/// short bursts, for example when several files are reloaded, and the number of requests to a
+/// provider stays bounded.
 const MAX_OVERTAKEN: u32 = 8;
 
-/// Most characters of a provider's error in the log. 256: a sentence or two.
+/// Maximum number of characters of a provider's error in the log. 256: one or two sentences.
 const MAX_LOGGED: usize = 256;
 
-/// For how long a peer is admitted.
+/// The form of the reply.
 #[derive(Clone, Copy)]
-enum Admitting {
-    /// Its grant says, which the asker can hold.
-    Revocably,
-    /// The answer is a reply in frames, which no grant can go with.
-    ForNow,
+enum ReplyForm {
+    /// A [`ZapReply`] in this process, with a grant.
+    WithGrant,
+    /// Frames, which carry no grant.
+    Frames,
 }
 
-/// What comes of a decision, apart from the reply.
+/// The result of an admission.
 struct Admitted {
     grant: Option<Grant>,
-    /// Whether the peer was admitted by what a change has withdrawn meanwhile.
+    /// Whether a change has withdrawn the admission since the decision began.
     is_withdrawn: bool,
 }
 
 impl Authenticator {
-    /// Answers a raw ZAP request without address envelope and delimiter: its frames from the
-    /// version on give the six frames of the reply. `None` if there are fewer than two frames,
-    /// so that there is no request id to reply to. The reply for a provider that gave no answer is
-    /// held back here, since no frame can say so: see [`Provider`](crate::auth::Provider).
+    /// Answers a raw ZAP request without address envelope and delimiter. `frames` start with the
+    /// version, and the result is the six frames of the reply. `None` if there are fewer than two
+    /// frames, because there is then no request id to reply to.
+    ///
+    /// If a provider gave no answer, the reply is delayed here, because no frame can say so: see
+    /// [`Provider`](crate::auth::Provider).
     pub async fn handle_zap_message(&self, frames: Vec<Bytes>) -> Option<[Bytes; 6]> {
         let (id, refusal) = match ZapRequest::from_frames(frames) {
             Ok(request) => {
-                let (decided, _) = self.answer(&request, Admitting::ForNow).await;
+                let (decided, _) = self.answer(&request, ReplyForm::Frames).await;
                 if let Some(time) = decided.hold_back() {
                     self.held_back().wait(time).await;
                 }
@@ -67,9 +71,9 @@ impl Authenticator {
         Some(ZapReply::denial(id?, refusal.status(), reason).into_frames())
     }
 
-    /// Answers a raw ZAP request as a ROUTER receives it: routing frames, an empty delimiter,
-    /// the request. The reply has the same envelope. `None` if there is no delimiter, or fewer
-    /// than two frames after it.
+    /// Answers a raw ZAP request as a ROUTER socket receives it: routing frames, an empty
+    /// delimiter, the request. The reply has the same envelope. `None` if there is no delimiter, or
+    /// fewer than two frames follow it.
     pub async fn handle_zap_envelope(&self, frames: Vec<Bytes>) -> Option<Vec<Bytes>> {
         let Some((mut envelope, message)) = split_envelope(frames) else {
             self.audit_malformed(None, "No delimiter");
@@ -79,13 +83,13 @@ impl Authenticator {
         Some(envelope)
     }
 
-    /// Answers a request as [`ZapHandler::handle`] does, and says what has decided.
+    /// Answers a request as [`ZapHandler::handle`] does, and also returns the rule that decided.
     pub async fn handle_explained(&self, request: &ZapRequest) -> (ZapReply, Rule) {
-        let (decided, grant) = self.answer(request, Admitting::Revocably).await;
+        let (decided, grant) = self.answer(request, ReplyForm::WithGrant).await;
         decided.into_reply(request.id.clone(), grant)
     }
 
-    async fn answer(&self, request: &ZapRequest, admitting: Admitting) -> (Decided, Option<Grant>) {
+    async fn answer(&self, request: &ZapRequest, form: ReplyForm) -> (Decided, Option<Grant>) {
         let start = Instant::now();
         let mut left = MAX_OVERTAKEN;
         loop {
@@ -95,7 +99,7 @@ impl Authenticator {
                 ruled: match policy.judge(request, || self.now()) {
                     Err(refused) => Err(refused),
                     Ok(Ruling::Admit(admission)) => Ok(admission),
-                    // In a box, so that decisions which need no answer carry no room for one.
+                    // Boxed, so that the future of decisions without a question stays small.
                     Ok(Ruling::Ask(asked)) => {
                         let policy = Guard::into_inner(policy);
                         Box::pin(self.ask_and_note(policy, request, asked)).await
@@ -103,14 +107,15 @@ impl Authenticator {
                 },
             };
             if let Err(invalid) = decided.check() {
-                tracing::error!(id = %request.id, "{invalid}");
+                tracing::error!(id = %request.id, "{}", WithCauses(&invalid));
             }
             let Admitted {
                 grant,
                 is_withdrawn,
-            } = self.admit(request, &decided, admitting);
-            // A provider may take its time. If the policy has withdrawn meanwhile what it decided
-            // by, the policy that has taken its place is asked, until a decision stands.
+            } = self.admit(request, &decided, form);
+            // A provider may take seconds to answer. If a change of the policy has withdrawn the
+            // admission in that time, the request is decided again under the new policy, until a
+            // decision stands.
             let grant = match (is_withdrawn, left) {
                 (false, _) => grant,
                 (true, 0) => {
@@ -122,22 +127,22 @@ impl Authenticator {
                     continue;
                 }
             };
-            let is_final = matches!(admitting, Admitting::ForNow);
+            let is_final = matches!(form, ReplyForm::Frames);
             self.audit_decision(request, &decided, start, is_final);
             return (decided, grant);
         }
     }
 
-    fn admit(&self, request: &ZapRequest, decided: &Decided, admitting: Admitting) -> Admitted {
+    fn admit(&self, request: &ZapRequest, decided: &Decided, form: ReplyForm) -> Admitted {
         let version = decided.policy_version;
-        let (is_withdrawn, grant) = match (&decided.ruled, admitting) {
+        let (is_withdrawn, grant) = match (&decided.ruled, form) {
             (Err(_), _) => (false, None),
-            (Ok(admission), Admitting::ForNow) => {
+            (Ok(admission), ReplyForm::Frames) => {
                 let policy = self.policy();
                 let stands = policy.confirms(version, &admission.of(request), || self.now());
                 (!stands, None)
             }
-            (Ok(admission), Admitting::Revocably) => {
+            (Ok(admission), ReplyForm::WithGrant) => {
                 let issued = self.issue(version, request, admission);
                 (issued.is_withdrawn, Some(issued.terms.into()))
             }
@@ -148,7 +153,7 @@ impl Authenticator {
         }
     }
 
-    /// As [`Authenticator::ask`], and takes note of failures.
+    /// As [`Authenticator::ask`], and records the outcome for the fair choice among addresses.
     async fn ask_and_note(
         &self,
         policy: Arc<Policy>,
@@ -165,7 +170,8 @@ impl Authenticator {
         ruled
     }
 
-    /// Asks what takes its time, and takes the answer as `policy` has it.
+    /// Puts a question to a provider or to the verification of a hash, and decides by the answer
+    /// under `policy`.
     pub(crate) async fn ask(
         &self,
         policy: Arc<Policy>,
@@ -200,13 +206,13 @@ impl Authenticator {
                     self.hold_back(&outage, refused, error.as_ref());
                 }
                 Err(refused) if refused.refusal == Refusal::Busy => {}
-                _ => outage.is_over(),
+                _ => outage.recovered(),
             }
         }
         ruled
     }
 
-    /// Puts the question. `None` if there is no permit for it.
+    /// Awaits the answer. `None` if the question gets no permit, or loses it.
     async fn answer_to(
         &self,
         asking: Asking,
@@ -214,17 +220,18 @@ impl Authenticator {
         asker: &Asker,
     ) -> Option<Result<Result<ProviderAnswer, NoAnswer>, Panicked>> {
         let permits = self.provider_permits();
-        let turn = permits.turn(asker);
-        let asking = Contained::new(asking(self.provider_time(), turn));
+        let priority = permits.priority(asker);
+        let asking = Contained::new(asking(self.provider_time(), priority));
         if is_on_thread {
-            // It pauses in any case, and what a thread has begun cannot be taken back.
-            permits.acquire(turn)?.hold(asking).await
+            // The question waits for a thread in any case, and a running thread cannot be stopped,
+            // so it takes its permit before it begins.
+            permits.acquire(priority)?.hold(asking).await
         } else {
-            permits.wait(|| turn, asking).await
+            permits.wait(|| priority, asking).await
         }
     }
 
-    /// Holds the refusal back for as long as the provider's trouble asks for, and tells of it.
+    /// Sets the delay of a refusal in a provider's outage, and logs the outage.
     fn hold_back(&self, outage: &Outage, refused: &mut Refused, error: Option<&ProviderError>) {
         let Failure { hold_back, untold } = outage.failed(Instant::now());
         refused.hold_back = Some(hold_back);
@@ -232,10 +239,10 @@ impl Authenticator {
         if let Some(untold) = untold {
             let reason = error.map_or(refused.refusal.text(), |ProviderError(text)| text);
             let reason: String = reason.chars().take(MAX_LOGGED).collect();
-            // Quoted and escaped, so that it cannot forge a log line.
+            // Quoted and escaped, so that the text cannot forge a log line.
             tracing::error!(%rule, untold, error = ?reason, "provider failed");
         }
-        if refused.refusal == Refusal::ProviderStuck && outage.is_newly_stuck() {
+        if refused.refusal == Refusal::ProviderStuck && outage.mark_stuck() {
             self.audit_stuck(rule);
         }
     }
@@ -243,7 +250,7 @@ impl Authenticator {
 
 impl ZapHandler for Authenticator {
     async fn handle(&self, request: ZapRequest) -> ZapReply {
-        let (decided, grant) = self.answer(&request, Admitting::Revocably).await;
+        let (decided, grant) = self.answer(&request, ReplyForm::WithGrant).await;
         let (reply, _) = decided.into_reply(request.id, grant);
         reply
     }

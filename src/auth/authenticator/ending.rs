@@ -1,4 +1,4 @@
-//! Ends admissions of one user or key, whatever has admitted them.
+//! Ends the admissions of one user or key.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
@@ -10,12 +10,13 @@ use crate::crypto::keys::PublicKey;
 use bytes::Bytes;
 
 impl Authenticator {
-    /// Ends the admissions of a user, which is mechanism, domain and user id together; `domain` is
-    /// the one that its peers asked for. Returns how many have ended.
+    /// Ends the admissions of a user, which mechanism, domain and user id identify together.
+    /// `domain` is the domain of the peers' requests. Returns how many admissions have ended.
     ///
-    /// It is for what no table holds: a user that a provider has admitted. Let the provider say no
-    /// first, since the policy stays as it is and a peer that comes back is judged by it. The user's
-    /// decisions in progress are made again, so that none escapes that was begun before the call.
+    /// Use it for users of a provider. (A user of a table loses its admissions when it is removed
+    /// from the table.) Let the provider refuse the user first: the policy does not change, so a
+    /// peer that reconnects is decided about again. Decisions about the user that are in progress
+    /// are repeated, so none that began before the call admits the user.
     pub fn end_admissions(
         &self,
         mechanism: MechanismKind,
@@ -36,20 +37,22 @@ impl Authenticator {
         self.end(change, ended)
     }
 
-    /// Ends the admissions of a CURVE key in every domain, as [`Authenticator::end_admissions`]
-    /// does those of a user. Returns how many have ended.
+    /// Ends the admissions of a CURVE key in all domains, as [`Authenticator::end_admissions`] does
+    /// for a user. Returns how many admissions have ended.
     pub fn end_admissions_of_key(&self, key: &PublicKey) -> usize {
         self.end(Change::EndedKey(*key), Ended::Key(*key))
     }
 
     fn end(&self, change: Change, meant: Ended) -> usize {
-        // In this order: a decision in progress either has its grant by now, and it is found, or
-        // it meets a policy under which it does not count.
+        // The order matters. First the policy records the call, then the registered grants are
+        // ended. A decision in progress has registered its grant before the second step, and the
+        // grant is found there; or it registers later, and then checks its grant against a policy
+        // that records the call (`Ledger::issue`).
         self.change(|policy| {
             policy.endings.end(policy.version, meant.clone());
             change
         });
-        let ended = self.ledger().end(|terms| meant.is(&terms.peer()));
+        let ended = self.ledger().end(|terms| meant.applies_to(&terms.peer()));
         let count = ended.len();
         ended.notify();
         count

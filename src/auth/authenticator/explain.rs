@@ -1,4 +1,4 @@
-//! Dry runs: what would come of a request, and by which rule.
+//! Dry runs: the outcome that a request would have, and the rule that decides.
 #![forbid(unsafe_code)]
 
 use crate::access::request::AccessRequest;
@@ -10,22 +10,24 @@ use crate::zap::request::{RequestId, ZapRequest};
 use std::fmt;
 use std::sync::Arc;
 
-/// What would come of a request.
+/// The outcome that a request would have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// The outcome; `None` if it is up to the provider that [`Explanation::rule`] names.
+    /// The outcome; `None` if the provider named by [`Explanation::rule`] would decide.
     pub outcome: Option<Outcome>,
-    /// What decides.
+    /// The rule that decides.
     pub rule: Rule,
-    /// The policy that was looked at.
+    /// The version of the policy.
     pub policy_version: u64,
 }
 
 impl Authenticator {
-    /// Would this peer be admitted now, and by which rule? The answer is the one that a request
-    /// would get, and nothing else happens: no provider is asked, no grant issued, no event
-    /// raised. It is there at once, unless a hashed password has to be verified for it.
+    /// Says whether this peer would be admitted now, and by which rule. It has no effect: no
+    /// provider is asked, no grant is issued, no event is recorded. The future is ready at once,
+    /// unless a hashed password has to be verified.
+    ///
+    /// Cancel safe.
     pub async fn explain(&self, request: &AccessRequest) -> Explanation {
         let request = ZapRequest::new(RequestId::from(0), request);
         let policy = Arc::clone(&self.policy());
@@ -50,7 +52,8 @@ impl Authenticator {
             policy_version: policy.version,
             ruled: admission,
         };
-        let _told_of_by_decisions = decided.check();
+        // Decisions log this error; here only its effect on the outcome matters.
+        let _invalid = decided.check();
         Explanation {
             outcome: Some(decided.outcome()),
             rule: decided.rule().clone(),
@@ -62,7 +65,7 @@ impl Authenticator {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.outcome {
-            None => write!(f, "undecided: it is up to {}", self.rule),
+            None => write!(f, "undecided: {} decides", self.rule),
             Some(Outcome::Allowed { .. }) => write!(f, "allowed: {}", self.rule),
             Some(Outcome::Refused { status, reason }) => {
                 write!(f, "refused with {status} ({reason}): {}", self.rule)

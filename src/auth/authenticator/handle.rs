@@ -1,4 +1,4 @@
-//! The Authenticator: `zmq.auth`'s policy, shared by any number of tasks and threads.
+//! The Authenticator: the policy of `zmq.auth`, shared by any number of tasks and threads.
 #![forbid(unsafe_code)]
 
 use crate::auth::audit::event::Change;
@@ -30,21 +30,22 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
-/// Who may come in, by address, password, key or principal. Cheap to clone; all clones are the
-/// same Authenticator, and every method takes `&self`.
+/// Decides which peers are admitted, by address, password, key or principal. Cloning is cheap, all
+/// clones are the same Authenticator, and every method takes `&self`.
 ///
-/// Until configured, NULL peers are admitted from everywhere, and no PLAIN or CURVE peer is.
-/// Policy is immutable and replaced as a whole: a decision never waits for a change, and sees
-/// all of it or nothing.
+/// Without configuration it admits NULL peers from all addresses, and no PLAIN or CURVE peer. The
+/// policy is immutable and is replaced as a whole, so a decision never waits for a change, and
+/// sees either all of it or nothing.
 ///
-/// A `configure_*` call claims its domain for its mechanism before anything is loaded. What the
-/// domain has since lost, or never got because loading failed, admits no peer. A domain that is
-/// not claimed is ruled by `*` ([`Domain::ALL`](crate::Domain::ALL)); only [`Authenticator::unconfigure`] gives a
-/// claimed domain back to it. Of several `configure_*` calls for one domain and mechanism the
-/// last rules. The empty domain is one like any other.
+/// A `configure_*` call claims its domain for its mechanism before it loads anything. A domain
+/// whose first load fails therefore admits no peer, and does not fall back to `*`. The rule of `*`
+/// ([`Domain::ALL`](crate::Domain::ALL)) applies to domains that are not claimed. Only
+/// [`Authenticator::unconfigure`] releases a claimed domain. If several `configure_*` calls name
+/// the same domain and mechanism, the last one applies. The empty domain is a domain like any
+/// other.
 ///
-/// Every peer it admits comes with a [`Grant`](crate::Grant), which ends when the policy would
-/// no longer admit the peer in the same way: see [`AdmissionTerms`].
+/// Every admitted peer gets a [`Grant`](crate::Grant), which ends when the policy would no longer
+/// admit the peer in the same way: see [`AdmissionTerms`].
 ///
 /// ```
 /// use zmtp_auth::auth::Authenticator;
@@ -61,7 +62,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Clone)]
 pub struct Authenticator(Arc<Inner>);
 
-/// An [`Authenticator`] that may be gone.
+/// A weak reference to an [`Authenticator`].
 #[cfg(feature = "reload")]
 #[derive(Clone)]
 pub(crate) struct WeakAuthenticator(Weak<Inner>);
@@ -75,66 +76,67 @@ impl WeakAuthenticator {
 
 struct Inner {
     ledger: Arc<Ledger>,
-    /// Held by a call that changes the policy, never by a decision.
+    /// Held by calls that change the policy, never by decisions.
     changing: Mutex<()>,
-    /// Made with the first password table; one key for all of them, so that an unchanged
-    /// password has an unchanged tag in the next table.
+    /// The key of all password tables, created with the first one. All tables share it, so that
+    /// an unchanged password has the same tag in the next table.
     hash_key: OnceLock<Arc<HashKey>>,
     provider_permits: Permits,
     provider_time: Duration,
-    /// Refusals that replies in frames cannot say to hold back.
+    /// Refusals in frames that are delayed here, because frames cannot carry the delay.
     held_back: HeldBack,
     max_waiting: usize,
-    /// Threads that may stand in for those that providers never return.
+    /// The number of threads that may still replace those of calls that do not return.
     spare_threads: Arc<AtomicUsize>,
-    /// Where hashed passwords are verified.
+    /// The threads that verify hashed passwords.
     verifiers: Arc<ThreadPool>,
     /// Notified after each change.
     changed: EventCount,
-    /// What a policy file has loaded again.
+    /// The watch of the files that a policy file names.
     #[cfg(all(feature = "policy-file", feature = "reload"))]
     watching: Mutex<Watching>,
 }
 
-/// What loads files again until it is dropped.
+/// Reloads files until it is dropped.
 #[cfg(all(feature = "policy-file", feature = "reload"))]
 type Watching = Option<Box<dyn Any + Send>>;
 
-/// Threads for each provider that blocks. 16: they wait for databases and directory services rather
-/// than for a core, and such services take few connections.
+/// Number of threads for each blocking provider. 16: they wait for databases and directory services
+/// and not for a core, and such services accept few connections.
 const BLOCKING_THREADS: usize = 16;
 
-/// Threads that stand in for those that never return, for all providers together. 64: a service
-/// that hangs for a minute costs no more, and no provider has any to lose to another's.
+/// Number of spare threads for all blocking providers together. They replace threads whose call
+/// does not return. 64: this bounds the threads that a hanging service can use up, and providers do
+/// not lose their own 16 threads to each other.
 const SPARE_THREADS: usize = 64;
 
 impl Authenticator {
-    /// An Authenticator without any configuration, with the default limits.
+    /// An Authenticator without configuration, with the default limits.
     #[must_use]
     pub fn new() -> Self {
         Self::with_limits(&Limits::default())
     }
 
-    /// An Authenticator without any configuration. Of the limits it uses
-    /// [`Limits::max_pending_verdicts`], [`Limits::max_remembered_failures`],
-    /// [`Limits::max_held_back`] and [`Limits::verdict_timeout`], for its providers and hashed
-    /// passwords.
+    /// An Authenticator without configuration. Its providers and the verification of hashed
+    /// passwords are bounded by [`Limits::max_pending_verdicts`],
+    /// [`Limits::max_remembered_failures`], [`Limits::max_held_back`] and
+    /// [`Limits::verdict_timeout`].
     #[must_use]
     pub fn with_limits(limits: &Limits) -> Self {
         Self::with_clock(limits, SystemTime::now)
     }
 
-    /// As [`Authenticator::with_limits`], with another clock than the system's for the validity
-    /// of keys: for tests, and where the system's is not to be trusted. While it panics, no key
-    /// with a validity is admitted.
+    /// As [`Authenticator::with_limits`], with `clock` instead of the system clock for the validity
+    /// of keys: for tests, and for machines whose system clock is not trustworthy. While the clock
+    /// panics, no key with a validity is admitted.
     #[must_use]
     pub fn with_clock(
         limits: &Limits,
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Self {
-        // A job waits from its question's first pause on, just before the question gets a place or
-        // makes room. Were there as many places in the queue as for questions, the queue would
-        // refuse a newcomer before the fair choice among the questions.
+        // A job enters the thread queue shortly before its request takes a permit or evicts another
+        // request. If the queue had only as many places as there are permits, it could be full and
+        // refuse the new request before the fair choice among requests is made.
         let max_waiting = limits.max_pending_verdicts.saturating_mul(2);
         Self(Arc::new(Inner {
             ledger: Arc::new(Ledger::new(clock)),
@@ -147,7 +149,7 @@ impl Authenticator {
             spare_threads: Arc::new(AtomicUsize::new(SPARE_THREADS)),
             verifiers: Arc::new(ThreadPool::new(PoolSettings {
                 name: "zmtp-auth password",
-                // Each is one core at full load, and the last one is for everything else.
+                // Each verification uses a whole core. One core is left for everything else.
                 max_threads: available_parallelism()
                     .map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
                 max_waiting,
@@ -164,19 +166,19 @@ impl Authenticator {
         self.0.ledger.policy()
     }
 
-    /// What reloading holds, so that reloading keeps no Authenticator alive.
+    /// A weak reference, so that reloading does not keep the Authenticator alive.
     #[cfg(feature = "reload")]
     pub(crate) fn downgrade(&self) -> WeakAuthenticator {
         WeakAuthenticator(Arc::downgrade(&self.0))
     }
 
-    /// What a policy file has loaded again.
+    /// The watch of the files that a policy file names.
     #[cfg(all(feature = "policy-file", feature = "reload"))]
     pub(crate) fn watching(&self) -> MutexGuard<'_, Watching> {
         lock(&self.0.watching)
     }
 
-    /// What it shares with its admissions.
+    /// The state that it shares with its admissions.
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.0.ledger
     }
@@ -193,22 +195,22 @@ impl Authenticator {
         ledger.issue(issuer, policy_version, request, admission)
     }
 
-    /// What is notified after each change.
+    /// Notified after each change.
     pub(crate) fn changed(&self) -> &EventCount {
         &self.0.changed
     }
 
-    /// One key for the passwords of all tables.
+    /// The key of all password tables, if it exists.
     pub(crate) fn hash_key_cell(&self) -> &OnceLock<Arc<HashKey>> {
         &self.0.hash_key
     }
 
-    /// The permits of questions that pause.
+    /// The permits of requests that wait for a provider or a verification.
     pub(crate) fn provider_permits(&self) -> &Permits {
         &self.0.provider_permits
     }
 
-    /// Threads for one provider that blocks.
+    /// Creates the threads for one blocking provider.
     pub(crate) fn blocking_threads(&self) -> ThreadPool {
         ThreadPool::new(PoolSettings {
             name: "zmtp-auth provider",
@@ -221,32 +223,32 @@ impl Authenticator {
         })
     }
 
-    /// Refusals that are held back here.
+    /// The refusals in frames that are delayed.
     pub(crate) fn held_back(&self) -> &HeldBack {
         &self.0.held_back
     }
 
-    /// Where hashed passwords are verified.
+    /// The threads that verify hashed passwords.
     pub(crate) fn verifiers(&self) -> Arc<ThreadPool> {
         Arc::clone(&self.0.verifiers)
     }
 
-    /// How long a provider may take.
+    /// The maximum time of a provider or a verification.
     pub(crate) fn provider_time(&self) -> Duration {
         self.0.provider_time
     }
 
-    /// What time it is; `None` if the clock panics.
+    /// The current time; `None` if the clock panics.
     pub(crate) fn now(&self) -> Option<SystemTime> {
         self.0.ledger.now()
     }
 
-    /// What readers of audit events read.
+    /// The log of audit events.
     pub(crate) fn event_log(&self) -> &Arc<EventLog> {
         &self.0.ledger.log
     }
 
-    /// Replaces the policy by a changed copy; the change says what it was.
+    /// Replaces the policy by a changed copy. `change` returns what it did, for the audit log.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Policy) -> Change) {
         match self.try_change(|policy| Ok::<_, Infallible>(((), change(policy)))) {
             Ok(()) => {}
@@ -255,13 +257,13 @@ impl Authenticator {
     }
 
     /// Replaces the policy by a changed copy, unless the change fails. When it returns, every
-    /// admission that the change ends has ended. `change` may call no foreign code.
+    /// admission that the change withdraws has ended. `change` must not call foreign code.
     pub(crate) fn try_change<T, E>(
         &self,
         change: impl FnOnce(&mut Policy) -> Result<(T, Change), E>,
     ) -> Result<T, E> {
         let now = self.now();
-        // A change that panicked has stored nothing, so the policy behind a poisoned lock is whole.
+        // A change that panics stores nothing, so a poisoned lock does not mean a broken policy.
         let alone = lock(&self.0.changing);
         let mut policy = Policy::clone(&self.policy());
         policy.version += 1;
@@ -274,11 +276,12 @@ impl Authenticator {
             Change::WatchEnded(_) => Vec::new(),
             _ => policy.watches.ended_since(&before.watches),
         };
-        // Within the lock, so that no admission can miss a change that the next one takes back.
+        // The grants are checked while the lock is held. Otherwise a second change could undo this
+        // one before the grants are checked, and an admission would survive that this change ends.
         let notices = self.0.ledger.check(&policy, now);
         drop(alone);
-        // From here on runs foreign code, which may want to change the policy itself: wakers, and
-        // providers that are dropped with the policy that held them.
+        // The rest runs foreign code, which may change the policy itself: wakers of readers and
+        // holders, and the drop of providers together with the policy before.
         self.audit_change(version, change);
         #[cfg(feature = "reload")]
         if !ended.is_empty() {
@@ -290,17 +293,16 @@ impl Authenticator {
         Ok(outcome)
     }
 
-    /// The user id of a CURVE key: 40 characters of Z85, unless
-    /// [`Authenticator::set_curve_user_id`] says otherwise.
-    /// `None` if that mapping panics.
+    /// The user id of a CURVE key: its 40 characters of Z85, or what
+    /// [`Authenticator::set_curve_user_id`] maps it to. `None` if that mapping panics.
     #[must_use]
     pub fn curve_user_id(&self, key: &PublicKey) -> Option<Bytes> {
         self.policy().curve_user_id(key).ok()
     }
 
-    /// Replaces the mapping of keys to user ids, for every key that is admitted by a table, or
-    /// by a provider that names no user. At most 255 bytes; a longer id, or a panic, refuses
-    /// the peer with 500.
+    /// Replaces the mapping of keys to user ids. It applies to keys that a table admits, and to keys
+    /// that a provider admits without naming a user. A user id has at most 255 bytes. If it is
+    /// longer, or the mapping panics, the peer is refused with 500.
     pub fn set_curve_user_id<U: Into<Bytes>>(
         &self,
         user_id: impl Fn(&PublicKey) -> U + Send + Sync + 'static,
@@ -312,14 +314,14 @@ impl Authenticator {
         });
     }
 
-    /// Grants that are still held, revoked ones too.
+    /// The number of grants that are still held, including revoked ones.
     #[must_use]
     pub fn live_grants(&self) -> usize {
         self.0.ledger.live_grants()
     }
 
-    /// Refuses every request with 300, until [`Authenticator::start`]; those that are in progress
-    /// when it returns, too. Peers that are in stay in.
+    /// Refuses every request with 300 until [`Authenticator::start`], including requests in
+    /// progress. Admitted peers stay admitted.
     pub fn stop(&self) {
         self.change(|policy| {
             policy.stopped = true;
@@ -328,7 +330,7 @@ impl Authenticator {
         });
     }
 
-    /// Decides again after [`Authenticator::stop`]. A new Authenticator is started already.
+    /// Resumes decisions after [`Authenticator::stop`]. A new Authenticator is started.
     pub fn start(&self) {
         self.change(|policy| {
             policy.stopped = false;
@@ -338,7 +340,7 @@ impl Authenticator {
 }
 
 impl AdmissionTerms {
-    /// Whether `auth` has admitted the peer: that Authenticator, or a clone of it.
+    /// Whether `auth`, or a clone of it, has admitted the peer.
     #[must_use]
     pub fn was_issued_by(&self, auth: &Authenticator) -> bool {
         Arc::ptr_eq(self.ledger(), &auth.0.ledger)

@@ -1,4 +1,4 @@
-//! The `Authenticator`: its handle, one file for each thing that it does.
+//! The `Authenticator`: its handle, and one file for each group of methods.
 
 pub(crate) mod auditing;
 pub(crate) mod changes;

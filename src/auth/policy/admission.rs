@@ -1,4 +1,4 @@
-//! What a policy admits a peer as, and by which of its entries.
+//! Admissions: the identity that a policy gives a peer, and the entry that admits it.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -10,7 +10,7 @@ use crate::zap::request::ZapRequest;
 use bytes::Bytes;
 use std::time::SystemTime;
 
-/// What an admitted peer is to us, and what has admitted it.
+/// The identity of an admitted peer, and the rule and entry that admit it.
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
     pub(crate) user_id: Bytes,
@@ -21,7 +21,7 @@ pub(crate) struct Admission {
     pub(crate) valid_until: Option<SystemTime>,
 }
 
-/// A peer that was admitted, and the entry that has admitted it.
+/// An admitted peer, and the version of the entry that admitted it.
 pub(crate) struct AdmittedPeer<'a> {
     pub(crate) domain: &'a Domain,
     pub(crate) user_id: &'a Bytes,
@@ -31,7 +31,7 @@ pub(crate) struct AdmittedPeer<'a> {
 }
 
 impl Admission {
-    /// The peer of `request`, which is admitted so.
+    /// The peer of `request`, as this admission admits it.
     pub(crate) const fn of<'a>(&'a self, request: &'a ZapRequest) -> AdmittedPeer<'a> {
         AdmittedPeer {
             domain: &request.domain,

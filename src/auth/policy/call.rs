@@ -1,10 +1,12 @@
-//! The order of explicit calls, by which a later one rules.
+//! The order of configuration calls. A later call takes precedence.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// An explicit call, by its place in the order of all such calls of this process. Loading a policy
-/// file has its place from its beginning on, every other call from when it comes into force.
+/// The place of an explicit configuration call in the order of all such calls of this process. A
+/// call that loads a policy file takes its place when it begins to read. Every other call takes its
+/// place when it comes into force. A policy file that took long to read therefore does not replace
+/// what another call has configured meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Call(u64);
 

@@ -1,4 +1,4 @@
-//! CURVE: which keys a domain admits.
+//! CURVE rules: which keys a domain admits.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::{Credential, MechanismKind};
@@ -11,16 +11,17 @@ use crate::cert::problem::CertificateErrorKind;
 use crate::cert::validity::{Validity, is_validity_name};
 use crate::crypto::keys::PublicKey;
 use crate::wire::metadata::{Metadata, PropertyError};
+use crate::with_causes::WithCauses;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 use thiserror::Error;
 
-/// The rule of one domain. Versions are set when it is installed, by [`CurveRule::inherit`].
+/// The rule of one domain. [`CurveRule::inherit`] sets the versions when the rule comes into force.
 #[derive(Clone)]
 pub(crate) enum CurveRule {
-    /// Every key: the peer has proven that it holds it, no more.
+    /// Every key that the peer has proven to hold.
     AnyKey { version: u64 },
     /// These keys. An empty table admits no peer.
     Keys(Arc<HashMap<PublicKey, KeyEntry>>),
@@ -31,21 +32,20 @@ pub(crate) enum CurveRule {
     },
 }
 
-/// What is known of a key that comes in. As small as can be: a lookup among very many keys takes
-/// as long as the memory that they fill is far away.
+/// The entry of an admitted key. It is kept small, because lookups in large tables are dominated by
+/// cache misses.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyEntry {
-    /// `None` where a certificate would say nothing.
+    /// `None` if there is neither metadata nor a limited validity.
     certificate: Option<Arc<Certified>>,
-    /// That of the policy in which this entry was new.
+    /// The version of the policy that introduced this entry.
     pub(crate) version: u64,
 }
 
-/// What a certificate says apart from the key.
+/// The contents of a certificate apart from the key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Certified {
     metadata: Metadata,
-    /// When it counts.
     validity: Validity,
 }
 
@@ -75,14 +75,15 @@ impl KeyEntry {
         certificate.map_or_else(Metadata::new, |certificate| certificate.metadata.clone())
     }
 
-    /// When its certificate counts.
+    /// The validity of its certificate.
     pub(crate) fn validity(&self) -> Validity {
         let certificate = self.certificate.as_ref();
         certificate.map_or_else(Validity::default, |certificate| certificate.validity)
     }
 
-    /// Whether a peer that one of them has admitted is the same to us under the other. When they
-    /// count makes no difference: a certificate may be renewed under its peer.
+    /// Whether both entries give a peer the same identity, so that a peer admitted by one stays
+    /// admitted under the other. The validity may differ: a certificate can be renewed while its
+    /// peer is connected.
     fn admits_as(&self, other: &Self) -> bool {
         let lasting = |entry: &'_ Self| -> Vec<_> {
             let metadata = entry.metadata();
@@ -95,7 +96,7 @@ impl KeyEntry {
         lasting(self) == lasting(other)
     }
 
-    /// Whether the key counts now; the clock is looked at only if that depends on it.
+    /// Checks that the key is valid now. The clock is read only if the validity is limited.
     pub(crate) fn check(&self, now: impl Fn() -> Option<SystemTime>) -> Result<(), Refusal> {
         let validity = self.validity();
         if validity == Validity::default() {
@@ -116,7 +117,8 @@ impl KeyEntry {
     }
 }
 
-/// Why a certificate makes no entry. A directory load has reported either before.
+/// Why no entry can be made from a certificate. The load of a directory has reported both errors
+/// before.
 #[derive(Debug, Error)]
 enum EntryError {
     #[error(transparent)]
@@ -126,8 +128,8 @@ enum EntryError {
 }
 
 impl CurveRule {
-    /// The rule of a domain that is configured and has nothing to admit.
-    pub(crate) fn nobody() -> Self {
+    /// The rule of a claimed domain that admits no peer.
+    pub(crate) fn no_keys() -> Self {
         Self::Keys(Arc::default())
     }
 
@@ -150,7 +152,7 @@ impl CurveRule {
         Self::Keys(Arc::new(entries.collect()))
     }
 
-    /// The holders of these certificates, each with its metadata and while it counts.
+    /// The holders of these certificates, each with its metadata and within its validity.
     pub(crate) fn certificates<'a>(
         certificates: impl IntoIterator<Item = &'a Certificate>,
     ) -> Self {
@@ -161,13 +163,15 @@ impl CurveRule {
                 Ok(entry) => {
                     keys.insert(key, entry);
                 }
-                Err(error) => tracing::error!(%key, "certificate left out: {error}"),
+                Err(error) => {
+                    tracing::error!(%key, "certificate left out: {}", WithCauses(&error));
+                }
             }
         }
         Self::Keys(Arc::new(keys))
     }
 
-    /// The same keys, each only while `validity` lasts, too.
+    /// The same keys, each limited to `validity` in addition.
     #[cfg(any(feature = "policy-file", feature = "reload"))]
     pub(crate) fn within(mut self, validity: &Validity) -> Self {
         if let Self::Keys(keys) = &mut self {
@@ -181,7 +185,7 @@ impl CurveRule {
         self
     }
 
-    /// Whether some key counts at this time.
+    /// Whether a key is valid at this time.
     #[cfg(feature = "policy-file")]
     pub(crate) fn admits_at(&self, now: Option<SystemTime>) -> bool {
         match self {
@@ -190,8 +194,9 @@ impl CurveRule {
         }
     }
 
-    /// Gives versions to a rule that takes the place of `before`: what is the same as before
-    /// keeps the version that it had, what is new gets `fresh`.
+    /// Sets the versions of a rule that replaces `before`. An entry that is the same as before keeps
+    /// its version, and every other entry gets the version `fresh`. Grants of unchanged entries
+    /// stay valid that way.
     pub(crate) fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
         match (self, before) {
             (Self::AnyKey { version }, Some(Self::AnyKey { version: before })) => {
@@ -212,7 +217,7 @@ impl CurveRule {
         }
     }
 
-    /// Its name, as the rule of `domain`.
+    /// The [`Rule`] that stands for it in `domain`.
     pub(crate) const fn name(&self, domain: Domain) -> Rule {
         match self {
             Self::AnyKey { .. } => Rule::AnyKey(domain),
@@ -221,7 +226,7 @@ impl CurveRule {
         }
     }
 
-    /// Its keys, each with the version of the entry.
+    /// Its keys, each with the version of its entry.
     pub(crate) fn key_versions(&self) -> Vec<(Credential, u64)> {
         match self {
             Self::AnyKey { .. } | Self::Provider { .. } => Vec::new(),
@@ -233,8 +238,8 @@ impl CurveRule {
         }
     }
 
-    /// The version of the entry that admits `key` at `now`, if there is one, and the end of its
-    /// validity.
+    /// The version of the entry that admits `key` at `now`, and the end of its validity; `None` if
+    /// no entry admits it.
     pub(crate) fn still_admits(
         &self,
         key: &PublicKey,

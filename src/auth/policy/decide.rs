@@ -1,4 +1,4 @@
-//! The decision: one immutable policy, one request.
+//! The decision about one request by one immutable policy.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::{Credential, Credentials, MechanismKind};
@@ -8,8 +8,8 @@ use crate::auth::policy::admission::{Admission, AdmittedPeer};
 use crate::auth::policy::call::Call;
 use crate::auth::policy::curve::CurveRule;
 use crate::auth::policy::endings::Endings;
-use crate::auth::policy::names::NameRule;
 use crate::auth::policy::plain::PlainRule;
+use crate::auth::policy::principals::PrincipalRule;
 use crate::auth::policy::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
@@ -27,28 +27,30 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Everything a decision depends on. It is replaced and never changed, so a change is seen whole.
+/// Everything that a decision depends on. A policy in force is replaced and never modified, so every
+/// decision sees a change either as a whole or not at all.
 #[derive(Clone, Default)]
 pub(crate) struct Policy {
-    /// Counts the changes. An entry that is new in this policy has this version.
+    /// The number of changes so far. Entries that are new in this policy have this version.
     pub(crate) version: u64,
-    /// The explicit call that rules: no policy file comes into force whose loading began before it.
+    /// The last explicit call. A policy file that began to load before it does not come into force.
     pub(crate) ruling_call: Call,
-    /// While set, every request is refused.
+    /// While true, every request is refused.
     pub(crate) stopped: bool,
-    /// Whose decisions are made again, even if this policy says the same.
+    /// Peers whose decisions in progress are repeated, even if this policy still admits them.
     pub(crate) endings: Endings,
-    /// Checked before any credential.
+    /// The address lists, which are checked before any credentials.
     pub(crate) addresses: Arc<AddressLists>,
-    /// As `curve` by domain; an entry claims its domain, however empty it is.
+    /// The PLAIN rules by domain. An entry claims its domain, even if it admits no peer.
     pub(crate) plain: BTreeMap<Domain, PlainRule>,
+    /// The CURVE rules by domain. An entry claims its domain, even if it admits no peer.
     pub(crate) curve: BTreeMap<Domain, CurveRule>,
-    /// By domain, where a policy file rules; without one every NULL peer is admitted.
-    pub(crate) null: Option<BTreeMap<Domain, NameRule>>,
-    /// By domain, where a policy file rules; without one every principal is admitted.
-    pub(crate) gssapi: Option<BTreeMap<Domain, NameRule>>,
+    /// The NULL rules by domain, from a policy file. Without one every NULL peer is admitted.
+    pub(crate) null: Option<BTreeMap<Domain, PrincipalRule>>,
+    /// The GSSAPI rules by domain, from a policy file. Without one every principal is admitted.
+    pub(crate) gssapi: Option<BTreeMap<Domain, PrincipalRule>>,
     pub(crate) user_ids: Option<UserIds>,
-    /// Which of the rules follow their files.
+    /// The rules that are reloaded when their files change.
     #[cfg(feature = "reload")]
     pub(crate) watches: Watches,
 }
@@ -56,31 +58,31 @@ pub(crate) struct Policy {
 /// A mapping of keys to user ids.
 pub(crate) type UserIds = Arc<dyn Fn(&PublicKey) -> Bytes + Send + Sync>;
 
-/// The version of an entry that is no part of any configuration.
+/// The entry version of built-in rules, which no configuration contains.
 const BUILT_IN: u64 = 0;
 
-/// What comes of a request as far as tables can tell.
+/// The decision about a request, as far as tables decide it.
 pub(crate) enum Ruling {
-    /// The peer comes in.
+    /// The peer is admitted.
     Admit(Admission),
-    /// The provider of its domain decides, or the verification of a hashed password.
+    /// A provider or the verification of a hashed password has to decide.
     Ask(Ask),
 }
 
-/// A question that takes its time.
+/// A question to a provider, or to the verification of a hashed password.
 pub(crate) struct Ask {
     pub(crate) asking: Asking,
-    /// Whether it pauses in any case, since a thread of ours answers it.
+    /// Whether a thread of ours answers it, so that it is never ready at the first poll.
     pub(crate) is_on_thread: bool,
-    /// How the provider fares, if there is one.
+    /// The record of the provider's outages, if there is a provider.
     pub(crate) outage: Option<Arc<Outage>>,
     pub(crate) credential: Credential,
-    /// [`Rule::Provider`], or [`Rule::Passwords`] where a hash is verified.
+    /// [`Rule::Provider`], or [`Rule::Passwords`] if a hash is verified.
     pub(crate) rule: Rule,
     pub(crate) entry_version: u64,
 }
 
-/// The entry that rules `domain`: its own, or that of `*`; and whose it is.
+/// The entry that rules `domain`, and the domain it belongs to: `domain` itself or `*`.
 fn ruling<'a, T>(entries: &'a BTreeMap<Domain, T>, domain: &Domain) -> Option<(&'a Domain, &'a T)> {
     entries
         .get_key_value(domain)
@@ -88,7 +90,8 @@ fn ruling<'a, T>(entries: &'a BTreeMap<Domain, T>, domain: &Domain) -> Option<(&
 }
 
 impl Policy {
-    /// Decides by `pyzmq`'s table, first match first: address, form of credentials, mechanism.
+    /// Decides in pyzmq's order: first the address, then the form of the credentials, then the
+    /// rule of the mechanism.
     pub(crate) fn judge(
         &self,
         request: &ZapRequest,
@@ -114,15 +117,15 @@ impl Policy {
                 self.judge_plain(request, username, password)
             }
             Credentials::Curve { key } => self.judge_curve(request, key, now),
-            // The socket has authenticated the principal already.
+            // The socket has already authenticated the principal.
             Credentials::Gssapi { principal } => {
                 self.judge_name(request, Credential::Principal(principal.clone()), principal)
             }
         }
     }
 
-    /// The rules for NULL or GSSAPI, if there are any.
-    fn name_rules(&self, mechanism: MechanismKind) -> Option<&BTreeMap<Domain, NameRule>> {
+    /// The rules for NULL or GSSAPI; `None` without a policy file.
+    fn name_rules(&self, mechanism: MechanismKind) -> Option<&BTreeMap<Domain, PrincipalRule>> {
         match mechanism {
             MechanismKind::Null => self.null.as_ref(),
             _ => self.gssapi.as_ref(),
@@ -141,7 +144,7 @@ impl Policy {
             Some(rules) => match ruling(rules, &request.domain) {
                 None => (Rule::Unclaimed(mechanism), None),
                 Some((scope, entries)) => {
-                    let rule = NameRule::name(mechanism, scope.clone());
+                    let rule = PrincipalRule::name(mechanism, scope.clone());
                     (rule, entries.version_of(&credential))
                 }
             },
@@ -181,7 +184,7 @@ impl Policy {
         let mut outage = None;
         let mut is_on_thread = true;
         let asking: Asking = match entries {
-            PlainRule::Nobody => return Err(Refusal::InvalidUsername.by(rule)),
+            PlainRule::NoUsers => return Err(Refusal::InvalidUsername.by(rule)),
             PlainRule::Table(table) if !table.is_costly() => {
                 let checked = table.check(&name, password.expose());
                 return match checked {
@@ -208,7 +211,7 @@ impl Policy {
                 };
                 is_on_thread = provider.is_blocking();
                 outage = Some(Arc::clone(provider.outage()));
-                Box::new(move |time, turn| provider.ask(question, time, turn))
+                Box::new(move |time, priority| provider.ask(question, time, priority))
             }
         };
         Ok(Ruling::Ask(Ask {
@@ -216,7 +219,7 @@ impl Policy {
             is_on_thread,
             outage,
             rule,
-            // Who is not in the table gets no further than the question.
+            // A user who is not in the table is refused by the check, whatever the version.
             entry_version: entries.version_of(&name).unwrap_or(BUILT_IN),
             credential: Credential::UserName(name),
         }))
@@ -255,7 +258,7 @@ impl Policy {
                 return Ok(Ruling::Ask(Ask {
                     is_on_thread: provider.is_blocking(),
                     outage: Some(Arc::clone(provider.outage())),
-                    asking: Box::new(move |time, turn| provider.ask(question, time, turn)),
+                    asking: Box::new(move |time, priority| provider.ask(question, time, priority)),
                     credential: Credential::Key(key),
                     rule,
                     entry_version: *version,
@@ -275,7 +278,7 @@ impl Policy {
         }
     }
 
-    /// What the answer to a question means for the peer with that credential.
+    /// The decision about the peer with that credential, by the answer to its question.
     pub(crate) fn judge_answer(
         &self,
         answer: ProviderAnswer,
@@ -286,7 +289,7 @@ impl Policy {
         let decided = match (answer, &credential) {
             (ProviderAnswer::No, Credential::Key(_)) => Err(Refusal::UnknownKey),
             (ProviderAnswer::No, _) => Err(Refusal::RefusedByProvider),
-            (ProviderAnswer::Later, _) => Err(Refusal::Later),
+            (ProviderAnswer::TemporaryFailure, _) => Err(Refusal::TemporaryFailure),
             (ProviderAnswer::Yes, Credential::Key(key)) => {
                 self.curve_user_id(key).map(|id| (id, Metadata::new()))
             }
@@ -309,16 +312,17 @@ impl Policy {
         }
     }
 
-    /// The user id of a key: the application's mapping, or its Z85 text.
+    /// The user id of a key: by the application's mapping, or its Z85 text.
     pub(crate) fn curve_user_id(&self, key: &PublicKey) -> Result<Bytes, Refusal> {
         match &self.user_ids {
-            // Reply and grant share it.
+            // Shared by the reply and the grant.
             None => Ok(Bytes::from_owner(key.z85_bytes())),
             Some(user_ids) => contain(|| user_ids(key)).map_err(|Panicked| Refusal::Failed),
         }
     }
 
-    /// Whether a decision of that version that admits `peer` counts now. Calls no foreign code.
+    /// Whether a decision under the policy `version` to admit `peer` still stands under this
+    /// policy. Calls no foreign code.
     pub(crate) fn confirms(
         &self,
         version: u64,
@@ -326,10 +330,12 @@ impl Policy {
         now: impl Fn() -> Option<SystemTime>,
     ) -> bool {
         version == self.version
-            || (self.endings.spare(version, peer) && self.still_admits(peer, now).is_some())
+            || (self.endings.allow(version, peer) && self.still_admits(peer, now).is_some())
     }
 
-    /// The end of an admission's validity, if it stands under this policy. Calls no foreign code.
+    /// The end of an admission's validity under this policy. The outer `None` means that the
+    /// admission no longer stands, the inner `None` that its validity has no end. Calls no foreign
+    /// code.
     pub(crate) fn still_admits(
         &self,
         peer: &AdmittedPeer<'_>,

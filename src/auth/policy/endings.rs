@@ -1,4 +1,4 @@
-//! Which decisions in progress no longer count, because a call has ended admissions meanwhile.
+//! Decisions in progress that no longer count, because a call has ended admissions meanwhile.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::{Credential, MechanismKind};
@@ -9,11 +9,12 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Most ended users and keys that are remembered apart. 1024: a decision takes seconds, in which an
-/// application ends a few; what is beyond them costs a question, and no admission.
+/// Maximum number of ended users and keys that are remembered individually. 1024: a decision takes
+/// a few seconds, in which an application ends the admissions of a few users. Beyond the maximum,
+/// decisions about other peers are repeated as well, which costs time but refuses no one.
 const MAX_REMEMBERED: usize = 1024;
 
-/// Whose admissions a call ends.
+/// The peers whose admissions a call ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ended {
     User {
@@ -25,8 +26,8 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// Whether the call means `peer`.
-    pub(crate) fn is(&self, peer: &AdmittedPeer<'_>) -> bool {
+    /// Whether the call ends admissions of `peer`.
+    pub(crate) fn applies_to(&self, peer: &AdmittedPeer<'_>) -> bool {
         match self {
             Self::User {
                 mechanism,
@@ -42,23 +43,25 @@ impl Ended {
     }
 }
 
-/// Which decisions are made again because admissions have ended since they were begun.
+/// The calls that have ended admissions, each with the version of the policy that recorded it.
+/// Decisions about these peers that began under an older policy are repeated.
 #[derive(Clone, Default)]
 pub(crate) struct Endings {
-    /// Those begun under a policy before this version, for all peers.
+    /// Decisions about any peer that began before this version do not count.
     all_before: u64,
-    /// Those of these peers begun before the version given with them, the latest at the end.
+    /// Decisions about these peers that began before the given version do not count. The latest
+    /// call is last.
     recent: Arc<VecDeque<(u64, Ended)>>,
 }
 
 impl Endings {
-    /// From `version` on, no decision counts that was begun before it.
+    /// Records at `version` that no decision in progress counts.
     pub(crate) fn end_all(&mut self, version: u64) {
         self.all_before = version;
         self.recent = Arc::default();
     }
 
-    /// From `version` on, no decision over these peers counts that was begun before it.
+    /// Records at `version` that no decision in progress about these peers counts.
     pub(crate) fn end(&mut self, version: u64, ended: Ended) {
         let recent = Arc::make_mut(&mut self.recent);
         recent.retain(|(_, other)| *other != ended);
@@ -66,15 +69,16 @@ impl Endings {
         if recent.len() > MAX_REMEMBERED
             && let Some((forgotten, _)) = recent.pop_front()
         {
-            // What it meant is forgotten, so its version counts for all peers.
+            // The peers of the dropped call are no longer known, so its version has to apply to
+            // all peers.
             self.all_before = forgotten;
         }
     }
 
-    /// Whether a decision begun under the policy of that version counts, which admits `peer`.
-    pub(crate) fn spare(&self, version: u64, peer: &AdmittedPeer<'_>) -> bool {
+    /// Whether a decision to admit `peer` counts that began under the policy of that version.
+    pub(crate) fn allow(&self, version: u64, peer: &AdmittedPeer<'_>) -> bool {
         let since = self.recent.iter().rev();
         let mut since = since.take_while(|(ended_at, _)| *ended_at > version);
-        version >= self.all_before && !since.any(|(_, ended)| ended.is(peer))
+        version >= self.all_before && !since.any(|(_, ended)| ended.applies_to(peer))
     }
 }

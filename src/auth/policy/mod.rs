@@ -1,4 +1,4 @@
-//! The rules, and how a request is held against them. Pure data.
+//! The rules of a policy, and how a request is decided by them. Pure data.
 
 pub(crate) mod address;
 pub(crate) mod admission;
@@ -6,10 +6,10 @@ pub(crate) mod call;
 pub(crate) mod curve;
 pub(crate) mod decide;
 pub(crate) mod endings;
-pub(crate) mod names;
 pub(crate) mod outcome;
 pub(crate) mod password_file;
 pub(crate) mod plain;
+pub(crate) mod principals;
 pub(crate) mod provider;
 pub(crate) mod refusal;
 pub(crate) mod rule;

@@ -1,4 +1,4 @@
-//! What came of a request, for audit and dry runs.
+//! The outcome of a request, for replies, audit events and dry runs.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::Credential;
@@ -13,27 +13,27 @@ use crate::zap::request::{RequestId, ZapRequest};
 use bytes::Bytes;
 use std::time::{Duration, SystemTime};
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The peer comes in.
+    /// The peer is admitted.
     #[non_exhaustive]
     Allowed {
-        /// As whom.
+        /// The user id.
         user_id: Bytes,
-        /// With these properties for the application.
+        /// Properties for the application.
         metadata: Metadata,
-        /// By the entry of this version; see
+        /// The version of the entry that admits the peer; see
         /// [`AdmissionTerms::entry_version`](crate::auth::AdmissionTerms::entry_version).
         entry_version: u64,
-        /// Up to this moment.
+        /// The end of the admission's validity; `None` if it has no end.
         valid_until: Option<SystemTime>,
     },
-    /// It does not.
+    /// The peer is refused.
     #[non_exhaustive]
     Refused {
-        /// The status, which is all that the peer is told.
+        /// The status. The peer is sent nothing else.
         status: DenialStatus,
         /// The text of the ZAP reply.
         reason: &'static str,
@@ -41,7 +41,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the peer comes in.
+    /// Whether the peer is admitted.
     #[must_use]
     pub const fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed { .. })
@@ -55,18 +55,18 @@ impl Outcome {
     }
 }
 
-/// What one policy says to a request.
+/// The decision of one policy about a request.
 pub(crate) struct Decided {
     pub(crate) policy_version: u64,
     pub(crate) ruled: Result<Admission, Refused>,
 }
 
 impl Decided {
-    /// Makes a refusal of an admission that no reply may carry: its user id or metadata come from
-    /// a certificate, a provider, or the mapping of user ids.
+    /// Turns an admission into a refusal if no reply may carry its user id or metadata. These come
+    /// from a certificate, a provider, or the mapping of user ids.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// Returns [`InvalidReply`] if the user id or the metadata is not valid.
     pub(crate) fn check(&mut self) -> Result<(), InvalidReply> {
         let Ok(admission) = &self.ruled else {
             return Ok(());
@@ -78,12 +78,12 @@ impl Decided {
         checked
     }
 
-    /// Time after which the peer is to hear of a refusal.
+    /// The delay of a refusal.
     pub(crate) fn hold_back(&self) -> Option<Duration> {
         self.ruled.as_ref().err()?.hold_back
     }
 
-    /// What has decided.
+    /// The rule that decided.
     pub(crate) const fn rule(&self) -> &Rule {
         match &self.ruled {
             Ok(admission) => &admission.rule,
@@ -103,8 +103,9 @@ impl Decided {
         }
     }
 
-    /// Who has asked, as far as an audit log may know. Of refused PLAIN peers a name only if it
-    /// is one that we know: any other may be a password that was typed in the wrong place.
+    /// The public part of the peer's credentials, as far as a log may show it. The name of a refused
+    /// PLAIN peer is given only if the policy knows it: any other name may be a password typed in
+    /// the wrong place.
     pub(crate) fn credential(&self, request: &ZapRequest) -> Option<Credential> {
         match &self.ruled {
             Ok(admission) => Some(admission.credential.clone()),
@@ -130,7 +131,7 @@ impl Decided {
         }
     }
 
-    /// The reply to the request with that id, and what has decided.
+    /// The reply to the request with that id, and the rule that decided.
     pub(crate) fn into_reply(self, id: RequestId, grant: Option<Grant>) -> (ZapReply, Rule) {
         match self.ruled {
             Ok(admission) => {

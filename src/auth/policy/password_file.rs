@@ -1,4 +1,5 @@
-//! Password files: `name=password` a line, read strictly, with line and reason.
+//! Password files: one `name=password` in each line. They are parsed strictly, and errors give the
+//! line and the reason.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MAX_PLAIN_LEN;
@@ -12,16 +13,16 @@ use std::path::{Path, PathBuf};
 use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
 
-/// Most bytes in a password file. 4 MiB: 20,000 users and more.
+/// Maximum length of a password file in bytes. 4 MiB: more than 20,000 users.
 const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
 
-/// Why a password file cannot be used: where, and the reason.
+/// Why a password file cannot be used, and where the fault is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PasswordFileError {
     /// The file.
     pub file: PathBuf,
-    /// The line, counted from 1, if the reason lies in one.
+    /// The line, counted from 1; `None` if the fault is not in one line.
     pub line: Option<usize>,
     /// What is wrong.
     pub reason: PasswordFileErrorKind,
@@ -38,10 +39,15 @@ impl fmt::Display for PasswordFileError {
     }
 }
 
-impl std::error::Error for PasswordFileError {}
+impl std::error::Error for PasswordFileError {
+    /// The cause of [`PasswordFileError::reason`], whose own text `Display` shows.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.reason.source()
+    }
+}
 
 impl PasswordFileError {
-    /// Whether there is no file to be read, rather than one with something wrong in it.
+    /// Whether the file cannot be read. False if it was read and its contents are not valid.
     #[cfg(feature = "reload")]
     pub(crate) const fn is_gone(&self) -> bool {
         match self.reason {
@@ -51,36 +57,36 @@ impl PasswordFileError {
     }
 }
 
-/// What is wrong with a password file. No variant holds or shows any of its content.
+/// What is wrong with a password file. No variant holds or shows any of its contents.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum PasswordFileErrorKind {
-    /// The file is not read. It may have 4 MiB.
+    /// The file cannot be read, or is larger than 4 MiB.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The system has no randomness for the key that passwords are hashed under.
-    #[error("the random source failed")]
+    /// The operating system gave no random bytes for the key of the keyed hashes.
+    #[error("the system's random source failed, which keyed hashes of passwords need")]
     Random,
-    /// The file starts with a byte order mark, which would be part of the first name.
-    #[error("starts with a byte order mark; save it as plain text")]
+    /// The file starts with a byte order mark, which would become part of the first name.
+    #[error("starts with a byte order mark; save it as UTF-8 without one")]
     ByteOrderMark,
-    /// A zero byte, as in UTF-16: no peer can be meant by what other readers would cut off.
-    #[error("a zero byte")]
+    /// A zero byte, as in UTF-16. Other programs would end the line there.
+    #[error("a zero byte; save the file as UTF-8")]
     ZeroByte,
     /// A carriage return that is not part of a CRLF.
-    #[error("a carriage return inside the line")]
+    #[error("a carriage return inside the line; end lines with LF or CRLF")]
     CarriageReturn,
     /// A line without `=` that is neither blank nor a comment.
-    #[error("no '=' between name and password")]
+    #[error("no '=' between name and password; a line is NAME=PASSWORD")]
     EqualsMissing,
     /// A line that starts with `=`.
-    #[error("no name before the '='")]
+    #[error("no name before the '='; a line is NAME=PASSWORD")]
     NameMissing,
-    /// Blanks around a name, which would be part of it.
-    #[error("a blank before or after the name, which would be part of it")]
+    /// Blanks around a name, which would become part of it.
+    #[error("a blank before or after the name, which would become part of it; remove it")]
     BlankAroundName,
     /// A control character in a name.
-    #[error("a control character in the name")]
+    #[error("a control character in the name; remove it")]
     ControlCharacter,
     /// A name of more than 255 bytes.
     #[error("the name is longer than {MAX_PLAIN_LEN} bytes")]
@@ -88,13 +94,13 @@ pub enum PasswordFileErrorKind {
     /// A password of more than 255 bytes.
     #[error("the password is longer than {MAX_PLAIN_LEN} bytes")]
     PasswordLength,
-    /// A name for the second time.
-    #[error("the name is given already in line {first}")]
+    /// A name that an earlier line has as well.
+    #[error("the name is given already in line {first}; remove one of the lines")]
     Duplicate {
-        /// The line, counted from 1, of the first.
+        /// The line, counted from 1, of the first one.
         first: usize,
     },
-    /// A hashed password that is not one we verify.
+    /// A password in the form of a hash that this crate does not verify.
     #[error(transparent)]
     Hash(#[from] PasswordHashError),
 }
@@ -116,7 +122,7 @@ enum Stored {
 }
 
 impl Passwords {
-    /// Reads a file.
+    /// Reads and parses a file.
     pub(crate) fn load(file: &Path) -> Result<Self, PasswordFileError> {
         let content = read(file).map_err(|reason| PasswordFileError {
             file: file.to_owned(),
@@ -126,7 +132,7 @@ impl Passwords {
         Self::parse(file, &content)
     }
 
-    /// Reads the content of `file`.
+    /// Parses the content of `file`.
     pub(crate) fn parse(file: &Path, content: &[u8]) -> Result<Self, PasswordFileError> {
         let mut entries = Vec::new();
         let mut lines: HashMap<Bytes, usize> = HashMap::new();
@@ -163,6 +169,7 @@ impl Passwords {
         })
     }
 
+    /// The error for a failure of the random source.
     pub(crate) fn without_randomness(&self) -> PasswordFileError {
         PasswordFileError {
             file: self.file.clone(),
@@ -172,6 +179,7 @@ impl Passwords {
     }
 }
 
+/// Parses a line; `None` for a blank line or a comment.
 fn entry(line: &[u8]) -> Result<Option<Entry>, PasswordFileErrorKind> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.contains(&0) {
@@ -200,7 +208,7 @@ fn entry(line: &[u8]) -> Result<Option<Entry>, PasswordFileErrorKind> {
     if name.len() > MAX_PLAIN_LEN {
         return Err(PasswordFileErrorKind::NameLength);
     }
-    let password = match given(password)? {
+    let password = match password_input(password)? {
         PasswordInput::Hashed(hash) => Stored::Hashed(hash),
         PasswordInput::InTheClear(password) => {
             Stored::InTheClear(Zeroizing::new(password.to_vec()))
@@ -212,8 +220,8 @@ fn entry(line: &[u8]) -> Result<Option<Entry>, PasswordFileErrorKind> {
     }))
 }
 
-/// What stands for a password: itself, or its hash.
-pub(crate) fn given(password: &[u8]) -> Result<PasswordInput<'_>, PasswordFileErrorKind> {
+/// Checks a password as an operator writes it: in the clear, or as a hash.
+pub(crate) fn password_input(password: &[u8]) -> Result<PasswordInput<'_>, PasswordFileErrorKind> {
     match PasswordInput::written(password)? {
         PasswordInput::InTheClear(password) if password.len() > MAX_PLAIN_LEN => {
             Err(PasswordFileErrorKind::PasswordLength)
@@ -222,11 +230,13 @@ pub(crate) fn given(password: &[u8]) -> Result<PasswordInput<'_>, PasswordFileEr
     }
 }
 
-/// Reads a password file, wiped on drop.
+/// Reads a password file into memory that is wiped on drop.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PasswordFileErrorKind> {
     let file = secret_file::read(path, MAX_FILE_LEN)?;
     if let Some(mode) = file.loose_mode {
-        tracing::warn!("password file {path:?} is open to others (mode {mode:o})");
+        tracing::warn!(
+            "password file {path:?} is accessible to others than its owner (mode {mode:03o})"
+        );
     }
     Ok(file.content)
 }

@@ -1,4 +1,4 @@
-//! PLAIN: tables of names and passwords.
+//! PLAIN rules: which users a domain admits, and tables of users and passwords.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::{Credential, MechanismKind};
@@ -18,11 +18,11 @@ use std::fmt;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// The rule of one domain. Versions are set when it is installed, by [`PlainRule::inherit`].
+/// The rule of one domain. [`PlainRule::inherit`] sets the versions when the rule comes into force.
 #[derive(Clone)]
 pub(crate) enum PlainRule {
-    /// The domain is configured, and its table never came to be.
-    Nobody,
+    /// The domain is claimed, but no table was ever loaded. It admits no peer.
+    NoUsers,
     /// The users of this table.
     Table(Arc<PasswordTable>),
     /// The users that the provider admits.
@@ -41,11 +41,12 @@ impl PlainRule {
         }
     }
 
-    /// Gives versions to a rule that takes the place of `before`: what is the same as before
-    /// keeps the version that it had, what is new gets `fresh`.
+    /// Sets the versions of a rule that replaces `before`. An entry that is the same as before keeps
+    /// its version, and every other entry gets the version `fresh`. Grants of unchanged entries
+    /// stay valid that way.
     pub(crate) fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
         match self {
-            Self::Nobody => {}
+            Self::NoUsers => {}
             Self::Table(table) => {
                 let before = match before {
                     Some(Self::Table(before)) => Some(&**before),
@@ -57,18 +58,18 @@ impl PlainRule {
         }
     }
 
-    /// Its name, as the rule of `domain`.
+    /// The [`Rule`] that stands for it in `domain`.
     pub(crate) const fn name(&self, domain: Domain) -> Rule {
         match self {
-            Self::Nobody | Self::Table(_) => Rule::Passwords(domain),
+            Self::NoUsers | Self::Table(_) => Rule::Passwords(domain),
             Self::Provider { .. } => Rule::Provider(MechanismKind::Plain, domain),
         }
     }
 
-    /// Its users, each with the version of the entry.
+    /// Its users, each with the version of the user's entry.
     pub(crate) fn users(&self) -> Vec<(Credential, u64)> {
         match self {
-            Self::Nobody | Self::Provider { .. } => Vec::new(),
+            Self::NoUsers | Self::Provider { .. } => Vec::new(),
             Self::Table(table) => {
                 let users = table.users.iter();
                 users
@@ -81,7 +82,7 @@ impl PlainRule {
     /// The version of the user's entry, if there is one.
     pub(crate) fn version_of(&self, name: &[u8]) -> Option<u64> {
         match self {
-            Self::Nobody => None,
+            Self::NoUsers => None,
             Self::Table(table) => table.users.get(name).map(|user| user.version),
             Self::Provider { version, .. } => Some(*version),
         }
@@ -91,20 +92,21 @@ impl PlainRule {
 impl fmt::Debug for PlainRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nobody => f.write_str("Nobody"),
+            Self::NoUsers => f.write_str("NoUsers"),
             Self::Table(table) => f.debug_tuple("Table").field(table).finish(),
             Self::Provider { .. } => f.write_str("Provider(..)"),
         }
     }
 }
 
-/// The users of one domain. Passwords are kept as hashes alone: keyed, or as they were given.
+/// The users of one domain. Passwords are kept only as hashes: as keyed hashes, or as the argon2id
+/// hashes they were given as.
 #[derive(Debug, Clone)]
 pub(crate) struct PasswordTable {
     key: Arc<HashKey>,
     users: HashMap<Bytes, User>,
-    /// What each check costs: the dearest hash. Nothing where all passwords were given in the
-    /// clear.
+    /// The cost of each check: that of the most expensive hash. Zero if all passwords were given in
+    /// the clear.
     cost: Cost,
     verifiers: Arc<ThreadPool>,
 }
@@ -112,11 +114,11 @@ pub(crate) struct PasswordTable {
 #[derive(Debug, Clone)]
 struct User {
     stored: Stored,
-    /// That of the policy in which this name with this password was new.
+    /// The version of the policy that introduced this name with this password.
     version: u64,
 }
 
-/// A password as it is kept.
+/// A password as a table keeps it.
 #[derive(Debug, Clone)]
 pub(crate) enum Stored {
     Tag(Tag),
@@ -130,7 +132,7 @@ pub(crate) enum PasswordInput<'a> {
 }
 
 impl<'a> PasswordInput<'a> {
-    /// A password as an operator writes it: whatever has the looks of a hash must be one.
+    /// Parses a password as an operator writes it. A text in the form of a hash must be a hash.
     pub(crate) fn written(value: &'a [u8]) -> Result<Self, PasswordHashError> {
         if PasswordHash::looks_like_one(value) {
             Ok(Self::Hashed(Box::new(PasswordHash::parse(value)?)))
@@ -141,8 +143,8 @@ impl<'a> PasswordInput<'a> {
 }
 
 impl PasswordTable {
-    /// A table; of a name given twice, the last counts. Without users it admits no peer. Hashes are verified by
-    /// `verifiers`.
+    /// Creates a table. If a name is given twice, the last entry applies. Without users it admits no
+    /// peer. `verifiers` are the threads that verify hashes.
     pub(crate) fn new<'a, U: AsRef<[u8]>>(
         key: Arc<HashKey>,
         verifiers: Arc<ThreadPool>,
@@ -168,7 +170,7 @@ impl PasswordTable {
         table
     }
 
-    /// The table of these users, whose keyed hashes were made with this key.
+    /// The table of these users, whose keyed hashes were created with this key.
     #[cfg(feature = "reload")]
     pub(crate) fn of_stored(
         key: Arc<HashKey>,
@@ -190,15 +192,18 @@ impl PasswordTable {
         }
     }
 
-    /// Whether a check takes so long that it must not run on the caller's thread.
+    /// Whether a check takes too long to run on the caller's thread.
     pub(crate) fn is_costly(&self) -> bool {
         self.cost != Cost::default()
     }
 
-    /// Checks a password. Its time tells neither whether the user exists nor how long or how
-    /// similar the right password is: one keyed hash of what was given, one comparison of tags;
-    /// and if any user's password is hashed, for each of them as much work as the dearest hash
-    /// takes. Gives the version of the user's entry.
+    /// Checks a password, and returns the version of the user's entry.
+    ///
+    /// Its duration reveals neither whether the user exists, nor the length of the right password,
+    /// nor how much of it was right. Every check computes one keyed hash of the given password and
+    /// compares it in constant time, with an unused tag if there is no such user. If any user's
+    /// password is an argon2id hash, every check also does as much work as the most expensive hash
+    /// takes, for users with cheaper hashes and for unknown users as well.
     pub(crate) fn check(&self, name: &[u8], password: &[u8]) -> Result<u64, Refusal> {
         let given = self.key.tag(name, password);
         let known = self.users.get(name);
@@ -212,7 +217,7 @@ impl PasswordTable {
             Some(hash) => hash.verify(password, self.cost),
             None => spend(password, self.cost).map(|()| is_tag),
         };
-        // Memory comes back, so the peer may.
+        // A lack of memory passes, so this is a temporary refusal.
         let right = right.map_err(|OutOfMemory| Refusal::Busy)?;
         match (known, right) {
             (None, _) => Err(Refusal::InvalidUsername),
@@ -221,12 +226,13 @@ impl PasswordTable {
         }
     }
 
-    /// [`PasswordTable::check`] on a thread for it.
+    /// [`PasswordTable::check`] on a thread of `verifiers`.
     pub(crate) fn asking(self: Arc<Self>, name: Bytes, password: Password) -> Asking {
-        Box::new(move |time, turn| {
+        Box::new(move |time, priority| {
             Box::pin(async move {
                 let verifiers = Arc::clone(&self.verifiers);
-                let checked = verifiers.run(turn, move || self.check(&name, password.expose()))?;
+                let checked =
+                    verifiers.run(priority, move || self.check(&name, password.expose()))?;
                 let refusal = match within(time, checked).await {
                     Some(Ok(Ok(_version))) => return Ok(ProviderAnswer::Yes),
                     Some(Ok(Err(refusal))) => refusal,
@@ -238,7 +244,7 @@ impl PasswordTable {
         })
     }
 
-    /// Users whose password is the empty one, as far as a hash does not hide it.
+    /// Users with an empty password, except those whose password is an argon2id hash.
     #[cfg(feature = "policy-file")]
     pub(crate) fn users_without_password(&self) -> impl Iterator<Item = &Bytes> {
         let users = self.users.iter().filter(|(name, user)| match &user.stored {
@@ -254,7 +260,7 @@ impl PasswordTable {
         self.users.is_empty()
     }
 
-    /// Its users, each with the password as it is kept.
+    /// Its users, each with the stored password.
     #[cfg(feature = "reload")]
     pub(crate) fn stored(&self) -> impl Iterator<Item = (&Bytes, &Stored)> {
         self.users.iter().map(|(name, user)| (name, &user.stored))
@@ -271,8 +277,8 @@ impl PasswordTable {
 }
 
 impl Stored {
-    /// Whether both are the same password, as far as can be told: one password hashed twice is
-    /// two.
+    /// Whether both are known to be the same password. One password hashed twice with different
+    /// salts counts as two.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tag(tag), Self::Tag(other)) => tag.ct_eq(other).into(),
@@ -306,9 +312,9 @@ mod tests {
     const HASH: &str = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$5LzeVGGgdolhHzjGHA6qSDNYHLw5RyGqPPxPFSSG6tI";
 
     #[test]
-    fn user_enumeration_by_time_no_more_a_stranger_costs_what_the_dearest_hash_costs() {
-        // One pass each, so that the memory filled is the work done. 4 MiB: far more than all
-        // else that a check does.
+    fn an_unknown_user_costs_as_much_work_as_the_dearest_hash() {
+        // One pass each, so that the memory filled is the work done. 4 MiB: far more than
+        // everything else that a check does.
         let dear = HASH.replace("m=64,t=2", "m=4096,t=1");
         let cheap = HASH.replace("t=2", "t=1");
         let table = table(&[

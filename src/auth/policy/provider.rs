@@ -1,4 +1,4 @@
-//! Providers: policy beyond tables, asked for each peer.
+//! Providers: application code that decides about each peer.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -11,7 +11,7 @@ use crate::crypto::password::Password;
 use crate::wire::metadata::Metadata;
 use crate::zap::bounds::within;
 use crate::zap::contain::Panicked;
-use crate::zap::failures::Turn;
+use crate::zap::failures::Priority;
 use crate::zap::hold_back::Outage;
 use bytes::Bytes;
 use std::future::Future;
@@ -20,34 +20,33 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
-/// What a CURVE provider is asked: the whole request, its key proven to be the peer's.
+/// A question to a CURVE provider. The peer has proven that it holds the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CurveQuestion {
-    /// The socket's domain, as the request has it: possibly empty.
+    /// The socket's domain, possibly empty.
     pub domain: Domain,
-    /// Where the peer comes from.
+    /// The peer's address.
     pub address: PeerAddress,
-    /// The identity that it claims, possibly empty. Proves nothing.
+    /// The identity that the peer claims, possibly empty. It is not proven.
     pub identity: Bytes,
-    /// Its long-term public key.
+    /// The peer's long-term public key.
     pub key: PublicKey,
-    /// What it says of itself in INITIATE: socket type, identity and every other property, `X-`
-    /// ones too. Proves nothing. `None` where the question came in frames (RFC 27), which carry no
-    /// more than the identity.
+    /// What the peer says about itself in INITIATE: socket type, identity and all other properties,
+    /// including `X-` ones. It is not proven. `None` if the request came in frames (RFC 27), which
+    /// carry only the identity.
     pub claims: Option<Claims>,
 }
 
-/// What a PLAIN provider is asked: the whole request. Neither name nor password is proven to be
-/// anything yet.
+/// A question to a PLAIN provider. The user name and the password are not checked yet.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PlainQuestion {
-    /// The socket's domain, as the request has it: possibly empty.
+    /// The socket's domain, possibly empty.
     pub domain: Domain,
-    /// Where the peer comes from.
+    /// The peer's address.
     pub address: PeerAddress,
-    /// The identity that it claims, possibly empty. Proves nothing.
+    /// The identity that the peer claims, possibly empty. It is not proven.
     pub identity: Bytes,
     /// The user name, 0 to 255 bytes.
     pub username: Bytes,
@@ -60,19 +59,19 @@ pub struct PlainQuestion {
 pub enum ProviderAnswer {
     /// The peer is refused with 400.
     No,
-    /// The peer comes in, under the user id that the
+    /// The peer is admitted under the user id that the
     /// [`Authenticator`](crate::auth::Authenticator) gives its credential.
     Yes,
-    /// The peer comes in under this user id, with these properties for the application.
+    /// The peer is admitted under this user id.
     YesAs {
-        /// At most 255 bytes.
+        /// The user id, at most 255 bytes.
         user_id: Bytes,
-        /// Any names but `Identity`, `Socket-Type` and `User-Id`.
+        /// Properties for the application. `Identity`, `Socket-Type` and `User-Id` are not allowed.
         metadata: Metadata,
     },
-    /// The provider cannot say now. The peer is refused with 300 and comes back, a while later: see
+    /// The provider cannot decide now. The peer is refused with 300 and retries later: see
     /// [`Provider`].
-    Later,
+    TemporaryFailure,
 }
 
 impl From<bool> for ProviderAnswer {
@@ -81,8 +80,8 @@ impl From<bool> for ProviderAnswer {
     }
 }
 
-/// A provider could not decide. The peer is refused with 300, and the text goes to the log,
-/// shortened and escaped: no secrets in it.
+/// The error of a provider that could not decide. The peer is refused with 300. The text is logged,
+/// shortened and escaped, so it must not contain secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct ProviderError(
@@ -90,10 +89,10 @@ pub struct ProviderError(
     pub String,
 );
 
-/// What a provider's closure may return: `bool`, [`ProviderAnswer`], or a `Result` of either
-/// with an error that can be shown.
+/// The types that a provider's closure may return: `bool`, [`ProviderAnswer`], or a `Result` of
+/// either with an error that implements `Display`.
 pub trait IntoProviderResult {
-    /// The answer.
+    /// Converts into the result of [`Provider::decide`].
     ///
     /// # Errors
     /// Returns [`ProviderError`] if the provider could not decide.
@@ -119,24 +118,30 @@ impl<A: Into<ProviderAnswer>, E: std::fmt::Display> IntoProviderResult for Resul
     }
 }
 
-/// Decides for each peer: for CURVE keys as a `Provider<CurveQuestion>`, for PLAIN users as a
-/// `Provider<PlainQuestion>`. Any `Fn(Q)` whose future gives an [`IntoProviderResult`] is one.
-/// Under PLAIN, [`ProviderAnswer::Yes`] admits under the user's name.
+/// Application code that decides about each peer: CURVE keys as a `Provider<CurveQuestion>`, PLAIN
+/// users as a `Provider<PlainQuestion>`. Every `Fn(Q)` whose future returns an
+/// [`IntoProviderResult`] is a provider. Under PLAIN, [`ProviderAnswer::Yes`] admits the peer under
+/// its user name.
 ///
-/// It is asked concurrently. [`ProviderAnswer::Later`], an error, a panic, and silence for longer
-/// than [`Limits::verdict_timeout`](crate::Limits::verdict_timeout) refuse the peer with 300, after
-/// which it comes back. The refusal is sent after 0.5 to 5 s, the later the longer the provider has
-/// failed: a libzmq peer is back 100 ms after a 300, and a database that is away would be asked ever
-/// more. Such a peer holds no place that others need. There is no wait without feature `tokio`,
-/// outside tokio's runtime, and in
-/// [`Authenticator::authorize_blocking`](crate::auth::Authenticator::authorize_blocking) and
-/// [`ThreadAuthenticator::authorize`](crate::auth::ThreadAuthenticator::authorize). The log gets one
-/// line a minute for each provider.
+/// A provider is called concurrently. The peer is refused with 300, and may retry, if the provider
+/// answers [`ProviderAnswer::TemporaryFailure`], returns an error, panics, or does not answer within
+/// [`Limits::verdict_timeout`](crate::Limits::verdict_timeout). There is at most one log line a
+/// minute for each provider.
 ///
-/// How long a PLAIN provider takes shows to the peer. It should take as long for users that do not
-/// exist as for those that do, so that its time does not tell which users exist.
+/// Such a refusal is sent after 0.5 to 5 s, and later the longer the provider has failed. A libzmq
+/// peer retries 100 ms after a 300, and without the delay a database that is down would get more
+/// and more requests. A delayed refusal holds no permit. There is no delay without feature `tokio`,
+/// outside tokio's runtime, in
+/// [`Authenticator::authorize_blocking`](crate::auth::Authenticator::authorize_blocking), and in
+/// [`ThreadAuthenticator::authorize`](crate::auth::ThreadAuthenticator::authorize).
+///
+/// The peer can measure how long a PLAIN provider takes. It should take as long for users that do
+/// not exist as for users that do, so that its duration does not reveal which users exist.
 pub trait Provider<Q>: Send + Sync + 'static {
-    /// Decides. The future is dropped when its answer is no longer needed.
+    /// Decides about a peer. The future is dropped when its answer is no longer needed.
+    ///
+    /// # Errors
+    /// Returns [`ProviderError`] if the provider could not decide.
     fn decide(
         &self,
         question: Q,
@@ -157,9 +162,9 @@ where
 /// Why a question has no answer.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
-    /// The provider says so.
+    /// The provider returned an error.
     Error(ProviderError),
-    /// It never came to an end, or nowhere near one.
+    /// The question was not put, or not answered in time.
     Refusal(Refusal),
 }
 
@@ -180,23 +185,23 @@ impl From<NoRoom> for NoAnswer {
 
 pub(crate) type Deciding = Pin<Box<dyn Future<Output = Result<ProviderAnswer, NoAnswer>> + Send>>;
 
-/// A question ready to be put, with the time that it may take and where it stands among others.
-/// Nothing foreign runs before the first poll.
-pub(crate) type Asking = Box<dyn FnOnce(Duration, Turn) -> Deciding + Send>;
+/// A question that is ready to be put. It takes the maximum time and the priority of the request.
+/// No foreign code runs before the first poll.
+pub(crate) type Asking = Box<dyn FnOnce(Duration, Priority) -> Deciding + Send>;
 
-/// A provider for questions of type `Q`, whatever its own type is.
+/// A provider for questions of type `Q`, without its own type.
 pub(crate) trait AnyProvider<Q>: Send + Sync {
-    /// Asks for at most `time`. Nothing of the provider runs before the first poll.
-    fn ask(self: Arc<Self>, question: Q, time: Duration, turn: Turn) -> Deciding;
+    /// Asks for at most `time`. No code of the provider runs before the first poll.
+    fn ask(self: Arc<Self>, question: Q, time: Duration, priority: Priority) -> Deciding;
 
-    /// How it fares.
+    /// The record of its outages.
     fn outage(&self) -> &Arc<Outage>;
 
-    /// Whether it runs on a thread of its own, so that every question pauses.
+    /// Whether it runs on threads of its own, so that no answer is ready at the first poll.
     fn is_blocking(&self) -> bool;
 }
 
-/// A [`Provider`], asked on the task of the request.
+/// A [`Provider`] that runs on the task of the request.
 pub(crate) struct Async<P> {
     provider: P,
     outage: Arc<Outage>,
@@ -210,7 +215,7 @@ impl<P> Async<P> {
 }
 
 impl<Q: Send + 'static, P: Provider<Q>> AnyProvider<Q> for Async<P> {
-    fn ask(self: Arc<Self>, question: Q, time: Duration, _: Turn) -> Deciding {
+    fn ask(self: Arc<Self>, question: Q, time: Duration, _: Priority) -> Deciding {
         Box::pin(async move { answer(within(time, self.provider.decide(question)).await) })
     }
 
@@ -230,7 +235,7 @@ fn answer(
     Ok(answer?)
 }
 
-/// A function that blocks, asked on threads of its own.
+/// A function that may block, and runs on threads of its own.
 pub(crate) struct Blocking<F> {
     call: F,
     threads: ThreadPool,
@@ -254,12 +259,12 @@ where
     F: Fn(Q) -> R + Send + Sync + 'static,
     R: IntoProviderResult,
 {
-    fn ask(self: Arc<Self>, question: Q, time: Duration, turn: Turn) -> Deciding {
+    fn ask(self: Arc<Self>, question: Q, time: Duration, priority: Priority) -> Deciding {
         Box::pin(async move {
             let asked = Arc::clone(&self);
             let running = self
                 .threads
-                .run(turn, move || (asked.call)(question).into_result())?;
+                .run(priority, move || (asked.call)(question).into_result())?;
             answer(match within(time, running).await {
                 Some(Err(Panicked)) => return Err(NoAnswer::Refusal(Refusal::ProviderFailed)),
                 Some(Ok(answer)) => Some(answer),
@@ -292,7 +297,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     #[test]
-    fn a_curve_provider_sees_what_the_peer_claims_where_the_socket_is_in_this_process() {
+    fn a_curve_provider_sees_the_peers_claims_if_the_socket_is_in_this_process() {
         let mut properties = Metadata::new();
         properties.push(SOCKET_TYPE, "PUSH").unwrap();
         properties.push("X-Site", "north").unwrap();

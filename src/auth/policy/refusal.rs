@@ -1,22 +1,23 @@
-//! Why the Authenticator refuses, with the status and the text of its ZAP reply.
+//! The reasons for which the Authenticator refuses a peer, with the status and text of its ZAP
+//! reply.
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::rule::Rule;
 use crate::status::DenialStatus;
 use std::time::Duration;
 
-/// A reason to refuse. Where `pyzmq` refuses too, with its text.
+/// A reason to refuse a peer. The texts are pyzmq's for the reasons that pyzmq has as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The request has fewer than six frames.
     NotEnoughFrames,
     /// The request's version is not 1.0.
     InvalidVersion,
-    /// There is an allow list, and the address is not on it.
+    /// The address is not on the allow list.
     AddressNotAllowed,
     /// The address is on the deny list.
     AddressDenied,
-    /// The credentials are not those of the mechanism.
+    /// The credentials do not fit the mechanism.
     InvalidCredentials,
     /// PLAIN is not configured for any domain.
     NoPasswords,
@@ -26,49 +27,48 @@ pub(crate) enum Refusal {
     InvalidUsername,
     /// PLAIN: the password is not the user's.
     InvalidPassword,
-    /// CURVE: the key is not in the table, or the provider says no.
+    /// CURVE: the key is not in the table, or the provider refused it.
     UnknownKey,
-    /// CURVE: the key's certificate does not count yet. That passes, so the status is one after
-    /// which a peer comes back.
+    /// CURVE: the key's certificate is not valid yet. The status is 300, so that the peer retries.
     KeyNotYetValid,
-    /// CURVE: the key's certificate counts no more.
+    /// CURVE: the key's certificate has expired.
     KeyExpired,
     /// CURVE is configured neither for this domain nor for `*`.
     UnknownDomain,
-    /// PLAIN: the provider says no.
+    /// PLAIN: the provider refused the user.
     RefusedByProvider,
-    /// NULL: the policy file opens neither this domain nor `*` to it.
+    /// NULL: the policy file allows it neither for this domain nor for `*`.
     NullNotAllowed,
-    /// GSSAPI: the principal is not one of the policy file's.
+    /// GSSAPI: the policy file does not list the principal.
     UnknownPrincipal,
     /// The mechanism is unknown.
     NoAccess,
     /// The Authenticator was stopped.
     Stopped,
-    /// Too many questions that take their time are in progress.
+    /// Too many requests wait for a provider or a verification.
     Busy,
-    /// Changes of the policy have overtaken the decision again and again.
+    /// The policy changed during every repetition of the decision.
     Overtaken,
-    /// The verification of a hashed password, or the thread that decides, took too long.
+    /// The verification of a hashed password took too long.
     TimedOut,
     /// The provider took too long.
     ProviderTimedOut,
-    /// The provider says that it cannot say now.
-    Later,
-    /// The provider failed or panicked.
+    /// The provider answered that it cannot decide now.
+    TemporaryFailure,
+    /// The provider returned an error or panicked.
     ProviderFailed,
-    /// The provider has no thread left: none of its calls returns.
+    /// The provider has no thread left, because none of its calls returns.
     ProviderStuck,
     /// The user id mapping, the clock or our own code failed or panicked.
     Failed,
 }
 
-/// A refusal and what decided it.
+/// A refusal, and the rule that decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
     pub(crate) rule: Rule,
-    /// Time after which the peer is to hear of it.
+    /// The delay after which the peer is refused.
     pub(crate) hold_back: Option<Duration>,
 }
 
@@ -81,11 +81,14 @@ impl Refusal {
         }
     }
 
-    /// Whether a provider gave no answer, so that none is to be asked for again at once.
+    /// Whether a provider gave no answer, so that the peer must not retry at once.
     pub(crate) const fn is_outage(self) -> bool {
         matches!(
             self,
-            Self::ProviderTimedOut | Self::Later | Self::ProviderFailed | Self::ProviderStuck
+            Self::ProviderTimedOut
+                | Self::TemporaryFailure
+                | Self::ProviderFailed
+                | Self::ProviderStuck
         )
     }
 
@@ -96,7 +99,7 @@ impl Refusal {
             | Self::Overtaken
             | Self::TimedOut
             | Self::ProviderTimedOut
-            | Self::Later
+            | Self::TemporaryFailure
             | Self::ProviderFailed
             | Self::ProviderStuck
             | Self::KeyNotYetValid => DenialStatus::Temporary,
@@ -105,7 +108,7 @@ impl Refusal {
         }
     }
 
-    /// Whether it says that the user of PLAIN is one of the policy's.
+    /// Whether the reason implies that the PLAIN user exists in the policy.
     pub(crate) const fn knows_user(self) -> bool {
         matches!(self, Self::InvalidPassword)
     }
@@ -134,7 +137,7 @@ impl Refusal {
             Self::Overtaken => "Policy changed meanwhile",
             Self::TimedOut => "Timed out",
             Self::ProviderTimedOut => "Provider timed out",
-            Self::Later => "Provider says later",
+            Self::TemporaryFailure => "Provider cannot decide now",
             Self::ProviderFailed => "Provider failed",
             Self::ProviderStuck => "Provider stuck",
             Self::Failed => "Internal error",

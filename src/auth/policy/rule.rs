@@ -1,4 +1,4 @@
-//! Rules by name: what of a policy decided over a peer.
+//! Rules by name: the part of a policy that decided about a peer.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
@@ -6,35 +6,36 @@ use crate::access::domain::Domain;
 use crate::auth::policy::address::rule::AddressRule;
 use std::fmt;
 
-/// What decided. Domains are those of the rule: `*` where it stood in for the request's own.
+/// The part of a policy that decided. The domain is that of the rule, which is `*` if the request's
+/// domain has no rule of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
-    /// RFC 27 itself: the request is not one, or has no credentials that its mechanism knows.
+    /// RFC 27: the frames are not a request, or the credentials do not fit the mechanism.
     Request,
-    /// [`Authenticator::stop`](crate::auth::Authenticator::stop).
+    /// [`Authenticator::stop`](crate::auth::Authenticator::stop) was called.
     Stopped,
-    /// The allow list does not hold the address: that of a domain, or the one for all.
+    /// The address is not on the allow list of this domain; `None` for the list for all domains.
     AllowList(Option<Domain>),
-    /// The deny list holds the address: that of a domain, or the one for all.
+    /// The address matches this rule on the deny list of this domain; `None` for the list for all
+    /// domains.
     DenyList(Option<Domain>, AddressRule),
-    /// The address has no known form, so that no deny list can tell whether it holds it: that of
-    /// a domain, or the one for all.
+    /// The address has no known form, and there is a deny list, which refuses such addresses; `None`
+    /// for the list for all domains.
     UnreadableAddress(Option<Domain>),
     /// The mechanism is configured neither for the domain nor for `*`.
     Unclaimed(MechanismKind),
-    /// No rule beyond the address lists: NULL and GSSAPI have none without a
-    /// policy file.
+    /// No rule beyond the address lists. NULL and GSSAPI have no other rules without a policy file.
     AddressAlone(MechanismKind),
-    /// What a policy file says of NULL in a domain.
+    /// The NULL settings of a domain in a policy file.
     Null(Domain),
-    /// What a policy file says of GSSAPI in a domain.
+    /// The GSSAPI settings of a domain in a policy file.
     Principals(Domain),
-    /// The names and passwords of a domain.
+    /// The users and passwords of a domain.
     Passwords(Domain),
     /// The keys and certificates of a domain.
     Keys(Domain),
-    /// A domain that is open to every key.
+    /// A domain that admits every key.
     AnyKey(Domain),
     /// The provider of a domain for a mechanism.
     Provider(MechanismKind, Domain),

@@ -1,18 +1,18 @@
-//! From settings to rules: checks what values say together, and reads the files that they name.
+//! Turns settings into rules: checks combinations of values, and reads the files that they name.
 #![forbid(unsafe_code)]
 
 use crate::access::domain::Domain;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::list::{AddressLists, ListError};
 use crate::auth::policy::curve::CurveRule;
-use crate::auth::policy::names::NameRule;
-use crate::auth::policy::password_file::{Passwords, given};
+use crate::auth::policy::password_file::{Passwords, password_input};
 use crate::auth::policy::plain::{PasswordTable, PlainRule};
+use crate::auth::policy::principals::PrincipalRule;
 #[cfg(feature = "reload")]
 use crate::auth::policy::watched::{reading::Reading, source::Source};
+use crate::auth::policy_file::error::{PolicyFileError, PolicyFileErrorKind};
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
-use crate::auth::policy_file::problem::{PolicyFileError, PolicyFileErrorKind};
 use crate::auth::policy_file::settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings,
 };
@@ -29,9 +29,9 @@ pub(super) struct Rules {
     pub(super) addresses: AddressLists,
     pub(super) plain: BTreeMap<Domain, PlainRule>,
     pub(super) curve: BTreeMap<Domain, CurveRule>,
-    pub(super) null: BTreeMap<Domain, NameRule>,
-    pub(super) gssapi: BTreeMap<Domain, NameRule>,
-    /// The files and directories that are named, as they were read.
+    pub(super) null: BTreeMap<Domain, PrincipalRule>,
+    pub(super) gssapi: BTreeMap<Domain, PrincipalRule>,
+    /// The files and directories that the policy names, as they were read.
     #[cfg(feature = "reload")]
     pub(super) sources: Vec<NamedSource>,
     pub(super) warnings: Vec<PolicyWarning>,
@@ -42,7 +42,7 @@ pub(super) struct Rules {
 pub(super) struct NamedSource {
     pub(super) source: Source,
     pub(super) reading: Reading,
-    /// Whether it is to be loaded again when it changes.
+    /// Whether it is reloaded when it changes.
     pub(super) is_watched: bool,
 }
 
@@ -50,13 +50,13 @@ impl From<ListError> for PolicyFileErrorKind {
     fn from(error: ListError) -> Self {
         match error {
             ListError::BothLists => Self::BothLists,
-            ListError::NobodyAllowed => Self::NobodyAllowed,
+            ListError::EmptyAllowList => Self::EmptyAllowList,
         }
     }
 }
 
 impl PolicyFile {
-    /// Makes the rules, for `auth` to put in force. Nothing of `auth` is changed.
+    /// Creates the rules that `auth` can put in force. `auth` is not changed.
     pub(super) fn compile(&self, auth: &Authenticator) -> Result<Rules, PolicyFileError> {
         let mut rules = Rules::default();
         let settings = &self.settings;
@@ -81,7 +81,7 @@ impl PolicyFile {
     }
 }
 
-/// A name as TOML's keys have it.
+/// A name as a TOML key, quoted if necessary.
 fn key(name: &str) -> String {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if !name.is_empty() && name.bytes().all(bare) {
@@ -99,7 +99,7 @@ struct DomainRules<'a> {
     settings: &'a DomainSettings,
 }
 
-/// Which part of a section is wrong, and why.
+/// The part of a section that is wrong, and the reason.
 type Wrong = (&'static str, PolicyFileErrorKind);
 
 impl DomainRules<'_> {
@@ -111,28 +111,30 @@ impl DomainRules<'_> {
         let listed = rules.addresses.set(scope, lists);
         listed.map_err(|reason| ("", reason.into()))?;
 
-        let null = settings.null.map(|NullSettings::Any| NameRule::anyone());
-        self.rule(&mut rules.null, null, NameRule::nobody);
+        let null = settings
+            .null
+            .map(|NullSettings::Any| PrincipalRule::anyone());
+        self.rule(&mut rules.null, null, PrincipalRule::no_principals);
         let gssapi = settings.gssapi.as_ref().map(|gssapi| match gssapi {
-            GssapiSettings::Any => NameRule::anyone(),
-            GssapiSettings::Principals(names) => NameRule::principals(names.iter().cloned()),
+            GssapiSettings::Any => PrincipalRule::anyone(),
+            GssapiSettings::Principals(names) => PrincipalRule::principals(names.iter().cloned()),
         });
-        self.rule(&mut rules.gssapi, gssapi, NameRule::nobody);
+        self.rule(&mut rules.gssapi, gssapi, PrincipalRule::no_principals);
 
         let plain = match &settings.plain {
             Some(plain) => Some(self.plain(plain, rules).map_err(|why| ("plain", why))?),
             None => None,
         };
-        self.rule(&mut rules.plain, plain, || PlainRule::Nobody);
+        self.rule(&mut rules.plain, plain, || PlainRule::NoUsers);
         let curve = match &settings.curve {
             Some(curve) => Some(self.curve(curve, rules).map_err(|why| ("curve", why))?),
             None => None,
         };
-        self.rule(&mut rules.curve, curve, CurveRule::nobody);
+        self.rule(&mut rules.curve, curve, CurveRule::no_keys);
         Ok(())
     }
 
-    /// What the values of a section say together.
+    /// Checks the combination of the values of a section.
     fn check(&self) -> Result<(), Wrong> {
         let settings = self.settings;
         let is_all = self.domain == Domain::ALL;
@@ -142,15 +144,15 @@ impl DomainRules<'_> {
         let directory = matches!(settings.curve, Some(CurveSettings::Certificates(_)));
         let keys = directory || matches!(settings.curve, Some(CurveSettings::Keys(_)));
         if settings.validity.is_some() && !keys {
-            return Err(("validity", PolicyFileErrorKind::ValidityOfNothing));
+            return Err(("validity", PolicyFileErrorKind::ValidityWithoutKeys));
         }
         if settings.layout.is_some() && !directory {
-            return Err(("layout", PolicyFileErrorKind::LayoutOfNothing));
+            return Err(("layout", PolicyFileErrorKind::LayoutWithoutDirectory));
         }
         if settings.reload {
             let file = matches!(settings.plain, Some(PlainSettings::File(_)));
             if !directory && !file {
-                return Err(("reload", PolicyFileErrorKind::ReloadOfNothing));
+                return Err(("reload", PolicyFileErrorKind::ReloadWithoutFiles));
             }
             if !cfg!(feature = "reload") {
                 return Err(("reload", PolicyFileErrorKind::ReloadNotBuilt));
@@ -159,12 +161,13 @@ impl DomainRules<'_> {
         Ok(())
     }
 
-    /// Enters the rule for one mechanism. A named domain rules the others too, by admitting
-    /// nobody, unless it inherits; for `*` there is nobody who could admit instead.
-    fn rule<R>(&self, rules: &mut BTreeMap<Domain, R>, rule: Option<R>, nobody: fn() -> R) {
+    /// Enters the rule for one mechanism. If the section does not name the mechanism, it gets the
+    /// rule `empty`, which admits no peer, so that the domain does not fall back to `*`. A section
+    /// that inherits gets no rule, and neither does `*`, which has nothing to fall back to.
+    fn rule<R>(&self, rules: &mut BTreeMap<Domain, R>, rule: Option<R>, empty: fn() -> R) {
         let is_all = self.domain == Domain::ALL;
-        let nobody = || (!self.settings.inherit && !is_all).then(nobody);
-        if let Some(rule) = rule.or_else(nobody) {
+        let empty = || (!self.settings.inherit && !is_all).then(empty);
+        if let Some(rule) = rule.or_else(empty) {
             rules.insert(self.domain.clone(), rule);
         }
     }
@@ -178,9 +181,12 @@ impl DomainRules<'_> {
             PlainSettings::Users(users) => {
                 let users: Result<Vec<_>, _> = users
                     .iter()
-                    .map(|(name, password)| given(password.expose()).map(|given| (name, given)))
+                    .map(|(name, password)| {
+                        password_input(password.expose()).map(|input| (name, input))
+                    })
                     .collect();
-                // Those of a file were checked when it was read.
+                // Passwords from a TOML file were checked when it was read. These may be from
+                // settings that were created in Rust.
                 let users =
                     users.map_err(|reason| PolicyFileErrorKind::Toml(reason.to_string()))?;
                 let key = self
@@ -229,7 +235,7 @@ impl DomainRules<'_> {
                 let directory = CertificateDirectory::new(self.policy.base.join(path))
                     .layout(self.settings.layout.unwrap_or_default());
                 let report = directory::read(&directory)?;
-                self.look_at(&directory, &report, &mut rules.warnings);
+                self.add_directory_warnings(&directory, &report, &mut rules.warnings);
                 let rule = CurveRule::certificates(&report.certificates);
                 #[cfg(feature = "reload")]
                 rules.sources.push(NamedSource {
@@ -249,13 +255,13 @@ impl DomainRules<'_> {
         if rule.key_versions().is_empty() {
             rules.warnings.push(PolicyWarning::NoKeys(domain));
         } else if !rule.admits_at(self.auth.now()) {
-            rules.warnings.push(PolicyWarning::NoKeyCounts(domain));
+            rules.warnings.push(PolicyWarning::NoValidKey(domain));
         }
         Ok(rule)
     }
 
-    /// What should be looked at in a directory of certificates.
-    fn look_at(
+    /// Adds the warnings about a directory of certificates.
+    fn add_directory_warnings(
         &self,
         directory: &CertificateDirectory,
         report: &DirectoryReport,

@@ -1,17 +1,17 @@
-//! A policy file, read: its settings, and where relative paths start.
+//! A policy file: its settings, and the directory of its relative paths.
 #![forbid(unsafe_code)]
 
-use crate::auth::policy_file::hint::hinted;
-use crate::auth::policy_file::problem::{MAX_FILE_LEN, PolicyFileError, PolicyFileErrorKind};
+use crate::auth::policy_file::error::{MAX_FILE_LEN, PolicyFileError, PolicyFileErrorKind};
+use crate::auth::policy_file::hint::with_hint;
 use crate::auth::policy_file::settings::PolicySettings;
 use crate::secret_file;
 use std::path::{Path, PathBuf};
 use std::str;
 use zeroize::Zeroizing;
 
-/// A policy as it was read from a file, or made in Rust. The files and directories that it names
-/// are read when it is put in force, by
-/// [`Authenticator::load_policy`](crate::auth::Authenticator::load_policy).
+/// A policy that was read from a file, or created in Rust.
+/// [`Authenticator::load_policy`](crate::auth::Authenticator::load_policy) reads the files and
+/// directories that it names and puts it in force.
 ///
 /// ```
 /// use zmtp_auth::auth::{Authenticator, PolicyFile};
@@ -35,25 +35,26 @@ use zeroize::Zeroizing;
 #[derive(Debug, Clone)]
 pub struct PolicyFile {
     pub(super) settings: PolicySettings,
-    /// Where relative paths start.
+    /// The directory of relative paths.
     pub(super) base: PathBuf,
     pub(super) file: Option<PathBuf>,
-    /// The file's permission bits, if others than its owner have any.
+    /// The file's permission bits, if users other than its owner have any permissions.
     pub(super) loose_mode: Option<u32>,
 }
 
 impl PolicyFile {
-    /// Reads a TOML file of at most 1 MiB; [`PolicySettings`] says what it may hold. Relative
-    /// paths in it start at the directory that it is named by: of a symbolic link, where the link
-    /// lies.
+    /// Reads a TOML file of at most 1 MiB. [`PolicySettings`] describes what it may contain.
+    /// Relative paths start at the directory of `path`. If `path` is a symbolic link, that is the
+    /// directory of the link.
     ///
     /// # Errors
-    /// [`PolicyFileError`] with file, line, column and reason.
+    /// Returns [`PolicyFileError`], with file, line, column and reason, if the file cannot be read
+    /// or is not a valid policy.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PolicyFileError> {
         Self::load_with_content(path.as_ref()).map(|(policy, _)| policy)
     }
 
-    /// As [`PolicyFile::load`], with the text of the file.
+    /// As [`PolicyFile::load`], and also returns the text of the file.
     pub(super) fn load_with_content(
         path: &Path,
     ) -> Result<(Self, Zeroizing<Vec<u8>>), PolicyFileError> {
@@ -73,10 +74,10 @@ impl PolicyFile {
         Ok((policy, file.content))
     }
 
-    /// Reads TOML that does not come from a file. Relative paths in it start at `base`.
+    /// Parses a policy that does not come from a file. Relative paths start at `base`.
     ///
     /// # Errors
-    /// Returns [`PolicyFileError`] with line, column and reason.
+    /// Returns [`PolicyFileError`], with line, column and reason, if it is not a valid policy.
     pub fn parse(toml: &[u8], base: impl Into<PathBuf>) -> Result<Self, PolicyFileError> {
         let settings = parse(toml).map_err(|(at, reason)| PolicyFileError {
             file: None,
@@ -87,7 +88,7 @@ impl PolicyFile {
         Ok(Self::from_settings(settings, base))
     }
 
-    /// A policy that was made in Rust. Relative paths in it start at `base`.
+    /// A policy from settings that were created in Rust. Relative paths start at `base`.
     #[must_use]
     pub fn from_settings(settings: PolicySettings, base: impl Into<PathBuf>) -> Self {
         Self {
@@ -98,7 +99,7 @@ impl PolicyFile {
         }
     }
 
-    /// What it says.
+    /// The settings of the policy.
     #[must_use]
     pub const fn settings(&self) -> &PolicySettings {
         &self.settings
@@ -114,7 +115,7 @@ impl PolicyFile {
     }
 }
 
-/// What a policy says, or where it is wrong.
+/// Parses TOML. The error has a line and a column, if they are known.
 fn parse(toml: &[u8]) -> Result<PolicySettings, (Option<(usize, usize)>, PolicyFileErrorKind)> {
     let text = str::from_utf8(toml).map_err(|error| {
         let at = position(toml, error.valid_up_to());
@@ -123,13 +124,13 @@ fn parse(toml: &[u8]) -> Result<PolicySettings, (Option<(usize, usize)>, PolicyF
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let at = error.span().map(|span| position(toml, span.start));
         let line = at.and_then(|(line, _)| text.lines().nth(line - 1));
-        // Its own rendering shows the line, and with it perhaps a password.
-        let message = hinted(without_values(error.message()), line.unwrap_or_default());
+        // The parser's own rendering would show the line, which may contain a password.
+        let message = with_hint(without_values(error.message()), line.unwrap_or_default());
         (at, PolicyFileErrorKind::Toml(message))
     })
 }
 
-/// Line and column of a byte, counted from 1.
+/// The line and column of a byte, counted from 1, the column in characters.
 fn position(text: &[u8], offset: usize) -> (usize, usize) {
     let before = &text[..offset.min(text.len())];
     let line = before.iter().filter(|&&byte| byte == b'\n').count();
@@ -138,10 +139,10 @@ fn position(text: &[u8], offset: usize) -> (usize, usize) {
     (line + 1, column.chars().count() + 1)
 }
 
-/// An error's message without the value that it complains of, which may be a password in the wrong
-/// place. What it expected instead, and names of keys, stay.
+/// The message of a parser without the value it was found for, which may be a password in the wrong
+/// place. The expected values and the names of keys remain.
 fn without_values(message: &str) -> String {
-    // The form of serde's messages: what is wrong, what was found, what was expected.
+    // serde's messages have the form "what is wrong: what was found, expected what".
     for head in ["invalid type: ", "invalid value: "] {
         if let Some(rest) = message.strip_prefix(head)
             && let Some((found, expected)) = rest.rsplit_once(", expected ")
@@ -150,11 +151,11 @@ fn without_values(message: &str) -> String {
             return format!("{head}{kind}, expected {expected}");
         }
     }
-    // What is taken for the name of a variant may be a value: `plain = "secret"`.
+    // The name of an unknown variant may be a value: `plain = "secret"`.
     if let Some(rest) = message.strip_prefix("unknown variant ")
         && let Some((_, expected)) = rest.rsplit_once(", expected ")
     {
-        return format!("neither of what can stand here: {expected}");
+        return format!("not one of the settings that are possible here: {expected}");
     }
     message.lines().collect::<Vec<_>>().join(" ")
 }
@@ -164,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_counted_as_people_do() {
+    fn lines_and_columns_are_counted_from_1() {
         let text = "a\nbäc\n".as_bytes();
         for (offset, place) in [(0, (1, 1)), (2, (2, 1)), (5, (2, 3)), (99, (3, 1))] {
             assert_eq!(position(text, offset), place);
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_stays_in_a_message() {
+    fn a_message_contains_no_value() {
         for (message, harmless) in [
             (
                 "invalid type: string \"a, expected b\", expected a map",
@@ -184,7 +185,7 @@ mod tests {
             ),
             (
                 "unknown variant `secret`, expected `users` or `file`",
-                "neither of what can stand here: `users` or `file`",
+                "not one of the settings that are possible here: `users` or `file`",
             ),
             ("unknown field `x`", "unknown field `x`"),
         ] {

@@ -1,7 +1,7 @@
-//! What to do about errors of the parser that do not say it.
+//! Hints for errors of the TOML parser that do not say what to do.
 #![forbid(unsafe_code)]
 
-/// What each mechanism takes.
+/// The forms of each mechanism's settings.
 const FORMS: [(&str, &str); 4] = [
     ("null", "null = { any = true }"),
     (
@@ -19,24 +19,24 @@ const FORMS: [(&str, &str); 4] = [
     ),
 ];
 
-/// How the parser complains of a mechanism with something else than one of its forms.
+/// The beginnings of messages about a mechanism whose settings have none of its forms.
 const NO_FORM: [&str; 4] = [
     "wanted exactly 1 element",
     "wanted string or table",
     "invalid type: unit, expected newtype variant",
-    NEITHER,
+    NOT_POSSIBLE,
 ];
 
-const NEITHER: &str = "neither of what can stand here";
+const NOT_POSSIBLE: &str = "not one of the settings that are possible here";
 
 /// The settings that are lists.
 const LISTS: [&str; 4] = ["allow", "deny", "keys", "principals"];
 /// The settings that are dates.
 const DATES: [&str; 2] = ["not-before", "not-after"];
 
-/// The message with what to do, if that is known. `line` is where the error lies; nothing of it is
-/// repeated, since it may hold a password.
-pub(super) fn hinted(message: String, line: &str) -> String {
+/// Adds a hint to the message, if there is one. `line` is the line of the error. No part of it is
+/// repeated, because it may contain a password.
+pub(super) fn with_hint(message: String, line: &str) -> String {
     let has_no_form = NO_FORM.iter().any(|start| message.starts_with(start));
     let is_of_wrong_type = message.starts_with("invalid type");
     let key = line.split('=').next().unwrap_or_default();
@@ -48,8 +48,8 @@ pub(super) fn hinted(message: String, line: &str) -> String {
         let named = FORMS.iter().find(|(name, _)| is_named(name));
         return match named {
             Some((name, forms)) => format!("{name} takes exactly one form: {forms}"),
-            // It may be about something else than a mechanism.
-            None if message.starts_with(NEITHER) => message,
+            // The message may be about something other than a mechanism.
+            None if message.starts_with(NOT_POSSIBLE) => message,
             None => {
                 let forms = FORMS.map(|(_, forms)| forms).join("; ");
                 format!("a mechanism takes exactly one form: {forms}")
@@ -57,27 +57,27 @@ pub(super) fn hinted(message: String, line: &str) -> String {
         };
     }
     if is_of_wrong_type && message.ends_with("expected a sequence") {
-        // In an inline table the name stands behind the first sign of equality.
+        // In an inline table the name of the setting follows the first equals sign.
         let list = LISTS.iter().find(|name| words(line).any(|w| w == **name));
         let list = list.unwrap_or(&LISTS[0]);
-        return format!("{message}; a list: {list} = [\"..\"]");
+        return format!("{message}; write a list: {list} = [\"..\"]");
     }
     let date = DATES.iter().find(|name| words(line).any(|w| w == **name));
     if let Some(name) = date
         && (is_of_wrong_type || message.contains("quoted"))
     {
-        return format!("{message}; a date without quotes: {name} = 2027-01-31T12:00:00Z");
+        return format!("{message}; write a date without quotes: {name} = 2027-01-31T12:00:00Z");
     }
     if !line.trim_start().starts_with("[domain.") {
         return message;
     }
     if message.starts_with("unknown field") {
         return format!(
-            "{message}; a domain with a dot in its name stands in quotes: [domain.\"a.b\"]"
+            "{message}; put a domain with a dot in its name in quotes: [domain.\"a.b\"]"
         );
     }
     if message.contains("unquoted key") {
-        return format!("{message}; such a name stands in quotes: [domain.\"*\"]");
+        return format!("{message}; put such a name in quotes: [domain.\"*\"]");
     }
     message
 }
@@ -91,21 +91,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mechanism_is_told_its_forms_and_no_value_is_repeated() {
-        let plain = hinted(NO_FORM[1].into(), "plain = \"secret\"");
+    fn the_hint_gives_the_forms_of_a_mechanism_and_repeats_no_value() {
+        let plain = with_hint(NO_FORM[1].into(), "plain = \"secret\"");
         assert!(plain.starts_with("plain takes exactly one form: plain = { users"));
         assert!(!plain.contains("secret"));
-        let curve = hinted(NO_FORM[0].into(), "domain.a.curve = {}");
+        let curve = with_hint(NO_FORM[0].into(), "domain.a.curve = {}");
         assert!(curve.contains("certificates") && !curve.contains("users"));
-        let any = hinted(NO_FORM[2].into(), "what = {}");
+        let any = with_hint(NO_FORM[2].into(), "what = {}");
         assert!(any.contains("users") && any.contains("principals"));
     }
 
     #[test]
-    fn a_domain_with_dots_is_told_of_quotes() {
+    fn the_hint_for_a_domain_with_dots_mentions_quotes() {
         let message = "unknown field `org`, expected `inherit`";
-        let section = hinted(message.into(), "[domain.example.org]");
+        let section = with_hint(message.into(), "[domain.example.org]");
         assert!(section.starts_with(message) && section.contains("quotes"));
-        assert_eq!(hinted(message.into(), "org = 3"), message);
+        assert_eq!(with_hint(message.into(), "org = 3"), message);
     }
 }

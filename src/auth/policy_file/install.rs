@@ -1,4 +1,4 @@
-//! A policy file comes into force: all of it in one change, or nothing.
+//! Puts a policy file in force, either all of it in one change or nothing.
 #![forbid(unsafe_code)]
 
 use crate::access::domain::Domain;
@@ -7,9 +7,9 @@ use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::call::Call;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy_file::compile::Rules;
+use crate::auth::policy_file::error::{PolicyFileError, PolicyFileErrorKind};
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
-use crate::auth::policy_file::problem::{PolicyFileError, PolicyFileErrorKind};
 #[cfg(feature = "reload")]
 use crate::auth::reload::settings::ReloadSettings;
 #[cfg(feature = "reload")]
@@ -21,48 +21,48 @@ use std::path::Path;
 use std::sync::Arc;
 
 impl Authenticator {
-    /// An Authenticator that admits whom a policy file says, and nobody else. See
-    /// [`PolicySettings`](crate::auth::PolicySettings) for what it may say, and
+    /// An Authenticator that admits exactly the peers that a policy file allows. See
+    /// [`PolicySettings`](crate::auth::PolicySettings) for the contents of the file, and
     /// [`PolicyFile`] for loading it again.
     ///
-    /// A certificate that does not load is left out, with a warning in the log.
+    /// A certificate that cannot be loaded is left out, with a warning in the log.
     ///
     /// # Errors
-    /// [`PolicyFileError`] if the file cannot be used, or a file or directory that it names.
+    /// Returns [`PolicyFileError`] if the file, or a file or directory that it names, cannot be
+    /// used.
     pub fn from_policy_file(path: impl AsRef<Path>) -> Result<Self, PolicyFileError> {
         let auth = Self::new();
         auth.load_policy(&PolicyFile::load(path)?)?;
         Ok(auth)
     }
 
-    /// Puts a policy file in force, in place of all rules and address lists that there are: those
-    /// of a policy file before, and those of `configure_*` calls. Reads the files that it names.
-    /// Peers that the new policy would not have admitted in the same way lose their admission; all
-    /// others keep it. Gives what should be looked at, as [`PolicyFile::lint`] does, and tells the
-    /// log.
+    /// Puts a policy file in force. It reads the files that the policy names, and replaces all
+    /// rules and address lists, whether they came from a policy file or from `configure_*` calls.
+    /// Peers that the new policy would not admit in the same way lose their admission, and all
+    /// others keep it. It logs the warnings of [`PolicyFile::lint`] and returns them.
     ///
-    /// From then on NULL and GSSAPI are ruled by the file, too. Where it says `reload`, files are
-    /// loaded again by themselves as by [`Reload`](crate::auth::Reload), as long as this
-    /// Authenticator lives and until another policy file takes its place. `configure_*` calls
-    /// still work, and add to it. A watch from before that this policy does not go on with has
-    /// ended, with a [`PolicyWarning::WatchEnded`].
+    /// The file also rules NULL and GSSAPI from then on. Files of domains with `reload = true` are
+    /// reloaded as by [`Reload`](crate::auth::Reload), as long as this Authenticator lives and until
+    /// another policy file replaces this one. `configure_*` calls still work, and change single
+    /// domains. An earlier watch that this policy does not continue ends with a
+    /// [`PolicyWarning::WatchEnded`].
     ///
-    /// A policy never takes back what another explicit call has said since the policy began to be
-    /// loaded. Reading takes its time, and for ever where a disk hangs, but holds up no other call.
+    /// A policy never undoes what another explicit call has configured since this call began. The
+    /// call blocks while it reads, which may take for ever if a disk hangs, but other calls do not
+    /// wait for it.
     ///
     /// # Errors
-    /// Returns [`PolicyFileError`] if something that the policy names cannot be used, and
-    /// [`PolicyFileErrorKind::Overtaken`] if a call that configures
-    /// a domain or changes an address list came into force since this one began, or a policy that
-    /// began to be loaded later. What was in force before stays.
+    /// Returns [`PolicyFileError`] if something that the policy names cannot be used. Returns
+    /// [`PolicyFileErrorKind::Overtaken`] if a call that configures a domain or changes an address
+    /// list has come into force since this call began, or a policy whose load began later. The
+    /// policy before stays in force.
     pub fn load_policy(&self, policy: &PolicyFile) -> Result<Vec<PolicyWarning>, PolicyFileError> {
         let call = Call::next();
         let rules = policy.compile(self)?;
         self.put_in_force(policy, rules, call)
     }
 
-    /// Puts the rules of `policy`, which `call` has read, in force, and follows what it says is to
-    /// be loaded again.
+    /// Puts the rules of a policy in force, which `call` has read, and watches its files.
     #[cfg(feature = "reload")]
     pub(super) fn put_in_force(
         &self,
@@ -70,7 +70,7 @@ impl Authenticator {
         mut rules: Rules,
         call: Call,
     ) -> Result<Vec<PolicyWarning>, PolicyFileError> {
-        // Nothing is read under it, so that a disk that hangs holds up no later call.
+        // No file is read while this lock is held, so a disk that hangs does not block other calls.
         let mut watching = self.watching();
         let mut warnings = std::mem::take(&mut rules.warnings);
         let mut watched = std::mem::take(&mut rules.sources);
@@ -127,7 +127,7 @@ impl Authenticator {
 }
 
 impl Rules {
-    /// Replaces all rules by these, which `call` has read, unless a later call rules.
+    /// Replaces all rules by these, which `call` has read, unless a later call takes precedence.
     fn replace(
         self,
         policy: &mut Policy,

@@ -1,96 +1,100 @@
-//! What works in a policy and should be looked at.
+//! Warnings about a policy that is valid.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::rule::AddressRule;
-use crate::auth::policy::password_file::given;
+use crate::auth::policy::password_file::password_input;
 use crate::auth::policy::plain::PasswordInput;
+use crate::auth::policy_file::error::PolicyFileError;
 use crate::auth::policy_file::file::PolicyFile;
-use crate::auth::policy_file::problem::PolicyFileError;
 use crate::auth::policy_file::settings::{
     CurveSettings, DomainSettings, GssapiSettings, PlainSettings,
 };
 use crate::cert::problem::{CertificateError, CertificateWarning};
 use crate::cert::validity::Validity;
+use crate::with_causes::WithCauses;
 use std::fs;
 use std::path::{Path, PathBuf};
 use thiserror::Error as ThisError;
 
-/// Something about a policy that works and should not stay so.
+/// A warning about a policy that is valid, but should be changed. It is written for logs: `Display`
+/// shows all causes, and there is no `source()`.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum PolicyWarning {
-    /// A certificate of a domain does not count.
-    #[error("domain \"{0}\": left out: {1}")]
+    /// A certificate of a domain is not valid and is left out.
+    #[error("domain \"{0}\": left out: {why}", why = WithCauses(.1))]
     LeftOut(Domain, CertificateError),
-    /// A certificate of a domain counts, with something to be looked at.
+    /// A certificate of a domain is loaded, with a warning.
     #[error("domain \"{0}\": {1}")]
     Certificate(Domain, CertificateWarning),
-    /// Files in a domain's directory of certificates are not loaded, since the layout does not
-    /// name certificates so. Hidden files, backups and secret certificates are not told.
-    #[error("domain \"{0}\": {1:?} holds what is not named as its layout names certificates, \
-        and is not loaded: {files}", files = names(.2))]
+    /// Files in a domain's directory of certificates are not loaded, because their names are not
+    /// those of certificates in the layout. Hidden files, backups and secret certificates are not
+    /// listed.
+    #[error("domain \"{0}\": files in {1:?} are not loaded, because the layout names certificates \
+        differently: {files}", files = names(.2))]
     PassedOver(Domain, PathBuf, Vec<PathBuf>),
     /// A domain's password file or table is empty.
-    #[error("domain \"{0}\" has no users: PLAIN admits nobody")]
+    #[error("domain \"{0}\" has no users: PLAIN admits no peer")]
     NoUsers(Domain),
-    /// A domain has no keys, or its directory no good certificate.
-    #[error("domain \"{0}\" has no keys: CURVE admits nobody")]
+    /// A domain has no keys, or its directory has no valid certificate.
+    #[error("domain \"{0}\" has no keys: CURVE admits no peer")]
     NoKeys(Domain),
-    /// A domain has keys, and each of them is over or still to come, by its certificate or by the
-    /// domain's `validity`.
-    #[error("domain \"{0}\" has no key that counts now: all are over or still to come")]
-    NoKeyCounts(Domain),
-    /// A domain's `validity` has neither an end nor a beginning.
+    /// A domain has keys, but each of them has expired or is not valid yet, by its certificate or by
+    /// the domain's `validity`.
+    #[error("domain \"{0}\" has no key that is valid now: all have expired or are not valid yet")]
+    NoValidKey(Domain),
+    /// A domain's `validity` has neither a beginning nor an end.
     #[error("domain \"{0}\": an empty validity limits nothing")]
     EmptyValidity(Domain),
-    /// A user of a domain, and so many in all, have the empty password.
-    #[error("domain \"{0}\": an empty password lets in \"{1}\"{more}", more = more(.2))]
+    /// A user of a domain has an empty password. The number counts all such users.
+    #[error("domain \"{0}\": an empty password admits \"{1}\"{more}", more = more(.2))]
     EmptyPassword(Domain, String, usize),
-    /// A domain inherits, and there is no `*` to inherit from.
+    /// A domain inherits, but there is no section `*` to inherit from.
     #[error("domain \"{0}\" inherits from \"*\", which has no section")]
     NothingInherited(Domain),
-    /// The address list for all domains and that of a domain leave no address.
-    #[error("domain \"{0}\": its address list and the one for all leave no address")]
+    /// No address passes both the list for all domains and the list of a domain.
+    #[error("domain \"{0}\": no address passes both its address list and the list for all domains")]
     NoAddress(Domain),
-    /// An address list, that of a domain or the one for all, has rules about groups.
-    #[error("{list}: gid sees the effective group of a process alone, which it may choose among \
-        the groups of its user; uid has no such gap", list = list(.0))]
+    /// The address list of a domain, or the list for all domains, has rules about groups.
+    #[error("{list}: gid matches only the effective group of a process, which the process may \
+        choose among the groups of its user; uid has no such gap", list = list(.0))]
     GroupRule(Option<Domain>),
-    /// A domain has a section that admits nobody by any mechanism.
-    #[error("domain \"{0}\" admits nobody")]
+    /// A domain has a section that admits no peer by any mechanism.
+    #[error("domain \"{0}\" admits no peer")]
     AdmitsNobody(Domain),
     /// No domain has a section.
-    #[error("the policy admits nobody")]
+    #[error("the policy admits no peer")]
     NoDomain,
-    /// A domain admits whoever comes, by this mechanism.
+    /// A domain admits every peer by this mechanism.
     #[error("domain \"{0}\" admits anyone by {1}{hint}", hint = hint_of(.1))]
     AdmitsAnyone(Domain, MechanismKind),
-    /// A file with passwords can be used by others than its owner.
+    /// Users other than its owner have permissions on a file with passwords.
     #[error("{0:?} holds passwords and is open to others than its owner (mode {1:03o})")]
     OpenToOthers(PathBuf, u32),
-    /// Others than its owner may write to a file or directory that decides who comes in.
-    #[error("others than its owner may write to {0:?}, and so let themselves in (mode {1:03o})")]
+    /// Users other than its owner may write to a file or directory that decides which peers are
+    /// admitted.
+    #[error("others than its owner may write to {0:?}, and so admit themselves (mode {1:03o})")]
     WritableByOthers(PathBuf, u32),
-    /// Files of this domain were loaded again by themselves for this mechanism, before a policy
-    /// took their place that does not say so. They no longer are.
-    #[error("domain \"{0}\": what {1} admits is no longer loaded again by itself")]
+    /// The files of this domain for this mechanism were watched before, and the new policy does not
+    /// say `reload`. They are no longer watched.
+    #[error("domain \"{0}\": the files for {1} are no longer watched")]
     WatchEnded(Domain, MechanismKind),
-    /// A policy file holds passwords in the clear.
+    /// A policy file contains passwords in the clear.
     #[error("domain \"{0}\" has passwords in the clear: zmtp-auth passwd writes hashes")]
     PasswordsInTheClear(Domain),
 }
 
 const fn hint_of(mechanism: &MechanismKind) -> &'static str {
     match mechanism {
-        MechanismKind::Curve => ": peers are encrypted, and hold whatever key they show",
+        MechanismKind::Curve => ": connections are encrypted, but any key is accepted",
         _ => "",
     }
 }
 
-/// How many besides the first.
+/// " and N more", for all but the first.
 fn more(count: &usize) -> String {
     match count {
         1 => String::new(),
@@ -98,7 +102,7 @@ fn more(count: &usize) -> String {
     }
 }
 
-/// File names, the first few of them.
+/// The first few file names, and the number of the others.
 fn names(files: &[PathBuf]) -> String {
     const MAX_NAMED: usize = 8;
     let named = files.iter().take(MAX_NAMED);
@@ -117,15 +121,15 @@ fn list(domain: &Option<Domain>) -> String {
 }
 
 impl PolicyFile {
-    /// Reads everything that the policy names, and says what should be looked at.
+    /// Reads all files that the policy names, and returns warnings.
     ///
     /// # Errors
-    /// Returns [`PolicyFileError`] if it could not be put in force.
+    /// Returns [`PolicyFileError`] if the policy cannot be put in force.
     pub fn lint(&self) -> Result<Vec<PolicyWarning>, PolicyFileError> {
         Ok(self.compile(&Authenticator::new())?.warnings)
     }
 
-    /// What the settings themselves show, and the permissions of files.
+    /// Adds the warnings about the settings and about permissions of files.
     pub(super) fn add_warnings(&self, found: &mut Vec<PolicyWarning>) {
         if self.settings.domain.is_empty() {
             found.push(PolicyWarning::NoDomain);
@@ -137,7 +141,7 @@ impl PolicyFile {
         for (name, settings) in &self.settings.domain {
             let domain = Domain::from(name.clone());
             in_the_clear |= has_clear_passwords(settings);
-            self.look_at_domain(&domain, settings, found);
+            self.add_domain_warnings(&domain, settings, found);
         }
         if let Some(file) = &self.file {
             match self.loose_mode {
@@ -149,7 +153,7 @@ impl PolicyFile {
         }
     }
 
-    /// The lists that rule a domain: its own, or those of `*`.
+    /// The lists that apply to a domain: its own, or those of `*`.
     fn lists_of<'a>(&'a self, settings: &'a DomainSettings) -> Lists<'a> {
         let star = || self.settings.domain.get("*");
         match (&settings.allow, &settings.deny) {
@@ -158,7 +162,7 @@ impl PolicyFile {
         }
     }
 
-    fn look_at_domain(
+    fn add_domain_warnings(
         &self,
         domain: &Domain,
         settings: &DomainSettings,
@@ -214,15 +218,15 @@ impl PolicyFile {
     }
 }
 
-/// What is allowed, and what is denied.
+/// The allow list and the deny list.
 type Lists<'a> = (Option<&'a [AddressRule]>, Option<&'a [AddressRule]>);
 
 fn lists<'a>(allow: &'a Option<Vec<AddressRule>>, deny: &'a Option<Vec<AddressRule>>) -> Lists<'a> {
     (allow.as_deref(), deny.as_deref())
 }
 
-/// Whether no address can pass both. Rules are compared one by one: what several deny together
-/// does not show.
+/// Whether no address can pass both lists. Rules are compared one by one, so it is not noticed if
+/// only several deny rules together cover an allow rule.
 fn leave_nothing(one: Lists<'_>, other: Lists<'_>) -> bool {
     let denied = |allowed: &[AddressRule], denied: &[AddressRule]| {
         let mut allowed = allowed.iter();
@@ -250,7 +254,10 @@ fn has_clear_passwords(settings: &DomainSettings) -> bool {
         return false;
     };
     let mut passwords = users.values();
-    passwords.any(|password| matches!(given(password.expose()), Ok(PasswordInput::InTheClear(_))))
+    passwords.any(|password| {
+        let input = password_input(password.expose());
+        matches!(input, Ok(PasswordInput::InTheClear(_)))
+    })
 }
 
 fn writable(path: &Path) -> Option<PolicyWarning> {
@@ -267,7 +274,7 @@ fn mode_of(path: &Path) -> Option<u32> {
 
 #[cfg(not(unix))]
 fn mode_of(path: &Path) -> Option<u32> {
-    // There are no such bits; that the path is there was seen before.
+    // This system has no such permission bits.
     let _ = fs::metadata(path);
     None
 }

@@ -1,20 +1,20 @@
-//! Policies as TOML files: [`PolicyFile`] and [`PolicySettings`] say what a file may hold.
+//! Policies as TOML files. [`PolicySettings`] describes what a file may contain.
 
-#[cfg(feature = "reload")]
-pub(crate) mod again;
 pub(crate) mod compile;
+pub(crate) mod error;
 pub(crate) mod file;
 mod hint;
 pub(crate) mod install;
 pub(crate) mod lint;
 mod overlap;
-pub(crate) mod problem;
+#[cfg(feature = "reload")]
+pub(crate) mod reload;
 pub(crate) mod settings;
 pub(crate) mod values;
 
+pub use error::{PolicyFileError, PolicyFileErrorKind};
 pub use file::PolicyFile;
 pub use lint::PolicyWarning;
-pub use problem::{PolicyFileError, PolicyFileErrorKind};
 pub use settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings, PolicySettings,
 };

@@ -1,4 +1,4 @@
-//! What two address rules have in common.
+//! Overlap of address rules.
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::address::block::first_of_block;
@@ -33,7 +33,8 @@ impl AddressRule {
                 (ScopedIp(one, zone), ScopedIp(other, of_other)) => {
                     one == other && same_zone(zone, of_other) != Some(false)
                 }
-                // A peer has one of each kind.
+                // An ipc peer has a user, a group and a process, so it can match rules about two of
+                // them.
                 (IpcUser(_), IpcGroup(_) | IpcProcess(_))
                 | (IpcGroup(_), IpcUser(_) | IpcProcess(_))
                 | (IpcProcess(_), IpcUser(_) | IpcGroup(_)) => true,

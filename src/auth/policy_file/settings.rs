@@ -1,5 +1,5 @@
-//! What a policy file may say. Everything that can be wrong about one value by itself is found
-//! where it is read, so that the error has its line and column.
+//! The contents of a policy file. Every single value is checked where it is parsed, so that the
+//! error has a line and a column.
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::address::rule::AddressRule;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A policy: who may come in, by address, domain, mechanism and credential.
+/// A policy: which peers are admitted, by address, domain, mechanism and credentials.
 ///
 /// ```toml
 /// allow = ["127.0.0.1", "10.0.0.0/8", "::1"]   # or: deny = [..]
@@ -27,29 +27,29 @@ use std::path::PathBuf;
 /// curve = { keys = ["rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"] }
 /// ```
 ///
-/// What is not admitted is refused. A domain with a section of its own rules itself: a mechanism
-/// that the section does not name is refused, unless it says `inherit = true`; then `*` rules what
-/// it does not name. NULL peers come in only where `null = { any = true }` stands.
+/// Everything that is not admitted is refused. In a domain with a section of its own, a mechanism
+/// that the section does not name is refused. With `inherit = true`, `*` rules the mechanisms that
+/// the section does not name. NULL peers are admitted only by `null = { any = true }`.
 ///
-/// It can be made in Rust, too: `PolicySettings::default()` admits nobody.
+/// Settings can also be created in Rust, from `PolicySettings::default()`, which admits no peer.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct PolicySettings {
-    /// Addresses that may authenticate, in the forms of [`AddressRule`]; every other is refused.
-    /// `None`, and no `deny`: all may.
+    /// Addresses that may authenticate, in the forms of [`AddressRule`]. All others are refused.
+    /// Without `allow` and `deny`, all addresses may authenticate.
     #[serde(default, deserialize_with = "values::addresses")]
     pub allow: Option<Vec<AddressRule>>,
-    /// Addresses that are refused. Not beside `allow`.
+    /// Addresses that are refused. It excludes `allow`.
     #[serde(default, deserialize_with = "values::addresses")]
     pub deny: Option<Vec<AddressRule>>,
-    /// What each domain admits; `*` stands for every domain without a section of its own, and the
-    /// empty name for the empty domain.
+    /// The sections of the domains. `*` applies to every domain without a section of its own, and
+    /// the empty name is the empty domain.
     #[serde(default)]
     pub domain: BTreeMap<String, DomainSettings>,
 }
 
-/// What one domain admits.
+/// The settings of one domain.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -57,50 +57,50 @@ pub struct DomainSettings {
     /// Whether `*` rules the mechanisms that this section does not name.
     #[serde(default)]
     pub inherit: bool,
-    /// As [`PolicySettings::allow`], for this domain, and beside it: an address must pass both. A
-    /// domain with neither `allow` nor `deny` has the list of `*`.
+    /// As [`PolicySettings::allow`], for this domain. An address must pass both lists. A domain with
+    /// neither `allow` nor `deny` uses the list of `*`.
     #[serde(default, deserialize_with = "values::addresses")]
     pub allow: Option<Vec<AddressRule>>,
     /// As [`PolicySettings::deny`], for this domain.
     #[serde(default, deserialize_with = "values::addresses")]
     pub deny: Option<Vec<AddressRule>>,
-    /// Whether the password file and the directory of certificates are loaded again by themselves
-    /// when they change. Needs feature `reload`.
+    /// Whether the password file and the directory of certificates are reloaded when they change.
+    /// Needs feature `reload`.
     #[serde(default)]
     pub reload: bool,
-    /// How the files in the directory of certificates are named: `"pyzmq"`, `NAME.key`, which is
-    /// the default, or `"czmq"`, `NAME`. See [`Layout`].
+    /// The names of files in the directory of certificates: `"pyzmq"` for `NAME.key`, which is the
+    /// default, or `"czmq"` for `NAME`. See [`Layout`].
     pub layout: Option<Layout>,
-    /// When the keys of this domain count, `{ not-before = .., not-after = .. }` with dates such
-    /// as `2027-01-31T12:00:00Z`, unquoted. What a certificate says of itself counts as well.
+    /// The validity of all keys of this domain: `{ not-before = .., not-after = .. }` with unquoted
+    /// dates such as `2027-01-31T12:00:00Z`. The validity of a certificate applies as well.
     #[serde(default, deserialize_with = "values::validity")]
     pub validity: Option<Validity>,
-    /// NULL.
+    /// The NULL peers that are admitted.
     pub null: Option<NullSettings>,
-    /// PLAIN.
+    /// The PLAIN users that are admitted.
     pub plain: Option<PlainSettings>,
-    /// CURVE.
+    /// The CURVE keys that are admitted.
     pub curve: Option<CurveSettings>,
-    /// GSSAPI, as others ask about it.
+    /// The GSSAPI principals that are admitted, for requests from sockets of other programs.
     pub gssapi: Option<GssapiSettings>,
 }
 
-/// Who comes in by NULL: `null = { any = true }`.
+/// The peers that NULL admits: `null = { any = true }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum NullSettings {
-    /// Whoever comes from an address that the lists let through.
-    #[serde(deserialize_with = "values::yes")]
+    /// Every peer whose address passes the lists.
+    #[serde(deserialize_with = "values::only_true")]
     Any,
 }
 
-/// Who comes in by PLAIN.
+/// The users that PLAIN admits.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum PlainSettings {
-    /// These users: name and password, which may be an argon2id hash as a PHC string.
+    /// These users, each with a password, which may be an argon2id hash as a PHC string.
     #[serde(deserialize_with = "values::users")]
     Users(BTreeMap<String, Password>),
     /// The users of a password file; see
@@ -108,7 +108,7 @@ pub enum PlainSettings {
     File(PathBuf),
 }
 
-/// Who comes in by CURVE.
+/// The keys that CURVE admits.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -119,12 +119,12 @@ pub enum CurveSettings {
     /// The holders of these keys.
     #[serde(deserialize_with = "values::keys")]
     Keys(Vec<PublicKey>),
-    /// The holder of any key.
-    #[serde(deserialize_with = "values::yes")]
+    /// The holders of any keys.
+    #[serde(deserialize_with = "values::only_true")]
     Any,
 }
 
-/// Who comes in by GSSAPI.
+/// The principals that GSSAPI admits.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -132,6 +132,6 @@ pub enum GssapiSettings {
     /// These principals.
     Principals(Vec<String>),
     /// Every principal that the socket has authenticated.
-    #[serde(deserialize_with = "values::yes")]
+    #[serde(deserialize_with = "values::only_true")]
     Any,
 }

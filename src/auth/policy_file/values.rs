@@ -1,9 +1,9 @@
-//! How single values of a policy file are read. No error repeats a password.
+//! Parsing of single values of a policy file. No error repeats a password.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MAX_PLAIN_LEN;
 use crate::auth::policy::address::rule::AddressRule;
-use crate::auth::policy::password_file::given;
+use crate::auth::policy::password_file::password_input;
 use crate::cert::validity::{Validity, parse};
 use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
@@ -13,16 +13,16 @@ use std::fmt;
 use std::time::SystemTime;
 use toml::value::Datetime;
 
-/// `true`: what `any` must be.
-pub(super) fn yes<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {
+/// Parses the value of `any`, which must be `true`.
+pub(super) fn only_true<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {
     if bool::deserialize(from)? {
         return Ok(());
     }
-    let expected = &"true; leave the mechanism out to admit nobody";
+    let expected = &"true; leave the mechanism out to admit no peer";
     Err(Error::invalid_value(Unexpected::Bool(false), expected))
 }
 
-/// Address rules by their texts.
+/// Parses a list of address rules.
 pub(super) fn addresses<'de, D>(from: D) -> Result<Option<Vec<AddressRule>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -40,7 +40,7 @@ where
     Ok(rules.map(|rules| rules.into_iter().map(|Rule(rule)| rule).collect()))
 }
 
-/// Public keys in Z85.
+/// Parses a list of public keys in Z85.
 pub(super) fn keys<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PublicKey>, D::Error> {
     struct Key(PublicKey);
 
@@ -55,7 +55,7 @@ pub(super) fn keys<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PublicKey>,
     Ok(keys.into_iter().map(|Key(key)| key).collect())
 }
 
-/// Names and passwords.
+/// Parses a table of names and passwords.
 pub(super) fn users<'de, D>(from: D) -> Result<BTreeMap<String, Password>, D::Error>
 where
     D: Deserializer<'de>,
@@ -86,7 +86,7 @@ where
     from.deserialize_map(Users)
 }
 
-/// A password that makes an entry of a table.
+/// A checked password.
 struct PasswordInput(Password);
 
 impl<'de> Deserialize<'de> for PasswordInput {
@@ -100,9 +100,9 @@ impl<'de> Deserialize<'de> for PasswordInput {
                 f.write_str("a password in quotes")
             }
 
-            // Borrowed from the file's bytes, which are wiped: no String in between.
+            // The text is borrowed from the file's bytes, which are wiped. A `String` would not be.
             fn visit_str<E: Error>(self, text: &str) -> Result<PasswordInput, E> {
-                given(text.as_bytes()).map_err(E::custom)?;
+                password_input(text.as_bytes()).map_err(E::custom)?;
                 Ok(PasswordInput(Password::from(text)))
             }
         }
@@ -111,7 +111,7 @@ impl<'de> Deserialize<'de> for PasswordInput {
     }
 }
 
-/// `{ not-before = .., not-after = .. }`.
+/// Parses `{ not-before = .., not-after = .. }`.
 pub(super) fn validity<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Validity>, D::Error> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -122,7 +122,7 @@ pub(super) fn validity<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vali
 
     let date = |date: Option<Datetime>| -> Result<Option<SystemTime>, D::Error> {
         let Some(date) = date else { return Ok(None) };
-        // TOML also has dates without a time, and times without an offset: they are no moment.
+        // TOML also allows dates without a time, and times without an offset. These are ambiguous.
         let moment = parse(&date.to_string());
         let needed = || Error::custom("a date with time and offset, such as 2027-01-31T12:00:00Z");
         moment.map(Some).ok_or_else(needed)
@@ -133,7 +133,7 @@ pub(super) fn validity<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vali
         not_after: date(dates.not_after)?,
     };
     if validity.is_empty() {
-        return Err(Error::custom("not-after does not lie behind not-before"));
+        return Err(Error::custom("not-after is not later than not-before"));
     }
     Ok(Some(validity))
 }

@@ -1,24 +1,25 @@
-//! What is told of files that are loaded again.
+//! Events about reloaded files.
 #![forbid(unsafe_code)]
 
 use crate::access::domain::Domain;
 use crate::auth::policy::watched::issue::ReloadIssue;
 use std::path::PathBuf;
 
-/// A change on disk that came into force, or that keeps one from it. Which keys and users it has
-/// added, changed and removed is told by [`AuditEvents`](crate::auth::AuditEvents) and in the log.
+/// A change on disk that has come into force, or a problem that prevents it. The keys and users that
+/// it has added, changed and removed are in the log and in
+/// [`AuditEvents`](crate::auth::AuditEvents).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReloadEvent {
-    /// The domain that is ruled by it.
+    /// The domain that the directory or file rules.
     pub domain: Domain,
-    /// The directory or file.
+    /// The path of the directory or file.
     pub path: PathBuf,
-    /// Keys or users in force now.
+    /// The number of keys or users in force now.
     pub admitted: usize,
-    /// What is wrong. Empty: all is well.
+    /// Problems; empty if all is well.
     pub issues: Vec<ReloadIssue>,
-    /// Files of a directory that are no certificates by their names.
+    /// Files of a directory whose names are not those of certificates.
     pub passed_over: Vec<PathBuf>,
 }
 

@@ -1,23 +1,23 @@
-//! How soon a change on disk is noticed and counts.
+//! The delays of reloading.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
-/// How soon a change is noticed and counts.
+/// The delays of reloading: how soon a change on disk is noticed, and when it comes into force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReloadSettings {
-    /// A change counts once it was read twice, the second time no sooner than this after the
-    /// first. 2 s: editors save by rename, and copies take their time.
+    /// Minimum time between the two readings after which a change comes into force. Default: 2 s,
+    /// because editors save by rename, and a copy may be incomplete for a moment.
     pub debounce: Duration,
-    /// Everything is read again after this time even if the system has told of no change: file
-    /// systems of other machines tell of none. 30 s.
+    /// Time after which everything is read again even if the system has reported no change: network
+    /// file systems report none. Default: 30 s.
     pub poll: Duration,
-    /// A directory or file whose reading takes longer is told of as [`ReloadIssue::Hangs`]. The
-    /// others are read meanwhile. 10 s: a disk that is busy answers sooner.
+    /// Time after which a reading that has not ended is reported as [`ReloadIssue::Hangs`]. Other
+    /// directories and files are read meanwhile. Default: 10 s, longer than a busy disk needs.
     ///
     /// [`ReloadIssue::Hangs`]: crate::auth::ReloadIssue::Hangs
-    pub patience: Duration,
+    pub read_timeout: Duration,
 }
 
 impl Default for ReloadSettings {
@@ -25,7 +25,7 @@ impl Default for ReloadSettings {
         Self {
             debounce: Duration::from_secs(2),
             poll: Duration::from_secs(30),
-            patience: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(10),
         }
     }
 }

@@ -1,14 +1,15 @@
-//! When a change on disk counts: each entry of a source settles by itself.
+//! When a change on disk comes into force. Each entry of a source settles independently.
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::watched::reading::Content;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// After so many debounces an entry that no reading has shown no longer counts, even if it never
-/// settled to something else. 4: an editor that saves a file several times in a row is done by then, and
-/// a file that is written all the time must not keep a key in force that it no longer holds.
-const RESTLESS: u32 = 4;
+/// Number of debounces after which an entry is removed from force if no reading has shown it, even
+/// if nothing else has settled. 4: an editor that saves a file several times in a row is done by
+/// then, and a file that is written all the time must not keep a key in force that it no longer
+/// holds.
+const MAX_DEBOUNCES_AWAY: u32 = 4;
 
 impl<E: Content> Content for Option<&E> {
     fn is_same(&self, other: &Self) -> bool {
@@ -20,25 +21,29 @@ impl<E: Content> Content for Option<&E> {
     }
 }
 
-/// The entries of a source, by name, and how far changes of them have come. A change of an entry
-/// counts once it was read twice, the second time no sooner than the debounce after the first: an
-/// editor that saves by rename, and a copy that is half done, show something else in between.
-/// Entries that change together settle together. An entry that keeps changing holds back no other.
+/// The entries of a source by name, and their changes that are not in force yet.
+///
+/// A change of an entry comes into force once two readings, at least the debounce apart, have shown
+/// the same content and no reading between them has shown another. While an editor saves by rename,
+/// or a copy is incomplete, a reading shows something else and the wait begins again. Entries that
+/// change in the same reading come into force together. An entry that keeps changing does not delay
+/// others.
 pub(crate) struct Settling<N, E> {
     in_force: BTreeMap<N, E>,
-    /// Entries that the last reading showed otherwise than they are in force.
+    /// Entries that differ from those in force in the last reading.
     changing: BTreeMap<N, Changing<E>>,
 }
 
-/// An entry that is not what is in force.
+/// A change of an entry that is not in force yet.
 struct Changing<E> {
-    /// The first reading that did not show what is in force.
+    /// The time of the first reading that differed from what is in force.
     away: Instant,
-    /// What the last reading showed; `None`: no entry.
+    /// The content in the last reading; `None` if the entry was absent.
     seen: Option<E>,
-    /// The first of the readings that have shown this.
+    /// The time of the first of the consecutive readings with this content.
     since: Instant,
-    /// The first of the readings behind it that say nothing of the entry.
+    /// The time of the first of the consecutive readings since then that say nothing about the
+    /// entry.
     silent_since: Option<Instant>,
 }
 
@@ -56,20 +61,21 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
         &self.in_force
     }
 
-    /// Takes a reading. An entry that it does not show is absent if `is_told` says so of its name;
-    /// otherwise the reading says nothing of it. Gives the names whose change has just come into
-    /// force.
+    /// Takes a reading, and returns the names of the entries whose change comes into force by it.
+    /// If an entry is missing from the reading, `is_covered` says whether it is absent. Otherwise
+    /// the reading says nothing about it.
     pub(crate) fn see(
         &mut self,
         reading: &BTreeMap<N, E>,
-        is_told: impl Fn(&N) -> bool,
+        is_covered: impl Fn(&N) -> bool,
         now: Instant,
         debounce: Duration,
     ) -> BTreeSet<N> {
-        // What was seen before no longer counts as one of two readings, and as none at all once
-        // nothing has been said for a debounce.
+        // A reading that says nothing about an entry restarts the wait for its change: the readings
+        // before it no longer count. After a whole debounce without information the change is
+        // forgotten.
         self.changing.retain(|name, changing| {
-            let is_silent = !reading.contains_key(name) && !is_told(name);
+            let is_silent = !reading.contains_key(name) && !is_covered(name);
             let silent_since = is_silent.then(|| changing.silent_since.unwrap_or(now));
             changing.silent_since = silent_since;
             changing.since = if is_silent { now } else { changing.since };
@@ -77,7 +83,7 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
         });
         let mut settled = BTreeSet::new();
         let known = self.in_force.keys().chain(self.changing.keys());
-        let absent = known.filter(|name| !reading.contains_key(name) && is_told(name));
+        let absent = known.filter(|name| !reading.contains_key(name) && is_covered(name));
         let absent: BTreeSet<N> = absent.cloned().collect();
         let shown = reading.iter().map(|(name, entry)| (name, Some(entry)));
         for (name, seen) in shown.chain(absent.iter().map(|name| (name, None))) {
@@ -113,11 +119,11 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
             };
             return true;
         }
-        let is_restless = passed(changing.away) >= debounce.saturating_mul(RESTLESS);
+        let is_restless = passed(changing.away) >= debounce.saturating_mul(MAX_DEBOUNCES_AWAY);
         is_restless && self.in_force.remove(name).is_some()
     }
 
-    /// How long until a change may come into force.
+    /// The time until a change may come into force; `None` if nothing is changing.
     pub(crate) fn due_in(&self, now: Instant, debounce: Duration) -> Option<Duration> {
         let first = self
             .changing
@@ -189,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_counts_once_it_was_read_twice_a_debounce_apart() {
+    fn a_change_comes_into_force_once_it_was_read_twice_a_debounce_apart() {
         let mut clock = Clock::new(&[("a", "old")]);
         assert_eq!(clock.see(0, &[("a", "old")]), None);
         assert_eq!(clock.due_in(0), None);
@@ -201,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_something_else_in_between_begins_again() {
+    fn another_content_in_between_restarts_the_wait() {
         let mut clock = Clock::new(&[("a", "old")]);
         assert_eq!(clock.see(0, &[]), None);
         assert_eq!(clock.see(1, &[("a", "half")]), None);
@@ -212,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_keeps_changing_holds_back_no_other() {
+    fn an_entry_that_keeps_changing_does_not_delay_others() {
         let mut clock = Clock::new(&[("gone", "x"), ("kept", "x"), ("restless", "x")]);
         let restless = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
         let mut seen = restless.iter().zip(0..).map(|(value, second)| {
@@ -223,7 +229,7 @@ mod tests {
         assert_eq!((seen.next(), seen.next()), (Some(None), Some(None)));
         let settled = entries([("kept", "x"), ("new", "x"), ("restless", "x")]);
         assert_eq!(seen.next(), Some(settled));
-        // It no longer counts itself once no reading has shown it for four debounces.
+        // It is removed from force once no reading has shown it for four debounces.
         let changes: Vec<_> = seen.collect();
         let (before, after) = changes.split_at(5);
         assert!(before.iter().all(Option::is_none), "{before:?}");
@@ -234,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_in_one_reading_comes_into_force_in_one_change() {
+    fn entries_that_change_in_one_reading_come_into_force_together() {
         let mut clock = Clock::new(&[("a", "1"), ("b", "1"), ("c", "1")]);
         let swapped = [("a", "2"), ("b", "2"), ("d", "2")];
         assert_eq!(clock.see(0, &swapped), None);
@@ -243,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_says_nothing_of_an_entry_is_none_of_its_two_readings() {
+    fn a_reading_that_says_nothing_about_an_entry_is_not_one_of_its_two_readings() {
         let only_whole = |name: &&'static str| *name == "whole";
         let bad = [("whole", "bad")];
         let mut clock = Clock::new(&[("a", "x"), ("b", "x")]);
@@ -252,7 +258,7 @@ mod tests {
         assert_eq!(clock.see(2, &[("a", "x")]), None);
         assert_eq!(clock.see(3, &[("a", "x")]), entries([("a", "x")]));
 
-        // After a debounce it is forgotten: what is gone for a moment is not gone.
+        // After a debounce the change is forgotten: a short absence is not a removal.
         let mut clock = Clock::new(&[("a", "x")]);
         assert_eq!(clock.see(0, &[]), None);
         assert_eq!(clock.see_told(1, &bad, only_whole), None);
@@ -262,7 +268,8 @@ mod tests {
         assert_eq!(clock.see(61, &[("a", "x")]), None);
         assert_eq!(clock.see(62, &[("a", "x")]), entries([("a", "x")]));
 
-        // But where it alternates with readings that say otherwise, the entry no longer counts.
+        // If such readings alternate with readings that show a change, the entry is removed from
+        // force.
         let mut clock = Clock::new(&[("a", "x"), ("b", "x")]);
         for second in (0..8).step_by(2) {
             assert_eq!(clock.see(second, &[("a", "x")]), None);

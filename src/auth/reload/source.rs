@@ -1,4 +1,4 @@
-//! What is loaded again by itself: how it is read, and what it means for the policy.
+//! How a watched source is read, and how its entries come into force.
 #![forbid(unsafe_code)]
 
 use crate::auth::audit::event::Change;
@@ -15,17 +15,17 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How often a directory is read over if its links were changed meanwhile. 3: after that it is
-/// taken as it was read, or links that change all the time would hold back everything.
-const TORN: usize = 3;
+/// Maximum number of readings of a directory whose links change while it is read. 3: after that the
+/// last reading is used, so that links that change all the time do not delay everything.
+const MAX_READINGS: usize = 3;
 
 impl Source {
-    /// Reads it, for an Authenticator that is kept by nothing here while the disk takes its time;
-    /// `None` if that is gone.
+    /// Reads the source; `None` if the Authenticator is dropped. The Authenticator is not kept alive
+    /// while the disk is read.
     pub(crate) fn read(&self, auth: &WeakAuthenticator) -> Option<Reading> {
         match self {
             Self::Directory(_, directory, _) => {
-                let report = untorn(directory.path(), || directory::read(directory));
+                let report = read_consistently(directory.path(), || directory::read(directory));
                 Some(Reading::of_directory(&report))
             }
             Self::PasswordFile(_, path) => {
@@ -37,7 +37,7 @@ impl Source {
         }
     }
 
-    /// Puts in force what has settled, some of it just now.
+    /// Puts the settled entries in force.
     pub(crate) fn install(
         &self,
         policy: &mut Policy,
@@ -65,7 +65,7 @@ impl Source {
         }
     }
 
-    /// What the entries in force amount to.
+    /// The event about the entries in force.
     pub(crate) fn event(&self, entries: &Entries, passed_over: &[PathBuf]) -> ReloadEvent {
         let issues = entries.values().filter_map(|entry| match entry {
             Entry::Issue(issue) => Some(issue.clone()),
@@ -82,12 +82,12 @@ impl Source {
     }
 }
 
-/// Reads a directory that is exchanged whole by its links, as Kubernetes does it, before or after
-/// the exchange.
-fn untorn<R>(path: &Path, read: impl Fn() -> R) -> R {
+/// Reads a directory until its links did not change during the reading. Kubernetes replaces the
+/// contents of a directory by changing a link, and a reading during the change would be a mixture.
+fn read_consistently<R>(path: &Path, read: impl Fn() -> R) -> R {
     let mut before = links(path);
     let mut reading = read();
-    for _ in 1..TORN {
+    for _ in 1..MAX_READINGS {
         let after = links(path);
         if before == after {
             break;
@@ -98,7 +98,7 @@ fn untorn<R>(path: &Path, read: impl Fn() -> R) -> R {
     reading
 }
 
-/// Where a directory really lies, and where its links lead.
+/// The real path of a directory, and the targets of the links in it.
 fn links(path: &Path) -> Option<(PathBuf, BTreeMap<OsString, PathBuf>)> {
     let mut links = BTreeMap::new();
     for entry in fs::read_dir(path).ok()? {
@@ -117,14 +117,14 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn a_directory_whose_links_change_while_it_is_read_is_read_over_but_not_for_ever() {
+    fn a_directory_whose_links_change_while_it_is_read_is_read_again_but_not_for_ever() {
         let dir = tempfile::tempdir().unwrap();
         let (mount, data) = (dir.path().join("mount"), dir.path().join("mount/..data"));
         fs::create_dir(&mount).unwrap();
         symlink("..0", &data).unwrap();
-        for (changes, readings) in [(0, 1), (1, 2), (2, TORN), (9, TORN)] {
+        for (changes, readings) in [(0, 1), (1, 2), (2, MAX_READINGS), (9, MAX_READINGS)] {
             let read = Cell::new(0);
-            untorn(&mount, || {
+            read_consistently(&mount, || {
                 read.set(read.get() + 1);
                 if read.get() <= changes {
                     fs::remove_file(&data).unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_itself_a_link_is_read_over_when_the_link_changes() {
+    fn a_directory_that_is_itself_a_link_is_read_again_when_the_link_changes() {
         let dir = tempfile::tempdir().unwrap();
         for version in ["1", "2"] {
             fs::create_dir(dir.path().join(version)).unwrap();
@@ -144,7 +144,7 @@ mod tests {
         let current = dir.path().join("current");
         symlink("1", &current).unwrap();
         let read = Cell::new(0);
-        untorn(&current, || {
+        read_consistently(&current, || {
             read.set(read.get() + 1);
             if read.get() == 1 {
                 fs::remove_file(&current).unwrap();

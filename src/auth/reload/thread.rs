@@ -1,5 +1,5 @@
-//! The thread that loads files again: it sees when, has each source read on a thread of its own, and
-//! puts in force what has settled.
+//! The thread that reloads files. It decides when each source is read, has it read on a separate
+//! thread, and puts settled changes in force.
 #![forbid(unsafe_code)]
 
 use crate::auth::authenticator::handle::{Authenticator, WeakAuthenticator};
@@ -8,9 +8,9 @@ use crate::auth::policy::watched::reading::{Entries, Entry, Name, Reading};
 use crate::auth::policy::watched::source::{Ruled, Source};
 use crate::auth::policy::watched::watches::{WatchId, Watched};
 use crate::auth::reload::event::ReloadEvent;
+use crate::auth::reload::schedule::{self, Schedule};
 use crate::auth::reload::settings::ReloadSettings;
 use crate::auth::reload::settling::Settling;
-use crate::auth::reload::turns::{self, Turn};
 use crate::zap::contain::contain;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,15 +22,16 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often, and how far apart, a reading tries to ask for hints while others do. 1 s together: what
-/// takes longer hangs, and the reading itself must not wait for it.
+/// How often a reading tries to lock the file watcher, and the pause between two tries. Together
+/// 1 s: another reading that holds the lock for longer hangs, and this one must not wait for it.
 const HINT_TRIES: usize = 200;
 const HINT_PAUSE: Duration = Duration::from_millis(5);
 
-/// Reads a source; `None` if its Authenticator is gone.
+/// A function that reads a source; it returns `None` if the Authenticator is dropped.
 pub(crate) type Read = dyn Fn(&Source, &WeakAuthenticator) -> Option<Reading> + Send + Sync;
 
-/// The thread that reloads, as long as this and the [`Authenticator`] live.
+/// A handle to the thread that reloads. The thread ends when the handle or the [`Authenticator`] is
+/// dropped.
 pub(crate) struct Watch {
     pub(crate) id: WatchId,
     hints: Hints,
@@ -38,7 +39,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Starts the thread. It follows what the policy says that this watch follows.
+    /// Starts the thread. It reloads the sources that the policy assigns to this watch.
     pub(crate) fn start(
         auth: &Authenticator,
         settings: ReloadSettings,
@@ -82,7 +83,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// What it follows may have changed.
+    /// Tells the thread that its sources may have changed.
     pub(crate) fn hint(&self) {
         self.hints.hint();
     }
@@ -95,43 +96,46 @@ impl Drop for Watch {
     }
 }
 
-/// What the thread is told.
+/// A message to the thread.
 enum Told {
     /// Something may have changed.
     Hint,
-    /// What rules this was read, as it was asked for with that base; `None`: it could not be.
+    /// The source for this mechanism and domain was read. The number is the base version for which
+    /// the reading was started. `None` if the reading panicked or the Authenticator is dropped.
     Read(Ruled, u64, Option<Reading>),
 }
 
 #[derive(Clone)]
 struct Hints {
     sender: Sender<Told>,
-    /// One hint says as much as many.
+    /// Whether a hint is queued already. Several hints mean the same as one.
     is_hinted: Arc<AtomicBool>,
 }
 
 impl Hints {
     fn hint(&self) {
         if !self.is_hinted.swap(true, Ordering::SeqCst) {
-            // Fails if the thread has ended.
-            let _told = self.sender.send(Told::Hint);
+            // Sending fails if the thread has ended, and then no hint is needed.
+            let _sent = self.sender.send(Told::Hint);
         }
     }
 }
 
 fn watcher(hints: Hints) -> Option<RecommendedWatcher> {
     let told = move |event: notify::Result<notify::Event>| {
-        // Our own reading is an access too.
+        // Our own readings are accesses too, and must not cause further readings.
         if !event.is_ok_and(|event| event.kind.is_access()) {
             hints.hint();
         }
     };
     notify::recommended_watcher(told)
-        .inspect_err(|error| tracing::warn!("changes of files show only by polling: {error}"))
+        .inspect_err(|error| {
+            tracing::warn!(%error, "no notifications of file changes; files are polled instead");
+        })
         .ok()
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Reloading {
     auth: WeakAuthenticator,
     id: WatchId,
@@ -141,20 +145,20 @@ struct Reloading {
     on_event: Box<dyn Fn(&ReloadEvent) + Send>,
     read: Arc<Read>,
     hints: Hints,
-    /// The version of the policy that the sources are taken from.
+    /// The version of the policy that the sources were last taken from.
     followed: u64,
     sources: BTreeMap<Ruled, Followed>,
-    /// A clone for each reading in progress.
+    /// Its reference count, less 1, is the number of readings in progress.
     readers: Arc<()>,
 }
 
-/// A source that is followed.
+/// A watched source.
 struct Followed {
     source: Source,
-    /// See [`Watched::based`].
-    based: u64,
+    /// See [`Watched::base_version`].
+    base_version: u64,
     settling: Settling<Name, Entry>,
-    turn: Turn,
+    schedule: Schedule,
 }
 
 impl Followed {
@@ -175,28 +179,30 @@ impl Reloading {
             };
             self.follow(&auth);
             let mut events = Vec::new();
-            if let Some((ruled, based, reading)) = read.take() {
-                events.extend(self.take(&ruled, based, reading, &auth));
+            if let Some((ruled, base_version, reading)) = read.take() {
+                events.extend(self.take_reading(&ruled, base_version, reading, &auth));
             }
             events.extend(self.hanging());
             for event in events {
                 auth.audit_reload(&event);
                 let _panicked = contain(|| (self.on_event)(&event));
             }
-            // If it was the last one, its drop ends the watch.
+            // If this is the last handle, its drop ends the watch.
             drop(auth);
             let now = Instant::now();
-            self.begin_turns(now);
-            match told.recv_timeout(self.time_to_next_turn(now)) {
+            self.begin_readings(now);
+            match told.recv_timeout(self.time_to_next_reading(now)) {
                 Ok(Told::Hint) => self.take_hint(),
-                Ok(Told::Read(ruled, based, reading)) => read = Some((ruled, based, reading)),
+                Ok(Told::Read(ruled, base_version, reading)) => {
+                    read = Some((ruled, base_version, reading));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// Takes from the policy what is followed.
+    /// Takes the sources of this watch from the policy.
     fn follow(&mut self, auth: &Authenticator) {
         let policy = auth.policy();
         if std::mem::replace(&mut self.followed, policy.version) == policy.version {
@@ -213,33 +219,34 @@ impl Reloading {
             let followed = self.sources.entry(ruled.clone());
             let followed = followed.or_insert_with(|| Followed {
                 source: watched.source.clone(),
-                based: watched.based,
+                base_version: watched.base_version,
                 settling: Followed::settling(watched),
-                turn: Turn::new(now),
+                schedule: Schedule::new(now),
             });
-            if followed.based != watched.based {
-                followed.based = watched.based;
+            if followed.base_version != watched.base_version {
+                followed.base_version = watched.base_version;
                 followed.settling = Followed::settling(watched);
-                followed.turn.is_due_by(now);
+                followed.schedule.make_due_by(now);
             }
         }
     }
 
-    /// Has read whose turn it is.
-    fn begin_turns(&mut self, now: Instant) {
+    /// Starts the readings that are due.
+    fn begin_readings(&mut self, now: Instant) {
         loop {
-            let turns = self.sources.values().map(|followed| &followed.turn);
+            let schedules = self.sources.values().map(|followed| &followed.schedule);
             let in_progress = Arc::strong_count(&self.readers) - 1;
-            let Some(next) = turns::next(turns, in_progress, now) else {
+            let Some(next) = schedule::next(schedules, in_progress, now) else {
                 return;
             };
             let Some((ruled, followed)) = self.sources.iter_mut().nth(next) else {
                 return;
             };
-            followed.turn.begin(now, self.settings.poll);
+            followed.schedule.begin(now, self.settings.poll);
             let (auth, reader) = (self.auth.clone(), Arc::clone(&self.readers));
             let (read, watcher) = (Arc::clone(&self.read), Arc::clone(&self.watcher));
-            let (ruled, based, source) = (ruled.clone(), followed.based, followed.source.clone());
+            let (ruled, source) = (ruled.clone(), followed.source.clone());
+            let base_version = followed.base_version;
             let sender = self.hints.sender.clone();
             let spawned = thread::Builder::new()
                 .name("zmtp-auth reading".into())
@@ -249,56 +256,58 @@ impl Reloading {
                         read(&source, &auth)
                     });
                     drop(reader);
-                    // Fails if the thread that has asked has ended.
-                    let _told = sender.send(Told::Read(ruled, based, reading.ok().flatten()));
+                    // Sending fails if the reloading thread has ended, and then no result is needed.
+                    let reading = reading.ok().flatten();
+                    let _sent = sender.send(Told::Read(ruled, base_version, reading));
                 });
             if let Err(error) = spawned {
-                tracing::warn!("no thread to load files again, which is tried later: {error}");
-                followed.turn.end();
+                tracing::warn!(%error, "cannot start a thread to reload files; trying again later");
+                followed.schedule.end();
                 return;
             }
         }
     }
 
-    /// How long until a source is to be read or found to hang, or the poll is due.
-    fn time_to_next_turn(&self, now: Instant) -> Duration {
-        let turns = self.sources.values().map(|followed| &followed.turn);
-        let wake = turns::wake(turns, now, self.settings.patience);
-        let poll = turns::later(now, self.settings.poll);
+    /// The time until a source is due, a reading counts as hanging, or the poll is due.
+    fn time_to_next_reading(&self, now: Instant) -> Duration {
+        let schedules = self.sources.values().map(|followed| &followed.schedule);
+        let wake = schedule::next_wakeup(schedules, now, self.settings.read_timeout);
+        let poll = schedule::later(now, self.settings.poll);
         wake.map_or(poll, |wake| wake.min(poll)) - now
     }
 
     fn take_hint(&mut self) {
         self.hints.is_hinted.store(false, Ordering::SeqCst);
-        // A change comes in many steps; look once they have had a moment.
-        let soon = turns::later(Instant::now(), self.settings.debounce / 16);
+        // A change on disk comes as several hints. Wait a moment, so that one reading sees them all.
+        let soon = schedule::later(Instant::now(), self.settings.debounce / 16);
         for followed in self.sources.values_mut() {
-            followed.turn.is_due_by(soon);
+            followed.schedule.make_due_by(soon);
         }
     }
 
-    /// Takes what was read, and puts in force what has settled by it.
-    fn take(
+    /// Takes a reading, and puts the changes in force that have settled by it.
+    fn take_reading(
         &mut self,
         ruled: &Ruled,
-        based: u64,
+        base_version: u64,
         reading: Option<Reading>,
         auth: &Authenticator,
     ) -> Option<ReloadEvent> {
         let followed = self.sources.get_mut(ruled)?;
-        let was_told = followed.turn.end();
+        let was_told = followed.schedule.end();
         let now = Instant::now();
-        if followed.based != based {
-            // An explicit call has come between, and may have read something later than this.
-            followed.turn.is_due_by(now);
+        if followed.base_version != base_version {
+            // An explicit call has loaded the files since this reading began, and may have read
+            // later contents. The reading is discarded and repeated.
+            followed.schedule.make_due_by(now);
             return None;
         }
         let (reading, debounce) = (reading?, self.settings.debounce);
-        let is_told = |name: &Name| reading.tells_of(name);
+        let is_covered = |name: &Name| reading.covers(name);
         let settling = &mut followed.settling;
-        let settled = settling.see(&reading.entries, is_told, now, debounce);
+        let settled = settling.see(&reading.entries, is_covered, now, debounce);
         if let Some(due) = settling.due_in(now, debounce) {
-            followed.turn.is_due_by(turns::later(now, due));
+            followed.schedule.make_due_by(schedule::later(now, due));
         }
         if settled.is_empty() && !was_told {
             return None;
@@ -307,11 +316,12 @@ impl Reloading {
         if changes_the_rule(&settled, entries) {
             let applied = auth.try_change(|policy| {
                 let watched = policy.watches.get(ruled);
-                let is_ours =
-                    |watched: &Watched| watched.watch == self.id && watched.based == based;
+                let is_ours = |watched: &Watched| {
+                    watched.watch == self.id && watched.base_version == base_version
+                };
                 match watched.is_some_and(is_ours) {
                     true => Ok(((), source.install(policy, entries, auth))),
-                    // Another call rules by now.
+                    // Another call has configured the domain meanwhile, and takes precedence.
                     false => Err(()),
                 }
             });
@@ -320,13 +330,13 @@ impl Reloading {
         Some(source.event(entries, &reading.passed_over))
     }
 
-    /// The sources that have come to hang.
+    /// Events about the readings that newly count as hanging.
     fn hanging(&mut self) -> Vec<ReloadEvent> {
         let now = Instant::now();
-        let patience = self.settings.patience;
+        let read_timeout = self.settings.read_timeout;
         let sources = self.sources.values_mut();
         let hanging = sources.filter_map(|followed| {
-            let hangs = followed.turn.comes_to_hang(now, patience);
+            let hangs = followed.schedule.newly_hangs(now, read_timeout);
             hangs.then(|| ReloadEvent {
                 issues: vec![ReloadIssue::Hangs],
                 ..followed.source.event(followed.settling.in_force(), &[])
@@ -336,7 +346,8 @@ impl Reloading {
     }
 }
 
-/// Whether something else than an error has settled that leaves the rule as it is.
+/// Whether the settled entries change the rule. A password file that is not valid does not: its
+/// users stay in force.
 fn changes_the_rule(settled: &BTreeSet<Name>, entries: &Entries) -> bool {
     let kept = |entry: &Entry| matches!(entry, Entry::Issue(ReloadIssue::FileKept(_)));
     match entries.get(&Name::Whole) {
@@ -345,11 +356,14 @@ fn changes_the_rule(settled: &BTreeSet<Name>, entries: &Entries) -> bool {
     }
 }
 
-/// Asks for hints of what is there now: a directory that took another's place is another.
+/// Registers the source with the file watcher again, because the watcher follows directories and
+/// not paths: a directory that has replaced another one is not watched yet.
 fn ask_for_hints(source: &Source, watcher: &Mutex<Option<RecommendedWatcher>>) {
-    // What hangs had better hang here than in the watcher, which serves all sources.
+    // Resolved before the watcher is locked. If the disk hangs, it hangs here and not while this
+    // thread holds the watcher, which serves all sources.
     let places = places(source.path());
-    // Another source has it for a moment, or hangs with it: then the poll has to do.
+    // Another reading may hold the watcher for a moment, or hang with it. In that case changes are
+    // noticed by polling.
     let held = (0..HINT_TRIES).find_map(|_| {
         let watcher = watcher.try_lock().ok();
         if watcher.is_none() {
@@ -365,13 +379,13 @@ fn ask_for_hints(source: &Source, watcher: &Mutex<Option<RecommendedWatcher>>) {
     };
     for path in places {
         let _not_watched = watcher.unwatch(&path);
-        // What is not there cannot be watched, and the polling finds it when it is.
+        // A path that does not exist cannot be watched. Polling notices when it comes to exist.
         let _not_there = watcher.watch(&path, RecursiveMode::NonRecursive);
     }
 }
 
-/// Where a change of `path` shows: in itself, where it lies, and where it really lies if it is a
-/// symbolic link.
+/// The paths to watch for changes of `path`: itself, its parent, and the parent of its target if it
+/// is a symbolic link.
 fn places(path: &Path) -> Vec<PathBuf> {
     let mut places = vec![path.to_owned()];
     places.extend(
@@ -399,7 +413,7 @@ mod tests {
     use std::sync::Condvar;
     use std::sync::atomic::AtomicUsize;
 
-    /// What hangs until it is let go.
+    /// Blocks callers until it is opened.
     #[derive(Default)]
     struct Gate {
         is_open: Mutex<bool>,
@@ -429,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_hangs_is_told_of_stops_no_other_and_goes_on_when_it_answers() {
+    fn a_source_that_hangs_is_reported_stops_no_other_and_continues_when_it_answers() {
         let dir = tempfile::tempdir().unwrap();
         let [hung, other] = ["hung", "other"].map(|name| dir.path().join(name));
         for path in [&hung, &other] {
@@ -450,7 +464,7 @@ mod tests {
         let settings = ReloadSettings {
             debounce: Duration::from_millis(20),
             poll: Duration::from_millis(40),
-            patience: Duration::from_millis(500),
+            read_timeout: Duration::from_millis(500),
         };
         let (sender, events) = channel();
         let on_event = Box::new(move |event: &ReloadEvent| sender.send(event.clone()).unwrap());
@@ -481,9 +495,10 @@ mod tests {
             let event = events.recv_timeout(LONG).unwrap();
             let hangs = event.issues == [ReloadIssue::Hangs];
             assert_eq!(hangs, event.domain != Domain::from("other"), "{event:?}");
-            assert!(expected.remove(&event.domain), "told twice: {event:?}");
+            assert!(expected.remove(&event.domain), "reported twice: {event:?}");
         }
-        // Others go on, and each has one thread that waits, however often it is due.
+        // The other source continues, and each hanging one keeps only one thread, however often it
+        // is due.
         for count in 1..4 {
             save_public(&other, &format!("{count}"));
             let event = events.recv_timeout(LONG).unwrap();
@@ -514,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_hangs_does_not_keep_the_authenticator() {
+    fn a_reading_that_hangs_does_not_keep_the_authenticator_alive() {
         let gate = Arc::new(Gate::default());
         let read: Arc<Read> = {
             let gate = Arc::clone(&gate);

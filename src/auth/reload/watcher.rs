@@ -1,4 +1,4 @@
-//! Password files and certificate directories that are loaded again when they change.
+//! Reloading of password files and certificate directories when they change.
 #![forbid(unsafe_code)]
 
 use crate::access::domain::Domain;
@@ -18,42 +18,42 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Loads password files and certificate directories again when their content changes, on threads
-/// of its own, until it is dropped.
+/// Reloads password files and certificate directories when their contents change, on threads of its
+/// own, until it is dropped.
 ///
-/// | what is found | what it means |
+/// | what is found | effect |
 /// |---|---|
-/// | a directory that is absent or unreadable | it admits no peer |
-/// | a certificate file that is gone or bad | its key is withdrawn |
-/// | a password file that is absent or unreadable | it admits no peer |
-/// | a password file with a bad line | what it held before stays |
-/// | a directory or file that does not answer | what it held before stays, with an event |
+/// | the directory is absent or cannot be read | no peer is admitted |
+/// | a certificate file is absent or not valid | its key is removed |
+/// | the password file is absent or cannot be read | no peer is admitted |
+/// | the password file has a line that is not valid | its users before the change stay in force |
+/// | a read does not return | what was read before stays in force, and there is an event |
 ///
-/// All of it after the debounce of [`ReloadSettings`], which each certificate file and each user
-/// has by itself: one that keeps changing holds back no other. What no reading has shown for four
-/// debounces no longer counts, even if it never settled to something else. The system's hints are
-/// only hints: what counts is what is read.
+/// A change comes into force after the debounce of [`ReloadSettings`]. Each certificate file and
+/// each user is debounced independently, so one that keeps changing does not delay others. An entry
+/// that no reading has shown for four debounces is removed, even if nothing else has settled.
+/// Notifications of the file system only cause a reading. What was read decides.
 ///
-/// An explicit call of the [`Authenticator`] rules over the watch. One that loads the same
-/// directory or file again keeps the watch. Any other call for the same domain and mechanism ends
-/// it, and so do [`Authenticator::unconfigure`] and
-/// [`load_policy`](Authenticator::load_policy): what they say stays in force over later changes on
-/// disk. They tell by what they return, and as
-/// [`Change::WatchEnded`]. Of two watches for one domain and
-/// mechanism the later one counts.
+/// Explicit calls of the [`Authenticator`] take precedence. A call that loads the same directory or
+/// file keeps the watch. Any other call for the same domain and mechanism ends the watch, and so do
+/// [`Authenticator::unconfigure`] and [`load_policy`](Authenticator::load_policy). Later changes on
+/// disk then have no effect. The end of a watch is reported in the call's return value, and as
+/// [`Change::WatchEnded`]. If two watches name the same domain and mechanism, the later one applies.
 pub struct Reload {
     auth: Authenticator,
     watch: Watch,
 }
 
 impl Reload {
-    /// Starts to watch, nothing yet. `on_event` is told of every change that comes into force,
-    /// on the thread that reloads, which waits for it.
+    /// Starts the thread, which watches nothing yet. It calls `on_event` for every change that comes
+    /// into force, and waits for it to return.
+    ///
+    /// If the file system reports no changes, a warning is logged, and changes are noticed after
+    /// [`ReloadSettings::poll`].
     ///
     /// # Errors
-    /// As [`thread::Builder::spawn`](std::thread::Builder::spawn), if the system has no thread for
-    /// us. If it gives no hints of changes, that is a warning in the log, and
-    /// [`ReloadSettings::poll`] has to do.
+    /// Returns the error of [`thread::Builder::spawn`](std::thread::Builder::spawn) if the operating
+    /// system cannot start a thread.
     pub fn start(
         auth: &Authenticator,
         settings: ReloadSettings,
@@ -65,11 +65,11 @@ impl Reload {
         })
     }
 
-    /// As [`Authenticator::configure_curve`], and again after each change of the directory: also
+    /// Calls [`Authenticator::configure_curve`], and reloads the directory after each change, even
     /// if this first load fails.
     ///
     /// # Errors
-    /// As [`Authenticator::configure_curve`].
+    /// Returns the error of [`Authenticator::configure_curve`] if the first load fails.
     pub fn curve(
         &self,
         domain: impl Into<Domain>,
@@ -85,11 +85,11 @@ impl Reload {
         Ok(report)
     }
 
-    /// As [`Authenticator::configure_plain_file`], and again after each change of the file: also
+    /// Calls [`Authenticator::configure_plain_file`], and reloads the file after each change, even
     /// if this first load fails.
     ///
     /// # Errors
-    /// As [`Authenticator::configure_plain_file`].
+    /// Returns the error of [`Authenticator::configure_plain_file`] if the first load fails.
     pub fn plain_file(
         &self,
         domain: impl Into<Domain>,
@@ -102,7 +102,7 @@ impl Reload {
         loaded.map(|_| before)
     }
 
-    /// Follows `source`, of which nothing is loaded yet.
+    /// Watches `source`, which is not loaded yet.
     fn follow(&self, source: Source) -> Configured {
         let mut configured = Configured::default();
         self.auth.change(|policy| {
@@ -117,12 +117,13 @@ impl Reload {
         configured
     }
 
-    /// Watches nothing of `domain` from now on. What is in force stays.
+    /// Ends the watches of `domain`. What is in force stays in force.
     pub fn forget(&self, domain: &Domain) {
         self.end(|watched| watched.source.domain() == domain);
     }
 
-    /// Ends those of our watches of which `ends` says so. What is in force stays.
+    /// Ends the watches of this handle for which `ends` returns true. What is in force stays in
+    /// force.
     fn end(&self, ends: impl Fn(&Watched) -> bool) {
         let is_meant = |watched: &Watched| watched.watch == self.watch.id && ends(watched);
         let policy = self.auth.policy();

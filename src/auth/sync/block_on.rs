@@ -1,4 +1,4 @@
-//! Waits for a future on a thread that has no runtime.
+//! Runs a future on a thread without an async runtime.
 #![forbid(unsafe_code)]
 
 use std::future::Future;
@@ -42,7 +42,7 @@ mod tests {
     use std::future::{pending, ready};
 
     #[test]
-    fn a_future_has_its_time_and_no_more() {
+    fn a_future_runs_for_at_most_the_given_time() {
         assert_eq!(block_on(ready(7), Duration::ZERO), Some(7));
         assert_eq!(block_on(pending::<u8>(), Duration::from_millis(1)), None);
     }

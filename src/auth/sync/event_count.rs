@@ -1,4 +1,4 @@
-//! A count that any number of tasks and threads wait for.
+//! An event count, on which any number of tasks and threads can wait.
 #![forbid(unsafe_code)]
 
 use crate::lock::lock;
@@ -11,8 +11,12 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Counts how often it was notified, and wakes what waits. Read the count, then look at what the
-/// count is for, then wait for a higher count: no notification is missed.
+/// Counts notifications, and wakes tasks and threads that wait for them.
+///
+/// It is used like a condition variable without a lock around the condition. First read the count,
+/// then check the condition, then wait for a higher count. If the condition changes between the
+/// check and the wait, the notification has raised the count and the wait returns at once, so no
+/// change is missed.
 #[derive(Default)]
 pub(crate) struct EventCount {
     state: Mutex<State>,
@@ -31,12 +35,12 @@ impl EventCount {
         lock(&self.state)
     }
 
-    /// How often it was notified.
+    /// The number of notifications so far.
     pub(crate) fn count(&self) -> u64 {
         self.state().count
     }
 
-    /// Wakes everything that waits. Call it without any lock held: a waker is foreign code.
+    /// Wakes all waiting tasks and threads. No lock may be held, because wakers are foreign code.
     pub(crate) fn notify_all(&self) {
         let waiters = {
             let mut state = self.state();
@@ -45,12 +49,12 @@ impl EventCount {
         };
         self.notified.notify_all();
         for waker in waiters.into_values() {
-            // One waker that panics must not keep the others asleep.
+            // A waker that panics must not keep the others from being woken.
             let _panicked = contain(|| waker.wake());
         }
     }
 
-    /// Resolves once the count was notified more often than `heard` times.
+    /// Resolves once there were more than `heard` notifications.
     pub(crate) const fn notified_after(&self, heard: u64) -> NotifiedAfter<'_> {
         NotifiedAfter {
             changed: self,
@@ -59,11 +63,10 @@ impl EventCount {
         }
     }
 
-    /// Blocks the thread until the count was notified more often than `heard` times, but no longer
-    /// than `time`.
+    /// Blocks the thread until there were more than `heard` notifications, for at most `time`.
     pub(crate) fn wait(&self, heard: u64, time: Duration) {
         let state = self.state();
-        // Whether it was notified shows in the count; a poisoned lock changes nothing.
+        // The caller checks its condition again, so neither a time-out nor a poisoned lock matters.
         let _waited = self
             .notified
             .wait_timeout_while(state, time, |state| state.count <= heard);
@@ -76,7 +79,7 @@ impl fmt::Debug for EventCount {
     }
 }
 
-/// Waits for an [`EventCount`].
+/// The future of [`EventCount::notified_after`].
 #[must_use]
 pub(crate) struct NotifiedAfter<'a> {
     changed: &'a EventCount,
@@ -98,7 +101,7 @@ impl Future for NotifiedAfter<'_> {
         }
         let before = state.waiters.insert(waiter, context.waker().clone());
         drop(state);
-        // The drop of a waker is foreign code.
+        // Dropping a waker runs foreign code, so the lock is released first.
         drop(before);
         self.waiter = Some(waiter);
         Poll::Pending
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn all_who_wait_are_woken_and_nobody_is_kept_who_has_left() {
+    fn all_waiters_are_woken_and_dropped_waiters_are_forgotten() {
         let changed = EventCount::default();
         let mut first = pin!(changed.notified_after(0));
         let mut second = pin!(changed.notified_after(0));
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_that_panics_keeps_nobody_asleep() {
+    fn a_waker_that_panics_does_not_keep_others_from_waking() {
         struct Panics;
         impl Wake for Panics {
             fn wake(self: Arc<Self>) {
@@ -172,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_waits_no_longer_than_it_said() {
+    fn a_thread_waits_for_at_most_the_given_time() {
         EventCount::default().wait(0, Duration::from_millis(1));
     }
 }

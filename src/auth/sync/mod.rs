@@ -1,4 +1,5 @@
-//! What threads and tasks share: an event count, a pool of threads, a registry, a poll loop.
+//! Synchronisation between threads and tasks: an event count, a thread pool, a registry, and a
+//! `block_on`.
 
 pub(crate) mod block_on;
 pub(crate) mod event_count;

@@ -1,12 +1,13 @@
-//! A few threads for what must not run on the caller's: code that blocks, and expensive checks.
+//! A thread pool for code that must not run on the caller's thread: blocking calls and expensive
+//! checks.
 //!
-//! They belong to no runtime, so that they serve every one and none, and no runtime waits for them
-//! when it ends.
+//! Its threads belong to no async runtime. It works with every runtime and without one, and no
+//! runtime waits for its threads at shutdown.
 #![forbid(unsafe_code)]
 
 use crate::lock::lock;
 use crate::zap::contain::{Panicked, contain};
-use crate::zap::failures::Turn;
+use crate::zap::failures::Priority;
 use crate::zap::fair_queue::{FairQueue, Ticket};
 use crate::zap::oneshot::{Receiver, channel};
 use std::collections::BTreeMap;
@@ -19,34 +20,34 @@ use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A thread without work ends after this time.
+/// Time after which an idle thread ends. 10 s: threads survive the gaps between bursts of requests.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Threads that start when there is work, up to a number, and a bounded queue in front of them in
-/// which addresses take turns. Dropping it lets running jobs end, and drops those that wait.
+/// Threads that start on demand, with a bounded queue in which addresses take turns. Dropping the
+/// pool drops the waiting jobs and lets running jobs end.
 pub(crate) struct ThreadPool(Arc<Shared>);
 
-/// How many threads there are, and how many jobs wait for one.
+/// The bounds of a thread pool.
 pub(crate) struct PoolSettings {
-    /// Their name.
+    /// The name of the threads.
     pub(crate) name: &'static str,
     pub(crate) max_threads: usize,
     pub(crate) max_waiting: usize,
-    /// What becomes of a thread whose job never returns; `None` for jobs that do.
+    /// How threads are replaced whose job does not return; `None` if all jobs return.
     pub(crate) replacement: Option<Replacement>,
 }
 
-/// Lets another thread stand in for each whose job takes too long, until it returns.
+/// Replaces each thread whose job takes too long by a spare thread, until the job returns.
 pub(crate) struct Replacement {
     /// Time after which a job takes too long.
     pub(crate) after: Duration,
-    /// Threads that may still stand in, here and wherever else this is shared.
+    /// The number of spare threads that are left. Several pools may share it.
     pub(crate) spare: Arc<AtomicUsize>,
 }
 
 struct Shared {
     state: Mutex<State>,
-    /// There is work, or the end.
+    /// Notified when a job is queued, and when the pool is dropped.
     changed: Condvar,
     settings: PoolSettings,
 }
@@ -54,10 +55,10 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queue: FairQueue<Job>,
-    /// When each job was begun that runs now.
+    /// The start of each running job, by number.
     running: BTreeMap<u64, Instant>,
     next: u64,
-    /// All threads. What they are beyond the settings' number, they stand in.
+    /// The number of threads. All beyond [`PoolSettings::max_threads`] are spare threads.
     threads: usize,
     idle: usize,
     is_closed: bool,
@@ -65,17 +66,17 @@ struct State {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Why a job is not taken.
+/// Why a job is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    /// All threads are at work, and the queue is full.
+    /// All threads are busy, and the queue is full.
     Full,
-    /// No thread has returned for too long, and none is left to stand in.
+    /// The jobs of all threads take too long, and no spare thread is left.
     Stuck,
 }
 
 impl ThreadPool {
-    /// No threads yet.
+    /// A pool without threads. They start with the first jobs.
     pub(crate) fn new(settings: PoolSettings) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::default(),
@@ -84,20 +85,20 @@ impl ThreadPool {
         }))
     }
 
-    /// Runs `job` on a thread. A job whose future is dropped while it waits never runs; one that
-    /// runs already cannot be stopped, and keeps its thread.
+    /// Runs `job` on a thread. If the future is dropped while the job waits, the job never runs. A
+    /// running job cannot be stopped and keeps its thread.
     ///
     /// # Errors
-    /// Returns [`NoRoom`] if no thread is free and no place in the queue, or there can be no
-    /// thread.
+    /// Returns [`NoRoom`] if there is neither a free thread nor a place in the queue, or no thread
+    /// can be started.
     pub(crate) fn run<T: Send + 'static>(
         &self,
-        turn: Turn,
+        priority: Priority,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Running<T>, NoRoom> {
         let (sender, outcome) = channel();
         let job = Box::new(move || sender.send(contain(job)));
-        let ticket = self.0.enqueue(turn, job)?;
+        let ticket = self.0.enqueue(priority, job)?;
         Ok(Running {
             outcome,
             shared: Arc::clone(&self.0),
@@ -110,14 +111,14 @@ impl Drop for ThreadPool {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.is_closed = true;
-        let fallen = state.queue.drain();
+        let waiting = state.queue.drain();
         drop(state);
         self.0.changed.notify_all();
-        discard(fallen);
+        discard(waiting);
     }
 }
 
-/// A job may hold the last of something foreign, whose drop may panic.
+/// Drops jobs. A job may be the last owner of foreign values, whose drop may panic.
 fn discard(jobs: impl Iterator<Item = Job>) {
     for job in jobs {
         let _unheard = contain(|| drop(job));
@@ -126,11 +127,12 @@ fn discard(jobs: impl Iterator<Item = Job>) {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No foreign code runs under the lock, and nothing in there panics half-way.
+        // No foreign code runs under the lock, and no update panics half way.
         lock(&self.state)
     }
 
-    fn enqueue(self: &Arc<Self>, turn: Turn, job: Job) -> Result<Ticket, NoRoom> {
+    /// Puts a job into the queue, and starts a thread for it if there may be one more.
+    fn enqueue(self: &Arc<Self>, priority: Priority, job: Job) -> Result<Ticket, NoRoom> {
         let mut state = self.lock();
         let stuck = self.stuck(&state);
         let has_thread = state.queue.len() < state.idle;
@@ -139,7 +141,7 @@ impl Shared {
                 state.threads += 1;
                 state.idle += 1;
             } else if state.threads >= self.settings.max_threads {
-                self.give_back();
+                self.return_spare();
             }
         }
         if state.threads > 0 && stuck >= state.threads {
@@ -148,26 +150,26 @@ impl Shared {
         if state.threads == 0 || state.queue.len() >= state.idle + self.settings.max_waiting {
             return Err(NoRoom::Full);
         }
-        let ticket = state.queue.push(turn, job);
+        let ticket = state.queue.push(priority, job);
         drop(state);
         self.changed.notify_one();
         Ok(ticket)
     }
 
-    /// How many threads run a job that takes too long.
+    /// The number of threads whose job takes too long.
     fn stuck(&self, state: &State) -> usize {
         let Some(replacement) = &self.settings.replacement else {
             return 0;
         };
         let now = Instant::now();
-        // Jobs are numbered as they begin, so that the oldest come first.
+        // Jobs are numbered in the order in which they begin, so the oldest come first.
         let begun = state.running.values();
         let is_late =
             |begun: &&Instant| now.saturating_duration_since(**begun) >= replacement.after;
         begun.take_while(is_late).count()
     }
 
-    /// Whether there may be one more thread; if it is to stand in, it is taken from those that may.
+    /// Whether one more thread may start. If it is a spare thread, it is taken from the spare ones.
     fn may_grow(&self, state: &State, stuck: usize) -> bool {
         if state.threads < self.settings.max_threads {
             return true;
@@ -187,8 +189,8 @@ impl Shared {
                 })
     }
 
-    /// A thread that stood in is gone.
-    fn give_back(&self) {
+    /// Returns a spare thread to the spare ones.
+    fn return_spare(&self) {
         if let Some(replacement) = &self.settings.replacement {
             replacement.spare.fetch_add(1, Ordering::Relaxed);
         }
@@ -204,11 +206,11 @@ impl Shared {
             .is_ok()
     }
 
-    /// The life of a thread, which is counted as idle when it starts.
+    /// The loop of a thread. The thread is counted as idle when it starts.
     fn work(&self) {
         let mut state = self.lock();
         loop {
-            // One whose place another has taken meanwhile is one too many.
+            // A thread whose job has returned late is superfluous if a spare thread replaced it.
             if state.threads > self.settings.max_threads + self.stuck(&state) {
                 break;
             }
@@ -237,15 +239,15 @@ impl Shared {
         }
         state.idle -= 1;
         if state.threads > self.settings.max_threads {
-            self.give_back();
+            self.return_spare();
         }
         state.threads -= 1;
-        // It may have been woken for a job, which is another's now.
+        // This thread may have been woken for a job. Another thread has to take it.
         self.changed.notify_one();
     }
 }
 
-/// A job on its way: its result, or [`Panicked`].
+/// The future of a job: its result, or [`Panicked`].
 pub(crate) struct Running<T> {
     outcome: Receiver<Result<T, Panicked>>,
     shared: Arc<Shared>,
@@ -256,7 +258,7 @@ impl<T> Future for Running<T> {
     type Output = Result<T, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // A job that is no more has come to no better end than one that panicked.
+        // A job that was dropped without running has no result either.
         let outcome = ready!(Pin::new(&mut self.outcome).poll(context));
         Poll::Ready(outcome.unwrap_or(Err(Panicked)))
     }
@@ -264,7 +266,7 @@ impl<T> Future for Running<T> {
 
 impl<T> Drop for Running<T> {
     fn drop(&mut self) {
-        // Its place in the queue is free for others.
+        // If the job still waits, it leaves the queue and frees its place.
         let mut state = self.shared.lock();
         let job = state.queue.remove(self.ticket);
         drop(state);
@@ -287,7 +289,7 @@ mod tests {
     use std::sync::mpsc;
     use std::task::{Wake, Waker};
 
-    const LOCAL: Turn = Turn {
+    const LOCAL: Priority = Priority {
         origin: Origin::Local,
         failures: 0,
     };
@@ -319,7 +321,7 @@ mod tests {
         }
     }
 
-    /// Keeps one worker busy until it is told to go on.
+    /// Keeps one thread busy until it is told to continue.
     fn hold(pool: &ThreadPool) -> (Running<()>, mpsc::Sender<()>) {
         let (go, gone) = mpsc::channel::<()>();
         let (started, starts) = mpsc::channel();
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_run_on_threads_of_their_own_and_at_most_so_many_at_once() {
+    fn jobs_run_on_other_threads_and_on_at_most_the_configured_number() {
         let pool = pool(2, 100);
         let (started, starts) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
@@ -381,12 +383,12 @@ mod tests {
     }
 
     #[test]
-    fn without_threads_there_is_no_work() {
+    fn a_pool_without_threads_refuses_jobs() {
         assert_eq!(pool(0, 9).run(LOCAL, || ()).err(), Some(NoRoom::Full));
     }
 
     #[test]
-    fn what_waits_when_the_threads_go_ends_in_an_error() {
+    fn jobs_that_wait_when_the_pool_is_dropped_end_in_an_error() {
         let pool = pool(1, 1);
         let (holding, go) = hold(&pool);
         let waiting = pool.run(LOCAL, || 7).unwrap();
@@ -401,7 +403,7 @@ mod tests {
         let pool = pool(1, 100);
         let (holding, go) = hold(&pool);
         let (told, order) = mpsc::channel();
-        let from = |last: u8| Turn {
+        let from = |last: u8| Priority {
             origin: Origin::V4([192, 0, 2, last]),
             failures: 0,
         };
@@ -421,7 +423,7 @@ mod tests {
         assert_eq!(order[..3], [1, 2, 1]);
     }
 
-    /// Threads of which each that has begun a job is stuck at once, and so many stand in.
+    /// A pool in which every running job takes too long at once, with `spare` spare threads.
     fn replaced(max_threads: usize, spare: usize) -> (ThreadPool, Arc<AtomicUsize>) {
         let spare = Arc::new(AtomicUsize::new(spare));
         let pool = ThreadPool::new(PoolSettings {
@@ -446,7 +448,7 @@ mod tests {
             go.send(()).unwrap();
             assert_eq!(wait(holding), Ok(()));
         }
-        // A result is there before its thread has returned.
+        // A result is ready shortly before its thread is free.
         let running = loop {
             match pool.run(LOCAL, || 7) {
                 Ok(running) => break running,
@@ -454,7 +456,7 @@ mod tests {
             }
         };
         assert_eq!(wait(running), Ok(7));
-        // Those that stood in end once they have returned.
+        // Spare threads end once their job has returned.
         while spare.load(Ordering::Relaxed) < 3 {
             thread::yield_now();
         }

@@ -1,16 +1,16 @@
-//! A list of what is still held elsewhere, which can be walked while entries come and go.
+//! A registry of values that are owned elsewhere. It can be iterated while entries come and go.
 #![forbid(unsafe_code)]
 
 use crate::lock::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-/// Entries looked at in one hold of the lock that [`WeakRegistry::add`] takes. 64: an addition waits
-/// for microseconds, and the lock is taken seldom enough.
+/// Number of entries that are collected at a time under the lock. 64: [`WeakRegistry::add`] waits
+/// for microseconds at most, and the lock is not taken too often.
 const CHUNK: usize = 64;
 
-/// What is still held, by number in the order of addition. An entry removes itself when it is
-/// dropped.
+/// Weak references by number, in the order of addition. The owner of an entry must remove it when
+/// the value is dropped.
 pub(crate) struct WeakRegistry<T>(Mutex<Entries<T>>);
 
 struct Entries<T> {
@@ -32,7 +32,7 @@ impl<T> WeakRegistry<T> {
         lock(&self.0)
     }
 
-    /// Adds the entry that `make` makes of its number.
+    /// Adds the entry that `make` creates from its number.
     pub(crate) fn add(&self, make: impl FnOnce(u64) -> T) -> Arc<T> {
         let mut entries = self.entries();
         let id = entries.next;
@@ -47,13 +47,16 @@ impl<T> WeakRegistry<T> {
         self.entries().held.remove(&id);
     }
 
-    /// How many there are.
+    /// The number of entries.
     pub(crate) fn len(&self) -> usize {
         self.entries().held.len()
     }
 
-    /// Does something with every entry, and gives those for which that gives true. Entries that
+    /// Calls `act` for every entry, and returns the entries for which it returns true. Entries that
     /// are added meanwhile are left out.
+    ///
+    /// The lock is released between chunks and while `act` runs, so that additions do not wait for
+    /// a long iteration. Numbers only grow, so an entry is neither skipped nor visited twice.
     pub(crate) fn select(&self, act: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
         let mut selected = Vec::new();
         let end = self.entries().next;
@@ -68,7 +71,8 @@ impl<T> WeakRegistry<T> {
                 .collect();
             from = chunk.last().map_or(end, |(id, _)| id + 1);
             for (_, entry) in chunk {
-                // Dropped outside the lock: the last owner removes the entry from the list.
+                // The lock is not held here. This may be the last owner of the value, whose drop
+                // takes the lock to remove the entry.
                 if let Some(entry) = entry.upgrade()
                     && act(&entry)
                 {

@@ -99,7 +99,7 @@ pub const RULES: &[Rule] = &[
     behaviour(
         "user-enumeration",
         "src/auth/policy/plain.rs",
-        "user_enumeration_by_time_no_more_a_stranger_costs_what_the_dearest_hash_costs",
+        "an_unknown_user_costs_as_much_work_as_the_dearest_hash",
     ),
     behaviour(
         "plaintext-log",

@@ -209,7 +209,7 @@ fn a_server_says_at_its_start_what_its_policy_does_not_do_and_in_which_domain() 
         format!("zap --policy @policy.toml --listen {endpoint} --insecure-clear-zap"),
     ] {
         let told = house.ends(1, &line);
-        let counts = "domain \"billing\" has no key that counts now";
+        let counts = "domain \"billing\" has no key that is valid now";
         assert!(told.contains(counts), "{told}");
     }
 }

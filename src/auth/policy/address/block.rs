@@ -1,14 +1,14 @@
-//! Blocks of IP addresses as texts: 10.0.0.0/8, 2001:db8::/32.
+//! Blocks of IP addresses in CIDR notation: 10.0.0.0/8, 2001:db8::/32.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Address and prefix of a block.
-pub(crate) fn parts(text: &str) -> Option<(IpAddr, u8)> {
+/// Parses a block into its address and the length of its prefix in bits.
+pub(crate) fn parse_block(text: &str) -> Option<(IpAddr, u8)> {
     let (ip, prefix) = text.split_once('/')?;
     let ip: IpAddr = ip.parse().ok()?;
     let prefix = u8::try_from(digits(prefix)?).ok()?;
-    // A block inside the v4-mapped addresses is a block of v4 addresses.
+    // A block of v4-mapped addresses is a block of IPv4 addresses.
     match (ip, ip.to_canonical()) {
         _ if prefix > width(ip) => None,
         (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if prefix >= 96 => Some((v4, prefix - 96)),
@@ -16,14 +16,14 @@ pub(crate) fn parts(text: &str) -> Option<(IpAddr, u8)> {
     }
 }
 
-/// The block that starts where its prefix says.
+/// The text of the block without bits set behind its prefix, for error messages.
 pub(crate) fn right_block(text: &str) -> String {
-    parts(text).map_or_else(String::new, |(ip, prefix)| {
+    parse_block(text).map_or_else(String::new, |(ip, prefix)| {
         format!("{}/{prefix}", first_of_block(ip, prefix))
     })
 }
 
-/// Decimal digits alone: `u32::from_str` would also take a sign.
+/// Parses decimal digits only. `u32::from_str` would also accept a sign.
 pub(crate) fn digits(text: &str) -> Option<u32> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
@@ -31,7 +31,7 @@ pub(crate) fn digits(text: &str) -> Option<u32> {
         .flatten()
 }
 
-/// Bits of such an address.
+/// The length of an address in bits.
 pub(crate) const fn width(ip: IpAddr) -> u8 {
     match ip {
         IpAddr::V4(_) => 32,

@@ -1,4 +1,4 @@
-//! Address lists: one for all domains, and one for each domain that wants its own.
+//! Address lists: one for all domains, and one for each domain with a list of its own.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -8,11 +8,12 @@ use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
 use std::collections::BTreeMap;
 
-/// All lists of a policy. An address must pass the one for all, and that of its domain.
+/// All address lists of a policy. An address must pass the list for all domains and the list of its
+/// domain.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AddressLists {
     everywhere: List,
-    /// A domain without a list of its own has that of `*`.
+    /// A domain without a list of its own uses the list of `*`.
     domains: BTreeMap<Domain, List>,
 }
 
@@ -22,24 +23,24 @@ pub(crate) enum List {
     /// No list: every address may authenticate.
     #[default]
     None,
-    /// These alone may.
+    /// Only addresses that match these rules may authenticate.
     Allow(RuleSet),
-    /// All but these may.
+    /// All addresses but those that match these rules may authenticate.
     Deny(RuleSet),
 }
 
-/// Why a list is not set.
+/// Why a list of a policy file is not valid.
 #[cfg(feature = "policy-file")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ListError {
-    /// Addresses to allow, and addresses to deny.
+    /// There are rules to allow and rules to deny.
     BothLists,
-    /// An allow list without addresses.
-    NobodyAllowed,
+    /// The allow list has no rules.
+    EmptyAllowList,
 }
 
 impl AddressLists {
-    /// Whether the peer may go on to authenticate.
+    /// Checks that the peer may authenticate from this address.
     pub(crate) fn check(&self, domain: &Domain, address: &PeerAddress) -> Result<(), Refused> {
         self.everywhere.check(None, address)?;
         match self
@@ -52,7 +53,7 @@ impl AddressLists {
         }
     }
 
-    /// Sets one list, which was none, from what a policy file allows and denies.
+    /// Sets a list that does not exist yet to the rules of a policy file.
     #[cfg(feature = "policy-file")]
     pub(crate) fn set(
         &mut self,
@@ -61,7 +62,7 @@ impl AddressLists {
     ) -> Result<(), ListError> {
         match (allowed, denied) {
             (Some(_), Some(_)) => return Err(ListError::BothLists),
-            (Some([]), None) => return Err(ListError::NobodyAllowed),
+            (Some([]), None) => return Err(ListError::EmptyAllowList),
             (Some(rules), None) => self.change(scope, |list| {
                 *list = List::Allow(RuleSet::from(rules.to_vec()));
             }),
@@ -73,7 +74,7 @@ impl AddressLists {
         Ok(())
     }
 
-    /// Changes one list. A domain without a list has that of `*`.
+    /// Changes one list. A domain whose list is removed uses the list of `*`.
     pub(crate) fn change<T>(
         &mut self,
         scope: Option<&Domain>,
@@ -107,7 +108,7 @@ impl List {
                     let rule = Rule::DenyList(scope.cloned(), found);
                     Err(Refusal::AddressDenied.by(rule))
                 }
-                // It may be any address, written in a way that no rule finds.
+                // The unknown form may stand for a denied address, so it is refused.
                 (None, PeerAddress::Other(_)) => {
                     let rule = Rule::UnreadableAddress(scope.cloned());
                     Err(Refusal::AddressDenied.by(rule))
@@ -117,7 +118,7 @@ impl List {
         }
     }
 
-    /// Adds to the allow list. Adding nothing where no list is makes none, as in `pyzmq`.
+    /// Adds to the allow list. Adding no rules creates no list, as in pyzmq.
     pub(crate) fn allow(&mut self, rules: Vec<AddressRule>) -> Result<(), AddressError> {
         match self {
             Self::Deny(_) => return Err(AddressError::BothLists),
@@ -139,7 +140,7 @@ impl List {
         Ok(())
     }
 
-    /// Takes from the allow list. Emptied it stays a list, which lets no peer through.
+    /// Removes rules from the allow list. An empty allow list remains and refuses every address.
     pub(crate) fn remove_allowed(&mut self, rules: Vec<AddressRule>) -> usize {
         match self {
             Self::Allow(list) => list.remove(rules),
@@ -147,7 +148,7 @@ impl List {
         }
     }
 
-    /// Takes from the deny list. Emptied it denies no peer, just as no list.
+    /// Removes rules from the deny list. An empty deny list is removed.
     pub(crate) fn remove_denied(&mut self, rules: Vec<AddressRule>) -> usize {
         let Self::Deny(list) = self else {
             return 0;

@@ -1,4 +1,4 @@
-//! Addresses as a policy names them: rules, blocks, lists, zones.
+//! Address rules and lists of a policy, with blocks of addresses and IPv6 zones.
 
 pub(crate) mod block;
 pub(crate) mod list;

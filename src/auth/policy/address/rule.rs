@@ -1,9 +1,9 @@
-//! Address rules: which origins are allowed or denied before any credential is looked at.
+//! Address rules: which addresses are allowed or denied before any credentials are checked.
 #![forbid(unsafe_code)]
 
 use crate::access::address::{IpcPeer, PeerAddress};
 use crate::auth::policy::address::block::{
-    digits, first_of_block, first_v4, first_v6, parts, right_block, width,
+    digits, first_of_block, first_v4, first_v6, parse_block, right_block, width,
 };
 use crate::auth::policy::address::zone::same_zone;
 use crate::printable::printable;
@@ -16,25 +16,26 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use thiserror::Error;
 
-/// One or more origins of peers. Made from text, an [`IpAddr`], or a [`PeerAddress`]:
+/// A rule that matches one or more addresses of peers. It is created from text, an [`IpAddr`], or a
+/// [`PeerAddress`]:
 ///
 /// | text | matches |
 /// |---|---|
 /// | `192.0.2.1`, `2001:db8::1` | that address, on any port and in any zone |
-/// | `fe80::1%eth0`, `fe80::1%2` | that address in that zone: the name of an interface of this machine is the same as its number |
+/// | `fe80::1%eth0`, `fe80::1%2` | that address in that zone; the name of an interface of this machine and its number are the same zone |
 /// | `192.0.2.0/24`, `2001:db8::/32` | the addresses of that block, in any zone |
 /// | `uid:1000`, `gid:100`, `pid:4711` | ipc peers with that user, group or process id |
-/// | `localhost:1000:100:4711` | the ipc peer that libzmq shows so |
+/// | `localhost:1000:100:4711` | the ipc peer that libzmq shows in this form |
 ///
-/// A v4-mapped address such as `::ffff:192.0.2.1` is the v4 address, in rules and in peers; so a
-/// block of v6 addresses shorter than `/96` holds no v4 address. Any other text is an error,
-/// because a mistyped rule would deny no peer; [`AddressRule::exactly`] takes everything that a
-/// ZAP request can hold.
+/// A v4-mapped address such as `::ffff:192.0.2.1` is the same as the IPv4 address, in rules and in
+/// peers. A block of IPv6 addresses with a prefix shorter than `/96` therefore contains no IPv4
+/// address. Any other text is an error, because a mistyped rule on a deny list would deny no peer.
+/// [`AddressRule::exactly`] takes every address that a ZAP request can hold.
 ///
-/// `gid` is the effective group of the peer's process alone, which is all that the kernel tells.
-/// A process may choose it among the groups of its user, so `gid:100` on an allow list misses
-/// members of group 100 who run under another of their groups, and on a deny list such a member
-/// evades it. `uid` has no such gap.
+/// `gid` matches only the effective group of the peer's process, which is all that the kernel
+/// gives. A process can choose it among the groups of its user. On an allow list `gid:100` therefore
+/// misses members of group 100 that run under another of their groups, and on a deny list such
+/// members evade it. `uid` has no such gap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AddressRule(pub(crate) Matches);
 
@@ -51,8 +52,8 @@ pub(crate) enum Matches {
 }
 
 impl Matches {
-    /// The block that it is, of one address or more: its first address and the length of its
-    /// prefix.
+    /// The rule as a block of one or more addresses: the first address, and the length of the
+    /// prefix in bits. `None` if it is not a block.
     pub(crate) const fn block(&self) -> Option<(IpAddr, u8)> {
         match self {
             Self::Ip(ip) => Some((*ip, width(*ip))),
@@ -62,20 +63,23 @@ impl Matches {
     }
 }
 
-/// Why an address rule, or a list of them, is refused.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+/// Why an address rule, or a list of rules, is not valid.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// `allow` after `deny`, or the reverse. The first list stays.
+    /// `allow` was called after `deny`, or the reverse. The first list remains.
     #[error("use either allow or deny, not both")]
     BothLists,
-    /// The text has none of the forms of an address.
-    #[error("{0:?} is no address: an IP address without a port, 10.0.0.0/8, uid:N; no host name")]
+    /// The text has none of the forms of an address rule.
+    #[error(
+        "{0:?} is not an address: write an IP address without a port, 10.0.0.0/8 or uid:N, and no host name"
+    )]
     Address(String),
-    /// The text has a slash, and is no block in CIDR notation.
-    #[error("{0:?} is no block of addresses, such as 10.0.0.0/8 or 2001:db8::/32")]
+    /// The text has a slash, and is not a block in CIDR notation.
+    #[error("{0:?} is not a block of addresses such as 10.0.0.0/8 or 2001:db8::/32")]
     Block(String),
-    /// A block whose address is not its first one, so that one of the two figures is wrong.
+    /// The address of a block has bits set behind the prefix, so either the address or the prefix
+    /// is wrong.
     #[error("the address of block {0:?} has bits set behind the prefix: write {right}", right = right_block(.0))]
     HostBits(String),
 }
@@ -107,7 +111,7 @@ impl FromStr for AddressRule {
         }
         match PeerAddress::from_zap(text.as_bytes()) {
             PeerAddress::Other(_) => Err(AddressError::Address(text.to_owned())),
-            // A v4 address has no zone: the rule would match no peer.
+            // An IPv4 address has no zone, so the rule would match no peer.
             PeerAddress::ScopedIp(ip, _) if ip.to_ipv4_mapped().is_some() => {
                 Err(AddressError::Address(text.to_owned()))
             }
@@ -118,7 +122,7 @@ impl FromStr for AddressRule {
 
 fn block(text: &str) -> Result<Matches, AddressError> {
     let bad = || AddressError::Block(text.to_owned());
-    let (first, prefix) = parts(text).ok_or_else(bad)?;
+    let (first, prefix) = parse_block(text).ok_or_else(bad)?;
     if first != first_of_block(first, prefix) {
         return Err(AddressError::HostBits(text.to_owned()));
     }
@@ -128,7 +132,6 @@ fn block(text: &str) -> Result<Matches, AddressError> {
     Ok(Matches::Block(first, prefix))
 }
 
-/// The first address of the block of length `prefix` that holds `ip`.
 impl TryFrom<&str> for AddressRule {
     type Error = AddressError;
 
@@ -160,8 +163,8 @@ impl From<IpAddr> for AddressRule {
 }
 
 impl AddressRule {
-    /// Matches that address alone; a scoped one in its zone, and for [`PeerAddress::Other`]
-    /// exactly the same bytes.
+    /// A rule that matches only this address: a scoped address only in its zone, and
+    /// [`PeerAddress::Other`] only with the same bytes.
     #[must_use]
     pub fn exactly(address: PeerAddress) -> Self {
         Self(match address {
@@ -180,8 +183,8 @@ impl From<PeerAddress> for AddressRule {
 }
 
 impl fmt::Display for AddressRule {
-    /// The text that reads back as the same rule; of [`AddressRule::exactly`] for bytes without
-    /// such a text, the bytes, escaped.
+    /// The text that parses as the same rule. A rule by [`AddressRule::exactly`] may have no such
+    /// text; then its bytes are shown, escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Matches::Ip(ip) => ip.fmt(f),
@@ -196,28 +199,28 @@ impl fmt::Display for AddressRule {
     }
 }
 
-/// Rules, sorted by how they are looked up.
+/// A set of rules, organised for lookups.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RuleSet {
     v4: Blocks<u32>,
     v6: Blocks<u128>,
-    /// The zones of each address that has a rule for some of them alone.
+    /// The zones of addresses that have rules for single zones.
     zones: HashMap<Ipv6Addr, HashSet<Box<str>>>,
     others: HashSet<Matches>,
 }
 
-/// What a peer must be for a rule to find it.
+/// How certainly a rule must match a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Match {
-    /// Known to match, as on an allow list.
+    /// The rule is known to match. For allow lists.
     Certain,
-    /// Not known to differ, as on a deny list: a zone that cannot be told may be any.
+    /// The rule may match: a zone that is not known may be any zone. For deny lists.
     Possible,
 }
 
-/// Blocks of one family, by the length of their prefix and their first address as a number;
-/// single addresses are blocks of full length. An address is looked up once for each length that
-/// there is, and not held against every block.
+/// Blocks of one address family, by the length of their prefix and their first address as a
+/// number. Single addresses are blocks of full length. A lookup needs one step for each length that
+/// occurs, however many blocks there are.
 #[derive(Debug, Clone)]
 struct Blocks<Bits>(BTreeMap<u8, HashSet<Bits>>);
 
@@ -232,7 +235,7 @@ impl<Bits: Copy + Eq + Hash> Blocks<Bits> {
         self.0.entry(prefix).or_default().insert(first);
     }
 
-    /// Whether the block was there.
+    /// Removes a block. True if it was there.
     fn remove(&mut self, first: Bits, prefix: u8) -> bool {
         let Some(firsts) = self.0.get_mut(&prefix) else {
             return false;
@@ -244,8 +247,7 @@ impl<Bits: Copy + Eq + Hash> Blocks<Bits> {
         was_there
     }
 
-    /// The longest prefix under which there is the block whose first address `first_of` gives for
-    /// it.
+    /// The longest prefix for which there is a block with the first address `first_of(prefix)`.
     fn find(&self, first_of: impl Fn(u8) -> Bits) -> Option<u8> {
         let mut longest_first = self.0.iter().rev();
         let found = longest_first.find(|(prefix, firsts)| firsts.contains(&first_of(**prefix)));
@@ -278,7 +280,7 @@ impl RuleSet {
         }
     }
 
-    /// Takes rules away; gives how many of them were there.
+    /// Removes rules, and returns how many of them were there.
     pub(crate) fn remove(&mut self, rules: Vec<AddressRule>) -> usize {
         rules
             .into_iter()
@@ -293,7 +295,7 @@ impl RuleSet {
             .count()
     }
 
-    /// Whether the rule was there.
+    /// Removes the rule for one zone. True if it was there.
     fn remove_zone(&mut self, ip: Ipv6Addr, zone: &str) -> bool {
         let Some(zones) = self.zones.get_mut(&ip) else {
             return false;
@@ -305,7 +307,7 @@ impl RuleSet {
         was_there
     }
 
-    /// A rule for this address in its zone; `None`: the peer's is not told.
+    /// A rule for this address in one zone. `zone` is `None` if the peer's zone is not known.
     fn find_zone(&self, ip: Ipv6Addr, zone: Option<&str>, how: Match) -> Option<Matches> {
         let found = self.zones.get(&ip)?.iter().find(|rule| {
             match zone.and_then(|zone| same_zone(rule, zone)) {
@@ -316,7 +318,7 @@ impl RuleSet {
         Some(Matches::ScopedIp(ip, found.clone()))
     }
 
-    /// The smallest block that holds the address.
+    /// The smallest block that contains the address.
     fn find_block(&self, ip: IpAddr) -> Option<Matches> {
         let prefix = match ip {
             IpAddr::V4(ip) => self.v4.find(|prefix| first_v4(ip, prefix).to_bits()),
@@ -382,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_in_the_rule_is_demanded_and_one_in_the_peer_alone_is_not() {
+    fn a_zone_in_the_rule_must_match_and_a_zone_of_the_peer_alone_does_not_matter() {
         assert!(matches("fe80::1", "fe80::1%eth0"));
         assert!(matches("fe80::1%eth0", "fe80::1%eth0"));
         assert!(!matches("fe80::1%eth0", "fe80::1%eth1"));
@@ -479,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn of_nested_blocks_the_smallest_is_the_one_that_is_named() {
+    fn the_smallest_of_nested_blocks_is_named() {
         let texts = ["10.0.0.0/8", "10.1.0.0/16", "10.1.1.1", "::/0", "fe80::/10"];
         let mut rules = RuleSet::from(texts.map(|text| text.parse().unwrap()).to_vec());
         for (address, expected) in [
@@ -498,7 +500,7 @@ mod tests {
                 "{address}"
             );
         }
-        // A single address is not its block, nor a block the addresses in it.
+        // Removing an address does not remove its block, nor the reverse.
         let remove = |text: &str| vec![text.parse().unwrap()];
         assert_eq!(rules.remove(remove("10.0.0.0")), 0);
         assert_eq!(rules.remove(remove("10.1.1.0/24")), 0);
@@ -506,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_request_can_hold_can_be_a_rule() {
+    fn every_address_of_a_request_can_be_a_rule() {
         let address = |bytes: &'static [u8]| PeerAddress::from_zap(bytes);
         let rules = RuleSet::from(vec![AddressRule::exactly(address(b"\xFF"))]);
         assert!(rules.find(&address(b"\xFF"), Match::Certain).is_some());

@@ -3,9 +3,9 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-/// Whether both texts name the same zone; `None` if this machine cannot tell. libzmq tells the
-/// name of the interface, this crate's sockets its number. Zone 0 is no zone (RFC 4007, section
-/// 6: the default), so it may be any.
+/// Whether both texts name the same zone; `None` if this machine cannot tell. libzmq gives the name
+/// of the interface, and this crate's sockets give its number. Zone 0 is the default zone (RFC
+/// 4007, section 6), which may be any zone.
 pub(crate) fn same_zone(one: &str, other: &str) -> Option<bool> {
     let is_default = |zone: &str| zone.bytes().all(|byte| byte == b'0');
     if is_default(one) || is_default(other) {
@@ -17,14 +17,14 @@ pub(crate) fn same_zone(one: &str, other: &str) -> Option<bool> {
     Some(number(one)? == number(other)?)
 }
 
-/// The number of a zone: as it stands there, or of the interface of this machine with that name.
-/// Asked each time, since interfaces come and go.
+/// The number of a zone, which is given as a number or as the name of an interface of this machine.
+/// Looked up each time, because interfaces come and go.
 fn number(zone: &str) -> Option<u32> {
     if zone.bytes().all(|byte| byte.is_ascii_digit()) {
         return zone.parse().ok();
     }
-    // The system's parser of numeric addresses knows its interfaces. A link-local address is the
-    // one kind for which every system takes a name; nothing is sent to a name server for it.
+    // The system's parser of numeric addresses knows the interfaces. Every system accepts names of
+    // interfaces in link-local addresses. No query is sent to a name server.
     let mut found = (format!("fe80::1%{zone}"), 0).to_socket_addrs().ok()?;
     match found.next()? {
         SocketAddr::V6(address) if address.scope_id() != 0 => Some(address.scope_id()),

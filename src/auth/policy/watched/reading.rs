@@ -1,4 +1,4 @@
-//! What was read of a watched directory or file, entry by entry.
+//! The contents of a watched directory or file, by entry.
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::password_file::PasswordFileError;
@@ -11,46 +11,46 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What can be told apart by its content. Not `PartialEq`: no type that holds what passwords are
-/// checked against has an operator that compares it.
+/// Comparison by content. It is not `PartialEq`, because types that hold stored passwords must not
+/// have a comparison operator.
 pub(crate) trait Content {
-    /// Whether both say the same. Contents decide, not times.
+    /// Whether both have the same content. File times do not matter.
     fn is_same(&self, other: &Self) -> bool;
 }
 
-/// What was found on reading.
+/// The result of reading a directory or file once.
 #[derive(Clone)]
 pub(crate) struct Reading {
     pub(crate) entries: Entries,
-    /// Files of a directory that are no certificates by their names.
+    /// Files of a directory whose names are not those of certificates.
     pub(crate) passed_over: Vec<PathBuf>,
-    /// Whether what it does not show is absent. A password file with a bad line says nothing of
-    /// any user.
+    /// Whether an entry that is missing here is absent on disk. A password file with a line that is
+    /// not valid gives no information about any user.
     is_whole: bool,
 }
 
 pub(crate) type Entries = BTreeMap<Name, Entry>;
 
-/// What an entry is called.
+/// The name of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Name {
-    /// The directory or password file as a whole: an entry only if something is wrong with it.
+    /// The directory or password file as a whole. It has an entry only if there is a problem.
     Whole,
     /// A file of the directory.
     File(PathBuf),
-    /// What is told of a file that holds a secret key, next to what counts of it.
+    /// The warning about a file that holds a secret key. The file may have another entry.
     Secret(PathBuf),
     /// A user of the password file.
     User(Bytes),
 }
 
-/// What changes, and comes into force, by itself.
+/// The smallest part of a source that comes into force independently of the rest.
 #[derive(Clone)]
 pub(crate) enum Entry {
     Certificate(Box<Certificate>),
     User(Stored),
     Issue(ReloadIssue),
-    /// Nothing was loaded yet, so that whatever is read first is a change.
+    /// Nothing was loaded yet. It differs from every other entry, so the first reading is a change.
     Unloaded,
 }
 
@@ -139,12 +139,12 @@ impl Reading {
         }
     }
 
-    /// Whether an entry of this name that it does not show is absent.
-    pub(crate) fn tells_of(&self, name: &Name) -> bool {
+    /// Whether a missing entry of this name means that it is absent on disk.
+    pub(crate) fn covers(&self, name: &Name) -> bool {
         self.is_whole || *name == Name::Whole
     }
 
-    /// Whether both say the same.
+    /// Whether both have the same entries.
     #[cfg(feature = "policy-file")]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let (one, two) = (&self.entries, &other.entries);

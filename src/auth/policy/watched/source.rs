@@ -1,4 +1,4 @@
-//! A directory or file that is watched, and what it rules.
+//! A watched directory or file, and the domain that it rules.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
@@ -13,7 +13,7 @@ pub(crate) type Ruled = (MechanismKind, Domain);
 /// A directory of certificates, or a password file, and the domain that it rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Its keys count only within this validity.
+    /// Its keys are limited to this validity in addition to that of their certificates.
     Directory(Domain, CertificateDirectory, Validity),
     PasswordFile(Domain, PathBuf),
 }
@@ -25,7 +25,7 @@ impl Source {
         domain
     }
 
-    /// Where it is.
+    /// The path of the directory or file.
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Directory(_, directory, _) => directory.path(),
@@ -33,7 +33,7 @@ impl Source {
         }
     }
 
-    /// What it rules.
+    /// The mechanism and domain that it rules.
     pub(crate) fn rules(&self) -> Ruled {
         let mechanism = match self {
             Self::Directory(..) => MechanismKind::Curve,

@@ -1,5 +1,6 @@
-//! Which rules follow their files: part of the policy, so that the end of a watch and what it loads
-//! cannot overtake each other.
+//! The rules that are reloaded when their files change. They are part of the policy, so that the
+//! end of a watch and its last reload are ordered: a reload that comes late finds that its watch
+//! has ended, and changes nothing.
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::watched::reading::Reading;
@@ -8,23 +9,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The watched rules, by what they rule. What rules a domain otherwise has no entry.
+/// The watched rules by mechanism and domain. Rules that are not watched have no entry.
 #[derive(Clone, Default)]
 pub(crate) struct Watches(BTreeMap<Ruled, Watched>);
 
-/// A rule that follows its files.
+/// A rule that is reloaded when its files change.
 #[derive(Clone)]
 pub(crate) struct Watched {
-    /// Which watch follows it.
+    /// The watch that reloads it.
     pub(crate) watch: WatchId,
     pub(crate) source: Source,
-    /// What an explicit call has last put in force; `None` if its first load failed.
+    /// The reading that the last explicit call put in force; `None` if its load failed.
     pub(crate) base: Option<Arc<Reading>>,
-    /// The version of the policy that this call has made.
-    pub(crate) based: u64,
+    /// The version of the policy that this call led to.
+    pub(crate) base_version: u64,
 }
 
-/// A watch, among all of this process.
+/// The number of a watch, unique in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WatchId(u64);
 
@@ -35,15 +36,15 @@ impl WatchId {
     }
 }
 
-/// What an explicit call has loaded, and from where.
+/// The files that an explicit call has loaded, and their contents.
 pub(crate) struct Loaded {
     pub(crate) source: Source,
     pub(crate) reading: Reading,
 }
 
 impl Watches {
-    /// An explicit call has made the policy of that version, in which it rules `ruled`. Whether
-    /// that has ended a watch: it goes on if the call has loaded what is watched.
+    /// Records that an explicit call has configured `ruled` in the policy of that version. The watch
+    /// continues if the call has loaded the watched files. Returns whether it has ended.
     pub(crate) fn rule_explicitly(
         &mut self,
         ruled: &Ruled,
@@ -56,15 +57,15 @@ impl Watches {
         match loaded {
             Some(loaded) if loaded.source == watched.source => {
                 watched.base = Some(Arc::new(loaded.reading));
-                watched.based = version;
+                watched.base_version = version;
                 false
             }
             _ => self.0.remove(ruled).is_some(),
         }
     }
 
-    /// `watch` follows `source` from now on, from `base`, as the policy of that version says.
-    /// Whether that has ended the watch of something else.
+    /// Lets `watch` follow `source` from `base` on, which is in force in the policy of that version.
+    /// Returns whether the watch of another source has ended.
     pub(crate) fn follow(
         &mut self,
         watch: WatchId,
@@ -75,7 +76,7 @@ impl Watches {
         let watched = Watched {
             watch,
             base: base.map(Arc::new),
-            based: version,
+            base_version: version,
             source,
         };
         let source = watched.source.clone();
@@ -83,7 +84,7 @@ impl Watches {
         before.is_some_and(|before| before.source != source)
     }
 
-    /// Ends those of which `ends` says so, and gives what they ruled.
+    /// Ends the watches for which `ends` returns true, and returns what they ruled.
     pub(crate) fn end(&mut self, ends: impl Fn(&Watched) -> bool) -> Vec<Ruled> {
         let before = std::mem::take(&mut self.0).into_iter();
         let (ended, kept): (BTreeMap<_, _>, _) = before.partition(|(_, watched)| ends(watched));
@@ -91,7 +92,7 @@ impl Watches {
         ended.into_keys().collect()
     }
 
-    /// Those of the watches `before` whose source is watched no longer.
+    /// The watches in `before` whose source is no longer watched.
     pub(crate) fn ended_since(&self, before: &Self) -> Vec<Ruled> {
         let goes_on = |ruled: &Ruled, watched: &Watched| {
             let now = self.get(ruled);
@@ -102,12 +103,12 @@ impl Watches {
         ended.map(|(ruled, _)| ruled.clone()).collect()
     }
 
-    /// What follows its files in `ruled`.
+    /// The watch of `ruled`.
     pub(crate) fn get(&self, ruled: &Ruled) -> Option<&Watched> {
         self.0.get(ruled)
     }
 
-    /// All of them.
+    /// All watches.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Ruled, &Watched)> {
         self.0.iter()
     }

@@ -1,5 +1,5 @@
-//! NULL and GSSAPI: which peers a domain admits where there is no secret to check. Policy files set these
-//! rules; without one both mechanisms are ruled by addresses alone, as in `pyzmq`.
+//! NULL and GSSAPI rules: which peers a domain admits without checking a secret. Only policy files
+//! set these rules. Without one, address lists alone rule both mechanisms, as in pyzmq.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::{Credential, MechanismKind};
@@ -8,22 +8,23 @@ use crate::auth::policy::rule::Rule;
 use bytes::Bytes;
 use std::collections::HashMap;
 
-/// The rule of one domain for NULL or GSSAPI. Versions are set when it is installed.
+/// The rule of one domain for NULL or GSSAPI. [`PrincipalRule::inherit`] sets the versions when the
+/// rule comes into force.
 #[derive(Debug, Clone)]
 #[cfg_attr(
     not(feature = "policy-file"),
     expect(dead_code, reason = "policy files alone make such rules")
 )]
-pub(crate) enum NameRule {
+pub(crate) enum PrincipalRule {
     /// Every peer.
     Anyone { version: u64 },
-    /// These principals, each with the version of its entry. An empty table admits no peer, and so
-    /// does any table under NULL.
+    /// These principals, each with the version of its entry. An empty table admits no peer. Under
+    /// NULL, which has no principals, every table admits no peer.
     Principals(HashMap<Bytes, u64>),
 }
 
-impl NameRule {
-    /// Its name, as the rule of `domain` for `mechanism`.
+impl PrincipalRule {
+    /// The [`Rule`] that stands for it in `domain`, for `mechanism`.
     pub(crate) const fn name(mechanism: MechanismKind, domain: Domain) -> Rule {
         match mechanism {
             MechanismKind::Null => Rule::Null(domain),
@@ -31,7 +32,7 @@ impl NameRule {
         }
     }
 
-    /// The version of the entry that admits the holder of `credential`, if one does.
+    /// The version of the entry that admits `credential`; `None` if no entry does.
     pub(crate) fn version_of(&self, credential: &Credential) -> Option<u64> {
         match (self, credential) {
             (Self::Anyone { version }, _) => Some(*version),
@@ -42,12 +43,12 @@ impl NameRule {
 }
 
 #[cfg(feature = "policy-file")]
-impl NameRule {
+impl PrincipalRule {
     pub(crate) const fn anyone() -> Self {
         Self::Anyone { version: 0 }
     }
 
-    pub(crate) fn nobody() -> Self {
+    pub(crate) fn no_principals() -> Self {
         Self::Principals(HashMap::new())
     }
 
@@ -56,8 +57,8 @@ impl NameRule {
         Self::Principals(principals.map(|name| (name.into(), 0)).collect())
     }
 
-    /// Gives versions to a rule that takes the place of `before`: what is the same as before
-    /// keeps the version that it had, what is new gets `fresh`.
+    /// Sets the versions of a rule that replaces `before`. An entry that is the same as before keeps
+    /// its version, and every other entry gets the version `fresh`.
     pub(crate) fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
         match (self, before) {
             (Self::Anyone { version }, Some(Self::Anyone { version: before })) => {

@@ -1,22 +1,22 @@
-//! A policy file that is loaded again, which may be half written at that moment.
+//! Reloading of a policy file, which may be incomplete at that moment.
 #![forbid(unsafe_code)]
 
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::call::Call;
 use crate::auth::policy_file::compile::{NamedSource, Rules};
+use crate::auth::policy_file::error::{PolicyFileError, PolicyFileErrorKind};
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::lint::PolicyWarning;
-use crate::auth::policy_file::problem::{PolicyFileError, PolicyFileErrorKind};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Most readings. 8: with a pause of 2 s a writer has 14 s, and the call an end.
-const READINGS: usize = 8;
+/// Maximum number of readings. 8: with a pause of 2 s a writer has 14 s to finish, and the call ends.
+const MAX_READINGS: usize = 8;
 
-/// A policy file and all that it names, read once.
+/// A policy file and all files that it names, read once.
 struct Snapshot {
     policy: PolicyFile,
     content: Zeroizing<Vec<u8>>,
@@ -24,20 +24,22 @@ struct Snapshot {
 }
 
 impl Authenticator {
-    /// Loads a policy file again, as [`PolicyFile::load`] and [`Authenticator::load_policy`] do,
-    /// but only once the file and all files and directories that it names were read twice with the
-    /// same content, the second time `pause` after the first. A file that is just being written
-    /// may be a whole policy as far as it goes, and a domain whose section is still missing would
-    /// fall to `*`. Two seconds are a good pause; it is better still to write the new file beside
-    /// the old one and to rename it.
+    /// Reloads a policy file as [`PolicyFile::load`] and [`Authenticator::load_policy`] do, but only
+    /// after two readings of the file, and of all files and directories that it names, gave the same
+    /// contents. The second reading begins `pause` after the first.
     ///
-    /// It blocks for `pause`, and longer while the content changes, but reads no more than eight
-    /// times.
+    /// This protects against a file that is incomplete because it is just being written. The first
+    /// half of a policy may be a valid policy, in which a domain whose section is missing falls back
+    /// to `*`. A pause of 2 s is a good choice. It is safer to write a new file and to rename it to
+    /// the name of the old one.
+    ///
+    /// It blocks for `pause`, and longer while the contents change, but reads at most eight times.
     ///
     /// # Errors
-    /// Returns [`PolicyFileError`] if two readings in a row fail alike,
-    /// [`PolicyFileErrorKind::KeepsChanging`] if no two were the same, and [`PolicyFileErrorKind::Overtaken`] as
-    /// [`Authenticator::load_policy`] does. What was in force before stays.
+    /// Returns [`PolicyFileError`] if two consecutive readings fail with the same error,
+    /// [`PolicyFileErrorKind::KeepsChanging`] if no two consecutive readings were the same, and
+    /// [`PolicyFileErrorKind::Overtaken`] as [`Authenticator::load_policy`] does. The policy before
+    /// stays in force.
     pub fn reload_policy(
         &self,
         path: impl AsRef<Path>,
@@ -53,7 +55,7 @@ impl Authenticator {
     ) -> Result<Vec<PolicyWarning>, PolicyFileError> {
         let call = Call::next();
         let mut before = self.snapshot(path);
-        for _ in 1..READINGS {
+        for _ in 1..MAX_READINGS {
             between();
             let now = self.snapshot(path);
             match (before, now) {
@@ -88,9 +90,9 @@ impl Snapshot {
         let is_same = |(one, other): (&NamedSource, &NamedSource)| {
             one.source == other.source && one.reading.is_same(&other.reading)
         };
-        // The text may hold passwords.
+        // Compared in constant time, because the text may contain passwords.
         let same_text: bool = self.content.ct_eq(&other.content).into();
-        // The same text names the same sources.
+        // The same text names the same sources in the same order.
         same_text
             && self.rules.sources.len() == other.rules.sources.len()
             && self
@@ -150,7 +152,7 @@ mod tests {
             fs::write(self.dir.path().join(name), text).unwrap();
         }
 
-        /// Loads it again, with these contents at the readings behind the first.
+        /// Reloads it, with these contents at the readings after the first.
         fn reload(
             &self,
             name: &str,
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_is_half_written_never_comes_into_force() {
+    fn an_incomplete_policy_never_comes_into_force() {
         for cut in 0..WHOLE.len() {
             let loaded = Loaded::new();
             loaded.write("policy", &WHOLE[..cut]);
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_file_that_is_half_written_is_read_over_too() {
+    fn an_incomplete_password_file_is_read_again_too() {
         let loaded = Loaded::new();
         loaded.write("users", "bob=sec");
         let contents = ["bob=secret\nal", "bob=secret\nalice=a\n"];
@@ -208,7 +210,7 @@ mod tests {
         }
     }
 
-    /// Explicit calls that a policy file would take back.
+    /// Explicit calls whose effect a policy file would undo.
     const CALLS: [fn(&Loaded); 8] = [
         |loaded| drop(loaded.auth.configure_plain("closed", [("bob", "b")])),
         |loaded| drop(loaded.auth.configure_plain_file("closed", loaded.users())),
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_policies_that_are_read_at_once_the_one_that_began_later_rules() {
+    fn the_later_of_two_concurrent_loads_wins() {
         let loaded = Loaded::new();
         let (path, auth) = (loaded.path(), &loaded.auth);
         let (begin, begun) = mpsc::channel();
@@ -273,7 +275,7 @@ mod tests {
         loaded.write("broken", "[domain.a]\nplain.file = \"absent\"\n");
         let broken = loaded.dir.path().join("broken");
         let (policy, auth) = (PolicyFile::load(&broken).unwrap(), loaded.auth.clone());
-        // As long as this is held, nothing comes into force.
+        // While this is held, no policy file comes into force.
         let _watching = loaded.auth.watching();
         let (tell, told) = mpsc::channel();
         thread::spawn(move || {
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_counts_once_it_was_read_twice_and_changes_nothing() {
+    fn an_error_is_returned_once_it_was_read_twice_and_changes_nothing() {
         let loaded = Loaded::new();
         loaded.write("policy", "[domain.closed]\nplain.fi");
         let (reloaded, readings) = loaded.reload("policy", &["nonsense"]);
@@ -304,7 +306,7 @@ mod tests {
     #[test]
     fn a_policy_that_keeps_changing_is_not_waited_for_without_end() {
         let loaded = Loaded::new();
-        let contents: Vec<_> = (0..READINGS)
+        let contents: Vec<_> = (0..MAX_READINGS)
             .map(|count| format!("# {count}\n{WHOLE}"))
             .collect();
         let contents: Vec<_> = contents.iter().map(String::as_str).collect();
@@ -313,6 +315,6 @@ mod tests {
             reloaded.unwrap_err().reason,
             PolicyFileErrorKind::KeepsChanging
         );
-        assert_eq!(readings, READINGS);
+        assert_eq!(readings, MAX_READINGS);
     }
 }
