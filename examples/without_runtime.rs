@@ -66,7 +66,7 @@ fn handshake<A>(
 fn serve(listener: &TcpListener, auth: &Authenticator) -> Outcome<String> {
     let config = Config::builder(SocketType::Pull)
         .plain_server()
-        .authorize("plant".into())
+        .authorize("plant")
         .finish()?;
     let (mut stream, _) = listener.accept()?;
     let mut input = BytesMut::new();

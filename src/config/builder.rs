@@ -243,7 +243,8 @@ impl CurveServer {
 impl<R: CanAuthorize> Builder<WantsAccess<R>> {
     /// Asks the ZAP handler about every peer, under this domain (RFC 27), of at most 255 bytes. The
     /// domain may be empty. Without a handler every peer is refused.
-    pub fn authorize(self, domain: Domain) -> Builder<Ready<Authorizing>> {
+    pub fn authorize(self, domain: impl Into<Domain>) -> Builder<Ready<Authorizing>> {
+        let domain = domain.into();
         self.with(|WantsAccess(role)| {
             let role = if domain.as_bytes().len() > MAX_DOMAIN_LEN {
                 Err(ConfigError::DomainTooLong(domain.as_bytes().len()))

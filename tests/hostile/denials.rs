@@ -124,9 +124,7 @@ fn libzmq_4912_a_client_of_ours_that_denies_its_server_is_never_ready() {
             for round in 0..load {
                 let (status, is_late) = (DENIALS[round % 3], round / 3 % 2 == 1);
                 judge.set(Some((status, is_late)));
-                let config = Config::builder(SocketType::Dealer)
-                    .null()
-                    .authorize(DOMAIN.into());
+                let config = Config::builder(SocketType::Dealer).null().authorize(DOMAIN);
                 let config = config.finish().unwrap();
                 let dialling = Connection::connect(&server.endpoint, (config, judge.router()));
                 let releasing = async {

@@ -83,7 +83,7 @@ pub async fn dial(
         let config = client(kind, socket, UNNOTED, limits);
         return soon(Connection::connect(endpoint, config)).await;
     }
-    let config = Config::builder(socket).null().authorize(DOMAIN.into());
+    let config = Config::builder(socket).null().authorize(DOMAIN);
     let dialling = Connection::connect(endpoint, (config.finish().unwrap(), welcoming(asked)));
     soon(dialling).await
 }

@@ -408,7 +408,7 @@ async fn bounded(
     let builder = Config::builder(SocketType::Pull).limits(limits);
     let builder = builder.curve_server(ours.clone());
     let listener = if asks {
-        let config = builder.authorize("test".into()).finish().unwrap();
+        let config = builder.authorize("test").finish().unwrap();
         Listener::bind(ANY_PORT, (config, welcoming())).await
     } else {
         let config = builder.accept_any_peer().finish().unwrap();
