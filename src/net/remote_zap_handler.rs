@@ -149,12 +149,12 @@ impl RemoteZapHandler {
             .with_reconnect(reconnect);
         let connector = Connector::with_options(endpoint, config, options)?;
         let shared = Arc::new(Shared::default());
-        let (tell, linked) = watch::channel(false);
+        let (linked_sender, linked) = watch::channel(false);
         let linking = tokio::spawn(keep_linked(
             connector,
             is_trusted,
             Arc::clone(&shared),
-            tell,
+            linked_sender,
         ));
         Ok(Self {
             shared,
@@ -199,12 +199,12 @@ impl ZapHandler for RemoteZapHandler {
             hold_back: Some(first_delay()),
             ..deny(DenialStatus::Temporary, reason)
         };
-        let Some((asked, told)) = self.shared.ask(&request) else {
+        let Some((pending, reply)) = self.shared.ask(&request) else {
             return later("no link to the ZAP handler");
         };
-        let told = told.await;
-        drop(asked);
-        match told {
+        let reply = reply.await;
+        drop(pending);
+        match reply {
             Ok(Ok(reply)) => ZapReply {
                 id: request.id,
                 ..reply
@@ -219,18 +219,18 @@ impl ZapHandler for RemoteZapHandler {
 }
 
 /// A pending request. Dropping it discards the reply.
-struct Asked<'a> {
+struct PendingRequest<'a> {
     shared: &'a Shared,
     id: u64,
 }
 
-impl Drop for Asked<'_> {
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         self.shared.state().waiting.remove(&self.id);
     }
 }
 
-type Told = oneshot::Receiver<Result<ZapReply, InvalidReply>>;
+type ReplyReceiver = oneshot::Receiver<Result<ZapReply, InvalidReply>>;
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -238,20 +238,20 @@ impl Shared {
     }
 
     /// Queues a request on the link, if there is a link with room.
-    fn ask(&self, request: &ZapRequest) -> Option<(Asked<'_>, Told)> {
+    fn ask(&self, request: &ZapRequest) -> Option<(PendingRequest<'_>, ReplyReceiver)> {
         let mut state = self.state();
         let link = state.link.clone()?;
         let id = state.last_id + 1;
         state.last_id = id;
         let mut frames = vec![Bytes::new()];
-        let mut asked = request.clone();
-        asked.id = RequestId::from(id);
-        frames.extend(asked.to_frames());
+        let mut renumbered = request.clone();
+        renumbered.id = RequestId::from(id);
+        frames.extend(renumbered.to_frames());
         link.try_send(frames.into()).ok()?;
-        let (tell, told) = oneshot::channel();
-        state.waiting.insert(id, tell);
+        let (sender, receiver) = oneshot::channel();
+        state.waiting.insert(id, sender);
         drop(state);
-        Some((Asked { shared: self, id }, told))
+        Some((PendingRequest { shared: self, id }, receiver))
     }
 
     /// Passes a reply to the request that waits for it.
@@ -266,8 +266,8 @@ impl Shared {
             tracing::debug!(id, "a ZAP reply to no pending request was dropped");
             return;
         };
-        let asked = RequestId::from(id);
-        let reply = ZapReply::from_delimited(frames, &asked, &Limits::default());
+        let own = RequestId::from(id);
+        let reply = ZapReply::from_delimited(frames, &own, &Limits::default());
         // Fails if the request has just ended.
         let _unheard = waiting.send(reply);
     }

@@ -58,8 +58,7 @@ async fn must_rest(what: &str, connections: u64) {
 }
 
 fn options() -> Options {
-    let options = Options::default().with_heartbeat(HeartbeatSettings::every(INTERVAL));
-    options
+    Options::default().with_heartbeat(HeartbeatSettings::every(INTERVAL))
 }
 
 /// A tunnel of CURVE with heartbeats in front of `program`.

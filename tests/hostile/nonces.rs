@@ -139,8 +139,7 @@ async fn visit(hostile: &RawServer, socket: SocketType, options: &Options) -> Co
 fn pinging() -> Options {
     let mut heartbeat = HeartbeatSettings::every(Duration::from_millis(1));
     heartbeat.timeout = Duration::from_secs(600);
-    let options = Options::default().with_heartbeat(heartbeat);
-    options
+    Options::default().with_heartbeat(heartbeat)
 }
 
 const MESSAGE: u8 = 0;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use zmtp_auth::net::{
     AfterRefusal, Attempt, Connection, Connector, Incoming, Listener, Message, NetError, Options,
-    Reconnecting,
+    ReconnectPolicy, Reconnecting,
 };
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
@@ -23,11 +23,11 @@ fn denying() -> ZapRouter {
 }
 
 fn impatient() -> Options {
-    let mut options = Options::default();
-    options.reconnect.first_delay = Duration::from_millis(5);
-    options.reconnect.max_delay = Duration::from_millis(50);
-    options.reconnect.slow_delay = Duration::from_millis(20);
-    options
+    let reconnect = ReconnectPolicy::default()
+        .with_first_delay(Duration::from_millis(5))
+        .with_max_delay(Duration::from_millis(50))
+        .with_slow_delay(Duration::from_millis(20));
+    Options::default().with_reconnect(reconnect)
 }
 
 #[tokio::test]

@@ -244,8 +244,7 @@ fn beating(interval: u64, timeout: u64) -> Options {
     let mut settings = HeartbeatSettings::every(Duration::from_millis(interval));
     settings.timeout = Duration::from_millis(timeout);
     settings.ttl = Duration::from_secs(3600);
-    let options = Options::default().with_heartbeat(settings);
-    options
+    Options::default().with_heartbeat(settings)
 }
 
 #[tokio::test]

@@ -53,10 +53,10 @@ impl Eviction {
     /// Waits for the loss of the slot, which is reported once. Never returns if the slot was freed.
     /// Cancel-safe.
     pub(crate) async fn lost(&mut self) -> Loss {
-        if let Some(told) = &mut self.0 {
-            let told = told.await;
+        if let Some(receiver) = &mut self.0 {
+            let received = receiver.await;
             self.0 = None;
-            if let Ok(loss) = told {
+            if let Ok(loss) = received {
                 return loss;
             }
         }

@@ -55,7 +55,7 @@ impl Reconnecting {
             match self.connected().await?.sender().ready().await {
                 Ok(()) => {
                     // If the driver ends just now, the message is lost as if on its way.
-                    self.tell(Outgoing::Message(message));
+                    self.queue(Outgoing::Message(message));
                     return Ok(());
                 }
                 Err(error) => self.lose(error),
@@ -94,7 +94,7 @@ impl Reconnecting {
         self.connector.require_subscriber()?;
         self.await_room().await;
         self.subscriptions.push(topic.clone());
-        self.tell(Outgoing::Subscribe(topic));
+        self.queue(Outgoing::Subscribe(topic));
         Ok(())
     }
 
@@ -110,7 +110,7 @@ impl Reconnecting {
         let made = self.subscriptions.iter().position(|made| *made == topic);
         if let Some(index) = made {
             self.subscriptions.remove(index);
-            self.tell(Outgoing::Unsubscribe(topic));
+            self.queue(Outgoing::Unsubscribe(topic));
         }
         Ok(())
     }
@@ -129,7 +129,7 @@ impl Reconnecting {
                 Attempt::Connected(connection) => {
                     self.current = Some(*connection);
                     for topic in self.subscriptions.clone() {
-                        self.tell(Outgoing::Subscribe(topic));
+                        self.queue(Outgoing::Subscribe(topic));
                     }
                 }
                 Attempt::Failed { error, retry_after } => {
@@ -152,7 +152,7 @@ impl Reconnecting {
     }
 
     /// Queues on the current connection, if there is one.
-    fn tell(&mut self, outgoing: Outgoing) {
+    fn queue(&mut self, outgoing: Outgoing) {
         if let Some(connection) = &mut self.current
             && let Err(error) = connection.sender().push(outgoing)
         {
