@@ -352,6 +352,7 @@ pub enum CryptoError {
 
 /// How the peer refused us.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerRefusal {
     /// The ZAP status, if the reason is a status.
     pub status: Option<Status>,

@@ -69,6 +69,7 @@ pub use crate::mechanism::session::PeerContext;
 /// case.
 #[derive(Debug)]
 #[must_use]
+#[expect(clippy::exhaustive_enums, reason = "a host must handle every case")]
 pub enum Handshake {
     /// It needs bytes from the peer.
     NeedsInput(NeedsInput),

@@ -45,7 +45,10 @@
 //! | `policy-file` | policies as TOML files | no |
 //! | `futures-io` | `host` over streams with the traits of `futures-io` | no |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs, unsafe_code)]
+// Not in the workspace's lints: in tests and programs everything is unreachable.
+#![warn(unreachable_pub)]
 
 mod access;
 pub mod auth;

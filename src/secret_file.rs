@@ -37,6 +37,7 @@ impl From<io::Error> for FileError {
 
 /// A failure of the operating system: an [`io::Error`] that can be compared and cloned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileFailure {
     /// The kind of failure.
     pub kind: io::ErrorKind,

@@ -7,6 +7,7 @@ use thiserror::Error as ThisError;
 
 /// The four status codes a ZAP reply may carry (RFC 27).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 27 has four")]
 pub enum Status {
     /// 200: the peer is admitted.
     Success,
@@ -65,6 +66,7 @@ impl fmt::Display for Status {
 
 /// A status that refuses: every [`Status`] except 200, so that a denial can never read as success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 27 has three that refuse")]
 pub enum DenialStatus {
     /// 300: the peer is disconnected without an ERROR and may try again.
     Temporary,

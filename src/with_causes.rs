@@ -17,6 +17,7 @@ use std::fmt;
 /// assert!(WithCauses(&error).to_string().ends_with("a nonce was used again"));
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "programs wrap an error in it")]
 pub struct WithCauses<'a>(
     /// The error.
     pub &'a (dyn Error + 'static),

@@ -23,6 +23,10 @@ pub enum PeerAddress {
 
 /// What the kernel says about the process at the other end of an ipc connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a rule or a test names all that the kernel says of a peer"
+)]
 pub struct IpcPeer {
     /// User id.
     pub uid: u32,

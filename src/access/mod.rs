@@ -1,12 +1,12 @@
 //! Requests and verdicts: the types in which a mechanism asks for access and a ZAP handler answers.
 //! Neither side depends on the other.
 
-pub mod address;
-pub mod credentials;
-pub mod domain;
-pub mod grant;
+pub(crate) mod address;
+pub(crate) mod credentials;
+pub(crate) mod domain;
+pub(crate) mod grant;
 pub(crate) mod origin;
-pub mod peer;
-pub mod request;
-pub mod revoked;
-pub mod verdict;
+pub(crate) mod peer;
+pub(crate) mod request;
+pub(crate) mod revoked;
+pub(crate) mod verdict;

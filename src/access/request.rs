@@ -9,6 +9,10 @@ use bytes::Bytes;
 
 /// Whether a NULL socket or a CURVE server asks a ZAP handler before it admits a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a socket asks about its peers or does not"
+)]
 pub enum AccessPolicy {
     /// No handler is asked, and every peer with a valid handshake is admitted. CURVE connections
     /// are still encrypted, and the peer has proven that it holds the key it shows.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 /// The answer to an [`AccessRequest`].
 #[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_enums, reason = "a peer is admitted or refused")]
 pub enum Verdict {
     /// The peer is admitted.
     Allow(Approval),
@@ -56,6 +57,10 @@ pub(crate) fn log_denial(request: &AccessRequest, denied: &Denied) {
 
 /// What an allowing verdict carries.
 #[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a handler of the host's own fills it in, with `..Approval::default()`"
+)]
 pub struct Approval {
     /// The user id, possibly empty.
     pub user_id: Bytes,

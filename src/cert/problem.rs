@@ -198,6 +198,7 @@ pub enum CertificateErrorKind {
 
 /// One of the two keys of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a certificate has two keys")]
 pub enum KeyField {
     /// `public-key`.
     Public,

@@ -18,11 +18,13 @@ use std::sync::Arc;
 
 /// Marks a [`Config`] that asks a ZAP handler before it admits a peer.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum Authorizing {}
 
 /// Marks a [`Config`] without a policy: a client, which pins its server's key under CURVE, or a
 /// socket that accepts any peer.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum NoPolicy {}
 
 /// Marks a [`Config`] within a `Security`, which holds the router of a configuration that asks one.
@@ -96,6 +98,7 @@ pub(crate) struct Settings {
 
 /// Mechanism and role, with the data of each. Only the builder makes one.
 #[derive(Clone, Debug)]
+#[expect(unnameable_types, reason = "only a sealed trait has it in a signature")]
 pub enum Role {
     /// Either side of NULL.
     Null {

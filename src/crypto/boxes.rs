@@ -15,16 +15,16 @@ use std::fmt;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-pub use crate::crypto::secretbox::poly1305::TAG_LEN;
+pub(crate) use crate::crypto::secretbox::poly1305::TAG_LEN;
 
 /// The public key was of low order: every side would compute a shared secret of zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LowOrder;
+pub(crate) struct LowOrder;
 
 /// The key that a secret and a public key have in common, ready for boxes in both directions.
 /// It lives in one place on the heap and is wiped when the last owner drops it.
 #[derive(Clone)]
-pub struct SharedKey(Arc<Zeroizing<[u8; 32]>>);
+pub(crate) struct SharedKey(Arc<Zeroizing<[u8; 32]>>);
 
 impl SharedKey {
     /// X25519 and HSalsa20, as NaCl's `crypto_box_beforenm`.
@@ -32,7 +32,7 @@ impl SharedKey {
     /// # Errors
     /// Returns [`LowOrder`] if the shared secret is all zero. RFC 7748, section 6.1, leaves this
     /// check to the protocol. Without it a peer could force a key that everyone knows.
-    pub fn agree(secret: &SecretKey, public: &PublicKey) -> Result<Self, LowOrder> {
+    pub(crate) fn agree(secret: &SecretKey, public: &PublicKey) -> Result<Self, LowOrder> {
         let mut key = Arc::new(Zeroizing::new([0_u8; 32]));
         x25519::with_clean_stack(|| {
             let shared = x25519::multiply(secret.expose(), public.as_bytes());
@@ -53,12 +53,12 @@ impl SharedKey {
 
     /// The key of all boxes whose nonces begin with `prefix`.
     #[must_use]
-    pub fn traffic(&self, prefix: &[u8; 16]) -> TrafficKey {
+    pub(crate) fn traffic(&self, prefix: &[u8; 16]) -> TrafficKey {
         TrafficKey::derive(&self.0, prefix)
     }
 
     /// Appends the box of `parts`, one after the other, to `out`: tag, then ciphertext.
-    pub fn seal(&self, nonce: &Nonce, parts: &[&[u8]], out: &mut BytesMut) {
+    pub(crate) fn seal(&self, nonce: &Nonce, parts: &[&[u8]], out: &mut BytesMut) {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         out.reserve(TAG_LEN + len);
         self.seal_written(nonce, out, |out| {
@@ -69,7 +69,7 @@ impl SharedKey {
     }
 
     /// Appends the box of what `write` appends.
-    pub fn seal_written(
+    pub(crate) fn seal_written(
         &self,
         nonce: &Nonce,
         out: &mut BytesMut,
@@ -88,7 +88,7 @@ impl SharedKey {
     /// Opens a copy of a box. The plaintext is wiped on drop. `None` if the box is too short,
     /// altered, or not made with this key.
     #[must_use]
-    pub fn open(&self, nonce: &Nonce, boxed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn open(&self, nonce: &Nonce, boxed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (tag, text) = boxed.split_first_chunk()?;
         let mut text = Zeroizing::new(text.to_vec());
         self.once(nonce, &mut text, |backend, key, nonce, text| {
@@ -99,7 +99,7 @@ impl SharedKey {
 
     /// Whether a box holds `expected`, which is not secret. `None` if the box does not open.
     #[must_use]
-    pub fn opens_to<const BOX: usize, const TEXT: usize>(
+    pub(crate) fn opens_to<const BOX: usize, const TEXT: usize>(
         &self,
         nonce: &Nonce,
         boxed: &[u8; BOX],
@@ -142,23 +142,23 @@ impl fmt::Debug for SharedKey {
 }
 
 /// Bytes in the sealed part of a cookie: 64 and a tag (RFC 26, WELCOME).
-pub const SEALED_COOKIE_LEN: usize = TEXT_LEN + TAG_LEN;
+pub(crate) const SEALED_COOKIE_LEN: usize = TEXT_LEN + TAG_LEN;
 
 /// Seals and opens one connection's cookie with XChaCha20-Poly1305. Holds the key stream instead of
 /// the key, so that it is made once. Wiped when the connection is dropped.
-pub struct CookieBox(OneTimeStream);
+pub(crate) struct CookieBox(OneTimeStream);
 
 impl CookieBox {
     /// Takes a key and a nonce that must be used for nothing else.
     #[must_use]
-    pub fn new(key: &[u8; 32], nonce: &Nonce) -> Self {
+    pub(crate) fn new(key: &[u8; 32], nonce: &Nonce) -> Self {
         Self(with_clean_shallow_stack(|| OneTimeStream::new(key, nonce)))
     }
 
     /// Seals 64 bytes, bound to `context`. Call it once: two texts under the same key stream reveal
     /// their difference.
     #[must_use]
-    pub fn seal(
+    pub(crate) fn seal(
         &self,
         context: &[u8],
         secret: &Zeroizing<[u8; TEXT_LEN]>,
@@ -173,7 +173,7 @@ impl CookieBox {
 
     /// Opens what [`CookieBox::seal`] made with the same context.
     #[must_use]
-    pub fn open(
+    pub(crate) fn open(
         &self,
         context: &[u8],
         sealed: &[u8; SEALED_COOKIE_LEN],

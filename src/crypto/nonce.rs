@@ -4,28 +4,28 @@
 use crate::error::{CryptoError, Error, LocalError};
 
 /// A nonce of XSalsa20 or XChaCha20, 24 bytes.
-pub type Nonce = [u8; 24];
+pub(crate) type Nonce = [u8; 24];
 
 /// Prefix of HELLO's nonce.
-pub const HELLO: &[u8; 16] = b"CurveZMQHELLO---";
+pub(crate) const HELLO: &[u8; 16] = b"CurveZMQHELLO---";
 /// Prefix of INITIATE's nonce.
-pub const INITIATE: &[u8; 16] = b"CurveZMQINITIATE";
+pub(crate) const INITIATE: &[u8; 16] = b"CurveZMQINITIATE";
 /// Prefix of READY's nonce.
-pub const READY: &[u8; 16] = b"CurveZMQREADY---";
+pub(crate) const READY: &[u8; 16] = b"CurveZMQREADY---";
 /// Prefix of the nonces of a client's MESSAGEs.
-pub const CLIENT_MESSAGE: &[u8; 16] = b"CurveZMQMESSAGEC";
+pub(crate) const CLIENT_MESSAGE: &[u8; 16] = b"CurveZMQMESSAGEC";
 /// Prefix of the nonces of a server's MESSAGEs.
-pub const SERVER_MESSAGE: &[u8; 16] = b"CurveZMQMESSAGES";
+pub(crate) const SERVER_MESSAGE: &[u8; 16] = b"CurveZMQMESSAGES";
 /// Prefix of WELCOME's nonce.
-pub const WELCOME: &[u8; 8] = b"WELCOME-";
+pub(crate) const WELCOME: &[u8; 8] = b"WELCOME-";
 /// Prefix of the cookie's nonce.
-pub const COOKIE: &[u8; 8] = b"COOKIE--";
+pub(crate) const COOKIE: &[u8; 8] = b"COOKIE--";
 /// Prefix of the vouch's nonce.
-pub const VOUCH: &[u8; 8] = b"VOUCH---";
+pub(crate) const VOUCH: &[u8; 8] = b"VOUCH---";
 
 /// A nonce that ends with an 8-byte big-endian counter (RFC 26: "short nonce").
 #[must_use]
-pub fn counted(prefix: &[u8; 16], counter: u64) -> Nonce {
+pub(crate) fn counted(prefix: &[u8; 16], counter: u64) -> Nonce {
     let mut nonce = [0; 24];
     nonce[..16].copy_from_slice(prefix);
     nonce[16..].copy_from_slice(&counter.to_be_bytes());
@@ -34,7 +34,7 @@ pub fn counted(prefix: &[u8; 16], counter: u64) -> Nonce {
 
 /// A nonce that ends with 16 random bytes (RFC 26: "long nonce").
 #[must_use]
-pub fn random(prefix: &[u8; 8], bytes: &[u8; 16]) -> Nonce {
+pub(crate) fn random(prefix: &[u8; 8], bytes: &[u8; 16]) -> Nonce {
     let mut nonce = [0; 24];
     nonce[..8].copy_from_slice(prefix);
     nonce[8..].copy_from_slice(bytes);
@@ -53,12 +53,12 @@ pub(crate) fn split(nonce: &Nonce) -> ([u8; 16], [u8; 8]) {
 
 /// The counter of what we send. Each value is used once, starting with 1.
 #[derive(Debug)]
-pub struct SendCounter(u64);
+pub(crate) struct SendCounter(u64);
 
 impl SendCounter {
     /// Continues after `last`.
     #[must_use]
-    pub const fn after(last: u64) -> Self {
+    pub(crate) const fn after(last: u64) -> Self {
         Self(last)
     }
 
@@ -66,7 +66,7 @@ impl SendCounter {
     ///
     /// # Errors
     /// Returns [`LocalError::NonceExhausted`] if the next value would be 2^64 - 1.
-    pub fn next(&mut self) -> Result<u64, LocalError> {
+    pub(crate) fn next(&mut self) -> Result<u64, LocalError> {
         match self.0.checked_add(1) {
             Some(next) if next != u64::MAX => {
                 self.0 = next;
@@ -80,12 +80,12 @@ impl SendCounter {
 /// The counter of what the peer sends. Only greater values are accepted: RFC 26 allows gaps, but no
 /// repeats.
 #[derive(Debug, Clone)]
-pub struct ReceiveCounter(u64);
+pub(crate) struct ReceiveCounter(u64);
 
 impl ReceiveCounter {
     /// Expects values greater than `last`.
     #[must_use]
-    pub const fn after(last: u64) -> Self {
+    pub(crate) const fn after(last: u64) -> Self {
         Self(last)
     }
 
@@ -95,7 +95,7 @@ impl ReceiveCounter {
     /// # Errors
     /// Returns [`CryptoError::ReplayedNonce`] if `counter` is not greater than the last one, and
     /// [`CryptoError::PeerNonceExhausted`] if it is 2^64 - 1.
-    pub fn check(&self, counter: u64) -> Result<(), Error> {
+    pub(crate) fn check(&self, counter: u64) -> Result<(), Error> {
         if counter <= self.0 {
             return Err(CryptoError::ReplayedNonce.into());
         }
@@ -106,7 +106,7 @@ impl ReceiveCounter {
     }
 
     /// Records a checked counter after its box has opened.
-    pub const fn commit(&mut self, counter: u64) {
+    pub(crate) const fn commit(&mut self, counter: u64) {
         self.0 = counter;
     }
 }

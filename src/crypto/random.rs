@@ -26,6 +26,10 @@ impl fmt::Debug for dyn RandomSource {
 
 /// The operating system's random source.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "it has no state, and programs name it as a value"
+)]
 pub struct OsRandom;
 
 impl RandomSource for OsRandom {

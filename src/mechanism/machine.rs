@@ -150,6 +150,7 @@ impl Mechanism {
 
 /// The result of a command: at most one command to send, and what to do next.
 #[must_use]
+#[expect(clippy::exhaustive_structs, reason = "a host takes it apart")]
 pub struct Step {
     /// The body of a command to send first.
     pub send: Option<Bytes>,
@@ -169,6 +170,7 @@ impl fmt::Debug for Step {
 
 /// What a handshake needs next. The enum is exhaustive on purpose: a host must handle every case.
 #[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a host must handle every case")]
 pub enum Next {
     /// The peer's next command.
     Wait(Mechanism),
@@ -182,6 +184,7 @@ pub enum Next {
 
 /// A handshake that has failed.
 #[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "a host takes it apart")]
 pub struct Refused {
     /// The body of an ERROR command to send before closing.
     pub send: Option<Bytes>,

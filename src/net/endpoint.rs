@@ -222,6 +222,7 @@ mod sealed {
     use super::{Endpoint, EndpointError};
 
     /// Keeps [`super::IntoEndpoint`] from being implemented elsewhere.
+    #[expect(unnameable_types, reason = "the trait is sealed")]
     pub trait IntoEndpoint {
         fn into_endpoint(self) -> Result<Endpoint, EndpointError>;
     }

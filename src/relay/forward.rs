@@ -15,6 +15,7 @@ use thiserror::Error as ThisError;
 /// has been sent what came before.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[error("the peer of the {side} has violated the protocol or a limit")]
+#[expect(clippy::exhaustive_structs, reason = "a host takes it apart")]
 pub struct RelayError {
     /// The side of that peer.
     pub side: Side,
@@ -27,6 +28,7 @@ pub struct RelayError {
 /// what came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
 #[error("the peer of the {side} was silent for too long")]
+#[expect(clippy::exhaustive_structs, reason = "a host takes it apart")]
 pub struct RelayTimeout {
     /// The side of that peer.
     pub side: Side,

@@ -6,6 +6,7 @@ use std::ops::{Index, IndexMut};
 
 /// One of a tunnel's two connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a tunnel has two sides")]
 pub enum Side {
     /// The connection that was accepted.
     Front,

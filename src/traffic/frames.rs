@@ -18,6 +18,7 @@ const MAX_PING: usize = b"\x04PING".len() + 2 + MAX_PING_CONTEXT;
 
 /// One frame of a message, or a command, after opening.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a frame is flags and a body")]
 pub struct Frame {
     /// The flags. Under CURVE these are the sealed ones.
     pub flags: Flags,

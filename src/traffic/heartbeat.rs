@@ -111,6 +111,7 @@ impl HeartbeatSettings {
 
 /// What [`Heartbeat::poll`] asks the caller to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a host must handle every case")]
 pub enum HeartbeatAction {
     /// Send this PING.
     Ping(TrafficCommand),
@@ -120,6 +121,7 @@ pub enum HeartbeatAction {
 
 /// Why a silent peer counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 37 has two reasons")]
 pub enum HeartbeatExpired {
     /// Nothing arrived within the time-out after one of our PINGs.
     #[error("the peer did not answer a PING")]

@@ -9,6 +9,7 @@ use std::fmt;
 
 /// A command body, split into name and data without a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a command is a name and data")]
 pub struct Command<'a> {
     /// The name without its length byte, 1 to 255 bytes.
     pub name: &'a [u8],

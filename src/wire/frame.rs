@@ -17,6 +17,7 @@ pub const MAX_SHORT_BODY: usize = 255;
 /// The kind of a frame. The flags byte has more values, but only these three kinds are legal: RFC
 /// 37 never sets MORE on a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 37 has three kinds of frames")]
 pub enum Flags {
     /// The last, or only, frame of a message.
     Last,
@@ -42,6 +43,7 @@ impl Flags {
 
 /// A parsed frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FrameHeader {
     /// The kind of the frame.
     pub flags: Flags,

@@ -30,6 +30,7 @@ pub const fn mechanism_name(name: &str) -> MechanismName {
 
 /// The content of a peer's greeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Greeting {
     /// Major version, 3 or more.
     pub major: u8,

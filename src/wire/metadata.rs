@@ -38,6 +38,7 @@ pub enum PropertyError {
 
 /// Why received metadata was refused.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
 pub enum MetadataError {
     /// The bytes do not parse.
     #[error(transparent)]

@@ -25,6 +25,7 @@ const USER_ID: &str = "User-Id";
 
 /// A ZAP handler's answer.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ZapReply {
     /// The request's id. A reply with another id refuses the peer.
     pub id: RequestId,

@@ -105,6 +105,7 @@ struct Table(BTreeMap<Domain, Option<Arc<dyn AnyHandler>>>);
 /// The domain has a handler already.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("domain {0:?} has a ZAP handler already")]
+#[expect(clippy::exhaustive_structs, reason = "it is the domain")]
 pub struct AlreadyBound(
     /// The domain.
     pub Domain,

@@ -56,6 +56,7 @@ pub struct PlainQuestion {
 
 /// A provider's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProviderAnswer {
     /// The peer is refused with 400.
     No,
@@ -84,6 +85,7 @@ impl From<bool> for ProviderAnswer {
 /// shortened and escaped, so it must not contain secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
+#[expect(clippy::exhaustive_structs, reason = "a provider makes it from a text")]
 pub struct ProviderError(
     /// What failed.
     pub String,

@@ -21,7 +21,7 @@ const FEW_BLOCKS: usize = 2;
 /// The HSalsa20 subkey of a shared key and the first 16 bytes of a nonce. XSalsa20 uses the other 8
 /// bytes as Salsa20's nonce under this key, so one derivation serves all boxes with that prefix. It
 /// lives in one place on the heap and is wiped on drop.
-pub struct TrafficKey {
+pub(crate) struct TrafficKey {
     stream: Box<StreamKey>,
     backend: Backend,
     /// Key stream for small boxes, if their nonces count up.
@@ -49,7 +49,7 @@ impl TrafficKey {
 
     /// Seals `boxed` in place: [`TAG_LEN`] bytes of room for the tag, then the text. Anything
     /// shorter than a tag is left unchanged.
-    pub fn seal_in_place(&self, nonce: [u8; 8], boxed: &mut [u8]) {
+    pub(crate) fn seal_in_place(&self, nonce: [u8; 8], boxed: &mut [u8]) {
         if let Some((tag, text)) = boxed.split_first_chunk_mut() {
             let len = text.len();
             let seal = || *tag = self.backend.seal(&self.stream, nonce, text);
@@ -64,7 +64,11 @@ impl TrafficKey {
     /// Opens a box in place. `None` if the box is too short, altered, or not made with this key.
     /// The text is then unchanged or, if it is long, wiped.
     #[must_use]
-    pub fn open_in_place<'a>(&self, nonce: [u8; 8], boxed: &'a mut [u8]) -> Option<&'a mut [u8]> {
+    pub(crate) fn open_in_place<'a>(
+        &self,
+        nonce: [u8; 8],
+        boxed: &'a mut [u8],
+    ) -> Option<&'a mut [u8]> {
         let (tag, text) = boxed.split_first_chunk_mut()?;
         self.open_detached(nonce, text, tag).then_some(text)
     }
@@ -72,7 +76,12 @@ impl TrafficKey {
     /// Opens `text` in place if `tag` is its tag, and returns whether it is. Otherwise the text is
     /// unchanged or, if it is long, wiped.
     #[must_use]
-    pub fn open_detached(&self, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+    pub(crate) fn open_detached(
+        &self,
+        nonce: [u8; 8],
+        text: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> bool {
         let len = text.len();
         let open = || self.backend.open(&self.stream, nonce, text, tag);
         if len <= SHORT {

@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq;
 /// Bytes of a key: r, then s.
 pub(crate) const KEY_LEN: usize = 32;
 /// Bytes by which a box is longer than its text: the tag in front.
-pub const TAG_LEN: usize = 16;
+pub(crate) const TAG_LEN: usize = 16;
 /// Bytes of one block of a message.
 pub(crate) const BLOCK_LEN: usize = 16;
 
