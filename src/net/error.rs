@@ -48,8 +48,8 @@ pub enum NetError {
     #[error("the peer's admission was revoked")]
     Revoked,
     /// The peer was silent for longer than the heartbeat allows.
-    #[error("heartbeat time-out: {0}")]
-    Heartbeat(HeartbeatExpired),
+    #[error("heartbeat time-out")]
+    Heartbeat(#[source] HeartbeatExpired),
     /// Messages were still unsent when [`Options::linger`](crate::net::Options::linger) ended.
     #[error("closed before everything was sent")]
     Unsent,

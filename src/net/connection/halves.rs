@@ -3,7 +3,8 @@
 
 use crate::access::peer::Peer;
 use crate::net::connection::driver::State;
-use crate::net::connection::queue::{Consumer, Gone, Producer, Rejected};
+use crate::net::connection::queue::consumer::Consumer;
+use crate::net::connection::queue::producer::{Gone, Producer, Rejected};
 use crate::net::connection::sendable::require_sendable;
 use crate::net::connection::try_error::{TryRecvError, TrySendError, TrySendReason};
 use crate::net::error::NetError;
@@ -328,7 +329,7 @@ impl RecvHalf {
         next.map(|next| next.ok_or_else(|| self.link.reason()))
     }
 
-    /// The next item of the stream: after the reason of the end there is none.
+    /// The next item of the stream: after the reason of the end there is nothing.
     pub(crate) fn poll_stream(
         &mut self,
         context: &mut Context<'_>,

@@ -7,7 +7,7 @@ use crate::net::accept::connection_limit::Permit;
 use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
 use crate::net::connection::halves::{Link, RecvHalf, SendHalf};
-use crate::net::connection::queue::queue;
+use crate::net::connection::queue::pair::queue;
 use crate::net::connection::try_error::{TryRecvError, TrySendError};
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;

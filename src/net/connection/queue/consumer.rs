@@ -1,0 +1,181 @@
+//! The side of a queue that takes.
+#![forbid(unsafe_code)]
+
+use crate::net::connection::queue::shared::Shared;
+use crate::net::connection::wake::Waiting;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+/// The consumer confirms what it has taken at the latest after this part of the limit: a quarter.
+/// A waiting producer then goes on while three quarters are still to be taken.
+const CONFIRM_PART: usize = 4;
+
+/// The end that takes. When it is dropped, what is left is discarded.
+pub(crate) struct Consumer<T> {
+    shared: Arc<Shared<T>>,
+    fetched: VecDeque<(T, usize)>,
+    /// Bytes of taken items that still count in [`State::bytes`].
+    taken: usize,
+    /// Whether something was taken since [`Consumer::confirm_done`].
+    has_undone: bool,
+}
+
+impl<T> Consumer<T> {
+    pub(crate) const fn new(shared: Arc<Shared<T>>) -> Self {
+        Self {
+            shared,
+            fetched: VecDeque::new(),
+            taken: 0,
+            has_undone: false,
+        }
+    }
+
+    /// Waits until an item can be taken or the producer is gone. A deferred consumer waits on
+    /// until many items can be taken, or the producer's task has had its turn.
+    pub(crate) async fn ready(&mut self, is_deferred: bool) {
+        poll_fn(|context| self.poll_ready(is_deferred, context)).await;
+    }
+
+    fn poll_ready(&mut self, is_deferred: bool, context: &Context<'_>) -> Poll<()> {
+        if self.fetch() {
+            return Poll::Ready(());
+        }
+        let mut state = self.shared.lock();
+        if !state.items.is_empty() || state.producer_gone {
+            return Poll::Ready(());
+        }
+        state.waiting_consumer = Waiting::new(context.waker(), is_deferred);
+        Poll::Pending
+    }
+
+    /// Takes the oldest item, if there is one.
+    pub(crate) fn take(&mut self) -> Option<T> {
+        if !self.fetch() {
+            return None;
+        }
+        let (item, cost) = self.fetched.pop_front()?;
+        self.taken += cost;
+        self.has_undone = true;
+        if self.fetched.is_empty() || self.taken >= self.shared.limit / CONFIRM_PART {
+            self.confirm_taken();
+        }
+        Some(item)
+    }
+
+    /// Waits for the oldest item, as a deferred consumer. Returns `None` once the producer is gone
+    /// and everything is taken. The last waker is woken.
+    pub(crate) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<T>> {
+        loop {
+            if let Some(item) = self.take() {
+                return Poll::Ready(Some(item));
+            }
+            ready!(self.poll_ready(true, context));
+            // Items may have been withdrawn in between. Then the producer is still there, and the
+            // next round waits for it.
+            if self.is_finished() {
+                return Poll::Ready(None);
+            }
+        }
+    }
+
+    /// Notes that the consumer is done with everything that it has taken. If nothing waits in the
+    /// queue, a producer that waits in [`Producer::poll_done`] is woken.
+    pub(crate) fn confirm_done(&mut self) {
+        if !self.has_undone || !self.fetched.is_empty() {
+            return;
+        }
+        let waiting = {
+            let mut state = self.shared.lock();
+            if !state.items.is_empty() {
+                return;
+            }
+            state.is_done = true;
+            state.waiting_flush.take()
+        };
+        self.has_undone = false;
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+
+    /// Discards what waits and refuses what is pushed from now on. Returns whether nothing waited.
+    pub(crate) fn refuse(&mut self) -> bool {
+        let (discarded, waiting) = {
+            let mut state = self.shared.lock();
+            state.consumer_gone = true;
+            state.bytes = 0;
+            let discarded = std::mem::take(&mut state.items);
+            let blocked = state.waiting_producer.take().map(|blocked| blocked.waker);
+            (discarded, [blocked, state.waiting_flush.take()])
+        };
+        let was_empty = discarded.is_empty() && self.fetched.is_empty();
+        drop(discarded);
+        self.fetched = VecDeque::new();
+        for waker in waiting.into_iter().flatten() {
+            waker.wake();
+        }
+        was_empty
+    }
+
+    /// Whether the producer is gone and everything is taken.
+    pub(crate) fn is_finished(&self) -> bool {
+        if !self.fetched.is_empty() {
+            return false;
+        }
+        let state = self.shared.lock();
+        state.producer_gone && state.items.is_empty()
+    }
+
+    /// Whether the producer is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.lock().producer_gone
+    }
+
+    /// Frees the memory of an empty queue until something is pushed.
+    pub(crate) fn release(&mut self) {
+        if self.fetched.is_empty() {
+            self.fetched = VecDeque::new();
+        }
+        self.shared.lock().release();
+    }
+
+    /// Fetches what waits unless something is fetched already. Returns whether something is
+    /// fetched now.
+    fn fetch(&mut self) -> bool {
+        if self.shared.discarded.load(Ordering::Acquire) {
+            self.fetched = VecDeque::new();
+        }
+        if self.fetched.is_empty() {
+            let mut state = self.shared.lock();
+            if !state.items.is_empty() {
+                let room = std::mem::take(&mut state.spare);
+                let fetched = std::mem::replace(&mut state.items, room);
+                state.keep(std::mem::replace(&mut self.fetched, fetched));
+            }
+        }
+        !self.fetched.is_empty()
+    }
+
+    /// Tells the producer how much has been taken, and wakes it if it can go on.
+    fn confirm_taken(&mut self) {
+        let wake = {
+            let mut state = self.shared.lock();
+            state.bytes -= self.taken.min(state.bytes);
+            if self.fetched.is_empty() {
+                state.keep(std::mem::take(&mut self.fetched));
+            }
+            state.after_taking()
+        };
+        self.taken = 0;
+        wake.wake();
+    }
+}
+
+impl<T> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        self.refuse();
+    }
+}

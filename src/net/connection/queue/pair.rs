@@ -1,0 +1,251 @@
+//! How a queue is made, and the tests of its two sides together.
+#![forbid(unsafe_code)]
+
+use crate::net::connection::queue::consumer::Consumer;
+use crate::net::connection::queue::producer::Producer;
+use crate::net::connection::queue::shared::Shared;
+use std::sync::Arc;
+
+/// Makes a queue that has room while fewer than `limit` bytes wait in it. One item may be
+/// larger than all of `limit`: it passes alone.
+pub(crate) fn queue<T>(limit: usize) -> (Producer<T>, Consumer<T>) {
+    let shared = Arc::new(Shared::new(limit));
+    (Producer::new(Arc::clone(&shared)), Consumer::new(shared))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::connection::queue::producer::{Gone, Rejected};
+    use crate::net::connection::wake::tests::Counter;
+    use std::collections::VecDeque;
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    fn is_ready(future: impl Future) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        pin!(future).poll(&mut context).is_ready()
+    }
+
+    #[test]
+    fn room_is_counted_in_bytes_and_one_item_of_any_size_passes() {
+        let (producer, mut consumer) = queue(10);
+        assert!(is_ready(producer.room()));
+        producer.push('a', 1000).unwrap();
+        assert!(!is_ready(producer.room()));
+        assert_eq!(consumer.take(), Some('a'));
+        producer.push('b', 9).unwrap();
+        assert!(is_ready(producer.room()));
+        producer.push('c', 1).unwrap();
+        assert!(!is_ready(producer.room()));
+        assert_eq!(producer.bytes(), 10);
+        assert_eq!((consumer.take(), consumer.take()), (Some('b'), Some('c')));
+        assert_eq!((consumer.take(), producer.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn what_was_pushed_is_taken_after_the_producer_is_gone() {
+        let (producer, mut consumer) = queue(10);
+        producer.push(1, 1).unwrap();
+        drop(producer);
+        assert!(!consumer.is_finished());
+        assert!(is_ready(consumer.ready(false)));
+        assert_eq!(consumer.take(), Some(1));
+        assert!(is_ready(consumer.ready(false)));
+        assert!(consumer.is_finished());
+    }
+
+    #[test]
+    fn a_dropped_consumer_frees_everything_and_refuses_more() {
+        let (producer, consumer) = queue(10);
+        let item = Arc::new(());
+        producer.push(Arc::clone(&item), 10).unwrap();
+        drop(consumer);
+        assert_eq!(Arc::strong_count(&item), 1);
+        assert!(producer.push(item, 1).is_err());
+        assert!(producer.has_no_consumer());
+        assert!(is_ready(producer.room()));
+    }
+
+    #[test]
+    fn a_producer_is_woken_when_its_level_is_reached() {
+        let wakes = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let (producer, mut consumer) = queue(100);
+        for _ in 0..4 {
+            producer.push((), 25).unwrap();
+        }
+        let wait = |level| {
+            let waiting = pin!(producer.below(level));
+            assert!(waiting.poll(&mut Context::from_waker(&waker)).is_pending());
+        };
+        // Without a level it waits for the consumer's end alone.
+        wait(None);
+        consumer.take();
+        assert_eq!(wakes.count(), 0);
+        wait(Some(50));
+        consumer.take();
+        assert_eq!(wakes.count(), 0);
+        consumer.take();
+        assert_eq!(wakes.count(), 1);
+        wait(Some(0));
+        consumer.take();
+        assert_eq!(wakes.count(), 2);
+        wait(None);
+        drop(consumer);
+        assert_eq!(wakes.count(), 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_deferred_consumer_is_woken_at_once_by_half_the_limit_or_if_nothing_follows() {
+        let turn = async {
+            let wakes = Arc::new(Counter::default());
+            let waker = Waker::from(Arc::clone(&wakes));
+            let (producer, mut consumer) = queue(100);
+            let wait = |consumer: &mut Consumer<()>| {
+                while consumer.take().is_some() {}
+                let waiting = pin!(consumer.ready(true));
+                assert!(waiting.poll(&mut Context::from_waker(&waker)).is_pending());
+            };
+            wait(&mut consumer);
+            producer.push((), 49).unwrap();
+            assert_eq!(wakes.count(), 0);
+            producer.push((), 1).unwrap();
+            assert_eq!(wakes.count(), 1);
+            wait(&mut consumer);
+            producer.push_all(&mut VecDeque::from([((), 1)]), true);
+            assert_eq!(wakes.count(), 1);
+            producer.push_all(&mut VecDeque::from([((), 1)]), false);
+            assert_eq!(wakes.count(), 2);
+        };
+        tokio::spawn(turn).await.unwrap();
+    }
+
+    /// What one poll with `wakes` as waker returns.
+    fn poll<T>(wakes: &Arc<Counter>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+        let waker = Waker::from(Arc::clone(wakes));
+        match poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_producer_learns_when_the_consumer_is_done_with_everything() {
+        let wakes = Arc::new(Counter::default());
+        let (producer, mut consumer) = queue(100);
+        let done = || poll(&wakes, |context| producer.poll_done(context));
+        assert_eq!(done(), Some(Ok(())));
+        for _ in 0..2 {
+            producer.push((), 1).unwrap();
+        }
+        assert_eq!(done(), None);
+        // Neither what waits nor what is taken is done.
+        consumer.take();
+        consumer.confirm_done();
+        consumer.take();
+        assert_eq!((done(), wakes.count()), (None, 0));
+        consumer.confirm_done();
+        assert_eq!((done(), wakes.count()), (Some(Ok(())), 1));
+        // The end of the consumer takes back nothing that was done.
+        producer.push((), 1).unwrap();
+        assert_eq!(done(), None);
+        consumer.take();
+        consumer.confirm_done();
+        drop(consumer);
+        assert_eq!((done(), wakes.count()), (Some(Ok(())), 2));
+    }
+
+    #[test]
+    fn a_producer_learns_that_the_consumer_will_never_be_done() {
+        let wakes = Arc::new(Counter::default());
+        let (producer, consumer) = queue(100);
+        producer.push((), 1).unwrap();
+        let done = || poll(&wakes, |context| producer.poll_done(context));
+        assert_eq!(done(), None);
+        drop(consumer);
+        assert_eq!((done(), wakes.count()), (Some(Err(Gone)), 1));
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing_more_and_gives_what_is_left() {
+        let (producer, mut consumer) = queue(100);
+        producer.push(1, 1).unwrap();
+        producer.close();
+        assert_eq!(producer.push(2, 1), Err(2));
+        assert_eq!(producer.push_into_room(2, 1), Err(Rejected::Gone(2)));
+        assert!(is_ready(producer.room()));
+        assert!(!consumer.is_finished());
+        assert_eq!(consumer.take(), Some(1));
+        assert!(consumer.is_finished());
+    }
+
+    #[test]
+    fn the_last_waker_of_each_side_is_woken() {
+        let [first, last] = [(); 2].map(|()| Arc::new(Counter::default()));
+        let (producer, mut consumer) = queue(10);
+        for wakes in [&first, &last] {
+            assert_eq!(poll(wakes, |context| consumer.poll_next(context)), None);
+        }
+        producer.push((), 10).unwrap();
+        assert_eq!((first.count(), last.count()), (0, 1));
+        for wakes in [&first, &last] {
+            assert_eq!(poll(wakes, |context| producer.poll_room(context)), None);
+            assert_eq!(poll(wakes, |context| producer.poll_done(context)), None);
+        }
+        consumer.take();
+        assert_eq!((first.count(), last.count()), (0, 2));
+        consumer.confirm_done();
+        assert_eq!((first.count(), last.count()), (0, 3));
+    }
+
+    #[test]
+    fn a_consumer_whose_items_are_withdrawn_waits_for_the_end() {
+        let wakes = Arc::new(Counter::default());
+        let (producer, mut consumer) = queue(10);
+        producer.push((), 1).unwrap();
+        producer.discard();
+        assert_eq!(poll(&wakes, |context| consumer.poll_next(context)), None);
+        drop(producer);
+        let end = poll(&wakes, |context| consumer.poll_next(context));
+        assert_eq!((end, wakes.count()), (Some(None), 1));
+    }
+
+    #[test]
+    fn a_refused_queue_discards_its_items_and_refuses_more() {
+        let (producer, mut consumer) = queue(10);
+        let item = Arc::new(());
+        for _ in 0..2 {
+            producer.push(Arc::clone(&item), 1).unwrap();
+        }
+        consumer.take();
+        consumer.refuse();
+        assert_eq!(Arc::strong_count(&item), 1);
+        assert!(producer.push_into_room(item, 1).is_err());
+        assert_eq!(consumer.take(), None);
+        assert!(!consumer.is_finished());
+        drop(producer);
+        assert!(consumer.is_finished());
+    }
+
+    #[tokio::test]
+    async fn both_ends_wake_each_other() {
+        let (producer, mut consumer) = queue(1);
+        let pushing = tokio::spawn(async move {
+            for number in 0..1000 {
+                producer.room().await.unwrap();
+                producer.push(number, 1).unwrap();
+            }
+            producer.below(Some(0)).await.unwrap();
+            producer.bytes()
+        });
+        for number in 0..1000 {
+            let next = poll_fn(|context| consumer.poll_next(context)).await;
+            assert_eq!(next, Some(number));
+        }
+        assert_eq!(pushing.await.unwrap(), 0);
+        let end = poll_fn(|context| consumer.poll_next(context)).await;
+        assert_eq!(end, None);
+    }
+}

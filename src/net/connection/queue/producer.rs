@@ -1,0 +1,202 @@
+//! The side of a queue that pushes.
+#![forbid(unsafe_code)]
+
+use crate::net::connection::queue::shared::{Blocked, Shared, is_below};
+use crate::net::connection::wake::Wake;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+/// The end that pushes. After it is dropped, the consumer takes what is left and then ends.
+pub(crate) struct Producer<T>(Arc<Shared<T>>);
+
+/// One of the two sides is gone, so nothing that is pushed would ever be taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+/// An item was not added.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rejected<T> {
+    /// There is no room.
+    Full(T),
+    /// One of the two sides is gone.
+    Gone(T),
+}
+
+impl<T> Producer<T> {
+    pub(crate) const fn new(shared: Arc<Shared<T>>) -> Self {
+        Self(shared)
+    }
+
+    /// Bytes that wait to be taken.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+
+    /// How many bytes may wait in the queue.
+    pub(crate) fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Whether the consumer is gone.
+    pub(crate) fn has_no_consumer(&self) -> bool {
+        self.0.lock().consumer_gone
+    }
+
+    /// Waits until there is room.
+    ///
+    /// # Errors
+    /// Returns [`Gone`] if one of the two sides is gone.
+    pub(crate) async fn room(&self) -> Result<(), Gone> {
+        poll_fn(|context| self.poll_room(context)).await
+    }
+
+    /// As [`Producer::room`]. The last waker is woken.
+    pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<Result<(), Gone>> {
+        self.poll_below(Some(self.0.limit), context)
+    }
+
+    /// Waits until the queue is empty or fewer than `level` bytes wait in it. Without a level it
+    /// waits only until the consumer is gone.
+    ///
+    /// # Errors
+    /// Returns [`Gone`] if one of the two sides is gone.
+    pub(crate) async fn below(&self, level: Option<usize>) -> Result<(), Gone> {
+        poll_fn(|context| self.poll_below(level, context)).await
+    }
+
+    fn poll_below(&self, level: Option<usize>, context: &Context<'_>) -> Poll<Result<(), Gone>> {
+        let mut state = self.0.lock();
+        if state.is_closed() {
+            return Poll::Ready(Err(Gone));
+        }
+        if level.is_some_and(|level| is_below(state.bytes, level)) {
+            return Poll::Ready(Ok(()));
+        }
+        let waker = context.waker().clone();
+        state.waiting_producer = Some(Blocked { waker, level });
+        Poll::Pending
+    }
+
+    /// Waits until the consumer is done with everything that was pushed. The last waker is woken.
+    ///
+    /// # Errors
+    /// Returns [`Gone`] if the consumer is gone and was not done.
+    pub(crate) fn poll_done(&self, context: &Context<'_>) -> Poll<Result<(), Gone>> {
+        let wake = {
+            let mut state = self.0.lock();
+            if state.is_done {
+                return Poll::Ready(Ok(()));
+            }
+            if state.consumer_gone {
+                return Poll::Ready(Err(Gone));
+            }
+            state.waiting_flush = Some(context.waker().clone());
+            if state.items.is_empty() {
+                Wake::None
+            } else {
+                // The producer waits now, so no more items follow that a deferred consumer could
+                // take together with these.
+                state.waiting_consumer.wake_now()
+            }
+        };
+        wake.wake();
+        Poll::Pending
+    }
+
+    /// Adds nothing more. The consumer takes what is left and then ends.
+    pub(crate) fn close(&self) {
+        self.0.close();
+    }
+
+    /// Whether [`Producer::close`] was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().producer_gone
+    }
+
+    /// Adds an item that costs `cost` bytes, if there is room.
+    ///
+    /// # Errors
+    /// Returns the item if there is no room, or one of the two sides is gone.
+    pub(crate) fn push_into_room<I: Into<T>>(
+        &self,
+        item: I,
+        cost: usize,
+    ) -> Result<(), Rejected<I>> {
+        let wake = {
+            let mut state = self.0.lock();
+            if state.is_closed() {
+                return Err(Rejected::Gone(item));
+            }
+            if !is_below(state.bytes, self.0.limit) {
+                return Err(Rejected::Full(item));
+            }
+            state.add(item.into(), cost);
+            state.after_adding(self.0.limit, true)
+        };
+        wake.wake();
+        Ok(())
+    }
+
+    /// Adds an item that costs `cost` bytes, also without room. Callers wait for room first.
+    ///
+    /// # Errors
+    /// Returns the item if one of the two sides is gone.
+    pub(crate) fn push(&self, item: T, cost: usize) -> Result<(), T> {
+        let wake = {
+            let mut state = self.0.lock();
+            if state.is_closed() {
+                return Err(item);
+            }
+            state.add(item, cost);
+            state.after_adding(self.0.limit, true)
+        };
+        wake.wake();
+        Ok(())
+    }
+
+    /// Moves all of `items`, each with its cost, to the queue, also without room. If the consumer
+    /// is gone they are dropped. Unless `more_follows` in this turn, a deferred consumer is woken
+    /// at once too.
+    pub(crate) fn push_all(&self, items: &mut VecDeque<(T, usize)>, more_follows: bool) {
+        let wake = {
+            let mut state = self.0.lock();
+            if state.consumer_gone || items.is_empty() {
+                Wake::None
+            } else {
+                state.items.reserve(items.len());
+                for (item, cost) in items.drain(..) {
+                    state.add(item, cost);
+                }
+                state.after_adding(self.0.limit, more_follows)
+            }
+        };
+        items.clear();
+        wake.wake();
+    }
+
+    /// Frees the memory of an empty queue until something is pushed.
+    pub(crate) fn release(&self) {
+        self.0.lock().release();
+    }
+
+    /// Withdraws everything that has not been taken, also what the consumer has fetched already.
+    /// Nothing may be pushed afterwards.
+    pub(crate) fn discard(&self) {
+        let discarded = {
+            let mut state = self.0.lock();
+            self.0.discarded.store(true, Ordering::Release);
+            state.bytes = 0;
+            std::mem::take(&mut state.items)
+        };
+        drop(discarded);
+    }
+}
+
+impl<T> Drop for Producer<T> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

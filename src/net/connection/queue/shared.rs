@@ -1,0 +1,144 @@
+//! The state of a queue that its two sides share.
+#![forbid(unsafe_code)]
+
+use crate::lock::lock;
+use crate::net::connection::wake::{Waiting, Wake};
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard};
+use std::task::Waker;
+
+/// A deferred consumer is woken at once when this part of the limit waits: one half. The producer
+/// can then fill the other half while the consumer wakes up.
+const WAKE_PART: usize = 2;
+
+/// What both sides share.
+pub(crate) struct Shared<T> {
+    state: Mutex<State<T>>,
+    pub(crate) limit: usize,
+    /// Whether fetched items must not be taken: [`Producer::discard`].
+    pub(crate) discarded: AtomicBool,
+}
+
+/// The part of it that is locked.
+pub(crate) struct State<T> {
+    /// Each item with its cost in bytes.
+    pub(crate) items: VecDeque<(T, usize)>,
+    /// The cost of `items`, and of fetched items that the consumer has not confirmed as taken.
+    pub(crate) bytes: usize,
+    /// An empty list whose memory `items` uses next.
+    pub(crate) spare: VecDeque<(T, usize)>,
+    /// Whether the memory of an emptied list is freed instead of kept as `spare`.
+    is_at_rest: bool,
+    /// Whether the consumer is done with everything that was pushed: [`Consumer::confirm_done`].
+    pub(crate) is_done: bool,
+    /// The producer is dropped or has closed the queue.
+    pub(crate) producer_gone: bool,
+    /// The consumer is dropped or has refused the queue.
+    pub(crate) consumer_gone: bool,
+    pub(crate) waiting_producer: Option<Blocked>,
+    /// A producer that waits until the consumer is done with everything.
+    pub(crate) waiting_flush: Option<Waker>,
+    pub(crate) waiting_consumer: Waiting,
+}
+
+/// A producer that waits.
+pub(crate) struct Blocked {
+    pub(crate) waker: Waker,
+    /// It waits for fewer bytes than this in the queue. Without a level it waits only for the
+    /// consumer's end.
+    pub(crate) level: Option<usize>,
+}
+
+impl<T> State<T> {
+    pub(crate) fn add(&mut self, item: T, cost: usize) {
+        // Every item costs at least 1, so `bytes == 0` means empty.
+        let cost = cost.max(1);
+        self.is_done = false;
+        self.bytes = self.bytes.saturating_add(cost);
+        self.items.push_back((item, cost));
+    }
+
+    /// Whether nothing that is pushed would be taken.
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.producer_gone || self.consumer_gone
+    }
+
+    /// The wake-up that is due after something was added.
+    pub(crate) fn after_adding(&mut self, limit: usize, more_follows: bool) -> Wake {
+        self.is_at_rest = false;
+        if more_follows && self.bytes < limit / WAKE_PART {
+            self.waiting_consumer.wake_soon()
+        } else {
+            self.waiting_consumer.wake_now()
+        }
+    }
+
+    /// The wake-up that is due after something was taken. It can wait for the end of the consumer's
+    /// turn: what the consumer takes until then makes more room.
+    pub(crate) fn after_taking(&mut self) -> Wake {
+        let bytes = self.bytes;
+        let may_go_on =
+            |blocked: &mut Blocked| blocked.level.is_some_and(|level| is_below(bytes, level));
+        match self.waiting_producer.take_if(may_go_on) {
+            Some(blocked) => Wake::AfterTurn(blocked.waker),
+            None => Wake::None,
+        }
+    }
+
+    /// Keeps `memory`, an empty list, for later items.
+    pub(crate) fn keep(&mut self, memory: VecDeque<(T, usize)>) {
+        if !self.is_at_rest && memory.capacity() > self.spare.capacity() {
+            self.spare = memory;
+        }
+    }
+
+    /// Frees the memory of empty lists until something is pushed.
+    pub(crate) fn release(&mut self) {
+        self.is_at_rest = true;
+        self.spare = VecDeque::new();
+        if self.items.is_empty() {
+            self.items = VecDeque::new();
+        }
+    }
+}
+
+/// Whether fewer than `level` bytes wait. An empty queue is below every level, also below 0.
+pub(crate) const fn is_below(bytes: usize, level: usize) -> bool {
+    bytes == 0 || bytes < level
+}
+
+impl<T> Shared<T> {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                items: VecDeque::new(),
+                bytes: 0,
+                spare: VecDeque::new(),
+                is_at_rest: true,
+                is_done: true,
+                producer_gone: false,
+                consumer_gone: false,
+                waiting_producer: None,
+                waiting_flush: None,
+                waiting_consumer: Waiting::No,
+            }),
+            limit,
+            discarded: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<T>> {
+        lock(&self.state)
+    }
+
+    /// The producer adds nothing more.
+    pub(crate) fn close(&self) {
+        let wake = {
+            let mut state = self.lock();
+            state.producer_gone = true;
+            state.waiting_consumer.wake_now()
+        };
+        wake.wake();
+    }
+}
