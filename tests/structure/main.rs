@@ -141,6 +141,7 @@ fn documents() -> Vec<String> {
         "SECURITY.md",
         "benches/README.md",
         "crates/zmtp-auth-cli/README.md",
+        "examples/README.md",
         "fuzz/README.md",
     ];
     let docs = fs::read_dir(root().join("docs")).into_iter().flatten();

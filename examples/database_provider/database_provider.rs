@@ -1,0 +1,222 @@
+//! A server whose users are in a database, with a role each. A provider looks up every CURVE key
+//! that asks to be admitted. The application learns name and role from the connection and decides
+//! what each peer may do.
+//!
+//! 24 peers are connected when one of them is disabled in the database: its connection is closed,
+//! and it is not admitted again. All others go on.
+//!
+//! `cargo run --example database_provider`
+
+use redb::{Database, ReadableDatabase, TableDefinition};
+use std::error::Error;
+use std::sync::Arc;
+use zmtp_auth::auth::{Authenticator, CurveQuestion, ProviderAnswer};
+use zmtp_auth::net::{Connection, Listener, NetError};
+use zmtp_auth::zap::ZapRouter;
+use zmtp_auth::{Config, Domain, KeyPair, MechanismKind, Metadata, PublicKey, SocketType, Status};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// A user by domain and public key: the name, the role, and whether the user is disabled.
+type Table =
+    TableDefinition<'static, (&'static str, &'static [u8; 32]), (&'static str, &'static str, bool)>;
+
+const USERS: Table = TableDefinition::new("users");
+
+const ROLES: [&str; 3] = ["admin", "editor", "reader"];
+
+struct Users(Database);
+
+/// One row.
+#[derive(Clone)]
+struct User {
+    domain: &'static str,
+    key: PublicKey,
+    name: String,
+    role: &'static str,
+    disabled: bool,
+}
+
+impl Users {
+    fn write(&self, user: &User) -> Result<(), Failure> {
+        let transaction = self.0.begin_write()?;
+        {
+            let mut users = transaction.open_table(USERS)?;
+            let key = (user.domain, user.key.as_bytes());
+            users.insert(key, (user.name.as_str(), user.role, user.disabled))?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Decides about one peer. An error refuses it for now (status 300), so that it comes back.
+    fn decide(&self, question: &CurveQuestion) -> Result<ProviderAnswer, Failure> {
+        let users = self.0.begin_read()?.open_table(USERS)?;
+        let domain = std::str::from_utf8(question.domain.as_bytes())?;
+        let Some(row) = users.get((domain, question.key.as_bytes()))? else {
+            return Ok(ProviderAnswer::No);
+        };
+        let (name, role, is_disabled) = row.value();
+        if is_disabled {
+            return Ok(ProviderAnswer::No);
+        }
+        let mut metadata = Metadata::new();
+        metadata.push("Role", role.to_owned())?;
+        Ok(ProviderAnswer::YesAs {
+            user_id: name.to_owned().into(),
+            metadata,
+        })
+    }
+}
+
+async fn listen(
+    domain: &'static str,
+    keys: &KeyPair,
+    router: &ZapRouter,
+) -> Result<Listener, Failure> {
+    let config = Config::builder(SocketType::Router)
+        .curve_server(keys.clone())
+        .authorize(Domain::from(domain))
+        .finish()?;
+    Ok(Listener::bind("tcp://127.0.0.1:*", (config, router.clone())).await?)
+}
+
+/// Answers the requests of one peer, as far as its role allows. Ends with the connection.
+async fn serve(mut connection: Connection) -> Result<NetError, Failure> {
+    let peer = connection.peer().authenticated.clone();
+    let peer = peer.ok_or("the policy was not asked")?;
+    let role = peer.zap_metadata.get("Role").ok_or("no role")?;
+    loop {
+        let request = match connection.recv_message().await {
+            Ok(request) => request,
+            Err(error) => return Ok(error),
+        };
+        let is_allowed = match &request.frames()[0][..] {
+            b"read" => true,
+            b"write" => role != "reader",
+            b"delete" => role == "admin",
+            _ => false,
+        };
+        let answer = if is_allowed { "done" } else { "not allowed" };
+        connection.send(answer).await?;
+    }
+}
+
+async fn connect(
+    listener: &Listener,
+    keys: &KeyPair,
+    server: PublicKey,
+) -> Result<Connection, Failure> {
+    let config = Config::builder(SocketType::Dealer)
+        .curve_client(keys.clone(), server)
+        .finish()?;
+    Ok(Connection::connect(listener.local_endpoint(), config).await?)
+}
+
+/// Asks for something and returns the server's answer.
+async fn ask(client: &mut Connection, request: &'static str) -> Result<String, Failure> {
+    client.send(request).await?;
+    let answer = client.recv_message().await?;
+    Ok(String::from_utf8(answer.frames()[0].to_vec())?)
+}
+
+/// Checks that the server refuses this key.
+async fn require_refused(
+    listener: &Listener,
+    keys: &KeyPair,
+    server: PublicKey,
+) -> Result<(), Failure> {
+    let Err(error) = connect(listener, keys, server).await else {
+        return Err("a peer was admitted".into());
+    };
+    match error.downcast_ref().and_then(NetError::protocol) {
+        Some(zmtp_auth::Error::RefusedByPeer(refusal))
+            if refusal.status == Some(Status::AuthenticationFailure) =>
+        {
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let directory = tempfile::tempdir()?;
+    let users = Users(Database::create(directory.path().join("users.redb"))?);
+    let mut clients = Vec::new();
+    for number in 0..24 {
+        let keys = KeyPair::generate()?;
+        let user = User {
+            domain: "documents",
+            key: keys.public_key(),
+            name: format!("user-{number}"),
+            role: ROLES[number % ROLES.len()],
+            disabled: false,
+        };
+        users.write(&user)?;
+        clients.push((user, keys));
+    }
+    let users = Arc::new(users);
+
+    // One provider for all domains. It blocks while it reads the disk, so it runs on threads of the
+    // Authenticator's own.
+    let authenticator = Authenticator::new();
+    let provider = Arc::clone(&users);
+    authenticator.configure_curve_callback_blocking("*", move |question: CurveQuestion| {
+        provider.decide(&question)
+    });
+    let router = ZapRouter::new();
+    router.bind("*", authenticator.clone())?;
+    let server = KeyPair::generate()?;
+    let server_key = server.public_key();
+    let documents = listen("documents", &server, &router).await?;
+    let invoices = listen("invoices", &server, &router).await?;
+
+    let mut peers = Vec::new();
+    for (user, keys) in &clients {
+        let client = connect(&documents, keys, server_key).await?;
+        let task = tokio::spawn(serve(documents.accept().await?));
+        peers.push((user.clone(), client, task));
+    }
+    for (user, client, _) in &mut peers {
+        for (request, roles) in [
+            ("read", &ROLES[..]),
+            ("write", &ROLES[..2]),
+            ("delete", &ROLES[..1]),
+        ] {
+            let is_allowed = roles.contains(&user.role);
+            let expected = if is_allowed { "done" } else { "not allowed" };
+            assert_eq!(
+                ask(client, request).await?,
+                expected,
+                "{} {request}",
+                user.role
+            );
+        }
+    }
+    println!("{} peers may do what their roles allow", peers.len());
+    require_refused(&invoices, &clients[0].1, server_key).await?;
+    println!("a user of the domain \"documents\" is refused in \"invoices\"");
+
+    let (mut user, client, task) = peers.swap_remove(7);
+    user.disabled = true;
+    // The database first: a peer that is closed comes back at once.
+    users.write(&user)?;
+    let ended = authenticator.end_admissions(MechanismKind::Curve, user.domain, user.name.clone());
+    assert_eq!(ended, 1);
+    let reason = task.await??;
+    assert!(matches!(reason, NetError::Revoked), "{reason}");
+    println!(
+        "{} is disabled and closed: {}",
+        user.name,
+        client.closed().await
+    );
+    require_refused(&documents, &clients[7].1, server_key).await?;
+    for (_, client, _) in &mut peers {
+        assert_eq!(ask(client, "read").await?, "done");
+    }
+    println!(
+        "it is not admitted again, and the other {} go on",
+        peers.len()
+    );
+    Ok(())
+}
