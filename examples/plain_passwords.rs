@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Endpoint, Listener, NetError};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Config, Domain, Password, SocketType, Status};
+use zmtp_auth::{Config, Domain, Password, SocketType, Status, WithCauses};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -75,7 +75,7 @@ async fn require_refused(server: &Endpoint, user: &str, password: &str) -> Resul
         Some(zmtp_auth::Error::RefusedByPeer(refusal))
             if refusal.status == Some(Status::AuthenticationFailure) =>
         {
-            println!("{user} with {password:?}: {error}");
+            println!("{user} with {password:?}: {}", WithCauses(&*error));
             Ok(())
         }
         _ => Err(error),

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Connector, Listener, NetError};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Config, Domain, KeyPair, PublicKey, SocketType};
+use zmtp_auth::{Config, Domain, KeyPair, PublicKey, SocketType, WithCauses};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -175,7 +175,9 @@ async fn main() -> Result<(), Failure> {
         .curve_client(KeyPair::generate()?, old.public_key())
         .finish()?;
     match Connection::connect(&*endpoint, config).await {
-        Err(NetError::Handshake(reason)) => println!("the old key is refused now: {reason}"),
+        Err(NetError::Handshake(reason)) => {
+            println!("the old key is refused now: {}", WithCauses(&reason));
+        }
         outcome => return Err(format!("the old key is still accepted: {outcome:?}").into()),
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitCode;
 use zmtp_auth::cert::CertificateError;
 use zmtp_auth::net::{EndpointError, NetError};
-use zmtp_auth::{ConfigError, Error, LikelyCause, LocalError};
+use zmtp_auth::{ConfigError, Error, LikelyCause, LocalError, WithCauses};
 
 /// What `--help` says of the codes.
 pub(crate) const HELP: &str = "Exit codes:
@@ -84,22 +84,6 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The error and its causes on one line, separated by colons.
-pub(crate) fn with_causes(error: &dyn error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // Errors of other libraries may have shown their cause already.
-        if !line.ends_with(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = error.source();
-    }
-    line
-}
-
 /// Why a command has failed: a code for scripts and a line for people.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -119,24 +103,24 @@ impl Failure {
     }
 
     /// A failure with [`Exit::Other`], from an error with its causes.
-    pub(crate) fn of(error: impl error::Error) -> Self {
-        Self::new(with_causes(&error))
+    pub(crate) fn of(error: impl error::Error + 'static) -> Self {
+        Self::new(WithCauses(&error))
     }
 
     /// A failure with [`Exit::Usage`], from an error with its causes.
-    pub(crate) fn usage_of(error: impl error::Error) -> Self {
-        Self::usage(with_causes(&error))
+    pub(crate) fn usage_of(error: impl error::Error + 'static) -> Self {
+        Self::usage(WithCauses(&error))
     }
 
     /// A failure at a local endpoint, which the message names.
     pub(crate) fn at(endpoint: &str, error: &NetError) -> Self {
-        let why = with_causes(error);
+        let why = WithCauses(error);
         Self::with(Exit::of(error), format_args!("{endpoint}: {why}"))
     }
 
     /// Standard input cannot be read.
     pub(crate) fn stdin(error: io::Error) -> Self {
-        let why = with_causes(&error);
+        let why = WithCauses(&error);
         Self::new(format_args!("cannot read standard input: {why}"))
     }
 
@@ -158,7 +142,7 @@ impl Failure {
 
 impl From<NetError> for Failure {
     fn from(error: NetError) -> Self {
-        Self::with(Exit::of(&error), with_causes(&error))
+        Self::with(Exit::of(&error), WithCauses(&error))
     }
 }
 
@@ -195,46 +179,15 @@ impl From<io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::error::Error as _;
-
-    /// An error with a cause, which it may show itself.
-    #[derive(Debug)]
-    struct Outer(&'static str, Option<Box<Self>>);
-
-    impl fmt::Display for Outer {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
-    }
-
-    impl error::Error for Outer {
-        fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-            Some(self.1.as_deref()?)
-        }
-    }
 
     #[test]
-    fn every_cause_is_shown_once() {
-        let cause = || Some(Box::new(Outer("no space", None)));
-        let error = Outer(
-            "cannot save",
-            Some(Box::new(Outer("cannot write", cause()))),
-        );
-        assert_eq!(with_causes(&error), "cannot save: cannot write: no space");
-        let error = Outer("cannot write: no space", cause());
-        assert_eq!(with_causes(&error), "cannot write: no space");
-        let error = io::Error::other(Outer("cannot write", cause()));
-        assert_eq!(Failure::of(error).message, "cannot write: no space");
-    }
-
-    #[test]
-    fn errors_of_the_library_show_each_cause_once() {
+    fn a_failure_shows_each_cause_once() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         let error = NetError::Io {
             doing: "connect",
             source: std::sync::Arc::new(refused),
         };
-        assert!(error.source().is_some());
+        assert!(error::Error::source(&error).is_some());
         let failure = Failure::from(error);
         assert_eq!(failure.message, "cannot connect: connection refused");
     }

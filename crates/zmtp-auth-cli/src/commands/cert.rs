@@ -1,7 +1,7 @@
 //! `cert`: certificates are made, shown, and checked as a server would load them.
 #![forbid(unsafe_code)]
 
-use crate::exit::{Failure, with_causes};
+use crate::exit::Failure;
 use crate::output::console::Console;
 use crate::output::printable;
 use crate::security::key_file::load_certificate;
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use zmtp_auth::WithCauses;
 use zmtp_auth::cert::{
     Certificate, CertificateDirectory, CertificateErrorKind, CertificateWarning, DirectoryReport,
     Layout, load_certificates,
@@ -113,7 +114,7 @@ fn new(arguments: &NewArguments, console: Console) -> Result<(), Failure> {
     let meta = meta.map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in meta.chain(dates) {
         certificate = certificate.with_metadata(name, value).map_err(|error| {
-            let why = with_causes(&error);
+            let why = WithCauses(&error);
             Failure::usage(format_args!("metadata {name:?}: {why}"))
         })?;
     }
@@ -152,7 +153,7 @@ struct Shown {
 impl Shown {
     fn of(certificate: &Certificate, file: &Path) -> Result<Self, Failure> {
         let bad = |error: CertificateErrorKind| {
-            let why = with_causes(&error);
+            let why = WithCauses(&error);
             Failure::new(format_args!("certificate {file:?}: {why}"))
         };
         let validity = certificate.validity().map_err(bad)?;
@@ -221,7 +222,7 @@ fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
         problems: report
             .problems
             .iter()
-            .map(|(_, error)| with_causes(error))
+            .map(|(_, error)| WithCauses(error).to_string())
             .collect(),
         warnings: texts(&report.warnings),
         passed_over: passed_over.iter().map(FileName::path).collect(),
@@ -279,7 +280,7 @@ fn check_secrets(report: &DirectoryReport, checked: &mut Checked) {
                     }
                 }
             }
-            Err(error) => checked.problems.push(with_causes(&error)),
+            Err(error) => checked.problems.push(WithCauses(&error).to_string()),
         }
     }
 }

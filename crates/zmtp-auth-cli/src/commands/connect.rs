@@ -1,7 +1,7 @@
 //! `connect`: sends lines of standard input as messages and prints the messages that arrive.
 #![forbid(unsafe_code)]
 
-use crate::exit::{Exit, Failure, with_causes};
+use crate::exit::{Exit, Failure};
 use crate::output::events::Events;
 use crate::runtime::block_on;
 use crate::security::argument_source;
@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::timeout;
 use zmtp_auth::net::{Connection, Incoming, NetError};
-use zmtp_auth::{MechanismKind, Security, SocketType};
+use zmtp_auth::{MechanismKind, Security, SocketType, WithCauses};
 
 /// How long the program still waits for the end of standard input after the peer has closed. If it
 /// comes within this time, every line was sent. 1 s is much longer than a busy machine needs to read
@@ -217,7 +217,7 @@ async fn converse(
         match ended {
             Ended::Done => after_close(connection.close().await, sends)?,
             Ended::Lost(error) => {
-                let reason = with_causes(&error);
+                let reason = WithCauses(&error).to_string();
                 events.tell(&Told::Closed { reason }).await?;
                 let closed = if is_cut_short || !matches!(error, NetError::Closed) {
                     Err(error)

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::commands::probe_link::{Link, Seen, Step};
-use crate::exit::{Exit, Failure, with_causes};
+use crate::exit::{Exit, Failure};
 use crate::output::console::Console;
 use crate::runtime::block_on;
 use crate::security::client::{ClientCredentials, ClientSecurity};
@@ -12,7 +12,9 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::Duration;
 use zmtp_auth::net::Endpoint;
-use zmtp_auth::{Config, Error, Incompatible, LikelyCause, NoPolicy, SocketType, Stage};
+use zmtp_auth::{
+    Config, Error, Incompatible, LikelyCause, NoPolicy, SocketType, Stage, WithCauses,
+};
 
 /// Find out what an endpoint speaks, and whether it accepts your credentials
 ///
@@ -96,7 +98,7 @@ pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Fa
         outcome,
         detail: match &ended {
             Ok(()) => outcome.to_owned(),
-            Err(error) => with_causes(error),
+            Err(error) => WithCauses(error).to_string(),
         },
         steps: seen.steps,
     };

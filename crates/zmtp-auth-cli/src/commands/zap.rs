@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::commands::zap_service::{self, ServiceArguments};
-use crate::exit::{Failure, with_causes};
+use crate::exit::Failure;
 use crate::output::console::Console;
 use crate::runtime::block_on;
 use crate::security::argument_source;
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use zmtp_auth::WithCauses;
 use zmtp_auth::auth::{Authenticator, Rule};
 use zmtp_auth::zap::ZapRequest;
 
@@ -131,7 +132,10 @@ async fn answer(auth: &Authenticator, frames: Vec<Bytes>) -> (Answer, Option<Rul
         }
         Err(error) => match auth.handle_zap_message(frames).await {
             Some(reply) => (encoded(&reply), Some(Rule::Request)),
-            None => (Answer::Dropped(with_causes(&error)), Some(Rule::Request)),
+            None => (
+                Answer::Dropped(WithCauses(&error).to_string()),
+                Some(Rule::Request),
+            ),
         },
     }
 }

@@ -1,14 +1,14 @@
 //! Prints refused peers as events, and summarises repetitions.
 #![forbid(unsafe_code)]
 
-use crate::exit::{Failure, with_causes};
+use crate::exit::Failure;
 use crate::output::events::Events;
 use crate::output::repeats::{Repeats, place_of};
 use crate::socket::frames::Shown;
 use serde::Serialize;
 use std::time::Instant;
-use zmtp_auth::Credential;
 use zmtp_auth::net::Refusal;
+use zmtp_auth::{Credential, WithCauses};
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -121,7 +121,7 @@ fn refused(refusal: &Refusal) -> Refused {
         stage: refusal.stage.name(),
         status: status_of(refusal),
         reason: denied.map_or_else(
-            || with_causes(&refusal.error),
+            || WithCauses(&refusal.error).to_string(),
             |denied| denied.reason.clone(),
         ),
         rule: refusal.rule().map(str::to_owned),

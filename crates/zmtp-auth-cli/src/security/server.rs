@@ -1,7 +1,7 @@
 //! The arguments of a server: its mechanism, its keys and the policy that admits peers.
 #![forbid(unsafe_code)]
 
-use crate::exit::{Failure, with_causes};
+use crate::exit::Failure;
 use crate::security::argument_source;
 use crate::security::client::ClientCredentials;
 use crate::security::key_file::load_key_pair;
@@ -17,7 +17,7 @@ use zmtp_auth::auth::{
 };
 use zmtp_auth::config::{CurveServer, WantsAccess, WantsMechanism};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Authorizing, Builder, Config, Domain, MechanismKind, NoPolicy};
+use zmtp_auth::{Authorizing, Builder, Config, Domain, MechanismKind, NoPolicy, WithCauses};
 
 /// The options for a socket that binds: a server, or with some options a client.
 #[derive(Debug, Args)]
@@ -242,7 +242,7 @@ impl LoadedPolicy {
                 && error.reason == PolicyFileErrorKind::Overtaken
             {
                 // A later reload has ended first, and its outcome was reported.
-                tracing::info!("{}", with_causes(error));
+                tracing::info!("{}", WithCauses(error));
                 continue;
             }
             let (warnings, policy) = outcome.map_err(Failure::usage_of)?;

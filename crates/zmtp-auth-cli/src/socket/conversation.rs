@@ -1,7 +1,7 @@
 //! One peer of `listen`: prints the messages that it sends, and sends it the messages for it.
 #![forbid(unsafe_code)]
 
-use crate::exit::{Failure, with_causes};
+use crate::exit::Failure;
 use crate::output::events::Events;
 use crate::socket::frames::{Shown, shown};
 use crate::socket::outlet::{Recipient, Recipients};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 use zmtp_auth::net::{Connection, Incoming, Message, NetError};
-use zmtp_auth::{Peer, SocketType};
+use zmtp_auth::{Peer, SocketType, WithCauses};
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -82,10 +82,10 @@ impl Conversation {
     ) -> Result<(), Failure> {
         // A full stdout or a peer that does not read must not delay the end of the program.
         let reason = tokio::select! {
-            ended = self.exchange(&mut connection) => with_causes(&ended?),
+            ended = self.exchange(&mut connection) => WithCauses(&ended?).to_string(),
             _ = stopped.changed() => match connection.close().await {
                 Ok(()) | Err(NetError::Closed) => "this side has stopped".to_owned(),
-                Err(error) => with_causes(&error),
+                Err(error) => WithCauses(&error).to_string(),
             },
         };
         let closed = Told::Closed {
