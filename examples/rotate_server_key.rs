@@ -20,60 +20,44 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 const CLIENTS: usize = 20;
 
-/// What all listeners of the server share, whichever keys they have.
-#[derive(Clone)]
+/// A server that changes its keys and keeps its port.
 struct Server {
+    endpoint: String,
     router: ZapRouter,
+    /// How many connections were accepted.
     accepted: Arc<AtomicUsize>,
     /// Messages with the user who has sent them.
-    inbox: mpsc::UnboundedSender<(String, u64)>,
+    inbox: Inbox,
+    listening: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
-/// A listener that accepts connections until it is stopped.
-struct Running {
-    endpoint: String,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
+type Inbox = mpsc::UnboundedSender<(String, u64)>;
 
 impl Server {
-    /// Listens with the key `current`, and also with `old` if there is one.
-    async fn listen(
-        &self,
-        endpoint: &str,
-        current: &KeyPair,
-        old: Option<&KeyPair>,
-    ) -> Result<Running, Failure> {
-        let mut builder = Config::builder(SocketType::Pull).curve_server(current.clone());
-        if let Some(old) = old {
-            builder = builder.also_accept(old.clone());
+    /// Accepts clients that know one of these keys, instead of the keys before.
+    async fn use_keys(&mut self, newest: &KeyPair, older: &[&KeyPair]) -> Result<(), Failure> {
+        let mut builder = Config::builder(SocketType::Pull).curve_server(newest.clone());
+        for &key in older {
+            builder = builder.also_accept(key.clone());
         }
         let config = builder.authorize(Domain::from("orders")).finish()?;
-        let listener = Listener::bind(endpoint, (config, self.router.clone())).await?;
-        let endpoint = listener.local_endpoint().to_string();
+        self.stop().await?;
+        let listener = Listener::bind(&*self.endpoint, (config, self.router.clone())).await?;
+        self.endpoint = listener.local_endpoint().to_string();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(self.clone().accept(listener, stopped));
-        Ok(Running {
-            endpoint,
-            stop,
-            task,
-        })
+        let accepting = accept(listener, stopped, self.accepted.clone(), self.inbox.clone());
+        self.listening = Some((stop, tokio::spawn(accepting)));
+        Ok(())
     }
 
-    async fn accept(self, listener: Listener, mut stopped: oneshot::Receiver<()>) {
-        loop {
-            tokio::select! {
-                // In this order, so that no accepted connection is left in the listener.
-                biased;
-                Ok(connection) = listener.accept() => {
-                    self.accepted.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(receive(connection, self.inbox.clone()));
-                }
-                _ = &mut stopped => break,
-            }
+    /// Stops listening. Connections live on, whatever key they were made with.
+    async fn stop(&mut self) -> Result<(), Failure> {
+        if let Some((stop, accepting)) = self.listening.take() {
+            // Fails if the listener has ended by itself.
+            let _ = stop.send(());
+            accepting.await?;
         }
-        // The port is free again. The connections live on, whatever key they were made with.
-        listener.close().await;
+        Ok(())
     }
 
     async fn has_accepted(&self, connections: usize) {
@@ -83,18 +67,28 @@ impl Server {
     }
 }
 
-impl Running {
-    async fn stop(self) -> Result<(), Failure> {
-        self.stop.send(()).map_err(|()| "the listener has failed")?;
-        Ok(self.task.await?)
+async fn accept(
+    listener: Listener,
+    mut stopped: oneshot::Receiver<()>,
+    accepted: Arc<AtomicUsize>,
+    inbox: Inbox,
+) {
+    loop {
+        tokio::select! {
+            // In this order, so that no accepted connection is left in the listener.
+            biased;
+            Ok(connection) = listener.accept() => {
+                accepted.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(receive(connection, inbox.clone()));
+            }
+            _ = &mut stopped => break,
+        }
     }
+    listener.close().await;
 }
 
 /// Receives from one client until it closes.
-async fn receive(
-    mut connection: Connection,
-    inbox: mpsc::UnboundedSender<(String, u64)>,
-) -> Result<(), Failure> {
+async fn receive(mut connection: Connection, inbox: Inbox) -> Result<(), Failure> {
     let user = connection.peer().user_id().ok_or("no user id")?;
     let user = String::from_utf8(user.to_vec())?;
     while let Ok(message) = connection.recv_message().await {
@@ -142,39 +136,40 @@ async fn main() -> Result<(), Failure> {
     let router = ZapRouter::new();
     router.bind("orders", authenticator)?;
     let (inbox, mut received) = mpsc::unbounded_channel();
-    let accepted = Arc::default();
-    let server = Server {
+    let mut server = Server {
+        endpoint: "tcp://127.0.0.1:*".to_owned(),
         router,
-        accepted,
+        accepted: Arc::default(),
         inbox,
+        listening: None,
     };
 
-    let running = server.listen("tcp://127.0.0.1:*", &old, None).await?;
-    let endpoint = running.endpoint.clone();
+    server.use_keys(&old, &[]).await?;
     let mut sending = Vec::new();
     for keys in clients {
         let user = keys.public_key().to_z85();
         let (tell, server_key) = watch::channel(Some(old.public_key()));
-        let task = tokio::spawn(send(endpoint.clone(), keys, server_key));
+        let task = tokio::spawn(send(server.endpoint.clone(), keys, server_key));
         sending.push((user, tell, task));
     }
     server.has_accepted(CLIENTS).await;
-    println!("{CLIENTS} clients send to {endpoint}, all with the old key");
+    println!(
+        "{CLIENTS} clients send to {}, all with the old key",
+        server.endpoint
+    );
 
-    running.stop().await?;
-    let running = server.listen(&endpoint, &new, Some(&old)).await?;
+    server.use_keys(&new, &[&old]).await?;
     for (changed, (_, tell, _)) in sending.iter().enumerate() {
         tell.send(Some(new.public_key()))?;
         server.has_accepted(CLIENTS + changed + 1).await;
     }
     println!("each has changed to the new key, while the server accepts both");
 
-    running.stop().await?;
-    let running = server.listen(&endpoint, &new, None).await?;
+    server.use_keys(&new, &[]).await?;
     let config = Config::builder(SocketType::Push)
         .curve_client(KeyPair::generate()?, old.public_key())
         .finish()?;
-    match Connection::connect(&*endpoint, config).await {
+    match Connection::connect(&*server.endpoint, config).await {
         Err(NetError::Handshake(reason)) => {
             println!("the old key is refused now: {}", WithCauses(&reason));
         }
@@ -186,7 +181,8 @@ async fn main() -> Result<(), Failure> {
         tell.send(None)?;
         sent.insert(user, task.await??);
     }
-    running.stop().await?;
+    server.stop().await?;
+    // The last connection drops the other senders.
     drop(server);
     let mut arrived: HashMap<String, Vec<u64>> = HashMap::new();
     while let Some((user, number)) = received.recv().await {

@@ -23,27 +23,25 @@ type Table =
 
 const USERS: Table = TableDefinition::new("users");
 
-const ROLES: [&str; 3] = ["admin", "editor", "reader"];
+const DOMAIN: &str = "documents";
+
+fn name(number: usize) -> String {
+    format!("user-{number}")
+}
+
+fn role(number: usize) -> &'static str {
+    ["admin", "editor", "reader"][number % 3]
+}
 
 struct Users(Database);
 
-/// One row.
-#[derive(Clone)]
-struct User {
-    domain: &'static str,
-    key: PublicKey,
-    name: String,
-    role: &'static str,
-    disabled: bool,
-}
-
 impl Users {
-    fn write(&self, user: &User) -> Result<(), Failure> {
+    fn write(&self, key: &PublicKey, number: usize, is_disabled: bool) -> Result<(), Failure> {
         let transaction = self.0.begin_write()?;
         {
             let mut users = transaction.open_table(USERS)?;
-            let key = (user.domain, user.key.as_bytes());
-            users.insert(key, (user.name.as_str(), user.role, user.disabled))?;
+            let (key, name) = ((DOMAIN, key.as_bytes()), name(number));
+            users.insert(key, (name.as_str(), role(number), is_disabled))?;
         }
         Ok(transaction.commit()?)
     }
@@ -142,18 +140,10 @@ async fn require_refused(
 async fn main() -> Result<(), Failure> {
     let directory = tempfile::tempdir()?;
     let users = Users(Database::create(directory.path().join("users.redb"))?);
-    let mut clients = Vec::new();
-    for number in 0..24 {
-        let keys = KeyPair::generate()?;
-        let user = User {
-            domain: "documents",
-            key: keys.public_key(),
-            name: format!("user-{number}"),
-            role: ROLES[number % ROLES.len()],
-            disabled: false,
-        };
-        users.write(&user)?;
-        clients.push((user, keys));
+    let clients: Result<Vec<_>, _> = (0..24).map(|_| KeyPair::generate()).collect();
+    let clients = clients?;
+    for (number, keys) in clients.iter().enumerate() {
+        users.write(&keys.public_key(), number, false)?;
     }
     let users = Arc::new(users);
 
@@ -168,50 +158,40 @@ async fn main() -> Result<(), Failure> {
     router.bind("*", authenticator.clone())?;
     let server = KeyPair::generate()?;
     let server_key = server.public_key();
-    let documents = listen("documents", &server, &router).await?;
+    let documents = listen(DOMAIN, &server, &router).await?;
     let invoices = listen("invoices", &server, &router).await?;
 
     let mut peers = Vec::new();
-    for (user, keys) in &clients {
+    for keys in &clients {
         let client = connect(&documents, keys, server_key).await?;
         let task = tokio::spawn(serve(documents.accept().await?));
-        peers.push((user.clone(), client, task));
+        peers.push((client, task));
     }
-    for (user, client, _) in &mut peers {
+    for (number, (client, _)) in peers.iter_mut().enumerate() {
         for (request, roles) in [
-            ("read", &ROLES[..]),
-            ("write", &ROLES[..2]),
-            ("delete", &ROLES[..1]),
+            ("read", &["admin", "editor", "reader"][..]),
+            ("write", &["admin", "editor"]),
+            ("delete", &["admin"]),
         ] {
-            let is_allowed = roles.contains(&user.role);
+            let is_allowed = roles.contains(&role(number));
             let expected = if is_allowed { "done" } else { "not allowed" };
-            assert_eq!(
-                ask(client, request).await?,
-                expected,
-                "{} {request}",
-                user.role
-            );
+            assert_eq!(ask(client, request).await?, expected, "{number} {request}");
         }
     }
     println!("{} peers may do what their roles allow", peers.len());
-    require_refused(&invoices, &clients[0].1, server_key).await?;
+    require_refused(&invoices, &clients[0], server_key).await?;
     println!("a user of the domain \"documents\" is refused in \"invoices\"");
 
-    let (mut user, client, task) = peers.swap_remove(7);
-    user.disabled = true;
+    let (client, task) = peers.remove(7);
     // The database first: a peer that is closed comes back at once.
-    users.write(&user)?;
-    let ended = authenticator.end_admissions(MechanismKind::Curve, user.domain, user.name.clone());
+    users.write(&clients[7].public_key(), 7, true)?;
+    let ended = authenticator.end_admissions(MechanismKind::Curve, DOMAIN, name(7));
     assert_eq!(ended, 1);
     let reason = task.await??;
     assert!(matches!(reason, NetError::Revoked), "{reason}");
-    println!(
-        "{} is disabled and closed: {}",
-        user.name,
-        client.closed().await
-    );
-    require_refused(&documents, &clients[7].1, server_key).await?;
-    for (_, client, _) in &mut peers {
+    println!("user 7 is disabled and closed: {}", client.closed().await);
+    require_refused(&documents, &clients[7], server_key).await?;
+    for (client, _) in &mut peers {
         assert_eq!(ask(client, "read").await?, "done");
     }
     println!(
