@@ -1,4 +1,4 @@
-//! Commands that touch files alone: keygen, cert, passwd, policy, generate.
+//! Commands that only read and write files: keygen, cert, passwd, policy, generate.
 
 use super::program::{House, command, ends, events, mode, run, texts, unused_endpoint};
 use serde_json::json;
@@ -79,7 +79,7 @@ fn cert_makes_shows_and_checks() {
     let checked = &house.events(1, "cert check @known --json", "")[0];
     assert_eq!(checked["certificates"].as_array().unwrap().len(), 2);
     assert_eq!(checked["problems"].as_array().unwrap().len(), 1);
-    // What is there is never overwritten.
+    // Existing files are never overwritten.
     assert!(
         house
             .ends(1, "cert new bob --dir @known")
@@ -362,7 +362,7 @@ fn a_secret_key_that_others_can_read_is_warned_about_in_every_form() {
     }
 }
 
-/// What a client says that is given this as the key of a server that is not there.
+/// Runs a client with this server key and no server, and returns what it prints.
 #[track_caller]
 fn connects(code: i32, key: &str) -> String {
     let (_unused, endpoint) = unused_endpoint();
@@ -512,7 +512,7 @@ fn standard_input_has_one_reader_and_a_hyphen_is_no_file() {
             "{line}: {complaint}"
         );
     }
-    // Where nothing is sent, it is free.
+    // A command that sends nothing does not read standard input for lines.
     let (_bound, unused) = unused_endpoint();
     run(
         7,

@@ -1,4 +1,4 @@
-//! Options of sockets, roles that are swapped, and what is said where something is missing.
+//! Options of sockets, swapped roles, and messages about missing arguments.
 
 use super::program::{House, Running, command, ends, mode, texts};
 use super::undrained::Unread;
@@ -65,7 +65,7 @@ fn limits_of_messages_can_be_lowered_and_raised() {
     house.events(0, &connect, &format!("{frames}\n"));
     assert_eq!(message(&mut listening).as_array().unwrap().len(), 5000);
     let closed_by = |listening: &mut Running, text: &str| {
-        // The peer may be closed before it has written all.
+        // The peer may be closed before it has written everything.
         let arguments = house.arguments(&connect);
         super::program::run_with(&texts(&arguments), &format!("{text}\n"));
         listening.event("accepted");
@@ -154,7 +154,7 @@ fn a_handshake_may_take_as_long_as_was_said() {
     );
 }
 
-/// A peer of NULL that shakes hands and says no more.
+/// A NULL peer that completes its handshake and then sends nothing.
 fn silent_peer(endpoint: &str) -> TcpStream {
     let mut greeting = [0; 64];
     greeting[..12].copy_from_slice(b"\xFF\0\0\0\0\0\0\0\x01\x7F\x03\x01");

@@ -1,4 +1,4 @@
-//! passwd and others: those who own the file, and those who change it at the same time.
+//! passwd and other users: owners of the file, and processes that change it at the same time.
 
 use super::program::{House, command, ends, mode, run};
 use std::fs;
@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Command, Stdio};
 
-/// The user and group that own nothing.
+/// A user and group that own no files.
 const OTHER: u32 = 65534;
 
 fn is_root(house: &House) -> bool {
@@ -40,7 +40,7 @@ fn passwd_refuses_to_take_a_file_from_its_owner() {
     for (path, mode) in [(house.path(""), 0o777), (file.clone(), 0o644)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    // The user may be unable to reach the build directory.
+    // The user may not be able to read the build directory.
     let program = house.path("program");
     let copied = Command::new("cp")
         .arg(env!("CARGO_BIN_EXE_zmtp-auth"))
@@ -64,7 +64,7 @@ fn passwd_refuses_to_take_a_file_from_its_owner() {
     assert_eq!(files_beside(&house), 0);
 }
 
-/// Temporary files and locks that were left.
+/// Temporary files and locks that are left.
 fn files_beside(house: &House) -> usize {
     let entries = fs::read_dir(house.dir.path()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());

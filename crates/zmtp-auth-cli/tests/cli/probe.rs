@@ -1,4 +1,4 @@
-//! probe: what it says of each kind of peer.
+//! probe: its report about each kind of peer.
 
 use super::program::{House, ends, unused_endpoint};
 use std::io::{Read, Write};

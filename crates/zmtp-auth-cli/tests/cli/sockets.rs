@@ -229,7 +229,7 @@ fn a_policy_from_a_pipe_is_read_once() {
 }
 
 #[test]
-fn hangup_loads_the_policy_again_and_closes_whom_it_no_longer_admits() {
+fn sighup_reloads_the_policy_and_closes_peers_that_it_no_longer_admits() {
     let house = House::new();
     let (mut listening, endpoint) = house.listening(&format!("{CURVE} --type pull"));
     let arguments = house.arguments(&format!("connect {endpoint} --type push {ALICE}"));
@@ -299,7 +299,7 @@ fn a_policy_that_is_half_written_at_hangup_lets_no_stranger_in() {
 }
 
 #[test]
-fn whoever_is_not_there_or_speaks_otherwise_has_a_code_of_his_own() {
+fn unreachable_and_incompatible_peers_have_exit_codes_of_their_own() {
     let (_bound, unused) = unused_endpoint();
     ends(7, &["connect", &unused, "--type", "push", "--null"], "");
     ends(
@@ -321,7 +321,7 @@ fn whoever_is_not_there_or_speaks_otherwise_has_a_code_of_his_own() {
         stream
             .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .unwrap();
-        // Until the other side has seen enough.
+        // Until the other side closes.
         let _ = stream.read_to_end(&mut Vec::new());
     });
     ends(5, &["connect", &endpoint, "--type", "push", "--null"], "");
@@ -345,7 +345,7 @@ fn a_subscriber_gets_what_it_has_subscribed_to() {
     );
 }
 
-/// A PULL that takes no message of more than 1000 bytes, and tells when one has come.
+/// A PULL with a limit of 1000 bytes for a message. The channel tells when one has arrived.
 fn strict_pull() -> (String, Receiver<()>) {
     let (tell, told) = channel();
     let (tell_endpoint, endpoint) = channel();
@@ -382,7 +382,7 @@ fn lines_that_a_peer_did_not_wait_for_have_a_code_of_their_own() {
     assert_eq!(sending.end(), Some(8));
     assert_eq!(arrived.recv().ok(), None);
 
-    // Where nothing is sent, a peer that closes is the end and no loss.
+    // If nothing is sent, the end of the peer is no loss.
     let house = House::new();
     let (listening, endpoint) =
         house.listening("listen tcp://127.0.0.1:* --type pub --null --accept-any-peer");
@@ -403,7 +403,7 @@ fn open(kind: SocketType) -> Config<NoPolicy> {
 
 const HASTY: usize = 3000;
 
-/// Sends its messages and goes, whatever is sent to it.
+/// Sends its messages and closes without reading.
 async fn in_haste(dealer: Connection) {
     let (mut sender, receiver) = dealer.split();
     drop(receiver);
@@ -426,7 +426,7 @@ fn all_are_told(told: &[Value]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_peer_sent_before_it_went_is_told_although_nothing_can_be_sent_to_it() {
+async fn messages_from_a_peer_that_closed_are_printed_although_sending_fails() {
     let house = House::new();
     for sends in ["--echo", "--send"] {
         let line = "listen tcp://127.0.0.1:* --type dealer --null --accept-any-peer";
@@ -443,7 +443,7 @@ async fn what_a_peer_sent_before_it_went_is_told_although_nothing_can_be_sent_to
     let endpoint = listener.local_endpoint().to_string();
     let mut connecting = Running::start(&["connect", &endpoint, "--type", "dealer", "--null"]);
     let mut stdin = connecting.stdin.take().unwrap();
-    // It takes as many as it can send.
+    // The peer takes every line.
     let typing = std::thread::spawn(move || while stdin.write_all(b"line\n").is_ok() {});
     in_haste(listener.accept().await.unwrap()).await;
     all_are_told(connecting.told_until("closed"));

@@ -1,4 +1,4 @@
-//! The program `zmtp-auth tunnel`, both sides of it, as an operator runs them.
+//! Both sides of `zmtp-auth tunnel`, as an operator runs them.
 
 use crate::net_peers::{ANY_PORT, null, soon};
 use std::fs;
@@ -63,7 +63,7 @@ impl Running {
         assert!(status.success());
     }
 
-    /// Ends it in order; what it logged.
+    /// Ends it in order, and returns its log.
     fn stop(mut self) -> String {
         self.signal("-TERM");
         let output = self.child.take().unwrap().wait_with_output().unwrap();
@@ -161,7 +161,7 @@ async fn two_tunnels_at_the_command_line_give_two_programs_curve() {
     push.send("hello").await.unwrap();
     assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["hello"]);
 
-    // A policy that no longer knows the client puts it out.
+    // A policy that no longer knows the client closes it.
     write_policy(directory, &[&stranger]);
     server.signal("-HUP");
     assert_eq!(server.told()["event"], "reloaded");
@@ -253,7 +253,7 @@ async fn a_program_of_another_user_gets_nothing_unless_it_was_named() {
         // Only root can become another.
         return;
     }
-    // The other user may be unable to reach the build directory.
+    // The other user may not be able to read the build directory.
     let binary = directory.join("zmtp-auth");
     let copied = Command::new("cp")
         .args([env!("CARGO_BIN_EXE_zmtp-auth")])
@@ -326,7 +326,7 @@ async fn a_program_of_another_user_gets_nothing_unless_it_was_named() {
         .await
         .unwrap();
     push.send("hello").await.unwrap();
-    // The tunnel's first connection was refused by the tunnel, and so, as seen here, failed.
+    // The first connection of the tunnel was refused, so it failed on this side.
     while program.told()["event"] != "accepted" {}
     assert_eq!(program.told()["frames"][0]["text"], "hello");
 }

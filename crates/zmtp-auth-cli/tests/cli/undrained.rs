@@ -1,4 +1,4 @@
-//! Output that is not read stops neither the program nor its end, and loses no message.
+//! Unread output stops neither the program nor its end, and loses no message.
 
 use super::program::{House, command, texts};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use zmtp_auth::cert::Certificate;
 use zmtp_auth::net::{Connection, Listener, NetError};
 use zmtp_auth::{Config, NoPolicy, SocketType};
 
-/// Against hanging only.
+/// The longest wait. It only keeps a failing test from hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const CURVE: &str = "listen tcp://127.0.0.1:* --curve --key @server.key_secret \
@@ -85,7 +85,7 @@ fn end_in_time(child: &mut Child) -> Option<i32> {
     panic!("it does not end");
 }
 
-/// A peer of another mechanism: it is refused.
+/// A peer with another mechanism, which is refused.
 fn stranger(address: &str) {
     let mut greeting = [0; 64];
     greeting[0] = 0xFF;
@@ -153,7 +153,7 @@ async fn while_stdout_is_full_messages_wait_and_revocation_goes_on() {
     // Neither a pipe nor the system's buffers for TCP take 32 megabytes: the sender waits.
     let waits = tokio::time::timeout(Duration::from_secs(2), &mut sending).await;
     assert!(waits.is_err(), "what was sent has gone nowhere");
-    // A peer comes in, and is put out.
+    // A peer is admitted, and then closed by a revocation.
     let mallory = tokio::time::timeout(PATIENCE, push("mallory.key_secret")).await;
     let mallory = mallory.expect("handshakes go on").unwrap();
     std::fs::remove_file(house.path("known/mallory.key")).unwrap();
@@ -163,7 +163,7 @@ async fn while_stdout_is_full_messages_wait_and_revocation_goes_on() {
         closed.expect("revocation goes on"),
         NetError::Closed
     ));
-    // A reader comes back, and finds every message.
+    // Stdout is read again, and every message is there.
     let mut found = 0;
     let mut line = String::new();
     while found < MESSAGES {
@@ -189,7 +189,7 @@ async fn an_echo_that_is_not_read_ends_on_a_signal_and_at_once_on_a_second() {
         let mut dealer = Connection::connect(endpoint, config).await.unwrap();
         let message = "x".repeat(100_000);
         let sends = async { while dealer.send(message.clone()).await.is_ok() {} };
-        // Until nothing moves: the echo waits for us, and we for it.
+        // Until both sides wait for each other.
         let stuck = tokio::time::timeout(Duration::from_secs(3), sends).await;
         assert!(stuck.is_err());
         for number in 0..signals {
@@ -240,7 +240,7 @@ fn refusals_of_one_address_are_summed_up() {
     let first = listening.event("refused");
     assert_eq!(first.get("repeated"), None);
     listening.signal("TERM");
-    // The rest is told at the end, in one line.
+    // The rest is printed at the end, in one line.
     assert_eq!(listening.event("refused")["repeated"], 49);
     assert_eq!(listening.end_in_time(), Some(0));
 }
@@ -262,7 +262,7 @@ fn refusals_of_one_address_are_summed_up_in_the_log() {
     assert!(log.contains("49 times again"), "{log}");
 }
 
-/// Two peers that policy does not know, at one address: one comes twice.
+/// Two peers that the policy does not know, at one address. One connects twice.
 fn mallory_twice_and_eve(house: &House, endpoint: &str) {
     for name in ["mallory", "mallory", "eve"] {
         let key = format!("--curve --server-key @server.key --key @{name}.key_secret");

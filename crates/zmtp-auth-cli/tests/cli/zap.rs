@@ -1,4 +1,4 @@
-//! zap: requests from stdin, and the service that `RemoteZapHandler` asks.
+//! zap: requests from standard input, and the service that `RemoteZapHandler` asks.
 
 use super::program::{House, Running, command, mode, texts as words};
 use base64ct::{Base64, Encoding};
@@ -97,7 +97,7 @@ fn a_line_that_is_not_text_is_an_error_and_not_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_tells_each_decision_and_about_whom() {
+async fn a_service_prints_each_decision_with_its_peer() {
     let house = House::new();
     let (mut service, endpoint) = service(&house);
     let handler = RemoteZapHandler::ipc(endpoint.as_str()).unwrap();
