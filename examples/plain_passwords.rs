@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Endpoint, Listener, NetError};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Config, Domain, Password, SocketType, Status, WithCauses};
+use zmtp_auth::{Config, Password, SocketType, Status, WithCauses};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -114,7 +114,7 @@ async fn main() -> Result<(), Failure> {
     router.bind("accounts", authenticator.clone())?;
     let config = Config::builder(SocketType::Pull)
         .plain_server()
-        .authorize(Domain::from("accounts"))
+        .authorize("accounts")
         .finish()?;
     let listener = Listener::bind("tcp://127.0.0.1:*", (config, router)).await?;
     let endpoint = listener.local_endpoint().clone();

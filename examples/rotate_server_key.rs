@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Connector, Listener, NetError};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Config, Domain, KeyPair, PublicKey, SocketType, WithCauses};
+use zmtp_auth::{Config, KeyPair, PublicKey, SocketType, WithCauses};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -40,7 +40,7 @@ impl Server {
         for &key in older {
             builder = builder.also_accept(key.clone());
         }
-        let config = builder.authorize(Domain::from("orders")).finish()?;
+        let config = builder.authorize("orders").finish()?;
         self.stop().await?;
         let listener = Listener::bind(&*self.endpoint, (config, self.router.clone())).await?;
         self.endpoint = listener.local_endpoint().to_string();

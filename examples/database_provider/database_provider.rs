@@ -13,7 +13,7 @@ use std::sync::Arc;
 use zmtp_auth::auth::{Authenticator, CurveQuestion, ProviderAnswer};
 use zmtp_auth::net::{Connection, Listener, NetError};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{Config, Domain, KeyPair, MechanismKind, Metadata, PublicKey, SocketType, Status};
+use zmtp_auth::{Config, KeyPair, MechanismKind, Metadata, PublicKey, SocketType, Status};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -73,7 +73,7 @@ async fn listen(
 ) -> Result<Listener, Failure> {
     let config = Config::builder(SocketType::Router)
         .curve_server(keys.clone())
-        .authorize(Domain::from(domain))
+        .authorize(domain)
         .finish()?;
     Ok(Listener::bind("tcp://127.0.0.1:*", (config, router.clone())).await?)
 }

@@ -27,10 +27,10 @@ use clap::{Parser, Subcommand};
 )]
 pub(crate) struct Arguments {
     /// Print results and errors as JSON, one object per line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub(crate) json: bool,
     /// Log more to stderr: -v for information, -vv for details, -vvv for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
     pub(crate) verbose: u8,
     #[command(subcommand)]
     pub(crate) command: Command,

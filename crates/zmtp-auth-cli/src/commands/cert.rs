@@ -54,7 +54,7 @@ pub(crate) struct NewArguments {
 /// Show what a certificate file holds, without its secret key
 #[derive(Debug, Args)]
 pub(crate) struct ShowArguments {
-    /// The certificate: a file, - for standard input, or env:NAME
+    /// The certificate: a file, standard input (-) or a variable (env:NAME)
     file: PathBuf,
 }
 

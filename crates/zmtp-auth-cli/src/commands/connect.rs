@@ -56,7 +56,7 @@ pub(crate) struct ConnectArguments {
     /// reloads it
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// The policy's domain for this socket
+    /// The section of the policy that applies to this socket: [domain.NAME]
     #[arg(long, value_name = "NAME", default_value = "", requires = "policy")]
     domain: String,
     /// Be the server, although this side connects, and accept any peer (not with --plain-server)

@@ -11,7 +11,21 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// Check policy files
+///
+/// A policy file says which peers a server admits. It is TOML, with a section for each domain:
+///
+///   allow = ["127.0.0.1", "10.0.0.0/8"]                # addresses; or: deny = [..]
+///
+///   [domain.billing]                                   # chosen by: --domain billing
+///   curve = { certificates = "known" }                 # a directory; or: { keys = ["Z85", ..] }
+///   plain = { file = "passwords" }                     # as `zmtp-auth passwd` writes it
+///
+///   [domain."*"]                                       # all domains without a section
+///   curve = { any = true }                             # any key
+///
+/// Peers that no section admits are refused.
 #[derive(Debug, Subcommand)]
+#[command(verbatim_doc_comment)]
 pub(crate) enum PolicyCommand {
     Check(CheckArguments),
 }

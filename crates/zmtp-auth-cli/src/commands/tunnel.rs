@@ -80,7 +80,7 @@ pub(crate) struct ServerArguments {
     /// reloads a file, which takes two seconds. To replace the file, rename a complete new one
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
-    /// The policy's domain for this tunnel
+    /// The section of the policy that applies to this tunnel: [domain.NAME]
     #[arg(long, value_name = "NAME", default_value = "")]
     domain: String,
     /// The id of the user who runs the program at an ipc --forward. The default is the user who runs
@@ -107,8 +107,8 @@ pub(crate) struct ServerArguments {
 /// after each further failure, up to 30 seconds, and a minute after a refusal. Programs wait
 /// meanwhile.
 ///
-/// Every program that reaches --bind uses this key. It must be loopback or an ipc path. On a machine
-/// with other users prefer ipc, which only its owner can open.
+/// Every program that can connect to --bind uses this key, so --bind must be loopback or an ipc path.
+/// On a machine with other users prefer ipc, which only its owner can open.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ClientArguments {

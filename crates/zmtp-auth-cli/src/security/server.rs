@@ -41,7 +41,7 @@ pub(crate) struct ServerSecurity {
     /// reloads a file, which takes two seconds. To replace the file, rename a complete new one
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// The policy's domain for this socket
+    /// The section of the policy that applies to this socket: [domain.NAME]
     #[arg(long, value_name = "NAME", default_value = "", requires = "policy")]
     domain: String,
     /// Admit every peer, without a policy (not with --plain)
