@@ -152,6 +152,17 @@ impl<S: FuturesRead + FuturesWrite + Unpin> ByteStream for FuturesStream<S> {
     }
 }
 
+/// Whether a read or write failed because the peer is gone.
+pub(crate) fn is_hangup(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+    )
+}
+
 #[cfg(all(test, any(feature = "futures-io", feature = "tokio")))]
 mod tests {
     use super::*;

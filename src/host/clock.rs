@@ -1,8 +1,10 @@
 //! The time of any runtime.
 #![forbid(unsafe_code)]
 
-use std::future::Future;
-use std::time::Instant;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 /// A clock with alarms. `TokioClock` (feature `tokio`) is the one of tokio. Implement the trait for
 /// the timers of another runtime.
@@ -25,13 +27,46 @@ pub struct TokioClock;
 
 #[cfg(feature = "tokio")]
 impl Clock for TokioClock {
-    type Sleep = tokio::time::Sleep;
+    /// A task that has used up its turn still hears the alarm, or work that always uses it up would
+    /// know no time-out.
+    type Sleep = tokio::task::coop::Unconstrained<tokio::time::Sleep>;
 
     fn now(&self) -> Instant {
         tokio::time::Instant::now().into_std()
     }
 
     fn sleep_until(&self, deadline: Instant) -> Self::Sleep {
-        tokio::time::sleep_until(deadline.into())
+        tokio::task::coop::unconstrained(tokio::time::sleep_until(deadline.into()))
     }
+}
+
+/// Bounds a duration before it is added to an instant. 30 years, which no program outlives.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// The instant `patience` after `from`, at most 30 years later.
+pub(crate) fn deadline(from: Instant, patience: Duration) -> Instant {
+    from + patience.min(FAR)
+}
+
+/// Awaits `work` until `deadline`; `None` if it takes longer. Work that does not pause needs no timer.
+pub(crate) async fn in_time<T>(
+    clock: &impl Clock,
+    deadline: Instant,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    let mut sleep = pin!(None);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        if sleep.is_none() {
+            sleep.set(Some(clock.sleep_until(deadline)));
+        }
+        match sleep.as_mut().as_pin_mut() {
+            Some(sleep) => sleep.poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }

@@ -1,8 +1,12 @@
 //! ZeroMQ security for sockets that someone else has written, over any byte stream and on any
 //! runtime.
 
-mod byte_stream;
-mod clock;
+pub(crate) mod byte_stream;
+pub(crate) mod clock;
+pub(crate) mod conduct;
+pub(crate) mod linger;
+pub(crate) mod subject;
+pub(crate) mod wiped_buffer;
 
 pub use byte_stream::ByteStream;
 #[cfg(feature = "futures-io")]

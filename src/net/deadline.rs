@@ -1,15 +1,13 @@
 //! Deadlines that cannot overflow, even for `Duration::MAX`.
 #![forbid(unsafe_code)]
 
+use crate::host::clock;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Bounds a duration before it is added to an instant. 30 years, which no program outlives.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-
 /// The instant `patience` after `from`, at most 30 years later.
 pub(crate) fn deadline(from: Instant, patience: Duration) -> Instant {
-    from + patience.min(FAR)
+    clock::deadline(from.into_std(), patience).into()
 }
 
 /// Sleeps until `deadline`, or for ever without one. Cancel-safe.

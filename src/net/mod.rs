@@ -48,7 +48,6 @@ pub(crate) mod options;
 pub(crate) mod remote_zap_handler;
 pub(crate) mod socket;
 pub(crate) mod span;
-pub(crate) mod subject;
 pub(crate) mod tunnel;
 
 pub use crate::traffic::inbox::Incoming;

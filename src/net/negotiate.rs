@@ -1,59 +1,30 @@
-//! Conducts one handshake over a stream: drives the machine of `handshake` and enforces its
-//! time-outs.
+//! Conducts the handshake of one connection, with what a listener adds: slots, permits and log
+//! fields.
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
 use crate::access::request::AccessRequest;
-use crate::access::verdict::Verdict;
-use crate::crypto::keys::PublicKey;
+use crate::access::verdict::Approval;
 use crate::error::{Error, LimitExceeded, LocalError, Stage};
-use crate::handshake::{Established, Handshake, NeedsInput, NeedsMetadata, PeerContext};
+use crate::handshake::{Established, NeedsMetadata, PeerContext};
+use crate::host::clock::TokioClock;
+use crate::host::conduct::{Agreed, Conduct, Failure, HandshakeOwner, StepError, Stop};
+use crate::host::subject::Subject;
+use crate::host::wiped_buffer::HandshakeBytes;
 use crate::net::accept::connection_limit::{Permit, User};
 use crate::net::accept::inbound::InboundPeer;
-use crate::net::deadline::deadline;
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
-use crate::net::socket::stream::{Stream, is_hangup};
-use crate::net::socket::wiped_buffer::HandshakeBytes;
+use crate::net::socket::stream::Stream;
 use crate::net::span::record_user_id;
-use crate::net::subject::Subject;
 use crate::security::Security;
 use crate::status::Denied;
-use crate::wire::frame::MAX_HEADER_LEN;
-use crate::zap::bounds::first_poll;
 use bytes::BytesMut;
 use std::future::Future;
-use std::io;
-use std::pin::pin;
-use std::sync::{Arc, OnceLock};
-use std::task::Poll;
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
 /// A handshake in progress.
-pub(crate) struct Negotiation<'a> {
-    stream: &'a Stream,
-    security: &'a Security,
-    span: &'a Span,
-    inbound: Option<InboundPeer<'a>>,
-    permit: Option<Permit>,
-    subject: Subject,
-    /// The key that the peer has proven to hold, as soon as it has.
-    proven_key: Arc<OnceLock<PublicKey>>,
-    started: Instant,
-    stage: Stage,
-    input: HandshakeBytes,
-    out: HandshakeBytes,
-}
-
-/// A handshake that is complete.
-#[derive(Debug)]
-pub(crate) struct Agreed {
-    pub(crate) established: Box<Established>,
-    /// Bytes that arrived after the last command, which are traffic already.
-    pub(crate) input: BytesMut,
-}
+pub(crate) struct Negotiation<'a>(Conduct<'a, &'a Stream, TokioClock, Owner<'a>>);
 
 /// A handshake that failed.
 #[derive(Debug)]
@@ -78,6 +49,54 @@ impl Failed {
     }
 }
 
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self {
+            stage: failure.stage,
+            error: match failure.error {
+                StepError::Protocol(error) => NetError::Handshake(error),
+                StepError::Io(doing, error) => NetError::io(doing)(error),
+            },
+            subject: failure.subject,
+            error_frame: failure.error_frame,
+        }
+    }
+}
+
+/// The slot and the permit of the peer, if it connected to us, and its span.
+struct Owner<'a> {
+    span: &'a Span,
+    inbound: Option<InboundPeer<'a>>,
+    permit: Option<Permit>,
+}
+
+impl HandshakeOwner for Owner<'_> {
+    fn spoke(&self) {
+        if let Some(inbound) = self.inbound {
+            inbound.spoke();
+        }
+    }
+
+    fn pause(&self) -> Result<(), Denied> {
+        self.inbound.map_or(Ok(()), InboundPeer::pause)
+    }
+
+    fn admit(&mut self, approved: Option<(&AccessRequest, &Approval)>) -> Result<(), Denied> {
+        if let Some((_, approval)) = approved {
+            record_user_id(self.span, &approval.user_id);
+        }
+        if let Some(inbound) = self.inbound {
+            let user = approved.map(|(request, approval)| User {
+                mechanism: request.credentials.mechanism(),
+                domain: request.domain.clone(),
+                user_id: approval.user_id.clone(),
+            });
+            self.permit = Some(inbound.acquire_permit(user)?);
+        }
+        Ok(())
+    }
+}
+
 impl<'a> Negotiation<'a> {
     /// Prepares a handshake. Its time starts now. `span` gets the user id as soon as policy has
     /// assigned one. `inbound` is present for a peer that connected to us.
@@ -87,32 +106,25 @@ impl<'a> Negotiation<'a> {
         span: &'a Span,
         inbound: Option<InboundPeer<'a>>,
     ) -> Self {
-        Self {
-            stream,
-            security,
+        let owner = Owner {
             span,
             inbound,
             permit: None,
-            subject: Subject::default(),
-            proven_key: Arc::default(),
-            started: Instant::now(),
-            stage: Stage::Greeting,
-            input: HandshakeBytes::default(),
-            out: HandshakeBytes::default(),
-        }
+        };
+        let input = HandshakeBytes::default();
+        Self(Conduct::new(stream, &TokioClock, security, owner, input))
     }
 
     /// The permit that the peer has taken as a connection, to be held until its socket is closed.
     pub(crate) const fn take_permit(&mut self) -> Option<Permit> {
-        self.permit.take()
+        self.0.owner().permit.take()
     }
 
     /// Conducts the handshake to its end, within
     /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
     pub(crate) async fn run(&mut self, context: PeerContext) -> Result<Agreed, Failed> {
-        let outcome = timeout_at(self.deadline(), self.converse(context)).await;
-        match self.or_failed(outcome)? {
-            Stop::Complete(established) => Ok(self.agreed(established)),
+        match self.0.run(context).await? {
+            Stop::Complete(established) => Ok(self.0.agreed(established)),
             // Only a relay pauses, and a relay without metadata uses `run_to_pause`.
             Stop::Paused(_) => Err(self.failed(LocalError::MetadataMissing.into())),
         }
@@ -124,8 +136,7 @@ impl<'a> Negotiation<'a> {
         &mut self,
         context: PeerContext,
     ) -> Result<NeedsMetadata, Failed> {
-        let outcome = timeout_at(self.deadline(), self.converse(context)).await;
-        match self.or_failed(outcome)? {
+        match self.0.run(context).await? {
             Stop::Paused(pause) => Ok(*pause),
             // It got its metadata at the start, which the front of a relay never does.
             Stop::Complete(_) => Err(self.failed(LocalError::MetadataMissing.into())),
@@ -139,12 +150,10 @@ impl<'a> Negotiation<'a> {
         &mut self,
         work: impl Future<Output = T>,
     ) -> Result<T, Failed> {
-        self.stage = Stage::Metadata;
-        if let Some(inbound) = self.inbound {
+        if let Some(inbound) = self.0.owner().inbound {
             inbound.slot.release();
         }
-        let outcome = timeout_at(self.deadline(), self.paused(work)).await;
-        self.or_failed(outcome)
+        Ok(self.0.meanwhile(work).await?)
     }
 
     /// Completes the handshake after a relay's pause, within the same time.
@@ -152,244 +161,19 @@ impl<'a> Negotiation<'a> {
         &mut self,
         complete: impl FnOnce(&mut BytesMut) -> Result<Box<Established>, Error>,
     ) -> Result<Agreed, Failed> {
-        let established = complete(self.out.for_machine()).map_err(|error| self.failed(error))?;
-        let outcome = timeout_at(self.deadline(), self.flush()).await;
-        self.or_failed(outcome)?;
-        Ok(self.agreed(established))
+        Ok(self.0.resume(complete).await?)
     }
 
     /// A failure after the pause or from outside. The peer is not told.
     pub(crate) fn failed(&mut self, error: Error) -> Failed {
-        self.failed_behind(NetError::Handshake(error))
+        self.0.failed(error).into()
     }
 
     /// A failure of the far side while the front was paused. The peer is not told.
     pub(crate) fn failed_behind(&mut self, error: NetError) -> Failed {
-        self.out.wipe();
-        self.fail(error)
-    }
-
-    /// When the time for the whole handshake is up.
-    fn deadline(&self) -> Instant {
-        deadline(self.started, self.security.limits().handshake_timeout)
-    }
-
-    /// The outcome of a step. An error or a time-out becomes a failure.
-    fn or_failed<T>(
-        &mut self,
-        outcome: Result<Result<T, StepError>, Elapsed>,
-    ) -> Result<T, Failed> {
-        let error = match outcome {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                // `out` holds no ERROR but a command that could not be sent.
-                self.out.wipe();
-                Error::Timeout(self.stage).into()
-            }
-        };
-        Err(self.fail(error.into()))
-    }
-
-    fn agreed(&mut self, established: Box<Established>) -> Agreed {
-        let input = std::mem::take(&mut self.input).into_traffic();
-        Agreed { established, input }
-    }
-
-    fn fail(&mut self, error: NetError) -> Failed {
         Failed {
-            stage: self.stage,
             error,
-            subject: Box::new(self.subject.clone().or_key(self.proven_key.get())),
-            error_frame: std::mem::take(&mut self.out),
-        }
-    }
-
-    async fn converse(&mut self, mut context: PeerContext) -> Result<Stop, StepError> {
-        context.proven_key = Some(Arc::clone(&self.proven_key));
-        let mut state = self.security.start(context, self.out.for_machine());
-        loop {
-            // What a step has written is sent before anything else is done.
-            self.flush().await?;
-            state = match state {
-                Handshake::NeedsInput(waiting) => self.listen(waiting).await?,
-                Handshake::Authorize(question) => {
-                    self.stage = Stage::Verdict;
-                    let verdict = self.ask(question.request()).await?;
-                    question.resume(verdict, self.out.for_machine())?
-                }
-                Handshake::NeedsMetadata(pause) => return Ok(Stop::Paused(Box::new(pause))),
-                Handshake::Complete(established) => return Ok(Stop::Complete(established)),
-            };
-        }
-    }
-
-    /// Processes the bytes that have arrived, and waits for more if they are too few.
-    async fn listen(&mut self, waiting: NeedsInput) -> Result<Handshake, StepError> {
-        self.note_stage(&waiting);
-        let next = waiting.process(self.input.for_machine(), self.out.for_machine())?;
-        self.acquire_permit_unasked(&next)?;
-        let Handshake::NeedsInput(waiting) = next else {
-            return Ok(next);
-        };
-        self.flush().await?;
-        self.note_stage(&waiting);
-        let read = if self.stage == Stage::Greeting {
-            let deadline = deadline(self.started, self.security.limits().greeting_timeout);
-            timeout_at(deadline, self.stream.read(&mut self.input.room()))
-                .await
-                .map_err(|_| Error::Timeout(Stage::Greeting))?
-        } else {
-            self.stream.read(&mut self.input.room()).await
-        };
-        match read {
-            Ok(0) => Err(waiting.peer_closed().into()),
-            Ok(_) => Ok(Handshake::NeedsInput(waiting)),
-            // A close becomes a reset if the peer left bytes unread, so both mean the same.
-            Err(error) if is_hangup(&error) => Err(waiting.peer_closed().into()),
-            Err(error) => Err(StepError::Io("read", error)),
-        }
-    }
-
-    fn note_stage(&mut self, waiting: &NeedsInput) {
-        self.stage = waiting.stage();
-        if let Some(inbound) = self.inbound
-            && waiting.has_valid_command()
-        {
-            inbound.spoke();
-        }
-    }
-
-    async fn ask(&mut self, request: &AccessRequest) -> Result<Verdict, StepError> {
-        let security = self.security;
-        self.subject = Subject::asked(request, false);
-        let verdict = self.paused(security.authorize(request)).await?;
-        Ok(match verdict {
-            Verdict::Allow(approval) => {
-                self.subject = Subject::asked(request, true);
-                record_user_id(self.span, &approval.user_id);
-                let user = User {
-                    mechanism: request.credentials.mechanism(),
-                    domain: request.domain.clone(),
-                    user_id: approval.user_id.clone(),
-                };
-                match self.acquire_permit(Some(user)) {
-                    Ok(()) => Verdict::Allow(approval),
-                    Err(denied) => Verdict::Deny(denied),
-                }
-            }
-            Verdict::Deny(denied) => {
-                self.subject = Subject::asked(request, denied.knows_user());
-                Verdict::Deny(denied)
-            }
-        })
-    }
-
-    /// Takes a permit for a peer that policy is not asked about, before the peer learns that it was
-    /// admitted. Under NULL it learns that from our READY, which does not wait for the peer's.
-    fn acquire_permit_unasked(&mut self, state: &Handshake) -> Result<(), StepError> {
-        match state {
-            Handshake::Authorize(_) => return Ok(()),
-            _ if self.permit.is_some() => return Ok(()),
-            Handshake::NeedsInput(waiting) if waiting.stage() != Stage::NullReady => return Ok(()),
-            _ => {}
-        }
-        self.acquire_permit(None).map_err(|denied| {
-            self.out.wipe();
-            Error::Denied(denied).into()
-        })
-    }
-
-    /// Takes a permit for the peer, if it connected to us.
-    fn acquire_permit(&mut self, user: Option<User>) -> Result<(), Denied> {
-        let Some(inbound) = self.inbound else {
-            return Ok(());
-        };
-        self.permit = Some(inbound.acquire_permit(user)?);
-        Ok(())
-    }
-
-    /// Runs `work` during a pause. Abandons it if the peer leaves or sends more than one command
-    /// meanwhile, because the outcome is of no use then.
-    async fn paused<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StepError> {
-        // Most verdicts are ready at the first poll and cost no pause.
-        let mut work = pin!(work);
-        if let Poll::Ready(outcome) = first_poll(work.as_mut()).await {
-            return Ok(outcome);
-        }
-        let stage = self.stage;
-        let inbound = self.inbound;
-        inbound
-            .map_or(Ok(()), InboundPeer::pause)
-            .map_err(Error::Denied)?;
-        let limit = MAX_HEADER_LEN + self.security.limits().max_handshake_command;
-        let departure = async {
-            loop {
-                match self.stream.read(&mut self.input.room()).await {
-                    Ok(0) => return Error::ClosedByPeer(stage).into(),
-                    Ok(_) if self.input.len() > limit => {
-                        return Error::from(LimitExceeded::HandshakeCommand {
-                            size: self.input.len() as u64,
-                            limit,
-                        })
-                        .into();
-                    }
-                    Ok(_) => {}
-                    Err(error) if is_hangup(&error) => {
-                        return Error::ClosedByPeer(stage).into();
-                    }
-                    Err(error) => return StepError::Io("read", error),
-                }
-            }
-        };
-        tokio::select! {
-            outcome = work => {
-                if let Some(inbound) = inbound {
-                    inbound.spoke();
-                }
-                Ok(outcome)
-            }
-            ended = departure => Err(ended),
-        }
-    }
-
-    /// Sends what has been written. A peer that has left is noticed by the next read, because it
-    /// may have sent an ERROR before it left.
-    async fn flush(&mut self) -> Result<(), StepError> {
-        let Err(error) = self.stream.write_all(&mut self.out).await else {
-            return Ok(());
-        };
-        self.out.wipe();
-        if is_hangup(&error) {
-            return Ok(());
-        }
-        Err(StepError::Io("write", error))
-    }
-}
-
-/// Where the conduct of a handshake stops.
-enum Stop {
-    Complete(Box<Established>),
-    Paused(Box<NeedsMetadata>),
-}
-
-/// Why a step of a handshake failed.
-enum StepError {
-    Protocol(Error),
-    Io(&'static str, io::Error),
-}
-
-impl From<Error> for StepError {
-    fn from(error: Error) -> Self {
-        Self::Protocol(error)
-    }
-}
-
-impl From<StepError> for NetError {
-    fn from(ended: StepError) -> Self {
-        match ended {
-            StepError::Protocol(error) => Self::Handshake(error),
-            StepError::Io(doing, error) => Self::io(doing)(error),
+            ..self.failed(LocalError::MetadataMissing.into())
         }
     }
 }

@@ -121,6 +121,14 @@ pub(crate) async fn first_poll<T>(mut future: Pin<&mut impl Future<Output = T>>)
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
+/// Whether [`within`] has a timer here.
+pub(crate) fn has_timers() -> bool {
+    #[cfg(feature = "tokio")]
+    return tokio::runtime::Handle::try_current().is_ok();
+    #[cfg(not(feature = "tokio"))]
+    false
+}
+
 /// Awaits `future` for at most `time`, counted from the end of its first poll; `None` if it takes
 /// longer. Without feature `tokio`, or outside tokio's runtime, there is no timer, and the caller
 /// has to drop a future that takes too long.
@@ -130,7 +138,7 @@ pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -
         return Some(value);
     }
     #[cfg(feature = "tokio")]
-    if tokio::runtime::Handle::try_current().is_ok() {
+    if has_timers() {
         return tokio::time::timeout(time, future).await.ok();
     }
     #[cfg(not(feature = "tokio"))]

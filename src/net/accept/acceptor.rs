@@ -1,6 +1,8 @@
 //! Accepts connections one by one, and gives each a slot in the table of handshakes in progress.
 #![forbid(unsafe_code)]
 
+use crate::host::byte_stream::is_hangup;
+use crate::host::wiped_buffer::HandshakeBytes;
 use crate::limits::Limits;
 use crate::mechanism::session::PeerContext;
 use crate::net::accept::descriptors::Descriptors;
@@ -10,8 +12,7 @@ use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::options::Options;
 use crate::net::socket::bind::Bound;
-use crate::net::socket::stream::{Stream, is_hangup};
-use crate::net::socket::wiped_buffer::HandshakeBytes;
+use crate::net::socket::stream::Stream;
 use std::io;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};

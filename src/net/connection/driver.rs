@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::grant::{Grant, revoked};
+use crate::host::byte_stream::is_hangup;
 use crate::limits::Limits;
 use crate::net::accept::connection_limit::Permit;
 use crate::net::connection::activity::Activity;
@@ -10,7 +11,7 @@ use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::producer::Producer;
 use crate::net::deadline::{deadline, until};
 use crate::net::error::NetError;
-use crate::net::socket::stream::{Stream, is_hangup};
+use crate::net::socket::stream::Stream;
 use crate::traffic::channel::Channel;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::outgoing::Outgoing;

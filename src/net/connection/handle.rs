@@ -3,6 +3,7 @@
 
 use crate::access::grant::Grant;
 use crate::access::peer::Peer;
+use crate::host::conduct::Agreed;
 use crate::net::accept::connection_limit::Permit;
 use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
@@ -11,7 +12,7 @@ use crate::net::connection::queue::pair::queue;
 use crate::net::connection::try_error::{TryRecvError, TrySendError};
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
-use crate::net::negotiate::{Agreed, Failed, Negotiation, warn_of_plain};
+use crate::net::negotiate::{Failed, Negotiation, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::socket::stream::{self, Stream};
 use crate::net::span::connection_span;

@@ -4,6 +4,8 @@
 
 use crate::error::Stage;
 use crate::handshake::PeerContext;
+use crate::host::subject::Subject;
+use crate::host::wiped_buffer::HandshakeBytes;
 use crate::net::accept::acceptor::{AcceptOutcome, Accepted, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::accept::inbound::InboundPeer;
@@ -15,9 +17,7 @@ use crate::net::error::NetError;
 use crate::net::listener::events::{Event, Events, Refusal};
 use crate::net::negotiate::{Failed, Negotiation, warn_of_plain};
 use crate::net::options::Options;
-use crate::net::socket::wiped_buffer::HandshakeBytes;
 use crate::net::span::connection_span;
-use crate::net::subject::Subject;
 use crate::security::Security;
 use std::sync::Arc;
 use tokio::task::JoinHandle;

@@ -4,4 +4,3 @@ pub(crate) mod bind;
 #[cfg(unix)]
 pub(crate) mod socket_file;
 pub(crate) mod stream;
-pub(crate) mod wiped_buffer;

@@ -3,18 +3,23 @@
 
 #[cfg(unix)]
 use crate::access::address::{IpcPeer, PeerAddress};
+use crate::host::byte_stream::ByteStream;
+use crate::host::clock::TokioClock;
+use crate::host::linger::{self, discard};
+use crate::host::wiped_buffer::HandshakeBytes;
 use crate::limits::Limits;
 use crate::mechanism::session::PeerContext;
 use crate::net::endpoint::{Endpoint, EndpointError, Host};
 use crate::net::error::NetError;
 use crate::net::options::{Options, TcpKeepalive};
-use crate::net::socket::wiped_buffer::HandshakeBytes;
+use bytes::buf::Limit;
 use bytes::{BufMut, BytesMut};
 use socket2::SockRef;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
 #[cfg(unix)]
@@ -83,61 +88,15 @@ impl Stream {
         })
     }
 
-    /// As [`Stream::try_read`], once something has arrived. Cancel-safe.
-    pub(crate) async fn read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
-        loop {
-            // A peer that sends without end must not keep the other tasks of this thread waiting.
-            tokio::task::coop::consume_budget().await;
-            self.readable().await?;
-            match self.try_read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
-            }
-        }
-    }
-
-    /// Writes all of `bytes`. What is written is taken off the front, so after a cancellation the
-    /// rest is left.
-    pub(crate) async fn write_all(&self, bytes: &mut HandshakeBytes) -> io::Result<()> {
-        while !bytes.is_empty() {
-            tokio::task::coop::consume_budget().await;
-            self.writable().await?;
-            match self.try_write(&[IoSlice::new(bytes.as_slice())]) {
-                Ok(written) => bytes.consume(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// Reads and drops what the peer sends until it closes its side, but no more than about `limit`
     /// bytes.
     pub(crate) async fn discard(&self, limit: usize) -> io::Result<()> {
-        let mut discarded = 0_usize;
-        let mut buffer = BytesMut::with_capacity(4096);
-        while discarded < limit {
-            match self.read(&mut (&mut buffer).limit(4096)).await? {
-                0 => break,
-                read => discarded = discarded.saturating_add(read),
-            }
-            buffer.clear();
-        }
-        Ok(())
+        discard(&mut &*self, limit).await
     }
 
-    /// Ends a connection so that the peer can read what was sent last. Closing a socket with unread
-    /// input resets the connection, and a reset discards what the peer has not read. So this sends
-    /// `error_frame`, shuts down writing, and drops the peer's bytes until it closes. It takes at most
-    /// [`Limits::linger_timeout`] and reads about [`Limits::linger_bytes`].
-    pub(crate) async fn close_gracefully(&self, mut error_frame: HandshakeBytes, limits: &Limits) {
-        let closing = async {
-            self.write_all(&mut error_frame).await?;
-            self.shutdown_write();
-            self.discard(limits.linger_bytes).await
-        };
-        // The connection is closed next, also after an error or the time-out.
-        let _ = tokio::time::timeout(limits.linger_timeout, closing).await;
+    /// Ends a connection so that the peer can read what was sent last, `error_frame` at the end.
+    pub(crate) async fn close_gracefully(&self, error_frame: HandshakeBytes, limits: &Limits) {
+        linger::close_gracefully(&mut &*self, &TokioClock, error_frame, limits).await;
     }
 
     /// Tells the peer that nothing more comes.
@@ -167,6 +126,55 @@ impl Stream {
                 }))
             }),
         }
+    }
+}
+
+/// tokio counts each wait for readiness against the turn of the task, so a peer that sends without end
+/// does not keep the other tasks of the thread waiting.
+impl ByteStream for &Stream {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut Limit<&mut BytesMut>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(match self {
+                Stream::Tcp(stream) => stream.poll_read_ready(cx),
+                #[cfg(unix)]
+                Stream::Ipc(stream) => stream.poll_read_ready(cx),
+            })?;
+            match self.try_read(room) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(match self {
+                Stream::Tcp(stream) => stream.poll_write_ready(cx),
+                #[cfg(unix)]
+                Stream::Ipc(stream) => stream.poll_write_ready(cx),
+            })?;
+            match self.try_write(parts) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown_write(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shutdown_write();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -202,17 +210,6 @@ fn retry_interrupted(mut attempt: impl FnMut() -> io::Result<usize>) -> io::Resu
             done => return done,
         }
     }
-}
-
-/// Whether a read or write failed because the peer is gone.
-pub(crate) fn is_hangup(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::NotConnected
-    )
 }
 
 /// Connects to the first address of `endpoint` that accepts. [`Options::connect_timeout`] bounds the

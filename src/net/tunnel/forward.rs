@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use crate::access::grant::{Grant, revoked};
+use crate::host::byte_stream::is_hangup;
+use crate::host::wiped_buffer::HandshakeBytes;
 use crate::limits::Limits;
 use crate::net::connection::activity::Activity;
 use crate::net::deadline::{deadline, until};
-use crate::net::socket::stream::{Stream, is_hangup};
-use crate::net::socket::wiped_buffer::HandshakeBytes;
+use crate::net::socket::stream::Stream;
 use crate::relay::forward::{Relay, RelayError, RelayTimeout};
 use crate::relay::side::{Side, Sides};
 use crate::with_causes::WithCauses;

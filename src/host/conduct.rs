@@ -1,0 +1,370 @@
+//! Conducts one handshake over a byte stream: drives the machine of `handshake` and enforces its
+//! time-outs.
+#![forbid(unsafe_code)]
+
+use crate::access::request::AccessRequest;
+use crate::access::verdict::{Approval, Verdict};
+use crate::crypto::keys::PublicKey;
+use crate::error::{Error, LimitExceeded, Stage};
+use crate::handshake::{Established, Handshake, NeedsInput, NeedsMetadata, PeerContext};
+use crate::host::byte_stream::{ByteStream, is_hangup};
+use crate::host::clock::{Clock, deadline, in_time};
+use crate::host::linger::write_all;
+use crate::host::subject::Subject;
+use crate::host::wiped_buffer::HandshakeBytes;
+use crate::security::Security;
+use crate::status::{DenialStatus, Denied};
+use crate::wire::frame::MAX_HEADER_LEN;
+use crate::zap::bounds::{first_poll, has_timers};
+use bytes::BytesMut;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Poll, ready};
+use std::time::Instant;
+
+/// What the owner of a socket adds to the handshake of one peer: bounds over all its peers. `net`
+/// has slots and permits. `()` has no such bounds.
+pub(crate) trait HandshakeOwner {
+    /// The peer has sent a valid command, or its verdict has come.
+    fn spoke(&self);
+
+    /// The handshake begins to wait for a verdict, or for the metadata of a relay.
+    ///
+    /// # Errors
+    /// Returns a temporary denial if too many wait already.
+    fn pause(&self) -> Result<(), Denied>;
+
+    /// The peer is about to be admitted, but has not learnt so. `approved` is present if policy was
+    /// asked about the peer.
+    ///
+    /// # Errors
+    /// Returns a temporary denial if a bound is reached.
+    fn admit(&mut self, approved: Option<(&AccessRequest, &Approval)>) -> Result<(), Denied>;
+}
+
+impl HandshakeOwner for () {
+    fn spoke(&self) {}
+
+    fn pause(&self) -> Result<(), Denied> {
+        Ok(())
+    }
+
+    fn admit(&mut self, _: Option<(&AccessRequest, &Approval)>) -> Result<(), Denied> {
+        Ok(())
+    }
+}
+
+/// A handshake in progress.
+pub(crate) struct Conduct<'a, S, C, O> {
+    stream: S,
+    clock: &'a C,
+    security: &'a Security,
+    owner: O,
+    admitted: bool,
+    subject: Subject,
+    /// The key that the peer has proven to hold, as soon as it has.
+    proven_key: Arc<OnceLock<PublicKey>>,
+    started: Instant,
+    stage: Stage,
+    input: HandshakeBytes,
+    out: HandshakeBytes,
+}
+
+/// A handshake that is complete.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    pub(crate) established: Box<Established>,
+    /// Bytes that arrived after the last command, which are traffic already.
+    pub(crate) input: BytesMut,
+}
+
+/// A handshake that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) stage: Stage,
+    pub(crate) error: StepError,
+    /// Boxed because it is large and failures are rare.
+    pub(crate) subject: Box<Subject>,
+    /// The ERROR command that the peer should get to read; empty if it gets none.
+    pub(crate) error_frame: HandshakeBytes,
+}
+
+/// Where the conduct of a handshake stops.
+pub(crate) enum Stop {
+    Complete(Box<Established>),
+    Paused(Box<NeedsMetadata>),
+}
+
+/// Why a step of a handshake failed.
+#[derive(Debug)]
+pub(crate) enum StepError {
+    Protocol(Error),
+    Io(&'static str, io::Error),
+}
+
+impl From<Error> for StepError {
+    fn from(error: Error) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
+    /// Prepares a handshake. Its time starts now. `input` is what has been read already.
+    pub(crate) fn new(
+        stream: S,
+        clock: &'a C,
+        security: &'a Security,
+        owner: O,
+        input: HandshakeBytes,
+    ) -> Self {
+        Self {
+            started: clock.now(),
+            stream,
+            clock,
+            security,
+            owner,
+            admitted: false,
+            subject: Subject::default(),
+            proven_key: Arc::default(),
+            stage: Stage::Greeting,
+            input,
+            out: HandshakeBytes::default(),
+        }
+    }
+
+    pub(crate) const fn owner(&mut self) -> &mut O {
+        &mut self.owner
+    }
+
+    /// Conducts the handshake to its end, or until it pauses for metadata, within
+    /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
+    pub(crate) async fn run(&mut self, context: PeerContext) -> Result<Stop, Failure> {
+        let deadline = self.deadline();
+        let outcome = in_time(self.clock, deadline, self.converse(context)).await;
+        self.or_failed(outcome)
+    }
+
+    /// Runs `work` during a pause for metadata, while the peer stays and within the same time.
+    pub(crate) async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        self.stage = Stage::Metadata;
+        let deadline = self.deadline();
+        let outcome = in_time(self.clock, deadline, self.paused(work)).await;
+        self.or_failed(outcome)
+    }
+
+    /// Completes the handshake after a pause for metadata, within the same time.
+    pub(crate) async fn resume(
+        &mut self,
+        complete: impl FnOnce(&mut BytesMut) -> Result<Box<Established>, Error>,
+    ) -> Result<Agreed, Failure> {
+        let established = complete(self.out.for_machine()).map_err(|error| self.failed(error))?;
+        let deadline = self.deadline();
+        let outcome = in_time(self.clock, deadline, self.flush()).await;
+        self.or_failed(outcome)?;
+        Ok(self.agreed(established))
+    }
+
+    /// A failure after the pause or from outside. The peer is not told.
+    pub(crate) fn failed(&mut self, error: impl Into<StepError>) -> Failure {
+        self.out.wipe();
+        self.fail(error.into())
+    }
+
+    pub(crate) fn agreed(&mut self, established: Box<Established>) -> Agreed {
+        let input = std::mem::take(&mut self.input).into_traffic();
+        Agreed { established, input }
+    }
+
+    /// When the time for the whole handshake is up.
+    fn deadline(&self) -> Instant {
+        deadline(self.started, self.security.limits().handshake_timeout)
+    }
+
+    /// The outcome of a step. An error or a time-out becomes a failure.
+    fn or_failed<T>(&mut self, outcome: Option<Result<T, StepError>>) -> Result<T, Failure> {
+        match outcome {
+            Some(Ok(done)) => Ok(done),
+            Some(Err(error)) => Err(self.fail(error)),
+            // `out` holds no ERROR but a command that could not be sent.
+            None => Err(self.failed(Error::Timeout(self.stage))),
+        }
+    }
+
+    fn fail(&mut self, error: StepError) -> Failure {
+        Failure {
+            stage: self.stage,
+            error,
+            subject: Box::new(self.subject.clone().or_key(self.proven_key.get())),
+            error_frame: std::mem::take(&mut self.out),
+        }
+    }
+
+    async fn converse(&mut self, mut context: PeerContext) -> Result<Stop, StepError> {
+        context.proven_key = Some(Arc::clone(&self.proven_key));
+        let mut state = self.security.start(context, self.out.for_machine());
+        loop {
+            // What a step has written is sent before anything else is done.
+            self.flush().await?;
+            state = match state {
+                Handshake::NeedsInput(waiting) => self.listen(waiting).await?,
+                Handshake::Authorize(question) => {
+                    self.stage = Stage::Verdict;
+                    let verdict = self.ask(question.request()).await?;
+                    question.resume(verdict, self.out.for_machine())?
+                }
+                Handshake::NeedsMetadata(pause) => return Ok(Stop::Paused(Box::new(pause))),
+                Handshake::Complete(established) => return Ok(Stop::Complete(established)),
+            };
+        }
+    }
+
+    /// Processes the bytes that have arrived, and waits for more if they are too few.
+    async fn listen(&mut self, waiting: NeedsInput) -> Result<Handshake, StepError> {
+        self.note_stage(&waiting);
+        let next = waiting.process(self.input.for_machine(), self.out.for_machine())?;
+        self.admit_unasked(&next)?;
+        let Handshake::NeedsInput(waiting) = next else {
+            return Ok(next);
+        };
+        self.flush().await?;
+        self.note_stage(&waiting);
+        let (stream, input) = (&mut self.stream, &mut self.input);
+        let read = poll_fn(|cx| stream.poll_read(cx, &mut input.room()));
+        let read = if self.stage == Stage::Greeting {
+            let time = self.security.limits().greeting_timeout;
+            in_time(self.clock, deadline(self.started, time), read)
+                .await
+                .ok_or(Error::Timeout(Stage::Greeting))?
+        } else {
+            read.await
+        };
+        match read {
+            Ok(0) => Err(waiting.peer_closed().into()),
+            Ok(_) => Ok(Handshake::NeedsInput(waiting)),
+            // A close becomes a reset if the peer left bytes unread, so both mean the same.
+            Err(error) if is_hangup(&error) => Err(waiting.peer_closed().into()),
+            Err(error) => Err(StepError::Io("read", error)),
+        }
+    }
+
+    fn note_stage(&mut self, waiting: &NeedsInput) {
+        self.stage = waiting.stage();
+        if waiting.has_valid_command() {
+            self.owner.spoke();
+        }
+    }
+
+    async fn ask(&mut self, request: &AccessRequest) -> Result<Verdict, StepError> {
+        self.subject = Subject::asked(request, false);
+        let verdict = self
+            .paused(verdict(self.security, self.clock, request))
+            .await?;
+        Ok(match verdict {
+            Verdict::Allow(approval) => {
+                self.subject = Subject::asked(request, true);
+                match self.owner.admit(Some((request, &approval))) {
+                    Ok(()) => {
+                        self.admitted = true;
+                        Verdict::Allow(approval)
+                    }
+                    Err(denied) => Verdict::Deny(denied),
+                }
+            }
+            Verdict::Deny(denied) => {
+                self.subject = Subject::asked(request, denied.knows_user());
+                Verdict::Deny(denied)
+            }
+        })
+    }
+
+    /// Admits a peer that policy is not asked about, before the peer learns so. Under NULL it learns
+    /// that from our READY, which does not wait for the peer's.
+    fn admit_unasked(&mut self, state: &Handshake) -> Result<(), StepError> {
+        match state {
+            Handshake::Authorize(_) => return Ok(()),
+            _ if self.admitted => return Ok(()),
+            Handshake::NeedsInput(waiting) if waiting.stage() != Stage::NullReady => return Ok(()),
+            _ => {}
+        }
+        self.owner.admit(None).map_err(|denied| {
+            self.out.wipe();
+            Error::Denied(denied)
+        })?;
+        self.admitted = true;
+        Ok(())
+    }
+
+    /// Runs `work` during a pause. Abandons it if the peer leaves or sends more than one command
+    /// meanwhile, because the outcome is of no use then.
+    async fn paused<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StepError> {
+        // Most verdicts are ready at the first poll and cost no pause.
+        let mut work = pin!(work);
+        if let Poll::Ready(outcome) = first_poll(work.as_mut()).await {
+            return Ok(outcome);
+        }
+        self.owner.pause().map_err(Error::Denied)?;
+        let outcome = poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+            Poll::Pending => self.poll_departure(cx).map(Err),
+        })
+        .await?;
+        self.owner.spoke();
+        Ok(outcome)
+    }
+
+    /// Reads what the peer sends during a pause, until it leaves or sends more than one command.
+    fn poll_departure(&mut self, cx: &mut std::task::Context<'_>) -> Poll<StepError> {
+        let limit = MAX_HEADER_LEN + self.security.limits().max_handshake_command;
+        loop {
+            let error = match ready!(self.stream.poll_read(cx, &mut self.input.room())) {
+                Ok(0) => Error::ClosedByPeer(self.stage),
+                Ok(_) if self.input.len() > limit => LimitExceeded::HandshakeCommand {
+                    size: self.input.len() as u64,
+                    limit,
+                }
+                .into(),
+                Ok(_) => continue,
+                Err(error) if is_hangup(&error) => Error::ClosedByPeer(self.stage),
+                Err(error) => return Poll::Ready(StepError::Io("read", error)),
+            };
+            return Poll::Ready(error.into());
+        }
+    }
+
+    /// Sends what has been written. A peer that has left is noticed by the next read, because it
+    /// may have sent an ERROR before it left.
+    async fn flush(&mut self) -> Result<(), StepError> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let Err(error) = write_all(&mut self.stream, &mut self.out).await else {
+            return Ok(());
+        };
+        self.out.wipe();
+        if is_hangup(&error) {
+            return Ok(());
+        }
+        Err(StepError::Io("write", error))
+    }
+}
+
+/// Asks policy. On tokio's runtime the router bounds the time of a handler itself, and a refusal that
+/// it holds back may take longer. Elsewhere the router has no clock, so this one bounds the time.
+async fn verdict(security: &Security, clock: &impl Clock, request: &AccessRequest) -> Verdict {
+    let mut asking = pin!(security.authorize(request));
+    if let Poll::Ready(verdict) = first_poll(asking.as_mut()).await {
+        return verdict;
+    }
+    if has_timers() {
+        return asking.await;
+    }
+    let deadline = deadline(clock.now(), security.limits().verdict_timeout);
+    in_time(clock, deadline, asking)
+        .await
+        .unwrap_or_else(|| Verdict::deny(DenialStatus::Temporary, "the ZAP handler took too long"))
+}
