@@ -50,10 +50,10 @@ macro_rules! setters {
 pub struct Limits {
     /// Time within which the peer's 64-byte greeting must be complete, counted from the connection.
     /// 5 s: a greeting costs nothing to send, and a slower peer holds a slot that an honest peer
-    /// could use. Enforced in `src/net/negotiate.rs`.
+    /// could use. Enforced in `src/host/conduct.rs`.
     pub greeting_timeout: Duration,
     /// Time for the whole handshake, greeting and verdict included. 30 s, which is libzmq's
-    /// default (`ZMQ_HANDSHAKE_IVL`). Enforced in `src/net/negotiate.rs`.
+    /// default (`ZMQ_HANDSHAKE_IVL`). Enforced in `src/host/conduct.rs`.
     pub handshake_timeout: Duration,
     /// Time within which a ZAP handler, or a provider of an Authenticator, must answer one
     /// question. 10 s: long enough for a slow directory service, and a third of the handshake's

@@ -67,6 +67,32 @@ pub trait ByteStream {
     fn poll_shutdown_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
+impl<S: ByteStream + ?Sized> ByteStream for &mut S {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut Limit<&mut BytesMut>,
+    ) -> Poll<io::Result<usize>> {
+        (**self).poll_read(cx, room)
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        (**self).poll_write(cx, parts)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_flush(cx)
+    }
+
+    fn poll_shutdown_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_shutdown_write(cx)
+    }
+}
+
 /// A stream with tokio's [`AsyncRead`] and [`AsyncWrite`] as a [`ByteStream`].
 #[cfg(feature = "tokio")]
 #[derive(Debug)]

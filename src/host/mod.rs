@@ -4,7 +4,9 @@
 pub(crate) mod byte_stream;
 pub(crate) mod clock;
 pub(crate) mod conduct;
+pub(crate) mod failed;
 pub(crate) mod linger;
+mod secured;
 pub(crate) mod subject;
 pub(crate) mod wiped_buffer;
 
@@ -16,3 +18,5 @@ pub use byte_stream::TokioStream;
 pub use clock::Clock;
 #[cfg(feature = "tokio")]
 pub use clock::TokioClock;
+pub use failed::{Failed, FailureKind};
+pub use secured::Secured;

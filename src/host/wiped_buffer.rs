@@ -63,6 +63,12 @@ impl HandshakeBytes {
     }
 }
 
+impl From<BytesMut> for HandshakeBytes {
+    fn from(bytes: BytesMut) -> Self {
+        Self(bytes)
+    }
+}
+
 impl Drop for HandshakeBytes {
     fn drop(&mut self) {
         wipe(&mut self.0);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, LikelyCause};
+use crate::host::failed::io_kind;
 use crate::net::endpoint::{Endpoint, EndpointError};
 use crate::traffic::heartbeat::HeartbeatExpired;
 use crate::wire::socket_type::SocketType;
@@ -143,16 +144,7 @@ impl NetError {
         use io::ErrorKind;
         match self {
             Self::Resolve { source, .. } | Self::Io { source, .. } => source.kind(),
-            Self::Handshake(error) | Self::Traffic(error) => match error {
-                Error::RefusedByPeer(_) | Error::Denied(_) => ErrorKind::PermissionDenied,
-                Error::Incompatible(_) | Error::Protocol(_) | Error::Crypto(_) => {
-                    ErrorKind::InvalidData
-                }
-                Error::Limit(_) => ErrorKind::InvalidData,
-                Error::ClosedByPeer(_) => ErrorKind::UnexpectedEof,
-                Error::Timeout(_) => ErrorKind::TimedOut,
-                Error::Local(_) => ErrorKind::Other,
-            },
+            Self::Handshake(error) | Self::Traffic(error) => io_kind(error),
             Self::Closed => ErrorKind::ConnectionAborted,
             Self::SendClosed => ErrorKind::BrokenPipe,
             Self::Revoked | Self::Tunnel(TunnelError::ForeignUser { .. }) => {

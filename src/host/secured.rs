@@ -1,0 +1,184 @@
+//! The handshake of a socket that someone else has written, in one call.
+#![forbid(unsafe_code)]
+
+use crate::access::peer::Peer;
+use crate::error::{Error, LocalError};
+use crate::handshake::{Established, PeerContext};
+use crate::host::byte_stream::ByteStream;
+use crate::host::clock::Clock;
+use crate::host::conduct::{Agreed, Conduct, Stop};
+use crate::host::failed::Failed;
+use crate::host::linger::close_gracefully;
+use crate::host::wiped_buffer::HandshakeBytes;
+use crate::security::Security;
+use crate::status::{DenialStatus, Denied};
+use crate::traffic::channel::Channel;
+use crate::traffic::heartbeat::HeartbeatSettings;
+use bytes::BytesMut;
+use std::time::Instant;
+
+#[cfg(feature = "tokio")]
+use crate::host::byte_stream::TokioStream;
+#[cfg(feature = "tokio")]
+use crate::host::clock::TokioClock;
+#[cfg(feature = "tokio")]
+use tokio::io::{AsyncRead, AsyncWrite};
+
+impl Security {
+    /// Conducts the handshake with the peer at the other end of `stream`, on tokio's runtime.
+    ///
+    /// It exchanges greetings and commands, asks policy about the peer, and keeps the time-outs of
+    /// [`Limits`](crate::Limits): `greeting_timeout`, `handshake_timeout` and `verdict_timeout`. While
+    /// policy thinks it notices a peer that leaves, and cancels the question. If our policy refuses
+    /// the peer, the peer gets an ERROR and has `linger_timeout` to read it. So it takes at most
+    /// `handshake_timeout` and `linger_timeout` together.
+    ///
+    /// `input` holds what has been read from the peer already, and afterwards what has arrived behind
+    /// the handshake: the beginning of the traffic. `stream` may be used again at once. After a failure
+    /// `input` is empty, and `stream` is to be closed.
+    ///
+    /// Dropping the future ends the handshake. What it has read is wiped, and `stream` is to be closed.
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use zmtp_auth::mechanism::PeerContext;
+    /// use zmtp_auth::{Config, PeerAddress, Security, SocketType};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let context = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
+    /// let null = |socket_type| {
+    ///     let config = Config::builder(socket_type).null().accept_any_peer();
+    ///     config.finish().map(Security::from)
+    /// };
+    /// let (push, pull) = (null(SocketType::Push)?, null(SocketType::Pull)?);
+    /// // Any stream of tokio, such as a TcpStream.
+    /// let (mut here, mut there) = tokio::io::duplex(1024);
+    /// let (mut input, mut input_there) = (BytesMut::new(), BytesMut::new());
+    /// let (push, pull) = tokio::join!(
+    ///     push.conduct(context(), &mut here, &mut input),
+    ///     pull.conduct(context(), &mut there, &mut input_there),
+    /// );
+    /// assert_eq!(push?.peer().claims.socket_type, Some(SocketType::Pull));
+    /// assert_eq!(pull?.peer().claims.socket_type, Some(SocketType::Push));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`Failed`] if the handshake fails: [`Failed::kind`] says how.
+    #[cfg(feature = "tokio")]
+    pub async fn conduct<S: AsyncRead + AsyncWrite + Unpin + ?Sized>(
+        &self,
+        context: PeerContext,
+        stream: &mut S,
+        input: &mut BytesMut,
+    ) -> Result<Secured, Failed> {
+        self.conduct_on(context, &mut TokioStream(stream), &TokioClock, input)
+            .await
+    }
+
+    /// As `conduct`, over any stream and with any clock. It needs no feature.
+    ///
+    /// # Errors
+    /// Returns [`Failed`] if the handshake fails: [`Failed::kind`] says how.
+    pub async fn conduct_on(
+        &self,
+        context: PeerContext,
+        stream: &mut impl ByteStream,
+        clock: &impl Clock,
+        input: &mut BytesMut,
+    ) -> Result<Secured, Failed> {
+        let arrived = HandshakeBytes::from(std::mem::take(input));
+        let outcome = {
+            let mut conduct = Conduct::new(&mut *stream, clock, self, (), arrived);
+            match conduct.run(context).await {
+                Ok(Stop::Complete(established)) if is_revoked(&established.peer) => {
+                    Err(conduct.failed(revoked()))
+                }
+                Ok(Stop::Complete(established)) => Ok(conduct.agreed(established)),
+                // Only a relay pauses, and it is driven by `relay`.
+                Ok(Stop::Paused(_)) => {
+                    Err(conduct.failed(Error::from(LocalError::MetadataMissing)))
+                }
+                Err(failure) => Err(failure),
+            }
+        };
+        match outcome {
+            Ok(Agreed {
+                established,
+                input: rest,
+            }) => {
+                *input = rest;
+                let security = self.clone();
+                Ok(Secured {
+                    established,
+                    security,
+                })
+            }
+            Err(mut failure) => {
+                let error_frame = std::mem::take(&mut failure.error_frame);
+                if !error_frame.is_empty() {
+                    close_gracefully(stream, clock, error_frame, self.limits()).await;
+                }
+                Err(failure.into())
+            }
+        }
+    }
+}
+
+/// Whether the admission was revoked between the verdict and the end of the handshake.
+fn is_revoked(peer: &Peer) -> bool {
+    peer.grant().is_some_and(|grant| !grant.still_valid())
+}
+
+fn revoked() -> Error {
+    Error::Denied(Denied {
+        status: DenialStatus::Failure,
+        reason: "the admission was revoked during the handshake".to_owned(),
+        by: None,
+    })
+}
+
+/// A connection whose handshake is complete. [`Security::conduct_on`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub struct Secured {
+    established: Box<Established>,
+    security: Security,
+}
+
+impl Secured {
+    /// The peer: what it has proven, and what it claims.
+    #[must_use]
+    pub const fn peer(&self) -> &Peer {
+        &self.established.peer
+    }
+
+    /// Whether the peer speaks ZMTP 3.0 ([`Established::zmtp_3_0`]).
+    #[must_use]
+    pub const fn is_zmtp_3_0(&self) -> bool {
+        self.established.zmtp_3_0
+    }
+
+    /// The peer, and a [`Channel`] for messages to and from it. `input` is what has arrived behind the
+    /// handshake, `heartbeat` enables PINGs to the peer.
+    #[must_use]
+    pub fn into_channel(
+        self,
+        input: BytesMut,
+        heartbeat: Option<HeartbeatSettings>,
+        now: Instant,
+    ) -> (Peer, Channel) {
+        let ours = self.security.socket_type();
+        let limits = self.security.limits();
+        let (peer, channel) = self.established.into_channel(ours, limits, heartbeat, now);
+        (peer, channel.with_input(input))
+    }
+
+    /// The parts: what seals, what opens, and the peer.
+    #[must_use]
+    pub fn into_established(self) -> Established {
+        *self.established
+    }
+}

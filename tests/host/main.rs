@@ -1,0 +1,10 @@
+//! Sockets that someone else has written, secured by `host`.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+
+mod any_runtime;
+#[cfg(feature = "tokio")]
+mod conduct;
+#[cfg(feature = "tokio")]
+mod failures;
+#[cfg(feature = "tokio")]
+mod parties;
