@@ -185,13 +185,11 @@ fn a_handshake_needs_no_runtime() {
 /// The router has no clock here, so `conduct_on` bounds the time of the handler with its own.
 #[test]
 fn the_clock_that_is_handed_in_bounds_everything() {
-    let limits = Limits {
-        greeting_timeout: Duration::from_millis(100),
-        verdict_timeout: Duration::from_millis(200),
-        handshake_timeout: Duration::from_millis(900),
-        linger_timeout: Duration::from_millis(400),
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .with_greeting_timeout(Duration::from_millis(100))
+        .with_verdict_timeout(Duration::from_millis(200))
+        .with_handshake_timeout(Duration::from_millis(900))
+        .with_linger_timeout(Duration::from_millis(400));
     let router = ZapRouter::with_limits(&limits);
     router.bind("*", |_| std::future::pending()).unwrap();
     let server = server(router.clone(), &limits);
