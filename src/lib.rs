@@ -52,6 +52,8 @@
 
 mod access;
 pub mod auth;
+#[cfg(feature = "serde")]
+mod byte_text;
 pub mod cert;
 pub mod config;
 mod crypto;
@@ -73,8 +75,8 @@ pub mod wire;
 mod with_causes;
 pub mod zap;
 
-pub use access::address::{IpcPeer, PeerAddress};
-pub use access::credentials::{Credential, Credentials, MechanismKind};
+pub use access::address::{IpcPeer, PeerAddress, PeerAddressError};
+pub use access::credentials::{Credential, Credentials, MechanismKind, MechanismKindError};
 pub use access::domain::Domain;
 pub use access::grant::{Grant, GrantTerms};
 pub use access::peer::{Authenticated, Claims, Peer};
@@ -85,7 +87,7 @@ pub use config::builder::{Builder, ConfigError};
 pub use config::settings::{Authorizing, Config, Dangerous, NoPolicy};
 pub use crypto::keys::{KeyError, KeyPair, PublicKey, SecretKey};
 pub use crypto::password::Password;
-pub use crypto::password_hash::{HashingError, PasswordHashError};
+
 pub use crypto::random::{OsRandom, RandomSource};
 pub use error::{
     CryptoError, Error, Fault, Incompatible, LikelyCause, LimitExceeded, LocalError, Malformation,

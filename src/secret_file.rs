@@ -9,7 +9,7 @@ use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
 
 /// Why a certificate, password file or policy file was not read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 pub enum FileError {
     /// The file or directory cannot be read.
@@ -36,7 +36,7 @@ impl From<io::Error> for FileError {
 }
 
 /// A failure of the operating system: an [`io::Error`] that can be compared and cloned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct FileFailure {
     /// The kind of failure.

@@ -101,7 +101,7 @@ impl fmt::Display for DenialStatus {
 }
 
 /// How our policy refused the peer. The peer learns only the status.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Denied {
     /// The ZAP status.
@@ -113,7 +113,7 @@ pub struct Denied {
 }
 
 /// What decided against a peer. It is for logs and never leaves this process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct DeniedBy {
     /// The rule in words, or for a bound the name of its field in [`Limits`](crate::Limits).

@@ -146,7 +146,7 @@ mod decisions {
         let router = ZapRouter::new();
         router.bind(Domain::ALL, auth).unwrap();
         let address = PeerAddress::from_zap(b"192.0.2.1");
-        let request = AccessRequest::new("a".into(), address, Credentials::Curve { key: key(7) });
+        let request = AccessRequest::new("a", address, Credentials::Curve { key: key(7) });
         let asked = count(|| match now(router.authorize(&request)) {
             Verdict::Allow(approval) => assert!(approval.grant.is_some()),
             Verdict::Deny(denied) => panic!("{denied}"),

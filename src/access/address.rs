@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use thiserror::Error;
 
 /// The origin of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,6 +37,15 @@ pub struct IpcPeer {
     /// Process id, where the operating system gives it.
     pub pid: Option<u32>,
 }
+
+/// The text is not the address of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[error(
+    "not the address of a peer: write an IP address without a port, an IPv6 address with its zone \
+     such as fe80::1%eth0, or localhost:UID:GID:PID"
+)]
+#[non_exhaustive]
+pub struct PeerAddressError;
 
 const IPC_PREFIX: &str = "localhost:";
 
@@ -127,9 +138,40 @@ fn number(text: &str) -> Option<u32> {
         .flatten()
 }
 
+impl FromStr for PeerAddress {
+    type Err = PeerAddressError;
+
+    /// Parses what `Display` shows, in every form but [`PeerAddress::Other`].
+    /// [`PeerAddress::from_zap`] also takes that.
+    ///
+    /// # Errors
+    /// Returns [`PeerAddressError`] if the text has none of the known forms.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::from_text(text).ok_or(PeerAddressError)
+    }
+}
+
 impl From<IpAddr> for PeerAddress {
     fn from(ip: IpAddr) -> Self {
         Self::Ip(ip)
+    }
+}
+
+impl From<Ipv4Addr> for PeerAddress {
+    fn from(ip: Ipv4Addr) -> Self {
+        Self::Ip(ip.into())
+    }
+}
+
+impl From<Ipv6Addr> for PeerAddress {
+    fn from(ip: Ipv6Addr) -> Self {
+        Self::Ip(ip.into())
+    }
+}
+
+impl From<IpcPeer> for PeerAddress {
+    fn from(peer: IpcPeer) -> Self {
+        Self::Ipc(peer)
     }
 }
 
@@ -161,6 +203,7 @@ impl fmt::Display for PeerAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_forms_that_libzmq_sends_read_back() {
@@ -204,6 +247,33 @@ mod tests {
             let address = PeerAddress::from_zap(address.as_bytes());
             assert_eq!(address.with_port(Some(5555)).to_string(), shown);
             assert_eq!(address.with_port(None).to_string(), address.to_string());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_known_form_reads_back_from_its_text(
+            ip in any::<IpAddr>(),
+            v6 in any::<Ipv6Addr>(),
+            zone in "[!-~]{1,8}",
+            (uid, gid, pid) in any::<(u32, u32, Option<u32>)>(),
+        ) {
+            for address in [
+                PeerAddress::Ip(ip),
+                PeerAddress::ScopedIp(v6, zone.into()),
+                PeerAddress::Ipc(IpcPeer { uid, gid, pid }),
+            ] {
+                prop_assert_eq!(address.to_string().parse(), Ok(address));
+            }
+        }
+
+        #[test]
+        fn a_text_parses_if_a_request_with_it_has_a_known_form(text in "[0-9a-f.:%]{0,24}|.{0,24}") {
+            let known = match PeerAddress::from_zap(text.as_bytes()) {
+                PeerAddress::Other(_) => Err(PeerAddressError),
+                known => Ok(known),
+            };
+            prop_assert_eq!(text.parse(), known);
         }
     }
 

@@ -6,6 +6,8 @@ use crate::crypto::password::Password;
 use crate::printable::printable;
 use bytes::Bytes;
 use std::fmt;
+use std::str::FromStr;
+use thiserror::Error;
 
 /// Maximum length in bytes of a PLAIN user name or password. 255: a HELLO command carries each
 /// length in one byte (RFC 24).
@@ -51,7 +53,22 @@ pub enum MechanismKind {
     Gssapi,
 }
 
+/// The text is not the name of a mechanism.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[error("not a mechanism: the names are NULL, PLAIN, CURVE and GSSAPI, in capitals")]
+#[non_exhaustive]
+pub struct MechanismKindError;
+
 impl MechanismKind {
+    /// All mechanisms.
+    const ALL: [Self; 4] = [Self::Null, Self::Plain, Self::Curve, Self::Gssapi];
+
+    /// The mechanism of that name; `None` if there is none.
+    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|kind| kind.name().as_bytes() == name)
+    }
+
     /// The name as greetings and ZAP requests carry it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -67,6 +84,34 @@ impl MechanismKind {
 impl fmt::Display for MechanismKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl FromStr for MechanismKind {
+    type Err = MechanismKindError;
+
+    /// Parses the name as greetings carry it, in capitals.
+    ///
+    /// # Errors
+    /// Returns [`MechanismKindError`] for every other text.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::from_name(name.as_bytes()).ok_or(MechanismKindError)
+    }
+}
+
+/// With feature `serde` a mechanism is its name: `"NULL"`, `"PLAIN"`, `"CURVE"` or `"GSSAPI"`.
+#[cfg(feature = "serde")]
+impl serde::Serialize for MechanismKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for MechanismKind {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -35,15 +35,59 @@ impl Domain {
     }
 }
 
-impl From<&'static str> for Domain {
-    fn from(name: &'static str) -> Self {
-        Self(Bytes::from_static(name.as_bytes()))
+impl From<&str> for Domain {
+    fn from(name: &str) -> Self {
+        name.as_bytes().into()
     }
 }
 
 impl From<String> for Domain {
     fn from(name: String) -> Self {
         Self(name.into())
+    }
+}
+
+impl From<&[u8]> for Domain {
+    fn from(name: &[u8]) -> Self {
+        Self(Bytes::copy_from_slice(name))
+    }
+}
+
+impl From<Vec<u8>> for Domain {
+    fn from(name: Vec<u8>) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<Bytes> for Domain {
+    fn from(name: Bytes) -> Self {
+        Self(name)
+    }
+}
+
+impl From<&Domain> for Domain {
+    fn from(domain: &Domain) -> Self {
+        domain.clone()
+    }
+}
+
+/// With feature `serde` a domain is a string: its UTF-8 text, in which a backslash is written twice
+/// and each byte that is not UTF-8 as `\x` and two hexadecimal digits. Every domain reads back.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Domain {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&crate::byte_text::to_text(&self.0))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Domain {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = crate::byte_text::from_text(&text).ok_or_else(|| {
+            serde::de::Error::custom(r"a backslash in a domain must be followed by \ or xHH")
+        })?;
+        Ok(bytes.into())
     }
 }
 

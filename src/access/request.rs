@@ -8,7 +8,7 @@ use crate::access::peer::Claims;
 use bytes::Bytes;
 
 /// Whether a NULL socket or a CURVE server asks a ZAP handler before it admits a peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(
     clippy::exhaustive_enums,
     reason = "a socket asks about its peers or does not"
@@ -41,10 +41,14 @@ pub struct AccessRequest {
 impl AccessRequest {
     /// A request without port and claims.
     #[must_use]
-    pub const fn new(domain: Domain, address: PeerAddress, credentials: Credentials) -> Self {
+    pub fn new(
+        domain: impl Into<Domain>,
+        address: impl Into<PeerAddress>,
+        credentials: Credentials,
+    ) -> Self {
         Self {
-            domain,
-            address,
+            domain: domain.into(),
+            address: address.into(),
             port: None,
             credentials,
             claims: None,

@@ -12,6 +12,7 @@ pub(crate) mod reload;
 pub(crate) mod sync;
 pub(crate) mod thread_authenticator;
 
+pub use crate::crypto::password_hash::{HashingError, PasswordHashError};
 pub use audit::event::{
     AddressChange, AuditEvent, Audited, AuditedAdmission, AuditedDecision, Change,
 };

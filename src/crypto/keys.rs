@@ -164,6 +164,22 @@ impl AsRef<[u8]> for PublicKey {
     }
 }
 
+/// With feature `serde` a public key is a string of 40 characters of Z85.
+#[cfg(feature = "serde")]
+impl serde::Serialize for PublicKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_z85())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for PublicKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::from_z85(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// A Curve25519 secret key, 32 bytes. It lives in one place on the heap, so a move copies nothing.
 /// It is wiped on drop, and `Debug` does not show it.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]

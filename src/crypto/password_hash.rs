@@ -29,7 +29,7 @@ const HASH_LEN: RangeInclusive<usize> = 16..=MAX_FIELD_LEN;
 const MAX_FIELD_LEN: usize = 64;
 
 /// Why a text is not a PHC string that this crate verifies.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum PasswordHashError {
     /// The text does not start with `$argon2id$`.

@@ -143,7 +143,7 @@ enum CredentialFrames {
 }
 
 /// Why frames are not a ZAP request.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum ZapRequestError {
     /// There are fewer than six frames.
@@ -163,7 +163,7 @@ pub enum ZapRequestError {
 }
 
 /// Why the credentials of a request do not parse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
     /// The mechanism is not one of RFC 27 or RFC 38.
@@ -296,14 +296,7 @@ impl ZapRequest {
     /// The mechanism; `None` if it is not known.
     #[must_use]
     pub fn mechanism_kind(&self) -> Option<MechanismKind> {
-        [
-            MechanismKind::Null,
-            MechanismKind::Plain,
-            MechanismKind::Curve,
-            MechanismKind::Gssapi,
-        ]
-        .into_iter()
-        .find(|kind| self.mechanism == kind.name())
+        MechanismKind::from_name(&self.mechanism)
     }
 }
 

@@ -103,8 +103,8 @@ struct Shared {
 struct Table(BTreeMap<Domain, Option<Arc<dyn AnyHandler>>>);
 
 /// The domain has a handler already.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("domain {0:?} has a ZAP handler already")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Error)]
+#[error("domain \"{0}\" has a ZAP handler already: unbind it first")]
 #[expect(clippy::exhaustive_structs, reason = "it is the domain")]
 pub struct AlreadyBound(
     /// The domain.
@@ -209,15 +209,16 @@ impl ZapRouter {
 
     /// Unbinds the handler of `domain`. Peers of the domain are refused with 300, including those
     /// whose request is in progress, until another handler is bound. True if there was a handler.
-    pub fn unbind(&self, domain: &Domain) -> bool {
+    pub fn unbind(&self, domain: impl Into<Domain>) -> bool {
+        let domain = domain.into();
         let before = self.0.table.rcu(|table| {
-            if table.is_bound(domain) {
-                Arc::new(table.with(domain, None))
+            if table.is_bound(&domain) {
+                Arc::new(table.with(&domain, None))
             } else {
                 Arc::clone(table)
             }
         });
-        before.is_bound(domain)
+        before.is_bound(&domain)
     }
 
     /// Asks the domain's handler, and logs a denial.

@@ -589,7 +589,7 @@ async fn one_refusal_is_one_line_in_the_log() {
         password: Password::from("wrong"),
     };
     let address = PeerAddress::from_zap(b"192.0.2.1");
-    let request = AccessRequest::new("test".into(), address, credentials).with_port(Some(5555));
+    let request = AccessRequest::new("test", address, credentials).with_port(Some(5555));
     let _denied = policy(&keys()).authorize(&request).await;
     let lines = logged();
     let refused: Vec<_> = lines

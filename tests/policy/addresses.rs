@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use zmtp_auth::auth::{AddressError, AddressRule, Authenticator};
-use zmtp_auth::{Domain, IpcPeer, PeerAddress};
+use zmtp_auth::{IpcPeer, PeerAddress};
 
 /// The text of the reply to a NULL peer.
 fn ask(auth: &Authenticator, domain: &str, address: &str) -> String {
@@ -196,7 +196,7 @@ fn a_zone_by_name_is_the_zone_by_number_that_our_own_sockets_tell() {
 fn unconfigure_leaves_address_lists_alone() {
     let auth = Authenticator::new();
     auth.addresses_of("a").deny([OUTSIDE]).unwrap();
-    auth.unconfigure(&Domain::from("a"));
+    auth.unconfigure("a");
     check(&auth, "a", &[INSIDE], &[OUTSIDE]);
 }
 

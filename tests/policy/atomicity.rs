@@ -13,9 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use zmtp_auth::auth::{AdmissionTerms, Authenticator};
 use zmtp_auth::zap::{RequestId, ZapHandler, ZapReply, ZapRequest};
-use zmtp_auth::{
-    AccessRequest, Credentials, Domain, Grant, Password, PeerAddress, PublicKey, Status,
-};
+use zmtp_auth::{AccessRequest, Credentials, Grant, Password, PeerAddress, PublicKey, Status};
 
 const KEYS: usize = 6;
 /// The last key never changes.
@@ -73,7 +71,7 @@ impl Probe {
         let address = PeerAddress::from_zap(ADDRESSES[self.address()].as_bytes());
         ZapRequest::new(
             RequestId::from(1),
-            &AccessRequest::new(domain.into(), address, credentials),
+            &AccessRequest::new(domain, address, credentials),
         )
     }
 }
@@ -101,7 +99,7 @@ impl Step {
             Self::Keys(numbers) => some(keys(numbers), auth, "a"),
             Self::StarKeys(numbers) => some(keys(numbers), auth, "*"),
             Self::AnyKey => _ = auth.configure_curve_any("a"),
-            Self::Unconfigure => _ = auth.unconfigure(&Domain::from("a")),
+            Self::Unconfigure => _ = auth.unconfigure("a"),
             Self::Users(users) => {
                 let users = USERS.iter().zip(users);
                 let users = users.filter_map(|(name, at)| Some((name, PASSWORDS[(*at)?])));

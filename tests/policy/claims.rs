@@ -10,11 +10,11 @@ use std::thread;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::cert::Certificate;
 use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest};
-use zmtp_auth::{AccessRequest, Credentials, Domain, Grant, KeyPair, PeerAddress, PublicKey};
+use zmtp_auth::{AccessRequest, Credentials, Grant, KeyPair, PeerAddress, PublicKey};
 
 fn ask(auth: &Authenticator, domain: &'static str, key: PublicKey) -> Option<Grant> {
     let address = PeerAddress::from_zap(b"::1");
-    let request = AccessRequest::new(domain.into(), address, Credentials::Curve { key });
+    let request = AccessRequest::new(domain, address, Credentials::Curve { key });
     let request = ZapRequest::new(RequestId::from(1), &request);
     match pin!(auth.handle(request)).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(reply) => reply.grant,
@@ -55,7 +55,7 @@ fn a_first_load_that_failed_admits_no_peer_and_ends_what_star_had_admitted() {
     assert!(!before.still_valid());
     assert!(ask(&auth, "b", stranger()).is_some());
 
-    auth.unconfigure(&Domain::from("a"));
+    auth.unconfigure("a");
     assert!(ask(&auth, "a", stranger()).is_some());
     assert!(!before.still_valid());
 }
@@ -95,7 +95,7 @@ fn an_emptied_directory_admits_no_peer_and_a_removed_one_changes_nothing_by_itse
         assert!(ask(&auth, "a", key).is_none());
     }
 
-    auth.unconfigure(&Domain::from("a"));
+    auth.unconfigure("a");
     assert!(ask(&auth, "a", ada).is_some());
 }
 

@@ -242,7 +242,7 @@ fn each_change_tells_what_it_has_added_changed_and_removed() {
     assert!(auth.configure_curve("d", "/no/such/place").is_err());
     let claimed = Change::Claimed(MechanismKind::Curve, "d".into());
     assert_eq!(change(&mut events), claimed);
-    auth.unconfigure(&"d".into());
+    auth.unconfigure("d");
     assert_eq!(change(&mut events), Change::Unconfigured("d".into()));
     auth.set_curve_user_id(|_| "someone");
     assert_eq!(change(&mut events), Change::UserIds);
@@ -454,7 +454,7 @@ fn a_decision_says_from_which_port_and_which_known_user_was_refused() {
             password: Password::from("wrong"),
         };
         let address = PeerAddress::from_zap(b"192.0.2.1");
-        let request = AccessRequest::new("billing".into(), address, credentials);
+        let request = AccessRequest::new("billing", address, credentials);
         let request = request.with_port(Some(5555));
         assert!(matches!(
             auth.authorize_blocking(&request),

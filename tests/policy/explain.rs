@@ -16,7 +16,7 @@ fn key(number: u8) -> PublicKey {
 
 fn request(domain: &'static str, address: &str, credentials: Credentials) -> AccessRequest {
     let address = PeerAddress::from_zap(address.as_bytes());
-    AccessRequest::new(domain.into(), address, credentials)
+    AccessRequest::new(domain, address, credentials)
 }
 
 fn curve(domain: &'static str, number: u8) -> AccessRequest {
@@ -297,7 +297,7 @@ fn take(auth: &Authenticator, step: Step) {
             let users = names.into_iter().map(|name| (name, name));
             auth.configure_plain(domain, users).unwrap();
         }
-        Step::Unconfigure(domain) => _ = auth.unconfigure(&domain.into()),
+        Step::Unconfigure(domain) => _ = auth.unconfigure(domain),
         // A list of the other kind, which makes the call an error, does not matter here.
         Step::Allow(scope, rule) => drop(list(scope).allow([rule])),
         Step::Deny(scope, rule) => drop(list(scope).deny([rule])),

@@ -9,6 +9,7 @@ mod unprivileged;
 mod addresses;
 mod atomicity;
 mod claims;
+mod error_chains;
 mod events;
 mod explain;
 #[cfg(feature = "policy-file")]
@@ -19,6 +20,8 @@ mod poll_once;
 mod reload;
 mod revocation;
 mod revocation_hooks;
+#[cfg(feature = "serde")]
+mod serialized;
 mod table;
 mod thread_authenticator;
 mod validity;

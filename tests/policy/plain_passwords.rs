@@ -712,7 +712,7 @@ mod threads {
             username: Bytes::copy_from_slice(name.as_bytes()),
             password: Password::from(""),
         };
-        AccessRequest::new(domain.into(), PeerAddress::from_zap(b"::1"), credentials)
+        AccessRequest::new(domain, PeerAddress::from_zap(b"::1"), credentials)
     }
 
     fn with_time(time: Duration) -> Authenticator {

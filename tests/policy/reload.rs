@@ -35,7 +35,7 @@ fn watched() -> Watched {
 
 fn watched_with(debounce: Duration) -> Watched {
     let mut settings = ReloadSettings::default();
-    settings.debounce = debounce;
+    settings = settings.with_debounce(debounce);
     let auth = Authenticator::new();
     let (sender, events) = channel();
     let reload = Reload::start(&auth, settings, move |event| {
@@ -680,10 +680,10 @@ fn a_watch_that_is_given_up_or_unconfigured_tells_so() {
             .unwrap_err();
     }
     assert_eq!(ended(&mut events), []);
-    assert!(watched.auth.unconfigure(&Domain::from("a")).ended_watch);
-    assert!(!watched.auth.unconfigure(&Domain::from("a")).ended_watch);
+    assert!(watched.auth.unconfigure("a").ended_watch);
+    assert!(!watched.auth.unconfigure("a").ended_watch);
     assert_eq!(ended(&mut events), both("a"));
-    watched.reload.forget(&Domain::from("b"));
+    watched.reload.forget("b");
     assert_eq!(ended(&mut events), both("b"));
     drop(watched.reload);
     assert_eq!(ended(&mut events), both("c"));

@@ -38,7 +38,7 @@ impl Server {
 
     fn ask(&self, domain: &'static str, address: &str, credentials: Credentials) -> Verdict {
         let address = PeerAddress::from_zap(address.as_bytes());
-        let request = AccessRequest::new(domain.into(), address, credentials);
+        let request = AccessRequest::new(domain, address, credentials);
         now(self.router.authorize(&request))
     }
 
@@ -280,7 +280,7 @@ mod what_revokes {
         let (star_curve, star_plain) = (server.curve("b", 1), server.plain("b", "ada"));
         let null = server.null("a", "127.0.0.1");
         revokes(
-            || server.auth.unconfigure(&Domain::from("a")),
+            || server.auth.unconfigure("a"),
             &[&curve, &plain],
             &[&star_curve, &star_plain, &null],
         );
@@ -607,7 +607,7 @@ fn late_provider(auth: &Authenticator) -> (tokio::sync::oneshot::Sender<()>, Arc
 
 fn curve_request(number: u32) -> AccessRequest {
     let address = PeerAddress::from_zap(b"::1");
-    AccessRequest::new("a".into(), address, Credentials::Curve { key: key(number) })
+    AccessRequest::new("a", address, Credentials::Curve { key: key(number) })
 }
 
 #[test]

@@ -374,7 +374,7 @@ mod divergences {
         );
         assert_eq!(curve(&auth, "a", KEY), refused("Unknown key"));
 
-        auth.unconfigure(&Domain::from("a"));
+        auth.unconfigure("a");
         assert_eq!(plain(&auth, "a", "admin", "secret"), allowed("admin"));
         assert_eq!(curve(&auth, "a", KEY), allowed(z85(KEY)));
     }
@@ -749,7 +749,7 @@ mod further {
                 password: Password::from(password),
             };
             let address = PeerAddress::from_zap(b"127.0.0.1");
-            now(router.authorize(&AccessRequest::new("a".into(), address, credentials)))
+            now(router.authorize(&AccessRequest::new("a", address, credentials)))
         };
         match ask("secret") {
             Verdict::Allow(approval) => assert_eq!(approval.user_id, "admin"),
@@ -778,7 +778,7 @@ mod further {
             let _held = &reopens;
             ready(false)
         });
-        auth.unconfigure(&Domain::from("a"));
+        auth.unconfigure("a");
         assert_eq!(curve(&auth, "reopened", KEY), allowed(z85(KEY)));
     }
 

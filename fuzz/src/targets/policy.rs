@@ -87,7 +87,7 @@ impl Run {
                 model.plain_provider(domain, says);
             }
             8 => {
-                auth.unconfigure(&Domain::from(domain));
+                auth.unconfigure(domain);
                 model.unconfigure(domain);
             }
             9 if kind & 16 == 0 => {
@@ -119,7 +119,7 @@ impl Run {
                 principal: "principal".into(),
             },
         };
-        let asked = AccessRequest::new(domain.into(), address, credentials);
+        let asked = AccessRequest::new(domain, address, credentials);
         let explained = now(self.auth.explain(&asked));
         let reply = now(self
             .auth

@@ -15,6 +15,23 @@ use bytes::Bytes;
 use std::time::{Duration, SystemTime};
 
 /// An event for an audit log.
+///
+/// With feature `serde` it can be serialized. An event is one flat object, such as this decision as
+/// JSON:
+///
+/// ```json
+/// {"at": "2026-01-31T12:00:00.000000Z", "policy_version": 3, "event": "decision", "id": "1",
+///  "domain": "billing", "address": "192.0.2.1", "port": 50123, "mechanism": "PLAIN",
+///  "credential": {"type": "user_name", "value": "alice"}, "outcome": "refused", "status": "400",
+///  "reason": "Invalid password", "took_us": 12,
+///  "rule": {"kind": "passwords", "mechanism": null, "domain": "billing", "address": null}}
+/// ```
+///
+/// `event` is [`Audited::name`], and the other names are those of the fields, with these exceptions:
+/// a change has its name in `change`, an admission has `user_id`, `metadata`, `entry_version` and
+/// `valid_until` in place of `status` and `reason`, `took_us` is in microseconds, and issues are
+/// texts. Times are in RFC 3339. A field without a value is `null`. Bytes are text in the form of
+/// [`Domain`]. Names that exist stay in later versions, and new ones may be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditEvent {
@@ -77,7 +94,7 @@ pub struct AuditedDecision {
 }
 
 /// An admission that has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct AuditedAdmission {
     /// The domain of the peer's request.
@@ -93,7 +110,7 @@ pub struct AuditedAdmission {
 }
 
 /// A change of the policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Change {
     /// A domain was claimed for a mechanism, before its users or keys are loaded.
@@ -152,7 +169,7 @@ pub enum Change {
 
 /// How an address list was changed: one variant for each method of
 /// [`AddressList`](crate::auth::AddressList).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AddressChange {
     /// Rules were added to the allow list.
@@ -195,6 +212,21 @@ impl Change {
 }
 
 impl Audited {
+    /// The kind of the event, for counting and as a label: `decision`, `malformed`, `ended`,
+    /// `change`, `provider_stuck` or `reloaded`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Decision(_) => "decision",
+            Self::Malformed { .. } => "malformed",
+            Self::Ended(_) => "ended",
+            Self::Change(_) => "change",
+            Self::ProviderStuck(_) => "provider_stuck",
+            #[cfg(feature = "reload")]
+            Self::Reloaded(_) => "reloaded",
+        }
+    }
+
     /// The share of the bounded log that it takes up.
     pub(crate) const fn weight(&self) -> usize {
         match self {

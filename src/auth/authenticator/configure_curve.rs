@@ -129,19 +129,20 @@ impl Authenticator {
     /// Removes the configuration of `domain` for all mechanisms, so that `*` rules it again. Files
     /// of the domain are no longer watched. Its address list remains until
     /// [`AddressList::clear`](crate::auth::AddressList::clear).
-    pub fn unconfigure(&self, domain: &Domain) -> Configured {
+    pub fn unconfigure(&self, domain: impl Into<Domain>) -> Configured {
+        let domain = domain.into();
         let mut configured = Configured::default();
         self.change(|policy| {
-            policy.plain.remove(domain);
-            policy.curve.remove(domain);
+            policy.plain.remove(&domain);
+            policy.curve.remove(&domain);
             for mechanism in [MechanismKind::Plain, MechanismKind::Curve] {
                 let ruled = (mechanism, domain.clone());
                 configured.ended_watch |= policy.rule_explicitly(&ruled, None);
             }
             for rules in [&mut policy.null, &mut policy.gssapi] {
-                rules.as_mut().map(|rules| rules.remove(domain));
+                rules.as_mut().map(|rules| rules.remove(&domain));
             }
-            Change::Unconfigured(domain.clone())
+            Change::Unconfigured(domain)
         });
         configured
     }

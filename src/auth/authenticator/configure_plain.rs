@@ -28,7 +28,7 @@ use std::sync::Arc;
 use thiserror::Error as ThisError;
 
 /// Why users and passwords cannot be put in force. No variant holds or shows a password.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 pub enum PlainUsersError {
     /// The operating system gave no random bytes for the key of the keyed hashes.

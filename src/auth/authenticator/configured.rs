@@ -10,7 +10,7 @@ use crate::auth::policy::watched::watches::Loaded;
 
 /// The effect of a call that configures a domain of an
 /// [`Authenticator`](crate::auth::Authenticator), apart from its rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct Configured {
     /// Whether the call has ended the watch of a directory or file for this domain and mechanism.

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
 
 /// Why a password file cannot be used, and where the fault is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PasswordFileError {
     /// The file.
@@ -58,7 +58,7 @@ impl PasswordFileError {
 }
 
 /// What is wrong with a password file. No variant holds or shows any of its contents.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 pub enum PasswordFileErrorKind {
     /// The file cannot be read, or is larger than 4 MiB.

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// The part of a policy that decided. The domain is that of the rule, which is `*` if the request's
 /// domain has no rule of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
     /// RFC 27: the frames are not a request, or the credentials do not fit the mechanism.

@@ -219,7 +219,7 @@ mod tests {
             loaded.auth.configure_curve_keys("", []);
         },
         |loaded| {
-            loaded.auth.unconfigure(&Domain::from("other"));
+            loaded.auth.unconfigure("other");
         },
         |loaded| loaded.auth.deny(["192.0.2.1"]).unwrap(),
         |loaded| loaded.auth.addresses_of("closed").clear(),

@@ -38,15 +38,36 @@ use std::path::PathBuf;
 pub struct PolicySettings {
     /// Addresses that may authenticate, in the forms of [`AddressRule`]. All others are refused.
     /// Without `allow` and `deny`, all addresses may authenticate.
-    #[serde(default, deserialize_with = "values::addresses")]
     pub allow: Option<Vec<AddressRule>>,
     /// Addresses that are refused. It excludes `allow`.
-    #[serde(default, deserialize_with = "values::addresses")]
     pub deny: Option<Vec<AddressRule>>,
     /// The sections of the domains. `*` applies to every domain without a section of its own, and
     /// the empty name is the empty domain.
     #[serde(default)]
     pub domain: BTreeMap<String, DomainSettings>,
+}
+
+impl PolicySettings {
+    /// Sets [`PolicySettings::allow`].
+    #[must_use]
+    pub fn with_allow(mut self, rules: impl IntoIterator<Item = AddressRule>) -> Self {
+        self.allow = Some(rules.into_iter().collect());
+        self
+    }
+
+    /// Sets [`PolicySettings::deny`].
+    #[must_use]
+    pub fn with_deny(mut self, rules: impl IntoIterator<Item = AddressRule>) -> Self {
+        self.deny = Some(rules.into_iter().collect());
+        self
+    }
+
+    /// Adds a section to [`PolicySettings::domain`], in place of one with the same name.
+    #[must_use]
+    pub fn with_domain(mut self, name: impl Into<String>, settings: DomainSettings) -> Self {
+        self.domain.insert(name.into(), settings);
+        self
+    }
 }
 
 /// The settings of one domain.
@@ -59,10 +80,8 @@ pub struct DomainSettings {
     pub inherit: bool,
     /// As [`PolicySettings::allow`], for this domain. An address must pass both lists. A domain with
     /// neither `allow` nor `deny` uses the list of `*`.
-    #[serde(default, deserialize_with = "values::addresses")]
     pub allow: Option<Vec<AddressRule>>,
     /// As [`PolicySettings::deny`], for this domain.
-    #[serde(default, deserialize_with = "values::addresses")]
     pub deny: Option<Vec<AddressRule>>,
     /// Whether the password file and the directory of certificates are reloaded when they change.
     /// Needs feature `reload`.
@@ -85,8 +104,80 @@ pub struct DomainSettings {
     pub gssapi: Option<GssapiSettings>,
 }
 
+impl DomainSettings {
+    /// Sets [`DomainSettings::inherit`].
+    #[must_use]
+    pub const fn with_inherit(mut self, inherit: bool) -> Self {
+        self.inherit = inherit;
+        self
+    }
+
+    /// Sets [`DomainSettings::allow`].
+    #[must_use]
+    pub fn with_allow(mut self, rules: impl IntoIterator<Item = AddressRule>) -> Self {
+        self.allow = Some(rules.into_iter().collect());
+        self
+    }
+
+    /// Sets [`DomainSettings::deny`].
+    #[must_use]
+    pub fn with_deny(mut self, rules: impl IntoIterator<Item = AddressRule>) -> Self {
+        self.deny = Some(rules.into_iter().collect());
+        self
+    }
+
+    /// Sets [`DomainSettings::reload`].
+    #[must_use]
+    pub const fn with_reload(mut self, reload: bool) -> Self {
+        self.reload = reload;
+        self
+    }
+
+    /// Sets [`DomainSettings::layout`].
+    #[must_use]
+    pub const fn with_layout(mut self, layout: Layout) -> Self {
+        self.layout = Some(layout);
+        self
+    }
+
+    /// Sets [`DomainSettings::validity`].
+    #[must_use]
+    pub const fn with_validity(mut self, validity: Validity) -> Self {
+        self.validity = Some(validity);
+        self
+    }
+
+    /// Sets [`DomainSettings::null`].
+    #[must_use]
+    pub const fn with_null(mut self, null: NullSettings) -> Self {
+        self.null = Some(null);
+        self
+    }
+
+    /// Sets [`DomainSettings::plain`].
+    #[must_use]
+    pub fn with_plain(mut self, plain: PlainSettings) -> Self {
+        self.plain = Some(plain);
+        self
+    }
+
+    /// Sets [`DomainSettings::curve`].
+    #[must_use]
+    pub fn with_curve(mut self, curve: CurveSettings) -> Self {
+        self.curve = Some(curve);
+        self
+    }
+
+    /// Sets [`DomainSettings::gssapi`].
+    #[must_use]
+    pub fn with_gssapi(mut self, gssapi: GssapiSettings) -> Self {
+        self.gssapi = Some(gssapi);
+        self
+    }
+}
+
 /// The peers that NULL admits: `null = { any = true }`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum NullSettings {
@@ -117,7 +208,6 @@ pub enum CurveSettings {
     /// [`Authenticator::configure_curve`](crate::auth::Authenticator::configure_curve).
     Certificates(PathBuf),
     /// The holders of these keys.
-    #[serde(deserialize_with = "values::keys")]
     Keys(Vec<PublicKey>),
     /// The holders of any keys.
     #[serde(deserialize_with = "values::only_true")]

@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MAX_PLAIN_LEN;
-use crate::auth::policy::address::rule::AddressRule;
+
 use crate::auth::policy::password_file::password_input;
 use crate::cert::validity::{Validity, parse};
-use crate::crypto::keys::PublicKey;
+
 use crate::crypto::password::Password;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 use std::collections::BTreeMap;
@@ -20,39 +20,6 @@ pub(super) fn only_true<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Err
     }
     let expected = &"true; leave the mechanism out to admit no peer";
     Err(Error::invalid_value(Unexpected::Bool(false), expected))
-}
-
-/// Parses a list of address rules.
-pub(super) fn addresses<'de, D>(from: D) -> Result<Option<Vec<AddressRule>>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    struct Rule(AddressRule);
-
-    impl<'de> Deserialize<'de> for Rule {
-        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-            let text = String::deserialize(from)?;
-            text.parse().map(Self).map_err(Error::custom)
-        }
-    }
-
-    let rules = Option::<Vec<Rule>>::deserialize(from)?;
-    Ok(rules.map(|rules| rules.into_iter().map(|Rule(rule)| rule).collect()))
-}
-
-/// Parses a list of public keys in Z85.
-pub(super) fn keys<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PublicKey>, D::Error> {
-    struct Key(PublicKey);
-
-    impl<'de> Deserialize<'de> for Key {
-        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-            let text = String::deserialize(from)?;
-            PublicKey::from_z85(&text).map(Self).map_err(Error::custom)
-        }
-    }
-
-    let keys = Vec::<Key>::deserialize(from)?;
-    Ok(keys.into_iter().map(|Key(key)| key).collect())
 }
 
 /// Parses a table of names and passwords.

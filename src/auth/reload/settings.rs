@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// The delays of reloading: how soon a change on disk is noticed, and when it comes into force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ReloadSettings {
     /// Minimum time between the two readings after which a change comes into force. Default: 2 s,
@@ -18,6 +18,29 @@ pub struct ReloadSettings {
     ///
     /// [`ReloadIssue::Hangs`]: crate::auth::ReloadIssue::Hangs
     pub read_timeout: Duration,
+}
+
+impl ReloadSettings {
+    /// Sets [`ReloadSettings::debounce`].
+    #[must_use]
+    pub const fn with_debounce(mut self, debounce: Duration) -> Self {
+        self.debounce = debounce;
+        self
+    }
+
+    /// Sets [`ReloadSettings::poll`].
+    #[must_use]
+    pub const fn with_poll(mut self, poll: Duration) -> Self {
+        self.poll = poll;
+        self
+    }
+
+    /// Sets [`ReloadSettings::read_timeout`].
+    #[must_use]
+    pub const fn with_read_timeout(mut self, read_timeout: Duration) -> Self {
+        self.read_timeout = read_timeout;
+        self
+    }
 }
 
 impl Default for ReloadSettings {

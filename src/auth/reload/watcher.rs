@@ -118,8 +118,9 @@ impl Reload {
     }
 
     /// Ends the watches of `domain`. What is in force stays in force.
-    pub fn forget(&self, domain: &Domain) {
-        self.end(|watched| watched.source.domain() == domain);
+    pub fn forget(&self, domain: impl Into<Domain>) {
+        let domain = domain.into();
+        self.end(|watched| *watched.source.domain() == domain);
     }
 
     /// Ends the watches of this handle for which `ends` returns true. What is in force stays in

@@ -162,6 +162,29 @@ impl From<IpAddr> for AddressRule {
     }
 }
 
+/// With feature `serde` a rule is the text that parses as the same rule. A rule of
+/// [`AddressRule::exactly`] that has no such text is an error.
+#[cfg(feature = "serde")]
+impl serde::Serialize for AddressRule {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.to_string();
+        if text.parse().as_ref() == Ok(self) {
+            serializer.serialize_str(&text)
+        } else {
+            let problem = "a rule for an address of no known form cannot be written as text";
+            Err(serde::ser::Error::custom(problem))
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for AddressRule {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl AddressRule {
     /// A rule that matches only this address: a scoped address only in its zone, and
     /// [`PeerAddress::Other`] only with the same bytes.
