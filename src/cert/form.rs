@@ -14,12 +14,12 @@ const RESERVED_NAMES: [&str; 3] = ["Identity", "Socket-Type", "User-Id"];
 
 const PUBLIC_BANNER: &str = "\
 #   ZeroMQ CURVE public certificate, written by zmtp-auth.
-#   Hand it to peers on a way where nobody can replace it.
+#   Give it to peers, in a way that keeps others from replacing it.
 
 ";
 const SECRET_BANNER: &str = "\
 #   ZeroMQ CURVE SECRET certificate, written by zmtp-auth.
-#   Show it to nobody, and leave its permissions as they are.
+#   Keep it secret, and leave its permissions as they are.
 
 ";
 

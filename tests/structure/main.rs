@@ -10,6 +10,7 @@ mod documents;
 #[path = "../redaction/holders.rs"]
 mod holders;
 mod layers;
+mod prose;
 mod rules;
 mod source;
 
@@ -26,6 +27,14 @@ fn read(path: &str) -> String {
 
 /// Every Rust file below `folder`, relative to it, with `/` between the parts.
 fn rust_files(folder: &Path) -> Vec<String> {
+    let mut found = files(folder);
+    found.retain(|file| file.ends_with(".rs"));
+    found
+}
+
+/// Every file below `folder` outside `target` and `.git`, relative to it, with `/` between the
+/// parts.
+fn files(folder: &Path) -> Vec<String> {
     fn walk(base: &Path, folder: &Path, found: &mut Vec<String>) {
         let Ok(entries) = fs::read_dir(folder) else {
             return;
@@ -33,10 +42,10 @@ fn rust_files(folder: &Path) -> Vec<String> {
         for entry in entries {
             let path: PathBuf = entry.unwrap().path();
             if path.is_dir() {
-                if !path.ends_with("target") {
+                if !path.ends_with("target") && !path.ends_with(".git") {
                     walk(base, &path, found);
                 }
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else {
                 let parts: Vec<_> = path
                     .strip_prefix(base)
                     .unwrap()
@@ -118,6 +127,18 @@ fn every_file_is_named_after_its_job() {
         .iter()
         .flat_map(|folder| rust_files(&root().join(folder)))
         .filter(|file| rules::has_empty_name(file))
+        .collect();
+    assert_none(&breaches);
+}
+
+#[test]
+fn prose_keeps_to_plain_words() {
+    let files = files(root());
+    let prose: Vec<_> = files.iter().filter(|file| prose::is_prose(file)).collect();
+    assert!(prose.len() > 100, "the files were not found");
+    let breaches: Vec<_> = prose
+        .iter()
+        .flat_map(|file| prose::breaches(file, &read(file)))
         .collect();
     assert_none(&breaches);
 }

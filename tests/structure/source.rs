@@ -57,12 +57,12 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-fn until(chars: &[char], stop: impl Fn(char) -> bool) -> usize {
+pub fn until(chars: &[char], stop: impl Fn(char) -> bool) -> usize {
     chars.iter().position(|c| stop(*c)).unwrap_or(chars.len())
 }
 
 /// Length of a block comment; they nest.
-fn block_comment(chars: &[char]) -> usize {
+pub fn block_comment(chars: &[char]) -> usize {
     let mut depth = 0;
     let mut at = 0;
     while at < chars.len() {
@@ -85,7 +85,7 @@ fn block_comment(chars: &[char]) -> usize {
 }
 
 /// Length of a literal between two equal quotes, escapes understood.
-fn quoted(chars: &[char], quote: char) -> usize {
+pub fn quoted(chars: &[char], quote: char) -> usize {
     let mut at = 1;
     while at < chars.len() {
         match chars[at] {
@@ -98,7 +98,7 @@ fn quoted(chars: &[char], quote: char) -> usize {
 }
 
 /// Length of the text after the prefix `word`, if both form a raw string.
-fn raw_string(word: &str, rest: &[char]) -> Option<usize> {
+pub fn raw_string(word: &str, rest: &[char]) -> Option<usize> {
     if !matches!(word, "r" | "br" | "cr") {
         return None;
     }

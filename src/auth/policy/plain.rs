@@ -345,7 +345,7 @@ mod tests {
             }
         }
         assert_eq!(
-            table.check(b"nobody", b"secret"),
+            table.check(b"unknown", b"secret"),
             Err(Refusal::InvalidUsername)
         );
     }
