@@ -37,7 +37,7 @@ use zmtp_auth::wire::command::Command;
 use zmtp_auth::zap::{RequestId, ZapRequest, ZapRouter};
 use zmtp_auth::{
     AccessRequest, Authorizing, Config, Credentials, Domain, Error, KeyPair, Limits, LocalError,
-    NoPolicy, Password, PeerAddress, RandomSource, SecretKey, SocketType, Verdict,
+    NoPolicy, Password, PeerAddress, RandomSource, SecretKey, Security, SocketType, Verdict,
 };
 
 /// Types that are `pub` inside private modules, which no user can name. Their output shows in the
@@ -191,7 +191,9 @@ fn show_keys_and_builders(shown: &mut Shown) {
     for (client, server) in [curve(), plain(), relay_curve()] {
         shown.debug(&client);
         shown.debug(&server);
+        shown.debug(&Security::from(client.clone()));
         shown.debug(&client.dangerous());
+        shown.debug(&Security::from((server.clone(), ZapRouter::new())));
         shown.debug(&server.dangerous());
     }
 }
@@ -431,6 +433,8 @@ fn show_what_policy_keeps(shown: &mut Shown, auth: &Authenticator, request: &Acc
     };
     let grant = approval.grant.unwrap();
     shown.debug(grant.terms::<AdmissionTerms>().unwrap());
+    shown.debug(&grant.revoked_owned());
+    shown.debug(&grant.on_revoked(|| ()));
     while let Some(event) = told.try_next() {
         shown.debug(&event);
     }

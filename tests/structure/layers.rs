@@ -29,8 +29,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("net", 10),
 ];
 
-/// The one import within a layer that crosses files outside a common folder.
-const SAME_LAYER: &[(&str, &str)] = &[("error", "status")];
+/// The imports within a layer that cross files outside a common folder.
+const SAME_LAYER: &[(&str, &str)] = &[("error", "status"), ("error", "with_causes")];
 
 /// Imports that the layers would allow and the design forbids: the machines and the policy share
 /// only `access/`.
