@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 /// Why a certificate, password file or policy file was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
-pub enum FileError {
+pub enum FileErrorKind {
     /// The file or directory cannot be read.
     #[error("cannot be read")]
-    Unreadable(#[source] FileFailure),
+    Unreadable(#[source] OsError),
     /// A directory, pipe, socket or device.
     #[error("is not a regular file")]
     NotAFile,
@@ -29,7 +29,7 @@ pub enum FileError {
     Growing,
 }
 
-impl From<io::Error> for FileError {
+impl From<io::Error> for FileErrorKind {
     fn from(error: io::Error) -> Self {
         Self::Unreadable((&error).into())
     }
@@ -38,14 +38,14 @@ impl From<io::Error> for FileError {
 /// A failure of the operating system: an [`io::Error`] that can be compared and cloned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct FileFailure {
+pub struct OsError {
     /// The kind of failure.
     pub kind: io::ErrorKind,
     /// The system's error number.
     pub os_error: Option<i32>,
 }
 
-impl From<&io::Error> for FileFailure {
+impl From<&io::Error> for OsError {
     fn from(error: &io::Error) -> Self {
         Self {
             kind: error.kind(),
@@ -54,9 +54,9 @@ impl From<&io::Error> for FileFailure {
     }
 }
 
-impl std::error::Error for FileFailure {}
+impl std::error::Error for OsError {}
 
-impl fmt::Display for FileFailure {
+impl fmt::Display for OsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.os_error {
             Some(number) => io::Error::from_raw_os_error(number).fmt(f),
@@ -76,13 +76,13 @@ pub(crate) struct SecretFile {
 /// Reads a regular file of at most `limit` bytes. Symbolic links are followed.
 ///
 /// # Errors
-/// Returns [`FileError`] if the file cannot be opened or read, is not a regular file, is larger
+/// Returns [`FileErrorKind`] if the file cannot be opened or read, is not a regular file, is larger
 /// than `limit` bytes, or grows while it is read.
-pub(crate) fn read(path: &Path, limit: usize) -> Result<SecretFile, FileError> {
+pub(crate) fn read(path: &Path, limit: usize) -> Result<SecretFile, FileErrorKind> {
     let (mut file, metadata) = open(path)?;
     let expected = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
     if expected > limit {
-        return Err(FileError::TooLarge { limit });
+        return Err(FileErrorKind::TooLarge { limit });
     }
     // The whole buffer is allocated at once, because a buffer that grows leaves copies of the
     // secret behind. One byte more than expected shows that the file has grown.
@@ -97,7 +97,7 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<SecretFile, FileError> {
         }
     }
     if len > expected {
-        return Err(FileError::Growing);
+        return Err(FileErrorKind::Growing);
     }
     content.truncate(len);
     Ok(SecretFile {
@@ -107,7 +107,7 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<SecretFile, FileError> {
 }
 
 /// Opens a regular file.
-fn open(path: &Path) -> Result<(File, Metadata), FileError> {
+fn open(path: &Path) -> Result<(File, Metadata), FileErrorKind> {
     // The check before opening matters because opening a device may act on it. The check after
     // opening matters because the path may lead elsewhere by then.
     require_file(&fs::metadata(path)?)?;
@@ -131,11 +131,11 @@ fn options() -> OpenOptions {
     options
 }
 
-fn require_file(metadata: &Metadata) -> Result<(), FileError> {
+fn require_file(metadata: &Metadata) -> Result<(), FileErrorKind> {
     if metadata.is_file() {
         Ok(())
     } else {
-        Err(FileError::NotAFile)
+        Err(FileErrorKind::NotAFile)
     }
 }
 
@@ -159,6 +159,6 @@ mod tests {
     fn a_file_with_more_in_it_than_its_length_says_is_growing() {
         // The kernel reports a length of 0 for this file.
         let read = read(Path::new("/proc/self/status"), 1024);
-        assert!(matches!(read, Err(FileError::Growing)));
+        assert!(matches!(read, Err(FileErrorKind::Growing)));
     }
 }

@@ -63,7 +63,7 @@ impl MechanismKind {
     /// All mechanisms.
     const ALL: [Self; 4] = [Self::Null, Self::Plain, Self::Curve, Self::Gssapi];
 
-    /// The mechanism of that name; `None` if there is none.
+    /// The mechanism with that name; `None` if no mechanism has it.
     pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
         all.find(|kind| kind.name().as_bytes() == name)

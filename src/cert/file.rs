@@ -3,7 +3,7 @@
 
 use crate::cert::problem::{CertificateError, CertificateErrorKind, Flaw};
 use crate::crypto::random::{self, OsRandom};
-use crate::secret_file::FileFailure;
+use crate::secret_file::OsError;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -82,7 +82,7 @@ fn open_new(secret: bool) -> OpenOptions {
 fn unwritable(error: &io::Error) -> CertificateErrorKind {
     match error.kind() {
         io::ErrorKind::AlreadyExists => CertificateErrorKind::Exists,
-        _ => CertificateErrorKind::Unwritable(FileFailure::from(error)),
+        _ => CertificateErrorKind::Unwritable(OsError::from(error)),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cert::problem::{
 };
 use crate::cert::zpl;
 use crate::crypto::keys::{KeyPair, PublicKey, SecretKey};
-use crate::secret_file::FileError;
+use crate::secret_file::FileErrorKind;
 use zeroize::Zeroizing;
 
 /// Names with a meaning in ZAP and ZMTP (RFC 27; RFC 37, "Metadata").
@@ -82,7 +82,7 @@ impl Content {
     ///
     /// # Errors
     /// Returns the errors of [`check_writable`] if metadata cannot be written, and
-    /// [`FileError::TooLarge`] if the text is too long.
+    /// [`FileErrorKind::TooLarge`] if the text is too long.
     pub(crate) fn render_public(&self) -> Result<Zeroizing<String>, CertificateErrorKind> {
         self.render(PUBLIC_BANNER, None)
     }
@@ -135,7 +135,7 @@ impl Content {
         }
         debug_assert!(text.len() <= capacity, "the text must not have grown");
         if text.len() > MAX_FILE_LEN {
-            return Err(FileError::TooLarge {
+            return Err(FileErrorKind::TooLarge {
                 limit: MAX_FILE_LEN,
             }
             .into());

@@ -27,7 +27,7 @@ pub(crate) mod problem;
 pub(crate) mod validity;
 mod zpl;
 
-pub use crate::secret_file::{FileError, FileFailure};
+pub use crate::secret_file::{FileErrorKind, OsError};
 pub use certificate::{Certificate, create_certificates, load_certificate};
 pub use directory::{CertificateDirectory, DirectoryReport, Layout, load_certificates};
 pub use problem::{CertificateError, CertificateErrorKind, CertificateWarning, KeyField};

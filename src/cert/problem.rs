@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::keys::KeyError;
-use crate::secret_file::{FileError, FileFailure};
+use crate::secret_file::{FileErrorKind, OsError};
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error as ThisError;
@@ -52,10 +52,10 @@ pub enum CertificateErrorKind {
     /// The file or directory cannot be read, or the file to be written would be too large to be
     /// read.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(#[from] FileErrorKind),
     /// The file cannot be written.
     #[error("cannot be written")]
-    Unwritable(#[source] FileFailure),
+    Unwritable(#[source] OsError),
     /// A file of that name exists already. Certificates are never overwritten.
     #[error("exists already, and is never overwritten")]
     Exists,

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use zmtp_auth::cert::{
-    Certificate, CertificateDirectory, CertificateErrorKind, CertificateWarning, FileError, Layout,
-    create_certificates, load_certificate, load_certificates,
+    Certificate, CertificateDirectory, CertificateErrorKind, CertificateWarning, FileErrorKind,
+    Layout, create_certificates, load_certificate, load_certificates,
 };
 use zmtp_auth::{KeyPair, PublicKey, SecretKey};
 
@@ -263,7 +263,7 @@ fn metadata_beyond_64_kib_is_not_written_since_it_would_not_be_read() {
             .unwrap();
     }
     let error = certificate.save(dir.path(), "ada").unwrap_err();
-    let too_large = FileError::TooLarge { limit: 65_536 };
+    let too_large = FileErrorKind::TooLarge { limit: 65_536 };
     assert_eq!(error.reason, CertificateErrorKind::File(too_large));
     assert_eq!(names(dir.path()), [""; 0]);
 }
@@ -397,7 +397,7 @@ fn a_file_of_exactly_64_kib_is_read() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), &text).unwrap();
     let error = load_certificate(file.path()).unwrap_err();
-    let too_large = FileError::TooLarge { limit: 65_536 };
+    let too_large = FileErrorKind::TooLarge { limit: 65_536 };
     assert_eq!(error.reason, CertificateErrorKind::File(too_large));
 }
 
@@ -554,14 +554,14 @@ fn a_path_that_is_not_a_directory_is_an_error() {
     assert_eq!(error.file, missing);
     assert!(matches!(
         error.reason,
-        CertificateErrorKind::File(FileError::Unreadable(failure)) if failure.kind == std::io::ErrorKind::NotFound
+        CertificateErrorKind::File(FileErrorKind::Unreadable(failure)) if failure.kind == std::io::ErrorKind::NotFound
     ));
     let file = dir.path().join("ada.key");
     write_public(&file, 1);
     let error = load_certificates(&file).unwrap_err();
     assert!(matches!(
         error.reason,
-        CertificateErrorKind::File(FileError::Unreadable(failure)) if failure.kind == std::io::ErrorKind::NotADirectory
+        CertificateErrorKind::File(FileErrorKind::Unreadable(failure)) if failure.kind == std::io::ErrorKind::NotADirectory
     ));
     let empty = tempfile::tempdir().unwrap();
     let report = load_certificates(empty.path()).unwrap();
@@ -662,7 +662,7 @@ mod unix {
     fn denied(reason: &CertificateErrorKind) -> bool {
         matches!(
             reason,
-            CertificateErrorKind::File(FileError::Unreadable(failure))
+            CertificateErrorKind::File(FileErrorKind::Unreadable(failure))
                 | CertificateErrorKind::Unwritable(failure)
                 if failure.kind == ErrorKind::PermissionDenied
         )
@@ -914,7 +914,7 @@ mod unix {
             let name = file.file_name().unwrap().to_str().unwrap();
             (
                 name,
-                error.reason == CertificateErrorKind::File(FileError::NotAFile),
+                error.reason == CertificateErrorKind::File(FileErrorKind::NotAFile),
             )
         });
         assert!(

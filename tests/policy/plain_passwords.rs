@@ -14,7 +14,7 @@ use zmtp_auth::auth::{
     Audited, Authenticator, CurveQuestion, PasswordFileErrorKind, PlainQuestion, PlainUsersError,
     ProviderAnswer, Rule,
 };
-use zmtp_auth::cert::FileError;
+use zmtp_auth::cert::FileErrorKind;
 use zmtp_auth::{AccessRequest, Credentials, Domain, Limits, Metadata, Password, PeerAddress};
 
 struct Unpark(thread::Thread);
@@ -403,14 +403,14 @@ mod password_files {
         let error = auth.configure_plain_file("*", dir.path()).unwrap_err();
         assert_eq!(
             error.reason,
-            PasswordFileErrorKind::File(FileError::NotAFile)
+            PasswordFileErrorKind::File(FileErrorKind::NotAFile)
         );
         let error = auth
             .configure_plain_file("*", dir.path().join("absent"))
             .unwrap_err();
         assert!(matches!(
             error.reason,
-            PasswordFileErrorKind::File(FileError::Unreadable(_))
+            PasswordFileErrorKind::File(FileErrorKind::Unreadable(_))
         ));
         let shown = auth
             .configure_plain_file("*", dir.path().join("a\nb"))

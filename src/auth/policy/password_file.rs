@@ -5,7 +5,7 @@
 use crate::access::credentials::MAX_PLAIN_LEN;
 use crate::auth::policy::plain::PasswordInput;
 use crate::crypto::password_hash::{PasswordHash, PasswordHashError};
-use crate::secret_file::{self, FileError};
+use crate::secret_file::{self, FileErrorKind};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
@@ -51,7 +51,7 @@ impl PasswordFileError {
     #[cfg(feature = "reload")]
     pub(crate) const fn is_gone(&self) -> bool {
         match self.reason {
-            PasswordFileErrorKind::File(error) => !matches!(error, FileError::Growing),
+            PasswordFileErrorKind::File(error) => !matches!(error, FileErrorKind::Growing),
             _ => false,
         }
     }
@@ -63,7 +63,7 @@ impl PasswordFileError {
 pub enum PasswordFileErrorKind {
     /// The file cannot be read, or is larger than 4 MiB.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(#[from] FileErrorKind),
     /// The operating system gave no random bytes for the key of the keyed hashes.
     #[error("the system's random source failed, which keyed hashes of passwords need")]
     Random,

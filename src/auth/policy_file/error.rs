@@ -3,7 +3,7 @@
 
 use crate::auth::policy::password_file::PasswordFileError;
 use crate::cert::problem::CertificateError;
-use crate::secret_file::{FileError, FileFailure};
+use crate::secret_file::{FileErrorKind, OsError};
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error as ThisError;
@@ -58,7 +58,7 @@ impl std::error::Error for PolicyFileError {
 pub enum PolicyFileErrorKind {
     /// The file cannot be read, or is larger than 1 MiB.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(#[from] FileErrorKind),
     /// The file, or a file that it names, was different at each of several readings: see
     /// [`Authenticator::reload_policy`](crate::auth::Authenticator::reload_policy).
     #[error(
@@ -113,7 +113,7 @@ pub enum PolicyFileErrorKind {
     Random,
     /// The operating system could not start a thread to reload files.
     #[error("the system could not start a thread to reload files")]
-    Thread(#[source] FileFailure),
+    Thread(#[source] OsError),
 }
 
 impl From<PasswordFileError> for PolicyFileErrorKind {

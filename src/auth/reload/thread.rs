@@ -30,8 +30,7 @@ const HINT_PAUSE: Duration = Duration::from_millis(5);
 /// A function that reads a source; it returns `None` if the Authenticator is dropped.
 pub(crate) type Read = dyn Fn(&Source, &WeakAuthenticator) -> Option<Reading> + Send + Sync;
 
-/// A handle to the thread that reloads. The thread ends when the handle or the [`Authenticator`] is
-/// dropped.
+/// The thread that reloads. It ends when this handle or the [`Authenticator`] is dropped.
 pub(crate) struct Watch {
     pub(crate) id: WatchId,
     hints: Hints,
@@ -359,11 +358,9 @@ fn changes_the_rule(settled: &BTreeSet<Name>, entries: &Entries) -> bool {
 /// Registers the source with the file watcher again, because the watcher follows directories and
 /// not paths: a directory that has replaced another one is not watched yet.
 fn ask_for_hints(source: &Source, watcher: &Mutex<Option<RecommendedWatcher>>) {
-    // Resolved before the watcher is locked. If the disk hangs, it hangs here and not while this
-    // thread holds the watcher, which serves all sources.
+    // Resolved before the watcher is locked, so that a disk that hangs does not block the others.
     let places = places(source.path());
-    // Another reading may hold the watcher for a moment, or hang with it. In that case changes are
-    // noticed by polling.
+    // If another reading hangs while it holds the watcher, changes are noticed by polling.
     let held = (0..HINT_TRIES).find_map(|_| {
         let watcher = watcher.try_lock().ok();
         if watcher.is_none() {
