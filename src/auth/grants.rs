@@ -1,19 +1,12 @@
 //! Grants of the Authenticator: its record of an admitted peer, and the end of the admission.
 //!
-//! Three things happen at the same time, on any threads: decisions issue grants, changes of the
-//! policy end grants, and holders ask whether a grant is still valid. The rules that keep them
-//! consistent are:
-//!
-//! - A change first stores the new policy, and then checks every registered grant against it
-//!   ([`Ledger::check`]). A decision first registers its grant, and then checks it against the
-//!   policy in force ([`Ledger::issue`]). Whichever comes second sees the other's effect, so no
-//!   grant can miss a change.
-//! - Changes are serialised by a lock of the Authenticator, and each holds it until all grants are
-//!   checked. Otherwise a key could be removed by one change and put back by the next before the
-//!   first has checked the grants, and an admission would survive the removal of its key.
-//! - A grant never goes back: `revoked` is only ever set, and `checked` only grows. A late check
-//!   against an older policy therefore does nothing.
-//! - Holders are notified after all locks are released, because wakers are foreign code.
+//! Decisions issue grants, changes of the policy end them, and holders check them, all at the same
+//! time. A change first stores the new policy and then checks every registered grant. A decision
+//! first registers its grant and then checks it against the policy in force. Whichever comes second
+//! sees the other's effect, so no grant misses a change. A change holds the Authenticator's lock
+//! until all grants are checked: otherwise the next change could undo it before that. A grant never
+//! goes back: `revoked` is only ever set, and a check against an older policy than the last does
+//! nothing. Holders are notified after all locks are released, because wakers are foreign code.
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
@@ -41,9 +34,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-/// Maximum time between two looks at the clock while waiting for the end of a validity. 60 s: timers
-/// follow the monotonic clock, and the system clock may be set or advance while the machine is
-/// suspended.
+/// Maximum time between two looks at the clock while waiting for the end of a validity. 60 s: the
+/// system clock may be set, or advance while the machine is suspended, and timers do not notice.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The record of an admission by an [`Authenticator`](crate::auth::Authenticator): who was admitted,
@@ -65,10 +57,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// [`set_curve_user_id`](crate::auth::Authenticator::set_curve_user_id) apply to future peers and
 /// end no admission.
 ///
-/// With feature `tokio`, and if it is awaited on tokio's runtime with timers enabled,
-/// [`Grant::revoked`](crate::Grant::revoked) also resolves at the end of the validity. It is at most
-/// 60 s late if the system clock is set forward. Without a timer it resolves only when the policy
-/// changes: check [`Grant::still_valid`](crate::Grant::still_valid) at
+/// On tokio's runtime with timers, [`Grant::revoked`](crate::Grant::revoked) also resolves at the end
+/// of the validity, at most 60 s late if the system clock is set forward. Without a timer it resolves
+/// only when the policy changes: check [`Grant::still_valid`](crate::Grant::still_valid) at
 /// [`AdmissionTerms::valid_until`].
 ///
 /// [`end_admissions`]: crate::auth::Authenticator::end_admissions
@@ -106,16 +97,14 @@ impl AdmissionTerms {
         &self.ledger
     }
 
-    /// The version of the policy that admitted the peer; see
-    /// [`Authenticator::policy_version`](crate::auth::Authenticator::policy_version). If the policy
-    /// changed during the decision and still admits the peer, it is the version after the change.
+    /// The [`policy_version`](crate::auth::Authenticator::policy_version) that admitted the peer: the
+    /// version after the change if the policy changed during the decision and still admits the peer.
     #[must_use]
     pub fn policy_version(&self) -> u64 {
         self.state().since
     }
 
-    /// The version of the entry that admitted the peer: the version of the policy that introduced
-    /// the entry. 0 if the mechanism has no entries.
+    /// The version of the policy that introduced the entry; 0 if the mechanism has no entries.
     #[must_use]
     pub const fn entry_version(&self) -> u64 {
         self.entry_version
@@ -187,8 +176,7 @@ impl AdmissionTerms {
         let over = |until| now.is_none_or(|now| now >= until);
         let before = state.valid_until;
         state.revoked = before.is_some_and(over);
-        // Checks by holders and by changes are not ordered among each other. A check against an
-        // older policy than the last one comes late and must not undo anything.
+        // A check against an older policy than the last one comes late and must do nothing.
         if !state.revoked && state.checked < policy.version {
             state.checked = policy.version;
             match policy.still_admits(&self.peer(), || now) {
@@ -245,8 +233,7 @@ impl GrantTerms for AdmissionTerms {
     fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             loop {
-                // The count is read before the check. A change after the check raises it, so the
-                // wait below ends at once and no change is missed.
+                // Read before the check, so that a change after the check ends the wait at once.
                 let heard = self.changed.count();
                 if !self.still_valid() {
                     return;
@@ -285,7 +272,6 @@ impl fmt::Debug for AdmissionTerms {
 
 /// The state that an [`Authenticator`](crate::auth::Authenticator) and its admissions share.
 pub(crate) struct Ledger {
-    /// The policy in force.
     pub(crate) policy: ArcSwap<Policy>,
     clock: Clock,
     /// The grants that are still held, including revoked ones.
@@ -324,8 +310,7 @@ impl Ledger {
         contain(|| (self.clock)()).ok()
     }
 
-    /// Issues a grant for the peer of `request`, which the policy of that version has admitted.
-    /// The grant keeps `issuer` alive.
+    /// Issues a grant, which keeps `issuer` alive, for a peer that the policy of that version admits.
     pub(crate) fn issue(
         self: &Arc<Self>,
         issuer: Arc<dyn Any + Send + Sync>,
@@ -351,13 +336,9 @@ impl Ledger {
             }),
             changed: EventCount::default(),
         });
-        // The decision was made under an older policy if changes came in the meantime. Registration
-        // races with them: a change that is stored before the load below is seen by it, and a
-        // change that is stored later finds the registered grant. One check therefore covers all
-        // changes, and the grant is never without one of the two.
-        //
-        // `endings` needs its own question: `end_admissions` leaves the policy as it is, so
-        // `check` cannot see it. A decision that began before the call must not survive it.
+        // Registration races with policy changes. A change that is stored before the load below is
+        // seen by it, and a later one finds the registered grant, so one check covers all changes.
+        // `endings` is asked as well, because `end_admissions` leaves the rules as they are.
         let policy = self.policy();
         let is_withdrawn = policy.version != policy_version && {
             terms.check(&policy, self.now());
@@ -381,8 +362,7 @@ impl Ledger {
         self.live.len()
     }
 
-    /// Checks every admission against `policy`, which must be in force already. Decisions may
-    /// register grants meanwhile. They check those themselves: see [`Ledger::issue`].
+    /// Checks every admission against `policy`, which must be in force already.
     pub(crate) fn check(&self, policy: &Policy, now: Option<SystemTime>) -> PendingNotices {
         PendingNotices(self.live.select(|terms| terms.check(policy, now)))
     }
@@ -402,8 +382,7 @@ pub(crate) struct Issued {
     pub(crate) is_withdrawn: bool,
 }
 
-/// Admissions that a change has ended, or given another end of validity. Their holders are not
-/// notified yet.
+/// Admissions that a change has ended or moved, whose holders are not notified yet.
 #[must_use]
 pub(crate) struct PendingNotices(Vec<Arc<AdmissionTerms>>);
 

@@ -23,8 +23,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-/// Maximum time that [`ThreadAuthenticator::stop`] waits for the thread. 1 s: only a provider that
-/// blocks the thread makes it wait at all, and such a provider may never return.
+/// Maximum time that [`ThreadAuthenticator::stop`] waits. 1 s: a provider may block it for ever.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
 /// Maximum number of requests that the thread has not taken yet. 1024: it takes requests at once, so
@@ -40,13 +39,10 @@ fn numbered(request: &AccessRequest) -> ZapRequest {
 }
 
 impl Authenticator {
-    /// Decides on this thread, and logs a denial. It blocks while a provider decides or a hashed
-    /// password is verified, for at most
-    /// [`Limits::verdict_timeout`](crate::Limits::verdict_timeout). The peer is then refused with
-    /// 300.
-    ///
-    /// It is for programs without an async runtime. A task must not block its thread, and uses
-    /// [`ZapRouter::authorize`](crate::zap::ZapRouter::authorize).
+    /// Decides on this thread, for programs without an async runtime, and logs a denial. It blocks
+    /// while a provider decides or a hashed password is verified, for at most
+    /// [`Limits::verdict_timeout`](crate::Limits::verdict_timeout); the peer is then refused with
+    /// 300. A task of a runtime uses [`ZapRouter::authorize`](crate::zap::ZapRouter::authorize).
     #[must_use]
     pub fn authorize_blocking(&self, request: &AccessRequest) -> Verdict {
         let answer = block_on(self.handle(numbered(request)), self.provider_time());
@@ -121,8 +117,7 @@ impl ThreadAuthenticator {
     /// Starts the thread, unless it is running.
     ///
     /// # Errors
-    /// Returns the error of [`thread::Builder::spawn`] if the operating system cannot start a
-    /// thread.
+    /// Returns the error of [`thread::Builder::spawn`] if the system cannot start a thread.
     pub fn start(&self) -> io::Result<()> {
         let mut running = self.0.running();
         if running
@@ -167,8 +162,7 @@ impl ThreadAuthenticator {
             .is_some_and(|running| running.inbox.is_open())
     }
 
-    /// Blocks until the thread has decided, and logs a denial. A task of an async runtime must not
-    /// block, and uses the [`ZapHandler`] implementation instead.
+    /// Blocks until the thread has decided, and logs a denial. A task uses the [`ZapHandler`] instead.
     #[must_use]
     pub fn authorize(&self, request: &AccessRequest) -> Verdict {
         // The thread bounds the time of each request. If a provider blocks the thread, this does.
@@ -194,8 +188,7 @@ impl ZapHandler for ThreadAuthenticator {
             return denial(refusal);
         }
         match reply.await {
-            // A thread that was blocked by a provider may answer after it was stopped. Its answer
-            // no longer counts.
+            // A thread that a provider blocks may answer after it was stopped, which does not count.
             Some(reply) if inbox.is_open() => reply,
             _ => denial(Refusal::Stopped),
         }
