@@ -290,7 +290,6 @@ impl Drop for Ledger {
 }
 
 impl Ledger {
-    /// An empty policy without admissions.
     pub(crate) fn new(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self {
             policy: ArcSwap::default(),
@@ -305,7 +304,7 @@ impl Ledger {
         self.policy.load()
     }
 
-    /// The current time; `None` if the clock panics.
+    /// `None` if the clock panics.
     pub(crate) fn now(&self) -> Option<SystemTime> {
         contain(|| (self.clock)()).ok()
     }
