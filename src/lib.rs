@@ -109,3 +109,8 @@ struct Readme;
 #[cfg(all(doctest, feature = "reload", feature = "tokio"))]
 #[doc = include_str!("../docs/PORTING.md")]
 struct Porting;
+
+/// The examples of the guide for operators, compiled and run with the documentation's.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../docs/DEPLOYMENT.md")]
+struct Deployment;
