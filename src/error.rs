@@ -1,7 +1,8 @@
 //! The errors of handshakes and connections, one variant for each check.
 #![forbid(unsafe_code)]
 
-use crate::status::{DenialStatus, Denied, Status};
+use crate::fault::{Fault, LikelyCause};
+use crate::status::{DenialStatus, Denied, PeerRefusal, Status};
 use std::fmt;
 use thiserror::Error as ThisError;
 
@@ -44,22 +45,6 @@ pub enum Error {
     Local(#[from] LocalError),
 }
 
-/// Who must act to make an [`Error`] go away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Fault {
-    /// The peer: it is incompatible, or its data is malformed, forged, too late or too large.
-    Peer,
-    /// Our credentials: the peer did not accept them, or we have the wrong key for it.
-    OurCredentials,
-    /// Our policy, which refused as configured.
-    Policy,
-    /// Neither side: the peer, or our handler, asks to try again later.
-    Temporary,
-    /// Our own program or machine.
-    Local,
-}
-
 impl Error {
     /// Which side has to act.
     #[must_use]
@@ -86,36 +71,7 @@ impl Error {
             Self::Timeout(_) => Fault::Peer,
         }
     }
-}
 
-/// The probable cause of an [`Error`], where the protocol does not tell the true one.
-///
-/// ZMTP has no message for some refusals: the side that refuses closes the connection. The cause
-/// then follows from the command that was due, and from how libzmq and this crate behave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LikelyCause {
-    /// The client has another server key than the server. The server cannot open HELLO and closes.
-    WrongServerKey,
-    /// The server's policy refuses the client for now, with ZAP status 300. That status is not sent:
-    /// the server closes where its answer to the credentials is due.
-    TemporaryRefusal,
-    /// A socket of this type may not talk to a socket of the peer's type (RFC 37).
-    SocketTypeMismatch,
-}
-
-impl LikelyCause {
-    /// What to append to the text of an early close.
-    const fn hint(self) -> &'static str {
-        match self {
-            Self::WrongServerKey => " (the server key we were given is probably wrong)",
-            Self::TemporaryRefusal => " (a temporary refusal, ZAP status 300, looks like this)",
-            Self::SocketTypeMismatch => " (the socket types probably do not match)",
-        }
-    }
-}
-
-impl Error {
     /// What has probably caused this error, if its cause is one that has a [`LikelyCause`].
     ///
     /// For an early close this is a guess: a peer that crashes, or a network that fails, looks the
@@ -350,22 +306,6 @@ pub enum CryptoError {
     PeerNonceExhausted,
 }
 
-/// How the peer refused us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PeerRefusal {
-    /// The ZAP status, if the reason is a status.
-    pub status: Option<Status>,
-    /// The reason as received, non-printable bytes escaped.
-    pub reason: String,
-}
-
-impl fmt::Display for PeerRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ERROR {}", self.reason)
-    }
-}
-
 /// The peer exceeded one of [`Limits`](crate::Limits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
@@ -444,7 +384,6 @@ pub enum LocalError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::with_causes::WithCauses;
 
     #[test]
     fn a_close_before_welcome_hints_at_the_server_key() {
@@ -512,13 +451,10 @@ mod tests {
 
     #[test]
     fn an_error_leaves_its_cause_to_its_source() {
+        use std::error::Error as _;
         let error = Error::from(CryptoError::HelloNotOpened);
-        let text = WithCauses(&error).to_string();
-        assert_eq!(
-            text.matches(&CryptoError::HelloNotOpened.to_string())
-                .count(),
-            1
-        );
-        assert!(text.starts_with("cryptographic check failed: "));
+        assert_eq!(error.to_string(), "cryptographic check failed");
+        let source = error.source().map(ToString::to_string);
+        assert_eq!(source, Some(CryptoError::HelloNotOpened.to_string()));
     }
 }

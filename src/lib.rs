@@ -33,8 +33,8 @@
 //! - **Errors name the fault.** [`Error::fault`] says which side has to act, and
 //!   [`Error::likely_cause`] what an early close probably means. The peer learns only the ZAP
 //!   status.
-//! - **Secrets stay secret.** Keys and passwords are wiped on drop, compared in constant time, and
-//!   never part of `Debug` output, logs or errors.
+//! - **Secrets stay secret.** Secret keys and passwords are wiped on drop and compared in constant
+//!   time. They never appear in `Debug` output, logs or errors.
 //!
 //! # Features
 //!
@@ -58,6 +58,7 @@ pub mod cert;
 pub mod config;
 mod crypto;
 mod error;
+mod fault;
 pub mod handshake;
 pub mod host;
 mod limits;
@@ -90,12 +91,12 @@ pub use crypto::password::Password;
 
 pub use crypto::random::{OsRandom, RandomSource};
 pub use error::{
-    CryptoError, Error, Fault, Incompatible, LikelyCause, LimitExceeded, LocalError, Malformation,
-    PeerRefusal, ProtocolError, Stage,
+    CryptoError, Error, Incompatible, LimitExceeded, LocalError, Malformation, ProtocolError, Stage,
 };
+pub use fault::{Fault, LikelyCause};
 pub use limits::Limits;
 pub use security::Security;
-pub use status::{DenialStatus, Denied, DeniedBy, ParseStatusError, Status};
+pub use status::{DenialStatus, Denied, DeniedBy, ParseStatusError, PeerRefusal, Status};
 pub use wire::metadata::{Metadata, PropertyError};
 pub use wire::socket_type::SocketType;
 pub use with_causes::WithCauses;

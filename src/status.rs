@@ -1,4 +1,4 @@
-//! Status codes of the ZeroMQ Authentication Protocol (RFC 27, section "The Reply").
+//! Status codes of the ZeroMQ Authentication Protocol (RFC 27, section "The Reply"), and refusals.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -97,6 +97,22 @@ impl DenialStatus {
 impl fmt::Display for DenialStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// How the peer refused us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerRefusal {
+    /// The ZAP status, if the reason is a status.
+    pub status: Option<Status>,
+    /// The reason as received, non-printable bytes escaped.
+    pub reason: String,
+}
+
+impl fmt::Display for PeerRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ERROR {}", self.reason)
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 /// `TokioStream` (feature `tokio`) and `FuturesStream` (feature `futures-io`) adapt the streams of
 /// these crates. Implement the trait for a stream that has neither of their traits.
 ///
-/// Every method has the rules of [`Future::poll`](std::future::Future::poll): if it returns
+/// Every method has the rules of [`std::future::Future::poll`]: if it returns
 /// [`Poll::Pending`], it has arranged that the waker in `cx` is woken as soon as another call is
 /// worth a try. Reading and writing may wait at the same time, with different wakers.
 pub trait ByteStream {

@@ -3,7 +3,8 @@
 
 use crate::access::credentials::Credential;
 use crate::access::domain::Domain;
-use crate::error::{Error, Incompatible, LikelyCause, Stage};
+use crate::error::{Error, Incompatible, Stage};
+use crate::fault::LikelyCause;
 use crate::host::conduct::{Failure, StepError};
 use crate::host::subject::Subject;
 use std::fmt;
@@ -197,8 +198,8 @@ pub(crate) const fn io_kind(error: &Error) -> io::ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{CryptoError, LimitExceeded, LocalError, PeerRefusal, ProtocolError};
-    use crate::status::{DenialStatus, Denied, Status};
+    use crate::error::{CryptoError, LimitExceeded, LocalError, ProtocolError};
+    use crate::status::{DenialStatus, Denied, PeerRefusal, Status};
     use crate::with_causes::WithCauses;
     use std::error::Error as _;
 

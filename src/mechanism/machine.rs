@@ -46,9 +46,8 @@ impl AwaitGreeting {
     /// byte is ignored, because libzmq always sends 0.
     ///
     /// # Errors
-    /// Returns [`Refused`] with [`Incompatible`] if the peer is older than ZMTP 3 or does not speak
-    /// exactly our mechanism. There is no fallback to a weaker one. Also returns [`Refused`] if the
-    /// random source fails, or if the configured server key is of low order.
+    /// Returns [`Refused`] if the peer is older than ZMTP 3 or does not speak exactly our mechanism,
+    /// if the random source fails, or if the configured server key is of low order.
     pub fn on_peer_greeting(self, greeting: &[u8; GREETING_LEN]) -> Result<Step, Refused> {
         let Some(greeting) = Greeting::parse(greeting).map_err(Error::from)? else {
             return Err(Error::from(Incompatible::NotZmtp3).into());
@@ -97,14 +96,12 @@ impl Mechanism {
         AwaitGreeting(Session::new(config.settings().clone(), conn))
     }
 
-    /// Handles the body of one command frame, including the command's name.
-    ///
-    /// The body of a PLAIN HELLO holds a password. The host wipes it.
+    /// Handles the body of one command frame, including the command's name. The host wipes the body
+    /// of a PLAIN HELLO, which holds a password.
     ///
     /// # Errors
-    /// Returns [`Refused`] if the peer is refused, breaks the protocol or refuses us. In each state
-    /// exactly one command is expected, and any other is an error. The host sends the command in
-    /// [`Refused::send`], if any, and closes.
+    /// Returns [`Refused`] if the peer is refused, refuses us, or sends anything but the one command
+    /// that is expected now. The host sends [`Refused::send`], if any, and closes.
     pub fn on_command(self, body: &[u8]) -> Result<Step, Refused> {
         Ok(match self.0 {
             State::Null(state) => null_step(state.on_command(body)?),
@@ -210,8 +207,7 @@ impl std::error::Error for Refused {
     }
 }
 
-/// A handshake that is paused until policy has decided. It takes no commands. Dropping it ends the
-/// handshake without an approval.
+/// A handshake that is paused until policy has decided. Dropping it ends the handshake.
 pub struct Authorize {
     request: AccessRequest,
     state: AwaitVerdict,

@@ -1,9 +1,9 @@
 //! The ERROR command, in both directions.
 #![forbid(unsafe_code)]
 
-use crate::error::{Error, PeerRefusal, ProtocolError};
+use crate::error::{Error, ProtocolError};
 use crate::printable::printable;
-use crate::status::{DenialStatus, Status};
+use crate::status::{DenialStatus, PeerRefusal, Status};
 use crate::wire::command::{Command, put_short_string};
 use crate::wire::reader::Reader;
 use bytes::Bytes;

@@ -1,7 +1,8 @@
 //! What can go wrong with a listener, a connection or a tunnel.
 #![forbid(unsafe_code)]
 
-use crate::error::{Error, LikelyCause};
+use crate::error::Error;
+use crate::fault::LikelyCause;
 use crate::host::failed::io_kind;
 use crate::net::endpoint::{Endpoint, EndpointError};
 use crate::traffic::heartbeat::HeartbeatExpired;
@@ -164,8 +165,8 @@ impl NetError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{CryptoError, LimitExceeded, LocalError, PeerRefusal, Stage};
-    use crate::status::{DenialStatus, Denied};
+    use crate::error::{CryptoError, LimitExceeded, LocalError, Stage};
+    use crate::status::{DenialStatus, Denied, PeerRefusal};
     use crate::with_causes::WithCauses;
     use std::error::Error as _;
 

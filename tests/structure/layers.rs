@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const LAYERS: &[(&str, u8)] = &[
     ("byte_text", 1),
     ("error", 1),
+    ("fault", 1),
     ("limits", 1),
     ("lock", 1),
     ("printable", 1),
@@ -30,7 +31,7 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// The imports within a layer that cross files outside a common folder.
-const SAME_LAYER: &[(&str, &str)] = &[("error", "status"), ("error", "with_causes")];
+const SAME_LAYER: &[(&str, &str)] = &[("error", "fault"), ("error", "status")];
 
 /// Imports that the layers would allow and the design forbids: the machines and the policy share
 /// only `access/`.

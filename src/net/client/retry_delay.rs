@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
-use crate::error::{Error, Fault, LikelyCause};
+use crate::error::Error;
+use crate::fault::{Fault, LikelyCause};
 use crate::net::error::NetError;
 use crate::net::options::{AfterRefusal, ReconnectPolicy};
 use std::time::Duration;
@@ -65,9 +66,9 @@ fn shorten(longest: Duration, random: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Incompatible, LocalError, PeerRefusal, Stage};
+    use crate::error::{Incompatible, LocalError, Stage};
     use crate::net::endpoint::EndpointError;
-    use crate::status::{DenialStatus, Denied, Status};
+    use crate::status::{DenialStatus, Denied, PeerRefusal, Status};
     use MechanismKind::{Curve, Null, Plain};
 
     fn refused(status: Option<Status>) -> NetError {

@@ -1,0 +1,45 @@
+//! Who has to act on an error, and what has probably caused it.
+#![forbid(unsafe_code)]
+
+/// Who must act to make an [`Error`](crate::Error) go away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The peer: it is incompatible, or its data is malformed, forged, too late or too large.
+    Peer,
+    /// Our credentials: the peer did not accept them, or we have the wrong key for it.
+    OurCredentials,
+    /// Our policy, which refused as configured.
+    Policy,
+    /// Neither side: the peer, or our handler, asks to try again later.
+    Temporary,
+    /// Our own program or machine.
+    Local,
+}
+
+/// The probable cause of an [`Error`](crate::Error), where the protocol does not tell the true one.
+///
+/// ZMTP has no message for some refusals: the side that refuses closes the connection. The cause
+/// then follows from the command that was due, and from how libzmq and this crate behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LikelyCause {
+    /// The client has another server key than the server. The server cannot open HELLO and closes.
+    WrongServerKey,
+    /// The server's policy refuses the client for now, with ZAP status 300. That status is not sent:
+    /// the server closes where its answer to the credentials is due.
+    TemporaryRefusal,
+    /// A socket of this type may not talk to a socket of the peer's type (RFC 37).
+    SocketTypeMismatch,
+}
+
+impl LikelyCause {
+    /// What to append to the text of an early close.
+    pub(crate) const fn hint(self) -> &'static str {
+        match self {
+            Self::WrongServerKey => " (the server key we were given is probably wrong)",
+            Self::TemporaryRefusal => " (a temporary refusal, ZAP status 300, looks like this)",
+            Self::SocketTypeMismatch => " (the socket types probably do not match)",
+        }
+    }
+}
