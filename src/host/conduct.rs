@@ -134,6 +134,7 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
         }
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) const fn owner(&mut self) -> &mut O {
         &mut self.owner
     }
@@ -147,6 +148,7 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
     }
 
     /// Runs `work` during a pause for metadata, while the peer stays and within the same time.
+    #[cfg(feature = "tokio")]
     pub(crate) async fn meanwhile<T>(
         &mut self,
         work: impl Future<Output = T>,
@@ -158,6 +160,7 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
     }
 
     /// Completes the handshake after a pause for metadata, within the same time.
+    #[cfg(feature = "tokio")]
     pub(crate) async fn resume(
         &mut self,
         complete: impl FnOnce(&mut BytesMut) -> Result<Box<Established>, Error>,

@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod conduct;
 pub(crate) mod failed;
 pub(crate) mod linger;
+mod messages;
 mod secured;
 pub(crate) mod subject;
 pub(crate) mod wiped_buffer;
@@ -19,4 +20,5 @@ pub use clock::Clock;
 #[cfg(feature = "tokio")]
 pub use clock::TokioClock;
 pub use failed::{Failed, FailureKind};
+pub use messages::{MessageReader, MessageWriter, TrafficError};
 pub use secured::Secured;

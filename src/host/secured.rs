@@ -9,6 +9,7 @@ use crate::host::clock::Clock;
 use crate::host::conduct::{Agreed, Conduct, Stop};
 use crate::host::failed::Failed;
 use crate::host::linger::close_gracefully;
+use crate::host::messages::{MessageReader, MessageWriter, halves};
 use crate::host::wiped_buffer::HandshakeBytes;
 use crate::security::Security;
 use crate::status::{DenialStatus, Denied};
@@ -142,7 +143,6 @@ fn revoked() -> Error {
 
 /// A connection whose handshake is complete. [`Security::conduct_on`] makes one.
 #[derive(Debug)]
-#[must_use]
 pub struct Secured {
     established: Box<Established>,
     security: Security,
@@ -159,6 +159,14 @@ impl Secured {
     #[must_use]
     pub const fn is_zmtp_3_0(&self) -> bool {
         self.established.zmtp_3_0
+    }
+
+    /// The two halves of the connection, for a host that has buffers and tasks of its own. What has
+    /// arrived behind the handshake is read by [`MessageReader::read`] first.
+    #[must_use]
+    pub fn into_messages(self) -> (MessageReader, MessageWriter) {
+        let ours = self.security.socket_type();
+        halves(*self.established, ours, self.security.limits())
     }
 
     /// The peer, and a [`Channel`] for messages to and from it. `input` is what has arrived behind the

@@ -32,6 +32,7 @@ impl Subject {
     }
 
     /// A peer whose handshake is complete.
+    #[cfg(feature = "tokio")]
     pub(crate) fn of(peer: &Peer) -> Self {
         let authenticated = peer.authenticated.as_ref();
         Self {

@@ -117,7 +117,7 @@ impl Channel {
     pub(crate) fn room_for(&mut self, read_ahead: usize, max: usize) -> Limit<&mut BytesMut> {
         // Events may share the memory of the buffer, which may be replaced now.
         self.arrivals.unshare(self.input.allocation());
-        let wanted = self.inbox.wanted(&self.input);
+        let wanted = self.inbox.wanted(self.input.bytes());
         self.input.room(wanted, read_ahead, max)
     }
 
@@ -155,6 +155,7 @@ impl Channel {
             return Err(LocalError::Poisoned.into());
         }
         let before = self.input.len();
+        let buffer = self.input.allocation();
         let mut frames = 0;
         let taken = loop {
             let max = TOGETHER.min(self.pings.room());
@@ -162,7 +163,9 @@ impl Channel {
             if max == 0 || self.is_full {
                 break Ok(frames);
             }
-            let taken = self.inbox.take(&mut self.input, max, &mut self.arrivals);
+            let taken = self
+                .inbox
+                .take(self.input.bytes_mut(), buffer, max, &mut self.arrivals);
             for Ping { ttl, context } in self.arrivals.pings.drain(..) {
                 self.heartbeat.on_ping(ttl);
                 self.pings.answer(&context);
@@ -177,7 +180,7 @@ impl Channel {
             }
         };
         self.input.taken(frames, before - self.input.len());
-        self.inbox.unshare(&self.input);
+        self.inbox.unshare(buffer);
         self.pings.held_up_input = !self.pings.may_take_more();
         if taken.is_err() {
             self.broken = true;

@@ -151,17 +151,21 @@ impl FrameReader {
         &mut self,
         input: &mut BytesMut,
         max: usize,
-        frames: &mut Vec<Frame>,
+        frames: &mut impl Extend<Frame>,
     ) -> Result<(), Error> {
-        let end = frames.len().saturating_add(max);
-        while frames.len() < end {
-            let before = frames.len();
-            self.read_small(input, end - before, frames)?;
-            if frames.len() == before {
+        let mut left = max;
+        while left > 0 {
+            let before = left;
+            self.read_small(input, before, |frame| {
+                left -= 1;
+                frames.extend(Some(frame));
+            })?;
+            if left == before {
                 match self.read(input)? {
-                    Some(frame) => frames.push(frame),
+                    Some(frame) => frames.extend(Some(frame)),
                     None => break,
                 }
+                left -= 1;
             }
         }
         Ok(())
@@ -177,7 +181,7 @@ impl FrameReader {
         &mut self,
         input: &mut BytesMut,
         max: usize,
-        frames: &mut Vec<Frame>,
+        mut take: impl FnMut(Frame),
     ) -> Result<(), Error> {
         if self.broken || self.opener.is_transparent() {
             return Ok(());
@@ -199,7 +203,7 @@ impl FrameReader {
         let message = &mut self.message;
         let opened = self.opener.open_each(small.take(max), |flags, body| {
             message.add(flags, body.len());
-            frames.push(Frame { flags, body });
+            take(Frame { flags, body });
         });
         self.broken = opened.is_err();
         opened

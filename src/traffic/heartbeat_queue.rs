@@ -39,7 +39,6 @@ impl Pings {
     }
 
     /// Whether heartbeats wait to be sent.
-    #[cfg(feature = "tokio")]
     pub(crate) fn are_waiting(&self) -> bool {
         self.ours.is_some() || !self.to_answer.is_empty()
     }

@@ -3,13 +3,12 @@
 
 use crate::error::Error;
 use crate::traffic::frames::{Frame, FrameReader};
-use crate::traffic::input::Input;
 use crate::traffic::message::{Message, cost};
 use crate::traffic::parts::{Parts, unshare};
 use crate::wire::command::{Command, TrafficCommand};
 use crate::wire::frame::Flags;
 use crate::wire::socket_type::SocketType;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
 /// What a connection receives. The other end sends it as an
@@ -36,6 +35,22 @@ impl Incoming {
         match self {
             Self::Message(message) => Some(message),
             Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Join(_) | Self::Leave(_) => None,
+        }
+    }
+
+    /// The message, with subscriptions in the form that ZMTP 3.0 knows: a message of one frame, which
+    /// begins with 1 to subscribe and with 0 to take a subscription back (RFC 23, "The
+    /// Publish-Subscribe Pattern"). For a host that handles subscriptions as messages.
+    /// [`Outgoing::from_message_3_0`](crate::traffic::Outgoing::from_message_3_0) leads back.
+    ///
+    /// `None` for [`Incoming::Join`] and [`Incoming::Leave`], which ZMTP 3.0 does not know.
+    #[must_use]
+    pub fn into_message_3_0(self) -> Option<Message> {
+        match self {
+            Self::Message(message) => Some(message),
+            Self::Subscribe(topic) => Some(Message::from([&[1], &topic[..]].concat())),
+            Self::Unsubscribe(topic) => Some(Message::from([&[0], &topic[..]].concat())),
+            Self::Join(_) | Self::Leave(_) => None,
         }
     }
 
@@ -186,12 +201,12 @@ impl Inbox {
     }
 
     /// Number of bytes to make room for before more is read into `input`.
-    pub(crate) fn wanted(&self, input: &Input) -> usize {
-        self.reader.wanted(input.bytes())
+    pub(crate) fn wanted(&self, input: &BytesMut) -> usize {
+        self.reader.wanted(input)
     }
 
-    /// Takes at most `max` frames off `input`, and adds what comes out to `arrivals`. Returns the
-    /// number of frames. If it is 0, more bytes are needed.
+    /// Takes at most `max` frames off `input`, which lies in memory of `buffer` bytes, and adds what
+    /// comes out to `arrivals`. Returns the number of frames. If it is 0, more bytes are needed.
     ///
     /// Before more is read, the caller calls [`Inbox::unshare`] and [`Arrivals::unshare`].
     ///
@@ -199,23 +214,25 @@ impl Inbox {
     /// Returns the peer's violation. What came before it is in `arrivals`.
     pub(crate) fn take(
         &mut self,
-        input: &mut Input,
+        input: &mut BytesMut,
+        buffer: usize,
         max: usize,
         arrivals: &mut Arrivals,
     ) -> Result<usize, Error> {
         let mut frames = std::mem::take(&mut self.frames);
-        let read = self.reader.read_many(input.bytes_mut(), max, &mut frames);
+        let read = self.reader.read_many(input, max, &mut frames);
         let count = frames.len();
         for frame in frames.drain(..) {
-            self.frame(frame, input.allocation(), arrivals)?;
+            self.frame(frame, buffer, arrivals)?;
         }
         self.frames = frames;
         read.map(|()| count)
     }
 
-    /// Copies frames of an unfinished message that fill much less than the buffer that they share.
-    pub(crate) fn unshare(&mut self, input: &Input) {
-        self.partial.unshare(input.allocation());
+    /// Copies frames of an unfinished message that fill much less than the buffer of `buffer` bytes that
+    /// they share.
+    pub(crate) fn unshare(&mut self, buffer: usize) {
+        self.partial.unshare(buffer);
     }
 
     /// Drops messages and subscriptions from now on, and the unfinished message.
@@ -320,11 +337,27 @@ impl Inbox {
             return None;
         }
         // Applications keep topics, so they are copied out of the buffer.
-        match body.split_first()? {
-            (1, topic) => Some(Incoming::Subscribe(Bytes::copy_from_slice(topic))),
-            (0, topic) => Some(Incoming::Unsubscribe(Bytes::copy_from_slice(topic))),
-            _ => None,
-        }
+        let (mark, topic) = subscription_3_0(body)?;
+        let topic = Bytes::copy_from_slice(topic);
+        Some(match mark {
+            Mark::Subscribe => Incoming::Subscribe(topic),
+            Mark::Unsubscribe => Incoming::Unsubscribe(topic),
+        })
+    }
+}
+
+/// What the first byte of a subscription says.
+pub(crate) enum Mark {
+    Subscribe,
+    Unsubscribe,
+}
+
+/// A subscription in the form of ZMTP 3.0, if this is one: its mark and its topic.
+pub(crate) fn subscription_3_0(body: &[u8]) -> Option<(Mark, &[u8])> {
+    match body.split_first()? {
+        (1, topic) => Some((Mark::Subscribe, topic)),
+        (0, topic) => Some((Mark::Unsubscribe, topic)),
+        _ => None,
     }
 }
 
@@ -333,8 +366,13 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
     use crate::traffic::frames::FrameWriter;
+    use crate::traffic::input::Input;
     use crate::traffic::seal;
-    use bytes::BytesMut;
+
+    fn take(inbox: &mut Inbox, input: &mut Input, arrived: &mut Arrivals) -> Result<usize, Error> {
+        let buffer = input.allocation();
+        inbox.take(input.bytes_mut(), buffer, 2, arrived)
+    }
 
     /// Everything that these frames bring to a socket of type `ours`.
     fn receive(ours: SocketType, frames: &[(Flags, &[u8])]) -> (Arrivals, Inbox) {
@@ -347,7 +385,7 @@ mod tests {
         let mut inbox = Inbox::new(FrameReader::new(opener, &Limits::default()), ours);
         let mut arrived = Arrivals::default();
         let mut input = Input::from(input);
-        while inbox.take(&mut input, 2, &mut arrived).unwrap() > 0 {}
+        while take(&mut inbox, &mut input, &mut arrived).unwrap() > 0 {}
         (arrived, inbox)
     }
 
@@ -484,8 +522,8 @@ mod tests {
         let mut input = Input::from(bytes);
         let memory = input.bytes().as_ptr_range();
         let mut arrived = Arrivals::default();
-        while inbox.take(&mut input, 2, &mut arrived).unwrap() > 0 {}
-        inbox.unshare(&input);
+        while take(inbox, &mut input, &mut arrived).unwrap() > 0 {}
+        inbox.unshare(input.allocation());
         arrived.unshare(input.allocation());
         (arrived, memory)
     }

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::traffic::frames::FrameWriter;
 use crate::traffic::seal::TOGETHER;
-use crate::wire::command::{Command, TrafficCommand};
+use crate::wire::command::TrafficCommand;
 use crate::wire::frame::{Flags, FrameHeader};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io::IoSlice;
@@ -75,41 +75,19 @@ impl Outbox {
         }
     }
 
-    /// Encodes a command about a group (RFC 48). Between messages only.
-    pub(crate) fn group(&mut self, name: &'static str, group: &[u8]) -> Result<(), Error> {
-        let mut body = Command::start(name, group.len());
-        body.extend_from_slice(group);
-        self.write(Flags::Command, &body)
-    }
-
     /// Begins a message. [`Outbox::encode_frame`] encodes its frames. Between messages only.
     pub(crate) fn begin(&mut self, frames: Vec<Bytes>) {
         self.frames = frames.into_iter();
     }
 
-    /// Encodes a subscription. Between messages only.
-    pub(crate) fn subscribe(&mut self, topic: Bytes) -> Result<(), Error> {
-        self.subscription(1, topic, TrafficCommand::Subscribe)
+    /// Encodes a subscription or a command. Between messages only.
+    pub(crate) fn control(&mut self, flags: Flags, body: &[u8]) -> Result<(), Error> {
+        self.write(flags, body)
     }
 
-    /// Encodes that a subscription is taken back. Between messages only.
-    pub(crate) fn unsubscribe(&mut self, topic: Bytes) -> Result<(), Error> {
-        self.subscription(0, topic, TrafficCommand::Cancel)
-    }
-
-    /// Subscriptions are messages in RFC 23 and commands in RFC 37.
-    fn subscription(
-        &mut self,
-        mark: u8,
-        topic: Bytes,
-        command: impl FnOnce(Bytes) -> TrafficCommand,
-    ) -> Result<(), Error> {
-        if self.zmtp_3_0 {
-            let body = [&[mark], &topic[..]].concat();
-            self.write(Flags::Last, &body)
-        } else {
-            self.command(&command(topic))
-        }
+    /// Whether the peer speaks ZMTP 3.0.
+    pub(crate) const fn is_zmtp_3_0(&self) -> bool {
+        self.zmtp_3_0
     }
 
     /// Encodes the next frame of the current message.
@@ -227,6 +205,7 @@ fn take_off(buffer: &mut BytesMut, max: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traffic::outgoing::Outgoing;
     use crate::traffic::seal;
 
     fn outbox(zmtp_3_0: bool) -> Outbox {
@@ -273,8 +252,10 @@ mod tests {
             (false, b"\x04\x0b\x09SUBSCRIBEa\x04\x08\x06CANCELa"),
         ] {
             let mut outbox = outbox(zmtp_3_0);
-            outbox.subscribe("a".into()).unwrap();
-            outbox.unsubscribe("a".into()).unwrap();
+            Outgoing::Subscribe("a".into()).begin(&mut outbox).unwrap();
+            Outgoing::Unsubscribe("a".into())
+                .begin(&mut outbox)
+                .unwrap();
             assert_eq!(drain(&mut outbox, 3), expected);
         }
     }

@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::traffic::inbox::Incoming;
+use crate::traffic::inbox::{Incoming, Mark, subscription_3_0};
 use crate::traffic::message::Message;
 use crate::traffic::outbox::Outbox;
+use crate::wire::command::{Command, TrafficCommand};
+use crate::wire::frame::Flags;
 use bytes::Bytes;
 
 /// What is sent on a connection. The other end receives it as an [`Incoming`].
@@ -65,10 +67,77 @@ impl Outgoing {
                     Ok(())
                 }
             },
-            Self::Subscribe(topic) => outbox.subscribe(topic),
-            Self::Unsubscribe(topic) => outbox.unsubscribe(topic),
-            Self::Join(group) => outbox.group("JOIN", &group),
-            Self::Leave(group) => outbox.group("LEAVE", &group),
+            other => match other.into_control(outbox.is_zmtp_3_0()) {
+                Some((flags, body)) => outbox.control(flags, &body),
+                None => Ok(()),
+            },
         }
+    }
+
+    /// The frame of a subscription or a group, in the form that the peer's version of ZMTP knows.
+    /// `None` for a message.
+    pub(crate) fn into_control(self, zmtp_3_0: bool) -> Option<(Flags, Bytes)> {
+        // Subscriptions are messages in RFC 23 and commands in RFC 37.
+        let subscription = |mark: u8, topic: Bytes, command: fn(Bytes) -> TrafficCommand| {
+            if zmtp_3_0 {
+                return Some((Flags::Last, [&[mark], &topic[..]].concat().into()));
+            }
+            Some((Flags::Command, command(topic).encode()?))
+        };
+        // RFC 48: how a DISH joins and leaves groups of a RADIO.
+        let group = |name, group: Bytes| {
+            let mut body = Command::start(name, group.len());
+            body.extend_from_slice(&group);
+            Some((Flags::Command, body.freeze()))
+        };
+        match self {
+            Self::Message(_) => None,
+            Self::Subscribe(topic) => subscription(1, topic, TrafficCommand::Subscribe),
+            Self::Unsubscribe(topic) => subscription(0, topic, TrafficCommand::Cancel),
+            Self::Join(name) => group("JOIN", name),
+            Self::Leave(name) => group("LEAVE", name),
+        }
+    }
+
+    /// What a host sends that handles subscriptions as messages, as ZMTP 3.0 does. A message of one
+    /// frame that begins with 1 becomes [`Outgoing::Subscribe`], one that begins with 0
+    /// [`Outgoing::Unsubscribe`]. Any other stays a message. For SUB and XSUB only, because other types
+    /// of sockets may send such messages as data.
+    ///
+    /// [`Incoming::into_message_3_0`] leads back.
+    #[must_use]
+    pub fn from_message_3_0(message: Message) -> Self {
+        let Some(frame) = message.single() else {
+            return Self::Message(message);
+        };
+        match subscription_3_0(frame) {
+            Some((Mark::Subscribe, _)) => Self::Subscribe(frame.slice(1..)),
+            Some((Mark::Unsubscribe, _)) => Self::Unsubscribe(frame.slice(1..)),
+            None => Self::Message(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscriptions_are_messages_of_zmtp_3_0_and_back() {
+        for (incoming, frame) in [
+            (Incoming::Subscribe("topic".into()), "\x01topic"),
+            (Incoming::Unsubscribe("".into()), "\0"),
+            (Incoming::Message("data".into()), "data"),
+            (Incoming::Message("".into()), ""),
+        ] {
+            let message = incoming.clone().into_message_3_0().unwrap();
+            assert_eq!(message, Message::from(frame));
+            let outgoing = Outgoing::from_message_3_0(message);
+            assert_eq!(outgoing, Outgoing::from(incoming));
+        }
+        assert_eq!(Incoming::Join("group".into()).into_message_3_0(), None);
+        let two = Message::from(["\x01", "topic"]);
+        let outgoing = Outgoing::from_message_3_0(two.clone());
+        assert_eq!(outgoing, Outgoing::Message(two));
     }
 }

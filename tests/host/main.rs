@@ -7,4 +7,6 @@ mod conduct;
 #[cfg(feature = "tokio")]
 mod failures;
 #[cfg(feature = "tokio")]
+mod messages;
+#[cfg(feature = "tokio")]
 mod parties;

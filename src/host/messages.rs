@@ -1,0 +1,428 @@
+//! Messages over a host's own buffers: the two halves of a secured connection.
+#![forbid(unsafe_code)]
+
+use crate::access::peer::Peer;
+use crate::access::revoked::RevocationGuard;
+use crate::error::Error;
+use crate::handshake::Established;
+use crate::host::failed::io_kind;
+use crate::limits::Limits;
+use crate::lock::lock;
+use crate::traffic::frames::{FrameReader, FrameWriter};
+use crate::traffic::heartbeat_queue::Pings;
+use crate::traffic::inbox::{Arrivals, Inbox, Incoming};
+use crate::traffic::outgoing::Outgoing;
+use crate::traffic::seal::TOGETHER;
+use crate::wire::frame::Flags;
+use crate::wire::socket_type::SocketType;
+use bytes::{Bytes, BytesMut};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use thiserror::Error as ThisError;
+
+/// Why a connection carries no more messages. Close it.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum TrafficError {
+    /// Policy has revoked the admission of the peer.
+    #[error("the peer's admission was revoked")]
+    Revoked,
+    /// The peer broke the protocol or exceeded a limit, or our own side failed.
+    #[error("connection failed")]
+    Failed(#[source] Error),
+}
+
+impl From<TrafficError> for io::Error {
+    fn from(error: TrafficError) -> Self {
+        let kind = match &error {
+            TrafficError::Revoked => io::ErrorKind::PermissionDenied,
+            TrafficError::Failed(error) => io_kind(error),
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// What the two halves share.
+struct Shared {
+    peer: Peer,
+    /// Set as soon as the admission is revoked.
+    revoked: Arc<AtomicBool>,
+    replies: Mutex<Replies>,
+    /// Sets `revoked`. It may be dropped with the last half.
+    _guard: Option<RevocationGuard>,
+}
+
+#[derive(Default)]
+struct Replies {
+    pings: Pings,
+    /// Waits for an answer to be sent.
+    writer: Option<Waker>,
+    /// Waits for room for another answer.
+    reader: Option<Waker>,
+}
+
+impl Shared {
+    fn new(peer: Peer) -> Self {
+        let revoked = Arc::new(AtomicBool::new(false));
+        let guard = peer.grant().map(|grant| {
+            let revoked = Arc::clone(&revoked);
+            grant.on_revoked(move || revoked.store(true, Ordering::Release))
+        });
+        Self {
+            peer,
+            revoked,
+            replies: Mutex::default(),
+            _guard: guard,
+        }
+    }
+
+    fn replies(&self) -> MutexGuard<'_, Replies> {
+        lock(&self.replies)
+    }
+
+    /// Checks what the issuer of the grant has told.
+    fn require_not_revoked(&self) -> Result<(), TrafficError> {
+        if self.revoked.load(Ordering::Acquire) {
+            return Err(TrafficError::Revoked);
+        }
+        Ok(())
+    }
+
+    /// Asks the issuer of the grant. This also finds the end of a validity that no timer has told.
+    fn require_admitted(&self) -> Result<(), TrafficError> {
+        self.require_not_revoked()?;
+        if self.peer.grant().is_some_and(|grant| !grant.still_valid()) {
+            self.revoked.store(true, Ordering::Release);
+            return Err(TrafficError::Revoked);
+        }
+        Ok(())
+    }
+}
+
+/// Makes both halves of a connection.
+pub(crate) fn halves(
+    established: Established,
+    ours: SocketType,
+    limits: &Limits,
+) -> (MessageReader, MessageWriter) {
+    let Established {
+        sealer,
+        opener,
+        peer,
+        zmtp_3_0,
+    } = established;
+    let shared = Arc::new(Shared::new(peer));
+    let reader = MessageReader {
+        inbox: Inbox::new(FrameReader::new(opener, limits), ours),
+        arrivals: Arrivals::default(),
+        buffer: 0,
+        error: None,
+        shared: Arc::clone(&shared),
+    };
+    let writer = MessageWriter {
+        writer: FrameWriter::new(sealer),
+        zmtp_3_0,
+        batch: Vec::new(),
+        shared,
+    };
+    (reader, writer)
+}
+
+/// Turns the bytes of a peer into messages and subscriptions, out of a buffer that the host reads into.
+///
+/// [`Secured::into_messages`](crate::host::Secured::into_messages) makes one. It opens several frames
+/// at a time, checks the peer's admission for each such batch, and leaves the answers to PINGs to the
+/// [`MessageWriter`]. It has no clock: it sends no PINGs, and does not enforce the time that a peer's
+/// PING announces. A [`Channel`](crate::traffic::Channel) does both.
+///
+/// Messages share the memory of the buffer. Copy what is kept for long.
+pub struct MessageReader {
+    inbox: Inbox,
+    arrivals: Arrivals,
+    /// Bytes of the largest buffer so far.
+    buffer: usize,
+    /// Why nothing more comes.
+    error: Option<Error>,
+    shared: Arc<Shared>,
+}
+
+impl MessageReader {
+    /// The peer: what it has proven, and what it claims.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.shared.peer
+    }
+
+    /// Takes the next message or subscription off the front of `input`. `None` means that more bytes
+    /// are needed, or that the reader [is held up](MessageReader::is_held_up).
+    ///
+    /// It takes several frames at a time, so `input` may be empty while messages are left. Call it
+    /// until it returns `None`, then read more.
+    ///
+    /// # Errors
+    /// Returns [`TrafficError::Revoked`] as soon as the admission of the peer is revoked. Messages that
+    /// have arrived before are dropped. Returns [`TrafficError::Failed`] if the peer breaks the
+    /// protocol or exceeds a limit, after the messages before that place. Every later call returns the
+    /// same error.
+    pub fn read(&mut self, input: &mut BytesMut) -> Result<Option<Incoming>, TrafficError> {
+        let read = self.read_unless_revoked(input);
+        if let Err(TrafficError::Revoked) = &read {
+            self.arrivals.clear();
+            self.inbox.discard();
+        }
+        read
+    }
+
+    fn read_unless_revoked(
+        &mut self,
+        input: &mut BytesMut,
+    ) -> Result<Option<Incoming>, TrafficError> {
+        self.shared.require_not_revoked()?;
+        loop {
+            if let Some(incoming) = self.arrivals.pop() {
+                return Ok(Some(incoming));
+            }
+            if let Some(error) = &self.error {
+                return Err(TrafficError::Failed(error.clone()));
+            }
+            if !self.take_batch(input)? {
+                // The host may now read into another buffer.
+                self.inbox.unshare(self.buffer);
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Opens one batch of frames. Returns whether there may be something to deliver.
+    fn take_batch(&mut self, input: &mut BytesMut) -> Result<bool, TrafficError> {
+        let max = TOGETHER.min(self.shared.replies().pings.room());
+        if max == 0 || input.is_empty() {
+            return Ok(false);
+        }
+        self.buffer = self.buffer.max(input.capacity());
+        let taken = self.inbox.take(input, self.buffer, max, &mut self.arrivals);
+        if !self.arrivals.pings.is_empty() {
+            self.queue_answers();
+        }
+        self.arrivals.has_pong = false;
+        match taken {
+            Ok(0) => return Ok(false),
+            Ok(_) => {}
+            Err(error) => self.error = Some(error),
+        }
+        self.shared.require_admitted()?;
+        Ok(true)
+    }
+
+    fn queue_answers(&mut self) {
+        let waker = {
+            let mut replies = self.shared.replies();
+            for ping in self.arrivals.pings.drain(..) {
+                replies.pings.answer(&ping.context);
+            }
+            replies.writer.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether 16 answers to PINGs wait for the writer. A peer that does not read them is not read from
+    /// either: [`MessageReader::read`] returns `None`, and the host should not read from the stream.
+    /// It ends when the writer has encoded them.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        !self.shared.replies().pings.may_take_more()
+    }
+
+    /// Ready while the reader is not held up. As with [`Future::poll`](std::future::Future::poll), the
+    /// task of the last call is woken.
+    pub fn poll_not_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut replies = self.shared.replies();
+        if replies.pings.may_take_more() {
+            return Poll::Ready(());
+        }
+        let before = replies.reader.replace(cx.waker().clone());
+        drop(replies);
+        // The drop of a waker is foreign code, so the lock is free.
+        drop(before);
+        Poll::Pending
+    }
+
+    /// Waits while the reader is held up. Cancel-safe.
+    pub async fn not_held_up(&mut self) {
+        poll_fn(|cx| self.poll_not_held_up(cx)).await;
+    }
+
+    /// Number of bytes to make room for before more is read into `input`, as
+    /// [`FrameReader::wanted`].
+    #[must_use]
+    pub fn wanted(&self, input: &BytesMut) -> usize {
+        self.inbox.wanted(input)
+    }
+}
+
+/// Turns messages and subscriptions into bytes for the peer, in a buffer that the host sends.
+///
+/// [`Secured::into_messages`](crate::host::Secured::into_messages) makes one. Bytes must be sent in the
+/// order in which they were written, and none may be left out: the peer of a CURVE connection closes it
+/// otherwise. Dropping the writer drops the answers to PINGs that wait.
+pub struct MessageWriter {
+    writer: FrameWriter,
+    zmtp_3_0: bool,
+    /// Frames that are sealed together next.
+    batch: Vec<(Flags, Bytes)>,
+    shared: Arc<Shared>,
+}
+
+impl MessageWriter {
+    /// The peer: what it has proven, and what it claims.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.shared.peer
+    }
+
+    /// Appends the answers to PINGs that wait, then a message or a subscription, to `out`. Whether our
+    /// type of socket may send it is for the caller to check.
+    ///
+    /// # Errors
+    /// Returns [`TrafficError::Revoked`] if the admission of the peer is revoked, and
+    /// [`TrafficError::Failed`] if the connection can send no more.
+    pub fn write(
+        &mut self,
+        message: impl Into<Outgoing>,
+        out: &mut BytesMut,
+    ) -> Result<(), TrafficError> {
+        self.write_many([message], out)
+    }
+
+    /// As [`MessageWriter::write`], for several. Small messages are sealed together, which is faster.
+    ///
+    /// # Errors
+    /// As [`MessageWriter::write`]. Some of the messages may be in `out` then.
+    pub fn write_many<M: Into<Outgoing>>(
+        &mut self,
+        messages: impl IntoIterator<Item = M>,
+        out: &mut BytesMut,
+    ) -> Result<(), TrafficError> {
+        self.write_replies(out)?;
+        for message in messages {
+            match message.into() {
+                Outgoing::Message(message) => {
+                    let frames = message.frames();
+                    for (at, body) in frames.iter().enumerate() {
+                        let is_last = at + 1 == frames.len();
+                        let flags = if is_last { Flags::Last } else { Flags::More };
+                        self.push(flags, body.clone(), out)?;
+                    }
+                }
+                other => {
+                    if let Some((flags, body)) = other.into_control(self.zmtp_3_0) {
+                        self.push(flags, body, out)?;
+                    }
+                }
+            }
+        }
+        self.seal(out)
+    }
+
+    /// Appends the answers to PINGs that wait. Call it when [`MessageWriter::replies_ready`] says so
+    /// and there is nothing else to write.
+    ///
+    /// # Errors
+    /// As [`MessageWriter::write`].
+    pub fn write_replies(&mut self, out: &mut BytesMut) -> Result<(), TrafficError> {
+        self.shared.require_admitted()?;
+        let waker = {
+            let shared = Arc::clone(&self.shared);
+            let mut replies = shared.replies();
+            while let Some(pong) = replies.pings.take() {
+                if let Some(body) = pong.encode() {
+                    self.push(Flags::Command, body, out)?;
+                }
+            }
+            replies.reader.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        self.seal(out)
+    }
+
+    /// Ready if answers to PINGs wait to be written. As with
+    /// [`Future::poll`](std::future::Future::poll), the task of the last call is woken.
+    pub fn poll_replies_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut replies = self.shared.replies();
+        if replies.pings.are_waiting() {
+            return Poll::Ready(());
+        }
+        let before = replies.writer.replace(cx.waker().clone());
+        drop(replies);
+        // The drop of a waker is foreign code, so the lock is free.
+        drop(before);
+        Poll::Pending
+    }
+
+    /// Waits until answers to PINGs wait to be written. Cancel-safe.
+    pub async fn replies_ready(&mut self) {
+        poll_fn(|cx| self.poll_replies_ready(cx)).await;
+    }
+
+    fn push(&mut self, flags: Flags, body: Bytes, out: &mut BytesMut) -> Result<(), TrafficError> {
+        self.batch.push((flags, body));
+        if self.batch.len() < TOGETHER {
+            return Ok(());
+        }
+        self.seal(out)
+    }
+
+    /// Seals the frames of the batch.
+    fn seal(&mut self, out: &mut BytesMut) -> Result<(), TrafficError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let mut frames = [(Flags::Last, &[][..]); TOGETHER];
+        for (frame, (flags, body)) in frames.iter_mut().zip(&self.batch) {
+            *frame = (*flags, body);
+        }
+        let sealed = self.writer.write_many(&frames[..self.batch.len()], out);
+        self.batch.clear();
+        sealed.map_err(TrafficError::Failed)
+    }
+}
+
+/// Nothing answers PINGs from now on, so the reader is not held up for answers.
+impl Drop for MessageWriter {
+    fn drop(&mut self) {
+        let waker = {
+            let mut replies = self.shared.replies();
+            replies.pings.stop();
+            replies.reader.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl fmt::Debug for MessageReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageReader")
+            .field("peer", self.peer())
+            .field("is_held_up", &self.is_held_up())
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for MessageWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageWriter")
+            .field("peer", self.peer())
+            .finish_non_exhaustive()
+    }
+}
