@@ -112,14 +112,22 @@ fn where_the_handler_is_gone_the_status_is_300_and_the_star_does_not_step_in() {
     assert!(router.unbind("a"));
     assert!(!router.unbind("a"));
     assert!(!router.unbind("never"));
-    refused(verdict(&router, "a"), DenialStatus::Temporary, "gone");
+    refused(
+        verdict(&router, "a"),
+        DenialStatus::Temporary,
+        "was unbound",
+    );
     admitted_as(verdict(&router, "never"), "star");
 
     router.bind("a", admits_as("new")).unwrap();
     admitted_as(verdict(&router, "a"), "new");
 
     assert!(router.unbind(&Domain::ALL));
-    refused(verdict(&router, "b"), DenialStatus::Temporary, "gone");
+    refused(
+        verdict(&router, "b"),
+        DenialStatus::Temporary,
+        "was unbound",
+    );
 }
 
 #[test]
@@ -140,7 +148,7 @@ fn a_handler_that_is_unbound_before_it_answers_admits_no_peer() {
     router.bind(Domain::ALL, admits_as("successor")).unwrap();
     answer.send(()).unwrap();
     match poll(question) {
-        Poll::Ready(verdict) => refused(verdict, DenialStatus::Temporary, "gone"),
+        Poll::Ready(verdict) => refused(verdict, DenialStatus::Temporary, "was unbound"),
         Poll::Pending => panic!("still waiting"),
     }
 }
@@ -334,7 +342,7 @@ mod with_a_clock {
         refused(
             router.authorize(&request("")).await,
             DenialStatus::Temporary,
-            "too long",
+            "did not answer in time",
         );
         assert_eq!(before.elapsed(), Limits::default().verdict_timeout);
         assert_eq!(router.in_progress(), 0);
