@@ -44,6 +44,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+use crate::access::address::PeerAddress;
 use crate::access::peer::{Authenticated, Claims, Peer};
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
@@ -331,6 +333,19 @@ impl NeedsMetadata {
         self.pause.claims()
     }
 
+    /// The peer as far as it is known, if it has sent its claims.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(crate) fn peer(&self, origin: (PeerAddress, Option<u16>)) -> Option<Peer> {
+        let claims = self.claims()?.clone();
+        let authenticated = self.authenticated().cloned();
+        Some(Peer::new(
+            authenticated,
+            self.pause.proven_key(),
+            claims,
+            origin,
+        ))
+    }
+
     /// The peer as policy admitted it, if policy was asked.
     #[must_use]
     pub fn authenticated(&self) -> Option<&Authenticated> {
@@ -381,6 +396,7 @@ impl Established {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(not(any(feature = "futures-io", feature = "tokio")))]
     use crate::access::address::PeerAddress;
     use crate::crypto::keys::KeyPair;
     use crate::crypto::x25519::count;

@@ -148,8 +148,17 @@ impl Security {
         self.router.is_some()
     }
 
+    /// The same for a relay, which learns its metadata from another connection.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(crate) fn relay_side(&self) -> Self {
+        Self {
+            config: self.config.relay_side(),
+            router: self.router.clone(),
+        }
+    }
+
     /// NULL with the same limits, for any peer: the side of a tunnel without security.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
     pub(crate) fn clear_side(&self) -> Self {
         self.config.clear_side().into()
     }

@@ -191,8 +191,18 @@ impl<A> Config<A> {
         Dangerous(self)
     }
 
+    /// The same for a relay, which learns its metadata from another connection.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(crate) fn relay_side(&self) -> Self {
+        Self::new(Settings {
+            socket_type: SocketType::Relay,
+            metadata: None,
+            ..(*self.settings).clone()
+        })
+    }
+
     /// NULL with the same limits, for any peer: the side of a tunnel without security.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
     pub(crate) fn clear_side(&self) -> Config<NoPolicy> {
         Config::new(Settings {
             role: Role::Null {

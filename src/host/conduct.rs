@@ -183,6 +183,12 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
         Agreed { established, input }
     }
 
+    /// What has arrived behind the last command.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(crate) fn into_input(self) -> BytesMut {
+        self.input.into_traffic()
+    }
+
     /// When the time for the whole handshake is up.
     fn deadline(&self) -> Instant {
         deadline(self.started, self.security.limits().handshake_timeout)

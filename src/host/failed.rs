@@ -5,8 +5,12 @@ use crate::access::credentials::Credential;
 use crate::access::domain::Domain;
 use crate::error::{Error, Incompatible, Stage};
 use crate::fault::LikelyCause;
+use crate::host::byte_stream::ByteStream;
+use crate::host::clock::Clock;
 use crate::host::conduct::{Failure, StepError};
+use crate::host::linger::close_gracefully;
 use crate::host::subject::Subject;
+use crate::limits::Limits;
 use std::fmt;
 use std::io;
 
@@ -56,6 +60,20 @@ pub enum FailureKind {
 }
 
 impl Failed {
+    /// Gives the peer time to read its ERROR, if it gets one.
+    pub(crate) async fn after_linger(
+        mut failure: Failure,
+        stream: &mut impl ByteStream,
+        clock: &impl Clock,
+        limits: &Limits,
+    ) -> Self {
+        let error_frame = std::mem::take(&mut failure.error_frame);
+        if !error_frame.is_empty() {
+            close_gracefully(stream, clock, error_frame, limits).await;
+        }
+        failure.into()
+    }
+
     /// What the handshake was waiting for.
     #[must_use]
     pub const fn stage(&self) -> Stage {

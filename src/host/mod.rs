@@ -8,6 +8,8 @@ pub(crate) mod failed;
 pub(crate) mod linger;
 mod messages;
 mod secured;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+mod stream;
 pub(crate) mod subject;
 pub(crate) mod wiped_buffer;
 
@@ -22,3 +24,5 @@ pub use clock::TokioClock;
 pub use failed::{Failed, FailureKind};
 pub use messages::{MessageReader, MessageWriter, TrafficError};
 pub use secured::Secured;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+pub use stream::{AuthStream, AuthStreamOptions, StreamError};

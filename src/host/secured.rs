@@ -8,7 +8,6 @@ use crate::host::byte_stream::ByteStream;
 use crate::host::clock::Clock;
 use crate::host::conduct::{Agreed, Conduct, Stop};
 use crate::host::failed::Failed;
-use crate::host::linger::close_gracefully;
 use crate::host::messages::{MessageReader, MessageWriter, halves};
 use crate::host::wiped_buffer::HandshakeBytes;
 use crate::security::Security;
@@ -117,13 +116,7 @@ impl Security {
                     security,
                 })
             }
-            Err(mut failure) => {
-                let error_frame = std::mem::take(&mut failure.error_frame);
-                if !error_frame.is_empty() {
-                    close_gracefully(stream, clock, error_frame, self.limits()).await;
-                }
-                Err(failure.into())
-            }
+            Err(failure) => Err(Failed::after_linger(failure, stream, clock, self.limits()).await),
         }
     }
 }

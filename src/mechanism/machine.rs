@@ -5,6 +5,8 @@ use crate::access::peer::{Authenticated, Claims};
 use crate::access::request::AccessRequest;
 use crate::access::verdict::{Approved, Verdict};
 use crate::config::settings::{Config, Role};
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+use crate::crypto::keys::PublicKey;
 use crate::error::{Error, Incompatible, Stage};
 use crate::limits::Limits;
 use crate::mechanism::session::{PeerContext, Session};
@@ -272,7 +274,7 @@ impl NeedsMetadata {
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
         match &self.0 {
-            AwaitMetadata::Null(state) => Some(&state.claims),
+            AwaitMetadata::Null(state) => state.claims.as_ref(),
             AwaitMetadata::PlainServer(state) => Some(&state.claims),
             AwaitMetadata::CurveServer(state) => Some(state.claims()),
             AwaitMetadata::PlainClient(_) | AwaitMetadata::CurveClient(_) => None,
@@ -287,6 +289,15 @@ impl NeedsMetadata {
             AwaitMetadata::PlainServer(state) => state.authenticated.as_ref(),
             AwaitMetadata::CurveServer(state) => state.authenticated(),
             AwaitMetadata::PlainClient(_) | AwaitMetadata::CurveClient(_) => None,
+        }
+    }
+
+    /// The key that a CURVE client has proven to hold.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(crate) fn proven_key(&self) -> Option<PublicKey> {
+        match &self.0 {
+            AwaitMetadata::CurveServer(state) => Some(state.proven_key()),
+            _ => None,
         }
     }
 

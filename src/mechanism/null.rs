@@ -5,6 +5,7 @@
 //! Ask ─► AwaitVerdict ─► send READY ─► ExpectReady ─────────────────────────────► done
 //!        (or anyone, a relay without metadata) ─► ExpectReadyFirst ─► AwaitMetadata
 //!                                                                 ─► send READY ─► done
+//! (a relay that sends first) ─► AwaitMetadata ─► send READY ─► ExpectReady ──────► done
 //! ```
 //!
 //! A side that asks policy does so before it sends READY and before it has seen the peer's READY.
@@ -72,6 +73,11 @@ fn begin(session: Session, approved: Approved) -> Transition {
             };
             Transition::wait(Some(ready), Null::ExpectReady(state))
         }
+        None if session.sends_first => Transition::pause(AwaitMetadata {
+            session,
+            approved,
+            claims: None,
+        }),
         None => {
             let state = ExpectReadyFirst { session, approved };
             Transition::wait(None, Null::ExpectReadyFirst(state))
@@ -116,7 +122,7 @@ impl ExpectReadyFirst {
         Ok(Transition::pause(AwaitMetadata {
             session,
             approved,
-            claims,
+            claims: Some(claims),
         }))
     }
 }
@@ -125,13 +131,24 @@ impl ExpectReadyFirst {
 pub(super) struct AwaitMetadata {
     session: Session,
     pub(super) approved: Approved,
-    pub(super) claims: Claims,
+    /// `None` if the peer's READY comes after ours.
+    pub(super) claims: Option<Claims>,
 }
 
 impl AwaitMetadata {
     pub(super) fn resume(self, metadata: &Metadata) -> Transition {
         let (ready, authenticated) = ready(self.approved, metadata);
-        Transition::done(Some(ready), done(self.session, authenticated, self.claims))
+        let session = self.session;
+        match self.claims {
+            Some(claims) => Transition::done(Some(ready), done(session, authenticated, claims)),
+            None => {
+                let state = ExpectReady {
+                    session,
+                    authenticated,
+                };
+                Transition::wait(Some(ready), Null::ExpectReady(state))
+            }
+        }
     }
 }
 

@@ -30,6 +30,9 @@ pub struct PeerContext {
     /// Where a CURVE server records the key that the peer has proven to hold, so that a refusal
     /// names the key.
     pub(crate) proven_key: Option<Arc<OnceLock<PublicKey>>>,
+    /// Whether a relay with NULL pauses for its metadata before the peer has sent its own. Otherwise
+    /// two relays that wait for each other's READY would wait for ever.
+    pub(crate) sends_first: bool,
 }
 
 impl PeerContext {
@@ -41,6 +44,7 @@ impl PeerContext {
             port: None,
             local_metadata: None,
             proven_key: None,
+            sends_first: false,
         }
     }
 
@@ -59,6 +63,12 @@ impl PeerContext {
     }
 }
 
+impl From<PeerAddress> for PeerContext {
+    fn from(address: PeerAddress) -> Self {
+        Self::new(address)
+    }
+}
+
 impl From<SocketAddr> for PeerContext {
     fn from(address: SocketAddr) -> Self {
         Self::new(address.into()).with_port(Some(address.port()))
@@ -72,6 +82,8 @@ pub(super) struct Session {
     port: Option<u16>,
     local_metadata: Option<Metadata>,
     proven_key: Option<Arc<OnceLock<PublicKey>>>,
+    /// See [`PeerContext::sends_first`].
+    pub(super) sends_first: bool,
 }
 
 impl Session {
@@ -82,6 +94,7 @@ impl Session {
             port: conn.port,
             local_metadata: conn.local_metadata,
             proven_key: conn.proven_key,
+            sends_first: conn.sends_first,
         }
     }
 

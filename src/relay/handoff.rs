@@ -79,6 +79,12 @@ impl PeerHandoff {
         PeerContext::new(address).with_metadata(self.metadata.clone())
     }
 
+    /// What the back's peer is told.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(crate) const fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
     /// Tells the front's peer what the back's peer claims, which completes the front's handshake. The
     /// bytes to send are appended to `out`, also after an error.
     ///

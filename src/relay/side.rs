@@ -38,7 +38,7 @@ impl fmt::Display for Side {
 }
 
 /// A pair with one value for each side.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Sides<T> {
     pub(crate) front: T,
     pub(crate) back: T,

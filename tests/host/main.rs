@@ -3,6 +3,8 @@
 
 mod any_runtime;
 #[cfg(feature = "tokio")]
+mod auth_stream;
+#[cfg(feature = "tokio")]
 mod conduct;
 #[cfg(feature = "tokio")]
 mod failures;

@@ -291,6 +291,11 @@ impl AwaitMetadata {
         &self.vouched.claims
     }
 
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(in crate::mechanism) const fn proven_key(&self) -> PublicKey {
+        self.vouched.client
+    }
+
     pub(in crate::mechanism) const fn authenticated(&self) -> Option<&Authenticated> {
         self.approved.authenticated()
     }

@@ -1,0 +1,171 @@
+//! The handshakes on both sides of an `AuthStream`, once that of the network has paused.
+//!
+//! ```text
+//! accept: Admitted ─(host's READY)─► READY to the network ───────────────────────────► traffic
+//! connect: Welcomed ─(host's READY)─► INITIATE to the network ─► Introduced ─(READY)─► traffic
+//! ```
+#![forbid(unsafe_code)]
+
+use crate::access::peer::Peer;
+use crate::error::{Error, LocalError, Stage};
+use crate::handshake::{Established, Handshake, NeedsInput, NeedsMetadata};
+use crate::host::stream::ended::{Ended, StreamError};
+use crate::relay::handoff::{IdentityRule, PeerHandoff};
+use crate::relay::side::{Side, Sides};
+use bytes::BytesMut;
+
+/// Where the two handshakes stand.
+#[derive(Debug)]
+pub(crate) enum Meeting {
+    /// Policy has admitted the network's peer, whose claims the host is told. The host's own are
+    /// awaited.
+    Admitted(PeerHandoff, NeedsInput),
+    /// The network's server has sent WELCOME. The host's claims are awaited.
+    Welcomed(NeedsMetadata, NeedsInput),
+    /// The host's claims are sent to the network's server, whose READY is awaited.
+    Introduced(PeerHandoff, NeedsInput),
+}
+
+/// What a step leads to.
+pub(crate) enum Outcome {
+    /// More bytes are needed.
+    Waiting(Box<Meeting>),
+    /// Both handshakes are complete.
+    Complete(Box<Complete>),
+}
+
+/// Both sides after their handshakes.
+pub(crate) struct Complete {
+    pub(crate) front: Established,
+    pub(crate) back: Established,
+    /// The network's peer, where it was not known before.
+    pub(crate) server: Option<Peer>,
+}
+
+fn host_failed(error: impl Into<Error>) -> Ended {
+    Ended::Stream(StreamError::Host(error.into()))
+}
+
+fn network_failed(stage: Stage) -> impl FnOnce(Error) -> Ended {
+    move |error| Ended::Handshake(stage, error)
+}
+
+impl Meeting {
+    /// The side of the relay on which the network is.
+    pub(crate) const fn network(&self) -> Side {
+        match self {
+            Self::Admitted(..) => Side::Front,
+            Self::Welcomed(..) | Self::Introduced(..) => Side::Back,
+        }
+    }
+
+    /// What the network's handshake waits for.
+    pub(crate) fn stage(&self) -> Stage {
+        match self {
+            Self::Admitted(..) | Self::Welcomed(..) => Stage::Metadata,
+            Self::Introduced(_, network) => network.stage(),
+        }
+    }
+
+    /// Processes what has arrived from both sides. Appends to `out` what is to be sent.
+    ///
+    /// # Errors
+    /// Returns the failure of either side.
+    pub(crate) fn process(
+        self,
+        input: &mut Sides<BytesMut>,
+        out: &mut Sides<BytesMut>,
+    ) -> Result<Outcome, Ended> {
+        match self {
+            Self::Admitted(handoff, host) => {
+                let next = host.process(&mut input.back, &mut out.back);
+                match next.map_err(host_failed)? {
+                    Handshake::NeedsInput(host) => Ok(waiting(Self::Admitted(handoff, host))),
+                    Handshake::Complete(back) => {
+                        let front = handoff.complete(&back.peer.claims, &mut out.front);
+                        let front = front.map_err(network_failed(Stage::Metadata))?;
+                        Ok(complete(*front, *back, None))
+                    }
+                    _ => Err(host_failed(LocalError::MetadataMissing)),
+                }
+            }
+            Self::Welcomed(pause, host) => {
+                let next = host.process(&mut input.front, &mut out.front);
+                match next.map_err(host_failed)? {
+                    Handshake::NeedsInput(host) => Ok(waiting(Self::Welcomed(pause, host))),
+                    Handshake::NeedsMetadata(host) => {
+                        let handoff =
+                            PeerHandoff::new(host, IdentityRule::Pass).map_err(host_failed)?;
+                        let next = pause
+                            .resume(handoff.metadata(), &mut out.back)
+                            .map_err(network_failed(Stage::Metadata))?;
+                        Self::introduced(handoff, next, input, out)
+                    }
+                    _ => Err(host_failed(LocalError::MetadataMissing)),
+                }
+            }
+            Self::Introduced(handoff, network) => {
+                Self::introduced(handoff, Handshake::NeedsInput(network), input, out)
+            }
+        }
+    }
+
+    /// Goes on with the network's handshake, which knows the host's claims.
+    fn introduced(
+        handoff: PeerHandoff,
+        network: Handshake,
+        input: &mut Sides<BytesMut>,
+        out: &mut Sides<BytesMut>,
+    ) -> Result<Outcome, Ended> {
+        let (stage, next) = match network {
+            Handshake::NeedsInput(network) => {
+                let stage = network.stage();
+                (stage, network.process(&mut input.back, &mut out.back))
+            }
+            other => (Stage::Metadata, Ok(other)),
+        };
+        match next.map_err(network_failed(stage))? {
+            Handshake::NeedsInput(network) => Ok(waiting(Self::Introduced(handoff, network))),
+            Handshake::Complete(back) => {
+                let front = handoff.complete(&back.peer.claims, &mut out.front);
+                let front = front.map_err(host_failed)?;
+                let server = Some(back.peer.clone());
+                Ok(complete(*front, *back, server))
+            }
+            _ => Err(Ended::Handshake(stage, LocalError::MetadataMissing.into())),
+        }
+    }
+
+    /// The failure of a network whose peer has closed.
+    pub(crate) fn peer_closed(self) -> Ended {
+        let stage = self.stage();
+        let error = match self {
+            Self::Admitted(..) | Self::Welcomed(..) => Error::ClosedByPeer(stage),
+            Self::Introduced(_, network) => network.peer_closed(),
+        };
+        Ended::Handshake(stage, error)
+    }
+
+    /// The failure if the time for the handshakes is up.
+    pub(crate) fn timed_out(&self) -> Ended {
+        let stage = self.stage();
+        Ended::Handshake(stage, Error::Timeout(stage))
+    }
+
+    /// Whether it waits for the host.
+    pub(crate) const fn awaits_host(&self) -> bool {
+        matches!(self, Self::Admitted(..) | Self::Welcomed(..))
+    }
+}
+
+fn waiting(meeting: Meeting) -> Outcome {
+    Outcome::Waiting(Box::new(meeting))
+}
+
+fn complete(front: Established, back: Established, server: Option<Peer>) -> Outcome {
+    Outcome::Complete(Box::new(Complete {
+        front,
+        back,
+        server,
+    }))
+}

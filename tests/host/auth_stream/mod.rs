@@ -1,0 +1,9 @@
+//! `AuthStream` between a host that knows NULL alone and a peer of each mechanism.
+
+mod endings;
+mod party;
+mod polling;
+mod refusals;
+mod revocation;
+mod rig;
+mod traffic;
