@@ -189,7 +189,8 @@ pub(crate) fn is_hangup(error: &io::Error) -> bool {
     )
 }
 
-#[cfg(all(test, any(feature = "futures-io", feature = "tokio")))]
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     #[cfg(not(feature = "futures-io"))]

@@ -47,8 +47,8 @@ async fn a_stream_that_buffers_is_flushed() {
         let (here, there) = tokio::io::duplex(4096);
         let (mut here, mut there) = (BufStream::new(here), BufStream::new(there));
         let (push, pull) = tokio::join!(conduct(&client, &mut here), conduct(&server, &mut there));
-        push.unwrap();
-        pull.unwrap();
+        drop(push.unwrap());
+        drop(pull.unwrap());
     }
 }
 
@@ -57,8 +57,8 @@ async fn a_handshake_can_be_a_task_of_its_own() {
     let (client, server) = curve(admits(), &Limits::default());
     let (mut here, mut there) = tokio::io::duplex(4096);
     let server = tokio::spawn(async move { conduct(&server, &mut there).await });
-    conduct(&client, &mut here).await.unwrap();
-    server.await.unwrap().unwrap();
+    drop(conduct(&client, &mut here).await.unwrap());
+    drop(server.await.unwrap().unwrap());
 }
 
 /// The messages arrive together with the last command, so the handshake reads them too.
@@ -112,8 +112,8 @@ async fn bytes_that_were_read_before_are_part_of_the_handshake() {
             (secured, input)
         };
         let (push, (pull, input)) = tokio::join!(conduct(&client, &mut here), receiving);
-        push.unwrap();
-        pull.unwrap();
+        drop(push.unwrap());
+        drop(pull.unwrap());
         assert!(input.is_empty());
     }
 }
@@ -230,7 +230,7 @@ async fn a_revocation_between_verdict_and_completion_is_a_denial() {
             }
         });
         let (push, pull) = tokio::join!(conduct(&client, &mut here), conduct(&server, &mut there));
-        push.unwrap();
+        drop(push.unwrap());
         match pull {
             Ok(_) => assert!(!ends),
             Err(failed) => {
@@ -252,7 +252,7 @@ async fn a_late_verdict_admits_all_the_same() {
     router.bind("*", slow).unwrap();
     let server = null_asks(SocketType::Pull, router, &Limits::default());
     let (push, pull) = both(&null(SocketType::Push), &server, 4096).await;
-    push.unwrap();
+    drop(push.unwrap());
     assert_eq!(pull.unwrap().peer().user_id().unwrap(), "alice");
 }
 
