@@ -17,6 +17,12 @@ pub enum Task {
     Pull,
     /// Connects, and sends without end.
     Push { to: String },
+    /// As `Pull`, over ipc.
+    PullIpc,
+    /// As `Pull`, behind an `AuthStream`.
+    StreamPull,
+    /// As `Push`, behind an `AuthStream`.
+    StreamPush { to: String },
     /// Binds, and sends back what it receives.
     Echo,
     /// Connects, and reports how many nanoseconds a round trip takes.
@@ -59,6 +65,9 @@ impl Job {
     pub fn to_arguments(&self) -> Vec<String> {
         let (task, to) = match &self.task {
             Task::Pull => ("pull", "-"),
+            Task::PullIpc => ("pull-ipc", "-"),
+            Task::StreamPull => ("stream-pull", "-"),
+            Task::StreamPush { to } => ("stream-push", to.as_str()),
             Task::Push { to } => ("push", to.as_str()),
             Task::Echo => ("echo", "-"),
             Task::Ping { to } => ("ping", to.as_str()),
@@ -88,6 +97,9 @@ impl Job {
             },
             task: match task.as_str() {
                 "pull" => Task::Pull,
+                "pull-ipc" => Task::PullIpc,
+                "stream-pull" => Task::StreamPull,
+                "stream-push" => Task::StreamPush { to },
                 "push" => Task::Push { to },
                 "echo" => Task::Echo,
                 "ping" => Task::Ping { to },

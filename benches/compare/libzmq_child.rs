@@ -48,6 +48,7 @@ pub fn run(job: &Job) -> ! {
         }
         Task::Ping { to } => ping(&connected(Kind::Dealer, to), &payload),
         Task::Tunnel { .. } => panic!("libzmq has no tunnel"),
+        Task::PullIpc | Task::StreamPull | Task::StreamPush { .. } => panic!("only ours does this"),
         Task::Serve => {
             let socket = bound(Kind::Pull);
             loop {

@@ -17,6 +17,7 @@ mod child;
 mod ends;
 mod handshake;
 mod heap;
+mod host;
 mod job;
 mod libzmq_child;
 mod links;
@@ -25,6 +26,7 @@ mod pairing;
 mod report;
 mod sodium;
 mod stopwatch;
+mod stream;
 mod tunnel;
 mod wheel;
 mod zap;
@@ -95,6 +97,7 @@ fn main() {
     let zmq = zmq::Zmq::load(&wheel::zmq());
     links::run(&mut report, &zmq.name);
     tunnel::run(&mut report, &zmq.name);
+    stream::run(&mut report);
     zap::run(&mut report);
     heap::run(&mut report, &zmq);
     if request.write {

@@ -1,6 +1,7 @@
 //! A child that uses this library: a task on the runtime that `#[tokio::main]` would make.
 
 use crate::child::tell;
+use crate::host;
 use crate::job::{Job, Task, client_secret, server_secret};
 use crate::stopwatch::{Counter, Pings};
 use std::time::Instant;
@@ -27,6 +28,14 @@ async fn work(job: &Job) {
             let listener = bind(job, SocketType::Pull).await;
             pull(listener.accept().await.unwrap(), job.size).await;
         }
+        Task::PullIpc => {
+            let path = std::env::temp_dir().join(format!("zmtp-auth-{}", std::process::id()));
+            let endpoint = format!("ipc://{}", path.display());
+            let listener = bind_to(&endpoint, job, SocketType::Pull).await;
+            pull(listener.accept().await.unwrap(), job.size).await;
+        }
+        Task::StreamPull => host::pull(job.size).await,
+        Task::StreamPush { to } => host::push(to, &payload).await,
         Task::Push { to } => {
             let mut connection = connect(job, SocketType::Push, to).await;
             // Until the receiver has measured enough and closes.
@@ -63,15 +72,25 @@ async fn tunnel(to: &str) -> Tunnel {
         .authorize(Domain::EMPTY)
         .finish()
         .unwrap();
-    let router = ZapRouter::new();
-    let admit = async |request: ZapRequest| request.allow("somebody");
-    router.bind("*", admit).unwrap();
-    Tunnel::server(ANY_PORT, to, (config, router), TunnelOptions::default())
+    let security = (config, admits_all());
+    Tunnel::server(ANY_PORT, to, security, TunnelOptions::default())
         .await
         .unwrap()
 }
 
+/// A policy that admits any peer.
+pub fn admits_all() -> ZapRouter {
+    let router = ZapRouter::new();
+    let admit = async |request: ZapRequest| request.allow("somebody");
+    router.bind("*", admit).unwrap();
+    router
+}
+
 async fn bind(job: &Job, kind: SocketType) -> Listener {
+    bind_to(ANY_PORT, job, kind).await
+}
+
+async fn bind_to(endpoint: &str, job: &Job, kind: SocketType) -> Listener {
     let config = Config::builder(kind);
     let config = if job.curve {
         config
@@ -81,7 +100,7 @@ async fn bind(job: &Job, kind: SocketType) -> Listener {
     } else {
         config.null().accept_any_peer().finish()
     };
-    let listener = Listener::bind(ANY_PORT, config.unwrap()).await.unwrap();
+    let listener = Listener::bind(endpoint, config.unwrap()).await.unwrap();
     tell(listener.local_endpoint());
     listener
 }

@@ -1,0 +1,91 @@
+//! A ZMTP stack that knows NULL alone, behind an `AuthStream`, as its author would write it: frames are
+//! encoded into a buffer that is written when it is large enough, and decoded from a buffer that is
+//! read into.
+
+use crate::child::tell;
+use crate::job::{client_secret, server_secret};
+use crate::our_child::admits_all;
+use crate::stopwatch::Counter;
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use zmtp_auth::handshake::{Established, PeerContext};
+use zmtp_auth::host::AuthStream;
+use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
+use zmtp_auth::wire::frame::Flags;
+use zmtp_auth::{Config, Domain, KeyPair, Limits, PeerAddress, Security, SocketType};
+
+/// Bytes that are encoded before they are written, and room that is read into.
+const BUFFER: usize = 64 * 1024;
+/// Frames that are taken at once.
+const FRAMES: usize = 256;
+
+/// Binds, and says how many messages a second it receives.
+pub async fn pull(size: usize) {
+    let config = Config::builder(SocketType::Pull)
+        .curve_server(KeyPair::from_secret(server_secret()))
+        .authorize(Domain::EMPTY);
+    let security = Security::from((config.finish().unwrap(), admits_all()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    tell(format!("tcp://{}", listener.local_addr().unwrap()));
+    let (stream, address) = listener.accept().await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut stream = AuthStream::accept(stream, address, &security)
+        .await
+        .unwrap();
+    let (Established { opener, .. }, mut input) = meet(&mut stream, SocketType::Pull).await;
+    let mut reader = FrameReader::new(opener, &Limits::default());
+    let mut frames = Vec::new();
+    let mut counter = Counter::new(size);
+    loop {
+        reader.read_many(&mut input, FRAMES, &mut frames).unwrap();
+        for frame in frames.drain(..) {
+            assert_eq!(frame.body.len(), size);
+            if let Some(rate) = counter.count() {
+                tell(rate);
+            }
+        }
+        input.reserve(reader.wanted(&input).max(BUFFER));
+        // Until the sender is gone.
+        if stream.read_buf(&mut input).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+}
+
+/// Connects, and sends for ever.
+pub async fn push(to: &str, payload: &[u8]) {
+    let config = Config::builder(SocketType::Push).curve_client(
+        KeyPair::from_secret(client_secret()),
+        server_secret().public_key(),
+    );
+    let security = Security::from(config.finish().unwrap());
+    let stream = TcpStream::connect(to.trim_start_matches("tcp://"))
+        .await
+        .unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut stream = AuthStream::connect(stream, &security).await.unwrap();
+    let (Established { sealer, .. }, _) = meet(&mut stream, SocketType::Push).await;
+    let mut writer = FrameWriter::new(sealer);
+    let mut out = BytesMut::new();
+    loop {
+        while out.len() < BUFFER {
+            writer.write(Flags::Last, payload, &mut out).unwrap();
+        }
+        // Until the receiver has measured enough and closes.
+        if stream.write_all(&out).await.is_err() {
+            return;
+        }
+        out.clear();
+    }
+}
+
+/// Conducts the host's own handshake.
+async fn meet(stream: &mut AuthStream<TcpStream>, kind: SocketType) -> (Established, BytesMut) {
+    let null = Config::builder(kind).null().accept_any_peer();
+    let null = Security::from(null.finish().unwrap());
+    let context = PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
+    let mut input = BytesMut::new();
+    let secured = null.conduct(context, stream, &mut input).await.unwrap();
+    (secured.into_established(), input)
+}

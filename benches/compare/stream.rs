@@ -1,0 +1,62 @@
+//! Messages a second through `AuthStream`s, against our own connections and against a tunnel: CURVE
+//! over loopback.
+
+use crate::child::Child;
+use crate::job::{Job, Side, Task};
+use crate::pairing::{Better, rounds};
+use crate::report::Report;
+
+const SIZES: [usize; 3] = [64, 1024, 64 * 1024];
+const ROUNDS: usize = 5;
+
+pub fn run(report: &mut Report) {
+    for size in SIZES {
+        let case = format!("AuthStream CURVE {size}");
+        if report.wants(&case) {
+            let pair = rounds(ROUNDS, Better::More, |side| against_connection(side, size));
+            report.measured(&case, "Connection", "msg/s", pair);
+        }
+    }
+    for size in SIZES {
+        let case = format!("AuthStream, server, CURVE {size}");
+        if report.wants(&case) {
+            let pair = rounds(ROUNDS, Better::More, |side| against_tunnel(side, size));
+            report.measured(&case, "tunnel over ipc", "msg/s", pair);
+        }
+    }
+}
+
+fn start(task: Task, curve: bool, size: usize) -> Child {
+    Child::start(&Job {
+        side: Side::Ours,
+        task,
+        curve,
+        size,
+    })
+}
+
+/// Two hosts behind streams, or two connections.
+fn against_connection(side: Side, size: usize) -> f64 {
+    let (pull, push): (_, fn(String) -> Task) = match side {
+        Side::Ours => (Task::StreamPull, |to| Task::StreamPush { to }),
+        Side::Libzmq => (Task::Pull, |to| Task::Push { to }),
+    };
+    let pull = start(pull, true, size);
+    let _push = start(push(pull.line()), true, size);
+    pull.figure()
+}
+
+/// A host behind a stream, or a connection without security behind a tunnel. The sender is the same.
+fn against_tunnel(side: Side, size: usize) -> f64 {
+    let pull = match side {
+        Side::Ours => start(Task::StreamPull, true, size),
+        Side::Libzmq => start(Task::PullIpc, false, size),
+    };
+    let mut to = pull.line();
+    let tunnel = (side == Side::Libzmq).then(|| start(Task::Tunnel { to: to.clone() }, true, size));
+    if let Some(tunnel) = &tunnel {
+        to = tunnel.line();
+    }
+    let _push = start(Task::Push { to }, true, size);
+    pull.figure()
+}
