@@ -16,8 +16,9 @@ pub mod targets;
 pub type Run = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Run); 17] = [
+pub const TARGETS: [(&str, Run); 18] = [
     ("address", targets::address::run),
+    ("auth_stream", targets::auth_stream::run),
     ("certificate", targets::certificate::run),
     ("command", targets::command::run),
     ("connection", targets::connection::run),

@@ -1,6 +1,7 @@
 //! The targets, one file each.
 
 pub mod address;
+pub mod auth_stream;
 pub mod certificate;
 pub mod command;
 pub mod connection;
