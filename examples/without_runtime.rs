@@ -72,8 +72,8 @@ fn serve(listener: &TcpListener, auth: &Authenticator) -> Outcome<String> {
     let mut input = BytesMut::new();
     let established = handshake(&mut stream, &config, Some(auth), &mut input)?;
     let limits = config.limits();
-    let (peer, channel) =
-        established.into_channel(config.socket_type(), limits, None, Instant::now());
+    let ours = established.socket_type;
+    let (peer, channel) = established.into_channel(ours, limits, None, Instant::now());
     let mut channel = channel.with_input(input);
     let message = loop {
         channel.process_input(1)?;
@@ -118,8 +118,7 @@ fn send(address: std::net::SocketAddr, password: &str) -> Outcome<()> {
     let mut input = BytesMut::new();
     let established = handshake(&mut stream, &config, None, &mut input)?;
     let limits = config.limits();
-    let (_, mut channel) =
-        established.into_channel(config.socket_type(), limits, None, Instant::now());
+    let (_, mut channel) = established.into_channel(SocketType::Push, limits, None, Instant::now());
     channel.queue(Message::from("hello"))?;
     write(&mut stream, &mut channel)
 }

@@ -376,6 +376,9 @@ pub enum LocalError {
     /// A relay's handshake paused for metadata and did not get it.
     #[error("the relay's metadata was not supplied")]
     MetadataMissing,
+    /// Neither the configuration nor the connection says the type of our socket.
+    #[error("the type of our socket is not set")]
+    SocketTypeMissing,
     /// A relay that passes on user ids as identities got a user id of more than 255 bytes.
     #[error("the user id is too long to be passed on as an identity")]
     UserIdTooLong,

@@ -51,9 +51,10 @@ use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::config::settings::{Config, Settings};
 use crate::crypto::stack_wipe::wipe;
-use crate::error::{Error, LimitExceeded, ProtocolError, Stage};
+use crate::error::{Error, LimitExceeded, LocalError, ProtocolError, Stage};
 use crate::limits::Limits;
-use crate::mechanism::machine::{self, AwaitGreeting, Mechanism, Next, Refused, Step};
+use crate::mechanism::machine::{self, AwaitGreeting, Mechanism, Next, Step};
+use crate::mechanism::refusal::Refused;
 use crate::traffic::channel::Channel;
 use crate::traffic::heartbeat::HeartbeatSettings;
 use crate::traffic::seal::{Opener, Sealer};
@@ -91,11 +92,13 @@ impl Handshake {
     /// Negotiation"). libzmq closes as soon as it reads another mechanism than its own. It should
     /// have sent us its own mechanism by then, so that our error can name it.
     pub fn start<A>(config: &Config<A>, context: PeerContext, out: &mut BytesMut) -> Self {
+        let socket_type = context.socket_type().or(config.socket_type());
         let awaiting = Mechanism::start(config, context);
         out.extend_from_slice(&awaiting.greeting()[..VERSION_LEN]);
         let link = Link {
             settings: config.settings().clone(),
-            zmtp_3_0: false,
+            socket_type,
+            zmtp_3_0: config.settings().zmtp_3_0,
             has_valid_command: false,
         };
         Self::NeedsInput(NeedsInput {
@@ -109,6 +112,7 @@ impl Handshake {
 #[derive(Debug)]
 struct Link {
     settings: Arc<Settings>,
+    socket_type: Option<SocketType>,
     zmtp_3_0: bool,
     has_valid_command: bool,
 }
@@ -141,6 +145,7 @@ impl Link {
                 opener: done.opener,
                 peer: done.peer,
                 zmtp_3_0: self.zmtp_3_0,
+                socket_type: self.socket_type.ok_or(LocalError::SocketTypeMissing)?,
             })),
         })
     }
@@ -210,10 +215,9 @@ impl NeedsInput {
                         self.waiting = Waiting::Greeting(awaiting);
                         return Ok(Handshake::NeedsInput(self));
                     };
-                    self.link.zmtp_3_0 = greeting.is_zmtp_3_0();
-                    let mut bytes = [0; GREETING_LEN];
-                    input.copy_to_slice(&mut bytes);
-                    awaiting.on_peer_greeting(&bytes)
+                    self.link.zmtp_3_0 |= greeting.is_zmtp_3_0();
+                    input.advance(GREETING_LEN);
+                    awaiting.on_peer_greeting(&greeting)
                 }
                 Waiting::Command(mechanism) => {
                     let max = mechanism.max_command_len(&self.link.settings.limits);
@@ -371,8 +375,10 @@ pub struct Established {
     pub opener: Opener,
     /// The peer and its claims.
     pub peer: Peer,
-    /// Whether the peer speaks ZMTP 3.0 (RFC 23). Such a peer takes subscriptions as messages
-    /// instead of commands, and no PING.
+    /// Our type of socket on this connection.
+    pub socket_type: SocketType,
+    /// Whether the peer, or our own configuration, speaks ZMTP 3.0 (RFC 23): subscriptions are then
+    /// messages instead of commands, and there is no PING.
     pub zmtp_3_0: bool,
 }
 

@@ -79,9 +79,9 @@ impl From<(Config<Authorizing>, ZapRouter)> for Security {
 }
 
 impl Security {
-    /// The socket's type.
+    /// The socket's type. `None` if each connection says it ([`Config::untyped_builder`]).
     #[must_use]
-    pub fn socket_type(&self) -> SocketType {
+    pub fn socket_type(&self) -> Option<SocketType> {
         self.config.socket_type()
     }
 

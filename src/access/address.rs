@@ -49,6 +49,19 @@ pub struct PeerAddressError;
 
 const IPC_PREFIX: &str = "localhost:";
 
+/// The peer of a Unix socket, as the kernel reports it:
+/// `PeerAddress::from(stream.peer_cred()?)`.
+#[cfg(all(unix, feature = "tokio"))]
+impl From<tokio::net::unix::UCred> for PeerAddress {
+    fn from(peer: tokio::net::unix::UCred) -> Self {
+        Self::Ipc(IpcPeer {
+            uid: peer.uid(),
+            gid: peer.gid(),
+            pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()),
+        })
+    }
+}
+
 impl PeerAddress {
     /// Reads a ZAP address frame. It never fails: bytes of no known form become
     /// [`PeerAddress::Other`].

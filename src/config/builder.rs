@@ -5,17 +5,18 @@
 use crate::access::credentials::MAX_PLAIN_LEN;
 use crate::access::domain::Domain;
 use crate::access::request::AccessPolicy;
+use crate::config::config_error::ConfigError;
+use crate::config::own_metadata::own_metadata;
 use crate::config::settings::{Authorizing, Config, NoPolicy, Role, Settings};
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::crypto::password::Password;
 use crate::crypto::random::OsRandom;
 use crate::limits::Limits;
-use crate::wire::metadata::{IDENTITY, MAX_IDENTITY_LEN, Metadata, PropertyError, SOCKET_TYPE};
+use crate::wire::metadata::MAX_IDENTITY_LEN;
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use thiserror::Error as ThisError;
 
 /// Most bytes in a domain. 255, the most that libzmq can be configured with.
 const MAX_DOMAIN_LEN: usize = 255;
@@ -28,11 +29,24 @@ impl Config<NoPolicy> {
     /// own.
     pub fn builder(socket_type: SocketType) -> Builder<WantsMechanism> {
         Builder {
-            socket_type,
+            socket_type: Some(socket_type),
             identity: None,
             properties: Vec::new(),
             limits: Limits::default(),
+            zmtp_3_0: false,
             state: WantsMechanism(()),
+        }
+    }
+
+    /// Starts a configuration without a type of socket, for a host whose sockets of several types share
+    /// it. Each connection says its type and identity by
+    /// [`PeerContext::for_socket`](crate::mechanism::PeerContext::for_socket). A connection that does
+    /// not fails with [`LocalError::SocketTypeMissing`](crate::LocalError::SocketTypeMissing), so `net`
+    /// cannot use this configuration.
+    pub fn untyped_builder() -> Builder<WantsMechanism> {
+        Builder {
+            socket_type: None,
+            ..Self::builder(SocketType::Pair)
         }
     }
 }
@@ -42,10 +56,11 @@ impl Config<NoPolicy> {
 #[derive(Debug)]
 #[must_use]
 pub struct Builder<S> {
-    socket_type: SocketType,
+    socket_type: Option<SocketType>,
     identity: Option<Bytes>,
     properties: Vec<(String, Bytes)>,
     limits: Limits,
+    zmtp_3_0: bool,
     state: S,
 }
 
@@ -96,12 +111,20 @@ impl<S> Builder<S> {
         self
     }
 
+    /// Announces ZMTP 3.0 (RFC 23) instead of 3.1, for a host that knows no 3.1. Peers then send
+    /// subscriptions as messages and no PINGs, and so do we. The mechanisms are the same.
+    pub fn zmtp_3_0(mut self) -> Self {
+        self.zmtp_3_0 = true;
+        self
+    }
+
     fn with<T>(self, state: impl FnOnce(S) -> T) -> Builder<T> {
         Builder {
             socket_type: self.socket_type,
             identity: self.identity,
             properties: self.properties,
             limits: self.limits,
+            zmtp_3_0: self.zmtp_3_0,
             state: state(self.state),
         }
     }
@@ -274,16 +297,32 @@ impl<A> Builder<Ready<A>> {
         if let Some((limit, problem)) = self.limits.senseless(role.asks()) {
             return Err(ConfigError::Limit { limit, problem });
         }
+        let mut properties = self.properties;
+        properties.sort();
         let metadata = match self.socket_type {
-            SocketType::Relay => {
-                if self.identity.is_some() || !self.properties.is_empty() {
+            Some(SocketType::Relay) => {
+                if self.identity.is_some() || !properties.is_empty() {
                     return Err(ConfigError::RelayMetadata);
                 }
                 None
             }
-            socket_type => Some(own_metadata(socket_type, self.identity, self.properties)?),
+            Some(socket_type) => Some(own_metadata(socket_type, self.identity, &properties)?),
+            None if self.identity.is_some() => return Err(ConfigError::IdentityWithoutType),
+            None => None,
         };
-        if let Some(metadata) = &metadata {
+        // Without a type, the longest metadata that a connection can have must fit.
+        let longest = match (&metadata, self.socket_type) {
+            (None, None) => {
+                let identity = Bytes::from_static(&[1; MAX_IDENTITY_LEN]);
+                &Some(own_metadata(
+                    SocketType::Dealer,
+                    Some(identity),
+                    &properties,
+                )?)
+            }
+            (metadata, _) => metadata,
+        };
+        if let Some(metadata) = longest {
             let limit = self.limits.max_handshake_command;
             if metadata.encoded_len() > limit {
                 return Err(ConfigError::MetadataTooLong {
@@ -296,90 +335,19 @@ impl<A> Builder<Ready<A>> {
             socket_type: self.socket_type,
             role,
             metadata,
+            properties,
             limits: self.limits,
+            zmtp_3_0: self.zmtp_3_0,
             random: Arc::new(OsRandom),
         };
         Ok(Config::new(settings))
     }
 }
 
-/// The metadata in the order in which libzmq sends it: `Socket-Type`, then `Identity` for the types
-/// that send one, then properties by name.
-fn own_metadata(
-    socket_type: SocketType,
-    identity: Option<Bytes>,
-    mut properties: Vec<(String, Bytes)>,
-) -> Result<Metadata, ConfigError> {
-    let mut metadata = Metadata::new();
-    metadata.push(SOCKET_TYPE, socket_type.name())?;
-    if socket_type.sends_identity() {
-        let identity = identity.unwrap_or_default();
-        if identity.len() > MAX_IDENTITY_LEN {
-            return Err(ConfigError::IdentityTooLong(identity.len()));
-        }
-        metadata.push(IDENTITY, identity)?;
-    } else if identity.is_some() {
-        return Err(ConfigError::IdentityNotSent(socket_type));
-    }
-    properties.sort();
-    for (name, value) in properties {
-        if !name.starts_with("X-") {
-            return Err(ConfigError::PropertyPrefix(name));
-        }
-        metadata.push(&name, value)?;
-    }
-    Ok(metadata)
-}
-
-/// What is wrong with a configuration.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The domain has more than 255 bytes.
-    #[error("the domain has {0} bytes, at most 255 are allowed")]
-    DomainTooLong(usize),
-    /// The PLAIN user name or password has more than 255 bytes.
-    #[error("PLAIN user names and passwords have at most 255 bytes")]
-    PlainFieldTooLong,
-    /// The CURVE server has more than 4 key pairs.
-    #[error("a CURVE server has at most 4 key pairs, not {0}")]
-    TooManyServerKeys(usize),
-    /// The identity has more than 255 bytes.
-    #[error("the identity has {0} bytes, at most 255 are allowed")]
-    IdentityTooLong(usize),
-    /// The identity is set for a type of socket that never sends one.
-    #[error("a {0} socket sends no identity")]
-    IdentityNotSent(SocketType),
-    /// The property's name does not begin with `X-`.
-    #[error("property {0:?} does not begin with X-")]
-    PropertyPrefix(String),
-    /// The property cannot be encoded.
-    #[error(transparent)]
-    Property(#[from] PropertyError),
-    /// An identity or property is set for a relay, which passes on those of its peers.
-    #[error("a relay has no metadata of its own")]
-    RelayMetadata,
-    /// The limit makes no sense.
-    #[error("Limits::{limit}: {problem}")]
-    Limit {
-        /// Which one of [`Limits`].
-        limit: &'static str,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// The metadata is longer than a handshake command may be.
-    #[error("the metadata has {len} bytes, at most {limit} are allowed")]
-    MetadataTooLong {
-        /// Its length in bytes.
-        len: usize,
-        /// [`Limits::max_handshake_command`].
-        limit: usize,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::metadata::{IDENTITY, PropertyError, SOCKET_TYPE};
     use std::time::Duration;
 
     fn null(socket_type: SocketType) -> Builder<Ready<NoPolicy>> {

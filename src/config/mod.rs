@@ -4,6 +4,8 @@
 //! configuration itself, its builder and its error are at the crate's root.
 
 pub(crate) mod builder;
+pub(crate) mod config_error;
+pub(crate) mod own_metadata;
 pub(crate) mod settings;
 
 pub use builder::{

@@ -88,10 +88,16 @@ impl<A> fmt::Debug for Config<A> {
 /// The settings that all mechanisms read.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) socket_type: SocketType,
+    /// `None` if each connection says it.
+    pub(crate) socket_type: Option<SocketType>,
     pub(crate) role: Role,
-    /// Socket type, identity and properties as sent. `None` for a relay, which learns them later.
+    /// Socket type, identity and properties as sent. `None` for a relay, which learns them later, and
+    /// if each connection says its type.
     pub(crate) metadata: Option<Metadata>,
+    /// The properties in `metadata`, for a connection that says its type.
+    pub(crate) properties: Vec<(String, Bytes)>,
+    /// Whether we speak ZMTP 3.0 instead of 3.1.
+    pub(crate) zmtp_3_0: bool,
     pub(crate) limits: Limits,
     pub(crate) random: Arc<dyn RandomSource>,
 }
@@ -161,9 +167,9 @@ impl Role {
 }
 
 impl<A> Config<A> {
-    /// The socket's type.
+    /// The socket's type. `None` if each connection says it ([`Config::untyped_builder`]).
     #[must_use]
-    pub fn socket_type(&self) -> SocketType {
+    pub fn socket_type(&self) -> Option<SocketType> {
         self.settings.socket_type
     }
 
@@ -195,7 +201,7 @@ impl<A> Config<A> {
     #[cfg(any(feature = "futures-io", feature = "tokio"))]
     pub(crate) fn relay_side(&self) -> Self {
         Self::new(Settings {
-            socket_type: SocketType::Relay,
+            socket_type: Some(SocketType::Relay),
             metadata: None,
             ..(*self.settings).clone()
         })

@@ -94,7 +94,8 @@ pub(crate) struct Failure {
 /// Where the conduct of a handshake stops.
 pub(crate) enum Stop {
     Complete(Box<Established>),
-    Paused(Box<NeedsMetadata>),
+    /// `host` itself drives no relay.
+    Paused(#[cfg_attr(not(feature = "tokio"), expect(dead_code))] Box<NeedsMetadata>),
 }
 
 /// Why a step of a handshake failed.

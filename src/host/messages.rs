@@ -5,7 +5,7 @@ use crate::access::peer::Peer;
 use crate::access::revoked::RevocationGuard;
 use crate::error::Error;
 use crate::handshake::Established;
-use crate::host::failed::io_kind;
+use crate::host::traffic_error::TrafficError;
 use crate::limits::Limits;
 use crate::lock::lock;
 use crate::traffic::frames::{FrameReader, FrameWriter};
@@ -14,37 +14,12 @@ use crate::traffic::inbox::{Arrivals, Inbox, Incoming};
 use crate::traffic::outgoing::Outgoing;
 use crate::traffic::seal::TOGETHER;
 use crate::wire::frame::Flags;
-use crate::wire::socket_type::SocketType;
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
-use thiserror::Error as ThisError;
-
-/// Why a connection carries no more messages. Close it.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
-#[non_exhaustive]
-pub enum TrafficError {
-    /// Policy has revoked the admission of the peer.
-    #[error("the peer's admission was revoked")]
-    Revoked,
-    /// The peer broke the protocol or exceeded a limit, or our own side failed.
-    #[error("connection failed")]
-    Failed(#[source] Error),
-}
-
-impl From<TrafficError> for io::Error {
-    fn from(error: TrafficError) -> Self {
-        let kind = match &error {
-            TrafficError::Revoked => io::ErrorKind::PermissionDenied,
-            TrafficError::Failed(error) => io_kind(error),
-        };
-        Self::new(kind, error)
-    }
-}
 
 /// What the two halves share.
 struct Shared {
@@ -104,20 +79,17 @@ impl Shared {
 }
 
 /// Makes both halves of a connection.
-pub(crate) fn halves(
-    established: Established,
-    ours: SocketType,
-    limits: &Limits,
-) -> (MessageReader, MessageWriter) {
+pub(crate) fn halves(established: Established, limits: &Limits) -> (MessageReader, MessageWriter) {
     let Established {
         sealer,
         opener,
         peer,
+        socket_type,
         zmtp_3_0,
     } = established;
     let shared = Arc::new(Shared::new(peer));
     let reader = MessageReader {
-        inbox: Inbox::new(FrameReader::new(opener, limits), ours),
+        inbox: Inbox::new(FrameReader::new(opener, limits), socket_type),
         arrivals: Arrivals::default(),
         buffer: 0,
         error: None,

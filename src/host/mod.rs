@@ -11,6 +11,7 @@ mod secured;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod stream;
 pub(crate) mod subject;
+pub(crate) mod traffic_error;
 pub(crate) mod wiped_buffer;
 
 pub use byte_stream::ByteStream;
@@ -22,7 +23,8 @@ pub use clock::Clock;
 #[cfg(feature = "tokio")]
 pub use clock::TokioClock;
 pub use failed::{Failed, FailureKind};
-pub use messages::{MessageReader, MessageWriter, TrafficError};
+pub use messages::{MessageReader, MessageWriter};
 pub use secured::Secured;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 pub use stream::{AuthStream, AuthStreamOptions, StreamError};
+pub use traffic_error::TrafficError;

@@ -158,8 +158,7 @@ impl Secured {
     /// arrived behind the handshake is read by [`MessageReader::read`] first.
     #[must_use]
     pub fn into_messages(self) -> (MessageReader, MessageWriter) {
-        let ours = self.security.socket_type();
-        halves(*self.established, ours, self.security.limits())
+        halves(*self.established, self.security.limits())
     }
 
     /// The peer, and a [`Channel`] for messages to and from it. `input` is what has arrived behind the
@@ -171,7 +170,7 @@ impl Secured {
         heartbeat: Option<HeartbeatSettings>,
         now: Instant,
     ) -> (Peer, Channel) {
-        let ours = self.security.socket_type();
+        let ours = self.established.socket_type;
         let limits = self.security.limits();
         let (peer, channel) = self.established.into_channel(ours, limits, heartbeat, now);
         (peer, channel.with_input(input))

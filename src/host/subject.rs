@@ -3,6 +3,7 @@
 
 use crate::access::credentials::Credential;
 use crate::access::domain::Domain;
+#[cfg(feature = "tokio")]
 use crate::access::peer::Peer;
 use crate::access::request::AccessRequest;
 use crate::crypto::keys::PublicKey;

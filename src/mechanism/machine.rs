@@ -7,8 +7,9 @@ use crate::access::verdict::{Approved, Verdict};
 use crate::config::settings::{Config, Role};
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 use crate::crypto::keys::PublicKey;
-use crate::error::{Error, Incompatible, Stage};
+use crate::error::{Error, Stage};
 use crate::limits::Limits;
+use crate::mechanism::refusal::Refused;
 use crate::mechanism::session::{PeerContext, Session};
 use crate::mechanism::transition::{self, Transition};
 use crate::mechanism::{curve, null, plain, refusal};
@@ -31,7 +32,9 @@ impl AwaitGreeting {
     /// Our greeting, 64 bytes (RFC 37, "Greeting").
     #[must_use]
     pub fn greeting(&self) -> [u8; GREETING_LEN] {
-        Greeting::encode(self.greeting_name(), self.0.settings.role.is_server())
+        let settings = &self.0.settings;
+        let minor = u8::from(!settings.zmtp_3_0);
+        Greeting::encode_minor(minor, self.greeting_name(), settings.role.is_server())
     }
 
     /// Our mechanism's name, for a host that writes its own greeting.
@@ -50,11 +53,9 @@ impl AwaitGreeting {
     /// # Errors
     /// Returns [`Refused`] if the peer is older than ZMTP 3 or does not speak exactly our mechanism,
     /// if the random source fails, or if the configured server key is of low order.
-    pub fn on_peer_greeting(self, greeting: &[u8; GREETING_LEN]) -> Result<Step, Refused> {
-        let Some(greeting) = Greeting::parse(greeting).map_err(Error::from)? else {
-            return Err(Error::from(Incompatible::NotZmtp3).into());
-        };
+    pub fn on_peer_greeting(self, greeting: &Greeting) -> Result<Step, Refused> {
         greeting.require(self.name()).map_err(Error::from)?;
+        self.0.require_socket_type().map_err(Error::from)?;
         let session = self.0;
         let settings = session.settings.clone();
         Ok(match &settings.role {
@@ -179,34 +180,6 @@ pub enum Next {
     NeedsMetadata(NeedsMetadata),
     /// Nothing: the handshake is complete.
     Done(Box<Done>),
-}
-
-/// A handshake that has failed.
-#[derive(Debug, Clone)]
-#[expect(clippy::exhaustive_structs, reason = "a host takes it apart")]
-pub struct Refused {
-    /// The body of an ERROR command to send before closing.
-    pub send: Option<Bytes>,
-    /// Why.
-    pub error: Error,
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self { send: None, error }
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl std::error::Error for Refused {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.error.source()
-    }
 }
 
 /// A handshake that is paused until policy has decided. Dropping it ends the handshake.

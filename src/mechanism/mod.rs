@@ -9,6 +9,7 @@
 //! use bytes::{Bytes, BytesMut};
 //! use zmtp_auth::mechanism::{PeerContext, Done, Mechanism, Next, Step};
 //! use zmtp_auth::wire::frame::Flags;
+//! use zmtp_auth::wire::greeting::Greeting;
 //! use zmtp_auth::{Config, Domain, KeyPair, PeerAddress, SocketType, Verdict};
 //!
 //! let server_keys = KeyPair::generate()?;
@@ -25,8 +26,9 @@
 //! let client = Mechanism::start(&client, here());
 //! let server = Mechanism::start(&server, here());
 //! let (to_server, to_client) = (client.greeting(), server.greeting());
-//! let mut client = client.on_peer_greeting(&to_client)?;
-//! let mut server = server.on_peer_greeting(&to_server)?;
+//! let parse = |greeting: &[u8]| Greeting::parse(greeting).map(|parsed| parsed.expect("64 bytes"));
+//! let mut client = client.on_peer_greeting(&parse(&to_client)?)?;
+//! let mut server = server.on_peer_greeting(&parse(&to_server)?)?;
 //!
 //! // Then command bodies go back and forth until both are done.
 //! let (client, server) = loop {
@@ -66,9 +68,10 @@ mod curve;
 pub(crate) mod machine;
 mod null;
 mod plain;
-mod refusal;
+pub(crate) mod refusal;
 pub(crate) mod session;
 mod transition;
 
-pub use machine::{Authorize, AwaitGreeting, Done, Mechanism, NeedsMetadata, Next, Refused, Step};
+pub use machine::{Authorize, AwaitGreeting, Done, Mechanism, NeedsMetadata, Next, Step};
+pub use refusal::Refused;
 pub use session::PeerContext;

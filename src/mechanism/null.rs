@@ -38,8 +38,14 @@ pub(super) enum Null {
 impl Null {
     pub(super) fn on_command(self, body: &[u8]) -> Result<Transition, Error> {
         match self {
-            Self::ExpectReady(state) => state.handle(body),
-            Self::ExpectReadyFirst(state) => state.handle(body),
+            Self::ExpectReady(state) => {
+                state.session.require_len(body)?;
+                state.handle(body)
+            }
+            Self::ExpectReadyFirst(state) => {
+                state.session.require_len(body)?;
+                state.handle(body)
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::status::{DenialStatus, PeerRefusal, Status};
 use crate::wire::command::{Command, put_short_string};
 use crate::wire::reader::Reader;
 use bytes::Bytes;
+use std::fmt;
 
 const ERROR: &str = "ERROR";
 /// The name and its length byte as libzmq's PLAIN sends them. In its C source, a hexadecimal escape
@@ -79,6 +80,34 @@ fn refused(reason: &[u8]) -> Error {
         status: Status::parse(reason),
         reason: printable(reason),
     })
+}
+
+/// A handshake that has failed.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "a host takes it apart")]
+pub struct Refused {
+    /// The body of an ERROR command to send before closing.
+    pub send: Option<Bytes>,
+    /// Why.
+    pub error: Error,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { send: None, error }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
 }
 
 #[cfg(test)]

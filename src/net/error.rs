@@ -83,8 +83,8 @@ pub enum NetError {
 #[non_exhaustive]
 pub enum TunnelError {
     /// The configuration is of another socket type than RELAY.
-    #[error("a tunnel's configuration is of type RELAY, not {0}")]
-    SocketType(SocketType),
+    #[error("a tunnel's configuration is of type RELAY, not {}", .0.map_or("untyped", SocketType::name))]
+    SocketType(Option<SocketType>),
     /// A server's tunnel has the configuration of a client, or of NULL.
     #[error("the network side of a server's tunnel is a PLAIN or CURVE server")]
     NotAServer,

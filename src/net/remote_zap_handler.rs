@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use crate::config::builder::ConfigError;
+use crate::config::config_error::ConfigError;
 use crate::config::settings::{Config, NoPolicy};
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::limits::Limits;

@@ -18,6 +18,11 @@ pub(crate) const TOGETHER: usize = 16;
 
 /// Seals what we send. Each connection has one. It shares only an immutable key with the [`Opener`],
 /// so two tasks can own the two without a lock.
+///
+/// **What is sealed must be sent: all of it, once, and in the order in which it was sealed.** Under CURVE
+/// each box has a nonce that is larger than the one before, and the peer closes the connection at the
+/// first nonce that is not (RFC 26). So a host seals only what it is about to send, never a message that
+/// it may still drop, put in front of another, or send on another connection.
 #[derive(Debug)]
 pub struct Sealer(SealerState);
 

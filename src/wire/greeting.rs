@@ -46,11 +46,21 @@ impl Greeting {
     /// Writes our greeting: version 3.1, padding and filler zero (RFC 37, "Greeting").
     #[must_use]
     pub fn encode(mechanism: MechanismName, as_server: bool) -> [u8; GREETING_LEN] {
+        Self::encode_minor(MINOR, mechanism, as_server)
+    }
+
+    /// As [`Greeting::encode`], for another minor version: 0 is RFC 23.
+    #[must_use]
+    pub fn encode_minor(
+        minor: u8,
+        mechanism: MechanismName,
+        as_server: bool,
+    ) -> [u8; GREETING_LEN] {
         let mut bytes = [0; GREETING_LEN];
         bytes[0] = SIGNATURE_FIRST;
         bytes[9] = SIGNATURE_LAST;
         bytes[10] = MAJOR;
-        bytes[11] = MINOR;
+        bytes[11] = minor;
         bytes[12..32].copy_from_slice(&mechanism);
         bytes[32] = u8::from(as_server);
         bytes

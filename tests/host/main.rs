@@ -12,3 +12,5 @@ mod failures;
 mod messages;
 #[cfg(feature = "tokio")]
 mod parties;
+#[cfg(feature = "tokio")]
+mod sockets;

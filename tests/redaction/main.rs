@@ -4,6 +4,7 @@
 
 mod events;
 mod holders;
+mod hosts;
 #[path = "../pair/mod.rs"]
 mod pair;
 #[cfg(feature = "tokio")]
@@ -34,6 +35,7 @@ use zmtp_auth::mechanism::{Mechanism, Next, Refused, Step};
 use zmtp_auth::relay::{IdentityRule, PeerHandoff, Relay, RelayEnd};
 use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::wire::command::Command;
+use zmtp_auth::wire::greeting::Greeting;
 use zmtp_auth::zap::{RequestId, ZapRequest, ZapRouter};
 use zmtp_auth::{
     AccessRequest, Authorizing, Config, Credentials, Domain, Error, KeyPair, Limits, LocalError,
@@ -154,6 +156,7 @@ fn show_everything(shown: &mut Shown) {
     show_certificates(shown);
     #[cfg(feature = "policy-file")]
     show_policy_files(shown);
+    hosts::show(shown);
     #[cfg(feature = "tokio")]
     sockets::show(shown);
 }
@@ -288,6 +291,7 @@ fn show_commands(shown: &mut Shown) {
         let mut inboxes = [Vec::new(), Vec::new()];
         let mut ends = Vec::new();
         for ((end, offer), greeting) in offers.into_iter().enumerate().zip(greetings) {
+            let greeting = Greeting::parse(&greeting).unwrap().unwrap();
             let step = offer.on_peer_greeting(&greeting).unwrap();
             ends.push(settle(shown, step, &mut inboxes[1 - end]));
         }

@@ -488,7 +488,10 @@ async fn a_tunnel_with_the_wrong_roles_or_an_open_clear_side_is_refused() {
     let router = ZapRouter::new;
     let config = asks(SocketType::Pull, "curve");
     let bound = Tunnel::server(ANY_PORT, local, (config, router()), options()).await;
-    assert_eq!(problem(bound), TunnelError::SocketType(SocketType::Pull));
+    assert_eq!(
+        problem(bound),
+        TunnelError::SocketType(Some(SocketType::Pull))
+    );
     let null_asks = Config::builder(SocketType::Relay)
         .null()
         .authorize(Domain::EMPTY)

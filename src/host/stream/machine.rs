@@ -3,7 +3,7 @@
 
 use crate::access::peer::Peer;
 use crate::host::stream::ended::{Ended, StreamError};
-use crate::host::stream::meeting::{Complete, Meeting, Outcome};
+use crate::host::stream::meeting::{Complete, Meeting, MeetingOutcome};
 use crate::limits::Limits;
 use crate::relay::end::RelayEnd;
 use crate::relay::forward::{Relay, RelayError};
@@ -142,13 +142,14 @@ impl Machine {
             return;
         };
         match meeting.process(&mut self.input, &mut self.out) {
-            Ok(Outcome::Waiting(meeting)) if !self.sends[self.network] => {
+            Ok(MeetingOutcome::Waiting(meeting)) if !self.sends[self.network] => {
                 self.end(meeting.peer_closed());
             }
             // The host has closed before it was introduced: there is nothing to carry.
-            Ok(Outcome::Waiting(meeting)) if meeting.awaits_host() && !self.sends[self.host()] => {}
-            Ok(Outcome::Waiting(meeting)) => self.phase = Phase::Meeting(meeting),
-            Ok(Outcome::Complete(complete)) => self.begin_traffic(*complete, now),
+            Ok(MeetingOutcome::Waiting(meeting))
+                if meeting.awaits_host() && !self.sends[self.host()] => {}
+            Ok(MeetingOutcome::Waiting(meeting)) => self.phase = Phase::Meeting(meeting),
+            Ok(MeetingOutcome::Complete(complete)) => self.begin_traffic(*complete, now),
             Err(ended) => self.end(ended),
         }
     }

@@ -27,7 +27,7 @@ pub(crate) enum Meeting {
 }
 
 /// What a step leads to.
-pub(crate) enum Outcome {
+pub(crate) enum MeetingOutcome {
     /// More bytes are needed.
     Waiting(Box<Meeting>),
     /// Both handshakes are complete.
@@ -75,7 +75,7 @@ impl Meeting {
         self,
         input: &mut Sides<BytesMut>,
         out: &mut Sides<BytesMut>,
-    ) -> Result<Outcome, Ended> {
+    ) -> Result<MeetingOutcome, Ended> {
         match self {
             Self::Admitted(handoff, host) => {
                 let next = host.process(&mut input.back, &mut out.back);
@@ -116,7 +116,7 @@ impl Meeting {
         network: Handshake,
         input: &mut Sides<BytesMut>,
         out: &mut Sides<BytesMut>,
-    ) -> Result<Outcome, Ended> {
+    ) -> Result<MeetingOutcome, Ended> {
         let (stage, next) = match network {
             Handshake::NeedsInput(network) => {
                 let stage = network.stage();
@@ -158,12 +158,12 @@ impl Meeting {
     }
 }
 
-fn waiting(meeting: Meeting) -> Outcome {
-    Outcome::Waiting(Box::new(meeting))
+fn waiting(meeting: Meeting) -> MeetingOutcome {
+    MeetingOutcome::Waiting(Box::new(meeting))
 }
 
-fn complete(front: Established, back: Established, server: Option<Peer>) -> Outcome {
-    Outcome::Complete(Box::new(Complete {
+fn complete(front: Established, back: Established, server: Option<Peer>) -> MeetingOutcome {
+    MeetingOutcome::Complete(Box::new(Complete {
         front,
         back,
         server,

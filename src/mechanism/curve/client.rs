@@ -41,7 +41,10 @@ impl Client {
     pub(in crate::mechanism) fn on_command(self, body: &[u8]) -> Result<Transition, Error> {
         match self {
             Self::ExpectWelcome(state) => state.handle(body),
-            Self::ExpectReady(state) => state.handle(body),
+            Self::ExpectReady(state) => {
+                state.session.require_len(body)?;
+                state.handle(body)
+            }
         }
     }
 }

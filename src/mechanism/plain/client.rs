@@ -29,7 +29,10 @@ impl Client {
     pub(in crate::mechanism) fn on_command(self, body: &[u8]) -> Result<Transition, Error> {
         match self {
             Self::ExpectWelcome(state) => state.handle(body),
-            Self::ExpectReady(state) => state.handle(body),
+            Self::ExpectReady(state) => {
+                state.0.require_len(body)?;
+                state.handle(body)
+            }
         }
     }
 }

@@ -32,7 +32,10 @@ impl Server {
     pub(in crate::mechanism) fn on_command(self, body: &[u8]) -> Result<Transition, Error> {
         match self {
             Self::ExpectHello(state) => state.handle(body),
-            Self::ExpectInitiate(state) => state.handle(body),
+            Self::ExpectInitiate(state) => {
+                state.session.require_len(body)?;
+                state.handle(body)
+            }
         }
     }
 }

@@ -201,17 +201,18 @@ impl Connector {
 
     /// Checks that our type of socket subscribes: SUB and XSUB only.
     pub(crate) fn require_subscriber(&self) -> Result<(), NetError> {
-        let ours = self.security.socket_type();
-        if ours.subscribes() {
-            Ok(())
-        } else {
-            Err(NetError::CannotSubscribe(ours))
+        match self.security.socket_type() {
+            Some(ours) if !ours.subscribes() => Err(NetError::CannotSubscribe(ours)),
+            _ => Ok(()),
         }
     }
 
     /// Checks that our type of socket may send this message.
     pub(crate) fn require_sendable(&self, message: &Message) -> Result<(), NetError> {
-        require_sendable(self.security.socket_type(), message)
+        match self.security.socket_type() {
+            Some(ours) => require_sendable(ours, message),
+            None => Ok(()),
+        }
     }
 
     /// Counts a connection that was lost at once as a failure. Otherwise a server that admits us

@@ -139,7 +139,7 @@ impl Connection {
     ) -> (Self, Driver) {
         let Agreed { established, input } = agreed;
         let limits = security.limits().clone();
-        let ours = security.socket_type();
+        let ours = established.socket_type;
         let (outgoing, to_send) = queue(options.send_ahead);
         let (received, incoming) = queue(limits.read_ahead);
         let (state_at, state) = watch::channel(State::Open);

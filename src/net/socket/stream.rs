@@ -1,8 +1,6 @@
 //! One byte stream, over tcp or ipc, with the address of its peer.
 #![forbid(unsafe_code)]
 
-#[cfg(unix)]
-use crate::access::address::{IpcPeer, PeerAddress};
 use crate::host::byte_stream::ByteStream;
 use crate::host::clock::TokioClock;
 use crate::host::linger::{self, discard};
@@ -118,13 +116,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map(PeerContext::from),
             #[cfg(unix)]
-            Self::Ipc(stream) => stream.peer_cred().map(|peer| {
-                PeerContext::new(PeerAddress::Ipc(IpcPeer {
-                    uid: peer.uid(),
-                    gid: peer.gid(),
-                    pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()),
-                }))
-            }),
+            Self::Ipc(stream) => stream.peer_cred().map(|peer| PeerContext::new(peer.into())),
         }
     }
 }

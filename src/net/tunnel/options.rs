@@ -156,7 +156,7 @@ pub(crate) fn require_client(security: &Security) -> Result<(), TunnelError> {
 
 fn require_relay(security: &Security) -> Result<(), TunnelError> {
     match security.socket_type() {
-        SocketType::Relay => Ok(()),
+        Some(SocketType::Relay) => Ok(()),
         other => Err(TunnelError::SocketType(other)),
     }
 }

@@ -168,12 +168,13 @@ async fn converse(
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let events = Events::on_stdout()?;
+    let TypeArgument(ours) = arguments.socket_type;
     let mut side = Conversation {
-        ours: security.socket_type(),
+        ours,
         arguments,
         events: &events,
         left: arguments.count,
-        reading: security.socket_type().sends(),
+        reading: ours.sends(),
     };
     let endpoint = arguments.endpoint.as_str();
     let options = arguments.socket.options();

@@ -113,7 +113,8 @@ async fn serve(
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let events = Events::on_stdout()?;
-    let (ours, mechanism) = (security.socket_type(), security.mechanism().name());
+    let TypeArgument(ours) = arguments.socket_type;
+    let mechanism = security.mechanism().name();
     let mut options = arguments.socket.options();
     arguments.bind.apply(&mut options);
     let endpoint = arguments.endpoint.as_str();

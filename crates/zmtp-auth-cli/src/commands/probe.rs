@@ -127,7 +127,9 @@ async fn attempts(
             Err(Error::ClosedByPeer(Stage::CurveReady | Stage::PlainReady | Stage::NullReady)) => {
                 true
             }
-            Err(Error::Timeout(Stage::NullReady)) => config.socket_type() == SocketType::Relay,
+            Err(Error::Timeout(Stage::NullReady)) => {
+                config.socket_type() == Some(SocketType::Relay)
+            }
             _ => false,
         };
         last = Some((seen, ended));

@@ -118,7 +118,7 @@ impl Link {
         // Only a server needs the address of its peer.
         let conn = PeerContext::new(PeerAddress::Other(bytes::Bytes::new()));
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
-        let is_relay = config.socket_type() == SocketType::Relay;
+        let is_relay = config.socket_type() == Some(SocketType::Relay);
         let mut state = Handshake::start(config, conn, &mut out);
         loop {
             // An error shows when reading: the peer may have sent an ERROR before it closed.
