@@ -95,15 +95,14 @@ impl Handshake {
         let socket_type = context.socket_type().or(config.socket_type());
         let awaiting = Mechanism::start(config, context);
         out.extend_from_slice(&awaiting.greeting()[..VERSION_LEN]);
-        let link = Link {
-            settings: config.settings().clone(),
-            socket_type,
-            zmtp_3_0: config.settings().zmtp_3_0,
-            has_valid_command: false,
-        };
         Self::NeedsInput(NeedsInput {
             waiting: Waiting::Version(awaiting),
-            link,
+            link: Link {
+                settings: config.settings().clone(),
+                socket_type,
+                zmtp_3_0: config.settings().zmtp_3_0,
+                has_valid_command: false,
+            },
         })
     }
 }
