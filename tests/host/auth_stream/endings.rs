@@ -51,7 +51,7 @@ async fn a_shutdown_waits_until_the_network_has_all() {
     let bytes = host.encode(Flags::Last, &[7; 60_000]);
     in_time(host.stream.write_all(&bytes)).await.unwrap();
     let early = tokio::time::timeout(Duration::from_millis(50), host.stream.shutdown()).await;
-    assert!(early.is_err(), "nobody has read");
+    assert!(early.is_err(), "no one has read");
     let (shut, got) = in_time(async { tokio::join!(host.stream.shutdown(), peer.recv()) }).await;
     shut.unwrap();
     assert_eq!(got.len(), 60_000);
