@@ -9,6 +9,7 @@ use crate::host::traffic_error::TrafficError;
 use crate::limits::Limits;
 use crate::lock::lock;
 use crate::traffic::frames::{FrameReader, FrameWriter};
+use crate::traffic::heartbeat::ping;
 use crate::traffic::heartbeat_queue::Pings;
 use crate::traffic::inbox::{Arrivals, Inbox, Incoming};
 use crate::traffic::outgoing::Outgoing;
@@ -20,6 +21,7 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// What the two halves share.
 struct Shared {
@@ -108,8 +110,8 @@ pub(crate) fn halves(established: Established, limits: &Limits) -> (MessageReade
 ///
 /// [`Secured::into_messages`](crate::host::Secured::into_messages) makes one. It opens several frames
 /// at a time, checks the peer's admission for each such batch, and leaves the answers to PINGs to the
-/// [`MessageWriter`]. It has no clock: it sends no PINGs, and does not enforce the time that a peer's
-/// PING announces. A [`Channel`](crate::traffic::Channel) does both.
+/// [`MessageWriter`]. It has no clock: it does not enforce the time that a peer's PING announces, which a
+/// [`Channel`](crate::traffic::Channel) does.
 ///
 /// Messages share the memory of the buffer. Copy what is kept for long.
 pub struct MessageReader {
@@ -321,6 +323,24 @@ impl MessageWriter {
         };
         if let Some(waker) = waker {
             waker.wake();
+        }
+        self.seal(out)
+    }
+
+    /// Appends the answers to PINGs that wait, then a PING of our own. Every byte that arrives is a sign
+    /// of life, so a host that sends PINGs measures the time since it last read something. `ttl` allows
+    /// the peer to close the connection if it receives nothing for so long. It is rounded down to tenths
+    /// of a second, and at most [`MAX_TTL`](crate::traffic::heartbeat::MAX_TTL). Zero announces none. A peer of ZMTP 3.0 is sent no PING.
+    ///
+    /// # Errors
+    /// As [`MessageWriter::write`].
+    pub fn write_ping(&mut self, ttl: Duration, out: &mut BytesMut) -> Result<(), TrafficError> {
+        self.write_replies(out)?;
+        if self.zmtp_3_0 {
+            return Ok(());
+        }
+        if let Some(body) = ping(ttl).encode() {
+            self.push(Flags::Command, body, out)?;
         }
         self.seal(out)
     }

@@ -98,14 +98,15 @@ impl HeartbeatSettings {
         self.expiry = expiry;
         self
     }
+}
 
-    fn ping(&self) -> TrafficCommand {
-        let tenths = self.ttl.min(MAX_TTL).as_millis() / 100;
-        TrafficCommand::Ping {
-            // At most 655, so the conversion cannot fail.
-            ttl: u16::try_from(tenths).unwrap_or(0),
-            context: Bytes::new(),
-        }
+/// A PING that announces this time to live.
+pub(crate) fn ping(ttl: Duration) -> TrafficCommand {
+    let tenths = ttl.min(MAX_TTL).as_millis() / 100;
+    TrafficCommand::Ping {
+        // At most 655, so the conversion cannot fail.
+        ttl: u16::try_from(tenths).unwrap_or(0),
+        context: Bytes::new(),
     }
 }
 
@@ -259,7 +260,7 @@ impl Heartbeat {
             self.answer_due = now.checked_add(self.answer_timeout).filter(|_| counts);
         }
         self.awaits_pong = true;
-        Some(HeartbeatAction::Ping(ours.ping()))
+        Some(HeartbeatAction::Ping(ping(ours.ttl)))
     }
 
     fn is_lenient(&self) -> bool {
@@ -469,7 +470,7 @@ mod tests {
         for (ttl, tenths) in [(0, 0), (99, 0), (100, 1), (65_500, 655), (600_000, 655)] {
             let settings = HeartbeatSettings::every(SECOND).with_ttl(Duration::from_millis(ttl));
             assert_eq!(
-                settings.ping(),
+                ping(settings.ttl),
                 TrafficCommand::Ping {
                     ttl: tenths,
                     context: Bytes::new()

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 use zmtp_auth::host::{MessageReader, MessageWriter, Secured, TrafficError};
 use zmtp_auth::traffic::frames::FrameWriter;
 use zmtp_auth::traffic::{Incoming, Message, Outgoing};
@@ -240,6 +241,27 @@ async fn a_peer_that_sends_pings_without_reading_the_answers_is_held_up() {
     assert_eq!(pongs(answers), [16, 17, 18, 19]);
     assert_eq!(next, b"\0\x04next");
     assert!(writer.poll_replies_ready(cx).is_pending());
+}
+
+#[tokio::test]
+async fn a_ping_of_our_own_follows_the_answers_and_is_answered() {
+    let (one, other) = secured(&null(SocketType::Push), &null(SocketType::Pull)).await;
+    let (mut reader, mut writer) = one.into_messages();
+    let (mut peer_reader, mut peer_writer) = other.into_messages();
+    let (mut there, mut back) = (BytesMut::new(), BytesMut::new());
+    let seconds = Duration::from_secs;
+    for (ttl, announced) in [(seconds(0), 0), (seconds(3), 30), (seconds(100), 655)] {
+        writer.write_ping(ttl, &mut there).unwrap();
+        let [high, low] = u16::to_be_bytes(announced);
+        assert_eq!(there[..], [4, 7, 4, b'P', b'I', b'N', b'G', high, low]);
+        assert_eq!(peer_reader.read(&mut there), Ok(None));
+        peer_writer.write_ping(ttl, &mut back).unwrap();
+        assert!(back.starts_with(b"\x04\x05\x04PONG\x04\x07\x04PING"));
+        assert_eq!(reader.read(&mut back), Ok(None));
+        writer.write_replies(&mut there).unwrap();
+        assert_eq!(there[..], *b"\x04\x05\x04PONG");
+        assert_eq!(peer_reader.read(&mut there), Ok(None));
+    }
 }
 
 #[tokio::test]
