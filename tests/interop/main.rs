@@ -6,9 +6,12 @@
 mod omq;
 #[path = "../peer/mod.rs"]
 mod peer;
+#[path = "../tiny/mod.rs"]
+mod tiny;
 
 mod certificates;
 mod differential;
+mod embedding;
 mod ironhouse;
 mod links;
 mod matrix;
