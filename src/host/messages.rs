@@ -327,10 +327,12 @@ impl MessageWriter {
         self.seal(out)
     }
 
-    /// Appends the answers to PINGs that wait, then a PING of our own. Every byte that arrives is a sign
-    /// of life, so a host that sends PINGs measures the time since it last read something. `ttl` allows
-    /// the peer to close the connection if it receives nothing for so long. It is rounded down to tenths
-    /// of a second, and at most [`MAX_TTL`](crate::traffic::heartbeat::MAX_TTL). Zero announces none. A peer of ZMTP 3.0 is sent no PING.
+    /// Appends the answers to PINGs that wait, then a PING of our own, unless the peer speaks ZMTP 3.0.
+    ///
+    /// `ttl` allows the peer to close the connection if it receives nothing for so long. It is rounded
+    /// down to tenths of a second, and at most [`MAX_TTL`](crate::traffic::heartbeat::MAX_TTL). Zero
+    /// announces none. Every byte that arrives is a sign of life, so the host itself measures the time
+    /// since it last read something.
     ///
     /// # Errors
     /// As [`MessageWriter::write`].
