@@ -116,3 +116,8 @@ struct Porting;
 #[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../docs/DEPLOYMENT.md")]
 struct Deployment;
+
+/// The examples of the guide for ZMTP implementations, compiled and run with the documentation's.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../docs/EMBEDDING.md")]
+struct Embedding;

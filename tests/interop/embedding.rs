@@ -114,9 +114,9 @@ fn options(socket_type: &'static str, minor: u8) -> HostOptions {
 
 fn builder(options: &HostOptions) -> Builder<WantsMechanism> {
     let limits = Limits::default().with_handshake_timeout(Duration::from_secs(5));
-    let builder = Config::builder(options.socket_type.parse().unwrap()).limits(limits);
+    let builder = Config::untyped_builder().limits(limits);
     if options.minor == 0 {
-        return builder; // TODO
+        return builder.zmtp_3_0();
     }
     builder
 }

@@ -7,6 +7,7 @@ mod approval;
 mod comparisons;
 mod dependencies;
 mod documents;
+mod embedding;
 #[path = "../redaction/holders.rs"]
 mod holders;
 mod layers;
@@ -230,4 +231,16 @@ fn every_promise_of_the_security_policy_names_a_test_that_exists() {
         .chain(documents::repeated(&promises))
         .collect();
     assert_none(&breaches);
+}
+
+#[test]
+fn the_guide_for_embedding_counts_the_lines_of_its_host() {
+    let guide = read("docs/EMBEDDING.md");
+    let files = ["codec", "plain", "wrapped", "conducted"];
+    let files = files.map(|file| read(&format!("tests/tiny/{file}.rs")));
+    let missing: Vec<_> = embedding::rows(files.each_ref().map(String::as_str))
+        .into_iter()
+        .filter(|row| !guide.contains(row))
+        .collect();
+    assert_none(&missing);
 }
