@@ -3,12 +3,13 @@
 //!
 //! # Layers
 //!
-//! The crate has three layers. Take the one that fits what your program already has:
+//! The crate has four layers. Take the one that fits what your program already has:
 //!
 //! | layer | takes and gives | for |
 //! |---|---|---|
 //! | [`mechanism`] | command bodies | a host with its own ZMTP codec |
 //! | [`handshake`] and [`traffic`] | bytes | a host with its own byte stream, on any runtime or none |
+//! | [`host`] | a stream | a ZMTP implementation with sockets of its own: the handshake in one call, or a secured stream |
 //! | `net` (feature `tokio`) | endpoints and messages | an application that binds, connects, sends and receives |
 //!
 //! The first two are state machines without I/O, clocks or threads. Each layer is complete and is

@@ -28,9 +28,10 @@ macro_rules! setters {
 /// Values that make no sense, such as a message of no frames, are refused when the configuration
 /// is built: see [`ConfigError`](crate::ConfigError).
 ///
-/// The state machines enforce what is about bytes and counts. Time-outs and bounds on connections
-/// need a clock or a listener, so `net` enforces them. A host that drives the machines itself has to
-/// enforce each field whose file is in `src/net`.
+/// The state machines enforce what is about bytes and counts. Time-outs need a clock, so
+/// [`Security::conduct_on`](crate::Security::conduct_on) and
+/// `host::AuthStream` enforce them. Bounds on connections need a listener, so `net`
+/// enforces them. A host has to enforce each field whose file is in a folder that it does not use.
 ///
 /// # Memory of one admitted peer
 ///
@@ -137,12 +138,12 @@ pub struct Limits {
     pub max_connections_per_address: Option<usize>,
     /// Time that a refused peer has to read our ERROR before the connection closes. 1 s: enough for
     /// several round trips, and short enough that peers which never read hold few sockets.
-    /// Enforced in `src/net/socket/stream.rs`.
+    /// Enforced in `src/host/linger.rs`.
     pub linger_timeout: Duration,
     /// Most bytes that are read and discarded from a refused peer during that time. Closing a
     /// socket with unread input resets the connection, and the reset can overtake our ERROR.
     /// 64 KiB: eight handshake commands of the greatest length, so more than an honest peer has
-    /// under way. Enforced in `src/net/socket/stream.rs`.
+    /// under way. Enforced in `src/host/linger.rs`.
     pub linger_bytes: usize,
     /// Most bytes of traffic that a connection reads ahead of the application, or one message if it
     /// is longer. Each frame counts 64 bytes more. 256 KiB: a fast peer never waits for us, and the

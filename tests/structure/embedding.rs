@@ -31,11 +31,7 @@ pub fn rows([codec, plain, wrapped, conducted]: [&str; 4]) -> [String; 3] {
     [
         format!("example host of {} lines", codec + plain.lines().count()),
         row("AuthStream", wrapped, "nothing"),
-        row(
-            "conduct",
-            conducted,
-            &format!("the codec, {codec} lines"),
-        ),
+        row("conduct", conducted, &format!("the codec, {codec} lines")),
     ]
 }
 

@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use zmtp_auth::Security;
-use zmtp_auth::mechanism::PeerContext;
 use zmtp_auth::host::{MessageReader, MessageWriter, TrafficError};
+use zmtp_auth::mechanism::PeerContext;
 use zmtp_auth::traffic::{Incoming, Message as Frames, Outgoing};
 
 /// A socket with any number of peers. It closes their connections when it is dropped.
@@ -164,11 +164,18 @@ async fn run(shared: Arc<Shared>, stream: TcpStream) {
 
 async fn converse(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
     let mut input = BytesMut::new();
-    let Options { socket_type, identity, .. } = shared.options;
+    let Options {
+        socket_type,
+        identity,
+        ..
+    } = shared.options;
     let socket_type = socket_type.parse().map_err(io::Error::other)?;
     let context = PeerContext::from(stream.peer_addr()?).for_socket(socket_type, identity);
     let context = context.map_err(io::Error::other)?;
-    let secured = shared.security.conduct(context, &mut stream, &mut input).await?;
+    let secured = shared
+        .security
+        .conduct(context, &mut stream, &mut input)
+        .await?;
     let peer = secured.peer();
     let mut revoked = peer.revoked_owned();
     let claims = peer.claims.properties.iter();
