@@ -63,10 +63,14 @@ pub enum NetError {
     /// would wait for ever.
     #[error("a message of a {0} socket needs an empty delimiter frame before its body")]
     Delimiter(SocketType),
-    /// Our side was closed for sending, by [`SendHalf::poll_close`](crate::net::SendHalf::poll_close)
-    /// for example.
+    /// We have closed the connection or its sending half, with
+    /// [`SendHalf::poll_close`](crate::net::SendHalf::poll_close) for example.
     #[error("our side of the connection is closed already")]
     SendClosed,
+    /// Messages of too many lost connections of a [`Reconnecting`](crate::net::Reconnecting) wait to
+    /// be received. It makes another connection after [`recv`](crate::net::Reconnecting::recv).
+    #[error("messages of lost connections wait to be received")]
+    NotReceived,
     /// The type of socket does not subscribe. Only SUB and XSUB do.
     #[error("a {0} socket does not subscribe")]
     CannotSubscribe(SocketType),
@@ -157,6 +161,7 @@ impl NetError {
             | Self::Delimiter(_)
             | Self::CannotSubscribe(_)
             | Self::Tunnel(_) => ErrorKind::InvalidInput,
+            Self::NotReceived => ErrorKind::WouldBlock,
             Self::Aborted => ErrorKind::Other,
         }
     }
@@ -228,6 +233,7 @@ mod tests {
                 Kind::TimedOut,
             ),
             (NetError::Unsent, Kind::TimedOut),
+            (NetError::NotReceived, Kind::WouldBlock),
             (NetError::CannotSend(SocketType::Pull), Kind::InvalidInput),
             (NetError::Delimiter(SocketType::Req), Kind::InvalidInput),
             (

@@ -275,3 +275,65 @@ async fn what_had_arrived_on_a_lost_connection_is_received_after_reconnecting() 
     let received = soon(pair.recv()).await.unwrap();
     assert_eq!(received, Incoming::Message("after".into()));
 }
+
+/// Accepts a connection of `pair`, which sends meanwhile, sends `count` messages on it and ends it.
+async fn serve_and_go(listener: &Listener, pair: &mut Reconnecting, name: usize, count: usize) {
+    let (sent, accepted) = soon(async { tokio::join!(pair.send("x"), listener.accept()) }).await;
+    sent.unwrap();
+    let mut accepted = accepted.unwrap();
+    soon(accepted.recv()).await.unwrap();
+    for number in 0..count {
+        let sent = accepted.send(format!("{name} {number}")).await;
+        sent.unwrap();
+    }
+    soon(accepted.close()).await.unwrap();
+    soon(pair.connected().await.unwrap().closed()).await;
+}
+
+async fn reconnecting_pair() -> (Listener, Reconnecting) {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pair))
+        .await
+        .unwrap();
+    let endpoint = listener.local_endpoint();
+    let connector = Connector::with_options(endpoint, null(SocketType::Pair), impatient()).unwrap();
+    (listener, Reconnecting::new(connector))
+}
+
+#[tokio::test]
+async fn what_had_arrived_on_several_lost_connections_is_received_in_order() {
+    let (listener, mut pair) = reconnecting_pair().await;
+    for name in 0..3 {
+        serve_and_go(&listener, &mut pair, name, 3).await;
+    }
+    for name in 0..3 {
+        for number in 0..3 {
+            let received = soon(pair.recv()).await.unwrap();
+            let expected = Message::from(format!("{name} {number}"));
+            assert_eq!(received, Incoming::Message(expected));
+        }
+    }
+}
+
+/// Sixteen lost connections are kept. With the messages of so many waiting, no other is made.
+#[tokio::test]
+async fn no_connection_is_made_while_too_many_lost_ones_hold_messages() {
+    const MOST: usize = 16;
+    let (listener, mut pair) = reconnecting_pair().await;
+    // Lost connections on which nothing arrived do not count.
+    for name in 0..MOST + 2 {
+        serve_and_go(&listener, &mut pair, name, 0).await;
+    }
+    for name in 0..MOST {
+        serve_and_go(&listener, &mut pair, name, 1).await;
+    }
+    for _ in 0..2 {
+        let refused = soon(pair.send("x")).await;
+        assert!(matches!(refused, Err(NetError::NotReceived)), "{refused:?}");
+    }
+    for name in 0..MOST {
+        let received = soon(pair.recv()).await.unwrap();
+        let expected = Message::from(format!("{name} 0"));
+        assert_eq!(received, Incoming::Message(expected));
+    }
+    serve_and_go(&listener, &mut pair, MOST, 0).await;
+}

@@ -320,7 +320,17 @@ async fn a_closed_connection_has_sent_everything_and_receives_nothing_more() {
     }
     let closing = tokio::spawn(async move {
         let closed = close(&mut other).await;
-        (closed, close(&mut other).await, next(&mut other).await)
+        let again = close(&mut other).await;
+        // The close is ours, so no error says that the peer closed.
+        let refused = feed(&mut other, "late".into()).await;
+        assert!(matches!(refused, Err(NetError::SendClosed)), "{refused:?}");
+        let refused = other.try_send("late").unwrap_err();
+        assert!(matches!(
+            refused.reason,
+            TrySendReason::Failed(NetError::SendClosed)
+        ));
+        assert!(matches!(other.closed().await, NetError::SendClosed));
+        (closed, again, next(&mut other).await)
     });
     for expected in 0..1000 {
         assert_eq!(number(soon(one.recv()).await.unwrap()), expected);
@@ -330,7 +340,7 @@ async fn a_closed_connection_has_sent_everything_and_receives_nothing_more() {
     closed.unwrap();
     again.unwrap();
     assert!(
-        matches!(received, Some(Err(NetError::Closed))),
+        matches!(received, Some(Err(NetError::SendClosed))),
         "{received:?}"
     );
 }

@@ -10,6 +10,12 @@ use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
 use crate::traffic::outgoing::Outgoing;
 use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// Maximum number of lost connections from which messages wait to be received. Each holds at most
+/// [`Limits::read_ahead`](crate::Limits) bytes, or one message. 16: a peer that restarts a few times
+/// loses none of its messages, and with the default limits at most 4 MiB wait.
+const MAX_LOST: usize = 16;
 
 /// A connection that is made again when it is lost.
 ///
@@ -21,8 +27,9 @@ use bytes::Bytes;
 pub struct Reconnecting {
     connector: Connector,
     current: Option<Connection>,
-    /// The receiving half of the connection before, while messages that arrived on it may wait.
-    before: Option<RecvHalf>,
+    /// The receiving halves of lost connections, oldest first, while messages that arrived on them
+    /// may wait.
+    lost: VecDeque<RecvHalf>,
     /// Every subscription that was made and not removed, as often as it was made.
     subscriptions: Vec<Bytes>,
     last_error: Option<NetError>,
@@ -35,7 +42,7 @@ impl Reconnecting {
         Self {
             connector,
             current: None,
-            before: None,
+            lost: VecDeque::new(),
             subscriptions: Vec::new(),
             last_error: None,
         }
@@ -45,9 +52,8 @@ impl Reconnecting {
     /// [`SendHalf::send`](crate::net::SendHalf::send).
     ///
     /// # Errors
-    /// As [`Connector::next`], if no later attempt can succeed. As
-    /// [`SendHalf::send`](crate::net::SendHalf::send), if our type of socket cannot send the
-    /// message.
+    /// As [`Reconnecting::connected`]. As [`SendHalf::send`](crate::net::SendHalf::send), if our type
+    /// of socket cannot send the message.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NetError> {
         let message = message.into();
         self.connector.require_sendable(&message)?;
@@ -64,18 +70,18 @@ impl Reconnecting {
     }
 
     /// The next message or subscription, from a new connection if need be. What had arrived on
-    /// the connection before, when sending on it failed, comes first. Cancel-safe, as
-    /// [`RecvHalf::recv`](crate::net::RecvHalf::recv).
+    /// earlier connections, when sending on them failed, comes first, in the order in which it
+    /// arrived. Cancel-safe, as [`RecvHalf::recv`](crate::net::RecvHalf::recv).
     ///
     /// # Errors
     /// As [`Connector::next`], if no later attempt can succeed.
     pub async fn recv(&mut self) -> Result<Incoming, NetError> {
         loop {
-            if let Some(before) = &mut self.before {
-                match before.recv().await {
+            while let Some(oldest) = self.lost.front_mut() {
+                match oldest.recv().await {
                     Ok(incoming) => return Ok(incoming),
-                    Err(_) => self.before = None,
-                }
+                    Err(_) => self.lost.pop_front(),
+                };
             }
             match self.connected().await?.recv().await {
                 Ok(incoming) => return Ok(incoming),
@@ -118,12 +124,20 @@ impl Reconnecting {
     /// Returns the current connection, or makes one. Cancel-safe.
     ///
     /// # Errors
-    /// As [`Connector::next`], if no later attempt can succeed.
+    /// As [`Connector::next`], if no later attempt can succeed. Returns [`NetError::NotReceived`]
+    /// instead of making a connection if messages of 16 lost connections wait to be received. After
+    /// [`Reconnecting::recv`] the call succeeds.
     pub async fn connected(&mut self) -> Result<&mut Connection, NetError> {
         loop {
             // Taken and put back, because a borrow that may be returned cannot end early.
             if let Some(connection) = self.current.take() {
                 return Ok(self.current.insert(connection));
+            }
+            if self.lost.len() >= MAX_LOST {
+                self.lost.retain(|lost| !lost.is_finished());
+                if self.lost.len() >= MAX_LOST {
+                    return Err(NetError::NotReceived);
+                }
             }
             match self.connector.next_attempt().await {
                 Attempt::Connected(connection) => {
@@ -162,7 +176,9 @@ impl Reconnecting {
 
     fn lose(&mut self, error: NetError) {
         self.last_error = Some(error);
-        self.before = self.current.take().map(|connection| connection.split().1);
+        if let Some(connection) = self.current.take() {
+            self.lost.push_back(connection.split().1);
+        }
     }
 
     /// The peer of the current connection; `None` while there is no connection.

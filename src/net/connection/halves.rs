@@ -65,7 +65,7 @@ impl Link {
         match &*self.state.borrow() {
             State::Ending(loss) | State::Ended(Err(loss)) => Some(loss.reason.clone()),
             // Only both halves together can close it without an error.
-            State::Ended(Ok(())) => Some(NetError::Closed),
+            State::Ended(Ok(())) => Some(NetError::SendClosed),
             State::Open => None,
         }
     }
@@ -164,7 +164,8 @@ impl SendHalf {
     /// Returns the reason if the connection ended before everything was sent.
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
         let done = self.queue.poll_done(context);
-        done.map_err(|Gone| self.reason())
+        // After our own close, too, the reason is what prevented the sending.
+        done.map_err(|Gone| self.link.reason())
     }
 
     /// Sends nothing more, and waits until the system has taken everything that was queued. After
@@ -230,19 +231,23 @@ impl SendHalf {
 
     /// Refuses a message that no peer would accept. If the connection has ended, that is the reason.
     fn require_sendable(&self, message: &Message) -> Result<(), NetError> {
-        require_sendable(self.link.facts.ours, message)
-            .map_err(|refused| self.link.end().unwrap_or(refused))
-    }
-
-    /// Why nothing can be sent.
-    fn reason(&self) -> NetError {
-        self.link.end().unwrap_or_else(|| {
+        require_sendable(self.link.facts.ours, message).map_err(|refused| {
             if self.queue.is_closed() {
                 NetError::SendClosed
             } else {
-                NetError::Aborted
+                self.link.end().unwrap_or(refused)
             }
         })
+    }
+
+    /// Why nothing can be sent. Our own close comes first: it stays the reason when the connection
+    /// has ended by it.
+    fn reason(&self) -> NetError {
+        if self.queue.is_closed() {
+            NetError::SendClosed
+        } else {
+            self.link.reason()
+        }
     }
 
     /// The peer: its authenticated identity and what it claims.
@@ -327,6 +332,11 @@ impl RecvHalf {
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Incoming, NetError>> {
         let next = self.queue.poll_next(context);
         next.map(|next| next.ok_or_else(|| self.link.reason()))
+    }
+
+    /// Whether nothing more can be received.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.queue.is_finished()
     }
 
     /// The next item of the stream: after the reason of the end there is nothing.
