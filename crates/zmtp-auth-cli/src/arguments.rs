@@ -14,6 +14,9 @@ use crate::commands::zap::ZapArguments;
 use crate::exit;
 use clap::{Parser, Subcommand};
 
+/// The heading in `--help` of the options that every command has.
+const GLOBAL: &str = "Global options";
+
 /// ZeroMQ security at the command line: keys and certificates, policies, and sockets that speak
 /// NULL, PLAIN and CURVE.
 #[derive(Debug, Parser)]
@@ -27,10 +30,10 @@ use clap::{Parser, Subcommand};
 )]
 pub(crate) struct Arguments {
     /// Print results and errors as JSON, one object per line
-    #[arg(long, global = true, display_order = 900)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Log more to stderr: -v for information, -vv for details, -vvv for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
     pub(crate) verbose: u8,
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -50,24 +50,35 @@ pub(crate) struct ConnectArguments {
     #[command(flatten)]
     security: ClientSecurity,
     /// Be the PLAIN server, although this side connects
-    #[arg(long, group = "mechanism", requires = "policy")]
+    #[arg(
+        long,
+        group = "mechanism",
+        requires = "policy",
+        conflicts_with_all = ["accept_any_peer", "password_file", "server_key", "key"]
+    )]
     plain_server: bool,
     /// Be the server, although this side connects: this policy file decides about the peer. SIGHUP
     /// reloads it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
     policy: Option<PathBuf>,
     /// The section of the policy that applies to this socket: [domain.NAME]
-    #[arg(long, value_name = "NAME", default_value = "", requires = "policy")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        requires = "policy",
+        conflicts_with_all = ["accept_any_peer", "password_file"]
+    )]
     domain: String,
     /// Be the server, although this side connects, and accept any peer (not with --plain-server)
-    #[arg(long, conflicts_with = "policy")]
+    #[arg(long, conflicts_with_all = ["policy", "password_file"])]
     accept_any_peer: bool,
     /// Split each line into frames at this text
     #[arg(long, value_name = "SEPARATOR")]
     multipart: Option<String>,
     /// The topic that a sub or xsub subscribes to; the default is every topic
-    #[arg(long, value_name = "TOPIC", default_value = "")]
-    subscribe: String,
+    #[arg(long, value_name = "TOPIC")]
+    subscribe: Option<String>,
     /// End after this many messages have arrived. Without it the command ends with standard input
     /// if no message can come back, and otherwise when the peer closes
     #[arg(long, value_name = "NUMBER")]
@@ -98,6 +109,7 @@ pub(crate) fn run(arguments: &ConnectArguments) -> Result<(), Failure> {
         ));
     }
     let TypeArgument(socket_type) = arguments.socket_type;
+    arguments.check(socket_type)?;
     if socket_type.sends() {
         argument_source::reserve_stdin("read for lines to send")?;
     }
@@ -111,9 +123,28 @@ pub(crate) fn run(arguments: &ConnectArguments) -> Result<(), Failure> {
 }
 
 impl ConnectArguments {
+    /// # Errors
+    /// Returns a usage failure if an option has no effect on a socket of this type.
+    fn check(&self, socket_type: SocketType) -> Result<(), Failure> {
+        let without_effect = [
+            (self.multipart.is_some() && !socket_type.sends())
+                .then_some(("--multipart", "sends nothing")),
+            (self.subscribe.is_some() && !socket_type.subscribes())
+                .then_some(("--subscribe", "subscribes to nothing")),
+            (self.count.is_some() && !socket_type.receives())
+                .then_some(("--count", "receives nothing")),
+        ];
+        match without_effect.into_iter().flatten().next() {
+            Some((option, why)) => Err(Failure::usage(format_args!(
+                "{option} has no effect: a {socket_type} socket {why}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn config(&self) -> Result<ServerConfig, Failure> {
         let TypeArgument(socket_type) = self.socket_type;
-        let builder = self.socket.builder(socket_type);
+        let builder = self.socket.builder(socket_type)?;
         let policy = self.policy.as_deref();
         if policy.is_none() && !self.accept_any_peer {
             return Ok(ServerConfig::NoPolicy(
@@ -262,7 +293,7 @@ impl Conversation<'_> {
         };
         self.events.tell(&connected).await?;
         if self.ours.subscribes() {
-            let topic = self.arguments.subscribe.clone();
+            let topic = self.arguments.subscribe.clone().unwrap_or_default();
             connection.subscribe(topic).await?;
         }
         let max_line = self.arguments.socket.limits().max_message;

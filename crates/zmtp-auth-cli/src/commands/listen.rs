@@ -57,7 +57,12 @@ pub(crate) struct ListenArguments {
     #[arg(long, conflicts_with = "echo")]
     send: bool,
     /// Split each line into frames at this text
-    #[arg(long, value_name = "SEPARATOR", requires = "send")]
+    #[arg(
+        long,
+        value_name = "SEPARATOR",
+        requires = "send",
+        conflicts_with = "echo"
+    )]
     multipart: Option<String>,
     #[command(flatten)]
     socket: SocketArguments,
@@ -75,6 +80,7 @@ enum Told {
 
 pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     let TypeArgument(socket_type) = arguments.socket_type;
+    arguments.bind.check(&arguments.endpoint.parse()?)?;
     let echoes = matches!(
         socket_type,
         SocketType::Rep | SocketType::Router | SocketType::Dealer | SocketType::Pair
@@ -95,7 +101,7 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
         argument_source::reserve_stdin("read for lines to send")?;
     }
     let limits = arguments.bind.limits(arguments.socket.limits());
-    let builder = arguments.socket.builder(socket_type).limits(limits);
+    let builder = arguments.socket.builder(socket_type)?.limits(limits);
     match arguments.security.config(builder)? {
         ServerConfig::Authorizing(config, router, policy) => {
             let security = (config, router).into();

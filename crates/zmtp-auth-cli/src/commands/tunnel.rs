@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 use zmtp_auth::config::WantsMechanism;
-use zmtp_auth::net::{NetError, Tunnel, TunnelOptions};
+use zmtp_auth::net::{Endpoint, NetError, Tunnel, TunnelOptions};
 use zmtp_auth::relay::IdentityRule;
 use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::{Authorizing, Builder, Config, Domain, MechanismKind, NoPolicy, SocketType};
@@ -130,14 +130,24 @@ pub(crate) struct ClientArguments {
     /// The client's secret key: a secret certificate or the output of `keygen`, from a file, standard
     /// input (-) or a variable (env:NAME). The default is a new key, which only a server that admits
     /// any key accepts
-    #[arg(long, value_name = "FILE", requires = "server_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "server_key",
+        conflicts_with = "plain"
+    )]
     key: Option<PathBuf>,
     /// Use PLAIN instead, as this user; name and password are sent in clear text. The password comes
     /// from --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
     #[arg(long, value_name = "USER", conflicts_with = "server_key")]
     plain: Option<String>,
     /// Read the password from this file, standard input (-) or a variable (env:NAME)
-    #[arg(long, value_name = "FILE", requires = "plain")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "plain",
+        conflicts_with = "server_key"
+    )]
     password_file: Option<PathBuf>,
     #[command(flatten)]
     common: BothSides,
@@ -203,6 +213,7 @@ enum Told {
 pub(crate) fn run(command: &TunnelCommand) -> Result<(), Failure> {
     match command {
         TunnelCommand::Server(arguments) => {
+            arguments.check()?;
             let scope = Scope {
                 domain: arguments.domain.clone(),
                 mechanism: match arguments.plain {
@@ -214,6 +225,7 @@ pub(crate) fn run(command: &TunnelCommand) -> Result<(), Failure> {
             block_on(server(arguments, policy))
         }
         TunnelCommand::Client(arguments) => {
+            arguments.check()?;
             let config = arguments.config()?;
             block_on(client(arguments, config))
         }
@@ -298,6 +310,18 @@ async fn serve(
 }
 
 impl ServerArguments {
+    /// # Errors
+    /// Returns a usage failure if an option has no effect at these endpoints.
+    fn check(&self) -> Result<(), Failure> {
+        self.common.bind.check(&self.bind.parse()?)?;
+        if self.forward_uid.is_some() && matches!(self.forward.parse()?, Endpoint::Tcp { .. }) {
+            return Err(Failure::usage(
+                "--forward-uid has no effect with tcp: only an ipc endpoint shows whose program it is",
+            ));
+        }
+        Ok(())
+    }
+
     fn config(&self) -> Result<Config<Authorizing>, Failure> {
         let builder = self.common.builder();
         let domain = Domain::from(self.domain.clone());
@@ -315,6 +339,17 @@ impl ServerArguments {
 }
 
 impl ClientArguments {
+    /// # Errors
+    /// Returns a usage failure if an option has no effect on the client's end.
+    fn check(&self) -> Result<(), Failure> {
+        if self.common.bind.limits_users() {
+            return Err(Failure::usage(
+                "--max-connections-per-user has no effect: the programs that connect have no user id",
+            ));
+        }
+        self.common.bind.check(&self.bind.parse()?)
+    }
+
     fn config(&self) -> Result<Config<NoPolicy>, Failure> {
         let builder = self.common.builder();
         let credentials = match (&self.plain, &self.server_key) {

@@ -36,7 +36,8 @@ pub(crate) struct ServiceArguments {
         long,
         value_name = "FILE",
         requires = "listen",
-        requires = "client_key"
+        requires = "client_key",
+        conflicts_with = "explain"
     )]
     key: Option<PathBuf>,
     /// The public key of a client that may ask, for CURVE over tcp; may be repeated
@@ -44,12 +45,13 @@ pub(crate) struct ServiceArguments {
         long,
         value_name = "Z85|FILE",
         requires = "key",
+        conflicts_with_all = ["insecure_clear_zap", "explain"],
         allow_hyphen_values = true
     )]
     client_key: Vec<String>,
     /// Let any process ask over tcp without encryption. Everyone on the network can read the
     /// passwords and forge the verdicts
-    #[arg(long, requires = "listen", conflicts_with = "key")]
+    #[arg(long, requires = "listen", conflicts_with_all = ["key", "explain"])]
     insecure_clear_zap: bool,
 }
 

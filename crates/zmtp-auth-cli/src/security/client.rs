@@ -10,6 +10,9 @@ use zmtp_auth::config::WantsMechanism;
 use zmtp_auth::{Builder, Config, KeyPair, MechanismKind, NoPolicy, Password, PublicKey};
 
 /// The mechanism and the credentials of a client.
+///
+/// clap drops `requires = "curve"` if another mechanism is present, since the two conflict. Each
+/// credential therefore also conflicts with the mechanisms that would ignore it.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct ClientSecurity {
@@ -21,7 +24,7 @@ pub(crate) struct ClientSecurity {
     #[arg(long, value_name = "USER", group = "mechanism")]
     plain: Option<String>,
     /// Read the password from this file, standard input (-) or a variable (env:NAME)
-    #[arg(long, value_name = "FILE", requires = "plain")]
+    #[arg(long, value_name = "FILE", requires = "plain", conflicts_with_all = ["null", "curve"])]
     password_file: Option<PathBuf>,
     /// Use CURVE: encryption, and authentication by keys
     #[arg(long, group = "mechanism")]
@@ -32,13 +35,14 @@ pub(crate) struct ClientSecurity {
         long,
         value_name = "Z85|FILE",
         requires = "curve",
+        conflicts_with_all = ["null", "plain"],
         allow_hyphen_values = true
     )]
     server_key: Option<String>,
     /// Your secret key: a secret certificate or the output of `keygen`, from a file, standard input
     /// (-) or a variable (env:NAME). The default is a new key, which only a server that admits any
     /// key accepts
-    #[arg(long, value_name = "FILE", requires = "curve")]
+    #[arg(long, value_name = "FILE", requires = "curve", conflicts_with_all = ["null", "plain"])]
     key: Option<PathBuf>,
 }
 

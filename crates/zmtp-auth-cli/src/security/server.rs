@@ -20,11 +20,14 @@ use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Authorizing, Builder, Config, Domain, MechanismKind, NoPolicy, WithCauses};
 
 /// The options for a socket that binds: a server, or with some options a client.
+///
+/// clap drops a `requires` if the required option conflicts with one that is present. Each option
+/// therefore also conflicts with those that would ignore it.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct ServerSecurity {
     /// Use NULL: no security, but a policy can still check addresses
-    #[arg(long, group = "mechanism")]
+    #[arg(long, group = "mechanism", conflicts_with = "max_connections_per_user")]
     null: bool,
     /// Use PLAIN: user names and passwords, sent in clear text
     #[arg(long, group = "mechanism")]
@@ -35,28 +38,50 @@ pub(crate) struct ServerSecurity {
     /// The server's secret key: a secret certificate or the output of `keygen`, from a file, standard
     /// input (-) or a variable (env:NAME). Give up to four keys while clients change from an old key
     /// to a new one
-    #[arg(long, value_name = "FILE", requires = "curve")]
+    #[arg(long, value_name = "FILE", requires = "curve", conflicts_with_all = ["null", "plain"])]
     key: Vec<PathBuf>,
     /// Which peers are admitted: a policy file, standard input (-) or a variable (env:NAME). SIGHUP
     /// reloads a file, which takes two seconds. To replace the file, rename a complete new one
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// The section of the policy that applies to this socket: [domain.NAME]
-    #[arg(long, value_name = "NAME", default_value = "", requires = "policy")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        requires = "policy",
+        conflicts_with_all = ["accept_any_peer", "server_key", "user"]
+    )]
     domain: String,
     /// Admit every peer, without a policy (not with --plain)
-    #[arg(long, conflicts_with = "policy")]
+    #[arg(long, conflicts_with_all = ["policy", "max_connections_per_user"])]
     accept_any_peer: bool,
     /// Be the CURVE client, although this side binds: only the server with this public key can
     /// connect. Give the 40 characters of the key, or a certificate file
-    #[arg(long, value_name = "Z85|FILE", requires = "curve", allow_hyphen_values = true, conflicts_with_all = ["policy", "accept_any_peer"])]
+    #[arg(
+        long,
+        value_name = "Z85|FILE",
+        requires = "curve",
+        allow_hyphen_values = true,
+        conflicts_with_all = ["null", "plain", "policy", "accept_any_peer", "max_connections_per_user"]
+    )]
     server_key: Option<String>,
     /// Be the PLAIN client, although this side binds, as this user. The password comes from
     /// --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
-    #[arg(long, value_name = "USER", requires = "plain", conflicts_with_all = ["policy", "accept_any_peer"])]
+    #[arg(
+        long,
+        value_name = "USER",
+        requires = "plain",
+        conflicts_with_all = ["null", "curve", "policy", "accept_any_peer", "max_connections_per_user"]
+    )]
     user: Option<String>,
     /// Read the password of --user from this file, standard input (-) or a variable (env:NAME)
-    #[arg(long, value_name = "FILE", requires = "user")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "user",
+        conflicts_with_all = ["null", "curve", "policy", "accept_any_peer"]
+    )]
     password_file: Option<PathBuf>,
 }
 

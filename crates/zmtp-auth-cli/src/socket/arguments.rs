@@ -1,10 +1,11 @@
 //! The options of a socket other than security: limits, identity, heartbeats, file modes.
 #![forbid(unsafe_code)]
 
+use crate::exit::Failure;
 use clap::Args;
 use std::time::Duration;
 use zmtp_auth::config::WantsMechanism;
-use zmtp_auth::net::Options;
+use zmtp_auth::net::{Endpoint, Options};
 use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::{Builder, Config, Limits, SocketType};
 
@@ -58,11 +59,22 @@ pub(crate) struct SocketArguments {
 
 impl SocketArguments {
     /// A configuration without a mechanism yet.
-    pub(crate) fn builder(&self, socket_type: SocketType) -> Builder<WantsMechanism> {
+    ///
+    /// # Errors
+    /// Returns a usage failure if an identity was given that this type does not send.
+    pub(crate) fn builder(
+        &self,
+        socket_type: SocketType,
+    ) -> Result<Builder<WantsMechanism>, Failure> {
         let builder = Config::builder(socket_type).limits(self.limits.limits());
         match &self.identity {
-            Some(identity) => builder.identity(identity.clone()),
-            None => builder,
+            Some(identity) if socket_type.sends_identity() => {
+                Ok(builder.identity(identity.clone()))
+            }
+            Some(_) => Err(Failure::usage(format_args!(
+                "--identity has no effect: a {socket_type} socket sends none; req, dealer and router do"
+            ))),
+            None => Ok(builder),
         }
     }
 
@@ -108,6 +120,33 @@ impl BindArguments {
         limits.max_connections_per_user = self.max_connections_per_user;
         limits.max_connections_per_address = self.max_connections_per_address;
         limits
+    }
+
+    /// Whether the connections of each user are limited.
+    pub(crate) const fn limits_users(&self) -> bool {
+        self.max_connections_per_user.is_some()
+    }
+
+    /// # Errors
+    /// Returns a usage failure if an option has no effect at this endpoint.
+    pub(crate) fn check(&self, endpoint: &Endpoint) -> Result<(), Failure> {
+        let is_tcp = matches!(endpoint, Endpoint::Tcp { .. });
+        let has_file = matches!(endpoint, Endpoint::IpcPath(_));
+        let uncounted = "peers on this machine are not counted";
+        let without_effect = [
+            (self.ipc_mode.is_some() && !has_file)
+                .then_some(("--ipc-mode", "the endpoint has no file")),
+            (self.max_connections_per_user.is_some() && !is_tcp)
+                .then_some(("--max-connections-per-user", uncounted)),
+            (self.max_connections_per_address.is_some() && !is_tcp)
+                .then_some(("--max-connections-per-address", uncounted)),
+        ];
+        match without_effect.into_iter().flatten().next() {
+            Some((option, why)) => Err(Failure::usage(format_args!(
+                "{option} has no effect at {endpoint}: {why}"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Sets the options that were given.

@@ -211,6 +211,11 @@ fn help_manual_and_completions_say_the_same() {
     ] {
         assert!(help.contains(part), "{help}");
     }
+    // The options of every command have a heading of their own.
+    let help = ends(0, &["listen", "--help"], "");
+    let global = help.split_once("Global options:").unwrap().1;
+    assert!(global.contains("--json") && global.contains("--verbose"));
+    assert!(!global.contains("--policy"), "{help}");
     assert_eq!(run(&["listen"]).status.code(), Some(2));
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
     let dir = tempfile::tempdir().unwrap();
