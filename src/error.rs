@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::fault::{Fault, LikelyCause};
+use crate::printable::Quoted;
 use crate::status::{DenialStatus, Denied, PeerRefusal, Status};
 use std::fmt;
 use thiserror::Error as ThisError;
@@ -169,7 +170,7 @@ pub enum Incompatible {
         major: u8,
     },
     /// The mechanism differs from ours (RFC 37, "Authentication and Confidentiality").
-    #[error("the peer speaks {peer}, we speak {ours}")]
+    #[error("the peer speaks {}, we speak {ours}", Quoted(peer))]
     Mechanism {
         /// What the peer announced, non-printable bytes escaped.
         peer: String,
@@ -177,7 +178,7 @@ pub enum Incompatible {
         ours: &'static str,
     },
     /// A socket of this type may not talk to ours (RFC 37, "Socket-Type").
-    #[error("a {ours} socket cannot talk to a {peer} socket")]
+    #[error("a {ours} socket cannot talk to a {} socket", Quoted(peer))]
     SocketType {
         /// The peer's claim, non-printable bytes escaped.
         peer: String,
@@ -212,7 +213,7 @@ pub enum ProtocolError {
         flags: u8,
     },
     /// A command other than the one expected in this state.
-    #[error("{got} arrived where {expected} was expected")]
+    #[error("{} arrived where {expected} was expected", Quoted(got))]
     UnexpectedCommand {
         /// The only command allowed now.
         expected: &'static str,

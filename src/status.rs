@@ -1,6 +1,7 @@
 //! Status codes of the ZeroMQ Authentication Protocol (RFC 27, section "The Reply"), and refusals.
 #![forbid(unsafe_code)]
 
+use crate::printable::Quoted;
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error as ThisError;
@@ -112,7 +113,7 @@ pub struct PeerRefusal {
 
 impl fmt::Display for PeerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ERROR {}", self.reason)
+        write!(f, "ERROR {}", Quoted(&self.reason))
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::mechanism::session::PeerContext;
 use crate::printable::printable;
 use tracing::Span;
-use tracing::field::{Empty, display};
+use tracing::field::Empty;
 
 /// The span `connection{address, user_id}` of one connection. The task of the connection is
 /// instrumented with it, so that every log line of the connection names the peer. A span is shown
@@ -18,6 +18,6 @@ pub(crate) fn connection_span(context: &PeerContext) -> Span {
 /// Adds the user id that policy has assigned.
 pub(crate) fn record_user_id(span: &Span, user_id: &[u8]) {
     if !span.is_disabled() && !user_id.is_empty() {
-        span.record("user_id", display(printable(user_id)));
+        span.record("user_id", &*printable(user_id));
     }
 }

@@ -51,14 +51,14 @@ async fn accepted_and_dialled_connections_name_their_peers() {
     let (pull, push) = (pull.as_mut().unwrap(), push.unwrap());
     let lines = lines_of_connections();
     assert!(line(&lines, "message=connected").contains(&names(listener.local_endpoint())));
-    assert!(line(&lines, "message=peer accepted").contains("user_id=somebody"));
+    assert!(line(&lines, "message=peer accepted").contains("user_id=\"somebody\""));
     assert!(!line(&lines, "message=ZAP reply").contains("user_id"));
     soon(push.close()).await.unwrap();
     soon(pull.recv()).await.unwrap_err();
     let closed = lines_of_connections();
     let accepted = closed
         .iter()
-        .filter(|line| line.contains("user_id=somebody"));
+        .filter(|line| line.contains("user_id=\"somebody\""));
     assert_eq!(accepted.count(), 1, "{closed:#?}");
 
     // A client that connects again gets a span for each of its connections.
@@ -110,7 +110,7 @@ async fn connections_through_a_tunnel_name_the_peer_in_front() {
     let lines = lines_of_connections();
     for part in ["message=peer connected", "message=peer disconnected"] {
         assert!(
-            line(&lines, part).contains("user_id=somebody"),
+            line(&lines, part).contains("user_id=\"somebody\""),
             "{lines:#?}"
         );
     }

@@ -10,6 +10,7 @@ mod net_peers;
 mod clients;
 #[cfg(unix)]
 mod descriptors;
+mod ends;
 mod grants;
 mod log_spans;
 mod mechanisms;

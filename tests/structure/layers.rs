@@ -31,7 +31,12 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// The imports within a layer that cross files outside a common folder.
-const SAME_LAYER: &[(&str, &str)] = &[("error", "fault"), ("error", "status")];
+const SAME_LAYER: &[(&str, &str)] = &[
+    ("error", "fault"),
+    ("error", "printable"),
+    ("error", "status"),
+    ("status", "printable"),
+];
 
 /// Imports that the layers would allow and the design forbids: the machines and the policy share
 /// only `access/`.

@@ -86,7 +86,8 @@ impl Authenticator {
 }
 
 /// Logs a decision: admissions at level debug, refusals at level info, because operators look for
-/// refusals.
+/// refusals. What another process has sent in its request is logged as text in quotes, so that it
+/// cannot pass for another field.
 fn log_decision(
     request: &ZapRequest,
     decided: &Decided,
@@ -94,20 +95,20 @@ fn log_decision(
     is_final: bool,
 ) {
     match &decided.ruled {
-        Ok(admission) => tracing::debug!(id = %request.id, domain = %request.domain,
-            address = %request.address, mechanism = printable(&request.mechanism),
+        Ok(admission) => tracing::debug!(id = request.id.to_string(),
+            domain = request.domain.to_string(), address = request.address.to_string(), mechanism = printable(&request.mechanism),
             user_id = printable(&admission.user_id), rule = %admission.rule, took = ?**took,
             "peer allowed"),
         // Failures of a provider have a log line of their own, once a minute for each provider.
         Err(refused) if is_final && !refused.refusal.is_outage() => tracing::info!(
-            id = %request.id, domain = %request.domain,
-            address = %request.address, mechanism = printable(&request.mechanism),
+            id = request.id.to_string(), domain = request.domain.to_string(),
+            address = request.address.to_string(), mechanism = printable(&request.mechanism),
             who = decided.credential(request).as_ref().map(display),
             status = %refused.refusal.status(), rule = %refused.rule,
             policy_version = decided.policy_version, took = ?**took,
             "peer refused: {}", refused.refusal.text()),
-        Err(refused) => tracing::debug!(id = %request.id, domain = %request.domain,
-            status = %refused.refusal.status(), rule = %refused.rule, took = ?**took,
+        Err(refused) => tracing::debug!(id = request.id.to_string(),
+            domain = request.domain.to_string(), status = %refused.refusal.status(), rule = %refused.rule, took = ?**took,
             "request denied: {}", refused.refusal.text()),
     }
 }

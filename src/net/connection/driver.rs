@@ -104,7 +104,10 @@ impl Driver {
                 .drive(&self.stream, revoked.as_mut(), &mut closing_until)
                 .await;
             if let Err(end) = driven {
-                let loss = self.exchange.end(self.stream, end, revoked).await;
+                let loss = self
+                    .exchange
+                    .end(self.stream, end, revoked, grant.is_some())
+                    .await;
                 tracing::debug!(reason = %WithCauses(&loss.reason), "connection closed");
                 if matches!(loss.reason, NetError::Revoked) {
                     // A revoked peer's queued messages must not reach the application.
@@ -116,7 +119,14 @@ impl Driver {
             tracing::debug!("connection closed");
             let Self {
                 stream,
-                exchange: Exchange { state, limits, .. },
+                exchange:
+                    Exchange {
+                        state,
+                        limits,
+                        received,
+                        to_send,
+                        ..
+                    },
                 _permit,
             } = self;
             // The peer may not have read everything yet. Closing a socket with unread input resets
@@ -129,6 +139,8 @@ impl Driver {
                 .await
                 .is_ok();
             state.send_replace(State::Ended(Ok(())));
+            // A task that still receives learns of the end now, and not after the linger time.
+            drop((received, to_send));
             if let (false, Some(deadline)) = (in_time, closing_until) {
                 let _ = timeout_at(deadline, discarding).await;
             }

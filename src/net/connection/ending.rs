@@ -21,6 +21,7 @@ impl Exchange {
         stream: Stream,
         end: End,
         revoked: Pin<&mut impl Future<Output = ()>>,
+        may_be_revoked: bool,
     ) -> Loss {
         let (reason, is_read) = match end {
             End::Now(reason) => {
@@ -36,7 +37,12 @@ impl Exchange {
                 self.read_to_end(&stream).await?;
             }
             drop(stream);
-            self.deliver_rest().await
+            self.deliver_rest().await?;
+            if may_be_revoked {
+                // Until everything is received, a revocation withdraws it.
+                let _ = self.received.below(Some(0)).await;
+            }
+            Ok(())
         };
         let reason = tokio::select! {
             biased;
@@ -52,11 +58,18 @@ impl Exchange {
         let mut all_sent = self.confirm_sent();
         // The queue is refused while the state is locked. So a `send` that is refused finds the
         // reason, and a message that was queued just before counts as unsent.
+        let mut refused = None;
         self.state.send_modify(|state| {
-            all_sent &= self.to_send.refuse();
+            let (was_empty, waiting) = self.to_send.refuse_without_waking();
+            all_sent &= was_empty;
+            refused = Some(waiting);
             let reason = reason.clone();
             *state = State::Ending(Loss { reason, all_sent });
         });
+        // A waker is foreign code and may look at the state.
+        if let Some(refused) = refused {
+            refused.wake();
+        }
         self.channel.end_output();
         all_sent
     }

@@ -103,6 +103,14 @@ impl<T> Consumer<T> {
 
     /// Discards what waits and refuses what is pushed from now on. Returns whether nothing waited.
     pub(crate) fn refuse(&mut self) -> bool {
+        let (was_empty, waiting) = self.refuse_without_waking();
+        waiting.wake();
+        was_empty
+    }
+
+    /// As [`Consumer::refuse`], for a caller that holds a lock. The caller wakes the producer after
+    /// it.
+    pub(crate) fn refuse_without_waking(&mut self) -> (bool, Refused<T>) {
         let (discarded, waiting) = {
             let mut state = self.shared.lock();
             state.consumer_gone = true;
@@ -112,12 +120,14 @@ impl<T> Consumer<T> {
             (discarded, [blocked, state.waiting_flush.take()])
         };
         let was_empty = discarded.is_empty() && self.fetched.is_empty();
-        drop(discarded);
-        self.fetched = VecDeque::new();
-        for waker in waiting.into_iter().flatten() {
-            waker.wake();
-        }
-        was_empty
+        let fetched = std::mem::take(&mut self.fetched);
+        (
+            was_empty,
+            Refused {
+                _items: [discarded, fetched],
+                waiting,
+            },
+        )
     }
 
     /// Whether the producer is gone and everything is taken.
@@ -171,6 +181,21 @@ impl<T> Consumer<T> {
         };
         self.taken = 0;
         wake.wake();
+    }
+}
+
+/// What a queue held when it was refused.
+#[must_use]
+pub(crate) struct Refused<T> {
+    _items: [VecDeque<(T, usize)>; 2],
+    waiting: [Option<std::task::Waker>; 2],
+}
+
+impl<T> Refused<T> {
+    pub(crate) fn wake(self) {
+        for waker in self.waiting.into_iter().flatten() {
+            waker.wake();
+        }
     }
 }
 
