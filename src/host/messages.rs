@@ -2,15 +2,13 @@
 #![forbid(unsafe_code)]
 
 use crate::access::peer::Peer;
-use crate::access::revoked::RevocationGuard;
 use crate::error::Error;
 use crate::handshake::Established;
+use crate::host::shared_state::Shared;
 use crate::host::traffic_error::TrafficError;
 use crate::limits::Limits;
-use crate::lock::lock;
 use crate::traffic::frames::{FrameReader, FrameWriter};
 use crate::traffic::heartbeat::ping;
-use crate::traffic::heartbeat_queue::Pings;
 use crate::traffic::inbox::{Arrivals, Inbox, Incoming};
 use crate::traffic::outgoing::Outgoing;
 use crate::traffic::seal::TOGETHER;
@@ -18,67 +16,9 @@ use crate::wire::frame::Flags;
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-
-/// What the two halves share.
-struct Shared {
-    peer: Peer,
-    /// Set as soon as the admission is revoked.
-    revoked: Arc<AtomicBool>,
-    replies: Mutex<Replies>,
-    /// Sets `revoked`. It may be dropped with the last half.
-    _guard: Option<RevocationGuard>,
-}
-
-#[derive(Default)]
-struct Replies {
-    pings: Pings,
-    /// Waits for an answer to be sent.
-    writer: Option<Waker>,
-    /// Waits for room for another answer.
-    reader: Option<Waker>,
-}
-
-impl Shared {
-    fn new(peer: Peer) -> Self {
-        let revoked = Arc::new(AtomicBool::new(false));
-        let guard = peer.grant().map(|grant| {
-            let revoked = Arc::clone(&revoked);
-            grant.on_revoked(move || revoked.store(true, Ordering::Release))
-        });
-        Self {
-            peer,
-            revoked,
-            replies: Mutex::default(),
-            _guard: guard,
-        }
-    }
-
-    fn replies(&self) -> MutexGuard<'_, Replies> {
-        lock(&self.replies)
-    }
-
-    /// Checks what the issuer of the grant has told.
-    fn require_not_revoked(&self) -> Result<(), TrafficError> {
-        if self.revoked.load(Ordering::Acquire) {
-            return Err(TrafficError::Revoked);
-        }
-        Ok(())
-    }
-
-    /// Asks the issuer of the grant. This also finds the end of a validity that no timer has told.
-    fn require_admitted(&self) -> Result<(), TrafficError> {
-        self.require_not_revoked()?;
-        if self.peer.grant().is_some_and(|grant| !grant.still_valid()) {
-            self.revoked.store(true, Ordering::Release);
-            return Err(TrafficError::Revoked);
-        }
-        Ok(())
-    }
-}
 
 /// Makes both halves of a connection.
 pub(crate) fn halves(established: Established, limits: &Limits) -> (MessageReader, MessageWriter) {

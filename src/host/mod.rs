@@ -8,6 +8,7 @@ pub(crate) mod failed;
 pub(crate) mod linger;
 mod messages;
 mod secured;
+pub(crate) mod shared_state;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod stream;
 pub(crate) mod subject;
