@@ -14,6 +14,7 @@ use crate::net::connection::handle::Connection;
 use crate::net::endpoint::{Endpoint, EndpointError, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::options::{AfterRefusal, Options, ReconnectPolicy};
+use crate::net::socket::stream::own_uid;
 use crate::status::DenialStatus;
 use crate::traffic::heartbeat::HeartbeatSettings;
 use crate::traffic::message::Message;
@@ -51,7 +52,12 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// 500. The router bounds the time of a reply. Another process issues no grants: it cannot revoke
 /// what it has admitted.
 ///
+/// The queue of a link and the size of a reply have the bounds of [`Limits::default`]: at most
+/// [`max_pending_verdicts`](Limits::max_pending_verdicts) requests wait to be sent, and a peer whose
+/// request finds no room is refused with 300.
+///
 /// Passwords are copied into messages on their way and are not wiped there.
+#[must_use = "the link is closed when the handler is dropped"]
 pub struct RemoteZapHandler {
     shared: Arc<Shared>,
     linked: watch::Receiver<bool>,
@@ -62,7 +68,7 @@ pub struct RemoteZapHandler {
 #[derive(Debug, Clone, ThisError)]
 #[non_exhaustive]
 pub enum RemoteZapHandlerError {
-    /// The text is no endpoint, or one that cannot be connected to.
+    /// The text is not an endpoint, or the endpoint cannot be connected to.
     #[error("bad endpoint")]
     Endpoint(#[from] EndpointError),
     /// The endpoint is not ipc, which alone is private without CURVE.
@@ -94,11 +100,12 @@ struct State {
 impl RemoteZapHandler {
     /// Asks the handler at an ipc endpoint, which must be a process of our own user.
     ///
-    /// Must be called on tokio's runtime, which then keeps the link.
-    ///
     /// # Errors
     /// Returns [`RemoteZapHandlerError::NotIpc`] if the endpoint is not ipc, and
-    /// [`RemoteZapHandlerError::Endpoint`] if the text is no endpoint.
+    /// [`RemoteZapHandlerError::Endpoint`] if the text is not an endpoint.
+    ///
+    /// # Panics
+    /// Panics outside of tokio's runtime, which keeps the link.
     pub fn ipc(endpoint: impl IntoEndpoint) -> Result<Self, RemoteZapHandlerError> {
         let endpoint = endpoint.into_endpoint()?;
         if matches!(endpoint, Endpoint::Tcp { .. }) {
@@ -108,12 +115,14 @@ impl RemoteZapHandler {
         Self::start(endpoint, config.accept_any_peer().finish()?, is_our_user)
     }
 
-    /// Asks a handler that holds the CURVE key `server`, and proves `keys` to it. On tokio's
-    /// runtime, as [`RemoteZapHandler::ipc`].
+    /// Asks a handler that holds the CURVE key `server`, and proves `keys` to it.
     ///
     /// # Errors
-    /// Returns [`RemoteZapHandlerError::Endpoint`] if the text is no endpoint, and
-    /// [`RemoteZapHandlerError::Net`] if it cannot be connected to.
+    /// Returns [`RemoteZapHandlerError::Endpoint`] if the text is not an endpoint, or names a
+    /// wildcard, which cannot be connected to.
+    ///
+    /// # Panics
+    /// Panics outside of tokio's runtime, which keeps the link.
     pub fn curve(
         endpoint: impl IntoEndpoint,
         keys: KeyPair,
@@ -124,11 +133,14 @@ impl RemoteZapHandler {
     }
 
     /// Asks a handler anywhere, without encryption. Every machine on the way can read passwords and
-    /// admit any peer. On tokio's runtime, as [`RemoteZapHandler::ipc`].
+    /// admit any peer.
     ///
     /// # Errors
-    /// Returns [`RemoteZapHandlerError::Endpoint`] if the text is no endpoint, and
-    /// [`RemoteZapHandlerError::Net`] if it cannot be connected to.
+    /// Returns [`RemoteZapHandlerError::Endpoint`] if the text is not an endpoint, or names a
+    /// wildcard, which cannot be connected to.
+    ///
+    /// # Panics
+    /// Panics outside of tokio's runtime, which keeps the link.
     pub fn insecure_clear(endpoint: impl IntoEndpoint) -> Result<Self, RemoteZapHandlerError> {
         let config = Config::builder(SocketType::Dealer).null();
         let config = config.accept_any_peer().finish()?;
@@ -140,6 +152,7 @@ impl RemoteZapHandler {
         config: Config<NoPolicy>,
         is_trusted: fn(&PeerAddress) -> bool,
     ) -> Result<Self, RemoteZapHandlerError> {
+        endpoint.require_connectable()?;
         // A handler that is being set up may refuse us for some time.
         let reconnect = ReconnectPolicy::default()
             .with_after_refusal(AfterRefusal::Retry)
@@ -366,15 +379,10 @@ async fn receive(receiver: &mut RecvHalf, shared: &Shared) -> NetError {
 
 /// Whether the process at the other end runs as our own user, as the kernel reports it.
 fn is_our_user(address: &PeerAddress) -> bool {
-    #[cfg(unix)]
-    if let PeerAddress::Ipc(peer) = address {
-        // A pair of our own sockets: the peer that the kernel reports for it is our own user.
-        let pair = tokio::net::UnixStream::pair();
-        let ours = pair.and_then(|(one, _other)| one.peer_cred());
-        return ours.is_ok_and(|ours| ours.uid() == peer.uid);
+    match address {
+        PeerAddress::Ipc(peer) => own_uid().is_ok_and(|ours| ours == peer.uid),
+        _ => false,
     }
-    let _ = address;
-    false
 }
 
 #[cfg(test)]
@@ -407,5 +415,19 @@ mod tests {
         assert!(RemoteZapHandler::insecure_clear(text.to_owned()).is_ok());
         assert!(RemoteZapHandler::insecure_clear(&endpoint).is_ok());
         assert!(RemoteZapHandler::insecure_clear(endpoint).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_wildcard_is_an_endpoint_that_cannot_be_connected_to() {
+        for text in ["tcp://*:1", "tcp://a:0"] {
+            let error = RemoteZapHandler::insecure_clear(text).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    RemoteZapHandlerError::Endpoint(EndpointError::Wildcard)
+                ),
+                "{error}"
+            );
+        }
     }
 }
