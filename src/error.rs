@@ -51,6 +51,7 @@ impl Error {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
+            Self::Crypto(CryptoError::WelcomeNotOpened) => Fault::OurCredentials,
             Self::Incompatible(_) | Self::Protocol(_) | Self::Crypto(_) | Self::Limit(_) => {
                 Fault::Peer
             }
@@ -81,7 +82,7 @@ impl Error {
     pub fn likely_cause(&self) -> Option<LikelyCause> {
         match self {
             Self::ClosedByPeer(Stage::CurveWelcome)
-            | Self::Crypto(CryptoError::HelloNotOpened | CryptoError::BoxNotOpened("WELCOME")) => {
+            | Self::Crypto(CryptoError::HelloNotOpened | CryptoError::WelcomeNotOpened) => {
                 Some(LikelyCause::WrongServerKey)
             }
             Self::ClosedByPeer(Stage::NullReady | Stage::PlainWelcome | Stage::CurveReady)
@@ -221,13 +222,14 @@ pub enum ProtocolError {
         got: String,
     },
     /// A command's bytes do not parse.
-    #[error("malformed {what} at byte {at}: {problem}")]
+    #[error("malformed {what} at byte {at}")]
     Malformed {
         /// The command or structure.
         what: &'static str,
         /// Offset in bytes from its beginning.
         at: usize,
         /// What is wrong there.
+        #[source]
         problem: Malformation,
     },
     /// INITIATE repeats a nonce, or goes back behind that of HELLO (RFC 26, INITIATE).
@@ -236,7 +238,7 @@ pub enum ProtocolError {
 }
 
 /// What is wrong at one place of a structure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 pub enum Malformation {
     /// The bytes end too early.
@@ -278,7 +280,7 @@ pub enum Malformation {
 }
 
 /// A cryptographic check failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 pub enum CryptoError {
     /// A public key is of low order, so everyone knows its shared secret.
@@ -293,6 +295,9 @@ pub enum CryptoError {
     /// HELLO did not open with any of our keys: the client has another server key.
     #[error("HELLO opens with none of our keys: the client holds another server key")]
     HelloNotOpened,
+    /// WELCOME did not open with the key that we have for the server.
+    #[error("WELCOME does not open with the server key that we were given")]
+    WelcomeNotOpened,
     /// The cookie was not made for this connection.
     #[error("the cookie was not made for this connection")]
     Cookie,
@@ -308,7 +313,7 @@ pub enum CryptoError {
 }
 
 /// The peer exceeded one of [`Limits`](crate::Limits).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 pub enum LimitExceeded {
     /// A handshake command is longer than allowed in this state.
@@ -359,7 +364,7 @@ impl LimitExceeded {
 }
 
 /// Our own side cannot continue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 pub enum LocalError {
     /// The random source failed. Nothing was sent.
@@ -451,6 +456,16 @@ mod tests {
             Error::from(CryptoError::BoxNotOpened("READY")).likely_cause(),
             None
         );
+    }
+
+    #[test]
+    fn a_wrong_server_key_is_the_fault_of_the_client_that_has_it() {
+        let welcome = Error::from(CryptoError::WelcomeNotOpened);
+        let hello = Error::from(CryptoError::HelloNotOpened);
+        for (error, fault) in [(welcome, Fault::OurCredentials), (hello, Fault::Peer)] {
+            assert_eq!(error.likely_cause(), Some(LikelyCause::WrongServerKey));
+            assert_eq!(error.fault(), fault, "{error:?}");
+        }
     }
 
     #[test]

@@ -24,10 +24,10 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LikelyCause {
-    /// The client has another server key than the server. The server cannot open HELLO and closes.
+    /// The client was given a key that is not the server's. The server cannot open HELLO and closes.
     WrongServerKey,
-    /// The server's policy refuses the client for now, with ZAP status 300. That status is not sent:
-    /// the server closes where its answer to the credentials is due.
+    /// The server's policy refuses the client for now, with ZAP status 300. RFC 37 gives this status
+    /// no ERROR: the server closes where its answer is due. Some servers send it nevertheless.
     TemporaryRefusal,
     /// A socket of this type may not talk to a socket of the peer's type (RFC 37).
     SocketTypeMismatch,

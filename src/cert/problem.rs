@@ -3,6 +3,7 @@
 
 use crate::crypto::keys::KeyError;
 use crate::secret_file::{FileErrorKind, OsError};
+use crate::with_causes::WithCauses;
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error as ThisError;
@@ -168,18 +169,19 @@ pub enum CertificateErrorKind {
 
     /// A line that was probably meant to be `not-before` or `not-after` cannot be used. A
     /// restriction of a key is never ignored.
-    #[error("it may be meant to limit the key in time, and cannot be used ({0}): {WRITE_IT}")]
-    Restriction(Box<CertificateErrorKind>),
+    #[error("it may be meant to limit the key in time, and cannot be used; {WRITE_IT}")]
+    Restriction(#[source] Box<CertificateErrorKind>),
 
     /// A key property without `=`.
     #[error("{0} without a value")]
     KeyMissing(KeyField),
     /// A key is not 40 characters of Z85 (RFC 32), or no peer can prove it.
-    #[error("{field}: {problem}")]
+    #[error("bad {field}")]
     Key {
         /// Which key.
         field: KeyField,
         /// What is wrong with it.
+        #[source]
         problem: KeyError,
     },
     /// Something other than a comment after an unquoted key.
@@ -223,12 +225,12 @@ impl fmt::Display for KeyField {
     }
 }
 
-/// A problem with a certificate that did not keep it from loading.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+/// A problem with a certificate that did not keep it from loading. It is not an error: `Display`
+/// shows it whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateWarning {
     /// Users other than the owner have access to a file with a secret key.
-    #[error("secret key file {file:?} is open to others than its owner (mode {mode:03o})")]
     LoosePermissions {
         /// The file.
         file: PathBuf,
@@ -236,7 +238,6 @@ pub enum CertificateWarning {
         mode: u32,
     },
     /// Two files of a directory hold the same public key. `file` counts.
-    #[error("certificate {file:?} replaces {replaced:?}, which has the same public key")]
     SameKey {
         /// The file that counts: the last by name.
         file: PathBuf,
@@ -244,7 +245,6 @@ pub enum CertificateWarning {
         replaced: PathBuf,
     },
     /// Users other than the owner can write to a file with a public key, and so replace the key.
-    #[error("certificate {file:?} can be changed by others than its owner (mode {mode:03o})")]
     WritableByOthers {
         /// The file.
         file: PathBuf,
@@ -252,13 +252,11 @@ pub enum CertificateWarning {
         mode: u32,
     },
     /// A file holds a secret key where a public key is expected.
-    #[error("certificate {file:?} holds a secret key in the place of a public one: {NEW_KEYS}")]
     SecretInPublic {
         /// The file.
         file: PathBuf,
     },
     /// Some metadata cannot be used. The key counts without it.
-    #[error("certificate {file:?}: not used: {}", told(.lines, .more))]
     Dropped {
         /// The file.
         file: PathBuf,
@@ -269,6 +267,32 @@ pub enum CertificateWarning {
     },
 }
 
+impl fmt::Display for CertificateWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LoosePermissions { file, mode } => write!(
+                f,
+                "secret key file {file:?} is open to others than its owner (mode {mode:03o})"
+            ),
+            Self::SameKey { file, replaced } => write!(
+                f,
+                "certificate {file:?} replaces {replaced:?}, which has the same public key"
+            ),
+            Self::WritableByOthers { file, mode } => write!(
+                f,
+                "certificate {file:?} can be changed by others than its owner (mode {mode:03o})"
+            ),
+            Self::SecretInPublic { file } => write!(
+                f,
+                "certificate {file:?} holds a secret key in the place of a public one: {NEW_KEYS}"
+            ),
+            Self::Dropped { file, lines, more } => {
+                write!(f, "certificate {file:?}: not used: {}", told(lines, *more))
+            }
+        }
+    }
+}
+
 /// The advice about a secret key that others may have seen.
 const NEW_KEYS: &str = "everyone who could read it can pass for its owner, so make new keys and give away NAME.key alone";
 
@@ -276,12 +300,12 @@ const NEW_KEYS: &str = "everyone who could read it can pass for its owner, so ma
 const WRITE_IT: &str = "write a line of its own in 'metadata' such as not-after = \"2027-01-31T12:00:00Z\", or not-before, or else another name";
 
 /// Lines with their reasons, and how many more there are.
-fn told(lines: &[(usize, CertificateErrorKind)], more: &usize) -> String {
+fn told(lines: &[(usize, CertificateErrorKind)], more: usize) -> String {
     let lines = lines.iter();
     let mut told: Vec<_> = lines
-        .map(|(line, reason)| format!("line {line} ({reason})"))
+        .map(|(line, reason)| format!("line {line} ({})", WithCauses(reason)))
         .collect();
-    if *more > 0 {
+    if more > 0 {
         told.push(format!("{more} more"));
     }
     told.join(", ")

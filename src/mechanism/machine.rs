@@ -52,7 +52,7 @@ impl AwaitGreeting {
     ///
     /// # Errors
     /// Returns [`Refused`] if the peer is older than ZMTP 3 or does not speak exactly our mechanism,
-    /// if the random source fails, or if the configured server key is of low order.
+    /// or if the random source fails.
     pub fn on_peer_greeting(self, greeting: &Greeting) -> Result<Step, Refused> {
         greeting.require(self.name()).map_err(Error::from)?;
         self.0.require_socket_type().map_err(Error::from)?;

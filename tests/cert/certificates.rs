@@ -10,7 +10,7 @@ use zmtp_auth::cert::{
     Certificate, CertificateDirectory, CertificateErrorKind, CertificateWarning, FileErrorKind,
     Layout, create_certificates, load_certificate, load_certificates,
 };
-use zmtp_auth::{KeyPair, PublicKey, SecretKey};
+use zmtp_auth::{KeyPair, PublicKey, SecretKey, WithCauses};
 
 /// The client's keys of libzmq's manual.
 const PUBLIC: &str = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
@@ -455,7 +455,13 @@ fn a_directory_gives_its_good_files_and_reports_the_bad() {
     let problems: Vec<_> = report
         .problems
         .iter()
-        .map(|(file, error)| (file.clone(), error.line, error.reason.to_string()))
+        .map(|(file, error)| {
+            (
+                file.clone(),
+                error.line,
+                WithCauses(&error.reason).to_string(),
+            )
+        })
         .collect();
     assert_eq!(
         problems,
@@ -463,7 +469,7 @@ fn a_directory_gives_its_good_files_and_reports_the_bad() {
             (
                 path("bad.key"),
                 Some(2),
-                "public-key: a key has 40 characters of Z85, not 5".to_owned()
+                "bad public-key: a key has 40 characters of Z85, not 5".to_owned()
             ),
             (path("dir.key"), None, "is not a regular file".to_owned()),
         ]

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use zmtp_auth::WithCauses;
 use zmtp_auth::cert::{
     Certificate, CertificateError, CertificateErrorKind, CertificateWarning, Validity,
     load_certificates,
@@ -86,7 +87,7 @@ fn cases() -> Vec<Case> {
         case("a quote that is not closed", "curve\n    public-key = \"{P}\n", 2, "the quoted value does not end"),
         case("a quote closed by the other kind", "curve\n    public-key = \"{P}'\n", 2, "the quoted value does not end"),
         case("text after a quoted key", "curve\n    public-key = \"{P}\" yes\n", 2, "text follows the quoted value"),
-        case("typographic quotes", "curve\n    public-key = \u{201c}{P}\u{201d}\n", 2, "public-key: a key has 40 characters of Z85, not 46"),
+        case("typographic quotes", "curve\n    public-key = \u{201c}{P}\u{201d}\n", 2, "bad public-key: a key has 40 characters of Z85, not 46"),
 
         // Structure.
         case("a section inside a section", "curve\n    keys\n        public-key = \"{P}\"\n", 3, "properties nest deeper than a section"),
@@ -96,22 +97,22 @@ fn cases() -> Vec<Case> {
         // Keys.
         case("a public key without a value", "curve\n    public-key\n", 2, "public-key without a value"),
         case("a secret key with a comment for a value", "curve\n    secret-key # {S}\n", 2, "secret-key without a value"),
-        case("an empty key", "curve\n    public-key =\n", 2, "public-key: a key has 40 characters of Z85, not 0"),
-        case("an empty quoted key", "curve\n    public-key = ''\n", 2, "public-key: a key has 40 characters of Z85, not 0"),
-        case("a short key", "curve\n    public-key = \"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hI\"\n", 2, "public-key: a key has 40 characters of Z85, not 39"),
-        case("a long key", "curve\n    public-key = \"{P}0\"\n", 2, "public-key: a key has 40 characters of Z85, not 41"),
-        case("a long bare key", "curve\n    public-key = {P}0\n", 2, "public-key: a key has 40 characters of Z85, not 41"),
-        case("a bare key that a comment cuts short", "curve\n    public-key = Yne@$w # {P}\n", 2, "public-key: a key has 40 characters of Z85, not 6"),
-        case("a short secret key", "curve\n    secret-key = \"x\"\n", 2, "secret-key: a key has 40 characters of Z85, not 1"),
-        case("a key in hexadecimal", "curve\n    public-key = 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n", 2, "public-key: a key has 40 characters of Z85, not 64"),
-        case("a key in base64", "curve\n    public-key = \"U2FsdGVkX1+vupppZksvRf5pq5g5XjFRlipRkwB0K1Y=\"\n", 2, "public-key: a key has 40 characters of Z85, not 44"),
-        case("blanks inside a quoted key", "curve\n    public-key = \" {P}\"\n", 2, "public-key: a key has 40 characters of Z85, not 41"),
-        case("a key with a character outside Z85", "curve\n    public-key = \"Yne~$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID\"\n", 2, "public-key: character 3 is not in the Z85 alphabet"),
-        case("a secret key with a character outside Z85", "curve\n    secret-key = \"D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%c,\"\n", 2, "secret-key: character 39 is not in the Z85 alphabet"),
-        case("a key with a blank in its midst", "curve\n    public-key = \"Yne@$w-vo<fVvi]a <Y6T1ed:M$fCG*[IaLV{hID\"\n", 2, "public-key: character 16 is not in the Z85 alphabet"),
-        case("a key of 40 bytes with a letter beyond ASCII", "curve\n    public-key = \"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{h\u{e9}\"\n", 2, "public-key: character 38 is not in the Z85 alphabet"),
-        case("a group that exceeds 32 bits", "curve\n    public-key = \"#####$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hI\"\n", 2, "public-key: the five characters at 0 exceed 32 bits"),
-        case("a secret group that exceeds 32 bits", "curve\n    secret-key = \"D:)Q[%nSc1hhC2ac:9*A}h:p?([4%wOTJ%JR%cs0\"\n", 2, "secret-key: the five characters at 5 exceed 32 bits"),
+        case("an empty key", "curve\n    public-key =\n", 2, "bad public-key: a key has 40 characters of Z85, not 0"),
+        case("an empty quoted key", "curve\n    public-key = ''\n", 2, "bad public-key: a key has 40 characters of Z85, not 0"),
+        case("a short key", "curve\n    public-key = \"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hI\"\n", 2, "bad public-key: a key has 40 characters of Z85, not 39"),
+        case("a long key", "curve\n    public-key = \"{P}0\"\n", 2, "bad public-key: a key has 40 characters of Z85, not 41"),
+        case("a long bare key", "curve\n    public-key = {P}0\n", 2, "bad public-key: a key has 40 characters of Z85, not 41"),
+        case("a bare key that a comment cuts short", "curve\n    public-key = Yne@$w # {P}\n", 2, "bad public-key: a key has 40 characters of Z85, not 6"),
+        case("a short secret key", "curve\n    secret-key = \"x\"\n", 2, "bad secret-key: a key has 40 characters of Z85, not 1"),
+        case("a key in hexadecimal", "curve\n    public-key = 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n", 2, "bad public-key: a key has 40 characters of Z85, not 64"),
+        case("a key in base64", "curve\n    public-key = \"U2FsdGVkX1+vupppZksvRf5pq5g5XjFRlipRkwB0K1Y=\"\n", 2, "bad public-key: a key has 40 characters of Z85, not 44"),
+        case("blanks inside a quoted key", "curve\n    public-key = \" {P}\"\n", 2, "bad public-key: a key has 40 characters of Z85, not 41"),
+        case("a key with a character outside Z85", "curve\n    public-key = \"Yne~$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID\"\n", 2, "bad public-key: character 3 is not in the Z85 alphabet"),
+        case("a secret key with a character outside Z85", "curve\n    secret-key = \"D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%c,\"\n", 2, "bad secret-key: character 39 is not in the Z85 alphabet"),
+        case("a key with a blank in its midst", "curve\n    public-key = \"Yne@$w-vo<fVvi]a <Y6T1ed:M$fCG*[IaLV{hID\"\n", 2, "bad public-key: character 16 is not in the Z85 alphabet"),
+        case("a key of 40 bytes with a letter beyond ASCII", "curve\n    public-key = \"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{h\u{e9}\"\n", 2, "bad public-key: character 38 is not in the Z85 alphabet"),
+        case("a group that exceeds 32 bits", "curve\n    public-key = \"#####$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hI\"\n", 2, "bad public-key: the five characters at 0 exceed 32 bits"),
+        case("a secret group that exceeds 32 bits", "curve\n    secret-key = \"D:)Q[%nSc1hhC2ac:9*A}h:p?([4%wOTJ%JR%cs0\"\n", 2, "bad secret-key: the five characters at 5 exceed 32 bits"),
         case("two words after a bare key", "curve\n    public-key = {P} {O}\n", 2, "text follows the public-key"),
         case("text after a bare secret key", "curve\n    secret-key = {S} ;\n", 2, "text follows the secret-key"),
         case("two public keys", "curve\n    public-key = \"{P}\"\n    public-key = \"{O}\"\n", 3, "given already in line 2"),
@@ -126,8 +127,8 @@ fn cases() -> Vec<Case> {
         case("a secret key of zeros", "curve\n    public-key = \"{P}\"\n    secret-key = \"0000000000000000000000000000000000000000\"\n", 3, "the secret-key is all zeros: there is no key"),
         case("another's public key", "curve\n    public-key = \"{O}\"\n    secret-key = \"{S}\"\n", 3, "the public-key does not belong to the secret-key"),
         // This secret's top bit is set, as in every second one.
-        case("the keys swapped", "curve\n    public-key = \"{S}\"\n    secret-key = \"{P}\"\n", 2, "public-key: the public key is not in canonical form"),
-        case("a public key that is the point 1", "curve\n    public-key = \"0rr9100000000000000000000000000000000000\"\n", 2, "public-key: the public key is of low order, so it protects nothing"),
+        case("the keys swapped", "curve\n    public-key = \"{S}\"\n    secret-key = \"{P}\"\n", 2, "bad public-key: the public key is not in canonical form"),
+        case("a public key that is the point 1", "curve\n    public-key = \"0rr9100000000000000000000000000000000000\"\n", 2, "bad public-key: the public key is of low order, so it protects nothing"),
         case("a merge conflict", "curve\n<<<<<<< ours\n    public-key = \"{P}\"\n", 2, BAD_NAME),
     ]
 }
@@ -141,7 +142,7 @@ fn every_bad_file_says_where_and_why_and_gives_no_key() {
         fs::write(&file, &case.text).unwrap();
         let error = Certificate::load(&file).expect_err(case.why);
         assert_eq!(error.line, case.line, "{}: {error}", case.why);
-        let reason = error.reason.to_string();
+        let reason = WithCauses(&error.reason).to_string();
         let told = if case.reason == BAD_NAME {
             reason.contains(BAD_NAME)
         } else {
@@ -216,7 +217,7 @@ fn dropped(certificate: &Certificate) -> Vec<(usize, String)> {
             other => panic!("{other}"),
         });
     lines
-        .map(|(line, reason)| (line, reason.to_string()))
+        .map(|(line, reason)| (line, WithCauses(&reason).to_string()))
         .collect()
 }
 

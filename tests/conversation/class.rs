@@ -25,7 +25,7 @@ pub fn word(error: &Error) -> &'static str {
         Error::Crypto(error) => match error {
             CryptoError::LowOrderKey(_) => "low-order-key",
             CryptoError::KeyNotCanonical(_) => "key-not-canonical",
-            CryptoError::BoxNotOpened(_) => "box",
+            CryptoError::BoxNotOpened(_) | CryptoError::WelcomeNotOpened => "box",
             CryptoError::HelloNotOpened => "hello-box",
             CryptoError::Cookie => "cookie",
             CryptoError::Vouch => "vouch",

@@ -23,14 +23,15 @@ use std::time::{Duration, SystemTime};
 /// {"at": "2026-01-31T12:00:00.000000Z", "policy_version": 3, "event": "decision", "id": "1",
 ///  "domain": "billing", "address": "192.0.2.1", "port": 50123, "mechanism": "PLAIN",
 ///  "credential": {"type": "user_name", "value": "alice"}, "outcome": "refused", "status": "400",
-///  "reason": "Invalid password", "took_us": 12,
-///  "rule": {"kind": "passwords", "mechanism": null, "domain": "billing", "address": null}}
+///  "reason": "Invalid password",
+///  "rule": {"kind": "passwords", "mechanism": null, "domain": "billing", "address": null},
+///  "took_us": 12}
 /// ```
 ///
 /// `event` is [`Audited::name`], and the other names are those of the fields, with these exceptions:
-/// a change has its name in `change`, an admission has `user_id`, `metadata`, `entry_version` and
-/// `valid_until` in place of `status` and `reason`, `took_us` is in microseconds, and issues are
-/// texts. Times are in RFC 3339. A field without a value is `null`. Bytes are text in the form of
+/// a change has its name in `change`, a decision that admits has `user_id`, `metadata`,
+/// `entry_version` and `valid_until` in place of `status` and `reason`, an ended admission has
+/// `user_id`, `took_us` is in microseconds, and issues are texts. Times are in RFC 3339. A field without a value is `null`. Bytes are text in the form of
 /// [`Domain`]. Names that exist stay in later versions, and new ones may be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

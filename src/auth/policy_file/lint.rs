@@ -15,76 +15,131 @@ use crate::auth::policy_file::settings::{
 use crate::cert::problem::{CertificateError, CertificateWarning};
 use crate::cert::validity::Validity;
 use crate::with_causes::WithCauses;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use thiserror::Error as ThisError;
 
-/// A warning about a policy that is valid, but should be changed. It is written for logs: `Display`
-/// shows all causes, and there is no `source()`.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+/// A warning about a policy that is valid, but should be changed. It is not an error: `Display` shows
+/// it whole, with the causes of the error that it may hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PolicyWarning {
     /// A certificate of a domain is not valid and is left out.
-    #[error("domain \"{0}\": left out: {why}", why = WithCauses(.1))]
     LeftOut(Domain, CertificateError),
     /// A certificate of a domain is loaded, with a warning.
-    #[error("domain \"{0}\": {1}")]
     Certificate(Domain, CertificateWarning),
     /// Files in a domain's directory of certificates are not loaded, because their names are not
     /// those of certificates in the layout. Hidden files, backups and secret certificates are not
     /// listed.
-    #[error("domain \"{0}\": files in {1:?} are not loaded, because the layout names certificates \
-        differently: {files}", files = names(.2))]
     PassedOver(Domain, PathBuf, Vec<PathBuf>),
     /// A domain's password file or table is empty.
-    #[error("domain \"{0}\" has no users: PLAIN admits no peer")]
     NoUsers(Domain),
     /// A domain has no keys, or its directory has no valid certificate.
-    #[error("domain \"{0}\" has no keys: CURVE admits no peer")]
     NoKeys(Domain),
     /// A domain has keys, but each of them has expired or is not valid yet, by its certificate or by
     /// the domain's `validity`.
-    #[error("domain \"{0}\" has no key that is valid now: all have expired or are not valid yet")]
     NoValidKey(Domain),
     /// A domain's `validity` has neither a beginning nor an end.
-    #[error("domain \"{0}\": an empty validity limits nothing")]
     EmptyValidity(Domain),
     /// A user of a domain has an empty password. The number counts all such users.
-    #[error("domain \"{0}\": an empty password admits \"{1}\"{more}", more = more(.2))]
     EmptyPassword(Domain, String, usize),
     /// A domain inherits, but there is no section `*` to inherit from.
-    #[error("domain \"{0}\" inherits from \"*\", which has no section")]
     NothingInherited(Domain),
     /// No address passes both the list for all domains and the list of a domain.
-    #[error("domain \"{0}\": no address passes both its address list and the list for all domains")]
     NoAddress(Domain),
     /// The address list of a domain, or the list for all domains, has rules about groups.
-    #[error("{list}: gid matches only the effective group of a process, which the process may \
-        choose among the groups of its user; uid has no such gap", list = list(.0))]
     GroupRule(Option<Domain>),
     /// A domain has a section that admits no peer by any mechanism.
-    #[error("domain \"{0}\" admits no peer")]
     AdmitsNobody(Domain),
     /// No domain has a section.
-    #[error("the policy admits no peer")]
     NoDomain,
     /// A domain admits every peer by this mechanism.
-    #[error("domain \"{0}\" admits anyone by {1}{hint}", hint = hint_of(.1))]
     AdmitsAnyone(Domain, MechanismKind),
     /// Users other than its owner have permissions on a file with passwords.
-    #[error("{0:?} holds passwords and is open to others than its owner (mode {1:03o})")]
     OpenToOthers(PathBuf, u32),
     /// Users other than its owner may write to a file or directory that decides which peers are
     /// admitted.
-    #[error("others than its owner may write to {0:?}, and so admit themselves (mode {1:03o})")]
     WritableByOthers(PathBuf, u32),
     /// The files of this domain for this mechanism were watched before, and the new policy does not
     /// say `reload`. They are no longer watched.
-    #[error("domain \"{0}\": the files for {1} are no longer watched")]
     WatchEnded(Domain, MechanismKind),
     /// A policy file contains passwords in the clear.
-    #[error("domain \"{0}\" has passwords in the clear: zmtp-auth passwd writes hashes")]
     PasswordsInTheClear(Domain),
+}
+
+impl fmt::Display for PolicyWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeftOut(domain, error) => {
+                write!(f, "domain \"{domain}\": left out: {}", WithCauses(error))
+            }
+            Self::Certificate(domain, warning) => write!(f, "domain \"{domain}\": {warning}"),
+            Self::PassedOver(domain, directory, files) => write!(
+                f,
+                "domain \"{domain}\": files in {directory:?} are not loaded, because the layout \
+                 names certificates differently: {}",
+                names(files)
+            ),
+            Self::NoUsers(domain) => {
+                write!(f, "domain \"{domain}\" has no users: PLAIN admits no peer")
+            }
+            Self::NoKeys(domain) => {
+                write!(f, "domain \"{domain}\" has no keys: CURVE admits no peer")
+            }
+            Self::NoValidKey(domain) => write!(
+                f,
+                "domain \"{domain}\" has no key that is valid now: all have expired or are not \
+                 valid yet"
+            ),
+            Self::EmptyValidity(domain) => {
+                write!(f, "domain \"{domain}\": an empty validity limits nothing")
+            }
+            Self::EmptyPassword(domain, user, count) => write!(
+                f,
+                "domain \"{domain}\": an empty password admits \"{user}\"{}",
+                more(count)
+            ),
+            Self::NothingInherited(domain) => write!(
+                f,
+                "domain \"{domain}\" inherits from \"*\", which has no section"
+            ),
+            Self::NoAddress(domain) => write!(
+                f,
+                "domain \"{domain}\": no address passes both its address list and the list for \
+                 all domains"
+            ),
+            Self::GroupRule(domain) => write!(
+                f,
+                "{}: gid matches only the effective group of a process, which the process may \
+                 choose among the groups of its user; uid has no such gap",
+                list(domain)
+            ),
+            Self::AdmitsNobody(domain) => write!(f, "domain \"{domain}\" admits no peer"),
+            Self::NoDomain => f.write_str("the policy admits no peer"),
+            Self::AdmitsAnyone(domain, mechanism) => write!(
+                f,
+                "domain \"{domain}\" admits anyone by {mechanism}{}",
+                hint_of(mechanism)
+            ),
+            Self::OpenToOthers(file, mode) => write!(
+                f,
+                "{file:?} holds passwords and is open to others than its owner (mode {mode:03o})"
+            ),
+            Self::WritableByOthers(file, mode) => write!(
+                f,
+                "others than its owner may write to {file:?}, and so admit themselves \
+                 (mode {mode:03o})"
+            ),
+            Self::WatchEnded(domain, mechanism) => write!(
+                f,
+                "domain \"{domain}\": the files for {mechanism} are no longer watched"
+            ),
+            Self::PasswordsInTheClear(domain) => write!(
+                f,
+                "domain \"{domain}\" has passwords in the clear: zmtp-auth passwd writes hashes"
+            ),
+        }
+    }
 }
 
 const fn hint_of(mechanism: &MechanismKind) -> &'static str {

@@ -94,7 +94,7 @@ impl ExpectWelcome {
         let text = self
             .hello_key
             .open(&nonce::random(nonce::WELCOME, welcome.nonce), welcome.boxed)
-            .ok_or(CryptoError::BoxNotOpened(WELCOME))?;
+            .ok_or(CryptoError::WelcomeNotOpened)?;
         let text = WelcomeText::parse(&text)?;
         let low_order = |_| CryptoError::LowOrderKey("server's transient");
         let traffic_key =
