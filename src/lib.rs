@@ -98,9 +98,9 @@ pub use error::{
 pub use fault::{Fault, LikelyCause};
 pub use limits::Limits;
 pub use security::Security;
-pub use status::{DenialStatus, Denied, DeniedBy, ParseStatusError, PeerRefusal, Status};
+pub use status::{DenialStatus, Denied, DeniedBy, PeerRefusal, Status, StatusError};
 pub use wire::metadata::{Metadata, PropertyError};
-pub use wire::socket_type::SocketType;
+pub use wire::socket_type::{SocketType, SocketTypeError};
 pub use with_causes::WithCauses;
 
 /// The README's examples, which `cargo test --doc` compiles and runs.

@@ -59,7 +59,7 @@ pub struct Limits {
     /// Time within which a ZAP handler, or a provider of an Authenticator, must answer one
     /// question. 10 s: long enough for a slow directory service, and a third of the handshake's
     /// time. A late answer is a refusal with 300. Enforced in `src/zap/router.rs` and
-    /// `src/auth/authenticator/decision.rs`.
+    /// `src/auth/authenticator/handle.rs`.
     pub verdict_timeout: Duration,
     /// Longest body of a handshake command, in bytes. 8 KiB: libzmq sends at most 550 bytes unless
     /// the application adds `X-` properties. At least 276, the shortest INITIATE of CURVE.
@@ -75,7 +75,7 @@ pub struct Limits {
     /// `src/traffic/frames.rs`.
     pub max_frames: usize,
     /// Most properties in one peer's metadata. 64: libzmq sends two, and applications add a few
-    /// `X-` properties. Enforced in `src/wire/metadata.rs`.
+    /// `X-` properties. Enforced in `src/mechanism/session.rs`.
     pub max_properties: usize,
     /// Whether to refuse a peer whose identity starts with a zero byte. `false`: RFC 23 and 37
     /// reserve these identities, but libzmq sends and routes them. Enforced in
@@ -88,7 +88,7 @@ pub struct Limits {
     ///
     /// At most three in four handshakes may wait for verdicts. Beyond that, the address with most
     /// waiting handshakes loses its newest one to an address that has fewer, and any other newcomer
-    /// is refused with 300. Enforced in `src/net/accept/eviction.rs`.
+    /// is refused with 300. Enforced in `src/net/accept/slots.rs`.
     pub max_pending_handshakes: usize,
     /// Most questions in progress: in one router, and in one Authenticator for its providers and
     /// hashed passwords. 256: far more than a directory service answers at once. When all places are
@@ -97,17 +97,18 @@ pub struct Limits {
     ///
     /// It must be less than [`max_pending_handshakes`](Self::max_pending_handshakes) where policy is
     /// asked: peers that wait for a verdict keep their slots, and some slots must be left for
-    /// newcomers. Enforced in `src/zap/fair_permits.rs`.
+    /// newcomers. Enforced in `src/zap/bounds.rs`.
     pub max_pending_verdicts: usize,
     /// Most peers whose recent failures one router or Authenticator remembers: PLAIN peers by
     /// address and user, others by address, and as many admitted keys. 4096, 16 times the questions
     /// in progress, at about 100 bytes each. Failures only order the questions when there are more
-    /// than places. They never refuse a peer by themselves. Enforced in `src/zap/failures.rs`.
+    /// than places. They never refuse a peer by themselves. Enforced in `src/zap/bounds.rs`.
     pub max_remembered_failures: usize,
     /// Most temporary refusals that one router, or one Authenticator that answers in frames, holds
     /// back at once: see [`ZapReply::hold_back`](crate::zap::ZapReply::hold_back). 256: together with
     /// 256 questions they use half of the pending handshakes and leave the other half to other
-    /// peers. Further refusals are sent at once. Enforced in `src/zap/hold_back.rs`.
+    /// peers. Further refusals are sent at once. Enforced in `src/zap/router.rs`
+    /// and `src/auth/authenticator/handle.rs`.
     pub max_held_back: usize,
     /// Most established connections of one listener or tunnel. The next one is refused with 300.
     ///
@@ -183,7 +184,7 @@ impl Limits {
     /// of lengths could overflow. `asks` is whether policy is asked about peers. A peer that waits
     /// for its verdict keeps its slot, so if all slots could wait, a handler that hangs would keep
     /// every newcomer out.
-    pub(crate) fn senseless(&self, asks: bool) -> Option<(&'static str, &'static str)> {
+    pub(crate) fn first_invalid(&self, asks: bool) -> Option<(&'static str, &'static str)> {
         const NO_TIME: &str = "it must be longer than zero";
         const NONE: &str = "it must be at least 1";
         const ENDLESS: &str = "no buffer has more than isize::MAX bytes";
@@ -235,7 +236,7 @@ impl Limits {
             ("read_ahead", endless(self.read_ahead), ENDLESS),
         ]
         .into_iter()
-        .find_map(|(limit, is_senseless, why)| is_senseless.then_some((limit, why)))
+        .find_map(|(limit, is_invalid, why)| is_invalid.then_some((limit, why)))
     }
 }
 

@@ -46,16 +46,20 @@ impl Status {
 }
 
 /// The text is not the digits of a [`Status`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 #[error("a ZAP status is 200, 300, 400 or 500")]
-pub struct ParseStatusError;
+pub struct StatusError;
 
 impl FromStr for Status {
-    type Err = ParseStatusError;
+    type Err = StatusError;
 
+    /// Parses the three digits of a status, such as `200`.
+    ///
+    /// # Errors
+    /// Returns [`StatusError`] for every other text.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::parse(text.as_bytes()).ok_or(ParseStatusError)
+        Self::parse(text.as_bytes()).ok_or(StatusError)
     }
 }
 
@@ -208,7 +212,7 @@ mod tests {
     fn anything_else_is_no_status() {
         for text in ["", "20", "2000", "201", "600", " 200", "200\0"] {
             assert_eq!(Status::parse(text.as_bytes()), None, "{text:?}");
-            assert_eq!(text.parse::<Status>(), Err(ParseStatusError), "{text:?}");
+            assert_eq!(text.parse::<Status>(), Err(StatusError), "{text:?}");
         }
     }
 }

@@ -206,7 +206,7 @@ impl Answering {
                         tasks.spawn(async move { router.authorize(&request).await });
                     }
                     for verdict in tasks.join_all().await {
-                        allowed(verdict);
+                        let _allowed = allowed(verdict);
                     }
                 });
             });

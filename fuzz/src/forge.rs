@@ -101,7 +101,7 @@ pub fn secrets() -> &'static Secrets {
             traffic: SalsaBox::new(&theirs, &client_transient),
             vouchers: [
                 voucher(base.key("client.secret-key")),
-                voucher(*setup::second_client().secret().expose()),
+                voucher(*setup::second_client().secret_key().expose()),
             ],
             hello,
             cookie,

@@ -14,7 +14,7 @@ pub trait GrantTerms: Any + Send + Sync {
     fn still_valid(&self) -> bool;
 
     /// Resolves once [`GrantTerms::still_valid`] is false, immediately if it is false already.
-    /// Must be cancel safe: the future may be dropped and the method called again.
+    /// Must be cancel-safe: the future may be dropped and the method called again.
     fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
@@ -48,7 +48,7 @@ impl Grant {
 
     /// Waits until the admission is withdrawn. Close the connection then.
     ///
-    /// Cancel safe: dropping the future loses nothing.
+    /// Cancel-safe: dropping the future loses nothing.
     pub async fn revoked(&self) {
         self.0.revoked().await;
     }

@@ -11,6 +11,7 @@ use crate::wire::metadata::Metadata;
 use bytes::Bytes;
 
 /// The answer to an [`AccessRequest`].
+#[must_use = "a verdict does nothing until it is given to the handshake"]
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a peer is admitted or refused")]
 pub enum Verdict {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_approves_nobody() {
+    fn a_denial_approves_no_peer() {
         let denial = Verdict::deny(DenialStatus::Failure, "no");
         assert_eq!(
             Approved::by_verdict(request(), denial).unwrap_err().reason,

@@ -24,7 +24,7 @@ pub use authenticator::configured::Configured;
 pub use authenticator::explain::Explanation;
 pub use authenticator::handle::Authenticator;
 pub use grants::AdmissionTerms;
-pub use policy::address::rule::{AddressError, AddressRule};
+pub use policy::address::rule::{AddressRule, AddressRuleError};
 pub use policy::outcome::Outcome;
 pub use policy::password_file::{PasswordFileError, PasswordFileErrorKind};
 pub use policy::provider::{

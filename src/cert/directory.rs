@@ -56,7 +56,7 @@ impl Layout {
 /// # let path = dir.path();
 /// let auth = Authenticator::new();
 /// auth.configure_curve("*", path)?;
-/// auth.configure_curve("billing", CertificateDirectory::new(path).layout(Layout::Czmq))?;
+/// auth.configure_curve("billing", CertificateDirectory::new(path).with_layout(Layout::Czmq))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl CertificateDirectory {
 
     /// The same directory in another layout.
     #[must_use]
-    pub const fn layout(mut self, layout: Layout) -> Self {
+    pub const fn with_layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
     }

@@ -95,7 +95,7 @@ impl Content {
     pub(crate) fn render_secret(&self) -> Result<Zeroizing<String>, CertificateErrorKind> {
         match &self.keys {
             Keys::Public(_) => Err(CertificateErrorKind::NoSecret),
-            Keys::Pair(pair) => self.render(SECRET_BANNER, Some(pair.secret())),
+            Keys::Pair(pair) => self.render(SECRET_BANNER, Some(pair.secret_key())),
         }
     }
 

@@ -294,7 +294,7 @@ impl<A> Builder<Ready<A>> {
     pub fn finish(self) -> Result<Config<A>, ConfigError> {
         let Ready(role, _) = self.state;
         let role = role?;
-        if let Some((limit, problem)) = self.limits.senseless(role.asks()) {
+        if let Some((limit, problem)) = self.limits.first_invalid(role.asks()) {
             return Err(ConfigError::Limit { limit, problem });
         }
         let mut properties = self.properties;
@@ -540,7 +540,7 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let keys = KeyPair::generate().unwrap();
-        let secret = keys.secret().to_z85();
+        let secret = keys.secret_key().to_z85();
         let text = format!(
             "{:?} {:?}",
             Config::builder(SocketType::Push)

@@ -48,7 +48,7 @@ pub(crate) enum Erased {}
 ///
 /// A configuration that does not say which peers are admitted does not compile:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// use zmtp_auth::{Config, KeyPair, SocketType};
 ///
 /// let server = KeyPair::generate().unwrap();
@@ -57,7 +57,7 @@ pub(crate) enum Erased {}
 ///
 /// A PLAIN server cannot accept any peer:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// use zmtp_auth::{Config, SocketType};
 ///
 /// let config = Config::builder(SocketType::Pull).plain_server().accept_any_peer();

@@ -13,7 +13,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Why bytes or a text are not a key. Every key goes through these checks, whatever it is read
 /// from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The text is not Z85.
@@ -298,7 +298,7 @@ impl KeyPair {
 
     /// The secret half.
     #[must_use]
-    pub fn secret(&self) -> &SecretKey {
+    pub fn secret_key(&self) -> &SecretKey {
         &self.secret
     }
 }
@@ -314,8 +314,8 @@ mod tests {
         assert_eq!(PublicKey::try_from(*key.as_bytes()), Ok(key));
         assert_eq!(PublicKey::try_from(key.as_ref()), Ok(key));
         assert_eq!(key.to_string().parse(), Ok(key));
-        let secret: SecretKey = pair.secret().to_z85().parse().unwrap();
-        assert!(bool::from(secret.ct_eq(pair.secret())));
+        let secret: SecretKey = pair.secret_key().to_z85().parse().unwrap();
+        assert!(bool::from(secret.ct_eq(pair.secret_key())));
         assert_eq!(PublicKey::try_from(&[7; 31][..]), Err(KeyError::Length(31)));
         assert_eq!(PublicKey::try_from([0; 32]), Err(KeyError::LowOrder));
         assert_eq!(

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_looks_like_a_hash_is_none_but_argon2id_within_bounds() {
+    fn a_hash_is_argon2id_within_bounds() {
         let (salt, hash) = ("c29tZXNhbHRzb21lc2FsdA", "A".repeat(43));
         let phc = |parameters: &str| format!("$argon2id$v=19${parameters}${salt}${hash}");
         assert!(PasswordHash::parse(phc("m=262144,t=10,p=4").as_bytes()).is_ok());

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn points_of_low_order_give_zero_whoever_multiplies() {
+    fn points_of_low_order_give_zero_with_every_scalar() {
         for code in codes() {
             for point in low_order() {
                 for secret in [[0; 32], [0xff; 32], number(7, 0x5a, 0x33)] {

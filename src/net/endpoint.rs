@@ -58,7 +58,7 @@ pub const MAX_IPC_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 
 /// Most bytes in a host name (RFC 1035, section 2.3.4).
 const MAX_HOST_NAME: usize = 255;
 
-/// Why a text is no endpoint.
+/// Why a text is not an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -72,17 +72,17 @@ pub enum EndpointError {
     #[error("a tcp endpoint ends in :port")]
     NoPort,
     /// The port is neither a number up to 65535 nor `*`.
-    #[error("{0:?} is no port")]
+    #[error("{0:?} is not a port")]
     Port(String),
     /// The host is missing, or has characters that no host name has.
-    #[error("{0:?} is no host")]
+    #[error("{0:?} is not a host")]
     Host(String),
     /// An IPv6 address without its brackets.
     #[error("an IPv6 address stands in brackets")]
     Brackets,
     /// An ipc path or name that is empty or holds a zero byte, or `*`, for which libzmq would
     /// choose a path.
-    #[error("{0:?} is no ipc path")]
+    #[error("{0:?} is not an ipc path")]
     IpcPath(String),
     /// An ipc path longer than a Unix socket address holds.
     #[error("an ipc path of {0} bytes, {MAX_IPC_PATH} allowed")]

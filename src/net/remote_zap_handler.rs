@@ -21,7 +21,7 @@ use crate::traffic::message::Message;
 use crate::wire::socket_type::SocketType;
 use crate::with_causes::WithCauses;
 use crate::zap::hold_back::first_delay;
-use crate::zap::reply::{InvalidReply, ZapReply};
+use crate::zap::reply::{ZapReply, ZapReplyError};
 use crate::zap::request::{RequestId, ZapRequest};
 use crate::zap::router::ZapHandler;
 use bytes::Bytes;
@@ -94,7 +94,7 @@ struct State {
     /// The queue of the current link.
     link: Option<mpsc::Sender<Message>>,
     /// The requests that wait for a reply, by id.
-    waiting: HashMap<u64, oneshot::Sender<Result<ZapReply, InvalidReply>>>,
+    waiting: HashMap<u64, oneshot::Sender<Result<ZapReply, ZapReplyError>>>,
 }
 
 impl RemoteZapHandler {
@@ -243,7 +243,7 @@ impl Drop for PendingRequest<'_> {
     }
 }
 
-type ReplyReceiver = oneshot::Receiver<Result<ZapReply, InvalidReply>>;
+type ReplyReceiver = oneshot::Receiver<Result<ZapReply, ZapReplyError>>;
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {

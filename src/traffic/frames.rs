@@ -354,7 +354,7 @@ mod tests {
         use crate::crypto::boxes::SharedKey;
         use crate::crypto::keys::KeyPair;
         let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let key = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
+        let key = SharedKey::agree(client.secret_key(), &server.public_key()).unwrap();
         let long = [7; 3000];
         let frames: Vec<(Flags, &[u8])> = (0..60)
             .map(|at| match at % 4 {

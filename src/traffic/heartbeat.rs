@@ -111,6 +111,7 @@ pub(crate) fn ping(ttl: Duration) -> TrafficCommand {
 }
 
 /// What [`Heartbeat::poll`] asks the caller to do.
+#[must_use = "the host must do what the heartbeat asks for"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a host must handle every case")]
 pub enum HeartbeatAction {

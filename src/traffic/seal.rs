@@ -381,8 +381,8 @@ mod tests {
 
     fn ends() -> ((Sealer, Opener), (Sealer, Opener)) {
         let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let ours = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
-        let theirs = SharedKey::agree(server.secret(), &client.public_key()).unwrap();
+        let ours = SharedKey::agree(client.secret_key(), &server.public_key()).unwrap();
+        let theirs = SharedKey::agree(server.secret_key(), &client.public_key()).unwrap();
         (
             curve(CurveEnd::Client, &ours, 2, 1),
             curve(CurveEnd::Server, &theirs, 1, 2),
@@ -513,7 +513,7 @@ mod tests {
     fn other_sealed_flags_are_refused() {
         for bits in (0..=255_u8).filter(|bits| *bits > 2) {
             let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-            let key = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
+            let key = SharedKey::agree(client.secret_key(), &server.public_key()).unwrap();
             let (_, mut opener) = curve(CurveEnd::Server, &key, 1, 2);
             let mut body = BytesMut::from(&b"\x07MESSAGE"[..]);
             body.put_u64(3);
@@ -541,7 +541,7 @@ mod tests {
             );
         }
         let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let key = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
+        let key = SharedKey::agree(client.secret_key(), &server.public_key()).unwrap();
         let (mut sealer, _) = curve(CurveEnd::Client, &key, 2, 1);
         let body = sealed(&mut sealer, Flags::Last, b"hi");
         for bit in 0..body.len() * 8 {
@@ -565,7 +565,7 @@ mod tests {
             .collect();
         for count in [0, 1, 2, 15, 16, 17, 40, 70] {
             let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-            let key = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
+            let key = SharedKey::agree(client.secret_key(), &server.public_key()).unwrap();
             let (mut one, _) = curve(CurveEnd::Client, &key, 2, 1);
             let (mut many, _) = curve(CurveEnd::Client, &key, 2, 1);
             let mut expected = Vec::new();
@@ -599,7 +599,7 @@ mod tests {
     #[test]
     fn bodies_before_the_first_faulty_one_are_opened() {
         let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let key = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
+        let key = SharedKey::agree(client.secret_key(), &server.public_key()).unwrap();
         let (mut sealer, _) = curve(CurveEnd::Client, &key, 2, 1);
         let good: Vec<_> = (0..20)
             .map(|_| (Flags::Last, sealed(&mut sealer, Flags::Last, b"payload")))
@@ -642,7 +642,7 @@ mod tests {
     #[test]
     fn a_batch_that_exhausts_the_nonces_appends_nothing_and_poisons_the_sealer() {
         let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let key = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
+        let key = SharedKey::agree(client.secret_key(), &server.public_key()).unwrap();
         let (mut sealer, _) = curve(CurveEnd::Client, &key, u64::MAX - 20, 0);
         let mut out = BytesMut::from(&b"before"[..]);
         let bodies = [(Flags::Last, &b"x"[..]); 20];
@@ -661,7 +661,7 @@ mod tests {
     #[test]
     fn exhausted_nonces_poison_the_sealer() {
         let (client, server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let key = SharedKey::agree(client.secret(), &server.public_key()).unwrap();
+        let key = SharedKey::agree(client.secret_key(), &server.public_key()).unwrap();
         let (mut sealer, _) = curve(CurveEnd::Client, &key, u64::MAX - 2, 0);
         let mut out = BytesMut::new();
         sealer.seal_body(Flags::Last, b"last", &mut out).unwrap();

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn wasteful_headers_are_recognised() {
+    fn overlong_headers_are_recognised() {
         let bytes = [0x06, 0, 0, 0, 0, 0, 0, 0, 255];
         assert!(FrameHeader::parse(&bytes).unwrap().unwrap().0.is_overlong());
         let bytes = [0x06, 0, 0, 0, 0, 0, 0, 1, 0];

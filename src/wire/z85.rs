@@ -23,7 +23,7 @@ const DIGITS: [u8; 256] = {
 };
 
 /// Why a text is not Z85, or bytes cannot be written as Z85.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Z85Error {
     /// The length of a text is not a multiple of 5, or the length of bytes not a multiple of 4.

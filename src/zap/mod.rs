@@ -18,6 +18,6 @@ pub(crate) mod request;
 pub(crate) mod router;
 
 pub use envelope::split_envelope;
-pub use reply::{InvalidReply, ZapReply};
+pub use reply::{ZapReply, ZapReplyError};
 pub use request::{CredentialsError, RequestId, ZapRequest, ZapRequestError};
 pub use router::{AlreadyBound, ZapHandler, ZapRouter};

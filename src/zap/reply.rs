@@ -24,6 +24,7 @@ pub(crate) const SUCCESS_TEXT: Bytes = Bytes::from_static(b"OK");
 const USER_ID: &str = "User-Id";
 
 /// A ZAP handler's answer.
+#[must_use = "a reply does nothing until it is returned or sent"]
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ZapReply {
@@ -52,7 +53,7 @@ pub struct ZapReply {
 /// Why a reply is not valid. The peer is then refused with 500.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum InvalidReply {
+pub enum ZapReplyError {
     /// The number of frames is not six, or seven with the delimiter.
     #[error("the ZAP reply has {0} frames, not 6 after the delimiter")]
     Frames(usize),
@@ -148,43 +149,43 @@ impl ZapReply {
     /// the frames of [`ZapReply::to_frames`], with at most [`Limits::max_properties`] properties.
     ///
     /// # Errors
-    /// Returns [`InvalidReply`] if the frames are not a valid reply to that request.
+    /// Returns [`ZapReplyError`] if the frames are not a valid reply to that request.
     pub fn from_delimited(
         frames: &[Bytes],
         asked: &RequestId,
         limits: &Limits,
-    ) -> Result<Self, InvalidReply> {
+    ) -> Result<Self, ZapReplyError> {
         // RFC 27: the delimiter is empty.
         match frames {
             [delimiter, reply @ ..] if reply.len() == 6 => {
                 if !delimiter.is_empty() {
-                    return Err(InvalidReply::Delimiter);
+                    return Err(ZapReplyError::Delimiter);
                 }
                 Self::from_frames(reply, asked, limits)
             }
-            _ => Err(InvalidReply::Frames(frames.len())),
+            _ => Err(ZapReplyError::Frames(frames.len())),
         }
     }
 
     /// Reads the six frames that [`ZapReply::to_frames`] writes.
     ///
     /// # Errors
-    /// Returns [`InvalidReply`] if the frames are not a valid reply to the request `asked`.
+    /// Returns [`ZapReplyError`] if the frames are not a valid reply to the request `asked`.
     pub fn from_frames(
         frames: &[Bytes],
         asked: &RequestId,
         limits: &Limits,
-    ) -> Result<Self, InvalidReply> {
+    ) -> Result<Self, ZapReplyError> {
         let [version, id, status, text, user_id, metadata] = frames else {
-            return Err(InvalidReply::Frames(frames.len()));
+            return Err(ZapReplyError::Frames(frames.len()));
         };
         // RFC 27: the version is 1.0, the id is the request's, the status one of four.
         if version != VERSION {
-            return Err(InvalidReply::Version);
+            return Err(ZapReplyError::Version);
         }
         let reply = Self {
             id: RequestId::new(id.clone()),
-            status: Status::parse(status).ok_or(InvalidReply::Status)?,
+            status: Status::parse(status).ok_or(ZapReplyError::Status)?,
             text: text.clone(),
             user_id: user_id.clone(),
             metadata: Metadata::parse(metadata, "ZAP reply", limits.max_properties)?,
@@ -197,10 +198,10 @@ impl ZapReply {
     }
 
     /// Checks what the types of the fields do not guarantee.
-    pub(crate) fn check(&self, asked: &RequestId) -> Result<(), InvalidReply> {
+    pub(crate) fn check(&self, asked: &RequestId) -> Result<(), ZapReplyError> {
         // RFC 27: the reply repeats the request's id.
         if self.id != *asked {
-            return Err(InvalidReply::RequestId {
+            return Err(ZapReplyError::RequestId {
                 asked: asked.clone(),
                 got: self.id.clone(),
             });
@@ -208,7 +209,7 @@ impl ZapReply {
         self.check_contents()
     }
 
-    fn check_contents(&self) -> Result<(), InvalidReply> {
+    fn check_contents(&self) -> Result<(), ZapReplyError> {
         check_contents(&self.user_id, &self.metadata)
     }
 }
@@ -234,12 +235,12 @@ pub(crate) fn frames(
 }
 
 /// Checks the user id and metadata that a handler gives a peer.
-pub(crate) fn check_contents(user_id: &Bytes, metadata: &Metadata) -> Result<(), InvalidReply> {
+pub(crate) fn check_contents(user_id: &Bytes, metadata: &Metadata) -> Result<(), ZapReplyError> {
     if user_id.len() > MAX_USER_ID_LEN {
-        return Err(InvalidReply::UserIdLength(user_id.len()));
+        return Err(ZapReplyError::UserIdLength(user_id.len()));
     }
     match reserved_property(metadata) {
-        Some(name) => Err(InvalidReply::ReservedProperty(name)),
+        Some(name) => Err(ZapReplyError::ReservedProperty(name)),
         None => Ok(()),
     }
 }
@@ -305,7 +306,7 @@ mod tests {
         texts.iter().copied().map(Bytes::from).collect()
     }
 
-    fn parse(texts: &[&'static str]) -> Result<ZapReply, InvalidReply> {
+    fn parse(texts: &[&'static str]) -> Result<ZapReply, ZapReplyError> {
         ZapReply::from_delimited(&frames(texts), &asked(), &Limits::default())
     }
 
@@ -335,7 +336,7 @@ mod tests {
 
     #[test]
     fn every_invalid_reply_has_its_own_error() {
-        use InvalidReply as Invalid;
+        use ZapReplyError as Invalid;
         let id = |got: &'static str| Invalid::RequestId {
             asked: asked(),
             got: RequestId::new(got),
@@ -373,7 +374,7 @@ mod tests {
         assert_eq!(long(255).check(&asked()), Ok(()));
         assert_eq!(
             long(256).check(&asked()),
-            Err(InvalidReply::UserIdLength(256))
+            Err(ZapReplyError::UserIdLength(256))
         );
         assert!(matches!(Verdict::from(long(256)), Verdict::Deny(denied)
             if denied.status == DenialStatus::Internal));
@@ -387,7 +388,7 @@ mod tests {
             let reply = success(Bytes::new(), metadata);
             assert!(matches!(
                 reply.check(&asked()),
-                Err(InvalidReply::ReservedProperty(_))
+                Err(ZapReplyError::ReservedProperty(_))
             ));
             assert!(matches!(Verdict::from(reply), Verdict::Deny(_)), "{name}");
         }

@@ -13,7 +13,7 @@ use crate::zap::bounds::{Permits, within};
 use crate::zap::contain::{Contained, Panicked};
 use crate::zap::failures::Asker;
 use crate::zap::hold_back::HeldBack;
-use crate::zap::reply::{InvalidReply, ZapReply};
+use crate::zap::reply::{ZapReply, ZapReplyError};
 use crate::zap::request::{RequestId, ZapRequest};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ impl<H: ZapHandler> AnyHandler for H {
 /// | the domain's handler was unbound, before or during the request | 300 |
 /// | no handler was ever bound to the domain or to `*` | 500 |
 /// | the handler panicked | 500 |
-/// | the reply is for another request, or is not valid ([`InvalidReply`]) | 500 |
+/// | the reply is for another request, or is not valid ([`ZapReplyError`]) | 500 |
 ///
 /// A request takes a permit only if the handler's future is not ready at its first poll, so a reply
 /// that is ready at once is never refused for lack of a permit. When all permits are in use,
@@ -125,7 +125,7 @@ enum Trouble {
     #[error("the ZAP handler panicked")]
     Panicked,
     #[error(transparent)]
-    Invalid(#[from] InvalidReply),
+    Invalid(#[from] ZapReplyError),
 }
 
 impl Trouble {
@@ -223,7 +223,7 @@ impl ZapRouter {
 
     /// Asks the domain's handler, and logs a denial.
     ///
-    /// Cancel safe: dropping the future cancels the request and releases its permit, and ends the
+    /// Cancel-safe: dropping the future cancels the request and releases its permit, and ends the
     /// delay of a refusal.
     pub async fn authorize(&self, request: &AccessRequest) -> Verdict {
         let verdict = self.verdict(request).await;

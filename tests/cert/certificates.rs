@@ -522,7 +522,7 @@ fn the_layout_of_czmq_is_a_choice_and_takes_plain_names_alone() {
         "eve~",
         "sub",
     ];
-    let czmq = CertificateDirectory::new(dir.path()).layout(Layout::Czmq);
+    let czmq = CertificateDirectory::new(dir.path()).with_layout(Layout::Czmq);
     let report = load_certificates(czmq).unwrap();
     assert_eq!(keys(&report.certificates), [ada]);
     let [(file, error)] = &report.problems[..] else {
@@ -1005,7 +1005,7 @@ proptest! {
         prop_assert!(public.key_pair().is_none());
         prop_assert_eq!(public.metadata(), certificate.metadata());
         prop_assert_eq!(secret_side.metadata(), certificate.metadata());
-        prop_assert_eq!(secret_side.key_pair().unwrap().secret().expose(), &secret);
+        prop_assert_eq!(secret_side.key_pair().unwrap().secret_key().expose(), &secret);
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn nothing_revives_a_handshake_that_has_failed() {
 }
 
 #[test]
-fn messages_and_wasteful_frames_have_no_place_in_a_handshake() {
+fn messages_and_overlong_frames_have_no_place_in_a_handshake() {
     use zmtp_auth::{LimitExceeded, ProtocolError};
     for kind in KINDS {
         for (frame, expected) in [

@@ -7,7 +7,12 @@ use crypto_box::aead::Aead as _;
 use crypto_box::{PublicKey, SalsaBox, SecretKey};
 
 fn fresh() -> SecretKey {
-    SecretKey::from(*zmtp_auth::KeyPair::generate().unwrap().secret().expose())
+    SecretKey::from(
+        *zmtp_auth::KeyPair::generate()
+            .unwrap()
+            .secret_key()
+            .expose(),
+    )
 }
 
 fn counted(prefix: &[u8; 16], counter: u64) -> [u8; 24] {
@@ -176,7 +181,7 @@ impl CurveClient {
 /// A server that completes the handshake with each client under [`server_keys`]. It sends READY
 /// with `metadata` and nonce 1, so its traffic begins at nonce 2.
 pub async fn serve(raw: &mut Raw, metadata: &[u8]) -> Traffic {
-    let ours = SecretKey::from(*server_keys().secret().expose());
+    let ours = SecretKey::from(*server_keys().secret_key().expose());
     let transient = fresh();
     raw.say(&greeting("CURVE")).await;
     raw.hear(64).await;

@@ -61,7 +61,7 @@ fn texts(certificate: &Certificate) -> (String, String) {
     let pair = certificate.key_pair().unwrap();
     (
         pair.public_key().to_z85(),
-        pair.secret().to_z85().to_string(),
+        pair.secret_key().to_z85().to_string(),
     )
 }
 

@@ -353,7 +353,7 @@ async fn is_refused<H: Host>(mechanism: &str) {
 
 async fn finds_another_server<H: Host>() {
     let context = Context::new().await;
-    let other = KeyPair::generate().unwrap().secret().to_z85();
+    let other = KeyPair::generate().unwrap().secret_key().to_z85();
     let wrong_key = Libzmq::CurveServer { secret: &other };
     for (mechanism, at_server, expected) in [
         ("CURVE", wrong_key, FailureKind::WrongServerKey),

@@ -171,7 +171,10 @@ async fn a_libzmq_client_comes_back_after_300_and_gets_in_when_it_may() {
 async fn a_libzmq_client_with_wrong_credentials_is_refused_for_the_right_reason() {
     let context = Context::new().await;
     let stranger = KeyPair::generate().unwrap();
-    let (public, secret) = (stranger.public_key().to_z85(), stranger.secret().to_z85());
+    let (public, secret) = (
+        stranger.public_key().to_z85(),
+        stranger.secret_key().to_z85(),
+    );
     let wrong_server = KeyPair::generate().unwrap().public_key().to_z85();
     let cases: [(&str, Security<'_>, &str); 8] = [
         (
@@ -298,7 +301,7 @@ async fn connect(endpoint: &str, mechanism: &str) -> NetError {
 #[tokio::test]
 async fn our_client_at_the_wrong_libzmq_server_says_what_is_wrong() {
     let context = Context::new().await;
-    let other = KeyPair::generate().unwrap().secret().to_z85();
+    let other = KeyPair::generate().unwrap().secret_key().to_z85();
     let security = Security::CurveServer { secret: &other };
     let (_wrong_key, endpoint) = context.bound("PULL", Options::new(security), TCP).await;
     let error = connect(&endpoint, "CURVE").await;

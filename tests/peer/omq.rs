@@ -35,7 +35,7 @@ impl OmqPeer {
             "type": kind,
             "mechanism": mechanism,
             "public": keys.public_key().to_z85(),
-            "secret": *keys.secret().to_z85(),
+            "secret": *keys.secret_key().to_z85(),
             "server": server.to_z85(),
             "messages": messages.iter().map(|message| message.iter().map(|frame| to_hex(frame)).collect())
                 .collect::<Vec<Vec<String>>>(),

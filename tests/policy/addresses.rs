@@ -4,7 +4,7 @@ use bytes::Bytes;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use zmtp_auth::auth::{AddressError, AddressRule, Authenticator};
+use zmtp_auth::auth::{AddressRule, AddressRuleError, Authenticator};
 use zmtp_auth::{IpcPeer, PeerAddress};
 
 /// The text of the reply to a NULL peer.
@@ -44,7 +44,7 @@ fn an_allow_list_shrinks_rule_by_rule_and_emptied_it_admits_no_peer() {
     check(&auth, "", &[INSIDE], &[]);
     assert_eq!(list.remove_allowed(["10.0.0.0/8"]), Ok(1));
     check(&auth, "", &[], &[INSIDE, OUTSIDE, IPC]);
-    assert_eq!(auth.deny([OUTSIDE]), Err(AddressError::BothLists));
+    assert_eq!(auth.deny([OUTSIDE]), Err(AddressRuleError::BothLists));
 
     list.clear();
     check(&auth, "", &[INSIDE, OUTSIDE, IPC], &[]);
@@ -82,7 +82,7 @@ fn a_mistyped_rule_takes_nothing_away() {
     let auth = Authenticator::new();
     auth.deny([OUTSIDE, INSIDE]).unwrap();
     let result = auth.addresses().remove_denied([OUTSIDE, "10.0.0.256"]);
-    assert!(matches!(result, Err(AddressError::Address(_))));
+    assert!(matches!(result, Err(AddressRuleError::Address(_))));
     check(&auth, "", &[], &[OUTSIDE, INSIDE]);
 }
 
@@ -131,7 +131,7 @@ fn one_list_excludes_the_other_in_each_scope_by_itself() {
     auth.deny([OUTSIDE]).unwrap();
     let list = auth.addresses_of("a");
     list.allow([INSIDE]).unwrap();
-    assert_eq!(list.deny([INSIDE]), Err(AddressError::BothLists));
+    assert_eq!(list.deny([INSIDE]), Err(AddressRuleError::BothLists));
     check(&auth, "a", &[INSIDE], &[OUTSIDE, IPC]);
 }
 

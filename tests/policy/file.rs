@@ -467,7 +467,7 @@ fn lint_warns_about_each_suspicious_setting() {
         PolicyWarning::AdmitsAnyone(domain("a"), MechanismKind::Curve),
         PolicyWarning::AdmitsAnyone(domain("a"), MechanismKind::Null),
         PolicyWarning::NoKeys(domain("b")),
-        PolicyWarning::AdmitsNobody(domain("c")),
+        PolicyWarning::AdmitsNoPeer(domain("c")),
         PolicyWarning::PasswordsInTheClear(domain("d")),
     ] {
         assert!(found.contains(&warning), "{warning} is not in {found:?}");

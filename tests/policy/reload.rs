@@ -123,7 +123,7 @@ fn a_layout_holds_over_reloads_and_a_renamed_file_is_withdrawn_and_named() {
     let alice = certificate(&keys, "alice");
     let (plain, renamed) = (keys.join("alice"), keys.join("alice.revoked"));
     fs::rename(keys.join("alice.key"), &plain).unwrap();
-    let layout = CertificateDirectory::new(&keys).layout(Layout::Czmq);
+    let layout = CertificateDirectory::new(&keys).with_layout(Layout::Czmq);
     let report = watched.reload.curve("", layout).unwrap();
     assert_eq!(report.certificates.len(), 1);
     assert!(watched.admits_key(alice));

@@ -10,7 +10,7 @@ use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tracing::Level;
-use zmtp_auth::auth::{AddressError, Authenticator, CurveQuestion, ProviderAnswer};
+use zmtp_auth::auth::{AddressRuleError, Authenticator, CurveQuestion, ProviderAnswer};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
     AccessRequest, Credentials, DenialStatus, Domain, Limits, Metadata, Password, PeerAddress,
@@ -325,12 +325,18 @@ mod order {
     fn allow_after_deny_or_the_reverse_is_an_error_and_the_first_list_stays() {
         let denying = Authenticator::new();
         denying.deny(["127.0.0.1"]).unwrap();
-        assert_eq!(denying.allow(["127.0.0.1"]), Err(AddressError::BothLists));
+        assert_eq!(
+            denying.allow(["127.0.0.1"]),
+            Err(AddressRuleError::BothLists)
+        );
         assert_eq!(null(&denying, "127.0.0.1"), refused("Address denied"));
 
         let allowing = Authenticator::new();
         allowing.allow(["127.0.0.1"]).unwrap();
-        assert_eq!(allowing.deny(["127.0.0.1"]), Err(AddressError::BothLists));
+        assert_eq!(
+            allowing.deny(["127.0.0.1"]),
+            Err(AddressRuleError::BothLists)
+        );
         assert_eq!(null(&allowing, "127.0.0.1"), allowed("anonymous"));
         assert_eq!(null(&allowing, "::1"), refused("Address not allowed"));
     }
@@ -339,7 +345,7 @@ mod order {
     fn a_list_with_one_bad_rule_is_not_taken_in_part() {
         let auth = Authenticator::new();
         let result = auth.deny(["127.0.0.1", "127.0.0.256"]);
-        assert!(matches!(result, Err(AddressError::Address(_))));
+        assert!(matches!(result, Err(AddressRuleError::Address(_))));
         assert_eq!(null(&auth, "127.0.0.1"), allowed("anonymous"));
     }
 

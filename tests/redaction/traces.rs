@@ -95,7 +95,7 @@ fn the_search_for_traces_finds_every_writing() {
         format!("{PASSWORD:#X?}").to_lowercase(),
         format!("{:?}", Bytes::from_static(PASSWORD)),
         SecretKey::from_bytes(SERVER).unwrap().to_z85().to_string(),
-        keys.secret()
+        keys.secret_key()
             .expose()
             .map(|byte| format!("{byte:02x}"))
             .concat(),

@@ -387,7 +387,7 @@ fn certificates(secrets: &Inverted, search: &mut Search) {
         .unwrap();
     let loaded = load_certificate(&secret_file).unwrap();
     search.report("alive");
-    let text = loaded.key_pair().unwrap().secret().to_z85();
+    let text = loaded.key_pair().unwrap().secret_key().to_z85();
     let again = SecretKey::from_z85(&text).unwrap();
     assert_eq!(again.public_key(), keys.public_key());
     // A directory of public certificates that contains a secret one by mistake.

@@ -31,7 +31,7 @@ pub fn run(data: &[u8]) {
             "a line that limits the key is only dropped"
         );
         if let Some(pair) = loaded.key_pair() {
-            let secret = pair.secret().to_z85();
+            let secret = pair.secret_key().to_z85();
             // An author who also writes the secret into the metadata has published it.
             let occurrences = data
                 .windows(secret.len())

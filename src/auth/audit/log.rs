@@ -139,7 +139,7 @@ impl AuditEvents {
     /// Waits for the next event; `None` if there will be none, because the Authenticator and all
     /// its grants are dropped.
     ///
-    /// Cancel safe: dropping the future loses no event.
+    /// Cancel-safe: dropping the future loses no event.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
             let heard = self.log.changed.count();

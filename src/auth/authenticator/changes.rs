@@ -42,7 +42,7 @@ pub struct Changes {
 impl Changes {
     /// Waits until the policy has changed since the last notification, and returns its version.
     ///
-    /// Cancel safe: dropping the future loses no notification.
+    /// Cancel-safe: dropping the future loses no notification.
     pub async fn next(&mut self) -> u64 {
         loop {
             let heard = self.auth.changed().count();

@@ -5,7 +5,7 @@ use crate::access::domain::Domain;
 use crate::auth::audit::event::{AddressChange, Change};
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::list::List;
-use crate::auth::policy::address::rule::{AddressError, AddressRule};
+use crate::auth::policy::address::rule::{AddressRule, AddressRuleError};
 use crate::auth::policy::call::Call;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// auth.addresses().deny(["192.0.2.66"])?;
 /// auth.addresses_of("backend").allow(["10.0.0.0/8", "uid:1000"])?;
 /// auth.addresses().remove_denied(["192.0.2.66"])?;
-/// # Ok::<(), zmtp_auth::auth::AddressError>(())
+/// # Ok::<(), zmtp_auth::auth::AddressRuleError>(())
 /// ```
 #[derive(Debug)]
 #[must_use]
@@ -38,12 +38,12 @@ impl AddressList<'_> {
     /// CURVE and GSSAPI an allowed peer must still authenticate. Adding no rules creates no list.
     ///
     /// # Errors
-    /// Returns [`AddressError`] if there is a deny list, or a rule is not valid. No rule is then
+    /// Returns [`AddressRuleError`] if there is a deny list, or a rule is not valid. No rule is then
     /// added.
-    pub fn allow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
+    pub fn allow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressRuleError>
     where
         R: TryInto<AddressRule>,
-        AddressError: From<R::Error>,
+        AddressRuleError: From<R::Error>,
     {
         let rules = collect(rules)?;
         self.try_change(AddressChange::Allow, rules, |list, rules| list.allow(rules))
@@ -55,12 +55,12 @@ impl AddressList<'_> {
     /// an IPv6 address that is denied in one zone if the peer's zone is not known.
     ///
     /// # Errors
-    /// Returns [`AddressError`] if there is an allow list, or a rule is not valid. No rule is then
+    /// Returns [`AddressRuleError`] if there is an allow list, or a rule is not valid. No rule is then
     /// added.
-    pub fn deny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
+    pub fn deny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressRuleError>
     where
         R: TryInto<AddressRule>,
-        AddressError: From<R::Error>,
+        AddressRuleError: From<R::Error>,
     {
         let rules = collect(rules)?;
         self.try_change(AddressChange::Deny, rules, |list, rules| list.deny(rules))
@@ -74,14 +74,14 @@ impl AddressList<'_> {
     /// removes the list.
     ///
     /// # Errors
-    /// Returns [`AddressError`] if a rule is not valid. No rule is then removed.
+    /// Returns [`AddressRuleError`] if a rule is not valid. No rule is then removed.
     pub fn remove_allowed<R>(
         &self,
         rules: impl IntoIterator<Item = R>,
-    ) -> Result<usize, AddressError>
+    ) -> Result<usize, AddressRuleError>
     where
         R: TryInto<AddressRule>,
-        AddressError: From<R::Error>,
+        AddressRuleError: From<R::Error>,
     {
         let rules = collect(rules)?;
         self.try_change(AddressChange::RemoveAllowed, rules, |list, rules| {
@@ -93,14 +93,14 @@ impl AddressList<'_> {
     /// of the rules were on the list. A deny list without rules is removed.
     ///
     /// # Errors
-    /// Returns [`AddressError`] if a rule is not valid. No rule is then removed.
+    /// Returns [`AddressRuleError`] if a rule is not valid. No rule is then removed.
     pub fn remove_denied<R>(
         &self,
         rules: impl IntoIterator<Item = R>,
-    ) -> Result<usize, AddressError>
+    ) -> Result<usize, AddressRuleError>
     where
         R: TryInto<AddressRule>,
-        AddressError: From<R::Error>,
+        AddressRuleError: From<R::Error>,
     {
         let rules = collect(rules)?;
         self.try_change(AddressChange::RemoveDenied, rules, |list, rules| {
@@ -121,8 +121,8 @@ impl AddressList<'_> {
         &self,
         how: AddressChange,
         rules: Vec<AddressRule>,
-        change: impl FnOnce(&mut List, Vec<AddressRule>) -> Result<T, AddressError>,
-    ) -> Result<T, AddressError> {
+        change: impl FnOnce(&mut List, Vec<AddressRule>) -> Result<T, AddressRuleError>,
+    ) -> Result<T, AddressRuleError> {
         self.auth.try_change(|policy| {
             policy.ruling_call = Call::next();
             let lists = Arc::make_mut(&mut policy.addresses);
@@ -154,12 +154,12 @@ impl Authenticator {
     /// Adds rules to the allow list for all domains: see [`AddressList::allow`].
     ///
     /// # Errors
-    /// Returns [`AddressError`] if there is a deny list, or a rule is not valid. No rule is then
+    /// Returns [`AddressRuleError`] if there is a deny list, or a rule is not valid. No rule is then
     /// added.
-    pub fn allow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
+    pub fn allow<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressRuleError>
     where
         R: TryInto<AddressRule>,
-        AddressError: From<R::Error>,
+        AddressRuleError: From<R::Error>,
     {
         self.addresses().allow(rules)
     }
@@ -167,24 +167,24 @@ impl Authenticator {
     /// Adds rules to the deny list for all domains: see [`AddressList::deny`].
     ///
     /// # Errors
-    /// Returns [`AddressError`] if there is an allow list, or a rule is not valid. No rule is then
+    /// Returns [`AddressRuleError`] if there is an allow list, or a rule is not valid. No rule is then
     /// added.
-    pub fn deny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressError>
+    pub fn deny<R>(&self, rules: impl IntoIterator<Item = R>) -> Result<(), AddressRuleError>
     where
         R: TryInto<AddressRule>,
-        AddressError: From<R::Error>,
+        AddressRuleError: From<R::Error>,
     {
         self.addresses().deny(rules)
     }
 }
 
-fn collect<R>(rules: impl IntoIterator<Item = R>) -> Result<Vec<AddressRule>, AddressError>
+fn collect<R>(rules: impl IntoIterator<Item = R>) -> Result<Vec<AddressRule>, AddressRuleError>
 where
     R: TryInto<AddressRule>,
-    AddressError: From<R::Error>,
+    AddressRuleError: From<R::Error>,
 {
     rules
         .into_iter()
-        .map(|rule| rule.try_into().map_err(AddressError::from))
+        .map(|rule| rule.try_into().map_err(AddressRuleError::from))
         .collect()
 }

@@ -54,6 +54,8 @@ impl Authenticator {
     ///
     /// If a provider gave no answer, the reply is delayed here, because no frame can say so: see
     /// [`Provider`](crate::auth::Provider).
+    ///
+    /// Cancel-safe: dropping the future ends the decision.
     pub async fn handle_zap_message(&self, frames: Vec<Bytes>) -> Option<[Bytes; 6]> {
         let (id, refusal) = match ZapRequest::from_frames(frames) {
             Ok(request) => {
@@ -73,7 +75,8 @@ impl Authenticator {
 
     /// Answers a raw ZAP request as a ROUTER socket receives it: routing frames, an empty
     /// delimiter, the request. The reply has the same envelope. `None` if there is no delimiter, or
-    /// fewer than two frames follow it.
+    /// fewer than two frames follow it. Cancel-safe, as
+    /// [`handle_zap_message`](Self::handle_zap_message).
     pub async fn handle_zap_envelope(&self, frames: Vec<Bytes>) -> Option<Vec<Bytes>> {
         let Some((mut envelope, message)) = split_envelope(frames) else {
             self.audit_malformed(None, "No delimiter");
@@ -84,6 +87,7 @@ impl Authenticator {
     }
 
     /// Answers a request as [`ZapHandler::handle`] does, and also returns the rule that decided.
+    /// Cancel-safe: dropping the future ends the decision.
     pub async fn handle_explained(&self, request: &ZapRequest) -> (ZapReply, Rule) {
         let (decided, grant) = self.answer(request, ReplyForm::WithGrant).await;
         decided.into_reply(request.id.clone(), grant)

@@ -27,7 +27,7 @@ impl Authenticator {
     /// provider is asked, no grant is issued, no event is recorded. The future is ready at once,
     /// unless a hashed password has to be verified.
     ///
-    /// Cancel safe.
+    /// Cancel-safe.
     pub async fn explain(&self, request: &AccessRequest) -> Explanation {
         let request = ZapRequest::new(RequestId::from(0), request);
         let policy = Arc::clone(&self.policy());

@@ -8,7 +8,7 @@ use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
 use crate::status::{DenialStatus, DeniedBy, Status};
 use crate::wire::metadata::Metadata;
-use crate::zap::reply::{InvalidReply, SUCCESS_TEXT, ZapReply, check_contents, frames};
+use crate::zap::reply::{SUCCESS_TEXT, ZapReply, ZapReplyError, check_contents, frames};
 use crate::zap::request::{RequestId, ZapRequest};
 use bytes::Bytes;
 use std::time::{Duration, SystemTime};
@@ -66,8 +66,8 @@ impl Decided {
     /// from a certificate, a provider, or the mapping of user ids.
     ///
     /// # Errors
-    /// Returns [`InvalidReply`] if the user id or the metadata is not valid.
-    pub(crate) fn check(&mut self) -> Result<(), InvalidReply> {
+    /// Returns [`ZapReplyError`] if the user id or the metadata is not valid.
+    pub(crate) fn check(&mut self) -> Result<(), ZapReplyError> {
         let Ok(admission) = &self.ruled else {
             return Ok(());
         };

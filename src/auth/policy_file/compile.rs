@@ -233,7 +233,7 @@ impl DomainRules<'_> {
             CurveSettings::Keys(keys) => CurveRule::keys(keys.iter().copied()),
             CurveSettings::Certificates(path) => {
                 let directory = CertificateDirectory::new(self.policy.base.join(path))
-                    .layout(self.settings.layout.unwrap_or_default());
+                    .with_layout(self.settings.layout.unwrap_or_default());
                 let report = directory::read(&directory)?;
                 self.add_directory_warnings(&directory, &report, &mut rules.warnings);
                 let rule = CurveRule::certificates(&report.certificates);

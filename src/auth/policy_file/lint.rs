@@ -50,7 +50,7 @@ pub enum PolicyWarning {
     /// The address list of a domain, or the list for all domains, has rules about groups.
     GroupRule(Option<Domain>),
     /// A domain has a section that admits no peer by any mechanism.
-    AdmitsNobody(Domain),
+    AdmitsNoPeer(Domain),
     /// No domain has a section.
     NoDomain,
     /// A domain admits every peer by this mechanism.
@@ -114,7 +114,7 @@ impl fmt::Display for PolicyWarning {
                  choose among the groups of its user; uid has no such gap",
                 list(domain)
             ),
-            Self::AdmitsNobody(domain) => write!(f, "domain \"{domain}\" admits no peer"),
+            Self::AdmitsNoPeer(domain) => write!(f, "domain \"{domain}\" admits no peer"),
             Self::NoDomain => f.write_str("the policy admits no peer"),
             Self::AdmitsAnyone(domain, mechanism) => write!(
                 f,
@@ -268,7 +268,7 @@ impl PolicyFile {
             settings.gssapi.is_some(),
         ];
         if !mechanisms.contains(&true) && !settings.inherit {
-            found.push(PolicyWarning::AdmitsNobody(domain.clone()));
+            found.push(PolicyWarning::AdmitsNoPeer(domain.clone()));
         }
     }
 }

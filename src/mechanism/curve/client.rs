@@ -57,7 +57,7 @@ pub(in crate::mechanism) fn start(
 ) -> Result<Transition, Error> {
     let transient = KeyPair::generate_from(session.random())?;
     // RFC 26, HELLO. The same shared key, C'->S, will open WELCOME.
-    let hello_key = SharedKey::agree(transient.secret(), &server)
+    let hello_key = SharedKey::agree(transient.secret_key(), &server)
         .map_err(|_| CryptoError::LowOrderKey("server's permanent"))?;
     let mut body = Hello::start(&transient.public_key(), HELLO_NONCE);
     hello_key.seal(
@@ -97,10 +97,10 @@ impl ExpectWelcome {
             .ok_or(CryptoError::WelcomeNotOpened)?;
         let text = WelcomeText::parse(&text)?;
         let low_order = |_| CryptoError::LowOrderKey("server's transient");
-        let traffic_key =
-            SharedKey::agree(self.transient.secret(), &text.server_transient).map_err(low_order)?;
+        let traffic_key = SharedKey::agree(self.transient.secret_key(), &text.server_transient)
+            .map_err(low_order)?;
         let vouch_key =
-            SharedKey::agree(self.keys.secret(), &text.server_transient).map_err(low_order)?;
+            SharedKey::agree(self.keys.secret_key(), &text.server_transient).map_err(low_order)?;
         let welcomed = AwaitMetadata {
             client: self.keys.public_key(),
             server: self.server,

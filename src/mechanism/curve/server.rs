@@ -96,7 +96,7 @@ impl ExpectHello {
         let transient = SecretKey::from_bytes(&transient).map_err(|_| LocalError::Random)?;
         let transient = KeyPair::from_secret(transient);
         let cookies = CookieMaker::new(&cookie_key, cookie_nonce, &self.session.address, &server);
-        let cookie = cookies.seal(&hello.client_transient, transient.secret());
+        let cookie = cookies.seal(&hello.client_transient, transient.secret_key());
         // RFC 26, WELCOME. From here on s' exists only in the cookie.
         let mut body = Welcome::start(&welcome_nonce);
         hello_key.seal(
@@ -125,7 +125,7 @@ impl ExpectHello {
     fn find_key(&self, hello: &Hello<'_>) -> Result<(PublicKey, SharedKey), Error> {
         let nonce = nonce::counted(nonce::HELLO, hello.nonce);
         for keys in &*self.keys {
-            let shared = SharedKey::agree(keys.secret(), &hello.client_transient)
+            let shared = SharedKey::agree(keys.secret_key(), &hello.client_transient)
                 .map_err(|_| CryptoError::LowOrderKey("client's transient"))?;
             match shared.opens_to(&nonce, hello.signature, &SIGNATURE) {
                 Some(true) => return Ok((keys.public_key(), shared)),

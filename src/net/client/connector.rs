@@ -58,6 +58,7 @@ pub struct Connector {
 type Dialing = Pin<Box<dyn Future<Output = Result<Connection, NetError>> + Send>>;
 
 /// The outcome of one attempt.
+#[must_use = "the attempt may hold a connection, which closes when it is dropped"]
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Attempt {

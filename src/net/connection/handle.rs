@@ -64,6 +64,8 @@ impl Connection {
     /// `security` is a `Config<NoPolicy>`, which is every client of PLAIN and CURVE, or
     /// `(config, router)` for a configuration that authorizes peers.
     ///
+    /// Cancel-safe: dropping the future closes the socket.
+    ///
     /// # Errors
     /// Returns the reason why there is no connection, as [`NetError`] lists them.
     ///
@@ -75,7 +77,7 @@ impl Connection {
         Self::connect_with(endpoint, security, &Options::default()).await
     }
 
-    /// As [`Connection::connect`], with `options`.
+    /// As [`Connection::connect`], with `options`. Cancel-safe.
     ///
     /// # Errors
     /// As [`Connection::connect`].

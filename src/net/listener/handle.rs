@@ -56,8 +56,10 @@ impl Listener {
     /// `security` is a `Config<NoPolicy>`, or `(config, router)` for a configuration that
     /// authorizes peers, whose [`ZapRouter`](crate::zap::ZapRouter) is asked about each of them.
     ///
+    /// Cancel-safe: dropping the future frees the endpoint.
+    ///
     /// # Errors
-    /// Returns [`NetError::Endpoint`] if the text is no endpoint, [`NetError::Resolve`] if a host
+    /// Returns [`NetError::Endpoint`] if the text is not an endpoint, [`NetError::Resolve`] if a host
     /// name has no address, and [`NetError::Io`] if the system refuses.
     pub async fn bind(
         endpoint: impl IntoEndpoint,
@@ -66,7 +68,7 @@ impl Listener {
         Self::bind_with(endpoint, security, Options::default()).await
     }
 
-    /// As [`Listener::bind`], with `options`.
+    /// As [`Listener::bind`], with `options`. Cancel-safe.
     ///
     /// # Errors
     /// As [`Listener::bind`].
@@ -141,7 +143,8 @@ impl Listener {
     }
 
     /// Stops listening and ends the handshakes in progress. When this returns, the endpoint is free
-    /// again and an ipc socket's file is removed.
+    /// again and an ipc socket's file is removed. Cancel-safe: dropping the future does the same in
+    /// the background.
     pub async fn close(mut self) {
         self.accepting.abort();
         // Aborted above; the JoinError is expected.

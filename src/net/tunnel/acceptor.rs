@@ -106,9 +106,11 @@ impl Tunnel {
     /// server of type RELAY that authorizes peers. A server's tunnel always asks a handler; to
     /// admit every peer, bind a handler that does.
     ///
+    /// Cancel-safe: dropping the future frees the endpoint.
+    ///
     /// # Errors
     /// Returns [`NetError::Tunnel`] if the configuration or the clear side is not allowed,
-    /// [`NetError::Endpoint`] if a text is no endpoint, [`NetError::Resolve`] if a host name has no
+    /// [`NetError::Endpoint`] if a text is not an endpoint, [`NetError::Resolve`] if a host name has no
     /// address, and [`NetError::Io`] if the system refuses.
     pub async fn server(
         endpoint: impl IntoEndpoint,
@@ -132,7 +134,7 @@ impl Tunnel {
 
     /// Binds `endpoint` for local programs, and forwards each of their connections to the server at
     /// `forward`. `security` is the configuration of a PLAIN or CURVE client of type
-    /// RELAY.
+    /// RELAY. Cancel-safe, as [`Tunnel::server`].
     ///
     /// # Errors
     /// As [`Tunnel::server`].

@@ -18,7 +18,7 @@ use std::future::{Future, ready};
 use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use zmtp_auth::auth::{AddressError, AddressRule, Authenticator, CurveQuestion};
+use zmtp_auth::auth::{AddressRule, AddressRuleError, Authenticator, CurveQuestion};
 use zmtp_auth::{Domain, PeerAddress, PublicKey};
 
 const SEED: u64 = 27;
@@ -41,7 +41,7 @@ fn address_rule(bytes: &Text) -> AddressRule {
 
 /// Makes one call to our Authenticator. Returns true if it is an error for pyzmq too.
 fn configure(auth: &Authenticator, call: &Call, base: &Path) -> bool {
-    let mut listed: Result<(), AddressError> = Ok(());
+    let mut listed: Result<(), AddressRuleError> = Ok(());
     match call {
         Call::Allow(rules) => listed = auth.allow(rules.iter().map(address_rule)),
         Call::Deny(rules) => listed = auth.deny(rules.iter().map(address_rule)),

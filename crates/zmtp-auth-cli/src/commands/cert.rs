@@ -210,7 +210,7 @@ struct Checked {
 
 fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
     let dir = &arguments.dir;
-    let report = load_certificates(CertificateDirectory::new(dir).layout(
+    let report = load_certificates(CertificateDirectory::new(dir).with_layout(
         match arguments.layout {
             LayoutArgument::Pyzmq => Layout::Pyzmq,
             LayoutArgument::Czmq => Layout::Czmq,

@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &KeygenArguments, console: Console) -> Result<(), F
         return console.result(&keys, &text);
     }
     let pair = KeyPair::generate()?;
-    let secret = pair.secret().to_z85();
+    let secret = pair.secret_key().to_z85();
     let public_key = pair.public_key().to_z85();
     let (secret_key, text) = match &arguments.secret {
         None => {

@@ -17,7 +17,7 @@ fn keys(house: &House, name: &str) -> (String, String) {
     let pair = certificate.key_pair().unwrap();
     (
         pair.public_key().to_z85(),
-        pair.secret().to_z85().to_string(),
+        pair.secret_key().to_z85().to_string(),
     )
 }
 

@@ -123,7 +123,7 @@ fn a_refusal_is_told_on_both_sides_with_status_and_rule() {
 }
 
 #[test]
-fn nobody_is_let_in_by_leaving_something_out() {
+fn no_peer_is_admitted_by_leaving_something_out() {
     let house = House::new();
     for line in [
         "listen tcp://127.0.0.1:* --type pull --null",

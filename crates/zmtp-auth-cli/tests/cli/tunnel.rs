@@ -83,7 +83,7 @@ impl Drop for Running {
 
 fn write_key(directory: &Path, name: &str, keys: &KeyPair) -> String {
     let path = directory.join(name);
-    fs::write(&path, format!("{}\n", *keys.secret().to_z85())).unwrap();
+    fs::write(&path, format!("{}\n", *keys.secret_key().to_z85())).unwrap();
     path.to_str().unwrap().to_owned()
 }
 

@@ -113,7 +113,7 @@ async fn a_service_prints_each_decision_with_its_peer() {
     assert_eq!(told["user_id"], json!({"text": "admin"}));
     assert_eq!(told["rule"], "the passwords of domain \"*\"");
     assert!(told["time"].as_str().unwrap().ends_with('Z'), "{told}");
-    ask(&router, "guess").await;
+    let _denied = ask(&router, "guess").await;
     let told = service.event("decision");
     assert_eq!(
         (&told["status"], &told["user"]),
@@ -124,7 +124,7 @@ async fn a_service_prints_each_decision_with_its_peer() {
     let key = mallory.public_key();
     let address = PeerAddress::from_zap(b"10.1.2.3");
     let curve = Credentials::Curve { key };
-    router
+    let _denied = router
         .authorize(&AccessRequest::new(Domain::from("billing"), address, curve))
         .await;
     let told = service.event("decision");

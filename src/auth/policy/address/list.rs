@@ -3,7 +3,7 @@
 
 use crate::access::address::PeerAddress;
 use crate::access::domain::Domain;
-use crate::auth::policy::address::rule::{AddressError, AddressRule, Match, RuleSet};
+use crate::auth::policy::address::rule::{AddressRule, AddressRuleError, Match, RuleSet};
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
 use std::collections::BTreeMap;
@@ -119,9 +119,9 @@ impl List {
     }
 
     /// Adds to the allow list. Adding no rules creates no list, as in pyzmq.
-    pub(crate) fn allow(&mut self, rules: Vec<AddressRule>) -> Result<(), AddressError> {
+    pub(crate) fn allow(&mut self, rules: Vec<AddressRule>) -> Result<(), AddressRuleError> {
         match self {
-            Self::Deny(_) => return Err(AddressError::BothLists),
+            Self::Deny(_) => return Err(AddressRuleError::BothLists),
             Self::Allow(list) => list.extend(rules),
             Self::None if rules.is_empty() => {}
             Self::None => *self = Self::Allow(RuleSet::from(rules)),
@@ -130,9 +130,9 @@ impl List {
     }
 
     /// Adds to the deny list.
-    pub(crate) fn deny(&mut self, rules: Vec<AddressRule>) -> Result<(), AddressError> {
+    pub(crate) fn deny(&mut self, rules: Vec<AddressRule>) -> Result<(), AddressRuleError> {
         match self {
-            Self::Allow(_) => return Err(AddressError::BothLists),
+            Self::Allow(_) => return Err(AddressRuleError::BothLists),
             Self::Deny(list) => list.extend(rules),
             Self::None if rules.is_empty() => {}
             Self::None => *self = Self::Deny(RuleSet::from(rules)),

@@ -66,7 +66,7 @@ impl Matches {
 /// Why an address rule, or a list of rules, is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
-pub enum AddressError {
+pub enum AddressRuleError {
     /// `allow` was called after `deny`, or the reverse. The first list remains.
     #[error("use either allow or deny, not both")]
     BothLists,
@@ -84,14 +84,14 @@ pub enum AddressError {
     HostBits(String),
 }
 
-impl From<Infallible> for AddressError {
+impl From<Infallible> for AddressRuleError {
     fn from(never: Infallible) -> Self {
         match never {}
     }
 }
 
 impl FromStr for AddressRule {
-    type Err = AddressError;
+    type Err = AddressRuleError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains('/') {
@@ -105,26 +105,26 @@ impl FromStr for AddressRule {
             if let Some(id) = text.strip_prefix(prefix) {
                 return match digits(id) {
                     Some(id) => Ok(Self(rule(id))),
-                    None => Err(AddressError::Address(text.to_owned())),
+                    None => Err(AddressRuleError::Address(text.to_owned())),
                 };
             }
         }
         match PeerAddress::from_zap(text.as_bytes()) {
-            PeerAddress::Other(_) => Err(AddressError::Address(text.to_owned())),
+            PeerAddress::Other(_) => Err(AddressRuleError::Address(text.to_owned())),
             // An IPv4 address has no zone, so the rule would match no peer.
             PeerAddress::ScopedIp(ip, _) if ip.to_ipv4_mapped().is_some() => {
-                Err(AddressError::Address(text.to_owned()))
+                Err(AddressRuleError::Address(text.to_owned()))
             }
             address => Ok(Self::exactly(address)),
         }
     }
 }
 
-fn block(text: &str) -> Result<Matches, AddressError> {
-    let bad = || AddressError::Block(text.to_owned());
+fn block(text: &str) -> Result<Matches, AddressRuleError> {
+    let bad = || AddressRuleError::Block(text.to_owned());
     let (first, prefix) = parse_block(text).ok_or_else(bad)?;
     if first != first_of_block(first, prefix) {
-        return Err(AddressError::HostBits(text.to_owned()));
+        return Err(AddressRuleError::HostBits(text.to_owned()));
     }
     if prefix == width(first) {
         return Ok(Matches::Ip(first));
@@ -133,7 +133,7 @@ fn block(text: &str) -> Result<Matches, AddressError> {
 }
 
 impl TryFrom<&str> for AddressRule {
-    type Error = AddressError;
+    type Error = AddressRuleError;
 
     fn try_from(text: &str) -> Result<Self, Self::Error> {
         text.parse()
@@ -141,7 +141,7 @@ impl TryFrom<&str> for AddressRule {
 }
 
 impl TryFrom<String> for AddressRule {
-    type Error = AddressError;
+    type Error = AddressRuleError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -149,7 +149,7 @@ impl TryFrom<String> for AddressRule {
 }
 
 impl TryFrom<&String> for AddressRule {
-    type Error = AddressError;
+    type Error = AddressRuleError;
 
     fn try_from(text: &String) -> Result<Self, Self::Error> {
         text.parse()
@@ -392,7 +392,7 @@ mod tests {
             .is_some()
     }
 
-    fn error(rule: &str) -> AddressError {
+    fn error(rule: &str) -> AddressRuleError {
         rule.parse::<AddressRule>().unwrap_err()
     }
 
@@ -556,7 +556,10 @@ mod tests {
             "gid:4294967296",
             "localhost:1:2",
         ] {
-            assert!(matches!(error(text), AddressError::Address(_)), "{text}");
+            assert!(
+                matches!(error(text), AddressRuleError::Address(_)),
+                "{text}"
+            );
         }
         for text in [
             "10.0.0.0/33",
@@ -566,7 +569,7 @@ mod tests {
             "10.0.0.0/+8",
             "a/b",
         ] {
-            assert!(matches!(error(text), AddressError::Block(_)), "{text}");
+            assert!(matches!(error(text), AddressRuleError::Block(_)), "{text}");
         }
         for text in [
             "10.0.0.1/8",
@@ -574,7 +577,10 @@ mod tests {
             "::ffff:10.0.0.1/104",
             "::ffff:0:0/20",
         ] {
-            assert!(matches!(error(text), AddressError::HostBits(_)), "{text}");
+            assert!(
+                matches!(error(text), AddressRuleError::HostBits(_)),
+                "{text}"
+            );
             let told = error(text).to_string();
             let (_, right) = told.rsplit_once("write ").unwrap();
             right.parse::<AddressRule>().unwrap();
