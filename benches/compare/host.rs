@@ -17,8 +17,6 @@ use zmtp_auth::{Config, Domain, KeyPair, Limits, PeerAddress, Security, SocketTy
 
 /// Bytes that are encoded before they are written, and room that is read into.
 const BUFFER: usize = 64 * 1024;
-/// Frames that are taken at once.
-const FRAMES: usize = 256;
 
 /// Binds, and says how many messages a second it receives.
 pub async fn pull(size: usize) {
@@ -38,7 +36,9 @@ pub async fn pull(size: usize) {
     let mut frames = Vec::new();
     let mut counter = Counter::new(size);
     loop {
-        reader.read_many(&mut input, FRAMES, &mut frames).unwrap();
+        reader
+            .read_many(&mut input, usize::MAX, &mut frames)
+            .unwrap();
         for frame in frames.drain(..) {
             assert_eq!(frame.body.len(), size);
             if let Some(rate) = counter.count() {
