@@ -31,7 +31,7 @@ pub enum Error {
     Denied(Denied),
     /// The peer closed the connection before the handshake was complete.
     #[error(
-        "peer closed the connection while we waited for its {0}{hint}",
+        "peer closed the connection while we waited for {0}{hint}",
         hint = Error::ClosedByPeer(*.0).likely_cause().map_or("", LikelyCause::hint)
     )]
     ClosedByPeer(Stage),
@@ -146,7 +146,7 @@ impl Stage {
             Self::CurveInitiate => "CURVE INITIATE",
             Self::CurveReady => "CURVE READY",
             Self::Verdict => "the ZAP handler's verdict",
-            Self::Metadata => "the relay's metadata",
+            Self::Metadata => "the metadata from the far side",
         }
     }
 }
@@ -429,6 +429,10 @@ mod tests {
                     .ends_with(cause.map_or(stage.name(), LikelyCause::hint))
             );
         }
+        assert_eq!(
+            Error::ClosedByPeer(Stage::Metadata).to_string(),
+            "peer closed the connection while we waited for the metadata from the far side"
+        );
     }
 
     #[test]

@@ -106,6 +106,11 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<SecretFile, FileErrorKin
     })
 }
 
+/// The warning about a file with passwords on which users other than its owner have permissions.
+pub(crate) fn open_to_others(path: &Path, mode: u32) -> String {
+    format!("{path:?} holds passwords and is open to others than its owner (mode {mode:03o})")
+}
+
 /// Opens a regular file.
 fn open(path: &Path) -> Result<(File, Metadata), FileErrorKind> {
     // The check before opening matters because opening a device may act on it. The check after

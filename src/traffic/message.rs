@@ -102,10 +102,13 @@ impl Message {
 /// Shows the beginning of each frame, and its length.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let frame = |frame: &Bytes| format!("{} ({} bytes)", printable(frame), frame.len());
-        f.debug_list()
-            .entries(self.frames().iter().map(frame))
-            .finish()
+        let mut list = f.debug_list();
+        for frame in self.frames() {
+            let (shown, len) = (printable(frame), frame.len());
+            let plural = if len == 1 { "" } else { "s" };
+            list.entry(&format_args!("b\"{shown}\" ({len} byte{plural})"));
+        }
+        list.finish()
     }
 }
 
@@ -218,6 +221,13 @@ mod tests {
         let two: Message = ["a", "bc"].into_iter().collect();
         assert_eq!((two.single(), two.size()), (None, 3));
         assert_eq!(two.into_frames(), ["a", "bc"]);
+    }
+
+    #[test]
+    fn each_frame_is_shown_escaped_once_and_apart_from_its_length() {
+        let message: Message = [&b"x"[..], b"a\n\"\xFF"].into_iter().collect();
+        let shown = r#"[b"x" (1 byte), b"a\n\"\xff" (4 bytes)]"#;
+        assert_eq!(format!("{message:?}"), shown);
     }
 
     #[test]

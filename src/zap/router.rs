@@ -114,8 +114,8 @@ pub struct AlreadyBound(
 /// Why a request has no valid reply.
 #[derive(Debug, Error)]
 enum Trouble {
-    #[error("no ZAP handler was ever bound for the domain")]
-    NeverBound,
+    #[error("no ZAP handler was ever bound for the domain \"{0}\"")]
+    NeverBound(Domain),
     #[error("the ZAP handler was unbound")]
     Gone,
     #[error("too many ZAP requests are in progress")]
@@ -132,7 +132,7 @@ impl Trouble {
     const fn status(&self) -> DenialStatus {
         match self {
             Self::Gone | Self::TooMany | Self::TimedOut => DenialStatus::Temporary,
-            Self::NeverBound | Self::Panicked | Self::Invalid(_) => DenialStatus::Internal,
+            Self::NeverBound(_) | Self::Panicked | Self::Invalid(_) => DenialStatus::Internal,
         }
     }
 }
@@ -145,7 +145,7 @@ impl Table {
         self.0
             .get(domain)
             .or_else(|| self.0.get(&Domain::ALL))
-            .ok_or(Trouble::NeverBound)?
+            .ok_or_else(|| Trouble::NeverBound(domain.clone()))?
             .as_ref()
             .ok_or(Trouble::Gone)
     }

@@ -1,6 +1,8 @@
 //! Policy files admit exactly what they say, report errors with line and column, and never show a
 //! password.
 
+#[cfg(unix)]
+use crate::log_lines;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -729,4 +731,32 @@ fn a_watch_of_a_policy_goes_on_with_the_same_policy_and_ends_with_another_or_by_
     assert_eq!(again(), []);
     let keys = dir.path().join("keys");
     assert!(auth.configure_curve("a", keys).unwrap().ended_watch);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_open_password_file_is_warned_of_once_however_it_is_loaded() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let users = dir.path().join("users");
+    fs::write(&users, "ada=one\n").unwrap();
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o640)).unwrap();
+    let section = |name: &str| format!("[domain.{name}]\nplain = {{ file = \"users\" }}\n");
+    let policy = write(&dir, &(section("a") + &section("b")));
+    let warnings = |load: &dyn Fn()| {
+        log_lines::listen();
+        load();
+        let lines = log_lines::take(tracing::Level::WARN);
+        lines
+            .into_iter()
+            .filter(|line| line.contains("open to others"))
+            .collect::<Vec<_>>()
+    };
+    let by_policy = warnings(&|| drop(Authenticator::from_policy_file(&policy).unwrap()));
+    let by_call = warnings(&|| {
+        let auth = Authenticator::new();
+        auth.configure_plain_file("a", &users).unwrap();
+    });
+    assert_eq!(by_policy.len(), 1, "{by_policy:?}");
+    assert_eq!(by_policy, by_call);
 }

@@ -98,11 +98,15 @@ fn where_no_handler_was_ever_bound_the_status_is_500() {
     refused(
         verdict(&empty, ""),
         DenialStatus::Internal,
-        "no ZAP handler was ever bound",
+        "no ZAP handler was ever bound for the domain \"\"",
     );
     let other = ZapRouter::new();
     other.bind("other", admits_as("x")).unwrap();
-    refused(verdict(&other, "mine"), DenialStatus::Internal, "ever");
+    refused(
+        verdict(&other, "mi\nne"),
+        DenialStatus::Internal,
+        "for the domain \"mi\\nne\"",
+    );
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::crypto::password_hash::PasswordHashError;
 use crate::crypto::random::OsRandom;
 use crate::error::LocalError;
 use crate::printable::printable;
+use crate::secret_file::open_to_others;
 #[cfg(feature = "reload")]
 use bytes::Bytes;
 use std::path::Path;
@@ -105,11 +106,16 @@ impl Authenticator {
     ) -> Result<Configured, PasswordFileError> {
         let domain = domain.into();
         self.claim(MechanismKind::Plain, &domain);
-        let table = self.password_table(&Passwords::load(path.as_ref())?)?;
+        let path = path.as_ref();
+        let passwords = Passwords::load(path)?;
+        if let Some(mode) = passwords.loose_mode {
+            tracing::warn!("{}", open_to_others(path, mode));
+        }
+        let table = self.password_table(&passwords)?;
         #[cfg(feature = "reload")]
         let loaded = Some(Loaded {
-            source: Source::PasswordFile(domain.clone(), path.as_ref().to_owned()),
-            reading: Reading::of_table(&table),
+            source: Source::PasswordFile(domain.clone(), path.to_owned()),
+            reading: Reading::of_table(&table, passwords.loose_mode),
         });
         #[cfg(not(feature = "reload"))]
         let loaded: Option<Loaded> = None;

@@ -109,6 +109,8 @@ pub enum PasswordFileErrorKind {
 pub(crate) struct Passwords {
     file: PathBuf,
     entries: Vec<Entry>,
+    /// The permission bits of the file, if users other than its owner have any.
+    pub(crate) loose_mode: Option<u32>,
 }
 
 struct Entry {
@@ -122,14 +124,17 @@ enum Stored {
 }
 
 impl Passwords {
-    /// Reads and parses a file.
+    /// Reads and parses a file, without log events.
     pub(crate) fn load(file: &Path) -> Result<Self, PasswordFileError> {
-        let content = read(file).map_err(|reason| PasswordFileError {
+        let read = secret_file::read(file, MAX_FILE_LEN).map_err(|error| PasswordFileError {
             file: file.to_owned(),
             line: None,
-            reason,
+            reason: error.into(),
         })?;
-        Self::parse(file, &content)
+        Ok(Self {
+            loose_mode: read.loose_mode,
+            ..Self::parse(file, &read.content)?
+        })
     }
 
     /// Parses the content of `file`.
@@ -156,6 +161,7 @@ impl Passwords {
         Ok(Self {
             file: file.to_owned(),
             entries,
+            loose_mode: None,
         })
     }
 
@@ -228,15 +234,4 @@ pub(crate) fn password_input(password: &[u8]) -> Result<PasswordInput<'_>, Passw
         }
         given => Ok(given),
     }
-}
-
-/// Reads a password file into memory that is wiped on drop.
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PasswordFileErrorKind> {
-    let file = secret_file::read(path, MAX_FILE_LEN)?;
-    if let Some(mode) = file.loose_mode {
-        tracing::warn!(
-            "password file {path:?} is accessible to others than its owner (mode {mode:03o})"
-        );
-    }
-    Ok(file.content)
 }

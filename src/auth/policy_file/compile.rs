@@ -197,11 +197,12 @@ impl DomainRules<'_> {
             }
             PlainSettings::File(path) => {
                 let path = self.policy.base.join(path);
-                let table = self.auth.password_table(&Passwords::load(&path)?)?;
+                let passwords = Passwords::load(&path)?;
+                let table = self.auth.password_table(&passwords)?;
                 #[cfg(feature = "reload")]
                 rules.sources.push(NamedSource {
                     source: Source::PasswordFile(self.domain.clone(), path),
-                    reading: Reading::of_table(&table),
+                    reading: Reading::of_table(&table, passwords.loose_mode),
                     is_watched: self.settings.reload,
                 });
                 Arc::new(table)

@@ -14,6 +14,7 @@ use crate::auth::policy_file::settings::{
 };
 use crate::cert::problem::{CertificateError, CertificateWarning};
 use crate::cert::validity::Validity;
+use crate::secret_file::open_to_others;
 use crate::with_causes::WithCauses;
 use std::fmt;
 use std::fs;
@@ -121,10 +122,7 @@ impl fmt::Display for PolicyWarning {
                 "domain \"{domain}\" admits anyone by {mechanism}{}",
                 hint_of(mechanism)
             ),
-            Self::OpenToOthers(file, mode) => write!(
-                f,
-                "{file:?} holds passwords and is open to others than its owner (mode {mode:03o})"
-            ),
+            Self::OpenToOthers(file, mode) => f.write_str(&open_to_others(file, *mode)),
             Self::WritableByOthers(file, mode) => write!(
                 f,
                 "others than its owner may write to {file:?}, and so admit themselves \
@@ -254,7 +252,13 @@ impl PolicyFile {
             Some(PlainSettings::File(path)) => {
                 let path = self.base.join(path);
                 let mode = mode_of(&path).filter(|mode| mode & 0o077 != 0);
-                found.extend(mode.map(|mode| PolicyWarning::OpenToOthers(path, mode)));
+                let open = mode.map(|mode| PolicyWarning::OpenToOthers(path, mode));
+                // Several domains may have the same file.
+                if let Some(open) = open
+                    && !found.contains(&open)
+                {
+                    found.push(open);
+                }
             }
             Some(PlainSettings::Users(_)) if has_clear_passwords(settings) => {
                 found.push(PolicyWarning::PasswordsInTheClear(domain.clone()));

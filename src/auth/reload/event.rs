@@ -28,7 +28,7 @@ impl ReloadEvent {
         let (domain, path) = (&self.domain, &self.path);
         tracing::info!(%domain, ?path, admitted = self.admitted, "loaded again");
         for issue in &self.issues {
-            tracing::warn!(%domain, ?path, "loaded again: {issue}");
+            tracing::warn!(%domain, ?path, "reload: {issue}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Reloading of password files and certificate directories when they change.
 
 pub(crate) mod event;
+pub(crate) mod file_watcher;
 pub(crate) mod schedule;
 pub(crate) mod settings;
 pub(crate) mod settling;

@@ -30,9 +30,10 @@ impl Source {
             }
             Self::PasswordFile(_, path) => {
                 let passwords = Passwords::load(path);
+                let loose_mode = passwords.as_ref().ok().and_then(|read| read.loose_mode);
                 let auth = auth.upgrade()?;
                 let table = passwords.and_then(|passwords| auth.password_table(&passwords));
-                Some(Reading::of_passwords(&table))
+                Some(Reading::of_passwords(&table, loose_mode))
             }
         }
     }

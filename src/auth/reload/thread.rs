@@ -8,24 +8,19 @@ use crate::auth::policy::watched::reading::{Entries, Entry, Name, Reading};
 use crate::auth::policy::watched::source::{Ruled, Source};
 use crate::auth::policy::watched::watches::{WatchId, Watched};
 use crate::auth::reload::event::ReloadEvent;
+use crate::auth::reload::file_watcher::FileWatcher;
 use crate::auth::reload::schedule::{self, Schedule};
 use crate::auth::reload::settings::ReloadSettings;
 use crate::auth::reload::settling::Settling;
+use crate::secret_file::open_to_others;
 use crate::zap::contain::contain;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// How often a reading tries to lock the file watcher, and the pause between two tries. Together
-/// 1 s: another reading that holds the lock for longer hangs, and this one must not wait for it.
-const HINT_TRIES: usize = 200;
-const HINT_PAUSE: Duration = Duration::from_millis(5);
 
 /// A function that reads a source; it returns `None` if the Authenticator is dropped.
 pub(crate) type Read = dyn Fn(&Source, &WeakAuthenticator) -> Option<Reading> + Send + Sync;
@@ -68,7 +63,10 @@ impl Watch {
             id: watch.id,
             ended: Arc::clone(&watch.ended),
             settings,
-            watcher: Arc::new(Mutex::new(watcher(hints.clone()))),
+            watcher: Arc::new(FileWatcher::start({
+                let hints = hints.clone();
+                move || hints.hint()
+            })),
             on_event,
             read,
             hints,
@@ -120,27 +118,13 @@ impl Hints {
     }
 }
 
-fn watcher(hints: Hints) -> Option<RecommendedWatcher> {
-    let told = move |event: notify::Result<notify::Event>| {
-        // Our own readings are accesses too, and must not cause further readings.
-        if !event.is_ok_and(|event| event.kind.is_access()) {
-            hints.hint();
-        }
-    };
-    notify::recommended_watcher(told)
-        .inspect_err(|error| {
-            tracing::warn!(%error, "no notifications of file changes; files are polled instead");
-        })
-        .ok()
-}
-
 /// The state of the thread.
 struct Reloading {
     auth: WeakAuthenticator,
     id: WatchId,
     ended: Arc<AtomicBool>,
     settings: ReloadSettings,
-    watcher: Arc<Mutex<Option<RecommendedWatcher>>>,
+    watcher: Arc<FileWatcher>,
     on_event: Box<dyn Fn(&ReloadEvent) + Send>,
     read: Arc<Read>,
     hints: Hints,
@@ -158,6 +142,8 @@ struct Followed {
     base_version: u64,
     settling: Settling<Name, Entry>,
     schedule: Schedule,
+    /// The permission bits of the latest warning about them.
+    warned_of: Option<u32>,
 }
 
 impl Followed {
@@ -166,6 +152,17 @@ impl Followed {
             Some(base) => base.entries.clone(),
             None => [(Name::Whole, Entry::Unloaded)].into(),
         })
+    }
+
+    /// The permission bits that an explicit call has warned of.
+    fn warned_of(watched: &Watched) -> Option<u32> {
+        watched.base.as_ref()?.loose_mode
+    }
+
+    /// The permission bits of the file that was read, if there was no warning about them yet.
+    fn newly_open(&mut self, reading: &Reading) -> Option<u32> {
+        let mode = reading.loose_mode?;
+        (self.warned_of.replace(mode) != Some(mode)).then_some(mode)
     }
 }
 
@@ -221,10 +218,12 @@ impl Reloading {
                 base_version: watched.base_version,
                 settling: Followed::settling(watched),
                 schedule: Schedule::new(now),
+                warned_of: Followed::warned_of(watched),
             });
             if followed.base_version != watched.base_version {
                 followed.base_version = watched.base_version;
                 followed.settling = Followed::settling(watched);
+                followed.warned_of = Followed::warned_of(watched).or(followed.warned_of);
                 followed.schedule.make_due_by(now);
             }
         }
@@ -251,7 +250,7 @@ impl Reloading {
                 .name("zmtp-auth reading".into())
                 .spawn(move || {
                     let reading = contain(|| {
-                        ask_for_hints(&source, &watcher);
+                        watcher.ask_for_hints(&source);
                         read(&source, &auth)
                     });
                     drop(reader);
@@ -302,6 +301,9 @@ impl Reloading {
             return None;
         }
         let (reading, debounce) = (reading?, self.settings.debounce);
+        if let Some(mode) = followed.newly_open(&reading) {
+            tracing::warn!("{}", open_to_others(followed.source.path(), mode));
+        }
         let is_covered = |name: &Name| reading.covers(name);
         let settling = &mut followed.settling;
         let settled = settling.see(&reading.entries, is_covered, now, debounce);
@@ -355,60 +357,19 @@ fn changes_the_rule(settled: &BTreeSet<Name>, entries: &Entries) -> bool {
     }
 }
 
-/// Registers the source with the file watcher again, because the watcher follows directories and
-/// not paths: a directory that has replaced another one is not watched yet.
-fn ask_for_hints(source: &Source, watcher: &Mutex<Option<RecommendedWatcher>>) {
-    // Resolved before the watcher is locked, so that a disk that hangs does not block the others.
-    let places = places(source.path());
-    // If another reading hangs while it holds the watcher, changes are noticed by polling.
-    let held = (0..HINT_TRIES).find_map(|_| {
-        let watcher = watcher.try_lock().ok();
-        if watcher.is_none() {
-            thread::sleep(HINT_PAUSE);
-        }
-        watcher
-    });
-    let Some(mut watcher) = held else {
-        return;
-    };
-    let Some(watcher) = &mut *watcher else {
-        return;
-    };
-    for path in places {
-        let _not_watched = watcher.unwatch(&path);
-        // A path that does not exist cannot be watched. Polling notices when it comes to exist.
-        let _not_there = watcher.watch(&path, RecursiveMode::NonRecursive);
-    }
-}
-
-/// The paths to watch for changes of `path`: itself, its parent, and the parent of its target if it
-/// is a symbolic link.
-fn places(path: &Path) -> Vec<PathBuf> {
-    let mut places = vec![path.to_owned()];
-    places.extend(
-        path.parent()
-            .map(|parent| match parent.as_os_str().is_empty() {
-                true => PathBuf::from("."),
-                false => parent.to_owned(),
-            }),
-    );
-    if let Ok(real) = path.canonicalize() {
-        places.extend(real.parent().map(Path::to_owned));
-    }
-    places
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::access::credentials::MechanismKind;
     use crate::access::domain::Domain;
     use crate::auth::audit::event::{Audited, Change};
+    use crate::auth::policy::password_file::{PasswordFileError, PasswordFileErrorKind};
     use crate::cert::certificate::Certificate;
     use crate::cert::validity::Validity;
     use crate::lock::lock;
-    use std::sync::Condvar;
+    use std::path::Path;
     use std::sync::atomic::AtomicUsize;
+    use std::sync::{Condvar, Mutex};
 
     /// Blocks callers until it is opened.
     #[derive(Default)]
@@ -557,5 +518,31 @@ mod tests {
             thread::yield_now();
         }
         gate.open();
+    }
+    #[test]
+    fn each_mode_of_a_password_file_is_warned_of_once() {
+        let reading = |loose_mode| {
+            let mut reading = Reading::of_passwords(&Err(gone()), None);
+            reading.loose_mode = loose_mode;
+            reading
+        };
+        let mut followed = Followed {
+            source: Source::PasswordFile(Domain::ALL, "users".into()),
+            base_version: 0,
+            settling: Settling::new(Entries::new()),
+            schedule: Schedule::new(Instant::now()),
+            warned_of: Some(0o640),
+        };
+        let modes = [Some(0o640), None, Some(0o640), Some(0o644), Some(0o644)];
+        let told = modes.map(|mode| followed.newly_open(&reading(mode)));
+        assert_eq!(told, [None, None, None, Some(0o644), None]);
+    }
+
+    fn gone() -> PasswordFileError {
+        PasswordFileError {
+            file: "users".into(),
+            line: None,
+            reason: PasswordFileErrorKind::Random,
+        }
     }
 }

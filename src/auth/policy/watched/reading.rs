@@ -24,6 +24,8 @@ pub(crate) struct Reading {
     pub(crate) entries: Entries,
     /// Files of a directory whose names are not those of certificates.
     pub(crate) passed_over: Vec<PathBuf>,
+    /// The permission bits of a password file, if users other than its owner have any.
+    pub(crate) loose_mode: Option<u32>,
     /// Whether an entry that is missing here is absent on disk. A password file with a line that is
     /// not valid gives no information about any user.
     is_whole: bool,
@@ -106,24 +108,29 @@ impl Reading {
         Self {
             entries: good.chain(bad).chain(secrets).collect(),
             passed_over: report.passed_over.clone(),
+            loose_mode: None,
             is_whole: true,
         }
     }
 
-    pub(crate) fn of_table(table: &PasswordTable) -> Self {
+    pub(crate) fn of_table(table: &PasswordTable, loose_mode: Option<u32>) -> Self {
         let users = table.stored();
         let entries =
             users.map(|(name, stored)| (Name::User(name.clone()), Entry::User(stored.clone())));
         Self {
             entries: entries.collect(),
             passed_over: Vec::new(),
+            loose_mode,
             is_whole: true,
         }
     }
 
-    pub(crate) fn of_passwords(table: &Result<PasswordTable, PasswordFileError>) -> Self {
+    pub(crate) fn of_passwords(
+        table: &Result<PasswordTable, PasswordFileError>,
+        loose_mode: Option<u32>,
+    ) -> Self {
         match table {
-            Ok(table) => Self::of_table(table),
+            Ok(table) => Self::of_table(table, loose_mode),
             Err(error) if error.is_gone() => {
                 Self::of_issue(ReloadIssue::FileGone(error.clone()), true)
             }
@@ -135,6 +142,7 @@ impl Reading {
         Self {
             entries: Entries::from([(Name::Whole, Entry::Issue(issue))]),
             passed_over: Vec::new(),
+            loose_mode: None,
             is_whole,
         }
     }

@@ -1,0 +1,240 @@
+//! Notifications of the file system, as hints that watched files may have changed.
+#![forbid(unsafe_code)]
+
+use crate::auth::policy::watched::source::Source;
+use crate::lock::lock;
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// How often a reading tries to lock the file watcher, and the pause between two tries. Together
+/// 1 s: another reading that holds the lock for longer hangs, and this one must not wait for it.
+const HINT_TRIES: usize = 200;
+const HINT_PAUSE: Duration = Duration::from_millis(5);
+
+/// Maximum number of symbolic links that are followed from one path. 40: as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// Watches the directories around all sources. It gives a hint for changes of the sources alone:
+/// a log file in the same directory, for example, must cause no reading, because a reading may write
+/// to that log.
+pub(crate) struct FileWatcher {
+    /// `None` if the system offers no notifications.
+    watcher: Mutex<Option<RecommendedWatcher>>,
+    relevant: Arc<Mutex<RelevantPaths>>,
+}
+
+/// What is relevant, by the path of the source.
+type RelevantPaths = BTreeMap<PathBuf, Relevant>;
+
+impl FileWatcher {
+    /// Calls `hint` after each change of a source.
+    pub(crate) fn start(hint: impl Fn() + Send + 'static) -> Self {
+        let relevant: Arc<Mutex<RelevantPaths>> = Arc::default();
+        let told = {
+            let relevant = Arc::clone(&relevant);
+            move |event: notify::Result<Event>| {
+                if event.is_err() || event.is_ok_and(|event| is_relevant(&event, &relevant)) {
+                    hint();
+                }
+            }
+        };
+        let watcher = notify::recommended_watcher(told).inspect_err(|error| {
+            tracing::warn!(%error, "no notifications of file changes; files are polled instead");
+        });
+        Self {
+            watcher: Mutex::new(watcher.ok()),
+            relevant,
+        }
+    }
+
+    /// Registers the source with the file watcher again, because the watcher follows directories and
+    /// not paths: a directory that has replaced another one is not watched yet.
+    pub(crate) fn ask_for_hints(&self, source: &Source) {
+        // Resolved before anything is locked, so that a disk that hangs does not block the others.
+        let relevant = Relevant::of(source);
+        let places = places(source.path());
+        lock(&self.relevant).insert(source.path().to_owned(), relevant);
+        // If another reading hangs while it holds the watcher, changes are noticed by polling.
+        let held = (0..HINT_TRIES).find_map(|_| {
+            let watcher = self.watcher.try_lock().ok();
+            if watcher.is_none() {
+                thread::sleep(HINT_PAUSE);
+            }
+            watcher
+        });
+        let Some(mut watcher) = held else {
+            return;
+        };
+        let Some(watcher) = &mut *watcher else {
+            return;
+        };
+        for path in places {
+            let _not_watched = watcher.unwatch(&path);
+            // A path that does not exist cannot be watched. Polling notices when it comes to exist.
+            let _not_there = watcher.watch(&path, RecursiveMode::NonRecursive);
+        }
+    }
+}
+
+/// Whether a source may have changed. Our own readings are accesses too, and must not cause further
+/// readings.
+fn is_relevant(event: &Event, relevant: &Mutex<RelevantPaths>) -> bool {
+    if event.kind.is_access() {
+        return false;
+    }
+    if event.need_rescan() || event.paths.is_empty() {
+        return true;
+    }
+    let relevant = lock(relevant);
+    let mut sources = relevant.values();
+    sources.any(|source| event.paths.iter().any(|path| source.includes(path)))
+}
+
+/// The paths whose changes are changes of one source.
+struct Relevant {
+    /// The names of the source, of each symbolic link on the way to it, and of the directories that
+    /// hold these. Names and not paths, because some systems report the real path of a file.
+    names: BTreeSet<OsString>,
+    /// The paths of a directory whose every file matters.
+    directories: Vec<PathBuf>,
+}
+
+impl Relevant {
+    fn of(source: &Source) -> Self {
+        let mut paths = steps(source.path());
+        paths.extend(source.path().canonicalize());
+        let mut names = BTreeSet::new();
+        for path in &paths {
+            let parent = path.parent().and_then(Path::file_name);
+            names.extend(
+                path.file_name()
+                    .into_iter()
+                    .chain(parent)
+                    .map(OsString::from),
+            );
+        }
+        let directories = match source {
+            Source::Directory(..) => paths,
+            Source::PasswordFile(..) => Vec::new(),
+        };
+        Self { names, directories }
+    }
+
+    fn includes(&self, path: &Path) -> bool {
+        path.file_name()
+            .is_none_or(|name| self.names.contains(name))
+            || self
+                .directories
+                .iter()
+                .any(|within| path.starts_with(within))
+    }
+}
+
+/// The path, each symbolic link on the way to the file, and the path after each link. Kubernetes
+/// mounts a file as a link through a second link, `..data`, and replaces only the latter.
+fn steps(path: &Path) -> Vec<PathBuf> {
+    let mut steps = vec![path.to_owned()];
+    let mut current = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let ancestors: Vec<_> = current.ancestors().collect();
+        let link = ancestors.into_iter().rev().find_map(|ancestor| {
+            let target = fs::read_link(ancestor).ok()?;
+            Some((ancestor.to_owned(), target))
+        });
+        let Some((link, target)) = link else {
+            break;
+        };
+        let rest = current.strip_prefix(&link).unwrap_or(Path::new(""));
+        let mut next = link.parent().unwrap_or(Path::new("")).join(target);
+        next.extend(rest);
+        steps.extend([link, next.clone()]);
+        current = next;
+    }
+    steps
+}
+
+/// The paths to watch for changes of `path`: itself, its parent, and the parent of its target if it
+/// is a symbolic link.
+fn places(path: &Path) -> Vec<PathBuf> {
+    let mut places = vec![path.to_owned()];
+    places.extend(
+        path.parent()
+            .map(|parent| match parent.as_os_str().is_empty() {
+                true => PathBuf::from("."),
+                false => parent.to_owned(),
+            }),
+    );
+    if let Ok(real) = path.canonicalize() {
+        places.extend(real.parent().map(Path::to_owned));
+    }
+    places
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::access::domain::Domain;
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+
+    const LONG: Duration = Duration::from_secs(20);
+    /// Longer than a notification takes.
+    const SHORT: Duration = Duration::from_millis(200);
+
+    /// Waits until no more hints come.
+    fn quiet(hints: &Receiver<()>) {
+        while hints.recv_timeout(SHORT).is_ok() {}
+    }
+
+    fn watched(path: &Path) -> (FileWatcher, Receiver<()>) {
+        let (sender, hints) = channel();
+        let watcher = FileWatcher::start(move || {
+            let _test_has_ended = sender.send(());
+        });
+        watcher.ask_for_hints(&Source::PasswordFile(Domain::ALL, path.to_owned()));
+        quiet(&hints);
+        (watcher, hints)
+    }
+
+    #[test]
+    fn a_log_in_the_directory_of_a_password_file_gives_no_hint_and_the_file_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let [users, log, new] = ["users", "log", "users.new"].map(|name| dir.path().join(name));
+        fs::write(&users, "ada=one\n").unwrap();
+        let mut log = fs::File::create(log).unwrap();
+        let (_watcher, hints) = watched(&users);
+        for _ in 0..3 {
+            writeln!(log, "a warning").unwrap();
+        }
+        assert_eq!(hints.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
+        fs::write(&users, "ada=two\n").unwrap();
+        hints.recv_timeout(LONG).unwrap();
+        quiet(&hints);
+        fs::write(&new, "ada=three\n").unwrap();
+        fs::rename(new, &users).unwrap();
+        hints.recv_timeout(LONG).unwrap();
+    }
+
+    #[test]
+    fn a_link_on_the_way_to_a_password_file_gives_a_hint() {
+        let dir = tempfile::tempdir().unwrap();
+        let in_dir = |name: &str| dir.path().join(name);
+        for version in ["..1", "..2"] {
+            fs::create_dir(in_dir(version)).unwrap();
+            fs::write(in_dir(version).join("users"), "ada=one\n").unwrap();
+        }
+        symlink("..1", in_dir("..data")).unwrap();
+        symlink("..data/users", in_dir("users")).unwrap();
+        let (_watcher, hints) = watched(&in_dir("users"));
+        symlink("..2", in_dir("..data_tmp")).unwrap();
+        fs::rename(in_dir("..data_tmp"), in_dir("..data")).unwrap();
+        hints.recv_timeout(LONG).unwrap();
+    }
+}
