@@ -141,8 +141,9 @@ pub fn load_certificates(
 pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, CertificateError> {
     let path = directory.path();
     let mut report = DirectoryReport::default();
-    let files = list(directory, &mut report.passed_over)
-        .map_err(|error| Flaw::from(CertificateErrorKind::File(error.into())).in_file(path))?;
+    let files = list(directory, &mut report.passed_over).map_err(|error| {
+        Flaw::from(CertificateErrorKind::Directory((&error).into())).in_file(path)
+    })?;
     let mut loaded: Vec<Option<Certificate>> = Vec::new();
     let mut places: HashMap<PublicKey, usize> = HashMap::new();
     for file in files {

@@ -31,7 +31,11 @@ pub struct CertificateError {
 impl fmt::Display for CertificateError {
     /// The path is shown escaped, so that a file name cannot forge a log line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "certificate {:?}", self.file)?;
+        let what = match self.reason {
+            CertificateErrorKind::Directory(_) => "directory of certificates",
+            _ => "certificate",
+        };
+        write!(f, "{what} {:?}", self.file)?;
         if let Some(line) = self.line {
             write!(f, ", line {line}")?;
         }
@@ -50,10 +54,12 @@ impl std::error::Error for CertificateError {
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum CertificateErrorKind {
-    /// The file or directory cannot be read, or the file to be written would be too large to be
-    /// read.
+    /// The file cannot be read, or the file to be written would be too large to be read.
     #[error(transparent)]
     File(#[from] FileErrorKind),
+    /// The directory cannot be read.
+    #[error("cannot be read")]
+    Directory(#[source] OsError),
     /// The file cannot be written.
     #[error("cannot be written")]
     Unwritable(#[source] OsError),

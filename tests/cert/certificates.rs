@@ -560,14 +560,16 @@ fn a_path_that_is_not_a_directory_is_an_error() {
     assert_eq!(error.file, missing);
     assert!(matches!(
         error.reason,
-        CertificateErrorKind::File(FileErrorKind::Unreadable(failure)) if failure.kind == std::io::ErrorKind::NotFound
+        CertificateErrorKind::Directory(failure) if failure.kind == std::io::ErrorKind::NotFound
     ));
+    let expected = format!("directory of certificates {missing:?}: cannot be read");
+    assert_eq!(error.to_string(), expected);
     let file = dir.path().join("ada.key");
     write_public(&file, 1);
     let error = load_certificates(&file).unwrap_err();
     assert!(matches!(
         error.reason,
-        CertificateErrorKind::File(FileErrorKind::Unreadable(failure)) if failure.kind == std::io::ErrorKind::NotADirectory
+        CertificateErrorKind::Directory(failure) if failure.kind == std::io::ErrorKind::NotADirectory
     ));
     let empty = tempfile::tempdir().unwrap();
     let report = load_certificates(empty.path()).unwrap();
@@ -669,6 +671,7 @@ mod unix {
         matches!(
             reason,
             CertificateErrorKind::File(FileErrorKind::Unreadable(failure))
+                | CertificateErrorKind::Directory(failure)
                 | CertificateErrorKind::Unwritable(failure)
                 if failure.kind == ErrorKind::PermissionDenied
         )
