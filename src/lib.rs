@@ -44,6 +44,7 @@
 //! | `tokio` | `net`, and the time-out of the ZAP router | yes |
 //! | `reload` | password files and certificate directories that are loaded again when they change | no |
 //! | `policy-file` | policies as TOML files | no |
+//! | `serde` | keys, domains, address rules and mechanisms both ways, audit events for writing | no |
 //! | `futures-io` | `host` over streams with the traits of `futures-io` | no |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

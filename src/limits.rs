@@ -139,7 +139,9 @@ pub struct Limits {
     pub max_connections_per_address: Option<usize>,
     /// Time that a refused peer has to read our ERROR before the connection closes. 1 s: enough for
     /// several round trips, and short enough that peers which never read hold few sockets.
-    /// Enforced in `src/host/linger.rs`.
+    /// `net::Connection::close` waits as long for the peer to close. The socket is held until
+    /// `net::Options::linger`. Enforced in `src/host/linger.rs` and
+    /// `src/net/connection/driver.rs`.
     pub linger_timeout: Duration,
     /// Most bytes that are read and discarded from a refused peer during that time. Closing a
     /// socket with unread input resets the connection, and the reset can overtake our ERROR.

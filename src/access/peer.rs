@@ -13,6 +13,7 @@ use crate::limits::Limits;
 use crate::wire::metadata::{IDENTITY, MAX_IDENTITY_LEN, Metadata, SOCKET_TYPE};
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
+use std::borrow::Cow;
 
 /// The peer of a completed handshake.
 #[derive(Debug, Clone)]
@@ -53,6 +54,14 @@ impl Peer {
         self.authenticated
             .as_ref()
             .map(|authenticated| &authenticated.user_id)
+    }
+
+    /// [`Peer::user_id`] as text, for display. Bytes that are not UTF-8 become U+FFFD, so two user ids
+    /// may have the same text. Compare the bytes.
+    #[must_use]
+    pub fn user_id_str(&self) -> Option<Cow<'_, str>> {
+        self.user_id()
+            .map(|user_id| String::from_utf8_lossy(user_id))
     }
 
     /// The revocable admission of the peer; `None` if no handler was asked, or it issues no grants.

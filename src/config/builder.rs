@@ -53,6 +53,20 @@ impl Config<NoPolicy> {
 
 /// Builds a [`Config`]. The mechanism and role come first, then, for a role that can refuse a peer,
 /// which peers it admits. Everything else has a default.
+///
+/// ```
+/// use zmtp_auth::{Config, Domain, KeyPair, SocketType};
+///
+/// let keys = KeyPair::generate()?;
+/// let client = Config::builder(SocketType::Push)
+///     .curve_client(KeyPair::generate()?, keys.public_key())
+///     .finish()?;
+/// let server = Config::builder(SocketType::Pull)
+///     .curve_server(keys)
+///     .authorize(Domain::from("billing"))
+///     .finish()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct Builder<S> {

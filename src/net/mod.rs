@@ -1,4 +1,4 @@
-//! Layer 3: listeners and connections over tcp and ipc, on tokio.
+//! Listeners and connections over tcp and ipc, on tokio.
 //!
 //! [`Listener`] binds and hands out authenticated peers. [`Connection`] connects once;
 //! [`Connector`] and [`Reconnecting`] connect again after a loss. A [`Tunnel`] secures a program

@@ -86,6 +86,9 @@ pub struct ReconnectPolicy {
 }
 
 /// What to do after an ERROR with status 400, 500, or a reason of the peer's own.
+///
+/// A wrong server key is not such a refusal: the server cannot read our HELLO and closes, so the
+/// client tries again whatever this says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum AfterRefusal {
@@ -169,7 +172,9 @@ pub struct Options {
     /// any size is always taken. 256 KiB.
     pub send_ahead: usize,
     /// How long queued messages may take to leave after a close or a drop, and how long the peer
-    /// may then take to close its side. 30 s.
+    /// may then take to close its side. The socket is held until then. 30 s.
+    /// [`Connection::close`](crate::net::Connection::close) waits for the peer only for
+    /// [`Limits::linger_timeout`](crate::Limits::linger_timeout).
     pub linger: Duration,
     /// Keepalive on accepted and outgoing TCP connections, which detects a peer that vanished
     /// without a close. `None` leaves it to the system, which then sends no probes. On by default.

@@ -68,6 +68,16 @@ impl<H: ZapHandler> AnyHandler for H {
 /// Handlers by domain. A handler bound to [`Domain::ALL`] (`*`) answers for every domain that has
 /// never had a handler of its own. Cloning is cheap, and all clones are the same router.
 ///
+/// ```
+/// use zmtp_auth::DenialStatus;
+/// use zmtp_auth::zap::{ZapRequest, ZapRouter};
+///
+/// let router = ZapRouter::new();
+/// router.bind("billing", async |request: ZapRequest| request.allow("alice"))?;
+/// router.bind("*", async |request: ZapRequest| request.deny(DenialStatus::Failure, "no"))?;
+/// # Ok::<(), zmtp_auth::zap::AlreadyBound>(())
+/// ```
+///
 /// Every failure refuses the peer:
 ///
 /// | failure | status |

@@ -27,6 +27,16 @@ impl Authenticator {
     ///
     /// A certificate that cannot be loaded is left out, with a warning in the log.
     ///
+    /// ```
+    /// use zmtp_auth::auth::Authenticator;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("policy.toml");
+    /// std::fs::write(&path, "[domain.billing]\ncurve = { any = true }\n")?;
+    /// let auth = Authenticator::from_policy_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns [`PolicyFileError`] if the file, or a file or directory that it names, cannot be
     /// used.

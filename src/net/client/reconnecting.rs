@@ -23,6 +23,47 @@ const MAX_LOST: usize = 16;
 /// connection failed is lost, and no error says which. Subscriptions are made again on each new
 /// connection. Connecting happens inside the calls; between calls only the driver of an existing
 /// connection runs.
+///
+/// A wrong server key or a refused CURVE key is retried for ever, up to once a minute, and the calls
+/// wait meanwhile. To see such failures, bound a call by a timeout and ask
+/// [`Reconnecting::last_error`], or use [`Connector::next_attempt`].
+/// [`AfterRefusal::Stop`](crate::net::AfterRefusal::Stop) ends the retries after a refusal. It does not
+/// cover a wrong server key, which shows as a close and not as a refusal.
+///
+/// There is no split, no `Stream` and no `Sink`, because both directions share the connection that is
+/// made. One task sends and receives with `select!` over [`Reconnecting::recv`], which is cancel-safe,
+/// and a channel of messages to send:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use zmtp_auth::net::Listener;
+/// # use zmtp_auth::{Config, SocketType};
+/// # let pair = || Config::builder(SocketType::Pair).null().accept_any_peer().finish();
+/// # let listener = Listener::bind("tcp://127.0.0.1:*", pair()?).await?;
+/// use zmtp_auth::net::{Connector, Reconnecting};
+///
+/// let connector = Connector::new(listener.local_endpoint(), pair()?)?;
+/// let mut connection = Reconnecting::new(connector);
+/// let (to_send, mut outgoing) = tokio::sync::mpsc::channel::<&str>(16);
+/// # to_send.send("ping").await?;
+/// # tokio::spawn(async move {
+/// #     let mut peer = listener.accept().await.unwrap();
+/// #     peer.recv().await.unwrap();
+/// #     peer.send("pong").await.unwrap();
+/// #     peer.closed().await;
+/// # });
+/// loop {
+///     tokio::select! {
+///         Some(message) = outgoing.recv() => connection.send(message).await?,
+///         incoming = connection.recv() => {
+///             println!("{:?}", incoming?);
+/// #             break;
+///         }
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Reconnecting {
     connector: Connector,

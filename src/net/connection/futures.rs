@@ -12,7 +12,26 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// Receives as [`RecvHalf::recv`]. The last item is the reason why the connection ended, after it the
-/// stream returns `None`. Cancel-safe.
+/// stream returns `None`. Cancel-safe. `StreamExt::next` of the `futures` crate does what this example
+/// does:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use zmtp_auth::net::{Connection, Listener};
+/// # use zmtp_auth::{Config, SocketType};
+/// # let pair = || Config::builder(SocketType::Pair).null().accept_any_peer().finish();
+/// # let listener = Listener::bind("tcp://127.0.0.1:*", pair()?).await?;
+/// # let mut one = Connection::connect(listener.local_endpoint(), pair()?).await?;
+/// # let mut other = listener.accept().await?;
+/// use futures_core::Stream;
+/// use std::{future::poll_fn, pin::Pin};
+///
+/// one.send("hello").await?;
+/// let next = poll_fn(|context| Pin::new(&mut other).poll_next(context)).await;
+/// assert_eq!(next.unwrap()?.into_message(), Some("hello".into()));
+/// # Ok(()) }
+/// ```
 impl Stream for RecvHalf {
     type Item = Result<Incoming, NetError>;
 
@@ -28,7 +47,26 @@ impl FusedStream for RecvHalf {
 }
 
 /// Sends as [`SendHalf::send`]. `poll_flush` is [`SendHalf::poll_flush`], and `poll_close` is
-/// [`SendHalf::poll_close`].
+/// [`SendHalf::poll_close`]. `SinkExt::feed` of the `futures` crate does what this example does:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use zmtp_auth::net::{Connection, Listener};
+/// # use zmtp_auth::{Config, SocketType};
+/// # let pair = || Config::builder(SocketType::Pair).null().accept_any_peer().finish();
+/// # let listener = Listener::bind("tcp://127.0.0.1:*", pair()?).await?;
+/// # let mut one = Connection::connect(listener.local_endpoint(), pair()?).await?;
+/// # let mut other = listener.accept().await?;
+/// use futures_sink::Sink;
+/// use std::{future::poll_fn, pin::Pin};
+///
+/// let (mut sender, _receiver) = one.split();
+/// poll_fn(|context| Sink::poll_ready(Pin::new(&mut sender), context)).await?;
+/// Pin::new(&mut sender).start_send("hello".into())?;
+/// assert_eq!(other.recv_message().await?.frames(), ["hello"]);
+/// # Ok(()) }
+/// ```
 ///
 /// A message that `start_send` takes without a `poll_ready` before it is queued beyond
 /// [`Options::send_ahead`](crate::net::Options::send_ahead).

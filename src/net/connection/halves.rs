@@ -96,6 +96,9 @@ impl SendHalf {
     /// `Ok` means that the message is queued. ZMTP has no acknowledgements, so if the connection
     /// fails later, the message may be lost without notice.
     ///
+    /// [`Limits::max_message`](crate::Limits::max_message) bounds what we receive. A message beyond
+    /// the peer's limit makes the peer close, which shows here as [`NetError::Closed`].
+    ///
     /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
     ///
     /// # Errors

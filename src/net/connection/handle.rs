@@ -47,7 +47,9 @@ use tracing::Instrument;
 /// the runtime lives.
 ///
 /// A connection is a [`Stream`](futures_core::Stream) of what is received and a
-/// [`Sink`](futures_sink::Sink) of messages, and so are its halves.
+/// [`Sink`](futures_sink::Sink) of messages, and so are its halves. The methods of the connection hide
+/// those of `SinkExt` that have the same name: `connection.send(..)` and `connection.close()` are the
+/// ones here. Write `SinkExt::send(&mut connection, ..)` for the others.
 pub struct Connection {
     sender: SendHalf,
     receiver: RecvHalf,

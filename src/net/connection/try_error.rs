@@ -7,6 +7,27 @@ use std::fmt;
 use thiserror::Error as ThisError;
 
 /// A message was not queued. It is given back.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use zmtp_auth::net::{Connection, Listener};
+/// # use zmtp_auth::{Config, SocketType};
+/// # let pair = || Config::builder(SocketType::Pair).null().accept_any_peer().finish();
+/// # let listener = Listener::bind("tcp://127.0.0.1:*", pair()?).await?;
+/// # let mut one = Connection::connect(listener.local_endpoint(), pair()?).await?;
+/// # let mut other = listener.accept().await?;
+/// use zmtp_auth::net::TrySendReason;
+///
+/// match one.try_send("now") {
+///     Ok(()) => {}
+///     // The message comes back. `send` or `poll_ready` waits for room.
+///     Err(refused) if matches!(refused.reason, TrySendReason::Full) => drop(refused.message),
+///     Err(refused) => return Err(refused.into()),
+/// }
+/// assert_eq!(other.recv_message().await?.frames(), ["now"]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, ThisError)]
 #[error("the message was not queued")]
 #[non_exhaustive]

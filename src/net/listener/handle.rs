@@ -120,6 +120,24 @@ impl Listener {
     /// The next outcome of a handshake, an accepted peer or a refusal. The latest
     /// [`Options::refusals_kept`] refusals are kept. Cancel-safe, as [`Listener::accept`].
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use zmtp_auth::net::{Connection, Listener};
+    /// # use zmtp_auth::{Config, SocketType};
+    /// # let pair = || Config::builder(SocketType::Pair).null().accept_any_peer().finish();
+    /// # let listener = Listener::bind("tcp://127.0.0.1:*", pair()?).await?;
+    /// # let _client = Connection::connect(listener.local_endpoint(), pair()?).await?;
+    /// use zmtp_auth::net::Event;
+    ///
+    /// match listener.next_event().await? {
+    ///     Event::Accepted(connection) => println!("accepted {:?}", connection.peer()),
+    ///     Event::Refused(refusal) => println!("refused: {:?}", refusal.error),
+    ///     _ => {}
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Listener::accept`].
     pub async fn next_event(&self) -> Result<Event, NetError> {
