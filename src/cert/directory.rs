@@ -74,6 +74,12 @@ impl CertificateDirectory {
         }
     }
 
+    /// Whether a file of this name is a public certificate in the layout.
+    #[cfg(feature = "reload")]
+    pub(crate) fn takes(&self, name: &OsStr) -> bool {
+        self.layout.takes(name)
+    }
+
     /// The same directory in another layout.
     #[must_use]
     pub const fn with_layout(mut self, layout: Layout) -> Self {

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::watched::source::Source;
+use crate::cert::directory::CertificateDirectory;
 use crate::lock::lock;
+use notify::event::{EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -93,7 +95,12 @@ fn is_relevant(event: &Event, relevant: &Mutex<RelevantPaths>) -> bool {
     }
     let relevant = lock(relevant);
     let mut sources = relevant.values();
-    sources.any(|source| event.paths.iter().any(|path| source.includes(path)))
+    sources.any(|source| {
+        event
+            .paths
+            .iter()
+            .any(|path| source.includes(event.kind, path))
+    })
 }
 
 /// The paths whose changes are changes of one source.
@@ -101,8 +108,9 @@ struct Relevant {
     /// The names of the source, of each symbolic link on the way to it, and of the directories that
     /// hold these. Names and not paths, because some systems report the real path of a file.
     names: BTreeSet<OsString>,
-    /// The paths of a directory whose every file matters.
-    directories: Vec<PathBuf>,
+    /// A directory of certificates, and its paths. Each file that comes or goes matters in it, and
+    /// the content of each certificate.
+    directory: Option<(CertificateDirectory, Vec<PathBuf>)>,
 }
 
 impl Relevant {
@@ -119,20 +127,26 @@ impl Relevant {
                     .map(OsString::from),
             );
         }
-        let directories = match source {
-            Source::Directory(..) => paths,
-            Source::PasswordFile(..) => Vec::new(),
+        let directory = match source {
+            Source::Directory(_, directory, _) => Some((directory.clone(), paths)),
+            Source::PasswordFile(..) => None,
         };
-        Self { names, directories }
+        Self { names, directory }
     }
 
-    fn includes(&self, path: &Path) -> bool {
-        path.file_name()
-            .is_none_or(|name| self.names.contains(name))
-            || self
-                .directories
-                .iter()
-                .any(|within| path.starts_with(within))
+    fn includes(&self, kind: EventKind, path: &Path) -> bool {
+        let Some(name) = path.file_name() else {
+            return true;
+        };
+        let is_content = matches!(
+            kind,
+            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_))
+        );
+        self.names.contains(name)
+            || self.directory.as_ref().is_some_and(|(directory, paths)| {
+                paths.iter().any(|within| path.starts_with(within))
+                    && (!is_content || directory.takes(name))
+            })
     }
 }
 
@@ -180,6 +194,7 @@ fn places(path: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
     use crate::access::domain::Domain;
+    use crate::cert::validity::Validity;
     use std::io::Write;
     use std::os::unix::fs::symlink;
     use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -193,14 +208,38 @@ mod tests {
         while hints.recv_timeout(SHORT).is_ok() {}
     }
 
-    fn watched(path: &Path) -> (FileWatcher, Receiver<()>) {
+    fn watched(source: &Source) -> (FileWatcher, Receiver<()>) {
         let (sender, hints) = channel();
         let watcher = FileWatcher::start(move || {
             let _test_has_ended = sender.send(());
         });
-        watcher.ask_for_hints(&Source::PasswordFile(Domain::ALL, path.to_owned()));
+        watcher.ask_for_hints(source);
         quiet(&hints);
         (watcher, hints)
+    }
+
+    fn passwords(path: &Path) -> Source {
+        Source::PasswordFile(Domain::ALL, path.to_owned())
+    }
+
+    #[test]
+    fn a_log_among_certificates_gives_no_hint_and_a_certificate_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let [key, log, renamed] = ["ada.key", "log", "ada.old"].map(|name| dir.path().join(name));
+        fs::write(&key, "").unwrap();
+        let mut log = fs::File::create(log).unwrap();
+        let directory = CertificateDirectory::new(dir.path());
+        let source = Source::Directory(Domain::ALL, directory, Validity::default());
+        let (_watcher, hints) = watched(&source);
+        for _ in 0..3 {
+            writeln!(log, "a warning").unwrap();
+        }
+        assert_eq!(hints.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
+        fs::write(&key, "changed").unwrap();
+        hints.recv_timeout(LONG).unwrap();
+        quiet(&hints);
+        fs::rename(key, renamed).unwrap();
+        hints.recv_timeout(LONG).unwrap();
     }
 
     #[test]
@@ -209,7 +248,7 @@ mod tests {
         let [users, log, new] = ["users", "log", "users.new"].map(|name| dir.path().join(name));
         fs::write(&users, "ada=one\n").unwrap();
         let mut log = fs::File::create(log).unwrap();
-        let (_watcher, hints) = watched(&users);
+        let (_watcher, hints) = watched(&passwords(&users));
         for _ in 0..3 {
             writeln!(log, "a warning").unwrap();
         }
@@ -232,7 +271,7 @@ mod tests {
         }
         symlink("..1", in_dir("..data")).unwrap();
         symlink("..data/users", in_dir("users")).unwrap();
-        let (_watcher, hints) = watched(&in_dir("users"));
+        let (_watcher, hints) = watched(&passwords(&in_dir("users")));
         symlink("..2", in_dir("..data_tmp")).unwrap();
         fs::rename(in_dir("..data_tmp"), in_dir("..data")).unwrap();
         hints.recv_timeout(LONG).unwrap();
