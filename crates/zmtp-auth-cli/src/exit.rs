@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 use zmtp_auth::cert::CertificateError;
-use zmtp_auth::net::{EndpointError, NetError};
+use zmtp_auth::net::NetError;
 use zmtp_auth::{ConfigError, Error, LikelyCause, LocalError, WithCauses};
 
 /// What `--help` says of the codes.
@@ -88,6 +88,7 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
+    /// Empty if the command has printed the reason itself.
     pub(crate) message: String,
 }
 
@@ -95,6 +96,14 @@ impl Failure {
     /// A failure with [`Exit::Other`].
     pub(crate) fn new(message: impl fmt::Display) -> Self {
         Self::with(Exit::Other, message)
+    }
+
+    /// A failure with [`Exit::Other`] whose reason the command has printed itself.
+    pub(crate) const fn silent() -> Self {
+        Self {
+            exit: Exit::Other,
+            message: String::new(),
+        }
     }
 
     /// A failure with [`Exit::Usage`].
@@ -112,7 +121,7 @@ impl Failure {
         Self::usage(WithCauses(&error))
     }
 
-    /// A failure at a local endpoint, which the message names.
+    /// A failure at an endpoint, which the message names.
     pub(crate) fn at(endpoint: &str, error: &NetError) -> Self {
         let why = WithCauses(error);
         Self::with(Exit::of(error), format_args!("{endpoint}: {why}"))
@@ -143,12 +152,6 @@ impl Failure {
 impl From<NetError> for Failure {
     fn from(error: NetError) -> Self {
         Self::with(Exit::of(&error), WithCauses(&error))
-    }
-}
-
-impl From<EndpointError> for Failure {
-    fn from(error: EndpointError) -> Self {
-        Self::usage_of(error)
     }
 }
 

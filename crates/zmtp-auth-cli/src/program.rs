@@ -7,7 +7,8 @@ use crate::commands::{
 };
 use crate::exit::{Exit, Failure};
 use crate::output::console::{Console, end_log, start_log};
-use crate::output::printable::lines;
+use crate::output::printable::{lines, one_line};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 pub(crate) fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return not_parsed(&error),
+        Err(error) => return not_parsed(error),
     };
     let console = Console {
         json: arguments.json,
@@ -39,9 +40,25 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// Prints help or version, or says what is wrong with the arguments and ends with code 2.
-fn not_parsed(error: &clap::Error) -> ExitCode {
-    let wants_json = std::env::args_os().any(|argument| argument == "--json");
-    if error.use_stderr() && wants_json && start_log(0).is_ok() {
+fn not_parsed(mut error: clap::Error) -> ExitCode {
+    // A value is shown as it was given: it must not begin a line of its own.
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
+        let shown = one_line(value);
+        error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
+    }
+    if error.kind() == ErrorKind::ValueValidation {
+        // The first line names the option, the value and the reason. The rest is a hint at --help.
+        let text = error.render().to_string();
+        let told = text.lines().next().unwrap_or_default();
+        let failure = Failure::usage(told.trim_start_matches("error: "));
+        let json = wants_json();
+        if start_log(0).is_ok() {
+            Console { json }.failure(&failure);
+            end_log();
+        }
+        return Exit::Usage.into();
+    }
+    if error.use_stderr() && wants_json() && start_log(0).is_ok() {
         let text = error.render().to_string();
         let told = text.trim().trim_start_matches("error: ");
         Console { json: true }.failure(&Failure::usage(told));
@@ -54,6 +71,11 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
         return Exit::Usage.into();
     }
     error.exit()
+}
+
+/// Whether the arguments, which were not parsed, ask for JSON.
+fn wants_json() -> bool {
+    std::env::args_os().any(|argument| argument == "--json")
 }
 
 fn run(command: Command, console: Console) -> Result<(), Failure> {

@@ -119,7 +119,24 @@ fn new(arguments: &NewArguments, console: Console) -> Result<(), Failure> {
         })?;
     }
     let public_key = certificate.public_key().to_z85();
-    let (public_file, secret_file) = certificate.save(&arguments.dir, &arguments.name)?;
+    if let Ok(validity) = certificate.validity()
+        && validity
+            .not_after
+            .is_some_and(|end| end <= SystemTime::now())
+    {
+        tracing::warn!("not-after has passed already: no server admits this key");
+    }
+    let name = arguments.name.as_str();
+    let saved = certificate
+        .save(&arguments.dir, name)
+        .map_err(|error| match &error.reason {
+            CertificateErrorKind::FileName => Failure::usage(format_args!(
+                "{name:?} is no certificate name: {}",
+                error.reason
+            )),
+            _ => Failure::of(error),
+        });
+    let (public_file, secret_file) = saved?;
     let text = format!(
         "{public_key}\n{} is public: give it to others\n{} is secret: keep it\n",
         public_file.display(),
@@ -215,7 +232,12 @@ fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
             LayoutArgument::Pyzmq => Layout::Pyzmq,
             LayoutArgument::Czmq => Layout::Czmq,
         },
-    ))?;
+    ));
+    // The error is of the directory: a file that cannot be loaded is a problem in the report.
+    let report = report.map_err(|error| {
+        let why = WithCauses(&error.reason);
+        Failure::new(format_args!("certificate directory {dir:?}: {why}"))
+    })?;
     let files = report.passed_over.iter();
     let passed_over: Vec<_> = files.filter_map(|file| file.file_name()).collect();
     let mut checked = Checked {

@@ -15,9 +15,9 @@ use crate::socket::socket_type::TypeArgument;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
-use zmtp_auth::net::{Connection, Incoming, NetError};
+use zmtp_auth::net::{Connection, Endpoint, Incoming, NetError};
 use zmtp_auth::{MechanismKind, Security, SocketType, WithCauses};
 
 /// How long the program still waits for the end of standard input after the peer has closed. If it
@@ -43,7 +43,7 @@ const END_OF_STDIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArguments {
     /// Where to connect, such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
-    endpoint: String,
+    endpoint: Endpoint,
     /// The type of this socket
     #[arg(long = "type", value_name = "TYPE")]
     socket_type: TypeArgument,
@@ -89,9 +89,9 @@ pub(crate) struct ConnectArguments {
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Told<'a> {
+enum Told {
     Connected {
-        endpoint: &'a str,
+        endpoint: String,
         socket_type: Option<&'static str>,
     },
     Message {
@@ -207,10 +207,12 @@ async fn converse(
         left: arguments.count,
         reading: ours.sends(),
     };
-    let endpoint = arguments.endpoint.as_str();
+    let endpoint = &arguments.endpoint;
     let options = arguments.socket.options();
     let mut connection = tokio::select! {
-        connected = Connection::connect_with(endpoint, security, &options) => connected?,
+        connected = Connection::connect_with(endpoint, security, &options) => {
+            connected.map_err(|error| Failure::at(&endpoint.to_string(), &error))?
+        }
         () = signals.stop() => {
             return Err(Failure::new("a signal came before the connection was complete"));
         }
@@ -248,16 +250,20 @@ async fn converse(
     let ending = async {
         match ended {
             Ended::Done => after_close(connection.close().await, sends)?,
-            Ended::Lost(error) => {
+            Ended::Lost(error, at) => {
                 let reason = WithCauses(&error).to_string();
-                events.tell(&Told::Closed { reason }).await?;
-                let closed = if is_cut_short || !matches!(error, NetError::Closed) {
-                    Err(error)
-                } else {
-                    connection.close().await
+                events.tell_at(&Told::Closed { reason }, at).await?;
+                let outcome = match error {
+                    NetError::Closed if is_cut_short => Err(Failure::with(
+                        Exit::Unsent,
+                        "the peer closed before the end of standard input: later lines were not \
+                         sent, and the last ones may be lost",
+                    )),
+                    NetError::Closed => after_close(connection.close().await, sends),
+                    error => Err(error.into()),
                 };
                 events.written().await?;
-                return after_close(closed, sends);
+                return outcome;
             }
         }
         events.written().await
@@ -280,15 +286,15 @@ fn after_close(closed: Result<(), NetError>, may_lose: bool) -> Result<(), Failu
 enum Ended {
     /// Everything was sent and received.
     Done,
-    /// The connection was lost.
-    Lost(NetError),
+    /// The connection was lost at this time.
+    Lost(NetError, SystemTime),
 }
 
 impl Conversation<'_> {
     async fn exchange(&mut self, connection: &mut Connection) -> Result<Ended, Failure> {
         let claims = &connection.peer().claims;
         let connected = Told::Connected {
-            endpoint: &self.arguments.endpoint,
+            endpoint: self.arguments.endpoint.to_string(),
             socket_type: claims.socket_type.map(SocketType::name),
         };
         self.events.tell(&connected).await?;
@@ -332,18 +338,20 @@ impl Conversation<'_> {
                         self.events.tell(&Told::Message { frames }).await?;
                         self.left = self.left.map(|left| left.saturating_sub(1));
                         if self.left == Some(0) {
-                            return Ok(unsent.map_or(Ended::Done, Ended::Lost));
+                            let now = SystemTime::now();
+                            return Ok(unsent.map_or(Ended::Done, |error| Ended::Lost(error, now)));
                         }
                     }
                     Ok(Incoming::Subscribe(_)) => subscribed = true,
                     Ok(_) => {}
                     Err(error) => {
+                        let at = SystemTime::now();
                         // Standard input may have ended without this being read yet.
                         if self.reading && unsent.is_none() {
                             let end = timeout(END_OF_STDIN, lines.next()).await;
                             self.reading = !matches!(end, Ok(Ok(None)));
                         }
-                        return Ok(Ended::Lost(unsent.unwrap_or(error)));
+                        return Ok(Ended::Lost(unsent.unwrap_or(error), at));
                     }
                 },
             }

@@ -18,7 +18,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use zmtp_auth::net::{Event, Listener};
+use zmtp_auth::net::{Endpoint, Event, Listener};
 use zmtp_auth::{Security, SocketType};
 
 /// Bind a socket, and print its peers and the messages that they send
@@ -28,9 +28,9 @@ use zmtp_auth::{Security, SocketType};
 /// and the rule that decided), "message" and "closed". Data from peers, such as user ids and frames,
 /// is {"text":".."}, or {"base64":".."} if it is not UTF-8.
 ///
-/// Repeated refusals are summarised. They count as repeated if address, status, and key or user are
-/// the same. The first is printed at once, then one line per minute with the latest of them; its
-/// field "repeated" says how many refusals it stands for.
+/// Repeated refusals are summarised. They count as repeated if address, stage, kind of error, status,
+/// and key or user are the same. The first is printed at once, then one line per minute with the
+/// latest of them; its field "repeated" says how many refusals it stands for.
 ///
 /// No messages are received while stdout is full, so none is lost by this program. A peer that sends
 /// heartbeats may then close the connection, and its messages that were not received are lost.
@@ -42,7 +42,7 @@ use zmtp_auth::{Security, SocketType};
 pub(crate) struct ListenArguments {
     /// Where to listen, such as tcp://*:5555, tcp://127.0.0.1:* (any free port) or
     /// ipc:///run/app.sock
-    endpoint: String,
+    endpoint: Endpoint,
     /// The type of this socket
     #[arg(long = "type", value_name = "TYPE")]
     socket_type: TypeArgument,
@@ -80,7 +80,7 @@ enum Told {
 
 pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     let TypeArgument(socket_type) = arguments.socket_type;
-    arguments.bind.check(&arguments.endpoint.parse()?)?;
+    arguments.bind.check(&arguments.endpoint)?;
     let echoes = matches!(
         socket_type,
         SocketType::Rep | SocketType::Router | SocketType::Dealer | SocketType::Pair
@@ -123,9 +123,9 @@ async fn serve(
     let mechanism = security.mechanism().name();
     let mut options = arguments.socket.options();
     arguments.bind.apply(&mut options);
-    let endpoint = arguments.endpoint.as_str();
+    let endpoint = &arguments.endpoint;
     let listener = Listener::bind_with(endpoint, security, options).await;
-    let listener = listener.map_err(|error| Failure::at(endpoint, &error))?;
+    let listener = listener.map_err(|error| Failure::at(&endpoint.to_string(), &error))?;
     events.offer(&Told::Listening {
         endpoint: listener.local_endpoint().to_string(),
     })?;

@@ -75,10 +75,10 @@ pub(crate) fn run(command: &PolicyCommand, console: Console) -> Result<(), Failu
     };
     let _ = writeln!(text, "{verdict}");
     console.result(&checked, &text)?;
-    match fails {
-        true => Err(Failure::new(format_args!(
-            "{warnings}, and --strict allows none"
-        ))),
-        false => Ok(()),
+    match (fails, console.json) {
+        (false, _) => Ok(()),
+        (true, true) => Err(Failure::new(verdict)),
+        // The verdict is on stdout already.
+        (true, false) => Err(Failure::silent()),
     }
 }

@@ -28,7 +28,7 @@ use zmtp_auth::{
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArguments {
     /// Where to connect, such as tcp://127.0.0.1:5555 or ipc:///run/app.sock
-    endpoint: String,
+    endpoint: Endpoint,
     #[command(flatten)]
     security: ClientSecurity,
     /// The socket type to claim; the default is to try all
@@ -65,7 +65,7 @@ struct Report {
 }
 
 pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Failure> {
-    let endpoint: Endpoint = arguments.endpoint.parse()?;
+    let endpoint = &arguments.endpoint;
     let timeout = Duration::try_from_secs_f64(arguments.timeout)
         .map_err(|_| Failure::usage("--timeout must be a number of seconds"))?;
     let with_credentials = arguments.security.mechanism().is_some();
@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: &ProbeArguments, console: Console) -> Result<(), Fa
         .map(|claimed| credentials.config(Config::builder(claimed)));
     let configs: Vec<_> = configs.collect::<Result<_, _>>()?;
     let waiting = console.waiting(&format!("asking {endpoint}"));
-    let (seen, ended) = block_on(attempts(&endpoint, &configs, timeout))?;
+    let (seen, ended) = block_on(attempts(endpoint, &configs, timeout))?;
     drop(waiting);
     let (outcome, exit) = judge(&ended, with_credentials);
     let report = Report {

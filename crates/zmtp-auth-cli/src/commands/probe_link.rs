@@ -50,8 +50,13 @@ impl Seen {
         }
     }
 
-    /// RFC 37, "Greeting": the mechanism is the 20 bytes after the version, padded with zeros.
+    /// RFC 37, "Greeting": the mechanism is the 20 bytes after the version, padded with zeros. `None`
+    /// before ZMTP 3 and for other protocols, whose bytes there mean something else.
     pub(crate) fn mechanism(&self) -> Option<String> {
+        match self.greeting.get(..11)? {
+            [0xFF, .., signature, 3..=255] if signature & 1 == 1 => {}
+            _ => return None,
+        }
         let name = self.greeting.get(12..32)?;
         let end = name
             .iter()
@@ -61,9 +66,11 @@ impl Seen {
     }
 
     fn step(&mut self, step: &str, since: Instant) {
+        // Three digits after the point, as for people.
+        let microseconds = (since.elapsed().as_secs_f64() * 1e6).round();
         self.steps.push(Step {
             step: step.to_owned(),
-            ms: since.elapsed().as_secs_f64() * 1000.0,
+            ms: microseconds / 1000.0,
         });
     }
 }

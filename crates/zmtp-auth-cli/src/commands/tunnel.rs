@@ -64,10 +64,10 @@ pub(crate) enum TunnelCommand {
 pub(crate) struct ServerArguments {
     /// Where peers connect from the network, such as tcp://*:6000
     #[arg(long, value_name = "ENDPOINT")]
-    bind: String,
+    bind: Endpoint,
     /// Where the local program listens, such as tcp://127.0.0.1:5000 or ipc:///run/app.sock
     #[arg(long, value_name = "ENDPOINT")]
-    forward: String,
+    forward: Endpoint,
     /// Use CURVE with this secret key: a secret certificate or the output of `keygen`, from a file,
     /// standard input (-) or a variable (env:NAME). Give up to four keys while clients change from
     /// an old key to a new one
@@ -114,10 +114,10 @@ pub(crate) struct ServerArguments {
 pub(crate) struct ClientArguments {
     /// Where the program connects, such as tcp://127.0.0.1:5000 or ipc:///run/app.sock
     #[arg(long, value_name = "ENDPOINT")]
-    bind: String,
+    bind: Endpoint,
     /// The server, such as tcp://example.org:6000
     #[arg(long, value_name = "ENDPOINT")]
-    forward: String,
+    forward: Endpoint,
     /// Use CURVE with the server that has this public key: its 40 characters, or a certificate, the
     /// output of `keygen` or the bare key, from a file, standard input (-) or a variable (env:NAME)
     #[arg(
@@ -242,7 +242,7 @@ async fn server(arguments: &ServerArguments, mut policy: LoadedPolicy) -> Result
         IdentityArgument::UserId => IdentityRule::UserId,
         IdentityArgument::Drop => IdentityRule::Drop,
     };
-    let (bind, forward) = (arguments.bind.as_str(), arguments.forward.as_str());
+    let (bind, forward) = (&arguments.bind, &arguments.forward);
     let tunnel = Tunnel::server(bind, forward, (config, policy.router()?), options).await;
     serve(
         tunnel.map_err(|error| named(bind, error))?,
@@ -255,15 +255,15 @@ async fn server(arguments: &ServerArguments, mut policy: LoadedPolicy) -> Result
 async fn client(arguments: &ClientArguments, config: Config<NoPolicy>) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     let options = arguments.common.options();
-    let (bind, forward) = (arguments.bind.as_str(), arguments.forward.as_str());
+    let (bind, forward) = (&arguments.bind, &arguments.forward);
     let tunnel = Tunnel::client(bind, forward, config, options).await;
     serve(tunnel.map_err(|error| named(bind, error))?, None, signals).await
 }
 
 /// Adds the endpoint to an error of the system when binding. All other errors name it themselves.
-fn named(bind: &str, error: NetError) -> Failure {
+fn named(bind: &Endpoint, error: NetError) -> Failure {
     match error {
-        NetError::Io { .. } => Failure::at(bind, &error),
+        NetError::Io { .. } => Failure::at(&bind.to_string(), &error),
         other => other.into(),
     }
 }
@@ -313,8 +313,8 @@ impl ServerArguments {
     /// # Errors
     /// Returns a usage failure if an option has no effect at these endpoints.
     fn check(&self) -> Result<(), Failure> {
-        self.common.bind.check(&self.bind.parse()?)?;
-        if self.forward_uid.is_some() && matches!(self.forward.parse()?, Endpoint::Tcp { .. }) {
+        self.common.bind.check(&self.bind)?;
+        if self.forward_uid.is_some() && matches!(self.forward, Endpoint::Tcp { .. }) {
             return Err(Failure::usage(
                 "--forward-uid has no effect with tcp: only an ipc endpoint shows whose program it is",
             ));
@@ -347,7 +347,7 @@ impl ClientArguments {
                 "--max-connections-per-user has no effect: the programs that connect have no user id",
             ));
         }
-        self.common.bind.check(&self.bind.parse()?)
+        self.common.bind.check(&self.bind)
     }
 
     fn config(&self) -> Result<Config<NoPolicy>, Failure> {

@@ -30,7 +30,7 @@ const MAX_ANSWERS: usize = 512;
 pub(crate) struct ServiceArguments {
     /// Serve other processes at this endpoint
     #[arg(long, value_name = "ENDPOINT")]
-    listen: Option<String>,
+    listen: Option<Endpoint>,
     /// The service's secret key, for CURVE over tcp
     #[arg(
         long,
@@ -78,17 +78,16 @@ enum Told {
 impl ServiceArguments {
     /// The endpoint to listen at, if --listen was given.
     pub(crate) fn endpoint(&self) -> Result<Option<Endpoint>, Failure> {
-        let Some(text) = &self.listen else {
+        let Some(endpoint) = &self.listen else {
             return Ok(None);
         };
-        let endpoint: Endpoint = text.parse()?;
         let private = match endpoint {
             // An abstract name has no file mode: every user of the machine can connect to it.
             Endpoint::IpcPath(_) => true,
             _ => self.key.is_some() || self.insecure_clear_zap,
         };
         if private {
-            Ok(Some(endpoint))
+            Ok(Some(endpoint.clone()))
         } else {
             Err(Failure::usage(
                 "requests contain passwords: listen on an ipc path, or give --key and \

@@ -65,6 +65,9 @@ impl Console {
 
     /// Prints why a command has failed, on stderr.
     pub(crate) fn failure(self, failure: &Failure) {
+        if failure.message.is_empty() {
+            return;
+        }
         #[derive(Serialize)]
         struct Told<'a> {
             error: &'a str,

@@ -64,11 +64,25 @@ impl Events {
 
     /// Writes an event that must not be lost: waits for room. If cancelled, nothing is written.
     pub(crate) async fn tell(&self, event: &impl Serialize) -> Result<(), Failure> {
+        self.tell_of(event, None).await
+    }
+
+    /// As [`Events::tell`], for an event that happened at an earlier time.
+    pub(crate) async fn tell_at(
+        &self,
+        event: &impl Serialize,
+        at: SystemTime,
+    ) -> Result<(), Failure> {
+        self.tell_of(event, Some(at)).await
+    }
+
+    /// Without a time it is now, once there is room.
+    async fn tell_of(&self, event: &impl Serialize, at: Option<SystemTime>) -> Result<(), Failure> {
         // Wait for some room before the event is encoded: JSON can be six times as long as the data,
         // and without this wait every waiting task would hold its encoded event in memory.
         let turn = self.shared.room.acquire().await;
         drop(turn.map_err(|_closed| self.broken())?);
-        let text = line(event)?;
+        let text = line(event, at.unwrap_or_else(SystemTime::now))?;
         let room = Arc::clone(&self.shared.room).acquire_many_owned(cost(&text));
         let room = room.await.map_err(|_closed| self.broken())?;
         self.push(text, room)
@@ -77,7 +91,7 @@ impl Events {
     /// Writes an event that a stranger can cause, or that the log also records. Without room it is
     /// dropped, and an event `lost` counts it once stdout is read again.
     pub(crate) fn offer(&self, event: &impl Serialize) -> Result<(), Failure> {
-        let text = line(event)?;
+        let text = line(event, SystemTime::now())?;
         match Arc::clone(&self.shared.room).try_acquire_many_owned(cost(&text)) {
             Ok(room) => self.push(text, room),
             Err(TryAcquireError::NoPermits) => {
@@ -119,8 +133,8 @@ struct Stamped<'a, T> {
     time: String,
 }
 
-fn line(event: &impl Serialize) -> Result<String, Failure> {
-    let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+fn line(event: &impl Serialize, at: SystemTime) -> Result<String, Failure> {
+    let time = humantime::format_rfc3339_millis(at).to_string();
     let stamped = Stamped { event, time };
     let mut text = json(serde_json::to_string(&stamped).map_err(Failure::of)?);
     text.push('\n');
@@ -154,8 +168,8 @@ fn tell_lost(shared: &Shared, out: &mut impl Write) -> io::Result<()> {
     match shared.lost.swap(0, Ordering::Relaxed) {
         0 => Ok(()),
         count => {
-            let line =
-                line(&Told::Lost { count }).map_err(|failure| io::Error::other(failure.message))?;
+            let line = line(&Told::Lost { count }, SystemTime::now())
+                .map_err(|failure| io::Error::other(failure.message))?;
             out.write_all(line.as_bytes())?;
             out.flush()
         }

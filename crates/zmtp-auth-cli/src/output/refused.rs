@@ -6,9 +6,10 @@ use crate::output::events::Events;
 use crate::output::repeats::{Repeats, place_of};
 use crate::socket::frames::Shown;
 use serde::Serialize;
+use std::mem::{self, Discriminant};
 use std::time::Instant;
 use zmtp_auth::net::Refusal;
-use zmtp_auth::{Credential, WithCauses};
+use zmtp_auth::{Credential, Error, WithCauses};
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -43,6 +44,10 @@ struct Refused {
 struct SummedUp {
     address: String,
     who: Option<String>,
+    stage: &'static str,
+    /// The kind of the error, without what the peer can choose. A peer that sends ahead can fail
+    /// for different reasons at one stage.
+    kind: Option<Discriminant<Error>>,
     status: Option<&'static str>,
 }
 
@@ -68,6 +73,8 @@ impl Refusals {
         let place = SummedUp {
             address: place_of(&refusal.address),
             who: refusal.credential.as_ref().map(ToString::to_string),
+            stage: refusal.stage.name(),
+            kind: refusal.error.protocol().map(mem::discriminant),
             status: status_of(refusal),
         };
         match self.repeats.note(place, refused(refusal), Instant::now()) {

@@ -125,6 +125,7 @@ struct LogPlace {
     address: String,
     message: String,
     who: String,
+    stage: String,
     status: String,
 }
 
@@ -135,6 +136,7 @@ struct Refused {
     address: String,
     error: String,
     who: String,
+    stage: String,
     status: String,
 }
 
@@ -165,13 +167,21 @@ fn log(take: impl FnOnce(&mut Repeats<LogPlace, Refused>) -> Vec<(Refused, u64)>
             address,
             error,
             who,
+            stage,
             status,
         } = refused;
         let more = match more {
             1 => "once more".to_owned(),
             more => format!("{more} times again"),
         };
-        tracing::info!(latest = address, who, status, error, "{more}: {message}");
+        tracing::info!(
+            latest = address,
+            who,
+            stage,
+            status,
+            error,
+            "{more}: {message}"
+        );
     }
 }
 
@@ -194,6 +204,7 @@ impl<S: Subscriber> Layer<S> for SumUp {
             address: without_port(&refused.address).to_owned(),
             message: refused.message.clone(),
             who: refused.who.clone(),
+            stage: refused.stage.clone(),
             status: refused.status.clone(),
         };
         repeats.note(place, refused, Instant::now()).is_some()
@@ -218,6 +229,7 @@ impl Visit for Refused {
             "address" => &mut self.address,
             "error" => &mut self.error,
             "who" => &mut self.who,
+            "stage" => &mut self.stage,
             "status" => &mut self.status,
             _ => return,
         };

@@ -58,22 +58,11 @@ pub(crate) struct ServerSecurity {
     accept_any_peer: bool,
     /// Be the CURVE client, although this side binds: only the server with this public key can
     /// connect. Give the 40 characters of the key, or a certificate file
-    #[arg(
-        long,
-        value_name = "Z85|FILE",
-        requires = "curve",
-        allow_hyphen_values = true,
-        conflicts_with_all = ["null", "plain", "policy", "accept_any_peer", "max_connections_per_user"]
-    )]
+    #[arg(long, value_name = "Z85|FILE", requires = "curve", allow_hyphen_values = true, conflicts_with_all = ["null", "plain", "policy", "accept_any_peer", "max_connections_per_user"])]
     server_key: Option<String>,
     /// Be the PLAIN client, although this side binds, as this user. The password comes from
     /// --password-file, from $ZMTP_AUTH_PASSWORD, or from a prompt
-    #[arg(
-        long,
-        value_name = "USER",
-        requires = "plain",
-        conflicts_with_all = ["null", "curve", "policy", "accept_any_peer", "max_connections_per_user"]
-    )]
+    #[arg(long, value_name = "USER", requires = "plain", conflicts_with_all = ["null", "curve", "policy", "accept_any_peer", "max_connections_per_user"])]
     user: Option<String>,
     /// Read the password of --user from this file, standard input (-) or a variable (env:NAME)
     #[arg(

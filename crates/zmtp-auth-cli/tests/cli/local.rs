@@ -73,6 +73,20 @@ fn cert_makes_shows_and_checks() {
     );
     assert!(!shown.to_string().contains(secret));
 
+    // A name is not a path, and a date that has passed is warned about.
+    let complaint = house.ends(2, "cert new ../x/y");
+    assert!(
+        complaint.contains("\"../x/y\" is no certificate name: "),
+        "{complaint}"
+    );
+    let late = house.arguments("cert new late --dir @ --not-after 2001-01-01T00:00:00Z");
+    let output = run(&texts(&late));
+    assert_eq!(output.status.code(), Some(0));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("not-after has passed already"), "{told}");
+    let complaint = house.ends(1, "cert check @nowhere");
+    assert!(complaint.contains("certificate directory") && complaint.contains("nowhere"));
+
     assert!(house.ends(0, "cert check @known").contains("ok: bob.key"));
     fs::write(house.path("known/bad.key"), "public-key = 3").unwrap();
     assert!(house.ends(1, "cert check @known").contains("1 bad"));
@@ -166,6 +180,10 @@ fn policy_check_says_what_is_wrong_and_what_should_be_looked_at() {
     assert_eq!(verdict(0, check), "ok with 1 warning: 1 domain");
     let strict = verdict(1, "policy check @policy.toml --strict");
     assert_eq!(strict, "not ok, because of --strict: 1 warning, 1 domain");
+    // It is told once, and with --json as an error too.
+    assert_eq!(house.ends(1, "policy check @policy.toml --strict"), "");
+    let told = house.ends(1, "policy check @policy.toml --strict --json");
+    assert!(told.contains("because of --strict"), "{told}");
     house.policy("[domain.a]\ncurve.any = true\n[domain.b]\nnull.any = true");
     assert_eq!(verdict(0, check), "ok with 2 warnings: 2 domains");
     house.policy("[domain.a]\ncurves.any = true");

@@ -224,6 +224,41 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
+fn an_endpoint_that_cannot_be_used_is_named() {
+    let house = House::new();
+    let (_unused, endpoint) = super::program::unused_endpoint();
+    let complaint = house.ends(7, &format!("connect {endpoint} --type push --null"));
+    assert!(complaint.contains(&endpoint), "{complaint}");
+    let tunnel = "tunnel client --server-key @server.key";
+    for (line, option) in [
+        (
+            format!("{tunnel} --bind tcp://127.0.0.1:* --forward nonsense"),
+            "--forward",
+        ),
+        (
+            format!("{tunnel} --bind nonsense --forward tcp://127.0.0.1:1"),
+            "--bind",
+        ),
+        (
+            "zap --policy @policy.toml --listen nonsense".to_owned(),
+            "--listen",
+        ),
+        (format!("listen nonsense --type pull {OPEN}"), "<ENDPOINT>"),
+        ("probe nonsense".to_owned(), "<ENDPOINT>"),
+    ] {
+        let complaint = house.ends(2, &line);
+        assert!(
+            complaint.contains("'nonsense'") && complaint.contains(option),
+            "{complaint}"
+        );
+        assert!(
+            complaint.contains("begins with tcp:// or ipc://"),
+            "{complaint}"
+        );
+    }
+}
+
+#[test]
 fn hangup_says_where_there_is_no_policy_to_load() {
     let house = House::new();
     for line in [

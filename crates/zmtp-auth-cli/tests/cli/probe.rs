@@ -1,6 +1,6 @@
 //! probe: its report about each kind of peer.
 
-use super::program::{House, ends, unused_endpoint};
+use super::program::{House, ends, events, unused_endpoint};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -87,6 +87,25 @@ fn old_silent_and_absent_peers_are_told_apart() {
     let told = ends(5, &["probe", &endpoint], "");
     assert!(told.contains("which has no security"), "{told}");
     speaking.join().unwrap();
+    // What another protocol says is not shown as a mechanism.
+    let http = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\nno such page, I am afraid";
+    let (endpoint, speaking) = say(http);
+    let told = &events(5, &["probe", &endpoint, "--json"], "")[0];
+    assert_eq!(
+        (told.get("mechanism"), told.get("zmtp")),
+        (None, None),
+        "{told}"
+    );
+    speaking.join().unwrap();
+    // Times have three digits after the point.
+    for step in told["steps"].as_array().unwrap() {
+        let ms = step["ms"].to_string();
+        assert!(
+            ms.split_once('.')
+                .is_some_and(|(_, digits)| digits.len() <= 3),
+            "{ms}"
+        );
+    }
     let (endpoint, speaking) = say(b"");
     ends(6, &["probe", &endpoint, "--timeout", "0.2"], "");
     speaking.join().unwrap();

@@ -3,10 +3,11 @@
 use super::program::{House, Running, ends, texts, unused_endpoint};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use zmtp_auth::net::{Connection, Listener};
 use zmtp_auth::{Config, Limits, NoPolicy, SocketType};
 
@@ -381,6 +382,33 @@ fn lines_that_a_peer_did_not_wait_for_have_a_code_of_their_own() {
     sending.event("closed");
     assert_eq!(sending.end(), Some(8));
     assert_eq!(arrived.recv().ok(), None);
+
+    // Standard input stays open. The program waits for its end, but the peer has closed before that.
+    let house = House::new();
+    let (listening, endpoint) =
+        house.listening("listen tcp://127.0.0.1:* --type pull --null --accept-any-peer");
+    let connect = ["connect", &endpoint, "--type", "push", "--null"];
+    let mut command = super::program::command(&connect);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut sending = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(sending.stdout.take().unwrap()).lines();
+    told.next().unwrap().unwrap();
+    listening.signal("TERM");
+    let closed: Value = serde_json::from_str(&told.next().unwrap().unwrap()).unwrap();
+    let now = SystemTime::now();
+    let at = humantime::parse_rfc3339(closed["time"].as_str().unwrap()).unwrap();
+    assert!(
+        now.duration_since(at).unwrap() >= Duration::from_millis(990),
+        "{closed}"
+    );
+    let output = sending.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(8));
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        complaint.contains("before the end of standard input"),
+        "{complaint}"
+    );
+    assert_eq!(listening.end(), Some(0));
 
     // If nothing is sent, the end of the peer is no loss.
     let house = House::new();

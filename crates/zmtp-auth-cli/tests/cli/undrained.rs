@@ -262,6 +262,21 @@ fn refusals_of_one_address_are_summed_up_in_the_log() {
     assert!(log.contains("49 times again"), "{log}");
 }
 
+#[test]
+fn refusals_of_different_kinds_are_told_apart() {
+    let house = House::new();
+    let (mut listening, endpoint) = house.listening(&format!("{CURVE} --type pull"));
+    stranger(endpoint.strip_prefix("tcp://").unwrap());
+    house.ends(
+        5,
+        &format!("probe {endpoint} --curve --server-key @known/alice.key"),
+    );
+    for _ in 0..2 {
+        let refused = listening.event("refused");
+        assert_eq!(refused.get("repeated"), None, "{refused}");
+    }
+}
+
 /// Two peers that the policy does not know, at one address. One connects twice.
 fn mallory_twice_and_eve(house: &House, endpoint: &str) {
     for name in ["mallory", "mallory", "eve"] {
