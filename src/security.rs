@@ -134,7 +134,6 @@ impl Security {
     /// As [`Security::authorize`], for a thread without a runtime. Blocks for at most
     /// [`Limits::verdict_timeout`]; a peer without an answer by then is denied with
     /// [`DenialStatus::Temporary`].
-    #[must_use]
     pub fn authorize_blocking(&self, request: &AccessRequest) -> Verdict {
         let time = self.limits().verdict_timeout;
         block_on(self.authorize(request), time).unwrap_or_else(|| {

@@ -23,7 +23,6 @@ pub enum Verdict {
 
 impl Verdict {
     /// Admits the peer, with a user id and nothing else.
-    #[must_use]
     pub fn allow(user_id: impl Into<Bytes>) -> Self {
         Self::Allow(Approval {
             user_id: user_id.into(),
@@ -32,7 +31,6 @@ impl Verdict {
     }
 
     /// Refuses the peer, with a reason for the log.
-    #[must_use]
     pub fn deny(status: DenialStatus, reason: impl Into<String>) -> Self {
         Self::Deny(Denied {
             status,

@@ -43,7 +43,6 @@ impl Authenticator {
     /// while a provider decides or a hashed password is verified, for at most
     /// [`Limits::verdict_timeout`](crate::Limits::verdict_timeout); the peer is then refused with
     /// 300. A task of a runtime uses [`ZapRouter::authorize`](crate::zap::ZapRouter::authorize).
-    #[must_use]
     pub fn authorize_blocking(&self, request: &AccessRequest) -> Verdict {
         let answer = block_on(self.handle(numbered(request)), self.provider_time());
         logged(request, answer)
@@ -163,7 +162,6 @@ impl ThreadAuthenticator {
     }
 
     /// Blocks until the thread has decided, and logs a denial. A task uses the [`ZapHandler`] instead.
-    #[must_use]
     pub fn authorize(&self, request: &AccessRequest) -> Verdict {
         // The thread bounds the time of each request. If a provider blocks the thread, this does.
         let time = self.0.auth.provider_time().saturating_add(STOP_TIME);

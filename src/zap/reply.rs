@@ -87,13 +87,11 @@ pub enum ZapReplyError {
 
 impl ZapRequest {
     /// The reply that admits this peer as `user_id`.
-    #[must_use]
     pub fn allow(&self, user_id: impl Into<Bytes>) -> ZapReply {
         ZapReply::success(self.id.clone(), user_id)
     }
 
     /// The reply that refuses this peer; `reason` is for logs.
-    #[must_use]
     pub fn deny(&self, status: DenialStatus, reason: impl Into<Bytes>) -> ZapReply {
         ZapReply::denial(self.id.clone(), status, reason)
     }

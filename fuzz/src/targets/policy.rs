@@ -6,7 +6,7 @@ use crate::policy_model::{ADDRESSES, DOMAINS, Model, USERS, key, now};
 use std::future::ready;
 use zmtp_auth::auth::{Authenticator, CurveQuestion, Outcome, PlainQuestion, Rule};
 use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest};
-use zmtp_auth::{AccessRequest, Credentials, Domain, Grant, Password, PeerAddress, Status};
+use zmtp_auth::{AccessRequest, Credentials, Grant, Password, PeerAddress, Status};
 
 /// The most steps of a run.
 const MOST_STEPS: usize = 40;
