@@ -167,7 +167,7 @@ impl Denied {
 
     /// Whether an operator should act, because our side has failed or is short of something. A
     /// policy that refuses has done its job, even if it refuses only for now.
-    pub(crate) fn is_trouble(&self) -> bool {
+    pub(crate) fn needs_attention(&self) -> bool {
         let is_policy = self
             .by
             .as_ref()

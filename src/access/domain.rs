@@ -53,6 +53,12 @@ impl From<&[u8]> for Domain {
     }
 }
 
+impl<const N: usize> From<&[u8; N]> for Domain {
+    fn from(name: &[u8; N]) -> Self {
+        name.as_slice().into()
+    }
+}
+
 impl From<Vec<u8>> for Domain {
     fn from(name: Vec<u8>) -> Self {
         Self(name.into())

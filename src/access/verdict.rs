@@ -45,7 +45,7 @@ pub(crate) fn log_denial(request: &AccessRequest, denied: &Denied) {
     let address = request.address.with_port(request.port);
     let who = Credential::for_log(&request.credentials, denied.knows_user());
     let policy_version = denied.by.as_ref().and_then(|by| by.policy_version);
-    if denied.is_trouble() {
+    if denied.needs_attention() {
         tracing::warn!(%address, domain = %request.domain, who = who.as_ref().map(display),
             rule = denied.rule(), policy_version, "peer refused: {denied}");
     } else {

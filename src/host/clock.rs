@@ -43,9 +43,9 @@ impl Clock for TokioClock {
 /// Bounds a duration before it is added to an instant. 30 years, which no program outlives.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// The instant `patience` after `from`, at most 30 years later.
-pub(crate) fn deadline(from: Instant, patience: Duration) -> Instant {
-    from + patience.min(FAR)
+/// The instant `duration` after `from`, at most 30 years later.
+pub(crate) fn deadline(from: Instant, duration: Duration) -> Instant {
+    from + duration.min(FAR)
 }
 
 /// Awaits `work` until `deadline`; `None` if it takes longer. Work that does not pause needs no timer.

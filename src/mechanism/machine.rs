@@ -95,8 +95,8 @@ enum State {
 impl Mechanism {
     /// Prepares a handshake on one connection. It draws no randomness and sends nothing yet.
     #[must_use]
-    pub fn start<A>(config: &Config<A>, conn: PeerContext) -> AwaitGreeting {
-        AwaitGreeting(Session::new(config.settings().clone(), conn))
+    pub fn start<A>(config: &Config<A>, context: PeerContext) -> AwaitGreeting {
+        AwaitGreeting(Session::new(config.settings().clone(), context))
     }
 
     /// Handles the body of one command frame, including the command's name. The host wipes the body

@@ -124,8 +124,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(settings: Arc<Settings>, conn: PeerContext) -> Self {
-        let (ours, own) = match conn.socket {
+    pub(super) fn new(settings: Arc<Settings>, context: PeerContext) -> Self {
+        let (ours, own) = match context.socket {
             None => (settings.socket_type, None),
             Some((socket_type, identity)) => {
                 let identity = socket_type.sends_identity().then_some(identity);
@@ -138,12 +138,12 @@ impl Session {
         };
         Self {
             settings,
-            address: conn.address,
-            port: conn.port,
+            address: context.address,
+            port: context.port,
             ours,
-            local_metadata: conn.local_metadata.or(own),
-            proven_key: conn.proven_key,
-            sends_first: conn.sends_first,
+            local_metadata: context.local_metadata.or(own),
+            proven_key: context.proven_key,
+            sends_first: context.sends_first,
         }
     }
 

@@ -5,9 +5,9 @@ use crate::host::clock;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The instant `patience` after `from`, at most 30 years later.
-pub(crate) fn deadline(from: Instant, patience: Duration) -> Instant {
-    clock::deadline(from.into_std(), patience).into()
+/// The instant `duration` after `from`, at most 30 years later.
+pub(crate) fn deadline(from: Instant, duration: Duration) -> Instant {
+    clock::deadline(from.into_std(), duration).into()
 }
 
 /// Sleeps until `deadline`, or for ever without one. Cancel-safe.

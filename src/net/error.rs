@@ -40,7 +40,8 @@ pub enum NetError {
     /// The handshake failed. The error says why, and whose fault it is.
     #[error("handshake failed")]
     Handshake(#[source] Error),
-    /// An established connection failed because the peer broke the protocol or exceeded a limit.
+    /// An established connection failed: the peer broke the protocol or exceeded a limit, or our own
+    /// side cannot continue. [`Error::fault`] tells which.
     #[error("connection failed")]
     Traffic(#[source] Error),
     /// The peer closed the connection.

@@ -185,7 +185,7 @@ pub struct Options {
     /// alone.
     pub ipc_mode: u32,
     /// Connections that the system queues until they are accepted (`listen`'s backlog). 1024.
-    pub backlog: i32,
+    pub backlog: u32,
     /// Authenticated peers that may wait for `accept`. When that many wait, the listener accepts no
     /// connections from the system, and only handshakes in progress can add to them. 64.
     pub accept_ahead: usize,
@@ -258,7 +258,7 @@ impl Options {
 
     /// Sets [`backlog`](Self::backlog).
     #[must_use]
-    pub const fn with_backlog(mut self, backlog: i32) -> Self {
+    pub const fn with_backlog(mut self, backlog: u32) -> Self {
         self.backlog = backlog;
         self
     }

@@ -49,9 +49,9 @@
 //!     }
 //! }
 //! let here = || PeerAddress::from_zap(b"127.0.0.1");
-//! fn start<A>(config: &Config<A>, conn: PeerContext) -> (Handshake, BytesMut) {
+//! fn start<A>(config: &Config<A>, context: PeerContext) -> (Handshake, BytesMut) {
 //!     let mut out = BytesMut::new();
-//!     (Handshake::start(config, conn, &mut out), out)
+//!     (Handshake::start(config, context, &mut out), out)
 //! }
 //!
 //! let ends = (start(&client, PeerContext::new(here())), start(&front, PeerContext::new(here())));

@@ -78,21 +78,21 @@ impl HeartbeatSettings {
         }
     }
 
-    /// With another [`timeout`](Self::timeout).
+    /// Sets [`timeout`](Self::timeout).
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// With another [`ttl`](Self::ttl).
+    /// Sets [`ttl`](Self::ttl).
     #[must_use]
     pub const fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// With another [`expiry`](Self::expiry).
+    /// Sets [`expiry`](Self::expiry).
     #[must_use]
     pub const fn with_expiry(mut self, expiry: Expiry) -> Self {
         self.expiry = expiry;

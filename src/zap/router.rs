@@ -123,7 +123,7 @@ pub struct AlreadyBound(
 
 /// Why a request has no valid reply.
 #[derive(Debug, Error)]
-enum Trouble {
+enum NoReply {
     #[error("no ZAP handler was ever bound for the domain \"{0}\"")]
     NeverBound(Domain),
     #[error("the ZAP handler was unbound")]
@@ -138,7 +138,7 @@ enum Trouble {
     Invalid(#[from] ZapReplyError),
 }
 
-impl Trouble {
+impl NoReply {
     const fn status(&self) -> DenialStatus {
         match self {
             Self::Gone | Self::TooMany | Self::TimedOut => DenialStatus::Temporary,
@@ -149,15 +149,15 @@ impl Trouble {
 
 impl Table {
     /// The handler that answers for `domain`.
-    fn find(&self, domain: &Domain) -> Result<&Arc<dyn AnyHandler>, Trouble> {
+    fn find(&self, domain: &Domain) -> Result<&Arc<dyn AnyHandler>, NoReply> {
         // A domain whose own handler was unbound does not fall back to `*`: the handler of `*`
         // was configured for other domains.
         self.0
             .get(domain)
             .or_else(|| self.0.get(&Domain::ALL))
-            .ok_or_else(|| Trouble::NeverBound(domain.clone()))?
+            .ok_or_else(|| NoReply::NeverBound(domain.clone()))?
             .as_ref()
-            .ok_or(Trouble::Gone)
+            .ok_or(NoReply::Gone)
     }
 
     fn is_bound(&self, domain: &Domain) -> bool {
@@ -262,7 +262,7 @@ impl ZapRouter {
         }
     }
 
-    async fn ask(&self, id: &RequestId, request: &AccessRequest) -> Result<ZapReply, Trouble> {
+    async fn ask(&self, id: &RequestId, request: &AccessRequest) -> Result<ZapReply, NoReply> {
         let shared = &*self.0;
         let handler = Arc::clone(shared.table.load().find(&request.domain)?);
         let asker = Asker::new(&request.address, Credential::of(&request.credentials));
@@ -282,9 +282,9 @@ impl ZapRouter {
                 asking,
             )
             .await
-            .ok_or(Trouble::TooMany)?
-            .map_err(|Panicked| Trouble::Panicked)?
-            .ok_or(Trouble::TimedOut)?;
+            .ok_or(NoReply::TooMany)?
+            .map_err(|Panicked| NoReply::Panicked)?
+            .ok_or(NoReply::TimedOut)?;
         reply.check(id)?;
         // A key that is admitted at the first poll does not compete for permits, so it need not be
         // remembered.
@@ -297,7 +297,7 @@ impl ZapRouter {
         if std::ptr::addr_eq(Arc::as_ptr(ruling), asked.as_ptr()) {
             Ok(reply)
         } else {
-            Err(Trouble::Gone)
+            Err(NoReply::Gone)
         }
     }
 

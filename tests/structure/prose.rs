@@ -272,13 +272,16 @@ fn speaks_to_users(path: &str) -> bool {
     path.starts_with("src/") || path.starts_with("examples/") || path.contains("/src/")
 }
 
+/// Scripts without an extension.
+const SCRIPTS: [&str; 3] = ["test", "fuzz-all", ".ci/run"];
+
 /// True if the file is checked. Recorded conversations are not.
 pub fn is_prose(path: &str) -> bool {
     let kinds = ["md", "py", "rs", "sh", "toml"];
     let is_kind = path
         .rsplit_once('.')
         .is_some_and(|(_, kind)| kinds.contains(&kind));
-    !path.starts_with("vectors/") && (is_kind || path == "test")
+    is_kind || SCRIPTS.contains(&path)
 }
 
 #[cfg(test)]
@@ -364,7 +367,8 @@ mod tests {
 
     #[test]
     fn recorded_vectors_and_other_files_are_left_out() {
-        assert!(is_prose("test") && is_prose("docs/a.md") && is_prose("a.sh"));
-        assert!(!is_prose("vectors/README.md") && !is_prose("Cargo.lock"));
+        assert!(is_prose("docs/a.md") && is_prose("a.sh") && is_prose("vectors/README.md"));
+        assert!(is_prose("test") && is_prose("fuzz-all") && is_prose(".ci/run"));
+        assert!(!is_prose("vectors/libzmq/a.txt") && !is_prose("Cargo.lock"));
     }
 }

@@ -86,9 +86,9 @@ impl Refusal {
     }
 
     /// Writes the one log line of this refusal. It is a warning if our own side needs attention:
-    /// see [`Denied::is_trouble`].
+    /// see [`Denied::needs_attention`].
     pub(crate) fn log(&self) {
-        let is_trouble = self.denied().is_some_and(Denied::is_trouble);
+        let needs_attention = self.denied().is_some_and(Denied::needs_attention);
         let by = self.denied().and_then(|denied| denied.by.as_ref());
         let policy_version = by.and_then(|by| by.policy_version);
         let address = self.address.with_port(self.port);
@@ -96,7 +96,7 @@ impl Refusal {
         let (stage, error) = (self.stage, WithCauses(&self.error));
         let status = self.denied().map(|denied| denied.status.as_str());
         let who = self.credential.as_ref().map(display);
-        if is_trouble {
+        if needs_attention {
             tracing::warn!(%address, %stage, domain, who, status, rule = self.rule(), policy_version,
                 %error, "peer refused");
         } else {

@@ -107,8 +107,8 @@ impl Bound {
             Self::Ipc { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 let stream = Stream::Ipc(stream);
-                let conn = stream.peer().map_err(|_| io::ErrorKind::NotConnected)?;
-                Ok((stream, conn))
+                let context = stream.peer().map_err(|_| io::ErrorKind::NotConnected)?;
+                Ok((stream, context))
             }
         }
     }
@@ -141,7 +141,7 @@ async fn bind_tcp(host: &Host, port: u16, options: &Options) -> Result<TcpListen
     Err(NetError::io("bind")(error))
 }
 
-fn listen_tcp(address: SocketAddr, wildcard: bool, backlog: i32) -> io::Result<TcpListener> {
+fn listen_tcp(address: SocketAddr, wildcard: bool, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -154,7 +154,7 @@ fn listen_tcp(address: SocketAddr, wildcard: bool, backlog: i32) -> io::Result<T
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
+    socket.listen(system_backlog(backlog))?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
 }
@@ -220,9 +220,14 @@ fn unix_socket(path: &Path) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// The backlog in the system's type. The system lowers a greater one to what it allows.
+fn system_backlog(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
+}
+
 #[cfg(unix)]
 fn listen_unix(socket: Socket, options: &Options) -> io::Result<UnixListener> {
-    socket.listen(options.backlog)?;
+    socket.listen(system_backlog(options.backlog))?;
     socket.set_nonblocking(true)?;
     UnixListener::from_std(socket.into())
 }

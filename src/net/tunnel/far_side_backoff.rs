@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::{Instant, sleep_until};
 
 /// Most programs whose failures are remembered. 64, far more than share one tunnel. It bounds the
@@ -47,7 +47,7 @@ type Program = u64;
 struct Gate {
     failures: Mutex<Failures>,
     /// Held by the one attempt in progress while there are failures.
-    turn: Arc<Turn<()>>,
+    turn: Arc<AsyncMutex<()>>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]

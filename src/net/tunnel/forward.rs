@@ -478,15 +478,15 @@ mod tests {
     }
 
     fn between(
-        (front, front_leg, first): (Stream, RelayEnd, Peer),
-        (back, back_leg, second): (Stream, RelayEnd, Peer),
+        (front, front_end, first): (Stream, RelayEnd, Peer),
+        (back, back_end, second): (Stream, RelayEnd, Peer),
     ) -> (Traffic, Peer, Peer) {
         if let Stream::Ipc(stream) = &back {
             // Less than the tunnel itself takes at once.
             let socket = socket2::SockRef::from(stream);
             socket.set_send_buffer_size(16 * 1024).unwrap();
         }
-        let relay = Relay::new(front_leg, back_leg);
+        let relay = Relay::new(front_end, back_end);
         let limits = Limits::default();
         let traffic = Traffic::new(front, back, relay, 30 * SECOND, &limits, Span::none());
         (traffic, first, second)

@@ -180,14 +180,14 @@ impl TunnelShared {
         let handoff =
             PeerHandoff::new(pause, self.options.identity).map_err(|error| front.failed(error))?;
         // Half of the time for the handshake; the other half is for the far side.
-        let patience = self.security.limits().handshake_timeout / 2;
+        let max_wait = self.security.limits().handshake_timeout / 2;
         let none = Metadata::new();
         let claims = handoff.claims();
         let claims = claims.map_or(&none, |claims| &claims.properties);
         let dialled = front
             .meanwhile(async {
                 let attempt = match &self.back.backoff {
-                    Some(backoff) => Some(timeout(patience, backoff.attempt(claims)).await.ok()?),
+                    Some(backoff) => Some(timeout(max_wait, backoff.attempt(claims)).await.ok()?),
                     None => None,
                 };
                 Some(self.back.dial(&handoff, span, &self.options, attempt).await)
@@ -219,7 +219,7 @@ impl TunnelShared {
 
     /// Counts the user id of a peer, where user ids serve as identities, and warns if another peer
     /// has it too. A ROUTER accepts one peer of an identity and closes or ignores the others
-    /// without a word, so the log has to say why.
+    /// without an ERROR, so the log has to say why.
     fn register_user_id(&self, peer: &Peer) -> Option<UserIdUse> {
         if self.options.identity != IdentityRule::UserId {
             return None;
