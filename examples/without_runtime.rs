@@ -10,8 +10,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Instant;
+use zmtp_auth::PeerContext;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::handshake::{Established, Handshake, PeerContext};
+use zmtp_auth::handshake::{Established, Handshake};
 use zmtp_auth::traffic::{Channel, Incoming, Message};
 use zmtp_auth::{Config, Limits, Password, SocketType};
 

@@ -14,7 +14,8 @@
 //!
 //! ```
 //! use bytes::BytesMut;
-//! use zmtp_auth::handshake::{PeerContext, Handshake};
+//! use zmtp_auth::handshake::Handshake;
+//! use zmtp_auth::PeerContext;
 //! use zmtp_auth::{Config, PeerAddress, SocketType};
 //!
 //! let here = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
@@ -66,7 +67,7 @@ use bytes::{Buf, BytesMut};
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use crate::mechanism::session::PeerContext;
+use crate::mechanism::session::PeerContext;
 
 /// A handshake and what it needs next. Exhaustive on purpose, because a driver must handle every
 /// case.

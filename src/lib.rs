@@ -98,6 +98,7 @@ pub use error::{
 };
 pub use fault::{Fault, LikelyCause};
 pub use limits::Limits;
+pub use mechanism::session::PeerContext;
 pub use security::Security;
 pub use status::{DenialStatus, Denied, DeniedBy, PeerRefusal, Status, StatusError};
 pub use wire::metadata::{Metadata, PropertyError};

@@ -1,7 +1,8 @@
 //! Two ends of a CURVE connection in memory, as a user of the library gets them.
 
 use bytes::BytesMut;
-use zmtp_auth::handshake::{Established, Handshake, PeerContext};
+use zmtp_auth::PeerContext;
+use zmtp_auth::handshake::{Established, Handshake};
 use zmtp_auth::{Config, KeyPair, NoPolicy, PeerAddress, SocketType};
 
 pub fn conn() -> PeerContext {

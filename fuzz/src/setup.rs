@@ -5,8 +5,9 @@
 use crate::recording::Recording;
 use bytes::BytesMut;
 use std::sync::{Arc, Mutex, OnceLock};
+use zmtp_auth::PeerContext;
 use zmtp_auth::config::{Ready, WantsMechanism};
-use zmtp_auth::handshake::{Handshake, PeerContext};
+use zmtp_auth::handshake::Handshake;
 use zmtp_auth::{
     Authorizing, Builder, Config, DenialStatus, Domain, KeyPair, Limits, LocalError, MechanismKind,
     Metadata, NoPolicy, PeerAddress, PublicKey, RandomSource, SecretKey, SocketType,

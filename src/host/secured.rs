@@ -3,13 +3,14 @@
 
 use crate::access::peer::Peer;
 use crate::error::{Error, LocalError};
-use crate::handshake::{Established, PeerContext};
+use crate::handshake::Established;
 use crate::host::byte_stream::ByteStream;
 use crate::host::clock::Clock;
 use crate::host::conduct::{Agreed, Conduct, Stop};
 use crate::host::failed::Failed;
 use crate::host::messages::{MessageReader, MessageWriter, halves};
 use crate::host::wiped_buffer::HandshakeBytes;
+use crate::mechanism::session::PeerContext;
 use crate::security::Security;
 use crate::status::{DenialStatus, Denied};
 use crate::traffic::channel::Channel;
@@ -41,7 +42,7 @@ impl Security {
     ///
     /// ```
     /// use bytes::BytesMut;
-    /// use zmtp_auth::mechanism::PeerContext;
+    /// use zmtp_auth::PeerContext;
     /// use zmtp_auth::{Config, PeerAddress, Security, SocketType};
     ///
     /// # #[tokio::main(flavor = "current_thread")]

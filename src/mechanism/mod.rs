@@ -7,7 +7,8 @@
 //!
 //! ```
 //! use bytes::{Bytes, BytesMut};
-//! use zmtp_auth::mechanism::{PeerContext, Done, Mechanism, Next, Step};
+//! use zmtp_auth::mechanism::{Done, Mechanism, Next, Step};
+//! use zmtp_auth::PeerContext;
 //! use zmtp_auth::wire::frame::Flags;
 //! use zmtp_auth::wire::greeting::Greeting;
 //! use zmtp_auth::{Config, Domain, KeyPair, PeerAddress, SocketType, Verdict};
@@ -74,4 +75,3 @@ mod transition;
 
 pub use machine::{Authorize, AwaitGreeting, Done, Mechanism, NeedsMetadata, Next, Step};
 pub use refusal::Refused;
-pub use session::PeerContext;

@@ -4,7 +4,8 @@
 use crate::access::address::PeerAddress;
 use crate::access::peer::{Authenticated, Claims};
 use crate::error::{Error, LocalError};
-use crate::handshake::{Established, Handshake, NeedsMetadata, PeerContext};
+use crate::handshake::{Established, Handshake, NeedsMetadata};
+use crate::mechanism::session::PeerContext;
 use crate::wire::metadata::{IDENTITY, MAX_IDENTITY_LEN, Metadata, SOCKET_TYPE};
 use crate::wire::socket_type::SocketType;
 use bytes::{Bytes, BytesMut};

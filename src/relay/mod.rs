@@ -19,7 +19,8 @@
 //! ```
 //! use bytes::BytesMut;
 //! use std::time::Instant;
-//! use zmtp_auth::handshake::{PeerContext, Handshake};
+//! use zmtp_auth::handshake::Handshake;
+//! use zmtp_auth::PeerContext;
 //! use zmtp_auth::relay::{IdentityRule, PeerHandoff, RelayEnd, Relay, Side};
 //! use zmtp_auth::{Config, KeyPair, Limits, PeerAddress, SocketType};
 //!

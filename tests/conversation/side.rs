@@ -7,8 +7,8 @@ use crate::pair::Endpoint;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use zmtp_auth::PeerContext;
 use zmtp_auth::config::WantsMechanism;
-use zmtp_auth::handshake::PeerContext;
 use zmtp_auth::zap::{RequestId, ZapReply};
 use zmtp_auth::{
     Builder, Config, ConfigError, Domain, KeyPair, Limits, LocalError, Password, PeerAddress,

@@ -182,7 +182,7 @@ fn an_initiate_replayed_on_a_new_connection_is_refused() {
 
 #[test]
 fn a_cookie_is_bound_to_the_address_it_was_made_for() {
-    use zmtp_auth::handshake::PeerContext;
+    use zmtp_auth::PeerContext;
     use zmtp_auth::{Config, PeerAddress, SocketType};
     let config = Config::builder(SocketType::Router)
         .curve_server(pair::server_keys())

@@ -11,8 +11,8 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use zmtp_auth::PeerContext;
 use zmtp_auth::host::{ByteStream, Clock, FailureKind};
-use zmtp_auth::mechanism::PeerContext;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Config, Domain, Limits, PeerAddress, Security, SocketType, Stage};
 

@@ -3,8 +3,8 @@
 use bytes::BytesMut;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncWrite};
+use zmtp_auth::PeerContext;
 use zmtp_auth::host::{Failed, Secured};
-use zmtp_auth::mechanism::PeerContext;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{
     Config, Domain, Grant, GrantTerms, KeyPair, Limits, PeerAddress, Security, SocketType,

@@ -3,8 +3,8 @@
 use crate::parties::*;
 use bytes::BytesMut;
 use std::time::Instant;
+use zmtp_auth::PeerContext;
 use zmtp_auth::host::{Failed, FailureKind, Secured};
-use zmtp_auth::mechanism::PeerContext;
 use zmtp_auth::traffic::{Incoming, Message, Outgoing};
 use zmtp_auth::{Config, ConfigError, KeyPair, Limits, Security, SocketType};
 

@@ -250,6 +250,6 @@ pub fn endpoint(run: Run, scenario: &Scenario, desk: &Rc<Desk>) -> Endpoint {
 
 fn start<A>(config: Config<A>, seed: u64) -> Endpoint {
     let config = config.dangerous().with_random(Seeded::new(seed));
-    let conn = zmtp_auth::handshake::PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
+    let conn = zmtp_auth::PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
     Endpoint::with_conn(&config, conn)
 }

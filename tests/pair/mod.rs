@@ -3,7 +3,8 @@
 
 use bytes::BytesMut;
 use std::sync::{Arc, Mutex};
-use zmtp_auth::handshake::{Established, Handshake, PeerContext};
+use zmtp_auth::PeerContext;
+use zmtp_auth::handshake::{Established, Handshake};
 use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 use zmtp_auth::{
     AccessRequest, Config, DenialStatus, Domain, Error, KeyPair, LocalError, Metadata, PeerAddress,

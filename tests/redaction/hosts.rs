@@ -11,8 +11,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+use zmtp_auth::PeerContext;
 use zmtp_auth::host::{ByteStream, Clock, Failed, Secured};
-use zmtp_auth::mechanism::PeerContext;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{PeerAddress, Security};
 

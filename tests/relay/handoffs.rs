@@ -2,7 +2,7 @@
 //! backend is dialled.
 
 use super::rig::{Ended, MECHANISMS, Program, Tunnel, WHOLE, client, drive, here, null, server};
-use zmtp_auth::handshake::PeerContext;
+use zmtp_auth::PeerContext;
 use zmtp_auth::relay::{IdentityRule, Side};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{

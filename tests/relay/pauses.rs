@@ -3,7 +3,7 @@
 use super::pair::{
     self, Direction, Endpoint, client_keys, commands, drive, endpoints, server_keys,
 };
-use zmtp_auth::handshake::PeerContext;
+use zmtp_auth::PeerContext;
 use zmtp_auth::{Config, DenialStatus, Domain, Error, Metadata, PeerAddress, SocketType, Verdict};
 
 fn supplied() -> Metadata {

@@ -4,8 +4,9 @@
 use super::pair::{Endpoint, client_keys, server_keys};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::time::Instant;
+use zmtp_auth::PeerContext;
 use zmtp_auth::config::WantsMechanism;
-use zmtp_auth::handshake::{Established, Handshake, PeerContext};
+use zmtp_auth::handshake::{Established, Handshake};
 use zmtp_auth::relay::{IdentityRule, PeerHandoff, Relay, RelayEnd, RelayError, Side};
 use zmtp_auth::traffic::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::wire::frame::Flags;

@@ -10,9 +10,10 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use zeroize::{Zeroize, Zeroizing};
+use zmtp_auth::PeerContext;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::cert::{Certificate, load_certificate, load_certificates};
-use zmtp_auth::handshake::{Established, Handshake, PeerContext};
+use zmtp_auth::handshake::{Established, Handshake};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{RequestId, ZapReply, ZapRequest};
 use zmtp_auth::{

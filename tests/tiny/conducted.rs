@@ -13,9 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use zmtp_auth::PeerContext;
 use zmtp_auth::Security;
 use zmtp_auth::host::{MessageReader, MessageWriter, TrafficError};
-use zmtp_auth::mechanism::PeerContext;
 use zmtp_auth::traffic::{Incoming, Message as Frames, Outgoing};
 
 /// A socket with any number of peers. It closes their connections when it is dropped.

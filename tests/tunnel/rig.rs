@@ -5,7 +5,8 @@ use bytes::BytesMut;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use zmtp_auth::handshake::{Established, Handshake, PeerContext};
+use zmtp_auth::PeerContext;
+use zmtp_auth::handshake::{Established, Handshake};
 use zmtp_auth::net::{Connection, Endpoint, Listener, Tunnel, TunnelOptions};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{

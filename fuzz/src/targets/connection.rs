@@ -18,7 +18,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
-use zmtp_auth::handshake::{Handshake, PeerContext};
+use zmtp_auth::PeerContext;
+use zmtp_auth::handshake::Handshake;
 use zmtp_auth::net::{
     Connection, Endpoint, Incoming, Listener, Message, NetError, Tunnel, TunnelOptions,
 };

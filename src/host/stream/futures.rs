@@ -1,12 +1,12 @@
 //! `AuthStream` over streams with the traits of `futures-io`.
 #![forbid(unsafe_code)]
 
-use crate::handshake::PeerContext;
 use crate::host::byte_stream::FuturesStream;
 use crate::host::clock::Clock;
 use crate::host::failed::Failed;
 use crate::host::stream::auth_stream::{AuthStream, AuthStreamOptions};
 use crate::host::stream::engine::Adapter;
+use crate::mechanism::session::PeerContext;
 use crate::security::Security;
 use futures_io::{AsyncRead, AsyncWrite};
 use std::io::{self, IoSlice};

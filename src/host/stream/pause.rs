@@ -2,13 +2,14 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, LocalError, Stage};
-use crate::handshake::{NeedsMetadata, PeerContext};
+use crate::handshake::NeedsMetadata;
 use crate::host::byte_stream::ByteStream;
 use crate::host::clock::Clock;
 use crate::host::conduct::{Conduct, Failure, StepError, Stop};
 use crate::host::failed::Failed;
 use crate::host::subject::Subject;
 use crate::host::wiped_buffer::HandshakeBytes;
+use crate::mechanism::session::PeerContext;
 use crate::security::Security;
 use bytes::BytesMut;
 

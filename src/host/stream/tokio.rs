@@ -1,12 +1,12 @@
 //! `AuthStream` over streams with tokio's traits.
 #![forbid(unsafe_code)]
 
-use crate::handshake::PeerContext;
 use crate::host::byte_stream::TokioStream;
 use crate::host::clock::TokioClock;
 use crate::host::failed::Failed;
 use crate::host::stream::auth_stream::{AuthStream, AuthStreamOptions};
 use crate::host::stream::engine::Adapter;
+use crate::mechanism::session::PeerContext;
 use crate::security::Security;
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 use crate::error::Stage;
-use crate::handshake::PeerContext;
 use crate::host::subject::Subject;
 use crate::host::wiped_buffer::HandshakeBytes;
+use crate::mechanism::session::PeerContext;
 use crate::net::accept::acceptor::{AcceptOutcome, Accepted, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::accept::inbound::InboundPeer;

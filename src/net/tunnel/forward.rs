@@ -347,7 +347,8 @@ mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
     use crate::config::settings::Config;
-    use crate::handshake::{Established, Handshake, PeerContext};
+    use crate::handshake::{Established, Handshake};
+    use crate::mechanism::session::PeerContext;
     use crate::relay::end::RelayEnd;
     use crate::traffic::frames::{Frame, FrameReader, FrameWriter};
     use crate::traffic::heartbeat::{Expiry, HeartbeatExpired, HeartbeatSettings};

@@ -3,7 +3,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use zmtp_auth::handshake::{Established, Handshake, PeerContext};
+use zmtp_auth::PeerContext;
+use zmtp_auth::handshake::{Established, Handshake};
 use zmtp_auth::traffic::frames::{Frame, FrameReader, FrameWriter};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{

@@ -8,7 +8,7 @@ use super::rig::{
 use bytes::Bytes;
 use tokio::io::{AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
-use zmtp_auth::handshake::PeerContext;
+use zmtp_auth::PeerContext;
 use zmtp_auth::host::{AuthStream, AuthStreamOptions};
 use zmtp_auth::relay::IdentityRule;
 use zmtp_auth::wire::command::TrafficCommand;

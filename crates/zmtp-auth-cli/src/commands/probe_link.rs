@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use zmtp_auth::handshake::{Handshake, PeerContext};
+use zmtp_auth::PeerContext;
+use zmtp_auth::handshake::Handshake;
 use zmtp_auth::net::{Endpoint, Host};
 use zmtp_auth::{Config, Error, NoPolicy, PeerAddress, SocketType, Stage};
 
