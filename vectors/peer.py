@@ -109,7 +109,7 @@ def main():
     for name, value in setup["options"]:
         socket.setsockopt(getattr(zmq, name), bytes.fromhex(value) if isinstance(value, str) else value)
     if setup["type"] == "ROUTER":
-        # Whoever is not there yet is an error rather than silence.
+        # A peer that is not there yet is an error rather than silence.
         socket.router_mandatory = 1
     route = [bytes.fromhex(setup["route"])] if "route" in setup else []
 
