@@ -96,7 +96,13 @@ pub(crate) struct Failure {
 pub(crate) enum Stop {
     Complete(Box<Established>),
     /// `host` itself drives no relay.
-    Paused(#[cfg_attr(not(feature = "tokio"), expect(dead_code))] Box<NeedsMetadata>),
+    Paused(
+        #[cfg_attr(
+            not(any(feature = "futures-io", feature = "tokio")),
+            expect(dead_code, reason = "only tunnels and `AuthStream` resume it")
+        )]
+        Box<NeedsMetadata>,
+    ),
 }
 
 /// Why a step of a handshake failed.
