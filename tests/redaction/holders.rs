@@ -19,6 +19,8 @@ pub const ROOTS: [&str; 6] = [
 pub fn is_built(file: &str) -> bool {
     [
         ("net/", cfg!(feature = "tokio")),
+        // It is shown over the streams of tokio.
+        ("host/stream", cfg!(feature = "tokio")),
         ("auth/reload", cfg!(feature = "reload")),
         ("auth/policy_file", cfg!(feature = "policy-file")),
     ]

@@ -3,6 +3,7 @@
 use crate::traces::{CLIENT, PASSWORD, SERVER};
 use crate::{Shown, curve, plain};
 use zmtp_auth::auth::Authenticator;
+use zmtp_auth::host::AuthStream;
 use zmtp_auth::net::{
     Attempt, Connection, Connector, Event, Listener, Reconnecting, RemoteZapHandler,
 };
@@ -32,6 +33,8 @@ pub fn show(shown: &mut Shown) {
 }
 
 async fn meet(shown: &mut Shown, client: Config<NoPolicy>, server: impl Into<Security>) {
+    let server = server.into();
+    wrap(shown, &client.clone().into(), &server).await;
     let listener = Listener::bind("tcp://127.0.0.1:*", server);
     let listener = listener.await.unwrap();
     shown.debug(&listener);
@@ -57,6 +60,17 @@ async fn meet(shown: &mut Shown, client: Config<NoPolicy>, server: impl Into<Sec
     reconnecting.connected().await.unwrap();
     shown.debug(&reconnecting);
     listener.close().await;
+}
+
+/// A client that wraps its stream, and waits for the metadata of its host.
+async fn wrap(shown: &mut Shown, client: &Security, server: &Security) {
+    let (near, far) = tokio::io::duplex(4096);
+    let address = PeerAddress::from_zap(b"127.0.0.1");
+    let connected = tokio::select! {
+        connected = AuthStream::connect(near, client) => connected,
+        accepted = AuthStream::accept(far, address, server) => accepted,
+    };
+    shown.debug(&connected.unwrap());
 }
 
 /// A ZAP handler in another process, and a pending question that holds a password.
