@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -49,12 +49,14 @@ pub(crate) fn deadline(from: Instant, duration: Duration) -> Instant {
 }
 
 /// Awaits `work` until `deadline`; `None` if it takes longer. Work that does not pause needs no timer.
+///
+/// The caller pins `work`: a future that is passed by value would take its room twice, as argument and
+/// as pinned local, and each handshake in progress holds it.
 pub(crate) async fn in_time<T>(
     clock: &impl Clock,
     deadline: Instant,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
-    let mut work = pin!(work);
     let mut sleep = pin!(None);
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {

@@ -20,7 +20,7 @@ use crate::zap::bounds::{first_poll, has_timers};
 use bytes::BytesMut;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, ready};
 use std::time::Instant;
@@ -150,8 +150,8 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
     /// Conducts the handshake to its end, or until it pauses for metadata, within
     /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
     pub(crate) async fn run(&mut self, context: PeerContext) -> Result<Stop, Failure> {
-        let deadline = self.deadline();
-        let outcome = in_time(self.clock, deadline, self.converse(context)).await;
+        let (clock, deadline) = (self.clock, self.deadline());
+        let outcome = in_time(clock, deadline, pin!(self.converse(context))).await;
         self.or_failed(outcome)
     }
 
@@ -162,8 +162,9 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
         work: impl Future<Output = T>,
     ) -> Result<T, Failure> {
         self.stage = Stage::Metadata;
-        let deadline = self.deadline();
-        let outcome = in_time(self.clock, deadline, self.paused(work)).await;
+        let (clock, deadline) = (self.clock, self.deadline());
+        let work = pin!(work);
+        let outcome = in_time(clock, deadline, pin!(self.paused(work))).await;
         self.or_failed(outcome)
     }
 
@@ -174,8 +175,8 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
         complete: impl FnOnce(&mut BytesMut) -> Result<Box<Established>, Error>,
     ) -> Result<Agreed, Failure> {
         let established = complete(self.out.for_machine()).map_err(|error| self.failed(error))?;
-        let deadline = self.deadline();
-        let outcome = in_time(self.clock, deadline, self.flush()).await;
+        let (clock, deadline) = (self.clock, self.deadline());
+        let outcome = in_time(clock, deadline, pin!(self.flush())).await;
         self.or_failed(outcome)?;
         Ok(self.agreed(established))
     }
@@ -254,7 +255,7 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
         let read = poll_fn(|cx| stream.poll_read(cx, &mut input.room()));
         let read = if self.stage == Stage::Greeting {
             let time = self.security.limits().greeting_timeout;
-            in_time(self.clock, deadline(self.started, time), read)
+            in_time(self.clock, deadline(self.started, time), pin!(read))
                 .await
                 .ok_or(Error::Timeout(Stage::Greeting))?
         } else {
@@ -278,9 +279,8 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
 
     async fn ask(&mut self, request: &AccessRequest) -> Result<Verdict, StepError> {
         self.subject = Subject::asked(request, false);
-        let verdict = self
-            .paused(verdict(self.security, self.clock, request))
-            .await?;
+        let asking = pin!(verdict(self.security, self.clock, request));
+        let verdict = self.paused(asking).await?;
         Ok(match verdict {
             Verdict::Allow(approval) => {
                 self.subject = Subject::asked(request, true);
@@ -318,9 +318,11 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
 
     /// Runs `work` during a pause. Abandons it if the peer leaves or sends more than one command
     /// meanwhile, because the outcome is of no use then.
-    async fn paused<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StepError> {
+    async fn paused<T>(
+        &mut self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, StepError> {
         // Most verdicts are ready at the first poll and cost no pause.
-        let mut work = pin!(work);
         if let Poll::Ready(outcome) = first_poll(work.as_mut()).await {
             return Ok(outcome);
         }

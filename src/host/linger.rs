@@ -8,6 +8,7 @@ use crate::limits::Limits;
 use bytes::{BufMut, BytesMut};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::task::ready;
 
 /// Bounds one read of bytes that are dropped. 4096, a page.
@@ -66,5 +67,5 @@ pub(crate) async fn close_gracefully(
         discard(stream, limits.linger_bytes).await
     };
     // The connection is closed next, also after an error or the time-out.
-    let _ = in_time(clock, until, closing).await;
+    let _ = in_time(clock, until, pin!(closing)).await;
 }
