@@ -15,8 +15,7 @@
 //! ```
 //! use bytes::BytesMut;
 //! use zmtp_auth::handshake::Handshake;
-//! use zmtp_auth::PeerContext;
-//! use zmtp_auth::{Config, PeerAddress, SocketType};
+//! use zmtp_auth::{Config, PeerAddress, PeerContext, SocketType};
 //!
 //! let here = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
 //! let push = Config::builder(SocketType::Push).null().accept_any_peer().finish()?;
@@ -56,6 +55,7 @@ use crate::error::{Error, LimitExceeded, LocalError, ProtocolError, Stage};
 use crate::limits::Limits;
 use crate::mechanism::machine::{self, AwaitGreeting, Mechanism, Next, Step};
 use crate::mechanism::refusal::Refused;
+use crate::mechanism::session::PeerContext;
 use crate::traffic::channel::Channel;
 use crate::traffic::heartbeat::HeartbeatSettings;
 use crate::traffic::seal::{Opener, Sealer};
@@ -66,8 +66,6 @@ use crate::wire::socket_type::SocketType;
 use bytes::{Buf, BytesMut};
 use std::sync::Arc;
 use std::time::Instant;
-
-use crate::mechanism::session::PeerContext;
 
 /// A handshake and what it needs next. Exhaustive on purpose, because a driver must handle every
 /// case.

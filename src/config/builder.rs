@@ -40,9 +40,9 @@ impl Config<NoPolicy> {
 
     /// Starts a configuration without a type of socket, for a host whose sockets of several types share
     /// it. Each connection says its type and identity by
-    /// [`PeerContext::for_socket`](crate::mechanism::session::PeerContext::for_socket). A connection that does
-    /// not fails with [`LocalError::SocketTypeMissing`](crate::LocalError::SocketTypeMissing), so `net`
-    /// cannot use this configuration.
+    /// [`PeerContext::for_socket`](crate::PeerContext::for_socket). A connection that does not fails
+    /// with [`LocalError::SocketTypeMissing`](crate::LocalError::SocketTypeMissing), so `net` cannot use
+    /// this configuration.
     pub fn untyped_builder() -> Builder<WantsMechanism> {
         Builder {
             socket_type: None,
