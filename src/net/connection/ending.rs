@@ -15,7 +15,8 @@ impl Exchange {
     /// ZMTP has no half-closed connections, and a peer that is gone looks like a peer that only
     /// receives. So when one direction ends, nothing more is sent. What has arrived can still be
     /// received, however long the application takes. Until then the connection holds one buffer and
-    /// the queue, and the stream until its end was read.
+    /// the queue, and the stream until its end was read. A peer that may be revoked also keeps its
+    /// task and its permit until everything is received, because a revocation withdraws the rest.
     pub(crate) async fn end(
         &mut self,
         stream: Stream,
