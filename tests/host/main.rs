@@ -8,6 +8,8 @@ mod auth_stream;
 mod conduct;
 #[cfg(feature = "tokio")]
 mod failures;
+#[cfg(feature = "futures-io")]
+mod futures_stream;
 #[cfg(feature = "tokio")]
 mod messages;
 #[cfg(feature = "tokio")]

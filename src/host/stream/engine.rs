@@ -214,6 +214,12 @@ impl<S: Send + 'static> Engine<S> {
     }
 }
 
+impl<S> Drop for Engine<S> {
+    fn drop(&mut self) {
+        self.link.close();
+    }
+}
+
 impl<S> fmt::Debug for Engine<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")

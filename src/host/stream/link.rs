@@ -4,8 +4,8 @@
 
 use crate::lock::lock;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::task::{Context, Wake, Waker};
 
 /// Which half of the stream the host polls.
@@ -60,9 +60,11 @@ impl<S> Link<S> {
     /// Closes the stream, and wakes both halves.
     ///
     /// If the stream is borrowed now, the end of the borrow closes it. Whichever comes second, the
-    /// mark here or the end there, sees the other, because both look after they have acted.
+    /// mark here or the end there, sees the other, because both look after they have acted. The fences
+    /// keep what each does before its look.
     pub(crate) fn revoke(&self) {
         self.is_revoked.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         self.close_if_revoked();
         self.wake_both();
     }
@@ -72,13 +74,27 @@ impl<S> Link<S> {
     }
 
     fn close_if_revoked(&self) {
-        if self.is_revoked()
-            && let Ok(mut guard) = self.stream.try_lock()
-        {
-            let stream = guard.take();
-            drop(guard);
-            drop(stream);
+        if !self.is_revoked() {
+            return;
         }
+        let mut guard = match self.stream.try_lock() {
+            Ok(guard) => guard,
+            // The stream has panicked while it was borrowed.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let stream = guard.take();
+        drop(guard);
+        drop(stream);
+    }
+
+    /// Closes the stream when the host drops it. The stream may keep a waker, which keeps this link,
+    /// which would keep the stream.
+    pub(crate) fn close(&self) {
+        let stream = lock(&self.stream).take();
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        // Their drops are foreign code, so the locks are free.
+        drop((stream, waiting));
     }
 
     /// Whether something may have changed since the last call.
@@ -174,6 +190,7 @@ impl<S> Borrowed<'_, S> {
 impl<S> Drop for Borrowed<'_, S> {
     fn drop(&mut self) {
         self.guard = None;
+        fence(Ordering::SeqCst);
         self.link.close_if_revoked();
     }
 }

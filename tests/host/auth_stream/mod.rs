@@ -1,5 +1,6 @@
 //! `AuthStream` between a host that knows NULL alone and a peer of each mechanism.
 
+mod drops;
 mod endings;
 mod party;
 mod polling;
