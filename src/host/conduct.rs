@@ -192,10 +192,11 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
         Agreed { established, input }
     }
 
-    /// What has arrived behind the last command.
+    /// What has arrived behind the last command, and who the peer is.
     #[cfg(any(feature = "futures-io", feature = "tokio"))]
-    pub(crate) fn into_input(self) -> BytesMut {
-        self.input.into_traffic()
+    pub(crate) fn into_rest(self) -> (BytesMut, Subject) {
+        let subject = self.subject.or_key(self.proven_key.get());
+        (self.input.into_traffic(), subject)
     }
 
     /// When the time for the whole handshake is up.

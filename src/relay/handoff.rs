@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+use crate::access::peer::Peer;
 use crate::access::peer::{Authenticated, Claims};
 use crate::error::{Error, LocalError};
 use crate::handshake::{Established, Handshake, NeedsMetadata};
@@ -93,7 +95,27 @@ impl PeerHandoff {
     /// Returns those of [`NeedsMetadata::resume`].
     pub fn complete(self, back: &Claims, out: &mut BytesMut) -> Result<Box<Established>, Error> {
         let metadata = passed_on(back, None, IdentityRule::Pass)?;
-        match self.pause.resume(&metadata, out)? {
+        self.resume(&metadata, out)
+    }
+
+    /// As [`PeerHandoff::complete`], with what our own policy says about the back's peer, if it was
+    /// asked. Only then does `identity` matter.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(crate) fn complete_with(
+        self,
+        back: &Peer,
+        identity: IdentityRule,
+        out: &mut BytesMut,
+    ) -> Result<Box<Established>, Error> {
+        let Some(authenticated) = &back.authenticated else {
+            return self.complete(&back.claims, out);
+        };
+        let metadata = passed_on(&back.claims, Some(authenticated), identity)?;
+        self.resume(&metadata, out)
+    }
+
+    fn resume(self, metadata: &Metadata, out: &mut BytesMut) -> Result<Box<Established>, Error> {
+        match self.pause.resume(metadata, out)? {
             Handshake::Complete(front) => Ok(front),
             // Only a client's handshake would go on, and `new` refuses those.
             _ => Err(LocalError::MetadataMissing.into()),

@@ -4,8 +4,7 @@
 use crate::access::address::PeerAddress;
 use crate::access::grant::Grant;
 use crate::access::peer::Peer;
-use crate::error::{Error, LocalError, Stage};
-use crate::handshake::{Handshake, NeedsInput};
+use crate::error::Stage;
 use crate::host::clock::{Clock, deadline};
 use crate::host::failed::Failed;
 use crate::host::stream::alarm::Alarm;
@@ -13,12 +12,11 @@ use crate::host::stream::driver::Driver;
 use crate::host::stream::engine::{Adapter, Engine};
 use crate::host::stream::machine::Machine;
 use crate::host::stream::meeting::Meeting;
-use crate::host::stream::pause::{failed, run_to_pause};
+use crate::host::stream::pause::{Paused, failed, run_to_pause};
 use crate::mechanism::session::PeerContext;
-use crate::relay::handoff::{IdentityRule, PeerHandoff};
+use crate::relay::handoff::IdentityRule;
 use crate::security::Security;
 use crate::traffic::heartbeat::HeartbeatSettings;
-use bytes::BytesMut;
 use std::fmt;
 use std::future::Future;
 
@@ -29,7 +27,8 @@ pub struct AuthStreamOptions {
     /// The PINGs that are sent to the network's peer; none by default. The peer's own PINGs are
     /// always answered.
     pub heartbeat: Option<HeartbeatSettings>,
-    /// What the host is told as the identity of a peer that connects.
+    /// What the host is told as the identity of its peer. A server of which we are the client keeps the
+    /// one that it claims.
     pub identity: IdentityRule,
 }
 
@@ -55,7 +54,8 @@ impl AuthStreamOptions {
 /// mechanism of its [`Security`], with policy, limits, heartbeats and revocation. Towards the host it
 /// speaks NULL, in the host's own version of ZMTP, 3.0 or 3.1. Both sides learn each other's socket
 /// type, identity and properties. The host finds the user id that policy gave the peer as the property
-/// `User-Id`; one that the peer claims itself is removed. See [`PeerHandoff`].
+/// `User-Id`; one that the peer claims itself is removed. See
+/// [`PeerHandoff`](crate::relay::PeerHandoff).
 ///
 /// With feature `tokio` it has tokio's [`AsyncRead`] and [`AsyncWrite`] if `S` has them, with feature
 /// `futures-io` those of that crate. The socket type of the [`Security`] does not matter, because the
@@ -126,7 +126,8 @@ pub struct AuthStream<S> {
 }
 
 impl<S: Send + 'static> AuthStream<S> {
-    pub(crate) async fn accept_by<A: Adapter<S>>(
+    /// Conducts the handshake with the network's peer until it waits for what the host says.
+    pub(crate) async fn meet<A: Adapter<S>>(
         mut stream: S,
         context: PeerContext,
         security: &Security,
@@ -136,55 +137,43 @@ impl<S: Send + 'static> AuthStream<S> {
         let security = security.relay_side();
         let meet_until = deadline(clock.now(), security.limits().handshake_timeout);
         let (address, port) = (context.address.clone(), context.port);
-        let (pause, arrived) =
-            run_to_pause(&mut A::adapt(&mut stream), &clock, &security, context).await?;
+        let Paused {
+            pause,
+            arrived,
+            subject,
+        } = run_to_pause(&mut A::adapt(&mut stream), &clock, &security, context).await?;
         let peer = pause.peer((address.clone(), port));
-        let local = |error| failed(Stage::Metadata, error);
-        let handoff = PeerHandoff::new(pause, options.identity).map_err(local)?;
-        let (host, to_host) = greet(&security, handoff.peer_context(address)).map_err(local)?;
+        let grant = pause.authenticated().and_then(|known| known.grant.clone());
+        let meeting = Meeting::new(pause, options.identity, &security.clear_side(), address);
+        let (meeting, to_host) =
+            meeting.map_err(|error| failed(Stage::Metadata, error, subject.clone()))?;
         let machine = Machine::new(
-            (Meeting::Admitted(handoff, host), meet_until),
+            (meeting, meet_until),
             (arrived, to_host),
-            peer,
+            (peer, subject),
             (security.limits(), options.heartbeat),
         );
-        Ok(Self::new(stream, machine, Alarm::new(clock)))
+        Ok(Self {
+            engine: Engine::new(stream, Driver::new(machine, Alarm::new(clock), grant)),
+        })
     }
 
+    /// As [`AuthStream::meet`], on a connection that we have opened. Its address is not known.
     pub(crate) async fn connect_by<A: Adapter<S>>(
-        mut stream: S,
+        stream: S,
         security: &Security,
         options: &AuthStreamOptions,
         clock: impl Clock<Sleep: Send + 'static> + Send + Sync + 'static,
     ) -> Result<Self, Failed> {
-        let security = security.relay_side();
-        let meet_until = deadline(clock.now(), security.limits().handshake_timeout);
-        let context = PeerContext::new(PeerAddress::from_zap(b""));
-        let mut first = context.clone();
-        first.sends_first = true;
-        let (pause, arrived) =
-            run_to_pause(&mut A::adapt(&mut stream), &clock, &security, first).await?;
-        let greeted = greet(&security, context);
-        let (host, to_host) = greeted.map_err(|error| failed(Stage::Metadata, error))?;
-        let machine = Machine::new(
-            (Meeting::Welcomed(pause, host), meet_until),
-            (arrived, to_host),
-            None,
-            (security.limits(), options.heartbeat),
-        );
-        Ok(Self::new(stream, machine, Alarm::new(clock)))
-    }
-
-    fn new(stream: S, machine: Machine, alarm: Alarm) -> Self {
-        Self {
-            engine: Engine::new(stream, Driver::new(machine, alarm)),
-        }
+        let mut context = PeerContext::new(PeerAddress::from_zap(b""));
+        context.sends_first = true;
+        Self::meet::<A>(stream, context, security, options, clock).await
     }
 
     /// The network's peer: what it has proven, and what it claims.
     ///
-    /// After `accept` it is known at once. After `connect` it is known when the server has sent its
-    /// READY, and `None` before. Its address is then empty, because `connect` is not told it.
+    /// A server knows its peer at once. A client knows it when the server has sent its READY, and has
+    /// `None` before, and so has NULL after `connect`. After `connect` the address is empty.
     #[must_use]
     pub fn peer(&self) -> Option<&Peer> {
         self.engine.driver().machine.peer()
@@ -206,16 +195,6 @@ impl<S: Send + 'static> AuthStream<S> {
                 None => std::future::pending().await,
             }
         }
-    }
-}
-
-/// Begins the handshake with the host, which is NULL. Returns what the host is to read first, too.
-fn greet(security: &Security, context: PeerContext) -> Result<(NeedsInput, BytesMut), Error> {
-    let mut to_host = BytesMut::new();
-    match security.clear_side().start(context, &mut to_host) {
-        Handshake::NeedsInput(host) => Ok((host, to_host)),
-        // Every handshake begins with the peer's greeting.
-        _ => Err(LocalError::MetadataMissing.into()),
     }
 }
 

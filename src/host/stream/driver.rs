@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use crate::access::grant::Grant;
-use crate::access::peer::Peer;
 use crate::host::byte_stream::{ByteStream, is_hangup};
 use crate::host::stream::alarm::Alarm;
 use crate::host::stream::ended::Ended;
@@ -32,8 +31,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(machine: Machine, alarm: Alarm) -> Self {
-        let grant = machine.peer().and_then(Peer::grant).cloned();
+    pub(crate) fn new(machine: Machine, alarm: Alarm, grant: Option<Grant>) -> Self {
         Self {
             machine,
             alarm,
@@ -67,11 +65,10 @@ impl Driver {
 
     /// Why what the host has written does not reach the network.
     pub(crate) fn send_error(&self) -> Option<io::Error> {
-        match (self.machine.ended(), &self.write_error) {
-            (Some(ended), _) => Some(ended.to_error()),
-            (None, Some(error)) => Some(Ended::Io(Arc::clone(error)).to_error()),
-            (None, None) => None,
-        }
+        self.machine.error().or_else(|| {
+            let error = Arc::clone(self.write_error.as_ref()?);
+            Some(self.machine.error_of(&Ended::Io(error)))
+        })
     }
 
     /// The peer's admission, if it can be revoked.

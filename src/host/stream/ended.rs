@@ -4,6 +4,7 @@
 use crate::error::{Error, Stage};
 use crate::host::failed::io_kind;
 use crate::host::stream::pause::failed;
+use crate::host::subject::Subject;
 use crate::traffic::heartbeat::HeartbeatExpired;
 use std::io;
 use std::sync::Arc;
@@ -44,10 +45,10 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// The error of the host's read or write.
-    pub(crate) fn to_error(&self) -> io::Error {
+    /// The error of the host's read or write. `subject` is the network's peer.
+    pub(crate) fn to_error(&self, subject: &Subject) -> io::Error {
         match self {
-            Self::Handshake(stage, error) => failed(*stage, error.clone()).into(),
+            Self::Handshake(stage, error) => failed(*stage, error.clone(), subject.clone()).into(),
             Self::Stream(error) => error.clone().into(),
             Self::Io(error) => io::Error::new(error.kind(), Arc::clone(error)),
         }

@@ -70,9 +70,9 @@ impl<S: Send + 'static> Engine<S> {
         }
         let read = self.give_to_host(room);
         let machine = &self.driver.machine;
-        let outcome = match machine.ended() {
+        let outcome = match machine.error() {
             _ if read > 0 || !room.has_remaining_mut() => Ok(read),
-            Some(ended) => Err(ended.to_error()),
+            Some(error) => Err(error),
             None if machine.is_at_end() => Ok(0),
             None => return Poll::Pending,
         };

@@ -40,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AuthStream<S> {
         security: &Security,
         options: &AuthStreamOptions,
     ) -> Result<Self, Failed> {
-        Self::accept_by::<Futures>(stream, peer.into(), security, options, clock).await
+        Self::meet::<Futures>(stream, peer.into(), security, options, clock).await
     }
 
     /// As `AuthStream::connect` (feature `tokio`), over a stream with the traits of `futures-io` and

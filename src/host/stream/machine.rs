@@ -4,6 +4,7 @@
 use crate::access::peer::Peer;
 use crate::host::stream::ended::{Ended, StreamError};
 use crate::host::stream::meeting::{Complete, Meeting, MeetingOutcome};
+use crate::host::subject::Subject;
 use crate::limits::Limits;
 use crate::relay::end::RelayEnd;
 use crate::relay::forward::{Relay, RelayError};
@@ -49,6 +50,8 @@ pub(crate) struct Machine {
     /// When the time for both handshakes is up.
     meet_until: Instant,
     peer: Option<Peer>,
+    /// The network's peer, for errors.
+    subject: Subject,
     ended: Option<Ended>,
     /// Bytes carried since the last wait.
     carried: usize,
@@ -63,7 +66,7 @@ impl Machine {
     pub(crate) fn new(
         (meeting, meet_until): (Meeting, Instant),
         (arrived, to_host): (BytesMut, BytesMut),
-        peer: Option<Peer>,
+        (peer, subject): (Option<Peer>, Subject),
         (limits, heartbeat): (&Limits, Option<HeartbeatSettings>),
     ) -> Self {
         let network = meeting.network();
@@ -91,6 +94,7 @@ impl Machine {
             heartbeat,
             meet_until,
             peer,
+            subject,
             ended: None,
             carried: 0,
             release_at: None,
@@ -106,9 +110,13 @@ impl Machine {
         self.peer.as_ref()
     }
 
-    /// Why the network's side has ended before its time.
-    pub(crate) const fn ended(&self) -> Option<&Ended> {
-        self.ended.as_ref()
+    /// Why the network's side has ended before its time, for the host's read or write.
+    pub(crate) fn error(&self) -> Option<io::Error> {
+        self.ended.as_ref().map(|ended| self.error_of(ended))
+    }
+
+    pub(crate) fn error_of(&self, ended: &Ended) -> io::Error {
+        ended.to_error(&self.subject)
     }
 
     /// Whether both handshakes are complete and traffic may cross.

@@ -1,17 +1,23 @@
 //! The handshakes on both sides of an `AuthStream`, once that of the network has paused.
 //!
 //! ```text
-//! accept: Admitted ─(host's READY)─► READY to the network ───────────────────────────► traffic
-//! connect: Welcomed ─(host's READY)─► INITIATE to the network ─► Introduced ─(READY)─► traffic
+//! server: Admitted ─(host's READY)─► READY to the network ──────────────────────────► traffic
+//! client: Welcomed ─(host's READY)─► INITIATE to the network ─► Introduced ─(READY)─► traffic
 //! ```
+//!
+//! It is the mechanism's role that decides, and not who has connected. NULL has no roles: one that
+//! connects sends its READY first, as a client.
 #![forbid(unsafe_code)]
 
+use crate::access::address::PeerAddress;
 use crate::access::peer::Peer;
 use crate::error::{Error, LocalError, Stage};
 use crate::handshake::{Established, Handshake, NeedsInput, NeedsMetadata};
 use crate::host::stream::ended::{Ended, StreamError};
+use crate::mechanism::session::PeerContext;
 use crate::relay::handoff::{IdentityRule, PeerHandoff};
 use crate::relay::side::{Side, Sides};
+use crate::security::Security;
 use bytes::BytesMut;
 
 /// Where the two handshakes stand.
@@ -21,9 +27,9 @@ pub(crate) enum Meeting {
     /// awaited.
     Admitted(PeerHandoff, NeedsInput),
     /// The network's server has sent WELCOME. The host's claims are awaited.
-    Welcomed(NeedsMetadata, NeedsInput),
+    Welcomed(NeedsMetadata, NeedsInput, IdentityRule),
     /// The host's claims are sent to the network's server, whose READY is awaited.
-    Introduced(PeerHandoff, NeedsInput),
+    Introduced(PeerHandoff, NeedsInput, IdentityRule),
 }
 
 /// What a step leads to.
@@ -51,6 +57,31 @@ fn network_failed(stage: Stage) -> impl FnOnce(Error) -> Ended {
 }
 
 impl Meeting {
+    /// Begins the handshake with the host, which is NULL on the `clear` side. `identity` is for what
+    /// the host is told. Returns what the host is to read first, too.
+    pub(crate) fn new(
+        pause: NeedsMetadata,
+        identity: IdentityRule,
+        clear: &Security,
+        address: PeerAddress,
+    ) -> Result<(Self, BytesMut), Error> {
+        let mut to_host = BytesMut::new();
+        let mut greet = |context| match clear.start(context, &mut to_host) {
+            Handshake::NeedsInput(host) => Ok(host),
+            // Every handshake begins with the peer's greeting.
+            _ => Err(Error::from(LocalError::MetadataMissing)),
+        };
+        let meeting = if pause.claims().is_some() {
+            let handoff = PeerHandoff::new(pause, identity)?;
+            let host = greet(handoff.peer_context(address))?;
+            Self::Admitted(handoff, host)
+        } else {
+            let host = greet(PeerContext::new(address))?;
+            Self::Welcomed(pause, host, identity)
+        };
+        Ok((meeting, to_host))
+    }
+
     /// The side of the relay on which the network is.
     pub(crate) const fn network(&self) -> Side {
         match self {
@@ -63,7 +94,7 @@ impl Meeting {
     pub(crate) fn stage(&self) -> Stage {
         match self {
             Self::Admitted(..) | Self::Welcomed(..) => Stage::Metadata,
-            Self::Introduced(_, network) => network.stage(),
+            Self::Introduced(_, network, _) => network.stage(),
         }
     }
 
@@ -89,30 +120,33 @@ impl Meeting {
                     _ => Err(host_failed(LocalError::MetadataMissing)),
                 }
             }
-            Self::Welcomed(pause, host) => {
+            Self::Welcomed(pause, host, identity) => {
                 let next = host.process(&mut input.front, &mut out.front);
                 match next.map_err(host_failed)? {
-                    Handshake::NeedsInput(host) => Ok(waiting(Self::Welcomed(pause, host))),
+                    Handshake::NeedsInput(host) => {
+                        Ok(waiting(Self::Welcomed(pause, host, identity)))
+                    }
                     Handshake::NeedsMetadata(host) => {
                         let handoff =
                             PeerHandoff::new(host, IdentityRule::Pass).map_err(host_failed)?;
                         let next = pause
                             .resume(handoff.metadata(), &mut out.back)
                             .map_err(network_failed(Stage::Metadata))?;
-                        Self::introduced(handoff, next, input, out)
+                        Self::introduced((handoff, identity), next, input, out)
                     }
                     _ => Err(host_failed(LocalError::MetadataMissing)),
                 }
             }
-            Self::Introduced(handoff, network) => {
-                Self::introduced(handoff, Handshake::NeedsInput(network), input, out)
+            Self::Introduced(handoff, network, identity) => {
+                let network = Handshake::NeedsInput(network);
+                Self::introduced((handoff, identity), network, input, out)
             }
         }
     }
 
     /// Goes on with the network's handshake, which knows the host's claims.
     fn introduced(
-        handoff: PeerHandoff,
+        (handoff, identity): (PeerHandoff, IdentityRule),
         network: Handshake,
         input: &mut Sides<BytesMut>,
         out: &mut Sides<BytesMut>,
@@ -125,9 +159,11 @@ impl Meeting {
             other => (Stage::Metadata, Ok(other)),
         };
         match next.map_err(network_failed(stage))? {
-            Handshake::NeedsInput(network) => Ok(waiting(Self::Introduced(handoff, network))),
+            Handshake::NeedsInput(network) => {
+                Ok(waiting(Self::Introduced(handoff, network, identity)))
+            }
             Handshake::Complete(back) => {
-                let front = handoff.complete(&back.peer.claims, &mut out.front);
+                let front = handoff.complete_with(&back.peer, identity, &mut out.front);
                 let front = front.map_err(host_failed)?;
                 let server = Some(back.peer.clone());
                 Ok(complete(*front, *back, server))
@@ -141,7 +177,7 @@ impl Meeting {
         let stage = self.stage();
         let error = match self {
             Self::Admitted(..) | Self::Welcomed(..) => Error::ClosedByPeer(stage),
-            Self::Introduced(_, network) => network.peer_closed(),
+            Self::Introduced(_, network, _) => network.peer_closed(),
         };
         Ended::Handshake(stage, error)
     }

@@ -13,19 +13,33 @@ use crate::mechanism::session::PeerContext;
 use crate::security::Security;
 use bytes::BytesMut;
 
-/// Conducts the handshake of a relay until it pauses for the metadata of its other side. Returns the
-/// pause, and what has arrived behind the last command.
+/// A handshake that pauses for the metadata of its other side.
+pub(crate) struct Paused {
+    pub(crate) pause: NeedsMetadata,
+    /// What has arrived behind the last command.
+    pub(crate) arrived: BytesMut,
+    pub(crate) subject: Subject,
+}
+
+/// Conducts the handshake of a relay until it pauses.
 pub(crate) async fn run_to_pause(
     stream: &mut impl ByteStream,
     clock: &impl Clock,
     security: &Security,
     context: PeerContext,
-) -> Result<(NeedsMetadata, BytesMut), Failed> {
+) -> Result<Paused, Failed> {
     let failure = {
         let arrived = HandshakeBytes::default();
         let mut conduct = Conduct::new(&mut *stream, clock, security, (), arrived);
         match conduct.run(context).await {
-            Ok(Stop::Paused(pause)) => return Ok((*pause, conduct.into_input())),
+            Ok(Stop::Paused(pause)) => {
+                let (arrived, subject) = conduct.into_rest();
+                return Ok(Paused {
+                    pause: *pause,
+                    arrived,
+                    subject,
+                });
+            }
             // A relay without metadata always pauses.
             Ok(Stop::Complete(_)) => conduct.failed(Error::from(LocalError::MetadataMissing)),
             Err(failure) => failure,
@@ -35,11 +49,11 @@ pub(crate) async fn run_to_pause(
 }
 
 /// A handshake that failed after the pause.
-pub(crate) fn failed(stage: Stage, error: Error) -> Failed {
+pub(crate) fn failed(stage: Stage, error: Error, subject: Subject) -> Failed {
     Failed::from(Failure {
         stage,
         error: StepError::Protocol(error),
-        subject: Box::<Subject>::default(),
+        subject: Box::new(subject),
         error_frame: HandshakeBytes::default(),
     })
 }

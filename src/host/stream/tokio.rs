@@ -34,7 +34,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AuthStream<S> {
     /// Resolves once policy has admitted the peer. A peer that is refused gets an ERROR and
     /// [`Limits::linger_timeout`](crate::Limits::linger_timeout) to read it. The handshake goes on with
     /// the host's reads and writes: the host has to greet and to send its READY within
-    /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout), counted from this call.
+    /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout), counted from this call. A client
+    /// that accepts resolves once the server has sent WELCOME.
     ///
     /// Dropping the future closes the connection.
     ///
@@ -58,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AuthStream<S> {
         security: &Security,
         options: &AuthStreamOptions,
     ) -> Result<Self, Failed> {
-        Self::accept_by::<Tokio>(stream, peer.into(), security, options, TokioClock).await
+        Self::meet::<Tokio>(stream, peer.into(), security, options, TokioClock).await
     }
 
     /// Secures a connection that we have opened.
@@ -70,7 +71,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AuthStream<S> {
     /// server that refuses us after that, as CURVE's do, makes the host's reads and writes fail with
     /// [`Failed`] as the cause.
     ///
-    /// Under NULL there is no WELCOME, and it resolves after the greeting.
+    /// Under NULL there is no WELCOME, and it resolves after the greeting, or after the verdict.
+    ///
+    /// If our own policy is asked about the peer, it sees no address, and a list of denied addresses
+    /// refuses that. So a server that connects calls `accept`, with the address that it has connected
+    /// to. If both ends are an `AuthStream` with NULL, one has to call `connect`.
     ///
     /// Dropping the future closes the connection.
     ///

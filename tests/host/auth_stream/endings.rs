@@ -1,15 +1,15 @@
 //! How a connection through an `AuthStream` ends.
 
-use super::party::{Party, client, here, null};
+use super::party::{Party, client, here, keys, null};
 use super::rig::{ROOM, accepted, accepted_over, admitting, admitting_with, connected, in_time};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::{Instant, sleep};
-use zmtp_auth::host::{AuthStream, AuthStreamOptions};
+use zmtp_auth::host::{AuthStream, AuthStreamOptions, Failed};
 use zmtp_auth::traffic::heartbeat::{Expiry, HeartbeatSettings};
 use zmtp_auth::wire::frame::Flags;
-use zmtp_auth::{Limits, Security, SocketType};
+use zmtp_auth::{Credential, Limits, Security, SocketType};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -134,6 +134,10 @@ async fn a_host_that_does_not_speak_is_timed_out_by_the_handshake() {
     let peer = Party::meet(far, client(SocketType::Dealer, "curve"));
     let ((error, took), peer) = tokio::join!(host, peer);
     assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    let failed: &Failed = error.get_ref().unwrap().downcast_ref().unwrap();
+    assert_eq!(failed.domain(), Some(&"host".into()));
+    let key = keys(11).public_key();
+    assert_eq!(failed.credential(), Some(&Credential::Key(key)));
     assert!((7 * SECOND..8 * SECOND).contains(&took), "{took:?}");
     assert!(peer.is_err());
 }

@@ -7,4 +7,5 @@ mod polling;
 mod refusals;
 mod revocation;
 mod rig;
+mod roles;
 mod traffic;

@@ -12,9 +12,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use zmtp_auth::host::Clock;
 
-/// The time, and who waits for it.
+type Alarms = Vec<(Instant, Waker)>;
+
+/// The time, and what waits for it.
 #[derive(Clone)]
-pub struct Time(Arc<Mutex<(Instant, Vec<(Instant, Waker)>)>>);
+pub struct Time(Arc<Mutex<(Instant, Alarms)>>);
 
 impl Time {
     pub fn new() -> Self {
@@ -92,7 +94,7 @@ impl<'a, T> Task<'a, T> {
 
     /// Polls the future if it was woken. Returns whether it was.
     fn turn(&mut self) -> bool {
-        let runs = self.done.is_none() && self.woken.0.swap(false, Ordering::SeqCst);
+        let runs = self.woken.0.swap(false, Ordering::SeqCst) && self.done.is_none();
         if runs {
             let waker = Waker::from(Arc::clone(&self.woken));
             if let Poll::Ready(done) = self.work.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -113,9 +115,10 @@ pub fn join<T, U>(
     let (mut one, mut other) = (Task::new(one), Task::new(other));
     loop {
         let runs = one.turn() | other.turn();
-        if one.done.is_some() && other.done.is_some() {
-            return (one.done.unwrap(), other.done.unwrap());
-        }
+        (one.done, other.done) = match (one.done.take(), other.done.take()) {
+            (Some(one), Some(other)) => return (one, other),
+            undone => undone,
+        };
         assert!(runs || time.advance(), "every task waits");
     }
 }
