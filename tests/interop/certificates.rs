@@ -1,4 +1,4 @@
-//! Certificates that pyzmq and, if it is installed, czmq write are read here, and the other way
+//! Certificates that pyzmq and czmq write are read here, and the other way
 //! round.
 //!
 //! `ZMTP_AUTH_PYTHON` names a Python interpreter with pyzmq; `./test` prepares one.
@@ -138,7 +138,7 @@ print(json.dumps(out))
 }
 
 #[test]
-#[ignore = "needs czmq (Debian: libczmq4): set ZMTP_AUTH_CZMQ to its library, libczmq.so.4"]
+#[ignore = "needs Debian's libczmq4, whose library ZMTP_AUTH_CZMQ names: ./test --full peers"]
 fn czmq_and_we_read_each_other() {
     let library = std::env::var("ZMTP_AUTH_CZMQ").expect("ZMTP_AUTH_CZMQ must name libczmq");
     let dir = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ mod tiny;
 mod certificates;
 mod differential;
 mod embedding;
+mod implementations;
 mod ironhouse;
 mod links;
 mod matrix;

@@ -52,6 +52,13 @@ pub fn promises(document: &str) -> Vec<Promise<'_>> {
         .collect()
 }
 
+/// The part of a document that begins below this line, which is the head of a table.
+pub fn below<'a>(document: &'a str, head: &str) -> &'a str {
+    let (_, table) = document.split_once(head).unwrap_or_default();
+    let end = table.find("\n\n").unwrap_or(table.len());
+    &table[..end]
+}
+
 /// Promises that occur more than once.
 pub fn repeated(promises: &[Promise<'_>]) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
@@ -233,6 +240,16 @@ mod tests {
             })
             .collect();
         assert_eq!(found, ["there is no test x.rs::g", "\"b\" names no test"]);
+    }
+
+    #[test]
+    fn a_table_is_found_by_its_head_and_ends_with_it() {
+        let document =
+            "| a | b |\n|---|---|\n\n| c | d |\n|---|---|\n| e | `x.rs::f` |\n\n| g | h |\n";
+        let rows = promises(below(document, "| c | d |"));
+        let names: Vec<_> = rows.iter().map(|row| row.promise).collect();
+        assert_eq!(names, ["e"]);
+        assert!(promises(below(document, "| i | j |")).is_empty());
     }
 
     #[test]

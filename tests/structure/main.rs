@@ -239,6 +239,19 @@ fn every_promise_of_the_security_policy_names_a_test_that_exists() {
 }
 
 #[test]
+fn every_implementation_that_was_met_names_a_test_that_exists() {
+    let readme = read("README.md");
+    let head = "| implementation | version | mechanisms | shown by |";
+    let met = documents::promises(documents::below(&readme, head));
+    assert!(met.len() >= 2, "the implementations were not found");
+    let breaches: Vec<_> = met
+        .iter()
+        .flat_map(|row| row.breaches(|file| fs::read_to_string(root().join(file)).ok()))
+        .collect();
+    assert_none(&breaches);
+}
+
+#[test]
 fn the_guide_for_embedding_counts_the_lines_of_its_host() {
     let guide = read("docs/EMBEDDING.md");
     let files = ["codec", "plain", "wrapped", "conducted"];

@@ -13,6 +13,7 @@ mod passwd;
 #[cfg(feature = "live-interop")]
 #[path = "../../../../tests/peer/mod.rs"]
 mod peer;
+mod peers;
 mod probe;
 mod program;
 mod sockets;
