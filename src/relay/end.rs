@@ -66,6 +66,19 @@ impl RelayEnd {
         }
     }
 
+    /// Passes messages straight on, and returns whether there were any. A violation is reported later,
+    /// as those of [`RelayEnd::next`] are.
+    fn pass_on(&mut self, to: &mut Self) -> bool {
+        if self.error.is_some() {
+            return false;
+        }
+        let passed = self.channel.pass_on(&mut to.channel);
+        passed.unwrap_or_else(|error| {
+            self.error = Some(error);
+            false
+        })
+    }
+
     /// Drops everything from the peer and for it. What it has sent before the violation was forwarded
     /// already.
     pub(crate) fn break_off(&mut self) {
@@ -87,9 +100,30 @@ fn forward_messages(from: &mut RelayEnd, to: &mut RelayEnd) -> Result<(), Error>
         if from.broken || !to.channel.can_queue() {
             return Ok(());
         }
+        if from.pass_on(to) {
+            continue;
+        }
         let Some(event) = from.next()? else {
             return Ok(());
         };
         to.channel.queue(event)?;
     }
+}
+
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+/// Takes the beginning of `bytes`, which come from the peer of `from`, and returns how many bytes that
+/// was. At least one, if input is wanted.
+pub(crate) fn take(from: &mut RelayEnd, to: &mut RelayEnd, bytes: &[u8], now: Instant) -> usize {
+    if from.error.is_none() && !from.broken {
+        match to
+            .channel
+            .fill()
+            .and_then(|()| from.channel.pass_on_from(bytes, &mut to.channel, now))
+        {
+            Ok(0) => {}
+            Ok(taken) => return taken,
+            Err(error) => from.error = Some(error),
+        }
+    }
+    from.channel.read_from(bytes, now)
 }

@@ -166,6 +166,15 @@ impl Relay {
         self.0[side].channel.is_sent() && self.0[side.other()].channel.is_drained()
     }
 
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    /// Takes the beginning of `bytes`, which come from this side, instead of reading into
+    /// [`Relay::room`]. Whole messages are passed on from where they lie. Returns how many bytes that
+    /// was: at least one, if the relay [wants input](Relay::wants_input) from this side.
+    pub(crate) fn take(&mut self, side: Side, bytes: &[u8], now: Instant) -> usize {
+        let (from, to) = self.0.direction(side);
+        crate::relay::end::take(from, to, bytes, now)
+    }
+
     /// Notes that bytes were read into [`Relay::room`]. For the heartbeat every byte is a sign of life.
     pub fn on_read(&mut self, side: Side, now: Instant) {
         self.0[side].channel.on_read(now);

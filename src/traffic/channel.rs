@@ -19,6 +19,7 @@ use std::time::Instant;
 
 #[cfg(feature = "tokio")]
 mod queues;
+pub(crate) mod straight;
 
 /// An established connection without I/O. It turns the peer's bytes into messages and subscriptions,
 /// and messages into bytes for the peer. It answers PINGs, and sends them if asked to.
@@ -159,6 +160,7 @@ impl Channel {
         let mut frames = 0;
         let taken = loop {
             let max = TOGETHER.min(self.pings.room());
+            self.pings.held_up_input = max == 0;
             self.is_full = self.arrivals.cost() >= limit;
             if max == 0 || self.is_full {
                 break Ok(frames);
@@ -166,13 +168,7 @@ impl Channel {
             let taken = self
                 .inbox
                 .take(self.input.bytes_mut(), buffer, max, &mut self.arrivals);
-            for Ping { ttl, context } in self.arrivals.pings.drain(..) {
-                self.heartbeat.on_ping(ttl);
-                self.pings.answer(&context);
-            }
-            if std::mem::take(&mut self.arrivals.has_pong) {
-                self.heartbeat.on_pong();
-            }
+            self.take_heartbeats();
             match taken {
                 Ok(0) => break Ok(frames),
                 Ok(some) => frames += some,
@@ -181,12 +177,23 @@ impl Channel {
         };
         self.input.taken(frames, before - self.input.len());
         self.inbox.unshare(buffer);
-        self.pings.held_up_input = !self.pings.may_take_more();
         if taken.is_err() {
             self.broken = true;
             self.drop_input();
         }
         taken
+    }
+
+    /// Takes the PINGs and PONGs that have arrived.
+    fn take_heartbeats(&mut self) {
+        for Ping { ttl, context } in self.arrivals.pings.drain(..) {
+            self.heartbeat.on_ping(ttl);
+            self.pings.answer(&context);
+        }
+        if std::mem::take(&mut self.arrivals.has_pong) {
+            self.heartbeat.on_pong();
+        }
+        self.pings.held_up_input = !self.pings.may_take_more();
     }
 
     /// Takes the next message or subscription of the peer.

@@ -9,9 +9,11 @@ use crate::wire::command::MAX_PING_CONTEXT;
 use crate::wire::frame::{Flags, FrameHeader, MAX_HEADER_LEN};
 use bytes::{Buf, Bytes, BytesMut};
 
+pub(crate) mod straight;
+
 /// Longest sealed body, in bytes, that is opened in one batch with others. Longer ones fill the lanes
 /// of the cipher alone.
-const SMALL: usize = 1024;
+const SMALL: usize = 2048;
 
 /// Longest PING. A PING of this length passes however little of [`Limits::max_message`] is left.
 const MAX_PING: usize = b"\x04PING".len() + 2 + MAX_PING_CONTEXT;
@@ -86,6 +88,31 @@ pub struct FrameReader {
     message: Unfinished,
     /// Set by the first error. What follows it on the stream has no meaning.
     broken: bool,
+}
+
+/// The sealed frames that are opened together.
+///
+/// The flags of a sealed frame are unknown until it is open. So the batch ends before a frame that a
+/// limit could refuse: the check assumes the worst case, that all frames belong to one message which
+/// goes on. It also ends before a frame that is incomplete or malformed.
+struct Batch {
+    worst: Unfinished,
+    max_message: usize,
+    max_frames: usize,
+    overhead: usize,
+}
+
+impl Batch {
+    /// The flags, the length of the header and that of the body of the next frame, which `input`
+    /// begins with. `None` if the batch ends before it.
+    fn next(&mut self, input: &[u8]) -> Option<(Flags, usize, usize)> {
+        let (header, header_len) = FrameHeader::parse(input).ok()??;
+        let len = usize::try_from(header.size).ok()?;
+        let payload = len.saturating_sub(self.overhead);
+        self.worst.add(Flags::More, payload);
+        let is_within = self.worst.len <= self.max_message && self.worst.frames < self.max_frames;
+        (is_within && input.len() - header_len >= len).then_some((header.flags, header_len, len))
+    }
 }
 
 /// Payload bytes and frames of a message whose last frame has not arrived.
@@ -173,10 +200,8 @@ impl FrameReader {
 
     /// Opens up to `max` sealed frames in one batch.
     ///
-    /// The flags of a sealed frame are unknown until it is open. So the batch ends before a frame that
-    /// a limit could refuse: the check assumes the worst case, that all frames belong to one message
-    /// which goes on. It also ends before a frame that is large, incomplete or malformed. That frame
-    /// is left to [`FrameReader::read`].
+    /// The batch ends before a frame that [`Batch`] does not take or that is large. That frame is left to
+    /// [`FrameReader::read`].
     fn read_small(
         &mut self,
         input: &mut BytesMut,
@@ -186,19 +211,14 @@ impl FrameReader {
         if self.broken || self.opener.is_transparent() {
             return Ok(());
         }
-        let mut worst = self.message;
-        let (max_message, max_frames) = (self.max_message, self.max_frames);
-        let overhead = self.opener.overhead();
+        let mut batch = self.batch();
         let small = std::iter::from_fn(|| {
-            let (header, header_len) = FrameHeader::parse(input).ok()??;
-            let len = usize::try_from(header.size).ok()?;
-            worst.add(Flags::More, len.saturating_sub(overhead));
-            let is_within = len <= SMALL && worst.len <= max_message && worst.frames < max_frames;
-            if !is_within || input.len() - header_len < len {
+            let (flags, header_len, len) = batch.next(input)?;
+            if len > SMALL {
                 return None;
             }
             input.advance(header_len);
-            Some((header.flags, input.split_to(len)))
+            Some((flags, input.split_to(len)))
         });
         let message = &mut self.message;
         let opened = self.opener.open_each(small.take(max), |flags, body| {
@@ -207,6 +227,15 @@ impl FrameReader {
         });
         self.broken = opened.is_err();
         opened
+    }
+
+    const fn batch(&self) -> Batch {
+        Batch {
+            worst: self.message,
+            max_message: self.max_message,
+            max_frames: self.max_frames,
+            overhead: self.opener.overhead(),
+        }
     }
 
     fn read_frame(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Error> {

@@ -177,6 +177,8 @@ pub(crate) struct Inbox {
     is_dropping: bool,
     /// Whether everything but heartbeats is dropped.
     discards: bool,
+    /// Whether the frames that were taken last had a message of several frames among them.
+    is_mixed: bool,
     /// An empty list whose memory is used again for each batch of frames.
     frames: Vec<Frame>,
 }
@@ -190,6 +192,7 @@ impl Inbox {
             partial_cost: 0,
             is_dropping: false,
             discards: false,
+            is_mixed: false,
             frames: Vec::new(),
         }
     }
@@ -222,6 +225,7 @@ impl Inbox {
         let mut frames = std::mem::take(&mut self.frames);
         let read = self.reader.read_many(input, max, &mut frames);
         let count = frames.len();
+        self.is_mixed &= count == 0;
         for frame in frames.drain(..) {
             self.frame(frame, buffer, arrivals)?;
         }
@@ -247,7 +251,23 @@ impl Inbox {
         self.frames = Vec::new();
     }
 
-    fn frame(&mut self, frame: Frame, buffer: usize, arrivals: &mut Arrivals) -> Result<(), Error> {
+    /// The reader of the frames, for a caller that passes messages of one frame straight on. `None` if
+    /// that would not do: within a message, among messages of several frames, or if messages are dropped.
+    pub(crate) fn straight(&mut self) -> Option<&mut FrameReader> {
+        let passes = self.ours == SocketType::Relay && !self.discards;
+        (passes && self.partial.is_empty() && !self.is_mixed).then_some(&mut self.reader)
+    }
+
+    /// Adds what comes out of one frame.
+    ///
+    /// # Errors
+    /// Returns the peer's violation.
+    pub(crate) fn frame(
+        &mut self,
+        frame: Frame,
+        buffer: usize,
+        arrivals: &mut Arrivals,
+    ) -> Result<(), Error> {
         let Frame { flags, body } = frame;
         match flags {
             Flags::Command => self.command(&body, arrivals)?,
@@ -297,6 +317,7 @@ impl Inbox {
             self.is_dropping = true;
             return;
         }
+        self.is_mixed = true;
         self.partial_cost = self.partial_cost.saturating_add(cost(1, body.len()));
         self.partial.push(body);
     }

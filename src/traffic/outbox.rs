@@ -122,7 +122,31 @@ impl Outbox {
     }
 
     fn goes_uncopied(&self, body: &Bytes) -> bool {
-        self.writer.is_transparent() && body.len() >= UNCOPIED_FROM
+        body.len() >= self.uncopied_from()
+    }
+
+    /// Length from which bodies are written without a copy.
+    pub(crate) const fn uncopied_from(&self) -> usize {
+        if self.writer.is_transparent() {
+            UNCOPIED_FROM
+        } else {
+            usize::MAX
+        }
+    }
+
+    /// How many more bytes to encode before the next write. The last message may exceed that.
+    pub(crate) fn room(&self) -> usize {
+        if self.has_room() {
+            ENOUGH.saturating_sub(self.encoded.len() + self.singles_len)
+        } else {
+            0
+        }
+    }
+
+    /// Encodes messages of one frame at once, from where they lie. Between messages only.
+    pub(crate) fn encode_now(&mut self, bodies: &[(Flags, &[u8])]) -> Result<(), Error> {
+        self.encode_singles()?;
+        self.writer.write_many(bodies, &mut self.encoded)
     }
 
     fn uncopied(&mut self, flags: Flags, body: Bytes) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use crate::error::{CryptoError, Error, LocalError};
 use crate::wire::curve_message::{self, BOX_AT, NONCE_LEN};
 use crate::wire::frame::Flags;
 use bytes::{BufMut, Bytes, BytesMut};
+use std::ops::DerefMut;
 
 pub use crate::wire::curve_message::MESSAGE_OVERHEAD;
 
@@ -286,42 +287,62 @@ impl Opener {
         mut each: impl FnMut(Flags, Bytes),
     ) -> Result<(), Error> {
         let mut bodies = bodies.into_iter();
-        let OpenerState::Curve { key, counter } = &mut self.0 else {
+        if !matches!(self.0, OpenerState::Curve { .. }) {
             return bodies.try_for_each(|(outer, body)| {
                 let (flags, body) = self.open_body(outer, body)?;
                 each(flags, body);
                 Ok(())
             });
-        };
+        }
+        let mut bodies = bodies.map(|(_, body)| body);
         loop {
-            match open_together(key, counter, bodies.by_ref(), &mut each) {
-                Ok(TOGETHER) => {}
-                Ok(_) => return Ok(()),
-                Err(error) => {
-                    self.0 = OpenerState::Poisoned;
-                    return Err(error);
-                }
+            let opened = self.open_batch(bodies.by_ref(), |flags, body| {
+                each(flags, curve_message::payload(body));
+            });
+            if opened? < TOGETHER {
+                return Ok(());
             }
         }
+    }
+
+    /// Opens at most [`TOGETHER`] sealed bodies in order, where they lie, and returns how many. `each` is
+    /// called with the flags and the body, whose payload is behind [`MESSAGE_OVERHEAD`] bytes.
+    ///
+    /// # Errors
+    /// Returns those of [`open_body`](Self::open_body). The bodies before the faulty one are given to
+    /// `each` first. Returns [`LocalError::Poisoned`] if nothing is sealed.
+    pub(crate) fn open_batch<B: DerefMut<Target = [u8]>>(
+        &mut self,
+        bodies: impl Iterator<Item = B>,
+        each: impl FnMut(Flags, B),
+    ) -> Result<usize, Error> {
+        let OpenerState::Curve { key, counter } = &mut self.0 else {
+            return Err(LocalError::Poisoned.into());
+        };
+        let opened = open_together(key, counter, bodies, each);
+        if opened.is_err() {
+            self.0 = OpenerState::Poisoned;
+        }
+        opened
     }
 }
 
 /// Opens at most [`TOGETHER`] bodies, and returns how many. The bodies before a faulty one are opened
 /// and given to `each` before the error is returned.
-fn open_together(
+fn open_together<B: DerefMut<Target = [u8]>>(
     key: &mut TrafficKey,
     counter: &mut ReceiveCounter,
-    mut bodies: impl Iterator<Item = (Flags, BytesMut)>,
-    mut each: impl FnMut(Flags, Bytes),
+    bodies: impl Iterator<Item = B>,
+    mut each: impl FnMut(Flags, B),
 ) -> Result<usize, Error> {
     // The counter moves only when a box has opened. This copy is the counter as it would be if all
     // boxes before the current one opened.
     let mut expected = counter.clone();
     let mut nonces = [[0; NONCE_LEN]; TOGETHER];
-    let mut waiting = [const { None::<BytesMut> }; TOGETHER];
+    let mut waiting = [const { None::<B> }; TOGETHER];
     let mut ready = 0;
     let mut places = nonces.iter_mut().zip(&mut waiting);
-    let checked = bodies.by_ref().take(TOGETHER).try_for_each(|(_, body)| {
+    let checked = bodies.take(TOGETHER).try_for_each(|body| {
         let nonce = check_message(&expected, &body)?;
         expected.commit(u64::from_be_bytes(nonce));
         if let Some((place, waiting)) = places.next() {
@@ -343,8 +364,7 @@ fn open_together(
     for (nonce, body) in nonces.into_iter().zip(&mut waiting[..good]) {
         counter.commit(u64::from_be_bytes(nonce));
         if let Some(body) = body.take() {
-            let (flags, body) = curve_message::read_opened(body)?;
-            each(flags, body);
+            each(curve_message::opened_flags(&body)?, body);
         }
     }
     if good < ready {
@@ -363,7 +383,8 @@ fn open_message(
         return Err(CryptoError::BoxNotOpened("MESSAGE").into());
     }
     counter.commit(u64::from_be_bytes(nonce));
-    curve_message::read_opened(body)
+    let flags = curve_message::opened_flags(&body)?;
+    Ok((flags, curve_message::payload(body)))
 }
 
 /// Checks what can be checked of a MESSAGE before its box is opened, and returns its nonce.

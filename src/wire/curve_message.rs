@@ -63,19 +63,25 @@ pub(crate) fn parse(body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
     Ok(*nonce)
 }
 
-/// Reads a MESSAGE whose box has been opened in place.
+/// The flags in a MESSAGE whose box has been opened in place. Its payload is behind the first
+/// [`MESSAGE_OVERHEAD`] bytes.
 #[inline]
-pub(crate) fn read_opened(mut body: BytesMut) -> Result<(Flags, Bytes), Error> {
+pub(crate) fn opened_flags(body: &[u8]) -> Result<Flags, Error> {
     // RFC 26, MESSAGE: only MORE and COMMAND have a meaning, and not together.
-    let flags = match body.get(CLEAR_LEN) {
-        Some(0) => Flags::Last,
-        Some(&SEALED_MORE) => Flags::More,
-        Some(&SEALED_COMMAND) => Flags::Command,
-        Some(&flags) => return Err(ProtocolError::SealedFlags { flags }.into()),
-        None => return Err(malformed(CLEAR_LEN)),
-    };
+    match body.get(CLEAR_LEN) {
+        Some(0) => Ok(Flags::Last),
+        Some(&SEALED_MORE) => Ok(Flags::More),
+        Some(&SEALED_COMMAND) => Ok(Flags::Command),
+        Some(&flags) => Err(ProtocolError::SealedFlags { flags }.into()),
+        None => Err(malformed(CLEAR_LEN)),
+    }
+}
+
+/// The payload of such a MESSAGE.
+#[inline]
+pub(crate) fn payload(mut body: BytesMut) -> Bytes {
     body.advance(MESSAGE_OVERHEAD);
-    Ok((flags, body.freeze()))
+    body.freeze()
 }
 
 fn malformed(at: usize) -> Error {

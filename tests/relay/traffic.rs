@@ -453,6 +453,40 @@ fn what_is_sent_to_a_side_that_takes_no_more_is_dropped_and_its_sender_answered(
     assert_eq!(first.received(), []);
 }
 
+#[test]
+fn messages_of_one_frame_and_of_several_keep_their_order_among_each_other() {
+    let single = |len: usize| vec![(Flags::Last, vec![1; len])];
+    let several = |len: usize| vec![(Flags::More, vec![2; len]), (Flags::Last, vec![3; len])];
+    // More of each than are opened together, and then both in turn.
+    let mut sent = Vec::new();
+    for len in [0, 10, 255, 256, 1000, 1100, 4096, 9000] {
+        sent.extend((0..20).flat_map(|_| single(len)));
+        sent.extend((0..20).flat_map(|_| several(len)));
+        sent.extend((0..20).flat_map(|_| [single(len), several(len)].concat()));
+    }
+    for mechanism in MECHANISMS {
+        for most in [100, 5000, WHOLE] {
+            let mut line = Line::through_both(mechanism, SocketType::Dealer, SocketType::Dealer);
+            let mut pings = 0;
+            for (at, (flags, body)) in sent.iter().enumerate() {
+                line.first.send(*flags, body);
+                if at % 7 == 0 {
+                    line.first.send(Flags::Command, &ping(0, "there?"));
+                    pings += 1;
+                }
+            }
+            drive(&mut line.first, &mut line.tunnels, &mut line.last, most);
+            let got = line.last.received();
+            assert_eq!(got.len(), sent.len(), "{mechanism} {most}");
+            let same = |(got, sent): (&(Flags, Bytes), &(Flags, Vec<u8>))| {
+                got.0 == sent.0 && got.1 == sent.1
+            };
+            assert!(got.iter().zip(&sent).all(same), "{mechanism} {most}");
+            assert_eq!(line.first.received().len(), pings);
+        }
+    }
+}
+
 /// A frame of a message, or a PING.
 fn frames() -> impl Strategy<Value = Vec<(Flags, Vec<u8>)>> {
     let body = prop_oneof![

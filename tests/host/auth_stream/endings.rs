@@ -2,11 +2,12 @@
 
 use super::party::{Party, client, here, keys, null};
 use super::rig::{ROOM, accepted, accepted_over, admitting, admitting_with, connected, in_time};
+use bytes::BytesMut;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::{Instant, sleep};
-use zmtp_auth::host::{AuthStream, AuthStreamOptions, Failed};
+use zmtp_auth::host::{AuthStream, AuthStreamOptions, Failed, StreamError};
 use zmtp_auth::traffic::heartbeat::{Expiry, HeartbeatSettings};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{Credential, Limits, Security, SocketType};
@@ -189,4 +190,38 @@ async fn a_peer_that_breaks_the_protocol_is_closed_and_what_it_had_sent_arrives(
         assert!(peer.next().await.unwrap().is_none());
     })
     .await;
+}
+
+#[tokio::test]
+async fn all_messages_that_come_in_one_read_with_a_violation_arrive() {
+    let forge: [fn(&mut BytesMut); 3] = [
+        // A frame with a reserved flag.
+        |bytes| bytes.extend_from_slice(b"\x80\x01x"),
+        // A MESSAGE that is too short to be one.
+        |bytes| bytes.extend_from_slice(b"\x00\x09\x07MESSAGEx"),
+        // A box that does not open.
+        |bytes| *bytes.last_mut().unwrap() ^= 1,
+    ];
+    for (at, forge) in forge.into_iter().enumerate() {
+        // As many as are opened together, fewer and more.
+        for count in [1, 15, 16, 17, 40_u8] {
+            let (mut host, mut peer) = accepted("curve", 1 << 20).await;
+            let mut bytes = BytesMut::new();
+            for number in 0..count {
+                bytes.extend_from_slice(&peer.encode(Flags::Last, &[number; 10]));
+            }
+            forge(&mut bytes);
+            let good = if at == 2 { count - 1 } else { count };
+            in_time(async {
+                peer.stream.write_all(&bytes).await.unwrap();
+                for number in 0..good {
+                    assert_eq!(host.recv().await, [number; 10][..]);
+                }
+                let error = host.next().await.unwrap_err();
+                let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+                assert!(matches!(cause, Some(StreamError::Peer(_))), "{error:?}");
+            })
+            .await;
+        }
+    }
 }

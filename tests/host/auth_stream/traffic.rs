@@ -65,6 +65,45 @@ async fn messages_cross_both_ways_in_every_mechanism_and_role() {
 }
 
 #[tokio::test]
+async fn what_the_host_writes_crosses_in_order_however_it_is_cut() {
+    let mut frames = Vec::new();
+    for len in [0, 10, 255, 1000, 4096, 70_000, 10] {
+        for _ in 0..20 {
+            frames.push((Flags::Last, Bytes::from(vec![1; len])));
+        }
+        frames.push((Flags::More, Bytes::from(vec![2; len])));
+        frames.push((Flags::Last, Bytes::from(vec![3; len])));
+        frames.push((Flags::Last, Bytes::from(vec![4; len])));
+    }
+    for mechanism in MECHANISMS {
+        for step in [997, 8192, 70_010, usize::MAX] {
+            let (mut host, mut peer) = accepted(mechanism, 1 << 20).await;
+            let mut bytes = Vec::new();
+            for (flags, body) in &frames {
+                bytes.extend_from_slice(&host.encode(*flags, body));
+            }
+            let writes = async {
+                for piece in bytes.chunks(step.min(bytes.len())) {
+                    host.stream.write_all(piece).await.unwrap();
+                }
+                host.stream.shutdown().await.unwrap();
+            };
+            let reads = async {
+                for (flags, body) in &frames {
+                    let got = peer.next().await.unwrap().expect("a frame");
+                    assert!(
+                        got.flags == *flags && got.body == *body,
+                        "{mechanism} {step}"
+                    );
+                }
+                assert!(peer.next().await.unwrap().is_none());
+            };
+            in_time(async { tokio::join!(writes, reads) }).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn streams_that_take_and_give_one_byte_at_a_time_carry_the_same() {
     for mechanism in MECHANISMS {
         let dripping = || {

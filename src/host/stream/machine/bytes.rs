@@ -22,13 +22,7 @@ impl Machine {
         let mut rest = bytes;
         while !rest.is_empty() && self.wants_input(host) {
             let count = match &mut self.phase {
-                Phase::Traffic(relay) => {
-                    let mut room = relay.room(host);
-                    let count = rest.len().min(room.remaining_mut());
-                    room.put_slice(&rest[..count]);
-                    relay.on_read(host, now);
-                    count
-                }
+                Phase::Traffic(relay) => relay.take(host, rest, now),
                 _ => {
                     let count = rest.len().min(self.meeting_room(host));
                     self.input[host].extend_from_slice(&rest[..count]);
