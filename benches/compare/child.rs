@@ -5,6 +5,7 @@ use crate::job::Job;
 use crate::stopwatch;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{self, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -73,13 +74,22 @@ impl Child {
         self.figure()
     }
 
+    /// Nanoseconds of processor time that its threads have used, without asking it.
+    pub fn cpu_seen(&self) -> f64 {
+        self.cpu_where(|_| true).iter().sum()
+    }
+
     /// Nanoseconds of processor time that each of its threads of this name has used.
     pub fn cpu_of_threads(&self, name: &str) -> Vec<f64> {
+        self.cpu_where(|thread| fs::read_to_string(thread.join("comm")).unwrap().trim() == name)
+    }
+
+    fn cpu_where(&self, counts: impl Fn(&Path) -> bool) -> Vec<f64> {
         let threads = format!("/proc/{}/task", self.process.id());
         fs::read_dir(threads)
             .unwrap()
             .map(|thread| thread.unwrap().path())
-            .filter(|thread| fs::read_to_string(thread.join("comm")).unwrap().trim() == name)
+            .filter(|thread| counts(thread))
             .map(|thread| {
                 let times = fs::read_to_string(thread.join("schedstat")).unwrap();
                 times.split(' ').next().unwrap().parse().unwrap()
