@@ -89,6 +89,9 @@ pub use access::verdict::{Approval, Approved, Verdict};
 pub use config::builder::Builder;
 pub use config::config_error::ConfigError;
 pub use config::settings::{Authorizing, Config, Dangerous, NoPolicy};
+#[cfg(feature = "test-ciphers")]
+#[doc(hidden)]
+pub use crypto::judged;
 pub use crypto::keys::{KeyError, KeyPair, PublicKey, SecretKey};
 pub use crypto::password::Password;
 

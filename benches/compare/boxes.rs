@@ -4,12 +4,13 @@
 use crate::ends;
 use crate::pairing::{Run, measure, timed};
 use crate::report::Report;
-use crate::sodium::{NONCE_LEN, SharedKey, Sodium, TAG_LEN};
 use bytes::BytesMut;
 use std::hint::black_box;
 use std::time::Instant;
 use zmtp_auth::traffic::seal::Sealer;
 use zmtp_auth::wire::frame::Flags;
+use zmtp_auth_judges::judge::{Judge, Key, NONCE_LEN, TAG_LEN};
+use zmtp_auth_judges::sodium::Sodium;
 
 const SIZES: [usize; 8] = [0, 32, 64, 256, 1024, 8 * 1024, 64 * 1024, 1024 * 1024];
 const BATCH: usize = 16;
@@ -23,7 +24,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
         let case = format!("seal {size}");
         if report.wants(&case) {
             let pair = measure(seals(size), peer_seals(sodium, size), usize::MAX);
-            report.measured(&case, &sodium.name, "ns", pair);
+            report.measured(&case, sodium.name(), "ns", pair);
         }
     }
     for size in SIZES {
@@ -35,7 +36,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
                 peer_opens(sodium, size, ready),
                 usize::MAX,
             );
-            report.measured(&case, &sodium.name, "ns", pair);
+            report.measured(&case, sodium.name(), "ns", pair);
         }
     }
     for size in BATCH_SIZES {
@@ -46,7 +47,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
                 peer_seals_batch(sodium, size),
                 usize::MAX,
             );
-            report.measured(&case, &sodium.name, "ns", pair);
+            report.measured(&case, sodium.name(), "ns", pair);
         }
     }
     for size in BATCH_SIZES {
@@ -58,7 +59,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
                 peer_opens_batch(sodium, size, ready),
                 usize::MAX,
             );
-            report.measured(&case, &sodium.name, "ns", pair);
+            report.measured(&case, sodium.name(), "ns", pair);
         }
     }
 }
@@ -155,7 +156,7 @@ fn opens_batch(size: usize, ready: usize) -> impl Run {
 /// The state of boxes with libsodium, with a nonce that counts as libzmq's does.
 struct Peer<'a> {
     sodium: &'a Sodium,
-    key: SharedKey,
+    key: Key,
     nonce: [u8; NONCE_LEN],
     counter: u64,
 }
@@ -166,7 +167,7 @@ impl<'a> Peer<'a> {
         let public = sodium.public_key(&[6; 32]);
         Self {
             sodium,
-            key: sodium.shared_key(&public, &secret),
+            key: sodium.shared_key(&public, &secret).unwrap(),
             nonce: *b"CurveZMQMESSAGEC\0\0\0\0\0\0\0\0",
             counter: 0,
         }
@@ -175,7 +176,7 @@ impl<'a> Peer<'a> {
     fn seal(&mut self, text: &[u8], boxed: &mut [u8]) {
         self.counter += 1;
         self.nonce[16..].copy_from_slice(&self.counter.to_be_bytes());
-        self.sodium.seal(boxed, text, &self.nonce, &self.key);
+        self.sodium.seal_into(boxed, text, &self.nonce, &self.key);
     }
 
     /// Seals `count` texts one after the other. They open with consecutive nonces from the one that is
@@ -193,7 +194,8 @@ impl<'a> Peer<'a> {
         let len = text.len() + TAG_LEN;
         for (counter, boxed) in (first..).zip(boxes.chunks_exact(len)) {
             self.nonce[16..].copy_from_slice(&counter.to_be_bytes());
-            self.sodium.open(text, boxed, &self.nonce, &self.key);
+            let is_open = self.sodium.open_into(text, boxed, &self.nonce, &self.key);
+            assert!(is_open);
             black_box(&text);
         }
     }

@@ -4,11 +4,12 @@
 use crate::ends;
 use crate::pairing::{Run, measure, timed};
 use crate::report::Report;
-use crate::sodium::Sodium;
 use bytes::BytesMut;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use zmtp_auth::handshake::Handshake;
+use zmtp_auth_judges::judge::Judge;
+use zmtp_auth_judges::sodium::Sodium;
 
 /// libzmq's server multiplies by a point for the boxes of HELLO, WELCOME, INITIATE and its vouch
 /// and for the traffic, and by the base for its transient key.
@@ -21,7 +22,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
     let case = "handshake, server, no I/O";
     if report.wants(case) {
         let pair = measure(ours(), peer(sodium), usize::MAX);
-        let name = format!("{}, {POINTS} points and a base", sodium.name);
+        let name = format!("{}, {POINTS} points and a base", sodium.name());
         report.measured(case, &name, "ns", pair);
     }
 }

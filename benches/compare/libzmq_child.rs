@@ -3,12 +3,11 @@
 use crate::child::tell;
 use crate::job::{Job, Task, client_secret, server_secret};
 use crate::stopwatch::{Counter, Pings};
-use crate::wheel;
 use crate::zmq::{Curve, Kind, Socket, Zmq};
 use std::time::Instant;
 
 pub fn run(job: &Job) -> ! {
-    let zmq = Zmq::load(&wheel::zmq());
+    let zmq = Zmq::load();
     let server = server_secret();
     let client = client_secret();
     let (server_public, client_public) = (server.public_key(), client.public_key());

@@ -24,18 +24,17 @@ mod links;
 mod our_child;
 mod pairing;
 mod report;
-mod sodium;
 mod stopwatch;
 mod stream;
 mod tunnel;
-mod wheel;
 mod zap;
 mod zmq;
 
 use job::{Job, Side};
 use report::Report;
-use sodium::Sodium;
 use std::path::PathBuf;
+use zmtp_auth_judges::sodium::Sodium;
+use zmtp_auth_judges::wheel;
 
 /// What the command line asks for.
 struct Request {
@@ -90,11 +89,14 @@ fn main() {
     }
     let request = Request::parse(arguments.into_iter());
     let mut report = Report::new(request.filters);
-    let path = request.sodium.unwrap_or_else(wheel::sodium);
-    let sodium = Sodium::load(&path);
+    let path = request
+        .sodium
+        .map_or_else(wheel::sodium, Ok)
+        .unwrap_or_else(|missing| panic!("{missing}"));
+    let sodium = Sodium::load(&path).unwrap_or_else(|missing| panic!("{missing}"));
     boxes::run(&mut report, &sodium);
     handshake::run(&mut report, &sodium);
-    let zmq = zmq::Zmq::load(&wheel::zmq());
+    let zmq = zmq::Zmq::load();
     links::run(&mut report, &zmq.name);
     tunnel::run(&mut report, &zmq.name);
     stream::run(&mut report);

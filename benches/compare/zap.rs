@@ -5,7 +5,6 @@ use crate::job::Side;
 use crate::pairing::{Better, Pair, rounds, timed};
 use crate::report::Report;
 use crate::stopwatch::process_cpu;
-use crate::wheel;
 use bytes::Bytes;
 use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
@@ -18,6 +17,7 @@ use tokio::task::JoinSet;
 use zmtp_auth::auth::{Authenticator, ThreadAuthenticator};
 use zmtp_auth::zap::{ZapHandler, ZapRouter};
 use zmtp_auth::{AccessRequest, Credentials, Domain, PeerAddress, PublicKey, Verdict};
+use zmtp_auth_judges::wheel;
 
 const KEYS: u32 = 100_000;
 const ADDRESSES: u32 = 10_000;

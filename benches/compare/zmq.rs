@@ -3,8 +3,8 @@
 
 use libloading::Library;
 use std::ffi::{CStr, CString, c_int, c_void};
-use std::path::Path;
 use std::ptr;
+use zmtp_auth_judges::wheel;
 
 // Numbers of zmq.h.
 const DEALER: c_int = 5;
@@ -63,10 +63,12 @@ pub enum Curve<'a> {
 }
 
 impl Zmq {
-    pub fn load(path: &Path) -> Self {
+    /// Loads the wheel's.
+    pub fn load() -> Self {
+        let path = wheel::zmq().unwrap_or_else(|missing| panic!("{missing}"));
         // SAFETY: libzmq has no constructors that could harm a process; what is loaded is the
         // library of the test environment.
-        let library = unsafe { Library::new(path) }
+        let library = unsafe { Library::new(&path) }
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // SAFETY: the types are those of zmq.h, and the pointers are kept together with the
         // library.

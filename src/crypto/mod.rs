@@ -2,6 +2,8 @@
 
 pub(crate) mod boxes;
 pub(crate) mod constant_time;
+#[cfg(feature = "test-ciphers")]
+pub mod judged;
 pub(crate) mod keyed_hash;
 pub(crate) mod keys;
 pub(crate) mod nonce;

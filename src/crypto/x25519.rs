@@ -8,14 +8,14 @@ use zeroize::Zeroizing;
 /// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` selects the portable
 /// code.
 #[derive(Clone, Copy, Debug)]
-enum Code {
+pub(crate) enum Code {
     #[cfg(target_arch = "x86_64")]
     Graviola,
     Portable,
 }
 
 impl Code {
-    fn fastest() -> Self {
+    pub(crate) fn fastest() -> Self {
         #[cfg(target_arch = "x86_64")]
         if !cfg!(zmtp_auth_cipher = "portable") && graviola_runs() {
             return Self::Graviola;
@@ -23,7 +23,7 @@ impl Code {
         Self::Portable
     }
 
-    fn multiply(self, secret: &[u8; 32], point: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    pub(crate) fn multiply(self, secret: &[u8; 32], point: &[u8; 32]) -> Zeroizing<[u8; 32]> {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Graviola => {
@@ -41,7 +41,7 @@ impl Code {
         }
     }
 
-    fn multiply_base(self, secret: &[u8; 32]) -> [u8; 32] {
+    pub(crate) fn multiply_base(self, secret: &[u8; 32]) -> [u8; 32] {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Graviola => graviola::key_agreement::x25519::StaticPrivateKey::from_array(secret)

@@ -19,6 +19,7 @@ pub const ROOTS: [&str; 6] = [
 pub fn is_built(file: &str) -> bool {
     [
         ("net/", cfg!(feature = "tokio")),
+        ("crypto/judged", cfg!(feature = "test-ciphers")),
         // It is shown over the streams of tokio.
         ("host/stream", cfg!(feature = "tokio")),
         ("auth/reload", cfg!(feature = "reload")),

@@ -47,6 +47,13 @@ impl TrafficKey {
         self
     }
 
+    /// Selects the code, whatever the processor's best is.
+    #[cfg(any(test, feature = "test-ciphers"))]
+    pub(crate) fn with_backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
     /// Seals `boxed` in place: [`TAG_LEN`] bytes of room for the tag, then the text. Anything
     /// shorter than a tag is left unchanged.
     pub(crate) fn seal_in_place(&self, nonce: [u8; 8], boxed: &mut [u8]) {
@@ -189,9 +196,8 @@ mod tests {
     fn keys() -> Vec<TrafficKey> {
         let backends = Backend::all();
         let key = |backend| {
-            let mut key = TrafficKey::derive(&[7; 32], b"CurveZMQMESSAGEC");
-            key.backend = backend;
-            key.counting()
+            let key = TrafficKey::derive(&[7; 32], b"CurveZMQMESSAGEC");
+            key.with_backend(backend).counting()
         };
         backends.into_iter().map(key).collect()
     }
