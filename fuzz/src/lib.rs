@@ -16,7 +16,7 @@ pub mod targets;
 pub type Run = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Run); 18] = [
+pub const TARGETS: [(&str, Run); 19] = [
     ("address", targets::address::run),
     ("auth_stream", targets::auth_stream::run),
     ("certificate", targets::certificate::run),
@@ -28,6 +28,7 @@ pub const TARGETS: [(&str, Run); 18] = [
     ("handshake_client", targets::handshake_client::run),
     ("handshake_server", targets::handshake_server::run),
     ("inside_boxes", targets::inside_boxes::run),
+    ("judges", targets::judges::run),
     ("metadata", targets::metadata::run),
     ("password_file", targets::password_file::run),
     ("policy", targets::policy::run),

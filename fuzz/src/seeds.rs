@@ -7,7 +7,7 @@ use crate::forge::{property, secrets};
 use crate::recording::Recording;
 use crate::scripted_peer::ScriptedPeer;
 use crate::setup::{Setup, clients, named, servers};
-use crate::targets::{auth_stream, connection, traffic};
+use crate::targets::{auth_stream, connection, judges, traffic};
 use std::path::Path;
 use zmtp_auth::MechanismKind;
 use zmtp_auth::wire::frame::Flags;
@@ -24,6 +24,7 @@ pub fn honest(target: &str) -> Vec<(String, Vec<u8>)> {
         "traffic" => traffic::seeds(),
         "connection" => connection::seeds(),
         "auth_stream" => auth_stream::seeds(),
+        "judges" => judges::seeds(),
         "inside_boxes" => inside_boxes(),
         "policy" => policy(),
         "password_file" => vec![

@@ -12,6 +12,7 @@ pub mod greeting;
 pub mod handshake_client;
 pub mod handshake_server;
 pub mod inside_boxes;
+pub mod judges;
 pub mod metadata;
 pub mod password_file;
 pub mod policy;
