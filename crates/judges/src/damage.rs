@@ -1,8 +1,7 @@
 //! Damage to a box, and what may be seen of its text afterwards.
 #![forbid(unsafe_code)]
 
-/// Changes one bit, whose number is taken modulo the number of bits. Changes nothing if there are
-/// none.
+/// Changes one bit, whose number is taken modulo the number of bits. An empty slice stays as it is.
 pub fn flip(bytes: &mut [u8], bit: u64) {
     if let Some(bit) = bit.checked_rem(8 * bytes.len() as u64)
         && let Some(byte) = bytes.get_mut((bit / 8) as usize)
