@@ -73,6 +73,8 @@ pub mod relay;
 mod secret_file;
 mod security;
 mod status;
+#[cfg(test)]
+mod timing;
 pub mod traffic;
 pub mod wire;
 mod with_causes;

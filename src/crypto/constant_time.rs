@@ -31,4 +31,28 @@ mod tests {
             assert!(!same(&bytes, &other), "{bit}");
         }
     }
+
+    /// Where two arrays differ, and whether they do.
+    #[test]
+    #[ignore = "measures: ./test --full timing"]
+    fn time_does_not_show_where_arrays_differ() {
+        use crate::timing::{Class, assert_same_time, of_class};
+        let own = [0x5a; 64];
+        assert_same_time(
+            "comparison, equal or random",
+            100_000,
+            |class, random| of_class(class, own, random.array()),
+            |given| same(&own, given),
+        );
+        assert_same_time(
+            "comparison, first or last byte",
+            100_000,
+            |class, _| {
+                let mut given = own;
+                given[if class == Class::One { 0 } else { 63 }] ^= 1;
+                given
+            },
+            |given| same(&own, given),
+        );
+    }
 }

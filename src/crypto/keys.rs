@@ -370,4 +370,21 @@ mod tests {
         assert_eq!(SecretKey::generate(&Zeros).err(), Some(LocalError::Random));
         assert!(SecretKey::from_bytes(&edge(1, 0, 0)).is_ok());
     }
+
+    #[test]
+    #[ignore = "measures: ./test --full timing"]
+    fn time_does_not_show_where_secret_keys_differ() {
+        use crate::timing::{Class, assert_same_time};
+        let own = SecretKey::from_bytes(&[0x5a; 32]).unwrap();
+        assert_same_time(
+            "secret keys, first or last byte",
+            100_000,
+            |class, _| {
+                let mut given = [0x5a; 32];
+                given[if class == Class::One { 0 } else { 31 }] ^= 1;
+                SecretKey::from_bytes(&given).unwrap()
+            },
+            |given| bool::from(own.ct_eq(given)),
+        );
+    }
 }

@@ -96,4 +96,23 @@ mod tests {
             assert_eq!(password.expose(), b"secret");
         }
     }
+
+    #[test]
+    #[ignore = "measures: ./test --full timing"]
+    fn time_does_not_show_where_passwords_of_one_length_differ() {
+        use crate::timing::{assert_same_time, of_class};
+        let own = Password::from("correct horse battery staple");
+        assert_same_time(
+            "passwords, first or last byte",
+            100_000,
+            |class, _| {
+                Password::from(of_class(
+                    class,
+                    "Correct horse battery staple",
+                    "correct horse battery staplE",
+                ))
+            },
+            |given| bool::from(own.ct_eq(given)),
+        );
+    }
 }

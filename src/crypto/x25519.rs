@@ -237,4 +237,30 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    #[ignore = "measures: ./test --full timing"]
+    fn time_does_not_show_the_scalar() {
+        use crate::timing::{assert_same_time, of_class};
+        let point = Code::Portable.multiply_base(&[7; 32]);
+        for code in codes() {
+            for fixed in [[0; 32], [0xff; 32], number(8, 0, 0x40)] {
+                assert_same_time(
+                    &format!(
+                        "X25519 {code:?}, scalar {:02x}{:02x}.. or random",
+                        fixed[0], fixed[1]
+                    ),
+                    10_000,
+                    |class, random| of_class(class, fixed, random.array()),
+                    |scalar| code.multiply(scalar, &point),
+                );
+            }
+            assert_same_time(
+                &format!("X25519 {code:?} of the base point, scalar fixed or random"),
+                10_000,
+                |class, random| of_class(class, [0; 32], random.array()),
+                |scalar| code.multiply_base(scalar),
+            );
+        }
+    }
 }

@@ -147,4 +147,28 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    #[ignore = "measures: ./test --full timing"]
+    fn time_does_not_show_the_text_of_a_cookie_or_how_much_of_a_tag_is_right() {
+        use crate::timing::{assert_same_time, of_class};
+        let stream = OneTimeStream::new(&[3; 32], &[4; 24]);
+        assert_same_time(
+            "cookie, seal, text fixed or random",
+            100_000,
+            |class, random| of_class(class, [0; TEXT_LEN], random.array()),
+            |text| stream.seal(b"127.0.0.1", text),
+        );
+        let mut sealed = [9; TEXT_LEN];
+        let tag = stream.seal(b"127.0.0.1", &mut sealed);
+        let [mut first, mut last] = [tag; 2];
+        first[0] ^= 1;
+        last[TAG_LEN - 1] ^= 1;
+        assert_same_time(
+            "cookie, open, tag wrong in its first or last byte",
+            100_000,
+            |class, _| (sealed, of_class(class, first, last)),
+            |(text, tag)| stream.open(b"127.0.0.1", text, tag),
+        );
+    }
 }

@@ -12,6 +12,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("lock", 1),
     ("printable", 1),
     ("status", 1),
+    ("timing", 1),
     ("with_causes", 1),
     ("wire", 2),
     ("crypto", 3),

@@ -15,6 +15,7 @@ use crate::zap::contain::Panicked;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
@@ -73,7 +74,7 @@ impl PlainRule {
             Self::Table(table) => {
                 let users = table.users.iter();
                 users
-                    .map(|(name, user)| (Credential::UserName(name.clone()), user.version))
+                    .map(|user| (Credential::UserName(user.name.clone()), user.version))
                     .collect()
             }
         }
@@ -83,7 +84,7 @@ impl PlainRule {
     pub(crate) fn version_of(&self, name: &[u8]) -> Option<u64> {
         match self {
             Self::NoUsers => None,
-            Self::Table(table) => table.users.get(name).map(|user| user.version),
+            Self::Table(table) => table.get(name).map(|user| user.version),
             Self::Provider { version, .. } => Some(*version),
         }
     }
@@ -104,7 +105,12 @@ impl fmt::Debug for PlainRule {
 #[derive(Debug, Clone)]
 pub(crate) struct PasswordTable {
     key: Arc<HashKey>,
-    users: HashMap<Bytes, User>,
+    /// Hashes names to places in the order of users.
+    hasher: RandomState,
+    /// The place of each user, in ascending order.
+    places: Vec<u64>,
+    /// The users in the order of their places.
+    users: Vec<User>,
     /// The cost of each check: that of the most expensive hash. Zero if all passwords were given in
     /// the clear.
     cost: Cost,
@@ -113,6 +119,7 @@ pub(crate) struct PasswordTable {
 
 #[derive(Debug, Clone)]
 struct User {
+    name: Bytes,
     stored: Stored,
     /// The version of the policy that introduced this name with this password.
     version: u64,
@@ -150,24 +157,17 @@ impl PasswordTable {
         verifiers: Arc<ThreadPool>,
         users: impl IntoIterator<Item = (U, PasswordInput<'a>)>,
     ) -> Self {
-        let mut table = Self {
-            key,
-            users: HashMap::new(),
-            cost: Cost::default(),
-            verifiers,
-        };
-        for (name, password) in users {
-            let name = Bytes::copy_from_slice(name.as_ref());
+        let users = users.into_iter().map(|(name, password)| {
             let stored = match password {
-                PasswordInput::InTheClear(password) => Stored::Tag(table.key.tag(&name, password)),
-                PasswordInput::Hashed(hash) => {
-                    table.cost = table.cost.max(hash.cost());
-                    Stored::Hash(hash)
+                PasswordInput::InTheClear(password) => {
+                    Stored::Tag(key.tag(name.as_ref(), password))
                 }
+                PasswordInput::Hashed(hash) => Stored::Hash(hash),
             };
-            table.users.insert(name, User { stored, version: 0 });
-        }
-        table
+            (Bytes::copy_from_slice(name.as_ref()), stored)
+        });
+        let users = users.collect();
+        Self::in_order(key, verifiers, users)
     }
 
     /// The table of these users, whose keyed hashes were created with this key.
@@ -177,19 +177,57 @@ impl PasswordTable {
         verifiers: Arc<ThreadPool>,
         users: Vec<(Bytes, Stored)>,
     ) -> Self {
-        let cost = users.iter().map(|(_, stored)| match stored {
+        Self::in_order(key, verifiers, users.into_iter().collect())
+    }
+
+    fn in_order(
+        key: Arc<HashKey>,
+        verifiers: Arc<ThreadPool>,
+        users: HashMap<Bytes, Stored>,
+    ) -> Self {
+        let hasher = RandomState::new();
+        let costs = users.values().map(|stored| match stored {
             Stored::Tag(_) => Cost::default(),
             Stored::Hash(hash) => hash.cost(),
         });
+        let cost = costs.fold(Cost::default(), Cost::max);
+        let users = users.into_iter().map(|(name, stored)| {
+            let place = hasher.hash_one(&name[..]);
+            let version = 0;
+            (
+                place,
+                User {
+                    name,
+                    stored,
+                    version,
+                },
+            )
+        });
+        let mut users: Vec<_> = users.collect();
+        users.sort_unstable_by_key(|(place, _)| *place);
+        let (places, users) = users.into_iter().unzip();
         Self {
             key,
-            cost: cost.fold(Cost::default(), Cost::max),
+            hasher,
+            places,
+            users,
+            cost,
             verifiers,
-            users: users
-                .into_iter()
-                .map(|(name, stored)| (name, User { stored, version: 0 }))
-                .collect(),
         }
+    }
+
+    /// The first user at the place of `name` or after it, or the last of all, and whether it is at
+    /// that place. The search does the same whether there is a user of that name.
+    fn nearest(&self, name: &[u8]) -> (Option<&User>, bool) {
+        let place = self.hasher.hash_one(name);
+        let at = self.places.partition_point(|other| *other < place);
+        let at = at.min(self.places.len().saturating_sub(1));
+        (self.users.get(at), self.places.get(at) == Some(&place))
+    }
+
+    fn get(&self, name: &[u8]) -> Option<&User> {
+        let (user, _) = self.nearest(name);
+        user.filter(|user| user.name == name)
     }
 
     /// Whether a check takes too long to run on the caller's thread.
@@ -200,14 +238,14 @@ impl PasswordTable {
     /// Checks a password, and returns the version of the user's entry.
     ///
     /// Its duration reveals neither whether the user exists, nor the length of the right password,
-    /// nor how much of it was right. Every check computes one keyed hash of the given password and
-    /// compares it in constant time, with an unused tag if there is no such user. If any user's
-    /// password is an argon2id hash, every check also does as much work as the most expensive hash
-    /// takes, for users with cheaper hashes and for unknown users as well.
+    /// nor how much of it was right. Every check finds some user, computes one keyed hash of the
+    /// given password, and compares it in constant time with that user's. For an unknown name this
+    /// is another user, whose match counts for nothing. If any user's password is an argon2id hash,
+    /// every check also does as much work as the most expensive hash takes.
     pub(crate) fn check(&self, name: &[u8], password: &[u8]) -> Result<u64, Refusal> {
         let given = self.key.tag(name, password);
-        let known = self.users.get(name);
-        let (tag, hash) = match known.map(|user| &user.stored) {
+        let (nearest, is_known) = self.nearest(name);
+        let (tag, hash) = match nearest.map(|user| &user.stored) {
             None => (&Tag::NONE, None),
             Some(Stored::Tag(tag)) => (tag, None),
             Some(Stored::Hash(hash)) => (&Tag::NONE, Some(hash)),
@@ -219,9 +257,11 @@ impl PasswordTable {
         };
         // A lack of memory passes, so this is a temporary refusal.
         let right = right.map_err(|OutOfMemory| Refusal::Busy)?;
-        match (known, right) {
+        match (nearest.filter(|_| is_known), right) {
             (None, _) => Err(Refusal::InvalidUsername),
             (Some(_), false) => Err(Refusal::InvalidPassword),
+            // Two names may have the same place, though not by intent.
+            (Some(user), true) if user.name != name => Err(Refusal::InvalidUsername),
             (Some(user), true) => Ok(user.version),
         }
     }
@@ -247,11 +287,11 @@ impl PasswordTable {
     /// Users with an empty password, except those whose password is an argon2id hash.
     #[cfg(feature = "policy-file")]
     pub(crate) fn users_without_password(&self) -> impl Iterator<Item = &Bytes> {
-        let users = self.users.iter().filter(|(name, user)| match &user.stored {
-            Stored::Tag(tag) => bool::from(tag.ct_eq(&self.key.tag(name, b""))),
+        let users = self.users.iter().filter(|user| match &user.stored {
+            Stored::Tag(tag) => bool::from(tag.ct_eq(&self.key.tag(&user.name, b""))),
             Stored::Hash(_) => false,
         });
-        users.map(|(name, _)| name)
+        users.map(|user| &user.name)
     }
 
     /// Whether it has no users.
@@ -263,13 +303,13 @@ impl PasswordTable {
     /// Its users, each with the stored password.
     #[cfg(feature = "reload")]
     pub(crate) fn stored(&self) -> impl Iterator<Item = (&Bytes, &Stored)> {
-        self.users.iter().map(|(name, user)| (name, &user.stored))
+        self.users.iter().map(|user| (&user.name, &user.stored))
     }
 
     fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
-        for (name, user) in &mut self.users {
+        for user in &mut self.users {
             let same = before
-                .and_then(|before| before.users.get(name))
+                .and_then(|before| before.get(&user.name))
                 .filter(|before| before.stored.is_same(&user.stored));
             user.version = same.map_or(fresh, |before| before.version);
         }
@@ -361,7 +401,8 @@ mod tests {
                 .filter(|(_, password)| !password.starts_with('$'));
             for (name, password) in users {
                 let tag = key.tag(name.as_bytes(), password.as_bytes());
-                table.users.get_mut(name.as_bytes()).unwrap().stored = Stored::Tag(tag);
+                let user = table.users.iter_mut().find(|user| user.name == *name);
+                user.unwrap().stored = Stored::Tag(tag);
             }
             table
         };
@@ -369,7 +410,7 @@ mod tests {
         before.inherit(None, 1);
         let mut after = with(&[("a", "1"), ("b", HASH), ("c", HASH), ("d", "4")]);
         after.inherit(Some(&before), 2);
-        let versions = ["a", "b", "c", "d"].map(|name| after.users[name.as_bytes()].version);
+        let versions = ["a", "b", "c", "d"].map(|name| after.get(name.as_bytes()).unwrap().version);
         assert_eq!(versions, [1, 1, 2, 2]);
     }
 
@@ -391,6 +432,43 @@ mod tests {
         assert_eq!(table.check(b"", b""), Err(Refusal::InvalidUsername));
     }
 
+    /// Two names whose hashes are equal cannot be found, so the names are exchanged.
+    #[test]
+    fn a_name_with_the_place_of_another_is_not_that_user() {
+        let mut table = table(&[("hashed", HASH)]);
+        table.users[0].name = Bytes::from_static(b"other");
+        assert_eq!(
+            table.check(b"hashed", b"secret"),
+            Err(Refusal::InvalidUsername)
+        );
+        assert!(table.get(b"hashed").is_none());
+    }
+
+    #[test]
+    fn every_user_of_a_large_table_is_found_and_no_neighbour_is_taken_for_another() {
+        let names: Vec<String> = (0..300).map(|at| format!("user{at}")).collect();
+        let users: Vec<_> = names.iter().map(|name| (name, "secret")).collect();
+        let table = table(&users);
+        for name in &names {
+            assert_eq!(table.check(name.as_bytes(), b"secret"), Ok(0));
+            let stranger = format!("{name}x");
+            assert_eq!(
+                table.check(stranger.as_bytes(), b"secret"),
+                Err(Refusal::InvalidUsername)
+            );
+        }
+        // With a hashed password the name is not part of what is compared.
+        let users: Vec<_> = names[..20].iter().map(|name| (name, HASH)).collect();
+        let hashed = self::table(&users);
+        for name in &names {
+            let expected = match hashed.get(name.as_bytes()) {
+                Some(_) => Ok(0),
+                None => Err(Refusal::InvalidUsername),
+            };
+            assert_eq!(hashed.check(name.as_bytes(), b"secret"), expected);
+        }
+    }
+
     #[test]
     fn names_are_bytes() {
         let table = table(&[(b"\xFF", "a")]);
@@ -406,5 +484,46 @@ mod tests {
     fn debug_shows_no_password() {
         let shown = format!("{:?}", table(&[("admin", "hunter2")]));
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    #[ignore = "measures: ./test --full timing"]
+    fn time_does_not_show_users_or_how_much_of_a_password_is_right() {
+        use crate::timing::{assert_same_time, of_class};
+        const USERS: usize = 64;
+        let names =
+            |kind: &str| -> Vec<String> { (0..USERS).map(|at| format!("{kind}{at:02}")).collect() };
+        let known = names("known");
+        let clear: Vec<_> = known.iter().map(|name| (name, "correct horse")).collect();
+        let hashed: Vec<_> = known.iter().map(|name| (name, HASH)).collect();
+        let (clear, hashed) = (table(&clear), table(&hashed));
+        for (kind, table, samples) in [("clear", &clear, 100_000), ("argon2id", &hashed, 10_000)] {
+            // An unknown name, and the user that is found for it. Both are equally often in caches.
+            let unknown = names("other").into_iter();
+            let pairs: Vec<(Bytes, Bytes)> = unknown
+                .map(|name| {
+                    let (nearest, _) = table.nearest(name.as_bytes());
+                    (nearest.unwrap().name.clone(), Bytes::from(name))
+                })
+                .collect();
+            assert_same_time(
+                &format!("passwords in {kind}, user known or not"),
+                samples,
+                |class, random| {
+                    let (known, unknown) = &pairs[random.below(USERS)];
+                    of_class(class, known, unknown).to_vec()
+                },
+                |name| table.check(name, b"wrong password"),
+            );
+            assert_same_time(
+                &format!("passwords in {kind}, nearly right or all wrong"),
+                samples,
+                |class, random| {
+                    let password = of_class(class, "correct horsE", "xxxxxxxxxxxxx");
+                    (known[random.below(USERS)].clone(), password.to_owned())
+                },
+                |(name, password)| table.check(name.as_bytes(), password.as_bytes()),
+            );
+        }
     }
 }

@@ -411,4 +411,104 @@ mod tests {
             .unwrap();
         assert_eq!((&tag[..], &text), (&expected[..], &theirs));
     }
+
+    /// The lengths reach each of the ways in which a backend seals and opens. A long text is
+    /// decrypted while it is authenticated.
+    #[test]
+    #[ignore = "measures: ./test --full timing"]
+    fn time_does_not_show_keys_texts_or_how_much_of_a_tag_is_right() {
+        use crate::timing::{assert_same_time, of_class};
+        let (key, _) = keys();
+        for backend in backends_once() {
+            for (len, samples) in [(40, 50_000), (200, 50_000), (1000, 50_000), (8000, 20_000)] {
+                let name = |what: &str| format!("{backend:?}, {len} bytes, {what}");
+                assert_same_time(
+                    &name("seal, text fixed or random"),
+                    samples,
+                    |class, random| random.text(class, len),
+                    |text| backend.seal(&key, [1; 8], text),
+                );
+                assert_same_time(
+                    &name("seal, key fixed or random"),
+                    samples,
+                    |class, random| {
+                        let key = of_class(class, [0; 32], random.array());
+                        (StreamKey::derive(&key, PREFIX), vec![7; len])
+                    },
+                    |(key, text)| backend.seal(key, [1; 8], text),
+                );
+                let sealed = |mut text: Vec<u8>| {
+                    let tag = backend.seal(&key, [1; 8], &mut text);
+                    (text, tag)
+                };
+                assert_same_time(
+                    &name("open, text fixed or random"),
+                    samples,
+                    |class, random| sealed(random.text(class, len)),
+                    |(text, tag)| backend.open(&key, [1; 8], text, tag),
+                );
+                let (boxed, tag) = sealed(vec![9; len]);
+                let [mut first, mut last] = [tag; 2];
+                first[0] ^= 1;
+                last[TAG_LEN - 1] ^= 1;
+                assert_same_time(
+                    &name("open, tag wrong in its first or last byte"),
+                    samples,
+                    |class, _| (boxed.clone(), of_class(class, first, last)),
+                    |(text, tag)| backend.open(&key, [1; 8], text, tag),
+                );
+                assert_same_time(
+                    &name("open, tag wrong in one byte or random"),
+                    samples,
+                    |class, random| (boxed.clone(), of_class(class, last, random.array())),
+                    |(text, tag)| backend.open(&key, [1; 8], text, tag),
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "measures: ./test --full timing"]
+    fn time_does_not_show_the_texts_of_a_batch_or_how_much_of_a_tag_is_right() {
+        use crate::timing::{assert_same_time, of_class};
+        const COUNT: usize = 16;
+        let (key, _) = keys();
+        for backend in backends_once() {
+            for len in [40, 200] {
+                let name = |what: &str| format!("{backend:?}, {COUNT} of {len} bytes, {what}");
+                let boxes = |text: &[u8]| -> Vec<Vec<u8>> {
+                    let texts = text.chunks(len);
+                    texts.map(|text| [&[0; TAG_LEN], text].concat()).collect()
+                };
+                let sealed = |mut boxes: Vec<Vec<u8>>| {
+                    backend.seal_many(&key, &mut jobs(&mut boxes));
+                    boxes
+                };
+                let all = COUNT * len;
+                assert_same_time(
+                    &name("seal, texts fixed or random"),
+                    20_000,
+                    |class, random| boxes(&random.text(class, all)),
+                    |boxes| backend.seal_many(&key, &mut jobs(boxes)),
+                );
+                assert_same_time(
+                    &name("open, texts fixed or random"),
+                    20_000,
+                    |class, random| sealed(boxes(&random.text(class, all))),
+                    |boxes| backend.open_many(&key, &mut jobs(boxes)),
+                );
+                let good = sealed(boxes(&vec![0; all]));
+                assert_same_time(
+                    &name("open, a tag wrong in its first or last byte"),
+                    20_000,
+                    |class, _| {
+                        let mut boxes = good.clone();
+                        boxes[COUNT / 2][of_class(class, 0, TAG_LEN - 1)] ^= 1;
+                        boxes
+                    },
+                    |boxes| backend.open_many(&key, &mut jobs(boxes)),
+                );
+            }
+        }
+    }
 }
