@@ -5,7 +5,7 @@ use crate::cert::problem::{CertificateError, CertificateErrorKind, Flaw};
 use crate::crypto::random::{self, OsRandom};
 use crate::secret_file::OsError;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -90,7 +90,7 @@ fn unwritable(error: &io::Error) -> CertificateErrorKind {
 /// file system that cannot sync directories does not count as a failure.
 fn sync_dir(dir: &Path) {
     #[cfg(unix)]
-    if let Ok(dir) = File::open(dir) {
+    if let Ok(dir) = fs::File::open(dir) {
         let _ = dir.sync_all();
     }
     #[cfg(not(unix))]

@@ -14,6 +14,7 @@ const ENDING: Duration = Duration::from_secs(5);
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
+    #[cfg_attr(not(unix), expect(dead_code, reason = "SIGHUP is a signal of unix"))]
     Reload,
     Stop,
 }

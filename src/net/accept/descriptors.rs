@@ -127,13 +127,19 @@ impl State {
 /// How many descriptors the process may have now. This is the soft limit, which a program can raise
 /// at any time.
 pub(crate) fn process_limit() -> usize {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, getrlimit};
-        let limit = getrlimit(Resource::Nofile).current;
-        limit.and_then(|limit| usize::try_from(limit).ok())
-    }
-    .unwrap_or(UNKNOWN)
+    soft_limit().unwrap_or(UNKNOWN)
+}
+
+#[cfg(unix)]
+fn soft_limit() -> Option<usize> {
+    use rustix::process::{Resource, getrlimit};
+    usize::try_from(getrlimit(Resource::Nofile).current?).ok()
+}
+
+/// Sockets of this system are no file descriptors and have no such limit.
+#[cfg(not(unix))]
+fn soft_limit() -> Option<usize> {
+    None
 }
 
 #[cfg(test)]
