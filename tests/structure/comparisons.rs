@@ -6,7 +6,8 @@ use crate::source;
 use holders::{holders, sources};
 use std::collections::BTreeMap;
 
-/// Every file that compares in constant time, how often, and what. SECURITY.md has the same list.
+/// Every file that compares in constant time, how often, and what. SECURITY.md
+/// says what is public and compared as usual.
 const COMPARISONS: [(&str, usize, &str); 10] = [
     (
         "auth/policy/plain.rs",

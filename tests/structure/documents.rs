@@ -1,6 +1,8 @@
 //! Checks of documents against the code: features, the change log, promises with their tests, and
 //! the files that a document names.
 
+use std::collections::BTreeSet;
+
 /// The features that Cargo.toml declares, without `default`.
 pub fn features(manifest: &str) -> Vec<&str> {
     manifest
@@ -59,14 +61,23 @@ pub fn below<'a>(document: &'a str, head: &str) -> &'a str {
     &table[..end]
 }
 
-/// Promises that occur more than once.
+/// Promises that occur more than once. If a test stands for two promises, they say the same in
+/// different words.
 pub fn repeated(promises: &[Promise<'_>]) -> Vec<String> {
-    let mut seen = std::collections::BTreeSet::new();
-    promises
-        .iter()
-        .filter(|promise| !seen.insert(promise.promise))
-        .map(|promise| format!("\"{}\" is promised twice", promise.promise))
-        .collect()
+    let mut seen = BTreeSet::new();
+    let mut shown = BTreeSet::new();
+    let mut breaches = Vec::new();
+    for promise in promises {
+        if !seen.insert(promise.promise) {
+            breaches.push(format!("\"{}\" is promised twice", promise.promise));
+        }
+        for test in &promise.tests {
+            if !shown.insert(test) {
+                breaches.push(format!("{}::{} stands for two promises", test.0, test.1));
+            }
+        }
+    }
+    breaches
 }
 
 /// The folders of the project's Rust files. A document names them from the root.
@@ -254,7 +265,12 @@ mod tests {
 
     #[test]
     fn a_promise_that_is_made_twice_is_noticed() {
-        let promises = promises("| a | `x.rs::f` |\n| b | `x.rs::f` |\n| a | `x.rs::g` |\n");
-        assert_eq!(repeated(&promises), ["\"a\" is promised twice"]);
+        let once = promises("| a | `x.rs::f`, `y.rs::f` |\n| b | `x.rs::g` |\n");
+        assert_eq!(repeated(&once), Vec::<String>::new());
+        let again = promises("| a | `x.rs::f` |\n| a | `x.rs::g` |\n");
+        assert_eq!(repeated(&again), ["\"a\" is promised twice"]);
+        let in_other_words = promises("| a | `x.rs::f` |\n| b | `x.rs::f` |\n");
+        let found = repeated(&in_other_words);
+        assert_eq!(found, ["x.rs::f stands for two promises"]);
     }
 }
