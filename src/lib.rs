@@ -98,6 +98,9 @@ pub use crypto::keys::{KeyError, KeyPair, PublicKey, SecretKey};
 pub use crypto::password::Password;
 
 pub use crypto::random::{OsRandom, RandomSource};
+#[cfg(feature = "test-ciphers")]
+#[doc(hidden)]
+pub use crypto::secretbox::backend::{name_in_use as cipher_in_use, names as ciphers};
 pub use error::{
     CryptoError, Error, Incompatible, LimitExceeded, LocalError, Malformation, ProtocolError, Stage,
 };

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod conversation;
+#[cfg(feature = "test-ciphers")]
+mod named_cipher;
 mod pair;
 
 use conversation::file::{Expect, Side, Vector, Who, directory, load};

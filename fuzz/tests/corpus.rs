@@ -4,6 +4,9 @@
 //! (`./fuzz-all minimise`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../tests/named_cipher/mod.rs"]
+mod named_cipher;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

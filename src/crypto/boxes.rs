@@ -45,12 +45,6 @@ impl SharedKey {
         Ok(Self(key))
     }
 
-    /// The key that [`traffic`](Self::traffic) derives, for tests of code that uses it.
-    #[cfg(test)]
-    pub(crate) fn stream(&self, prefix: &[u8; 16]) -> StreamKey {
-        StreamKey::derive(&self.0, prefix)
-    }
-
     /// The key of all boxes whose nonces begin with `prefix`.
     #[must_use]
     pub(crate) fn traffic(&self, prefix: &[u8; 16]) -> TrafficKey {

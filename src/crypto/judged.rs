@@ -9,8 +9,6 @@ use crate::crypto::secretbox::batch::TrafficKey;
 use crate::crypto::secretbox::job::{Inputs, Job};
 use crate::crypto::secretbox::poly1305::{Poly1305, TAG_LEN};
 use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN, StreamKey};
-#[cfg(target_arch = "x86_64")]
-use crate::crypto::secretbox::simd::{Avx2, Avx512};
 use crate::crypto::x25519::Code;
 use bytes::BytesMut;
 use std::fmt;
@@ -24,14 +22,11 @@ pub type BatchBox = ([u8; 8], Vec<u8>);
 
 /// The code that seals and opens for one kind of processor.
 #[derive(Clone, Copy)]
-pub struct BoxCode {
-    name: &'static str,
-    backend: Backend,
-}
+pub struct BoxCode(Backend);
 
 impl fmt::Debug for BoxCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
+        f.write_str(self.0.name())
     }
 }
 
@@ -39,26 +34,14 @@ impl BoxCode {
     /// Every code that this processor can run.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let portable = Self {
-            name: "portable",
-            backend: Backend::Portable,
-        };
-        let mut all = vec![portable];
-        #[cfg(target_arch = "x86_64")]
-        for (name, backend) in [
-            ("AVX2", Avx2::detect().map(Backend::Avx2)),
-            ("AVX-512", Avx512::detect().map(Backend::Avx512)),
-        ] {
-            all.extend(backend.map(|backend| Self { name, backend }));
-        }
-        all
+        Backend::all().into_iter().map(Self).collect()
     }
 
     /// Encrypts `text` in place and returns its tag.
     #[must_use]
     pub fn seal(self, key: &[u8; 32], nonce: &[u8; 24], text: &mut [u8]) -> [u8; TAG_LEN] {
         let (key, nonce) = split(key, nonce);
-        self.backend.seal(&key, nonce, text)
+        self.0.seal(&key, nonce, text)
     }
 
     /// Decrypts `text` in place and returns whether `tag` is its tag.
@@ -71,19 +54,19 @@ impl BoxCode {
         tag: &[u8; TAG_LEN],
     ) -> bool {
         let (key, nonce) = split(key, nonce);
-        self.backend.open(&key, nonce, text, tag)
+        self.0.open(&key, nonce, text, tag)
     }
 
     /// Seals all of `boxes`.
     pub fn seal_many(self, key: &[u8; 32], prefix: &[u8; 16], boxes: &mut [BatchBox]) {
-        self.backend
+        self.0
             .seal_many(&StreamKey::derive(key, prefix), &mut jobs(boxes));
     }
 
     /// Opens `boxes` up to the first that does not open, and returns how many have opened.
     #[must_use]
     pub fn open_many(self, key: &[u8; 32], prefix: &[u8; 16], boxes: &mut [BatchBox]) -> usize {
-        self.backend
+        self.0
             .open_many(&StreamKey::derive(key, prefix), &mut jobs(boxes))
     }
 
@@ -100,7 +83,7 @@ impl BoxCode {
             numbers: blocks.map(|(_, number)| number.to_le_bytes()),
         };
         let mut stream = [[0; BLOCK_LEN]; AT_ONCE];
-        self.backend
+        self.0
             .blocks(&StreamKey::derive(key, prefix), &inputs, &mut stream);
         stream
     }
@@ -108,10 +91,10 @@ impl BoxCode {
     /// Poly1305 of a text.
     #[must_use]
     pub fn mac(self, key: &[u8; 32], text: &[u8]) -> [u8; TAG_LEN] {
-        match self.backend {
-            #[cfg(target_arch = "x86_64")]
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
             Backend::Avx512(proof) => proof.mac(key, text),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
             Backend::Avx2(proof) => proof.mac(key, text),
             Backend::Portable => {
                 let mut mac = Poly1305::new(key);
@@ -125,8 +108,8 @@ impl BoxCode {
     /// Poly1305 of several texts side by side. `None` if this code does one after the other.
     #[must_use]
     pub fn macs(self, tasks: &[(&[u8; 32], &[u8]); MACS]) -> Option<[[u8; TAG_LEN]; MACS]> {
-        match self.backend {
-            #[cfg(target_arch = "x86_64")]
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
             Backend::Avx512(proof) => {
                 let mut halves = [[(&[0; 32], &[][..]); MACS / 2]; 2];
                 halves.as_flattened_mut().copy_from_slice(tasks);
@@ -141,7 +124,7 @@ impl BoxCode {
     /// The key of one direction of a connection.
     #[must_use]
     pub fn traffic(self, key: &[u8; 32], prefix: &[u8; 16], is_counting: bool) -> Traffic {
-        let key = TrafficKey::derive(key, prefix).with_backend(self.backend);
+        let key = TrafficKey::derive(key, prefix).with_backend(self.0);
         Traffic(if is_counting { key.counting() } else { key })
     }
 }

@@ -2,6 +2,9 @@
 #![cfg(feature = "live-interop")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+#[cfg(feature = "test-ciphers")]
+#[path = "../named_cipher/mod.rs"]
+mod named_cipher;
 #[path = "../peer/omq.rs"]
 mod omq;
 #[path = "../peer/mod.rs"]

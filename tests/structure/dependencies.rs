@@ -210,6 +210,25 @@ fn compiles_and_links_no_c(features: &[&str]) {
 }
 
 #[test]
+fn a_portable_build_has_no_assembly() {
+    let has_graviola = |flags: &str| {
+        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["tree", "--offline", "--locked", "--package=zmtp-auth"])
+            .args(["--edges=normal,build", "--prefix=none", "--format={p}"])
+            .env("RUSTFLAGS", flags)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let tree = packages(&String::from_utf8(output.stdout).unwrap());
+        assert!(tree.iter().any(|(name, _)| name == "x25519-dalek"));
+        tree.iter().any(|(name, _)| name == "graviola")
+    };
+    assert_eq!(has_graviola(""), cfg!(target_arch = "x86_64"));
+    assert!(!has_graviola("--cfg zmtp_auth_cipher=\"portable\""));
+}
+
+#[test]
 fn every_crypto_crate_comes_in_one_version() {
     let tree = tree(&[]);
     assert!(tree.iter().any(|(name, _)| name == "x25519-dalek"));

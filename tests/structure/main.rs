@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod approval;
+mod bounds;
 mod comparisons;
 mod dependencies;
 mod documents;

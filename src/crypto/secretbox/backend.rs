@@ -2,28 +2,49 @@
 //! processor.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "test-ciphers")]
+use crate::crypto::secretbox::cipher_choice;
 use crate::crypto::secretbox::job::{Blocks, Inputs, Job};
 use crate::crypto::secretbox::poly1305::TAG_LEN;
 use crate::crypto::secretbox::portable;
 use crate::crypto::secretbox::salsa20::StreamKey;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
 use crate::crypto::secretbox::simd::{Avx2, Avx512};
 
-/// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` or `"avx2"` selects one.
+/// The code for one kind of processor. `--cfg zmtp_auth_cipher="portable"` leaves out all but the
+/// portable code, and `"avx2"` never selects AVX-512.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Backend {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
     Avx512(Avx512),
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
     Avx2(Avx2),
     Portable,
+}
+
+/// Calls the function of one name that belongs to a backend.
+macro_rules! on {
+    ($backend:expr, $function:ident($($argument:expr),*)) => {
+        match $backend {
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            Backend::Avx512(proof) => proof.$function($($argument),*),
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            Backend::Avx2(proof) => proof.$function($($argument),*),
+            Backend::Portable => portable::$function($($argument),*),
+        }
+    };
 }
 
 impl Backend {
     /// The fastest code that this processor can run.
     pub(crate) fn fastest() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if !cfg!(zmtp_auth_cipher = "portable") {
+        #[cfg(feature = "test-ciphers")]
+        if let Some(name) = cipher_choice::named() {
+            let found = Self::all().into_iter().find(|found| found.name() == name);
+            return found.unwrap_or_else(|| cipher_choice::lacks(name, &names()));
+        }
+        #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+        {
             if !cfg!(zmtp_auth_cipher = "avx2")
                 && let Some(proof) = Avx512::detect()
             {
@@ -43,24 +64,12 @@ impl Backend {
 
     /// Makes key stream.
     pub(crate) fn blocks(self, key: &StreamKey, inputs: &Inputs, out: &mut Blocks) {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(proof) => proof.blocks(key, inputs, out),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(proof) => proof.blocks(key, inputs, out),
-            Self::Portable => portable::blocks(key, inputs, out),
-        }
+        on!(self, blocks(key, inputs, out));
     }
 
     /// Encrypts `text` in place and returns its tag.
     pub(crate) fn seal(self, key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(proof) => proof.seal(key, nonce, text),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(proof) => proof.seal(key, nonce, text),
-            Self::Portable => portable::seal(key, nonce, text),
-        }
+        on!(self, seal(key, nonce, text))
     }
 
     /// Decrypts `text` in place if `tag` is its tag. Otherwise the text is unchanged or, if it is
@@ -72,64 +81,57 @@ impl Backend {
         text: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(proof) => proof.open(key, nonce, text, tag),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(proof) => proof.open(key, nonce, text, tag),
-            Self::Portable => portable::open(key, nonce, text, tag),
-        }
+        on!(self, open(key, nonce, text, tag))
     }
 
     /// Seals all of `jobs`.
     pub(crate) fn seal_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(proof) => proof.seal_many(key, jobs),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(proof) => proof.seal_many(key, jobs),
-            Self::Portable => portable::seal_many(key, jobs),
-        }
+        on!(self, seal_many(key, jobs));
     }
 
     /// Opens `jobs` in order, up to the first that does not open. Returns how many have opened. The
     /// jobs after it are unchanged.
     pub(crate) fn open_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+        on!(self, open_many(key, jobs))
+    }
+}
+
+#[cfg(any(test, feature = "test-ciphers"))]
+impl Backend {
+    /// All backends that this processor can run.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
+        #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+        {
+            all.extend(Avx2::detect().map(Self::Avx2));
+            all.extend(Avx512::detect().map(Self::Avx512));
+        }
+        all
+    }
+
+    /// A name for tests.
+    #[cfg(feature = "test-ciphers")]
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(proof) => proof.open_many(key, jobs),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(proof) => proof.open_many(key, jobs),
-            Self::Portable => portable::open_many(key, jobs),
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            Self::Avx512(_) => "avx512",
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            Self::Avx2(_) => "avx2",
+            Self::Portable => "portable",
         }
     }
 }
 
-#[cfg(test)]
-impl Backend {
-    /// All backends that this processor can run. Others are named on stderr, so that a run on
-    /// lesser hardware is not mistaken for a run of everything.
-    pub(crate) fn all() -> Vec<Self> {
-        let mut all = vec![Self::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = Avx2::detect().map(Self::Avx2);
-            let avx512 = Avx512::detect().map(Self::Avx512);
-            let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-            for (name, found, flag) in [("AVX2", avx2, "avx2"), ("AVX-512", avx512, "avx512ifma")] {
-                match found {
-                    Some(backend) => all.push(backend),
-                    None => {
-                        println!("SKIPPED: this processor has no {name}");
-                        let has = flags.split_whitespace().any(|word| word == flag);
-                        assert!(!has, "{name} is here, and was not found");
-                    }
-                }
-            }
-        }
-        println!("{} of 3 backends are tested", all.len());
-        all
-    }
+/// The names of all backends that this processor can run.
+#[cfg(feature = "test-ciphers")]
+pub fn names() -> Vec<&'static str> {
+    Backend::all().into_iter().map(Backend::name).collect()
+}
+
+/// The name of the backend that this process uses.
+#[cfg(feature = "test-ciphers")]
+pub fn name_in_use() -> &'static str {
+    Backend::fastest().name()
 }
 
 #[cfg(test)]
@@ -137,8 +139,8 @@ mod tests {
     use super::*;
     use crate::crypto::secretbox::poly1305;
     use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN};
-    use crypto_box::SalsaBox;
-    use crypto_box::aead::{Aead, AeadInPlace};
+    use crypto_secretbox::XSalsa20Poly1305;
+    use crypto_secretbox::aead::{Aead, AeadInPlace, KeyInit};
 
     const PREFIX: &[u8; 16] = b"CurveZMQMESSAGEC";
 
@@ -146,19 +148,13 @@ mod tests {
         std::env::var_os("ZMTP_AUTH_FULL").is_some()
     }
 
-    fn keys() -> (StreamKey, SalsaBox) {
-        let secret = crypto_box::SecretKey::from([7; 32]);
-        let judge = SalsaBox::new(&crypto_box::SecretKey::from([9; 32]).public_key(), &secret);
-        let shared = crate::crypto::boxes::SharedKey::agree(
-            &crate::crypto::keys::SecretKey::from_bytes(&[7; 32]).unwrap(),
-            &crate::crypto::keys::SecretKey::from_bytes(&[9; 32])
-                .unwrap()
-                .public_key(),
-        );
-        (shared.unwrap().stream(PREFIX), judge)
+    fn keys() -> (StreamKey, XSalsa20Poly1305) {
+        let key = [7; 32];
+        let judge = XSalsa20Poly1305::new(&key.into());
+        (StreamKey::derive(&key, PREFIX), judge)
     }
 
-    fn nonce(counter: [u8; 8]) -> crypto_box::Nonce {
+    fn nonce(counter: [u8; 8]) -> crypto_secretbox::Nonce {
         let mut nonce = [0; 24];
         nonce[..16].copy_from_slice(PREFIX);
         nonce[16..].copy_from_slice(&counter);
@@ -181,8 +177,12 @@ mod tests {
         }
     }
 
-    /// Every length to 2,100, around each border of long texts, and some longer ones at random.
+    /// Every length to 2,100, around each border of long texts, and some longer ones at random. In an
+    /// interpreter, borders of the portable code.
     fn lengths(random: &mut Random) -> Vec<usize> {
+        if cfg!(miri) {
+            return vec![0, 1, 15, 16, 33, 97, 481, 992, 993, 1100];
+        }
         let borders = (1..8).flat_map(|k| 1024 * k - 40..1024 * k + 10);
         let more = if full() { 300 } else { 20 };
         let random = (0..more).map(|_| (random.next() % 100_000) as usize);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_backend_seals_and_opens_as_crypto_box_does() {
+    fn every_backend_seals_and_opens_as_crypto_secretbox_does() {
         let (key, judge) = keys();
         let mut random = Random(1);
         for len in lengths(&mut random) {
@@ -270,9 +270,14 @@ mod tests {
     fn every_backend_seals_and_opens_many_as_one_by_one() {
         let (key, _) = keys();
         let mut random = Random(4);
-        for round in 0..if full() { 2000 } else { 200 } {
+        let (rounds, most) = match (full(), cfg!(miri)) {
+            (_, true) => (4, 5),
+            (true, _) => (2000, 40),
+            _ => (200, 40),
+        };
+        for round in 0..rounds {
             let max = [1, 40, 120, 300, 1100, 3000][round % 6];
-            let texts: Vec<Vec<u8>> = (0..random.next() % 40)
+            let texts: Vec<Vec<u8>> = (0..random.next() % most)
                 .map(|_| {
                     let len = random.next() as usize % max;
                     random.bytes(len)
@@ -343,7 +348,7 @@ mod tests {
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
     #[test]
     fn wide_code_is_poly1305() {
         match Avx512::detect() {
@@ -353,7 +358,7 @@ mod tests {
     }
 
     /// Whatever the other texts are that share the vectors with one.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
     #[test]
     fn poly1305_of_many_texts_is_that_of_each() {
         let Some(proof) = Avx512::detect() else {
@@ -385,7 +390,7 @@ mod tests {
     fn every_backend_makes_key_stream_as_block_by_block() {
         let (key, _) = keys();
         let mut random = Random(5);
-        for _ in 0..20 {
+        for _ in 0..if cfg!(miri) { 1 } else { 20 } {
             let inputs = Inputs {
                 nonces: std::array::from_fn(|_| random.bytes(8).try_into().unwrap()),
                 numbers: std::array::from_fn(|_| random.bytes(4).try_into().unwrap()),
@@ -398,6 +403,27 @@ mod tests {
                 assert_eq!(here, expected, "{backend:?}");
             }
         }
+    }
+
+    /// The features that `detect` asks for, by their names in Linux.
+    #[cfg(all(
+        target_arch = "x86_64",
+        target_os = "linux",
+        not(miri),
+        not(zmtp_auth_cipher = "portable")
+    ))]
+    #[test]
+    fn a_backend_is_found_if_the_system_says_that_its_processor_has_all_it_needs() {
+        let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let flags = cpus.lines().find(|line| line.starts_with("flags")).unwrap();
+        let flags: Vec<&str> = flags.split_whitespace().collect();
+        let has = |all: &[&str]| all.iter().all(|flag| flags.contains(flag));
+        let all = Backend::all();
+        let avx2 = all.iter().any(|found| matches!(found, Backend::Avx2(_)));
+        let avx512 = all.iter().any(|found| matches!(found, Backend::Avx512(_)));
+        assert_eq!(avx2, has(&["avx2", "bmi2", "adx"]));
+        let wide = ["avx512f", "avx512bw", "avx512vl", "avx512ifma"];
+        assert_eq!(avx512, has(&wide) && has(&["bmi2", "adx"]));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 pub(crate) mod backend;
 pub(crate) mod batch;
+#[cfg(feature = "test-ciphers")]
+pub(crate) mod cipher_choice;
 pub(crate) mod job;
 pub(crate) mod poly1305;
 pub(crate) mod portable;
 pub(crate) mod precomputed;
 pub(crate) mod salsa20;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
 pub(crate) mod simd;

@@ -220,14 +220,23 @@ pub(crate) mod tests {
             expected.resize(TAG_LEN, 0);
             assert_eq!(mac(&key(r, s), &hex(&text))[..], expected, "{r} {s} {text}");
         }
-        // Extremes of r (all bits that are not clamped), of s and of the text.
-        let patterns = [0x00, 0x01, 0x7f, 0x80, 0xfb, 0xfe, 0xff];
-        for r in patterns {
+        // Extremes of r (all bits that are not clamped), of s and of the text. Fewer in an
+        // interpreter.
+        let (patterns, step): (&[u8], _) = if cfg!(miri) {
+            (&[0x00, 0xff], 29)
+        } else {
+            (&[0x00, 0x01, 0x7f, 0x80, 0xfb, 0xfe, 0xff], 1)
+        };
+        for &r in patterns {
             for s in [0x00, 0x01, 0xff] {
                 let mut key = [r; KEY_LEN];
                 key[16..].fill(s);
-                for text in patterns {
-                    for len in (0..80).chain([255, 256, 500, 512, 777, 1024, 2050]) {
+                for &text in patterns {
+                    let longer = [255, 256, 500, 512, 777, 1024, 2050];
+                    for len in (0..80)
+                        .step_by(step)
+                        .chain(longer.into_iter().step_by(step))
+                    {
                         agrees(&mac, &key, &vec![text; len]);
                     }
                 }
@@ -238,7 +247,7 @@ pub(crate) mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (seed >> 56) as u8
         };
-        for len in 0..1100 {
+        for len in (0..1100).step_by(3 * step - 2) {
             let key = std::array::from_fn(|_| random());
             let text: Vec<u8> = (0..len).map(|_| random()).collect();
             agrees(&mac, &key, &text);
