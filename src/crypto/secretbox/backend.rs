@@ -137,6 +137,7 @@ pub fn name_in_use() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
     use crate::crypto::secretbox::poly1305;
     use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN};
     use crypto_secretbox::XSalsa20Poly1305;
