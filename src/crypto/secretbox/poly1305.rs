@@ -43,14 +43,14 @@ impl Poly1305 {
     }
 
     /// The clamped r.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
     #[inline(always)]
     pub(crate) fn r(&self) -> [u64; 2] {
         self.r
     }
 
     /// Continues from a sum of whole blocks that was computed elsewhere.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
     #[inline(always)]
     pub(crate) fn set_sum(&mut self, sum: [u64; 3]) {
         self.h = sum;
