@@ -194,8 +194,21 @@ impl NeedsInput {
     ///
     /// # Errors
     /// Returns [`Error`] if the handshake has failed. Send `out`, then close.
-    pub fn process(mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Handshake, Error> {
+    pub fn process(self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Handshake, Error> {
+        let mut stage = self.stage();
+        self.process_noting(&mut stage, input, out)
+    }
+
+    /// As [`NeedsInput::process`]. `stage` becomes what was awaited last, also after an
+    /// error: one call may process several commands.
+    pub(crate) fn process_noting(
+        mut self,
+        stage: &mut Stage,
+        input: &mut BytesMut,
+        out: &mut BytesMut,
+    ) -> Result<Handshake, Error> {
         loop {
+            *stage = self.stage();
             let step = match self.waiting {
                 Waiting::Version(awaiting) => {
                     // Refuses an older peer at the first byte that shows its version.

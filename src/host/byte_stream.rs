@@ -130,6 +130,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream for TokioStream<S> {
     }
 }
 
+/// Bounds what one read initialises. 64 KiB, as much as a system call is worth: the room grows with the
+/// message under way, and a peer that drips single bytes would make us initialise all of it for each.
+#[cfg(feature = "futures-io")]
+const MAX_INITIALISED: usize = 64 * 1024;
+
 /// A stream with the traits of `futures-io` as a [`ByteStream`].
 #[cfg(feature = "futures-io")]
 #[derive(Debug)]
@@ -147,10 +152,11 @@ impl<S: FuturesRead + FuturesWrite + Unpin> ByteStream for FuturesStream<S> {
         room: &mut Limit<&mut BytesMut>,
     ) -> Poll<io::Result<usize>> {
         let limit = room.remaining_mut();
+        let offered = limit.min(MAX_INITIALISED);
         let buffer = room.get_mut();
         let len = buffer.len();
         // The trait takes initialised bytes only.
-        buffer.resize(len + limit, 0);
+        buffer.resize(len + offered, 0);
         let read = Pin::new(&mut self.0).poll_read(cx, &mut buffer[len..]);
         let count = match &read {
             Poll::Ready(Ok(count)) => *count,
@@ -240,6 +246,53 @@ mod tests {
     fn streams_of_futures_are_byte_streams() {
         let (ours, theirs) = futures::pair();
         carries_bytes_both_ways(FuturesStream(ours), FuturesStream(theirs));
+    }
+
+    #[cfg(feature = "futures-io")]
+    #[test]
+    fn one_read_initialises_little_of_a_large_room() {
+        struct Drips;
+
+        impl FuturesRead for Drips {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                room: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
+                assert!(room.len() <= MAX_INITIALISED);
+                room[0] = 7;
+                Poll::Ready(Ok(1))
+            }
+        }
+
+        impl FuturesWrite for Drips {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                _: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                Poll::Pending
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Pending
+            }
+
+            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Pending
+            }
+        }
+
+        const MIB: usize = 1024 * 1024;
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let mut buffer = BytesMut::with_capacity(MIB);
+        let mut room = (&mut buffer).limit(MIB);
+        for _ in 0..3 {
+            let read = FuturesStream(Drips).poll_read(cx, &mut room);
+            assert!(matches!(read, Poll::Ready(Ok(1))));
+        }
+        assert_eq!(room.remaining_mut(), MIB - 3);
+        assert_eq!(&buffer[..], [7; 3]);
     }
 
     /// Connected streams with the traits of `futures-io`.

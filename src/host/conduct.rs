@@ -245,7 +245,8 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
     /// Processes the bytes that have arrived, and waits for more if they are too few.
     async fn listen(&mut self, waiting: NeedsInput) -> Result<Handshake, StepError> {
         self.note_stage(&waiting);
-        let next = waiting.process(self.input.for_machine(), self.out.for_machine())?;
+        let (input, out) = (self.input.for_machine(), self.out.for_machine());
+        let next = waiting.process_noting(&mut self.stage, input, out)?;
         self.admit_unasked(&next)?;
         let Handshake::NeedsInput(waiting) = next else {
             return Ok(next);

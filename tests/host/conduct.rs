@@ -148,6 +148,22 @@ async fn one_read_may_bring_the_whole_handshake_and_traffic() {
     assert_eq!(channel.poll_event(), Some(hello));
 }
 
+/// The command that fails is named, whatever came before it in the same read.
+#[tokio::test]
+async fn a_failure_has_the_stage_of_its_command_also_if_the_greeting_came_with_it() {
+    let mut peer = vec![0; 64];
+    (peer[0], peer[9], peer[10], peer[11]) = (0xff, 0x7f, 3, 1);
+    peer[12..17].copy_from_slice(b"PLAIN");
+    // A user name of 9 bytes, of which none follows.
+    peer.extend_from_slice(b"\x04\x07\x05HELLO\x09");
+    let (mut here, mut there) = tokio::io::duplex(4096);
+    there.write_all(&peer).await.unwrap();
+    let server = plain_server(SocketType::Pull, admits(), &Limits::default());
+    let failed = conduct(&server, &mut here).await.unwrap_err();
+    assert_eq!(failed.kind(), FailureKind::Protocol);
+    assert_eq!(failed.stage(), zmtp_auth::Stage::PlainHello);
+}
+
 #[tokio::test]
 async fn a_peer_that_leaves_while_policy_thinks_cancels_the_question() {
     let limits = Limits::default();

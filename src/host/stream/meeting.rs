@@ -153,8 +153,9 @@ impl Meeting {
     ) -> Result<MeetingOutcome, Ended> {
         let (stage, next) = match network {
             Handshake::NeedsInput(network) => {
-                let stage = network.stage();
-                (stage, network.process(&mut input.back, &mut out.back))
+                let mut stage = network.stage();
+                let next = network.process_noting(&mut stage, &mut input.back, &mut out.back);
+                (stage, next)
             }
             other => (Stage::Metadata, Ok(other)),
         };
