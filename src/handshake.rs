@@ -50,7 +50,7 @@ use crate::access::peer::{Authenticated, Claims, Peer};
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::config::settings::{Config, Settings};
-use crate::crypto::stack_wipe::wipe;
+use crate::crypto::stack_wipe::{grow_and_wipe, wipe};
 use crate::error::{Error, LimitExceeded, LocalError, ProtocolError, Stage};
 use crate::limits::Limits;
 use crate::mechanism::machine::{self, AwaitGreeting, Mechanism, Next, Step};
@@ -67,8 +67,7 @@ use bytes::{Buf, BytesMut};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A handshake and what it needs next. Exhaustive on purpose, because a driver must handle every
-/// case.
+/// A handshake and what it needs next.
 #[derive(Debug)]
 #[must_use]
 #[expect(clippy::exhaustive_enums, reason = "a host must handle every case")]
@@ -84,8 +83,7 @@ pub enum Handshake {
 }
 
 impl Handshake {
-    /// Starts a handshake and appends the part of our greeting with the version, 11 bytes, to
-    /// `out`.
+    /// Starts a handshake. Appends the part of our greeting with the version, 11 bytes, to `out`.
     ///
     /// The rest of the greeting follows when the peer's version has arrived (RFC 37, "Version
     /// Negotiation"). libzmq closes as soon as it reads another mechanism than its own. It should
@@ -162,14 +160,6 @@ fn put_command(body: Option<bytes::Bytes>, out: &mut BytesMut) {
     }
 }
 
-/// Grows a buffer to `capacity` and wipes its old memory.
-pub(crate) fn grow_and_wipe(buffer: &mut BytesMut, capacity: usize) {
-    let mut larger = BytesMut::with_capacity(capacity);
-    larger.extend_from_slice(buffer);
-    wipe(buffer);
-    *buffer = larger;
-}
-
 /// A handshake that waits for bytes.
 #[derive(Debug)]
 pub struct NeedsInput {
@@ -195,12 +185,10 @@ impl NeedsInput {
     /// # Errors
     /// Returns [`Error`] if the handshake has failed. Send `out`, then close.
     pub fn process(self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Handshake, Error> {
-        let mut stage = self.stage();
-        self.process_noting(&mut stage, input, out)
+        self.process_noting(&mut Stage::Greeting, input, out)
     }
 
-    /// As [`NeedsInput::process`]. `stage` becomes what was awaited last, also after an
-    /// error: one call may process several commands.
+    /// As [`NeedsInput::process`]. `stage` becomes what was awaited last, also after an error.
     pub(crate) fn process_noting(
         mut self,
         stage: &mut Stage,

@@ -6,6 +6,7 @@
 //! a key along.
 #![forbid(unsafe_code)]
 
+use bytes::BytesMut;
 use std::hint::black_box;
 
 /// How many times more stack an unoptimised build needs. It inlines less, and gives every value a
@@ -65,4 +66,12 @@ fn scrub<const BYTES: usize>() {
 pub(crate) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     black_box(bytes);
+}
+
+/// Grows a buffer to `capacity` and wipes its old memory.
+pub(crate) fn grow_and_wipe(buffer: &mut BytesMut, capacity: usize) {
+    let mut larger = BytesMut::with_capacity(capacity);
+    larger.extend_from_slice(buffer);
+    wipe(buffer);
+    *buffer = larger;
 }

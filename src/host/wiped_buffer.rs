@@ -2,8 +2,7 @@
 //! buffer wipes its bytes when they are sent, when they are dropped, and when the buffer grows.
 #![forbid(unsafe_code)]
 
-use crate::crypto::stack_wipe::wipe;
-use crate::handshake::grow_and_wipe;
+use crate::crypto::stack_wipe::{grow_and_wipe, wipe};
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, BytesMut};
 use std::fmt;
