@@ -103,6 +103,14 @@ impl Security {
         self.config.limits()
     }
 
+    /// The same, but announcing ZMTP 3.0: [`Builder::zmtp_3_0`](crate::Builder::zmtp_3_0) for a host that
+    /// knows no 3.1, whatever its users have configured.
+    #[must_use]
+    pub fn zmtp_3_0(mut self) -> Self {
+        self.config = self.config.zmtp_3_0();
+        self
+    }
+
     /// Begins a handshake over a byte stream, as [`Handshake::start`] does.
     pub fn start(&self, context: PeerContext, out: &mut BytesMut) -> Handshake {
         Handshake::start(&self.config, context, out)

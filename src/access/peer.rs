@@ -75,7 +75,7 @@ impl Peer {
     #[must_use]
     pub fn revoked_owned(&self) -> Revoked {
         self.grant()
-            .map_or_else(Revoked::never, Grant::revoked_owned)
+            .map_or_else(Revoked::default, Grant::revoked_owned)
     }
 }
 

@@ -16,10 +16,14 @@ type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// `'static`, so a socket can keep it as a field.
 ///
 /// [`Grant::revoked_owned`](crate::Grant::revoked_owned) and
-/// [`Peer::revoked_owned`](crate::Peer::revoked_owned) make one. It keeps the grant.
+/// [`Peer::revoked_owned`](crate::Peer::revoked_owned) make one. It keeps the grant. The default never
+/// resolves: it is what the field holds before the handshake.
+#[derive(Default)]
 pub struct Revoked(State);
 
+#[derive(Default)]
 enum State {
+    #[default]
     Never,
     /// The lock is never taken, because polling has exclusive access. It makes the future `Sync`.
     Waiting(Mutex<Waiting>),
@@ -29,11 +33,6 @@ enum State {
 impl Revoked {
     pub(crate) fn new(waiting: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(State::Waiting(Mutex::new(Box::pin(waiting))))
-    }
-
-    /// For a peer without a grant.
-    pub(crate) const fn never() -> Self {
-        Self(State::Never)
     }
 
     /// Whether the admission has been withdrawn. If not, the task of `cx` is woken when it is.

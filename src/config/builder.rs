@@ -126,7 +126,9 @@ impl<S> Builder<S> {
     }
 
     /// Announces ZMTP 3.0 (RFC 23) instead of 3.1, for a host that knows no 3.1. Peers then send
-    /// subscriptions as messages and no PINGs, and so do we. The mechanisms are the same.
+    /// subscriptions as messages, and so do we, and we send no PINGs. The mechanisms are the same.
+    ///
+    /// libzmq sends PINGs even then, if its heartbeat is enabled, and expects answers.
     pub fn zmtp_3_0(mut self) -> Self {
         self.zmtp_3_0 = true;
         self

@@ -218,6 +218,14 @@ impl<A> Config<A> {
         })
     }
 
+    /// The same, announcing ZMTP 3.0.
+    pub(crate) fn zmtp_3_0(&self) -> Self {
+        Self::new(Settings {
+            zmtp_3_0: true,
+            ..(*self.settings).clone()
+        })
+    }
+
     /// The same without the mark.
     pub(crate) fn erase(self) -> Config<Erased> {
         Config {

@@ -34,6 +34,7 @@ pub(crate) fn halves(established: Established, limits: &Limits) -> (MessageReade
         inbox: Inbox::new(FrameReader::new(opener, limits), socket_type),
         arrivals: Arrivals::default(),
         buffer: 0,
+        is_stopped: false,
         error: None,
         shared: Arc::clone(&shared),
     };
@@ -59,6 +60,8 @@ pub struct MessageReader {
     arrivals: Arrivals,
     /// Bytes of the largest buffer so far.
     buffer: usize,
+    /// The last read has left frames in its input, because too many answers waited.
+    is_stopped: bool,
     /// Why nothing more comes.
     error: Option<Error>,
     shared: Arc<Shared>,
@@ -114,6 +117,7 @@ impl MessageReader {
     /// Opens one batch of frames. Returns whether there may be something to deliver.
     fn take_batch(&mut self, input: &mut BytesMut) -> Result<bool, TrafficError> {
         let max = TOGETHER.min(self.shared.replies().pings.room());
+        self.is_stopped = max == 0 && !input.is_empty();
         if max == 0 || input.is_empty() {
             return Ok(false);
         }
@@ -145,15 +149,16 @@ impl MessageReader {
         }
     }
 
-    /// Whether 16 answers to PINGs wait for the writer. A peer that does not read them is not read from
-    /// either: [`MessageReader::read`] returns `None`, and the host should not read from the stream.
-    /// It ends when the writer has encoded them.
+    /// Whether 16 answers to PINGs wait for the writer, or did so when [`MessageReader::read`] returned
+    /// `None` last. A peer that does not read them is not read from either: do not read from the
+    /// stream, but wait until the writer has encoded them ([`MessageReader::not_held_up`]), and call
+    /// [`MessageReader::read`] again, because frames are left in its input.
     #[must_use]
     pub fn is_held_up(&self) -> bool {
-        !self.shared.replies().pings.may_take_more()
+        self.is_stopped || !self.shared.replies().pings.may_take_more()
     }
 
-    /// Ready while the reader is not held up. As with [`Future::poll`](std::future::Future::poll), the
+    /// Ready while there is room for another answer. As with [`Future::poll`](std::future::Future::poll), the
     /// task of the last call is woken.
     pub fn poll_not_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut replies = self.shared.replies();
@@ -167,7 +172,7 @@ impl MessageReader {
         Poll::Pending
     }
 
-    /// Waits while the reader is held up. Cancel-safe.
+    /// Waits until there is room for another answer. Cancel-safe.
     pub async fn not_held_up(&mut self) {
         poll_fn(|cx| self.poll_not_held_up(cx)).await;
     }

@@ -1,7 +1,7 @@
 //! What every state of a handshake carries: the configuration, the peer's origin, and our metadata.
 #![forbid(unsafe_code)]
 
-use crate::access::address::PeerAddress;
+use crate::access::address::{IpcPeer, PeerAddress};
 use crate::access::credentials::Credentials;
 use crate::access::domain::Domain;
 use crate::access::peer::Claims;
@@ -101,6 +101,20 @@ impl PeerContext {
 impl From<PeerAddress> for PeerContext {
     fn from(address: PeerAddress) -> Self {
         Self::new(address)
+    }
+}
+
+impl From<IpcPeer> for PeerContext {
+    fn from(peer: IpcPeer) -> Self {
+        Self::new(peer.into())
+    }
+}
+
+/// The peer of a Unix socket, as the kernel reports it: `PeerContext::from(stream.peer_cred()?)`.
+#[cfg(all(unix, feature = "tokio"))]
+impl From<tokio::net::unix::UCred> for PeerContext {
+    fn from(peer: tokio::net::unix::UCred) -> Self {
+        Self::new(peer.into())
     }
 }
 

@@ -231,6 +231,8 @@ async fn a_peer_that_sends_pings_without_reading_the_answers_is_held_up() {
     writer.write_replies(&mut out).unwrap();
     assert_eq!(pongs(&out), (0..16).collect::<Vec<_>>());
     assert_eq!(wakes.0.load(Ordering::SeqCst), 2, "the reader is woken");
+    // A host that asks only now reads again, for there are frames in its buffer.
+    assert!(reader.is_held_up());
     assert!(reader.poll_not_held_up(cx).is_ready());
     assert_eq!(reader.read(&mut input), Ok(Some(message("behind"))));
     assert!(!reader.is_held_up());

@@ -132,6 +132,8 @@ async fn a_host_that_knows_no_3_1_announces_3_0() {
         (old(SocketType::Sub), null(SocketType::Xpub)),
         (null(SocketType::Sub), old(SocketType::Xpub)),
         (old(SocketType::Sub), old(SocketType::Xpub)),
+        // The host itself has asked for it.
+        (null(SocketType::Sub).zmtp_3_0(), null(SocketType::Xpub)),
     ] {
         let (one, other) = both((&sub, context()), (&publisher, context())).await;
         let (one, other) = (one.unwrap(), other.unwrap());
