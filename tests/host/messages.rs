@@ -2,11 +2,13 @@
 
 use crate::parties::*;
 use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use zmtp_auth::host::{MessageReader, MessageWriter, Secured, TrafficError};
 use zmtp_auth::traffic::frames::FrameWriter;
 use zmtp_auth::traffic::{Incoming, Message, Outgoing};
@@ -243,6 +245,61 @@ async fn a_peer_that_sends_pings_without_reading_the_answers_is_held_up() {
     assert_eq!(pongs(answers), [16, 17, 18, 19]);
     assert_eq!(next, b"\0\x04next");
     assert!(writer.poll_replies_ready(cx).is_pending());
+}
+
+/// A host with a single loop, as the guide shows it.
+async fn echo(
+    (mut reader, mut writer): (MessageReader, MessageWriter),
+    stream: DuplexStream,
+) -> std::io::Result<()> {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
+    let mut messages = VecDeque::new();
+    loop {
+        while let Some(incoming) = reader.read(&mut input)? {
+            messages.extend(incoming.into_message_3_0());
+        }
+        if out.is_empty() {
+            writer.write_replies(&mut out)?;
+            if reader.is_held_up() {
+                continue;
+            }
+        }
+        if let (true, Some(message)) = (out.is_empty(), messages.pop_front()) {
+            writer.write(message, &mut out)?;
+        }
+        input.reserve(reader.wanted(&input).max(4096));
+        tokio::select! {
+            read = from.read_buf(&mut input), if !reader.is_held_up() => if read? == 0 {
+                return Ok(());
+            },
+            written = to.write_buf(&mut out), if !out.is_empty() => { written?; }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_loop_answers_every_ping_of_a_peer_that_first_reads_none() {
+    let (mut peer, reader, writer) = by_hand(SocketType::Dealer, SocketType::Dealer).await;
+    let mut pings = BytesMut::new();
+    for number in 0..200 {
+        peer.write(Flags::Command, &ping(number), &mut pings)
+            .unwrap();
+    }
+    peer.write(Flags::Last, b"behind", &mut pings).unwrap();
+    let (ours, theirs) = tokio::io::duplex(64);
+    let host = tokio::spawn(echo((reader, writer), ours));
+    let (mut from, mut to) = tokio::io::split(theirs);
+    // The host stops reading, because nobody takes its answers.
+    let stuck = tokio::time::timeout(Duration::from_millis(50), to.write_all_buf(&mut pings)).await;
+    assert!(stuck.is_err(), "all was read");
+    let mut answers = vec![0; 200 * 8 + 8];
+    tokio::try_join!(to.write_all_buf(&mut pings), from.read_exact(&mut answers)).unwrap();
+    let (answers, echoed) = answers.split_at(200 * 8);
+    assert_eq!(pongs(answers), (0..200).collect::<Vec<_>>());
+    assert_eq!(echoed, b"\0\x06behind");
+    drop((from, to));
+    host.await.unwrap().unwrap();
 }
 
 #[tokio::test]
