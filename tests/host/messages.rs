@@ -290,7 +290,7 @@ async fn a_single_loop_answers_every_ping_of_a_peer_that_first_reads_none() {
     let (ours, theirs) = tokio::io::duplex(64);
     let host = tokio::spawn(echo((reader, writer), ours));
     let (mut from, mut to) = tokio::io::split(theirs);
-    // The host stops reading, because nobody takes its answers.
+    // The host stops reading, because its answers are not taken.
     let stuck = tokio::time::timeout(Duration::from_millis(50), to.write_all_buf(&mut pings)).await;
     assert!(stuck.is_err(), "all was read");
     let mut answers = vec![0; 200 * 8 + 8];
