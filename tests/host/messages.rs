@@ -265,7 +265,9 @@ async fn echo(
                 continue;
             }
         }
-        if let (true, Some(message)) = (out.is_empty(), messages.pop_front()) {
+        if out.is_empty()
+            && let Some(message) = messages.pop_front()
+        {
             writer.write(message, &mut out)?;
         }
         input.reserve(reader.wanted(&input).max(4096));
