@@ -103,6 +103,7 @@ pub fn run(scenario: &str) {
         "certificates" => certificates(&secrets, &mut search),
         #[cfg(feature = "tokio")]
         "net" => crate::child_net::run(&secrets, &mut search),
+        "stack" => crate::child_stack::run(&secrets, &mut search),
         other => panic!("{other}"),
     }
     search.report("after");
@@ -121,14 +122,14 @@ fn leak(secrets: &Inverted, search: &mut Search) {
 
 /// One end with a driver that follows the documentation: it never lets `input` grow, and wipes
 /// `out` after sending.
-struct Side {
+pub struct Side {
     state: Option<Handshake>,
     input: BytesMut,
     out: BytesMut,
 }
 
 impl Side {
-    fn new<A>(config: &Config<A>) -> Self {
+    pub fn new<A>(config: &Config<A>) -> Self {
         let mut out = BytesMut::new();
         let conn = PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
         Self {
@@ -172,7 +173,7 @@ impl Side {
         sent
     }
 
-    fn established(&mut self) -> Established {
+    pub fn established(&mut self) -> Established {
         match self.state.take() {
             Some(Handshake::Complete(established)) => *established,
             other => panic!("not complete: {other:?}"),
@@ -188,7 +189,7 @@ impl Drop for Side {
 }
 
 /// Carries at most `max` deliveries between the ends, and calls `watch` before each.
-fn converse(
+pub fn converse(
     client: &mut Side,
     server: &mut Side,
     max: usize,

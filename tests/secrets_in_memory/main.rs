@@ -6,7 +6,8 @@
 //! derived keys are known too. Each secret that the library keeps on the heap must be found there
 //! while it is in use, or the search would prove nothing.
 //!
-//! Hits on the stack are printed and do not fail the test. The library overwrites what ciphers
+//! What the ciphers leave on the stack is searched by itself, on each of their implementations, and
+//! nothing may be found. Elsewhere hits on the stack are printed and do not fail the test. The library overwrites what ciphers
 //! leave on the stack. But a few words of a key can still be in the processor's vector registers,
 //! which the dynamic linker saves on the stack at the first call of another library's function.
 #![cfg(target_os = "linux")]
@@ -15,6 +16,7 @@
 mod child;
 #[cfg(feature = "tokio")]
 mod child_net;
+mod child_stack;
 mod search;
 
 use chacha20poly1305::XChaCha20Poly1305;
@@ -63,6 +65,11 @@ impl Case {
     }
 
     fn run(&self, scenario: &str) -> Found {
+        self.run_on(None, scenario)
+    }
+
+    /// Runs the child with a certain implementation of the ciphers.
+    fn run_on(&self, cipher: Option<&str>, scenario: &str) -> Found {
         let mut input = String::new();
         for (kind, list) in [("secret", &self.secrets), ("needle", &self.needles)] {
             for (name, bytes) in list {
@@ -76,6 +83,7 @@ impl Case {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "child_process", "--nocapture"])
             .env(SCENARIO, scenario)
+            .envs(cipher.map(|cipher| ("ZMTP_AUTH_CIPHER", cipher)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -142,7 +150,8 @@ fn cookie_stream(server_tape: &[u8; 96]) -> Vec<u8> {
 }
 
 /// Adds both permanent keys, the random numbers of both sides, and all keys derived from them.
-fn add_curve(case: &mut Case) {
+/// Returns the key that the two transient keys share.
+fn add_curve(case: &mut Case) -> [u8; 32] {
     let (client, server): ([u8; 32], [u8; 32]) = (random(), random());
     // In the order in which each side draws.
     let client_tape: [u8; 48] = random();
@@ -189,6 +198,8 @@ fn add_curve(case: &mut Case) {
             case.look_for(&format!("{name} {prefix}"), &subkey);
         }
     }
+    let shared = x25519(client_transient, public(server_transient));
+    XSalsa20Poly1305::kdf(&shared.into(), &Default::default()).into()
 }
 
 fn add_passwords(case: &mut Case) {
@@ -282,6 +293,53 @@ fn nothing_is_left_of_a_certificate_that_was_saved_and_loaded() {
     assert!(found.kept("alive").contains("c"));
     assert_eq!(found.kept("public"), set([]));
     assert_eq!(found.kept("after"), set([]));
+}
+
+/// The key stream of the message with a number, from the client.
+fn message_stream(shared: &[u8; 32], number: u64, len: usize) -> Vec<u8> {
+    let nonce = [&b"CurveZMQMESSAGEC"[..], &number.to_be_bytes()].concat();
+    let mut stream = vec![0; len];
+    let key = XSalsa20Poly1305::new(shared.into());
+    key.encrypt_in_place_detached(nonce[..].into(), b"", &mut stream)
+        .unwrap();
+    stream
+}
+
+/// Every implementation of the ciphers, the fastest alone where none can be named.
+fn ciphers() -> Vec<Option<&'static str>> {
+    #[cfg(feature = "test-ciphers")]
+    return zmtp_auth::ciphers().into_iter().map(Some).collect();
+    #[cfg(not(feature = "test-ciphers"))]
+    vec![None]
+}
+
+#[test]
+fn ciphers_leave_no_key_no_key_stream_and_no_text_on_the_stack() {
+    let mut case = Case::default();
+    let shared = add_curve(&mut case);
+    let text: Vec<u8> = (0..40_000 / 32).flat_map(|_| random::<32>()).collect();
+    case.tell("text", &text);
+    case.look_for("text", &text);
+    // HELLO and INITIATE have taken the numbers 1 and 2. The flags precede each text.
+    for (len, number) in child_stack::LENGTHS.into_iter().zip(3..) {
+        let stream = message_stream(&shared, number, len + 1);
+        case.look_for(&format!("stream {len}"), &stream);
+    }
+    let planted: [u8; 32] = random();
+    case.tell("planted", &planted);
+    case.look_for("planted", &planted);
+    for cipher in ciphers() {
+        let found = case.run_on(cipher, "stack");
+        assert_eq!(found.at("planted", "stack"), set(["planted"]));
+        assert_eq!(found.at("painted", "stack"), set([]));
+        assert_eq!(found.at("X25519", "stack"), set([]), "{cipher:?}");
+        for len in child_stack::LENGTHS {
+            for phase in [format!("sealed {len}"), format!("opened {len}")] {
+                assert!(found.at(&phase, "heap").contains("text"), "{phase}");
+                assert_eq!(found.at(&phase, "stack"), set([]), "{cipher:?}, {phase}");
+            }
+        }
+    }
 }
 
 #[cfg(feature = "tokio")]

@@ -1,0 +1,68 @@
+//! The scenario for the stack: it is painted, one operation runs, and what lies below is searched.
+//! What was there before is under the paint, so a hit was left by that operation.
+
+use crate::child::{Inverted, Side, converse, curve_configs};
+use crate::search::Search;
+use bytes::BytesMut;
+use std::hint::black_box;
+use zmtp_auth::wire::frame::Flags;
+use zmtp_auth::{AccessRequest, KeyPair, SecretKey, Verdict};
+
+/// Lengths of messages that take different ways through the ciphers: one block, rows, lanes, and
+/// long texts, with the borders between them.
+pub const LENGTHS: [usize; 12] = [8, 31, 32, 60, 96, 200, 300, 400, 900, 2000, 5000, 40_000];
+
+/// Bytes that are painted. More than anything here uses, and less than a thread has.
+const PAINTED: usize = 512 << 10;
+
+#[inline(never)]
+fn paint() {
+    let mut stack = [0x5a_u8; PAINTED];
+    black_box(&mut stack);
+}
+
+/// What the search must find: a frame that is left with a secret in it.
+#[inline(never)]
+fn leave(secret: &[u8]) {
+    let mut frame = [0_u8; 4096];
+    frame[..secret.len()].copy_from_slice(secret);
+    black_box(&mut frame);
+}
+
+pub fn run(secrets: &Inverted, search: &mut Search) {
+    let planted = secrets.plain("planted");
+    paint();
+    leave(&planted);
+    search.report("planted");
+    paint();
+    search.report("painted");
+
+    let mut secret = Some(Box::new(
+        SecretKey::from_bytes(secrets.plain("client")[..].try_into().unwrap()).unwrap(),
+    ));
+    paint();
+    let pair = secret.take().map(|secret| KeyPair::from_secret(*secret));
+    search.report("X25519");
+    drop(pair);
+
+    let configs = curve_configs(secrets);
+    let mut client = Side::new(&configs.0);
+    let mut server = Side::new(&configs.1);
+    let allow = |_: &AccessRequest| Verdict::allow("alice");
+    converse(&mut client, &mut server, 20, &allow, &mut || {});
+    let (mut client, mut server) = (client.established(), server.established());
+    let text = secrets.plain("text");
+    for len in LENGTHS {
+        let mut body = BytesMut::with_capacity(len + 1024);
+        paint();
+        let outer = client
+            .sealer
+            .seal_body(Flags::Last, &text[..len], &mut body);
+        search.report(&format!("sealed {len}"));
+        let outer = outer.unwrap();
+        paint();
+        let opened = server.opener.open_body(outer, body);
+        search.report(&format!("opened {len}"));
+        assert!(opened.unwrap().1 == text[..len]);
+    }
+}
