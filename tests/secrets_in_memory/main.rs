@@ -7,9 +7,10 @@
 //! while it is in use, or the search would prove nothing.
 //!
 //! What the ciphers leave on the stack is searched by itself, on each of their implementations, and
-//! nothing may be found. Elsewhere hits on the stack are printed and do not fail the test. The library overwrites what ciphers
-//! leave on the stack. But a few words of a key can still be in the processor's vector registers,
-//! which the dynamic linker saves on the stack at the first call of another library's function.
+//! nothing may be found. Elsewhere hits on the stack are printed and do not fail the test. The library
+//! overwrites what ciphers leave on the stack. But a few words of a key can still be in the processor's
+//! vector registers, which the dynamic linker saves on the stack at the first call of another library's
+//! function.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -321,7 +322,7 @@ fn ciphers_leave_no_key_no_key_stream_and_no_text_on_the_stack() {
     case.tell("text", &text);
     case.look_for("text", &text);
     // HELLO and INITIATE have taken the numbers 1 and 2. The flags precede each text.
-    for (len, number) in child_stack::LENGTHS.into_iter().zip(3..) {
+    for (&len, number) in child_stack::lengths().iter().zip(3..) {
         let stream = message_stream(&shared, number, len + 1);
         case.look_for(&format!("stream {len}"), &stream);
     }
@@ -333,7 +334,7 @@ fn ciphers_leave_no_key_no_key_stream_and_no_text_on_the_stack() {
         assert_eq!(found.at("planted", "stack"), set(["planted"]));
         assert_eq!(found.at("painted", "stack"), set([]));
         assert_eq!(found.at("X25519", "stack"), set([]), "{cipher:?}");
-        for len in child_stack::LENGTHS {
+        for len in child_stack::lengths() {
             for phase in [format!("sealed {len}"), format!("opened {len}")] {
                 assert!(found.at(&phase, "heap").contains("text"), "{phase}");
                 assert_eq!(found.at(&phase, "stack"), set([]), "{cipher:?}, {phase}");

@@ -138,10 +138,11 @@ impl TrafficKey {
     fn precomputed_stream(&mut self, nonce: [u8; 8], len: usize) -> Option<&mut [u8]> {
         let precomputed = self.precomputed.as_mut()?;
         let blocks = blocks_of(len);
+        let nonce = u64::from_be_bytes(nonce);
         if blocks > precomputed::MAX_EACH {
+            precomputed.skip(nonce);
             return None;
         }
-        let nonce = u64::from_be_bytes(nonce);
         if !precomputed.has(nonce, blocks) {
             with_clean_stack_of::<PRECOMPUTE_DEPTH, _>(|| {
                 precomputed.make(self.backend, &self.stream, nonce, blocks)
@@ -157,6 +158,7 @@ impl TrafficKey {
                 self.seal_next(job.nonce, job.boxed);
             }
         } else {
+            self.skip(jobs);
             with_clean_stack_of::<BATCH_DEPTH, _>(|| self.backend.seal_many(&self.stream, jobs));
         }
     }
@@ -170,7 +172,15 @@ impl TrafficKey {
             let bad = jobs.position(|job| !self.open_next(job.nonce, job.boxed));
             bad.unwrap_or(all)
         } else {
+            self.skip(jobs);
             with_clean_stack_of::<BATCH_DEPTH, _>(|| self.backend.open_many(&self.stream, jobs))
+        }
+    }
+
+    /// Wipes key stream that was made ahead for boxes which are about to be processed without it.
+    fn skip(&mut self, jobs: &[Job<'_>]) {
+        if let (Some(precomputed), Some(last)) = (&mut self.precomputed, jobs.last()) {
+            precomputed.skip(u64::from_be_bytes(last.nonce));
         }
     }
 
@@ -271,6 +281,55 @@ mod tests {
             let (used, left) = key.precomputed.as_ref().unwrap().stream.split_at(4);
             assert_eq!(used, [[0; 64]; 4]);
             assert!(left.iter().all(|block| *block != [0; 64]));
+        }
+    }
+
+    /// A box that is too long for it, a gap, and a batch leave key stream that will never be used.
+    #[test]
+    fn key_stream_that_is_skipped_is_wiped_at_the_next_box() {
+        let wiped = |key: &TrafficKey| {
+            let stream = &key.precomputed.as_ref().unwrap().stream;
+            let wiped = stream.iter().take_while(|block| **block == [0; 64]).count();
+            assert!(stream[wiped..].iter().all(|block| *block != [0; 64]));
+            wiped
+        };
+        for mut key in keys() {
+            let seal = |key: &mut TrafficKey, nonce: u64, len: usize| {
+                key.seal_next(nonce.to_be_bytes(), &mut vec![7; TAG_LEN + len]);
+            };
+            seal(&mut key, 1, 64);
+            assert_eq!(wiped(&key), 2);
+            seal(&mut key, 2, 1000);
+            assert_eq!(wiped(&key), 4);
+            seal(&mut key, 4, 64);
+            assert_eq!(wiped(&key), 8);
+            let mut long = expected(&key, 5, &[7; 1000]);
+            assert!(key.open_next(5_u64.to_be_bytes(), &mut long));
+            assert_eq!(wiped(&key), 10);
+            let mut both = [[7; 1000]; 2];
+            let mut jobs = Vec::new();
+            for (nonce, boxed) in (6_u64..).zip(&mut both) {
+                let nonce = nonce.to_be_bytes();
+                jobs.push(Job { nonce, boxed });
+            }
+            key.seal_many(&mut jobs);
+            assert_eq!(wiped(&key), 14);
+            seal(&mut key, 90, 1000);
+            assert_eq!(wiped(&key), 16);
+
+            seal(&mut key, 91, 64);
+            assert_eq!(wiped(&key), 2);
+            let mut both = [
+                expected(&key, 92, &[7; 1000]),
+                expected(&key, 93, &[7; 1000]),
+            ];
+            let mut jobs = Vec::new();
+            for (nonce, boxed) in (92_u64..).zip(&mut both) {
+                let nonce = nonce.to_be_bytes();
+                jobs.push(Job { nonce, boxed });
+            }
+            assert_eq!(key.open_many(&mut jobs), 2);
+            assert_eq!(wiped(&key), 6);
         }
     }
 

@@ -18,14 +18,15 @@
 use crate::crypto::secretbox::backend::Backend;
 use crate::crypto::secretbox::job::{Blocks, Inputs};
 use crate::crypto::secretbox::salsa20::{AT_ONCE, BLOCK_LEN, StreamKey};
+use crate::crypto::stack_wipe::wipe;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Most blocks of a box whose key stream is made ahead. 5: sixteen blocks then serve at least three
 /// boxes. Longer boxes fill the lanes by themselves.
 pub(crate) const MAX_EACH: usize = 5;
 
-/// The key stream of a few boxes with consecutive nonces. Used blocks are wiped by the caller, all
-/// others on drop.
+/// The key stream of a few boxes with consecutive nonces. Used blocks are wiped by the caller, skipped
+/// ones at the next box, all others on drop.
 #[derive(Zeroize, ZeroizeOnDrop)]
 #[repr(align(64))]
 pub(crate) struct PrecomputedStream {
@@ -74,15 +75,34 @@ impl PrecomputedStream {
         self.used = 0;
     }
 
-    /// Takes the key stream of a nonce, which the caller wipes after use.
+    /// Takes the key stream of a nonce, which the caller wipes after use. That of earlier nonces is
+    /// wiped here.
     ///
     /// Each nonce's key stream can be taken once. It is zeroed after use, and an all-zero stream
     /// would make any forgery verify.
     pub(crate) fn stream(&mut self, nonce: u64) -> Option<&mut [u8]> {
         let at = self.at(nonce)?;
+        self.discard_to(at);
         self.used = at + self.each;
         let blocks = self.stream.get_mut(at..self.used)?;
         Some(blocks.as_flattened_mut())
+    }
+
+    /// Wipes the key stream of a nonce that is used without it, and that of earlier nonces.
+    pub(crate) fn skip(&mut self, nonce: u64) {
+        let boxes_before = usize::try_from(nonce.wrapping_sub(self.first)).unwrap_or(usize::MAX);
+        let end = boxes_before.saturating_add(1).saturating_mul(self.each);
+        self.discard_to(end.min(AT_ONCE));
+    }
+
+    /// Wipes what lies before the block `end` and was not used.
+    fn discard_to(&mut self, end: usize) {
+        if let Some(skipped) = self.stream.get_mut(self.used..end)
+            && !skipped.is_empty()
+        {
+            wipe(skipped.as_flattened_mut());
+            self.used = end;
+        }
     }
 
     /// Where a nonce's blocks begin, if they are all there and not used. The blocks that remain at
