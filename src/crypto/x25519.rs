@@ -123,12 +123,12 @@ mod tests {
     use crate::crypto::random::{OsRandom, RandomSource};
 
     fn codes() -> Vec<Code> {
-        let mut codes = vec![Code::Portable];
-        #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
-        if graviola_runs() {
-            codes.push(Code::Graviola);
-        }
-        codes
+        let codes = [
+            Some(Code::Portable),
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            graviola_runs().then_some(Code::Graviola),
+        ];
+        codes.into_iter().flatten().collect()
     }
 
     fn hex(text: &str) -> [u8; 32] {

@@ -100,13 +100,14 @@ impl Backend {
 impl Backend {
     /// All backends that this processor can run.
     pub(crate) fn all() -> Vec<Self> {
-        let mut all = vec![Self::Portable];
-        #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
-        {
-            all.extend(Avx2::detect().map(Self::Avx2));
-            all.extend(Avx512::detect().map(Self::Avx512));
-        }
-        all
+        let all = [
+            Some(Self::Portable),
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            Avx2::detect().map(Self::Avx2),
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            Avx512::detect().map(Self::Avx512),
+        ];
+        all.into_iter().flatten().collect()
     }
 
     /// A name for tests.
