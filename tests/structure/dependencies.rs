@@ -210,7 +210,7 @@ fn compiles_and_links_no_c(features: &[&str]) {
 }
 
 #[test]
-fn a_portable_build_has_no_assembly() {
+fn a_portable_build_has_neither_assembly_nor_unsafe_code() {
     let has_graviola = |flags: &str| {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["tree", "--offline", "--locked", "--package=zmtp-auth"])
@@ -226,6 +226,10 @@ fn a_portable_build_has_no_assembly() {
     };
     assert_eq!(has_graviola(""), cfg!(target_arch = "x86_64"));
     assert!(!has_graviola("--cfg zmtp_auth_cipher=\"portable\""));
+    // All unsafe code is in `simd`.
+    let module = "#[cfg(all(target_arch = \"x86_64\", not(zmtp_auth_cipher = \"portable\")))]
+pub(crate) mod simd;";
+    assert!(super::read("src/crypto/secretbox/mod.rs").contains(module));
 }
 
 #[test]
