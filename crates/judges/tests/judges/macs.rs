@@ -104,6 +104,32 @@ fn sums_around_the_modulus_are_reduced_at_every_length() {
     }
 }
 
+/// Sums whose lower limbs overflow only when what is above 2^130 is folded into them.
+#[test]
+fn what_is_folded_carries_through_every_limb() {
+    // With r = 1 the sum is that of the blocks and their high bits. All blocks but the first are as
+    // large as can be, so much is above 2^130, and each multiple of it adds 5.
+    let key = key(1_u128.to_le_bytes(), 0);
+    for blocks in (32..=64).step_by(count(16, 1)) {
+        for (limb, above) in [
+            (44, 0),
+            (44, u128::MAX),
+            (88, 0),
+            (88, u128::MAX),
+            (127, 0),
+            (127, u128::MAX),
+        ] {
+            for below in 0..2 * blocks as u128 {
+                let lower = (1 << limb) - 1;
+                let first = (above & !lower) | ((blocks as u128).wrapping_sub(below) & lower);
+                let mut text = vec![0xff; 16 * blocks];
+                text[..16].copy_from_slice(&first.to_le_bytes());
+                compare(&key, &text, blocks);
+            }
+        }
+    }
+}
+
 #[test]
 fn random_keys_and_texts_of_every_length() {
     let mut random = Random::new(21);
