@@ -88,7 +88,13 @@ mod tests {
 
     #[test]
     fn agrees_with_the_crate_for_contexts_of_every_length() {
-        for len in 0..300_usize {
+        // An interpreter takes a second for each: the lengths around one block of the MAC, and a long one.
+        let lengths: Vec<usize> = if cfg!(miri) {
+            vec![0, 1, 15, 16, 17, 299]
+        } else {
+            (0..300).collect()
+        };
+        for len in lengths {
             let context: Vec<u8> = (0..len).map(|at| (at * 7) as u8).collect();
             let (key, nonce) = ([len as u8; 32], [!len as u8; 24]);
             let plain: [u8; TEXT_LEN] = std::array::from_fn(|at| (at + len) as u8);
