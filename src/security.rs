@@ -5,15 +5,16 @@ use crate::access::credentials::MechanismKind;
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::auth::sync::block_on::block_on;
+use crate::config::config_error::ConfigError;
 use crate::config::settings::{Authorizing, Config, Erased, NoPolicy};
 use crate::handshake::Handshake;
 use crate::limits::Limits;
 use crate::mechanism::machine::{AwaitGreeting, Mechanism};
-use crate::mechanism::session::PeerContext;
+use crate::mechanism::session::{PeerContext, checked_socket};
 use crate::status::DenialStatus;
 use crate::wire::socket_type::SocketType;
 use crate::zap::router::ZapRouter;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// The security of one socket, complete: its [`Config`] and, if the configuration authorizes
 /// peers, the [`ZapRouter`] that is asked. Shared by all connections of the socket and cheap to
@@ -58,6 +59,8 @@ pub struct Security {
     config: Config<Erased>,
     /// Present exactly if the configuration authorizes peers.
     router: Option<ZapRouter>,
+    /// Type and identity that replace the configuration's.
+    socket: Option<(SocketType, Bytes)>,
 }
 
 impl From<Config<NoPolicy>> for Security {
@@ -65,6 +68,7 @@ impl From<Config<NoPolicy>> for Security {
         Self {
             config: config.erase(),
             router: None,
+            socket: None,
         }
     }
 }
@@ -74,6 +78,7 @@ impl From<(Config<Authorizing>, ZapRouter)> for Security {
         Self {
             config: config.erase(),
             router: Some(router),
+            socket: None,
         }
     }
 }
@@ -82,7 +87,28 @@ impl Security {
     /// The socket's type. `None` if each connection says it ([`Config::untyped_builder`]).
     #[must_use]
     pub fn socket_type(&self) -> Option<SocketType> {
-        self.config.socket_type()
+        match &self.socket {
+            Some((socket_type, _)) => Some(*socket_type),
+            None => self.config.socket_type(),
+        }
+    }
+
+    /// The same for a socket of this type and identity (routing id), which may be empty. They replace
+    /// those of the configuration for every connection that does not say its own
+    /// ([`PeerContext::for_socket`]). So one configuration serves sockets of several types.
+    ///
+    /// # Errors
+    /// As [`PeerContext::for_socket`].
+    pub fn for_socket(
+        &self,
+        socket_type: SocketType,
+        identity: impl Into<Bytes>,
+    ) -> Result<Self, ConfigError> {
+        let socket = checked_socket(socket_type, identity.into())?;
+        Ok(Self {
+            socket: Some(socket),
+            ..self.clone()
+        })
     }
 
     /// The mechanism.
@@ -113,13 +139,21 @@ impl Security {
 
     /// Begins a handshake over a byte stream, as [`Handshake::start`] does.
     pub fn start(&self, context: PeerContext, out: &mut BytesMut) -> Handshake {
-        Handshake::start(&self.config, context, out)
+        Handshake::start(&self.config, self.complete(context), out)
     }
 
     /// Begins a handshake for a host with its own ZMTP codec, as [`Mechanism::start`] does.
     #[must_use]
     pub fn await_greeting(&self, context: PeerContext) -> AwaitGreeting {
-        Mechanism::start(&self.config, context)
+        Mechanism::start(&self.config, self.complete(context))
+    }
+
+    /// Adds the type and the identity of the socket, unless the connection says its own.
+    fn complete(&self, mut context: PeerContext) -> PeerContext {
+        if context.socket.is_none() {
+            context.socket.clone_from(&self.socket);
+        }
+        context
     }
 
     /// Asks the router about a peer: the answer to [`Handshake::Authorize`] and
@@ -161,6 +195,7 @@ impl Security {
         Self {
             config: self.config.relay_side(),
             router: self.router.clone(),
+            socket: None,
         }
     }
 
@@ -209,6 +244,21 @@ mod tests {
     fn a_security_is_shared_among_threads() {
         fn shared<T: Clone + std::fmt::Debug + Send + Sync + 'static>() {}
         shared::<Security>();
+    }
+
+    #[test]
+    fn one_configuration_serves_sockets_of_several_types() {
+        let config = Config::untyped_builder().null().accept_any_peer();
+        let security = Security::from(config.finish().unwrap());
+        assert_eq!(security.socket_type(), None);
+        let router = security.for_socket(SocketType::Router, "me").unwrap();
+        assert_eq!(router.socket_type(), Some(SocketType::Router));
+        let push = router.for_socket(SocketType::Push, "").unwrap();
+        assert_eq!(push.socket_type(), Some(SocketType::Push));
+        assert_eq!(
+            router.for_socket(SocketType::Relay, "").unwrap_err(),
+            ConfigError::RelayMetadata
+        );
     }
 
     #[test]

@@ -72,14 +72,7 @@ impl PeerContext {
         socket_type: SocketType,
         identity: impl Into<Bytes>,
     ) -> Result<Self, ConfigError> {
-        let identity = identity.into();
-        if socket_type == SocketType::Relay {
-            return Err(ConfigError::RelayMetadata);
-        }
-        if identity.len() > MAX_IDENTITY_LEN {
-            return Err(ConfigError::IdentityTooLong(identity.len()));
-        }
-        self.socket = Some((socket_type, identity));
+        self.socket = Some(checked_socket(socket_type, identity.into())?);
         Ok(self)
     }
 
@@ -96,6 +89,20 @@ impl PeerContext {
         self.local_metadata = Some(metadata);
         self
     }
+}
+
+/// Checks what [`PeerContext::for_socket`] takes.
+pub(crate) fn checked_socket(
+    socket_type: SocketType,
+    identity: Bytes,
+) -> Result<(SocketType, Bytes), ConfigError> {
+    if socket_type == SocketType::Relay {
+        return Err(ConfigError::RelayMetadata);
+    }
+    if identity.len() > MAX_IDENTITY_LEN {
+        return Err(ConfigError::IdentityTooLong(identity.len()));
+    }
+    Ok((socket_type, identity))
 }
 
 impl From<PeerAddress> for PeerContext {

@@ -68,6 +68,10 @@ pub enum NetError {
     /// [`SendHalf::poll_close`](crate::net::SendHalf::poll_close) for example.
     #[error("our side of the connection is closed already")]
     SendClosed,
+    /// Another connection sends from the queue of the
+    /// [`Connector`](crate::net::Connector::with_queue). It is free once that connection has ended.
+    #[error("another connection sends from this queue")]
+    QueueInUse,
     /// Messages of too many lost connections of a [`Reconnecting`](crate::net::Reconnecting) wait to
     /// be received. It makes another connection after [`recv`](crate::net::Reconnecting::recv).
     #[error("messages of lost connections wait to be received")]
@@ -163,6 +167,7 @@ impl NetError {
             | Self::CannotSubscribe(_)
             | Self::Tunnel(_) => ErrorKind::InvalidInput,
             Self::NotReceived => ErrorKind::WouldBlock,
+            Self::QueueInUse => ErrorKind::ResourceBusy,
             Self::Aborted => ErrorKind::Other,
         }
     }
@@ -235,6 +240,7 @@ mod tests {
             ),
             (NetError::Unsent, Kind::TimedOut),
             (NetError::NotReceived, Kind::WouldBlock),
+            (NetError::QueueInUse, Kind::ResourceBusy),
             (NetError::CannotSend(SocketType::Pull), Kind::InvalidInput),
             (NetError::Delimiter(SocketType::Req), Kind::InvalidInput),
             (

@@ -171,6 +171,13 @@ pub struct Options {
     /// Bytes of queued messages up to which `send` does not wait for the network. One message of
     /// any size is always taken. 256 KiB.
     pub send_ahead: usize,
+    /// Queued messages up to which `send` does not wait, whatever their size. Not bounded by default:
+    /// a message counts for at least 64 bytes of `send_ahead`.
+    pub send_ahead_messages: usize,
+    /// Messages that may wait to be received. The connection reads no more from the peer when that
+    /// many wait, but processes up to 32 frames that it has read. Not bounded by default: a message
+    /// counts for at least 64 bytes of [`Limits::read_ahead`](crate::Limits::read_ahead).
+    pub read_ahead_messages: usize,
     /// How long queued messages may take to leave after a close or a drop, and how long the peer
     /// may then take to close its side. The socket is held until then. 30 s.
     /// [`Connection::close`](crate::net::Connection::close) waits for the peer only for
@@ -201,6 +208,8 @@ impl Default for Options {
         Self {
             heartbeat: None,
             send_ahead: 256 * 1024,
+            send_ahead_messages: usize::MAX,
+            read_ahead_messages: usize::MAX,
             linger: Duration::from_secs(30),
             tcp_keepalive: Some(TcpKeepalive::default()),
             connect_timeout: Duration::from_secs(10),
@@ -225,6 +234,20 @@ impl Options {
     #[must_use]
     pub const fn with_send_ahead(mut self, send_ahead: usize) -> Self {
         self.send_ahead = send_ahead;
+        self
+    }
+
+    /// Sets [`send_ahead_messages`](Self::send_ahead_messages).
+    #[must_use]
+    pub const fn with_send_ahead_messages(mut self, send_ahead_messages: usize) -> Self {
+        self.send_ahead_messages = send_ahead_messages;
+        self
+    }
+
+    /// Sets [`read_ahead_messages`](Self::read_ahead_messages).
+    #[must_use]
+    pub const fn with_read_ahead_messages(mut self, read_ahead_messages: usize) -> Self {
+        self.read_ahead_messages = read_ahead_messages;
         self
     }
 

@@ -3,6 +3,8 @@
 
 use crate::crypto::random::{self, OsRandom};
 use crate::net::connection::handle::Connection;
+use crate::net::connection::queue::producer::Source;
+use crate::net::connection::send_queue::SendQueue;
 use crate::net::connection::sendable::require_sendable;
 use crate::net::deadline::deadline;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
@@ -10,6 +12,7 @@ use crate::net::error::NetError;
 use crate::net::options::Options;
 use crate::security::Security;
 use crate::traffic::message::Message;
+use crate::traffic::outgoing::Outgoing;
 use crate::with_causes::WithCauses;
 use std::fmt;
 use std::future::Future;
@@ -42,6 +45,8 @@ pub struct Connector {
     endpoint: Endpoint,
     security: Security,
     options: Options,
+    /// What the connections send from, if they share a queue.
+    queue: Option<Source<Outgoing>>,
     /// Failures in a row. A connection that did not last counts as one.
     failures: u32,
     /// When the latest connection was made, until it is known whether it lasted.
@@ -102,6 +107,7 @@ impl Connector {
             endpoint,
             security: security.into(),
             options,
+            queue: None,
             failures: 0,
             connected_at: None,
             wait_until: None,
@@ -109,6 +115,25 @@ impl Connector {
             last_error: None,
             stopped: false,
         })
+    }
+
+    /// Lets every connection send what is queued in `queue`, whose messages so outlive each of them.
+    /// A connection takes messages from the queue while it lives, and what it has not taken waits for
+    /// the next one. Use one connection at a time: an attempt fails with [`NetError::QueueInUse`]
+    /// while an earlier connection still has the queue.
+    ///
+    /// The [`SendHalf`](crate::net::SendHalf) of such a connection pushes to the same queue.
+    #[must_use]
+    pub fn with_queue(mut self, queue: &SendQueue) -> Self {
+        self.queue = Some(queue.source());
+        self
+    }
+
+    /// Whether the queue of [`Connector::with_queue`] is closed and nothing waits in it, so that no
+    /// connection has anything to send.
+    #[must_use]
+    pub fn has_sent_all(&self) -> bool {
+        self.queue.as_ref().is_some_and(Source::is_finished)
     }
 
     /// Tries until there is a new connection. Cancel-safe: the next call continues the attempt.
@@ -152,6 +177,7 @@ impl Connector {
                     self.endpoint.clone(),
                     self.security.clone(),
                     self.options.clone(),
+                    self.queue.clone(),
                 )
             })
             .await;
@@ -176,8 +202,15 @@ impl Connector {
         }
     }
 
-    fn dial(endpoint: Endpoint, security: Security, options: Options) -> Dialing {
-        Box::pin(async move { Connection::dial(&endpoint, &security, &options).await })
+    fn dial(
+        endpoint: Endpoint,
+        security: Security,
+        options: Options,
+        queue: Option<Source<Outgoing>>,
+    ) -> Dialing {
+        Box::pin(
+            async move { Connection::dial(&endpoint, &security, &options, queue.as_ref()).await },
+        )
     }
 
     /// The error of the latest attempt that failed. Kept until the next failure.

@@ -14,6 +14,7 @@ use crate::net::error::NetError;
 use crate::net::socket::stream::Stream;
 use crate::traffic::channel::Channel;
 use crate::traffic::inbox::Incoming;
+use crate::traffic::message::cost;
 use crate::traffic::outgoing::Outgoing;
 use crate::with_causes::WithCauses;
 use std::future::Future;
@@ -246,7 +247,7 @@ impl Exchange {
     /// may go on. Nothing is read while whole frames wait to be processed.
     pub(crate) fn wanted_level(&self) -> Option<usize> {
         let (waiting, level) = (self.received.bytes(), self.read_below());
-        let has_room = waiting == 0 || waiting < level;
+        let has_room = (waiting == 0 || waiting < level) && self.received.places() > 0;
         (self.channel.is_full() || !has_room).then_some(level)
     }
 
@@ -259,6 +260,8 @@ impl Exchange {
             0 => limit.max(1),
             waiting => limit.saturating_sub(waiting),
         };
+        // Each message costs at least as much as an empty frame.
+        let limit = limit.min(self.received.places().saturating_mul(cost(1, 0)));
         let taken = self.channel.process_input(limit);
         let frames = *taken.as_ref().unwrap_or(&0);
         self.activity.count(frames, before - self.channel.unread());

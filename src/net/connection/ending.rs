@@ -27,6 +27,8 @@ impl Exchange {
         let (reason, is_read) = match end {
             End::Now(reason) => {
                 let all_sent = self.confirm_sent() && self.to_send.is_finished();
+                // The next connection may take over a kept queue as soon as the end is known.
+                self.to_send.leave_kept();
                 return Loss { reason, all_sent };
             }
             End::WriteFailed(reason) => (reason, false),

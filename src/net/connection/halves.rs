@@ -372,6 +372,12 @@ impl RecvHalf {
         }
     }
 
+    /// As [`SendHalf::closed`]. Cancel-safe.
+    pub async fn closed(&self) -> NetError {
+        let _ = self.link.clone().ended().await;
+        self.link.reason()
+    }
+
     /// The peer: its authenticated identity and what it claims.
     #[must_use]
     pub fn peer(&self) -> &Peer {

@@ -9,6 +9,8 @@ use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
 use crate::net::connection::halves::{Link, RecvHalf, SendHalf};
 use crate::net::connection::queue::pair::queue;
+use crate::net::connection::queue::producer::Source;
+use crate::net::connection::send_queue::ToSend;
 use crate::net::connection::try_error::{TryRecvError, TrySendError};
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
@@ -19,6 +21,7 @@ use crate::net::span::connection_span;
 use crate::security::Security;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
+use crate::traffic::outgoing::Outgoing;
 use bytes::Bytes;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -88,14 +91,16 @@ impl Connection {
         security: impl Into<Security>,
         options: &Options,
     ) -> Result<Self, NetError> {
-        Self::dial(&endpoint.into_endpoint()?, &security.into(), options).await
+        Self::dial(&endpoint.into_endpoint()?, &security.into(), options, None).await
     }
 
-    /// Connects and performs the handshake, once.
+    /// Connects and performs the handshake, once. `queue` is present if the connection sends from a
+    /// queue that outlives it.
     pub(crate) async fn dial(
         endpoint: &Endpoint,
         security: &Security,
         options: &Options,
+        queue: Option<&Source<Outgoing>>,
     ) -> Result<Self, NetError> {
         warn_of_plain(endpoint, security);
         let stream = stream::connect(endpoint, options).await?;
@@ -107,8 +112,12 @@ impl Connection {
             .await;
         match agreed {
             Ok(agreed) => {
+                let to_send = match queue {
+                    Some(queue) => queue.attach().ok_or(NetError::QueueInUse)?,
+                    None => own_queue(options),
+                };
                 let (connection, driver) =
-                    Self::with_driver(stream, agreed, security, options, None);
+                    Self::with_driver(stream, agreed, security, options, to_send, None);
                 tokio::spawn(driver.run().instrument(span.clone()));
                 // The policy may have changed during the handshake.
                 if connection.is_admitted() {
@@ -132,20 +141,20 @@ impl Connection {
         }
     }
 
-    /// Makes a connection after its handshake, and the driver that the caller runs in a task.
-    /// `permit` is the connection's share of a listener's limit.
+    /// Makes a connection after its handshake, and the driver that the caller runs in a task. It
+    /// sends from the queue `to_send`. `permit` is the connection's share of a listener's limit.
     pub(crate) fn with_driver(
         stream: Stream,
         agreed: Agreed,
         security: &Security,
         options: &Options,
+        (outgoing, to_send): ToSend,
         permit: Option<Permit>,
     ) -> (Self, Driver) {
         let Agreed { established, input } = agreed;
         let limits = security.limits().clone();
         let ours = established.socket_type;
-        let (outgoing, to_send) = queue(options.send_ahead);
-        let (received, incoming) = queue(limits.read_ahead);
+        let (received, incoming) = queue(limits.read_ahead, options.read_ahead_messages);
         let (state_at, state) = watch::channel(State::Open);
         let now = Instant::now().into_std();
         let (peer, channel) = established.into_channel(ours, &limits, options.heartbeat, now);
@@ -324,6 +333,11 @@ impl Connection {
     pub(crate) const fn receiver(&self) -> &RecvHalf {
         &self.receiver
     }
+}
+
+/// The queue of a connection that shares it with no other.
+pub(crate) fn own_queue(options: &Options) -> ToSend {
+    queue(options.send_ahead, options.send_ahead_messages)
 }
 
 impl fmt::Debug for Connection {

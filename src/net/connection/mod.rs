@@ -7,6 +7,7 @@ mod futures;
 pub(crate) mod halves;
 pub(crate) mod handle;
 pub(crate) mod queue;
+pub(crate) mod send_queue;
 pub(crate) mod sendable;
 pub(crate) mod try_error;
 pub(crate) mod wake;

@@ -19,8 +19,12 @@ pub(crate) struct Consumer<T> {
     fetched: VecDeque<(T, usize)>,
     /// Bytes of taken items that still count in [`State::bytes`].
     taken: usize,
+    /// The number of those items.
+    taken_items: usize,
     /// Whether something was taken since [`Consumer::confirm_done`].
     has_undone: bool,
+    /// Whether it has left a kept queue, which may have another consumer now.
+    has_left: bool,
 }
 
 impl<T> Consumer<T> {
@@ -29,7 +33,9 @@ impl<T> Consumer<T> {
             shared,
             fetched: VecDeque::new(),
             taken: 0,
+            taken_items: 0,
             has_undone: false,
+            has_left: false,
         }
     }
 
@@ -44,7 +50,7 @@ impl<T> Consumer<T> {
             return Poll::Ready(());
         }
         let mut state = self.shared.lock();
-        if !state.items.is_empty() || state.producer_gone {
+        if !state.items.is_empty() || state.producer_gone || state.is_detaching {
             return Poll::Ready(());
         }
         state.waiting_consumer = Waiting::new(context.waker(), is_deferred);
@@ -58,8 +64,11 @@ impl<T> Consumer<T> {
         }
         let (item, cost) = self.fetched.pop_front()?;
         self.taken += cost;
+        self.taken_items += 1;
         self.has_undone = true;
-        if self.fetched.is_empty() || self.taken >= self.shared.limit / CONFIRM_PART {
+        let is_much = self.taken >= self.shared.limit / CONFIRM_PART
+            || self.taken_items >= self.shared.max_items / CONFIRM_PART;
+        if is_much || self.fetched.is_empty() {
             self.confirm_taken();
         }
         Some(item)
@@ -101,7 +110,8 @@ impl<T> Consumer<T> {
         }
     }
 
-    /// Discards what waits and refuses what is pushed from now on. Returns whether nothing waited.
+    /// Discards what waits and refuses what is pushed from now on. A kept queue keeps what waits
+    /// for its next consumer, and goes on to take what is pushed. Returns whether nothing waited.
     pub(crate) fn refuse(&mut self) -> bool {
         let (was_empty, waiting) = self.refuse_without_waking();
         waiting.wake();
@@ -111,10 +121,13 @@ impl<T> Consumer<T> {
     /// As [`Consumer::refuse`], for a caller that holds a lock. The caller wakes the producer after
     /// it.
     pub(crate) fn refuse_without_waking(&mut self) -> (bool, Refused<T>) {
+        if self.shared.is_kept {
+            return self.leave();
+        }
         let (discarded, waiting) = {
             let mut state = self.shared.lock();
             state.consumer_gone = true;
-            state.bytes = 0;
+            (state.bytes, state.count) = (0, 0);
             let discarded = std::mem::take(&mut state.items);
             let blocked = state.waiting_producer.take().map(|blocked| blocked.waker);
             (discarded, [blocked, state.waiting_flush.take()])
@@ -130,18 +143,56 @@ impl<T> Consumer<T> {
         )
     }
 
+    /// Leaves a kept queue. Another queue is not touched.
+    pub(crate) fn leave_kept(&mut self) {
+        if self.shared.is_kept {
+            let (_, refused) = self.leave();
+            refused.wake();
+        }
+    }
+
+    /// Leaves what was not taken to the next consumer of a kept queue. What was taken counts as
+    /// done, because nobody else will do more about it.
+    fn leave(&mut self) -> (bool, Refused<T>) {
+        if std::mem::replace(&mut self.has_left, true) {
+            return (true, Refused::default());
+        }
+        let mut state = self.shared.lock();
+        self.fetched.append(&mut state.items);
+        state.items = std::mem::take(&mut self.fetched);
+        state.bytes -= std::mem::take(&mut self.taken).min(state.bytes);
+        state.count -= std::mem::take(&mut self.taken_items).min(state.count);
+        (state.is_attached, state.is_detaching) = (false, false);
+        state.waiting_consumer = Waiting::No;
+        let was_empty = state.items.is_empty();
+        let flushed = if was_empty {
+            state.is_done = true;
+            state.waiting_flush.take()
+        } else {
+            None
+        };
+        let has_room = self.shared.has_room(&state);
+        let waiting = state.waiting_producer.take_if(|_| has_room);
+        let refused = Refused {
+            waiting: [flushed, waiting.map(|blocked| blocked.waker)],
+            ..Refused::default()
+        };
+        (was_empty, refused)
+    }
+
     /// Whether the producer is gone and everything is taken.
     pub(crate) fn is_finished(&self) -> bool {
         if !self.fetched.is_empty() {
             return false;
         }
         let state = self.shared.lock();
-        state.producer_gone && state.items.is_empty()
+        state.is_detaching || (state.producer_gone && state.items.is_empty())
     }
 
     /// Whether the producer is gone.
     pub(crate) fn is_closed(&self) -> bool {
-        self.shared.lock().producer_gone
+        let state = self.shared.lock();
+        state.producer_gone || state.is_detaching
     }
 
     /// Frees the memory of an empty queue until something is pushed.
@@ -155,12 +206,15 @@ impl<T> Consumer<T> {
     /// Fetches what waits unless something is fetched already. Returns whether something is
     /// fetched now.
     fn fetch(&mut self) -> bool {
+        if self.has_left {
+            return false;
+        }
         if self.shared.discarded.load(Ordering::Acquire) {
             self.fetched = VecDeque::new();
         }
         if self.fetched.is_empty() {
             let mut state = self.shared.lock();
-            if !state.items.is_empty() {
+            if !state.items.is_empty() && !state.is_detaching {
                 let room = std::mem::take(&mut state.spare);
                 let fetched = std::mem::replace(&mut state.items, room);
                 state.keep(std::mem::replace(&mut self.fetched, fetched));
@@ -174,12 +228,13 @@ impl<T> Consumer<T> {
         let wake = {
             let mut state = self.shared.lock();
             state.bytes -= self.taken.min(state.bytes);
+            state.count -= self.taken_items.min(state.count);
             if self.fetched.is_empty() {
                 state.keep(std::mem::take(&mut self.fetched));
             }
-            state.after_taking()
+            state.after_taking(self.shared.max_items)
         };
-        self.taken = 0;
+        (self.taken, self.taken_items) = (0, 0);
         wake.wake();
     }
 }
@@ -189,6 +244,15 @@ impl<T> Consumer<T> {
 pub(crate) struct Refused<T> {
     _items: [VecDeque<(T, usize)>; 2],
     waiting: [Option<std::task::Waker>; 2],
+}
+
+impl<T> Default for Refused<T> {
+    fn default() -> Self {
+        Self {
+            _items: [VecDeque::new(), VecDeque::new()],
+            waiting: [None, None],
+        }
+    }
 }
 
 impl<T> Refused<T> {

@@ -6,11 +6,16 @@ use crate::net::connection::queue::producer::Producer;
 use crate::net::connection::queue::shared::Shared;
 use std::sync::Arc;
 
-/// Makes a queue that has room while fewer than `limit` bytes wait in it. One item may be
-/// larger than all of `limit`: it passes alone.
-pub(crate) fn queue<T>(limit: usize) -> (Producer<T>, Consumer<T>) {
-    let shared = Arc::new(Shared::new(limit));
+/// Makes a queue that has room while fewer than `limit` bytes and fewer than `max_items` items wait
+/// in it. One item may be larger than all of `limit`: it passes alone.
+pub(crate) fn queue<T>(limit: usize, max_items: usize) -> (Producer<T>, Consumer<T>) {
+    let shared = Arc::new(Shared::new(limit, max_items, false));
     (Producer::new(Arc::clone(&shared)), Consumer::new(shared))
+}
+
+/// The same, without a consumer. [`Producer::attach`] makes one after another.
+pub(crate) fn kept_queue<T>(limit: usize, max_items: usize) -> Producer<T> {
+    Producer::new(Arc::new(Shared::new(limit, max_items, true)))
 }
 
 #[cfg(test)]
@@ -30,7 +35,7 @@ mod tests {
 
     #[test]
     fn room_is_counted_in_bytes_and_one_item_of_any_size_passes() {
-        let (producer, mut consumer) = queue(10);
+        let (producer, mut consumer) = queue(10, usize::MAX);
         assert!(is_ready(producer.room()));
         producer.push('a', 1000).unwrap();
         assert!(!is_ready(producer.room()));
@@ -46,7 +51,7 @@ mod tests {
 
     #[test]
     fn what_was_pushed_is_taken_after_the_producer_is_gone() {
-        let (producer, mut consumer) = queue(10);
+        let (producer, mut consumer) = queue(10, usize::MAX);
         producer.push(1, 1).unwrap();
         drop(producer);
         assert!(!consumer.is_finished());
@@ -58,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_dropped_consumer_frees_everything_and_refuses_more() {
-        let (producer, consumer) = queue(10);
+        let (producer, consumer) = queue(10, usize::MAX);
         let item = Arc::new(());
         producer.push(Arc::clone(&item), 10).unwrap();
         drop(consumer);
@@ -72,7 +77,7 @@ mod tests {
     fn a_producer_is_woken_when_its_level_is_reached() {
         let wakes = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&wakes));
-        let (producer, mut consumer) = queue(100);
+        let (producer, mut consumer) = queue(100, usize::MAX);
         for _ in 0..4 {
             producer.push((), 25).unwrap();
         }
@@ -102,7 +107,7 @@ mod tests {
         let turn = async {
             let wakes = Arc::new(Counter::default());
             let waker = Waker::from(Arc::clone(&wakes));
-            let (producer, mut consumer) = queue(100);
+            let (producer, mut consumer) = queue(100, usize::MAX);
             let wait = |consumer: &mut Consumer<()>| {
                 while consumer.take().is_some() {}
                 let waiting = pin!(consumer.ready(true));
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn a_producer_learns_when_the_consumer_is_done_with_everything() {
         let wakes = Arc::new(Counter::default());
-        let (producer, mut consumer) = queue(100);
+        let (producer, mut consumer) = queue(100, usize::MAX);
         let done = || poll(&wakes, |context| producer.poll_done(context));
         assert_eq!(done(), Some(Ok(())));
         for _ in 0..2 {
@@ -160,7 +165,7 @@ mod tests {
     #[test]
     fn a_producer_learns_that_the_consumer_will_never_be_done() {
         let wakes = Arc::new(Counter::default());
-        let (producer, consumer) = queue(100);
+        let (producer, consumer) = queue(100, usize::MAX);
         producer.push((), 1).unwrap();
         let done = || poll(&wakes, |context| producer.poll_done(context));
         assert_eq!(done(), None);
@@ -170,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_closed_queue_takes_nothing_more_and_gives_what_is_left() {
-        let (producer, mut consumer) = queue(100);
+        let (producer, mut consumer) = queue(100, usize::MAX);
         producer.push(1, 1).unwrap();
         producer.close();
         assert_eq!(producer.push(2, 1), Err(2));
@@ -184,7 +189,7 @@ mod tests {
     #[test]
     fn the_last_waker_of_each_side_is_woken() {
         let [first, last] = [(); 2].map(|()| Arc::new(Counter::default()));
-        let (producer, mut consumer) = queue(10);
+        let (producer, mut consumer) = queue(10, usize::MAX);
         for wakes in [&first, &last] {
             assert_eq!(poll(wakes, |context| consumer.poll_next(context)), None);
         }
@@ -203,7 +208,7 @@ mod tests {
     #[test]
     fn a_consumer_whose_items_are_withdrawn_waits_for_the_end() {
         let wakes = Arc::new(Counter::default());
-        let (producer, mut consumer) = queue(10);
+        let (producer, mut consumer) = queue(10, usize::MAX);
         producer.push((), 1).unwrap();
         producer.discard();
         assert_eq!(poll(&wakes, |context| consumer.poll_next(context)), None);
@@ -214,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_refused_queue_discards_its_items_and_refuses_more() {
-        let (producer, mut consumer) = queue(10);
+        let (producer, mut consumer) = queue(10, usize::MAX);
         let item = Arc::new(());
         for _ in 0..2 {
             producer.push(Arc::clone(&item), 1).unwrap();
@@ -231,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn both_ends_wake_each_other() {
-        let (producer, mut consumer) = queue(1);
+        let (producer, mut consumer) = queue(1, usize::MAX);
         let pushing = tokio::spawn(async move {
             for number in 0..1000 {
                 producer.room().await.unwrap();
@@ -247,5 +252,81 @@ mod tests {
         assert_eq!(pushing.await.unwrap(), 0);
         let end = poll_fn(|context| consumer.poll_next(context)).await;
         assert_eq!(end, None);
+    }
+
+    #[test]
+    fn room_is_counted_in_items_too() {
+        let wakes = Arc::new(Counter::default());
+        let (producer, mut consumer) = queue(1000, 2);
+        for number in 1..=2 {
+            producer.push_into_room(number, 1).unwrap();
+        }
+        assert_eq!(producer.push_into_room(3, 1), Err(Rejected::Full(3)));
+        assert_eq!(producer.places(), 0);
+        assert_eq!(poll(&wakes, |context| producer.poll_room(context)), None);
+        assert_eq!(consumer.take(), Some(1));
+        assert_eq!((wakes.count(), producer.places()), (1, 1));
+        producer.push_into_room(3, 1).unwrap();
+        assert_eq!((consumer.take(), consumer.take()), (Some(2), Some(3)));
+        assert_eq!(producer.places(), 2);
+    }
+
+    #[test]
+    fn what_a_consumer_leaves_in_a_kept_queue_the_next_one_takes_in_order() {
+        let producer = kept_queue(100, 10);
+        for number in 1..=4 {
+            producer.push_into_room(number, 1).unwrap();
+        }
+        let source = producer.source();
+        let (guest, mut first) = source.attach().unwrap();
+        assert!(source.attach().is_none());
+        assert_eq!(first.take(), Some(1));
+        producer.push_into_room(5, 1).unwrap();
+        drop(first);
+        drop(guest);
+        assert_eq!((producer.bytes(), producer.places()), (4, 6));
+        let (_guest, mut second) = source.attach().unwrap();
+        let taken: Vec<_> = std::iter::from_fn(|| second.take()).collect();
+        assert_eq!(taken, [2, 3, 4, 5]);
+        assert_eq!((producer.bytes(), producer.places()), (0, 10));
+    }
+
+    #[test]
+    fn the_end_of_a_guest_ends_its_consumer_and_not_the_queue() {
+        let wakes = Arc::new(Counter::default());
+        let producer = kept_queue(100, 10);
+        let (guest, mut consumer) = producer.source().attach().unwrap();
+        assert_eq!(poll(&wakes, |context| consumer.poll_next(context)), None);
+        drop(guest);
+        producer.push_into_room(1, 1).unwrap();
+        assert!(wakes.count() > 0 && consumer.is_closed() && consumer.is_finished());
+        assert_eq!(consumer.take(), None);
+        drop(consumer);
+        let (_guest, mut next) = producer.source().attach().unwrap();
+        assert!(!next.is_closed());
+        assert_eq!(next.take(), Some(1));
+        // A consumer that has left does not end the next one.
+        next.leave_kept();
+        let (_guest, mut last) = producer.source().attach().unwrap();
+        drop(next);
+        producer.push_into_room(2, 1).unwrap();
+        assert_eq!(last.take(), Some(2));
+    }
+
+    #[test]
+    fn a_kept_queue_waits_for_a_consumer_to_send_what_is_left() {
+        let wakes = Arc::new(Counter::default());
+        let producer = kept_queue(100, 10);
+        let source = producer.source();
+        producer.push_into_room(1, 1).unwrap();
+        producer.close();
+        let done = || poll(&wakes, |context| producer.poll_done(context));
+        assert_eq!((done(), source.is_finished()), (None, false));
+        let (_guest, mut consumer) = source.attach().unwrap();
+        assert_eq!(consumer.take(), Some(1));
+        assert_eq!(done(), None);
+        // It was taken and is lost with its consumer.
+        drop(consumer);
+        assert_eq!((done(), source.is_finished()), (Some(Ok(())), true));
     }
 }

@@ -1,6 +1,7 @@
 //! The side of a queue that pushes.
 #![forbid(unsafe_code)]
 
+use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::shared::{Blocked, Shared, is_below};
 use crate::net::connection::wake::Wake;
 use std::collections::VecDeque;
@@ -10,7 +11,19 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 /// The end that pushes. After it is dropped, the consumer takes what is left and then ends.
-pub(crate) struct Producer<T>(Arc<Shared<T>>);
+pub(crate) struct Producer<T> {
+    shared: Arc<Shared<T>>,
+    role: Role,
+}
+
+/// What the end of a producer means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The end of the queue.
+    Owner,
+    /// The end of one consumer of a kept queue.
+    Guest,
+}
 
 /// One of the two sides is gone, so nothing that is pushed would ever be taken.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,24 +38,69 @@ pub(crate) enum Rejected<T> {
     Gone(T),
 }
 
+/// Makes the consumers of a kept queue, one after another. It does not keep the queue open.
+pub(crate) struct Source<T>(Arc<Shared<T>>);
+
+impl<T> Source<T> {
+    /// A consumer, and a second producer that ends with it. `None` if the queue has a consumer.
+    pub(crate) fn attach(&self) -> Option<(Producer<T>, Consumer<T>)> {
+        {
+            let mut state = self.0.lock();
+            if !self.0.is_kept || std::mem::replace(&mut state.is_attached, true) {
+                return None;
+            }
+            state.is_detaching = false;
+        }
+        let guest = Producer {
+            shared: Arc::clone(&self.0),
+            role: Role::Guest,
+        };
+        Some((guest, Consumer::new(Arc::clone(&self.0))))
+    }
+
+    /// Whether the producer is gone and nothing waits.
+    pub(crate) fn is_finished(&self) -> bool {
+        let state = self.0.lock();
+        state.producer_gone && state.items.is_empty() && !state.is_attached
+    }
+}
+
+impl<T> Clone for Source<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<T> Producer<T> {
     pub(crate) const fn new(shared: Arc<Shared<T>>) -> Self {
-        Self(shared)
+        let role = Role::Owner;
+        Self { shared, role }
+    }
+
+    /// Where consumers of a kept queue come from.
+    pub(crate) fn source(&self) -> Source<T> {
+        Source(Arc::clone(&self.shared))
     }
 
     /// Bytes that wait to be taken.
     pub(crate) fn bytes(&self) -> usize {
-        self.0.lock().bytes
+        self.shared.lock().bytes
+    }
+
+    /// How many more items may be added.
+    pub(crate) fn places(&self) -> usize {
+        let count = self.shared.lock().count;
+        self.shared.max_items.saturating_sub(count)
     }
 
     /// How many bytes may wait in the queue.
     pub(crate) fn limit(&self) -> usize {
-        self.0.limit
+        self.shared.limit
     }
 
     /// Whether the consumer is gone.
     pub(crate) fn has_no_consumer(&self) -> bool {
-        self.0.lock().consumer_gone
+        self.shared.lock().consumer_gone
     }
 
     /// Waits until there is room.
@@ -55,7 +113,7 @@ impl<T> Producer<T> {
 
     /// As [`Producer::room`]. The last waker is woken.
     pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<Result<(), Gone>> {
-        self.poll_below(Some(self.0.limit), context)
+        self.poll_below(Some(self.shared.limit), context)
     }
 
     /// Waits until the queue is empty or fewer than `level` bytes wait in it. Without a level it
@@ -68,11 +126,12 @@ impl<T> Producer<T> {
     }
 
     fn poll_below(&self, level: Option<usize>, context: &Context<'_>) -> Poll<Result<(), Gone>> {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         if state.is_closed() {
             return Poll::Ready(Err(Gone));
         }
-        if level.is_some_and(|level| is_below(state.bytes, level)) {
+        let has_place = state.count < self.shared.max_items;
+        if has_place && level.is_some_and(|level| is_below(state.bytes, level)) {
             return Poll::Ready(Ok(()));
         }
         let waker = context.waker().clone();
@@ -86,7 +145,7 @@ impl<T> Producer<T> {
     /// Returns [`Gone`] if the consumer is gone and was not done.
     pub(crate) fn poll_done(&self, context: &Context<'_>) -> Poll<Result<(), Gone>> {
         let wake = {
-            let mut state = self.0.lock();
+            let mut state = self.shared.lock();
             if state.is_done {
                 return Poll::Ready(Ok(()));
             }
@@ -106,14 +165,19 @@ impl<T> Producer<T> {
         Poll::Pending
     }
 
-    /// Adds nothing more. The consumer takes what is left and then ends.
+    /// Adds nothing more. The consumer takes what is left and then ends. The guest of a kept queue
+    /// ends only its consumer, and what is left waits for the next one.
     pub(crate) fn close(&self) {
-        self.0.close();
+        match self.role {
+            Role::Owner => self.shared.close(),
+            Role::Guest => self.shared.detach(),
+        }
     }
 
     /// Whether [`Producer::close`] was called.
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.lock().producer_gone
+        let state = self.shared.lock();
+        state.producer_gone || (self.role == Role::Guest && state.is_detaching)
     }
 
     /// Adds an item that costs `cost` bytes, if there is room.
@@ -126,15 +190,15 @@ impl<T> Producer<T> {
         cost: usize,
     ) -> Result<(), Rejected<I>> {
         let wake = {
-            let mut state = self.0.lock();
+            let mut state = self.shared.lock();
             if state.is_closed() {
                 return Err(Rejected::Gone(item));
             }
-            if !is_below(state.bytes, self.0.limit) {
+            if !self.shared.has_room(&state) {
                 return Err(Rejected::Full(item));
             }
             state.add(item.into(), cost);
-            state.after_adding(self.0.limit, true)
+            state.after_adding(self.shared.limit, self.shared.max_items, true)
         };
         wake.wake();
         Ok(())
@@ -146,12 +210,12 @@ impl<T> Producer<T> {
     /// Returns the item if one of the two sides is gone.
     pub(crate) fn push(&self, item: T, cost: usize) -> Result<(), T> {
         let wake = {
-            let mut state = self.0.lock();
+            let mut state = self.shared.lock();
             if state.is_closed() {
                 return Err(item);
             }
             state.add(item, cost);
-            state.after_adding(self.0.limit, true)
+            state.after_adding(self.shared.limit, self.shared.max_items, true)
         };
         wake.wake();
         Ok(())
@@ -162,7 +226,7 @@ impl<T> Producer<T> {
     /// at once too.
     pub(crate) fn push_all(&self, items: &mut VecDeque<(T, usize)>, more_follows: bool) {
         let wake = {
-            let mut state = self.0.lock();
+            let mut state = self.shared.lock();
             if state.consumer_gone || items.is_empty() {
                 Wake::None
             } else {
@@ -170,7 +234,7 @@ impl<T> Producer<T> {
                 for (item, cost) in items.drain(..) {
                     state.add(item, cost);
                 }
-                state.after_adding(self.0.limit, more_follows)
+                state.after_adding(self.shared.limit, self.shared.max_items, more_follows)
             }
         };
         items.clear();
@@ -179,16 +243,16 @@ impl<T> Producer<T> {
 
     /// Frees the memory of an empty queue until something is pushed.
     pub(crate) fn release(&self) {
-        self.0.lock().release();
+        self.shared.lock().release();
     }
 
     /// Withdraws everything that has not been taken, also what the consumer has fetched already.
     /// Nothing may be pushed afterwards.
     pub(crate) fn discard(&self) {
         let discarded = {
-            let mut state = self.0.lock();
-            self.0.discarded.store(true, Ordering::Release);
-            state.bytes = 0;
+            let mut state = self.shared.lock();
+            self.shared.discarded.store(true, Ordering::Release);
+            (state.bytes, state.count) = (0, 0);
             std::mem::take(&mut state.items)
         };
         drop(discarded);
@@ -197,6 +261,6 @@ impl<T> Producer<T> {
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        self.0.close();
+        self.close();
     }
 }

@@ -15,7 +15,12 @@ const WAKE_PART: usize = 2;
 /// What both sides share.
 pub(crate) struct Shared<T> {
     state: Mutex<State<T>>,
+    /// How many bytes may wait.
     pub(crate) limit: usize,
+    /// How many items may wait.
+    pub(crate) max_items: usize,
+    /// Whether the queue outlives its consumers. What one of them leaves, the next one takes.
+    pub(crate) is_kept: bool,
     /// Whether fetched items must not be taken: [`Producer::discard`].
     pub(crate) discarded: AtomicBool,
 }
@@ -26,6 +31,8 @@ pub(crate) struct State<T> {
     pub(crate) items: VecDeque<(T, usize)>,
     /// The cost of `items`, and of fetched items that the consumer has not confirmed as taken.
     pub(crate) bytes: usize,
+    /// The number of `items` and of those fetched items.
+    pub(crate) count: usize,
     /// An empty list whose memory `items` uses next.
     pub(crate) spare: VecDeque<(T, usize)>,
     /// Whether the memory of an emptied list is freed instead of kept as `spare`.
@@ -34,8 +41,12 @@ pub(crate) struct State<T> {
     pub(crate) is_done: bool,
     /// The producer is dropped or has closed the queue.
     pub(crate) producer_gone: bool,
-    /// The consumer is dropped or has refused the queue.
+    /// The consumer is dropped or has refused the queue. A kept queue has no such end.
     pub(crate) consumer_gone: bool,
+    /// Whether a kept queue has a consumer.
+    pub(crate) is_attached: bool,
+    /// Whether the consumer of a kept queue is to take nothing more than it has fetched.
+    pub(crate) is_detaching: bool,
     pub(crate) waiting_producer: Option<Blocked>,
     /// A producer that waits until the consumer is done with everything.
     pub(crate) waiting_flush: Option<Waker>,
@@ -56,6 +67,7 @@ impl<T> State<T> {
         let cost = cost.max(1);
         self.is_done = false;
         self.bytes = self.bytes.saturating_add(cost);
+        self.count += 1;
         self.items.push_back((item, cost));
     }
 
@@ -65,9 +77,15 @@ impl<T> State<T> {
     }
 
     /// The wake-up that is due after something was added.
-    pub(crate) fn after_adding(&mut self, limit: usize, more_follows: bool) -> Wake {
+    pub(crate) fn after_adding(
+        &mut self,
+        limit: usize,
+        max_items: usize,
+        more_follows: bool,
+    ) -> Wake {
         self.is_at_rest = false;
-        if more_follows && self.bytes < limit / WAKE_PART {
+        let is_half_full = self.bytes >= limit / WAKE_PART || self.count >= max_items / WAKE_PART;
+        if more_follows && !is_half_full {
             self.waiting_consumer.wake_soon()
         } else {
             self.waiting_consumer.wake_now()
@@ -76,10 +94,11 @@ impl<T> State<T> {
 
     /// The wake-up that is due after something was taken. It can wait for the end of the consumer's
     /// turn: what the consumer takes until then makes more room.
-    pub(crate) fn after_taking(&mut self) -> Wake {
-        let bytes = self.bytes;
-        let may_go_on =
-            |blocked: &mut Blocked| blocked.level.is_some_and(|level| is_below(bytes, level));
+    pub(crate) fn after_taking(&mut self, max_items: usize) -> Wake {
+        let (bytes, has_place) = (self.bytes, self.count < max_items);
+        let may_go_on = |blocked: &mut Blocked| {
+            has_place && blocked.level.is_some_and(|level| is_below(bytes, level))
+        };
         match self.waiting_producer.take_if(may_go_on) {
             Some(blocked) => Wake::AfterTurn(blocked.waker),
             None => Wake::None,
@@ -109,21 +128,26 @@ pub(crate) const fn is_below(bytes: usize, level: usize) -> bool {
 }
 
 impl<T> Shared<T> {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, max_items: usize, is_kept: bool) -> Self {
         Self {
             state: Mutex::new(State {
                 items: VecDeque::new(),
                 bytes: 0,
+                count: 0,
                 spare: VecDeque::new(),
                 is_at_rest: true,
                 is_done: true,
                 producer_gone: false,
                 consumer_gone: false,
+                is_attached: false,
+                is_detaching: false,
                 waiting_producer: None,
                 waiting_flush: None,
                 waiting_consumer: Waiting::No,
             }),
             limit,
+            max_items,
+            is_kept,
             discarded: AtomicBool::new(false),
         }
     }
@@ -132,11 +156,26 @@ impl<T> Shared<T> {
         lock(&self.state)
     }
 
+    /// Whether there is room for one more item. An empty queue takes an item of any size.
+    pub(crate) fn has_room(&self, state: &State<T>) -> bool {
+        is_below(state.bytes, self.limit) && state.count < self.max_items
+    }
+
     /// The producer adds nothing more.
     pub(crate) fn close(&self) {
         let wake = {
             let mut state = self.lock();
             state.producer_gone = true;
+            state.waiting_consumer.wake_now()
+        };
+        wake.wake();
+    }
+
+    /// The consumer of a kept queue takes nothing more than it has fetched.
+    pub(crate) fn detach(&self) {
+        let wake = {
+            let mut state = self.lock();
+            state.is_detaching = true;
             state.waiting_consumer.wake_now()
         };
         wake.wake();

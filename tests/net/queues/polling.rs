@@ -2,7 +2,7 @@
 
 use crate::net_peers;
 
-use super::grants::granting;
+use crate::grants::granting;
 use futures_core::stream::{FusedStream, Stream};
 use futures_sink::Sink;
 use net_peers::*;
