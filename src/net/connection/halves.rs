@@ -266,6 +266,15 @@ impl SendHalf {
         self.link.reason()
     }
 
+    /// As [`SendHalf::closed`], as a future without a borrow.
+    pub(crate) fn closed_owned(&self) -> impl Future<Output = NetError> + Send + use<> {
+        let link = self.link.clone();
+        async move {
+            let _ = link.clone().ended().await;
+            link.reason()
+        }
+    }
+
     /// Sends what is queued and waits until the system has taken it. The [`RecvHalf`] goes on.
     /// Once it is dropped too, the connection is closed.
     ///
@@ -370,12 +379,6 @@ impl RecvHalf {
                 return Ok(message);
             }
         }
-    }
-
-    /// As [`SendHalf::closed`]. Cancel-safe.
-    pub async fn closed(&self) -> NetError {
-        let _ = self.link.clone().ended().await;
-        self.link.reason()
     }
 
     /// The peer: its authenticated identity and what it claims.

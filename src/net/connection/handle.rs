@@ -284,6 +284,12 @@ impl Connection {
         self.sender.closed().await
     }
 
+    /// As [`Connection::closed`], as a future without a borrow, for a task that watches a connection
+    /// whose halves are elsewhere. Cancel-safe.
+    pub fn closed_owned(&self) -> impl Future<Output = NetError> + Send + use<> {
+        self.sender.closed_owned()
+    }
+
     /// Sends what is queued, then closes. What arrives meanwhile is discarded. When this returns
     /// `Ok`, the system has taken everything, and the peer has closed its side or has had
     /// [`Limits::linger_timeout`](crate::Limits) to read.

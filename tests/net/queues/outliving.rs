@@ -24,11 +24,12 @@ async fn what_a_lost_connection_has_not_taken_is_sent_by_the_next_one() {
         .unwrap()
         .with_queue(&queue);
 
-    let (_sender, receiver) = soon(connector.next()).await.unwrap().split();
+    let first = soon(connector.next()).await.unwrap();
     let mut pull = soon(listener.accept()).await.unwrap();
     assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["early"]);
     drop(pull);
-    soon(receiver.closed()).await;
+    soon(first.closed_owned()).await;
+    drop(first);
 
     for number in ["1", "2", "3"] {
         soon(queue.send(number)).await.unwrap();

@@ -1,0 +1,197 @@
+//! Binds and connects, and gives endpoints up again.
+#![forbid(unsafe_code)]
+
+use crate::endpoints::bound::{Pipes, accept};
+use crate::endpoints::dialled::Dialled;
+use crate::endpoints::hub::Hub;
+use crate::endpoints::pattern::Pattern;
+use crate::error::AttachError;
+use crate::event::Events;
+use crate::options::SocketOptions;
+use crate::peers::news::PipeId;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use zmtp_auth::net::{Connector, Endpoint, IntoEndpoint, Listener, NetError, SendQueue};
+use zmtp_auth::{Security, SocketType};
+
+/// The endpoints of one socket. Dropping it frees what is bound, and lets what is queued for dialled
+/// peers leave in the background, for at most the linger time.
+pub(crate) struct Endpoints {
+    hub: Arc<Hub>,
+    socket_type: SocketType,
+    options: SocketOptions,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    endpoint: Endpoint,
+    /// Its drop tells the task to end.
+    stop: oneshot::Sender<()>,
+    kind: Kind,
+}
+
+enum Kind {
+    Bound { pipes: Pipes, task: JoinHandle<()> },
+    Dialled(PipeId),
+}
+
+impl Endpoints {
+    pub(crate) fn new(
+        socket_type: SocketType,
+        options: SocketOptions,
+        pattern: impl Pattern,
+    ) -> Self {
+        Self {
+            hub: Arc::new(Hub::new(Box::new(pattern))),
+            socket_type,
+            options,
+            entries: Vec::new(),
+        }
+    }
+
+    pub(crate) const fn options(&self) -> &SocketOptions {
+        &self.options
+    }
+
+    pub(crate) fn events(&self) -> Events {
+        Events::new(self.hub.subscribe())
+    }
+
+    pub(crate) fn list(&self) -> impl Iterator<Item = &Endpoint> {
+        self.entries.iter().map(|entry| &entry.endpoint)
+    }
+
+    pub(crate) async fn bind(
+        &mut self,
+        endpoint: impl IntoEndpoint,
+        security: Security,
+    ) -> Result<Endpoint, AttachError> {
+        let security = self.secure(&security)?;
+        let options = self.options.connection.clone();
+        let listener = Listener::bind_with(endpoint, security, options).await?;
+        let endpoint = listener.local_endpoint().clone();
+        let (stop, stopped) = oneshot::channel();
+        let pipes = Pipes::default();
+        let accepting = accept(listener, Arc::clone(&self.hub), pipes.clone(), stopped);
+        self.entries.push(Entry {
+            endpoint: endpoint.clone(),
+            stop,
+            kind: Kind::Bound {
+                pipes,
+                task: tokio::spawn(accepting),
+            },
+        });
+        Ok(endpoint)
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        endpoint: Endpoint,
+        security: Security,
+    ) -> Result<(), AttachError> {
+        let security = self.secure(&security)?;
+        let options = self.options.connection.clone();
+        let mut connector = Connector::with_options(&endpoint, security, options)?;
+        let pipe = self.hub.next_pipe();
+        let has_queue = self.hub.pattern().queues_for_dialled();
+        if has_queue {
+            let queue = SendQueue::new(self.socket_type, &self.options.connection);
+            connector = connector.with_queue(&queue);
+            self.hub.pattern().keep(pipe, queue);
+        }
+        let (stop, stopped) = oneshot::channel();
+        let dialled = Dialled {
+            hub: Arc::clone(&self.hub),
+            pipe,
+            endpoint: endpoint.clone(),
+            connector,
+            has_queue,
+            linger: self.options.connection.linger,
+        };
+        tokio::spawn(dialled.run(stopped));
+        self.entries.push(Entry {
+            endpoint,
+            stop,
+            kind: Kind::Dialled(pipe),
+        });
+        Ok(())
+    }
+
+    /// Frees a bound endpoint, and closes the connections of the peers that came by it.
+    pub(crate) async fn unbind(&mut self, endpoint: &Endpoint) -> Result<(), AttachError> {
+        let is_it = |entry: &Entry| matches!(entry.kind, Kind::Bound { .. });
+        let Entry { stop, kind, .. } = self.take(endpoint, is_it)?;
+        drop(stop);
+        if let Kind::Bound { pipes, task } = kind {
+            // The task ends as told. A panic of it would have been shown by the runtime.
+            let _ = task.await;
+            for pipe in pipes.take() {
+                self.hub.pattern().remove(pipe);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up a dialled endpoint. What is queued for it leaves in the background.
+    pub(crate) fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), AttachError> {
+        let is_it = |entry: &Entry| matches!(entry.kind, Kind::Dialled(_));
+        let Entry { kind, .. } = self.take(endpoint, is_it)?;
+        if let Kind::Dialled(pipe) = kind {
+            self.hub.pattern().remove(pipe);
+        }
+        Ok(())
+    }
+
+    /// Frees everything that is bound. Peers stay.
+    pub(crate) async fn stop_listening(&mut self) {
+        for entry in std::mem::take(&mut self.entries) {
+            match entry.kind {
+                Kind::Bound { task, .. } => {
+                    drop(entry.stop);
+                    let _ = task.await;
+                }
+                Kind::Dialled(_) => self.entries.push(entry),
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        endpoint: &Endpoint,
+        is_it: impl Fn(&Entry) -> bool,
+    ) -> Result<Entry, AttachError> {
+        let place = self
+            .entries
+            .iter()
+            .position(|entry| entry.endpoint == *endpoint && is_it(entry));
+        match place {
+            Some(place) => Ok(self.entries.remove(place)),
+            None => Err(AttachError::NoSuchEndpoint(endpoint.clone())),
+        }
+    }
+
+    /// The security for a socket of our type and routing id.
+    fn secure(&self, security: &Security) -> Result<Security, AttachError> {
+        let routing_id = &self.options.routing_id;
+        match security.socket_type() {
+            Some(configured) if configured != self.socket_type => Err(AttachError::SocketType {
+                configured,
+                socket: self.socket_type,
+            }),
+            Some(_) if routing_id.is_empty() => Ok(security.clone()),
+            _ => security
+                .for_socket(self.socket_type, routing_id.clone())
+                .map_err(AttachError::RoutingId),
+        }
+    }
+}
+
+/// What closing a socket comes to: everything was sent, or time was up before.
+pub(crate) const fn closed(in_time: bool) -> Result<(), NetError> {
+    if in_time {
+        Ok(())
+    } else {
+        Err(NetError::Unsent)
+    }
+}

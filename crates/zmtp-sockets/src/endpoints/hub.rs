@@ -1,0 +1,111 @@
+//! What all tasks of a socket share.
+#![forbid(unsafe_code)]
+
+use crate::endpoints::pattern::{NewPeer, Pattern};
+use crate::event::{KEPT, SocketEvent};
+use crate::peers::news::PipeId;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::broadcast;
+use zmtp_auth::Peer;
+use zmtp_auth::net::{Connection, Endpoint, NetError, SendHalf};
+
+pub(crate) struct Hub {
+    pattern: Box<dyn Pattern>,
+    events: broadcast::Sender<SocketEvent>,
+    next_pipe: AtomicU64,
+}
+
+/// A connection that the socket has taken. Its end is reported by [`Hub::watch`].
+pub(crate) struct Served<C> {
+    pub(crate) pipe: PipeId,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) closed: C,
+    /// Kept while the connection lives, if it sends from a queue of its own pipe.
+    pub(crate) sender: Option<SendHalf>,
+}
+
+impl Hub {
+    pub(crate) fn new(pattern: Box<dyn Pattern>) -> Self {
+        let (events, _) = broadcast::channel(KEPT);
+        Self {
+            pattern,
+            events,
+            next_pipe: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn pattern(&self) -> &dyn Pattern {
+        &*self.pattern
+    }
+
+    pub(crate) fn next_pipe(&self) -> PipeId {
+        PipeId(self.next_pipe.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<SocketEvent> {
+        self.events.subscribe()
+    }
+
+    /// Tells those who read events, if there are any.
+    pub(crate) fn tell(&self, event: SocketEvent) {
+        // Without a reader there is nobody to tell.
+        let _ = self.events.send(event);
+    }
+
+    /// Gives the socket a connection. Returns `None` if the socket cannot take it.
+    pub(crate) fn serve(
+        &self,
+        pipe: PipeId,
+        connection: Connection,
+        has_queue: bool,
+    ) -> Option<Served<impl Future<Output = NetError> + Send + use<>>> {
+        let peer = Arc::new(connection.peer().clone());
+        let closed = connection.closed_owned();
+        let (sender, receiver) = connection.split();
+        let (kept, given) = if has_queue {
+            (Some(sender), None)
+        } else {
+            (None, Some(sender))
+        };
+        let new = NewPeer {
+            pipe,
+            peer: Arc::clone(&peer),
+            sender: given,
+            receiver,
+        };
+        if let Err(reason) = self.pattern.add(new) {
+            tracing::info!(user_id = ?peer.user_id_str(), ?reason, "peer turned away");
+            self.tell(SocketEvent::TurnedAway { peer, reason });
+            return None;
+        }
+        Some(Served {
+            pipe,
+            peer,
+            closed,
+            sender: kept,
+        })
+    }
+
+    /// Waits for the end of a connection, and tells the socket.
+    pub(crate) async fn watch(
+        &self,
+        served: Served<impl Future<Output = NetError>>,
+        endpoint: &Endpoint,
+    ) {
+        let Served {
+            pipe,
+            peer,
+            closed,
+            sender,
+        } = served;
+        let error = closed.await;
+        self.pattern.lost(pipe, sender.is_some());
+        self.tell(SocketEvent::Lost {
+            endpoint: endpoint.clone(),
+            peer,
+            error,
+        });
+    }
+}

@@ -1,0 +1,42 @@
+//! What a pattern does about peers that come and go.
+#![forbid(unsafe_code)]
+
+use crate::event::TurnedAway;
+use crate::peers::news::PipeId;
+use std::sync::Arc;
+use zmtp_auth::Peer;
+use zmtp_auth::net::{RecvHalf, SendHalf, SendQueue};
+
+/// A connection to an admitted peer.
+pub(crate) struct NewPeer {
+    pub(crate) pipe: PipeId,
+    pub(crate) peer: Arc<Peer>,
+    /// Absent if the pipe has a queue that outlives its connections.
+    pub(crate) sender: Option<SendHalf>,
+    pub(crate) receiver: RecvHalf,
+}
+
+/// The part of a socket that its tasks call. It passes peers on to the socket.
+pub(crate) trait Pattern: Send + Sync + 'static {
+    /// Whether a dialled peer has a queue that outlives its connections. If not, the pattern sends to
+    /// connected peers alone.
+    fn queues_for_dialled(&self) -> bool {
+        false
+    }
+
+    /// Keeps the socket's end of the queue of a dialled peer.
+    fn keep(&self, _pipe: PipeId, _queue: SendQueue) {}
+
+    /// Takes a peer.
+    ///
+    /// # Errors
+    /// Returns the reason if the socket cannot take it. Its connection is then closed.
+    fn add(&self, peer: NewPeer) -> Result<(), TurnedAway>;
+
+    /// The connection of a pipe has ended. What has arrived on it is still to be received. The pipe
+    /// itself goes on if it `has_queue`.
+    fn lost(&self, pipe: PipeId, has_queue: bool);
+
+    /// The endpoint of a pipe is given up. Everything of it is dropped.
+    fn remove(&self, pipe: PipeId);
+}

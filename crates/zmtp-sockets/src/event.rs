@@ -1,0 +1,111 @@
+//! What happens on a socket besides messages.
+#![forbid(unsafe_code)]
+
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast;
+use zmtp_auth::Peer;
+use zmtp_auth::net::{Endpoint, NetError, Refusal};
+
+/// Events that wait for a slow reader. Beyond that the oldest are dropped and counted: strangers can
+/// cause events without end. 256.
+pub(crate) const KEPT: usize = 256;
+
+/// Something that happened on a socket.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SocketEvent {
+    /// A dialled peer is connected.
+    Connected {
+        /// The endpoint that was dialled.
+        endpoint: Endpoint,
+        /// The peer.
+        peer: Arc<Peer>,
+    },
+    /// A peer that connected to us was admitted.
+    Accepted {
+        /// The endpoint that is bound.
+        endpoint: Endpoint,
+        /// The peer.
+        peer: Arc<Peer>,
+    },
+    /// A peer that connected to us was refused by policy or failed its handshake.
+    Refused {
+        /// The endpoint that is bound.
+        endpoint: Endpoint,
+        /// Who was refused, and why.
+        refusal: Arc<Refusal>,
+    },
+    /// An admitted peer was turned away, because the socket cannot take it.
+    TurnedAway {
+        /// The peer.
+        peer: Arc<Peer>,
+        /// Why.
+        reason: TurnedAway,
+    },
+    /// A connection has ended.
+    Lost {
+        /// The endpoint that was bound or dialled.
+        endpoint: Endpoint,
+        /// The peer.
+        peer: Arc<Peer>,
+        /// Why. [`NetError::Revoked`] says that the peer's admission was withdrawn.
+        error: NetError,
+    },
+    /// An attempt to dial failed.
+    Retrying {
+        /// The endpoint that is dialled.
+        endpoint: Endpoint,
+        /// Why the attempt failed.
+        error: NetError,
+        /// When the next attempt is made. `None` if none is made: no later attempt can succeed.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// Why an admitted peer was turned away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TurnedAway {
+    /// Another user, or another peer without a user id, has this routing id and is connected.
+    RoutingIdInUse(Bytes),
+    /// A PAIR has one peer, which is connected.
+    PairHasPeer,
+}
+
+/// The events of a socket, from the call of `events` on.
+#[derive(Debug)]
+pub struct Events {
+    receiver: broadcast::Receiver<SocketEvent>,
+    missed: u64,
+}
+
+impl Events {
+    pub(crate) const fn new(receiver: broadcast::Receiver<SocketEvent>) -> Self {
+        Self {
+            receiver,
+            missed: 0,
+        }
+    }
+
+    /// The next event. `None` once the socket is closed or dropped. The latest 256 events are kept.
+    /// Cancel-safe.
+    pub async fn next(&mut self) -> Option<SocketEvent> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(count)) => {
+                    self.missed = self.missed.saturating_add(count);
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// The number of events that were dropped because they were not read in time.
+    #[must_use]
+    pub const fn missed(&self) -> u64 {
+        self.missed
+    }
+}

@@ -1,0 +1,30 @@
+//! ZeroMQ's sockets on authenticated connections: patterns, policy, and a proven peer on every
+//! message. Pure Rust, on tokio, without libzmq.
+//!
+//! | type | does |
+//! |---|---|
+//! | [`Push`], [`Pull`] | send to peers in turn, receive from peers in turn (RFC 30) |
+//!
+//! A socket binds and connects to any number of endpoints. Each of them has a
+//! [`Security`](zmtp_auth::Security) of its own, which says how the socket proves itself and which
+//! peers it admits. No socket is reachable without one. Every message comes with the
+//! [`Peer`](zmtp_auth::Peer) that sent it.
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod endpoints;
+mod error;
+mod event;
+mod options;
+mod peers;
+mod received;
+mod sockets;
+
+pub use error::{AttachError, SendError, SendReason};
+pub use event::{Events, SocketEvent, TurnedAway};
+pub use options::SocketOptions;
+pub use received::Received;
+pub use sockets::pull::Pull;
+pub use sockets::push::Push;
+pub use zmtp_auth::net::Message;

@@ -1,0 +1,94 @@
+//! Options of sockets.
+#![forbid(unsafe_code)]
+
+use bytes::Bytes;
+use std::time::Duration;
+use zmtp_auth::net;
+
+/// Messages that may wait for each peer, in each direction: 1,000, as libzmq's `ZMQ_SNDHWM` and
+/// `ZMQ_RCVHWM`.
+const HIGH_WATER_MARK: usize = 1000;
+
+/// Options of one socket. A type of socket uses those that concern it.
+///
+/// ```
+/// use std::time::Duration;
+/// use zmtp_sockets::{Dealer, SocketOptions};
+///
+/// let options = SocketOptions::default()
+///     .with_routing_id("worker-1")
+///     .with_linger(Duration::from_secs(5));
+/// let dealer = Dealer::with_options(options);
+/// # let _ = dealer;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketOptions {
+    /// The routing id that we claim (libzmq's `ZMQ_ROUTING_ID`), at most 255 bytes. REQ, DEALER and
+    /// ROUTER send it. Empty by default: the peer then makes one up.
+    pub routing_id: Bytes,
+    /// Whether a dialled peer gets messages only while it is connected (`ZMQ_IMMEDIATE`). If not,
+    /// messages for it are queued from the call of `connect` on. No by default.
+    pub immediate: bool,
+    /// Options of the connections: queues, heartbeats, keepalive, reconnecting, linger. The marks of
+    /// the queues are 1,000 messages by default, and 256 KiB for sending. The bytes that may wait to
+    /// be received are [`Limits::read_ahead`](zmtp_auth::Limits::read_ahead), which belongs to the
+    /// configuration.
+    pub connection: net::Options,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            routing_id: Bytes::new(),
+            immediate: false,
+            connection: net::Options::default()
+                .with_send_ahead_messages(HIGH_WATER_MARK)
+                .with_read_ahead_messages(HIGH_WATER_MARK),
+        }
+    }
+}
+
+impl SocketOptions {
+    /// Sets [`routing_id`](Self::routing_id).
+    #[must_use]
+    pub fn with_routing_id(mut self, routing_id: impl Into<Bytes>) -> Self {
+        self.routing_id = routing_id.into();
+        self
+    }
+
+    /// Sets [`immediate`](Self::immediate).
+    #[must_use]
+    pub const fn with_immediate(mut self, immediate: bool) -> Self {
+        self.immediate = immediate;
+        self
+    }
+
+    /// Sets the messages that may be queued for each peer (`ZMQ_SNDHWM`).
+    #[must_use]
+    pub fn with_send_high_water_mark(mut self, messages: usize) -> Self {
+        self.connection = self.connection.with_send_ahead_messages(messages);
+        self
+    }
+
+    /// Sets the messages of each peer that may wait to be received (`ZMQ_RCVHWM`).
+    #[must_use]
+    pub fn with_receive_high_water_mark(mut self, messages: usize) -> Self {
+        self.connection = self.connection.with_read_ahead_messages(messages);
+        self
+    }
+
+    /// Sets how long queued messages may take to leave after a close or a drop (`ZMQ_LINGER`).
+    #[must_use]
+    pub fn with_linger(mut self, linger: Duration) -> Self {
+        self.connection = self.connection.with_linger(linger);
+        self
+    }
+
+    /// Sets [`connection`](Self::connection).
+    #[must_use]
+    pub fn with_connection(mut self, connection: net::Options) -> Self {
+        self.connection = connection;
+        self
+    }
+}

@@ -1,0 +1,164 @@
+//! Receives from many peers in turn (RFC 30, "The PULL Socket Type"): each turn takes one message
+//! of one peer, so no peer can starve another. The work of a turn does not grow with the number of
+//! peers.
+#![forbid(unsafe_code)]
+
+use crate::peers::news::{Bell, News, PipeId};
+use slab::Slab;
+use std::collections::{HashMap, VecDeque};
+use std::task::{Context, Poll};
+use zmtp_auth::net::{Incoming, NetError, RecvHalf, TryRecvError};
+
+/// Where messages of one connection come from, with what the socket knows about its peer.
+pub(crate) struct Inlet<D> {
+    pub(crate) receiver: RecvHalf,
+    pub(crate) data: D,
+}
+
+/// All peers that a socket receives from.
+pub(crate) struct FairQueue<D> {
+    news: News<Inlet<D>>,
+    slots: Slab<Slot<D>>,
+    /// The places of each pipe. A pipe has several connections while an earlier one has messages left.
+    places: HashMap<PipeId, Vec<usize>>,
+    /// The places that may have a message, in the order of their turns.
+    turns: VecDeque<usize>,
+}
+
+struct Slot<D> {
+    pipe: PipeId,
+    inlet: Inlet<D>,
+    bell: Bell,
+    /// Whether the place is among the turns.
+    is_listed: bool,
+}
+
+/// What a turn brings.
+pub(crate) enum Turn<D> {
+    /// From the peer in this place, whose data is [`FairQueue::data`].
+    Incoming(usize, Incoming),
+    /// A connection has ended, and everything that had arrived was received.
+    Ended(PipeId, D, NetError),
+}
+
+impl<D: Send + 'static> FairQueue<D> {
+    pub(crate) fn new(news: News<Inlet<D>>) -> Self {
+        Self {
+            news,
+            slots: Slab::new(),
+            places: HashMap::new(),
+            turns: VecDeque::new(),
+        }
+    }
+
+    /// What the socket knows about the peer in `place`.
+    pub(crate) fn data(&self, place: usize) -> &D {
+        &self.slots[place].inlet.data
+    }
+
+    /// The pipe of the peer in `place`.
+    pub(crate) fn pipe(&self, place: usize) -> PipeId {
+        self.slots[place].pipe
+    }
+
+    /// Takes one turn. The task of the last call is woken. Cancel-safe: a message stays queued until
+    /// it is returned.
+    pub(crate) fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Turn<D>> {
+        loop {
+            if let Some(turn) = self.try_turn() {
+                return Poll::Ready(turn);
+            }
+            if self.news.wait(context) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Takes one turn without waiting.
+    pub(crate) fn try_turn(&mut self) -> Option<Turn<D>> {
+        loop {
+            self.take_news();
+            let place = self.turns.pop_front()?;
+            let Some(slot) = self.slots.get_mut(place) else {
+                continue;
+            };
+            slot.is_listed = false;
+            match slot.inlet.receiver.try_recv() {
+                Ok(incoming) => {
+                    self.list(place);
+                    return Some(Turn::Incoming(place, incoming));
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(error) => return Some(self.end(place, error)),
+            }
+            // Nothing has arrived. The bell rings when something does.
+            slot.bell.silence();
+            let mut context = Context::from_waker(&slot.bell.waker);
+            match slot.inlet.receiver.poll_recv(&mut context) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(incoming)) => {
+                    self.list(place);
+                    return Some(Turn::Incoming(place, incoming));
+                }
+                Poll::Ready(Err(error)) => {
+                    return Some(self.end(place, TryRecvError::Ended(error)));
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, place: usize, error: TryRecvError) -> Turn<D> {
+        let slot = self.slots.remove(place);
+        if let Some(places) = self.places.get_mut(&slot.pipe) {
+            places.retain(|other| *other != place);
+            if places.is_empty() {
+                self.places.remove(&slot.pipe);
+            }
+        }
+        let error = match error {
+            TryRecvError::Ended(error) => error,
+            _ => NetError::Aborted,
+        };
+        Turn::Ended(slot.pipe, slot.inlet.data, error)
+    }
+
+    /// Takes new peers in, and drops those that are given up.
+    pub(crate) fn take_news(&mut self) {
+        let Some(news) = self.news.take() else {
+            return;
+        };
+        for pipe in news.removed {
+            for place in self.places.remove(&pipe).unwrap_or_default() {
+                self.slots.remove(place);
+            }
+        }
+        for (pipe, inlets) in news.added {
+            for inlet in inlets {
+                let entry = self.slots.vacant_entry();
+                let place = entry.key();
+                let bell = self.news.bell(place);
+                entry.insert(Slot {
+                    pipe,
+                    inlet,
+                    bell,
+                    is_listed: false,
+                });
+                self.places.entry(pipe).or_default().push(place);
+                self.list(place);
+            }
+        }
+        // A place may have another peer by now, which then gets a turn without need.
+        for place in news.ready {
+            self.list(place);
+        }
+    }
+
+    /// Gives the peer in `place` a turn, once.
+    fn list(&mut self, place: usize) {
+        if let Some(slot) = self.slots.get_mut(place)
+            && !std::mem::replace(&mut slot.is_listed, true)
+        {
+            self.turns.push_back(place);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The peers of one socket: fair receiving, and sending in turn.
+
+pub(crate) mod fair_queue;
+pub(crate) mod news;
+pub(crate) mod outlet;
+pub(crate) mod round_robin;

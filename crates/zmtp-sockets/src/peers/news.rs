@@ -1,0 +1,240 @@
+//! What background tasks tell a socket: peers that come and go, and peers that can go on.
+//!
+//! A socket belongs to the task that calls it, so its messages need no lock. Tasks that accept and
+//! dial leave their news here, under a lock that is taken for each change and not for each message.
+//! The socket looks at one atomic flag, and takes the news when there are some.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Wake, Waker};
+
+/// Names one peer of a socket for as long as the peer is the same to the socket: a dialled peer
+/// keeps its pipe when it reconnects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PipeId(pub(crate) u64);
+
+/// The socket's end. `T` is what a new peer brings.
+pub(crate) struct News<T>(Arc<Shared<T>>);
+
+/// The tasks' end.
+pub(crate) struct Reporter<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    /// Whether the state has something to take.
+    has_news: AtomicBool,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    /// New peers in the order of their arrival. A peer may bring several items, one after another.
+    added: BTreeMap<PipeId, Vec<T>>,
+    /// Peers that the socket has and shall drop.
+    removed: BTreeSet<PipeId>,
+    /// Places of peers that can go on.
+    ready: Vec<usize>,
+    /// The task that waits for news.
+    waiting: Option<Waker>,
+}
+
+/// The news that were taken.
+pub(crate) struct Taken<T> {
+    pub(crate) removed: BTreeSet<PipeId>,
+    pub(crate) added: BTreeMap<PipeId, Vec<T>>,
+    pub(crate) ready: Vec<usize>,
+}
+
+/// Makes both ends.
+pub(crate) fn news<T>() -> (Reporter<T>, News<T>) {
+    let shared = Arc::new(Shared {
+        has_news: AtomicBool::new(false),
+        state: Mutex::new(State {
+            added: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            ready: Vec::new(),
+            waiting: None,
+        }),
+    });
+    (Reporter(Arc::clone(&shared)), News(shared))
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // A panic under the lock leaves whole entries behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, and wakes the socket's task after the lock is released.
+    fn tell(&self, change: impl FnOnce(&mut State<T>)) {
+        let waiting = {
+            let mut state = self.lock();
+            change(&mut state);
+            self.has_news.store(true, Ordering::Release);
+            state.waiting.take()
+        };
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Clone for Reporter<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Reporter<T> {
+    /// A peer is there, or a peer that is known brings something more.
+    pub(crate) fn add(&self, pipe: PipeId, item: T) {
+        self.0
+            .tell(|state| state.added.entry(pipe).or_default().push(item));
+    }
+
+    /// A peer is gone. What it has brought and nobody has taken is dropped.
+    pub(crate) fn remove(&self, pipe: PipeId) {
+        let mut dropped = None;
+        self.0.tell(|state| {
+            dropped = state.added.remove(&pipe);
+            state.removed.insert(pipe);
+        });
+        // The drop is foreign code, so the lock is free.
+        drop(dropped);
+    }
+}
+
+impl<T> News<T> {
+    /// Takes the news, if there are some. Without news it costs one load.
+    pub(crate) fn take(&self) -> Option<Taken<T>> {
+        if !self.0.has_news.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut state = self.0.lock();
+        self.0.has_news.store(false, Ordering::Relaxed);
+        Some(Taken {
+            removed: std::mem::take(&mut state.removed),
+            added: std::mem::take(&mut state.added),
+            ready: std::mem::take(&mut state.ready),
+        })
+    }
+
+    /// Registers the task that is woken by the next news. Returns `false` if there are some already.
+    /// The task of the last call is woken.
+    pub(crate) fn wait(&self, context: &Context<'_>) -> bool {
+        let mut state = self.0.lock();
+        if self.0.has_news.load(Ordering::Relaxed) {
+            return false;
+        }
+        state.waiting = Some(context.waker().clone());
+        true
+    }
+}
+
+impl<T: Send + 'static> News<T> {
+    /// A waker for the peer in `place`.
+    pub(crate) fn bell(&self, place: usize) -> Bell {
+        let ringer = Arc::new(Ringer {
+            place,
+            is_rung: AtomicBool::new(false),
+            shared: Arc::clone(&self.0),
+        });
+        Bell {
+            waker: Waker::from(Arc::clone(&ringer)),
+            ringer,
+        }
+    }
+}
+
+/// The waker of one peer: it puts the peer's place on the list of those that can go on.
+pub(crate) struct Bell {
+    pub(crate) waker: Waker,
+    ringer: Arc<dyn Silence>,
+}
+
+impl Bell {
+    /// Lets the next wake-up count. To be called before the peer is polled.
+    pub(crate) fn silence(&self) {
+        self.ringer.silence();
+    }
+}
+
+trait Silence: Send + Sync {
+    fn silence(&self);
+}
+
+struct Ringer<T> {
+    place: usize,
+    /// Whether the place is on the list already.
+    is_rung: AtomicBool,
+    shared: Arc<Shared<T>>,
+}
+
+impl<T: Send> Silence for Ringer<T> {
+    fn silence(&self) {
+        self.is_rung.store(false, Ordering::SeqCst);
+    }
+}
+
+impl<T: Send + 'static> Wake for Ringer<T> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_rung.swap(true, Ordering::SeqCst) {
+            self.shared.tell(|state| state.ready.push(self.place));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn news_are_taken_once_and_wake_the_task_that_waits() {
+        let (reporter, news) = news::<&str>();
+        let counter = Arc::new(Counter(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&counter));
+        let context = Context::from_waker(&waker);
+        assert!(news.take().is_none());
+        assert!(news.wait(&context));
+        reporter.add(PipeId(1), "one");
+        reporter.add(PipeId(2), "two");
+        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
+        assert!(!news.wait(&context));
+        reporter.remove(PipeId(1));
+        let taken = news.take().unwrap();
+        assert_eq!(
+            taken.added.into_iter().collect::<Vec<_>>(),
+            [(PipeId(2), vec!["two"])]
+        );
+        assert_eq!(taken.removed.into_iter().collect::<Vec<_>>(), [PipeId(1)]);
+        assert!(news.take().is_none());
+    }
+
+    #[test]
+    fn a_place_is_listed_once_until_its_bell_is_silenced() {
+        let (_reporter, news) = news::<()>();
+        let bell = news.bell(7);
+        for _ in 0..3 {
+            bell.waker.wake_by_ref();
+        }
+        assert_eq!(news.take().unwrap().ready, [7]);
+        bell.waker.wake_by_ref();
+        assert!(news.take().is_none());
+        bell.silence();
+        bell.waker.wake_by_ref();
+        assert_eq!(news.take().unwrap().ready, [7]);
+    }
+}

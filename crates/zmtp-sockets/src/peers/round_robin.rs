@@ -1,0 +1,174 @@
+//! Sends to many peers in turn (RFC 30, "The PUSH Socket Type"): each message goes to the next peer
+//! that has room. The work of a message does not grow with the number of peers.
+#![forbid(unsafe_code)]
+
+use crate::peers::news::{Bell, News, PipeId};
+use crate::peers::outlet::Outlet;
+use slab::Slab;
+use std::collections::{HashMap, VecDeque};
+use std::task::{Context, Poll};
+use zmtp_auth::net::{Message, TrySendError, TrySendReason};
+
+/// All peers that a socket sends to in turn.
+pub(crate) struct RoundRobin {
+    news: News<Outlet>,
+    slots: Slab<Slot>,
+    places: HashMap<PipeId, usize>,
+    /// The places that may have room, in the order of their turns.
+    turns: VecDeque<usize>,
+}
+
+struct Slot {
+    pipe: PipeId,
+    outlet: Outlet,
+    bell: Bell,
+    /// Whether the place is among the turns.
+    is_listed: bool,
+}
+
+impl RoundRobin {
+    pub(crate) fn new(news: News<Outlet>) -> Self {
+        Self {
+            news,
+            slots: Slab::new(),
+            places: HashMap::new(),
+            turns: VecDeque::new(),
+        }
+    }
+
+    /// Gives the message in `message` to the next peer with room, and returns who got it. Waits while
+    /// there is none. The task of the last call is woken. Cancel-safe: the message stays where it is.
+    pub(crate) fn poll_send(
+        &mut self,
+        message: &mut Option<Message>,
+        context: &mut Context<'_>,
+    ) -> Poll<PipeId> {
+        loop {
+            let Some(sent) = message.take() else {
+                return Poll::Pending;
+            };
+            match self.try_send(sent) {
+                Ok(pipe) => return Poll::Ready(pipe),
+                Err(returned) => *message = Some(returned),
+            }
+            if self.news.wait(context) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Waits until some peer has room.
+    pub(crate) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.take_news();
+            while let Some(&place) = self.turns.front() {
+                let has_room = self.slots.get_mut(place).is_some_and(|slot| {
+                    slot.bell.silence();
+                    let mut context = Context::from_waker(&slot.bell.waker);
+                    matches!(slot.outlet.poll_ready(&mut context), Poll::Ready(Ok(())))
+                });
+                if has_room {
+                    return Poll::Ready(());
+                }
+                self.turns.pop_front();
+                if let Some(slot) = self.slots.get_mut(place) {
+                    slot.is_listed = false;
+                }
+            }
+            if self.news.wait(context) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Gives a message to the next peer with room, and returns who got it. Returns the message if
+    /// there is none.
+    pub(crate) fn try_send(&mut self, mut message: Message) -> Result<PipeId, Message> {
+        self.take_news();
+        while let Some(place) = self.turns.pop_front() {
+            let Some(slot) = self.slots.get_mut(place) else {
+                continue;
+            };
+            slot.is_listed = false;
+            loop {
+                match slot.outlet.try_send(message) {
+                    Ok(()) => {
+                        let pipe = slot.pipe;
+                        self.list(place);
+                        return Ok(pipe);
+                    }
+                    Err(TrySendError {
+                        message: returned,
+                        reason,
+                        ..
+                    }) => {
+                        message = returned;
+                        if !matches!(reason, TrySendReason::Full) {
+                            // The peer is gone. Its removal is on its way.
+                            break;
+                        }
+                    }
+                }
+                slot.bell.silence();
+                let mut context = Context::from_waker(&slot.bell.waker);
+                match slot.outlet.poll_ready(&mut context) {
+                    // Room was made in between.
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) | Poll::Pending => break,
+                }
+            }
+        }
+        Err(message)
+    }
+
+    /// Takes out all peers, to close them.
+    pub(crate) fn drain(&mut self) -> Vec<Outlet> {
+        self.take_news();
+        self.turns.clear();
+        self.places.clear();
+        let slots = std::mem::take(&mut self.slots);
+        slots.into_iter().map(|(_, slot)| slot.outlet).collect()
+    }
+
+    /// Takes new peers in, and drops those that are given up.
+    pub(crate) fn take_news(&mut self) {
+        let Some(news) = self.news.take() else {
+            return;
+        };
+        for pipe in news.removed {
+            if let Some(place) = self.places.remove(&pipe) {
+                self.slots.remove(place);
+            }
+        }
+        for (pipe, outlets) in news.added {
+            for outlet in outlets {
+                let entry = self.slots.vacant_entry();
+                let place = entry.key();
+                let bell = self.news.bell(place);
+                entry.insert(Slot {
+                    pipe,
+                    outlet,
+                    bell,
+                    is_listed: false,
+                });
+                if let Some(before) = self.places.insert(pipe, place) {
+                    self.slots.remove(before);
+                }
+                self.list(place);
+            }
+        }
+        // A place may have another peer by now, which then gets a turn without need.
+        for place in news.ready {
+            self.list(place);
+        }
+    }
+
+    /// Gives the peer in `place` a turn, once.
+    fn list(&mut self, place: usize) {
+        if let Some(slot) = self.slots.get_mut(place)
+            && !std::mem::replace(&mut slot.is_listed, true)
+        {
+            self.turns.push_back(place);
+        }
+    }
+}

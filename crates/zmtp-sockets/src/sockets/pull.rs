@@ -1,0 +1,126 @@
+//! PULL: receives from many peers in turn (RFC 30).
+#![forbid(unsafe_code)]
+
+use crate::endpoints::handle::Endpoints;
+use crate::endpoints::pattern::{NewPeer, Pattern};
+use crate::event::TurnedAway;
+use crate::options::SocketOptions;
+use crate::peers::fair_queue::{FairQueue, Inlet, Turn};
+use crate::peers::news::{PipeId, Reporter, news};
+use crate::received::Received;
+use futures_core::Stream;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use zmtp_auth::{Peer, SocketType};
+
+/// A PULL socket: it receives from PUSH sockets, one message of each peer in turn.
+///
+/// A peer that sends faster than it is received from has to wait, and no other peer with it.
+pub struct Pull {
+    pub(crate) endpoints: Endpoints,
+    queue: FairQueue<Arc<Peer>>,
+}
+
+endpoint_methods!(Pull);
+
+/// Gives every connection to the fair queue.
+struct Receiving(Reporter<Inlet<Arc<Peer>>>);
+
+impl Pattern for Receiving {
+    fn add(&self, new: NewPeer) -> Result<(), TurnedAway> {
+        let NewPeer {
+            pipe,
+            peer,
+            receiver,
+            ..
+        } = new;
+        let data = peer;
+        self.0.add(pipe, Inlet { receiver, data });
+        Ok(())
+    }
+
+    fn lost(&self, _pipe: PipeId, _has_queue: bool) {
+        // What has arrived is still received, and the end of the connection shows there.
+    }
+
+    fn remove(&self, pipe: PipeId) {
+        self.0.remove(pipe);
+    }
+}
+
+impl Pull {
+    /// A socket with default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(SocketOptions::default())
+    }
+
+    /// A socket with `options`.
+    #[must_use]
+    pub fn with_options(options: SocketOptions) -> Self {
+        let (reporter, news) = news();
+        Self {
+            endpoints: Endpoints::new(SocketType::Pull, options, Receiving(reporter)),
+            queue: FairQueue::new(news),
+        }
+    }
+
+    /// Receives the next message. Waits while there is none, also while there is no peer.
+    ///
+    /// Cancel-safe: a message stays queued until it is returned.
+    pub async fn recv(&mut self) -> Received {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Receives a message if one has arrived, and does not wait.
+    pub fn try_recv(&mut self) -> Option<Received> {
+        loop {
+            let turn = self.queue.try_turn()?;
+            if let Some(received) = self.received(turn) {
+                return Some(received);
+            }
+        }
+    }
+
+    /// As [`Pull::recv`]. The task of the last call is woken.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
+        loop {
+            let turn = ready!(self.queue.poll_turn(context));
+            if let Some(received) = self.received(turn) {
+                return Poll::Ready(received);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        self.queue.take_news();
+    }
+
+    fn received(&self, turn: Turn<Arc<Peer>>) -> Option<Received> {
+        match turn {
+            Turn::Incoming(place, incoming) => {
+                let peer = self.queue.data(place);
+                let message = incoming.into_message()?;
+                Some(Received::new(message, Arc::clone(peer)))
+            }
+            Turn::Ended(..) => None,
+        }
+    }
+
+    /// Frees the bound endpoints and closes all connections. What was not received is dropped.
+    /// Cancel-safe: dropping the future does the same in the background.
+    pub async fn close(mut self) {
+        self.endpoints.stop_listening().await;
+    }
+}
+
+/// The messages, without end.
+impl Stream for Pull {
+    type Item = Received;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Received>> {
+        self.get_mut().poll_recv(context).map(Some)
+    }
+}

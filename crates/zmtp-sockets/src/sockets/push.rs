@@ -1,0 +1,124 @@
+//! PUSH: sends to many peers in turn (RFC 30).
+#![forbid(unsafe_code)]
+
+use crate::endpoints::handle::{Endpoints, closed};
+use crate::endpoints::pattern::{NewPeer, Pattern};
+use crate::error::SendError;
+use crate::event::TurnedAway;
+use crate::options::SocketOptions;
+use crate::peers::news::{PipeId, Reporter, news};
+use crate::peers::outlet::Outlet;
+use crate::peers::round_robin::RoundRobin;
+use std::future::poll_fn;
+use tokio::time::timeout;
+use zmtp_auth::SocketType;
+use zmtp_auth::net::{Message, NetError, SendQueue};
+
+/// A PUSH socket: it sends to PULL sockets, each message to the next peer that has room.
+///
+/// No message is dropped for want of room or of peers: sending waits. A message that a lost
+/// connection had taken may be lost with it, because ZMTP has no acknowledgements.
+pub struct Push {
+    pub(crate) endpoints: Endpoints,
+    peers: RoundRobin,
+}
+
+endpoint_methods!(Push);
+
+/// Gives every peer to the round-robin.
+struct Sending {
+    reporter: Reporter<Outlet>,
+    immediate: bool,
+}
+
+impl Pattern for Sending {
+    fn queues_for_dialled(&self) -> bool {
+        !self.immediate
+    }
+
+    fn keep(&self, pipe: PipeId, queue: SendQueue) {
+        self.reporter.add(pipe, Outlet::Dialled(queue));
+    }
+
+    fn add(&self, new: NewPeer) -> Result<(), TurnedAway> {
+        // Nothing is received: without a receiver, what arrives is discarded.
+        if let Some(sender) = new.sender {
+            self.reporter.add(new.pipe, Outlet::Connection(sender));
+        }
+        Ok(())
+    }
+
+    fn lost(&self, pipe: PipeId, has_queue: bool) {
+        if !has_queue {
+            self.reporter.remove(pipe);
+        }
+    }
+
+    fn remove(&self, pipe: PipeId) {
+        self.reporter.remove(pipe);
+    }
+}
+
+impl Push {
+    /// A socket with default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(SocketOptions::default())
+    }
+
+    /// A socket with `options`.
+    #[must_use]
+    pub fn with_options(options: SocketOptions) -> Self {
+        let (reporter, news) = news();
+        let immediate = options.immediate;
+        let pattern = Sending {
+            reporter,
+            immediate,
+        };
+        Self {
+            endpoints: Endpoints::new(SocketType::Push, options, pattern),
+            peers: RoundRobin::new(news),
+        }
+    }
+
+    /// Queues a message for the next peer that has room. Waits while there is none.
+    ///
+    /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
+    pub async fn send(&mut self, message: impl Into<Message>) {
+        let mut message = Some(message.into());
+        poll_fn(|context| self.peers.poll_send(&mut message, context)).await;
+    }
+
+    /// Queues a message if a peer has room, and does not wait.
+    ///
+    /// # Errors
+    /// Returns the message with [`SendReason::Full`](crate::SendReason::Full) if no peer has room.
+    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        match self.peers.try_send(message.into()) {
+            Ok(_) => Ok(()),
+            Err(message) => Err(SendError::full(message)),
+        }
+    }
+
+    fn settle(&mut self) {
+        self.peers.take_news();
+    }
+
+    /// Sends what is queued, then closes.
+    ///
+    /// Cancel-safe: dropping the future does the same in the background.
+    ///
+    /// # Errors
+    /// Returns [`NetError::Unsent`] if not everything had left within the linger time.
+    pub async fn close(mut self) -> Result<(), NetError> {
+        self.endpoints.stop_listening().await;
+        let linger = self.endpoints.options().connection.linger;
+        let outlets = self.peers.drain();
+        let finishing = async {
+            for outlet in outlets {
+                outlet.finish().await;
+            }
+        };
+        closed(timeout(linger, finishing).await.is_ok())
+    }
+}

@@ -1,0 +1,5 @@
+//! The patterns over loopback, between our own sockets.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+
+mod pipeline;
+mod securities;
