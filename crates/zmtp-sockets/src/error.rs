@@ -34,6 +34,16 @@ pub enum AttachError {
     NoSuchEndpoint(Endpoint),
 }
 
+/// A request was not answered.
+#[derive(Debug, Clone, ThisError)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The connection to the peer that was asked has ended. The peer may or may not have acted on the
+    /// request.
+    #[error("the connection to the peer that was asked has ended")]
+    PeerLost(#[source] NetError),
+}
+
 /// A message was not sent. It is given back.
 #[derive(Clone, ThisError)]
 #[error("the message was not sent")]

@@ -3,6 +3,8 @@
 //!
 //! | type | does |
 //! |---|---|
+//! | [`Dealer`], [`Router`] | send to peers in turn or by routing id, receive from all (RFC 28) |
+//! | [`Req`], [`Rep`] | ask a peer and wait for its reply, answer those who ask (RFC 28) |
 //! | [`Push`], [`Pull`] | send to peers in turn, receive from peers in turn (RFC 30) |
 //!
 //! A socket binds and connects to any number of endpoints. Each of them has a
@@ -19,12 +21,18 @@ mod event;
 mod options;
 mod peers;
 mod received;
+mod request;
 mod sockets;
 
-pub use error::{AttachError, SendError, SendReason};
+pub use error::{AttachError, RequestError, SendError, SendReason};
 pub use event::{Events, SocketEvent, TurnedAway};
 pub use options::SocketOptions;
 pub use received::Received;
+pub use request::{Addressed, Request};
+pub use sockets::dealer::{Dealer, DealerReceiver, DealerSender};
 pub use sockets::pull::Pull;
 pub use sockets::push::Push;
+pub use sockets::rep::Rep;
+pub use sockets::req::Req;
+pub use sockets::router::{Router, RouterReceiver, RouterSender};
 pub use zmtp_auth::net::Message;

@@ -30,6 +30,10 @@ pub struct SocketOptions {
     /// Whether a dialled peer gets messages only while it is connected (`ZMQ_IMMEDIATE`). If not,
     /// messages for it are queued from the call of `connect` on. No by default.
     pub immediate: bool,
+    /// Whether a REQ numbers its requests, and drops replies with another number
+    /// (`ZMQ_REQ_CORRELATE`). Every REP returns the number; a program behind a ROUTER must return all
+    /// frames before the body. No by default.
+    pub correlate: bool,
     /// Options of the connections: queues, heartbeats, keepalive, reconnecting, linger. The marks of
     /// the queues are 1,000 messages by default, and 256 KiB for sending. The bytes that may wait to
     /// be received are [`Limits::read_ahead`](zmtp_auth::Limits::read_ahead), which belongs to the
@@ -42,6 +46,7 @@ impl Default for SocketOptions {
         Self {
             routing_id: Bytes::new(),
             immediate: false,
+            correlate: false,
             connection: net::Options::default()
                 .with_send_ahead_messages(HIGH_WATER_MARK)
                 .with_read_ahead_messages(HIGH_WATER_MARK),
@@ -61,6 +66,13 @@ impl SocketOptions {
     #[must_use]
     pub const fn with_immediate(mut self, immediate: bool) -> Self {
         self.immediate = immediate;
+        self
+    }
+
+    /// Sets [`correlate`](Self::correlate).
+    #[must_use]
+    pub const fn with_correlate(mut self, correlate: bool) -> Self {
+        self.correlate = correlate;
         self
     }
 

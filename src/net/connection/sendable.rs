@@ -11,14 +11,14 @@ pub(crate) fn require_sendable(ours: SocketType, message: &Message) -> Result<()
     if !ours.sends() {
         return Err(NetError::CannotSend(ours));
     }
-    // RFC 28: REQ and REP put an empty frame between envelope and body; a REQ has no envelope.
+    // RFC 28: REQ and REP put an empty frame between envelope and body. The RFC gives a REQ no
+    // envelope, but libzmq numbers requests there (`ZMQ_REQ_CORRELATE`).
     let before_body = message
         .frames()
         .split_last()
         .map_or(&[][..], |(_, before)| before);
     let is_delimited = match ours {
-        SocketType::Req => before_body.first().is_some_and(Bytes::is_empty),
-        SocketType::Rep => before_body.iter().any(Bytes::is_empty),
+        SocketType::Req | SocketType::Rep => before_body.iter().any(Bytes::is_empty),
         _ => true,
     };
     is_delimited.then_some(()).ok_or(NetError::Delimiter(ours))

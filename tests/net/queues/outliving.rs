@@ -99,3 +99,32 @@ async fn few_messages_are_read_ahead_however_small() {
     }
     soon(sending).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_closed_queue_closes_its_connection_whose_halves_send_nothing() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pair))
+        .await
+        .unwrap();
+    let mut queue = SendQueue::new(SocketType::Pair, &Options::default());
+    let mut connector = Connector::new(listener.local_endpoint(), null(SocketType::Pair))
+        .unwrap()
+        .with_queue(&queue);
+    let connection = soon(connector.next()).await.unwrap();
+    let mut peer = soon(listener.accept()).await.unwrap();
+    queue.try_send("last").unwrap();
+    soon(peer.recv_message()).await.unwrap();
+    let closed = connection.closed_owned();
+    let (_guard, receiver) = connection.split();
+    drop(receiver);
+    soon(std::future::poll_fn(|context| queue.poll_close(context))).await;
+    drop(queue);
+    let before = tokio::time::Instant::now();
+    assert!(soon(peer.recv()).await.is_err());
+    soon(closed).await;
+    assert!(connector.has_sent_all());
+    assert!(
+        before.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        before.elapsed()
+    );
+}

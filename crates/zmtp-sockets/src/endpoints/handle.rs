@@ -9,9 +9,11 @@ use crate::error::AttachError;
 use crate::event::Events;
 use crate::options::SocketOptions;
 use crate::peers::news::PipeId;
+use crate::peers::outlet::Outlet;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use zmtp_auth::net::{Connector, Endpoint, IntoEndpoint, Listener, NetError, SendQueue};
 use zmtp_auth::{Security, SocketType};
 
@@ -48,10 +50,6 @@ impl Endpoints {
             options,
             entries: Vec::new(),
         }
-    }
-
-    pub(crate) const fn options(&self) -> &SocketOptions {
-        &self.options
     }
 
     pub(crate) fn events(&self) -> Events {
@@ -187,11 +185,20 @@ impl Endpoints {
     }
 }
 
-/// What closing a socket comes to: everything was sent, or time was up before.
-pub(crate) const fn closed(in_time: bool) -> Result<(), NetError> {
-    if in_time {
-        Ok(())
-    } else {
-        Err(NetError::Unsent)
-    }
+/// Frees what is bound, and waits until everything that is queued in `outlets` has left, for at most
+/// the linger time.
+///
+/// # Errors
+/// Returns [`NetError::Unsent`] if time was up before.
+pub(crate) async fn close(mut endpoints: Endpoints, outlets: Vec<Outlet>) -> Result<(), NetError> {
+    endpoints.stop_listening().await;
+    let finishing = async {
+        for outlet in outlets {
+            outlet.finish().await;
+        }
+    };
+    let linger = endpoints.options.connection.linger;
+    timeout(linger, finishing)
+        .await
+        .map_err(|_| NetError::Unsent)
 }

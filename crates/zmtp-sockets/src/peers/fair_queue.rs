@@ -6,7 +6,8 @@
 use crate::peers::news::{Bell, News, PipeId};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use tokio::task::coop;
 use zmtp_auth::net::{Incoming, NetError, RecvHalf, TryRecvError};
 
 /// Where messages of one connection come from, with what the socket knows about its peer.
@@ -31,6 +32,8 @@ struct Slot<D> {
     bell: Bell,
     /// Whether the place is among the turns.
     is_listed: bool,
+    /// Whether the connection is to be dropped once nothing more has arrived.
+    is_finishing: bool,
 }
 
 /// What a turn brings.
@@ -63,9 +66,13 @@ impl<D: Send + 'static> FairQueue<D> {
 
     /// Takes one turn. The task of the last call is woken. Cancel-safe: a message stays queued until
     /// it is returned.
+    ///
+    /// A task that receives without end lets other tasks run now and then.
     pub(crate) fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Turn<D>> {
+        let budget = ready!(coop::poll_proceed(context));
         loop {
             if let Some(turn) = self.try_turn() {
+                budget.made_progress();
                 return Poll::Ready(turn);
             }
             if self.news.wait(context) {
@@ -88,6 +95,9 @@ impl<D: Send + 'static> FairQueue<D> {
                     self.list(place);
                     return Some(Turn::Incoming(place, incoming));
                 }
+                Err(TryRecvError::Empty) if slot.is_finishing => {
+                    return Some(self.end(place, TryRecvError::Empty));
+                }
                 Err(TryRecvError::Empty) => {}
                 Err(error) => return Some(self.end(place, error)),
             }
@@ -107,6 +117,13 @@ impl<D: Send + 'static> FairQueue<D> {
         }
     }
 
+    /// Drops a peer with what it has sent.
+    pub(crate) fn remove(&mut self, pipe: PipeId) {
+        for place in self.places.remove(&pipe).unwrap_or_default() {
+            self.slots.remove(place);
+        }
+    }
+
     fn end(&mut self, place: usize, error: TryRecvError) -> Turn<D> {
         let slot = self.slots.remove(place);
         if let Some(places) = self.places.get_mut(&slot.pipe) {
@@ -117,7 +134,8 @@ impl<D: Send + 'static> FairQueue<D> {
         }
         let error = match error {
             TryRecvError::Ended(error) => error,
-            _ => NetError::Aborted,
+            // It was to be dropped.
+            _ => NetError::Closed,
         };
         Turn::Ended(slot.pipe, slot.inlet.data, error)
     }
@@ -128,9 +146,7 @@ impl<D: Send + 'static> FairQueue<D> {
             return;
         };
         for pipe in news.removed {
-            for place in self.places.remove(&pipe).unwrap_or_default() {
-                self.slots.remove(place);
-            }
+            self.remove(pipe);
         }
         for (pipe, inlets) in news.added {
             for inlet in inlets {
@@ -142,8 +158,17 @@ impl<D: Send + 'static> FairQueue<D> {
                     inlet,
                     bell,
                     is_listed: false,
+                    is_finishing: false,
                 });
                 self.places.entry(pipe).or_default().push(place);
+                self.list(place);
+            }
+        }
+        for pipe in news.finishing {
+            for place in self.places.get(&pipe).cloned().unwrap_or_default() {
+                if let Some(slot) = self.slots.get_mut(place) {
+                    slot.is_finishing = true;
+                }
                 self.list(place);
             }
         }

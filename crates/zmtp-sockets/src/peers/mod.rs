@@ -4,3 +4,5 @@ pub(crate) mod fair_queue;
 pub(crate) mod news;
 pub(crate) mod outlet;
 pub(crate) mod round_robin;
+pub(crate) mod routes;
+pub(crate) mod routing_ids;

@@ -32,15 +32,20 @@ struct State<T> {
     added: BTreeMap<PipeId, Vec<T>>,
     /// Peers that the socket has and shall drop.
     removed: BTreeSet<PipeId>,
+    /// Peers that the socket shall drop once it has taken what has arrived from them.
+    finishing: BTreeSet<PipeId>,
     /// Places of peers that can go on.
     ready: Vec<usize>,
     /// The task that waits for news.
     waiting: Option<Waker>,
+    /// Whether the socket is gone. What peers bring then is dropped, which closes their connections.
+    is_closed: bool,
 }
 
 /// The news that were taken.
 pub(crate) struct Taken<T> {
     pub(crate) removed: BTreeSet<PipeId>,
+    pub(crate) finishing: BTreeSet<PipeId>,
     pub(crate) added: BTreeMap<PipeId, Vec<T>>,
     pub(crate) ready: Vec<usize>,
 }
@@ -52,8 +57,10 @@ pub(crate) fn news<T>() -> (Reporter<T>, News<T>) {
         state: Mutex::new(State {
             added: BTreeMap::new(),
             removed: BTreeSet::new(),
+            finishing: BTreeSet::new(),
             ready: Vec::new(),
             waiting: None,
+            is_closed: false,
         }),
     });
     (Reporter(Arc::clone(&shared)), News(shared))
@@ -88,8 +95,14 @@ impl<T> Clone for Reporter<T> {
 impl<T> Reporter<T> {
     /// A peer is there, or a peer that is known brings something more.
     pub(crate) fn add(&self, pipe: PipeId, item: T) {
-        self.0
-            .tell(|state| state.added.entry(pipe).or_default().push(item));
+        let mut item = Some(item);
+        self.0.tell(|state| {
+            if !state.is_closed {
+                state.added.entry(pipe).or_default().extend(item.take());
+            }
+        });
+        // The drop is foreign code, so the lock is free.
+        drop(item);
     }
 
     /// A peer is gone. What it has brought and nobody has taken is dropped.
@@ -101,6 +114,24 @@ impl<T> Reporter<T> {
         });
         // The drop is foreign code, so the lock is free.
         drop(dropped);
+    }
+
+    /// A peer is to be dropped once the socket has taken what has arrived from it.
+    pub(crate) fn finish(&self, pipe: PipeId) {
+        self.0.tell(|state| {
+            state.finishing.insert(pipe);
+        });
+    }
+}
+
+impl<T> Drop for News<T> {
+    fn drop(&mut self) {
+        let added = {
+            let mut state = self.0.lock();
+            state.is_closed = true;
+            std::mem::take(&mut state.added)
+        };
+        drop(added);
     }
 }
 
@@ -114,6 +145,7 @@ impl<T> News<T> {
         self.0.has_news.store(false, Ordering::Relaxed);
         Some(Taken {
             removed: std::mem::take(&mut state.removed),
+            finishing: std::mem::take(&mut state.finishing),
             added: std::mem::take(&mut state.added),
             ready: std::mem::take(&mut state.ready),
         })
@@ -221,6 +253,16 @@ mod tests {
         );
         assert_eq!(taken.removed.into_iter().collect::<Vec<_>>(), [PipeId(1)]);
         assert!(news.take().is_none());
+    }
+
+    #[test]
+    fn without_a_socket_nothing_is_kept() {
+        let (reporter, news) = news();
+        let items = [Arc::new(()), Arc::new(())];
+        reporter.add(PipeId(1), Arc::clone(&items[0]));
+        drop(news);
+        reporter.add(PipeId(2), Arc::clone(&items[1]));
+        assert!(items.iter().all(|item| Arc::strong_count(item) == 1));
     }
 
     #[test]

@@ -121,6 +121,13 @@ impl RoundRobin {
         Err(message)
     }
 
+    /// Drops a peer.
+    pub(crate) fn remove(&mut self, pipe: PipeId) {
+        if let Some(place) = self.places.remove(&pipe) {
+            self.slots.remove(place);
+        }
+    }
+
     /// Takes out all peers, to close them.
     pub(crate) fn drain(&mut self) -> Vec<Outlet> {
         self.take_news();
@@ -136,9 +143,7 @@ impl RoundRobin {
             return;
         };
         for pipe in news.removed {
-            if let Some(place) = self.places.remove(&pipe) {
-                self.slots.remove(place);
-            }
+            self.remove(pipe);
         }
         for (pipe, outlets) in news.added {
             for outlet in outlets {

@@ -2,5 +2,9 @@
 
 #[macro_use]
 mod common;
+pub(crate) mod dealer;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod rep;
+pub(crate) mod req;
+pub(crate) mod router;

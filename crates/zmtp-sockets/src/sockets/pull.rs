@@ -19,7 +19,7 @@ use zmtp_auth::{Peer, SocketType};
 ///
 /// A peer that sends faster than it is received from has to wait, and no other peer with it.
 pub struct Pull {
-    pub(crate) endpoints: Endpoints,
+    endpoints: Endpoints,
     queue: FairQueue<Arc<Peer>>,
 }
 

@@ -1,7 +1,7 @@
 //! PUSH: sends to many peers in turn (RFC 30).
 #![forbid(unsafe_code)]
 
-use crate::endpoints::handle::{Endpoints, closed};
+use crate::endpoints::handle::{Endpoints, close};
 use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::error::SendError;
 use crate::event::TurnedAway;
@@ -10,7 +10,6 @@ use crate::peers::news::{PipeId, Reporter, news};
 use crate::peers::outlet::Outlet;
 use crate::peers::round_robin::RoundRobin;
 use std::future::poll_fn;
-use tokio::time::timeout;
 use zmtp_auth::SocketType;
 use zmtp_auth::net::{Message, NetError, SendQueue};
 
@@ -19,7 +18,7 @@ use zmtp_auth::net::{Message, NetError, SendQueue};
 /// No message is dropped for want of room or of peers: sending waits. A message that a lost
 /// connection had taken may be lost with it, because ZMTP has no acknowledgements.
 pub struct Push {
-    pub(crate) endpoints: Endpoints,
+    endpoints: Endpoints,
     peers: RoundRobin,
 }
 
@@ -111,14 +110,7 @@ impl Push {
     /// # Errors
     /// Returns [`NetError::Unsent`] if not everything had left within the linger time.
     pub async fn close(mut self) -> Result<(), NetError> {
-        self.endpoints.stop_listening().await;
-        let linger = self.endpoints.options().connection.linger;
         let outlets = self.peers.drain();
-        let finishing = async {
-            for outlet in outlets {
-                outlet.finish().await;
-            }
-        };
-        closed(timeout(linger, finishing).await.is_ok())
+        close(self.endpoints, outlets).await
     }
 }

@@ -2,4 +2,6 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod pipeline;
+mod request_reply;
+mod routing;
 mod securities;

@@ -1,19 +1,10 @@
 //! PUSH and PULL (RFC 30).
 
-use crate::securities::{ANY_PORT, null, soon};
+use crate::securities::{ANY_PORT, fast, null, soon};
 use std::collections::HashMap;
 use std::time::Duration;
-use zmtp_auth::net::ReconnectPolicy;
 use zmtp_auth::{Config, SocketType};
 use zmtp_sockets::{AttachError, Pull, Push, SendReason, SocketEvent, SocketOptions};
-
-fn fast() -> SocketOptions {
-    let mut options = SocketOptions::default();
-    options.connection.reconnect = ReconnectPolicy::default()
-        .with_first_delay(Duration::from_millis(1))
-        .with_max_delay(Duration::from_millis(10));
-    options
-}
 
 #[tokio::test]
 async fn messages_before_the_peer_is_there_arrive_in_order() {

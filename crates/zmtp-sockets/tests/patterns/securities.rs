@@ -2,7 +2,10 @@
 
 use std::future::Future;
 use std::time::Duration;
-use zmtp_auth::{Config, Security};
+use zmtp_auth::net::ReconnectPolicy;
+use zmtp_auth::zap::{ZapRequest, ZapRouter};
+use zmtp_auth::{Config, Domain, Password, Security};
+use zmtp_sockets::SocketOptions;
 
 pub const ANY_PORT: &str = "tcp://127.0.0.1:*";
 
@@ -15,7 +18,51 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
         .expect("takes too long")
 }
 
+/// Waits for a condition that nothing tells.
+pub async fn eventually(mut holds: impl FnMut() -> bool) {
+    soon(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
 pub fn null() -> Security {
     let config = Config::untyped_builder().null().accept_any_peer().finish();
     config.unwrap().into()
+}
+
+/// A PLAIN server that admits everyone under the name that they give.
+pub fn plain_server() -> Security {
+    let router = ZapRouter::new();
+    let admit = async |request: ZapRequest| {
+        let name = match request.credentials() {
+            Ok(zmtp_auth::Credentials::Plain { username, .. }) => username,
+            _ => return request.deny(zmtp_auth::DenialStatus::Failure, "not PLAIN"),
+        };
+        request.allow(name)
+    };
+    router.bind("test", admit).unwrap();
+    let config = Config::untyped_builder()
+        .plain_server()
+        .authorize(Domain::from("test"))
+        .finish();
+    (config.unwrap(), router).into()
+}
+
+pub fn plain_client(name: &'static str) -> Security {
+    let config = Config::untyped_builder()
+        .plain_client(name, Password::from("secret"))
+        .finish();
+    config.unwrap().into()
+}
+
+/// Options that lose no time with reconnecting.
+pub fn fast() -> SocketOptions {
+    let mut options = SocketOptions::default();
+    options.connection.reconnect = ReconnectPolicy::default()
+        .with_first_delay(Duration::from_millis(1))
+        .with_max_delay(Duration::from_millis(10));
+    options
 }

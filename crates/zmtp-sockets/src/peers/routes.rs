@@ -1,0 +1,87 @@
+//! Sends to one peer out of many by its routing id (RFC 28, "The ROUTER Socket Type").
+#![forbid(unsafe_code)]
+
+use crate::peers::news::{News, PipeId};
+use bytes::Bytes;
+use std::collections::HashMap;
+use zmtp_auth::net::{Message, SendHalf, TrySendReason};
+
+/// The way to one peer.
+pub(crate) struct Route {
+    pub(crate) routing_id: Bytes,
+    pub(crate) sender: SendHalf,
+}
+
+/// All peers that a socket can address.
+pub(crate) struct Routes {
+    news: News<Route>,
+    senders: HashMap<Bytes, (PipeId, SendHalf)>,
+    ids: HashMap<PipeId, Bytes>,
+}
+
+/// Why a message was not queued for the peer. It is given back.
+pub(crate) enum Unroutable {
+    /// There is no such peer.
+    Unknown(Message),
+    /// The queue of the peer is full.
+    Full(Message),
+}
+
+impl Routes {
+    pub(crate) fn new(news: News<Route>) -> Self {
+        Self {
+            news,
+            senders: HashMap::new(),
+            ids: HashMap::new(),
+        }
+    }
+
+    /// Queues a message for the peer with this routing id.
+    pub(crate) fn try_send(
+        &mut self,
+        routing_id: &[u8],
+        message: Message,
+    ) -> Result<(), Unroutable> {
+        self.take_news();
+        let Some((_, sender)) = self.senders.get_mut(routing_id) else {
+            return Err(Unroutable::Unknown(message));
+        };
+        sender
+            .try_send(message)
+            .map_err(|refused| match refused.reason {
+                TrySendReason::Full => Unroutable::Full(refused.message),
+                _ => Unroutable::Unknown(refused.message),
+            })
+    }
+
+    /// Takes out all peers, to close them.
+    pub(crate) fn drain(&mut self) -> Vec<SendHalf> {
+        self.take_news();
+        self.ids.clear();
+        let senders = std::mem::take(&mut self.senders);
+        senders.into_values().map(|(_, sender)| sender).collect()
+    }
+
+    /// Takes new peers in, and drops those that are gone.
+    pub(crate) fn take_news(&mut self) {
+        let Some(news) = self.news.take() else {
+            return;
+        };
+        for pipe in news.removed {
+            if let Some(routing_id) = self.ids.remove(&pipe)
+                && let Some((holder, _)) = self.senders.get(&routing_id)
+                && *holder == pipe
+            {
+                self.senders.remove(&routing_id);
+            }
+        }
+        for (pipe, routes) in news.added {
+            for Route { routing_id, sender } in routes {
+                self.ids.insert(pipe, routing_id.clone());
+                if let Some((before, _)) = self.senders.insert(routing_id, (pipe, sender)) {
+                    self.ids.remove(&before);
+                }
+            }
+        }
+    }
+}

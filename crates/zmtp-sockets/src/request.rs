@@ -1,0 +1,123 @@
+//! What ROUTER and REP receive, and how they answer.
+#![forbid(unsafe_code)]
+
+use bytes::Bytes;
+use std::sync::Arc;
+use zmtp_auth::Peer;
+use zmtp_auth::net::Message;
+
+/// A message that a ROUTER or a REP has received: who sent it, and how to answer.
+#[derive(Debug, Clone)]
+pub struct Request {
+    message: Message,
+    from: Routed,
+    /// What comes before the body of an answer: that of a REP ends with an empty frame (RFC 28).
+    envelope: Vec<Bytes>,
+}
+
+/// A message and the routing id of the peer that it goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addressed {
+    routing_id: Bytes,
+    message: Message,
+}
+
+/// A peer and its routing id.
+#[derive(Debug, Clone)]
+pub(crate) struct Routed {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) routing_id: Bytes,
+}
+
+impl Request {
+    /// What a ROUTER gets: the message as the peer has sent it.
+    pub(crate) fn to_router(message: Message, from: Routed) -> Self {
+        let frames = message.frames();
+        let is_delimited = frames.len() > 1 && frames.first().is_some_and(Bytes::is_empty);
+        let envelope = if is_delimited {
+            vec![Bytes::new()]
+        } else {
+            Vec::new()
+        };
+        Self {
+            message,
+            from,
+            envelope,
+        }
+    }
+
+    /// What a REP gets: the body, behind the first empty frame. `None` without such a frame or
+    /// without a body.
+    pub(crate) fn to_rep(message: Message, from: Routed) -> Option<Self> {
+        let mut envelope = message.into_frames();
+        let delimiter = envelope.iter().position(Bytes::is_empty)?;
+        let body = envelope.split_off(delimiter + 1);
+        if body.is_empty() {
+            return None;
+        }
+        Some(Self {
+            message: Message::from(body),
+            from,
+            envelope,
+        })
+    }
+
+    /// The routing id of the peer, by which the socket knows it while it is connected.
+    #[must_use]
+    pub const fn routing_id(&self) -> &Bytes {
+        &self.from.routing_id
+    }
+
+    /// The peer that sent the message.
+    #[must_use]
+    pub const fn peer(&self) -> &Arc<Peer> {
+        &self.from.peer
+    }
+
+    /// The message. A ROUTER gets it as the peer has sent it, so that of a REQ begins with an empty
+    /// frame. A REP gets what comes behind it.
+    #[must_use]
+    pub const fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// The frames of the message, at least one.
+    #[must_use]
+    pub fn frames(&self) -> &[Bytes] {
+        self.message.frames()
+    }
+
+    /// Takes the message out.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        self.message
+    }
+
+    /// An answer to the same peer. It adds the frames before the body that a REQ expects: the empty
+    /// frame if the request to a ROUTER began with one, and all of the envelope for a REP.
+    #[must_use]
+    pub fn reply(&self, message: impl Into<Message>) -> Addressed {
+        let mut message = message.into();
+        if !self.envelope.is_empty() {
+            let mut frames = self.envelope.clone();
+            frames.extend(message.into_frames());
+            message = Message::from(frames);
+        }
+        Addressed::new(self.from.routing_id.clone(), message)
+    }
+}
+
+impl Addressed {
+    /// A message to the peer with this routing id.
+    #[must_use]
+    pub fn new(routing_id: impl Into<Bytes>, message: impl Into<Message>) -> Self {
+        Self {
+            routing_id: routing_id.into(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (Bytes, Message) {
+        (self.routing_id, self.message)
+    }
+}

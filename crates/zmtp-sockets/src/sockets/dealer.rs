@@ -1,0 +1,251 @@
+//! DEALER: sends to many peers in turn, and receives from them in turn (RFC 28).
+#![forbid(unsafe_code)]
+
+use crate::endpoints::handle::{Endpoints, close};
+use crate::endpoints::pattern::{NewPeer, Pattern};
+use crate::error::SendError;
+use crate::event::TurnedAway;
+use crate::options::SocketOptions;
+use crate::peers::fair_queue::{FairQueue, Inlet, Turn};
+use crate::peers::news::{PipeId, Reporter, news};
+use crate::peers::outlet::Outlet;
+use crate::peers::round_robin::RoundRobin;
+use crate::received::Received;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use zmtp_auth::net::{Message, NetError, SendQueue};
+use zmtp_auth::{Peer, SocketType};
+
+/// A DEALER socket: it sends each message to the next peer that has room, and receives one message of
+/// each peer in turn. It talks to ROUTER, DEALER and REP sockets.
+///
+/// Messages pass as they are. For a REP, an empty frame comes before the body (RFC 28).
+pub struct Dealer {
+    endpoints: Endpoints,
+    sender: Sender,
+    receiver: Receiver,
+}
+
+endpoint_methods!(Dealer);
+
+/// The sending half of a [`Dealer`].
+pub struct DealerSender {
+    sender: Sender,
+    _endpoints: Arc<Endpoints>,
+}
+
+/// The receiving half of a [`Dealer`].
+pub struct DealerReceiver {
+    receiver: Receiver,
+    _endpoints: Arc<Endpoints>,
+}
+
+struct Sender(RoundRobin);
+
+struct Receiver(FairQueue<Arc<Peer>>);
+
+/// Gives every peer to the round-robin and to the fair queue.
+pub(crate) struct BothWays {
+    pub(crate) sending: Reporter<Outlet>,
+    pub(crate) receiving: Reporter<Inlet<Arc<Peer>>>,
+    pub(crate) immediate: bool,
+}
+
+impl Pattern for BothWays {
+    fn queues_for_dialled(&self) -> bool {
+        !self.immediate
+    }
+
+    fn keep(&self, pipe: PipeId, queue: SendQueue) {
+        self.sending.add(pipe, Outlet::Dialled(queue));
+    }
+
+    fn add(&self, new: NewPeer) -> Result<(), TurnedAway> {
+        let NewPeer {
+            pipe,
+            peer: data,
+            sender,
+            receiver,
+        } = new;
+        if let Some(sender) = sender {
+            self.sending.add(pipe, Outlet::Connection(sender));
+        }
+        self.receiving.add(pipe, Inlet { receiver, data });
+        Ok(())
+    }
+
+    fn lost(&self, pipe: PipeId, has_queue: bool) {
+        // What has arrived is still received.
+        if !has_queue {
+            self.sending.remove(pipe);
+        }
+    }
+
+    fn remove(&self, pipe: PipeId) {
+        self.sending.remove(pipe);
+        self.receiving.remove(pipe);
+    }
+}
+
+impl Sender {
+    async fn send(&mut self, message: Message) {
+        let mut message = Some(message);
+        poll_fn(|context| self.0.poll_send(&mut message, context)).await;
+    }
+
+    fn try_send(&mut self, message: Message) -> Result<(), SendError> {
+        match self.0.try_send(message) {
+            Ok(_) => Ok(()),
+            Err(message) => Err(SendError::full(message)),
+        }
+    }
+}
+
+impl Receiver {
+    fn try_recv(&mut self) -> Option<Received> {
+        loop {
+            let turn = self.0.try_turn()?;
+            if let Some(received) = self.received(turn) {
+                return Some(received);
+            }
+        }
+    }
+
+    fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
+        loop {
+            let turn = ready!(self.0.poll_turn(context));
+            if let Some(received) = self.received(turn) {
+                return Poll::Ready(received);
+            }
+        }
+    }
+
+    fn received(&self, turn: Turn<Arc<Peer>>) -> Option<Received> {
+        match turn {
+            Turn::Incoming(place, incoming) => {
+                let peer = Arc::clone(self.0.data(place));
+                Some(Received::new(incoming.into_message()?, peer))
+            }
+            Turn::Ended(..) => None,
+        }
+    }
+}
+
+impl Dealer {
+    /// A socket with default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(SocketOptions::default())
+    }
+
+    /// A socket with `options`.
+    #[must_use]
+    pub fn with_options(options: SocketOptions) -> Self {
+        let (sending, sent) = news();
+        let (receiving, received) = news();
+        let pattern = BothWays {
+            sending,
+            receiving,
+            immediate: options.immediate,
+        };
+        Self {
+            endpoints: Endpoints::new(SocketType::Dealer, options, pattern),
+            sender: Sender(RoundRobin::new(sent)),
+            receiver: Receiver(FairQueue::new(received)),
+        }
+    }
+
+    /// Queues a message for the next peer that has room. Waits while there is none.
+    ///
+    /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
+    pub async fn send(&mut self, message: impl Into<Message>) {
+        self.sender.send(message.into()).await;
+    }
+
+    /// Queues a message if a peer has room, and does not wait.
+    ///
+    /// # Errors
+    /// Returns the message with [`SendReason::Full`](crate::SendReason::Full) if no peer has room.
+    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.sender.try_send(message.into())
+    }
+
+    /// Receives the next message. Waits while there is none, also while there is no peer.
+    ///
+    /// Cancel-safe: a message stays queued until it is returned.
+    pub async fn recv(&mut self) -> Received {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Receives a message if one has arrived, and does not wait.
+    pub fn try_recv(&mut self) -> Option<Received> {
+        self.receiver.try_recv()
+    }
+
+    /// As [`Dealer::recv`]. The task of the last call is woken.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
+        self.receiver.poll_recv(context)
+    }
+
+    /// Splits the socket into two halves for two tasks. The endpoints are given up when both are
+    /// dropped.
+    #[must_use]
+    pub fn split(self) -> (DealerSender, DealerReceiver) {
+        let endpoints = Arc::new(self.endpoints);
+        let sender = DealerSender {
+            sender: self.sender,
+            _endpoints: Arc::clone(&endpoints),
+        };
+        let receiver = DealerReceiver {
+            receiver: self.receiver,
+            _endpoints: endpoints,
+        };
+        (sender, receiver)
+    }
+
+    /// Sends what is queued, then closes. What was not received is dropped.
+    ///
+    /// Cancel-safe: dropping the future does the same in the background.
+    ///
+    /// # Errors
+    /// Returns [`NetError::Unsent`] if not everything had left within the linger time.
+    pub async fn close(self) -> Result<(), NetError> {
+        let mut peers = self.sender.0;
+        drop(self.receiver);
+        let outlets = peers.drain();
+        close(self.endpoints, outlets).await
+    }
+
+    fn settle(&mut self) {
+        self.sender.0.take_news();
+        self.receiver.0.take_news();
+    }
+}
+
+impl DealerSender {
+    /// As [`Dealer::send`].
+    pub async fn send(&mut self, message: impl Into<Message>) {
+        self.sender.send(message.into()).await;
+    }
+
+    /// As [`Dealer::try_send`].
+    ///
+    /// # Errors
+    /// As [`Dealer::try_send`].
+    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.sender.try_send(message.into())
+    }
+}
+
+impl DealerReceiver {
+    /// As [`Dealer::recv`].
+    pub async fn recv(&mut self) -> Received {
+        poll_fn(|context| self.receiver.poll_recv(context)).await
+    }
+
+    /// As [`Dealer::try_recv`].
+    pub fn try_recv(&mut self) -> Option<Received> {
+        self.receiver.try_recv()
+    }
+}

@@ -1,0 +1,170 @@
+//! REP: receives requests from many peers in turn, and sends each reply to the peer that asked
+//! (RFC 28).
+#![forbid(unsafe_code)]
+
+use crate::endpoints::handle::{Endpoints, close};
+use crate::endpoints::pattern::{NewPeer, Pattern};
+use crate::event::TurnedAway;
+use crate::options::SocketOptions;
+use crate::peers::fair_queue::{FairQueue, Inlet, Turn};
+use crate::peers::news::{PipeId, Reporter, news};
+use crate::peers::outlet::Outlet;
+use crate::peers::routes::{Route, Routes};
+use crate::request::{Addressed, Request, Routed};
+use bytes::Bytes;
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use zmtp_auth::SocketType;
+use zmtp_auth::net::NetError;
+
+/// A REP socket: it receives requests from REQ and DEALER sockets, one of each peer in turn, and
+/// sends each reply to the peer that asked.
+///
+/// Unlike libzmq's, it may receive several requests before it replies to them, in any order. Each
+/// reply takes the envelope of its request along.
+///
+/// A request without the empty frame before its body is dropped (RFC 28), and so is a reply to a peer
+/// that is gone or takes no more. Both are counted.
+pub struct Rep {
+    endpoints: Endpoints,
+    routes: Routes,
+    queue: FairQueue<Routed>,
+    malformed: u64,
+    undelivered: u64,
+}
+
+endpoint_methods!(Rep);
+
+/// Gives every peer a route by its pipe, and a place in the fair queue.
+struct Replying {
+    sending: Reporter<Route>,
+    receiving: Reporter<Inlet<Routed>>,
+}
+
+impl Pattern for Replying {
+    fn add(&self, new: NewPeer) -> Result<(), TurnedAway> {
+        let NewPeer {
+            pipe,
+            peer,
+            sender,
+            receiver,
+        } = new;
+        let routing_id = Bytes::copy_from_slice(&pipe.0.to_be_bytes());
+        if let Some(sender) = sender {
+            let routing_id = routing_id.clone();
+            self.sending.add(pipe, Route { routing_id, sender });
+        }
+        let data = Routed { peer, routing_id };
+        self.receiving.add(pipe, Inlet { receiver, data });
+        Ok(())
+    }
+
+    fn lost(&self, pipe: PipeId, _has_queue: bool) {
+        self.sending.remove(pipe);
+    }
+
+    fn remove(&self, pipe: PipeId) {
+        self.sending.remove(pipe);
+        self.receiving.remove(pipe);
+    }
+}
+
+impl Rep {
+    /// A socket with default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(SocketOptions::default())
+    }
+
+    /// A socket with `options`.
+    #[must_use]
+    pub fn with_options(options: SocketOptions) -> Self {
+        let (sending, sent) = news();
+        let (receiving, received) = news();
+        let pattern = Replying { sending, receiving };
+        Self {
+            endpoints: Endpoints::new(SocketType::Rep, options, pattern),
+            routes: Routes::new(sent),
+            queue: FairQueue::new(received),
+            malformed: 0,
+            undelivered: 0,
+        }
+    }
+
+    /// Receives the next request. Waits while there is none, also while there is no peer.
+    ///
+    /// Cancel-safe: a request stays queued until it is returned.
+    pub async fn recv(&mut self) -> Request {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Receives a request if one has arrived, and does not wait.
+    pub fn try_recv(&mut self) -> Option<Request> {
+        loop {
+            let turn = self.queue.try_turn()?;
+            if let Some(request) = self.request(turn) {
+                return Some(request);
+            }
+        }
+    }
+
+    /// As [`Rep::recv`]. The task of the last call is woken.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Request> {
+        loop {
+            let turn = ready!(self.queue.poll_turn(context));
+            if let Some(request) = self.request(turn) {
+                return Poll::Ready(request);
+            }
+        }
+    }
+
+    fn request(&mut self, turn: Turn<Routed>) -> Option<Request> {
+        let Turn::Incoming(place, incoming) = turn else {
+            return None;
+        };
+        let from = self.queue.data(place).clone();
+        let request = Request::to_rep(incoming.into_message()?, from);
+        if request.is_none() {
+            self.malformed = self.malformed.saturating_add(1);
+        }
+        request
+    }
+
+    /// Queues the reply to a request, and never waits. A reply to a peer that is gone, or that does not
+    /// read its replies, is dropped and counted.
+    pub fn send(&mut self, reply: Addressed) {
+        let (routing_id, message) = reply.into_parts();
+        if self.routes.try_send(&routing_id, message).is_err() {
+            self.undelivered = self.undelivered.saturating_add(1);
+        }
+    }
+
+    /// The number of replies that were dropped.
+    #[must_use]
+    pub const fn undelivered(&self) -> u64 {
+        self.undelivered
+    }
+
+    /// The number of requests that were dropped because they had no empty frame before a body.
+    #[must_use]
+    pub const fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    /// Sends what is queued, then closes. What was not received is dropped.
+    ///
+    /// Cancel-safe: dropping the future does the same in the background.
+    ///
+    /// # Errors
+    /// Returns [`NetError::Unsent`] if not everything had left within the linger time.
+    pub async fn close(mut self) -> Result<(), NetError> {
+        drop(self.queue);
+        let outlets = self.routes.drain().into_iter().map(Outlet::Connection);
+        close(self.endpoints, outlets.collect()).await
+    }
+
+    fn settle(&mut self) {
+        self.routes.take_news();
+        self.queue.take_news();
+    }
+}

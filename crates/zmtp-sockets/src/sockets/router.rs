@@ -1,0 +1,246 @@
+//! ROUTER: sends to one peer out of many by its routing id, and receives from all in turn (RFC 28).
+#![forbid(unsafe_code)]
+
+use crate::endpoints::handle::{Endpoints, close};
+use crate::endpoints::pattern::{NewPeer, Pattern};
+use crate::error::{SendError, SendReason};
+use crate::event::TurnedAway;
+use crate::options::SocketOptions;
+use crate::peers::fair_queue::{FairQueue, Inlet, Turn};
+use crate::peers::news::{PipeId, Reporter, news};
+use crate::peers::outlet::Outlet;
+use crate::peers::routes::{Route, Routes, Unroutable};
+use crate::peers::routing_ids::{Assigned, RoutingIds};
+use crate::request::{Addressed, Request, Routed};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use zmtp_auth::SocketType;
+use zmtp_auth::net::NetError;
+
+/// A ROUTER socket: it receives from many peers in turn and knows each by a routing id, by which it
+/// sends to that peer. It talks to REQ, DEALER and ROUTER sockets.
+///
+/// A peer may claim its routing id. The claim is bound to the authenticated user: while a peer is
+/// connected, another user's claim to its id is turned away, which is an event, and another connection
+/// of the same user takes the id over. A peer without a claim gets an id of five bytes that begins with
+/// 0.
+///
+/// Sending never waits. A message to a peer that is unknown or full is given back.
+pub struct Router {
+    endpoints: Endpoints,
+    routes: Routes,
+    queue: FairQueue<Routed>,
+}
+
+endpoint_methods!(Router);
+
+/// The sending half of a [`Router`].
+pub struct RouterSender {
+    routes: Routes,
+    _endpoints: Arc<Endpoints>,
+}
+
+/// The receiving half of a [`Router`].
+pub struct RouterReceiver {
+    queue: FairQueue<Routed>,
+    _endpoints: Arc<Endpoints>,
+}
+
+/// Gives every peer a routing id, a route and a place in the fair queue.
+struct Routing {
+    sending: Reporter<Route>,
+    receiving: Reporter<Inlet<Routed>>,
+    ids: Mutex<RoutingIds>,
+}
+
+impl Routing {
+    fn ids<T>(&self, change: impl FnOnce(&mut RoutingIds) -> T) -> T {
+        change(&mut self.ids.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Pattern for Routing {
+    fn add(&self, new: NewPeer) -> Result<(), TurnedAway> {
+        let NewPeer {
+            pipe,
+            peer,
+            sender,
+            receiver,
+        } = new;
+        let Assigned {
+            routing_id,
+            displaced,
+        } = self.ids(|ids| ids.assign(pipe, &peer))?;
+        if let Some(displaced) = displaced {
+            self.sending.remove(displaced);
+            self.receiving.finish(displaced);
+        }
+        if let Some(sender) = sender {
+            let routing_id = routing_id.clone();
+            self.sending.add(pipe, Route { routing_id, sender });
+        }
+        let data = Routed { peer, routing_id };
+        self.receiving.add(pipe, Inlet { receiver, data });
+        Ok(())
+    }
+
+    fn lost(&self, pipe: PipeId, _has_queue: bool) {
+        self.ids(|ids| ids.release(pipe));
+        self.sending.remove(pipe);
+    }
+
+    fn remove(&self, pipe: PipeId) {
+        self.ids(|ids| ids.release(pipe));
+        self.sending.remove(pipe);
+        self.receiving.remove(pipe);
+    }
+}
+
+impl Router {
+    /// A socket with default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(SocketOptions::default())
+    }
+
+    /// A socket with `options`.
+    #[must_use]
+    pub fn with_options(options: SocketOptions) -> Self {
+        let (sending, sent) = news();
+        let (receiving, received) = news();
+        let pattern = Routing {
+            sending,
+            receiving,
+            ids: Mutex::new(RoutingIds::new()),
+        };
+        Self {
+            endpoints: Endpoints::new(SocketType::Router, options, pattern),
+            routes: Routes::new(sent),
+            queue: FairQueue::new(received),
+        }
+    }
+
+    /// Queues a message for one peer, and never waits.
+    ///
+    /// # Errors
+    /// Returns the message with [`SendReason::NoRoute`] if no peer has the routing id, and with
+    /// [`SendReason::Full`] if the peer has as many messages queued as its marks allow. To drop such
+    /// messages, as a ROUTER of libzmq does without `ZMQ_ROUTER_MANDATORY`, ignore the error.
+    pub fn send(&mut self, addressed: Addressed) -> Result<(), SendError> {
+        send(&mut self.routes, addressed)
+    }
+
+    /// Receives the next message. Waits while there is none, also while there is no peer.
+    ///
+    /// Cancel-safe: a message stays queued until it is returned.
+    pub async fn recv(&mut self) -> Request {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Receives a message if one has arrived, and does not wait.
+    pub fn try_recv(&mut self) -> Option<Request> {
+        try_recv(&mut self.queue)
+    }
+
+    /// As [`Router::recv`]. The task of the last call is woken.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Request> {
+        poll_recv(&mut self.queue, context)
+    }
+
+    /// Splits the socket into two halves for two tasks. The endpoints are given up when both are
+    /// dropped.
+    #[must_use]
+    pub fn split(self) -> (RouterSender, RouterReceiver) {
+        let endpoints = Arc::new(self.endpoints);
+        let sender = RouterSender {
+            routes: self.routes,
+            _endpoints: Arc::clone(&endpoints),
+        };
+        let receiver = RouterReceiver {
+            queue: self.queue,
+            _endpoints: endpoints,
+        };
+        (sender, receiver)
+    }
+
+    /// Sends what is queued, then closes. What was not received is dropped.
+    ///
+    /// Cancel-safe: dropping the future does the same in the background.
+    ///
+    /// # Errors
+    /// Returns [`NetError::Unsent`] if not everything had left within the linger time.
+    pub async fn close(mut self) -> Result<(), NetError> {
+        drop(self.queue);
+        let outlets = self.routes.drain().into_iter().map(Outlet::Connection);
+        close(self.endpoints, outlets.collect()).await
+    }
+
+    fn settle(&mut self) {
+        self.routes.take_news();
+        self.queue.take_news();
+    }
+}
+
+impl RouterSender {
+    /// As [`Router::send`].
+    ///
+    /// # Errors
+    /// As [`Router::send`].
+    pub fn send(&mut self, addressed: Addressed) -> Result<(), SendError> {
+        send(&mut self.routes, addressed)
+    }
+}
+
+impl RouterReceiver {
+    /// As [`Router::recv`].
+    pub async fn recv(&mut self) -> Request {
+        poll_fn(|context| poll_recv(&mut self.queue, context)).await
+    }
+
+    /// As [`Router::try_recv`].
+    pub fn try_recv(&mut self) -> Option<Request> {
+        try_recv(&mut self.queue)
+    }
+}
+
+fn send(routes: &mut Routes, addressed: Addressed) -> Result<(), SendError> {
+    let (routing_id, message) = addressed.into_parts();
+    routes
+        .try_send(&routing_id, message)
+        .map_err(|unroutable| match unroutable {
+            Unroutable::Full(message) => SendError::full(message),
+            Unroutable::Unknown(message) => SendError {
+                message,
+                reason: SendReason::NoRoute(routing_id),
+            },
+        })
+}
+
+fn try_recv(queue: &mut FairQueue<Routed>) -> Option<Request> {
+    loop {
+        let turn = queue.try_turn()?;
+        if let Some(request) = request(queue, turn) {
+            return Some(request);
+        }
+    }
+}
+
+fn poll_recv(queue: &mut FairQueue<Routed>, context: &mut Context<'_>) -> Poll<Request> {
+    loop {
+        let turn = ready!(queue.poll_turn(context));
+        if let Some(request) = request(queue, turn) {
+            return Poll::Ready(request);
+        }
+    }
+}
+
+fn request(queue: &FairQueue<Routed>, turn: Turn<Routed>) -> Option<Request> {
+    match turn {
+        Turn::Incoming(place, incoming) => {
+            let from = queue.data(place).clone();
+            Some(Request::to_router(incoming.into_message()?, from))
+        }
+        Turn::Ended(..) => None,
+    }
+}
