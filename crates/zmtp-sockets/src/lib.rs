@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`Dealer`], [`Router`] | send to peers in turn or by routing id, receive from all (RFC 28) |
 //! | [`Req`], [`Rep`] | ask a peer and wait for its reply, answer those who ask (RFC 28) |
+//! | [`Pair`] | talks to one other PAIR (RFC 31) |
 //! | [`Push`], [`Pull`] | send to peers in turn, receive from peers in turn (RFC 30) |
 //!
 //! A socket binds and connects to any number of endpoints. Each of them has a
@@ -30,6 +31,7 @@ pub use options::SocketOptions;
 pub use received::Received;
 pub use request::{Addressed, Request};
 pub use sockets::dealer::{Dealer, DealerReceiver, DealerSender};
+pub use sockets::pair::Pair;
 pub use sockets::pull::Pull;
 pub use sockets::push::Push;
 pub use sockets::rep::Rep;

@@ -41,9 +41,11 @@ pub struct DealerReceiver {
     _endpoints: Arc<Endpoints>,
 }
 
-struct Sender(RoundRobin);
+/// Sends in turn.
+pub(crate) struct Sender(pub(crate) RoundRobin);
 
-struct Receiver(FairQueue<Arc<Peer>>);
+/// Receives in turn.
+pub(crate) struct Receiver(pub(crate) FairQueue<Arc<Peer>>);
 
 /// Gives every peer to the round-robin and to the fair queue.
 pub(crate) struct BothWays {
@@ -89,12 +91,12 @@ impl Pattern for BothWays {
 }
 
 impl Sender {
-    async fn send(&mut self, message: Message) {
+    pub(crate) async fn send(&mut self, message: Message) {
         let mut message = Some(message);
         poll_fn(|context| self.0.poll_send(&mut message, context)).await;
     }
 
-    fn try_send(&mut self, message: Message) -> Result<(), SendError> {
+    pub(crate) fn try_send(&mut self, message: Message) -> Result<(), SendError> {
         match self.0.try_send(message) {
             Ok(_) => Ok(()),
             Err(message) => Err(SendError::full(message)),
@@ -103,7 +105,7 @@ impl Sender {
 }
 
 impl Receiver {
-    fn try_recv(&mut self) -> Option<Received> {
+    pub(crate) fn try_recv(&mut self) -> Option<Received> {
         loop {
             let turn = self.0.try_turn()?;
             if let Some(received) = self.received(turn) {
@@ -112,7 +114,7 @@ impl Receiver {
         }
     }
 
-    fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
+    pub(crate) fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
         loop {
             let turn = ready!(self.0.poll_turn(context));
             if let Some(received) = self.received(turn) {

@@ -3,6 +3,7 @@
 #[macro_use]
 mod common;
 pub(crate) mod dealer;
+pub(crate) mod pair;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rep;
