@@ -1,7 +1,8 @@
 //! Status codes of the ZeroMQ Authentication Protocol (RFC 27, section "The Reply"), and refusals.
 #![forbid(unsafe_code)]
 
-use crate::printable::Quoted;
+use crate::printable::{Quoted, printable};
+use bytes::Bytes;
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error as ThisError;
@@ -144,6 +145,9 @@ pub struct DeniedBy {
     /// Whether the policy knows the user name that a PLAIN peer gave. Logs never show an unknown
     /// name, because it may be a password that was typed in the wrong place.
     pub knows_user: bool,
+    /// The user that the policy names for the peer's CURVE key, if it has refused the key for
+    /// another reason, such as its address.
+    pub user_id: Option<Bytes>,
 }
 
 impl DeniedBy {
@@ -154,6 +158,7 @@ impl DeniedBy {
             rule: rule.into(),
             policy_version: None,
             knows_user: false,
+            user_id: None,
         }
     }
 }
@@ -163,6 +168,12 @@ impl Denied {
     #[must_use]
     pub fn rule(&self) -> Option<&str> {
         self.by.as_ref().map(|by| &by.rule[..])
+    }
+
+    /// The user that the policy names for the peer's key, as text for logs.
+    pub(crate) fn user_id(&self) -> Option<String> {
+        let user_id = self.by.as_ref()?.user_id.as_ref()?;
+        Some(printable(user_id))
     }
 
     /// Whether an operator should act, because our side has failed or is short of something. A

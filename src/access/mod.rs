@@ -9,4 +9,5 @@ pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod request;
 pub(crate) mod revoked;
+pub(crate) mod user_name;
 pub(crate) mod verdict;

@@ -44,13 +44,14 @@ impl Verdict {
 pub(crate) fn log_denial(request: &AccessRequest, denied: &Denied) {
     let address = request.address.with_port(request.port);
     let who = Credential::for_log(&request.credentials, denied.knows_user());
+    let user_id = denied.user_id();
     let policy_version = denied.by.as_ref().and_then(|by| by.policy_version);
     if denied.needs_attention() {
         tracing::warn!(%address, domain = %request.domain, who = who.as_ref().map(display),
-            rule = denied.rule(), policy_version, "peer refused: {denied}");
+            user_id, rule = denied.rule(), policy_version, "peer refused: {denied}");
     } else {
         tracing::info!(%address, domain = %request.domain, who = who.as_ref().map(display),
-            rule = denied.rule(), policy_version, "peer refused: {denied}");
+            user_id, rule = denied.rule(), policy_version, "peer refused: {denied}");
     }
 }
 

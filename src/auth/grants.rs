@@ -45,9 +45,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// The admission stands while all of the following are true. Once one of them is false, it has
 /// ended for ever:
 ///
-/// - The address lists let the peer's address pass.
+/// - The address lists let the peer's address pass, and so do the addresses of its key.
 /// - The entry for its domain, mechanism and credential is the one that admitted it. An entry with
-///   another password or other metadata is a different entry. So is an entry that was removed and
+///   another password, another user or other metadata is a different entry. So is an entry that was removed and
 ///   added again, or one that takes its place because the domain was claimed. An entry that a
 ///   change leaves as it was, or that gets another end of its validity, stays the same entry.
 /// - Its validity has not ended.

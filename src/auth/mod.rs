@@ -12,6 +12,7 @@ pub(crate) mod reload;
 pub(crate) mod sync;
 pub(crate) mod thread_authenticator;
 
+pub use crate::access::user_name::UserNameError;
 pub use crate::crypto::password_hash::{HashingError, PasswordHashError};
 pub use audit::event::{
     AddressChange, AuditEvent, Audited, AuditedAdmission, AuditedDecision, Change,
@@ -25,6 +26,7 @@ pub use authenticator::explain::Explanation;
 pub use authenticator::handle::Authenticator;
 pub use grants::AdmissionTerms;
 pub use policy::address::rule::{AddressRule, AddressRuleError};
+pub use policy::curve::row::{CurveKey, CurveKeyError, CurveKeyErrorKind};
 pub use policy::outcome::Outcome;
 pub use policy::password_file::{PasswordFileError, PasswordFileErrorKind};
 pub use policy::provider::{

@@ -221,6 +221,14 @@ impl Certificate {
         &self.content.metadata
     }
 
+    /// Its metadata `name`, which a directory may turn into the user id of its holder: see
+    /// [`CertificateDirectory::with_names`](crate::cert::CertificateDirectory::with_names).
+    pub(crate) fn name(&self) -> Option<&str> {
+        let mut metadata = self.metadata().iter();
+        let (_, name) = metadata.find(|(name, _)| name.eq_ignore_ascii_case("name"))?;
+        Some(name)
+    }
+
     /// When the certificate is valid, by its metadata `not-before` and `not-after`. Both are
     /// optional. Each is an RFC 3339 date with time and offset, such as `2027-01-31T12:00:00Z` or
     /// `2027-01-31T14:00:00.5+02:00`.

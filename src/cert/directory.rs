@@ -1,6 +1,7 @@
 //! Loads all public certificates of a directory, and reports the files that could not be loaded.
 #![forbid(unsafe_code)]
 
+use crate::access::user_name::check_user_name;
 use crate::cert::certificate::Certificate;
 use crate::cert::problem::{CertificateError, CertificateErrorKind, CertificateWarning, Flaw};
 use crate::crypto::keys::PublicKey;
@@ -63,6 +64,7 @@ impl Layout {
 pub struct CertificateDirectory {
     path: PathBuf,
     layout: Layout,
+    names: bool,
 }
 
 impl CertificateDirectory {
@@ -71,6 +73,7 @@ impl CertificateDirectory {
         Self {
             path: path.as_ref().to_owned(),
             layout: Layout::default(),
+            names: false,
         }
     }
 
@@ -85,6 +88,25 @@ impl CertificateDirectory {
     pub const fn with_layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
+    }
+
+    /// Sets whether the metadata `name` of a certificate becomes the user id of its holder. By default
+    /// the user id is that of
+    /// [`Authenticator::curve_user_id`](crate::auth::Authenticator::curve_user_id), as in pyzmq.
+    ///
+    /// A certificate whose name cannot be a user id is a bad file
+    /// ([`CertificateErrorKind::UserName`]), and so are all certificates of a key to which they give
+    /// different names ([`CertificateErrorKind::TwoNames`]). A certificate without a name keeps the
+    /// default user id, with a warning.
+    #[must_use]
+    pub const fn with_names(mut self, names: bool) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// Whether the metadata `name` becomes the user id.
+    pub(crate) const fn names(&self) -> bool {
+        self.names
     }
 
     /// The path of the directory.
@@ -152,6 +174,7 @@ pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, 
     })?;
     let mut loaded: Vec<Option<Certificate>> = Vec::new();
     let mut places: HashMap<PublicKey, usize> = HashMap::new();
+    let mut names = Names::default();
     for file in files {
         let certificate = match read_public(&file, directory.layout, &mut report.warnings) {
             Ok(certificate) => certificate,
@@ -161,7 +184,7 @@ pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, 
             }
         };
         let earlier = places.insert(certificate.public_key(), loaded.len());
-        if let Err(flaw) = certificate.validity_or_flaw() {
+        if let Err(flaw) = usable(&certificate, directory) {
             let error = flaw.in_file(&file);
             report.problems.push((file, error));
             // A bad file replaces an earlier file with the same key, as a good one does. Otherwise
@@ -169,6 +192,22 @@ pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, 
             if let Some(earlier) = earlier {
                 loaded[earlier] = None;
             }
+            loaded.push(None);
+            continue;
+        }
+        if directory.names
+            && let Some(other) = names.conflict(&certificate, &file)
+        {
+            // A key with two names has no owner that anyone could rely on.
+            let two_names = |of: &Path, other: PathBuf| {
+                let error = Flaw::from(CertificateErrorKind::TwoNames(other)).in_file(of);
+                (of.to_owned(), error)
+            };
+            let earlier = earlier.and_then(|place| loaded[place].take());
+            if let Some(earlier) = earlier.as_ref().and_then(Certificate::file) {
+                report.problems.push(two_names(earlier, file.clone()));
+            }
+            report.problems.push(two_names(&file, other));
             loaded.push(None);
             continue;
         }
@@ -181,8 +220,58 @@ pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, 
         loaded.push(Some(certificate));
     }
     report.certificates = loaded.into_iter().flatten().collect();
+    report
+        .problems
+        .sort_by(|(one, _), (other, _)| one.cmp(other));
+    if directory.names {
+        let nameless = report.certificates.iter();
+        let nameless = nameless.filter(|certificate| certificate.name().is_none());
+        let files = nameless.filter_map(Certificate::file);
+        let warnings = files.map(|file| CertificateWarning::NoName {
+            file: file.to_owned(),
+        });
+        report.warnings.extend(warnings);
+    }
     report.warnings.extend(secrets(&report.passed_over));
     Ok(report)
+}
+
+/// Checks that peers can be admitted by the certificate.
+fn usable(certificate: &Certificate, directory: &CertificateDirectory) -> Result<(), Flaw> {
+    certificate.validity_or_flaw()?;
+    match certificate.name() {
+        Some(name) if directory.names => {
+            let checked = check_user_name(name.as_bytes(), &certificate.public_key());
+            checked.map_err(|error| CertificateErrorKind::UserName(error).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The names that the certificates of a directory give their keys.
+#[derive(Default)]
+struct Names(HashMap<PublicKey, Named>);
+
+/// The first certificate of a key.
+struct Named {
+    file: PathBuf,
+    name: Option<String>,
+    /// Whether another certificate gives the key another name.
+    is_disputed: bool,
+}
+
+impl Names {
+    /// The first file that has the key of `certificate`, if any file gives the key another name.
+    fn conflict(&mut self, certificate: &Certificate, file: &Path) -> Option<PathBuf> {
+        let first = self.0.entry(certificate.public_key());
+        let first = first.or_insert_with(|| Named {
+            file: file.to_owned(),
+            name: certificate.name().map(str::to_owned),
+            is_disputed: false,
+        });
+        first.is_disputed |= first.name.as_deref() != certificate.name();
+        first.is_disputed.then(|| first.file.clone())
+    }
 }
 
 /// Warnings of secret keys in files that are not loaded. Everyone who can read the directory can

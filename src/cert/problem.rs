@@ -1,6 +1,7 @@
 //! Errors and warnings about certificates, one variant for each check, with file and line.
 #![forbid(unsafe_code)]
 
+use crate::access::user_name::UserNameError;
 use crate::crypto::keys::KeyError;
 use crate::secret_file::{FileErrorKind, OsError};
 use crate::with_causes::WithCauses;
@@ -178,6 +179,13 @@ pub enum CertificateErrorKind {
     #[error("it may be meant to limit the key in time, and cannot be used; {WRITE_IT}")]
     Restriction(#[source] Box<CertificateErrorKind>),
 
+    /// The metadata `name`, which becomes the user id, cannot be one.
+    #[error("its name cannot be a user id")]
+    UserName(#[source] UserNameError),
+    /// Another file of the directory gives the same key another name, or none. Neither is loaded.
+    #[error("{0:?} gives the same key another name, and neither is loaded")]
+    TwoNames(PathBuf),
+
     /// A key property without `=`.
     #[error("{0} without a value")]
     KeyMissing(KeyField),
@@ -262,6 +270,12 @@ pub enum CertificateWarning {
         /// The file.
         file: PathBuf,
     },
+    /// A certificate has no metadata `name`, although names become user ids in its directory. The
+    /// user id of its holder is the key.
+    NoName {
+        /// The file.
+        file: PathBuf,
+    },
     /// Some metadata cannot be used. The key counts without it.
     Dropped {
         /// The file.
@@ -291,6 +305,10 @@ impl fmt::Display for CertificateWarning {
             Self::SecretInPublic { file } => write!(
                 f,
                 "certificate {file:?} holds a secret key in the place of a public one: {NEW_KEYS}"
+            ),
+            Self::NoName { file } => write!(
+                f,
+                "certificate {file:?} has no name, so the user id of its holder is the key"
             ),
             Self::Dropped { file, lines, more } => {
                 write!(f, "certificate {file:?}: not used: {}", told(lines, *more))

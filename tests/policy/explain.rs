@@ -173,7 +173,10 @@ fn the_outcome_is_the_whole_admission() {
     );
     let explanation = explain(&auth, &asked);
     assert_eq!(explanation.policy_version, auth.policy_version());
-    assert_eq!(explanation.to_string(), "allowed: the keys of domain \"*\"");
+    assert_eq!(
+        explanation.to_string(),
+        "allowed as \"ada\": the keys of domain \"*\""
+    );
     match explanation.outcome.unwrap() {
         Outcome::Allowed {
             user_id,

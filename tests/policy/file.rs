@@ -235,11 +235,7 @@ fn what_a_file_cannot_say_is_an_error_at_its_line_and_column() {
             (2, 10),
             "null takes exactly one form",
         ),
-        (
-            "[domain.x]\ncurve = { keys = [\n\"short\"] }",
-            (2, 18),
-            "40",
-        ),
+        ("[domain.x]\ncurve = { keys = [\n\"short\"] }", (3, 1), "40"),
         (
             "allow = [\"127.0.0.1\",\n \"10.0.0.0/33\"]",
             (1, 9),
@@ -433,7 +429,7 @@ async fn loading_again_ends_exactly_the_admissions_that_it_withdraws() {
 async fn a_policy_can_be_made_in_rust() {
     let key = KeyPair::generate().unwrap().public_key();
     let mut domain = DomainSettings::default();
-    domain.curve = Some(CurveSettings::Keys(vec![key]));
+    domain.curve = Some(CurveSettings::Keys(vec![key.into()]));
     let mut settings = PolicySettings::default();
     settings.domain.insert("billing".into(), domain);
     let auth = Authenticator::new();
@@ -651,7 +647,7 @@ async fn the_layout_of_czmq_is_said_in_the_policy_and_what_is_passed_over_is_tol
 fn keys_that_no_peer_can_hold_are_errors_where_they_stand() {
     for key in ["0".repeat(40), format!("0rr91{}", "0".repeat(35))] {
         let error = error(&format!("[domain.x]\ncurve.keys = [\"{key}\"]"));
-        assert_eq!(error.at, Some((2, 14)), "{error}");
+        assert_eq!(error.at, Some((2, 15)), "{error}");
         assert!(error.to_string().contains("low order"), "{error}");
     }
 }

@@ -14,6 +14,9 @@ mod events;
 mod explain;
 #[cfg(feature = "policy-file")]
 mod file;
+mod names;
+#[cfg(feature = "policy-file")]
+mod names_file;
 mod plain_passwords;
 mod poll_once;
 #[cfg(feature = "reload")]

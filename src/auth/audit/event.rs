@@ -30,8 +30,9 @@ use std::time::{Duration, SystemTime};
 ///
 /// `event` is [`Audited::name`], and the other names are those of the fields, with these exceptions:
 /// a change has its name in `change`, a decision that admits has `user_id`, `metadata`,
-/// `entry_version` and `valid_until` in place of `status` and `reason`, an ended admission has
-/// `user_id`, `took_us` is in microseconds, and issues are texts. Times are in RFC 3339. A field without a value is `null`. Bytes are text in the form of
+/// `entry_version` and `valid_until` in place of `status` and `reason`, a refused decision has a
+/// `user_id` only if the policy names a user for the key, an ended admission has `user_id`, `users`
+/// of a change is an object of keys and user ids, `took_us` is in microseconds, and issues are texts. Times are in RFC 3339. A field without a value is `null`. Bytes are text in the form of
 /// [`Domain`]. Names that exist stay in later versions, and new ones may be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -124,10 +125,13 @@ pub enum Change {
         rule: Rule,
         /// New users or keys.
         added: Vec<Credential>,
-        /// Users with another password, keys with other metadata.
+        /// Users with another password, keys with another user or other metadata.
         changed: Vec<Credential>,
         /// Removed users or keys.
         removed: Vec<Credential>,
+        /// The users of the keys in these lists, as far as the rule names them, or named them before
+        /// it removed the key.
+        users: Vec<(PublicKey, Bytes)>,
     },
     /// A policy file has replaced all rules and address lists. These are its domains.
     PolicyFile(Vec<Domain>),
@@ -208,7 +212,32 @@ impl Change {
             added,
             changed,
             removed: gone.map(|(name, _)| name.clone()).collect(),
+            users: Vec::new(),
         }
+    }
+}
+
+impl Change {
+    /// Adds the users of the keys that the change lists.
+    pub(crate) fn with_users<'a>(
+        mut self,
+        user_of: impl Fn(&PublicKey) -> Option<&'a Bytes>,
+    ) -> Self {
+        if let Self::Ruled {
+            added,
+            changed,
+            removed,
+            users,
+            ..
+        } = &mut self
+        {
+            let listed = added.iter().chain(&*changed).chain(&*removed);
+            users.extend(listed.filter_map(|credential| match credential {
+                Credential::Key(key) => Some((*key, user_of(key)?.clone())),
+                _ => None,
+            }));
+        }
+        self
     }
 }
 
@@ -235,8 +264,9 @@ impl Audited {
                 added,
                 changed,
                 removed,
+                users,
                 ..
-            }) => 1 + added.len() + changed.len() + removed.len(),
+            }) => 1 + added.len() + changed.len() + removed.len() + users.len(),
             Self::Change(Change::Addresses { rules, .. }) => 1 + rules.len(),
             Self::Change(Change::PolicyFile(domains)) => 1 + domains.len(),
             Self::Change(Change::WatchEnded(rules)) => 1 + rules.len(),

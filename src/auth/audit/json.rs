@@ -12,7 +12,9 @@ use crate::auth::policy::rule::Rule;
 #[cfg(feature = "reload")]
 use crate::auth::reload::event::ReloadEvent;
 use crate::byte_text::to_text;
+use crate::crypto::keys::PublicKey;
 use crate::wire::metadata::Metadata;
+use bytes::Bytes;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 #[cfg(feature = "reload")]
 use std::path::Path;
@@ -65,10 +67,17 @@ fn add_decision<M: SerializeMap>(map: &mut M, decision: &AuditedDecision) -> Res
             map.serialize_entry("entry_version", entry_version)?;
             map.serialize_entry("valid_until", &valid_until.map(rfc3339))?;
         }
-        Outcome::Refused { status, reason } => {
+        Outcome::Refused {
+            status,
+            reason,
+            user_id,
+        } => {
             map.serialize_entry("outcome", "refused")?;
             map.serialize_entry("status", status.as_str())?;
             map.serialize_entry("reason", reason)?;
+            if let Some(user_id) = user_id {
+                map.serialize_entry("user_id", &to_text(user_id))?;
+            }
         }
     }
     map.serialize_entry("rule", &RuleForm::of(&decision.rule))?;
@@ -99,13 +108,14 @@ fn add_change<M: SerializeMap>(map: &mut M, change: &Change) -> Result<(), M::Er
             added,
             changed,
             removed,
+            users,
         } => {
             map.serialize_entry("rule", &RuleForm::of(rule))?;
             for (name, list) in [("added", added), ("changed", changed), ("removed", removed)] {
                 let list: Vec<_> = list.iter().map(CredentialForm::of).collect();
                 map.serialize_entry(name, &list)?;
             }
-            Ok(())
+            map.serialize_entry("users", &UsersForm(users))
         }
         Change::PolicyFile(domains) => map.serialize_entry("domains", domains),
         Change::Unconfigured(domain) => map.serialize_entry("domain", domain),
@@ -229,6 +239,7 @@ impl<'a> RuleForm<'a> {
             Rule::Principals(domain) => ("principals", None, Some(domain), None),
             Rule::Passwords(domain) => ("passwords", None, Some(domain), None),
             Rule::Keys(domain) => ("keys", None, Some(domain), None),
+            Rule::KeyAddresses(domain) => ("key_addresses", None, Some(domain), None),
             Rule::AnyKey(domain) => ("any_key", None, Some(domain), None),
             Rule::Provider(mechanism, domain) => ("provider", Some(*mechanism), Some(domain), None),
         };
@@ -238,6 +249,15 @@ impl<'a> RuleForm<'a> {
             domain,
             address: address.map(AddressRule::to_string),
         }
+    }
+}
+
+struct UsersForm<'a>(&'a [(PublicKey, Bytes)]);
+
+impl Serialize for UsersForm<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let users = self.0.iter();
+        serializer.collect_map(users.map(|(key, user)| (key.to_z85(), to_text(user))))
     }
 }
 
@@ -319,6 +339,7 @@ mod tests {
         let mut refused = decision(Outcome::Refused {
             status: DenialStatus::Failure,
             reason: "Invalid password",
+            user_id: None,
         });
         refused.credential = None;
         refused.port = Some(5555);
@@ -328,6 +349,12 @@ mod tests {
             "status": "400", "reason": "Invalid password", "rule": rule, "took_us": 12,
         });
         assert_eq!(form(Audited::Decision(refused)), expected);
+        let named = decision(Outcome::Refused {
+            status: DenialStatus::Failure,
+            reason: "Key expired",
+            user_id: Some("alice".into()),
+        });
+        assert_eq!(form(Audited::Decision(named))["user_id"], "alice");
     }
 
     #[test]
@@ -374,12 +401,14 @@ mod tests {
                     added: vec![Credential::Null],
                     changed: vec![],
                     removed: vec![Credential::Principal("p".into())],
+                    users: vec![(key(), "alice".into())],
                 },
                 json!({"change": "ruled",
                     "rule": {"kind": "deny_list", "mechanism": null, "domain": null,
                         "address": "10.0.0.0/8"},
                     "added": [{"type": "null", "value": null}], "changed": [],
-                    "removed": [{"type": "principal", "value": "p"}]}),
+                    "removed": [{"type": "principal", "value": "p"}],
+                    "users": {key().to_z85(): "alice"}}),
             ),
             (
                 Change::PolicyFile(vec![domain.clone()]),

@@ -104,11 +104,14 @@ fn log_decision(
             id = request.id.to_string(), domain = request.domain.to_string(),
             address = request.address.to_string(), mechanism = printable(&request.mechanism),
             who = decided.credential(request).as_ref().map(display),
+            user_id = refused.user.as_ref().map(|user| printable(user)),
             status = %refused.refusal.status(), rule = %refused.rule,
             policy_version = decided.policy_version, took = ?**took,
             "peer refused: {}", refused.refusal.text()),
         Err(refused) => tracing::debug!(id = request.id.to_string(),
-            domain = request.domain.to_string(), status = %refused.refusal.status(), rule = %refused.rule, took = ?**took,
+            domain = request.domain.to_string(),
+            user_id = refused.user.as_ref().map(|user| printable(user)),
+            status = %refused.refusal.status(), rule = %refused.rule, took = ?**took,
             "request denied: {}", refused.refusal.text()),
     }
 }
@@ -124,6 +127,7 @@ impl Change {
                 added,
                 changed,
                 removed,
+                users: _,
             } => tracing::info!(%rule, added = added.len(), changed = changed.len(),
                 removed = removed.len(), "policy changed"),
             Self::PolicyFile(domains) => {

@@ -9,7 +9,8 @@ use crate::auth::authenticator::configured::Configured;
 use crate::auth::authenticator::configured::Loaded;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::call::Call;
-use crate::auth::policy::curve::CurveRule;
+use crate::auth::policy::curve::row::{CurveKey, CurveKeyError};
+use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::plain::PlainRule;
 use crate::auth::policy::provider::{Async, Blocking, CurveQuestion, IntoProviderResult, Provider};
@@ -29,7 +30,8 @@ impl Authenticator {
     ///
     /// A file that is not a valid certificate is left out and reported. A certificate's metadata
     /// becomes the peer's ZAP metadata, and may limit its validity: see
-    /// [`Certificate::validity`](crate::cert::Certificate::validity). A key that is not valid yet is
+    /// [`Certificate::validity`](crate::cert::Certificate::validity). Its metadata `name` becomes
+    /// the user id if the directory says so: see [`CertificateDirectory::with_names`]. A key that is not valid yet is
     /// refused with 300, so that the peer retries, and an expired key with 400.
     ///
     /// # Errors
@@ -44,7 +46,7 @@ impl Authenticator {
         self.claim(MechanismKind::Curve, &domain);
         let directory = directory.into();
         let mut report = load_certificates(directory.clone())?;
-        let rule = CurveRule::certificates(&report.certificates);
+        let rule = CurveRule::certificates(&report.certificates, directory.names());
         #[cfg(feature = "reload")]
         let loaded = Some(Loaded {
             source: Source::Directory(domain.clone(), directory, Validity::default()),
@@ -63,6 +65,26 @@ impl Authenticator {
         keys: impl IntoIterator<Item = PublicKey>,
     ) -> Configured {
         self.rule_curve(domain.into(), CurveRule::keys(keys), None)
+    }
+
+    /// Admits the holders of these keys to `domain` by CURVE, and no others, each under the user id,
+    /// with the metadata and from the addresses of its [`CurveKey`].
+    ///
+    /// A user id that a row names takes precedence over
+    /// [`set_curve_user_id`](Authenticator::set_curve_user_id).
+    ///
+    /// # Errors
+    /// Returns [`CurveKeyError`] if a row is not valid, or if two rows say different things about one
+    /// key. The domain then keeps its configuration; without one it admits no peer.
+    pub fn configure_curve_users(
+        &self,
+        domain: impl Into<Domain>,
+        keys: impl IntoIterator<Item = impl Into<CurveKey>>,
+    ) -> Result<Configured, CurveKeyError> {
+        let domain = domain.into();
+        self.claim(MechanismKind::Curve, &domain);
+        let rows: Vec<CurveKey> = keys.into_iter().map(Into::into).collect();
+        Ok(self.rule_curve(domain, CurveRule::rows(&rows)?, None))
     }
 
     /// Admits every CURVE peer to `domain` (pyzmq's `CURVE_ALLOW_ANY`). Connections are encrypted,
@@ -156,6 +178,10 @@ impl Policy {
         let keys = before.map(CurveRule::key_versions).unwrap_or_default();
         let name = rule.name(domain.clone());
         let change = Change::ruled(name, &keys, &rule.key_versions(), fresh);
+        let change = change.with_users(|key| {
+            let user_before = || before?.user_of(key);
+            rule.user_of(key).or_else(user_before)
+        });
         self.curve.insert(domain, rule);
         change
     }

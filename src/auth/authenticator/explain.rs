@@ -6,6 +6,7 @@ use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::decide::{Ask, Ruling};
 use crate::auth::policy::outcome::{Decided, Outcome};
 use crate::auth::policy::rule::Rule;
+use crate::printable::printable;
 use crate::zap::request::{RequestId, ZapRequest};
 use std::fmt;
 use std::sync::Arc;
@@ -66,9 +67,25 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.outcome {
             None => write!(f, "undecided: {} decides", self.rule),
-            Some(Outcome::Allowed { .. }) => write!(f, "allowed: {}", self.rule),
-            Some(Outcome::Refused { status, reason }) => {
-                write!(f, "refused with {status} ({reason}): {}", self.rule)
+            Some(Outcome::Allowed { user_id, .. }) => {
+                write!(f, "allowed as \"{}\": {}", printable(user_id), self.rule)
+            }
+            Some(Outcome::Refused {
+                status,
+                reason,
+                user_id: None,
+            }) => write!(f, "refused with {status} ({reason}): {}", self.rule),
+            Some(Outcome::Refused {
+                status,
+                reason,
+                user_id: Some(user_id),
+            }) => {
+                let user = printable(user_id);
+                write!(
+                    f,
+                    "\"{user}\" refused with {status} ({reason}): {}",
+                    self.rule
+                )
             }
         }
     }

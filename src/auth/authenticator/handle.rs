@@ -293,15 +293,15 @@ impl Authenticator {
         Ok(outcome)
     }
 
-    /// The user id of a CURVE key: its 40 characters of Z85, or what
+    /// The user id of a CURVE key that no row or certificate gives a name: its 40 characters of Z85, or what
     /// [`Authenticator::set_curve_user_id`] maps it to. `None` if that mapping panics.
     #[must_use]
     pub fn curve_user_id(&self, key: &PublicKey) -> Option<Bytes> {
         self.policy().curve_user_id(key).ok()
     }
 
-    /// Replaces the mapping of keys to user ids. It applies to keys that a table admits, and to keys
-    /// that a provider admits without naming a user. A user id has at most 255 bytes. If it is
+    /// Replaces the mapping of keys to user ids. It applies to keys that a table admits without naming
+    /// a user, and to keys that a provider admits without naming a user. A user id has at most 255 bytes. If it is
     /// longer, or the mapping panics, the peer is refused with 500.
     pub fn set_curve_user_id<U: Into<Bytes>>(
         &self,

@@ -6,7 +6,7 @@ use crate::access::domain::Domain;
 use crate::auth::policy::address::list::AddressLists;
 use crate::auth::policy::admission::{Admission, AdmittedPeer};
 use crate::auth::policy::call::Call;
-use crate::auth::policy::curve::CurveRule;
+use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::endings::Endings;
 use crate::auth::policy::plain::PlainRule;
 use crate::auth::policy::principals::PrincipalRule;
@@ -235,16 +235,22 @@ impl Policy {
             return Err(Refusal::UnknownDomain.by(Rule::Unclaimed(MechanismKind::Curve)));
         };
         let rule = entries.name(scope.clone());
-        let (metadata, entry_version, valid_until) = match entries {
-            CurveRule::AnyKey { version } => (Metadata::new(), *version, None),
+        let (user, metadata, entry_version, valid_until) = match entries {
+            CurveRule::AnyKey { version } => (None, Metadata::new(), *version, None),
             CurveRule::Keys(keys) => {
                 let Some(entry) = keys.get(&key) else {
                     return Err(Refusal::UnknownKey.by(rule));
                 };
-                if let Err(refusal) = entry.check(now) {
-                    return Err(refusal.by(rule));
+                if let Err(refusal) = entry.check_address(&request.address) {
+                    let rule = Rule::KeyAddresses(scope.clone());
+                    return Err(refusal.by(rule).about(entry.user()));
                 }
-                (entry.metadata(), entry.version, entry.validity().not_after)
+                if let Err(refusal) = entry.check(now) {
+                    return Err(refusal.by(rule).about(entry.user()));
+                }
+                let valid_until = entry.validity().not_after;
+                let user = entry.user().cloned();
+                (user, entry.metadata(), entry.version, valid_until)
             }
             CurveRule::Provider { provider, version } => {
                 let provider = Arc::clone(provider);
@@ -265,7 +271,7 @@ impl Policy {
                 }));
             }
         };
-        match self.curve_user_id(&key) {
+        match user.map_or_else(|| self.curve_user_id(&key), Ok) {
             Err(refusal) => Err(refusal.by(rule)),
             Ok(user_id) => Ok(Ruling::Admit(Admission {
                 user_id,
@@ -352,7 +358,11 @@ impl Policy {
                 (version, None)
             }
             Credential::UserName(name) => (ruling(&self.plain, domain)?.1.version_of(name)?, None),
-            Credential::Key(key) => ruling(&self.curve, domain)?.1.still_admits(key, now)?,
+            Credential::Key(key) => {
+                ruling(&self.curve, domain)?
+                    .1
+                    .still_admits(key, peer.address, now)?
+            }
         };
         (version == peer.entry_version).then_some(valid_until)
     }

@@ -37,6 +37,9 @@ pub enum Outcome {
         status: DenialStatus,
         /// The text of the ZAP reply.
         reason: &'static str,
+        /// The user that the policy names for the peer's key, which is refused for another reason,
+        /// such as its address or its validity.
+        user_id: Option<Bytes>,
     },
 }
 
@@ -45,13 +48,6 @@ impl Outcome {
     #[must_use]
     pub const fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed { .. })
-    }
-
-    pub(crate) const fn refused(refusal: Refusal) -> Self {
-        Self::Refused {
-            status: refusal.status(),
-            reason: refusal.text(),
-        }
     }
 }
 
@@ -99,7 +95,11 @@ impl Decided {
                 entry_version: admission.entry_version,
                 valid_until: admission.valid_until,
             },
-            Err(refused) => Outcome::refused(refused.refusal),
+            Err(refused) => Outcome::Refused {
+                status: refused.refusal.status(),
+                reason: refused.refusal.text(),
+                user_id: refused.user.as_deref().cloned(),
+            },
         }
     }
 
@@ -148,6 +148,7 @@ impl Decided {
                     rule: refused.rule.to_string(),
                     policy_version: Some(self.policy_version),
                     knows_user: refusal.knows_user(),
+                    user_id: refused.user.map(|user| *user),
                 };
                 let reply = ZapReply {
                     hold_back: refused.hold_back,

@@ -4,6 +4,7 @@
 
 use crate::auth::policy::rule::Rule;
 use crate::status::DenialStatus;
+use bytes::Bytes;
 use std::time::Duration;
 
 /// A reason to refuse a peer. The texts are pyzmq's for the reasons that pyzmq has as well.
@@ -68,8 +69,18 @@ pub(crate) enum Refusal {
 pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
     pub(crate) rule: Rule,
+    /// The user that the policy names for the refused key.
+    pub(crate) user: Option<Box<Bytes>>,
     /// The delay after which the peer is refused.
     pub(crate) hold_back: Option<Duration>,
+}
+
+impl Refused {
+    /// The same refusal, of a peer whose key belongs to `user`.
+    pub(crate) fn about(mut self, user: Option<&Bytes>) -> Self {
+        self.user = user.cloned().map(Box::new);
+        self
+    }
 }
 
 impl Refusal {
@@ -77,6 +88,7 @@ impl Refusal {
         Refused {
             refusal: self,
             rule,
+            user: None,
             hold_back: None,
         }
     }

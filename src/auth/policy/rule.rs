@@ -35,6 +35,8 @@ pub enum Rule {
     Passwords(Domain),
     /// The keys and certificates of a domain.
     Keys(Domain),
+    /// The addresses that a key of a domain may be used from.
+    KeyAddresses(Domain),
     /// A domain that admits every key.
     AnyKey(Domain),
     /// The provider of a domain for a mechanism.
@@ -67,6 +69,9 @@ impl fmt::Display for Rule {
             Self::Principals(domain) => write!(f, "the principals of domain \"{domain}\""),
             Self::Passwords(domain) => write!(f, "the passwords of domain \"{domain}\""),
             Self::Keys(domain) => write!(f, "the keys of domain \"{domain}\""),
+            Self::KeyAddresses(domain) => {
+                write!(f, "the addresses of a key of domain \"{domain}\"")
+            }
             Self::AnyKey(domain) => write!(f, "domain \"{domain}\" is open to any key"),
             Self::Provider(mechanism, domain) => {
                 write!(f, "the {mechanism} provider of domain \"{domain}\"")

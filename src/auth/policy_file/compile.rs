@@ -4,7 +4,7 @@
 use crate::access::domain::Domain;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::list::{AddressLists, ListError};
-use crate::auth::policy::curve::CurveRule;
+use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::password_file::{Passwords, password_input};
 use crate::auth::policy::plain::{PasswordTable, PlainRule};
 use crate::auth::policy::principals::PrincipalRule;
@@ -12,10 +12,10 @@ use crate::auth::policy::principals::PrincipalRule;
 use crate::auth::policy::watched::{reading::Reading, source::Source};
 use crate::auth::policy_file::error::{PolicyFileError, PolicyFileErrorKind};
 use crate::auth::policy_file::file::PolicyFile;
-use crate::auth::policy_file::lint::PolicyWarning;
 use crate::auth::policy_file::settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings,
 };
+use crate::auth::policy_file::warning::PolicyWarning;
 use crate::cert::directory::{self, CertificateDirectory, DirectoryReport};
 use crate::cert::validity::Validity;
 use crate::printable::printable;
@@ -149,6 +149,9 @@ impl DomainRules<'_> {
         if settings.layout.is_some() && !directory {
             return Err(("layout", PolicyFileErrorKind::LayoutWithoutDirectory));
         }
+        if settings.names && !directory {
+            return Err(("names", PolicyFileErrorKind::NamesWithoutDirectory));
+        }
         if settings.reload {
             let file = matches!(settings.plain, Some(PlainSettings::File(_)));
             if !directory && !file {
@@ -231,13 +234,14 @@ impl DomainRules<'_> {
         let validity = self.settings.validity.unwrap_or_default();
         let rule = match curve {
             CurveSettings::Any => return Ok(CurveRule::any_key()),
-            CurveSettings::Keys(keys) => CurveRule::keys(keys.iter().copied()),
+            CurveSettings::Keys(keys) => CurveRule::rows(keys)?,
             CurveSettings::Certificates(path) => {
                 let directory = CertificateDirectory::new(self.policy.base.join(path))
-                    .with_layout(self.settings.layout.unwrap_or_default());
+                    .with_layout(self.settings.layout.unwrap_or_default())
+                    .with_names(self.settings.names);
                 let report = directory::read(&directory)?;
                 self.add_directory_warnings(&directory, &report, &mut rules.warnings);
-                let rule = CurveRule::certificates(&report.certificates);
+                let rule = CurveRule::certificates(&report.certificates, directory.names());
                 #[cfg(feature = "reload")]
                 rules.sources.push(NamedSource {
                     source: Source::Directory(self.domain.clone(), directory, validity),

@@ -1,6 +1,7 @@
 //! Errors of policy files, with the place of the fault.
 #![forbid(unsafe_code)]
 
+use crate::auth::policy::curve::row::CurveKeyError;
 use crate::auth::policy::password_file::PasswordFileError;
 use crate::cert::problem::CertificateError;
 use crate::secret_file::{FileErrorKind, OsError};
@@ -94,6 +95,14 @@ pub enum PolicyFileErrorKind {
     /// `layout` in a section without a directory of certificates.
     #[error("layout needs curve = {{ certificates = .. }} in the same section")]
     LayoutWithoutDirectory,
+    /// `names` in a section without a directory of certificates.
+    #[error("names needs curve = {{ certificates = .. }} in the same section")]
+    NamesWithoutDirectory,
+    /// A row of the keys of a domain cannot be used: it says another thing about a key than an
+    /// earlier row. A row that is not valid by itself has a line and a column, as
+    /// [`PolicyFileErrorKind::Toml`], unless the settings were created in Rust.
+    #[error(transparent)]
+    CurveKeys(Box<CurveKeyError>),
     /// `reload` in a section without files.
     #[error(
         "reload needs curve = {{ certificates = .. }} or plain = {{ file = .. }} in the same section"
@@ -119,6 +128,12 @@ pub enum PolicyFileErrorKind {
 impl From<PasswordFileError> for PolicyFileErrorKind {
     fn from(error: PasswordFileError) -> Self {
         Self::PasswordFile(Box::new(error))
+    }
+}
+
+impl From<CurveKeyError> for PolicyFileErrorKind {
+    fn from(error: CurveKeyError) -> Self {
+        Self::CurveKeys(Box::new(error))
     }
 }
 

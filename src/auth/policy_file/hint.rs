@@ -10,8 +10,8 @@ const FORMS: [(&str, &str); 4] = [
     ),
     (
         "curve",
-        "curve = { certificates = \"DIRECTORY\" }, curve = { keys = [\"KEY\", ..] } or curve = { \
-         any = true }",
+        "curve = { certificates = \"DIRECTORY\" }, curve = { keys = [\"KEY\", { key = \"KEY\", user = \
+         \"NAME\" }, ..] } or curve = { any = true }",
     ),
     (
         "gssapi",
@@ -30,7 +30,7 @@ const NO_FORM: [&str; 4] = [
 const NOT_POSSIBLE: &str = "not one of the settings that are possible here";
 
 /// The settings that are lists.
-const LISTS: [&str; 4] = ["allow", "deny", "keys", "principals"];
+const LISTS: [&str; 5] = ["allow", "deny", "from", "keys", "principals"];
 /// The settings that are dates.
 const DATES: [&str; 2] = ["not-before", "not-after"];
 

@@ -9,7 +9,7 @@ use crate::auth::policy::decide::Policy;
 use crate::auth::policy_file::compile::Rules;
 use crate::auth::policy_file::error::{PolicyFileError, PolicyFileErrorKind};
 use crate::auth::policy_file::file::PolicyFile;
-use crate::auth::policy_file::lint::PolicyWarning;
+use crate::auth::policy_file::warning::PolicyWarning;
 #[cfg(feature = "reload")]
 use crate::auth::reload::settings::ReloadSettings;
 #[cfg(feature = "reload")]

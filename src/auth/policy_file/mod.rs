@@ -11,10 +11,11 @@ mod overlap;
 pub(crate) mod reload;
 pub(crate) mod settings;
 pub(crate) mod values;
+pub(crate) mod warning;
 
 pub use error::{PolicyFileError, PolicyFileErrorKind};
 pub use file::PolicyFile;
-pub use lint::PolicyWarning;
 pub use settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings, PolicySettings,
 };
+pub use warning::PolicyWarning;

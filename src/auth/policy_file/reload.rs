@@ -6,7 +6,7 @@ use crate::auth::policy::call::Call;
 use crate::auth::policy_file::compile::{NamedSource, Rules};
 use crate::auth::policy_file::error::{PolicyFileError, PolicyFileErrorKind};
 use crate::auth::policy_file::file::PolicyFile;
-use crate::auth::policy_file::lint::PolicyWarning;
+use crate::auth::policy_file::warning::PolicyWarning;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;

@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::address::rule::AddressRule;
+use crate::auth::policy::curve::row::CurveKey;
 use crate::auth::policy_file::values;
 use crate::cert::directory::Layout;
 use crate::cert::validity::Validity;
-use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -21,10 +21,15 @@ use std::path::PathBuf;
 /// plain = { users = { admin = "secret" } }     # or { file = "passwords" }
 /// curve = { certificates = "public_keys" }     # or { keys = ["Z85", ..] }, or { any = true }
 /// layout = "czmq"                              # of certificates: NAME, not NAME.key
+/// names = true                                 # of certificates: their `name` is the user id
 /// gssapi = { any = true }                      # or { principals = [..] }
 ///
 /// [domain.billing]
-/// curve = { keys = ["rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"] }
+/// curve = { keys = [
+///     "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7",
+///     { key = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", user = "alice",
+///       metadata = { role = "ops" }, from = ["10.0.0.0/8"] },
+/// ] }
 /// ```
 ///
 /// Everything that is not admitted is refused. In a domain with a section of its own, a mechanism
@@ -90,6 +95,10 @@ pub struct DomainSettings {
     /// The names of files in the directory of certificates: `"pyzmq"` for `NAME.key`, which is the
     /// default, or `"czmq"` for `NAME`. See [`Layout`].
     pub layout: Option<Layout>,
+    /// Whether the metadata `name` of a certificate becomes the user id of its holder: see
+    /// [`CertificateDirectory::with_names`](crate::cert::CertificateDirectory::with_names).
+    #[serde(default)]
+    pub names: bool,
     /// The validity of all keys of this domain: `{ not-before = .., not-after = .. }` with unquoted
     /// dates such as `2027-01-31T12:00:00Z`. The validity of a certificate applies as well.
     #[serde(default, deserialize_with = "values::validity")]
@@ -137,6 +146,13 @@ impl DomainSettings {
     #[must_use]
     pub const fn with_layout(mut self, layout: Layout) -> Self {
         self.layout = Some(layout);
+        self
+    }
+
+    /// Sets [`DomainSettings::names`].
+    #[must_use]
+    pub const fn with_names(mut self, names: bool) -> Self {
+        self.names = names;
         self
     }
 
@@ -207,8 +223,10 @@ pub enum CurveSettings {
     /// The holders of the certificates in a directory; see
     /// [`Authenticator::configure_curve`](crate::auth::Authenticator::configure_curve).
     Certificates(PathBuf),
-    /// The holders of these keys.
-    Keys(Vec<PublicKey>),
+    /// The holders of these keys: each is a key in Z85, or a table with `key`, `user`, `metadata` and
+    /// `from`.
+    #[serde(deserialize_with = "values::keys")]
+    Keys(Vec<CurveKey>),
     /// The holders of any keys.
     #[serde(deserialize_with = "values::only_true")]
     Any,

@@ -3,10 +3,15 @@
 
 use crate::access::credentials::MAX_PLAIN_LEN;
 
+use crate::auth::policy::address::rule::AddressRule;
+use crate::auth::policy::curve::row::CurveKey;
 use crate::auth::policy::password_file::password_input;
 use crate::cert::validity::{Validity, parse};
 
+use crate::crypto::keys::PublicKey;
 use crate::crypto::password::Password;
+use bytes::Bytes;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -75,6 +80,60 @@ impl<'de> Deserialize<'de> for PasswordInput {
         }
 
         from.deserialize_str(Text)
+    }
+}
+
+/// Parses a list of keys, each with or without what is said about it.
+pub(super) fn keys<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<CurveKey>, D::Error> {
+    let rows = Vec::<Row>::deserialize(from)?;
+    Ok(rows.into_iter().map(|Row(row)| row).collect())
+}
+
+/// A checked row.
+struct Row(CurveKey);
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Parts {
+            key: PublicKey,
+            user: Option<String>,
+            #[serde(default)]
+            metadata: BTreeMap<String, String>,
+            from: Option<Vec<AddressRule>>,
+        }
+
+        struct KeyOrTable;
+
+        impl<'de> Visitor<'de> for KeyOrTable {
+            type Value = Row;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key in Z85, or a table with a key")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Row, E> {
+                let key = PublicKey::from_z85(text).map_err(E::custom)?;
+                Ok(Row(key.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Row, A::Error> {
+                let parts = Parts::deserialize(MapAccessDeserializer::new(map))?;
+                let mut row = CurveKey {
+                    user: parts.user.map(Bytes::from),
+                    from: parts.from,
+                    ..CurveKey::new(parts.key)
+                };
+                for (name, value) in parts.metadata {
+                    row = row.with_metadata(&name, value).map_err(Error::custom)?;
+                }
+                row.check().map_err(Error::custom)?;
+                Ok(Row(row))
+            }
+        }
+
+        from.deserialize_any(KeyOrTable)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::auth::audit::event::Change;
 use crate::auth::authenticator::handle::{Authenticator, WeakAuthenticator};
-use crate::auth::policy::curve::CurveRule;
+use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::password_file::Passwords;
 use crate::auth::policy::watched::reading::{Entries, Entry, Name, Reading};
@@ -47,9 +47,10 @@ impl Source {
     ) -> Change {
         let domain = self.domain().clone();
         match self {
-            Self::Directory(.., validity) => {
+            Self::Directory(_, directory, validity) => {
                 let certificates = entries.values().filter_map(Entry::certificate);
-                let rule = CurveRule::certificates(certificates).within(validity);
+                let names = directory.names();
+                let rule = CurveRule::certificates(certificates, names).within(validity);
                 policy.rule_curve(domain, rule)
             }
             Self::PasswordFile(..) => {

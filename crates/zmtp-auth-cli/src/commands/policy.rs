@@ -18,7 +18,11 @@ use std::path::PathBuf;
 ///
 ///   [domain.billing]                                   # chosen by: --domain billing
 ///   curve = { certificates = "known" }                 # a directory; or: { keys = ["Z85", ..] }
+///   names = true                                       # the name in a certificate is the user id
 ///   plain = { file = "passwords" }                     # as `zmtp-auth passwd` writes it
+///
+///   [domain.reports]                                   # a key with the name of its holder
+///   curve = { keys = [{ key = "Z85", user = "alice", from = ["10.0.0.0/8"] }] }
 ///
 ///   [domain."*"]                                       # all domains without a section
 ///   curve = { any = true }                             # any key

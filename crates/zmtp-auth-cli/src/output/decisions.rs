@@ -77,7 +77,15 @@ pub(crate) async fn tell_decisions(
 
 fn told(decision: &AuditedDecision) -> Told<'_> {
     let (status, reason, user_id) = match &decision.outcome {
-        Outcome::Refused { status, reason, .. } => (status.as_str(), Some(*reason), None),
+        Outcome::Refused {
+            status,
+            reason,
+            user_id,
+            ..
+        } => {
+            let user_id = user_id.as_ref().map(|user_id| Shown::of(user_id));
+            (status.as_str(), Some(*reason), user_id)
+        }
         Outcome::Allowed { user_id, .. } => ("200", None, Some(Shown::of(user_id))),
         // An outcome that this version does not know is not an admission.
         _ => ("500", None, None),

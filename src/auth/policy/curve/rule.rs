@@ -1,22 +1,23 @@
-//! CURVE rules: which keys a domain admits.
+//! The CURVE rule of a domain: which keys it admits.
 #![forbid(unsafe_code)]
 
+use crate::access::address::PeerAddress;
 use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
+use crate::auth::policy::curve::entry::KeyEntry;
+use crate::auth::policy::curve::row::{CurveKey, CurveKeyError, check_rows};
 use crate::auth::policy::provider::{AnyProvider, CurveQuestion};
-use crate::auth::policy::refusal::Refusal;
 use crate::auth::policy::rule::Rule;
 use crate::cert::certificate::Certificate;
-use crate::cert::problem::CertificateErrorKind;
-use crate::cert::validity::{Validity, is_validity_name};
+#[cfg(any(feature = "policy-file", feature = "reload"))]
+use crate::cert::validity::Validity;
 use crate::crypto::keys::PublicKey;
-use crate::wire::metadata::{Metadata, PropertyError};
 use crate::with_causes::WithCauses;
-use std::collections::HashMap;
+use bytes::Bytes;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
-use thiserror::Error;
 
 /// The rule of one domain. [`CurveRule::inherit`] sets the versions when the rule comes into force.
 #[derive(Clone)]
@@ -30,101 +31,6 @@ pub(crate) enum CurveRule {
         provider: Arc<dyn AnyProvider<CurveQuestion>>,
         version: u64,
     },
-}
-
-/// The entry of an admitted key. It is kept small, because lookups in large tables are dominated by
-/// cache misses.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct KeyEntry {
-    /// `None` if there is neither metadata nor a limited validity.
-    certificate: Option<Arc<Certified>>,
-    /// The version of the policy that introduced this entry.
-    pub(crate) version: u64,
-}
-
-/// The contents of a certificate apart from the key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Certified {
-    metadata: Metadata,
-    validity: Validity,
-}
-
-impl KeyEntry {
-    fn of(certificate: &Certificate) -> Result<Self, EntryError> {
-        let mut metadata = Metadata::new();
-        for (name, value) in certificate.metadata() {
-            metadata.push(name, value.clone())?;
-        }
-        Ok(Self::certified(Certified {
-            metadata,
-            validity: certificate.validity()?,
-        }))
-    }
-
-    fn certified(certified: Certified) -> Self {
-        let is_empty = certified == Certified::default();
-        Self {
-            certificate: (!is_empty).then(|| Arc::new(certified)),
-            version: 0,
-        }
-    }
-
-    /// The metadata of its certificate.
-    pub(crate) fn metadata(&self) -> Metadata {
-        let certificate = self.certificate.as_ref();
-        certificate.map_or_else(Metadata::new, |certificate| certificate.metadata.clone())
-    }
-
-    /// The validity of its certificate.
-    pub(crate) fn validity(&self) -> Validity {
-        let certificate = self.certificate.as_ref();
-        certificate.map_or_else(Validity::default, |certificate| certificate.validity)
-    }
-
-    /// Whether both entries give a peer the same identity, so that a peer admitted by one stays
-    /// admitted under the other. The validity may differ: a certificate can be renewed while its
-    /// peer is connected.
-    fn admits_as(&self, other: &Self) -> bool {
-        let lasting = |entry: &'_ Self| -> Vec<_> {
-            let metadata = entry.metadata();
-            let properties = metadata.iter();
-            let lasting = properties.filter(|(name, _)| !is_validity_name(name));
-            lasting
-                .map(|(name, value)| (name.to_owned(), value.clone()))
-                .collect()
-        };
-        lasting(self) == lasting(other)
-    }
-
-    /// Checks that the key is valid now. The clock is read only if the validity is limited.
-    pub(crate) fn check(&self, now: impl Fn() -> Option<SystemTime>) -> Result<(), Refusal> {
-        let validity = self.validity();
-        if validity == Validity::default() {
-            return Ok(());
-        }
-        let now = now().ok_or(Refusal::Failed)?;
-        match validity {
-            Validity {
-                not_before: Some(first),
-                ..
-            } if now < first => Err(Refusal::KeyNotYetValid),
-            Validity {
-                not_after: Some(end),
-                ..
-            } if now >= end => Err(Refusal::KeyExpired),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Why no entry can be made from a certificate. The load of a directory has reported both errors
-/// before.
-#[derive(Debug, Error)]
-enum EntryError {
-    #[error(transparent)]
-    Validity(#[from] CertificateErrorKind),
-    #[error(transparent)]
-    Metadata(#[from] PropertyError),
 }
 
 impl CurveRule {
@@ -152,22 +58,44 @@ impl CurveRule {
         Self::Keys(Arc::new(entries.collect()))
     }
 
-    /// The holders of these certificates, each with its metadata and within its validity.
+    /// The holders of the keys of these rows.
+    ///
+    /// # Errors
+    /// Returns [`CurveKeyError`] if a row is not valid, or two rows say different things about one
+    /// key.
+    pub(crate) fn rows(rows: &[CurveKey]) -> Result<Self, CurveKeyError> {
+        check_rows(rows)?;
+        let entries = rows.iter().map(|row| (row.key, KeyEntry::of_row(row)));
+        Ok(Self::Keys(Arc::new(entries.collect())))
+    }
+
+    /// The holders of these certificates, each with its metadata and within its validity. With
+    /// `names`, the metadata `name` becomes the user id, and a key to which two certificates give
+    /// different user ids is left out.
     pub(crate) fn certificates<'a>(
         certificates: impl IntoIterator<Item = &'a Certificate>,
+        names: bool,
     ) -> Self {
-        let mut keys = HashMap::new();
+        let mut keys: HashMap<PublicKey, KeyEntry> = HashMap::new();
+        let mut disputed = HashSet::new();
         for certificate in certificates {
             let key = certificate.public_key();
-            match KeyEntry::of(certificate) {
+            match KeyEntry::of(certificate, names) {
                 Ok(entry) => {
-                    keys.insert(key, entry);
+                    let user = entry.user().cloned();
+                    let earlier = keys.insert(key, entry);
+                    if earlier.is_some_and(|earlier| earlier.user() != user.as_ref()) {
+                        disputed.insert(key);
+                    }
                 }
                 Err(error) => {
                     tracing::error!(%key, "certificate left out: {}", WithCauses(&error));
                 }
             }
         }
+        // The load of a directory reports these. Files that are reloaded come into force one by
+        // one, so two of them may meet here for a moment.
+        keys.retain(|key, _| !disputed.contains(key));
         Self::Keys(Arc::new(keys))
     }
 
@@ -176,10 +104,7 @@ impl CurveRule {
     pub(crate) fn within(mut self, validity: &Validity) -> Self {
         if let Self::Keys(keys) = &mut self {
             for entry in Arc::make_mut(keys).values_mut() {
-                *entry = KeyEntry::certified(Certified {
-                    metadata: entry.metadata(),
-                    validity: entry.validity().within(validity),
-                });
+                *entry = entry.within(validity);
             }
         }
         self
@@ -238,17 +163,27 @@ impl CurveRule {
         }
     }
 
-    /// The version of the entry that admits `key` at `now`, and the end of its validity; `None` if
-    /// no entry admits it.
+    /// The user that the entry of `key` names.
+    pub(crate) fn user_of(&self, key: &PublicKey) -> Option<&Bytes> {
+        match self {
+            Self::AnyKey { .. } | Self::Provider { .. } => None,
+            Self::Keys(keys) => keys.get(key)?.user(),
+        }
+    }
+
+    /// The version of the entry that admits `key` from `address` at `now`, and the end of its
+    /// validity; `None` if no entry admits it.
     pub(crate) fn still_admits(
         &self,
         key: &PublicKey,
+        address: &PeerAddress,
         now: impl Fn() -> Option<SystemTime>,
     ) -> Option<(u64, Option<SystemTime>)> {
         match self {
             Self::AnyKey { version } | Self::Provider { version, .. } => Some((*version, None)),
             Self::Keys(keys) => {
                 let entry = keys.get(key)?;
+                entry.check_address(address).ok()?;
                 entry.check(now).ok()?;
                 Some((entry.version, entry.validity().not_after))
             }

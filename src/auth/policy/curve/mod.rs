@@ -1,0 +1,5 @@
+//! CURVE rules: which keys a domain admits, and under which names.
+
+pub(crate) mod entry;
+pub(crate) mod row;
+pub(crate) mod rule;
