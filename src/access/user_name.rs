@@ -14,7 +14,7 @@ const NO_NAME: &[u8] = b"anonymous";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum UserNameError {
-    /// The name is empty. An empty user id means that there is none.
+    /// The name is empty. An empty user id stands for no user.
     #[error("an empty name cannot be a user id: leave the user out")]
     Empty,
     /// The name has more than 255 bytes.
