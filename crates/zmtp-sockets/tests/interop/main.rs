@@ -1,0 +1,13 @@
+//! Our sockets and live libzmq.
+#![cfg(feature = "live-interop")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+
+#[path = "../../../../tests/peer/mod.rs"]
+mod peer;
+#[path = "../patterns/securities.rs"]
+mod securities;
+
+mod both_sides;
+mod matrix;
+mod restarts;
+mod rules;
