@@ -23,6 +23,14 @@ pub enum Task {
     StreamPull,
     /// As `Push`, behind an `AuthStream`.
     StreamPush { to: String },
+    /// As `Pull`, with a socket.
+    SocketPull,
+    /// As `Push`, with a socket.
+    SocketPush { to: String },
+    /// A ROUTER that sends back what it receives, and reports how many messages per second.
+    SocketRouter,
+    /// Dealers that ask the ROUTER without end, each with some requests under way.
+    SocketDealers { to: String },
     /// Binds, and sends back what it receives.
     Echo,
     /// Connects, and reports how many nanoseconds a round trip takes.
@@ -69,6 +77,10 @@ impl Job {
             Task::StreamPull => ("stream-pull", "-"),
             Task::StreamPush { to } => ("stream-push", to.as_str()),
             Task::Push { to } => ("push", to.as_str()),
+            Task::SocketPull => ("socket-pull", "-"),
+            Task::SocketPush { to } => ("socket-push", to.as_str()),
+            Task::SocketRouter => ("socket-router", "-"),
+            Task::SocketDealers { to } => ("socket-dealers", to.as_str()),
             Task::Echo => ("echo", "-"),
             Task::Ping { to } => ("ping", to.as_str()),
             Task::Tunnel { to } => ("tunnel", to.as_str()),
@@ -101,6 +113,10 @@ impl Job {
                 "stream-pull" => Task::StreamPull,
                 "stream-push" => Task::StreamPush { to },
                 "push" => Task::Push { to },
+                "socket-pull" => Task::SocketPull,
+                "socket-push" => Task::SocketPush { to },
+                "socket-router" => Task::SocketRouter,
+                "socket-dealers" => Task::SocketDealers { to },
                 "echo" => Task::Echo,
                 "ping" => Task::Ping { to },
                 "tunnel" => Task::Tunnel { to },

@@ -47,7 +47,13 @@ pub fn run(job: &Job) -> ! {
         }
         Task::Ping { to } => ping(&connected(Kind::Dealer, to), &payload),
         Task::Tunnel { .. } => panic!("libzmq has no tunnel"),
-        Task::PullIpc | Task::StreamPull | Task::StreamPush { .. } => panic!("only ours does this"),
+        Task::PullIpc
+        | Task::StreamPull
+        | Task::StreamPush { .. }
+        | Task::SocketPull
+        | Task::SocketPush { .. }
+        | Task::SocketRouter
+        | Task::SocketDealers { .. } => panic!("only ours does this"),
         Task::Serve => {
             let socket = bound(Kind::Pull);
             loop {

@@ -24,6 +24,7 @@ mod links;
 mod our_child;
 mod pairing;
 mod report;
+mod sockets;
 mod stopwatch;
 mod stream;
 mod tunnel;
@@ -100,6 +101,7 @@ fn main() {
     links::run(&mut report, &zmq.name);
     tunnel::run(&mut report, &zmq.name);
     stream::run(&mut report);
+    sockets::run(&mut report, &zmq.name);
     zap::run(&mut report);
     heap::run(&mut report, &zmq);
     if request.write {

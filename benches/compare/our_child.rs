@@ -3,6 +3,7 @@
 use crate::child::tell;
 use crate::host;
 use crate::job::{Job, Task, client_secret, server_secret};
+use crate::sockets;
 use crate::stopwatch::{Counter, Pings};
 use std::time::Instant;
 use zmtp_auth::net::{Connection, Listener, Message, Tunnel, TunnelOptions};
@@ -41,6 +42,10 @@ async fn work(job: &Job) {
             // Until the receiver has measured enough and closes.
             while connection.send(payload.as_slice()).await.is_ok() {}
         }
+        Task::SocketPull => sockets::pull(job).await,
+        Task::SocketPush { to } => sockets::push(job, to, &payload).await,
+        Task::SocketRouter => sockets::router(job).await,
+        Task::SocketDealers { to } => sockets::dealers(job, to, &payload).await,
         Task::Echo => {
             let listener = bind(job, SocketType::Dealer).await;
             let mut connection = listener.accept().await.unwrap();
@@ -91,8 +96,16 @@ async fn bind(job: &Job, kind: SocketType) -> Listener {
 }
 
 async fn bind_to(endpoint: &str, job: &Job, kind: SocketType) -> Listener {
+    let config = server(kind, job.curve);
+    let listener = Listener::bind(endpoint, config).await.unwrap();
+    tell(listener.local_endpoint());
+    listener
+}
+
+/// The side that binds.
+pub fn server(kind: SocketType, curve: bool) -> Config<NoPolicy> {
     let config = Config::builder(kind);
-    let config = if job.curve {
+    let config = if curve {
         config
             .curve_server(KeyPair::from_secret(server_secret()))
             .accept_any_peer()
@@ -100,9 +113,7 @@ async fn bind_to(endpoint: &str, job: &Job, kind: SocketType) -> Listener {
     } else {
         config.null().accept_any_peer().finish()
     };
-    let listener = Listener::bind(endpoint, config.unwrap()).await.unwrap();
-    tell(listener.local_endpoint());
-    listener
+    config.unwrap()
 }
 
 /// The side that connects, also to a libzmq server.
