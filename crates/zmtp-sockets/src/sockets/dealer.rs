@@ -91,6 +91,15 @@ impl Pattern for BothWays {
 }
 
 impl Sender {
+    /// Sends the message in `message`. Waits for room.
+    pub(crate) fn poll_send(
+        &mut self,
+        message: &mut Option<Message>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        self.0.poll_send(message, context).map(|_| ())
+    }
+
     pub(crate) async fn send(&mut self, message: Message) {
         let mut message = Some(message);
         poll_fn(|context| self.0.poll_send(&mut message, context)).await;
@@ -217,6 +226,14 @@ impl Dealer {
         drop(self.receiver);
         let outlets = peers.drain();
         close(self.endpoints, outlets).await
+    }
+
+    pub(crate) fn poll_send(
+        &mut self,
+        message: &mut Option<Message>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        self.sender.poll_send(message, context)
     }
 
     fn settle(&mut self) {

@@ -157,6 +157,14 @@ impl Pair {
         close(self.endpoints, outlets).await
     }
 
+    pub(crate) fn poll_send(
+        &mut self,
+        message: &mut Option<Message>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        self.sender.poll_send(message, context)
+    }
+
     fn settle(&mut self) {
         self.sender.0.take_news();
         self.receiver.0.take_news();

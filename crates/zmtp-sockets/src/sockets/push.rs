@@ -10,6 +10,7 @@ use crate::peers::news::{PipeId, Reporter, news};
 use crate::peers::outlet::Outlet;
 use crate::peers::round_robin::RoundRobin;
 use std::future::poll_fn;
+use std::task::{Context, Poll};
 use zmtp_auth::SocketType;
 use zmtp_auth::net::{Message, NetError, SendQueue};
 
@@ -97,6 +98,14 @@ impl Push {
             Ok(_) => Ok(()),
             Err(message) => Err(SendError::full(message)),
         }
+    }
+
+    pub(crate) fn poll_send(
+        &mut self,
+        message: &mut Option<Message>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        self.peers.poll_send(message, context).map(|_| ())
     }
 
     fn settle(&mut self) {

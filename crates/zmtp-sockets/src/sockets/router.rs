@@ -16,7 +16,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use zmtp_auth::SocketType;
-use zmtp_auth::net::NetError;
+use zmtp_auth::net::{Message, NetError};
 
 /// A ROUTER socket: it receives from many peers in turn and knows each by a routing id, by which it
 /// sends to that peer. It talks to REQ, DEALER and ROUTER sockets.
@@ -174,6 +174,15 @@ impl Router {
         drop(self.queue);
         let outlets = self.routes.drain().into_iter().map(Outlet::Connection);
         close(self.endpoints, outlets.collect()).await
+    }
+
+    /// Sends a message whose first frame is the routing id. What has no route, or no room, is dropped.
+    pub(crate) fn send_routed(&mut self, message: Message) {
+        let mut frames = message.into_frames();
+        let routing_id = frames.remove(0);
+        if !frames.is_empty() {
+            let _ = self.send(Addressed::new(routing_id, frames));
+        }
     }
 
     fn settle(&mut self) {

@@ -2,7 +2,7 @@
 
 use crate::securities::{ANY_PORT, fast, null, soon};
 use std::time::Duration;
-use zmtp_sockets::{Dealer, Rep, Req, RequestError, Router};
+use zmtp_sockets::{Dealer, Rep, Req, RequestError, Router, proxy};
 
 #[tokio::test]
 async fn a_request_gets_its_reply() {
@@ -107,4 +107,48 @@ async fn requests_without_an_empty_frame_are_dropped_and_counted() {
     assert_eq!(rep.malformed(), 1);
     rep.send(request.reply("reply"));
     assert_eq!(soon(dealer.recv()).await.frames(), ["a", "", "reply"]);
+}
+
+#[tokio::test]
+async fn a_queue_takes_each_reply_back_to_the_one_who_asked() {
+    let (mut clients, mut workers) = (Router::new(), Dealer::new());
+    let frontend = clients.bind(ANY_PORT, null()).await.unwrap();
+    let backend = workers.bind(ANY_PORT, null()).await.unwrap();
+    let (seen, mut captured) = tokio::sync::mpsc::unbounded_channel();
+    let queue = tokio::spawn(proxy(clients, workers, move |message| {
+        let _ = seen.send(message.frames().len());
+    }));
+    let mut tasks = Vec::new();
+    for _ in 0..3 {
+        let mut rep = Rep::new();
+        rep.connect(&backend, null()).unwrap();
+        tasks.push(tokio::spawn(async move {
+            loop {
+                let request = rep.recv().await;
+                let reply = request.reply(request.message().clone());
+                rep.send(reply);
+            }
+        }));
+    }
+    let asking = (0..5_u32).map(|client| {
+        let frontend = frontend.clone();
+        tokio::spawn(async move {
+            let mut req = Req::new();
+            req.connect(&frontend, null()).unwrap();
+            for number in 0..20_u32 {
+                let body = format!("{client} {number}");
+                let reply = req.request(body.clone()).await.unwrap();
+                assert_eq!(reply.frames(), [body]);
+            }
+        })
+    });
+    for client in asking.collect::<Vec<_>>() {
+        soon(client).await.unwrap();
+    }
+    // The routing id, the empty frame and the body.
+    assert_eq!(captured.recv().await, Some(3));
+    queue.abort();
+    for task in tasks {
+        task.abort();
+    }
 }
