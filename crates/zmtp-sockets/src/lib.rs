@@ -40,3 +40,8 @@ pub use sockets::rep::Rep;
 pub use sockets::req::Req;
 pub use sockets::router::{Router, RouterReceiver, RouterSender};
 pub use zmtp_auth::net::Message;
+
+/// The README's examples, which `cargo test --doc` compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -25,6 +25,7 @@ mod sealed {
     use zmtp_auth::net::Message;
 
     /// What a proxy needs of a socket.
+    #[expect(unnameable_types, reason = "the trait is sealed")]
     pub trait Forward: Send {
         /// Takes a message, with what the other socket needs to answer it.
         fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Message>;

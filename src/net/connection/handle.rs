@@ -360,6 +360,10 @@ impl SendHalf {
     ///
     /// # Errors
     /// Returns both halves if they are not of one connection.
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is called once for a connection, and both halves come back"
+    )]
     pub fn reunite(self, receiver: RecvHalf) -> Result<Connection, (Self, RecvHalf)> {
         if self.is_of_one_connection(&receiver) {
             let sender = self;
