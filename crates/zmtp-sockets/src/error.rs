@@ -60,7 +60,7 @@ pub struct SendError {
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum SendReason {
-    /// No peer has room now, or there is none.
+    /// No peer has room now, or there are no peers.
     #[error("no peer has room for the message")]
     Full,
     /// There is no peer with this routing id.

@@ -1,4 +1,4 @@
-//! What happens on a socket besides messages.
+//! What happens on a socket: peers that come, go and are refused.
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;

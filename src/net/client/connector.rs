@@ -3,7 +3,7 @@
 
 use crate::crypto::random::{self, OsRandom};
 use crate::net::connection::handle::Connection;
-use crate::net::connection::queue::producer::Source;
+use crate::net::connection::queue::producer::KeptQueue;
 use crate::net::connection::send_queue::SendQueue;
 use crate::net::connection::sendable::require_sendable;
 use crate::net::deadline::deadline;
@@ -46,7 +46,7 @@ pub struct Connector {
     security: Security,
     options: Options,
     /// What the connections send from, if they share a queue.
-    queue: Option<Source<Outgoing>>,
+    queue: Option<KeptQueue<Outgoing>>,
     /// Failures in a row. A connection that did not last counts as one.
     failures: u32,
     /// When the latest connection was made, until it is known whether it lasted.
@@ -133,7 +133,7 @@ impl Connector {
     /// connection has anything to send.
     #[must_use]
     pub fn has_sent_all(&self) -> bool {
-        self.queue.as_ref().is_some_and(Source::is_finished)
+        self.queue.as_ref().is_some_and(KeptQueue::is_finished)
     }
 
     /// Tries until there is a new connection. Cancel-safe: the next call continues the attempt.
@@ -206,7 +206,7 @@ impl Connector {
         endpoint: Endpoint,
         security: Security,
         options: Options,
-        queue: Option<Source<Outgoing>>,
+        queue: Option<KeptQueue<Outgoing>>,
     ) -> Dialing {
         Box::pin(
             async move { Connection::dial(&endpoint, &security, &options, queue.as_ref()).await },

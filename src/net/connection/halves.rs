@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::peer::Peer;
-use crate::net::connection::driver::State;
+use crate::net::connection::link::Link;
 use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::producer::{Gone, Producer, Rejected};
 use crate::net::connection::sendable::require_sendable;
@@ -11,13 +11,10 @@ use crate::net::error::NetError;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
 use crate::traffic::outgoing::Outgoing;
-use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::sync::watch;
 
 /// The sending half of a [`Connection`](crate::net::Connection).
 pub struct SendHalf {
@@ -33,56 +30,6 @@ pub struct RecvHalf {
     link: Link,
     /// Whether the stream has returned the reason of the end.
     is_stream_ended: bool,
-}
-
-/// What both halves share.
-#[derive(Clone)]
-pub(crate) struct Link {
-    facts: Arc<Facts>,
-    state: watch::Receiver<State>,
-}
-
-/// What does not change while the connection lives.
-struct Facts {
-    peer: Peer,
-    /// Our socket type.
-    ours: SocketType,
-}
-
-impl Link {
-    pub(crate) fn new(peer: Peer, ours: SocketType, state: watch::Receiver<State>) -> Self {
-        let facts = Arc::new(Facts { peer, ours });
-        Self { facts, state }
-    }
-
-    /// Why the connection ended. Without a reason from the driver, the runtime has dropped it.
-    fn reason(&self) -> NetError {
-        self.end().unwrap_or(NetError::Aborted)
-    }
-
-    /// How the connection ended, if it has.
-    fn end(&self) -> Option<NetError> {
-        match &*self.state.borrow() {
-            State::Ending(loss) | State::Ended(Err(loss)) => Some(loss.reason.clone()),
-            // Only both halves together can close it without an error.
-            State::Ended(Ok(())) => Some(NetError::SendClosed),
-            State::Open => None,
-        }
-    }
-
-    /// Waits for the end of the connection. Returns its reason if not everything was sent.
-    pub(crate) async fn ended(mut self) -> Result<(), NetError> {
-        let has_ended = |state: &State| matches!(state, State::Ending(_) | State::Ended(_));
-        match self.state.wait_for(has_ended).await {
-            Ok(state) => match &*state {
-                State::Ending(loss) | State::Ended(Err(loss)) if !loss.all_sent => {
-                    Err(loss.reason.clone())
-                }
-                _ => Ok(()),
-            },
-            Err(_) => Err(NetError::Aborted),
-        }
-    }
 }
 
 impl SendHalf {
@@ -207,8 +154,8 @@ impl SendHalf {
     }
 
     async fn subscription(&mut self, outgoing: Outgoing) -> Result<(), NetError> {
-        if !self.link.facts.ours.subscribes() {
-            return Err(NetError::CannotSubscribe(self.link.facts.ours));
+        if !self.link.ours().subscribes() {
+            return Err(NetError::CannotSubscribe(self.link.ours()));
         }
         self.ready().await?;
         self.push(outgoing)
@@ -234,7 +181,7 @@ impl SendHalf {
 
     /// Refuses a message that no peer would accept. If the connection has ended, that is the reason.
     fn require_sendable(&self, message: &Message) -> Result<(), NetError> {
-        require_sendable(self.link.facts.ours, message).map_err(|refused| {
+        require_sendable(self.link.ours(), message).map_err(|refused| {
             if self.queue.is_closed() {
                 NetError::SendClosed
             } else {
@@ -256,23 +203,18 @@ impl SendHalf {
     /// The peer: its authenticated identity and what it claims.
     #[must_use]
     pub fn peer(&self) -> &Peer {
-        &self.link.facts.peer
+        self.link.peer()
     }
 
     /// Waits until the connection has ended by itself, and returns the reason. From then on nothing
     /// can be sent. What has arrived can still be received. Cancel-safe.
     pub async fn closed(&self) -> NetError {
-        let _ = self.link.clone().ended().await;
-        self.link.reason()
+        self.closed_owned().await
     }
 
     /// As [`SendHalf::closed`], as a future without a borrow.
     pub(crate) fn closed_owned(&self) -> impl Future<Output = NetError> + Send + use<> {
-        let link = self.link.clone();
-        async move {
-            let _ = link.clone().ended().await;
-            link.reason()
-        }
+        self.link.clone().closed()
     }
 
     /// Sends what is queued and waits until the system has taken it. The [`RecvHalf`] goes on.
@@ -298,7 +240,7 @@ impl SendHalf {
     }
 
     pub(crate) fn is_of_one_connection(&self, receiver: &RecvHalf) -> bool {
-        self.link.state.same_channel(&receiver.link.state)
+        self.link.is_of_one_connection(&receiver.link)
     }
 }
 
@@ -384,14 +326,14 @@ impl RecvHalf {
     /// The peer: its authenticated identity and what it claims.
     #[must_use]
     pub fn peer(&self) -> &Peer {
-        &self.link.facts.peer
+        self.link.peer()
     }
 }
 
 impl fmt::Debug for SendHalf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendHalf")
-            .field("peer", &self.link.facts.peer)
+            .field("peer", self.link.peer())
             .field("queued", &self.queue.bytes())
             .finish_non_exhaustive()
     }
@@ -400,7 +342,7 @@ impl fmt::Debug for SendHalf {
 impl fmt::Debug for RecvHalf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvHalf")
-            .field("peer", &self.link.facts.peer)
+            .field("peer", self.link.peer())
             .finish_non_exhaustive()
     }
 }

@@ -7,9 +7,10 @@ use crate::host::conduct::Agreed;
 use crate::net::accept::connection_limit::Permit;
 use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
-use crate::net::connection::halves::{Link, RecvHalf, SendHalf};
+use crate::net::connection::halves::{RecvHalf, SendHalf};
+use crate::net::connection::link::Link;
 use crate::net::connection::queue::pair::queue;
-use crate::net::connection::queue::producer::Source;
+use crate::net::connection::queue::producer::KeptQueue;
 use crate::net::connection::send_queue::ToSend;
 use crate::net::connection::try_error::{TryRecvError, TrySendError};
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
@@ -100,7 +101,7 @@ impl Connection {
         endpoint: &Endpoint,
         security: &Security,
         options: &Options,
-        queue: Option<&Source<Outgoing>>,
+        queue: Option<&KeptQueue<Outgoing>>,
     ) -> Result<Self, NetError> {
         warn_of_plain(endpoint, security);
         let stream = stream::connect(endpoint, options).await?;

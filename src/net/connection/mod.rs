@@ -6,6 +6,7 @@ pub(crate) mod ending;
 mod futures;
 pub(crate) mod halves;
 pub(crate) mod handle;
+pub(crate) mod link;
 pub(crate) mod queue;
 pub(crate) mod send_queue;
 pub(crate) mod sendable;

@@ -3,7 +3,7 @@
 
 use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::pair::kept_queue;
-use crate::net::connection::queue::producer::{Gone, Producer, Rejected, Source};
+use crate::net::connection::queue::producer::{Gone, KeptQueue, Producer, Rejected};
 use crate::net::connection::sendable::require_sendable;
 use crate::net::connection::try_error::{TrySendError, TrySendReason};
 use crate::net::error::NetError;
@@ -128,7 +128,7 @@ impl SendQueue {
     }
 
     /// Where connections send from.
-    pub(crate) fn source(&self) -> Source<Outgoing> {
+    pub(crate) fn source(&self) -> KeptQueue<Outgoing> {
         self.queue.source()
     }
 }

@@ -50,7 +50,7 @@ impl Hub {
 
     /// Tells those who read events, if there are any.
     pub(crate) fn tell(&self, event: SocketEvent) {
-        // Without a reader there is nobody to tell.
+        // It fails if there is no reader.
         let _ = self.events.send(event);
     }
 

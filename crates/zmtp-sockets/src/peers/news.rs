@@ -105,7 +105,7 @@ impl<T> Reporter<T> {
         drop(item);
     }
 
-    /// A peer is gone. What it has brought and nobody has taken is dropped.
+    /// A peer is gone. What it has brought and was not taken is dropped.
     pub(crate) fn remove(&self, pipe: PipeId) {
         let mut dropped = None;
         self.0.tell(|state| {

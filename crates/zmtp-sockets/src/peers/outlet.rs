@@ -8,9 +8,9 @@ use zmtp_auth::net::{Message, NetError, SendHalf, SendQueue, TrySendError};
 /// The queue of one peer.
 #[derive(Debug)]
 pub(crate) enum Outlet {
-    /// Of one connection. What is queued dies with it.
+    /// The queue of one connection. What is queued dies with it.
     Connection(SendHalf),
-    /// Of a dialled peer. It outlives the connections.
+    /// The queue of a dialled peer. It outlives the connections.
     Dialled(SendQueue),
 }
 
@@ -29,7 +29,7 @@ impl Outlet {
         }
     }
 
-    /// Waits until everything that is queued has left, or cannot leave any more.
+    /// Waits until everything that is queued has left, or can no longer leave.
     pub(crate) async fn finish(mut self) {
         match &mut self {
             Self::Connection(half) => {

@@ -37,7 +37,7 @@ impl RoundRobin {
     }
 
     /// Gives the message in `message` to the next peer with room, and returns who got it. Waits while
-    /// there is none. The task of the last call is woken. Cancel-safe: the message stays where it is.
+    /// no peer has room. The task of the last call is woken. Cancel-safe: the message stays where it is.
     pub(crate) fn poll_send(
         &mut self,
         message: &mut Option<Message>,
@@ -82,7 +82,7 @@ impl RoundRobin {
     }
 
     /// Gives a message to the next peer with room, and returns who got it. Returns the message if
-    /// there is none.
+    /// no peer has room.
     pub(crate) fn try_send(&mut self, mut message: Message) -> Result<PipeId, Message> {
         self.take_news();
         while let Some(place) = self.turns.pop_front() {

@@ -167,7 +167,7 @@ impl Dealer {
         }
     }
 
-    /// Queues a message for the next peer that has room. Waits while there is none.
+    /// Queues a message for the next peer that has room. Waits while no peer has room.
     ///
     /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
     pub async fn send(&mut self, message: impl Into<Message>) {
@@ -182,7 +182,7 @@ impl Dealer {
         self.sender.try_send(message.into())
     }
 
-    /// Receives the next message. Waits while there is none, also while there is no peer.
+    /// Receives the next message. Waits until there is one, also while there is no peer.
     ///
     /// Cancel-safe: a message stays queued until it is returned.
     pub async fn recv(&mut self) -> Received {

@@ -1,7 +1,7 @@
 //! The types of sockets.
 
 #[macro_use]
-mod common;
+mod endpoint_methods;
 pub(crate) mod dealer;
 pub(crate) mod pair;
 pub(crate) mod pull;

@@ -127,7 +127,7 @@ impl Pair {
         self.sender.try_send(message.into())
     }
 
-    /// Receives the next message. Waits while there is none, also while there is no peer.
+    /// Receives the next message. Waits until there is one, also while there is no peer.
     ///
     /// Cancel-safe: a message stays queued until it is returned.
     pub async fn recv(&mut self) -> Received {

@@ -81,7 +81,7 @@ impl Push {
         }
     }
 
-    /// Queues a message for the next peer that has room. Waits while there is none.
+    /// Queues a message for the next peer that has room. Waits while no peer has room.
     ///
     /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
     pub async fn send(&mut self, message: impl Into<Message>) {

@@ -91,7 +91,7 @@ impl Rep {
         }
     }
 
-    /// Receives the next request. Waits while there is none, also while there is no peer.
+    /// Receives the next request. Waits until there is one, also while there is no peer.
     ///
     /// Cancel-safe: a request stays queued until it is returned.
     pub async fn recv(&mut self) -> Request {

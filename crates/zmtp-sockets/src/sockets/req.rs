@@ -96,7 +96,7 @@ impl Req {
         }
     }
 
-    /// Sends the request, and meanwhile drops what arrives: nobody was asked.
+    /// Sends the request, and meanwhile drops what arrives, since no peer was asked.
     fn poll_send(
         &mut self,
         request: &mut Option<Message>,

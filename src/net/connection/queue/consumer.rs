@@ -152,7 +152,7 @@ impl<T> Consumer<T> {
     }
 
     /// Leaves what was not taken to the next consumer of a kept queue. What was taken counts as
-    /// done, because nobody else will do more about it.
+    /// done, because no other consumer will see it.
     fn leave(&mut self) -> (bool, Refused<T>) {
         if std::mem::replace(&mut self.has_left, true) {
             return (true, Refused::default());

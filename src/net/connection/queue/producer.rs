@@ -13,16 +13,8 @@ use std::task::{Context, Poll};
 /// The end that pushes. After it is dropped, the consumer takes what is left and then ends.
 pub(crate) struct Producer<T> {
     shared: Arc<Shared<T>>,
-    role: Role,
-}
-
-/// What the end of a producer means.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// The end of the queue.
-    Owner,
-    /// The end of one consumer of a kept queue.
-    Guest,
+    /// Whether its end is that of one consumer of a kept queue, and not of the queue.
+    is_guest: bool,
 }
 
 /// One of the two sides is gone, so nothing that is pushed would ever be taken.
@@ -39,9 +31,9 @@ pub(crate) enum Rejected<T> {
 }
 
 /// Makes the consumers of a kept queue, one after another. It does not keep the queue open.
-pub(crate) struct Source<T>(Arc<Shared<T>>);
+pub(crate) struct KeptQueue<T>(Arc<Shared<T>>);
 
-impl<T> Source<T> {
+impl<T> KeptQueue<T> {
     /// A consumer, and a second producer that ends with it. `None` if the queue has a consumer.
     pub(crate) fn attach(&self) -> Option<(Producer<T>, Consumer<T>)> {
         {
@@ -53,7 +45,7 @@ impl<T> Source<T> {
         }
         let guest = Producer {
             shared: Arc::clone(&self.0),
-            role: Role::Guest,
+            is_guest: true,
         };
         Some((guest, Consumer::new(Arc::clone(&self.0))))
     }
@@ -65,7 +57,7 @@ impl<T> Source<T> {
     }
 }
 
-impl<T> Clone for Source<T> {
+impl<T> Clone for KeptQueue<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
@@ -73,13 +65,13 @@ impl<T> Clone for Source<T> {
 
 impl<T> Producer<T> {
     pub(crate) const fn new(shared: Arc<Shared<T>>) -> Self {
-        let role = Role::Owner;
-        Self { shared, role }
+        let is_guest = false;
+        Self { shared, is_guest }
     }
 
     /// Where consumers of a kept queue come from.
-    pub(crate) fn source(&self) -> Source<T> {
-        Source(Arc::clone(&self.shared))
+    pub(crate) fn source(&self) -> KeptQueue<T> {
+        KeptQueue(Arc::clone(&self.shared))
     }
 
     /// Bytes that wait to be taken.
@@ -168,16 +160,17 @@ impl<T> Producer<T> {
     /// Adds nothing more. The consumer takes what is left and then ends. The guest of a kept queue
     /// ends only its consumer, and what is left waits for the next one.
     pub(crate) fn close(&self) {
-        match self.role {
-            Role::Owner => self.shared.close(),
-            Role::Guest => self.shared.detach(),
+        if self.is_guest {
+            self.shared.detach();
+        } else {
+            self.shared.close();
         }
     }
 
     /// Whether [`Producer::close`] was called.
     pub(crate) fn is_closed(&self) -> bool {
         let state = self.shared.lock();
-        state.producer_gone || (self.role == Role::Guest && state.is_detaching)
+        state.producer_gone || (self.is_guest && state.is_detaching)
     }
 
     /// Adds an item that costs `cost` bytes, if there is room.
