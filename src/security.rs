@@ -183,9 +183,10 @@ impl Security {
         })
     }
 
-    /// Whether a router decides about the peers.
-    #[cfg(feature = "tokio")]
-    pub(crate) const fn asks_router(&self) -> bool {
+    /// Whether a router decides about the peers. If not, any peer that completes the handshake is
+    /// admitted, and no peer has a user id.
+    #[must_use]
+    pub const fn asks_router(&self) -> bool {
         self.router.is_some()
     }
 
@@ -267,6 +268,8 @@ mod tests {
         let security = Security::from(config.finish().unwrap());
         let verdict = security.authorize_blocking(&request());
         assert_eq!(denied(verdict), Some(DenialStatus::Internal));
+        assert!(!security.asks_router());
+        assert!(asking(ZapRouter::new(), Duration::ZERO).asks_router());
     }
 
     #[test]

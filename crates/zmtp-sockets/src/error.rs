@@ -29,6 +29,11 @@ pub enum AttachError {
     /// The routing id cannot be claimed.
     #[error("the routing id cannot be claimed")]
     RoutingId(#[source] ConfigError),
+    /// The socket routes by user id ([`RouteBy::UserId`](crate::RouteBy::UserId)), and this security
+    /// may admit a peer without a user id of its own: it is not the server of PLAIN or CURVE, or it
+    /// admits any peer.
+    #[error("the socket routes by user id, and its peers may have none of their own here")]
+    NoUserId,
     /// The socket is neither bound nor connected to this endpoint.
     #[error("the socket has no endpoint {0}")]
     NoSuchEndpoint(Endpoint),

@@ -70,6 +70,9 @@ pub enum SocketEvent {
 pub enum TurnedAway {
     /// Another user, or another peer without a user id, has this routing id and is connected.
     RoutingIdInUse(Bytes),
+    /// The socket routes by user id ([`RouteBy::UserId`](crate::RouteBy::UserId)), and this user id
+    /// cannot be a routing id: it is empty or begins with 0.
+    UserIdUnroutable(Bytes),
     /// A PAIR has one peer, which is connected.
     PairHasPeer,
 }

@@ -28,7 +28,7 @@ mod sockets;
 
 pub use error::{AttachError, RequestError, SendError, SendReason};
 pub use event::{Events, SocketEvent, TurnedAway};
-pub use options::SocketOptions;
+pub use options::{RouteBy, SocketOptions};
 pub use proxy::{ProxySocket, proxy};
 pub use received::Received;
 pub use request::{Addressed, Request};

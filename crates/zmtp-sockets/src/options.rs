@@ -27,6 +27,8 @@ pub struct SocketOptions {
     /// The routing id that we claim (libzmq's `ZMQ_ROUTING_ID`), at most 255 bytes. REQ, DEALER and
     /// ROUTER send it. Empty by default: the peer then makes one up.
     pub routing_id: Bytes,
+    /// What a ROUTER takes as the routing id of a peer. [`RouteBy::Claim`] by default.
+    pub route_by: RouteBy,
     /// Whether a dialled peer gets messages only while it is connected (`ZMQ_IMMEDIATE`). If not,
     /// messages for it are queued from the call of `connect` on. No by default.
     pub immediate: bool,
@@ -41,10 +43,29 @@ pub struct SocketOptions {
     pub connection: net::Options,
 }
 
+/// What a ROUTER takes as the routing id of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RouteBy {
+    /// What the peer claims, bound to its user while it is connected. Else five bytes that begin
+    /// with 0.
+    #[default]
+    Claim,
+    /// The user id that policy gives the peer. What the peer claims is ignored.
+    ///
+    /// Such a socket binds and connects only with a security that gives every peer a user id of its
+    /// own: the server of PLAIN or CURVE, with a router that decides. Another connection of the same
+    /// user takes the id over. Turned away are a user with the same user id from another mechanism or
+    /// domain, and a user id that is empty or begins with 0. ZAP refuses a user id of more than 255
+    /// bytes.
+    UserId,
+}
+
 impl Default for SocketOptions {
     fn default() -> Self {
         Self {
             routing_id: Bytes::new(),
+            route_by: RouteBy::default(),
             immediate: false,
             correlate: false,
             connection: net::Options::default()
@@ -59,6 +80,13 @@ impl SocketOptions {
     #[must_use]
     pub fn with_routing_id(mut self, routing_id: impl Into<Bytes>) -> Self {
         self.routing_id = routing_id.into();
+        self
+    }
+
+    /// Sets [`route_by`](Self::route_by).
+    #[must_use]
+    pub const fn with_route_by(mut self, route_by: RouteBy) -> Self {
+        self.route_by = route_by;
         self
     }
 

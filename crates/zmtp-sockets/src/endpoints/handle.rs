@@ -7,7 +7,7 @@ use crate::endpoints::hub::Hub;
 use crate::endpoints::pattern::Pattern;
 use crate::error::AttachError;
 use crate::event::Events;
-use crate::options::SocketOptions;
+use crate::options::{RouteBy, SocketOptions};
 use crate::peers::news::PipeId;
 use crate::peers::outlet::Outlet;
 use std::sync::Arc;
@@ -171,6 +171,11 @@ impl Endpoints {
 
     /// The security for a socket of our type and routing id.
     fn secure(&self, security: &Security) -> Result<Security, AttachError> {
+        let gives_user_ids = security.is_server() && security.asks_router();
+        let routes = self.socket_type == SocketType::Router;
+        if routes && self.options.route_by == RouteBy::UserId && !gives_user_ids {
+            return Err(AttachError::NoUserId);
+        }
         let routing_id = &self.options.routing_id;
         match security.socket_type() {
             Some(configured) if configured != self.socket_type => Err(AttachError::SocketType {

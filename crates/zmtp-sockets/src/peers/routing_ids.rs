@@ -2,10 +2,11 @@
 //!
 //! A peer claims its routing id, so another peer could claim the same one and get its messages. An
 //! id is therefore bound to the authenticated user that holds it: while the holder is connected, only
-//! a connection of the same user takes the id over.
+//! a connection of the same user takes the id over. Or the user id itself is the routing id.
 #![forbid(unsafe_code)]
 
 use crate::event::TurnedAway;
+use crate::options::RouteBy;
 use crate::peers::news::PipeId;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use zmtp_auth::{Domain, MechanismKind, Peer};
 
 /// The routing ids of the peers of one socket.
 pub(crate) struct RoutingIds {
+    route_by: RouteBy,
     holders: HashMap<Bytes, Holder>,
     ids: HashMap<PipeId, Bytes>,
     /// The number of the next id that we make up.
@@ -24,7 +26,8 @@ struct Holder {
     user: Option<User>,
 }
 
-/// Who an authenticated peer is. A user id alone is unique only within a mechanism and a domain.
+/// Who an authenticated peer is. A user id alone is unique only within a mechanism and a domain. Under
+/// NULL a peer has proven nothing, and an empty user id stands for no user, so these are not users.
 #[derive(PartialEq, Eq)]
 struct User {
     mechanism: MechanismKind,
@@ -34,8 +37,11 @@ struct User {
 
 impl User {
     fn of(peer: &Peer) -> Option<Self> {
-        peer.authenticated.as_ref().map(|authenticated| Self {
-            mechanism: authenticated.mechanism(),
+        let authenticated = peer.authenticated.as_ref()?;
+        let mechanism = authenticated.mechanism();
+        let is_user = mechanism != MechanismKind::Null && !authenticated.user_id.is_empty();
+        is_user.then(|| Self {
+            mechanism,
             domain: authenticated.domain.clone(),
             user_id: authenticated.user_id.clone(),
         })
@@ -50,26 +56,34 @@ pub(crate) struct Assigned {
 }
 
 impl RoutingIds {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(route_by: RouteBy) -> Self {
         Self {
+            route_by,
             holders: HashMap::new(),
             ids: HashMap::new(),
             next: 0,
         }
     }
 
-    /// Assigns a routing id: the one that the peer claims, else one that we make up.
+    /// Assigns a routing id: the one that the peer claims, else one that we make up. Or the user id
+    /// of the peer.
     ///
     /// # Errors
     /// Returns [`TurnedAway::RoutingIdInUse`] if another user holds the id, or a peer without a user
-    /// id on either side.
+    /// id on either side, and [`TurnedAway::UserIdUnroutable`] if the user id cannot be a routing id.
     pub(crate) fn assign(&mut self, pipe: PipeId, peer: &Peer) -> Result<Assigned, TurnedAway> {
-        let claimed = peer.claims.identity.as_ref();
-        // RFC 37: ids that begin with 0 are made up by the one who assigns them.
-        let claimed = claimed.filter(|id| !id.is_empty() && id.first() != Some(&0));
-        let routing_id = match claimed {
-            Some(id) => id.clone(),
-            None => self.make_up(),
+        let routing_id = match self.route_by {
+            RouteBy::Claim => match peer.claims.identity.as_ref().filter(|id| is_routable(id)) {
+                Some(id) => id.clone(),
+                None => self.make_up(),
+            },
+            RouteBy::UserId => {
+                let user_id = peer.user_id().cloned().unwrap_or_default();
+                if !is_routable(&user_id) {
+                    return Err(TurnedAway::UserIdUnroutable(user_id));
+                }
+                user_id
+            }
         };
         let user = User::of(peer);
         let mut displaced = None;
@@ -109,4 +123,10 @@ impl RoutingIds {
             }
         }
     }
+}
+
+/// Whether an id can be a routing id. RFC 37: ids that begin with 0 are made up by the one who assigns
+/// them. Longer ids than 255 bytes do not come here: ZAP and the handshake refuse them.
+fn is_routable(id: &[u8]) -> bool {
+    id.first().is_some_and(|first| *first != 0)
 }

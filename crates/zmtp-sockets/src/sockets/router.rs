@@ -112,7 +112,7 @@ impl Router {
         let pattern = Routing {
             sending,
             receiving,
-            ids: Mutex::new(RoutingIds::new()),
+            ids: Mutex::new(RoutingIds::new(options.route_by)),
         };
         Self {
             endpoints: Endpoints::new(SocketType::Router, options, pattern),

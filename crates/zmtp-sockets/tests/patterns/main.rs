@@ -6,3 +6,4 @@ mod pipeline;
 mod request_reply;
 mod routing;
 mod securities;
+mod user_ids;

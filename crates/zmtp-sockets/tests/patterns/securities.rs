@@ -33,8 +33,25 @@ pub fn null() -> Security {
     config.unwrap().into()
 }
 
+/// NULL with a handler that gives every peer the same user id.
+pub fn anonymous() -> Security {
+    let router = ZapRouter::new();
+    let admit = async |request: ZapRequest| request.allow("anonymous");
+    router.bind("test", admit).unwrap();
+    let config = Config::untyped_builder()
+        .null()
+        .authorize(Domain::from("test"))
+        .finish();
+    (config.unwrap(), router).into()
+}
+
 /// A PLAIN server that admits everyone under the name that they give.
 pub fn plain_server() -> Security {
+    plain_server_of("test")
+}
+
+/// The same in another domain.
+pub fn plain_server_of(domain: &'static str) -> Security {
     let router = ZapRouter::new();
     let admit = async |request: ZapRequest| {
         let name = match request.credentials() {
@@ -43,10 +60,10 @@ pub fn plain_server() -> Security {
         };
         request.allow(name)
     };
-    router.bind("test", admit).unwrap();
+    router.bind(domain, admit).unwrap();
     let config = Config::untyped_builder()
         .plain_server()
-        .authorize(Domain::from("test"))
+        .authorize(Domain::from(domain))
         .finish();
     (config.unwrap(), router).into()
 }
