@@ -4,8 +4,9 @@
 #![forbid(unsafe_code)]
 
 use crate::peers::news::{Bell, News, PipeId};
+use crate::peers::turns::Turns;
 use slab::Slab;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::task::{Context, Poll, ready};
 use tokio::task::coop;
 use zmtp_auth::net::{Incoming, NetError, RecvHalf, TryRecvError};
@@ -23,15 +24,13 @@ pub(crate) struct FairQueue<D> {
     /// The places of each pipe. A pipe has several connections while an earlier one has messages left.
     places: HashMap<PipeId, Vec<usize>>,
     /// The places that may have a message, in the order of their turns.
-    turns: VecDeque<usize>,
+    turns: Turns,
 }
 
 struct Slot<D> {
     pipe: PipeId,
     inlet: Inlet<D>,
     bell: Bell,
-    /// Whether the place is among the turns.
-    is_listed: bool,
     /// Whether the connection is to be dropped once nothing more has arrived.
     is_finishing: bool,
 }
@@ -50,7 +49,7 @@ impl<D: Send + 'static> FairQueue<D> {
             news,
             slots: Slab::new(),
             places: HashMap::new(),
-            turns: VecDeque::new(),
+            turns: Turns::new(),
         }
     }
 
@@ -89,10 +88,9 @@ impl<D: Send + 'static> FairQueue<D> {
             let Some(slot) = self.slots.get_mut(place) else {
                 continue;
             };
-            slot.is_listed = false;
             match slot.inlet.receiver.try_recv() {
                 Ok(incoming) => {
-                    self.list(place);
+                    self.turns.push_back(place);
                     return Some(Turn::Incoming(place, incoming));
                 }
                 Err(TryRecvError::Empty) if slot.is_finishing => {
@@ -107,7 +105,7 @@ impl<D: Send + 'static> FairQueue<D> {
             match slot.inlet.receiver.poll_recv(&mut context) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(incoming)) => {
-                    self.list(place);
+                    self.turns.push_back(place);
                     return Some(Turn::Incoming(place, incoming));
                 }
                 Poll::Ready(Err(error)) => {
@@ -120,6 +118,7 @@ impl<D: Send + 'static> FairQueue<D> {
     /// Drops a peer with what it has sent.
     pub(crate) fn remove(&mut self, pipe: PipeId) {
         for place in self.places.remove(&pipe).unwrap_or_default() {
+            self.turns.remove(place);
             self.slots.remove(place);
         }
     }
@@ -157,33 +156,25 @@ impl<D: Send + 'static> FairQueue<D> {
                     pipe,
                     inlet,
                     bell,
-                    is_listed: false,
                     is_finishing: false,
                 });
                 self.places.entry(pipe).or_default().push(place);
-                self.list(place);
+                self.turns.push_back(place);
             }
         }
         for pipe in news.finishing {
             for place in self.places.get(&pipe).cloned().unwrap_or_default() {
                 if let Some(slot) = self.slots.get_mut(place) {
                     slot.is_finishing = true;
+                    self.turns.push_back(place);
                 }
-                self.list(place);
             }
         }
         // A place may have another peer by now, which then gets a turn without need.
         for place in news.ready {
-            self.list(place);
-        }
-    }
-
-    /// Gives the peer in `place` a turn, once.
-    fn list(&mut self, place: usize) {
-        if let Some(slot) = self.slots.get_mut(place)
-            && !std::mem::replace(&mut slot.is_listed, true)
-        {
-            self.turns.push_back(place);
+            if self.slots.contains(place) {
+                self.turns.push_back(place);
+            }
         }
     }
 }

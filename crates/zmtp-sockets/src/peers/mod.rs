@@ -6,3 +6,4 @@ pub(crate) mod outlet;
 pub(crate) mod round_robin;
 pub(crate) mod routes;
 pub(crate) mod routing_ids;
+pub(crate) mod turns;

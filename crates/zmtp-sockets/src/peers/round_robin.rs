@@ -4,8 +4,9 @@
 
 use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::outlet::Outlet;
+use crate::peers::turns::Turns;
 use slab::Slab;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::task::{Context, Poll};
 use zmtp_auth::net::{Message, TrySendError, TrySendReason};
 
@@ -15,15 +16,13 @@ pub(crate) struct RoundRobin {
     slots: Slab<Slot>,
     places: HashMap<PipeId, usize>,
     /// The places that may have room, in the order of their turns.
-    turns: VecDeque<usize>,
+    turns: Turns,
 }
 
 struct Slot {
     pipe: PipeId,
     outlet: Outlet,
     bell: Bell,
-    /// Whether the place is among the turns.
-    is_listed: bool,
 }
 
 impl RoundRobin {
@@ -32,7 +31,7 @@ impl RoundRobin {
             news,
             slots: Slab::new(),
             places: HashMap::new(),
-            turns: VecDeque::new(),
+            turns: Turns::new(),
         }
     }
 
@@ -61,7 +60,7 @@ impl RoundRobin {
     pub(crate) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             self.take_news();
-            while let Some(&place) = self.turns.front() {
+            while let Some(place) = self.turns.front() {
                 let has_room = self.slots.get_mut(place).is_some_and(|slot| {
                     slot.bell.silence();
                     let mut context = Context::from_waker(&slot.bell.waker);
@@ -71,9 +70,6 @@ impl RoundRobin {
                     return Poll::Ready(());
                 }
                 self.turns.pop_front();
-                if let Some(slot) = self.slots.get_mut(place) {
-                    slot.is_listed = false;
-                }
             }
             if self.news.wait(context) {
                 return Poll::Pending;
@@ -89,12 +85,11 @@ impl RoundRobin {
             let Some(slot) = self.slots.get_mut(place) else {
                 continue;
             };
-            slot.is_listed = false;
             loop {
                 match slot.outlet.try_send(message) {
                     Ok(()) => {
                         let pipe = slot.pipe;
-                        self.list(place);
+                        self.turns.push_back(place);
                         return Ok(pipe);
                     }
                     Err(TrySendError {
@@ -124,6 +119,7 @@ impl RoundRobin {
     /// Drops a peer.
     pub(crate) fn remove(&mut self, pipe: PipeId) {
         if let Some(place) = self.places.remove(&pipe) {
+            self.turns.remove(place);
             self.slots.remove(place);
         }
     }
@@ -131,7 +127,7 @@ impl RoundRobin {
     /// Takes out all peers, to close them.
     pub(crate) fn drain(&mut self) -> Vec<Outlet> {
         self.take_news();
-        self.turns.clear();
+        self.turns = Turns::new();
         self.places.clear();
         let slots = std::mem::take(&mut self.slots);
         slots.into_iter().map(|(_, slot)| slot.outlet).collect()
@@ -150,30 +146,19 @@ impl RoundRobin {
                 let entry = self.slots.vacant_entry();
                 let place = entry.key();
                 let bell = self.news.bell(place);
-                entry.insert(Slot {
-                    pipe,
-                    outlet,
-                    bell,
-                    is_listed: false,
-                });
+                entry.insert(Slot { pipe, outlet, bell });
                 if let Some(before) = self.places.insert(pipe, place) {
+                    self.turns.remove(before);
                     self.slots.remove(before);
                 }
-                self.list(place);
+                self.turns.push_back(place);
             }
         }
         // A place may have another peer by now, which then gets a turn without need.
         for place in news.ready {
-            self.list(place);
-        }
-    }
-
-    /// Gives the peer in `place` a turn, once.
-    fn list(&mut self, place: usize) {
-        if let Some(slot) = self.slots.get_mut(place)
-            && !std::mem::replace(&mut slot.is_listed, true)
-        {
-            self.turns.push_back(place);
+            if self.slots.contains(place) {
+                self.turns.push_back(place);
+            }
         }
     }
 }

@@ -1,0 +1,113 @@
+//! The order in which places have their turns. A place is in it at most once, and leaves it at once
+//! when its peer is gone: a place that stayed would count for the next peer there, which could get more
+//! turns than others by connecting again and again.
+#![forbid(unsafe_code)]
+
+/// A queue of places. Every operation takes the same time, however many places there are.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// The neighbours of each place.
+    links: Vec<Link>,
+    front: Option<usize>,
+    back: Option<usize>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Link {
+    is_listed: bool,
+    before: Option<usize>,
+    after: Option<usize>,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// The place whose turn it is.
+    pub(crate) const fn front(&self) -> Option<usize> {
+        self.front
+    }
+
+    /// Takes the place out whose turn it is.
+    pub(crate) fn pop_front(&mut self) -> Option<usize> {
+        let place = self.front?;
+        self.remove(place);
+        Some(place)
+    }
+
+    /// Gives a place the last turn, unless it has one already.
+    pub(crate) fn push_back(&mut self, place: usize) {
+        if place >= self.links.len() {
+            self.links.resize(place + 1, Link::default());
+        }
+        if self.links[place].is_listed {
+            return;
+        }
+        let before = self.back.replace(place);
+        self.links[place] = Link {
+            is_listed: true,
+            before,
+            after: None,
+        };
+        match before {
+            Some(before) => self.links[before].after = Some(place),
+            None => self.front = Some(place),
+        }
+    }
+
+    /// Takes a place out, if it is there.
+    pub(crate) fn remove(&mut self, place: usize) {
+        let Some(link) = self.links.get_mut(place).filter(|link| link.is_listed) else {
+            return;
+        };
+        let Link { before, after, .. } = std::mem::take(link);
+        match before {
+            Some(before) => self.links[before].after = after,
+            None => self.front = after,
+        }
+        match after {
+            Some(after) => self.links[after].before = before,
+            None => self.back = before,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(turns: &mut Turns) -> Vec<usize> {
+        std::iter::from_fn(|| turns.pop_front()).collect()
+    }
+
+    #[test]
+    fn a_place_has_one_turn_in_the_order_of_arrival() {
+        let mut turns = Turns::new();
+        for place in [3, 0, 3, 7, 0] {
+            turns.push_back(place);
+        }
+        assert_eq!(turns.front(), Some(3));
+        assert_eq!(drain(&mut turns), [3, 0, 7]);
+        turns.push_back(7);
+        assert_eq!(drain(&mut turns), [7]);
+    }
+
+    #[test]
+    fn a_place_that_is_removed_leaves_no_trace() {
+        for removed in 0..4 {
+            let mut turns = Turns::new();
+            for place in 0..4 {
+                turns.push_back(place);
+            }
+            turns.remove(removed);
+            turns.remove(removed);
+            turns.remove(9);
+            turns.push_back(removed);
+            let mut expected: Vec<_> = (0..4).filter(|place| *place != removed).collect();
+            expected.push(removed);
+            assert_eq!(drain(&mut turns), expected);
+            assert_eq!((turns.front(), turns.back), (None, None));
+        }
+    }
+}
