@@ -87,6 +87,9 @@ pub use access::grant::{Grant, GrantTerms};
 pub use access::peer::{Authenticated, Claims, Peer};
 pub use access::request::{AccessPolicy, AccessRequest};
 pub use access::revoked::{RevocationGuard, Revoked};
+pub use access::topics::{
+    TopicChanges, TopicPermissionError, TopicPermissions, TopicTerms, Topics,
+};
 pub use access::verdict::{Approval, Approved, Verdict};
 pub use config::builder::Builder;
 pub use config::config_error::ConfigError;

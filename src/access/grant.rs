@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::revoked::{RevocationGuard, Revoked};
+use crate::access::topics::Topics;
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -16,6 +17,11 @@ pub trait GrantTerms: Any + Send + Sync {
     /// Resolves once [`GrantTerms::still_valid`] is false, immediately if it is false already.
     /// Must be cancel-safe: the future may be dropped and the method called again.
     fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// The topics that the peer may use. By default every topic is allowed.
+    fn topics(self: Arc<Self>) -> Topics {
+        Topics::all()
+    }
 }
 
 /// A revocable admission. It keeps its issuer alive, so the owner of a connection needs no other
@@ -44,6 +50,12 @@ impl Grant {
     pub fn terms<T: GrantTerms>(&self) -> Option<&T> {
         let terms: &dyn Any = &*self.0;
         terms.downcast_ref()
+    }
+
+    /// The topics that the peer may use, as the policy says them at each moment.
+    #[must_use]
+    pub fn topics(&self) -> Topics {
+        Arc::clone(&self.0).topics()
     }
 
     /// Waits until the admission is withdrawn. Close the connection then.

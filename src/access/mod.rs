@@ -9,5 +9,6 @@ pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod request;
 pub(crate) mod revoked;
+pub(crate) mod topics;
 pub(crate) mod user_name;
 pub(crate) mod verdict;

@@ -7,6 +7,7 @@ use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
 use crate::access::grant::Grant;
 use crate::access::revoked::Revoked;
+use crate::access::topics::Topics;
 use crate::crypto::keys::PublicKey;
 use crate::error::{Error, Malformation, ProtocolError};
 use crate::limits::Limits;
@@ -68,6 +69,13 @@ impl Peer {
     #[must_use]
     pub fn grant(&self) -> Option<&Grant> {
         self.authenticated.as_ref()?.grant.as_ref()
+    }
+
+    /// The topics that the peer may use, as the policy says them at each moment. Every topic is
+    /// allowed for a peer without a grant.
+    #[must_use]
+    pub fn topics(&self) -> Topics {
+        self.grant().map_or_else(Topics::all, Grant::topics)
     }
 
     /// Resolves once the admission is withdrawn; never for a peer without a grant. Close the

@@ -13,6 +13,8 @@ use crate::access::address::PeerAddress;
 use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
 use crate::access::grant::GrantTerms;
+use crate::access::topics::{TopicPermissions, TopicTerms, Topics};
+use crate::auth::admission_state::{AdmissionState, LiveTopics};
 use crate::auth::audit::event::{Audited, AuditedAdmission};
 use crate::auth::audit::log::EventLog;
 use crate::auth::policy::admission::{Admission, AdmittedPeer};
@@ -32,11 +34,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
-
-/// Maximum time between two looks at the clock while waiting for the end of a validity. 60 s: the
-/// system clock may be set, or advance while the machine is suspended, and timers do not notice.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+use std::time::SystemTime;
 
 /// The record of an admission by an [`Authenticator`](crate::auth::Authenticator): who was admitted,
 /// and by which entry of the policy. The holder of a grant gets it from
@@ -52,6 +50,10 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 ///   change leaves as it was, or that gets another end of its validity, stays the same entry.
 /// - Its validity has not ended.
 /// - No call has ended it: [`end_admissions`], [`end_admissions_of_key`].
+///
+/// The topics that the peer may use follow the topic tables at each moment
+/// ([`Grant::topics`](crate::Grant::topics)). They end with the admission, and a change of a table ends
+/// no admission.
 ///
 /// [`stop`](crate::auth::Authenticator::stop) and
 /// [`set_curve_user_id`](crate::auth::Authenticator::set_curve_user_id) apply to future peers and
@@ -76,19 +78,9 @@ pub struct AdmissionTerms {
     address: PeerAddress,
     rule: Rule,
     state: Mutex<AdmissionState>,
-    /// Notified when the admission ends, and when the end of its validity changes.
+    topics: LiveTopics,
+    /// Notified when the admission ends, and when its topics or the end of its validity change.
     changed: EventCount,
-}
-
-/// The part of an admission that changes.
-#[derive(Debug, Clone, Copy)]
-struct AdmissionState {
-    revoked: bool,
-    /// The version of the policy that admitted the peer.
-    since: u64,
-    /// The version of the last policy that the admission was checked against.
-    checked: u64,
-    valid_until: Option<SystemTime>,
 }
 
 impl AdmissionTerms {
@@ -169,31 +161,22 @@ impl AdmissionTerms {
     /// Checks the admission against `policy` and the clock. True if waiters must be notified.
     fn check(&self, policy: &Policy, now: Option<SystemTime>) -> bool {
         let mut state = self.state();
-        if state.revoked {
-            return false;
-        }
-        // Fail closed: if the clock panicked, a validity with an end counts as over.
-        let over = |until| now.is_none_or(|now| now >= until);
-        let before = state.valid_until;
-        state.revoked = before.is_some_and(over);
-        // A check against an older policy than the last one comes late and must do nothing.
-        if !state.revoked && state.checked < policy.version {
-            state.checked = policy.version;
-            match policy.still_admits(&self.peer(), || now) {
-                Some(valid_until) => state.valid_until = valid_until,
-                None => state.revoked = true,
-            }
-        }
-        state.revoked || state.valid_until != before
+        state.check(policy, &self.peer(), &self.topics, now)
     }
 
     /// Notifies waiters, and writes the audit log if the admission has ended.
     fn notify(&self) {
         self.changed.notify_all();
-        let AdmissionState {
-            revoked, checked, ..
-        } = *self.state();
-        if revoked {
+        let (is_end, checked) = {
+            let mut state = self.state();
+            let AdmissionState {
+                revoked, checked, ..
+            } = *state;
+            // Several changes may notify of one end.
+            let is_told = std::mem::replace(&mut state.is_end_audited, revoked);
+            (revoked && !is_told, checked)
+        };
+        if is_end {
             self.audit_end(checked);
         }
     }
@@ -213,13 +196,6 @@ impl AdmissionTerms {
             })
         });
     }
-
-    /// The time until the next look at the clock; `None` if the validity has no end.
-    fn next_check(&self) -> Option<Duration> {
-        let until = self.valid_until()?;
-        let left = until.duration_since(self.ledger.now()?).unwrap_or_default();
-        Some(left.min(LONGEST_SLEEP))
-    }
 }
 
 impl GrantTerms for AdmissionTerms {
@@ -228,6 +204,10 @@ impl GrantTerms for AdmissionTerms {
             self.notify();
         }
         !self.state().revoked
+    }
+
+    fn topics(self: Arc<Self>) -> Topics {
+        Topics::new(self)
     }
 
     fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -239,7 +219,9 @@ impl GrantTerms for AdmissionTerms {
                     return;
                 }
                 let notified = self.changed.notified_after(heard);
-                match self.next_check() {
+                let now = self.ledger.now();
+                let next = self.state().next_check(now);
+                match next {
                     None => notified.await,
                     Some(time) => {
                         // In both cases the admission is checked again.
@@ -248,6 +230,20 @@ impl GrantTerms for AdmissionTerms {
                 }
             }
         })
+    }
+}
+
+impl TopicTerms for AdmissionTerms {
+    fn permissions(&self) -> TopicPermissions {
+        self.topics.permissions()
+    }
+
+    fn version(&self) -> u64 {
+        self.topics.version()
+    }
+
+    fn changed(&self, seen: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.topics.changed(seen, &self.changed))
     }
 }
 
@@ -266,6 +262,7 @@ impl fmt::Debug for AdmissionTerms {
             .field("address", &self.address)
             .field("rule", &self.rule)
             .field("state", &*self.state())
+            .field("topics", &self.topics)
             .finish_non_exhaustive()
     }
 }
@@ -327,12 +324,8 @@ impl Ledger {
             user_id: admission.user_id.clone(),
             address: request.address.clone(),
             rule: admission.rule.clone(),
-            state: Mutex::new(AdmissionState {
-                revoked: false,
-                since: policy_version,
-                checked: policy_version,
-                valid_until: admission.valid_until,
-            }),
+            state: Mutex::new(AdmissionState::new(policy_version, admission.valid_until)),
+            topics: LiveTopics::new(TopicPermissions::none()),
             changed: EventCount::default(),
         });
         // Registration races with policy changes. A change that is stored before the load below is
@@ -343,13 +336,16 @@ impl Ledger {
             terms.check(&policy, self.now());
             let mut state = terms.state();
             if !policy.endings.allow(policy_version, &terms.peer()) {
-                state.revoked = true;
+                state.revoke(&terms.topics);
             }
             if !state.revoked {
                 state.since = state.checked;
             }
             state.revoked
         };
+        terms
+            .state()
+            .begin_topics(&policy, &terms.peer(), &terms.topics);
         Issued {
             terms,
             is_withdrawn,
@@ -368,9 +364,10 @@ impl Ledger {
 
     /// Ends the admissions for which `is_meant` returns true.
     pub(crate) fn end(&self, is_meant: impl Fn(&AdmissionTerms) -> bool) -> PendingNotices {
-        PendingNotices(self.live.select(|terms| {
-            is_meant(terms) && !std::mem::replace(&mut terms.state().revoked, true)
-        }))
+        PendingNotices(
+            self.live
+                .select(|terms| is_meant(terms) && terms.state().revoke(&terms.topics)),
+        )
     }
 }
 

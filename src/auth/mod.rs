@@ -1,6 +1,7 @@
 //! Access policy. [`Authenticator`] implements the policy of pyzmq's `zmq.auth` as a
 //! [`ZapHandler`](crate::zap::ZapHandler).
 
+mod admission_state;
 pub(crate) mod audit;
 pub(crate) mod authenticator;
 pub(crate) mod grants;
@@ -33,12 +34,13 @@ pub use policy::provider::{
     CurveQuestion, IntoProviderResult, PlainQuestion, Provider, ProviderAnswer, ProviderError,
 };
 pub use policy::rule::Rule;
+pub use policy::topics::TopicTable;
 #[cfg(feature = "reload")]
 pub use policy::watched::issue::ReloadIssue;
 #[cfg(feature = "policy-file")]
 pub use policy_file::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings, PolicyFile,
-    PolicyFileError, PolicyFileErrorKind, PolicySettings, PolicyWarning,
+    PolicyFileError, PolicyFileErrorKind, PolicySettings, PolicyWarning, TopicSettings,
 };
 #[cfg(feature = "reload")]
 pub use reload::event::ReloadEvent;

@@ -8,10 +8,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
+use zmtp_auth::auth::{Authenticator, TopicTable};
 use zmtp_auth::net::{Connection, Listener, NetError};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
-use zmtp_auth::{Grant, GrantTerms, SocketType, Stage};
+use zmtp_auth::{Grant, GrantTerms, SocketType, Stage, TopicPermissions};
 
 /// A grant that is valid until the sender ends it.
 struct Until(watch::Receiver<bool>);
@@ -75,6 +76,34 @@ async fn a_revoked_grant_closes_its_connection_and_no_other() {
         push.send("alive").await.unwrap();
         assert_eq!(soon(pull.recv_message()).await.unwrap(), "alive".into());
     }
+}
+
+#[tokio::test]
+async fn the_topics_of_a_peer_follow_the_table_while_it_is_connected() {
+    let reader = TopicPermissions::none().with_subscribe(["weather."]);
+    let table = TopicTable::new().with_others(reader.unwrap());
+    let auth = Authenticator::new();
+    auth.configure_topics("test", table);
+    let router = ZapRouter::new();
+    router.bind("test", auth.clone()).unwrap();
+    let listener = Listener::bind(ANY_PORT, (null_asks(SocketType::Pub), router))
+        .await
+        .unwrap();
+    let sub = Connection::connect(listener.local_endpoint(), null(SocketType::Sub));
+    let sub = soon(sub).await.unwrap();
+    let ours = soon(listener.accept()).await.unwrap();
+    let topics = ours.peer().topics();
+    assert!(topics.may_subscribe(b"weather.london") && !topics.may_subscribe(b"weather"));
+    assert!(
+        sub.peer().topics().may_subscribe(b""),
+        "no policy is asked about it"
+    );
+    let mut changes = topics.changes();
+    auth.configure_topics("test", TopicTable::new());
+    soon(changes.changed()).await;
+    assert!(!topics.may_subscribe(b"weather.london"));
+    assert!(ours.peer().grant().unwrap().still_valid());
+    drop(sub);
 }
 
 /// The peer has sent more than the queue holds and has closed, so the connection only delivers what

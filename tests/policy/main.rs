@@ -27,4 +27,7 @@ mod revocation_hooks;
 mod serialized;
 mod table;
 mod thread_authenticator;
+mod topics;
+#[cfg(feature = "policy-file")]
+mod topics_file;
 mod validity;

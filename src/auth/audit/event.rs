@@ -133,7 +133,7 @@ pub enum Change {
         /// it removed the key.
         users: Vec<(PublicKey, Bytes)>,
     },
-    /// A policy file has replaced all rules and address lists. These are its domains.
+    /// A policy file has replaced all rules, address lists and topic tables. These are its domains.
     PolicyFile(Vec<Domain>),
     /// The configuration of a domain was removed, and `*` rules it again.
     Unconfigured(Domain),
@@ -146,6 +146,18 @@ pub enum Change {
         how: AddressChange,
         /// The rules that it was called with.
         rules: Vec<AddressRule>,
+    },
+    /// The topic table of a domain was replaced or removed.
+    #[non_exhaustive]
+    Topics {
+        /// The domain of the table.
+        domain: Domain,
+        /// Whether the domain has a table now.
+        is_table: bool,
+        /// The users whose entries are new, changed or removed.
+        users: Vec<(MechanismKind, Bytes)>,
+        /// Whether the permissions of all users without an entry have changed.
+        others: bool,
     },
     /// The files for these mechanisms and domains are no longer watched, because another call has
     /// configured them, or the watch was dropped.
@@ -268,6 +280,7 @@ impl Audited {
                 ..
             }) => 1 + added.len() + changed.len() + removed.len() + users.len(),
             Self::Change(Change::Addresses { rules, .. }) => 1 + rules.len(),
+            Self::Change(Change::Topics { users, .. }) => 1 + users.len(),
             Self::Change(Change::PolicyFile(domains)) => 1 + domains.len(),
             Self::Change(Change::WatchEnded(rules)) => 1 + rules.len(),
             #[cfg(feature = "reload")]

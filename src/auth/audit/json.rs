@@ -125,6 +125,24 @@ fn add_change<M: SerializeMap>(map: &mut M, change: &Change) -> Result<(), M::Er
             let rules: Vec<_> = rules.iter().map(AddressRule::to_string).collect();
             map.serialize_entry("rules", &rules)
         }
+        Change::Topics {
+            domain,
+            is_table,
+            users,
+            others,
+        } => {
+            map.serialize_entry("domain", domain)?;
+            map.serialize_entry("is_table", is_table)?;
+            let users = users.iter();
+            let users: Vec<_> = users
+                .map(|(mechanism, user_id)| TopicUserForm {
+                    mechanism: *mechanism,
+                    user_id: to_text(user_id),
+                })
+                .collect();
+            map.serialize_entry("users", &users)?;
+            map.serialize_entry("others", others)
+        }
         Change::WatchEnded(watches) => {
             let watches = watches.iter();
             let watches: Vec<_> = watches
@@ -170,6 +188,7 @@ impl Change {
             Self::PolicyFile(_) => "policy_file",
             Self::Unconfigured(_) => "unconfigured",
             Self::Addresses { .. } => "addresses",
+            Self::Topics { .. } => "topics",
             Self::WatchEnded(_) => "watch_ended",
             Self::UserIds => "user_ids",
             Self::EndedUser { .. } => "ended_user",
@@ -197,6 +216,12 @@ impl AddressChange {
 struct WatchForm<'a> {
     mechanism: MechanismKind,
     domain: &'a Domain,
+}
+
+#[derive(serde::Serialize)]
+struct TopicUserForm {
+    mechanism: MechanismKind,
+    user_id: String,
 }
 
 #[derive(serde::Serialize)]
@@ -426,6 +451,16 @@ mod tests {
                 },
                 json!({"change": "addresses", "domain": null, "how": "remove_denied",
                     "rules": ["10.0.0.0/8"]}),
+            ),
+            (
+                Change::Topics {
+                    domain: domain.clone(),
+                    is_table: true,
+                    users: vec![(MechanismKind::Curve, "alice".into())],
+                    others: false,
+                },
+                json!({"change": "topics", "domain": "d", "is_table": true, "others": false,
+                    "users": [{"mechanism": "CURVE", "user_id": "alice"}]}),
             ),
             (
                 Change::WatchEnded(vec![(MechanismKind::Curve, domain.clone())]),

@@ -140,6 +140,13 @@ impl Change {
                 rules = rules.len(),
                 "address list changed"
             ),
+            Self::Topics {
+                domain,
+                is_table,
+                users,
+                others,
+            } => tracing::info!(%domain, is_table, users = users.len(), others,
+                "topic table changed"),
             Self::WatchEnded(rules) => {
                 for (mechanism, domain) in rules {
                     tracing::info!(%mechanism, %domain, "files no longer watched");

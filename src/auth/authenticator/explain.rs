@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::request::AccessRequest;
+use crate::access::topics::TopicPermissions;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::decide::{Ask, Ruling};
 use crate::auth::policy::outcome::{Decided, Outcome};
@@ -17,6 +18,8 @@ use std::sync::Arc;
 pub struct Explanation {
     /// The outcome; `None` if the provider named by [`Explanation::rule`] would decide.
     pub outcome: Option<Outcome>,
+    /// The topics that the peer may use; `None` if it is not admitted by a table.
+    pub topics: Option<TopicPermissions>,
     /// The rule that decides.
     pub rule: Rule,
     /// The version of the policy.
@@ -39,6 +42,7 @@ impl Authenticator {
             })) => {
                 return Explanation {
                     outcome: None,
+                    topics: None,
                     rule,
                     policy_version: policy.version,
                 };
@@ -55,7 +59,9 @@ impl Authenticator {
         };
         // Decisions log this error; here only its effect on the outcome matters.
         let _invalid = decided.check();
+        let admission = decided.ruled.as_ref().ok();
         Explanation {
+            topics: admission.map(|admission| policy.topics_of(&admission.of(&request))),
             outcome: Some(decided.outcome()),
             rule: decided.rule().clone(),
             policy_version: policy.version,
@@ -65,10 +71,12 @@ impl Authenticator {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limited = self.topics.as_ref().filter(|topics| !topics.allow_all());
         match &self.outcome {
             None => write!(f, "undecided: {} decides", self.rule),
             Some(Outcome::Allowed { user_id, .. }) => {
-                write!(f, "allowed as \"{}\": {}", printable(user_id), self.rule)
+                write!(f, "allowed as \"{}\": {}", printable(user_id), self.rule)?;
+                limited.map_or(Ok(()), |topics| write!(f, "; {topics}"))
             }
             Some(Outcome::Refused {
                 status,

@@ -5,6 +5,7 @@ pub(crate) mod changes;
 pub(crate) mod configure_addresses;
 pub(crate) mod configure_curve;
 pub(crate) mod configure_plain;
+pub(crate) mod configure_topics;
 pub(crate) mod configured;
 pub(crate) mod decision;
 pub(crate) mod ending;

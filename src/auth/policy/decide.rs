@@ -3,6 +3,7 @@
 
 use crate::access::credentials::{Credential, Credentials, MechanismKind};
 use crate::access::domain::Domain;
+use crate::access::topics::TopicPermissions;
 use crate::auth::policy::address::list::AddressLists;
 use crate::auth::policy::admission::{Admission, AdmittedPeer};
 use crate::auth::policy::call::Call;
@@ -13,6 +14,7 @@ use crate::auth::policy::principals::PrincipalRule;
 use crate::auth::policy::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
+use crate::auth::policy::topics::TopicTables;
 #[cfg(feature = "reload")]
 use crate::auth::policy::watched::watches::Watches;
 use crate::crypto::keys::PublicKey;
@@ -50,6 +52,8 @@ pub(crate) struct Policy {
     /// The GSSAPI rules by domain, from a policy file. Without one every principal is admitted.
     pub(crate) gssapi: Option<BTreeMap<Domain, PrincipalRule>>,
     pub(crate) user_ids: Option<UserIds>,
+    /// The topics that users may use. They admit and refuse no peer.
+    pub(crate) topics: Arc<TopicTables>,
     /// The rules that are reloaded when their files change.
     #[cfg(feature = "reload")]
     pub(crate) watches: Watches,
@@ -327,6 +331,12 @@ impl Policy {
         }
     }
 
+    /// The topics that an admitted peer may use under this policy.
+    pub(crate) fn topics_of(&self, peer: &AdmittedPeer<'_>) -> TopicPermissions {
+        let mechanism = peer.credential.mechanism();
+        self.topics.of(peer.domain, mechanism, peer.user_id)
+    }
+
     /// Whether a decision under the policy `version` to admit `peer` still stands under this
     /// policy. Calls no foreign code.
     pub(crate) fn confirms(
@@ -378,6 +388,7 @@ impl fmt::Debug for Policy {
             .field("curve", &self.curve)
             .field("null", &self.null)
             .field("gssapi", &self.gssapi)
+            .field("topics", &self.topics)
             .finish_non_exhaustive()
     }
 }

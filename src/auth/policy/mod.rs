@@ -13,5 +13,6 @@ pub(crate) mod principals;
 pub(crate) mod provider;
 pub(crate) mod refusal;
 pub(crate) mod rule;
+pub(crate) mod topics;
 #[cfg(feature = "reload")]
 pub(crate) mod watched;

@@ -1,6 +1,7 @@
 //! Turns settings into rules: checks combinations of values, and reads the files that they name.
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::list::{AddressLists, ListError};
@@ -8,6 +9,7 @@ use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::password_file::{Passwords, password_input};
 use crate::auth::policy::plain::{PasswordTable, PlainRule};
 use crate::auth::policy::principals::PrincipalRule;
+use crate::auth::policy::topics::{TopicTables, TopicUser};
 #[cfg(feature = "reload")]
 use crate::auth::policy::watched::{reading::Reading, source::Source};
 use crate::auth::policy_file::error::{PolicyFileError, PolicyFileErrorKind};
@@ -15,6 +17,7 @@ use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings,
 };
+use crate::auth::policy_file::topics;
 use crate::auth::policy_file::warning::PolicyWarning;
 use crate::cert::directory::{self, CertificateDirectory, DirectoryReport};
 use crate::cert::validity::Validity;
@@ -31,6 +34,7 @@ pub(super) struct Rules {
     pub(super) curve: BTreeMap<Domain, CurveRule>,
     pub(super) null: BTreeMap<Domain, PrincipalRule>,
     pub(super) gssapi: BTreeMap<Domain, PrincipalRule>,
+    pub(super) topics: TopicTables,
     /// The files and directories that the policy names, as they were read.
     #[cfg(feature = "reload")]
     pub(super) sources: Vec<NamedSource>,
@@ -55,6 +59,28 @@ impl From<ListError> for PolicyFileErrorKind {
     }
 }
 
+impl Rules {
+    /// Whether a peer with this user id can be admitted to `domain`, as far as tables say it.
+    fn may_know(&self, domain: &Domain, (mechanism, user_id): &TopicUser) -> bool {
+        fn ruling<'a, R>(rules: &'a BTreeMap<Domain, R>, domain: &Domain) -> Option<&'a R> {
+            rules.get(domain).or_else(|| rules.get(&Domain::ALL))
+        }
+        match *mechanism {
+            MechanismKind::Null => user_id == "anonymous",
+            MechanismKind::Plain => {
+                ruling(&self.plain, domain).is_some_and(|rule| rule.version_of(user_id).is_some())
+            }
+            MechanismKind::Curve => {
+                ruling(&self.curve, domain).is_some_and(|rule| rule.may_name(user_id))
+            }
+            MechanismKind::Gssapi => ruling(&self.gssapi, domain).is_some_and(|rule| {
+                let principal = Credential::Principal(user_id.clone());
+                rule.version_of(&principal).is_some()
+            }),
+        }
+    }
+}
+
 impl PolicyFile {
     /// Creates the rules that `auth` can put in force. `auth` is not changed.
     pub(super) fn compile(&self, auth: &Authenticator) -> Result<Rules, PolicyFileError> {
@@ -75,6 +101,20 @@ impl PolicyFile {
                 let dot = if part.is_empty() { "" } else { "." };
                 self.error(format!("{place}{dot}{part}"), reason)
             })?;
+        }
+        // Their entries name the users of all rules.
+        for (name, domain) in &settings.domain {
+            let Some(entries) = &domain.topics else {
+                continue;
+            };
+            let scope = Domain::from(name.clone());
+            let mut warnings = Vec::new();
+            let may_know = |user: &TopicUser| rules.may_know(&scope, user);
+            let table = topics::compile(settings, &scope, domain, entries, may_know, &mut warnings);
+            rules.warnings.append(&mut warnings);
+            let place = || format!("domain.{}.topics", key(name));
+            let table = table.map_err(|reason| self.error(place(), reason))?;
+            rules.topics.0.insert(scope, table);
         }
         self.add_warnings(&mut rules.warnings);
         Ok(rules)

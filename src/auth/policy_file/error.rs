@@ -1,6 +1,7 @@
 //! Errors of policy files, with the place of the fault.
 #![forbid(unsafe_code)]
 
+use crate::access::topics::TopicPermissionError;
 use crate::auth::policy::curve::row::CurveKeyError;
 use crate::auth::policy::password_file::PasswordFileError;
 use crate::cert::problem::CertificateError;
@@ -103,6 +104,20 @@ pub enum PolicyFileErrorKind {
     /// [`PolicyFileErrorKind::Toml`], unless the settings were created in Rust.
     #[error(transparent)]
     CurveKeys(Box<CurveKeyError>),
+    /// The topics of an entry cannot be used.
+    #[error("the topics of {0:?}: {1}")]
+    TopicPermissions(String, TopicPermissionError),
+    /// The name of an entry of topics is not the name of a user.
+    #[error("{0:?} does not name one user of 1 to 255 bytes; \"*\" alone names all others")]
+    TopicUser(String),
+    /// An entry of topics does not say the mechanism, and the domain has several.
+    #[error(
+        "{0:?} may be a user of several mechanisms: write the mechanism before it, \"curve:NAME\""
+    )]
+    TopicMechanism(String),
+    /// Two entries of topics name the same user.
+    #[error("{0:?} names a user that an earlier entry names")]
+    SameTopicUser(String),
     /// `reload` in a section without files.
     #[error(
         "reload needs curve = {{ certificates = .. }} or plain = {{ file = .. }} in the same section"

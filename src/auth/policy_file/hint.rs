@@ -30,7 +30,15 @@ const NO_FORM: [&str; 4] = [
 const NOT_POSSIBLE: &str = "not one of the settings that are possible here";
 
 /// The settings that are lists.
-const LISTS: [&str; 5] = ["allow", "deny", "from", "keys", "principals"];
+const LISTS: [&str; 7] = [
+    "allow",
+    "deny",
+    "from",
+    "keys",
+    "principals",
+    "subscribe",
+    "publish",
+];
 /// The settings that are dates.
 const DATES: [&str; 2] = ["not-before", "not-after"];
 

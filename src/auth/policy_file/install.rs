@@ -47,7 +47,7 @@ impl Authenticator {
     }
 
     /// Puts a policy file in force. It reads the files that the policy names, and replaces all
-    /// rules and address lists, whether they came from a policy file or from `configure_*` calls.
+    /// rules, address lists and topic tables, whether they came from a policy file or from `configure_*` calls.
     /// Peers that the new policy would not admit in the same way lose their admission, and all
     /// others keep it. It logs the warnings of [`PolicyFile::lint`] and returns them.
     ///
@@ -150,6 +150,8 @@ impl Rules {
         policy.ruling_call = call;
         let fresh = policy.version;
         policy.addresses = Arc::new(self.addresses);
+        let mut domains: BTreeSet<Domain> = self.topics.0.keys().cloned().collect();
+        policy.topics = Arc::new(self.topics);
         let mut plain = self.plain;
         for (domain, rule) in &mut plain {
             rule.inherit(policy.plain.get(domain), fresh);
@@ -166,7 +168,7 @@ impl Rules {
                 rule.inherit(before.get(domain), fresh);
             }
         }
-        let mut domains: BTreeSet<Domain> = plain.keys().chain(curve.keys()).cloned().collect();
+        domains.extend(plain.keys().chain(curve.keys()).cloned());
         domains.extend(null.keys().chain(gssapi.keys()).cloned());
         policy.plain = plain;
         policy.curve = curve;

@@ -10,6 +10,7 @@ mod overlap;
 #[cfg(feature = "reload")]
 pub(crate) mod reload;
 pub(crate) mod settings;
+mod topics;
 pub(crate) mod values;
 pub(crate) mod warning;
 
@@ -17,5 +18,6 @@ pub use error::{PolicyFileError, PolicyFileErrorKind};
 pub use file::PolicyFile;
 pub use settings::{
     CurveSettings, DomainSettings, GssapiSettings, NullSettings, PlainSettings, PolicySettings,
+    TopicSettings,
 };
 pub use warning::PolicyWarning;

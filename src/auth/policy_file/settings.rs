@@ -30,6 +30,9 @@ use std::path::PathBuf;
 ///     { key = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", user = "alice",
 ///       metadata = { role = "ops" }, from = ["10.0.0.0/8"] },
 /// ] }
+/// [domain.billing.topics]                      # without it, every topic is allowed
+/// alice = { subscribe = ["invoices."], publish = [] }
+/// "*" = { subscribe = ["public."] }            # all others
 /// ```
 ///
 /// Everything that is not admitted is refused. In a domain with a section of its own, a mechanism
@@ -103,6 +106,13 @@ pub struct DomainSettings {
     /// dates such as `2027-01-31T12:00:00Z`. The validity of a certificate applies as well.
     #[serde(default, deserialize_with = "values::validity")]
     pub validity: Option<Validity>,
+    /// The topics of each user. `"*"` stands for all others. Without it, the topics of `*` apply, and
+    /// without those every topic is allowed.
+    ///
+    /// An entry names a user id of this domain. Where the domain has several mechanisms, the name of
+    /// the mechanism stands before it: `"curve:alice"`. A name that begins with a mechanism and a
+    /// colon is always read that way.
+    pub topics: Option<BTreeMap<String, TopicSettings>>,
     /// The NULL peers that are admitted.
     pub null: Option<NullSettings>,
     /// The PLAIN users that are admitted.
@@ -163,6 +173,14 @@ impl DomainSettings {
         self
     }
 
+    /// Adds an entry to [`DomainSettings::topics`], in place of one with the same name.
+    #[must_use]
+    pub fn with_topics(mut self, name: impl Into<String>, topics: TopicSettings) -> Self {
+        let entries = self.topics.get_or_insert_default();
+        entries.insert(name.into(), topics);
+        self
+    }
+
     /// Sets [`DomainSettings::null`].
     #[must_use]
     pub const fn with_null(mut self, null: NullSettings) -> Self {
@@ -188,6 +206,39 @@ impl DomainSettings {
     #[must_use]
     pub fn with_gssapi(mut self, gssapi: GssapiSettings) -> Self {
         self.gssapi = Some(gssapi);
+        self
+    }
+}
+
+/// The topics of a user, as prefixes: see [`TopicPermissions`](crate::TopicPermissions). What is left
+/// out is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TopicSettings {
+    /// Prefixes that subscriptions may begin with.
+    #[serde(default, deserialize_with = "values::prefixes")]
+    pub subscribe: Vec<String>,
+    /// Prefixes that the topics of messages may begin with.
+    #[serde(default, deserialize_with = "values::prefixes")]
+    pub publish: Vec<String>,
+}
+
+impl TopicSettings {
+    /// Sets [`TopicSettings::subscribe`].
+    #[must_use]
+    pub fn with_subscribe<P: Into<String>>(
+        mut self,
+        prefixes: impl IntoIterator<Item = P>,
+    ) -> Self {
+        self.subscribe = prefixes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`TopicSettings::publish`].
+    #[must_use]
+    pub fn with_publish<P: Into<String>>(mut self, prefixes: impl IntoIterator<Item = P>) -> Self {
+        self.publish = prefixes.into_iter().map(Into::into).collect();
         self
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MAX_PLAIN_LEN;
+use crate::access::topics::TopicPermissions;
 
 use crate::auth::policy::address::rule::AddressRule;
 use crate::auth::policy::curve::row::CurveKey;
@@ -135,6 +136,14 @@ impl<'de> Deserialize<'de> for Row {
 
         from.deserialize_any(KeyOrTable)
     }
+}
+
+/// Parses a list of prefixes of topics.
+pub(super) fn prefixes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let prefixes = Vec::<String>::deserialize(from)?;
+    let checked = TopicPermissions::none().with_subscribe(&prefixes);
+    checked.map_err(Error::custom)?;
+    Ok(prefixes)
 }
 
 /// Parses `{ not-before = .., not-after = .. }`.

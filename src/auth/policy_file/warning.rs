@@ -43,6 +43,10 @@ pub enum PolicyWarning {
     /// No address passes both the `from` of a key of a domain and the address lists that apply. The
     /// text is the user that the row names.
     NoAddressForKey(Domain, PublicKey, Option<Bytes>),
+    /// An entry of the topics of a domain names a user that the domain does not admit.
+    UnknownTopicUser(Domain, String),
+    /// An entry of the topics of a domain has a prefix that another prefix of the same list covers.
+    CoveredPrefix(Domain, String, String),
     /// A domain has the same row for a key twice.
     SameKey(Domain, PublicKey),
     /// The addresses of a domain and its keys, or the list for all domains, have rules about groups.
@@ -116,6 +120,15 @@ impl fmt::Display for PolicyWarning {
                     None => f.write_str(&key.to_z85()),
                 }
             }
+            Self::UnknownTopicUser(domain, user) => write!(
+                f,
+                "domain \"{domain}\": topics name {user:?}, a user that no rule of the domain admits"
+            ),
+            Self::CoveredPrefix(domain, user, prefix) => write!(
+                f,
+                "domain \"{domain}\": the topics of {user:?} list {prefix:?}, which another prefix \
+                 covers already"
+            ),
             Self::SameKey(domain, key) => {
                 write!(
                     f,

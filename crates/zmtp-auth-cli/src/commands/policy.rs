@@ -24,6 +24,9 @@ use std::path::PathBuf;
 ///   [domain.reports]                                   # a key with the name of its holder
 ///   curve = { keys = [{ key = "Z85", user = "alice", from = ["10.0.0.0/8"] }] }
 ///
+///   [domain.reports.topics]                            # for sockets that apply them
+///   alice = { subscribe = ["monthly."], publish = [] }
+///
 ///   [domain."*"]                                       # all domains without a section
 ///   curve = { any = true }                             # any key
 ///

@@ -163,6 +163,18 @@ impl CurveRule {
         }
     }
 
+    /// Whether a peer may be admitted under this user id, as far as entries and keys say it.
+    #[cfg(feature = "policy-file")]
+    pub(crate) fn may_name(&self, user_id: &Bytes) -> bool {
+        match self {
+            Self::AnyKey { .. } | Self::Provider { .. } => true,
+            Self::Keys(keys) => keys.iter().any(|(key, entry)| match entry.user() {
+                Some(user) => user == user_id,
+                None => user_id == key.to_z85().as_bytes(),
+            }),
+        }
+    }
+
     /// The user that the entry of `key` names.
     pub(crate) fn user_of(&self, key: &PublicKey) -> Option<&Bytes> {
         match self {
