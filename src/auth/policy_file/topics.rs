@@ -45,14 +45,15 @@ impl TopicSettings {
 /// The mechanisms that the section of a domain, or the section that it inherits from, configures.
 fn mechanisms(settings: &PolicySettings, domain: &DomainSettings) -> Vec<MechanismKind> {
     let inherited = settings.domain.get("*").filter(|_| domain.inherit);
-    let is_any = |has: fn(&DomainSettings) -> bool| has(domain) || inherited.is_some_and(has);
-    let all: [(_, fn(&DomainSettings) -> bool); 4] = [
-        (MechanismKind::Null, |domain| domain.null.is_some()),
-        (MechanismKind::Plain, |domain| domain.plain.is_some()),
-        (MechanismKind::Curve, |domain| domain.curve.is_some()),
-        (MechanismKind::Gssapi, |domain| domain.gssapi.is_some()),
+    let sections = [Some(domain), inherited];
+    let any = |has: fn(&DomainSettings) -> bool| sections.into_iter().flatten().any(has);
+    let configured = [
+        (MechanismKind::Null, any(|domain| domain.null.is_some())),
+        (MechanismKind::Plain, any(|domain| domain.plain.is_some())),
+        (MechanismKind::Curve, any(|domain| domain.curve.is_some())),
+        (MechanismKind::Gssapi, any(|domain| domain.gssapi.is_some())),
     ];
-    let configured = all.into_iter().filter(|(_, has)| is_any(*has));
+    let configured = configured.into_iter().filter(|(_, is)| *is);
     configured.map(|(mechanism, _)| mechanism).collect()
 }
 
