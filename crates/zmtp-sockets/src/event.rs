@@ -22,6 +22,8 @@ pub enum SocketEvent {
         endpoint: Endpoint,
         /// The peer.
         peer: Arc<Peer>,
+        /// The routing id by which a ROUTER addresses it. `None` for other sockets.
+        routing_id: Option<Bytes>,
     },
     /// A peer that connected to us was admitted.
     Accepted {
@@ -29,6 +31,8 @@ pub enum SocketEvent {
         endpoint: Endpoint,
         /// The peer.
         peer: Arc<Peer>,
+        /// The routing id by which a ROUTER addresses it. `None` for other sockets.
+        routing_id: Option<Bytes>,
     },
     /// A peer that connected to us was refused by policy or failed its handshake.
     Refused {
@@ -52,6 +56,13 @@ pub enum SocketEvent {
         peer: Arc<Peer>,
         /// Why. [`NetError::Revoked`] says that the peer's admission was withdrawn.
         error: NetError,
+    },
+    /// Everything that had arrived from a lost peer was received, or dropped with its endpoint: no
+    /// message of this connection follows. Sockets that receive tell this after
+    /// [`SocketEvent::Lost`], or a moment before it, and once they are asked for the next message.
+    AllReceived {
+        /// The peer.
+        peer: Arc<Peer>,
     },
     /// An attempt to dial failed.
     Retrying {

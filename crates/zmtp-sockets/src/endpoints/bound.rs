@@ -60,6 +60,7 @@ fn serve(connection: Connection, listener: &Listener, hub: &Arc<Hub>, pipes: &Pi
     hub.tell(SocketEvent::Accepted {
         endpoint: endpoint.clone(),
         peer: Arc::clone(&served.peer),
+        routing_id: served.routing_id.clone(),
     });
     let (hub, pipes) = (Arc::clone(hub), pipes.clone());
     tokio::spawn(async move {

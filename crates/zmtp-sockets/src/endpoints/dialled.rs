@@ -98,6 +98,7 @@ impl Dialled {
         hub.tell(SocketEvent::Connected {
             endpoint: endpoint.clone(),
             peer: Arc::clone(&served.peer),
+            routing_id: served.routing_id.clone(),
         });
         hub.watch(served, endpoint).await;
     }

@@ -11,9 +11,9 @@ use crate::options::{RouteBy, SocketOptions};
 use crate::peers::news::PipeId;
 use crate::peers::outlet::Outlet;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use zmtp_auth::net::{Connector, Endpoint, IntoEndpoint, Listener, NetError, SendQueue};
 use zmtp_auth::{Security, SocketType};
 
@@ -54,6 +54,11 @@ impl Endpoints {
 
     pub(crate) fn events(&self) -> Events {
         Events::new(self.hub.subscribe())
+    }
+
+    /// Where events are told.
+    pub(crate) fn teller(&self) -> broadcast::Sender<SocketEvent> {
+        self.hub.sender()
     }
 
     pub(crate) fn list(&self) -> impl Iterator<Item = &Endpoint> {
@@ -190,11 +195,11 @@ impl Endpoints {
     }
 }
 
-/// Frees what is bound, and waits until everything that is queued in `outlets` has left, for at most
-/// the linger time.
+/// Frees what is bound, and waits until everything that is queued in `outlets` has left and the
+/// connections have ended, for at most the linger time.
 ///
 /// # Errors
-/// Returns [`NetError::Unsent`] if time was up before.
+/// Returns [`NetError::Unsent`] if time was up before everything had left.
 pub(crate) async fn close(mut endpoints: Endpoints, outlets: Vec<Outlet>) -> Result<(), NetError> {
     endpoints.stop_listening().await;
     let finishing = async {
@@ -203,7 +208,14 @@ pub(crate) async fn close(mut endpoints: Endpoints, outlets: Vec<Outlet>) -> Res
         }
     };
     let linger = endpoints.options.connection.linger;
+    let until = Instant::now() + linger;
     timeout(linger, finishing)
         .await
-        .map_err(|_| NetError::Unsent)
+        .map_err(|_| NetError::Unsent)?;
+    // Dialled endpoints connect no more.
+    endpoints.entries.clear();
+    // The system has taken everything. If the program ended now, a peer that has sent something
+    // meanwhile could be cut off by a reset before it has read, so the ends are waited for.
+    let _ = timeout_at(until, endpoints.hub.all_ended()).await;
+    Ok(())
 }

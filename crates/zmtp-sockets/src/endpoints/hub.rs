@@ -4,10 +4,11 @@
 use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::{KEPT, SocketEvent};
 use crate::peers::news::PipeId;
+use bytes::Bytes;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use zmtp_auth::Peer;
 use zmtp_auth::net::{Connection, Endpoint, NetError, SendHalf};
 
@@ -15,15 +16,36 @@ pub(crate) struct Hub {
     pattern: Box<dyn Pattern>,
     events: broadcast::Sender<SocketEvent>,
     next_pipe: AtomicU64,
+    /// The number of connections that have not ended.
+    live: Arc<watch::Sender<usize>>,
 }
 
 /// A connection that the socket has taken. Its end is reported by [`Hub::watch`].
 pub(crate) struct Served<C> {
     pub(crate) pipe: PipeId,
     pub(crate) peer: Arc<Peer>,
+    /// By which the socket addresses the peer, if it does.
+    pub(crate) routing_id: Option<Bytes>,
     pub(crate) closed: C,
     /// Kept while the connection lives, if it sends from a queue of its own pipe.
     pub(crate) sender: Option<SendHalf>,
+    live: Live,
+}
+
+/// Counts a connection until it is dropped.
+struct Live(Arc<watch::Sender<usize>>);
+
+impl Live {
+    fn new(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|live| *live += 1);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.send_modify(|live| *live -= 1);
+    }
 }
 
 impl Hub {
@@ -33,6 +55,7 @@ impl Hub {
             pattern,
             events,
             next_pipe: AtomicU64::new(0),
+            live: Arc::new(watch::Sender::new(0)),
         }
     }
 
@@ -48,10 +71,20 @@ impl Hub {
         self.events.subscribe()
     }
 
+    pub(crate) fn sender(&self) -> broadcast::Sender<SocketEvent> {
+        self.events.clone()
+    }
+
     /// Tells those who read events, if there are any.
     pub(crate) fn tell(&self, event: SocketEvent) {
         // It fails if there is no reader.
         let _ = self.events.send(event);
+    }
+
+    /// Waits until all connections have ended.
+    pub(crate) async fn all_ended(&self) {
+        // The sender is here, so waiting cannot fail.
+        let _ = self.live.subscribe().wait_for(|live| *live == 0).await;
     }
 
     /// Gives the socket a connection. Returns `None` if the socket cannot take it.
@@ -82,9 +115,11 @@ impl Hub {
         }
         Some(Served {
             pipe,
+            routing_id: self.pattern.routing_id(pipe),
             peer,
             closed,
             sender: kept,
+            live: Live::new(&self.live),
         })
     }
 
@@ -99,6 +134,8 @@ impl Hub {
             peer,
             closed,
             sender,
+            live,
+            ..
         } = served;
         let error = closed.await;
         self.pattern.lost(pipe, sender.is_some());
@@ -107,5 +144,6 @@ impl Hub {
             peer,
             error,
         });
+        drop(live);
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::event::TurnedAway;
 use crate::peers::news::PipeId;
+use bytes::Bytes;
 use std::sync::Arc;
 use zmtp_auth::Peer;
 use zmtp_auth::net::{RecvHalf, SendHalf, SendQueue};
@@ -32,6 +33,11 @@ pub(crate) trait Pattern: Send + Sync + 'static {
     /// # Errors
     /// Returns the reason if the socket cannot take it. Its connection is then closed.
     fn add(&self, peer: NewPeer) -> Result<(), TurnedAway>;
+
+    /// The routing id by which the socket addresses a peer, if it does.
+    fn routing_id(&self, _pipe: PipeId) -> Option<Bytes> {
+        None
+    }
 
     /// The connection of a pipe has ended. What has arrived on it is still to be received. The pipe
     /// itself goes on if it `has_queue`.

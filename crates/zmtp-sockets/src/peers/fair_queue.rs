@@ -3,12 +3,16 @@
 //! peers.
 #![forbid(unsafe_code)]
 
+use crate::event::SocketEvent;
 use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::turns::Turns;
 use slab::Slab;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::sync::broadcast;
 use tokio::task::coop;
+use zmtp_auth::Peer;
 use zmtp_auth::net::{Incoming, NetError, RecvHalf, TryRecvError};
 
 /// Where messages of one connection come from, with what the socket knows about its peer.
@@ -25,6 +29,14 @@ pub(crate) struct FairQueue<D> {
     places: HashMap<PipeId, Vec<usize>>,
     /// The places that may have a message, in the order of their turns.
     turns: Turns,
+    /// Who is told when everything of a peer was received.
+    told: Option<Told<D>>,
+}
+
+/// How a socket tells that everything of a peer was received.
+struct Told<D> {
+    events: broadcast::Sender<SocketEvent>,
+    peer_of: fn(&D) -> &Arc<Peer>,
 }
 
 struct Slot<D> {
@@ -50,7 +62,18 @@ impl<D: Send + 'static> FairQueue<D> {
             slots: Slab::new(),
             places: HashMap::new(),
             turns: Turns::new(),
+            told: None,
         }
+    }
+
+    /// Tells [`SocketEvent::AllReceived`] of each peer.
+    pub(crate) fn with_events(
+        mut self,
+        events: broadcast::Sender<SocketEvent>,
+        peer_of: fn(&D) -> &Arc<Peer>,
+    ) -> Self {
+        self.told = Some(Told { events, peer_of });
+        self
     }
 
     /// What the socket knows about the peer in `place`.
@@ -119,7 +142,16 @@ impl<D: Send + 'static> FairQueue<D> {
     pub(crate) fn remove(&mut self, pipe: PipeId) {
         for place in self.places.remove(&pipe).unwrap_or_default() {
             self.turns.remove(place);
-            self.slots.remove(place);
+            let slot = self.slots.remove(place);
+            self.tell(&slot);
+        }
+    }
+
+    fn tell(&self, slot: &Slot<D>) {
+        if let Some(told) = &self.told {
+            let peer = Arc::clone((told.peer_of)(&slot.inlet.data));
+            // Without a reader there is nobody to tell.
+            let _ = told.events.send(SocketEvent::AllReceived { peer });
         }
     }
 
@@ -136,6 +168,7 @@ impl<D: Send + 'static> FairQueue<D> {
             // It was to be dropped.
             _ => NetError::Closed,
         };
+        self.tell(&slot);
         Turn::Ended(slot.pipe, slot.inlet.data, error)
     }
 

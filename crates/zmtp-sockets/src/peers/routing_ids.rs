@@ -105,6 +105,11 @@ impl RoutingIds {
         })
     }
 
+    /// The id of a peer.
+    pub(crate) fn of(&self, pipe: PipeId) -> Option<Bytes> {
+        self.ids.get(&pipe).cloned()
+    }
+
     /// Frees the id of a peer that is gone.
     pub(crate) fn release(&mut self, pipe: PipeId) {
         if let Some(routing_id) = self.ids.remove(&pipe) {

@@ -160,10 +160,12 @@ impl Dealer {
             receiving,
             immediate: options.immediate,
         };
+        let endpoints = Endpoints::new(SocketType::Dealer, options, pattern);
+        let events = endpoints.teller();
         Self {
-            endpoints: Endpoints::new(SocketType::Dealer, options, pattern),
+            endpoints,
             sender: Sender(RoundRobin::new(sent)),
-            receiver: Receiver(FairQueue::new(received)),
+            receiver: Receiver(FairQueue::new(received).with_events(events, |peer| peer)),
         }
     }
 
@@ -180,6 +182,12 @@ impl Dealer {
     /// Returns the message with [`SendReason::Full`](crate::SendReason::Full) if no peer has room.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         self.sender.try_send(message.into())
+    }
+
+    /// Waits until a peer has room: [`Dealer::try_send`] then succeeds, unless the peer goes away in
+    /// between. For a task that sends and receives at once. The task of the last call is woken.
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.sender.0.poll_ready(context)
     }
 
     /// Receives the next message. Waits until there is one, also while there is no peer.

@@ -104,10 +104,12 @@ impl Pair {
             both_ways,
             holder: Mutex::new(None),
         };
+        let endpoints = Endpoints::new(SocketType::Pair, options, pattern);
+        let events = endpoints.teller();
         Self {
-            endpoints: Endpoints::new(SocketType::Pair, options, pattern),
+            endpoints,
             sender: Sender(RoundRobin::new(sent)),
-            receiver: Receiver(FairQueue::new(received)),
+            receiver: Receiver(FairQueue::new(received).with_events(events, |peer| peer)),
         }
     }
 
@@ -125,6 +127,12 @@ impl Pair {
     /// no room.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         self.sender.try_send(message.into())
+    }
+
+    /// Waits until there is a peer with room: [`Pair::try_send`] then succeeds, unless the peer goes away in
+    /// between. For a task that sends and receives at once. The task of the last call is woken.
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.sender.0.poll_ready(context)
     }
 
     /// Receives the next message. Waits until there is one, also while there is no peer.

@@ -61,9 +61,11 @@ impl Pull {
     #[must_use]
     pub fn with_options(options: SocketOptions) -> Self {
         let (reporter, news) = news();
+        let endpoints = Endpoints::new(SocketType::Pull, options, Receiving(reporter));
+        let events = endpoints.teller();
         Self {
-            endpoints: Endpoints::new(SocketType::Pull, options, Receiving(reporter)),
-            queue: FairQueue::new(news),
+            endpoints,
+            queue: FairQueue::new(news).with_events(events, |peer| peer),
         }
     }
 

@@ -82,10 +82,12 @@ impl Rep {
         let (sending, sent) = news();
         let (receiving, received) = news();
         let pattern = Replying { sending, receiving };
+        let endpoints = Endpoints::new(SocketType::Rep, options, pattern);
+        let events = endpoints.teller();
         Self {
-            endpoints: Endpoints::new(SocketType::Rep, options, pattern),
+            endpoints,
             routes: Routes::new(sent),
-            queue: FairQueue::new(received),
+            queue: FairQueue::new(received).with_events(events, |from| &from.peer),
             malformed: 0,
             undelivered: 0,
         }

@@ -54,10 +54,12 @@ impl Req {
             immediate: true,
         };
         let correlate = options.correlate;
+        let endpoints = Endpoints::new(SocketType::Req, options, pattern);
+        let events = endpoints.teller();
         Self {
-            endpoints: Endpoints::new(SocketType::Req, options, pattern),
+            endpoints,
             sender: RoundRobin::new(sent),
-            receiver: FairQueue::new(received),
+            receiver: FairQueue::new(received).with_events(events, |peer| peer),
             correlate,
             number: 0,
             asked: None,

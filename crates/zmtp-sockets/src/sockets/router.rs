@@ -12,6 +12,7 @@ use crate::peers::outlet::Outlet;
 use crate::peers::routes::{Route, Routes, Unroutable};
 use crate::peers::routing_ids::{Assigned, RoutingIds};
 use crate::request::{Addressed, Request, Routed};
+use bytes::Bytes;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -85,6 +86,10 @@ impl Pattern for Routing {
         Ok(())
     }
 
+    fn routing_id(&self, pipe: PipeId) -> Option<Bytes> {
+        self.ids(|ids| ids.of(pipe))
+    }
+
     fn lost(&self, pipe: PipeId, _has_queue: bool) {
         self.ids(|ids| ids.release(pipe));
         self.sending.remove(pipe);
@@ -114,10 +119,12 @@ impl Router {
             receiving,
             ids: Mutex::new(RoutingIds::new(options.route_by)),
         };
+        let endpoints = Endpoints::new(SocketType::Router, options, pattern);
+        let events = endpoints.teller();
         Self {
-            endpoints: Endpoints::new(SocketType::Router, options, pattern),
+            endpoints,
             routes: Routes::new(sent),
-            queue: FairQueue::new(received),
+            queue: FairQueue::new(received).with_events(events, |from| &from.peer),
         }
     }
 

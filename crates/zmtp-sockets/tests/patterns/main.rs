@@ -1,6 +1,7 @@
 //! The patterns over loopback, between our own sockets.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+mod events;
 mod fairness;
 mod pair;
 mod pipeline;
