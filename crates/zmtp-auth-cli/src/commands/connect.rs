@@ -17,7 +17,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
-use zmtp_auth::net::{Connection, Endpoint, Incoming, NetError};
+use zmtp_auth::net::{Connection, Endpoint, Incoming, NetError, Options};
 use zmtp_auth::{MechanismKind, Security, SocketType, WithCauses};
 
 /// How long the program still waits for the end of standard input after the peer has closed. If it
@@ -208,7 +208,8 @@ async fn converse(
         reading: ours.sends(),
     };
     let endpoint = &arguments.endpoint;
-    let options = arguments.socket.options();
+    let mut options = Options::default();
+    arguments.socket.apply(&mut options);
     let mut connection = tokio::select! {
         connected = Connection::connect_with(endpoint, security, &options) => {
             connected.map_err(|error| Failure::at(&endpoint.to_string(), &error))?

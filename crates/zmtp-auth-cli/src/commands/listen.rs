@@ -10,16 +10,19 @@ use crate::runtime::block_on;
 use crate::security::argument_source;
 use crate::security::server::{LoadedPolicy, ServerConfig, ServerSecurity, reloaded};
 use crate::signals::{Signal, Signals};
+use crate::socket::any_socket::AnySocket;
 use crate::socket::arguments::{BindArguments, SocketArguments};
-use crate::socket::conversation::{Conversation, Who};
+use crate::socket::by_connection::ConnectionHost;
+use crate::socket::by_pattern::{PatternHost, Traffic};
+use crate::socket::exchange::Outgoing;
 use crate::socket::outlet::Outlet;
 use crate::socket::socket_type::TypeArgument;
 use clap::Args;
 use serde::Serialize;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use zmtp_auth::net::{Endpoint, Event, Listener};
+use std::sync::Arc;
+use zmtp_auth::net::{Endpoint, Options, Refusal};
 use zmtp_auth::{Security, SocketType};
+use zmtp_sockets::SocketOptions;
 
 /// Bind a socket, and print its peers and the messages that they send
 ///
@@ -78,25 +81,105 @@ enum Told {
     ReloadFailed { error: String },
 }
 
+/// A socket that is bound.
+enum Bound {
+    Pattern(PatternHost),
+    Connections(ConnectionHost),
+}
+
+impl Bound {
+    async fn bind(
+        arguments: &ListenArguments,
+        security: Security,
+        events: Events,
+    ) -> Result<Self, Failure> {
+        let TypeArgument(socket_type) = arguments.socket_type;
+        let endpoint = &arguments.endpoint;
+        let set = |options: &mut Options| {
+            arguments.socket.apply(options);
+            arguments.bind.apply(options);
+        };
+        let max_line = arguments.socket.limits().max_message;
+        let multipart = || arguments.multipart.clone();
+        let mut options = SocketOptions::default();
+        set(&mut options.connection);
+        if let Some(socket) = AnySocket::new(socket_type, options) {
+            let lines = || Outgoing::of_stdin(max_line, multipart());
+            let traffic = Traffic {
+                socket_type,
+                echo: arguments.echo,
+                lines: arguments.send.then(lines),
+            };
+            let bound = PatternHost::bind(socket, endpoint, security, traffic, events);
+            return Ok(Self::Pattern(bound.await?));
+        }
+        let mut options = Options::default();
+        set(&mut options);
+        let outlet = || Outlet::new(multipart(), max_line);
+        let outlet = arguments.send.then(outlet);
+        let bound = ConnectionHost::bind(socket_type, endpoint, security, options, outlet, events);
+        Ok(Self::Connections(bound.await?))
+    }
+
+    fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Pattern(bound) => bound.endpoint(),
+            Self::Connections(bound) => bound.endpoint(),
+        }
+    }
+
+    /// Serves peers until one is refused. Cancel-safe.
+    async fn next(&mut self) -> Result<Arc<Refusal>, Failure> {
+        match self {
+            Self::Pattern(bound) => bound.next().await,
+            Self::Connections(bound) => bound.next().await.map(Arc::new),
+        }
+    }
+
+    async fn end(self) -> Result<(), Failure> {
+        match self {
+            Self::Pattern(bound) => bound.end().await,
+            Self::Connections(bound) => bound.end().await,
+        }
+    }
+}
+
+impl ListenArguments {
+    /// # Errors
+    /// Returns a usage failure if an option has no effect on a socket of this type.
+    fn check(&self) -> Result<(), Failure> {
+        let TypeArgument(socket_type) = self.socket_type;
+        self.bind.check(&self.endpoint)?;
+        let echoes = matches!(
+            socket_type,
+            SocketType::Rep | SocketType::Router | SocketType::Dealer | SocketType::Pair
+        );
+        if self.echo && !echoes {
+            let types = "--echo needs --type rep, router, dealer or pair";
+            return Err(Failure::usage(types));
+        }
+        if self.send && !socket_type.sends() {
+            return Err(Failure::usage(format_args!(
+                "--send has no effect: a {socket_type} socket sends nothing"
+            )));
+        }
+        if self.send && socket_type == SocketType::Router && self.multipart.is_none() {
+            return Err(Failure::usage(
+                "--send with --type router needs --multipart: the first frame is the routing id",
+            ));
+        }
+        if self.multipart.as_deref() == Some("") {
+            return Err(Failure::usage(
+                "--multipart needs a separator that is not empty",
+            ));
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     let TypeArgument(socket_type) = arguments.socket_type;
-    arguments.bind.check(&arguments.endpoint)?;
-    let echoes = matches!(
-        socket_type,
-        SocketType::Rep | SocketType::Router | SocketType::Dealer | SocketType::Pair
-    );
-    if arguments.echo && !echoes {
-        let types = "--echo needs --type rep, router, dealer or pair";
-        return Err(Failure::usage(types));
-    }
-    let outlet = match arguments.send {
-        true => Some(Outlet::new(
-            socket_type,
-            arguments.multipart.clone(),
-            arguments.socket.limits().max_message,
-        )?),
-        false => None,
-    };
+    arguments.check()?;
     if arguments.send {
         argument_source::reserve_stdin("read for lines to send")?;
     }
@@ -105,9 +188,9 @@ pub(crate) fn run(arguments: &ListenArguments) -> Result<(), Failure> {
     match arguments.security.config(builder)? {
         ServerConfig::Authorizing(config, router, policy) => {
             let security = (config, router).into();
-            block_on(serve(arguments, security, Some(policy), outlet))
+            block_on(serve(arguments, security, Some(policy)))
         }
-        ServerConfig::NoPolicy(config) => block_on(serve(arguments, config.into(), None, outlet)),
+        ServerConfig::NoPolicy(config) => block_on(serve(arguments, config.into(), None)),
     }
 }
 
@@ -115,50 +198,19 @@ async fn serve(
     arguments: &ListenArguments,
     security: Security,
     mut policy: Option<LoadedPolicy>,
-    outlet: Option<Outlet>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let events = Events::on_stdout()?;
-    let TypeArgument(ours) = arguments.socket_type;
-    let mechanism = security.mechanism().name();
-    let mut options = arguments.socket.options();
-    arguments.bind.apply(&mut options);
-    let endpoint = &arguments.endpoint;
-    let listener = Listener::bind_with(endpoint, security, options).await;
-    let listener = listener.map_err(|error| Failure::at(&endpoint.to_string(), &error))?;
+    let mut bound = Bound::bind(arguments, security, events.clone()).await?;
     events.offer(&Told::Listening {
-        endpoint: listener.local_endpoint().to_string(),
+        endpoint: bound.endpoint().to_string(),
     })?;
-    let (stop, stopped) = watch::channel(());
-    let mut tasks: JoinSet<Result<(), Failure>> = JoinSet::new();
-    let recipients = outlet.as_ref().map(Outlet::recipients);
-    if let Some(outlet) = outlet {
-        tasks.spawn(outlet.send_lines(stopped.clone()));
-    }
     let mut refusals = Refusals::new(events.clone());
-    let mut next_peer = 1;
     loop {
         let due = refusals.deadline();
         tokio::select! {
-            event = listener.next_event() => match event? {
-                Event::Accepted(connection) => {
-                    let peer = Conversation {
-                        id: next_peer,
-                        who: Who::of(connection.peer(), mechanism),
-                        ours,
-                        echo: arguments.echo,
-                        events: events.clone(),
-                        recipients: recipients.clone(),
-                    };
-                    next_peer += 1;
-                    tasks.spawn(peer.hold(*connection, stopped.clone()));
-                }
-                Event::Refused(refusal) => refusals.tell(&refusal)?,
-                _ => {}
-            },
+            refusal = bound.next() => refusals.tell(&*refusal?)?,
             () = at_time(due), if due.is_some() => refusals.tell_due()?,
-            // A task fails only if stdout or standard input is broken, so the program ends.
-            Some(ended) = tasks.join_next() => ended.map_err(Failure::of)??,
             signal = signals.next() => match signal {
                 Signal::Stop => break,
                 Signal::Reload => match &mut policy {
@@ -177,13 +229,7 @@ async fn serve(
         }
     }
     let ending = async {
-        listener.close().await;
-        drop(recipients);
-        // Fails if no task is left to hear it.
-        let _ = stop.send(());
-        while let Some(ended) = tasks.join_next().await {
-            ended.map_err(Failure::of)??;
-        }
+        bound.end().await?;
         refusals.tell_rest()?;
         events.written().await
     };

@@ -102,6 +102,11 @@ impl Events {
         }
     }
 
+    /// Counts events that were dropped before they came here.
+    pub(crate) fn lose(&self, count: u64) {
+        self.shared.lost.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Waits until everything is written, including the number of lost events.
     pub(crate) async fn written(&self) -> Result<(), Failure> {
         loop {

@@ -78,11 +78,10 @@ impl SocketArguments {
         }
     }
 
-    pub(crate) fn options(&self) -> Options {
-        let mut options = Options::default();
+    /// Sets the options that were given.
+    pub(crate) fn apply(&self, options: &mut Options) {
         let every = |seconds| HeartbeatSettings::every(Duration::from_secs(seconds));
         options.heartbeat = self.heartbeat.map(every);
-        options
     }
 
     /// The limits that apply.

@@ -1,10 +1,12 @@
-//! One peer of `listen`: prints the messages that it sends, and sends it the messages for it.
+//! One peer of a PUB, XPUB or XSUB that listens: prints what it sends, and sends it the messages for
+//! it.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
 use crate::output::events::Events;
-use crate::socket::frames::{Shown, shown};
+use crate::socket::frames::Shown;
 use crate::socket::outlet::{Recipient, Recipients};
+use crate::socket::who::Who;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
@@ -44,31 +46,11 @@ enum Told<'a> {
     },
 }
 
-/// The identity that the policy gave to a peer. Without a policy there is only a mechanism.
-#[derive(Serialize)]
-pub(crate) struct Who {
-    user_id: Option<Shown>,
-    mechanism: &'static str,
-    domain: Option<Shown>,
-}
-
-impl Who {
-    pub(crate) fn of(peer: &Peer, mechanism: &'static str) -> Self {
-        let authenticated = peer.authenticated.as_ref();
-        Self {
-            user_id: authenticated.map(|peer| Shown::of(&peer.user_id)),
-            mechanism,
-            domain: authenticated.map(|peer| Shown::of(peer.domain.as_bytes())),
-        }
-    }
-}
-
 /// One peer.
 pub(crate) struct Conversation {
     pub(crate) id: u64,
     pub(crate) who: Who,
     pub(crate) ours: SocketType,
-    pub(crate) echo: bool,
     pub(crate) events: Events,
     pub(crate) recipients: Option<Recipients>,
 }
@@ -110,10 +92,10 @@ impl Conversation {
         loop {
             let sent = tokio::select! {
                 incoming = connection.recv() => match incoming {
-                    Ok(incoming) => match self.tell(incoming, recipient.as_ref()).await? {
-                        Some(echo) if unsent.is_none() => connection.send(echo).await,
-                        _ => Ok(()),
-                    },
+                    Ok(incoming) => {
+                        self.tell(incoming, recipient.as_ref()).await?;
+                        Ok(())
+                    }
                     Err(error) => return Ok(unsent.unwrap_or(error)),
                 },
                 message = next(&mut recipient) => connection.send(message).await,
@@ -139,23 +121,21 @@ impl Conversation {
         self.events.tell(&accepted).await
     }
 
-    /// Prints what has arrived. Returns the message to send back, with `--echo`.
-    async fn tell(
-        &self,
-        incoming: Incoming,
-        recipient: Option<&Recipient>,
-    ) -> Result<Option<Message>, Failure> {
+    /// Prints what has arrived.
+    async fn tell(&self, incoming: Incoming, recipient: Option<&Recipient>) -> Result<(), Failure> {
         let peer = self.id;
         match incoming {
             Incoming::Message(message) => {
                 let told = Told::Message {
                     peer,
                     who: &self.who,
-                    frames: shown(self.ours, message.frames()),
+                    frames: message
+                        .frames()
+                        .iter()
+                        .map(|frame| Shown::of(frame))
+                        .collect(),
                 };
                 self.events.tell(&told).await?;
-                // Unchanged, with the delimiter that a REQ expects.
-                return Ok(self.echo.then_some(message));
             }
             Incoming::Subscribe(topic) => {
                 let told = Told::Subscribed {
@@ -179,7 +159,7 @@ impl Conversation {
             }
             _ => {}
         }
-        Ok(None)
+        Ok(())
     }
 }
 

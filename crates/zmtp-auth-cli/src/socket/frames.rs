@@ -50,6 +50,13 @@ pub(crate) fn message(ours: SocketType, line: Vec<u8>, separator: Option<&str>) 
     if matches!(ours, SocketType::Req | SocketType::Rep) {
         frames.push(Bytes::new());
     }
+    frames.extend(split(line, separator));
+    frames.into()
+}
+
+/// The frames of a line: one, or one for each part between separators.
+pub(crate) fn split(line: Vec<u8>, separator: Option<&str>) -> Vec<Bytes> {
+    let mut frames = Vec::new();
     let mut rest = Bytes::from(line);
     if let Some(separator) = separator {
         let separator = separator.as_bytes();
@@ -59,7 +66,7 @@ pub(crate) fn message(ours: SocketType, line: Vec<u8>, separator: Option<&str>) 
         }
     }
     frames.push(rest);
-    frames.into()
+    frames
 }
 
 /// The first position of `part`, which must not be empty.
@@ -73,9 +80,9 @@ mod tests {
 
     #[test]
     fn lines_are_split_whatever_their_bytes() {
-        let split = |line: &[u8]| message(SocketType::Push, line.into(), Some("::"));
-        assert_eq!(split(b"a::\xff\r::").frames(), [&b"a"[..], b"\xff\r", b""]);
-        assert_eq!(split(b"").frames(), [""]);
+        let parts = |line: &[u8]| split(line.into(), Some("::"));
+        assert_eq!(parts(b"a::\xff\r::"), [&b"a"[..], b"\xff\r", b""]);
+        assert_eq!(parts(b""), [""]);
         let whole = message(SocketType::Req, b"a::b".into(), None);
         assert_eq!(whole.frames(), ["", "a::b"]);
     }

@@ -1,9 +1,15 @@
 //! A socket's options, the lines that it sends, and the messages that it receives.
 #![forbid(unsafe_code)]
 
+pub(crate) mod any_socket;
 pub(crate) mod arguments;
+pub(crate) mod by_connection;
+pub(crate) mod by_pattern;
 pub(crate) mod conversation;
+pub(crate) mod exchange;
 pub(crate) mod frames;
 pub(crate) mod lines;
 pub(crate) mod outlet;
+pub(crate) mod peers;
 pub(crate) mod socket_type;
+pub(crate) mod who;

@@ -1,15 +1,13 @@
-//! Sends lines of standard input to the peers of a socket that listens: to one peer in turn, or to
-//! all that have subscribed.
+//! Sends lines of standard input to the peers of a PUB or XPUB that listens: to all that have
+//! subscribed.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
-use crate::socket::frames::message;
+use crate::socket::frames::split;
 use crate::socket::lines::{Line, Lines};
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
-use zmtp_auth::SocketType;
 use zmtp_auth::net::Message;
 
 /// The most messages that wait for one peer here. 1, since the connection has a queue of its own,
@@ -25,7 +23,6 @@ const MAX_TOPIC_BYTES: usize = 256 * 1024;
 
 /// Sends lines of standard input.
 pub(crate) struct Outlet {
-    ours: SocketType,
     multipart: Option<String>,
     max_line: usize,
     recipients: Recipients,
@@ -36,8 +33,7 @@ pub(crate) struct Outlet {
 pub(crate) struct Recipients(Arc<Shared>);
 
 struct Shared {
-    publishes: bool,
-    peers: Mutex<VecDeque<Peer>>,
+    peers: Mutex<Vec<Peer>>,
     /// Notified when a peer joins or subscribes.
     changed: Notify,
 }
@@ -56,36 +52,15 @@ pub(crate) struct Recipient {
 }
 
 impl Outlet {
-    /// # Errors
-    /// Returns a usage failure if the socket type cannot send without an address.
-    pub(crate) fn new(
-        ours: SocketType,
-        multipart: Option<String>,
-        max_line: usize,
-    ) -> Result<Self, Failure> {
-        let in_turn = matches!(
-            ours,
-            SocketType::Push | SocketType::Dealer | SocketType::Pair
-        );
-        if !in_turn && !ours.publishes() {
-            let types = "--send needs --type push, dealer, pair, pub or xpub";
-            return Err(Failure::usage(types));
-        }
-        if multipart.as_deref() == Some("") {
-            return Err(Failure::usage(
-                "--multipart needs a separator that is not empty",
-            ));
-        }
-        Ok(Self {
-            ours,
+    pub(crate) fn new(multipart: Option<String>, max_line: usize) -> Self {
+        Self {
             multipart,
             max_line,
             recipients: Recipients(Arc::new(Shared {
-                publishes: ours.publishes(),
                 peers: Mutex::default(),
                 changed: Notify::new(),
             })),
-        })
+        }
     }
 
     pub(crate) fn recipients(&self) -> Recipients {
@@ -107,7 +82,7 @@ impl Outlet {
             let Line::Whole(line) = line else {
                 return Err(Failure::long_line(self.max_line));
             };
-            let message = message(self.ours, line, self.multipart.as_deref());
+            let message = split(line, self.multipart.as_deref()).into();
             self.recipients.send(message).await;
         }
         Ok(())
@@ -123,7 +98,7 @@ impl Recipients {
             sender: sender.downgrade(),
             recipients: self.clone(),
         };
-        self.peers().push_back(Peer {
+        self.peers().push(Peer {
             queue: sender,
             topics: Vec::new(),
         });
@@ -131,15 +106,13 @@ impl Recipients {
         recipient
     }
 
-    /// Waits for a peer that can receive a message.
+    /// Waits for a peer that has subscribed.
     async fn wait_for_peer(&self) {
         loop {
             let ready = {
                 let mut peers = self.peers();
                 peers.retain(|peer| !peer.queue.is_closed());
-                peers
-                    .iter()
-                    .any(|peer| !self.0.publishes || !peer.topics.is_empty())
+                peers.iter().any(|peer| !peer.topics.is_empty())
             };
             if ready {
                 return;
@@ -149,28 +122,10 @@ impl Recipients {
     }
 
     async fn send(&self, message: Message) {
-        if !self.0.publishes {
-            return self.send_in_turn(message).await;
-        }
         let first = message.frames().first().cloned().unwrap_or_default();
         for queue in self.subscribers_of(&first) {
             // Fails if the peer has gone.
             let _ = queue.send(message.clone()).await;
-        }
-    }
-
-    /// Sends to the next peer in turn. A slow peer delays the messages of all, as the turns require.
-    async fn send_in_turn(&self, mut message: Message) {
-        loop {
-            self.wait_for_peer().await;
-            let next = self.peers().pop_front();
-            let Some(peer) = next else { continue };
-            let sent = peer.queue.send(message).await;
-            match sent {
-                Ok(()) => return self.peers().push_back(peer),
-                // The peer has gone: try the next one.
-                Err(mpsc::error::SendError(back)) => message = back,
-            }
         }
     }
 
@@ -181,7 +136,7 @@ impl Recipients {
         subscribers.map(|peer| peer.queue.clone()).collect()
     }
 
-    fn peers(&self) -> MutexGuard<'_, VecDeque<Peer>> {
+    fn peers(&self) -> MutexGuard<'_, Vec<Peer>> {
         // No code under this lock panics, so the state is consistent even if poisoned.
         self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,25 +195,13 @@ impl Drop for Recipient {
 mod tests {
     use super::*;
 
-    fn recipients(ours: SocketType) -> Recipients {
-        Outlet::new(ours, None, 100).unwrap().recipients()
-    }
-
-    #[tokio::test]
-    async fn messages_go_to_one_peer_after_the_other_and_pass_over_those_who_left() {
-        let all = recipients(SocketType::Push);
-        let (mut first, second, mut third) = (all.join(), all.join(), all.join());
-        drop(second);
-        for text in ["1", "2"] {
-            all.send(text.into()).await;
-        }
-        assert_eq!(first.next().await.frames(), ["1"]);
-        assert_eq!(third.next().await.frames(), ["2"]);
+    fn recipients() -> Recipients {
+        Outlet::new(None, 100).recipients()
     }
 
     #[tokio::test]
     async fn only_subscribers_get_what_is_published() {
-        let all = recipients(SocketType::Pub);
+        let all = recipients();
         let (mut news, mut other) = (all.join(), all.join());
         news.subscribe("ne".into());
         other.subscribe("weather".into());
@@ -271,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_peer_cannot_subscribe_without_end() {
-        let all = recipients(SocketType::Xpub);
+        let all = recipients();
         let peer = all.join();
         for number in 0..2 * MAX_TOPICS {
             peer.subscribe(number.to_string().into());
