@@ -28,8 +28,12 @@ use zmtp_sockets::SocketOptions;
 ///
 /// Prints one JSON object per line. The first is {"event":"listening","endpoint":".."} with the port
 /// that was bound. After that come "accepted", "refused" (with the key or user, if that was proven,
-/// and the rule that decided), "message" and "closed". Data from peers, such as user ids and frames,
+/// and the rule that decided), "turned_away" (a peer that the policy admits and the socket does not
+/// take, such as the second of a pair), "message", "undelivered" and "closed". Data from peers, such as user ids and frames,
 /// is {"text":".."}, or {"base64":".."} if it is not UTF-8.
+///
+/// Messages are received from each peer in turn. A rep and a req add and remove the empty frame before
+/// the body.
 ///
 /// Repeated refusals are summarised. They count as repeated if address, stage, kind of error, status,
 /// and key or user are the same. The first is printed at once, then one line per minute with the
@@ -51,12 +55,15 @@ pub(crate) struct ListenArguments {
     socket_type: TypeArgument,
     #[command(flatten)]
     security: ServerSecurity,
-    /// Send every message back to the peer that sent it (rep, router, dealer, pair)
+    /// Send every message back: a rep or router to the peer that sent it, a dealer or pair to its peers
+    /// in turn
     #[arg(long)]
     echo: bool,
-    /// Send lines of standard input. A push, dealer or pair sends each line to one peer, in turn. A
-    /// pub or xpub sends each line to every peer with a subscription that matches its beginning. The
-    /// first line waits for such a peer, and each line waits for peers that read slowly
+    /// Send lines of standard input. A push, dealer or pair sends each line to one peer, in turn, and
+    /// a req waits for its reply. A rep answers each request with a line. A router sends a line to the
+    /// peer whose routing id is its first frame. A pub or xpub sends each line to every peer with a
+    /// subscription that matches its beginning. The first line waits for such a peer, and each line
+    /// waits for peers that read slowly, but a rep and a router do not wait
     #[arg(long, conflicts_with = "echo")]
     send: bool,
     /// Split each line into frames at this text

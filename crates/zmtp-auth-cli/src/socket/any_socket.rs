@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use zmtp_auth::net::{Endpoint, Message, NetError};
 use zmtp_auth::{Security, SocketType};
 use zmtp_sockets::{
-    AttachError, Dealer, Events, Pair, Pull, Push, Received, Rep, Req, Router, SocketOptions, Sub,
+    AttachError, Dealer, Events, Pair, Pull, Push, Received, Rep, Req, Router, SocketOptions,
 };
 
 /// A socket of one of the types that speak to many peers by a pattern.
@@ -18,7 +18,6 @@ pub(crate) enum AnySocket {
     Rep(Rep),
     Req(Req),
     Router(Router),
-    Sub(Sub),
 }
 
 /// Does the same with a socket of any type.
@@ -32,13 +31,12 @@ macro_rules! each {
             AnySocket::Rep($socket) => $done,
             AnySocket::Req($socket) => $done,
             AnySocket::Router($socket) => $done,
-            AnySocket::Sub($socket) => $done,
         }
     };
 }
 
 impl AnySocket {
-    /// `None` for a type that publishes, and for XSUB.
+    /// `None` for a type that publishes or subscribes.
     pub(crate) fn new(socket_type: SocketType, options: SocketOptions) -> Option<Self> {
         Some(match socket_type {
             SocketType::Dealer => Self::Dealer(Dealer::with_options(options)),
@@ -48,7 +46,6 @@ impl AnySocket {
             SocketType::Rep => Self::Rep(Rep::with_options(options)),
             SocketType::Req => Self::Req(Req::with_options(options)),
             SocketType::Router => Self::Router(Router::with_options(options)),
-            SocketType::Sub => Self::Sub(Sub::with_options(options)),
             _ => return None,
         })
     }
@@ -73,7 +70,6 @@ impl AnySocket {
     pub(crate) async fn close(self) -> Result<(), NetError> {
         match self {
             Self::Pull(pull) => pull.close().await,
-            Self::Sub(sub) => sub.close().await,
             Self::Dealer(dealer) => return dealer.close().await,
             Self::Pair(pair) => return pair.close().await,
             Self::Push(push) => return push.close().await,

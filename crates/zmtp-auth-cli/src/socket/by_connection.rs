@@ -1,4 +1,4 @@
-//! A bound PUB, XPUB or XSUB: each connection is served by a task of its own.
+//! A bound PUB, SUB, XPUB or XSUB: each connection is served by a task of its own.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;

@@ -1,4 +1,4 @@
-//! One peer of a PUB, XPUB or XSUB that listens: prints what it sends, and sends it the messages for
+//! One peer of a PUB, SUB, XPUB or XSUB that listens: prints what it sends, and sends it the messages for
 //! it.
 #![forbid(unsafe_code)]
 

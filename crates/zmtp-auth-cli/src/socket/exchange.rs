@@ -91,13 +91,6 @@ impl Exchange {
                 let received = peers.meanwhile(pull.recv()).await?;
                 tell(peers, &received).await?;
             },
-            AnySocket::Sub(sub) => {
-                sub.subscribe("");
-                loop {
-                    let received = peers.meanwhile(sub.recv()).await?;
-                    tell(peers, &received).await?;
-                }
-            }
             AnySocket::Router(router) => route(router, peers, lines, echo).await,
             AnySocket::Rep(rep) => reply(rep, peers, lines, echo).await,
             AnySocket::Req(req) => request(req, peers, lines).await,

@@ -312,6 +312,7 @@ fn why(reason: &TurnedAway) -> String {
         TurnedAway::RoutingIdInUse(id) => {
             format!("another peer has the routing id \"{}\"", id.escape_ascii())
         }
+        TurnedAway::UserIdUnroutable(_) => "the user id cannot be a routing id".to_owned(),
         TurnedAway::PairHasPeer => "a pair has one peer, which is connected".to_owned(),
         other => format!("{other:?}"),
     }

@@ -10,6 +10,7 @@ mod local;
 mod net_peers;
 mod options;
 mod passwd;
+mod patterns;
 #[cfg(feature = "live-interop")]
 #[path = "../../../../tests/peer/mod.rs"]
 mod peer;

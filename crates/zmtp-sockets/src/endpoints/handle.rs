@@ -6,7 +6,7 @@ use crate::endpoints::dialled::Dialled;
 use crate::endpoints::hub::Hub;
 use crate::endpoints::pattern::Pattern;
 use crate::error::AttachError;
-use crate::event::Events;
+use crate::event::{Events, SocketEvent};
 use crate::options::{RouteBy, SocketOptions};
 use crate::peers::news::PipeId;
 use crate::peers::outlet::Outlet;
