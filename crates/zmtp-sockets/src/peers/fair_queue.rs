@@ -150,7 +150,7 @@ impl<D: Send + 'static> FairQueue<D> {
     fn tell(&self, slot: &Slot<D>) {
         if let Some(told) = &self.told {
             let peer = Arc::clone((told.peer_of)(&slot.inlet.data));
-            // Without a reader there is nobody to tell.
+            // It fails without a reader, which is fine.
             let _ = told.events.send(SocketEvent::AllReceived { peer });
         }
     }
