@@ -64,6 +64,15 @@ pub enum SocketEvent {
         /// The peer.
         peer: Arc<Peer>,
     },
+    /// A subscription of a peer was refused. The peer stays.
+    SubscriptionRefused {
+        /// The peer.
+        peer: Arc<Peer>,
+        /// What it wanted to subscribe to.
+        topic: Bytes,
+        /// Why.
+        reason: SubscriptionRefused,
+    },
     /// An attempt to dial failed.
     Retrying {
         /// The endpoint that is dialled.
@@ -86,6 +95,17 @@ pub enum TurnedAway {
     UserIdUnroutable(Bytes),
     /// A PAIR has one peer, which is connected.
     PairHasPeer,
+}
+
+/// Why a subscription was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscriptionRefused {
+    /// The peer has as many subscriptions as
+    /// [`SocketOptions::max_subscriptions`](crate::SocketOptions::max_subscriptions) or
+    /// [`SocketOptions::max_subscription_bytes`](crate::SocketOptions::max_subscription_bytes)
+    /// allow.
+    TooMany,
 }
 
 /// The events of a socket, from the call of `events` on.

@@ -6,6 +6,8 @@
 //! | [`Dealer`], [`Router`] | send to peers in turn or by routing id, receive from all (RFC 28) |
 //! | [`Req`], [`Rep`] | ask a peer and wait for its reply, answer those who ask (RFC 28) |
 //! | [`Pair`] | talks to one other PAIR (RFC 31) |
+//! | [`Pub`], [`Sub`] | send to all who subscribe, receive what was subscribed to (RFC 29) |
+//! | [`Xpub`], [`Xsub`] | the same, and see or pass on subscriptions, for proxies (RFC 29) |
 //! | [`Push`], [`Pull`] | send to peers in turn, receive from peers in turn (RFC 30) |
 //!
 //! A socket binds and connects to any number of endpoints. Each of them has a
@@ -25,20 +27,28 @@ mod proxy;
 mod received;
 mod request;
 mod sockets;
+mod subscription;
+mod topics;
 
 pub use error::{AttachError, RequestError, SendError, SendReason};
-pub use event::{Events, SocketEvent, TurnedAway};
+pub use event::{Events, SocketEvent, SubscriptionRefused, TurnedAway};
 pub use options::{RouteBy, SocketOptions};
 pub use proxy::{ProxySocket, proxy};
 pub use received::Received;
 pub use request::{Addressed, Request};
 pub use sockets::dealer::{Dealer, DealerReceiver, DealerSender};
 pub use sockets::pair::Pair;
+pub use sockets::publish::Pub;
 pub use sockets::pull::Pull;
 pub use sockets::push::Push;
 pub use sockets::rep::Rep;
 pub use sockets::req::Req;
 pub use sockets::router::{Router, RouterReceiver, RouterSender};
+pub use sockets::subscribe::Sub;
+pub use sockets::xpub::Xpub;
+pub use sockets::xsub::Xsub;
+pub use subscription::{FromSubscriber, Subscription};
+pub use topics::audience::SubscriberStatus;
 pub use zmtp_auth::net::Message;
 
 /// The README's examples, which `cargo test --doc` compiles and runs.

@@ -3,11 +3,25 @@
 
 use bytes::Bytes;
 use std::time::Duration;
-use zmtp_auth::net;
+use zmtp_auth::net::{self, Message};
 
 /// Messages that may wait for each peer, in each direction: 1,000, as libzmq's `ZMQ_SNDHWM` and
 /// `ZMQ_RCVHWM`.
 const HIGH_WATER_MARK: usize = 1000;
+
+/// Subscriptions of each peer: 131,072. A program with 100,000 topics has room, and a peer takes at
+/// most some 30 MB for them.
+const MAX_SUBSCRIPTIONS: usize = 128 * 1024;
+
+/// The length of all subscriptions of each peer: 8 MiB, 64 bytes for each of the most.
+const MAX_SUBSCRIPTION_BYTES: usize = 8 * 1024 * 1024;
+
+/// What one subscriber may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) subscriptions: usize,
+    pub(crate) bytes: usize,
+}
 
 /// Options of one socket. A type of socket uses those that concern it.
 ///
@@ -36,6 +50,24 @@ pub struct SocketOptions {
     /// (`ZMQ_REQ_CORRELATE`). Every REP returns the number; a program behind a ROUTER must return all
     /// frames before the body. No by default.
     pub correlate: bool,
+    /// To how many topics each peer of a PUB or XPUB may subscribe. More are refused, which is an event,
+    /// and the peer stays. 131,072, so that 100,000 topics have room and a peer's memory is bounded.
+    pub max_subscriptions: usize,
+    /// The length of all those topics together, in bytes. 8 MiB, which is 64 bytes for each.
+    pub max_subscription_bytes: usize,
+    /// Whether an XPUB receives every subscription, and not only the first to a topic
+    /// (`ZMQ_XPUB_VERBOSE`). No by default.
+    pub xpub_verbose: bool,
+    /// Whether an XPUB receives every subscription and every end of one (`ZMQ_XPUB_VERBOSER`). No by
+    /// default.
+    pub xpub_verboser: bool,
+    /// Whether the program decides, by [`Xpub::subscribe`](crate::Xpub::subscribe), what a peer of an
+    /// XPUB gets (`ZMQ_XPUB_MANUAL`). It receives every subscription and every end of one. No by
+    /// default.
+    pub xpub_manual: bool,
+    /// The first message of an XPUB to each peer (`ZMQ_XPUB_WELCOME_MSG`). A SUB receives it if it
+    /// subscribes to the beginning of it. None by default.
+    pub xpub_welcome: Option<Message>,
     /// Options of the connections: queues, heartbeats, keepalive, reconnecting, linger. The marks of
     /// the queues are 1,000 messages by default, and 256 KiB for sending. The bytes that may wait to
     /// be received are [`Limits::read_ahead`](zmtp_auth::Limits::read_ahead), which belongs to the
@@ -68,6 +100,12 @@ impl Default for SocketOptions {
             route_by: RouteBy::default(),
             immediate: false,
             correlate: false,
+            max_subscriptions: MAX_SUBSCRIPTIONS,
+            max_subscription_bytes: MAX_SUBSCRIPTION_BYTES,
+            xpub_verbose: false,
+            xpub_verboser: false,
+            xpub_manual: false,
+            xpub_welcome: None,
             connection: net::Options::default()
                 .with_send_ahead_messages(HIGH_WATER_MARK)
                 .with_read_ahead_messages(HIGH_WATER_MARK),
@@ -102,6 +140,55 @@ impl SocketOptions {
     pub const fn with_correlate(mut self, correlate: bool) -> Self {
         self.correlate = correlate;
         self
+    }
+
+    /// Sets [`max_subscriptions`](Self::max_subscriptions).
+    #[must_use]
+    pub const fn with_max_subscriptions(mut self, subscriptions: usize) -> Self {
+        self.max_subscriptions = subscriptions;
+        self
+    }
+
+    /// Sets [`max_subscription_bytes`](Self::max_subscription_bytes).
+    #[must_use]
+    pub const fn with_max_subscription_bytes(mut self, bytes: usize) -> Self {
+        self.max_subscription_bytes = bytes;
+        self
+    }
+
+    /// Sets [`xpub_verbose`](Self::xpub_verbose).
+    #[must_use]
+    pub const fn with_xpub_verbose(mut self, verbose: bool) -> Self {
+        self.xpub_verbose = verbose;
+        self
+    }
+
+    /// Sets [`xpub_verboser`](Self::xpub_verboser).
+    #[must_use]
+    pub const fn with_xpub_verboser(mut self, verboser: bool) -> Self {
+        self.xpub_verboser = verboser;
+        self
+    }
+
+    /// Sets [`xpub_manual`](Self::xpub_manual).
+    #[must_use]
+    pub const fn with_xpub_manual(mut self, manual: bool) -> Self {
+        self.xpub_manual = manual;
+        self
+    }
+
+    /// Sets [`xpub_welcome`](Self::xpub_welcome).
+    #[must_use]
+    pub fn with_xpub_welcome(mut self, welcome: impl Into<Message>) -> Self {
+        self.xpub_welcome = Some(welcome.into());
+        self
+    }
+
+    pub(crate) const fn bounds(&self) -> Bounds {
+        Bounds {
+            subscriptions: self.max_subscriptions,
+            bytes: self.max_subscription_bytes,
+        }
     }
 
     /// Sets the messages that may be queued for each peer (`ZMQ_SNDHWM`).

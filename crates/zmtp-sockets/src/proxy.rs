@@ -6,6 +6,8 @@ use crate::sockets::pair::Pair;
 use crate::sockets::pull::Pull;
 use crate::sockets::push::Push;
 use crate::sockets::router::Router;
+use crate::sockets::xpub::Xpub;
+use crate::sockets::xsub::Xsub;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -15,7 +17,7 @@ use zmtp_auth::net::Message;
 /// Messages that a proxy passes on before it lets other tasks run.
 const TURN: usize = 64;
 
-/// A socket that a [`proxy`] can stand on: ROUTER, DEALER, PULL, PUSH and PAIR. Sealed.
+/// A socket that a [`proxy`] can stand on: ROUTER, DEALER, PULL, PUSH, PAIR, XPUB and XSUB. Sealed.
 pub trait ProxySocket: sealed::Forward {}
 
 impl<T: sealed::Forward> ProxySocket for T {}
@@ -45,7 +47,8 @@ use sealed::Forward;
 /// ends it; at most one message in each direction is lost then.
 ///
 /// A ROUTER passes the routing id of the peer on as the first frame, and an answer leads back by it
-/// (RFC 28). So a ROUTER and a DEALER make a queue between REQ and REP sockets. While one socket has no
+/// (RFC 28). So a ROUTER and a DEALER make a queue between REQ and REP sockets, and an XSUB and an XPUB
+/// one publisher out of many, with subscriptions passed on (RFC 29). While one socket has no
 /// room, nothing more is taken from the other.
 ///
 /// `capture` sees each message before it is passed on.
@@ -182,5 +185,34 @@ impl Forward for Push {
 
     fn poll_give(&mut self, message: &mut Option<Message>, context: &mut Context<'_>) -> Poll<()> {
         self.poll_send(message, context)
+    }
+}
+
+/// It passes subscriptions on as messages (RFC 23). What subscribers have no room for is dropped.
+impl Forward for Xpub {
+    fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Message> {
+        self.poll_recv(context).map(Message::from)
+    }
+
+    fn poll_give(&mut self, message: &mut Option<Message>, _: &mut Context<'_>) -> Poll<()> {
+        if let Some(message) = message.take() {
+            self.send(message);
+        }
+        Poll::Ready(())
+    }
+}
+
+/// It takes subscriptions as messages (RFC 23). What publishers have no room for is dropped.
+impl Forward for Xsub {
+    fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Message> {
+        self.poll_recv(context)
+            .map(crate::received::Received::into_message)
+    }
+
+    fn poll_give(&mut self, message: &mut Option<Message>, _: &mut Context<'_>) -> Poll<()> {
+        if let Some(message) = message.take() {
+            self.send(message);
+        }
+        Poll::Ready(())
     }
 }

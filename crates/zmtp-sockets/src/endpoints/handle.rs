@@ -61,6 +61,10 @@ impl Endpoints {
         self.hub.sender()
     }
 
+    pub(crate) fn tell(&self, event: SocketEvent) {
+        self.hub.tell(event);
+    }
+
     pub(crate) fn list(&self) -> impl Iterator<Item = &Endpoint> {
         self.entries.iter().map(|entry| &entry.endpoint)
     }

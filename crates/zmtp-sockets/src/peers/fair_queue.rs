@@ -7,7 +7,7 @@ use crate::event::SocketEvent;
 use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::turns::Turns;
 use slab::Slab;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::broadcast;
@@ -31,6 +31,10 @@ pub(crate) struct FairQueue<D> {
     turns: Turns,
     /// Who is told when everything of a peer was received.
     told: Option<Told<D>>,
+    /// The places of peers that were removed. Their ends come before all turns.
+    departed: VecDeque<usize>,
+    /// The number of the next slot.
+    next: u64,
 }
 
 /// How a socket tells that everything of a peer was received.
@@ -40,19 +44,40 @@ struct Told<D> {
 }
 
 struct Slot<D> {
+    number: u64,
     pipe: PipeId,
-    inlet: Inlet<D>,
+    /// Absent once the peer is removed.
+    receiver: Option<RecvHalf>,
+    data: D,
     bell: Bell,
     /// Whether the connection is to be dropped once nothing more has arrived.
     is_finishing: bool,
+}
+
+/// Names the connection in a place, also when the place has another one by now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ticket {
+    place: usize,
+    number: u64,
 }
 
 /// What a turn brings.
 pub(crate) enum Turn<D> {
     /// From the peer in this place, whose data is [`FairQueue::data`].
     Incoming(usize, Incoming),
-    /// A connection has ended, and everything that had arrived was received.
-    Ended(PipeId, D, NetError),
+    /// The connection in this place has ended, and everything that had arrived was received. Or the
+    /// peer was removed, with what it had sent.
+    Ended(Ended<D>),
+}
+
+/// The end of one connection.
+pub(crate) struct Ended<D> {
+    /// Where the peer was. No other peer has had the place since.
+    pub(crate) place: usize,
+    pub(crate) ticket: Ticket,
+    pub(crate) pipe: PipeId,
+    pub(crate) data: D,
+    pub(crate) error: NetError,
 }
 
 impl<D: Send + 'static> FairQueue<D> {
@@ -63,6 +88,8 @@ impl<D: Send + 'static> FairQueue<D> {
             places: HashMap::new(),
             turns: Turns::new(),
             told: None,
+            departed: VecDeque::new(),
+            next: 0,
         }
     }
 
@@ -78,7 +105,41 @@ impl<D: Send + 'static> FairQueue<D> {
 
     /// What the socket knows about the peer in `place`.
     pub(crate) fn data(&self, place: usize) -> &D {
-        &self.slots[place].inlet.data
+        &self.slots[place].data
+    }
+
+    /// As [`FairQueue::data`]. `None` if there is no peer in `place`.
+    pub(crate) fn data_mut(&mut self, place: usize) -> Option<&mut D> {
+        self.slots.get_mut(place).map(|slot| &mut slot.data)
+    }
+
+    /// Names the connection in `place`.
+    pub(crate) fn ticket(&self, place: usize) -> Ticket {
+        let number = self.slots[place].number;
+        Ticket { place, number }
+    }
+
+    /// The place of a connection, if it is there.
+    pub(crate) fn place(&self, ticket: Ticket) -> Option<usize> {
+        let slot = self.slots.get(ticket.place)?;
+        let is_it = slot.number == ticket.number && slot.receiver.is_some();
+        is_it.then_some(ticket.place)
+    }
+
+    /// What the socket knows about all peers, with their places.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &D)> {
+        let slots = self.slots.iter();
+        slots.map(|(place, slot)| (place, &slot.data))
+    }
+
+    /// Takes out all peers. What they have sent is dropped.
+    pub(crate) fn drain(&mut self) -> Vec<D> {
+        self.take_news();
+        self.turns = Turns::new();
+        self.departed.clear();
+        self.places.clear();
+        let slots = std::mem::take(&mut self.slots);
+        slots.into_iter().map(|(_, slot)| slot.data).collect()
     }
 
     /// The pipe of the peer in `place`.
@@ -106,56 +167,77 @@ impl<D: Send + 'static> FairQueue<D> {
     /// Takes one turn without waiting.
     pub(crate) fn try_turn(&mut self) -> Option<Turn<D>> {
         loop {
-            self.take_news();
+            if let Some(ended) = self.try_departure() {
+                return Some(Turn::Ended(ended));
+            }
             let place = self.turns.pop_front()?;
             let Some(slot) = self.slots.get_mut(place) else {
                 continue;
             };
-            match slot.inlet.receiver.try_recv() {
+            let Some(receiver) = &mut slot.receiver else {
+                continue;
+            };
+            match receiver.try_recv() {
                 Ok(incoming) => {
                     self.turns.push_back(place);
                     return Some(Turn::Incoming(place, incoming));
                 }
                 Err(TryRecvError::Empty) if slot.is_finishing => {
-                    return Some(self.end(place, TryRecvError::Empty));
+                    return Some(Turn::Ended(self.end(place, TryRecvError::Empty)));
                 }
                 Err(TryRecvError::Empty) => {}
-                Err(error) => return Some(self.end(place, error)),
+                Err(error) => return Some(Turn::Ended(self.end(place, error))),
             }
             // Nothing has arrived. The bell rings when something does.
             slot.bell.silence();
             let mut context = Context::from_waker(&slot.bell.waker);
-            match slot.inlet.receiver.poll_recv(&mut context) {
+            match receiver.poll_recv(&mut context) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(incoming)) => {
                     self.turns.push_back(place);
                     return Some(Turn::Incoming(place, incoming));
                 }
                 Poll::Ready(Err(error)) => {
-                    return Some(self.end(place, TryRecvError::Ended(error)));
+                    let ended = self.end(place, TryRecvError::Ended(error));
+                    return Some(Turn::Ended(ended));
                 }
             }
         }
     }
 
-    /// Drops a peer with what it has sent.
+    /// Takes the end of the next peer that was removed.
+    pub(crate) fn try_departure(&mut self) -> Option<Ended<D>> {
+        self.take_news();
+        let place = self.departed.pop_front()?;
+        Some(self.end(place, TryRecvError::Empty))
+    }
+
+    /// Drops a peer with what it has sent. The next turns say so.
     pub(crate) fn remove(&mut self, pipe: PipeId) {
         for place in self.places.remove(&pipe).unwrap_or_default() {
-            self.turns.remove(place);
-            let slot = self.slots.remove(place);
-            self.tell(&slot);
+            let Some(slot) = self.slots.get_mut(place) else {
+                continue;
+            };
+            slot.receiver = None;
+            self.departed.push_back(place);
+            self.tell(place);
         }
     }
 
-    fn tell(&self, slot: &Slot<D>) {
+    fn tell(&self, place: usize) {
         if let Some(told) = &self.told {
-            let peer = Arc::clone((told.peer_of)(&slot.inlet.data));
+            let peer = Arc::clone((told.peer_of)(self.data(place)));
             // It fails without a reader, which is fine.
             let _ = told.events.send(SocketEvent::AllReceived { peer });
         }
     }
 
-    fn end(&mut self, place: usize, error: TryRecvError) -> Turn<D> {
+    fn end(&mut self, place: usize, error: TryRecvError) -> Ended<D> {
+        self.turns.remove(place);
+        if self.slots[place].receiver.is_some() {
+            // Of a peer that was removed it is told already.
+            self.tell(place);
+        }
         let slot = self.slots.remove(place);
         if let Some(places) = self.places.get_mut(&slot.pipe) {
             places.retain(|other| *other != place);
@@ -168,8 +250,16 @@ impl<D: Send + 'static> FairQueue<D> {
             // It was to be dropped.
             _ => NetError::Closed,
         };
-        self.tell(&slot);
-        Turn::Ended(slot.pipe, slot.inlet.data, error)
+        Ended {
+            place,
+            ticket: Ticket {
+                place,
+                number: slot.number,
+            },
+            pipe: slot.pipe,
+            data: slot.data,
+            error,
+        }
     }
 
     /// Takes new peers in, and drops those that are given up.
@@ -181,13 +271,17 @@ impl<D: Send + 'static> FairQueue<D> {
             self.remove(pipe);
         }
         for (pipe, inlets) in news.added {
-            for inlet in inlets {
+            for Inlet { receiver, data } in inlets {
                 let entry = self.slots.vacant_entry();
                 let place = entry.key();
                 let bell = self.news.bell(place);
+                let number = self.next;
+                self.next += 1;
                 entry.insert(Slot {
+                    number,
                     pipe,
-                    inlet,
+                    receiver: Some(receiver),
+                    data,
                     bell,
                     is_finishing: false,
                 });

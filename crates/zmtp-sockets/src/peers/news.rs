@@ -32,6 +32,8 @@ struct State<T> {
     added: BTreeMap<PipeId, Vec<T>>,
     /// Peers that the socket has and shall drop.
     removed: BTreeSet<PipeId>,
+    /// The latest pipe that the socket has taken. Later ones are unknown to it.
+    latest_taken: Option<PipeId>,
     /// Peers that the socket shall drop once it has taken what has arrived from them.
     finishing: BTreeSet<PipeId>,
     /// Places of peers that can go on.
@@ -57,6 +59,7 @@ pub(crate) fn news<T>() -> (Reporter<T>, News<T>) {
         state: Mutex::new(State {
             added: BTreeMap::new(),
             removed: BTreeSet::new(),
+            latest_taken: None,
             finishing: BTreeSet::new(),
             ready: Vec::new(),
             waiting: None,
@@ -110,7 +113,10 @@ impl<T> Reporter<T> {
         let mut dropped = None;
         self.0.tell(|state| {
             dropped = state.added.remove(&pipe);
-            state.removed.insert(pipe);
+            // Peers that come and go while the socket is idle leave nothing behind.
+            if Some(pipe) <= state.latest_taken {
+                state.removed.insert(pipe);
+            }
         });
         // The drop is foreign code, so the lock is free.
         drop(dropped);
@@ -143,6 +149,8 @@ impl<T> News<T> {
         }
         let mut state = self.0.lock();
         self.0.has_news.store(false, Ordering::Relaxed);
+        let latest = state.added.last_key_value().map(|(pipe, _)| *pipe);
+        state.latest_taken = state.latest_taken.max(latest);
         Some(Taken {
             removed: std::mem::take(&mut state.removed),
             finishing: std::mem::take(&mut state.finishing),
@@ -251,8 +259,27 @@ mod tests {
             taken.added.into_iter().collect::<Vec<_>>(),
             [(PipeId(2), vec!["two"])]
         );
-        assert_eq!(taken.removed.into_iter().collect::<Vec<_>>(), [PipeId(1)]);
         assert!(news.take().is_none());
+        reporter.remove(PipeId(2));
+        let taken = news.take().unwrap();
+        assert_eq!(taken.removed.into_iter().collect::<Vec<_>>(), [PipeId(2)]);
+    }
+
+    #[test]
+    fn peers_that_come_and_go_while_the_socket_is_idle_leave_nothing_behind() {
+        let (reporter, news) = news();
+        reporter.add(PipeId(1), "taken");
+        news.take().unwrap();
+        for number in 1..1000 {
+            reporter.remove(PipeId(number));
+            reporter.add(PipeId(number + 1), "not taken");
+        }
+        let taken = news.take().unwrap();
+        assert_eq!(taken.removed.into_iter().collect::<Vec<_>>(), [PipeId(1)]);
+        assert_eq!(
+            taken.added.into_iter().collect::<Vec<_>>(),
+            [(PipeId(1000), vec!["not taken"])]
+        );
     }
 
     #[test]

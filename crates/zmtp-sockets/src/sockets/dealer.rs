@@ -138,7 +138,7 @@ impl Receiver {
                 let peer = Arc::clone(self.0.data(place));
                 Some(Received::new(incoming.into_message()?, peer))
             }
-            Turn::Ended(..) => None,
+            Turn::Ended(_) => None,
         }
     }
 }

@@ -4,8 +4,12 @@
 mod endpoint_methods;
 pub(crate) mod dealer;
 pub(crate) mod pair;
+pub(crate) mod publish;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rep;
 pub(crate) mod req;
 pub(crate) mod router;
+pub(crate) mod subscribe;
+pub(crate) mod xpub;
+pub(crate) mod xsub;

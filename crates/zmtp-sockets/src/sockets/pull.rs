@@ -107,7 +107,7 @@ impl Pull {
                 let message = incoming.into_message()?;
                 Some(Received::new(message, Arc::clone(peer)))
             }
-            Turn::Ended(..) => None,
+            Turn::Ended(_) => None,
         }
     }
 

@@ -122,10 +122,10 @@ impl Req {
                         return Poll::Ready(Ok(Received::new(message, peer)));
                     }
                 }
-                Turn::Ended(pipe, _, error) if pipe == asked => {
-                    return Poll::Ready(Err(RequestError::PeerLost(error)));
+                Turn::Ended(ended) if ended.pipe == asked => {
+                    return Poll::Ready(Err(RequestError::PeerLost(ended.error)));
                 }
-                Turn::Incoming(..) | Turn::Ended(..) => {}
+                Turn::Incoming(..) | Turn::Ended(_) => {}
             }
         }
     }

@@ -257,6 +257,6 @@ fn request(queue: &FairQueue<Routed>, turn: Turn<Routed>) -> Option<Request> {
             let from = queue.data(place).clone();
             Some(Request::to_router(incoming.into_message()?, from))
         }
-        Turn::Ended(..) => None,
+        Turn::Ended(_) => None,
     }
 }

@@ -9,5 +9,6 @@ mod securities;
 
 mod both_sides;
 mod matrix;
+mod publishing;
 mod restarts;
 mod rules;

@@ -3,7 +3,8 @@
 use crate::both_sides::{DOMAIN, MECHANISMS, our_client, our_server, their_client, their_server};
 use crate::peer::{Context, Options, Payload, Policy, Socket, ZapAnswer};
 use crate::securities::{ANY_PORT, soon};
-use zmtp_sockets::{Dealer, Message, Pair, Pull, Push, Rep, Req, Router};
+use std::time::Duration;
+use zmtp_sockets::{Dealer, Message, Pair, Pub, Pull, Push, Rep, Req, Router, Sub, Xpub, Xsub};
 
 /// Messages in each direction of a cell.
 const MESSAGES: u8 = 5;
@@ -167,6 +168,73 @@ async fn pair_to_pair(cell: Cell<'_>) {
     soon(pair.close()).await.unwrap();
 }
 
+async fn pub_to_sub(cell: Cell<'_>) {
+    let mut publisher = Pub::with_options(crate::securities::fast());
+    let sub = meet!(cell, publisher, cell.theirs("SUB").await);
+    sub.set_bytes("SUBSCRIBE", &[]).await;
+    while !publisher.subscribers().any(|it| it.subscriptions == 1) {
+        // libzmq's socket looks at new peers when it is called.
+        let received = sub.try_receive(&[], Duration::from_millis(10)).await;
+        assert!(received.is_none());
+    }
+    for number in 0..MESSAGES {
+        publisher.send(ours(number));
+        assert_eq!(sub.receive().await.frames, theirs(number));
+    }
+    soon(publisher.close()).await.unwrap();
+}
+
+async fn sub_to_pub(cell: Cell<'_>) {
+    let mut sub = Sub::new();
+    for number in 0..MESSAGES {
+        sub.subscribe([number].to_vec());
+    }
+    let publisher = meet!(cell, sub, cell.theirs("PUB").await);
+    // What a PUB sends before the subscriptions have arrived is lost.
+    let mut number = 0;
+    while number < MESSAGES {
+        publisher.send(&theirs(number)).await;
+        let received = tokio::time::timeout(Duration::from_millis(50), sub.recv()).await;
+        if let Ok(received) = received
+            && *received.message() == ours(number)
+        {
+            number += 1;
+        }
+    }
+    soon(sub.close()).await;
+}
+
+async fn xpub_to_xsub(cell: Cell<'_>) {
+    let mut xpub = Xpub::with_options(crate::securities::fast());
+    let xsub = meet!(cell, xpub, cell.theirs("XSUB").await);
+    xsub.send(&[Payload::from([1, b't'].as_slice())]).await;
+    let received = Message::from(soon(xpub.recv()).await);
+    assert_eq!(received.frames(), ["\u{1}t"]);
+    for number in 0..MESSAGES {
+        xpub.send(["t".into(), vec![number]]);
+        let frames = ["t".into(), [number].as_slice().into()];
+        assert_eq!(xsub.receive().await.frames, frames);
+        xsub.send(&theirs(number + 100)).await;
+        let received = Message::from(soon(xpub.recv()).await);
+        assert_eq!(received, ours(number + 100));
+    }
+    soon(xpub.close()).await.unwrap();
+}
+
+async fn xsub_to_xpub(cell: Cell<'_>) {
+    let mut xsub = Xsub::new();
+    xsub.subscribe("");
+    let xpub = meet!(cell, xsub, cell.theirs("XPUB").await);
+    assert_eq!(xpub.receive().await.frames, [Payload::from("\u{1}")]);
+    for number in 0..MESSAGES {
+        xpub.send(&theirs(number)).await;
+        assert_eq!(*soon(xsub.recv()).await.message(), ours(number));
+        xsub.send(ours(number + 100));
+        assert_eq!(xpub.receive().await.frames, theirs(number + 100));
+    }
+    soon(xsub.close()).await;
+}
+
 #[tokio::test]
 async fn the_matrix_of_sockets() {
     let context = Context::new().await;
@@ -196,9 +264,13 @@ async fn the_matrix_of_sockets() {
             dealer_to_router(cell).await;
             router_to_dealer(cell).await;
             pair_to_pair(cell).await;
-            cells += 7;
+            pub_to_sub(cell).await;
+            sub_to_pub(cell).await;
+            xpub_to_xsub(cell).await;
+            xsub_to_xpub(cell).await;
+            cells += 11;
             let side = if we_bind { "we bind" } else { "libzmq binds" };
-            println!("{mechanism:>5}, {side:<12}: 7 pairs of types, {MESSAGES} messages each way");
+            println!("{mechanism:>5}, {side:<12}: 11 pairs of types, {MESSAGES} messages each way");
         }
     }
     println!("{cells} cells of the matrix of sockets");

@@ -3,8 +3,12 @@
 
 mod events;
 mod fairness;
+mod forwarding;
+#[path = "../../../../tests/net_peers/mod.rs"]
+mod net_peers;
 mod pair;
 mod pipeline;
+mod publishing;
 mod request_reply;
 mod routing;
 mod securities;

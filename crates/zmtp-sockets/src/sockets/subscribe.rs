@@ -1,0 +1,175 @@
+//! SUB: receives what it subscribes to (RFC 29).
+#![forbid(unsafe_code)]
+
+use crate::endpoints::handle::Endpoints;
+use crate::endpoints::pattern::{NewPeer, Pattern};
+use crate::event::TurnedAway;
+use crate::options::SocketOptions;
+use crate::peers::fair_queue::{FairQueue, Inlet, Turn};
+use crate::peers::news::{PipeId, Reporter, news};
+use crate::received::Received;
+use crate::topics::feed::{Announcer, Repeat, Wanted};
+use crate::topics::trie::Trie;
+use bytes::Bytes;
+use futures_core::Stream;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use zmtp_auth::{Peer, SocketType};
+
+/// A SUB socket: it receives from PUB and XPUB sockets what it subscribes to, one message of each peer
+/// in turn.
+///
+/// All peers are told the subscriptions, in the background, and told again whenever they come back. A
+/// message to which nothing is subscribed is dropped on receipt too.
+pub struct Sub {
+    endpoints: Endpoints,
+    queue: FairQueue<Arc<Peer>>,
+    wanted: Wanted,
+    /// The topics that are wanted, all by one subscriber.
+    filter: Trie,
+}
+
+endpoint_methods!(Sub);
+
+/// The only subscriber of a filter.
+const US: usize = 0;
+
+/// Gives the receiving half of every connection to the fair queue, and the sending half to the task
+/// that announces subscriptions.
+pub(crate) struct Subscribing {
+    pub(crate) receiving: Reporter<Inlet<Arc<Peer>>>,
+    pub(crate) announcer: Announcer,
+}
+
+impl Pattern for Subscribing {
+    fn add(&self, new: NewPeer) -> Result<(), TurnedAway> {
+        let NewPeer {
+            pipe,
+            peer: data,
+            sender,
+            receiver,
+        } = new;
+        self.receiving.add(pipe, Inlet { receiver, data });
+        if let Some(sender) = sender {
+            self.announcer.add(pipe, sender);
+        }
+        Ok(())
+    }
+
+    fn lost(&self, pipe: PipeId, _has_queue: bool) {
+        // What has arrived is still received.
+        self.announcer.remove(pipe);
+    }
+
+    fn remove(&self, pipe: PipeId) {
+        self.announcer.remove(pipe);
+        self.receiving.remove(pipe);
+    }
+}
+
+impl Sub {
+    /// A socket with default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(SocketOptions::default())
+    }
+
+    /// A socket with `options`.
+    #[must_use]
+    pub fn with_options(options: SocketOptions) -> Self {
+        let (receiving, received) = news();
+        let wanted = Wanted::new(&options.connection);
+        let pattern = Subscribing {
+            receiving,
+            announcer: wanted.announcer(),
+        };
+        let endpoints = Endpoints::new(SocketType::Sub, options, pattern);
+        let events = endpoints.teller();
+        Self {
+            endpoints,
+            queue: FairQueue::new(received).with_events(events, |peer| peer),
+            wanted,
+            filter: Trie::new(),
+        }
+    }
+
+    /// Subscribes to messages whose first frame begins with `topic`, from all peers of now and later.
+    /// An empty topic stands for all messages. A topic counts: it is subscribed to until it is taken
+    /// back as often.
+    pub fn subscribe(&mut self, topic: impl Into<Bytes>) {
+        let topic = topic.into();
+        if self.wanted.subscribe(&topic, Repeat::No) {
+            self.filter.insert(US, &topic);
+        }
+    }
+
+    /// Takes one subscription to `topic` back. Without one it does nothing.
+    pub fn unsubscribe(&mut self, topic: impl Into<Bytes>) {
+        let topic = topic.into();
+        if self.wanted.unsubscribe(&topic) {
+            self.filter.remove(US, &topic);
+        }
+    }
+
+    /// Receives the next message. Waits until there is one, also while there is no peer.
+    ///
+    /// Cancel-safe: a message stays queued until it is returned.
+    pub async fn recv(&mut self) -> Received {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Receives a message if one has arrived, and does not wait.
+    pub fn try_recv(&mut self) -> Option<Received> {
+        loop {
+            let turn = self.queue.try_turn()?;
+            if let Some(received) = self.received(turn) {
+                return Some(received);
+            }
+        }
+    }
+
+    /// As [`Sub::recv`]. The task of the last call is woken.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
+        loop {
+            let turn = ready!(self.queue.poll_turn(context));
+            if let Some(received) = self.received(turn) {
+                return Poll::Ready(received);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        self.queue.take_news();
+    }
+
+    /// The message, if it is subscribed to.
+    fn received(&self, turn: Turn<Arc<Peer>>) -> Option<Received> {
+        match turn {
+            Turn::Incoming(place, incoming) => {
+                let message = incoming.into_message()?;
+                let topic = message.frames().first()?;
+                self.filter
+                    .has_match(topic)
+                    .then(|| Received::new(message, Arc::clone(self.queue.data(place))))
+            }
+            Turn::Ended(_) => None,
+        }
+    }
+
+    /// Frees the bound endpoints and closes all connections. What was not received is dropped.
+    /// Cancel-safe: dropping the future does the same in the background.
+    pub async fn close(mut self) {
+        self.endpoints.stop_listening().await;
+    }
+}
+
+/// The messages, without end.
+impl Stream for Sub {
+    type Item = Received;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Received>> {
+        self.get_mut().poll_recv(context).map(Some)
+    }
+}

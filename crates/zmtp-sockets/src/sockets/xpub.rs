@@ -1,0 +1,239 @@
+//! XPUB: a PUB that receives what its peers subscribe to (RFC 29).
+#![forbid(unsafe_code)]
+
+use crate::endpoints::handle::{Endpoints, close};
+use crate::options::SocketOptions;
+use crate::peers::news::news;
+use crate::received::Received;
+use crate::subscription::{FromSubscriber, Subscription};
+use crate::topics::audience::{Admitting, Audience, Heard, SubscriberStatus};
+use crate::topics::trie::{Inserted, Removed};
+use bytes::Bytes;
+use futures_core::Stream;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use zmtp_auth::SocketType;
+use zmtp_auth::net::{Message, NetError};
+
+/// What [`Xpub::send`] takes in and [`Xpub::recv`] has not returned: 1,024. With more, sending takes
+/// in nothing, and peers that subscribe have to wait. So always receive.
+const UNRECEIVED: usize = 1024;
+
+/// An XPUB socket: a PUB that receives what its peers subscribe to, and messages of XSUB sockets.
+///
+/// A topic is received when the first peer subscribes to it, and when the last one does no more. Options
+/// change that: [`SocketOptions::xpub_verbose`], [`SocketOptions::xpub_verboser`] and
+/// [`SocketOptions::xpub_manual`].
+pub struct Xpub {
+    endpoints: Endpoints,
+    audience: Audience,
+    options: Told,
+    /// What was taken in and not received.
+    unreceived: VecDeque<FromSubscriber>,
+}
+
+/// What the application is told.
+struct Told {
+    /// Every subscription, and not only the first to a topic.
+    each_subscribe: bool,
+    /// Every end of one, and not only of the last to a topic.
+    each_unsubscribe: bool,
+    /// Whether the application decides what a peer subscribes to.
+    manual: bool,
+}
+
+endpoint_methods!(Xpub);
+
+impl Xpub {
+    /// A socket with default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(SocketOptions::default())
+    }
+
+    /// A socket with `options`.
+    #[must_use]
+    pub fn with_options(options: SocketOptions) -> Self {
+        let (reporter, news) = news();
+        let told = Told {
+            each_subscribe: options.xpub_verbose || options.xpub_verboser || options.xpub_manual,
+            each_unsubscribe: options.xpub_verboser || options.xpub_manual,
+            manual: options.xpub_manual,
+        };
+        let mut audience = Audience::new(news, options.bounds());
+        if told.manual {
+            audience = audience.manual();
+        }
+        let welcome = options.xpub_welcome.clone();
+        let pattern = Admitting { reporter, welcome };
+        Self {
+            endpoints: Endpoints::new(SocketType::Xpub, options, pattern),
+            audience,
+            options: told,
+            unreceived: VecDeque::new(),
+        }
+    }
+
+    /// Queues a message for all who subscribe to the beginning of its first frame. Never waits.
+    pub fn send(&mut self, message: impl Into<Message>) {
+        self.settle();
+        self.audience.send(message.into());
+    }
+
+    /// Receives the next subscription or message. Waits until there is one, also while there is no
+    /// peer.
+    ///
+    /// Cancel-safe: what was not returned stays queued.
+    pub async fn recv(&mut self) -> FromSubscriber {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Receives what has arrived, and does not wait.
+    pub fn try_recv(&mut self) -> Option<FromSubscriber> {
+        while self.unreceived.is_empty() {
+            let heard = self.audience.try_hear()?;
+            self.note(heard);
+        }
+        self.unreceived.pop_front()
+    }
+
+    /// As [`Xpub::recv`]. The task of the last call is woken.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<FromSubscriber> {
+        loop {
+            if let Some(received) = self.unreceived.pop_front() {
+                return Poll::Ready(received);
+            }
+            let heard = ready!(self.audience.poll_hear(context));
+            self.note(heard);
+        }
+    }
+
+    /// With [`SocketOptions::xpub_manual`]: sends the peer of `subscription` what begins with `topic`,
+    /// which may differ from what it has asked for. Returns whether the peer is connected still.
+    pub fn subscribe(&mut self, subscription: &Subscription, topic: impl AsRef<[u8]>) -> bool {
+        let topic = topic.as_ref();
+        self.audience.subscribe_to(subscription.subscriber, topic)
+    }
+
+    /// With [`SocketOptions::xpub_manual`]: ends what [`Xpub::subscribe`] has begun. Returns whether the
+    /// peer is connected still.
+    pub fn unsubscribe(&mut self, subscription: &Subscription, topic: impl AsRef<[u8]>) -> bool {
+        let topic = topic.as_ref();
+        self.audience
+            .unsubscribe_from(subscription.subscriber, topic)
+    }
+
+    /// The subscribers that are connected: what each subscribes to, and what it has missed.
+    pub fn subscribers(&mut self) -> impl Iterator<Item = SubscriberStatus> {
+        self.settle();
+        self.audience.status()
+    }
+
+    /// Sends what is queued, then closes. What was not received is dropped.
+    ///
+    /// Cancel-safe: dropping the future does the same in the background.
+    ///
+    /// # Errors
+    /// Returns [`NetError::Unsent`] if not everything had left within the linger time.
+    pub async fn close(mut self) -> Result<(), NetError> {
+        let outlets = self.audience.drain();
+        close(self.endpoints, outlets).await
+    }
+
+    /// Takes in what subscribers have sent.
+    fn settle(&mut self) {
+        let mut left = UNRECEIVED;
+        loop {
+            // Peers that are gone come first, and bring no more than they had.
+            let heard = if left > 0 && self.unreceived.len() < UNRECEIVED {
+                self.audience.try_hear()
+            } else {
+                self.audience.try_departure()
+            };
+            let Some(heard) = heard else {
+                return;
+            };
+            left = left.saturating_sub(1);
+            self.note(heard);
+        }
+    }
+
+    /// Keeps what the application is to receive.
+    fn note(&mut self, heard: Heard) {
+        match heard {
+            Heard::Subscribe {
+                place,
+                topic,
+                inserted,
+            } => {
+                if self.options.each_subscribe || inserted == Inserted::First {
+                    let subscription = self.subscription(place, topic);
+                    self.unreceived
+                        .push_back(FromSubscriber::Subscribe(subscription));
+                }
+            }
+            Heard::Unsubscribe {
+                place,
+                topic,
+                removed,
+            } => {
+                if self.is_told(removed) {
+                    let subscription = self.subscription(place, topic);
+                    self.unreceived
+                        .push_back(FromSubscriber::Unsubscribe(subscription));
+                }
+            }
+            Heard::Refused(event) => self.endpoints.tell(event),
+            Heard::Message(place, message) => {
+                let peer = Arc::clone(self.audience.peer(place));
+                let received = Received::new(message, peer);
+                self.unreceived.push_back(FromSubscriber::Message(received));
+            }
+            // RFC 29: a peer that is gone ends its subscriptions.
+            Heard::Gone {
+                peer,
+                subscriber,
+                topics,
+            } => {
+                for (topic, removed) in topics {
+                    if self.is_told(removed) {
+                        self.unreceived
+                            .push_back(FromSubscriber::Unsubscribe(Subscription {
+                                topic: topic.into(),
+                                peer: Arc::clone(&peer),
+                                subscriber,
+                            }));
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_told(&self, removed: Removed) -> bool {
+        match removed {
+            Removed::Unknown => false,
+            Removed::Taken => self.options.each_unsubscribe,
+            Removed::Last => true,
+        }
+    }
+
+    fn subscription(&self, place: usize, topic: Bytes) -> Subscription {
+        Subscription {
+            topic,
+            peer: Arc::clone(self.audience.peer(place)),
+            subscriber: self.audience.ticket(place),
+        }
+    }
+}
+
+/// What is received, without end.
+impl Stream for Xpub {
+    type Item = FromSubscriber;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<FromSubscriber>> {
+        self.get_mut().poll_recv(context).map(Some)
+    }
+}

@@ -1,0 +1,151 @@
+//! XSUB: a SUB that sends messages to publishers too, and does not filter (RFC 29).
+#![forbid(unsafe_code)]
+
+use crate::endpoints::handle::Endpoints;
+use crate::options::SocketOptions;
+use crate::peers::fair_queue::{FairQueue, Turn};
+use crate::peers::news::news;
+use crate::received::Received;
+use crate::sockets::subscribe::Subscribing;
+use crate::topics::feed::{Repeat, Wanted};
+use bytes::Bytes;
+use futures_core::Stream;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use zmtp_auth::net::Message;
+use zmtp_auth::traffic::Outgoing;
+use zmtp_auth::{Peer, SocketType};
+
+/// An XSUB socket: it receives from PUB and XPUB sockets what it subscribes to, and sends messages to
+/// all of them.
+///
+/// All peers are told the subscriptions, in the background, and told again whenever they come back.
+/// Whatever a peer sends is received: unlike a [`Sub`](crate::Sub), an XSUB does not filter.
+pub struct Xsub {
+    endpoints: Endpoints,
+    queue: FairQueue<Arc<Peer>>,
+    wanted: Wanted,
+}
+
+endpoint_methods!(Xsub);
+
+impl Xsub {
+    /// A socket with default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(SocketOptions::default())
+    }
+
+    /// A socket with `options`.
+    #[must_use]
+    pub fn with_options(options: SocketOptions) -> Self {
+        let (receiving, received) = news();
+        let wanted = Wanted::new(&options.connection);
+        let pattern = Subscribing {
+            receiving,
+            announcer: wanted.announcer(),
+        };
+        let endpoints = Endpoints::new(SocketType::Xsub, options, pattern);
+        let events = endpoints.teller();
+        Self {
+            endpoints,
+            queue: FairQueue::new(received).with_events(events, |peer| peer),
+            wanted,
+        }
+    }
+
+    /// Subscribes to messages whose first frame begins with `topic`, from all peers of now and later.
+    /// An empty topic stands for all messages.
+    ///
+    /// A topic counts: it is subscribed to until it is taken back as often. As in libzmq, connected
+    /// peers are told each time, so that an XPUB behind them with
+    /// [`SocketOptions::xpub_verbose`] sees each subscription.
+    pub fn subscribe(&mut self, topic: impl Into<Bytes>) {
+        self.wanted.subscribe(&topic.into(), Repeat::Yes);
+    }
+
+    /// Takes one subscription to `topic` back. Without one it does nothing. Peers are told when the
+    /// last one is taken back.
+    pub fn unsubscribe(&mut self, topic: impl Into<Bytes>) {
+        self.wanted.unsubscribe(&topic.into());
+    }
+
+    /// Sends a message to all peers that are connected. Never waits: a peer without room misses it,
+    /// which [`Xsub::dropped`] counts.
+    ///
+    /// A message of one frame that begins with 1 subscribes to the rest of the frame, and one that
+    /// begins with 0 takes a subscription back, as in libzmq.
+    pub fn send(&mut self, message: impl Into<Message>) {
+        match Outgoing::from_message_3_0(message.into()) {
+            Outgoing::Subscribe(topic) => self.subscribe(topic),
+            Outgoing::Unsubscribe(topic) => self.unsubscribe(topic),
+            Outgoing::Message(message) => self.wanted.send(&message),
+            _ => {}
+        }
+    }
+
+    /// Messages that peers have missed because they had no room, each counted for each peer.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.wanted.dropped()
+    }
+
+    /// Receives the next message. Waits until there is one, also while there is no peer.
+    ///
+    /// Cancel-safe: a message stays queued until it is returned.
+    pub async fn recv(&mut self) -> Received {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Receives a message if one has arrived, and does not wait.
+    pub fn try_recv(&mut self) -> Option<Received> {
+        loop {
+            let turn = self.queue.try_turn()?;
+            if let Some(received) = self.received(turn) {
+                return Some(received);
+            }
+        }
+    }
+
+    /// As [`Xsub::recv`]. The task of the last call is woken.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
+        loop {
+            let turn = ready!(self.queue.poll_turn(context));
+            if let Some(received) = self.received(turn) {
+                return Poll::Ready(received);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        self.queue.take_news();
+    }
+
+    fn received(&self, turn: Turn<Arc<Peer>>) -> Option<Received> {
+        match turn {
+            Turn::Incoming(place, incoming) => {
+                let peer = Arc::clone(self.queue.data(place));
+                Some(Received::new(incoming.into_message()?, peer))
+            }
+            Turn::Ended(_) => None,
+        }
+    }
+
+    /// Frees the bound endpoints and closes all connections. What was not received is dropped, and
+    /// what was sent leaves in the background as far as connections had taken it.
+    /// Cancel-safe: dropping the future does the same in the background.
+    pub async fn close(mut self) {
+        self.endpoints.stop_listening().await;
+    }
+}
+
+/// The messages, without end.
+impl Stream for Xsub {
+    type Item = Received;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Received>> {
+        self.get_mut().poll_recv(context).map(Some)
+    }
+}

@@ -1,0 +1,5 @@
+//! Topics: who subscribes to what (RFC 29).
+
+pub(crate) mod audience;
+pub(crate) mod feed;
+pub(crate) mod trie;
