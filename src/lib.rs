@@ -116,11 +116,6 @@ pub use wire::metadata::{Metadata, PropertyError};
 pub use wire::socket_type::{SocketType, SocketTypeError};
 pub use with_causes::WithCauses;
 
-/// The README's examples, which `cargo test --doc` compiles and runs.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
 /// The examples of the guide for users of pyzmq, compiled and run with the documentation's.
 #[cfg(all(doctest, feature = "reload", feature = "tokio"))]
 #[doc = include_str!("../docs/PORTING.md")]

@@ -55,3 +55,8 @@ pub use zmtp_auth::net::Message;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the project's README, which needs these sockets.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct RootReadme;

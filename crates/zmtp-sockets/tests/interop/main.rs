@@ -4,6 +4,8 @@
 
 #[path = "../../../../tests/peer/mod.rs"]
 mod peer;
+// The other test program uses the rest.
+#[allow(dead_code)]
 #[path = "../patterns/securities.rs"]
 mod securities;
 
