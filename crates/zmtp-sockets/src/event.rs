@@ -106,6 +106,9 @@ pub enum SubscriptionRefused {
     /// [`SocketOptions::max_subscription_bytes`](crate::SocketOptions::max_subscription_bytes)
     /// allow.
     TooMany,
+    /// The policy does not let the peer subscribe to the topic, or lets it no more. It is judged again
+    /// when the policy changes.
+    NotPermitted,
 }
 
 /// The events of a socket, from the call of `events` on.

@@ -5,12 +5,13 @@ use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::{KEPT, SocketEvent};
 use crate::peers::news::PipeId;
 use bytes::Bytes;
-use std::future::Future;
+use std::future::{Future, pending};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{broadcast, watch};
-use zmtp_auth::Peer;
 use zmtp_auth::net::{Connection, Endpoint, NetError, SendHalf};
+use zmtp_auth::{Peer, TopicChanges};
 
 pub(crate) struct Hub {
     pattern: Box<dyn Pattern>,
@@ -27,6 +28,8 @@ pub(crate) struct Served<C> {
     /// By which the socket addresses the peer, if it does.
     pub(crate) routing_id: Option<Bytes>,
     pub(crate) closed: C,
+    /// Changes of what the peer may subscribe to, if the pattern is told of them.
+    pub(crate) topics: Option<TopicChanges>,
     /// Kept while the connection lives, if it sends from a queue of its own pipe.
     pub(crate) sender: Option<SendHalf>,
     live: Live,
@@ -96,6 +99,9 @@ impl Hub {
     ) -> Option<Served<impl Future<Output = NetError> + Send + use<>>> {
         let peer = Arc::new(connection.peer().clone());
         let closed = connection.closed_owned();
+        // Before the pattern judges subscriptions of the peer, so that no change is lost.
+        let judges = self.pattern.judges_topics();
+        let topics = judges.then(|| peer.topics().changes());
         let (sender, receiver) = connection.split();
         let (kept, given) = if has_queue {
             (Some(sender), None)
@@ -118,6 +124,7 @@ impl Hub {
             routing_id: self.pattern.routing_id(pipe),
             peer,
             closed,
+            topics,
             sender: kept,
             live: Live::new(&self.live),
         })
@@ -133,11 +140,19 @@ impl Hub {
             pipe,
             peer,
             closed,
+            mut topics,
             sender,
             live,
             ..
         } = served;
-        let error = closed.await;
+        let mut closed = pin!(closed);
+        let error = loop {
+            tokio::select! {
+                biased;
+                error = closed.as_mut() => break error,
+                () = changed(topics.as_mut()) => self.pattern.topics_changed(pipe),
+            }
+        };
         self.pattern.lost(pipe, sender.is_some());
         self.tell(SocketEvent::Lost {
             endpoint: endpoint.clone(),
@@ -145,5 +160,13 @@ impl Hub {
             error,
         });
         drop(live);
+    }
+}
+
+/// Waits for the next change, if anything changes.
+async fn changed(topics: Option<&mut TopicChanges>) {
+    match topics {
+        Some(topics) => topics.changed().await,
+        None => pending().await,
     }
 }

@@ -39,6 +39,14 @@ pub(crate) trait Pattern: Send + Sync + 'static {
         None
     }
 
+    /// Whether the pattern is told of changes of what the policy lets peers subscribe to.
+    fn judges_topics(&self) -> bool {
+        false
+    }
+
+    /// What the policy lets the peer of a pipe subscribe to has changed.
+    fn topics_changed(&self, _pipe: PipeId) {}
+
     /// The connection of a pipe has ended. What has arrived on it is still to be received. The pipe
     /// itself goes on if it `has_queue`.
     fn lost(&self, pipe: PipeId, has_queue: bool);

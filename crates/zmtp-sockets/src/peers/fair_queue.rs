@@ -126,6 +126,11 @@ impl<D: Send + 'static> FairQueue<D> {
         is_it.then_some(ticket.place)
     }
 
+    /// The places of a peer.
+    pub(crate) fn places(&self, pipe: PipeId) -> Vec<usize> {
+        self.places.get(&pipe).cloned().unwrap_or_default()
+    }
+
     /// What the socket knows about all peers, with their places.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &D)> {
         let slots = self.slots.iter();
@@ -235,7 +240,7 @@ impl<D: Send + 'static> FairQueue<D> {
     fn end(&mut self, place: usize, error: TryRecvError) -> Ended<D> {
         self.turns.remove(place);
         if self.slots[place].receiver.is_some() {
-            // Of a peer that was removed it is told already.
+            // A peer that was removed is told already.
             self.tell(place);
         }
         let slot = self.slots.remove(place);

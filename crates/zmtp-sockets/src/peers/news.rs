@@ -108,6 +108,11 @@ impl<T> Reporter<T> {
         drop(item);
     }
 
+    /// Wakes the socket's task for news that it gets in another way.
+    pub(crate) fn nudge(&self) {
+        self.0.tell(|_| {});
+    }
+
     /// A peer is gone. What it has brought and was not taken is dropped.
     pub(crate) fn remove(&self, pipe: PipeId) {
         let mut dropped = None;

@@ -4,7 +4,9 @@
 use crate::endpoints::handle::{Endpoints, close};
 use crate::options::SocketOptions;
 use crate::peers::news::news;
-use crate::topics::audience::{Admitting, Audience, Heard, SubscriberStatus};
+use crate::topics::audience::{Audience, Heard, SubscriberStatus};
+use crate::topics::judging::Judging;
+use crate::topics::subscriber::Admitting;
 use zmtp_auth::SocketType;
 use zmtp_auth::net::{Message, NetError};
 
@@ -13,7 +15,7 @@ use zmtp_auth::net::{Message, NetError};
 const SUBSCRIPTIONS_AT_ONCE: usize = 1024;
 
 /// A PUB socket: it sends each message to all SUB and XSUB sockets that subscribe to the beginning of
-/// its first frame.
+/// its first frame and may have it by the topic permissions of the policy.
 ///
 /// Sending never waits. A subscriber without room for a message misses it, and [`Pub::subscribers`]
 /// counts what it has missed. Subscriptions that have arrived are taken in before each message is sent.
@@ -36,14 +38,16 @@ impl Pub {
     #[must_use]
     pub fn with_options(options: SocketOptions) -> Self {
         let (reporter, news) = news();
+        let judging = Judging::default();
         let bounds = options.bounds();
         let pattern = Admitting {
             reporter,
+            judging: judging.clone(),
             welcome: None,
         };
         Self {
             endpoints: Endpoints::new(SocketType::Pub, options, pattern),
-            audience: Audience::new(news, bounds),
+            audience: Audience::new(news, judging, bounds),
         }
     }
 
@@ -79,7 +83,9 @@ impl Pub {
                 Some(Heard::Gone { .. }) => {}
                 Some(Heard::Refused(event)) => {
                     left -= 1;
-                    self.endpoints.tell(event);
+                    if let Some(event) = event {
+                        self.endpoints.tell(event);
+                    }
                 }
                 Some(_) => left -= 1,
                 None => return,

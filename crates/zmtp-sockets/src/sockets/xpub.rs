@@ -6,7 +6,9 @@ use crate::options::SocketOptions;
 use crate::peers::news::news;
 use crate::received::Received;
 use crate::subscription::{FromSubscriber, Subscription};
-use crate::topics::audience::{Admitting, Audience, Heard, SubscriberStatus};
+use crate::topics::audience::{Audience, Heard, SubscriberStatus};
+use crate::topics::judging::Judging;
+use crate::topics::subscriber::Admitting;
 use crate::topics::trie::{Inserted, Removed};
 use bytes::Bytes;
 use futures_core::Stream;
@@ -58,17 +60,22 @@ impl Xpub {
     #[must_use]
     pub fn with_options(options: SocketOptions) -> Self {
         let (reporter, news) = news();
+        let judging = Judging::default();
         let told = Told {
             each_subscribe: options.xpub_verbose || options.xpub_verboser || options.xpub_manual,
             each_unsubscribe: options.xpub_verboser || options.xpub_manual,
             manual: options.xpub_manual,
         };
-        let mut audience = Audience::new(news, options.bounds());
+        let mut audience = Audience::new(news, judging.clone(), options.bounds());
         if told.manual {
             audience = audience.manual();
         }
         let welcome = options.xpub_welcome.clone();
-        let pattern = Admitting { reporter, welcome };
+        let pattern = Admitting {
+            reporter,
+            judging,
+            welcome,
+        };
         Self {
             endpoints: Endpoints::new(SocketType::Xpub, options, pattern),
             audience,
@@ -112,7 +119,8 @@ impl Xpub {
     }
 
     /// With [`SocketOptions::xpub_manual`]: sends the peer of `subscription` what begins with `topic`,
-    /// which may differ from what it has asked for. Returns whether the peer is connected still.
+    /// which may differ from what it has asked for. Returns whether the peer is connected still and the
+    /// policy permits the topic.
     pub fn subscribe(&mut self, subscription: &Subscription, topic: impl AsRef<[u8]>) -> bool {
         let topic = topic.as_ref();
         self.audience.subscribe_to(subscription.subscriber, topic)
@@ -186,7 +194,11 @@ impl Xpub {
                         .push_back(FromSubscriber::Unsubscribe(subscription));
                 }
             }
-            Heard::Refused(event) => self.endpoints.tell(event),
+            Heard::Refused(event) => {
+                if let Some(event) = event {
+                    self.endpoints.tell(event);
+                }
+            }
             Heard::Message(place, message) => {
                 let peer = Arc::clone(self.audience.peer(place));
                 let received = Received::new(message, peer);

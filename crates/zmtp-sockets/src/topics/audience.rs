@@ -1,18 +1,20 @@
 //! The subscribers of a publisher, and what they subscribe to (RFC 29, "The PUB Socket Type").
 #![forbid(unsafe_code)]
 
-use crate::endpoints::pattern::{NewPeer, Pattern};
-use crate::event::{SocketEvent, SubscriptionRefused, TurnedAway};
+use crate::event::{SocketEvent, SubscriptionRefused};
 use crate::options::Bounds;
 use crate::peers::fair_queue::{Ended, FairQueue, Inlet, Ticket, Turn};
-use crate::peers::news::{News, PipeId, Reporter};
+use crate::peers::news::News;
 use crate::peers::outlet::Outlet;
+use crate::topics::judging::Judging;
+use crate::topics::subscriber::Subscriber;
 use crate::topics::trie::{Inserted, Removed, Trie};
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use zmtp_auth::Peer;
-use zmtp_auth::net::{Incoming, Message, SendHalf, TrySendReason};
+use zmtp_auth::net::{Incoming, Message};
 
 /// All subscribers.
 pub(crate) struct Audience {
@@ -22,16 +24,11 @@ pub(crate) struct Audience {
     /// What they have asked for, if the application decides what they get.
     asked: Option<Trie>,
     bounds: Bounds,
+    judging: Judging,
+    /// What changes of the policy have brought.
+    judged: VecDeque<Heard>,
     /// The places that a message goes to. Kept for its memory.
     matches: Vec<usize>,
-}
-
-/// One subscriber.
-pub(crate) struct Subscriber {
-    peer: Arc<Peer>,
-    sender: SendHalf,
-    dropped: u64,
-    refused: u64,
 }
 
 /// What one subscriber has, and has missed.
@@ -60,7 +57,8 @@ pub(crate) enum Heard {
         topic: Bytes,
         removed: Removed,
     },
-    Refused(SocketEvent),
+    /// The event, unless it was told before.
+    Refused(Option<SocketEvent>),
     Message(usize, Message),
     /// A subscriber is gone, with what it had subscribed to.
     Gone {
@@ -70,54 +68,15 @@ pub(crate) enum Heard {
     },
 }
 
-/// Gives every connection to the audience.
-pub(crate) struct Admitting {
-    pub(crate) reporter: Reporter<Inlet<Subscriber>>,
-    /// The first message of each connection.
-    pub(crate) welcome: Option<Message>,
-}
-
-impl Pattern for Admitting {
-    fn add(&self, new: NewPeer) -> Result<(), TurnedAway> {
-        let NewPeer {
-            pipe,
-            peer,
-            sender,
-            receiver,
-        } = new;
-        if let Some(mut sender) = sender {
-            if let Some(welcome) = &self.welcome {
-                // The queue is empty, so only the end of the connection can prevent it.
-                let _ = sender.try_send(welcome.clone());
-            }
-            let data = Subscriber {
-                peer,
-                sender,
-                dropped: 0,
-                refused: 0,
-            };
-            self.reporter.add(pipe, Inlet { receiver, data });
-        }
-        Ok(())
-    }
-
-    /// RFC 29: the queue of a subscriber dies with its connection. So do its subscriptions.
-    fn lost(&self, pipe: PipeId, _has_queue: bool) {
-        self.reporter.remove(pipe);
-    }
-
-    fn remove(&self, pipe: PipeId) {
-        self.reporter.remove(pipe);
-    }
-}
-
 impl Audience {
-    pub(crate) fn new(news: News<Inlet<Subscriber>>, bounds: Bounds) -> Self {
+    pub(crate) fn new(news: News<Inlet<Subscriber>>, judging: Judging, bounds: Bounds) -> Self {
         Self {
             queue: FairQueue::new(news),
             topics: Trie::new(),
             asked: None,
             bounds,
+            judging,
+            judged: VecDeque::new(),
             matches: Vec::new(),
         }
     }
@@ -130,19 +89,83 @@ impl Audience {
 
     /// Takes the next subscriber that is gone.
     pub(crate) fn try_departure(&mut self) -> Option<Heard> {
+        // What was judged names places that the departed have still.
+        if let Some(heard) = self.try_judged() {
+            return Some(heard);
+        }
         let ended = self.queue.try_departure()?;
-        Some(self.take(Turn::Ended(ended)))
+        Some(self.dismiss(ended))
     }
 
     /// Takes what has arrived from the next subscriber, without waiting.
     pub(crate) fn try_hear(&mut self) -> Option<Heard> {
+        if let Some(heard) = self.try_judged() {
+            return Some(heard);
+        }
         let turn = self.queue.try_turn()?;
         Some(self.take(turn))
     }
 
     /// As [`Audience::try_hear`], but waits. The task of the last call is woken.
     pub(crate) fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Heard> {
-        self.queue.poll_turn(context).map(|turn| self.take(turn))
+        if let Some(heard) = self.try_judged() {
+            return Poll::Ready(heard);
+        }
+        if let Poll::Ready(turn) = self.queue.poll_turn(context) {
+            return Poll::Ready(self.take(turn));
+        }
+        // The task is woken by changes from now on. One may have come before.
+        self.try_judged().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Takes what a change of the policy has brought.
+    fn try_judged(&mut self) -> Option<Heard> {
+        if self.judging.has_some() {
+            self.queue.take_news();
+            for pipe in self.judging.take() {
+                for place in self.queue.places(pipe) {
+                    self.judge(place);
+                }
+            }
+        }
+        self.judged.pop_front()
+    }
+
+    /// Judges a subscriber again: what it may have no longer is taken from it, and what it was refused
+    /// and may have now is given to it.
+    fn judge(&mut self, place: usize) {
+        let Some(subscriber) = self.queue.data_mut(place) else {
+            return;
+        };
+        subscriber.permits.renew();
+        for topic in subscriber.permits.take_permitted() {
+            let heard = self.subscribe(place, topic);
+            self.judged.push_back(heard);
+        }
+        let Some(subscriber) = self.queue.data_mut(place) else {
+            return;
+        };
+        if self.asked.is_some() {
+            for topic in self.topics.topics(place) {
+                if !subscriber.permits.permits(&topic) {
+                    self.topics.remove(place, &topic);
+                }
+            }
+        }
+        let requests = self.asked.as_mut().unwrap_or(&mut self.topics);
+        for topic in requests.topics(place) {
+            if !subscriber.permits.permits(&topic) {
+                let removed = requests.remove(place, &topic);
+                let topic = Bytes::from(topic);
+                self.judged
+                    .push_back(Heard::Refused(subscriber.forbid(&topic)));
+                self.judged.push_back(Heard::Unsubscribe {
+                    place,
+                    topic,
+                    removed,
+                });
+            }
+        }
     }
 
     fn take(&mut self, turn: Turn<Subscriber>) -> Heard {
@@ -152,11 +175,16 @@ impl Audience {
         };
         match incoming {
             Incoming::Subscribe(topic) => self.subscribe(place, topic),
-            Incoming::Unsubscribe(topic) => Heard::Unsubscribe {
-                place,
-                removed: self.requests().remove(place, &topic),
-                topic,
-            },
+            Incoming::Unsubscribe(topic) => {
+                if let Some(subscriber) = self.queue.data_mut(place) {
+                    subscriber.permits.forget(&topic);
+                }
+                Heard::Unsubscribe {
+                    place,
+                    removed: self.requests().remove(place, &topic),
+                    topic,
+                }
+            }
             other => {
                 let message = other.into_message().unwrap_or_else(|| Message::from(""));
                 Heard::Message(place, message)
@@ -180,19 +208,21 @@ impl Audience {
     }
 
     fn subscribe(&mut self, place: usize, topic: Bytes) -> Heard {
-        let bounds = self.bounds;
-        let requests = self.requests();
-        let bytes = requests.bytes(place).saturating_add(topic.len());
-        let is_full = requests.count(place) >= bounds.subscriptions || bytes > bounds.bytes;
+        let requests = self.asked.as_mut().unwrap_or(&mut self.topics);
+        let Some(subscriber) = self.queue.data_mut(place) else {
+            return Heard::Refused(None);
+        };
+        let (refused, refused_bytes) = subscriber.permits.remembered();
+        let count = requests.count(place).saturating_add(refused);
+        let bytes = requests.bytes(place).saturating_add(refused_bytes);
+        let is_full = count >= self.bounds.subscriptions
+            || bytes.saturating_add(topic.len()) > self.bounds.bytes;
         if is_full && !requests.has(place, &topic) {
-            if let Some(subscriber) = self.queue.data_mut(place) {
-                subscriber.refused += 1;
-            }
-            return Heard::Refused(SocketEvent::SubscriptionRefused {
-                peer: Arc::clone(self.peer(place)),
-                topic,
-                reason: SubscriptionRefused::TooMany,
-            });
+            let reason = SubscriptionRefused::TooMany;
+            return Heard::Refused(Some(subscriber.refuse(topic, reason)));
+        }
+        if !subscriber.permits.permits(&topic) {
+            return Heard::Refused(subscriber.forbid(&topic));
         }
         let inserted = requests.insert(place, &topic);
         Heard::Subscribe {
@@ -202,13 +232,18 @@ impl Audience {
         }
     }
 
-    /// Sends a subscriber what begins with `topic`. Returns whether it is connected.
+    /// Sends a subscriber what begins with `topic`. Returns whether it is connected
+    /// and the policy permits it.
     pub(crate) fn subscribe_to(&mut self, subscriber: Ticket, topic: &[u8]) -> bool {
-        let place = self.queue.place(subscriber);
-        if let Some(place) = place {
+        let Some(place) = self.queue.place(subscriber) else {
+            return false;
+        };
+        let subscriber = self.queue.data_mut(place);
+        let is_permitted = subscriber.is_some_and(|it| it.permits.permits(topic));
+        if is_permitted {
             self.topics.insert(place, topic);
         }
-        place.is_some()
+        is_permitted
     }
 
     /// Ends what [`Audience::subscribe_to`] has begun. Returns whether the subscriber is connected.
@@ -229,8 +264,10 @@ impl Audience {
     /// misses it.
     pub(crate) fn send(&mut self, message: Message) {
         let topic = message.frames().first().map_or(&[][..], |frame| frame);
-        self.matches.clear();
-        self.topics.find_matches(topic, &mut self.matches);
+        self.find_matches(topic);
+        if self.judge_matches() {
+            self.find_matches(topic);
+        }
         let Some((last, others)) = self.matches.split_last() else {
             return;
         };
@@ -242,6 +279,27 @@ impl Audience {
         if let Some(subscriber) = self.queue.data_mut(*last) {
             subscriber.send(message);
         }
+    }
+
+    fn find_matches(&mut self, topic: &[u8]) {
+        self.matches.clear();
+        self.topics.find_matches(topic, &mut self.matches);
+    }
+
+    /// Judges those of the matches whose permissions have changed: a message that is sent after a
+    /// change does not go to a subscriber that may not have it. Returns whether there were some.
+    fn judge_matches(&mut self) -> bool {
+        let queue = &self.queue;
+        let is_stale = |place: &usize| queue.data(*place).permits.is_stale();
+        if !self.matches.iter().any(is_stale) {
+            return false;
+        }
+        for place in std::mem::take(&mut self.matches) {
+            if self.queue.data(place).permits.is_stale() {
+                self.judge(place);
+            }
+        }
+        true
     }
 
     /// The peer in `place`.
@@ -266,15 +324,5 @@ impl Audience {
         let subscribers = self.queue.drain().into_iter();
         let outlets = subscribers.map(|subscriber| Outlet::Connection(subscriber.sender));
         outlets.collect()
-    }
-}
-
-impl Subscriber {
-    fn send(&mut self, message: Message) {
-        if let Err(error) = self.sender.try_send(message)
-            && matches!(error.reason, TrySendReason::Full)
-        {
-            self.dropped += 1;
-        }
     }
 }

@@ -172,6 +172,13 @@ impl Trie {
         way(&self.nodes, topic).any(|(node, _)| !self.nodes[node].places.is_empty())
     }
 
+    /// The topics of `place`.
+    pub(crate) fn topics(&self, place: usize) -> Vec<Vec<u8>> {
+        let nodes = self.subscribers.get(place).map(|it| it.nodes.iter());
+        let nodes = nodes.into_iter().flatten();
+        nodes.map(|node| self.topic(*node)).collect()
+    }
+
     /// Whether `place` has this topic.
     pub(crate) fn has(&self, place: usize, topic: &[u8]) -> bool {
         let subscriber = self.subscribers.get(place);

@@ -7,6 +7,7 @@ mod forwarding;
 #[path = "../../../../tests/net_peers/mod.rs"]
 mod net_peers;
 mod pair;
+mod permitted;
 mod pipeline;
 mod publishing;
 mod request_reply;

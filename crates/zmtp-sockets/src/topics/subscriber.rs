@@ -1,0 +1,102 @@
+//! One subscriber of a publisher, and how it comes.
+#![forbid(unsafe_code)]
+
+use crate::endpoints::pattern::{NewPeer, Pattern};
+use crate::event::{SocketEvent, SubscriptionRefused, TurnedAway};
+use crate::peers::fair_queue::Inlet;
+use crate::peers::news::{PipeId, Reporter};
+use crate::topics::judging::Judging;
+use crate::topics::permits::Permits;
+use bytes::Bytes;
+use std::sync::Arc;
+use zmtp_auth::Peer;
+use zmtp_auth::net::{Message, SendHalf, TrySendReason};
+
+/// One subscriber.
+pub(crate) struct Subscriber {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) sender: SendHalf,
+    pub(crate) permits: Permits,
+    pub(crate) dropped: u64,
+    pub(crate) refused: u64,
+}
+
+/// Gives every connection to the audience.
+pub(crate) struct Admitting {
+    pub(crate) reporter: Reporter<Inlet<Subscriber>>,
+    pub(crate) judging: Judging,
+    /// The first message of each connection.
+    pub(crate) welcome: Option<Message>,
+}
+
+impl Pattern for Admitting {
+    fn add(&self, new: NewPeer) -> Result<(), TurnedAway> {
+        let NewPeer {
+            pipe,
+            peer,
+            sender,
+            receiver,
+        } = new;
+        if let Some(mut sender) = sender {
+            if let Some(welcome) = &self.welcome {
+                // The queue is empty, so only the end of the connection can prevent it.
+                let _ = sender.try_send(welcome.clone());
+            }
+            let data = Subscriber {
+                permits: Permits::of(&peer),
+                peer,
+                sender,
+                dropped: 0,
+                refused: 0,
+            };
+            self.reporter.add(pipe, Inlet { receiver, data });
+        }
+        Ok(())
+    }
+
+    /// RFC 29: the queue of a subscriber dies with its connection. So do its subscriptions.
+    fn lost(&self, pipe: PipeId, _has_queue: bool) {
+        self.remove(pipe);
+    }
+
+    fn judges_topics(&self) -> bool {
+        true
+    }
+
+    fn topics_changed(&self, pipe: PipeId) {
+        self.judging.add(pipe);
+        self.reporter.nudge();
+    }
+
+    fn remove(&self, pipe: PipeId) {
+        self.judging.remove(pipe);
+        self.reporter.remove(pipe);
+    }
+}
+
+impl Subscriber {
+    /// Counts a refused subscription. Returns the event.
+    pub(crate) fn refuse(&mut self, topic: Bytes, reason: SubscriptionRefused) -> SocketEvent {
+        self.refused += 1;
+        SocketEvent::SubscriptionRefused {
+            peer: Arc::clone(&self.peer),
+            topic,
+            reason,
+        }
+    }
+
+    /// Refuses what the policy does not permit, and remembers it. Returns the event if it is new.
+    pub(crate) fn forbid(&mut self, topic: &Bytes) -> Option<SocketEvent> {
+        let is_new = self.permits.remember(topic);
+        let event = self.refuse(topic.clone(), SubscriptionRefused::NotPermitted);
+        is_new.then_some(event)
+    }
+
+    pub(crate) fn send(&mut self, message: Message) {
+        if let Err(error) = self.sender.try_send(message)
+            && matches!(error.reason, TrySendReason::Full)
+        {
+            self.dropped += 1;
+        }
+    }
+}

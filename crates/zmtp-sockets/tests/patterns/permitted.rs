@@ -1,0 +1,157 @@
+//! Topic permissions at publishers.
+
+use crate::securities::{ANY_PORT, eventually, fast, plain_client, soon};
+use zmtp_auth::auth::{Authenticator, TopicTable};
+use zmtp_auth::net::Endpoint;
+use zmtp_auth::zap::ZapRouter;
+use zmtp_auth::{Config, Domain, MechanismKind, Security, TopicPermissions};
+use zmtp_sockets::{Events, FromSubscriber, Pub, SocketEvent, Sub, SubscriptionRefused, Xpub};
+
+/// A policy that knows alice and bob, and a server that asks it.
+fn policy() -> (Authenticator, Security) {
+    let policy = Authenticator::new();
+    let passwords = [("alice", "secret"), ("bob", "secret")];
+    policy.configure_plain("test", passwords).unwrap();
+    let router = ZapRouter::new();
+    router.bind("test", policy.clone()).unwrap();
+    let config = Config::untyped_builder()
+        .plain_server()
+        .authorize(Domain::from("test"))
+        .finish();
+    (policy, (config.unwrap(), router).into())
+}
+
+/// Alice may subscribe to what begins with one of `prefixes`, and all others to everything.
+fn table(prefixes: &[&str]) -> TopicTable {
+    let alice = TopicPermissions::none().with_subscribe(prefixes).unwrap();
+    TopicTable::new()
+        .with_user(MechanismKind::Plain, "alice", alice)
+        .with_others(TopicPermissions::all())
+}
+
+fn subscriber(endpoint: &Endpoint, name: &'static str, topics: &[&'static str]) -> Sub {
+    let mut sub = Sub::with_options(fast());
+    for topic in topics {
+        sub.subscribe(*topic);
+    }
+    sub.connect(endpoint, plain_client(name)).unwrap();
+    sub
+}
+
+async fn refused(events: &mut Events) -> bytes::Bytes {
+    loop {
+        if let Some(SocketEvent::SubscriptionRefused {
+            peer,
+            topic,
+            reason,
+        }) = soon(events.next()).await
+        {
+            assert_eq!(peer.user_id().unwrap(), "alice");
+            assert_eq!(reason, SubscriptionRefused::NotPermitted);
+            return topic;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_is_allowed_if_it_begins_with_an_allowed_prefix() {
+    let (policy, security) = policy();
+    policy.configure_topics("test", table(&["weather."]));
+    let mut publisher = Pub::new();
+    let endpoint = publisher.bind(ANY_PORT, security).await.unwrap();
+    let mut events = publisher.events();
+    // One is shorter than the prefix, and would get more than it allows.
+    let mut alice = subscriber(&endpoint, "alice", &["weather", "weather.north"]);
+    let mut bob = subscriber(&endpoint, "bob", &[""]);
+    eventually(|| {
+        publisher
+            .subscribers()
+            .map(|it| it.subscriptions)
+            .sum::<usize>()
+            == 2
+    })
+    .await;
+    assert_eq!(refused(&mut events).await, "weather");
+    for topic in ["weather", "weather.south", "weather.north"] {
+        publisher.send(topic);
+    }
+    assert_eq!(soon(alice.recv()).await.frames(), ["weather.north"]);
+    for topic in ["weather", "weather.south", "weather.north"] {
+        assert_eq!(soon(bob.recv()).await.frames(), [topic]);
+    }
+    // What was refused is judged again.
+    policy.configure_topics("test", table(&["weather"]));
+    eventually(|| {
+        publisher
+            .subscribers()
+            .map(|it| it.subscriptions)
+            .sum::<usize>()
+            == 3
+    })
+    .await;
+    publisher.send("weather.south");
+    assert_eq!(soon(alice.recv()).await.frames(), ["weather.south"]);
+}
+
+#[tokio::test]
+async fn no_message_that_is_sent_after_a_change_goes_to_a_peer_that_may_not_have_it() {
+    let (policy, security) = policy();
+    policy.configure_topics("test", table(&["a", "end"]));
+    let mut publisher = Pub::new();
+    let endpoint = publisher.bind(ANY_PORT, security).await.unwrap();
+    let mut events = publisher.events();
+    let mut alice = subscriber(&endpoint, "alice", &["a", "end"]);
+    eventually(|| {
+        publisher
+            .subscribers()
+            .map(|it| it.subscriptions)
+            .sum::<usize>()
+            == 2
+    })
+    .await;
+    publisher.send("a1");
+    // No task runs between the change and the next message.
+    policy.configure_topics("test", table(&["end"]));
+    publisher.send("a2");
+    publisher.send("end");
+    for topic in ["a1", "end"] {
+        assert_eq!(soon(alice.recv()).await.frames(), [topic]);
+    }
+    publisher.send("end");
+    assert_eq!(refused(&mut events).await, "a");
+    policy.clear_topics("test");
+    eventually(|| {
+        publisher
+            .subscribers()
+            .map(|it| it.subscriptions)
+            .sum::<usize>()
+            == 2
+    })
+    .await;
+    // A peer whose admission is withdrawn has no subscriptions.
+    policy.configure_plain("test", [("bob", "secret")]).unwrap();
+    publisher.send("end");
+    eventually(|| publisher.subscribers().count() == 0).await;
+}
+
+#[tokio::test]
+async fn an_xpub_receives_the_end_of_what_is_no_longer_permitted() {
+    let (policy, security) = policy();
+    let mut xpub = Xpub::new();
+    let endpoint = xpub.bind(ANY_PORT, security).await.unwrap();
+    let _alice = subscriber(&endpoint, "alice", &["a"]);
+    assert!(matches!(
+        soon(xpub.recv()).await,
+        FromSubscriber::Subscribe(_)
+    ));
+    policy.configure_topics("test", table(&["b"]));
+    match soon(xpub.recv()).await {
+        FromSubscriber::Unsubscribe(subscription) => assert_eq!(subscription.topic(), "a"),
+        other => panic!("{other:?}"),
+    }
+    policy.configure_topics("test", table(&[""]));
+    match soon(xpub.recv()).await {
+        FromSubscriber::Subscribe(subscription) => assert_eq!(subscription.topic(), "a"),
+        other => panic!("{other:?}"),
+    }
+}
