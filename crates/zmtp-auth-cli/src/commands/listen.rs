@@ -29,8 +29,8 @@ use zmtp_sockets::SocketOptions;
 /// Prints one JSON object per line. The first is {"event":"listening","endpoint":".."} with the port
 /// that was bound. After that come "accepted", "refused" (with the key or user, if that was proven,
 /// and the rule that decided), "turned_away" (a peer that the policy admits and the socket does not
-/// take, such as the second of a pair), "message", "undelivered" and "closed". Data from peers, such as user ids and frames,
-/// is {"text":".."}, or {"base64":".."} if it is not UTF-8.
+/// take, such as the second of a pair), "message", "undelivered" and "closed". Data from peers, such
+/// as user ids and frames, is {"text":".."}, or {"base64":".."} if it is not UTF-8.
 ///
 /// Messages are received from each peer in turn. A rep and a req add and remove the empty frame before
 /// the body.
