@@ -109,14 +109,13 @@ pub async fn router(job: &Job) {
 }
 
 pub async fn dealers(job: &Job, to: &str, payload: &[u8]) {
-    let mut tasks = Vec::new();
     for _ in 0..DEALERS {
         let mut dealer = Dealer::with_options(options());
         dealer
             .connect(to, client(SocketType::Dealer, job.curve))
             .unwrap();
         let payload = payload.to_vec();
-        tasks.push(tokio::spawn(async move {
+        tokio::spawn(async move {
             for _ in 0..UNDER_WAY {
                 dealer.send(payload.as_slice()).await;
             }
@@ -124,9 +123,8 @@ pub async fn dealers(job: &Job, to: &str, payload: &[u8]) {
                 dealer.recv().await;
                 dealer.send(payload.as_slice()).await;
             }
-        }));
+        });
     }
-    for task in tasks {
-        task.await.unwrap();
-    }
+    // Until the parent ends this process.
+    std::future::pending().await
 }
