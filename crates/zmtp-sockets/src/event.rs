@@ -59,7 +59,8 @@ pub enum SocketEvent {
     },
     /// Everything that had arrived from a lost peer was received, or dropped with its endpoint: no
     /// message of this connection follows. Sockets that receive tell this after
-    /// [`SocketEvent::Lost`], or a moment before it, and once they are asked for the next message.
+    /// [`SocketEvent::Lost`], or a moment before it, and once they are asked for the next message. If
+    /// nothing had arrived and the socket was not asked since the peer came, they tell it at once.
     AllReceived {
         /// The peer.
         peer: Arc<Peer>,

@@ -16,10 +16,12 @@ pub struct Request {
 }
 
 /// A message and the routing id of the peer that it goes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Addressed {
     routing_id: Bytes,
     message: Message,
+    /// Who is answered, if the message is an answer.
+    answered: Option<Arc<Peer>>,
 }
 
 /// A peer and its routing id.
@@ -95,6 +97,9 @@ impl Request {
 
     /// An answer to the same peer. It adds the frames before the body that a REQ expects: the empty
     /// frame if the request to a ROUTER began with one, and all of the envelope for a REP.
+    ///
+    /// The answer is for the user who has asked. If another user has the routing id by the time it is
+    /// sent, there is no route for it.
     #[must_use]
     pub fn reply(&self, message: impl Into<Message>) -> Addressed {
         let mut message = message.into();
@@ -103,7 +108,10 @@ impl Request {
             frames.extend(message.into_frames());
             message = Message::from(frames);
         }
-        Addressed::new(self.from.routing_id.clone(), message)
+        Addressed {
+            answered: Some(Arc::clone(&self.from.peer)),
+            ..Addressed::new(self.from.routing_id.clone(), message)
+        }
     }
 }
 
@@ -114,10 +122,11 @@ impl Addressed {
         Self {
             routing_id: routing_id.into(),
             message: message.into(),
+            answered: None,
         }
     }
 
-    pub(crate) fn into_parts(self) -> (Bytes, Message) {
-        (self.routing_id, self.message)
+    pub(crate) fn into_parts(self) -> (Bytes, Option<Arc<Peer>>, Message) {
+        (self.routing_id, self.answered, self.message)
     }
 }

@@ -217,6 +217,11 @@ impl SendHalf {
         self.link.clone().closed()
     }
 
+    /// As [`Connection::drained_owned`](crate::net::Connection::drained_owned).
+    pub(crate) fn drained_owned(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.link.clone().over()
+    }
+
     /// Sends what is queued and waits until the system has taken it. The [`RecvHalf`] goes on.
     /// Once it is dropped too, the connection is closed.
     ///
@@ -288,8 +293,9 @@ impl RecvHalf {
         next.map(|next| next.ok_or_else(|| self.link.reason()))
     }
 
-    /// Whether nothing more can be received.
-    pub(crate) fn is_finished(&self) -> bool {
+    /// Whether the connection has ended and everything was received.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
         self.queue.is_finished()
     }
 

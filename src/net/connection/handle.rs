@@ -291,6 +291,12 @@ impl Connection {
         self.sender.closed_owned()
     }
 
+    /// Waits until the connection has ended and its task with it. From then on nothing more arrives in
+    /// the [`RecvHalf`]. For a task that watches a connection whose halves are elsewhere. Cancel-safe.
+    pub fn drained_owned(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.sender.drained_owned()
+    }
+
     /// Sends what is queued, then closes. What arrives meanwhile is discarded. When this returns
     /// `Ok`, the system has taken everything, and the peer has closed its side or has had
     /// [`Limits::linger_timeout`](crate::Limits) to read.

@@ -49,6 +49,11 @@ impl Link {
         self.reason()
     }
 
+    /// Waits until the task of the connection has ended.
+    pub(crate) async fn over(mut self) {
+        while self.state.changed().await.is_ok() {}
+    }
+
     /// Waits for the end of the connection. Returns its reason if not everything was sent.
     pub(crate) async fn ended(mut self) -> Result<(), NetError> {
         let has_ended = |state: &State| matches!(state, State::Ending(_) | State::Ended(_));

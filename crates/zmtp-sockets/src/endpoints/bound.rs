@@ -9,17 +9,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use zmtp_auth::net::{Connection, Event, Listener};
 
-/// The pipes of the peers that have connected to one endpoint.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Pipes(Arc<Mutex<HashSet<PipeId>>>);
+/// The pipes of the connections of one endpoint, until everything that has arrived on them was
+/// received. `None` once the endpoint is given up.
+#[derive(Debug, Clone)]
+pub(crate) struct Pipes(Arc<Mutex<Option<HashSet<PipeId>>>>);
 
 impl Pipes {
-    fn with<T>(&self, change: impl FnOnce(&mut HashSet<PipeId>) -> T) -> T {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Some(HashSet::new()))))
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Option<HashSet<PipeId>>) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(crate) fn add(&self, pipe: PipeId) {
+        self.with(|pipes| pipes.as_mut().map(|pipes| pipes.insert(pipe)));
+    }
+
+    pub(crate) fn remove(&self, pipe: PipeId) {
+        self.with(|pipes| pipes.as_mut().map(|pipes| pipes.remove(&pipe)));
+    }
+
+    pub(crate) fn are_given_up(&self) -> bool {
+        self.with(|pipes| pipes.is_none())
+    }
+
+    /// Gives the endpoint up.
     pub(crate) fn take(&self) -> HashSet<PipeId> {
-        self.with(std::mem::take)
+        self.with(Option::take).unwrap_or_default()
     }
 }
 
@@ -55,7 +73,7 @@ fn serve(connection: Connection, listener: &Listener, hub: &Arc<Hub>, pipes: &Pi
     let Some(served) = hub.serve(pipe, connection, false) else {
         return;
     };
-    pipes.with(|pipes| pipes.insert(pipe));
+    pipes.add(pipe);
     let endpoint = listener.local_endpoint().clone();
     hub.tell(SocketEvent::Accepted {
         endpoint: endpoint.clone(),
@@ -64,7 +82,8 @@ fn serve(connection: Connection, listener: &Listener, hub: &Arc<Hub>, pipes: &Pi
     });
     let (hub, pipes) = (Arc::clone(hub), pipes.clone());
     tokio::spawn(async move {
-        hub.watch(served, &endpoint).await;
-        pipes.with(|pipes| pipes.remove(&pipe));
+        let rest = hub.watch(served, &endpoint).await;
+        hub.drain(rest).await;
+        pipes.remove(pipe);
     });
 }

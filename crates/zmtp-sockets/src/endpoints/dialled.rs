@@ -1,6 +1,7 @@
 //! The task of a dialled endpoint. It connects, and connects again after a loss.
 #![forbid(unsafe_code)]
 
+use crate::endpoints::bound::Pipes;
 use crate::endpoints::hub::Hub;
 use crate::event::SocketEvent;
 use crate::peers::news::PipeId;
@@ -14,14 +15,21 @@ use zmtp_auth::net::{Attempt, Connection, Connector, Endpoint};
 
 /// A dialled endpoint.
 pub(crate) struct Dialled {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) pipe: PipeId,
-    pub(crate) endpoint: Endpoint,
     pub(crate) connector: Connector,
+    pub(crate) target: Target,
+    /// How long the queue may take to be sent once the endpoint is given up.
+    pub(crate) linger: Duration,
+}
+
+/// Who gets the connections of a dialled endpoint.
+pub(crate) struct Target {
+    pub(crate) hub: Arc<Hub>,
+    /// The pipe of the queue, if there is one.
+    pub(crate) pipe: PipeId,
+    pub(crate) pipes: Pipes,
+    pub(crate) endpoint: Endpoint,
     /// Whether the connections send from a queue that outlives them.
     pub(crate) has_queue: bool,
-    /// How long that queue may take to be sent once the endpoint is given up.
-    pub(crate) linger: Duration,
 }
 
 impl Dialled {
@@ -33,7 +41,7 @@ impl Dialled {
         let mut is_stopped = false;
         let mut time_is_up = pin!(None);
         loop {
-            if is_stopped && (!self.has_queue || self.connector.has_sent_all()) {
+            if is_stopped && (!self.target.has_queue || self.connector.has_sent_all()) {
                 return;
             }
             let attempt = tokio::select! {
@@ -49,8 +57,8 @@ impl Dialled {
             let connection = match attempt {
                 Attempt::Connected(connection) => connection,
                 Attempt::Failed { error, retry_after } => {
-                    self.hub.tell(SocketEvent::Retrying {
-                        endpoint: self.endpoint.clone(),
+                    self.target.hub.tell(SocketEvent::Retrying {
+                        endpoint: self.target.endpoint.clone(),
                         error,
                         retry_after,
                     });
@@ -63,13 +71,7 @@ impl Dialled {
                 }
                 _ => continue,
             };
-            let mut served = pin!(Self::serve(
-                &self.hub,
-                self.pipe,
-                &self.endpoint,
-                *connection,
-                self.has_queue
-            ));
+            let mut served = pin!(self.target.serve(*connection, is_stopped));
             loop {
                 tokio::select! {
                     biased;
@@ -83,24 +85,48 @@ impl Dialled {
             }
         }
     }
+}
 
+impl Target {
     /// Serves one connection to its end.
-    async fn serve(
-        hub: &Hub,
-        pipe: PipeId,
-        endpoint: &Endpoint,
-        connection: Connection,
-        has_queue: bool,
-    ) {
-        let Some(served) = hub.serve(pipe, connection, has_queue) else {
+    async fn serve(&self, connection: Connection, is_stopped: bool) {
+        if is_stopped {
+            // Only what is queued is still sent. The socket receives nothing from here.
+            let closed = connection.closed_owned();
+            let (_sender, receiver) = connection.split();
+            drop(receiver);
+            closed.await;
+            return;
+        }
+        // Without a queue that outlives it, every connection is a peer of its own.
+        let (hub, pipes) = (&self.hub, &self.pipes);
+        let pipe = if self.has_queue {
+            self.pipe
+        } else {
+            hub.next_pipe()
+        };
+        pipes.add(pipe);
+        let Some(served) = hub.serve(pipe, connection, self.has_queue) else {
+            pipes.remove(pipe);
             return;
         };
+        if pipes.are_given_up() {
+            // The socket may have been told so before it was told of the connection.
+            hub.pattern().remove(pipe);
+        }
         hub.tell(SocketEvent::Connected {
-            endpoint: endpoint.clone(),
+            endpoint: self.endpoint.clone(),
             peer: Arc::clone(&served.peer),
             routing_id: served.routing_id.clone(),
         });
-        hub.watch(served, endpoint).await;
+        let rest = hub.watch(served, &self.endpoint).await;
+        let (hub, pipes, has_queue) = (Arc::clone(hub), pipes.clone(), self.has_queue);
+        tokio::spawn(async move {
+            hub.drain(rest).await;
+            if !has_queue {
+                pipes.remove(pipe);
+            }
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::endpoints::bound::{Pipes, accept};
-use crate::endpoints::dialled::Dialled;
+use crate::endpoints::dialled::{Dialled, Target};
 use crate::endpoints::hub::Hub;
 use crate::endpoints::pattern::Pattern;
 use crate::error::AttachError;
@@ -35,7 +35,7 @@ struct Entry {
 
 enum Kind {
     Bound { pipes: Pipes, task: JoinHandle<()> },
-    Dialled(PipeId),
+    Dialled { pipe: PipeId, pipes: Pipes },
 }
 
 impl Endpoints {
@@ -79,7 +79,7 @@ impl Endpoints {
         let listener = Listener::bind_with(endpoint, security, options).await?;
         let endpoint = listener.local_endpoint().clone();
         let (stop, stopped) = oneshot::channel();
-        let pipes = Pipes::default();
+        let pipes = Pipes::new();
         let accepting = accept(listener, Arc::clone(&self.hub), pipes.clone(), stopped);
         self.entries.push(Entry {
             endpoint: endpoint.clone(),
@@ -108,19 +108,23 @@ impl Endpoints {
             self.hub.pattern().keep(pipe, queue);
         }
         let (stop, stopped) = oneshot::channel();
+        let pipes = Pipes::new();
         let dialled = Dialled {
-            hub: Arc::clone(&self.hub),
-            pipe,
-            endpoint: endpoint.clone(),
             connector,
-            has_queue,
+            target: Target {
+                hub: Arc::clone(&self.hub),
+                pipe,
+                pipes: pipes.clone(),
+                endpoint: endpoint.clone(),
+                has_queue,
+            },
             linger: self.options.connection.linger,
         };
         tokio::spawn(dialled.run(stopped));
         self.entries.push(Entry {
             endpoint,
             stop,
-            kind: Kind::Dialled(pipe),
+            kind: Kind::Dialled { pipe, pipes },
         });
         Ok(())
     }
@@ -142,10 +146,14 @@ impl Endpoints {
 
     /// Gives up a dialled endpoint. What is queued for it leaves in the background.
     pub(crate) fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), AttachError> {
-        let is_it = |entry: &Entry| matches!(entry.kind, Kind::Dialled(_));
-        let Entry { kind, .. } = self.take(endpoint, is_it)?;
-        if let Kind::Dialled(pipe) = kind {
+        let is_it = |entry: &Entry| matches!(entry.kind, Kind::Dialled { .. });
+        let Entry { stop, kind, .. } = self.take(endpoint, is_it)?;
+        drop(stop);
+        if let Kind::Dialled { pipe, pipes } = kind {
             self.hub.pattern().remove(pipe);
+            for pipe in pipes.take() {
+                self.hub.pattern().remove(pipe);
+            }
         }
         Ok(())
     }
@@ -158,7 +166,7 @@ impl Endpoints {
                     drop(entry.stop);
                     let _ = task.await;
                 }
-                Kind::Dialled(_) => self.entries.push(entry),
+                Kind::Dialled { .. } => self.entries.push(entry),
             }
         }
     }

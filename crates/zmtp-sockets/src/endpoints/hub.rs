@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{broadcast, watch};
 use zmtp_auth::net::{Connection, Endpoint, NetError, SendHalf};
-use zmtp_auth::{Peer, TopicChanges};
+use zmtp_auth::{Peer, RevocationGuard, TopicChanges};
 
 pub(crate) struct Hub {
     pattern: Box<dyn Pattern>,
@@ -22,17 +22,26 @@ pub(crate) struct Hub {
 }
 
 /// A connection that the socket has taken. Its end is reported by [`Hub::watch`].
-pub(crate) struct Served<C> {
-    pub(crate) pipe: PipeId,
+pub(crate) struct Served<C, D> {
     pub(crate) peer: Arc<Peer>,
     /// By which the socket addresses the peer, if it does.
     pub(crate) routing_id: Option<Bytes>,
-    pub(crate) closed: C,
+    closed: C,
     /// Changes of what the peer may subscribe to, if the pattern is told of them.
-    pub(crate) topics: Option<TopicChanges>,
+    topics: Option<TopicChanges>,
     /// Kept while the connection lives, if it sends from a queue of its own pipe.
-    pub(crate) sender: Option<SendHalf>,
+    sender: Option<SendHalf>,
     live: Live,
+    rest: Rest<D>,
+}
+
+/// What has arrived on a connection that has ended, for [`Hub::drain`].
+pub(crate) struct Rest<D> {
+    pipe: PipeId,
+    peer: Arc<Peer>,
+    drained: D,
+    /// Drops what has arrived at once if the peer is revoked.
+    _guard: Option<RevocationGuard>,
 }
 
 /// Counts a connection until it is dropped.
@@ -92,13 +101,18 @@ impl Hub {
 
     /// Gives the socket a connection. Returns `None` if the socket cannot take it.
     pub(crate) fn serve(
-        &self,
+        self: &Arc<Self>,
         pipe: PipeId,
         connection: Connection,
         has_queue: bool,
-    ) -> Option<Served<impl Future<Output = NetError> + Send + use<>>> {
+    ) -> Option<
+        Served<
+            impl Future<Output = NetError> + Send + use<>,
+            impl Future<Output = ()> + Send + use<>,
+        >,
+    > {
         let peer = Arc::new(connection.peer().clone());
-        let closed = connection.closed_owned();
+        let (closed, drained) = (connection.closed_owned(), connection.drained_owned());
         // Before the pattern judges subscriptions of the peer, so that no change is lost.
         let judges = self.pattern.judges_topics();
         let topics = judges.then(|| peer.topics().changes());
@@ -108,6 +122,11 @@ impl Hub {
         } else {
             (None, Some(sender))
         };
+        // Registered before the socket has the peer, so that no revocation is missed.
+        let guard = peer.grant().map(|grant| {
+            let hub = Arc::clone(self);
+            grant.on_revoked(move || hub.pattern.revoked(pipe, has_queue))
+        });
         let new = NewPeer {
             pipe,
             peer: Arc::clone(&peer),
@@ -120,29 +139,35 @@ impl Hub {
             return None;
         }
         Some(Served {
-            pipe,
             routing_id: self.pattern.routing_id(pipe),
-            peer,
+            peer: Arc::clone(&peer),
             closed,
             topics,
             sender: kept,
             live: Live::new(&self.live),
+            rest: Rest {
+                pipe,
+                peer,
+                drained,
+                _guard: guard,
+            },
         })
     }
 
-    /// Waits for the end of a connection, and tells the socket.
-    pub(crate) async fn watch(
+    /// Waits for the end of a connection, and tells the socket. What has arrived is still to be
+    /// received.
+    pub(crate) async fn watch<D>(
         &self,
-        served: Served<impl Future<Output = NetError>>,
+        served: Served<impl Future<Output = NetError>, D>,
         endpoint: &Endpoint,
-    ) {
+    ) -> Rest<D> {
         let Served {
-            pipe,
             peer,
             closed,
             mut topics,
             sender,
             live,
+            rest,
             ..
         } = served;
         let mut closed = pin!(closed);
@@ -150,16 +175,31 @@ impl Hub {
             tokio::select! {
                 biased;
                 error = closed.as_mut() => break error,
-                () = changed(topics.as_mut()) => self.pattern.topics_changed(pipe),
+                () = changed(topics.as_mut()) => self.pattern.topics_changed(rest.pipe),
             }
         };
-        self.pattern.lost(pipe, sender.is_some());
+        self.pattern.lost(rest.pipe, sender.is_some());
         self.tell(SocketEvent::Lost {
             endpoint: endpoint.clone(),
             peer,
             error,
         });
         drop(live);
+        rest
+    }
+
+    /// Waits until nothing more arrives, and tells the socket.
+    pub(crate) async fn drain(&self, rest: Rest<impl Future<Output = ()>>) {
+        let Rest {
+            pipe,
+            peer,
+            drained,
+            _guard,
+        } = rest;
+        drained.await;
+        if self.pattern.drained(pipe) {
+            self.tell(SocketEvent::AllReceived { peer });
+        }
     }
 }
 

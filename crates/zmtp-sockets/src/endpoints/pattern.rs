@@ -51,6 +51,20 @@ pub(crate) trait Pattern: Send + Sync + 'static {
     /// itself goes on if it `has_queue`.
     fn lost(&self, pipe: PipeId, has_queue: bool);
 
+    /// Nothing more arrives on the connection of a pipe that was lost. Returns whether the socket had
+    /// not noticed the connection yet and never will.
+    fn drained(&self, _pipe: PipeId) -> bool {
+        false
+    }
+
+    /// The admission of the peer of a pipe is withdrawn. What has arrived from it is dropped at once.
+    /// What the pipe itself has queued stays if it `has_queue`.
+    fn revoked(&self, pipe: PipeId, has_queue: bool) {
+        if !has_queue {
+            self.remove(pipe);
+        }
+    }
+
     /// The endpoint of a pipe is given up. Everything of it is dropped.
     fn remove(&self, pipe: PipeId);
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::event::SocketEvent;
+use crate::peers::admission::is_admitted;
 use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::turns::Turns;
 use slab::Slab;
@@ -19,6 +20,13 @@ use zmtp_auth::net::{Incoming, NetError, RecvHalf, TryRecvError};
 pub(crate) struct Inlet<D> {
     pub(crate) receiver: RecvHalf,
     pub(crate) data: D,
+}
+
+impl<D> Inlet<D> {
+    /// Whether something may still be received.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.receiver.is_finished()
+    }
 }
 
 /// All peers that a socket receives from.
@@ -152,6 +160,12 @@ impl<D: Send + 'static> FairQueue<D> {
         self.slots[place].pipe
     }
 
+    /// Whether something may still be received from a pipe.
+    pub(crate) fn has(&mut self, pipe: PipeId) -> bool {
+        self.take_news();
+        self.places.contains_key(&pipe)
+    }
+
     /// Takes one turn. The task of the last call is woken. Cancel-safe: a message stays queued until
     /// it is returned.
     ///
@@ -277,6 +291,13 @@ impl<D: Send + 'static> FairQueue<D> {
         }
         for (pipe, inlets) in news.added {
             for Inlet { receiver, data } in inlets {
+                if !is_admitted(receiver.peer()) {
+                    if let Some(told) = &self.told {
+                        let peer = Arc::clone((told.peer_of)(&data));
+                        let _ = told.events.send(SocketEvent::AllReceived { peer });
+                    }
+                    continue;
+                }
                 let entry = self.slots.vacant_entry();
                 let place = entry.key();
                 let bell = self.news.bell(place);

@@ -1,5 +1,6 @@
 //! The peers of one socket: fair receiving, and sending in turn.
 
+pub(crate) mod admission;
 pub(crate) mod fair_queue;
 pub(crate) mod news;
 pub(crate) mod outlet;

@@ -75,15 +75,29 @@ impl<T> Shared<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and wakes the socket's task after the lock is released.
-    fn tell(&self, change: impl FnOnce(&mut State<T>)) {
-        let waiting = {
-            let mut state = self.lock();
-            change(&mut state);
-            self.has_news.store(true, Ordering::Release);
-            state.waiting.take()
-        };
-        if let Some(waker) = waiting {
+    /// Changes the state. `change` returns what it has taken out.
+    fn tell(&self, change: impl FnOnce(&mut State<T>) -> Option<Vec<T>>) -> Told<T> {
+        let mut state = self.lock();
+        let dropped = change(&mut state);
+        self.has_news.store(true, Ordering::Release);
+        let waiting = state.waiting.take();
+        Told {
+            waiting,
+            _dropped: dropped,
+        }
+    }
+}
+
+/// News that were told. The drop wakes the socket's task, and drops what the socket shall not get. A
+/// caller that holds a lock keeps this until the lock is released, because both are foreign code.
+pub(crate) struct Told<T> {
+    waiting: Option<Waker>,
+    _dropped: Option<Vec<T>>,
+}
+
+impl<T> Drop for Told<T> {
+    fn drop(&mut self) {
+        if let Some(waker) = self.waiting.take() {
             waker.wake();
         }
     }
@@ -97,41 +111,75 @@ impl<T> Clone for Reporter<T> {
 
 impl<T> Reporter<T> {
     /// A peer is there, or a peer that is known brings something more.
-    pub(crate) fn add(&self, pipe: PipeId, item: T) {
-        let mut item = Some(item);
+    pub(crate) fn add(&self, pipe: PipeId, item: T) -> Told<T> {
         self.0.tell(|state| {
-            if !state.is_closed {
-                state.added.entry(pipe).or_default().extend(item.take());
+            if state.is_closed {
+                return Some(vec![item]);
             }
-        });
-        // The drop is foreign code, so the lock is free.
-        drop(item);
+            state.added.entry(pipe).or_default().push(item);
+            None
+        })
     }
 
     /// Wakes the socket's task for news that it gets in another way.
     pub(crate) fn nudge(&self) {
-        self.0.tell(|_| {});
+        drop(self.0.tell(|_| None));
     }
 
     /// A peer is gone. What it has brought and was not taken is dropped.
-    pub(crate) fn remove(&self, pipe: PipeId) {
-        let mut dropped = None;
+    pub(crate) fn remove(&self, pipe: PipeId) -> Told<T> {
         self.0.tell(|state| {
-            dropped = state.added.remove(&pipe);
             // Peers that come and go while the socket is idle leave nothing behind.
             if Some(pipe) <= state.latest_taken {
                 state.removed.insert(pipe);
             }
-        });
-        // The drop is foreign code, so the lock is free.
-        drop(dropped);
+            state.added.remove(&pipe)
+        })
+    }
+
+    /// As [`Reporter::remove`], for a peer that brings one item and no more.
+    pub(crate) fn lost(&self, pipe: PipeId) -> Told<T> {
+        self.0.tell(|state| {
+            let dropped = state.added.remove(&pipe);
+            if dropped.is_some() {
+                state.finishing.remove(&pipe);
+            } else if Some(pipe) <= state.latest_taken {
+                state.removed.insert(pipe);
+            }
+            dropped
+        })
     }
 
     /// A peer is to be dropped once the socket has taken what has arrived from it.
-    pub(crate) fn finish(&self, pipe: PipeId) {
+    pub(crate) fn finish(&self, pipe: PipeId) -> Told<T> {
         self.0.tell(|state| {
             state.finishing.insert(pipe);
-        });
+            None
+        })
+    }
+
+    /// Drops what a peer has brought, was not taken and is not to be kept. Returns whether there was
+    /// any.
+    pub(crate) fn retain(&self, pipe: PipeId, keep: impl Fn(&T) -> bool) -> bool {
+        let dropped = {
+            let mut state = self.0.lock();
+            let Some(items) = state.added.get_mut(&pipe) else {
+                return false;
+            };
+            let (kept, dropped): (Vec<T>, Vec<T>) = std::mem::take(items)
+                .into_iter()
+                .partition(|item| keep(item));
+            *items = kept;
+            if items.is_empty() {
+                state.added.remove(&pipe);
+                state.finishing.remove(&pipe);
+            }
+            dropped
+        };
+        let has_dropped = !Vec::is_empty(&dropped);
+        // The drop is foreign code, so the lock is free.
+        drop(dropped);
+        has_dropped
     }
 }
 
@@ -228,7 +276,10 @@ impl<T: Send + 'static> Wake for Ringer<T> {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.is_rung.swap(true, Ordering::SeqCst) {
-            self.shared.tell(|state| state.ready.push(self.place));
+            self.shared.tell(|state| {
+                state.ready.push(self.place);
+                None
+            });
         }
     }
 }
@@ -285,6 +336,25 @@ mod tests {
             taken.added.into_iter().collect::<Vec<_>>(),
             [(PipeId(1000), vec!["not taken"])]
         );
+    }
+
+    #[test]
+    fn peers_that_come_and_go_unseen_leave_nothing() {
+        let (reporter, news) = news();
+        let item = Arc::new(());
+        for number in 0..100 {
+            let pipe = PipeId(number);
+            reporter.add(pipe, Arc::clone(&item));
+            reporter.finish(pipe);
+            if number % 2 == 0 {
+                reporter.lost(pipe);
+            } else {
+                reporter.retain(pipe, |_| false);
+            }
+        }
+        assert_eq!(Arc::strong_count(&item), 1);
+        let taken = news.take().unwrap();
+        assert!(taken.added.is_empty() && taken.removed.is_empty() && taken.finishing.is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where messages to one peer go.
 #![forbid(unsafe_code)]
 
+use crate::peers::admission::is_admitted;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use zmtp_auth::net::{Message, NetError, SendHalf, SendQueue, TrySendError};
@@ -15,6 +16,14 @@ pub(crate) enum Outlet {
 }
 
 impl Outlet {
+    /// Whether the peer is still admitted. A dialled peer is asked about when it connects.
+    pub(crate) fn is_admitted(&self) -> bool {
+        match self {
+            Self::Connection(half) => is_admitted(half.peer()),
+            Self::Dialled(_) => true,
+        }
+    }
+
     pub(crate) fn try_send(&mut self, message: Message) -> Result<(), TrySendError> {
         match self {
             Self::Connection(half) => half.try_send(message),

@@ -143,6 +143,9 @@ impl RoundRobin {
         }
         for (pipe, outlets) in news.added {
             for outlet in outlets {
+                if !outlet.is_admitted() {
+                    continue;
+                }
                 let entry = self.slots.vacant_entry();
                 let place = entry.key();
                 let bell = self.news.bell(place);

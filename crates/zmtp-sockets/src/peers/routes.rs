@@ -1,9 +1,12 @@
 //! Sends to one peer out of many by its routing id (RFC 28, "The ROUTER Socket Type").
 #![forbid(unsafe_code)]
 
+use crate::peers::admission::is_admitted;
 use crate::peers::news::{News, PipeId};
+use crate::peers::routing_ids::is_same_user;
 use bytes::Bytes;
 use std::collections::HashMap;
+use zmtp_auth::Peer;
 use zmtp_auth::net::{Message, SendHalf, TrySendReason};
 
 /// The way to one peer.
@@ -36,15 +39,19 @@ impl Routes {
         }
     }
 
-    /// Queues a message for the peer with this routing id.
+    /// Queues a message for the peer with this routing id. If it answers a peer, another user who has
+    /// the routing id by now does not get it.
     pub(crate) fn try_send(
         &mut self,
         routing_id: &[u8],
+        answered: Option<&Peer>,
         message: Message,
     ) -> Result<(), Unroutable> {
         self.take_news();
-        let Some((_, sender)) = self.senders.get_mut(routing_id) else {
-            return Err(Unroutable::Unknown(message));
+        let is_for = |peer| answered.is_none_or(|answered| is_same_user(answered, peer));
+        let sender = match self.senders.get_mut(routing_id) {
+            Some((_, sender)) if is_for(sender.peer()) => sender,
+            _ => return Err(Unroutable::Unknown(message)),
         };
         sender
             .try_send(message)
@@ -77,6 +84,9 @@ impl Routes {
         }
         for (pipe, routes) in news.added {
             for Route { routing_id, sender } in routes {
+                if !is_admitted(sender.peer()) {
+                    continue;
+                }
                 self.ids.insert(pipe, routing_id.clone());
                 if let Some((before, _)) = self.senders.insert(routing_id, (pipe, sender)) {
                     self.ids.remove(&before);

@@ -10,6 +10,7 @@ use crate::options::RouteBy;
 use crate::peers::news::PipeId;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::sync::Arc;
 use zmtp_auth::{Domain, MechanismKind, Peer};
 
 /// The routing ids of the peers of one socket.
@@ -23,29 +24,21 @@ pub(crate) struct RoutingIds {
 
 struct Holder {
     pipe: PipeId,
-    user: Option<User>,
+    peer: Arc<Peer>,
 }
 
-/// Who an authenticated peer is. A user id alone is unique only within a mechanism and a domain. Under
-/// NULL a peer has proven nothing, and an empty user id stands for no user, so these are not users.
-#[derive(PartialEq, Eq)]
-struct User {
-    mechanism: MechanismKind,
-    domain: Domain,
-    user_id: Bytes,
+/// Who a peer is, if it has authenticated itself. A user id alone is unique only within a mechanism and
+/// a domain. Under NULL a peer has proven nothing, and an empty user id stands for no user.
+fn user(peer: &Peer) -> Option<(MechanismKind, &Domain, &Bytes)> {
+    let authenticated = peer.authenticated.as_ref()?;
+    let mechanism = authenticated.mechanism();
+    let is_user = mechanism != MechanismKind::Null && !authenticated.user_id.is_empty();
+    is_user.then_some((mechanism, &authenticated.domain, &authenticated.user_id))
 }
 
-impl User {
-    fn of(peer: &Peer) -> Option<Self> {
-        let authenticated = peer.authenticated.as_ref()?;
-        let mechanism = authenticated.mechanism();
-        let is_user = mechanism != MechanismKind::Null && !authenticated.user_id.is_empty();
-        is_user.then(|| Self {
-            mechanism,
-            domain: authenticated.domain.clone(),
-            user_id: authenticated.user_id.clone(),
-        })
-    }
+/// Whether two peers are the same user, or neither is one.
+pub(crate) fn is_same_user(one: &Peer, other: &Peer) -> bool {
+    user(one) == user(other)
 }
 
 /// A routing id that was assigned.
@@ -71,7 +64,11 @@ impl RoutingIds {
     /// # Errors
     /// Returns [`TurnedAway::RoutingIdInUse`] if another user holds the id, or a peer without a user
     /// id on either side, and [`TurnedAway::UserIdUnroutable`] if the user id cannot be a routing id.
-    pub(crate) fn assign(&mut self, pipe: PipeId, peer: &Peer) -> Result<Assigned, TurnedAway> {
+    pub(crate) fn assign(
+        &mut self,
+        pipe: PipeId,
+        peer: &Arc<Peer>,
+    ) -> Result<Assigned, TurnedAway> {
         let routing_id = match self.route_by {
             RouteBy::Claim => match peer.claims.identity.as_ref().filter(|id| is_routable(id)) {
                 Some(id) => id.clone(),
@@ -85,18 +82,18 @@ impl RoutingIds {
                 user_id
             }
         };
-        let user = User::of(peer);
         let mut displaced = None;
         if let Some(holder) = self.holders.get(&routing_id)
             && holder.pipe != pipe
         {
-            if user.is_none() || holder.user != user {
+            if user(peer).is_none() || !is_same_user(&holder.peer, peer) {
                 return Err(TurnedAway::RoutingIdInUse(routing_id));
             }
             displaced = Some(holder.pipe);
             self.ids.remove(&holder.pipe);
         }
-        let holder = Holder { pipe, user };
+        let peer = Arc::clone(peer);
+        let holder = Holder { pipe, peer };
         self.holders.insert(routing_id.clone(), holder);
         self.ids.insert(pipe, routing_id.clone());
         Ok(Assigned {

@@ -70,18 +70,30 @@ impl Pattern for BothWays {
             sender,
             receiver,
         } = new;
+        // In this order, so that a REQ knows the peers it asks.
+        self.receiving.add(pipe, Inlet { receiver, data });
         if let Some(sender) = sender {
             self.sending.add(pipe, Outlet::Connection(sender));
         }
-        self.receiving.add(pipe, Inlet { receiver, data });
         Ok(())
     }
 
     fn lost(&self, pipe: PipeId, has_queue: bool) {
         // What has arrived is still received.
         if !has_queue {
-            self.sending.remove(pipe);
+            self.sending.lost(pipe);
         }
+    }
+
+    fn drained(&self, pipe: PipeId) -> bool {
+        self.receiving.retain(pipe, Inlet::is_open)
+    }
+
+    fn revoked(&self, pipe: PipeId, has_queue: bool) {
+        if !has_queue {
+            self.sending.lost(pipe);
+        }
+        self.receiving.remove(pipe);
     }
 
     fn remove(&self, pipe: PipeId) {

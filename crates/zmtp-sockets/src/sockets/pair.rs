@@ -77,6 +77,17 @@ impl Pattern for OnePeer {
         self.both_ways.lost(pipe, has_queue);
     }
 
+    fn drained(&self, pipe: PipeId) -> bool {
+        self.both_ways.drained(pipe)
+    }
+
+    fn revoked(&self, pipe: PipeId, has_queue: bool) {
+        if !has_queue {
+            self.release(pipe);
+        }
+        self.both_ways.revoked(pipe, has_queue);
+    }
+
     fn remove(&self, pipe: PipeId) {
         self.release(pipe);
         self.both_ways.remove(pipe);

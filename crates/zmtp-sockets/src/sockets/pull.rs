@@ -45,6 +45,10 @@ impl Pattern for Receiving {
         // What has arrived is still received, and the end of the connection shows there.
     }
 
+    fn drained(&self, pipe: PipeId) -> bool {
+        self.0.retain(pipe, Inlet::is_open)
+    }
+
     fn remove(&self, pipe: PipeId) {
         self.0.remove(pipe);
     }

@@ -50,7 +50,7 @@ impl Pattern for Sending {
 
     fn lost(&self, pipe: PipeId, has_queue: bool) {
         if !has_queue {
-            self.reporter.remove(pipe);
+            self.reporter.lost(pipe);
         }
     }
 

@@ -60,7 +60,11 @@ impl Pattern for Replying {
     }
 
     fn lost(&self, pipe: PipeId, _has_queue: bool) {
-        self.sending.remove(pipe);
+        self.sending.lost(pipe);
+    }
+
+    fn drained(&self, pipe: PipeId) -> bool {
+        self.receiving.retain(pipe, Inlet::is_open)
     }
 
     fn remove(&self, pipe: PipeId) {
@@ -135,8 +139,11 @@ impl Rep {
     /// Queues the reply to a request, and never waits. A reply to a peer that is gone, or that does not
     /// read its replies, is dropped and counted.
     pub fn send(&mut self, reply: Addressed) {
-        let (routing_id, message) = reply.into_parts();
-        if self.routes.try_send(&routing_id, message).is_err() {
+        let (routing_id, answered, message) = reply.into_parts();
+        let sent = self
+            .routes
+            .try_send(&routing_id, answered.as_deref(), message);
+        if sent.is_err() {
             self.undelivered = self.undelivered.saturating_add(1);
         }
     }

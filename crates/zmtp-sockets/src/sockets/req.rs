@@ -12,7 +12,7 @@ use crate::sockets::dealer::BothWays;
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use zmtp_auth::net::{Message, NetError};
 use zmtp_auth::{Peer, SocketType};
 
@@ -114,7 +114,15 @@ impl Req {
         context: &mut Context<'_>,
     ) -> Poll<Result<Received, RequestError>> {
         loop {
-            match ready!(self.receiver.poll_turn(context)) {
+            let turn = match self.receiver.poll_turn(context) {
+                Poll::Ready(turn) => turn,
+                // A revoked peer is dropped without another turn.
+                Poll::Pending if !self.receiver.has(asked) => {
+                    return Poll::Ready(Err(RequestError::PeerLost(NetError::Closed)));
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            match turn {
                 Turn::Incoming(place, incoming) if self.receiver.pipe(place) == asked => {
                     let peer = Arc::clone(self.receiver.data(place));
                     let message = incoming.into_message().and_then(|reply| self.open(reply));

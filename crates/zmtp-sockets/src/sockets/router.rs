@@ -69,20 +69,25 @@ impl Pattern for Routing {
             sender,
             receiver,
         } = new;
-        let Assigned {
-            routing_id,
-            displaced,
-        } = self.ids(|ids| ids.assign(pipe, &peer))?;
-        if let Some(displaced) = displaced {
-            self.sending.remove(displaced);
-            self.receiving.finish(displaced);
-        }
-        if let Some(sender) = sender {
-            let routing_id = routing_id.clone();
-            self.sending.add(pipe, Route { routing_id, sender });
-        }
-        let data = Routed { peer, routing_id };
-        self.receiving.add(pipe, Inlet { receiver, data });
+        // All of it under one lock, so that the socket hears of takeovers in their order. What was told
+        // wakes the socket when the lock is free.
+        let _told = self.ids(|ids| {
+            let Assigned {
+                routing_id,
+                displaced,
+            } = ids.assign(pipe, &peer)?;
+            let displaced = displaced.map(|displaced| {
+                let unsent = self.sending.lost(displaced);
+                (unsent, self.receiving.finish(displaced))
+            });
+            let route = sender.map(|sender| {
+                let routing_id = routing_id.clone();
+                self.sending.add(pipe, Route { routing_id, sender })
+            });
+            let data = Routed { peer, routing_id };
+            let inlet = self.receiving.add(pipe, Inlet { receiver, data });
+            Ok((displaced, route, inlet))
+        })?;
         Ok(())
     }
 
@@ -92,7 +97,11 @@ impl Pattern for Routing {
 
     fn lost(&self, pipe: PipeId, _has_queue: bool) {
         self.ids(|ids| ids.release(pipe));
-        self.sending.remove(pipe);
+        self.sending.lost(pipe);
+    }
+
+    fn drained(&self, pipe: PipeId) -> bool {
+        self.receiving.retain(pipe, Inlet::is_open)
     }
 
     fn remove(&self, pipe: PipeId) {
@@ -221,9 +230,9 @@ impl RouterReceiver {
 }
 
 fn send(routes: &mut Routes, addressed: Addressed) -> Result<(), SendError> {
-    let (routing_id, message) = addressed.into_parts();
+    let (routing_id, answered, message) = addressed.into_parts();
     routes
-        .try_send(&routing_id, message)
+        .try_send(&routing_id, answered.as_deref(), message)
         .map_err(|unroutable| match unroutable {
             Unroutable::Full(message) => SendError::full(message),
             Unroutable::Unknown(message) => SendError {

@@ -53,6 +53,11 @@ async fn a_router_tells_the_routing_id_of_a_peer_that_has_sent_nothing() {
         assert_eq!(soon(dealer.recv()).await.frames(), ["hello"]);
         soon(dealer.close()).await.unwrap();
         assert!(matches!(next(&mut events).await, SocketEvent::Lost { .. }));
+        // The socket was never asked for a message, and keeps nothing of the peer.
+        assert!(matches!(
+            next(&mut events).await,
+            SocketEvent::AllReceived { .. }
+        ));
     }
 }
 

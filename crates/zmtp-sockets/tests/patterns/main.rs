@@ -1,6 +1,7 @@
 //! The patterns over loopback, between our own sockets.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+mod churn;
 mod events;
 mod fairness;
 mod forwarding;
@@ -11,6 +12,7 @@ mod permitted;
 mod pipeline;
 mod publishing;
 mod request_reply;
+mod revoked;
 mod routing;
 mod securities;
 mod user_ids;
