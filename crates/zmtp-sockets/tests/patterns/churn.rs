@@ -91,7 +91,7 @@ async fn without_a_peer_the_task_of_a_dropped_socket_ends_after_the_linger_time(
         let options = SocketOptions::default().with_linger(linger);
         let mut push = Push::with_options(options.clone());
         push.connect("tcp://127.0.0.1:9", null()).unwrap();
-        push.try_send("to nobody").unwrap();
+        push.try_send("unsent").unwrap();
         let since = tokio::time::Instant::now();
         drop(push);
         while tasks() > 0 {
@@ -102,7 +102,7 @@ async fn without_a_peer_the_task_of_a_dropped_socket_ends_after_the_linger_time(
 
         let mut push = Push::with_options(options);
         push.connect("tcp://127.0.0.1:9", null()).unwrap();
-        push.try_send("to nobody").unwrap();
+        push.try_send("unsent").unwrap();
         push.close().await.unwrap_err();
         assert!(tokio::time::Instant::now() - since >= linger * 2);
         while tasks() > 0 {

@@ -1,5 +1,5 @@
-//! A revoked peer is gone before the call that revokes it returns, and nobody gets what was meant for
-//! another user.
+//! A revoked peer is gone before the call that revokes it returns, and no answer goes to
+//! another user than the one who asked.
 
 use crate::securities::{ANY_PORT, fast, plain_client, plain_server, soon};
 use std::time::Duration;
