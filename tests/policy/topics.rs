@@ -205,7 +205,8 @@ fn a_change_that_is_taken_back_is_told_too() {
 
 #[test]
 fn no_topic_is_left_when_the_admission_ends() {
-    let ends: [(&str, fn(&Authenticator)); 4] = [
+    type End = (&'static str, fn(&Authenticator));
+    let ends: [End; 4] = [
         ("key", |auth| {
             auth.configure_curve_keys("*", [key(2)]);
         }),
