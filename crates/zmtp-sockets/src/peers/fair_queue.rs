@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::broadcast;
 use tokio::task::coop;
-use zmtp_auth::Peer;
 use zmtp_auth::net::{Incoming, NetError, RecvHalf, TryRecvError};
+use zmtp_auth::{Peer, Topics};
 
 /// Where messages of one connection come from, with what the socket knows about its peer.
 pub(crate) struct Inlet<D> {
@@ -43,6 +43,10 @@ pub(crate) struct FairQueue<D> {
     departed: VecDeque<usize>,
     /// The number of the next slot.
     next: u64,
+    /// Whether the policy says which topics a peer may publish.
+    judges_topics: bool,
+    /// Messages that were dropped for their topic.
+    not_permitted: u64,
 }
 
 /// How a socket tells that everything of a peer was received.
@@ -57,6 +61,8 @@ struct Slot<D> {
     /// Absent once the peer is removed.
     receiver: Option<RecvHalf>,
     data: D,
+    /// What the peer may publish, by the policy of now.
+    topics: Topics,
     bell: Bell,
     /// Whether the connection is to be dropped once nothing more has arrived.
     is_finishing: bool,
@@ -98,7 +104,20 @@ impl<D: Send + 'static> FairQueue<D> {
             told: None,
             departed: VecDeque::new(),
             next: 0,
+            judges_topics: false,
+            not_permitted: 0,
         }
+    }
+
+    /// Drops messages whose topic their sender may not publish. They are counted.
+    pub(crate) const fn with_topic_permissions(mut self) -> Self {
+        self.judges_topics = true;
+        self
+    }
+
+    /// The number of messages that were dropped for their topic.
+    pub(crate) const fn not_permitted(&self) -> u64 {
+        self.not_permitted
     }
 
     /// Tells [`SocketEvent::AllReceived`] of each peer.
@@ -199,6 +218,10 @@ impl<D: Send + 'static> FairQueue<D> {
             match receiver.try_recv() {
                 Ok(incoming) => {
                     self.turns.push_back(place);
+                    if !may_publish(&slot.topics, &incoming) {
+                        self.not_permitted = self.not_permitted.saturating_add(1);
+                        continue;
+                    }
                     return Some(Turn::Incoming(place, incoming));
                 }
                 Err(TryRecvError::Empty) if slot.is_finishing => {
@@ -214,6 +237,10 @@ impl<D: Send + 'static> FairQueue<D> {
                 Poll::Pending => {}
                 Poll::Ready(Ok(incoming)) => {
                     self.turns.push_back(place);
+                    if !may_publish(&slot.topics, &incoming) {
+                        self.not_permitted = self.not_permitted.saturating_add(1);
+                        continue;
+                    }
                     return Some(Turn::Incoming(place, incoming));
                 }
                 Poll::Ready(Err(error)) => {
@@ -301,6 +328,11 @@ impl<D: Send + 'static> FairQueue<D> {
                 let entry = self.slots.vacant_entry();
                 let place = entry.key();
                 let bell = self.news.bell(place);
+                let topics = if self.judges_topics {
+                    receiver.peer().topics()
+                } else {
+                    Topics::all()
+                };
                 let number = self.next;
                 self.next += 1;
                 entry.insert(Slot {
@@ -308,6 +340,7 @@ impl<D: Send + 'static> FairQueue<D> {
                     pipe,
                     receiver: Some(receiver),
                     data,
+                    topics,
                     bell,
                     is_finishing: false,
                 });
@@ -330,4 +363,17 @@ impl<D: Send + 'static> FairQueue<D> {
             }
         }
     }
+}
+
+/// Whether the sender may publish the topic of a message: its first frame, behind the delimiter if
+/// there is one.
+fn may_publish(topics: &Topics, incoming: &Incoming) -> bool {
+    let Incoming::Message(message) = incoming else {
+        return true;
+    };
+    let topic = match message.frames() {
+        [delimiter, topic, ..] if delimiter.is_empty() => topic,
+        frames => &frames[0],
+    };
+    topics.may_publish(topic)
 }

@@ -28,6 +28,7 @@ pub struct Dealer {
 }
 
 endpoint_methods!(Dealer);
+topic_methods!(Dealer, receiver.0);
 
 /// The sending half of a [`Dealer`].
 pub struct DealerSender {
@@ -177,7 +178,11 @@ impl Dealer {
         Self {
             endpoints,
             sender: Sender(RoundRobin::new(sent)),
-            receiver: Receiver(FairQueue::new(received).with_events(events, |peer| peer)),
+            receiver: Receiver(
+                FairQueue::new(received)
+                    .with_topic_permissions()
+                    .with_events(events, |peer| peer),
+            ),
         }
     }
 

@@ -28,6 +28,7 @@ pub struct Pair {
 }
 
 endpoint_methods!(Pair);
+topic_methods!(Pair, receiver.0);
 
 /// Gives the one peer to the socket, and turns others away.
 struct OnePeer {
@@ -120,7 +121,11 @@ impl Pair {
         Self {
             endpoints,
             sender: Sender(RoundRobin::new(sent)),
-            receiver: Receiver(FairQueue::new(received).with_events(events, |peer| peer)),
+            receiver: Receiver(
+                FairQueue::new(received)
+                    .with_topic_permissions()
+                    .with_events(events, |peer| peer),
+            ),
         }
     }
 

@@ -24,6 +24,7 @@ pub struct Pull {
 }
 
 endpoint_methods!(Pull);
+topic_methods!(Pull, queue);
 
 /// Gives every connection to the fair queue.
 struct Receiving(Reporter<Inlet<Arc<Peer>>>);
@@ -69,7 +70,9 @@ impl Pull {
         let events = endpoints.teller();
         Self {
             endpoints,
-            queue: FairQueue::new(news).with_events(events, |peer| peer),
+            queue: FairQueue::new(news)
+                .with_topic_permissions()
+                .with_events(events, |peer| peer),
         }
     }
 

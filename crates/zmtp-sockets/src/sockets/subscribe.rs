@@ -32,6 +32,7 @@ pub struct Sub {
 }
 
 endpoint_methods!(Sub);
+topic_methods!(Sub, queue);
 
 /// The only subscriber of a filter.
 const US: usize = 0;
@@ -89,7 +90,9 @@ impl Sub {
         let events = endpoints.teller();
         Self {
             endpoints,
-            queue: FairQueue::new(received).with_events(events, |peer| peer),
+            queue: FairQueue::new(received)
+                .with_topic_permissions()
+                .with_events(events, |peer| peer),
             wanted,
             filter: Trie::new(),
         }

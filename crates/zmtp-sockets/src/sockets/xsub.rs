@@ -30,6 +30,7 @@ pub struct Xsub {
 }
 
 endpoint_methods!(Xsub);
+topic_methods!(Xsub, queue);
 
 impl Xsub {
     /// A socket with default options.
@@ -51,7 +52,9 @@ impl Xsub {
         let events = endpoints.teller();
         Self {
             endpoints,
-            queue: FairQueue::new(received).with_events(events, |peer| peer),
+            queue: FairQueue::new(received)
+                .with_topic_permissions()
+                .with_events(events, |peer| peer),
             wanted,
         }
     }

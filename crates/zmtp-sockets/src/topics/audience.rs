@@ -71,7 +71,7 @@ pub(crate) enum Heard {
 impl Audience {
     pub(crate) fn new(news: News<Inlet<Subscriber>>, judging: Judging, bounds: Bounds) -> Self {
         Self {
-            queue: FairQueue::new(news),
+            queue: FairQueue::new(news).with_topic_permissions(),
             topics: Trie::new(),
             asked: None,
             bounds,

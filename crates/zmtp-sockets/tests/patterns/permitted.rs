@@ -1,11 +1,13 @@
-//! Topic permissions at publishers.
+//! Topic permissions: what a peer may subscribe to, and what it may publish.
 
 use crate::securities::{ANY_PORT, eventually, fast, plain_client, soon};
 use zmtp_auth::auth::{Authenticator, TopicTable};
 use zmtp_auth::net::Endpoint;
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, MechanismKind, Security, TopicPermissions};
-use zmtp_sockets::{Events, FromSubscriber, Pub, SocketEvent, Sub, SubscriptionRefused, Xpub};
+use zmtp_sockets::{
+    Dealer, Events, FromSubscriber, Pub, Pull, Push, SocketEvent, Sub, SubscriptionRefused, Xpub,
+};
 
 /// A policy that knows alice and bob, and a server that asks it.
 fn policy() -> (Authenticator, Security) {
@@ -153,5 +155,54 @@ async fn an_xpub_receives_the_end_of_what_is_no_longer_permitted() {
     match soon(xpub.recv()).await {
         FromSubscriber::Subscribe(subscription) => assert_eq!(subscription.topic(), "a"),
         other => panic!("{other:?}"),
+    }
+}
+
+/// Alice may publish what begins with one of `prefixes`, and all others nothing.
+fn publishes(prefixes: &[&str]) -> TopicTable {
+    let alice = TopicPermissions::none().with_publish(prefixes).unwrap();
+    TopicTable::new().with_user(MechanismKind::Plain, "alice", alice)
+}
+
+#[tokio::test]
+async fn a_message_is_received_if_its_sender_may_publish_its_topic() {
+    let (policy, security) = policy();
+    policy.configure_topics("test", publishes(&["weather."]));
+    let mut pull = Pull::new();
+    let endpoint = pull.bind(ANY_PORT, security).await.unwrap();
+    for name in ["bob", "alice"] {
+        let mut push = Push::new();
+        push.connect(&endpoint, plain_client(name)).unwrap();
+        for topic in ["weather", "weather.rome", "sport"] {
+            soon(push.send([topic, name])).await;
+        }
+        soon(push.close()).await.unwrap();
+    }
+    let received = soon(pull.recv()).await;
+    assert_eq!(received.frames(), ["weather.rome", "alice"]);
+    while pull.not_permitted() < 5 {
+        assert!(pull.try_recv().is_none());
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_what_a_sender_may_publish_reaches_what_waits_to_be_received() {
+    let (policy, security) = policy();
+    policy.configure_topics("test", publishes(&["a", "b"]));
+    let mut ours = Dealer::new();
+    let endpoint = ours.bind(ANY_PORT, security).await.unwrap();
+    let mut theirs = Dealer::new();
+    theirs.connect(&endpoint, plain_client("alice")).unwrap();
+    for topic in ["a", "b", "a"] {
+        // The topic stands behind the delimiter.
+        soon(theirs.send(["", topic])).await;
+    }
+    assert_eq!(soon(ours.recv()).await.frames(), ["", "a"]);
+    policy.configure_topics("test", publishes(&["b"]));
+    assert_eq!(soon(ours.recv()).await.frames(), ["", "b"]);
+    while ours.not_permitted() == 0 {
+        assert!(ours.try_recv().is_none());
+        tokio::task::yield_now().await;
     }
 }
