@@ -49,10 +49,15 @@ pub(crate) async fn accept(
     mut stop: oneshot::Receiver<()>,
 ) {
     loop {
+        let next = async {
+            let event = listener.next_event().await;
+            hub.await_room().await;
+            event
+        };
         let event = tokio::select! {
             biased;
             _ = &mut stop => break,
-            event = listener.next_event() => event,
+            event = next => event,
         };
         match event {
             Ok(Event::Accepted(connection)) => serve(*connection, &listener, &hub, &pipes),

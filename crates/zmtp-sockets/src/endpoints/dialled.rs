@@ -52,7 +52,10 @@ impl Dialled {
                     time_is_up.set(Some(sleep(linger)));
                     continue;
                 }
-                attempt = self.connector.next_attempt() => attempt,
+                attempt = async {
+                    self.target.hub.await_room().await;
+                    self.connector.next_attempt().await
+                } => attempt,
             };
             let connection = match attempt {
                 Attempt::Connected(connection) => connection,

@@ -3,22 +3,31 @@
 
 use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::{KEPT, SocketEvent};
+use crate::peers::held::{Count, Counted, Held};
 use crate::peers::news::PipeId;
 use bytes::Bytes;
 use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use zmtp_auth::net::{Connection, Endpoint, NetError, SendHalf};
 use zmtp_auth::{Peer, RevocationGuard, TopicChanges};
+
+/// Connections that have ended while messages of them wait to be received. With that many, an endpoint
+/// accepts no peers until the application receives. Otherwise peers that send and leave, again and
+/// again, would fill the memory of a socket that is not received from. 256, so that they hold at most
+/// 64 MiB with the default limits.
+const MAX_ENDED: usize = 256;
 
 pub(crate) struct Hub {
     pattern: Box<dyn Pattern>,
     events: broadcast::Sender<SocketEvent>,
     next_pipe: AtomicU64,
     /// The number of connections that have not ended.
-    live: Arc<watch::Sender<usize>>,
+    live: Count,
+    /// The number of connections whose messages the socket holds.
+    held: Count,
 }
 
 /// A connection that the socket has taken. Its end is reported by [`Hub::watch`].
@@ -31,7 +40,7 @@ pub(crate) struct Served<C, D> {
     topics: Option<TopicChanges>,
     /// Kept while the connection lives, if it sends from a queue of its own pipe.
     sender: Option<SendHalf>,
-    live: Live,
+    live: Counted,
     rest: Rest<D>,
 }
 
@@ -44,22 +53,6 @@ pub(crate) struct Rest<D> {
     _guard: Option<RevocationGuard>,
 }
 
-/// Counts a connection until it is dropped.
-struct Live(Arc<watch::Sender<usize>>);
-
-impl Live {
-    fn new(count: &Arc<watch::Sender<usize>>) -> Self {
-        count.send_modify(|live| *live += 1);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.0.send_modify(|live| *live -= 1);
-    }
-}
-
 impl Hub {
     pub(crate) fn new(pattern: Box<dyn Pattern>) -> Self {
         let (events, _) = broadcast::channel(KEPT);
@@ -67,7 +60,8 @@ impl Hub {
             pattern,
             events,
             next_pipe: AtomicU64::new(0),
-            live: Arc::new(watch::Sender::new(0)),
+            live: Count::new(),
+            held: Count::new(),
         }
     }
 
@@ -95,8 +89,13 @@ impl Hub {
 
     /// Waits until all connections have ended.
     pub(crate) async fn all_ended(&self) {
-        // The sender is here, so waiting cannot fail.
-        let _ = self.live.subscribe().wait_for(|live| *live == 0).await;
+        self.live.wait_for(|live| live == 0).await;
+    }
+
+    /// Waits while the messages of too many connections that have ended wait to be received.
+    pub(crate) async fn await_room(&self) {
+        let has_room = |held: usize| held.saturating_sub(self.live.get()) < MAX_ENDED;
+        self.held.wait_for(has_room).await;
     }
 
     /// Gives the socket a connection. Returns `None` if the socket cannot take it.
@@ -131,7 +130,7 @@ impl Hub {
             pipe,
             peer: Arc::clone(&peer),
             sender: given,
-            receiver,
+            receiver: Held::new(receiver, self.held.add()),
         };
         if let Err(reason) = self.pattern.add(new) {
             tracing::info!(user_id = ?peer.user_id_str(), ?reason, "peer turned away");
@@ -144,7 +143,7 @@ impl Hub {
             closed,
             topics,
             sender: kept,
-            live: Live::new(&self.live),
+            live: self.live.add(),
             rest: Rest {
                 pipe,
                 peer,

@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use crate::event::TurnedAway;
+use crate::peers::held::Held;
 use crate::peers::news::PipeId;
 use bytes::Bytes;
 use std::sync::Arc;
 use zmtp_auth::Peer;
-use zmtp_auth::net::{RecvHalf, SendHalf, SendQueue};
+use zmtp_auth::net::{SendHalf, SendQueue};
 
 /// A connection to an admitted peer.
 pub(crate) struct NewPeer {
@@ -14,7 +15,7 @@ pub(crate) struct NewPeer {
     pub(crate) peer: Arc<Peer>,
     /// Absent if the pipe has a queue that outlives its connections.
     pub(crate) sender: Option<SendHalf>,
-    pub(crate) receiver: RecvHalf,
+    pub(crate) receiver: Held,
 }
 
 /// The part of a socket that its tasks call. It passes peers on to the socket.

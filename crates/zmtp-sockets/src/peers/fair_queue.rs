@@ -5,6 +5,7 @@
 
 use crate::event::SocketEvent;
 use crate::peers::admission::is_admitted;
+use crate::peers::held::Held;
 use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::turns::Turns;
 use slab::Slab;
@@ -13,19 +14,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::broadcast;
 use tokio::task::coop;
-use zmtp_auth::net::{Incoming, NetError, RecvHalf, TryRecvError};
+use zmtp_auth::net::{Incoming, NetError, TryRecvError};
 use zmtp_auth::{Peer, Topics};
 
 /// Where messages of one connection come from, with what the socket knows about its peer.
 pub(crate) struct Inlet<D> {
-    pub(crate) receiver: RecvHalf,
+    pub(crate) receiver: Held,
     pub(crate) data: D,
 }
 
 impl<D> Inlet<D> {
     /// Whether something may still be received.
     pub(crate) fn is_open(&self) -> bool {
-        !self.receiver.is_finished()
+        !self.receiver.half.is_finished()
     }
 }
 
@@ -59,7 +60,7 @@ struct Slot<D> {
     number: u64,
     pipe: PipeId,
     /// Absent once the peer is removed.
-    receiver: Option<RecvHalf>,
+    receiver: Option<Held>,
     data: D,
     /// What the peer may publish, by the policy of now.
     topics: Topics,
@@ -212,7 +213,7 @@ impl<D: Send + 'static> FairQueue<D> {
             let Some(slot) = self.slots.get_mut(place) else {
                 continue;
             };
-            let Some(receiver) = &mut slot.receiver else {
+            let Some(Held { half: receiver, .. }) = &mut slot.receiver else {
                 continue;
             };
             match receiver.try_recv() {
@@ -318,7 +319,7 @@ impl<D: Send + 'static> FairQueue<D> {
         }
         for (pipe, inlets) in news.added {
             for Inlet { receiver, data } in inlets {
-                if !is_admitted(receiver.peer()) {
+                if !is_admitted(receiver.half.peer()) {
                     if let Some(told) = &self.told {
                         let peer = Arc::clone((told.peer_of)(&data));
                         let _ = told.events.send(SocketEvent::AllReceived { peer });
@@ -329,7 +330,7 @@ impl<D: Send + 'static> FairQueue<D> {
                 let place = entry.key();
                 let bell = self.news.bell(place);
                 let topics = if self.judges_topics {
-                    receiver.peer().topics()
+                    receiver.half.peer().topics()
                 } else {
                     Topics::all()
                 };

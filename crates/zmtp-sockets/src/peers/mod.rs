@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod fair_queue;
+pub(crate) mod held;
 pub(crate) mod news;
 pub(crate) mod outlet;
 pub(crate) mod round_robin;

@@ -149,3 +149,33 @@ async fn an_endpoint_is_unbound_under_load_and_bound_again_at_once() {
     };
     soon(async { tokio::join!(serving, asking) }).await;
 }
+
+/// A peer that sends and leaves, again and again, must not fill the memory of a socket that is not
+/// received from: with the messages of 256 peers that have left, it accepts no others.
+#[tokio::test]
+async fn peers_that_send_and_leave_wait_until_the_socket_receives() {
+    const LEFT: usize = 256;
+    let mut pull = Pull::new();
+    let endpoint = pull.bind(ANY_PORT, null()).await.unwrap();
+    let mut events = pull.events();
+    let accepted = async |events: &mut zmtp_sockets::Events| {
+        while !matches!(events.next().await, Some(SocketEvent::Accepted { .. })) {}
+    };
+    for _ in 0..LEFT {
+        let mut push = Push::new();
+        push.connect(&endpoint, null()).unwrap();
+        push.try_send("left").unwrap();
+        soon(push.close()).await.unwrap();
+        soon(accepted(&mut events)).await;
+        while !matches!(soon(events.next()).await, Some(SocketEvent::Lost { .. })) {}
+    }
+    let mut push = Push::new();
+    push.connect(&endpoint, null()).unwrap();
+    push.try_send("last").unwrap();
+    let waiting = tokio::time::timeout(Duration::from_millis(100), accepted(&mut events));
+    assert!(waiting.await.is_err());
+    for _ in 0..LEFT {
+        assert_eq!(soon(pull.recv()).await.frames(), ["left"]);
+    }
+    assert_eq!(soon(pull.recv()).await.frames(), ["last"]);
+}
