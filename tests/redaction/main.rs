@@ -440,6 +440,14 @@ fn show_what_policy_keeps(shown: &mut Shown, auth: &Authenticator, request: &Acc
     shown.debug(grant.terms::<AdmissionTerms>().unwrap());
     shown.debug(&grant.revoked_owned());
     shown.debug(&grant.on_revoked(|| ()));
+    shown.debug(&grant.topics().changes());
+    #[cfg(feature = "tokio")]
+    {
+        let options = zmtp_auth::net::Options::default();
+        let mut queue = zmtp_auth::net::SendQueue::new(SocketType::Push, &options);
+        queue.try_send(PASSWORD).unwrap();
+        shown.debug(&queue);
+    }
     while let Some(event) = told.try_next() {
         shown.debug(&event);
     }
