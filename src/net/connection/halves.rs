@@ -217,11 +217,6 @@ impl SendHalf {
         self.link.clone().closed()
     }
 
-    /// As [`Connection::drained_owned`](crate::net::Connection::drained_owned).
-    pub(crate) fn drained_owned(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.link.clone().over()
-    }
-
     /// Sends what is queued and waits until the system has taken it. The [`RecvHalf`] goes on.
     /// Once it is dropped too, the connection is closed.
     ///
@@ -291,6 +286,15 @@ impl RecvHalf {
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Incoming, NetError>> {
         let next = self.queue.poll_next(context);
         next.map(|next| next.ok_or_else(|| self.link.reason()))
+    }
+
+    /// As [`Connection::drained_owned`](crate::net::Connection::drained_owned).
+    pub(crate) fn drained_owned(&self) -> impl Future<Output = bool> + Send + use<> {
+        let (over, queue) = (self.link.clone().over(), self.queue.watch());
+        async move {
+            over.await;
+            !queue.is_empty()
+        }
     }
 
     /// Whether the connection has ended and everything was received.

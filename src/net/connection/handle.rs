@@ -292,9 +292,10 @@ impl Connection {
     }
 
     /// Waits until the connection has ended and its task with it. From then on nothing more arrives in
-    /// the [`RecvHalf`]. For a task that watches a connection whose halves are elsewhere. Cancel-safe.
-    pub fn drained_owned(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.sender.drained_owned()
+    /// the [`RecvHalf`]. Returns whether something that has arrived waits to be received. For a task that
+    /// watches a connection whose halves are elsewhere. Cancel-safe.
+    pub fn drained_owned(&self) -> impl Future<Output = bool> + Send + use<> {
+        self.receiver.drained_owned()
     }
 
     /// Sends what is queued, then closes. What arrives meanwhile is discarded. When this returns

@@ -26,7 +26,7 @@ pub(crate) struct Hub {
     next_pipe: AtomicU64,
     /// The number of connections that have not ended.
     live: Count,
-    /// The number of connections whose messages the socket holds.
+    /// The number of connections that live, or have ended while messages of them wait.
     held: Count,
 }
 
@@ -49,6 +49,7 @@ pub(crate) struct Rest<D> {
     pipe: PipeId,
     peer: Arc<Peer>,
     drained: D,
+    held: Counted,
     /// Drops what has arrived at once if the peer is revoked.
     _guard: Option<RevocationGuard>,
 }
@@ -107,7 +108,7 @@ impl Hub {
     ) -> Option<
         Served<
             impl Future<Output = NetError> + Send + use<>,
-            impl Future<Output = ()> + Send + use<>,
+            impl Future<Output = bool> + Send + use<>,
         >,
     > {
         let peer = Arc::new(connection.peer().clone());
@@ -126,11 +127,12 @@ impl Hub {
             let hub = Arc::clone(self);
             grant.on_revoked(move || hub.pattern.revoked(pipe, has_queue))
         });
+        let held = self.held.add();
         let new = NewPeer {
             pipe,
             peer: Arc::clone(&peer),
             sender: given,
-            receiver: Held::new(receiver, self.held.add()),
+            receiver: Held::new(receiver, held.clone()),
         };
         if let Err(reason) = self.pattern.add(new) {
             tracing::info!(user_id = ?peer.user_id_str(), ?reason, "peer turned away");
@@ -148,6 +150,7 @@ impl Hub {
                 pipe,
                 peer,
                 drained,
+                held,
                 _guard: guard,
             },
         })
@@ -188,14 +191,17 @@ impl Hub {
     }
 
     /// Waits until nothing more arrives, and tells the socket.
-    pub(crate) async fn drain(&self, rest: Rest<impl Future<Output = ()>>) {
+    pub(crate) async fn drain(&self, rest: Rest<impl Future<Output = bool>>) {
         let Rest {
             pipe,
             peer,
             drained,
+            held,
             _guard,
         } = rest;
-        drained.await;
+        if !drained.await {
+            held.release();
+        }
         if self.pattern.drained(pipe) {
             self.tell(SocketEvent::AllReceived { peer });
         }

@@ -1,7 +1,8 @@
-//! Counts the connections whose messages a socket holds.
+//! Counts connections, and those whose messages a socket holds.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use zmtp_auth::net::RecvHalf;
 
@@ -9,11 +10,17 @@ use zmtp_auth::net::RecvHalf;
 #[derive(Debug, Clone)]
 pub(crate) struct Count(Arc<watch::Sender<usize>>);
 
-/// Counts one connection until it is dropped.
-pub(crate) struct Counted(Count);
+/// Counts one connection until it is released, or all its clones are dropped.
+#[derive(Clone)]
+pub(crate) struct Counted(Arc<Entry>);
 
-/// Where messages of one connection come from. It counts as held until the socket drops it: the
-/// connection may have ended long before, and its messages wait to be received.
+struct Entry {
+    count: Count,
+    is_counted: AtomicBool,
+}
+
+/// Where messages of one connection come from. It counts as held until the socket drops it, or until
+/// it has ended without an unread message.
 pub(crate) struct Held {
     pub(crate) half: RecvHalf,
     _counted: Counted,
@@ -26,7 +33,10 @@ impl Count {
 
     pub(crate) fn add(&self) -> Counted {
         self.0.send_modify(|count| *count += 1);
-        Counted(self.clone())
+        Counted(Arc::new(Entry {
+            count: self.clone(),
+            is_counted: AtomicBool::new(true),
+        }))
     }
 
     pub(crate) fn get(&self) -> usize {
@@ -40,9 +50,24 @@ impl Count {
     }
 }
 
-impl Drop for Counted {
+impl Counted {
+    /// Counts the connection no longer.
+    pub(crate) fn release(&self) {
+        self.0.release();
+    }
+}
+
+impl Entry {
+    fn release(&self) {
+        if self.is_counted.swap(false, Ordering::Relaxed) {
+            self.count.0.send_modify(|count| *count -= 1);
+        }
+    }
+}
+
+impl Drop for Entry {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count -= 1);
+        self.release();
     }
 }
 

@@ -1,6 +1,6 @@
 //! What background tasks tell a socket: peers that come and go, and peers that can go on.
 //!
-//! A socket belongs to the task that calls it, so its messages need no lock. Tasks that accept and
+//! A socket belongs to the task that calls it, so it needs no lock of its own for a message. Tasks that accept and
 //! dial leave their news here, under a lock that is taken for each change and not for each message.
 //! The socket looks at one atomic flag, and takes the news when there are some.
 #![forbid(unsafe_code)]

@@ -64,6 +64,10 @@ impl Pattern for Subscribing {
         self.announcer.remove(pipe);
     }
 
+    fn drained(&self, pipe: PipeId) -> bool {
+        self.receiving.retain(pipe, Inlet::is_open)
+    }
+
     fn remove(&self, pipe: PipeId) {
         self.announcer.remove(pipe);
         self.receiving.remove(pipe);

@@ -3,7 +3,7 @@
 use crate::securities::{ANY_PORT, eventually, fast, null, soon};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use zmtp_sockets::{Dealer, Pull, Push, Rep, Req, Router, SocketEvent, SocketOptions};
+use zmtp_sockets::{Dealer, Pub, Pull, Push, Rep, Req, Router, SocketEvent, SocketOptions, Sub};
 
 fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
@@ -178,4 +178,54 @@ async fn peers_that_send_and_leave_wait_until_the_socket_receives() {
         assert_eq!(soon(pull.recv()).await.frames(), ["left"]);
     }
     assert_eq!(soon(pull.recv()).await.frames(), ["last"]);
+}
+
+/// Only unread messages hold others up: a socket that sends and does not receive takes new peers however
+/// many have left.
+#[tokio::test]
+async fn peers_that_have_left_nothing_unread_hold_up_no_others() {
+    const PEERS: usize = 260;
+    let mut pull = Pull::new();
+    let endpoint = pull.bind(ANY_PORT, null()).await.unwrap();
+    let mut events = pull.events();
+    let mut pushes = Vec::new();
+    for _ in 0..PEERS {
+        let mut push = Push::new();
+        push.connect(&endpoint, null()).unwrap();
+        push.try_send("received").unwrap();
+        soon(pull.recv()).await;
+        while !matches!(
+            soon(events.next()).await,
+            Some(SocketEvent::Accepted { .. })
+        ) {}
+        pushes.push(push);
+    }
+    for push in pushes {
+        soon(push.close()).await.unwrap();
+        while !matches!(soon(events.next()).await, Some(SocketEvent::Lost { .. })) {}
+    }
+    let mut late = Push::new();
+    late.connect(&endpoint, null()).unwrap();
+    while !matches!(
+        soon(events.next()).await,
+        Some(SocketEvent::Accepted { .. })
+    ) {}
+}
+
+#[tokio::test]
+async fn a_subscriber_that_is_not_called_keeps_nothing_of_publishers_that_come_and_go() {
+    let mut sub = Sub::new();
+    let endpoint = sub.bind(ANY_PORT, null()).await.unwrap();
+    let mut events = sub.events();
+    let mut publisher = Pub::new();
+    publisher.connect(&endpoint, null()).unwrap();
+    while !matches!(
+        soon(events.next()).await,
+        Some(SocketEvent::Accepted { .. })
+    ) {}
+    soon(publisher.close()).await.unwrap();
+    while !matches!(
+        soon(events.next()).await,
+        Some(SocketEvent::AllReceived { .. })
+    ) {}
 }

@@ -189,6 +189,11 @@ impl<T> Consumer<T> {
         state.is_detaching || (state.producer_gone && state.items.is_empty())
     }
 
+    /// Tells whether something waits to be taken, also after the consumer is elsewhere.
+    pub(crate) fn watch(&self) -> Watch<T> {
+        Watch(Arc::clone(&self.shared))
+    }
+
     /// Whether the producer is gone.
     pub(crate) fn is_closed(&self) -> bool {
         let state = self.shared.lock();
@@ -236,6 +241,16 @@ impl<T> Consumer<T> {
         };
         (self.taken, self.taken_items) = (0, 0);
         wake.wake();
+    }
+}
+
+/// Looks at a queue from outside.
+pub(crate) struct Watch<T>(Arc<Shared<T>>);
+
+impl<T> Watch<T> {
+    /// Whether nothing waits to be taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().bytes == 0
     }
 }
 
