@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use zmtp_auth::Peer;
-use zmtp_auth::net::Message;
+use zmtp_auth::net::{Incoming, Message};
 
 /// A message, and the authenticated peer that sent it.
 #[derive(Debug, Clone)]
@@ -16,6 +16,11 @@ pub struct Received {
 impl Received {
     pub(crate) const fn new(message: Message, peer: Arc<Peer>) -> Self {
         Self { message, peer }
+    }
+
+    /// What `peer` has sent, if it is a message.
+    pub(crate) fn of(peer: &Arc<Peer>, incoming: Incoming) -> Option<Self> {
+        Some(Self::new(incoming.into_message()?, Arc::clone(peer)))
     }
 
     /// The message.

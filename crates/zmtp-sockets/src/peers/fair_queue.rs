@@ -83,6 +83,8 @@ pub(crate) enum Turn<D> {
     /// The connection in this place has ended, and everything that had arrived was received. Or the
     /// peer was removed, with what it had sent.
     Ended(Ended<D>),
+    /// A message was dropped, because its sender may not publish its topic.
+    NotPermitted,
 }
 
 /// The end of one connection.
@@ -219,11 +221,7 @@ impl<D: Send + 'static> FairQueue<D> {
             match receiver.try_recv() {
                 Ok(incoming) => {
                     self.turns.push_back(place);
-                    if !may_publish(&slot.topics, &incoming) {
-                        self.not_permitted = self.not_permitted.saturating_add(1);
-                        continue;
-                    }
-                    return Some(Turn::Incoming(place, incoming));
+                    return Some(self.judged(place, incoming));
                 }
                 Err(TryRecvError::Empty) if slot.is_finishing => {
                     return Some(Turn::Ended(self.end(place, TryRecvError::Empty)));
@@ -238,11 +236,7 @@ impl<D: Send + 'static> FairQueue<D> {
                 Poll::Pending => {}
                 Poll::Ready(Ok(incoming)) => {
                     self.turns.push_back(place);
-                    if !may_publish(&slot.topics, &incoming) {
-                        self.not_permitted = self.not_permitted.saturating_add(1);
-                        continue;
-                    }
-                    return Some(Turn::Incoming(place, incoming));
+                    return Some(self.judged(place, incoming));
                 }
                 Poll::Ready(Err(error)) => {
                     let ended = self.end(place, TryRecvError::Ended(error));
@@ -250,6 +244,15 @@ impl<D: Send + 'static> FairQueue<D> {
                 }
             }
         }
+    }
+
+    /// The turn of a peer that has sent something.
+    fn judged(&mut self, place: usize, incoming: Incoming) -> Turn<D> {
+        if may_publish(&self.slots[place].topics, &incoming) {
+            return Turn::Incoming(place, incoming);
+        }
+        self.not_permitted = self.not_permitted.saturating_add(1);
+        Turn::NotPermitted
     }
 
     /// Takes the end of the next peer that was removed.

@@ -5,6 +5,7 @@ pub(crate) mod fair_queue;
 pub(crate) mod held;
 pub(crate) mod news;
 pub(crate) mod outlet;
+pub(crate) mod picking;
 pub(crate) mod round_robin;
 pub(crate) mod routes;
 pub(crate) mod routing_ids;

@@ -7,6 +7,7 @@ use crate::peers::outlet::Outlet;
 use crate::peers::turns::Turns;
 use slab::Slab;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 use zmtp_auth::net::{Message, TrySendError, TrySendReason};
 
@@ -54,6 +55,13 @@ impl RoundRobin {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Gives a message to the next peer with room. Waits while no peer has room. Cancel-safe: if the
+    /// future is dropped before it is done, the message was not given away.
+    pub(crate) async fn send(&mut self, message: Message) {
+        let mut message = Some(message);
+        poll_fn(|context| self.poll_send(&mut message, context)).await;
     }
 
     /// Waits until some peer has room.

@@ -6,14 +6,14 @@ use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::error::SendError;
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
-use crate::peers::fair_queue::{FairQueue, Inlet, Turn};
+use crate::peers::fair_queue::{FairQueue, Inlet};
 use crate::peers::news::{PipeId, Reporter, news};
 use crate::peers::outlet::Outlet;
 use crate::peers::round_robin::RoundRobin;
 use crate::received::Received;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use zmtp_auth::net::{Message, NetError, SendQueue};
 use zmtp_auth::{Peer, SocketType};
 
@@ -23,30 +23,24 @@ use zmtp_auth::{Peer, SocketType};
 /// Messages pass as they are. For a REP, an empty frame comes before the body (RFC 28).
 pub struct Dealer {
     endpoints: Endpoints,
-    sender: Sender,
-    receiver: Receiver,
+    sender: RoundRobin,
+    receiver: FairQueue<Arc<Peer>>,
 }
 
 endpoint_methods!(Dealer);
-topic_methods!(Dealer, receiver.0);
+topic_methods!(Dealer, receiver);
 
 /// The sending half of a [`Dealer`].
 pub struct DealerSender {
-    sender: Sender,
+    sender: RoundRobin,
     _endpoints: Arc<Endpoints>,
 }
 
 /// The receiving half of a [`Dealer`].
 pub struct DealerReceiver {
-    receiver: Receiver,
+    receiver: FairQueue<Arc<Peer>>,
     _endpoints: Arc<Endpoints>,
 }
-
-/// Sends in turn.
-pub(crate) struct Sender(pub(crate) RoundRobin);
-
-/// Receives in turn.
-pub(crate) struct Receiver(pub(crate) FairQueue<Arc<Peer>>);
 
 /// Gives every peer to the round-robin and to the fair queue.
 pub(crate) struct BothWays {
@@ -103,59 +97,6 @@ impl Pattern for BothWays {
     }
 }
 
-impl Sender {
-    /// Sends the message in `message`. Waits for room.
-    pub(crate) fn poll_send(
-        &mut self,
-        message: &mut Option<Message>,
-        context: &mut Context<'_>,
-    ) -> Poll<()> {
-        self.0.poll_send(message, context).map(|_| ())
-    }
-
-    pub(crate) async fn send(&mut self, message: Message) {
-        let mut message = Some(message);
-        poll_fn(|context| self.0.poll_send(&mut message, context)).await;
-    }
-
-    pub(crate) fn try_send(&mut self, message: Message) -> Result<(), SendError> {
-        match self.0.try_send(message) {
-            Ok(_) => Ok(()),
-            Err(message) => Err(SendError::full(message)),
-        }
-    }
-}
-
-impl Receiver {
-    pub(crate) fn try_recv(&mut self) -> Option<Received> {
-        loop {
-            let turn = self.0.try_turn()?;
-            if let Some(received) = self.received(turn) {
-                return Some(received);
-            }
-        }
-    }
-
-    pub(crate) fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        loop {
-            let turn = ready!(self.0.poll_turn(context));
-            if let Some(received) = self.received(turn) {
-                return Poll::Ready(received);
-            }
-        }
-    }
-
-    fn received(&self, turn: Turn<Arc<Peer>>) -> Option<Received> {
-        match turn {
-            Turn::Incoming(place, incoming) => {
-                let peer = Arc::clone(self.0.data(place));
-                Some(Received::new(incoming.into_message()?, peer))
-            }
-            Turn::Ended(_) => None,
-        }
-    }
-}
-
 impl Dealer {
     /// A socket with default options.
     #[must_use]
@@ -177,12 +118,10 @@ impl Dealer {
         let events = endpoints.teller();
         Self {
             endpoints,
-            sender: Sender(RoundRobin::new(sent)),
-            receiver: Receiver(
-                FairQueue::new(received)
-                    .with_topic_permissions()
-                    .with_events(events, |peer| peer),
-            ),
+            sender: RoundRobin::new(sent),
+            receiver: FairQueue::new(received)
+                .with_topic_permissions()
+                .with_events(events, |peer| peer),
         }
     }
 
@@ -198,13 +137,14 @@ impl Dealer {
     /// # Errors
     /// Returns the message with [`SendReason::Full`](crate::SendReason::Full) if no peer has room.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.sender.try_send(message.into())
+        let sent = self.sender.try_send(message.into());
+        sent.map(drop).map_err(SendError::full)
     }
 
     /// Waits until a peer has room: [`Dealer::try_send`] then succeeds, unless the peer goes away in
     /// between. For a task that sends and receives at once. The task of the last call is woken.
     pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.sender.0.poll_ready(context)
+        self.sender.poll_ready(context)
     }
 
     /// Receives the next message. Waits until there is one, also while there is no peer.
@@ -216,12 +156,12 @@ impl Dealer {
 
     /// Receives a message if one has arrived, and does not wait.
     pub fn try_recv(&mut self) -> Option<Received> {
-        self.receiver.try_recv()
+        self.receiver.try_pick(Received::of)
     }
 
     /// As [`Dealer::recv`]. The task of the last call is woken.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        self.receiver.poll_recv(context)
+        self.receiver.poll_pick(context, Received::of)
     }
 
     /// Splits the socket into two halves for two tasks. The endpoints are given up when both are
@@ -246,10 +186,9 @@ impl Dealer {
     ///
     /// # Errors
     /// Returns [`NetError::Unsent`] if not everything had left within the linger time.
-    pub async fn close(self) -> Result<(), NetError> {
-        let mut peers = self.sender.0;
+    pub async fn close(mut self) -> Result<(), NetError> {
         drop(self.receiver);
-        let outlets = peers.drain();
+        let outlets = self.sender.drain();
         close(self.endpoints, outlets).await
     }
 
@@ -258,12 +197,12 @@ impl Dealer {
         message: &mut Option<Message>,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        self.sender.poll_send(message, context)
+        self.sender.poll_send(message, context).map(drop)
     }
 
     fn settle(&mut self) {
-        self.sender.0.take_news();
-        self.receiver.0.take_news();
+        self.sender.take_news();
+        self.receiver.take_news();
     }
 }
 
@@ -278,18 +217,19 @@ impl DealerSender {
     /// # Errors
     /// As [`Dealer::try_send`].
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.sender.try_send(message.into())
+        let sent = self.sender.try_send(message.into());
+        sent.map(drop).map_err(SendError::full)
     }
 }
 
 impl DealerReceiver {
     /// As [`Dealer::recv`].
     pub async fn recv(&mut self) -> Received {
-        poll_fn(|context| self.receiver.poll_recv(context)).await
+        poll_fn(|context| self.receiver.poll_pick(context, Received::of)).await
     }
 
     /// As [`Dealer::try_recv`].
     pub fn try_recv(&mut self) -> Option<Received> {
-        self.receiver.try_recv()
+        self.receiver.try_pick(Received::of)
     }
 }

@@ -103,13 +103,13 @@ macro_rules! endpoint_methods {
 /// Adds the counter of messages that their senders may not publish, to a socket whose fair queue is in
 /// this field.
 macro_rules! topic_methods {
-    ($socket:ident, $($field:tt).+) => {
+    ($socket:ident, $field:ident) => {
         impl $socket {
             /// The number of messages that were dropped because the policy does not let their sender
             /// publish their topic: the first frame, behind the delimiter if there is one.
             #[must_use]
             pub const fn not_permitted(&self) -> u64 {
-                self.$($field).+.not_permitted()
+                self.$field.not_permitted()
             }
         }
     };

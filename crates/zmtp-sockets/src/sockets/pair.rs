@@ -10,12 +10,12 @@ use crate::peers::fair_queue::FairQueue;
 use crate::peers::news::{PipeId, news};
 use crate::peers::round_robin::RoundRobin;
 use crate::received::Received;
-use crate::sockets::dealer::{BothWays, Receiver, Sender};
+use crate::sockets::dealer::BothWays;
 use std::future::poll_fn;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use zmtp_auth::SocketType;
 use zmtp_auth::net::{Message, NetError, SendQueue};
+use zmtp_auth::{Peer, SocketType};
 
 /// A PAIR socket: it talks to one other PAIR.
 ///
@@ -23,12 +23,12 @@ use zmtp_auth::net::{Message, NetError, SendQueue};
 /// event.
 pub struct Pair {
     endpoints: Endpoints,
-    sender: Sender,
-    receiver: Receiver,
+    sender: RoundRobin,
+    receiver: FairQueue<Arc<Peer>>,
 }
 
 endpoint_methods!(Pair);
-topic_methods!(Pair, receiver.0);
+topic_methods!(Pair, receiver);
 
 /// Gives the one peer to the socket, and turns others away.
 struct OnePeer {
@@ -120,12 +120,10 @@ impl Pair {
         let events = endpoints.teller();
         Self {
             endpoints,
-            sender: Sender(RoundRobin::new(sent)),
-            receiver: Receiver(
-                FairQueue::new(received)
-                    .with_topic_permissions()
-                    .with_events(events, |peer| peer),
-            ),
+            sender: RoundRobin::new(sent),
+            receiver: FairQueue::new(received)
+                .with_topic_permissions()
+                .with_events(events, |peer| peer),
         }
     }
 
@@ -142,13 +140,14 @@ impl Pair {
     /// Returns the message with [`SendReason::Full`](crate::SendReason::Full) if there is no peer, or
     /// no room.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.sender.try_send(message.into())
+        let sent = self.sender.try_send(message.into());
+        sent.map(drop).map_err(SendError::full)
     }
 
     /// Waits until there is a peer with room: [`Pair::try_send`] then succeeds, unless the peer goes away in
     /// between. For a task that sends and receives at once. The task of the last call is woken.
     pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.sender.0.poll_ready(context)
+        self.sender.poll_ready(context)
     }
 
     /// Receives the next message. Waits until there is one, also while there is no peer.
@@ -160,12 +159,12 @@ impl Pair {
 
     /// Receives a message if one has arrived, and does not wait.
     pub fn try_recv(&mut self) -> Option<Received> {
-        self.receiver.try_recv()
+        self.receiver.try_pick(Received::of)
     }
 
     /// As [`Pair::recv`]. The task of the last call is woken.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        self.receiver.poll_recv(context)
+        self.receiver.poll_pick(context, Received::of)
     }
 
     /// Sends what is queued, then closes. What was not received is dropped.
@@ -174,10 +173,9 @@ impl Pair {
     ///
     /// # Errors
     /// Returns [`NetError::Unsent`] if not everything had left within the linger time.
-    pub async fn close(self) -> Result<(), NetError> {
-        let mut peers = self.sender.0;
+    pub async fn close(mut self) -> Result<(), NetError> {
         drop(self.receiver);
-        let outlets = peers.drain();
+        let outlets = self.sender.drain();
         close(self.endpoints, outlets).await
     }
 
@@ -186,11 +184,11 @@ impl Pair {
         message: &mut Option<Message>,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        self.sender.poll_send(message, context)
+        self.sender.poll_send(message, context).map(drop)
     }
 
     fn settle(&mut self) {
-        self.sender.0.take_news();
-        self.receiver.0.take_news();
+        self.sender.take_news();
+        self.receiver.take_news();
     }
 }

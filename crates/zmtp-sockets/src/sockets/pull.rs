@@ -5,14 +5,14 @@ use crate::endpoints::handle::Endpoints;
 use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
-use crate::peers::fair_queue::{FairQueue, Inlet, Turn};
+use crate::peers::fair_queue::{FairQueue, Inlet};
 use crate::peers::news::{PipeId, Reporter, news};
 use crate::received::Received;
 use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use zmtp_auth::{Peer, SocketType};
 
 /// A PULL socket: it receives from PUSH sockets, one message of each peer in turn.
@@ -85,37 +85,16 @@ impl Pull {
 
     /// Receives a message if one has arrived, and does not wait.
     pub fn try_recv(&mut self) -> Option<Received> {
-        loop {
-            let turn = self.queue.try_turn()?;
-            if let Some(received) = self.received(turn) {
-                return Some(received);
-            }
-        }
+        self.queue.try_pick(Received::of)
     }
 
     /// As [`Pull::recv`]. The task of the last call is woken.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        loop {
-            let turn = ready!(self.queue.poll_turn(context));
-            if let Some(received) = self.received(turn) {
-                return Poll::Ready(received);
-            }
-        }
+        self.queue.poll_pick(context, Received::of)
     }
 
     fn settle(&mut self) {
         self.queue.take_news();
-    }
-
-    fn received(&self, turn: Turn<Arc<Peer>>) -> Option<Received> {
-        match turn {
-            Turn::Incoming(place, incoming) => {
-                let peer = self.queue.data(place);
-                let message = incoming.into_message()?;
-                Some(Received::new(message, Arc::clone(peer)))
-            }
-            Turn::Ended(_) => None,
-        }
     }
 
     /// Frees the bound endpoints and closes all connections. What was not received is dropped.

@@ -9,7 +9,6 @@ use crate::options::SocketOptions;
 use crate::peers::news::{PipeId, Reporter, news};
 use crate::peers::outlet::Outlet;
 use crate::peers::round_robin::RoundRobin;
-use std::future::poll_fn;
 use std::task::{Context, Poll};
 use zmtp_auth::SocketType;
 use zmtp_auth::net::{Message, NetError, SendQueue};
@@ -85,8 +84,7 @@ impl Push {
     ///
     /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
     pub async fn send(&mut self, message: impl Into<Message>) {
-        let mut message = Some(message.into());
-        poll_fn(|context| self.peers.poll_send(&mut message, context)).await;
+        self.peers.send(message.into()).await;
     }
 
     /// Queues a message if a peer has room, and does not wait.
@@ -94,10 +92,8 @@ impl Push {
     /// # Errors
     /// Returns the message with [`SendReason::Full`](crate::SendReason::Full) if no peer has room.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        match self.peers.try_send(message.into()) {
-            Ok(_) => Ok(()),
-            Err(message) => Err(SendError::full(message)),
-        }
+        let sent = self.peers.try_send(message.into());
+        sent.map(drop).map_err(SendError::full)
     }
 
     pub(crate) fn poll_send(
@@ -105,7 +101,7 @@ impl Push {
         message: &mut Option<Message>,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        self.peers.poll_send(message, context).map(|_| ())
+        self.peers.poll_send(message, context).map(drop)
     }
 
     fn settle(&mut self) {

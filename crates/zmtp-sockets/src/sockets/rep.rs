@@ -6,16 +6,16 @@ use crate::endpoints::handle::{Endpoints, close};
 use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
-use crate::peers::fair_queue::{FairQueue, Inlet, Turn};
+use crate::peers::fair_queue::{FairQueue, Inlet};
 use crate::peers::news::{PipeId, Reporter, news};
 use crate::peers::outlet::Outlet;
 use crate::peers::routes::{Route, Routes};
 use crate::request::{Addressed, Request, Routed};
 use bytes::Bytes;
 use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use zmtp_auth::SocketType;
-use zmtp_auth::net::NetError;
+use zmtp_auth::net::{Incoming, NetError};
 
 /// A REP socket: it receives requests from REQ and DEALER sockets, one of each peer in turn, and
 /// sends each reply to the peer that asked.
@@ -106,34 +106,18 @@ impl Rep {
 
     /// Receives a request if one has arrived, and does not wait.
     pub fn try_recv(&mut self) -> Option<Request> {
-        loop {
-            let turn = self.queue.try_turn()?;
-            if let Some(request) = self.request(turn) {
-                return Some(request);
-            }
-        }
+        let Self {
+            queue, malformed, ..
+        } = self;
+        queue.try_pick(|from, incoming| request(from, incoming, malformed))
     }
 
     /// As [`Rep::recv`]. The task of the last call is woken.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Request> {
-        loop {
-            let turn = ready!(self.queue.poll_turn(context));
-            if let Some(request) = self.request(turn) {
-                return Poll::Ready(request);
-            }
-        }
-    }
-
-    fn request(&mut self, turn: Turn<Routed>) -> Option<Request> {
-        let Turn::Incoming(place, incoming) = turn else {
-            return None;
-        };
-        let from = self.queue.data(place).clone();
-        let request = Request::to_rep(incoming.into_message()?, from);
-        if request.is_none() {
-            self.malformed = self.malformed.saturating_add(1);
-        }
-        request
+        let Self {
+            queue, malformed, ..
+        } = self;
+        queue.poll_pick(context, |from, incoming| request(from, incoming, malformed))
     }
 
     /// Queues the reply to a request, and never waits. A reply to a peer that is gone, or that does not
@@ -176,4 +160,13 @@ impl Rep {
         self.routes.take_news();
         self.queue.take_news();
     }
+}
+
+/// The request, if it is one. What is malformed is counted.
+fn request(from: &Routed, incoming: Incoming, malformed: &mut u64) -> Option<Request> {
+    let request = Request::to_rep(incoming.into_message()?, from.clone());
+    if request.is_none() {
+        *malformed = malformed.saturating_add(1);
+    }
+    request
 }

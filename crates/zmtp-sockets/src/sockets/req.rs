@@ -133,7 +133,7 @@ impl Req {
                 Turn::Ended(ended) if ended.pipe == asked => {
                     return Poll::Ready(Err(RequestError::PeerLost(ended.error)));
                 }
-                Turn::Incoming(..) | Turn::Ended(_) => {}
+                Turn::Incoming(..) | Turn::Ended(_) | Turn::NotPermitted => {}
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::error::{SendError, SendReason};
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
-use crate::peers::fair_queue::{FairQueue, Inlet, Turn};
+use crate::peers::fair_queue::{FairQueue, Inlet};
 use crate::peers::news::{PipeId, Reporter, news};
 use crate::peers::outlet::Outlet;
 use crate::peers::routes::{Route, Routes, Unroutable};
@@ -15,9 +15,9 @@ use crate::request::{Addressed, Request, Routed};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use zmtp_auth::SocketType;
-use zmtp_auth::net::{Message, NetError};
+use zmtp_auth::net::{Incoming, Message, NetError};
 
 /// A ROUTER socket: it receives from many peers in turn and knows each by a routing id, by which it
 /// sends to that peer. It talks to REQ, DEALER and ROUTER sockets.
@@ -156,12 +156,12 @@ impl Router {
 
     /// Receives a message if one has arrived, and does not wait.
     pub fn try_recv(&mut self) -> Option<Request> {
-        try_recv(&mut self.queue)
+        self.queue.try_pick(request)
     }
 
     /// As [`Router::recv`]. The task of the last call is woken.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Request> {
-        poll_recv(&mut self.queue, context)
+        self.queue.poll_pick(context, request)
     }
 
     /// Splits the socket into two halves for two tasks. The endpoints are given up when both are
@@ -220,12 +220,12 @@ impl RouterSender {
 impl RouterReceiver {
     /// As [`Router::recv`].
     pub async fn recv(&mut self) -> Request {
-        poll_fn(|context| poll_recv(&mut self.queue, context)).await
+        poll_fn(|context| self.queue.poll_pick(context, request)).await
     }
 
     /// As [`Router::try_recv`].
     pub fn try_recv(&mut self) -> Option<Request> {
-        try_recv(&mut self.queue)
+        self.queue.try_pick(request)
     }
 }
 
@@ -242,30 +242,6 @@ fn send(routes: &mut Routes, addressed: Addressed) -> Result<(), SendError> {
         })
 }
 
-fn try_recv(queue: &mut FairQueue<Routed>) -> Option<Request> {
-    loop {
-        let turn = queue.try_turn()?;
-        if let Some(request) = request(queue, turn) {
-            return Some(request);
-        }
-    }
-}
-
-fn poll_recv(queue: &mut FairQueue<Routed>, context: &mut Context<'_>) -> Poll<Request> {
-    loop {
-        let turn = ready!(queue.poll_turn(context));
-        if let Some(request) = request(queue, turn) {
-            return Poll::Ready(request);
-        }
-    }
-}
-
-fn request(queue: &FairQueue<Routed>, turn: Turn<Routed>) -> Option<Request> {
-    match turn {
-        Turn::Incoming(place, incoming) => {
-            let from = queue.data(place).clone();
-            Some(Request::to_router(incoming.into_message()?, from))
-        }
-        Turn::Ended(_) => None,
-    }
+fn request(from: &Routed, incoming: Incoming) -> Option<Request> {
+    Some(Request::to_router(incoming.into_message()?, from.clone()))
 }

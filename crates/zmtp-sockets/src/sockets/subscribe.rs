@@ -5,7 +5,7 @@ use crate::endpoints::handle::Endpoints;
 use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
-use crate::peers::fair_queue::{FairQueue, Inlet, Turn};
+use crate::peers::fair_queue::{FairQueue, Inlet};
 use crate::peers::news::{PipeId, Reporter, news};
 use crate::received::Received;
 use crate::topics::feed::{Announcer, Repeat, Wanted};
@@ -15,7 +15,8 @@ use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use zmtp_auth::net::Incoming;
 use zmtp_auth::{Peer, SocketType};
 
 /// A SUB socket: it receives from PUB and XPUB sockets what it subscribes to, one message of each peer
@@ -129,40 +130,18 @@ impl Sub {
 
     /// Receives a message if one has arrived, and does not wait.
     pub fn try_recv(&mut self) -> Option<Received> {
-        loop {
-            let turn = self.queue.try_turn()?;
-            if let Some(received) = self.received(turn) {
-                return Some(received);
-            }
-        }
+        let Self { queue, filter, .. } = self;
+        queue.try_pick(|peer, incoming| wanted(filter, peer, incoming))
     }
 
     /// As [`Sub::recv`]. The task of the last call is woken.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        loop {
-            let turn = ready!(self.queue.poll_turn(context));
-            if let Some(received) = self.received(turn) {
-                return Poll::Ready(received);
-            }
-        }
+        let Self { queue, filter, .. } = self;
+        queue.poll_pick(context, |peer, incoming| wanted(filter, peer, incoming))
     }
 
     fn settle(&mut self) {
         self.queue.take_news();
-    }
-
-    /// The message, if it is subscribed to.
-    fn received(&self, turn: Turn<Arc<Peer>>) -> Option<Received> {
-        match turn {
-            Turn::Incoming(place, incoming) => {
-                let message = incoming.into_message()?;
-                let topic = message.frames().first()?;
-                self.filter
-                    .has_match(topic)
-                    .then(|| Received::new(message, Arc::clone(self.queue.data(place))))
-            }
-            Turn::Ended(_) => None,
-        }
     }
 
     /// Frees the bound endpoints and closes all connections. What was not received is dropped.
@@ -170,6 +149,13 @@ impl Sub {
     pub async fn close(mut self) {
         self.endpoints.stop_listening().await;
     }
+}
+
+/// The message, if it is subscribed to.
+fn wanted(filter: &Trie, peer: &Arc<Peer>, incoming: Incoming) -> Option<Received> {
+    let received = Received::of(peer, incoming)?;
+    let topic = received.frames().first()?;
+    filter.has_match(topic).then_some(received)
 }
 
 /// The messages, without end.

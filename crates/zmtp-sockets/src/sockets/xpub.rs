@@ -48,6 +48,7 @@ struct Told {
 }
 
 endpoint_methods!(Xpub);
+topic_methods!(Xpub, audience);
 
 impl Xpub {
     /// A socket with default options.

@@ -3,7 +3,7 @@
 
 use crate::endpoints::handle::Endpoints;
 use crate::options::SocketOptions;
-use crate::peers::fair_queue::{FairQueue, Turn};
+use crate::peers::fair_queue::FairQueue;
 use crate::peers::news::news;
 use crate::received::Received;
 use crate::sockets::subscribe::Subscribing;
@@ -13,7 +13,7 @@ use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use zmtp_auth::net::Message;
 use zmtp_auth::traffic::Outgoing;
 use zmtp_auth::{Peer, SocketType};
@@ -104,36 +104,16 @@ impl Xsub {
 
     /// Receives a message if one has arrived, and does not wait.
     pub fn try_recv(&mut self) -> Option<Received> {
-        loop {
-            let turn = self.queue.try_turn()?;
-            if let Some(received) = self.received(turn) {
-                return Some(received);
-            }
-        }
+        self.queue.try_pick(Received::of)
     }
 
     /// As [`Xsub::recv`]. The task of the last call is woken.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        loop {
-            let turn = ready!(self.queue.poll_turn(context));
-            if let Some(received) = self.received(turn) {
-                return Poll::Ready(received);
-            }
-        }
+        self.queue.poll_pick(context, Received::of)
     }
 
     fn settle(&mut self) {
         self.queue.take_news();
-    }
-
-    fn received(&self, turn: Turn<Arc<Peer>>) -> Option<Received> {
-        match turn {
-            Turn::Incoming(place, incoming) => {
-                let peer = Arc::clone(self.queue.data(place));
-                Some(Received::new(incoming.into_message()?, peer))
-            }
-            Turn::Ended(_) => None,
-        }
     }
 
     /// Frees the bound endpoints and closes all connections. What was not received is dropped, and

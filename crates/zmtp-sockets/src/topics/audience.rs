@@ -172,6 +172,7 @@ impl Audience {
         let (place, incoming) = match turn {
             Turn::Incoming(place, incoming) => (place, incoming),
             Turn::Ended(ended) => return self.dismiss(ended),
+            Turn::NotPermitted => return Heard::Refused(None),
         };
         match incoming {
             Incoming::Subscribe(topic) => self.subscribe(place, topic),
@@ -317,6 +318,11 @@ impl Audience {
                 dropped: subscriber.dropped,
                 refused: subscriber.refused,
             })
+    }
+
+    /// The number of messages that were dropped for their topic.
+    pub(crate) const fn not_permitted(&self) -> u64 {
+        self.queue.not_permitted()
     }
 
     /// Takes out all subscribers, to close them.

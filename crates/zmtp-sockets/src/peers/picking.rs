@@ -1,0 +1,46 @@
+//! Takes turns of a fair queue until one brings what a socket returns.
+#![forbid(unsafe_code)]
+
+use crate::peers::fair_queue::{FairQueue, Turn};
+use std::task::{Context, Poll, ready};
+use zmtp_auth::net::Incoming;
+
+impl<D: Send + 'static> FairQueue<D> {
+    /// Takes turns until `pick` makes something of what a peer has sent, and does not wait.
+    pub(crate) fn try_pick<T>(
+        &mut self,
+        mut pick: impl FnMut(&D, Incoming) -> Option<T>,
+    ) -> Option<T> {
+        loop {
+            let turn = self.try_turn()?;
+            if let Some(picked) = self.pick(turn, &mut pick) {
+                return Some(picked);
+            }
+        }
+    }
+
+    /// As [`FairQueue::try_pick`], but waits. The task of the last call is woken. Cancel-safe.
+    pub(crate) fn poll_pick<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        mut pick: impl FnMut(&D, Incoming) -> Option<T>,
+    ) -> Poll<T> {
+        loop {
+            let turn = ready!(self.poll_turn(context));
+            if let Some(picked) = self.pick(turn, &mut pick) {
+                return Poll::Ready(picked);
+            }
+        }
+    }
+
+    fn pick<T>(
+        &self,
+        turn: Turn<D>,
+        pick: &mut impl FnMut(&D, Incoming) -> Option<T>,
+    ) -> Option<T> {
+        match turn {
+            Turn::Incoming(place, incoming) => pick(self.data(place), incoming),
+            Turn::Ended(_) | Turn::NotPermitted => None,
+        }
+    }
+}
