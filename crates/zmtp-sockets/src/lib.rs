@@ -14,6 +14,34 @@
 //! [`Security`](zmtp_auth::Security) of its own, which says how the socket proves itself and which
 //! peers it admits. No socket is reachable without one. Every message comes with the
 //! [`Peer`](zmtp_auth::Peer) that sent it.
+//!
+//! # Streams and sinks
+//!
+//! What receives is a [`Stream`](futures_core::Stream) without end, and what sends is a
+//! [`Sink`](futures_sink::Sink): of [`Message`], and of [`Addressed`] for ROUTER and REP. This holds for
+//! sockets and for the halves that `split` makes. A REQ is neither. So the combinators of the `futures`
+//! crates apply. `StreamExt::next` and `SinkExt::send` do what this example does:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use zmtp_auth::Config;
+//! # use zmtp_sockets::{Pull, Push};
+//! # let any = || Config::untyped_builder().null().accept_any_peer().finish();
+//! # let (mut push, mut pull) = (Push::new(), Pull::new());
+//! # push.connect(&pull.bind("tcp://127.0.0.1:*", any()?).await?, any()?)?;
+//! use futures_core::Stream;
+//! use futures_sink::Sink;
+//! use std::{future::poll_fn, pin::Pin};
+//!
+//! poll_fn(|context| Sink::poll_ready(Pin::new(&mut push), context)).await?;
+//! Pin::new(&mut push).start_send("hello".into())?;
+//! poll_fn(|context| Pin::new(&mut push).poll_flush(context)).await?;
+//!
+//! let next = poll_fn(|context| Pin::new(&mut pull).poll_next(context)).await;
+//! assert_eq!(next.unwrap().frames(), ["hello"]);
+//! # Ok(()) }
+//! ```
 
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -37,11 +65,11 @@ pub use proxy::{ProxySocket, proxy};
 pub use received::Received;
 pub use request::{Addressed, Request};
 pub use sockets::dealer::{Dealer, DealerReceiver, DealerSender};
-pub use sockets::pair::Pair;
+pub use sockets::pair::{Pair, PairReceiver, PairSender};
 pub use sockets::publish::Pub;
 pub use sockets::pull::Pull;
 pub use sockets::push::Push;
-pub use sockets::rep::Rep;
+pub use sockets::rep::{Rep, RepReceiver, RepSender};
 pub use sockets::req::Req;
 pub use sockets::router::{Router, RouterReceiver, RouterSender};
 pub use sockets::subscribe::Sub;

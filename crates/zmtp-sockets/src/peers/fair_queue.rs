@@ -167,6 +167,11 @@ impl<D: Send + 'static> FairQueue<D> {
         slots.map(|(place, slot)| (place, &slot.data))
     }
 
+    /// As [`FairQueue::data_mut`], for all peers.
+    pub(crate) fn all_data_mut(&mut self) -> impl Iterator<Item = &mut D> {
+        self.slots.iter_mut().map(|(_, slot)| &mut slot.data)
+    }
+
     /// Takes out all peers. What they have sent is dropped.
     pub(crate) fn drain(&mut self) -> Vec<D> {
         self.take_news();

@@ -9,4 +9,5 @@ pub(crate) mod picking;
 pub(crate) mod round_robin;
 pub(crate) mod routes;
 pub(crate) mod routing_ids;
+pub(crate) mod sending;
 pub(crate) mod turns;

@@ -38,6 +38,14 @@ impl Outlet {
         }
     }
 
+    /// Waits until everything that is queued has left, or can no longer leave. It stays open.
+    pub(crate) fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Connection(half) => half.poll_flush(context).map(drop),
+            Self::Dialled(queue) => queue.poll_flush(context),
+        }
+    }
+
     /// Waits until everything that is queued has left, or can no longer leave.
     pub(crate) async fn finish(mut self) {
         match &mut self {

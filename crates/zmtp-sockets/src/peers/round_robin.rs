@@ -4,11 +4,12 @@
 
 use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::outlet::Outlet;
+use crate::peers::sending::Sending;
 use crate::peers::turns::Turns;
 use slab::Slab;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use zmtp_auth::net::{Message, TrySendError, TrySendReason};
 
 /// All peers that a socket sends to in turn.
@@ -18,6 +19,8 @@ pub(crate) struct RoundRobin {
     places: HashMap<PipeId, usize>,
     /// The places that may have room, in the order of their turns.
     turns: Turns,
+    /// A message of a sink that found no room, because the peer that had it was lost. It goes first.
+    kept: Option<Message>,
 }
 
 struct Slot {
@@ -33,6 +36,7 @@ impl RoundRobin {
             slots: Slab::new(),
             places: HashMap::new(),
             turns: Turns::new(),
+            kept: None,
         }
     }
 
@@ -67,6 +71,7 @@ impl RoundRobin {
     /// Waits until some peer has room.
     pub(crate) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
+            self.give_kept();
             self.take_news();
             while let Some(place) = self.turns.front() {
                 let has_room = self.slots.get_mut(place).is_some_and(|slot| {
@@ -87,7 +92,33 @@ impl RoundRobin {
 
     /// Gives a message to the next peer with room, and returns who got it. Returns the message if
     /// no peer has room.
-    pub(crate) fn try_send(&mut self, mut message: Message) -> Result<PipeId, Message> {
+    pub(crate) fn try_send(&mut self, message: Message) -> Result<PipeId, Message> {
+        if self.kept.is_some() && !self.give_kept() {
+            return Err(message);
+        }
+        self.give(message)
+    }
+
+    /// Takes a message for which [`RoundRobin::poll_ready`] has found room. If the room is gone, the
+    /// message is kept. Returns a message that comes without that.
+    pub(crate) fn put(&mut self, message: Message) -> Result<(), Message> {
+        match self.try_send(message) {
+            Err(message) if self.kept.is_none() => self.kept = Some(message),
+            Err(message) => return Err(message),
+            Ok(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Gives the message that is kept, if there is one. Returns whether none is left.
+    fn give_kept(&mut self) -> bool {
+        if let Some(message) = self.kept.take() {
+            self.kept = self.give(message).err();
+        }
+        self.kept.is_none()
+    }
+
+    fn give(&mut self, mut message: Message) -> Result<PipeId, Message> {
         self.take_news();
         while let Some(place) = self.turns.pop_front() {
             let Some(slot) = self.slots.get_mut(place) else {
@@ -171,5 +202,29 @@ impl RoundRobin {
                 self.turns.push_back(place);
             }
         }
+    }
+}
+
+impl Sending for RoundRobin {
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_ready(context)
+    }
+
+    fn poll_queued(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.give_kept() {
+            if self.news.wait(context) {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        ready!(self.poll_queued(context));
+        self.take_news();
+        for (_, slot) in &mut self.slots {
+            ready!(slot.outlet.poll_sent(context));
+        }
+        Poll::Ready(())
     }
 }

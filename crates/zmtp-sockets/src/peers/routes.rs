@@ -4,8 +4,10 @@
 use crate::peers::admission::is_admitted;
 use crate::peers::news::{News, PipeId};
 use crate::peers::routing_ids::is_same_user;
+use crate::peers::sending::Sending;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::task::{Context, Poll, ready};
 use zmtp_auth::Peer;
 use zmtp_auth::net::{Message, SendHalf, TrySendReason};
 
@@ -93,5 +95,16 @@ impl Routes {
                 }
             }
         }
+    }
+}
+
+impl Sending for Routes {
+    fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.take_news();
+        for (_, sender) in self.senders.values_mut() {
+            // What a lost connection had is lost with it.
+            let _ = ready!(sender.poll_flush(context));
+        }
+        Poll::Ready(())
     }
 }

@@ -2,6 +2,8 @@
 
 #[macro_use]
 mod endpoint_methods;
+#[macro_use]
+pub(crate) mod shared;
 pub(crate) mod dealer;
 pub(crate) mod pair;
 pub(crate) mod publish;

@@ -1,20 +1,17 @@
 //! PAIR: one peer, both ways (RFC 31).
 #![forbid(unsafe_code)]
 
-use crate::endpoints::handle::{Endpoints, close};
+use crate::endpoints::handle::Endpoints;
 use crate::endpoints::pattern::{NewPeer, Pattern};
-use crate::error::SendError;
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
 use crate::peers::fair_queue::FairQueue;
 use crate::peers::news::{PipeId, news};
 use crate::peers::round_robin::RoundRobin;
-use crate::received::Received;
-use crate::sockets::dealer::BothWays;
-use std::future::poll_fn;
+use crate::sockets::shared::both_ways::BothWays;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use zmtp_auth::net::{Message, NetError, SendQueue};
+use zmtp_auth::net::{Message, SendQueue};
 use zmtp_auth::{Peer, SocketType};
 
 /// A PAIR socket: it talks to one other PAIR.
@@ -28,6 +25,7 @@ pub struct Pair {
 }
 
 endpoint_methods!(Pair);
+both_ways_methods!(Pair, PairSender, PairReceiver);
 topic_methods!(Pair, receiver);
 
 /// Gives the one peer to the socket, and turns others away.
@@ -127,68 +125,11 @@ impl Pair {
         }
     }
 
-    /// Queues a message for the peer. Waits while there is no peer, or no room.
-    ///
-    /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
-    pub async fn send(&mut self, message: impl Into<Message>) {
-        self.sender.send(message.into()).await;
-    }
-
-    /// Queues a message if there is room, and does not wait.
-    ///
-    /// # Errors
-    /// Returns the message with [`SendReason::Full`](crate::SendReason::Full) if there is no peer, or
-    /// no room.
-    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        let sent = self.sender.try_send(message.into());
-        sent.map(drop).map_err(SendError::full)
-    }
-
-    /// Waits until there is a peer with room: [`Pair::try_send`] then succeeds, unless the peer goes away in
-    /// between. For a task that sends and receives at once. The task of the last call is woken.
-    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.sender.poll_ready(context)
-    }
-
-    /// Receives the next message. Waits until there is one, also while there is no peer.
-    ///
-    /// Cancel-safe: a message stays queued until it is returned.
-    pub async fn recv(&mut self) -> Received {
-        poll_fn(|context| self.poll_recv(context)).await
-    }
-
-    /// Receives a message if one has arrived, and does not wait.
-    pub fn try_recv(&mut self) -> Option<Received> {
-        self.receiver.try_pick(Received::of)
-    }
-
-    /// As [`Pair::recv`]. The task of the last call is woken.
-    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        self.receiver.poll_pick(context, Received::of)
-    }
-
-    /// Sends what is queued, then closes. What was not received is dropped.
-    ///
-    /// Cancel-safe: dropping the future does the same in the background.
-    ///
-    /// # Errors
-    /// Returns [`NetError::Unsent`] if not everything had left within the linger time.
-    pub async fn close(mut self) -> Result<(), NetError> {
-        drop(self.receiver);
-        let outlets = self.sender.drain();
-        close(self.endpoints, outlets).await
-    }
-
     pub(crate) fn poll_send(
         &mut self,
         message: &mut Option<Message>,
         context: &mut Context<'_>,
     ) -> Poll<()> {
         self.sender.poll_send(message, context).map(drop)
-    }
-
-    fn settle(&mut self) {
-        self.sender.take_news();
-        self.receiver.take_news();
     }
 }

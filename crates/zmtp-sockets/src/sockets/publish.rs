@@ -26,6 +26,10 @@ pub struct Pub {
 }
 
 endpoint_methods!(Pub);
+sink_of!(Message; Pub, audience, |socket, message| {
+    socket.send(message);
+    Ok(())
+});
 
 impl Pub {
     /// A socket with default options.

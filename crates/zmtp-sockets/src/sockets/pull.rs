@@ -7,12 +7,7 @@ use crate::event::TurnedAway;
 use crate::options::SocketOptions;
 use crate::peers::fair_queue::{FairQueue, Inlet};
 use crate::peers::news::{PipeId, Reporter, news};
-use crate::received::Received;
-use futures_core::Stream;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use zmtp_auth::{Peer, SocketType};
 
 /// A PULL socket: it receives from PUSH sockets, one message of each peer in turn.
@@ -24,6 +19,7 @@ pub struct Pull {
 }
 
 endpoint_methods!(Pull);
+receiving_methods!(Pull, queue);
 topic_methods!(Pull, queue);
 
 /// Gives every connection to the fair queue.
@@ -76,23 +72,6 @@ impl Pull {
         }
     }
 
-    /// Receives the next message. Waits until there is one, also while there is no peer.
-    ///
-    /// Cancel-safe: a message stays queued until it is returned.
-    pub async fn recv(&mut self) -> Received {
-        poll_fn(|context| self.poll_recv(context)).await
-    }
-
-    /// Receives a message if one has arrived, and does not wait.
-    pub fn try_recv(&mut self) -> Option<Received> {
-        self.queue.try_pick(Received::of)
-    }
-
-    /// As [`Pull::recv`]. The task of the last call is woken.
-    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        self.queue.poll_pick(context, Received::of)
-    }
-
     fn settle(&mut self) {
         self.queue.take_news();
     }
@@ -101,14 +80,5 @@ impl Pull {
     /// Cancel-safe: dropping the future does the same in the background.
     pub async fn close(mut self) {
         self.endpoints.stop_listening().await;
-    }
-}
-
-/// The messages, without end.
-impl Stream for Pull {
-    type Item = Received;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Received>> {
-        self.get_mut().poll_recv(context).map(Some)
     }
 }

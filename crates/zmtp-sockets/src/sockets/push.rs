@@ -3,7 +3,6 @@
 
 use crate::endpoints::handle::{Endpoints, close};
 use crate::endpoints::pattern::{NewPeer, Pattern};
-use crate::error::SendError;
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
 use crate::peers::news::{PipeId, Reporter, news};
@@ -23,6 +22,7 @@ pub struct Push {
 }
 
 endpoint_methods!(Push);
+sending_methods!(Push, peers);
 
 /// Gives every peer to the round-robin.
 struct Sending {
@@ -78,22 +78,6 @@ impl Push {
             endpoints: Endpoints::new(SocketType::Push, options, pattern),
             peers: RoundRobin::new(news),
         }
-    }
-
-    /// Queues a message for the next peer that has room. Waits while no peer has room.
-    ///
-    /// Cancel-safe: if the future is dropped before it is done, the message was not queued.
-    pub async fn send(&mut self, message: impl Into<Message>) {
-        self.peers.send(message.into()).await;
-    }
-
-    /// Queues a message if a peer has room, and does not wait.
-    ///
-    /// # Errors
-    /// Returns the message with [`SendReason::Full`](crate::SendReason::Full) if no peer has room.
-    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        let sent = self.peers.try_send(message.into());
-        sent.map(drop).map_err(SendError::full)
     }
 
     pub(crate) fn poll_send(

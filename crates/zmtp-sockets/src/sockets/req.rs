@@ -8,7 +8,7 @@ use crate::peers::fair_queue::{FairQueue, Turn};
 use crate::peers::news::{PipeId, news};
 use crate::peers::round_robin::RoundRobin;
 use crate::received::Received;
-use crate::sockets::dealer::BothWays;
+use crate::sockets::shared::both_ways::BothWays;
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::sync::Arc;

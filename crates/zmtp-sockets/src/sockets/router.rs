@@ -35,6 +35,9 @@ pub struct Router {
 }
 
 endpoint_methods!(Router);
+stream_of!(Request; Router, RouterReceiver);
+sink_of!(Addressed; Router, routes, Router::send);
+sink_of!(Addressed; RouterSender, routes, RouterSender::send);
 
 /// The sending half of a [`Router`].
 pub struct RouterSender {
@@ -220,12 +223,17 @@ impl RouterSender {
 impl RouterReceiver {
     /// As [`Router::recv`].
     pub async fn recv(&mut self) -> Request {
-        poll_fn(|context| self.queue.poll_pick(context, request)).await
+        poll_fn(|context| self.poll_recv(context)).await
     }
 
     /// As [`Router::try_recv`].
     pub fn try_recv(&mut self) -> Option<Request> {
         self.queue.try_pick(request)
+    }
+
+    /// As [`Router::poll_recv`].
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Request> {
+        self.queue.poll_pick(context, request)
     }
 }
 

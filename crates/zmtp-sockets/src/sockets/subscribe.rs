@@ -11,9 +11,7 @@ use crate::received::Received;
 use crate::topics::feed::{Announcer, Repeat, Wanted};
 use crate::topics::trie::Trie;
 use bytes::Bytes;
-use futures_core::Stream;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use zmtp_auth::net::Incoming;
@@ -33,6 +31,7 @@ pub struct Sub {
 }
 
 endpoint_methods!(Sub);
+stream_of!(Received; Sub);
 topic_methods!(Sub, queue);
 
 /// The only subscriber of a filter.
@@ -156,13 +155,4 @@ fn wanted(filter: &Trie, peer: &Arc<Peer>, incoming: Incoming) -> Option<Receive
     let received = Received::of(peer, incoming)?;
     let topic = received.frames().first()?;
     filter.has_match(topic).then_some(received)
-}
-
-/// The messages, without end.
-impl Stream for Sub {
-    type Item = Received;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Received>> {
-        self.get_mut().poll_recv(context).map(Some)
-    }
 }

@@ -11,10 +11,8 @@ use crate::topics::judging::Judging;
 use crate::topics::subscriber::Admitting;
 use crate::topics::trie::{Inserted, Removed};
 use bytes::Bytes;
-use futures_core::Stream;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use zmtp_auth::SocketType;
@@ -48,6 +46,11 @@ struct Told {
 }
 
 endpoint_methods!(Xpub);
+stream_of!(FromSubscriber; Xpub);
+sink_of!(Message; Xpub, audience, |socket, message| {
+    socket.send(message);
+    Ok(())
+});
 topic_methods!(Xpub, audience);
 
 impl Xpub {
@@ -239,14 +242,5 @@ impl Xpub {
             peer: Arc::clone(self.audience.peer(place)),
             subscriber: self.audience.ticket(place),
         }
-    }
-}
-
-/// What is received, without end.
-impl Stream for Xpub {
-    type Item = FromSubscriber;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<FromSubscriber>> {
-        self.get_mut().poll_recv(context).map(Some)
     }
 }

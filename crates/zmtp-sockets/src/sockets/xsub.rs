@@ -5,15 +5,10 @@ use crate::endpoints::handle::Endpoints;
 use crate::options::SocketOptions;
 use crate::peers::fair_queue::FairQueue;
 use crate::peers::news::news;
-use crate::received::Received;
 use crate::sockets::subscribe::Subscribing;
 use crate::topics::feed::{Repeat, Wanted};
 use bytes::Bytes;
-use futures_core::Stream;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use zmtp_auth::net::Message;
 use zmtp_auth::traffic::Outgoing;
 use zmtp_auth::{Peer, SocketType};
@@ -30,6 +25,7 @@ pub struct Xsub {
 }
 
 endpoint_methods!(Xsub);
+receiving_methods!(Xsub, queue);
 topic_methods!(Xsub, queue);
 
 impl Xsub {
@@ -95,23 +91,6 @@ impl Xsub {
         self.wanted.dropped()
     }
 
-    /// Receives the next message. Waits until there is one, also while there is no peer.
-    ///
-    /// Cancel-safe: a message stays queued until it is returned.
-    pub async fn recv(&mut self) -> Received {
-        poll_fn(|context| self.poll_recv(context)).await
-    }
-
-    /// Receives a message if one has arrived, and does not wait.
-    pub fn try_recv(&mut self) -> Option<Received> {
-        self.queue.try_pick(Received::of)
-    }
-
-    /// As [`Xsub::recv`]. The task of the last call is woken.
-    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        self.queue.poll_pick(context, Received::of)
-    }
-
     fn settle(&mut self) {
         self.queue.take_news();
     }
@@ -121,14 +100,5 @@ impl Xsub {
     /// Cancel-safe: dropping the future does the same in the background.
     pub async fn close(mut self) {
         self.endpoints.stop_listening().await;
-    }
-}
-
-/// The messages, without end.
-impl Stream for Xsub {
-    type Item = Received;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Received>> {
-        self.get_mut().poll_recv(context).map(Some)
     }
 }

@@ -6,13 +6,14 @@ use crate::options::Bounds;
 use crate::peers::fair_queue::{Ended, FairQueue, Inlet, Ticket, Turn};
 use crate::peers::news::News;
 use crate::peers::outlet::Outlet;
+use crate::peers::sending::Sending;
 use crate::topics::judging::Judging;
 use crate::topics::subscriber::Subscriber;
 use crate::topics::trie::{Inserted, Removed, Trie};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use zmtp_auth::Peer;
 use zmtp_auth::net::{Incoming, Message};
 
@@ -330,5 +331,15 @@ impl Audience {
         let subscribers = self.queue.drain().into_iter();
         let outlets = subscribers.map(|subscriber| Outlet::Connection(subscriber.sender));
         outlets.collect()
+    }
+}
+
+impl Sending for Audience {
+    fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        for subscriber in self.queue.all_data_mut() {
+            // What a lost connection had is lost with it.
+            let _ = ready!(subscriber.sender.poll_flush(context));
+        }
+        Poll::Ready(())
     }
 }

@@ -15,4 +15,5 @@ mod request_reply;
 mod revoked;
 mod routing;
 mod securities;
+mod streams;
 mod user_ids;
