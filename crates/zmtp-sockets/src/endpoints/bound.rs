@@ -41,14 +41,15 @@ impl Pipes {
     }
 }
 
-/// Accepts peers until `stop` is told or dropped, then frees the endpoint.
+/// Accepts peers until `stop` is told or dropped, then frees the endpoint. If it was told, the peers go
+/// too: also when the one who told does not wait for it.
 pub(crate) async fn accept(
     listener: Listener,
     hub: Arc<Hub>,
     pipes: Pipes,
     mut stop: oneshot::Receiver<()>,
 ) {
-    loop {
+    let takes_peers_along = loop {
         let next = async {
             let event = listener.next_event().await;
             hub.await_room().await;
@@ -56,7 +57,7 @@ pub(crate) async fn accept(
         };
         let event = tokio::select! {
             biased;
-            _ = &mut stop => break,
+            stopped = &mut stop => break stopped.is_ok(),
             event = next => event,
         };
         match event {
@@ -67,10 +68,15 @@ pub(crate) async fn accept(
             }),
             Ok(_) => {}
             // The runtime is gone.
-            Err(_) => break,
+            Err(_) => break false,
+        }
+    };
+    listener.close().await;
+    if takes_peers_along {
+        for pipe in pipes.take() {
+            hub.pattern().remove(pipe);
         }
     }
-    listener.close().await;
 }
 
 fn serve(connection: Connection, listener: &Listener, hub: &Arc<Hub>, pipes: &Pipes) {

@@ -28,13 +28,13 @@ pub(crate) struct Endpoints {
 
 struct Entry {
     endpoint: Endpoint,
-    /// Its drop tells the task to end.
+    /// Its drop tells the task to end. A bound endpoint that is told otherwise closes its connections too.
     stop: oneshot::Sender<()>,
     kind: Kind,
 }
 
 enum Kind {
-    Bound { pipes: Pipes, task: JoinHandle<()> },
+    Bound { task: JoinHandle<()> },
     Dialled { pipe: PipeId, pipes: Pipes },
 }
 
@@ -79,13 +79,11 @@ impl Endpoints {
         let listener = Listener::bind_with(endpoint, security, options).await?;
         let endpoint = listener.local_endpoint().clone();
         let (stop, stopped) = oneshot::channel();
-        let pipes = Pipes::new();
-        let accepting = accept(listener, Arc::clone(&self.hub), pipes.clone(), stopped);
+        let accepting = accept(listener, Arc::clone(&self.hub), Pipes::new(), stopped);
         self.entries.push(Entry {
             endpoint: endpoint.clone(),
             stop,
             kind: Kind::Bound {
-                pipes,
                 task: tokio::spawn(accepting),
             },
         });
@@ -133,13 +131,11 @@ impl Endpoints {
     pub(crate) async fn unbind(&mut self, endpoint: &Endpoint) -> Result<(), AttachError> {
         let is_it = |entry: &Entry| matches!(entry.kind, Kind::Bound { .. });
         let Entry { stop, kind, .. } = self.take(endpoint, is_it)?;
-        drop(stop);
-        if let Kind::Bound { pipes, task } = kind {
+        // It fails if the task has ended, with the runtime.
+        let _ = stop.send(());
+        if let Kind::Bound { task } = kind {
             // The task ends as told. A panic of it would have been shown by the runtime.
             let _ = task.await;
-            for pipe in pipes.take() {
-                self.hub.pattern().remove(pipe);
-            }
         }
         Ok(())
     }
@@ -162,7 +158,7 @@ impl Endpoints {
     pub(crate) async fn stop_listening(&mut self) {
         for entry in std::mem::take(&mut self.entries) {
             match entry.kind {
-                Kind::Bound { task, .. } => {
+                Kind::Bound { task } => {
                     drop(entry.stop);
                     let _ = task.await;
                 }

@@ -42,6 +42,9 @@ macro_rules! endpoint_methods {
             /// have sent and was not received is dropped. What is queued for them still leaves in the
             /// background.
             ///
+            /// Cancel-safe: if the future is dropped, the endpoint is freed in the background, and the
+            /// next call of the socket closes the connections.
+            ///
             /// # Errors
             /// Returns [`AttachError::NoSuchEndpoint`](crate::AttachError::NoSuchEndpoint) if it is not
             /// bound.

@@ -1,9 +1,14 @@
 //! The patterns over loopback, between our own sockets.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+mod cancelled;
 mod churn;
+mod closing;
+mod dying;
 mod events;
 mod fairness;
+mod floods;
+mod forged;
 mod forwarding;
 #[path = "../../../../tests/net_peers/mod.rs"]
 mod net_peers;
