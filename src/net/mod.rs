@@ -56,6 +56,7 @@ pub use client::connector::{Attempt, Connector};
 pub use client::reconnecting::Reconnecting;
 pub use connection::halves::{RecvHalf, SendHalf};
 pub use connection::handle::Connection;
+pub use connection::link::Ends;
 pub use connection::send_queue::SendQueue;
 pub use connection::try_error::{TryRecvError, TrySendError, TrySendReason};
 pub use endpoint::{Endpoint, EndpointError, Host, IntoEndpoint, MAX_IPC_PATH};

@@ -3,7 +3,7 @@
 
 use crate::lock::lock;
 use crate::zap::contain::contain;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -27,7 +27,8 @@ pub(crate) struct EventCount {
 struct State {
     count: u64,
     next_waiter: u64,
-    waiters: BTreeMap<u64, Waker>,
+    /// One or two, mostly. A map of this kind is the smallest then.
+    waiters: HashMap<u64, Waker>,
 }
 
 impl EventCount {

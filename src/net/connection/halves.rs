@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::peer::Peer;
-use crate::net::connection::link::Link;
+use crate::net::connection::link::{Ends, Link};
 use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::producer::{Gone, Producer, Rejected};
 use crate::net::connection::sendable::require_sendable;
@@ -14,6 +14,7 @@ use crate::traffic::outgoing::Outgoing;
 use bytes::Bytes;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// The sending half of a [`Connection`](crate::net::Connection).
@@ -206,15 +207,17 @@ impl SendHalf {
         self.link.peer()
     }
 
+    /// As [`Connection::shared_peer`](crate::net::Connection::shared_peer).
+    pub(crate) fn shared_peer(&self) -> Arc<Peer> {
+        Arc::clone(self.link.peer())
+    }
+
     /// Waits until the connection has ended by itself, and returns the reason. From then on nothing
     /// can be sent. What has arrived can still be received. Cancel-safe.
     pub async fn closed(&self) -> NetError {
-        self.closed_owned().await
-    }
-
-    /// As [`SendHalf::closed`], as a future without a borrow.
-    pub(crate) fn closed_owned(&self) -> impl Future<Output = NetError> + Send + use<> {
-        self.link.clone().closed()
+        let mut link = self.link.clone();
+        let _ = link.ended().await;
+        link.reason()
     }
 
     /// Sends what is queued and waits until the system has taken it. The [`RecvHalf`] goes on.
@@ -236,7 +239,8 @@ impl SendHalf {
     ) -> impl Future<Output = Result<(), NetError>> + use<> {
         receiver.queue.refuse();
         self.queue.close();
-        self.link.clone().ended()
+        let mut link = self.link.clone();
+        async move { link.ended().await }
     }
 
     pub(crate) fn is_of_one_connection(&self, receiver: &RecvHalf) -> bool {
@@ -288,13 +292,9 @@ impl RecvHalf {
         next.map(|next| next.ok_or_else(|| self.link.reason()))
     }
 
-    /// As [`Connection::drained_owned`](crate::net::Connection::drained_owned).
-    pub(crate) fn drained_owned(&self) -> impl Future<Output = bool> + Send + use<> {
-        let (over, queue) = (self.link.clone().over(), self.queue.watch());
-        async move {
-            over.await;
-            !queue.is_empty()
-        }
+    /// How the connection ends.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends::new(self.link.clone(), self.queue.watch())
     }
 
     /// Whether the connection has ended and everything was received.

@@ -8,7 +8,7 @@ use crate::net::accept::connection_limit::Permit;
 use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
 use crate::net::connection::halves::{RecvHalf, SendHalf};
-use crate::net::connection::link::Link;
+use crate::net::connection::link::{Ends, Link};
 use crate::net::connection::queue::pair::queue;
 use crate::net::connection::queue::producer::KeptQueue;
 use crate::net::connection::send_queue::ToSend;
@@ -27,6 +27,7 @@ use bytes::Bytes;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -174,7 +175,7 @@ impl Connection {
             exchange,
             _permit: permit,
         };
-        let link = Link::new(peer, ours, state);
+        let link = Link::new(Arc::new(peer), ours, state);
         let connection = Self {
             sender: SendHalf::new(outgoing, link.clone()),
             receiver: RecvHalf::new(incoming, link),
@@ -187,6 +188,12 @@ impl Connection {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         self.sender.peer()
+    }
+
+    /// The same, for one who keeps it longer than the connection lives.
+    #[must_use]
+    pub fn shared_peer(&self) -> Arc<Peer> {
+        self.sender.shared_peer()
     }
 
     /// As [`SendHalf::send`].
@@ -285,17 +292,10 @@ impl Connection {
         self.sender.closed().await
     }
 
-    /// As [`Connection::closed`], as a future without a borrow, for a task that watches a connection
-    /// whose halves are elsewhere. Cancel-safe.
-    pub fn closed_owned(&self) -> impl Future<Output = NetError> + Send + use<> {
-        self.sender.closed_owned()
-    }
-
-    /// Waits until the connection has ended and its task with it. From then on nothing more arrives in
-    /// the [`RecvHalf`]. Returns whether something that has arrived waits to be received. For a task that
-    /// watches a connection whose halves are elsewhere. Cancel-safe.
-    pub fn drained_owned(&self) -> impl Future<Output = bool> + Send + use<> {
-        self.receiver.drained_owned()
+    /// How the connection ends, for a task that watches a connection whose halves are elsewhere.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        self.receiver.ends()
     }
 
     /// Sends what is queued, then closes. What arrives meanwhile is discarded. When this returns

@@ -3,7 +3,9 @@
 
 use crate::access::peer::Peer;
 use crate::net::connection::driver::State;
+use crate::net::connection::queue::consumer::Watch;
 use crate::net::error::NetError;
+use crate::traffic::inbox::Incoming;
 use crate::wire::socket_type::SocketType;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -11,21 +13,48 @@ use tokio::sync::watch;
 /// What both halves share.
 #[derive(Clone)]
 pub(crate) struct Link {
-    facts: Arc<Facts>,
+    peer: Arc<Peer>,
+    /// Our socket type.
+    ours: SocketType,
     state: watch::Receiver<State>,
 }
 
-/// What does not change while the connection lives.
-struct Facts {
-    peer: Peer,
-    /// Our socket type.
-    ours: SocketType,
+/// How a connection ends, for a task that has neither of its halves.
+///
+/// [`Connection::ends`](crate::net::Connection::ends) returns it.
+pub struct Ends {
+    link: Link,
+    received: Watch<Incoming>,
+}
+
+impl Ends {
+    pub(crate) const fn new(link: Link, received: Watch<Incoming>) -> Self {
+        Self { link, received }
+    }
+
+    /// Waits until the connection has ended by itself, and returns the reason. From then on nothing
+    /// can be sent. What has arrived can still be received. Cancel-safe.
+    pub async fn closed(&mut self) -> NetError {
+        let _ = self.link.ended().await;
+        self.link.reason()
+    }
+
+    /// Waits until the connection has ended and its task with it. From then on nothing more arrives in
+    /// the [`RecvHalf`](crate::net::RecvHalf). Returns whether something that has arrived waits to be
+    /// received. Cancel-safe.
+    pub async fn drained(&mut self) -> bool {
+        while self.link.state.changed().await.is_ok() {}
+        !self.received.is_empty()
+    }
 }
 
 impl Link {
-    pub(crate) fn new(peer: Peer, ours: SocketType, state: watch::Receiver<State>) -> Self {
-        let facts = Arc::new(Facts { peer, ours });
-        Self { facts, state }
+    pub(crate) const fn new(
+        peer: Arc<Peer>,
+        ours: SocketType,
+        state: watch::Receiver<State>,
+    ) -> Self {
+        Self { peer, ours, state }
     }
 
     /// Why the connection ended. Without a reason from the driver, the runtime has dropped it.
@@ -43,19 +72,8 @@ impl Link {
         }
     }
 
-    /// Waits for the end of the connection, and returns its reason.
-    pub(crate) async fn closed(self) -> NetError {
-        let _ = self.clone().ended().await;
-        self.reason()
-    }
-
-    /// Waits until the task of the connection has ended.
-    pub(crate) async fn over(mut self) {
-        while self.state.changed().await.is_ok() {}
-    }
-
     /// Waits for the end of the connection. Returns its reason if not everything was sent.
-    pub(crate) async fn ended(mut self) -> Result<(), NetError> {
+    pub(crate) async fn ended(&mut self) -> Result<(), NetError> {
         let has_ended = |state: &State| matches!(state, State::Ending(_) | State::Ended(_));
         match self.state.wait_for(has_ended).await {
             Ok(state) => match &*state {
@@ -69,13 +87,13 @@ impl Link {
     }
 
     /// The peer: its authenticated identity and what it claims.
-    pub(crate) fn peer(&self) -> &Peer {
-        &self.facts.peer
+    pub(crate) const fn peer(&self) -> &Arc<Peer> {
+        &self.peer
     }
 
     /// Our socket type.
-    pub(crate) fn ours(&self) -> SocketType {
-        self.facts.ours
+    pub(crate) const fn ours(&self) -> SocketType {
+        self.ours
     }
 
     pub(crate) fn is_of_one_connection(&self, other: &Self) -> bool {

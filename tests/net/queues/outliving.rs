@@ -28,7 +28,7 @@ async fn what_a_lost_connection_has_not_taken_is_sent_by_the_next_one() {
     let mut pull = soon(listener.accept()).await.unwrap();
     assert_eq!(soon(pull.recv_message()).await.unwrap().frames(), ["early"]);
     drop(pull);
-    soon(first.closed_owned()).await;
+    soon(first.closed()).await;
     drop(first);
 
     for number in ["1", "2", "3"] {
@@ -113,14 +113,14 @@ async fn a_closed_queue_closes_its_connection_whose_halves_send_nothing() {
     let mut peer = soon(listener.accept()).await.unwrap();
     queue.try_send("last").unwrap();
     soon(peer.recv_message()).await.unwrap();
-    let closed = connection.closed_owned();
+    let mut ends = connection.ends();
     let (_guard, receiver) = connection.split();
     drop(receiver);
     soon(std::future::poll_fn(|context| queue.poll_close(context))).await;
     drop(queue);
     let before = tokio::time::Instant::now();
     assert!(soon(peer.recv()).await.is_err());
-    soon(closed).await;
+    soon(ends.closed()).await;
     assert!(connector.has_sent_all());
     assert!(
         before.elapsed() < Duration::from_secs(5),

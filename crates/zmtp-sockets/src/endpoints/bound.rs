@@ -81,7 +81,7 @@ pub(crate) async fn accept(
 
 fn serve(connection: Connection, listener: &Listener, hub: &Arc<Hub>, pipes: &Pipes) {
     let pipe = hub.next_pipe();
-    let Some(served) = hub.serve(pipe, connection, false) else {
+    let Some(mut served) = hub.serve(pipe, connection, false) else {
         return;
     };
     pipes.add(pipe);
@@ -93,8 +93,8 @@ fn serve(connection: Connection, listener: &Listener, hub: &Arc<Hub>, pipes: &Pi
     });
     let (hub, pipes) = (Arc::clone(hub), pipes.clone());
     tokio::spawn(async move {
-        let rest = hub.watch(served, &endpoint).await;
-        hub.drain(rest).await;
+        hub.watch(&mut served, &endpoint).await;
+        hub.drain(&mut served).await;
         pipes.remove(pipe);
     });
 }

@@ -95,10 +95,10 @@ impl Target {
     async fn serve(&self, connection: Connection, is_stopped: bool) {
         if is_stopped {
             // Only what is queued is still sent. The socket receives nothing from here.
-            let closed = connection.closed_owned();
+            let mut ends = connection.ends();
             let (_sender, receiver) = connection.split();
             drop(receiver);
-            closed.await;
+            ends.closed().await;
             return;
         }
         // Without a queue that outlives it, every connection is a peer of its own.
@@ -109,7 +109,7 @@ impl Target {
             hub.next_pipe()
         };
         pipes.add(pipe);
-        let Some(served) = hub.serve(pipe, connection, self.has_queue) else {
+        let Some(mut served) = hub.serve(pipe, connection, self.has_queue) else {
             pipes.remove(pipe);
             return;
         };
@@ -122,10 +122,10 @@ impl Target {
             peer: Arc::clone(&served.peer),
             routing_id: served.routing_id.clone(),
         });
-        let rest = hub.watch(served, &self.endpoint).await;
+        hub.watch(&mut served, &self.endpoint).await;
         let (hub, pipes, has_queue) = (Arc::clone(hub), pipes.clone(), self.has_queue);
         tokio::spawn(async move {
-            hub.drain(rest).await;
+            hub.drain(&mut served).await;
             if !has_queue {
                 pipes.remove(pipe);
             }

@@ -6,12 +6,11 @@ use crate::event::{KEPT, SocketEvent};
 use crate::peers::held::{Count, Counted, Held};
 use crate::peers::news::PipeId;
 use bytes::Bytes;
-use std::future::{Future, pending};
-use std::pin::pin;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::broadcast;
-use zmtp_auth::net::{Connection, Endpoint, NetError, SendHalf};
+use zmtp_auth::net::{Connection, Endpoint, Ends, SendHalf};
 use zmtp_auth::{Peer, RevocationGuard, TopicChanges};
 
 /// Connections that have ended while messages of them wait to be received. With that many, an endpoint
@@ -30,25 +29,19 @@ pub(crate) struct Hub {
     held: Count,
 }
 
-/// A connection that the socket has taken. Its end is reported by [`Hub::watch`].
-pub(crate) struct Served<C, D> {
+/// A connection that the socket has taken. Its end is reported by [`Hub::watch`], and by [`Hub::drain`] after
+/// it.
+pub(crate) struct Served {
     pub(crate) peer: Arc<Peer>,
     /// By which the socket addresses the peer, if it does.
     pub(crate) routing_id: Option<Bytes>,
-    closed: C,
+    pipe: PipeId,
+    ends: Ends,
     /// Changes of what the peer may subscribe to, if the pattern is told of them.
     topics: Option<TopicChanges>,
     /// Kept while the connection lives, if it sends from a queue of its own pipe.
     sender: Option<SendHalf>,
     live: Counted,
-    rest: Rest<D>,
-}
-
-/// What has arrived on a connection that has ended, for [`Hub::drain`].
-pub(crate) struct Rest<D> {
-    pipe: PipeId,
-    peer: Arc<Peer>,
-    drained: D,
     held: Counted,
     /// Drops what has arrived at once if the peer is revoked.
     _guard: Option<RevocationGuard>,
@@ -105,14 +98,8 @@ impl Hub {
         pipe: PipeId,
         connection: Connection,
         has_queue: bool,
-    ) -> Option<
-        Served<
-            impl Future<Output = NetError> + Send + use<>,
-            impl Future<Output = bool> + Send + use<>,
-        >,
-    > {
-        let peer = Arc::new(connection.peer().clone());
-        let (closed, drained) = (connection.closed_owned(), connection.drained_owned());
+    ) -> Option<Served> {
+        let (peer, ends) = (connection.shared_peer(), connection.ends());
         // Before the pattern judges subscriptions of the peer, so that no change is lost.
         let judges = self.pattern.judges_topics();
         let topics = judges.then(|| peer.topics().changes());
@@ -141,69 +128,48 @@ impl Hub {
         }
         Some(Served {
             routing_id: self.pattern.routing_id(pipe),
-            peer: Arc::clone(&peer),
-            closed,
+            peer,
+            pipe,
+            ends,
             topics,
             sender: kept,
             live: self.live.add(),
-            rest: Rest {
-                pipe,
-                peer,
-                drained,
-                held,
-                _guard: guard,
-            },
+            held,
+            _guard: guard,
         })
     }
 
     /// Waits for the end of a connection, and tells the socket. What has arrived is still to be
     /// received.
-    pub(crate) async fn watch<D>(
-        &self,
-        served: Served<impl Future<Output = NetError>, D>,
-        endpoint: &Endpoint,
-    ) -> Rest<D> {
-        let Served {
-            peer,
-            closed,
-            mut topics,
-            sender,
-            live,
-            rest,
-            ..
-        } = served;
-        let mut closed = pin!(closed);
+    pub(crate) async fn watch(&self, served: &mut Served, endpoint: &Endpoint) {
+        // Borrowed, since a future that takes something holds it twice.
+        let Served { ends, topics, .. } = served;
         let error = loop {
             tokio::select! {
                 biased;
-                error = closed.as_mut() => break error,
-                () = changed(topics.as_mut()) => self.pattern.topics_changed(rest.pipe),
+                error = ends.closed() => break error,
+                () = changed(topics.as_mut()) => self.pattern.topics_changed(served.pipe),
             }
         };
-        self.pattern.lost(rest.pipe, sender.is_some());
+        self.pattern.lost(served.pipe, served.sender.is_some());
+        served.sender = None;
         self.tell(SocketEvent::Lost {
             endpoint: endpoint.clone(),
-            peer,
+            peer: Arc::clone(&served.peer),
             error,
         });
-        drop(live);
-        rest
+        served.live.release();
     }
 
     /// Waits until nothing more arrives, and tells the socket.
-    pub(crate) async fn drain(&self, rest: Rest<impl Future<Output = bool>>) {
-        let Rest {
-            pipe,
-            peer,
-            drained,
-            held,
-            _guard,
-        } = rest;
-        if !drained.await {
-            held.release();
+    pub(crate) async fn drain(&self, served: &mut Served) {
+        if !served.ends.drained().await {
+            served.held.release();
         }
-        if self.pattern.drained(pipe) {
-            self.tell(SocketEvent::AllReceived { peer });
+        if self.pattern.drained(served.pipe) {
+            self.tell(SocketEvent::AllReceived {
+                peer: Arc::clone(&served.peer),
+            });
         }
     }
 }
