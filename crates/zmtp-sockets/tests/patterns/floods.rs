@@ -180,7 +180,7 @@ async fn replies_that_nobody_asked_for_have_bounds_and_hide_no_reply() {
         let mallory = raw(&endpoint, SocketType::Rep, "mallory").await;
         soon(events.next()).await;
         let (mut reading, mut writing) = mallory.stream.into_split();
-        // An empty frame and a body; before it a number that is none of a request.
+        // An empty frame and a body; before it a number that no request has.
         let junk = b"\x01\x04\xff\xff\xff\xff\x01\x00\x00\x04junk";
         let flood = if correlate { &junk[..] } else { &junk[6..] }.repeat(1000);
         // While the REQ is not called, the peer has to wait.

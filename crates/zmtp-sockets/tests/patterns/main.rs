@@ -10,6 +10,7 @@ mod fairness;
 mod floods;
 mod forged;
 mod forwarding;
+mod measured;
 #[path = "../../../../tests/net_peers/mod.rs"]
 mod net_peers;
 mod pair;
@@ -22,3 +23,7 @@ mod routing;
 mod securities;
 mod streams;
 mod user_ids;
+
+/// Counts the live bytes of all threads.
+#[global_allocator]
+static ALLOCATOR: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
