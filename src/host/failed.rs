@@ -3,6 +3,7 @@
 
 use crate::access::credentials::Credential;
 use crate::access::domain::Domain;
+use crate::config::config_error::ConfigError;
 use crate::error::{Error, Incompatible, Stage};
 use crate::fault::LikelyCause;
 use crate::host::byte_stream::ByteStream;
@@ -11,6 +12,7 @@ use crate::host::conduct::{Failure, StepError};
 use crate::host::linger::close_gracefully;
 use crate::host::subject::Subject;
 use crate::limits::Limits;
+use crate::wire::socket_type::SocketTypeError;
 use std::fmt;
 use std::io;
 
@@ -197,6 +199,20 @@ impl From<Failed> for io::Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         Self::new(io_kind(&error), error)
+    }
+}
+
+/// The error is kept: [`io::Error::get_ref`] returns it.
+impl From<ConfigError> for io::Error {
+    fn from(error: ConfigError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+/// The error is kept: [`io::Error::get_ref`] returns it.
+impl From<SocketTypeError> for io::Error {
+    fn from(error: SocketTypeError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
     }
 }
 

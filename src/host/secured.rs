@@ -4,11 +4,14 @@
 use crate::access::peer::Peer;
 use crate::error::{Error, LocalError};
 use crate::handshake::Established;
+use crate::host::alarm::AnyClock;
 use crate::host::byte_stream::ByteStream;
 use crate::host::clock::Clock;
 use crate::host::conduct::{Agreed, Conduct, Stop};
 use crate::host::failed::Failed;
-use crate::host::messages::{MessageReader, MessageWriter, halves};
+use crate::host::messages::halves::halves;
+use crate::host::messages::reader::MessageReader;
+use crate::host::messages::writer::MessageWriter;
 use crate::host::wiped_buffer::HandshakeBytes;
 use crate::mechanism::session::PeerContext;
 use crate::security::Security;
@@ -16,6 +19,7 @@ use crate::status::{DenialStatus, Denied};
 use crate::traffic::channel::Channel;
 use crate::traffic::heartbeat::HeartbeatSettings;
 use bytes::BytesMut;
+use std::sync::Arc;
 use std::time::Instant;
 
 #[cfg(feature = "tokio")]
@@ -115,6 +119,7 @@ impl Security {
                 Ok(Secured {
                     established,
                     security,
+                    as_messages: false,
                 })
             }
             Err(failure) => Err(Failed::after_linger(failure, stream, clock, self.limits()).await),
@@ -140,6 +145,8 @@ fn revoked() -> Error {
 pub struct Secured {
     established: Box<Established>,
     security: Security,
+    /// Subscriptions are messages to the host.
+    as_messages: bool,
 }
 
 impl Secured {
@@ -155,11 +162,53 @@ impl Secured {
         self.established.zmtp_3_0
     }
 
+    /// For a host that handles subscriptions as messages, as ZMTP 3.0 does: the reader and the writer
+    /// then convert them ([`Incoming::into_message_3_0`], and for SUB and XSUB
+    /// [`Outgoing::from_message_3_0`]). The peer may speak either version.
+    ///
+    /// [`Incoming::into_message_3_0`]: crate::traffic::Incoming::into_message_3_0
+    /// [`Outgoing::from_message_3_0`]: crate::traffic::Outgoing::from_message_3_0
+    #[must_use]
+    pub const fn with_subscriptions_as_messages(mut self) -> Self {
+        self.as_messages = true;
+        self
+    }
+
     /// The two halves of the connection, for a host that has buffers and tasks of its own. What has
     /// arrived behind the handshake is read by [`MessageReader::read`] first.
+    ///
+    /// They have no clock: no PING is sent, and the time that a peer's PING announces is not enforced.
+    /// `into_messages_with` (feature `tokio`) and [`Secured::into_messages_on`] do both.
     #[must_use]
     pub fn into_messages(self) -> (MessageReader, MessageWriter) {
-        halves(*self.established, self.security.limits())
+        let limits = self.security.limits();
+        halves(*self.established, limits, self.as_messages, None)
+    }
+
+    /// As [`Secured::into_messages`], with heartbeats, on tokio's runtime.
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub fn into_messages_with(
+        self,
+        heartbeat: impl Into<Option<HeartbeatSettings>>,
+    ) -> (MessageReader, MessageWriter) {
+        self.into_messages_on(heartbeat, TokioClock)
+    }
+
+    /// As [`Secured::into_messages`], with heartbeats. `heartbeat` enables PINGs to the peer. The writer
+    /// sends them when they are due ([`MessageWriter::replies_ready`]), and fails with
+    /// [`TrafficError::Silent`](crate::host::TrafficError::Silent) if the peer is silent for too long, by
+    /// our settings or by the time that its own PING announces. Silence counts while the host waits for
+    /// more bytes, which is after [`MessageReader::read`] has returned `None`.
+    #[must_use]
+    pub fn into_messages_on(
+        self,
+        heartbeat: impl Into<Option<HeartbeatSettings>>,
+        clock: impl Clock<Sleep: Send + 'static> + Send + Sync + 'static,
+    ) -> (MessageReader, MessageWriter) {
+        let pulse = (Arc::new(clock) as Arc<dyn AnyClock>, heartbeat.into());
+        let limits = self.security.limits();
+        halves(*self.established, limits, self.as_messages, Some(pulse))
     }
 
     /// The peer, and a [`Channel`] for messages to and from it. `input` is what has arrived behind the

@@ -65,4 +65,5 @@ pub use listener::events::{Event, Refusal};
 pub use listener::handle::Listener;
 pub use options::{AfterRefusal, Options, ReconnectPolicy, TcpKeepalive};
 pub use remote_zap_handler::{RemoteZapHandler, RemoteZapHandlerError};
+pub use socket::open_stream::OpenStream;
 pub use tunnel::{Tunnel, TunnelOptions};

@@ -33,6 +33,11 @@ impl Pings {
         MAX_PONGS.saturating_sub(self.to_answer.len())
     }
 
+    /// How many answers wait.
+    pub(crate) fn answers(&self) -> usize {
+        self.to_answer.len()
+    }
+
     /// Whether processing of input stopped and can now go on.
     pub(crate) fn may_resume_input(&self) -> bool {
         self.held_up_input && self.may_take_more()

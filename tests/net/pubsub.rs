@@ -3,7 +3,9 @@
 use crate::net_peers;
 
 use bytes::Bytes;
+use futures_sink::Sink;
 use net_peers::*;
+use std::pin::Pin;
 use std::time::Duration;
 use zmtp_auth::SocketType;
 use zmtp_auth::net::{
@@ -86,6 +88,30 @@ async fn a_subscriber_speaks_the_form_of_its_publishers_version() {
     sub.unsubscribe("a").await.unwrap();
     assert_eq!(raw.message_body().await, "\x01a");
     assert_eq!(raw.message_body().await, "\x00a");
+}
+
+#[tokio::test]
+async fn the_sink_of_a_subscriber_takes_subscriptions_as_messages() {
+    for subscriber in [SocketType::Sub, SocketType::Xsub] {
+        let (mut publisher, subscriber) = connected(SocketType::Xpub, subscriber).await;
+        let (mut sink, _receiver) = subscriber.split();
+        for message in ["\x01topic", "\0topic"] {
+            Sink::start_send(Pin::new(&mut sink), message.into()).unwrap();
+        }
+        let incoming = soon(publisher.recv()).await.unwrap();
+        assert_eq!(incoming, Incoming::Subscribe("topic".into()));
+        let incoming = soon(publisher.recv()).await.unwrap();
+        assert_eq!(incoming, Incoming::Unsubscribe("topic".into()));
+    }
+    // For any other type they are data.
+    let (mut pull, push) = connected(SocketType::Pull, SocketType::Push).await;
+    let (mut sink, _receiver) = push.split();
+    Sink::start_send(Pin::new(&mut sink), "\x01data".into()).unwrap();
+    assert_eq!(soon(pull.recv_message()).await.unwrap(), "\x01data".into());
+    let (_peer, sub) = connected(SocketType::Pub, SocketType::Sub).await;
+    let (mut sink, _receiver) = sub.split();
+    let error = Sink::start_send(Pin::new(&mut sink), "data".into()).unwrap_err();
+    assert!(matches!(error, NetError::CannotSend(SocketType::Sub)));
 }
 
 #[tokio::test]

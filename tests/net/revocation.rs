@@ -8,9 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinSet;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::cert::Certificate;
-use zmtp_auth::net::{Connection, Listener, NetError};
+use zmtp_auth::host::KnownPeer;
+use zmtp_auth::net::{Connection, Listener, NetError, OpenStream, Options};
 use zmtp_auth::zap::ZapRouter;
-use zmtp_auth::{KeyPair, Limits, PublicKey, SocketType};
+use zmtp_auth::{Config, Error, KeyPair, Limits, PeerAddress, PublicKey, Security, SocketType};
 
 fn router(auth: &Authenticator) -> ZapRouter {
     let router = ZapRouter::new();
@@ -102,6 +103,85 @@ async fn of_many_live_connections_exactly_those_whose_keys_were_removed_close() 
         assert_eq!(soon(pull.recv_message()).await.unwrap(), "alive".into());
     }
     eventually(|| auth.live_grants() == all - gone).await;
+}
+
+/// Both ends over streams of the caller's own: a server of CURVE that accepts, and its client.
+async fn over<S: Into<OpenStream>>(
+    (accepted, made): (S, S),
+    server: &Security,
+    client: &Security,
+) -> [Result<Connection, NetError>; 2] {
+    let secure = async |stream: S, security, socket_type| {
+        let stream = stream.into();
+        let context = stream.peer_context().unwrap();
+        let context = context.for_socket(socket_type, "me").unwrap();
+        Connection::over(stream, context, security, &Options::default()).await
+    };
+    let server = secure(accepted, server, SocketType::Router);
+    let client = secure(made, client, SocketType::Dealer);
+    soon(async { tokio::join!(server, client) }).await.into()
+}
+
+#[tokio::test]
+async fn connections_over_streams_of_the_callers_own_are_authorized_and_revoked() {
+    let auth = Authenticator::new();
+    let (admitted, stranger, server_keys) = (keys(), keys(), keys());
+    auth.configure_curve_keys("test", [admitted.public_key()]);
+    let untyped = Config::untyped_builder;
+    let server = untyped()
+        .curve_server(server_keys.clone())
+        .authorize("test");
+    let server = Security::from((server.finish().unwrap(), router(&auth)));
+    let client = |keys: &KeyPair| {
+        let config = untyped().curve_client(keys.clone(), server_keys.public_key());
+        Security::from(config.finish().unwrap())
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = listener.local_addr().unwrap();
+    let streams = async || {
+        let made = tokio::net::TcpStream::connect(to);
+        let (accepted, made) = tokio::join!(listener.accept(), made);
+        (accepted.unwrap().0, made.unwrap())
+    };
+    let [refuses, refused] = over(streams().await, &server, &client(&stranger)).await;
+    assert!(matches!(
+        refuses,
+        Err(NetError::Handshake(Error::Denied(_)))
+    ));
+    assert!(matches!(
+        refused,
+        Err(NetError::Handshake(Error::RefusedByPeer(_)))
+    ));
+
+    let [server_end, client_end] = over(streams().await, &server, &client(&admitted)).await;
+    let (mut server_end, mut client_end) = (server_end.unwrap(), client_end.unwrap());
+    assert_eq!(
+        server_end.peer().claims.identity.as_deref(),
+        Some(&b"me"[..])
+    );
+    client_end.send("hello").await.unwrap();
+    let hello = soon(server_end.recv_message()).await.unwrap();
+    assert_eq!(hello, "hello".into());
+    auth.configure_curve_keys("test", []);
+    assert!(matches!(soon(server_end.closed()).await, NetError::Revoked));
+    assert!(matches!(soon(client_end.closed()).await, NetError::Closed));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_connection_over_a_unix_stream_names_the_user_at_its_other_end() {
+    let null = Config::untyped_builder().null().accept_any_peer();
+    let security = Security::from(null.finish().unwrap());
+    let streams = tokio::net::UnixStream::pair().unwrap();
+    let uid = streams.0.peer_cred().unwrap().uid();
+    let [one, other] = over(streams, &security, &security).await;
+    let (mut one, mut other) = (one.unwrap(), other.unwrap());
+    let PeerAddress::Ipc(peer) = one.peer().address else {
+        panic!("{:?}", one.peer());
+    };
+    assert_eq!(peer.uid, uid);
+    other.send("hello").await.unwrap();
+    assert_eq!(soon(one.recv_message()).await.unwrap(), "hello".into());
 }
 
 #[tokio::test]

@@ -124,6 +124,7 @@ pub fn show(shown: &mut Shown) {
         shown.debug(&secured);
         let (reader, writer) = secured.into_messages();
         shown.debug(&reader);
+        shown.debug(&writer.replies_ready_owned());
         shown.debug(&writer);
     }
     for failed in meet(false) {

@@ -5,7 +5,7 @@ use crate::{Shown, curve, plain};
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::host::AuthStream;
 use zmtp_auth::net::{
-    Attempt, Connection, Connector, Event, Listener, Reconnecting, RemoteZapHandler,
+    Attempt, Connection, Connector, Event, Listener, OpenStream, Reconnecting, RemoteZapHandler,
 };
 use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest, ZapRouter};
 use zmtp_auth::{
@@ -34,6 +34,9 @@ pub fn show(shown: &mut Shown) {
 
 async fn meet(shown: &mut Shown, client: Config<NoPolicy>, server: impl Into<Security>) {
     let server = server.into();
+    let peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = tokio::net::TcpStream::connect(peer.local_addr().unwrap()).await;
+    shown.debug(&OpenStream::from(stream.unwrap()));
     wrap(shown, &client.clone().into(), &server).await;
     let listener = Listener::bind("tcp://127.0.0.1:*", server);
     let listener = listener.await.unwrap();

@@ -6,16 +6,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use zmtp_auth::PeerContext;
 use zmtp_auth::Security;
-use zmtp_auth::host::{MessageReader, MessageWriter, TrafficError};
+use zmtp_auth::host::{KnownPeer, MessageReader, MessageWriter};
+use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::traffic::{Incoming, Message as Frames, Outgoing};
 
 /// A socket with any number of peers. It closes their connections when it is dropped.
@@ -167,17 +165,16 @@ async fn converse(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
     let Options {
         socket_type,
         identity,
+        ping_every,
         ..
     } = shared.options;
-    let socket_type = socket_type.parse().map_err(io::Error::other)?;
-    let context = PeerContext::from(stream.peer_addr()?).for_socket(socket_type, identity);
-    let context = context.map_err(io::Error::other)?;
+    let context = stream.peer_context()?;
+    let context = context.for_socket(socket_type.parse()?, identity)?;
     let secured = shared
         .security
         .conduct(context, &mut stream, &mut input)
         .await?;
     let peer = secured.peer();
-    let mut revoked = peer.revoked_owned();
     let claims = peer.claims.properties.iter();
     let mut properties: Vec<_> = claims
         .map(|(name, value)| (name.to_owned(), value.clone()))
@@ -185,15 +182,17 @@ async fn converse(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
     if let Some(user_id) = peer.user_id() {
         properties.push(("User-Id".to_owned(), user_id.clone()));
     }
-    let (reader, writer) = secured.into_messages();
+    let ping = |every| HeartbeatSettings::every(every).with_timeout(every * 3);
+    let (reader, writer) = secured.into_messages_with(ping_every.map(ping));
+    let ended = writer.replies_ready_owned().ended();
     let (read, write) = stream.into_split();
     let (queue, items) = mpsc::channel(64);
     let id = shared.add(queue);
     let _ = shared.events.send(Event::Joined(properties));
     let ended = tokio::select! {
         ended = read_all(shared, id, read, input, reader) => ended,
-        ended = write_all(&shared.options, write, items, writer) => ended,
-        () = &mut revoked => Err(TrafficError::Revoked.into()),
+        ended = write_all(write, items, writer) => ended,
+        ended = ended => Err(ended.into()),
     };
     shared.peers.lock().unwrap().remove(&id);
     ended
@@ -206,7 +205,6 @@ async fn read_all(
     mut input: BytesMut,
     mut reader: MessageReader,
 ) -> io::Result<()> {
-    let patience = shared.options.ping_every.unwrap_or(Duration::MAX / 4) * 4;
     loop {
         while let Some(incoming) = reader.read(&mut input)? {
             match incoming {
@@ -221,18 +219,13 @@ async fn read_all(
                 _ => {}
             }
         }
-        if reader.is_held_up() {
-            reader.not_held_up().await;
-            continue;
-        }
-        if timeout(patience, stream.read_buf(&mut input)).await?? == 0 {
+        if stream.read_buf(&mut input).await? == 0 {
             return Ok(());
         }
     }
 }
 
 async fn write_all(
-    options: &Options,
     mut stream: OwnedWriteHalf,
     mut items: mpsc::Receiver<Item>,
     mut writer: MessageWriter,
@@ -243,11 +236,6 @@ async fn write_all(
             item = items.recv() => item,
             () = writer.replies_ready() => {
                 writer.write_replies(&mut out)?;
-                stream.write_all_buf(&mut out).await?;
-                continue;
-            }
-            () = sleep(options.ping_every.unwrap_or(Duration::MAX)) => {
-                writer.write_ping(Duration::ZERO, &mut out)?;
                 stream.write_all_buf(&mut out).await?;
                 continue;
             }

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::access::grant::Grant;
+use crate::host::alarm::Alarm;
 use crate::host::byte_stream::{ByteStream, is_hangup};
-use crate::host::stream::alarm::Alarm;
 use crate::host::stream::ended::Ended;
 use crate::host::stream::machine::Machine;
 use std::io;

@@ -1,6 +1,5 @@
 //! A byte stream with security inside.
 
-mod alarm;
 mod auth_stream;
 mod driver;
 mod ended;

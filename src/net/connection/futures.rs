@@ -68,6 +68,9 @@ impl FusedStream for RecvHalf {
 /// # Ok(()) }
 /// ```
 ///
+/// A SUB or XSUB sends subscriptions: the messages that begin with 1 or 0, as in
+/// [`Outgoing::from_message_3_0`](crate::traffic::Outgoing::from_message_3_0).
+///
 /// A message that `start_send` takes without a `poll_ready` before it is queued beyond
 /// [`Options::send_ahead`](crate::net::Options::send_ahead).
 impl Sink<Message> for SendHalf {

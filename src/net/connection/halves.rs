@@ -174,10 +174,16 @@ impl SendHalf {
         pushed.map_err(|_| self.reason())
     }
 
-    /// As [`SendHalf::push`], for a message.
+    /// As [`SendHalf::push`], for a message. One of a SUB or XSUB may be a subscription.
     pub(crate) fn push_message(&mut self, message: Message) -> Result<(), NetError> {
-        self.require_sendable(&message)?;
-        self.push(Outgoing::Message(message))
+        let outgoing = match self.link.ours().subscribes() {
+            true => Outgoing::from_message_3_0(message),
+            false => Outgoing::Message(message),
+        };
+        if let Outgoing::Message(message) = &outgoing {
+            self.require_sendable(message)?;
+        }
+        self.push(outgoing)
     }
 
     /// Refuses a message that no peer would accept. If the connection has ended, that is the reason.

@@ -4,6 +4,7 @@
 use crate::access::grant::Grant;
 use crate::access::peer::Peer;
 use crate::host::conduct::Agreed;
+use crate::mechanism::session::PeerContext;
 use crate::net::accept::connection_limit::Permit;
 use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// A connection to one authenticated peer: messages of one or more frames, in both directions.
 ///
@@ -108,7 +109,21 @@ impl Connection {
         let stream = stream::connect(endpoint, options).await?;
         let context = stream.peer().map_err(NetError::io("connect"))?;
         let span = connection_span(&context);
-        let agreed = Negotiation::new(&stream, security, &span, None)
+        let connection =
+            Self::establish(stream, (context, &span), security, options, queue).await?;
+        span.in_scope(|| tracing::debug!(%endpoint, "connected"));
+        Ok(connection)
+    }
+
+    /// Performs the handshake over a stream that is connected.
+    pub(crate) async fn establish(
+        stream: Stream,
+        (context, span): (PeerContext, &Span),
+        security: &Security,
+        options: &Options,
+        queue: Option<&KeptQueue<Outgoing>>,
+    ) -> Result<Self, NetError> {
+        let agreed = Negotiation::new(&stream, security, span, None)
             .run(context)
             .instrument(span.clone())
             .await;
@@ -122,12 +137,8 @@ impl Connection {
                     Self::with_driver(stream, agreed, security, options, to_send, None);
                 tokio::spawn(driver.run().instrument(span.clone()));
                 // The policy may have changed during the handshake.
-                if connection.is_admitted() {
-                    span.in_scope(|| tracing::debug!(%endpoint, "connected"));
-                    Ok(connection)
-                } else {
-                    Err(NetError::Revoked)
-                }
+                let is_admitted = connection.is_admitted();
+                is_admitted.then_some(connection).ok_or(NetError::Revoked)
             }
             Err(Failed {
                 error, error_frame, ..
@@ -136,7 +147,7 @@ impl Connection {
                     let limits = security.limits().clone();
                     let closing =
                         async move { stream.close_gracefully(error_frame, &limits).await };
-                    tokio::spawn(closing.instrument(span));
+                    tokio::spawn(closing.instrument(span.clone()));
                 }
                 Err(error)
             }

@@ -3,6 +3,7 @@
 
 use crate::host::byte_stream::ByteStream;
 use crate::host::clock::TokioClock;
+use crate::host::known_peer::KnownPeer;
 use crate::host::linger::{self, discard};
 use crate::host::wiped_buffer::HandshakeBytes;
 use crate::limits::Limits;
@@ -114,9 +115,9 @@ impl Stream {
     /// them.
     pub(crate) fn peer(&self) -> io::Result<PeerContext> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().map(PeerContext::from),
+            Self::Tcp(stream) => stream.peer_context(),
             #[cfg(unix)]
-            Self::Ipc(stream) => stream.peer_cred().map(|peer| PeerContext::new(peer.into())),
+            Self::Ipc(stream) => stream.peer_context(),
         }
     }
 }

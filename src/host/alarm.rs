@@ -1,18 +1,18 @@
-//! The clock of an `AuthStream`, and its next alarm.
+//! The clock of a connection, and its next alarm.
 #![forbid(unsafe_code)]
 
 use crate::host::clock::Clock;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A [`Clock`] whose type is erased.
-trait AnyClock: Send + Sync {
+pub(crate) trait AnyClock: Send + Sync {
     fn now(&self) -> Instant;
     fn sleep_until(&self, deadline: Instant) -> Sleep;
 }
@@ -31,18 +31,22 @@ where
 }
 
 pub(crate) struct Alarm {
-    clock: Box<dyn AnyClock>,
+    clock: Arc<dyn AnyClock>,
     /// When it goes off, and the wait for that. The lock is never taken: it makes a stream `Sync`
     /// whose clock's waits are not.
     set: Option<(Instant, Mutex<Sleep>)>,
 }
 
+impl From<Arc<dyn AnyClock>> for Alarm {
+    fn from(clock: Arc<dyn AnyClock>) -> Self {
+        Self { clock, set: None }
+    }
+}
+
 impl Alarm {
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
     pub(crate) fn new(clock: impl Clock<Sleep: Send + 'static> + Send + Sync + 'static) -> Self {
-        Self {
-            clock: Box::new(clock),
-            set: None,
-        }
+        Self::from(Arc::new(clock) as Arc<dyn AnyClock>)
     }
 
     pub(crate) fn now(&self) -> Instant {
