@@ -1,11 +1,21 @@
 //! The Rust side of `omq_peer.py`: one process for each socket.
 
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use zmtp_auth::net::Message;
 use zmtp_auth::{KeyPair, PublicKey};
+
+/// The peer's script, also for packages that lie deeper.
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|folder| folder.join("tests/peer/omq_peer.py"))
+        .find(|script| script.is_file())
+        .expect("tests/peer/omq_peer.py")
+}
 
 /// A socket of pyomq that runs until it is dropped.
 pub struct OmqPeer {
@@ -46,10 +56,7 @@ impl OmqPeer {
         let python = std::env::var_os("ZMTP_AUTH_PYTHON")
             .expect("ZMTP_AUTH_PYTHON must name a Python that has pyomq; ./test sets it");
         let mut child = Command::new(python)
-            .arg(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/peer/omq_peer.py"
-            ))
+            .arg(script())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

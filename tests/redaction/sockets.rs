@@ -54,6 +54,7 @@ async fn meet(shown: &mut Shown, client: Config<NoPolicy>, server: impl Into<Sec
     };
     for connection in [*ours, *theirs] {
         shown.debug(&connection);
+        shown.debug(&connection.ends());
         let (sender, receiver) = connection.split();
         shown.debug(&sender);
         shown.debug(&receiver);

@@ -7,6 +7,7 @@ use crate::net::connection::queue::consumer::Watch;
 use crate::net::error::NetError;
 use crate::traffic::inbox::Incoming;
 use crate::wire::socket_type::SocketType;
+use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -45,6 +46,14 @@ impl Ends {
     pub async fn drained(&mut self) -> bool {
         while self.link.state.changed().await.is_ok() {}
         !self.received.is_empty()
+    }
+}
+
+impl fmt::Debug for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ends")
+            .field("peer", self.link.peer())
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,6 +2,8 @@
 #![cfg(feature = "live-interop")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+#[path = "../../../../tests/peer/omq.rs"]
+mod omq;
 #[path = "../../../../tests/peer/mod.rs"]
 mod peer;
 // The other test program uses the rest.
@@ -10,6 +12,7 @@ mod peer;
 mod securities;
 
 mod both_sides;
+mod implementation;
 mod matrix;
 mod publishing;
 mod restarts;
