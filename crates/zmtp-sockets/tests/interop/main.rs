@@ -12,7 +12,6 @@ mod peer;
 mod securities;
 
 mod both_sides;
-mod implementation;
 mod matrix;
 mod publishing;
 mod restarts;

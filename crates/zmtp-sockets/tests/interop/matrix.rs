@@ -1,5 +1,8 @@
 //! Every pair of socket types, mechanism and side that binds, with live libzmq. Prints what crossed.
 
+mod many_peers;
+mod pyomq;
+
 use crate::both_sides::{DOMAIN, MECHANISMS, our_client, our_server, their_client, their_server};
 use crate::peer::{Context, Options, Payload, Policy, Socket, ZapAnswer};
 use crate::securities::{ANY_PORT, soon};
