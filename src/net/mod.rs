@@ -54,6 +54,7 @@ pub use crate::traffic::inbox::Incoming;
 pub use crate::traffic::message::Message;
 pub use client::connector::{Attempt, Connector};
 pub use client::reconnecting::Reconnecting;
+pub use connection::driver::Loss;
 pub use connection::halves::{RecvHalf, SendHalf};
 pub use connection::handle::Connection;
 pub use connection::link::Ends;

@@ -69,6 +69,8 @@ impl TcpKeepalive {
 /// | refused with 400, 500 or another reason | [`AfterRefusal`] |
 /// | another protocol, mechanism or socket type; protocol violations; our own policy's denial | try again slowly |
 /// | a failure on our own side, such as of the random source | stop |
+///
+/// With [`once`](Self::once) all of them are followed by nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReconnectPolicy {
@@ -83,6 +85,9 @@ pub struct ReconnectPolicy {
     pub stable_after: Duration,
     /// What to do when the peer refuses us.
     pub after_refusal: AfterRefusal,
+    /// Whether only one attempt is made: neither a failure nor the loss of the connection is followed
+    /// by another, as with libzmq's `ZMQ_RECONNECT_IVL` of -1. No by default.
+    pub once: bool,
 }
 
 /// What to do after an ERROR with status 400, 500, or a reason of the peer's own.
@@ -110,6 +115,7 @@ impl Default for ReconnectPolicy {
             slow_delay: Duration::from_secs(60),
             stable_after: Duration::from_secs(5),
             after_refusal: AfterRefusal::ByMechanism,
+            once: false,
         }
     }
 }
@@ -147,6 +153,13 @@ impl ReconnectPolicy {
     #[must_use]
     pub const fn with_after_refusal(mut self, after_refusal: AfterRefusal) -> Self {
         self.after_refusal = after_refusal;
+        self
+    }
+
+    /// Sets [`once`](Self::once).
+    #[must_use]
+    pub const fn with_once(mut self, once: bool) -> Self {
+        self.once = once;
         self
     }
 }

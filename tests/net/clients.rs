@@ -50,6 +50,35 @@ async fn a_refused_plain_client_stops_and_says_why_until_it_is_reset() {
 }
 
 #[tokio::test]
+async fn a_connector_that_tries_once_makes_one_connection() {
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull)).await;
+    let listener = listener.unwrap();
+    let mut options = impatient();
+    options.reconnect.once = true;
+    let push = null(SocketType::Push);
+    let mut connector =
+        Connector::with_options(listener.local_endpoint(), push, options).unwrap();
+    for _ in 0..2 {
+        let mut connection = soon(connector.next()).await.unwrap();
+        let mut ends = connection.ends();
+        let mut pull = soon(listener.accept()).await.unwrap();
+        connection.send("taken").await.unwrap();
+        soon(pull.recv_message()).await.unwrap();
+        drop(pull);
+        let loss = soon(ends.closed()).await;
+        assert!(loss.all_sent, "{loss:?}");
+        let error = soon(connector.next()).await.unwrap_err();
+        assert!(matches!(error, NetError::Closed), "{error:?}");
+        connector.reset();
+    }
+    drop(listener);
+    let Attempt::Failed { retry_after, .. } = soon(connector.next_attempt()).await else {
+        panic!("nothing listens there");
+    };
+    assert_eq!(retry_after, None);
+}
+
+#[tokio::test]
 async fn a_refused_curve_client_tries_again_unless_told_otherwise() {
     let (ours, theirs) = (keys(), keys());
     let server = curve_server(SocketType::Pull, &ours);

@@ -54,10 +54,13 @@ async fn meet(shown: &mut Shown, client: Config<NoPolicy>, server: impl Into<Sec
     };
     for connection in [*ours, *theirs] {
         shown.debug(&connection);
-        shown.debug(&connection.ends());
+        let mut ends = connection.ends();
+        shown.debug(&ends);
         let (sender, receiver) = connection.split();
         shown.debug(&sender);
         shown.debug(&receiver);
+        drop((sender, receiver));
+        shown.debug(&ends.closed().await);
     }
     let mut reconnecting = Reconnecting::new(connector);
     shown.debug(&reconnecting);

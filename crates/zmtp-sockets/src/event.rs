@@ -54,8 +54,12 @@ pub enum SocketEvent {
         endpoint: Endpoint,
         /// The peer.
         peer: Arc<Peer>,
-        /// Why. [`NetError::Revoked`] says that the peer's admission was withdrawn.
+        /// Why. [`NetError::Revoked`] says that the peer's admission was withdrawn, and
+        /// [`NetError::SendClosed`] that this socket has closed the connection.
         error: NetError,
+        /// Whether the system had taken everything that was sent to the peer. If not, messages may be
+        /// lost. What is queued for a dialled peer and was not taken waits for its next connection.
+        all_sent: bool,
     },
     /// Everything that had arrived from a lost peer was received, or dropped with its endpoint: no
     /// message of this connection follows. Sockets that receive tell this after
@@ -75,6 +79,8 @@ pub enum SocketEvent {
         reason: SubscriptionRefused,
     },
     /// An attempt to dial failed.
+    ///
+    /// With [`ReconnectPolicy::once`](zmtp_auth::net::ReconnectPolicy::once) it is the only one.
     Retrying {
         /// The endpoint that is dialled.
         endpoint: Endpoint,

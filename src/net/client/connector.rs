@@ -157,10 +157,12 @@ impl Connector {
     /// Waits for the delay that is due, then makes one attempt. Cancel-safe, as
     /// [`Connector::next`].
     ///
-    /// After a failure without a retry, every call fails at once until [`Connector::reset`].
+    /// After a failure without a retry, every call fails at once until [`Connector::reset`]. So it does
+    /// after a connection with [`ReconnectPolicy::once`](crate::net::ReconnectPolicy::once), with
+    /// [`NetError::Closed`].
     pub async fn next_attempt(&mut self) -> Attempt {
         if self.stopped {
-            let error = self.last_error.clone().unwrap_or(NetError::Aborted);
+            let error = self.last_error.clone().unwrap_or(NetError::Closed);
             let retry_after = None;
             return Attempt::Failed { error, retry_after };
         }
@@ -185,6 +187,7 @@ impl Connector {
         match outcome {
             Ok(connection) => {
                 self.connected_at = Some(Instant::now());
+                self.stopped = self.options.reconnect.once;
                 Attempt::Connected(Box::new(connection))
             }
             Err(error) => {
@@ -219,7 +222,7 @@ impl Connector {
         self.last_error.as_ref()
     }
 
-    /// Whether it has stopped, because no later attempt can succeed.
+    /// Whether it has stopped, because no later attempt can succeed or one was to be made.
     #[must_use]
     pub const fn is_stopped(&self) -> bool {
         self.stopped

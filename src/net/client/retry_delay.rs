@@ -17,6 +17,9 @@ impl ReconnectPolicy {
         failures: u32,
         random: u64,
     ) -> Option<Duration> {
+        if self.once {
+            return None;
+        }
         let longest = match error.protocol() {
             None if matches!(error, NetError::Endpoint(_)) => return None,
             None => self.backoff(failures),

@@ -35,12 +35,17 @@ pub(crate) enum State {
     Ended(Result<(), Loss>),
 }
 
-/// How a connection ended by itself.
+/// How a connection ended.
 #[derive(Debug, Clone)]
-pub(crate) struct Loss {
-    pub(crate) reason: NetError,
-    /// Whether the system had taken all that the application has sent.
-    pub(crate) all_sent: bool,
+#[non_exhaustive]
+pub struct Loss {
+    /// Why it ended. [`NetError::SendClosed`] if both halves were closed or dropped, and everything
+    /// was sent.
+    pub reason: NetError,
+    /// Whether the system had taken everything that the application has sent. The peer may not have
+    /// received it: ZMTP has no acknowledgements. `false` if messages may be lost. With a
+    /// [`SendQueue`](crate::net::SendQueue), what the connection has not taken waits for the next one.
+    pub all_sent: bool,
 }
 
 /// What the task of one connection owns.

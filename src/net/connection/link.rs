@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::peer::Peer;
-use crate::net::connection::driver::State;
+use crate::net::connection::driver::{Loss, State};
 use crate::net::connection::queue::consumer::Watch;
 use crate::net::error::NetError;
 use crate::traffic::inbox::Incoming;
@@ -33,11 +33,12 @@ impl Ends {
         Self { link, received }
     }
 
-    /// Waits until the connection has ended by itself, and returns the reason. From then on nothing
-    /// can be sent. What has arrived can still be received. Cancel-safe.
-    pub async fn closed(&mut self) -> NetError {
-        let _ = self.link.ended().await;
-        self.link.reason()
+    /// Waits until the connection has ended, and returns why, and whether everything was sent. From then
+    /// on nothing can be sent. What has arrived can still be received. Cancel-safe.
+    pub async fn closed(&mut self) -> Loss {
+        let all_sent = self.link.ended().await.is_ok();
+        let reason = self.link.reason();
+        Loss { reason, all_sent }
     }
 
     /// Waits until the connection has ended and its task with it. From then on nothing more arrives in

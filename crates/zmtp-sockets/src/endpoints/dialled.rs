@@ -44,6 +44,13 @@ impl Dialled {
             if is_stopped && (!self.target.has_queue || self.connector.has_sent_all()) {
                 return;
             }
+            if self.connector.is_stopped() {
+                // Nothing more can be sent. The queue stays until the endpoint is given up.
+                if !is_stopped {
+                    let _ = stop.await;
+                }
+                return;
+            }
             let attempt = tokio::select! {
                 biased;
                 () = over(time_is_up.as_mut()) => return,
@@ -65,11 +72,6 @@ impl Dialled {
                         error,
                         retry_after,
                     });
-                    if retry_after.is_none() && !is_stopped {
-                        // Nothing more can be sent. The queue stays until the endpoint is given up.
-                        let _ = stop.await;
-                        return;
-                    }
                     continue;
                 }
                 _ => continue,

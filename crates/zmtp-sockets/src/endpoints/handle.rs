@@ -10,6 +10,7 @@ use crate::event::{Events, SocketEvent};
 use crate::options::{RouteBy, SocketOptions};
 use crate::peers::news::PipeId;
 use crate::peers::outlet::Outlet;
+use std::future::Future;
 use std::sync::Arc;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
@@ -208,13 +209,24 @@ impl Endpoints {
 ///
 /// # Errors
 /// Returns [`NetError::Unsent`] if time was up before everything had left.
-pub(crate) async fn close(mut endpoints: Endpoints, outlets: Vec<Outlet>) -> Result<(), NetError> {
-    endpoints.stop_listening().await;
+pub(crate) async fn close(endpoints: Endpoints, outlets: Vec<Outlet>) -> Result<(), NetError> {
     let finishing = async {
         for outlet in outlets {
             outlet.finish().await;
         }
     };
+    close_after(endpoints, finishing).await
+}
+
+/// As [`close`], where `finishing` waits until everything that is queued has left.
+///
+/// # Errors
+/// As [`close`].
+pub(crate) async fn close_after(
+    mut endpoints: Endpoints,
+    finishing: impl Future<Output = ()>,
+) -> Result<(), NetError> {
+    endpoints.stop_listening().await;
     let linger = endpoints.options.connection.linger;
     let until = Instant::now() + linger;
     timeout(linger, finishing)

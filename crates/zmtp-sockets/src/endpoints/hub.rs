@@ -144,19 +144,21 @@ impl Hub {
     pub(crate) async fn watch(&self, served: &mut Served, endpoint: &Endpoint) {
         // Borrowed, since a future that takes something holds it twice.
         let Served { ends, topics, .. } = served;
-        let error = loop {
+        let loss = loop {
             tokio::select! {
                 biased;
-                error = ends.closed() => break error,
+                loss = ends.closed() => break loss,
                 () = changed(topics.as_mut()) => self.pattern.topics_changed(served.pipe),
             }
         };
+        let all_sent = loss.all_sent && !self.pattern.has_unsent(served.pipe);
         self.pattern.lost(served.pipe, served.sender.is_some());
         served.sender = None;
         self.tell(SocketEvent::Lost {
             endpoint: endpoint.clone(),
             peer: Arc::clone(&served.peer),
-            error,
+            error: loss.reason,
+            all_sent,
         });
         served.live.release();
     }

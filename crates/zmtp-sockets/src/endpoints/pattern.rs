@@ -48,6 +48,12 @@ pub(crate) trait Pattern: Send + Sync + 'static {
     /// What the policy lets the peer of a pipe subscribe to has changed.
     fn topics_changed(&self, _pipe: PipeId) {}
 
+    /// Whether the pattern holds messages for the peer of a pipe that its connection has not taken.
+    /// Asked before [`Pattern::lost`].
+    fn has_unsent(&self, _pipe: PipeId) -> bool {
+        false
+    }
+
     /// The connection of a pipe has ended. What has arrived on it is still to be received. The pipe
     /// itself goes on if it `has_queue`.
     fn lost(&self, pipe: PipeId, has_queue: bool);

@@ -7,6 +7,8 @@ use crate::peers::news::news;
 use crate::topics::audience::{Audience, Heard, SubscriberStatus};
 use crate::topics::judging::Judging;
 use crate::topics::subscriber::Admitting;
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 use zmtp_auth::SocketType;
 use zmtp_auth::net::{Message, NetError};
 
@@ -18,7 +20,7 @@ const SUBSCRIPTIONS_AT_ONCE: usize = 1024;
 /// its first frame and may have it by the topic permissions of the policy.
 ///
 /// Sending never waits. A subscriber without room for a message misses it, and [`Pub::subscribers`]
-/// counts what it has missed. Subscriptions that have arrived are taken in before each message is sent.
+/// counts what it has missed. [`Pub::ready_for`] waits for room instead. Subscriptions that have arrived are taken in before each message is sent.
 /// Messages of subscribers are dropped.
 pub struct Pub {
     endpoints: Endpoints,
@@ -48,6 +50,7 @@ impl Pub {
             reporter,
             judging: judging.clone(),
             welcome: None,
+            receives: false,
         };
         Self {
             endpoints: Endpoints::new(SocketType::Pub, options, pattern),
@@ -59,6 +62,33 @@ impl Pub {
     pub fn send(&mut self, message: impl Into<Message>) {
         self.settle();
         self.audience.send(message.into());
+    }
+
+    /// Waits until every subscriber to `message` has room for it, so that [`Pub::send`] then drops it for
+    /// none (libzmq's `ZMQ_XPUB_NODROP`). One subscriber that reads slowly so holds up all. Cancel-safe.
+    pub async fn ready_for(&mut self, message: &Message) {
+        poll_fn(|context| self.poll_ready_for(message, context)).await;
+    }
+
+    /// As [`Pub::ready_for`]. The task of the last call is woken.
+    pub fn poll_ready_for(&mut self, message: &Message, context: &mut Context<'_>) -> Poll<()> {
+        self.settle();
+        self.audience.poll_ready(message, context)
+    }
+
+    /// Waits until a connected peer subscribes to something. For a publisher whose first message is not
+    /// to go to nobody. Cancel-safe.
+    pub async fn subscribed(&mut self) {
+        poll_fn(|context| self.poll_subscribed(context)).await;
+    }
+
+    /// As [`Pub::subscribed`]. The task of the last call is woken.
+    pub fn poll_subscribed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.audience.has_topics() {
+            let heard = ready!(self.audience.poll_hear(context));
+            self.note(heard);
+        }
+        Poll::Ready(())
     }
 
     /// The subscribers that are connected: what each subscribes to, and what it has missed.
@@ -82,18 +112,18 @@ impl Pub {
     fn settle(&mut self) {
         let mut left = SUBSCRIPTIONS_AT_ONCE;
         while left > 0 {
-            match self.audience.try_hear() {
-                // Peers that are gone come first, and cost no more than they had.
-                Some(Heard::Gone { .. }) => {}
-                Some(Heard::Refused(event)) => {
-                    left -= 1;
-                    if let Some(event) = event {
-                        self.endpoints.tell(event);
-                    }
-                }
-                Some(_) => left -= 1,
-                None => return,
-            }
+            let Some(heard) = self.audience.try_hear() else {
+                return;
+            };
+            // Peers that are gone come first, and cost no more than they had.
+            left -= usize::from(!matches!(heard, Heard::Gone { .. }));
+            self.note(heard);
+        }
+    }
+
+    fn note(&self, heard: Heard) {
+        if let Heard::Refused(Some(event)) = heard {
+            self.endpoints.tell(event);
         }
     }
 }

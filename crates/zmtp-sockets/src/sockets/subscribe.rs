@@ -59,6 +59,10 @@ impl Pattern for Subscribing {
         Ok(())
     }
 
+    fn has_unsent(&self, pipe: PipeId) -> bool {
+        self.announcer.has_unsent(pipe)
+    }
+
     fn lost(&self, pipe: PipeId, _has_queue: bool) {
         // What has arrived is still received.
         self.announcer.remove(pipe);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::endpoints::handle::{Endpoints, close};
+use crate::event::SocketEvent;
 use crate::options::SocketOptions;
 use crate::peers::news::news;
 use crate::received::Received;
@@ -15,7 +16,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use zmtp_auth::SocketType;
+use zmtp_auth::{Peer, SocketType};
 use zmtp_auth::net::{Message, NetError};
 
 /// What [`Xpub::send`] takes in and [`Xpub::recv`] has not returned: 1,024. With more, sending takes
@@ -32,7 +33,26 @@ pub struct Xpub {
     audience: Audience,
     options: Told,
     /// What was taken in and not received.
-    unreceived: VecDeque<FromSubscriber>,
+    unreceived: VecDeque<Unreceived>,
+}
+
+/// What waits to be received, and ends among it.
+enum Unreceived {
+    From(FromSubscriber),
+    /// Everything of this peer was received.
+    End(Arc<Peer>),
+}
+
+impl Unreceived {
+    fn peer(&self) -> &Arc<Peer> {
+        match self {
+            Self::From(FromSubscriber::Message(received)) => received.peer(),
+            Self::From(
+                FromSubscriber::Subscribe(subscription) | FromSubscriber::Unsubscribe(subscription),
+            ) => subscription.peer(),
+            Self::End(peer) => peer,
+        }
+    }
 }
 
 /// What the application is told.
@@ -79,6 +99,7 @@ impl Xpub {
             reporter,
             judging,
             welcome,
+            receives: true,
         };
         Self {
             endpoints: Endpoints::new(SocketType::Xpub, options, pattern),
@@ -94,6 +115,18 @@ impl Xpub {
         self.audience.send(message.into());
     }
 
+    /// Waits until every subscriber to `message` has room for it, so that [`Xpub::send`] then drops it for
+    /// none (libzmq's `ZMQ_XPUB_NODROP`). One subscriber that reads slowly so holds up all. Cancel-safe.
+    pub async fn ready_for(&mut self, message: &Message) {
+        poll_fn(|context| self.poll_ready_for(message, context)).await;
+    }
+
+    /// As [`Xpub::ready_for`]. The task of the last call is woken.
+    pub fn poll_ready_for(&mut self, message: &Message, context: &mut Context<'_>) -> Poll<()> {
+        self.settle();
+        self.audience.poll_ready(message, context)
+    }
+
     /// Receives the next subscription or message. Waits until there is one, also while there is no
     /// peer.
     ///
@@ -104,17 +137,19 @@ impl Xpub {
 
     /// Receives what has arrived, and does not wait.
     pub fn try_recv(&mut self) -> Option<FromSubscriber> {
-        while self.unreceived.is_empty() {
+        loop {
+            if let Some(received) = self.next_unreceived() {
+                return Some(received);
+            }
             let heard = self.audience.try_hear()?;
             self.note(heard);
         }
-        self.unreceived.pop_front()
     }
 
     /// As [`Xpub::recv`]. The task of the last call is woken.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<FromSubscriber> {
         loop {
-            if let Some(received) = self.unreceived.pop_front() {
+            if let Some(received) = self.next_unreceived() {
                 return Poll::Ready(received);
             }
             let heard = ready!(self.audience.poll_hear(context));
@@ -173,6 +208,20 @@ impl Xpub {
         }
     }
 
+    /// The next that waits. Tells the ends before it.
+    fn next_unreceived(&mut self) -> Option<FromSubscriber> {
+        loop {
+            match self.unreceived.pop_front()? {
+                Unreceived::From(from) => return Some(from),
+                Unreceived::End(peer) => self.endpoints.tell(SocketEvent::AllReceived { peer }),
+            }
+        }
+    }
+
+    fn keep(&mut self, from: FromSubscriber) {
+        self.unreceived.push_back(Unreceived::From(from));
+    }
+
     /// Keeps what the application is to receive.
     fn note(&mut self, heard: Heard) {
         match heard {
@@ -183,8 +232,7 @@ impl Xpub {
             } => {
                 if self.options.each_subscribe || inserted == Inserted::First {
                     let subscription = self.subscription(place, topic);
-                    self.unreceived
-                        .push_back(FromSubscriber::Subscribe(subscription));
+                    self.keep(FromSubscriber::Subscribe(subscription));
                 }
             }
             Heard::Unsubscribe {
@@ -194,8 +242,7 @@ impl Xpub {
             } => {
                 if self.is_told(removed) {
                     let subscription = self.subscription(place, topic);
-                    self.unreceived
-                        .push_back(FromSubscriber::Unsubscribe(subscription));
+                    self.keep(FromSubscriber::Unsubscribe(subscription));
                 }
             }
             Heard::Refused(event) => {
@@ -206,7 +253,7 @@ impl Xpub {
             Heard::Message(place, message) => {
                 let peer = Arc::clone(self.audience.peer(place));
                 let received = Received::new(message, peer);
-                self.unreceived.push_back(FromSubscriber::Message(received));
+                self.keep(FromSubscriber::Message(received));
             }
             // RFC 29: a peer that is gone ends its subscriptions.
             Heard::Gone {
@@ -216,13 +263,19 @@ impl Xpub {
             } => {
                 for (topic, removed) in topics {
                     if self.is_told(removed) {
-                        self.unreceived
-                            .push_back(FromSubscriber::Unsubscribe(Subscription {
-                                topic: topic.into(),
-                                peer: Arc::clone(&peer),
-                                subscriber,
-                            }));
+                        self.keep(FromSubscriber::Unsubscribe(Subscription {
+                            topic: topic.into(),
+                            peer: Arc::clone(&peer),
+                            subscriber,
+                        }));
                     }
+                }
+                // Peers that come and go leave no end behind that waits for others.
+                let waits = |it: &Unreceived| Arc::ptr_eq(it.peer(), &peer);
+                if self.unreceived.iter().any(waits) {
+                    self.unreceived.push_back(Unreceived::End(peer));
+                } else {
+                    self.endpoints.tell(SocketEvent::AllReceived { peer });
                 }
             }
         }

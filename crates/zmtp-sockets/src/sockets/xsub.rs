@@ -1,15 +1,17 @@
 //! XSUB: a SUB that sends messages to publishers too, and does not filter (RFC 29).
 #![forbid(unsafe_code)]
 
-use crate::endpoints::handle::Endpoints;
+use crate::endpoints::handle::{Endpoints, close_after};
 use crate::options::SocketOptions;
 use crate::peers::fair_queue::FairQueue;
 use crate::peers::news::news;
 use crate::sockets::subscribe::Subscribing;
 use crate::topics::feed::{Repeat, Wanted};
 use bytes::Bytes;
+use std::future::poll_fn;
 use std::sync::Arc;
-use zmtp_auth::net::Message;
+use std::task::{Context, Poll};
+use zmtp_auth::net::{Message, NetError};
 use zmtp_auth::traffic::Outgoing;
 use zmtp_auth::{Peer, SocketType};
 
@@ -85,6 +87,17 @@ impl Xsub {
         }
     }
 
+    /// Waits until every connected peer has room for a message, so that [`Xsub::send`] then drops it for
+    /// none. One peer that reads slowly so holds up all. Cancel-safe.
+    pub async fn ready(&mut self) {
+        poll_fn(|context| self.poll_ready(context)).await;
+    }
+
+    /// As [`Xsub::ready`]. The task of the last call is woken.
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.wanted.poll_ready(context)
+    }
+
     /// Messages that peers have missed because they had no room, each counted for each peer.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -95,10 +108,20 @@ impl Xsub {
         self.queue.take_news();
     }
 
-    /// Frees the bound endpoints and closes all connections. What was not received is dropped, and
-    /// what was sent leaves in the background as far as connections had taken it.
-    /// Cancel-safe: dropping the future does the same in the background.
-    pub async fn close(mut self) {
-        self.endpoints.stop_listening().await;
+    /// Sends what is queued, then closes. What was not received is dropped.
+    ///
+    /// Dropping the future, or the socket, closes at once: then only what connections had taken still
+    /// leaves, in the background.
+    ///
+    /// # Errors
+    /// Returns [`NetError::Unsent`] if not everything had left within the linger time.
+    pub async fn close(self) -> Result<(), NetError> {
+        let Self {
+            endpoints,
+            queue,
+            wanted,
+        } = self;
+        drop(queue);
+        close_after(endpoints, wanted.finish()).await
     }
 }

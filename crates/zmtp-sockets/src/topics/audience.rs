@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use zmtp_auth::Peer;
-use zmtp_auth::net::{Incoming, Message};
+use zmtp_auth::net::{Incoming, Message, NetError};
 
 /// All subscribers.
 pub(crate) struct Audience {
@@ -281,6 +281,28 @@ impl Audience {
         if let Some(subscriber) = self.queue.data_mut(*last) {
             subscriber.send(message);
         }
+    }
+
+    /// Waits until all subscribers to the message have room for it. The task of the last call is woken.
+    pub(crate) fn poll_ready(
+        &mut self,
+        message: &Message,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let topic = message.frames().first().map_or(&[][..], |frame| frame);
+        self.find_matches(topic);
+        for place in &self.matches {
+            if let Some(subscriber) = self.queue.data_mut(*place) {
+                // Who is gone needs no room.
+                let _: Result<(), NetError> = ready!(subscriber.sender.poll_ready(context));
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether somebody subscribes to something.
+    pub(crate) fn has_topics(&self) -> bool {
+        self.topics.has_topics()
     }
 
     fn find_matches(&mut self, topic: &[u8]) {

@@ -5,11 +5,14 @@
 //! is not announced at all.
 #![forbid(unsafe_code)]
 
+use crate::peers::held::Count;
 use crate::peers::news::PipeId;
 use bytes::Bytes;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 use zmtp_auth::net::{Message, NetError, Options, SendHalf};
 
@@ -19,6 +22,8 @@ pub(crate) struct Wanted {
     /// Bytes and messages that may wait for each connection.
     room: (usize, usize),
     dropped: u64,
+    /// The connections that are told.
+    live: Count,
 }
 
 /// Whether a topic that is wanted already is announced again.
@@ -29,7 +34,10 @@ pub(crate) enum Repeat {
 }
 
 /// The other end, for the tasks that have new connections.
-pub(crate) struct Announcer(Arc<Mutex<State>>);
+pub(crate) struct Announcer {
+    state: Arc<Mutex<State>>,
+    live: Count,
+}
 
 #[derive(Default)]
 struct State {
@@ -53,11 +61,15 @@ struct Queue {
     topics: HashMap<Bytes, Standing>,
     /// What is to be told, in the order of the calls.
     waiting: BTreeMap<u64, Waiting>,
-    /// The number and the length of the messages among it.
+    /// The number and the length of the messages that the connection has not taken.
     messages: usize,
     bytes: usize,
+    /// The task that waits for room.
+    waiting_for_room: Option<Waker>,
     /// The number of the next call.
     next: u64,
+    /// Whether the sending half is closed once nothing waits.
+    is_finishing: bool,
     /// Whether the connection is gone.
     is_over: bool,
 }
@@ -83,6 +95,7 @@ enum Next {
     Unsubscribe(Bytes),
     Send(Message),
     Nothing,
+    Finish,
     Over,
 }
 
@@ -97,11 +110,15 @@ impl Wanted {
             state: Arc::default(),
             room: (options.send_ahead, options.send_ahead_messages),
             dropped: 0,
+            live: Count::new(),
         }
     }
 
     pub(crate) fn announcer(&self) -> Announcer {
-        Announcer(Arc::clone(&self.state))
+        Announcer {
+            state: Arc::clone(&self.state),
+            live: self.live.clone(),
+        }
     }
 
     /// Wants a topic once more. Returns whether it was not wanted before.
@@ -144,6 +161,31 @@ impl Wanted {
         }
     }
 
+    /// Waits until all connections have room. The task of the last call is woken.
+    pub(crate) fn poll_ready(&self, context: &Context<'_>) -> Poll<()> {
+        let mut all = Poll::Ready(());
+        for feed in lock(&self.state).feeds.values() {
+            let mut queue = lock(&feed.queue);
+            if !queue.has_room(self.room) {
+                queue.waiting_for_room = Some(context.waker().clone());
+                all = Poll::Pending;
+            }
+        }
+        all
+    }
+
+    /// Sends what waits, and closes the connections' sending halves. Waits until all are closed.
+    pub(crate) async fn finish(self) {
+        {
+            let mut state = lock(&self.state);
+            state.is_closed = true;
+            for feed in state.feeds.values() {
+                feed.change(|queue| queue.is_finishing = true);
+            }
+        }
+        self.live.wait_for(|live| live == 0).await;
+    }
+
     /// Messages that found no room.
     pub(crate) const fn dropped(&self) -> u64 {
         self.dropped
@@ -156,7 +198,8 @@ impl Drop for Wanted {
         let mut state = lock(&self.state);
         state.is_closed = true;
         for (_, feed) in state.feeds.drain() {
-            feed.change(Queue::end);
+            // The socket is gone, so no task of it waits.
+            drop(feed.change(Queue::end));
         }
     }
 }
@@ -165,8 +208,8 @@ impl Announcer {
     /// Tells a new connection what is wanted, from now to its end.
     pub(crate) fn add(&self, pipe: PipeId, sender: SendHalf) {
         let feed = Arc::new(Feed::default());
-        {
-            let mut state = lock(&self.0);
+        let before = {
+            let mut state = lock(&self.state);
             if state.is_closed {
                 return;
             }
@@ -175,21 +218,31 @@ impl Announcer {
                 queue.subscribe(topic.clone(), Repeat::No);
             }
             drop(queue);
-            let before = state.feeds.insert(pipe, Arc::clone(&feed));
-            if let Some(before) = before {
-                before.change(Queue::end);
-            }
+            state.feeds.insert(pipe, Arc::clone(&feed))
+        };
+        if let Some(before) = before {
+            before.end();
         }
+        let counted = self.live.add();
         tokio::spawn(async move {
             // The end of the connection is told by others.
             let _ = feed.run(sender).await;
+            drop(counted);
         });
+    }
+
+    /// Whether messages wait that a connection has not taken.
+    pub(crate) fn has_unsent(&self, pipe: PipeId) -> bool {
+        let state = lock(&self.state);
+        let feed = state.feeds.get(&pipe);
+        feed.is_some_and(|feed| lock(&feed.queue).messages > 0)
     }
 
     /// A connection is gone.
     pub(crate) fn remove(&self, pipe: PipeId) {
-        if let Some(feed) = lock(&self.0).feeds.remove(&pipe) {
-            feed.change(Queue::end);
+        let feed = lock(&self.state).feeds.remove(&pipe);
+        if let Some(feed) = feed {
+            feed.end();
         }
     }
 }
@@ -201,16 +254,49 @@ impl Feed {
         result
     }
 
+    /// The connection is gone. A waker is foreign code, so no lock is held here.
+    fn end(&self) {
+        if let Some(waker) = self.change(Queue::end) {
+            waker.wake();
+        }
+    }
+
     async fn run(&self, mut sender: SendHalf) -> Result<(), NetError> {
         loop {
             let next = lock(&self.queue).next();
             match next {
-                Next::Subscribe(topic) => sender.subscribe(topic).await?,
-                Next::Unsubscribe(topic) => sender.unsubscribe(topic).await?,
-                Next::Send(message) => sender.send(message).await?,
+                Next::Subscribe(topic) => self.unless_over(sender.subscribe(topic)).await?,
+                Next::Unsubscribe(topic) => self.unless_over(sender.unsubscribe(topic)).await?,
+                Next::Send(message) => {
+                    let size = message.size();
+                    self.unless_over(sender.send(message)).await?;
+                    let waiting = lock(&self.queue).sent(size);
+                    if let Some(waker) = waiting {
+                        waker.wake();
+                    }
+                }
                 Next::Nothing => self.changed.notified().await,
+                Next::Finish => return self.unless_over(sender.finish()).await,
                 Next::Over => return Ok(()),
             }
+        }
+    }
+
+    /// Waits for `sending`, unless the connection or the socket is gone before. A peer that does not
+    /// read must not keep a connection of a socket that is gone.
+    async fn unless_over(
+        &self,
+        sending: impl Future<Output = Result<(), NetError>>,
+    ) -> Result<(), NetError> {
+        let over = async {
+            while !lock(&self.queue).is_over {
+                self.changed.notified().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            sent = sending => sent,
+            () = over => Err(NetError::SendClosed),
         }
     }
 }
@@ -253,9 +339,20 @@ impl Queue {
         }
     }
 
+    fn has_room(&self, (bytes, messages): (usize, usize)) -> bool {
+        self.messages == 0 || (self.messages < messages && self.bytes < bytes)
+    }
+
+    /// The connection has taken a message of this length. Returns the task that waits for room.
+    fn sent(&mut self, size: usize) -> Option<Waker> {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(size);
+        self.waiting_for_room.take()
+    }
+
     /// Returns whether there was room.
-    fn send(&mut self, message: &Message, (bytes, messages): (usize, usize)) -> bool {
-        let has_room = self.messages == 0 || (self.messages < messages && self.bytes < bytes);
+    fn send(&mut self, message: &Message, room: (usize, usize)) -> bool {
+        let has_room = self.has_room(room);
         if has_room {
             self.messages += 1;
             self.bytes = self.bytes.saturating_add(message.size());
@@ -276,12 +373,9 @@ impl Queue {
             return Next::Over;
         }
         match self.waiting.pop_first() {
+            None if self.is_finishing => Next::Finish,
             None => Next::Nothing,
-            Some((_, Waiting::Message(message))) => {
-                self.messages -= 1;
-                self.bytes = self.bytes.saturating_sub(message.size());
-                Next::Send(message)
-            }
+            Some((_, Waiting::Message(message))) => Next::Send(message),
             Some((_, Waiting::Topic(topic))) => {
                 if matches!(self.topics.get(&topic), Some(Standing::ToTakeBack(_))) {
                     self.topics.remove(&topic);
@@ -294,11 +388,14 @@ impl Queue {
         }
     }
 
-    fn end(&mut self) {
+    /// Drops everything. Returns the task that waits for room.
+    fn end(&mut self) -> Option<Waker> {
+        let waiting = self.waiting_for_room.take();
         *self = Self {
             is_over: true,
             ..Self::default()
         };
+        waiting
     }
 }
 
@@ -313,8 +410,11 @@ mod tests {
             let (kind, bytes) = match queue.next() {
                 Next::Subscribe(topic) => ("+", topic),
                 Next::Unsubscribe(topic) => ("-", topic),
-                Next::Send(message) => ("=", message.into_frames().remove(0)),
-                Next::Nothing | Next::Over => return told,
+                Next::Send(message) => {
+                    queue.sent(message.size());
+                    ("=", message.into_frames().remove(0))
+                }
+                Next::Nothing | Next::Finish | Next::Over => return told,
             };
             told.push(format!("{kind}{}", String::from_utf8_lossy(&bytes)));
         }
@@ -372,7 +472,7 @@ mod tests {
         assert!(queue.send(&"2".into(), room));
         assert!(!queue.send(&"3".into(), room));
         assert_eq!(told(&mut queue), ["=1", "=2"]);
-        queue.end();
+        assert!(queue.end().is_none());
         queue.subscribe("late".into(), Repeat::No);
         assert!(told(&mut queue).is_empty());
     }

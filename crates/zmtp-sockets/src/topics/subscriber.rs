@@ -27,6 +27,8 @@ pub(crate) struct Admitting {
     pub(crate) judging: Judging,
     /// The first message of each connection.
     pub(crate) welcome: Option<Message>,
+    /// Whether the socket receives what a subscriber has sent before it was lost.
+    pub(crate) receives: bool,
 }
 
 impl Pattern for Admitting {
@@ -54,9 +56,16 @@ impl Pattern for Admitting {
         Ok(())
     }
 
-    /// RFC 29: the queue of a subscriber dies with its connection. So do its subscriptions.
+    /// RFC 29: the queue to a subscriber dies with its connection. So do its subscriptions, once what
+    /// has arrived was received.
     fn lost(&self, pipe: PipeId, _has_queue: bool) {
-        self.remove(pipe);
+        if !self.receives {
+            self.remove(pipe);
+        }
+    }
+
+    fn drained(&self, pipe: PipeId) -> bool {
+        self.receives && self.reporter.retain(pipe, Inlet::is_open)
     }
 
     fn judges_topics(&self) -> bool {

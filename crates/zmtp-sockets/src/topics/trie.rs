@@ -172,6 +172,11 @@ impl Trie {
         way(&self.nodes, topic).any(|(node, _)| !self.nodes[node].places.is_empty())
     }
 
+    /// Whether somebody has a topic.
+    pub(crate) fn has_topics(&self) -> bool {
+        self.subscribers.iter().any(|it| !it.nodes.is_empty())
+    }
+
     /// The topics of `place`.
     pub(crate) fn topics(&self, place: usize) -> Vec<Vec<u8>> {
         let nodes = self.subscribers.get(place).map(|it| it.nodes.iter());

@@ -235,7 +235,7 @@ async fn xsub_to_xpub(cell: Cell<'_>) {
         xsub.send(ours(number + 100));
         assert_eq!(xpub.receive().await.frames, theirs(number + 100));
     }
-    soon(xsub.close()).await;
+    soon(xsub.close()).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! Peers that come and go leave nothing behind.
 
-use crate::securities::{ANY_PORT, eventually, fast, null, soon};
+use crate::securities::{ANY_PORT, eventually, fast, null, plain_client, soon};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use zmtp_auth::zap::{ZapRequest, ZapRouter};
+use zmtp_auth::{Config, DenialStatus, Domain};
 use zmtp_sockets::{Dealer, Pub, Pull, Push, Rep, Req, Router, SocketEvent, SocketOptions, Sub};
 
 fn tasks() -> usize {
@@ -228,4 +230,21 @@ async fn a_subscriber_that_is_not_called_keeps_nothing_of_publishers_that_come_a
         soon(events.next()).await,
         Some(SocketEvent::AllReceived { .. })
     ) {}
+}
+
+#[tokio::test]
+async fn a_socket_that_is_dropped_while_a_server_refuses_it_for_good_leaves_no_task() {
+    let mut pull = Pull::new();
+    let router = ZapRouter::new();
+    let deny = async |request: ZapRequest| request.deny(DenialStatus::Failure, "no");
+    router.bind("test", deny).unwrap();
+    let server = Config::untyped_builder().plain_server();
+    let server = server.authorize(Domain::from("test")).finish().unwrap();
+    let endpoint = pull.bind(ANY_PORT, (server, router)).await.unwrap();
+    eventually(|| tasks() == 2).await;
+    let mut push = Push::new();
+    push.connect(&endpoint, plain_client("anyone")).unwrap();
+    push.try_send("unsent").unwrap();
+    drop(push);
+    eventually(|| tasks() == 2).await;
 }

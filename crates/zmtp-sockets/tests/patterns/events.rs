@@ -1,7 +1,10 @@
 //! Events of sockets.
 
 use crate::securities::{ANY_PORT, fast, null, soon};
-use zmtp_sockets::{Dealer, Events, Pull, Push, Router, SocketEvent};
+use std::time::Duration;
+use zmtp_auth::net::{Listener, NetError};
+use zmtp_auth::{Config, SocketType};
+use zmtp_sockets::{Dealer, Events, Pull, Push, Router, SocketEvent, SocketOptions};
 
 async fn next(events: &mut Events) -> SocketEvent {
     soon(events.next()).await.expect("the socket lives")
@@ -75,4 +78,75 @@ async fn a_close_waits_until_the_peer_has_closed_too() {
         let told = tokio::time::timeout(std::time::Duration::ZERO, events.next()).await;
         assert!(told.unwrap().is_some());
     }
+}
+
+#[tokio::test]
+async fn a_socket_that_dials_once_says_whether_everything_was_sent_and_connects_no_more() {
+    let once = || {
+        let mut options = fast().with_immediate(true);
+        options.connection.reconnect.once = true;
+        Push::with_options(options)
+    };
+    // Nothing listens there: one attempt, and none after it.
+    let mut push = once();
+    let mut events = push.events();
+    push.connect("tcp://127.0.0.1:9", null()).unwrap();
+    let told = next(&mut events).await;
+    let SocketEvent::Retrying { retry_after, .. } = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!(retry_after, None);
+
+    for sends_all in [true, false] {
+        let config = Config::builder(SocketType::Pull).null().accept_any_peer();
+        let listener = Listener::bind(ANY_PORT, config.finish().unwrap()).await;
+        let listener = listener.unwrap();
+        let mut push = once();
+        let mut events = push.events();
+        push.connect(listener.local_endpoint(), null()).unwrap();
+        let mut pull = soon(listener.accept()).await.unwrap();
+        let told = next(&mut events).await;
+        assert!(matches!(told, SocketEvent::Connected { .. }), "{told:?}");
+        if sends_all {
+            soon(push.send("one")).await;
+            soon(pull.recv_message()).await.unwrap();
+        } else {
+            // More than the system takes: the peer does not read.
+            let filling = async {
+                loop {
+                    push.send(vec![b'x'; 100_000]).await;
+                }
+            };
+            let filled = tokio::time::timeout(Duration::from_millis(500), filling);
+            assert!(filled.await.is_err());
+        }
+        drop(pull);
+        let told = next(&mut events).await;
+        let SocketEvent::Lost { all_sent, .. } = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(all_sent, sends_all);
+        assert!(push.try_send("late").is_err(), "there is no peer");
+        let again = tokio::time::timeout(Duration::from_millis(100), listener.accept());
+        assert!(again.await.is_err(), "it connects again");
+        soon(push.close()).await.unwrap();
+        assert!(events.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_socket_has_closed_has_sent_everything() {
+    let mut pull = Pull::new();
+    let endpoint = pull.bind(ANY_PORT, null()).await.unwrap();
+    let mut push = Push::with_options(SocketOptions::default().with_immediate(true));
+    let mut events = push.events();
+    push.connect(&endpoint, null()).unwrap();
+    soon(push.send("last")).await;
+    soon(push.close()).await.unwrap();
+    assert!(matches!(next(&mut events).await, SocketEvent::Connected { .. }));
+    let told = next(&mut events).await;
+    let SocketEvent::Lost { error, all_sent, .. } = told else {
+        panic!("{told:?}");
+    };
+    assert!(all_sent && matches!(error, NetError::SendClosed), "{error:?}");
 }

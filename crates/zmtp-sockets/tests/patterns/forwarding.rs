@@ -2,8 +2,12 @@
 
 use crate::securities::{ANY_PORT, eventually, fast, null, plain_client, plain_server, soon};
 use bytes::Bytes;
-use zmtp_auth::net::Endpoint;
-use zmtp_sockets::{FromSubscriber, Message, Pub, SocketOptions, Sub, Xpub, Xsub, proxy};
+use std::time::Duration;
+use zmtp_auth::net::{Endpoint, Listener};
+use zmtp_auth::{Config, SocketType};
+use zmtp_sockets::{
+    FromSubscriber, Message, Pub, SocketEvent, SocketOptions, Sub, Xpub, Xsub, proxy,
+};
 
 async fn bound(options: SocketOptions) -> (Xpub, Endpoint) {
     let mut xpub = Xpub::with_options(options);
@@ -159,7 +163,7 @@ async fn an_xsub_sends_messages_and_subscriptions_to_all_and_does_not_filter() {
     xsub.unsubscribe("b");
     assert_eq!(soon(xsub.recv()).await.frames(), ["b2"]);
     assert_eq!(xsub.dropped(), 0);
-    soon(xsub.close()).await;
+    soon(xsub.close()).await.unwrap();
 }
 
 #[tokio::test]
@@ -199,4 +203,80 @@ async fn subscriptions_pass_on_as_messages_of_zmtp_3_0() {
     sub.unsubscribe("topic");
     let message = Message::from(soon(xpub.recv()).await);
     assert_eq!(message.frames(), [Bytes::from_static(b"\x00topic")]);
+}
+
+#[tokio::test]
+async fn an_xsub_that_waits_for_room_drops_nothing_and_sends_the_rest_when_it_closes() {
+    const MESSAGES: usize = 5000;
+    let (mut xpub, endpoint) = bound(fast()).await;
+    let mut events = xpub.events();
+    let mut xsub = Xsub::with_options(fast());
+    xsub.connect(&endpoint, plain_client("alice")).unwrap();
+    xsub.subscribe("connected");
+    assert_eq!(next(&mut xpub).await, "+connected alice");
+    let reading = tokio::spawn(async move {
+        for number in 0..MESSAGES {
+            assert_eq!(next(&mut xpub).await, format!("={number} alice"));
+        }
+        assert_eq!(next(&mut xpub).await, "-connected alice");
+        assert!(xpub.try_recv().is_none());
+        xpub
+    });
+    for number in 0..MESSAGES {
+        soon(xsub.ready()).await;
+        xsub.send(number.to_string());
+    }
+    assert_eq!(xsub.dropped(), 0);
+    soon(xsub.close()).await.unwrap();
+    let _xpub = soon(reading).await.unwrap();
+    // The end of the peer is told once everything of it was received.
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.push(soon(events.next()).await.unwrap());
+    }
+    assert!(
+        told.iter()
+            .any(|it| matches!(it, SocketEvent::AllReceived { .. })),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_xsub_says_what_a_lost_publisher_has_not_taken() {
+    let config = Config::builder(SocketType::Xpub).null().accept_any_peer();
+    let listener = Listener::bind(ANY_PORT, config.finish().unwrap()).await;
+    let listener = listener.unwrap();
+    let mut xsub = Xsub::with_options(fast());
+    let mut events = xsub.events();
+    xsub.connect(listener.local_endpoint(), null()).unwrap();
+    let xpub = soon(listener.accept()).await.unwrap();
+    let connected = soon(events.next()).await.unwrap();
+    assert!(matches!(connected, SocketEvent::Connected { .. }));
+    // It reads nothing, so the last of it waits on this side.
+    let filling = async {
+        loop {
+            xsub.ready().await;
+            xsub.send(vec![b'x'; 100_000]);
+        }
+    };
+    let filled = tokio::time::timeout(Duration::from_millis(500), filling);
+    assert!(filled.await.is_err());
+    drop(xpub);
+    soon(xsub.ready()).await;
+    let told = soon(events.next()).await.unwrap();
+    let SocketEvent::Lost { all_sent, .. } = told else {
+        panic!("{told:?}");
+    };
+    assert!(!all_sent);
+    // A peer that reads nothing does not keep a connection of a socket that is gone.
+    let mut xpub = soon(listener.accept()).await.unwrap();
+    eventually(|| {
+        xsub.send(vec![b'x'; 100_000]);
+        xsub.dropped() > 100
+    })
+    .await;
+    let linger = Duration::from_millis(200);
+    let unsent = tokio::time::timeout(linger, xsub.close()).await;
+    assert!(unsent.is_err());
+    while soon(xpub.recv()).await.is_ok() {}
 }

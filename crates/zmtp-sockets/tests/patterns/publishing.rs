@@ -3,8 +3,9 @@
 use crate::net_peers::{RawPeer, port};
 use crate::securities::{ANY_PORT, eventually, fast, null, plain_client, plain_server, soon};
 use bytes::Bytes;
+use std::time::Duration;
 use zmtp_auth::SocketType;
-use zmtp_auth::net::Endpoint;
+use zmtp_auth::net::{Endpoint, Message};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_sockets::{Pub, SocketEvent, Sub, SubscriptionRefused};
 
@@ -280,4 +281,60 @@ async fn a_flood_of_one_subscriber_holds_up_no_other() {
     });
     assert_eq!(first.await.frames(), ["weather"]);
     subscribed(&mut publisher, 5_001).await;
+}
+
+/// More messages than all queues between a publisher and a subscriber hold.
+const FLOOD: usize = 5000;
+
+#[tokio::test]
+async fn a_publisher_that_waits_for_room_drops_nothing() {
+    let (mut publisher, endpoint) = bound().await;
+    let sub = subscriber(&endpoint, &["news"]);
+    soon(publisher.subscribed()).await;
+    let reading = tokio::spawn(async move {
+        let mut sub = sub;
+        for number in 0..FLOOD {
+            assert_eq!(frames(&mut sub).await[1], number.to_string());
+        }
+        sub
+    });
+    for number in 0..FLOOD {
+        let message = Message::from([Bytes::from("news"), number.to_string().into()]);
+        soon(publisher.ready_for(&message)).await;
+        publisher.send(message);
+    }
+    let _sub = soon(reading).await.unwrap();
+    assert!(publisher.subscribers().all(|it| it.dropped == 0));
+
+    // A subscriber that reads nothing holds up its own topic alone, and nothing once it is gone.
+    let stuck = subscriber(&endpoint, &["stuck"]);
+    subscribed(&mut publisher, 2).await;
+    let message = Message::from(vec![b's'; 10_000]);
+    let stuck_message = Message::from([Bytes::from("stuck"), vec![0; 100_000].into()]);
+    let filling = async {
+        loop {
+            publisher.ready_for(&stuck_message).await;
+            publisher.send(stuck_message.clone());
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(500), filling).await.is_err());
+    soon(publisher.ready_for(&message)).await;
+    drop(stuck);
+    soon(publisher.ready_for(&stuck_message)).await;
+}
+
+#[tokio::test]
+async fn a_publisher_waits_for_the_first_subscription_that_is_not_taken_back() {
+    let (mut publisher, endpoint) = bound().await;
+    let mut sub = subscriber(&endpoint, &[]);
+    let early = tokio::time::timeout(Duration::from_millis(100), publisher.subscribed());
+    assert!(early.await.is_err());
+    sub.subscribe("news");
+    soon(publisher.subscribed()).await;
+    publisher.send("news");
+    assert_eq!(frames(&mut sub).await, ["news"]);
+    drop(sub);
+    subscribed(&mut publisher, 0).await;
+    let late = tokio::time::timeout(Duration::from_millis(100), publisher.subscribed());
+    assert!(late.await.is_err());
 }
