@@ -56,8 +56,7 @@ async fn a_connector_that_tries_once_makes_one_connection() {
     let mut options = impatient();
     options.reconnect.once = true;
     let push = null(SocketType::Push);
-    let mut connector =
-        Connector::with_options(listener.local_endpoint(), push, options).unwrap();
+    let mut connector = Connector::with_options(listener.local_endpoint(), push, options).unwrap();
     for _ in 0..2 {
         let mut connection = soon(connector.next()).await.unwrap();
         let mut ends = connection.ends();

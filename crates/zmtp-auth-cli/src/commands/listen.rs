@@ -11,16 +11,13 @@ use crate::security::argument_source;
 use crate::security::server::{LoadedPolicy, ServerConfig, ServerSecurity, reloaded};
 use crate::signals::{Signal, Signals};
 use crate::socket::any_socket::AnySocket;
-use crate::socket::arguments::{BindArguments, SocketArguments};
-use crate::socket::by_connection::ConnectionHost;
-use crate::socket::by_pattern::{PatternHost, Traffic};
-use crate::socket::exchange::Outgoing;
-use crate::socket::outlet::Outlet;
+use crate::socket::arguments::{BindArguments, SocketArguments, TopicArguments};
+use crate::socket::bound::{BoundSocket, Traffic};
+use crate::socket::outgoing::Outgoing;
 use crate::socket::socket_type::TypeArgument;
 use clap::Args;
 use serde::Serialize;
-use std::sync::Arc;
-use zmtp_auth::net::{Endpoint, Options, Refusal};
+use zmtp_auth::net::Endpoint;
 use zmtp_auth::{Security, SocketType};
 use zmtp_sockets::SocketOptions;
 
@@ -29,7 +26,8 @@ use zmtp_sockets::SocketOptions;
 /// Prints one JSON object per line. The first is {"event":"listening","endpoint":".."} with the port
 /// that was bound. After that come "accepted", "refused" (with the key or user, if that was proven,
 /// and the rule that decided), "turned_away" (a peer that the policy admits and the socket does not
-/// take, such as the second of a pair), "message", "undelivered" and "closed". Data from peers, such
+/// take, such as the second of a pair), "message", "undelivered" and "closed". An xpub also prints
+/// "subscribed" and "unsubscribed", and a pub or xpub "subscription_refused". Data from peers, such
 /// as user ids and frames, is {"text":".."}, or {"base64":".."} if it is not UTF-8.
 ///
 /// Messages are received from each peer in turn. A rep and a req add and remove the empty frame before
@@ -62,8 +60,9 @@ pub(crate) struct ListenArguments {
     /// Send lines of standard input. A push, dealer or pair sends each line to one peer, in turn, and
     /// a req waits for its reply. A rep answers each request with a line. A router sends a line to the
     /// peer whose routing id is its first frame. A pub or xpub sends each line to every peer with a
-    /// subscription that matches its beginning. The first line waits for such a peer, and each line
-    /// waits for peers that read slowly, but a rep and a router do not wait
+    /// subscription that matches its beginning, and an xsub to all peers. The first line waits for a
+    /// peer that subscribes, with an xsub for a peer. Each line waits for peers that read slowly, but a
+    /// rep and a router do not wait
     #[arg(long, conflicts_with = "echo")]
     send: bool,
     /// Split each line into frames at this text
@@ -74,6 +73,8 @@ pub(crate) struct ListenArguments {
         conflicts_with = "echo"
     )]
     multipart: Option<String>,
+    #[command(flatten)]
+    topics: TopicArguments,
     #[command(flatten)]
     socket: SocketArguments,
     #[command(flatten)]
@@ -88,70 +89,23 @@ enum Told {
     ReloadFailed { error: String },
 }
 
-/// A socket that is bound.
-enum Bound {
-    Pattern(PatternHost),
-    Connections(ConnectionHost),
-}
-
-impl Bound {
-    async fn bind(
-        arguments: &ListenArguments,
-        security: Security,
-        events: Events,
-    ) -> Result<Self, Failure> {
-        let TypeArgument(socket_type) = arguments.socket_type;
-        let endpoint = &arguments.endpoint;
-        let set = |options: &mut Options| {
-            arguments.socket.apply(options);
-            arguments.bind.apply(options);
-        };
-        let max_line = arguments.socket.limits().max_message;
-        let multipart = || arguments.multipart.clone();
-        let mut options = SocketOptions::default();
-        set(&mut options.connection);
-        if let Some(socket) = AnySocket::new(socket_type, options) {
-            let lines = || Outgoing::of_stdin(max_line, multipart());
-            let traffic = Traffic {
-                socket_type,
-                echo: arguments.echo,
-                lines: arguments.send.then(lines),
-            };
-            let bound = PatternHost::bind(socket, endpoint, security, traffic, events);
-            return Ok(Self::Pattern(bound.await?));
-        }
-        let mut options = Options::default();
-        set(&mut options);
-        let outlet = || Outlet::new(multipart(), max_line);
-        let outlet = arguments.send.then(outlet);
-        let bound = ConnectionHost::bind(socket_type, endpoint, security, options, outlet, events);
-        Ok(Self::Connections(bound.await?))
-    }
-
-    fn endpoint(&self) -> &Endpoint {
-        match self {
-            Self::Pattern(bound) => bound.endpoint(),
-            Self::Connections(bound) => bound.endpoint(),
-        }
-    }
-
-    /// Serves peers until one is refused. Cancel-safe.
-    async fn next(&mut self) -> Result<Arc<Refusal>, Failure> {
-        match self {
-            Self::Pattern(bound) => bound.next().await,
-            Self::Connections(bound) => bound.next().await.map(Arc::new),
-        }
-    }
-
-    async fn end(self) -> Result<(), Failure> {
-        match self {
-            Self::Pattern(bound) => bound.end().await,
-            Self::Connections(bound) => bound.end().await,
-        }
-    }
-}
-
 impl ListenArguments {
+    async fn bind(&self, security: Security, events: Events) -> Result<BoundSocket, Failure> {
+        let TypeArgument(socket_type) = self.socket_type;
+        let mut options = SocketOptions::default();
+        self.socket.apply(&mut options.connection);
+        self.bind.apply(&mut options.connection);
+        let socket = AnySocket::new(socket_type, options, &self.topics.of(socket_type))?;
+        let max_line = self.socket.limits().max_message;
+        let lines = || Outgoing::of_stdin(max_line, self.multipart.clone());
+        let traffic = Traffic {
+            socket_type,
+            echo: self.echo,
+            lines: self.send.then(lines),
+        };
+        BoundSocket::bind(socket, &self.endpoint, security, traffic, events).await
+    }
+
     /// # Errors
     /// Returns a usage failure if an option has no effect on a socket of this type.
     fn check(&self) -> Result<(), Failure> {
@@ -180,7 +134,7 @@ impl ListenArguments {
                 "--multipart needs a separator that is not empty",
             ));
         }
-        Ok(())
+        self.topics.check(socket_type)
     }
 }
 
@@ -208,7 +162,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let events = Events::on_stdout()?;
-    let mut bound = Bound::bind(arguments, security, events.clone()).await?;
+    let mut bound = arguments.bind(security, events.clone()).await?;
     events.offer(&Told::Listening {
         endpoint: bound.endpoint().to_string(),
     })?;

@@ -50,9 +50,27 @@ pub(crate) struct SocketArguments {
     /// The identity to claim (ZMQ_ROUTING_ID), by which a router addresses this socket
     #[arg(long, value_name = "TEXT")]
     identity: Option<String>,
-    /// Send a PING at this interval, and close a peer that does not answer within the same time
+    /// Send a PING at this interval, and close a peer that does not answer within the same time, or
+    /// within --heartbeat-timeout
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     heartbeat: Option<u64>,
+    /// How long a peer may take to answer a PING, if not the interval of --heartbeat
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "heartbeat",
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    heartbeat_timeout: Option<u64>,
+    /// Tell the peer with each PING to close the connection if it receives nothing for so long. At
+    /// most 65 seconds
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "heartbeat",
+        value_parser = clap::value_parser!(u64).range(1..=65)
+    )]
+    heartbeat_ttl: Option<u64>,
     #[command(flatten)]
     limits: LimitArguments,
 }
@@ -80,13 +98,52 @@ impl SocketArguments {
 
     /// Sets the options that were given.
     pub(crate) fn apply(&self, options: &mut Options) {
-        let every = |seconds| HeartbeatSettings::every(Duration::from_secs(seconds));
-        options.heartbeat = self.heartbeat.map(every);
+        options.heartbeat = self.heartbeat.map(|seconds| {
+            let mut heartbeat = HeartbeatSettings::every(Duration::from_secs(seconds));
+            if let Some(seconds) = self.heartbeat_timeout {
+                heartbeat.timeout = Duration::from_secs(seconds);
+            }
+            if let Some(seconds) = self.heartbeat_ttl {
+                heartbeat.ttl = Duration::from_secs(seconds);
+            }
+            heartbeat
+        });
     }
 
     /// The limits that apply.
     pub(crate) fn limits(&self) -> Limits {
         self.limits.limits()
+    }
+}
+
+/// What a socket subscribes to.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct TopicArguments {
+    /// A topic that a sub or xsub subscribes to: the beginning of the first frames that it wants. May
+    /// be given several times; the default is every topic
+    #[arg(long, value_name = "TOPIC")]
+    subscribe: Vec<String>,
+}
+
+impl TopicArguments {
+    /// # Errors
+    /// Returns a usage failure if a topic was given and a socket of this type does not subscribe.
+    pub(crate) fn check(&self, socket_type: SocketType) -> Result<(), Failure> {
+        if self.subscribe.is_empty() || socket_type.subscribes() {
+            return Ok(());
+        }
+        Err(Failure::usage(format_args!(
+            "--subscribe has no effect: a {socket_type} socket subscribes to nothing"
+        )))
+    }
+
+    /// The topics that apply.
+    pub(crate) fn of(&self, socket_type: SocketType) -> Vec<String> {
+        match self.subscribe.as_slice() {
+            [] if socket_type.subscribes() => vec![String::new()],
+            topics => topics.to_vec(),
+        }
     }
 }
 
@@ -192,6 +249,35 @@ fn mode(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::FromArgMatches;
+
+    #[test]
+    fn heartbeats_have_libzmqs_options() {
+        let of = |line: &str| {
+            let command = SocketArguments::augment_args(clap::Command::new("socket"));
+            let words = std::iter::once("socket").chain(line.split_whitespace());
+            let matches = command.try_get_matches_from(words).ok()?;
+            let arguments = SocketArguments::from_arg_matches(&matches).ok()?;
+            let mut options = Options::default();
+            arguments.apply(&mut options);
+            Some(options.heartbeat)
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(of(""), Some(None));
+        let every = HeartbeatSettings::every(3 * second);
+        assert_eq!(of("--heartbeat 3"), Some(Some(every)));
+        let all = every.with_timeout(7 * second).with_ttl(9 * second);
+        let line = "--heartbeat 3 --heartbeat-timeout 7 --heartbeat-ttl 9";
+        assert_eq!(of(line), Some(Some(all)));
+        for bad in [
+            "--heartbeat 0",
+            "--heartbeat-timeout 7",
+            "--heartbeat-ttl 9",
+            "--heartbeat 3 --heartbeat-ttl 66",
+        ] {
+            assert!(of(bad).is_none(), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_and_modes_are_read_strictly() {

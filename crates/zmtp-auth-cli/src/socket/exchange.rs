@@ -1,18 +1,19 @@
-//! The task of a socket that listens: prints the messages that arrive, sends lines of standard input,
-//! and answers, as the socket's pattern has it.
+//! Exchanges messages as the socket's pattern has it: prints what arrives, sends lines of standard
+//! input, and answers.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
 use crate::socket::any_socket::{AnySocket, BothWays};
-use crate::socket::frames::split;
-use crate::socket::lines::{Line, Lines};
-use crate::socket::peers::Peers;
+use crate::socket::outgoing::{Outgoing, next, sent};
+use crate::socket::peers::table::Peers;
+use crate::socket::stop::Stop;
+use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::task::Poll;
 use tokio::sync::oneshot;
 use zmtp_auth::WithCauses;
 use zmtp_auth::net::{Message, NetError};
-use zmtp_sockets::{Addressed, Push, Received, Rep, Req, Router};
+use zmtp_sockets::{Addressed, FromSubscriber, Pub, Push, Received, Rep, Req, Router};
 
 /// A socket, and what it does with messages.
 pub(crate) struct Exchange {
@@ -23,53 +24,15 @@ pub(crate) struct Exchange {
     pub(crate) lines: Option<Outgoing>,
 }
 
-/// The lines of standard input as messages.
-pub(crate) struct Outgoing {
-    lines: Lines,
-    max_line: usize,
-    multipart: Option<String>,
-    has_ended: bool,
-}
-
-impl Outgoing {
-    pub(crate) fn of_stdin(max_line: usize, multipart: Option<String>) -> Self {
-        Self {
-            lines: Lines::of_stdin(max_line),
-            max_line,
-            multipart,
-            has_ended: false,
-        }
-    }
-
-    /// The next message. Never completes after the end of standard input. Cancel-safe.
-    async fn next(&mut self) -> Result<Message, Failure> {
-        if !self.has_ended {
-            match self.lines.next().await.map_err(Failure::stdin)? {
-                Some(Line::Whole(line)) => {
-                    return Ok(split(line, self.multipart.as_deref()).into());
-                }
-                Some(Line::TooLong) => return Err(Failure::long_line(self.max_line)),
-                None => self.has_ended = true,
-            }
-        }
-        pending().await
-    }
-}
-
-/// The next line. Never completes without lines.
-async fn next(lines: &mut Option<Outgoing>) -> Result<Message, Failure> {
-    match lines {
-        Some(lines) => lines.next().await,
-        None => pending().await,
-    }
-}
+/// An exchange goes on until it is stopped.
+type Endless = Result<Infallible, Stop>;
 
 impl Exchange {
     /// Exchanges messages until it is stopped. Then closes the socket.
     pub(crate) async fn run(mut self, stopped: oneshot::Receiver<()>) -> Result<(), Failure> {
         // A full stdout or a peer that does not read must not delay the end of the program.
         tokio::select! {
-            ended = self.exchange() => return ended,
+            stop = self.exchange() => return Err(stop.into()),
             _ = stopped => {}
         }
         self.peers.catch_up().await?;
@@ -80,15 +43,27 @@ impl Exchange {
         self.peers.end(&reason).await
     }
 
-    /// Completes only with a failure: stdout or standard input is broken.
-    async fn exchange(&mut self) -> Result<(), Failure> {
+    /// Exchanges messages. Returns why that has ended.
+    pub(crate) async fn exchange(&mut self) -> Stop {
+        let Err(stop) = self.exchange_all().await;
+        stop
+    }
+
+    async fn exchange_all(&mut self) -> Endless {
         let (peers, lines, echo) = (&mut self.peers, &mut self.lines, self.echo);
         match &mut self.socket {
             AnySocket::Dealer(dealer) => both_ways(dealer, peers, lines, echo).await,
             AnySocket::Pair(pair) => both_ways(pair, peers, lines, echo).await,
+            AnySocket::Xpub(xpub) => both_ways(xpub, peers, lines, echo).await,
+            AnySocket::Xsub(xsub) => both_ways(xsub, peers, lines, echo).await,
             AnySocket::Push(push) => send(push, peers, lines).await,
+            AnySocket::Pub(publisher) => publish(publisher, peers, lines).await,
             AnySocket::Pull(pull) => loop {
                 let received = peers.meanwhile(pull.recv()).await?;
+                tell(peers, &received).await?;
+            },
+            AnySocket::Sub(sub) => loop {
+                let received = peers.meanwhile(sub.recv()).await?;
                 tell(peers, &received).await?;
             },
             AnySocket::Router(router) => route(router, peers, lines, echo).await,
@@ -98,7 +73,7 @@ impl Exchange {
     }
 }
 
-async fn tell(peers: &mut Peers, received: &Received) -> Result<(), Failure> {
+async fn tell(peers: &mut Peers, received: &Received) -> Result<(), Stop> {
     peers
         .message(received.peer(), None, received.frames())
         .await
@@ -108,7 +83,7 @@ async fn tell(peers: &mut Peers, received: &Received) -> Result<(), Failure> {
 enum Step {
     Line(Message),
     HasRoom,
-    Received(Received),
+    Arrived(FromSubscriber),
 }
 
 async fn both_ways(
@@ -116,58 +91,83 @@ async fn both_ways(
     peers: &mut Peers,
     lines: &mut Option<Outgoing>,
     echo: bool,
-) -> Result<(), Failure> {
+) -> Endless {
     let mut unsent: Option<Message> = None;
+    let mut has_sent = false;
     loop {
-        let waits = unsent.is_some();
+        let may_read =
+            lines.is_some() && unsent.is_none() && socket.may_send(peers.has_some(), has_sent);
         let step = async {
             tokio::select! {
-                line = next(lines), if !waits => line.map(Step::Line),
+                line = next(lines), if may_read => line.map(Step::Line),
                 step = poll_fn(|context| {
-                    if waits && socket.poll_ready(context).is_ready() {
+                    if let Some(message) = &unsent
+                        && socket.poll_ready(message, context).is_ready()
+                    {
                         return Poll::Ready(Step::HasRoom);
                     }
-                    socket.poll_recv(context).map(Step::Received)
+                    socket.poll_recv(context).map(Step::Arrived)
                 }) => Ok(step),
             }
         };
-        match peers.meanwhile(step).await?? {
-            Step::Line(line) => unsent = Some(line),
+        let Some(step) = peers.until_news(step).await? else {
+            continue;
+        };
+        let received = match step? {
+            Step::Line(line) => {
+                unsent = Some(line);
+                continue;
+            }
             Step::HasRoom => {
                 if let Some(message) = unsent.take() {
                     unsent = socket.queue(message).err();
                 }
-            }
-            Step::Received(received) => {
-                tell(peers, &received).await?;
-                if echo {
-                    let (message, peer) = received.into_parts();
-                    let mut message = Some(message);
-                    // Nothing more is received before it has room.
-                    let sending = async {
-                        while let Some(unsent) = message.take() {
-                            poll_fn(|context| socket.poll_ready(context)).await;
-                            message = socket.queue(unsent).err();
-                        }
-                    };
-                    if peers.while_connected(&peer, sending).await?.is_none() {
-                        let reason = "the peer is gone".to_owned();
-                        peers.undelivered(Some(&peer), None, reason).await?;
-                    }
+                if unsent.is_none() {
+                    has_sent = true;
+                    sent(lines);
                 }
+                continue;
+            }
+            Step::Arrived(FromSubscriber::Message(received)) => received,
+            Step::Arrived(subscription) => {
+                peers.subscription(&subscription).await?;
+                continue;
+            }
+        };
+        tell(peers, &received).await?;
+        if echo {
+            let (message, peer) = received.into_parts();
+            let mut message = Some(message);
+            // Nothing more is received before it has room.
+            let sending = async {
+                while let Some(unsent) = message.take() {
+                    poll_fn(|context| socket.poll_ready(&unsent, context)).await;
+                    message = socket.queue(unsent).err();
+                }
+            };
+            if peers.while_connected(&peer, sending).await?.is_none() {
+                let reason = "the peer is gone".to_owned();
+                peers.undelivered(Some(&peer), None, reason).await?;
             }
         }
     }
 }
 
-async fn send(
-    push: &mut Push,
-    peers: &mut Peers,
-    lines: &mut Option<Outgoing>,
-) -> Result<(), Failure> {
+async fn send(push: &mut Push, peers: &mut Peers, lines: &mut Option<Outgoing>) -> Endless {
     loop {
         let message = peers.meanwhile(next(lines)).await??;
         peers.meanwhile(push.send(message)).await?;
+        sent(lines);
+    }
+}
+
+async fn publish(publisher: &mut Pub, peers: &mut Peers, lines: &mut Option<Outgoing>) -> Endless {
+    peers.meanwhile(publisher.subscribed()).await?;
+    loop {
+        let message = peers.meanwhile(next(lines)).await??;
+        peers.meanwhile(publisher.ready_for(&message)).await?;
+        publisher.send(message);
+        sent(lines);
     }
 }
 
@@ -176,7 +176,7 @@ async fn route(
     peers: &mut Peers,
     lines: &mut Option<Outgoing>,
     echo: bool,
-) -> Result<(), Failure> {
+) -> Endless {
     loop {
         let step = async {
             tokio::select! {
@@ -201,6 +201,7 @@ async fn route(
                 )
             }
             Err(line) => {
+                sent(lines);
                 let mut frames = line.into_frames();
                 let routing_id = frames.remove(0);
                 if frames.is_empty() {
@@ -223,7 +224,7 @@ async fn reply(
     peers: &mut Peers,
     lines: &mut Option<Outgoing>,
     echo: bool,
-) -> Result<(), Failure> {
+) -> Endless {
     loop {
         let request = peers.meanwhile(rep.recv()).await?;
         peers
@@ -231,13 +232,21 @@ async fn reply(
             .await?;
         let body = if echo {
             request.message().clone()
-        } else if lines.is_some() {
-            peers.meanwhile(next(lines)).await??
-        } else {
+        } else if lines.is_none() {
             continue;
+        } else if peers.has_one_only() {
+            let line = next(lines);
+            match peers.while_connected(request.peer(), line).await? {
+                Some(line) => line?,
+                // The rest of what has arrived is received.
+                None => continue,
+            }
+        } else {
+            peers.meanwhile(next(lines)).await??
         };
         let before = rep.undelivered();
         rep.send(request.reply(body));
+        sent(lines);
         if rep.undelivered() > before {
             let reason = "the peer is gone or takes no more".to_owned();
             peers
@@ -247,19 +256,26 @@ async fn reply(
     }
 }
 
-async fn request(
-    req: &mut Req,
-    peers: &mut Peers,
-    lines: &mut Option<Outgoing>,
-) -> Result<(), Failure> {
+async fn request(req: &mut Req, peers: &mut Peers, lines: &mut Option<Outgoing>) -> Endless {
     loop {
         let message = peers.meanwhile(next(lines)).await??;
-        match peers.meanwhile(req.request(message)).await? {
-            Ok(reply) => tell(peers, &reply).await?,
+        peers.await_rest();
+        let answered = peers.meanwhile(req.request(message)).await?;
+        match answered {
+            Ok(reply) => {
+                tell(peers, &reply).await?;
+                sent(lines);
+            }
             Err(error) => {
                 let reason = WithCauses(&error).to_string();
                 peers.undelivered(None, None, reason).await?;
+                if peers.has_one_only() {
+                    // The loss of the peer ends the exchange, with a request that was not answered.
+                    peers.await_no_rest().await?;
+                    peers.meanwhile(pending::<()>()).await?;
+                }
             }
         }
+        peers.await_no_rest().await?;
     }
 }

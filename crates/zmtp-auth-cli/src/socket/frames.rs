@@ -1,13 +1,10 @@
-//! Converts messages to JSON and lines to messages, and adds and removes the envelope of REQ and REP
-//! (RFC 28), which a connection to one peer does not do.
+//! Converts frames to JSON, and lines to frames.
 #![forbid(unsafe_code)]
 
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
 use serde::Serialize;
 use std::path::Path;
-use zmtp_auth::SocketType;
-use zmtp_auth::net::Message;
 
 /// Data from a peer: as text if it is UTF-8, otherwise in base64.
 #[derive(Debug, Serialize)]
@@ -29,29 +26,6 @@ impl Shown {
     pub(crate) fn path(path: impl AsRef<Path>) -> Self {
         Self::of(path.as_ref().as_os_str().as_encoded_bytes())
     }
-}
-
-/// The frames without the envelope of a request or reply, as an application sees them.
-pub(crate) fn shown(ours: SocketType, frames: &[Bytes]) -> Vec<Shown> {
-    let body = match ours {
-        SocketType::Req | SocketType::Rep => {
-            let delimiter = frames.iter().position(Bytes::is_empty);
-            &frames[delimiter.map_or(0, |at| at + 1)..]
-        }
-        _ => frames,
-    };
-    body.iter().map(|frame| Shown::of(frame)).collect()
-}
-
-/// The message of a line: the envelope if the type needs one, then one frame, or one for each part
-/// between separators.
-pub(crate) fn message(ours: SocketType, line: Vec<u8>, separator: Option<&str>) -> Message {
-    let mut frames = Vec::new();
-    if matches!(ours, SocketType::Req | SocketType::Rep) {
-        frames.push(Bytes::new());
-    }
-    frames.extend(split(line, separator));
-    frames.into()
 }
 
 /// The frames of a line: one, or one for each part between separators.
@@ -83,7 +57,6 @@ mod tests {
         let parts = |line: &[u8]| split(line.into(), Some("::"));
         assert_eq!(parts(b"a::\xff\r::"), [&b"a"[..], b"\xff\r", b""]);
         assert_eq!(parts(b""), [""]);
-        let whole = message(SocketType::Req, b"a::b".into(), None);
-        assert_eq!(whole.frames(), ["", "a::b"]);
+        assert_eq!(split(b"a::b".into(), None), ["a::b"]);
     }
 }

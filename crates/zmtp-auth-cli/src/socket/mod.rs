@@ -3,13 +3,12 @@
 
 pub(crate) mod any_socket;
 pub(crate) mod arguments;
-pub(crate) mod by_connection;
-pub(crate) mod by_pattern;
-pub(crate) mod conversation;
+pub(crate) mod bound;
+pub(crate) mod dialled;
 pub(crate) mod exchange;
 pub(crate) mod frames;
 pub(crate) mod lines;
-pub(crate) mod outlet;
+pub(crate) mod outgoing;
 pub(crate) mod peers;
 pub(crate) mod socket_type;
-pub(crate) mod who;
+pub(crate) mod stop;

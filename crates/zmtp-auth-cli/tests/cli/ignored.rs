@@ -35,6 +35,8 @@ const VALUES: &[(&str, &str)] = &[
     ("--subscribe", "news"),
     ("--count", "1"),
     ("--heartbeat", "5"),
+    ("--heartbeat-timeout", "5"),
+    ("--heartbeat-ttl", "5"),
     ("--max-message", "1K"),
     ("--max-frames", "9"),
     ("--handshake-timeout", "5"),
@@ -87,6 +89,14 @@ const ROLES: &[(&str, &str)] = &[
         "connect $free --type sub --null --accept-any-peer",
         "--count --subscribe LIMITS",
     ),
+    (
+        "connect $free --type push --null --heartbeat 5",
+        "--policy --accept-any-peer --multipart --heartbeat-timeout --heartbeat-ttl LIMITS",
+    ),
+    (
+        "connect $free --type xsub --null --accept-any-peer",
+        "--multipart --count --subscribe LIMITS",
+    ),
     ("probe $free", "--null --type --timeout"),
     ("probe $free --null", "--type --timeout"),
     (
@@ -136,6 +146,14 @@ const ROLES: &[(&str, &str)] = &[
     (
         "listen $taken --type pull --null --accept-any-peer",
         "BOUND LIMITS",
+    ),
+    (
+        "listen $taken --type sub --null --accept-any-peer",
+        "--subscribe BOUND LIMITS",
+    ),
+    (
+        "listen $taken --type xsub --null --accept-any-peer",
+        "--send --subscribe BOUND LIMITS",
     ),
     (
         "listen ipc://@none/sock --type pull --curve --key @server.key_secret --policy @open.toml",

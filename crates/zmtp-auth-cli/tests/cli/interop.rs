@@ -5,6 +5,7 @@ use super::program::{House, Running, texts};
 use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use zmtp_auth::cert::Certificate;
 use zmtp_auth::net::{Connection, RemoteZapHandler};
 use zmtp_auth::zap::ZapRouter;
@@ -200,4 +201,193 @@ async fn libzmq_sees_the_status_of_a_refusal_by_listen() {
         ("HANDSHAKE_FAILED_AUTH", 400)
     );
     assert_eq!(listening.event("refused")["status"], "400");
+}
+
+/// How long one call of a libzmq socket that has nothing to receive takes.
+const CALL: Duration = Duration::from_millis(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishers_and_subscribers_of_libzmq_talk_to_listen_and_connect() {
+    let house = House::new();
+    let context = Context::new().await;
+    std::fs::write(
+        house.path("libzmq.key"),
+        format!("public-key = \"{SERVER_PUBLIC}\"\n"),
+    )
+    .unwrap();
+    context
+        .authenticate(super::peer::Policy::default().curve("*", "*"))
+        .await;
+    let (server, _) = keys(&house, "server.key_secret");
+    let (public, secret) = keys(&house, "alice.key_secret");
+    let client = Security::CurveClient {
+        public: &public,
+        secret: &secret,
+        server: &server,
+    };
+    let curve = "--curve --key @server.key_secret --policy @policy.toml --domain billing";
+    let alice = "--curve --server-key @libzmq.key --key @alice.key_secret";
+    let theirs = || {
+        Options::new(Security::CurveServer {
+            secret: SERVER_SECRET,
+        })
+    };
+
+    // SUBs of libzmq and a PUB or XPUB that listens.
+    for kind in ["pub", "xpub"] {
+        let line = format!("listen tcp://127.0.0.1:* --type {kind} --send {curve}");
+        let (mut publisher, endpoint) = house.listening(&line);
+        let mut subs = Vec::new();
+        for topics in [&["rome", "end"][..], &[""]] {
+            let sub = context.socket("SUB", Options::new(client)).await;
+            for topic in topics {
+                sub.set_bytes("SUBSCRIBE", topic.as_bytes()).await;
+            }
+            sub.connect(&endpoint).await;
+            assert_eq!(publisher.event("accepted")["user_id"]["text"], public);
+            // Each has subscribed once it has got something.
+            loop {
+                publisher.say(topics[0]);
+                if let Some(got) = sub.try_receive(&[], CALL).await {
+                    assert_eq!(got.frames, [Payload::from(topics[0])]);
+                    break;
+                }
+            }
+            subs.push(sub);
+        }
+        publisher.say("oslo");
+        publisher.say("end");
+        for (sub, oslo) in subs.iter().zip([false, true]) {
+            let mut got = Vec::new();
+            while got.last() != Some(&Payload::from("end")) {
+                got.extend(sub.receive().await.frames);
+            }
+            assert_eq!(got.contains(&Payload::from("oslo")), oslo, "{kind} {got:?}");
+        }
+        if kind == "xpub" {
+            publisher.has_told("subscribed");
+        }
+    }
+
+    // PUBs of libzmq and a SUB that listens. A PUB takes subscriptions when it sends.
+    let line = format!("listen tcp://127.0.0.1:* --type sub --subscribe news {curve}");
+    let (mut sub, endpoint) = house.listening(&line);
+    for number in ["1", "2"] {
+        let publisher = context
+            .connected("PUB", Options::new(client), &endpoint)
+            .await;
+        sub.event("accepted");
+        let news = [Payload::from("news"), Payload::from(number)];
+        loop {
+            publisher.send(&["other".into()]).await;
+            publisher.send(&news).await;
+            if let Some(told) = sub.next_within(CALL) {
+                let frames = json!([{"text": "news"}, {"text": number}]);
+                assert_eq!(told["frames"], frames, "{told}");
+                break;
+            }
+        }
+        publisher.close().await;
+        sub.event("closed");
+    }
+
+    // A SUB that connects.
+    let (publisher, endpoint) = context.bound("PUB", theirs(), "tcp://127.0.0.1:*").await;
+    let line =
+        format!("connect {endpoint} --type sub --subscribe a --subscribe b --count 1 {alice}");
+    let mut sub = Running::start(&texts(&house.arguments(&line)));
+    sub.event("connected");
+    let told = loop {
+        publisher.send(&["c".into()]).await;
+        publisher.send(&["b".into()]).await;
+        if let Some(told) = sub.next_within(CALL) {
+            break told;
+        }
+    };
+    assert_eq!(told["frames"], json!([{"text": "b"}]));
+    assert_eq!(sub.end(), Some(0));
+
+    // A PUB and an XPUB that connect.
+    for kind in ["pub", "xpub"] {
+        let sub = context.socket("SUB", theirs()).await;
+        sub.set_bytes("SUBSCRIBE", b"news").await;
+        let endpoint = sub.bind("tcp://127.0.0.1:*").await;
+        let line = format!("connect {endpoint} --type {kind} {alice}");
+        let mut publisher = Running::start(&texts(&house.arguments(&line)));
+        for line in ["other", "news of today", "news of tomorrow"] {
+            publisher.say(line);
+        }
+        for news in ["news of today", "news of tomorrow"] {
+            assert_eq!(sub.receive().await.frames, [Payload::from(news)]);
+        }
+        if kind == "xpub" {
+            assert_eq!(publisher.event("subscribed")["topic"]["text"], "news");
+            publisher.signal("TERM");
+        }
+        assert_eq!(publisher.end(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_and_replies_cross_between_libzmq_and_both_commands() {
+    let house = House::new();
+    let context = Context::new().await;
+    let null = || Options::new(Security::Null);
+    let open = "--null --accept-any-peer";
+
+    // A REQ that listens asks REPs of libzmq in turn.
+    let (mut req, endpoint) = house.listening(&format!(
+        "listen tcp://127.0.0.1:* --type req --send {open}"
+    ));
+    let mut reps = Vec::new();
+    for _ in 0..2 {
+        reps.push(context.connected("REP", null(), &endpoint).await);
+        req.event("accepted");
+    }
+    for (rep, number) in reps.iter().zip(["1", "2"]) {
+        req.say(number);
+        assert_eq!(rep.receive().await.frames, [Payload::from(number)]);
+        rep.send(&["answer".into(), number.into()]).await;
+        let frames = json!([{"text": "answer"}, {"text": number}]);
+        assert_eq!(req.event("message")["frames"], frames);
+    }
+
+    // A REP that listens answers REQs of libzmq.
+    let (mut rep, endpoint) = house.listening(&format!(
+        "listen tcp://127.0.0.1:* --type rep --send {open}"
+    ));
+    for number in ["1", "2"] {
+        let req = context.connected("REQ", null(), &endpoint).await;
+        req.send(&[number.into()]).await;
+        assert_eq!(rep.event("message")["frames"], json!([{"text": number}]));
+        rep.say(&format!("answer {number}"));
+        let answer = Payload::from(&*format!("answer {number}"));
+        assert_eq!(req.receive().await.frames, [answer]);
+    }
+
+    // A REQ that connects.
+    let (rep, endpoint) = context.bound("REP", null(), "tcp://127.0.0.1:*").await;
+    let mut req = Running::start(&["connect", &endpoint, "--type", "req", "--null"]);
+    for number in ["1", "2"] {
+        req.say(number);
+        assert_eq!(rep.receive().await.frames, [Payload::from(number)]);
+        rep.send(&["answer".into(), number.into()]).await;
+        let frames = json!([{"text": "answer"}, {"text": number}]);
+        assert_eq!(req.event("message")["frames"], frames);
+    }
+    assert_eq!(req.end(), Some(0));
+
+    // A REP that connects.
+    let (req, endpoint) = context.bound("REQ", null(), "tcp://127.0.0.1:*").await;
+    let mut rep = Running::start(&["connect", &endpoint, "--type", "rep", "--null"]);
+    for number in ["1", "2"] {
+        req.send(&[number.into()]).await;
+        assert_eq!(rep.event("message")["frames"], json!([{"text": number}]));
+        rep.say("answer");
+        assert_eq!(req.receive().await.frames, [Payload::from("answer")]);
+    }
+    drop(rep.stdin.take());
+    req.close().await;
+    rep.event("closed");
+    assert_eq!(rep.end(), Some(0));
 }

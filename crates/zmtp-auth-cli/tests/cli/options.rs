@@ -353,7 +353,6 @@ fn listen_sends_lines_to_subscribers_and_to_one_peer_after_the_other() {
     let connect = format!("connect {endpoint} --type sub --null --subscribe news --count 1");
     let arguments = house.arguments(&connect);
     let mut subscribed = Running::start(&texts(&arguments));
-    publishing.event("subscribed");
     publishing.say("weather,rain");
     publishing.say("news,sun");
     let news = json!([{"text": "news"}, {"text": "sun"}]);

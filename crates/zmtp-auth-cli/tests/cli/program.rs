@@ -111,6 +111,13 @@ impl Running {
         }
     }
 
+    /// The next event, if one comes within this time.
+    pub fn next_within(&mut self, time: Duration) -> Option<Value> {
+        let event = self.lines.recv_timeout(time).ok()?;
+        self.seen.push(event.clone());
+        Some(event)
+    }
+
     /// All events as far as the next of this name.
     #[track_caller]
     pub fn told_until(&mut self, name: &str) -> &[Value] {

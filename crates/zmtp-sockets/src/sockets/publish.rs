@@ -76,8 +76,8 @@ impl Pub {
         self.audience.poll_ready(message, context)
     }
 
-    /// Waits until a connected peer subscribes to something. For a publisher whose first message is not
-    /// to go to nobody. Cancel-safe.
+    /// Waits until a connected peer subscribes to something. For a publisher whose first message is
+    /// not to be dropped. Cancel-safe.
     pub async fn subscribed(&mut self) {
         poll_fn(|context| self.poll_subscribed(context)).await;
     }

@@ -16,8 +16,8 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use zmtp_auth::{Peer, SocketType};
 use zmtp_auth::net::{Message, NetError};
+use zmtp_auth::{Peer, SocketType};
 
 /// What [`Xpub::send`] takes in and [`Xpub::recv`] has not returned: 1,024. With more, sending takes
 /// in nothing, and peers that subscribe have to wait. So always receive.

@@ -284,11 +284,7 @@ impl Audience {
     }
 
     /// Waits until all subscribers to the message have room for it. The task of the last call is woken.
-    pub(crate) fn poll_ready(
-        &mut self,
-        message: &Message,
-        context: &mut Context<'_>,
-    ) -> Poll<()> {
+    pub(crate) fn poll_ready(&mut self, message: &Message, context: &mut Context<'_>) -> Poll<()> {
         let topic = message.frames().first().map_or(&[][..], |frame| frame);
         self.find_matches(topic);
         for place in &self.matches {
@@ -300,7 +296,7 @@ impl Audience {
         Poll::Ready(())
     }
 
-    /// Whether somebody subscribes to something.
+    /// Whether any subscriber has a topic.
     pub(crate) fn has_topics(&self) -> bool {
         self.topics.has_topics()
     }

@@ -172,7 +172,7 @@ impl Trie {
         way(&self.nodes, topic).any(|(node, _)| !self.nodes[node].places.is_empty())
     }
 
-    /// Whether somebody has a topic.
+    /// Whether any subscriber has a topic.
     pub(crate) fn has_topics(&self) -> bool {
         self.subscribers.iter().any(|it| !it.nodes.is_empty())
     }

@@ -143,10 +143,19 @@ async fn a_connection_that_the_socket_has_closed_has_sent_everything() {
     push.connect(&endpoint, null()).unwrap();
     soon(push.send("last")).await;
     soon(push.close()).await.unwrap();
-    assert!(matches!(next(&mut events).await, SocketEvent::Connected { .. }));
+    assert!(matches!(
+        next(&mut events).await,
+        SocketEvent::Connected { .. }
+    ));
     let told = next(&mut events).await;
-    let SocketEvent::Lost { error, all_sent, .. } = told else {
+    let SocketEvent::Lost {
+        error, all_sent, ..
+    } = told
+    else {
         panic!("{told:?}");
     };
-    assert!(all_sent && matches!(error, NetError::SendClosed), "{error:?}");
+    assert!(
+        all_sent && matches!(error, NetError::SendClosed),
+        "{error:?}"
+    );
 }

@@ -317,7 +317,11 @@ async fn a_publisher_that_waits_for_room_drops_nothing() {
             publisher.send(stuck_message.clone());
         }
     };
-    assert!(tokio::time::timeout(Duration::from_millis(500), filling).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), filling)
+            .await
+            .is_err()
+    );
     soon(publisher.ready_for(&message)).await;
     drop(stuck);
     soon(publisher.ready_for(&stuck_message)).await;

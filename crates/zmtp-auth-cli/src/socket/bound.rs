@@ -1,11 +1,14 @@
-//! A bound socket whose pattern `zmtp-sockets` knows.
+//! A bound socket.
 #![forbid(unsafe_code)]
 
 use crate::exit::Failure;
 use crate::output::events::Events;
 use crate::socket::any_socket::AnySocket;
-use crate::socket::exchange::{Exchange, Outgoing};
-use crate::socket::peers::{News, Peers};
+use crate::socket::exchange::Exchange;
+use crate::socket::outgoing::Outgoing;
+use crate::socket::peers::known::Side;
+use crate::socket::peers::news::{News, NewsSource};
+use crate::socket::peers::table::Peers;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -18,7 +21,7 @@ use zmtp_sockets::SocketEvent;
 const MAX_NEWS: usize = 1024;
 
 /// The socket, whose messages a task of its own exchanges.
-pub(crate) struct PatternHost {
+pub(crate) struct BoundSocket {
     endpoint: Endpoint,
     events: zmtp_sockets::Events,
     /// What the events have missed that is counted already.
@@ -38,7 +41,7 @@ pub(crate) struct Traffic {
     pub(crate) lines: Option<Outgoing>,
 }
 
-impl PatternHost {
+impl BoundSocket {
     /// Binds the socket.
     pub(crate) async fn bind(
         mut socket: AnySocket,
@@ -54,7 +57,13 @@ impl PatternHost {
         let (stop, stopped) = oneshot::channel();
         let exchange = Exchange {
             socket,
-            peers: Peers::new(traffic.socket_type, mechanism, told.clone(), hears),
+            peers: Peers::new(
+                traffic.socket_type,
+                mechanism,
+                Side::Bound,
+                told.clone(),
+                NewsSource::Forwarded(hears),
+            ),
             echo: traffic.echo,
             lines: traffic.lines,
         };
