@@ -59,7 +59,8 @@ pub struct HeartbeatSettings {
     /// Time after a PING in which at least one byte must arrive from the peer.
     pub timeout: Duration,
     /// Time to live that our PINGs announce: the peer may close the connection if it receives nothing
-    /// for so long. Rounded down to tenths of a second, at most [`MAX_TTL`]. Zero announces none.
+    /// for so long. Rounded down to tenths of a second, at most [`MAX_TTL`]. Zero announces none. It should
+    /// be longer than the interval, or a PING that is a moment late ends the connection.
     pub ttl: Duration,
     /// Which peers are closed when they do not answer.
     pub expiry: Expiry,
