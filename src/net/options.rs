@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::traffic::heartbeat::HeartbeatSettings;
+use crate::wire::socket_type::SocketType;
 use std::time::Duration;
 
 /// TCP keepalive, by which the system detects that the machine of a silent peer is gone. It sends a
@@ -191,6 +192,18 @@ pub struct Options {
     /// many wait, but processes up to 32 frames that it has read. Not bounded by default: a message
     /// counts for at least 64 bytes of [`Limits::read_ahead`](crate::Limits::read_ahead).
     pub read_ahead_messages: usize,
+    /// Whether only the last message that waits is kept, in each direction of each connection (libzmq's
+    /// `ZMQ_CONFLATE`). A message then takes the place of the one that waits, so sending does not wait, and
+    /// the bounds above matter to subscriptions alone. In libzmq a message must have one frame. Here it
+    /// may have several, and is replaced as a whole. Messages that are being encoded or decoded, up
+    /// to 64 KiB or one message when sending and [`Limits::read_ahead`](crate::Limits::read_ahead) when
+    /// receiving, do not wait and are not replaced. For PUSH, PULL, PUB, SUB and DEALER; other types keep
+    /// all messages. No by default.
+    pub conflate: bool,
+    /// Whether an empty message is the first of each new connection (`ZMQ_PROBE_ROUTER`), so that a
+    /// ROUTER at the other end learns our identity before we send something. For REQ, DEALER and ROUTER. No
+    /// by default.
+    pub probe_router: bool,
     /// How long queued messages may take to leave after a close or a drop, and how long the peer
     /// may then take to close its side. The socket is held until then. 30 s.
     /// [`Connection::close`](crate::net::Connection::close) waits for the peer only for
@@ -223,6 +236,8 @@ impl Default for Options {
             send_ahead: 256 * 1024,
             send_ahead_messages: usize::MAX,
             read_ahead_messages: usize::MAX,
+            conflate: false,
+            probe_router: false,
             linger: Duration::from_secs(30),
             tcp_keepalive: Some(TcpKeepalive::default()),
             connect_timeout: Duration::from_secs(10),
@@ -262,6 +277,32 @@ impl Options {
     pub const fn with_read_ahead_messages(mut self, read_ahead_messages: usize) -> Self {
         self.read_ahead_messages = read_ahead_messages;
         self
+    }
+
+    /// Sets [`conflate`](Self::conflate).
+    #[must_use]
+    pub const fn with_conflate(mut self, conflate: bool) -> Self {
+        self.conflate = conflate;
+        self
+    }
+
+    /// Whether a socket of type `ours` keeps only the last message.
+    pub(crate) const fn conflates(&self, ours: SocketType) -> bool {
+        use SocketType::{Dealer, Pub, Pull, Push, Sub};
+        self.conflate && matches!(ours, Push | Pull | Pub | Sub | Dealer)
+    }
+
+    /// Sets [`probe_router`](Self::probe_router).
+    #[must_use]
+    pub const fn with_probe_router(mut self, probe_router: bool) -> Self {
+        self.probe_router = probe_router;
+        self
+    }
+
+    /// Whether a socket of type `ours` sends an empty message first.
+    pub(crate) const fn probes(&self, ours: SocketType) -> bool {
+        use SocketType::{Dealer, Req, Router};
+        self.probe_router && matches!(ours, Req | Dealer | Router)
     }
 
     /// Sets [`linger`](Self::linger).

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use std::time::Duration;
 use zmtp_auth::net::{self, Message};
+use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 
 /// Messages that may wait for each peer, in each direction: 1,000, as libzmq's `ZMQ_SNDHWM` and
 /// `ZMQ_RCVHWM`.
@@ -24,6 +25,10 @@ pub(crate) struct Bounds {
 }
 
 /// Options of one socket. A type of socket uses those that concern it.
+///
+/// What a peer may cost before and after its handshake belongs to the configuration of an endpoint and not
+/// to the socket: [`Limits::handshake_timeout`](zmtp_auth::Limits::handshake_timeout) (`ZMQ_HANDSHAKE_IVL`)
+/// and [`Limits::max_message`](zmtp_auth::Limits::max_message) (`ZMQ_MAXMSGSIZE`).
 ///
 /// ```
 /// use std::time::Duration;
@@ -202,6 +207,53 @@ impl SocketOptions {
     #[must_use]
     pub fn with_receive_high_water_mark(mut self, messages: usize) -> Self {
         self.connection = self.connection.with_read_ahead_messages(messages);
+        self
+    }
+
+    /// Sets whether only the last message that waits is kept, in each direction of each connection, for
+    /// PUSH, PULL, PUB, SUB and DEALER (`ZMQ_CONFLATE`). See [`net::Options::conflate`].
+    ///
+    /// Sending then never waits while there is a peer, and no peer of a PUB misses the latest message. A
+    /// message is replaced whatever its topic.
+    #[must_use]
+    pub fn with_conflate(mut self, conflate: bool) -> Self {
+        self.connection = self.connection.with_conflate(conflate);
+        self
+    }
+
+    /// Sets whether a REQ, DEALER or ROUTER sends an empty message first on each new connection
+    /// (`ZMQ_PROBE_ROUTER`), which tells a ROUTER at the other end our routing id. Sockets of other types
+    /// at the other end may receive it as a message. libzmq sends it once for each endpoint that it
+    /// connects to. Here a peer that comes back gets it again.
+    #[must_use]
+    pub fn with_probe_router(mut self, probe_router: bool) -> Self {
+        self.connection = self.connection.with_probe_router(probe_router);
+        self
+    }
+
+    /// Sets the longest delay before the first attempt to connect again (`ZMQ_RECONNECT_IVL`), and after
+    /// many failures (`ZMQ_RECONNECT_IVL_MAX`). 100 ms, as in libzmq, and 30 s. The other delays
+    /// are in [`net::Options::reconnect`].
+    #[must_use]
+    pub fn with_reconnect_delays(mut self, first: Duration, longest: Duration) -> Self {
+        let reconnect = self.connection.reconnect;
+        self.connection.reconnect = reconnect.with_first_delay(first).with_max_delay(longest);
+        self
+    }
+
+    /// Sets the time to resolve a name, and then again for each address tried (`ZMQ_CONNECT_TIMEOUT`).
+    /// 10 s.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connection = self.connection.with_connect_timeout(timeout);
+        self
+    }
+
+    /// Sets the PINGs that we send: how often, and for how long a peer may be silent after one
+    /// (`ZMQ_HEARTBEAT_IVL`, `ZMQ_HEARTBEAT_TIMEOUT`, `ZMQ_HEARTBEAT_TTL`). None by default.
+    #[must_use]
+    pub fn with_heartbeat(mut self, heartbeat: impl Into<Option<HeartbeatSettings>>) -> Self {
+        self.connection = self.connection.with_heartbeat(heartbeat);
         self
     }
 

@@ -251,7 +251,7 @@ impl Exchange {
     /// That level, if the application must receive something before more is read. `None` if reading
     /// may go on. Nothing is read while whole frames wait to be processed.
     pub(crate) fn wanted_level(&self) -> Option<usize> {
-        let (waiting, level) = (self.received.bytes(), self.read_below());
+        let (waiting, level) = (self.received.occupied(), self.read_below());
         let has_room = (waiting == 0 || waiting < level) && self.received.places() > 0;
         (self.channel.is_full() || !has_room).then_some(level)
     }
@@ -260,7 +260,7 @@ impl Exchange {
     pub(crate) fn take_input(&mut self) -> Result<(), NetError> {
         let before = self.channel.unread();
         let limit = self.received.limit();
-        let limit = match self.received.bytes() {
+        let limit = match self.received.occupied() {
             // An empty queue takes one message of any size.
             0 => limit.max(1),
             waiting => limit.saturating_sub(waiting),
@@ -278,7 +278,7 @@ impl Exchange {
     }
 
     pub(crate) fn read(&mut self, stream: &Stream) -> Result<Read, NetError> {
-        let max = match self.received.bytes() {
+        let max = match self.received.occupied() {
             // An empty queue takes one message of any size.
             0 => usize::MAX,
             waiting => self.read_below().saturating_sub(waiting),

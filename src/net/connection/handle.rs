@@ -10,9 +10,8 @@ use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Driver, Exchange, State};
 use crate::net::connection::halves::{RecvHalf, SendHalf};
 use crate::net::connection::link::{Ends, Link};
-use crate::net::connection::queue::pair::queue;
 use crate::net::connection::queue::producer::KeptQueue;
-use crate::net::connection::send_queue::ToSend;
+use crate::net::connection::queues::{ToSend, own_queue, received_queue};
 use crate::net::connection::try_error::{TryRecvError, TrySendError};
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
@@ -131,7 +130,7 @@ impl Connection {
             Ok(agreed) => {
                 let to_send = match queue {
                     Some(queue) => queue.attach().ok_or(NetError::QueueInUse)?,
-                    None => own_queue(options),
+                    None => own_queue(options, agreed.established.socket_type),
                 };
                 let (connection, driver) =
                     Self::with_driver(stream, agreed, security, options, to_send, None);
@@ -167,10 +166,14 @@ impl Connection {
         let Agreed { established, input } = agreed;
         let limits = security.limits().clone();
         let ours = established.socket_type;
-        let (received, incoming) = queue(limits.read_ahead, options.read_ahead_messages);
+        let (received, incoming) = received_queue(&limits, options, ours);
         let (state_at, state) = watch::channel(State::Open);
         let now = Instant::now().into_std();
-        let (peer, channel) = established.into_channel(ours, &limits, options.heartbeat, now);
+        let (peer, mut channel) = established.into_channel(ours, &limits, options.heartbeat, now);
+        if options.probes(ours) {
+            // A new channel has room, and its counters are far from their ends.
+            let _ = channel.queue(Message::from(""));
+        }
         let exchange = Exchange {
             channel: channel.with_input(input),
             received,
@@ -358,11 +361,6 @@ impl Connection {
     pub(crate) const fn receiver(&self) -> &RecvHalf {
         &self.receiver
     }
-}
-
-/// The queue of a connection that shares it with no other.
-pub(crate) fn own_queue(options: &Options) -> ToSend {
-    queue(options.send_ahead, options.send_ahead_messages)
 }
 
 impl fmt::Debug for Connection {

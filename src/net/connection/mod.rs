@@ -8,6 +8,7 @@ pub(crate) mod halves;
 pub(crate) mod handle;
 pub(crate) mod link;
 pub(crate) mod queue;
+pub(crate) mod queues;
 pub(crate) mod send_queue;
 pub(crate) mod sendable;
 pub(crate) mod try_error;

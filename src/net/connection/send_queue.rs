@@ -1,9 +1,9 @@
 //! A queue of messages to one peer that outlives the connections to it.
 #![forbid(unsafe_code)]
 
-use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::pair::kept_queue;
 use crate::net::connection::queue::producer::{Gone, KeptQueue, Producer, Rejected};
+use crate::net::connection::queues::conflated_to_send;
 use crate::net::connection::sendable::require_sendable;
 use crate::net::connection::try_error::{TrySendError, TrySendReason};
 use crate::net::error::NetError;
@@ -49,10 +49,14 @@ pub struct SendQueue {
 
 impl SendQueue {
     /// A queue for a socket of type `ours`, bounded by [`Options::send_ahead`] and
-    /// [`Options::send_ahead_messages`].
+    /// [`Options::send_ahead_messages`], or conflated by [`Options::conflate`].
     #[must_use]
     pub fn new(ours: SocketType, options: &Options) -> Self {
-        let queue = kept_queue(options.send_ahead, options.send_ahead_messages);
+        let queue = kept_queue(
+            options.send_ahead,
+            options.send_ahead_messages,
+            conflated_to_send(options, ours),
+        );
         Self { queue, ours }
     }
 
@@ -141,6 +145,3 @@ impl fmt::Debug for SendQueue {
             .finish_non_exhaustive()
     }
 }
-
-/// The two sides of a connection's queue for sending.
-pub(crate) type ToSend = (Producer<Outgoing>, Consumer<Outgoing>);

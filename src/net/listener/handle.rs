@@ -11,7 +11,8 @@ use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::accept::inbound::InboundPeer;
 use crate::net::accept::slots::Loss;
 use crate::net::connection::driver::Driver;
-use crate::net::connection::handle::{Connection, own_queue};
+use crate::net::connection::handle::Connection;
+use crate::net::connection::queues::own_queue;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::listener::events::{Event, Events, Refusal};
@@ -245,7 +246,7 @@ impl ListenerShared {
                 tracing::debug!("peer accepted");
                 let stream = accepted.stream;
                 let (security, options) = (&self.security, &self.options);
-                let to_send = own_queue(options);
+                let to_send = own_queue(options, agreed.established.socket_type);
                 let (connection, driver) =
                     Connection::with_driver(stream, agreed, security, options, to_send, permit);
                 self.events.accepted(connection);

@@ -13,6 +13,7 @@ mod securities;
 
 mod both_sides;
 mod matrix;
+mod options;
 mod publishing;
 mod restarts;
 mod rules;

@@ -13,6 +13,7 @@ mod forwarding;
 mod measured;
 #[path = "../../../../tests/net_peers/mod.rs"]
 mod net_peers;
+mod options;
 mod pair;
 mod permitted;
 mod pipeline;

@@ -127,9 +127,9 @@ async fn sockets_that_answer_are_sinks_of_what_they_answer() {
         let (answer, ()) = tokio::join!(soon(req.request("rep")), serving);
         assert_eq!(answer.unwrap().frames(), ["rep"]);
     }
-    let nobody = Addressed::new("nobody", "hello");
-    let refused = Pin::new(&mut router).start_send(nobody).unwrap_err();
-    assert_eq!(refused.reason, SendReason::NoRoute("nobody".into()));
+    let absent = Addressed::new("absent", "hello");
+    let refused = Pin::new(&mut router).start_send(absent).unwrap_err();
+    assert_eq!(refused.reason, SendReason::NoRoute("absent".into()));
 }
 
 #[tokio::test]

@@ -46,7 +46,8 @@ impl<T> Consumer<T> {
     }
 
     fn poll_ready(&mut self, is_deferred: bool, context: &Context<'_>) -> Poll<()> {
-        if self.fetch() {
+        // What waits may still be replaced. It is fetched when it is taken.
+        if self.shared.conflated.is_none() && self.fetch() {
             return Poll::Ready(());
         }
         let mut state = self.shared.lock();
@@ -219,7 +220,13 @@ impl<T> Consumer<T> {
         }
         if self.fetched.is_empty() {
             let mut state = self.shared.lock();
-            if !state.items.is_empty() && !state.is_detaching {
+            if state.is_detaching {
+                return false;
+            }
+            if self.shared.conflated.is_some() {
+                // One alone, since the others may still be replaced.
+                self.fetched.extend(state.items.pop_front());
+            } else if !state.items.is_empty() {
                 let room = std::mem::take(&mut state.spare);
                 let fetched = std::mem::replace(&mut state.items, room);
                 state.keep(std::mem::replace(&mut self.fetched, fetched));

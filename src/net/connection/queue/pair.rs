@@ -3,19 +3,28 @@
 
 use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::producer::Producer;
-use crate::net::connection::queue::shared::Shared;
+use crate::net::connection::queue::shared::{Conflated, Shared};
 use std::sync::Arc;
 
 /// Makes a queue that has room while fewer than `limit` bytes and fewer than `max_items` items wait
-/// in it. One item may be larger than all of `limit`: it passes alone.
-pub(crate) fn queue<T>(limit: usize, max_items: usize) -> (Producer<T>, Consumer<T>) {
-    let shared = Arc::new(Shared::new(limit, max_items, false));
+/// in it. One item may be larger than all of `limit`: it passes alone. Where `conflated` items follow
+/// each other, only the last one waits.
+pub(crate) fn queue<T>(
+    limit: usize,
+    max_items: usize,
+    conflated: Conflated<T>,
+) -> (Producer<T>, Consumer<T>) {
+    let shared = Arc::new(Shared::new(limit, max_items, conflated, false));
     (Producer::new(Arc::clone(&shared)), Consumer::new(shared))
 }
 
 /// The same, without a consumer. [`Producer::attach`] makes one after another.
-pub(crate) fn kept_queue<T>(limit: usize, max_items: usize) -> Producer<T> {
-    Producer::new(Arc::new(Shared::new(limit, max_items, true)))
+pub(crate) fn kept_queue<T>(
+    limit: usize,
+    max_items: usize,
+    conflated: Conflated<T>,
+) -> Producer<T> {
+    Producer::new(Arc::new(Shared::new(limit, max_items, conflated, true)))
 }
 
 #[cfg(test)]
@@ -35,7 +44,7 @@ mod tests {
 
     #[test]
     fn room_is_counted_in_bytes_and_one_item_of_any_size_passes() {
-        let (producer, mut consumer) = queue(10, usize::MAX);
+        let (producer, mut consumer) = queue(10, usize::MAX, None);
         assert!(is_ready(producer.room()));
         producer.push('a', 1000).unwrap();
         assert!(!is_ready(producer.room()));
@@ -51,7 +60,7 @@ mod tests {
 
     #[test]
     fn what_was_pushed_is_taken_after_the_producer_is_gone() {
-        let (producer, mut consumer) = queue(10, usize::MAX);
+        let (producer, mut consumer) = queue(10, usize::MAX, None);
         producer.push(1, 1).unwrap();
         drop(producer);
         assert!(!consumer.is_finished());
@@ -63,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_dropped_consumer_frees_everything_and_refuses_more() {
-        let (producer, consumer) = queue(10, usize::MAX);
+        let (producer, consumer) = queue(10, usize::MAX, None);
         let item = Arc::new(());
         producer.push(Arc::clone(&item), 10).unwrap();
         drop(consumer);
@@ -77,7 +86,7 @@ mod tests {
     fn a_producer_is_woken_when_its_level_is_reached() {
         let wakes = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&wakes));
-        let (producer, mut consumer) = queue(100, usize::MAX);
+        let (producer, mut consumer) = queue(100, usize::MAX, None);
         for _ in 0..4 {
             producer.push((), 25).unwrap();
         }
@@ -107,7 +116,7 @@ mod tests {
         let turn = async {
             let wakes = Arc::new(Counter::default());
             let waker = Waker::from(Arc::clone(&wakes));
-            let (producer, mut consumer) = queue(100, usize::MAX);
+            let (producer, mut consumer) = queue(100, usize::MAX, None);
             let wait = |consumer: &mut Consumer<()>| {
                 while consumer.take().is_some() {}
                 let waiting = pin!(consumer.ready(true));
@@ -139,7 +148,7 @@ mod tests {
     #[test]
     fn a_producer_learns_when_the_consumer_is_done_with_everything() {
         let wakes = Arc::new(Counter::default());
-        let (producer, mut consumer) = queue(100, usize::MAX);
+        let (producer, mut consumer) = queue(100, usize::MAX, None);
         let done = || poll(&wakes, |context| producer.poll_done(context));
         assert_eq!(done(), Some(Ok(())));
         for _ in 0..2 {
@@ -165,7 +174,7 @@ mod tests {
     #[test]
     fn a_producer_learns_that_the_consumer_will_never_be_done() {
         let wakes = Arc::new(Counter::default());
-        let (producer, consumer) = queue(100, usize::MAX);
+        let (producer, consumer) = queue(100, usize::MAX, None);
         producer.push((), 1).unwrap();
         let done = || poll(&wakes, |context| producer.poll_done(context));
         assert_eq!(done(), None);
@@ -175,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_closed_queue_takes_nothing_more_and_gives_what_is_left() {
-        let (producer, mut consumer) = queue(100, usize::MAX);
+        let (producer, mut consumer) = queue(100, usize::MAX, None);
         producer.push(1, 1).unwrap();
         producer.close();
         assert_eq!(producer.push(2, 1), Err(2));
@@ -189,7 +198,7 @@ mod tests {
     #[test]
     fn the_last_waker_of_each_side_is_woken() {
         let [first, last] = [(); 2].map(|()| Arc::new(Counter::default()));
-        let (producer, mut consumer) = queue(10, usize::MAX);
+        let (producer, mut consumer) = queue(10, usize::MAX, None);
         for wakes in [&first, &last] {
             assert_eq!(poll(wakes, |context| consumer.poll_next(context)), None);
         }
@@ -208,7 +217,7 @@ mod tests {
     #[test]
     fn a_consumer_whose_items_are_withdrawn_waits_for_the_end() {
         let wakes = Arc::new(Counter::default());
-        let (producer, mut consumer) = queue(10, usize::MAX);
+        let (producer, mut consumer) = queue(10, usize::MAX, None);
         producer.push((), 1).unwrap();
         producer.discard();
         assert_eq!(poll(&wakes, |context| consumer.poll_next(context)), None);
@@ -219,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_refused_queue_discards_its_items_and_refuses_more() {
-        let (producer, mut consumer) = queue(10, usize::MAX);
+        let (producer, mut consumer) = queue(10, usize::MAX, None);
         let item = Arc::new(());
         for _ in 0..2 {
             producer.push(Arc::clone(&item), 1).unwrap();
@@ -236,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn both_ends_wake_each_other() {
-        let (producer, mut consumer) = queue(1, usize::MAX);
+        let (producer, mut consumer) = queue(1, usize::MAX, None);
         let pushing = tokio::spawn(async move {
             for number in 0..1000 {
                 producer.room().await.unwrap();
@@ -257,7 +266,7 @@ mod tests {
     #[test]
     fn room_is_counted_in_items_too() {
         let wakes = Arc::new(Counter::default());
-        let (producer, mut consumer) = queue(1000, 2);
+        let (producer, mut consumer) = queue(1000, 2, None);
         for number in 1..=2 {
             producer.push_into_room(number, 1).unwrap();
         }
@@ -273,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_a_consumer_leaves_in_a_kept_queue_the_next_one_takes_in_order() {
-        let producer = kept_queue(100, 10);
+        let producer = kept_queue(100, 10, None);
         for number in 1..=4 {
             producer.push_into_room(number, 1).unwrap();
         }
@@ -294,7 +303,7 @@ mod tests {
     #[test]
     fn the_end_of_a_guest_ends_its_consumer_and_not_the_queue() {
         let wakes = Arc::new(Counter::default());
-        let producer = kept_queue(100, 10);
+        let producer = kept_queue(100, 10, None);
         let (guest, mut consumer) = producer.source().attach().unwrap();
         assert_eq!(poll(&wakes, |context| consumer.poll_next(context)), None);
         drop(guest);
@@ -316,7 +325,7 @@ mod tests {
     #[test]
     fn a_kept_queue_waits_for_a_consumer_to_send_what_is_left() {
         let wakes = Arc::new(Counter::default());
-        let producer = kept_queue(100, 10);
+        let producer = kept_queue(100, 10, None);
         let source = producer.source();
         producer.push_into_room(1, 1).unwrap();
         producer.close();
@@ -328,5 +337,64 @@ mod tests {
         // It was taken and is lost with its consumer.
         drop(consumer);
         assert_eq!((done(), source.is_finished()), (Some(Ok(())), true));
+    }
+
+    /// Capital letters replace each other.
+    fn conflated() -> (Producer<char>, Consumer<char>) {
+        queue(10, 2, Some(|item| item.is_uppercase()))
+    }
+
+    #[test]
+    fn of_conflated_items_the_last_one_waits_and_it_needs_no_room() {
+        let wakes = Arc::new(Counter::default());
+        let (producer, mut consumer) = conflated();
+        for item in ['A', 'B', 'C'] {
+            producer.push_into_room(item, 1000).unwrap();
+            assert_eq!((producer.occupied(), producer.places()), (0, 1));
+            assert_eq!(
+                poll(&wakes, |context| producer.poll_room(context)),
+                Some(Ok(()))
+            );
+            assert_eq!(poll(&wakes, |context| producer.poll_done(context)), None);
+        }
+        assert_eq!(producer.bytes(), 1000);
+        // What the consumer has seen can still be replaced until it is taken.
+        assert!(is_ready(consumer.ready(false)));
+        producer.push('D', 1).unwrap();
+        producer.push_all(&mut "EF".chars().map(|item| (item, 1)).collect(), true);
+        assert_eq!((producer.bytes(), consumer.take()), (1, Some('F')));
+        assert_eq!((consumer.take(), producer.bytes()), (None, 0));
+        consumer.confirm_done();
+        assert_eq!(
+            poll(&wakes, |context| producer.poll_done(context)),
+            Some(Ok(()))
+        );
+    }
+
+    #[test]
+    fn what_is_not_conflated_is_kept_in_order_and_within_bounds() {
+        let (producer, mut consumer) = conflated();
+        producer.push_all(&mut "aBCdEFG".chars().map(|item| (item, 1)).collect(), true);
+        assert_eq!((producer.bytes(), producer.places()), (4, 1));
+        producer.push('h', 1).unwrap();
+        assert_eq!(producer.push_into_room('I', 1), Err(Rejected::Full('I')));
+        let taken: String = std::iter::from_fn(|| consumer.take()).collect();
+        assert_eq!((taken.as_str(), producer.bytes()), ("aCdGh", 0));
+    }
+
+    #[test]
+    fn a_kept_queue_conflates_while_it_has_no_consumer_and_what_is_withdrawn_is_gone() {
+        let producer = kept_queue(10, 1, Some(|_: &Arc<()>| true));
+        let item = Arc::new(());
+        for _ in 0..3 {
+            producer.push_into_room(Arc::clone(&item), 1).unwrap();
+        }
+        assert_eq!(Arc::strong_count(&item), 2);
+        let (_guest, consumer) = producer.source().attach().unwrap();
+        drop(consumer);
+        assert_eq!((Arc::strong_count(&item), producer.bytes()), (2, 1));
+        let (_other, mut next) = producer.source().attach().unwrap();
+        producer.discard();
+        assert_eq!((next.take(), Arc::strong_count(&item)), (None, 1));
     }
 }

@@ -79,10 +79,21 @@ impl<T> Producer<T> {
         self.shared.lock().bytes
     }
 
+    /// Bytes that the next item has to share the limit with: those that wait, or none if it replaces
+    /// what waits.
+    pub(crate) fn occupied(&self) -> usize {
+        let state = self.shared.lock();
+        if self.shared.replaces_last(&state) {
+            return 0;
+        }
+        state.bytes
+    }
+
     /// How many more items may be added.
     pub(crate) fn places(&self) -> usize {
-        let count = self.shared.lock().count;
-        self.shared.max_items.saturating_sub(count)
+        let state = self.shared.lock();
+        let free = self.shared.max_items.saturating_sub(state.count);
+        free.max(usize::from(self.shared.replaces_last(&state)))
     }
 
     /// How many bytes may wait in the queue.
@@ -123,6 +134,9 @@ impl<T> Producer<T> {
             return Poll::Ready(Err(Gone));
         }
         let has_place = state.count < self.shared.max_items;
+        if level.is_some() && self.shared.replaces_last(&state) {
+            return Poll::Ready(Ok(()));
+        }
         if has_place && level.is_some_and(|level| is_below(state.bytes, level)) {
             return Poll::Ready(Ok(()));
         }
@@ -182,7 +196,7 @@ impl<T> Producer<T> {
         item: I,
         cost: usize,
     ) -> Result<(), Rejected<I>> {
-        let wake = {
+        let (_replaced, wake) = {
             let mut state = self.shared.lock();
             if state.is_closed() {
                 return Err(Rejected::Gone(item));
@@ -190,8 +204,9 @@ impl<T> Producer<T> {
             if !self.shared.has_room(&state) {
                 return Err(Rejected::Full(item));
             }
-            state.add(item.into(), cost);
-            state.after_adding(self.shared.limit, self.shared.max_items, true)
+            let replaced = self.shared.add(&mut state, item.into(), cost);
+            let wake = state.after_adding(self.shared.limit, self.shared.max_items, true);
+            (replaced, wake)
         };
         wake.wake();
         Ok(())
@@ -202,13 +217,14 @@ impl<T> Producer<T> {
     /// # Errors
     /// Returns the item if one of the two sides is gone.
     pub(crate) fn push(&self, item: T, cost: usize) -> Result<(), T> {
-        let wake = {
+        let (_replaced, wake) = {
             let mut state = self.shared.lock();
             if state.is_closed() {
                 return Err(item);
             }
-            state.add(item, cost);
-            state.after_adding(self.shared.limit, self.shared.max_items, true)
+            let replaced = self.shared.add(&mut state, item, cost);
+            let wake = state.after_adding(self.shared.limit, self.shared.max_items, true);
+            (replaced, wake)
         };
         wake.wake();
         Ok(())
@@ -218,6 +234,10 @@ impl<T> Producer<T> {
     /// is gone they are dropped. Unless `more_follows` in this turn, a deferred consumer is woken
     /// at once too.
     pub(crate) fn push_all(&self, items: &mut VecDeque<(T, usize)>, more_follows: bool) {
+        if let Some(is_conflated) = self.shared.conflated {
+            conflate(items, is_conflated);
+        }
+        let mut replaced = None;
         let wake = {
             let mut state = self.shared.lock();
             if state.consumer_gone || items.is_empty() {
@@ -225,12 +245,14 @@ impl<T> Producer<T> {
             } else {
                 state.items.reserve(items.len());
                 for (item, cost) in items.drain(..) {
-                    state.add(item, cost);
+                    // Only the first one can replace something, since nothing is conflated among them.
+                    replaced = self.shared.add(&mut state, item, cost).or(replaced);
                 }
                 state.after_adding(self.shared.limit, self.shared.max_items, more_follows)
             }
         };
         items.clear();
+        drop(replaced);
         wake.wake();
     }
 
@@ -250,6 +272,20 @@ impl<T> Producer<T> {
         };
         drop(discarded);
     }
+}
+
+/// Drops the items that the item behind them would replace.
+fn conflate<T>(items: &mut VecDeque<(T, usize)>, is_conflated: fn(&T) -> bool) {
+    let mut follower_is = false;
+    let mut kept = VecDeque::new();
+    for (item, cost) in items.drain(..).rev() {
+        let is = is_conflated(&item);
+        if !(is && follower_is) {
+            kept.push_front((item, cost));
+        }
+        follower_is = is;
+    }
+    items.append(&mut kept);
 }
 
 impl<T> Drop for Producer<T> {

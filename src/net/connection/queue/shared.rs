@@ -12,6 +12,10 @@ use std::task::Waker;
 /// can then fill the other half while the consumer wakes up.
 const WAKE_PART: usize = 2;
 
+/// Which items of a queue are replaced: one that waits in the last place is dropped when another such
+/// item is added. `None` if every item is kept.
+pub(crate) type Conflated<T> = Option<fn(&T) -> bool>;
+
 /// What both sides share.
 pub(crate) struct Shared<T> {
     state: Mutex<State<T>>,
@@ -19,6 +23,8 @@ pub(crate) struct Shared<T> {
     pub(crate) limit: usize,
     /// How many items may wait.
     pub(crate) max_items: usize,
+    /// Which items are replaced by a later one of the kind, if any are.
+    pub(crate) conflated: Conflated<T>,
     /// Whether the queue outlives its consumers. What one of them leaves, the next one takes.
     pub(crate) is_kept: bool,
     /// Whether fetched items must not be taken: [`Producer::discard`].
@@ -62,7 +68,14 @@ pub(crate) struct Blocked {
 }
 
 impl<T> State<T> {
-    pub(crate) fn add(&mut self, item: T, cost: usize) {
+    fn remove_last(&mut self) -> Option<T> {
+        let (item, cost) = self.items.pop_back()?;
+        self.bytes -= cost.min(self.bytes);
+        self.count -= 1;
+        Some(item)
+    }
+
+    fn add(&mut self, item: T, cost: usize) {
         // Every item costs at least 1, so `bytes == 0` means empty.
         let cost = cost.max(1);
         self.is_done = false;
@@ -128,7 +141,12 @@ pub(crate) const fn is_below(bytes: usize, level: usize) -> bool {
 }
 
 impl<T> Shared<T> {
-    pub(crate) fn new(limit: usize, max_items: usize, is_kept: bool) -> Self {
+    pub(crate) fn new(
+        limit: usize,
+        max_items: usize,
+        conflated: Conflated<T>,
+        is_kept: bool,
+    ) -> Self {
         Self {
             state: Mutex::new(State {
                 items: VecDeque::new(),
@@ -147,6 +165,7 @@ impl<T> Shared<T> {
             }),
             limit,
             max_items,
+            conflated,
             is_kept,
             discarded: AtomicBool::new(false),
         }
@@ -156,9 +175,30 @@ impl<T> Shared<T> {
         lock(&self.state)
     }
 
-    /// Whether there is room for one more item. An empty queue takes an item of any size.
+    /// Whether there is room for one more item. An empty queue takes an item of any size, and so does
+    /// one whose last item is replaced.
     pub(crate) fn has_room(&self, state: &State<T>) -> bool {
-        is_below(state.bytes, self.limit) && state.count < self.max_items
+        self.replaces_last(state)
+            || (is_below(state.bytes, self.limit) && state.count < self.max_items)
+    }
+
+    /// Whether the last item makes room for the next one of the kind.
+    pub(crate) fn replaces_last(&self, state: &State<T>) -> bool {
+        let last = state.items.back();
+        self.conflated
+            .is_some_and(|is_conflated| last.is_some_and(|(item, _)| is_conflated(item)))
+    }
+
+    /// Adds an item. Returns the one that it replaces, to be dropped without the lock.
+    pub(crate) fn add(&self, state: &mut State<T>, item: T, cost: usize) -> Option<T> {
+        let is_conflated = self.conflated.is_some_and(|it| it(&item));
+        let replaced = if is_conflated && self.replaces_last(state) {
+            state.remove_last()
+        } else {
+            None
+        };
+        state.add(item, cost);
+        replaced
     }
 
     /// The producer adds nothing more.
