@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::event::SocketEvent;
-use crate::peers::admission::is_admitted;
+use crate::peers::admission::{is_admitted, may_publish};
 use crate::peers::held::Held;
 use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::turns::Turns;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::broadcast;
 use tokio::task::coop;
-use zmtp_auth::net::{Incoming, NetError, TryRecvError};
+use zmtp_auth::net::{Incoming, Message, NetError, TryRecvError};
 use zmtp_auth::{Peer, Topics};
 
 /// Where messages of one connection come from, with what the socket knows about its peer.
@@ -253,11 +253,28 @@ impl<D: Send + 'static> FairQueue<D> {
 
     /// The turn of a peer that has sent something.
     fn judged(&mut self, place: usize, incoming: Incoming) -> Turn<D> {
-        if may_publish(&self.slots[place].topics, &incoming) {
+        let is_permitted = match &incoming {
+            Incoming::Message(message) => may_publish(&self.slots[place].topics, message),
+            _ => true,
+        };
+        if is_permitted {
             return Turn::Incoming(place, incoming);
         }
         self.not_permitted = self.not_permitted.saturating_add(1);
         Turn::NotPermitted
+    }
+
+    /// Whether a message that a turn has brought may be received still, some time later. One that may not
+    /// for its topic is counted.
+    pub(crate) fn still_permits(&mut self, sender: &Peer, message: &Message) -> bool {
+        if !is_admitted(sender) {
+            return false;
+        }
+        let is_permitted = !self.judges_topics || may_publish(&sender.topics(), message);
+        if !is_permitted {
+            self.not_permitted = self.not_permitted.saturating_add(1);
+        }
+        is_permitted
     }
 
     /// Takes the end of the next peer that was removed.
@@ -372,17 +389,4 @@ impl<D: Send + 'static> FairQueue<D> {
             }
         }
     }
-}
-
-/// Whether the sender may publish the topic of a message: its first frame, behind the delimiter if
-/// there is one.
-fn may_publish(topics: &Topics, incoming: &Incoming) -> bool {
-    let Incoming::Message(message) = incoming else {
-        return true;
-    };
-    let topic = match message.frames() {
-        [delimiter, topic, ..] if delimiter.is_empty() => topic,
-        frames => &frames[0],
-    };
-    topics.may_publish(topic)
 }

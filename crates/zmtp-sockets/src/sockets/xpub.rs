@@ -208,10 +208,15 @@ impl Xpub {
         }
     }
 
-    /// The next that waits. Tells the ends before it.
+    /// The next that waits. Tells the ends before it. A message whose sender was revoked since, or may
+    /// no longer publish its topic, is dropped.
     fn next_unreceived(&mut self) -> Option<FromSubscriber> {
         loop {
             match self.unreceived.pop_front()? {
+                Unreceived::From(FromSubscriber::Message(received))
+                    if !self
+                        .audience
+                        .still_permits(received.peer(), received.message()) => {}
                 Unreceived::From(from) => return Some(from),
                 Unreceived::End(peer) => self.endpoints.tell(SocketEvent::AllReceived { peer }),
             }

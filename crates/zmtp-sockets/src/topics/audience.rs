@@ -339,6 +339,12 @@ impl Audience {
             })
     }
 
+    /// Whether a message that was taken in may be received still. One that was withdrawn for its topic is
+    /// counted.
+    pub(crate) fn still_permits(&mut self, sender: &Peer, message: &Message) -> bool {
+        self.queue.still_permits(sender, message)
+    }
+
     /// The number of messages that were dropped for their topic.
     pub(crate) const fn not_permitted(&self) -> u64 {
         self.queue.not_permitted()

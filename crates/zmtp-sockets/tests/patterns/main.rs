@@ -24,6 +24,7 @@ mod routing;
 mod securities;
 mod streams;
 mod user_ids;
+mod withdrawn;
 
 /// Counts the live bytes of all threads.
 #[global_allocator]

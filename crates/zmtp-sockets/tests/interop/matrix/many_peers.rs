@@ -357,7 +357,7 @@ async fn a_slow_sub_of_libzmq_beside_many_fast_ones() {
     assert!(most > 0, "the slow one has missed nothing");
     assert!(dropped.iter().all(|it| *it == 0), "{dropped:?}");
     println!(
-        "one slow SUB beside {} fast ones missed {most} of 400",
+        "one slow SUB and {} fast ones: it missed {most} of 400",
         dropped.len()
     );
 }

@@ -1,0 +1,281 @@
+//! Admissions and permissions that are withdrawn in mid-traffic, on sockets that bind and on sockets that
+//! dial: nothing follows from the peer, nothing more goes to it, and others go on.
+
+use crate::securities::{ANY_PORT, eventually, fast, plain_client, soon};
+use std::time::Duration;
+use zmtp_auth::auth::{Authenticator, TopicTable};
+use zmtp_auth::zap::ZapRouter;
+use zmtp_auth::{Config, Domain, MechanismKind, Security, TopicPermissions};
+use zmtp_sockets::{
+    Dealer, FromSubscriber, Pub, Pull, Push, Received, SocketEvent, SocketOptions, Sub, Xpub, Xsub,
+};
+
+const MESSAGES: u32 = 100;
+
+/// A server of PLAIN, and the policy that knows alice and bob.
+fn policy() -> (Authenticator, Security) {
+    let policy = Authenticator::new();
+    admit(&policy, &["alice", "bob"]);
+    let zap = ZapRouter::new();
+    zap.bind("test", policy.clone()).unwrap();
+    let config = Config::untyped_builder()
+        .plain_server()
+        .authorize(Domain::from("test"));
+    (policy, (config.finish().unwrap(), zap).into())
+}
+
+fn admit(policy: &Authenticator, users: &[&'static str]) {
+    let users = users.iter().map(|user| (*user, "secret"));
+    policy.configure_plain("test", users).unwrap();
+}
+
+fn from(received: &Received) -> &[u8] {
+    received.peer().user_id().unwrap()
+}
+
+/// The client that is called `$name` and the server meet: the server binds, or it dials.
+macro_rules! meet {
+    ($server:ident, $security:ident, $client:ident, $name:expr, $binds:ident) => {
+        if $binds {
+            let endpoint = $server.bind(ANY_PORT, $security.clone()).await.unwrap();
+            $client.connect(&endpoint, plain_client($name)).unwrap();
+        } else {
+            let endpoint = $client.bind(ANY_PORT, plain_client($name)).await.unwrap();
+            $server.connect(&endpoint, $security.clone()).unwrap();
+        }
+    };
+}
+
+/// Lets everything arrive that is on its way.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(30)).await;
+}
+
+#[tokio::test]
+async fn a_subscriber_that_is_revoked_gets_nothing_that_is_sent_from_then_on() {
+    for binds in [true, false] {
+        let (policy, security) = policy();
+        let mut publisher = Pub::with_options(fast());
+        let (mut alice, mut bob) = (Sub::with_options(fast()), Sub::with_options(fast()));
+        alice.subscribe("");
+        bob.subscribe("");
+        meet!(publisher, security, alice, "alice", binds);
+        meet!(publisher, security, bob, "bob", binds);
+        eventually(|| {
+            let subscribers = publisher.subscribers();
+            subscribers.filter(|it| it.subscriptions == 1).count() == 2
+        })
+        .await;
+        let mut events = alice.events();
+        for number in 0..MESSAGES {
+            publisher.send(number.to_string());
+        }
+        // From here on nothing is awaited, so that no task of the socket can help.
+        admit(&policy, &["bob"]);
+        for number in MESSAGES..2 * MESSAGES {
+            publisher.send(number.to_string());
+        }
+        let left: Vec<_> = publisher.subscribers().collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].peer.user_id().unwrap(), "bob");
+        for number in 0..2 * MESSAGES {
+            assert_eq!(soon(bob.recv()).await.frames(), [number.to_string()]);
+        }
+        while !matches!(soon(events.next()).await, Some(SocketEvent::Lost { .. })) {}
+        while let Some(received) = alice.try_recv() {
+            let number = std::str::from_utf8(&received.frames()[0]).unwrap();
+            assert!(number.parse::<u32>().unwrap() < MESSAGES, "{number}");
+        }
+    }
+}
+
+/// Two peers flood, one is revoked, and from then on only the other one is heard.
+macro_rules! only_bob_is_heard {
+    ($server:expr, $client:expr, $send:expr) => {
+        for binds in [true, false] {
+            let (policy, security) = policy();
+            let mut server = $server;
+            let (mut alice, mut bob) = ($client, $client);
+            meet!(server, security, alice, "alice", binds);
+            meet!(server, security, bob, "bob", binds);
+            let send = $send;
+            for number in 0..MESSAGES {
+                send(&mut alice, number).await;
+                send(&mut bob, number).await;
+            }
+            let mut heard = [false, false];
+            while heard != [true, true] {
+                let received = soon(server.recv()).await;
+                heard[usize::from(from(&received) == b"bob")] = true;
+            }
+            settle().await;
+            admit(&policy, &["bob"]);
+            while let Some(received) = server.try_recv() {
+                assert_eq!(from(&received), b"bob");
+            }
+            send(&mut alice, MESSAGES).await;
+            send(&mut bob, MESSAGES).await;
+            loop {
+                let received = soon(server.recv()).await;
+                assert_eq!(from(&received), b"bob");
+                if received.frames() == [MESSAGES.to_string()] {
+                    break;
+                }
+            }
+        }
+    };
+}
+
+#[tokio::test]
+async fn a_peer_that_is_revoked_is_not_heard_from_then_on() {
+    let publish = async |publisher: &mut Pub, number: u32| {
+        if number == 0 {
+            eventually(|| publisher.subscribers().any(|it| it.subscriptions == 1)).await;
+        }
+        publisher.send(number.to_string());
+    };
+    let publisher = || Pub::with_options(fast());
+    let sub = || {
+        let mut sub = Sub::with_options(fast());
+        sub.subscribe("");
+        sub
+    };
+    only_bob_is_heard!(sub(), publisher(), publish);
+    let xsub = || {
+        let mut xsub = Xsub::with_options(fast());
+        xsub.subscribe("");
+        xsub
+    };
+    only_bob_is_heard!(xsub(), publisher(), publish);
+    // These have room for all of it also while they are not connected.
+    let push = async |push: &mut Push, number: u32| {
+        let _ = push.try_send(number.to_string());
+        if number == 0 {
+            settle().await;
+            let _ = push.try_send("connected");
+        }
+    };
+    only_bob_is_heard!(Pull::with_options(fast()), Push::with_options(fast()), push);
+    let dealer = async |dealer: &mut Dealer, number: u32| {
+        let _ = dealer.try_send(number.to_string());
+        if number == 0 {
+            settle().await;
+            let _ = dealer.try_send("connected");
+        }
+    };
+    only_bob_is_heard!(
+        Dealer::with_options(fast()),
+        Dealer::with_options(fast()),
+        dealer
+    );
+}
+
+/// What an XPUB has taken in while it was sending waits to be received, and is withdrawn like everything
+/// else that waits.
+#[tokio::test]
+async fn an_xpub_withdraws_what_it_has_taken_in_and_was_not_received() {
+    for binds in [true, false] {
+        let (policy, security) = policy();
+        let mut xpub = Xpub::with_options(fast());
+        let (mut alice, mut bob) = (Xsub::with_options(fast()), Xsub::with_options(fast()));
+        alice.subscribe("alice");
+        bob.subscribe("bob");
+        meet!(xpub, security, alice, "alice", binds);
+        meet!(xpub, security, bob, "bob", binds);
+        for _ in 0..2 {
+            assert!(matches!(
+                soon(xpub.recv()).await,
+                FromSubscriber::Subscribe(_)
+            ));
+        }
+        for number in 0..MESSAGES {
+            alice.send(format!("a{number}"));
+            bob.send(format!("b{number}"));
+        }
+        settle().await;
+        // It takes in what has arrived.
+        xpub.send("bob");
+        assert_eq!(soon(bob.recv()).await.frames(), ["bob"]);
+        policy.configure_topics("test", publishers(&["b1"]));
+        admit(&policy, &["bob"]);
+        let mut ended = 0;
+        while let Some(received) = xpub.try_recv() {
+            match received {
+                FromSubscriber::Message(received) => {
+                    assert_eq!(from(&received), b"bob");
+                    assert!(received.frames()[0].starts_with(b"b1"), "{received:?}");
+                }
+                FromSubscriber::Unsubscribe(subscription) => {
+                    assert_eq!(subscription.topic(), "alice");
+                    ended += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(ended, 1);
+    }
+}
+
+/// Bob may publish what begins with one of `prefixes`, and all may subscribe to everything.
+fn publishers(prefixes: &[&str]) -> TopicTable {
+    let all = TopicPermissions::none().with_subscribe([""]).unwrap();
+    let bob = all.clone().with_publish(prefixes).unwrap();
+    TopicTable::new()
+        .with_user(MechanismKind::Plain, "bob", bob)
+        .with_others(all)
+}
+
+#[tokio::test]
+async fn a_publisher_whose_permission_is_withdrawn_is_not_heard_on_the_topic_from_then_on() {
+    for binds in [true, false] {
+        let (policy, security) = policy();
+        policy.configure_topics("test", publishers(&["a", "b"]));
+        let mut sub = Sub::with_options(fast());
+        sub.subscribe("");
+        let mut bob = Pub::with_options(fast());
+        meet!(sub, security, bob, "bob", binds);
+        eventually(|| bob.subscribers().any(|it| it.subscriptions == 1)).await;
+        for _ in 0..MESSAGES {
+            bob.send("a");
+            bob.send("b");
+        }
+        assert_eq!(soon(sub.recv()).await.frames(), ["a"]);
+        settle().await;
+        policy.configure_topics("test", publishers(&["b"]));
+        bob.send("a");
+        for _ in 0..MESSAGES {
+            assert_eq!(soon(sub.recv()).await.frames(), ["b"]);
+        }
+        settle().await;
+        assert!(sub.try_recv().is_none());
+        assert_eq!(sub.not_permitted(), u64::from(MESSAGES));
+    }
+}
+
+/// What an application has given a peer of a manual XPUB is taken from it too.
+#[tokio::test]
+async fn a_manual_subscription_ends_with_its_permission() {
+    let (policy, security) = policy();
+    let mut xpub = Xpub::with_options(SocketOptions::default().with_xpub_manual(true));
+    let endpoint = xpub.bind(ANY_PORT, security).await.unwrap();
+    let mut alice = Sub::with_options(fast());
+    alice.subscribe("wanted");
+    alice.connect(&endpoint, plain_client("alice")).unwrap();
+    let FromSubscriber::Subscribe(subscription) = soon(xpub.recv()).await else {
+        panic!("it subscribes first");
+    };
+    assert!(xpub.subscribe(&subscription, "wanted a"));
+    assert!(xpub.subscribe(&subscription, "wanted b"));
+    xpub.send("wanted a1");
+    assert_eq!(soon(alice.recv()).await.frames(), ["wanted a1"]);
+    let only_b = TopicPermissions::none()
+        .with_subscribe(["wanted b"])
+        .unwrap();
+    let table = TopicTable::new().with_user(MechanismKind::Plain, "alice", only_b);
+    policy.configure_topics("test", table);
+    xpub.send("wanted a2");
+    xpub.send("wanted b2");
+    assert_eq!(soon(alice.recv()).await.frames(), ["wanted b2"]);
+    assert!(!xpub.subscribe(&subscription, "wanted a"));
+    assert!(!xpub.subscribe(&subscription, "wanted"));
+}
