@@ -521,7 +521,8 @@ mod tests {
 
     #[test]
     fn every_limit_of_a_message_is_kept_in_every_path() {
-        for limit in 0..=2048_usize {
+        let is_full = std::env::var_os("ZMTP_AUTH_FULL").is_some();
+        for limit in (0..=2048_usize).filter(|limit| is_full || *limit <= 300 || limit % 13 == 0) {
             let near = [
                 limit.saturating_sub(1),
                 limit,

@@ -503,7 +503,7 @@ fn frames() -> impl Strategy<Value = Vec<(Flags, Vec<u8>)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     #[test]
     fn any_traffic_in_any_pieces_arrives_as_it_was_sent(
