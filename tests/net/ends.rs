@@ -313,3 +313,40 @@ async fn a_stranger_forges_no_field_of_its_refusal() {
         .unwrap();
     assert!(!line.contains("speaks X who=root status"), "{line}");
 }
+
+/// The sender is dropped while the peer takes nothing, and its receiver was dropped before.
+#[tokio::test]
+async fn linger_bounds_a_connection_whose_halves_are_dropped_one_after_the_other() {
+    let listener = Listener::bind_with(
+        ANY_PORT,
+        null(SocketType::Pair),
+        Options::default().with_linger(Duration::from_millis(50)),
+    )
+    .await
+    .unwrap();
+    let (peer, connection) = tokio::join!(
+        RawPeer::connect(&listener, SocketType::Pair, 1),
+        listener.accept()
+    );
+    let connection = connection.unwrap();
+    let closed = connection.closed_owned();
+    let (mut sender, receiver) = connection.split();
+    drop(receiver);
+    // The system's buffers are full once there is no room for a while.
+    let mut message = zmtp_auth::net::Message::from(vec![0; 1 << 20]);
+    let mut waits = 0;
+    while waits < 20 {
+        match sender.try_send(message.clone()) {
+            Ok(()) => waits = 0,
+            Err(refused) => {
+                message = refused.message;
+                waits += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+    drop(sender);
+    let reason = soon(closed).await;
+    assert!(matches!(reason, NetError::Unsent), "{reason}");
+    drop(peer);
+}

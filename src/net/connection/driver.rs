@@ -180,9 +180,10 @@ impl Exchange {
             if self.has_backlog() || (has_no_receiver && self.channel.is_full()) {
                 continue;
             }
+            let is_closed = self.to_send.is_closed();
             let finished = self.to_send.is_finished();
             let all_sent = finished && self.channel.is_sent();
-            if has_no_receiver && self.to_send.is_closed() {
+            if has_no_receiver && is_closed {
                 closing_until.get_or_insert_with(|| deadline(Instant::now(), self.linger));
                 if all_sent {
                     return Ok(());
@@ -198,6 +199,7 @@ impl Exchange {
                 self.release_memory();
             }
             let may_send = self.channel.can_queue() && !finished;
+            let waits_for_sender = may_send || !is_closed;
 
             // Each arm only waits. The work is done at the head of the loop, always in one order:
             // what has arrived, then what is to be sent, then one write. So an arm that loses can be
@@ -209,7 +211,8 @@ impl Exchange {
             // - Nothing is read while the application must receive first (`wanted_level`), or while
             //   the peer does not take the answers to its PINGs. TCP then slows the peer down.
             // - Nothing is taken from the application's queue while a message is being written.
-            //   `send` then waits for room.
+            //   `send` then waits for room. The close of the queue still counts, because it begins the
+            //   linger time.
             // - `received.below` waits for the application to receive, which turns reading on again.
             //   Without a level it waits only for the receiver to be dropped.
             //
@@ -226,7 +229,7 @@ impl Exchange {
                 ready = stream.writable(), if !self.channel.is_sent() => {
                     ready.map_err(NetError::io("write"))?;
                 }
-                () = self.to_send.ready(is_busy), if may_send => {}
+                () = self.to_send.ready_if(may_send, is_busy), if waits_for_sender => {}
                 () = self.activity.idle() => {}
                 _ = self.received.below(wanted_level), if !has_no_receiver => {}
                 () = until(heartbeat) => self.on_heartbeat(stream, may_read)?,

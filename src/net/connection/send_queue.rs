@@ -12,7 +12,7 @@ use crate::traffic::message::Message;
 use crate::traffic::outgoing::Outgoing;
 use crate::wire::socket_type::SocketType;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 
 /// A queue of messages to one peer that outlives the connections to it.
@@ -129,6 +129,13 @@ impl SendQueue {
     pub fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.queue.close();
         self.poll_flush(context)
+    }
+
+    /// Waits until the queue is closed or dropped, nothing waits in it, and no connection sends from it.
+    /// As a future without a borrow, for the task that makes the connections. Cancel-safe.
+    pub fn finished_owned(&self) -> impl Future<Output = ()> + Send + use<> {
+        let source = self.source();
+        async move { poll_fn(|context| source.poll_finished(context)).await }
     }
 
     /// Where connections send from.

@@ -58,6 +58,24 @@ impl<T> Consumer<T> {
         Poll::Pending
     }
 
+    /// As [`Consumer::ready`] if `may_take`. Else waits for the producer's end alone.
+    pub(crate) async fn ready_if(&mut self, may_take: bool, is_deferred: bool) {
+        if may_take {
+            self.ready(is_deferred).await;
+        } else {
+            poll_fn(|context| self.poll_closed(context)).await;
+        }
+    }
+
+    fn poll_closed(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.shared.lock();
+        if state.producer_gone || state.is_detaching {
+            return Poll::Ready(());
+        }
+        state.waiting_close = Some(context.waker().clone());
+        Poll::Pending
+    }
+
     /// Takes the oldest item, if there is one.
     pub(crate) fn take(&mut self) -> Option<T> {
         if !self.fetch() {
@@ -131,7 +149,7 @@ impl<T> Consumer<T> {
             (state.bytes, state.count) = (0, 0);
             let discarded = std::mem::take(&mut state.items);
             let blocked = state.waiting_producer.take().map(|blocked| blocked.waker);
-            (discarded, [blocked, state.waiting_flush.take()])
+            (discarded, [blocked, state.waiting_flush.take(), None])
         };
         let was_empty = discarded.is_empty() && self.fetched.is_empty();
         let fetched = std::mem::take(&mut self.fetched);
@@ -164,7 +182,7 @@ impl<T> Consumer<T> {
         state.bytes -= std::mem::take(&mut self.taken).min(state.bytes);
         state.count -= std::mem::take(&mut self.taken_items).min(state.count);
         (state.is_attached, state.is_detaching) = (false, false);
-        state.waiting_consumer = Waiting::No;
+        (state.waiting_consumer, state.waiting_close) = (Waiting::No, None);
         let was_empty = state.items.is_empty();
         let flushed = if was_empty {
             state.is_done = true;
@@ -175,7 +193,11 @@ impl<T> Consumer<T> {
         let has_room = self.shared.has_room(&state);
         let waiting = state.waiting_producer.take_if(|_| has_room);
         let refused = Refused {
-            waiting: [flushed, waiting.map(|blocked| blocked.waker)],
+            waiting: [
+                flushed,
+                waiting.map(|blocked| blocked.waker),
+                state.take_finished(),
+            ],
             ..Refused::default()
         };
         (was_empty, refused)
@@ -265,14 +287,14 @@ impl<T> Watch<T> {
 #[must_use]
 pub(crate) struct Refused<T> {
     _items: [VecDeque<(T, usize)>; 2],
-    waiting: [Option<std::task::Waker>; 2],
+    waiting: [Option<std::task::Waker>; 3],
 }
 
 impl<T> Default for Refused<T> {
     fn default() -> Self {
         Self {
             _items: [VecDeque::new(), VecDeque::new()],
-            waiting: [None, None],
+            waiting: [const { None }; 3],
         }
     }
 }

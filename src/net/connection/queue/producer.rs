@@ -52,8 +52,17 @@ impl<T> KeptQueue<T> {
 
     /// Whether the producer is gone and nothing waits.
     pub(crate) fn is_finished(&self) -> bool {
-        let state = self.0.lock();
-        state.producer_gone && state.items.is_empty() && !state.is_attached
+        self.0.lock().is_finished()
+    }
+
+    /// Waits until the producer is gone and nothing waits. The last waker is woken.
+    pub(crate) fn poll_finished(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if state.is_finished() {
+            return Poll::Ready(());
+        }
+        state.waiting_finish = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 

@@ -57,6 +57,10 @@ pub(crate) struct State<T> {
     /// A producer that waits until the consumer is done with everything.
     pub(crate) waiting_flush: Option<Waker>,
     pub(crate) waiting_consumer: Waiting,
+    /// A consumer that takes nothing now, and waits for the producer's end.
+    pub(crate) waiting_close: Option<Waker>,
+    /// Someone who waits until a kept queue is closed and everything has left it.
+    pub(crate) waiting_finish: Option<Waker>,
 }
 
 /// A producer that waits.
@@ -87,6 +91,23 @@ impl<T> State<T> {
     /// Whether nothing that is pushed would be taken.
     pub(crate) const fn is_closed(&self) -> bool {
         self.producer_gone || self.consumer_gone
+    }
+
+    /// Whether a kept queue is closed and nothing is left to be sent.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.producer_gone && self.items.is_empty() && !self.is_attached
+    }
+
+    /// Who waits until a kept queue is finished, if it is.
+    pub(crate) fn take_finished(&mut self) -> Option<Waker> {
+        let is_finished = self.is_finished();
+        self.waiting_finish.take_if(|_| is_finished)
+    }
+
+    /// The wake-ups that are due when the consumer is to take nothing more than there is.
+    fn wake_closed(&mut self) -> [Wake; 2] {
+        let closed = self.waiting_close.take().map_or(Wake::None, Wake::Now);
+        [self.waiting_consumer.wake_now(), closed]
     }
 
     /// The wake-up that is due after something was added.
@@ -162,6 +183,8 @@ impl<T> Shared<T> {
                 waiting_producer: None,
                 waiting_flush: None,
                 waiting_consumer: Waiting::No,
+                waiting_close: None,
+                waiting_finish: None,
             }),
             limit,
             max_items,
@@ -203,12 +226,15 @@ impl<T> Shared<T> {
 
     /// The producer adds nothing more.
     pub(crate) fn close(&self) {
-        let wake = {
+        let (wake, finished) = {
             let mut state = self.lock();
             state.producer_gone = true;
-            state.waiting_consumer.wake_now()
+            (state.wake_closed(), state.take_finished())
         };
-        wake.wake();
+        wake.into_iter().for_each(Wake::wake);
+        if let Some(waker) = finished {
+            waker.wake();
+        }
     }
 
     /// The consumer of a kept queue takes nothing more than it has fetched.
@@ -216,8 +242,8 @@ impl<T> Shared<T> {
         let wake = {
             let mut state = self.lock();
             state.is_detaching = true;
-            state.waiting_consumer.wake_now()
+            state.wake_closed()
         };
-        wake.wake();
+        wake.into_iter().for_each(Wake::wake);
     }
 }
