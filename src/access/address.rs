@@ -18,6 +18,8 @@ pub enum PeerAddress {
     ScopedIp(Ipv6Addr, Box<str>),
     /// A process on this machine, connected over ipc.
     Ipc(IpcPeer),
+    /// Another socket of this process, which no handshake has admitted.
+    InProcess,
     /// Anything else, as its bytes. Only an exact address rule matches it, and a deny list
     /// always refuses it.
     Other(Bytes),
@@ -125,21 +127,22 @@ impl PeerAddress {
         WithPort(self, port)
     }
 
-    /// The IP address, with v4-mapped addresses converted to IPv4, for comparisons. `None` for ipc
-    /// and for addresses of no known form.
+    /// The IP address, with v4-mapped addresses converted to IPv4, for comparisons. `None` for ipc,
+    /// for this process and for addresses of no known form.
     #[must_use]
     pub fn canonical_ip(&self) -> Option<IpAddr> {
         match self {
             Self::Ip(ip) => Some(ip.to_canonical()),
             Self::ScopedIp(ip, _) => Some(IpAddr::V6(*ip).to_canonical()),
-            Self::Ipc(_) | Self::Other(_) => None,
+            Self::Ipc(_) | Self::InProcess | Self::Other(_) => None,
         }
     }
 
-    /// Whether the peer is on this machine: loopback or ipc.
+    /// Whether the peer is on this machine: loopback, ipc or this process.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        matches!(self, Self::Ipc(_)) || self.canonical_ip().is_some_and(|ip| ip.is_loopback())
+        matches!(self, Self::Ipc(_) | Self::InProcess)
+            || self.canonical_ip().is_some_and(|ip| ip.is_loopback())
     }
 }
 
@@ -154,8 +157,8 @@ fn number(text: &str) -> Option<u32> {
 impl FromStr for PeerAddress {
     type Err = PeerAddressError;
 
-    /// Parses what `Display` shows, in every form but [`PeerAddress::Other`].
-    /// [`PeerAddress::from_zap`] also takes that.
+    /// Parses what `Display` shows, in every form but [`PeerAddress::InProcess`], which nothing outside
+    /// of the process can claim, and [`PeerAddress::Other`], which [`PeerAddress::from_zap`] takes.
     ///
     /// # Errors
     /// Returns [`PeerAddressError`] if the text has none of the known forms.
@@ -208,6 +211,7 @@ impl fmt::Display for PeerAddress {
                 write!(f, "{IPC_PREFIX}{uid}:{gid}:")?;
                 pid.map_or(Ok(()), |pid| write!(f, "{pid}"))
             }
+            Self::InProcess => f.write_str("inproc"),
             Self::Other(bytes) => f.write_str(&crate::printable::printable(bytes)),
         }
     }
@@ -288,6 +292,18 @@ mod tests {
             };
             prop_assert_eq!(text.parse(), known);
         }
+    }
+
+    #[test]
+    fn nothing_that_arrives_says_that_it_is_of_this_process() {
+        let shown = PeerAddress::InProcess.to_zap();
+        assert_eq!(shown, "inproc");
+        assert_eq!(
+            PeerAddress::from_zap(&shown),
+            PeerAddress::Other(shown.clone())
+        );
+        assert!("inproc".parse::<PeerAddress>().is_err());
+        assert!(PeerAddress::InProcess.is_local());
     }
 
     #[test]

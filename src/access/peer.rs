@@ -21,7 +21,7 @@ use std::borrow::Cow;
 #[non_exhaustive]
 pub struct Peer {
     /// The identity that our ZAP handler gave the peer. `None` if no handler was asked: on a
-    /// client, or under `accept_any_peer`.
+    /// client, under `accept_any_peer`, or for a socket of this process.
     pub authenticated: Option<Authenticated>,
     /// CURVE, in both roles: the long-term key that the peer has proven to hold.
     pub proven_key: Option<PublicKey>,

@@ -35,6 +35,10 @@ pub enum Endpoint {
     IpcPath(PathBuf),
     /// A Linux abstract socket; its name without the leading zero byte.
     IpcAbstract(String),
+    /// A name within this process. It has no security, so no text becomes such an endpoint, and `net`
+    /// neither binds it nor connects to it. [`InProcess`](crate::net::InProcess) connects sockets of one
+    /// process.
+    Inproc(String),
 }
 
 /// The host of a TCP endpoint.
@@ -97,7 +101,7 @@ pub enum EndpointError {
 
 impl Endpoint {
     /// Whether only processes of this machine can reach it, judged by the text alone: loopback
-    /// addresses, `localhost` and ipc.
+    /// addresses, `localhost`, ipc and inproc.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
@@ -106,7 +110,7 @@ impl Endpoint {
                 Host::Name(name) => name.eq_ignore_ascii_case("localhost"),
                 Host::Any | Host::Scoped(..) => false,
             },
-            Self::IpcPath(_) | Self::IpcAbstract(_) => true,
+            Self::IpcPath(_) | Self::IpcAbstract(_) | Self::Inproc(_) => true,
         }
     }
 
@@ -117,6 +121,7 @@ impl Endpoint {
                 host: Host::Any, ..
             }
             | Self::Tcp { port: 0, .. } => Err(EndpointError::Wildcard),
+            Self::Inproc(_) => Err(EndpointError::inproc()),
             _ => Ok(()),
         }
     }
@@ -151,6 +156,13 @@ impl Endpoint {
             Some(name) => Ok(Self::IpcAbstract(name.to_owned())),
             None => Ok(Self::IpcPath(rest.into())),
         }
+    }
+}
+
+impl EndpointError {
+    /// Why `net` does not take an endpoint within this process.
+    pub(crate) fn inproc() -> Self {
+        Self::Transport("inproc".to_owned())
     }
 }
 
@@ -282,6 +294,7 @@ impl fmt::Display for Endpoint {
             Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
             Self::IpcPath(path) => write!(f, "ipc://{}", path.display()),
             Self::IpcAbstract(name) => write!(f, "ipc://@{name}"),
+            Self::Inproc(name) => write!(f, "inproc://{name}"),
         }
     }
 }

@@ -329,7 +329,7 @@ async fn linger_bounds_a_connection_whose_halves_are_dropped_one_after_the_other
         listener.accept()
     );
     let connection = connection.unwrap();
-    let closed = connection.closed_owned();
+    let mut ends = connection.ends();
     let (mut sender, receiver) = connection.split();
     drop(receiver);
     // The system's buffers are full once there is no room for a while.
@@ -346,7 +346,7 @@ async fn linger_bounds_a_connection_whose_halves_are_dropped_one_after_the_other
         }
     }
     drop(sender);
-    let reason = soon(closed).await;
+    let reason = soon(ends.closed()).await.reason;
     assert!(matches!(reason, NetError::Unsent), "{reason}");
     drop(peer);
 }

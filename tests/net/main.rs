@@ -12,6 +12,7 @@ mod clients;
 mod descriptors;
 mod ends;
 mod grants;
+mod in_process;
 mod log_spans;
 mod mechanisms;
 mod pubsub;

@@ -5,7 +5,8 @@ use crate::{Shown, curve, plain};
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::host::AuthStream;
 use zmtp_auth::net::{
-    Attempt, Connection, Connector, Event, Listener, OpenStream, Reconnecting, RemoteZapHandler,
+    Attempt, Connection, Connector, Event, InProcess, Listener, OpenStream, Reconnecting,
+    RemoteZapHandler,
 };
 use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest, ZapRouter};
 use zmtp_auth::{
@@ -27,6 +28,7 @@ pub fn show(shown: &mut Shown) {
         for (client, server) in [plain(), curve()] {
             meet(shown, client, (server, router.clone())).await;
         }
+        within_the_process(shown).await;
         refuse(shown).await;
         ask_elsewhere(shown).await;
     });
@@ -67,6 +69,16 @@ async fn meet(shown: &mut Shown, client: Config<NoPolicy>, server: impl Into<Sec
     reconnecting.connected().await.unwrap();
     shown.debug(&reconnecting);
     listener.close().await;
+}
+
+/// Two sockets of this process, with a message that waits.
+async fn within_the_process(shown: &mut Shown) {
+    let side = || InProcess::new(SocketType::Pair, "").unwrap();
+    shown.debug(&side());
+    let (mut one, other, _passing) = side().connect(&side()).unwrap();
+    one.send(PASSWORD).await.unwrap();
+    shown.debug(&one);
+    shown.debug(&other);
 }
 
 /// A client that wraps its stream, and waits for the metadata of its host.

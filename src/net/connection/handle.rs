@@ -190,12 +190,18 @@ impl Connection {
             _permit: permit,
         };
         let link = Link::new(Arc::new(peer), ours, state);
-        let connection = Self {
-            sender: SendHalf::new(outgoing, link.clone()),
-            receiver: RecvHalf::new(incoming, link),
-            closing: None,
-        };
+        let sender = SendHalf::new(outgoing, link.clone());
+        let connection = Self::of(sender, RecvHalf::new(incoming, link));
         (connection, driver)
+    }
+
+    /// Puts both halves together.
+    pub(crate) const fn of(sender: SendHalf, receiver: RecvHalf) -> Self {
+        Self {
+            sender,
+            receiver,
+            closing: None,
+        }
     }
 
     /// The peer: its authenticated identity and what it claims.
@@ -383,12 +389,7 @@ impl SendHalf {
     )]
     pub fn reunite(self, receiver: RecvHalf) -> Result<Connection, (Self, RecvHalf)> {
         if self.is_of_one_connection(&receiver) {
-            let sender = self;
-            Ok(Connection {
-                sender,
-                receiver,
-                closing: None,
-            })
+            Ok(Connection::of(self, receiver))
         } else {
             Err((self, receiver))
         }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use crate::mechanism::session::PeerContext;
-use crate::net::endpoint::{Endpoint, Host};
+use crate::net::endpoint::{Endpoint, EndpointError, Host};
 use crate::net::error::NetError;
 use crate::net::options::{Options, TcpKeepalive};
 use crate::net::socket::stream::{Stream, resolve};
@@ -88,8 +88,9 @@ impl Bound {
                 let _file = None;
                 Ok((Self::Ipc { listener, _file }, endpoint.clone()))
             }
+            Endpoint::Inproc(_) => Err(EndpointError::inproc().into()),
             #[cfg(not(unix))]
-            _ => Err(crate::net::endpoint::EndpointError::NotOnThisSystem.into()),
+            _ => Err(EndpointError::NotOnThisSystem.into()),
         }
     }
 

@@ -236,6 +236,7 @@ pub(crate) async fn connect(endpoint: &Endpoint, options: &Options) -> Result<St
                 .map(Stream::Ipc)
                 .map_err(NetError::io("connect"))
         }
+        Endpoint::Inproc(_) => Err(EndpointError::inproc().into()),
         #[cfg(not(unix))]
         _ => Err(EndpointError::NotOnThisSystem.into()),
     }

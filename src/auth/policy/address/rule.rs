@@ -48,6 +48,7 @@ pub(crate) enum Matches {
     IpcGroup(u32),
     IpcProcess(u32),
     Ipc(IpcPeer),
+    InProcess,
     Bytes(Bytes),
 }
 
@@ -194,6 +195,7 @@ impl AddressRule {
             PeerAddress::Ip(ip) => Matches::Ip(ip.to_canonical()),
             PeerAddress::ScopedIp(ip, zone) => Matches::ScopedIp(ip, zone),
             PeerAddress::Ipc(peer) => Matches::Ipc(peer),
+            PeerAddress::InProcess => Matches::InProcess,
             PeerAddress::Other(bytes) => Matches::Bytes(bytes),
         })
     }
@@ -217,6 +219,7 @@ impl fmt::Display for AddressRule {
             Matches::IpcGroup(gid) => write!(f, "gid:{gid}"),
             Matches::IpcProcess(pid) => write!(f, "pid:{pid}"),
             Matches::Ipc(peer) => PeerAddress::Ipc(*peer).fmt(f),
+            Matches::InProcess => PeerAddress::InProcess.fmt(f),
             Matches::Bytes(bytes) => f.write_str(&printable(bytes)),
         }
     }
@@ -371,6 +374,7 @@ impl RuleSet {
                 .or_else(|| single(Matches::IpcGroup(peer.gid)))
                 .or_else(|| single(Matches::IpcProcess(peer.pid?)))
                 .or_else(|| single(Matches::Ipc(*peer))),
+            PeerAddress::InProcess => single(Matches::InProcess),
             PeerAddress::Other(bytes) => single(Matches::Bytes(bytes.clone())),
         };
         let found = address
