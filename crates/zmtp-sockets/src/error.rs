@@ -31,9 +31,15 @@ pub enum AttachError {
     RoutingId(#[source] ConfigError),
     /// The socket routes by user id ([`RouteBy::UserId`](crate::RouteBy::UserId)), and this security
     /// may admit a peer without a user id of its own: it is not the server of PLAIN or CURVE, or it
-    /// admits any peer.
+    /// admits any peer. Or the endpoint is inproc, whose peers have none.
     #[error("the socket routes by user id, and its peers may have none of their own here")]
     NoUserId,
+    /// The name of an inproc endpoint is empty or too long.
+    #[error("an inproc name has 1 to 256 bytes, and this one {0}")]
+    InprocName(usize),
+    /// Another socket is bound to the inproc endpoint.
+    #[error("a socket is bound to {0} already")]
+    NameInUse(Endpoint),
     /// The socket is neither bound nor connected to this endpoint.
     #[error("the socket has no endpoint {0}")]
     NoSuchEndpoint(Endpoint),

@@ -12,7 +12,8 @@
 //!
 //! A socket binds and connects to any number of endpoints. Each of them has a
 //! [`Security`](zmtp_auth::Security) of its own, which says how the socket proves itself and which
-//! peers it admits. No socket is reachable without one. Every message comes with the
+//! peers it admits. No other process reaches a socket without one, and within the process
+//! those reach it that have its [`Inproc`]. Every message comes with the
 //! [`Peer`](zmtp_auth::Peer) that sent it.
 //!
 //! # Streams and sinks
@@ -58,6 +59,7 @@ mod sockets;
 mod subscription;
 mod topics;
 
+pub use endpoints::inproc::Inproc;
 pub use error::{AttachError, RequestError, SendError, SendReason};
 pub use event::{Events, SocketEvent, SubscriptionRefused, TurnedAway};
 pub use options::{RouteBy, SocketOptions};

@@ -7,7 +7,7 @@ use crate::peers::news::PipeId;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
-use zmtp_auth::net::{Connection, Event, Listener};
+use zmtp_auth::net::{Connection, Endpoint, Event, Listener};
 
 /// The pipes of the connections of one endpoint, until everything that has arrived on them was
 /// received. `None` once the endpoint is given up.
@@ -23,8 +23,9 @@ impl Pipes {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn add(&self, pipe: PipeId) {
-        self.with(|pipes| pipes.as_mut().map(|pipes| pipes.insert(pipe)));
+    /// Returns whether the endpoint is still there.
+    pub(crate) fn add(&self, pipe: PipeId) -> bool {
+        self.with(|pipes| pipes.as_mut().map(|pipes| pipes.insert(pipe)).is_some())
     }
 
     pub(crate) fn remove(&self, pipe: PipeId) {
@@ -61,7 +62,9 @@ pub(crate) async fn accept(
             event = next => event,
         };
         match event {
-            Ok(Event::Accepted(connection)) => serve(*connection, &listener, &hub, &pipes),
+            Ok(Event::Accepted(connection)) => {
+                serve(*connection, listener.local_endpoint(), &hub, &pipes);
+            }
             Ok(Event::Refused(refusal)) => hub.tell(SocketEvent::Refused {
                 endpoint: listener.local_endpoint().clone(),
                 refusal: Arc::new(refusal),
@@ -79,22 +82,35 @@ pub(crate) async fn accept(
     }
 }
 
-fn serve(connection: Connection, listener: &Listener, hub: &Arc<Hub>, pipes: &Pipes) {
+/// Gives a peer that has connected to the socket. Returns whether the socket has taken it.
+pub(crate) fn serve(
+    connection: Connection,
+    endpoint: &Endpoint,
+    hub: &Arc<Hub>,
+    pipes: &Pipes,
+) -> bool {
     let pipe = hub.next_pipe();
+    if !pipes.add(pipe) {
+        return false;
+    }
     let Some(mut served) = hub.serve(pipe, connection, false) else {
-        return;
+        pipes.remove(pipe);
+        return false;
     };
-    pipes.add(pipe);
-    let endpoint = listener.local_endpoint().clone();
+    if pipes.are_given_up() {
+        // The socket may have been told so before it was told of the peer.
+        hub.pattern().remove(pipe);
+    }
     hub.tell(SocketEvent::Accepted {
         endpoint: endpoint.clone(),
         peer: Arc::clone(&served.peer),
         routing_id: served.routing_id.clone(),
     });
-    let (hub, pipes) = (Arc::clone(hub), pipes.clone());
+    let (hub, pipes, endpoint) = (Arc::clone(hub), pipes.clone(), endpoint.clone());
     tokio::spawn(async move {
         hub.watch(&mut served, &endpoint).await;
         hub.drain(&mut served).await;
         pipes.remove(pipe);
     });
+    true
 }

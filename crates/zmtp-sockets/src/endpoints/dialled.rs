@@ -3,6 +3,7 @@
 
 use crate::endpoints::bound::Pipes;
 use crate::endpoints::hub::Hub;
+use crate::endpoints::source::Source;
 use crate::event::SocketEvent;
 use crate::peers::news::PipeId;
 use std::future::{Future, pending};
@@ -11,12 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
-use zmtp_auth::net::{Attempt, Connection, Connector, Endpoint};
+use zmtp_auth::net::{Attempt, Connection, Endpoint};
+
+pub(crate) type AllSent = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A dialled endpoint.
 pub(crate) struct Dialled {
-    pub(crate) connector: Connector,
+    pub(crate) source: Source,
     pub(crate) target: Target,
+    /// Ends once everything has left the queue, if there is one, and it was closed.
+    pub(crate) all_sent: Option<AllSent>,
     /// How long the queue may take to be sent once the endpoint is given up.
     pub(crate) linger: Duration,
 }
@@ -40,11 +45,12 @@ impl Dialled {
         let mut stop = pin!(stop);
         let mut is_stopped = false;
         let mut time_is_up = pin!(None);
+        let mut all_sent = pin!(self.all_sent);
         loop {
-            if is_stopped && (!self.target.has_queue || self.connector.has_sent_all()) {
+            if is_stopped && !self.target.has_queue {
                 return;
             }
-            if self.connector.is_stopped() {
+            if self.source.is_stopped() {
                 // Nothing more can be sent. The queue stays until the endpoint is given up.
                 if !is_stopped {
                     let _ = stop.await;
@@ -59,9 +65,10 @@ impl Dialled {
                     time_is_up.set(Some(sleep(linger)));
                     continue;
                 }
+                () = over(all_sent.as_mut()), if is_stopped => return,
                 attempt = async {
                     self.target.hub.await_room().await;
-                    self.connector.next_attempt().await
+                    self.source.next_attempt().await
                 } => attempt,
             };
             let connection = match attempt {
@@ -135,7 +142,7 @@ impl Target {
     }
 }
 
-/// Waits for the end of the linger time, once it runs.
+/// Waits for the end of something, if it runs.
 async fn over(time: Pin<&mut Option<impl Future<Output = ()>>>) {
     match time.as_pin_mut() {
         Some(time) => time.await,

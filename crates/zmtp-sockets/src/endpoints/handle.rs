@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::endpoints::bound::{Pipes, accept};
-use crate::endpoints::dialled::{Dialled, Target};
+use crate::endpoints::dialled::{AllSent, Dialled, Target};
 use crate::endpoints::hub::Hub;
+use crate::endpoints::inproc::{Binder, BoundName, Inproc};
 use crate::endpoints::pattern::Pattern;
+use crate::endpoints::source::{InprocDialer, Source};
 use crate::error::AttachError;
 use crate::event::{Events, SocketEvent};
 use crate::options::{RouteBy, SocketOptions};
@@ -12,10 +14,11 @@ use crate::peers::news::PipeId;
 use crate::peers::outlet::Outlet;
 use std::future::Future;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use zmtp_auth::net::{Connector, Endpoint, IntoEndpoint, Listener, NetError, SendQueue};
+use zmtp_auth::net::{Connector, Endpoint, InProcess, IntoEndpoint, Listener, NetError, SendQueue};
 use zmtp_auth::{Security, SocketType};
 
 /// The endpoints of one socket. Dropping it frees what is bound, and lets what is queued for dialled
@@ -29,14 +32,62 @@ pub(crate) struct Endpoints {
 
 struct Entry {
     endpoint: Endpoint,
-    /// Its drop tells the task to end. A bound endpoint that is told otherwise closes its connections too.
-    stop: oneshot::Sender<()>,
     kind: Kind,
 }
 
 enum Kind {
-    Bound { task: JoinHandle<()> },
-    Dialled { pipe: PipeId, pipes: Pipes },
+    Bound(Binding),
+    Dialled {
+        /// Its drop tells the task to end.
+        stop: oneshot::Sender<()>,
+        pipe: PipeId,
+        pipes: Pipes,
+    },
+}
+
+/// What keeps an endpoint bound. The drop frees it, and the peers stay.
+enum Binding {
+    Listener {
+        /// If the task is told, it closes the connections too.
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<()>,
+    },
+    Name {
+        name: BoundName,
+        pipes: Pipes,
+    },
+}
+
+impl Binding {
+    /// Frees the endpoint. The peers stay.
+    async fn free(self) {
+        match self {
+            Self::Listener { stop, task } => {
+                drop(stop);
+                // The task ends as told. A panic of it would have been shown by the runtime.
+                let _ = task.await;
+            }
+            Self::Name { name, .. } => drop(name),
+        }
+    }
+
+    /// Frees the endpoint and closes the connections of the peers that came by it, also when the future
+    /// is dropped.
+    async fn end(self, hub: &Hub) {
+        match self {
+            Self::Listener { stop, task } => {
+                // It fails if the task has ended, with the runtime.
+                let _ = stop.send(());
+                let _ = task.await;
+            }
+            Self::Name { name, pipes } => {
+                drop(name);
+                for pipe in pipes.take() {
+                    hub.pattern().remove(pipe);
+                }
+            }
+        }
+    }
 }
 
 impl Endpoints {
@@ -81,14 +132,33 @@ impl Endpoints {
         let endpoint = listener.local_endpoint().clone();
         let (stop, stopped) = oneshot::channel();
         let accepting = accept(listener, Arc::clone(&self.hub), Pipes::new(), stopped);
-        self.entries.push(Entry {
-            endpoint: endpoint.clone(),
-            stop,
-            kind: Kind::Bound {
-                task: tokio::spawn(accepting),
-            },
-        });
+        let task = tokio::spawn(accepting);
+        self.add_bound(endpoint.clone(), Binding::Listener { stop, task });
         Ok(endpoint)
+    }
+
+    pub(crate) fn bind_inproc(
+        &mut self,
+        registry: &Inproc,
+        name: &str,
+    ) -> Result<Endpoint, AttachError> {
+        let endpoint = Inproc::endpoint(name)?;
+        let pipes = Pipes::new();
+        let binder = Binder {
+            side: self.side()?,
+            hub: Arc::clone(&self.hub),
+            pipes: pipes.clone(),
+            endpoint: endpoint.clone(),
+            runtime: Handle::current(),
+        };
+        let name = registry.bind(name, binder)?;
+        self.add_bound(endpoint.clone(), Binding::Name { name, pipes });
+        Ok(endpoint)
+    }
+
+    fn add_bound(&mut self, endpoint: Endpoint, binding: Binding) {
+        let kind = Kind::Bound(binding);
+        self.entries.push(Entry { endpoint, kind });
     }
 
     pub(crate) fn connect(
@@ -98,18 +168,54 @@ impl Endpoints {
     ) -> Result<(), AttachError> {
         let security = self.secure(&security)?;
         let options = self.options.connection.clone();
-        let mut connector = Connector::with_options(&endpoint, security, options)?;
+        let connector = Connector::with_options(&endpoint, security, options)?;
+        self.dial(endpoint, |queue| {
+            Source::Net(Box::new(match queue {
+                Some(queue) => connector.with_queue(queue),
+                None => connector,
+            }))
+        });
+        Ok(())
+    }
+
+    pub(crate) fn connect_inproc(
+        &mut self,
+        registry: &Inproc,
+        name: &str,
+    ) -> Result<Endpoint, AttachError> {
+        let endpoint = Inproc::endpoint(name)?;
+        let side = self.side()?;
+        let policy = self.options.connection.reconnect.clone();
+        let name = registry.dial(name);
+        self.dial(endpoint.clone(), |queue| {
+            let side = match queue {
+                Some(queue) => side.with_queue(queue),
+                None => side,
+            };
+            Source::Inproc(Box::new(InprocDialer::new(name, side, policy)))
+        });
+        Ok(endpoint)
+    }
+
+    /// Starts the task of a dialled endpoint. `source` gets the queue of the peer, if it has one.
+    fn dial(&mut self, endpoint: Endpoint, source: impl FnOnce(Option<&SendQueue>) -> Source) {
         let pipe = self.hub.next_pipe();
-        let has_queue = self.hub.pattern().queues_for_dialled();
-        if has_queue {
-            let queue = SendQueue::new(self.socket_type, &self.options.connection);
-            connector = connector.with_queue(&queue);
+        let queue = self
+            .hub
+            .pattern()
+            .queues_for_dialled()
+            .then(|| SendQueue::new(self.socket_type, &self.options.connection));
+        let source = source(queue.as_ref());
+        let has_queue = queue.is_some();
+        let mut all_sent = None;
+        if let Some(queue) = queue {
+            all_sent = Some(Box::pin(queue.finished_owned()) as AllSent);
             self.hub.pattern().keep(pipe, queue);
         }
         let (stop, stopped) = oneshot::channel();
         let pipes = Pipes::new();
         let dialled = Dialled {
-            connector,
+            source,
             target: Target {
                 hub: Arc::clone(&self.hub),
                 pipe,
@@ -117,26 +223,20 @@ impl Endpoints {
                 endpoint: endpoint.clone(),
                 has_queue,
             },
+            all_sent,
             linger: self.options.connection.linger,
         };
         tokio::spawn(dialled.run(stopped));
-        self.entries.push(Entry {
-            endpoint,
-            stop,
-            kind: Kind::Dialled { pipe, pipes },
-        });
-        Ok(())
+        let kind = Kind::Dialled { stop, pipe, pipes };
+        self.entries.push(Entry { endpoint, kind });
     }
 
     /// Frees a bound endpoint, and closes the connections of the peers that came by it.
     pub(crate) async fn unbind(&mut self, endpoint: &Endpoint) -> Result<(), AttachError> {
-        let is_it = |entry: &Entry| matches!(entry.kind, Kind::Bound { .. });
-        let Entry { stop, kind, .. } = self.take(endpoint, is_it)?;
-        // It fails if the task has ended, with the runtime.
-        let _ = stop.send(());
-        if let Kind::Bound { task } = kind {
-            // The task ends as told. A panic of it would have been shown by the runtime.
-            let _ = task.await;
+        let is_it = |entry: &Entry| matches!(entry.kind, Kind::Bound(_));
+        let entry = self.take(endpoint, is_it)?;
+        if let Kind::Bound(binding) = entry.kind {
+            binding.end(&self.hub).await;
         }
         Ok(())
     }
@@ -144,9 +244,9 @@ impl Endpoints {
     /// Gives up a dialled endpoint. What is queued for it leaves in the background.
     pub(crate) fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), AttachError> {
         let is_it = |entry: &Entry| matches!(entry.kind, Kind::Dialled { .. });
-        let Entry { stop, kind, .. } = self.take(endpoint, is_it)?;
-        drop(stop);
-        if let Kind::Dialled { pipe, pipes } = kind {
+        let entry = self.take(endpoint, is_it)?;
+        if let Kind::Dialled { stop, pipe, pipes } = entry.kind {
+            drop(stop);
             self.hub.pattern().remove(pipe);
             for pipe in pipes.take() {
                 self.hub.pattern().remove(pipe);
@@ -159,10 +259,7 @@ impl Endpoints {
     pub(crate) async fn stop_listening(&mut self) {
         for entry in std::mem::take(&mut self.entries) {
             match entry.kind {
-                Kind::Bound { task } => {
-                    drop(entry.stop);
-                    let _ = task.await;
-                }
+                Kind::Bound(binding) => binding.free().await,
                 Kind::Dialled { .. } => self.entries.push(entry),
             }
         }
@@ -183,11 +280,24 @@ impl Endpoints {
         }
     }
 
+    fn routes_by_user_id(&self) -> bool {
+        self.socket_type == SocketType::Router && self.options.route_by == RouteBy::UserId
+    }
+
+    /// Our side of connections within the process. Their peers have no user id.
+    fn side(&self) -> Result<InProcess, AttachError> {
+        if self.routes_by_user_id() {
+            return Err(AttachError::NoUserId);
+        }
+        let side = InProcess::new(self.socket_type, self.options.routing_id.clone());
+        let side = side.map_err(AttachError::RoutingId)?;
+        Ok(side.with_options(self.options.connection.clone()))
+    }
+
     /// The security for a socket of our type and routing id.
     fn secure(&self, security: &Security) -> Result<Security, AttachError> {
         let gives_user_ids = security.is_server() && security.asks_router();
-        let routes = self.socket_type == SocketType::Router;
-        if routes && self.options.route_by == RouteBy::UserId && !gives_user_ids {
+        if self.routes_by_user_id() && !gives_user_ids {
             return Err(AttachError::NoUserId);
         }
         let routing_id = &self.options.routing_id;

@@ -11,7 +11,7 @@ use crate::peers::news::PipeId;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
-use zmtp_auth::{Domain, MechanismKind, Peer};
+use zmtp_auth::{Domain, MechanismKind, Peer, PeerAddress};
 
 /// The routing ids of the peers of one socket.
 pub(crate) struct RoutingIds {
@@ -36,9 +36,11 @@ fn user(peer: &Peer) -> Option<(MechanismKind, &Domain, &Bytes)> {
     is_user.then_some((mechanism, &authenticated.domain, &authenticated.user_id))
 }
 
-/// Whether two peers are the same user, or neither is one.
+/// Whether two peers are the same user, or neither is one. A peer of this process is not the same as one
+/// without a user from elsewhere.
 pub(crate) fn is_same_user(one: &Peer, other: &Peer) -> bool {
-    user(one) == user(other)
+    let is_here = |peer: &Peer| peer.address == PeerAddress::InProcess;
+    user(one) == user(other) && is_here(one) == is_here(other)
 }
 
 /// A routing id that was assigned.

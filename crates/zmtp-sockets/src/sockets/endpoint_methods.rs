@@ -38,6 +38,35 @@ macro_rules! endpoint_methods {
                     .connect(endpoint.into_endpoint()?, security.into())
             }
 
+            /// Binds a name within the process, to which sockets connect that have the registry. It takes no
+            /// security: the peers are this process ([`Inproc`](crate::Inproc)). The name is free again
+            /// when the endpoint is unbound, or the socket is closed or dropped. Needs a tokio runtime.
+            ///
+            /// # Errors
+            /// Returns [`AttachError::NameInUse`](crate::AttachError::NameInUse) if a socket is bound to
+            /// the name, and another [`AttachError`](crate::AttachError) if the name or the options
+            /// cannot be used.
+            pub fn bind_inproc(
+                &mut self,
+                registry: &crate::Inproc,
+                name: &str,
+            ) -> Result<zmtp_auth::net::Endpoint, crate::AttachError> {
+                self.endpoints.bind_inproc(registry, name)
+            }
+
+            /// Connects to a name within the process, also before a socket is bound to it, and connects to
+            /// the next socket that is bound to it when the connection is lost. Needs a tokio runtime.
+            ///
+            /// # Errors
+            /// Returns [`AttachError`](crate::AttachError) if the name or the options cannot be used.
+            pub fn connect_inproc(
+                &mut self,
+                registry: &crate::Inproc,
+                name: &str,
+            ) -> Result<zmtp_auth::net::Endpoint, crate::AttachError> {
+                self.endpoints.connect_inproc(registry, name)
+            }
+
             /// Frees a bound endpoint and closes the connections of the peers that came by it. What they
             /// have sent and was not received is dropped. What is queued for them still leaves in the
             /// background.

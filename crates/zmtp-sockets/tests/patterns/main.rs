@@ -10,6 +10,7 @@ mod fairness;
 mod floods;
 mod forged;
 mod forwarding;
+mod inproc;
 mod measured;
 #[path = "../../../../tests/net_peers/mod.rs"]
 mod net_peers;
