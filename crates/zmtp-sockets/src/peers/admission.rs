@@ -12,11 +12,18 @@ pub(crate) fn is_admitted(peer: &Peer) -> bool {
     peer.grant().is_none_or(Grant::still_valid)
 }
 
-/// Whether the sender may publish the topic of a message: its first frame, behind the delimiter if
-/// there is one.
-pub(crate) fn may_publish(topics: &Topics, message: &Message) -> bool {
+/// Which frame of a message is its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TopicFrame {
+    First,
+    /// The second, if the first is the empty delimiter of a request or reply (RFC 28).
+    BehindDelimiter,
+}
+
+/// Whether the sender may publish the topic of a message.
+pub(crate) fn may_publish(topics: &Topics, message: &Message, frame: TopicFrame) -> bool {
     let topic = match message.frames() {
-        [delimiter, topic, ..] if delimiter.is_empty() => topic,
+        [first, topic, ..] if first.is_empty() && frame == TopicFrame::BehindDelimiter => topic,
         frames => &frames[0],
     };
     topics.may_publish(topic)

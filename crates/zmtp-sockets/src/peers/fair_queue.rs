@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::event::SocketEvent;
-use crate::peers::admission::{is_admitted, may_publish};
+use crate::peers::admission::{TopicFrame, is_admitted, may_publish};
 use crate::peers::held::Held;
 use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::turns::Turns;
@@ -44,8 +44,8 @@ pub(crate) struct FairQueue<D> {
     departed: VecDeque<usize>,
     /// The number of the next slot.
     next: u64,
-    /// Whether the policy says which topics a peer may publish.
-    judges_topics: bool,
+    /// The topic of a message, if the policy says which of them a peer may publish.
+    topic: Option<TopicFrame>,
     /// Messages that were dropped for their topic.
     not_permitted: u64,
 }
@@ -107,14 +107,14 @@ impl<D: Send + 'static> FairQueue<D> {
             told: None,
             departed: VecDeque::new(),
             next: 0,
-            judges_topics: false,
+            topic: None,
             not_permitted: 0,
         }
     }
 
     /// Drops messages whose topic their sender may not publish. They are counted.
-    pub(crate) const fn with_topic_permissions(mut self) -> Self {
-        self.judges_topics = true;
+    pub(crate) const fn with_topic_permissions(mut self, topic: TopicFrame) -> Self {
+        self.topic = Some(topic);
         self
     }
 
@@ -254,7 +254,7 @@ impl<D: Send + 'static> FairQueue<D> {
     /// The turn of a peer that has sent something.
     fn judged(&mut self, place: usize, incoming: Incoming) -> Turn<D> {
         let is_permitted = match &incoming {
-            Incoming::Message(message) => may_publish(&self.slots[place].topics, message),
+            Incoming::Message(message) => self.may_publish(&self.slots[place].topics, message),
             _ => true,
         };
         if is_permitted {
@@ -264,13 +264,18 @@ impl<D: Send + 'static> FairQueue<D> {
         Turn::NotPermitted
     }
 
+    fn may_publish(&self, topics: &Topics, message: &Message) -> bool {
+        self.topic
+            .is_none_or(|topic| may_publish(topics, message, topic))
+    }
+
     /// Whether a message that a turn has brought may be received still, some time later. One that may not
     /// for its topic is counted.
     pub(crate) fn still_permits(&mut self, sender: &Peer, message: &Message) -> bool {
         if !is_admitted(sender) {
             return false;
         }
-        let is_permitted = !self.judges_topics || may_publish(&sender.topics(), message);
+        let is_permitted = self.may_publish(&sender.topics(), message);
         if !is_permitted {
             self.not_permitted = self.not_permitted.saturating_add(1);
         }
@@ -354,7 +359,7 @@ impl<D: Send + 'static> FairQueue<D> {
                 let entry = self.slots.vacant_entry();
                 let place = entry.key();
                 let bell = self.news.bell(place);
-                let topics = if self.judges_topics {
+                let topics = if self.topic.is_some() {
                     receiver.half.peer().topics()
                 } else {
                     Topics::all()

@@ -3,6 +3,7 @@
 
 use crate::endpoints::handle::Endpoints;
 use crate::options::SocketOptions;
+use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::FairQueue;
 use crate::peers::news::news;
 use crate::peers::round_robin::RoundRobin;
@@ -49,7 +50,7 @@ impl Dealer {
             endpoints,
             sender: RoundRobin::new(sent),
             receiver: FairQueue::new(received)
-                .with_topic_permissions()
+                .with_topic_permissions(TopicFrame::BehindDelimiter)
                 .with_events(events, |peer| peer),
         }
     }

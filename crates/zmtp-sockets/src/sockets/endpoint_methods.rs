@@ -138,7 +138,7 @@ macro_rules! topic_methods {
     ($socket:ident, $field:ident) => {
         impl $socket {
             /// The number of messages that were dropped because the policy does not let their sender
-            /// publish their topic: the first frame, behind the delimiter if there is one.
+            /// publish their topic: the first frame. For a DEALER, the one behind an empty delimiter.
             #[must_use]
             pub const fn not_permitted(&self) -> u64 {
                 self.$field.not_permitted()

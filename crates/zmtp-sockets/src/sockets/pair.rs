@@ -5,6 +5,7 @@ use crate::endpoints::handle::Endpoints;
 use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
+use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::FairQueue;
 use crate::peers::news::{PipeId, news};
 use crate::peers::round_robin::RoundRobin;
@@ -120,7 +121,7 @@ impl Pair {
             endpoints,
             sender: RoundRobin::new(sent),
             receiver: FairQueue::new(received)
-                .with_topic_permissions()
+                .with_topic_permissions(TopicFrame::First)
                 .with_events(events, |peer| peer),
         }
     }

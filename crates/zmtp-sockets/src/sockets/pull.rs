@@ -5,6 +5,7 @@ use crate::endpoints::handle::Endpoints;
 use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
+use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::{FairQueue, Inlet};
 use crate::peers::news::{PipeId, Reporter, news};
 use std::sync::Arc;
@@ -67,7 +68,7 @@ impl Pull {
         Self {
             endpoints,
             queue: FairQueue::new(news)
-                .with_topic_permissions()
+                .with_topic_permissions(TopicFrame::First)
                 .with_events(events, |peer| peer),
         }
     }

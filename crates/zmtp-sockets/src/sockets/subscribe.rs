@@ -5,6 +5,7 @@ use crate::endpoints::handle::Endpoints;
 use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
+use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::{FairQueue, Inlet};
 use crate::peers::news::{PipeId, Reporter, news};
 use crate::received::Received;
@@ -99,7 +100,7 @@ impl Sub {
         Self {
             endpoints,
             queue: FairQueue::new(received)
-                .with_topic_permissions()
+                .with_topic_permissions(TopicFrame::First)
                 .with_events(events, |peer| peer),
             wanted,
             filter: Trie::new(),

@@ -3,6 +3,7 @@
 
 use crate::endpoints::handle::{Endpoints, close_after};
 use crate::options::SocketOptions;
+use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::FairQueue;
 use crate::peers::news::news;
 use crate::sockets::subscribe::Subscribing;
@@ -51,7 +52,7 @@ impl Xsub {
         Self {
             endpoints,
             queue: FairQueue::new(received)
-                .with_topic_permissions()
+                .with_topic_permissions(TopicFrame::First)
                 .with_events(events, |peer| peer),
             wanted,
         }

@@ -3,6 +3,7 @@
 
 use crate::event::{SocketEvent, SubscriptionRefused};
 use crate::options::Bounds;
+use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::{Ended, FairQueue, Inlet, Ticket, Turn};
 use crate::peers::news::News;
 use crate::peers::outlet::Outlet;
@@ -72,7 +73,7 @@ pub(crate) enum Heard {
 impl Audience {
     pub(crate) fn new(news: News<Inlet<Subscriber>>, judging: Judging, bounds: Bounds) -> Self {
         Self {
-            queue: FairQueue::new(news).with_topic_permissions(),
+            queue: FairQueue::new(news).with_topic_permissions(TopicFrame::First),
             topics: Trie::new(),
             asked: None,
             bounds,
