@@ -31,6 +31,11 @@ pub enum Task {
     SocketRouter,
     /// Dealers that ask the ROUTER without end, each with some requests under way.
     SocketDealers { to: String },
+    /// A publisher for this many subscribers. It says where it binds, and where it is told what has
+    /// been received, with a comma between.
+    FanOut { subscribers: usize },
+    /// That many subscribers. They report how many messages per second they receive together.
+    FanIn { to: String, subscribers: usize },
     /// Binds, and sends back what it receives.
     Echo,
     /// Connects, and reports how many nanoseconds a round trip takes.
@@ -49,6 +54,8 @@ pub struct Job {
     pub curve: bool,
     /// Bytes of a message.
     pub size: usize,
+    /// How many threads libzmq has for its connections. Its default is 1.
+    pub threads: u8,
 }
 
 /// The keys do not matter: all take the same time.
@@ -71,20 +78,22 @@ impl fmt::Display for Side {
 
 impl Job {
     pub fn to_arguments(&self) -> Vec<String> {
-        let (task, to) = match &self.task {
-            Task::Pull => ("pull", "-"),
-            Task::PullIpc => ("pull-ipc", "-"),
-            Task::StreamPull => ("stream-pull", "-"),
-            Task::StreamPush { to } => ("stream-push", to.as_str()),
-            Task::Push { to } => ("push", to.as_str()),
-            Task::SocketPull => ("socket-pull", "-"),
-            Task::SocketPush { to } => ("socket-push", to.as_str()),
-            Task::SocketRouter => ("socket-router", "-"),
-            Task::SocketDealers { to } => ("socket-dealers", to.as_str()),
-            Task::Echo => ("echo", "-"),
-            Task::Ping { to } => ("ping", to.as_str()),
-            Task::Tunnel { to } => ("tunnel", to.as_str()),
-            Task::Serve => ("serve", "-"),
+        let (task, to, peers) = match &self.task {
+            Task::Pull => ("pull", "-", 1),
+            Task::PullIpc => ("pull-ipc", "-", 1),
+            Task::StreamPull => ("stream-pull", "-", 1),
+            Task::StreamPush { to } => ("stream-push", to.as_str(), 1),
+            Task::Push { to } => ("push", to.as_str(), 1),
+            Task::SocketPull => ("socket-pull", "-", 1),
+            Task::SocketPush { to } => ("socket-push", to.as_str(), 1),
+            Task::SocketRouter => ("socket-router", "-", 1),
+            Task::SocketDealers { to } => ("socket-dealers", to.as_str(), 1),
+            Task::FanOut { subscribers } => ("fan-out", "-", *subscribers),
+            Task::FanIn { to, subscribers } => ("fan-in", to.as_str(), *subscribers),
+            Task::Echo => ("echo", "-", 1),
+            Task::Ping { to } => ("ping", to.as_str(), 1),
+            Task::Tunnel { to } => ("tunnel", to.as_str(), 1),
+            Task::Serve => ("serve", "-", 1),
         };
         let mechanism = if self.curve { "curve" } else { "null" };
         vec![
@@ -93,14 +102,17 @@ impl Job {
             to.to_owned(),
             mechanism.to_owned(),
             self.size.to_string(),
+            peers.to_string(),
+            self.threads.to_string(),
         ]
     }
 
     pub fn from_arguments(arguments: &[String]) -> Self {
-        let [side, task, to, mechanism, size] = arguments else {
-            panic!("a child has five arguments: {arguments:?}");
+        let [side, task, to, mechanism, size, peers, threads] = arguments else {
+            panic!("a child has seven arguments: {arguments:?}");
         };
         let to = to.clone();
+        let subscribers = peers.parse().unwrap();
         Self {
             side: match side.as_str() {
                 "ours" => Side::Ours,
@@ -117,6 +129,8 @@ impl Job {
                 "socket-push" => Task::SocketPush { to },
                 "socket-router" => Task::SocketRouter,
                 "socket-dealers" => Task::SocketDealers { to },
+                "fan-out" => Task::FanOut { subscribers },
+                "fan-in" => Task::FanIn { to, subscribers },
                 "echo" => Task::Echo,
                 "ping" => Task::Ping { to },
                 "tunnel" => Task::Tunnel { to },
@@ -125,6 +139,7 @@ impl Job {
             },
             curve: mechanism == "curve",
             size: size.parse().unwrap(),
+            threads: threads.parse().unwrap(),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! A child that uses libzmq.
 
 use crate::child::tell;
+use crate::fan_out;
 use crate::job::{Job, Task, client_secret, server_secret};
+use crate::sockets::{DEALERS, UNDER_WAY};
 use crate::stopwatch::{Counter, Pings};
 use crate::zmq::{Curve, Kind, Socket, Zmq};
 use std::time::Instant;
 
-pub fn run(job: &Job) -> ! {
-    let zmq = Zmq::load();
+pub fn run(job: &Job) {
+    let zmq = Zmq::load(job.threads);
     let server = server_secret();
     let client = client_secret();
     let (server_public, client_public) = (server.public_key(), client.public_key());
@@ -21,7 +23,12 @@ pub fn run(job: &Job) -> ! {
     });
     let bound = |kind| {
         let socket = zmq.socket(kind, as_server.as_ref());
-        tell(socket.bind());
+        let endpoint = socket.bind();
+        (socket, endpoint)
+    };
+    let told = |kind| {
+        let (socket, endpoint) = bound(kind);
+        tell(endpoint);
         socket
     };
     let connected = |kind, to: &str| {
@@ -31,7 +38,7 @@ pub fn run(job: &Job) -> ! {
     };
     let payload = vec![7; job.size];
     match &job.task {
-        Task::Pull => pull(&bound(Kind::Pull), job.size),
+        Task::Pull => pull(&told(Kind::Pull), job.size),
         Task::Push { to } => {
             let socket = connected(Kind::Push, to);
             loop {
@@ -39,11 +46,39 @@ pub fn run(job: &Job) -> ! {
             }
         }
         Task::Echo => {
-            let socket = bound(Kind::Dealer);
+            let socket = told(Kind::Dealer);
             loop {
                 socket.receive();
                 socket.send(&payload);
             }
+        }
+        Task::SocketRouter => {
+            let socket = told(Kind::Router);
+            let mut counter = Counter::new(job.size);
+            loop {
+                socket.send_back();
+                if let Some(rate) = counter.count() {
+                    tell(rate);
+                }
+            }
+        }
+        Task::SocketDealers { to } => {
+            // One thread has them all. Each has its turn, so that no socket is asked in vain.
+            let dealers: Vec<_> = (0..DEALERS).map(|_| connected(Kind::Dealer, to)).collect();
+            for dealer in dealers.iter().cycle().take(DEALERS * UNDER_WAY) {
+                dealer.send(&payload);
+            }
+            for dealer in dealers.iter().cycle() {
+                assert_eq!(dealer.receive(), job.size);
+                dealer.send(&payload);
+            }
+        }
+        Task::FanOut { subscribers } => {
+            fan_out::publish_by_libzmq(|| bound(Kind::Xpub), *subscribers, &payload);
+        }
+        Task::FanIn { to, subscribers } => {
+            let connect = |endpoint: &str| connected(Kind::Sub, endpoint);
+            fan_out::subscribe_by_libzmq(connect, to, job.size, *subscribers);
         }
         Task::Ping { to } => ping(&connected(Kind::Dealer, to), &payload),
         Task::Tunnel { .. } => panic!("libzmq has no tunnel"),
@@ -51,11 +86,9 @@ pub fn run(job: &Job) -> ! {
         | Task::StreamPull
         | Task::StreamPush { .. }
         | Task::SocketPull
-        | Task::SocketPush { .. }
-        | Task::SocketRouter
-        | Task::SocketDealers { .. } => panic!("only ours does this"),
+        | Task::SocketPush { .. } => panic!("only ours does this"),
         Task::Serve => {
-            let socket = bound(Kind::Pull);
+            let socket = told(Kind::Pull);
             loop {
                 socket.receive();
             }

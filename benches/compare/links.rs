@@ -126,6 +126,7 @@ fn throughput(side: Side, curve: bool, size: usize) -> f64 {
         task,
         curve,
         size,
+        threads: 1,
     };
     let pull = Child::start(&job(Task::Pull));
     let to = pull.line();
@@ -139,6 +140,7 @@ fn round_trip(side: Side, curve: bool) -> f64 {
         task,
         curve,
         size: 64,
+        threads: 1,
     };
     let echo = Child::start(&job(Task::Echo));
     let to = echo.line();
@@ -159,6 +161,7 @@ impl Server {
             task: Task::Serve,
             curve: true,
             size: 0,
+            threads: 1,
         });
         let endpoint = process.line();
         let mut server = Self {

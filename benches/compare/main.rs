@@ -15,6 +15,7 @@
 mod boxes;
 mod child;
 mod ends;
+mod fan_out;
 mod handshake;
 mod heap;
 mod host;
@@ -97,7 +98,7 @@ fn main() {
     let sodium = Sodium::load(&path).unwrap_or_else(|missing| panic!("{missing}"));
     boxes::run(&mut report, &sodium);
     handshake::run(&mut report, &sodium);
-    let zmq = zmq::Zmq::load();
+    let zmq = zmq::Zmq::load(1);
     links::run(&mut report, &zmq.name);
     tunnel::run(&mut report, &zmq.name);
     stream::run(&mut report);

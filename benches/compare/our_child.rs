@@ -1,6 +1,7 @@
 //! A child that uses this library: a task on the runtime that `#[tokio::main]` would make.
 
 use crate::child::tell;
+use crate::fan_out;
 use crate::host;
 use crate::job::{Job, Task, client_secret, server_secret};
 use crate::sockets;
@@ -46,6 +47,8 @@ async fn work(job: &Job) {
         Task::SocketPush { to } => sockets::push(job, to, &payload).await,
         Task::SocketRouter => sockets::router(job).await,
         Task::SocketDealers { to } => sockets::dealers(job, to, &payload).await,
+        Task::FanOut { subscribers } => fan_out::publish(job, *subscribers, &payload).await,
+        Task::FanIn { to, subscribers } => fan_out::subscribe(job, to, *subscribers).await,
         Task::Echo => {
             let listener = bind(job, SocketType::Dealer).await;
             let mut connection = listener.accept().await.unwrap();

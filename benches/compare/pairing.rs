@@ -49,19 +49,35 @@ pub enum Better {
 
 /// Runs something long on both sides in turn, `count` times each.
 pub fn rounds(count: usize, better: Better, mut figure: impl FnMut(Side) -> f64) -> Pair {
+    let [pair] = rounds_of([better], count, |side| [figure(side)]);
+    pair
+}
+
+/// As [`rounds`], with several figures of each run.
+pub fn rounds_of<const N: usize>(
+    better: [Better; N],
+    count: usize,
+    mut figures: impl FnMut(Side) -> [f64; N],
+) -> [Pair; N] {
     let mut pairs = Vec::with_capacity(count);
     for turn in 0..count {
         let (mine, theirs);
         if turn % 2 == 0 {
-            mine = figure(Side::Ours);
-            theirs = figure(Side::Libzmq);
+            mine = figures(Side::Ours);
+            theirs = figures(Side::Libzmq);
         } else {
-            theirs = figure(Side::Libzmq);
-            mine = figure(Side::Ours);
+            theirs = figures(Side::Libzmq);
+            mine = figures(Side::Ours);
         }
         pairs.push((mine, theirs));
     }
-    medians(&pairs, better)
+    std::array::from_fn(|at| {
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(mine, theirs)| (mine[at], theirs[at]))
+            .collect();
+        medians(&pairs, better[at])
+    })
 }
 
 fn medians(pairs: &[(f64, f64)], better: Better) -> Pair {

@@ -67,6 +67,16 @@ impl Counter {
         if !self.seen.is_multiple_of(self.look_every) {
             return None;
         }
+        self.look()
+    }
+
+    /// As [`Counter::count`], for many messages at once.
+    pub fn count_many(&mut self, messages: u64) -> Option<f64> {
+        self.counted += messages;
+        self.look()
+    }
+
+    fn look(&mut self) -> Option<f64> {
         let now = Instant::now();
         let start = *self.start.get_or_insert(now);
         match self.from {

@@ -42,6 +42,7 @@ fn start(task: Task, curve: bool, size: usize) -> Child {
         task,
         curve,
         size,
+        threads: 1,
     })
 }
 

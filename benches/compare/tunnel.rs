@@ -26,6 +26,7 @@ fn throughput(side: Side, size: usize) -> f64 {
         task,
         curve,
         size,
+        threads: 1,
     };
     let pull = Child::start(&job(Side::Libzmq, Task::Pull, side == Side::Libzmq));
     let behind = pull.line();

@@ -7,10 +7,17 @@ use std::ptr;
 use zmtp_auth_judges::wheel;
 
 // Numbers of zmq.h.
+const SUB: c_int = 2;
 const DEALER: c_int = 5;
+const ROUTER: c_int = 6;
 const PULL: c_int = 7;
 const PUSH: c_int = 8;
+const XPUB: c_int = 9;
+const IO_THREADS: c_int = 1;
+const SNDMORE: c_int = 2;
+const SUBSCRIBE: c_int = 6;
 const LAST_ENDPOINT: c_int = 32;
+const XPUB_VERBOSE: c_int = 40;
 const CURVE_SERVER: c_int = 47;
 const CURVE_PUBLICKEY: c_int = 48;
 const CURVE_SECRETKEY: c_int = 49;
@@ -30,6 +37,7 @@ struct Functions {
     send: unsafe extern "C" fn(*mut c_void, *const c_void, usize, c_int) -> c_int,
     msg_init: unsafe extern "C" fn(*mut RawMessage) -> c_int,
     msg_recv: unsafe extern "C" fn(*mut RawMessage, *mut c_void, c_int) -> c_int,
+    msg_send: unsafe extern "C" fn(*mut RawMessage, *mut c_void, c_int) -> c_int,
     msg_data: unsafe extern "C" fn(*mut RawMessage) -> *mut c_void,
     msg_close: unsafe extern "C" fn(*mut RawMessage) -> c_int,
 }
@@ -48,6 +56,10 @@ pub enum Kind {
     Dealer,
     Pull,
     Push,
+    Router,
+    Sub,
+    /// A PUB that shows who subscribes.
+    Xpub,
 }
 
 /// One end's CURVE keys.
@@ -63,8 +75,8 @@ pub enum Curve<'a> {
 }
 
 impl Zmq {
-    /// Loads the wheel's.
-    pub fn load() -> Self {
+    /// Loads the wheel's, with this many threads for its connections.
+    pub fn load(threads: u8) -> Self {
         let path = wheel::zmq().unwrap_or_else(|missing| panic!("{missing}"));
         // SAFETY: libzmq has no constructors that could harm a process; what is loaded is the
         // library of the test environment.
@@ -83,6 +95,10 @@ impl Zmq {
                 .unwrap();
             let context = context();
             assert!(!context.is_null());
+            let set = *library
+                .get::<unsafe extern "C" fn(*mut c_void, c_int, c_int) -> c_int>(b"zmq_ctx_set")
+                .unwrap();
+            assert_eq!(set(context, IO_THREADS, c_int::from(threads)), 0);
             Self {
                 name: format!("libzmq {major}.{minor}.{patch}"),
                 functions: Functions {
@@ -94,6 +110,7 @@ impl Zmq {
                     send: *library.get(b"zmq_send").unwrap(),
                     msg_init: *library.get(b"zmq_msg_init").unwrap(),
                     msg_recv: *library.get(b"zmq_msg_recv").unwrap(),
+                    msg_send: *library.get(b"zmq_msg_send").unwrap(),
                     msg_data: *library.get(b"zmq_msg_data").unwrap(),
                     msg_close: *library.get(b"zmq_msg_close").unwrap(),
                 },
@@ -108,6 +125,9 @@ impl Zmq {
             Kind::Dealer => DEALER,
             Kind::Pull => PULL,
             Kind::Push => PUSH,
+            Kind::Router => ROUTER,
+            Kind::Sub => SUB,
+            Kind::Xpub => XPUB,
         };
         // SAFETY: the context lives as long as `self`.
         let raw = unsafe { (self.functions.socket)(self.context, kind) };
@@ -148,6 +168,15 @@ impl Socket<'_> {
         let done =
             unsafe { (self.functions.set)(self.raw, option, value.as_ptr().cast(), value.len()) };
         assert_eq!(done, 0, "option {option}");
+    }
+
+    /// Shows each subscription of an XPUB, also those that another has.
+    pub fn show_all_subscriptions(&self) {
+        self.set(XPUB_VERBOSE, &1_i32.to_ne_bytes());
+    }
+
+    pub fn subscribe_to_all(&self) {
+        self.set(SUBSCRIBE, &[]);
     }
 
     /// Binds to a port of the system's choice, and says which.
@@ -201,6 +230,28 @@ impl Socket<'_> {
             }
             (self.functions.msg_close)(&raw mut message);
             received
+        }
+    }
+
+    /// Receives a message of a ROUTER, the routing id and one frame, and sends it back without a copy.
+    pub fn send_back(&self) {
+        let mut routing_id = RawMessage([0; 64]);
+        let mut body = RawMessage([0; 64]);
+        let Functions {
+            msg_init,
+            msg_recv,
+            msg_send,
+            ..
+        } = self.functions;
+        // SAFETY: both messages are initialised before they are used, and are not moved between. libzmq
+        // takes what they hold when it sends them.
+        unsafe {
+            msg_init(&raw mut routing_id);
+            msg_init(&raw mut body);
+            assert!(msg_recv(&raw mut routing_id, self.raw, 0) > 0);
+            assert!(msg_recv(&raw mut body, self.raw, 0) > 0);
+            assert!(msg_send(&raw mut routing_id, self.raw, SNDMORE) > 0);
+            assert!(msg_send(&raw mut body, self.raw, 0) > 0);
         }
     }
 }
