@@ -152,6 +152,11 @@ impl Channel {
     /// returns what came before it, and no more input is taken. Returns [`LocalError::Poisoned`] if
     /// it is called again after that.
     pub fn process_input(&mut self, limit: usize) -> Result<usize, Error> {
+        self.process_some(limit, usize::MAX)
+    }
+
+    /// As [`Channel::process_input`], until `events` events wait or they cost `limit` bytes.
+    pub(crate) fn process_some(&mut self, limit: usize, events: usize) -> Result<usize, Error> {
         if self.broken {
             return Err(LocalError::Poisoned.into());
         }
@@ -160,11 +165,14 @@ impl Channel {
         let mut frames = 0;
         let taken = loop {
             let max = TOGETHER.min(self.pings.room());
+            // A frame brings one event at most.
+            let left = events.saturating_sub(self.arrivals.deliveries.len());
             self.pings.held_up_input = max == 0;
-            self.is_full = self.arrivals.cost() >= limit;
+            self.is_full = left == 0 || self.arrivals.cost() >= limit;
             if max == 0 || self.is_full {
                 break Ok(frames);
             }
+            let max = max.min(left);
             let taken = self
                 .inbox
                 .take(self.input.bytes_mut(), buffer, max, &mut self.arrivals);
@@ -206,24 +214,12 @@ impl Channel {
         self.arrivals.pop()
     }
 
-    /// As [`Channel::poll_event`], for a caller that keeps no event. It shares the buffer that it was
-    /// read into.
-    pub(crate) fn poll_shared_event(&mut self) -> Option<Incoming> {
-        self.arrivals.pop()
-    }
-
     /// Whether [`Channel::process_input`] and [`Channel::poll_event`] may return more without another
     /// byte of the peer. Either events wait, or frames were left at the limit, or processing stopped
     /// because of PINGs whose answers are encoded by now.
     #[must_use]
     pub fn has_more(&self) -> bool {
         !self.arrivals.deliveries.is_empty() || self.is_full || self.may_resume_input()
-    }
-
-    /// Whether all whole frames that have arrived were processed and their events taken.
-    pub(crate) fn is_drained(&self) -> bool {
-        let is_held_up = self.is_full || self.pings.held_up_input;
-        self.arrivals.deliveries.is_empty() && !is_held_up
     }
 
     /// Whether processing stopped because of PINGs and can now go on.

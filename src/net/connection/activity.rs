@@ -1,33 +1,34 @@
 //! How busy a connection is.
 //!
-//! A busy connection keeps its buffers, and waits deferred for what the application sends: it takes
-//! many messages at once, at the end of the application's turn. A quiet one frees its buffers and
-//! takes each message at once, since the peer's answer, and with it the next message, depends on
-//! this one.
+//! A connection that has carried many messages between two waits keeps its buffers for [`SLACK`]: a
+//! stream of bursts would free and allocate them for each burst. A quiet one frees its buffers.
 //!
-//! The driver counts messages and reports its waits. Two waits in short order with enough messages
-//! between them make the connection busy, for [`SLACK`]. Then [`Activity::idle`] ends. If there were
-//! two such waits in the meantime, the connection stays busy for as long once more.
+//! It is also busy if these messages came fast. Then it waits deferred for what the application sends: it
+//! takes many messages at once, at the end of the application's turn. Another one takes each message at
+//! once, since the peer's answer, and with it the next message, depends on this one.
+//!
+//! The driver counts messages and reports its waits. After [`SLACK`], [`Activity::idle`] ends. If there
+//! were such waits in the meantime, their kind decides for as long once more.
 #![forbid(unsafe_code)]
 
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A connection is busy if at least this many messages pass between two waits. A request and its
-/// reply are two, so that a dialogue, in which each side waits for the other, does not count.
+/// This many messages between two waits are many. A request and its reply are two, so that a dialogue,
+/// in which each side waits for the other, does not count.
 const MANY: usize = 4;
 
 /// This many bytes count as one more message, so that a few large messages suffice.
 const PER_MESSAGE: usize = 16 * 1024;
 
-/// A connection is busy only if its waits follow each other within this time. At four messages in
-/// each that is at least 20,000 messages a second.
-const BUSY: Duration = Duration::from_micros(200);
+/// Many messages come fast if there is at most this time between two waits for each of them: 20,000
+/// messages a second.
+const FAST: Duration = Duration::from_micros(50);
 
-/// How long a connection counts as busy after it was found so. A stream with shorter gaps keeps its
-/// buffers.
-const SLACK: Duration = Duration::from_millis(1);
+/// How long a connection keeps its buffers, and counts as busy, after it was found so. A stream with
+/// shorter gaps keeps its buffers.
+const SLACK: Duration = Duration::from_millis(20);
 
 /// Decides whether a connection is busy, from what its driver reports.
 #[derive(Debug, Default)]
@@ -35,9 +36,11 @@ pub(crate) struct Activity {
     /// Messages since the last wait, in both directions.
     messages: usize,
     last_wait: Option<Instant>,
-    /// Whether the connection was found busy since `slack` began.
-    was_busy: bool,
-    /// Runs while the connection counts as busy.
+    /// Whether there were many messages at once, and fast, since `slack` began.
+    had_many: bool,
+    was_fast: bool,
+    is_busy: bool,
+    /// Runs while the connection keeps its buffers.
     slack: Option<Pin<Box<Sleep>>>,
 }
 
@@ -47,31 +50,46 @@ impl Activity {
         self.messages += messages + bytes / PER_MESSAGE;
     }
 
-    /// Notes that the driver is about to wait. Returns whether the connection is busy.
-    pub(crate) fn before_wait(&mut self) -> bool {
+    /// Notes that the driver is about to wait.
+    pub(crate) fn before_wait(&mut self) {
+        let messages = std::mem::take(&mut self.messages);
         let now = Instant::now();
         let last = self.last_wait.replace(now);
-        let are_many = std::mem::take(&mut self.messages) >= MANY;
-        self.was_busy |= are_many && last.is_some_and(|last| now < last + BUSY);
-        if self.slack.is_none() && std::mem::take(&mut self.was_busy) {
-            self.slack = Some(Box::pin(sleep(SLACK)));
+        if messages < MANY {
+            return;
         }
-        self.is_busy()
+        let span = FAST.saturating_mul(u32::try_from(messages).unwrap_or(u32::MAX));
+        let is_fast = last.is_some_and(|last| now.duration_since(last) < span);
+        if self.slack.is_none() {
+            self.slack = Some(Box::pin(sleep(SLACK)));
+            self.is_busy = is_fast;
+        } else {
+            self.is_busy |= is_fast;
+            self.had_many = true;
+            self.was_fast |= is_fast;
+        }
     }
 
     /// Whether the connection counts as busy.
     pub(crate) const fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    /// Whether the connection keeps its buffers while it waits.
+    pub(crate) const fn keeps_buffers(&self) -> bool {
         self.slack.is_some()
     }
 
-    /// Waits until the time of a busy connection is over. It is busy again if
-    /// [`Activity::before_wait`] finds it so. Waits for ever while it is not busy. Cancel-safe.
+    /// Waits until the time is over for which the connection keeps its buffers. Then it keeps them on if
+    /// there were many messages at once in the meantime. Waits for ever while it keeps none. Cancel-safe.
     pub(crate) async fn idle(&mut self) {
         match &mut self.slack {
             Some(slack) => slack.as_mut().await,
             None => std::future::pending().await,
         }
-        self.slack = None;
+        self.is_busy = std::mem::take(&mut self.was_fast);
+        let goes_on = std::mem::take(&mut self.had_many);
+        self.slack = goes_on.then(|| Box::pin(sleep(SLACK)));
     }
 }
 
@@ -82,48 +100,57 @@ mod tests {
 
     const SHORTLY: Duration = Duration::from_micros(10);
 
-    /// Counts `messages`, and waits.
-    async fn step(activity: &mut Activity, messages: usize) -> bool {
-        advance(SHORTLY).await;
+    /// Counts `messages`, and waits. Returns whether the connection is busy, and keeps its buffers.
+    async fn step(activity: &mut Activity, messages: usize, after: Duration) -> (bool, bool) {
+        advance(after).await;
         activity.count(messages, 64 * messages);
-        activity.before_wait()
+        activity.before_wait();
+        (activity.is_busy(), activity.keeps_buffers())
     }
 
-    /// Waits until its time as a busy connection is over. Returns whether it is still busy.
-    async fn after_slack(activity: &mut Activity) -> bool {
+    async fn after_slack(activity: &mut Activity) -> (bool, bool) {
         timeout(2 * SLACK, activity.idle()).await.unwrap();
-        activity.before_wait()
+        activity.before_wait();
+        (activity.is_busy(), activity.keeps_buffers())
     }
 
     #[tokio::test(start_paused = true)]
     async fn requests_and_replies_do_not_make_a_connection_busy() {
         let mut activity = Activity::default();
         for _ in 0..100 {
-            assert!(!step(&mut activity, 1).await);
+            let state = step(&mut activity, 1, SHORTLY).await;
+            assert_eq!(state, (false, false));
         }
         assert!(timeout(10 * SLACK, activity.idle()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_messages_make_a_connection_busy_only_if_the_waits_between_them_are_short() {
-        let mut activity = Activity::default();
-        for _ in 0..10 {
-            advance(2 * BUSY).await;
-            assert!(!step(&mut activity, 1000).await);
+    async fn many_messages_keep_the_buffers_and_make_a_connection_busy_only_if_they_come_fast() {
+        for many in [MANY, 100] {
+            let mut activity = Activity::default();
+            let slowly = FAST * (many as u32 + 1);
+            let state = step(&mut activity, many, slowly).await;
+            assert_eq!(state, (false, true));
+            let state = step(&mut activity, many, slowly).await;
+            assert_eq!(state, (false, true));
+            assert_eq!(after_slack(&mut activity).await, (false, true));
+            let state = step(&mut activity, 1, SHORTLY).await;
+            assert_eq!(state, (false, true));
+            let state = step(&mut activity, many, SHORTLY).await;
+            assert_eq!(state, (true, true));
         }
-        assert!(step(&mut activity, MANY).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_is_busy_until_it_has_stopped() {
         let mut activity = Activity::default();
-        step(&mut activity, MANY).await;
-        assert!(step(&mut activity, MANY).await);
+        step(&mut activity, MANY, SHORTLY).await;
         for _ in 0..10 {
-            assert!(step(&mut activity, MANY).await);
-            assert!(after_slack(&mut activity).await);
+            let state = step(&mut activity, MANY, SHORTLY).await;
+            assert_eq!(state, (true, true));
+            assert_eq!(after_slack(&mut activity).await, (true, true));
         }
-        assert!(!after_slack(&mut activity).await);
+        assert_eq!(after_slack(&mut activity).await, (false, false));
         assert!(timeout(10 * SLACK, activity.idle()).await.is_err());
     }
 }

@@ -14,7 +14,6 @@ use crate::net::error::NetError;
 use crate::net::socket::stream::Stream;
 use crate::traffic::channel::Channel;
 use crate::traffic::inbox::Incoming;
-use crate::traffic::message::cost;
 use crate::traffic::outgoing::Outgoing;
 use crate::with_causes::WithCauses;
 use std::future::Future;
@@ -194,8 +193,9 @@ impl Exchange {
             let may_read = self.channel.may_take_pings() && wanted_level.is_none();
             let now = Instant::now().into_std();
             let heartbeat = self.channel.deadline(now, may_read).map(Instant::from_std);
-            let is_busy = self.activity.before_wait();
-            if !is_busy {
+            self.activity.before_wait();
+            let is_busy = self.activity.is_busy();
+            if !self.activity.keeps_buffers() {
                 self.release_memory();
             }
             let may_send = self.channel.can_queue() && !finished;
@@ -268,9 +268,7 @@ impl Exchange {
             0 => limit.max(1),
             waiting => limit.saturating_sub(waiting),
         };
-        // Each message costs at least as much as an empty frame.
-        let limit = limit.min(self.received.places().saturating_mul(cost(1, 0)));
-        let taken = self.channel.process_input(limit);
+        let taken = self.channel.process_some(limit, self.received.places());
         let frames = *taken.as_ref().unwrap_or(&0);
         self.activity.count(frames, before - self.channel.unread());
         // Without a receiver the events are dropped here, and the connection goes on to send.

@@ -73,6 +73,7 @@ impl SendHalf {
     /// Returns the message with [`TrySendReason::Full`] if
     /// [`Options::send_ahead`](crate::net::Options::send_ahead) bytes are queued already, and with
     /// [`TrySendReason::Failed`] if [`SendHalf::send`] would fail.
+    #[inline]
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), TrySendError> {
         let message = message.into();
         if let Err(error) = self.require_sendable(&message) {
@@ -281,6 +282,7 @@ impl RecvHalf {
     /// # Errors
     /// Returns [`TryRecvError::Empty`] if nothing has arrived, and [`TryRecvError::Ended`] with the
     /// reason once the connection has ended and everything is received.
+    #[inline]
     pub fn try_recv(&mut self) -> Result<Incoming, TryRecvError> {
         match self.queue.take() {
             Some(incoming) => Ok(incoming),

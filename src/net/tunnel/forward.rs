@@ -172,7 +172,8 @@ impl Traffic {
                     .get_or_insert_with(|| deadline(now, self.linger));
             }
             activity.count(0, std::mem::take(&mut self.passed));
-            if !activity.before_wait() {
+            activity.before_wait();
+            if !activity.keeps_buffers() {
                 self.relay.release_memory();
             }
             tokio::select! {

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::traffic::channel::Channel;
 use crate::traffic::frames::Frame;
 use crate::traffic::frames::straight::Room;
+use crate::traffic::inbox::Incoming;
 use crate::traffic::seal::TOGETHER;
 use crate::wire::frame::Flags;
 use bytes::{Buf, Bytes};
@@ -18,6 +19,18 @@ mod from_bytes;
 const LARGE: usize = 4096;
 
 impl Channel {
+    /// As [`Channel::poll_event`], for a caller that keeps no event. It shares the buffer that it was
+    /// read into.
+    pub(crate) fn poll_shared_event(&mut self) -> Option<Incoming> {
+        self.arrivals.pop()
+    }
+
+    /// Whether all whole frames that have arrived were processed and their events taken.
+    pub(crate) fn is_drained(&self) -> bool {
+        let is_held_up = self.is_full || self.pings.held_up_input;
+        self.arrivals.deliveries.is_empty() && !is_held_up
+    }
+
     /// Passes frames that have arrived straight on, as many as are sealed together. Returns whether
     /// there were any. What is not a message of one frame becomes an event, or stays where it is.
     ///

@@ -13,6 +13,10 @@ use std::task::{Context, Poll, ready};
 /// A waiting producer then goes on while three quarters are still to be taken.
 const CONFIRM_PART: usize = 4;
 
+/// The same for the number of items: one half. Messages that are let in together share the buffer that they
+/// were read into, if they fill half of it, and are copied otherwise. So more of them are let in at once.
+const CONFIRM_ITEMS_PART: usize = 2;
+
 /// The end that takes. When it is dropped, what is left is discarded.
 pub(crate) struct Consumer<T> {
     shared: Arc<Shared<T>>,
@@ -86,7 +90,7 @@ impl<T> Consumer<T> {
         self.taken_items += 1;
         self.has_undone = true;
         let is_much = self.taken >= self.shared.limit / CONFIRM_PART
-            || self.taken_items >= self.shared.max_items / CONFIRM_PART;
+            || self.taken_items >= self.shared.max_items / CONFIRM_ITEMS_PART;
         if is_much || self.fetched.is_empty() {
             self.confirm_taken();
         }
