@@ -250,6 +250,7 @@ impl Topics {
 
     /// Whether the peer may publish now a message of this topic.
     #[must_use]
+    #[inline]
     pub fn may_publish(&self, topic: &[u8]) -> bool {
         let terms = self.0.as_ref();
         terms.is_none_or(|terms| terms.permissions().may_publish(topic))
@@ -257,6 +258,7 @@ impl Topics {
 
     /// A number that grows after each change of the permissions. Reading it is one load of an atomic.
     #[must_use]
+    #[inline]
     pub fn version(&self) -> u64 {
         self.0.as_ref().map_or(0, |terms| terms.version())
     }

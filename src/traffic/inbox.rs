@@ -31,6 +31,7 @@ pub enum Incoming {
 impl Incoming {
     /// The message, if this is one.
     #[must_use]
+    #[inline]
     pub fn into_message(self) -> Option<Message> {
         match self {
             Self::Message(message) => Some(message),

@@ -4,6 +4,8 @@
 use crate::printable::printable;
 use bytes::Bytes;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// A message of one or more frames. It is delivered whole or not at all.
 ///
@@ -23,16 +25,26 @@ use std::fmt;
 /// A connection carries frames as they are. The application itself adds and removes the empty
 /// delimiter frame that a REQ sends before its body and a REP expects (RFC 28).
 ///
-/// Cloning is cheap: frames are [`Bytes`] and share their memory.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// Cloning is cheap: frames are [`Bytes`] and share their memory. After [`Message::share`] a clone also
+/// shares the list of frames.
+#[derive(Clone)]
 pub struct Message(Frames);
 
-/// Most messages have one frame, and then need no list.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// Most messages have one frame, and then need no list. The others have two frames or more.
+#[derive(Clone)]
 enum Frames {
     One(Bytes),
-    /// Two frames or more. So each message has one representation, and `Eq` can be derived.
     Many(Vec<Bytes>),
+    /// The list belongs to clones, too.
+    Shared(Arc<Vec<Bytes>>),
+}
+
+/// The frames of a message, one after another.
+#[derive(Debug)]
+pub(crate) enum FramesLeft {
+    Own(std::vec::IntoIter<Bytes>),
+    /// A list with others, and the place of the next frame.
+    Shared(Arc<Vec<Bytes>>, usize),
 }
 
 /// What a frame counts for in the queues in addition to its bytes: about the memory of its `Bytes`
@@ -42,10 +54,12 @@ const FRAME_COST: usize = 64;
 impl Message {
     /// The frames in order, at least one.
     #[must_use]
+    #[inline]
     pub fn frames(&self) -> &[Bytes] {
         match &self.0 {
             Frames::One(frame) => std::slice::from_ref(frame),
             Frames::Many(frames) => frames,
+            Frames::Shared(frames) => frames,
         }
     }
 
@@ -55,6 +69,7 @@ impl Message {
         match self.0 {
             Frames::One(frame) => vec![frame],
             Frames::Many(frames) => frames,
+            Frames::Shared(frames) => Arc::unwrap_or_clone(frames),
         }
     }
 
@@ -65,7 +80,7 @@ impl Message {
     pub fn into_single(self) -> Result<Bytes, Self> {
         match self.0 {
             Frames::One(frame) => Ok(frame),
-            Frames::Many(_) => Err(self),
+            Frames::Many(_) | Frames::Shared(_) => Err(self),
         }
     }
 
@@ -74,7 +89,7 @@ impl Message {
     pub fn single(&self) -> Option<&Bytes> {
         match &self.0 {
             Frames::One(frame) => Some(frame),
-            Frames::Many(_) => None,
+            Frames::Many(_) | Frames::Shared(_) => None,
         }
     }
 
@@ -90,6 +105,24 @@ impl Message {
         match &mut self.0 {
             Frames::One(frame) => std::slice::from_mut(frame),
             Frames::Many(frames) => frames,
+            Frames::Shared(frames) => Arc::make_mut(frames).as_mut_slice(),
+        }
+    }
+
+    /// Lets clones share the list of frames. To be called before a message of several frames is cloned
+    /// for many peers: each clone then allocates nothing.
+    pub fn share(&mut self) {
+        if let Frames::Many(frames) = &mut self.0 {
+            let frames = std::mem::take(frames);
+            self.0 = Frames::Shared(Arc::new(frames));
+        }
+    }
+
+    /// The frames, one after another, without a list of their own if they share one.
+    pub(crate) fn into_frames_left(self) -> FramesLeft {
+        match self.0 {
+            Frames::Shared(frames) => FramesLeft::Shared(frames, 0),
+            frames => FramesLeft::Own(Self(frames).into_frames().into_iter()),
         }
     }
 
@@ -100,6 +133,47 @@ impl Message {
 }
 
 /// Shows the beginning of each frame, and its length.
+impl FramesLeft {
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Own(frames) => frames.as_slice().is_empty(),
+            Self::Shared(frames, next) => *next >= frames.len(),
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Own(frames) => frames.next(),
+            Self::Shared(frames, next) => {
+                let frame = frames.get(*next)?.clone();
+                *next += 1;
+                Some(frame)
+            }
+        }
+    }
+}
+
+impl Default for FramesLeft {
+    fn default() -> Self {
+        Self::Own(Vec::new().into_iter())
+    }
+}
+
+/// Whether they have the same frames.
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.frames() == other.frames()
+    }
+}
+
+impl Eq for Message {}
+
+impl Hash for Message {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.frames().hash(hasher);
+    }
+}
+
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = f.debug_list();
@@ -208,6 +282,7 @@ impl<F: Into<Bytes>> FromIterator<F> for Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::hash::BuildHasher;
 
     #[test]
     fn a_message_has_at_least_one_frame() {
@@ -221,6 +296,33 @@ mod tests {
         let two: Message = ["a", "bc"].into_iter().collect();
         assert_eq!((two.single(), two.size()), (None, 3));
         assert_eq!(two.into_frames(), ["a", "bc"]);
+    }
+
+    #[test]
+    fn a_message_that_shares_its_list_is_the_same_message() {
+        let message = Message::from(["a", "bc", ""]);
+        let mut shared = message.clone();
+        shared.share();
+        let clone = shared.clone();
+        assert_eq!(clone.frames().as_ptr(), shared.frames().as_ptr());
+        let hasher = std::hash::RandomState::new();
+        let hash = |message: &Message| hasher.hash_one(message);
+        assert_eq!((&clone, hash(&clone)), (&message, hash(&message)));
+        assert_eq!((clone.single(), clone.cost()), (None, message.cost()));
+        let mut left = clone.into_frames_left();
+        for frame in ["a", "bc", ""] {
+            assert!(!left.is_empty());
+            assert_eq!(left.next().unwrap(), frame);
+        }
+        assert!(left.is_empty() && left.next().is_none());
+        let mut changed = shared.clone();
+        changed.frames_mut()[0] = "changed".into();
+        assert_eq!(shared, message);
+        assert_eq!(shared.clone().into_frames(), ["a", "bc", ""]);
+        assert_eq!(shared.into_single(), Err(message));
+        let mut single = Message::from("a");
+        single.share();
+        assert_eq!(single.into_single().unwrap(), "a");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::traffic::frames::FrameWriter;
+use crate::traffic::message::FramesLeft;
 use crate::traffic::seal::TOGETHER;
 use crate::wire::command::TrafficCommand;
 use crate::wire::frame::{Flags, FrameHeader};
@@ -23,7 +24,7 @@ pub(crate) struct Outbox {
     writer: FrameWriter,
     zmtp_3_0: bool,
     /// Frames of the current message that are not encoded yet.
-    frames: std::vec::IntoIter<Bytes>,
+    frames: FramesLeft,
     /// Messages of one frame that are not encoded yet. They come before `frames`.
     singles: Vec<Bytes>,
     /// Number of bytes in all of `singles`.
@@ -42,7 +43,7 @@ impl Outbox {
         Self {
             writer,
             zmtp_3_0,
-            frames: Vec::new().into_iter(),
+            frames: FramesLeft::default(),
             singles: Vec::new(),
             singles_len: 0,
             sending: BytesMut::new(),
@@ -59,7 +60,7 @@ impl Outbox {
     /// Whether a message or a command may begin. RFC 37, "Formal Grammar": a command stands between
     /// two messages, not within one.
     pub(crate) fn is_between_messages(&self) -> bool {
-        self.frames.as_slice().is_empty()
+        self.frames.is_empty()
     }
 
     /// Whether more may be encoded before the next write.
@@ -76,8 +77,8 @@ impl Outbox {
     }
 
     /// Begins a message. [`Outbox::encode_frame`] encodes its frames. Between messages only.
-    pub(crate) fn begin(&mut self, frames: Vec<Bytes>) {
-        self.frames = frames.into_iter();
+    pub(crate) fn begin(&mut self, frames: FramesLeft) {
+        self.frames = frames;
     }
 
     /// Encodes a subscription or a command. Between messages only.
@@ -186,7 +187,7 @@ impl Outbox {
 
     /// Drops everything that waits to be written.
     pub(crate) fn discard(&mut self) {
-        self.frames = Vec::new().into_iter();
+        self.frames = FramesLeft::default();
         self.singles = Vec::new();
         self.singles_len = 0;
         self.sending = BytesMut::new();
@@ -229,6 +230,7 @@ fn take_off(buffer: &mut BytesMut, max: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traffic::message::Message;
     use crate::traffic::outgoing::Outgoing;
     use crate::traffic::seal;
 
@@ -263,7 +265,8 @@ mod tests {
         let large = vec![7; UNCOPIED_FROM];
         for step in [1, 5, 100, usize::MAX] {
             let mut outbox = outbox(false);
-            outbox.begin(vec!["a".into(), large.clone().into(), "b".into()]);
+            let message = Message::from([Bytes::from("a"), large.clone().into(), "b".into()]);
+            outbox.begin(message.into_frames_left());
             let expected = [b"\x01\x01a\x03\0\0\0\0\0\0\x10\0", &large[..], b"\x00\x01b"].concat();
             assert_eq!(drain(&mut outbox, step), expected);
         }
@@ -287,7 +290,8 @@ mod tests {
     #[test]
     fn encoding_stops_when_enough_for_one_write_waits() {
         let mut outbox = outbox(false);
-        outbox.begin(vec![vec![0; UNCOPIED_FROM - 1].into(); 1000]);
+        let message = Message::from(vec![Bytes::from(vec![0; UNCOPIED_FROM - 1]); 1000]);
+        outbox.begin(message.into_frames_left());
         while outbox.has_room() {
             outbox.encode_frame().unwrap();
         }

@@ -63,7 +63,7 @@ impl Outgoing {
             Self::Message(message) => match message.into_single() {
                 Ok(body) => outbox.single(body),
                 Err(message) => {
-                    outbox.begin(message.into_frames());
+                    outbox.begin(message.into_frames_left());
                     Ok(())
                 }
             },
