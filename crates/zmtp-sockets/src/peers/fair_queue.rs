@@ -6,7 +6,7 @@
 use crate::event::SocketEvent;
 use crate::peers::admission::{TopicFrame, is_admitted, may_publish};
 use crate::peers::held::Held;
-use crate::peers::news::{Bell, News, PipeId};
+use crate::peers::news::{Bell, News, PipeId, Taken};
 use crate::peers::turns::Turns;
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
@@ -30,6 +30,11 @@ impl<D> Inlet<D> {
     }
 }
 
+/// How many turns count as one operation for the runtime, which lets a task do 128 before others have
+/// their turn. A switch of tasks costs as much as many turns, and a socket that receives from busy peers
+/// never waits.
+const TURNS_OF_AN_OPERATION: u8 = 16;
+
 /// All peers that a socket receives from.
 pub(crate) struct FairQueue<D> {
     news: News<Inlet<D>>,
@@ -44,6 +49,8 @@ pub(crate) struct FairQueue<D> {
     departed: VecDeque<usize>,
     /// The number of the next slot.
     next: u64,
+    /// The turns that belong to the last operation still.
+    counted_turns: u8,
     /// The topic of a message, if the policy says which of them a peer may publish.
     topic: Option<TopicFrame>,
     /// Messages that were dropped for their topic.
@@ -81,8 +88,8 @@ pub(crate) enum Turn<D> {
     /// From the peer in this place, whose data is [`FairQueue::data`].
     Incoming(usize, Incoming),
     /// The connection in this place has ended, and everything that had arrived was received. Or the
-    /// peer was removed, with what it had sent.
-    Ended(Ended<D>),
+    /// peer was removed, with what it had sent. Boxed, so that a message is moved with little else.
+    Ended(Box<Ended<D>>),
     /// A message was dropped, because its sender may not publish its topic.
     NotPermitted,
 }
@@ -107,6 +114,7 @@ impl<D: Send + 'static> FairQueue<D> {
             told: None,
             departed: VecDeque::new(),
             next: 0,
+            counted_turns: 0,
             topic: None,
             not_permitted: 0,
         }
@@ -198,10 +206,17 @@ impl<D: Send + 'static> FairQueue<D> {
     ///
     /// A task that receives without end lets other tasks run now and then.
     pub(crate) fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Turn<D>> {
-        let budget = ready!(coop::poll_proceed(context));
+        let operation = match self.counted_turns {
+            0 => Some(ready!(coop::poll_proceed(context))),
+            _ => None,
+        };
         loop {
             if let Some(turn) = self.try_turn() {
-                budget.made_progress();
+                if let Some(operation) = operation {
+                    operation.made_progress();
+                    self.counted_turns = TURNS_OF_AN_OPERATION;
+                }
+                self.counted_turns -= 1;
                 return Poll::Ready(turn);
             }
             if self.news.wait(context) {
@@ -216,18 +231,17 @@ impl<D: Send + 'static> FairQueue<D> {
             if let Some(ended) = self.try_departure() {
                 return Some(Turn::Ended(ended));
             }
-            let place = self.turns.pop_front()?;
+            let place = self.turns.front()?;
             let Some(slot) = self.slots.get_mut(place) else {
+                self.turns.remove(place);
                 continue;
             };
             let Some(Held { half: receiver, .. }) = &mut slot.receiver else {
+                self.turns.remove(place);
                 continue;
             };
             match receiver.try_recv() {
-                Ok(incoming) => {
-                    self.turns.push_back(place);
-                    return Some(self.judged(place, incoming));
-                }
+                Ok(incoming) => return Some(self.received(place, incoming)),
                 Err(TryRecvError::Empty) if slot.is_finishing => {
                     return Some(Turn::Ended(self.end(place, TryRecvError::Empty)));
                 }
@@ -238,11 +252,8 @@ impl<D: Send + 'static> FairQueue<D> {
             slot.bell.silence();
             let mut context = Context::from_waker(&slot.bell.waker);
             match receiver.poll_recv(&mut context) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(incoming)) => {
-                    self.turns.push_back(place);
-                    return Some(self.judged(place, incoming));
-                }
+                Poll::Pending => self.turns.remove(place),
+                Poll::Ready(Ok(incoming)) => return Some(self.received(place, incoming)),
                 Poll::Ready(Err(error)) => {
                     let ended = self.end(place, TryRecvError::Ended(error));
                     return Some(Turn::Ended(ended));
@@ -251,8 +262,9 @@ impl<D: Send + 'static> FairQueue<D> {
         }
     }
 
-    /// The turn of a peer that has sent something.
-    fn judged(&mut self, place: usize, incoming: Incoming) -> Turn<D> {
+    /// The turn of the first peer, which has sent something. It gets the last turn next.
+    fn received(&mut self, place: usize, incoming: Incoming) -> Turn<D> {
+        self.turns.front_to_back();
         let is_permitted = match &incoming {
             Incoming::Message(message) => self.may_publish(&self.slots[place].topics, message),
             _ => true,
@@ -283,7 +295,7 @@ impl<D: Send + 'static> FairQueue<D> {
     }
 
     /// Takes the end of the next peer that was removed.
-    pub(crate) fn try_departure(&mut self) -> Option<Ended<D>> {
+    pub(crate) fn try_departure(&mut self) -> Option<Box<Ended<D>>> {
         self.take_news();
         let place = self.departed.pop_front()?;
         Some(self.end(place, TryRecvError::Empty))
@@ -309,7 +321,7 @@ impl<D: Send + 'static> FairQueue<D> {
         }
     }
 
-    fn end(&mut self, place: usize, error: TryRecvError) -> Ended<D> {
+    fn end(&mut self, place: usize, error: TryRecvError) -> Box<Ended<D>> {
         self.turns.remove(place);
         if self.slots[place].receiver.is_some() {
             // A peer that was removed is told already.
@@ -327,7 +339,7 @@ impl<D: Send + 'static> FairQueue<D> {
             // It was to be dropped.
             _ => NetError::Closed,
         };
-        Ended {
+        Box::new(Ended {
             place,
             ticket: Ticket {
                 place,
@@ -336,14 +348,17 @@ impl<D: Send + 'static> FairQueue<D> {
             pipe: slot.pipe,
             data: slot.data,
             error,
-        }
+        })
     }
 
     /// Takes new peers in, and drops those that are given up.
     pub(crate) fn take_news(&mut self) {
-        let Some(news) = self.news.take() else {
-            return;
-        };
+        if let Some(news) = self.news.take() {
+            self.apply(news);
+        }
+    }
+
+    fn apply(&mut self, news: Taken<Inlet<D>>) {
         for pipe in news.removed {
             self.remove(pipe);
         }

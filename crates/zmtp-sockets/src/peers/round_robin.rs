@@ -2,7 +2,7 @@
 //! that has room. The work of a message does not grow with the number of peers.
 #![forbid(unsafe_code)]
 
-use crate::peers::news::{Bell, News, PipeId};
+use crate::peers::news::{Bell, News, PipeId, Taken};
 use crate::peers::outlet::Outlet;
 use crate::peers::sending::Sending;
 use crate::peers::turns::Turns;
@@ -82,7 +82,7 @@ impl RoundRobin {
                 if has_room {
                     return Poll::Ready(());
                 }
-                self.turns.pop_front();
+                self.turns.remove(place);
             }
             if self.news.wait(context) {
                 return Poll::Pending;
@@ -120,15 +120,16 @@ impl RoundRobin {
 
     fn give(&mut self, mut message: Message) -> Result<PipeId, Message> {
         self.take_news();
-        while let Some(place) = self.turns.pop_front() {
+        while let Some(place) = self.turns.front() {
             let Some(slot) = self.slots.get_mut(place) else {
+                self.turns.remove(place);
                 continue;
             };
             loop {
                 match slot.outlet.try_send(message) {
                     Ok(()) => {
                         let pipe = slot.pipe;
-                        self.turns.push_back(place);
+                        self.turns.front_to_back();
                         return Ok(pipe);
                     }
                     Err(TrySendError {
@@ -151,6 +152,7 @@ impl RoundRobin {
                     Poll::Ready(Err(_)) | Poll::Pending => break,
                 }
             }
+            self.turns.remove(place);
         }
         Err(message)
     }
@@ -174,9 +176,12 @@ impl RoundRobin {
 
     /// Takes new peers in, and drops those that are given up.
     pub(crate) fn take_news(&mut self) {
-        let Some(news) = self.news.take() else {
-            return;
-        };
+        if let Some(news) = self.news.take() {
+            self.apply(news);
+        }
+    }
+
+    fn apply(&mut self, news: Taken<Outlet>) {
         for pipe in news.removed {
             self.remove(pipe);
         }

@@ -29,11 +29,15 @@ impl Turns {
         self.front
     }
 
-    /// Takes the place out whose turn it is.
-    pub(crate) fn pop_front(&mut self) -> Option<usize> {
-        let place = self.front?;
-        self.remove(place);
-        Some(place)
+    /// The place whose turn it is has had it, and gets the last one next.
+    pub(crate) fn front_to_back(&mut self) {
+        if self.front == self.back {
+            return;
+        }
+        if let Some(place) = self.front {
+            self.remove(place);
+            self.push_back(place);
+        }
     }
 
     /// Gives a place the last turn, unless it has one already.
@@ -78,7 +82,12 @@ mod tests {
     use super::*;
 
     fn drain(turns: &mut Turns) -> Vec<usize> {
-        std::iter::from_fn(|| turns.pop_front()).collect()
+        let next = || {
+            let place = turns.front()?;
+            turns.remove(place);
+            Some(place)
+        };
+        std::iter::from_fn(next).collect()
     }
 
     #[test]
@@ -91,6 +100,19 @@ mod tests {
         assert_eq!(drain(&mut turns), [3, 0, 7]);
         turns.push_back(7);
         assert_eq!(drain(&mut turns), [7]);
+    }
+
+    #[test]
+    fn a_place_that_has_had_its_turn_is_the_last() {
+        let mut turns = Turns::new();
+        turns.front_to_back();
+        turns.push_back(5);
+        turns.front_to_back();
+        assert_eq!(turns.front(), Some(5));
+        turns.push_back(2);
+        turns.push_back(9);
+        turns.front_to_back();
+        assert_eq!(drain(&mut turns), [2, 9, 5]);
     }
 
     #[test]

@@ -200,7 +200,8 @@ impl Audience {
         self.asked.as_mut().unwrap_or(&mut self.topics)
     }
 
-    fn dismiss(&mut self, ended: Ended<Subscriber>) -> Heard {
+    fn dismiss(&mut self, ended: Box<Ended<Subscriber>>) -> Heard {
+        let ended = *ended;
         let topics = self.requests().take_all(ended.place);
         self.topics.remove_all(ended.place);
         Heard::Gone {
@@ -265,7 +266,7 @@ impl Audience {
 
     /// Queues a message for all who subscribe to a beginning of its first frame. Who has no room
     /// misses it.
-    pub(crate) fn send(&mut self, message: Message) {
+    pub(crate) fn send(&mut self, mut message: Message) {
         let topic = message.frames().first().map_or(&[][..], |frame| frame);
         self.find_matches(topic);
         if self.judge_matches() {
@@ -274,6 +275,9 @@ impl Audience {
         let Some((last, others)) = self.matches.split_last() else {
             return;
         };
+        if !others.is_empty() {
+            message.share();
+        }
         for place in others {
             if let Some(subscriber) = self.queue.data_mut(*place) {
                 subscriber.send(message.clone());

@@ -22,7 +22,7 @@
 //! - A deferred consumer is woken at the end of the producer's turn, or at once when half of the
 //!   limit waits ([`Waiting`]).
 //! - A producer that waits for room learns of taken items only when the consumer has emptied its
-//!   copy, or has taken a quarter of the limit in bytes, or half of that in items.
+//!   copy, or has taken a quarter of the limit in bytes or half of the limit in items.
 //!
 //! [`Waiting`]: crate::net::connection::wake::Waiting
 
