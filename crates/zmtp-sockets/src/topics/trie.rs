@@ -8,6 +8,7 @@
 //! announces each subscription, and takes back only the last one.
 #![forbid(unsafe_code)]
 
+use crate::topics::node::{Node, index};
 use slab::Slab;
 use std::collections::HashSet;
 
@@ -17,16 +18,6 @@ pub(crate) struct Trie {
     subscribers: Vec<Subscriber>,
     /// Numbers the matches, so that each yields a subscriber once.
     turn: u64,
-}
-
-struct Node {
-    parent: usize,
-    /// The bytes between the parent and this node. Only the root has none.
-    label: Box<[u8]>,
-    /// The children by the first bytes of their labels, in order.
-    children: Vec<(u8, usize)>,
-    /// The places of those who subscribe to exactly this, in order.
-    places: Vec<usize>,
 }
 
 #[derive(Default)]
@@ -73,12 +64,7 @@ const ROOT: usize = 0;
 impl Trie {
     pub(crate) fn new() -> Self {
         let mut nodes = Slab::new();
-        nodes.insert(Node {
-            parent: ROOT,
-            label: Box::default(),
-            children: Vec::new(),
-            places: Vec::new(),
-        });
+        nodes.insert(Node::new(ROOT, &[]));
         Self {
             nodes,
             subscribers: Vec::new(),
@@ -90,17 +76,14 @@ impl Trie {
     pub(crate) fn insert(&mut self, place: usize, topic: &[u8]) -> Inserted {
         let node = self.node_for(topic);
         let places = &mut self.nodes[node].places;
-        let Err(at) = places.binary_search(&place) else {
-            return Inserted::Known;
-        };
         let inserted = if places.is_empty() {
-            // Most topics have one subscriber.
-            places.reserve_exact(1);
             Inserted::First
         } else {
             Inserted::Added
         };
-        places.insert(at, place);
+        if !places.insert(place) {
+            return Inserted::Known;
+        }
         if self.subscribers.len() <= place {
             self.subscribers.resize_with(place + 1, Default::default);
         }
@@ -158,7 +141,7 @@ impl Trie {
     pub(crate) fn find_matches(&mut self, topic: &[u8], found: &mut Vec<usize>) {
         self.turn += 1;
         for (node, _) in way(&self.nodes, topic) {
-            for &place in &self.nodes[node].places {
+            for &place in &*self.nodes[node].places {
                 let turn = &mut self.subscribers[place].turn;
                 if std::mem::replace(turn, self.turn) != self.turn {
                     found.push(place);
@@ -206,30 +189,19 @@ impl Trie {
     fn node_for(&mut self, topic: &[u8]) -> usize {
         let (mut node, mut rest) = (ROOT, topic);
         while let Some(&first) = rest.first() {
-            let children = &self.nodes[node].children;
-            match children.binary_search_by_key(&first, |child| child.0) {
-                Ok(at) => {
-                    let child = children[at].1;
-                    let label = &self.nodes[child].label;
-                    let common = common_len(label, rest);
-                    node = if common == label.len() {
-                        child
-                    } else {
-                        self.split(child, common)
-                    };
-                    rest = &rest[common..];
-                }
-                Err(at) => {
-                    let leaf = self.nodes.insert(Node {
-                        parent: node,
-                        label: rest.into(),
-                        children: Vec::new(),
-                        places: Vec::new(),
-                    });
-                    self.nodes[node].children.insert(at, (first, leaf));
-                    return leaf;
-                }
-            }
+            let Some(child) = self.nodes[node].child(first) else {
+                let leaf = self.nodes.insert(Node::new(node, rest));
+                self.nodes[node].set_child(first, leaf);
+                return leaf;
+            };
+            let label = &self.nodes[child].label;
+            let common = common_len(label, rest);
+            node = if common == label.len() {
+                child
+            } else {
+                self.split(child, common)
+            };
+            rest = &rest[common..];
         }
         node
     }
@@ -237,61 +209,46 @@ impl Trie {
     /// Puts a new node above `child`, which takes the first `len` bytes of its label.
     fn split(&mut self, child: usize, len: usize) -> usize {
         let node = &mut self.nodes[child];
-        let parent = node.parent;
-        let upper: Box<[u8]> = node.label[..len].into();
+        let parent = node.parent();
+        let mut upper = Node::new(parent, &node.label[..len]);
         node.label = node.label[len..].into();
-        let (first, next) = (upper[0], node.label[0]);
-        let middle = self.nodes.insert(Node {
-            parent,
-            label: upper,
-            children: vec![(next, child)],
-            places: Vec::new(),
-        });
-        self.nodes[child].parent = middle;
-        self.replace_child(parent, first, middle);
+        upper.set_child(node.label[0], child);
+        let first = upper.label[0];
+        let middle = self.nodes.insert(upper);
+        self.nodes[child].parent = index(middle);
+        self.nodes[parent].set_child(first, middle);
         middle
-    }
-
-    fn replace_child(&mut self, parent: usize, first: u8, child: usize) {
-        let children = &mut self.nodes[parent].children;
-        if let Ok(at) = children.binary_search_by_key(&first, |child| child.0) {
-            children[at].1 = child;
-        }
     }
 
     /// Drops `place` from `node`, and the nodes that nothing needs then.
     fn leave(&mut self, node: usize, place: usize) -> Removed {
         let places = &mut self.nodes[node].places;
-        let Ok(at) = places.binary_search(&place) else {
+        if !places.remove(place) {
             return Removed::Unknown;
-        };
-        places.remove(at);
+        }
         if !places.is_empty() {
             return Removed::Taken;
         }
-        *places = Vec::new();
         self.prune(node);
         Removed::Last
     }
 
     fn prune(&mut self, mut node: usize) {
         while node != ROOT && self.nodes[node].places.is_empty() {
-            let parent = self.nodes[node].parent;
+            let parent = self.nodes[node].parent();
             match *self.nodes[node].children {
                 [] => {
                     let first = self.nodes.remove(node).label[0];
-                    let children = &mut self.nodes[parent].children;
-                    if let Ok(at) = children.binary_search_by_key(&first, |child| child.0) {
-                        children.remove(at);
-                    }
+                    self.nodes[parent].remove_child(first);
                     node = parent;
                 }
                 [(_, child)] => {
+                    let child = child as usize;
                     let upper = self.nodes.remove(node).label;
                     let lower = &mut self.nodes[child];
-                    lower.label = [&upper[..], &lower.label].concat().into();
-                    lower.parent = parent;
-                    self.replace_child(parent, upper[0], child);
+                    lower.label = [&upper[..], &lower.label].concat()[..].into();
+                    lower.parent = index(parent);
+                    self.nodes[parent].set_child(upper[0], child);
                     return;
                 }
                 _ => return,
@@ -309,7 +266,7 @@ impl Trie {
         let mut labels = Vec::new();
         while node != ROOT {
             labels.push(&self.nodes[node].label[..]);
-            node = self.nodes[node].parent;
+            node = self.nodes[node].parent();
         }
         labels.reverse();
         labels.concat()
@@ -336,15 +293,12 @@ impl Iterator for Way<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let node = self.next.take()?;
         let is_end = self.rest.is_empty();
-        if let Some(first) = self.rest.first() {
-            let children = &self.nodes[node].children;
-            if let Ok(at) = children.binary_search_by_key(first, |child| child.0) {
-                let child = children[at].1;
-                if let Some(rest) = self.rest.strip_prefix(&*self.nodes[child].label) {
-                    self.rest = rest;
-                    self.next = Some(child);
-                }
-            }
+        if let Some(&first) = self.rest.first()
+            && let Some(child) = self.nodes[node].child(first)
+            && let Some(rest) = self.rest.strip_prefix(&*self.nodes[child].label)
+        {
+            self.rest = rest;
+            self.next = Some(child);
         }
         Some((node, is_end))
     }
