@@ -47,6 +47,8 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod allocation;
 mod endpoints;
 mod error;
 mod event;
