@@ -7,7 +7,7 @@ use crate::event::SocketEvent;
 use crate::peers::admission::{TopicFrame, is_admitted, may_publish};
 use crate::peers::held::Held;
 use crate::peers::news::{Bell, News, PipeId, Taken};
-use crate::peers::turns::Turns;
+use crate::peers::turns::{Turns, turns_of_an_operation};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,11 +29,6 @@ impl<D> Inlet<D> {
         !self.receiver.half.is_finished()
     }
 }
-
-/// How many turns count as one operation for the runtime, which lets a task do 128 before others have
-/// their turn. A switch of tasks costs as much as many turns, and a socket that receives from busy peers
-/// never waits.
-const TURNS_OF_AN_OPERATION: u8 = 16;
 
 /// All peers that a socket receives from.
 pub(crate) struct FairQueue<D> {
@@ -214,7 +209,7 @@ impl<D: Send + 'static> FairQueue<D> {
             if let Some(turn) = self.try_turn() {
                 if let Some(operation) = operation {
                     operation.made_progress();
-                    self.counted_turns = TURNS_OF_AN_OPERATION;
+                    self.counted_turns = turns_of_an_operation();
                 }
                 self.counted_turns -= 1;
                 return Poll::Ready(turn);

@@ -3,6 +3,13 @@
 //! turns than others by connecting again and again.
 #![forbid(unsafe_code)]
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+/// How many turns count as one operation for a runtime of several threads, which lets a task do 128 before
+/// others have their turn. The other threads take what waits meanwhile, and such a switch costs as much as
+/// many turns. On a runtime of one thread, each turn counts.
+const TURNS_OF_AN_OPERATION: u8 = 16;
+
 /// A queue of places. Every operation takes the same time, however many places there are.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
@@ -74,6 +81,15 @@ impl Turns {
             Some(after) => self.links[after].before = before,
             None => self.back = before,
         }
+    }
+}
+
+/// How many turns count as one operation for the runtime of this task.
+pub(crate) fn turns_of_an_operation() -> u8 {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => TURNS_OF_AN_OPERATION,
+        _ => 1,
     }
 }
 
