@@ -122,8 +122,9 @@ impl Passing {
             }
             one.begin_linger(closing);
             other.begin_linger(other_closing);
-            let is_busy = activity.before_wait();
-            if !is_busy {
+            activity.before_wait();
+            let is_busy = activity.is_busy();
+            if !activity.keeps_buffers() {
                 *batch = VecDeque::new();
                 one.release();
                 other.release();

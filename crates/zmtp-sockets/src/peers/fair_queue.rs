@@ -6,7 +6,7 @@
 use crate::event::SocketEvent;
 use crate::peers::admission::{TopicFrame, is_admitted, may_publish};
 use crate::peers::held::Held;
-use crate::peers::news::{Bell, News, PipeId, Taken};
+use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::turns::{Turns, turns_of_an_operation};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
@@ -227,25 +227,27 @@ impl<D: Send + 'static> FairQueue<D> {
                 return Some(Turn::Ended(ended));
             }
             let place = self.turns.front()?;
-            let Some(slot) = self.slots.get_mut(place) else {
-                self.turns.remove(place);
-                continue;
-            };
-            let Some(Held { half: receiver, .. }) = &mut slot.receiver else {
+            let Some(Slot {
+                receiver: Some(Held { half: receiver, .. }),
+                bell,
+                is_finishing,
+                ..
+            }) = self.slots.get_mut(place)
+            else {
                 self.turns.remove(place);
                 continue;
             };
             match receiver.try_recv() {
                 Ok(incoming) => return Some(self.received(place, incoming)),
-                Err(TryRecvError::Empty) if slot.is_finishing => {
+                Err(TryRecvError::Empty) if *is_finishing => {
                     return Some(Turn::Ended(self.end(place, TryRecvError::Empty)));
                 }
                 Err(TryRecvError::Empty) => {}
                 Err(error) => return Some(Turn::Ended(self.end(place, error))),
             }
             // Nothing has arrived. The bell rings when something does.
-            slot.bell.silence();
-            let mut context = Context::from_waker(&slot.bell.waker);
+            bell.silence();
+            let mut context = Context::from_waker(&bell.waker);
             match receiver.poll_recv(&mut context) {
                 Poll::Pending => self.turns.remove(place),
                 Poll::Ready(Ok(incoming)) => return Some(self.received(place, incoming)),
@@ -348,12 +350,9 @@ impl<D: Send + 'static> FairQueue<D> {
 
     /// Takes new peers in, and drops those that are given up.
     pub(crate) fn take_news(&mut self) {
-        if let Some(news) = self.news.take() {
-            self.apply(news);
-        }
-    }
-
-    fn apply(&mut self, news: Taken<Inlet<D>>) {
+        let Some(news) = self.news.take() else {
+            return;
+        };
         for pipe in news.removed {
             self.remove(pipe);
         }
