@@ -198,7 +198,6 @@ impl<D: Send + 'static> FairQueue<D> {
 
     /// Takes one turn. The task of the last call is woken. Cancel-safe: a message stays queued until
     /// it is returned.
-    ///
     /// A task that receives without end lets other tasks run now and then.
     pub(crate) fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Turn<D>> {
         let operation = match self.counted_turns {
