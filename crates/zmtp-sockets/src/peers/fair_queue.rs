@@ -5,7 +5,7 @@
 
 use crate::event::SocketEvent;
 use crate::peers::admission::{TopicFrame, is_admitted, may_publish};
-use crate::peers::held::Held;
+use crate::peers::held::{Held, Inlet};
 use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::turns::{Turns, turns_of_an_operation};
 use slab::Slab;
@@ -16,19 +16,6 @@ use tokio::sync::broadcast;
 use tokio::task::coop;
 use zmtp_auth::net::{Incoming, Message, NetError, TryRecvError};
 use zmtp_auth::{Peer, Topics};
-
-/// Where messages of one connection come from, with what the socket knows about its peer.
-pub(crate) struct Inlet<D> {
-    pub(crate) receiver: Held,
-    pub(crate) data: D,
-}
-
-impl<D> Inlet<D> {
-    /// Whether something may still be received.
-    pub(crate) fn is_open(&self) -> bool {
-        !self.receiver.half.is_finished()
-    }
-}
 
 /// All peers that a socket receives from.
 pub(crate) struct FairQueue<D> {

@@ -26,6 +26,19 @@ pub(crate) struct Held {
     _counted: Counted,
 }
 
+/// Where messages of one connection come from, with what the socket knows about its peer.
+pub(crate) struct Inlet<D> {
+    pub(crate) receiver: Held,
+    pub(crate) data: D,
+}
+
+impl<D> Inlet<D> {
+    /// Whether something may still be received.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.receiver.half.is_finished()
+    }
+}
+
 impl Count {
     pub(crate) fn new() -> Self {
         Self(Arc::new(watch::Sender::new(0)))

@@ -4,7 +4,8 @@
 use crate::event::{SocketEvent, SubscriptionRefused};
 use crate::options::Bounds;
 use crate::peers::admission::TopicFrame;
-use crate::peers::fair_queue::{Ended, FairQueue, Inlet, Ticket, Turn};
+use crate::peers::fair_queue::{Ended, FairQueue, Ticket, Turn};
+use crate::peers::held::Inlet;
 use crate::peers::news::News;
 use crate::peers::outlet::Outlet;
 use crate::peers::sending::Sending;

@@ -3,7 +3,7 @@
 
 use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::TurnedAway;
-use crate::peers::fair_queue::Inlet;
+use crate::peers::held::Inlet;
 use crate::peers::news::{PipeId, Reporter};
 use crate::peers::outlet::Outlet;
 use std::sync::Arc;
