@@ -101,7 +101,7 @@ impl Driver {
     )]
     pub(crate) fn run(mut self) -> impl Future<Output = ()> + Send {
         async move {
-            let grant = self.exchange.grant.take();
+            let grant = self.exchange.grant.clone();
             let mut revoked = pin!(revoked(grant.as_ref()));
             let mut closing_until = None;
             let driven = self
@@ -310,6 +310,12 @@ impl Exchange {
             self.channel.fill().map_err(NetError::Traffic)?;
             if !self.channel.can_queue() {
                 break;
+            }
+            // Asked once for all that was fetched together, and after that: what is queued once the
+            // admission is withdrawn does not reach the peer.
+            let may_be_withdrawn = self.to_send.has_news();
+            if may_be_withdrawn && self.grant.as_ref().is_some_and(|it| !it.still_valid()) {
+                return Err(NetError::Revoked);
             }
             let Some(outgoing) = self.to_send.take() else {
                 break;

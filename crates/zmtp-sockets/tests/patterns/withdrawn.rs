@@ -89,6 +89,24 @@ async fn a_subscriber_that_is_revoked_gets_nothing_that_is_sent_from_then_on() {
     }
 }
 
+/// The connection that a dialled peer still has takes nothing from the queue once the peer is revoked.
+#[tokio::test]
+async fn a_dialled_peer_that_is_revoked_gets_nothing_that_is_sent_from_then_on() {
+    for _ in 0..16 {
+        let (policy, security) = policy();
+        let mut push = Push::with_options(fast());
+        let mut alice = Pull::with_options(fast());
+        let endpoint = alice.bind(ANY_PORT, plain_client("alice")).await.unwrap();
+        push.connect(&endpoint, security).unwrap();
+        push.send("before").await;
+        assert_eq!(soon(alice.recv()).await.frames(), ["before"]);
+        let mut events = alice.events();
+        admit(&policy, &["bob"]);
+        assert!(push.try_send("after").is_ok());
+        while !matches!(soon(events.next()).await, Some(SocketEvent::Lost { .. })) {}
+        assert!(alice.try_recv().is_none());
+    }
+}
 /// Two peers flood, one is revoked, and from then on only the other one is heard.
 macro_rules! only_bob_is_heard {
     ($server:expr, $client:expr, $send:expr) => {

@@ -21,6 +21,8 @@ const CONFIRM_ITEMS_PART: usize = 2;
 pub(crate) struct Consumer<T> {
     shared: Arc<Shared<T>>,
     fetched: VecDeque<(T, usize)>,
+    /// Whether something was fetched since [`Consumer::has_news`].
+    has_news: bool,
     /// Bytes of taken items that still count in [`State::bytes`].
     taken: usize,
     /// The number of those items.
@@ -36,6 +38,7 @@ impl<T> Consumer<T> {
         Self {
             shared,
             fetched: VecDeque::new(),
+            has_news: false,
             taken: 0,
             taken_items: 0,
             has_undone: false,
@@ -78,6 +81,11 @@ impl<T> Consumer<T> {
         }
         state.waiting_close = Some(context.waker().clone());
         Poll::Pending
+    }
+
+    /// Whether the next item was fetched since the last call. It was pushed before the call in any case.
+    pub(crate) fn has_news(&mut self) -> bool {
+        self.fetch() && std::mem::take(&mut self.has_news)
     }
 
     /// Takes the oldest item, if there is one.
@@ -249,6 +257,7 @@ impl<T> Consumer<T> {
             if state.is_detaching {
                 return false;
             }
+            self.has_news = true;
             if self.shared.conflated.is_some() {
                 // One alone, since the others may still be replaced.
                 self.fetched.extend(state.items.pop_front());
