@@ -12,6 +12,10 @@ use zmtp_auth::net::{Endpoint, NetError, Refusal};
 /// cause events without end. 256.
 pub(crate) const KEPT: usize = 256;
 
+/// How much of a refused topic an event shows: 1,024 bytes. A peer decides how long the topic is, and
+/// events wait for their reader.
+pub(crate) const TOPIC_SHOWN: usize = 1024;
+
 /// Something that happened on a socket.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -73,7 +77,7 @@ pub enum SocketEvent {
     SubscriptionRefused {
         /// The peer.
         peer: Arc<Peer>,
-        /// What it wanted to subscribe to.
+        /// What it wanted to subscribe to: at most the first 1,024 bytes.
         topic: Bytes,
         /// Why.
         reason: SubscriptionRefused,

@@ -70,8 +70,9 @@ pub struct SocketOptions {
     /// XPUB gets (`ZMQ_XPUB_MANUAL`). It receives every subscription and every end of one. No by
     /// default.
     pub xpub_manual: bool,
-    /// The first message of an XPUB to each peer (`ZMQ_XPUB_WELCOME_MSG`). A SUB receives it if it
-    /// subscribes to the beginning of it. None by default.
+    /// The first message of an XPUB to each peer (`ZMQ_XPUB_WELCOME_MSG`) that may subscribe to the
+    /// beginning of it by the topic permissions of the policy. A SUB receives it if it does. None by
+    /// default.
     pub xpub_welcome: Option<Message>,
     /// Options of the connections: queues, heartbeats, keepalive, reconnecting, linger. The marks of
     /// the queues are 1,000 messages by default, and 256 KiB for sending. The bytes that may wait to

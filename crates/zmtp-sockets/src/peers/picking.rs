@@ -5,18 +5,24 @@ use crate::peers::fair_queue::{FairQueue, Turn};
 use std::task::{Context, Poll, ready};
 use zmtp_auth::net::Incoming;
 
+/// Turns that one call takes at most without waiting: 1,024, which take less than a millisecond. A peer
+/// could otherwise keep the caller for as long as it sends what brings nothing.
+pub(crate) const TURNS_AT_ONCE: usize = 1024;
+
 impl<D: Send + 'static> FairQueue<D> {
-    /// Takes turns until `pick` makes something of what a peer has sent, and does not wait.
+    /// Takes turns until `pick` makes something of what a peer has sent, and does not wait. It returns
+    /// nothing also after many turns that have brought nothing.
     pub(crate) fn try_pick<T>(
         &mut self,
         mut pick: impl FnMut(&D, Incoming) -> Option<T>,
     ) -> Option<T> {
-        loop {
+        for _ in 0..TURNS_AT_ONCE {
             let turn = self.try_turn()?;
             if let Some(picked) = self.pick(turn, &mut pick) {
                 return Some(picked);
             }
         }
+        None
     }
 
     /// As [`FairQueue::try_pick`], but waits. The task of the last call is woken. Cancel-safe.

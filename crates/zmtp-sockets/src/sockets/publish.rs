@@ -4,6 +4,7 @@
 use crate::endpoints::handle::{Endpoints, close};
 use crate::options::SocketOptions;
 use crate::peers::news::news;
+use crate::peers::picking::TURNS_AT_ONCE;
 use crate::topics::audience::{Audience, Heard, SubscriberStatus};
 use crate::topics::judging::Judging;
 use crate::topics::subscriber::Admitting;
@@ -11,10 +12,6 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use zmtp_auth::SocketType;
 use zmtp_auth::net::{Message, NetError};
-
-/// Subscriptions that one call takes in at most: 1,024, which take less than a millisecond. Peers have
-/// turns, so that none waits for another's flood, and what is left waits for the next call.
-const SUBSCRIPTIONS_AT_ONCE: usize = 1024;
 
 /// A PUB socket: it sends each message to all SUB and XSUB sockets that subscribe to the beginning of
 /// its first frame and may have it by the topic permissions of the policy.
@@ -108,9 +105,10 @@ impl Pub {
         close(self.endpoints, outlets).await
     }
 
-    /// Takes in what subscribers have sent.
+    /// Takes in what subscribers have sent. Peers have turns, so that none waits for another's flood, and
+    /// what is left waits for the next call.
     fn settle(&mut self) {
-        let mut left = SUBSCRIPTIONS_AT_ONCE;
+        let mut left = TURNS_AT_ONCE;
         while left > 0 {
             let Some(heard) = self.audience.try_hear() else {
                 return;

@@ -5,6 +5,7 @@ use crate::endpoints::handle::{Endpoints, close};
 use crate::event::SocketEvent;
 use crate::options::SocketOptions;
 use crate::peers::news::news;
+use crate::peers::picking::TURNS_AT_ONCE;
 use crate::received::Received;
 use crate::subscription::{FromSubscriber, Subscription};
 use crate::topics::audience::{Audience, Heard, SubscriberStatus};
@@ -19,9 +20,13 @@ use std::task::{Context, Poll, ready};
 use zmtp_auth::net::{Message, NetError};
 use zmtp_auth::{Peer, SocketType};
 
-/// What [`Xpub::send`] takes in and [`Xpub::recv`] has not returned: 1,024. With more, sending takes
-/// in nothing, and peers that subscribe have to wait. So always receive.
+/// What [`Xpub::send`] takes in and [`Xpub::recv`] has not returned: 1,024 subscriptions and messages.
+/// With more, sending takes in nothing, and peers that subscribe have to wait. So always receive.
 const UNRECEIVED: usize = 1024;
+
+/// The length of all that, in bytes: 256 KiB, as much as waits on one connection by default. One message
+/// more may be as long as a message may be.
+const UNRECEIVED_BYTES: usize = 256 * 1024;
 
 /// An XPUB socket: a PUB that receives what its peers subscribe to, and messages of XSUB sockets.
 ///
@@ -34,6 +39,8 @@ pub struct Xpub {
     options: Told,
     /// What was taken in and not received.
     unreceived: VecDeque<Unreceived>,
+    /// The length of all of it.
+    bytes: usize,
 }
 
 /// What waits to be received, and ends among it.
@@ -51,6 +58,20 @@ impl Unreceived {
                 FromSubscriber::Subscribe(subscription) | FromSubscriber::Unsubscribe(subscription),
             ) => subscription.peer(),
             Self::End(peer) => peer,
+        }
+    }
+
+    /// The length, with what each frame costs.
+    fn bytes(&self) -> usize {
+        const FRAME: usize = size_of::<Bytes>();
+        match self {
+            Self::From(FromSubscriber::Message(received)) => {
+                received.message().size() + FRAME * received.frames().len()
+            }
+            Self::From(
+                FromSubscriber::Subscribe(subscription) | FromSubscriber::Unsubscribe(subscription),
+            ) => subscription.topic().len(),
+            Self::End(_) => 0,
         }
     }
 }
@@ -106,6 +127,7 @@ impl Xpub {
             audience,
             options: told,
             unreceived: VecDeque::new(),
+            bytes: 0,
         }
     }
 
@@ -137,13 +159,15 @@ impl Xpub {
 
     /// Receives what has arrived, and does not wait.
     pub fn try_recv(&mut self) -> Option<FromSubscriber> {
-        loop {
+        // A flood of what brings nothing must not keep the caller.
+        for _ in 0..TURNS_AT_ONCE {
             if let Some(received) = self.next_unreceived() {
                 return Some(received);
             }
             let heard = self.audience.try_hear()?;
             self.note(heard);
         }
+        self.next_unreceived()
     }
 
     /// As [`Xpub::recv`]. The task of the last call is woken.
@@ -195,7 +219,8 @@ impl Xpub {
         let mut left = UNRECEIVED;
         loop {
             // Peers that are gone come first, and bring no more than they had.
-            let heard = if left > 0 && self.unreceived.len() < UNRECEIVED {
+            let has_room = self.unreceived.len() < UNRECEIVED && self.bytes < UNRECEIVED_BYTES;
+            let heard = if left > 0 && has_room {
                 self.audience.try_hear()
             } else {
                 self.audience.try_departure()
@@ -212,7 +237,9 @@ impl Xpub {
     /// no longer publish its topic, is dropped.
     fn next_unreceived(&mut self) -> Option<FromSubscriber> {
         loop {
-            match self.unreceived.pop_front()? {
+            let next = self.unreceived.pop_front()?;
+            self.bytes -= next.bytes();
+            match next {
                 Unreceived::From(FromSubscriber::Message(received))
                     if !self
                         .audience
@@ -224,7 +251,9 @@ impl Xpub {
     }
 
     fn keep(&mut self, from: FromSubscriber) {
-        self.unreceived.push_back(Unreceived::From(from));
+        let kept = Unreceived::From(from);
+        self.bytes += kept.bytes();
+        self.unreceived.push_back(kept);
     }
 
     /// Keeps what the application is to receive.

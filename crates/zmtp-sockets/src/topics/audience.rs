@@ -224,7 +224,7 @@ impl Audience {
             || bytes.saturating_add(topic.len()) > self.bounds.bytes;
         if is_full && !requests.has(place, &topic) {
             let reason = SubscriptionRefused::TooMany;
-            return Heard::Refused(Some(subscriber.refuse(topic, reason)));
+            return Heard::Refused(Some(subscriber.refuse(&topic, reason)));
         }
         if !subscriber.permits.permits(&topic) {
             return Heard::Refused(subscriber.forbid(&topic));

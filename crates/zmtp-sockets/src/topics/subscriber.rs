@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::endpoints::pattern::{NewPeer, Pattern};
-use crate::event::{SocketEvent, SubscriptionRefused, TurnedAway};
+use crate::event::{SocketEvent, SubscriptionRefused, TOPIC_SHOWN, TurnedAway};
 use crate::peers::held::Inlet;
 use crate::peers::news::{PipeId, Reporter};
 use crate::topics::judging::Judging;
@@ -40,7 +40,8 @@ impl Pattern for Admitting {
             receiver,
         } = new;
         if let Some(mut sender) = sender {
-            if let Some(welcome) = &self.welcome {
+            let welcome = self.welcome.as_ref();
+            if let Some(welcome) = welcome.filter(|it| may_have(&peer, it)) {
                 // The queue is empty, so only the end of the connection can prevent it.
                 let _ = sender.try_send(welcome.clone());
             }
@@ -83,13 +84,20 @@ impl Pattern for Admitting {
     }
 }
 
+/// Whether the policy lets a peer subscribe to a beginning of the message.
+fn may_have(peer: &Peer, message: &Message) -> bool {
+    let topic = message.frames().first().map_or(&[][..], |frame| frame);
+    peer.topics().may_subscribe(topic)
+}
+
 impl Subscriber {
     /// Counts a refused subscription. Returns the event.
-    pub(crate) fn refuse(&mut self, topic: Bytes, reason: SubscriptionRefused) -> SocketEvent {
+    pub(crate) fn refuse(&mut self, topic: &[u8], reason: SubscriptionRefused) -> SocketEvent {
         self.refused += 1;
+        let shown = &topic[..topic.len().min(TOPIC_SHOWN)];
         SocketEvent::SubscriptionRefused {
             peer: Arc::clone(&self.peer),
-            topic,
+            topic: Bytes::copy_from_slice(shown),
             reason,
         }
     }
@@ -97,7 +105,7 @@ impl Subscriber {
     /// Refuses what the policy does not permit, and remembers it. Returns the event if it is new.
     pub(crate) fn forbid(&mut self, topic: &Bytes) -> Option<SocketEvent> {
         let is_new = self.permits.remember(topic);
-        let event = self.refuse(topic.clone(), SubscriptionRefused::NotPermitted);
+        let event = self.refuse(topic, SubscriptionRefused::NotPermitted);
         is_new.then_some(event)
     }
 

@@ -313,3 +313,35 @@ async fn subscriptions_beyond_the_bound_cost_nothing() {
     drop(flooding);
     eventually(|| xpub.subscribers().count() == 1).await;
 }
+
+/// What an XPUB takes in while it sends has a bound in bytes. A peer that sends more waits.
+#[tokio::test]
+async fn an_xpub_that_sends_and_does_not_receive_takes_in_a_bounded_number_of_bytes() {
+    const SIZE: usize = 64 * 1024;
+    let mut xpub = Xpub::with_options(fast());
+    let endpoint = xpub.bind(ANY_PORT, null()).await.unwrap();
+    let mut xsub = Xsub::with_options(fast());
+    xsub.connect(&endpoint, null()).unwrap();
+    soon(async {
+        while xpub.subscribers().count() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for _ in 0..200 {
+        xpub.send("x");
+        let ready = tokio::time::timeout(Duration::from_millis(100), xsub.ready());
+        if ready.await.is_err() {
+            break;
+        }
+        xsub.send(vec![b'x'; SIZE]);
+        tokio::task::yield_now().await;
+    }
+    // From here on nothing is awaited, so nothing more arrives.
+    xpub.send("x");
+    let mut bytes = 0;
+    while xpub.try_recv().is_some() {
+        bytes += SIZE;
+    }
+    assert!((SIZE..2 * 1024 * 1024).contains(&bytes), "{bytes}");
+}

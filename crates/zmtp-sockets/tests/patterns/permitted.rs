@@ -1,12 +1,14 @@
 //! Topic permissions: what a peer may subscribe to, and what it may publish.
 
 use crate::securities::{ANY_PORT, eventually, fast, plain_client, soon};
+use std::time::Duration;
 use zmtp_auth::auth::{Authenticator, TopicTable};
 use zmtp_auth::net::Endpoint;
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, MechanismKind, Security, TopicPermissions};
 use zmtp_sockets::{
-    Dealer, Events, FromSubscriber, Pub, Pull, Push, SocketEvent, Sub, SubscriptionRefused, Xpub,
+    Dealer, Events, FromSubscriber, Pub, Pull, Push, SocketEvent, SocketOptions, Sub,
+    SubscriptionRefused, Xpub, Xsub,
 };
 
 /// A policy that knows alice and bob, and a server that asks it.
@@ -206,5 +208,94 @@ async fn a_change_of_what_a_sender_may_publish_reaches_what_waits_to_be_received
     while ours.not_permitted() == 0 {
         assert!(ours.try_recv().is_none());
         tokio::task::yield_now().await;
+    }
+}
+
+/// Alice may publish what begins with `a` alone, so what she sends is taken and brings nothing. One call
+/// does not take all of it: her connection could bring more as fast.
+#[tokio::test]
+async fn a_call_that_does_not_wait_returns_while_a_peer_floods_with_what_it_may_not_publish() {
+    let (policy, security) = policy();
+    let none = TopicPermissions::none();
+    let alice = none.with_publish(["a"]).unwrap();
+    let table = TopicTable::new().with_user(MechanismKind::Plain, "alice", alice);
+    policy.configure_topics("test", table);
+    let mut pull = Pull::new();
+    let endpoint = pull.bind(ANY_PORT, security).await.unwrap();
+
+    for _ in 0..3 {
+        let mut push = Push::new();
+        push.connect(&endpoint, plain_client("alice")).unwrap();
+        for _ in 0..700 {
+            push.send("x").await;
+        }
+        push.close().await.unwrap();
+    }
+    let mut calls = 0;
+    while pull.not_permitted() < 2100 {
+        let before = pull.not_permitted();
+        assert!(pull.try_recv().is_none());
+        assert!(pull.not_permitted() - before <= 1024);
+        calls += 1;
+        if pull.not_permitted() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(calls < 1000);
+    }
+}
+
+/// An XSUB receives whatever arrives, so it would show a welcome that its user may not have.
+#[tokio::test]
+async fn a_welcome_goes_to_those_who_may_subscribe_to_it() {
+    let (policy, security) = policy();
+    policy.configure_topics("test", table(&["weather."]));
+    let mut xpub = Xpub::with_options(SocketOptions::default().with_xpub_welcome(["W"]));
+    let endpoint = xpub.bind(ANY_PORT, security).await.unwrap();
+    for (name, welcomes) in [("alice", false), ("bob", true)] {
+        let mut xsub = Xsub::with_options(fast());
+        xsub.subscribe("weather.");
+        xsub.connect(&endpoint, plain_client(name)).unwrap();
+        assert!(matches!(
+            soon(xpub.recv()).await,
+            FromSubscriber::Subscribe(_)
+        ));
+        xpub.send("weather.north");
+        if welcomes {
+            assert_eq!(soon(xsub.recv()).await.frames(), ["W"]);
+        }
+        assert_eq!(soon(xsub.recv()).await.frames(), ["weather.north"]);
+        drop(xsub);
+        assert!(matches!(
+            soon(xpub.recv()).await,
+            FromSubscriber::Unsubscribe(_)
+        ));
+    }
+}
+
+/// The events that wait for a reader must not hold topics of any length.
+#[tokio::test]
+async fn an_event_shows_the_beginning_of_a_long_topic_that_was_refused() {
+    let (policy, security) = policy();
+    policy.configure_topics("test", table(&["weather."]));
+    let options = SocketOptions::default().with_max_subscription_bytes(100_000);
+    let mut publisher = Pub::with_options(options);
+    let endpoint = publisher.bind(ANY_PORT, security).await.unwrap();
+    let mut events = publisher.events();
+    let mut alice = Sub::with_options(fast());
+    alice.connect(&endpoint, plain_client("alice")).unwrap();
+    for (len, expected) in [
+        (90_000, SubscriptionRefused::NotPermitted),
+        (200_000, SubscriptionRefused::TooMany),
+    ] {
+        alice.subscribe(vec![b'x'; len]);
+        let (topic, reason) = loop {
+            publisher.send("any");
+            let next = tokio::time::timeout(Duration::from_millis(5), events.next()).await;
+            if let Ok(Some(SocketEvent::SubscriptionRefused { topic, reason, .. })) = next {
+                break (topic, reason);
+            }
+        };
+        assert_eq!(reason, expected);
+        assert!(topic == [b'x'; 1024][..]);
     }
 }
