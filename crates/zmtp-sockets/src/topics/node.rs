@@ -18,7 +18,14 @@ pub(crate) struct Node {
 
 pub(crate) enum Label {
     Short(u8, [u8; SHORT]),
-    Long(Box<[u8]>),
+    Long(Box<Tail>),
+}
+
+/// The end of a topic. The whole of it is kept, so that nothing is copied when a node comes or goes above:
+/// a peer with one long topic could otherwise make each short one cost as much.
+pub(crate) struct Tail {
+    topic: Box<[u8]>,
+    start: usize,
 }
 
 pub(crate) enum Places {
@@ -37,16 +44,48 @@ pub(crate) fn index(node: usize) -> u32 {
     u32::try_from(node).unwrap_or(u32::MAX)
 }
 
-impl From<&[u8]> for Label {
-    fn from(label: &[u8]) -> Self {
+impl Label {
+    /// The label of the node for `topic` whose parent has the first `start` bytes of it.
+    pub(crate) fn new(topic: &[u8], start: usize) -> Self {
+        Self::short(&topic[start..]).unwrap_or_else(|| {
+            let topic = topic.into();
+            Self::Long(Box::new(Tail { topic, start }))
+        })
+    }
+
+    fn short(label: &[u8]) -> Option<Self> {
         let mut short = [0; SHORT];
-        match (short.get_mut(..label.len()), u8::try_from(label.len())) {
-            (Some(room), Ok(len)) => {
-                room.copy_from_slice(label);
-                Self::Short(len, short)
-            }
-            _ => Self::Long(label.into()),
+        let len = u8::try_from(label.len()).ok()?;
+        short.get_mut(..label.len())?.copy_from_slice(label);
+        Some(Self::Short(len, short))
+    }
+
+    /// Drops the first `len` bytes, which another node has from now on.
+    pub(crate) fn shorten(&mut self, len: usize) {
+        match (Self::short(&self[len..]), &mut *self) {
+            (Some(short), _) => *self = short,
+            (None, Self::Long(tail)) => tail.start += len,
+            // What is shorter than a short label is one.
+            (None, Self::Short(..)) => {}
         }
+    }
+
+    /// Puts the bytes of `upper`, a node that goes, before this. `above` returns the topic of that node.
+    pub(crate) fn lengthen(&mut self, upper: &[u8], above: impl FnOnce() -> Vec<u8>) {
+        match self {
+            Self::Long(tail) => tail.start -= upper.len(),
+            Self::Short(..) => {
+                let topic = [&above()[..], self].concat();
+                let start = topic.len() - self.len() - upper.len();
+                *self = Self::new(&topic, start);
+            }
+        }
+    }
+}
+
+impl Default for Label {
+    fn default() -> Self {
+        Self::Short(0, [0; SHORT])
     }
 }
 
@@ -56,7 +95,7 @@ impl Deref for Label {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Short(len, bytes) => &bytes[..usize::from(*len)],
-            Self::Long(label) => label,
+            Self::Long(tail) => &tail.topic[tail.start..],
         }
     }
 }
@@ -108,10 +147,11 @@ impl Places {
 }
 
 impl Node {
-    pub(crate) fn new(parent: usize, label: &[u8]) -> Self {
+    /// The node for `topic`, whose parent has the first `start` bytes of it.
+    pub(crate) fn new(parent: usize, topic: &[u8], start: usize) -> Self {
         Self {
             parent: index(parent),
-            label: label.into(),
+            label: Label::new(topic, start),
             children: Box::default(),
             places: Places::None,
         }
@@ -161,7 +201,15 @@ mod tests {
     fn a_label_of_any_length_is_kept() {
         let bytes: Vec<u8> = (0..=255).collect();
         for len in [0, 1, SHORT - 1, SHORT, SHORT + 1, 255, 256] {
-            assert_eq!(&*Label::from(&bytes[..len]), &bytes[..len]);
+            assert_eq!(&*Label::new(&bytes[..len], 0), &bytes[..len]);
+            for start in [0, 1, SHORT, SHORT + 1].into_iter().filter(|it| *it <= len) {
+                let (above, below) = bytes[..len].split_at(start);
+                let mut label = Label::new(&bytes[..len], 0);
+                label.shorten(start);
+                assert_eq!(&*label, below);
+                label.lengthen(above, || above.to_vec());
+                assert_eq!(&*label, &bytes[..len]);
+            }
         }
     }
 }

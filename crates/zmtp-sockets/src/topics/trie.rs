@@ -64,7 +64,7 @@ const ROOT: usize = 0;
 impl Trie {
     pub(crate) fn new() -> Self {
         let mut nodes = Slab::new();
-        nodes.insert(Node::new(ROOT, &[]));
+        nodes.insert(Node::new(ROOT, &[], 0));
         Self {
             nodes,
             subscribers: Vec::new(),
@@ -187,36 +187,35 @@ impl Trie {
 
     /// The node for `topic`, which is made if it is missing.
     fn node_for(&mut self, topic: &[u8]) -> usize {
-        let (mut node, mut rest) = (ROOT, topic);
-        while let Some(&first) = rest.first() {
+        let (mut node, mut depth) = (ROOT, 0);
+        while let Some(&first) = topic.get(depth) {
             let Some(child) = self.nodes[node].child(first) else {
-                let leaf = self.nodes.insert(Node::new(node, rest));
+                let leaf = self.nodes.insert(Node::new(node, topic, depth));
                 self.nodes[node].set_child(first, leaf);
                 return leaf;
             };
             let label = &self.nodes[child].label;
-            let common = common_len(label, rest);
+            let common = common_len(label, &topic[depth..]);
             node = if common == label.len() {
                 child
             } else {
-                self.split(child, common)
+                self.split(child, &topic[..depth + common], depth)
             };
-            rest = &rest[common..];
+            depth += common;
         }
         node
     }
 
-    /// Puts a new node above `child`, which takes the first `len` bytes of its label.
-    fn split(&mut self, child: usize, len: usize) -> usize {
+    /// Puts a new node for `topic` above `child`, whose parent has the first `start` bytes of it.
+    fn split(&mut self, child: usize, topic: &[u8], start: usize) -> usize {
         let node = &mut self.nodes[child];
         let parent = node.parent();
-        let mut upper = Node::new(parent, &node.label[..len]);
-        node.label = node.label[len..].into();
+        node.label.shorten(topic.len() - start);
+        let mut upper = Node::new(parent, topic, start);
         upper.set_child(node.label[0], child);
-        let first = upper.label[0];
         let middle = self.nodes.insert(upper);
         self.nodes[child].parent = index(middle);
-        self.nodes[parent].set_child(first, middle);
+        self.nodes[parent].set_child(topic[start], middle);
         middle
     }
 
@@ -245,9 +244,10 @@ impl Trie {
                 [(_, child)] => {
                     let child = child as usize;
                     let upper = self.nodes.remove(node).label;
-                    let lower = &mut self.nodes[child];
-                    lower.label = [&upper[..], &lower.label].concat()[..].into();
-                    lower.parent = index(parent);
+                    let mut lower = std::mem::take(&mut self.nodes[child].label);
+                    lower.lengthen(&upper, || [&self.topic(parent)[..], &upper].concat());
+                    self.nodes[child].label = lower;
+                    self.nodes[child].parent = index(parent);
                     self.nodes[parent].set_child(upper[0], child);
                     return;
                 }
@@ -374,6 +374,9 @@ mod tests {
         assert_eq!((trie.count(0), trie.bytes(0), trie.nodes.len()), (0, 0, 1));
     }
 
+    /// Each letter of a topic so often, that labels of all kinds occur.
+    const REPEATED: usize = 9;
+
     /// Thousands of subscriptions in no order agree with a plain list of them, and so do the nodes.
     #[test]
     fn it_agrees_with_a_list() {
@@ -387,7 +390,8 @@ mod tests {
             (state >> 33) % below
         };
         for step in 0..4_000 {
-            let topic: Vec<u8> = (0..random(7)).map(|_| b'a' + random(2) as u8).collect();
+            let letters = (0..random(7)).map(|_| [b'a' + random(2) as u8; REPEATED]);
+            let topic: Vec<u8> = letters.flatten().collect();
             let place = random(5) as usize;
             let entry = (topic.clone(), place);
             match random(10) {
@@ -433,6 +437,23 @@ mod tests {
             let topics: BTreeSet<_> = list.iter().map(|entry| &entry.0).collect();
             assert!(trie.nodes.len() <= 2 * topics.len() + 1);
         }
+    }
+
+    /// Otherwise each subscription of a few bytes could cost as much as the longest one of a peer.
+    #[test]
+    fn a_short_topic_copies_nothing_of_a_long_one() {
+        let mut trie = Trie::new();
+        let long = vec![b'a'; 1024 * 1024];
+        trie.insert(0, &long);
+        let node = trie.find(&long).unwrap();
+        let memory = trie.nodes[node].label.as_ptr_range().end;
+        for len in 1..100 {
+            trie.insert(0, &long[..len]);
+            trie.insert(0, &long[..len + 1]);
+            assert_eq!(trie.remove(0, &long[..len]), Removed::Last);
+            assert_eq!(trie.nodes[node].label.as_ptr_range().end, memory);
+        }
+        assert!(trie.has(0, &long) && trie.count(0) == 2);
     }
 
     /// Ten times as many topics make the way longer by a step or two, and the way decides what a match
