@@ -104,10 +104,15 @@ impl Driver {
             let grant = self.exchange.grant.clone();
             let mut revoked = pin!(revoked(grant.as_ref()));
             let mut closing_until = None;
-            let driven = self
+            let mut driven = self
                 .exchange
                 .drive(&self.stream, revoked.as_mut(), &mut closing_until)
                 .await;
+            // An application that follows its grants has dropped its halves before the revocation is
+            // seen here.
+            if driven.is_ok() && grant.as_ref().is_some_and(|grant| !grant.still_valid()) {
+                driven = Err(NetError::Revoked.into());
+            }
             if let Err(end) = driven {
                 let loss = self
                     .exchange

@@ -4,11 +4,12 @@
 use crate::securities::{ANY_PORT, fast, plain_client, plain_server, soon};
 use std::time::Duration;
 use zmtp_auth::auth::Authenticator;
+use zmtp_auth::net::NetError;
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, Security};
 use zmtp_sockets::{
-    Addressed, Dealer, Pull, Push, Rep, Req, RequestError, Router, SendReason, SocketEvent,
-    SocketOptions,
+    Addressed, Dealer, Pub, Pull, Push, Rep, Req, RequestError, Router, SendReason, SocketEvent,
+    SocketOptions, Sub,
 };
 
 /// A PLAIN server, and the policy that names its users.
@@ -161,4 +162,39 @@ async fn a_request_to_a_peer_that_is_revoked_fails() {
     };
     let (reply, ()) = tokio::join!(soon(req.request("question")), revoking);
     assert!(matches!(reply, Err(RequestError::PeerLost(_))));
+}
+
+/// Why `$server` lost alice, whose admission is withdrawn.
+macro_rules! loss_of_a_revoked_peer {
+    ($server:expr, $client:expr) => {{
+        let (auth, security) = revocable(&["alice"]);
+        let (mut server, mut client) = ($server, $client);
+        let mut events = server.events();
+        let endpoint = server.bind(ANY_PORT, security).await.unwrap();
+        client.connect(&endpoint, plain_client("alice")).unwrap();
+        settle().await;
+        admit(&auth, &[]);
+        loop {
+            if let SocketEvent::Lost { error, .. } = soon(events.next()).await.unwrap() {
+                break error;
+            }
+        }
+    }};
+}
+
+#[tokio::test]
+async fn the_loss_of_a_revoked_peer_says_so() {
+    // A socket drops its ends of the connection at once, so the connection may see that first.
+    for _ in 0..3 {
+        let losses = [
+            loss_of_a_revoked_peer!(Pub::with_options(fast()), Sub::with_options(fast())),
+            loss_of_a_revoked_peer!(Router::with_options(fast()), Dealer::with_options(fast())),
+            loss_of_a_revoked_peer!(Pull::with_options(fast()), Push::with_options(fast())),
+            loss_of_a_revoked_peer!(Push::with_options(fast()), Pull::with_options(fast())),
+            loss_of_a_revoked_peer!(Rep::with_options(fast()), Req::with_options(fast())),
+        ];
+        for error in losses {
+            assert!(matches!(error, NetError::Revoked), "{error:?}");
+        }
+    }
 }
