@@ -10,7 +10,10 @@
 //! | [`mechanism`] | command bodies | a host with its own ZMTP codec |
 //! | [`handshake`] and [`traffic`] | bytes | a host with its own byte stream, on any runtime or none |
 //! | [`host`] | a stream | a ZMTP implementation with sockets of its own: the handshake in one call, or a secured stream |
-//! | `net` (feature `tokio`) | endpoints and messages | an application that binds, connects, sends and receives |
+//! | `net` (feature `tokio`) | endpoints and messages | an application that talks to one peer at a time |
+//!
+//! An application that wants ZeroMQ's sockets, such as PUB or ROUTER, takes the crate `zmtp-sockets`,
+//! which is built on `net`.
 //!
 //! The first two are state machines without I/O, clocks or threads. Each layer is complete and is
 //! built on the one above it in the table.

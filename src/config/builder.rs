@@ -42,7 +42,7 @@ impl Config<NoPolicy> {
     /// it. Each connection says its type and identity by
     /// [`PeerContext::for_socket`](crate::PeerContext::for_socket). A connection that does not fails
     /// with [`LocalError::SocketTypeMissing`](crate::LocalError::SocketTypeMissing), so `net` cannot use
-    /// this configuration.
+    /// this configuration. The sockets of the crate `zmtp-sockets` say their type, and take it.
     pub fn untyped_builder() -> Builder<WantsMechanism> {
         Builder {
             socket_type: None,

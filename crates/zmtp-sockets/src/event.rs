@@ -73,7 +73,8 @@ pub enum SocketEvent {
         /// The peer.
         peer: Arc<Peer>,
     },
-    /// A subscription of a peer was refused. The peer stays.
+    /// A subscription of a peer was refused. The peer stays, and is not told. A publisher judges
+    /// subscriptions when it is used, such as by `send` or `subscribed`, so it tells this then.
     SubscriptionRefused {
         /// The peer.
         peer: Arc<Peer>,

@@ -20,8 +20,10 @@
 //!
 //! What receives is a [`Stream`](futures_core::Stream) without end, and what sends is a
 //! [`Sink`](futures_sink::Sink): of [`Message`], and of [`Addressed`] for ROUTER and REP. This holds for
-//! sockets and for the halves that `split` makes. A REQ is neither, and an XSUB is no sink. So the combinators of the `futures`
-//! crates apply. `StreamExt::next` and `SinkExt::send` do what this example does:
+//! sockets and for the halves that `split` makes. A REQ is neither, and an XSUB is no sink. So the
+//! combinators of the crate `futures-util` apply: with `futures_util::StreamExt` a PULL is read by
+//! `while let Some(message) = pull.next().await`. `StreamExt::next` and `SinkExt::send` do what this
+//! example does without that crate:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -58,7 +58,8 @@ impl Authenticator {
         Ok(report)
     }
 
-    /// Admits the holders of these keys to `domain` by CURVE, and no others.
+    /// Admits the holders of these keys to `domain` by CURVE, and no others. Call it again to change
+    /// them: the admissions of keys that are gone end at once.
     pub fn configure_curve_keys(
         &self,
         domain: impl Into<Domain>,
@@ -68,7 +69,8 @@ impl Authenticator {
     }
 
     /// Admits the holders of these keys to `domain` by CURVE, and no others, each under the user id,
-    /// with the metadata and from the addresses of its [`CurveKey`].
+    /// with the metadata and from the addresses of its [`CurveKey`]. Call it again to change them: the
+    /// admissions of keys that are gone, or have another user id, end at once.
     ///
     /// A user id that a row names takes precedence over
     /// [`set_curve_user_id`](Authenticator::set_curve_user_id).

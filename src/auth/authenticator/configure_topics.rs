@@ -15,7 +15,7 @@ impl Authenticator {
     /// It takes effect at once on the peers that are connected: what [`Topics`](crate::Topics) says
     /// changes, and all that wait for a change are woken. It ends no admission. The caller of
     /// [`Peer::topics`](crate::Peer::topics) applies the permissions: this crate's connections pass
-    /// on all messages and subscriptions.
+    /// on all messages and subscriptions. The sockets of the crate `zmtp-sockets` apply them.
     pub fn configure_topics(&self, domain: impl Into<Domain>, table: TopicTable) {
         self.rule_topics(domain.into(), Some(table));
     }
