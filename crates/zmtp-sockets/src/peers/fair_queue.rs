@@ -334,6 +334,13 @@ impl<D: Send + 'static> FairQueue<D> {
         })
     }
 
+    /// Wakes the task at the next news. If there are some already, it is woken at once.
+    pub(crate) fn wake_by_news(&self, context: &Context<'_>) {
+        if !self.news.wait(context) {
+            context.waker().wake_by_ref();
+        }
+    }
+
     /// Takes new peers in, and drops those that are given up.
     pub(crate) fn take_news(&mut self) {
         let Some(news) = self.news.take() else {

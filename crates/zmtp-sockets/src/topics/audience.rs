@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use zmtp_auth::Peer;
-use zmtp_auth::net::{Incoming, Message, NetError};
+use zmtp_auth::net::{Incoming, Message};
 
 /// All subscribers.
 pub(crate) struct Audience {
@@ -296,7 +296,11 @@ impl Audience {
         for place in &self.matches {
             if let Some(subscriber) = self.queue.data_mut(*place) {
                 // Who is gone needs no room.
-                let _: Result<(), NetError> = ready!(subscriber.sender.poll_ready(context));
+                if subscriber.sender.poll_ready(context).is_pending() {
+                    // A subscriber that is to get the message no more needs none either.
+                    self.queue.wake_by_news(context);
+                    return Poll::Pending;
+                }
             }
         }
         Poll::Ready(())

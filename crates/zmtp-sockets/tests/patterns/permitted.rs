@@ -1,9 +1,11 @@
 //! Topic permissions: what a peer may subscribe to, and what it may publish.
 
 use crate::securities::{ANY_PORT, eventually, fast, plain_client, soon};
+use bytes::Bytes;
+use std::pin::pin;
 use std::time::Duration;
 use zmtp_auth::auth::{Authenticator, TopicTable};
-use zmtp_auth::net::Endpoint;
+use zmtp_auth::net::{Endpoint, Message};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, MechanismKind, Security, TopicPermissions};
 use zmtp_sockets::{
@@ -298,4 +300,31 @@ async fn an_event_shows_the_beginning_of_a_long_topic_that_was_refused() {
         assert_eq!(reason, expected);
         assert!(topic == [b'x'; 1024][..]);
     }
+}
+
+/// A subscriber without room holds up a publisher that waits for it, but not once it may not have the
+/// message.
+#[tokio::test]
+async fn a_publisher_does_not_wait_for_a_subscriber_whose_permission_is_withdrawn() {
+    let (policy, security) = policy();
+    let mut publisher = Pub::with_options(fast());
+    let endpoint = publisher.bind(ANY_PORT, security).await.unwrap();
+    let _alice = subscriber(&endpoint, "alice", &["news"]);
+    soon(publisher.subscribed()).await;
+    let message = Message::from([Bytes::from("news"), vec![0; 100_000].into()]);
+    let filling = async {
+        loop {
+            publisher.ready_for(&message).await;
+            publisher.send(message.clone());
+        }
+    };
+    let filled = tokio::time::timeout(Duration::from_millis(300), filling).await;
+    assert!(filled.is_err());
+    let mut waiting = pin!(publisher.ready_for(&message));
+    let early = tokio::time::timeout(Duration::from_millis(20), waiting.as_mut()).await;
+    assert!(early.is_err());
+    policy.configure_topics("test", table(&["weather."]));
+    // Less than a socket may take to find that nothing moves.
+    let room = tokio::time::timeout(Duration::from_secs(20), waiting);
+    room.await.unwrap();
 }
