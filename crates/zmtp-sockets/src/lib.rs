@@ -20,7 +20,7 @@
 //!
 //! What receives is a [`Stream`](futures_core::Stream) without end, and what sends is a
 //! [`Sink`](futures_sink::Sink): of [`Message`], and of [`Addressed`] for ROUTER and REP. This holds for
-//! sockets and for the halves that `split` makes. A REQ is neither, and an XSUB is no sink. So the
+//! sockets and for the halves that `split` makes. A REQ is neither. So the
 //! combinators of the crate `futures-util` apply: with `futures_util::StreamExt` a PULL is read by
 //! `while let Some(message) = pull.next().await`. `StreamExt::next` and `SinkExt::send` do what this
 //! example does without that crate:
@@ -80,7 +80,7 @@ pub use sockets::req::Req;
 pub use sockets::router::{Router, RouterReceiver, RouterSender};
 pub use sockets::subscribe::Sub;
 pub use sockets::xpub::Xpub;
-pub use sockets::xsub::Xsub;
+pub use sockets::xsub::{Xsub, XsubReceiver, XsubSender};
 pub use subscription::{FromSubscriber, Subscription};
 pub use topics::audience::SubscriberStatus;
 pub use zmtp_auth::net::Message;

@@ -29,12 +29,14 @@ pub(crate) struct Dialled {
 /// Who gets the connections of a dialled endpoint.
 pub(crate) struct Target {
     pub(crate) hub: Arc<Hub>,
-    /// The pipe of the queue, if there is one.
+    /// The pipe of all connections, if they are one peer to the socket.
     pub(crate) pipe: PipeId,
     pub(crate) pipes: Pipes,
     pub(crate) endpoint: Endpoint,
     /// Whether the connections send from a queue that outlives them.
     pub(crate) has_queue: bool,
+    /// Whether the connections are one peer to the socket.
+    pub(crate) keeps_pipe: bool,
 }
 
 impl Dialled {
@@ -110,9 +112,8 @@ impl Target {
             ends.closed().await;
             return;
         }
-        // Without a queue that outlives it, every connection is a peer of its own.
         let (hub, pipes) = (&self.hub, &self.pipes);
-        let pipe = if self.has_queue {
+        let pipe = if self.keeps_pipe {
             self.pipe
         } else {
             hub.next_pipe()
@@ -132,10 +133,10 @@ impl Target {
             routing_id: served.routing_id.clone(),
         });
         hub.watch(&mut served, &self.endpoint).await;
-        let (hub, pipes, has_queue) = (Arc::clone(hub), pipes.clone(), self.has_queue);
+        let (hub, pipes, keeps_pipe) = (Arc::clone(hub), pipes.clone(), self.keeps_pipe);
         tokio::spawn(async move {
             hub.drain(&mut served).await;
-            if !has_queue {
+            if !keeps_pipe {
                 pipes.remove(pipe);
             }
         });

@@ -212,6 +212,7 @@ impl Endpoints {
             all_sent = Some(Box::pin(queue.finished_owned()) as AllSent);
             self.hub.pattern().keep(pipe, queue);
         }
+        let keeps_pipe = has_queue || self.hub.pattern().dial(pipe);
         let (stop, stopped) = oneshot::channel();
         let pipes = Pipes::new();
         let dialled = Dialled {
@@ -222,6 +223,7 @@ impl Endpoints {
                 pipes: pipes.clone(),
                 endpoint: endpoint.clone(),
                 has_queue,
+                keeps_pipe,
             },
             all_sent,
             linger: self.options.connection.linger,

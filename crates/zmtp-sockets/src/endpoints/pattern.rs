@@ -29,6 +29,12 @@ pub(crate) trait Pattern: Send + Sync + 'static {
     /// Keeps the socket's end of the queue of a dialled peer.
     fn keep(&self, _pipe: PipeId, _queue: SendQueue) {}
 
+    /// Notes a dialled peer that has no such queue. Returns whether all its connections have this pipe. If
+    /// not, each is a peer of its own.
+    fn dial(&self, _pipe: PipeId) -> bool {
+        false
+    }
+
     /// Takes a peer.
     ///
     /// # Errors

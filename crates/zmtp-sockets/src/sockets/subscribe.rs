@@ -10,7 +10,8 @@ use crate::peers::fair_queue::FairQueue;
 use crate::peers::held::Inlet;
 use crate::peers::news::{PipeId, Reporter, news};
 use crate::received::Received;
-use crate::topics::feed::{Announcer, Repeat, Wanted};
+use crate::topics::feed::{Announcer, Wanted};
+use crate::topics::pending::Repeat;
 use crate::topics::trie::Trie;
 use bytes::Bytes;
 use std::future::poll_fn;
@@ -44,9 +45,18 @@ const US: usize = 0;
 pub(crate) struct Subscribing {
     pub(crate) receiving: Reporter<Inlet<Arc<Peer>>>,
     pub(crate) announcer: Announcer,
+    /// Whether messages wait for dialled peers that are not connected.
+    pub(crate) keeps_messages: bool,
 }
 
 impl Pattern for Subscribing {
+    fn dial(&self, pipe: PipeId) -> bool {
+        if self.keeps_messages {
+            self.announcer.keep(pipe);
+        }
+        self.keeps_messages
+    }
+
     fn add(&self, new: NewPeer) -> Result<(), TurnedAway> {
         let NewPeer {
             pipe,
@@ -67,11 +77,16 @@ impl Pattern for Subscribing {
 
     fn lost(&self, pipe: PipeId, _has_queue: bool) {
         // What has arrived is still received.
-        self.announcer.remove(pipe);
+        self.announcer.lost(pipe);
     }
 
     fn drained(&self, pipe: PipeId) -> bool {
         self.receiving.retain(pipe, Inlet::is_open)
+    }
+
+    fn revoked(&self, pipe: PipeId, _has_queue: bool) {
+        self.announcer.lost(pipe);
+        self.receiving.remove(pipe);
     }
 
     fn remove(&self, pipe: PipeId) {
@@ -94,7 +109,8 @@ impl Sub {
         let wanted = Wanted::new(&options.connection);
         let pattern = Subscribing {
             receiving,
-            announcer: wanted.announcer(),
+            announcer: wanted.announcer(&options.connection),
+            keeps_messages: false,
         };
         let endpoints = Endpoints::new(SocketType::Sub, options, pattern);
         let events = endpoints.teller();

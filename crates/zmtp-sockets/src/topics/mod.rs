@@ -4,6 +4,7 @@ pub(crate) mod audience;
 pub(crate) mod feed;
 pub(crate) mod judging;
 pub(crate) mod node;
+pub(crate) mod pending;
 pub(crate) mod permits;
 pub(crate) mod subscriber;
 pub(crate) mod trie;

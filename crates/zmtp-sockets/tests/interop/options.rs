@@ -4,7 +4,9 @@ use crate::both_sides::{our_client, our_server, their_client, their_server};
 use crate::peer::{Context, Payload};
 use crate::securities::{ANY_PORT, fast, soon};
 use std::time::Duration;
-use zmtp_sockets::{Dealer, Pull, Push, Req, Router, SocketOptions, Sub};
+use zmtp_sockets::{
+    Dealer, FromSubscriber, Pull, Push, Req, Router, SocketEvent, SocketOptions, Sub, Xpub, Xsub,
+};
 
 /// Long enough for a message that would arrive.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -196,4 +198,41 @@ async fn an_immediate_push_waits_for_its_peer() {
     assert_eq!(pull.receive().await.frames, text("connected"));
     theirs.send(&text("connected")).await;
     assert_eq!(pull.receive().await.frames, text("connected"));
+}
+
+/// RFC 29 says only that an XSUB sends to all its peers. In libzmq, and here, a message waits for a
+/// dialled peer, also between two connections.
+#[tokio::test]
+async fn messages_of_an_xsub_wait_for_a_dialled_peer() {
+    let context = Context::new().await;
+    let endpoint = free_endpoint().await;
+    let options = their_client("CURVE").set("RECONNECT_IVL", 5);
+    let theirs = context.connected("XSUB", options, &endpoint).await;
+    theirs.send(&text("early")).await;
+    let mut xpub = Xpub::new();
+    xpub.bind(endpoint.as_str(), our_server("CURVE"))
+        .await
+        .unwrap();
+    match soon(xpub.recv()).await {
+        FromSubscriber::Message(it) => assert_eq!(it.frames(), ["early"]),
+        other => panic!("{other:?}"),
+    }
+    theirs.close().await;
+    drop(xpub);
+
+    let endpoint = free_endpoint().await;
+    let mut xsub = Xsub::with_options(fast());
+    xsub.connect(endpoint.as_str(), our_client("CURVE"))
+        .unwrap();
+    xsub.subscribe("topic");
+    for message in ["early", "between"] {
+        xsub.send(message);
+        let options = their_server("CURVE").set("LINGER", 0);
+        let (xpub, _) = context.bound("XPUB", options, &endpoint).await;
+        assert_eq!(xpub.receive().await.frames, text("\u{1}topic"));
+        assert_eq!(xpub.receive().await.frames, text(message));
+        let mut events = xsub.events();
+        xpub.close().await;
+        while !matches!(soon(events.next()).await, Some(SocketEvent::Lost { .. })) {}
+    }
 }

@@ -3,7 +3,7 @@
 use crate::securities::{ANY_PORT, eventually, fast, null, plain_client, plain_server, soon};
 use bytes::Bytes;
 use std::time::Duration;
-use zmtp_auth::net::{Endpoint, Listener};
+use zmtp_auth::net::{Endpoint, Listener, NetError};
 use zmtp_auth::{Config, SocketType};
 use zmtp_sockets::{
     FromSubscriber, Message, Pub, SocketEvent, SocketOptions, Sub, Xpub, Xsub, proxy,
@@ -279,4 +279,103 @@ async fn an_xsub_says_what_a_lost_publisher_has_not_taken() {
     let unsent = tokio::time::timeout(linger, xsub.close()).await;
     assert!(unsent.is_err());
     while soon(xpub.recv()).await.is_ok() {}
+}
+
+/// The next message, behind the subscriptions to `topics`.
+async fn told(xpub: &mut Xpub, topics: &[&str]) -> Message {
+    let mut left = topics.to_vec();
+    loop {
+        match soon(xpub.recv()).await {
+            FromSubscriber::Subscribe(it) => left.retain(|topic| it.topic() != topic),
+            FromSubscriber::Message(it) => {
+                assert!(left.is_empty(), "{left:?} come first");
+                return it.into_message();
+            }
+            FromSubscriber::Unsubscribe(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_of_an_xsub_wait_for_a_dialled_publisher_behind_the_subscriptions() {
+    let mut xpub = Xpub::new();
+    let endpoint = xpub.bind(ANY_PORT, null()).await.unwrap();
+    soon(xpub.unbind(&endpoint)).await.unwrap();
+    let mut xsub = Xsub::with_options(fast().with_send_high_water_mark(3));
+    xsub.connect(&endpoint, null()).unwrap();
+    for round in 0..3 {
+        for message in ["1", "2", "3", "beyond the mark"] {
+            xsub.send(message);
+        }
+        assert_eq!(xsub.dropped(), round + 1);
+        xsub.subscribe(format!("topic{round}"));
+        let mut events = xsub.events();
+        xpub.bind(&endpoint, null()).await.unwrap();
+        let topics = ["topic0", "topic1", "topic2"];
+        let mut topics = &topics[..=usize::try_from(round).unwrap()];
+        for expected in ["1", "2", "3"] {
+            assert_eq!(told(&mut xpub, topics).await.frames(), [expected]);
+            topics = &[];
+        }
+        soon(xpub.close()).await.unwrap();
+        xpub = Xpub::new();
+        while !matches!(soon(events.next()).await, Some(SocketEvent::Lost { .. })) {}
+    }
+
+    let mut immediate = Xsub::with_options(fast().with_immediate(true));
+    immediate.connect(&endpoint, null()).unwrap();
+    immediate.send("early");
+    let mut events = immediate.events();
+    drop(xsub);
+    xpub.bind(&endpoint, null()).await.unwrap();
+    while !matches!(
+        soon(events.next()).await,
+        Some(SocketEvent::Connected { .. })
+    ) {}
+    immediate.send("connected");
+    assert_eq!(told(&mut xpub, &[]).await.frames(), ["connected"]);
+}
+
+#[tokio::test]
+async fn an_xsub_sends_what_waits_before_it_closes_and_says_if_it_could_not() {
+    let linger = Duration::from_millis(20);
+    let mut xsub = Xsub::with_options(fast().with_linger(linger));
+    xsub.connect("tcp://127.0.0.1:9", null()).unwrap();
+    xsub.send("unsent");
+    let error = soon(xsub.close()).await.unwrap_err();
+    assert!(matches!(error, NetError::Unsent), "{error}");
+
+    let mut xpub = Xpub::new();
+    let endpoint = xpub.bind(ANY_PORT, null()).await.unwrap();
+    for is_closed in [true, false] {
+        let mut xsub = Xsub::new();
+        xsub.connect(&endpoint, null()).unwrap();
+        xsub.send("first");
+        if !is_closed {
+            assert_eq!(told(&mut xpub, &[]).await.frames(), ["first"]);
+        }
+        for _ in 0..100 {
+            xsub.send("message");
+        }
+        xsub.send("last");
+        if is_closed {
+            soon(xsub.close()).await.unwrap();
+        } else {
+            // What connected peers are to get leaves in the background.
+            drop(xsub);
+        }
+        while told(&mut xpub, &[]).await.frames() != ["last"] {}
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_of_an_xsub_that_is_given_up_takes_its_messages_along() {
+    let mut xsub = Xsub::with_options(fast());
+    let endpoint = "tcp://127.0.0.1:9".parse().unwrap();
+    xsub.connect(&endpoint, null()).unwrap();
+    xsub.send("unsent");
+    xsub.disconnect(&endpoint).unwrap();
+    soon(xsub.ready()).await;
+    soon(xsub.close()).await.unwrap();
 }

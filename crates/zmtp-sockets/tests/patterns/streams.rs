@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use zmtp_sockets::{
     Addressed, Dealer, FromSubscriber, Message, Pair, Pub, Pull, Push, Received, Rep, Req, Request,
-    Router, SendError, SendReason, Sub, Xpub,
+    Router, SendError, SendReason, Sub, Xpub, Xsub,
 };
 
 async fn next<S: Stream + Unpin>(stream: &mut S) -> S::Item {
@@ -153,6 +153,31 @@ async fn publishers_are_sinks_and_subscribers_streams() {
         tokio::task::yield_now().await;
     }
     passes(&mut publisher, &mut sub, "another").await;
+}
+
+#[tokio::test]
+async fn an_xsub_and_its_halves_are_sinks_and_streams() {
+    let mut xpub = Xpub::new();
+    let endpoint = xpub.bind(ANY_PORT, null()).await.unwrap();
+    let mut xsub = Xsub::new();
+    xsub.connect(&endpoint, null()).unwrap();
+    feed(&mut xsub, "\u{1}a".into()).await;
+    feed(&mut xsub, "first".into()).await;
+    close(&mut xsub).await;
+    let (mut sender, mut receiver) = xsub.split();
+    sender.subscribe("b");
+    feed(&mut sender, "second".into()).await;
+    flush(&mut sender).await;
+    close(&mut sender).await;
+    for expected in ["+a", "first", "+b", "second"] {
+        match (next(&mut xpub).await, expected.strip_prefix('+')) {
+            (FromSubscriber::Subscribe(it), Some(topic)) => assert_eq!(it.topic(), topic),
+            (FromSubscriber::Message(it), None) => assert_eq!(it.frames(), [expected]),
+            other => panic!("{other:?}"),
+        }
+    }
+    passes(&mut xpub, &mut receiver, "a message").await;
+    assert_eq!(sender.dropped(), 0);
 }
 
 #[tokio::test]

@@ -297,3 +297,46 @@ async fn a_manual_subscription_ends_with_its_permission() {
     assert!(!xpub.subscribe(&subscription, "wanted a"));
     assert!(!xpub.subscribe(&subscription, "wanted"));
 }
+
+/// As with every dialled peer, the queue is the endpoint's: who is revoked gets nothing more of it.
+#[tokio::test]
+async fn messages_of_an_xsub_for_a_dialled_peer_that_is_revoked_wait_for_the_next_admitted_one() {
+    let (policy, security) = policy();
+    let mut options = fast().with_send_high_water_mark(2);
+    // After the refusal of alice.
+    options.connection.reconnect.slow_delay = Duration::from_millis(10);
+    let mut xsub = Xsub::with_options(options);
+    xsub.subscribe("topic");
+    let mut alice = Xpub::with_options(fast());
+    let endpoint = alice.bind(ANY_PORT, plain_client("alice")).await.unwrap();
+    xsub.connect(&endpoint, security).unwrap();
+    assert!(matches!(
+        soon(alice.recv()).await,
+        FromSubscriber::Subscribe(_)
+    ));
+    admit(&policy, &["bob"]);
+    for message in ["1", "2", "beyond the mark"] {
+        xsub.send(message);
+    }
+    assert_eq!(xsub.dropped(), 1);
+    let full = tokio::time::timeout(Duration::from_millis(50), xsub.ready());
+    assert!(full.await.is_err());
+    while let Some(received) = alice.try_recv() {
+        assert!(matches!(received, FromSubscriber::Unsubscribe(_)));
+    }
+    soon(alice.close()).await.unwrap();
+    let mut bob = Xpub::with_options(fast());
+    bob.bind(&endpoint, plain_client("bob")).await.unwrap();
+    assert!(matches!(
+        soon(bob.recv()).await,
+        FromSubscriber::Subscribe(_)
+    ));
+    for expected in ["1", "2"] {
+        let FromSubscriber::Message(received) = soon(bob.recv()).await else {
+            panic!("the messages follow the subscription");
+        };
+        assert_eq!(received.frames(), [expected]);
+    }
+    soon(xsub.ready()).await;
+    assert_eq!(xsub.dropped(), 1);
+}
