@@ -463,7 +463,7 @@ async fn a_peer_that_takes_nothing_and_says_nothing_is_waited_for_as_long_as_lin
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let endpoint = format!("ipc://{}", path.display());
-    let options = Options::default().with_linger(Duration::from_millis(20));
+    let options = Options::default().with_linger(Duration::from_millis(500));
     let config = null(SocketType::Pair);
     let listener = Listener::bind_with(endpoint.as_str(), config, options)
         .await
