@@ -62,9 +62,12 @@ pub struct SocketOptions {
     pub max_subscription_bytes: usize,
     /// Whether an XPUB receives every subscription, and not only the first to a topic
     /// (`ZMQ_XPUB_VERBOSE`). No by default.
+    ///
+    /// Not for the XPUB of a [`proxy`](crate::proxy): it still receives the end of a topic once, so the XSUB
+    /// behind, which counts, would keep for ever what a peer has subscribed to twice.
     pub xpub_verbose: bool,
     /// Whether an XPUB receives every subscription and every end of one (`ZMQ_XPUB_VERBOSER`). No by
-    /// default.
+    /// default. Not for the XPUB of a proxy either.
     pub xpub_verboser: bool,
     /// Whether the program decides, by [`Xpub::subscribe`](crate::Xpub::subscribe), what a peer of an
     /// XPUB gets (`ZMQ_XPUB_MANUAL`). It receives every subscription and every end of one. No by
