@@ -56,6 +56,10 @@ pub enum NetError {
     /// Messages were still unsent when [`Options::linger`](crate::net::Options::linger) ended.
     #[error("closed before everything was sent")]
     Unsent,
+    /// The configuration does not say the type of the socket, which a listener or a connection needs
+    /// before its first handshake.
+    #[error("the configuration does not say the type of the socket: make it with Config::builder")]
+    SocketTypeMissing,
     /// The type of socket only receives, such as PULL.
     #[error("a {0} socket does not send messages")]
     CannotSend(SocketType),
@@ -162,6 +166,7 @@ impl NetError {
             }
             Self::Heartbeat(_) | Self::Unsent => ErrorKind::TimedOut,
             Self::Endpoint(_)
+            | Self::SocketTypeMissing
             | Self::CannotSend(_)
             | Self::Delimiter(_)
             | Self::CannotSubscribe(_)

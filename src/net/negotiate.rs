@@ -24,6 +24,15 @@ use bytes::BytesMut;
 use std::future::Future;
 use tracing::Span;
 
+/// The security of sockets of one type, before anything is bound or dialled with it.
+pub(crate) fn typed(security: impl Into<Security>) -> Result<Security, NetError> {
+    let security = security.into();
+    match security.socket_type() {
+        Some(_) => Ok(security),
+        None => Err(NetError::SocketTypeMissing),
+    }
+}
+
 /// A handshake in progress.
 pub(crate) struct Negotiation<'a>(Conduct<'a, &'a Stream, TokioClock, Owner<'a>>);
 

@@ -31,6 +31,25 @@ fn impatient() -> Options {
 }
 
 #[tokio::test]
+async fn a_configuration_of_no_type_is_refused_before_anything_is_bound_or_dialled() {
+    let untyped = || {
+        let null = Config::untyped_builder().null().accept_any_peer();
+        null.finish().unwrap()
+    };
+    let nobody_there = "tcp://127.0.0.1:1";
+    let errors = [
+        Listener::bind(ANY_PORT, untyped()).await.unwrap_err(),
+        Connection::connect(nobody_there, untyped())
+            .await
+            .unwrap_err(),
+        Connector::new(nobody_there, untyped()).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, NetError::SocketTypeMissing), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_plain_client_stops_and_says_why_until_it_is_reset() {
     let listener = Listener::bind(ANY_PORT, (plain_server(SocketType::Pull), denying()))
         .await

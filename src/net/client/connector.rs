@@ -9,6 +9,7 @@ use crate::net::connection::sendable::require_sendable;
 use crate::net::deadline::deadline;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
+use crate::net::negotiate::typed;
 use crate::net::options::Options;
 use crate::security::Security;
 use crate::traffic::message::Message;
@@ -84,7 +85,7 @@ impl Connector {
     ///
     /// # Errors
     /// Returns [`NetError::Endpoint`] if the text is no endpoint, or one that cannot be connected
-    /// to.
+    /// to, and [`NetError::SocketTypeMissing`] if the configuration is of no type.
     pub fn new(
         endpoint: impl IntoEndpoint,
         security: impl Into<Security>,
@@ -105,7 +106,7 @@ impl Connector {
         endpoint.require_connectable()?;
         Ok(Self {
             endpoint,
-            security: security.into(),
+            security: typed(security)?,
             options,
             queue: None,
             failures: 0,

@@ -15,7 +15,7 @@ use crate::net::connection::queues::{ToSend, own_queue, received_queue};
 use crate::net::connection::try_error::{TryRecvError, TrySendError};
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
-use crate::net::negotiate::{Failed, Negotiation, warn_of_plain};
+use crate::net::negotiate::{Failed, Negotiation, typed, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::socket::stream::{self, Stream};
 use crate::net::span::connection_span;
@@ -93,7 +93,7 @@ impl Connection {
         security: impl Into<Security>,
         options: &Options,
     ) -> Result<Self, NetError> {
-        Self::dial(&endpoint.into_endpoint()?, &security.into(), options, None).await
+        Self::dial(&endpoint.into_endpoint()?, &typed(security)?, options, None).await
     }
 
     /// Connects and performs the handshake, once. `queue` is present if the connection sends from a

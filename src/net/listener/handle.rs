@@ -16,7 +16,7 @@ use crate::net::connection::queues::own_queue;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::listener::events::{Event, Events, Refusal};
-use crate::net::negotiate::{Failed, Negotiation, warn_of_plain};
+use crate::net::negotiate::{Failed, Negotiation, typed, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::span::connection_span;
 use crate::security::Security;
@@ -61,7 +61,8 @@ impl Listener {
     ///
     /// # Errors
     /// Returns [`NetError::Endpoint`] if the text is not an endpoint, [`NetError::Resolve`] if a host
-    /// name has no address, and [`NetError::Io`] if the system refuses.
+    /// name has no address, [`NetError::Io`] if the system refuses, and [`NetError::SocketTypeMissing`] if
+    /// the configuration is of no type ([`Config::untyped_builder`](crate::Config::untyped_builder)).
     pub async fn bind(
         endpoint: impl IntoEndpoint,
         security: impl Into<Security>,
@@ -78,7 +79,7 @@ impl Listener {
         security: impl Into<Security>,
         options: Options,
     ) -> Result<Self, NetError> {
-        let (endpoint, security) = (endpoint.into_endpoint()?, security.into());
+        let (endpoint, security) = (endpoint.into_endpoint()?, typed(security)?);
         let max_slots = security.limits().max_pending_handshakes;
         let (acceptor, local) = Acceptor::bind(&endpoint, &options, max_slots).await?;
         warn_of_plain(&local, &security);
