@@ -2,7 +2,7 @@
 
 use crate::both_sides::{our_client, our_server, their_client, their_server};
 use crate::peer::{Context, Options, Payload, Socket};
-use crate::securities::{ANY_PORT, eventually, fast, soon};
+use crate::securities::{ANY_PORT, eventually, fast, soon, subscribed, subscriptions};
 use std::time::Duration;
 use zmtp_auth::net::Endpoint;
 use zmtp_sockets::{FromSubscriber, Pub, Sub, Xpub, Xsub, proxy};
@@ -32,15 +32,6 @@ async fn bound() -> (Pub, Endpoint) {
     let mut publisher = Pub::new();
     let endpoint = publisher.bind(ANY_PORT, our_server("CURVE")).await.unwrap();
     (publisher, endpoint)
-}
-
-/// The number of subscriptions that the peers of `publisher` have together.
-fn subscriptions(publisher: &mut Pub) -> usize {
-    publisher.subscribers().map(|it| it.subscriptions).sum()
-}
-
-async fn subscribed(publisher: &mut Pub, count: usize) {
-    eventually(|| subscriptions(publisher) == count).await;
 }
 
 #[tokio::test]

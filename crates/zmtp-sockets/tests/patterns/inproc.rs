@@ -1,6 +1,6 @@
 //! Sockets within the process.
 
-use crate::securities::{ANY_PORT, eventually, fast, null, soon};
+use crate::securities::{ANY_PORT, eventually, fast, null, soon, subscribed};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -389,14 +389,7 @@ async fn the_frames_that_are_received_are_those_that_were_sent() {
         sub.subscribe("");
         sub.connect_inproc(&inproc, "news").unwrap();
     }
-    eventually(|| {
-        publisher
-            .subscribers()
-            .map(|it| it.subscriptions)
-            .sum::<usize>()
-            == 2
-    })
-    .await;
+    subscribed(&mut publisher, 2).await;
     publisher.send(frame.clone());
     for sub in &mut subs {
         assert_eq!(soon(sub.recv()).await.frames()[0].as_ptr(), frame.as_ptr());

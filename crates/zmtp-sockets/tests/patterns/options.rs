@@ -1,7 +1,7 @@
 //! Options that mean what libzmq's options of their names mean.
 
 use crate::net_peers::{RawPeer, port};
-use crate::securities::{ANY_PORT, eventually, fast, null, soon};
+use crate::securities::{ANY_PORT, fast, null, soon, subscribed};
 use bytes::Bytes;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -104,14 +104,7 @@ async fn no_subscriber_of_a_conflated_pub_misses_the_latest_message() {
         sub.subscribe(format!("{topic} "));
     }
     sub.connect(&endpoint, null()).unwrap();
-    eventually(|| {
-        publisher
-            .subscribers()
-            .map(|it| it.subscriptions)
-            .sum::<usize>()
-            == 100
-    })
-    .await;
+    subscribed(&mut publisher, 100).await;
     let large = Bytes::from(vec![b'x'; 64 * 1024]);
     for _ in 0..400 {
         publisher.send([Bytes::from("7 "), large.clone()]);

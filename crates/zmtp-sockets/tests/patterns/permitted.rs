@@ -1,6 +1,6 @@
 //! Topic permissions: what a peer may subscribe to, and what it may publish.
 
-use crate::securities::{ANY_PORT, eventually, fast, plain_client, soon};
+use crate::securities::{ANY_PORT, eventually, fast, plain_client, soon, subscribed};
 use bytes::Bytes;
 use std::pin::pin;
 use std::time::Duration;
@@ -69,14 +69,7 @@ async fn a_subscription_is_allowed_if_it_begins_with_an_allowed_prefix() {
     // One is shorter than the prefix, and would get more than it allows.
     let mut alice = subscriber(&endpoint, "alice", &["weather", "weather.north"]);
     let mut bob = subscriber(&endpoint, "bob", &[""]);
-    eventually(|| {
-        publisher
-            .subscribers()
-            .map(|it| it.subscriptions)
-            .sum::<usize>()
-            == 2
-    })
-    .await;
+    subscribed(&mut publisher, 2).await;
     assert_eq!(refused(&mut events).await, "weather");
     for topic in ["weather", "weather.south", "weather.north"] {
         publisher.send(topic);
@@ -87,14 +80,7 @@ async fn a_subscription_is_allowed_if_it_begins_with_an_allowed_prefix() {
     }
     // What was refused is judged again.
     policy.configure_topics("test", table(&["weather"]));
-    eventually(|| {
-        publisher
-            .subscribers()
-            .map(|it| it.subscriptions)
-            .sum::<usize>()
-            == 3
-    })
-    .await;
+    subscribed(&mut publisher, 3).await;
     publisher.send("weather.south");
     assert_eq!(soon(alice.recv()).await.frames(), ["weather.south"]);
 }
@@ -107,14 +93,7 @@ async fn no_message_that_is_sent_after_a_change_goes_to_a_peer_that_may_not_have
     let endpoint = publisher.bind(ANY_PORT, security).await.unwrap();
     let mut events = publisher.events();
     let mut alice = subscriber(&endpoint, "alice", &["a", "end"]);
-    eventually(|| {
-        publisher
-            .subscribers()
-            .map(|it| it.subscriptions)
-            .sum::<usize>()
-            == 2
-    })
-    .await;
+    subscribed(&mut publisher, 2).await;
     publisher.send("a1");
     // No task runs between the change and the next message.
     policy.configure_topics("test", table(&["end"]));
@@ -126,14 +105,7 @@ async fn no_message_that_is_sent_after_a_change_goes_to_a_peer_that_may_not_have
     publisher.send("end");
     assert_eq!(refused(&mut events).await, "a");
     policy.clear_topics("test");
-    eventually(|| {
-        publisher
-            .subscribers()
-            .map(|it| it.subscriptions)
-            .sum::<usize>()
-            == 2
-    })
-    .await;
+    subscribed(&mut publisher, 2).await;
     // A peer whose admission is withdrawn has no subscriptions.
     policy.configure_plain("test", [("bob", "secret")]).unwrap();
     publisher.send("end");

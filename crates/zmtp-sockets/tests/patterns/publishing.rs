@@ -1,7 +1,9 @@
 //! PUB and SUB (RFC 29).
 
 use crate::net_peers::{RawPeer, port};
-use crate::securities::{ANY_PORT, eventually, fast, null, plain_client, plain_server, soon};
+use crate::securities::{
+    ANY_PORT, eventually, fast, null, plain_client, plain_server, soon, subscribed,
+};
 use bytes::Bytes;
 use std::time::Duration;
 use zmtp_auth::SocketType;
@@ -22,18 +24,6 @@ fn subscriber(endpoint: &Endpoint, topics: &[&'static str]) -> Sub {
     }
     sub.connect(endpoint, null()).unwrap();
     sub
-}
-
-/// Waits until the peers of `publisher` have `count` subscriptions together.
-async fn subscribed(publisher: &mut Pub, count: usize) {
-    eventually(|| {
-        publisher
-            .subscribers()
-            .map(|it| it.subscriptions)
-            .sum::<usize>()
-            == count
-    })
-    .await;
 }
 
 async fn frames(sub: &mut Sub) -> Vec<Bytes> {

@@ -1,11 +1,11 @@
-//! Configurations that fit each other, and time limits.
+//! Configurations that fit each other, time limits, and waits.
 
 use std::future::Future;
 use std::time::Duration;
 use zmtp_auth::net::ReconnectPolicy;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Config, Domain, Password, Security};
-use zmtp_sockets::SocketOptions;
+use zmtp_sockets::{Pub, SocketOptions};
 
 pub const ANY_PORT: &str = "tcp://127.0.0.1:*";
 
@@ -26,6 +26,16 @@ pub async fn eventually(mut holds: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// The number of subscriptions that the peers of `publisher` have together.
+pub fn subscriptions(publisher: &mut Pub) -> usize {
+    publisher.subscribers().map(|it| it.subscriptions).sum()
+}
+
+/// Waits until the peers of `publisher` have `count` subscriptions together.
+pub async fn subscribed(publisher: &mut Pub, count: usize) {
+    eventually(|| subscriptions(publisher) == count).await;
 }
 
 pub fn null() -> Security {
