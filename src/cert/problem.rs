@@ -308,7 +308,7 @@ impl fmt::Display for CertificateWarning {
             ),
             Self::NoName { file } => write!(
                 f,
-                "certificate {file:?} has no name, so the user id of its holder is the key"
+                "certificate {file:?} has no name, so the user id of its holder is the key: write a line such as name = \"alice\" in 'metadata'"
             ),
             Self::Dropped { file, lines, more } => {
                 write!(f, "certificate {file:?}: not used: {}", told(lines, *more))

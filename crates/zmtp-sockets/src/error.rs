@@ -72,7 +72,7 @@ pub struct SendError {
 #[non_exhaustive]
 pub enum SendReason {
     /// No peer has room now, or there are no peers.
-    #[error("no peer has room for the message")]
+    #[error("there is no peer, or none has room for the message")]
     Full,
     /// There is no peer with this routing id.
     #[error("there is no peer with the routing id \"{}\"", .0.escape_ascii())]

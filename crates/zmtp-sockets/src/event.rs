@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use thiserror::Error as ThisError;
 use tokio::sync::broadcast;
 use zmtp_auth::Peer;
 use zmtp_auth::net::{Endpoint, NetError, Refusal};
@@ -97,29 +98,34 @@ pub enum SocketEvent {
 }
 
 /// Why an admitted peer was turned away.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum TurnedAway {
     /// Another user, or another peer without a user id, has this routing id and is connected.
+    #[error("another peer has the routing id \"{}\"", .0.escape_ascii())]
     RoutingIdInUse(Bytes),
     /// The socket routes by user id ([`RouteBy::UserId`](crate::RouteBy::UserId)), and this user id
     /// cannot be a routing id: it is empty or begins with 0.
+    #[error("the user id \"{}\" cannot be a routing id", .0.escape_ascii())]
     UserIdUnroutable(Bytes),
     /// A PAIR has one peer, which is connected.
+    #[error("a pair has one peer, which is connected")]
     PairHasPeer,
 }
 
 /// Why a subscription was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum SubscriptionRefused {
     /// The peer has as many subscriptions as
     /// [`SocketOptions::max_subscriptions`](crate::SocketOptions::max_subscriptions) or
     /// [`SocketOptions::max_subscription_bytes`](crate::SocketOptions::max_subscription_bytes)
     /// allow.
+    #[error("the peer has too many subscriptions")]
     TooMany,
     /// The policy does not let the peer subscribe to the topic, or lets it no more. It is judged again
     /// when the policy changes.
+    #[error("the policy does not permit the topic")]
     NotPermitted,
 }
 

@@ -5,7 +5,8 @@ use crate::securities::{ANY_PORT, fast, null, soon, subscribed};
 use bytes::Bytes;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use zmtp_auth::net::NetError;
+use tokio::time::timeout;
+use zmtp_auth::net::{Message, NetError};
 use zmtp_auth::traffic::heartbeat::{HeartbeatExpired, HeartbeatSettings};
 use zmtp_auth::{Config, Error, Limits, Security, SocketType};
 use zmtp_sockets::{
@@ -203,6 +204,36 @@ async fn a_probe_is_no_request_and_other_types_send_none() {
     push.connect(&endpoint, null()).unwrap();
     soon(push.send("first")).await;
     assert_eq!(soon(pull.recv()).await.frames(), ["first"]);
+}
+
+/// How many messages of 256 KiB reach a PULL that receives none of them.
+async fn taken_without_receiving(
+    receive_high_water_mark: usize,
+    of: usize,
+    patience: Duration,
+) -> usize {
+    let limits = Limits::default().with_read_ahead(256 * 1024 * of);
+    let config = Config::builder(SocketType::Pull).null().accept_any_peer();
+    let config = config.limits(limits).finish().unwrap();
+    let options = SocketOptions::default().with_receive_high_water_mark(receive_high_water_mark);
+    let mut pull = Pull::with_options(options);
+    let endpoint = pull.bind(ANY_PORT, config).await.unwrap();
+    let mut push = Push::with_options(SocketOptions::default().with_send_high_water_mark(1));
+    push.connect(&endpoint, null()).unwrap();
+    let message = Message::from(vec![0; 256 * 1024]);
+    for sent in 0..of {
+        if timeout(patience, push.send(message.clone())).await.is_err() {
+            return sent;
+        }
+    }
+    of
+}
+
+#[tokio::test]
+async fn no_more_messages_are_read_ahead_than_the_receive_high_water_mark() {
+    // The buffers of the system hold some more, and far fewer than this.
+    assert!(taken_without_receiving(2, 256, 10 * MOMENT).await < 256);
+    assert_eq!(taken_without_receiving(1000, 256, 300 * MOMENT).await, 256);
 }
 
 #[tokio::test]

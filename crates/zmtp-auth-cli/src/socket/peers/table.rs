@@ -6,7 +6,7 @@ use crate::output::events::Events;
 use crate::socket::frames::Shown;
 use crate::socket::peers::known::{Known, Side, by_number, place_of};
 use crate::socket::peers::news::{News, NewsSource};
-use crate::socket::peers::told::{Told, Which, claims_of, shown_id, why_refused, why_turned_away};
+use crate::socket::peers::told::{Told, Which, claims_of, shown_id};
 use crate::socket::peers::who::Who;
 use crate::socket::stop::{Lost, Stop};
 use bytes::Bytes;
@@ -248,7 +248,7 @@ impl Peers {
                 let told = Told::TurnedAway {
                     who: &Who::of(&peer, self.mechanism),
                     address: peer.address.to_string(),
-                    reason: why_turned_away(&reason),
+                    reason: reason.to_string(),
                 };
                 // A peer can cause these without end.
                 self.events.offer(&told)?;
@@ -261,7 +261,7 @@ impl Peers {
                 let told = Told::SubscriptionRefused {
                     peer: self.number_of(&peer),
                     topic: Shown::of(&topic),
-                    reason: why_refused(reason),
+                    reason: reason.to_string(),
                 };
                 self.events.offer(&told)?;
             }

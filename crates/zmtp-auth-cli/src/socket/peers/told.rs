@@ -7,7 +7,6 @@ use bytes::Bytes;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use zmtp_auth::Peer;
-use zmtp_sockets::{SubscriptionRefused, TurnedAway};
 
 /// Which peer, if the socket has several.
 #[derive(Serialize)]
@@ -62,7 +61,7 @@ pub(crate) enum Told<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         peer: Option<u64>,
         topic: Shown,
-        reason: &'static str,
+        reason: String,
     },
     Undelivered {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,25 +88,4 @@ pub(crate) fn claims_of(peer: &Peer) -> BTreeMap<String, Shown> {
 /// A routing id, if there is one.
 pub(crate) fn shown_id(routing_id: Option<&Bytes>) -> Option<Shown> {
     routing_id.map(|id| Shown::of(id))
-}
-
-/// Why a peer was turned away.
-pub(crate) fn why_turned_away(reason: &TurnedAway) -> String {
-    match reason {
-        TurnedAway::RoutingIdInUse(id) => {
-            format!("another peer has the routing id \"{}\"", id.escape_ascii())
-        }
-        TurnedAway::UserIdUnroutable(_) => "the user id cannot be a routing id".to_owned(),
-        TurnedAway::PairHasPeer => "a pair has one peer, which is connected".to_owned(),
-        other => format!("{other:?}"),
-    }
-}
-
-/// Why a subscription was refused.
-pub(crate) const fn why_refused(reason: SubscriptionRefused) -> &'static str {
-    match reason {
-        SubscriptionRefused::TooMany => "the peer has too many subscriptions",
-        SubscriptionRefused::NotPermitted => "the policy does not permit the topic",
-        _ => "refused",
-    }
 }
