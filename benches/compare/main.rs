@@ -2,10 +2,10 @@
 //! each case.
 //!
 //! ```text
-//! cargo bench --bench compare                      # every case
-//! cargo bench --bench compare -- seal handshake    # cases whose names contain one of these
-//! cargo bench --bench compare -- --write           # the table goes to benches/README.md
-//! cargo bench --bench compare -- --sodium /usr/lib/x86_64-linux-gnu/libsodium.so.23
+//! cargo bench -p zmtp-auth-benches --bench compare                      # every case
+//! cargo bench -p zmtp-auth-benches --bench compare -- seal handshake    # cases whose names contain one of these
+//! cargo bench -p zmtp-auth-benches --bench compare -- --write           # the table goes to benches/README.md
+//! cargo bench -p zmtp-auth-benches --bench compare -- --sodium /usr/lib/x86_64-linux-gnu/libsodium.so.23
 //! ```
 //!
 //! The other libraries come from the pyzmq wheel of the test environment: the one of

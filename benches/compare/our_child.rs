@@ -52,9 +52,12 @@ async fn work(job: &Job) {
         Task::Echo => {
             let listener = bind(job, SocketType::Dealer).await;
             let mut connection = listener.accept().await.unwrap();
+            // Until the other side is gone.
             while let Ok(message) = connection.recv_message().await {
                 drop(message);
-                connection.send(payload.as_slice()).await.unwrap();
+                if connection.send(payload.as_slice()).await.is_err() {
+                    return;
+                }
             }
         }
         Task::Ping { to } => ping(connect(job, SocketType::Dealer, to).await, &payload).await,
@@ -154,8 +157,13 @@ async fn ping(mut connection: Connection, payload: &[u8]) {
     let mut pings = Pings::new();
     loop {
         let start = Instant::now();
-        connection.send(Message::from(payload)).await.unwrap();
-        let answer = connection.recv_message().await.unwrap();
+        // Until the other side is gone.
+        if connection.send(Message::from(payload)).await.is_err() {
+            return;
+        }
+        let Ok(answer) = connection.recv_message().await else {
+            return;
+        };
         assert_eq!(answer.size(), payload.len());
         if let Some(median) = pings.took(start.elapsed()) {
             tell(median);

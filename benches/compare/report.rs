@@ -59,7 +59,7 @@ impl Report {
 
     /// Replaces the table in `benches/README.md`.
     pub fn write(&self) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/README.md");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
         let text = fs::read_to_string(&path).unwrap();
         let (before, rest) = text.split_once(BEGIN).expect("a place for the table");
         let (_, after) = rest.split_once(END).expect("the end of the table");

@@ -168,7 +168,10 @@ pub async fn router(job: &Job) {
     loop {
         let request = router.recv().await;
         let reply = request.reply(request.message().clone());
-        router.send(reply).unwrap();
+        // Until the dealers are gone.
+        if router.send(reply).is_err() {
+            return;
+        }
         if let Some(rate) = counter.count() {
             tell(rate);
         }

@@ -231,7 +231,7 @@ struct Pyzmq {
 impl Pyzmq {
     /// Asked in the way of that name; see the script.
     fn start(way: &str) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare/pyzmq_zap.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/pyzmq_zap.py");
         let mut process = Command::new(wheel::python())
             .args([script, way, &KEYS.to_string(), &ADDRESSES.to_string()])
             .stdin(Stdio::piped())

@@ -134,6 +134,25 @@ fn every_file_is_named_after_its_job() {
 }
 
 #[test]
+fn every_path_from_a_package_leads_to_a_file() {
+    let mut seen = 0;
+    let mut breaches = Vec::new();
+    for file in rust_files(root()) {
+        let folders = Path::new(&file).ancestors().skip(1);
+        let mut folders = folders.map(|folder| root().join(folder));
+        let package = folders.find(|folder| folder.join("Cargo.toml").is_file());
+        for path in rules::paths_from_the_package(&read(&file)) {
+            seen += 1;
+            if !package.as_ref().unwrap().join(path).exists() {
+                breaches.push(format!("{file}: its package has no {path}"));
+            }
+        }
+    }
+    assert!(seen > 10, "the paths were not found");
+    assert_none(&breaches);
+}
+
+#[test]
 fn prose_keeps_to_plain_words() {
     let files = files(root());
     let prose: Vec<_> = files.iter().filter(|file| prose::is_prose(file)).collect();

@@ -100,6 +100,24 @@ fn allows_unsafe(tokens: &[Token]) -> bool {
             .any(|token| token.text == "unsafe_code")
 }
 
+/// The paths in a file that begin at the folder of its package: what is joined to it, or stands behind
+/// it in `concat!`. A path that is put together at run time, or that a build makes, is left out.
+pub fn paths_from_the_package(source: &str) -> Vec<&str> {
+    source
+        .split("env!(\"CARGO_MANIFEST_DIR\")")
+        .skip(1)
+        .filter_map(|rest| {
+            let end = rest.find(';').unwrap_or(rest.len());
+            let rest =
+                rest[..end].trim_start_matches(|c: char| ",)".contains(c) || c.is_whitespace());
+            let literal = rest.strip_prefix(".join(").unwrap_or(rest);
+            let (path, _) = literal.strip_prefix('"')?.split_once('"')?;
+            Some(path.trim_start_matches('/'))
+        })
+        .filter(|path| !path.contains('{') && !path.split('/').any(|part| part == "target"))
+        .collect()
+}
+
 /// The highest number of files in a folder, without facades.
 const MAX_FILES: usize = 12;
 
@@ -161,6 +179,17 @@ mod tests {
             &format!("{longest}//\n{tests}"),
             "401 lines",
         );
+    }
+
+    #[test]
+    fn paths_are_found_from_the_folder_of_a_package() {
+        let source = concat!(
+            "let a = Path::new(env!(\"CARGO_MANIFEST_DIR\")).join(\"x/a.py\");\n",
+            "let b = concat!(\n    env!(\"CARGO_MANIFEST_DIR\"),\n    \"/x/b.py\"\n);\n",
+            "let c = Path::new(env!(\"CARGO_MANIFEST_DIR\")).join(file);\n",
+            "let d = Path::new(env!(\"CARGO_MANIFEST_DIR\")).join(\"../target/d\");\n",
+        );
+        assert_eq!(paths_from_the_package(source), ["x/a.py", "x/b.py"]);
     }
 
     #[test]
