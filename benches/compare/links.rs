@@ -1,5 +1,5 @@
-//! Connections over TCP on loopback with a process for each end: messages per second, round trips, and
-//! the cost of a handshake to a server.
+//! Connections over TCP on loopback with a process for each end: messages per second with the processor
+//! time of each end, round trips, and the cost of a handshake to a server.
 
 use crate::child::Child;
 use crate::job::{Job, Side, Task};
@@ -7,6 +7,7 @@ use crate::our_child;
 use crate::pairing::{Better, rounds};
 use crate::report::Report;
 use crate::stopwatch;
+use crate::under_load::{BOTH_ENDS, Ends};
 use std::thread;
 use std::time::{Duration, Instant};
 use zmtp_auth::SocketType;
@@ -32,10 +33,9 @@ pub fn run(report: &mut Report, libzmq: &str) {
         let mechanism = if curve { "CURVE" } else { "NULL" };
         for size in SIZES {
             let case = format!("throughput {mechanism} {size}");
-            if report.wants(&case) {
-                let pair = rounds(ROUNDS, Better::More, |side| throughput(side, curve, size));
-                report.measured(&case, libzmq, "msg/s", pair);
-            }
+            report.compare(&case, libzmq, BOTH_ENDS, ROUNDS, |side| {
+                throughput(side, curve, size)
+            });
         }
     }
     for curve in [true, false] {
@@ -120,7 +120,7 @@ fn storm() -> Storm {
     }
 }
 
-fn throughput(side: Side, curve: bool, size: usize) -> f64 {
+fn throughput(side: Side, curve: bool, size: usize) -> [f64; 3] {
     let job = |task| Job {
         side,
         task,
@@ -128,10 +128,7 @@ fn throughput(side: Side, curve: bool, size: usize) -> f64 {
         size,
         threads: 1,
     };
-    let pull = Child::start(&job(Task::Pull));
-    let to = pull.line();
-    let _push = Child::start(&job(Task::Push { to }));
-    pull.figure()
+    Ends::start(job, Task::Pull, |to| Task::Push { to }).figures()
 }
 
 fn round_trip(side: Side, curve: bool) -> f64 {

@@ -4,7 +4,7 @@
 //! ```text
 //! cargo bench -p zmtp-auth-benches --bench compare                      # every case
 //! cargo bench -p zmtp-auth-benches --bench compare -- seal handshake    # cases whose names contain one of these
-//! cargo bench -p zmtp-auth-benches --bench compare -- --write           # the table goes to benches/README.md
+//! cargo bench -p zmtp-auth-benches --bench compare -- --write           # rows go to benches/results/
 //! cargo bench -p zmtp-auth-benches --bench compare -- --sodium /usr/lib/x86_64-linux-gnu/libsodium.so.23
 //! ```
 //!
@@ -25,16 +25,21 @@ mod links;
 mod our_child;
 mod pairing;
 mod report;
+mod results;
 mod sockets;
 mod stopwatch;
 mod stream;
+mod table;
 mod tunnel;
+mod under_load;
 mod zap;
 mod zmq;
 
 use job::{Job, Side};
 use report::Report;
+use results::Results;
 use std::path::PathBuf;
+use zmtp_auth_judges::judge::Judge;
 use zmtp_auth_judges::sodium::Sodium;
 use zmtp_auth_judges::wheel;
 
@@ -44,7 +49,7 @@ struct Request {
     filters: Vec<String>,
     /// A libsodium to use instead of the wheel's.
     sodium: Option<PathBuf>,
-    /// Whether the table goes to `benches/README.md`.
+    /// Whether rows go to `benches/results/`.
     write: bool,
 }
 
@@ -90,12 +95,17 @@ fn main() {
         return;
     }
     let request = Request::parse(arguments.into_iter());
-    let mut report = Report::new(request.filters);
+    let is_peer_named = request.sodium.is_some();
     let path = request
         .sodium
         .map_or_else(wheel::sodium, Ok)
         .unwrap_or_else(|missing| panic!("{missing}"));
     let sodium = Sodium::load(&path).unwrap_or_else(|missing| panic!("{missing}"));
+    let results = request.write.then(|| {
+        let against = is_peer_named.then(|| sodium.name());
+        Results::open(title(against), command())
+    });
+    let mut report = Report::new(request.filters, results);
     boxes::run(&mut report, &sodium);
     handshake::run(&mut report, &sodium);
     let zmq = zmq::Zmq::load(1);
@@ -105,7 +115,38 @@ fn main() {
     sockets::run(&mut report, &zmq.name);
     zap::run(&mut report);
     heap::run(&mut report, &zmq);
-    if request.write {
-        report.write();
+    report.finish();
+}
+
+/// What is measured: the library as a user gets it, unless this build or the command line names code
+/// for another processor or another libsodium.
+fn title(against: Option<&str>) -> String {
+    let code = match CIPHER {
+        None => table::USUAL.to_owned(),
+        Some(cipher) => format!("The code for `{cipher}`"),
+    };
+    against.map_or_else(|| code.clone(), |name| format!("{code}, against {name}"))
+}
+
+/// The code for one kind of processor that this build is limited to.
+const CIPHER: Option<&str> = if cfg!(zmtp_auth_cipher = "avx2") {
+    Some("avx2")
+} else if cfg!(zmtp_auth_cipher = "portable") {
+    Some("portable")
+} else {
+    None
+};
+
+/// The command that repeats this run.
+fn command() -> String {
+    let flags = CIPHER.map(|cipher| format!("RUSTFLAGS='--cfg zmtp_auth_cipher=\"{cipher}\"' "));
+    let flags = flags.unwrap_or_default();
+    let mut command = format!("{flags}cargo bench -p zmtp-auth-benches --bench compare --");
+    for argument in std::env::args().skip(1).filter(|one| one != "--bench") {
+        match argument.contains(' ') {
+            true => command += &format!(" '{argument}'"),
+            false => command += &format!(" {argument}"),
+        }
     }
+    command
 }

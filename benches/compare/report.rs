@@ -1,29 +1,57 @@
-//! The cases to run and their figures: one JSON line each, and a table of all.
+//! The cases to run and their figures: one JSON line each, and a row of the processor's document.
 
-use crate::pairing::Pair;
+use crate::job::Side;
+use crate::pairing::{Better, Pair, rounds_of};
+use crate::results::{self, Results};
+use crate::table::Row;
 use serde_json::{Value, json};
-use std::fs;
-use std::path::Path;
 
-/// The marks around the table in `benches/README.md`.
-const BEGIN: &str = "<!-- last run -->\n";
-const END: &str = "<!-- end of last run -->\n";
+/// One figure of a case that has several: what is added to the case's name, its unit, and whether a
+/// higher one is better.
+pub type Figure = (&'static str, &'static str, Better);
 
 /// The cases of one run.
 pub struct Report {
     filters: Vec<String>,
-    table: String,
+    /// Where rows are written, if they are.
+    results: Option<Results>,
 }
 
 impl Report {
-    pub fn new(filters: Vec<String>) -> Self {
-        let table = "| case | ours | peer | unit | ratio |\n|---|---|---|---|---|\n".to_owned();
-        Self { filters, table }
+    pub fn new(filters: Vec<String>, results: Option<Results>) -> Self {
+        let processor = results::processor();
+        print_line(&json!({
+            "processor": processor.name,
+            "vendor": processor.vendor,
+            "family": processor.family,
+            "model": processor.model,
+            "cores": processor.cores,
+            "flags": processor.flags,
+            "commit": results::commit(),
+        }));
+        Self { filters, results }
     }
 
     /// Whether to run a case.
     pub fn wants(&self, case: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|part| case.contains(part.as_str()))
+    }
+
+    /// Runs a case on both sides in turn, and reports several figures of the same runs.
+    pub fn compare<const N: usize>(
+        &mut self,
+        case: &str,
+        peer_name: &str,
+        figures: [Figure; N],
+        rounds: usize,
+        run: impl FnMut(Side) -> [f64; N],
+    ) {
+        if self.wants(case) {
+            let pairs = rounds_of(figures.map(|(_, _, better)| better), rounds, run);
+            for ((name, unit, _), pair) in figures.into_iter().zip(pairs) {
+                self.measured(&format!("{case}{name}"), peer_name, unit, pair);
+            }
+        }
     }
 
     /// Reports a case that was measured in pairs.
@@ -38,9 +66,13 @@ impl Report {
             "ratio": ratio,
             "unit": unit,
         }));
-        self.row(&format!(
-            "{case} | {ours} | {peer} ({peer_name}) | {unit} | {ratio}"
-        ));
+        self.row(
+            case,
+            ours,
+            &format!("{peer} ({peer_name})"),
+            unit,
+            &ratio.to_string(),
+        );
     }
 
     /// Reports a case without another library.
@@ -54,21 +86,27 @@ impl Report {
             "ratio": null,
             "unit": unit,
         }));
-        self.row(&format!("{case} | {ours} | | {unit} |"));
+        self.row(case, ours, "", unit, "");
     }
 
-    /// Replaces the table in `benches/README.md`.
-    pub fn write(&self) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-        let text = fs::read_to_string(&path).unwrap();
-        let (before, rest) = text.split_once(BEGIN).expect("a place for the table");
-        let (_, after) = rest.split_once(END).expect("the end of the table");
-        let table = &self.table;
-        fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+    /// Every case that was asked for has run.
+    pub fn finish(self) {
+        if let (Some(mut results), true) = (self.results, self.filters.is_empty()) {
+            results.keep_measured();
+        }
     }
 
-    fn row(&mut self, row: &str) {
-        self.table.push_str(&format!("| {row} |\n"));
+    fn row(&mut self, case: &str, ours: f64, peer: &str, unit: &str, ratio: &str) {
+        if let Some(results) = &mut self.results {
+            results.put(Row {
+                case: case.to_owned(),
+                ours: ours.to_string(),
+                peer: peer.to_owned(),
+                unit: unit.to_owned(),
+                ratio: ratio.to_owned(),
+                commit: String::new(),
+            });
+        }
     }
 }
 

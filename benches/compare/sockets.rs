@@ -1,12 +1,11 @@
 //! Sockets against single connections, and against libzmq.
 
-use crate::child::{Child, tell};
+use crate::child::tell;
 use crate::job::{Job, Side, Task};
 use crate::our_child::{client, server};
-use crate::pairing::{Better, rounds_of};
 use crate::report::Report;
 use crate::stopwatch::Counter;
-use std::time::Instant;
+use crate::under_load::{Ends, TOGETHER};
 use zmtp_auth::SocketType;
 use zmtp_sockets::{Dealer, Pull, Push, Router, SocketOptions};
 
@@ -22,17 +21,17 @@ pub fn run(report: &mut Report, libzmq: &str) {
     for curve in [true, false] {
         for size in SIZES {
             let case = format!("sockets, PUSH to PULL, {} {size}", mechanism(curve));
-            compare(report, &case, "Connection", |side| {
+            report.compare(&case, "Connection", TOGETHER, ROUNDS, |side| {
                 let (pull, push): (_, fn(String) -> Task) = match side {
                     Side::Ours => (Task::SocketPull, |to| Task::SocketPush { to }),
                     Side::Libzmq => (Task::Pull, |to| Task::Push { to }),
                 };
-                Ends::start(|task| job(Side::Ours, task, curve, size, 1), pull, push).figures()
+                Ends::start(|task| job(Side::Ours, task, curve, size, 1), pull, push).together()
             });
         }
     }
     let case = "sockets, 16 DEALER to ROUTER and back, CURVE 64";
-    compare(report, case, libzmq, |side| {
+    report.compare(case, libzmq, TOGETHER, ROUNDS, |side| {
         at_best(side, |threads| {
             let dealers = |to| Task::SocketDealers { to };
             let job = |task| job(side, task, true, 64, threads);
@@ -43,11 +42,11 @@ pub fn run(report: &mut Report, libzmq: &str) {
         for subscribers in SUBSCRIBERS {
             let mechanism = mechanism(curve);
             let case = format!("sockets, PUB to {subscribers} SUB, {mechanism} 64");
-            compare(report, &case, libzmq, |side| {
+            report.compare(&case, libzmq, TOGETHER, ROUNDS, |side| {
                 at_best(side, |threads| {
                     let fan_in = |to| Task::FanIn { to, subscribers };
                     let job = |task| job(side, task, curve, 64, threads);
-                    Ends::start(job, Task::FanOut { subscribers }, fan_in).reversed()
+                    Ends::start_sender_first(job, Task::FanOut { subscribers }, fan_in)
                 })
             });
         }
@@ -58,66 +57,15 @@ const fn mechanism(curve: bool) -> &'static str {
     if curve { "CURVE" } else { "NULL" }
 }
 
-/// Compares messages a second, and the processor time that one takes on both ends together.
-fn compare(report: &mut Report, case: &str, peer: &str, figures: impl FnMut(Side) -> [f64; 2]) {
-    if report.wants(case) {
-        let [rate, processor] = rounds_of([Better::More, Better::Less], ROUNDS, figures);
-        report.measured(case, peer, "msg/s", rate);
-        report.measured(
-            &format!("{case}, processor time"),
-            peer,
-            "ns CPU",
-            processor,
-        );
-    }
-}
-
 /// The figures of our side, or the better ones of libzmq with one thread for its connections, its
 /// default, and with two.
 fn at_best(side: Side, start: impl Fn(u8) -> Ends) -> [f64; 2] {
-    let [rate, processor] = start(1).figures();
+    let [rate, processor] = start(1).together();
     if side == Side::Ours {
         return [rate, processor];
     }
-    let other = start(2).figures();
+    let other = start(2).together();
     [rate.max(other[0]), processor.min(other[1])]
-}
-
-/// Two processes, one of which counts messages.
-struct Ends {
-    counting: Child,
-    other: Child,
-}
-
-impl Ends {
-    /// The side that binds counts.
-    fn start(
-        job: impl Fn(Task) -> Job,
-        binds: Task,
-        connects: impl FnOnce(String) -> Task,
-    ) -> Self {
-        let counting = Child::start(&job(binds));
-        let other = Child::start(&job(connects(counting.line())));
-        Self { counting, other }
-    }
-
-    /// The side that connects counts.
-    fn reversed(self) -> Self {
-        Self {
-            counting: self.other,
-            other: self.counting,
-        }
-    }
-
-    /// Messages a second, and nanoseconds of processor time for one.
-    fn figures(&self) -> [f64; 2] {
-        let used = || self.counting.cpu_seen() + self.other.cpu_seen();
-        self.counting.figure();
-        let (begin, before) = (Instant::now(), used());
-        let rate = self.counting.figure();
-        let (took, after) = (begin.elapsed(), used());
-        [rate, (after - before) / (rate * took.as_secs_f64())]
-    }
 }
 
 const fn job(side: Side, task: Task, curve: bool, size: usize, threads: u8) -> Job {

@@ -3,9 +3,8 @@
 
 use crate::child::Child;
 use crate::job::{Job, Side, Task};
-use crate::pairing::{Better, rounds};
 use crate::report::Report;
-use std::time::Instant;
+use crate::under_load::{BOTH_ENDS, Ends};
 
 const SIZES: [usize; 3] = [64, 1024, 64 * 1024];
 const ROUNDS: usize = 5;
@@ -13,92 +12,50 @@ const ROUNDS: usize = 5;
 pub fn run(report: &mut Report) {
     for size in SIZES {
         let case = format!("AuthStream CURVE {size}");
-        if report.wants(&case) {
-            let pair = rounds(ROUNDS, Better::More, |side| against_connection(side, size));
-            report.measured(&case, "Connection", "msg/s", pair);
-        }
+        report.compare(&case, "Connection", BOTH_ENDS, ROUNDS, |side| {
+            against_connection(side, size)
+        });
     }
     for size in SIZES {
         let case = format!("AuthStream, server, CURVE {size}");
-        if report.wants(&case) {
-            let figure = |side| Servers::start(side, size).rate();
-            let pair = rounds(ROUNDS, Better::More, figure);
-            report.measured(&case, "tunnel over ipc", "msg/s", pair);
-        }
-    }
-    for size in SIZES {
-        let case = format!("AuthStream, server's processor time, CURVE {size}");
-        if report.wants(&case) {
-            let figure = |side| Servers::start(side, size).processor_time();
-            let pair = rounds(ROUNDS, Better::Less, figure);
-            report.measured(&case, "tunnel over ipc", "ns CPU", pair);
-        }
+        report.compare(&case, "tunnel over ipc", BOTH_ENDS, ROUNDS, |side| {
+            against_tunnel(side, size)
+        });
     }
 }
 
-fn start(task: Task, curve: bool, size: usize) -> Child {
-    Child::start(&Job {
+const fn job(task: Task, curve: bool, size: usize) -> Job {
+    Job {
         side: Side::Ours,
         task,
         curve,
         size,
         threads: 1,
-    })
+    }
 }
 
 /// Two hosts behind streams, or two connections.
-fn against_connection(side: Side, size: usize) -> f64 {
+fn against_connection(side: Side, size: usize) -> [f64; 3] {
     let (pull, push): (_, fn(String) -> Task) = match side {
         Side::Ours => (Task::StreamPull, |to| Task::StreamPush { to }),
         Side::Libzmq => (Task::Pull, |to| Task::Push { to }),
     };
-    let pull = start(pull, true, size);
-    let _push = start(push(pull.line()), true, size);
-    pull.figure()
+    Ends::start(|task| job(task, true, size), pull, push).figures()
 }
 
-/// A host behind a stream, or a connection without security behind a tunnel, and their sender, which is
-/// the same.
-struct Servers {
-    pull: Child,
-    tunnel: Option<Child>,
-    _push: Child,
-}
-
-impl Servers {
-    fn start(side: Side, size: usize) -> Self {
-        let pull = match side {
-            Side::Ours => start(Task::StreamPull, true, size),
-            Side::Libzmq => start(Task::PullIpc, false, size),
-        };
-        let mut to = pull.line();
-        let tunnel =
-            (side == Side::Libzmq).then(|| start(Task::Tunnel { to: to.clone() }, true, size));
-        if let Some(tunnel) = &tunnel {
-            to = tunnel.line();
-        }
-        Self {
-            pull,
-            tunnel,
-            _push: start(Task::Push { to }, true, size),
-        }
+/// A host behind a stream, or a connection without security behind a tunnel. Their sender is the same.
+fn against_tunnel(side: Side, size: usize) -> [f64; 3] {
+    let start = |task, curve| Child::start(&job(task, curve, size));
+    let mut receivers = match side {
+        Side::Ours => vec![start(Task::StreamPull, true)],
+        Side::Libzmq => vec![start(Task::PullIpc, false)],
+    };
+    let mut to = receivers[0].line();
+    if side == Side::Libzmq {
+        let tunnel = start(Task::Tunnel { to }, true);
+        to = tunnel.line();
+        receivers.push(tunnel);
     }
-
-    /// Messages a second.
-    fn rate(&self) -> f64 {
-        self.pull.figure()
-    }
-
-    /// Nanoseconds of processor time for a message, of all processes but the sender's.
-    fn processor_time(&self) -> f64 {
-        let used = || {
-            let tunnel = self.tunnel.as_ref().map_or(0.0, Child::cpu_seen);
-            self.pull.cpu_seen() + tunnel
-        };
-        self.rate();
-        let (begin, before) = (Instant::now(), used());
-        let rate = self.rate();
-        let (took, after) = (begin.elapsed(), used());
-        (after - before) / (rate * took.as_secs_f64())
-    }
+    let sender = start(Task::Push { to }, true);
+    Ends { sender, receivers }.figures()
 }
