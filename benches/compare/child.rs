@@ -16,7 +16,7 @@ pub const MARK: &str = "--child";
 
 /// The longest wait for a line, and the longest life of a child.
 const PATIENCE: Duration = Duration::from_secs(20);
-const LIFE: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_secs(120);
 
 /// A running child, which ends when this is dropped.
 pub struct Child {
@@ -82,6 +82,14 @@ impl Child {
     /// Nanoseconds of processor time that each of its threads of this name has used.
     pub fn cpu_of_threads(&self, name: &str) -> Vec<f64> {
         self.cpu_where(|thread| fs::read_to_string(thread.join("comm")).unwrap().trim() == name)
+    }
+
+    /// Bytes of memory that it has in use, by the system.
+    pub fn resident(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+        kilobytes.parse::<f64>().unwrap() * 1024.0
     }
 
     fn cpu_where(&self, counts: impl Fn(&Path) -> bool) -> Vec<f64> {

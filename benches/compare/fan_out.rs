@@ -3,10 +3,13 @@
 //! Both libraries are told in the same way what was received: by a byte over TCP for each window.
 
 use crate::child::tell;
-use crate::job::Job;
-use crate::our_child::{client, server};
+use crate::job::{Job, Side, Task};
+use crate::our_child::{client, connect, server};
+use crate::report::Report;
 use crate::stopwatch::{Counter, open_many_files};
+use crate::under_load::{BOTH_ENDS, Ends, at_best};
 use crate::zmq::Socket;
+use bytes::Bytes;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -14,12 +17,44 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use zmtp_auth::SocketType;
+use zmtp_auth::net::Listener;
 use zmtp_sockets::{Pub, Sub};
+
+/// Connections that one sender sends each message to.
+const CONNECTIONS: [usize; 2] = [50, 500];
+const ROUNDS: usize = 5;
 
 /// Messages of a window, and windows that are under way. Together they are less than the queues of
 /// either library hold by default.
 const WINDOW: usize = 100;
 const AHEAD: usize = 2;
+
+/// Plain connections, against libzmq's PUB and SUB.
+pub fn run(report: &mut Report, libzmq: &str) {
+    for subscribers in CONNECTIONS {
+        let case = format!("one sender to {subscribers} connections, CURVE 64");
+        report.compare(&case, libzmq, BOTH_ENDS, ROUNDS, |side| {
+            at_best(side, |threads| {
+                let job = |task| Job {
+                    side,
+                    task,
+                    curve: true,
+                    size: 64,
+                    threads,
+                };
+                let (sends, receives): (_, fn(String, usize) -> Task) = match side {
+                    Side::Ours => (Task::ConnectionsOut { subscribers }, |to, subscribers| {
+                        Task::ConnectionsIn { to, subscribers }
+                    }),
+                    Side::Libzmq => (Task::FanOut { subscribers }, |to, subscribers| {
+                        Task::FanIn { to, subscribers }
+                    }),
+                };
+                Ends::start_sender_first(job, sends, |to| receives(to, subscribers)).figures()
+            })
+        });
+    }
+}
 
 /// Where the publisher is told about windows.
 fn told() -> TcpListener {
@@ -108,6 +143,59 @@ pub async fn subscribe(job: &Job, to: &str, subscribers: usize) {
             for window in 0.. {
                 for _ in 0..WINDOW {
                     assert_eq!(subscriber.recv().await.frames()[0].len(), size);
+                }
+                windows.lock().unwrap().received(window);
+            }
+        });
+    }
+    // Until the parent ends this process.
+    std::future::pending().await
+}
+
+/// Sends each message by a loop over connections, which share its bytes.
+pub async fn publish_by_connections(job: &Job, subscribers: usize, payload: &[u8]) {
+    let told = told();
+    let security = server(SocketType::Push, job.curve);
+    let listener = Listener::bind("tcp://127.0.0.1:*", security).await.unwrap();
+    let endpoint = listener.local_endpoint();
+    tell(format!("{endpoint},{}", told.local_addr().unwrap()));
+    let mut connections = Vec::with_capacity(subscribers);
+    while connections.len() < subscribers {
+        connections.push(listener.accept().await.unwrap());
+    }
+    told.set_nonblocking(true).unwrap();
+    let told = tokio::net::TcpListener::from_std(told).unwrap();
+    let mut received = told.accept().await.unwrap().0;
+    for window in 0.. {
+        if window >= AHEAD && received.read_u8().await.is_err() {
+            return;
+        }
+        for _ in 0..WINDOW {
+            let message = Bytes::copy_from_slice(payload);
+            for connection in &mut connections {
+                // Until the subscribers are gone.
+                if connection.send(message.clone()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+pub async fn subscribe_by_connections(job: &Job, to: &str, subscribers: usize) {
+    let (endpoint, windows) = Windows::new(to, job.size, subscribers);
+    let windows = Arc::new(Mutex::new(windows));
+    for _ in 0..subscribers {
+        let mut connection = connect(job, SocketType::Pull, endpoint).await;
+        let (windows, size) = (Arc::clone(&windows), job.size);
+        tokio::spawn(async move {
+            for window in 0.. {
+                for _ in 0..WINDOW {
+                    // Until the publisher is gone.
+                    let Ok(message) = connection.recv_message().await else {
+                        return;
+                    };
+                    assert_eq!(message.single().map(|frame| frame.len()), Some(size));
                 }
                 windows.lock().unwrap().received(window);
             }

@@ -36,6 +36,14 @@ pub enum Task {
     FanOut { subscribers: usize },
     /// That many subscribers. They report how many messages per second they receive together.
     FanIn { to: String, subscribers: usize },
+    /// As `FanOut`, by a loop over connections.
+    ConnectionsOut { subscribers: usize },
+    /// As `FanIn`, by connections.
+    ConnectionsIn { to: String, subscribers: usize },
+    /// As `Pull`, from this many connections together.
+    PullMany { peers: usize },
+    /// As `Push`, by this many connections.
+    PushMany { to: String, peers: usize },
     /// Binds, and sends back what it receives.
     Echo,
     /// Connects, and reports how many nanoseconds a round trip takes.
@@ -44,6 +52,11 @@ pub enum Task {
     Tunnel { to: String },
     /// Binds, and reports its processor time when it is asked.
     Serve,
+    /// As `Serve`, and reports what each of its clients has allocated once this many are connected.
+    ServeCounted { peers: usize },
+    /// This many clients that connect, some at a time, and do nothing else. They report how many are
+    /// connected.
+    Idle { to: String, peers: usize },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,10 +103,18 @@ impl Job {
             Task::SocketDealers { to } => ("socket-dealers", to.as_str(), 1),
             Task::FanOut { subscribers } => ("fan-out", "-", *subscribers),
             Task::FanIn { to, subscribers } => ("fan-in", to.as_str(), *subscribers),
+            Task::ConnectionsOut { subscribers } => ("connections-out", "-", *subscribers),
+            Task::ConnectionsIn { to, subscribers } => {
+                ("connections-in", to.as_str(), *subscribers)
+            }
+            Task::PullMany { peers } => ("pull-many", "-", *peers),
+            Task::PushMany { to, peers } => ("push-many", to.as_str(), *peers),
             Task::Echo => ("echo", "-", 1),
             Task::Ping { to } => ("ping", to.as_str(), 1),
             Task::Tunnel { to } => ("tunnel", to.as_str(), 1),
             Task::Serve => ("serve", "-", 1),
+            Task::ServeCounted { peers } => ("serve-counted", "-", *peers),
+            Task::Idle { to, peers } => ("idle", to.as_str(), *peers),
         };
         let mechanism = if self.curve { "curve" } else { "null" };
         vec![
@@ -112,7 +133,8 @@ impl Job {
             panic!("a child has seven arguments: {arguments:?}");
         };
         let to = to.clone();
-        let subscribers = peers.parse().unwrap();
+        let peers = peers.parse().unwrap();
+        let subscribers = peers;
         Self {
             side: match side.as_str() {
                 "ours" => Side::Ours,
@@ -131,10 +153,16 @@ impl Job {
                 "socket-dealers" => Task::SocketDealers { to },
                 "fan-out" => Task::FanOut { subscribers },
                 "fan-in" => Task::FanIn { to, subscribers },
+                "connections-out" => Task::ConnectionsOut { subscribers },
+                "connections-in" => Task::ConnectionsIn { to, subscribers },
+                "pull-many" => Task::PullMany { peers },
+                "push-many" => Task::PushMany { to, peers },
                 "echo" => Task::Echo,
                 "ping" => Task::Ping { to },
                 "tunnel" => Task::Tunnel { to },
                 "serve" => Task::Serve,
+                "serve-counted" => Task::ServeCounted { peers },
+                "idle" => Task::Idle { to, peers },
                 other => panic!("no such task: {other}"),
             },
             curve: mechanism == "curve",

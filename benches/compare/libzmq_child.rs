@@ -5,6 +5,7 @@ use crate::fan_out;
 use crate::job::{Job, Task, client_secret, server_secret};
 use crate::sockets::{DEALERS, UNDER_WAY};
 use crate::stopwatch::{Counter, Pings};
+use crate::streams;
 use crate::zmq::{Curve, Kind, Socket, Zmq};
 use std::time::Instant;
 
@@ -82,11 +83,19 @@ pub fn run(job: &Job) {
         }
         Task::Ping { to } => ping(&connected(Kind::Dealer, to), &payload),
         Task::Tunnel { .. } => panic!("libzmq has no tunnel"),
+        Task::PushMany { to, peers } => {
+            streams::send_by_libzmq(|| connected(Kind::Push, to), *peers, &payload);
+        }
         Task::PullIpc
         | Task::StreamPull
         | Task::StreamPush { .. }
         | Task::SocketPull
-        | Task::SocketPush { .. } => panic!("only ours does this"),
+        | Task::SocketPush { .. }
+        | Task::ConnectionsOut { .. }
+        | Task::ConnectionsIn { .. }
+        | Task::PullMany { .. }
+        | Task::ServeCounted { .. }
+        | Task::Idle { .. } => panic!("only ours does this"),
         Task::Serve => {
             let socket = told(Kind::Pull);
             loop {

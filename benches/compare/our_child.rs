@@ -3,9 +3,11 @@
 use crate::child::tell;
 use crate::fan_out;
 use crate::host;
+use crate::idle;
 use crate::job::{Job, Task, client_secret, server_secret};
 use crate::sockets;
 use crate::stopwatch::{Counter, Pings};
+use crate::streams;
 use std::time::Instant;
 use zmtp_auth::net::{Connection, Listener, Message, Tunnel, TunnelOptions};
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
@@ -14,6 +16,9 @@ use zmtp_auth::{Config, Domain, KeyPair, NoPolicy, SocketType};
 const ANY_PORT: &str = "tcp://127.0.0.1:*";
 
 pub fn run(job: Job) {
+    if let Task::ServeCounted { peers } = job.task {
+        return idle::serve_counted(&job, peers);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -49,6 +54,16 @@ async fn work(job: &Job) {
         Task::SocketDealers { to } => sockets::dealers(job, to, &payload).await,
         Task::FanOut { subscribers } => fan_out::publish(job, *subscribers, &payload).await,
         Task::FanIn { to, subscribers } => fan_out::subscribe(job, to, *subscribers).await,
+        Task::ConnectionsOut { subscribers } => {
+            fan_out::publish_by_connections(job, *subscribers, &payload).await;
+        }
+        Task::ConnectionsIn { to, subscribers } => {
+            fan_out::subscribe_by_connections(job, to, *subscribers).await;
+        }
+        Task::PullMany { peers } => streams::receive(job, *peers).await,
+        Task::PushMany { to, peers } => streams::send(job, to, *peers, &payload).await,
+        Task::Idle { to, peers } => idle::clients(to, *peers).await,
+        Task::ServeCounted { .. } => unreachable!("it has a runtime of its own"),
         Task::Echo => {
             let listener = bind(job, SocketType::Dealer).await;
             let mut connection = listener.accept().await.unwrap();
@@ -69,8 +84,7 @@ async fn work(job: &Job) {
         Task::Serve => {
             let listener = bind(job, SocketType::Pull).await;
             loop {
-                let mut connection = listener.accept().await.unwrap();
-                tokio::spawn(async move { while connection.recv().await.is_ok() {} });
+                serve_one(listener.accept().await.unwrap());
             }
         }
     }
@@ -97,7 +111,12 @@ pub fn admits_all() -> ZapRouter {
     router
 }
 
-async fn bind(job: &Job, kind: SocketType) -> Listener {
+/// Receives in a task until the client closes.
+pub fn serve_one(mut connection: Connection) {
+    tokio::spawn(async move { while connection.recv().await.is_ok() {} });
+}
+
+pub async fn bind(job: &Job, kind: SocketType) -> Listener {
     bind_to(ANY_PORT, job, kind).await
 }
 
@@ -136,7 +155,7 @@ pub fn client(kind: SocketType, curve: bool) -> Config<NoPolicy> {
     config.unwrap()
 }
 
-async fn connect(job: &Job, kind: SocketType, to: &str) -> Connection {
+pub async fn connect(job: &Job, kind: SocketType, to: &str) -> Connection {
     Connection::connect(to, client(kind, job.curve))
         .await
         .unwrap()

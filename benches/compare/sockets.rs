@@ -5,7 +5,7 @@ use crate::job::{Job, Side, Task};
 use crate::our_child::{client, server};
 use crate::report::Report;
 use crate::stopwatch::Counter;
-use crate::under_load::{Ends, TOGETHER};
+use crate::under_load::{Ends, TOGETHER, at_best};
 use zmtp_auth::SocketType;
 use zmtp_sockets::{Dealer, Pull, Push, Router, SocketOptions};
 
@@ -35,7 +35,7 @@ pub fn run(report: &mut Report, libzmq: &str) {
         at_best(side, |threads| {
             let dealers = |to| Task::SocketDealers { to };
             let job = |task| job(side, task, true, 64, threads);
-            Ends::start(job, Task::SocketRouter, dealers)
+            Ends::start(job, Task::SocketRouter, dealers).together()
         })
     });
     for curve in [true, false] {
@@ -46,7 +46,7 @@ pub fn run(report: &mut Report, libzmq: &str) {
                 at_best(side, |threads| {
                     let fan_in = |to| Task::FanIn { to, subscribers };
                     let job = |task| job(side, task, curve, 64, threads);
-                    Ends::start_sender_first(job, Task::FanOut { subscribers }, fan_in)
+                    Ends::start_sender_first(job, Task::FanOut { subscribers }, fan_in).together()
                 })
             });
         }
@@ -55,17 +55,6 @@ pub fn run(report: &mut Report, libzmq: &str) {
 
 const fn mechanism(curve: bool) -> &'static str {
     if curve { "CURVE" } else { "NULL" }
-}
-
-/// The figures of our side, or the better ones of libzmq with one thread for its connections, its
-/// default, and with two.
-fn at_best(side: Side, start: impl Fn(u8) -> Ends) -> [f64; 2] {
-    let [rate, processor] = start(1).together();
-    if side == Side::Ours {
-        return [rate, processor];
-    }
-    let other = start(2).together();
-    [rate.max(other[0]), processor.min(other[1])]
 }
 
 const fn job(side: Side, task: Task, curve: bool, size: usize, threads: u8) -> Job {

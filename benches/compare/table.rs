@@ -8,7 +8,7 @@ const HEAD: &str = "| case | ours | peer | unit | ratio | commit |\n|---|---|---
 /// The title of the section that measures what a user gets.
 pub const USUAL: &str = "The library as it is built";
 /// The cases of the summary.
-pub const MAIN_CASES: [&str; 24] = [
+pub const MAIN_CASES: [&str; 26] = [
     "seal 64",
     "seal 1024",
     "seal 65536",
@@ -31,6 +31,8 @@ pub const MAIN_CASES: [&str; 24] = [
     "tunnel CURVE 65536",
     "sockets, PUB to 50 SUB, CURVE 64",
     "100 connections to one server, CURVE 1024",
+    "one sender to 50 connections, CURVE 64",
+    "one sender to 500 connections, CURVE 64",
     "10000 idle CURVE connections, RSS",
     "ZAP decision, 100000 keys, 10000 addresses",
 ];
