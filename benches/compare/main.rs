@@ -25,6 +25,7 @@ mod libzmq_child;
 mod links;
 mod our_child;
 mod pairing;
+mod policy;
 mod report;
 mod results;
 mod sockets;
@@ -119,6 +120,7 @@ fn main() {
     fan_out::run(&mut report, &zmq.name);
     idle::run(&mut report, &zmq.name);
     zap::run(&mut report);
+    policy::run(&mut report);
     heap::run(&mut report, &zmq);
     report.finish();
 }

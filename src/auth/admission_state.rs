@@ -82,6 +82,11 @@ impl AdmissionState {
         }
     }
 
+    /// The end of its validity, if it stands.
+    pub(crate) fn due(&self) -> Option<SystemTime> {
+        self.valid_until.filter(|_| !self.revoked)
+    }
+
     /// The time until the next look at the clock; `None` if the validity has no end.
     pub(crate) fn next_check(&self, now: Option<SystemTime>) -> Option<Duration> {
         let left = self.valid_until?.duration_since(now?).unwrap_or_default();

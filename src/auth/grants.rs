@@ -1,8 +1,8 @@
 //! Grants of the Authenticator: its record of an admitted peer, and the end of the admission.
 //!
 //! Decisions issue grants, changes of the policy end them, and holders check them, all at the same
-//! time. A change first stores the new policy and then checks every registered grant. A decision
-//! first registers its grant and then checks it against the policy in force. Whichever comes second
+//! time. A change first stores the new policy and then checks the registered grants that it can affect.
+//! A decision first registers its grant and then checks it against the policy in force. Whichever comes second
 //! sees the other's effect, so no grant misses a change. A change holds the Authenticator's lock
 //! until all grants are checked: otherwise the next change could undo it before that. A grant never
 //! goes back: `revoked` is only ever set, and a check against an older policy than the last does
@@ -12,27 +12,24 @@
 use crate::access::address::PeerAddress;
 use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
-use crate::access::grant::GrantTerms;
-use crate::access::topics::{TopicPermissions, TopicTerms, Topics};
+use crate::access::topics::TopicPermissions;
 use crate::auth::admission_state::{AdmissionState, LiveTopics};
-use crate::auth::audit::event::{Audited, AuditedAdmission};
 use crate::auth::audit::log::EventLog;
+use crate::auth::grant_places::PlaceFinder;
 use crate::auth::policy::admission::{Admission, AdmittedPeer};
+use crate::auth::policy::comparison::affected::Affected;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::rule::Rule;
 use crate::auth::sync::event_count::EventCount;
-use crate::auth::sync::weak_registry::WeakRegistry;
+use crate::auth::sync::weak_registry::{Places, WeakRegistry};
 use crate::lock::lock;
-use crate::printable::printable;
-use crate::zap::bounds::within;
 use crate::zap::contain::contain;
 use crate::zap::request::ZapRequest;
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use std::any::Any;
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+#[cfg(test)]
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -71,6 +68,7 @@ pub struct AdmissionTerms {
     /// Keeps the Authenticator alive, so that it continues to reload its files.
     _issuer: Arc<dyn Any + Send + Sync>,
     id: u64,
+    places: Places,
     entry_version: u64,
     domain: Domain,
     credential: Credential,
@@ -154,116 +152,52 @@ impl AdmissionTerms {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, AdmissionState> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, AdmissionState> {
         lock(&self.state)
     }
 
+    pub(crate) const fn live_topics(&self) -> &LiveTopics {
+        &self.topics
+    }
+
+    /// Notified when the admission ends, and when its topics or the end of its validity change.
+    pub(crate) const fn changed(&self) -> &EventCount {
+        &self.changed
+    }
+
     /// Checks the admission against `policy` and the clock. True if waiters must be notified.
-    fn check(&self, policy: &Policy, now: Option<SystemTime>) -> bool {
-        let mut state = self.state();
-        state.check(policy, &self.peer(), &self.topics, now)
+    pub(crate) fn check(&self, policy: &Policy, now: Option<SystemTime>) -> bool {
+        self.change(|state| state.check(policy, &self.peer(), &self.topics, now))
     }
 
-    /// Notifies waiters, and writes the audit log if the admission has ended.
-    fn notify(&self) {
-        self.changed.notify_all();
-        let (is_end, checked) = {
+    /// Ends the admission. True if it stood before.
+    fn revoke(&self) -> bool {
+        self.change(|state| state.revoke(&self.topics))
+    }
+
+    /// Changes the state, and tells the ledger when the admission is due.
+    fn change<R>(&self, change: impl FnOnce(&mut AdmissionState) -> R) -> R {
+        let (outcome, is_due_anew) = {
             let mut state = self.state();
-            let AdmissionState {
-                revoked, checked, ..
-            } = *state;
-            // Several changes may notify of one end.
-            let is_told = std::mem::replace(&mut state.is_end_audited, revoked);
-            (revoked && !is_told, checked)
+            let before = state.due();
+            let outcome = change(&mut state);
+            (outcome, state.due() != before)
         };
-        if is_end {
-            self.audit_end(checked);
+        if is_due_anew {
+            self.tell_due();
         }
+        outcome
     }
 
-    /// Writes the end of the admission under the policy of that version to the audit log.
-    fn audit_end(&self, policy_version: u64) {
-        tracing::info!(domain = %self.domain, address = %self.address,
-            mechanism = %self.mechanism(), user_id = printable(&self.user_id),
-            rule = %self.rule, "admission ended");
-        self.ledger.log.tell(policy_version, || {
-            Audited::Ended(AuditedAdmission {
-                domain: self.domain.clone(),
-                address: self.address.clone(),
-                credential: self.credential.clone(),
-                user_id: self.user_id.clone(),
-                rule: self.rule.clone(),
-            })
-        });
-    }
-}
-
-impl GrantTerms for AdmissionTerms {
-    fn still_valid(&self) -> bool {
-        if self.check(&self.ledger.policy(), self.ledger.now()) {
-            self.notify();
-        }
-        !self.state().revoked
-    }
-
-    fn topics(self: Arc<Self>) -> Topics {
-        Topics::new(self)
-    }
-
-    fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(async move {
-            loop {
-                // Read before the check, so that a change after the check ends the wait at once.
-                let heard = self.changed.count();
-                if !self.still_valid() {
-                    return;
-                }
-                let notified = self.changed.notified_after(heard);
-                let now = self.ledger.now();
-                let next = self.state().next_check(now);
-                match next {
-                    None => notified.await,
-                    Some(time) => {
-                        // In both cases the admission is checked again.
-                        let _was_notified = within(time, notified).await;
-                    }
-                }
-            }
-        })
-    }
-}
-
-impl TopicTerms for AdmissionTerms {
-    fn permissions(&self) -> TopicPermissions {
-        self.topics.permissions()
-    }
-
-    fn version(&self) -> u64 {
-        self.topics.version()
-    }
-
-    fn changed(&self, seen: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.topics.changed(seen, &self.changed))
+    fn tell_due(&self) {
+        let live = &self.ledger.live;
+        live.set_due(self.id, self.places, || self.state().due());
     }
 }
 
 impl Drop for AdmissionTerms {
     fn drop(&mut self) {
-        self.ledger.live.remove(self.id);
-    }
-}
-
-impl fmt::Debug for AdmissionTerms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdmissionTerms")
-            .field("entry_version", &self.entry_version)
-            .field("domain", &self.domain)
-            .field("credential", &self.credential)
-            .field("address", &self.address)
-            .field("rule", &self.rule)
-            .field("state", &*self.state())
-            .field("topics", &self.topics)
-            .finish_non_exhaustive()
+        self.ledger.live.remove(self.id, self.places);
     }
 }
 
@@ -273,6 +207,10 @@ pub(crate) struct Ledger {
     clock: Clock,
     /// The grants that are still held, including revoked ones.
     live: WeakRegistry<AdmissionTerms>,
+    places: PlaceFinder,
+    /// The number of admissions that changes have checked.
+    #[cfg(test)]
+    pub(crate) checked: AtomicUsize,
     /// The log of audit events.
     pub(crate) log: Arc<EventLog>,
 }
@@ -292,6 +230,9 @@ impl Ledger {
             policy: ArcSwap::default(),
             clock: Box::new(clock),
             live: WeakRegistry::default(),
+            places: PlaceFinder::default(),
+            #[cfg(test)]
+            checked: AtomicUsize::new(0),
             log: Arc::default(),
         }
     }
@@ -314,10 +255,13 @@ impl Ledger {
         request: &ZapRequest,
         admission: &Admission,
     ) -> Issued {
-        let terms = self.live.add(|id| AdmissionTerms {
+        let peer = admission.of(request);
+        let places = self.places.of(&peer);
+        let terms = self.live.add(places, |id| AdmissionTerms {
             ledger: Arc::clone(self),
             _issuer: issuer,
             id,
+            places,
             entry_version: admission.entry_version,
             domain: request.domain.clone(),
             credential: admission.credential.clone(),
@@ -328,16 +272,19 @@ impl Ledger {
             topics: LiveTopics::new(TopicPermissions::none()),
             changed: EventCount::default(),
         });
+        if admission.valid_until.is_some() {
+            terms.tell_due();
+        }
         // Registration races with policy changes. A change that is stored before the load below is
         // seen by it, and a later one finds the registered grant, so one check covers all changes.
         // `endings` is asked as well, because `end_admissions` leaves the rules as they are.
         let policy = self.policy();
         let is_withdrawn = policy.version != policy_version && {
             terms.check(&policy, self.now());
-            let mut state = terms.state();
             if !policy.endings.allow(policy_version, &terms.peer()) {
-                state.revoke(&terms.topics);
+                terms.revoke();
             }
+            let mut state = terms.state();
             if !state.revoked {
                 state.since = state.checked;
             }
@@ -357,17 +304,46 @@ impl Ledger {
         self.live.len()
     }
 
-    /// Checks every admission against `policy`, which must be in force already.
-    pub(crate) fn check(&self, policy: &Policy, now: Option<SystemTime>) -> PendingNotices {
-        PendingNotices(self.live.select(|terms| terms.check(policy, now)))
+    /// Checks the admissions that a change can affect against `policy`, which must be in force
+    /// already, and those whose validity has ended.
+    pub(crate) fn check(
+        &self,
+        policy: &Policy,
+        affected: &[Affected],
+        now: Option<SystemTime>,
+    ) -> PendingNotices {
+        let check = |terms: &AdmissionTerms| {
+            #[cfg(test)]
+            self.checked.fetch_add(1, Ordering::SeqCst);
+            terms.check(policy, now)
+        };
+        let mut notices = self.select(affected, check);
+        notices.extend(self.live.select_due(now, check));
+        PendingNotices(notices)
     }
 
-    /// Ends the admissions for which `is_meant` returns true.
-    pub(crate) fn end(&self, is_meant: impl Fn(&AdmissionTerms) -> bool) -> PendingNotices {
-        PendingNotices(
-            self.live
-                .select(|terms| is_meant(terms) && terms.state().revoke(&terms.topics)),
-        )
+    /// Ends the admissions in a set for which `is_meant` returns true.
+    pub(crate) fn end(
+        &self,
+        affected: Affected,
+        is_meant: impl Fn(&AdmissionTerms) -> bool,
+    ) -> PendingNotices {
+        let end = |terms: &AdmissionTerms| is_meant(terms) && terms.revoke();
+        PendingNotices(self.select(&[affected], end))
+    }
+
+    /// Calls `act` for the admissions in these sets, and returns those for which it returns true.
+    fn select(
+        &self,
+        affected: &[Affected],
+        act: impl Fn(&AdmissionTerms) -> bool,
+    ) -> Vec<Arc<AdmissionTerms>> {
+        let mut selected = Vec::new();
+        let searches = affected.iter().flat_map(|one| self.places.searches(one));
+        for (first, last) in searches.flat_map(|search| search.ranges(|| self.live.realms())) {
+            selected.extend(self.live.select(first, last, &act));
+        }
+        selected
     }
 }
 

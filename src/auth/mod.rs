@@ -4,6 +4,8 @@
 mod admission_state;
 pub(crate) mod audit;
 pub(crate) mod authenticator;
+mod grant_places;
+mod grant_terms;
 pub(crate) mod grants;
 pub(crate) mod policy;
 #[cfg(feature = "policy-file")]

@@ -201,58 +201,6 @@ pub enum AddressChange {
     Clear,
 }
 
-impl Change {
-    /// The change from the entries `before` to those `after`. Entries of version `fresh` are new or
-    /// changed.
-    pub(crate) fn ruled(
-        rule: Rule,
-        before: &[(Credential, u64)],
-        after: &[(Credential, u64)],
-        fresh: u64,
-    ) -> Self {
-        use std::collections::HashSet;
-        let names = |entries: &[(Credential, u64)]| -> HashSet<Credential> {
-            entries.iter().map(|(name, _)| name.clone()).collect()
-        };
-        let (known, kept) = (names(before), names(after));
-        let new = after.iter().filter(|(_, version)| *version == fresh);
-        let new = new.map(|(name, _)| name.clone());
-        let (changed, added) = new.partition(|name| known.contains(name));
-        let gone = before.iter().filter(|(name, _)| !kept.contains(name));
-        Self::Ruled {
-            rule,
-            added,
-            changed,
-            removed: gone.map(|(name, _)| name.clone()).collect(),
-            users: Vec::new(),
-        }
-    }
-}
-
-impl Change {
-    /// Adds the users of the keys that the change lists.
-    pub(crate) fn with_users<'a>(
-        mut self,
-        user_of: impl Fn(&PublicKey) -> Option<&'a Bytes>,
-    ) -> Self {
-        if let Self::Ruled {
-            added,
-            changed,
-            removed,
-            users,
-            ..
-        } = &mut self
-        {
-            let listed = added.iter().chain(&*changed).chain(&*removed);
-            users.extend(listed.filter_map(|credential| match credential {
-                Credential::Key(key) => Some((*key, user_of(key)?.clone())),
-                _ => None,
-            }));
-        }
-        self
-    }
-}
-
 impl Audited {
     /// The kind of the event, for counting and as a label: `decision`, `malformed`, `ended`,
     /// `change`, `provider_stuck` or `reloaded`.

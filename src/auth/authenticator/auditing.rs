@@ -5,6 +5,8 @@
 use crate::auth::audit::event::{Audited, AuditedDecision, Change};
 use crate::auth::audit::log::AuditEvents;
 use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::comparison::ruled::{Counts, Made};
+use crate::auth::policy::decide::Policy;
 use crate::auth::policy::outcome::Decided;
 use crate::auth::policy::rule::Rule;
 #[cfg(feature = "reload")]
@@ -77,6 +79,28 @@ impl Authenticator {
             .tell(self.policy_version(), || Audited::Reloaded(event.clone()));
     }
 
+    /// Records what the change from `before` to `policy` has done. Rules are compared only if that is
+    /// logged or read.
+    pub(crate) fn audit_made(&self, before: &Policy, policy: &Policy, made: Made) {
+        match made {
+            Made::Told(change) => self.audit_change(policy.version, change),
+            Made::Ruled(mechanism, domain) => {
+                if tracing::enabled!(tracing::Level::INFO) {
+                    let rule = policy.rule_of(mechanism, &domain);
+                    let Counts {
+                        added,
+                        changed,
+                        removed,
+                    } = policy.counts_since(before, mechanism, &domain);
+                    tracing::info!(%rule, added, changed, removed, "policy changed");
+                }
+                self.event_log().tell(policy.version, || {
+                    Audited::Change(policy.change_since(before, mechanism, &domain))
+                });
+            }
+        }
+    }
+
     /// Records the change that has led to the policy of that version.
     pub(crate) fn audit_change(&self, policy_version: u64, change: Change) {
         change.log();
@@ -122,14 +146,8 @@ impl Change {
             Self::Claimed(mechanism, domain) => {
                 tracing::info!(%mechanism, %domain, "domain claimed");
             }
-            Self::Ruled {
-                rule,
-                added,
-                changed,
-                removed,
-                users: _,
-            } => tracing::info!(%rule, added = added.len(), changed = changed.len(),
-                removed = removed.len(), "policy changed"),
+            // Its log line comes from counts: see `audit_made`.
+            Self::Ruled { .. } => {}
             Self::PolicyFile(domains) => {
                 tracing::info!(domains = domains.len(), "policy file loaded");
             }

@@ -9,6 +9,7 @@ use crate::auth::authenticator::configured::Configured;
 use crate::auth::authenticator::configured::Loaded;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::call::Call;
+use crate::auth::policy::comparison::ruled::Made;
 use crate::auth::policy::curve::row::{CurveKey, CurveKeyError};
 use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::decide::Policy;
@@ -173,19 +174,11 @@ impl Authenticator {
 }
 
 impl Policy {
-    /// Puts `rule` in force, and returns the change for the audit log.
-    pub(crate) fn rule_curve(&mut self, domain: Domain, mut rule: CurveRule) -> Change {
-        let (before, fresh) = (self.curve.get(&domain), self.version);
-        rule.inherit(before, fresh);
-        let keys = before.map(CurveRule::key_versions).unwrap_or_default();
-        let name = rule.name(domain.clone());
-        let change = Change::ruled(name, &keys, &rule.key_versions(), fresh);
-        let change = change.with_users(|key| {
-            let user_before = || before?.user_of(key);
-            rule.user_of(key).or_else(user_before)
-        });
-        self.curve.insert(domain, rule);
-        change
+    /// Puts `rule` in force.
+    pub(crate) fn rule_curve(&mut self, domain: Domain, mut rule: CurveRule) -> Made {
+        rule.inherit(self.curve.get(&domain), self.version);
+        self.curve.insert(domain.clone(), rule);
+        Made::Ruled(MechanismKind::Curve, domain)
     }
 
     /// Whether `domain` has a rule of its own.

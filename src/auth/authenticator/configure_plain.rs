@@ -3,11 +3,11 @@
 
 use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
-use crate::auth::audit::event::Change;
 use crate::auth::authenticator::configured::Configured;
 #[cfg(not(feature = "reload"))]
 use crate::auth::authenticator::configured::Loaded;
 use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::comparison::ruled::Made;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::password_file::{PasswordFileError, Passwords};
 #[cfg(feature = "reload")]
@@ -191,14 +191,10 @@ impl Authenticator {
 }
 
 impl Policy {
-    /// Puts `rule` in force, and returns the change for the audit log.
-    pub(crate) fn rule_plain(&mut self, domain: Domain, mut rule: PlainRule) -> Change {
-        let (before, fresh) = (self.plain.get(&domain), self.version);
-        rule.inherit(before, fresh);
-        let users = before.map(PlainRule::users).unwrap_or_default();
-        let name = rule.name(domain.clone());
-        let change = Change::ruled(name, &users, &rule.users(), fresh);
-        self.plain.insert(domain, rule);
-        change
+    /// Puts `rule` in force.
+    pub(crate) fn rule_plain(&mut self, domain: Domain, mut rule: PlainRule) -> Made {
+        rule.inherit(self.plain.get(&domain), self.version);
+        self.plain.insert(domain.clone(), rule);
+        Made::Ruled(MechanismKind::Plain, domain)
     }
 }

@@ -30,6 +30,7 @@ impl Authenticator {
             policy.ruling_call = Call::next();
             let tables = &mut Arc::make_mut(&mut policy.topics).0;
             let is_table = table.is_some();
+            let table = table.map(Arc::new);
             let after = table.clone().unwrap_or_default();
             let before = match table {
                 Some(table) => tables.insert(domain.clone(), table),

@@ -16,6 +16,10 @@ pub struct Configured {
     /// Whether the call has ended the watch of a directory or file for this domain and mechanism.
     /// Later changes of the file then do not replace what the call has configured.
     pub ended_watch: bool,
+    /// The number of keys that [`remove_curve_keys`] has removed. Other calls leave it at 0.
+    ///
+    /// [`remove_curve_keys`]: crate::auth::Authenticator::remove_curve_keys
+    pub removed_keys: usize,
 }
 
 /// The files that an explicit call has loaded. Without feature `reload` nothing needs to know them.

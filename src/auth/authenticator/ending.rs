@@ -5,6 +5,7 @@ use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
 use crate::auth::audit::event::Change;
 use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::grants::AdmissionTerms;
 use crate::auth::policy::endings::Ended;
 use crate::crypto::keys::PublicKey;
 use bytes::Bytes;
@@ -52,7 +53,8 @@ impl Authenticator {
             policy.endings.end(policy.version, meant.clone());
             change
         });
-        let ended = self.ledger().end(|terms| meant.applies_to(&terms.peer()));
+        let is_meant = |terms: &AdmissionTerms| meant.applies_to(&terms.peer());
+        let ended = self.ledger().end(meant.affected(), is_meant);
         let count = ended.len();
         ended.notify();
         count

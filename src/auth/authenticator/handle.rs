@@ -5,6 +5,7 @@ use crate::auth::audit::event::Change;
 use crate::auth::audit::log::EventLog;
 use crate::auth::grants::{AdmissionTerms, Issued, Ledger};
 use crate::auth::policy::admission::Admission;
+use crate::auth::policy::comparison::ruled::Made;
 use crate::auth::policy::decide::Policy;
 use crate::auth::sync::event_count::EventCount;
 use crate::auth::sync::thread_pool::{PoolSettings, Replacement, ThreadPool};
@@ -249,7 +250,7 @@ impl Authenticator {
     }
 
     /// Replaces the policy by a changed copy. `change` returns what it did, for the audit log.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Policy) -> Change) {
+    pub(crate) fn change<C: Into<Made>>(&self, change: impl FnOnce(&mut Policy) -> C) {
         match self.try_change(|policy| Ok::<_, Infallible>(((), change(policy)))) {
             Ok(()) => {}
             Err(never) => match never {},
@@ -258,9 +259,9 @@ impl Authenticator {
 
     /// Replaces the policy by a changed copy, unless the change fails. When it returns, every
     /// admission that the change withdraws has ended. `change` must not call foreign code.
-    pub(crate) fn try_change<T, E>(
+    pub(crate) fn try_change<T, C: Into<Made>, E>(
         &self,
-        change: impl FnOnce(&mut Policy) -> Result<(T, Change), E>,
+        change: impl FnOnce(&mut Policy) -> Result<(T, C), E>,
     ) -> Result<T, E> {
         let now = self.now();
         // A change that panics stores nothing, so a poisoned lock does not mean a broken policy.
@@ -268,21 +269,28 @@ impl Authenticator {
         let mut policy = Policy::clone(&self.policy());
         policy.version += 1;
         let version = policy.version;
-        let (outcome, change) = change(&mut policy)?;
+        let (outcome, made) = change(&mut policy)?;
+        let made = made.into();
         let policy = Arc::new(policy);
         let before = self.0.ledger.policy.swap(Arc::clone(&policy));
         #[cfg(feature = "reload")]
-        let ended = match change {
-            Change::WatchEnded(_) => Vec::new(),
+        let ended = match made {
+            Made::Told(Change::WatchEnded(_)) => Vec::new(),
             _ => policy.watches.ended_since(&before.watches),
         };
         // The grants are checked while the lock is held. Otherwise a second change could undo this
         // one before the grants are checked, and an admission would survive that this change ends.
-        let notices = self.0.ledger.check(&policy, now);
+        // The policies are compared after the new one is stored. A grant that is registered later than
+        // the count of grants is taken finds the new policy by itself.
+        let affected = match self.live_grants() {
+            0 => Vec::new(),
+            live => policy.affected_since(&before, live),
+        };
+        let notices = self.0.ledger.check(&policy, &affected, now);
         drop(alone);
         // The rest runs foreign code, which may change the policy itself: wakers of readers and
         // holders, and the drop of providers together with the policy before.
-        self.audit_change(version, change);
+        self.audit_made(&before, &policy, made);
         #[cfg(feature = "reload")]
         if !ended.is_empty() {
             self.audit_change(version, Change::WatchEnded(ended));
@@ -359,5 +367,337 @@ impl fmt::Debug for Authenticator {
             .field("policy", &**self.policy())
             .field("live_grants", &self.live_grants())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::address::PeerAddress;
+    use crate::access::credentials::{Credentials, MechanismKind};
+    use crate::access::grant::Grant;
+    use crate::access::request::AccessRequest;
+    use crate::access::topics::TopicPermissions;
+    use crate::auth::policy::comparison::affected::Affected;
+    use crate::auth::policy::curve::row::CurveKey;
+    use crate::auth::policy::provider::{CurveQuestion, ProviderAnswer, ProviderError};
+    use crate::auth::policy::topics::TopicTable;
+    use crate::auth::sync::block_on::block_on;
+    use crate::crypto::password::Password;
+    use crate::wire::metadata::Metadata;
+    use crate::zap::request::RequestId;
+    use crate::zap::router::ZapHandler;
+    use proptest::prelude::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::UNIX_EPOCH;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// With more of them this test takes long.
+    fn cases() -> u32 {
+        let is_full = std::env::var_os("ZMTP_AUTH_FULL").is_some();
+        if is_full { 1000 } else { 24 }
+    }
+
+    fn key(number: u8) -> PublicKey {
+        PublicKey::from_bytes([number + 9; 32]).unwrap()
+    }
+
+    fn admit(
+        auth: &Authenticator,
+        domain: &'static str,
+        address: &str,
+        credentials: Credentials,
+    ) -> Option<Grant> {
+        let address = PeerAddress::from_zap(address.as_bytes());
+        let request = AccessRequest::new(domain, address, credentials);
+        let asked = auth.handle(ZapRequest::new(RequestId::from(0), &request));
+        block_on(asked, PATIENCE).unwrap().grant
+    }
+
+    fn curve(auth: &Authenticator, domain: &'static str, number: u8) -> Option<Grant> {
+        let address = format!("10.0.0.{number}");
+        admit(
+            auth,
+            domain,
+            &address,
+            Credentials::Curve { key: key(number) },
+        )
+    }
+
+    fn plain(auth: &Authenticator, domain: &'static str, number: u8) -> Option<Grant> {
+        let credentials = Credentials::Plain {
+            username: format!("user{number}").into(),
+            password: Password::from("secret"),
+        };
+        admit(auth, domain, &format!("10.0.1.{number}"), credentials)
+    }
+
+    /// A provider that admits every key under one user id.
+    async fn same_user(_: CurveQuestion) -> Result<ProviderAnswer, ProviderError> {
+        Ok(ProviderAnswer::YesAs {
+            user_id: Bytes::from_static(b"same"),
+            metadata: Metadata::new(),
+        })
+    }
+
+    const DOMAINS: [&str; 4] = ["a", "b", "c", "*"];
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        SetKeys(usize, Vec<u8>),
+        AddKey(usize, u8, Option<u8>),
+        RemoveKeys(usize, Vec<u8>),
+        AnyKey(usize),
+        Provider(usize),
+        SetUsers(usize, Vec<u8>, bool),
+        Unconfigure(usize),
+        Deny(Option<usize>, u8),
+        Permit(Option<usize>, u8),
+        Topics(usize, Option<u8>, bool),
+        End(usize, u8),
+        Time(u64),
+        #[cfg(feature = "policy-file")]
+        File(u8),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let (domain, number) = (0..DOMAINS.len(), 0..6_u8);
+        let numbers = proptest::collection::vec(0..6_u8, 0..6);
+        let one = (domain.clone(), number.clone());
+        let list = (proptest::option::of(domain.clone()), number.clone());
+        let step = prop_oneof![
+            (domain.clone(), numbers.clone()).prop_map(|(at, keys)| Step::SetKeys(at, keys)),
+            (one.clone(), proptest::option::of(0..2_u8))
+                .prop_map(|((at, key), user)| Step::AddKey(at, key, user)),
+            (domain.clone(), numbers.clone()).prop_map(|(at, keys)| Step::RemoveKeys(at, keys)),
+            domain.clone().prop_map(Step::AnyKey),
+            domain.clone().prop_map(Step::Provider),
+            (domain.clone(), numbers, any::<bool>())
+                .prop_map(|(at, users, other)| Step::SetUsers(at, users, other)),
+            domain.clone().prop_map(Step::Unconfigure),
+            list.clone().prop_map(|(at, number)| Step::Deny(at, number)),
+            list.prop_map(|(at, number)| Step::Permit(at, number)),
+            (domain, proptest::option::of(number), any::<bool>())
+                .prop_map(|(at, user, all)| Step::Topics(at, user, all)),
+            one.prop_map(|(at, number)| Step::End(at, number)),
+            (1..9_u64).prop_map(Step::Time),
+        ];
+        #[cfg(feature = "policy-file")]
+        let step = prop_oneof![12 => step, 1 => (0..3_u8).prop_map(Step::File)];
+        proptest::collection::vec(step, 1..40)
+    }
+
+    fn apply(auth: &Authenticator, clock: &AtomicU64, step: Step) {
+        match step {
+            Step::SetKeys(at, keys) => {
+                auth.configure_curve_keys(DOMAINS[at], keys.into_iter().map(key));
+            }
+            Step::AddKey(at, number, user) => {
+                let row = CurveKey::new(key(number));
+                let row = match user {
+                    Some(user) => row.with_user(vec![b'u', user]),
+                    None => row,
+                };
+                auth.add_curve_users(DOMAINS[at], [row]).unwrap();
+            }
+            Step::RemoveKeys(at, keys) => {
+                auth.remove_curve_keys(DOMAINS[at], keys.into_iter().map(key));
+            }
+            Step::AnyKey(at) => {
+                auth.configure_curve_any(DOMAINS[at]);
+            }
+            Step::Provider(at) => {
+                auth.configure_curve_callback(DOMAINS[at], same_user);
+            }
+            Step::SetUsers(at, users, other) => {
+                let password = if other { "other" } else { "secret" };
+                let users = users
+                    .into_iter()
+                    .map(|user| (format!("user{user}"), password));
+                auth.configure_plain(DOMAINS[at], users).unwrap();
+            }
+            Step::Unconfigure(at) => {
+                auth.unconfigure(DOMAINS[at]);
+            }
+            Step::Deny(at, number) => {
+                let rule = [
+                    format!("10.0.0.0/{}", 32 - number),
+                    format!("10.0.1.{number}"),
+                ];
+                // There may be an allow list.
+                let _denied = match at {
+                    Some(at) => auth.addresses_of(DOMAINS[at]).deny(&rule),
+                    None => auth.deny(&rule),
+                };
+            }
+            Step::Permit(at, number) => {
+                let rule = [
+                    format!("10.0.0.0/{}", 32 - number),
+                    format!("10.0.1.{number}"),
+                ];
+                // There may be no deny list.
+                let _removed = match at {
+                    Some(at) => auth.addresses_of(DOMAINS[at]).remove_denied(&rule),
+                    None => auth.addresses().remove_denied(&rule),
+                };
+            }
+            Step::Topics(at, user, all) => {
+                let topics = if all {
+                    TopicPermissions::all()
+                } else {
+                    TopicPermissions::none()
+                };
+                let table = TopicTable::new();
+                let table = match user {
+                    Some(user) => {
+                        let name = key(user).to_z85();
+                        let table = table.with_user(MechanismKind::Curve, name, topics.clone());
+                        table.with_user(MechanismKind::Plain, format!("user{user}"), topics)
+                    }
+                    None => table.with_others(topics),
+                };
+                auth.configure_topics(DOMAINS[at], table);
+            }
+            Step::End(at, number) => {
+                let name = key(number).to_z85();
+                auth.end_admissions(MechanismKind::Curve, DOMAINS[at], name);
+                auth.end_admissions(MechanismKind::Curve, DOMAINS[at], "same");
+                auth.end_admissions_of_key(&key(number));
+            }
+            Step::Time(second) => {
+                clock.fetch_add(second, Ordering::SeqCst);
+                auth.start();
+            }
+            #[cfg(feature = "policy-file")]
+            Step::File(number) => {
+                let text = match number {
+                    0 => "[domain.a]\nnull = true\n",
+                    1 => "[domain.\"*\"]\nnull = true\ncurve = { any = true }\n",
+                    _ => "[deny]\naddresses = []\n[domain.b]\nnull = true\n",
+                };
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("policy.toml");
+                std::fs::write(&path, text).unwrap();
+                let file = crate::auth::policy_file::file::PolicyFile::load(&path);
+                if let Ok(file) = file {
+                    auth.load_policy(&file).unwrap();
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+        // The check of all admissions finds what the check of those that a change can affect has missed.
+        #[test]
+        fn a_change_checks_every_admission_that_it_affects(steps in steps()) {
+            let clock = Arc::new(AtomicU64::new(0));
+            let now = Arc::clone(&clock);
+            let auth = Authenticator::with_clock(&Limits::default(), move || {
+                UNIX_EPOCH + Duration::from_secs(now.load(Ordering::SeqCst))
+            });
+            let mut grants = Vec::new();
+            for step in steps {
+                for domain in ["a", "b", "other"] {
+                    for number in 0..6 {
+                        grants.extend(curve(&auth, domain, number));
+                        grants.extend(plain(&auth, domain, number));
+                    }
+                    grants.extend(admit(&auth, domain, "10.0.0.1", Credentials::Null));
+                }
+                apply(&auth, &clock, step);
+                let missed = auth.ledger().check(&auth.policy(), &[Affected::All], auth.now());
+                prop_assert_eq!(missed.len(), 0);
+                grants.retain(Grant::still_valid);
+                grants.truncate(200);
+            }
+        }
+    }
+
+    /// How many admissions a change checks.
+    fn checked(auth: &Authenticator, change: impl FnOnce(&Authenticator)) -> usize {
+        let before = auth.ledger().checked.load(Ordering::SeqCst);
+        change(auth);
+        auth.ledger().checked.load(Ordering::SeqCst) - before
+    }
+
+    #[test]
+    fn a_change_checks_only_admissions_that_it_can_affect() {
+        let auth = Authenticator::new();
+        let all: Vec<PublicKey> = (0..100).map(key).collect();
+        let users = || (0..100).map(|user| (format!("user{user}"), "secret"));
+        auth.configure_curve_keys("a", all.iter().copied());
+        auth.configure_curve_keys("*", all.iter().copied());
+        auth.configure_plain("a", users()).unwrap();
+        let mut held = Vec::new();
+        for number in 0..100 {
+            held.extend([curve(&auth, "a", number), curve(&auth, "other", number)]);
+            held.push(plain(&auth, "a", number));
+        }
+        held.push(curve(&auth, "a", 7));
+        assert!(held.iter().all(Option::is_some));
+        let checks = |change: fn(&Authenticator)| checked(&auth, change);
+        // A new key has no admissions, and the same keys again change none.
+        assert_eq!(checks(|auth| _ = auth.add_curve_users("a", [key(110)])), 0);
+        assert_eq!(checks(|auth| _ = auth.add_curve_users("a", [key(3)])), 0);
+        let again = || auth.configure_curve_keys("*", all.iter().copied());
+        assert_eq!(checked(&auth, |_| _ = again()), 0);
+        assert_eq!(checks(|auth| _ = auth.remove_curve_keys("a", [key(7)])), 2);
+        // The rule of `*` admits keys of other domains.
+        let named = || [CurveKey::new(key(8)).with_user("alice")];
+        assert_eq!(
+            checked(&auth, |auth| _ = auth.add_curve_users("*", named())),
+            2
+        );
+        let but_one = users().skip(1);
+        assert_eq!(
+            checked(&auth, |auth| _ = auth.configure_plain("a", but_one)),
+            1
+        );
+        assert_eq!(checks(|auth| _ = auth.configure_curve_any("fresh")), 0);
+        assert_eq!(checks(|auth| _ = auth.configure_curve_any("other")), 100);
+        let name = key(4).to_z85();
+        let table = TopicTable::new().with_others(TopicPermissions::all());
+        assert_eq!(
+            checked(&auth, |auth| auth.configure_topics("a", table.clone())),
+            201
+        );
+        let table = table.with_user(MechanismKind::Curve, name, TopicPermissions::none());
+        assert_eq!(checked(&auth, |auth| auth.configure_topics("a", table)), 1);
+        assert_eq!(checks(|auth| auth.stop()), 0);
+    }
+
+    #[test]
+    fn a_change_checks_the_admissions_whose_validity_has_ended() {
+        let clock = Arc::new(AtomicU64::new(0));
+        let now = Arc::clone(&clock);
+        let auth = Authenticator::with_clock(&Limits::default(), move || {
+            UNIX_EPOCH + Duration::from_secs(now.load(Ordering::SeqCst))
+        });
+        let directory = tempfile::tempdir().unwrap();
+        for (number, end) in [(1, 10), (2, 20), (3, 30)] {
+            let text = format!(
+                "metadata\n    not-after = \"1970-01-01T00:00:{end}Z\"\ncurve\n    public-key = \"{}\"\n",
+                key(number).to_z85()
+            );
+            std::fs::write(directory.path().join(format!("{number}.key")), text).unwrap();
+        }
+        auth.configure_curve("a", directory.path()).unwrap();
+        let held: Vec<_> = (1..4)
+            .map(|number| curve(&auth, "a", number).unwrap())
+            .collect();
+        assert_eq!(checked(&auth, Authenticator::start), 0);
+        clock.store(10, Ordering::SeqCst);
+        assert_eq!(checked(&auth, Authenticator::start), 1);
+        // It has ended and is not due again.
+        assert_eq!(checked(&auth, Authenticator::start), 0);
+        clock.store(30, Ordering::SeqCst);
+        assert_eq!(checked(&auth, Authenticator::start), 2);
+        assert!(held.iter().all(|grant| !grant.still_valid()));
+        assert_eq!(auth.live_grants(), 3);
+        drop(held);
+        assert_eq!(auth.live_grants(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! The `Authenticator`: its handle, and one file for each group of methods.
 
 pub(crate) mod auditing;
+mod change_keys;
 pub(crate) mod changes;
 pub(crate) mod configure_addresses;
 pub(crate) mod configure_curve;

@@ -62,6 +62,9 @@ pub(crate) struct Policy {
 /// A mapping of keys to user ids.
 pub(crate) type UserIds = Arc<dyn Fn(&PublicKey) -> Bytes + Send + Sync>;
 
+/// The user id of every NULL peer.
+pub(crate) const ANONYMOUS: &[u8] = b"anonymous";
+
 /// The entry version of built-in rules, which no configuration contains.
 const BUILT_IN: u64 = 0;
 
@@ -114,7 +117,7 @@ impl Policy {
         })?;
         match credentials {
             Credentials::Null => {
-                let user_id = Bytes::from_static(b"anonymous");
+                let user_id = Bytes::from_static(ANONYMOUS);
                 self.judge_name(request, Credential::Null, user_id)
             }
             Credentials::Plain { username, password } => {

@@ -4,6 +4,7 @@
 use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
 use crate::auth::policy::admission::AdmittedPeer;
+use crate::auth::policy::comparison::affected::Affected;
 use crate::crypto::keys::PublicKey;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -26,6 +27,18 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
+    /// A set that holds all admissions that the call ends.
+    pub(crate) fn affected(&self) -> Affected {
+        match self {
+            Self::User {
+                mechanism,
+                domain,
+                user_id,
+            } => Affected::User(domain.clone(), *mechanism, user_id.clone()),
+            Self::Key(key) => Affected::Credential(Domain::ALL, Credential::Key(*key)),
+        }
+    }
+
     /// Whether the call ends admissions of `peer`.
     pub(crate) fn applies_to(&self, peer: &AdmittedPeer<'_>) -> bool {
         match self {

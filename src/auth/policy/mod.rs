@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod admission;
 pub(crate) mod call;
+pub(crate) mod comparison;
 pub(crate) mod curve;
 pub(crate) mod decide;
 pub(crate) mod endings;

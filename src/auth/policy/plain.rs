@@ -1,7 +1,7 @@
 //! PLAIN rules: which users a domain admits, and tables of users and passwords.
 #![forbid(unsafe_code)]
 
-use crate::access::credentials::{Credential, MechanismKind};
+use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
 use crate::auth::policy::provider::{AnyProvider, Asking, NoAnswer, PlainQuestion, ProviderAnswer};
 use crate::auth::policy::refusal::Refusal;
@@ -13,11 +13,17 @@ use crate::crypto::password_hash::{Cost, OutOfMemory, PasswordHash, PasswordHash
 use crate::zap::bounds::within;
 use crate::zap::contain::Panicked;
 use bytes::Bytes;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::ptr;
+use std::sync::{Arc, LazyLock};
 use subtle::ConstantTimeEq;
+
+/// Hashes names to places in the order of users. All tables of this process share its key, so that a
+/// table and the one that replaces it have the same order.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The rule of one domain. [`PlainRule::inherit`] sets the versions when the rule comes into force.
 #[derive(Clone)]
@@ -67,16 +73,29 @@ impl PlainRule {
         }
     }
 
-    /// Its users, each with the version of the user's entry.
-    pub(crate) fn users(&self) -> Vec<(Credential, u64)> {
-        match self {
-            Self::NoUsers | Self::Provider { .. } => Vec::new(),
-            Self::Table(table) => {
-                let users = table.users.iter();
-                users
-                    .map(|user| (Credential::UserName(user.name.clone()), user.version))
-                    .collect()
+    /// Calls `each` for every user whose entries differ between `before` and this rule. False if the
+    /// rules cannot be compared by their users, so that every peer may be affected.
+    pub(crate) fn differences(&self, before: &Self, each: impl FnMut(Difference<'_>)) -> bool {
+        match (before, self) {
+            (
+                Self::Provider {
+                    version: before, ..
+                },
+                Self::Provider { version, .. },
+            ) => before == version,
+            (Self::Provider { .. }, _) | (_, Self::Provider { .. }) => false,
+            _ => {
+                PasswordTable::differences(before.table(), self.table(), each);
+                true
             }
+        }
+    }
+
+    /// Its table of users, if it has one.
+    pub(crate) fn table(&self) -> Option<&PasswordTable> {
+        match self {
+            Self::NoUsers | Self::Provider { .. } => None,
+            Self::Table(table) => Some(table),
         }
     }
 
@@ -105,8 +124,6 @@ impl fmt::Debug for PlainRule {
 #[derive(Debug, Clone)]
 pub(crate) struct PasswordTable {
     key: Arc<HashKey>,
-    /// Hashes names to places in the order of users.
-    hasher: RandomState,
     /// The place of each user, in ascending order.
     places: Vec<u64>,
     /// The users in the order of their places.
@@ -123,6 +140,14 @@ struct User {
     stored: Stored,
     /// The version of the policy that introduced this name with this password.
     version: u64,
+}
+
+/// A user whose entries differ between two tables: the version of the entry before and of the one
+/// after. `None` stands for no entry.
+pub(crate) struct Difference<'a> {
+    pub(crate) name: &'a Bytes,
+    pub(crate) before: Option<u64>,
+    pub(crate) after: Option<u64>,
 }
 
 /// A password as a table keeps it.
@@ -185,14 +210,13 @@ impl PasswordTable {
         verifiers: Arc<ThreadPool>,
         users: HashMap<Bytes, Stored>,
     ) -> Self {
-        let hasher = RandomState::new();
         let costs = users.values().map(|stored| match stored {
             Stored::Tag(_) => Cost::default(),
             Stored::Hash(hash) => hash.cost(),
         });
         let cost = costs.fold(Cost::default(), Cost::max);
         let users = users.into_iter().map(|(name, stored)| {
-            let place = hasher.hash_one(&name[..]);
+            let place = HASHER.hash_one(&name[..]);
             let version = 0;
             (
                 place,
@@ -204,11 +228,12 @@ impl PasswordTable {
             )
         });
         let mut users: Vec<_> = users.collect();
-        users.sort_unstable_by_key(|(place, _)| *place);
+        users.sort_unstable_by(|(one_place, one), (other_place, other)| {
+            (one_place, &one.name).cmp(&(other_place, &other.name))
+        });
         let (places, users) = users.into_iter().unzip();
         Self {
             key,
-            hasher,
             places,
             users,
             cost,
@@ -219,7 +244,7 @@ impl PasswordTable {
     /// The first user at the place of `name` or after it, or the last of all, and whether it is at
     /// that place. The search does the same whether there is a user of that name.
     fn nearest(&self, name: &[u8]) -> (Option<&User>, bool) {
-        let place = self.hasher.hash_one(name);
+        let place = HASHER.hash_one(name);
         let at = self.places.partition_point(|other| *other < place);
         let at = at.min(self.places.len().saturating_sub(1));
         (self.users.get(at), self.places.get(at) == Some(&place))
@@ -313,6 +338,47 @@ impl PasswordTable {
                 .filter(|before| before.stored.is_same(&user.stored));
             user.version = same.map_or(fresh, |before| before.version);
         }
+    }
+
+    /// Calls `each` for every user whose entries differ between two tables. No table is one without
+    /// users.
+    pub(crate) fn differences(
+        before: Option<&Self>,
+        after: Option<&Self>,
+        mut each: impl FnMut(Difference<'_>),
+    ) {
+        if before.map(ptr::from_ref) == after.map(ptr::from_ref) {
+            return;
+        }
+        let mut before = before.into_iter().flat_map(Self::in_places).peekable();
+        let mut after = after.into_iter().flat_map(Self::in_places).peekable();
+        loop {
+            let order = match (before.peek(), after.peek()) {
+                (None, None) => return,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(before), Some(after)) => {
+                    (before.0, &before.1.name).cmp(&(after.0, &after.1.name))
+                }
+            };
+            let before = before.next_if(|_| order.is_le()).map(|(_, user)| user);
+            let after = after.next_if(|_| order.is_ge()).map(|(_, user)| user);
+            let version = |user: Option<&User>| Some(user?.version);
+            if version(before) != version(after)
+                && let Some(user) = after.or(before)
+            {
+                each(Difference {
+                    name: &user.name,
+                    before: version(before),
+                    after: version(after),
+                });
+            }
+        }
+    }
+
+    /// Its users in their order, each with its place.
+    fn in_places(&self) -> impl Iterator<Item = (u64, &User)> {
+        self.places.iter().copied().zip(&self.users)
     }
 }
 

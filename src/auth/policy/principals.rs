@@ -7,10 +7,11 @@ use crate::access::domain::Domain;
 use crate::auth::policy::rule::Rule;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The rule of one domain for NULL or GSSAPI. [`PrincipalRule::inherit`] sets the versions when the
 /// rule comes into force.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
     not(feature = "policy-file"),
     expect(dead_code, reason = "policy files alone make such rules")
@@ -20,7 +21,7 @@ pub(crate) enum PrincipalRule {
     Anyone { version: u64 },
     /// These principals, each with the version of its entry. An empty table admits no peer. Under
     /// NULL, which has no principals, every table admits no peer.
-    Principals(HashMap<Bytes, u64>),
+    Principals(Arc<HashMap<Bytes, u64>>),
 }
 
 impl PrincipalRule {
@@ -49,12 +50,12 @@ impl PrincipalRule {
     }
 
     pub(crate) fn no_principals() -> Self {
-        Self::Principals(HashMap::new())
+        Self::Principals(Arc::default())
     }
 
     pub(crate) fn principals(principals: impl IntoIterator<Item = String>) -> Self {
         let principals = principals.into_iter();
-        Self::Principals(principals.map(|name| (name.into(), 0)).collect())
+        Self::Principals(Arc::new(principals.map(|name| (name.into(), 0)).collect()))
     }
 
     /// Sets the versions of a rule that replaces `before`. An entry that is the same as before keeps
@@ -66,7 +67,7 @@ impl PrincipalRule {
             }
             (Self::Anyone { version }, _) => *version = fresh,
             (Self::Principals(names), before) => {
-                for (name, version) in names {
+                for (name, version) in Arc::make_mut(names) {
                     let before = match before {
                         Some(Self::Principals(before)) => before.get(name).copied(),
                         _ => None,

@@ -4,8 +4,10 @@
 use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
 use crate::access::topics::TopicPermissions;
+use crate::auth::policy::comparison::affected::{Affected, changed};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A user of a domain: the mechanism and the user id.
 pub(crate) type TopicUser = (MechanismKind, Bytes);
@@ -68,7 +70,7 @@ impl TopicTable {
 
 /// The topic tables of a policy, by domain. A domain without a table uses the table of `*`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct TopicTables(pub(crate) BTreeMap<Domain, TopicTable>);
+pub(crate) struct TopicTables(pub(crate) BTreeMap<Domain, Arc<TopicTable>>);
 
 impl TopicTables {
     /// The permissions of a user of `domain`. Without a table every topic is allowed.
@@ -82,5 +84,24 @@ impl TopicTables {
         table.map_or_else(TopicPermissions::all, |table| {
             table.of(&(mechanism, user_id.clone()))
         })
+    }
+
+    /// The admissions that may have other topics under these tables than under `before`.
+    pub(crate) fn affected_since(&self, before: &Self) -> Vec<Affected> {
+        let mut all = Vec::new();
+        for (domain, before, after) in changed(&before.0, &self.0) {
+            match (before, after) {
+                (Some(before), Some(after)) if Arc::ptr_eq(before, after) => {}
+                (Some(before), Some(after)) => match after.difference(before) {
+                    (users, false) => all.extend(users.into_iter().map(|(mechanism, user_id)| {
+                        Affected::User(domain.clone(), mechanism, user_id)
+                    })),
+                    (_, true) => all.push(Affected::Domain(domain.clone(), None)),
+                },
+                // The domain has used the table of `*`, or no table, or uses it now.
+                _ => all.push(Affected::Domain(domain.clone(), None)),
+            }
+        }
+        all
     }
 }

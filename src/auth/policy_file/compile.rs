@@ -114,7 +114,7 @@ impl PolicyFile {
             rules.warnings.append(&mut warnings);
             let place = || format!("domain.{}.topics", key(name));
             let table = table.map_err(|reason| self.error(place(), reason))?;
-            rules.topics.0.insert(scope, table);
+            rules.topics.0.insert(scope, Arc::new(table));
         }
         self.add_warnings(&mut rules.warnings);
         Ok(rules)
@@ -297,7 +297,7 @@ impl DomainRules<'_> {
             rule.within(&validity)
         };
         let domain = self.domain.clone();
-        if rule.key_versions().is_empty() {
+        if rule.table().is_none_or(|keys| keys.len() == 0) {
             rules.warnings.push(PolicyWarning::NoKeys(domain));
         } else if !rule.admits_at(self.auth.now()) {
             rules.warnings.push(PolicyWarning::NoValidKey(domain));

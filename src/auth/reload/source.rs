@@ -1,8 +1,8 @@
 //! How a watched source is read, and how its entries come into force.
 #![forbid(unsafe_code)]
 
-use crate::auth::audit::event::Change;
 use crate::auth::authenticator::handle::{Authenticator, WeakAuthenticator};
+use crate::auth::policy::comparison::ruled::Made;
 use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::password_file::Passwords;
@@ -44,7 +44,7 @@ impl Source {
         policy: &mut Policy,
         entries: &Entries,
         auth: &Authenticator,
-    ) -> Change {
+    ) -> Made {
         let domain = self.domain().clone();
         match self {
             Self::Directory(_, directory, validity) => {

@@ -4,17 +4,19 @@
 use crate::access::address::PeerAddress;
 use crate::access::domain::Domain;
 use crate::auth::policy::address::rule::{AddressRule, AddressRuleError, Match, RuleSet};
+use crate::auth::policy::comparison::affected::{Affected, changed};
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// All address lists of a policy. An address must pass the list for all domains and the list of its
 /// domain.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AddressLists {
-    everywhere: List,
+    everywhere: Arc<List>,
     /// A domain without a list of its own uses the list of `*`.
-    domains: BTreeMap<Domain, List>,
+    domains: BTreeMap<Domain, Arc<List>>,
 }
 
 /// A list that addresses are checked against.
@@ -53,6 +55,20 @@ impl AddressLists {
         }
     }
 
+    /// The admissions whose addresses may pass or fail under these lists as they did not under `before`.
+    pub(crate) fn affected_since(&self, before: &Self) -> Vec<Affected> {
+        if !Arc::ptr_eq(&self.everywhere, &before.everywhere) {
+            return vec![Affected::All];
+        }
+        changed(&before.domains, &self.domains)
+            .filter(|(_, before, after)| match (before, after) {
+                (Some(before), Some(after)) => !Arc::ptr_eq(before, after),
+                _ => true,
+            })
+            .map(|(domain, ..)| Affected::Domain(domain.clone(), None))
+            .collect()
+    }
+
     /// Sets a list that does not exist yet to the rules of a policy file.
     #[cfg(feature = "policy-file")]
     pub(crate) fn set(
@@ -81,11 +97,11 @@ impl AddressLists {
         change: impl FnOnce(&mut List) -> T,
     ) -> T {
         let Some(domain) = scope else {
-            return change(&mut self.everywhere);
+            return change(Arc::make_mut(&mut self.everywhere));
         };
         let mut list = self.domains.remove(domain).unwrap_or_default();
-        let outcome = change(&mut list);
-        if !matches!(list, List::None) {
+        let outcome = change(Arc::make_mut(&mut list));
+        if !matches!(*list, List::None) {
             self.domains.insert(domain.clone(), list);
         }
         outcome

@@ -226,7 +226,7 @@ impl fmt::Display for AddressRule {
 }
 
 /// A set of rules, organised for lookups.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RuleSet {
     v4: Blocks<u32>,
     v6: Blocks<u128>,
@@ -247,10 +247,10 @@ pub(crate) enum Match {
 /// Blocks of one address family, by the length of their prefix and their first address as a
 /// number. Single addresses are blocks of full length. A lookup needs one step for each length that
 /// occurs, however many blocks there are.
-#[derive(Debug, Clone)]
-struct Blocks<Bits>(BTreeMap<u8, HashSet<Bits>>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Blocks<Bits: Eq + Hash>(BTreeMap<u8, HashSet<Bits>>);
 
-impl<Bits> Default for Blocks<Bits> {
+impl<Bits: Eq + Hash> Default for Blocks<Bits> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }

@@ -26,7 +26,7 @@ pub(crate) struct KeyEntry {
 }
 
 /// What a row or a certificate says about its key.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Details {
     /// The user id of its peers; `None` for the one that the Authenticator gives the key.
     user: Option<Bytes>,
@@ -127,7 +127,7 @@ impl KeyEntry {
     /// Whether both entries give a peer the same identity, so that a peer admitted by one stays
     /// admitted under the other. The validity may differ: a certificate can be renewed while its
     /// peer is connected. The addresses may differ too, since they are checked on their own.
-    pub(crate) fn admits_as(&self, other: &Self) -> bool {
+    fn admits_as(&self, other: &Self) -> bool {
         let lasting = |entry: &'_ Self| -> Vec<_> {
             let metadata = entry.metadata();
             let properties = metadata.iter();
@@ -137,6 +137,31 @@ impl KeyEntry {
                 .collect()
         };
         self.user() == other.user() && lasting(self) == lasting(other)
+    }
+
+    /// Sets the version of an entry that replaces `before`: that of `before` if it admits the same
+    /// peers under the same identity, and else `fresh`. True if nothing differs. The two then share
+    /// what they hold.
+    pub(crate) fn inherit(&mut self, before: Option<&Self>, fresh: u64) -> bool {
+        match before {
+            Some(before) if before.details == self.details => {
+                *self = before.clone();
+                return true;
+            }
+            Some(before) if before.admits_as(self) => self.version = before.version,
+            _ => self.version = fresh,
+        }
+        false
+    }
+
+    /// Whether this is `before`, with which it has shared what it holds since it came into force.
+    pub(crate) fn is_kept(&self, before: &Self) -> bool {
+        let is_shared = match (&self.details, &before.details) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        is_shared && self.version == before.version
     }
 
     /// Checks that the key may be used from this address.

@@ -3,3 +3,4 @@
 pub(crate) mod entry;
 pub(crate) mod row;
 pub(crate) mod rule;
+pub(crate) mod table;

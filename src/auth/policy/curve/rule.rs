@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::PeerAddress;
-use crate::access::credentials::{Credential, MechanismKind};
+use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
 use crate::auth::policy::curve::entry::KeyEntry;
 use crate::auth::policy::curve::row::{CurveKey, CurveKeyError, check_rows};
+use crate::auth::policy::curve::table::{Difference, KeyTable};
 use crate::auth::policy::provider::{AnyProvider, CurveQuestion};
 use crate::auth::policy::rule::Rule;
 use crate::cert::certificate::Certificate;
@@ -25,7 +26,7 @@ pub(crate) enum CurveRule {
     /// Every key that the peer has proven to hold.
     AnyKey { version: u64 },
     /// These keys. An empty table admits no peer.
-    Keys(Arc<HashMap<PublicKey, KeyEntry>>),
+    Keys(KeyTable),
     /// The keys that the provider admits.
     Provider {
         provider: Arc<dyn AnyProvider<CurveQuestion>>,
@@ -36,7 +37,7 @@ pub(crate) enum CurveRule {
 impl CurveRule {
     /// The rule of a claimed domain that admits no peer.
     pub(crate) fn no_keys() -> Self {
-        Self::Keys(Arc::default())
+        Self::Keys(KeyTable::default())
     }
 
     /// Every key.
@@ -55,7 +56,7 @@ impl CurveRule {
     /// The holders of these keys.
     pub(crate) fn keys(keys: impl IntoIterator<Item = PublicKey>) -> Self {
         let entries = keys.into_iter().map(|key| (key, KeyEntry::default()));
-        Self::Keys(Arc::new(entries.collect()))
+        Self::Keys(entries.collect())
     }
 
     /// The holders of the keys of these rows.
@@ -66,7 +67,7 @@ impl CurveRule {
     pub(crate) fn rows(rows: &[CurveKey]) -> Result<Self, CurveKeyError> {
         check_rows(rows)?;
         let entries = rows.iter().map(|row| (row.key, KeyEntry::of_row(row)));
-        Ok(Self::Keys(Arc::new(entries.collect())))
+        Ok(Self::Keys(entries.collect()))
     }
 
     /// The holders of these certificates, each with its metadata and within its validity. With
@@ -96,18 +97,20 @@ impl CurveRule {
         // The load of a directory reports these. Files that are reloaded come into force one by
         // one, so two of them may meet here for a moment.
         keys.retain(|key, _| !disputed.contains(key));
-        Self::Keys(Arc::new(keys))
+        Self::Keys(keys.into_iter().collect())
     }
 
     /// The same keys, each limited to `validity` in addition.
     #[cfg(any(feature = "policy-file", feature = "reload"))]
-    pub(crate) fn within(mut self, validity: &Validity) -> Self {
-        if let Self::Keys(keys) = &mut self {
-            for entry in Arc::make_mut(keys).values_mut() {
-                *entry = entry.within(validity);
+    pub(crate) fn within(self, validity: &Validity) -> Self {
+        match self {
+            Self::Keys(keys) if *validity != Validity::default() => {
+                let keys = keys.iter();
+                let limited = keys.map(|(key, entry)| (*key, entry.within(validity)));
+                Self::Keys(limited.collect())
             }
+            unlimited => unlimited,
         }
-        self
     }
 
     /// Whether a key is valid at this time.
@@ -115,7 +118,28 @@ impl CurveRule {
     pub(crate) fn admits_at(&self, now: Option<SystemTime>) -> bool {
         match self {
             Self::AnyKey { .. } | Self::Provider { .. } => true,
-            Self::Keys(keys) => keys.values().any(|entry| entry.check(|| now).is_ok()),
+            Self::Keys(keys) => keys.iter().any(|(_, entry)| entry.check(|| now).is_ok()),
+        }
+    }
+
+    /// Sets the entries of the keys of these rows, which were checked. Other keys of a table stay as
+    /// they are. A rule without a table becomes one of these keys alone.
+    pub(crate) fn add(&mut self, rows: &[CurveKey], fresh: u64) {
+        if self.table().is_none() {
+            *self = Self::no_keys();
+        }
+        if let Self::Keys(keys) = self {
+            for row in rows {
+                keys.insert(row.key, KeyEntry::of_row(row), fresh);
+            }
+        }
+    }
+
+    /// Removes keys from its table, and returns how many of them were there.
+    pub(crate) fn remove(&mut self, gone: &[PublicKey]) -> usize {
+        match self {
+            Self::AnyKey { .. } | Self::Provider { .. } => 0,
+            Self::Keys(keys) => gone.iter().filter(|key| keys.remove(key)).count(),
         }
     }
 
@@ -128,17 +152,8 @@ impl CurveRule {
                 *version = *before;
             }
             (Self::AnyKey { version } | Self::Provider { version, .. }, _) => *version = fresh,
-            (Self::Keys(keys), before) => {
-                let none = Arc::default();
-                let before = match before {
-                    Some(Self::Keys(before)) => before,
-                    _ => &none,
-                };
-                for (key, entry) in Arc::make_mut(keys) {
-                    let same = before.get(key).filter(|before| before.admits_as(entry));
-                    entry.version = same.map_or(fresh, |before| before.version);
-                }
-            }
+            (Self::Keys(keys), Some(Self::Keys(before))) => keys.inherit(before, fresh),
+            (Self::Keys(keys), _) => keys.inherit(&KeyTable::default(), fresh),
         }
     }
 
@@ -151,15 +166,34 @@ impl CurveRule {
         }
     }
 
-    /// Its keys, each with the version of its entry.
-    pub(crate) fn key_versions(&self) -> Vec<(Credential, u64)> {
-        match self {
-            Self::AnyKey { .. } | Self::Provider { .. } => Vec::new(),
-            Self::Keys(keys) => {
-                let keys = keys.iter();
-                keys.map(|(key, entry)| (Credential::Key(*key), entry.version))
-                    .collect()
+    /// Calls `each` for every key whose entries differ between `before` and this rule. False if the
+    /// rules cannot be compared by their keys, so that every peer may be affected.
+    pub(crate) fn differences<'a>(
+        &'a self,
+        before: &'a Self,
+        each: impl FnMut(Difference<'a>),
+    ) -> bool {
+        match (before, self) {
+            (Self::Keys(before), Self::Keys(after)) => {
+                after.differences(before, each);
+                true
             }
+            (Self::AnyKey { version: before }, Self::AnyKey { version })
+            | (
+                Self::Provider {
+                    version: before, ..
+                },
+                Self::Provider { version, .. },
+            ) => before == version,
+            _ => false,
+        }
+    }
+
+    /// Its table of keys, if it has one.
+    pub(crate) const fn table(&self) -> Option<&KeyTable> {
+        match self {
+            Self::AnyKey { .. } | Self::Provider { .. } => None,
+            Self::Keys(keys) => Some(keys),
         }
     }
 
@@ -172,14 +206,6 @@ impl CurveRule {
                 Some(user) => user == user_id,
                 None => user_id == key.to_z85().as_bytes(),
             }),
-        }
-    }
-
-    /// The user that the entry of `key` names.
-    pub(crate) fn user_of(&self, key: &PublicKey) -> Option<&Bytes> {
-        match self {
-            Self::AnyKey { .. } | Self::Provider { .. } => None,
-            Self::Keys(keys) => keys.get(key)?.user(),
         }
     }
 
