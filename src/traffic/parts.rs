@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::traffic::input::READ_BUSY;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// Bytes of a buffer that each byte of kept frames may hold. With 2, a queue of frames holds at most
 /// about twice the memory that it counts.
@@ -13,24 +13,41 @@ const MAX_HELD_PER_BYTE: usize = 2;
 /// beginning of a frame before it.
 const MAX_SHARED: usize = 2 * READ_BUSY;
 
-/// Copies frames to memory of their own if they would hold much more of a buffer than their bytes.
-/// All of them were read into one buffer of `buffer` bytes, and together they count for `worth` bytes.
+/// Copies frames if they would hold much more of a buffer than their bytes. All of them were read into
+/// one buffer of `buffer` bytes, and together they count for `worth` bytes, at least their length.
 ///
-/// Small frames may share a small buffer if together they fill half of it. In a large buffer each
-/// frame must fill half of it alone, because an application may keep one frame and drop the others.
+/// Small frames may share a small buffer if together they fill half of it. Otherwise they are copied
+/// to a buffer of their own size: one allocation for all of them costs much less than one for each. In
+/// a large buffer each frame must fill half of it alone, because an application may keep one frame and
+/// drop the others.
 pub(crate) fn unshare<'a>(
     frames: impl IntoIterator<Item = &'a mut Bytes>,
     worth: usize,
     buffer: usize,
 ) {
     let fills_half = |worth: usize| worth.saturating_mul(MAX_HELD_PER_BYTE) >= buffer;
-    if buffer <= MAX_SHARED && fills_half(worth) {
-        return;
-    }
-    for frame in frames {
-        if !fills_half(frame.len()) {
+    let mut frames = frames.into_iter();
+    if buffer > MAX_SHARED {
+        for frame in frames.filter(|frame| !fills_half(frame.len())) {
             *frame = Bytes::copy_from_slice(frame);
         }
+        return;
+    }
+    if fills_half(worth) {
+        return;
+    }
+    let Some(first) = frames.next() else {
+        return;
+    };
+    let Some(second) = frames.next() else {
+        // Memory that is shared with no other frame takes one allocation less.
+        *first = Bytes::copy_from_slice(first);
+        return;
+    };
+    let mut memory = BytesMut::with_capacity(worth);
+    for frame in [first, second].into_iter().chain(frames) {
+        memory.extend_from_slice(frame);
+        *frame = memory.split().freeze();
     }
 }
 
@@ -104,6 +121,24 @@ mod tests {
             shared(large, &[10, MAX_SHARED / 2, large / 2]),
             [false, false, true]
         );
+    }
+
+    #[test]
+    fn many_frames_are_copied_to_one_buffer_of_their_size() {
+        let memory = Bytes::from(vec![7; 30_000]);
+        let frames: Vec<Bytes> = (0..100).map(|at| memory.slice(at..at + 64)).collect();
+        let mut copied = frames.clone();
+        let counted = allocation_counter::measure(|| unshare(&mut copied, 100 * 128, 30_000));
+        assert_eq!(copied, frames);
+        assert!(
+            copied
+                .iter()
+                .zip(&frames)
+                .all(|(one, other)| one.as_ptr() != other.as_ptr())
+        );
+        // The buffer, and what counts those who share it.
+        assert_eq!(counted.count_total, 2);
+        assert!(counted.bytes_total < 15_000, "{counted:?}");
     }
 
     #[test]
