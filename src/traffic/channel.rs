@@ -388,7 +388,6 @@ impl Channel {
         self.arrivals.unshare(self.input.allocation());
         self.input.release();
         self.arrivals.release();
-        self.inbox.release();
         self.outbox.release();
     }
 }

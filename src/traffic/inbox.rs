@@ -166,10 +166,16 @@ impl Arrivals {
     }
 }
 
-/// Puts frames together to messages.
+/// Reads frames, and puts them together to messages.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     reader: FrameReader,
+    assembly: Assembly,
+}
+
+/// Puts frames together to messages.
+#[derive(Debug)]
+struct Assembly {
     ours: SocketType,
     /// Frames of a message whose last frame has not arrived.
     partial: Parts,
@@ -180,28 +186,25 @@ pub(crate) struct Inbox {
     discards: bool,
     /// Whether the frames that were taken last had a message of several frames among them.
     is_mixed: bool,
-    /// An empty list whose memory is used again for each batch of frames.
-    frames: Vec<Frame>,
 }
 
 impl Inbox {
     pub(crate) fn new(reader: FrameReader, ours: SocketType) -> Self {
-        Self {
-            reader,
+        let assembly = Assembly {
             ours,
             partial: Parts::default(),
             partial_cost: 0,
             is_dropping: false,
             discards: false,
             is_mixed: false,
-            frames: Vec::new(),
-        }
+        };
+        Self { reader, assembly }
     }
 
     /// The cost of the unfinished message, in bytes.
     #[cfg(any(test, feature = "tokio"))]
     pub(crate) const fn partial_cost(&self) -> usize {
-        self.partial_cost
+        self.assembly.partial_cost
     }
 
     /// Number of bytes to make room for before more is read into `input`.
@@ -223,40 +226,38 @@ impl Inbox {
         max: usize,
         arrivals: &mut Arrivals,
     ) -> Result<usize, Error> {
-        let mut frames = std::mem::take(&mut self.frames);
-        let read = self.reader.read_many(input, max, &mut frames);
-        let count = frames.len();
-        self.is_mixed &= count == 0;
-        for frame in frames.drain(..) {
-            self.frame(frame, buffer, arrivals)?;
-        }
-        self.frames = frames;
-        read.map(|()| count)
+        let (mut count, mut done) = (0, Ok(()));
+        let was_mixed = std::mem::take(&mut self.assembly.is_mixed);
+        let assembly = &mut self.assembly;
+        let read = self.reader.read_each(input, max, |frame| {
+            count += 1;
+            if done.is_ok() {
+                done = assembly.frame(frame, buffer, arrivals);
+            }
+        });
+        assembly.is_mixed |= was_mixed && count == 0;
+        done.and(read).map(|()| count)
     }
 
     /// Copies frames of an unfinished message that fill much less than the buffer of `buffer` bytes that
     /// they share.
     pub(crate) fn unshare(&mut self, buffer: usize) {
-        self.partial.unshare(buffer);
+        self.assembly.partial.unshare(buffer);
     }
 
     /// Drops messages and subscriptions from now on, and the unfinished message.
     pub(crate) fn discard(&mut self) {
-        self.discards = true;
-        self.partial = Parts::default();
-        self.partial_cost = 0;
-    }
-
-    /// Frees the memory that only a busy connection needs.
-    pub(crate) fn release(&mut self) {
-        self.frames = Vec::new();
+        self.assembly.discards = true;
+        self.assembly.partial = Parts::default();
+        self.assembly.partial_cost = 0;
     }
 
     /// The reader of the frames, for a caller that passes messages of one frame straight on. `None` if
     /// that would not do: within a message, among messages of several frames, or if messages are dropped.
     pub(crate) fn straight(&mut self) -> Option<&mut FrameReader> {
-        let passes = self.ours == SocketType::Relay && !self.discards;
-        (passes && self.partial.is_empty() && !self.is_mixed).then_some(&mut self.reader)
+        let it = &self.assembly;
+        let passes = it.ours == SocketType::Relay && !it.discards;
+        (passes && it.partial.is_empty() && !it.is_mixed).then_some(&mut self.reader)
     }
 
     /// Adds what comes out of one frame.
@@ -269,6 +270,12 @@ impl Inbox {
         buffer: usize,
         arrivals: &mut Arrivals,
     ) -> Result<(), Error> {
+        self.assembly.frame(frame, buffer, arrivals)
+    }
+}
+
+impl Assembly {
+    fn frame(&mut self, frame: Frame, buffer: usize, arrivals: &mut Arrivals) -> Result<(), Error> {
         let Frame { flags, body } = frame;
         match flags {
             Flags::Command => self.command(&body, arrivals)?,

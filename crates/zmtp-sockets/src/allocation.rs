@@ -85,7 +85,7 @@ fn a_message_from_push_to_pull_costs_no_allocation() {
         runtime.block_on(soon(carry()));
         let counted = measure(|| runtime.block_on(soon(carry()))).count_total;
         // Each allocation serves many messages: buffers that are read into, and lists of messages.
-        assert!(counted < MESSAGES as u64 / 4, "{counted}");
+        assert!(counted < MESSAGES as u64 / 20, "{counted}");
     }
 }
 
@@ -132,7 +132,7 @@ fn a_message_from_pub_to_each_of_50_sub_costs_no_allocation() {
         runtime.block_on(soon(carry()));
         let counted = measure(|| runtime.block_on(soon(carry()))).count_total;
         let received = (SUBSCRIBERS * AT_ONCE) as u64;
-        assert!(counted < received / 2, "{counted} for {received}");
+        assert!(counted < received / 5, "{counted} for {received}");
     }
 }
 
