@@ -52,16 +52,13 @@ impl Waiting {
 
     /// An item has come, and more may follow in this turn.
     pub(crate) fn wake_soon(&mut self) -> Wake {
-        match mem::take(self) {
-            Self::No => Wake::None,
-            Self::Immediate(waker) => Wake::Now(waker),
+        match self {
+            Self::No | Self::Scheduled(_) => Wake::None,
+            Self::Immediate(_) => self.wake_now(),
             Self::Deferred(waker) => {
+                let waker = waker.clone();
                 *self = Self::Scheduled(waker.clone());
                 Wake::AfterTurn(waker)
-            }
-            scheduled @ Self::Scheduled(_) => {
-                *self = scheduled;
-                Wake::None
             }
         }
     }

@@ -205,7 +205,8 @@ impl<T> Producer<T> {
         item: I,
         cost: usize,
     ) -> Result<(), Rejected<I>> {
-        let (_replaced, wake) = {
+        let mut _replaced = None;
+        let wake = {
             let mut state = self.shared.lock();
             if state.is_closed() {
                 return Err(Rejected::Gone(item));
@@ -213,9 +214,12 @@ impl<T> Producer<T> {
             if !self.shared.has_room(&state) {
                 return Err(Rejected::Full(item));
             }
-            let replaced = self.shared.add(&mut state, item.into(), cost);
-            let wake = state.after_adding(self.shared.limit, self.shared.max_items, true);
-            (replaced, wake)
+            if self.shared.conflated.is_some() {
+                _replaced = self.shared.add(&mut state, item.into(), cost);
+            } else {
+                state.add(item.into(), cost);
+            }
+            state.after_adding(self.shared.limit, self.shared.max_items, true)
         };
         wake.wake();
         Ok(())
@@ -252,6 +256,9 @@ impl<T> Producer<T> {
             if state.consumer_gone || items.is_empty() {
                 Wake::None
             } else {
+                if state.items.is_empty() {
+                    state.add_all(items);
+                }
                 state.items.reserve(items.len());
                 for (item, cost) in items.drain(..) {
                     // Only the first one can replace something, since nothing is conflated among them.

@@ -79,13 +79,26 @@ impl<T> State<T> {
         Some(item)
     }
 
-    fn add(&mut self, item: T, cost: usize) {
+    pub(crate) fn add(&mut self, item: T, cost: usize) {
         // Every item costs at least 1, so `bytes == 0` means empty.
         let cost = cost.max(1);
         self.is_done = false;
         self.bytes = self.bytes.saturating_add(cost);
         self.count += 1;
         self.items.push_back((item, cost));
+    }
+
+    /// Adds all of `items` while nothing waits. The two lists change places, so that no item is moved.
+    pub(crate) fn add_all(&mut self, items: &mut VecDeque<(T, usize)>) {
+        // Every item costs at least 1, as in `add`.
+        let cost = items.iter().map(|(_, cost)| (*cost).max(1));
+        self.bytes = cost.fold(self.bytes, usize::saturating_add);
+        self.count += items.len();
+        self.is_done = false;
+        std::mem::swap(&mut self.items, items);
+        if items.capacity() < self.spare.capacity() {
+            std::mem::swap(&mut self.spare, items);
+        }
     }
 
     /// Whether nothing that is pushed would be taken.
