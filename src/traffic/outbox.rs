@@ -150,6 +150,14 @@ impl Outbox {
         self.writer.write_many(bodies, &mut self.encoded)
     }
 
+    /// Makes room at once for what is to be encoded before the next write: bodies of `len` bytes
+    /// together, in `count` frames.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn expect(&mut self, len: usize, count: usize) {
+        let sealed = len.saturating_add(count.saturating_mul(self.writer.overhead()));
+        self.encoded.reserve(sealed.min(self.room()));
+    }
+
     fn uncopied(&mut self, flags: Flags, body: Bytes) -> Result<(), Error> {
         self.encode_singles()?;
         FrameHeader::encode(flags, body.len(), &mut self.encoded);

@@ -57,6 +57,15 @@ impl Outgoing {
         }
     }
 
+    /// The body of a message of one frame.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn single(&self) -> Option<&Bytes> {
+        match self {
+            Self::Message(message) => message.single(),
+            _ => None,
+        }
+    }
+
     /// Gives it to `outbox`, which must be between two messages.
     pub(crate) fn begin(self, outbox: &mut Outbox) -> Result<(), Error> {
         match self {

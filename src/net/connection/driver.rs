@@ -322,6 +322,16 @@ impl Exchange {
             if may_be_withdrawn && self.grant.as_ref().is_some_and(|it| !it.still_valid()) {
                 return Err(NetError::Revoked);
             }
+            let channel = &mut self.channel;
+            let queued = self.to_send.take_some(|items| {
+                let outgoing = items.map(|(outgoing, _)| outgoing);
+                channel.queue_singles(outgoing)
+            });
+            let (count, cost) = queued.map_err(NetError::Traffic)?;
+            if count > 0 {
+                self.activity.count(count, cost);
+                continue;
+            }
             let Some(outgoing) = self.to_send.take() else {
                 break;
             };

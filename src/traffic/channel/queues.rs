@@ -1,8 +1,13 @@
 //! What the driver of `net`, which has queues of its own, asks of a channel.
 #![forbid(unsafe_code)]
 
+use crate::error::Error;
 use crate::traffic::channel::Channel;
 use crate::traffic::inbox::Incoming;
+use crate::traffic::outgoing::Outgoing;
+use crate::traffic::seal::TOGETHER;
+use crate::wire::frame::Flags;
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 impl Channel {
@@ -11,6 +16,37 @@ impl Channel {
         self.arrivals.unshare(self.input.allocation());
         take(&mut self.arrivals.deliveries);
         self.arrivals.clear();
+    }
+
+    /// Encodes messages of one frame that `queued` begins with, from where they lie: as many as are sealed
+    /// together, and as there is room for. Returns how many. What follows them is left to
+    /// [`Channel::queue`]. To be called if [`Channel::can_queue`].
+    ///
+    /// # Errors
+    /// As [`Channel::queue`].
+    pub(crate) fn queue_singles<'a>(
+        &mut self,
+        queued: impl ExactSizeIterator<Item = &'a Outgoing>,
+    ) -> Result<usize, Error> {
+        let room = self.straight_room(TOGETHER);
+        let waiting = queued.len();
+        let mut frames = [(Flags::Last, &[][..]); TOGETHER];
+        let (mut count, mut len) = (0, 0);
+        for (frame, outgoing) in frames.iter_mut().zip(queued) {
+            let fits = |body: &&Bytes| body.len() < room.large && len < room.bytes;
+            let Some(body) = outgoing.single().filter(fits) else {
+                break;
+            };
+            frame.1 = body;
+            len += body.len();
+            count += 1;
+        }
+        if count > 0 && self.peer_takes {
+            self.outbox
+                .expect(len / count * (waiting - count), waiting - count);
+            self.queue_now(&frames[..count])?;
+        }
+        Ok(count)
     }
 
     /// Whether [`Channel::process_input`] stopped at its limit.

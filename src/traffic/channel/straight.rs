@@ -99,7 +99,7 @@ impl Channel {
     }
 
     /// How much to pass on at once, and at most `frames` frames.
-    fn straight_room(&self, frames: usize) -> Room {
+    pub(super) fn straight_room(&self, frames: usize) -> Room {
         Room {
             frames: TOGETHER.min(frames),
             bytes: self.outbox.room(),
@@ -108,7 +108,7 @@ impl Channel {
     }
 
     /// Encodes messages of one frame from where they lie. Drops them after [`Channel::end_output`].
-    fn queue_now(&mut self, frames: &[(Flags, &[u8])]) -> Result<(), Error> {
+    pub(super) fn queue_now(&mut self, frames: &[(Flags, &[u8])]) -> Result<(), Error> {
         if frames.is_empty() || !self.peer_takes {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 use crate::net::connection::queue::shared::Shared;
 use crate::net::connection::wake::Waiting;
 use std::collections::VecDeque;
+use std::collections::vec_deque::Iter;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -94,15 +95,42 @@ impl<T> Consumer<T> {
             return None;
         }
         let (item, cost) = self.fetched.pop_front()?;
+        self.note_taken(1, cost);
+        Some(item)
+    }
+
+    /// Gives `use_up` the oldest items, and drops those that it has used up: the number that it
+    /// returns. Returns that number and what they cost. No item is moved, which costs much for many
+    /// small ones.
+    ///
+    /// # Errors
+    /// Returns the error of `use_up`.
+    pub(crate) fn take_some<E>(
+        &mut self,
+        use_up: impl FnOnce(Iter<'_, (T, usize)>) -> Result<usize, E>,
+    ) -> Result<(usize, usize), E> {
+        if !self.fetch() {
+            return Ok((0, 0));
+        }
+        let count = use_up(self.fetched.iter())?;
+        let cost = self.fetched.iter().take(count).map(|(_, cost)| cost).sum();
+        if count > 0 {
+            drop(self.fetched.drain(..count));
+            self.note_taken(count, cost);
+        }
+        Ok((count, cost))
+    }
+
+    /// Notes that so many items were taken.
+    fn note_taken(&mut self, count: usize, cost: usize) {
         self.taken += cost;
-        self.taken_items += 1;
+        self.taken_items += count;
         self.has_undone = true;
         let is_much = self.taken >= self.shared.limit / CONFIRM_PART
             || self.taken_items >= self.shared.max_items / CONFIRM_ITEMS_PART;
         if is_much || self.fetched.is_empty() {
             self.confirm_taken();
         }
-        Some(item)
     }
 
     /// Waits for the oldest item, as a deferred consumer. Returns `None` once the producer is gone

@@ -339,6 +339,39 @@ mod tests {
         assert_eq!((done(), source.is_finished()), (Some(Ok(())), true));
     }
 
+    #[test]
+    fn items_that_are_pushed_or_used_up_together_are_not_moved() {
+        let (producer, mut consumer) = queue(1000, 100, None);
+        let mut items: VecDeque<_> = ('a'..='z').map(|item| (item, 2)).collect();
+        let place = &raw const items[0];
+        let pushed = allocation_counter::measure(|| producer.push_all(&mut items, true));
+        assert_eq!((pushed.count_total, producer.bytes()), (0, 52));
+        let used = consumer.take_some(|items| {
+            assert_eq!(&raw const *items.clone().next().unwrap(), place);
+            Ok::<_, ()>(items.take(20).count())
+        });
+        assert_eq!(used, Ok((20, 40)));
+        assert_eq!(consumer.take(), Some('u'));
+        // An error and an empty hand use up nothing.
+        assert_eq!(consumer.take_some(|_| Err('x')), Err('x'));
+        assert_eq!(consumer.take_some(|_| Ok::<_, ()>(0)), Ok((0, 0)));
+        assert_eq!(
+            consumer.take_some(|items| Ok::<_, ()>(items.count())),
+            Ok((5, 10))
+        );
+        assert_eq!((consumer.take(), producer.bytes()), (None, 0));
+        // The list goes on from one side to the other.
+        items.push_back(('A', 1));
+        let place = &raw const items[0];
+        producer.push_all(&mut items, true);
+        producer.push_all(&mut VecDeque::from([('B', 1)]), true);
+        let used = consumer.take_some(|mut items| {
+            assert_eq!(&raw const *items.next().unwrap(), place);
+            Ok::<_, ()>(1)
+        });
+        assert_eq!((used, consumer.take()), (Ok((1, 1)), Some('B')));
+    }
+
     /// Capital letters replace each other.
     fn conflated() -> (Producer<char>, Consumer<char>) {
         queue(10, 2, Some(|item| item.is_uppercase()))
