@@ -20,6 +20,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -69,12 +70,39 @@ impl Stream {
 
     /// Reads what has arrived into the spare room of `buffer`, which must have some. Returns 0 if the
     /// peer has closed its side.
+    ///
+    /// A read that leaves room has taken everything, so the stream then counts as not readable until
+    /// more arrives. That saves a second read, which would only find nothing. tokio's own `poll_read`
+    /// does the same where the system tells of each arrival (epoll).
     pub(crate) fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
-        retry_interrupted(|| match self {
-            Self::Tcp(stream) => stream.try_read_buf(buffer),
+        let room = buffer.remaining_mut();
+        let mut read = 0;
+        // What arrives after this begins makes the stream readable again: the outer call takes back
+        // only the readiness that it has found.
+        let tried = self.try_io(|| {
+            read = retry_interrupted(|| match self {
+                Self::Tcp(stream) => stream.try_read_buf(buffer),
+                #[cfg(unix)]
+                Self::Ipc(stream) => stream.try_read_buf(buffer),
+            })?;
+            let has_all = cfg!(target_os = "linux") && read > 0 && read < room;
+            if has_all {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(())
+        });
+        match tried {
+            Err(_) if read > 0 => Ok(read),
+            tried => tried.map(|()| read),
+        }
+    }
+
+    fn try_io(&self, read: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, read),
             #[cfg(unix)]
-            Self::Ipc(stream) => stream.try_read_buf(buffer),
-        })
+            Self::Ipc(stream) => stream.try_io(Interest::READABLE, read),
+        }
     }
 
     /// Writes `parts` one after the other, as much as the system takes. Returns how many bytes that
@@ -308,6 +336,39 @@ mod tests {
         .await
         .unwrap();
         assert!(turns > 1);
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn a_read_that_leaves_room_is_not_repeated_before_more_arrives() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let ours = Stream::tcp(TcpStream::connect(address).await.unwrap(), None);
+        let (mut peer, _) = listener.accept().unwrap();
+        let read = |max| {
+            let mut buffer = BytesMut::with_capacity(100);
+            ours.try_read(&mut (&mut buffer).limit(max)).unwrap()
+        };
+        let is_readable = || {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            pin!(ours.readable()).poll(&mut context).is_ready()
+        };
+        for _ in 0..3 {
+            peer.write_all(b"ten bytes.").unwrap();
+            ours.readable().await.unwrap();
+            assert_eq!(read(4), 4);
+            // It has filled its room, so more may wait.
+            assert!(is_readable());
+            assert_eq!(read(50), 6);
+            assert!(!is_readable());
+        }
+        // Neither what arrives later nor the end is missed.
+        peer.write_all(b"last").unwrap();
+        drop(peer);
+        ours.readable().await.unwrap();
+        assert_eq!(read(50), 4);
+        ours.readable().await.unwrap();
+        assert_eq!(read(50), 0);
     }
 
     /// The keepalive of both ends of a connection with `options`: idle time, interval and retries, if
