@@ -33,6 +33,7 @@ mod stopwatch;
 mod stream;
 mod streams;
 mod table;
+mod topics;
 mod tunnel;
 mod under_load;
 mod zap;
@@ -119,6 +120,7 @@ fn main() {
     streams::run(&mut report, &zmq.name);
     fan_out::run(&mut report, &zmq.name);
     idle::run(&mut report, &zmq.name);
+    topics::run(&mut report);
     zap::run(&mut report);
     policy::run(&mut report);
     heap::run(&mut report, &zmq);
