@@ -33,7 +33,7 @@ struct Subscriber {
     turn: u64,
 }
 
-/// Those who subscribe to beginnings of a topic, from the shortest one on.
+/// The way of a topic. It yields the subscribers to its beginnings, the shortest one first.
 struct Way<'a> {
     branches: &'a Slab<Branch>,
     next: Option<usize>,
@@ -275,7 +275,7 @@ impl Trie {
         removed
     }
 
-    /// Drops a branch that nothing needs any more, and those above it. A branch stays if it has
+    /// Drops a branch that nothing needs, and those above it. A branch stays if it has
     /// subscribers, a bucket or several children, so there are at most two branches for each topic.
     fn prune(&mut self, mut at: usize) {
         while at != ROOT && self.branches[at].places.is_empty() {
