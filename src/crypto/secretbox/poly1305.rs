@@ -56,6 +56,27 @@ impl Poly1305 {
         self.h = sum;
     }
 
+    /// With the same key, nothing absorbed yet.
+    #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+    #[inline(always)]
+    pub(crate) fn restarted(&self) -> Self {
+        Self {
+            r: self.r,
+            s: self.s,
+            h: [0; 3],
+        }
+    }
+
+    /// The sum and one more block, which is not multiplied by r.
+    #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+    #[inline(always)]
+    pub(crate) fn sum_with(&self, block: &[u8; BLOCK_LEN]) -> [u64; 3] {
+        let [m0, m1] = words(block);
+        let (h0, carry) = self.h[0].overflowing_add(m0);
+        let (h1, carry) = carrying_add(self.h[1], m1, carry);
+        [h0, h1, self.h[2] + 1 + u64::from(carry)]
+    }
+
     /// Absorbs the last bytes of a message, fewer than a block, and returns the tag.
     #[inline(always)]
     pub(crate) fn finish(self, rest: &[u8]) -> [u8; TAG_LEN] {

@@ -10,6 +10,9 @@ pub(crate) const BLOCK_LEN: usize = 64;
 /// Blocks of one pass.
 pub(crate) const AT_ONCE: usize = 16;
 
+/// Each changes the columns of a state, then its rows.
+pub(crate) const DOUBLE_ROUNDS: usize = 10;
+
 /// The diagonal of the first state, "expand 32-byte k".
 pub(crate) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
@@ -35,17 +38,25 @@ impl StreamKey {
     }
 
     /// One block of the stream.
+    #[inline(always)]
     pub(crate) fn block(&self, nonce: [u8; 8], counter: u64) -> [u8; BLOCK_LEN] {
+        let mut block = self.begin(nonce, counter);
+        for _ in 0..DOUBLE_ROUNDS {
+            block.double_round();
+        }
+        block.end()
+    }
+
+    /// Begins a block of the stream.
+    #[inline(always)]
+    pub(crate) fn begin(&self, nonce: [u8; 8], counter: u64) -> Block {
         let [n0, n1] = words(&nonce);
         let [c0, c1] = words(&counter.to_le_bytes());
         let first = first_state(&self.0, [n0, n1, c0, c1]);
-        let mut state = first;
-        rounds(&mut state);
-        let mut block = [0; BLOCK_LEN];
-        for ((bytes, word), first) in block.as_chunks_mut().0.iter_mut().zip(state).zip(first) {
-            *bytes = word.wrapping_add(first).to_le_bytes();
+        Block {
+            first,
+            state: first,
         }
-        block
     }
 
     /// Makes a block for each nonce and number, in loops that compilers turn into vector code.
@@ -74,6 +85,31 @@ impl StreamKey {
     }
 }
 
+/// A block of key stream that is being made, so that vector code can work between its rounds.
+pub(crate) struct Block {
+    first: [u32; 16],
+    state: [u32; 16],
+}
+
+impl Block {
+    /// One of [`DOUBLE_ROUNDS`].
+    #[inline(always)]
+    pub(crate) fn double_round(&mut self) {
+        double_round(&mut self.state);
+    }
+
+    /// The block, after all rounds.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> [u8; BLOCK_LEN] {
+        let mut block = [0; BLOCK_LEN];
+        let words = self.state.iter().zip(self.first);
+        for (bytes, (word, first)) in block.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.wrapping_add(first).to_le_bytes();
+        }
+        block
+    }
+}
+
 /// Little-endian words; `N` is a fourth of `M`.
 pub(crate) fn words<const M: usize, const N: usize>(bytes: &[u8; M]) -> [u32; N] {
     const { assert!(M == 4 * N) };
@@ -94,16 +130,21 @@ fn first_state(key: &[u32; 8], input: [u32; 4]) -> [u32; 16] {
 }
 
 fn rounds(state: &mut [u32; 16]) {
-    for _ in 0..10 {
-        quarter_round(state, 0, 4, 8, 12);
-        quarter_round(state, 5, 9, 13, 1);
-        quarter_round(state, 10, 14, 2, 6);
-        quarter_round(state, 15, 3, 7, 11);
-        quarter_round(state, 0, 1, 2, 3);
-        quarter_round(state, 5, 6, 7, 4);
-        quarter_round(state, 10, 11, 8, 9);
-        quarter_round(state, 15, 12, 13, 14);
+    for _ in 0..DOUBLE_ROUNDS {
+        double_round(state);
     }
+}
+
+#[inline(always)]
+fn double_round(state: &mut [u32; 16]) {
+    quarter_round(state, 0, 4, 8, 12);
+    quarter_round(state, 5, 9, 13, 1);
+    quarter_round(state, 10, 14, 2, 6);
+    quarter_round(state, 15, 3, 7, 11);
+    quarter_round(state, 0, 1, 2, 3);
+    quarter_round(state, 5, 6, 7, 4);
+    quarter_round(state, 10, 11, 8, 9);
+    quarter_round(state, 15, 12, 13, 14);
 }
 
 #[inline(always)]
@@ -116,7 +157,7 @@ fn quarter_round(state: &mut [u32; 16], a: usize, b: usize, c: usize, d: usize) 
 
 #[inline(never)]
 fn rounds_of_many(state: &mut [[u32; AT_ONCE]; 16]) {
-    for _ in 0..10 {
+    for _ in 0..DOUBLE_ROUNDS {
         quarter_rounds(state, [0, 4, 8, 12]);
         quarter_rounds(state, [5, 9, 13, 1]);
         quarter_rounds(state, [10, 14, 2, 6]);

@@ -6,6 +6,7 @@
 
 mod avx2;
 mod avx512;
+mod avx512_long;
 mod avx512_many;
 mod batch;
 mod ifma;
@@ -19,10 +20,14 @@ use crate::crypto::secretbox::poly1305::TAG_LEN;
 use crate::crypto::secretbox::salsa20::StreamKey;
 use std::arch::is_x86_feature_detected as has;
 use std::arch::x86_64::*;
+use std::sync::LazyLock;
 
 /// Proof that this processor has all features that `avx512` uses.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512 {
+    /// Whether long texts are encrypted faster with two passes side by side than with one.
+    pairs: bool,
+}
 
 /// Proof that this processor has all features that `avx2` uses.
 #[derive(Clone, Copy, Debug)]
@@ -36,12 +41,26 @@ impl Avx512 {
             && has!("avx512ifma")
             && has!("bmi2")
             && has!("adx");
-        found.then_some(Self(()))
+        // SAFETY: every feature was found.
+        static PAIRS: LazyLock<bool> = LazyLock::new(|| unsafe { avx512_long::pairs_are_faster() });
+        found.then(|| Self { pairs: *PAIRS })
+    }
+
+    /// The same proof with the other code for long texts.
+    #[cfg(any(test, feature = "test-ciphers"))]
+    pub(crate) fn other(self) -> Self {
+        Self { pairs: !self.pairs }
     }
 
     pub(crate) fn seal(self, key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
         // SAFETY: `self` is made only where `detect` has found every feature.
-        unsafe { avx512::seal(key, nonce, text) }
+        unsafe {
+            if self.pairs {
+                avx512::seal::<2>(key, nonce, text)
+            } else {
+                avx512::seal::<1>(key, nonce, text)
+            }
+        }
     }
 
     pub(crate) fn open(
@@ -52,17 +71,23 @@ impl Avx512 {
         tag: &[u8; TAG_LEN],
     ) -> bool {
         // SAFETY: as above.
-        unsafe { avx512::open(key, nonce, text, tag) }
+        unsafe {
+            if self.pairs {
+                avx512::open::<2>(key, nonce, text, tag)
+            } else {
+                avx512::open::<1>(key, nonce, text, tag)
+            }
+        }
     }
 
     pub(crate) fn seal_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) {
         // SAFETY: as above.
-        unsafe { avx512_many::seal_many(key, jobs) }
+        unsafe { avx512_many::seal_many(key, jobs, self) }
     }
 
     pub(crate) fn open_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
         // SAFETY: as above.
-        unsafe { avx512_many::open_many(key, jobs) }
+        unsafe { avx512_many::open_many(key, jobs, self) }
     }
 
     pub(crate) fn blocks(self, key: &StreamKey, inputs: &Inputs, out: &mut Blocks) {

@@ -290,7 +290,11 @@ impl Run<'_> {
                     let value = self.expression(&field.expr)?;
                     fields.insert(member(&field.member), value);
                 }
-                Value::Struct(self.of.clone(), fields)
+                let name = match last_name(&literal.path) {
+                    name if name == "Self" => self.of.clone(),
+                    name => name,
+                };
+                Value::Struct(name, fields)
             }
             Expr::Path(path) => {
                 let name = last_name(&path.path);

@@ -51,14 +51,51 @@ fn scalar(program: &Program, mac: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Any number of steps of sixteen blocks and of half steps, and then block by block.
+/// Any number of groups, with and without a part that the scalar units compute, then of vectors, and
+/// then block by block.
 fn wide(program: &Program, key: Value) -> Result<()> {
     let r = program.call("Poly1305", "r", std::slice::from_ref(&key))?.0;
     let start = program.call("Wide", "new", &[r])?.0;
-    let wide = program.call("Wide", "steps", &[start, Value::Unknown])?.1;
+    let mut wide = program.call("Wide", "reach_higher", &[start])?.1;
+    loop {
+        let before = wide.clone();
+        let groups = program
+            .call("Wide", "groups", &[wide.clone(), Value::Unknown])?
+            .1;
+        wide = wide.join(&groups)?.join(&shared(program, &wide, &key)?)?;
+        if wide == before {
+            break;
+        }
+    }
     let sum = program.call("Wide", "sum", &[wide, Value::Unknown])?.0;
     let mac = program.call("Poly1305", "set_sum", &[key, sum])?.1;
     scalar(program, &mac)
+}
+
+/// A group and 32 blocks after it that are added up elsewhere, as `avx512_long` does it.
+fn shared(program: &Program, wide: &Value, key: &Value) -> Result<Value> {
+    let higher = wide.field("higher")?.list()?.to_vec();
+    let fourth = wide.field("factors")?.list()?[0].clone();
+    let sums = wide.field("sums")?.clone();
+    let mut products = program.call("Sums", "begin", &[sums, higher[0].clone()])?.0;
+    for factor in higher.into_iter().skip(1).chain([fourth]) {
+        let add = [products, Value::Unknown, factor];
+        products = program.call("Products", "add", &add)?.0;
+    }
+    let mac = program
+        .call("Poly1305", "restarted", std::slice::from_ref(key))?
+        .0;
+    let blocks = [mac, Value::Unknown];
+    let mac = program.call("Poly1305", "blocks", &blocks)?.1;
+    let sum = program
+        .call("Poly1305", "sum_with", &[mac, Value::Unknown])?
+        .0;
+    let sums = program.call("Sums", "end_with", &[products, sum])?.0;
+    let Value::Struct(name, mut fields) = wide.clone() else {
+        return Err("no structure".into());
+    };
+    fields.insert("sums".into(), sums);
+    Ok(Value::Struct(name, fields))
 }
 
 /// Any number of blocks in every lane, whole ones and parts, in any order.
@@ -165,6 +202,15 @@ fn a_change_that_breaks_a_bound_is_found() {
             "let l1 = l1;\n        [l0",
         ),
         (WIDE, "d2 as u64 & MASK_42", "d2 as u64"),
+        (WIDE, "limbs[2] * 20", "limbs[2] * 20_000"),
+        // What the scalar units add to the sums of the vectors.
+        (WIDE, "h1 >> 24 | h2 << 40", "h1 >> 24 | h2 << 39"),
+        (WIDE, "h1 >> 24 | h2 << 40", "h1 | h2 << 48"),
+        (
+            SCALAR,
+            "[h0, h1, self.h[2] + 1 + u64",
+            "[h0, h1, (self.h[2] << 62) + 1 + u64",
+        ),
         // A lane for each text.
         (
             SIDE_BY_SIDE,

@@ -1,48 +1,51 @@
-//! XSalsa20-Poly1305 with AVX-512. Few blocks are made as rows of 256-bit vectors, many as lanes of
-//! 512-bit vectors. Long texts are authenticated eight blocks at a time.
+//! XSalsa20-Poly1305 with AVX-512. Few blocks are made as rows of 256-bit vectors. Long texts are
+//! authenticated eight blocks at a time.
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::poly1305::{self, Poly1305, TAG_LEN};
 use crate::crypto::secretbox::salsa20::{BLOCK_LEN, StreamKey};
-use crate::crypto::secretbox::simd::ifma::{self, Wide};
-use crate::crypto::secretbox::simd::lanes512::{self, LANES};
+use crate::crypto::secretbox::simd::avx512_long;
+use crate::crypto::secretbox::simd::ifma::Wide;
 use crate::crypto::secretbox::simd::rows::pairs_avx512;
-use crate::crypto::secretbox::simd::{
-    load256, load256_first, load512, load512_first, store256, store256_first, store512,
-    store512_first,
-};
+use crate::crypto::secretbox::simd::{load256, load256_first, store256, store256_first};
 use std::arch::x86_64::*;
 
-/// Most bytes of text that one block of key stream encrypts, next to the key of Poly1305.
-const FIRST_LEN: usize = BLOCK_LEN - poly1305::KEY_LEN;
-/// Most blocks that are made faster one by one than in a pass.
-const FEW: usize = 2;
 /// Least length of a text, in bytes, that is authenticated eight blocks at a time. Shorter texts do
 /// not earn back the computation of the powers of r.
 const WIDE_FROM: usize = 512;
 
-/// Encrypts `text` and returns its tag.
+/// Encrypts `text` and returns its tag. A long text is encrypted with `P` passes side by side.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-pub(super) fn seal(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
+pub(super) fn seal<const P: usize>(
+    key: &StreamKey,
+    nonce: [u8; 8],
+    text: &mut [u8],
+) -> [u8; TAG_LEN] {
     match text.len() {
         // One block alone is made faster by the scalar code.
         0..=32 => seal_with(&key.block(nonce, 0), text),
         33..=96 => seal_with(rows::<1>(key, nonce).as_flattened(), text),
         97..=224 => seal_with(rows::<2>(key, nonce).as_flattened(), text),
         225..=352 => seal_with(rows::<3>(key, nonce).as_flattened(), text),
-        _ => seal_long(key, nonce, text),
+        _ => avx512_long::seal::<P>(key, nonce, text),
     }
 }
 
 /// Decrypts `text` if `tag` is its tag. Otherwise leaves it unchanged or, if it is long, wipes it.
+/// `P` as above.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-pub(super) fn open(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+pub(super) fn open<const P: usize>(
+    key: &StreamKey,
+    nonce: [u8; 8],
+    text: &mut [u8],
+    tag: &[u8; TAG_LEN],
+) -> bool {
     match text.len() {
         0..=32 => open_with(&key.block(nonce, 0), text, tag),
         33..=96 => open_with(rows::<1>(key, nonce).as_flattened(), text, tag),
         97..=224 => open_with(rows::<2>(key, nonce).as_flattened(), text, tag),
         225..=352 => open_with(rows::<3>(key, nonce).as_flattened(), text, tag),
-        _ => open_long(key, nonce, text, tag),
+        _ => avx512_long::open::<P>(key, nonce, text, tag),
     }
 }
 
@@ -123,11 +126,11 @@ fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
 fn authenticate(mut mac: Poly1305, wholes: &[u8], last: &[u8; 32], len: usize) -> [u8; TAG_LEN] {
     let mut rest = wholes;
     if wholes.len() >= WIDE_FROM {
-        let (steps, after) = wholes.as_chunks();
-        let (half_step, after) = after.as_chunks();
+        let (vectors, after) = wholes.as_chunks();
+        let (groups, vectors) = vectors.as_chunks();
         let mut wide = Wide::new(mac.r());
-        wide.steps(steps);
-        mac.set_sum(wide.sum(half_step));
+        wide.groups(groups);
+        mac.set_sum(wide.sum(vectors));
         rest = after;
     }
     mac.blocks(rest.as_chunks().0);
@@ -157,180 +160,4 @@ pub(super) fn authenticate_long(mac: Poly1305, text: &[u8]) -> [u8; TAG_LEN] {
     let mut last = [0; 32];
     store256(&mut last, load256_first(tail));
     authenticate(mac, wholes.as_flattened(), &last, tail.len())
-}
-
-/// Splits the first pass into the key of Poly1305 and the beginning of the text's key stream.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn first_of(block: __m512i) -> ([u8; 32], __m256i) {
-    let mut mac_key = [0; 32];
-    store256(&mut mac_key, _mm512_castsi512_si256(block));
-    (mac_key, _mm512_extracti64x4_epi64::<1>(block))
-}
-
-/// Adds whole vectors of key stream to a text, as far as both go. Returns how many bytes that is.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn apply(text: &mut [u8], stream: &[__m512i]) -> usize {
-    let len = text.len().min(stream.len() * BLOCK_LEN);
-    let text = &mut text[..len];
-    let (wholes, tail) = text.as_chunks_mut::<BLOCK_LEN>();
-    for (text, stream) in wholes.iter_mut().zip(stream) {
-        let sum = _mm512_xor_si512(load512(text), *stream);
-        store512(text, sum);
-    }
-    if let Some(stream) = stream.get(wholes.len())
-        && !tail.is_empty()
-    {
-        let sum = _mm512_xor_si512(load512_first(tail), *stream);
-        store512_first(tail, sum);
-    }
-    len
-}
-
-/// Makes up to `blocks` blocks of key stream, in one pass or two, while `wide` absorbs `text`.
-/// Returns how many blocks there are.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn make(
-    streams: &mut [[__m512i; LANES]; 2],
-    (key, nonce, counter): (&StreamKey, [u8; 8], u64),
-    blocks: usize,
-    wide: &mut Wide,
-    text: &[[u8; ifma::STEP]],
-) -> usize {
-    if blocks <= FEW {
-        for (stream, counter) in streams[0].iter_mut().zip(counter..).take(blocks) {
-            *stream = load512(&key.block(nonce, counter));
-        }
-        wide.steps(text);
-        blocks
-    } else if blocks <= LANES + FEW {
-        [streams[0]] = lanes512::consecutive(key, nonce, counter, wide, text);
-        LANES
-    } else {
-        *streams = lanes512::consecutive(key, nonce, counter, wide, text);
-        2 * LANES
-    }
-}
-
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn seal_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
-    let mut streams = [[_mm512_setzero_si512(); LANES]; 2];
-    let blocks = (poly1305::KEY_LEN + text.len()).div_ceil(BLOCK_LEN);
-    let mut made = make(
-        &mut streams,
-        (key, nonce, 0),
-        blocks,
-        &mut Wide::idle(),
-        &[],
-    );
-    let (mac_key, first_stream) = first_of(streams[0][0]);
-    let mac = Poly1305::new(&mac_key);
-    let mut sealed = apply_first(text, first_stream, &streams.as_flattened()[..made]);
-    if sealed == text.len() {
-        return authenticate_long(mac, text);
-    }
-    let mut wide = Wide::new(mac.r());
-    let mut authenticated = 0;
-    while sealed < text.len() {
-        // Sealed bytes are authenticated while they are in the nearest cache.
-        let (steps, _) = text[authenticated..sealed].as_chunks();
-        authenticated += steps.len() * ifma::STEP;
-        let input = (key, nonce, made as u64);
-        let more = make(&mut streams, input, blocks - made, &mut wide, steps);
-        sealed += apply(&mut text[sealed..], &streams.as_flattened()[..more]);
-        made += more;
-    }
-    finish_long(mac, &mut wide, &text[authenticated..])
-}
-
-/// Authenticates each part before it decrypts it. Wipes everything that was decrypted if the tag
-/// turns out wrong.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn open_long(key: &StreamKey, nonce: [u8; 8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
-    let mut streams = [[_mm512_setzero_si512(); LANES]; 2];
-    let blocks = (poly1305::KEY_LEN + text.len()).div_ceil(BLOCK_LEN);
-    let mut more = make(
-        &mut streams,
-        (key, nonce, 0),
-        blocks,
-        &mut Wide::idle(),
-        &[],
-    );
-    let mut made = more;
-    let (mac_key, first_stream) = first_of(streams[0][0]);
-    let mac = Poly1305::new(&mac_key);
-    if made >= blocks {
-        let is_its_tag = poly1305::same_tag(&authenticate_long(mac, text), tag);
-        if is_its_tag {
-            apply_first(text, first_stream, &streams.as_flattened()[..made]);
-        }
-        return is_its_tag;
-    }
-    let mut wide = Wide::new(mac.r());
-    let mut mac = Some(mac);
-    let whole_steps = text.len() - text.len() % ifma::STEP;
-    let mut authenticated = whole_steps.min(made * BLOCK_LEN);
-    let (steps, _) = text[..authenticated].as_chunks();
-    wide.steps(steps);
-    let mut opened = 0;
-    loop {
-        let end = text.len().min(made * BLOCK_LEN - poly1305::KEY_LEN);
-        // Less than a step is left, so the tag is known now.
-        if (end == text.len() || authenticated < end)
-            && let Some(mac) = mac.take()
-            && !poly1305::same_tag(&finish_long(mac, &mut wide, &text[authenticated..]), tag)
-        {
-            text[..opened].fill(0);
-            return false;
-        }
-        let stream = &streams.as_flattened()[..more];
-        if opened == 0 {
-            apply_first(text, first_stream, stream);
-        } else {
-            apply(&mut text[opened..end], stream);
-        }
-        if end == text.len() {
-            return true;
-        }
-        opened = end;
-        let next = (made + 2 * LANES).min(blocks) * BLOCK_LEN;
-        let target = whole_steps
-            .min(next.next_multiple_of(ifma::STEP))
-            .max(authenticated);
-        let (steps, _) = text[authenticated..target].as_chunks();
-        authenticated = target;
-        let input = (key, nonce, made as u64);
-        more = make(&mut streams, input, blocks - made, &mut wide, steps);
-        made += more;
-    }
-}
-
-/// Authenticates the rest of a long text.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn finish_long(mut mac: Poly1305, wide: &mut Wide, rest: &[u8]) -> [u8; TAG_LEN] {
-    let (steps, rest) = rest.as_chunks();
-    let (half_step, rest) = rest.as_chunks();
-    let (blocks, rest) = rest.as_chunks();
-    wide.steps(steps);
-    mac.set_sum(wide.sum(half_step));
-    mac.blocks(blocks);
-    mac.finish(rest)
-}
-
-/// Adds the first key stream, without the key of Poly1305, to the beginning of a text. Returns how
-/// many bytes that is.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn apply_first(text: &mut [u8], first_stream: __m256i, stream: &[__m512i]) -> usize {
-    let (first, rest) = text.split_at_mut(FIRST_LEN.min(text.len()));
-    if let [first] = first.as_chunks_mut().0 {
-        let sum = _mm256_xor_si256(load256(first), first_stream);
-        store256(first, sum);
-    }
-    first.len() + apply(rest, stream.get(1..).unwrap_or_default())
 }

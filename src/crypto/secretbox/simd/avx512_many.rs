@@ -5,12 +5,12 @@
 use crate::crypto::secretbox::job::{Job, blocks_of};
 use crate::crypto::secretbox::poly1305::{self, KEY_LEN, Poly1305, TAG_LEN};
 use crate::crypto::secretbox::salsa20::{BLOCK_LEN, StreamKey};
-use crate::crypto::secretbox::simd::avx512::{authenticate_long, open, seal};
+use crate::crypto::secretbox::simd::avx512::authenticate_long;
 use crate::crypto::secretbox::simd::batch::{self, Plan};
 use crate::crypto::secretbox::simd::lanes512::{self, LANES};
 use crate::crypto::secretbox::simd::side_by_side::{self, Task};
 use crate::crypto::secretbox::simd::{
-    load256_first, load512, load512_first, store256_first, store512, store512_first,
+    Avx512, load256_first, load512, load512_first, store256_first, store512, store512_first,
 };
 use std::arch::x86_64::*;
 
@@ -25,11 +25,11 @@ const WORTH_LANES: usize = 4;
 
 /// Seals all of `jobs`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
+pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>], code: Avx512) {
     let one = |job: &mut Job<'_>| {
         let nonce = job.nonce;
         if let Some((tag, text)) = job.parts() {
-            *tag = seal(key, nonce, text);
+            *tag = code.seal(key, nonce, text);
         }
         true
     };
@@ -41,11 +41,11 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
 
 /// Opens `jobs` up to the first that does not open. Returns how many have opened.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>], code: Avx512) -> usize {
     let one = |job: &mut Job<'_>| {
         let nonce = job.nonce;
         let parts = job.parts();
-        parts.is_some_and(|(tag, text)| open(key, nonce, text, tag))
+        parts.is_some_and(|(tag, text)| code.open(key, nonce, text, tag))
     };
     batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| open_batch(key, jobs))
 }

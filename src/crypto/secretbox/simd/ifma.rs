@@ -6,10 +6,11 @@ use crate::crypto::secretbox::simd::load512;
 use std::arch::x86_64::*;
 
 /// Bytes of eight blocks.
-pub(super) const HALF_STEP: usize = 128;
-/// Bytes that are absorbed in one step. Two sums of eight blocks: one proceeds while the other
-/// waits for its multiplications.
-pub(super) const STEP: usize = 2 * HALF_STEP;
+pub(super) const EIGHT: usize = 128;
+/// Vectors of eight blocks whose products are carried together.
+pub(super) const TOGETHER: usize = 4;
+/// Bytes that are carried together.
+pub(super) const GROUP: usize = TOGETHER * EIGHT;
 
 pub(super) const MASK_44: u64 = (1 << 44) - 1;
 pub(super) const MASK_42: u64 = (1 << 42) - 1;
@@ -17,27 +18,76 @@ pub(super) const MASK_42: u64 = (1 << 42) - 1;
 /// A number below 2^131 in limbs.
 type Limbs = [u64; 3];
 
-/// The sums of sixteen interleaved texts, to be added up at the end.
+/// The sums of eight interleaved texts, to be added up at the end, and what multiplies them. R is
+/// r^8.
 pub(super) struct Wide {
-    first: [__m512i; 3],
-    second: [__m512i; 3],
-    /// r^16.
-    step: Multiplier,
+    pub(super) sums: Sums,
+    /// R^4, R^3, R^2, R.
+    pub(super) factors: [Factor; 4],
+    /// R^8, R^7, R^6, R^5.
+    pub(super) higher: [Factor; 4],
     /// r to r^8.
     powers: [Limbs; 8],
 }
 
-/// A factor, and its upper limbs times 20: 2^132 is 20 modulo 2^130 - 5.
+/// The sums of eight interleaved texts. The products of several vectors are added up before they are
+/// carried.
+///
+/// A group of four vectors m0 to m3 changes the sums to sums * R^4 + m0 * R^3 + m1 * R^2 + m2 * R + m3.
+/// [`Sums::begin`], [`Products::add`] for m0 to m2, and [`Sums::end`] do that in five parts of about
+/// the same length.
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    limbs: [__m512i; 3],
+}
+
+/// Sums of products by limb, not carried: the lower 52 bits of each, and what is above them.
+#[derive(Clone, Copy)]
+pub(super) struct Products {
+    low: [__m512i; 3],
+    high: [__m512i; 3],
+}
+
+/// One number for all lanes, and its upper limbs times 20: 2^132 is 20 modulo 2^130 - 5.
+#[derive(Clone, Copy)]
+pub(super) struct Factor {
+    limbs: Limbs,
+    folded: [u64; 2],
+}
+
+/// A factor for each lane, and its upper limbs times 20.
 pub(super) struct Multiplier {
     limbs: [__m512i; 3],
     folded: [__m512i; 2],
 }
 
 impl Wide {
+    /// Has absorbed nothing, and needs [`Wide::set`].
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn empty() -> Self {
+        Self {
+            sums: Sums {
+                limbs: [_mm512_setzero_si512(); 3],
+            },
+            factors: [Factor::new([0; 3]); 4],
+            higher: [Factor::new([0; 3]); 4],
+            powers: [[0; 3]; 8],
+        }
+    }
+
     /// For the clamped r of a key.
     #[inline]
     #[target_feature(enable = "avx512f,bmi2")]
     pub(super) fn new(r: [u64; 2]) -> Self {
+        let mut wide = Self::empty();
+        wide.set(r);
+        wide
+    }
+
+    /// Sets the clamped r of a key.
+    #[inline(always)]
+    pub(super) fn set(&mut self, r: [u64; 2]) {
         let one = [
             r[0] & MASK_44,
             (r[0] >> 44 | r[1] << 20) & MASK_44,
@@ -46,7 +96,15 @@ impl Wide {
         let two = times(one, one);
         let three = times(two, one);
         let four = times(two, two);
-        let powers = [
+        let eight = times(four, four);
+        let sixteen = times(eight, eight);
+        self.factors = [
+            Factor::new(times(sixteen, sixteen)),
+            Factor::new(times(sixteen, eight)),
+            Factor::new(sixteen),
+            Factor::new(eight),
+        ];
+        self.powers = [
             one,
             two,
             three,
@@ -54,39 +112,34 @@ impl Wide {
             times(four, one),
             times(four, two),
             times(four, three),
-            times(four, four),
+            eight,
         ];
-        let sixteen = times(powers[7], powers[7]);
-        Self {
-            first: [_mm512_setzero_si512(); 3],
-            second: [_mm512_setzero_si512(); 3],
-            step: Multiplier::everywhere(sixteen),
-            powers,
-        }
     }
 
-    /// A value for code that absorbs nothing.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn idle() -> Self {
-        let zero = [0; 3];
-        Self {
-            first: [_mm512_setzero_si512(); 3],
-            second: [_mm512_setzero_si512(); 3],
-            step: Multiplier::everywhere(zero),
-            powers: [zero; 8],
-        }
+    /// Computes the higher factors, which only [`Sums::end_with`] needs.
+    #[inline(always)]
+    pub(super) fn reach_higher(&mut self) {
+        let fourth = self.factors[0].limbs;
+        self.higher = [
+            Factor::new(times(fourth, fourth)),
+            Factor::new(times(fourth, self.factors[1].limbs)),
+            Factor::new(times(fourth, self.factors[2].limbs)),
+            Factor::new(times(fourth, self.factors[3].limbs)),
+        ];
     }
 
-    /// Absorbs sixteen blocks in each step.
+    /// Absorbs whole groups.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn steps(&mut self, text: &[[u8; STEP]]) {
-        for step in text {
-            if let [first, second] = step.as_chunks().0 {
-                self.first = plus(self.step.times(self.first), first);
-                self.second = plus(self.step.times(self.second), second);
-            }
+    pub(super) fn groups(&mut self, text: &[[[u8; EIGHT]; TOGETHER]]) {
+        for [first, second, third, fourth] in text {
+            let products = self
+                .sums
+                .begin(&self.factors[0])
+                .add(first, &self.factors[1])
+                .add(second, &self.factors[2])
+                .add(third, &self.factors[3]);
+            self.sums = Sums::end(&products, fourth);
         }
     }
 
@@ -94,13 +147,11 @@ impl Wide {
     /// Poly1305.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn sum(&self, rest: &[[u8; HALF_STEP]]) -> [u64; 3] {
-        let eight = Multiplier::everywhere(self.powers[7]);
-        let first = eight.times(self.first);
-        let mut sums =
-            [0, 1, 2].map(|limb: usize| _mm512_add_epi64(first[limb], self.second[limb]));
+    pub(super) fn sum(&self, rest: &[[u8; EIGHT]]) -> [u64; 3] {
+        let eight = self.factors[3].everywhere();
+        let mut sums = self.sums.limbs;
         for blocks in rest {
-            sums = plus(eight.times(sums), blocks);
+            sums = sum(eight.times(sums), limbs_of(blocks));
         }
         // In the order of the blocks: the first is multiplied by r^8, the last by r.
         let last = [0, 1, 2].map(|limb: usize| {
@@ -124,56 +175,103 @@ impl Wide {
     }
 }
 
-/// Adds eight blocks, which are spread over the lanes as 0 4 1 5 2 6 3 7.
+impl Sums {
+    /// The sums times a factor.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn begin(&self, factor: &Factor) -> Products {
+        Products::none().plus(&factor.everywhere(), self.limbs)
+    }
+
+    /// Carries, and adds the last vector of a group.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn end(products: &Products, blocks: &[u8; EIGHT]) -> Self {
+        Self {
+            limbs: sum(products.carried(), limbs_of(blocks)),
+        }
+    }
+
+    /// Carries, and adds the sum of 32 blocks that was computed elsewhere, not multiplied by r after
+    /// the last. The sums have been multiplied by R^8 and the four vectors before those blocks by R^7
+    /// to R^4.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn end_with(products: &Products, sum_of_32: [u64; 3]) -> Self {
+        let [h0, h1, h2] = sum_of_32;
+        let limbs = [
+            h0 & MASK_44,
+            (h0 >> 44 | h1 << 20) & MASK_44,
+            h1 >> 24 | h2 << 40,
+        ];
+        // In the lane that is multiplied by r at the end.
+        let last_lane = limbs.map(|limb| _mm512_maskz_set1_epi64(0x80, limb.cast_signed()));
+        Self {
+            limbs: sum(products.carried(), last_lane),
+        }
+    }
+}
+
+impl Factor {
+    #[inline(always)]
+    fn new(limbs: Limbs) -> Self {
+        Self {
+            limbs,
+            folded: [limbs[1] * 20, limbs[2] * 20],
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn everywhere(&self) -> Multiplier {
+        Multiplier {
+            limbs: self.limbs.map(|limb| _mm512_set1_epi64(limb.cast_signed())),
+            folded: self
+                .folded
+                .map(|limb| _mm512_set1_epi64(limb.cast_signed())),
+        }
+    }
+}
+
+/// The limbs of eight blocks, which are spread over the lanes as 0 4 1 5 2 6 3 7, each with the bit
+/// that follows it, 2^128.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn plus(sums: [__m512i; 3], blocks: &[u8; HALF_STEP]) -> [__m512i; 3] {
+fn limbs_of(blocks: &[u8; EIGHT]) -> [__m512i; 3] {
     let [first, second] = blocks.as_chunks().0 else {
-        return sums;
+        return [_mm512_setzero_si512(); 3];
     };
     let (first, second) = (load512(first), load512(second));
     let low = _mm512_unpacklo_epi64(first, second);
     let high = _mm512_unpackhi_epi64(first, second);
-    added(sums, limbs(low, high), _mm512_set1_epi64(1 << 40))
+    limbs(low, high, _mm512_set1_epi64(1 << 40))
 }
 
-/// The limbs of numbers of 128 bits, given as their lower and upper halves.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn limbs(low: __m512i, high: __m512i) -> [__m512i; 3] {
+pub(super) fn sum([a0, a1, a2]: [__m512i; 3], [b0, b1, b2]: [__m512i; 3]) -> [__m512i; 3] {
+    [
+        _mm512_add_epi64(a0, b0),
+        _mm512_add_epi64(a1, b1),
+        _mm512_add_epi64(a2, b2),
+    ]
+}
+
+/// The limbs of numbers of 128 bits, given as their lower and upper halves. `end` has the bit that
+/// follows, 2^128, in the place it has among the upper limbs.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn limbs(low: __m512i, high: __m512i, end: __m512i) -> [__m512i; 3] {
     let mask = _mm512_set1_epi64(MASK_44.cast_signed());
     let middle = _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
     [
         _mm512_and_si512(low, mask),
         _mm512_and_si512(middle, mask),
-        _mm512_srli_epi64::<24>(high),
-    ]
-}
-
-/// Adds blocks; `end` has the bit that follows each of them, 2^128, in the place it has among the
-/// upper limbs.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn added(
-    [s0, s1, s2]: [__m512i; 3],
-    [b0, b1, b2]: [__m512i; 3],
-    end: __m512i,
-) -> [__m512i; 3] {
-    [
-        _mm512_add_epi64(s0, b0),
-        _mm512_add_epi64(s1, b1),
-        _mm512_add_epi64(s2, _mm512_or_si512(b2, end)),
+        _mm512_or_si512(_mm512_srli_epi64::<24>(high), end),
     ]
 }
 
 impl Multiplier {
-    /// One number in all lanes.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn everywhere(limbs: Limbs) -> Self {
-        Self::new(limbs.map(|limb| _mm512_set1_epi64(limb.cast_signed())))
-    }
-
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(super) fn new(limbs: [__m512i; 3]) -> Self {
@@ -191,12 +289,52 @@ impl Multiplier {
     /// input may have 46 bits.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn times(&self, [a0, a1, a2]: [__m512i; 3]) -> [__m512i; 3] {
-        let [b0, b1, b2] = self.limbs;
-        let [b1_20, b2_20] = self.folded;
-        let (low_0, high_0) = product([(a0, b0), (a1, b2_20), (a2, b1_20)]);
-        let (low_1, high_1) = product([(a0, b1), (a1, b0), (a2, b2_20)]);
-        let (low_2, high_2) = product([(a0, b2), (a1, b1), (a2, b0)]);
+    pub(super) fn times(&self, numbers: [__m512i; 3]) -> [__m512i; 3] {
+        Products::none().plus(self, numbers).carried()
+    }
+}
+
+impl Products {
+    /// No products yet.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn none() -> Self {
+        Self {
+            low: [_mm512_setzero_si512(); 3],
+            high: [_mm512_setzero_si512(); 3],
+        }
+    }
+
+    /// Adds a vector times a factor.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn add(&self, blocks: &[u8; EIGHT], factor: &Factor) -> Self {
+        self.plus(&factor.everywhere(), limbs_of(blocks))
+    }
+
+    /// Adds the products of numbers and a factor.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn plus(&self, factor: &Multiplier, [a0, a1, a2]: [__m512i; 3]) -> Self {
+        let [b0, b1, b2] = factor.limbs;
+        let [b1_20, b2_20] = factor.folded;
+        let [low_0, low_1, low_2] = self.low;
+        let [high_0, high_1, high_2] = self.high;
+        let (low_0, high_0) = product(low_0, high_0, [(a0, b0), (a1, b2_20), (a2, b1_20)]);
+        let (low_1, high_1) = product(low_1, high_1, [(a0, b1), (a1, b0), (a2, b2_20)]);
+        let (low_2, high_2) = product(low_2, high_2, [(a0, b2), (a1, b1), (a2, b0)]);
+        Self {
+            low: [low_0, low_1, low_2],
+            high: [high_0, high_1, high_2],
+        }
+    }
+
+    /// Carries until each limb has at most a little more than 44 bits.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn carried(&self) -> [__m512i; 3] {
+        let [low_0, low_1, low_2] = self.low;
+        let [high_0, high_1, high_2] = self.high;
         let mask_44 = _mm512_set1_epi64(MASK_44.cast_signed());
         let mask_42 = _mm512_set1_epi64(MASK_42.cast_signed());
 
@@ -228,15 +366,18 @@ impl Multiplier {
     }
 }
 
-/// The sum of three products: its lower 52 bits, not carried, and what is above them.
+/// Adds three products to their lower 52 bits, not carried, and to what is above them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn product([(a, b), (c, d), (e, f)]: [(__m512i, __m512i); 3]) -> (__m512i, __m512i) {
-    let zero = _mm512_setzero_si512();
-    let low = _mm512_madd52lo_epu64(zero, a, b);
+fn product(
+    low: __m512i,
+    high: __m512i,
+    [(a, b), (c, d), (e, f)]: [(__m512i, __m512i); 3],
+) -> (__m512i, __m512i) {
+    let low = _mm512_madd52lo_epu64(low, a, b);
     let low = _mm512_madd52lo_epu64(low, c, d);
     let low = _mm512_madd52lo_epu64(low, e, f);
-    let high = _mm512_madd52hi_epu64(zero, a, b);
+    let high = _mm512_madd52hi_epu64(high, a, b);
     let high = _mm512_madd52hi_epu64(high, c, d);
     let high = _mm512_madd52hi_epu64(high, e, f);
     (low, high)

@@ -1,55 +1,111 @@
 //! Salsa20 with sixteen blocks side by side, one in each lane of 512-bit vectors.
 #![forbid(unsafe_code)]
 
-use crate::crypto::secretbox::salsa20::{BLOCK_LEN, CONSTANTS, StreamKey, words};
-use crate::crypto::secretbox::simd::ifma::{self, Wide};
-use crate::crypto::secretbox::simd::{load512, store512};
+use crate::crypto::secretbox::salsa20::{BLOCK_LEN, CONSTANTS, DOUBLE_ROUNDS, StreamKey, words};
+use crate::crypto::secretbox::simd::{load512, load512_first, store512, store512_first};
 use std::arch::x86_64::*;
 
 /// Blocks of one pass.
 pub(super) const LANES: usize = 16;
+/// Bytes of one pass.
+pub(super) const PASS_LEN: usize = LANES * BLOCK_LEN;
 
-/// Makes `P` times [`LANES`] consecutive blocks, each in one vector. Two passes side by side take
-/// little longer than one, because each step of a round waits for the step before it. `wide`
-/// absorbs `text` between the rounds.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn consecutive<const P: usize>(
-    key: &StreamKey,
-    nonce: [u8; 8],
-    counter: u64,
-    wide: &mut Wide,
-    text: &[[u8; ifma::STEP]],
-) -> [[__m512i; LANES]; P] {
-    let [n0, n1] = words(&nonce).map(|word: u32| _mm512_set1_epi32(word.cast_signed()));
-    let lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-    let mut firsts = [[_mm512_setzero_si512(); 16]; P];
-    for (first, pass) in firsts.iter_mut().zip(0..) {
-        let counter = counter + pass * LANES as u64;
-        let a = _mm512_add_epi64(_mm512_set1_epi64(counter.cast_signed()), lane);
-        let b = _mm512_add_epi64(a, _mm512_set1_epi64(8));
-        let low = _mm512_inserti64x4::<1>(
-            _mm512_castsi256_si512(_mm512_cvtepi64_epi32(a)),
-            _mm512_cvtepi64_epi32(b),
-        );
-        let high = _mm512_inserti64x4::<1>(
-            _mm512_castsi256_si512(_mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(a))),
-            _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(b)),
-        );
-        *first = first_state(key, [n0, n1, low, high]);
-    }
-    let mut states = firsts;
-    let mut between = text.chunks(text.len().div_ceil(10).max(1));
-    for _ in 0..10 {
-        for state in &mut states {
-            double_round(state);
+/// What the consecutive blocks of one nonce have in common.
+pub(super) struct Lanes {
+    /// The words of the first states. The words of the block number are zero.
+    first: [__m512i; 16],
+}
+
+impl Lanes {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn new(key: &StreamKey, nonce: [u8; 8]) -> Self {
+        let [n0, n1] = words(&nonce).map(|word: u32| _mm512_set1_epi32(word.cast_signed()));
+        let zero = _mm512_setzero_si512();
+        Self {
+            first: first_state(key, [n0, n1, zero, zero]),
         }
-        wide.steps(between.next().unwrap_or_default());
     }
-    for (state, first) in states.iter_mut().zip(&firsts) {
-        *state = last_state(state, first);
+
+    /// Adds `P` times [`LANES`] consecutive blocks to a text from `at` on, as far as both go.
+    /// `between` does other work after each double round, of which it is told how many came before.
+    /// `ready` is called after the last. Nothing is added if it returns `false`, which is
+    /// returned then.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn apply<const P: usize, W>(
+        &self,
+        counter: u64,
+        (text, at): (&mut [u8], usize),
+        work: &mut W,
+        between: impl Fn(&mut W, &[u8], usize),
+        ready: impl FnOnce(&mut W, &[u8]) -> bool,
+    ) -> bool {
+        let mut states = [self.first; P];
+        for (state, pass) in states.iter_mut().zip(0..) {
+            [state[8], state[9]] = numbers(counter + pass * LANES as u64);
+        }
+        for round in 0..DOUBLE_ROUNDS {
+            for state in &mut states {
+                double_round(state);
+            }
+            between(work, text, round);
+        }
+        if !ready(work, text) {
+            return false;
+        }
+        let mut rest = text.get_mut(at..).unwrap_or_default();
+        for (state, pass) in states.iter().zip(0..) {
+            for block in self.blocks(state, counter + pass * LANES as u64) {
+                let len = rest.len().min(BLOCK_LEN);
+                let (now, later) = std::mem::take(&mut rest).split_at_mut(len);
+                rest = later;
+                if let [whole] = now.as_chunks_mut().0 {
+                    let sum = _mm512_xor_si512(load512(whole), block);
+                    store512(whole, sum);
+                } else {
+                    if !now.is_empty() {
+                        let sum = _mm512_xor_si512(load512_first(now), block);
+                        store512_first(now, sum);
+                    }
+                    return true;
+                }
+            }
+        }
+        true
     }
-    states
+
+    /// Block `i` in vector `i`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn blocks(&self, state: &[__m512i; 16], counter: u64) -> [__m512i; LANES] {
+        let mut sums = *state;
+        for (word, first) in sums.iter_mut().zip(&self.first) {
+            *word = _mm512_add_epi32(*word, *first);
+        }
+        for (word, number) in sums[8..10].iter_mut().zip(numbers(counter)) {
+            *word = _mm512_add_epi32(*word, number);
+        }
+        transposed(&sums)
+    }
+}
+
+/// The numbers of [`LANES`] blocks: their lower and their upper words.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn numbers(counter: u64) -> [__m512i; 2] {
+    let lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    let a = _mm512_add_epi64(_mm512_set1_epi64(counter.cast_signed()), lane);
+    let b = _mm512_add_epi64(a, _mm512_set1_epi64(8));
+    let low = _mm512_inserti64x4::<1>(
+        _mm512_castsi256_si512(_mm512_cvtepi64_epi32(a)),
+        _mm512_cvtepi64_epi32(b),
+    );
+    let high = _mm512_inserti64x4::<1>(
+        _mm512_castsi256_si512(_mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(a))),
+        _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(b)),
+    );
+    [low, high]
 }
 
 /// Makes `P` times [`LANES`] blocks that share only the key: one for each nonce and block number.
@@ -74,7 +130,7 @@ pub(super) fn any<const P: usize>(
         *first = first_state(key, [n0, n1, load512(numbers), _mm512_setzero_si512()]);
     }
     let mut states = firsts;
-    for _ in 0..10 {
+    for _ in 0..DOUBLE_ROUNDS {
         for state in &mut states {
             double_round(state);
         }

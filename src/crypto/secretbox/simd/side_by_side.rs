@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::poly1305::{BLOCK_LEN, KEY_LEN, TAG_LEN};
-use crate::crypto::secretbox::simd::ifma::{MASK_42, MASK_44, Multiplier, added, limbs};
+use crate::crypto::secretbox::simd::ifma::{MASK_42, MASK_44, Multiplier, limbs, sum};
 use crate::crypto::secretbox::simd::{load128, load128_first, store512};
 use std::arch::x86_64::*;
 
@@ -75,7 +75,7 @@ impl Sums {
         let low = _mm512_and_si512(low, _mm512_set1_epi64(0x0fff_fffc_0fff_ffff));
         let high = _mm512_and_si512(high, _mm512_set1_epi64(0x0fff_fffc_0fff_fffc));
         Self {
-            r: Multiplier::new(limbs(low, high)),
+            r: Multiplier::new(limbs(low, high, _mm512_setzero_si512())),
             sums: [_mm512_setzero_si512(); 3],
         }
     }
@@ -92,7 +92,7 @@ impl Sums {
         }
         let (low, high) = spread(blocks);
         let end = _mm512_set1_epi64(1 << 40);
-        let sums = added(self.sums, limbs(low, high), end);
+        let sums = sum(self.sums, limbs(low, high, end));
         self.sums = self.r.times(sums);
     }
 
@@ -116,7 +116,7 @@ impl Sums {
         }
         let (low, high) = spread(blocks);
         let end = _mm512_maskz_set1_epi64(whole, 1 << 40);
-        let sums = self.r.times(added(self.sums, limbs(low, high), end));
+        let sums = self.r.times(sum(self.sums, limbs(low, high, end)));
         for (sum, new) in self.sums.iter_mut().zip(sums) {
             *sum = _mm512_mask_mov_epi64(*sum, any, new);
         }
