@@ -162,6 +162,8 @@ impl Metadata {
             let value = Bytes::copy_from_slice(reader.take(len)?);
             metadata.0.push((name.into(), value));
         }
+        // A connection keeps it as long as it lasts.
+        metadata.0.shrink_to_fit();
         Ok(metadata)
     }
 }

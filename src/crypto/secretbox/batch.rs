@@ -24,7 +24,9 @@ const FEW_BLOCKS: usize = 2;
 pub(crate) struct TrafficKey {
     stream: Box<StreamKey>,
     backend: Backend,
-    /// Key stream for small boxes, if their nonces count up.
+    /// Whether the nonces of its boxes count up.
+    is_counting: bool,
+    /// Key stream for small boxes, from the first of them on.
     precomputed: Option<Box<PrecomputedStream>>,
 }
 
@@ -36,14 +38,15 @@ impl TrafficKey {
         Self {
             stream,
             backend: Backend::fastest(),
+            is_counting: false,
             precomputed: None,
         }
     }
 
-    /// Prepares for boxes whose nonces count up, as those of one direction do. It allocates 1 KiB
-    /// now, so that memory does not grow with traffic.
+    /// Prepares for boxes whose nonces count up, as those of one direction do. The first small box
+    /// allocates 1 KiB, which is kept. A direction without small boxes needs none.
     pub(crate) fn counting(mut self) -> Self {
-        self.precomputed = Some(Box::new(PrecomputedStream::new()));
+        self.is_counting = true;
         self
     }
 
@@ -136,13 +139,19 @@ impl TrafficKey {
     /// The key stream of a box of `len` bytes, precomputed now if it is not ready. `None` if the
     /// box is not small, or if the key is not [`counting`](Self::counting).
     fn precomputed_stream(&mut self, nonce: [u8; 8], len: usize) -> Option<&mut [u8]> {
-        let precomputed = self.precomputed.as_mut()?;
+        if !self.is_counting {
+            return None;
+        }
         let blocks = blocks_of(len);
         let nonce = u64::from_be_bytes(nonce);
         if blocks > precomputed::MAX_EACH {
-            precomputed.skip(nonce);
+            if let Some(precomputed) = &mut self.precomputed {
+                precomputed.skip(nonce);
+            }
             return None;
         }
+        let new = || Box::new(PrecomputedStream::new());
+        let precomputed = self.precomputed.get_or_insert_with(new);
         if !precomputed.has(nonce, blocks) {
             with_clean_stack_of::<PRECOMPUTE_DEPTH, _>(|| {
                 precomputed.make(self.backend, &self.stream, nonce, blocks)
@@ -189,7 +198,7 @@ impl TrafficKey {
         let has_stream = |job: &Job<'_>| blocks_of(job.boxed.len()) <= FEW_BLOCKS;
         let are_few = jobs.len() <= FEW && jobs.iter().all(has_stream);
         let is_no_use = are_few || !self.backend.has_batches();
-        jobs.len() <= 1 || self.precomputed.is_some() && is_no_use
+        jobs.len() <= 1 || self.is_counting && is_no_use
     }
 }
 

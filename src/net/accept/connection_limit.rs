@@ -56,8 +56,8 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct Permit {
     shared: Arc<Shared>,
-    user: Option<User>,
-    address: Option<Origin>,
+    /// What it is counted under, where there are such bounds.
+    counted: Option<Box<(Option<User>, Option<Origin>)>>,
 }
 
 /// The bound that leaves no room for a connection.
@@ -163,10 +163,10 @@ impl ConnectionLimit {
             *held.from_address.entry(*address).or_default() += 1;
         }
         drop(held);
+        let is_counted = user.is_some() || address.is_some();
         Ok(Permit {
             shared: Arc::clone(&self.0),
-            user,
-            address,
+            counted: is_counted.then(|| Box::new((user, address))),
         })
     }
 }
@@ -187,10 +187,15 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut held = self.shared.held();
         held.connections -= 1;
-        if let Some(user) = self.user.take() {
+        let (user, address) = self
+            .counted
+            .take()
+            .map(|counted| *counted)
+            .unwrap_or_default();
+        if let Some(user) = user {
             one_less(&mut held.of_user, user);
         }
-        if let Some(address) = self.address.take() {
+        if let Some(address) = address {
             one_less(&mut held.from_address, address);
         }
         self.shared.process.give_back(self.shared.descriptors);

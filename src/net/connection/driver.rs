@@ -4,7 +4,6 @@
 
 use crate::access::grant::{Grant, revoked};
 use crate::host::byte_stream::is_hangup;
-use crate::limits::Limits;
 use crate::net::accept::connection_limit::Permit;
 use crate::net::connection::activity::Activity;
 use crate::net::connection::queue::consumer::Consumer;
@@ -63,7 +62,10 @@ pub(crate) struct Exchange {
     pub(crate) received: Producer<Incoming>,
     pub(crate) to_send: Consumer<Outgoing>,
     pub(crate) grant: Option<Grant>,
-    pub(crate) limits: Limits,
+    /// [`Limits::read_ahead`](crate::limits::Limits::read_ahead).
+    pub(crate) read_ahead: usize,
+    /// [`Limits::linger_timeout`](crate::limits::Limits::linger_timeout).
+    pub(crate) linger_timeout: Duration,
     pub(crate) linger: Duration,
     pub(crate) state: watch::Sender<State>,
     pub(crate) activity: Activity,
@@ -113,47 +115,56 @@ impl Driver {
             if driven.is_ok() && grant.as_ref().is_some_and(|grant| !grant.still_valid()) {
                 driven = Err(NetError::Revoked.into());
             }
-            if let Err(end) = driven {
-                let loss = self
-                    .exchange
-                    .end(self.stream, end, revoked, grant.is_some())
-                    .await;
-                tracing::debug!(reason = %WithCauses(&loss.reason), "connection closed");
-                if matches!(loss.reason, NetError::Revoked) {
-                    // A revoked peer's queued messages must not reach the application.
-                    self.exchange.received.discard();
-                }
-                self.exchange.state.send_replace(State::Ended(Err(loss)));
-                return;
+            // Boxed, so that a connection does not hold the memory of its end.
+            match driven {
+                Err(end) => Box::pin(self.fail(end, revoked)).await,
+                Ok(()) => Box::pin(self.close(closing_until)).await,
             }
-            tracing::debug!("connection closed");
-            let Self {
-                stream,
-                exchange:
-                    Exchange {
-                        state,
-                        limits,
-                        received,
-                        to_send,
-                        ..
-                    },
-                _permit,
-            } = self;
-            // The peer may not have read everything yet. Closing a socket with unread input resets
-            // the connection, and a reset discards what the peer has not read. So tell the peer
-            // that nothing more comes, and read until it closes. `close` returns after
-            // `linger_timeout` at the latest. The task goes on until `Options::linger` is over.
-            stream.shutdown_write();
-            let mut discarding = pin!(stream.discard(usize::MAX));
-            let in_time = timeout(limits.linger_timeout, &mut discarding)
-                .await
-                .is_ok();
-            state.send_replace(State::Ended(Ok(())));
-            // A task that still receives learns of the end now, and not after the linger time.
-            drop((received, to_send));
-            if let (false, Some(deadline)) = (in_time, closing_until) {
-                let _ = timeout_at(deadline, discarding).await;
-            }
+        }
+    }
+
+    /// Ends a connection that the application has not closed.
+    async fn fail(mut self, end: End, revoked: Pin<&mut impl Future<Output = ()>>) {
+        let may_be_revoked = self.exchange.grant.is_some();
+        let loss = self
+            .exchange
+            .end(self.stream, end, revoked, may_be_revoked)
+            .await;
+        tracing::debug!(reason = %WithCauses(&loss.reason), "connection closed");
+        if matches!(loss.reason, NetError::Revoked) {
+            // A revoked peer's queued messages must not reach the application.
+            self.exchange.received.discard();
+        }
+        self.exchange.state.send_replace(State::Ended(Err(loss)));
+    }
+
+    /// Ends a connection that the application has closed, once everything is sent.
+    async fn close(self, closing_until: Option<Instant>) {
+        tracing::debug!("connection closed");
+        let Self {
+            stream,
+            exchange:
+                Exchange {
+                    state,
+                    linger_timeout,
+                    received,
+                    to_send,
+                    ..
+                },
+            _permit,
+        } = self;
+        // The peer may not have read everything yet. Closing a socket with unread input resets
+        // the connection, and a reset discards what the peer has not read. So tell the peer
+        // that nothing more comes, and read until it closes. `close` returns after
+        // `linger_timeout` at the latest. The task goes on until `Options::linger` is over.
+        stream.shutdown_write();
+        let mut discarding = pin!(stream.discard(usize::MAX));
+        let in_time = timeout(linger_timeout, &mut discarding).await.is_ok();
+        state.send_replace(State::Ended(Ok(())));
+        // A task that still receives learns of the end now, and not after the linger time.
+        drop((received, to_send));
+        if let (false, Some(deadline)) = (in_time, closing_until) {
+            let _ = timeout_at(deadline, discarding).await;
         }
     }
 }
@@ -198,6 +209,7 @@ impl Exchange {
             let may_read = self.channel.may_take_pings() && wanted_level.is_none();
             let now = Instant::now().into_std();
             let heartbeat = self.channel.deadline(now, may_read).map(Instant::from_std);
+            let due = heartbeat.into_iter().chain(*closing_until).min();
             self.activity.before_wait();
             let is_busy = self.activity.is_busy();
             if !self.activity.keeps_buffers() {
@@ -237,8 +249,12 @@ impl Exchange {
                 () = self.to_send.ready_if(may_send, is_busy), if waits_for_sender => {}
                 () = self.activity.idle() => {}
                 _ = self.received.below(wanted_level), if !has_no_receiver => {}
-                () = until(heartbeat) => self.on_heartbeat(stream, may_read)?,
-                () = until(*closing_until) => return Err(NetError::Unsent.into()),
+                () = until(due) => {
+                    if closing_until.is_some_and(|end| end <= Instant::now()) {
+                        return Err(NetError::Unsent.into());
+                    }
+                    self.on_heartbeat(stream, may_read)?;
+                }
             }
         }
     }
@@ -250,10 +266,10 @@ impl Exchange {
     }
 
     /// More is read from the peer only while fewer bytes than this wait for the application. What a
-    /// connection holds is then at most [`Limits::read_ahead`] or one message.
+    /// connection holds is then at most `read_ahead` or one message.
     fn read_below(&self) -> usize {
         let held = self.channel.unfinished();
-        self.limits.read_ahead.saturating_sub(held)
+        self.read_ahead.saturating_sub(held)
     }
 
     /// That level, if the application must receive something before more is read. `None` if reading
@@ -289,7 +305,7 @@ impl Exchange {
             0 => usize::MAX,
             waiting => self.read_below().saturating_sub(waiting),
         };
-        let mut room = self.channel.room_for(self.limits.read_ahead, max);
+        let mut room = self.channel.room_for(self.read_ahead, max);
         match stream.try_read(&mut room) {
             Ok(0) => Ok(Read::End),
             Ok(_) => {

@@ -164,12 +164,12 @@ impl Connection {
         permit: Option<Permit>,
     ) -> (Self, Driver) {
         let Agreed { established, input } = agreed;
-        let limits = security.limits().clone();
+        let limits = security.limits();
         let ours = established.socket_type;
-        let (received, incoming) = received_queue(&limits, options, ours);
+        let (received, incoming) = received_queue(limits, options, ours);
         let (state_at, state) = watch::channel(State::Open);
         let now = Instant::now().into_std();
-        let (peer, mut channel) = established.into_channel(ours, &limits, options.heartbeat, now);
+        let (peer, mut channel) = established.into_channel(ours, limits, options.heartbeat, now);
         if options.probes(ours) {
             // A new channel has room, and its counters are far from their ends.
             let _ = channel.queue(Message::from(""));
@@ -179,7 +179,8 @@ impl Connection {
             received,
             to_send,
             grant: peer.grant().cloned(),
-            limits,
+            read_ahead: limits.read_ahead,
+            linger_timeout: limits.linger_timeout,
             linger: options.linger,
             state: state_at,
             activity: Activity::default(),

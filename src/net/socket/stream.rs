@@ -14,7 +14,7 @@ use crate::net::options::{Options, TcpKeepalive};
 use bytes::buf::Limit;
 use bytes::{BufMut, BytesMut};
 use socket2::SockRef;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -50,22 +50,23 @@ impl Stream {
         Self::Tcp(stream)
     }
 
-    /// Waits until reading is worth a try. Cancel-safe.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.readable().await,
+    /// Waits until reading is worth a try. One task at a time may wait: the task that waited last is
+    /// woken. In return the future takes a word, where tokio's own takes 200 bytes. Cancel-safe.
+    pub(crate) fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        poll_fn(move |context| match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context),
             #[cfg(unix)]
-            Self::Ipc(stream) => stream.readable().await,
-        }
+            Self::Ipc(stream) => stream.poll_read_ready(context),
+        })
     }
 
-    /// Waits until writing is worth a try. Cancel-safe.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.writable().await,
+    /// Waits until writing is worth a try, as [`Stream::readable`] does. Cancel-safe.
+    pub(crate) fn writable(&self) -> impl Future<Output = io::Result<()>> {
+        poll_fn(move |context| match self {
+            Self::Tcp(stream) => stream.poll_write_ready(context),
             #[cfg(unix)]
-            Self::Ipc(stream) => stream.writable().await,
-        }
+            Self::Ipc(stream) => stream.poll_write_ready(context),
+        })
     }
 
     /// Reads what has arrived into the spare room of `buffer`, which must have some. Returns 0 if the
