@@ -35,6 +35,10 @@ pub enum Error {
         hint = Error::ClosedByPeer(*.0).likely_cause().map_or("", LikelyCause::hint)
     )]
     ClosedByPeer(Stage),
+    /// The server reset the connection while its WELCOME was due. A CURVE server with another key than
+    /// we expect reads HELLO before it closes. Elsewhere a reset is a [`Self::ClosedByPeer`].
+    #[error("server reset the connection before {}{}", .0, LikelyCause::NoRoom.hint())]
+    ResetByServer(Stage),
     /// The peer, or the ZAP handler, took too long.
     #[error("time-out while waiting for {0}")]
     Timeout(Stage),
@@ -67,8 +71,9 @@ impl Error {
             Self::ClosedByPeer(_) => match self.likely_cause() {
                 Some(LikelyCause::WrongServerKey) => Fault::OurCredentials,
                 Some(LikelyCause::SocketTypeMismatch) => Fault::Peer,
-                Some(LikelyCause::TemporaryRefusal) | None => Fault::Temporary,
+                _ => Fault::Temporary,
             },
+            Self::ResetByServer(_) => Fault::Temporary,
             Self::Timeout(Stage::Verdict) | Self::Local(_) => Fault::Local,
             Self::Timeout(_) => Fault::Peer,
         }
@@ -95,6 +100,7 @@ impl Error {
             | Self::Incompatible(Incompatible::SocketType { .. }) => {
                 Some(LikelyCause::SocketTypeMismatch)
             }
+            Self::ResetByServer(_) => Some(LikelyCause::NoRoom),
             _ => None,
         }
     }
@@ -399,6 +405,15 @@ mod tests {
         let error = Error::ClosedByPeer(Stage::CurveWelcome);
         assert_eq!(error.fault(), Fault::OurCredentials);
         assert!(error.to_string().contains("server key"));
+        assert!(error.to_string().contains("no room"));
+    }
+
+    #[test]
+    fn a_reset_before_welcome_is_no_hint_at_the_server_key() {
+        let error = Error::ResetByServer(Stage::CurveWelcome);
+        assert_eq!(error.fault(), Fault::Temporary);
+        assert_eq!(error.likely_cause(), Some(LikelyCause::NoRoom));
+        assert!(!error.to_string().contains("server key"));
     }
 
     #[test]

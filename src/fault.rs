@@ -25,7 +25,11 @@ pub enum Fault {
 #[non_exhaustive]
 pub enum LikelyCause {
     /// The client was given a key that is not the server's. The server cannot open HELLO and closes.
+    /// A server that has no room for the client may close at the same moment, and then looks the same.
     WrongServerKey,
+    /// The server has no room for the client now, or has crashed. It reset the connection before it
+    /// had read HELLO.
+    NoRoom,
     /// The server's policy refuses the client for now, with ZAP status 300. RFC 37 gives this status
     /// no ERROR: the server closes where its answer is due. Some servers send it nevertheless.
     TemporaryRefusal,
@@ -37,7 +41,10 @@ impl LikelyCause {
     /// What to append to the text of an early close.
     pub(crate) const fn hint(self) -> &'static str {
         match self {
-            Self::WrongServerKey => " (the server key we were given is probably wrong)",
+            Self::WrongServerKey => {
+                " (the server key we were given is wrong, or the server has no room for us now)"
+            }
+            Self::NoRoom => " (a server that has no room for us now looks like this)",
             Self::TemporaryRefusal => " (a temporary refusal, ZAP status 300, looks like this)",
             Self::SocketTypeMismatch => " (the socket types probably do not match)",
         }

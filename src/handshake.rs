@@ -254,7 +254,7 @@ impl NeedsInput {
     }
 
     /// The error for a peer that closed the connection. Its meaning depends on the stage: a CURVE
-    /// server that closes after HELLO does not have the key that we expect.
+    /// server that closes after HELLO has another key than we expect, or no room for us.
     #[must_use]
     pub fn peer_closed(self) -> Error {
         Error::ClosedByPeer(self.stage())

@@ -30,6 +30,7 @@ mod report;
 mod results;
 mod sockets;
 mod stopwatch;
+mod storm;
 mod stream;
 mod streams;
 mod table;
@@ -114,6 +115,7 @@ fn main() {
     handshake::run(&mut report, &sodium);
     let zmq = zmq::Zmq::load(1);
     links::run(&mut report, &zmq.name);
+    storm::run(&mut report, &zmq.name);
     tunnel::run(&mut report, &zmq.name);
     stream::run(&mut report);
     sockets::run(&mut report, &zmq.name);

@@ -266,7 +266,10 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
         match read {
             Ok(0) => Err(waiting.peer_closed().into()),
             Ok(_) => Ok(Handshake::NeedsInput(waiting)),
-            // A close becomes a reset if the peer left bytes unread, so both mean the same.
+            // A close becomes a reset if the peer leaves bytes unread. Elsewhere that says no more.
+            Err(error) if is_hangup(&error) && self.stage == Stage::CurveWelcome => {
+                Err(Error::ResetByServer(self.stage).into())
+            }
             Err(error) if is_hangup(&error) => Err(waiting.peer_closed().into()),
             Err(error) => Err(StepError::Io("read", error)),
         }

@@ -37,8 +37,8 @@ pub enum FailureKind {
     WrongServerKey,
     /// The peer's policy refuses us, with ZAP status 400 or 500.
     Refused,
-    /// The peer's policy probably refuses us for now, with ZAP status 300. That status is not sent:
-    /// the server closes where its answer to our credentials is due.
+    /// The peer probably refuses us for now. Its policy does, with ZAP status 300, or it has no room
+    /// for us. Neither is sent: the server closes where its answer is due.
     RefusedForNow,
     /// A time-out of [`Limits`](crate::Limits), or of our own policy.
     TimedOut,
@@ -125,7 +125,9 @@ impl FailureKind {
     pub fn of(error: &Error) -> Self {
         match error.likely_cause() {
             Some(LikelyCause::WrongServerKey) => return Self::WrongServerKey,
-            Some(LikelyCause::TemporaryRefusal) => return Self::RefusedForNow,
+            Some(LikelyCause::TemporaryRefusal | LikelyCause::NoRoom) => {
+                return Self::RefusedForNow;
+            }
             Some(LikelyCause::SocketTypeMismatch) => return Self::SocketTypeMismatch,
             None => {}
         }
@@ -137,7 +139,7 @@ impl FailureKind {
             Error::Incompatible(Incompatible::SocketType { .. }) => Self::SocketTypeMismatch,
             Error::RefusedByPeer(_) => Self::Refused,
             Error::Denied(_) => Self::Denied,
-            Error::ClosedByPeer(_) => Self::PeerClosed,
+            Error::ClosedByPeer(_) | Error::ResetByServer(_) => Self::PeerClosed,
             Error::Timeout(_) => Self::TimedOut,
             Error::Protocol(_) | Error::Crypto(_) | Error::Limit(_) => Self::Protocol,
             Error::Local(_) => Self::Local,
@@ -224,6 +226,7 @@ pub(crate) const fn io_kind(error: &Error) -> io::ErrorKind {
             io::ErrorKind::InvalidData
         }
         Error::ClosedByPeer(_) => io::ErrorKind::UnexpectedEof,
+        Error::ResetByServer(_) => io::ErrorKind::ConnectionReset,
         Error::Timeout(_) => io::ErrorKind::TimedOut,
         Error::Local(_) => io::ErrorKind::Other,
     }
@@ -282,6 +285,11 @@ mod tests {
                 CryptoError::HelloNotOpened.into(),
                 FailureKind::WrongServerKey,
                 Io::InvalidData,
+            ),
+            (
+                Error::ResetByServer(Stage::CurveWelcome),
+                FailureKind::RefusedForNow,
+                Io::ConnectionReset,
             ),
             (
                 closed(Stage::CurveReady),

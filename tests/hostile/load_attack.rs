@@ -117,6 +117,11 @@ pub fn require_descriptors(wanted: usize) {
     );
 }
 
+/// The bytes of this process that live now.
+pub fn live() -> usize {
+    ALLOCATOR.current_usage()
+}
+
 /// Runs `attack` against a server with a tenth of `load`, then with all of it. After each run an
 /// honest peer must be served, and memory must be back at its value before the first. During a run
 /// at most `max` additional bytes may live, those of the attackers included.

@@ -26,3 +26,4 @@ mod lengths;
 mod malformed;
 mod messages;
 mod nonces;
+mod storms;

@@ -4,12 +4,13 @@ use crate::log_lines;
 use crate::net_peers;
 
 use net_peers::*;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::ThreadId;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Event, Listener, NetError, Options, Refusal};
@@ -199,6 +200,27 @@ async fn an_address_without_a_listener_is_no_handshake_error() {
     assert!(matches!(error, NetError::Resolve { .. }), "{error}");
 }
 
+/// A server that greets, and resets the connection before it has read HELLO.
+#[tokio::test]
+async fn a_server_without_room_is_not_taken_for_one_with_another_key() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let greeting = Greeting::encode(mechanism_name("CURVE"), true);
+        stream.write_all(&greeting).await.unwrap();
+        let mut greeting_and_a_part_of_hello = [0; 65];
+        let reading = stream.read_exact(&mut greeting_and_a_part_of_hello);
+        soon(reading).await.unwrap();
+    });
+    let client = curve_client(SocketType::Push, &keys(), &keys());
+    let error = soon(Connection::connect(endpoint.as_str(), client)).await;
+    let told = handshake_error(&error.unwrap_err()).clone();
+    assert_eq!(told, Error::ResetByServer(Stage::CurveWelcome));
+    assert_eq!(told.fault(), Fault::Temporary);
+    soon(serving).await.unwrap();
+}
+
 fn small(slots: usize) -> Limits {
     let mut limits = Limits::default();
     limits.max_pending_handshakes = slots;
@@ -230,6 +252,10 @@ async fn silent_peers_in_all_places_do_not_keep_an_honest_one_out() {
         }
     };
     assert!((16..=17).contains(&evicted), "{evicted}");
+    // The evicted ones are told by a reset that they were not read to the end.
+    let mut greeting = Vec::new();
+    let told = soon(silent_peers[0].read_to_end(&mut greeting)).await;
+    assert_eq!(told.unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!(soon(pull.recv_message()).await.unwrap(), "hello".into());
 }
 

@@ -65,7 +65,13 @@ impl Exit {
     pub(crate) fn of_protocol(error: &Error) -> Self {
         match error {
             // A status of 300 is not sent: the peer closes where its answer is due.
-            _ if error.likely_cause() == Some(LikelyCause::TemporaryRefusal) => Self::Temporary,
+            _ if matches!(
+                error.likely_cause(),
+                Some(LikelyCause::TemporaryRefusal | LikelyCause::NoRoom)
+            ) =>
+            {
+                Self::Temporary
+            }
             Error::RefusedByPeer(_) => Self::Refused,
             Error::ClosedByPeer(_)
             | Error::Incompatible(_)

@@ -15,6 +15,7 @@ use crate::net::socket::bind::Bound;
 use crate::net::socket::stream::Stream;
 use std::io;
 use std::time::Duration;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 /// Bounds the pause after `accept` has failed, such as for want of file descriptors. The pause
@@ -72,6 +73,11 @@ impl Acceptor {
                 sleep_until(until).await;
                 self.paused_until = None;
             }
+            if self.slots.is_full() {
+                // A peer whose command has arrived but was not read yet looks silent. So the tasks of
+                // the handshakes run before one of them is evicted.
+                yield_now().await;
+            }
             match self.bound.accept().await {
                 Ok((stream, context)) => {
                     self.pause = FIRST_PAUSE;
@@ -82,7 +88,10 @@ impl Acceptor {
                             slot,
                             eviction,
                         }),
-                        None => AcceptOutcome::NoSlot(context),
+                        None => {
+                            stream.reset_when_closed();
+                            AcceptOutcome::NoSlot(context)
+                        }
                     };
                 }
                 // This connection failed; the listener is fine.

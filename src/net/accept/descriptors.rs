@@ -20,7 +20,7 @@ const SMALLEST_RESERVE: usize = 16;
 /// One in 8 descriptors stays with the program, for its files and the connections that it makes.
 const RESERVE: usize = 8;
 
-/// One in 4 descriptors is for handshakes in progress.
+/// One in 4 descriptors is for handshakes in progress alone.
 const HANDSHAKES: usize = 4;
 
 /// One in 8 of the descriptors for connections is kept for listeners that hold less than an even
@@ -67,11 +67,18 @@ impl Descriptors {
         state.bounded -= usize::from(is_bounded);
     }
 
-    /// How many handshakes a listener may conduct at a time. An even share is enough, because a
-    /// listener evicts a handshake when it needs a slot.
+    /// How many handshakes a listener may conduct at a time. A listener that is alone also uses the
+    /// descriptors that no connection holds: a handshake that succeeds becomes a connection and keeps
+    /// its descriptor. So when all clients of a server connect again at once, no handshake is evicted
+    /// for want of a descriptor that its connection would get. Several listeners share a quarter
+    /// evenly, because each evicts a handshake when it needs a slot.
     pub(crate) fn handshakes(&self) -> usize {
         let state = self.lock();
-        state.counted() / HANDSHAKES / state.sharers.max(1)
+        let share = state.counted() / HANDSHAKES;
+        if state.sharers <= 1 {
+            return share + state.for_connections().saturating_sub(state.taken);
+        }
+        share / state.sharers
     }
 
     /// Takes `count` descriptors for a connection of a listener that holds `held` of them. Returns
@@ -159,8 +166,9 @@ mod tests {
         for (limit, handshakes, connections) in [(128, 32, 80), (1024, 256, 640), (16, 4, 0)] {
             let descriptors = Descriptors::default();
             descriptors.join(limit, false);
-            assert_eq!(descriptors.handshakes(), handshakes);
+            assert_eq!(descriptors.handshakes(), handshakes + connections);
             assert_eq!(filled(&descriptors, 1), connections);
+            assert_eq!(descriptors.handshakes(), handshakes);
             assert!(limit < 64 || handshakes + connections <= limit - SMALLEST_RESERVE);
             descriptors.give_back(connections);
             assert_eq!(filled(&descriptors, 2), connections / 2 * 2);

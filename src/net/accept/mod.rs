@@ -2,6 +2,7 @@
 
 pub(crate) mod acceptor;
 pub(crate) mod connection_limit;
+pub(crate) mod crowd;
 pub(crate) mod descriptors;
 pub(crate) mod eviction;
 pub(crate) mod inbound;

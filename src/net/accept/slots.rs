@@ -3,9 +3,11 @@
 
 use crate::access::address::PeerAddress;
 use crate::error::{Error, LimitExceeded};
+use crate::host::clock::{Clock, TokioClock};
 use crate::lock::lock;
+use crate::net::accept::crowd::SlotId;
 use crate::net::accept::descriptors::Descriptors;
-use crate::net::accept::eviction::{Admission, EvictionTable, Progress, SlotId, TooManyPause};
+use crate::net::accept::eviction::{Admission, EvictionTable, Progress, TooManyPause};
 use crate::status::{DenialStatus, Denied, DeniedBy};
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -74,25 +76,32 @@ impl Slots {
         }
     }
 
+    /// Whether the next connection takes the slot of another handshake.
+    pub(crate) fn is_full(&self) -> bool {
+        lock(&self.table).is_full()
+    }
+
     /// A slot for a new connection, for which another handshake may lose its own. `None` if every
     /// handshake is paused.
     pub(crate) fn admit(&self, address: &PeerAddress) -> Option<(Slot, Eviction)> {
         let (evict, eviction) = oneshot::channel();
         let capacity = self.max.min(self.descriptors.handshakes());
-        let admission = {
+        let now = TokioClock.now();
+        let (in_excess, admission) = {
             let mut table = lock(&self.table);
-            table.set_capacity(capacity);
-            table.admit(address, evict)
+            let in_excess = table.set_capacity(capacity, now);
+            (in_excess, table.admit(address, now, evict))
         };
-        let id = match admission {
-            Admission::Free(id) => id,
-            Admission::Evicted(id, loser) => {
-                // Fails if that handshake has just ended by itself.
-                let _ = loser.send(Loss::Evicted(LimitExceeded::Evicted.into()));
-                id
-            }
-            Admission::Full(_) => return None,
+        let (id, evicted) = match admission {
+            Admission::Free(id) => (Some(id), None),
+            Admission::Evicted(id, loser) => (Some(id), Some(loser)),
+            Admission::Full(_) => (None, None),
         };
+        for loser in in_excess.into_iter().chain(evicted) {
+            // Fails if that handshake has just ended by itself.
+            let _ = loser.send(Loss::Evicted(LimitExceeded::Evicted.into()));
+        }
+        let id = id?;
         let table = Arc::clone(&self.table);
         Some((Slot { table, id }, Eviction(Some(eviction))))
     }
@@ -109,7 +118,7 @@ impl Drop for Slots {
 impl Slot {
     /// Notes how far the handshake has come.
     pub(crate) fn progress(&self, progress: Progress) {
-        lock(&self.table).progress(self.id, progress);
+        lock(&self.table).progress(self.id, progress, TokioClock.now());
     }
 
     /// Notes that the handshake waits for a verdict, and ends another one if too many wait.
@@ -117,7 +126,7 @@ impl Slot {
     /// # Errors
     /// Returns a temporary denial if too many wait and this one may displace none of them.
     pub(crate) fn pause(&self) -> Result<(), Denied> {
-        let paused = lock(&self.table).pause(self.id);
+        let paused = lock(&self.table).pause(self.id, TokioClock.now());
         let displaced = paused.map_err(|TooManyPause| too_many_wait())?;
         if let Some(loser) = displaced {
             let _ = loser.send(Loss::Evicted(Error::Denied(too_many_wait())));

@@ -154,6 +154,10 @@ mod tests {
                 handshake(Error::ClosedByPeer(Stage::CurveWelcome)),
                 seconds(1),
             ),
+            (
+                handshake(Error::ResetByServer(Stage::CurveWelcome)),
+                seconds(1),
+            ),
             (handshake(Incompatible::NotZmtp3.into()), seconds(60)),
             (denied(DenialStatus::Temporary), seconds(1)),
             (denied(DenialStatus::Failure), seconds(60)),

@@ -10,7 +10,6 @@ use crate::net::accept::acceptor::{AcceptOutcome, Accepted, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::accept::inbound::InboundPeer;
 use crate::net::accept::slots::Loss;
-use crate::net::connection::driver::Driver;
 use crate::net::connection::handle::Connection;
 use crate::net::connection::queues::own_queue;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
@@ -20,6 +19,8 @@ use crate::net::negotiate::{Failed, Negotiation, typed, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::span::connection_span;
 use crate::security::Security;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tracing::{Instrument, Span};
@@ -42,6 +43,9 @@ pub struct Listener {
     events: Arc<Events>,
     accepting: JoinHandle<()>,
 }
+
+/// The work of a connection.
+type Driving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the handshakes of a listener share.
 struct ListenerShared {
@@ -202,14 +206,14 @@ impl ListenerShared {
             self.events.room().await;
             match acceptor.next().await {
                 AcceptOutcome::Accepted(accepted) => {
-                    // Boxed, so that a connection does not hold the memory of its handshake.
+                    // Each in a box of its own: a connection does not hold the memory of its
+                    // handshake, nor a handshake that of the connection that it may become.
                     let span = connection_span(&accepted.context);
                     let receiving = Box::pin(Arc::clone(&self).receive(accepted, span.clone()));
                     let serving = async move {
-                        let Some(driver) = receiving.await else {
-                            return;
-                        };
-                        driver.run().await;
+                        if let Some(driving) = receiving.await {
+                            driving.await;
+                        }
                     };
                     tokio::spawn(serving.instrument(span));
                 }
@@ -223,7 +227,7 @@ impl ListenerShared {
 
     /// Conducts one handshake. Its task goes on as the driver of the connection, because spawning
     /// another task would cost a turn of the runtime.
-    async fn receive(self: Arc<Self>, mut accepted: Accepted, span: Span) -> Option<Driver> {
+    async fn receive(self: Arc<Self>, mut accepted: Accepted, span: Span) -> Option<Driving> {
         let context = accepted.context.clone();
         let (outcome, permit) = {
             let inbound = InboundPeer {
@@ -236,7 +240,10 @@ impl ListenerShared {
             let outcome = tokio::select! {
                 outcome = negotiation.run(context.clone()) => outcome,
                 loss = accepted.eviction.lost() => match loss {
-                    Loss::Evicted(error) => Err(negotiation.failed(error)),
+                    Loss::Evicted(error) => {
+                        accepted.stream.reset_when_closed();
+                        Err(negotiation.failed(error))
+                    }
                     Loss::Closed => return None,
                 },
             };
@@ -251,7 +258,7 @@ impl ListenerShared {
                 let (connection, driver) =
                     Connection::with_driver(stream, agreed, security, options, to_send, permit);
                 self.events.accepted(connection);
-                Some(driver)
+                Some(Box::pin(driver.run()))
             }
             Err(failed) => {
                 let error_frame = self.refuse(&context, failed);

@@ -127,6 +127,21 @@ impl Stream {
         linger::close_gracefully(&mut &*self, &TokioClock, error_frame, limits).await;
     }
 
+    /// Makes the coming close a reset, so that the peer learns that it was not read to the end, and
+    /// the system keeps nothing of the connection.
+    pub(crate) fn reset_when_closed(&self) {
+        let done = match self {
+            Self::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            // The system resets a connection whose peer's bytes are unread.
+            #[cfg(unix)]
+            Self::Ipc(_) => Ok(()),
+        };
+        // The close is an ordinary one then.
+        if let Err(error) = done {
+            tracing::trace!(%error, "cannot make a close a reset");
+        }
+    }
+
     /// Tells the peer that nothing more comes.
     pub(crate) fn shutdown_write(&self) {
         let done = match self {

@@ -128,7 +128,10 @@ impl TunnelShared {
             let linked = tokio::select! {
                 linked = self.link(&mut front, &context, &span) => linked,
                 loss = accepted.eviction.lost() => Err(match loss {
-                    Loss::Evicted(error) => front.failed(error).into(),
+                    Loss::Evicted(error) => {
+                        accepted.stream.reset_when_closed();
+                        front.failed(error).into()
+                    }
                     Loss::Closed => LinkError::Closing,
                 }),
                 _ = close.wait_for(|close| *close) => Err(LinkError::Closing),

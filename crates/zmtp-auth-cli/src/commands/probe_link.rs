@@ -170,7 +170,11 @@ impl Link {
                     reading.await
                 };
                 match read {
-                    Ok(0) | Err(_) => return Err(waiting.peer_closed()),
+                    Ok(0) => return Err(waiting.peer_closed()),
+                    Err(_) if waiting.stage() == Stage::CurveWelcome => {
+                        return Err(Error::ResetByServer(Stage::CurveWelcome));
+                    }
+                    Err(_) => return Err(waiting.peer_closed()),
                     Ok(_) => {}
                 }
                 let missing = GREETING_LEN.saturating_sub(self.seen.greeting.len());
