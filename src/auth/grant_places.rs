@@ -1,7 +1,8 @@
 //! The places of admissions in their registry: by domain and mechanism, and there by credential and by
-//! user. A change of the policy finds by them the admissions that it can affect.
+//! user; and by address. A change of the policy finds by them the admissions that it can affect.
 #![forbid(unsafe_code)]
 
+use crate::access::address::PeerAddress;
 use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
 use crate::auth::policy::admission::AdmittedPeer;
@@ -10,9 +11,39 @@ use crate::auth::policy::decide::ANONYMOUS;
 use crate::auth::sync::weak_registry::{Place, Places};
 use crate::crypto::keys::PublicKey;
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 
 /// The low bits of a realm, which are the mechanism. The others are the hash of the domain.
 const MECHANISM: u64 = 0b11;
+
+/// The realms of addresses, in front of all domains. Their facet is an IPv4 address, or the upper half of
+/// an IPv6 address, since a network that one peer uses is seldom smaller.
+const V4_ADDRESSES: u64 = 0;
+const V6_ADDRESSES: u64 = 4;
+
+/// The place of all peers without an IP address.
+const OTHER_ADDRESSES: Place = Place::first(8);
+
+/// The first realm of a domain.
+const FIRST_DOMAIN: u64 = 12;
+
+fn place_of_address(address: &PeerAddress) -> Place {
+    address.canonical_ip().map_or(OTHER_ADDRESSES, place_of_ip)
+}
+
+/// The place of peers with that canonical address.
+fn place_of_ip(ip: IpAddr) -> Place {
+    match ip {
+        IpAddr::V4(ip) => Place {
+            realm: V4_ADDRESSES,
+            facet: ip.to_bits().into(),
+        },
+        IpAddr::V6(ip) => Place {
+            realm: V6_ADDRESSES,
+            facet: (ip.to_bits() >> 64) as u64,
+        },
+    }
+}
 
 /// Finds places. Two domains, or two users, may share one: a search may find more admissions than are
 /// meant, and never fewer.
@@ -43,7 +74,7 @@ impl Search {
             realms.filter(move |realm| realm & MECHANISM == bits_of(mechanism))
         };
         match self {
-            Self::All => vec![(Place::first(0), Place::last(u64::MAX))],
+            Self::All => vec![(Place::first(FIRST_DOMAIN), Place::last(u64::MAX))],
             Self::Range(first, last) => vec![(first, last)],
             Self::Mechanism(mechanism) => of(mechanism)
                 .map(|realm| (Place::first(realm), Place::last(realm)))
@@ -76,7 +107,12 @@ impl PlaceFinder {
         };
         let realm = self.realm(peer.domain, peer.credential.mechanism());
         let first = Place { realm, facet };
-        Places { first, second }
+        let other = place_of_address(peer.address);
+        Places {
+            first,
+            second,
+            other,
+        }
     }
 
     /// Where to search for these admissions.
@@ -88,6 +124,10 @@ impl PlaceFinder {
                 let facet = self.facet_of(credential);
                 vec![self.facet(domain, credential.mechanism(), facet)]
             }
+            Affected::Addresses(first, last) => {
+                vec![Search::Range(place_of_ip(*first), place_of_ip(*last))]
+            }
+            Affected::OtherAddresses => vec![Search::Range(OTHER_ADDRESSES, OTHER_ADDRESSES)],
             Affected::User(domain, mechanism, user_id) => {
                 let user = self.facet(domain, *mechanism, self.hash(user_id));
                 let text = std::str::from_utf8(user_id).ok();
@@ -128,7 +168,8 @@ impl PlaceFinder {
     }
 
     fn realm(&self, domain: &Domain, mechanism: MechanismKind) -> u64 {
-        self.hash(domain.as_bytes()) & !MECHANISM | bits_of(mechanism)
+        let domain = self.hash(domain.as_bytes()) & !MECHANISM;
+        domain.max(FIRST_DOMAIN) | bits_of(mechanism)
     }
 
     fn facet_of(&self, credential: &Credential) -> u64 {

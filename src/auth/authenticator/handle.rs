@@ -268,7 +268,6 @@ impl Authenticator {
         let alone = lock(&self.0.changing);
         let mut policy = Policy::clone(&self.policy());
         policy.version += 1;
-        let version = policy.version;
         let (outcome, made) = change(&mut policy)?;
         let made = made.into();
         let policy = Arc::new(policy);
@@ -293,7 +292,7 @@ impl Authenticator {
         self.audit_made(&before, &policy, made);
         #[cfg(feature = "reload")]
         if !ended.is_empty() {
-            self.audit_change(version, Change::WatchEnded(ended));
+            self.audit_change(policy.version, Change::WatchEnded(ended));
         }
         notices.notify();
         self.0.changed.notify_all();
@@ -396,7 +395,7 @@ mod tests {
     /// With more of them this test takes long.
     fn cases() -> u32 {
         let is_full = std::env::var_os("ZMTP_AUTH_FULL").is_some();
-        if is_full { 1000 } else { 24 }
+        if is_full { 1000 } else { 32 }
     }
 
     fn key(number: u8) -> PublicKey {
@@ -452,8 +451,7 @@ mod tests {
         Provider(usize),
         SetUsers(usize, Vec<u8>, bool),
         Unconfigure(usize),
-        Deny(Option<usize>, u8),
-        Permit(Option<usize>, u8),
+        Addresses(Option<usize>, u8, Vec<u8>),
         Topics(usize, Option<u8>, bool),
         End(usize, u8),
         Time(u64),
@@ -465,7 +463,12 @@ mod tests {
         let (domain, number) = (0..DOMAINS.len(), 0..6_u8);
         let numbers = proptest::collection::vec(0..6_u8, 0..6);
         let one = (domain.clone(), number.clone());
-        let list = (proptest::option::of(domain.clone()), number.clone());
+        let list = (
+            proptest::option::of(domain.clone()),
+            0..5_u8,
+            numbers.clone(),
+        );
+        let addresses = list.prop_map(|(at, how, numbers)| Step::Addresses(at, how, numbers));
         let step = prop_oneof![
             (domain.clone(), numbers.clone()).prop_map(|(at, keys)| Step::SetKeys(at, keys)),
             (one.clone(), proptest::option::of(0..2_u8))
@@ -476,8 +479,8 @@ mod tests {
             (domain.clone(), numbers, any::<bool>())
                 .prop_map(|(at, users, other)| Step::SetUsers(at, users, other)),
             domain.clone().prop_map(Step::Unconfigure),
-            list.clone().prop_map(|(at, number)| Step::Deny(at, number)),
-            list.prop_map(|(at, number)| Step::Permit(at, number)),
+            addresses.clone(),
+            addresses,
             (domain, proptest::option::of(number), any::<bool>())
                 .prop_map(|(at, user, all)| Step::Topics(at, user, all)),
             one.prop_map(|(at, number)| Step::End(at, number)),
@@ -486,6 +489,32 @@ mod tests {
         #[cfg(feature = "policy-file")]
         let step = prop_oneof![12 => step, 1 => (0..3_u8).prop_map(Step::File)];
         proptest::collection::vec(step, 1..40)
+    }
+
+    /// A rule of one of six forms, which matches some addresses of [`addresses`].
+    fn rule(number: u8) -> String {
+        let (form, number) = (number / 6, number % 6);
+        match form {
+            0 => format!("10.0.0.0/{}", 32 - number),
+            1 => format!("10.0.1.{number}"),
+            2 => format!("2001:db8::/{}", 128 - number),
+            3 => format!("fe80::{number}"),
+            4 => format!("fe80::{number}%eth0"),
+            _ => format!("uid:{number}"),
+        }
+    }
+
+    /// Addresses of all forms.
+    fn addresses(number: u8) -> Vec<String> {
+        vec![
+            format!("10.0.0.{number}"),
+            format!("::ffff:10.0.0.{number}"),
+            format!("2001:db8::{number}"),
+            format!("fe80::{number}"),
+            format!("fe80::{number}%eth0"),
+            format!("localhost:{number}:100:1"),
+            format!("unknown {number}"),
+        ]
     }
 
     fn apply(auth: &Authenticator, clock: &AtomicU64, step: Step) {
@@ -520,26 +549,22 @@ mod tests {
             Step::Unconfigure(at) => {
                 auth.unconfigure(DOMAINS[at]);
             }
-            Step::Deny(at, number) => {
-                let rule = [
-                    format!("10.0.0.0/{}", 32 - number),
-                    format!("10.0.1.{number}"),
-                ];
-                // There may be an allow list.
-                let _denied = match at {
-                    Some(at) => auth.addresses_of(DOMAINS[at]).deny(&rule),
-                    None => auth.deny(&rule),
+            Step::Addresses(at, how, numbers) => {
+                let list = match at {
+                    Some(at) => auth.addresses_of(DOMAINS[at]),
+                    None => auth.addresses(),
                 };
-            }
-            Step::Permit(at, number) => {
-                let rule = [
-                    format!("10.0.0.0/{}", 32 - number),
-                    format!("10.0.1.{number}"),
-                ];
-                // There may be no deny list.
-                let _removed = match at {
-                    Some(at) => auth.addresses_of(DOMAINS[at]).remove_denied(&rule),
-                    None => auth.addresses().remove_denied(&rule),
+                let rules: Vec<String> = numbers.into_iter().map(rule).collect();
+                // There may be the other list.
+                let _both = match how {
+                    0 => list.deny(&rules),
+                    1 => list.remove_denied(&rules).map(drop),
+                    2 => list.allow(&rules),
+                    3 => list.remove_allowed(&rules).map(drop),
+                    _ => {
+                        list.clear();
+                        Ok(())
+                    }
                 };
             }
             Step::Topics(at, user, all) => {
@@ -605,13 +630,15 @@ mod tests {
                         grants.extend(curve(&auth, domain, number));
                         grants.extend(plain(&auth, domain, number));
                     }
-                    grants.extend(admit(&auth, domain, "10.0.0.1", Credentials::Null));
+                    for address in (0..6).flat_map(addresses) {
+                        grants.extend(admit(&auth, domain, &address, Credentials::Null));
+                    }
                 }
                 apply(&auth, &clock, step);
                 let missed = auth.ledger().check(&auth.policy(), &[Affected::All], auth.now());
                 prop_assert_eq!(missed.len(), 0);
                 grants.retain(Grant::still_valid);
-                grants.truncate(200);
+                grants.truncate(400);
             }
         }
     }
@@ -666,6 +693,12 @@ mod tests {
         );
         let table = table.with_user(MechanismKind::Curve, name, TopicPermissions::none());
         assert_eq!(checked(&auth, |auth| auth.configure_topics("a", table)), 1);
+        // A block that holds the addresses of two keys, in two domains.
+        assert_eq!(checks(|auth| auth.deny(["10.0.0.2/31"]).unwrap()), 4);
+        assert_eq!(
+            checks(|auth| _ = auth.addresses().remove_denied(["10.0.0.2/31"])),
+            0
+        );
         assert_eq!(checks(|auth| auth.stop()), 0);
     }
 

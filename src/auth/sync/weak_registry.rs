@@ -12,7 +12,7 @@ use std::time::SystemTime;
 /// for microseconds at most, and the lock is not taken too often.
 const CHUNK: usize = 64;
 
-/// Where an entry is found. Several entries may have the same place, and an entry may have two.
+/// Where an entry is found. Several entries may have the same place, and an entry has up to three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     /// What is searched as a whole.
@@ -35,20 +35,21 @@ impl Place {
     }
 }
 
-/// The places of an entry in the same realm: one, or two.
+/// The places of an entry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Places {
     pub(crate) first: Place,
+    /// The facet of a second place in the same realm, if it has one.
     pub(crate) second: Option<u64>,
+    pub(crate) other: Place,
 }
 
 impl Places {
     fn all(self) -> impl Iterator<Item = Place> {
-        let second = self.second.map(|facet| Place {
-            facet,
-            ..self.first
-        });
-        [Some(self.first), second].into_iter().flatten()
+        let realm = self.first.realm;
+        let second = self.second.map(|facet| Place { realm, facet });
+        let all = [Some(self.first), second, Some(self.other)];
+        all.into_iter().flatten()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::auth::policy::comparison::affected::{Affected, changed};
 use crate::auth::policy::refusal::{Refusal, Refused};
 use crate::auth::policy::rule::Rule;
 use std::collections::BTreeMap;
+use std::ptr;
 use std::sync::Arc;
 
 /// All address lists of a policy. An address must pass the list for all domains and the list of its
@@ -57,16 +58,21 @@ impl AddressLists {
 
     /// The admissions whose addresses may pass or fail under these lists as they did not under `before`.
     pub(crate) fn affected_since(&self, before: &Self) -> Vec<Affected> {
-        if !Arc::ptr_eq(&self.everywhere, &before.everywhere) {
-            return vec![Affected::All];
+        let everywhere = self.everywhere.refuses_beyond(&before.everywhere);
+        let mut all = everywhere.unwrap_or_else(|| vec![Affected::All]);
+        for (domain, before, after) in changed(&before.domains, &self.domains) {
+            let refused = match (before, after) {
+                (Some(before), Some(after)) => after.refuses_beyond(before),
+                // The domain has used the list of `*`, or uses it now. So do domains without a
+                // list, for which `*` stands.
+                (None, Some(after)) if *domain == Domain::ALL => after.refuses_beyond(&List::None),
+                (Some(before), None) if *domain == Domain::ALL => List::None.refuses_beyond(before),
+                _ => None,
+            };
+            let whole = || vec![Affected::Domain(domain.clone(), None)];
+            all.extend(refused.unwrap_or_else(whole));
         }
-        changed(&before.domains, &self.domains)
-            .filter(|(_, before, after)| match (before, after) {
-                (Some(before), Some(after)) => !Arc::ptr_eq(before, after),
-                _ => true,
-            })
-            .map(|(domain, ..)| Affected::Domain(domain.clone(), None))
-            .collect()
+        all
     }
 
     /// Sets a list that does not exist yet to the rules of a policy file.
@@ -109,6 +115,25 @@ impl AddressLists {
 }
 
 impl List {
+    /// The peers that this list may refuse and `before` let pass. `None` if that may be every peer.
+    fn refuses_beyond(&self, before: &Self) -> Option<Vec<Affected>> {
+        if ptr::eq(self, before) {
+            return Some(Vec::new());
+        }
+        match (before, self) {
+            (_, Self::None) => Some(Vec::new()),
+            (Self::Allow(before), Self::Allow(after)) => Some(before.beyond(after)),
+            (Self::Deny(before), Self::Deny(after)) => Some(after.beyond(before)),
+            (Self::None, Self::Deny(after)) => {
+                let mut refused = after.beyond(&RuleSet::default());
+                // A deny list refuses addresses that it cannot read.
+                refused.push(Affected::OtherAddresses);
+                Some(refused)
+            }
+            (Self::None | Self::Deny(_), Self::Allow(_)) | (Self::Allow(_), Self::Deny(_)) => None,
+        }
+    }
+
     fn check(&self, scope: Option<&Domain>, address: &PeerAddress) -> Result<(), Refused> {
         match self {
             Self::None => Ok(()),

@@ -228,11 +228,11 @@ impl fmt::Display for AddressRule {
 /// A set of rules, organised for lookups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RuleSet {
-    v4: Blocks<u32>,
-    v6: Blocks<u128>,
+    pub(super) v4: Blocks<u32>,
+    pub(super) v6: Blocks<u128>,
     /// The zones of addresses that have rules for single zones.
-    zones: HashMap<Ipv6Addr, HashSet<Box<str>>>,
-    others: HashSet<Matches>,
+    pub(super) zones: HashMap<Ipv6Addr, HashSet<Box<str>>>,
+    pub(super) others: HashSet<Matches>,
 }
 
 /// How certainly a rule must match a peer.
@@ -248,7 +248,7 @@ pub(crate) enum Match {
 /// number. Single addresses are blocks of full length. A lookup needs one step for each length that
 /// occurs, however many blocks there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Blocks<Bits: Eq + Hash>(BTreeMap<u8, HashSet<Bits>>);
+pub(super) struct Blocks<Bits: Eq + Hash>(pub(super) BTreeMap<u8, HashSet<Bits>>);
 
 impl<Bits: Eq + Hash> Default for Blocks<Bits> {
     fn default() -> Self {

@@ -5,8 +5,9 @@ use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-/// A set of admissions. In each of them the domain `*` stands for all domains.
+/// A set of admissions. The domain `*` stands for all domains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Affected {
     All,
@@ -16,6 +17,10 @@ pub(crate) enum Affected {
     Credential(Domain, Credential),
     /// The admissions of a user of a domain.
     User(Domain, MechanismKind, Bytes),
+    /// The admissions of peers whose canonical address is in this range, in all domains.
+    Addresses(IpAddr, IpAddr),
+    /// The admissions of peers without an IP address, in all domains.
+    OtherAddresses,
 }
 
 /// The domains of two tables, each with its rule before and after.

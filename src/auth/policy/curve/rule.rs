@@ -14,6 +14,7 @@ use crate::cert::certificate::Certificate;
 use crate::cert::validity::Validity;
 use crate::crypto::keys::PublicKey;
 use crate::with_causes::WithCauses;
+#[cfg(feature = "policy-file")]
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
