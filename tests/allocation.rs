@@ -5,15 +5,17 @@
 mod net_peers;
 mod pair;
 
+use allocation_counter::measure;
 use bytes::{Bytes, BytesMut};
 use pair::endpoints;
 use proptest::prelude::*;
-use zmtp_auth::PeerAddress;
+use zmtp_auth::handshake::Handshake;
 use zmtp_auth::wire::command::{Command, TrafficCommand};
 use zmtp_auth::wire::frame::FrameHeader;
 use zmtp_auth::wire::greeting::Greeting;
 use zmtp_auth::wire::metadata::Metadata;
 use zmtp_auth::wire::z85;
+use zmtp_auth::{Config, KeyPair, PeerAddress, PeerContext, SocketType};
 
 /// What a parser may allocate in addition to its input: bookkeeping and error texts.
 const CONSTANT: u64 = 4096;
@@ -22,7 +24,7 @@ const CONSTANT: u64 = 4096;
 const PER_BYTE: u64 = 16;
 
 fn peak(run: impl FnOnce()) -> u64 {
-    allocation_counter::measure(run).bytes_max
+    measure(run).bytes_max
 }
 
 fn assert_bounded(what: &str, given: usize, run: impl FnOnce()) {
@@ -68,6 +70,57 @@ fn a_handshake_with_arbitrary_commands_is_bounded_by_what_arrived() {
             assert_bounded(kind, header.len(), || server.feed(&header));
         }
     }
+}
+
+/// The machines of both ends, from greeting to READY. The buffers belong to the caller.
+#[test]
+fn a_curve_handshake_costs_few_allocations_on_either_end() {
+    let keys = KeyPair::generate().unwrap();
+    let client = Config::builder(SocketType::Push)
+        .curve_client(KeyPair::generate().unwrap(), keys.public_key())
+        .finish()
+        .unwrap();
+    let server = Config::builder(SocketType::Pull)
+        .curve_server(keys)
+        .accept_any_peer()
+        .finish()
+        .unwrap();
+    let context = || PeerContext::new(PeerAddress::from_zap(b"127.0.0.1"));
+    let mut buffers = [2048, 2048].map(BytesMut::with_capacity);
+    let mut allocations = [0; 2];
+    let mut counted = |end: usize, step: &mut dyn FnMut() -> Handshake| {
+        let mut next = None;
+        allocations[end] += measure(|| next = Some(step())).count_total;
+        next
+    };
+    let [to_client, to_server] = &mut buffers;
+    let mut ends = [
+        counted(0, &mut || Handshake::start(&client, context(), to_server)),
+        counted(1, &mut || Handshake::start(&server, context(), to_client)),
+    ];
+    let mut at = 0;
+    while !ends
+        .iter()
+        .all(|end| matches!(end, Some(Handshake::Complete(_))))
+    {
+        let (input, out) = match at {
+            0 => (&mut *to_client, &mut *to_server),
+            _ => (&mut *to_server, &mut *to_client),
+        };
+        ends[at] = match ends[at].take().unwrap() {
+            Handshake::NeedsInput(waiting) => {
+                let mut waiting = Some(waiting);
+                let mut process = || waiting.take().unwrap().process(input, out).unwrap();
+                counted(at, &mut process)
+            }
+            other => Some(other),
+        };
+        at = 1 - at;
+    }
+    println!("client and server: {allocations:?} allocations");
+    // Without optimisation the key agreement checks itself, with 20 allocations for a multiplication.
+    let most = if cfg!(debug_assertions) { 108 } else { 28 };
+    assert!(allocations.iter().all(|it| *it <= most));
 }
 
 #[test]
@@ -217,6 +270,48 @@ mod connections {
             // Each allocation serves many messages. How many depends on how much one read returns.
             let max = MESSAGES as u64 / 2;
             assert!(counted.count_total < max, "{}", counted.count_total);
+        }
+    }
+
+    /// On both ends together. The sender's application owns what it sends. What is received shares the
+    /// buffer that it was read into.
+    #[test]
+    fn a_message_of_any_size_costs_few_allocations() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        for curve in [false, true] {
+            let (mut sender, mut receiver) = runtime.block_on(async {
+                if curve {
+                    curve_pair(SocketType::Push, SocketType::Pull).await
+                } else {
+                    connected(SocketType::Push, SocketType::Pull).await
+                }
+            });
+            for (messages, size, most) in [
+                (2000, 200, 0.1),
+                (500, 1024, 0.2),
+                (50, 16 << 10, 4.0),
+                (20, 64 << 10, 5.0),
+            ] {
+                let payload = Bytes::from(vec![7; size]);
+                let counted = measure(|| {
+                    runtime.block_on(soon(async {
+                        let sending = async {
+                            for _ in 0..messages {
+                                sender.send(payload.clone()).await.unwrap();
+                            }
+                        };
+                        let receiving = async {
+                            for _ in 0..messages {
+                                receiver.recv_message().await.unwrap();
+                            }
+                        };
+                        tokio::join!(sending, receiving)
+                    }));
+                });
+                let each = counted.count_total as f64 / f64::from(messages);
+                println!("CURVE {curve}, {size} bytes: {each} allocations");
+                assert!(each <= most, "{each}");
+            }
         }
     }
 

@@ -394,3 +394,93 @@ impl Exchange {
         in_time.map_err(|expired| NetError::Heartbeat(expired).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::settings::Config;
+    use crate::crypto::keys::KeyPair;
+    use crate::net::connection::handle::Connection;
+    use crate::net::listener::handle::Listener;
+    use crate::net::socket::stream::count;
+    use crate::security::Security;
+    use crate::wire::socket_type::SocketType;
+    use bytes::Bytes;
+
+    async fn pair(curve: bool) -> (Connection, Connection) {
+        let (push, pull) = (
+            Config::builder(SocketType::Push),
+            Config::builder(SocketType::Pull),
+        );
+        let (client, server): (Security, Security) = if curve {
+            let (ours, theirs) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+            let client = push.curve_client(theirs, ours.public_key()).finish();
+            let server = pull.curve_server(ours).accept_any_peer().finish();
+            (client.unwrap().into(), server.unwrap().into())
+        } else {
+            let (client, server) = (push.null().accept_any_peer(), pull.null().accept_any_peer());
+            (
+                client.finish().unwrap().into(),
+                server.finish().unwrap().into(),
+            )
+        };
+        let listener = Listener::bind("tcp://127.0.0.1:*", server).await.unwrap();
+        let connecting = Connection::connect(listener.local_endpoint(), client);
+        let (sender, receiver) = tokio::join!(connecting, listener.accept());
+        (sender.unwrap(), receiver.unwrap())
+    }
+
+    /// The system calls that read and write while `messages` of `size` bytes cross a connection, both ends of
+    /// which run on this thread.
+    async fn calls(curve: bool, messages: usize, size: usize) -> [usize; 2] {
+        let (mut sender, mut receiver) = pair(curve).await;
+        let payload = Bytes::from(vec![7; size]);
+        sender.send("first").await.unwrap();
+        receiver.recv_message().await.unwrap();
+        count::taken();
+        let sending = async {
+            for _ in 0..messages {
+                sender.send(payload.clone()).await.unwrap();
+            }
+        };
+        let receiving = async {
+            for _ in 0..messages {
+                receiver.recv_message().await.unwrap();
+            }
+        };
+        tokio::join!(sending, receiving);
+        count::taken()
+    }
+
+    /// A peer that is awake reads what one write has brought: small messages many at a time, in
+    /// writes of about 64 KiB, and large ones each by itself at most.
+    #[tokio::test]
+    async fn a_burst_takes_few_system_calls() {
+        for curve in [false, true] {
+            for (messages, size, most_reads, most_writes) in [
+                (1, 64, 2, 1),
+                (10, 64, 3, 2),
+                (100, 64, 4, 2),
+                (4000, 64, 16, 14),
+                (500, 1024, 16, 14),
+                (50, 16 * 1024, 80, 60),
+                (20, 64 * 1024, 50, 30),
+            ] {
+                let [reads, writes] = calls(curve, messages, size).await;
+                println!("CURVE {curve}, {messages} of {size}: {reads} reads, {writes} writes");
+                assert!(reads <= most_reads && writes <= most_writes);
+            }
+        }
+    }
+
+    /// Both ends together: two greetings in two parts each, then a command after the other.
+    #[tokio::test]
+    async fn a_handshake_takes_few_system_calls() {
+        for (curve, most_reads, most_writes) in [(false, 10, 6), (true, 14, 8)] {
+            count::taken();
+            let _pair = pair(curve).await;
+            let [reads, writes] = count::taken();
+            println!("CURVE {curve}: {reads} reads, {writes} writes");
+            assert!(reads <= most_reads && writes <= most_writes);
+        }
+    }
+}

@@ -76,6 +76,8 @@ impl Stream {
     /// more arrives. That saves a second read, which would only find nothing. tokio's own `poll_read`
     /// does the same where the system tells of each arrival (epoll).
     pub(crate) fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        #[cfg(test)]
+        count::READS.set(count::READS.get() + 1);
         let room = buffer.remaining_mut();
         let mut read = 0;
         // What arrives after this begins makes the stream readable again: the outer call takes back
@@ -109,6 +111,8 @@ impl Stream {
     /// Writes `parts` one after the other, as much as the system takes. Returns how many bytes that
     /// were.
     pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        #[cfg(test)]
+        count::WRITES.set(count::WRITES.get() + 1);
         retry_interrupted(|| match self {
             Self::Tcp(stream) => stream.try_write_vectored(parts),
             #[cfg(unix)]
@@ -163,6 +167,22 @@ impl Stream {
             #[cfg(unix)]
             Self::Ipc(stream) => stream.peer_context(),
         }
+    }
+}
+
+/// Counts this thread's attempts to read and to write, which are at least its system calls.
+#[cfg(test)]
+pub(crate) mod count {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(crate) static READS: Cell<usize> = const { Cell::new(0) };
+        pub(crate) static WRITES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many there were since the last call.
+    pub(crate) fn taken() -> [usize; 2] {
+        [READS.take(), WRITES.take()]
     }
 }
 
