@@ -62,6 +62,16 @@ impl Backend {
         !matches!(self, Self::Portable)
     }
 
+    /// Whether a long box may use more than [`LONG_DEPTH`](crate::crypto::stack_wipe::LONG_DEPTH) of
+    /// stack.
+    pub(crate) fn goes_deep(self) -> bool {
+        match self {
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            Self::Avx512(proof) => proof.goes_deep(),
+            _ => false,
+        }
+    }
+
     /// Makes key stream.
     pub(crate) fn blocks(self, key: &StreamKey, inputs: &Inputs, out: &mut Blocks) {
         on!(self, blocks(key, inputs, out));
@@ -82,6 +92,25 @@ impl Backend {
         tag: &[u8; TAG_LEN],
     ) -> bool {
         on!(self, open(key, nonce, text, tag))
+    }
+
+    /// Encrypts a short text with key stream that is already made, and returns its tag.
+    pub(crate) fn seal_with(self, stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
+        match self {
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            Self::Avx512(proof) => proof.seal_with(stream, text),
+            // AVX2 has nothing that is faster.
+            _ => portable::seal_with(stream, text),
+        }
+    }
+
+    /// Decrypts a short text with key stream that is already made, if `tag` is its tag.
+    pub(crate) fn open_with(self, stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+        match self {
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            Self::Avx512(proof) => proof.open_with(stream, text, tag),
+            _ => portable::open_with(stream, text, tag),
+        }
     }
 
     /// Seals all of `jobs`.

@@ -4,12 +4,11 @@
 use crate::crypto::secretbox::backend::Backend;
 use crate::crypto::secretbox::job::{Job, blocks_of};
 use crate::crypto::secretbox::poly1305::TAG_LEN;
-use crate::crypto::secretbox::portable;
 use crate::crypto::secretbox::precomputed::{self, PrecomputedStream};
-use crate::crypto::secretbox::salsa20::StreamKey;
+use crate::crypto::secretbox::salsa20::{AT_ONCE, StreamKey};
 use crate::crypto::stack_wipe::{
-    BATCH_DEPTH, PRECOMPUTE_DEPTH, READY_DEPTH, SHORT, wipe, with_clean_shallow_stack,
-    with_clean_stack, with_clean_stack_of,
+    BATCH_DEPTH, LONG_DEPTH, PRECOMPUTE_DEPTH, READY_DEPTH, SHORT, SMALL_BATCH_DEPTH, wipe,
+    with_clean_shallow_stack, with_clean_stack, with_clean_stack_of,
 };
 use std::fmt;
 
@@ -17,6 +16,9 @@ use std::fmt;
 /// few is not faster than precomputed key stream.
 const FEW: usize = 5;
 const FEW_BLOCKS: usize = 2;
+
+/// Most blocks of a box in a small batch. Some code makes longer boxes one by one, which needs more.
+const MOST_EACH: usize = 6;
 
 /// The HSalsa20 subkey of a shared key and the first 16 bytes of a nonce. XSalsa20 uses the other 8
 /// bytes as Salsa20's nonce under this key, so one derivation serves all boxes with that prefix. It
@@ -62,12 +64,7 @@ impl TrafficKey {
     pub(crate) fn seal_in_place(&self, nonce: [u8; 8], boxed: &mut [u8]) {
         if let Some((tag, text)) = boxed.split_first_chunk_mut() {
             let len = text.len();
-            let seal = || *tag = self.backend.seal(&self.stream, nonce, text);
-            if len <= SHORT {
-                with_clean_shallow_stack(seal);
-            } else {
-                with_clean_stack(seal);
-            }
+            self.with_clean_stack(len, || *tag = self.backend.seal(&self.stream, nonce, text));
         }
     }
 
@@ -93,11 +90,17 @@ impl TrafficKey {
         tag: &[u8; TAG_LEN],
     ) -> bool {
         let len = text.len();
-        let open = || self.backend.open(&self.stream, nonce, text, tag);
+        self.with_clean_stack(len, || self.backend.open(&self.stream, nonce, text, tag))
+    }
+
+    /// Wipes as much stack as a box of `len` bytes needs.
+    fn with_clean_stack<T>(&self, len: usize, work: impl FnOnce() -> T) -> T {
         if len <= SHORT {
-            with_clean_shallow_stack(open)
+            with_clean_shallow_stack(work)
+        } else if self.backend.goes_deep() {
+            with_clean_stack(work)
         } else {
-            with_clean_stack(open)
+            with_clean_stack_of::<LONG_DEPTH, _>(work)
         }
     }
 }
@@ -106,12 +109,13 @@ impl TrafficKey {
     /// As [`seal_in_place`](Self::seal_in_place), for a nonce that the next nonces are likely to
     /// follow. Small boxes take much less time this way if the key is [`counting`](Self::counting).
     pub(crate) fn seal_next(&mut self, nonce: [u8; 8], boxed: &mut [u8]) {
+        let backend = self.backend;
         match (
             self.precomputed_stream(nonce, boxed.len()),
             boxed.split_first_chunk_mut(),
         ) {
             (Some(stream), Some((tag, text))) => {
-                with_clean_stack_of::<READY_DEPTH, _>(|| *tag = portable::seal_with(stream, text));
+                with_clean_stack_of::<READY_DEPTH, _>(|| *tag = backend.seal_with(stream, text));
                 wipe(stream);
             }
             _ => self.seal_in_place(nonce, boxed),
@@ -121,14 +125,14 @@ impl TrafficKey {
     /// As [`open_in_place`](Self::open_in_place), for a nonce that the next nonces are likely to
     /// follow. Returns whether the box has opened.
     pub(crate) fn open_next(&mut self, nonce: [u8; 8], boxed: &mut [u8]) -> bool {
+        let backend = self.backend;
         match (
             self.precomputed_stream(nonce, boxed.len()),
             boxed.split_first_chunk_mut(),
         ) {
             (Some(stream), Some((tag, text))) => {
-                let is_open = with_clean_stack_of::<READY_DEPTH, _>(|| {
-                    portable::open_with(stream, text, tag)
-                });
+                let is_open =
+                    with_clean_stack_of::<READY_DEPTH, _>(|| backend.open_with(stream, text, tag));
                 wipe(stream);
                 is_open
             }
@@ -168,7 +172,13 @@ impl TrafficKey {
             }
         } else {
             self.skip(jobs);
-            with_clean_stack_of::<BATCH_DEPTH, _>(|| self.backend.seal_many(&self.stream, jobs));
+            let is_small = is_small(jobs);
+            let seal = || self.backend.seal_many(&self.stream, jobs);
+            if is_small {
+                with_clean_stack_of::<SMALL_BATCH_DEPTH, _>(seal);
+            } else {
+                with_clean_stack_of::<BATCH_DEPTH, _>(seal);
+            }
         }
     }
 
@@ -182,7 +192,13 @@ impl TrafficKey {
             bad.unwrap_or(all)
         } else {
             self.skip(jobs);
-            with_clean_stack_of::<BATCH_DEPTH, _>(|| self.backend.open_many(&self.stream, jobs))
+            let is_small = is_small(jobs);
+            let open = || self.backend.open_many(&self.stream, jobs);
+            if is_small {
+                with_clean_stack_of::<SMALL_BATCH_DEPTH, _>(open)
+            } else {
+                with_clean_stack_of::<BATCH_DEPTH, _>(open)
+            }
         }
     }
 
@@ -200,6 +216,12 @@ impl TrafficKey {
         let is_no_use = are_few || !self.backend.has_batches();
         jobs.len() <= 1 || self.is_counting && is_no_use
     }
+}
+
+/// Whether the boxes of a batch need so few blocks that [`SMALL_BATCH_DEPTH`] is enough.
+fn is_small(jobs: &[Job<'_>]) -> bool {
+    let blocks = jobs.iter().map(|job| blocks_of(job.boxed.len()));
+    blocks.clone().all(|blocks| blocks <= MOST_EACH) && blocks.sum::<usize>() <= 2 * AT_ONCE
 }
 
 impl fmt::Debug for TrafficKey {

@@ -52,6 +52,11 @@ impl Avx512 {
         Self { pairs: !self.pairs }
     }
 
+    /// Two passes side by side keep twice as much on the stack.
+    pub(crate) fn goes_deep(self) -> bool {
+        self.pairs
+    }
+
     pub(crate) fn seal(self, key: &StreamKey, nonce: [u8; 8], text: &mut [u8]) -> [u8; TAG_LEN] {
         // SAFETY: `self` is made only where `detect` has found every feature.
         unsafe {
@@ -78,6 +83,16 @@ impl Avx512 {
                 avx512::open::<1>(key, nonce, text, tag)
             }
         }
+    }
+
+    pub(crate) fn seal_with(self, stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
+        // SAFETY: as above.
+        unsafe { avx512::seal_with(stream, text) }
+    }
+
+    pub(crate) fn open_with(self, stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+        // SAFETY: as above.
+        unsafe { avx512::open_with(stream, text, tag) }
     }
 
     pub(crate) fn seal_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) {

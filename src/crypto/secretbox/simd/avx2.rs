@@ -75,7 +75,7 @@ pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
     let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    let mut plan = Plan::empty();
+    let mut plan = Plan::<{ batch::MOST }>::empty();
     plan.add(jobs);
     let blocks = plan.blocks.next_multiple_of(LANES);
     fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
@@ -95,7 +95,7 @@ fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
 #[target_feature(enable = "avx2,bmi2,adx")]
 fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    let mut plan = Plan::empty();
+    let mut plan = Plan::<{ batch::MOST }>::empty();
     plan.add(jobs);
     let blocks = plan.blocks.next_multiple_of(LANES);
     fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);

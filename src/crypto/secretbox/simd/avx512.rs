@@ -65,7 +65,7 @@ fn rows<const N: usize>(key: &StreamKey, nonce: [u8; 8]) -> [[u8; 2 * BLOCK_LEN]
 /// Encrypts with key stream that is already made: the key of Poly1305, then the bytes for `text`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
+pub(super) fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
     let (streams, _) = stream.as_chunks::<32>();
     let Some((mac_key, streams)) = streams.split_first() else {
         return [0; TAG_LEN];
@@ -93,7 +93,7 @@ fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
 /// Decrypts with key stream that is already made, if `tag` is the tag of `text`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+pub(super) fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     let (streams, _) = stream.as_chunks::<32>();
     let Some((mac_key, streams)) = streams.split_first() else {
         return false;
@@ -119,21 +119,12 @@ fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     true
 }
 
-/// The tag of `wholes`, a multiple of 32 bytes, and the first `len` bytes of `last`, which has
-/// zeros behind them.
+/// The tag after `wholes`, a multiple of 32 bytes, and the first `len` bytes of `last`, which has zeros
+/// behind them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn authenticate(mut mac: Poly1305, wholes: &[u8], last: &[u8; 32], len: usize) -> [u8; TAG_LEN] {
-    let mut rest = wholes;
-    if wholes.len() >= WIDE_FROM {
-        let (vectors, after) = wholes.as_chunks();
-        let (groups, vectors) = vectors.as_chunks();
-        let mut wide = Wide::new(mac.r());
-        wide.groups(groups);
-        mac.set_sum(wide.sum(vectors));
-        rest = after;
-    }
-    mac.blocks(rest.as_chunks().0);
+    mac.blocks(wholes.as_chunks().0);
     let (halves, _) = last.as_chunks();
     match (halves, len) {
         ([first, second], 16..) => {
@@ -152,11 +143,20 @@ pub(super) fn mac(key: &[u8; 32], text: &[u8]) -> [u8; TAG_LEN] {
     authenticate_long(Poly1305::new(key), text)
 }
 
-/// The tag of a long text, eight blocks at a time.
+/// The tag of a text, which is authenticated eight blocks at a time if it is long.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-pub(super) fn authenticate_long(mac: Poly1305, text: &[u8]) -> [u8; TAG_LEN] {
-    let (wholes, tail) = text.as_chunks::<32>();
+pub(super) fn authenticate_long(mut mac: Poly1305, text: &[u8]) -> [u8; TAG_LEN] {
+    let mut rest = text;
+    if text.len() >= WIDE_FROM {
+        let (vectors, after) = text.as_chunks();
+        let (groups, vectors) = vectors.as_chunks();
+        let mut wide = Wide::new(mac.r());
+        wide.groups(groups);
+        mac.set_sum(wide.sum(vectors));
+        rest = after;
+    }
+    let (wholes, tail) = rest.as_chunks::<32>();
     let mut last = [0; 32];
     store256(&mut last, load256_first(tail));
     authenticate(mac, wholes.as_flattened(), &last, tail.len())

@@ -19,6 +19,8 @@ const LONGEST_IN_BATCH: usize = 12;
 /// Boxes that are authenticated together. Two vectors: one proceeds while the other waits for its
 /// multiplications.
 const GROUP: usize = 2 * side_by_side::LANES;
+/// Most blocks in a batch of the smallest boxes: those of two passes.
+const SMALL: usize = 2 * LANES;
 /// Least ratio of all bytes to those of the longest box at which boxes are authenticated together.
 /// Below it, one box after the other takes no longer.
 const WORTH_LANES: usize = 4;
@@ -34,7 +36,11 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>], code: Avx512) {
         true
     };
     batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| {
-        seal_batch(key, jobs);
+        if batch::blocks_of_all(jobs) <= SMALL {
+            seal_batch::<SMALL>(key, jobs);
+        } else {
+            seal_batch::<{ batch::MOST }>(key, jobs);
+        }
         jobs.len()
     });
 }
@@ -47,15 +53,21 @@ pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>], code: Avx512) -> 
         let parts = job.parts();
         parts.is_some_and(|(tag, text)| code.open(key, nonce, text, tag))
     };
-    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| open_batch(key, jobs))
+    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| {
+        if batch::blocks_of_all(jobs) <= SMALL {
+            open_batch::<SMALL>(key, jobs)
+        } else {
+            open_batch::<{ batch::MOST }>(key, jobs)
+        }
+    })
 }
 
-/// Seals jobs that fit into one batch.
+/// Seals jobs that need at most `N` blocks.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
-    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    let mut plan = Plan::empty();
+fn seal_batch<const N: usize>(key: &StreamKey, jobs: &mut [Job<'_>]) {
+    let mut stream = [[0; BLOCK_LEN]; N];
+    let mut plan = Plan::<N>::empty();
     plan.add(jobs);
     fill(key, &plan, &mut stream);
     let mut stream = &stream[..];
@@ -79,13 +91,13 @@ fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
     }
 }
 
-/// Opens jobs that fit into one batch, up to the first that does not open. Returns how many have
+/// Opens jobs that need at most `N` blocks, up to the first that does not open. Returns how many have
 /// opened.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
-    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    let mut plan = Plan::empty();
+fn open_batch<const N: usize>(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+    let mut stream = [[0; BLOCK_LEN]; N];
+    let mut plan = Plan::<N>::empty();
     plan.add(jobs);
     fill(key, &plan, &mut stream);
     let mut stream = &stream[..];
@@ -115,7 +127,7 @@ fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
 /// Makes the key stream of a batch.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn fill(key: &StreamKey, plan: &Plan, stream: &mut [[u8; BLOCK_LEN]; batch::MOST]) {
+fn fill<const N: usize>(key: &StreamKey, plan: &Plan<N>, stream: &mut [[u8; BLOCK_LEN]; N]) {
     let mut made = 0;
     while made < plan.blocks {
         let (nonces, numbers) = (&plan.nonces[made..], &plan.numbers[made..]);

@@ -47,24 +47,29 @@ fn fitting(jobs: &[Job<'_>], longest: usize) -> usize {
     jobs.iter().take_while(fits).count()
 }
 
-/// The blocks of key stream that a batch needs, box by box.
-pub(super) struct Plan {
+/// How many blocks the boxes of a batch need.
+pub(super) fn blocks_of_all(jobs: &[Job<'_>]) -> usize {
+    jobs.iter().map(|job| blocks_of(job.boxed.len())).sum()
+}
+
+/// The blocks of key stream that a batch of at most `N` needs, box by box.
+pub(super) struct Plan<const N: usize> {
     /// How many they are.
     pub(super) blocks: usize,
     /// Their nonces.
-    pub(super) nonces: [[u8; 8]; MOST],
+    pub(super) nonces: [[u8; 8]; N],
     /// Their numbers, little-endian.
-    pub(super) numbers: [[u8; 4]; MOST],
+    pub(super) numbers: [[u8; 4]; N],
 }
 
-impl Plan {
+impl<const N: usize> Plan<N> {
     /// No blocks yet.
     #[inline]
     pub(super) fn empty() -> Self {
         Self {
             blocks: 0,
-            nonces: [[0; 8]; MOST],
-            numbers: [[0; 4]; MOST],
+            nonces: [[0; 8]; N],
+            numbers: [[0; 4]; N],
         }
     }
 

@@ -121,23 +121,28 @@ pub(super) fn any<const P: usize>(
     let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
     let (nonces, _) = nonces.as_flattened().as_chunks();
     let (numbers, _) = numbers.as_flattened().as_chunks();
-    let mut firsts = [[_mm512_setzero_si512(); 16]; P];
-    let inputs = nonces.as_chunks().0.iter().zip(numbers);
-    for (first, ([a, b], numbers)) in firsts.iter_mut().zip(inputs) {
+    let zero = _mm512_setzero_si512();
+    let first = first_state(key, [zero; 4]);
+    let mut inputs = [[zero; 4]; P];
+    let all = nonces.as_chunks().0.iter().zip(numbers);
+    for (input, ([a, b], numbers)) in inputs.iter_mut().zip(all) {
         let (a, b) = (load512(a), load512(b));
         let n0 = _mm512_permutex2var_epi32(a, even, b);
         let n1 = _mm512_permutex2var_epi32(a, odd, b);
-        *first = first_state(key, [n0, n1, load512(numbers), _mm512_setzero_si512()]);
+        *input = [n0, n1, load512(numbers), zero];
     }
-    let mut states = firsts;
+    let mut states = [first; P];
+    for (state, input) in states.iter_mut().zip(&inputs) {
+        state[6..10].copy_from_slice(input);
+    }
     for _ in 0..DOUBLE_ROUNDS {
         for state in &mut states {
             double_round(state);
         }
     }
     let (out, _) = out.as_chunks_mut::<LANES>();
-    for ((state, first), out) in states.iter().zip(&firsts).zip(out) {
-        for (out, block) in out.iter_mut().zip(last_state(state, first)) {
+    for ((state, input), out) in states.iter().zip(&inputs).zip(out) {
+        for (out, block) in out.iter_mut().zip(last_state(state, &first, input)) {
             store512(out, block);
         }
     }
@@ -153,13 +158,21 @@ fn first_state(key: &StreamKey, [n0, n1, low, high]: [__m512i; 4]) -> [__m512i; 
     ]
 }
 
-/// Adds the first state after the rounds, and sorts the words by blocks.
+/// Adds the first state after the rounds, and sorts the words by blocks. `input` are the words of
+/// nonce and number, for which `first` has zeros.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn last_state(state: &[__m512i; 16], first: &[__m512i; 16]) -> [__m512i; LANES] {
+fn last_state(
+    state: &[__m512i; 16],
+    first: &[__m512i; 16],
+    input: &[__m512i; 4],
+) -> [__m512i; LANES] {
     let mut sums = *state;
     for (word, first) in sums.iter_mut().zip(first) {
         *word = _mm512_add_epi32(*word, *first);
+    }
+    for (word, input) in sums[6..10].iter_mut().zip(input) {
+        *word = _mm512_add_epi32(*word, *input);
     }
     transposed(&sums)
 }
