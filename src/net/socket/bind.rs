@@ -9,7 +9,7 @@ use crate::mechanism::session::PeerContext;
 use crate::net::endpoint::{Endpoint, EndpointError, Host};
 use crate::net::error::NetError;
 use crate::net::options::{Options, TcpKeepalive};
-use crate::net::socket::stream::{Stream, resolve};
+use crate::net::socket::stream::{Stream, resolve, set_inherited_options};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -102,7 +102,8 @@ impl Bound {
                 keepalive,
             } => {
                 let (stream, address) = listener.accept().await?;
-                Ok((Stream::tcp(stream, keepalive.as_ref()), address.into()))
+                let stream = Stream::accepted(stream, keepalive.as_ref());
+                Ok((stream, address.into()))
             }
             #[cfg(unix)]
             Self::Ipc { listener, .. } => {
@@ -127,7 +128,7 @@ async fn bind_tcp(host: &Host, port: u16, options: &Options) -> Result<TcpListen
     };
     let mut first_error = None;
     for address in candidates {
-        match listen_tcp(address, matches!(host, Host::Any), options.backlog) {
+        match listen_tcp(address, matches!(host, Host::Any), options) {
             Ok(listener) => return Ok(listener),
             // Another program has the port. Binding IPv4 alone might succeed and would hide that.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -142,7 +143,7 @@ async fn bind_tcp(host: &Host, port: u16, options: &Options) -> Result<TcpListen
     Err(NetError::io("bind")(error))
 }
 
-fn listen_tcp(address: SocketAddr, wildcard: bool, backlog: u32) -> io::Result<TcpListener> {
+fn listen_tcp(address: SocketAddr, wildcard: bool, options: &Options) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -155,7 +156,8 @@ fn listen_tcp(address: SocketAddr, wildcard: bool, backlog: u32) -> io::Result<T
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(system_backlog(backlog))?;
+    set_inherited_options(&socket, options.tcp_keepalive.as_ref());
+    socket.listen(system_backlog(options.backlog))?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
 }

@@ -13,7 +13,7 @@ use crate::net::error::NetError;
 use crate::net::options::{Options, TcpKeepalive};
 use bytes::buf::Limit;
 use bytes::{BufMut, BytesMut};
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
@@ -38,16 +38,16 @@ impl Stream {
     /// A stream from `accept` or `connect`. Small messages leave at once (`TCP_NODELAY`), and the
     /// system notices a peer that vanishes (`keepalive`).
     pub(crate) fn tcp(stream: TcpStream, keepalive: Option<&TcpKeepalive>) -> Self {
-        // These fail only on a socket that is dead already. The next read reports that.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::trace!(%error, "cannot set TCP_NODELAY");
-        }
-        if let Some(keepalive) = keepalive
-            && let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&as_system(keepalive))
-        {
-            tracing::debug!(%error, "cannot set TCP keepalive");
-        }
+        set_tcp_options(&SockRef::from(&stream), keepalive);
         Self::Tcp(stream)
+    }
+
+    /// A stream from `accept` of a listener with [`set_inherited_options`].
+    pub(crate) fn accepted(stream: TcpStream, keepalive: Option<&TcpKeepalive>) -> Self {
+        if IS_INHERITED {
+            return Self::Tcp(stream);
+        }
+        Self::tcp(stream, keepalive)
     }
 
     /// Waits until reading is worth a try. One task at a time may wait: the task that waited last is
@@ -248,6 +248,29 @@ pub(crate) fn own_uid() -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Whether an accepted connection has the options of its listener. Linux copies them, so that the five
+/// system calls are made once for a listener and not for each connection.
+const IS_INHERITED: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Sets the options that the connections of a listener inherit, before it listens.
+pub(crate) fn set_inherited_options(listener: &Socket, keepalive: Option<&TcpKeepalive>) {
+    if IS_INHERITED {
+        set_tcp_options(&SockRef::from(listener), keepalive);
+    }
+}
+
+fn set_tcp_options(socket: &SockRef<'_>, keepalive: Option<&TcpKeepalive>) {
+    // These fail only on a socket that is dead already. The next read reports that.
+    if let Err(error) = socket.set_tcp_nodelay(true) {
+        tracing::trace!(%error, "cannot set TCP_NODELAY");
+    }
+    if let Some(keepalive) = keepalive
+        && let Err(error) = socket.set_tcp_keepalive(&as_system(keepalive))
+    {
+        tracing::debug!(%error, "cannot set TCP keepalive");
+    }
+}
+
 /// The settings in the system's form. The system counts in whole seconds and refuses 0.
 fn as_system(keepalive: &TcpKeepalive) -> socket2::TcpKeepalive {
     let at_least_a_second = |time: Duration| time.max(Duration::from_secs(1));
@@ -418,6 +441,7 @@ mod tests {
                 panic!("{stream:?}");
             };
             let socket = SockRef::from(stream);
+            assert!(socket.tcp_nodelay().unwrap());
             let figures = (
                 socket.tcp_keepalive_time().unwrap().as_secs(),
                 socket.tcp_keepalive_interval().unwrap().as_secs(),
