@@ -17,8 +17,11 @@ const WAKE_PART: usize = 2;
 pub(crate) type Conflated<T> = Option<fn(&T) -> bool>;
 
 /// What both sides share.
+///
+/// Each push to a queue that another processor has used last moves cache lines between the two. So what
+/// a push looks at lies together, here and in [`State`].
+#[repr(C)]
 pub(crate) struct Shared<T> {
-    state: Mutex<State<T>>,
     /// How many bytes may wait.
     pub(crate) limit: usize,
     /// How many items may wait.
@@ -29,9 +32,11 @@ pub(crate) struct Shared<T> {
     pub(crate) is_kept: bool,
     /// Whether fetched items must not be taken: [`Producer::discard`].
     pub(crate) discarded: AtomicBool,
+    state: Mutex<State<T>>,
 }
 
 /// The part of it that is locked.
+#[repr(C)]
 pub(crate) struct State<T> {
     /// Each item with its cost in bytes.
     pub(crate) items: VecDeque<(T, usize)>,
@@ -39,8 +44,6 @@ pub(crate) struct State<T> {
     pub(crate) bytes: usize,
     /// The number of `items` and of those fetched items.
     pub(crate) count: usize,
-    /// An empty list whose memory `items` uses next.
-    pub(crate) spare: VecDeque<(T, usize)>,
     /// Whether the memory of an emptied list is freed instead of kept as `spare`.
     is_at_rest: bool,
     /// Whether the consumer is done with everything that was pushed: [`Consumer::confirm_done`].
@@ -53,10 +56,12 @@ pub(crate) struct State<T> {
     pub(crate) is_attached: bool,
     /// Whether the consumer of a kept queue is to take nothing more than it has fetched.
     pub(crate) is_detaching: bool,
+    pub(crate) waiting_consumer: Waiting,
+    /// An empty list whose memory `items` uses next.
+    pub(crate) spare: VecDeque<(T, usize)>,
     pub(crate) waiting_producer: Option<Blocked>,
     /// A producer that waits until the consumer is done with everything.
     pub(crate) waiting_flush: Option<Waker>,
-    pub(crate) waiting_consumer: Waiting,
     /// A consumer that takes nothing now, and waits for the producer's end.
     pub(crate) waiting_close: Option<Waker>,
     /// Someone who waits until a kept queue is closed and everything has left it.
