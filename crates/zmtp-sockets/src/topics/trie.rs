@@ -110,13 +110,21 @@ impl Trie {
 
     /// Adds the places of all who subscribe to a beginning of `topic` to `found`, each once.
     pub(crate) fn find_matches(&mut self, topic: &[u8], found: &mut Vec<usize>) {
+        let places = way(&self.branches, topic).map(|places| &**places);
+        let mut places = places.filter(|places| !places.is_empty());
+        let Some(first) = places.next() else {
+            return;
+        };
+        let Some(second) = places.next() else {
+            // Each is there once, without a look at what each has.
+            found.extend_from_slice(first);
+            return;
+        };
         self.turn += 1;
-        for places in way(&self.branches, topic) {
-            for &place in &**places {
-                let turn = &mut self.subscribers[place].turn;
-                if std::mem::replace(turn, self.turn) != self.turn {
-                    found.push(place);
-                }
+        for place in [first, second].into_iter().chain(places).flatten() {
+            let turn = &mut self.subscribers[*place].turn;
+            if std::mem::replace(turn, self.turn) != self.turn {
+                found.push(*place);
             }
         }
     }
