@@ -19,6 +19,7 @@ impl Received {
     }
 
     /// What `peer` has sent, if it is a message.
+    #[inline]
     pub(crate) fn of(peer: &Arc<Peer>, incoming: Incoming) -> Option<Self> {
         Some(Self::new(incoming.into_message()?, Arc::clone(peer)))
     }

@@ -19,20 +19,20 @@ use zmtp_auth::{Peer, Topics};
 
 /// All peers that a socket receives from.
 pub(crate) struct FairQueue<D> {
-    news: News<Inlet<D>>,
-    slots: Slab<Slot<D>>,
+    pub(super) news: News<Inlet<D>>,
+    pub(super) slots: Slab<Slot<D>>,
     /// The places of each pipe. A pipe has several connections while an earlier one has messages left.
     places: HashMap<PipeId, Vec<usize>>,
     /// The places that may have a message, in the order of their turns.
-    turns: Turns,
+    pub(super) turns: Turns,
     /// Who is told when everything of a peer was received.
     told: Option<Told<D>>,
     /// The places of peers that were removed. Their ends come before all turns.
-    departed: VecDeque<usize>,
+    pub(super) departed: VecDeque<usize>,
     /// The number of the next slot.
     next: u64,
     /// The turns that belong to the last operation still.
-    counted_turns: u8,
+    pub(super) counted_turns: u8,
     /// The topic of a message, if the policy says which of them a peer may publish.
     topic: Option<TopicFrame>,
     /// Messages that were dropped for their topic.
@@ -45,11 +45,11 @@ struct Told<D> {
     peer_of: fn(&D) -> &Arc<Peer>,
 }
 
-struct Slot<D> {
+pub(super) struct Slot<D> {
     number: u64,
     pipe: PipeId,
     /// Absent once the peer is removed.
-    receiver: Option<Held>,
+    pub(super) receiver: Option<Held>,
     data: D,
     /// What the peer may publish, by the policy of now.
     topics: Topics,
@@ -246,7 +246,8 @@ impl<D: Send + 'static> FairQueue<D> {
     }
 
     /// The turn of the first peer, which has sent something. It gets the last turn next.
-    fn received(&mut self, place: usize, incoming: Incoming) -> Turn<D> {
+    #[inline]
+    pub(super) fn received(&mut self, place: usize, incoming: Incoming) -> Turn<D> {
         self.turns.front_to_back();
         let is_permitted = match &incoming {
             Incoming::Message(message) => self.may_publish(&self.slots[place].topics, message),

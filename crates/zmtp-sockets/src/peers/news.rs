@@ -195,9 +195,15 @@ impl<T> Drop for News<T> {
 }
 
 impl<T> News<T> {
+    /// Whether there is something to take.
+    #[inline]
+    pub(crate) fn has_some(&self) -> bool {
+        self.0.has_news.load(Ordering::Acquire)
+    }
+
     /// Takes the news, if there are some. Without news it costs one load.
     pub(crate) fn take(&self) -> Option<Taken<T>> {
-        if !self.0.has_news.load(Ordering::Acquire) {
+        if !self.has_some() {
             return None;
         }
         let mut state = self.0.lock();

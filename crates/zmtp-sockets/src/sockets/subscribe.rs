@@ -173,8 +173,13 @@ impl Sub {
 }
 
 /// The message, if it is subscribed to.
+#[inline]
 fn wanted(filter: &Trie, peer: &Arc<Peer>, incoming: Incoming) -> Option<Received> {
     let received = Received::of(peer, incoming)?;
     let topic = received.frames().first()?;
-    filter.has_match(topic).then_some(received)
+    if filter.has_match(topic) {
+        Some(received)
+    } else {
+        None
+    }
 }

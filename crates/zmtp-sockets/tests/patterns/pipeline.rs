@@ -51,6 +51,16 @@ async fn messages_go_to_peers_in_turn() {
 
 #[tokio::test]
 async fn no_peer_starves_another() {
+    takes_of_each_in_turn().await;
+}
+
+/// Here most turns are taken without a count of each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_peer_starves_another_on_several_threads() {
+    takes_of_each_in_turn().await;
+}
+
+async fn takes_of_each_in_turn() {
     let mut pull = Pull::new();
     let endpoint = pull.bind(ANY_PORT, null()).await.unwrap();
     let mut events = pull.events();
