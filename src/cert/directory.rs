@@ -3,6 +3,8 @@
 
 use crate::access::user_name::check_user_name;
 use crate::cert::certificate::Certificate;
+#[cfg(feature = "reload")]
+use crate::cert::known_files::KnownFiles;
 use crate::cert::problem::{CertificateError, CertificateErrorKind, CertificateWarning, Flaw};
 use crate::crypto::keys::PublicKey;
 use std::collections::HashMap;
@@ -10,6 +12,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "reload")]
+use std::time::SystemTime;
 
 /// Most files without a certificate's name that are searched for a secret key, the first by name.
 /// 64: a directory of public keys holds few others, and each may take a read of 64 KiB at every
@@ -167,6 +171,27 @@ pub fn load_certificates(
 
 /// As [`load_certificates`], without log events.
 pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, CertificateError> {
+    read_by(directory, Certificate::read)
+}
+
+/// As [`read`], without reading files that are known.
+#[cfg(feature = "reload")]
+pub(crate) fn read_again(
+    directory: &CertificateDirectory,
+    known: &mut KnownFiles,
+) -> Result<DirectoryReport, CertificateError> {
+    let now = SystemTime::now();
+    known.begin();
+    let report = read_by(directory, |file| known.read(file, now));
+    known.end();
+    report
+}
+
+/// Reads a directory, and each certificate file in it by `read_file`.
+fn read_by(
+    directory: &CertificateDirectory,
+    mut read_file: impl FnMut(&Path) -> Result<Certificate, CertificateError>,
+) -> Result<DirectoryReport, CertificateError> {
     let path = directory.path();
     let mut report = DirectoryReport::default();
     let files = list(directory, &mut report.passed_over).map_err(|error| {
@@ -176,7 +201,10 @@ pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, 
     let mut places: HashMap<PublicKey, usize> = HashMap::new();
     let mut names = Names::default();
     for file in files {
-        let certificate = match read_public(&file, directory.layout, &mut report.warnings) {
+        let certificate = read_file(&file);
+        let certificate = certificate
+            .and_then(|read| public(read, &file, directory.layout, &mut report.warnings));
+        let certificate = match certificate {
             Ok(certificate) => certificate,
             Err(error) => {
                 report.problems.push((file, error));
@@ -284,13 +312,13 @@ fn secrets(passed_over: &[PathBuf]) -> impl Iterator<Item = CertificateWarning> 
     secret.map(|file| CertificateWarning::SecretInPublic { file: file.clone() })
 }
 
-/// Reads a certificate and drops its secret key, if it holds one.
-fn read_public(
+/// The certificate of a file without its secret key, if it holds one.
+fn public(
+    certificate: Certificate,
     file: &Path,
     layout: Layout,
     warnings: &mut Vec<CertificateWarning>,
 ) -> Result<Certificate, CertificateError> {
-    let certificate = Certificate::read(file)?;
     if certificate.key_pair().is_some() {
         if layout == Layout::Czmq {
             return Err(Flaw::from(CertificateErrorKind::HoldsSecret).in_file(file));
@@ -357,8 +385,10 @@ fn list(
             passed_over.push(path);
         }
     }
-    files.sort_unstable();
-    passed_over.sort_unstable();
+    // All are in one directory, so this is the order of their names.
+    let by_bytes = |one: &PathBuf, other: &PathBuf| one.as_os_str().cmp(other.as_os_str());
+    files.sort_unstable_by(by_bytes);
+    passed_over.sort_unstable_by(by_bytes);
     Ok(files)
 }
 

@@ -22,6 +22,8 @@ pub(crate) mod certificate;
 pub(crate) mod directory;
 mod file;
 mod form;
+#[cfg(feature = "reload")]
+pub(crate) mod known_files;
 mod parser;
 pub(crate) mod problem;
 pub(crate) mod validity;

@@ -10,6 +10,7 @@ use crate::auth::policy::watched::reading::{Entries, Entry, Name, Reading};
 use crate::auth::policy::watched::source::Source;
 use crate::auth::reload::event::ReloadEvent;
 use crate::cert::directory;
+use crate::cert::known_files::KnownFiles;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -22,10 +23,13 @@ const MAX_READINGS: usize = 3;
 impl Source {
     /// Reads the source; `None` if the Authenticator is dropped. The Authenticator is not kept alive
     /// while the disk is read.
-    pub(crate) fn read(&self, auth: &WeakAuthenticator) -> Option<Reading> {
+    ///
+    /// Files of a directory that are `known` are not read again.
+    pub(crate) fn read(&self, auth: &WeakAuthenticator, known: &mut KnownFiles) -> Option<Reading> {
         match self {
             Self::Directory(_, directory, _) => {
-                let report = read_consistently(directory.path(), || directory::read(directory));
+                let read = || directory::read_again(directory, known);
+                let report = read_consistently(directory.path(), read);
                 Some(Reading::of_directory(&report))
             }
             Self::PasswordFile(_, path) => {
@@ -86,7 +90,7 @@ impl Source {
 
 /// Reads a directory until its links did not change during the reading. Kubernetes replaces the
 /// contents of a directory by changing a link, and a reading during the change would be a mixture.
-fn read_consistently<R>(path: &Path, read: impl Fn() -> R) -> R {
+fn read_consistently<R>(path: &Path, mut read: impl FnMut() -> R) -> R {
     let mut before = links(path);
     let mut reading = read();
     for _ in 1..MAX_READINGS {

@@ -12,18 +12,21 @@ use crate::auth::reload::file_watcher::FileWatcher;
 use crate::auth::reload::schedule::{self, Schedule};
 use crate::auth::reload::settings::ReloadSettings;
 use crate::auth::reload::settling::Settling;
+use crate::cert::known_files::KnownFiles;
+use crate::lock::lock;
 use crate::secret_file::open_to_others;
 use crate::zap::contain::contain;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// A function that reads a source; it returns `None` if the Authenticator is dropped.
-pub(crate) type Read = dyn Fn(&Source, &WeakAuthenticator) -> Option<Reading> + Send + Sync;
+pub(crate) type Read =
+    dyn Fn(&Source, &WeakAuthenticator, &mut KnownFiles) -> Option<Reading> + Send + Sync;
 
 /// The thread that reloads. It ends when this handle or the [`Authenticator`] is dropped.
 pub(crate) struct Watch {
@@ -144,6 +147,9 @@ struct Followed {
     schedule: Schedule,
     /// The permission bits of the latest warning about them.
     warned_of: Option<u32>,
+    /// The files that were read, and since when they are known.
+    known: Arc<Mutex<KnownFiles>>,
+    known_since: Instant,
 }
 
 impl Followed {
@@ -152,6 +158,16 @@ impl Followed {
             Some(base) => base.entries.clone(),
             None => [(Name::Whole, Entry::Unloaded)].into(),
         })
+    }
+
+    /// The files that need no reading at `now`. At least one reading in the time of a poll reads all
+    /// files, because a file system over a network may be slow to tell that a file has changed.
+    fn known_files(&mut self, now: Instant, poll: Duration) -> Arc<Mutex<KnownFiles>> {
+        if now.saturating_duration_since(self.known_since) >= poll {
+            self.known = Arc::default();
+            self.known_since = now;
+        }
+        Arc::clone(&self.known)
     }
 
     /// The permission bits that an explicit call has warned of.
@@ -219,6 +235,8 @@ impl Reloading {
                 settling: Followed::settling(watched),
                 schedule: Schedule::new(now),
                 warned_of: Followed::warned_of(watched),
+                known: Arc::default(),
+                known_since: now,
             });
             if followed.base_version != watched.base_version {
                 followed.base_version = watched.base_version;
@@ -245,13 +263,14 @@ impl Reloading {
             let (read, watcher) = (Arc::clone(&self.read), Arc::clone(&self.watcher));
             let (ruled, source) = (ruled.clone(), followed.source.clone());
             let base_version = followed.base_version;
+            let known = followed.known_files(now, self.settings.poll);
             let sender = self.hints.sender.clone();
             let spawned = thread::Builder::new()
                 .name("zmtp-auth reading".into())
                 .spawn(move || {
                     let reading = contain(|| {
                         watcher.ask_for_hints(&source);
-                        read(&source, &auth)
+                        read(&source, &auth, &mut lock(&known))
                     });
                     drop(reader);
                     // Sending fails if the reloading thread has ended, and then no result is needed.
@@ -412,11 +431,11 @@ mod tests {
         let gate = Arc::new(Gate::default());
         let read: Arc<Read> = {
             let (gate, hung) = (Arc::clone(&gate), hung.clone());
-            Arc::new(move |source, auth| {
+            Arc::new(move |source, auth, known| {
                 if source.path() == hung {
                     gate.pass();
                 }
-                source.read(auth)
+                source.read(auth, known)
             })
         };
         let settings = ReloadSettings {
@@ -491,9 +510,9 @@ mod tests {
         let gate = Arc::new(Gate::default());
         let read: Arc<Read> = {
             let gate = Arc::clone(&gate);
-            Arc::new(move |source, auth| {
+            Arc::new(move |source, auth, known| {
                 gate.pass();
-                source.read(auth)
+                source.read(auth, known)
             })
         };
         let auth = Authenticator::new();
@@ -532,6 +551,8 @@ mod tests {
             settling: Settling::new(Entries::new()),
             schedule: Schedule::new(Instant::now()),
             warned_of: Some(0o640),
+            known: Arc::default(),
+            known_since: Instant::now(),
         };
         let modes = [Some(0o640), None, Some(0o640), Some(0o644), Some(0o644)];
         let told = modes.map(|mode| followed.newly_open(&reading(mode)));

@@ -9,6 +9,7 @@ use crate::cert::directory::DirectoryReport;
 use crate::cert::problem::{CertificateError, CertificateWarning};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Comparison by content. It is not `PartialEq`, because types that hold stored passwords must not
@@ -38,10 +39,10 @@ pub(crate) type Entries = BTreeMap<Name, Entry>;
 pub(crate) enum Name {
     /// The directory or password file as a whole. It has an entry only if there is a problem.
     Whole,
-    /// A file of the directory.
-    File(PathBuf),
+    /// A file of the directory, by its path. Its bytes are compared, which takes less time than its parts.
+    File(OsString),
     /// The warning about a file that holds a secret key. The file may have another entry.
-    Secret(PathBuf),
+    Secret(OsString),
     /// A user of the password file.
     User(Bytes),
 }
@@ -92,16 +93,16 @@ impl Reading {
     pub(crate) fn of_report(report: &DirectoryReport) -> Self {
         let good = report.certificates.iter().filter_map(|certificate| {
             let entry = Entry::Certificate(Box::new(certificate.clone()));
-            Some((Name::File(certificate.file()?.to_owned()), entry))
+            Some((Name::File(certificate.file()?.into()), entry))
         });
         let bad = report.problems.iter().map(|(file, error)| {
             let issue = ReloadIssue::Certificate(error.clone());
-            (Name::File(file.clone()), Entry::Issue(issue))
+            (Name::File(file.into()), Entry::Issue(issue))
         });
         let secrets = report.warnings.iter().filter_map(|warning| match warning {
             CertificateWarning::SecretInPublic { file } => {
                 let issue = ReloadIssue::Secret(warning.clone());
-                Some((Name::Secret(file.clone()), Entry::Issue(issue)))
+                Some((Name::Secret(file.into()), Entry::Issue(issue)))
             }
             _ => None,
         });
