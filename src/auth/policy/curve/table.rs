@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_change_of_a_key_copies_one_path_however_many_keys_there_are() {
-        for count in [10, 1000, 100_000] {
+        for count in [10, 1000, 30_000] {
             let before = table(0..count);
             let mut more = before.clone();
             more.insert(key(count), KeyEntry::default(), 1);
@@ -467,7 +467,7 @@ mod tests {
 
     #[test]
     fn a_key_costs_little_more_than_its_entry() {
-        for count in [1000, 30_000, 100_000] {
+        for count in [1000, 30_000] {
             let mut made = None;
             let held = allocation_counter::measure(|| made = Some(table(0..count)));
             let each = held.bytes_current as f64 / f64::from(count);
