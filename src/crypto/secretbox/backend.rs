@@ -238,7 +238,7 @@ mod tests {
             let counter = random.next().to_be_bytes();
             let expected = judge.encrypt(&nonce(counter), &text[..]).unwrap();
             let (expected_tag, expected) = expected.split_first_chunk().unwrap();
-            for backend in backends_once() {
+            for backend in backends_for(len) {
                 let mut here = text.clone();
                 let tag = backend.seal(&key, counter, &mut here);
                 assert_eq!(&tag, expected_tag, "{backend:?} {len}");
@@ -257,6 +257,14 @@ mod tests {
         ONCE.get_or_init(Backend::all)
     }
 
+    /// The last of four is AVX-512 with what another processor would choose for long texts. It is the
+    /// same code for shorter ones, and in the quick run every fourth length is enough.
+    fn backends_for(len: usize) -> &'static [Backend] {
+        let all = backends_once();
+        let is_left_out = all.len() == 4 && !full() && (len < 1184 || len % 8 > 1);
+        &all[..all.len() - usize::from(is_left_out)]
+    }
+
     /// A text with a wrong tag is unchanged or wiped, never opened.
     #[test]
     fn every_flipped_bit_of_a_tag_closes_every_backend() {
@@ -264,7 +272,7 @@ mod tests {
         let mut random = Random(2);
         for len in (0..=2100).chain((2101..9300).step_by(97)) {
             let text = random.bytes(len);
-            for backend in backends_once() {
+            for backend in backends_for(len) {
                 let mut sealed = text.clone();
                 let tag = backend.seal(&key, [1; 8], &mut sealed);
                 let step = if full() || len % 100 < 2 { 1 } else { 31 };
