@@ -8,7 +8,7 @@ const HEAD: &str = "| case | ours | peer | unit | ratio | commit |\n|---|---|---
 /// The title of the section that measures what a user gets.
 pub const USUAL: &str = "The library as it is built";
 /// The cases of the summary.
-pub const MAIN_CASES: [&str; 26] = [
+pub const MAIN_CASES: [&str; 29] = [
     "seal 64",
     "seal 1024",
     "seal 65536",
@@ -34,7 +34,10 @@ pub const MAIN_CASES: [&str; 26] = [
     "one sender to 50 connections, CURVE 64",
     "one sender to 500 connections, CURVE 64",
     "10000 idle CURVE connections, RSS",
+    "storm of 5000 handshakes, all done",
     "ZAP decision, 100000 keys, 10000 addresses",
+    "policy decision, 1000000 keys",
+    "policy change of a key, 1000000 keys, 10000 grants",
 ];
 /// What stands below a document's title.
 const ABOUT: &str = "Written by `cargo bench -p zmtp-auth-benches --bench compare -- --write` on this
