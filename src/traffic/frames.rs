@@ -47,6 +47,7 @@ impl FrameWriter {
     }
 
     /// By how many bytes a frame with a short header is longer than its body.
+    #[cfg(feature = "tokio")]
     pub(crate) const fn overhead(&self) -> usize {
         2 + self.0.overhead()
     }
