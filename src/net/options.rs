@@ -196,7 +196,7 @@ pub struct Options {
     /// `ZMQ_CONFLATE`). A message then takes the place of the one that waits, so sending does not wait, and
     /// the bounds above matter to subscriptions alone. In libzmq a message must have one frame. Here it
     /// may have several, and is replaced as a whole. Messages that are being encoded or decoded, up
-    /// to 64 KiB or one message when sending and [`Limits::read_ahead`](crate::Limits::read_ahead) when
+    /// to 256 KiB or one message when sending and [`Limits::read_ahead`](crate::Limits::read_ahead) when
     /// receiving, do not wait and are not replaced. For PUSH, PULL, PUB, SUB and DEALER; other types keep
     /// all messages. No by default.
     pub conflate: bool,

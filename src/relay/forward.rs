@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::relay::end::{RelayEnd, forward};
 use crate::relay::side::{Side, Sides};
 use crate::traffic::heartbeat::HeartbeatExpired;
+use crate::traffic::outbox::PARTS;
 use bytes::BytesMut;
 use bytes::buf::Limit;
 use std::io::IoSlice;
@@ -43,7 +44,7 @@ pub struct RelayTimeout {
 /// A message is forwarded whole or not at all, with all its frames in order. A subscription is sent in
 /// the form that the receiver's version of ZMTP knows. PINGs are not forwarded but answered. Nothing is
 /// taken from one side while the other has no room, so each direction holds at most two messages and
-/// 128 KiB.
+/// 512 KiB.
 ///
 /// Whenever something has happened, the driver
 ///
@@ -143,9 +144,9 @@ impl Relay {
         self.0[side].channel.room()
     }
 
-    /// The bytes to write to this side, in order.
+    /// The bytes to write to this side, in order. The last parts may be empty.
     #[must_use]
-    pub fn output(&self, side: Side) -> [IoSlice<'_>; 3] {
+    pub fn output(&self, side: Side) -> [IoSlice<'_>; PARTS] {
         self.0[side].channel.output()
     }
 

@@ -8,7 +8,7 @@ use crate::traffic::heartbeat::{Heartbeat, HeartbeatAction, HeartbeatExpired, He
 use crate::traffic::heartbeat_queue::Pings;
 use crate::traffic::inbox::{Arrivals, Inbox, Incoming, Ping};
 use crate::traffic::input::Input;
-use crate::traffic::outbox::Outbox;
+use crate::traffic::outbox::{Outbox, PARTS};
 use crate::traffic::outgoing::Outgoing;
 use crate::traffic::seal::{Opener, Sealer, TOGETHER};
 use crate::wire::socket_type::SocketType;
@@ -44,7 +44,7 @@ pub(crate) mod straight;
 /// could wait for a peer that waits for it.
 ///
 /// What the channel holds is bounded: unprocessed bytes by what was read, events by the limit of
-/// [`Channel::process_input`], output by two messages and 128 KiB, answers to PINGs by 16.
+/// [`Channel::process_input`], output by two messages and 512 KiB, answers to PINGs by 16.
 #[derive(Debug)]
 pub struct Channel {
     /// Bytes that were read and are not processed yet.
@@ -276,9 +276,9 @@ impl Channel {
         self.outbox.encode_singles()
     }
 
-    /// The bytes to write, in order.
+    /// The bytes to write, in order. The last parts may be empty.
     #[must_use]
-    pub fn output(&self) -> [IoSlice<'_>; 3] {
+    pub fn output(&self) -> [IoSlice<'_>; PARTS] {
         self.outbox.parts()
     }
 

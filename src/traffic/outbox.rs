@@ -8,11 +8,25 @@ use crate::traffic::seal::TOGETHER;
 use crate::wire::command::TrafficCommand;
 use crate::wire::frame::{Flags, FrameHeader};
 use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
 use std::io::IoSlice;
 
 /// Encoding stops when this many bytes wait to be written. One system call for 64 KiB costs little,
 /// and more would only take memory.
 const ENOUGH: usize = 64 * 1024;
+
+/// The same behind a large body, 256 KiB: each write of one or two large bodies would wake a peer that
+/// has read the last one and sleeps, which costs more than the write.
+const ENOUGH_LARGE: usize = 256 * 1024;
+
+/// A body of at least this many bytes is large. With smaller ones a peer is busy all the time.
+const LARGE_FROM: usize = 16 * 1024;
+
+/// Bodies that one write sends without a copy: 7, so that a call takes at most [`PARTS`] parts.
+const UNCOPIED: usize = 7;
+
+/// The most parts of one write: each body that is not copied with what comes before it, and the rest.
+pub(crate) const PARTS: usize = 2 * UNCOPIED + 2;
 
 /// A body of at least this many bytes that needs no sealing is written without a copy. Copying fewer
 /// bytes is cheaper than one more part in a system call.
@@ -34,7 +48,20 @@ pub(crate) struct Outbox {
     /// Bytes that were encoded later. They have a buffer of their own, so that the rest of `sending`
     /// is never moved.
     encoded: BytesMut,
-    /// A body that is written after `encoded`, without a copy.
+    /// Bodies that are written without a copy, in between.
+    uncopied: VecDeque<Uncopied>,
+    /// Bytes of `encoded` that are written before the last of them.
+    encoded_before: usize,
+    /// Bytes in all of them.
+    uncopied_len: usize,
+    /// How many bytes to encode before the next write.
+    enough: usize,
+}
+
+#[derive(Debug)]
+struct Uncopied {
+    /// Bytes of `encoded` between the last such body and this one.
+    before: usize,
     body: Bytes,
 }
 
@@ -48,7 +75,10 @@ impl Outbox {
             singles_len: 0,
             sending: BytesMut::new(),
             encoded: BytesMut::new(),
-            body: Bytes::new(),
+            uncopied: VecDeque::new(),
+            encoded_before: 0,
+            uncopied_len: 0,
+            enough: ENOUGH,
         }
     }
 
@@ -65,7 +95,21 @@ impl Outbox {
 
     /// Whether more may be encoded before the next write.
     pub(crate) fn has_room(&self) -> bool {
-        self.encoded.len() + self.singles_len < ENOUGH && self.body.is_empty()
+        self.waiting() < self.enough && self.uncopied.len() < UNCOPIED
+    }
+
+    /// Bytes that are encoded before the next write, as far as they count.
+    fn waiting(&self) -> usize {
+        self.encoded.len() + self.singles_len + self.uncopied_len
+    }
+
+    /// Notes the length of a body, which decides how much one write sends.
+    fn note(&mut self, len: usize) {
+        self.enough = if len < LARGE_FROM {
+            ENOUGH
+        } else {
+            ENOUGH_LARGE
+        };
     }
 
     /// Encodes a command. Between messages only.
@@ -114,6 +158,7 @@ impl Outbox {
         if self.goes_uncopied(&body) {
             return self.uncopied(Flags::Last, body);
         }
+        self.note(body.len());
         self.singles_len += body.len();
         self.singles.push(body);
         if self.singles.len() == TOGETHER {
@@ -138,7 +183,7 @@ impl Outbox {
     /// How many more bytes to encode before the next write. The last message may exceed that.
     pub(crate) fn room(&self) -> usize {
         if self.has_room() {
-            ENOUGH.saturating_sub(self.encoded.len() + self.singles_len)
+            self.enough.saturating_sub(self.waiting())
         } else {
             0
         }
@@ -147,6 +192,7 @@ impl Outbox {
     /// Encodes messages of one frame at once, from where they lie. Between messages only.
     pub(crate) fn encode_now(&mut self, bodies: &[(Flags, &[u8])]) -> Result<(), Error> {
         self.encode_singles()?;
+        self.note(bodies.last().map_or(0, |(_, body)| body.len()));
         self.writer.write_many(bodies, &mut self.encoded)
     }
 
@@ -161,12 +207,17 @@ impl Outbox {
     fn uncopied(&mut self, flags: Flags, body: Bytes) -> Result<(), Error> {
         self.encode_singles()?;
         FrameHeader::encode(flags, body.len(), &mut self.encoded);
-        self.body = body;
+        self.note(body.len());
+        let before = self.encoded.len() - self.encoded_before;
+        self.encoded_before = self.encoded.len();
+        self.uncopied_len += body.len();
+        self.uncopied.push_back(Uncopied { before, body });
         Ok(())
     }
 
     fn write(&mut self, flags: Flags, body: &[u8]) -> Result<(), Error> {
         self.encode_singles()?;
+        self.note(body.len());
         self.writer.write(flags, body, &mut self.encoded)
     }
 
@@ -200,28 +251,57 @@ impl Outbox {
         self.singles_len = 0;
         self.sending = BytesMut::new();
         self.encoded = BytesMut::new();
-        self.body = Bytes::new();
+        self.uncopied = VecDeque::new();
+        self.encoded_before = 0;
+        self.uncopied_len = 0;
     }
 
-    /// The bytes to write, in order.
-    pub(crate) fn parts(&self) -> [IoSlice<'_>; 3] {
-        [&self.sending[..], &self.encoded, &self.body].map(IoSlice::new)
+    /// The bytes to write, in order. The last parts may be empty.
+    pub(crate) fn parts(&self) -> [IoSlice<'_>; PARTS] {
+        let mut parts = [IoSlice::new(&[]); PARTS];
+        let mut rest = &self.encoded[..];
+        let between = self.uncopied.iter().flat_map(|Uncopied { before, body }| {
+            let (encoded, after) = rest.split_at(*before);
+            rest = after;
+            [encoded, body]
+        });
+        let mut count = 0;
+        for (part, bytes) in parts
+            .iter_mut()
+            .zip([&self.sending[..]].into_iter().chain(between))
+        {
+            *part = IoSlice::new(bytes);
+            count += 1;
+        }
+        if let Some(part) = parts.get_mut(count) {
+            *part = IoSlice::new(rest);
+        }
+        parts
     }
 
     /// Whether there are bytes to write.
     pub(crate) fn has_bytes(&self) -> bool {
-        !self.sending.is_empty() || !self.encoded.is_empty() || !self.body.is_empty()
+        !self.sending.is_empty() || !self.encoded.is_empty() || !self.uncopied.is_empty()
     }
 
     /// Removes `written` bytes at the front.
     pub(crate) fn advance(&mut self, written: usize) {
-        let of_sending = take_off(&mut self.sending, written);
-        let of_encoded = take_off(&mut self.encoded, written - of_sending);
-        let of_body = written - of_sending - of_encoded;
-        self.body.advance(of_body.min(self.body.len()));
-        if self.body.is_empty() {
-            self.body = Bytes::new();
+        let mut left = written - take_off(&mut self.sending, written);
+        while let Some(first) = self.uncopied.front_mut() {
+            let of_encoded = take_off(&mut self.encoded, left.min(first.before));
+            self.encoded_before -= of_encoded;
+            first.before -= of_encoded;
+            left -= of_encoded;
+            let of_body = left.min(first.body.len());
+            first.body.advance(of_body);
+            self.uncopied_len -= of_body;
+            left -= of_body;
+            if !first.body.is_empty() {
+                return;
+            }
+            self.uncopied.pop_front();
         }
+        take_off(&mut self.encoded, left);
         if self.sending.is_empty() {
             std::mem::swap(&mut self.sending, &mut self.encoded);
         }
@@ -273,10 +353,19 @@ mod tests {
         let large = vec![7; UNCOPIED_FROM];
         for step in [1, 5, 100, usize::MAX] {
             let mut outbox = outbox(false);
-            let message = Message::from([Bytes::from("a"), large.clone().into(), "b".into()]);
-            outbox.begin(message.into_frames_left());
-            let expected = [b"\x01\x01a\x03\0\0\0\0\0\0\x10\0", &large[..], b"\x00\x01b"].concat();
-            assert_eq!(drain(&mut outbox, step), expected);
+            let (one, other) = (Bytes::from(large.clone()), Bytes::from(large.clone()));
+            let frames = [Bytes::from("a"), one, other, "b".into()];
+            outbox.begin(Message::from(frames).into_frames_left());
+            let header = b"\x03\0\0\0\0\0\0\x10\0";
+            let expected = [
+                b"\x01\x01a",
+                &header[..],
+                &large,
+                header,
+                &large,
+                b"\x00\x01b",
+            ];
+            assert_eq!(drain(&mut outbox, step), expected.concat());
         }
     }
 
@@ -293,6 +382,28 @@ mod tests {
                 .unwrap();
             assert_eq!(drain(&mut outbox, 3), expected);
         }
+    }
+
+    /// How many messages of that size one write sends, and in how many parts.
+    fn at_once(size: usize) -> (usize, usize) {
+        let mut outbox = outbox(false);
+        let mut count = 0;
+        while outbox.has_room() {
+            outbox.single(Bytes::from(vec![0; size])).unwrap();
+            count += 1;
+        }
+        outbox.encode_singles().unwrap();
+        let parts = outbox.parts();
+        (count, parts.iter().filter(|part| !part.is_empty()).count())
+    }
+
+    #[test]
+    fn one_write_sends_several_large_bodies() {
+        assert_eq!(at_once(UNCOPIED_FROM), (UNCOPIED, 2 * UNCOPIED));
+        assert_eq!(at_once(LARGE_FROM), (UNCOPIED, 2 * UNCOPIED));
+        assert_eq!(at_once(64 * 1024), (4, 8));
+        assert_eq!(at_once(1024 * 1024), (1, 2));
+        assert_eq!(at_once(1000), (65, 1));
     }
 
     #[test]

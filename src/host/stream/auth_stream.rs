@@ -104,7 +104,7 @@ impl AuthStreamOptions {
 /// # Memory
 ///
 /// The stream takes nothing from one side while the other has no room. Towards each side it holds at
-/// most 128 KiB and two messages, since a message is passed on whole.
+/// most 512 KiB and two messages, since a message is passed on whole.
 ///
 /// # End
 ///

@@ -113,6 +113,8 @@ impl Stream {
     pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         #[cfg(test)]
         count::WRITES.set(count::WRITES.get() + 1);
+        let last = parts.iter().rposition(|part| !part.is_empty());
+        let parts = &parts[..last.map_or(0, |last| last + 1)];
         retry_interrupted(|| match self {
             Self::Tcp(stream) => stream.try_write_vectored(parts),
             #[cfg(unix)]

@@ -3,6 +3,7 @@
 
 use crate::host::stream::machine::{Machine, Phase};
 use crate::relay::side::Side;
+use crate::traffic::outbox::PARTS;
 use crate::wire::frame::MAX_HEADER_LEN;
 use crate::wire::greeting::GREETING_LEN;
 use bytes::buf::Limit;
@@ -67,20 +68,24 @@ impl Machine {
     }
 
     /// What is to be sent to the network, in order.
-    pub(crate) fn network_output(&self) -> [IoSlice<'_>; 3] {
+    pub(crate) fn network_output(&self) -> [IoSlice<'_>; PARTS] {
         self.output(self.network)
     }
 
     /// What the host is to read, in order.
-    pub(crate) fn host_output(&self) -> [IoSlice<'_>; 3] {
+    pub(crate) fn host_output(&self) -> [IoSlice<'_>; PARTS] {
         self.output(self.host())
     }
 
-    fn output(&self, side: Side) -> [IoSlice<'_>; 3] {
+    fn output(&self, side: Side) -> [IoSlice<'_>; PARTS] {
         let out = &self.out[side];
         match &self.phase {
             Phase::Traffic(relay) if out.is_empty() => relay.output(side),
-            _ => [&out[..], &[], &[]].map(IoSlice::new),
+            _ => {
+                let mut parts = [IoSlice::new(&[]); PARTS];
+                parts[0] = IoSlice::new(out);
+                parts
+            }
         }
     }
 
