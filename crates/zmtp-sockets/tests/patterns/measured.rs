@@ -204,7 +204,7 @@ async fn churn() {
 }
 
 /// Promised for each peer.
-const BYTES_EACH: usize = 10_000;
+const BYTES_EACH: usize = 8_000;
 
 /// Says its endpoint, then its memory for each line of its input, once it has as many peers as the line says.
 #[tokio::test]
