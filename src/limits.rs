@@ -90,7 +90,7 @@ pub struct Limits {
     /// last 5 s, the oldest of the address that has most of them. One that has keeps its slot, as long
     /// as at most three in four have. A quarter of the file descriptors of the process is for handshakes
     /// alone, of all its listeners together. A listener that is the only one of its process also uses
-    /// those that no connection holds.
+    /// those that no connection holds, and a tunnel half of them.
     ///
     /// At most three in four handshakes may wait for verdicts. Beyond that, the address with most
     /// waiting handshakes loses its newest one to an address that has fewer, and any other newcomer

@@ -111,7 +111,7 @@ impl ConnectionLimit {
         limits: &Limits,
         descriptors: usize,
     ) -> Self {
-        process.join(process_limit, limits.max_connections.is_some());
+        process.join(process_limit, descriptors, limits.max_connections.is_some());
         Self(Arc::new(Shared {
             max: limits.max_connections,
             max_per_user: limits.max_connections_per_user,
@@ -179,7 +179,9 @@ impl Shared {
 
 impl Drop for ConnectionLimit {
     fn drop(&mut self) {
-        self.0.process.leave(self.0.max.is_some());
+        self.0
+            .process
+            .leave(self.0.descriptors, self.0.max.is_some());
     }
 }
 
@@ -267,6 +269,22 @@ mod tests {
         drop(gone);
         // A listener that is alone has those of connections too, all but the one in use.
         assert_eq!(process.handshakes(), 256 + 639);
+    }
+
+    #[test]
+    fn handshakes_that_all_succeed_leave_the_program_its_part() {
+        for descriptors in [1, 2] {
+            let process = Arc::<Descriptors>::default();
+            let limits = Limits::default();
+            let limit = ConnectionLimit::within(process.clone(), 1024, &limits, descriptors);
+            let here = address("192.0.2.1");
+            let handshakes = process.handshakes();
+            let admitted: Vec<_> = (0..handshakes)
+                .map_while(|_| limit.acquire(&here, None).ok())
+                .collect();
+            let used = handshakes + (descriptors - 1) * admitted.len();
+            assert_eq!((used, admitted.len()), (1024 / 8 * 7, 640 / descriptors));
+        }
     }
 
     #[test]

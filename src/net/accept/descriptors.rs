@@ -41,6 +41,8 @@ struct State {
     taken: usize,
     /// The number of listeners and tunnels.
     sharers: usize,
+    /// The descriptors that a connection of each of them costs, together.
+    costs: usize,
     /// The number of those that have a bound of their own.
     bounded: usize,
 }
@@ -51,32 +53,35 @@ impl Descriptors {
         Arc::clone(&PROCESS)
     }
 
-    /// Registers a listener or tunnel, with or without a bound of its own, in a process that may
-    /// have `limit` descriptors.
-    pub(crate) fn join(&self, limit: usize, is_bounded: bool) {
+    /// Registers a listener or tunnel, whose connections cost `each` descriptors, with or without a
+    /// bound of its own, in a process that may have `limit` descriptors.
+    pub(crate) fn join(&self, limit: usize, each: usize, is_bounded: bool) {
         let mut state = self.lock();
         state.limit = limit;
         state.sharers += 1;
+        state.costs += each;
         state.bounded += usize::from(is_bounded);
     }
 
     /// Removes a listener or tunnel.
-    pub(crate) fn leave(&self, is_bounded: bool) {
+    pub(crate) fn leave(&self, each: usize, is_bounded: bool) {
         let mut state = self.lock();
         state.sharers -= 1;
+        state.costs -= each;
         state.bounded -= usize::from(is_bounded);
     }
 
     /// How many handshakes a listener may conduct at a time. A listener that is alone also uses the
     /// descriptors that no connection holds: a handshake that succeeds becomes a connection and keeps
-    /// its descriptor. So when all clients of a server connect again at once, no handshake is evicted
+    /// its descriptor. That of a tunnel takes one more, which is left free for it. So when all clients of a server connect again at once, no handshake is evicted
     /// for want of a descriptor that its connection would get. Several listeners share a quarter
     /// evenly, because each evicts a handshake when it needs a slot.
     pub(crate) fn handshakes(&self) -> usize {
         let state = self.lock();
         let share = state.counted() / HANDSHAKES;
         if state.sharers <= 1 {
-            return share + state.for_connections().saturating_sub(state.taken);
+            let free = state.for_connections().saturating_sub(state.taken);
+            return share + free / state.costs.max(1);
         }
         share / state.sharers
     }
@@ -165,7 +170,7 @@ mod tests {
     fn handshakes_connections_and_the_program_have_their_parts() {
         for (limit, handshakes, connections) in [(128, 32, 80), (1024, 256, 640), (16, 4, 0)] {
             let descriptors = Descriptors::default();
-            descriptors.join(limit, false);
+            descriptors.join(limit, 1, false);
             assert_eq!(descriptors.handshakes(), handshakes + connections);
             assert_eq!(filled(&descriptors, 1), connections);
             assert_eq!(descriptors.handshakes(), handshakes);
@@ -178,15 +183,15 @@ mod tests {
     #[test]
     fn a_crowded_listener_leaves_room_for_the_others() {
         let descriptors = Descriptors::default();
-        descriptors.join(1024, false);
-        descriptors.join(1024, false);
+        descriptors.join(1024, 1, false);
+        descriptors.join(1024, 1, false);
         assert_eq!(descriptors.handshakes(), 128);
         // An eighth of 640 is left.
         assert_eq!(filled(&descriptors, 1), 560);
         assert_eq!(filled(&descriptors, 1), 80);
         descriptors.give_back(80);
         // Where a listener is alone again, everything is its own.
-        descriptors.leave(false);
+        descriptors.leave(1, false);
         assert!(descriptors.take(80, 560) && !descriptors.take(1, 640));
     }
 
