@@ -84,7 +84,9 @@ pub struct Limits {
     /// Most handshakes in progress on one listener. 8192, so that some thousand clients that all
     /// connect at once, after a restart of the server for example, come through at the first attempt.
     /// Each takes at most 6 KiB of heap, 48 MiB in all. This is 5.2 KiB for a connection that has sent
-    /// nothing and 5.8 KiB after a HELLO of CURVE, and a sixth of it is the first buffer.
+    /// nothing and 5.8 KiB after a HELLO of CURVE, and a sixth of it is the first buffer. A hostile peer
+    /// that sends a longer command takes [`Limits::max_handshake_command`] more at most: 13 KiB, 104 MiB
+    /// in all.
     ///
     /// When all slots are taken, a newcomer evicts a handshake that has sent no valid command in the
     /// last 5 s, the oldest of the address that has most of them. One that has keeps its slot, as long

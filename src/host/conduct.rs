@@ -253,8 +253,9 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
         };
         self.flush().await?;
         self.note_stage(&waiting);
+        let most = self.longest_input();
         let (stream, input) = (&mut self.stream, &mut self.input);
-        let read = poll_fn(|cx| stream.poll_read(cx, &mut input.room()));
+        let read = poll_fn(|cx| stream.poll_read(cx, &mut input.room(most)));
         let read = if self.stage == Stage::Greeting {
             let time = self.security.limits().greeting_timeout;
             in_time(self.clock, deadline(self.started, time), pin!(read))
@@ -343,9 +344,9 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
 
     /// Reads what the peer sends during a pause, until it leaves or sends more than one command.
     fn poll_departure(&mut self, cx: &mut std::task::Context<'_>) -> Poll<StepError> {
-        let limit = MAX_HEADER_LEN + self.security.limits().max_handshake_command;
+        let limit = self.longest_input();
         loop {
-            let error = match ready!(self.stream.poll_read(cx, &mut self.input.room())) {
+            let error = match ready!(self.stream.poll_read(cx, &mut self.input.room(limit))) {
                 Ok(0) => Error::ClosedByPeer(self.stage),
                 Ok(_) if self.input.len() > limit => LimitExceeded::HandshakeCommand {
                     size: self.input.len() as u64,
@@ -358,6 +359,11 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
             };
             return Poll::Ready(error.into());
         }
+    }
+
+    /// The longest command, which is the most that waits to be processed.
+    fn longest_input(&self) -> usize {
+        MAX_HEADER_LEN.saturating_add(self.security.limits().max_handshake_command)
     }
 
     /// Sends what has been written. A peer that has left is noticed by the next read, because it

@@ -34,13 +34,14 @@ impl HandshakeBytes {
     }
 
     /// Room to read into, at least one byte. It grows with what has arrived, never with what the peer
-    /// announces.
-    pub(crate) fn room(&mut self) -> Limit<&mut BytesMut> {
-        if self.0.capacity() == self.0.len() {
-            let capacity = INPUT_SIZE.max(2 * self.0.len());
+    /// announces, and not beyond `most` bytes until as many have arrived.
+    pub(crate) fn room(&mut self, most: usize) -> Limit<&mut BytesMut> {
+        let len = self.0.len();
+        if self.0.capacity() == len {
+            let capacity = INPUT_SIZE.max(2 * len).min(most).max(len + 1);
             grow_and_wipe(&mut self.0, capacity);
         }
-        let room = self.0.capacity() - self.0.len();
+        let room = self.0.capacity() - len;
         (&mut self.0).limit(room)
     }
 

@@ -42,8 +42,8 @@ impl Channel {
             count += 1;
         }
         if count > 0 && self.peer_takes {
-            self.outbox
-                .expect(len / count * (waiting - count), waiting - count);
+            let left = waiting - count;
+            self.outbox.expect((len / count).saturating_mul(left), left);
             self.queue_now(&frames[..count])?;
         }
         Ok(count)
