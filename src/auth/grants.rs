@@ -43,7 +43,7 @@ use std::time::SystemTime;
 /// - The address lists let the peer's address pass, and so do the addresses of its key.
 /// - The entry for its domain, mechanism and credential is the one that admitted it. An entry with
 ///   another password, another user or other metadata is a different entry. So is an entry that was removed and
-///   added again, or one that takes its place because the domain was claimed. An entry that a
+///   added again, or one that takes its place because the domain was claimed or released. An entry that a
 ///   change leaves as it was, or that gets another end of its validity, stays the same entry.
 /// - Its validity has not ended.
 /// - No call has ended it: [`end_admissions`], [`end_admissions_of_key`].
@@ -148,6 +148,7 @@ impl AdmissionTerms {
             user_id: &self.user_id,
             address: &self.address,
             credential: &self.credential,
+            rule: &self.rule,
             entry_version: self.entry_version,
         }
     }

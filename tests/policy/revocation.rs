@@ -286,6 +286,37 @@ mod what_revokes {
         );
     }
 
+    /// The entries of both domains have come into force together, so they have one version.
+    #[test]
+    #[cfg(feature = "policy-file")]
+    fn a_policy_file_without_a_domain_ends_its_admissions_even_if_star_would_admit_the_same() {
+        use zmtp_auth::auth::PolicyFile;
+        let server = Server::new();
+        let domain = |name: &str, user: &str| {
+            let key = key(1).to_z85();
+            format!(
+                "[domain.\"{name}\"]\nnull = {{ any = true }}\ngssapi = {{ any = true }}\n\
+                 curve = {{ keys = [{{ key = \"{key}\", user = \"{user}\" }}] }}\n"
+            )
+        };
+        let load = |text: &str| {
+            let file = PolicyFile::parse(text.as_bytes(), "").unwrap();
+            server.auth.load_policy(&file).unwrap();
+        };
+        let star = domain("*", "guest");
+        load(&format!("{star}{}", domain("a", "admin")));
+        let gssapi = |domain| {
+            let principal = Bytes::from_static(b"ada@EXAMPLE");
+            server.admit(domain, "127.0.0.1", Credentials::Gssapi { principal })
+        };
+        let admitted = |domain| {
+            let null = server.null(domain, "127.0.0.1");
+            [server.curve(domain, 1), gssapi(domain), null]
+        };
+        let ([a, b, c], [d, e, f]) = (admitted("a"), admitted("b"));
+        revokes(|| load(&star), &[&a, &b, &c], &[&d, &e, &f]);
+    }
+
     #[test]
     fn another_provider_ends_what_the_first_has_admitted() {
         let server = Server::new();

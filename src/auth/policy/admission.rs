@@ -21,12 +21,14 @@ pub(crate) struct Admission {
     pub(crate) valid_until: Option<SystemTime>,
 }
 
-/// An admitted peer, and the version of the entry that admitted it.
+/// An admitted peer, and the rule and the version of the entry that admitted it. The entries of several
+/// domains may have one version, so both together name an entry.
 pub(crate) struct AdmittedPeer<'a> {
     pub(crate) domain: &'a Domain,
     pub(crate) user_id: &'a Bytes,
     pub(crate) address: &'a PeerAddress,
     pub(crate) credential: &'a Credential,
+    pub(crate) rule: &'a Rule,
     pub(crate) entry_version: u64,
 }
 
@@ -38,6 +40,7 @@ impl Admission {
             user_id: &self.user_id,
             address: &request.address,
             credential: &self.credential,
+            rule: &self.rule,
             entry_version: self.entry_version,
         }
     }

@@ -131,11 +131,23 @@ impl Policy {
         }
     }
 
-    /// The rules for NULL or GSSAPI; `None` without a policy file.
-    fn name_rules(&self, mechanism: MechanismKind) -> Option<&BTreeMap<Domain, PrincipalRule>> {
-        match mechanism {
-            MechanismKind::Null => self.null.as_ref(),
-            _ => self.gssapi.as_ref(),
+    /// The rule for a peer by NULL or GSSAPI, and the version of the entry that admits it.
+    fn name_ruling(&self, domain: &Domain, credential: &Credential) -> (Rule, Option<u64>) {
+        let mechanism = credential.mechanism();
+        let rules = match mechanism {
+            MechanismKind::Null => &self.null,
+            _ => &self.gssapi,
+        };
+        match rules {
+            // There is no policy file.
+            None => (Rule::AddressAlone(mechanism), Some(BUILT_IN)),
+            Some(rules) => match ruling(rules, domain) {
+                None => (Rule::Unclaimed(mechanism), None),
+                Some((scope, entries)) => {
+                    let rule = PrincipalRule::name(mechanism, scope.clone());
+                    (rule, entries.version_of(credential))
+                }
+            },
         }
     }
 
@@ -145,19 +157,9 @@ impl Policy {
         credential: Credential,
         user_id: Bytes,
     ) -> Result<Ruling, Refused> {
-        let mechanism = credential.mechanism();
-        let (rule, version) = match self.name_rules(mechanism) {
-            None => (Rule::AddressAlone(mechanism), Some(BUILT_IN)),
-            Some(rules) => match ruling(rules, &request.domain) {
-                None => (Rule::Unclaimed(mechanism), None),
-                Some((scope, entries)) => {
-                    let rule = PrincipalRule::name(mechanism, scope.clone());
-                    (rule, entries.version_of(&credential))
-                }
-            },
-        };
+        let (rule, version) = self.name_ruling(&request.domain, &credential);
         let Some(entry_version) = version else {
-            let refusal = match mechanism {
+            let refusal = match credential.mechanism() {
                 MechanismKind::Null => Refusal::NullNotAllowed,
                 _ => Refusal::UnknownPrincipal,
             };
@@ -362,22 +364,22 @@ impl Policy {
     ) -> Option<Option<SystemTime>> {
         let (domain, credential) = (peer.domain, peer.credential);
         self.addresses.check(domain, peer.address).ok()?;
-        let (version, valid_until) = match credential {
+        let (rule, version, valid_until) = match credential {
             Credential::Null | Credential::Principal(_) => {
-                let version = match self.name_rules(credential.mechanism()) {
-                    None => BUILT_IN,
-                    Some(rules) => ruling(rules, domain)?.1.version_of(credential)?,
-                };
-                (version, None)
+                let (rule, version) = self.name_ruling(domain, credential);
+                (rule, version?, None)
             }
-            Credential::UserName(name) => (ruling(&self.plain, domain)?.1.version_of(name)?, None),
+            Credential::UserName(name) => {
+                let (scope, entries) = ruling(&self.plain, domain)?;
+                (entries.name(scope.clone()), entries.version_of(name)?, None)
+            }
             Credential::Key(key) => {
-                ruling(&self.curve, domain)?
-                    .1
-                    .still_admits(key, peer.address, now)?
+                let (scope, entries) = ruling(&self.curve, domain)?;
+                let (version, end) = entries.still_admits(key, peer.address, now)?;
+                (entries.name(scope.clone()), version, end)
             }
         };
-        (version == peer.entry_version).then_some(valid_until)
+        (version == peer.entry_version && rule == *peer.rule).then_some(valid_until)
     }
 }
 
