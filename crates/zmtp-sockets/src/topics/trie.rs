@@ -448,6 +448,7 @@ mod tests {
                 .wrapping_add(1);
             (state >> 33) % below
         };
+        let mut most = 0;
         for step in 0..4_000 {
             let letters = (0..random(7)).map(|_| [b'a' + random(2) as u8; REPEATED]);
             let topic: Vec<u8> = letters.flatten().collect();
@@ -494,7 +495,13 @@ mod tests {
             assert_eq!(trie.bytes(place), bytes);
             let topics: BTreeSet<_> = list.iter().map(|entry| &entry.0).collect();
             assert!(trie.branches.len() <= 2 * topics.len() + 1);
+            most = most.max(trie.branches.len());
         }
+        assert!(most > 20, "{most} branches");
+        for place in 0..5 {
+            trie.remove_all(place);
+        }
+        assert_eq!(trie.branches.len(), 1);
     }
 
     /// Where the bytes of the topics are that follow the root.
