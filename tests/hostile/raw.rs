@@ -14,8 +14,17 @@ use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 pub struct Raw<S = TcpStream>(pub S);
 
 impl Raw {
+    /// Connects, again if the server has no room and resets the connection before it is known here.
     pub async fn connect(target: &Target) -> Self {
-        let stream = soon(TcpStream::connect(target.address)).await.unwrap();
+        let stream = soon(async {
+            loop {
+                match TcpStream::connect(target.address).await {
+                    Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+                    connected => return connected.unwrap(),
+                }
+            }
+        });
+        let stream = stream.await;
         stream.set_nodelay(true).unwrap();
         Self(stream)
     }
