@@ -115,7 +115,7 @@ fn main() {
     handshake::run(&mut report, &sodium);
     let zmq = zmq::Zmq::load(1);
     links::run(&mut report, &zmq.name);
-    storm::run(&mut report, &zmq.name);
+    storm::run(&mut report);
     tunnel::run(&mut report, &zmq.name);
     stream::run(&mut report);
     sockets::run(&mut report, &zmq.name);
