@@ -16,8 +16,8 @@ const UNOPTIMISED: usize = if cfg!(debug_assertions) { 3 } else { 1 };
 /// Bytes of stack that are wiped. 10 KiB: more than any of our ciphers, hashes and curves uses.
 const DEPTH: usize = 10 * 1024 * UNOPTIMISED;
 
-/// The same for short boxes only. They are frequent and use less stack.
-const SHALLOW_DEPTH: usize = 2 * 1024 * UNOPTIMISED;
+/// The same for short boxes only, 2.5 KiB. They are frequent and use less stack: with AVX2 they may use 2 KiB.
+const SHALLOW_DEPTH: usize = 2560 * UNOPTIMISED;
 
 /// The same for longer boxes, unless the code for them needs more.
 pub(crate) const LONG_DEPTH: usize = 6 * 1024 * UNOPTIMISED;

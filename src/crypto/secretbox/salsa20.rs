@@ -38,7 +38,6 @@ impl StreamKey {
     }
 
     /// One block of the stream.
-    #[inline(always)]
     pub(crate) fn block(&self, nonce: [u8; 8], counter: u64) -> [u8; BLOCK_LEN] {
         let mut block = self.begin(nonce, counter);
         for _ in 0..DOUBLE_ROUNDS {
