@@ -50,10 +50,6 @@ pub(crate) struct Outbox {
     encoded: BytesMut,
     /// Bodies that are written without a copy, in between.
     uncopied: VecDeque<Uncopied>,
-    /// Bytes of `encoded` that are written before the last of them.
-    encoded_before: usize,
-    /// Bytes in all of them.
-    uncopied_len: usize,
     /// How many bytes to encode before the next write.
     enough: usize,
 }
@@ -76,8 +72,6 @@ impl Outbox {
             sending: BytesMut::new(),
             encoded: BytesMut::new(),
             uncopied: VecDeque::new(),
-            encoded_before: 0,
-            uncopied_len: 0,
             enough: ENOUGH,
         }
     }
@@ -100,7 +94,8 @@ impl Outbox {
 
     /// Bytes that are encoded before the next write, as far as they count.
     fn waiting(&self) -> usize {
-        self.encoded.len() + self.singles_len + self.uncopied_len
+        let uncopied = self.uncopied.iter().map(|it| it.body.len());
+        self.encoded.len() + self.singles_len + uncopied.sum::<usize>()
     }
 
     /// Notes the length of a body, which decides how much one write sends.
@@ -208,9 +203,8 @@ impl Outbox {
         self.encode_singles()?;
         FrameHeader::encode(flags, body.len(), &mut self.encoded);
         self.note(body.len());
-        let before = self.encoded.len() - self.encoded_before;
-        self.encoded_before = self.encoded.len();
-        self.uncopied_len += body.len();
+        let earlier = self.uncopied.iter().map(|it| it.before);
+        let before = self.encoded.len() - earlier.sum::<usize>();
         self.uncopied.push_back(Uncopied { before, body });
         Ok(())
     }
@@ -252,8 +246,6 @@ impl Outbox {
         self.sending = BytesMut::new();
         self.encoded = BytesMut::new();
         self.uncopied = VecDeque::new();
-        self.encoded_before = 0;
-        self.uncopied_len = 0;
     }
 
     /// The bytes to write, in order. The last parts may be empty.
@@ -289,12 +281,10 @@ impl Outbox {
         let mut left = written - take_off(&mut self.sending, written);
         while let Some(first) = self.uncopied.front_mut() {
             let of_encoded = take_off(&mut self.encoded, left.min(first.before));
-            self.encoded_before -= of_encoded;
             first.before -= of_encoded;
             left -= of_encoded;
             let of_body = left.min(first.body.len());
             first.body.advance(of_body);
-            self.uncopied_len -= of_body;
             left -= of_body;
             if !first.body.is_empty() {
                 return;
