@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 /// the rest of its handshake.
 const PROGRESS_LASTS: Duration = Duration::from_secs(5);
 
-/// One in 4 slots is kept for handshakes without a valid command. Otherwise peers that send one and
-/// then nothing could take all slots, and each new connection would only replace the one before it.
-const SILENT: usize = 4;
+/// One in 4 slots is kept for handshakes without a valid command, and for those that are not paused.
+/// Otherwise peers that send a command and then nothing, or verdicts that take long, could take all
+/// slots, and each new connection would only replace the one before it.
+const KEPT: usize = 4;
 
 /// The handshakes in progress, each with a handle of type `T` by which it can be ended.
 ///
@@ -189,8 +190,7 @@ impl<T> EvictionTable<T> {
         let Some(slot) = self.slots.get(&id) else {
             return Ok(None);
         };
-        let kept = (self.capacity / 4).max(1);
-        let limit = self.capacity.saturating_sub(kept).max(1);
+        let limit = self.capacity.saturating_sub(self.kept()).max(1);
         let displaced = if self.paused.len() < limit {
             None
         } else {
@@ -224,10 +224,14 @@ impl<T> EvictionTable<T> {
         self.remove(loser)
     }
 
+    /// How many slots are kept, at least one.
+    fn kept(&self) -> usize {
+        (self.capacity / KEPT).max(1)
+    }
+
     /// The handshake that loses its slot to the next new connection, if all slots are taken.
     fn victim(&self) -> Option<SlotId> {
-        let kept = (self.capacity / SILENT).max(1);
-        let (first, second) = if self.silent.len() >= kept {
+        let (first, second) = if self.silent.len() >= self.kept() {
             (&self.silent, &self.spoke)
         } else {
             (&self.spoke, &self.silent)
@@ -241,23 +245,24 @@ impl<T> EvictionTable<T> {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
-        let (origin, before) = (slot.origin, slot.progress);
+        let (origin, before, spoke_at) = (slot.origin, slot.progress, slot.spoke_at);
         if before == progress {
             return;
         }
-        let (was_since, is_since) = (slot.spoke_at, now);
         slot.progress = progress;
         if progress == Progress::Spoke {
-            slot.spoke_at = Some(is_since);
-            self.since.insert((is_since, id));
+            slot.spoke_at = Some(now);
         }
-        self.take_from(before, was_since, origin, id);
+        self.take_from(before, spoke_at, origin, id);
         match progress {
             Progress::Refused => {
                 self.refused.insert(id);
             }
             Progress::Silent => self.silent.insert(origin, id),
-            Progress::Spoke => self.spoke.insert(origin, id),
+            Progress::Spoke => {
+                self.spoke.insert(origin, id);
+                self.since.insert((now, id));
+            }
             Progress::Paused => self.paused.insert(origin, id),
         }
     }
@@ -381,7 +386,7 @@ mod tests {
                     one.progress = Progress::Silent;
                 }
             }
-            let few = self.of(Progress::Silent).len() < (capacity / SILENT).max(1);
+            let few = self.of(Progress::Silent).len() < (capacity / KEPT).max(1);
             let (first, second) = if few {
                 (Progress::Spoke, Progress::Silent)
             } else {
