@@ -46,16 +46,13 @@ impl Authenticator {
         self.claim(MechanismKind::Curve, &domain);
         let rows: Vec<CurveKey> = keys.into_iter().map(Into::into).collect();
         check_rows(&rows)?;
-        let mut configured = Configured::default();
-        self.change(|policy| {
-            let ruled = (MechanismKind::Curve, domain.clone());
-            configured.ended_watch = policy.rule_explicitly(&ruled, None);
+        let curve = MechanismKind::Curve;
+        Ok(self.rule_by_call(curve, domain, None, |policy, domain, _| {
             let rule = policy.curve.entry(domain.clone());
             let rule = rule.or_insert_with(CurveRule::no_keys);
             rule.add(&rows, policy.version);
-            Made::Ruled(MechanismKind::Curve, domain)
-        });
-        Ok(configured)
+            Made::Ruled(curve, domain)
+        }))
     }
 
     /// Removes keys from the keys of `domain`. The admissions of these keys end at once. Keys that the
@@ -70,17 +67,13 @@ impl Authenticator {
         domain: impl Into<Domain>,
         keys: impl IntoIterator<Item = PublicKey>,
     ) -> Configured {
-        let domain = domain.into();
         let keys: Vec<PublicKey> = keys.into_iter().collect();
-        let mut configured = Configured::default();
-        self.change(|policy| {
-            let ruled = (MechanismKind::Curve, domain.clone());
-            configured.ended_watch = policy.rule_explicitly(&ruled, None);
+        let curve = MechanismKind::Curve;
+        self.rule_by_call(curve, domain.into(), None, |policy, domain, configured| {
             if let Some(rule) = policy.curve.get_mut(&domain) {
                 configured.removed_keys = rule.remove(&keys);
             }
-            Made::Ruled(MechanismKind::Curve, domain)
-        });
-        configured
+            Made::Ruled(curve, domain)
+        })
     }
 }

@@ -137,13 +137,10 @@ impl Authenticator {
 
     /// Puts `rule` in force for an explicit call, which may have `loaded` it from files.
     fn rule_curve(&self, domain: Domain, rule: CurveRule, loaded: Option<Loaded>) -> Configured {
-        let mut configured = Configured::default();
-        self.change(|policy| {
-            let ruled = (MechanismKind::Curve, domain.clone());
-            configured.ended_watch = policy.rule_explicitly(&ruled, loaded);
+        let curve = MechanismKind::Curve;
+        self.rule_by_call(curve, domain, loaded, |policy, domain, _| {
             policy.rule_curve(domain, rule)
-        });
-        configured
+        })
     }
 
     /// Does nothing; it exists for parity with pyzmq. The socket has authenticated a GSSAPI peer

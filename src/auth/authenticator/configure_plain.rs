@@ -170,13 +170,10 @@ impl Authenticator {
 
     /// Puts `rule` in force for an explicit call, which may have `loaded` it from a file.
     fn rule_plain(&self, domain: Domain, rule: PlainRule, loaded: Option<Loaded>) -> Configured {
-        let mut configured = Configured::default();
-        self.change(|policy| {
-            let ruled = (MechanismKind::Plain, domain.clone());
-            configured.ended_watch = policy.rule_explicitly(&ruled, loaded);
+        let plain = MechanismKind::Plain;
+        self.rule_by_call(plain, domain, loaded, |policy, domain, _| {
             policy.rule_plain(domain, rule)
-        });
-        configured
+        })
     }
 
     /// The key of all password tables, created on first use.

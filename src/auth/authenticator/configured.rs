@@ -3,7 +3,9 @@
 
 use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
+use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::call::Call;
+use crate::auth::policy::comparison::ruled::Made;
 use crate::auth::policy::decide::Policy;
 #[cfg(feature = "reload")]
 use crate::auth::policy::watched::watches::Loaded;
@@ -25,6 +27,25 @@ pub struct Configured {
 /// The files that an explicit call has loaded. Without feature `reload` nothing needs to know them.
 #[cfg(not(feature = "reload"))]
 pub(crate) enum Loaded {}
+
+impl Authenticator {
+    /// Changes the rule of `domain` for an explicit call, which may have `loaded` it from files.
+    pub(crate) fn rule_by_call(
+        &self,
+        mechanism: MechanismKind,
+        domain: Domain,
+        loaded: Option<Loaded>,
+        change: impl FnOnce(&mut Policy, Domain, &mut Configured) -> Made,
+    ) -> Configured {
+        let mut configured = Configured::default();
+        self.change(|policy| {
+            let ruled = (mechanism, domain.clone());
+            configured.ended_watch = policy.rule_explicitly(&ruled, loaded);
+            change(policy, domain, &mut configured)
+        });
+        configured
+    }
+}
 
 impl Policy {
     /// Records that an explicit call has configured `ruled`. A watch continues if the call has
