@@ -26,6 +26,7 @@ mod links;
 mod our_child;
 mod pairing;
 mod policy;
+mod pyzmq;
 mod report;
 mod results;
 mod sockets;

@@ -3,23 +3,21 @@
 
 use crate::job::Side;
 use crate::pairing::{Better, Pair, rounds};
+use crate::pyzmq::Pyzmq;
 use crate::report::Report;
 use crate::stopwatch::process_cpu;
 use allocation_counter::measure;
 use bytes::Bytes;
 use std::fs;
 use std::future::Future;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::pin::pin;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use zmtp_auth::auth::{Authenticator, Reload, ReloadEvent, ReloadSettings};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{AccessRequest, Approval, Credentials, Domain, PeerAddress, PublicKey, Verdict};
-use zmtp_auth_judges::wheel;
 
 const SIZES: [u32; 3] = [1_000, 100_000, 1_000_000];
 const CERTIFICATES: usize = 20_000;
@@ -53,10 +51,10 @@ fn decisions(report: &mut Report, keys: u32) {
     let case = format!("policy decision, {keys} keys");
     if report.wants(&case) {
         let mut ours = Table::new(keys);
-        let mut peer = Pyzmq::start(keys);
+        let mut peer = pyzmq(keys);
         let pair = rounds(ROUNDS, Better::Less, |side| match side {
             Side::Ours => ours.decide(OURS),
-            Side::Libzmq => peer.figure("decide", PYZMQ),
+            Side::Libzmq => peer.figures(&format!("decide {PYZMQ}"))[0],
         });
         report.measured(&case, "pyzmq", "ns CPU", pair);
     }
@@ -86,14 +84,14 @@ fn loading(report: &mut Report, keys: u32) {
     }
     let case = format!("policy load, {keys} keys");
     if report.wants(&case) {
-        let mut peer = Pyzmq::start(keys);
+        let mut peer = pyzmq(keys);
         let given = all_keys(keys);
         let pair = rounds(ROUNDS, Better::Less, |side| match side {
             Side::Ours => {
                 let auth = Authenticator::new();
                 millis(|| _ = auth.configure_curve_keys("bench", given.iter().copied()))
             }
-            Side::Libzmq => peer.figure("load", 1),
+            Side::Libzmq => peer.figures("load 1")[0],
         });
         report.measured(&case, "pyzmq", "ms CPU", pair);
     }
@@ -350,45 +348,8 @@ fn ours_alone(mut figure: impl FnMut() -> f64) -> f64 {
     ours
 }
 
-/// pyzmq's Authenticator in a process of its own.
-struct Pyzmq {
-    process: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Pyzmq {
-    fn start(keys: u32) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("compare/pyzmq_policy.py");
-        let mut process = Command::new(wheel::python())
-            .arg(script)
-            .arg(keys.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdin = process.stdin.take().unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        Self {
-            process,
-            stdin,
-            stdout,
-        }
-    }
-
-    /// What the script says to that line.
-    fn figure(&mut self, what: &str, count: u32) -> f64 {
-        writeln!(self.stdin, "{what} {count}").unwrap();
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line.trim().parse().unwrap()
-    }
-}
-
-impl Drop for Pyzmq {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// pyzmq's Authenticator with that many keys.
+fn pyzmq(keys: u32) -> Pyzmq {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/pyzmq_policy.py");
+    Pyzmq::start(script, &[&keys.to_string()])
 }

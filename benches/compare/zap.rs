@@ -3,13 +3,12 @@
 
 use crate::job::Side;
 use crate::pairing::{Better, Pair, rounds, timed};
+use crate::pyzmq::Pyzmq;
 use crate::report::Report;
 use crate::stopwatch::process_cpu;
 use bytes::Bytes;
 use std::future::Future;
-use std::io::{BufRead, BufReader, Write};
 use std::pin::pin;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -17,7 +16,6 @@ use tokio::task::JoinSet;
 use zmtp_auth::auth::{Authenticator, ThreadAuthenticator};
 use zmtp_auth::zap::{ZapHandler, ZapRouter};
 use zmtp_auth::{AccessRequest, Credentials, Domain, PeerAddress, PublicKey, Verdict};
-use zmtp_auth_judges::wheel;
 
 const KEYS: u32 = 100_000;
 const ADDRESSES: u32 = 10_000;
@@ -33,10 +31,10 @@ pub fn run(report: &mut Report) {
     let case = "ZAP decision, 100000 keys, 10000 addresses";
     if report.wants(case) {
         let mut ours = Ours::new(&|number| address(number));
-        let mut peer = Pyzmq::start("function");
+        let mut peer = pyzmq("function");
         let pair = rounds(ROUNDS, Better::Less, |side| match side {
             Side::Ours => ours.decide(OURS),
-            Side::Libzmq => peer.decide(PYZMQ)[0],
+            Side::Libzmq => peer.figures(&PYZMQ.to_string())[0],
         });
         report.measured(case, "pyzmq", "ns", pair);
     }
@@ -51,10 +49,10 @@ pub fn run(report: &mut Report) {
     if report.wants(case) {
         let authenticator = Ours::new(&|number| address(number)).authenticator;
         let mut ours = Answering::new(authenticator);
-        let mut peer = Pyzmq::start("thread");
+        let mut peer = pyzmq("thread");
         let pair = rounds(ROUNDS, Better::Less, |side| match side {
             Side::Ours => ours.authorize(OURS),
-            Side::Libzmq => peer.decide(PYZMQ)[1],
+            Side::Libzmq => peer.figures(&PYZMQ.to_string())[1],
         });
         report.measured(case, "pyzmq", "ns CPU", pair);
     }
@@ -64,10 +62,10 @@ pub fn run(report: &mut Report) {
         let thread = ThreadAuthenticator::new(authenticator);
         thread.start().unwrap();
         let mut ours = Answering::new(thread);
-        let mut peer = Pyzmq::start("thread");
+        let mut peer = pyzmq("thread");
         let pair = rounds(ROUNDS, Better::Less, |side| match side {
             Side::Ours => ours.authorize_at_once(OURS),
-            Side::Libzmq => peer.decide(PYZMQ)[0],
+            Side::Libzmq => peer.figures(&PYZMQ.to_string())[0],
         });
         report.measured(case, "pyzmq", "ns", pair);
     }
@@ -221,47 +219,8 @@ fn allowed(verdict: Verdict) -> Verdict {
     verdict
 }
 
-/// pyzmq's Authenticator in a process of its own.
-struct Pyzmq {
-    process: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Pyzmq {
-    /// Asked in the way of that name; see the script.
-    fn start(way: &str) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/pyzmq_zap.py");
-        let mut process = Command::new(wheel::python())
-            .args([script, way, &KEYS.to_string(), &ADDRESSES.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdin = process.stdin.take().unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        Self {
-            process,
-            stdin,
-            stdout,
-        }
-    }
-
-    /// The figures for one request.
-    fn decide(&mut self, count: usize) -> Vec<f64> {
-        writeln!(self.stdin, "{count}").unwrap();
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line.split_whitespace()
-            .map(|figure| figure.parse().unwrap())
-            .collect()
-    }
-}
-
-impl Drop for Pyzmq {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// pyzmq's Authenticator, asked in the way of that name; see the script.
+fn pyzmq(way: &str) -> Pyzmq {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/pyzmq_zap.py");
+    Pyzmq::start(script, &[way, &KEYS.to_string(), &ADDRESSES.to_string()])
 }
