@@ -69,6 +69,9 @@ impl PeerAddress {
     /// [`PeerAddress::Other`].
     #[must_use]
     pub fn from_zap(frame: &[u8]) -> Self {
+        if let Some(ip) = dotted_quad(frame) {
+            return ip.into();
+        }
         std::str::from_utf8(frame)
             .ok()
             .and_then(Self::from_text)
@@ -144,6 +147,33 @@ impl PeerAddress {
         matches!(self, Self::Ipc(_) | Self::InProcess)
             || self.canonical_ip().is_some_and(|ip| ip.is_loopback())
     }
+}
+
+/// Parses the form of most peers' addresses, four numbers with dots, in less time than the parser of all
+/// forms. `None` for every other form.
+fn dotted_quad(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut rest = text;
+    for (at, octet) in octets.iter_mut().enumerate() {
+        if at > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (number, after) = rest.split_at_checked(digits)?;
+        *octet = match *number {
+            [a] => a - b'0',
+            // No number begins with a zero: some systems read it as octal.
+            [b'0', ..] => return None,
+            [a, b] => (a - b'0') * 10 + (b - b'0'),
+            [a, b, c] => {
+                let tens = (a - b'0') * 10 + (b - b'0');
+                tens.checked_mul(10)?.checked_add(c - b'0')?
+            }
+            _ => return None,
+        };
+        rest = after;
+    }
+    rest.is_empty().then_some(octets.into())
 }
 
 /// Parses decimal digits only. `u32::from_str` would also accept a sign.
@@ -268,6 +298,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_address_with_dots_is_read_as_the_system_reads_it(
+            text in "([0-9]{1,3}\\.){3}[0-9]{1,3}|[0-9.]{1,15}|([0-9]{1,2}\\.){2,4}[0-9a.]?",
+        ) {
+            let address = text.parse::<IpAddr>().map(PeerAddress::Ip);
+            let other = |_| PeerAddress::Other(Bytes::copy_from_slice(text.as_bytes()));
+            prop_assert_eq!(PeerAddress::from_zap(text.as_bytes()), address.unwrap_or_else(other));
+        }
+
         #[test]
         fn every_known_form_reads_back_from_its_text(
             ip in any::<IpAddr>(),

@@ -7,11 +7,13 @@ use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
 use crate::auth::policy::admission::AdmittedPeer;
 use crate::auth::policy::comparison::affected::Affected;
+use crate::auth::policy::curve::table::hash_of;
 use crate::auth::policy::decide::ANONYMOUS;
-use crate::auth::sync::weak_registry::{Place, Places};
+use crate::auth::sync::weak_registry::{Place, Places, Search};
 use crate::crypto::keys::PublicKey;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 /// The low bits of a realm, which are the mechanism. The others are the hash of the domain.
 const MECHANISM: u64 = 0b11;
@@ -22,7 +24,7 @@ const V4_ADDRESSES: u64 = 0;
 const V6_ADDRESSES: u64 = 4;
 
 /// The place of all peers without an IP address.
-const OTHER_ADDRESSES: Place = Place::first(8);
+const OTHER_ADDRESSES: Place = Place { realm: 8, facet: 0 };
 
 /// The first realm of a domain.
 const FIRST_DOMAIN: u64 = 12;
@@ -54,34 +56,42 @@ pub(crate) struct PlaceFinder {
 
 /// The places to search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Search {
+pub(crate) enum PlaceSearch {
     /// All places.
     All,
-    /// All places from the first to the last.
-    Range(Place, Place),
+    /// All places of these realms.
+    Realms(u64, u64),
     /// All places of a mechanism.
     Mechanism(MechanismKind),
+    /// All places of one realm from the first facet to the last.
+    Facets(u64, u64, u64),
     /// The places of that facet in all realms of a mechanism.
     Facet(MechanismKind, u64),
 }
 
-impl Search {
-    /// The ranges of places to search, each by its first and last place. `realms` returns the realms
-    /// that have admissions.
-    pub(crate) fn ranges(self, realms: impl FnOnce() -> Vec<u64>) -> Vec<(Place, Place)> {
-        let of = |mechanism| {
-            let realms = realms().into_iter();
-            realms.filter(move |realm| realm & MECHANISM == bits_of(mechanism))
-        };
-        match self {
-            Self::All => vec![(Place::first(FIRST_DOMAIN), Place::last(u64::MAX))],
-            Self::Range(first, last) => vec![(first, last)],
-            Self::Mechanism(mechanism) => of(mechanism)
-                .map(|realm| (Place::first(realm), Place::last(realm)))
-                .collect(),
-            Self::Facet(mechanism, facet) => of(mechanism)
-                .map(|realm| (Place { realm, facet }, Place { realm, facet }))
-                .collect(),
+impl PlaceSearch {
+    const fn place(Place { realm, facet }: Place) -> Self {
+        Self::Facets(realm, facet, facet)
+    }
+}
+
+impl Search for PlaceSearch {
+    fn finds(&self, Place { realm, facet }: Place) -> bool {
+        let is_of = |mechanism| realm >= FIRST_DOMAIN && realm & MECHANISM == bits_of(mechanism);
+        match *self {
+            Self::All => true,
+            Self::Realms(first, last) => (first..=last).contains(&realm),
+            Self::Mechanism(mechanism) => is_of(mechanism),
+            Self::Facets(of, first, last) => of == realm && (first..=last).contains(&facet),
+            Self::Facet(mechanism, of) => is_of(mechanism) && facet == of,
+        }
+    }
+
+    fn facets(&self) -> Option<RangeInclusive<u64>> {
+        match *self {
+            Self::All | Self::Realms(..) | Self::Mechanism(_) => None,
+            Self::Facets(_, first, last) => Some(first..=last),
+            Self::Facet(_, facet) => Some(facet..=facet),
         }
     }
 }
@@ -96,75 +106,69 @@ const fn bits_of(mechanism: MechanismKind) -> u64 {
 }
 
 impl PlaceFinder {
-    /// The places of an admission.
-    pub(crate) fn of(&self, peer: &AdmittedPeer<'_>) -> Places {
+    /// The places of an admission. `is_named_by_key`: the user id is known to be the Z85 text of the key.
+    pub(crate) fn of(&self, peer: &AdmittedPeer<'_>, is_named_by_key: bool) -> Places {
         let facet = self.facet_of(peer.credential);
         // Most users are named by their credential, and then one place serves both.
-        let is_named_by_key = |key: &PublicKey| peer.user_id[..] == key.z85_bytes();
-        let second = match peer.credential {
-            Credential::Key(key) if is_named_by_key(key) => None,
-            _ => Some(self.hash(peer.user_id)).filter(|user| *user != facet),
-        };
+        let second = (!is_named_by_key).then(|| self.hash(peer.user_id));
         let realm = self.realm(peer.domain, peer.credential.mechanism());
         let first = Place { realm, facet };
         let other = place_of_address(peer.address);
         Places {
             first,
-            second,
+            second: second.filter(|user| *user != facet),
             other,
         }
     }
 
     /// Where to search for these admissions.
-    pub(crate) fn searches(&self, affected: &Affected) -> Vec<Search> {
+    pub(crate) fn searches(&self, affected: &Affected) -> [Option<PlaceSearch>; 2] {
+        let one = |search| [Some(search), None];
         match affected {
-            Affected::All => vec![Search::All],
-            Affected::Domain(domain, mechanism) => vec![self.domain(domain, *mechanism)],
+            Affected::All => one(PlaceSearch::All),
+            Affected::Domain(domain, mechanism) => one(self.domain(domain, *mechanism)),
             Affected::Credential(domain, credential) => {
                 let facet = self.facet_of(credential);
-                vec![self.facet(domain, credential.mechanism(), facet)]
+                one(self.facet(domain, credential.mechanism(), facet))
             }
             Affected::Addresses(first, last) => {
-                vec![Search::Range(place_of_ip(*first), place_of_ip(*last))]
+                let (first, last) = (place_of_ip(*first), place_of_ip(*last));
+                one(PlaceSearch::Facets(first.realm, first.facet, last.facet))
             }
-            Affected::OtherAddresses => vec![Search::Range(OTHER_ADDRESSES, OTHER_ADDRESSES)],
+            Affected::OtherAddresses => one(PlaceSearch::place(OTHER_ADDRESSES)),
             Affected::User(domain, mechanism, user_id) => {
                 let user = self.facet(domain, *mechanism, self.hash(user_id));
                 let text = std::str::from_utf8(user_id).ok();
                 let key = text.and_then(|text| PublicKey::from_z85(text).ok());
                 let key = key.filter(|_| *mechanism == MechanismKind::Curve);
-                let key = key.map(|key| self.hash(key.as_bytes()));
+                let key = key.map(|key| self.facet_of(&Credential::Key(key)));
                 let key = key.map(|facet| self.facet(domain, *mechanism, facet));
-                [Some(user), key].into_iter().flatten().collect()
+                [Some(user), key]
             }
         }
     }
 
-    fn domain(&self, domain: &Domain, mechanism: Option<MechanismKind>) -> Search {
+    fn domain(&self, domain: &Domain, mechanism: Option<MechanismKind>) -> PlaceSearch {
         match (mechanism, *domain == Domain::ALL) {
-            (None, true) => Search::All,
-            (Some(mechanism), true) => Search::Mechanism(mechanism),
+            (None, true) => PlaceSearch::All,
+            (Some(mechanism), true) => PlaceSearch::Mechanism(mechanism),
             (Some(mechanism), false) => {
                 let realm = self.realm(domain, mechanism);
-                Search::Range(Place::first(realm), Place::last(realm))
+                PlaceSearch::Realms(realm, realm)
             }
             (None, false) => {
                 let realm = self.realm(domain, MechanismKind::Null);
-                Search::Range(
-                    Place::first(realm & !MECHANISM),
-                    Place::last(realm | MECHANISM),
-                )
+                PlaceSearch::Realms(realm & !MECHANISM, realm | MECHANISM)
             }
         }
     }
 
-    fn facet(&self, domain: &Domain, mechanism: MechanismKind, facet: u64) -> Search {
+    fn facet(&self, domain: &Domain, mechanism: MechanismKind, facet: u64) -> PlaceSearch {
         if *domain == Domain::ALL {
-            return Search::Facet(mechanism, facet);
+            return PlaceSearch::Facet(mechanism, facet);
         }
         let realm = self.realm(domain, mechanism);
-        let place = Place { realm, facet };
-        Search::Range(place, place)
+        PlaceSearch::place(Place { realm, facet })
     }
 
     fn realm(&self, domain: &Domain, mechanism: MechanismKind) -> u64 {
@@ -175,7 +179,7 @@ impl PlaceFinder {
     fn facet_of(&self, credential: &Credential) -> u64 {
         match credential {
             Credential::Null => self.hash(ANONYMOUS),
-            Credential::Key(key) => self.hash(key.as_bytes()),
+            Credential::Key(key) => hash_of(key),
             Credential::UserName(name) | Credential::Principal(name) => self.hash(name),
         }
     }

@@ -21,7 +21,7 @@ use crate::auth::policy::comparison::affected::Affected;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::rule::Rule;
 use crate::auth::sync::event_count::EventCount;
-use crate::auth::sync::weak_registry::{Places, WeakRegistry};
+use crate::auth::sync::weak_registry::{Slot, WeakRegistry};
 use crate::lock::lock;
 use crate::zap::contain::contain;
 use crate::zap::request::ZapRequest;
@@ -67,8 +67,7 @@ pub struct AdmissionTerms {
     ledger: Arc<Ledger>,
     /// Keeps the Authenticator alive, so that it continues to reload its files.
     _issuer: Arc<dyn Any + Send + Sync>,
-    id: u64,
-    places: Places,
+    slot: Slot,
     entry_version: u64,
     domain: Domain,
     credential: Credential,
@@ -192,13 +191,13 @@ impl AdmissionTerms {
 
     fn tell_due(&self) {
         let live = &self.ledger.live;
-        live.set_due(self.id, self.places, || self.state().due());
+        live.set_due(self.slot, || self.state().due());
     }
 }
 
 impl Drop for AdmissionTerms {
     fn drop(&mut self) {
-        self.ledger.live.remove(self.id, self.places);
+        self.ledger.live.remove(self.slot);
     }
 }
 
@@ -257,12 +256,16 @@ impl Ledger {
         admission: &Admission,
     ) -> Issued {
         let peer = admission.of(request);
-        let places = self.places.of(&peer);
-        let terms = self.live.add(places, |id| AdmissionTerms {
+        let places = self.places.of(&peer, admission.is_named_by_key);
+        let topics = {
+            let policy = self.policy();
+            let is_same = policy.version == policy_version;
+            is_same.then(|| policy.topics_of(&peer))
+        };
+        let terms = self.live.add(places, |slot| AdmissionTerms {
             ledger: Arc::clone(self),
             _issuer: issuer,
-            id,
-            places,
+            slot,
             entry_version: admission.entry_version,
             domain: request.domain.clone(),
             credential: admission.credential.clone(),
@@ -270,7 +273,7 @@ impl Ledger {
             address: request.address.clone(),
             rule: admission.rule.clone(),
             state: Mutex::new(AdmissionState::new(policy_version, admission.valid_until)),
-            topics: LiveTopics::new(TopicPermissions::none()),
+            topics: LiveTopics::new(topics.unwrap_or_else(TopicPermissions::none)),
             changed: EventCount::default(),
         });
         if admission.valid_until.is_some() {
@@ -279,6 +282,7 @@ impl Ledger {
         // Registration races with policy changes. A change that is stored before the load below is
         // seen by it, and a later one finds the registered grant, so one check covers all changes.
         // `endings` is asked as well, because `end_admissions` leaves the rules as they are.
+        // Without a change since the decision the topics are those from above.
         let policy = self.policy();
         let is_withdrawn = policy.version != policy_version && {
             terms.check(&policy, self.now());
@@ -289,11 +293,9 @@ impl Ledger {
             if !state.revoked {
                 state.since = state.checked;
             }
+            state.begin_topics(&policy, &terms.peer(), &terms.topics);
             state.revoked
         };
-        terms
-            .state()
-            .begin_topics(&policy, &terms.peer(), &terms.topics);
         Issued {
             terms,
             is_withdrawn,
@@ -341,8 +343,8 @@ impl Ledger {
     ) -> Vec<Arc<AdmissionTerms>> {
         let mut selected = Vec::new();
         let searches = affected.iter().flat_map(|one| self.places.searches(one));
-        for (first, last) in searches.flat_map(|search| search.ranges(|| self.live.realms())) {
-            selected.extend(self.live.select(first, last, &act));
+        for search in searches.flatten() {
+            selected.extend(self.live.select(&search, &act));
         }
         selected
     }

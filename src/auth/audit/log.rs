@@ -51,10 +51,14 @@ impl EventLog {
         lock(&self.state)
     }
 
+    pub(crate) fn has_readers(&self) -> bool {
+        self.readers.load(Ordering::SeqCst) != 0
+    }
+
     /// Appends an event, if there are readers. Must be called without locks, because it wakes
     /// readers.
     pub(crate) fn tell(&self, policy_version: u64, what: impl FnOnce() -> Audited) {
-        if self.readers.load(Ordering::SeqCst) == 0 {
+        if !self.has_readers() {
             return;
         }
         let event = AuditEvent {

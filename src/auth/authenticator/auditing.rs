@@ -24,17 +24,22 @@ impl Authenticator {
         AuditEvents::of(self.event_log())
     }
 
-    /// Records a decision that began at `start`. `is_final` is true for replies in frames. Callers
+    /// Whether the duration of a decision that begins now is logged or read.
+    pub(crate) fn is_decision_heard(&self) -> bool {
+        tracing::enabled!(tracing::Level::INFO) || self.event_log().has_readers()
+    }
+
+    /// Records a decision that began at `start`. For a reader that came later the duration is zero. `is_final` is true for replies in frames. Callers
     /// in this process log each refusal themselves, because they know more about the connection.
     pub(crate) fn audit_decision(
         &self,
         request: &ZapRequest,
         decided: &Decided,
-        start: Instant,
+        start: Option<Instant>,
         is_final: bool,
     ) {
         // Evaluated at most once, so that the log line and the event show the same duration.
-        let took = LazyCell::new(|| start.elapsed());
+        let took = LazyCell::new(|| start.map_or(Duration::ZERO, |start| start.elapsed()));
         log_decision(request, decided, &took, is_final);
         self.event_log().tell(decided.policy_version, || {
             Audited::Decision(AuditedDecision {

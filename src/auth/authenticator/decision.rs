@@ -40,6 +40,27 @@ enum ReplyForm {
     Frames,
 }
 
+/// A decision in progress.
+struct Decision {
+    form: ReplyForm,
+    /// When it began, if that is logged or read.
+    start: Option<Instant>,
+    /// How often it may still be repeated.
+    left: u32,
+}
+
+/// A decision, and the grant of an admission.
+type Answer = (Decided, Option<Grant>);
+
+/// A question, and the policy that puts it.
+type Question = (Arc<Policy>, Ask);
+
+/// How far a decision comes without waiting.
+enum Attempt {
+    Decided(Answer),
+    Asks(Question),
+}
+
 /// The result of an admission.
 struct Admitted {
     grant: Option<Grant>,
@@ -93,48 +114,96 @@ impl Authenticator {
         decided.into_reply(request.id.clone(), grant)
     }
 
-    async fn answer(&self, request: &ZapRequest, form: ReplyForm) -> (Decided, Option<Grant>) {
-        let start = Instant::now();
-        let mut left = MAX_OVERTAKEN;
+    async fn answer(&self, request: &ZapRequest, form: ReplyForm) -> Answer {
+        let mut decision = Decision {
+            form,
+            start: self.is_decision_heard().then(Instant::now),
+            left: MAX_OVERTAKEN,
+        };
+        match self.answer_at_once(request, &mut decision) {
+            Attempt::Decided(answer) => answer,
+            // Boxed, so that the future of decisions without a question stays small.
+            Attempt::Asks(question) => {
+                Box::pin(self.answer_later(request, decision, question)).await
+            }
+        }
+    }
+
+    /// Decides the request, unless there is a question to put.
+    fn answer_at_once(&self, request: &ZapRequest, decision: &mut Decision) -> Attempt {
         loop {
             let policy = self.policy();
-            let mut decided = Decided {
-                policy_version: policy.version,
-                ruled: match policy.judge(request, || self.now()) {
-                    Err(refused) => Err(refused),
-                    Ok(Ruling::Admit(admission)) => Ok(admission),
-                    // Boxed, so that the future of decisions without a question stays small.
-                    Ok(Ruling::Ask(asked)) => {
-                        let policy = Guard::into_inner(policy);
-                        Box::pin(self.ask_and_note(policy, request, asked)).await
-                    }
-                },
+            let ruled = match policy.judge(request, || self.now()) {
+                Err(refused) => Err(refused),
+                Ok(Ruling::Admit(admission)) => Ok(admission),
+                Ok(Ruling::Ask(asked)) => return Attempt::Asks((Guard::into_inner(policy), asked)),
             };
-            if let Err(invalid) = decided.check() {
-                tracing::error!(id = %request.id, "{}", WithCauses(&invalid));
+            let policy_version = policy.version;
+            let decided = Decided {
+                policy_version,
+                ruled,
+            };
+            if let Some(answer) = self.conclude(request, decision, decided) {
+                return Attempt::Decided(answer);
             }
-            let Admitted {
-                grant,
-                is_withdrawn,
-            } = self.admit(request, &decided, form);
-            // A provider may take seconds to answer. If a change of the policy has withdrawn the
-            // admission in that time, the request is decided again under the new policy, until a
-            // decision stands.
-            let grant = match (is_withdrawn, left) {
-                (false, _) => grant,
-                (true, 0) => {
-                    decided.ruled = Err(Refusal::Overtaken.by(decided.rule().clone()));
-                    None
-                }
-                (true, _) => {
-                    left -= 1;
-                    continue;
-                }
-            };
-            let is_final = matches!(form, ReplyForm::Frames);
-            self.audit_decision(request, &decided, start, is_final);
-            return (decided, grant);
         }
+    }
+
+    /// Decides the request by the answer to a question, and further ones if the policy changes meanwhile.
+    async fn answer_later(
+        &self,
+        request: &ZapRequest,
+        mut decision: Decision,
+        mut question: Question,
+    ) -> Answer {
+        // A reader may come while the answer is awaited.
+        decision.start.get_or_insert_with(Instant::now);
+        loop {
+            let (policy, asked) = question;
+            let decided = Decided {
+                policy_version: policy.version,
+                ruled: self.ask_and_note(policy, request, asked).await,
+            };
+            if let Some(answer) = self.conclude(request, &mut decision, decided) {
+                return answer;
+            }
+            match self.answer_at_once(request, &mut decision) {
+                Attempt::Decided(answer) => return answer,
+                Attempt::Asks(next) => question = next,
+            }
+        }
+    }
+
+    /// Issues the grant, and records the decision. `None` if the request must be decided again, because a
+    /// change of the policy has withdrawn the admission since the decision began: a provider may take
+    /// seconds to answer.
+    fn conclude(
+        &self,
+        request: &ZapRequest,
+        decision: &mut Decision,
+        mut decided: Decided,
+    ) -> Option<Answer> {
+        if let Err(invalid) = decided.check() {
+            tracing::error!(id = %request.id, "{}", WithCauses(&invalid));
+        }
+        let Admitted {
+            grant,
+            is_withdrawn,
+        } = self.admit(request, &decided, decision.form);
+        let grant = match (is_withdrawn, decision.left) {
+            (false, _) => grant,
+            (true, 0) => {
+                decided.ruled = Err(Refusal::Overtaken.by(decided.rule().clone()));
+                None
+            }
+            (true, _) => {
+                decision.left -= 1;
+                return None;
+            }
+        };
+        let is_final = matches!(decision.form, ReplyForm::Frames);
+        self.audit_decision(request, &decided, decision.start, is_final);
+        Some((decided, grant))
     }
 
     fn admit(&self, request: &ZapRequest, decided: &Decided, form: ReplyForm) -> Admitted {

@@ -14,6 +14,8 @@ use std::time::SystemTime;
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
     pub(crate) user_id: Bytes,
+    /// Whether the user id is known to be the Z85 text of the credential, which is a key.
+    pub(crate) is_named_by_key: bool,
     pub(crate) metadata: Metadata,
     pub(crate) credential: Credential,
     pub(crate) rule: Rule,

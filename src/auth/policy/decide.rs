@@ -167,6 +167,7 @@ impl Policy {
         };
         Ok(Ruling::Admit(Admission {
             user_id,
+            is_named_by_key: false,
             metadata: Metadata::new(),
             credential,
             rule,
@@ -200,6 +201,7 @@ impl Policy {
                     Err(refusal) => Err(refusal.by(rule)),
                     Ok(entry_version) => Ok(Ruling::Admit(Admission {
                         user_id: name.clone(),
+                        is_named_by_key: false,
                         metadata: Metadata::new(),
                         credential: Credential::UserName(name),
                         rule,
@@ -280,10 +282,12 @@ impl Policy {
                 }));
             }
         };
+        let is_named_by_key = user.is_none() && self.user_ids.is_none();
         match user.map_or_else(|| self.curve_user_id(&key), Ok) {
             Err(refusal) => Err(refusal.by(rule)),
             Ok(user_id) => Ok(Ruling::Admit(Admission {
                 user_id,
+                is_named_by_key,
                 metadata,
                 credential: Credential::Key(key),
                 rule,
@@ -318,6 +322,7 @@ impl Policy {
             Err(refusal) => Err(refusal.by(rule)),
             Ok((user_id, metadata)) => Ok(Admission {
                 user_id,
+                is_named_by_key: false,
                 metadata,
                 credential,
                 rule,

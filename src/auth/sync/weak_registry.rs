@@ -1,16 +1,28 @@
 //! A registry of values that are owned elsewhere. It finds them by place and by the time at which they
 //! are due, and can be searched while entries come and go.
+//!
+//! Entries lie in a list that never moves them. Places with the same facet form a chain, which is found by
+//! the hash of the facet. So adding and removing an entry takes the same few steps however many there are.
+//! A search for many facets, or for all of a realm, goes through the list.
 #![forbid(unsafe_code)]
 
 use crate::lock::lock;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU32;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::SystemTime;
 
-/// Number of entries that are collected at a time under the lock. 64: [`WeakRegistry::add`] waits
+/// Number of entries that are looked at under the lock at a time. 1024: [`WeakRegistry::add`] waits
 /// for microseconds at most, and the lock is not taken too often.
-const CHUNK: usize = 64;
+const CHUNK: usize = 1024;
+
+/// Number of places of an entry.
+const PLACES: usize = 3;
+
+/// Number of chains of an empty registry, as a power of two.
+const FIRST_CHAINS: u32 = 6;
 
 /// Where an entry is found. Several entries may have the same place, and an entry has up to three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,20 +31,6 @@ pub(crate) struct Place {
     pub(crate) realm: u64,
     /// What is searched within a realm.
     pub(crate) facet: u64,
-}
-
-impl Place {
-    /// The first place of a realm.
-    pub(crate) const fn first(realm: u64) -> Self {
-        let facet = 0;
-        Self { realm, facet }
-    }
-
-    /// The last place of a realm.
-    pub(crate) const fn last(realm: u64) -> Self {
-        let facet = u64::MAX;
-        Self { realm, facet }
-    }
 }
 
 /// The places of an entry.
@@ -45,51 +43,216 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    fn all(self) -> impl Iterator<Item = Place> {
+    /// Each place, at the index of its link.
+    fn all(&self) -> [Option<Place>; PLACES] {
         let realm = self.first.realm;
         let second = self.second.map(|facet| Place { realm, facet });
-        let all = [Some(self.first), second, Some(self.other)];
-        all.into_iter().flatten()
+        [Some(self.first), second, Some(self.other)]
     }
 }
 
-/// Weak references by place and number. The owner of an entry must remove it when the value is dropped.
+/// What is searched.
+pub(crate) trait Search {
+    /// Whether entries in `place` are meant.
+    fn finds(&self, place: Place) -> bool;
+
+    /// The facets of all places that are meant. `None`: any.
+    fn facets(&self) -> Option<RangeInclusive<u64>>;
+}
+
+/// Weak references by place. The owner of an entry must remove it when the value is dropped.
 pub(crate) struct WeakRegistry<T>(Mutex<Entries<T>>);
 
-type Number = u64;
+/// The index of an entry in the list. A later entry may get it once the entry is removed.
+pub(crate) type Slot = u32;
 
 struct Entries<T> {
-    next: Number,
+    /// The number of entries that were ever added.
+    added: u64,
+    slots: Vec<Option<Entry<T>>>,
+    /// The empty slots.
+    free: Vec<Slot>,
+    chains: Chains,
+    due: BTreeMap<(SystemTime, Slot), Weak<T>>,
+}
+
+struct Entry<T> {
+    value: Weak<T>,
+    /// The number of entries that were added before.
+    age: u64,
+    places: Places,
+    links: [Link; PLACES],
+    due: Option<SystemTime>,
+}
+
+/// The neighbours of a member in its chain.
+#[derive(Debug, Clone, Copy, Default)]
+struct Link {
+    before: Option<Member>,
+    after: Option<Member>,
+}
+
+/// A place of an entry, as a member of a chain: the slot, and in the lowest two bits the index of the
+/// place, counted from 1.
+#[derive(Debug, Clone, Copy)]
+struct Member(NonZeroU32);
+
+impl Member {
+    fn new(slot: Slot, place: usize) -> Option<Self> {
+        NonZeroU32::new(slot << 2 | (place as u32 + 1)).map(Self)
+    }
+
+    const fn slot(self) -> usize {
+        (self.0.get() >> 2) as usize
+    }
+
+    const fn place(self) -> usize {
+        (self.0.get() & 3) as usize - 1
+    }
+}
+
+/// The first member of each chain.
+struct Chains {
+    first: Vec<Option<Member>>,
+    /// A random odd number. The upper bits of its product with a facet choose the chain, so that a peer
+    /// cannot choose facets that share one.
+    factor: u64,
+    /// The number of members.
     len: usize,
-    held: BTreeMap<(Place, Number), Weak<T>>,
-    due: BTreeMap<(SystemTime, Number), Weak<T>>,
-    /// The times of the entries in `due`.
-    due_at: HashMap<Number, SystemTime>,
+}
+
+impl Chains {
+    fn new() -> Self {
+        Self {
+            first: vec![None; 1 << FIRST_CHAINS],
+            factor: RandomState::new().hash_one(()) | 1,
+            len: 0,
+        }
+    }
+
+    fn first_mut(&mut self, facet: u64) -> &mut Option<Member> {
+        let chain = self.index(facet);
+        &mut self.first[chain]
+    }
+
+    /// The index of the chain that holds the places with that facet.
+    fn index(&self, facet: u64) -> usize {
+        let bits = self.first.len().trailing_zeros();
+        (facet.wrapping_mul(self.factor) >> (u64::BITS - bits)) as usize
+    }
 }
 
 impl<T> Default for WeakRegistry<T> {
     fn default() -> Self {
         Self(Mutex::new(Entries {
-            next: 0,
-            len: 0,
-            held: BTreeMap::new(),
+            added: 0,
+            slots: Vec::new(),
+            free: Vec::new(),
+            chains: Chains::new(),
             due: BTreeMap::new(),
-            due_at: HashMap::new(),
         }))
     }
 }
 
 impl<T> Entries<T> {
-    fn set_due(&mut self, id: Number, due: Option<(SystemTime, Weak<T>)>) {
-        let before = match &due {
-            Some((time, _)) => self.due_at.insert(id, *time),
-            None => self.due_at.remove(&id),
-        };
-        if let Some(before) = before {
-            self.due.remove(&(before, id));
+    fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn entry(&mut self, slot: usize) -> Option<&mut Entry<T>> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    fn link(&mut self, member: Option<Member>) -> Option<&mut Link> {
+        let member = member?;
+        Some(&mut self.entry(member.slot())?.links[member.place()])
+    }
+
+    /// Puts the places of an entry in front of their chains.
+    fn chain(&mut self, slot: Slot, places: &Places) {
+        for (at, place) in places.all().into_iter().enumerate() {
+            let Some(Place { facet, .. }) = place else {
+                continue;
+            };
+            let member = Member::new(slot, at);
+            let first = self.chains.first_mut(facet);
+            let after = std::mem::replace(first, member);
+            if let Some(link) = self.link(after) {
+                link.before = member;
+            }
+            if let Some(link) = self.link(member) {
+                let before = None;
+                *link = Link { before, after };
+            }
+            self.chains.len += 1;
         }
-        if let Some((time, entry)) = due {
-            self.due.insert((time, id), entry);
+    }
+
+    /// Takes the places of an entry out of their chains.
+    fn unchain(&mut self, slot: Slot, places: &Places) {
+        for (at, place) in places.all().into_iter().enumerate() {
+            let Some(Place { facet, .. }) = place else {
+                continue;
+            };
+            // Read for each place, because two of them may be neighbours.
+            let Some(&mut Link { before, after }) = self.link(Member::new(slot, at)) else {
+                continue;
+            };
+            match self.link(before) {
+                Some(link) => link.after = after,
+                None => *self.chains.first_mut(facet) = after,
+            }
+            if let Some(link) = self.link(after) {
+                link.before = before;
+            }
+            self.chains.len -= 1;
+        }
+    }
+
+    /// Doubles the number of chains if they are long.
+    fn grow(&mut self) {
+        if self.chains.len <= self.chains.first.len() {
+            return;
+        }
+        self.chains.first = vec![None; self.chains.first.len() * 2];
+        self.chains.len = 0;
+        for slot in 0..self.slots.len() {
+            if let Some(Entry { places, .. }) = self.entry(slot) {
+                let places = *places;
+                self.chain(slot as Slot, &places);
+            }
+        }
+    }
+
+    /// The entries of a chain that are meant and were there before `end`. `None` if the chain is long.
+    fn in_chain(&self, facet: u64, search: &impl Search, end: u64) -> Option<Vec<Weak<T>>> {
+        let mut found = Vec::new();
+        let mut next = self.chains.first[self.chains.index(facet)];
+        for _ in 0..CHUNK {
+            let Some(member) = next else {
+                return Some(found);
+            };
+            let entry = self.slots.get(member.slot())?.as_ref()?;
+            let place = entry.places.all()[member.place()];
+            let is_meant = |place: Place| place.facet == facet && search.finds(place);
+            if entry.age < end && place.is_some_and(is_meant) {
+                found.push(Weak::clone(&entry.value));
+            }
+            next = entry.links[member.place()].after;
+        }
+        None
+    }
+
+    fn set_due(&mut self, slot: Slot, due: Option<SystemTime>) {
+        let Some(entry) = self.entry(slot as usize) else {
+            return;
+        };
+        let value = Weak::clone(&entry.value);
+        if let Some(before) = std::mem::replace(&mut entry.due, due) {
+            self.due.remove(&(before, slot));
+        }
+        if let Some(due) = due {
+            self.due.insert((due, slot), value);
         }
     }
 }
@@ -99,102 +262,114 @@ impl<T> WeakRegistry<T> {
         lock(&self.0)
     }
 
-    /// Adds the entry that `make` creates from its number.
-    pub(crate) fn add(&self, places: Places, make: impl FnOnce(Number) -> T) -> Arc<T> {
+    /// Adds the entry that `make` creates from its slot.
+    pub(crate) fn add(&self, places: Places, make: impl FnOnce(Slot) -> T) -> Arc<T> {
         let mut entries = self.entries();
-        let id = entries.next;
-        entries.next += 1;
-        entries.len += 1;
-        let entry = Arc::new(make(id));
-        for place in places.all() {
-            entries.held.insert((place, id), Arc::downgrade(&entry));
-        }
-        entry
+        let slot = entries.free.pop().unwrap_or_else(|| {
+            entries.slots.push(None);
+            (entries.slots.len() - 1) as Slot
+        });
+        let value = Arc::new(make(slot));
+        let entry = Entry {
+            value: Arc::downgrade(&value),
+            age: entries.added,
+            places,
+            links: [Link::default(); PLACES],
+            due: None,
+        };
+        entries.added += 1;
+        entries.slots[slot as usize] = Some(entry);
+        entries.chain(slot, &places);
+        entries.grow();
+        value
     }
 
-    /// Removes the entry of that number from its places.
-    pub(crate) fn remove(&self, id: Number, places: Places) {
+    /// Removes the entry of that slot.
+    pub(crate) fn remove(&self, slot: Slot) {
         let mut entries = self.entries();
-        for place in places.all() {
-            entries.held.remove(&(place, id));
+        let Some(&mut Entry { places, due, .. }) = entries.entry(slot as usize) else {
+            return;
+        };
+        entries.unchain(slot, &places);
+        if let Some(due) = due {
+            entries.due.remove(&(due, slot));
         }
-        entries.len -= 1;
-        if !entries.due_at.is_empty() {
-            entries.set_due(id, None);
-        }
+        entries.slots[slot as usize] = None;
+        entries.free.push(slot);
     }
 
-    /// Sets the time at which the entry of that number is due. `due` is called under the registry's
+    /// Sets the time at which the entry of that slot is due. `due` is called under the registry's
     /// lock, so that the last of several calls at the same time sets the last value.
-    pub(crate) fn set_due(
-        &self,
-        id: Number,
-        places: Places,
-        due: impl FnOnce() -> Option<SystemTime>,
-    ) {
+    pub(crate) fn set_due(&self, slot: Slot, due: impl FnOnce() -> Option<SystemTime>) {
         let mut entries = self.entries();
-        if let Some(entry) = entries.held.get(&(places.first, id)) {
-            let entry = Weak::clone(entry);
-            let due = due().map(|time| (time, entry));
-            entries.set_due(id, due);
-        }
+        let due = due();
+        entries.set_due(slot, due);
     }
 
     /// The number of entries.
     pub(crate) fn len(&self) -> usize {
-        self.entries().len
+        self.entries().len()
     }
 
-    /// All realms that have entries.
-    pub(crate) fn realms(&self) -> Vec<u64> {
-        let mut realms = Vec::new();
-        let mut after = Bound::Unbounded;
-        while let Some(realm) = self.first_realm(after) {
-            realms.push(realm);
-            after = Bound::Excluded((Place::last(realm), Number::MAX));
-        }
-        realms
-    }
-
-    fn first_realm(&self, after: Bound<(Place, Number)>) -> Option<u64> {
-        let entries = self.entries();
-        let ((place, _), _) = entries.held.range((after, Bound::Unbounded)).next()?;
-        Some(place.realm)
-    }
-
-    /// Calls `act` for every entry with a place from `first` to `last`, and returns the entries for
-    /// which it returns true. Entries that are added meanwhile are left out.
+    /// Calls `act` for every entry that `search` finds, and returns the entries for which it returns
+    /// true. Entries that are added meanwhile are left out.
     ///
     /// The lock is released between chunks and while `act` runs, so that additions do not wait for
-    /// a long search. The order of an entry never changes, so none is skipped or visited twice at the
-    /// same place.
+    /// a long search. An entry stays in its slot, so none is skipped or visited twice.
     pub(crate) fn select(
         &self,
-        first: Place,
-        last: Place,
+        search: &impl Search,
         mut act: impl FnMut(&T) -> bool,
     ) -> Vec<Arc<T>> {
+        let (end, slots) = {
+            let entries = self.entries();
+            (entries.added, entries.slots.len())
+        };
         let mut selected = Vec::new();
-        let end = self.entries().next;
-        let mut from = Bound::Included((first, 0));
-        loop {
-            let range = (from, Bound::Included((last, Number::MAX)));
-            let chunk: Vec<_> = {
+        // With more facets than entries it costs less to look at each entry.
+        let few = search
+            .facets()
+            .filter(|facets| facets.end() - facets.start() < CHUNK.min(slots) as u64);
+        let Some(few) = few else {
+            self.scan(search, end, slots, &mut act, &mut selected);
+            return selected;
+        };
+        for facet in few {
+            let found = self.entries().in_chain(facet, search, end);
+            match found {
+                Some(found) => act_on(found, &mut act, &mut selected),
+                None => {
+                    self.scan(search, end, slots, &mut act, &mut selected);
+                    break;
+                }
+            }
+        }
+        selected
+    }
+
+    /// As [`WeakRegistry::select`], by a look at each of the first `slots` slots.
+    fn scan(
+        &self,
+        search: &impl Search,
+        end: u64,
+        slots: usize,
+        act: &mut impl FnMut(&T) -> bool,
+        selected: &mut Vec<Arc<T>>,
+    ) {
+        for from in (0..slots).step_by(CHUNK) {
+            let found = {
                 let entries = self.entries();
-                let chunk = entries.held.range(range).take(CHUNK);
-                chunk
-                    .map(|(key, entry)| (*key, Weak::clone(entry)))
-                    .collect()
+                let chunk = &entries.slots[from..slots.min(from + CHUNK)];
+                let is_meant = |entry: &&Entry<T>| {
+                    let mut places = entry.places.all().into_iter().flatten();
+                    entry.age < end && places.any(|place| search.finds(place))
+                };
+                let found = chunk.iter().flatten().filter(is_meant);
+                found.map(|entry| Weak::clone(&entry.value)).collect()
             };
-            let reached = chunk.get(CHUNK - 1).map(|(key, _)| *key);
             // The lock is not held here. This may be the last owner of a value, whose drop takes the
             // lock to remove the entry.
-            let earlier = chunk.into_iter().filter(|((_, id), _)| *id < end);
-            act_on(earlier.map(|(_, entry)| entry), &mut act, &mut selected);
-            match reached {
-                Some(key) => from = Bound::Excluded(key),
-                None => return selected,
-            }
+            act_on(found, act, selected);
         }
     }
 
@@ -207,27 +382,195 @@ impl<T> WeakRegistry<T> {
     ) -> Vec<Arc<T>> {
         let due: Vec<_> = {
             let entries = self.entries();
-            let until = now.map_or(Bound::Unbounded, |now| Bound::Included((now, Number::MAX)));
+            let until = now.map_or(Bound::Unbounded, |now| Bound::Included((now, Slot::MAX)));
             let due = entries.due.range((Bound::Unbounded, until));
             due.map(|(_, entry)| Weak::clone(entry)).collect()
         };
         let mut selected = Vec::new();
-        act_on(due.into_iter(), &mut act, &mut selected);
+        act_on(due, &mut act, &mut selected);
         selected
     }
 }
 
 /// Calls `act` for the entries that are still there, and keeps those for which it returns true.
-fn act_on<T>(
-    entries: impl Iterator<Item = Weak<T>>,
-    act: &mut impl FnMut(&T) -> bool,
-    selected: &mut Vec<Arc<T>>,
-) {
+fn act_on<T>(entries: Vec<Weak<T>>, act: &mut impl FnMut(&T) -> bool, selected: &mut Vec<Arc<T>>) {
     for entry in entries {
         if let Some(entry) = entry.upgrade()
             && act(&entry)
         {
             selected.push(entry);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    /// An entry is its own number.
+    type Registry = WeakRegistry<usize>;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Add(u64, u64, Option<u64>, u64),
+        Remove(usize),
+        Due(usize, Option<u64>),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let few = 0..4_u64;
+        let add = (
+            few.clone(),
+            few.clone(),
+            proptest::option::of(few),
+            0..40_u64,
+        );
+        prop_oneof![
+            3 => add.prop_map(|(realm, facet, second, other)| Step::Add(realm, facet, second, other)),
+            2 => (0..100_usize).prop_map(Step::Remove),
+            1 => (0..100_usize, proptest::option::of(0..9_u64))
+                .prop_map(|(at, due)| Step::Due(at, due)),
+        ]
+    }
+
+    /// The facets of one realm from the first to the last, or of all realms.
+    #[derive(Debug, Clone, Copy)]
+    struct Facets(Option<u64>, u64, u64);
+
+    impl Search for Facets {
+        fn finds(&self, Place { realm, facet }: Place) -> bool {
+            self.0.is_none_or(|of| of == realm) && (self.1..=self.2).contains(&facet)
+        }
+
+        fn facets(&self) -> Option<RangeInclusive<u64>> {
+            Some(self.1..=self.2)
+        }
+    }
+
+    /// The same search, by a look at each entry.
+    struct Scan(Facets);
+
+    impl Search for Scan {
+        fn finds(&self, place: Place) -> bool {
+            self.0.finds(place)
+        }
+
+        fn facets(&self) -> Option<RangeInclusive<u64>> {
+            None
+        }
+    }
+
+    fn found(registry: &Registry, search: &impl Search) -> Vec<usize> {
+        let selected = registry.select(search, |_| true);
+        let mut numbers: Vec<usize> = selected.iter().map(|entry| **entry).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// The realm of the places by address.
+    const ADDRESSES: u64 = 9;
+
+    proptest! {
+        #[test]
+        fn every_search_finds_what_is_there(
+            steps in proptest::collection::vec(step(), 1..200),
+            asked in proptest::collection::vec((proptest::option::of(0..4_u64), 0..40_u64, 0..3_u64), 4),
+        ) {
+            let registry = Registry::default();
+            let mut held: Vec<(Slot, Places, Option<u64>, Arc<usize>)> = Vec::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Add(realm, facet, second, other) => {
+                        let places = Places {
+                            first: Place { realm, facet },
+                            second: second.filter(|second| *second != facet),
+                            other: Place { realm: ADDRESSES, facet: other },
+                        };
+                        let mut own = 0;
+                        let entry = registry.add(places, |slot| {
+                            own = slot;
+                            number
+                        });
+                        held.push((own, places, None, entry));
+                    }
+                    Step::Remove(at) if at < held.len() => {
+                        let (slot, ..) = held.swap_remove(at);
+                        registry.remove(slot);
+                    }
+                    Step::Due(at, due) if at < held.len() => {
+                        let (slot, _, kept, _) = &mut held[at];
+                        *kept = due;
+                        let time = |second| UNIX_EPOCH + Duration::from_secs(second);
+                        registry.set_due(*slot, || due.map(time));
+                    }
+                    _ => {}
+                }
+            }
+            prop_assert_eq!(registry.len(), held.len());
+            for (realm, first, more) in asked {
+                for search in [
+                    Facets(realm, first, first + more),
+                    Facets(Some(ADDRESSES), first, first + more),
+                ] {
+                    let places = |places: &Places| places.all().into_iter().flatten().any(|place| search.finds(place));
+                    let mut expected: Vec<usize> = held
+                        .iter()
+                        .filter(|(_, at, ..)| places(at))
+                        .map(|(.., entry)| **entry)
+                        .collect();
+                    expected.sort_unstable();
+                    let mut by_chain = found(&registry, &search);
+                    // Two of an entry's places may be in one range.
+                    by_chain.dedup();
+                    prop_assert_eq!(&by_chain, &expected);
+                    prop_assert_eq!(found(&registry, &Scan(search)), expected);
+                }
+            }
+            for now in [0, 4, 9] {
+                let due = registry.select_due(Some(UNIX_EPOCH + Duration::from_secs(now)), |_| true);
+                let expected = held.iter().filter(|(_, _, due, _)| due.is_some_and(|due| due <= now));
+                prop_assert_eq!(due.len(), expected.count());
+            }
+        }
+    }
+
+    #[test]
+    fn a_search_looks_at_one_chain_and_leaves_out_what_is_added_meanwhile() {
+        let registry = Registry::default();
+        let places = |facet| Places {
+            first: Place { realm: 1, facet },
+            second: None,
+            other: Place {
+                realm: ADDRESSES,
+                facet: 0,
+            },
+        };
+        let held: Vec<_> = (0..10_000)
+            .map(|number| registry.add(places(number as u64), |_| number))
+            .collect();
+        let looked = std::cell::Cell::new(0);
+        struct Counted<'a>(&'a std::cell::Cell<usize>, u64);
+        impl Search for Counted<'_> {
+            fn finds(&self, place: Place) -> bool {
+                self.0.set(self.0.get() + 1);
+                place.realm == 1 && place.facet == self.1
+            }
+
+            fn facets(&self) -> Option<RangeInclusive<u64>> {
+                Some(self.1..=self.1)
+            }
+        }
+        let added = std::cell::RefCell::new(Vec::new());
+        let selected = registry.select(&Counted(&looked, 7), |_| {
+            added.borrow_mut().push(registry.add(places(7), |_| 0));
+            true
+        });
+        assert_eq!(selected, [Arc::clone(&held[7])]);
+        assert_eq!(looked.get(), 1);
+        // All entries are in one chain.
+        let all = Facets(Some(ADDRESSES), 0, 0);
+        assert_eq!(registry.select(&all, |_| true).len(), held.len() + 1);
     }
 }

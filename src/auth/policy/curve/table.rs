@@ -335,7 +335,7 @@ impl Slot {
 
 /// Multilinear hashing modulo 2^128: any two keys have the same upper 64 bits with a probability of 2^-64,
 /// also if they are chosen, as long as the factors are not known. It takes a fifth of the time of SipHash.
-fn hash_of(key: &PublicKey) -> u64 {
+pub(crate) fn hash_of(key: &PublicKey) -> u64 {
     let [factors @ .., start] = &*FACTORS;
     let (words, _) = key.as_bytes().as_chunks();
     let products = words
