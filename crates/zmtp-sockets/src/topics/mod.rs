@@ -3,8 +3,6 @@
 pub(crate) mod audience;
 pub(crate) mod feed;
 pub(crate) mod judging;
-pub(crate) mod label;
-pub(crate) mod node;
 pub(crate) mod pending;
 pub(crate) mod permits;
 pub(crate) mod places;

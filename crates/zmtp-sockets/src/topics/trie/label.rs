@@ -114,6 +114,11 @@ impl Deref for Label {
     }
 }
 
+/// How many bytes two begin with in common.
+pub(crate) fn common_len(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
