@@ -53,6 +53,10 @@ pub enum RequestError {
     /// request.
     #[error("the connection to the peer that was asked has ended")]
     PeerLost(#[source] NetError),
+    /// The peer that was asked has replied, and the policy does not permit it to publish the topic of its
+    /// reply: the first frame. The reply was dropped.
+    #[error("the peer that was asked may not publish the topic of its reply")]
+    NotPermitted,
 }
 
 /// A message was not sent. It is given back.

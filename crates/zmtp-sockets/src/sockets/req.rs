@@ -4,6 +4,7 @@
 use crate::endpoints::handle::{Endpoints, close};
 use crate::error::RequestError;
 use crate::options::SocketOptions;
+use crate::peers::admission::{TopicFrame, may_publish};
 use crate::peers::fair_queue::{FairQueue, Turn};
 use crate::peers::news::{PipeId, news};
 use crate::peers::round_robin::RoundRobin;
@@ -30,6 +31,7 @@ pub struct Req {
     number: u32,
     /// Who was asked and has not replied.
     asked: Option<PipeId>,
+    not_permitted: u64,
 }
 
 endpoint_methods!(Req);
@@ -63,6 +65,7 @@ impl Req {
             correlate,
             number: 0,
             asked: None,
+            not_permitted: 0,
         }
     }
 
@@ -76,7 +79,8 @@ impl Req {
     ///
     /// # Errors
     /// Returns [`RequestError::PeerLost`] if the connection to the peer that was asked ends before its
-    /// reply has come.
+    /// reply has come. Returns [`RequestError::NotPermitted`] if the policy does not permit the peer to
+    /// publish the topic of its reply.
     pub async fn request(&mut self, message: impl Into<Message>) -> Result<Received, RequestError> {
         self.abandon();
         self.number = self.number.wrapping_add(1);
@@ -126,9 +130,14 @@ impl Req {
                 Turn::Incoming(place, incoming) if self.receiver.pipe(place) == asked => {
                     let peer = Arc::clone(self.receiver.data(place));
                     let message = incoming.into_message().and_then(|reply| self.open(reply));
-                    if let Some(message) = message {
-                        return Poll::Ready(Ok(Received::new(message, peer)));
-                    }
+                    // A peer replies once, so no other reply follows one that is not permitted.
+                    return match message {
+                        None => continue,
+                        Some(message) if self.permits(&peer, &message) => {
+                            Poll::Ready(Ok(Received::new(message, peer)))
+                        }
+                        Some(_) => Poll::Ready(Err(RequestError::NotPermitted)),
+                    };
                 }
                 Turn::Ended(ended) if ended.pipe == asked => {
                     return Poll::Ready(Err(RequestError::PeerLost(ended.error)));
@@ -160,6 +169,22 @@ impl Req {
         let is_ours = !self.correlate || frames.first()?[..] == self.number.to_be_bytes();
         let is_delimited = frames.get(envelope)?.is_empty();
         (is_ours && is_delimited && !body.is_empty()).then(|| Message::from(body))
+    }
+
+    /// Whether a peer may publish the topic of its reply. If not, the reply is counted.
+    fn permits(&mut self, peer: &Peer, reply: &Message) -> bool {
+        let is_permitted = may_publish(&peer.topics(), reply, TopicFrame::First);
+        if !is_permitted {
+            self.not_permitted = self.not_permitted.saturating_add(1);
+        }
+        is_permitted
+    }
+
+    /// The number of replies that were dropped, because the policy does not permit their senders to
+    /// publish their topics.
+    #[must_use]
+    pub const fn not_permitted(&self) -> u64 {
+        self.not_permitted
     }
 
     /// Closes. A request that was not answered is abandoned.

@@ -9,8 +9,8 @@ use zmtp_auth::net::{Endpoint, Message};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, MechanismKind, Security, TopicPermissions};
 use zmtp_sockets::{
-    Dealer, Events, FromSubscriber, Pub, Pull, Push, SocketEvent, SocketOptions, Sub,
-    SubscriptionRefused, Xpub, Xsub,
+    Dealer, Events, FromSubscriber, Pub, Pull, Push, Rep, Req, RequestError, SocketEvent,
+    SocketOptions, Sub, SubscriptionRefused, Xpub, Xsub,
 };
 
 /// A policy that knows alice and bob, and a server that asks it.
@@ -182,6 +182,50 @@ async fn a_change_of_what_a_sender_may_publish_reaches_what_waits_to_be_received
     while ours.not_permitted() == 0 {
         assert!(ours.try_recv().is_none());
         tokio::task::yield_now().await;
+    }
+}
+
+/// A REP or a ROUTER replies once, so a REQ that waited for another reply would wait for ever.
+#[tokio::test]
+async fn a_request_ends_if_the_peer_may_not_publish_the_topic_of_its_reply() {
+    for correlate in [false, true] {
+        let (policy, security) = policy();
+        policy.configure_topics("test", publishes(&["weather."]));
+        let options = SocketOptions::default().with_correlate(correlate);
+        let mut req = Req::with_options(options);
+        let endpoint = req.bind(ANY_PORT, security).await.unwrap();
+        let mut rep = Rep::new();
+        rep.connect(&endpoint, plain_client("alice")).unwrap();
+        // The policy of the moment of the receipt decides.
+        let changed = policy.clone();
+        let replying = tokio::spawn(async move {
+            loop {
+                let request = rep.recv().await;
+                if request.frames()[0] == "change" {
+                    changed.configure_topics("test", publishes(&["change"]));
+                }
+                let reply = request.frames().to_vec();
+                rep.send(request.reply(reply));
+            }
+        });
+        for (topic, dropped) in [
+            ("weather.rome", 0),
+            ("weather", 1),
+            ("", 2),
+            ("change", 2),
+            ("weather.rome", 3),
+            ("change", 3),
+        ] {
+            let before = req.not_permitted();
+            let reply = soon(req.request([topic, "body"])).await;
+            match reply {
+                Ok(reply) => assert_eq!(reply.frames(), [topic, "body"]),
+                Err(RequestError::NotPermitted) => assert_eq!(req.not_permitted(), before + 1),
+                Err(other) => panic!("{other}"),
+            }
+            assert_eq!(req.not_permitted(), dropped, "{topic}");
+        }
+        replying.abort();
     }
 }
 
