@@ -2,19 +2,22 @@
 //! time-outs.
 #![forbid(unsafe_code)]
 
+pub(crate) mod owner;
+
 use crate::access::request::AccessRequest;
-use crate::access::verdict::{Approval, Verdict};
+use crate::access::verdict::Verdict;
 use crate::crypto::keys::PublicKey;
 use crate::error::{Error, LimitExceeded, Stage};
 use crate::handshake::{Established, Handshake, NeedsInput, NeedsMetadata};
 use crate::host::byte_stream::{ByteStream, is_hangup};
 use crate::host::clock::{Clock, deadline, in_time};
+use crate::host::conduct::owner::HandshakeOwner;
 use crate::host::linger::write_all;
 use crate::host::subject::Subject;
 use crate::host::wiped_buffer::HandshakeBytes;
 use crate::mechanism::session::PeerContext;
 use crate::security::Security;
-use crate::status::{DenialStatus, Denied};
+use crate::status::DenialStatus;
 use crate::wire::frame::MAX_HEADER_LEN;
 use crate::zap::bounds::{first_poll, has_timers};
 use bytes::BytesMut;
@@ -24,38 +27,6 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, ready};
 use std::time::Instant;
-
-/// What the owner of a socket adds to the handshake of one peer: bounds over all its peers. `net`
-/// has slots and permits. `()` has no such bounds.
-pub(crate) trait HandshakeOwner {
-    /// The peer has sent a valid command, or its verdict has come.
-    fn spoke(&self);
-
-    /// The handshake begins to wait for a verdict, or for the metadata of a relay.
-    ///
-    /// # Errors
-    /// Returns a temporary denial if too many wait already.
-    fn pause(&self) -> Result<(), Denied>;
-
-    /// The peer is about to be admitted, but has not learnt so. `approved` is present if policy was
-    /// asked about the peer.
-    ///
-    /// # Errors
-    /// Returns a temporary denial if a bound is reached.
-    fn admit(&mut self, approved: Option<(&AccessRequest, &Approval)>) -> Result<(), Denied>;
-}
-
-impl HandshakeOwner for () {
-    fn spoke(&self) {}
-
-    fn pause(&self) -> Result<(), Denied> {
-        Ok(())
-    }
-
-    fn admit(&mut self, _: Option<(&AccessRequest, &Approval)>) -> Result<(), Denied> {
-        Ok(())
-    }
-}
 
 /// A handshake in progress.
 pub(crate) struct Conduct<'a, S, C, O> {
@@ -88,7 +59,8 @@ pub(crate) struct Failure {
     pub(crate) error: StepError,
     /// Boxed because it is large and failures are rare.
     pub(crate) subject: Box<Subject>,
-    /// The ERROR command that the peer should get to read; empty if it gets none.
+    /// What the peer should still get to read: an ERROR command, or our greeting. Empty if there is
+    /// nothing.
     pub(crate) error_frame: HandshakeBytes,
 }
 
@@ -227,8 +199,6 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
         context.proven_key = Some(Arc::clone(&self.proven_key));
         let mut state = self.security.start(context, self.out.for_machine());
         loop {
-            // What a step has written is sent before anything else is done.
-            self.flush().await?;
             state = match state {
                 Handshake::NeedsInput(waiting) => self.listen(waiting).await?,
                 Handshake::Authorize(question) => {
@@ -239,12 +209,21 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
                 Handshake::NeedsMetadata(pause) => return Ok(Stop::Paused(Box::new(pause))),
                 Handshake::Complete(established) => return Ok(Stop::Complete(established)),
             };
+            // What a step has written is sent before anything else is done.
+            self.flush().await?;
         }
     }
 
     /// Processes the bytes that have arrived, and waits for more if they are too few.
     async fn listen(&mut self, waiting: NeedsInput) -> Result<Handshake, StepError> {
         self.note_stage(&waiting);
+        if self.stage == Stage::Greeting && self.input.is_empty() {
+            // A peer that has said its version already gets our whole greeting, in one write.
+            let early = first_poll(pin!(self.read())).await;
+            if let Poll::Ready(read) = early {
+                self.arrived(read)?;
+            }
+        }
         let (input, out) = (self.input.for_machine(), self.out.for_machine());
         let next = waiting.process_noting(&mut self.stage, input, out)?;
         self.admit_unasked(&next)?;
@@ -253,25 +232,34 @@ impl<'a, S: ByteStream, C: Clock, O: HandshakeOwner> Conduct<'a, S, C, O> {
         };
         self.flush().await?;
         self.note_stage(&waiting);
-        let most = self.longest_input();
-        let (stream, input) = (&mut self.stream, &mut self.input);
-        let read = poll_fn(|cx| stream.poll_read(cx, &mut input.room(most)));
         let read = if self.stage == Stage::Greeting {
             let time = self.security.limits().greeting_timeout;
-            in_time(self.clock, deadline(self.started, time), pin!(read))
+            let (clock, deadline) = (self.clock, deadline(self.started, time));
+            in_time(clock, deadline, pin!(self.read()))
                 .await
                 .ok_or(Error::Timeout(Stage::Greeting))?
         } else {
-            read.await
+            self.read().await
         };
+        self.arrived(read)?;
+        Ok(Handshake::NeedsInput(waiting))
+    }
+
+    fn read(&mut self) -> impl Future<Output = io::Result<usize>> {
+        let most = self.longest_input();
+        poll_fn(move |cx| self.stream.poll_read(cx, &mut self.input.room(most)))
+    }
+
+    /// The outcome of a read. `Err` if it has brought nothing.
+    fn arrived(&self, read: io::Result<usize>) -> Result<(), StepError> {
         match read {
-            Ok(0) => Err(waiting.peer_closed().into()),
-            Ok(_) => Ok(Handshake::NeedsInput(waiting)),
+            Ok(0) => Err(Error::ClosedByPeer(self.stage).into()),
+            Ok(_) => Ok(()),
             // A close becomes a reset if the peer leaves bytes unread. Elsewhere that says no more.
             Err(error) if is_hangup(&error) && self.stage == Stage::CurveWelcome => {
                 Err(Error::ResetByServer(self.stage).into())
             }
-            Err(error) if is_hangup(&error) => Err(waiting.peer_closed().into()),
+            Err(error) if is_hangup(&error) => Err(Error::ClosedByPeer(self.stage).into()),
             Err(error) => Err(StepError::Io("read", error)),
         }
     }

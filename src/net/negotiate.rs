@@ -8,7 +8,8 @@ use crate::access::verdict::Approval;
 use crate::error::{Error, LimitExceeded, LocalError, Stage};
 use crate::handshake::{Established, NeedsMetadata};
 use crate::host::clock::TokioClock;
-use crate::host::conduct::{Agreed, Conduct, Failure, HandshakeOwner, StepError, Stop};
+use crate::host::conduct::owner::HandshakeOwner;
+use crate::host::conduct::{Agreed, Conduct, Failure, StepError, Stop};
 use crate::host::subject::Subject;
 use crate::host::wiped_buffer::HandshakeBytes;
 use crate::mechanism::session::PeerContext;
@@ -43,7 +44,8 @@ pub(crate) struct Failed {
     pub(crate) error: NetError,
     /// Boxed because it is large and failures are rare.
     pub(crate) subject: Box<Subject>,
-    /// The ERROR command that the peer should get to read; empty if it gets none.
+    /// What the peer should still get to read: an ERROR command, or our greeting. Empty if there is
+    /// nothing.
     pub(crate) error_frame: HandshakeBytes,
 }
 

@@ -349,7 +349,12 @@ async fn errors_of_the_stream_are_told_from_a_peer_that_leaves() {
     let cases = [
         ("reset", vec![reset()], takes_all, FailureKind::PeerClosed),
         ("read", vec![other()], takes_all, FailureKind::Io),
-        ("write", vec![], takes_none, FailureKind::Io),
+        (
+            "write",
+            vec![Ok(greeting(b"PLAIN").to_vec())],
+            takes_none,
+            FailureKind::Io,
+        ),
         // What it sent before it left is read, although writing fails.
         (
             "hang-up",

@@ -21,9 +21,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A connected stream. All methods take `&self`, so that the one task that owns it can wait for both
 /// directions at once, without a buffer for either.
@@ -35,7 +35,7 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// A stream from `accept` or `connect`. Small messages leave at once (`TCP_NODELAY`), and the
+    /// A stream that may lack the options of ours. Small messages leave at once (`TCP_NODELAY`), and the
     /// system notices a peer that vanishes (`keepalive`).
     pub(crate) fn tcp(stream: TcpStream, keepalive: Option<&TcpKeepalive>) -> Self {
         set_tcp_options(&SockRef::from(&stream), keepalive);
@@ -303,10 +303,8 @@ pub(crate) async fn connect(endpoint: &Endpoint, options: &Options) -> Result<St
         Endpoint::Tcp { host, port } => {
             let mut last = io::ErrorKind::NotFound.into();
             for address in resolve(host, *port, limit).await? {
-                match in_time(limit, TcpStream::connect(address)).await {
-                    Ok(stream) => {
-                        return Ok(Stream::tcp(stream, options.tcp_keepalive.as_ref()));
-                    }
+                match in_time(limit, connect_tcp(address, options)).await {
+                    Ok(stream) => return Ok(Stream::Tcp(stream)),
                     Err(error) => last = error,
                 }
             }
@@ -329,6 +327,16 @@ pub(crate) async fn connect(endpoint: &Endpoint, options: &Options) -> Result<St
         #[cfg(not(unix))]
         _ => Err(EndpointError::NotOnThisSystem.into()),
     }
+}
+
+/// Connects. The options are set first, so that nothing keeps the greeting waiting after that.
+async fn connect_tcp(address: SocketAddr, options: &Options) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    set_tcp_options(&SockRef::from(&socket), options.tcp_keepalive.as_ref());
+    socket.connect(address).await
 }
 
 /// Bounds a step by time.
