@@ -7,16 +7,18 @@ use crate::limits::Limits;
 use crate::mechanism::session::PeerContext;
 use crate::net::accept::descriptors::Descriptors;
 use crate::net::accept::eviction::Progress;
-use crate::net::accept::slots::{Eviction, Slot, Slots};
+use crate::net::accept::slots::{Place, Slots};
 use crate::net::endpoint::Endpoint;
 use crate::net::error::NetError;
 use crate::net::options::Options;
 use crate::net::socket::bind::Bound;
 use crate::net::socket::stream::Stream;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// Bounds the pause after `accept` has failed, such as for want of file descriptors. The pause
 /// doubles with each failure, because asking again at once would only spend processor time. 5 ms at
@@ -25,20 +27,26 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// 1 s, so that a listener recovers within a second of a long shortage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The time of an alarm that does nothing. tokio wakes a thread for each timer that would be the next
+/// to ring. While this one would ring first, the timers of handshakes cost no such wake-up. 1 s, less
+/// than any time-out of a handshake by default, and a rare wake-up.
+const ALARM: Duration = Duration::from_secs(1);
+
 /// A bound endpoint.
 pub(crate) struct Acceptor {
     bound: Bound,
     slots: Slots,
     pause: Duration,
     paused_until: Option<Instant>,
+    /// Set by a new connection.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 /// A connection whose handshake is about to start.
 pub(crate) struct Accepted {
     pub(crate) stream: Stream,
     pub(crate) context: PeerContext,
-    pub(crate) slot: Slot,
-    pub(crate) eviction: Eviction,
+    pub(crate) place: Place,
 }
 
 /// The outcome for a new connection.
@@ -62,6 +70,7 @@ impl Acceptor {
             slots: Slots::new(max_slots, Descriptors::of_process()),
             pause: FIRST_PAUSE,
             paused_until: None,
+            alarm: None,
         };
         Ok((acceptor, local))
     }
@@ -78,15 +87,14 @@ impl Acceptor {
                 // the handshakes run before one of them is evicted.
                 yield_now().await;
             }
-            match self.bound.accept().await {
+            match self.accept().await {
                 Ok((stream, context)) => {
                     self.pause = FIRST_PAUSE;
                     return match self.slots.admit(&context.address) {
-                        Some((slot, eviction)) => AcceptOutcome::Accepted(Accepted {
+                        Some(place) => AcceptOutcome::Accepted(Accepted {
                             stream,
                             context,
-                            slot,
-                            eviction,
+                            place,
                         }),
                         None => {
                             stream.reset_when_closed();
@@ -108,15 +116,33 @@ impl Acceptor {
     }
 }
 
+impl Acceptor {
+    async fn accept(&mut self) -> io::Result<(Stream, PeerContext)> {
+        let Self { bound, alarm, .. } = self;
+        let mut accepting = pin!(bound.accept());
+        let accepted = poll_fn(|cx| {
+            if let Some(ringing) = alarm
+                && ringing.as_mut().poll(cx).is_ready()
+            {
+                *alarm = None;
+            }
+            accepting.as_mut().poll(cx)
+        })
+        .await?;
+        alarm.get_or_insert_with(|| Box::pin(sleep(ALARM)));
+        Ok(accepted)
+    }
+}
+
 impl Accepted {
     /// Closes the connection of a refused peer. The peer keeps its slot while it reads
     /// `error_frame`, but is the first to lose it: a new connection that needs the slot ends the
     /// wait.
     pub(crate) async fn close_gracefully(mut self, error_frame: HandshakeBytes, limits: &Limits) {
-        self.slot.progress(Progress::Refused);
+        self.place.slot.progress(Progress::Refused);
         tokio::select! {
             () = self.stream.close_gracefully(error_frame, limits) => {}
-            _ = self.eviction.lost() => {}
+            _ = self.place.eviction.lost() => {}
         }
     }
 }

@@ -38,6 +38,14 @@ pub(crate) struct Slot {
     id: SlotId,
 }
 
+/// What a handshake holds.
+#[derive(Debug)]
+pub(crate) struct Place {
+    // Dropped before the slot. Otherwise a task that frees its slot would be told so, and be woken.
+    pub(crate) eviction: Eviction,
+    pub(crate) slot: Slot,
+}
+
 /// Why a handshake lost its slot.
 #[derive(Debug)]
 pub(crate) enum Loss {
@@ -83,7 +91,7 @@ impl Slots {
 
     /// A slot for a new connection, for which another handshake may lose its own. `None` if every
     /// handshake is paused.
-    pub(crate) fn admit(&self, address: &PeerAddress) -> Option<(Slot, Eviction)> {
+    pub(crate) fn admit(&self, address: &PeerAddress) -> Option<Place> {
         let (evict, eviction) = oneshot::channel();
         let capacity = self.max.min(self.descriptors.handshakes());
         let now = TokioClock.now();
@@ -103,7 +111,10 @@ impl Slots {
         }
         let id = id?;
         let table = Arc::clone(&self.table);
-        Some((Slot { table, id }, Eviction(Some(eviction))))
+        Some(Place {
+            eviction: Eviction(Some(eviction)),
+            slot: Slot { table, id },
+        })
     }
 }
 
@@ -151,5 +162,33 @@ fn too_many_wait() -> Denied {
         status: DenialStatus::Temporary,
         reason: "too many handshakes wait for verdicts".to_owned(),
         by: Some(Box::new(DeniedBy::new("max_pending_handshakes"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Wake, Waker};
+
+    struct Asleep;
+
+    impl Wake for Asleep {
+        fn wake(self: Arc<Self>) {
+            panic!("the task that frees its slot is woken");
+        }
+    }
+
+    #[test]
+    fn a_handshake_that_is_over_does_not_wake_its_own_task() {
+        let slots = Slots::new(1, Arc::default());
+        let address = PeerAddress::from_zap(b"192.0.2.1");
+        let mut place = slots.admit(&address).unwrap();
+        let waker = Waker::from(Arc::new(Asleep));
+        let lost = pin!(place.eviction.lost()).poll(&mut Context::from_waker(&waker));
+        assert!(lost.is_pending());
+        drop(place);
+        assert!(!slots.is_full());
     }
 }

@@ -232,14 +232,14 @@ impl ListenerShared {
         let (outcome, permit) = {
             let inbound = InboundPeer {
                 address: &context.address,
-                slot: &accepted.slot,
+                slot: &accepted.place.slot,
                 connections: &self.connections,
             };
             let mut negotiation =
                 Negotiation::new(&accepted.stream, &self.security, &span, Some(inbound));
             let outcome = tokio::select! {
                 outcome = negotiation.run(context.clone()) => outcome,
-                loss = accepted.eviction.lost() => match loss {
+                loss = accepted.place.eviction.lost() => match loss {
                     Loss::Evicted(error) => {
                         accepted.stream.reset_when_closed();
                         Err(negotiation.failed(error))

@@ -120,14 +120,14 @@ impl TunnelShared {
         let (linked, _permit) = {
             let inbound = InboundPeer {
                 address: &context.address,
-                slot: &accepted.slot,
+                slot: &accepted.place.slot,
                 connections: &self.connections,
             };
             let mut front =
                 Negotiation::new(&accepted.stream, &self.security, &span, Some(inbound));
             let linked = tokio::select! {
                 linked = self.link(&mut front, &context, &span) => linked,
-                loss = accepted.eviction.lost() => Err(match loss {
+                loss = accepted.place.eviction.lost() => Err(match loss {
                     Loss::Evicted(error) => {
                         accepted.stream.reset_when_closed();
                         front.failed(error).into()
@@ -140,13 +140,8 @@ impl TunnelShared {
         };
         match linked {
             Ok(linked) => {
-                let Accepted {
-                    stream,
-                    slot,
-                    eviction,
-                    ..
-                } = accepted;
-                drop((slot, eviction));
+                let Accepted { stream, place, .. } = accepted;
+                drop(place);
                 let linger = self.options.sockets.linger;
                 let limits = self.security.limits();
                 let traffic = Traffic::new(stream, linked.back, linked.relay, linger, limits, span);
