@@ -79,9 +79,11 @@ pub(crate) fn opened_flags(body: &[u8]) -> Result<Flags, Error> {
 
 /// The payload of such a MESSAGE.
 #[inline]
-pub(crate) fn payload(mut body: BytesMut) -> Bytes {
+pub(crate) fn payload(body: BytesMut) -> Bytes {
+    // In this order the bytes before the payload are left out in registers.
+    let mut body = body.freeze();
     body.advance(MESSAGE_OVERHEAD);
-    body.freeze()
+    body
 }
 
 fn malformed(at: usize) -> Error {
