@@ -18,6 +18,26 @@ pub fn lengths() -> &'static [usize] {
     }
 }
 
+/// Numbers and lengths of messages that go through the ciphers as batches of up to 16: few and many
+/// blocks, so different in length that they are authenticated one by one, and a few at the end.
+pub fn batches() -> &'static [&'static [usize]] {
+    if std::env::var_os("ZMTP_AUTH_FULL").is_some() {
+        &[
+            &[8; 16],
+            &[32; 16],
+            &[64; 16],
+            &[90; 7],
+            &[200; 16],
+            &[310; 16],
+            &[500; 6],
+            &[64, 600, 8, 30, 8, 8, 200],
+            &[64; 18],
+        ]
+    } else {
+        &[&[64; 16], &[310; 16]]
+    }
+}
+
 /// Bytes that are painted. More than anything here uses, and less than a thread has.
 const PAINTED: usize = 512 << 10;
 
@@ -70,5 +90,30 @@ pub fn run(secrets: &Inverted, search: &mut Search) {
         let opened = server.opener.open_body(outer, body);
         search.report(&format!("opened {len}"));
         assert!(opened.unwrap().1 == text[..len]);
+    }
+    for (at, lens) in batches().iter().enumerate() {
+        let bodies: Vec<_> = lens
+            .iter()
+            .map(|len| (Flags::Last, &text[..*len]))
+            .collect();
+        let room = lens.iter().map(|len| len + client.sealer.overhead()).sum();
+        let mut all = BytesMut::with_capacity(room);
+        paint();
+        let sealed = client.sealer.seal_many(&bodies, &mut all);
+        search.report(&format!("sealed batch {at}"));
+        sealed.unwrap();
+        let split = |len| (Flags::Last, all.split_to(len + client.sealer.overhead()));
+        let sealed: Vec<_> = lens.iter().map(split).collect();
+        let mut opened = Vec::with_capacity(lens.len());
+        paint();
+        let is_open = server.opener.open_many(sealed, &mut opened);
+        search.report(&format!("opened batch {at}"));
+        is_open.unwrap();
+        assert!(
+            opened
+                .iter()
+                .zip(&bodies)
+                .all(|(opened, body)| opened.1 == body.1)
+        );
     }
 }

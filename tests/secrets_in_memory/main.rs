@@ -323,9 +323,11 @@ fn ciphers_leave_no_key_no_key_stream_and_no_text_on_the_stack() {
     case.tell("text", &text);
     case.look_for("text", &text);
     // HELLO and INITIATE have taken the numbers 1 and 2. The flags precede each text.
-    for (&len, number) in child_stack::lengths().iter().zip(3..) {
+    let lengths = child_stack::lengths().iter();
+    let lengths = lengths.chain(child_stack::batches().iter().copied().flatten());
+    for (&len, number) in lengths.zip(3..) {
         let stream = message_stream(&shared, number, len + 1);
-        case.look_for(&format!("stream {len}"), &stream);
+        case.look_for(&format!("stream {number}, {len}"), &stream);
     }
     let planted: [u8; 32] = random();
     case.tell("planted", &planted);
@@ -335,8 +337,10 @@ fn ciphers_leave_no_key_no_key_stream_and_no_text_on_the_stack() {
         assert_eq!(found.at("planted", "stack"), set(["planted"]));
         assert_eq!(found.at("painted", "stack"), set([]));
         assert_eq!(found.at("X25519", "stack"), set([]), "{cipher:?}");
-        for len in child_stack::lengths() {
-            for phase in [format!("sealed {len}"), format!("opened {len}")] {
+        let singles = child_stack::lengths().iter().map(usize::to_string);
+        let batches = (0..child_stack::batches().len()).map(|at| format!("batch {at}"));
+        for what in singles.chain(batches) {
+            for phase in [format!("sealed {what}"), format!("opened {what}")] {
                 assert!(found.at(&phase, "heap").contains("text"), "{phase}");
                 assert_eq!(found.at(&phase, "stack"), set([]), "{cipher:?}, {phase}");
             }

@@ -368,6 +368,52 @@ mod tests {
         }
     }
 
+    /// Boxes of equal and of nearly equal lengths share lanes from the first block to the last.
+    #[test]
+    fn a_forged_box_in_any_place_ends_a_batch_of_every_backend() {
+        let (key, _) = keys();
+        let mut random = Random(5);
+        let (longest, count) = if cfg!(miri) { (40, 3) } else { (330, 17) };
+        for len in (0..longest).step_by(if full() { 1 } else { 11 }) {
+            let spread = [0, 1, 40][len % 3];
+            let texts: Vec<_> = (0..count)
+                .map(|at| random.bytes(len + at * spread % 41))
+                .collect();
+            let one_by_one: Vec<_> = texts
+                .iter()
+                .zip(0_u64..)
+                .map(|(text, counter)| {
+                    let mut text = text.clone();
+                    let tag = portable::seal(&key, counter.to_be_bytes(), &mut text);
+                    [&tag[..], &text].concat()
+                })
+                .collect();
+            for backend in backends_once() {
+                let room = |text: &Vec<u8>| [&[0; TAG_LEN], &text[..]].concat();
+                let mut sealed: Vec<_> = texts.iter().map(room).collect();
+                backend.seal_many(&key, &mut jobs(&mut sealed));
+                assert!(sealed == one_by_one, "{backend:?} {len}");
+                for forged in 0..=count {
+                    let mut here = sealed.clone();
+                    if let Some(boxed) = here.get_mut(forged) {
+                        let bit = random.next() as usize % (8 * boxed.len());
+                        boxed[bit / 8] ^= 1 << (bit % 8);
+                    }
+                    let kept = here.clone();
+                    let opened = backend.open_many(&key, &mut jobs(&mut here));
+                    assert_eq!(opened, forged.min(count), "{backend:?} {len}");
+                    for (at, boxed) in here.iter().enumerate() {
+                        if at < forged {
+                            assert!(boxed[TAG_LEN..] == texts[at], "{backend:?} {len}");
+                        } else {
+                            assert!(*boxed == kept[at], "{backend:?} {len}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     fn jobs(boxes: &mut [Vec<u8>]) -> Vec<Job<'_>> {
         boxes
             .iter_mut()

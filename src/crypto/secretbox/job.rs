@@ -29,7 +29,7 @@ impl Job<'_> {
 
 /// Blocks of key stream that a box of `len` bytes needs.
 pub(crate) fn blocks_of(len: usize) -> usize {
-    (KEY_LEN + len.saturating_sub(TAG_LEN)).div_ceil(BLOCK_LEN)
+    (len.max(TAG_LEN) + (KEY_LEN - TAG_LEN)).div_ceil(BLOCK_LEN)
 }
 
 /// The key stream of one pass: 16 blocks, 1 KiB.

@@ -142,9 +142,20 @@ impl Poly1305 {
 /// Whether two tags are equal, in constant time.
 #[inline(always)]
 pub(crate) fn same_tag(a: &[u8; TAG_LEN], b: &[u8; TAG_LEN]) -> bool {
+    same_tags([(Some(a), b)])
+}
+
+/// Whether the tags of each pair are there and equal, in time that depends on their number alone.
+#[inline(always)]
+pub(crate) fn same_tags<'a>(
+    pairs: impl IntoIterator<Item = (Option<&'a [u8; TAG_LEN]>, &'a [u8; TAG_LEN])>,
+) -> bool {
     // As numbers: byte by byte costs as much as the tag of a short message.
-    let [a, b] = [a, b].map(|tag| u128::from_le_bytes(*tag));
-    a.ct_eq(&b).into()
+    let difference = pairs.into_iter().fold(0, |all, (a, b)| {
+        let a = a.map_or(!u128::from_le_bytes(*b), |a| u128::from_le_bytes(*a));
+        all | a ^ u128::from_le_bytes(*b)
+    });
+    difference.ct_eq(&0).into()
 }
 
 #[inline(always)]

@@ -107,7 +107,7 @@ impl Avx512 {
 
     pub(crate) fn blocks(self, key: &StreamKey, inputs: &Inputs, out: &mut Blocks) {
         // SAFETY: as above.
-        unsafe { lanes512::any::<1>(key, &inputs.nonces, &inputs.numbers, out) }
+        unsafe { lanes512::any(key, &inputs.nonces, &inputs.numbers, out) }
     }
 
     #[cfg(any(test, feature = "test-ciphers"))]
@@ -118,8 +118,10 @@ impl Avx512 {
 
     #[cfg(any(test, feature = "test-ciphers"))]
     pub(crate) fn macs(self, tasks: &[[(&[u8; 32], &[u8]); 8]; 2]) -> [[[u8; TAG_LEN]; 8]; 2] {
+        let mut tags = [[[0; TAG_LEN]; 8]; 2];
         // SAFETY: as above.
-        unsafe { side_by_side::tags(tasks) }
+        unsafe { side_by_side::tags(tasks, &mut tags) };
+        tags
     }
 }
 

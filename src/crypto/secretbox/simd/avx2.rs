@@ -53,8 +53,12 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>]) {
         }
         true
     };
-    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| {
-        seal_batch(key, jobs);
+    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs, blocks| {
+        if blocks <= batch::SMALL {
+            seal_batch::<{ batch::SMALL }>(key, jobs);
+        } else {
+            seal_batch::<{ batch::MOST }>(key, jobs);
+        }
         jobs.len()
     });
 }
@@ -67,15 +71,21 @@ pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
         let parts = job.parts();
         parts.is_some_and(|(tag, text)| open(key, nonce, text, tag))
     };
-    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| open_batch(key, jobs))
+    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs, blocks| {
+        if blocks <= batch::SMALL {
+            open_batch::<{ batch::SMALL }>(key, jobs)
+        } else {
+            open_batch::<{ batch::MOST }>(key, jobs)
+        }
+    })
 }
 
-/// Seals jobs that fit into one batch.
+/// Seals jobs that need at most `N` blocks.
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi2,adx")]
-fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
-    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    let mut plan = Plan::<{ batch::MOST }>::empty();
+fn seal_batch<const N: usize>(key: &StreamKey, jobs: &mut [Job<'_>]) {
+    let mut stream = [[0; BLOCK_LEN]; N];
+    let mut plan = Plan::<N>::empty();
     plan.add(jobs);
     let blocks = plan.blocks.next_multiple_of(LANES);
     fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);
@@ -89,13 +99,13 @@ fn seal_batch(key: &StreamKey, jobs: &mut [Job<'_>]) {
     }
 }
 
-/// Opens jobs that fit into one batch, up to the first that does not open. Returns how many have
+/// Opens jobs that need at most `N` blocks, up to the first that does not open. Returns how many have
 /// opened.
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi2,adx")]
-fn open_batch(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
-    let mut stream = [[0; BLOCK_LEN]; batch::MOST];
-    let mut plan = Plan::<{ batch::MOST }>::empty();
+fn open_batch<const N: usize>(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
+    let mut stream = [[0; BLOCK_LEN]; N];
+    let mut plan = Plan::<N>::empty();
     plan.add(jobs);
     let blocks = plan.blocks.next_multiple_of(LANES);
     fill(key, &plan.nonces[..blocks], &plan.numbers, &mut stream);

@@ -10,17 +10,16 @@ use crate::crypto::secretbox::simd::batch::{self, Plan};
 use crate::crypto::secretbox::simd::lanes512::{self, LANES};
 use crate::crypto::secretbox::simd::side_by_side::{self, Task};
 use crate::crypto::secretbox::simd::{
-    Avx512, load256_first, load512, load512_first, store256_first, store512, store512_first,
+    Avx512, load256, load256_first, load512, store256, store256_first, store512,
 };
 use std::arch::x86_64::*;
+use std::{array, iter};
 
 /// Most blocks of a box in a batch. Longer boxes fill all lanes by themselves.
 const LONGEST_IN_BATCH: usize = 12;
 /// Boxes that are authenticated together. Two vectors: one proceeds while the other waits for its
 /// multiplications.
 const GROUP: usize = 2 * side_by_side::LANES;
-/// Most blocks in a batch of the smallest boxes: those of two passes.
-const SMALL: usize = 2 * LANES;
 /// Least ratio of all bytes to those of the longest box at which boxes are authenticated together.
 /// Below it, one box after the other takes no longer.
 const WORTH_LANES: usize = 4;
@@ -35,9 +34,9 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>], code: Avx512) {
         }
         true
     };
-    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| {
-        if batch::blocks_of_all(jobs) <= SMALL {
-            seal_batch::<SMALL>(key, jobs);
+    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs, blocks| {
+        if blocks <= batch::SMALL {
+            seal_batch::<{ batch::SMALL }>(key, jobs);
         } else {
             seal_batch::<{ batch::MOST }>(key, jobs);
         }
@@ -53,9 +52,9 @@ pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>], code: Avx512) -> 
         let parts = job.parts();
         parts.is_some_and(|(tag, text)| code.open(key, nonce, text, tag))
     };
-    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs| {
-        if batch::blocks_of_all(jobs) <= SMALL {
-            open_batch::<SMALL>(key, jobs)
+    batch::each(jobs, LONGEST_IN_BATCH, one, |jobs, blocks| {
+        if blocks <= batch::SMALL {
+            open_batch::<{ batch::SMALL }>(key, jobs)
         } else {
             open_batch::<{ batch::MOST }>(key, jobs)
         }
@@ -82,10 +81,11 @@ fn seal_batch<const N: usize>(key: &StreamKey, jobs: &mut [Job<'_>]) {
                 apply(text, stream);
             }
         }
-        let tags = tags(&keys, group);
-        for (job, tag) in group.iter_mut().zip(tags) {
+        let mut tags = [[[0; TAG_LEN]; side_by_side::LANES]; 2];
+        authenticate(&keys, group, &mut tags);
+        for (job, tag) in group.iter_mut().zip(tags.as_flattened()) {
             if let Some((place, _)) = job.parts() {
-                *place = tag;
+                *place = *tag;
             }
         }
     }
@@ -104,40 +104,52 @@ fn open_batch<const N: usize>(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     let mut opened = 0;
     for group in jobs.chunks_mut(GROUP) {
         let mut keys = [&[0; KEY_LEN]; GROUP];
-        let mut streams = [None; GROUP];
+        let mut streams = [&[][..]; GROUP];
         for (job, (key, rest)) in group.iter().zip(keys.iter_mut().zip(&mut streams)) {
             if let Some((mac_key, stream)) = take(&mut stream, job).split_first_chunk() {
-                (*key, *rest) = (mac_key, Some(stream));
+                (*key, *rest) = (mac_key, stream);
             }
         }
-        let tags = tags(&keys, group);
-        for (job, (computed, stream)) in group.iter_mut().zip(tags.iter().zip(streams)) {
-            match (job.parts(), stream) {
-                (Some((tag, text)), Some(stream)) if poly1305::same_tag(computed, tag) => {
-                    apply(text, stream);
-                }
-                _ => return opened,
+        let mut tags = [[[0; TAG_LEN]; side_by_side::LANES]; 2];
+        authenticate(&keys, group, &mut tags);
+        let good = good_tags(group, tags.as_flattened());
+        for (job, stream) in group[..good].iter_mut().zip(streams) {
+            if let Some((_, text)) = job.parts() {
+                apply(text, stream);
             }
-            opened += 1;
+        }
+        opened += good;
+        if good < group.len() {
+            break;
         }
     }
     opened
+}
+
+/// How many boxes at the front have these tags.
+#[inline]
+fn good_tags(group: &[Job<'_>], tags: &[[u8; TAG_LEN]]) -> usize {
+    let tags = || group.iter().map(|job| job.boxed.first_chunk()).zip(tags);
+    // Nearly always all are good, which one comparison shows.
+    if poly1305::same_tags(tags()) {
+        group.len()
+    } else {
+        tags()
+            .take_while(|pair| poly1305::same_tags(iter::once(*pair)))
+            .count()
+    }
 }
 
 /// Makes the key stream of a batch.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn fill<const N: usize>(key: &StreamKey, plan: &Plan<N>, stream: &mut [[u8; BLOCK_LEN]; N]) {
-    let mut made = 0;
-    while made < plan.blocks {
-        let (nonces, numbers) = (&plan.nonces[made..], &plan.numbers[made..]);
-        let stream = &mut stream[made..];
-        if plan.blocks - made > LANES {
-            lanes512::any::<2>(key, nonces, numbers, stream);
-        } else {
-            lanes512::any::<1>(key, nonces, numbers, stream);
-        }
-        made += 2 * LANES;
+    let (nonces, _) = plan.nonces.as_chunks();
+    let (numbers, _) = plan.numbers.as_chunks();
+    let (passes, _) = stream.as_chunks_mut();
+    let passes = passes.iter_mut().zip(nonces.iter().zip(numbers));
+    for (pass, (nonces, numbers)) in passes.take(plan.blocks.div_ceil(LANES)) {
+        lanes512::any(key, nonces, numbers, pass);
     }
 }
 
@@ -149,10 +161,14 @@ fn take<'a>(batch: &mut &'a [[u8; BLOCK_LEN]], job: &Job<'_>) -> &'a [u8] {
     stream.as_flattened()
 }
 
-/// The tags of the texts of at most [`GROUP`] boxes.
+/// Computes the tags of the texts of at most [`GROUP`] boxes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn tags(keys: &[&[u8; KEY_LEN]; GROUP], group: &[Job<'_>]) -> [[u8; TAG_LEN]; GROUP] {
+fn authenticate(
+    keys: &[&[u8; KEY_LEN]; GROUP],
+    group: &[Job<'_>],
+    tags: &mut [[[u8; TAG_LEN]; side_by_side::LANES]; 2],
+) {
     let nothing: Task<'_> = (&[0; KEY_LEN], &[]);
     let mut tasks = [[nothing; side_by_side::LANES]; 2];
     let (mut longest, mut all) = (0, 0);
@@ -163,45 +179,76 @@ fn tags(keys: &[&[u8; KEY_LEN]; GROUP], group: &[Job<'_>]) -> [[u8; TAG_LEN]; GR
         all += text.len();
         *task = (key, text);
     }
-    let mut tags = [[0; TAG_LEN]; GROUP];
     if all < WORTH_LANES * longest || group.len() < WORTH_LANES {
-        let tasks = tasks.as_flattened().iter().take(group.len());
-        for (tag, (key, text)) in tags.iter_mut().zip(tasks) {
-            *tag = authenticate_long(Poly1305::new(key), text);
-        }
+        one_by_one(
+            &tasks.as_flattened()[..group.len()],
+            tags.as_flattened_mut(),
+        );
     } else if group.len() > side_by_side::LANES {
-        let both = side_by_side::tags(&tasks);
-        tags.copy_from_slice(both.as_flattened());
+        side_by_side::tags(&tasks, tags);
     } else {
-        let [first, _] = tasks;
-        let [first] = side_by_side::tags(&[first]);
-        tags[..side_by_side::LANES].copy_from_slice(&first);
+        side_by_side::tags(&[tasks[0]], array::from_mut(&mut tags[0]));
     }
-    tags
 }
 
-/// Adds key stream to a text. The stream begins in the middle of a block, because the first half of
-/// the first block is the key of Poly1305.
+/// Not inlined, since it needs much of the stack.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+fn one_by_one(tasks: &[Task<'_>], tags: &mut [[u8; TAG_LEN]]) {
+    for (tag, (key, text)) in tags.iter_mut().zip(tasks) {
+        *tag = authenticate_long(Poly1305::new(key), text);
+    }
+}
+
+/// Adds key stream to a text. The stream is at least as long.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn apply(text: &mut [u8], stream: &[u8]) {
-    let (first, rest) = text.split_at_mut(text.len().min(BLOCK_LEN - KEY_LEN));
-    let (first_stream, stream) = stream.split_at(first.len());
-    let sum = _mm256_xor_si256(load256_first(first), load256_first(first_stream));
-    store256_first(first, sum);
-    if rest.is_empty() {
+    let len = text.len();
+    let Some(stream) = stream.get(..len) else {
         return;
-    }
-    let (streams, _) = stream.as_chunks::<BLOCK_LEN>();
-    let (wholes, tail) = rest.as_chunks_mut::<BLOCK_LEN>();
-    for (text, stream) in wholes.iter_mut().zip(streams) {
+    };
+    // The last whole vector and the vector that ends with the text overlap, and are both loaded before
+    // one is stored. That costs less than a masked store. The whole one is stored last: so each block
+    // of the text is in one store, and the authentication can read it before it is in the cache.
+    let front = len.saturating_sub(BLOCK_LEN) / BLOCK_LEN * BLOCK_LEN;
+    let (front, back) = text.split_at_mut(front);
+    let (front_stream, back_stream) = stream.split_at(front.len());
+    let front_streams = front_stream.as_chunks().0;
+    for (text, stream) in front.as_chunks_mut().0.iter_mut().zip(front_streams) {
         let sum = _mm512_xor_si512(load512(text), load512(stream));
         store512(text, sum);
     }
-    if let Some(stream) = streams.get(wholes.len())
-        && !tail.is_empty()
-    {
-        let sum = _mm512_xor_si512(load512_first(tail), load512(stream));
-        store512_first(tail, sum);
+    if let (Some(first), Some(first_stream), Some(last), Some(last_stream)) = (
+        back.first_chunk(),
+        back_stream.first_chunk(),
+        back.last_chunk(),
+        back_stream.last_chunk(),
+    ) {
+        let first = _mm512_xor_si512(load512(first), load512(first_stream));
+        let last = _mm512_xor_si512(load512(last), load512(last_stream));
+        if let Some(place) = back.last_chunk_mut() {
+            store512(place, last);
+        }
+        if let Some(place) = back.first_chunk_mut() {
+            store512(place, first);
+        }
+    } else if let (Some(first), Some(first_stream), Some(last), Some(last_stream)) = (
+        back.first_chunk(),
+        back_stream.first_chunk(),
+        back.last_chunk(),
+        back_stream.last_chunk(),
+    ) {
+        let first = _mm256_xor_si256(load256(first), load256(first_stream));
+        let last = _mm256_xor_si256(load256(last), load256(last_stream));
+        if let Some(place) = back.last_chunk_mut() {
+            store256(place, last);
+        }
+        if let Some(place) = back.first_chunk_mut() {
+            store256(place, first);
+        }
+    } else {
+        let sum = _mm256_xor_si256(load256_first(back), load256_first(back_stream));
+        store256_first(back, sum);
     }
 }

@@ -2,30 +2,34 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::job::{Job, blocks_of};
+use crate::crypto::secretbox::salsa20::AT_ONCE;
 
 /// Most blocks in a batch, all made before any is used. 5 KiB of key stream, which fits into the
 /// nearest cache.
 pub(super) const MOST: usize = 80;
+/// Most blocks in a batch of small boxes, for which less of the stack has to be wiped.
+pub(super) const SMALL: usize = 2 * AT_ONCE;
 
 /// Splits `jobs`: `one` gets each box that is too long for a batch or alone, and `batch` gets runs
-/// of boxes that fit into one batch. Both return how many of theirs are done, and the first job
-/// that is not done ends the whole. Returns how many are done in all.
+/// of boxes that fit into one batch, and how many blocks they need. Both return how many of theirs
+/// are done, and the first job that is not done ends the whole. Returns how many are done in all.
 pub(super) fn each(
     jobs: &mut [Job<'_>],
     longest: usize,
     mut one: impl FnMut(&mut Job<'_>) -> bool,
-    mut batch: impl FnMut(&mut [Job<'_>]) -> usize,
+    mut batch: impl FnMut(&mut [Job<'_>], usize) -> usize,
 ) -> usize {
     let mut done = 0;
     let mut rest = jobs;
     while !rest.is_empty() {
-        let (now, later) = rest.split_at_mut(fitting(rest, longest).max(1));
+        let (count, blocks) = fitting(rest, longest);
+        let (now, later) = rest.split_at_mut(count.max(1));
         rest = later;
         let all = now.len();
         let good = match now {
             // A single box has a faster way.
             [job] => usize::from(one(job)),
-            several => batch(several),
+            several => batch(several, blocks),
         };
         done += good;
         if good < all {
@@ -35,21 +39,19 @@ pub(super) fn each(
     done
 }
 
-/// How many boxes at the front fit into one batch. A box of more than `longest` blocks does not.
-fn fitting(jobs: &[Job<'_>], longest: usize) -> usize {
-    let mut room = MOST;
-    let fits = |job: &&Job<'_>| {
+/// How many boxes at the front fit into one batch, and how many blocks they need. A box of more than
+/// `longest` blocks does not.
+fn fitting(jobs: &[Job<'_>], longest: usize) -> (usize, usize) {
+    let (mut count, mut all) = (0, 0);
+    for job in jobs {
         let blocks = blocks_of(job.boxed.len());
-        let left = room.checked_sub(blocks).filter(|_| blocks <= longest);
-        room = left.unwrap_or_default();
-        left.is_some()
-    };
-    jobs.iter().take_while(fits).count()
-}
-
-/// How many blocks the boxes of a batch need.
-pub(super) fn blocks_of_all(jobs: &[Job<'_>]) -> usize {
-    jobs.iter().map(|job| blocks_of(job.boxed.len())).sum()
+        if blocks > longest || all + blocks > MOST {
+            break;
+        }
+        count += 1;
+        all += blocks;
+    }
+    (count, all)
 }
 
 /// The blocks of key stream that a batch of at most `N` needs, box by box.
@@ -76,18 +78,16 @@ impl<const N: usize> Plan<N> {
     /// Adds the blocks of boxes that fit. Works in place, which avoids a copy on the stack.
     #[inline]
     pub(super) fn add(&mut self, jobs: &[Job<'_>]) {
+        let mut places = self.nonces.iter_mut().zip(&mut self.numbers);
         for job in jobs {
-            let end = self.blocks + blocks_of(job.boxed.len());
-            let room = self.blocks..end;
-            let nonces = self.nonces.get_mut(room.clone());
-            let (Some(nonces), Some(numbers)) = (nonces, self.numbers.get_mut(room)) else {
-                break;
-            };
-            nonces.fill(job.nonce);
-            for (number, block) in numbers.iter_mut().zip(0_u32..) {
-                *number = block.to_le_bytes();
+            for block in 0..blocks_of(job.boxed.len()) {
+                let Some((nonce, number)) = places.next() else {
+                    return;
+                };
+                *nonce = job.nonce;
+                *number = (block as u32).to_le_bytes();
+                self.blocks += 1;
             }
-            self.blocks = end;
         }
     }
 }

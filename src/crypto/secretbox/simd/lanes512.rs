@@ -108,43 +108,36 @@ fn numbers(counter: u64) -> [__m512i; 2] {
     [low, high]
 }
 
-/// Makes `P` times [`LANES`] blocks that share only the key: one for each nonce and block number.
+/// Makes [`LANES`] blocks that share only the key: one for each nonce and block number.
 #[inline(never)]
 #[target_feature(enable = "avx512f")]
-pub(super) fn any<const P: usize>(
+pub(super) fn any(
     key: &StreamKey,
-    nonces: &[[u8; 8]],
-    numbers: &[[u8; 4]],
-    out: &mut [[u8; BLOCK_LEN]],
+    nonces: &[[u8; 8]; LANES],
+    numbers: &[[u8; 4]; LANES],
+    out: &mut [[u8; BLOCK_LEN]; LANES],
 ) {
+    let ([a, b], [numbers]) = (
+        nonces.as_flattened().as_chunks().0,
+        numbers.as_flattened().as_chunks().0,
+    ) else {
+        return;
+    };
     let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
-    let (nonces, _) = nonces.as_flattened().as_chunks();
-    let (numbers, _) = numbers.as_flattened().as_chunks();
-    let zero = _mm512_setzero_si512();
-    let first = first_state(key, [zero; 4]);
-    let mut inputs = [[zero; 4]; P];
-    let all = nonces.as_chunks().0.iter().zip(numbers);
-    for (input, ([a, b], numbers)) in inputs.iter_mut().zip(all) {
-        let (a, b) = (load512(a), load512(b));
-        let n0 = _mm512_permutex2var_epi32(a, even, b);
-        let n1 = _mm512_permutex2var_epi32(a, odd, b);
-        *input = [n0, n1, load512(numbers), zero];
-    }
-    let mut states = [first; P];
-    for (state, input) in states.iter_mut().zip(&inputs) {
-        state[6..10].copy_from_slice(input);
-    }
+    let (a, b) = (load512(a), load512(b));
+    let n0 = _mm512_permutex2var_epi32(a, even, b);
+    let n1 = _mm512_permutex2var_epi32(a, odd, b);
+    let first = first_state(key, [n0, n1, load512(numbers), _mm512_setzero_si512()]);
+    let mut state = first;
     for _ in 0..DOUBLE_ROUNDS {
-        for state in &mut states {
-            double_round(state);
-        }
+        double_round(&mut state);
     }
-    let (out, _) = out.as_chunks_mut::<LANES>();
-    for ((state, input), out) in states.iter().zip(&inputs).zip(out) {
-        for (out, block) in out.iter_mut().zip(last_state(state, &first, input)) {
-            store512(out, block);
-        }
+    for (word, first) in state.iter_mut().zip(&first) {
+        *word = _mm512_add_epi32(*word, *first);
+    }
+    for (out, block) in out.iter_mut().zip(transposed(&state)) {
+        store512(out, block);
     }
 }
 
@@ -156,25 +149,6 @@ fn first_state(key: &StreamKey, [n0, n1, low, high]: [__m512i; 4]) -> [__m512i; 
     [
         c0, k0, k1, k2, k3, c1, n0, n1, low, high, c2, k4, k5, k6, k7, c3,
     ]
-}
-
-/// Adds the first state after the rounds, and sorts the words by blocks. `input` are the words of
-/// nonce and number, for which `first` has zeros.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn last_state(
-    state: &[__m512i; 16],
-    first: &[__m512i; 16],
-    input: &[__m512i; 4],
-) -> [__m512i; LANES] {
-    let mut sums = *state;
-    for (word, first) in sums.iter_mut().zip(first) {
-        *word = _mm512_add_epi32(*word, *first);
-    }
-    for (word, input) in sums[6..10].iter_mut().zip(input) {
-        *word = _mm512_add_epi32(*word, *input);
-    }
-    transposed(&sums)
 }
 
 #[inline]

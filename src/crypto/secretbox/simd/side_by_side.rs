@@ -13,40 +13,58 @@ pub(super) const LANES: usize = 8;
 /// A text to authenticate, with its one-time key.
 pub(super) type Task<'a> = (&'a [u8; KEY_LEN], &'a [u8]);
 
+/// Bytes of four blocks.
+const FOUR_LEN: usize = 4 * BLOCK_LEN;
+const NOTHING: [u8; FOUR_LEN] = [0; FOUR_LEN];
+
 /// The sums of eight texts.
 struct Sums {
     r: Multiplier,
     sums: [__m512i; 3],
 }
 
-/// The tags of `G` times [`LANES`] texts. All take as long as the longest one.
+/// Computes the tags of `G` times [`LANES`] texts. All take as long as the longest one.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-pub(super) fn tags<const G: usize>(tasks: &[[Task<'_>; LANES]; G]) -> [[[u8; TAG_LEN]; LANES]; G] {
+pub(super) fn tags<const G: usize>(
+    tasks: &[[Task<'_>; LANES]; G],
+    tags: &mut [[[u8; TAG_LEN]; LANES]; G],
+) {
     let (mut shortest, mut longest) = (usize::MAX, 0);
     for (_, text) in tasks.as_flattened() {
-        shortest = shortest.min(text.len() / BLOCK_LEN);
-        longest = longest.max(text.len().div_ceil(BLOCK_LEN));
+        shortest = shortest.min(text.len());
+        longest = longest.max(text.len());
     }
     let mut groups = [(); G].map(|()| Sums::idle());
     for (group, tasks) in groups.iter_mut().zip(tasks) {
         *group = Sums::new(tasks);
     }
-    for at in 0..shortest {
-        for (group, tasks) in groups.iter_mut().zip(tasks) {
-            group.blocks(tasks, at);
+    let fours = shortest / FOUR_LEN;
+    for at in 0..fours {
+        let mut fours = [[&NOTHING; LANES]; G];
+        for (four, (_, text)) in fours
+            .as_flattened_mut()
+            .iter_mut()
+            .zip(tasks.as_flattened())
+        {
+            if let Some(bytes) = text.as_chunks().0.get(at) {
+                *four = bytes;
+            }
+        }
+        for block in 0..4 {
+            for (group, fours) in groups.iter_mut().zip(&fours) {
+                group.blocks(fours, block);
+            }
         }
     }
-    for at in shortest..longest {
+    for at in 4 * fours..longest.div_ceil(BLOCK_LEN) {
         for (group, tasks) in groups.iter_mut().zip(tasks) {
             group.last_blocks(tasks, at);
         }
     }
-    let mut tags = [[[0; TAG_LEN]; LANES]; G];
     for ((tags, group), tasks) in tags.iter_mut().zip(&groups).zip(tasks) {
         group.finish(tasks, tags);
     }
-    tags
 }
 
 impl Sums {
@@ -80,13 +98,13 @@ impl Sums {
         }
     }
 
-    /// Absorbs block `at` of each text. All texts have that block in full.
+    /// Absorbs block `at` of four blocks of each text.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn blocks(&mut self, tasks: &[Task<'_>; LANES], at: usize) {
+    fn blocks(&mut self, fours: &[&[u8; FOUR_LEN]; LANES], at: usize) {
         let mut blocks = [_mm_setzero_si128(); LANES];
-        for (block, (_, text)) in blocks.iter_mut().zip(tasks) {
-            if let Some(bytes) = text.as_chunks().0.get(at) {
+        for (block, four) in blocks.iter_mut().zip(fours) {
+            if let Some(bytes) = four.as_chunks().0.get(at) {
                 *block = load128(bytes);
             }
         }
