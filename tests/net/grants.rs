@@ -6,10 +6,11 @@ use bytes::Bytes;
 use net_peers::*;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use zmtp_auth::auth::{Authenticator, TopicTable};
-use zmtp_auth::net::{Connection, Listener, NetError};
+use zmtp_auth::net::{Connection, Listener, NetError, Options};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::zap::{ZapRequest, ZapRouter};
 use zmtp_auth::{Grant, GrantTerms, SocketType, Stage, TopicPermissions};
@@ -76,6 +77,61 @@ async fn a_revoked_grant_closes_its_connection_and_no_other() {
         push.send("alive").await.unwrap();
         assert_eq!(soon(pull.recv_message()).await.unwrap(), "alive".into());
     }
+}
+
+/// A grant that ends without a word, as one does whose waiter has not run yet.
+struct Silent(Arc<AtomicBool>);
+
+impl GrantTerms for Silent {
+    fn still_valid(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// The connection has fetched all messages while the admission stood, and the system has no room for all.
+/// The rest does not leave once the admission is withdrawn.
+#[tokio::test]
+async fn what_was_fetched_before_a_revocation_is_not_written_after_it() {
+    const MESSAGES: usize = 1024;
+    let payload = Bytes::from(vec![7; 64 * 1024]);
+    let is_valid = Arc::new(AtomicBool::new(true));
+    let terms = is_valid.clone();
+    let router = ZapRouter::new();
+    let admit = move |request: ZapRequest| {
+        let grant = Grant::new(Silent(terms.clone()));
+        async move {
+            let mut reply = request.allow("guest");
+            reply.grant = Some(grant);
+            reply
+        }
+    };
+    router.bind("test", admit).unwrap();
+    let options = Options::default().with_send_ahead(usize::MAX);
+    let asks = null_asks(SocketType::Push);
+    let listener = Listener::bind_with(ANY_PORT, (asks, router), options)
+        .await
+        .unwrap();
+    let pull = Connection::connect(listener.local_endpoint(), null(SocketType::Pull));
+    let mut pull = soon(pull).await.unwrap();
+    let mut push = soon(listener.accept()).await.unwrap();
+    for _ in 0..MESSAGES {
+        push.send(payload.clone()).await.unwrap();
+    }
+    assert_eq!(
+        soon(pull.recv_message()).await.unwrap().size(),
+        payload.len()
+    );
+    is_valid.store(false, Ordering::SeqCst);
+    let mut received = 1;
+    while soon(pull.recv_message()).await.is_ok() {
+        received += 1;
+    }
+    assert!(received < MESSAGES, "{received}");
+    assert!(matches!(soon(push.closed()).await, NetError::Revoked));
 }
 
 #[tokio::test]

@@ -183,8 +183,8 @@ impl Exchange {
         loop {
             tokio::task::coop::consume_budget().await;
             self.take_input()?;
-            self.fill()?;
-            self.write(stream)?;
+            let is_admitted = self.fill()?;
+            self.write(stream, is_admitted)?;
             self.confirm_sent();
 
             // The application runs on other threads meanwhile. Each of its states is read only once
@@ -325,8 +325,10 @@ impl Exchange {
         self.received.release();
     }
 
-    /// Encodes what is to be sent: heartbeats first, then what the application has queued.
-    fn fill(&mut self) -> Result<(), NetError> {
+    /// Encodes what is to be sent: heartbeats first, then what the application has queued. Returns whether
+    /// it has seen that the admission stands.
+    fn fill(&mut self) -> Result<bool, NetError> {
+        let mut is_admitted = false;
         loop {
             self.channel.fill().map_err(NetError::Traffic)?;
             if !self.channel.can_queue() {
@@ -334,9 +336,9 @@ impl Exchange {
             }
             // Asked once for all that was fetched together, and after that: what is queued once the
             // admission is withdrawn does not reach the peer.
-            let may_be_withdrawn = self.to_send.has_news();
-            if may_be_withdrawn && self.grant.as_ref().is_some_and(|it| !it.still_valid()) {
-                return Err(NetError::Revoked);
+            if self.to_send.has_news() {
+                self.require_admission()?;
+                is_admitted = true;
             }
             let channel = &mut self.channel;
             let queued = self.to_send.take_some(|items| {
@@ -354,14 +356,19 @@ impl Exchange {
             self.activity.count(1, outgoing.cost());
             self.channel.queue(outgoing).map_err(NetError::Traffic)?;
         }
-        self.channel.encode().map_err(NetError::Traffic)
+        self.channel.encode().map_err(NetError::Traffic)?;
+        Ok(is_admitted)
     }
 
     /// Writes once. The rest waits for the next turn, so that a peer that takes everything at once
-    /// does not keep the connection from reading.
-    fn write(&mut self, stream: &Stream) -> Result<(), End> {
+    /// does not keep the connection from reading. Nothing is written once the admission is withdrawn,
+    /// but for a turn that had seen before that it stands.
+    fn write(&mut self, stream: &Stream, is_admitted: bool) -> Result<(), End> {
         if !self.channel.has_output() {
             return Ok(());
+        }
+        if !is_admitted {
+            self.require_admission()?;
         }
         match stream.try_write(&self.channel.output()) {
             Ok(written) => {
@@ -372,16 +379,6 @@ impl Exchange {
             Err(error) if is_hangup(&error) => Err(End::WriteFailed(NetError::Closed)),
             Err(error) => Err(End::WriteFailed(NetError::io("write")(error))),
         }
-    }
-
-    /// Tells an application that waits for it that the system has taken everything it has sent.
-    /// Returns whether that is so for what was taken from its queue.
-    pub(crate) fn confirm_sent(&mut self) -> bool {
-        let is_sent = self.channel.is_sent();
-        if is_sent {
-            self.to_send.confirm_done();
-        }
-        is_sent
     }
 
     /// Sends a PING that is due, or ends the connection of a silent peer. It reads first: on a busy

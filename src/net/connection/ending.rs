@@ -10,6 +10,15 @@ use std::pin::Pin;
 use tokio::time::sleep;
 
 impl Exchange {
+    /// # Errors
+    /// Returns [`NetError::Revoked`] if the admission of the peer is withdrawn.
+    pub(crate) fn require_admission(&self) -> Result<(), NetError> {
+        match &self.grant {
+            Some(grant) if !grant.still_valid() => Err(NetError::Revoked),
+            _ => Ok(()),
+        }
+    }
+
     /// Delivers what has arrived, and returns why the connection has ended.
     ///
     /// ZMTP has no half-closed connections, and a peer that is gone looks like a peer that only
@@ -53,6 +62,16 @@ impl Exchange {
             delivered = delivered => delivered.err().unwrap_or(reason),
         };
         Loss { reason, all_sent }
+    }
+
+    /// Tells an application that waits for it that the system has taken everything it has sent.
+    /// Returns whether that is so for what was taken from its queue.
+    pub(crate) fn confirm_sent(&mut self) -> bool {
+        let is_sent = self.channel.is_sent();
+        if is_sent {
+            self.to_send.confirm_done();
+        }
+        is_sent
     }
 
     /// Tells the application that nothing more can be sent, and drops what is queued. Returns
