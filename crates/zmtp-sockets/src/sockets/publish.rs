@@ -4,7 +4,7 @@
 use crate::endpoints::handle::{Endpoints, close};
 use crate::options::SocketOptions;
 use crate::peers::news::news;
-use crate::peers::picking::TURNS_AT_ONCE;
+use crate::peers::picking::{TOPIC_BYTES_AT_ONCE, TURNS_AT_ONCE};
 use crate::topics::audience::{Audience, Heard, SubscriberStatus};
 use crate::topics::judging::Judging;
 use crate::topics::subscriber::Admitting;
@@ -109,7 +109,8 @@ impl Pub {
     /// what is left waits for the next call.
     fn settle(&mut self) {
         let mut left = TURNS_AT_ONCE;
-        while left > 0 {
+        let before = self.audience.heard();
+        while left > 0 && self.audience.heard().wrapping_sub(before) < TOPIC_BYTES_AT_ONCE {
             let Some(heard) = self.audience.try_hear() else {
                 return;
             };

@@ -5,7 +5,7 @@ use crate::endpoints::handle::{Endpoints, close};
 use crate::event::SocketEvent;
 use crate::options::SocketOptions;
 use crate::peers::news::news;
-use crate::peers::picking::TURNS_AT_ONCE;
+use crate::peers::picking::{TOPIC_BYTES_AT_ONCE, TURNS_AT_ONCE};
 use crate::received::Received;
 use crate::subscription::{FromSubscriber, Subscription};
 use crate::topics::audience::{Audience, Heard, SubscriberStatus};
@@ -217,10 +217,12 @@ impl Xpub {
     /// Takes in what subscribers have sent.
     fn settle(&mut self) {
         let mut left = UNRECEIVED;
+        let before = self.audience.heard();
         loop {
             // Peers that are gone come first, and bring no more than they had.
             let has_room = self.unreceived.len() < UNRECEIVED && self.bytes < UNRECEIVED_BYTES;
-            let heard = if left > 0 && has_room {
+            let heard = self.audience.heard().wrapping_sub(before);
+            let heard = if left > 0 && heard < TOPIC_BYTES_AT_ONCE && has_room {
                 self.audience.try_hear()
             } else {
                 self.audience.try_departure()

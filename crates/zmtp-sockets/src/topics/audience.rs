@@ -33,6 +33,8 @@ pub(crate) struct Audience {
     judged: VecDeque<Heard>,
     /// The places that a message goes to. Kept for its memory.
     matches: Vec<usize>,
+    /// The length of all that was heard.
+    heard: usize,
 }
 
 /// What one subscriber has, and has missed.
@@ -82,6 +84,7 @@ impl Audience {
             judging,
             judged: VecDeque::new(),
             matches: Vec::new(),
+            heard: 0,
         }
     }
 
@@ -178,6 +181,11 @@ impl Audience {
             Turn::Ended(ended) => return self.dismiss(ended),
             Turn::NotPermitted => return Heard::Refused(None),
         };
+        self.heard = self.heard.wrapping_add(match &incoming {
+            Incoming::Message(message) => message.size(),
+            Incoming::Subscribe(topic) | Incoming::Unsubscribe(topic) => topic.len(),
+            _ => 0,
+        });
         match incoming {
             Incoming::Subscribe(topic) => self.subscribe(place, topic),
             Incoming::Unsubscribe(topic) => {
@@ -195,6 +203,11 @@ impl Audience {
                 Heard::Message(place, message)
             }
         }
+    }
+
+    /// The length of all that was heard, of which differences mean something.
+    pub(crate) const fn heard(&self) -> usize {
+        self.heard
     }
 
     /// What subscribers have asked for.

@@ -1,7 +1,9 @@
 //! Peers that send all they can: others have their turns, and memory has bounds.
 
 use crate::net_peers::{RawPeer, port};
-use crate::securities::{ANY_PORT, eventually, fast, null, plain_client, plain_server, soon};
+use crate::securities::{
+    ANY_PORT, eventually, fast, null, plain_client, plain_server, soon, subscriptions,
+};
 use bytes::Bytes;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -10,8 +12,8 @@ use zmtp_auth::net::Endpoint;
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{Config, Password, SocketType};
 use zmtp_sockets::{
-    Addressed, Dealer, Events, Pub, Pull, Push, Rep, Req, Router, SendReason, SocketEvent, Sub,
-    SubscriptionRefused, Xpub, Xsub,
+    Addressed, Dealer, Events, Inproc, Pub, Pull, Push, Rep, Req, Router, SendReason, SocketEvent,
+    Sub, SubscriptionRefused, Xpub, Xsub,
 };
 
 /// Messages of each peer that floods.
@@ -349,4 +351,33 @@ async fn an_xpub_that_sends_and_does_not_receive_takes_in_a_bounded_number_of_by
         bytes += SIZE;
     }
     assert!((SIZE..2 * 1024 * 1024).contains(&bytes), "{bytes}");
+}
+
+/// Long topics cost more than short ones, so a call takes in fewer of them.
+#[tokio::test]
+async fn a_flood_of_long_subscriptions_is_taken_in_by_and_by() {
+    const SUBSCRIBERS: usize = 20;
+    const TOPICS: usize = 4;
+    const LEN: usize = 32 * 1024;
+    let registry = Inproc::new();
+    let mut publisher = Pub::new();
+    publisher.bind_inproc(&registry, "flood").unwrap();
+    let mut subscribers = Vec::new();
+    for _ in 0..SUBSCRIBERS {
+        let mut sub = Sub::new();
+        for topic in 0..TOPICS {
+            sub.subscribe(vec![topic as u8; LEN]);
+        }
+        sub.connect_inproc(&registry, "flood").unwrap();
+        subscribers.push(sub);
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let (mut all, mut most) = (0, 0);
+    while all < SUBSCRIBERS * TOPICS {
+        let now = subscriptions(&mut publisher);
+        most = most.max(now - all);
+        all = now;
+        tokio::task::yield_now().await;
+    }
+    assert!(most <= 256 * 1024 / LEN + 1, "{most} at once");
 }
