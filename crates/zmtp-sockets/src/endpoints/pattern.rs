@@ -70,8 +70,9 @@ pub(crate) trait Pattern: Send + Sync + 'static {
         false
     }
 
-    /// The admission of the peer of a pipe is withdrawn. What has arrived from it is dropped at once.
-    /// What the pipe itself has queued stays if it `has_queue`.
+    /// The admission of the peer of a pipe is withdrawn: that of its connection, or of an earlier one whose
+    /// messages wait. What has arrived from it is dropped at once. The pipe itself goes on if all its
+    /// connections are one peer to the socket, with what it has queued.
     fn revoked(&self, pipe: PipeId, has_queue: bool) {
         if !has_queue {
             self.remove(pipe);

@@ -36,7 +36,7 @@ pub(crate) struct FairQueue<D> {
     /// The topic of a message, if the policy says which of them a peer may publish.
     topic: Option<TopicFrame>,
     /// Messages that were dropped for their topic.
-    not_permitted: u64,
+    pub(super) not_permitted: u64,
 }
 
 /// How a socket tells that everything of a peer was received.
@@ -260,22 +260,9 @@ impl<D: Send + 'static> FairQueue<D> {
         Turn::NotPermitted
     }
 
-    fn may_publish(&self, topics: &Topics, message: &Message) -> bool {
+    pub(super) fn may_publish(&self, topics: &Topics, message: &Message) -> bool {
         self.topic
             .is_none_or(|topic| may_publish(topics, message, topic))
-    }
-
-    /// Whether a message that a turn has brought may be received still, some time later. One that may not
-    /// for its topic is counted.
-    pub(crate) fn still_permits(&mut self, sender: &Peer, message: &Message) -> bool {
-        if !is_admitted(sender) {
-            return false;
-        }
-        let is_permitted = self.may_publish(&sender.topics(), message);
-        if !is_permitted {
-            self.not_permitted = self.not_permitted.saturating_add(1);
-        }
-        is_permitted
     }
 
     /// Takes the end of the next peer that was removed.
@@ -287,13 +274,27 @@ impl<D: Send + 'static> FairQueue<D> {
 
     /// Drops a peer with what it has sent. The next turns say so.
     pub(crate) fn remove(&mut self, pipe: PipeId) {
-        for place in self.places.remove(&pipe).unwrap_or_default() {
-            let Some(slot) = self.slots.get_mut(place) else {
-                continue;
-            };
-            slot.receiver = None;
-            self.departed.push_back(place);
-            self.tell(place);
+        self.remove_unless(pipe, |_| false);
+    }
+
+    fn remove_unless(&mut self, pipe: PipeId, keep: impl Fn(&Peer) -> bool) {
+        for place in self.places(pipe) {
+            let receiver = self.slots.get_mut(place).map(|slot| &mut slot.receiver);
+            let removed = receiver.and_then(|it| it.take_if(|it| !keep(it.half.peer())));
+            if removed.is_some() {
+                self.departed.push_back(place);
+                self.forget(pipe, place);
+                self.tell(place);
+            }
+        }
+    }
+
+    fn forget(&mut self, pipe: PipeId, place: usize) {
+        if let Some(places) = self.places.get_mut(&pipe) {
+            places.retain(|other| *other != place);
+            if places.is_empty() {
+                self.places.remove(&pipe);
+            }
         }
     }
 
@@ -312,12 +313,7 @@ impl<D: Send + 'static> FairQueue<D> {
             self.tell(place);
         }
         let slot = self.slots.remove(place);
-        if let Some(places) = self.places.get_mut(&slot.pipe) {
-            places.retain(|other| *other != place);
-            if places.is_empty() {
-                self.places.remove(&slot.pipe);
-            }
-        }
+        self.forget(slot.pipe, place);
         let error = match error {
             TryRecvError::Ended(error) => error,
             // It was to be dropped.
@@ -349,6 +345,9 @@ impl<D: Send + 'static> FairQueue<D> {
         };
         for pipe in news.removed {
             self.remove(pipe);
+        }
+        for pipe in news.withdrawn {
+            self.remove_unless(pipe, is_admitted);
         }
         for (pipe, inlets) in news.added {
             for Inlet { receiver, data } in inlets {

@@ -1,6 +1,7 @@
 //! Counts connections, and those whose messages a socket holds.
 #![forbid(unsafe_code)]
 
+use crate::peers::admission::is_admitted;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
@@ -36,6 +37,11 @@ impl<D> Inlet<D> {
     /// Whether something may still be received.
     pub(crate) fn is_open(&self) -> bool {
         !self.receiver.half.is_finished()
+    }
+
+    /// Whether the peer is still admitted.
+    pub(crate) fn is_admitted(&self) -> bool {
+        is_admitted(self.receiver.half.peer())
     }
 }
 

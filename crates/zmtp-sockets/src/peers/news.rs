@@ -32,6 +32,8 @@ struct State<T> {
     added: BTreeMap<PipeId, Vec<T>>,
     /// Peers that the socket has and shall drop.
     removed: BTreeSet<PipeId>,
+    /// Peers that the socket has, and whose admissions it shall look at.
+    withdrawn: BTreeSet<PipeId>,
     /// The latest pipe that the socket has taken. Later ones are unknown to it.
     latest_taken: Option<PipeId>,
     /// Peers that the socket shall drop once it has taken what has arrived from them.
@@ -47,6 +49,7 @@ struct State<T> {
 /// The news that were taken.
 pub(crate) struct Taken<T> {
     pub(crate) removed: BTreeSet<PipeId>,
+    pub(crate) withdrawn: BTreeSet<PipeId>,
     pub(crate) finishing: BTreeSet<PipeId>,
     pub(crate) added: BTreeMap<PipeId, Vec<T>>,
     pub(crate) ready: Vec<usize>,
@@ -59,6 +62,7 @@ pub(crate) fn news<T>() -> (Reporter<T>, News<T>) {
         state: Mutex::new(State {
             added: BTreeMap::new(),
             removed: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
             latest_taken: None,
             finishing: BTreeSet::new(),
             ready: Vec::new(),
@@ -103,6 +107,22 @@ impl<T> Drop for Told<T> {
     }
 }
 
+impl<T> State<T> {
+    /// Takes out what a peer has brought and is not to be kept.
+    fn take_unless(&mut self, pipe: PipeId, keep: impl Fn(&T) -> bool) -> Option<Vec<T>> {
+        let items = self.added.get_mut(&pipe)?;
+        let (kept, dropped): (Vec<T>, Vec<T>) = std::mem::take(items)
+            .into_iter()
+            .partition(|item| keep(item));
+        *items = kept;
+        if items.is_empty() {
+            self.added.remove(&pipe);
+            self.finishing.remove(&pipe);
+        }
+        Some(dropped)
+    }
+}
+
 impl<T> Clone for Reporter<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -137,6 +157,17 @@ impl<T> Reporter<T> {
         })
     }
 
+    /// An admission of a peer is withdrawn. What is not admitted and was not taken is dropped, and the
+    /// socket looks at the rest: a peer may have come back under another name.
+    pub(crate) fn withdraw(&self, pipe: PipeId, is_admitted: impl Fn(&T) -> bool) -> Told<T> {
+        self.0.tell(|state| {
+            if Some(pipe) <= state.latest_taken {
+                state.withdrawn.insert(pipe);
+            }
+            state.take_unless(pipe, is_admitted)
+        })
+    }
+
     /// As [`Reporter::remove`], for a peer that brings one item and no more.
     pub(crate) fn lost(&self, pipe: PipeId) -> Told<T> {
         self.0.tell(|state| {
@@ -161,22 +192,8 @@ impl<T> Reporter<T> {
     /// Drops what a peer has brought, was not taken and is not to be kept. Returns whether there was
     /// any.
     pub(crate) fn retain(&self, pipe: PipeId, keep: impl Fn(&T) -> bool) -> bool {
-        let dropped = {
-            let mut state = self.0.lock();
-            let Some(items) = state.added.get_mut(&pipe) else {
-                return false;
-            };
-            let (kept, dropped): (Vec<T>, Vec<T>) = std::mem::take(items)
-                .into_iter()
-                .partition(|item| keep(item));
-            *items = kept;
-            if items.is_empty() {
-                state.added.remove(&pipe);
-                state.finishing.remove(&pipe);
-            }
-            dropped
-        };
-        let has_dropped = !Vec::is_empty(&dropped);
+        let dropped = self.0.lock().take_unless(pipe, keep);
+        let has_dropped = dropped.as_ref().is_some_and(|it| !it.is_empty());
         // The drop is foreign code, so the lock is free.
         drop(dropped);
         has_dropped
@@ -212,6 +229,7 @@ impl<T> News<T> {
         state.latest_taken = state.latest_taken.max(latest);
         Some(Taken {
             removed: std::mem::take(&mut state.removed),
+            withdrawn: std::mem::take(&mut state.withdrawn),
             finishing: std::mem::take(&mut state.finishing),
             added: std::mem::take(&mut state.added),
             ready: std::mem::take(&mut state.ready),

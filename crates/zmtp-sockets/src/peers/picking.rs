@@ -1,13 +1,19 @@
 //! Takes turns of a fair queue until one brings what a socket returns.
 #![forbid(unsafe_code)]
 
+use crate::peers::admission::is_admitted;
 use crate::peers::fair_queue::{FairQueue, Turn};
 use std::task::{Context, Poll, ready};
-use zmtp_auth::net::Incoming;
+use zmtp_auth::Peer;
+use zmtp_auth::net::{Incoming, Message};
 
 /// Turns that one call takes at most without waiting: 1,024, which take less than a millisecond. A peer
 /// could otherwise keep the caller for as long as it sends what brings nothing.
 pub(crate) const TURNS_AT_ONCE: usize = 1024;
+
+/// The length of the topics that one call takes in at most, but for the last one: 256 KiB, which take less
+/// than a millisecond.
+pub(crate) const TOPIC_BYTES_AT_ONCE: usize = 256 * 1024;
 
 impl<D: Send + 'static> FairQueue<D> {
     /// Takes turns until `pick` makes something of what a peer has sent, and does not wait. It returns
@@ -67,5 +73,18 @@ impl<D: Send + 'static> FairQueue<D> {
             Turn::Incoming(place, incoming) => pick(self.data(place), incoming),
             Turn::Ended(_) | Turn::NotPermitted => None,
         }
+    }
+
+    /// Whether a message that a turn has brought may be received still, some time later. One that may not
+    /// for its topic is counted.
+    pub(crate) fn still_permits(&mut self, sender: &Peer, message: &Message) -> bool {
+        if !is_admitted(sender) {
+            return false;
+        }
+        let is_permitted = self.may_publish(&sender.topics(), message);
+        if !is_permitted {
+            self.not_permitted = self.not_permitted.saturating_add(1);
+        }
+        is_permitted
     }
 }

@@ -85,8 +85,8 @@ impl Pattern for Subscribing {
     }
 
     fn revoked(&self, pipe: PipeId, _has_queue: bool) {
-        self.announcer.lost(pipe);
-        self.receiving.remove(pipe);
+        self.announcer.withdraw(pipe);
+        self.receiving.withdraw(pipe, Inlet::is_admitted);
     }
 
     fn remove(&self, pipe: PipeId) {

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
+use zmtp_auth::Grant;
 use zmtp_auth::net::{Message, NetError, Options, SendHalf};
 
 /// The topics that a socket wants, and the publishers that are told so.
@@ -47,6 +48,8 @@ struct State {
 #[derive(Default)]
 struct Feed {
     pending: Mutex<Pending>,
+    /// Of the latest connection.
+    admission: Mutex<Option<Grant>>,
     changed: Notify,
     /// Told once the socket is gone.
     closing: Notify,
@@ -184,6 +187,7 @@ impl Announcer {
             }
             let State { topics, feeds, .. } = &mut *state;
             let feed = feeds.entry(pipe).or_default();
+            *lock(&feed.admission) = sender.peer().grant().cloned();
             let line = lock(&feed.pending).attach(topics.keys());
             (Arc::clone(feed), line)
         };
@@ -200,14 +204,31 @@ impl Announcer {
 
     /// A connection is lost.
     pub(crate) fn lost(&self, pipe: PipeId) {
-        let feed = lock(&self.state).feeds.get(&pipe).map(Arc::clone);
-        let Some(feed) = feed else {
-            return;
-        };
-        let is_kept = feed.change_and_wake(|pending| {
-            pending.detach();
-            pending.is_kept()
+        self.detach_unless(pipe, |_| false);
+    }
+
+    /// An admission of a publisher is withdrawn. The connection may be a later one, which goes on.
+    pub(crate) fn withdraw(&self, pipe: PipeId) {
+        self.detach_unless(pipe, |admission| {
+            admission.as_ref().is_none_or(Grant::still_valid)
         });
+    }
+
+    fn detach_unless(&self, pipe: PipeId, keep: impl Fn(&Option<Grant>) -> bool) {
+        let feed = {
+            // Locked until the connection is given up, so that no other one has come by then.
+            let state = lock(&self.state);
+            let Some(feed) = state.feeds.get(&pipe) else {
+                return;
+            };
+            if keep(&lock(&feed.admission)) {
+                return;
+            }
+            feed.change(Pending::detach);
+            Arc::clone(feed)
+        };
+        feed.wake();
+        let is_kept = lock(&feed.pending).is_kept();
         if !is_kept {
             self.remove(pipe);
         }

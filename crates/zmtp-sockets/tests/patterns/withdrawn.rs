@@ -7,7 +7,8 @@ use zmtp_auth::auth::{Authenticator, TopicTable};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, MechanismKind, Security, TopicPermissions};
 use zmtp_sockets::{
-    Dealer, FromSubscriber, Pub, Pull, Push, Received, SocketEvent, SocketOptions, Sub, Xpub, Xsub,
+    Dealer, FromSubscriber, Pair, Pub, Pull, Push, Received, SocketEvent, SocketOptions, Sub, Xpub,
+    Xsub,
 };
 
 const MESSAGES: u32 = 100;
@@ -339,4 +340,109 @@ async fn messages_of_an_xsub_for_a_dialled_peer_that_is_revoked_wait_for_the_nex
     }
     soon(xsub.ready()).await;
     assert_eq!(xsub.dropped(), 1);
+}
+
+trait Says {
+    async fn say(&mut self, text: &'static str);
+}
+
+impl Says for Dealer {
+    async fn say(&mut self, text: &'static str) {
+        self.send(text).await;
+    }
+}
+
+impl Says for Pair {
+    async fn say(&mut self, text: &'static str) {
+        self.send(text).await;
+    }
+}
+
+impl Says for Xpub {
+    async fn say(&mut self, text: &'static str) {
+        self.send(text);
+    }
+}
+
+impl Says for Xsub {
+    async fn say(&mut self, text: &'static str) {
+        self.send(text);
+    }
+}
+
+/// All connections to a dialled endpoint are one peer to the socket. What waits from an earlier one is
+/// withdrawn with its admission, and the later one goes on.
+macro_rules! only_the_earlier_connection_is_withdrawn {
+    ($ours:expr, $theirs:expr, $meet:expr, $receive:expr) => {
+        let (policy, security) = policy();
+        let (mut ours, mut alice, mut bob) = ($ours, $theirs, $theirs);
+        let (meet, receive) = ($meet, $receive);
+        let mut events = ours.events();
+        let endpoint = alice.bind(ANY_PORT, plain_client("alice")).await.unwrap();
+        ours.connect(&endpoint, security).unwrap();
+        meet(&mut alice).await;
+        for text in ["from alice", "from alice too"] {
+            alice.say(text).await;
+        }
+        assert_eq!(soon(ours.recv()).await.frames(), ["from alice"]);
+        soon(alice.close()).await.unwrap();
+        bob.bind(&endpoint, plain_client("bob")).await.unwrap();
+        meet(&mut bob).await;
+        bob.say("from bob").await;
+        settle().await;
+        admit(&policy, &["bob"]);
+        assert_eq!(soon(ours.recv()).await.frames(), ["from bob"]);
+        settle().await;
+        bob.say("from bob too").await;
+        assert_eq!(soon(ours.recv()).await.frames(), ["from bob too"]);
+        ours.say("to bob").await;
+        assert_eq!(receive(&mut bob).await, ["to bob"]);
+        let mut lost = 0;
+        while let Ok(Some(event)) =
+            tokio::time::timeout(Duration::from_millis(1), events.next()).await
+        {
+            lost += usize::from(matches!(event, SocketEvent::Lost { .. }));
+        }
+        assert_eq!(lost, 1);
+    };
+}
+
+#[tokio::test]
+async fn a_dealer_keeps_the_later_connection_when_the_earlier_peer_is_revoked() {
+    let dealer = || Dealer::with_options(fast());
+    only_the_earlier_connection_is_withdrawn!(
+        dealer(),
+        dealer(),
+        async |_: &mut Dealer| {},
+        async |bob: &mut Dealer| soon(bob.recv()).await.into_message().into_frames()
+    );
+}
+
+#[tokio::test]
+async fn a_pair_keeps_the_later_connection_when_the_earlier_peer_is_revoked() {
+    let pair = || Pair::with_options(fast());
+    only_the_earlier_connection_is_withdrawn!(
+        pair(),
+        pair(),
+        async |_: &mut Pair| {},
+        async |bob: &mut Pair| soon(bob.recv()).await.into_message().into_frames()
+    );
+}
+
+#[tokio::test]
+async fn an_xsub_keeps_the_later_connection_when_the_earlier_peer_is_revoked() {
+    let mut xsub = Xsub::with_options(fast());
+    xsub.subscribe("from");
+    only_the_earlier_connection_is_withdrawn!(
+        xsub,
+        Xpub::with_options(fast()),
+        async |xpub: &mut Xpub| {
+            let subscribed = soon(xpub.recv()).await;
+            assert!(matches!(subscribed, FromSubscriber::Subscribe(_)));
+        },
+        async |bob: &mut Xpub| match soon(bob.recv()).await {
+            FromSubscriber::Message(received) => received.into_message().into_frames(),
+            other => panic!("{other:?}"),
+        }
+    );
 }

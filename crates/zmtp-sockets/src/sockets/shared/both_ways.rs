@@ -56,7 +56,7 @@ impl Pattern for BothWays {
         if !has_queue {
             self.sending.lost(pipe);
         }
-        self.receiving.remove(pipe);
+        self.receiving.withdraw(pipe, Inlet::is_admitted);
     }
 
     fn remove(&self, pipe: PipeId) {
