@@ -48,7 +48,7 @@ struct State {
 #[derive(Default)]
 struct Feed {
     pending: Mutex<Pending>,
-    /// Of the latest connection.
+    /// That of the latest connection.
     admission: Mutex<Option<Grant>>,
     changed: Notify,
     /// Told once the socket is gone.

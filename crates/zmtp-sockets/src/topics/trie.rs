@@ -2,8 +2,8 @@
 //!
 //! A branch stands for the bytes on the way to it, and an edge for one byte or more. What follows is more
 //! branches, or a bucket of a few topics in one piece, so that only little memory is read for a message
-//! even if there are a million topics. The topic of a message visits only branches on its own way, at most one for each of its
-//! bytes, and one bucket, however many topics there are.
+//! even if there are a million topics. The topic of a message visits only branches on its own way, at most
+//! one for each of its bytes, and one bucket, however many topics there are.
 //!
 //! As in libzmq, a subscriber has a topic once, however often it has subscribed to it: a SUB of libzmq
 //! announces each subscription, and takes back only the last one.
