@@ -19,7 +19,7 @@ use clap::Args;
 use serde::Serialize;
 use zmtp_auth::net::Endpoint;
 use zmtp_auth::{Security, SocketType};
-use zmtp_sockets::SocketOptions;
+use zmtp_sockets::{RouteBy, SocketOptions};
 
 /// Bind a socket, and print its peers and the messages that they send
 ///
@@ -73,6 +73,11 @@ pub(crate) struct ListenArguments {
         conflicts_with = "echo"
     )]
     multipart: Option<String>,
+    /// Take the user id of each peer of a router for its routing id, in place of the identity that the
+    /// peer claims. Needs the server of plain or curve and a policy, which give each peer a user id of its
+    /// own. A later connection of a user takes over from an earlier one
+    #[arg(long)]
+    route_by_user_id: bool,
     #[command(flatten)]
     topics: TopicArguments,
     #[command(flatten)]
@@ -93,6 +98,9 @@ impl ListenArguments {
     async fn bind(&self, security: Security, events: Events) -> Result<BoundSocket, Failure> {
         let TypeArgument(socket_type) = self.socket_type;
         let mut options = SocketOptions::default();
+        if self.route_by_user_id {
+            options.route_by = RouteBy::UserId;
+        }
         self.socket.apply(&mut options.connection);
         self.bind.apply(&mut options.connection);
         let socket = AnySocket::new(socket_type, options, &self.topics.of(socket_type))?;
@@ -128,6 +136,11 @@ impl ListenArguments {
             return Err(Failure::usage(
                 "--send with --type router needs --multipart: the first frame is the routing id",
             ));
+        }
+        if self.route_by_user_id && socket_type != SocketType::Router {
+            return Err(Failure::usage(format_args!(
+                "--route-by-user-id has no effect: a {socket_type} socket does not route; a router does"
+            )));
         }
         if self.multipart.as_deref() == Some("") {
             return Err(Failure::usage(

@@ -131,6 +131,8 @@ impl AnySocket {
 fn not_attached(endpoint: &Endpoint, error: AttachError) -> Failure {
     match error {
         AttachError::Net(error) => Failure::at(&endpoint.to_string(), &error),
+        // It follows from the options alone.
+        error @ AttachError::NoUserId => Failure::usage(error),
         error => Failure::of(error),
     }
 }

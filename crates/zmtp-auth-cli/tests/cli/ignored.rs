@@ -32,6 +32,7 @@ const VALUES: &[(&str, &str)] = &[
     ("--echo", ""),
     ("--send", ""),
     ("--multipart", ","),
+    ("--route-by-user-id", ""),
     ("--subscribe", "news"),
     ("--count", "1"),
     ("--heartbeat", "5"),

@@ -82,6 +82,44 @@ fn a_router_sends_by_routing_id_and_says_what_reaches_nobody() {
 }
 
 #[test]
+fn a_router_that_routes_by_user_id_does_not_look_at_claimed_identities() {
+    let house = House::new();
+    let policy = "--plain --policy @users.toml";
+    let users = "[domain.\"*\"]\nplain.users = { alice = \"secret\", bob = \"secret\" }\n";
+    std::fs::write(house.path("users.toml"), users).unwrap();
+    let (mut router, endpoint) = house.listening(&format!(
+        "listen tcp://127.0.0.1:* --type router {policy} --route-by-user-id --send --multipart /"
+    ));
+    // Bob claims to be alice.
+    let [mut alice, mut bob] = ["alice", "bob"].map(|user| {
+        let connect = format!(
+            "connect {endpoint} --type dealer --plain {user} --password-file @right --identity alice"
+        );
+        let mut dealer = connected(&house, &connect);
+        dealer.event("connected");
+        assert_eq!(router.event("accepted")["routing_id"]["text"], user);
+        dealer
+    });
+    for line in ["alice/hello alice", "bob/hello bob"] {
+        router.say(line);
+    }
+    for (dealer, text) in [(&mut alice, "hello alice"), (&mut bob, "hello bob")] {
+        assert_eq!(dealer.event("message")["frames"], json!([{ "text": text }]));
+    }
+    bob.say("from bob");
+    assert_eq!(router.event("message")["routing_id"]["text"], "bob");
+    // Peers without a user id of their own, and types that do not route.
+    for other in [
+        format!("--type router {OPEN}"),
+        format!("--type dealer {policy}"),
+    ] {
+        let listen = format!("listen tcp://127.0.0.1:* {other} --route-by-user-id");
+        let complaint = house.ends(2, &listen);
+        assert!(complaint.contains("user"), "{complaint}");
+    }
+}
+
+#[test]
 fn a_req_and_a_rep_that_listen_take_the_body_alone() {
     let house = House::new();
     let (mut rep, endpoint) = house.listening(&format!(

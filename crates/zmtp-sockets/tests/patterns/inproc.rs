@@ -647,3 +647,106 @@ async fn sockets_of_several_runtimes_outlive_each_other() {
     drop(router);
     eventually(|| tasks() == 0).await;
 }
+
+/// As over tcp: of messages that wait the last one stays, and what is received is what came last.
+#[tokio::test]
+async fn a_conflated_socket_keeps_the_last_message() {
+    let options = || fast().with_conflate(true);
+    for binds in [true, false] {
+        let inproc = Inproc::new();
+        let (mut push, mut pull) = (Push::with_options(options()), Pull::new());
+        if binds {
+            pull.bind_inproc(&inproc, "sending").unwrap();
+            push.connect_inproc(&inproc, "sending").unwrap();
+        } else {
+            push.bind_inproc(&inproc, "sending").unwrap();
+            pull.connect_inproc(&inproc, "sending").unwrap();
+            settle().await;
+        }
+        // No task passes messages on in between.
+        for number in 0..100 {
+            push.try_send([number.to_string(), "body".into()]).unwrap();
+        }
+        assert_eq!(soon(pull.recv()).await.frames(), ["99", "body"]);
+
+        let (mut push, mut pull) = (Push::new(), Pull::with_options(options()));
+        if binds {
+            pull.bind_inproc(&inproc, "receiving").unwrap();
+            push.connect_inproc(&inproc, "receiving").unwrap();
+        } else {
+            push.bind_inproc(&inproc, "receiving").unwrap();
+            pull.connect_inproc(&inproc, "receiving").unwrap();
+        }
+        for number in 0..100 {
+            soon(push.send(number.to_string())).await;
+        }
+        settle().await;
+        assert_eq!(soon(pull.recv()).await.frames(), ["99"]);
+        assert!(pull.try_recv().is_none());
+    }
+    let inproc = Inproc::new();
+    let mut publisher = Pub::with_options(options());
+    publisher.bind_inproc(&inproc, "weather").unwrap();
+    let mut sub = Sub::new();
+    // Subscriptions do not replace each other.
+    for topic in ["a", "b", "c"] {
+        sub.subscribe(topic);
+    }
+    sub.connect_inproc(&inproc, "weather").unwrap();
+    subscribed(&mut publisher, 3).await;
+    for topic in ["a", "b", "c"] {
+        publisher.send(topic);
+    }
+    assert_eq!(soon(sub.recv()).await.frames(), ["c"]);
+    settle().await;
+    assert!(sub.try_recv().is_none());
+    let missed: u64 = publisher.subscribers().map(|it| it.dropped).sum();
+    assert_eq!(missed, 0);
+}
+
+#[tokio::test]
+async fn a_router_learns_of_a_peer_by_its_probe() {
+    let options = |name| fast().with_probe_router(true).with_routing_id(name);
+    for binds in [true, false] {
+        let inproc = Inproc::new();
+        let mut router = Router::new();
+        let mut dealer = Dealer::with_options(options("dealer"));
+        let mut req = Req::with_options(options("req"));
+        let mut other = Router::with_options(options("router"));
+        let mut rep = Rep::new();
+        let mut asking = Req::with_options(options("asking"));
+        macro_rules! meet {
+            ($one:ident, $other:ident, $name:expr) => {
+                if binds {
+                    $one.bind_inproc(&inproc, $name).unwrap();
+                    $other.connect_inproc(&inproc, $name).unwrap();
+                } else {
+                    $other.bind_inproc(&inproc, $name).unwrap();
+                    $one.connect_inproc(&inproc, $name).unwrap();
+                }
+            };
+        }
+        meet!(router, dealer, "dealer");
+        meet!(router, req, "req");
+        meet!(router, other, "router");
+        let mut names = Vec::new();
+        for _ in 0..3 {
+            let request = soon(router.recv()).await;
+            assert_eq!(request.frames(), [""]);
+            names.push(request.routing_id().clone());
+        }
+        names.sort();
+        assert_eq!(names, ["dealer", "req", "router"]);
+        soon(dealer.send("behind the probe")).await;
+        assert_eq!(soon(router.recv()).await.frames(), ["behind the probe"]);
+        // A probe is no request.
+        meet!(rep, asking, "rep");
+        let answering = async {
+            let request = rep.recv().await;
+            rep.send(request.reply("answer"));
+            assert_eq!(rep.malformed(), 1);
+        };
+        let (answer, ()) = tokio::join!(soon(asking.request("question")), answering);
+        assert_eq!(answer.unwrap().frames(), ["answer"]);
+    }
+}
