@@ -201,9 +201,9 @@ impl<T> EvictionTable<T> {
         Ok(displaced)
     }
 
-    /// Frees the slot.
-    pub(crate) fn leave(&mut self, id: SlotId) {
-        self.remove(id);
+    /// Frees the slot. Returns its handle, unless it was lost or freed before.
+    pub(crate) fn leave(&mut self, id: SlotId) -> Option<T> {
+        self.remove(id)
     }
 
     /// Frees all slots and returns their handles.

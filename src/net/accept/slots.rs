@@ -10,7 +10,7 @@ use crate::net::accept::descriptors::Descriptors;
 use crate::net::accept::eviction::{Admission, EvictionTable, Progress, TooManyPause};
 use crate::status::{DenialStatus, Denied, DeniedBy};
 use std::future::pending;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::oneshot;
 
 type Table = Mutex<EvictionTable<oneshot::Sender<Loss>>>;
@@ -36,6 +36,8 @@ pub(crate) struct Slots {
 pub(crate) struct Slot {
     table: Arc<Table>,
     id: SlotId,
+    /// Kept once the slot is freed, because dropping it wakes the task that waits for it.
+    unused: OnceLock<oneshot::Sender<Loss>>,
 }
 
 /// What a handshake holds.
@@ -113,7 +115,11 @@ impl Slots {
         let table = Arc::clone(&self.table);
         Some(Place {
             eviction: Eviction(Some(eviction)),
-            slot: Slot { table, id },
+            slot: Slot {
+                table,
+                id,
+                unused: OnceLock::new(),
+            },
         })
     }
 }
@@ -147,7 +153,11 @@ impl Slot {
 
     /// Frees the slot before the handshake is over.
     pub(crate) fn release(&self) {
-        lock(&self.table).leave(self.id);
+        let evict = lock(&self.table).leave(self.id);
+        if let Some(evict) = evict {
+            // A slot is freed once, so the cell is empty.
+            let _ = self.unused.set(evict);
+        }
     }
 }
 
@@ -184,11 +194,21 @@ mod tests {
     fn a_handshake_that_is_over_does_not_wake_its_own_task() {
         let slots = Slots::new(1, Arc::default());
         let address = PeerAddress::from_zap(b"192.0.2.1");
-        let mut place = slots.admit(&address).unwrap();
-        let waker = Waker::from(Arc::new(Asleep));
-        let lost = pin!(place.eviction.lost()).poll(&mut Context::from_waker(&waker));
-        assert!(lost.is_pending());
-        drop(place);
-        assert!(!slots.is_full());
+        for is_freed_early in [false, true] {
+            let mut place = slots.admit(&address).unwrap();
+            let waker = Waker::from(Arc::new(Asleep));
+            let mut lost = || {
+                let lost = pin!(place.eviction.lost());
+                lost.poll(&mut Context::from_waker(&waker)).is_pending()
+            };
+            assert!(lost());
+            if is_freed_early {
+                place.slot.release();
+                assert!(!slots.is_full());
+                assert!(lost());
+            }
+            drop(place);
+            assert!(!slots.is_full());
+        }
     }
 }
