@@ -28,7 +28,7 @@ const FAST: Duration = Duration::from_micros(50);
 
 /// How long a connection keeps its buffers, and counts as busy, after it was found so. A stream with
 /// shorter gaps keeps its buffers.
-const SLACK: Duration = Duration::from_millis(20);
+const SLACK: Duration = Duration::from_millis(100);
 
 /// Decides whether a connection is busy, from what its driver reports.
 #[derive(Debug, Default)]
