@@ -31,6 +31,8 @@ pub(crate) struct Input {
     read_size: usize,
     /// Average length of the frames that arrived last, if they are large.
     large_frame: Option<usize>,
+    /// Whether the last read brought less than half of its room.
+    was_short: bool,
     /// The room that was given last.
     offered: usize,
     /// Bytes in the buffer when that room was given.
@@ -47,6 +49,7 @@ impl Default for Input {
             since_move: 0,
             read_size: READ_QUIET,
             large_frame: None,
+            was_short: false,
             offered: 0,
             before: 0,
             #[cfg(test)]
@@ -150,11 +153,14 @@ impl Input {
     pub(crate) fn on_read(&mut self) {
         let read = self.bytes.len().saturating_sub(self.before);
         self.since_move = self.since_move.saturating_add(read);
+        // One short read says little: it may bring the rest of what the read before it had no room for.
+        let is_short = read < self.offered / 2;
         if read == self.offered {
             self.read_size = READ_BUSY.min(self.read_size * 2);
-        } else if read < self.offered / 2 {
+        } else if is_short && self.was_short {
             self.read_size = READ_QUIET.max(self.read_size / 2);
         }
+        self.was_short = is_short;
         (self.before, self.offered) = (self.bytes.len(), 0);
     }
 
@@ -233,6 +239,40 @@ mod tests {
             let held = input.allocation();
             assert!(held <= len.max(LARGE_FRAME + READ_BUSY), "{held} for {len}");
         }
+    }
+
+    /// How many reads a burst of so many bytes takes.
+    fn reads_of(input: &mut Input, burst: usize) -> usize {
+        let (mut left, mut reads) = (burst, 0);
+        while left > 0 {
+            let mut room = input.room(9, usize::MAX, usize::MAX);
+            let read = left.min(room.remaining_mut());
+            room.put_bytes(7, read);
+            input.on_read();
+            input.bytes_mut().advance(read);
+            input.taken(read / 100, read);
+            left -= read;
+            reads += 1;
+        }
+        reads
+    }
+
+    #[test]
+    fn bursts_of_one_length_are_read_at_once_also_when_shorter_ones_come_between() {
+        let mut input = Input::default();
+        for burst in [20_000, 9_000, 33_000, 64_000] {
+            while reads_of(&mut input, burst) > 1 {}
+            for _ in 0..10 {
+                assert_eq!(reads_of(&mut input, burst), 1, "{burst}");
+                assert_eq!(reads_of(&mut input, burst / 3), 1, "{burst}");
+            }
+        }
+        // A quiet connection reads into little memory again.
+        for _ in 0..20 {
+            reads_of(&mut input, 100);
+        }
+        let room = input.room(9, usize::MAX, usize::MAX).remaining_mut();
+        assert_eq!(room, READ_QUIET);
     }
 
     #[test]
