@@ -59,6 +59,7 @@ pub use connection::driver::Loss;
 pub use connection::halves::{RecvHalf, SendHalf};
 pub use connection::handle::Connection;
 pub use connection::link::Ends;
+pub use connection::queue::run::MessageRun;
 pub use connection::send_queue::SendQueue;
 pub use connection::try_error::{TryRecvError, TrySendError, TrySendReason};
 pub use endpoint::{Endpoint, EndpointError, Host, IntoEndpoint, MAX_IPC_PATH};

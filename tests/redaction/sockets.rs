@@ -5,8 +5,8 @@ use crate::{Shown, curve, plain};
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::host::AuthStream;
 use zmtp_auth::net::{
-    Attempt, Connection, Connector, Event, InProcess, Listener, OpenStream, Reconnecting,
-    RemoteZapHandler,
+    Attempt, Connection, Connector, Event, InProcess, Listener, MessageRun, OpenStream,
+    Reconnecting, RemoteZapHandler,
 };
 use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest, ZapRouter};
 use zmtp_auth::{
@@ -39,6 +39,7 @@ async fn meet(shown: &mut Shown, client: Config<NoPolicy>, server: impl Into<Sec
     let peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = tokio::net::TcpStream::connect(peer.local_addr().unwrap()).await;
     shown.debug(&OpenStream::from(stream.unwrap()));
+    shown.debug(&MessageRun::new(PASSWORD));
     wrap(shown, &client.clone().into(), &server).await;
     let listener = Listener::bind("tcp://127.0.0.1:*", server);
     let listener = listener.await.unwrap();

@@ -160,4 +160,8 @@ fn a_message_of_several_frames_is_queued_for_50_sub_with_one_list_of_frames() {
     let counted = queued[1].count_total;
     let max = AT_ONCE + 10 * SUBSCRIBERS;
     assert!(counted <= max as u64, "{counted}");
+    // No message is put into each queue.
+    let bytes = queued[1].bytes_total;
+    let max = AT_ONCE * SUBSCRIBERS * size_of::<usize>();
+    assert!(bytes <= max as u64, "{bytes}");
 }

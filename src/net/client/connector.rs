@@ -4,6 +4,7 @@
 use crate::crypto::random::{self, OsRandom};
 use crate::net::connection::handle::Connection;
 use crate::net::connection::queue::producer::KeptQueue;
+use crate::net::connection::queue::run::Queued;
 use crate::net::connection::send_queue::SendQueue;
 use crate::net::connection::sendable::require_sendable;
 use crate::net::deadline::deadline;
@@ -13,7 +14,6 @@ use crate::net::negotiate::typed;
 use crate::net::options::Options;
 use crate::security::Security;
 use crate::traffic::message::Message;
-use crate::traffic::outgoing::Outgoing;
 use crate::with_causes::WithCauses;
 use std::fmt;
 use std::future::Future;
@@ -47,7 +47,7 @@ pub struct Connector {
     security: Security,
     options: Options,
     /// What the connections send from, if they share a queue.
-    queue: Option<KeptQueue<Outgoing>>,
+    queue: Option<KeptQueue<Queued>>,
     /// Failures in a row. A connection that did not last counts as one.
     failures: u32,
     /// When the latest connection was made, until it is known whether it lasted.
@@ -210,7 +210,7 @@ impl Connector {
         endpoint: Endpoint,
         security: Security,
         options: Options,
-        queue: Option<KeptQueue<Outgoing>>,
+        queue: Option<KeptQueue<Queued>>,
     ) -> Dialing {
         Box::pin(
             async move { Connection::dial(&endpoint, &security, &options, queue.as_ref()).await },

@@ -8,12 +8,12 @@ use crate::net::accept::connection_limit::Permit;
 use crate::net::connection::activity::Activity;
 use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::producer::Producer;
+use crate::net::connection::queue::run::Queued;
 use crate::net::deadline::{deadline, until};
 use crate::net::error::NetError;
 use crate::net::socket::stream::Stream;
 use crate::traffic::channel::Channel;
 use crate::traffic::inbox::Incoming;
-use crate::traffic::outgoing::Outgoing;
 use crate::with_causes::WithCauses;
 use std::future::Future;
 use std::io;
@@ -60,7 +60,7 @@ pub(crate) struct Driver {
 pub(crate) struct Exchange {
     pub(crate) channel: Channel,
     pub(crate) received: Producer<Incoming>,
-    pub(crate) to_send: Consumer<Outgoing>,
+    pub(crate) to_send: Consumer<Queued>,
     pub(crate) grant: Option<Grant>,
     /// [`Limits::read_ahead`](crate::limits::Limits::read_ahead).
     pub(crate) read_ahead: usize,
@@ -341,10 +341,7 @@ impl Exchange {
                 is_admitted = true;
             }
             let channel = &mut self.channel;
-            let queued = self.to_send.take_some(|items| {
-                let outgoing = items.map(|(outgoing, _)| outgoing);
-                channel.queue_singles(outgoing)
-            });
+            let queued = self.to_send.take_some(|parts| channel.queue_singles(parts));
             let (count, cost) = queued.map_err(NetError::Traffic)?;
             if count > 0 {
                 self.activity.count(count, cost);

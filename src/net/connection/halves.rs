@@ -5,12 +5,14 @@ use crate::access::peer::Peer;
 use crate::net::connection::link::{Ends, Link};
 use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::producer::{Gone, Producer, Rejected};
+use crate::net::connection::queue::run::{MOST, MessageRun, Queued};
 use crate::net::connection::sendable::require_sendable;
 use crate::net::connection::try_error::{TryRecvError, TrySendError, TrySendReason};
 use crate::net::error::NetError;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
 use crate::traffic::outgoing::Outgoing;
+use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -19,7 +21,7 @@ use std::task::{Context, Poll, ready};
 
 /// The sending half of a [`Connection`](crate::net::Connection).
 pub struct SendHalf {
-    queue: Producer<Outgoing>,
+    queue: Producer<Queued>,
     link: Link,
 }
 
@@ -34,7 +36,7 @@ pub struct RecvHalf {
 }
 
 impl SendHalf {
-    pub(crate) const fn new(queue: Producer<Outgoing>, link: Link) -> Self {
+    pub(crate) const fn new(queue: Producer<Queued>, link: Link) -> Self {
         Self { queue, link }
     }
 
@@ -92,6 +94,30 @@ impl SendHalf {
                 reason: TrySendReason::Failed(self.reason()),
             }),
         }
+    }
+
+    /// Queues a run of messages if there is room for all that a run may have, and does not wait. To many
+    /// connections this sends with less work than [`SendHalf::try_send`].
+    ///
+    /// # Errors
+    /// Returns [`TrySendReason::Full`] if there is less room, and for a connection that keeps only the last
+    /// message ([`Options::conflate`](crate::net::Options::conflate)) or sends from a
+    /// [`SendQueue`](crate::net::SendQueue): send it each message alone. Returns [`TrySendReason::Failed`] if
+    /// the connection has ended, or our socket type sends no messages or only some.
+    pub fn try_send_run(&mut self, run: &MessageRun) -> Result<(), TrySendReason> {
+        let ours = self.link.ours();
+        let sendable = if ours.sends() && !matches!(ours, SocketType::Req | SocketType::Rep) {
+            Ok(())
+        } else {
+            Err(NetError::CannotSend(ours))
+        };
+        sendable.map_err(TrySendReason::Failed)?;
+        let (item, cost) = Queued::run(run);
+        let pushed = self.queue.push_growing(item, cost, MOST);
+        pushed.map_err(|rejected| match rejected {
+            Rejected::Full(_) => TrySendReason::Full,
+            Rejected::Gone(_) => TrySendReason::Failed(self.reason()),
+        })
     }
 
     /// Waits until there is room for a message. [`SendHalf::try_send`] then succeeds, unless the
@@ -171,7 +197,7 @@ impl SendHalf {
     /// Queues without waiting, for callers that have waited for [`SendHalf::ready`].
     pub(crate) fn push(&mut self, outgoing: Outgoing) -> Result<(), NetError> {
         let cost = outgoing.cost();
-        let pushed = self.queue.push(outgoing, cost);
+        let pushed = self.queue.push(outgoing.into(), cost);
         pushed.map_err(|_| self.reason())
     }
 

@@ -11,6 +11,7 @@ use crate::net::connection::driver::{Driver, Exchange, State};
 use crate::net::connection::halves::{RecvHalf, SendHalf};
 use crate::net::connection::link::{Ends, Link};
 use crate::net::connection::queue::producer::KeptQueue;
+use crate::net::connection::queue::run::Queued;
 use crate::net::connection::queues::{ToSend, own_queue, received_queue};
 use crate::net::connection::try_error::{TryRecvError, TrySendError};
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
@@ -22,7 +23,6 @@ use crate::net::span::connection_span;
 use crate::security::Security;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
-use crate::traffic::outgoing::Outgoing;
 use bytes::Bytes;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -102,7 +102,7 @@ impl Connection {
         endpoint: &Endpoint,
         security: &Security,
         options: &Options,
-        queue: Option<&KeptQueue<Outgoing>>,
+        queue: Option<&KeptQueue<Queued>>,
     ) -> Result<Self, NetError> {
         warn_of_plain(endpoint, security);
         let stream = stream::connect(endpoint, options).await?;
@@ -120,7 +120,7 @@ impl Connection {
         (context, span): (PeerContext, &Span),
         security: &Security,
         options: &Options,
-        queue: Option<&KeptQueue<Outgoing>>,
+        queue: Option<&KeptQueue<Queued>>,
     ) -> Result<Self, NetError> {
         let agreed = Negotiation::new(&stream, security, span, None)
             .run(context)

@@ -5,14 +5,14 @@ use crate::limits::Limits;
 use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::pair::queue;
 use crate::net::connection::queue::producer::Producer;
+use crate::net::connection::queue::run::Queued;
 use crate::net::connection::queue::shared::Conflated;
 use crate::net::options::Options;
 use crate::traffic::inbox::Incoming;
-use crate::traffic::outgoing::Outgoing;
 use crate::wire::socket_type::SocketType;
 
 /// The two sides of a connection's queue for sending.
-pub(crate) type ToSend = (Producer<Outgoing>, Consumer<Outgoing>);
+pub(crate) type ToSend = (Producer<Queued>, Consumer<Queued>);
 
 /// The queue for sending of a connection that shares it with no other. `ours` is our type of socket.
 pub(crate) fn own_queue(options: &Options, ours: SocketType) -> ToSend {
@@ -35,7 +35,7 @@ pub(crate) fn received_queue(
 }
 
 /// What is conflated in a queue for sending: messages, if anything. Subscriptions are all kept.
-pub(crate) fn conflated_to_send(options: &Options, ours: SocketType) -> Conflated<Outgoing> {
-    let is_message: fn(&Outgoing) -> bool = |outgoing| matches!(outgoing, Outgoing::Message(_));
+pub(crate) fn conflated_to_send(options: &Options, ours: SocketType) -> Conflated<Queued> {
+    let is_message: fn(&Queued) -> bool = Queued::is_message;
     options.conflates(ours).then_some(is_message)
 }

@@ -3,13 +3,13 @@
 
 use crate::net::connection::queue::pair::kept_queue;
 use crate::net::connection::queue::producer::{Gone, KeptQueue, Producer, Rejected};
+use crate::net::connection::queue::run::Queued;
 use crate::net::connection::queues::conflated_to_send;
 use crate::net::connection::sendable::require_sendable;
 use crate::net::connection::try_error::{TrySendError, TrySendReason};
 use crate::net::error::NetError;
 use crate::net::options::Options;
 use crate::traffic::message::Message;
-use crate::traffic::outgoing::Outgoing;
 use crate::wire::socket_type::SocketType;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -43,7 +43,7 @@ use std::task::{Context, Poll};
 /// # Ok(()) }
 /// ```
 pub struct SendQueue {
-    queue: Producer<Outgoing>,
+    queue: Producer<Queued>,
     ours: SocketType,
 }
 
@@ -139,7 +139,7 @@ impl SendQueue {
     }
 
     /// Where connections send from.
-    pub(crate) fn source(&self) -> KeptQueue<Outgoing> {
+    pub(crate) fn source(&self) -> KeptQueue<Queued> {
         self.queue.source()
     }
 }

@@ -5,6 +5,7 @@ use crate::net::connection::activity::Activity;
 use crate::net::connection::driver::{Loss, State};
 use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::producer::Producer;
+use crate::net::connection::queue::run::Queued;
 use crate::net::deadline::{deadline, until};
 use crate::net::error::NetError;
 use crate::traffic::inbox::Incoming;
@@ -20,7 +21,7 @@ pub(crate) struct PassingSide {
     pub(crate) ours: SocketType,
     pub(crate) linger: Duration,
     pub(crate) received: Producer<Incoming>,
-    pub(crate) to_send: Consumer<Outgoing>,
+    pub(crate) to_send: Consumer<Queued>,
     pub(crate) state: watch::Sender<State>,
     /// The end of the linger time, once the application has closed this side.
     pub(crate) closing_until: Option<Instant>,

@@ -13,6 +13,7 @@ use crate::net::connection::halves::{RecvHalf, SendHalf};
 use crate::net::connection::handle::Connection;
 use crate::net::connection::link::Link;
 use crate::net::connection::queue::producer::KeptQueue;
+use crate::net::connection::queue::run::Queued;
 use crate::net::connection::queues::{own_queue, received_queue};
 use crate::net::connection::send_queue::SendQueue;
 use crate::net::error::NetError;
@@ -21,7 +22,6 @@ use crate::net::options::Options;
 use crate::net::span::connection_span;
 use crate::traffic::inbox::Incoming;
 use crate::traffic::message::Message;
-use crate::traffic::outgoing::Outgoing;
 use crate::wire::metadata::Metadata;
 use crate::wire::socket_type::SocketType;
 use bytes::Bytes;
@@ -65,7 +65,7 @@ pub struct InProcess {
     identity: Bytes,
     options: Options,
     /// What its connections send from, if they share a queue.
-    queue: Option<KeptQueue<Outgoing>>,
+    queue: Option<KeptQueue<Queued>>,
 }
 
 impl InProcess {

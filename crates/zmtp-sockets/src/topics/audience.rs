@@ -11,6 +11,7 @@ use crate::peers::outlet::Outlet;
 use crate::peers::sending::Sending;
 use crate::topics::judging::Judging;
 use crate::topics::places::{Inserted, Removed};
+use crate::topics::runs::Runs;
 use crate::topics::subscriber::Subscriber;
 use crate::topics::trie::Trie;
 use bytes::Bytes;
@@ -35,6 +36,7 @@ pub(crate) struct Audience {
     matches: Vec<usize>,
     /// The length of all that was heard.
     heard: usize,
+    runs: Runs,
 }
 
 /// What one subscriber has, and has missed.
@@ -85,6 +87,7 @@ impl Audience {
             judged: VecDeque::new(),
             matches: Vec::new(),
             heard: 0,
+            runs: Runs::default(),
         }
     }
 
@@ -217,6 +220,8 @@ impl Audience {
 
     fn dismiss(&mut self, ended: Box<Ended<Subscriber>>) -> Heard {
         let ended = *ended;
+        // Another peer may get the place.
+        self.runs.end();
         let topics = self.requests().take_all(ended.place);
         self.topics.remove_all(ended.place);
         Heard::Gone {
@@ -281,26 +286,13 @@ impl Audience {
 
     /// Queues a message for all who subscribe to a beginning of its first frame. Who has no room
     /// misses it.
-    pub(crate) fn send(&mut self, mut message: Message) {
+    pub(crate) fn send(&mut self, message: Message) {
         let topic = message.frames().first().map_or(&[][..], |frame| frame);
         self.find_matches(topic);
         if self.judge_matches() {
             self.find_matches(topic);
         }
-        let Some((last, others)) = self.matches.split_last() else {
-            return;
-        };
-        if !others.is_empty() {
-            message.share();
-        }
-        for place in others {
-            if let Some(subscriber) = self.queue.data_mut(*place) {
-                subscriber.send(message.clone());
-            }
-        }
-        if let Some(subscriber) = self.queue.data_mut(*last) {
-            subscriber.send(message);
-        }
+        self.runs.send(&mut self.queue, &self.matches, message);
     }
 
     /// Waits until all subscribers to the message have room for it. The task of the last call is woken.

@@ -6,5 +6,6 @@ pub(crate) mod judging;
 pub(crate) mod pending;
 pub(crate) mod permits;
 pub(crate) mod places;
+pub(crate) mod runs;
 pub(crate) mod subscriber;
 pub(crate) mod trie;

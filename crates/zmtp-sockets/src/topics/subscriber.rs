@@ -10,7 +10,7 @@ use crate::topics::permits::Permits;
 use bytes::Bytes;
 use std::sync::Arc;
 use zmtp_auth::Peer;
-use zmtp_auth::net::{Message, SendHalf, TrySendReason};
+use zmtp_auth::net::{Message, MessageRun, SendHalf, TrySendReason};
 
 /// One subscriber.
 pub(crate) struct Subscriber {
@@ -107,6 +107,12 @@ impl Subscriber {
         let is_new = self.permits.remember(topic);
         let event = self.refuse(topic, SubscriptionRefused::NotPermitted);
         is_new.then_some(event)
+    }
+
+    /// Queues a run. Returns `false` if there is no room for a whole one.
+    pub(crate) fn send_run(&mut self, run: &MessageRun) -> bool {
+        // Who is gone gets nothing.
+        !matches!(self.sender.try_send_run(run), Err(TrySendReason::Full))
     }
 
     pub(crate) fn send(&mut self, message: Message) {

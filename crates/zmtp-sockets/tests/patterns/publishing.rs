@@ -6,10 +6,11 @@ use crate::securities::{
 };
 use bytes::Bytes;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use zmtp_auth::SocketType;
 use zmtp_auth::net::{Endpoint, Message};
 use zmtp_auth::wire::frame::Flags;
-use zmtp_sockets::{Pub, SocketEvent, Sub, SubscriptionRefused};
+use zmtp_sockets::{Pub, SocketEvent, Sub, SubscriptionRefused, Xsub};
 
 async fn bound() -> (Pub, Endpoint) {
     let mut publisher = Pub::with_options(fast());
@@ -141,6 +142,136 @@ async fn a_slow_subscriber_misses_messages_and_a_fast_one_none() {
     assert_eq!(dropped[0], 0);
     assert!(dropped[1] > 0);
     drop(slow);
+}
+
+/// Enough subscribers for what waits for them to be shared.
+const SHARING: usize = 8;
+
+/// Subscribers to `topics` that have taken in what they were sent, up to a message that is `end`.
+fn collecting(endpoint: &Endpoint, topics: &[&'static str]) -> JoinHandle<Vec<Message>> {
+    let mut sub = subscriber(endpoint, topics);
+    tokio::spawn(async move {
+        let mut messages = Vec::new();
+        loop {
+            let message = soon(sub.recv()).await.into_message();
+            if message.frames()[0] == "end" {
+                return messages;
+            }
+            messages.push(message);
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_of_many_gets_all_in_order_while_messages_go_to_some_and_to_all() {
+    let mut options = fast().with_send_high_water_mark(usize::MAX);
+    options.connection.send_ahead = usize::MAX;
+    let mut publisher = Pub::with_options(options);
+    let endpoint = publisher.bind(ANY_PORT, null()).await.unwrap();
+    let all: Vec<_> = (0..SHARING).map(|_| collecting(&endpoint, &[""])).collect();
+    let some = (0..SHARING).map(|_| collecting(&endpoint, &["a", "end"]));
+    let some: Vec<_> = some.collect();
+    subscribed(&mut publisher, 3 * SHARING).await;
+    let mut sent = Vec::new();
+    for run in 0..150_usize {
+        let topic = if run % 3 == 0 { "b" } else { "a" };
+        for number in 0..(run * 37) % 150 {
+            let body = Bytes::from(number.to_string());
+            let message = match number % 7 {
+                0 => Message::from([topic.into(), body]),
+                _ => Message::from(format!("{topic}{run}.{number}")),
+            };
+            sent.push(message.clone());
+            publisher.send(message);
+        }
+        if run % 4 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    publisher.send("end");
+    for task in all {
+        assert!(task.await.unwrap() == sent);
+    }
+    sent.retain(|message| message.frames()[0].starts_with(b"a"));
+    for task in some {
+        assert!(task.await.unwrap() == sent);
+    }
+    assert!(publisher.subscribers().all(|it| it.dropped == 0));
+}
+
+#[tokio::test]
+async fn one_of_many_that_takes_its_topic_back_gets_nothing_more_and_a_newcomer_nothing_earlier() {
+    let (mut publisher, endpoint) = bound().await;
+    let others: Vec<_> = (0..SHARING).map(|_| collecting(&endpoint, &[""])).collect();
+    // It does not drop on receipt what it no longer wants.
+    let mut leaving = Xsub::with_options(fast());
+    leaving.subscribe("a");
+    leaving.subscribe("end");
+    leaving.connect(&endpoint, null()).unwrap();
+    subscribed(&mut publisher, SHARING + 2).await;
+    let message = |number: usize| Message::from(format!("a{number}"));
+    for number in 0..30 {
+        publisher.send(message(number));
+    }
+    leaving.unsubscribe("a");
+    subscribed(&mut publisher, SHARING + 1).await;
+    for number in 30..60 {
+        publisher.send(message(number));
+    }
+    let newcomer = collecting(&endpoint, &[""]);
+    subscribed(&mut publisher, SHARING + 2).await;
+    for number in 60..90 {
+        publisher.send(message(number));
+    }
+    publisher.send("end");
+    for number in 0..30 {
+        let received = soon(leaving.recv()).await;
+        assert_eq!(*received.message(), message(number));
+    }
+    assert_eq!(soon(leaving.recv()).await.frames(), ["end"]);
+    let all: Vec<_> = (0..90).map(message).collect();
+    for other in others {
+        assert_eq!(other.await.unwrap(), all);
+    }
+    assert_eq!(newcomer.await.unwrap(), all[60..]);
+}
+
+#[tokio::test]
+async fn one_of_many_that_is_slow_misses_exactly_what_is_counted_and_the_others_nothing() {
+    const ROUNDS: usize = 40;
+    const AT_ONCE: usize = 50;
+    let mut options = fast().with_send_high_water_mark(100);
+    options.connection.send_ahead = usize::MAX;
+    let mut publisher = Pub::with_options(options);
+    let endpoint = publisher.bind(ANY_PORT, null()).await.unwrap();
+    let mut slow = subscriber(&endpoint, &[""]);
+    let mut others: Vec<_> = (0..4).map(|_| subscriber(&endpoint, &[""])).collect();
+    subscribed(&mut publisher, 5).await;
+    // Together they are more than what lies between the two.
+    let body = Bytes::from(vec![7; 8 * 1024]);
+    let message = |number: usize| Message::from([number.to_string().into(), body.clone()]);
+    for round in 0..ROUNDS {
+        let numbers = round * AT_ONCE..(round + 1) * AT_ONCE;
+        numbers.clone().for_each(|it| publisher.send(message(it)));
+        for other in &mut others {
+            for number in numbers.clone() {
+                assert_eq!(*soon(other.recv()).await.message(), message(number));
+            }
+        }
+    }
+    let mut dropped: Vec<_> = publisher.subscribers().map(|it| it.dropped).collect();
+    dropped.sort_unstable();
+    let missed = dropped.pop().unwrap() as usize;
+    assert!(missed > 0 && dropped.iter().all(|it| *it == 0));
+    let mut last = None;
+    for _ in missed..ROUNDS * AT_ONCE {
+        let received = soon(slow.recv()).await;
+        let number = std::str::from_utf8(&received.frames()[0]).unwrap();
+        let number = number.parse::<usize>().unwrap();
+        assert!(last.is_none_or(|last| last < number));
+        last = Some(number);
+    }
+    assert!(slow.try_recv().is_none());
 }
 
 #[tokio::test]

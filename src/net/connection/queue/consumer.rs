@@ -1,10 +1,10 @@
 //! The side of a queue that takes.
 #![forbid(unsafe_code)]
 
+use crate::net::connection::queue::item::{Item, Parts};
 use crate::net::connection::queue::shared::Shared;
 use crate::net::connection::wake::Waiting;
 use std::collections::VecDeque;
-use std::collections::vec_deque::Iter;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,14 +19,18 @@ const CONFIRM_PART: usize = 4;
 const CONFIRM_ITEMS_PART: usize = 2;
 
 /// The end that takes. When it is dropped, what is left is discarded.
-pub(crate) struct Consumer<T> {
+pub(crate) struct Consumer<T: Item> {
     shared: Arc<Shared<T>>,
     fetched: VecDeque<(T, usize)>,
+    /// How many parts of the first item in it were taken.
+    used: usize,
+    /// How many parts of all items in it were not taken.
+    left: usize,
     /// Whether something was fetched since [`Consumer::has_news`].
     has_news: bool,
     /// Bytes of taken items that still count in [`State::bytes`].
     taken: usize,
-    /// The number of those items.
+    /// The number of their parts.
     taken_items: usize,
     /// Whether something was taken since [`Consumer::confirm_done`].
     has_undone: bool,
@@ -34,11 +38,13 @@ pub(crate) struct Consumer<T> {
     has_left: bool,
 }
 
-impl<T> Consumer<T> {
+impl<T: Item> Consumer<T> {
     pub(crate) const fn new(shared: Arc<Shared<T>>) -> Self {
         Self {
             shared,
             fetched: VecDeque::new(),
+            used: 0,
+            left: 0,
             has_news: false,
             taken: 0,
             taken_items: 0,
@@ -89,39 +95,65 @@ impl<T> Consumer<T> {
         self.fetch() && std::mem::take(&mut self.has_news)
     }
 
-    /// Takes the oldest item, if there is one.
-    pub(crate) fn take(&mut self) -> Option<T> {
+    /// Takes the oldest part, if there is one.
+    pub(crate) fn take(&mut self) -> Option<T::Part> {
         if !self.fetch() {
             return None;
         }
+        let parts = self.fetched.front()?.0.parts();
+        if parts.len() > 1 {
+            let part = parts.get(self.used).cloned();
+            self.use_up(1);
+            return part;
+        }
         let (item, cost) = self.fetched.pop_front()?;
+        self.left -= 1;
         self.note_taken(1, cost);
-        Some(item)
+        item.into_part()
     }
 
-    /// Gives `use_up` the oldest items, and drops those that it has used up: the number that it
-    /// returns. Returns that number and what they cost. No item is moved, which costs much for many
-    /// small ones.
+    /// Gives `use_up` the oldest parts, and drops those that it has used up: the number that it
+    /// returns. Returns that number, and what the items cost that are used up with them. No part is moved,
+    /// which costs much for many small ones.
     ///
     /// # Errors
     /// Returns the error of `use_up`.
     pub(crate) fn take_some<E>(
         &mut self,
-        use_up: impl FnOnce(Iter<'_, (T, usize)>) -> Result<usize, E>,
+        use_up: impl FnOnce(Parts<'_, T>) -> Result<usize, E>,
     ) -> Result<(usize, usize), E> {
         if !self.fetch() {
             return Ok((0, 0));
         }
-        let count = use_up(self.fetched.iter())?;
-        let cost = self.fetched.iter().take(count).map(|(_, cost)| cost).sum();
-        if count > 0 {
-            drop(self.fetched.drain(..count));
-            self.note_taken(count, cost);
-        }
-        Ok((count, cost))
+        let count = use_up(Parts::new(self.fetched.iter(), self.used, self.left))?;
+        Ok((count, self.use_up(count)))
     }
 
-    /// Notes that so many items were taken.
+    /// Drops the oldest parts. Returns what the items cost whose last part is among them.
+    fn use_up(&mut self, count: usize) -> usize {
+        let (mut items, mut parts, mut cost) = (0, 0, 0);
+        let mut used = self.used + count;
+        for (item, of_item) in &self.fetched {
+            let all = item.parts().len();
+            if used < all {
+                break;
+            }
+            used -= all;
+            items += 1;
+            parts += all;
+            cost += of_item;
+        }
+        self.used = used;
+        self.left -= count;
+        self.has_undone |= count > 0;
+        if items > 0 {
+            drop(self.fetched.drain(..items));
+            self.note_taken(parts, cost);
+        }
+        cost
+    }
+
+    /// Notes that so many parts were taken, with the last parts of items.
     fn note_taken(&mut self, count: usize, cost: usize) {
         self.taken += cost;
         self.taken_items += count;
@@ -135,7 +167,7 @@ impl<T> Consumer<T> {
 
     /// Waits for the oldest item, as a deferred consumer. Returns `None` once the producer is gone
     /// and everything is taken. The last waker is woken.
-    pub(crate) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<T>> {
+    pub(crate) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<T::Part>> {
         loop {
             if let Some(item) = self.take() {
                 return Poll::Ready(Some(item));
@@ -279,6 +311,7 @@ impl<T> Consumer<T> {
         }
         if self.shared.discarded.load(Ordering::Acquire) {
             self.fetched = VecDeque::new();
+            (self.used, self.left) = (0, 0);
         }
         if self.fetched.is_empty() {
             let mut state = self.shared.lock();
@@ -286,6 +319,7 @@ impl<T> Consumer<T> {
                 return false;
             }
             self.has_news = true;
+            state.settle();
             if self.shared.conflated.is_some() {
                 // One alone, since the others may still be replaced.
                 self.fetched.extend(state.items.pop_front());
@@ -294,6 +328,8 @@ impl<T> Consumer<T> {
                 let fetched = std::mem::replace(&mut state.items, room);
                 state.keep(std::mem::replace(&mut self.fetched, fetched));
             }
+            let parts = self.fetched.iter().map(|(item, _)| item.parts().len());
+            self.left = parts.sum();
         }
         !self.fetched.is_empty()
     }
@@ -317,7 +353,7 @@ impl<T> Consumer<T> {
 /// Looks at a queue from outside.
 pub(crate) struct Watch<T>(Arc<Shared<T>>);
 
-impl<T> Watch<T> {
+impl<T: Item> Watch<T> {
     /// Whether nothing waits to be taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().bytes == 0
@@ -348,7 +384,7 @@ impl<T> Refused<T> {
     }
 }
 
-impl<T> Drop for Consumer<T> {
+impl<T: Item> Drop for Consumer<T> {
     fn drop(&mut self) {
         self.refuse();
     }

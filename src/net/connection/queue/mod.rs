@@ -10,6 +10,12 @@
 //! items count against the limit until they are taken. A lock-free list was measured instead: it
 //! takes twice the time on one thread and three times on two, since it passes each item on alone.
 //!
+//! # One item for many queues
+//!
+//! An item may grow while it is the last one of a queue: a [`MessageRun`], which many queues share. Its
+//! growth ends when another item follows it, or the consumer of one of these queues fetches it. What it has
+//! grown by counts from then on, in each queue.
+//!
 //! # Wake-ups
 //!
 //! Each side registers its waker under the lock, in the same critical section that finds nothing
@@ -24,9 +30,12 @@
 //! - A producer that waits for room learns of taken items only when the consumer has emptied its
 //!   copy, or has taken a quarter of the limit in bytes or half of the limit in items.
 //!
+//! [`MessageRun`]: crate::net::connection::queue::run::MessageRun
 //! [`Waiting`]: crate::net::connection::wake::Waiting
 
 pub(crate) mod consumer;
+pub(crate) mod item;
 pub(crate) mod pair;
 pub(crate) mod producer;
+pub(crate) mod run;
 pub(crate) mod shared;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::net::connection::queue::consumer::Consumer;
+use crate::net::connection::queue::item::Item;
 use crate::net::connection::queue::shared::{Blocked, Shared, is_below};
 use crate::net::connection::wake::Wake;
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 /// The end that pushes. After it is dropped, the consumer takes what is left and then ends.
-pub(crate) struct Producer<T> {
+pub(crate) struct Producer<T: Item> {
     shared: Arc<Shared<T>>,
     /// Whether its end is that of one consumer of a kept queue, and not of the queue.
     is_guest: bool,
@@ -31,9 +32,9 @@ pub(crate) enum Rejected<T> {
 }
 
 /// Makes the consumers of a kept queue, one after another. It does not keep the queue open.
-pub(crate) struct KeptQueue<T>(Arc<Shared<T>>);
+pub(crate) struct KeptQueue<T: Item>(Arc<Shared<T>>);
 
-impl<T> KeptQueue<T> {
+impl<T: Item> KeptQueue<T> {
     /// A consumer, and a second producer that ends with it. `None` if the queue has a consumer.
     pub(crate) fn attach(&self) -> Option<(Producer<T>, Consumer<T>)> {
         {
@@ -66,13 +67,13 @@ impl<T> KeptQueue<T> {
     }
 }
 
-impl<T> Clone for KeptQueue<T> {
+impl<T: Item> Clone for KeptQueue<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T> Producer<T> {
+impl<T: Item> Producer<T> {
     pub(crate) const fn new(shared: Arc<Shared<T>>) -> Self {
         let is_guest = false;
         Self { shared, is_guest }
@@ -85,7 +86,9 @@ impl<T> Producer<T> {
 
     /// Bytes that wait to be taken.
     pub(crate) fn bytes(&self) -> usize {
-        self.shared.lock().bytes
+        let mut state = self.shared.lock();
+        state.settle();
+        state.bytes
     }
 
     /// Bytes that the next item has to share the limit with: those that wait, or none if it replaces
@@ -142,6 +145,7 @@ impl<T> Producer<T> {
         if state.is_closed() {
             return Poll::Ready(Err(Gone));
         }
+        state.settle();
         let has_place = state.count < self.shared.max_items;
         if level.is_some() && self.shared.replaces_last(&state) {
             return Poll::Ready(Ok(()));
@@ -211,6 +215,7 @@ impl<T> Producer<T> {
             if state.is_closed() {
                 return Err(Rejected::Gone(item));
             }
+            state.settle();
             if !self.shared.has_room(&state) {
                 return Err(Rejected::Full(item));
             }
@@ -220,6 +225,38 @@ impl<T> Producer<T> {
                 state.add(item.into(), cost);
             }
             state.after_adding(self.shared.limit, self.shared.max_items, true)
+        };
+        wake.wake();
+        Ok(())
+    }
+
+    /// Adds an item that costs `cost` bytes and grows, if there is room for what it may grow to: `most_parts`
+    /// that cost `most_bytes`.
+    ///
+    /// # Errors
+    /// Returns the item if there is less room, or one of the two sides is gone. A queue that conflates, or
+    /// outlives its consumers, has no room for what grows.
+    pub(crate) fn push_growing(
+        &self,
+        item: T,
+        cost: usize,
+        (most_parts, most_bytes): (usize, usize),
+    ) -> Result<(), Rejected<T>> {
+        let shared = &*self.shared;
+        let wake = {
+            let mut state = shared.lock();
+            if state.is_closed() {
+                return Err(Rejected::Gone(item));
+            }
+            state.settle();
+            let has_room = shared.max_items.saturating_sub(state.count) >= most_parts
+                && shared.limit.saturating_sub(state.bytes) >= most_bytes;
+            if shared.is_kept || shared.conflated.is_some() || !has_room {
+                return Err(Rejected::Full(item));
+            }
+            state.add(item, cost);
+            state.last_grows = true;
+            state.after_adding(shared.limit, shared.max_items, true)
         };
         wake.wake();
         Ok(())
@@ -304,7 +341,7 @@ fn conflate<T>(items: &mut VecDeque<(T, usize)>, is_conflated: fn(&T) -> bool) {
     items.append(&mut kept);
 }
 
-impl<T> Drop for Producer<T> {
+impl<T: Item> Drop for Producer<T> {
     fn drop(&mut self) {
         self.close();
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::lock::lock;
+use crate::net::connection::queue::item::Item;
 use crate::net::connection::wake::{Waiting, Wake};
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -40,10 +41,12 @@ pub(crate) struct Shared<T> {
 pub(crate) struct State<T> {
     /// Each item with its cost in bytes.
     pub(crate) items: VecDeque<(T, usize)>,
-    /// The cost of `items`, and of fetched items that the consumer has not confirmed as taken.
+    /// The cost of `items`, but for what the last one has grown by, and of fetched items that the consumer has not confirmed as taken.
     pub(crate) bytes: usize,
-    /// The number of `items` and of those fetched items.
+    /// The number of their parts.
     pub(crate) count: usize,
+    /// Whether the last item may have grown since it was added.
+    pub(crate) last_grows: bool,
     /// Whether the memory of an emptied list is freed instead of kept as `spare`.
     is_at_rest: bool,
     /// Whether the consumer is done with everything that was pushed: [`Consumer::confirm_done`].
@@ -76,7 +79,25 @@ pub(crate) struct Blocked {
     pub(crate) level: Option<usize>,
 }
 
-impl<T> State<T> {
+impl<T: Item> State<T> {
+    /// Ends the growth of the last item, and counts what it has grown by.
+    pub(crate) fn settle(&mut self) {
+        if !std::mem::take(&mut self.last_grows) {
+            return;
+        }
+        let Some((item, cost)) = self.items.back_mut() else {
+            return;
+        };
+        let Some(whole) = item.end_growth().filter(|whole| *whole > *cost) else {
+            return;
+        };
+        self.bytes = self.bytes.saturating_add(whole - *cost);
+        self.count += item.parts().len() - 1;
+        *cost = whole;
+    }
+}
+
+impl<T: Item> State<T> {
     fn remove_last(&mut self) -> Option<T> {
         let (item, cost) = self.items.pop_back()?;
         self.bytes -= cost.min(self.bytes);
@@ -87,13 +108,15 @@ impl<T> State<T> {
     pub(crate) fn add(&mut self, item: T, cost: usize) {
         // Every item costs at least 1, so `bytes == 0` means empty.
         let cost = cost.max(1);
+        self.settle();
         self.is_done = false;
         self.bytes = self.bytes.saturating_add(cost);
         self.count += 1;
         self.items.push_back((item, cost));
     }
 
-    /// Adds all of `items` while nothing waits. The two lists change places, so that no item is moved.
+    /// Adds all of `items` while nothing waits, none of which grows. The two lists change places, so that no
+    /// item is moved.
     pub(crate) fn add_all(&mut self, items: &mut VecDeque<(T, usize)>) {
         // Every item costs at least 1, as in `add`.
         let cost = items.iter().map(|(_, cost)| (*cost).max(1));
@@ -179,7 +202,7 @@ pub(crate) const fn is_below(bytes: usize, level: usize) -> bool {
     bytes == 0 || bytes < level
 }
 
-impl<T> Shared<T> {
+impl<T: Item> Shared<T> {
     pub(crate) fn new(
         limit: usize,
         max_items: usize,
@@ -191,6 +214,7 @@ impl<T> Shared<T> {
                 items: VecDeque::new(),
                 bytes: 0,
                 count: 0,
+                last_grows: false,
                 spare: VecDeque::new(),
                 is_at_rest: true,
                 is_done: true,
