@@ -302,14 +302,35 @@ impl<R: CanAcceptAny> Builder<WantsAccess<R>> {
     }
 }
 
-impl<A> Builder<Ready<A>> {
+/// The builder state in which nothing is missing: [`Ready`]. Other crates cannot add one. `A` is what the
+/// configuration does about its peers.
+#[diagnostic::on_unimplemented(
+    message = "the configuration does not say how the socket proves itself, or which peers it admits",
+    label = "called too early",
+    note = "call `null()`, or one of the methods for PLAIN and CURVE",
+    note = "then `authorize(domain)`, so that a policy is asked about each peer, or `accept_any_peer()`"
+)]
+pub trait Complete<A> {
+    #[doc(hidden)]
+    fn into_role(self) -> Result<Role, ConfigError>;
+}
+
+impl<A> Complete<A> for Ready<A> {
+    fn into_role(self) -> Result<Role, ConfigError> {
+        self.0
+    }
+}
+
+impl<S> Builder<S> {
     /// Checks all settings and makes the configuration.
     ///
     /// # Errors
     /// Returns [`ConfigError`] if a setting is wrong.
-    pub fn finish(self) -> Result<Config<A>, ConfigError> {
-        let Ready(role, _) = self.state;
-        let role = role?;
+    pub fn finish<A>(self) -> Result<Config<A>, ConfigError>
+    where
+        S: Complete<A>,
+    {
+        let role = self.state.into_role()?;
         if let Some((limit, problem)) = self.limits.first_invalid(role.asks()) {
             return Err(ConfigError::Limit { limit, problem });
         }

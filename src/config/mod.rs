@@ -9,5 +9,6 @@ pub(crate) mod own_metadata;
 pub(crate) mod settings;
 
 pub use builder::{
-    CanAcceptAny, CanAuthorize, CurveServer, Null, PlainServer, Ready, WantsAccess, WantsMechanism,
+    CanAcceptAny, CanAuthorize, Complete, CurveServer, Null, PlainServer, Ready, WantsAccess,
+    WantsMechanism,
 };
