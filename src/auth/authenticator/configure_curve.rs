@@ -154,7 +154,7 @@ impl Authenticator {
     pub fn unconfigure(&self, domain: impl Into<Domain>) -> Configured {
         let domain = domain.into();
         let mut configured = Configured::default();
-        self.change(|policy| {
+        let changed_admissions = self.change(|policy| {
             policy.plain.remove(&domain);
             policy.curve.remove(&domain);
             for mechanism in [MechanismKind::Plain, MechanismKind::Curve] {
@@ -166,7 +166,10 @@ impl Authenticator {
             }
             Change::Unconfigured(domain)
         });
-        configured
+        Configured {
+            changed_admissions,
+            ..configured
+        }
     }
 }
 

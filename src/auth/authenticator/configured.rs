@@ -22,6 +22,9 @@ pub struct Configured {
     ///
     /// [`remove_curve_keys`]: crate::auth::Authenticator::remove_curve_keys
     pub removed_keys: usize,
+    /// How many live admissions the call has changed: it has ended them, or given them other topics or
+    /// another end of their validity.
+    pub changed_admissions: usize,
 }
 
 /// The files that an explicit call has loaded. Without feature `reload` nothing needs to know them.
@@ -38,12 +41,15 @@ impl Authenticator {
         change: impl FnOnce(&mut Policy, Domain, &mut Configured) -> Made,
     ) -> Configured {
         let mut configured = Configured::default();
-        self.change(|policy| {
+        let changed_admissions = self.change(|policy| {
             let ruled = (mechanism, domain.clone());
             configured.ended_watch = policy.rule_explicitly(&ruled, loaded);
             change(policy, domain, &mut configured)
         });
-        configured
+        Configured {
+            changed_admissions,
+            ..configured
+        }
     }
 }
 

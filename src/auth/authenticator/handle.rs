@@ -249,10 +249,11 @@ impl Authenticator {
         &self.0.ledger.log
     }
 
-    /// Replaces the policy by a changed copy. `change` returns what it did, for the audit log.
-    pub(crate) fn change<C: Into<Made>>(&self, change: impl FnOnce(&mut Policy) -> C) {
-        match self.try_change(|policy| Ok::<_, Infallible>(((), change(policy)))) {
-            Ok(()) => {}
+    /// Replaces the policy by a changed copy. `change` returns what it did, for the audit log. Returns how
+    /// many admissions it has ended, or given other topics or another end of their validity.
+    pub(crate) fn change<C: Into<Made>>(&self, change: impl FnOnce(&mut Policy) -> C) -> usize {
+        match self.try_change_counting(|policy| Ok::<_, Infallible>(((), change(policy)))) {
+            Ok(((), admissions)) => admissions,
             Err(never) => match never {},
         }
     }
@@ -263,6 +264,14 @@ impl Authenticator {
         &self,
         change: impl FnOnce(&mut Policy) -> Result<(T, C), E>,
     ) -> Result<T, E> {
+        self.try_change_counting(change).map(|(outcome, _)| outcome)
+    }
+
+    /// As [`Authenticator::try_change`]. Also returns how many admissions the change has changed.
+    fn try_change_counting<T, C: Into<Made>, E>(
+        &self,
+        change: impl FnOnce(&mut Policy) -> Result<(T, C), E>,
+    ) -> Result<(T, usize), E> {
         let now = self.now();
         // A change that panics stores nothing, so a poisoned lock does not mean a broken policy.
         let alone = lock(&self.0.changing);
@@ -294,10 +303,11 @@ impl Authenticator {
         if !ended.is_empty() {
             self.audit_change(policy.version, Change::WatchEnded(ended));
         }
+        let admissions = notices.len();
         notices.notify();
         self.0.changed.notify_all();
         drop(before);
-        Ok(outcome)
+        Ok((outcome, admissions))
     }
 
     /// The user id of a CURVE key that no row or certificate gives a name: its 40 characters of Z85, or what
@@ -651,6 +661,31 @@ mod tests {
     }
 
     #[test]
+    fn a_call_tells_how_many_admissions_it_has_changed() {
+        let auth = Authenticator::new();
+        auth.configure_curve_keys("a", [key(1), key(2)]);
+        let held = [1, 1, 2].map(|number| curve(&auth, "a", number));
+        assert!(held.iter().all(Option::is_some));
+        let all = || TopicTable::new().with_others(TopicPermissions::all());
+        let but_one = || {
+            let none = TopicPermissions::none();
+            all().with_user(MechanismKind::Curve, key(1).to_z85(), none)
+        };
+        let topics = |table| auth.configure_topics("a", table).changed_admissions;
+        assert_eq!(topics(all()), 0);
+        assert_eq!(topics(but_one()), 2);
+        assert_eq!(topics(but_one()), 0);
+        assert_eq!(auth.clear_topics("a").changed_admissions, 2);
+        let configured = auth.configure_curve_keys("a", [key(2)]);
+        assert_eq!(configured.changed_admissions, 2);
+        let configured = auth.remove_curve_keys("a", [key(2)]);
+        assert_eq!(
+            (configured.removed_keys, configured.changed_admissions),
+            (1, 1)
+        );
+    }
+
+    #[test]
     fn a_change_checks_only_admissions_that_it_can_affect() {
         let auth = Authenticator::new();
         let all: Vec<PublicKey> = (0..100).map(key).collect();
@@ -688,11 +723,14 @@ mod tests {
         let name = key(4).to_z85();
         let table = TopicTable::new().with_others(TopicPermissions::all());
         assert_eq!(
-            checked(&auth, |auth| auth.configure_topics("a", table.clone())),
+            checked(&auth, |auth| _ = auth.configure_topics("a", table.clone())),
             201
         );
         let table = table.with_user(MechanismKind::Curve, name, TopicPermissions::none());
-        assert_eq!(checked(&auth, |auth| auth.configure_topics("a", table)), 1);
+        assert_eq!(
+            checked(&auth, |auth| _ = auth.configure_topics("a", table)),
+            1
+        );
         // A block that holds the addresses of two keys, in two domains.
         assert_eq!(checks(|auth| auth.deny(["10.0.0.2/31"]).unwrap()), 4);
         assert_eq!(

@@ -101,13 +101,16 @@ impl Reload {
         let before = self.follow(Source::PasswordFile(domain.clone(), file.clone()));
         let loaded = self.auth.configure_plain_file(domain, file);
         self.watch.hint();
-        loaded.map(|_| before)
+        loaded.map(|loaded| Configured {
+            changed_admissions: before.changed_admissions + loaded.changed_admissions,
+            ..before
+        })
     }
 
     /// Watches `source`, which is not loaded yet.
     fn follow(&self, source: Source) -> Configured {
         let mut configured = Configured::default();
-        self.auth.change(|policy| {
+        let changed_admissions = self.auth.change(|policy| {
             let (mechanism, domain) = source.rules();
             policy.claim(mechanism, &domain);
             configured.ended_watch =
@@ -116,7 +119,10 @@ impl Reload {
                     .follow(self.watch.id, source, None, policy.version);
             Change::Claimed(mechanism, domain)
         });
-        configured
+        Configured {
+            changed_admissions,
+            ..configured
+        }
     }
 
     /// Ends the watches of `domain`. What is in force stays in force.
