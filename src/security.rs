@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MechanismKind;
+use crate::access::domain::Domain;
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
+use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::sync::block_on::block_on;
 use crate::config::config_error::ConfigError;
 use crate::config::settings::{Authorizing, Config, Erased, NoPolicy};
@@ -28,6 +30,7 @@ use bytes::{Bytes, BytesMut};
 /// |---|---|
 /// | `Config<NoPolicy>` | any peer that completes the handshake; a client with CURVE pins its server's key |
 /// | `(Config<Authorizing>, ZapRouter)` | those that the router admits |
+/// | `(Config<Authorizing>, Authenticator)` | those that the policy admits, by a router of its own |
 ///
 /// ```
 /// use zmtp_auth::zap::{ZapRequest, ZapRouter};
@@ -80,6 +83,16 @@ impl From<(Config<Authorizing>, ZapRouter)> for Security {
             router: Some(router),
             socket: None,
         }
+    }
+}
+
+/// The policy is asked about every domain, by a router that nothing else uses.
+impl From<(Config<Authorizing>, Authenticator)> for Security {
+    fn from((config, policy): (Config<Authorizing>, Authenticator)) -> Self {
+        let router = ZapRouter::with_limits(config.limits());
+        // It cannot fail: a new router has no other handler.
+        let _ = router.bind(Domain::ALL, policy);
+        Self::from((config, router))
     }
 }
 
@@ -212,7 +225,6 @@ mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
     use crate::access::credentials::Credentials;
-    use crate::access::domain::Domain;
     use crate::zap::request::ZapRequest;
     use std::future::pending;
     use std::time::Duration;
@@ -270,6 +282,30 @@ mod tests {
         assert_eq!(denied(verdict), Some(DenialStatus::Internal));
         assert!(!security.asks_router());
         assert!(asking(ZapRouter::new(), Duration::from_millis(10)).asks_router());
+    }
+
+    #[test]
+    fn a_policy_decides_without_a_router_of_the_program() {
+        let policy = Authenticator::new();
+        policy
+            .configure_plain("billing", [("alice", "secret")])
+            .unwrap();
+        let config = Config::builder(SocketType::Pull).plain_server();
+        let config = config.authorize("billing").finish().unwrap();
+        let security = Security::from((config, policy));
+        let ask = |domain: &'static str, password: &'static str| {
+            let credentials = Credentials::Plain {
+                username: "alice".into(),
+                password: password.into(),
+            };
+            let address = PeerAddress::from_zap(b"127.0.0.1");
+            let request = AccessRequest::new(domain, address, credentials);
+            denied(security.authorize_blocking(&request))
+        };
+        assert!(security.asks_router());
+        assert_eq!(ask("billing", "secret"), None);
+        assert_eq!(ask("billing", "wrong"), Some(DenialStatus::Failure));
+        assert_eq!(ask("other", "secret"), Some(DenialStatus::Failure));
     }
 
     #[test]
