@@ -35,6 +35,25 @@ pub(crate) struct AdmittedPeer<'a> {
 }
 
 impl Admission {
+    /// An admission whose validity has no end.
+    pub(crate) const fn new(
+        user_id: Bytes,
+        metadata: Metadata,
+        credential: Credential,
+        rule: Rule,
+        entry_version: u64,
+    ) -> Self {
+        Self {
+            user_id,
+            is_named_by_key: false,
+            metadata,
+            credential,
+            rule,
+            entry_version,
+            valid_until: None,
+        }
+    }
+
     /// The peer of `request`, as this admission admits it.
     pub(crate) const fn of<'a>(&'a self, request: &'a ZapRequest) -> AdmittedPeer<'a> {
         AdmittedPeer {

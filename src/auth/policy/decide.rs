@@ -165,15 +165,9 @@ impl Policy {
             };
             return Err(refusal.by(rule));
         };
-        Ok(Ruling::Admit(Admission {
-            user_id,
-            is_named_by_key: false,
-            metadata: Metadata::new(),
-            credential,
-            rule,
-            entry_version,
-            valid_until: None,
-        }))
+        let metadata = Metadata::new();
+        let admission = Admission::new(user_id, metadata, credential, rule, entry_version);
+        Ok(Ruling::Admit(admission))
     }
 
     fn judge_plain(
@@ -320,15 +314,10 @@ impl Policy {
         };
         match decided {
             Err(refusal) => Err(refusal.by(rule)),
-            Ok((user_id, metadata)) => Ok(Admission {
-                user_id,
-                is_named_by_key: false,
-                metadata,
-                credential,
-                rule,
-                entry_version,
-                valid_until: None,
-            }),
+            Ok((user_id, metadata)) => {
+                let admission = Admission::new(user_id, metadata, credential, rule, entry_version);
+                Ok(admission)
+            }
         }
     }
 

@@ -155,10 +155,6 @@ impl<T> Default for WeakRegistry<T> {
 }
 
 impl<T> Entries<T> {
-    fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
     fn entry(&mut self, slot: usize) -> Option<&mut Entry<T>> {
         self.slots.get_mut(slot)?.as_mut()
     }
@@ -242,19 +238,6 @@ impl<T> Entries<T> {
         }
         None
     }
-
-    fn set_due(&mut self, slot: Slot, due: Option<SystemTime>) {
-        let Some(entry) = self.entry(slot as usize) else {
-            return;
-        };
-        let value = Weak::clone(&entry.value);
-        if let Some(before) = std::mem::replace(&mut entry.due, due) {
-            self.due.remove(&(before, slot));
-        }
-        if let Some(due) = due {
-            self.due.insert((due, slot), value);
-        }
-    }
 }
 
 impl<T> WeakRegistry<T> {
@@ -302,13 +285,22 @@ impl<T> WeakRegistry<T> {
     /// lock, so that the last of several calls at the same time sets the last value.
     pub(crate) fn set_due(&self, slot: Slot, due: impl FnOnce() -> Option<SystemTime>) {
         let mut entries = self.entries();
-        let due = due();
-        entries.set_due(slot, due);
+        let Some(entry) = entries.entry(slot as usize) else {
+            return;
+        };
+        let (value, due) = (Weak::clone(&entry.value), due());
+        if let Some(before) = std::mem::replace(&mut entry.due, due) {
+            entries.due.remove(&(before, slot));
+        }
+        if let Some(due) = due {
+            entries.due.insert((due, slot), value);
+        }
     }
 
     /// The number of entries.
     pub(crate) fn len(&self) -> usize {
-        self.entries().len()
+        let entries = self.entries();
+        entries.slots.len() - entries.free.len()
     }
 
     /// Calls `act` for every entry that `search` finds, and returns the entries for which it returns
