@@ -7,7 +7,7 @@ use crate::access::credentials::{Credential, MechanismKind};
 use crate::access::domain::Domain;
 use crate::auth::policy::admission::AdmittedPeer;
 use crate::auth::policy::comparison::affected::Affected;
-use crate::auth::policy::curve::table::hash_of;
+use crate::auth::policy::curve::key_hash::hash_of;
 use crate::auth::policy::decide::ANONYMOUS;
 use crate::auth::sync::weak_registry::{Place, Places, Search};
 use crate::crypto::keys::PublicKey;

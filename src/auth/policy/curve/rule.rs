@@ -5,8 +5,9 @@ use crate::access::address::PeerAddress;
 use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
 use crate::auth::policy::curve::entry::KeyEntry;
+use crate::auth::policy::curve::node::Difference;
 use crate::auth::policy::curve::row::{CurveKey, CurveKeyError, check_rows};
-use crate::auth::policy::curve::table::{Difference, KeyTable};
+use crate::auth::policy::curve::table::KeyTable;
 use crate::auth::policy::provider::{AnyProvider, CurveQuestion};
 use crate::auth::policy::rule::Rule;
 use crate::cert::certificate::Certificate;
@@ -130,9 +131,8 @@ impl CurveRule {
             *self = Self::no_keys();
         }
         if let Self::Keys(keys) = self {
-            for row in rows {
-                keys.insert(row.key, KeyEntry::of_row(row), fresh);
-            }
+            let entries = rows.iter().map(|row| (row.key, KeyEntry::of_row(row)));
+            keys.insert(entries, fresh);
         }
     }
 
@@ -140,7 +140,7 @@ impl CurveRule {
     pub(crate) fn remove(&mut self, gone: &[PublicKey]) -> usize {
         match self {
             Self::AnyKey { .. } | Self::Provider { .. } => 0,
-            Self::Keys(keys) => gone.iter().filter(|key| keys.remove(key)).count(),
+            Self::Keys(keys) => keys.remove(gone),
         }
     }
 
@@ -196,6 +196,17 @@ impl CurveRule {
             Self::AnyKey { .. } | Self::Provider { .. } => None,
             Self::Keys(keys) => Some(keys),
         }
+    }
+
+    /// Replaces what its table says of these keys by what a rule of certificates says of them; see
+    /// [`KeyTable::replace`]. False if one of the rules has no table.
+    #[cfg(feature = "reload")]
+    pub(crate) fn replace(&mut self, keys: &HashSet<PublicKey>, other: &Self, fresh: u64) -> bool {
+        let (Self::Keys(table), Self::Keys(other)) = (self, other) else {
+            return false;
+        };
+        table.replace(keys, other, fresh);
+        true
     }
 
     /// Whether a peer may be admitted under this user id, as far as entries and keys say it.
