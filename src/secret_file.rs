@@ -71,6 +71,8 @@ pub(crate) struct SecretFile {
     /// The permission bits, if users other than the owner have any. `None` on systems without such
     /// bits.
     pub(crate) loose_mode: Option<u32>,
+    /// What the system said about the open file before its content was read.
+    pub(crate) metadata: Metadata,
 }
 
 /// Reads a regular file of at most `limit` bytes. Symbolic links are followed.
@@ -103,6 +105,7 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<SecretFile, FileErrorKin
     Ok(SecretFile {
         content,
         loose_mode: loose_mode(&metadata),
+        metadata,
     })
 }
 

@@ -12,14 +12,20 @@ use crate::cert::validity::Validity;
 use crate::crypto::keys::{KeyPair, PublicKey};
 use crate::error::LocalError;
 use crate::secret_file;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A CURVE certificate.
 ///
-/// A certificate is not signed. Anyone who can replace the file can replace the key. Cloning copies
-/// the secret key. Both copies are wiped on drop, and `Debug` shows neither.
+/// A certificate is not signed. Anyone who can replace the file can replace the key. Clones share the
+/// secret key until one of them changes. It is wiped when its last owner is dropped, and `Debug` does not
+/// show it.
 #[derive(Debug, Clone)]
-pub struct Certificate {
+pub struct Certificate(Arc<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
     content: Content,
     file: Option<PathBuf>,
     warnings: Vec<CertificateWarning>,
@@ -35,11 +41,11 @@ impl Certificate {
     }
 
     fn new(keys: Keys) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             content: keys.into(),
             file: None,
             warnings: Vec::new(),
-        }
+        }))
     }
 
     /// Adds a metadata property.
@@ -51,7 +57,7 @@ impl Certificate {
     /// property.
     pub fn with_metadata(mut self, name: &str, value: &str) -> Result<Self, CertificateErrorKind> {
         form::check_writable(name, value)?;
-        let metadata = &mut self.content.metadata;
+        let metadata = &mut Arc::make_mut(&mut self.0).content.metadata;
         if metadata
             .iter()
             .any(|(known, _)| known.eq_ignore_ascii_case(name))
@@ -83,7 +89,7 @@ impl Certificate {
     /// Returns [`CertificateError`] with file, line and reason.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, CertificateError> {
         let certificate = Self::read(path.as_ref())?;
-        for warning in &certificate.warnings {
+        for warning in certificate.warnings() {
             tracing::warn!("{warning}");
         }
         Ok(certificate)
@@ -91,21 +97,27 @@ impl Certificate {
 
     /// As [`Certificate::load`], without log events.
     pub(crate) fn read(path: &Path) -> Result<Self, CertificateError> {
+        Self::read_file(path).map(|(certificate, _)| certificate)
+    }
+
+    /// As [`Certificate::read`], with what the system says about the file that was opened. It was asked
+    /// before the content was read.
+    pub(crate) fn read_file(path: &Path) -> Result<(Self, Metadata), CertificateError> {
         let file = secret_file::read(path, MAX_FILE_LEN)
             .map_err(|error| Flaw::from(CertificateErrorKind::from(error)).in_file(path))?;
-        let mut certificate = Self::parse(&file.content, path)?;
+        let mut parts = Self::parse_file(&file.content, path)?;
         if let Some(mode) = file.loose_mode {
             let file = path.to_owned();
-            let warning = match &certificate.content.keys {
+            let warning = match &parts.content.keys {
                 Keys::Pair(_) => Some(CertificateWarning::LoosePermissions { file, mode }),
                 Keys::Public(_) if mode & 0o022 != 0 => {
                     Some(CertificateWarning::WritableByOthers { file, mode })
                 }
                 Keys::Public(_) => None,
             };
-            certificate.warnings.extend(warning);
+            parts.warnings.extend(warning);
         }
-        Ok(certificate)
+        Ok((Self(Arc::new(parts)), file.metadata))
     }
 
     /// Parses the text of a certificate that does not come from a file, as [`Certificate::load`]
@@ -114,6 +126,11 @@ impl Certificate {
     /// # Errors
     /// Returns [`CertificateError`], with line and reason, if the text is not a certificate.
     pub fn parse(text: &[u8], file: impl Into<PathBuf>) -> Result<Self, CertificateError> {
+        let parts = Self::parse_file(text, file)?;
+        Ok(Self(Arc::new(parts)))
+    }
+
+    fn parse_file(text: &[u8], file: impl Into<PathBuf>) -> Result<Parts, CertificateError> {
         let file = file.into();
         let content = parser::parse(text).map_err(|flaw| flaw.in_file(&file))?;
         let dropped = &content.dropped;
@@ -122,7 +139,7 @@ impl Certificate {
             lines: dropped.lines.clone(),
             more: dropped.more,
         });
-        Ok(Self {
+        Ok(Parts {
             warnings: warning.into_iter().collect(),
             file: Some(file),
             content,
@@ -148,9 +165,9 @@ impl Certificate {
         check_file_name(dir, name)?;
         let (public_name, secret_name) = (format!("{name}.key"), format!("{name}.key_secret"));
         let in_dir = |name: &str, reason| Flaw::from(reason).in_file(dir.join(name));
-        let public = self.content.render_public();
+        let public = self.0.content.render_public();
         let public = public.map_err(|reason| in_dir(&public_name, reason))?;
-        let secret = self.content.render_secret();
+        let secret = self.0.content.render_secret();
         let secret = secret.map_err(|reason| in_dir(&secret_name, reason))?;
         // The secret file comes first. If a crash leaves one of the two, a secret file alone is
         // enough: it holds the public key too.
@@ -187,7 +204,7 @@ impl Certificate {
         check_file_name(dir, name)?;
         let name = format!("{name}.key");
         let path = dir.join(&name);
-        let text = self.content.render_public();
+        let text = self.0.content.render_public();
         let text = text.map_err(|reason| Flaw::from(reason).in_file(&path))?;
         let file = NewFile {
             name,
@@ -201,13 +218,13 @@ impl Certificate {
     /// The public key.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        self.content.keys.public_key()
+        self.0.content.keys.public_key()
     }
 
     /// Both keys, if the certificate holds the secret.
     #[must_use]
     pub fn key_pair(&self) -> Option<&KeyPair> {
-        match &self.content.keys {
+        match &self.0.content.keys {
             Keys::Public(_) => None,
             Keys::Pair(pair) => Some(pair),
         }
@@ -218,7 +235,7 @@ impl Certificate {
     /// metadata property.
     #[must_use]
     pub fn metadata(&self) -> &[(String, String)] {
-        &self.content.metadata
+        &self.0.content.metadata
     }
 
     /// Its metadata `name`, which a directory may turn into the user id of its holder: see
@@ -247,7 +264,7 @@ impl Certificate {
 
     /// The validity, or the reason why it cannot be read, with its line.
     pub(crate) fn validity_or_flaw(&self) -> Result<Validity, Flaw> {
-        match &self.content.restriction {
+        match &self.0.content.restriction {
             Some(flaw) => Err(flaw.clone()),
             None => Ok(Validity::of(self.metadata())?),
         }
@@ -256,21 +273,30 @@ impl Certificate {
     /// The file that it was loaded from.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+        self.0.file.as_deref()
     }
 
     /// Problems with its file that did not keep it from loading.
     #[must_use]
     pub fn warnings(&self) -> &[CertificateWarning] {
-        &self.warnings
+        &self.0.warnings
     }
 
     /// The same certificate without the secret key, which is wiped. This is the form to give to
     /// peers.
     #[must_use]
     pub fn into_public(mut self) -> Self {
-        self.content.keys = Keys::Public(self.public_key());
+        if self.key_pair().is_some() {
+            let key = self.public_key();
+            Arc::make_mut(&mut self.0).content.keys = Keys::Public(key);
+        }
         self
+    }
+
+    /// Whether one is a clone of the other.
+    #[cfg(feature = "reload")]
+    pub(crate) fn is_clone_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -174,13 +174,13 @@ pub(crate) fn read(directory: &CertificateDirectory) -> Result<DirectoryReport, 
     read_by(directory, Certificate::read)
 }
 
-/// As [`read`], without reading files that are known.
+/// As [`read`], without reading files that are known at `now`.
 #[cfg(feature = "reload")]
 pub(crate) fn read_again(
     directory: &CertificateDirectory,
     known: &mut KnownFiles,
+    now: SystemTime,
 ) -> Result<DirectoryReport, CertificateError> {
-    let now = SystemTime::now();
     known.begin();
     let report = read_by(directory, |file| known.read(file, now));
     known.end();

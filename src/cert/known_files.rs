@@ -5,8 +5,9 @@
 use crate::cert::certificate::Certificate;
 use crate::cert::problem::CertificateError;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// How long ago the last change of a file must be before the system's word is taken for it. 2 s: the
@@ -16,11 +17,15 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// The files of one directory, without secret keys.
 #[derive(Default)]
 pub(crate) struct KnownFiles {
-    files: HashMap<PathBuf, Known>,
+    /// By path. Its bytes are compared, which takes less time than its parts.
+    files: HashMap<OsString, Known>,
     /// The number of readings of the directory.
     round: u64,
     #[cfg(test)]
     reads: usize,
+    /// Called between the look at a file and its reading.
+    #[cfg(test)]
+    looked: Option<Box<dyn Fn() + Send>>,
 }
 
 struct Known {
@@ -86,21 +91,26 @@ impl KnownFiles {
         path: &Path,
         now: SystemTime,
     ) -> Result<Certificate, CertificateError> {
-        // Taken before the content is read: if the file changes in between, its next stamp is another.
         let metadata = fs::metadata(path).ok();
         let stamp = metadata.and_then(|metadata| Stamp::of(&metadata));
-        if let (Some(known), Some(stamp)) = (self.files.get_mut(path), stamp)
+        if let (Some(known), Some(stamp)) = (self.files.get_mut(path.as_os_str()), stamp)
             && known.stamp == stamp
         {
             known.round = self.round;
             return Ok(known.certificate.clone());
         }
-        self.files.remove(path);
+        self.files.remove(path.as_os_str());
         #[cfg(test)]
         {
             self.reads += 1;
+            if let Some(looked) = &self.looked {
+                looked();
+            }
         }
-        let certificate = Certificate::read(path)?;
+        let (certificate, metadata) = Certificate::read_file(path)?;
+        // The stamp of the file that was opened, since the path may have led to another one before. If that
+        // file changes while it is read, its next stamp is another.
+        let stamp = Stamp::of(&metadata);
         // A secret key is never kept.
         if let Some(stamp) = stamp
             && stamp.is_settled(now)
@@ -111,7 +121,7 @@ impl KnownFiles {
                 certificate: certificate.clone(),
                 round: self.round,
             };
-            self.files.insert(path.to_owned(), known);
+            self.files.insert(path.into(), known);
         }
         Ok(certificate)
     }
@@ -172,6 +182,33 @@ mod tests {
         fs::remove_file(path(6)).unwrap();
         assert_eq!(reads(&mut known, directory.path(), LATER), 0);
         assert_eq!(known.files.len(), 19);
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_while_it_is_read_is_known_as_what_was_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other, link] = ["one", "other", "a.key"].map(|name| directory.path().join(name));
+        fs::write(&one, text(KEY)).unwrap();
+        fs::write(&other, text(OTHER_KEY)).unwrap();
+        let lead_to = |target: &Path| {
+            let _absent = fs::remove_file(&link);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+        };
+        let mut known = KnownFiles::default();
+        let later = SystemTime::now() + LATER;
+        lead_to(&one);
+        // At the look it leads to one file, at the reading to the other, and afterwards back.
+        let (from, target) = (link.clone(), other.clone());
+        known.looked = Some(Box::new(move || {
+            fs::remove_file(&from).unwrap();
+            std::os::unix::fs::symlink(&target, &from).unwrap();
+        }));
+        let read = known.read(&link, later).unwrap();
+        assert_eq!(read.public_key().to_z85(), OTHER_KEY);
+        known.looked = None;
+        lead_to(&one);
+        let read = known.read(&link, later).unwrap();
+        assert_eq!(read.public_key().to_z85(), KEY);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How often a reading tries to lock the file watcher, and the pause between two tries. Together
 /// 1 s: another reading that holds the lock for longer hangs, and this one must not wait for it.
@@ -27,8 +27,41 @@ const MAX_LINKS: usize = 40;
 /// to that log.
 pub(crate) struct FileWatcher {
     /// `None` if the system offers no notifications.
-    watcher: Mutex<Option<RecommendedWatcher>>,
+    watcher: Mutex<Option<Registered>>,
     relevant: Arc<Mutex<RelevantPaths>>,
+}
+
+/// The watcher, and what each of its paths led to when it was registered.
+struct Registered {
+    watcher: RecommendedWatcher,
+    places: BTreeMap<PathBuf, PlaceId>,
+}
+
+/// What tells a directory from one that has replaced it, which may have the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PlaceId {
+    device: u64,
+    inode: u64,
+    created: SystemTime,
+}
+
+impl PlaceId {
+    #[cfg(unix)]
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            created: metadata.created().ok()?,
+        })
+    }
+
+    /// Other systems do not tell the numbers.
+    #[cfg(not(unix))]
+    const fn of(_: &Path) -> Option<Self> {
+        None
+    }
 }
 
 /// What is relevant, by the path of the source.
@@ -50,17 +83,25 @@ impl FileWatcher {
             tracing::warn!(%error, "no notifications of file changes; files are polled instead");
         });
         Self {
-            watcher: Mutex::new(watcher.ok()),
+            watcher: Mutex::new(watcher.ok().map(|watcher| Registered {
+                watcher,
+                places: BTreeMap::new(),
+            })),
             relevant,
         }
     }
 
-    /// Registers the source with the file watcher again, because the watcher follows directories and
-    /// not paths: a directory that has replaced another one is not watched yet.
-    pub(crate) fn ask_for_hints(&self, source: &Source) {
+    /// Registers the source with the file watcher, because the watcher follows directories and
+    /// not paths: a directory that has replaced another one is not watched yet. A directory that is
+    /// registered is passed over, unless all are registered `again`, as after a file system was away.
+    pub(crate) fn ask_for_hints(&self, source: &Source, again: bool) {
         // Resolved before anything is locked, so that a disk that hangs does not block the others.
         let relevant = Relevant::of(source);
         let places = places(source.path());
+        let places: Vec<_> = places
+            .into_iter()
+            .map(|path| (PlaceId::of(&path), path))
+            .collect();
         lock(&self.relevant).insert(source.path().to_owned(), relevant);
         // If another reading hangs while it holds the watcher, changes are noticed by polling.
         let held = (0..HINT_TRIES).find_map(|_| {
@@ -73,13 +114,24 @@ impl FileWatcher {
         let Some(mut watcher) = held else {
             return;
         };
-        let Some(watcher) = &mut *watcher else {
+        let Some(Registered {
+            watcher,
+            places: registered,
+        }) = &mut *watcher
+        else {
             return;
         };
-        for path in places {
+        for (id, path) in places {
+            if !again && id.is_some() && registered.get(&path).copied() == id {
+                continue;
+            }
+            registered.remove(&path);
             let _not_watched = watcher.unwatch(&path);
             // A path that does not exist cannot be watched. Polling notices when it comes to exist.
-            let _not_there = watcher.watch(&path, RecursiveMode::NonRecursive);
+            let watched = watcher.watch(&path, RecursiveMode::NonRecursive);
+            if let (Ok(()), Some(id)) = (watched, id) {
+                registered.insert(path, id);
+            }
         }
     }
 }
@@ -213,7 +265,7 @@ mod tests {
         let watcher = FileWatcher::start(move || {
             let _test_has_ended = sender.send(());
         });
-        watcher.ask_for_hints(source);
+        watcher.ask_for_hints(source, false);
         quiet(&hints);
         (watcher, hints)
     }

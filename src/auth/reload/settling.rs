@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::watched::reading::Content;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -61,16 +62,16 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
         &self.in_force
     }
 
-    /// Takes a reading, and returns the names of the entries whose change comes into force by it.
-    /// If an entry is missing from the reading, `is_covered` says whether it is absent. Otherwise
-    /// the reading says nothing about it.
+    /// Takes a reading, and returns the entries before those whose change comes into force by it; `None`
+    /// stands for no entry. If an entry is missing from the reading, `is_covered` says whether it is absent.
+    /// Otherwise the reading says nothing about it.
     pub(crate) fn see(
         &mut self,
         reading: &BTreeMap<N, E>,
         is_covered: impl Fn(&N) -> bool,
         now: Instant,
         debounce: Duration,
-    ) -> BTreeSet<N> {
+    ) -> BTreeMap<N, Option<E>> {
         // A reading that says nothing about an entry restarts the wait for its change: the readings
         // before it no longer count. After a whole debounce without information the change is
         // forgotten.
@@ -81,14 +82,18 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
             changing.since = if is_silent { now } else { changing.since };
             silent_since.is_none_or(|since| now.saturating_duration_since(since) < debounce)
         });
-        let mut settled = BTreeSet::new();
-        let known = self.in_force.keys().chain(self.changing.keys());
-        let absent = known.filter(|name| !reading.contains_key(name) && is_covered(name));
-        let absent: BTreeSet<N> = absent.cloned().collect();
-        let shown = reading.iter().map(|(name, entry)| (name, Some(entry)));
-        for (name, seen) in shown.chain(absent.iter().map(|name| (name, None))) {
-            if self.see_one(name, seen, now, debounce) {
-                settled.insert(name.clone());
+        // Entries that are as they are in force need no look, unless they were changing before.
+        let mut looked_at = differing(&self.in_force, reading);
+        looked_at.extend(self.changing.keys().cloned());
+        let mut settled = BTreeMap::new();
+        for name in looked_at {
+            let seen = reading.get(&name);
+            if seen.is_none() && !is_covered(&name) {
+                continue;
+            }
+            let before = self.in_force.get(&name).cloned();
+            if self.see_one(&name, seen, now, debounce) {
+                settled.insert(name, before);
             }
         }
         settled
@@ -131,6 +136,29 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
             .map(|changing| changing.since)
             .min()?;
         Some(debounce.saturating_sub(now.saturating_duration_since(first)))
+    }
+}
+
+/// The names whose entries differ between two maps, found by one walk through both.
+fn differing<N: Ord + Clone, E: Content>(
+    one: &BTreeMap<N, E>,
+    other: &BTreeMap<N, E>,
+) -> BTreeSet<N> {
+    let mut names = BTreeSet::new();
+    let (mut ones, mut others) = (one.iter().peekable(), other.iter().peekable());
+    loop {
+        let order = match (ones.peek(), others.peek()) {
+            (None, None) => return names,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((one, _)), Some((other, _))) => one.cmp(other),
+        };
+        let one = ones.next_if(|_| order.is_le());
+        let other = others.next_if(|_| order.is_ge());
+        let (one_entry, other_entry) = (one.map(|(_, entry)| entry), other.map(|(_, entry)| entry));
+        if !one_entry.is_same(&other_entry) {
+            names.extend(one.or(other).map(|(name, _)| name.clone()));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::auth::authenticator::handle::{Authenticator, WeakAuthenticator};
 use crate::auth::policy::watched::issue::ReloadIssue;
-use crate::auth::policy::watched::reading::{Entries, Entry, Name, Reading};
+use crate::auth::policy::watched::reading::{Entries, Entry, Name, Reading, Settled};
 use crate::auth::policy::watched::source::{Ruled, Source};
 use crate::auth::policy::watched::watches::{WatchId, Watched};
 use crate::auth::reload::event::ReloadEvent;
@@ -16,7 +16,7 @@ use crate::cert::known_files::KnownFiles;
 use crate::lock::lock;
 use crate::secret_file::open_to_others;
 use crate::zap::contain::contain;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -144,6 +144,8 @@ struct Followed {
     /// See [`Watched::base_version`].
     base_version: u64,
     settling: Settling<Name, Entry>,
+    /// Whether the rule in force is that of the entries in force.
+    is_ruling: bool,
     schedule: Schedule,
     /// The permission bits of the latest warning about them.
     warned_of: Option<u32>,
@@ -233,6 +235,7 @@ impl Reloading {
                 source: watched.source.clone(),
                 base_version: watched.base_version,
                 settling: Followed::settling(watched),
+                is_ruling: watched.base.is_some(),
                 schedule: Schedule::new(now),
                 warned_of: Followed::warned_of(watched),
                 known: Arc::default(),
@@ -241,6 +244,7 @@ impl Reloading {
             if followed.base_version != watched.base_version {
                 followed.base_version = watched.base_version;
                 followed.settling = Followed::settling(watched);
+                followed.is_ruling = watched.base.is_some();
                 followed.warned_of = Followed::warned_of(watched).or(followed.warned_of);
                 followed.schedule.make_due_by(now);
             }
@@ -264,12 +268,13 @@ impl Reloading {
             let (ruled, source) = (ruled.clone(), followed.source.clone());
             let base_version = followed.base_version;
             let known = followed.known_files(now, self.settings.poll);
+            let again = followed.known_since == now;
             let sender = self.hints.sender.clone();
             let spawned = thread::Builder::new()
                 .name("zmtp-auth reading".into())
                 .spawn(move || {
                     let reading = contain(|| {
-                        watcher.ask_for_hints(&source);
+                        watcher.ask_for_hints(&source, again);
                         read(&source, &auth, &mut lock(&known))
                     });
                     drop(reader);
@@ -334,17 +339,19 @@ impl Reloading {
         }
         let (entries, source) = (followed.settling.in_force(), &followed.source);
         if changes_the_rule(&settled, entries) {
+            let settled = Some(&settled).filter(|_| followed.is_ruling);
             let applied = auth.try_change(|policy| {
                 let watched = policy.watches.get(ruled);
                 let is_ours = |watched: &Watched| {
                     watched.watch == self.id && watched.base_version == base_version
                 };
                 match watched.is_some_and(is_ours) {
-                    true => Ok(((), source.install(policy, entries, auth))),
+                    true => Ok(((), source.install(policy, entries, settled, auth))),
                     // Another call has configured the domain meanwhile, and takes precedence.
                     false => Err(()),
                 }
             });
+            followed.is_ruling = applied.is_ok();
             applied.ok()?;
         }
         Some(source.event(entries, &reading.passed_over))
@@ -368,10 +375,10 @@ impl Reloading {
 
 /// Whether the settled entries change the rule. A password file that is not valid does not: its
 /// users stay in force.
-fn changes_the_rule(settled: &BTreeSet<Name>, entries: &Entries) -> bool {
+fn changes_the_rule(settled: &Settled, entries: &Entries) -> bool {
     let kept = |entry: &Entry| matches!(entry, Entry::Issue(ReloadIssue::FileKept(_)));
     match entries.get(&Name::Whole) {
-        Some(entry) if kept(entry) => settled.iter().any(|name| *name != Name::Whole),
+        Some(entry) if kept(entry) => settled.keys().any(|name| *name != Name::Whole),
         _ => !settled.is_empty(),
     }
 }
@@ -386,6 +393,7 @@ mod tests {
     use crate::cert::certificate::Certificate;
     use crate::cert::validity::Validity;
     use crate::lock::lock;
+    use std::collections::BTreeSet;
     use std::path::Path;
     use std::sync::atomic::AtomicUsize;
     use std::sync::{Condvar, Mutex};
@@ -549,6 +557,7 @@ mod tests {
             source: Source::PasswordFile(Domain::ALL, "users".into()),
             base_version: 0,
             settling: Settling::new(Entries::new()),
+            is_ruling: false,
             schedule: Schedule::new(Instant::now()),
             warned_of: Some(0o640),
             known: Arc::default(),

@@ -34,6 +34,9 @@ pub(crate) struct Reading {
 
 pub(crate) type Entries = BTreeMap<Name, Entry>;
 
+/// The entries before those that have changed. `None` stands for no entry.
+pub(crate) type Settled = BTreeMap<Name, Option<Entry>>;
+
 /// The name of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Name {
@@ -50,7 +53,7 @@ pub(crate) enum Name {
 /// The smallest part of a source that comes into force independently of the rest.
 #[derive(Clone)]
 pub(crate) enum Entry {
-    Certificate(Box<Certificate>),
+    Certificate(Certificate),
     User(Stored),
     Issue(ReloadIssue),
     /// Nothing was loaded yet. It differs from every other entry, so the first reading is a change.
@@ -61,9 +64,11 @@ impl Content for Entry {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Certificate(one), Self::Certificate(other)) => {
-                one.public_key() == other.public_key()
-                    && one.metadata() == other.metadata()
-                    && one.validity() == other.validity()
+                // Most files are known, and then both are one certificate.
+                one.is_clone_of(other)
+                    || one.public_key() == other.public_key()
+                        && one.metadata() == other.metadata()
+                        && one.validity() == other.validity()
             }
             (Self::User(one), Self::User(other)) => one.is_same(other),
             (Self::Issue(one), Self::Issue(other)) => one == other,
@@ -92,7 +97,7 @@ impl Reading {
 
     pub(crate) fn of_report(report: &DirectoryReport) -> Self {
         let good = report.certificates.iter().filter_map(|certificate| {
-            let entry = Entry::Certificate(Box::new(certificate.clone()));
+            let entry = Entry::Certificate(certificate.clone());
             Some((Name::File(certificate.file()?.into()), entry))
         });
         let bad = report.problems.iter().map(|(file, error)| {
