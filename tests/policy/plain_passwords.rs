@@ -86,6 +86,123 @@ fn file(content: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
+mod single_users {
+    use super::*;
+    use zmtp_auth::Grant;
+    use zmtp_auth::zap::ZapRouter;
+
+    fn grant(auth: &Authenticator, domain: &str, name: &str, password: &str) -> Option<Grant> {
+        let router = ZapRouter::new();
+        router.bind("*", auth.clone()).unwrap();
+        let credentials = Credentials::Plain {
+            username: Bytes::copy_from_slice(name.as_bytes()),
+            password: Password::from(password),
+        };
+        let address = PeerAddress::from_zap(b"127.0.0.1");
+        let request = AccessRequest::new(Domain::from(domain), address, credentials);
+        match block_on(router.authorize(&request)) {
+            zmtp_auth::Verdict::Allow(approval) => approval.grant,
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_change_of_a_user_ends_the_admissions_of_that_user_alone() {
+        let auth = Authenticator::new();
+        auth.configure_plain("plant", [("ada", "one"), ("bob", "two")])
+            .unwrap();
+        let ada = grant(&auth, "plant", "ada", "one").unwrap();
+        let bob = grant(&auth, "plant", "bob", "two").unwrap();
+        auth.add_plain_users("plant", [("eve", "three"), ("ada", "one")])
+            .unwrap();
+        let eve = grant(&auth, "plant", "eve", "three").unwrap();
+        assert!(ada.still_valid() && bob.still_valid());
+        auth.add_plain_users("plant", [("ada", "other")]).unwrap();
+        assert!(!ada.still_valid() && bob.still_valid() && eve.still_valid());
+        assert_eq!(
+            plain(&auth, "plant", "ada", "one"),
+            refused("Invalid password")
+        );
+        let ada = grant(&auth, "plant", "ada", "other").unwrap();
+        let removed = auth.remove_plain_users("plant", ["eve", "eve", "mallory"]);
+        assert_eq!((removed.removed_users, removed.removed_keys), (1, 0));
+        assert!(ada.still_valid() && bob.still_valid() && !eve.still_valid());
+        assert_eq!(
+            plain(&auth, "plant", "eve", "three"),
+            refused("Invalid username")
+        );
+        // The last user goes, and the domain still does not fall back.
+        auth.configure_plain("*", [("ada", "star")]).unwrap();
+        assert_eq!(
+            auth.remove_plain_users("plant", ["ada", "bob"])
+                .removed_users,
+            2
+        );
+        assert_eq!(
+            plain(&auth, "plant", "ada", "star"),
+            refused("Invalid username")
+        );
+    }
+
+    #[test]
+    fn a_hashed_password_makes_all_checks_costly_and_its_removal_makes_them_cheap() {
+        let auth = Authenticator::new();
+        auth.configure_plain("*", [("ada", "one")]).unwrap();
+        let polled = |auth: &Authenticator| {
+            let rest: [&[u8]; 3] = [b"PLAIN", b"ada", b"one"];
+            let mut asked = pin!(asked(auth, frames("", &rest)));
+            asked
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+        };
+        assert!(polled(&auth));
+        auth.add_plain_users("*", [("bob", HASH)]).unwrap();
+        assert!(!polled(&auth));
+        assert_eq!(plain(&auth, "", "bob", "secret"), allowed("bob"));
+        let error = auth
+            .add_plain_users("*", [("eve", "$argon2id$v=19$m=1")])
+            .unwrap_err();
+        assert!(matches!(error, PlainUsersError::Hash { user, .. } if user == "eve"));
+        assert_eq!(plain(&auth, "", "ada", "one"), allowed("ada"));
+        assert_eq!(auth.remove_plain_users("*", ["bob"]).removed_users, 1);
+        assert!(polled(&auth));
+    }
+
+    #[test]
+    fn a_domain_without_users_is_claimed_by_an_addition_and_not_by_a_removal() {
+        let auth = Authenticator::new();
+        auth.configure_plain("*", [("ada", "star")]).unwrap();
+        assert_eq!(auth.remove_plain_users("plant", ["ada"]).removed_users, 0);
+        assert_eq!(plain(&auth, "plant", "ada", "star"), allowed("ada"));
+        auth.add_plain_users("plant", [("bob", "two")]).unwrap();
+        assert_eq!(
+            plain(&auth, "plant", "ada", "star"),
+            refused("Invalid username")
+        );
+        assert_eq!(plain(&auth, "plant", "bob", "two"), allowed("bob"));
+        // A provider has no users to remove, and gives way to users that are added.
+        auth.configure_plain_callback("plant", |_: PlainQuestion| {
+            ready(Ok::<_, &str>(ProviderAnswer::Yes))
+        });
+        assert_eq!(auth.remove_plain_users("plant", ["bob"]).removed_users, 0);
+        assert_eq!(plain(&auth, "plant", "anyone", "x"), allowed("anyone"));
+        auth.add_plain_users("plant", [("bob", "two")]).unwrap();
+        assert_eq!(
+            plain(&auth, "plant", "anyone", "x"),
+            refused("Invalid username")
+        );
+        assert!(
+            auth.add_plain_users("fresh", [("eve", "$argon2id$")])
+                .is_err()
+        );
+        assert_eq!(
+            plain(&auth, "fresh", "ada", "star"),
+            refused("Invalid username")
+        );
+    }
+}
+
 mod password_files {
     use super::*;
 

@@ -22,6 +22,10 @@ pub struct Configured {
     ///
     /// [`remove_curve_keys`]: crate::auth::Authenticator::remove_curve_keys
     pub removed_keys: usize,
+    /// The number of users that [`remove_plain_users`] has removed. Other calls leave it at 0.
+    ///
+    /// [`remove_plain_users`]: crate::auth::Authenticator::remove_plain_users
+    pub removed_users: usize,
     /// How many live admissions the call has changed: it has ended them, or given them other topics or
     /// another end of their validity.
     pub changed_admissions: usize,

@@ -14,7 +14,7 @@ use crate::zap::bounds::within;
 use crate::zap::contain::Panicked;
 use bytes::Bytes;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::ptr;
@@ -192,20 +192,11 @@ impl PasswordTable {
             (Bytes::copy_from_slice(name.as_ref()), stored)
         });
         let users = users.collect();
-        Self::in_order(key, verifiers, users)
+        Self::of_stored(key, verifiers, users)
     }
 
     /// The table of these users, whose keyed hashes were created with this key.
-    #[cfg(feature = "reload")]
     pub(crate) fn of_stored(
-        key: Arc<HashKey>,
-        verifiers: Arc<ThreadPool>,
-        users: Vec<(Bytes, Stored)>,
-    ) -> Self {
-        Self::in_order(key, verifiers, users.into_iter().collect())
-    }
-
-    fn in_order(
         key: Arc<HashKey>,
         verifiers: Arc<ThreadPool>,
         users: HashMap<Bytes, Stored>,
@@ -218,14 +209,12 @@ impl PasswordTable {
         let users = users.into_iter().map(|(name, stored)| {
             let place = HASHER.hash_one(&name[..]);
             let version = 0;
-            (
-                place,
-                User {
-                    name,
-                    stored,
-                    version,
-                },
-            )
+            let user = User {
+                name,
+                stored,
+                version,
+            };
+            (place, user)
         });
         let mut users: Vec<_> = users.collect();
         users.sort_unstable_by(|(one_place, one), (other_place, other)| {
@@ -239,6 +228,20 @@ impl PasswordTable {
             cost,
             verifiers,
         }
+    }
+
+    /// A table without the users of these names, and with those of `added`, whose passwords apply.
+    pub(crate) fn edited(&self, gone: &HashSet<Bytes>, added: &[&Self]) -> Self {
+        let kept = self.users.iter().filter(|user| !gone.contains(&user.name));
+        let users = kept.chain(added.iter().flat_map(|added| &added.users));
+        let users = users.map(|user| (user.name.clone(), user.stored.clone()));
+        let (key, verifiers) = (Arc::clone(&self.key), Arc::clone(&self.verifiers));
+        Self::of_stored(key, verifiers, users.collect())
+    }
+
+    /// The number of users.
+    pub(crate) const fn len(&self) -> usize {
+        self.users.len()
     }
 
     /// The first user at the place of `name` or after it, or the last of all, and whether it is at
