@@ -388,6 +388,7 @@ fn open_message(
 }
 
 /// Checks what can be checked of a MESSAGE before its box is opened, and returns its nonce.
+#[inline]
 fn check_message(counter: &ReceiveCounter, body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
     let nonce = curve_message::parse(body)?;
     counter.check(u64::from_be_bytes(nonce))?;

@@ -47,20 +47,28 @@ pub(crate) fn put_clear(
 /// Checks a MESSAGE as far as possible before its box is opened, and returns its nonce.
 #[inline]
 pub(crate) fn parse(body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
+    // RFC 26, MESSAGE: nonce, and a box of at least one byte of flags.
+    match body.split_first_chunk() {
+        Some((NAME, rest)) if body.len() >= MESSAGE_OVERHEAD => match rest.first_chunk() {
+            Some(nonce) => Ok(*nonce),
+            None => Err(refused(body)),
+        },
+        _ => Err(refused(body)),
+    }
+}
+
+/// Why a body is no MESSAGE.
+#[cold]
+fn refused(body: &[u8]) -> Error {
     // RFC 26, MESSAGE: a frame with any other content was not sealed, whatever its flags are.
     if !body.starts_with(NAME) {
-        return Err(ProtocolError::UnexpectedCommand {
+        return ProtocolError::UnexpectedCommand {
             expected: "MESSAGE",
             got: crate::printable::printable(&body[..body.len().min(NAME.len())]),
         }
-        .into());
+        .into();
     }
-    // RFC 26, MESSAGE: nonce, and a box of at least one byte of flags.
-    let nonce = body[NAME.len()..].first_chunk::<NONCE_LEN>();
-    let Some(nonce) = nonce.filter(|_| body.len() >= MESSAGE_OVERHEAD) else {
-        return Err(malformed(body.len()));
-    };
-    Ok(*nonce)
+    malformed(body.len())
 }
 
 /// The flags in a MESSAGE whose box has been opened in place. Its payload is behind the first

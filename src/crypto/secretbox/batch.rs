@@ -220,8 +220,13 @@ impl TrafficKey {
 
 /// Whether the boxes of a batch need so few blocks that [`SMALL_BATCH_DEPTH`] is enough.
 fn is_small(jobs: &[Job<'_>]) -> bool {
-    let blocks = jobs.iter().map(|job| blocks_of(job.boxed.len()));
-    blocks.clone().all(|blocks| blocks <= MOST_EACH) && blocks.sum::<usize>() <= 2 * AT_ONCE
+    let (mut longest, mut all) = (0, 0);
+    for job in jobs {
+        let blocks = blocks_of(job.boxed.len());
+        longest = blocks.max(longest);
+        all += blocks;
+    }
+    longest <= MOST_EACH && all <= 2 * AT_ONCE
 }
 
 impl fmt::Debug for TrafficKey {
