@@ -22,9 +22,9 @@ const SHALLOW_DEPTH: usize = 2560 * UNOPTIMISED;
 /// The same for longer boxes, unless the code for them needs more.
 pub(crate) const LONG_DEPTH: usize = 6 * 1024 * UNOPTIMISED;
 /// The same for a batch of boxes, whose key stream is all on the stack.
-pub(crate) const BATCH_DEPTH: usize = 13 * 1024 * UNOPTIMISED;
+pub(crate) const BATCH_DEPTH: usize = 11 * 1024 * UNOPTIMISED;
 /// The same for a batch of few blocks.
-pub(crate) const SMALL_BATCH_DEPTH: usize = 7 * 1024 * UNOPTIMISED;
+pub(crate) const SMALL_BATCH_DEPTH: usize = 6656 * UNOPTIMISED;
 /// The same for precomputing key stream.
 pub(crate) const PRECOMPUTE_DEPTH: usize = 4 * 1024 * UNOPTIMISED;
 /// The same for a box with precomputed key stream.

@@ -66,9 +66,7 @@ pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>], code: Avx512) -> 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn seal_batch<const N: usize>(key: &StreamKey, jobs: &mut [Job<'_>]) {
     let mut stream = [[0; BLOCK_LEN]; N];
-    let mut plan = Plan::<N>::empty();
-    plan.add(jobs);
-    fill(key, &plan, &mut stream);
+    fill(key, jobs, &mut stream);
     let mut stream = &stream[..];
     for group in jobs.chunks_mut(GROUP) {
         let mut keys = [&[0; KEY_LEN]; GROUP];
@@ -97,9 +95,7 @@ fn seal_batch<const N: usize>(key: &StreamKey, jobs: &mut [Job<'_>]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 fn open_batch<const N: usize>(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
     let mut stream = [[0; BLOCK_LEN]; N];
-    let mut plan = Plan::<N>::empty();
-    plan.add(jobs);
-    fill(key, &plan, &mut stream);
+    fill(key, jobs, &mut stream);
     let mut stream = &stream[..];
     let mut opened = 0;
     for group in jobs.chunks_mut(GROUP) {
@@ -140,10 +136,12 @@ fn good_tags(group: &[Job<'_>], tags: &[[u8; TAG_LEN]]) -> usize {
     }
 }
 
-/// Makes the key stream of a batch.
-#[inline]
+/// Makes the key stream of a batch. Not inlined, so that less of the stack is needed at once.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
-fn fill<const N: usize>(key: &StreamKey, plan: &Plan<N>, stream: &mut [[u8; BLOCK_LEN]; N]) {
+fn fill<const N: usize>(key: &StreamKey, jobs: &[Job<'_>], stream: &mut [[u8; BLOCK_LEN]; N]) {
+    let mut plan = Plan::<N>::empty();
+    plan.add(jobs);
     let (nonces, _) = plan.nonces.as_chunks();
     let (numbers, _) = plan.numbers.as_chunks();
     let (passes, _) = stream.as_chunks_mut();
