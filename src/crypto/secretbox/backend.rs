@@ -374,7 +374,7 @@ mod tests {
         let (key, _) = keys();
         let mut random = Random(5);
         let (longest, count) = if cfg!(miri) { (40, 3) } else { (330, 17) };
-        for len in (0..longest).step_by(if full() { 1 } else { 11 }) {
+        for len in (0..longest).step_by(if full() { 1 } else { 19 }) {
             let spread = [0, 1, 40][len % 3];
             let texts: Vec<_> = (0..count)
                 .map(|at| random.bytes(len + at * spread % 41))
