@@ -48,7 +48,7 @@ struct State {
 #[derive(Default)]
 struct Feed {
     pending: Mutex<Pending>,
-    /// That of the latest connection.
+    /// That of the connection, if there is one.
     admission: Mutex<Option<Grant>>,
     changed: Notify,
     /// Told once the socket is gone.
@@ -215,17 +215,19 @@ impl Announcer {
     }
 
     fn detach_unless(&self, pipe: PipeId, keep: impl Fn(&Option<Grant>) -> bool) {
-        let feed = {
+        // The grant is dropped without a lock, because that is foreign code.
+        let (feed, _given_up) = {
             // Locked until the connection is given up, so that no other one has come by then.
             let state = lock(&self.state);
             let Some(feed) = state.feeds.get(&pipe) else {
                 return;
             };
-            if keep(&lock(&feed.admission)) {
+            let mut admission = lock(&feed.admission);
+            if keep(&admission) {
                 return;
             }
             feed.change(Pending::detach);
-            Arc::clone(feed)
+            (Arc::clone(feed), admission.take())
         };
         feed.wake();
         let is_kept = lock(&feed.pending).is_kept();

@@ -459,3 +459,18 @@ async fn an_xsub_keeps_the_later_connection_when_the_earlier_peer_is_revoked() {
         }
     );
 }
+
+/// A publisher that is away, and may come back, is no admitted peer meanwhile.
+#[tokio::test]
+async fn a_dialled_publisher_that_is_lost_holds_no_grant() {
+    let (policy, security) = policy();
+    let mut xsub = Xsub::with_options(fast());
+    xsub.subscribe("");
+    let mut alice = Pub::with_options(fast());
+    let endpoint = alice.bind(ANY_PORT, plain_client("alice")).await.unwrap();
+    xsub.connect(&endpoint, security).unwrap();
+    eventually(|| alice.subscribers().any(|it| it.subscriptions == 1)).await;
+    assert_eq!(policy.live_grants(), 1);
+    drop(alice);
+    eventually(|| xsub.try_recv().is_none() && policy.live_grants() == 0).await;
+}
