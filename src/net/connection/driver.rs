@@ -336,7 +336,11 @@ impl Exchange {
             }
             // Asked once for all that was fetched together, and after that: what is queued once the
             // admission is withdrawn does not reach the peer.
-            if self.to_send.has_news() {
+            let Some(is_new) = self.to_send.look() else {
+                // What is pushed from now on waits for the next turn, which asks first.
+                break;
+            };
+            if is_new {
                 self.require_admission()?;
                 is_admitted = true;
             }

@@ -26,7 +26,7 @@ pub(crate) struct Consumer<T: Item> {
     used: usize,
     /// How many parts of all items in it were not taken.
     left: usize,
-    /// Whether something was fetched since [`Consumer::has_news`].
+    /// Whether something was fetched since [`Consumer::look`].
     has_news: bool,
     /// Bytes of taken items that still count in [`State::bytes`].
     taken: usize,
@@ -90,9 +90,10 @@ impl<T: Item> Consumer<T> {
         Poll::Pending
     }
 
-    /// Whether the next item was fetched since the last call. It was pushed before the call in any case.
-    pub(crate) fn has_news(&mut self) -> bool {
-        self.fetch() && std::mem::take(&mut self.has_news)
+    /// Whether the next item was fetched since the last call. It was pushed before this call in any case.
+    /// `None` if there is no item.
+    pub(crate) fn look(&mut self) -> Option<bool> {
+        self.fetch().then(|| std::mem::take(&mut self.has_news))
     }
 
     /// Takes the oldest part, if there is one.

@@ -408,6 +408,23 @@ mod tests {
     }
 
     #[test]
+    fn a_look_tells_new_items_from_those_that_an_earlier_look_has_seen() {
+        let (producer, mut consumer) = queue(10, usize::MAX, None);
+        assert_eq!(consumer.look(), None);
+        producer.push('a', 1).unwrap();
+        producer.push('b', 1).unwrap();
+        assert_eq!(
+            [consumer.look(), consumer.look()],
+            [Some(true), Some(false)]
+        );
+        assert_eq!(consumer.take(), Some('a'));
+        producer.push('c', 1).unwrap();
+        assert_eq!((consumer.look(), consumer.take()), (Some(false), Some('b')));
+        assert_eq!((consumer.look(), consumer.take()), (Some(true), Some('c')));
+        assert_eq!(consumer.look(), None);
+    }
+
+    #[test]
     fn what_is_not_conflated_is_kept_in_order_and_within_bounds() {
         let (producer, mut consumer) = conflated();
         producer.push_all(&mut "aBCdEFG".chars().map(|item| (item, 1)).collect(), true);
