@@ -4,7 +4,7 @@
 
 use crate::cert::certificate::Certificate;
 use crate::cert::problem::CertificateError;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::Path;
@@ -21,6 +21,8 @@ pub(crate) struct KnownFiles {
     files: HashMap<OsString, Known>,
     /// The number of readings of the directory.
     round: u64,
+    /// What the system is asked about. `None`: every file.
+    asked: Option<HashSet<OsString>>,
     #[cfg(test)]
     reads: usize,
     /// Called between the look at a file and its reading.
@@ -75,6 +77,13 @@ impl Stamp {
 }
 
 impl KnownFiles {
+    /// Sets the files about which the next readings ask the system. `None`: all. Other files that are known
+    /// count as they are known, so a reading that confirms the one before asks only about what changes.
+    pub(crate) fn ask_about(&mut self, asked: Option<HashSet<OsString>>) -> &mut Self {
+        self.asked = asked;
+        self
+    }
+
     /// Begins a reading of the directory.
     pub(crate) const fn begin(&mut self) {
         self.round += 1;
@@ -91,15 +100,21 @@ impl KnownFiles {
         path: &Path,
         now: SystemTime,
     ) -> Result<Certificate, CertificateError> {
+        let name = path.as_os_str();
+        let is_asked = self.asked.as_ref().is_none_or(|asked| asked.contains(name));
+        if !is_asked && let Some(known) = self.files.get_mut(name) {
+            known.round = self.round;
+            return Ok(known.certificate.clone());
+        }
         let metadata = fs::metadata(path).ok();
         let stamp = metadata.and_then(|metadata| Stamp::of(&metadata));
-        if let (Some(known), Some(stamp)) = (self.files.get_mut(path.as_os_str()), stamp)
+        if let (Some(known), Some(stamp)) = (self.files.get_mut(name), stamp)
             && known.stamp == stamp
         {
             known.round = self.round;
             return Ok(known.certificate.clone());
         }
-        self.files.remove(path.as_os_str());
+        self.files.remove(name);
         #[cfg(test)]
         {
             self.reads += 1;
@@ -209,6 +224,28 @@ mod tests {
         lead_to(&one);
         let read = known.read(&link, later).unwrap();
         assert_eq!(read.public_key().to_z85(), KEY);
+    }
+
+    #[test]
+    fn a_reading_that_confirms_another_asks_only_about_what_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |number: usize| directory.path().join(format!("{number}.key"));
+        for number in 0..9 {
+            fs::write(path(number), text(KEY)).unwrap();
+        }
+        let mut known = KnownFiles::default();
+        assert_eq!(reads(&mut known, directory.path(), LATER), 9);
+        for number in [3, 4] {
+            fs::write(path(number), text(OTHER_KEY)).unwrap();
+        }
+        fs::remove_file(path(5)).unwrap();
+        fs::write(path(9), text(KEY)).unwrap();
+        // A new file is not known, and a file that is gone is not found.
+        known.ask_about(Some([path(3).into()].into()));
+        assert_eq!(reads(&mut known, directory.path(), LATER), 2);
+        assert_eq!(known.files.len(), 9);
+        known.ask_about(None);
+        assert_eq!(reads(&mut known, directory.path(), LATER), 1);
     }
 
     #[test]

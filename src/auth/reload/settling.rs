@@ -62,6 +62,11 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
         &self.in_force
     }
 
+    /// The names of the entries whose changes are not in force yet.
+    pub(crate) fn changing(&self) -> impl Iterator<Item = &N> {
+        self.changing.keys()
+    }
+
     /// Takes a reading, and returns the entries before those whose change comes into force by it; `None`
     /// stands for no entry. If an entry is missing from the reading, `is_covered` says whether it is absent.
     /// Otherwise the reading says nothing about it.

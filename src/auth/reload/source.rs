@@ -265,6 +265,11 @@ mod tests {
                 let again = Reading::of_directory(&directory::read_again(&directory, &mut known, later));
                 let whole = Reading::of_directory(&directory::read(&directory));
                 prop_assert!(again.is_same(&whole));
+                // Nothing has changed since, so it need not ask about any file.
+                known.ask_about(Some(HashSet::new()));
+                let confirming = directory::read_again(&directory, &mut known, later);
+                prop_assert!(Reading::of_directory(&confirming).is_same(&whole));
+                known.ask_about(None);
                 seconds += 60;
                 let now = start + Duration::from_secs(seconds);
                 let settled = settling.see(&again.entries, |_| true, now, Duration::ZERO);

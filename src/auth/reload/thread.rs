@@ -16,7 +16,8 @@ use crate::cert::known_files::KnownFiles;
 use crate::lock::lock;
 use crate::secret_file::open_to_others;
 use crate::zap::contain::contain;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -147,6 +148,8 @@ struct Followed {
     /// Whether the rule in force is that of the entries in force.
     is_ruling: bool,
     schedule: Schedule,
+    /// Whether files may have changed since the last reading began.
+    has_news: bool,
     /// The permission bits of the latest warning about them.
     warned_of: Option<u32>,
     /// The files that were read, and since when they are known.
@@ -170,6 +173,13 @@ impl Followed {
             self.known_since = now;
         }
         Arc::clone(&self.known)
+    }
+
+    /// The files that the next reading asks the system about; `None`: all. A reading without news confirms
+    /// the changes that the one before has shown, and asks about their files.
+    fn asked(&mut self) -> Option<HashSet<OsString>> {
+        let changing = self.settling.changing().filter_map(Name::file);
+        (!std::mem::take(&mut self.has_news)).then(|| changing.cloned().collect())
     }
 
     /// The permission bits that an explicit call has warned of.
@@ -237,6 +247,7 @@ impl Reloading {
                 settling: Followed::settling(watched),
                 is_ruling: watched.base.is_some(),
                 schedule: Schedule::new(now),
+                has_news: true,
                 warned_of: Followed::warned_of(watched),
                 known: Arc::default(),
                 known_since: now,
@@ -247,6 +258,7 @@ impl Reloading {
                 followed.is_ruling = watched.base.is_some();
                 followed.warned_of = Followed::warned_of(watched).or(followed.warned_of);
                 followed.schedule.make_due_by(now);
+                followed.has_news = true;
             }
         }
     }
@@ -269,13 +281,14 @@ impl Reloading {
             let base_version = followed.base_version;
             let known = followed.known_files(now, self.settings.poll);
             let again = followed.known_since == now;
+            let asked = followed.asked();
             let sender = self.hints.sender.clone();
             let spawned = thread::Builder::new()
                 .name("zmtp-auth reading".into())
                 .spawn(move || {
                     let reading = contain(|| {
                         watcher.ask_for_hints(&source, again);
-                        read(&source, &auth, &mut lock(&known))
+                        read(&source, &auth, lock(&known).ask_about(asked))
                     });
                     drop(reader);
                     // Sending fails if the reloading thread has ended, and then no result is needed.
@@ -304,6 +317,7 @@ impl Reloading {
         let soon = schedule::later(Instant::now(), self.settings.debounce / 16);
         for followed in self.sources.values_mut() {
             followed.schedule.make_due_by(soon);
+            followed.has_news = true;
         }
     }
 
@@ -322,6 +336,7 @@ impl Reloading {
             // An explicit call has loaded the files since this reading began, and may have read
             // later contents. The reading is discarded and repeated.
             followed.schedule.make_due_by(now);
+            followed.has_news = true;
             return None;
         }
         let (reading, debounce) = (reading?, self.settings.debounce);
@@ -546,6 +561,41 @@ mod tests {
         }
         gate.open();
     }
+
+    fn followed(source: Source) -> Followed {
+        Followed {
+            source,
+            base_version: 0,
+            settling: Settling::new(Entries::new()),
+            is_ruling: false,
+            schedule: Schedule::new(Instant::now()),
+            has_news: true,
+            warned_of: None,
+            known: Arc::default(),
+            known_since: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn a_reading_asks_about_all_files_after_news_and_else_about_what_changes() {
+        let directory = Source::Directory(Domain::ALL, "keys".into(), Validity::default());
+        let mut followed = followed(directory);
+        assert_eq!(followed.asked(), None);
+        let issue = || Entry::Issue(ReloadIssue::Hangs);
+        let names = [
+            Name::File("keys/a.key".into()),
+            Name::Secret("keys/b".into()),
+        ];
+        let reading = names.map(|name| (name, issue())).into();
+        let now = Instant::now();
+        let settled = followed.settling.see(&reading, |_| true, now, LONG);
+        assert!(settled.is_empty());
+        let changing: HashSet<OsString> = ["keys/a.key".into(), "keys/b".into()].into();
+        assert_eq!(followed.asked(), Some(changing));
+        followed.has_news = true;
+        assert_eq!(followed.asked(), None);
+    }
+
     #[test]
     fn each_mode_of_a_password_file_is_warned_of_once() {
         let reading = |loose_mode| {
@@ -553,16 +603,8 @@ mod tests {
             reading.loose_mode = loose_mode;
             reading
         };
-        let mut followed = Followed {
-            source: Source::PasswordFile(Domain::ALL, "users".into()),
-            base_version: 0,
-            settling: Settling::new(Entries::new()),
-            is_ruling: false,
-            schedule: Schedule::new(Instant::now()),
-            warned_of: Some(0o640),
-            known: Arc::default(),
-            known_since: Instant::now(),
-        };
+        let mut followed = followed(Source::PasswordFile(Domain::ALL, "users".into()));
+        followed.warned_of = Some(0o640);
         let modes = [Some(0o640), None, Some(0o640), Some(0o644), Some(0o644)];
         let told = modes.map(|mode| followed.newly_open(&reading(mode)));
         assert_eq!(told, [None, None, None, Some(0o644), None]);

@@ -33,8 +33,9 @@ use std::path::PathBuf;
 /// each user is debounced independently, so one that keeps changing does not delay others. An entry
 /// that no reading has shown for four debounces is removed, even if nothing else has settled.
 /// Notifications of the file system only cause a reading. What was read decides. A reading passes over
-/// certificate files whose length, times and place on disk are those of an earlier reading. At least once
-/// in the time of [`ReloadSettings::poll`] it reads all files.
+/// certificate files whose length, times and place on disk are those of an earlier reading. A reading that
+/// confirms a change lists the directory, and looks at the files that change. At least once in the time of
+/// [`ReloadSettings::poll`] a reading reads all files.
 ///
 /// Explicit calls of the [`Authenticator`] take precedence. A call that loads the same directory or
 /// file keeps the watch. Any other call for the same domain and mechanism ends the watch, and so do

@@ -50,6 +50,16 @@ pub(crate) enum Name {
     User(Bytes),
 }
 
+impl Name {
+    /// The file of a directory that it names.
+    pub(crate) const fn file(&self) -> Option<&OsString> {
+        match self {
+            Self::File(file) | Self::Secret(file) => Some(file),
+            Self::Whole | Self::User(_) => None,
+        }
+    }
+}
+
 /// The smallest part of a source that comes into force independently of the rest.
 #[derive(Clone)]
 pub(crate) enum Entry {
