@@ -464,7 +464,12 @@ mod tests {
     /// The realm of the places by address.
     const ADDRESSES: u64 = 9;
 
+    /// In an unoptimised build more of them take long.
+    const CASES: u32 = 64;
+
     proptest! {
+        #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
+
         #[test]
         fn every_search_finds_what_is_there(
             steps in proptest::collection::vec(step(), 1..200),
