@@ -48,7 +48,7 @@ pub(crate) enum Erased {}
 ///
 /// A configuration that does not say which peers are admitted does not compile:
 ///
-/// ```compile_fail,E0599
+/// ```compile_fail,E0277
 /// use zmtp_auth::{Config, KeyPair, SocketType};
 ///
 /// let server = KeyPair::generate().unwrap();
