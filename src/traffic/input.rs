@@ -16,6 +16,10 @@ const READ_QUIET: usize = 8 * 1024;
 /// compared with the work on what it has read.
 pub(crate) const READ_BUSY: usize = 64 * 1024;
 
+/// After so many reads in a row that bring less than half of their room, the next ones get half as much. One
+/// says little: it may bring the rest of a burst, or a short burst between long ones.
+const SHORT_READS: u8 = 4;
+
 /// A frame of at least this many bytes is read into a buffer of its own size.
 const LARGE_FRAME: usize = 16 * 1024;
 
@@ -31,8 +35,8 @@ pub(crate) struct Input {
     read_size: usize,
     /// Average length of the frames that arrived last, if they are large.
     large_frame: Option<usize>,
-    /// Whether the last read brought less than half of its room.
-    was_short: bool,
+    /// How many reads in a row have brought less than half of their room.
+    short_reads: u8,
     /// The room that was given last.
     offered: usize,
     /// Bytes in the buffer when that room was given.
@@ -49,7 +53,7 @@ impl Default for Input {
             since_move: 0,
             read_size: READ_QUIET,
             large_frame: None,
-            was_short: false,
+            short_reads: 0,
             offered: 0,
             before: 0,
             #[cfg(test)]
@@ -153,14 +157,18 @@ impl Input {
     pub(crate) fn on_read(&mut self) {
         let read = self.bytes.len().saturating_sub(self.before);
         self.since_move = self.since_move.saturating_add(read);
-        // One short read says little: it may bring the rest of what the read before it had no room for.
-        let is_short = read < self.offered / 2;
         if read == self.offered {
             self.read_size = READ_BUSY.min(self.read_size * 2);
-        } else if is_short && self.was_short {
-            self.read_size = READ_QUIET.max(self.read_size / 2);
         }
-        self.was_short = is_short;
+        self.short_reads = if read < self.offered / 2 {
+            self.short_reads + 1
+        } else {
+            0
+        };
+        if self.short_reads == SHORT_READS {
+            self.read_size = READ_QUIET.max(self.read_size / 2);
+            self.short_reads = 0;
+        }
         (self.before, self.offered) = (self.bytes.len(), 0);
     }
 
@@ -264,7 +272,9 @@ mod tests {
             while reads_of(&mut input, burst) > 1 {}
             for _ in 0..10 {
                 assert_eq!(reads_of(&mut input, burst), 1, "{burst}");
-                assert_eq!(reads_of(&mut input, burst / 3), 1, "{burst}");
+                for _ in 1..SHORT_READS {
+                    assert_eq!(reads_of(&mut input, burst / 3), 1, "{burst}");
+                }
             }
         }
         // A quiet connection reads into little memory again.

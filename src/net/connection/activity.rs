@@ -1,14 +1,16 @@
 //! How busy a connection is.
 //!
-//! A connection that has carried many messages between two waits keeps its buffers for [`SLACK`]: a
-//! stream of bursts would free and allocate them for each burst. A quiet one frees its buffers.
+//! A connection is busy if it has carried many messages fast between two waits. It keeps its buffers for
+//! [`SLACK`]: a stream of bursts would free and allocate them for each burst. Another one frees its buffers
+//! when it waits: they would have left the processor's caches when they are used next, and what was freed last
+//! by any connection has not.
 //!
-//! It is also busy if these messages came fast. Then it waits deferred for what the application sends: it
-//! takes many messages at once, at the end of the application's turn. Another one takes each message at
-//! once, since the peer's answer, and with it the next message, depends on this one.
+//! A busy connection also waits deferred for what the application sends: it takes many messages at once, at
+//! the end of the application's turn. Another one takes each message at once, since the peer's answer, and
+//! with it the next message, depends on this one.
 //!
 //! The driver counts messages and reports its waits. After [`SLACK`], [`Activity::idle`] ends. If there
-//! were such waits in the meantime, their kind decides for as long once more.
+//! were such waits in the meantime, the connection stays busy for as long once more.
 #![forbid(unsafe_code)]
 
 use std::pin::Pin;
@@ -26,8 +28,7 @@ const PER_MESSAGE: usize = 16 * 1024;
 /// messages a second.
 const FAST: Duration = Duration::from_micros(50);
 
-/// How long a connection keeps its buffers, and counts as busy, after it was found so. A stream with
-/// shorter gaps keeps its buffers.
+/// How long a connection counts as busy after it was found so.
 const SLACK: Duration = Duration::from_millis(100);
 
 /// Decides whether a connection is busy, from what its driver reports.
@@ -37,10 +38,8 @@ pub(crate) struct Activity {
     messages: usize,
     last_wait: Option<Instant>,
     /// Whether there were many messages at once, and fast, since `slack` began.
-    had_many: bool,
-    was_fast: bool,
-    is_busy: bool,
-    /// Runs while the connection keeps its buffers.
+    goes_on: bool,
+    /// Runs while the connection is busy.
     slack: Option<Pin<Box<Sleep>>>,
 }
 
@@ -55,40 +54,31 @@ impl Activity {
         let messages = std::mem::take(&mut self.messages);
         let now = Instant::now();
         let last = self.last_wait.replace(now);
-        if messages < MANY {
-            return;
-        }
         let span = FAST.saturating_mul(u32::try_from(messages).unwrap_or(u32::MAX));
         let is_fast = last.is_some_and(|last| now.duration_since(last) < span);
+        if messages < MANY || !is_fast {
+            return;
+        }
         if self.slack.is_none() {
             self.slack = Some(Box::pin(sleep(SLACK)));
-            self.is_busy = is_fast;
         } else {
-            self.is_busy |= is_fast;
-            self.had_many = true;
-            self.was_fast |= is_fast;
+            self.goes_on = true;
         }
     }
 
-    /// Whether the connection counts as busy.
+    /// Whether the connection is busy.
     pub(crate) const fn is_busy(&self) -> bool {
-        self.is_busy
-    }
-
-    /// Whether the connection keeps its buffers while it waits.
-    pub(crate) const fn keeps_buffers(&self) -> bool {
         self.slack.is_some()
     }
 
-    /// Waits until the time is over for which the connection keeps its buffers. Then it keeps them on if
-    /// there were many messages at once in the meantime. Waits for ever while it keeps none. Cancel-safe.
+    /// Waits until the time is over for which the connection is busy. Then it stays so if there were many
+    /// messages at once, and fast, in the meantime. Waits for ever while it is not busy. Cancel-safe.
     pub(crate) async fn idle(&mut self) {
         match &mut self.slack {
             Some(slack) => slack.as_mut().await,
             None => std::future::pending().await,
         }
-        self.is_busy = std::mem::take(&mut self.was_fast);
-        let goes_on = std::mem::take(&mut self.had_many);
+        let goes_on = std::mem::take(&mut self.goes_on);
         self.slack = goes_on.then(|| Box::pin(sleep(SLACK)));
     }
 }
@@ -100,44 +90,41 @@ mod tests {
 
     const SHORTLY: Duration = Duration::from_micros(10);
 
-    /// Counts `messages`, and waits. Returns whether the connection is busy, and keeps its buffers.
-    async fn step(activity: &mut Activity, messages: usize, after: Duration) -> (bool, bool) {
+    /// Counts `messages`, and waits. Returns whether the connection is busy.
+    async fn step(activity: &mut Activity, messages: usize, after: Duration) -> bool {
         advance(after).await;
         activity.count(messages, 64 * messages);
         activity.before_wait();
-        (activity.is_busy(), activity.keeps_buffers())
+        activity.is_busy()
     }
 
-    async fn after_slack(activity: &mut Activity) -> (bool, bool) {
+    async fn after_slack(activity: &mut Activity) -> bool {
         timeout(2 * SLACK, activity.idle()).await.unwrap();
         activity.before_wait();
-        (activity.is_busy(), activity.keeps_buffers())
+        activity.is_busy()
     }
 
     #[tokio::test(start_paused = true)]
     async fn requests_and_replies_do_not_make_a_connection_busy() {
         let mut activity = Activity::default();
         for _ in 0..100 {
-            let state = step(&mut activity, 1, SHORTLY).await;
-            assert_eq!(state, (false, false));
+            assert!(!step(&mut activity, 1, SHORTLY).await);
         }
         assert!(timeout(10 * SLACK, activity.idle()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_messages_keep_the_buffers_and_make_a_connection_busy_only_if_they_come_fast() {
+    async fn many_messages_make_a_connection_busy_only_if_they_come_fast() {
         for many in [MANY, 100] {
             let mut activity = Activity::default();
             let slowly = FAST * (many as u32 + 1);
-            let state = step(&mut activity, many, slowly).await;
-            assert_eq!(state, (false, true));
-            let state = step(&mut activity, many, slowly).await;
-            assert_eq!(state, (false, true));
-            assert_eq!(after_slack(&mut activity).await, (false, true));
-            let state = step(&mut activity, 1, SHORTLY).await;
-            assert_eq!(state, (false, true));
-            let state = step(&mut activity, many, SHORTLY).await;
-            assert_eq!(state, (true, true));
+            for _ in 0..3 {
+                assert!(!step(&mut activity, many, slowly).await);
+            }
+            assert!(step(&mut activity, many, SHORTLY).await);
+            // Slow ones do not keep it so.
+            assert!(step(&mut activity, many, slowly).await);
+            assert!(!after_slack(&mut activity).await);
         }
     }
 
@@ -145,12 +132,12 @@ mod tests {
     async fn a_stream_is_busy_until_it_has_stopped() {
         let mut activity = Activity::default();
         step(&mut activity, MANY, SHORTLY).await;
+        assert!(step(&mut activity, MANY, SHORTLY).await);
         for _ in 0..10 {
-            let state = step(&mut activity, MANY, SHORTLY).await;
-            assert_eq!(state, (true, true));
-            assert_eq!(after_slack(&mut activity).await, (true, true));
+            assert!(step(&mut activity, MANY, SHORTLY).await);
+            assert!(after_slack(&mut activity).await);
         }
-        assert_eq!(after_slack(&mut activity).await, (false, false));
+        assert!(!after_slack(&mut activity).await);
         assert!(timeout(10 * SLACK, activity.idle()).await.is_err());
     }
 }

@@ -212,7 +212,7 @@ impl Exchange {
             let due = heartbeat.into_iter().chain(*closing_until).min();
             self.activity.before_wait();
             let is_busy = self.activity.is_busy();
-            if !self.activity.keeps_buffers() {
+            if !is_busy {
                 self.release_memory();
             }
             let may_send = self.channel.can_queue() && !finished;

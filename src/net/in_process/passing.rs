@@ -125,7 +125,7 @@ impl Passing {
             other.begin_linger(other_closing);
             activity.before_wait();
             let is_busy = activity.is_busy();
-            if !activity.keeps_buffers() {
+            if !is_busy {
                 *batch = VecDeque::new();
                 one.release();
                 other.release();

@@ -173,7 +173,7 @@ impl Traffic {
             }
             activity.count(0, std::mem::take(&mut self.passed));
             activity.before_wait();
-            if !activity.keeps_buffers() {
+            if !activity.is_busy() {
                 self.relay.release_memory();
             }
             tokio::select! {

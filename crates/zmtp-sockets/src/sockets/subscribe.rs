@@ -31,6 +31,8 @@ pub struct Sub {
     wanted: Wanted,
     /// The topics that are wanted, all by one subscriber.
     filter: Trie,
+    /// Whether the empty topic is among them, to which every message belongs.
+    wants_all: bool,
 }
 
 endpoint_methods!(Sub);
@@ -121,6 +123,7 @@ impl Sub {
                 .with_events(events, |peer| peer),
             wanted,
             filter: Trie::new(),
+            wants_all: false,
         }
     }
 
@@ -130,6 +133,7 @@ impl Sub {
     pub fn subscribe(&mut self, topic: impl Into<Bytes>) {
         let topic = topic.into();
         if self.wanted.subscribe(&topic, Repeat::No) {
+            self.wants_all |= topic.is_empty();
             self.filter.insert(US, &topic);
         }
     }
@@ -138,6 +142,7 @@ impl Sub {
     pub fn unsubscribe(&mut self, topic: impl Into<Bytes>) {
         let topic = topic.into();
         if self.wanted.unsubscribe(&topic) {
+            self.wants_all &= !topic.is_empty();
             self.filter.remove(US, &topic);
         }
     }
@@ -151,14 +156,16 @@ impl Sub {
 
     /// Receives a message if one has arrived, and does not wait.
     pub fn try_recv(&mut self) -> Option<Received> {
-        let Self { queue, filter, .. } = self;
-        queue.try_pick(|peer, incoming| wanted(filter, peer, incoming))
+        let filter = (!self.wants_all).then_some(&self.filter);
+        self.queue
+            .try_pick(|peer, incoming| wanted(filter, peer, incoming))
     }
 
     /// As [`Sub::recv`]. The task of the last call is woken.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        let Self { queue, filter, .. } = self;
-        queue.poll_pick(context, |peer, incoming| wanted(filter, peer, incoming))
+        let filter = (!self.wants_all).then_some(&self.filter);
+        self.queue
+            .poll_pick(context, |peer, incoming| wanted(filter, peer, incoming))
     }
 
     fn settle(&mut self) {
@@ -172,10 +179,13 @@ impl Sub {
     }
 }
 
-/// The message, if it is subscribed to.
+/// The message, if it is subscribed to. Without a filter every message is, and none is looked at.
 #[inline]
-fn wanted(filter: &Trie, peer: &Arc<Peer>, incoming: Incoming) -> Option<Received> {
+fn wanted(filter: Option<&Trie>, peer: &Arc<Peer>, incoming: Incoming) -> Option<Received> {
     let received = Received::of(peer, incoming)?;
+    let Some(filter) = filter else {
+        return Some(received);
+    };
     let topic = received.frames().first()?;
     if filter.has_match(topic) {
         Some(received)

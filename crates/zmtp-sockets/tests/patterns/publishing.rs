@@ -77,6 +77,18 @@ async fn a_message_that_was_on_its_way_is_dropped_when_its_topic_is_taken_back()
     publisher.send("end");
     sub.unsubscribe("a");
     assert_eq!(frames(&mut sub).await, ["end"]);
+    // The same for the topic that stands for all.
+    subscribed(&mut publisher, 1).await;
+    sub.subscribe("");
+    sub.subscribe("");
+    subscribed(&mut publisher, 2).await;
+    for message in ["a", "b", "end"] {
+        publisher.send(message);
+    }
+    sub.unsubscribe("");
+    assert_eq!(frames(&mut sub).await, ["a"]);
+    sub.unsubscribe("");
+    assert_eq!(frames(&mut sub).await, ["end"]);
 }
 
 #[tokio::test]
