@@ -9,6 +9,10 @@ use zmtp_auth::net::{Message, MessageRun};
 /// Subscribers from which on their queues share messages. With fewer it saves less than it costs.
 const FROM: usize = 4;
 
+/// The longest message that they share. Half of what a run holds, so that two fit. The last run is kept
+/// while nothing is sent, and is to hold little memory then.
+const LONGEST: usize = 16 * 1024;
+
 /// Sends messages to their audiences, those in a row for one audience together.
 #[derive(Default)]
 pub(crate) struct Runs {
@@ -45,7 +49,8 @@ impl Runs {
             self.audience.extend_from_slice(places);
             return send_alone(subscribers, places, message);
         }
-        if places.len() < FROM {
+        if places.len() < FROM || message.size() > LONGEST {
+            self.run = None;
             return send_alone(subscribers, places, message);
         }
         let Some(run) = &self.run else {

@@ -5,6 +5,7 @@ use crate::securities::{
     ANY_PORT, eventually, fast, null, plain_client, plain_server, soon, subscribed,
 };
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use zmtp_auth::SocketType;
@@ -284,6 +285,33 @@ async fn one_of_many_that_is_slow_misses_exactly_what_is_counted_and_the_others_
         last = Some(number);
     }
     assert!(slow.try_recv().is_none());
+}
+
+struct Long(Vec<u8>, Arc<()>);
+
+impl AsRef<[u8]> for Long {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_that_has_nothing_to_send_holds_no_long_message() {
+    let (mut publisher, endpoint) = bound().await;
+    let mut subs: Vec<Sub> = (0..4).map(|_| subscriber(&endpoint, &[""])).collect();
+    subscribed(&mut publisher, subs.len()).await;
+    let held = Arc::new(());
+    for _ in 0..3 {
+        let long = Long(vec![7; 100_000], Arc::clone(&held));
+        publisher.send(Bytes::from_owner(long));
+    }
+    for sub in &mut subs {
+        for _ in 0..3 {
+            assert_eq!(frames(sub).await[0].len(), 100_000);
+        }
+    }
+    eventually(|| Arc::strong_count(&held) == 1).await;
+    assert_eq!(publisher.subscribers().count(), subs.len());
 }
 
 #[tokio::test]
