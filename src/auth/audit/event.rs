@@ -91,7 +91,7 @@ pub struct AuditedDecision {
     pub outcome: Outcome,
     /// The rule that decided.
     pub rule: Rule,
-    /// The duration of the decision.
+    /// The duration of the decision. Zero if nothing read events or logged when it began.
     pub took: Duration,
 }
 

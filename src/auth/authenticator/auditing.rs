@@ -29,8 +29,9 @@ impl Authenticator {
         tracing::enabled!(tracing::Level::INFO) || self.event_log().has_readers()
     }
 
-    /// Records a decision that began at `start`. For a reader that came later the duration is zero. `is_final` is true for replies in frames. Callers
-    /// in this process log each refusal themselves, because they know more about the connection.
+    /// Records a decision that began at `start`. For a reader that came later the duration is zero.
+    /// `is_final` is true for replies in frames. Callers in this process log each refusal themselves,
+    /// because they know more about the connection.
     pub(crate) fn audit_decision(
         &self,
         request: &ZapRequest,

@@ -41,7 +41,8 @@ pub(crate) struct Shared<T> {
 pub(crate) struct State<T> {
     /// Each item with its cost in bytes.
     pub(crate) items: VecDeque<(T, usize)>,
-    /// The cost of `items`, but for what the last one has grown by, and of fetched items that the consumer has not confirmed as taken.
+    /// The cost of `items`, but for what the last one has grown by, and of fetched items that the consumer
+    /// has not confirmed as taken.
     pub(crate) bytes: usize,
     /// The number of their parts.
     pub(crate) count: usize,

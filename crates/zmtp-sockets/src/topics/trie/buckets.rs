@@ -73,8 +73,9 @@ impl Buckets {
         self.gaps += usize::from(self.memory[bucket][0]);
     }
 
-    /// Whether gaps take more than a quarter as much memory as buckets. To close them takes as much time as there
-    /// are buckets and `branches`, so the changes that have made the gaps have taken a part of it at least.
+    /// Whether gaps take more than a quarter as much memory as buckets. To close them takes as much time as
+    /// there are buckets and `branches`, so the changes that have made the gaps have taken a part of it at
+    /// least.
     pub(crate) fn has_gaps(&self, branches: usize) -> bool {
         let used = self.memory.len() - self.gaps;
         self.gaps > used / 4 + branches / 2 + BUCKET
