@@ -287,11 +287,14 @@ async fn one_of_many_that_is_slow_misses_exactly_what_is_counted_and_the_others_
     assert!(slow.try_recv().is_none());
 }
 
-struct Long(Vec<u8>, Arc<()>);
+struct Long {
+    bytes: Vec<u8>,
+    _held: Arc<()>,
+}
 
 impl AsRef<[u8]> for Long {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -302,7 +305,10 @@ async fn a_publisher_that_has_nothing_to_send_holds_no_long_message() {
     subscribed(&mut publisher, subs.len()).await;
     let held = Arc::new(());
     for _ in 0..3 {
-        let long = Long(vec![7; 100_000], Arc::clone(&held));
+        let long = Long {
+            bytes: vec![7; 100_000],
+            _held: Arc::clone(&held),
+        };
         publisher.send(Bytes::from_owner(long));
     }
     for sub in &mut subs {
