@@ -12,7 +12,7 @@ use zmtp_auth::net::{Incoming, Message};
 pub(crate) const TURNS_AT_ONCE: usize = 1024;
 
 /// The length of the topics that one call takes in at most, but for the last one: 256 KiB, which take less
-/// than a millisecond.
+/// than a millisecond, or a few if each is compared with the 64 of a full bucket.
 pub(crate) const TOPIC_BYTES_AT_ONCE: usize = 256 * 1024;
 
 impl<D: Send + 'static> FairQueue<D> {
