@@ -155,9 +155,9 @@ fn connection(report: &mut Report) {
     report.alone("heap connection, after traffic", "bytes", each(after));
 }
 
-/// Waits until the tasks of all connections are idle.
+/// Waits until the tasks of all connections are idle, and have freed what a busy connection keeps.
 async fn settle() {
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
 async fn traffic(sender: &mut Connection, receiver: &mut Connection) {
