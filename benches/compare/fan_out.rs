@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use zmtp_auth::SocketType;
-use zmtp_auth::net::Listener;
+use zmtp_auth::net::{Listener, Message, MessageRun, TrySendReason};
 use zmtp_sockets::{Pub, Sub};
 
 /// Connections that one sender sends each message to.
@@ -161,21 +161,33 @@ pub async fn publish_by_connections(job: &Job, subscribers: usize, payload: &[u8
     tell(format!("{endpoint},{}", told.local_addr().unwrap()));
     let mut connections = Vec::with_capacity(subscribers);
     while connections.len() < subscribers {
-        connections.push(listener.accept().await.unwrap());
+        connections.push(listener.accept().await.unwrap().split());
     }
     told.set_nonblocking(true).unwrap();
     let told = tokio::net::TcpListener::from_std(told).unwrap();
     let mut received = told.accept().await.unwrap().0;
+    let mut run: Option<MessageRun> = None;
     for window in 0.. {
         if window >= AHEAD && received.read_u8().await.is_err() {
             return;
         }
         for _ in 0..WINDOW {
-            let message = Bytes::copy_from_slice(payload);
-            for connection in &mut connections {
-                // Until the subscribers are gone.
-                if connection.send(message.clone()).await.is_err() {
-                    return;
+            let mut message = Message::from(Bytes::copy_from_slice(payload));
+            if let Some(run) = &run {
+                match run.push(message) {
+                    Ok(()) => continue,
+                    Err(refused) => message = refused,
+                }
+            }
+            let next = run.insert(MessageRun::new(message));
+            for (sender, _) in &mut connections {
+                match sender.try_send_run(next) {
+                    Ok(()) => {}
+                    Err(TrySendReason::Full) => {
+                        panic!("a queue has room for all windows under way")
+                    }
+                    // The subscribers are gone.
+                    Err(_) => return,
                 }
             }
         }
