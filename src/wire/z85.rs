@@ -92,6 +92,9 @@ pub fn encode_key(key: &[u8; 32]) -> Zeroizing<String> {
     text
 }
 
+/// Number of bits of the fraction. 57: the greatest group then still fits into 64 bits.
+const FRACTION: u32 = 57;
+
 /// 2^57 / 85^4, rounded down: a group times this is its first digit with 57 bits of fraction.
 const FIRST_DIGIT: u64 = (1 << FRACTION) / 85_u64.pow(4);
 
@@ -99,9 +102,6 @@ const FIRST_DIGIT: u64 = (1 << FRACTION) / 85_u64.pow(4);
 /// so that no digit is too low. Scaled with the digits it stays below 2^57, so no digit is too high either.
 const ROUNDING: u64 = (((1 << FRACTION) % 85_u64.pow(4)) << 32) / 85_u64.pow(4) + 1;
 const _: () = assert!(ROUNDING * 85_u64.pow(4) < 1 << FRACTION);
-
-/// Number of bits of the fraction. 57: the greatest group then still fits into 64 bits.
-const FRACTION: u32 = 57;
 
 /// Encodes a public key as 40 characters in an array.
 pub(crate) fn encode_public_key(key: &[u8; 32]) -> [u8; 40] {

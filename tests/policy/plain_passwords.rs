@@ -174,8 +174,16 @@ mod single_users {
         let auth = Authenticator::new();
         auth.configure_plain("*", [("ada", "star")]).unwrap();
         assert_eq!(auth.remove_plain_users("plant", ["ada"]).removed_users, 0);
-        assert_eq!(plain(&auth, "plant", "ada", "star"), allowed("ada"));
-        auth.add_plain_users("plant", [("bob", "two")]).unwrap();
+        let held = ["plant", "shop", "store"].map(|domain| grant(&auth, domain, "ada", "star"));
+        assert!(held.iter().flatten().all(Grant::still_valid));
+        let configured = auth.add_plain_users("plant", [("bob", "two")]).unwrap();
+        assert_eq!(configured.changed_admissions, 1);
+        let configured = auth.configure_plain("shop", [("bob", "two")]).unwrap();
+        assert_eq!(configured.changed_admissions, 1);
+        let (_dir, path) = file("bob=two\n");
+        let configured = auth.configure_plain_file("store", path).unwrap();
+        assert_eq!(configured.changed_admissions, 1);
+        assert!(!held.iter().flatten().any(Grant::still_valid));
         assert_eq!(
             plain(&auth, "plant", "ada", "star"),
             refused("Invalid username")

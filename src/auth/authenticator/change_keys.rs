@@ -43,16 +43,17 @@ impl Authenticator {
         keys: impl IntoIterator<Item = impl Into<CurveKey>>,
     ) -> Result<Configured, CurveKeyError> {
         let domain = domain.into();
-        self.claim(MechanismKind::Curve, &domain);
+        let curve = MechanismKind::Curve;
+        let claimed = self.claim(curve, &domain);
         let rows: Vec<CurveKey> = keys.into_iter().map(Into::into).collect();
         check_rows(&rows)?;
-        let curve = MechanismKind::Curve;
-        Ok(self.rule_by_call(curve, domain, None, |policy, domain, _| {
+        let configured = self.rule_by_call(curve, domain, None, |policy, domain, _| {
             let rule = policy.curve.entry(domain.clone());
             let rule = rule.or_insert_with(CurveRule::no_keys);
             rule.add(&rows, policy.version);
             Made::Ruled(curve, domain)
-        }))
+        });
+        Ok(configured.plus(claimed))
     }
 
     /// Removes keys from the keys of `domain`. The admissions of these keys end at once. Keys that the

@@ -85,9 +85,10 @@ impl Authenticator {
         keys: impl IntoIterator<Item = impl Into<CurveKey>>,
     ) -> Result<Configured, CurveKeyError> {
         let domain = domain.into();
-        self.claim(MechanismKind::Curve, &domain);
+        let claimed = self.claim(MechanismKind::Curve, &domain);
         let rows: Vec<CurveKey> = keys.into_iter().map(Into::into).collect();
-        Ok(self.rule_curve(domain, CurveRule::rows(&rows)?, None))
+        let configured = self.rule_curve(domain, CurveRule::rows(&rows)?, None);
+        Ok(configured.plus(claimed))
     }
 
     /// Admits every CURVE peer to `domain` (pyzmq's `CURVE_ALLOW_ANY`). Connections are encrypted,
@@ -125,14 +126,15 @@ impl Authenticator {
     }
 
     /// Claims `domain`, so that it does not fall back to `*` even if loading its users or keys
-    /// fails.
-    pub(crate) fn claim(&self, mechanism: MechanismKind, domain: &Domain) {
-        if !self.policy().claims(mechanism, domain) {
-            self.change(|policy| {
-                policy.claim(mechanism, domain);
-                Change::Claimed(mechanism, domain.clone())
-            });
+    /// fails. Returns how many admissions that has changed.
+    pub(crate) fn claim(&self, mechanism: MechanismKind, domain: &Domain) -> usize {
+        if self.policy().claims(mechanism, domain) {
+            return 0;
         }
+        self.change(|policy| {
+            policy.claim(mechanism, domain);
+            Change::Claimed(mechanism, domain.clone())
+        })
     }
 
     /// Puts `rule` in force for an explicit call, which may have `loaded` it from files.

@@ -65,9 +65,10 @@ impl Authenticator {
         P: AsRef<[u8]>,
     {
         let domain = domain.into();
-        self.claim(MechanismKind::Plain, &domain);
+        let claimed = self.claim(MechanismKind::Plain, &domain);
         let table = self.table_of(users)?;
-        Ok(self.rule_plain(domain, PlainRule::Table(Arc::new(table)), None))
+        let configured = self.rule_plain(domain, PlainRule::Table(Arc::new(table)), None);
+        Ok(configured.plus(claimed))
     }
 
     /// Admits these users to `domain` by PLAIN, in addition to the users that the domain has. A user that
@@ -76,7 +77,8 @@ impl Authenticator {
     ///
     /// A domain that was not configured is claimed, and admits these users alone. So does a domain that
     /// has asked a provider. A watch of the domain's password file ends. Only connections of the users given
-    /// are judged again, but the domain's table is copied, which takes some milliseconds for 100,000 users.
+    /// are judged again, but the domain's table is copied, which takes some milliseconds for 10,000 users, and
+    /// 0.1 to 0.2 s for 100,000.
     ///
     /// ```
     /// use zmtp_auth::auth::Authenticator;
@@ -102,25 +104,26 @@ impl Authenticator {
         P: AsRef<[u8]>,
     {
         let domain = domain.into();
-        self.claim(MechanismKind::Plain, &domain);
-        let added = self.table_of(users)?;
         let plain = MechanismKind::Plain;
-        Ok(self.rule_by_call(plain, domain, None, |policy, domain, _| {
+        let claimed = self.claim(plain, &domain);
+        let added = self.table_of(users)?;
+        let configured = self.rule_by_call(plain, domain, None, |policy, domain, _| {
             let before = policy.plain.get(&domain).and_then(PlainRule::table);
             let table = match before {
-                Some(before) => before.edited(&HashSet::new(), &[&added]),
+                Some(before) => before.edited(&HashSet::new(), Some(&added)),
                 None => added,
             };
             policy.rule_plain(domain, PlainRule::Table(Arc::new(table)))
-        }))
+        });
+        Ok(configured.plus(claimed))
     }
 
     /// Removes users from the users of `domain`. Their admissions end at once. Users that the domain does
     /// not have are passed over: [`Configured::removed_users`] says how many were there.
     ///
     /// A domain without users left admits no peer. A domain that was not configured, or that asks a
-    /// provider, has no users and stays as it is. A watch of the domain's password file ends. The cost is that of
-    /// [`add_plain_users`](Authenticator::add_plain_users).
+    /// provider, has no users and stays as it is. A watch of the domain's password file ends. The cost is
+    /// that of [`add_plain_users`](Authenticator::add_plain_users).
     pub fn remove_plain_users(
         &self,
         domain: impl Into<Domain>,
@@ -135,7 +138,7 @@ impl Authenticator {
             let before = policy.plain.get(&domain).and_then(PlainRule::table);
             match before {
                 Some(before) => {
-                    let table = before.edited(&names, &[]);
+                    let table = before.edited(&names, None);
                     configured.removed_users = before.len() - table.len();
                     policy.rule_plain(domain, PlainRule::Table(Arc::new(table)))
                 }
@@ -191,7 +194,7 @@ impl Authenticator {
         path: impl AsRef<Path>,
     ) -> Result<Configured, PasswordFileError> {
         let domain = domain.into();
-        self.claim(MechanismKind::Plain, &domain);
+        let claimed = self.claim(MechanismKind::Plain, &domain);
         let path = path.as_ref();
         let passwords = Passwords::load(path)?;
         if let Some(mode) = passwords.loose_mode {
@@ -205,7 +208,8 @@ impl Authenticator {
         });
         #[cfg(not(feature = "reload"))]
         let loaded: Option<Loaded> = None;
-        Ok(self.rule_plain(domain, PlainRule::Table(Arc::new(table)), loaded))
+        let configured = self.rule_plain(domain, PlainRule::Table(Arc::new(table)), loaded);
+        Ok(configured.plus(claimed))
     }
 
     /// Creates the table for a password file.

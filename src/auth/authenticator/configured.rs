@@ -31,6 +31,14 @@ pub struct Configured {
     pub changed_admissions: usize,
 }
 
+impl Configured {
+    /// Adds admissions that another step of the same call has changed.
+    pub(crate) const fn plus(mut self, changed_admissions: usize) -> Self {
+        self.changed_admissions += changed_admissions;
+        self
+    }
+}
+
 /// The files that an explicit call has loaded. Without feature `reload` nothing needs to know them.
 #[cfg(not(feature = "reload"))]
 pub(crate) enum Loaded {}

@@ -683,6 +683,14 @@ mod tests {
             (configured.removed_keys, configured.changed_admissions),
             (1, 1)
         );
+        // A domain that a call configures for the first time no longer falls back to `*`.
+        auth.configure_curve_keys("*", [key(1)]);
+        let held = ["b", "c"].map(|domain| curve(&auth, domain, 1));
+        assert!(held.iter().all(Option::is_some));
+        let configured = auth.configure_curve_users("b", [key(2)]).unwrap();
+        assert_eq!(configured.changed_admissions, 1);
+        let configured = auth.add_curve_users("c", [key(2)]).unwrap();
+        assert_eq!(configured.changed_admissions, 1);
     }
 
     #[test]

@@ -193,15 +193,13 @@ impl Policy {
                 let checked = table.check(&name, password.expose());
                 return match checked {
                     Err(refusal) => Err(refusal.by(rule)),
-                    Ok(entry_version) => Ok(Ruling::Admit(Admission {
-                        user_id: name.clone(),
-                        is_named_by_key: false,
-                        metadata: Metadata::new(),
-                        credential: Credential::UserName(name),
+                    Ok(entry_version) => Ok(Ruling::Admit(Admission::new(
+                        name.clone(),
+                        Metadata::new(),
+                        Credential::UserName(name),
                         rule,
                         entry_version,
-                        valid_until: None,
-                    })),
+                    ))),
                 };
             }
             PlainRule::Table(table) => Arc::clone(table).asking(name.clone(), password),

@@ -231,9 +231,9 @@ impl PasswordTable {
     }
 
     /// A table without the users of these names, and with those of `added`, whose passwords apply.
-    pub(crate) fn edited(&self, gone: &HashSet<Bytes>, added: &[&Self]) -> Self {
+    pub(crate) fn edited(&self, gone: &HashSet<Bytes>, added: Option<&Self>) -> Self {
         let kept = self.users.iter().filter(|user| !gone.contains(&user.name));
-        let users = kept.chain(added.iter().flat_map(|added| &added.users));
+        let users = kept.chain(added.into_iter().flat_map(|added| &added.users));
         let users = users.map(|user| (user.name.clone(), user.stored.clone()));
         let (key, verifiers) = (Arc::clone(&self.key), Arc::clone(&self.verifiers));
         Self::of_stored(key, verifiers, users.collect())

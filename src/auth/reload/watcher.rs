@@ -102,10 +102,7 @@ impl Reload {
         let before = self.follow(Source::PasswordFile(domain.clone(), file.clone()));
         let loaded = self.auth.configure_plain_file(domain, file);
         self.watch.hint();
-        loaded.map(|loaded| Configured {
-            changed_admissions: before.changed_admissions + loaded.changed_admissions,
-            ..before
-        })
+        loaded.map(|loaded| before.plus(loaded.changed_admissions))
     }
 
     /// Watches `source`, which is not loaded yet.

@@ -2,8 +2,9 @@
 //! are due, and can be searched while entries come and go.
 //!
 //! Entries lie in a list that never moves them. Places with the same facet form a chain, which is found by
-//! the hash of the facet. So adding and removing an entry takes the same few steps however many there are.
-//! A search for many facets, or for all of a realm, goes through the list.
+//! the hash of the facet. So adding and removing an entry takes the same few steps however many there are,
+//! except that an addition may double the number of chains. A search for many facets, or for all of a
+//! realm, goes through the list.
 #![forbid(unsafe_code)]
 
 use crate::lock::lock;
@@ -14,8 +15,8 @@ use std::ops::{Bound, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::SystemTime;
 
-/// Number of entries that are looked at under the lock at a time. 1024: [`WeakRegistry::add`] waits
-/// for microseconds at most, and the lock is not taken too often.
+/// Number of entries that a search looks at under the lock at a time. 1024: [`WeakRegistry::add`] waits
+/// for microseconds, and the lock is not taken too often.
 const CHUNK: usize = 1024;
 
 /// Number of places of an entry.
@@ -307,7 +308,8 @@ impl<T> WeakRegistry<T> {
     /// true. Entries that are added meanwhile are left out.
     ///
     /// The lock is released between chunks and while `act` runs, so that additions do not wait for
-    /// a long search. An entry stays in its slot, so none is skipped or visited twice.
+    /// a long search. An entry stays in its slot, so none is skipped. An entry may be visited again, for
+    /// another of its places or if a chain turns out to be long.
     pub(crate) fn select(
         &self,
         search: &impl Search,
