@@ -5,7 +5,7 @@ use crate::access::peer::Peer;
 use crate::net::connection::link::{Ends, Link};
 use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::producer::{Gone, Producer, Rejected};
-use crate::net::connection::queue::run::{MOST, MessageRun, Queued};
+use crate::net::connection::queue::run::{MessageRun, Queued};
 use crate::net::connection::sendable::require_sendable;
 use crate::net::connection::try_error::{TryRecvError, TrySendError, TrySendReason};
 use crate::net::error::NetError;
@@ -96,14 +96,14 @@ impl SendHalf {
         }
     }
 
-    /// Queues a run of messages if there is room for all that a run may have, and does not wait. To many
-    /// connections this sends with less work than [`SendHalf::try_send`].
+    /// Queues a run of messages if there is room for the longest run, 64 messages and 32 KiB, and does not
+    /// wait. To many connections this sends with less work than [`SendHalf::try_send`].
     ///
     /// # Errors
     /// Returns [`TrySendReason::Full`] if there is less room, and for a connection that keeps only the last
     /// message ([`Options::conflate`](crate::net::Options::conflate)) or sends from a
     /// [`SendQueue`](crate::net::SendQueue): send it each message alone. Returns [`TrySendReason::Failed`] if
-    /// the connection has ended, or our socket type sends no messages or only some.
+    /// the connection has ended, and if our socket type is REQ or REP or only receives.
     pub fn try_send_run(&mut self, run: &MessageRun) -> Result<(), TrySendReason> {
         let ours = self.link.ours();
         let sendable = if ours.sends() && !matches!(ours, SocketType::Req | SocketType::Rep) {
@@ -113,7 +113,7 @@ impl SendHalf {
         };
         sendable.map_err(TrySendReason::Failed)?;
         let (item, cost) = Queued::run(run);
-        let pushed = self.queue.push_growing(item, cost, MOST);
+        let pushed = self.queue.push_growing(item, cost);
         pushed.map_err(|rejected| match rejected {
             Rejected::Full(_) => TrySendReason::Full,
             Rejected::Gone(_) => TrySendReason::Failed(self.reason()),

@@ -10,6 +10,9 @@ pub(crate) trait Item {
     /// What the consumer takes.
     type Part: Clone;
 
+    /// The most parts of one that grows, and the most bytes that they cost together.
+    const MOST: (usize, usize) = (1, 0);
+
     /// Its parts, at least one, once it grows no more.
     fn parts(&self) -> &[Self::Part];
 

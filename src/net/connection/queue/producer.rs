@@ -3,7 +3,7 @@
 
 use crate::net::connection::queue::consumer::Consumer;
 use crate::net::connection::queue::item::Item;
-use crate::net::connection::queue::shared::{Blocked, Shared, is_below};
+use crate::net::connection::queue::shared::{Blocked, Shared, State, is_below};
 use crate::net::connection::wake::Wake;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -145,12 +145,20 @@ impl<T: Item> Producer<T> {
         if state.is_closed() {
             return Poll::Ready(Err(Gone));
         }
-        state.settle();
-        let has_place = state.count < self.shared.max_items;
         if level.is_some() && self.shared.replaces_last(&state) {
             return Poll::Ready(Ok(()));
         }
-        if has_place && level.is_some_and(|level| is_below(state.bytes, level)) {
+        let has_room = |state: &State<T>, (parts, bytes)| {
+            let bytes = state.bytes.saturating_add(bytes);
+            state.count.saturating_add(parts) < self.shared.max_items
+                && level.is_some_and(|level| is_below(bytes, level))
+        };
+        // The last item goes on growing if there is room even when it has grown by the most. Otherwise its
+        // growth ends, and what it has grown by decides.
+        if state.last_grows && !has_room(&state, T::MOST) {
+            state.settle();
+        }
+        if has_room(&state, (0, 0)) {
             return Poll::Ready(Ok(()));
         }
         let waker = context.waker().clone();
@@ -230,19 +238,14 @@ impl<T: Item> Producer<T> {
         Ok(())
     }
 
-    /// Adds an item that costs `cost` bytes and grows, if there is room for what it may grow to: `most_parts`
-    /// that cost `most_bytes`.
+    /// Adds an item that costs `cost` bytes and grows, if there is room for what it may grow to: [`Item::MOST`].
     ///
     /// # Errors
     /// Returns the item if there is less room, or one of the two sides is gone. A queue that conflates, or
     /// outlives its consumers, has no room for what grows.
-    pub(crate) fn push_growing(
-        &self,
-        item: T,
-        cost: usize,
-        (most_parts, most_bytes): (usize, usize),
-    ) -> Result<(), Rejected<T>> {
+    pub(crate) fn push_growing(&self, item: T, cost: usize) -> Result<(), Rejected<T>> {
         let shared = &*self.shared;
+        let (most_parts, most_bytes) = T::MOST;
         let wake = {
             let mut state = shared.lock();
             if state.is_closed() {

@@ -20,17 +20,16 @@ const MOST_MESSAGES: usize = 64;
 /// the queues.
 const MOST_BYTES: usize = 32 * 1024;
 
-/// Both.
-pub(crate) const MOST: (usize, usize) = (MOST_MESSAGES, MOST_BYTES);
-
-/// Messages in a row that go to the same connections. For each of them it counts as what it holds.
+/// Messages in a row that go to the same connections.
 ///
 /// [`SendHalf::try_send_run`](crate::net::SendHalf::try_send_run) queues it for each connection, and
-/// [`MessageRun::push`] adds a message for all of them. It takes no more messages once one of the connections
-/// has begun to send it, or it holds 64 messages or 32 KiB. The next message then begins another one.
+/// [`MessageRun::push`] adds a message for all of them. A run takes no more messages once one of the
+/// connections has begun to send it, or has queued something behind it. The next message then begins another
+/// run.
 ///
-/// After something else was queued for one of the connections, begin another run: what is added to this one
-/// would go before it, so it is refused.
+/// A run holds at most 64 messages and 32 KiB. Its first message may be longer. As in
+/// [`Options::send_ahead`](crate::net::Options::send_ahead), each frame counts for 64 bytes more than its
+/// length. In the queue of each connection, a run counts as its messages do.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -86,7 +85,7 @@ impl MessageRun {
         }))
     }
 
-    /// Adds a message, for all connections that have the run.
+    /// Adds a message, for all connections that have the run. Does not wait.
     ///
     /// # Errors
     /// Returns the message if the run takes no more.
@@ -169,6 +168,8 @@ impl From<Message> for Queued {
 impl Item for Queued {
     type Part = Outgoing;
 
+    const MOST: (usize, usize) = (MOST_MESSAGES, MOST_BYTES);
+
     fn parts(&self) -> &[Outgoing] {
         match self {
             Self::One(outgoing) => slice::from_ref(outgoing),
@@ -199,6 +200,7 @@ mod tests {
     use crate::net::connection::queue::producer::{Producer, Rejected};
     use crate::net::connection::queue::shared::Conflated;
     use bytes::Bytes;
+    use std::task::{Context, Waker};
 
     /// What each message of one byte costs.
     const COST: usize = 65;
@@ -213,7 +215,7 @@ mod tests {
 
     fn add_to(producer: &Producer<Queued>, run: &MessageRun) -> bool {
         let (item, cost) = Queued::run(run);
-        producer.push_growing(item, cost, MOST).is_ok()
+        producer.push_growing(item, cost).is_ok()
     }
 
     fn taken(consumer: &mut Consumer<Queued>) -> Vec<u8> {
@@ -320,6 +322,45 @@ mod tests {
     }
 
     #[test]
+    fn a_run_grows_on_while_a_producer_that_asks_for_room_has_it_in_any_case() {
+        let has_room = |producer: &Producer<Queued>| {
+            let room = producer.poll_room(&Context::from_waker(Waker::noop()));
+            room.is_ready()
+        };
+        for (limit, messages) in [
+            (usize::MAX, MOST_MESSAGES + 2),
+            (MOST_BYTES + COST + 1, usize::MAX),
+        ] {
+            let (producer, _consumer) = pair(limit, messages);
+            let run = MessageRun::new(message(0));
+            assert!(add_to(&producer, &run));
+            for number in 1..MOST_MESSAGES as u8 {
+                assert!(has_room(&producer));
+                run.push(message(number)).unwrap();
+            }
+            assert!(has_room(&producer));
+            assert!(producer.push_into_room(message(64), COST).is_ok());
+        }
+        // With less room, what the run has grown by decides.
+        for (limit, messages) in [(usize::MAX, MOST_MESSAGES), (MOST_BYTES, usize::MAX)] {
+            let (producer, _consumer) = pair(limit, messages);
+            let run = MessageRun::new(message(0));
+            assert!(add_to(&producer, &run));
+            run.push(message(1)).unwrap();
+            assert!(has_room(&producer));
+            assert!(run.push(message(2)).is_err());
+            assert_eq!(producer.bytes(), 2 * COST);
+        }
+        let (producer, _consumer) = pair(usize::MAX, MOST_MESSAGES);
+        let run = MessageRun::new(message(0));
+        assert!(add_to(&producer, &run));
+        for number in 1..MOST_MESSAGES as u8 {
+            run.push(message(number)).unwrap();
+        }
+        assert!(!has_room(&producer));
+    }
+
+    #[test]
     fn the_bytes_of_a_run_are_bounded_and_there_must_be_room_for_them() {
         let (producer, _consumer) = pair(MOST_BYTES + COST, 1000);
         let run = MessageRun::new(message(0));
@@ -341,7 +382,7 @@ mod tests {
         let (gone, consumer) = pair(100_000, 100);
         drop(consumer);
         let (item, cost) = Queued::run(&run);
-        let refused = gone.push_growing(item, cost, MOST);
+        let refused = gone.push_growing(item, cost);
         assert!(matches!(refused, Err(Rejected::Gone(_))));
     }
 }

@@ -96,9 +96,7 @@ impl<T: Item> State<T> {
         self.count += item.parts().len() - 1;
         *cost = whole;
     }
-}
 
-impl<T: Item> State<T> {
     fn remove_last(&mut self) -> Option<T> {
         let (item, cost) = self.items.pop_back()?;
         self.bytes -= cost.min(self.bytes);
