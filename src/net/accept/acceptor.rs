@@ -27,9 +27,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// 1 s, so that a listener recovers within a second of a long shortage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The time of an alarm that does nothing. tokio wakes a thread for each timer that would be the next
-/// to ring. While this one would ring first, the timers of handshakes cost no such wake-up. 1 s, less
-/// than any time-out of a handshake by default, and a rare wake-up.
+/// The time of an alarm that does nothing when it rings. tokio wakes a thread whenever a new timer is the
+/// next to ring. While this alarm is the next one, the timers of handshakes cost no such wake-up. 1 s is
+/// less than the default time-outs of a handshake, and a rare wake-up.
 const ALARM: Duration = Duration::from_secs(1);
 
 /// A bound endpoint.
@@ -114,9 +114,7 @@ impl Acceptor {
             }
         }
     }
-}
 
-impl Acceptor {
     async fn accept(&mut self) -> io::Result<(Stream, PeerContext)> {
         let Self { bound, alarm, .. } = self;
         let mut accepting = pin!(bound.accept());

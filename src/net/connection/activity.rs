@@ -2,8 +2,8 @@
 //!
 //! A connection is busy if it has carried many messages fast between two waits. It keeps its buffers for
 //! [`SLACK`]: a stream of bursts would free and allocate them for each burst. Another one frees its buffers
-//! when it waits: they would have left the processor's caches when they are used next, and what was freed last
-//! by any connection has not.
+//! when it waits. They would leave the processor's caches before they are used next. Memory that some
+//! connection has just freed is still there.
 //!
 //! A busy connection also waits deferred for what the application sends: it takes many messages at once, at
 //! the end of the application's turn. Another one takes each message at once, since the peer's answer, and

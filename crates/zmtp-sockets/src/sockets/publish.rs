@@ -17,8 +17,8 @@ use zmtp_auth::net::{Message, NetError};
 /// its first frame and may have it by the topic permissions of the policy.
 ///
 /// Sending never waits. A subscriber without room for a message misses it, and [`Pub::subscribers`]
-/// counts what it has missed. [`Pub::ready_for`] waits for room instead. Subscriptions that have arrived are taken in before each message is sent.
-/// Messages of subscribers are dropped.
+/// counts what it has missed. [`Pub::ready_for`] waits for room instead. Subscriptions that have arrived are
+/// taken in before each message is sent. Messages of subscribers are dropped.
 pub struct Pub {
     endpoints: Endpoints,
     audience: Audience,
@@ -62,7 +62,7 @@ impl Pub {
     }
 
     /// Waits until every subscriber to `message` has room for it, so that [`Pub::send`] then drops it for
-    /// none (libzmq's `ZMQ_XPUB_NODROP`). One subscriber that reads slowly so holds up all. Cancel-safe.
+    /// none (libzmq's `ZMQ_XPUB_NODROP`). So one slow subscriber holds up all. Cancel-safe.
     pub async fn ready_for(&mut self, message: &Message) {
         poll_fn(|context| self.poll_ready_for(message, context)).await;
     }

@@ -138,7 +138,7 @@ impl Xpub {
     }
 
     /// Waits until every subscriber to `message` has room for it, so that [`Xpub::send`] then drops it for
-    /// none (libzmq's `ZMQ_XPUB_NODROP`). One subscriber that reads slowly so holds up all. Cancel-safe.
+    /// none (libzmq's `ZMQ_XPUB_NODROP`). So one slow subscriber holds up all. Cancel-safe.
     pub async fn ready_for(&mut self, message: &Message) {
         poll_fn(|context| self.poll_ready_for(message, context)).await;
     }

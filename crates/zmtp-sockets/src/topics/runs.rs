@@ -6,11 +6,11 @@ use crate::peers::fair_queue::FairQueue;
 use crate::topics::subscriber::Subscriber;
 use zmtp_auth::net::{Message, MessageRun};
 
-/// Subscribers from which on their queues share messages. With fewer it saves less than it costs.
+/// The fewest subscribers whose queues share messages. With fewer it saves less than it costs.
 const FROM: usize = 4;
 
-/// The longest message that they share. Half of what a run holds, so that two fit. The last run is kept
-/// while nothing is sent, and is to hold little memory then.
+/// The longest message that they share: half of what a run holds, so that two fit. The last run is kept
+/// while nothing is sent, and then holds little memory.
 const LONGEST: usize = 16 * 1024;
 
 /// Sends messages to their audiences, those in a row for one audience together.
@@ -20,7 +20,7 @@ pub(crate) struct Runs {
     audience: Vec<usize>,
     /// What they have, and what the next message is added to.
     run: Option<MessageRun>,
-    /// The ones among them without room for a whole run. They get each message alone.
+    /// The places of those that have no room for a whole run. They get each message alone.
     apart: Vec<usize>,
 }
 
@@ -31,7 +31,7 @@ impl Runs {
         self.run = None;
     }
 
-    /// Sends a message to the subscribers in `places`. Who has no room misses it.
+    /// Sends a message to the subscribers in `places`. One without room misses it.
     ///
     /// It never goes into a run behind which one of them has been sent something else, so all get their
     /// messages in order.

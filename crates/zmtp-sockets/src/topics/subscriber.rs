@@ -111,7 +111,7 @@ impl Subscriber {
 
     /// Queues a run. Returns `false` if there is no room for a whole one.
     pub(crate) fn send_run(&mut self, run: &MessageRun) -> bool {
-        // Who is gone gets nothing.
+        // A subscriber that is gone gets nothing.
         !matches!(self.sender.try_send_run(run), Err(TrySendReason::Full))
     }
 

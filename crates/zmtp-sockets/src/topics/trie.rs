@@ -550,7 +550,7 @@ mod tests {
     /// Each letter of a topic so often, that labels of all kinds occur.
     const REPEATED: usize = 9;
 
-    /// Thousands of subscriptions in no order agree with a plain list of them, and so do the nodes.
+    /// Thousands of subscriptions in no order agree with a plain list of them, and so do the branches.
     #[test]
     fn it_agrees_with_a_list() {
         agrees_with_a_list(2);

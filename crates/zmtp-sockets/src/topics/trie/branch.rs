@@ -68,7 +68,7 @@ impl Branch {
         Self {
             parent: number(parent),
             places: Places::NONE,
-            label: Label::of_part(topic, start),
+            label: Label::new(topic, start),
             children: Children::NONE,
         }
     }

@@ -2,20 +2,18 @@
 #![forbid(unsafe_code)]
 
 use std::ops::Deref;
-use std::sync::Arc;
 
-/// The bytes between one node and the next, one or more.
+/// The bytes between one branch and the next, one or more.
 pub(crate) enum Label {
     Short(u8, [u8; SHORT]),
     /// The first bytes are here too. They are enough for most topics that differ.
     Long([u8; FIRST], Box<Tail>),
 }
 
-/// The end of a topic. The whole of it is kept, so that nothing is copied when a node comes or goes above:
+/// The end of a topic. The whole of it is kept, so that nothing is copied when a branch comes or goes above:
 /// a peer with one long topic could otherwise make each short one cost as much.
 pub(crate) struct Tail {
-    /// Shared with the subscriber's list of topics.
-    topic: Arc<[u8]>,
+    topic: Box<[u8]>,
     start: usize,
 }
 
@@ -26,17 +24,11 @@ const FIRST: usize = 7;
 
 impl Label {
     /// What follows the first `start` bytes of `topic`.
-    pub(crate) fn new(topic: &Arc<[u8]>, start: usize) -> Self {
+    pub(crate) fn new(topic: &[u8], start: usize) -> Self {
         Self::short(&topic[start..]).unwrap_or_else(|| {
-            let topic = Arc::clone(topic);
+            let topic = topic.into();
             Self::long(Box::new(Tail { topic, start }))
         })
-    }
-
-    /// As [`Label::new`], with a copy of `topic` if it is needed: a part of a topic must not keep the
-    /// whole of it.
-    pub(crate) fn of_part(topic: &[u8], start: usize) -> Self {
-        Self::short(&topic[start..]).unwrap_or_else(|| Self::new(&topic.into(), start))
     }
 
     fn short(label: &[u8]) -> Option<Self> {
@@ -68,7 +60,7 @@ impl Label {
         }
     }
 
-    /// Drops the first `len` bytes, which another node has from now on.
+    /// Drops the first `len` bytes, which another branch has from now on.
     pub(crate) fn shorten(&mut self, len: usize) {
         *self = match (Self::short(&self[len..]), std::mem::take(self)) {
             (Some(short), _) => short,
@@ -81,7 +73,7 @@ impl Label {
         };
     }
 
-    /// Puts the bytes of `upper`, a node that goes, before this. `above` returns the topic of that node.
+    /// Puts the bytes of `upper`, a branch that goes, before this. `above` returns the topic of that branch.
     pub(crate) fn lengthen(&mut self, upper: &[u8], above: impl FnOnce() -> Vec<u8>) {
         *self = match std::mem::take(self) {
             Self::Long(_, mut tail) => {
@@ -91,7 +83,7 @@ impl Label {
             short @ Self::Short(..) => {
                 let topic = [&above()[..], &short].concat();
                 let start = topic.len() - short.len() - upper.len();
-                Self::of_part(&topic, start)
+                Self::new(&topic, start)
             }
         };
     }
@@ -127,13 +119,13 @@ mod tests {
     fn a_label_of_any_length_is_kept() {
         let bytes: Vec<u8> = (0..=255).collect();
         for len in [0, 1, SHORT - 1, SHORT, SHORT + 1, 255, 256] {
-            assert_eq!(&*Label::of_part(&bytes[..len], 0), &bytes[..len]);
+            assert_eq!(&*Label::new(&bytes[..len], 0), &bytes[..len]);
             for start in [0, 1, 2, SHORT, SHORT + 1]
                 .into_iter()
                 .filter(|it| *it <= len)
             {
                 let (above, below) = bytes[..len].split_at(start);
-                let mut label = Label::of_part(&bytes[..len], 0);
+                let mut label = Label::new(&bytes[..len], 0);
                 label.shorten(start);
                 assert_eq!(&*label, below);
                 assert_eq!(label.stripped(&bytes[start..]), Some(&bytes[len..]));
