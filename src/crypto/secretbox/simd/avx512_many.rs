@@ -198,14 +198,13 @@ fn one_by_one(tasks: &[Task<'_>], tags: &mut [[u8; TAG_LEN]]) {
     }
 }
 
-/// Adds key stream to a text. The stream is at least as long.
+/// Adds key stream to a text. The stream is at least as long: a shorter one would leave text unsealed, so it
+/// panics.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn apply(text: &mut [u8], stream: &[u8]) {
     let len = text.len();
-    let Some(stream) = stream.get(..len) else {
-        return;
-    };
+    let stream = &stream[..len];
     // The last whole vector and the vector that ends with the text overlap, and are both loaded before
     // one is stored. That costs less than a masked store. The whole one is stored last: so each block
     // of the text is in one store, and the authentication can read it before it is in the cache.
