@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 /// The issuer's side of a [`Grant`]: what a policy records about a peer it has admitted.
 pub trait GrantTerms: Any + Send + Sync {
-    /// Whether the policy would still admit this peer.
+    /// Whether the policy would still admit this peer. Connections and sockets ask often and under locks of
+    /// theirs, so it must not wait, and must not call them.
     fn still_valid(&self) -> bool;
 
     /// Resolves once [`GrantTerms::still_valid`] is false, immediately if it is false already.
