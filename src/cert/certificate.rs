@@ -22,10 +22,10 @@ use std::sync::Arc;
 /// secret key until one of them changes. It is wiped when its last owner is dropped, and `Debug` does not
 /// show it.
 #[derive(Debug, Clone)]
-pub struct Certificate(Arc<Parts>);
+pub struct Certificate(Arc<CertificateParts>);
 
 #[derive(Debug, Clone)]
-struct Parts {
+struct CertificateParts {
     content: Content,
     file: Option<PathBuf>,
     warnings: Vec<CertificateWarning>,
@@ -41,7 +41,7 @@ impl Certificate {
     }
 
     fn new(keys: Keys) -> Self {
-        Self(Arc::new(Parts {
+        Self(Arc::new(CertificateParts {
             content: keys.into(),
             file: None,
             warnings: Vec::new(),
@@ -130,7 +130,10 @@ impl Certificate {
         Ok(Self(Arc::new(parts)))
     }
 
-    fn parse_file(text: &[u8], file: impl Into<PathBuf>) -> Result<Parts, CertificateError> {
+    fn parse_file(
+        text: &[u8],
+        file: impl Into<PathBuf>,
+    ) -> Result<CertificateParts, CertificateError> {
         let file = file.into();
         let content = parser::parse(text).map_err(|flaw| flaw.in_file(&file))?;
         let dropped = &content.dropped;
@@ -139,7 +142,7 @@ impl Certificate {
             lines: dropped.lines.clone(),
             more: dropped.more,
         });
-        Ok(Parts {
+        Ok(CertificateParts {
             warnings: warning.into_iter().collect(),
             file: Some(file),
             content,
