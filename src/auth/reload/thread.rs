@@ -98,7 +98,7 @@ impl Drop for Watch {
 }
 
 /// A message to the thread.
-enum Told {
+enum ThreadMessage {
     /// Something may have changed.
     Hint,
     /// The source for this mechanism and domain was read. The number is the base version for which
@@ -108,7 +108,7 @@ enum Told {
 
 #[derive(Clone)]
 struct Hints {
-    sender: Sender<Told>,
+    sender: Sender<ThreadMessage>,
     /// Whether a hint is queued already. Several hints mean the same as one.
     is_hinted: Arc<AtomicBool>,
 }
@@ -117,7 +117,7 @@ impl Hints {
     fn hint(&self) {
         if !self.is_hinted.swap(true, Ordering::SeqCst) {
             // Sending fails if the thread has ended, and then no hint is needed.
-            let _sent = self.sender.send(Told::Hint);
+            let _sent = self.sender.send(ThreadMessage::Hint);
         }
     }
 }
@@ -195,7 +195,7 @@ impl Followed {
 }
 
 impl Reloading {
-    fn run(mut self, told: &Receiver<Told>) {
+    fn run(mut self, told: &Receiver<ThreadMessage>) {
         let mut read = None;
         while !self.ended.load(Ordering::SeqCst) {
             let Some(auth) = self.auth.upgrade() else {
@@ -216,8 +216,8 @@ impl Reloading {
             let now = Instant::now();
             self.begin_readings(now);
             match told.recv_timeout(self.time_to_next_reading(now)) {
-                Ok(Told::Hint) => self.take_hint(),
-                Ok(Told::Read(ruled, base_version, reading)) => {
+                Ok(ThreadMessage::Hint) => self.take_hint(),
+                Ok(ThreadMessage::Read(ruled, base_version, reading)) => {
                     read = Some((ruled, base_version, reading));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -293,7 +293,7 @@ impl Reloading {
                     drop(reader);
                     // Sending fails if the reloading thread has ended, and then no result is needed.
                     let reading = reading.ok().flatten();
-                    let _sent = sender.send(Told::Read(ruled, base_version, reading));
+                    let _sent = sender.send(ThreadMessage::Read(ruled, base_version, reading));
                 });
             if let Err(error) = spawned {
                 tracing::warn!(%error, "cannot start a thread to reload files; trying again later");
