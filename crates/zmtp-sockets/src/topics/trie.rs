@@ -190,10 +190,10 @@ impl Trie {
                 }
                 Some(Child::Bucket(number)) => {
                     let bucket = self.buckets.get(number);
-                    if let Some(at) = bucket.find(topic, depth, &self.buckets.long) {
-                        let mut places = bucket.places(at);
+                    if let Some(entry) = bucket.find(topic, depth, &self.buckets.long) {
+                        let mut places = bucket.places(entry);
                         let inserted = self.groups.enter(&mut places, place);
-                        self.buckets.set_places(number, at, places);
+                        self.set_places(at, topic, depth, (number, entry), places);
                         return inserted;
                     }
                     if bucket.len() < BUCKET {
@@ -236,6 +236,24 @@ impl Trie {
             }
         }
         self.store(branch, topic[depth], bucket);
+    }
+
+    /// Sets the places of a topic in a bucket of a branch, which has the first `depth` bytes of the topic.
+    fn set_places(
+        &mut self,
+        branch: usize,
+        topic: &[u8],
+        depth: usize,
+        (number, entry): (usize, usize),
+        places: Places,
+    ) {
+        if self.buckets.set_places(number, entry, places) {
+            return;
+        }
+        let mut records = self.buckets.get(number).records(depth);
+        records[entry].places = places;
+        write(&records, &self.buckets.long, &mut self.bytes);
+        self.store(branch, topic[depth], Some(number));
     }
 
     /// Stores the bucket that was written, a child of a branch by its first byte.
@@ -327,7 +345,7 @@ impl Trie {
                     let mut places = bucket.places(entry);
                     let removed = self.groups.leave(&mut places, place);
                     if removed != Removed::Last {
-                        self.buckets.set_places(number, entry, places);
+                        self.set_places(at, topic, depth, (number, entry), places);
                         return removed;
                     }
                     let mut records = bucket.records(depth);

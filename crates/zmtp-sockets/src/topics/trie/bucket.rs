@@ -1,8 +1,9 @@
 //! A bucket of the trie of topics: up to 64 topics in one piece of memory.
 //!
-//! It has, in this order, a head of [`HEAD`] bytes, and for each topic a fingerprint, its places and the
-//! length of its label. Then follow what all labels begin with, and the rest of each label. A match reads
-//! all fingerprints, and the labels whose fingerprint fits.
+//! It has, in this order, a head of [`HEAD`] bytes, a fingerprint of each topic, the places of each, the
+//! length of the label of each, what all labels begin with, and the rest of each label. If all topics have
+//! the same places, or labels of the same length, it says so once. A match reads all fingerprints, and the
+//! labels whose fingerprint fits.
 #![forbid(unsafe_code)]
 
 use crate::topics::places::{Places, number};
@@ -14,8 +15,9 @@ use std::sync::Arc;
 pub(crate) const BUCKET: usize = if cfg!(test) { 4 } else { 64 };
 /// The longest label that lies in the bucket.
 const SHORT: usize = if cfg!(test) { 20 } else { 48 };
-/// How much memory the bucket has, how many topics, and how long their common beginning is.
-pub(crate) const HEAD: usize = 3;
+/// How much memory the bucket has, how many topics, how many places and lengths, which is one or that of
+/// topics, and how long the common beginning is.
+pub(crate) const HEAD: usize = 5;
 /// Marks the length of a label that lies elsewhere. The bucket has its number.
 const LONG: u8 = 1 << 7;
 /// How many bytes of a label, behind the common beginning, make its fingerprint. A topic then has a few
@@ -44,12 +46,16 @@ enum Text {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Bucket<'a> {
     fingers: &'a [u8],
-    places: &'a [[u8; 4]],
-    lens: &'a [u8],
+    places: Column<'a, [u8; 4]>,
+    lens: Column<'a, u8>,
     common: &'a [u8],
     /// Behind the labels may be memory that is not in use.
     labels: &'a [u8],
 }
+
+/// A value for each topic, or one for all.
+#[derive(Clone, Copy, Default)]
+struct Column<'a, T>(&'a [T]);
 
 /// The topics of a bucket that a topic begins with.
 pub(crate) struct Beginnings<'a> {
@@ -72,9 +78,17 @@ fn finger(label: &[u8]) -> u8 {
     (u32::from_le_bytes(bytes).wrapping_mul(0x9E37_79B1) >> 24) as u8
 }
 
-/// How many bytes a bucket has of these labels.
-fn label_lens(lens: &[u8]) -> usize {
-    lens.iter().map(|len| usize::from(len & !LONG)).sum()
+/// How many bytes a bucket has of a label.
+fn label_len(len: u8) -> usize {
+    usize::from(len & !LONG)
+}
+
+/// How many of the values a column has: one if all are equal.
+fn column_len<T: PartialEq>(mut values: impl Iterator<Item = T> + Clone) -> usize {
+    let len = values.clone().count();
+    let first = values.next();
+    let alike = values.all(|it| Some(it) == first);
+    if alike { 1 } else { len }
 }
 
 /// The number of a long topic.
@@ -151,15 +165,15 @@ pub(crate) fn write(records: &[Record], long: &LongTopics, bytes: &mut Vec<u8>) 
 impl<'a> Bucket<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         let (head, rest) = bytes.split_at(HEAD);
-        let (len, common) = (usize::from(head[1]), usize::from(head[2]));
-        let (fingers, rest) = rest.split_at(len);
-        let (places, rest) = rest.split_at(4 * len);
-        let (lens, rest) = rest.split_at(len);
+        let [fingers, places, lens, common] = [1, 2, 3, 4].map(|at| usize::from(head[at]));
+        let (fingers, rest) = rest.split_at(fingers);
+        let (places, rest) = rest.split_at(4 * places);
+        let (lens, rest) = rest.split_at(lens);
         let (common, labels) = rest.split_at(common);
         Self {
             fingers,
-            places: places.as_chunks().0,
-            lens,
+            places: Column(places.as_chunks().0),
+            lens: Column(lens),
             common,
             labels,
         }
@@ -188,20 +202,24 @@ impl<'a> Bucket<'a> {
 
     /// Writes the bucket with more topics, which have its common beginning.
     fn write_with(&self, more: &[Record], long: &LongTopics, bytes: &mut Vec<u8>) {
-        let common = self.common.len();
-        bytes.clear();
-        bytes.extend([0, (self.len() + more.len()) as u8, common as u8]);
-        bytes.extend(self.fingers);
-        bytes.extend(more.iter().map(|it| finger(&it.label(long)[common..])));
-        bytes.extend(self.places.as_flattened());
-        bytes.extend(more.iter().flat_map(|it| it.places.to_bytes()));
-        bytes.extend(self.lens);
-        bytes.extend(more.iter().map(|it| match it.label {
+        let (len, common) = (self.len() + more.len(), self.common.len());
+        let places = more.iter().map(|it| it.places.to_bytes());
+        let places = self.places.values(self.len()).chain(places);
+        let lens = more.iter().map(|it| match it.label {
             Text::Short(len, _) => len - common as u8,
             Text::Long(..) => LONG | 4,
-        }));
+        });
+        let lens = self.lens.values(self.len()).chain(lens);
+        let (places_len, lens_len) = (column_len(places.clone()), column_len(lens.clone()));
+        bytes.clear();
+        bytes.push(0);
+        bytes.extend([len, places_len, lens_len, common].map(|it| it as u8));
+        bytes.extend(self.fingers);
+        bytes.extend(more.iter().map(|it| finger(&it.label(long)[common..])));
+        bytes.extend(places.take(places_len).flatten());
+        bytes.extend(lens.take(lens_len));
         bytes.extend(self.common);
-        bytes.extend(&self.labels[..label_lens(self.lens)]);
+        bytes.extend(&self.labels[..self.label_start(self.len())]);
         for record in more {
             match &record.label {
                 Text::Short(len, label) => bytes.extend(&label[common..usize::from(*len)]),
@@ -211,14 +229,28 @@ impl<'a> Bucket<'a> {
     }
 
     pub(crate) fn places(&self, at: usize) -> Places {
-        Places::from_bytes(self.places[at])
+        Places::from_bytes(self.places.get(at))
+    }
+
+    /// Where the bucket has the places of this topic alone.
+    pub(crate) fn places_start(&self, at: usize) -> Option<usize> {
+        let alone = self.places.0.len() == self.len();
+        alone.then_some(HEAD + self.len() + 4 * at)
+    }
+
+    /// Where the label begins among the labels.
+    fn label_start(&self, at: usize) -> usize {
+        match self.lens.0 {
+            [len] => at * label_len(*len),
+            lens => lens[..at].iter().map(|len| label_len(*len)).sum(),
+        }
     }
 
     /// What a record has of its label: bytes, or the number of a long topic.
     fn label(&self, at: usize) -> (&'a [u8], bool) {
-        let start = label_lens(&self.lens[..at]);
-        let label = &self.labels[start..start + label_lens(&self.lens[at..=at])];
-        (label, self.lens[at] & LONG != 0)
+        let (start, len) = (self.label_start(at), self.lens.get(at));
+        let label = &self.labels[start..start + label_len(len)];
+        (label, len & LONG != 0)
     }
 
     /// Reads all topics, below a branch of `depth` bytes.
@@ -275,6 +307,20 @@ impl<'a> Bucket<'a> {
     }
 }
 
+impl<T: Copy> Column<'_, T> {
+    fn get(&self, at: usize) -> T {
+        match self.0 {
+            [value] => *value,
+            values => values[at],
+        }
+    }
+
+    /// The values of this many topics.
+    fn values(&self, len: usize) -> impl Iterator<Item = T> + Clone {
+        (0..len).map(|at| self.get(at))
+    }
+}
+
 impl Beginnings<'_> {
     /// What a topic has behind the depth.
     fn label(&self, at: usize) -> &[u8] {
@@ -316,7 +362,8 @@ mod tests {
     impl Bucket<'_> {
         /// How many labels are elsewhere.
         pub(crate) fn long_labels(&self) -> usize {
-            self.lens.iter().filter(|len| **len & LONG != 0).count()
+            let lens = self.lens.values(self.len());
+            lens.filter(|len| len & LONG != 0).count()
         }
     }
 
@@ -367,6 +414,41 @@ mod tests {
             assert_eq!(read.find(&whole[..255], depth, &long), None);
         }
         assert_eq!(long.len(), 1);
+    }
+
+    /// Topics of one subscriber, or of one length, need less memory for it.
+    #[test]
+    fn what_topics_have_in_common_is_written_once() {
+        let size = |place: fn(usize) -> usize, topic: fn(usize) -> String| {
+            let mut long = LongTopics::new();
+            let topics: Vec<Arc<[u8]>> = (0..64).map(|n| topic(n).into_bytes().into()).collect();
+            let mut record =
+                |n: usize| Record::new(&topics[n], 0, Places::one(place(n)), &mut long);
+            let records: Vec<_> = (0..64).map(&mut record).collect();
+            let (mut grown, mut bytes) = (Vec::new(), Vec::new());
+            write(&records[..1], &long, &mut grown);
+            for record in &records[1..] {
+                Bucket::new(&grown).write_added(*record, 0, &long, &mut bytes);
+                std::mem::swap(&mut grown, &mut bytes);
+            }
+            write(&records, &long, &mut bytes);
+            assert_eq!(grown, bytes);
+            let bucket = Bucket::new(&bytes);
+            for (n, topic) in topics.iter().enumerate() {
+                let found = bucket.find(topic, 0, &long).unwrap();
+                assert_eq!(found, n);
+                assert!(bucket.places(found) == Places::one(place(n)));
+            }
+            bytes.len()
+        };
+        let labels: usize = (0..64).map(|n: usize| n.to_string().len()).sum();
+        let fixed = |n| format!("{n:05}");
+        let common = size(|_| 7, |n| format!("{n:05}"));
+        assert_eq!(common, HEAD + 64 + 4 + 1 + 3 + 64 * 2);
+        assert_eq!(size(|n| n, fixed), common + 63 * 4);
+        let of_any_length = size(|_| 7, |n| n.to_string());
+        assert_eq!(of_any_length, HEAD + 64 + 4 + 64 + labels);
+        assert_eq!(size(|n| n, |n| n.to_string()), of_any_length + 63 * 4);
     }
 
     /// A match compares the labels whose fingerprint fits. They are few if topics differ behind what all

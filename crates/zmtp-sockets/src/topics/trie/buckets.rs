@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::topics::places::Places;
-use crate::topics::trie::bucket::{BUCKET, Bucket, HEAD, LongTopics};
+use crate::topics::trie::bucket::{BUCKET, Bucket, LongTopics};
 
 /// Buckets by number. A bucket that outgrows its place moves to the end and leaves a gap.
 #[derive(Default)]
@@ -28,11 +28,18 @@ impl Buckets {
         Bucket::new(self.bytes(bucket))
     }
 
-    /// Sets the places of one topic.
-    pub(crate) fn set_places(&mut self, bucket: usize, at: usize, places: Places) {
-        let start = HEAD + self.get(bucket).len() + 4 * at;
+    /// Sets the places of one topic. Returns whether the bucket had room for them.
+    pub(crate) fn set_places(&mut self, bucket: usize, at: usize, places: Places) -> bool {
+        let known = self.get(bucket);
+        if known.places(at) == places {
+            return true;
+        }
+        let Some(start) = known.places_start(at) else {
+            return false;
+        };
         let bytes = self.memory[bucket..].as_flattened_mut();
         bytes[start..start + 4].copy_from_slice(&places.to_bytes());
+        true
     }
 
     /// Returns the number of the new bucket.
