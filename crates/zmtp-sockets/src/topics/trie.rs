@@ -13,26 +13,19 @@ pub(crate) mod branch;
 pub(crate) mod bucket;
 pub(crate) mod buckets;
 pub(crate) mod label;
+pub(crate) mod tree;
 
-use crate::topics::places::{Groups, Inserted, Places, Removed, number};
-use crate::topics::trie::branch::{Branch, Child};
-use crate::topics::trie::bucket::{BUCKET, Beginnings, Record, write};
-use crate::topics::trie::buckets::Buckets;
-use crate::topics::trie::label::common_len;
-use slab::Slab;
+use crate::topics::places::{Inserted, Removed};
+use crate::topics::trie::tree::Tree;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The topics of all subscribers. A subscriber is named by its place, a small number.
 pub(crate) struct Trie {
-    branches: Slab<Branch>,
-    buckets: Buckets,
-    groups: Groups,
+    tree: Tree,
     subscribers: Vec<Subscriber>,
     /// Numbers the matches, so that each yields a subscriber once.
     turn: u64,
-    /// A bucket that is being written. Kept for its memory.
-    bytes: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -44,31 +37,12 @@ struct Subscriber {
     turn: u64,
 }
 
-/// The way of a topic. It yields the subscribers to its beginnings, the shortest one first.
-struct Way<'a> {
-    branches: &'a Slab<Branch>,
-    buckets: &'a Buckets,
-    topic: &'a [u8],
-    next: Option<usize>,
-    /// How many bytes of the topic are above the next branch, with the label of that branch.
-    depth: usize,
-    /// The bucket at the end of the way.
-    bucket: Option<Beginnings<'a>>,
-}
-
-const ROOT: usize = 0;
-
 impl Trie {
     pub(crate) fn new() -> Self {
-        let mut branches = Slab::new();
-        branches.insert(Branch::new(ROOT, &[], 0));
         Self {
-            branches,
-            buckets: Buckets::default(),
-            groups: Groups::default(),
+            tree: Tree::new(),
             subscribers: Vec::new(),
             turn: 0,
-            bytes: Vec::new(),
         }
     }
 
@@ -84,7 +58,7 @@ impl Trie {
         let topic: Arc<[u8]> = topic.into();
         subscriber.bytes += topic.len();
         subscriber.topics.insert(Arc::clone(&topic));
-        self.enter(place, &topic)
+        self.tree.enter(place, &topic)
     }
 
     /// Takes the subscription of `place` to `topic` back.
@@ -96,7 +70,7 @@ impl Trie {
             return Removed::Unknown;
         }
         subscriber.bytes -= topic.len();
-        self.leave(place, topic)
+        self.tree.leave(place, topic)
     }
 
     /// Takes all subscriptions of `place` back. The work depends on their number alone.
@@ -119,25 +93,25 @@ impl Trie {
             return;
         };
         for topic in std::mem::take(subscriber).topics {
-            let removed = self.leave(place, &topic);
+            let removed = self.tree.leave(place, &topic);
             each(&topic, removed);
         }
     }
 
     /// Adds the places of all who subscribe to a beginning of `topic` to `found`, each once.
     pub(crate) fn find_matches(&mut self, topic: &[u8], found: &mut Vec<usize>) {
-        let mut places = way(&self.branches, &self.buckets, topic);
+        let mut places = self.tree.way(topic);
         let Some(first) = places.next() else {
             return;
         };
         let Some(second) = places.next() else {
             // Each is there once, without a look at what each has.
-            found.extend(self.groups.each(first));
+            found.extend(self.tree.groups.each(first));
             return;
         };
         self.turn += 1;
         for places in [first, second].into_iter().chain(places) {
-            for place in self.groups.each(places) {
+            for place in self.tree.groups.each(places) {
                 let turn = &mut self.subscribers[place].turn;
                 if std::mem::replace(turn, self.turn) != self.turn {
                     found.push(place);
@@ -148,7 +122,7 @@ impl Trie {
 
     /// Whether somebody subscribes to a beginning of `topic`.
     pub(crate) fn has_match(&self, topic: &[u8]) -> bool {
-        way(&self.branches, &self.buckets, topic).next().is_some()
+        self.tree.way(topic).next().is_some()
     }
 
     /// Whether any subscriber has a topic.
@@ -178,294 +152,13 @@ impl Trie {
     pub(crate) fn bytes(&self, place: usize) -> usize {
         self.subscribers.get(place).map_or(0, |it| it.bytes)
     }
-
-    /// Adds `place` to those who subscribe to `topic`.
-    fn enter(&mut self, place: usize, topic: &Arc<[u8]>) -> Inserted {
-        let (mut at, mut depth) = (ROOT, 0);
-        while let Some(&first) = topic.get(depth) {
-            match self.branches[at].child(first) {
-                None => {
-                    self.add(at, None, topic, depth, place);
-                    return Inserted::First;
-                }
-                Some(Child::Bucket(number)) => {
-                    let bucket = self.buckets.get(number);
-                    if let Some(entry) = bucket.find(topic, depth, &self.buckets.long) {
-                        let mut places = bucket.places(entry);
-                        let inserted = self.groups.enter(&mut places, place);
-                        self.set_places(at, topic, depth, (number, entry), places);
-                        return inserted;
-                    }
-                    if bucket.len() < BUCKET {
-                        self.add(at, Some(number), topic, depth, place);
-                        return Inserted::First;
-                    }
-                    self.burst(at, &topic[..depth], number);
-                }
-                Some(Child::Branch(child)) => {
-                    let label = &self.branches[child].label;
-                    let common = common_len(label, &topic[depth..]);
-                    at = if common == label.len() {
-                        child
-                    } else {
-                        self.split(child, &topic[..depth + common], depth)
-                    };
-                    depth += common;
-                }
-            }
-        }
-        self.groups.enter(&mut self.branches[at].places, place)
-    }
-
-    /// Adds a topic, whose first `depth` bytes a branch has, to a bucket of the branch or to a new one.
-    fn add(
-        &mut self,
-        branch: usize,
-        bucket: Option<usize>,
-        topic: &Arc<[u8]>,
-        depth: usize,
-        place: usize,
-    ) {
-        let record = Record::new(topic, depth, Places::one(place), &mut self.buckets.long);
-        let long = &self.buckets.long;
-        match bucket {
-            None => write(&[record], long, &mut self.bytes),
-            Some(bucket) => {
-                let bucket = self.buckets.get(bucket);
-                bucket.write_added(record, depth, long, &mut self.bytes);
-            }
-        }
-        self.store(branch, topic[depth], bucket);
-    }
-
-    /// Sets the places of a topic in a bucket of a branch, which has the first `depth` bytes of the topic.
-    fn set_places(
-        &mut self,
-        branch: usize,
-        topic: &[u8],
-        depth: usize,
-        (number, entry): (usize, usize),
-        places: Places,
-    ) {
-        if self.buckets.set_places(number, entry, places) {
-            return;
-        }
-        let mut records = self.buckets.get(number).records(depth);
-        records[entry].places = places;
-        write(&records, &self.buckets.long, &mut self.bytes);
-        self.store(branch, topic[depth], Some(number));
-    }
-
-    /// Stores the bucket that was written, a child of a branch by its first byte.
-    fn store(&mut self, branch: usize, first: u8, bucket: Option<usize>) {
-        let bucket = match bucket {
-            Some(bucket) => self.buckets.replace(bucket, &self.bytes),
-            None => self.buckets.insert(&self.bytes),
-        };
-        self.branches[branch].set_child(first, Child::Bucket(bucket));
-        self.close_gaps();
-    }
-
-    /// Closes the gaps between buckets once there are many. Then the buckets of a branch are next to each
-    /// other.
-    fn close_gaps(&mut self) {
-        if self.buckets.has_gaps(self.branches.capacity()) {
-            self.buckets.close_gaps(|renumber| {
-                for (_, branch) in &mut self.branches {
-                    branch.renumber_buckets(&mut *renumber);
-                }
-            });
-        }
-    }
-
-    /// Puts a branch in the place of a full bucket below `parent`, whose topic is `above`. The branch has
-    /// what all topics of the bucket begin with.
-    fn burst(&mut self, parent: usize, above: &[u8], bucket: usize) {
-        let mut records = self.buckets.get(bucket).records(above.len());
-        self.buckets.remove(bucket);
-        let long = &mut self.buckets.long;
-        let Some((one, others)) = records.split_first() else {
-            return;
-        };
-        let one = one.label(long);
-        let others = others
-            .iter()
-            .map(|other| common_len(one, other.label(long)));
-        let common = others.min().unwrap_or(one.len());
-        let topic = [above, &one[..common]].concat();
-        let mut branch = Branch::new(parent, &topic, above.len());
-        for record in &mut records {
-            record.shorten(common, long);
-        }
-        records.sort_unstable_by_key(|it| it.label(long).first().copied());
-        let mut records = &records[..];
-        while let Some(one) = records.first() {
-            let long = &self.buckets.long;
-            let first = one.label(long).first();
-            let alike = records.partition_point(|it| it.label(long).first() <= first);
-            let (alike, others) = records.split_at(alike);
-            if let Some(&first) = first {
-                write(alike, long, &mut self.bytes);
-                let bucket = self.buckets.insert(&self.bytes);
-                branch.set_child(first, Child::Bucket(bucket));
-            } else {
-                branch.places = one.places;
-            }
-            records = others;
-        }
-        let child = self.branches.insert(branch);
-        self.branches[parent].set_child(topic[above.len()], Child::Branch(child));
-        self.close_gaps();
-    }
-
-    /// Puts a new branch for `topic` above `child`, whose parent has the first `start` bytes of it.
-    fn split(&mut self, child: usize, topic: &[u8], start: usize) -> usize {
-        let branch = &mut self.branches[child];
-        let parent = branch.parent();
-        branch.label.shorten(topic.len() - start);
-        let mut upper = Branch::new(parent, topic, start);
-        upper.set_child(branch.label[0], Child::Branch(child));
-        let middle = self.branches.insert(upper);
-        self.branches[child].parent = number(middle);
-        self.branches[parent].set_child(topic[start], Child::Branch(middle));
-        middle
-    }
-
-    /// Drops `place` from those who subscribe to `topic`, and what nothing needs then.
-    fn leave(&mut self, place: usize, topic: &[u8]) -> Removed {
-        let (mut at, mut depth) = (ROOT, 0);
-        while let Some(&first) = topic.get(depth) {
-            match self.branches[at].child(first) {
-                None => return Removed::Unknown,
-                Some(Child::Bucket(number)) => {
-                    let bucket = self.buckets.get(number);
-                    let Some(entry) = bucket.find(topic, depth, &self.buckets.long) else {
-                        return Removed::Unknown;
-                    };
-                    let mut places = bucket.places(entry);
-                    let removed = self.groups.leave(&mut places, place);
-                    if removed != Removed::Last {
-                        self.set_places(at, topic, depth, (number, entry), places);
-                        return removed;
-                    }
-                    let mut records = bucket.records(depth);
-                    records.swap_remove(entry).remove(&mut self.buckets.long);
-                    if records.is_empty() {
-                        self.buckets.remove(number);
-                        self.branches[at].remove_child(first);
-                        self.prune(at);
-                        self.close_gaps();
-                    } else {
-                        write(&records, &self.buckets.long, &mut self.bytes);
-                        self.store(at, first, Some(number));
-                    }
-                    return removed;
-                }
-                Some(Child::Branch(child)) => {
-                    at = child;
-                    let label = &self.branches[at].label;
-                    if !topic[depth..].starts_with(label) {
-                        return Removed::Unknown;
-                    }
-                    depth += label.len();
-                }
-            }
-        }
-        let removed = self.groups.leave(&mut self.branches[at].places, place);
-        if removed == Removed::Last {
-            self.prune(at);
-        }
-        removed
-    }
-
-    /// Drops a branch that nothing needs, and those above it. A branch stays if it has
-    /// subscribers, a bucket or several children, so there are at most two branches for each topic.
-    fn prune(&mut self, mut at: usize) {
-        while at != ROOT && self.branches[at].places.is_none() {
-            let parent = self.branches[at].parent();
-            let mut children = self.branches[at].children();
-            match (children.next(), children.next()) {
-                (None, _) => {
-                    drop(children);
-                    let first = self.branches.remove(at).label[0];
-                    self.branches[parent].remove_child(first);
-                    if self.branches.len() == 1 {
-                        self.branches.shrink_to_fit();
-                    }
-                    at = parent;
-                }
-                (Some((_, Child::Branch(child))), None) => {
-                    drop(children);
-                    let upper = self.branches.remove(at).label;
-                    let mut lower = std::mem::take(&mut self.branches[child].label);
-                    lower.lengthen(&upper, || [&self.topic(parent)[..], &upper].concat());
-                    let lowest = &mut self.branches[child];
-                    lowest.label = lower;
-                    lowest.parent = number(parent);
-                    self.branches[parent].set_child(upper[0], Child::Branch(child));
-                    return;
-                }
-                _ => return,
-            }
-        }
-    }
-
-    /// The topic of a branch.
-    fn topic(&self, mut at: usize) -> Vec<u8> {
-        let mut labels = Vec::new();
-        while at != ROOT {
-            labels.push(&self.branches[at].label[..]);
-            at = self.branches[at].parent();
-        }
-        labels.reverse();
-        labels.concat()
-    }
-}
-
-fn way<'a>(branches: &'a Slab<Branch>, buckets: &'a Buckets, topic: &'a [u8]) -> Way<'a> {
-    Way {
-        branches,
-        buckets,
-        topic,
-        next: Some(ROOT),
-        depth: 0,
-        bucket: None,
-    }
-}
-
-impl Iterator for Way<'_> {
-    type Item = Places;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while let Some(at) = self.next.take() {
-            let branch = &self.branches[at];
-            let first = self.topic.get(self.depth);
-            match first.and_then(|first| branch.child(*first)) {
-                Some(Child::Bucket(bucket)) => {
-                    let bucket = self.buckets.get(bucket);
-                    let long = &self.buckets.long;
-                    self.bucket = Some(bucket.beginnings(self.topic, self.depth, long));
-                }
-                Some(Child::Branch(child)) => {
-                    let label = &self.branches[child].label;
-                    if let Some(rest) = label.stripped(&self.topic[self.depth..]) {
-                        self.depth = self.topic.len() - rest.len();
-                        self.next = Some(child);
-                    }
-                }
-                None => {}
-            }
-            if !branch.places.is_none() {
-                return Some(branch.places);
-            }
-        }
-        self.bucket.as_mut()?.next()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topics::trie::branch::Child;
+    use crate::topics::trie::tree::ROOT;
     use std::collections::{BTreeMap, BTreeSet};
 
     fn matches(trie: &mut Trie, topic: &str) -> Vec<usize> {
@@ -536,31 +229,31 @@ mod tests {
 
     /// Nothing is left of all topics.
     fn check_empty(trie: &Trie) {
-        assert_eq!(trie.branches.len(), 1);
-        assert!(trie.branches[ROOT].children().next().is_none());
-        assert!(trie.branches[ROOT].places.is_none());
-        assert_eq!(trie.buckets.used(), 0);
-        assert!(trie.buckets.long.is_empty());
-        assert_eq!(trie.groups.len(), 0);
+        assert_eq!(trie.tree.branches.len(), 1);
+        assert!(trie.tree.branches[ROOT].children().next().is_none());
+        assert!(trie.tree.branches[ROOT].places.is_none());
+        assert_eq!(trie.tree.buckets.used(), 0);
+        assert!(trie.tree.buckets.long.is_empty());
+        assert_eq!(trie.tree.groups.len(), 0);
     }
 
     /// All that a trie has belongs to a topic.
     fn check_parts(trie: &Trie, topics: &BTreeMap<&[u8], usize>) {
-        assert!(trie.branches.len() <= 2 * topics.len() + 1);
+        assert!(trie.tree.branches.len() <= 2 * topics.len() + 1);
         let several = topics.values().filter(|places| **places > 1);
-        assert_eq!(trie.groups.len(), several.count());
-        let children = trie.branches.iter().flat_map(|it| it.1.children());
+        assert_eq!(trie.tree.groups.len(), several.count());
+        let children = trie.tree.branches.iter().flat_map(|it| it.1.children());
         let (mut used, mut in_buckets, mut long) = (0, 0, 0);
         for (_, child) in children {
             if let Child::Bucket(bucket) = child {
-                used += trie.buckets.units(bucket);
-                in_buckets += trie.buckets.get(bucket).len();
-                long += trie.buckets.get(bucket).long_labels();
+                used += trie.tree.buckets.units(bucket);
+                in_buckets += trie.tree.buckets.get(bucket).len();
+                long += trie.tree.buckets.get(bucket).long_labels();
             }
         }
-        assert_eq!(trie.buckets.used(), used);
-        assert_eq!(trie.buckets.long.len(), long);
-        let branches = trie.branches.iter();
+        assert_eq!(trie.tree.buckets.used(), used);
+        assert_eq!(trie.tree.buckets.long.len(), long);
+        let branches = trie.tree.branches.iter();
         let in_branches = branches.filter(|it| !it.1.places.is_none()).count();
         assert_eq!(in_buckets + in_branches, topics.len());
     }
@@ -637,7 +330,7 @@ mod tests {
                 }
                 check_parts(&trie, &topics);
             }
-            most = most.max(trie.branches.len());
+            most = most.max(trie.tree.branches.len());
         }
         assert!(most > 20, "{most} branches");
         for place in 0..5 {
@@ -648,8 +341,8 @@ mod tests {
 
     /// Where the long topics are.
     fn memory(trie: &Trie) -> Vec<*const u8> {
-        let branches = trie.branches.iter().map(|it| &it.1.label[..]);
-        let long = trie.buckets.long.iter().map(|it| &it.1[..]);
+        let branches = trie.tree.branches.iter().map(|it| &it.1.label[..]);
+        let long = trie.tree.buckets.long.iter().map(|it| &it.1[..]);
         branches
             .chain(long)
             .map(|it| it.as_ptr_range().end)
@@ -690,7 +383,8 @@ mod tests {
             let steps = |number| {
                 let topic = topic(number);
                 let (mut at, mut branches) = (ROOT, 1);
-                while let Some(Child::Branch(child)) = trie.branches[at].child(topic[branches - 1])
+                while let Some(Child::Branch(child)) =
+                    trie.tree.branches[at].child(topic[branches - 1])
                 {
                     (at, branches) = (child, branches + 1);
                 }
@@ -704,11 +398,8 @@ mod tests {
         for len in 0..=1000 {
             trie.insert(len, &long[..len]);
         }
-        assert_eq!(way(&trie.branches, &trie.buckets, &long).count(), 1001);
-        assert_eq!(
-            way(&trie.branches, &trie.buckets, b"xxx and more").count(),
-            4
-        );
+        assert_eq!(trie.tree.way(&long).count(), 1001);
+        assert_eq!(trie.tree.way(b"xxx and more").count(), 4);
     }
     /// A peer that makes many gaps pays for each time that they are closed, also if the trie is large.
     #[test]
@@ -722,16 +413,16 @@ mod tests {
         check_empty(&trie);
         let (mut changes, mut closed, mut work) = (0, 0, 0);
         let mut change = |trie: &mut Trie, is_added: bool, number: u32| {
-            let before = trie.buckets.gaps();
+            let before = trie.tree.buckets.gaps();
             if is_added {
                 trie.insert(0, &topic(number));
             } else {
                 trie.remove(0, &topic(number));
             }
             changes += 1;
-            if trie.buckets.gaps() < before {
+            if trie.tree.buckets.gaps() < before {
                 closed += 1;
-                work += trie.buckets.used() + trie.branches.capacity();
+                work += trie.tree.buckets.used() + trie.tree.branches.capacity();
             }
         };
         for number in 0..5_000 {
