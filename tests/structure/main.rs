@@ -83,7 +83,14 @@ fn every_file_stays_in_its_layer() {
 }
 
 /// The source folders of the library and the program.
-const SOURCES: [&str; 2] = ["src", "crates/zmtp-auth-cli/src"];
+const SOURCES: [&str; 6] = [
+    "src",
+    "crates/zmtp-auth-cli/src",
+    "crates/zmtp-sockets/src",
+    "crates/judges/src",
+    "benches/compare",
+    "fuzz/src",
+];
 
 #[test]
 fn no_files_import_each_other() {
@@ -92,7 +99,7 @@ fn no_files_import_each_other() {
             .into_iter()
             .map(|file| (file.clone(), read(&format!("{folder}/{file}"))))
             .collect();
-        assert!(files.len() > 10, "the sources were not found");
+        assert!(files.len() > 3, "the sources were not found");
         // The one file with unsafe code dispatches to safe ones: a second such file would be worse.
         assert_none(&layers::circles(&files, &["crypto/secretbox/simd"]));
     }

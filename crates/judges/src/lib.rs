@@ -2,6 +2,7 @@
 //! compare every code of the library with two of them.
 #![deny(unsafe_code)]
 
+pub mod agreement;
 pub mod damage;
 pub mod judge;
 pub mod rust_crypto;

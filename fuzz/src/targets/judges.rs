@@ -4,8 +4,9 @@
 
 use crate::choices::{Choices, string};
 use zmtp_auth::judged::{BatchBox, BoxCode, PointCode, Traffic, open_cookie, seal_cookie};
+use zmtp_auth_judges::agreement::agreed;
 use zmtp_auth_judges::damage::{flip, shows_nothing};
-use zmtp_auth_judges::judge::{Key, Nonce, agreed};
+use zmtp_auth_judges::judge::{Key, Nonce};
 
 /// Bytes of all texts of a run, so that it stays short.
 const MAX_TEXTS: usize = 16 * 1024;

@@ -2,8 +2,9 @@
 
 use crate::subjects::{Random, codes, count};
 use zmtp_auth::judged::{BatchBox, BoxCode, Traffic};
+use zmtp_auth_judges::agreement::agreed;
 use zmtp_auth_judges::damage::{flip, shows_nothing};
-use zmtp_auth_judges::judge::{Key, Nonce, agreed};
+use zmtp_auth_judges::judge::{Key, Nonce};
 
 /// The longest text of a round, in turn: some have their key stream made ahead, some share a batch, and
 /// some are too long for either.

@@ -4,8 +4,9 @@ use crate::subjects::{
     Random, codes, count, edge_keys, is_full, long_lengths, nonces, short_lengths,
 };
 use zmtp_auth::judged::{self, BoxCode};
+use zmtp_auth_judges::agreement::agreed;
 use zmtp_auth_judges::damage::{flip, shows_nothing};
-use zmtp_auth_judges::judge::{Key, Nonce, agreed};
+use zmtp_auth_judges::judge::{Key, Nonce};
 
 #[test]
 fn every_code_seals_and_opens_every_length_as_the_judges_do() {

@@ -2,8 +2,9 @@
 
 use crate::subjects::{Random, count, edge_keys, nonces};
 use zmtp_auth::judged::{open_cookie, seal_cookie};
+use zmtp_auth_judges::agreement::agreed;
 use zmtp_auth_judges::damage::flip;
-use zmtp_auth_judges::judge::{Key, Nonce, agreed};
+use zmtp_auth_judges::judge::{Key, Nonce};
 
 #[test]
 fn cookies_are_those_of_the_judges_with_contexts_of_every_length() {

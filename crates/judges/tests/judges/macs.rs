@@ -1,7 +1,8 @@
 //! Poly1305, with keys and texts that make every carry and the last reduction happen.
 
 use crate::subjects::{Random, codes, count, is_full};
-use zmtp_auth_judges::judge::{Key, agreed};
+use zmtp_auth_judges::agreement::agreed;
+use zmtp_auth_judges::judge::Key;
 
 /// Largest clamped r.
 const CLAMPED: [u8; 16] = 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff_u128.to_le_bytes();

@@ -3,7 +3,8 @@
 use crate::subjects::{Random, count, hex_array, is_full};
 use zmtp_auth::PublicKey;
 use zmtp_auth::judged::{PointCode, seal_box};
-use zmtp_auth_judges::judge::{self, Key, agreed};
+use zmtp_auth_judges::agreement::{agreed, both};
+use zmtp_auth_judges::judge::Key;
 
 /// A little-endian number: its first byte, its last, and what is between.
 fn number(low: u8, fill: u8, high: u8) -> Key {
@@ -169,7 +170,7 @@ fn the_iterations_of_rfc_7748() {
         }
     });
     if !is_full() {
-        for judge in judge::both() {
+        for judge in both() {
             iterate(judge.name(), &|k, u| judge.multiply(k, u).unwrap());
         }
     }

@@ -3,7 +3,8 @@
 
 use crate::subjects::{codes, hex, hex_array};
 use zmtp_auth::judged::{open_box, seal_box};
-use zmtp_auth_judges::judge::{Key, agreed};
+use zmtp_auth_judges::agreement::agreed;
+use zmtp_auth_judges::judge::Key;
 
 /// The text of vectors 2 and 3 of RFC 8439, appendix A.3.
 const SUBMISSION: &str = concat!(

