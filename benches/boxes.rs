@@ -1,8 +1,8 @@
 //! Our own figures over time: messages sealed and opened, and a handshake, by criterion.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "compare/ends.rs"]
-mod ends;
+#[path = "compare/ours/in_memory.rs"]
+mod in_memory;
 
 use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -12,7 +12,7 @@ fn seal_and_open(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("message");
     for size in [64, 1024, 64 * 1024] {
         group.throughput(Throughput::Bytes(size as u64));
-        let (client, server) = ends::established();
+        let (client, server) = in_memory::established();
         let (mut sealer, mut opener) = (client.sealer, server.opener);
         let payload = vec![7; size];
         group.bench_function(BenchmarkId::new("seal and open", size), |bencher| {
@@ -31,7 +31,7 @@ fn seal_and_open(criterion: &mut Criterion) {
 
 fn handshake(criterion: &mut Criterion) {
     criterion.bench_function("handshake, both sides", |bencher| {
-        bencher.iter(ends::established);
+        bencher.iter(in_memory::established);
     });
 }
 

@@ -1,12 +1,12 @@
 //! A child that uses libzmq.
 
-use crate::child::tell;
-use crate::fan_out;
-use crate::job::{Job, Task, client_secret, server_secret};
-use crate::sockets::{DEALERS, UNDER_WAY};
-use crate::stopwatch::{Counter, Pings};
-use crate::streams;
-use crate::zmq::{Curve, Kind, Socket, Zmq};
+use crate::cases::traffic::fan_out;
+use crate::cases::traffic::many_connections;
+use crate::cases::traffic::sockets::{DEALERS, UNDER_WAY};
+use crate::child::handle::tell;
+use crate::child::job::{Job, Task, client_secret, server_secret};
+use crate::measuring::stopwatch::{Counter, Pings};
+use crate::peers::zmq::{Curve, Kind, Socket, Zmq};
 use std::time::Instant;
 
 pub fn run(job: &Job) {
@@ -84,7 +84,7 @@ pub fn run(job: &Job) {
         Task::Ping { to } => ping(&connected(Kind::Dealer, to), &payload),
         Task::Tunnel { .. } => panic!("libzmq has no tunnel"),
         Task::PushMany { to, peers } => {
-            streams::send_by_libzmq(|| connected(Kind::Push, to), *peers, &payload);
+            many_connections::send_by_libzmq(|| connected(Kind::Push, to), *peers, &payload);
         }
         Task::PullIpc
         | Task::StreamPull

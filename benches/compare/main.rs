@@ -12,38 +12,24 @@
 //! `ZMTP_AUTH_PYTHON`, or the one that `./test` prepares.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod boxes;
+mod cases;
 mod child;
-mod ends;
-mod fan_out;
-mod handshake;
-mod heap;
-mod host;
-mod idle;
-mod job;
 mod libzmq_child;
-mod links;
+mod measuring;
 mod our_child;
-mod pairing;
-mod policy;
-mod pyzmq;
-mod report;
-mod results;
-mod sockets;
-mod stopwatch;
-mod storm;
-mod stream;
-mod streams;
-mod table;
-mod topics;
-mod tunnel;
-mod under_load;
-mod zap;
-mod zmq;
+mod ours;
+mod output;
+mod peers;
 
-use job::{Job, Side};
-use report::Report;
-use results::Results;
+use crate::cases::traffic::{auth_stream, fan_out, links, many_connections, sockets, tunnel};
+use crate::cases::{boxes, handshake, heap, idle, policy, storm, topics, zap};
+use crate::child::handle;
+use crate::child::job::Job;
+use crate::measuring::pairing::Side;
+use crate::output::report::Report;
+use crate::output::results::Results;
+use crate::output::table;
+use crate::peers::zmq::Zmq;
 use std::path::PathBuf;
 use zmtp_auth_judges::judge::Judge;
 use zmtp_auth_judges::sodium::Sodium;
@@ -86,10 +72,10 @@ impl Request {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [mark, job @ ..] = arguments.as_slice()
-        && mark == child::MARK
+        && mark == handle::MARK
     {
         let job = Job::from_arguments(job);
-        child::obey();
+        handle::obey();
         match job.side {
             Side::Ours => our_child::run(job),
             Side::Libzmq => libzmq_child::run(&job),
@@ -114,13 +100,13 @@ fn main() {
     let mut report = Report::new(request.filters, results);
     boxes::run(&mut report, &sodium);
     handshake::run(&mut report, &sodium);
-    let zmq = zmq::Zmq::load(1);
+    let zmq = Zmq::load(1);
     links::run(&mut report, &zmq.name);
     storm::run(&mut report);
     tunnel::run(&mut report, &zmq.name);
-    stream::run(&mut report);
+    auth_stream::run(&mut report);
     sockets::run(&mut report, &zmq.name);
-    streams::run(&mut report, &zmq.name);
+    many_connections::run(&mut report, &zmq.name);
     fan_out::run(&mut report, &zmq.name);
     idle::run(&mut report, &zmq.name);
     topics::run(&mut report);

@@ -1,19 +1,17 @@
 //! A child that uses this library: a task on the runtime that `#[tokio::main]` would make.
 
-use crate::child::tell;
-use crate::fan_out;
-use crate::host;
-use crate::idle;
-use crate::job::{Job, Task, client_secret, server_secret};
-use crate::sockets;
-use crate::stopwatch::{Counter, Pings};
-use crate::streams;
+use crate::cases::idle;
+use crate::cases::traffic::auth_stream;
+use crate::cases::traffic::fan_out;
+use crate::cases::traffic::many_connections;
+use crate::cases::traffic::sockets;
+use crate::child::handle::tell;
+use crate::child::job::{Job, Task, server_secret};
+use crate::measuring::stopwatch::{Counter, Pings};
+use crate::ours::over_tcp::{ANY_PORT, admits_all, bind, bind_to, connect, serve_one};
 use std::time::Instant;
-use zmtp_auth::net::{Connection, Listener, Message, Tunnel, TunnelOptions};
-use zmtp_auth::zap::{ZapRequest, ZapRouter};
-use zmtp_auth::{Config, Domain, KeyPair, NoPolicy, SocketType};
-
-const ANY_PORT: &str = "tcp://127.0.0.1:*";
+use zmtp_auth::net::{Connection, Message, Tunnel, TunnelOptions};
+use zmtp_auth::{Config, Domain, KeyPair, SocketType};
 
 pub fn run(job: Job) {
     if let Task::ServeCounted { peers } = job.task {
@@ -41,8 +39,8 @@ async fn work(job: &Job) {
             let listener = bind_to(&endpoint, job, SocketType::Pull).await;
             pull(listener.accept().await.unwrap(), job.size).await;
         }
-        Task::StreamPull => host::pull(job.size).await,
-        Task::StreamPush { to } => host::push(to, &payload).await,
+        Task::StreamPull => auth_stream::pull(job.size).await,
+        Task::StreamPush { to } => auth_stream::push(to, &payload).await,
         Task::Push { to } => {
             let mut connection = connect(job, SocketType::Push, to).await;
             // Until the receiver has measured enough and closes.
@@ -60,8 +58,8 @@ async fn work(job: &Job) {
         Task::ConnectionsIn { to, subscribers } => {
             fan_out::subscribe_by_connections(job, to, *subscribers).await;
         }
-        Task::PullMany { peers } => streams::receive(job, *peers).await,
-        Task::PushMany { to, peers } => streams::send(job, to, *peers, &payload).await,
+        Task::PullMany { peers } => many_connections::receive(job, *peers).await,
+        Task::PushMany { to, peers } => many_connections::send(job, to, *peers, &payload).await,
         Task::Idle { to, peers } => idle::clients(to, *peers).await,
         Task::ServeCounted { .. } => unreachable!("it has a runtime of its own"),
         Task::Echo => {
@@ -99,64 +97,6 @@ async fn tunnel(to: &str) -> Tunnel {
         .unwrap();
     let security = (config, admits_all());
     Tunnel::server(ANY_PORT, to, security, TunnelOptions::default())
-        .await
-        .unwrap()
-}
-
-/// A policy that admits any peer.
-pub fn admits_all() -> ZapRouter {
-    let router = ZapRouter::new();
-    let admit = async |request: ZapRequest| request.allow("somebody");
-    router.bind("*", admit).unwrap();
-    router
-}
-
-/// Receives in a task until the client closes.
-pub fn serve_one(mut connection: Connection) {
-    tokio::spawn(async move { while connection.recv().await.is_ok() {} });
-}
-
-pub async fn bind(job: &Job, kind: SocketType) -> Listener {
-    bind_to(ANY_PORT, job, kind).await
-}
-
-async fn bind_to(endpoint: &str, job: &Job, kind: SocketType) -> Listener {
-    let config = server(kind, job.curve);
-    let listener = Listener::bind(endpoint, config).await.unwrap();
-    tell(listener.local_endpoint());
-    listener
-}
-
-/// The side that binds.
-pub fn server(kind: SocketType, curve: bool) -> Config<NoPolicy> {
-    let config = Config::builder(kind);
-    let config = if curve {
-        config
-            .curve_server(KeyPair::from_secret(server_secret()))
-            .accept_any_peer()
-            .finish()
-    } else {
-        config.null().accept_any_peer().finish()
-    };
-    config.unwrap()
-}
-
-/// The side that connects, also to a libzmq server.
-pub fn client(kind: SocketType, curve: bool) -> Config<NoPolicy> {
-    let config = Config::builder(kind);
-    let config = if curve {
-        let keys = KeyPair::from_secret(client_secret());
-        config
-            .curve_client(keys, server_secret().public_key())
-            .finish()
-    } else {
-        config.null().accept_any_peer().finish()
-    };
-    config.unwrap()
-}
-
-pub async fn connect(job: &Job, kind: SocketType, to: &str) -> Connection {
-    Connection::connect(to, client(kind, job.curve))
         .await
         .unwrap()
 }

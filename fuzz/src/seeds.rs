@@ -22,7 +22,7 @@ pub fn honest(target: &str) -> Vec<(String, Vec<u8>)> {
         "handshake_server" => handshakes(servers()),
         "cuts" => cuts(),
         "traffic" => traffic::seeds(),
-        "connection" => connection::seeds(),
+        "connection" => connection::script::seeds(),
         "auth_stream" => auth_stream::seeds(),
         "judges" => judges::seeds(),
         "inside_boxes" => inside_boxes(),

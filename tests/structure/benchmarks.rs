@@ -1,7 +1,7 @@
 //! The documents that the benchmarks write, and their summary: how they are read and changed, and that the
 //! committed ones are as they were written.
 
-#[path = "../../benches/compare/table.rs"]
+#[path = "../../benches/compare/output/table.rs"]
 mod table;
 
 use super::{assert_none, read, root};

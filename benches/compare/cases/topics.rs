@@ -1,8 +1,8 @@
 //! What it costs a publisher to find who subscribes to a topic, among a million topics and among a tenth
 //! of them. Both are measured in turn, on messages in no order.
 
-use crate::pairing::{measure, timed};
-use crate::report::Report;
+use crate::measuring::pairing::{measure, timed};
+use crate::output::report::Report;
 use std::task::{Context, Waker};
 use zmtp_auth::net::Message;
 use zmtp_sockets::{Inproc, Pub, SocketOptions, Sub};

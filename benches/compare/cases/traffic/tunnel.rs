@@ -2,10 +2,11 @@
 //! tunnel: CURVE from libzmq to the tunnel and NULL from there to libzmq, against CURVE all the way. The
 //! tunnel's processor time is the receiver's.
 
-use crate::child::Child;
-use crate::job::{Job, Side, Task};
-use crate::report::Report;
-use crate::under_load::{BOTH_ENDS, Ends};
+use crate::child::handle::Child;
+use crate::child::job::{Job, Task};
+use crate::child::under_load::{BOTH_ENDS, Ends};
+use crate::measuring::pairing::Side;
+use crate::output::report::Report;
 
 const SIZES: [usize; 2] = [64, 64 * 1024];
 const ROUNDS: usize = 5;

@@ -1,11 +1,10 @@
 //! Policies of many keys: a decision, memory, loading, and changes while admitted peers are connected,
 //! compared with pyzmq where it can do the same. A directory of certificates, loaded and reloaded.
 
-use crate::job::Side;
-use crate::pairing::{Better, Pair, rounds};
-use crate::pyzmq::Pyzmq;
-use crate::report::Report;
-use crate::stopwatch::process_cpu;
+use crate::measuring::pairing::{Better, Pair, Side, rounds};
+use crate::measuring::stopwatch::process_cpu;
+use crate::output::report::Report;
+use crate::peers::pyzmq::Pyzmq;
 use allocation_counter::measure;
 use bytes::Bytes;
 use std::fs;
@@ -350,6 +349,6 @@ fn ours_alone(mut figure: impl FnMut() -> f64) -> f64 {
 
 /// pyzmq's Authenticator with that many keys.
 fn pyzmq(keys: u32) -> Pyzmq {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/pyzmq_policy.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/peers/pyzmq_policy.py");
     Pyzmq::start(script, &[&keys.to_string()])
 }

@@ -1,12 +1,12 @@
 //! The memory of many idle CURVE connections in the process of their server. The clients are ours for
 //! both libraries, in a process of their own.
 
-use crate::child::{Child, tell};
-use crate::job::{Job, Side, Task};
-use crate::our_child::{bind, client, serve_one};
-use crate::pairing::{Better, rounds};
-use crate::report::Report;
-use crate::stopwatch::open_many_files;
+use crate::child::handle::{Child, tell};
+use crate::child::job::{Job, Task};
+use crate::measuring::pairing::{Better, Side, rounds};
+use crate::measuring::stopwatch::open_many_files;
+use crate::ours::over_tcp::{bind, client, serve_one};
+use crate::output::report::Report;
 use allocation_counter::measure;
 use std::thread;
 use std::time::Duration;

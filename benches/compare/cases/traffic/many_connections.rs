@@ -1,12 +1,13 @@
 //! Many connections that stream into one server. The senders have a process together.
 
-use crate::child::tell;
-use crate::job::{Job, Side, Task};
-use crate::our_child::{bind, connect};
-use crate::report::Report;
-use crate::stopwatch::Counter;
-use crate::under_load::{BOTH_ENDS, Ends, at_best};
-use crate::zmq::Socket;
+use crate::child::handle::tell;
+use crate::child::job::{Job, Task};
+use crate::child::under_load::{BOTH_ENDS, Ends, at_best};
+use crate::measuring::pairing::Side;
+use crate::measuring::stopwatch::Counter;
+use crate::ours::over_tcp::{bind, connect};
+use crate::output::report::Report;
+use crate::peers::zmq::Socket;
 use std::sync::{Arc, Mutex};
 use zmtp_auth::SocketType;
 

@@ -1,11 +1,12 @@
 //! Sockets against single connections, and against libzmq.
 
-use crate::child::tell;
-use crate::job::{Job, Side, Task};
-use crate::our_child::{client, server};
-use crate::report::Report;
-use crate::stopwatch::Counter;
-use crate::under_load::{Ends, TOGETHER, at_best};
+use crate::child::handle::tell;
+use crate::child::job::{Job, Task};
+use crate::child::under_load::{Ends, TOGETHER, at_best};
+use crate::measuring::pairing::Side;
+use crate::measuring::stopwatch::Counter;
+use crate::ours::over_tcp::{client, server};
+use crate::output::report::Report;
 use zmtp_auth::SocketType;
 use zmtp_sockets::{Dealer, Pull, Push, Router, SocketOptions};
 

@@ -1,8 +1,8 @@
 //! Child processes. Each end of a connection has a process of its own, with either library. Children
 //! end with this process, or when they take too long.
 
-use crate::job::Job;
-use crate::stopwatch;
+use crate::child::job::Job;
+use crate::measuring::stopwatch;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

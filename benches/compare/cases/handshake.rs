@@ -1,9 +1,9 @@
 //! The cost of a CURVE handshake to a server, without I/O: the whole work of the machine, compared with
 //! only the multiplications of a libzmq server.
 
-use crate::ends;
-use crate::pairing::{Run, measure, timed};
-use crate::report::Report;
+use crate::measuring::pairing::{Run, measure, timed};
+use crate::ours::in_memory;
+use crate::output::report::Report;
 use bytes::BytesMut;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
 
 /// Several handshakes at once, stage by stage, so that the clock is read once for many.
 fn ours() -> impl Run {
-    let (client_config, server_config) = ends::configs();
+    let (client_config, server_config) = in_memory::configs();
     move |count| {
         let mut took = Duration::ZERO;
         let mut buffers: Vec<_> = (0..count)
@@ -37,9 +37,9 @@ fn ours() -> impl Run {
             .collect();
         let mut clients: Vec<_> = buffers
             .iter_mut()
-            .map(|(_, out)| Some(Handshake::start(&client_config, ends::conn(), out)))
+            .map(|(_, out)| Some(Handshake::start(&client_config, in_memory::conn(), out)))
             .collect();
-        let conns: Vec<_> = (0..count).map(|_| ends::conn()).collect();
+        let conns: Vec<_> = (0..count).map(|_| in_memory::conn()).collect();
         let mut servers = Vec::with_capacity(count);
         let start = Instant::now();
         for (conn, (out, _)) in conns.into_iter().zip(&mut buffers) {
@@ -48,11 +48,15 @@ fn ours() -> impl Run {
         took += start.elapsed();
         while !servers.iter().all(is_complete) {
             for (client, (input, out)) in clients.iter_mut().zip(&mut buffers) {
-                *client = client.take().map(|client| ends::step(client, input, out));
+                *client = client
+                    .take()
+                    .map(|client| in_memory::step(client, input, out));
             }
             let start = Instant::now();
             for (server, (out, input)) in servers.iter_mut().zip(&mut buffers) {
-                *server = server.take().map(|server| ends::step(server, input, out));
+                *server = server
+                    .take()
+                    .map(|server| in_memory::step(server, input, out));
             }
             took += start.elapsed();
         }

@@ -2,10 +2,10 @@
 //! processor time of each end for one message. On two cores messages a second depend on where four
 //! threads run, and processor time does so less.
 
-use crate::child::Child;
-use crate::job::{Job, Side, Task};
-use crate::pairing::Better;
-use crate::report::Figure;
+use crate::child::handle::Child;
+use crate::child::job::{Job, Task};
+use crate::measuring::pairing::{Better, Side};
+use crate::output::report::Figure;
 use std::time::Instant;
 
 /// The figures of both ends.

@@ -1,13 +1,13 @@
 //! Connections over TCP on loopback with a process for each end: messages per second with the processor
 //! time of each end, round trips, and the cost of a handshake to a server.
 
-use crate::child::Child;
-use crate::job::{Job, Side, Task};
-use crate::our_child;
-use crate::pairing::{Better, rounds};
-use crate::report::Report;
-use crate::stopwatch;
-use crate::under_load::{BOTH_ENDS, Ends};
+use crate::child::handle::Child;
+use crate::child::job::{Job, Task};
+use crate::child::under_load::{BOTH_ENDS, Ends};
+use crate::measuring::pairing::{Better, Side, rounds};
+use crate::measuring::stopwatch;
+use crate::ours::over_tcp;
+use crate::output::report::Report;
 use std::thread;
 use std::time::{Duration, Instant};
 use zmtp_auth::SocketType;
@@ -89,7 +89,7 @@ fn storm() -> Storm {
         let clients: Vec<_> = (0..STORM)
             .map(|_| {
                 let endpoint = server.endpoint.clone();
-                let config = our_child::client(SocketType::Push, true);
+                let config = over_tcp::client(SocketType::Push, true);
                 tokio::spawn(async move {
                     let start = Instant::now();
                     let connecting = Connection::connect(endpoint.as_str(), config);
@@ -178,7 +178,7 @@ impl Server {
         let before = self.process.cpu();
         self.runtime.block_on(async {
             for _ in 0..HANDSHAKES {
-                let config = our_child::client(SocketType::Push, true);
+                let config = over_tcp::client(SocketType::Push, true);
                 let connection = Connection::connect(self.endpoint.as_str(), config);
                 let connected = tokio::time::timeout(Duration::from_secs(10), connection).await;
                 connected.unwrap().unwrap().close().await.unwrap();

@@ -3,11 +3,11 @@
 //!
 //! The buffers for input and output belong to the caller and are not counted.
 
-use crate::ends;
-use crate::job::{client_secret, server_secret};
-use crate::our_child;
-use crate::report::Report;
-use crate::zmq::{Curve, Kind, Zmq};
+use crate::child::job::{client_secret, server_secret};
+use crate::ours::in_memory;
+use crate::ours::over_tcp;
+use crate::output::report::Report;
+use crate::peers::zmq::{Curve, Kind, Zmq};
 use allocation_counter::measure;
 use bytes::BytesMut;
 use std::io::{Read, Write};
@@ -65,7 +65,7 @@ fn machine(report: &mut Report, zmq: &Zmq) {
         (next, live + own)
     };
     let (mut machine, mut held) =
-        counted(&mut || Handshake::start(&server, ends::conn(), &mut out));
+        counted(&mut || Handshake::start(&server, in_memory::conn(), &mut out));
     let (mut before_hello, mut peak) = (held, held);
     while let Handshake::NeedsInput(waiting) = machine {
         if !waiting.has_valid_command() {
@@ -176,7 +176,7 @@ async fn traffic(sender: &mut Connection, receiver: &mut Connection) {
 }
 
 async fn pair(listener: &Listener) -> (Connection, Connection) {
-    let client = our_child::client(SocketType::Push, true);
+    let client = over_tcp::client(SocketType::Push, true);
     let connecting = Connection::connect(listener.local_endpoint(), client);
     let (accepted, connected) = tokio::join!(listener.accept(), connecting);
     (accepted.unwrap(), connected.unwrap())

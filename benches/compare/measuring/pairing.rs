@@ -1,12 +1,28 @@
 //! Measures two ways of doing the same in turn, so that a disturbance of the machine affects both.
 
-use crate::job::Side;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How long each side runs in its turn: much longer than the resolution of the clock, and shorter than
 /// a time slice of the system.
 const SLICE: Duration = Duration::from_micros(400);
 const PAIRS: usize = 151;
+
+/// Which library is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Ours,
+    Libzmq,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ours => "ours",
+            Self::Libzmq => "libzmq",
+        })
+    }
+}
 
 /// The medians of paired runs.
 #[derive(Debug, Clone, Copy)]

@@ -1,9 +1,8 @@
 //! The cases to run and their figures: one JSON line each, and a row of the processor's document.
 
-use crate::job::Side;
-use crate::pairing::{Better, Pair, rounds_of};
-use crate::results::{self, Results};
-use crate::table::Row;
+use crate::measuring::pairing::{Better, Pair, Side, rounds_of};
+use crate::output::results::{self, Results};
+use crate::output::table::Row;
 use serde_json::{Value, json};
 
 /// One figure of a case that has several: what is added to the case's name, its unit, and whether a

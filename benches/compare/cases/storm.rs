@@ -1,11 +1,11 @@
 //! Many clients of one address that connect to one server at the same moment, each with one attempt: how
 //! long it takes until the last one is served, and how many our server loses, with which error.
 
-use crate::child::Child;
-use crate::job::{Job, Side, Task, client_secret, server_secret};
-use crate::pairing::median;
-use crate::report::Report;
-use crate::stopwatch;
+use crate::child::handle::Child;
+use crate::child::job::{Job, Task, client_secret, server_secret};
+use crate::measuring::pairing::{Side, median};
+use crate::measuring::stopwatch;
+use crate::output::report::Report;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use zmtp_auth::net::Connection;

@@ -1,7 +1,7 @@
 //! The documents in `benches/results/`, one for each processor, and their summary in
 //! `benches/README.md`. A run changes the document of its own processor alone.
 
-use crate::table::{Document, MAIN_CASES, Processor, Row, Section, USUAL, summary};
+use crate::output::table::{Document, MAIN_CASES, Processor, Row, Section, USUAL, summary};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,11 +1,10 @@
 //! Decisions of a policy with many rules, compared with pyzmq's: the function from frames to frames,
 //! without sockets, and a request that a server sends and gets answered.
 
-use crate::job::Side;
-use crate::pairing::{Better, Pair, rounds, timed};
-use crate::pyzmq::Pyzmq;
-use crate::report::Report;
-use crate::stopwatch::process_cpu;
+use crate::measuring::pairing::{Better, Pair, Side, rounds, timed};
+use crate::measuring::stopwatch::process_cpu;
+use crate::output::report::Report;
+use crate::peers::pyzmq::Pyzmq;
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::pin;
@@ -221,6 +220,6 @@ fn allowed(verdict: Verdict) -> Verdict {
 
 /// pyzmq's Authenticator, asked in the way of that name; see the script.
 fn pyzmq(way: &str) -> Pyzmq {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/pyzmq_zap.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/peers/pyzmq_zap.py");
     Pyzmq::start(script, &[way, &KEYS.to_string(), &ADDRESSES.to_string()])
 }

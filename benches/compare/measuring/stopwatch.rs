@@ -115,6 +115,7 @@ impl Pings {
         if self.sent > PINGS_BEFORE {
             self.took.push(time.as_secs_f64() * 1e9);
         }
-        (self.took.len() == PINGS).then(|| crate::pairing::median(self.took.iter().copied()))
+        (self.took.len() == PINGS)
+            .then(|| crate::measuring::pairing::median(self.took.iter().copied()))
     }
 }

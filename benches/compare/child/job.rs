@@ -1,14 +1,7 @@
 //! The job of a child process, as its command line describes it.
 
-use std::fmt;
+use crate::measuring::pairing::Side;
 use zmtp_auth::SecretKey;
-
-/// Which library does the job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    Ours,
-    Libzmq,
-}
 
 /// The kind of job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,15 +71,6 @@ pub fn server_secret() -> SecretKey {
 
 pub fn client_secret() -> SecretKey {
     SecretKey::from_bytes(&[11; 32]).unwrap()
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ours => "ours",
-            Self::Libzmq => "libzmq",
-        })
-    }
 }
 
 impl Job {

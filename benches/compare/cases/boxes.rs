@@ -1,9 +1,9 @@
 //! One message in its box, and sixteen at once: [`Sealer`] and [`Opener`] of an established
 //! connection, against `crypto_box_easy_afternm` on the same bytes.
 
-use crate::ends;
-use crate::pairing::{Run, measure, timed};
-use crate::report::Report;
+use crate::measuring::pairing::{Run, measure, timed};
+use crate::ours::in_memory;
+use crate::output::report::Report;
 use bytes::BytesMut;
 use std::hint::black_box;
 use std::time::Instant;
@@ -65,7 +65,7 @@ pub fn run(report: &mut Report, sodium: &Sodium) {
 }
 
 fn seals(size: usize) -> impl Run {
-    let mut sealer = ends::established().0.sealer;
+    let mut sealer = in_memory::established().0.sealer;
     let payload = vec![7; size];
     let mut out = BytesMut::with_capacity(size + sealer.overhead());
     move |count| {
@@ -78,7 +78,7 @@ fn seals(size: usize) -> impl Run {
 }
 
 fn opens(size: usize, ready: usize) -> impl Run {
-    let (client, server) = ends::established();
+    let (client, server) = in_memory::established();
     let (mut sealer, mut opener) = (client.sealer, server.opener);
     move |count| {
         let mut took = std::time::Duration::ZERO;
@@ -113,7 +113,7 @@ fn sealed(sealer: &mut Sealer, size: usize, count: usize) -> (BytesMut, Vec<Byte
 }
 
 fn seals_batch(size: usize) -> impl Run {
-    let mut sealer = ends::established().0.sealer;
+    let mut sealer = in_memory::established().0.sealer;
     let payloads = vec![vec![7; size]; BATCH];
     let mut out = BytesMut::with_capacity(BATCH * (size + sealer.overhead()));
     move |count| {
@@ -129,7 +129,7 @@ fn seals_batch(size: usize) -> impl Run {
 }
 
 fn opens_batch(size: usize, ready: usize) -> impl Run {
-    let (client, server) = ends::established();
+    let (client, server) = in_memory::established();
     let (mut sealer, mut opener) = (client.sealer, server.opener);
     let mut opened = Vec::with_capacity(BATCH);
     move |count| {

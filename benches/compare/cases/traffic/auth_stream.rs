@@ -1,11 +1,15 @@
-//! A ZMTP stack that knows NULL alone, behind an `AuthStream`, as its author would write it: frames are
-//! encoded into a buffer that is written when it is large enough, and decoded from a buffer that is
-//! read into.
+//! Messages a second through `AuthStream`s, against our own connections and against a tunnel: CURVE
+//! over loopback. Behind a stream is a ZMTP stack that knows NULL alone, as its author would write it:
+//! frames are encoded into a buffer that is written when it is large enough, and decoded from a buffer
+//! that is read into.
 
-use crate::child::tell;
-use crate::job::{client_secret, server_secret};
-use crate::our_child::admits_all;
-use crate::stopwatch::Counter;
+use crate::child::handle::{Child, tell};
+use crate::child::job::{Job, Task, client_secret, server_secret};
+use crate::child::under_load::{BOTH_ENDS, Ends};
+use crate::measuring::pairing::Side;
+use crate::measuring::stopwatch::Counter;
+use crate::ours::over_tcp::admits_all;
+use crate::output::report::Report;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,8 +20,61 @@ use zmtp_auth::traffic::frames::{FrameReader, FrameWriter};
 use zmtp_auth::wire::frame::Flags;
 use zmtp_auth::{Config, Domain, KeyPair, Limits, PeerAddress, Security, SocketType};
 
+const SIZES: [usize; 3] = [64, 1024, 64 * 1024];
+const ROUNDS: usize = 5;
 /// Bytes that are encoded before they are written, and room that is read into.
 const BUFFER: usize = 64 * 1024;
+
+pub fn run(report: &mut Report) {
+    for size in SIZES {
+        let case = format!("AuthStream CURVE {size}");
+        report.compare(&case, "Connection", BOTH_ENDS, ROUNDS, |side| {
+            against_connection(side, size)
+        });
+    }
+    for size in SIZES {
+        let case = format!("AuthStream, server, CURVE {size}");
+        report.compare(&case, "tunnel over ipc", BOTH_ENDS, ROUNDS, |side| {
+            against_tunnel(side, size)
+        });
+    }
+}
+
+const fn job(task: Task, curve: bool, size: usize) -> Job {
+    Job {
+        side: Side::Ours,
+        task,
+        curve,
+        size,
+        threads: 1,
+    }
+}
+
+/// Two hosts behind streams, or two connections.
+fn against_connection(side: Side, size: usize) -> [f64; 3] {
+    let (pull, push): (_, fn(String) -> Task) = match side {
+        Side::Ours => (Task::StreamPull, |to| Task::StreamPush { to }),
+        Side::Libzmq => (Task::Pull, |to| Task::Push { to }),
+    };
+    Ends::start(|task| job(task, true, size), pull, push).figures()
+}
+
+/// A host behind a stream, or a connection without security behind a tunnel. Their sender is the same.
+fn against_tunnel(side: Side, size: usize) -> [f64; 3] {
+    let start = |task, curve| Child::start(&job(task, curve, size));
+    let mut receivers = match side {
+        Side::Ours => vec![start(Task::StreamPull, true)],
+        Side::Libzmq => vec![start(Task::PullIpc, false)],
+    };
+    let mut to = receivers[0].line();
+    if side == Side::Libzmq {
+        let tunnel = start(Task::Tunnel { to }, true);
+        to = tunnel.line();
+        receivers.push(tunnel);
+    }
+    let sender = start(Task::Push { to }, true);
+    Ends { sender, receivers }.figures()
+}
 
 /// Binds, and says how many messages a second it receives.
 pub async fn pull(size: usize) {

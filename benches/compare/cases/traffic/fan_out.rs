@@ -2,13 +2,14 @@
 //! messages ahead of what all have received, so that no queue is ever full and each gets everything.
 //! Both libraries are told in the same way what was received: by a byte over TCP for each window.
 
-use crate::child::tell;
-use crate::job::{Job, Side, Task};
-use crate::our_child::{client, connect, server};
-use crate::report::Report;
-use crate::stopwatch::{Counter, open_many_files};
-use crate::under_load::{BOTH_ENDS, Ends, at_best};
-use crate::zmq::Socket;
+use crate::child::handle::tell;
+use crate::child::job::{Job, Task};
+use crate::child::under_load::{BOTH_ENDS, Ends, at_best};
+use crate::measuring::pairing::Side;
+use crate::measuring::stopwatch::{Counter, open_many_files};
+use crate::ours::over_tcp::{client, connect, server};
+use crate::output::report::Report;
+use crate::peers::zmq::Socket;
 use bytes::Bytes;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

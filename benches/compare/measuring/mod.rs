@@ -1,0 +1,4 @@
+//! Times and their medians.
+
+pub mod pairing;
+pub mod stopwatch;

@@ -1,0 +1,5 @@
+//! Rows: printed, and written to the tables.
+
+pub mod report;
+pub mod results;
+pub mod table;

@@ -1,0 +1,4 @@
+//! The libraries that ours is compared with.
+
+pub mod pyzmq;
+pub mod zmq;
