@@ -371,7 +371,10 @@ async fn a_flood_of_long_subscriptions_is_taken_in_by_and_by() {
         sub.connect_inproc(&registry, "flood").unwrap();
         subscribers.push(sub);
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    // All runs on one thread, so all topics wait for the publisher then.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
     let (mut all, mut most) = (0, 0);
     while all < SUBSCRIBERS * TOPICS {
         let now = subscriptions(&mut publisher);
@@ -379,5 +382,6 @@ async fn a_flood_of_long_subscriptions_is_taken_in_by_and_by() {
         all = now;
         tokio::task::yield_now().await;
     }
-    assert!(most <= 256 * 1024 / LEN + 1, "{most} at once");
+    let room = 256 * 1024 / LEN;
+    assert!((room..=room + 1).contains(&most), "{most} at once");
 }
