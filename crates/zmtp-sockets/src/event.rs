@@ -84,6 +84,22 @@ pub enum SocketEvent {
         /// Why.
         reason: SubscriptionRefused,
     },
+    /// A message of a peer was dropped, because the policy does not let the peer publish its topic. The
+    /// peer stays, and is not told. Told for the first such message of a connection, and then for the
+    /// tenth, the hundredth and so on, because a peer decides how many there are. The socket counts all
+    /// of them: see `not_permitted`.
+    ///
+    /// The sockets that drop such messages tell it: PULL, SUB, XSUB, XPUB, DEALER, PAIR, and a ROUTER in a
+    /// [`proxy`](crate::proxy()). A REQ returns an error instead. Any other ROUTER and a REP drop none: see
+    /// [`Request::is_permitted`](crate::Request::is_permitted).
+    MessageNotPermitted {
+        /// The peer.
+        peer: Arc<Peer>,
+        /// The topic of the message: at most its first 1,024 bytes.
+        topic: Bytes,
+        /// How many messages of this connection were dropped for their topic by now.
+        count: u64,
+    },
     /// An attempt to dial failed.
     ///
     /// With [`ReconnectPolicy::once`](zmtp_auth::net::ReconnectPolicy::once) it is the only one.

@@ -29,6 +29,9 @@ mod sealed {
     /// What a proxy needs of a socket.
     #[expect(unnameable_types, reason = "the trait is sealed")]
     pub trait Forward: Send {
+        /// Prepares the socket, before the first message is taken.
+        fn begin(&mut self) {}
+
         /// Takes a message, with what the other socket needs to answer it.
         fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Message>;
 
@@ -51,6 +54,11 @@ use sealed::Forward;
 /// one publisher out of many, with subscriptions passed on (RFC 29). While one socket has no
 /// room, nothing more is taken from the other.
 ///
+/// Topic permissions hold for what each socket receives, also for a ROUTER, which is told as
+/// [`SocketEvent::MessageNotPermitted`](crate::SocketEvent::MessageNotPermitted). The topic is the first
+/// frame, or the one behind an empty delimiter. An answer that leads back through a DEALER begins with a
+/// routing id, so a worker needs `publish = [""]` where its domain has a topic table.
+///
 /// `capture` sees each message before it is passed on.
 ///
 /// ```no_run
@@ -70,6 +78,8 @@ pub async fn proxy(
     mut backend: impl ProxySocket,
     mut capture: impl FnMut(&Message) + Send,
 ) -> Infallible {
+    frontend.begin();
+    backend.begin();
     let (mut forth, mut back) = (None, None);
     loop {
         poll_fn(|context| {
@@ -124,6 +134,11 @@ fn pass(
 }
 
 impl Forward for Router {
+    /// No program is there to ask.
+    fn begin(&mut self) {
+        self.apply_topic_permissions();
+    }
+
     fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Message> {
         self.poll_recv(context).map(|request| {
             let routing_id = request.routing_id().clone();

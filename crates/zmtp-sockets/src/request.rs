@@ -1,6 +1,7 @@
 //! What ROUTER and REP receive, and how they answer.
 #![forbid(unsafe_code)]
 
+use crate::peers::admission::{TopicFrame, topic_of};
 use bytes::Bytes;
 use std::sync::Arc;
 use zmtp_auth::Peer;
@@ -13,6 +14,8 @@ pub struct Request {
     from: Routed,
     /// What comes before the body of an answer: that of a REP ends with an empty frame (RFC 28).
     envelope: Vec<Bytes>,
+    /// Which frame of `message` is its topic.
+    topic: TopicFrame,
 }
 
 /// A message and the routing id of the peer that it goes to.
@@ -45,6 +48,7 @@ impl Request {
             message,
             from,
             envelope,
+            topic: TopicFrame::BehindDelimiter,
         }
     }
 
@@ -61,6 +65,7 @@ impl Request {
             message: Message::from(body),
             from,
             envelope,
+            topic: TopicFrame::First,
         })
     }
 
@@ -87,6 +92,23 @@ impl Request {
     #[must_use]
     pub fn frames(&self) -> &[Bytes] {
         self.message.frames()
+    }
+
+    /// The topic of the message, by which topic permissions are judged: the first frame, and behind the
+    /// empty frame of a request that a ROUTER receives, the second.
+    #[must_use]
+    pub fn topic(&self) -> &Bytes {
+        topic_of(&self.message, self.topic)
+    }
+
+    /// Whether the policy lets the peer publish the topic of the message now. A ROUTER and a REP return
+    /// every request, and leave the question to the program.
+    ///
+    /// It is true for every topic where the policy has no topic table, and for a peer that no policy has
+    /// admitted.
+    #[must_use]
+    pub fn is_permitted(&self) -> bool {
+        self.from.peer.topics().may_publish(self.topic())
     }
 
     /// Takes the message out.

@@ -187,6 +187,9 @@ async fn route(
         let (addressed, peer) = match peers.meanwhile(step).await?? {
             Ok(request) => {
                 let routing_id = request.routing_id().clone();
+                if !peers.permits(&request, Some(&routing_id)).await? {
+                    continue;
+                }
                 peers
                     .message(request.peer(), Some(&routing_id), request.frames())
                     .await?;
@@ -227,6 +230,9 @@ async fn reply(
 ) -> Endless {
     loop {
         let request = peers.meanwhile(rep.recv()).await?;
+        if !peers.permits(&request, None).await? {
+            continue;
+        }
         peers
             .message(request.peer(), None, request.frames())
             .await?;

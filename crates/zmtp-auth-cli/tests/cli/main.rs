@@ -15,6 +15,7 @@ mod patterns;
 #[path = "../../../../tests/peer/mod.rs"]
 mod peer;
 mod peers;
+mod permitted;
 mod probe;
 mod program;
 mod sockets;

@@ -5,6 +5,7 @@
 //! socket is found by this check when the socket takes it.
 #![forbid(unsafe_code)]
 
+use bytes::Bytes;
 use zmtp_auth::net::Message;
 use zmtp_auth::{Grant, Peer, Topics};
 
@@ -20,11 +21,15 @@ pub(crate) enum TopicFrame {
     BehindDelimiter,
 }
 
-/// Whether the sender may publish the topic of a message.
-pub(crate) fn may_publish(topics: &Topics, message: &Message, frame: TopicFrame) -> bool {
-    let topic = match message.frames() {
+/// The topic of a message.
+pub(crate) fn topic_of(message: &Message, frame: TopicFrame) -> &Bytes {
+    match message.frames() {
         [first, topic, ..] if first.is_empty() && frame == TopicFrame::BehindDelimiter => topic,
         frames => &frames[0],
-    };
-    topics.may_publish(topic)
+    }
+}
+
+/// Whether the sender may publish the topic of a message.
+pub(crate) fn may_publish(topics: &Topics, message: &Message, frame: TopicFrame) -> bool {
+    topics.may_publish(topic_of(message, frame))
 }

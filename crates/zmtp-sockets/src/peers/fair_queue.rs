@@ -3,19 +3,19 @@
 //! peers.
 #![forbid(unsafe_code)]
 
-use crate::event::SocketEvent;
-use crate::peers::admission::{TopicFrame, is_admitted, may_publish};
+use crate::peers::admission::{TopicFrame, is_admitted, may_publish, topic_of};
+use crate::peers::fair_queue::told::Told;
 use crate::peers::held::{Held, Inlet};
 use crate::peers::news::{Bell, News, PipeId};
 use crate::peers::turns::{Turns, turns_of_an_operation};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::sync::broadcast;
 use tokio::task::coop;
 use zmtp_auth::net::{Incoming, Message, NetError, TryRecvError};
 use zmtp_auth::{Peer, Topics};
+
+pub(crate) mod told;
 
 /// All peers that a socket receives from.
 pub(crate) struct FairQueue<D> {
@@ -25,7 +25,7 @@ pub(crate) struct FairQueue<D> {
     places: HashMap<PipeId, Vec<usize>>,
     /// The places that may have a message, in the order of their turns.
     pub(super) turns: Turns,
-    /// Who is told when everything of a peer was received.
+    /// Who is told of peers.
     told: Option<Told<D>>,
     /// The places of peers that were removed. Their ends come before all turns.
     pub(super) departed: VecDeque<usize>,
@@ -34,15 +34,9 @@ pub(crate) struct FairQueue<D> {
     /// The turns that belong to the last operation still.
     pub(super) counted_turns: u8,
     /// The topic of a message, if the policy says which of them a peer may publish.
-    topic: Option<TopicFrame>,
+    pub(super) topic: Option<TopicFrame>,
     /// Messages that were dropped for their topic.
     pub(super) not_permitted: u64,
-}
-
-/// How a socket tells that everything of a peer was received.
-struct Told<D> {
-    events: broadcast::Sender<SocketEvent>,
-    peer_of: fn(&D) -> &Arc<Peer>,
 }
 
 pub(super) struct Slot<D> {
@@ -52,7 +46,9 @@ pub(super) struct Slot<D> {
     pub(super) receiver: Option<Held>,
     data: D,
     /// What the peer may publish, by the policy of now.
-    topics: Topics,
+    pub(super) topics: Topics,
+    /// Messages that were dropped for their topic.
+    not_permitted: u64,
     bell: Bell,
     /// Whether the connection is to be dropped once nothing more has arrived.
     is_finishing: bool,
@@ -113,13 +109,9 @@ impl<D: Send + 'static> FairQueue<D> {
         self.not_permitted
     }
 
-    /// Tells [`SocketEvent::AllReceived`] of each peer.
-    pub(crate) fn with_events(
-        mut self,
-        events: broadcast::Sender<SocketEvent>,
-        peer_of: fn(&D) -> &Arc<Peer>,
-    ) -> Self {
-        self.told = Some(Told { events, peer_of });
+    /// Tells events of peers.
+    pub(crate) fn with_events(mut self, told: Told<D>) -> Self {
+        self.told = Some(told);
         self
     }
 
@@ -249,15 +241,24 @@ impl<D: Send + 'static> FairQueue<D> {
     #[inline]
     pub(super) fn received(&mut self, place: usize, incoming: Incoming) -> Turn<D> {
         self.turns.front_to_back();
-        let is_permitted = match &incoming {
-            Incoming::Message(message) => self.may_publish(&self.slots[place].topics, message),
-            _ => true,
-        };
-        if is_permitted {
-            return Turn::Incoming(place, incoming);
+        match &incoming {
+            Incoming::Message(message) if !self.may_publish(&self.slots[place].topics, message) => {
+                self.drop_for_topic(Some(place), message);
+                Turn::NotPermitted
+            }
+            _ => Turn::Incoming(place, incoming),
         }
+    }
+
+    /// Counts a message that is dropped for its topic, and tells it if the peer is in a place still.
+    #[cold]
+    pub(super) fn drop_for_topic(&mut self, place: Option<usize>, message: &Message) {
         self.not_permitted = self.not_permitted.saturating_add(1);
-        Turn::NotPermitted
+        let slot = place.and_then(|place| self.slots.get_mut(place));
+        if let (Some(slot), Some(told), Some(frame)) = (slot, &self.told, self.topic) {
+            slot.not_permitted = slot.not_permitted.saturating_add(1);
+            told.not_permitted(&slot.data, topic_of(message, frame), slot.not_permitted);
+        }
     }
 
     pub(super) fn may_publish(&self, topics: &Topics, message: &Message) -> bool {
@@ -284,7 +285,7 @@ impl<D: Send + 'static> FairQueue<D> {
             if removed.is_some() {
                 self.departed.push_back(place);
                 self.forget(pipe, place);
-                self.tell(place);
+                self.tell_end_of(self.data(place));
             }
         }
     }
@@ -298,11 +299,9 @@ impl<D: Send + 'static> FairQueue<D> {
         }
     }
 
-    fn tell(&self, place: usize) {
+    fn tell_end_of(&self, data: &D) {
         if let Some(told) = &self.told {
-            let peer = Arc::clone((told.peer_of)(self.data(place)));
-            // It fails without a reader, which is fine.
-            let _ = told.events.send(SocketEvent::AllReceived { peer });
+            told.all_received(data);
         }
     }
 
@@ -310,7 +309,7 @@ impl<D: Send + 'static> FairQueue<D> {
         self.turns.remove(place);
         if self.slots[place].receiver.is_some() {
             // A peer that was removed is told already.
-            self.tell(place);
+            self.tell_end_of(self.data(place));
         }
         let slot = self.slots.remove(place);
         self.forget(slot.pipe, place);
@@ -352,10 +351,7 @@ impl<D: Send + 'static> FairQueue<D> {
         for (pipe, inlets) in news.added {
             for Inlet { receiver, data } in inlets {
                 if !is_admitted(receiver.half.peer()) {
-                    if let Some(told) = &self.told {
-                        let peer = Arc::clone((told.peer_of)(&data));
-                        let _ = told.events.send(SocketEvent::AllReceived { peer });
-                    }
+                    self.tell_end_of(&data);
                     continue;
                 }
                 let entry = self.slots.vacant_entry();
@@ -374,6 +370,7 @@ impl<D: Send + 'static> FairQueue<D> {
                     receiver: Some(receiver),
                     data,
                     topics,
+                    not_permitted: 0,
                     bell,
                     is_finishing: false,
                 });

@@ -1,8 +1,8 @@
 //! Takes turns of a fair queue until one brings what a socket returns.
 #![forbid(unsafe_code)]
 
-use crate::peers::admission::is_admitted;
-use crate::peers::fair_queue::{FairQueue, Turn};
+use crate::peers::admission::{TopicFrame, is_admitted};
+use crate::peers::fair_queue::{FairQueue, Ticket, Turn};
 use std::task::{Context, Poll, ready};
 use zmtp_auth::Peer;
 use zmtp_auth::net::{Incoming, Message};
@@ -75,15 +75,30 @@ impl<D: Send + 'static> FairQueue<D> {
         }
     }
 
+    /// From now on, drops messages whose topic their sender may not publish.
+    pub(crate) fn apply_topic_permissions(&mut self, topic: TopicFrame) {
+        self.topic = Some(topic);
+        for (_, slot) in &mut self.slots {
+            if let Some(receiver) = &slot.receiver {
+                slot.topics = receiver.half.peer().topics();
+            }
+        }
+    }
+
     /// Whether a message that a turn has brought may be received still, some time later. One that may not
-    /// for its topic is counted.
-    pub(crate) fn still_permits(&mut self, sender: &Peer, message: &Message) -> bool {
+    /// for its topic is counted and told.
+    pub(crate) fn still_permits(
+        &mut self,
+        ticket: Ticket,
+        sender: &Peer,
+        message: &Message,
+    ) -> bool {
         if !is_admitted(sender) {
             return false;
         }
         let is_permitted = self.may_publish(&sender.topics(), message);
         if !is_permitted {
-            self.not_permitted = self.not_permitted.saturating_add(1);
+            self.drop_for_topic(self.place(ticket), message);
         }
         is_permitted
     }

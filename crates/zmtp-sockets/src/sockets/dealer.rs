@@ -5,6 +5,7 @@ use crate::endpoints::handle::Endpoints;
 use crate::options::SocketOptions;
 use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::FairQueue;
+use crate::peers::fair_queue::told::Told;
 use crate::peers::news::news;
 use crate::peers::round_robin::RoundRobin;
 use crate::sockets::shared::both_ways::BothWays;
@@ -51,7 +52,7 @@ impl Dealer {
             sender: RoundRobin::new(sent),
             receiver: FairQueue::new(received)
                 .with_topic_permissions(TopicFrame::BehindDelimiter)
-                .with_events(events, |peer| peer),
+                .with_events(Told::all(events, |peer| peer)),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::event::TurnedAway;
 use crate::options::SocketOptions;
 use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::FairQueue;
+use crate::peers::fair_queue::told::Told;
 use crate::peers::news::{PipeId, news};
 use crate::peers::round_robin::RoundRobin;
 use crate::sockets::shared::both_ways::BothWays;
@@ -122,7 +123,7 @@ impl Pair {
             sender: RoundRobin::new(sent),
             receiver: FairQueue::new(received)
                 .with_topic_permissions(TopicFrame::First)
-                .with_events(events, |peer| peer),
+                .with_events(Told::all(events, |peer| peer)),
         }
     }
 

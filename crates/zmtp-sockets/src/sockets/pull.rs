@@ -7,6 +7,7 @@ use crate::event::TurnedAway;
 use crate::options::SocketOptions;
 use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::FairQueue;
+use crate::peers::fair_queue::told::Told;
 use crate::peers::held::Inlet;
 use crate::peers::news::{PipeId, Reporter, news};
 use std::sync::Arc;
@@ -70,7 +71,7 @@ impl Pull {
             endpoints,
             queue: FairQueue::new(news)
                 .with_topic_permissions(TopicFrame::First)
-                .with_events(events, |peer| peer),
+                .with_events(Told::all(events, |peer| peer)),
         }
     }
 

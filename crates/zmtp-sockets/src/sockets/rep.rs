@@ -7,6 +7,7 @@ use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
 use crate::peers::fair_queue::FairQueue;
+use crate::peers::fair_queue::told::Told;
 use crate::peers::held::Inlet;
 use crate::peers::news::{PipeId, Reporter, news};
 use crate::peers::outlet::Outlet;
@@ -85,6 +86,19 @@ macro_rules! asked_methods {
 ///
 /// A request without the empty frame before its body is dropped (RFC 28), and so is a reply to a peer
 /// that is gone or takes no more. Both are counted.
+///
+/// It returns every other request, also where the policy has topic permissions, because a REQ waits for a
+/// reply: the program decides which one. It asks [`Request::is_permitted`]:
+///
+/// ```no_run
+/// # async fn example(mut rep: zmtp_sockets::Rep) {
+/// loop {
+///     let request = rep.recv().await;
+///     let reply = if request.is_permitted() { "done" } else { "not permitted" };
+///     rep.send(request.reply(reply));
+/// }
+/// # }
+/// ```
 pub struct Rep {
     endpoints: Endpoints,
     answers: Answers,
@@ -183,7 +197,7 @@ impl Rep {
                 undelivered: 0,
             },
             questions: Questions {
-                queue: FairQueue::new(received).with_events(events, |from| &from.peer),
+                queue: FairQueue::new(received).with_events(Told::all(events, |from| &from.peer)),
                 malformed: 0,
             },
         }

@@ -5,6 +5,7 @@ use crate::endpoints::handle::{Endpoints, close};
 use crate::error::RequestError;
 use crate::options::SocketOptions;
 use crate::peers::admission::{TopicFrame, may_publish};
+use crate::peers::fair_queue::told::Told;
 use crate::peers::fair_queue::{FairQueue, Turn};
 use crate::peers::news::{PipeId, news};
 use crate::peers::round_robin::RoundRobin;
@@ -61,7 +62,7 @@ impl Req {
         Self {
             endpoints,
             sender: RoundRobin::new(sent),
-            receiver: FairQueue::new(received).with_events(events, |peer| peer),
+            receiver: FairQueue::new(received).with_events(Told::all(events, |peer| peer)),
             correlate,
             number: 0,
             asked: None,

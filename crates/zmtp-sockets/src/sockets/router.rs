@@ -6,7 +6,9 @@ use crate::endpoints::pattern::{NewPeer, Pattern};
 use crate::error::{SendError, SendReason};
 use crate::event::TurnedAway;
 use crate::options::SocketOptions;
+use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::FairQueue;
+use crate::peers::fair_queue::told::Told;
 use crate::peers::held::Inlet;
 use crate::peers::news::{PipeId, Reporter, news};
 use crate::peers::outlet::Outlet;
@@ -29,6 +31,22 @@ use zmtp_auth::net::{Incoming, Message, NetError};
 /// 0.
 ///
 /// Sending never waits. A message to a peer that is unknown or full is given back.
+///
+/// It returns every message, also where the policy has topic permissions: a ROUTER often receives what is
+/// no topic, such as the envelope of another peer. A program that wants them drops what
+/// [`Request::is_permitted`] says no to:
+///
+/// ```no_run
+/// # async fn example(mut router: zmtp_sockets::Router) {
+/// loop {
+///     let request = router.recv().await;
+///     if !request.is_permitted() {
+///         continue;
+///     }
+///     // ..
+/// }
+/// # }
+/// ```
 pub struct Router {
     endpoints: Endpoints,
     routes: Routes,
@@ -137,7 +155,7 @@ impl Router {
         Self {
             endpoints,
             routes: Routes::new(sent),
-            queue: FairQueue::new(received).with_events(events, |from| &from.peer),
+            queue: FairQueue::new(received).with_events(Told::all(events, |from| &from.peer)),
         }
     }
 
@@ -194,6 +212,12 @@ impl Router {
         drop(self.queue);
         let outlets = self.routes.drain().into_iter().map(Outlet::Connection);
         close(self.endpoints, outlets.collect()).await
+    }
+
+    /// From now on, drops what its sender may not publish.
+    pub(crate) fn apply_topic_permissions(&mut self) {
+        self.queue
+            .apply_topic_permissions(TopicFrame::BehindDelimiter);
     }
 
     /// Sends a message whose first frame is the routing id. What has no route, or no room, is dropped.

@@ -4,6 +4,7 @@
 use crate::endpoints::handle::{Endpoints, close};
 use crate::event::SocketEvent;
 use crate::options::SocketOptions;
+use crate::peers::fair_queue::Ticket;
 use crate::peers::news::news;
 use crate::peers::picking::{TOPIC_BYTES_AT_ONCE, TURNS_AT_ONCE};
 use crate::received::Received;
@@ -45,7 +46,10 @@ pub struct Xpub {
 
 /// What waits to be received, and ends among it.
 enum Unreceived {
-    From(FromSubscriber),
+    Subscribe(Subscription),
+    Unsubscribe(Subscription),
+    /// A message of the subscriber that the ticket names.
+    Message(Received, Ticket),
     /// Everything of this peer was received.
     End(Arc<Peer>),
 }
@@ -53,10 +57,8 @@ enum Unreceived {
 impl Unreceived {
     fn peer(&self) -> &Arc<Peer> {
         match self {
-            Self::From(FromSubscriber::Message(received)) => received.peer(),
-            Self::From(
-                FromSubscriber::Subscribe(subscription) | FromSubscriber::Unsubscribe(subscription),
-            ) => subscription.peer(),
+            Self::Subscribe(subscription) | Self::Unsubscribe(subscription) => subscription.peer(),
+            Self::Message(received, _) => received.peer(),
             Self::End(peer) => peer,
         }
     }
@@ -65,12 +67,12 @@ impl Unreceived {
     fn bytes(&self) -> usize {
         const FRAME: usize = size_of::<Bytes>();
         match self {
-            Self::From(FromSubscriber::Message(received)) => {
+            Self::Subscribe(subscription) | Self::Unsubscribe(subscription) => {
+                subscription.topic().len()
+            }
+            Self::Message(received, _) => {
                 received.message().size() + FRAME * received.frames().len()
             }
-            Self::From(
-                FromSubscriber::Subscribe(subscription) | FromSubscriber::Unsubscribe(subscription),
-            ) => subscription.topic().len(),
             Self::End(_) => 0,
         }
     }
@@ -111,10 +113,7 @@ impl Xpub {
             each_unsubscribe: options.xpub_verboser || options.xpub_manual,
             manual: options.xpub_manual,
         };
-        let mut audience = Audience::new(news, judging.clone(), options.bounds());
-        if told.manual {
-            audience = audience.manual();
-        }
+        let audience = Audience::new(news, judging.clone(), options.bounds());
         let welcome = options.xpub_welcome.clone();
         let pattern = Admitting {
             reporter,
@@ -122,8 +121,13 @@ impl Xpub {
             welcome,
             receives: true,
         };
+        let endpoints = Endpoints::new(SocketType::Xpub, options, pattern);
+        let mut audience = audience.with_events(endpoints.teller());
+        if told.manual {
+            audience = audience.manual();
+        }
         Self {
-            endpoints: Endpoints::new(SocketType::Xpub, options, pattern),
+            endpoints,
             audience,
             options: told,
             unreceived: VecDeque::new(),
@@ -242,18 +246,23 @@ impl Xpub {
             let next = self.unreceived.pop_front()?;
             self.bytes -= next.bytes();
             match next {
-                Unreceived::From(FromSubscriber::Message(received))
-                    if !self
-                        .audience
-                        .still_permits(received.peer(), received.message()) => {}
-                Unreceived::From(from) => return Some(from),
+                Unreceived::Message(received, ticket) => {
+                    if self.audience.still_permits(ticket, &received) {
+                        return Some(FromSubscriber::Message(received));
+                    }
+                }
+                Unreceived::Subscribe(subscription) => {
+                    return Some(FromSubscriber::Subscribe(subscription));
+                }
+                Unreceived::Unsubscribe(subscription) => {
+                    return Some(FromSubscriber::Unsubscribe(subscription));
+                }
                 Unreceived::End(peer) => self.endpoints.tell(SocketEvent::AllReceived { peer }),
             }
         }
     }
 
-    fn keep(&mut self, from: FromSubscriber) {
-        let kept = Unreceived::From(from);
+    fn keep(&mut self, kept: Unreceived) {
         self.bytes += kept.bytes();
         self.unreceived.push_back(kept);
     }
@@ -268,7 +277,7 @@ impl Xpub {
             } => {
                 if self.options.each_subscribe || inserted == Inserted::First {
                     let subscription = self.subscription(place, topic);
-                    self.keep(FromSubscriber::Subscribe(subscription));
+                    self.keep(Unreceived::Subscribe(subscription));
                 }
             }
             Heard::Unsubscribe {
@@ -278,7 +287,7 @@ impl Xpub {
             } => {
                 if self.is_told(removed) {
                     let subscription = self.subscription(place, topic);
-                    self.keep(FromSubscriber::Unsubscribe(subscription));
+                    self.keep(Unreceived::Unsubscribe(subscription));
                 }
             }
             Heard::Refused(event) => {
@@ -288,8 +297,8 @@ impl Xpub {
             }
             Heard::Message(place, message) => {
                 let peer = Arc::clone(self.audience.peer(place));
-                let received = Received::new(message, peer);
-                self.keep(FromSubscriber::Message(received));
+                let ticket = self.audience.ticket(place);
+                self.keep(Unreceived::Message(Received::new(message, peer), ticket));
             }
             // RFC 29: a peer that is gone ends its subscriptions.
             Heard::Gone {
@@ -299,7 +308,7 @@ impl Xpub {
             } => {
                 for (topic, removed) in topics {
                     if self.is_told(removed) {
-                        self.keep(FromSubscriber::Unsubscribe(Subscription {
+                        self.keep(Unreceived::Unsubscribe(Subscription {
                             topic: topic.into(),
                             peer: Arc::clone(&peer),
                             subscriber,

@@ -5,6 +5,7 @@ use crate::endpoints::handle::{Endpoints, close_after};
 use crate::options::SocketOptions;
 use crate::peers::admission::TopicFrame;
 use crate::peers::fair_queue::FairQueue;
+use crate::peers::fair_queue::told::Told;
 use crate::peers::news::news;
 use crate::sockets::subscribe::Subscribing;
 use crate::topics::feed::Wanted;
@@ -135,7 +136,7 @@ impl Xsub {
             endpoints,
             queue: FairQueue::new(received)
                 .with_topic_permissions(TopicFrame::First)
-                .with_events(events, |peer| peer),
+                .with_events(Told::all(events, |peer| peer)),
             wanted,
         }
     }

@@ -4,11 +4,13 @@
 use crate::event::{SocketEvent, SubscriptionRefused};
 use crate::options::Bounds;
 use crate::peers::admission::TopicFrame;
+use crate::peers::fair_queue::told::Told;
 use crate::peers::fair_queue::{Ended, FairQueue, Ticket, Turn};
 use crate::peers::held::Inlet;
 use crate::peers::news::News;
 use crate::peers::outlet::Outlet;
 use crate::peers::sending::Sending;
+use crate::received::Received;
 use crate::topics::judging::Judging;
 use crate::topics::places::{Inserted, Removed};
 use crate::topics::runs::Runs;
@@ -18,6 +20,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::sync::broadcast;
 use zmtp_auth::Peer;
 use zmtp_auth::net::{Incoming, Message};
 
@@ -89,6 +92,13 @@ impl Audience {
             heard: 0,
             runs: Runs::default(),
         }
+    }
+
+    /// Tells [`SocketEvent::MessageNotPermitted`].
+    pub(crate) fn with_events(mut self, events: broadcast::Sender<SocketEvent>) -> Self {
+        let told = Told::not_permitted_alone(events, |it: &Subscriber| &it.peer);
+        self.queue = self.queue.with_events(told);
+        self
     }
 
     /// Lets the application decide what subscribers get.
@@ -357,8 +367,9 @@ impl Audience {
 
     /// Whether a message that was taken in may be received still. One that was withdrawn for its topic is
     /// counted.
-    pub(crate) fn still_permits(&mut self, sender: &Peer, message: &Message) -> bool {
-        self.queue.still_permits(sender, message)
+    pub(crate) fn still_permits(&mut self, ticket: Ticket, received: &Received) -> bool {
+        self.queue
+            .still_permits(ticket, received.peer(), received.message())
     }
 
     /// The number of messages that were dropped for their topic.

@@ -1,6 +1,6 @@
 //! Topic permissions: what a peer may subscribe to, and what it may publish.
 
-use crate::securities::{ANY_PORT, eventually, fast, plain_client, soon, subscribed};
+use crate::securities::{ANY_PORT, eventually, fast, plain_client, plain_server, soon, subscribed};
 use bytes::Bytes;
 use std::pin::pin;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use zmtp_auth::net::{Endpoint, Message};
 use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, MechanismKind, Security, TopicPermissions};
 use zmtp_sockets::{
-    Dealer, Events, FromSubscriber, Pub, Pull, Push, Rep, Req, RequestError, SocketEvent,
+    Dealer, Events, FromSubscriber, Pub, Pull, Push, Rep, Req, RequestError, Router, SocketEvent,
     SocketOptions, Sub, SubscriptionRefused, Xpub, Xsub,
 };
 
@@ -343,4 +343,175 @@ async fn a_publisher_does_not_wait_for_a_subscriber_whose_permission_is_withdraw
     // Less than a socket may take to find that nothing moves.
     let room = tokio::time::timeout(Duration::from_secs(20), waiting);
     room.await.unwrap();
+}
+
+/// A message that is not permitted must not vanish without a trace, and a flood must not fill what waits
+/// for the reader of events.
+#[tokio::test]
+async fn messages_that_are_not_permitted_are_told_by_the_first_the_tenth_and_so_on() {
+    let (policy, security) = policy();
+    policy.configure_topics("test", publishes(&["a"]));
+    let mut pull = Pull::new();
+    let endpoint = pull.bind(ANY_PORT, security).await.unwrap();
+    let mut events = pull.events();
+    for (name, sent, told) in [("bob", 1, vec![1]), ("alice", 120, vec![1, 10, 100])] {
+        let mut push = Push::new();
+        push.connect(&endpoint, plain_client(name)).unwrap();
+        for _ in 0..sent {
+            soon(push.send(vec![b'x'; 2_000])).await;
+        }
+        soon(push.close()).await.unwrap();
+        let mut counts = Vec::new();
+        loop {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    event = events.next() => event.unwrap(),
+                    received = pull.recv() => panic!("{received:?}"),
+                }
+            };
+            match soon(next).await {
+                SocketEvent::MessageNotPermitted { peer, topic, count } => {
+                    assert_eq!(peer.user_id().unwrap(), name);
+                    assert_eq!(topic, [b'x'; 1024][..]);
+                    counts.push(count);
+                }
+                SocketEvent::AllReceived { .. } => break,
+                _ => {}
+            }
+        }
+        assert_eq!(counts, told);
+    }
+    assert_eq!(pull.not_permitted(), 121);
+}
+
+/// An XPUB takes messages in when it sends, and judges them again when they are received.
+#[tokio::test]
+async fn a_message_that_is_withdrawn_while_it_waits_is_told() {
+    let (policy, security) = policy();
+    policy.configure_topics("test", publishes(&["a"]));
+    let mut xpub = Xpub::new();
+    let endpoint = xpub.bind(ANY_PORT, security).await.unwrap();
+    let mut events = xpub.events();
+    let mut xsub = Xsub::new();
+    xsub.connect(&endpoint, plain_client("alice")).unwrap();
+    soon(async {
+        while xpub.subscribers().count() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for frame in ["a", "b", "a"] {
+        xsub.send(frame);
+    }
+    // Sending takes in what has arrived.
+    soon(async {
+        while xpub.not_permitted() == 0 {
+            xpub.send("any");
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    policy.configure_topics("test", publishes(&["c"]));
+    soon(async {
+        while xpub.not_permitted() < 3 {
+            assert!(xpub.try_recv().is_none());
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    loop {
+        if let SocketEvent::MessageNotPermitted { peer, topic, count } =
+            soon(events.next()).await.unwrap()
+        {
+            assert_eq!(peer.user_id().unwrap(), "alice");
+            assert_eq!((&topic[..], count), (&b"b"[..], 1));
+            break;
+        }
+    }
+}
+
+/// A ROUTER and a REP return every request, and the program asks.
+#[tokio::test]
+async fn a_router_and_a_rep_are_told_whether_a_request_is_permitted() {
+    let (policy, security) = policy();
+    policy.configure_topics("test", publishes(&["a"]));
+    let mut router = Router::new();
+    let endpoint = router.bind(ANY_PORT, security.clone()).await.unwrap();
+    let mut dealer = Dealer::new();
+    dealer.connect(&endpoint, plain_client("alice")).unwrap();
+    let ours: [(&[&'static str], &str, bool); 5] = [
+        (&["a", "x"], "a", true),
+        (&["x", "a"], "x", false),
+        (&["", "a", "x"], "a", true),
+        (&["", "x", "a"], "x", false),
+        (&[""], "", false),
+    ];
+    for (frames, topic, is_permitted) in ours {
+        let frames: Vec<_> = frames.iter().copied().map(Bytes::from).collect();
+        soon(dealer.send(frames.clone())).await;
+        let request = soon(router.recv()).await;
+        assert_eq!(request.topic(), topic);
+        assert_eq!(request.is_permitted(), is_permitted, "{frames:?}");
+    }
+    let mut rep = Rep::new();
+    let endpoint = rep.bind(ANY_PORT, security).await.unwrap();
+    let mut dealer = Dealer::new();
+    dealer.connect(&endpoint, plain_client("alice")).unwrap();
+    let ours: [(&[&'static str], &str, bool); 4] = [
+        (&["", "a", "x"], "a", true),
+        (&["", "x", "a"], "x", false),
+        // What stands in the envelope is not judged, and what is received is.
+        (&["a", "", "x"], "x", false),
+        (&["", "", "a"], "", false),
+    ];
+    for (frames, topic, is_permitted) in ours {
+        let frames: Vec<_> = frames.iter().copied().map(Bytes::from).collect();
+        soon(dealer.send(frames.clone())).await;
+        let request = soon(rep.recv()).await;
+        assert_eq!(request.topic(), topic);
+        assert_eq!(request.is_permitted(), is_permitted, "{frames:?}");
+    }
+    policy.clear_topics("test");
+    soon(dealer.send(["", "x"])).await;
+    assert!(soon(rep.recv()).await.is_permitted());
+}
+
+/// No program stands between the two sockets of a proxy that could ask.
+#[tokio::test]
+async fn a_proxy_passes_on_what_may_be_published_alone() {
+    let (policy, security) = policy();
+    policy.configure_topics("test", publishes(&["a"]));
+    let mut router = Router::new();
+    let frontend = router.bind(ANY_PORT, security).await.unwrap();
+    let mut events = router.events();
+    let mut clients = Dealer::new();
+    clients.connect(&frontend, plain_client("alice")).unwrap();
+    // It is there before the proxy begins.
+    soon(async { while !matches!(events.next().await, Some(SocketEvent::Accepted { .. })) {} })
+        .await;
+    assert!(router.try_recv().is_none());
+    let mut workers = Dealer::new();
+    let backend = workers.bind(ANY_PORT, plain_server()).await.unwrap();
+    let mut worker = Rep::new();
+    worker.connect(&backend, plain_client("bob")).unwrap();
+    let forwarding = tokio::spawn(zmtp_sockets::proxy(router, workers, |_| {}));
+    for topic in ["x", "a1", "x", "a2"] {
+        soon(clients.send(["", topic])).await;
+    }
+    for topic in ["a1", "a2"] {
+        let request = soon(worker.recv()).await;
+        assert_eq!(request.frames(), [topic]);
+        worker.send(request.reply("done"));
+        assert_eq!(soon(clients.recv()).await.frames(), ["", "done"]);
+    }
+    loop {
+        if let SocketEvent::MessageNotPermitted { topic, count, .. } =
+            soon(events.next()).await.unwrap()
+        {
+            assert_eq!((&topic[..], count), (&b"x"[..], 1));
+            break;
+        }
+    }
+    forwarding.abort();
 }

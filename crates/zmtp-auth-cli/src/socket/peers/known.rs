@@ -28,6 +28,8 @@ pub(crate) struct Known {
     pub(crate) peer: Weak<Peer>,
     pub(crate) lost: Option<Lost>,
     pub(crate) all_received: bool,
+    /// Messages that this program has dropped for their topic.
+    pub(crate) not_permitted: u64,
 }
 
 /// The peer as the socket names it in messages and events.

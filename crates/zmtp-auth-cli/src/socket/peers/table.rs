@@ -26,10 +26,10 @@ pub(crate) struct Peers {
     /// Whether everything of a lost peer is received before its end is printed. Other sockets receive
     /// nothing, or only while they wait for a reply.
     receives: bool,
-    events: Events,
+    pub(super) events: Events,
     news: NewsSource,
     /// By the address of the peer in memory, which its entry here keeps from being used again.
-    known: HashMap<usize, Known>,
+    pub(super) known: HashMap<usize, Known>,
     next: u64,
 }
 
@@ -188,21 +188,6 @@ impl Peers {
         Ok(self.events.tell(&told).await?)
     }
 
-    /// Prints that a message was dropped.
-    pub(crate) async fn undelivered(
-        &self,
-        peer: Option<&Arc<Peer>>,
-        routing_id: Option<&Bytes>,
-        reason: String,
-    ) -> Result<(), Stop> {
-        let told = Told::Undelivered {
-            peer: peer.and_then(|peer| self.number_of(peer)),
-            routing_id: shown_id(routing_id),
-            reason,
-        };
-        Ok(self.events.tell(&told).await?)
-    }
-
     /// Prints what has happened by now.
     pub(crate) async fn catch_up(&mut self) -> Result<(), Stop> {
         while let Some(news) = self.news.try_next() {
@@ -265,6 +250,10 @@ impl Peers {
                 };
                 self.events.offer(&told)?;
             }
+            SocketEvent::MessageNotPermitted { peer, topic, count } => {
+                self.introduce(&peer, None).await?;
+                self.not_permitted(&peer, &topic, count)?;
+            }
             SocketEvent::Lost {
                 peer,
                 error,
@@ -294,7 +283,7 @@ impl Peers {
     }
 
     /// Prints a peer that was not printed yet. A message can come before the news of its peer.
-    async fn introduce(
+    pub(super) async fn introduce(
         &mut self,
         peer: &Arc<Peer>,
         routing_id: Option<&Bytes>,
@@ -308,6 +297,7 @@ impl Peers {
             peer: Arc::downgrade(peer),
             lost: None,
             all_received: false,
+            not_permitted: 0,
         };
         let socket_type = peer.claims.socket_type.map(SocketType::name);
         let routing_id = shown_id(routing_id);
@@ -394,7 +384,7 @@ impl Peers {
         self.known.get(&place_of(peer)).map(Known::which)
     }
 
-    fn number_of(&self, peer: &Arc<Peer>) -> Option<u64> {
+    pub(super) fn number_of(&self, peer: &Arc<Peer>) -> Option<u64> {
         self.which(peer).map(|which| which.peer)
     }
 }

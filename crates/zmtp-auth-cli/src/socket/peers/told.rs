@@ -68,7 +68,12 @@ pub(crate) enum Told<'a> {
         peer: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         routing_id: Option<Shown>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        topic: Option<Shown>,
         reason: String,
+        /// How many messages of this connection were dropped for this reason by now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
     },
     Closed {
         #[serde(flatten)]
