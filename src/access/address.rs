@@ -152,25 +152,29 @@ impl PeerAddress {
 /// Parses the form of most peers' addresses, four numbers with dots, in less time than the parser of all
 /// forms. `None` for every other form.
 fn dotted_quad(text: &[u8]) -> Option<Ipv4Addr> {
+    let digit = |byte: &u8| Some(byte.wrapping_sub(b'0')).filter(|digit| *digit < 10);
     let mut octets = [0; 4];
     let mut rest = text;
     for (at, octet) in octets.iter_mut().enumerate() {
         if at > 0 {
             rest = rest.strip_prefix(b".")?;
         }
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (number, after) = rest.split_at_checked(digits)?;
-        *octet = match *number {
-            [a] => a - b'0',
-            // No number begins with a zero: some systems read it as octal.
-            [b'0', ..] => return None,
-            [a, b] => (a - b'0') * 10 + (b - b'0'),
-            [a, b, c] => {
-                let tens = (a - b'0') * 10 + (b - b'0');
-                tens.checked_mul(10)?.checked_add(c - b'0')?
+        let (first, mut after) = rest.split_first()?;
+        let mut number = u32::from(digit(first)?);
+        // No number begins with a zero: some systems read it as octal.
+        if number > 0 {
+            for _ in 0..2 {
+                let Some((byte, more)) = after.split_first() else {
+                    break;
+                };
+                let Some(next) = digit(byte) else {
+                    break;
+                };
+                number = number * 10 + u32::from(next);
+                after = more;
             }
-            _ => return None,
-        };
+        }
+        *octet = u8::try_from(number).ok()?;
         rest = after;
     }
     rest.is_empty().then_some(octets.into())

@@ -220,15 +220,19 @@ pub(crate) fn frames(
     user_id: Bytes,
     metadata: &Metadata,
 ) -> [Bytes; 6] {
-    let mut encoded = BytesMut::with_capacity(metadata.encoded_len());
-    metadata.encode(&mut encoded);
+    let mut encoded = Bytes::new();
+    if !metadata.is_empty() {
+        let mut bytes = BytesMut::with_capacity(metadata.encoded_len());
+        metadata.encode(&mut bytes);
+        encoded = bytes.freeze();
+    }
     [
         Bytes::from_static(VERSION),
         id.into_bytes(),
         Bytes::from_static(status.as_str().as_bytes()),
         text,
         user_id,
-        encoded.freeze(),
+        encoded,
     ]
 }
 

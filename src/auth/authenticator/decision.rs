@@ -1,7 +1,6 @@
 //! Decisions: from a request to a reply.
 #![forbid(unsafe_code)]
 
-use crate::access::grant::Grant;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::admission::Admission;
 use crate::auth::policy::decide::{Ask, Policy, Ruling};
@@ -20,6 +19,8 @@ use crate::zap::request::{ZapRequest, ZapRequestError};
 use crate::zap::router::ZapHandler;
 use arc_swap::Guard;
 use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -49,23 +50,20 @@ struct Decision {
     left: u32,
 }
 
-/// A decision, and the grant of an admission.
-type Answer = (Decided, Option<Grant>);
-
 /// A question, and the policy that puts it.
 type Question = (Arc<Policy>, Ask);
 
 /// How far a decision comes without waiting.
 enum Attempt {
-    Decided(Answer),
+    Decided(Decided),
     Asks(Question),
 }
 
-/// The result of an admission.
-struct Admitted {
-    grant: Option<Grant>,
-    /// Whether a change has withdrawn the admission since the decision began.
-    is_withdrawn: bool,
+/// How far the answer to a request in frames comes without waiting.
+enum AtOnce<'a> {
+    /// `None` if there is no request id to reply to.
+    Reply(Option<[Bytes; 6]>),
+    Later(Pin<Box<dyn Future<Output = [Bytes; 6]> + Send + 'a>>),
 }
 
 impl Authenticator {
@@ -78,20 +76,49 @@ impl Authenticator {
     ///
     /// Cancel-safe: dropping the future ends the decision.
     pub async fn handle_zap_message(&self, frames: Vec<Bytes>) -> Option<[Bytes; 6]> {
+        match self.frames_at_once(frames) {
+            AtOnce::Reply(reply) => reply,
+            AtOnce::Later(reply) => Some(reply.await),
+        }
+    }
+
+    /// Answers a raw ZAP request, unless there is a question to put. It is no async function, because each
+    /// of these would move the request and the decision, which are long.
+    fn frames_at_once(&self, frames: Vec<Bytes>) -> AtOnce<'_> {
         let (id, refusal) = match ZapRequest::from_frames(frames) {
             Ok(request) => {
-                let (decided, _) = self.answer(&request, ReplyForm::Frames).await;
-                if let Some(time) = decided.hold_back() {
-                    self.held_back().wait(time).await;
-                }
-                return Some(decided.into_frames(request.id));
+                let mut decision = self.begin(ReplyForm::Frames);
+                return match self.answer_at_once(&request, &mut decision) {
+                    // Providers alone delay refusals.
+                    Attempt::Decided(decided) => {
+                        AtOnce::Reply(Some(decided.into_frames(request.id)))
+                    }
+                    Attempt::Asks(question) => {
+                        AtOnce::Later(Box::pin(self.frames_later(request, decision, question)))
+                    }
+                };
             }
             Err(ZapRequestError::NotEnoughFrames { id, .. }) => (id, Refusal::NotEnoughFrames),
             Err(ZapRequestError::Version { id }) => (Some(id), Refusal::InvalidVersion),
         };
         let reason = refusal.text();
         self.audit_malformed(id.as_ref(), reason);
-        Some(ZapReply::denial(id?, refusal.status(), reason).into_frames())
+        let reply = |id| ZapReply::denial(id, refusal.status(), reason).into_frames();
+        AtOnce::Reply(id.map(reply))
+    }
+
+    /// Answers a request that there is a question about.
+    async fn frames_later(
+        &self,
+        request: ZapRequest,
+        decision: Decision,
+        question: Question,
+    ) -> [Bytes; 6] {
+        let decided = self.answer_later(&request, decision, question).await;
+        if let Some(time) = decided.hold_back() {
+            self.held_back().wait(time).await;
+        }
+        decided.into_frames(request.id)
     }
 
     /// Answers a raw ZAP request as a ROUTER socket receives it: routing frames, an empty
@@ -110,22 +137,26 @@ impl Authenticator {
     /// Answers a request as [`ZapHandler::handle`] does, and also returns the rule that decided.
     /// Cancel-safe: dropping the future ends the decision.
     pub async fn handle_explained(&self, request: &ZapRequest) -> (ZapReply, Rule) {
-        let (decided, grant) = self.answer(request, ReplyForm::WithGrant).await;
-        decided.into_reply(request.id.clone(), grant)
+        self.answer(request).await.into_reply(request.id.clone())
     }
 
-    async fn answer(&self, request: &ZapRequest, form: ReplyForm) -> Answer {
-        let mut decision = Decision {
-            form,
-            start: self.is_decision_heard().then(Instant::now),
-            left: MAX_OVERTAKEN,
-        };
+    /// Decides the request, and issues a grant to an admitted peer.
+    async fn answer(&self, request: &ZapRequest) -> Decided {
+        let mut decision = self.begin(ReplyForm::WithGrant);
         match self.answer_at_once(request, &mut decision) {
-            Attempt::Decided(answer) => answer,
+            Attempt::Decided(decided) => decided,
             // Boxed, so that the future of decisions without a question stays small.
             Attempt::Asks(question) => {
                 Box::pin(self.answer_later(request, decision, question)).await
             }
+        }
+    }
+
+    fn begin(&self, form: ReplyForm) -> Decision {
+        Decision {
+            form,
+            start: self.is_decision_heard().then(Instant::now),
+            left: MAX_OVERTAKEN,
         }
     }
 
@@ -138,13 +169,9 @@ impl Authenticator {
                 Ok(Ruling::Admit(admission)) => Ok(admission),
                 Ok(Ruling::Ask(asked)) => return Attempt::Asks((Guard::into_inner(policy), asked)),
             };
-            let policy_version = policy.version;
-            let decided = Decided {
-                policy_version,
-                ruled,
-            };
-            if let Some(answer) = self.conclude(request, decision, decided) {
-                return Attempt::Decided(answer);
+            let mut decided = Decided::new(policy.version, ruled);
+            if self.conclude(request, decision, &mut decided) {
+                return Attempt::Decided(decided);
             }
         }
     }
@@ -155,74 +182,64 @@ impl Authenticator {
         request: &ZapRequest,
         mut decision: Decision,
         mut question: Question,
-    ) -> Answer {
+    ) -> Decided {
         // A reader may come while the answer is awaited.
         decision.start.get_or_insert_with(Instant::now);
         loop {
             let (policy, asked) = question;
-            let decided = Decided {
-                policy_version: policy.version,
-                ruled: self.ask_and_note(policy, request, asked).await,
-            };
-            if let Some(answer) = self.conclude(request, &mut decision, decided) {
-                return answer;
+            let version = policy.version;
+            let ruled = self.ask_and_note(policy, request, asked).await;
+            let mut decided = Decided::new(version, ruled);
+            if self.conclude(request, &mut decision, &mut decided) {
+                return decided;
             }
             match self.answer_at_once(request, &mut decision) {
-                Attempt::Decided(answer) => return answer,
+                Attempt::Decided(decided) => return decided,
                 Attempt::Asks(next) => question = next,
             }
         }
     }
 
-    /// Issues the grant, and records the decision. `None` if the request must be decided again, because a
-    /// change of the policy has withdrawn the admission since the decision began: a provider may take
-    /// seconds to answer.
+    /// Issues the grant, if the reply can carry one, and records the decision. False if the request must be
+    /// decided again, because a change of the policy has withdrawn the admission since the decision began:
+    /// a provider may take seconds to answer.
     fn conclude(
         &self,
         request: &ZapRequest,
         decision: &mut Decision,
-        mut decided: Decided,
-    ) -> Option<Answer> {
+        decided: &mut Decided,
+    ) -> bool {
         if let Err(invalid) = decided.check() {
             tracing::error!(id = %request.id, "{}", WithCauses(&invalid));
         }
-        let Admitted {
-            grant,
-            is_withdrawn,
-        } = self.admit(request, &decided, decision.form);
-        let grant = match (is_withdrawn, decision.left) {
-            (false, _) => grant,
-            (true, 0) => {
-                decided.ruled = Err(Refusal::Overtaken.by(decided.rule().clone()));
-                None
-            }
-            (true, _) => {
+        if self.admit(request, decided, decision.form) {
+            decided.grant = None;
+            if decision.left > 0 {
                 decision.left -= 1;
-                return None;
+                return false;
             }
-        };
+            decided.ruled = Err(Refusal::Overtaken.by(decided.rule().clone()));
+        }
         let is_final = matches!(decision.form, ReplyForm::Frames);
-        self.audit_decision(request, &decided, decision.start, is_final);
-        Some((decided, grant))
+        self.audit_decision(request, decided, decision.start, is_final);
+        true
     }
 
-    fn admit(&self, request: &ZapRequest, decided: &Decided, form: ReplyForm) -> Admitted {
+    /// Issues the grant of an admission, if the reply can carry one. True if a change has withdrawn the
+    /// admission since the decision began.
+    fn admit(&self, request: &ZapRequest, decided: &mut Decided, form: ReplyForm) -> bool {
         let version = decided.policy_version;
-        let (is_withdrawn, grant) = match (&decided.ruled, form) {
-            (Err(_), _) => (false, None),
+        match (&decided.ruled, form) {
+            (Err(_), _) => false,
             (Ok(admission), ReplyForm::Frames) => {
                 let policy = self.policy();
-                let stands = policy.confirms(version, &admission.of(request), || self.now());
-                (!stands, None)
+                !policy.confirms(version, &admission.of(request), || self.now())
             }
             (Ok(admission), ReplyForm::WithGrant) => {
                 let issued = self.issue(version, request, admission);
-                (issued.is_withdrawn, Some(issued.terms.into()))
+                decided.grant = Some(issued.terms.into());
+                issued.is_withdrawn
             }
-        };
-        Admitted {
-            is_withdrawn,
-            grant,
         }
     }
 
@@ -323,8 +340,7 @@ impl Authenticator {
 
 impl ZapHandler for Authenticator {
     async fn handle(&self, request: ZapRequest) -> ZapReply {
-        let (decided, grant) = self.answer(&request, ReplyForm::WithGrant).await;
-        let (reply, _) = decided.into_reply(request.id, grant);
+        let (reply, _) = self.answer(&request).await.into_reply(request.id);
         reply
     }
 }

@@ -53,10 +53,7 @@ impl Authenticator {
             Ok(Ruling::Admit(admission)) => Ok(admission),
             Err(refused) => Err(refused),
         };
-        let mut decided = Decided {
-            policy_version: policy.version,
-            ruled: admission,
-        };
+        let mut decided = Decided::new(policy.version, admission);
         // Decisions log this error; here only its effect on the outcome matters.
         let _invalid = decided.check();
         let admission = decided.ruled.as_ref().ok();

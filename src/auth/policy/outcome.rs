@@ -55,9 +55,19 @@ impl Outcome {
 pub(crate) struct Decided {
     pub(crate) policy_version: u64,
     pub(crate) ruled: Result<Admission, Refused>,
+    /// The grant of an admission, once one is issued.
+    pub(crate) grant: Option<Grant>,
 }
 
 impl Decided {
+    pub(crate) const fn new(policy_version: u64, ruled: Result<Admission, Refused>) -> Self {
+        Self {
+            policy_version,
+            ruled,
+            grant: None,
+        }
+    }
+
     /// Turns an admission into a refusal if no reply may carry its user id or metadata. These come
     /// from a certificate, a provider, or the mapping of user ids.
     ///
@@ -132,7 +142,8 @@ impl Decided {
     }
 
     /// The reply to the request with that id, and the rule that decided.
-    pub(crate) fn into_reply(self, id: RequestId, grant: Option<Grant>) -> (ZapReply, Rule) {
+    pub(crate) fn into_reply(self, id: RequestId) -> (ZapReply, Rule) {
+        let grant = self.grant;
         match self.ruled {
             Ok(admission) => {
                 let reply = ZapReply {
