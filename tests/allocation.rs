@@ -145,7 +145,7 @@ mod decisions {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
     use zmtp_auth::auth::Authenticator;
-    use zmtp_auth::zap::ZapRouter;
+    use zmtp_auth::zap::{RequestId, ZapHandler, ZapRequest, ZapRouter};
     use zmtp_auth::{AccessRequest, Credentials, Domain, PublicKey, Verdict};
 
     fn key(number: u8) -> PublicKey {
@@ -167,9 +167,15 @@ mod decisions {
     }
 
     /// Allocations of `work` in its second run, after buffers that are reused exist.
-    fn count(mut work: impl FnMut()) -> u64 {
+    fn count(work: impl FnMut()) -> u64 {
+        allocated(work).0
+    }
+
+    /// As [`count`], with the bytes that are allocated.
+    fn allocated(mut work: impl FnMut()) -> (u64, u64) {
         work();
-        measure(work).count_total
+        let measured = measure(work);
+        (measured.count_total, measured.bytes_total)
     }
 
     #[test]
@@ -200,11 +206,24 @@ mod decisions {
         router.bind(Domain::ALL, auth).unwrap();
         let address = PeerAddress::from_zap(b"192.0.2.1");
         let request = AccessRequest::new("a", address, Credentials::Curve { key: key(7) });
-        let asked = count(|| match now(router.authorize(&request)) {
+        let (asked, bytes) = allocated(|| match now(router.authorize(&request)) {
             Verdict::Allow(approval) => assert!(approval.grant.is_some()),
             Verdict::Deny(denied) => panic!("{denied}"),
         });
         assert_eq!(asked, 3);
+        assert!(bytes <= 1400, "{bytes}");
+    }
+
+    /// A future is moved when it is awaited or boxed, however far it then comes.
+    #[test]
+    fn the_future_of_a_decision_holds_little_beside_the_request() {
+        let auth = authenticator();
+        assert!(size_of_val(&auth.handle_zap_message(Vec::new())) <= 64);
+        let address = PeerAddress::from_zap(b"192.0.2.1");
+        let request = AccessRequest::new("a", address, Credentials::Null);
+        let request = ZapRequest::new(RequestId::from(1), &request);
+        assert!(size_of_val(&auth.handle_explained(&request)) <= 96);
+        assert!(size_of_val(&auth.handle(request)) <= size_of::<ZapRequest>() + 96);
     }
 }
 

@@ -59,11 +59,11 @@ enum Attempt {
     Asks(Question),
 }
 
-/// How far the answer to a request in frames comes without waiting.
-enum AtOnce<'a> {
-    /// `None` if there is no request id to reply to.
-    Reply(Option<[Bytes; 6]>),
-    Later(Pin<Box<dyn Future<Output = [Bytes; 6]> + Send + 'a>>),
+/// An answer that is there, or comes once a question is answered.
+enum Answer<'a, T> {
+    Ready(T),
+    /// Boxed, so that the future of answers without a question stays small.
+    Later(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
 }
 
 impl Authenticator {
@@ -76,26 +76,31 @@ impl Authenticator {
     ///
     /// Cancel-safe: dropping the future ends the decision.
     pub async fn handle_zap_message(&self, frames: Vec<Bytes>) -> Option<[Bytes; 6]> {
-        match self.frames_at_once(frames) {
-            AtOnce::Reply(reply) => reply,
-            AtOnce::Later(reply) => Some(reply.await),
-        }
+        let later = match self.answer_frames(frames) {
+            Answer::Ready(reply) => return reply,
+            Answer::Later(later) => later,
+        };
+        later.await
     }
 
-    /// Answers a raw ZAP request, unless there is a question to put. It is no async function, because each
-    /// of these would move the request and the decision, which are long.
-    fn frames_at_once(&self, frames: Vec<Bytes>) -> AtOnce<'_> {
+    /// No async function, as those below, because each of these would move the request and the decision,
+    /// which are long.
+    fn answer_frames(&self, frames: Vec<Bytes>) -> Answer<'_, Option<[Bytes; 6]>> {
         let (id, refusal) = match ZapRequest::from_frames(frames) {
             Ok(request) => {
                 let mut decision = self.begin(ReplyForm::Frames);
                 return match self.answer_at_once(&request, &mut decision) {
                     // Providers alone delay refusals.
                     Attempt::Decided(decided) => {
-                        AtOnce::Reply(Some(decided.into_frames(request.id)))
+                        Answer::Ready(Some(decided.into_frames(request.id)))
                     }
-                    Attempt::Asks(question) => {
-                        AtOnce::Later(Box::pin(self.frames_later(request, decision, question)))
-                    }
+                    Attempt::Asks(question) => Answer::Later(Box::pin(async move {
+                        let decided = self.answer_later(&request, decision, question).await;
+                        if let Some(time) = decided.hold_back() {
+                            self.held_back().wait(time).await;
+                        }
+                        Some(decided.into_frames(request.id))
+                    })),
                 };
             }
             Err(ZapRequestError::NotEnoughFrames { id, .. }) => (id, Refusal::NotEnoughFrames),
@@ -104,21 +109,7 @@ impl Authenticator {
         let reason = refusal.text();
         self.audit_malformed(id.as_ref(), reason);
         let reply = |id| ZapReply::denial(id, refusal.status(), reason).into_frames();
-        AtOnce::Reply(id.map(reply))
-    }
-
-    /// Answers a request that there is a question about.
-    async fn frames_later(
-        &self,
-        request: ZapRequest,
-        decision: Decision,
-        question: Question,
-    ) -> [Bytes; 6] {
-        let decided = self.answer_later(&request, decision, question).await;
-        if let Some(time) = decided.hold_back() {
-            self.held_back().wait(time).await;
-        }
-        decided.into_frames(request.id)
+        Answer::Ready(id.map(reply))
     }
 
     /// Answers a raw ZAP request as a ROUTER socket receives it: routing frames, an empty
@@ -137,17 +128,21 @@ impl Authenticator {
     /// Answers a request as [`ZapHandler::handle`] does, and also returns the rule that decided.
     /// Cancel-safe: dropping the future ends the decision.
     pub async fn handle_explained(&self, request: &ZapRequest) -> (ZapReply, Rule) {
-        self.answer(request).await.into_reply(request.id.clone())
+        let id = request.id.clone();
+        let later = match self.answer(request) {
+            Answer::Ready(decided) => return decided.into_reply(id),
+            Answer::Later(later) => later,
+        };
+        later.await.into_reply(id)
     }
 
     /// Decides the request, and issues a grant to an admitted peer.
-    async fn answer(&self, request: &ZapRequest) -> Decided {
+    fn answer<'a>(&'a self, request: &'a ZapRequest) -> Answer<'a, Decided> {
         let mut decision = self.begin(ReplyForm::WithGrant);
         match self.answer_at_once(request, &mut decision) {
-            Attempt::Decided(decided) => decided,
-            // Boxed, so that the future of decisions without a question stays small.
+            Attempt::Decided(decided) => Answer::Ready(decided),
             Attempt::Asks(question) => {
-                Box::pin(self.answer_later(request, decision, question)).await
+                Answer::Later(Box::pin(self.answer_later(request, decision, question)))
             }
         }
     }
@@ -339,8 +334,18 @@ impl Authenticator {
 }
 
 impl ZapHandler for Authenticator {
-    async fn handle(&self, request: ZapRequest) -> ZapReply {
-        let (reply, _) = self.answer(&request).await.into_reply(request.id);
-        reply
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function would hold the request twice, as its argument and as a variable"
+    )]
+    fn handle(&self, request: ZapRequest) -> impl Future<Output = ZapReply> + Send {
+        async move {
+            let id = request.id.clone();
+            let later = match self.answer(&request) {
+                Answer::Ready(decided) => return decided.into_reply(id).0,
+                Answer::Later(later) => later,
+            };
+            later.await.into_reply(id).0
+        }
     }
 }
