@@ -228,7 +228,7 @@ pub enum ProtocolError {
         got: String,
     },
     /// A command's bytes do not parse.
-    #[error("malformed {what} at byte {at}")]
+    #[error("malformed {what} at offset {at}")]
     Malformed {
         /// The command or structure.
         what: &'static str,

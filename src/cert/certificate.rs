@@ -363,3 +363,15 @@ pub fn create_certificates(
 pub fn load_certificate(path: impl AsRef<Path>) -> Result<Certificate, CertificateError> {
     Certificate::load(path)
 }
+
+/// Loads the key pair of a secret certificate file, `NAME.key_secret`: what a server or client proves
+/// itself with. See [`Certificate::load`].
+///
+/// # Errors
+/// Returns [`CertificateError`] with file, line and reason: [`CertificateErrorKind::PublicOnly`] if the
+/// file holds no secret key.
+pub fn load_key_pair(path: impl AsRef<Path>) -> Result<KeyPair, CertificateError> {
+    let path = path.as_ref();
+    let pair = Certificate::load(path)?.key_pair().cloned();
+    pair.ok_or_else(|| Flaw::from(CertificateErrorKind::PublicOnly).in_file(path))
+}

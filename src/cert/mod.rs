@@ -30,7 +30,7 @@ pub(crate) mod validity;
 mod zpl;
 
 pub use crate::secret_file::{FileErrorKind, OsError};
-pub use certificate::{Certificate, create_certificates, load_certificate};
+pub use certificate::{Certificate, create_certificates, load_certificate, load_key_pair};
 pub use directory::{CertificateDirectory, DirectoryReport, Layout, load_certificates};
 pub use problem::{CertificateError, CertificateErrorKind, CertificateWarning, KeyField};
 pub use validity::Validity;

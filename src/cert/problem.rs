@@ -78,6 +78,9 @@ pub enum CertificateErrorKind {
     /// A secret file was asked for, but the certificate has no secret key.
     #[error("the certificate has no secret key to write")]
     NoSecret,
+    /// A key pair was to be loaded, and the file is a public certificate.
+    #[error("holds no secret key: give the secret certificate, NAME.key_secret")]
+    PublicOnly,
 
     /// A carriage return is not part of a CRLF. Some readers take the rest for a line of its own.
     #[error("a carriage return inside the line")]

@@ -66,24 +66,30 @@ const MAX_HOST_NAME: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum EndpointError {
-    /// No `scheme://`.
-    #[error("an endpoint begins with tcp:// or ipc://")]
-    NoScheme,
+    /// This text has no `scheme://`.
+    #[error("{0:?} does not begin with tcp:// or ipc://")]
+    NoScheme(String),
     /// A transport that we do not speak.
     #[error("transport {0:?} is not supported, only tcp and ipc")]
     Transport(String),
-    /// A TCP endpoint without `:port`.
-    #[error("a tcp endpoint ends in :port")]
-    NoPort,
+    /// `inproc`, which has no security. [`InProcess`](crate::net::InProcess) connects sockets of one
+    /// process, and the sockets of `zmtp-sockets` have calls for it.
+    #[error(
+        "inproc is not bound or connected to here: sockets have bind_inproc and connect_inproc"
+    )]
+    Inproc,
+    /// This text after `tcp://` has no `:port`.
+    #[error("{0:?} does not end in :port")]
+    NoPort(String),
     /// The port is neither a number up to 65535 nor `*`.
     #[error("{0:?} is not a port")]
     Port(String),
     /// The host is missing, or has characters that no host name has.
     #[error("{0:?} is not a host")]
     Host(String),
-    /// An IPv6 address without its brackets.
-    #[error("an IPv6 address stands in brackets")]
-    Brackets,
+    /// This host is an IPv6 address without its brackets.
+    #[error("{0:?} is no host: an IPv6 address stands in brackets, such as [::1]")]
+    Brackets(String),
     /// An ipc path or name that is empty or holds a zero byte, or `*`, for which libzmq would
     /// choose a path.
     #[error("{0:?} is not an ipc path")]
@@ -94,9 +100,9 @@ pub enum EndpointError {
     /// Abstract names exist on Linux only, and Unix sockets not on every system.
     #[error("this kind of ipc endpoint does not exist on this system")]
     NotOnThisSystem,
-    /// `*` or port 0, which can be bound but not connected to.
-    #[error("a wildcard can be bound, but not connected to")]
-    Wildcard,
+    /// This endpoint has the host `*`, or port 0, and can be bound but not connected to.
+    #[error("{0:?} can be bound, but not connected to: it is a wildcard")]
+    Wildcard(String),
 }
 
 impl Endpoint {
@@ -120,14 +126,16 @@ impl Endpoint {
             Self::Tcp {
                 host: Host::Any, ..
             }
-            | Self::Tcp { port: 0, .. } => Err(EndpointError::Wildcard),
-            Self::Inproc(_) => Err(EndpointError::inproc()),
+            | Self::Tcp { port: 0, .. } => Err(EndpointError::Wildcard(shorten(&self.to_string()))),
+            Self::Inproc(_) => Err(EndpointError::Inproc),
             _ => Ok(()),
         }
     }
 
     fn parse_tcp(rest: &str) -> Result<Self, EndpointError> {
-        let (host, port) = rest.rsplit_once(':').ok_or(EndpointError::NoPort)?;
+        let (host, port) = rest
+            .rsplit_once(':')
+            .ok_or_else(|| EndpointError::NoPort(shorten(rest)))?;
         let port = match port {
             "*" => 0,
             digits if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -159,13 +167,6 @@ impl Endpoint {
     }
 }
 
-impl EndpointError {
-    /// Why `net` does not take an endpoint within this process.
-    pub(crate) fn inproc() -> Self {
-        Self::Transport("inproc".to_owned())
-    }
-}
-
 impl Host {
     fn parse(text: &str) -> Result<Self, EndpointError> {
         let bad = || EndpointError::Host(shorten(text));
@@ -187,7 +188,7 @@ impl Host {
             };
         }
         if text.contains(':') {
-            return Err(EndpointError::Brackets);
+            return Err(EndpointError::Brackets(shorten(text)));
         }
         match text.parse() {
             Ok(ip) => Ok(Self::Ip(ip)),
@@ -218,8 +219,9 @@ impl FromStr for Endpoint {
         match text.split_once("://") {
             Some(("tcp", rest)) => Self::parse_tcp(rest),
             Some(("ipc", rest)) => Self::parse_ipc(rest),
+            Some(("inproc", _)) => Err(EndpointError::Inproc),
             Some((other, _)) => Err(EndpointError::Transport(shorten(other))),
-            None => Err(EndpointError::NoScheme),
+            None => Err(EndpointError::NoScheme(shorten(text))),
         }
     }
 }
@@ -371,10 +373,14 @@ mod tests {
     #[test]
     fn each_mistake_has_its_name() {
         use EndpointError as E;
-        assert_eq!(parse("127.0.0.1:5555"), Err(E::NoScheme));
+        assert_eq!(
+            parse("127.0.0.1:5555"),
+            Err(E::NoScheme("127.0.0.1:5555".into()))
+        );
         assert_eq!(parse("udp://a:1"), Err(E::Transport("udp".into())));
         assert_eq!(parse("TCP://a:1"), Err(E::Transport("TCP".into())));
-        assert_eq!(parse("tcp://localhost"), Err(E::NoPort));
+        assert_eq!(parse("tcp://localhost"), Err(E::NoPort("localhost".into())));
+        assert_eq!(parse("inproc://a"), Err(E::Inproc));
         for port in ["", "-1", "+1", "65536", "http", "1 ", "**"] {
             assert_eq!(
                 parse(&format!("tcp://a:{port}")),
@@ -398,7 +404,39 @@ mod tests {
                 "{host:?}"
             );
         }
-        assert_eq!(parse("tcp://::1:5555"), Err(E::Brackets));
+        assert_eq!(parse("tcp://::1:5555"), Err(E::Brackets("::1".into())));
+    }
+
+    #[test]
+    fn an_error_quotes_the_text_so_that_it_is_printable_and_short() {
+        let shown = |text: &str| parse(text).unwrap_err().to_string();
+        for (text, error) in [
+            (
+                "localhost:5555",
+                r#""localhost:5555" does not begin with tcp:// or ipc://"#,
+            ),
+            (
+                "inproc://a",
+                "inproc is not bound or connected to here: sockets have bind_inproc and connect_inproc",
+            ),
+            ("tcp://localhost", r#""localhost" does not end in :port"#),
+            (
+                "tcp://::1:5555",
+                r#""::1" is no host: an IPv6 address stands in brackets, such as [::1]"#,
+            ),
+            (
+                "\u{1b}[31m\n",
+                r#""\u{1b}[31m\n" does not begin with tcp:// or ipc://"#,
+            ),
+        ] {
+            assert_eq!(shown(text), error);
+        }
+        assert!(shown(&"x".repeat(10_000)).len() < 120);
+        let wildcard = parse("tcp://*:5555").unwrap().require_connectable();
+        assert_eq!(
+            wildcard.unwrap_err().to_string(),
+            r#""tcp://*:5555" can be bound, but not connected to: it is a wildcard"#
+        );
     }
 
     #[test]
@@ -406,7 +444,7 @@ mod tests {
         for text in ["tcp://*:1", "tcp://a:*", "tcp://a:0"] {
             assert_eq!(
                 parse(text).unwrap().require_connectable(),
-                Err(EndpointError::Wildcard)
+                Err(EndpointError::Wildcard(text.replace(":0", ":*")))
             );
         }
         assert_eq!(parse("tcp://a:1").unwrap().require_connectable(), Ok(()));

@@ -29,6 +29,14 @@ pub enum NetError {
         /// The resolver's error.
         source: Arc<io::Error>,
     },
+    /// The system does not let us bind the endpoint.
+    #[error("cannot bind {}", .endpoint.to_string().escape_debug())]
+    Bind {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// The system's error.
+        source: Arc<io::Error>,
+    },
     /// A call of the operating system failed.
     #[error("cannot {doing}")]
     Io {
@@ -110,7 +118,9 @@ pub enum TunnelError {
     NotAuthorizing,
     /// The clear side is neither loopback nor ipc, and
     /// [`TunnelOptions::allow_cleartext`](crate::net::TunnelOptions::allow_cleartext) is not set.
-    #[error("the clear side, {0}, is neither loopback nor ipc")]
+    #[error(
+        "the clear side, {0}, is neither loopback nor ipc, and TunnelOptions::allow_cleartext is not set"
+    )]
     Cleartext(Endpoint),
     /// The program at the ipc endpoint that the tunnel forwards to belongs to another user than
     /// expected.
@@ -124,6 +134,14 @@ pub enum TunnelError {
 }
 
 impl NetError {
+    pub(crate) fn bind(endpoint: &Endpoint) -> impl FnOnce(io::Error) -> Self {
+        let endpoint = endpoint.clone();
+        |source| Self::Bind {
+            endpoint,
+            source: Arc::new(source),
+        }
+    }
+
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             doing,
@@ -157,7 +175,9 @@ impl NetError {
     fn io_kind(&self) -> io::ErrorKind {
         use io::ErrorKind;
         match self {
-            Self::Resolve { source, .. } | Self::Io { source, .. } => source.kind(),
+            Self::Resolve { source, .. } | Self::Bind { source, .. } | Self::Io { source, .. } => {
+                source.kind()
+            }
             Self::Handshake(error) | Self::Traffic(error) => io_kind(error),
             Self::Closed => ErrorKind::ConnectionAborted,
             Self::SendClosed => ErrorKind::BrokenPipe,
@@ -205,10 +225,14 @@ mod tests {
         };
         let handshake = NetError::Handshake;
         for (error, kind) in [
-            (EndpointError::NoPort.into(), Kind::InvalidInput),
+            (EndpointError::Inproc.into(), Kind::InvalidInput),
             (
                 NetError::io("connect")(Kind::ConnectionRefused.into()),
                 Kind::ConnectionRefused,
+            ),
+            (
+                NetError::bind(&Endpoint::IpcPath("x".into()))(Kind::AddrInUse.into()),
+                Kind::AddrInUse,
             ),
             (
                 NetError::Resolve {
@@ -268,6 +292,21 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_that_cannot_be_bound_is_named_printably() {
+        for (endpoint, shown) in [
+            (
+                Endpoint::IpcPath("/run/a\u{1b}[m".into()),
+                "ipc:///run/a\\u{1b}[m",
+            ),
+            ("tcp://*:80".parse().unwrap(), "tcp://*:80"),
+        ] {
+            let error = NetError::bind(&endpoint)(io::ErrorKind::AddrInUse.into());
+            let shown = format!("cannot bind {shown}: address in use");
+            assert_eq!(WithCauses(&error).to_string(), shown);
+        }
+    }
+
+    #[test]
     fn no_cause_is_shown_twice() {
         let cause = io::Error::from(io::ErrorKind::ConnectionRefused);
         let text = cause.to_string();
@@ -276,8 +315,8 @@ mod tests {
             WithCauses(&error).to_string(),
             format!("cannot connect: {text}")
         );
-        let error = NetError::from(EndpointError::NoPort);
+        let error = NetError::from(EndpointError::Inproc);
         let shown = WithCauses(&error).to_string();
-        assert_eq!(shown, format!("bad endpoint: {}", EndpointError::NoPort));
+        assert_eq!(shown, format!("bad endpoint: {}", EndpointError::Inproc));
     }
 }

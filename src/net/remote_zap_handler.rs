@@ -424,7 +424,7 @@ mod tests {
             assert!(
                 matches!(
                     error,
-                    RemoteZapHandlerError::Endpoint(EndpointError::Wildcard)
+                    RemoteZapHandlerError::Endpoint(EndpointError::Wildcard(_))
                 ),
                 "{error}"
             );

@@ -38,15 +38,15 @@ pub enum Z85Error {
     #[error("a key has 40 characters of Z85, not {0}")]
     KeyLength(usize),
     /// A character outside the alphabet of RFC 32.
-    #[error("character {at} is not in the Z85 alphabet")]
+    #[error("character {} is not in the Z85 alphabet", .at + 1)]
     Character {
-        /// Its index.
+        /// Its index, from 0. The text counts from 1.
         at: usize,
     },
     /// The value of five characters exceeds 32 bits. No encoder writes them.
-    #[error("the five characters at {at} exceed 32 bits")]
+    #[error("characters {} to {} exceed 32 bits", .at + 1, .at + 5)]
     Overflow {
-        /// Index of the first of them.
+        /// Index of the first of them, from 0. The text counts from 1.
         at: usize,
     },
 }
@@ -178,6 +178,16 @@ fn decode_into(text: &[u8], bytes: &mut [u8]) -> Result<(), Z85Error> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_person_reads_places_counted_from_one() {
+        let shown = |text: &[u8]| decode(text).unwrap_err().to_string();
+        assert_eq!(
+            shown(b"HelloWorl "),
+            "character 10 is not in the Z85 alphabet"
+        );
+        assert_eq!(shown(b"00000#####"), "characters 6 to 10 exceed 32 bits");
+    }
 
     #[test]
     fn rfc_32_test_case() {

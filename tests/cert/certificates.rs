@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use zmtp_auth::cert::{
     Certificate, CertificateDirectory, CertificateErrorKind, CertificateWarning, FileErrorKind,
-    Layout, create_certificates, load_certificate, load_certificates,
+    Layout, create_certificates, load_certificate, load_certificates, load_key_pair,
 };
 use zmtp_auth::{KeyPair, PublicKey, SecretKey, WithCauses};
 
@@ -240,6 +240,27 @@ fn metadata_that_would_not_read_back_is_refused() {
     let twice = create_certificates(dir.path(), "ada", &[("a", "1"), ("A", "2")]);
     assert_eq!(twice.unwrap_err().reason, CertificateErrorKind::NameTaken);
     assert_eq!(names(dir.path()), [""; 0]);
+}
+
+#[test]
+fn a_key_pair_is_loaded_from_a_secret_certificate_and_a_public_one_says_what_to_give() {
+    let dir = tempfile::tempdir().unwrap();
+    let (public, secret) = create_certificates(dir.path(), "ada", &[]).unwrap();
+    let pair = load_key_pair(secret).unwrap();
+    assert_eq!(
+        pair.public_key(),
+        load_certificate(&public).unwrap().public_key()
+    );
+    let error = load_key_pair(&public).unwrap_err();
+    assert_eq!(error.reason, CertificateErrorKind::PublicOnly);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "certificate {public:?}: holds no secret key: give the secret certificate, NAME.key_secret"
+        )
+    );
+    let missing = load_key_pair(dir.path().join("bob.key_secret")).unwrap_err();
+    assert!(matches!(missing.reason, CertificateErrorKind::File(_)));
 }
 
 #[test]

@@ -406,7 +406,7 @@ async fn an_endpoint_within_the_process_is_never_bound_by_a_listener() {
     let endpoint = Endpoint::Inproc("name".into());
     assert_eq!(endpoint.to_string(), "inproc://name");
     let is_refused = |error: &EndpointError| {
-        assert_eq!(error, &EndpointError::Transport("inproc".into()));
+        assert_eq!(error, &EndpointError::Inproc);
     };
     is_refused(&"inproc://name".parse::<Endpoint>().unwrap_err());
     let security = || null(SocketType::Pair);

@@ -12,9 +12,9 @@ use zmtp_auth::{ConfigError, Error, LikelyCause, LocalError, WithCauses};
 /// What `--help` says of the codes.
 pub(crate) const HELP: &str = "Exit codes:
   0  done
-  1  any other failure, such as an endpoint that cannot be bound, or a signal before everything
-     was sent and written
-  2  wrong usage
+  1  any other failure, such as an endpoint that cannot be bound, a key file or, with 'policy', a
+     policy file that cannot be used, or a signal before everything was sent and written
+  2  wrong usage, or a policy file that cannot be used or admits no peer in --domain
   3  refused by the peer, with status 400 or 500
   4  refused by the peer for now, with status 300: try again later
   5  the peer speaks another protocol or violates it, or the server key is wrong
@@ -52,7 +52,7 @@ impl Exit {
             NetError::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
                 Self::TimedOut
             }
-            NetError::Io { doing: "bind", .. } => Self::Other,
+            NetError::Bind { .. } => Self::Other,
             NetError::Io { .. } => Self::Unreachable,
             NetError::Heartbeat(_) => Self::TimedOut,
             NetError::Unsent => Self::Unsent,
@@ -129,8 +129,11 @@ impl Failure {
 
     /// A failure at an endpoint, which the message names.
     pub(crate) fn at(endpoint: &str, error: &NetError) -> Self {
-        let why = WithCauses(error);
-        Self::with(Exit::of(error), format_args!("{endpoint}: {why}"))
+        let (exit, why) = (Exit::of(error), WithCauses(error));
+        match error {
+            NetError::Bind { .. } => Self::with(exit, why), // It names the endpoint.
+            _ => Self::with(exit, format_args!("{endpoint}: {why}")),
+        }
     }
 
     /// Standard input cannot be read.

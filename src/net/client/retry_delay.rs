@@ -162,7 +162,7 @@ mod tests {
             (denied(DenialStatus::Temporary), seconds(1)),
             (denied(DenialStatus::Failure), seconds(60)),
             (handshake(LocalError::Random.into()), None),
-            (EndpointError::Wildcard.into(), None),
+            (EndpointError::Inproc.into(), None),
         ] {
             assert_eq!(delay(&error, Curve, 1), expected, "{error}");
         }

@@ -58,8 +58,8 @@ impl Bound {
     ) -> Result<(Self, Endpoint), NetError> {
         match endpoint {
             Endpoint::Tcp { host, port } => {
-                let listener = bind_tcp(host, *port, options).await?;
-                let local = listener.local_addr().map_err(NetError::io("bind"))?;
+                let listener = bind_tcp(endpoint, host, *port, options).await?;
+                let local = listener.local_addr().map_err(NetError::bind(endpoint))?;
                 let host = match host {
                     Host::Scoped(..) | Host::Name(_) => host.clone(),
                     Host::Any | Host::Ip(_) => Host::Ip(local.ip()),
@@ -76,7 +76,7 @@ impl Bound {
             Endpoint::IpcPath(path) => {
                 let (listener, file) = bind_path(path, options)
                     .await
-                    .map_err(NetError::io("bind"))?;
+                    .map_err(NetError::bind(endpoint))?;
                 let _file = Some(file);
                 Ok((Self::Ipc { listener, _file }, endpoint.clone()))
             }
@@ -84,11 +84,11 @@ impl Bound {
             Endpoint::IpcAbstract(name) => {
                 let listener = unix_socket(Path::new(&format!("\0{name}")))
                     .and_then(|socket| listen_unix(socket, options))
-                    .map_err(NetError::io("bind"))?;
+                    .map_err(NetError::bind(endpoint))?;
                 let _file = None;
                 Ok((Self::Ipc { listener, _file }, endpoint.clone()))
             }
-            Endpoint::Inproc(_) => Err(EndpointError::inproc().into()),
+            Endpoint::Inproc(_) => Err(EndpointError::Inproc.into()),
             #[cfg(not(unix))]
             _ => Err(EndpointError::NotOnThisSystem.into()),
         }
@@ -117,7 +117,12 @@ impl Bound {
 }
 
 /// Binds the first address that can be bound.
-async fn bind_tcp(host: &Host, port: u16, options: &Options) -> Result<TcpListener, NetError> {
+async fn bind_tcp(
+    endpoint: &Endpoint,
+    host: &Host,
+    port: u16,
+    options: &Options,
+) -> Result<TcpListener, NetError> {
     let candidates = match host {
         // Both protocols where there is IPv6, else IPv4 alone.
         Host::Any => vec![
@@ -132,7 +137,7 @@ async fn bind_tcp(host: &Host, port: u16, options: &Options) -> Result<TcpListen
             Ok(listener) => return Ok(listener),
             // Another program has the port. Binding IPv4 alone might succeed and would hide that.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(NetError::io("bind")(error));
+                return Err(NetError::bind(endpoint)(error));
             }
             Err(error) => {
                 first_error.get_or_insert(error);
@@ -140,7 +145,7 @@ async fn bind_tcp(host: &Host, port: u16, options: &Options) -> Result<TcpListen
         }
     }
     let error = first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
-    Err(NetError::io("bind")(error))
+    Err(NetError::bind(endpoint)(error))
 }
 
 fn listen_tcp(address: SocketAddr, wildcard: bool, options: &Options) -> io::Result<TcpListener> {
@@ -278,7 +283,7 @@ mod tests {
     async fn bind(path: &Path, options: &Options) -> Result<Bound, io::ErrorKind> {
         match Bound::bind(&Endpoint::IpcPath(path.into()), options).await {
             Ok((acceptor, _)) => Ok(acceptor),
-            Err(NetError::Io { source, .. }) => Err(source.kind()),
+            Err(NetError::Bind { source, .. }) => Err(source.kind()),
             Err(other) => panic!("{other}"),
         }
     }

@@ -323,7 +323,7 @@ pub(crate) async fn connect(endpoint: &Endpoint, options: &Options) -> Result<St
                 .map(Stream::Ipc)
                 .map_err(NetError::io("connect"))
         }
-        Endpoint::Inproc(_) => Err(EndpointError::inproc().into()),
+        Endpoint::Inproc(_) => Err(EndpointError::Inproc.into()),
         #[cfg(not(unix))]
         _ => Err(EndpointError::NotOnThisSystem.into()),
     }
@@ -358,7 +358,7 @@ pub(crate) async fn resolve(
 ) -> Result<Vec<SocketAddr>, NetError> {
     let name = match host {
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
-        Host::Any => return Err(EndpointError::Wildcard.into()),
+        Host::Any => return Err(EndpointError::Wildcard(format!("tcp://*:{port}")).into()),
         Host::Scoped(ip, scope) => format!("{ip}%{scope}"),
         Host::Name(name) => name.clone(),
     };

@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 use zmtp_auth::config::WantsMechanism;
-use zmtp_auth::net::{Endpoint, NetError, Tunnel, TunnelOptions};
+use zmtp_auth::net::{Endpoint, NetError, Tunnel, TunnelError, TunnelOptions};
 use zmtp_auth::relay::IdentityRule;
 use zmtp_auth::traffic::heartbeat::HeartbeatSettings;
 use zmtp_auth::{Authorizing, Builder, Config, Domain, MechanismKind, NoPolicy, SocketType};
@@ -244,12 +244,7 @@ async fn server(arguments: &ServerArguments, mut policy: LoadedPolicy) -> Result
     };
     let (bind, forward) = (&arguments.bind, &arguments.forward);
     let tunnel = Tunnel::server(bind, forward, (config, policy.router()?), options).await;
-    serve(
-        tunnel.map_err(|error| named(bind, error))?,
-        Some(&mut policy),
-        signals,
-    )
-    .await
+    serve(tunnel.map_err(named)?, Some(&mut policy), signals).await
 }
 
 async fn client(arguments: &ClientArguments, config: Config<NoPolicy>) -> Result<(), Failure> {
@@ -257,13 +252,16 @@ async fn client(arguments: &ClientArguments, config: Config<NoPolicy>) -> Result
     let options = arguments.common.options();
     let (bind, forward) = (&arguments.bind, &arguments.forward);
     let tunnel = Tunnel::client(bind, forward, config, options).await;
-    serve(tunnel.map_err(|error| named(bind, error))?, None, signals).await
+    serve(tunnel.map_err(named)?, None, signals).await
 }
 
-/// Adds the endpoint to an error of the system when binding. All other errors name it themselves.
-fn named(bind: &Endpoint, error: NetError) -> Failure {
+/// An error in the words of the program, which has options.
+fn named(error: NetError) -> Failure {
     match error {
-        NetError::Io { .. } => Failure::at(&bind.to_string(), &error),
+        NetError::Tunnel(TunnelError::Cleartext(endpoint)) => Failure::usage(format_args!(
+            "the clear side, {endpoint}, is neither loopback nor ipc: others can read and change what \
+             passes there; --allow-cleartext permits it"
+        )),
         other => other.into(),
     }
 }

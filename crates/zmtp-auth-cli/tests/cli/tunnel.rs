@@ -230,7 +230,7 @@ fn what_is_no_tunnel_is_wrong_usage() {
         &policy,
     ]);
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("neither loopback nor ipc"), "{told}");
+    assert!(told.contains("--allow-cleartext permits it"), "{told}");
     // A server without a policy and a client without a key are wrong usage.
     refused(&[
         "server",
