@@ -12,12 +12,11 @@ use serde_json::json;
 use std::error::Error;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::cert::{create_certificates, load_certificate};
+use zmtp_auth::cert::{create_certificates, load_key_pair};
 use zmtp_auth::net::{Connection, Event, Listener, NetError};
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{
     Config, DenialStatus, Domain, Incompatible, KeyPair, LikelyCause, PublicKey, SocketType,
     Status, WithCauses,
@@ -79,16 +78,14 @@ impl House {
         authenticator.allow(["127.0.0.1", "::1"])?;
         let report = authenticator.configure_curve(Domain::ALL, &public_keys)?;
         assert!(report.problems.is_empty());
-        let router = ZapRouter::new();
-        router.bind(Domain::ALL, authenticator)?;
 
-        let server_keys = key_pair(&server_secret)?;
+        let server_keys = load_key_pair(&server_secret)?;
         let server_key = server_keys.public_key();
         let config = Config::builder(SocketType::Pull)
             .curve_server(server_keys)
             .authorize(Domain::EMPTY)
             .finish()?;
-        let listener = Listener::bind(endpoint, (config, router)).await?;
+        let listener = Listener::bind(endpoint, (config, authenticator)).await?;
         Ok(Self {
             directory,
             server_key,
@@ -117,14 +114,6 @@ impl House {
         let connected = Connection::connect(endpoint, config).await;
         Ok((connected, self.listener.next_event().await?))
     }
-}
-
-fn key_pair(certificate: &Path) -> Result<KeyPair, Failure> {
-    let certificate = load_certificate(certificate)?;
-    Ok(certificate
-        .key_pair()
-        .ok_or("the certificate has no secret key")?
-        .clone())
 }
 
 async fn demonstrate() -> Result<ExitCode, Failure> {
@@ -158,7 +147,7 @@ async fn demonstrate() -> Result<ExitCode, Failure> {
 }
 
 async fn known_client(house: &House) -> Result<String, Failure> {
-    let keys = key_pair(&house.client_secret())?;
+    let keys = load_key_pair(house.client_secret())?;
     let key = keys.public_key();
     let (client, event) = house.try_curve(keys, house.server_key).await?;
     let mut client = client?;
@@ -197,7 +186,7 @@ async fn unknown_key(house: &House) -> Result<String, Failure> {
 }
 
 async fn wrong_server_key(house: &House) -> Result<String, Failure> {
-    let keys = key_pair(&house.client_secret())?;
+    let keys = load_key_pair(house.client_secret())?;
     let (client, event) = house
         .try_curve(keys, KeyPair::generate()?.public_key())
         .await?;

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use tokio::task::JoinSet;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Endpoint, Listener, NetError};
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Password, SocketType, Status, WithCauses};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -110,13 +109,11 @@ async fn main() -> Result<(), Failure> {
 
     let authenticator = Authenticator::new();
     authenticator.configure_plain_file("accounts", &path)?;
-    let router = ZapRouter::new();
-    router.bind("accounts", authenticator.clone())?;
     let config = Config::builder(SocketType::Pull)
         .plain_server()
         .authorize("accounts")
         .finish()?;
-    let listener = Listener::bind("tcp://127.0.0.1:*", (config, router)).await?;
+    let listener = Listener::bind("tcp://127.0.0.1:*", (config, authenticator.clone())).await?;
     let endpoint = listener.local_endpoint().clone();
 
     // All connect at once. Each check of a hash takes some tens of milliseconds, on threads of the

@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Connector, Listener, NetError};
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, KeyPair, PublicKey, SocketType, WithCauses};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -23,7 +22,7 @@ const CLIENTS: usize = 20;
 /// A server that changes its keys and keeps its port.
 struct Server {
     endpoint: String,
-    router: ZapRouter,
+    policy: Authenticator,
     /// How many connections were accepted.
     accepted: Arc<AtomicUsize>,
     /// Messages with the user who has sent them.
@@ -42,7 +41,7 @@ impl Server {
         }
         let config = builder.authorize("orders").finish()?;
         self.stop().await?;
-        let listener = Listener::bind(&*self.endpoint, (config, self.router.clone())).await?;
+        let listener = Listener::bind(&*self.endpoint, (config, self.policy.clone())).await?;
         self.endpoint = listener.local_endpoint().to_string();
         let (stop, stopped) = oneshot::channel();
         let accepting = accept(listener, stopped, self.accepted.clone(), self.inbox.clone());
@@ -133,12 +132,10 @@ async fn main() -> Result<(), Failure> {
     let clients = clients?;
     let authenticator = Authenticator::new();
     authenticator.configure_curve_keys("orders", clients.iter().map(KeyPair::public_key));
-    let router = ZapRouter::new();
-    router.bind("orders", authenticator)?;
     let (inbox, mut received) = mpsc::unbounded_channel();
     let mut server = Server {
         endpoint: "tcp://127.0.0.1:*".to_owned(),
-        router,
+        policy: authenticator,
         accepted: Arc::default(),
         inbox,
         listening: None,

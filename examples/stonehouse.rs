@@ -6,7 +6,6 @@
 use std::error::Error;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Listener};
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, KeyPair, SocketType};
 
 #[tokio::main]
@@ -14,8 +13,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let authenticator = Authenticator::new();
     authenticator.allow(["127.0.0.1"])?;
     authenticator.configure_curve_any(Domain::ALL);
-    let router = ZapRouter::new();
-    router.bind(Domain::ALL, authenticator)?;
 
     let server_keys = KeyPair::generate()?;
     let server_key = server_keys.public_key();
@@ -23,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .curve_server(server_keys)
         .authorize(Domain::EMPTY)
         .finish()?;
-    let listener = Listener::bind("tcp://127.0.0.1:*", (server, router)).await?;
+    let listener = Listener::bind("tcp://127.0.0.1:*", (server, authenticator)).await?;
 
     let client_keys = KeyPair::generate()?;
     let client_key = client_keys.public_key();

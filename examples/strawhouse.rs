@@ -5,22 +5,19 @@
 use std::error::Error;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Listener};
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, SocketType};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let authenticator = Authenticator::new();
     authenticator.allow(["127.0.0.1"])?;
-    let router = ZapRouter::new();
-    router.bind(Domain::ALL, authenticator)?;
 
     // A NULL socket asks the policy only if it has a domain.
     let server = Config::builder(SocketType::Push)
         .null()
         .authorize(Domain::from("global"))
         .finish()?;
-    let listener = Listener::bind("tcp://127.0.0.1:*", (server, router)).await?;
+    let listener = Listener::bind("tcp://127.0.0.1:*", (server, authenticator)).await?;
 
     let client = Config::builder(SocketType::Pull)
         .null()

@@ -5,7 +5,6 @@
 use std::error::Error;
 use zmtp_auth::auth::Authenticator;
 use zmtp_auth::net::{Connection, Listener};
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Domain, SocketType, WithCauses};
 
 #[tokio::main]
@@ -13,14 +12,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let authenticator = Authenticator::new();
     authenticator.allow(["127.0.0.1"])?;
     authenticator.configure_plain(Domain::ALL, [("admin", "secret")])?;
-    let router = ZapRouter::new();
-    router.bind(Domain::ALL, authenticator)?;
 
     let server = Config::builder(SocketType::Push)
         .plain_server()
         .authorize(Domain::EMPTY)
         .finish()?;
-    let listener = Listener::bind("tcp://127.0.0.1:*", (server, router)).await?;
+    let listener = Listener::bind("tcp://127.0.0.1:*", (server, authenticator)).await?;
 
     let right = Config::builder(SocketType::Pull)
         .plain_client("admin", "secret")

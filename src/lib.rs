@@ -20,8 +20,8 @@
 //!
 //! Every layer starts from a [`Config`]. It says how a socket proves its identity and which peers it
 //! admits, and neither has a default. Most servers let an [`Authenticator`](auth::Authenticator)
-//! decide: it holds address rules, PLAIN users and CURVE keys, and answers through a
-//! [`ZapRouter`](zap::ZapRouter). Keys are kept in certificate files, which [`cert`] reads and
+//! decide: it holds address rules, PLAIN users and CURVE keys. A [`ZapRouter`](zap::ZapRouter) asks
+//! handlers of your own. Keys are kept in certificate files, which [`cert`] reads and
 //! writes as pyzmq and czmq do.
 //!
 //! # Guarantees

@@ -19,18 +19,18 @@ use crate::zap::router::ZapRouter;
 use bytes::{Bytes, BytesMut};
 
 /// The security of one socket, complete: its [`Config`] and, if the configuration authorizes
-/// peers, the [`ZapRouter`] that is asked. Shared by all connections of the socket and cheap to
+/// peers, the [`Authenticator`] or [`ZapRouter`] that is asked. Shared by all connections of the socket and cheap to
 /// clone.
 ///
 /// The builder of a configuration tracks in types what a socket does about its peers. A `Security`
-/// erases these types, so that a host stores and passes on one plain type. There are two ways to
-/// make one, and neither can leave out the decision:
+/// erases these types, so that a host stores and passes on one plain type. There are three ways to
+/// make one, and none can leave out the decision:
 ///
 /// | from | peers |
 /// |---|---|
 /// | `Config<NoPolicy>` | any peer that completes the handshake; a client with CURVE pins its server's key |
-/// | `(Config<Authorizing>, ZapRouter)` | those that the router admits |
 /// | `(Config<Authorizing>, Authenticator)` | those that the policy admits, by a router of its own |
+/// | `(Config<Authorizing>, ZapRouter)` | those that the router admits: for handlers of your own, for different ones by domain, and for one bound on questions that many sockets share |
 ///
 /// ```
 /// use zmtp_auth::zap::{ZapRequest, ZapRouter};
@@ -47,7 +47,7 @@ use bytes::{Bytes, BytesMut};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A configuration that authorizes peers does not become a `Security` without its router. This does
+/// A configuration that authorizes peers does not become a `Security` without one of them. This does
 /// not compile:
 ///
 /// ```compile_fail,E0277

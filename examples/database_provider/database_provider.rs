@@ -12,7 +12,6 @@ use std::error::Error;
 use std::sync::Arc;
 use zmtp_auth::auth::{Authenticator, CurveQuestion, ProviderAnswer};
 use zmtp_auth::net::{Connection, Listener, NetError};
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, KeyPair, MechanismKind, Metadata, PublicKey, SocketType, Status};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -69,13 +68,13 @@ impl Users {
 async fn listen(
     domain: &'static str,
     keys: &KeyPair,
-    router: &ZapRouter,
+    policy: &Authenticator,
 ) -> Result<Listener, Failure> {
     let config = Config::builder(SocketType::Router)
         .curve_server(keys.clone())
         .authorize(domain)
         .finish()?;
-    Ok(Listener::bind("tcp://127.0.0.1:*", (config, router.clone())).await?)
+    Ok(Listener::bind("tcp://127.0.0.1:*", (config, policy.clone())).await?)
 }
 
 /// Answers the requests of one peer, as far as its role allows. Ends with the connection.
@@ -154,12 +153,10 @@ async fn main() -> Result<(), Failure> {
     authenticator.configure_curve_callback_blocking("*", move |question: CurveQuestion| {
         provider.decide(&question)
     });
-    let router = ZapRouter::new();
-    router.bind("*", authenticator.clone())?;
     let server = KeyPair::generate()?;
     let server_key = server.public_key();
-    let documents = listen(DOMAIN, &server, &router).await?;
-    let invoices = listen("invoices", &server, &router).await?;
+    let documents = listen(DOMAIN, &server, &authenticator).await?;
+    let invoices = listen("invoices", &server, &authenticator).await?;
 
     let mut peers = Vec::new();
     for keys in &clients {

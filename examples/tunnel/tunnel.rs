@@ -11,7 +11,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     use zeromq::{PullSocket, PushSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
     use zmtp_auth::auth::Authenticator;
     use zmtp_auth::net::{Tunnel, TunnelOptions};
-    use zmtp_auth::zap::ZapRouter;
     use zmtp_auth::{Config, Domain, KeyPair, SocketType};
 
     // The NULL sides are ipc paths in a directory that only this user can enter.
@@ -26,8 +25,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Only the owner of this key is admitted.
     let authenticator = Authenticator::new();
     authenticator.configure_curve_keys("pull", [client.public_key()]);
-    let router = ZapRouter::new();
-    router.bind("pull", authenticator)?;
     let config = Config::builder(SocketType::Relay)
         .curve_server(server)
         .authorize(Domain::from("pull"))
@@ -36,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let before_pull = Tunnel::server(
         "tcp://127.0.0.1:*",
         path("pull"),
-        (config, router),
+        (config, authenticator),
         options(),
     )
     .await?;

@@ -6,7 +6,6 @@
 use std::error::Error;
 use std::time::Duration;
 use zmtp_auth::auth::{Authenticator, CurveKey};
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, KeyPair};
 use zmtp_sockets::{Pub, SocketEvent, Sub};
 
@@ -24,14 +23,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let policy = Authenticator::new();
     let row = CurveKey::new(alice.public_key()).with_user("alice");
     policy.configure_curve_users("weather", [row])?;
-    let zap = ZapRouter::new();
-    zap.bind("weather", policy)?;
     let config = Config::untyped_builder()
         .curve_server(station)
         .authorize("weather")
         .finish()?;
     let mut publisher = Pub::new();
-    let endpoint = publisher.bind("tcp://127.0.0.1:*", (config, zap)).await?;
+    let endpoint = publisher
+        .bind("tcp://127.0.0.1:*", (config, policy))
+        .await?;
     let mut events = publisher.events();
 
     let publishing = tokio::spawn(async move {
@@ -57,13 +56,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("alice has {UPDATES} updates of one town");
     while let Some(event) = events.next().await {
-        match event {
-            SocketEvent::Accepted { peer, .. } => println!("accepted: {:?}", peer.user_id_str()),
-            SocketEvent::Refused { refusal, .. } => {
-                println!("refused: {:?}", refusal.rule());
-                break;
-            }
-            _ => {}
+        println!("{event}");
+        if matches!(event, SocketEvent::Refused { .. }) {
+            break;
         }
     }
     publishing.abort();

@@ -5,7 +5,6 @@
 
 use std::error::Error;
 use zmtp_auth::auth::{Authenticator, CurveKey};
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, KeyPair, PublicKey, Security};
 use zmtp_sockets::{Dealer, Rep, Req, Router, proxy};
 
@@ -72,13 +71,11 @@ fn server(keys: &KeyPair, name: &'static str, peer: &KeyPair) -> Result<Security
     let authenticator = Authenticator::new();
     let row = CurveKey::new(peer.public_key()).with_user(name);
     authenticator.configure_curve_users("queue", [row])?;
-    let router = ZapRouter::new();
-    router.bind("queue", authenticator)?;
     let config = Config::untyped_builder()
         .curve_server(keys.clone())
         .authorize("queue")
         .finish()?;
-    Ok((config, router).into())
+    Ok((config, authenticator).into())
 }
 
 fn as_client(keys: &KeyPair, server: PublicKey) -> Result<Security, Box<dyn Error>> {

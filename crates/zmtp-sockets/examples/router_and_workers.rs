@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use zmtp_auth::auth::Authenticator;
-use zmtp_auth::zap::ZapRouter;
 use zmtp_auth::{Config, Password};
 use zmtp_sockets::{Dealer, Router, SendReason};
 
@@ -18,15 +17,13 @@ const TASKS: u32 = 300;
 async fn main() -> Result<(), Box<dyn Error>> {
     let authenticator = Authenticator::new();
     authenticator.configure_plain("work", WORKERS.map(|name| (name, "secret")))?;
-    let policy = ZapRouter::new();
-    policy.bind("work", authenticator.clone())?;
     let config = Config::untyped_builder()
         .plain_server()
         .authorize("work")
         .finish()?;
     let mut dispatcher = Router::new();
     let endpoint = dispatcher
-        .bind("tcp://127.0.0.1:*", (config, policy))
+        .bind("tcp://127.0.0.1:*", (config, authenticator.clone()))
         .await?;
 
     for name in WORKERS {

@@ -50,14 +50,14 @@ use std::time::{Duration, SystemTime};
 ///
 /// ```
 /// use zmtp_auth::auth::Authenticator;
-/// use zmtp_auth::zap::ZapRouter;
+/// use zmtp_auth::{Config, Security};
 ///
 /// let auth = Authenticator::new();
 /// auth.allow(["127.0.0.1", "10.0.0.0/8"])?;
 /// auth.configure_plain("*", [("admin", "secret")])?;
 ///
-/// let router = ZapRouter::new();
-/// router.bind("*", auth.clone())?;
+/// let config = Config::untyped_builder().plain_server().authorize("billing").finish()?;
+/// let security = Security::from((config, auth.clone()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

@@ -62,7 +62,7 @@ pub enum PolicyFileErrorKind {
     #[error(transparent)]
     File(#[from] FileErrorKind),
     /// The file, or a file that it names, was different at each of several readings: see
-    /// [`Authenticator::reload_policy`](crate::auth::Authenticator::reload_policy).
+    /// `Authenticator::reload_policy` (feature `reload`).
     #[error(
         "the file or one that it names keeps changing: replace a file by renaming a complete one"
     )]

@@ -52,7 +52,7 @@ impl Authenticator {
     /// others keep it. It logs the warnings of [`PolicyFile::lint`] and returns them.
     ///
     /// The file also rules NULL and GSSAPI from then on. Files of domains with `reload = true` are
-    /// reloaded as by [`Reload`](crate::auth::Reload), as long as this Authenticator lives and until
+    /// reloaded as by `auth::Reload` (feature `reload`), as long as this Authenticator lives and until
     /// another policy file replaces this one. `configure_*` calls still work, and change single
     /// domains. An earlier watch that this policy does not continue ends with a
     /// [`PolicyWarning::WatchEnded`].

@@ -39,7 +39,7 @@ use std::path::PathBuf;
 ///
 /// Explicit calls of the [`Authenticator`] take precedence. A call that loads the same directory or
 /// file keeps the watch. Any other call for the same domain and mechanism ends the watch, and so do
-/// [`Authenticator::unconfigure`] and [`load_policy`](Authenticator::load_policy). Later changes on
+/// [`Authenticator::unconfigure`] and `load_policy` (feature `policy-file`). Later changes on
 /// disk then have no effect. The end of a watch is reported in the call's return value, and as
 /// [`Change::WatchEnded`]. If two watches name the same domain and mechanism, the later one applies.
 pub struct Reload {

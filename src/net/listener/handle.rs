@@ -58,14 +58,15 @@ struct ListenerShared {
 impl Listener {
     /// Binds `endpoint`, with default [`Options`].
     ///
-    /// `security` is a `Config<NoPolicy>`, or `(config, router)` for a configuration that
-    /// authorizes peers, whose [`ZapRouter`](crate::zap::ZapRouter) is asked about each of them.
+    /// `security` is a `Config<NoPolicy>`. For a configuration that authorizes peers it is
+    /// `(config, policy)`: the [`Authenticator`](crate::auth::Authenticator) or
+    /// [`ZapRouter`](crate::zap::ZapRouter) that is asked about each of them.
     ///
     /// Cancel-safe: dropping the future frees the endpoint.
     ///
     /// # Errors
     /// Returns [`NetError::Endpoint`] if the text is not an endpoint, [`NetError::Resolve`] if a host
-    /// name has no address, [`NetError::Io`] if the system refuses, and [`NetError::SocketTypeMissing`] if
+    /// name has no address, [`NetError::Bind`] if the system refuses, and [`NetError::SocketTypeMissing`] if
     /// the configuration is of no type ([`Config::untyped_builder`](crate::Config::untyped_builder)).
     pub async fn bind(
         endpoint: impl IntoEndpoint,

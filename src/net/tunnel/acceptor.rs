@@ -111,7 +111,7 @@ impl Tunnel {
     /// # Errors
     /// Returns [`NetError::Tunnel`] if the configuration or the clear side is not allowed,
     /// [`NetError::Endpoint`] if a text is not an endpoint, [`NetError::Resolve`] if a host name has no
-    /// address, and [`NetError::Io`] if the system refuses.
+    /// address, and [`NetError::Bind`] if the system refuses.
     pub async fn server(
         endpoint: impl IntoEndpoint,
         forward: impl IntoEndpoint,
