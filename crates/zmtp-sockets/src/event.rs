@@ -2,12 +2,13 @@
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error as ThisError;
 use tokio::sync::broadcast;
-use zmtp_auth::Peer;
 use zmtp_auth::net::{Endpoint, NetError, Refusal};
+use zmtp_auth::{Peer, WithCauses};
 
 /// Events that wait for a slow reader. Beyond that the oldest are dropped and counted: strangers can
 /// cause events without end. 256.
@@ -18,6 +19,8 @@ pub(crate) const KEPT: usize = 256;
 pub(crate) const TOPIC_SHOWN: usize = 1024;
 
 /// Something that happened on a socket.
+///
+/// `Display` says it in one line for a person, with the causes of an error.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SocketEvent {
@@ -111,6 +114,118 @@ pub enum SocketEvent {
         /// When the next attempt is made. `None` if none is made: no later attempt can succeed.
         retry_after: Option<Duration>,
     },
+}
+
+impl fmt::Display for SocketEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected {
+                endpoint,
+                routing_id,
+                ..
+            } => write!(f, "connected to {}{}", Shown(endpoint), Route(routing_id)),
+            Self::Accepted {
+                endpoint,
+                peer,
+                routing_id,
+            } => {
+                let (endpoint, peer, route) = (Shown(endpoint), Named(peer), Route(routing_id));
+                write!(f, "accepted {peer} at {endpoint}{route}")
+            }
+            Self::Refused { endpoint, refusal } => {
+                write!(f, "refused at {}: {refusal}", Shown(endpoint))
+            }
+            Self::TurnedAway { peer, reason } => {
+                write!(f, "turned away {}: {reason}", Named(peer))
+            }
+            Self::Lost {
+                endpoint,
+                peer,
+                error,
+                all_sent,
+            } => {
+                let (endpoint, peer, why) = (Shown(endpoint), Named(peer), WithCauses(error));
+                write!(f, "lost {peer} at {endpoint}: {why}")?;
+                f.write_str(if *all_sent {
+                    ", after everything was sent"
+                } else {
+                    ", before everything was sent"
+                })
+            }
+            Self::AllReceived { peer } => {
+                write!(f, "received everything of {}, which was lost", Named(peer))
+            }
+            Self::SubscriptionRefused {
+                peer,
+                topic,
+                reason,
+            } => {
+                let topic = topic.escape_ascii();
+                write!(
+                    f,
+                    "refused the subscription of {} to \"{topic}\": {reason}",
+                    Named(peer)
+                )
+            }
+            Self::MessageNotPermitted { peer, topic, count } => {
+                let (peer, topic) = (Named(peer), topic.escape_ascii());
+                write!(
+                    f,
+                    "dropped a message of {peer} with the topic \"{topic}\": the policy does not permit \
+                     it; {count} dropped on this connection by now"
+                )
+            }
+            Self::Retrying {
+                endpoint,
+                error,
+                retry_after,
+            } => {
+                write!(
+                    f,
+                    "not connected to {}: {}",
+                    Shown(endpoint),
+                    WithCauses(error)
+                )?;
+                match retry_after {
+                    Some(time) => write!(f, "; next attempt in {time:.1?}"),
+                    None => f.write_str("; no further attempt"),
+                }
+            }
+        }
+    }
+}
+
+/// An endpoint for a line of text: a path may hold anything.
+struct Shown<'a>(&'a Endpoint);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.to_string().escape_debug())
+    }
+}
+
+/// A peer by its user id and address.
+struct Named<'a>(&'a Peer);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.user_id_str() {
+            Some(user_id) => write!(f, "{user_id:?} from {}", self.0.address),
+            None => write!(f, "the peer {}", self.0.address),
+        }
+    }
+}
+
+/// The routing id of a peer, if it has one.
+struct Route<'a>(&'a Option<Bytes>);
+
+impl fmt::Display for Route<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, ", routing id \"{}\"", id.escape_ascii()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why an admitted peer was turned away.

@@ -14,6 +14,7 @@ use crate::net::error::NetError;
 use crate::status::Denied;
 use crate::with_causes::WithCauses;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 use tokio::sync::Notify;
@@ -96,12 +97,33 @@ impl Refusal {
         let (stage, error) = (self.stage, WithCauses(&self.error));
         let status = self.denied().map(|denied| denied.status.as_str());
         let who = self.credential.as_ref().map(display);
+        // A peer that has closed was not refused here: in a tunnel the far side may refuse it.
+        let what = match self.error.protocol() {
+            Some(Error::ClosedByPeer(_)) => "peer left before the end of its handshake",
+            _ => "peer refused",
+        };
         if needs_attention {
             tracing::warn!(%address, %stage, domain, who, status, rule = self.rule(), policy_version,
-                %error, "peer refused");
+                %error, "{what}");
         } else {
             tracing::info!(%address, %stage, domain, who, status, rule = self.rule(), policy_version,
-                %error, "peer refused");
+                %error, "{what}");
+        }
+    }
+}
+
+/// One line for a person: the address, what identifies the peer, the failure with its causes, and the
+/// rule that denied the peer, if they are known.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address.with_port(self.port))?;
+        if let Some(credential) = &self.credential {
+            write!(f, ", {credential}")?;
+        }
+        write!(f, ": {}", WithCauses(&self.error))?;
+        match self.rule() {
+            Some(rule) => write!(f, ", by {rule}"),
+            None => Ok(()),
         }
     }
 }
@@ -221,6 +243,8 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::{DenialStatus, DeniedBy};
+    use std::net::SocketAddr;
 
     fn refusal(number: u8) -> Refusal {
         let address = PeerAddress::from_zap(&[b'x', number]);
@@ -231,6 +255,30 @@ mod tests {
             Stage::Greeting,
             error,
         )
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_that_says_who_why_and_by_which_rule() {
+        let subject = Subject {
+            domain: None,
+            credential: Some(Credential::UserName("al\"ice\n".into())),
+        };
+        let denied = Denied {
+            status: DenialStatus::Failure,
+            reason: "denied".to_owned(),
+            by: Some(Box::new(DeniedBy::new("deny 192.0.2.0/24"))),
+        };
+        let context = PeerContext::from(SocketAddr::from(([192, 0, 2, 1], 4000)));
+        let error = NetError::Handshake(Error::Denied(denied));
+        assert_eq!(
+            Refusal::new(&context, subject, Stage::Verdict, error).to_string(),
+            "192.0.2.1:4000, user \"al\\\"ice\\n\": handshake failed: peer denied: 400 denied, by deny \
+             192.0.2.0/24"
+        );
+        assert_eq!(
+            refusal(b'y').to_string(),
+            "xy: handshake failed: time-out while waiting for greeting"
+        );
     }
 
     async fn number(events: &Events) -> u8 {

@@ -26,6 +26,12 @@ macro_rules! endpoint_methods {
             /// Connects to an endpoint, in the background, and connects again whenever the connection is
             /// lost. Needs a tokio runtime.
             ///
+            /// It returns before the server has answered. A server that refuses this client, has another
+            /// key or is not there is no error of this call: each failed attempt is a
+            /// [`SocketEvent::Retrying`](crate::SocketEvent::Retrying) with the cause and the time of
+            /// the next. Meanwhile messages wait in the queue, and what receives waits. So read
+            /// [`events`](Self::events), and print them while a program is new.
+            ///
             /// # Errors
             /// Returns [`AttachError`](crate::AttachError) if the endpoint or the configuration cannot
             /// be used.

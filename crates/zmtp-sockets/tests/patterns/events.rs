@@ -1,10 +1,11 @@
 //! Events of sockets.
 
-use crate::securities::{ANY_PORT, fast, null, soon};
+use crate::securities::{ANY_PORT, fast, null, plain_client, soon};
 use std::time::Duration;
-use zmtp_auth::net::{Listener, NetError};
+use zmtp_auth::auth::{Authenticator, TopicTable};
+use zmtp_auth::net::{Listener, NetError, ReconnectPolicy};
 use zmtp_auth::{Config, SocketType};
-use zmtp_sockets::{Dealer, Events, Pull, Push, Router, SocketEvent, SocketOptions};
+use zmtp_sockets::{Dealer, Events, Pub, Pull, Push, Router, SocketEvent, SocketOptions, Sub};
 
 async fn next(events: &mut Events) -> SocketEvent {
     soon(events.next()).await.expect("the socket lives")
@@ -158,4 +159,128 @@ async fn a_connection_that_the_socket_has_closed_has_sent_everything() {
         all_sent && matches!(error, NetError::SendClosed),
         "{error:?}"
     );
+}
+
+/// The next event of a router that is asked for messages meanwhile, as text.
+async fn router_tells(router: &mut Router, events: &mut Events) -> String {
+    tokio::select! {
+        event = next(events) => event.to_string(),
+        request = router.recv() => panic!("nothing was sent: {request:?}"),
+    }
+}
+
+/// What a person reads of each event.
+#[tokio::test]
+async fn every_event_is_one_line_for_a_person() {
+    let policy = Authenticator::new();
+    policy
+        .configure_plain("test", [("alice", "secret")])
+        .unwrap();
+    let config = Config::untyped_builder().plain_server().authorize("test");
+    let config = config.finish().unwrap();
+
+    let mut router = Router::new();
+    let at = router
+        .bind(ANY_PORT, (config.clone(), policy.clone()))
+        .await
+        .unwrap();
+    let mut events = router.events();
+    let mut once = fast().with_routing_id("a\nb");
+    once.connection.reconnect = ReconnectPolicy::default().with_once(true);
+    let dial = |name: &'static str| {
+        let mut dealer = Dealer::with_options(once.clone());
+        let told = dealer.events();
+        dealer.connect(&at, plain_client(name)).unwrap();
+        (dealer, told)
+    };
+
+    let (alice, mut told) = dial("alice");
+    assert_eq!(
+        next(&mut told).await.to_string(),
+        format!("connected to {at}")
+    );
+    assert_eq!(
+        next(&mut events).await.to_string(),
+        format!("accepted \"alice\" from 127.0.0.1 at {at}, routing id \"a\\nb\"")
+    );
+
+    let (_mallory, mut told) = dial("mallory");
+    assert_eq!(
+        next(&mut told).await.to_string(),
+        format!(
+            "not connected to {at}: handshake failed: refused by the peer: ERROR 400; no further attempt"
+        )
+    );
+    let refused = next(&mut events).await.to_string();
+    let (who, why) = refused.split_once(": handshake failed: ").unwrap();
+    assert!(who.starts_with(&format!("refused at {at}: 127.0.0.1:")));
+    assert!(why.starts_with("peer denied: 400 "), "{why}");
+    assert!(why.contains(", by "), "{why}");
+
+    // Another user claims the routing id of alice.
+    policy
+        .configure_plain("test", [("alice", "secret"), ("bob", "secret")])
+        .unwrap();
+    let (_bob, _) = dial("bob");
+    assert_eq!(
+        router_tells(&mut router, &mut events).await,
+        "turned away \"bob\" from 127.0.0.1: another peer has the routing id \"a\\nb\""
+    );
+
+    policy.configure_plain("test", [("bob", "secret")]).unwrap();
+    // In either order.
+    let mut ended = [
+        router_tells(&mut router, &mut events).await,
+        router_tells(&mut router, &mut events).await,
+    ];
+    ended.sort();
+    let lost = format!(
+        "lost \"alice\" from 127.0.0.1 at {at}: the peer's admission was revoked, after everything was sent"
+    );
+    let received = "received everything of \"alice\" from 127.0.0.1, which was lost";
+    assert_eq!(ended, [&lost[..], received]);
+    drop(alice);
+
+    policy.configure_topics("test", TopicTable::new());
+    let mut publisher = Pub::new();
+    let at = publisher.bind(ANY_PORT, (config, policy)).await.unwrap();
+    let mut events = publisher.events();
+    let mut subscriber = Sub::new();
+    subscriber.subscribe("a\n");
+    subscriber.connect(&at, plain_client("bob")).unwrap();
+    let refused = loop {
+        publisher.send("any");
+        let told = tokio::time::timeout(Duration::from_millis(5), events.next()).await;
+        if let Ok(Some(event @ SocketEvent::SubscriptionRefused { .. })) = told {
+            break event;
+        }
+    };
+    assert_eq!(
+        refused.to_string(),
+        "refused the subscription of \"bob\" from 127.0.0.1 to \"a\\n\": the policy does not permit \
+         the topic"
+    );
+
+    let nowhere = "tcp://127.0.0.1:1";
+    let mut pull = Pull::with_options(fast());
+    let mut events = pull.events();
+    pull.connect(nowhere, null()).unwrap();
+    let retrying = next(&mut events).await.to_string();
+    let start = format!("not connected to {nowhere}: cannot connect: ");
+    assert!(retrying.starts_with(&start), "{retrying}");
+    assert!(retrying.contains("; next attempt in "), "{retrying}");
+    pull.disconnect(&nowhere.parse().unwrap()).unwrap();
+    let at = pull.bind(ANY_PORT, null()).await.unwrap();
+    let mut push = Push::new();
+    push.connect(&at, null()).unwrap();
+    loop {
+        let told = next(&mut events).await;
+        if !matches!(told, SocketEvent::Retrying { .. }) {
+            assert_eq!(
+                told.to_string(),
+                format!("accepted the peer 127.0.0.1 at {at}")
+            );
+            break;
+        }
+    }
 }

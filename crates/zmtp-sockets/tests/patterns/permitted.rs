@@ -506,10 +506,14 @@ async fn a_proxy_passes_on_what_may_be_published_alone() {
         assert_eq!(soon(clients.recv()).await.frames(), ["", "done"]);
     }
     loop {
-        if let SocketEvent::MessageNotPermitted { topic, count, .. } =
-            soon(events.next()).await.unwrap()
-        {
-            assert_eq!((&topic[..], count), (&b"x"[..], 1));
+        let event = soon(events.next()).await.unwrap();
+        if let SocketEvent::MessageNotPermitted { topic, count, .. } = &event {
+            assert_eq!((&topic[..], *count), (&b"x"[..], 1));
+            assert_eq!(
+                event.to_string(),
+                "dropped a message of \"alice\" from 127.0.0.1 with the topic \"x\": the policy does not \
+                 permit it; 1 dropped on this connection by now"
+            );
             break;
         }
     }
