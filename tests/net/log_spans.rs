@@ -82,6 +82,48 @@ async fn a_refused_peer_is_named_once_by_its_span() {
 }
 
 #[tokio::test]
+async fn a_peer_that_leaves_is_not_called_refused() {
+    log_lines::listen();
+    let listener = Listener::bind(ANY_PORT, null(SocketType::Pull))
+        .await
+        .unwrap();
+    let at = ("127.0.0.1", port(listener.local_endpoint()));
+    drop(tokio::net::TcpStream::connect(at).await.unwrap());
+    soon(listener.next_event()).await.unwrap();
+    let lines = lines_of_connections();
+    line(&lines, "message=peer left before the end of its handshake");
+}
+
+/// Each cause has one line a minute. What is left out is told with the next line, or at the end.
+#[tokio::test]
+async fn a_tunnel_says_at_its_end_how_many_lines_were_left_out() {
+    log_lines::listen();
+    let relay = || Config::builder(SocketType::Relay);
+    let network = relay().curve_client(
+        KeyPair::generate().unwrap(),
+        KeyPair::generate().unwrap().public_key(),
+    );
+    let nowhere: Endpoint = "tcp://127.0.0.1:1".parse().unwrap();
+    let options = TunnelOptions::default();
+    let tunnel = Tunnel::client(ANY_PORT, nowhere, network.finish().unwrap(), options)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let at = tunnel.local_endpoint();
+        let refused = soon(Connection::connect(at, null(SocketType::Push))).await;
+        refused.unwrap_err();
+    }
+    soon(tunnel.close()).await.unwrap();
+    let lines = log_lines::take(Level::WARN);
+    assert!(!line(&lines, "cannot forward").contains("left_out"));
+    line(
+        &lines,
+        "message=the tunnel ends: 2 more lines about peers that could not be forwarded were left out, \
+         since each cause has one a minute",
+    );
+}
+
+#[tokio::test]
 async fn connections_through_a_tunnel_name_the_peer_in_front() {
     log_lines::listen();
     let program = Listener::bind(ANY_PORT, null(SocketType::Pull))

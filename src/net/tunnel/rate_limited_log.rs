@@ -5,6 +5,7 @@ use crate::access::address::PeerAddress;
 use crate::lock::lock;
 use std::collections::HashMap;
 use std::mem;
+use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -41,6 +42,9 @@ struct Interval {
     unlogged: u64,
 }
 
+/// The number of lines left out, as a field that a line shows if there is one.
+pub(crate) type LeftOut = Option<NonZeroU64>;
+
 impl RateLimitedLog {
     pub(crate) fn new(about: &'static str) -> Self {
         Self {
@@ -49,9 +53,9 @@ impl RateLimitedLog {
         }
     }
 
-    /// Returns the number of lines suppressed since the last one if a line about `what`, which
-    /// `who` causes, may be written now; `None` if not.
-    pub(crate) fn admit(&self, what: &'static str, who: String) -> Option<u64> {
+    /// If a line about `what`, which `who` causes, may be written now: the number of lines left out
+    /// since the last one, or `None` for zero.
+    pub(crate) fn admit(&self, what: &'static str, who: String) -> Option<LeftOut> {
         let mut state = lock(&self.state);
         let cause = (what, who);
         let is_known = state.causes.contains_key(&cause);
@@ -63,6 +67,7 @@ impl RateLimitedLog {
         } else {
             state.others.admit()
         }
+        .map(NonZeroU64::new)
     }
 }
 
@@ -106,7 +111,10 @@ impl Drop for RateLimitedLog {
         let unlogged = state.unlogged();
         if unlogged > 0 {
             let about = self.about;
-            tracing::warn!(about, unlogged, "the tunnel ends, and had more to say");
+            tracing::warn!(
+                "the tunnel ends: {unlogged} more lines about {about} were left out, since each cause \
+                 has one a minute"
+            );
         }
     }
 }
@@ -130,7 +138,8 @@ mod tests {
         let log = RateLimitedLog::new("a test");
         let mut lines = Vec::new();
         for _ in 0..130 {
-            lines.extend(log.admit("limit", "alice".into()));
+            let left_out = log.admit("limit", "alice".into());
+            lines.extend(left_out.map(|count| count.map_or(0, NonZeroU64::get)));
             advance(Duration::from_secs(1)).await;
         }
         assert_eq!(lines, [0, 59, 59]);
@@ -143,8 +152,8 @@ mod tests {
             log.admit("one", "mallory".into());
         }
         assert_eq!(log.admit("one", "mallory".into()), None);
-        assert_eq!(log.admit("one", "alice".into()), Some(0));
-        assert_eq!(log.admit("other", "mallory".into()), Some(0));
+        assert_eq!(log.admit("one", "alice".into()), Some(None));
+        assert_eq!(log.admit("other", "mallory".into()), Some(None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -163,7 +172,7 @@ mod tests {
         assert_eq!(unlogged(), 945);
         // The quiet make room for the new.
         advance(INTERVAL).await;
-        assert_eq!(lines(2000..2010), [0; 10]);
+        assert_eq!(lines(2000..2010), [None; 10]);
         assert_eq!(log.state.lock().unwrap().causes.len(), 10);
         assert_eq!(unlogged(), 945);
     }

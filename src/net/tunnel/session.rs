@@ -225,10 +225,10 @@ impl TunnelShared {
         let user_id = peer.user_id()?;
         let (user_id_use, is_only) = self.user_ids.register(user_id);
         let user_id = printable(user_id);
-        if !is_only && let Some(unlogged) = self.user_ids_log.admit("", user_id.clone()) {
+        if !is_only && let Some(left_out) = self.user_ids_log.admit("", user_id.clone()) {
             tracing::warn!(
                 user_id,
-                unlogged,
+                left_out,
                 "another peer of this user id is connected, and a ROUTER takes one of an identity"
             );
         }
@@ -263,10 +263,10 @@ impl TunnelShared {
                 let credential = subject.credential.as_ref();
                 let whose = credential.map(Credential::to_string);
                 let whose = whose.unwrap_or_else(|| origin(&context.address));
-                if let Some(unlogged) = self.forward_log.admit("", whose) {
+                if let Some(left_out) = self.forward_log.admit("", whose) {
                     let forward = &self.back.endpoint;
                     tracing::warn!(who = credential.map(display), %forward,
-                        error = %WithCauses(&error), unlogged, "cannot forward");
+                        error = %WithCauses(&error), left_out, "cannot forward");
                 }
                 HandshakeBytes::default()
             }
@@ -280,14 +280,14 @@ impl TunnelShared {
         if let End::RelayError(RelayError { side, error }) = end
             && let Error::Limit(limit) = error
             && let whose = user_id.map_or_else(|| origin(&context.address), str::to_owned)
-            && let Some(unlogged) = self.limit_log.admit(limit.name(), whose)
+            && let Some(left_out) = self.limit_log.admit(limit.name(), whose)
         {
             let from = match (side, self.back.is_clear) {
                 (Side::Front, false) | (Side::Back, true) => "the local program",
                 (Side::Front, true) | (Side::Back, false) => "the network",
             };
             let limit = limit.name();
-            tracing::warn!(from, limit, error = %WithCauses(error), unlogged,
+            tracing::warn!(from, limit, error = %WithCauses(error), left_out,
                 "a message is over a limit of this tunnel: it is lost, and its connection closed");
         } else {
             tracing::info!(%end, "peer disconnected");

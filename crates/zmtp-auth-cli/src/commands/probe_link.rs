@@ -118,7 +118,14 @@ impl Link {
             Ok(ended) => ended,
             Err(_) => Err(Error::Timeout(stage)),
         };
-        self.seen.step(stage.name(), self.since);
+        let name = stage.name();
+        let step = match &ended {
+            // What was waited for has arrived, and may not suit.
+            Ok(()) | Err(Error::Incompatible(_)) => name.to_owned(),
+            Err(Error::RefusedByPeer(_)) => format!("ERROR in place of {name}"),
+            Err(_) => format!("waited for {name}"),
+        };
+        self.seen.step(&step, self.since);
         (self.seen, ended)
     }
 

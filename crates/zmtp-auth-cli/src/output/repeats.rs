@@ -195,7 +195,8 @@ impl<S: Subscriber> Layer<S> for SumUp {
         }
         let mut refused = Refused::default();
         event.record(&mut refused);
-        if !refused.message.starts_with("peer refused") {
+        let beginnings = ["peer refused", "peer left"];
+        if !beginnings.iter().any(|it| refused.message.starts_with(it)) {
             return true;
         }
         let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,6 +7,7 @@ use crate::security::client::ClientCredentials;
 use crate::security::key_file::load_key_pair;
 use crate::security::reloads::{Came, MAX_LOADS, PATIENCE, Reloads};
 use clap::Args;
+use std::fmt;
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -248,10 +249,10 @@ impl LoadedPolicy {
                 Came::Outcome(outcome) => outcome,
             };
             if !self.is_lasting {
-                let once = format_args!("{:?} is not a file and cannot be read again", self.path);
-                return Err(Failure::usage(once));
+                let why = format_args!("{:?} is not a file and cannot be read again", self.path);
+                return Err(not_reloaded(&why));
             }
-            let outcome = outcome.ok_or_else(|| Failure::new("the policy was not reloaded"))?;
+            let outcome = outcome.ok_or_else(|| not_reloaded(&"the policy was not reloaded"))?;
             if let Err(error) = &outcome
                 && error.reason == PolicyFileErrorKind::Overtaken
             {
@@ -259,7 +260,7 @@ impl LoadedPolicy {
                 tracing::info!("{}", WithCauses(error));
                 continue;
             }
-            let (warnings, policy) = outcome.map_err(Failure::usage_of)?;
+            let (warnings, policy) = outcome.map_err(|error| not_reloaded(&WithCauses(&error)))?;
             if let (Some(scope), Some(policy)) = (&self.scope, policy)
                 && let Err(why) = scope.check(policy.settings())
             {
@@ -268,6 +269,11 @@ impl LoadedPolicy {
             return Ok(warnings);
         }
     }
+}
+
+/// A reload that changes nothing.
+fn not_reloaded(why: &dyn fmt::Display) -> Failure {
+    Failure::usage(format_args!("{why}; the policy before stays in force"))
 }
 
 /// As [`LoadedPolicy::reloaded`]. Never completes without a policy.

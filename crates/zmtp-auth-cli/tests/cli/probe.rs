@@ -42,26 +42,31 @@ fn credentials_have_an_exact_outcome() {
              --policy @policy.toml --domain billing"
         );
         let (_listening, endpoint) = house.listening(&listen);
-        for (credentials, code, outcome) in [
+        for (credentials, code, outcome, last_step) in [
             (
                 "--server-key @server.key --key @alice.key_secret",
                 0,
                 "accepted",
+                "CURVE READY",
             ),
             (
                 "--server-key @server.key --key @mallory.key_secret",
                 3,
                 "refused",
+                "ERROR in place of CURVE READY",
             ),
             (
                 "--server-key @mallory.key --key @alice.key_secret",
                 5,
                 "wrong server key",
+                "waited for CURVE WELCOME",
             ),
         ] {
             let probe = format!("probe {endpoint} --json --curve {credentials}");
             let told = &house.events(code, &probe, "")[0];
             assert_eq!(told["outcome"], outcome, "{told}");
+            let last = told["steps"].as_array().unwrap().last().unwrap();
+            assert_eq!(last["step"], last_step, "{told}");
             if code == 0 {
                 assert_eq!(told["socket_type"], seen);
             }
