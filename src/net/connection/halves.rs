@@ -299,6 +299,7 @@ impl RecvHalf {
     ///
     /// # Errors
     /// Returns the reason once the connection has ended and everything is received.
+    #[inline]
     pub async fn recv(&mut self) -> Result<Incoming, NetError> {
         poll_fn(|context| self.poll_recv(context)).await
     }
@@ -321,6 +322,7 @@ impl RecvHalf {
     ///
     /// # Errors
     /// As [`RecvHalf::recv`].
+    #[inline]
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Incoming, NetError>> {
         let next = self.queue.poll_next(context);
         next.map(|next| next.ok_or_else(|| self.link.reason()))
@@ -359,6 +361,7 @@ impl RecvHalf {
     ///
     /// # Errors
     /// As [`RecvHalf::recv`].
+    #[inline]
     pub async fn recv_message(&mut self) -> Result<Message, NetError> {
         loop {
             if let Some(message) = self.recv().await?.into_message() {

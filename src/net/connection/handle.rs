@@ -277,6 +277,7 @@ impl Connection {
     ///
     /// # Errors
     /// As [`RecvHalf::recv`].
+    #[inline]
     pub async fn recv_message(&mut self) -> Result<Message, NetError> {
         self.receiver.recv_message().await
     }

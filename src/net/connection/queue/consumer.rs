@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::net::connection::queue::item::{Item, Parts};
+use crate::net::connection::queue::refused::Refused;
 use crate::net::connection::queue::shared::Shared;
 use crate::net::connection::wake::Waiting;
 use std::collections::VecDeque;
@@ -96,7 +97,9 @@ impl<T: Item> Consumer<T> {
         self.fetch().then(|| std::mem::take(&mut self.has_news))
     }
 
-    /// Takes the oldest part, if there is one.
+    /// Takes the oldest part, if there is one. Inlined with all that is on the way to the application, since
+    /// moves of small messages cost much.
+    #[inline]
     pub(crate) fn take(&mut self) -> Option<T::Part> {
         if !self.fetch() {
             return None;
@@ -155,6 +158,7 @@ impl<T: Item> Consumer<T> {
     }
 
     /// Notes that so many parts were taken, with the last parts of items.
+    #[inline]
     fn note_taken(&mut self, count: usize, cost: usize) {
         self.taken += cost;
         self.taken_items += count;
@@ -168,6 +172,7 @@ impl<T: Item> Consumer<T> {
 
     /// Waits for the oldest item, as a deferred consumer. Returns `None` once the producer is gone
     /// and everything is taken. The last waker is woken.
+    #[inline]
     pub(crate) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<T::Part>> {
         loop {
             if let Some(item) = self.take() {
@@ -229,7 +234,7 @@ impl<T: Item> Consumer<T> {
         (
             was_empty,
             Refused {
-                _items: [discarded, fetched],
+                items: [discarded, fetched],
                 waiting,
             },
         )
@@ -306,6 +311,7 @@ impl<T: Item> Consumer<T> {
 
     /// Fetches what waits unless something is fetched already. Returns whether something is
     /// fetched now.
+    #[inline]
     fn fetch(&mut self) -> bool {
         if self.has_left {
             return false;
@@ -315,24 +321,31 @@ impl<T: Item> Consumer<T> {
             (self.used, self.left) = (0, 0);
         }
         if self.fetched.is_empty() {
-            let mut state = self.shared.lock();
-            if state.is_detaching {
-                return false;
-            }
-            self.has_news = true;
-            state.settle();
-            if self.shared.conflated.is_some() {
-                // One alone, since the others may still be replaced.
-                self.fetched.extend(state.items.pop_front());
-            } else if !state.items.is_empty() {
-                let room = std::mem::take(&mut state.spare);
-                let fetched = std::mem::replace(&mut state.items, room);
-                state.keep(std::mem::replace(&mut self.fetched, fetched));
-            }
-            let parts = self.fetched.iter().map(|(item, _)| item.parts().len());
-            self.left = parts.sum();
+            self.fetch_waiting();
         }
         !self.fetched.is_empty()
+    }
+
+    fn fetch_waiting(&mut self) {
+        let mut state = self.shared.lock();
+        if state.is_detaching {
+            return;
+        }
+        self.has_news = true;
+        state.settle();
+        if self.shared.conflated.is_some() {
+            // One alone, since the others may still be replaced.
+            self.fetched.extend(state.items.pop_front());
+        } else if !state.items.is_empty() {
+            let room = std::mem::take(&mut state.spare);
+            let fetched = std::mem::replace(&mut state.items, room);
+            state.keep(std::mem::replace(&mut self.fetched, fetched));
+        }
+        self.left = self
+            .fetched
+            .iter()
+            .map(|(item, _)| item.parts().len())
+            .sum();
     }
 
     /// Tells the producer how much has been taken, and wakes it if it can go on.
@@ -358,30 +371,6 @@ impl<T: Item> Watch<T> {
     /// Whether nothing waits to be taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().bytes == 0
-    }
-}
-
-/// What a queue held when it was refused.
-#[must_use]
-pub(crate) struct Refused<T> {
-    _items: [VecDeque<(T, usize)>; 2],
-    waiting: [Option<std::task::Waker>; 3],
-}
-
-impl<T> Default for Refused<T> {
-    fn default() -> Self {
-        Self {
-            _items: [VecDeque::new(), VecDeque::new()],
-            waiting: [const { None }; 3],
-        }
-    }
-}
-
-impl<T> Refused<T> {
-    pub(crate) fn wake(self) {
-        for waker in self.waiting.into_iter().flatten() {
-            waker.wake();
-        }
     }
 }
 

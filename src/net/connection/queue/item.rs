@@ -32,6 +32,7 @@ impl Item for Incoming {
         slice::from_ref(self)
     }
 
+    #[inline]
     fn into_part(self) -> Option<Self> {
         Some(self)
     }

@@ -37,5 +37,6 @@ pub(crate) mod consumer;
 pub(crate) mod item;
 pub(crate) mod pair;
 pub(crate) mod producer;
+pub(crate) mod refused;
 pub(crate) mod run;
 pub(crate) mod shared;

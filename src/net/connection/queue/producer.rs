@@ -296,10 +296,9 @@ impl<T: Item> Producer<T> {
             if state.consumer_gone || items.is_empty() {
                 Wake::None
             } else {
-                if state.items.is_empty() {
+                if state.items.is_empty() || self.shared.conflated.is_none() {
                     state.add_all(items);
                 }
-                state.items.reserve(items.len());
                 for (item, cost) in items.drain(..) {
                     // Only the first one can replace something, since nothing is conflated among them.
                     replaced = self.shared.add(&mut state, item, cost).or(replaced);

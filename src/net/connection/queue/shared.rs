@@ -114,14 +114,19 @@ impl<T: Item> State<T> {
         self.items.push_back((item, cost));
     }
 
-    /// Adds all of `items` while nothing waits, none of which grows. The two lists change places, so that no
+    /// Adds all of `items`, none of which grows. While nothing waits, the two lists change places, so that no
     /// item is moved.
     pub(crate) fn add_all(&mut self, items: &mut VecDeque<(T, usize)>) {
+        self.settle();
         // Every item costs at least 1, as in `add`.
         let cost = items.iter().map(|(_, cost)| (*cost).max(1));
         self.bytes = cost.fold(self.bytes, usize::saturating_add);
         self.count += items.len();
         self.is_done = false;
+        if !self.items.is_empty() {
+            self.items.append(items);
+            return;
+        }
         std::mem::swap(&mut self.items, items);
         if items.capacity() < self.spare.capacity() {
             std::mem::swap(&mut self.spare, items);
