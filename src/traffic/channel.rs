@@ -44,7 +44,9 @@ pub(crate) mod straight;
 /// could wait for a peer that waits for it.
 ///
 /// What the channel holds is bounded: unprocessed bytes by what was read, events by the limit of
-/// [`Channel::process_input`], output by two messages and 512 KiB, answers to PINGs by 16.
+/// [`Channel::process_input`], output by two messages and 512 KiB, answers to PINGs by 16. Until
+/// [`Channel::release_memory`] it also keeps up to 384 KiB of memory that messages were read into, to read
+/// into it again once they are dropped.
 #[derive(Debug)]
 pub struct Channel {
     /// Bytes that were read and are not processed yet.
@@ -382,7 +384,8 @@ impl Channel {
         self.pings.held_up_input = false;
     }
 
-    /// Frees empty buffers. To be called when the connection is idle: a busy one would need them
+    /// Frees empty buffers, and what is kept to be read into again. To be called when the connection is idle:
+    /// a busy one would need them
     /// again at once.
     pub fn release_memory(&mut self) {
         self.arrivals.unshare(self.input.allocation());

@@ -23,6 +23,13 @@ const SHORT_READS: u8 = 4;
 /// A frame of at least this many bytes is read into a buffer of its own size.
 const LARGE_FRAME: usize = 16 * 1024;
 
+/// Most bytes of memory to keep for another use while frames share it: what is read ahead, and what the
+/// application works on.
+const LENT: usize = 6 * READ_BUSY;
+
+/// Larger memory is not kept: to allocate it costs little compared with the work on such a frame.
+const LENT_EACH: usize = 2 * READ_BUSY;
+
 /// A buffer to read into. Frames that are taken off its front share its memory.
 pub(crate) struct Input {
     bytes: BytesMut,
@@ -31,6 +38,10 @@ pub(crate) struct Input {
     allocation: usize,
     /// Bytes that have arrived since the buffer was last moved.
     since_move: usize,
+    /// Memory whose frames the application may have dropped by now, each with its size. It is read into
+    /// again. Otherwise large frames would be freed and allocated one by one, and an allocator that returns
+    /// such memory to the system makes it cost a page fault for each page.
+    lent: Vec<(BytesMut, usize)>,
     /// Bytes to read at once while frames are small: between [`READ_QUIET`] and [`READ_BUSY`].
     read_size: usize,
     /// Average length of the frames that arrived last, if they are large.
@@ -51,6 +62,7 @@ impl Default for Input {
             bytes: BytesMut::new(),
             allocation: 0,
             since_move: 0,
+            lent: Vec::new(),
             read_size: READ_QUIET,
             large_frame: None,
             short_reads: 0,
@@ -138,15 +150,47 @@ impl Input {
         if self.spare() > 0 && self.since_move < self.bytes.len() {
             return;
         }
-        let mut larger = BytesMut::with_capacity(self.bytes.len() + more);
-        larger.extend_from_slice(&self.bytes);
-        self.bytes = larger;
-        self.allocation = self.bytes.capacity();
+        let (mut memory, allocation) = self.memory(self.bytes.len() + more);
+        memory.extend_from_slice(&self.bytes);
+        let before = std::mem::replace(&mut self.bytes, memory);
+        self.lend(before);
+        self.allocation = allocation;
         self.since_move = 0;
         #[cfg(test)]
         {
             self.moved += self.bytes.len();
         }
+    }
+
+    /// Empty memory for `len` bytes with its size: some that no frame shares now, or new.
+    fn memory(&mut self, len: usize) -> (BytesMut, usize) {
+        // A frame that fills less than half of its memory would be copied.
+        let mut lent = self.lent.iter_mut();
+        let found =
+            lent.position(|(memory, size)| *size <= len + len / 2 && memory.try_reclaim(len));
+        if let Some(found) = found {
+            return self.lent.remove(found);
+        }
+        let new = BytesMut::with_capacity(len);
+        let size = new.capacity();
+        (new, size)
+    }
+
+    /// Keeps memory off whose front frames were taken, instead of the oldest that is kept if it is too much.
+    fn lend(&mut self, mut memory: BytesMut) {
+        if memory.capacity() == self.allocation || self.allocation > LENT_EACH {
+            return;
+        }
+        memory.clear();
+        self.lent.push((memory, self.allocation));
+        let mut size: usize = self.lent.iter().map(|(_, size)| size).sum();
+        self.lent.retain(|(_, oldest)| {
+            let is_kept = size <= LENT;
+            if !is_kept {
+                size -= oldest;
+            }
+            is_kept
+        });
     }
 
     fn spare(&self) -> usize {
@@ -185,8 +229,9 @@ impl Input {
         self.moved
     }
 
-    /// Frees the memory if it holds no bytes.
+    /// Frees the memory if it holds no bytes, and what is kept for another use.
     pub(crate) fn release(&mut self) {
+        self.lent = Vec::new();
         if self.bytes.is_empty() {
             self.bytes = BytesMut::new();
             self.allocation = 0;
@@ -315,6 +360,52 @@ mod tests {
         input.bytes_mut().advance(1000);
         input.release();
         assert_eq!((input.allocation(), input.bytes().capacity()), (0, 0));
+    }
+
+    /// Reads `frames` frames of `len` bytes, of which the application holds the last four.
+    fn stream(input: &mut Input, frames: usize, len: usize) {
+        let mut held = std::collections::VecDeque::new();
+        for _ in 0..frames {
+            drip(input, len, len, len);
+            held.push_back(input.bytes_mut().split_to(len).freeze());
+            input.taken(1, len);
+            if held.len() > 4 {
+                held.pop_front();
+            }
+        }
+    }
+
+    #[test]
+    fn large_frames_are_read_into_the_memory_of_earlier_ones_until_the_connection_is_idle() {
+        for len in [LARGE_FRAME, 40_000, 64 * 1024 + 42] {
+            let mut input = Input::default();
+            let used = allocation_counter::measure(|| {
+                stream(&mut input, 10, len);
+                let used = allocation_counter::measure(|| stream(&mut input, 100, len));
+                assert!(used.bytes_max < LARGE_FRAME as u64, "{used:?} for {len}");
+                input.release();
+            });
+            assert_eq!(used.bytes_current, 0);
+            assert!(
+                used.bytes_max <= (LENT + 2 * len) as u64,
+                "{used:?} for {len}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_kept_while_frames_share_it_is_bounded() {
+        for len in [LARGE_FRAME, 64 * 1024, 100_000, 1024 * 1024] {
+            let mut input = Input::default();
+            let mut held = Vec::new();
+            for _ in 0..50 {
+                drip(&mut input, len, len, len);
+                held.push(input.bytes_mut().split_to(len).freeze());
+                input.taken(1, len);
+            }
+            let kept: usize = input.lent.iter().map(|(_, size)| size).sum();
+            assert!(kept <= LENT, "{kept} for {len}");
+        }
     }
 
     #[test]
