@@ -81,7 +81,22 @@ pub(crate) struct SecretFile {
 /// Returns [`FileErrorKind`] if the file cannot be opened or read, is not a regular file, is larger
 /// than `limit` bytes, or grows while it is read.
 pub(crate) fn read(path: &Path, limit: usize) -> Result<SecretFile, FileErrorKind> {
-    let (mut file, metadata) = open(path)?;
+    read_opened(open(path)?, limit)
+}
+
+/// As [`read`], for a file that a listing of its directory has just called regular. It saves a look.
+///
+/// # Errors
+/// Returns the errors of [`read`].
+pub(crate) fn read_listed(path: &Path, limit: usize) -> Result<SecretFile, FileErrorKind> {
+    let opened = open_listed(path).or_else(|_| open(path))?;
+    read_opened(opened, limit)
+}
+
+fn read_opened(
+    (mut file, metadata): (File, Metadata),
+    limit: usize,
+) -> Result<SecretFile, FileErrorKind> {
     let expected = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
     if expected > limit {
         return Err(FileErrorKind::TooLarge { limit });
@@ -90,10 +105,14 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<SecretFile, FileErrorKin
     // secret behind. One byte more than expected shows that the file has grown.
     let mut content = Zeroizing::new(vec![0; expected + 1]);
     let mut len = 0;
-    while len < content.len() {
+    // A read that had room for more than the file had has reached its end.
+    let mut is_end = false;
+    while !is_end && len < content.len() {
         match file.read(&mut content[len..]) {
-            Ok(0) => break,
-            Ok(count) => len += count,
+            Ok(count) => {
+                len += count;
+                is_end = count == 0 || len == expected;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
@@ -119,22 +138,40 @@ fn open(path: &Path) -> Result<(File, Metadata), FileErrorKind> {
     // The check before opening matters because opening a device may act on it. The check after
     // opening matters because the path may lead elsewhere by then.
     require_file(&fs::metadata(path)?)?;
-    let file = options().open(path)?;
+    regular(options(0).open(path)?)
+}
+
+/// Opens a file that was regular a moment ago. A link that has replaced it since is not followed, since
+/// it may lead to a device; only a user with all rights can put a device itself there.
+#[cfg(unix)]
+fn open_listed(path: &Path) -> Result<(File, Metadata), FileErrorKind> {
+    regular(options(libc::O_NOFOLLOW).open(path)?)
+}
+
+/// Other systems have no such flag.
+#[cfg(not(unix))]
+fn open_listed(path: &Path) -> Result<(File, Metadata), FileErrorKind> {
+    open(path)
+}
+
+/// A file that was opened, if it is regular.
+fn regular(file: File) -> Result<(File, Metadata), FileErrorKind> {
     let metadata = file.metadata()?;
     require_file(&metadata)?;
     Ok((file, metadata))
 }
 
-/// Options for opening. They change nothing for a regular file. With them, opening does not wait
-/// for the writer of a pipe or for a device, and does not make a terminal the controlling terminal
-/// of this process.
-fn options() -> OpenOptions {
+/// Options for opening, with more flags on unix. They change nothing for a regular file. With them,
+/// opening does not wait for the writer of a pipe or for a device, and does not make a terminal the
+/// controlling terminal of this process.
+#[cfg_attr(not(unix), allow(unused_variables))]
+fn options(more: i32) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | more);
     }
     options
 }

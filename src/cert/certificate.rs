@@ -97,13 +97,21 @@ impl Certificate {
 
     /// As [`Certificate::load`], without log events.
     pub(crate) fn read(path: &Path) -> Result<Self, CertificateError> {
-        Self::read_file(path).map(|(certificate, _)| certificate)
+        Self::read_file(path, false).map(|(certificate, _)| certificate)
     }
 
     /// As [`Certificate::read`], with what the system says about the file that was opened. It was asked
-    /// before the content was read.
-    pub(crate) fn read_file(path: &Path) -> Result<(Self, Metadata), CertificateError> {
-        let file = secret_file::read(path, MAX_FILE_LEN)
+    /// before the content was read. `is_listed` says that the system has just called it a regular file.
+    pub(crate) fn read_file(
+        path: &Path,
+        is_listed: bool,
+    ) -> Result<(Self, Metadata), CertificateError> {
+        let read = if is_listed {
+            secret_file::read_listed
+        } else {
+            secret_file::read
+        };
+        let file = read(path, MAX_FILE_LEN)
             .map_err(|error| Flaw::from(CertificateErrorKind::from(error)).in_file(path))?;
         let mut parts = Self::parse_file(&file.content, path)?;
         if let Some(mode) = file.loose_mode {
@@ -294,6 +302,16 @@ impl Certificate {
             Arc::make_mut(&mut self.0).content.keys = Keys::Public(key);
         }
         self
+    }
+
+    /// Whether both say the same, apart from secret keys.
+    #[cfg(feature = "reload")]
+    pub(crate) fn is_same_public(&self, other: &Self) -> bool {
+        self.public_key() == other.public_key()
+            && self.metadata() == other.metadata()
+            && self.0.content.restriction == other.0.content.restriction
+            && self.warnings() == other.warnings()
+            && self.file() == other.file()
     }
 
     /// Whether one is a clone of the other.

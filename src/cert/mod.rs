@@ -24,6 +24,8 @@ mod file;
 mod form;
 #[cfg(feature = "reload")]
 pub(crate) mod known_files;
+mod listing;
+pub(crate) mod load;
 mod parser;
 pub(crate) mod problem;
 pub(crate) mod validity;
@@ -31,6 +33,7 @@ mod zpl;
 
 pub use crate::secret_file::{FileErrorKind, OsError};
 pub use certificate::{Certificate, create_certificates, load_certificate, load_key_pair};
-pub use directory::{CertificateDirectory, DirectoryReport, Layout, load_certificates};
+pub use directory::{CertificateDirectory, Layout};
+pub use load::{DirectoryReport, load_certificates};
 pub use problem::{CertificateError, CertificateErrorKind, CertificateWarning, KeyField};
 pub use validity::Validity;

@@ -17,7 +17,8 @@ use crate::auth::policy::plain::PlainRule;
 use crate::auth::policy::provider::{Async, Blocking, CurveQuestion, IntoProviderResult, Provider};
 #[cfg(feature = "reload")]
 use crate::auth::policy::watched::{reading::Reading, source::Source, watches::Loaded};
-use crate::cert::directory::{CertificateDirectory, DirectoryReport, load_certificates};
+use crate::cert::directory::CertificateDirectory;
+use crate::cert::load::{DirectoryReport, load_certificates};
 use crate::cert::problem::CertificateError;
 #[cfg(feature = "reload")]
 use crate::cert::validity::Validity;

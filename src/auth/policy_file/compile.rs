@@ -19,7 +19,8 @@ use crate::auth::policy_file::settings::{
 };
 use crate::auth::policy_file::topics;
 use crate::auth::policy_file::warning::PolicyWarning;
-use crate::cert::directory::{self, CertificateDirectory, DirectoryReport};
+use crate::cert::directory::CertificateDirectory;
+use crate::cert::load::{self, DirectoryReport};
 use crate::cert::validity::Validity;
 use crate::printable::printable;
 use std::collections::BTreeMap;
@@ -279,7 +280,7 @@ impl DomainRules<'_> {
                 let directory = CertificateDirectory::new(self.policy.base.join(path))
                     .with_layout(self.settings.layout.unwrap_or_default())
                     .with_names(self.settings.names);
-                let report = directory::read(&directory)?;
+                let report = load::read(&directory)?;
                 self.add_directory_warnings(&directory, &report, &mut rules.warnings);
                 let rule = CurveRule::certificates(&report.certificates, directory.names());
                 #[cfg(feature = "reload")]

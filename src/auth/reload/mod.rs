@@ -2,6 +2,7 @@
 
 pub(crate) mod event;
 pub(crate) mod file_watcher;
+pub(crate) mod followed;
 pub(crate) mod schedule;
 pub(crate) mod settings;
 pub(crate) mod settling;

@@ -68,11 +68,13 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
     }
 
     /// Takes a reading, and returns the entries before those whose change comes into force by it; `None`
-    /// stands for no entry. If an entry is missing from the reading, `is_covered` says whether it is absent.
+    /// stands for no entry. A reading may be `about` some names alone; what the reading before has shown of
+    /// others counts again. If an entry is missing from the reading, `is_covered` says whether it is absent.
     /// Otherwise the reading says nothing about it.
     pub(crate) fn see(
         &mut self,
         reading: &BTreeMap<N, E>,
+        about: Option<&BTreeSet<N>>,
         is_covered: impl Fn(&N) -> bool,
         now: Instant,
         debounce: Duration,
@@ -88,11 +90,20 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
             silent_since.is_none_or(|since| now.saturating_duration_since(since) < debounce)
         });
         // Entries that are as they are in force need no look, unless they were changing before.
-        let mut looked_at = differing(&self.in_force, reading);
+        let mut looked_at = match about {
+            Some(about) => about.clone(),
+            None => differing(&self.in_force, reading),
+        };
         looked_at.extend(self.changing.keys().cloned());
         let mut settled = BTreeMap::new();
         for name in looked_at {
-            let seen = reading.get(&name);
+            let is_as_before = about.is_some_and(|about| !about.contains(&name));
+            let before = self.changing.get(&name).filter(|_| is_as_before);
+            let before = before.map(|changing| changing.seen.clone());
+            let seen = match &before {
+                Some(seen) => seen.as_ref(),
+                None => reading.get(&name),
+            };
             if seen.is_none() && !is_covered(&name) {
                 continue;
             }
@@ -212,7 +223,7 @@ mod tests {
         ) -> Option<Entries> {
             let now = self.start + Duration::from_secs(seconds);
             let reading = reading.iter().copied().collect();
-            let settled = self.settling.see(&reading, is_told, now, DEBOUNCE);
+            let settled = self.settling.see(&reading, None, is_told, now, DEBOUNCE);
             (!settled.is_empty()).then(|| self.settling.in_force().clone())
         }
 
@@ -309,5 +320,31 @@ mod tests {
             assert_eq!(clock.see_told(second + 1, &bad, only_whole), None);
         }
         assert_eq!(clock.see(8, &[("a", "x")]), entries([("a", "x")]));
+    }
+
+    #[test]
+    fn what_a_reading_is_not_about_is_as_the_reading_before_has_shown_it() {
+        let mut clock = Clock::new(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        let mut see = |second, reading: &[(&'static str, &'static str)], about: &[&'static str]| {
+            let now = clock.start + Duration::from_secs(second);
+            let reading = reading.iter().copied().collect();
+            let about = about.iter().copied().collect();
+            let settling = &mut clock.settling;
+            let settled = settling.see(&reading, Some(&about), |_| true, now, DEBOUNCE);
+            (settled, settling.in_force().clone())
+        };
+        let before: Entries = [("a", "1"), ("b", "1"), ("c", "1")].into();
+        assert_eq!(
+            see(0, &[("a", "2")], &["a", "b"]),
+            ([].into(), before.clone())
+        );
+        // One change goes on, and another begins again.
+        assert_eq!(see(1, &[("b", "3")], &["b"]), ([].into(), before));
+        let settled = [("a", Some("1"))].into();
+        let after = [("a", "2"), ("b", "1"), ("c", "1")].into();
+        assert_eq!(see(2, &[], &[]), (settled, after));
+        let settled = [("b", Some("1"))].into();
+        let after = [("a", "2"), ("b", "3"), ("c", "1")].into();
+        assert_eq!(see(3, &[], &[]), (settled, after));
     }
 }

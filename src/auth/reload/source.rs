@@ -11,13 +11,10 @@ use crate::auth::policy::watched::reading::{Entries, Entry, Name, Reading, Settl
 use crate::auth::policy::watched::source::Source;
 use crate::auth::reload::event::ReloadEvent;
 use crate::cert::certificate::Certificate;
-use crate::cert::directory;
 use crate::cert::known_files::KnownFiles;
 use crate::crypto::keys::PublicKey;
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// Maximum number of readings of a directory whose links change while it is read. 3: after that the
@@ -32,9 +29,12 @@ impl Source {
     pub(crate) fn read(&self, auth: &WeakAuthenticator, known: &mut KnownFiles) -> Option<Reading> {
         match self {
             Self::Directory(_, directory, _) => {
-                let read = || directory::read_again(directory, known, SystemTime::now());
-                let report = read_consistently(directory.path(), read);
-                Some(Reading::of_directory(&report))
+                let read = read_consistently(|| {
+                    known.read(directory, SystemTime::now())?;
+                    Ok(known.are_links_changed(directory))
+                });
+                let report = read.map(|()| known.report(directory));
+                Some(Reading::of_directory(report))
             }
             Self::PasswordFile(_, path) => {
                 let passwords = Passwords::load(path);
@@ -106,46 +106,22 @@ impl Source {
 }
 
 /// The keys of the certificates that have changed, before and after.
-fn changed_keys(entries: &Entries, settled: &Settled) -> HashSet<PublicKey> {
+fn changed_keys(entries: &Entries, settled: &Settled) -> BTreeSet<PublicKey> {
     let before = settled.values().flatten();
     let after = settled.keys().filter_map(|name| entries.get(name));
     let certificates = before.chain(after).filter_map(Entry::certificate);
     certificates.map(Certificate::public_key).collect()
 }
 
-/// Reads a directory until its links did not change during the reading. Kubernetes replaces the
-/// contents of a directory by changing a link, and a reading during the change would be a mixture.
-fn read_consistently<R>(path: &Path, mut read: impl FnMut() -> R) -> R {
-    let mut before = links(path);
-    let mut reading = read();
-    for _ in 1..MAX_READINGS {
-        // Links that come meanwhile make no mixture of what was there.
-        let is_same_place = |(real, links): &(PathBuf, BTreeMap<_, _>)| {
-            links.is_empty() && path.canonicalize().is_ok_and(|now| now == *real)
-        };
-        if before.as_ref().is_some_and(is_same_place) {
+/// Reads a directory until `read` says that its links did not change during the reading. Kubernetes replaces
+/// the contents of a directory by changing a link, and a reading during the change would be a mixture.
+fn read_consistently<E>(mut read: impl FnMut() -> Result<bool, E>) -> Result<(), E> {
+    for _ in 0..MAX_READINGS {
+        if !read()? {
             break;
         }
-        let after = links(path);
-        if before == after {
-            break;
-        }
-        before = after;
-        reading = read();
     }
-    reading
-}
-
-/// The real path of a directory, and the targets of the links in it.
-fn links(path: &Path) -> Option<(PathBuf, BTreeMap<OsString, PathBuf>)> {
-    let mut links = BTreeMap::new();
-    for entry in fs::read_dir(path).ok()? {
-        let entry = entry.ok()?;
-        if entry.file_type().ok()?.is_symlink() {
-            links.insert(entry.file_name(), fs::read_link(entry.path()).ok()?);
-        }
-    }
-    Some((path.canonicalize().ok()?, links))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -154,14 +130,20 @@ mod tests {
     use super::*;
     use crate::access::domain::Domain;
     use crate::auth::policy::curve::entry::KeyEntry;
+    use crate::auth::policy::watched::reading::Content;
     use crate::auth::reload::settling::Settling;
-    use crate::cert::directory::CertificateDirectory;
+    use crate::cert::directory::{CertificateDirectory, Layout};
+    use crate::cert::known_files::{Report, Scope};
+    use crate::cert::load;
+    use crate::cert::problem::CertificateError;
     use crate::cert::validity::Validity;
     use crate::wire::metadata::Metadata;
     use bytes::Bytes;
     use proptest::prelude::*;
-    use std::cell::Cell;
+    use std::collections::{BTreeMap, HashSet};
+    use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::Path;
     use std::time::{Duration, Instant, UNIX_EPOCH};
 
     /// With more of them this test takes long.
@@ -176,16 +158,19 @@ mod tests {
         let (mount, data) = (dir.path().join("mount"), dir.path().join("mount/..data"));
         fs::create_dir(&mount).unwrap();
         symlink("..0", &data).unwrap();
+        let directory = CertificateDirectory::new(mount);
         for (changes, readings) in [(0, 1), (1, 2), (2, MAX_READINGS), (9, MAX_READINGS)] {
-            let read = Cell::new(0);
-            read_consistently(&mount, || {
-                read.set(read.get() + 1);
-                if read.get() <= changes {
+            let (mut known, mut count) = (KnownFiles::default(), 0);
+            let read = read_consistently(|| {
+                known.read(&directory, SystemTime::now())?;
+                count += 1;
+                if count <= changes {
                     fs::remove_file(&data).unwrap();
-                    symlink(format!("..{changes}{}", read.get()), &data).unwrap();
+                    symlink(format!("..{changes}{count}"), &data).unwrap();
                 }
+                Ok::<_, CertificateError>(known.are_links_changed(&directory))
             });
-            assert_eq!(read.get(), readings, "{changes}");
+            assert_eq!((read, count), (Ok(()), readings), "{changes}");
         }
     }
 
@@ -219,66 +204,100 @@ mod tests {
             };
             format!("metadata\n    x = \"y\"\n{name}{end}curve\n    public-key = \"{key}\"\n")
         });
-        prop_oneof![9 => good, 1 => Just("curve\n".to_owned())]
+        let secret = include_str!("../../../tests/data/pyzmq/ada.key_secret");
+        prop_oneof![9 => good, 1 => Just("curve\n".to_owned()), 1 => Just(secret.to_owned())]
     }
 
-    /// Changes of some files of a directory. A file without a text is removed, or becomes a link to another.
-    fn edits() -> impl Strategy<Value = Vec<Vec<(u8, Option<String>, bool)>>> {
-        let edit = (0..6_u8, proptest::option::of(text()), any::<bool>());
-        proptest::collection::vec(proptest::collection::vec(edit, 1..4), 1..8)
+    /// A change of a file. Without a text it is removed, or becomes a link to another.
+    type Edit = (u8, Option<String>, bool);
+
+    /// Changes of some files of a directory, and whether the next reading reads all files, and whether it
+    /// follows the one before.
+    fn edits() -> impl Strategy<Value = Vec<(Vec<Edit>, bool, bool)>> {
+        let edit = (0..8_u8, proptest::option::of(text()), any::<bool>());
+        let edits = proptest::collection::vec(edit, 1..4);
+        let step = (edits, any::<bool>(), proptest::bool::weighted(0.8));
+        proptest::collection::vec(step, 1..8)
+    }
+
+    /// The path of a file of that number. The last two are no certificates by name.
+    fn path_of(directory: &CertificateDirectory, file: u8) -> PathBuf {
+        let end = match (directory.layout(), file) {
+            (Layout::Pyzmq, 0..6) => ".key",
+            (Layout::Czmq, 0..6) => "",
+            _ => "_secret",
+        };
+        directory.path().join(format!("{file}{end}"))
+    }
+
+    fn is_same(one: &Entries, other: &Entries) -> bool {
+        let is_same = |name| Content::is_same(&one.get(name), &other.get(name));
+        one.len() == other.len() && one.keys().all(is_same)
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
-        // Known files and single keys save work, and change nothing.
+        // Known files, readings about changes, and single keys save work, and change nothing.
         #[test]
         fn a_reload_of_what_has_changed_leads_to_what_a_load_of_all_files_leads_to(
-            edits in edits(),
+            steps in edits(),
             names in any::<bool>(),
             is_limited in any::<bool>(),
+            is_czmq in any::<bool>(),
         ) {
+            const DEBOUNCE: Duration = Duration::from_secs(60);
             let dir = tempfile::tempdir().unwrap();
             let end = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
             let validity = Validity { not_after: is_limited.then_some(end), ..Validity::default() };
-            let directory = CertificateDirectory::new(dir.path()).with_names(names);
+            let layout = if is_czmq { Layout::Czmq } else { Layout::Pyzmq };
+            let directory = CertificateDirectory::new(dir.path()).with_names(names).with_layout(layout);
             let source = Source::Directory(Domain::ALL, directory.clone(), validity);
             let auth = Authenticator::new();
             let mut known = KnownFiles::default();
-            let (start, mut seconds) = (Instant::now(), 0);
-            let (mut settling, mut policies) = (Settling::new(Entries::new()), [(); 2].map(|()| Policy::default()));
+            let mut now = Instant::now();
+            let mut settlings = [(); 2].map(|()| Settling::new(Entries::new()));
+            let mut policies = [(); 2].map(|()| Policy::default());
             for policy in &mut policies {
                 policy.rule_curve(Domain::ALL, CurveRule::no_keys());
             }
-            for edit in edits {
-                for (file, text, is_link) in edit {
-                    let path = dir.path().join(format!("{file}.key"));
+            for (edits, reads_all, follows) in steps {
+                for (file, text, is_link) in edits {
+                    let path = path_of(&directory, file);
                     let _absent = fs::remove_file(&path);
                     match text {
                         Some(text) => fs::write(&path, text).unwrap(),
-                        None if is_link => symlink(format!("{}.key", (file + 1) % 6), &path).unwrap(),
+                        None if is_link => symlink(path_of(&directory, (file + 1) % 8), &path).unwrap(),
                         None => {}
                     }
                 }
                 // Long after the change, so that the files count as known.
                 let later = SystemTime::now() + Duration::from_secs(60);
-                let again = Reading::of_directory(&directory::read_again(&directory, &mut known, later));
-                let whole = Reading::of_directory(&directory::read(&directory));
-                prop_assert!(again.is_same(&whole));
-                // Nothing has changed since, so it need not ask about any file.
-                known.ask_about(Some(HashSet::new()));
-                let confirming = directory::read_again(&directory, &mut known, later);
-                prop_assert!(Reading::of_directory(&confirming).is_same(&whole));
-                known.ask_about(None);
-                seconds += 60;
-                let now = start + Duration::from_secs(seconds);
-                let settled = settling.see(&again.entries, |_| true, now, Duration::ZERO);
-                for (policy, settled) in policies.iter_mut().zip([Some(&settled), None]) {
-                    policy.version += 1;
-                    source.install(policy, settling.in_force(), settled, &auth);
+                let whole = load::read(&directory).unwrap();
+                let whole = Reading::of_directory(Ok(Report { report: whole, about: None }));
+                // The second reading confirms the first.
+                for scope in [Some(if reads_all { Scope::Contents } else { Scope::Stamps }), None] {
+                    now += DEBOUNCE;
+                    let [partial, full] = &mut settlings;
+                    let changing = partial.changing().filter_map(Name::file);
+                    let changing = changing.filter_map(|file| Path::new(file).file_name());
+                    let confirms = || Scope::Only(changing.map(ToOwned::to_owned).collect());
+                    let scope = scope.unwrap_or_else(confirms);
+                    known.prepare(scope, follows).read(&directory, later).unwrap();
+                    let again = Reading::of_directory(Ok(known.report(&directory)));
+                    prop_assert_eq!(&again.passed_over, &whole.passed_over);
+                    let about = again.about.as_ref();
+                    let settled = partial.see(&again.entries, about, |_| true, now, DEBOUNCE);
+                    full.see(&whole.entries, None, |_| true, now, DEBOUNCE);
+                    prop_assert!(is_same(partial.in_force(), full.in_force()));
+                    for (policy, settled) in policies.iter_mut().zip([Some(&settled), None]) {
+                        policy.version += 1;
+                        source.install(policy, partial.in_force(), settled, &auth);
+                    }
+                    let [incremental, full] = &policies;
+                    prop_assert_eq!(said(incremental), said(full));
                 }
-                let [incremental, full] = &policies;
-                prop_assert_eq!(said(incremental), said(full));
+                prop_assert!(is_same(settlings[0].in_force(), &whole.entries));
             }
         }
     }
@@ -287,18 +306,32 @@ mod tests {
     fn a_directory_that_is_itself_a_link_is_read_again_when_the_link_changes() {
         let dir = tempfile::tempdir().unwrap();
         for version in ["1", "2"] {
-            fs::create_dir(dir.path().join(version)).unwrap();
+            let path = dir.path().join(version);
+            fs::create_dir(&path).unwrap();
+            let certificate = Certificate::generate().unwrap();
+            certificate.save_public(path, version).unwrap();
         }
         let current = dir.path().join("current");
         symlink("1", &current).unwrap();
-        let read = Cell::new(0);
-        read_consistently(&current, || {
-            read.set(read.get() + 1);
-            if read.get() == 1 {
-                fs::remove_file(&current).unwrap();
-                symlink("2", &current).unwrap();
-            }
-        });
-        assert_eq!(read.get(), 2);
+        let directory = CertificateDirectory::new(&current);
+        // Also a reading that confirms the one before.
+        for (scope, target) in [(Scope::Stamps, "2"), (Scope::Only(HashSet::new()), "1")] {
+            let (mut known, mut count) = (KnownFiles::default(), 0);
+            known.read(&directory, SystemTime::now()).unwrap();
+            known.prepare(scope, true);
+            let read = read_consistently(|| {
+                known.read(&directory, SystemTime::now())?;
+                count += 1;
+                if count == 1 {
+                    fs::remove_file(&current).unwrap();
+                    symlink(target, &current).unwrap();
+                }
+                Ok::<_, CertificateError>(known.are_links_changed(&directory))
+            });
+            assert_eq!((read, count), (Ok(()), 2));
+            let found = known.report(&directory).report.certificates;
+            let found: Vec<_> = found.iter().filter_map(Certificate::file).collect();
+            assert_eq!(found, [current.join(format!("{target}.key"))]);
+        }
     }
 }

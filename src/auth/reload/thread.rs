@@ -9,19 +9,18 @@ use crate::auth::policy::watched::source::{Ruled, Source};
 use crate::auth::policy::watched::watches::{WatchId, Watched};
 use crate::auth::reload::event::ReloadEvent;
 use crate::auth::reload::file_watcher::FileWatcher;
-use crate::auth::reload::schedule::{self, Schedule};
+use crate::auth::reload::followed::Followed;
+use crate::auth::reload::schedule;
 use crate::auth::reload::settings::ReloadSettings;
-use crate::auth::reload::settling::Settling;
-use crate::cert::known_files::KnownFiles;
+use crate::cert::known_files::{KnownFiles, Scope};
 use crate::lock::lock;
 use crate::secret_file::open_to_others;
 use crate::zap::contain::contain;
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -139,61 +138,6 @@ struct Reloading {
     readers: Arc<()>,
 }
 
-/// A watched source.
-struct Followed {
-    source: Source,
-    /// See [`Watched::base_version`].
-    base_version: u64,
-    settling: Settling<Name, Entry>,
-    /// Whether the rule in force is that of the entries in force.
-    is_ruling: bool,
-    schedule: Schedule,
-    /// Whether files may have changed since the last reading began.
-    has_news: bool,
-    /// The permission bits of the latest warning about them.
-    warned_of: Option<u32>,
-    /// The files that were read, and since when they are known.
-    known: Arc<Mutex<KnownFiles>>,
-    known_since: Instant,
-}
-
-impl Followed {
-    fn settling(watched: &Watched) -> Settling<Name, Entry> {
-        Settling::new(match &watched.base {
-            Some(base) => base.entries.clone(),
-            None => [(Name::Whole, Entry::Unloaded)].into(),
-        })
-    }
-
-    /// The files that need no reading at `now`. At least one reading in the time of a poll reads all
-    /// files, because a file system over a network may be slow to tell that a file has changed.
-    fn known_files(&mut self, now: Instant, poll: Duration) -> Arc<Mutex<KnownFiles>> {
-        if now.saturating_duration_since(self.known_since) >= poll {
-            self.known = Arc::default();
-            self.known_since = now;
-        }
-        Arc::clone(&self.known)
-    }
-
-    /// The files that the next reading asks the system about; `None`: all. A reading without news confirms
-    /// the changes that the one before has shown, and asks about their files.
-    fn asked(&mut self) -> Option<HashSet<OsString>> {
-        let changing = self.settling.changing().filter_map(Name::file);
-        (!std::mem::take(&mut self.has_news)).then(|| changing.cloned().collect())
-    }
-
-    /// The permission bits that an explicit call has warned of.
-    fn warned_of(watched: &Watched) -> Option<u32> {
-        watched.base.as_ref()?.loose_mode
-    }
-
-    /// The permission bits of the file that was read, if there was no warning about them yet.
-    fn newly_open(&mut self, reading: &Reading) -> Option<u32> {
-        let mode = reading.loose_mode?;
-        (self.warned_of.replace(mode) != Some(mode)).then_some(mode)
-    }
-}
-
 impl Reloading {
     fn run(mut self, told: &Receiver<ThreadMessage>) {
         let mut read = None;
@@ -241,24 +185,9 @@ impl Reloading {
         });
         for (ruled, watched) in policy.watches.iter().filter(|(_, watched)| ours(watched)) {
             let followed = self.sources.entry(ruled.clone());
-            let followed = followed.or_insert_with(|| Followed {
-                source: watched.source.clone(),
-                base_version: watched.base_version,
-                settling: Followed::settling(watched),
-                is_ruling: watched.base.is_some(),
-                schedule: Schedule::new(now),
-                has_news: true,
-                warned_of: Followed::warned_of(watched),
-                known: Arc::default(),
-                known_since: now,
-            });
+            let followed = followed.or_insert_with(|| Followed::new(watched, now));
             if followed.base_version != watched.base_version {
-                followed.base_version = watched.base_version;
-                followed.settling = Followed::settling(watched);
-                followed.is_ruling = watched.base.is_some();
-                followed.warned_of = Followed::warned_of(watched).or(followed.warned_of);
-                followed.schedule.make_due_by(now);
-                followed.has_news = true;
+                followed.restart(watched, now);
             }
         }
     }
@@ -279,16 +208,16 @@ impl Reloading {
             let (read, watcher) = (Arc::clone(&self.read), Arc::clone(&self.watcher));
             let (ruled, source) = (ruled.clone(), followed.source.clone());
             let base_version = followed.base_version;
-            let known = followed.known_files(now, self.settings.poll);
-            let again = followed.known_since == now;
-            let asked = followed.asked();
+            let scope = followed.scope(now, self.settings.poll);
+            let again = scope == Scope::Contents;
+            let (known, follows) = (Arc::clone(&followed.known), followed.follows);
             let sender = self.hints.sender.clone();
             let spawned = thread::Builder::new()
                 .name("zmtp-auth reading".into())
                 .spawn(move || {
                     let reading = contain(|| {
                         watcher.ask_for_hints(&source, again);
-                        read(&source, &auth, lock(&known).ask_about(asked))
+                        read(&source, &auth, lock(&known).prepare(scope, follows))
                     });
                     drop(reader);
                     // Sending fails if the reloading thread has ended, and then no result is needed.
@@ -332,6 +261,11 @@ impl Reloading {
         let followed = self.sources.get_mut(ruled)?;
         let was_told = followed.schedule.end();
         let now = Instant::now();
+        followed.follows = reading.is_some() && followed.base_version == base_version;
+        if reading.is_none() {
+            // It may have left what it knows half changed.
+            followed.known = Arc::default();
+        }
         if followed.base_version != base_version {
             // An explicit call has loaded the files since this reading began, and may have read
             // later contents. The reading is discarded and repeated.
@@ -345,7 +279,13 @@ impl Reloading {
         }
         let is_covered = |name: &Name| reading.covers(name);
         let settling = &mut followed.settling;
-        let settled = settling.see(&reading.entries, is_covered, now, debounce);
+        let settled = settling.see(
+            &reading.entries,
+            reading.about.as_ref(),
+            is_covered,
+            now,
+            debounce,
+        );
         if let Some(due) = settling.due_in(now, debounce) {
             followed.schedule.make_due_by(schedule::later(now, due));
         }
@@ -404,10 +344,8 @@ mod tests {
     use crate::access::credentials::MechanismKind;
     use crate::access::domain::Domain;
     use crate::auth::audit::event::{Audited, Change};
-    use crate::auth::policy::password_file::{PasswordFileError, PasswordFileErrorKind};
     use crate::cert::certificate::Certificate;
     use crate::cert::validity::Validity;
-    use crate::lock::lock;
     use std::collections::BTreeSet;
     use std::path::Path;
     use std::sync::atomic::AtomicUsize;
@@ -560,61 +498,5 @@ mod tests {
             thread::yield_now();
         }
         gate.open();
-    }
-
-    fn followed(source: Source) -> Followed {
-        Followed {
-            source,
-            base_version: 0,
-            settling: Settling::new(Entries::new()),
-            is_ruling: false,
-            schedule: Schedule::new(Instant::now()),
-            has_news: true,
-            warned_of: None,
-            known: Arc::default(),
-            known_since: Instant::now(),
-        }
-    }
-
-    #[test]
-    fn a_reading_asks_about_all_files_after_news_and_else_about_what_changes() {
-        let directory = Source::Directory(Domain::ALL, "keys".into(), Validity::default());
-        let mut followed = followed(directory);
-        assert_eq!(followed.asked(), None);
-        let issue = || Entry::Issue(ReloadIssue::Hangs);
-        let names = [
-            Name::File("keys/a.key".into()),
-            Name::Secret("keys/b".into()),
-        ];
-        let reading = names.map(|name| (name, issue())).into();
-        let now = Instant::now();
-        let settled = followed.settling.see(&reading, |_| true, now, LONG);
-        assert!(settled.is_empty());
-        let changing: HashSet<OsString> = ["keys/a.key".into(), "keys/b".into()].into();
-        assert_eq!(followed.asked(), Some(changing));
-        followed.has_news = true;
-        assert_eq!(followed.asked(), None);
-    }
-
-    #[test]
-    fn each_mode_of_a_password_file_is_warned_of_once() {
-        let reading = |loose_mode| {
-            let mut reading = Reading::of_passwords(&Err(gone()), None);
-            reading.loose_mode = loose_mode;
-            reading
-        };
-        let mut followed = followed(Source::PasswordFile(Domain::ALL, "users".into()));
-        followed.warned_of = Some(0o640);
-        let modes = [Some(0o640), None, Some(0o640), Some(0o644), Some(0o644)];
-        let told = modes.map(|mode| followed.newly_open(&reading(mode)));
-        assert_eq!(told, [None, None, None, Some(0o644), None]);
-    }
-
-    fn gone() -> PasswordFileError {
-        PasswordFileError {
-            file: "users".into(),
-            line: None,
-            reason: PasswordFileErrorKind::Random,
-        }
     }
 }

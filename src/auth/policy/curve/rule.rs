@@ -17,6 +17,8 @@ use crate::crypto::keys::PublicKey;
 use crate::with_causes::WithCauses;
 #[cfg(feature = "policy-file")]
 use bytes::Bytes;
+#[cfg(feature = "reload")]
+use std::collections::BTreeSet;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -201,7 +203,7 @@ impl CurveRule {
     /// Replaces what its table says of these keys by what a rule of certificates says of them; see
     /// [`KeyTable::replace`]. False if one of the rules has no table.
     #[cfg(feature = "reload")]
-    pub(crate) fn replace(&mut self, keys: &HashSet<PublicKey>, other: &Self, fresh: u64) -> bool {
+    pub(crate) fn replace(&mut self, keys: &BTreeSet<PublicKey>, other: &Self, fresh: u64) -> bool {
         let (Self::Keys(table), Self::Keys(other)) = (self, other) else {
             return false;
         };

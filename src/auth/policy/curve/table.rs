@@ -7,7 +7,7 @@ use crate::auth::policy::curve::key_hash::hash_of;
 use crate::auth::policy::curve::node::{Difference, Edit, Node, Slot};
 use crate::crypto::keys::PublicKey;
 #[cfg(feature = "reload")]
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::slice;
 
@@ -103,7 +103,7 @@ impl KeyTable {
     /// Makes what this table says of `keys` the same as what `other` says of them. See
     /// [`KeyTable::insert`] for the versions.
     #[cfg(feature = "reload")]
-    pub(crate) fn replace(&mut self, keys: &HashSet<PublicKey>, other: &Self, fresh: u64) {
+    pub(crate) fn replace(&mut self, keys: &BTreeSet<PublicKey>, other: &Self, fresh: u64) {
         self.remove(keys.iter().filter(|key| other.get(key).is_none()));
         let entries = keys
             .iter()

@@ -5,10 +5,11 @@ use crate::auth::policy::password_file::PasswordFileError;
 use crate::auth::policy::plain::{PasswordTable, Stored};
 use crate::auth::policy::watched::issue::ReloadIssue;
 use crate::cert::certificate::Certificate;
-use crate::cert::directory::DirectoryReport;
+use crate::cert::known_files::Report;
+use crate::cert::load::DirectoryReport;
 use crate::cert::problem::{CertificateError, CertificateWarning};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -23,6 +24,9 @@ pub(crate) trait Content {
 #[derive(Clone)]
 pub(crate) struct Reading {
     pub(crate) entries: Entries,
+    /// The names of the entries that it is about: all whose entry may differ from that of the reading
+    /// before. `None` if it is about all.
+    pub(crate) about: Option<BTreeSet<Name>>,
     /// Files of a directory whose names are not those of certificates.
     pub(crate) passed_over: Vec<PathBuf>,
     /// The permission bits of a password file, if users other than its owner have any.
@@ -98,10 +102,18 @@ impl Entry {
 }
 
 impl Reading {
-    pub(crate) fn of_directory(report: &Result<DirectoryReport, CertificateError>) -> Self {
-        match report {
-            Ok(report) => Self::of_report(report),
-            Err(error) => Self::of_issue(ReloadIssue::DirectoryGone(error.clone()), true),
+    pub(crate) fn of_directory(read: Result<Report, CertificateError>) -> Self {
+        let Report { report, about } = match read {
+            Ok(report) => report,
+            Err(error) => return Self::of_issue(ReloadIssue::DirectoryGone(error), true),
+        };
+        let names = |file: PathBuf| {
+            let file = file.into_os_string();
+            [Name::Secret(file.clone()), Name::File(file)]
+        };
+        Self {
+            about: about.map(|files| files.into_iter().flat_map(names).collect()),
+            ..Self::of_report(&report)
         }
     }
 
@@ -123,6 +135,7 @@ impl Reading {
         });
         Self {
             entries: good.chain(bad).chain(secrets).collect(),
+            about: None,
             passed_over: report.passed_over.clone(),
             loose_mode: None,
             is_whole: true,
@@ -135,6 +148,7 @@ impl Reading {
             users.map(|(name, stored)| (Name::User(name.clone()), Entry::User(stored.clone())));
         Self {
             entries: entries.collect(),
+            about: None,
             passed_over: Vec::new(),
             loose_mode,
             is_whole: true,
@@ -157,6 +171,7 @@ impl Reading {
     fn of_issue(issue: ReloadIssue, is_whole: bool) -> Self {
         Self {
             entries: Entries::from([(Name::Whole, Entry::Issue(issue))]),
+            about: None,
             passed_over: Vec::new(),
             loose_mode: None,
             is_whole,
