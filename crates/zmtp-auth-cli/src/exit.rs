@@ -12,8 +12,8 @@ use zmtp_auth::{ConfigError, Error, LikelyCause, LocalError, WithCauses};
 /// What `--help` says of the codes.
 pub(crate) const HELP: &str = "Exit codes:
   0  done
-  1  any other failure, such as an endpoint that cannot be bound, a key file or, with 'policy', a
-     policy file that cannot be used, or a signal before everything was sent and written
+  1  any other failure, such as an endpoint that cannot be bound, a key file that cannot be read,
+     a policy file that 'policy' cannot use, or a signal before everything was sent and written
   2  wrong usage, or a policy file that cannot be used or admits no peer in --domain
   3  refused by the peer, with status 400 or 500
   4  refused by the peer for now, with status 300: try again later
