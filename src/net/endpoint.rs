@@ -75,7 +75,7 @@ pub enum EndpointError {
     /// `inproc`, which has no security. [`InProcess`](crate::net::InProcess) connects sockets of one
     /// process, and the sockets of `zmtp-sockets` have calls for it.
     #[error(
-        "inproc is not bound or connected to here: sockets have bind_inproc and connect_inproc"
+        "inproc is within one program, whose sockets have bind_inproc and connect_inproc for it"
     )]
     Inproc,
     /// This text after `tcp://` has no `:port`.
@@ -417,7 +417,7 @@ mod tests {
             ),
             (
                 "inproc://a",
-                "inproc is not bound or connected to here: sockets have bind_inproc and connect_inproc",
+                "inproc is within one program, whose sockets have bind_inproc and connect_inproc for it",
             ),
             ("tcp://localhost", r#""localhost" does not end in :port"#),
             (
