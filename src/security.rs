@@ -6,6 +6,7 @@ use crate::access::domain::Domain;
 use crate::access::request::AccessRequest;
 use crate::access::verdict::Verdict;
 use crate::auth::authenticator::handle::Authenticator;
+use crate::auth::policy::rule::Rule;
 use crate::auth::sync::block_on::block_on;
 use crate::config::config_error::ConfigError;
 use crate::config::settings::{Authorizing, Config, Erased, NoPolicy};
@@ -17,6 +18,7 @@ use crate::status::DenialStatus;
 use crate::wire::socket_type::SocketType;
 use crate::zap::router::ZapRouter;
 use bytes::{Bytes, BytesMut};
+use std::fmt;
 
 /// The security of one socket, complete: its [`Config`] and, if the configuration authorizes
 /// peers, the [`Authenticator`] or [`ZapRouter`] that is asked. Shared by all connections of the socket and cheap to
@@ -57,11 +59,13 @@ use bytes::{Bytes, BytesMut};
 /// let security = Security::from(config);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Security {
     config: Config<Erased>,
     /// Present exactly if the configuration authorizes peers.
     router: Option<ZapRouter>,
+    /// The policy that the router asks about every domain, if it is known.
+    policy: Option<Authenticator>,
     /// Type and identity that replace the configuration's.
     socket: Option<(SocketType, Bytes)>,
 }
@@ -71,6 +75,7 @@ impl From<Config<NoPolicy>> for Security {
         Self {
             config: config.erase(),
             router: None,
+            policy: None,
             socket: None,
         }
     }
@@ -81,6 +86,7 @@ impl From<(Config<Authorizing>, ZapRouter)> for Security {
         Self {
             config: config.erase(),
             router: Some(router),
+            policy: None,
             socket: None,
         }
     }
@@ -91,8 +97,11 @@ impl From<(Config<Authorizing>, Authenticator)> for Security {
     fn from((config, policy): (Config<Authorizing>, Authenticator)) -> Self {
         let router = ZapRouter::with_limits(config.limits());
         // It cannot fail: a new router has no other handler.
-        let _ = router.bind(Domain::ALL, policy);
-        Self::from((config, router))
+        let _ = router.bind(Domain::ALL, policy.clone());
+        Self {
+            policy: Some(policy),
+            ..Self::from((config, router))
+        }
     }
 }
 
@@ -203,12 +212,22 @@ impl Security {
         self.router.is_some()
     }
 
+    /// The rule that refuses every peer now, because the policy configures nothing for the mechanism in
+    /// the domain, which may be misspelt. A host logs it when it binds, as the listeners of `net` do. `None`
+    /// also if the policy is behind a [`ZapRouter`] of the caller's own.
+    #[must_use]
+    pub fn admits_no_peer(&self) -> Option<Rule> {
+        let domain = self.config.domain()?;
+        self.policy.as_ref()?.unclaimed(self.mechanism(), domain)
+    }
+
     /// The same for a relay, which learns its metadata from another connection.
     #[cfg(any(feature = "futures-io", feature = "tokio"))]
     pub(crate) fn relay_side(&self) -> Self {
         Self {
             config: self.config.relay_side(),
             router: self.router.clone(),
+            policy: self.policy.clone(),
             socket: None,
         }
     }
@@ -217,6 +236,17 @@ impl Security {
     #[cfg(any(feature = "futures-io", feature = "tokio"))]
     pub(crate) fn clear_side(&self) -> Self {
         self.config.clear_side().into()
+    }
+}
+
+impl fmt::Debug for Security {
+    /// Without the policy, which may be large.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Security")
+            .field("config", &self.config)
+            .field("router", &self.router)
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
     }
 }
 

@@ -113,6 +113,16 @@ impl TopicPermissions {
         self.0.publish.cover(topic)
     }
 
+    /// The prefixes that subscriptions may begin with, in ascending order.
+    pub fn subscribe_prefixes(&self) -> impl Iterator<Item = &Bytes> {
+        self.0.subscribe.0.iter()
+    }
+
+    /// The prefixes that the topics of messages may begin with, in ascending order.
+    pub fn publish_prefixes(&self) -> impl Iterator<Item = &Bytes> {
+        self.0.publish.0.iter()
+    }
+
     /// Whether every topic is allowed.
     #[must_use]
     pub fn allow_all(&self) -> bool {
@@ -392,6 +402,9 @@ mod tests {
             full.clone().with_subscribe(["x"]),
             Err(TopicPermissionError::TooManyPrefixes)
         );
+        let shown = may(&["b", "a", "ab"]).with_publish(["c"]).unwrap();
+        assert!(shown.subscribe_prefixes().eq(["a", "b"]));
+        assert!(shown.publish_prefixes().eq(["c"]));
         // What a shorter prefix covers does not count.
         let again = full.with_subscribe(numbers(1024)).unwrap();
         assert_eq!(again.with_subscribe([""]).unwrap(), may(&[""]));

@@ -161,6 +161,21 @@ impl Role {
         }
     }
 
+    /// The domain under which policy is asked about peers, if it is.
+    const fn domain(&self) -> Option<&Domain> {
+        match self {
+            Self::Null {
+                policy: AccessPolicy::Ask(domain),
+            }
+            | Self::CurveServer {
+                policy: AccessPolicy::Ask(domain),
+                ..
+            }
+            | Self::PlainServer { domain, .. } => Some(domain),
+            _ => None,
+        }
+    }
+
     pub(crate) const fn is_server(&self) -> bool {
         matches!(self, Self::PlainServer { .. } | Self::CurveServer { .. })
     }
@@ -177,6 +192,11 @@ impl<A> Config<A> {
     #[must_use]
     pub fn mechanism(&self) -> MechanismKind {
         self.settings.role.mechanism()
+    }
+
+    /// The domain under which policy is asked about peers, if it is.
+    pub(crate) fn domain(&self) -> Option<&Domain> {
+        self.settings.role.domain()
     }
 
     /// Whether this is the server of PLAIN or CURVE. NULL has no roles.

@@ -190,6 +190,14 @@ impl<'a> Negotiation<'a> {
     }
 }
 
+/// Warns that the policy of a listener admits no peer, for example because its domain is misspelt. Called
+/// once for each listener. A program may configure the domain later.
+pub(crate) fn warn_of_no_rule(endpoint: &Endpoint, security: &Security) {
+    if let Some(rule) = security.admits_no_peer() {
+        tracing::warn!(%endpoint, "no peer can be admitted now: {rule}");
+    }
+}
+
 /// Warns that PLAIN sends passwords and everything else in clear (RFC 24, "Security
 /// Considerations"). Called once for each listener or client.
 pub(crate) fn warn_of_plain(endpoint: &Endpoint, security: &Security) {

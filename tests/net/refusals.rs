@@ -824,3 +824,39 @@ async fn a_dropped_listener_ends_its_handshakes_and_keeps_its_connections() {
     let received = soon(server.recv_message()).await.unwrap();
     assert_eq!(received.single().unwrap(), "still here");
 }
+
+/// A misspelt domain refuses every peer, and the first line of the log already says why.
+#[tokio::test]
+async fn a_listener_whose_policy_configures_nothing_for_its_domain_says_so() {
+    log_lines::listen();
+    let logged = || log_lines::take(tracing::Level::WARN);
+    let auth = Authenticator::new();
+    auth.configure_curve_keys("billing", [keys().public_key()]);
+    let bound = |domain: &'static str| {
+        let config = Config::builder(SocketType::Pull)
+            .curve_server(keys())
+            .authorize(domain)
+            .finish()
+            .unwrap();
+        Listener::bind(ANY_PORT, (config, auth.clone()))
+    };
+    let _listener = bound("billing").await.unwrap();
+    assert!(logged().is_empty());
+    let _listener = bound("biling").await.unwrap();
+    let lines = logged();
+    let [line] = &lines[..] else {
+        panic!("{lines:#?}");
+    };
+    let why = "no peer can be admitted now: CURVE is not configured for domain \"biling\", but for \"billing\"";
+    assert!(line.contains("WARN") && line.contains(why), "{line}");
+    // NULL without a policy file is ruled by the address lists alone.
+    let config = Config::builder(SocketType::Pull)
+        .null()
+        .authorize("biling")
+        .finish()
+        .unwrap();
+    let _listener = Listener::bind(ANY_PORT, (config, auth.clone()))
+        .await
+        .unwrap();
+    assert!(logged().is_empty());
+}

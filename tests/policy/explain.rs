@@ -110,12 +110,9 @@ fn each_rule_is_named_with_the_domain_it_was_made_for() {
         "Invalid password",
         "refused with 400 (Invalid password): the passwords of domain \"users\"",
     );
-    refuses(
-        &auth,
-        &plain("a", "ada", "secret"),
-        Rule::Unclaimed(MechanismKind::Plain),
-        "Invalid domain",
-        "refused with 400 (Invalid domain): PLAIN is not configured",
+    assert_eq!(
+        explain(&auth, &plain("a", "ada", "secret")).to_string(),
+        "refused with 400 (Invalid domain): PLAIN is not configured for domain \"a\", but for \"users\""
     );
     refuses(
         &auth,
@@ -383,4 +380,58 @@ async fn a_hashed_password_is_verified_and_a_plain_provider_is_not_asked() {
         Rule::Provider(MechanismKind::Plain, "asks".into())
     );
     assert_eq!(auth.live_grants(), 0);
+}
+
+/// A misspelt domain refuses every peer, so the rule says which there are. Neither a long name nor many
+/// make it long, and the peer is sent none of it.
+#[test]
+fn a_domain_that_is_not_configured_is_told_with_those_that_are() {
+    let auth = Authenticator::new();
+    let told = |asked: &AccessRequest| explain(&auth, asked).rule.to_string();
+    assert_eq!(
+        told(&curve("biling", 1)),
+        "CURVE is configured for no domain, so not for \"biling\" either"
+    );
+    for domain in ["reports", "billing"] {
+        auth.configure_curve_keys(domain, [key(1)]);
+    }
+    let shown = "CURVE is not configured for domain \"biling\", but for \"billing\", \"reports\"";
+    assert_eq!(told(&curve("biling", 1)), shown);
+    let request = ZapRequest::new(RequestId::from(0), &curve("biling", 1));
+    let (reply, rule) = now(auth.handle_explained(&request));
+    assert_eq!(rule.to_string(), shown);
+    let frames = now(auth.handle_zap_message(request.to_frames().to_vec())).unwrap();
+    for sent in [&frames, &reply.to_frames()] {
+        assert_eq!(sent[3], "Unknown domain");
+        assert!(
+            sent.iter()
+                .all(|frame| !frame.windows(7).any(|it| it == b"billing"))
+        );
+    }
+    match explain(&auth, &curve("biling", 1)).rule {
+        Rule::Unclaimed {
+            mechanism,
+            domain,
+            configured,
+            has_more,
+            ..
+        } => {
+            assert_eq!((mechanism, domain), (MechanismKind::Curve, "biling".into()));
+            assert_eq!(configured, ["billing", "reports"].map(Domain::from));
+            assert!(!has_more);
+        }
+        other => panic!("{other:?}"),
+    }
+    for number in 0..100 {
+        auth.configure_curve_keys(format!("{number:03}{}", "x\n".repeat(200)), [key(1)]);
+    }
+    let long = told(&curve("biling", 1));
+    assert!(
+        long.ends_with(" and more") && !long.contains('\n'),
+        "{long}"
+    );
+    assert!(long.len() < 1500, "{}", long.len());
+    // `*` is configured for every domain.
+    auth.configure_curve_keys(Domain::ALL, [key(1)]);
+    assert_eq!(told(&curve("biling", 1)), "the keys of domain \"*\"");
 }

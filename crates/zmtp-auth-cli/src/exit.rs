@@ -15,8 +15,8 @@ pub(crate) const HELP: &str = "Exit codes:
   1  any other failure, such as an endpoint that cannot be bound, a key file that cannot be read,
      a policy file that 'policy' cannot use, or a signal before everything was sent and written
   2  wrong usage, or a policy file that cannot be used or admits no peer in --domain
-  3  refused by the peer, with status 400 or 500
-  4  refused by the peer for now, with status 300: try again later
+  3  refused by the peer, or by the policy that 'policy explain' reads, with status 400 or 500
+  4  refused for now, with status 300: try again later
   5  the peer speaks another protocol or violates it, or the server key is wrong
   6  time-out
   7  unreachable
@@ -29,9 +29,10 @@ pub(crate) enum Exit {
     Other = 1,
     /// The arguments contradict each other or name something unusable. clap uses the same code.
     Usage = 2,
-    /// The peer refuses us with status 400, 500 or a reason of its own.
+    /// The peer refuses us with status 400, 500 or a reason of its own, or `policy explain` says that a
+    /// peer would be refused so.
     Refused = 3,
-    /// The peer cannot decide now. That is status 300, which shows as an early close.
+    /// The peer cannot decide now, or the policy that is explained refuses for now. That is status 300, which shows as an early close.
     Temporary = 4,
     /// The two sides speak different protocols, or the keys do not match.
     Protocol = 5,

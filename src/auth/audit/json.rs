@@ -248,6 +248,9 @@ struct RuleForm<'a> {
     mechanism: Option<MechanismKind>,
     domain: Option<&'a Domain>,
     address: Option<String>,
+    /// The domains for which an unclaimed mechanism is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configured: Option<&'a [Domain]>,
 }
 
 impl<'a> RuleForm<'a> {
@@ -258,7 +261,9 @@ impl<'a> RuleForm<'a> {
             Rule::AllowList(domain) => ("allow_list", None, domain.as_ref(), None),
             Rule::DenyList(domain, rule) => ("deny_list", None, domain.as_ref(), Some(rule)),
             Rule::UnreadableAddress(domain) => ("unreadable_address", None, domain.as_ref(), None),
-            Rule::Unclaimed(mechanism) => ("unclaimed", Some(*mechanism), None, None),
+            Rule::Unclaimed {
+                mechanism, domain, ..
+            } => ("unclaimed", Some(*mechanism), Some(domain), None),
             Rule::AddressAlone(mechanism) => ("address_alone", Some(*mechanism), None, None),
             Rule::Null(domain) => ("null", None, Some(domain), None),
             Rule::Principals(domain) => ("principals", None, Some(domain), None),
@@ -273,6 +278,10 @@ impl<'a> RuleForm<'a> {
             mechanism,
             domain,
             address: address.map(AddressRule::to_string),
+            configured: match rule {
+                Rule::Unclaimed { configured, .. } => Some(configured),
+                _ => None,
+            },
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Dry runs: the outcome that a request would have, and the rule that decides.
 #![forbid(unsafe_code)]
 
+use crate::access::credentials::MechanismKind;
+use crate::access::domain::Domain;
 use crate::access::request::AccessRequest;
 use crate::access::topics::TopicPermissions;
 use crate::auth::authenticator::handle::Authenticator;
@@ -63,6 +65,15 @@ impl Authenticator {
             rule: decided.rule().clone(),
             policy_version: policy.version,
         }
+    }
+}
+
+impl Authenticator {
+    /// The rule that refuses every peer of `domain` by this mechanism, because neither the domain nor `*`
+    /// has one. `None` if a rule is configured.
+    pub(crate) fn unclaimed(&self, mechanism: MechanismKind, domain: &Domain) -> Option<Rule> {
+        let policy = self.policy();
+        (!policy.is_claimed(mechanism, domain)).then(|| policy.unclaimed(mechanism, domain))
     }
 }
 

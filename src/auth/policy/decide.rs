@@ -142,7 +142,7 @@ impl Policy {
             // There is no policy file.
             None => (Rule::AddressAlone(mechanism), Some(BUILT_IN)),
             Some(rules) => match ruling(rules, domain) {
-                None => (Rule::Unclaimed(mechanism), None),
+                None => (self.unclaimed(mechanism, domain), None),
                 Some((scope, entries)) => {
                     let rule = PrincipalRule::name(mechanism, scope.clone());
                     (rule, entries.version_of(credential))
@@ -182,7 +182,7 @@ impl Policy {
             } else {
                 Refusal::InvalidDomain
             };
-            return Err(refusal.by(Rule::Unclaimed(MechanismKind::Plain)));
+            return Err(refusal.by(self.unclaimed(MechanismKind::Plain, &request.domain)));
         };
         let rule = entries.name(scope.clone());
         let mut outage = None;
@@ -235,7 +235,9 @@ impl Policy {
         now: impl Fn() -> Option<SystemTime>,
     ) -> Result<Ruling, Refused> {
         let Some((scope, entries)) = ruling(&self.curve, &request.domain) else {
-            return Err(Refusal::UnknownDomain.by(Rule::Unclaimed(MechanismKind::Curve)));
+            return Err(
+                Refusal::UnknownDomain.by(self.unclaimed(MechanismKind::Curve, &request.domain))
+            );
         };
         let rule = entries.name(scope.clone());
         let (user, metadata, entry_version, valid_until) = match entries {

@@ -33,6 +33,11 @@ impl PrincipalRule {
         }
     }
 
+    /// Whether it admits no peer.
+    pub(crate) fn admits_no_peer(&self) -> bool {
+        matches!(self, Self::Principals(names) if names.is_empty())
+    }
+
     /// The version of the entry that admits `credential`; `None` if no entry does.
     pub(crate) fn version_of(&self, credential: &Credential) -> Option<u64> {
         match (self, credential) {

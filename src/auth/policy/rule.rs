@@ -23,8 +23,18 @@ pub enum Rule {
     /// The address has no known form, and there is a deny list, which refuses such addresses; `None`
     /// for the list for all domains.
     UnreadableAddress(Option<Domain>),
-    /// The mechanism is configured neither for the domain nor for `*`.
-    Unclaimed(MechanismKind),
+    /// The mechanism is configured neither for the domain of the request nor for `*`.
+    #[non_exhaustive]
+    Unclaimed {
+        /// The mechanism.
+        mechanism: MechanismKind,
+        /// The domain of the request.
+        domain: Domain,
+        /// Domains for which it is, in the order of their names: the first 8.
+        configured: Vec<Domain>,
+        /// Whether there are more.
+        has_more: bool,
+    },
     /// No rule beyond the address lists. NULL and GSSAPI have no other rules without a policy file.
     AddressAlone(MechanismKind),
     /// The NULL settings of a domain in a policy file.
@@ -41,6 +51,25 @@ pub enum Rule {
     AnyKey(Domain),
     /// The provider of a domain for a mechanism.
     Provider(MechanismKind, Domain),
+}
+
+/// The most domains that [`Rule::Unclaimed`] names. 8 fit into a line of a log.
+const MAX_NAMED: usize = 8;
+
+impl Rule {
+    /// The mechanism is configured for these domains, and neither for `domain` nor for `*`.
+    pub(crate) fn unclaimed<'a>(
+        mechanism: MechanismKind,
+        domain: &Domain,
+        mut configured: impl Iterator<Item = &'a Domain>,
+    ) -> Self {
+        Self::Unclaimed {
+            mechanism,
+            domain: domain.clone(),
+            configured: configured.by_ref().take(MAX_NAMED).cloned().collect(),
+            has_more: configured.next().is_some(),
+        }
+    }
 }
 
 impl fmt::Display for Rule {
@@ -63,7 +92,31 @@ impl fmt::Display for Rule {
                     "an address of no known form, by the deny list of domain \"{domain}\""
                 )
             }
-            Self::Unclaimed(mechanism) => write!(f, "{mechanism} is not configured"),
+            Self::Unclaimed {
+                mechanism,
+                domain,
+                configured,
+                ..
+            } if configured.is_empty() => write!(
+                f,
+                "{mechanism} is configured for no domain, so not for \"{domain}\" either"
+            ),
+            Self::Unclaimed {
+                mechanism,
+                domain,
+                configured,
+                has_more,
+            } => {
+                write!(
+                    f,
+                    "{mechanism} is not configured for domain \"{domain}\", but for "
+                )?;
+                for (place, name) in configured.iter().enumerate() {
+                    let comma = if place == 0 { "" } else { ", " };
+                    write!(f, "{comma}\"{name}\"")?;
+                }
+                f.write_str(if *has_more { " and more" } else { "" })
+            }
             Self::AddressAlone(mechanism) => write!(f, "the address lists alone rule {mechanism}"),
             Self::Null(domain) => write!(f, "NULL in domain \"{domain}\""),
             Self::Principals(domain) => write!(f, "the principals of domain \"{domain}\""),

@@ -85,11 +85,19 @@ impl Rules {
 impl PolicyFile {
     /// Creates the rules that `auth` can put in force. `auth` is not changed.
     pub(super) fn compile(&self, auth: &Authenticator) -> Result<Rules, PolicyFileError> {
+        let (rules, errors) = self.compile_all(auth);
+        errors.into_iter().next().map_or(Ok(rules), Err)
+    }
+
+    /// As [`PolicyFile::compile`], and goes on after an error. If there is one, the rules are not complete.
+    pub(super) fn compile_all(&self, auth: &Authenticator) -> (Rules, Vec<PolicyFileError>) {
         let mut rules = Rules::default();
+        let mut errors = Vec::new();
         let settings = &self.settings;
         let everywhere = (settings.allow.as_deref(), settings.deny.as_deref());
-        let listed = rules.addresses.set(None, everywhere);
-        listed.map_err(|reason| self.error(String::new(), reason.into()))?;
+        if let Err(reason) = rules.addresses.set(None, everywhere) {
+            errors.push(self.error(String::new(), reason.into()));
+        }
         for (name, settings) in &settings.domain {
             let place = format!("domain.{}", key(name));
             let domain = DomainRules {
@@ -98,10 +106,10 @@ impl PolicyFile {
                 domain: Domain::from(name.clone()),
                 settings,
             };
-            domain.compile(&mut rules).map_err(|(part, reason)| {
+            errors.extend(domain.compile(&mut rules).map(|(part, reason)| {
                 let dot = if part.is_empty() { "" } else { "." };
                 self.error(format!("{place}{dot}{part}"), reason)
-            })?;
+            }));
         }
         // Their entries name the users of all rules.
         for (name, domain) in &settings.domain {
@@ -113,12 +121,17 @@ impl PolicyFile {
             let may_know = |user: &TopicUser| rules.may_know(&scope, user);
             let table = topics::compile(settings, &scope, domain, entries, may_know, &mut warnings);
             rules.warnings.append(&mut warnings);
-            let place = || format!("domain.{}.topics", key(name));
-            let table = table.map_err(|reason| self.error(place(), reason))?;
-            rules.topics.0.insert(scope, Arc::new(table));
+            match table {
+                Ok(table) => {
+                    rules.topics.0.insert(scope, Arc::new(table));
+                }
+                Err(reason) => {
+                    errors.push(self.error(format!("domain.{}.topics", key(name)), reason));
+                }
+            }
         }
         self.add_warnings(&mut rules.warnings);
-        Ok(rules)
+        (rules, errors)
     }
 }
 
@@ -140,17 +153,26 @@ struct DomainRules<'a> {
     settings: &'a DomainSettings,
 }
 
+/// A value and an error, of which there is one if there is a result.
+fn apart<T, E>(result: Option<Result<T, E>>) -> (Option<T>, Option<E>) {
+    match result {
+        Some(Ok(value)) => (Some(value), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    }
+}
+
 /// The part of a section that is wrong, and the reason.
 type Wrong = (&'static str, PolicyFileErrorKind);
 
 impl DomainRules<'_> {
-    fn compile(&self, rules: &mut Rules) -> Result<(), Wrong> {
-        self.check()?;
+    /// Adds the rules of the domain. Returns what is wrong with its section.
+    fn compile(&self, rules: &mut Rules) -> impl Iterator<Item = Wrong> {
         let settings = self.settings;
+        let checked = self.check().err();
         let lists = (settings.allow.as_deref(), settings.deny.as_deref());
-        let scope = Some(&self.domain);
-        let listed = rules.addresses.set(scope, lists);
-        listed.map_err(|reason| ("", reason.into()))?;
+        let listed = rules.addresses.set(Some(&self.domain), lists);
+        let listed = listed.err().map(|reason| ("", reason.into()));
 
         let null = settings
             .null
@@ -162,17 +184,19 @@ impl DomainRules<'_> {
         });
         self.rule(&mut rules.gssapi, gssapi, PrincipalRule::no_principals);
 
-        let plain = match &settings.plain {
-            Some(plain) => Some(self.plain(plain, rules).map_err(|why| ("plain", why))?),
-            None => None,
-        };
+        let plain = settings.plain.as_ref().map(|it| self.plain(it, rules));
+        let (plain, plain_error) = apart(plain);
         self.rule(&mut rules.plain, plain, || PlainRule::NoUsers);
-        let curve = match &settings.curve {
-            Some(curve) => Some(self.curve(curve, rules).map_err(|why| ("curve", why))?),
-            None => None,
-        };
+        let curve = settings.curve.as_ref().map(|it| self.curve(it, rules));
+        let (curve, curve_error) = apart(curve);
         self.rule(&mut rules.curve, curve, CurveRule::no_keys);
-        Ok(())
+        let wrong = [
+            checked,
+            listed,
+            plain_error.map(|reason| ("plain", reason)),
+            curve_error.map(|reason| ("curve", reason)),
+        ];
+        wrong.into_iter().flatten()
     }
 
     /// Checks the combination of the values of a section.

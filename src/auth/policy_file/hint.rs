@@ -45,6 +45,14 @@ const DATES: [&str; 2] = ["not-before", "not-after"];
 /// Adds a hint to the message, if there is one. `line` is the line of the error. No part of it is
 /// repeated, because it may contain a password.
 pub(super) fn with_hint(message: String, line: &str) -> String {
+    if message.starts_with("duplicate key") {
+        let what = if line.trim_start().starts_with('[') {
+            "this table stands in the file twice: put its settings under one heading"
+        } else {
+            "this name stands in its table twice: remove one of them"
+        };
+        return what.to_owned();
+    }
     let has_no_form = NO_FORM.iter().any(|start| message.starts_with(start));
     let is_of_wrong_type = message.starts_with("invalid type");
     let key = line.split('=').next().unwrap_or_default();
@@ -107,6 +115,18 @@ mod tests {
         assert!(curve.contains("certificates") && !curve.contains("users"));
         let any = with_hint(NO_FORM[2].into(), "what = {}");
         assert!(any.contains("users") && any.contains("principals"));
+    }
+
+    /// The parser calls a name in TOML a key, which is another thing here.
+    #[test]
+    fn what_stands_twice_is_not_called_a_key() {
+        let table = with_hint("duplicate key".into(), "[domain.a]");
+        assert!(table.contains("table") && table.contains("twice"));
+        let setting = with_hint("duplicate key".into(), "users.ada = \"secret\"");
+        assert!(setting.contains("name") && setting.contains("twice"));
+        for hint in [table, setting] {
+            assert!(!hint.contains("key") && !hint.contains("secret"));
+        }
     }
 
     #[test]

@@ -28,6 +28,19 @@ impl PolicyFile {
         Ok(self.compile(&Authenticator::new())?.warnings)
     }
 
+    /// As [`PolicyFile::lint`], but goes on after an error, such as a file that is missing.
+    ///
+    /// # Errors
+    /// Returns all errors that it finds, at least one, if the policy cannot be put in force.
+    pub fn lint_all(&self) -> Result<Vec<PolicyWarning>, Vec<PolicyFileError>> {
+        let (rules, errors) = self.compile_all(&Authenticator::new());
+        if errors.is_empty() {
+            Ok(rules.warnings)
+        } else {
+            Err(errors)
+        }
+    }
+
     /// Adds the warnings about the settings and about permissions of files.
     pub(super) fn add_warnings(&self, found: &mut Vec<PolicyWarning>) {
         if self.settings.domain.is_empty() {

@@ -15,7 +15,7 @@ use crate::net::connection::queues::own_queue;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
 use crate::net::listener::events::{Event, Events, Refusal};
-use crate::net::negotiate::{Failed, Negotiation, typed, warn_of_plain};
+use crate::net::negotiate::{Failed, Negotiation, typed, warn_of_no_rule, warn_of_plain};
 use crate::net::options::Options;
 use crate::net::span::connection_span;
 use crate::security::Security;
@@ -88,6 +88,7 @@ impl Listener {
         let max_slots = security.limits().max_pending_handshakes;
         let (acceptor, local) = Acceptor::bind(&endpoint, &options, max_slots).await?;
         warn_of_plain(&local, &security);
+        warn_of_no_rule(&local, &security);
         tracing::debug!(endpoint = %local, mechanism = %security.mechanism(), "listening");
         let events = Arc::new(Events::new(options.refusals_kept, options.accept_ahead));
         let connections = ConnectionLimit::new(security.limits(), 1);

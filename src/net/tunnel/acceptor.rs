@@ -5,7 +5,7 @@ use crate::net::accept::acceptor::{AcceptOutcome, Acceptor};
 use crate::net::accept::connection_limit::ConnectionLimit;
 use crate::net::endpoint::{Endpoint, IntoEndpoint};
 use crate::net::error::NetError;
-use crate::net::negotiate::{Failed, warn_of_plain};
+use crate::net::negotiate::{Failed, warn_of_no_rule, warn_of_plain};
 use crate::net::span::connection_span;
 use crate::net::tunnel::far_side_backoff::FarSideBackoff;
 use crate::net::tunnel::options::{TunnelOptions, require_client, require_server};
@@ -123,6 +123,7 @@ impl Tunnel {
         require_server(&security)?;
         options.require_local(&forward)?;
         warn_of_plain(&endpoint, &security);
+        warn_of_no_rule(&endpoint, &security);
         let back = Back {
             endpoint: forward,
             security: security.clear_side(),

@@ -1,6 +1,7 @@
-//! `policy`: checks a policy file before a server uses it.
+//! `policy`: checks a policy file before a server uses it, and explains what it decides.
 #![forbid(unsafe_code)]
 
+use crate::commands::policy::explain::ExplainArguments;
 use crate::exit::Failure;
 use crate::output::console::Console;
 use crate::output::printable::counted;
@@ -10,7 +11,9 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// Check policy files
+pub(crate) mod explain;
+
+/// Check policy files, and explain what they decide
 ///
 /// A policy file says which peers a server admits. It is TOML, with a section for each domain:
 ///
@@ -35,13 +38,15 @@ use std::path::PathBuf;
 #[command(verbatim_doc_comment)]
 pub(crate) enum PolicyCommand {
     Check(CheckArguments),
+    Explain(ExplainArguments),
 }
 
 /// Check a policy file, and all files and directories that it names
 ///
-/// Prints the errors that would keep a server from using the policy, and warnings, such as a domain
-/// that admits anyone. The last line is the verdict. Exits with 1 if there is an error, and with
-/// --strict also if there is a warning.
+/// Prints all errors that would keep a server from using the policy, one a line. A text that is not a
+/// policy has one error, the first. Without errors it prints the warnings, such as a domain that admits
+/// anyone, and the last line is the verdict. Exits with 1 if there is an error, and with --strict also if
+/// there is a warning.
 ///
 /// Write a new policy under another name, check it, and rename it to the name that servers read: a
 /// file that is only half written can be a valid policy too.
@@ -55,14 +60,26 @@ pub(crate) struct CheckArguments {
 }
 
 pub(crate) fn run(command: &PolicyCommand, console: Console) -> Result<(), Failure> {
+    match command {
+        PolicyCommand::Check(arguments) => check(arguments, console),
+        PolicyCommand::Explain(arguments) => explain::run(arguments, console),
+    }
+}
+
+fn check(arguments: &CheckArguments, console: Console) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Checked {
         domains: usize,
         warnings: Vec<String>,
     }
-    let PolicyCommand::Check(arguments) = command;
     let policy = load_policy(&arguments.file)?.map_err(Failure::of)?;
-    let warnings = policy.lint().map_err(Failure::of)?;
+    let warnings = policy.lint_all().map_err(|mut errors| {
+        let last = errors.pop();
+        for error in errors {
+            console.failure(&Failure::of(error));
+        }
+        last.map_or_else(Failure::silent, Failure::of)
+    })?;
     let checked = Checked {
         domains: policy.settings().domain.len(),
         warnings: warnings.iter().map(ToString::to_string).collect(),

@@ -16,6 +16,7 @@ mod patterns;
 mod peer;
 mod peers;
 mod permitted;
+mod policies;
 mod probe;
 mod program;
 mod sockets;

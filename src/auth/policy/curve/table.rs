@@ -49,7 +49,6 @@ impl KeyTable {
     }
 
     /// The number of keys.
-    #[cfg(any(feature = "policy-file", test))]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
