@@ -252,7 +252,7 @@ fn what_a_file_cannot_say_is_an_error_at_its_line_and_column() {
             "argon2id",
         ),
         ("a = ", (1, 5), ""),
-        ("[domain.x]\n[domain.x]", (2, 9), "duplicate"),
+        ("[domain.x]\n[domain.x]", (2, 9), "this table stands"),
     ] {
         let error = error(text);
         let shown = error.to_string();

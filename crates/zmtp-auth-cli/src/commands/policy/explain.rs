@@ -65,7 +65,7 @@ struct Explained {
     rule: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
-    /// Of a peer that is admitted.
+    /// Present if the peer is admitted.
     #[serde(flatten)]
     admitted: Option<Admitted>,
 }
