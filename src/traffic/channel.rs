@@ -384,9 +384,8 @@ impl Channel {
         self.pings.held_up_input = false;
     }
 
-    /// Frees empty buffers, and what is kept to be read into again. To be called when the connection is idle:
-    /// a busy one would need them
-    /// again at once.
+    /// Frees empty buffers, and what is kept to be read into again. To be called when the connection is idle,
+    /// because a busy one would need them again at once.
     pub fn release_memory(&mut self) {
         self.arrivals.unshare(self.input.allocation());
         self.input.release();
