@@ -46,21 +46,39 @@ where
     }
 }
 
-type Asking = Pin<Box<dyn Future<Output = Option<ZapReply>> + Send>>;
+type Asking<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// A question to a handler.
+struct Question<'a> {
+    id: RequestId,
+    request: &'a AccessRequest,
+    /// The maximum time of the handler.
+    time: Duration,
+    /// The place of the reply, which stays empty if the handler takes too long. A reply is long, and each
+    /// future on its way would move it.
+    reply: &'a mut Option<ZapReply>,
+}
 
 /// [`ZapHandler`] without its future's type.
 trait AnyHandler: Send + Sync {
-    /// Asks for at most `time`; `None` if it takes longer. No code of the handler runs before the
-    /// first poll.
-    fn ask(self: Arc<Self>, request: ZapRequest, time: Duration) -> Asking;
+    /// Puts the question. No code of the handler runs before the first poll.
+    fn ask<'a>(self: Arc<Self>, question: Question<'a>) -> Asking<'a>;
 }
 
 impl<H: ZapHandler> AnyHandler for H {
-    fn ask(self: Arc<Self>, request: ZapRequest, time: Duration) -> Asking {
+    fn ask<'a>(self: Arc<Self>, question: Question<'a>) -> Asking<'a> {
+        let Question {
+            id,
+            request,
+            time,
+            reply,
+        } = question;
         Box::pin(async move {
             // Pinned in place, because a handler's future may be large and must not be moved again.
-            let answer = pin!(self.handle(request));
-            within(time, answer).await
+            let answer = pin!(async {
+                *reply = Some(self.handle(ZapRequest::new(id, request)).await);
+            });
+            let _in_time = within(time, answer).await;
         })
     }
 }
@@ -269,10 +287,15 @@ impl ZapRouter {
         // The handler is moved into the contained future. If this request is its last owner, its
         // drop runs there too, and a panic in it is caught.
         let asked = Arc::downgrade(&handler);
-        let question = ZapRequest::new(id.clone(), request);
-        let asking = Contained::new(handler.ask(question, shared.time));
+        let mut reply = None;
+        let asking = Contained::new(handler.ask(Question {
+            id: id.clone(),
+            request,
+            time: shared.time,
+            reply: &mut reply,
+        }));
         let mut paused = false;
-        let reply = shared
+        shared
             .permits
             .wait(
                 || {
@@ -283,8 +306,8 @@ impl ZapRouter {
             )
             .await
             .ok_or(NoReply::TooMany)?
-            .map_err(|Panicked| NoReply::Panicked)?
-            .ok_or(NoReply::TimedOut)?;
+            .map_err(|Panicked| NoReply::Panicked)?;
+        let reply = reply.ok_or(NoReply::TimedOut)?;
         reply.check(id)?;
         // A key that is admitted at the first poll does not compete for permits, so it need not be
         // remembered.
