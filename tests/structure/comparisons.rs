@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// says what is public and compared as usual.
 const COMPARISONS: [(&str, usize, &str); 10] = [
     (
-        "auth/policy/plain.rs",
+        "auth/policy/plain/table.rs",
         3,
         "the keyed hashes of two passwords: given and stored, stored before and after, and stored \
          and empty",

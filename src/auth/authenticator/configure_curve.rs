@@ -13,7 +13,7 @@ use crate::auth::policy::comparison::ruled::Made;
 use crate::auth::policy::curve::row::{CurveKey, CurveKeyError};
 use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::decide::Policy;
-use crate::auth::policy::plain::PlainRule;
+use crate::auth::policy::plain::rule::PlainRule;
 use crate::auth::policy::provider::{Async, Blocking, CurveQuestion, IntoProviderResult, Provider};
 #[cfg(feature = "reload")]
 use crate::auth::policy::watched::{reading::Reading, source::Source, watches::Loaded};

@@ -10,9 +10,10 @@ use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::comparison::ruled::Made;
 use crate::auth::policy::decide::Policy;
 use crate::auth::policy::password_file::{PasswordFileError, Passwords};
+use crate::auth::policy::plain::rule::PlainRule;
 #[cfg(feature = "reload")]
-use crate::auth::policy::plain::Stored;
-use crate::auth::policy::plain::{PasswordInput, PasswordTable, PlainRule};
+use crate::auth::policy::plain::table::Stored;
+use crate::auth::policy::plain::table::{PasswordInput, PasswordTable};
 use crate::auth::policy::provider::{Async, Blocking, IntoProviderResult, PlainQuestion, Provider};
 #[cfg(feature = "reload")]
 use crate::auth::policy::watched::{reading::Reading, source::Source, watches::Loaded};

@@ -9,7 +9,7 @@ use crate::auth::policy::admission::{Admission, AdmittedPeer};
 use crate::auth::policy::call::Call;
 use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::endings::Endings;
-use crate::auth::policy::plain::PlainRule;
+use crate::auth::policy::plain::rule::PlainRule;
 use crate::auth::policy::principals::PrincipalRule;
 use crate::auth::policy::provider::{Asking, CurveQuestion, PlainQuestion, ProviderAnswer};
 use crate::auth::policy::refusal::{Refusal, Refused};

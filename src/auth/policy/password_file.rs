@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::access::credentials::MAX_PLAIN_LEN;
-use crate::auth::policy::plain::PasswordInput;
+use crate::auth::policy::plain::table::PasswordInput;
 use crate::crypto::password_hash::{PasswordHash, PasswordHashError};
 use crate::secret_file::{self, FileErrorKind};
 use bytes::Bytes;

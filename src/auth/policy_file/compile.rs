@@ -7,7 +7,8 @@ use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::list::{AddressLists, ListError};
 use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::password_file::{Passwords, password_input};
-use crate::auth::policy::plain::{PasswordTable, PlainRule};
+use crate::auth::policy::plain::rule::PlainRule;
+use crate::auth::policy::plain::table::PasswordTable;
 use crate::auth::policy::principals::PrincipalRule;
 use crate::auth::policy::topics::{TopicTables, TopicUser};
 #[cfg(feature = "reload")]

@@ -7,7 +7,7 @@ use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::rule::AddressRule;
 use crate::auth::policy::curve::row::CurveKey;
 use crate::auth::policy::password_file::password_input;
-use crate::auth::policy::plain::PasswordInput;
+use crate::auth::policy::plain::table::PasswordInput;
 use crate::auth::policy_file::error::PolicyFileError;
 use crate::auth::policy_file::file::PolicyFile;
 use crate::auth::policy_file::settings::{

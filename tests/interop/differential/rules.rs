@@ -98,7 +98,7 @@ pub const RULES: &[Rule] = &[
     ),
     behaviour(
         "user-enumeration",
-        "src/auth/policy/plain.rs",
+        "src/auth/policy/plain/table.rs",
         "an_unknown_user_costs_as_much_work_as_the_dearest_hash",
     ),
     behaviour(

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::policy::password_file::PasswordFileError;
-use crate::auth::policy::plain::{PasswordTable, Stored};
+use crate::auth::policy::plain::table::{PasswordTable, Stored};
 use crate::auth::policy::watched::issue::ReloadIssue;
 use crate::cert::certificate::Certificate;
 use crate::cert::known_files::Report;

@@ -1,11 +1,8 @@
-//! PLAIN rules: which users a domain admits, and tables of users and passwords.
+//! Tables of users and their passwords.
 #![forbid(unsafe_code)]
 
-use crate::access::credentials::MechanismKind;
-use crate::access::domain::Domain;
-use crate::auth::policy::provider::{AnyProvider, Asking, NoAnswer, PlainQuestion, ProviderAnswer};
+use crate::auth::policy::provider::{Asking, NoAnswer, ProviderAnswer};
 use crate::auth::policy::refusal::Refusal;
-use crate::auth::policy::rule::Rule;
 use crate::auth::sync::thread_pool::ThreadPool;
 use crate::crypto::keyed_hash::{HashKey, Tag};
 use crate::crypto::password::Password;
@@ -14,8 +11,7 @@ use crate::zap::bounds::within;
 use crate::zap::contain::Panicked;
 use bytes::Bytes;
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::ptr;
 use std::sync::{Arc, LazyLock};
@@ -24,100 +20,6 @@ use subtle::ConstantTimeEq;
 /// Hashes names to places in the order of users. All tables of this process share its key, so that a
 /// table and the one that replaces it have the same order.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-/// The rule of one domain. [`PlainRule::inherit`] sets the versions when the rule comes into force.
-#[derive(Clone)]
-pub(crate) enum PlainRule {
-    /// The domain is claimed, but no table was ever loaded. It admits no peer.
-    NoUsers,
-    /// The users of this table.
-    Table(Arc<PasswordTable>),
-    /// The users that the provider admits.
-    Provider {
-        provider: Arc<dyn AnyProvider<PlainQuestion>>,
-        version: u64,
-    },
-}
-
-impl PlainRule {
-    /// The users that `provider` admits.
-    pub(crate) const fn provider(provider: Arc<dyn AnyProvider<PlainQuestion>>) -> Self {
-        Self::Provider {
-            provider,
-            version: 0,
-        }
-    }
-
-    /// Sets the versions of a rule that replaces `before`. An entry that is the same as before keeps
-    /// its version, and every other entry gets the version `fresh`. Grants of unchanged entries
-    /// stay valid that way.
-    pub(crate) fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
-        match self {
-            Self::NoUsers => {}
-            Self::Table(table) => {
-                let before = match before {
-                    Some(Self::Table(before)) => Some(&**before),
-                    _ => None,
-                };
-                Arc::make_mut(table).inherit(before, fresh);
-            }
-            Self::Provider { version, .. } => *version = fresh,
-        }
-    }
-
-    /// The [`Rule`] that stands for it in `domain`.
-    pub(crate) const fn name(&self, domain: Domain) -> Rule {
-        match self {
-            Self::NoUsers | Self::Table(_) => Rule::Passwords(domain),
-            Self::Provider { .. } => Rule::Provider(MechanismKind::Plain, domain),
-        }
-    }
-
-    /// Calls `each` for every user whose entries differ between `before` and this rule. False if the
-    /// rules cannot be compared by their users, so that every peer may be affected.
-    pub(crate) fn differences(&self, before: &Self, each: impl FnMut(Difference<'_>)) -> bool {
-        match (before, self) {
-            (
-                Self::Provider {
-                    version: before, ..
-                },
-                Self::Provider { version, .. },
-            ) => before == version,
-            (Self::Provider { .. }, _) | (_, Self::Provider { .. }) => false,
-            _ => {
-                PasswordTable::differences(before.table(), self.table(), each);
-                true
-            }
-        }
-    }
-
-    /// Its table of users, if it has one.
-    pub(crate) fn table(&self) -> Option<&PasswordTable> {
-        match self {
-            Self::NoUsers | Self::Provider { .. } => None,
-            Self::Table(table) => Some(table),
-        }
-    }
-
-    /// The version of the user's entry, if there is one.
-    pub(crate) fn version_of(&self, name: &[u8]) -> Option<u64> {
-        match self {
-            Self::NoUsers => None,
-            Self::Table(table) => table.get(name).map(|user| user.version),
-            Self::Provider { version, .. } => Some(*version),
-        }
-    }
-}
-
-impl fmt::Debug for PlainRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoUsers => f.write_str("NoUsers"),
-            Self::Table(table) => f.debug_tuple("Table").field(table).finish(),
-            Self::Provider { .. } => f.write_str("Provider(..)"),
-        }
-    }
-}
 
 /// The users of one domain. Passwords are kept only as hashes: as keyed hashes, or as the argon2id
 /// hashes they were given as.
@@ -201,13 +103,10 @@ impl PasswordTable {
         verifiers: Arc<ThreadPool>,
         users: HashMap<Bytes, Stored>,
     ) -> Self {
-        let costs = users.values().map(|stored| match stored {
-            Stored::Tag(_) => Cost::default(),
-            Stored::Hash(hash) => hash.cost(),
-        });
+        let costs = users.values().map(Stored::cost);
         let cost = costs.fold(Cost::default(), Cost::max);
         let users = users.into_iter().map(|(name, stored)| {
-            let place = HASHER.hash_one(&name[..]);
+            let place = place_of(&name);
             let version = 0;
             let user = User {
                 name,
@@ -232,11 +131,32 @@ impl PasswordTable {
 
     /// A table without the users of these names, and with those of `added`, whose passwords apply.
     pub(crate) fn edited(&self, gone: &HashSet<Bytes>, added: Option<&Self>) -> Self {
-        let kept = self.users.iter().filter(|user| !gone.contains(&user.name));
-        let users = kept.chain(added.into_iter().flat_map(|added| &added.users));
-        let users = users.map(|user| (user.name.clone(), user.stored.clone()));
-        let (key, verifiers) = (Arc::clone(&self.key), Arc::clone(&self.verifiers));
-        Self::of_stored(key, verifiers, users.collect())
+        let gone = gone.iter().filter_map(|name| self.number_of(name));
+        let gone: BTreeSet<usize> = gone.collect();
+        let mut gone = gone.into_iter().peekable();
+        let kept = self.in_places().zip(0..);
+        let kept = kept.filter(|(_, at)| gone.next_if_eq(at).is_none());
+        let mut kept = kept.map(|(user, _)| user).peekable();
+        let mut added_users = added.into_iter().flat_map(Self::in_places).peekable();
+        let len = self.len() + added.map_or(0, Self::len);
+        let mut edited = Self {
+            key: Arc::clone(&self.key),
+            places: Vec::with_capacity(len),
+            users: Vec::with_capacity(len),
+            cost: Cost::default(),
+            verifiers: Arc::clone(&self.verifiers),
+        };
+        loop {
+            let order = order(kept.peek(), added_users.peek());
+            let before = kept.next_if(|_| order.is_le());
+            let added = added_users.next_if(|_| order.is_ge());
+            let Some((place, user)) = added.or(before) else {
+                return edited;
+            };
+            edited.cost = edited.cost.max(user.stored.cost());
+            edited.places.push(place);
+            edited.users.push(user.clone());
+        }
     }
 
     /// The number of users.
@@ -247,7 +167,7 @@ impl PasswordTable {
     /// The first user at the place of `name` or after it, or the last of all, and whether it is at
     /// that place. The search does the same whether there is a user of that name.
     fn nearest(&self, name: &[u8]) -> (Option<&User>, bool) {
-        let place = HASHER.hash_one(name);
+        let place = place_of(name);
         let at = self.places.partition_point(|other| *other < place);
         let at = at.min(self.places.len().saturating_sub(1));
         (self.users.get(at), self.places.get(at) == Some(&place))
@@ -256,6 +176,21 @@ impl PasswordTable {
     fn get(&self, name: &[u8]) -> Option<&User> {
         let (user, _) = self.nearest(name);
         user.filter(|user| user.name == name)
+    }
+
+    /// The version of the user's entry, if there is one.
+    pub(crate) fn version_of(&self, name: &[u8]) -> Option<u64> {
+        self.get(name).map(|user| user.version)
+    }
+
+    /// The number of the user of that name in their order.
+    fn number_of(&self, name: &[u8]) -> Option<usize> {
+        let place = place_of(name);
+        let first = self.places.partition_point(|other| *other < place);
+        let mut same = self.users.iter().zip(&self.places).skip(first);
+        let mut same = same.by_ref().take_while(|(_, other)| **other == place);
+        let at = same.position(|(user, _)| user.name == name)?;
+        Some(first + at)
     }
 
     /// Whether a check takes too long to run on the caller's thread.
@@ -334,12 +269,18 @@ impl PasswordTable {
         self.users.iter().map(|user| (&user.name, &user.stored))
     }
 
-    fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
-        for user in &mut self.users {
-            let same = before
-                .and_then(|before| before.get(&user.name))
-                .filter(|before| before.stored.is_same(&user.stored));
-            user.version = same.map_or(fresh, |before| before.version);
+    /// Sets the versions of a table that replaces `before`. An entry that is the same as before keeps its
+    /// version, and every other entry gets the version `fresh`.
+    pub(crate) fn inherit(&mut self, before: Option<&Self>, fresh: u64) {
+        let mut before = before.into_iter().flat_map(Self::in_places).peekable();
+        for (place, user) in self.places.iter().zip(&mut self.users) {
+            let order = |(other_place, other): &(u64, &User)| {
+                (other_place, &other.name).cmp(&(place, &user.name))
+            };
+            while before.next_if(|other| order(other).is_lt()).is_some() {}
+            let same = before.next_if(|other| order(other).is_eq());
+            let same = same.filter(|(_, before)| before.stored.is_same(&user.stored));
+            user.version = same.map_or(fresh, |(_, before)| before.version);
         }
     }
 
@@ -356,16 +297,12 @@ impl PasswordTable {
         let mut before = before.into_iter().flat_map(Self::in_places).peekable();
         let mut after = after.into_iter().flat_map(Self::in_places).peekable();
         loop {
-            let order = match (before.peek(), after.peek()) {
-                (None, None) => return,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(before), Some(after)) => {
-                    (before.0, &before.1.name).cmp(&(after.0, &after.1.name))
-                }
-            };
+            let order = order(before.peek(), after.peek());
             let before = before.next_if(|_| order.is_le()).map(|(_, user)| user);
             let after = after.next_if(|_| order.is_ge()).map(|(_, user)| user);
+            if before.is_none() && after.is_none() {
+                return;
+            }
             let version = |user: Option<&User>| Some(user?.version);
             if version(before) != version(after)
                 && let Some(user) = after.or(before)
@@ -385,7 +322,32 @@ impl PasswordTable {
     }
 }
 
+/// The place of a user of that name.
+fn place_of(name: &[u8]) -> u64 {
+    #[cfg(test)]
+    tests::PLACES_SOUGHT.set(tests::PLACES_SOUGHT.get() + 1);
+    HASHER.hash_one(name)
+}
+
+/// Which of the next users of two tables comes first. One that is there comes before none.
+fn order(one: Option<&(u64, &User)>, other: Option<&(u64, &User)>) -> Ordering {
+    match (one, other) {
+        (Some((one_place, one)), Some((other_place, other))) => {
+            (one_place, &one.name).cmp(&(other_place, &other.name))
+        }
+        _ => one.is_none().cmp(&other.is_none()),
+    }
+}
+
 impl Stored {
+    /// The cost of a check of the password.
+    fn cost(&self) -> Cost {
+        match self {
+            Self::Tag(_) => Cost::default(),
+            Self::Hash(hash) => hash.cost(),
+        }
+    }
+
     /// Whether both are known to be the same password. One password hashed twice with different
     /// salts counts as two.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -402,6 +364,14 @@ mod tests {
     use super::*;
     use crate::auth::sync::thread_pool::PoolSettings;
     use crate::crypto::random::OsRandom;
+    use proptest::prelude::*;
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+
+    thread_local! {
+        /// The names whose places this thread has computed.
+        pub(super) static PLACES_SOUGHT: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn table(users: &[(impl AsRef<[u8]>, &str)]) -> PasswordTable {
         let key = Arc::new(HashKey::generate(&OsRandom).unwrap());
@@ -481,6 +451,79 @@ mod tests {
         after.inherit(Some(&before), 2);
         let versions = ["a", "b", "c", "d"].map(|name| after.get(name.as_bytes()).unwrap().version);
         assert_eq!(versions, [1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_change_of_users_computes_the_places_of_those_alone_and_copies_the_table_once() {
+        for count in [100, 3000] {
+            let names: Vec<String> = (0..count).map(|at| format!("user{at}")).collect();
+            let users: Vec<_> = names.iter().map(|name| (name, "secret")).collect();
+            let before = table(&users);
+            // The first copy of a name lets it be shared.
+            let before = before.edited(&HashSet::new(), None);
+            let added = table(&[("user7", "other"), ("user", "secret")]);
+            let added = added.edited(&HashSet::new(), None);
+            let gone = ["user8", "user9", "stranger"].map(Bytes::from).into();
+            let sought = PLACES_SOUGHT.get();
+            let mut after = None;
+            let work = allocation_counter::measure(|| {
+                let mut edited = before.edited(&gone, Some(&added));
+                edited.inherit(Some(&before), 1);
+                after = Some(edited);
+            });
+            assert_eq!(PLACES_SOUGHT.get() - sought, gone.len());
+            assert!(work.count_total <= 4, "{}", work.count_total);
+            assert_eq!(after.unwrap().len(), count - 2 + 1);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_table_that_is_edited_is_the_table_of_the_users_that_are_left(
+            users in proptest::collection::btree_map(0..40_u8, any::<bool>(), 0..30),
+            gone in proptest::collection::btree_set(0..40_u8, 0..9),
+            added in proptest::collection::btree_map(0..40_u8, any::<bool>(), 0..9),
+            hashed in proptest::collection::btree_set(0..40_u8, 0..2),
+        ) {
+            let of = |users: &BTreeMap<u8, bool>| {
+                let password = |user, is_one| match is_one {
+                    _ if hashed.contains(&user) => HASH,
+                    true => "one",
+                    false => "other",
+                };
+                let users = users.iter();
+                let users = users.map(|(user, is_one)| ([*user], password(*user, *is_one)));
+                users.collect::<Vec<_>>()
+            };
+            let key = Arc::new(HashKey::generate(&OsRandom).unwrap());
+            let table = |users: &BTreeMap<u8, bool>| {
+                let users = of(users).into_iter();
+                let users = users.map(|(user, password)| {
+                    (user, PasswordInput::written(password.as_bytes()).unwrap())
+                });
+                PasswordTable::new(Arc::clone(&key), self::table(&[("", "")]).verifiers, users)
+            };
+            let names = gone.iter().map(|user| Bytes::copy_from_slice(&[*user])).collect();
+            let mut before = table(&users);
+            before.inherit(None, 1);
+            let mut edited = before.edited(&names, Some(&table(&added)));
+            edited.inherit(Some(&before), 2);
+            let mut left = users.clone();
+            left.retain(|user, _| !gone.contains(user));
+            left.extend(added);
+            let expected = table(&left);
+            prop_assert_eq!(&edited.places, &expected.places);
+            prop_assert!(edited.cost == expected.cost);
+            let old = table(&users);
+            for (user, expected) in edited.users.iter().zip(&expected.users) {
+                prop_assert_eq!(&user.name, &expected.name);
+                prop_assert!(user.stored.is_same(&expected.stored));
+                let is_as_before = old.get(&user.name).is_some_and(|old| old.stored.is_same(&user.stored));
+                prop_assert_eq!(user.version, if is_as_before { 1 } else { 2 });
+            }
+        }
     }
 
     #[test]
