@@ -6,7 +6,8 @@ use crate::output::events::Events;
 use crate::runtime::block_on;
 use crate::security::client::ClientCredentials;
 use crate::security::key_file::load_key_pair;
-use crate::security::server::{LoadedPolicy, Scope, reloaded};
+use crate::security::scope::Scope;
+use crate::security::server::{LoadedPolicy, reloaded};
 use crate::signals::{Signal, Signals};
 use crate::socket::arguments::{BindArguments, LimitArguments};
 use clap::{Args, Subcommand, ValueEnum};
@@ -220,6 +221,7 @@ pub(crate) fn run(command: &TunnelCommand) -> Result<(), Failure> {
                     true => MechanismKind::Plain,
                     false => MechanismKind::Curve,
                 },
+                applies_topics: false,
             };
             let policy = LoadedPolicy::load(&arguments.policy, Some(scope))?;
             block_on(server(arguments, policy))

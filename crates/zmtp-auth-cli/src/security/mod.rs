@@ -7,4 +7,5 @@ pub(crate) mod key_file;
 pub(crate) mod new_file;
 pub(crate) mod password_input;
 pub(crate) mod reloads;
+pub(crate) mod scope;
 pub(crate) mod server;

@@ -6,6 +6,7 @@ use crate::security::argument_source;
 use crate::security::client::ClientCredentials;
 use crate::security::key_file::load_key_pair;
 use crate::security::reloads::{Came, MAX_LOADS, PATIENCE, Reloads};
+use crate::security::scope::Scope;
 use clap::Args;
 use std::fmt;
 use std::future::pending;
@@ -13,8 +14,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use zmtp_auth::auth::{
-    Authenticator, DomainSettings, PolicyFile, PolicyFileError, PolicyFileErrorKind,
-    PolicySettings, PolicyWarning,
+    Authenticator, PolicyFile, PolicyFileError, PolicyFileErrorKind, PolicyWarning,
 };
 use zmtp_auth::config::{CurveServer, WantsAccess, WantsMechanism};
 use zmtp_auth::zap::ZapRouter;
@@ -99,52 +99,6 @@ pub(crate) struct LoadedPolicy {
 
 /// The warnings, and the policy itself if it can still be read.
 type Reloaded = Result<(Vec<PolicyWarning>, Option<PolicyFile>), PolicyFileError>;
-
-/// The domain and the mechanism for which a socket asks the policy.
-pub(crate) struct Scope {
-    pub(crate) domain: String,
-    pub(crate) mechanism: MechanismKind,
-}
-
-impl Scope {
-    /// Returns why the policy can admit no peer, if so. Logs a warning if the named domain has no
-    /// section and `*` is used instead.
-    fn check(&self, settings: &PolicySettings) -> Result<(), String> {
-        let Self { domain, mechanism } = self;
-        let names = |section: &DomainSettings| match mechanism {
-            MechanismKind::Null => section.null.is_some(),
-            MechanismKind::Plain => section.plain.is_some(),
-            _ => section.curve.is_some(),
-        };
-        let star = settings.domain.get("*");
-        let ruling = match settings.domain.get(domain) {
-            Some(own) if names(own) || !own.inherit => Some(own),
-            Some(_) => star,
-            None => {
-                if star.is_some() && !domain.is_empty() {
-                    tracing::warn!("domain {domain:?} has no section: \"*\" applies to it");
-                }
-                star
-            }
-        };
-        if ruling.is_some_and(names) {
-            return Ok(());
-        }
-        let sections: Vec<_> = settings
-            .domain
-            .keys()
-            .map(|name| format!("{name:?}"))
-            .collect();
-        let sections = match sections.is_empty() {
-            true => "it has no sections".to_owned(),
-            false => format!("it has sections for {}", sections.join(", ")),
-        };
-        Err(format!(
-            "the policy admits no peer by {mechanism} in domain {domain:?}: {sections}; choose one \
-             with --domain"
-        ))
-    }
-}
 
 /// Reads the policy that an argument names.
 pub(crate) fn load_policy(path: &Path) -> Result<Result<PolicyFile, PolicyFileError>, Failure> {
@@ -343,6 +297,7 @@ impl ServerRole<'_> {
             let scope = Scope {
                 domain: self.domain.to_owned(),
                 mechanism: self.mechanism,
+                applies_topics: true,
             };
             let policy = LoadedPolicy::load(path, Some(scope))?;
             let router = policy.router()?;

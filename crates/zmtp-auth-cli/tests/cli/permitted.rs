@@ -165,3 +165,25 @@ fn a_rep_that_drops_a_request_answers_the_next_one() {
         assert_eq!(answer["frames"][1]["text"], "ok.1", "{answer}");
     }
 }
+
+#[test]
+fn a_tunnel_says_at_its_start_that_it_applies_no_topics() {
+    let house = house();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", taken.local_addr().unwrap());
+    let tunnel = format!(
+        "tunnel server --bind {endpoint} --forward tcp://127.0.0.1:1 --plain --policy @policy.toml"
+    );
+    let why = "topics for domain \"\", which a tunnel does not apply";
+    let told = house.ends(1, &tunnel);
+    assert!(told.contains(why), "{told}");
+    let told = house.ends(1, &format!("listen {endpoint} --type pull {SERVER}"));
+    assert!(!told.contains("does not apply"), "{told}");
+    // Those of `*` apply where the domain has none of its own.
+    house.policy("[domain.a]\nplain.users = { a = \"x\" }\n[domain.\"*\".topics]\n");
+    let told = house.ends(1, &format!("{tunnel} --domain a"));
+    assert!(told.contains("topics for domain \"a\""), "{told}");
+    house.policy("[domain.a]\nplain.users = { a = \"x\" }");
+    let told = house.ends(1, &format!("{tunnel} --domain a"));
+    assert!(!told.contains("does not apply"), "{told}");
+}
