@@ -179,7 +179,7 @@ fn a_tunnel_says_at_its_start_that_it_applies_no_topics() {
     assert!(told.contains(why), "{told}");
     let told = house.ends(1, &format!("listen {endpoint} --type pull {SERVER}"));
     assert!(!told.contains("does not apply"), "{told}");
-    // Those of `*` apply where the domain has none of its own.
+    // The topics of `*` apply where the domain has none of its own.
     house.policy("[domain.a]\nplain.users = { a = \"x\" }\n[domain.\"*\".topics]\n");
     let told = house.ends(1, &format!("{tunnel} --domain a"));
     assert!(told.contains("topics for domain \"a\""), "{told}");
