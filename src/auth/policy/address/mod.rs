@@ -1,6 +1,5 @@
 //! Address rules and lists of a policy, with blocks of addresses and IPv6 zones.
 
-pub(crate) mod address_hash;
 pub(crate) mod block;
 mod difference;
 pub(crate) mod list;

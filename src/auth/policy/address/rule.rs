@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use crate::access::address::{IpcPeer, PeerAddress};
-use crate::auth::policy::address::address_hash::AddressHash;
 use crate::auth::policy::address::block::{
     digits, first_of_block, first_v4, first_v6, parse_block, right_block, width,
 };
@@ -249,7 +248,7 @@ pub(crate) enum Match {
 /// number. Single addresses are blocks of full length. A lookup needs one step for each length that
 /// occurs, however many blocks there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Blocks<Bits: Eq + Hash>(pub(super) BTreeMap<u8, HashSet<Bits, AddressHash>>);
+pub(super) struct Blocks<Bits: Eq + Hash>(pub(super) BTreeMap<u8, HashSet<Bits>>);
 
 impl<Bits: Eq + Hash> Default for Blocks<Bits> {
     fn default() -> Self {
