@@ -82,8 +82,9 @@ impl CertificateDirectory {
     /// [`Authenticator::curve_user_id`](crate::auth::Authenticator::curve_user_id), as in pyzmq.
     ///
     /// A certificate whose name cannot be a user id is a bad file
-    /// ([`CertificateErrorKind::UserName`]), and so are all certificates of a key to which they give
-    /// different names ([`CertificateErrorKind::TwoNames`]). A certificate without a name keeps the
+    /// ([`CertificateErrorKind::UserName`](crate::cert::CertificateErrorKind::UserName)), and so are all
+    /// certificates of a key to which they give different names
+    /// ([`CertificateErrorKind::TwoNames`](crate::cert::CertificateErrorKind::TwoNames)). A certificate without a name keeps the
     /// default user id, with a warning.
     #[must_use]
     pub const fn with_names(mut self, names: bool) -> Self {
