@@ -16,6 +16,8 @@ pub(crate) struct Followed {
     pub(crate) source: Source,
     /// See [`Watched::base_version`].
     pub(crate) base_version: u64,
+    /// The base version when it was followed first. Earlier readings are of a source that it has replaced.
+    pub(crate) first_version: u64,
     pub(crate) settling: Settling<Name, Entry>,
     /// Whether the rule in force is that of the entries in force.
     pub(crate) is_ruling: bool,
@@ -37,6 +39,7 @@ impl Followed {
         Self {
             source: watched.source.clone(),
             base_version: watched.base_version,
+            first_version: watched.base_version,
             settling: Self::settling(watched),
             is_ruling: watched.base.is_some(),
             schedule: Schedule::new(now),
@@ -66,10 +69,19 @@ impl Followed {
         })
     }
 
+    /// Records that a reading begins at `now`. Returns which files it looks at.
+    pub(crate) fn begin(&mut self, now: Instant, poll: Duration) -> Scope {
+        let scope = self.scope(now, poll);
+        // Readings in between do not delay the next one of all files.
+        let passed = now.saturating_duration_since(self.read_whole);
+        self.schedule.begin(now, poll.saturating_sub(passed));
+        scope
+    }
+
     /// Which files the next reading looks at. At least one reading in the time of a poll reads all files,
     /// because a file system over a network may be slow to tell that a file has changed. A reading without
     /// news confirms the changes that the one before has shown, and looks at their files.
-    pub(crate) fn scope(&mut self, now: Instant, poll: Duration) -> Scope {
+    fn scope(&mut self, now: Instant, poll: Duration) -> Scope {
         let has_news = std::mem::take(&mut self.has_news);
         if now.saturating_duration_since(self.read_whole) >= poll {
             self.read_whole = now;
@@ -102,6 +114,7 @@ mod tests {
     use crate::auth::policy::password_file::{PasswordFileError, PasswordFileErrorKind};
     use crate::auth::policy::watched::issue::ReloadIssue;
     use crate::auth::policy::watched::reading::Entries;
+    use crate::auth::reload::schedule;
     use crate::cert::validity::Validity;
 
     const LONG: Duration = Duration::from_secs(20);
@@ -110,6 +123,7 @@ mod tests {
         Followed {
             source,
             base_version: 0,
+            first_version: 0,
             settling: Settling::new(Entries::new()),
             is_ruling: false,
             schedule: Schedule::new(Instant::now()),
@@ -143,6 +157,31 @@ mod tests {
             assert_eq!(followed.scope(now + LONG, LONG), Scope::Contents);
             followed.read_whole = now;
         }
+    }
+
+    #[test]
+    fn readings_between_do_not_delay_the_reading_of_all_files() {
+        let directory = Source::Directory(Domain::ALL, "keys".into(), Validity::default());
+        let mut followed = followed(directory);
+        let start = followed.read_whole;
+        let due = |followed: &Followed, at| {
+            schedule::next([followed.schedule].iter(), 0, start + at).is_some()
+        };
+        for passed in [Duration::ZERO, LONG * 9 / 10] {
+            assert_eq!(followed.begin(start + passed, LONG), Scope::Stamps);
+            followed.schedule.end();
+            followed.has_news = true;
+        }
+        assert!(!due(&followed, LONG - Duration::from_nanos(1)));
+        assert!(due(&followed, LONG));
+        assert_eq!(followed.begin(start + LONG, LONG), Scope::Contents);
+        followed.schedule.end();
+        assert!(!due(&followed, LONG + Duration::from_secs(1)));
+        // A poll that never comes does not keep the thread busy.
+        let years = Duration::from_secs(100 * 24 * 60 * 60);
+        followed.begin(start + years, Duration::MAX);
+        followed.schedule.end();
+        assert!(!due(&followed, years));
     }
 
     #[test]

@@ -38,10 +38,10 @@ impl Schedule {
         self.due = self.due.min(at);
     }
 
-    /// Records that a reading begins at `now`. The next one is due `poll` later.
-    pub(crate) fn begin(&mut self, now: Instant, poll: Duration) {
+    /// Records that a reading begins at `now`. The next one is due after `time`.
+    pub(crate) fn begin(&mut self, now: Instant, time: Duration) {
         self.begun = Some(now);
-        self.due = later(now, poll);
+        self.due = later(now, time);
     }
 
     /// Records that the reading has ended. Returns whether it was reported as hanging.

@@ -203,12 +203,11 @@ impl Reloading {
             let Some((ruled, followed)) = self.sources.iter_mut().nth(next) else {
                 return;
             };
-            followed.schedule.begin(now, self.settings.poll);
             let (auth, reader) = (self.auth.clone(), Arc::clone(&self.readers));
             let (read, watcher) = (Arc::clone(&self.read), Arc::clone(&self.watcher));
             let (ruled, source) = (ruled.clone(), followed.source.clone());
             let base_version = followed.base_version;
-            let scope = followed.scope(now, self.settings.poll);
+            let scope = followed.begin(now, self.settings.poll);
             let again = scope == Scope::Contents;
             let (known, follows) = (Arc::clone(&followed.known), followed.follows);
             let sender = self.hints.sender.clone();
@@ -259,6 +258,9 @@ impl Reloading {
         auth: &Authenticator,
     ) -> Option<ReloadEvent> {
         let followed = self.sources.get_mut(ruled)?;
+        if base_version < followed.first_version {
+            return None;
+        }
         let was_told = followed.schedule.end();
         let now = Instant::now();
         followed.follows = reading.is_some() && followed.base_version == base_version;
@@ -464,6 +466,42 @@ mod tests {
                 expected.remove(&event.domain);
             }
         }
+    }
+
+    #[test]
+    fn a_reading_of_a_source_that_was_replaced_is_no_reading_of_its_successor() {
+        let gates = [(); 2].map(|()| Arc::new(Gate::default()));
+        let [before, after] = gates.clone();
+        let read: Arc<Read> = Arc::new(move |source, _, _| {
+            if source.path() == Path::new("before") {
+                before.pass();
+            } else {
+                after.pass();
+            }
+            None
+        });
+        let auth = Authenticator::new();
+        let poll = Duration::from_millis(10);
+        let settings = ReloadSettings::default().with_poll(poll);
+        let watch = Watch::start_with(&auth, settings, Box::new(|_| {}), read).unwrap();
+        for (path, gate) in ["before", "after"].into_iter().zip(&gates) {
+            auth.change(|policy| {
+                let source = Source::Directory(Domain::ALL, path.into(), Validity::default());
+                let version = policy.version;
+                policy.watches.follow(watch.id, source, None, version);
+                Change::Claimed(MechanismKind::Curve, Domain::ALL)
+            });
+            watch.hint();
+            let end = Instant::now() + LONG;
+            while gate.waiting.load(Ordering::SeqCst) == 0 {
+                assert!(Instant::now() < end);
+                thread::yield_now();
+            }
+        }
+        gates[0].open();
+        thread::sleep(poll * 20);
+        assert_eq!(gates[1].waiting.load(Ordering::SeqCst), 1);
+        gates[1].open();
     }
 
     #[test]
