@@ -27,7 +27,8 @@ const LARGE_FRAME: usize = 16 * 1024;
 /// application works on.
 const LENT: usize = 6 * READ_BUSY;
 
-/// Larger memory is not kept: to allocate it costs little compared with the work on such a frame.
+/// Larger memory is not kept: to allocate it costs little compared with the work on such a frame. Nor is memory
+/// of less than [`LARGE_FRAME`], of which a peer could make a long list.
 const LENT_EACH: usize = 2 * READ_BUSY;
 
 /// A buffer to read into. Frames that are taken off its front share its memory.
@@ -178,7 +179,8 @@ impl Input {
 
     /// Keeps memory off whose front frames were taken, instead of the oldest that is kept if it is too much.
     fn lend(&mut self, mut memory: BytesMut) {
-        if memory.capacity() == self.allocation || self.allocation > LENT_EACH {
+        let is_worth_it = (LARGE_FRAME..=LENT_EACH).contains(&self.allocation);
+        if memory.capacity() == self.allocation || !is_worth_it {
             return;
         }
         memory.clear();
@@ -406,6 +408,28 @@ mod tests {
             let kept: usize = input.lent.iter().map(|(_, size)| size).sum();
             assert!(kept <= LENT, "{kept} for {len}");
         }
+    }
+
+    /// Otherwise a peer could make the list long, which is searched for each large frame.
+    #[test]
+    fn little_memory_is_not_kept() {
+        let mut input = Input::default();
+        for small in 20..1000 {
+            // The beginning of a small frame ends what is read, behind large ones.
+            let mut room = input.room(9, usize::MAX, usize::MAX);
+            let read = room.remaining_mut();
+            room.put_bytes(7, read);
+            input.on_read();
+            let large = input.bytes_mut().split_to(read - 10);
+            input.taken(3, read - 10);
+            drip(&mut input, small, small, small);
+            drop(large);
+            drop(input.bytes_mut().split_to(small));
+            input.taken(1, small);
+            let kept = input.lent.len();
+            assert!(kept <= LENT / LARGE_FRAME, "{kept} after {small}");
+        }
+        assert_eq!(input.read_size, READ_BUSY);
     }
 
     #[test]
