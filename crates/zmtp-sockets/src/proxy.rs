@@ -55,8 +55,9 @@ use sealed::Forward;
 /// room, nothing more is taken from the other.
 ///
 /// Topic permissions hold for what each socket receives, also for a ROUTER, which is told as
-/// [`SocketEvent::MessageNotPermitted`](crate::SocketEvent::MessageNotPermitted). The topic is the first
-/// frame, or the one behind an empty delimiter. An answer that leads back through a DEALER begins with a
+/// [`SocketEvent::MessageNotPermitted`](crate::SocketEvent::MessageNotPermitted). A peer needs
+/// permission for the first frame unless it is empty, and for the frame behind the first empty one, which a REP
+/// takes for the topic. An answer that leads back through a DEALER begins with a
 /// routing id, so a worker needs `publish = [""]` where its domain has a topic table.
 ///
 /// `capture` sees each message before it is passed on.

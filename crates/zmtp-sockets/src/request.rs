@@ -1,7 +1,7 @@
 //! What ROUTER and REP receive, and how they answer.
 #![forbid(unsafe_code)]
 
-use crate::peers::admission::{TopicFrame, topic_of};
+use crate::peers::admission::{TopicFrame, refused_topic};
 use bytes::Bytes;
 use std::sync::Arc;
 use zmtp_auth::Peer;
@@ -14,7 +14,7 @@ pub struct Request {
     from: Routed,
     /// What comes before the body of an answer: that of a REP ends with an empty frame (RFC 28).
     envelope: Vec<Bytes>,
-    /// Which frame of `message` is its topic.
+    /// Which frames of `message` can be its topic.
     topic: TopicFrame,
 }
 
@@ -94,21 +94,24 @@ impl Request {
         self.message.frames()
     }
 
-    /// The topic of the message, by which topic permissions are judged: the first frame, and behind the
-    /// empty frame of a request that a ROUTER receives, the second.
-    #[must_use]
-    pub fn topic(&self) -> &Bytes {
-        topic_of(&self.message, self.topic)
-    }
-
-    /// Whether the policy lets the peer publish the topic of the message now. A ROUTER and a REP return
-    /// every request, and leave the question to the program.
+    /// Whether the policy lets the peer publish the message now. A ROUTER and a REP return every request, and
+    /// leave the question to the program.
+    ///
+    /// The topic is the first frame. In a request that a ROUTER receives, it is also the frame behind the first
+    /// empty one, which a REP would take for it. An empty first frame is then no topic.
     ///
     /// It is true for every topic where the policy has no topic table, and for a peer that no policy has
     /// admitted.
     #[must_use]
     pub fn is_permitted(&self) -> bool {
-        self.from.peer.topics().may_publish(self.topic())
+        self.refused_topic().is_none()
+    }
+
+    /// The topic that the policy does not let the peer publish now. `None` if the request
+    /// [is permitted](Request::is_permitted).
+    #[must_use]
+    pub fn refused_topic(&self) -> Option<&Bytes> {
+        refused_topic(&self.from.peer.topics(), &self.message, self.topic)
     }
 
     /// Takes the message out.

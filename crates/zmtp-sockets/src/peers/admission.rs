@@ -13,23 +13,32 @@ pub(crate) fn is_admitted(peer: &Peer) -> bool {
     peer.grant().is_none_or(Grant::still_valid)
 }
 
-/// Which frame of a message is its topic.
+/// Which frames of a message can be its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TopicFrame {
     First,
-    /// The second, if the first is the empty delimiter of a request or reply (RFC 28).
+    /// Behind the empty delimiter of a request or reply (RFC 28). Frames before the delimiter are an envelope
+    /// to a REP that the message may reach, and the first of them is the topic to others. So both are topics.
     BehindDelimiter,
 }
 
-/// The topic of a message.
-pub(crate) fn topic_of(message: &Message, frame: TopicFrame) -> &Bytes {
-    match message.frames() {
-        [first, topic, ..] if first.is_empty() && frame == TopicFrame::BehindDelimiter => topic,
-        frames => &frames[0],
-    }
-}
-
-/// Whether the sender may publish the topic of a message.
-pub(crate) fn may_publish(topics: &Topics, message: &Message, frame: TopicFrame) -> bool {
-    topics.may_publish(topic_of(message, frame))
+/// The topic of a message that its sender may not publish. `None` if the message is permitted.
+pub(crate) fn refused_topic<'a>(
+    topics: &Topics,
+    message: &'a Message,
+    frame: TopicFrame,
+) -> Option<&'a Bytes> {
+    let frames = message.frames();
+    let behind = match frame {
+        TopicFrame::First => None,
+        TopicFrame::BehindDelimiter => {
+            let delimiter = frames.iter().position(Bytes::is_empty);
+            delimiter.and_then(|at| frames.get(at + 1))
+        }
+    };
+    let first = frames
+        .first()
+        .filter(|first| behind.is_none() || !first.is_empty());
+    let mut all = first.into_iter().chain(behind);
+    all.find(|topic| !topics.may_publish(topic))
 }

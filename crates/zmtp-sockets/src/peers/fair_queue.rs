@@ -3,7 +3,7 @@
 //! peers.
 #![forbid(unsafe_code)]
 
-use crate::peers::admission::{TopicFrame, is_admitted, may_publish, topic_of};
+use crate::peers::admission::{TopicFrame, is_admitted};
 use crate::peers::fair_queue::told::Told;
 use crate::peers::held::{Held, Inlet};
 use crate::peers::news::{Bell, News, PipeId};
@@ -12,7 +12,7 @@ use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll, ready};
 use tokio::task::coop;
-use zmtp_auth::net::{Incoming, Message, NetError, TryRecvError};
+use zmtp_auth::net::{Incoming, NetError, TryRecvError};
 use zmtp_auth::{Peer, Topics};
 
 pub(crate) mod told;
@@ -33,7 +33,7 @@ pub(crate) struct FairQueue<D> {
     next: u64,
     /// The turns that belong to the last operation still.
     pub(super) counted_turns: u8,
-    /// The topic of a message, if the policy says which of them a peer may publish.
+    /// Which frames are topics, if messages are dropped for them.
     pub(super) topic: Option<TopicFrame>,
     /// Messages that were dropped for their topic.
     pub(super) not_permitted: u64,
@@ -241,29 +241,24 @@ impl<D: Send + 'static> FairQueue<D> {
     #[inline]
     pub(super) fn received(&mut self, place: usize, incoming: Incoming) -> Turn<D> {
         self.turns.front_to_back();
-        match &incoming {
-            Incoming::Message(message) if !self.may_publish(&self.slots[place].topics, message) => {
-                self.drop_for_topic(Some(place), message);
-                Turn::NotPermitted
-            }
-            _ => Turn::Incoming(place, incoming),
+        if let Incoming::Message(message) = &incoming
+            && let Some(topic) = self.refused_topic(&self.slots[place].topics, message)
+        {
+            self.drop_for_topic(Some(place), topic);
+            return Turn::NotPermitted;
         }
+        Turn::Incoming(place, incoming)
     }
 
     /// Counts a message that is dropped for its topic, and tells it if the peer is in a place still.
     #[cold]
-    pub(super) fn drop_for_topic(&mut self, place: Option<usize>, message: &Message) {
+    pub(super) fn drop_for_topic(&mut self, place: Option<usize>, topic: &[u8]) {
         self.not_permitted = self.not_permitted.saturating_add(1);
         let slot = place.and_then(|place| self.slots.get_mut(place));
-        if let (Some(slot), Some(told), Some(frame)) = (slot, &self.told, self.topic) {
+        if let (Some(slot), Some(told)) = (slot, &self.told) {
             slot.not_permitted = slot.not_permitted.saturating_add(1);
-            told.not_permitted(&slot.data, topic_of(message, frame), slot.not_permitted);
+            told.not_permitted(&slot.data, topic, slot.not_permitted);
         }
-    }
-
-    pub(super) fn may_publish(&self, topics: &Topics, message: &Message) -> bool {
-        self.topic
-            .is_none_or(|topic| may_publish(topics, message, topic))
     }
 
     /// Takes the end of the next peer that was removed.

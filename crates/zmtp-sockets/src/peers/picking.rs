@@ -1,11 +1,12 @@
 //! Takes turns of a fair queue until one brings what a socket returns.
 #![forbid(unsafe_code)]
 
-use crate::peers::admission::{TopicFrame, is_admitted};
+use crate::peers::admission::{TopicFrame, is_admitted, refused_topic};
 use crate::peers::fair_queue::{FairQueue, Ticket, Turn};
+use bytes::Bytes;
 use std::task::{Context, Poll, ready};
-use zmtp_auth::Peer;
 use zmtp_auth::net::{Incoming, Message};
+use zmtp_auth::{Peer, Topics};
 
 /// Turns that one call takes at most without waiting: 1,024, which take less than a millisecond. A peer
 /// could otherwise keep the caller for as long as it sends what brings nothing.
@@ -85,6 +86,15 @@ impl<D: Send + 'static> FairQueue<D> {
         }
     }
 
+    /// The topic of a message that its sender may not publish, if the message is to be dropped for it.
+    pub(super) fn refused_topic<'a>(
+        &self,
+        topics: &Topics,
+        message: &'a Message,
+    ) -> Option<&'a Bytes> {
+        refused_topic(topics, message, self.topic?)
+    }
+
     /// Whether a message that a turn has brought may be received still, some time later. One that may not
     /// for its topic is counted and told.
     pub(crate) fn still_permits(
@@ -96,10 +106,10 @@ impl<D: Send + 'static> FairQueue<D> {
         if !is_admitted(sender) {
             return false;
         }
-        let is_permitted = self.may_publish(&sender.topics(), message);
-        if !is_permitted {
-            self.drop_for_topic(self.place(ticket), message);
+        let refused = self.refused_topic(&sender.topics(), message);
+        if let Some(topic) = refused {
+            self.drop_for_topic(self.place(ticket), topic);
         }
-        is_permitted
+        refused.is_none()
     }
 }

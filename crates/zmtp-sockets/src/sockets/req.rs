@@ -4,7 +4,7 @@
 use crate::endpoints::handle::{Endpoints, close};
 use crate::error::RequestError;
 use crate::options::SocketOptions;
-use crate::peers::admission::{TopicFrame, may_publish};
+use crate::peers::admission::{TopicFrame, refused_topic};
 use crate::peers::fair_queue::told::Told;
 use crate::peers::fair_queue::{FairQueue, Turn};
 use crate::peers::news::{PipeId, news};
@@ -174,7 +174,7 @@ impl Req {
 
     /// Whether a peer may publish the topic of its reply. If not, the reply is counted.
     fn permits(&mut self, peer: &Peer, reply: &Message) -> bool {
-        let is_permitted = may_publish(&peer.topics(), reply, TopicFrame::First);
+        let is_permitted = refused_topic(&peer.topics(), reply, TopicFrame::First).is_none();
         if !is_permitted {
             self.not_permitted = self.not_permitted.saturating_add(1);
         }

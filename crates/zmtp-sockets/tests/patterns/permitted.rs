@@ -440,37 +440,46 @@ async fn a_router_and_a_rep_are_told_whether_a_request_is_permitted() {
     let endpoint = router.bind(ANY_PORT, security.clone()).await.unwrap();
     let mut dealer = Dealer::new();
     dealer.connect(&endpoint, plain_client("alice")).unwrap();
-    let ours: [(&[&'static str], &str, bool); 5] = [
-        (&["a", "x"], "a", true),
-        (&["x", "a"], "x", false),
-        (&["", "a", "x"], "a", true),
-        (&["", "x", "a"], "x", false),
-        (&[""], "", false),
+    let ours: [(&[&'static str], Option<&str>); 11] = [
+        (&["a", "x"], None),
+        (&["x", "a"], Some("x")),
+        (&["", "a", "x"], None),
+        (&["", "x", "a"], Some("x")),
+        (&["", "", "a"], Some("")),
+        (&[""], Some("")),
+        // A REP that gets the request would take what is behind the delimiter for its topic.
+        (&["a", "", "x"], Some("x")),
+        (&["a", "x", "", "x"], Some("x")),
+        (&["x", "", "a"], Some("x")),
+        (&["a", "", "a", "", "x"], None),
+        (&["a", ""], None),
     ];
-    for (frames, topic, is_permitted) in ours {
+    for (frames, refused) in ours {
         let frames: Vec<_> = frames.iter().copied().map(Bytes::from).collect();
         soon(dealer.send(frames.clone())).await;
         let request = soon(router.recv()).await;
-        assert_eq!(request.topic(), topic);
-        assert_eq!(request.is_permitted(), is_permitted, "{frames:?}");
+        let topic = refused.map(Bytes::from);
+        assert_eq!(request.refused_topic(), topic.as_ref(), "{frames:?}");
+        assert_eq!(request.is_permitted(), refused.is_none());
     }
     let mut rep = Rep::new();
     let endpoint = rep.bind(ANY_PORT, security).await.unwrap();
     let mut dealer = Dealer::new();
     dealer.connect(&endpoint, plain_client("alice")).unwrap();
-    let ours: [(&[&'static str], &str, bool); 4] = [
-        (&["", "a", "x"], "a", true),
-        (&["", "x", "a"], "x", false),
+    let ours: [(&[&'static str], Option<&str>); 5] = [
+        (&["", "a", "x"], None),
+        (&["", "x", "a"], Some("x")),
         // What stands in the envelope is not judged, and what is received is.
-        (&["a", "", "x"], "x", false),
-        (&["", "", "a"], "", false),
+        (&["a", "", "x"], Some("x")),
+        (&["x", "", "a"], None),
+        (&["", "", "a"], Some("")),
     ];
-    for (frames, topic, is_permitted) in ours {
+    for (frames, refused) in ours {
         let frames: Vec<_> = frames.iter().copied().map(Bytes::from).collect();
         soon(dealer.send(frames.clone())).await;
         let request = soon(rep.recv()).await;
-        assert_eq!(request.topic(), topic);
-        assert_eq!(request.is_permitted(), is_permitted, "{frames:?}");
+        let topic = refused.map(Bytes::from);
+        assert_eq!(request.refused_topic(), topic.as_ref(), "{frames:?}");
     }
     policy.clear_topics("test");
     soon(dealer.send(["", "x"])).await;
@@ -496,8 +505,15 @@ async fn a_proxy_passes_on_what_may_be_published_alone() {
     let mut worker = Rep::new();
     worker.connect(&backend, plain_client("bob")).unwrap();
     let forwarding = tokio::spawn(zmtp_sockets::proxy(router, workers, |_| {}));
-    for topic in ["x", "a1", "x", "a2"] {
-        soon(clients.send(["", topic])).await;
+    for frames in [
+        &["", "x"][..],
+        &["", "a1"],
+        // A REP takes what is behind the first empty frame.
+        &["a", "", "x"],
+        &["", "a2"],
+    ] {
+        let frames: Vec<_> = frames.iter().copied().map(Bytes::from).collect();
+        soon(clients.send(frames)).await;
     }
     for topic in ["a1", "a2"] {
         let request = soon(worker.recv()).await;

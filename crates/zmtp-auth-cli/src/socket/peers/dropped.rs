@@ -40,9 +40,9 @@ impl Peers {
         request: &Request,
         routing_id: Option<&Bytes>,
     ) -> Result<bool, Stop> {
-        if request.is_permitted() {
+        let Some(topic) = request.refused_topic() else {
             return Ok(true);
-        }
+        };
         self.introduce(request.peer(), routing_id).await?;
         let count = match self.known.get_mut(&place_of(request.peer())) {
             Some(known) => {
@@ -52,7 +52,6 @@ impl Peers {
             None => 1,
         };
         if is_told(count) {
-            let topic = request.topic();
             let shown = &topic[..topic.len().min(TOPIC_SHOWN)];
             self.not_permitted(request.peer(), shown, count)?;
         }
