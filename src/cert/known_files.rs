@@ -212,18 +212,15 @@ impl KnownFiles {
         let real = directory.path().canonicalize();
         self.round += 1;
         let (round, files) = (self.round, &mut self.files);
-        let mut found = 0;
         let mut is_known = |name: &OsStr, stamp: &dyn Fn() -> Option<Stamp>| {
-            let is_known = files.get_mut(name).is_some_and(|known| {
+            files.get_mut(name).is_some_and(|known| {
                 known.round = round;
                 match scope {
                     Scope::Contents => false,
                     Scope::Only(names) if !names.contains(name) => known.stamp.is_some(),
                     Scope::Only(_) | Scope::Stamps => known.is_as_before(stamp),
                 }
-            });
-            found += usize::from(is_known);
-            is_known
+            })
         };
         let mut listing = Listing::of(directory, |name, entry| {
             is_known(name, &|| Stamp::of(&entry.metadata().ok()?))
@@ -235,16 +232,15 @@ impl KnownFiles {
         for file in &listing.files {
             self.read_file(file, directory, now);
         }
-        if found + listing.files.len() < self.files.len() {
-            let changed = &mut self.changed;
-            self.files.retain(|name, known| {
-                let is_there = known.round == round;
-                if !is_there {
-                    changed.add(name, &known.found);
-                }
-                is_there
-            });
-        }
+        // A listing of a directory that changes meanwhile may name a file twice, so names are not counted.
+        let changed = &mut self.changed;
+        self.files.retain(|name, known| {
+            let is_there = known.round == round;
+            if !is_there {
+                changed.add(name, &known.found);
+            }
+            is_there
+        });
         self.others = listing.others;
         self.links = real.ok().zip(listing.links);
         Ok(())
