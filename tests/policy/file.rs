@@ -313,6 +313,26 @@ fn what_values_say_together_is_an_error_with_its_place() {
 }
 
 #[test]
+fn all_that_is_wrong_in_one_section_is_told_at_once() {
+    let dir = TempDir::new().unwrap();
+    let path = write(
+        &dir,
+        "[domain.'*']\ninherit = true\nlayout = 'czmq'\nnames = true\nreload = true\n\
+         validity = { not-after = 2027-01-01T00:00:00Z }\nnull.any = true\nplain.users = {}\n\
+         [domain.'*'.topics]\nada = { publish = [] }\n'plain:*' = { publish = [] }",
+    );
+    let errors = PolicyFile::load(&path).unwrap().lint_all().unwrap_err();
+    let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    let parts = [
+        "inherit", "validity", "layout", "names", "reload", "\"ada\"", "plain:*",
+    ];
+    assert_eq!(told.len(), parts.len(), "{told:?}");
+    for (told, part) in told.iter().zip(parts) {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
 fn errors_of_the_parser_say_what_to_write() {
     for (text, hint) in [
         ("[domain.*]\nnull.any = true", "[domain.\"*\"]"),

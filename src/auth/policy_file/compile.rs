@@ -126,8 +126,10 @@ impl PolicyFile {
                 Ok(table) => {
                     rules.topics.0.insert(scope, Arc::new(table));
                 }
-                Err(reason) => {
-                    errors.push(self.error(format!("domain.{}.topics", key(name)), reason));
+                Err(reasons) => {
+                    let place = format!("domain.{}.topics", key(name));
+                    let reasons = reasons.into_iter();
+                    errors.extend(reasons.map(|reason| self.error(place.clone(), reason)));
                 }
             }
         }
@@ -170,7 +172,7 @@ impl DomainRules<'_> {
     /// Adds the rules of the domain. Returns what is wrong with its section.
     fn compile(&self, rules: &mut Rules) -> impl Iterator<Item = Wrong> {
         let settings = self.settings;
-        let checked = self.check().err();
+        let checked = self.check();
         let lists = (settings.allow.as_deref(), settings.deny.as_deref());
         let listed = rules.addresses.set(Some(&self.domain), lists);
         let listed = listed.err().map(|reason| ("", reason.into()));
@@ -191,43 +193,50 @@ impl DomainRules<'_> {
         let curve = settings.curve.as_ref().map(|it| self.curve(it, rules));
         let (curve, curve_error) = apart(curve);
         self.rule(&mut rules.curve, curve, CurveRule::no_keys);
-        let wrong = [
-            checked,
+        let more = [
             listed,
             plain_error.map(|reason| ("plain", reason)),
             curve_error.map(|reason| ("curve", reason)),
         ];
-        wrong.into_iter().flatten()
+        checked.chain(more.into_iter().flatten())
     }
 
-    /// Checks the combination of the values of a section.
-    fn check(&self) -> Result<(), Wrong> {
+    /// What is wrong with the combination of the values of a section.
+    fn check(&self) -> impl Iterator<Item = Wrong> {
         let settings = self.settings;
         let is_all = self.domain == Domain::ALL;
-        if settings.inherit && is_all {
-            return Err(("inherit", PolicyFileErrorKind::NothingToInherit));
-        }
         let directory = matches!(settings.curve, Some(CurveSettings::Certificates(_)));
         let keys = directory || matches!(settings.curve, Some(CurveSettings::Keys(_)));
-        if settings.validity.is_some() && !keys {
-            return Err(("validity", PolicyFileErrorKind::ValidityWithoutKeys));
-        }
-        if settings.layout.is_some() && !directory {
-            return Err(("layout", PolicyFileErrorKind::LayoutWithoutDirectory));
-        }
-        if settings.names && !directory {
-            return Err(("names", PolicyFileErrorKind::NamesWithoutDirectory));
-        }
-        if settings.reload {
-            let file = matches!(settings.plain, Some(PlainSettings::File(_)));
-            if !directory && !file {
-                return Err(("reload", PolicyFileErrorKind::ReloadWithoutFiles));
-            }
-            if !cfg!(feature = "reload") {
-                return Err(("reload", PolicyFileErrorKind::ReloadNotBuilt));
-            }
-        }
-        Ok(())
+        let files = directory || matches!(settings.plain, Some(PlainSettings::File(_)));
+        let has_reload = cfg!(feature = "reload");
+        let wrong = [
+            (
+                settings.inherit && is_all,
+                ("inherit", PolicyFileErrorKind::NothingToInherit),
+            ),
+            (
+                settings.validity.is_some() && !keys,
+                ("validity", PolicyFileErrorKind::ValidityWithoutKeys),
+            ),
+            (
+                settings.layout.is_some() && !directory,
+                ("layout", PolicyFileErrorKind::LayoutWithoutDirectory),
+            ),
+            (
+                settings.names && !directory,
+                ("names", PolicyFileErrorKind::NamesWithoutDirectory),
+            ),
+            (
+                settings.reload && !files,
+                ("reload", PolicyFileErrorKind::ReloadWithoutFiles),
+            ),
+            (
+                settings.reload && files && !has_reload,
+                ("reload", PolicyFileErrorKind::ReloadNotBuilt),
+            ),
+        ];
+        let wrong = wrong.into_iter().filter(|(is_wrong, _)| *is_wrong);
+        wrong.map(|(_, wrong)| wrong)
     }
 
     /// Enters the rule for one mechanism. If the section does not name the mechanism, it gets the

@@ -66,6 +66,9 @@ fn qualified(name: &str) -> Option<(MechanismKind, &str)> {
 
 /// Creates the table of a domain, and adds warnings about its entries. `may_know` says whether a rule
 /// of the domain may admit a user.
+///
+/// # Errors
+/// Returns what is wrong with its entries, the first error of each.
 pub(super) fn compile(
     policy: &PolicySettings,
     domain: &Domain,
@@ -73,13 +76,19 @@ pub(super) fn compile(
     topics: &BTreeMap<String, TopicSettings>,
     may_know: impl Fn(&TopicUser) -> bool,
     warnings: &mut Vec<PolicyWarning>,
-) -> Result<TopicTable, PolicyFileErrorKind> {
+) -> Result<TopicTable, Vec<PolicyFileErrorKind>> {
     let mechanisms = mechanisms(policy, settings);
     let mut named: BTreeSet<TopicUser> = BTreeSet::new();
     let mut table = TopicTable::new();
+    let mut errors = Vec::new();
     for (name, settings) in topics {
-        let failed = |reason| PolicyFileErrorKind::TopicPermissions(name.clone(), reason);
-        let permissions = settings.permissions().map_err(failed)?;
+        let permissions = match settings.permissions() {
+            Ok(permissions) => permissions,
+            Err(reason) => {
+                errors.push(PolicyFileErrorKind::TopicPermissions(name.clone(), reason));
+                continue;
+            }
+        };
         for covered in settings.covered() {
             let (name, covered) = (name.clone(), covered.clone());
             let warning = PolicyWarning::CoveredPrefix(domain.clone(), name, covered);
@@ -89,30 +98,44 @@ pub(super) fn compile(
             table = table.with_others(permissions);
             continue;
         }
-        let (mechanism, user) = match (qualified(name), &mechanisms[..]) {
-            // It would read as all users of the mechanism.
-            (Some((_, OTHERS)), _) => return Err(PolicyFileErrorKind::TopicUser(name.clone())),
-            (Some(user), _) => user,
-            (None, [only]) => (*only, name.as_str()),
-            (None, []) => {
-                warnings.push(unknown(domain, name));
-                continue;
+        match user(name, &mechanisms) {
+            Err(error) => errors.push(error),
+            Ok(None) => warnings.push(unknown(domain, name)),
+            Ok(Some(user)) => {
+                if !mechanisms.contains(&user.0) || !may_know(&user) {
+                    warnings.push(unknown(domain, name));
+                }
+                table = table.with_user(user.0, user.1.clone(), permissions);
+                if !named.insert(user) {
+                    errors.push(PolicyFileErrorKind::SameTopicUser(name.clone()));
+                }
             }
-            (None, _) => return Err(PolicyFileErrorKind::TopicMechanism(name.clone())),
-        };
-        if user.is_empty() || user.len() > MAX_PLAIN_LEN {
-            return Err(PolicyFileErrorKind::TopicUser(name.clone()));
-        }
-        let user = (mechanism, Bytes::copy_from_slice(user.as_bytes()));
-        if !mechanisms.contains(&mechanism) || !may_know(&user) {
-            warnings.push(unknown(domain, name));
-        }
-        table = table.with_user(mechanism, user.1.clone(), permissions);
-        if !named.insert(user) {
-            return Err(PolicyFileErrorKind::SameTopicUser(name.clone()));
         }
     }
-    Ok(table)
+    if errors.is_empty() {
+        Ok(table)
+    } else {
+        Err(errors)
+    }
+}
+
+/// The user that an entry of that name is about, in a domain with these mechanisms. `None` if it has none.
+fn user(
+    name: &str,
+    mechanisms: &[MechanismKind],
+) -> Result<Option<TopicUser>, PolicyFileErrorKind> {
+    let (mechanism, user) = match (qualified(name), mechanisms) {
+        // It would read as all users of the mechanism.
+        (Some((_, OTHERS)), _) => return Err(PolicyFileErrorKind::TopicUser(name.to_owned())),
+        (Some(user), _) => user,
+        (None, [only]) => (*only, name),
+        (None, []) => return Ok(None),
+        (None, _) => return Err(PolicyFileErrorKind::TopicMechanism(name.to_owned())),
+    };
+    if user.is_empty() || user.len() > MAX_PLAIN_LEN {
+        return Err(PolicyFileErrorKind::TopicUser(name.to_owned()));
+    }
+    Ok(Some((mechanism, Bytes::copy_from_slice(user.as_bytes()))))
 }
 
 fn unknown(domain: &Domain, name: &str) -> PolicyWarning {
