@@ -78,6 +78,14 @@ impl Followed {
         scope
     }
 
+    /// Records that a reading has shown nothing. The next one begins anew.
+    pub(crate) fn show_nothing(&mut self) {
+        // What is known may be half changed.
+        self.known = Arc::default();
+        self.follows = false;
+        self.has_news = true;
+    }
+
     /// Which files the next reading looks at. At least one reading in the time of a poll reads all files,
     /// because a file system over a network may be slow to tell that a file has changed. A reading without
     /// news confirms the changes that the one before has shown, and looks at their files.
@@ -182,6 +190,19 @@ mod tests {
         followed.begin(start + years, Duration::MAX);
         followed.schedule.end();
         assert!(!due(&followed, years));
+    }
+
+    #[test]
+    fn a_change_is_not_lost_with_the_reading_that_it_has_caused() {
+        let directory = Source::Directory(Domain::ALL, "keys".into(), Validity::default());
+        let mut followed = followed(directory);
+        let (now, known) = (followed.read_whole, Arc::clone(&followed.known));
+        followed.follows = true;
+        assert_eq!(followed.begin(now, LONG), Scope::Stamps);
+        followed.show_nothing();
+        assert!(!followed.follows && !Arc::ptr_eq(&followed.known, &known));
+        assert_eq!(followed.begin(now, LONG), Scope::Stamps);
+        assert_eq!(followed.begin(now, LONG), Scope::Only([].into()));
     }
 
     #[test]

@@ -226,6 +226,9 @@ impl Reloading {
             if let Err(error) = spawned {
                 tracing::warn!(%error, "cannot start a thread to reload files; trying again later");
                 followed.schedule.end();
+                followed.show_nothing();
+                let soon = schedule::later(now, self.settings.debounce);
+                followed.schedule.make_due_by(soon);
                 return;
             }
         }
@@ -265,8 +268,7 @@ impl Reloading {
         let now = Instant::now();
         followed.follows = reading.is_some() && followed.base_version == base_version;
         if reading.is_none() {
-            // It may have left what it knows half changed.
-            followed.known = Arc::default();
+            followed.show_nothing();
         }
         if followed.base_version != base_version {
             // An explicit call has loaded the files since this reading began, and may have read
