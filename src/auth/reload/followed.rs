@@ -78,7 +78,7 @@ impl Followed {
         scope
     }
 
-    /// Records that a reading has shown nothing. The next one begins anew.
+    /// Records that a reading has shown nothing. The next one looks at all files again.
     pub(crate) fn show_nothing(&mut self) {
         // What is known may be half changed.
         self.known = Arc::default();
