@@ -32,7 +32,8 @@ pub(crate) enum Exit {
     /// The peer refuses us with status 400, 500 or a reason of its own, or `policy explain` says that a
     /// peer would be refused so.
     Refused = 3,
-    /// The peer cannot decide now, or the policy that is explained refuses for now. That is status 300, which shows as an early close.
+    /// The peer cannot decide now, or the policy that is explained refuses for now. That is status 300, which
+    /// shows as an early close.
     Temporary = 4,
     /// The two sides speak different protocols, or the keys do not match.
     Protocol = 5,
