@@ -55,7 +55,8 @@ pub(crate) enum Scope {
     #[default]
     Stamps,
     /// As `Stamps`, about the files of these names, since the reading confirms the one before. Other files
-    /// count as they are known. Where the directory is listed nevertheless, new files are read too.
+    /// count as they are known. Where the directory is listed nevertheless, new files are read too. Those that
+    /// are no certificates by name are searched for secret keys as ever.
     Only(HashSet<OsString>),
 }
 
@@ -153,6 +154,8 @@ impl KnownFiles {
         };
         if !is_read && let Err(error) = self.read_listed(&scope, directory, now) {
             self.follows = false;
+            // The next reading lists again, since what is known of the directory may hold no longer.
+            self.links = None;
             return Err(cannot_be_listed(directory, &error));
         }
         self.scope = scope;
@@ -574,6 +577,8 @@ mod tests {
             fs::remove_file(path(6)).unwrap();
             fs::write(path(9), text(KEY)).unwrap();
         };
+        // Longer than the kernel's clock for files takes to go on.
+        std::thread::sleep(Duration::from_millis(30));
         change();
         known.prepare(only(&[3, 5]), true);
         assert_eq!(reads(&mut known, directory.path(), LATER), 1);
@@ -599,15 +604,40 @@ mod tests {
     #[test]
     fn a_file_that_has_just_changed_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
         fs::write(directory.path().join("a.key"), text(KEY)).unwrap();
-        let mut known = KnownFiles::default();
-        for _ in 0..3 {
-            assert_eq!(reads(&mut known, directory.path(), Duration::ZERO), 1);
+        let (mut known, of) = (
+            KnownFiles::default(),
+            CertificateDirectory::new(directory.path()),
+        );
+        for expected in 1..4 {
+            known.read(&of, now).unwrap();
+            assert_eq!(known.reads, expected);
         }
         // The clock was set back.
         let file = File::open(directory.path().join("a.key")).unwrap();
         let stamp = Stamp::of(&file.metadata().unwrap()).unwrap();
         assert!(!stamp.is_settled(SystemTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn a_directory_that_could_not_be_listed_is_listed_by_the_reading_that_confirms_it() {
+        for files in [0, 1] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("keys");
+            fs::create_dir(&path).unwrap();
+            for number in 0..files {
+                fs::write(path.join(format!("{number}.key")), text(KEY)).unwrap();
+            }
+            let (mut known, of) = (KnownFiles::default(), CertificateDirectory::new(&path));
+            known.read(&of, SystemTime::now()).unwrap();
+            fs::remove_dir_all(&path).unwrap();
+            fs::write(&path, "").unwrap();
+            for scope in [Scope::Stamps, Scope::Only(HashSet::new())] {
+                known.prepare(scope, true);
+                assert!(known.read(&of, SystemTime::now()).is_err());
+            }
+        }
     }
 
     #[test]

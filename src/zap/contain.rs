@@ -18,7 +18,7 @@ pub(crate) struct Panicked;
 /// Returns [`Panicked`] if it panics.
 pub(crate) fn contain<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     // A panic can leave only the foreign code's own state half changed, and the next call has to
-    // cope with that. What the call borrows of ours is not used after a panic.
+    // cope with that. What the call borrows of ours is replaced after a panic, or never half changed by one.
     catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
         // Dropping the payload can panic as well. Its panic's payload is leaked, so that this ends.
         if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -105,7 +105,12 @@ impl FileWatcher {
         lock(&self.relevant).insert(source.path().to_owned(), relevant);
         // If another reading hangs while it holds the watcher, changes are noticed by polling.
         let held = (0..HINT_TRIES).find_map(|_| {
-            let watcher = self.watcher.try_lock().ok();
+            let watcher = match self.watcher.try_lock() {
+                Ok(held) => Some(held),
+                // A panic under the lock leaves whole entries behind.
+                Err(TryLockError::Poisoned(held)) => Some(held.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
             if watcher.is_none() {
                 thread::sleep(HINT_PAUSE);
             }

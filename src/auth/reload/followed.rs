@@ -4,7 +4,7 @@
 use crate::auth::policy::watched::reading::{Entry, Name, Reading};
 use crate::auth::policy::watched::source::Source;
 use crate::auth::policy::watched::watches::Watched;
-use crate::auth::reload::schedule::Schedule;
+use crate::auth::reload::schedule::{self, Schedule};
 use crate::auth::reload::settling::Settling;
 use crate::cert::known_files::{KnownFiles, Scope};
 use std::path::Path;
@@ -26,8 +26,9 @@ pub(crate) struct Followed {
     pub(crate) has_news: bool,
     /// The permission bits of the latest warning about them.
     warned_of: Option<u32>,
-    /// The files that were read, and when all of them were read last.
+    /// The files that were read.
     pub(crate) known: Arc<Mutex<KnownFiles>>,
+    /// When the last reading of all files began, or the source was followed.
     read_whole: Instant,
     /// Whether `settling` has seen the reading before. The next one may then be about changes alone.
     pub(crate) follows: bool,
@@ -71,15 +72,17 @@ impl Followed {
 
     /// Records that a reading begins at `now`. Returns which files it looks at.
     pub(crate) fn begin(&mut self, now: Instant, poll: Duration) -> Scope {
-        let scope = self.scope(now, poll);
+        let scope = self.take_scope(now, poll);
         // Readings in between do not delay the next one of all files.
         let passed = now.saturating_duration_since(self.read_whole);
         self.schedule.begin(now, poll.saturating_sub(passed));
         scope
     }
 
-    /// Records that a reading has shown nothing. The next one looks at all files again.
-    pub(crate) fn show_nothing(&mut self) {
+    /// Records that a reading has shown nothing at `now`. The next one comes after the debounce, and looks at
+    /// all files again.
+    pub(crate) fn show_nothing(&mut self, now: Instant, debounce: Duration) {
+        self.schedule.make_due_by(schedule::later(now, debounce));
         // What is known may be half changed.
         self.known = Arc::default();
         self.follows = false;
@@ -89,7 +92,7 @@ impl Followed {
     /// Which files the next reading looks at. At least one reading in the time of a poll reads all files,
     /// because a file system over a network may be slow to tell that a file has changed. A reading without
     /// news confirms the changes that the one before has shown, and looks at their files.
-    fn scope(&mut self, now: Instant, poll: Duration) -> Scope {
+    fn take_scope(&mut self, now: Instant, poll: Duration) -> Scope {
         let has_news = std::mem::take(&mut self.has_news);
         if now.saturating_duration_since(self.read_whole) >= poll {
             self.read_whole = now;
@@ -148,7 +151,7 @@ mod tests {
         let directory = Source::Directory(Domain::ALL, "keys".into(), Validity::default());
         let mut followed = followed(directory);
         let now = followed.read_whole;
-        assert_eq!(followed.scope(now, LONG), Scope::Stamps);
+        assert_eq!(followed.take_scope(now, LONG), Scope::Stamps);
         let issue = || Entry::Issue(ReloadIssue::Hangs);
         let names = [
             Name::File("keys/a.key".into()),
@@ -158,11 +161,11 @@ mod tests {
         let settled = followed.settling.see(&reading, None, |_| true, now, LONG);
         assert!(settled.is_empty());
         let changing = ["a.key".into(), "b".into()].into();
-        assert_eq!(followed.scope(now, LONG), Scope::Only(changing));
+        assert_eq!(followed.take_scope(now, LONG), Scope::Only(changing));
         followed.has_news = true;
-        assert_eq!(followed.scope(now, LONG), Scope::Stamps);
+        assert_eq!(followed.take_scope(now, LONG), Scope::Stamps);
         for _ in 0..2 {
-            assert_eq!(followed.scope(now + LONG, LONG), Scope::Contents);
+            assert_eq!(followed.take_scope(now + LONG, LONG), Scope::Contents);
             followed.read_whole = now;
         }
     }
@@ -199,7 +202,7 @@ mod tests {
         let (now, known) = (followed.read_whole, Arc::clone(&followed.known));
         followed.follows = true;
         assert_eq!(followed.begin(now, LONG), Scope::Stamps);
-        followed.show_nothing();
+        followed.show_nothing(now, LONG);
         assert!(!followed.follows && !Arc::ptr_eq(&followed.known, &known));
         assert_eq!(followed.begin(now, LONG), Scope::Stamps);
         assert_eq!(followed.begin(now, LONG), Scope::Only([].into()));

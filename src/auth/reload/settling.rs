@@ -97,19 +97,19 @@ impl<N: Ord + Clone, E: Content + Clone> Settling<N, E> {
         looked_at.extend(self.changing.keys().cloned());
         let mut settled = BTreeMap::new();
         for name in looked_at {
-            let is_as_before = about.is_some_and(|about| !about.contains(&name));
-            let before = self.changing.get(&name).filter(|_| is_as_before);
-            let before = before.map(|changing| changing.seen.clone());
-            let seen = match &before {
+            let is_unchanged = about.is_some_and(|about| !about.contains(&name));
+            let changing = self.changing.get(&name).filter(|_| is_unchanged);
+            let last_seen = changing.map(|changing| changing.seen.clone());
+            let seen = match &last_seen {
                 Some(seen) => seen.as_ref(),
                 None => reading.get(&name),
             };
             if seen.is_none() && !is_covered(&name) {
                 continue;
             }
-            let before = self.in_force.get(&name).cloned();
+            let was_in_force = self.in_force.get(&name).cloned();
             if self.see_one(&name, seen, now, debounce) {
-                settled.insert(name, before);
+                settled.insert(name, was_in_force);
             }
         }
         settled

@@ -141,7 +141,7 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, HashSet};
-    use std::fs;
+    use std::fs::{self, File};
     use std::os::unix::fs::symlink;
     use std::path::Path;
     use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -261,12 +261,18 @@ mod tests {
             for policy in &mut policies {
                 policy.rule_curve(Domain::ALL, CurveRule::no_keys());
             }
+            // Two changes may come within one tick of the kernel's clock.
+            let mut times = (0..).map(|second| UNIX_EPOCH + Duration::from_secs(1_000_000_000 + second));
             for (edits, reads_all, follows) in steps {
                 for (file, text, is_link) in edits {
                     let path = path_of(&directory, file);
                     let _absent = fs::remove_file(&path);
                     match text {
-                        Some(text) => fs::write(&path, text).unwrap(),
+                        Some(text) => {
+                            fs::write(&path, text).unwrap();
+                            let file = File::options().write(true).open(&path).unwrap();
+                            file.set_modified(times.next().unwrap()).unwrap();
+                        }
                         None if is_link => symlink(path_of(&directory, (file + 1) % 8), &path).unwrap(),
                         None => {}
                     }

@@ -226,9 +226,7 @@ impl Reloading {
             if let Err(error) = spawned {
                 tracing::warn!(%error, "cannot start a thread to reload files; trying again later");
                 followed.schedule.end();
-                followed.show_nothing();
-                let soon = schedule::later(now, self.settings.debounce);
-                followed.schedule.make_due_by(soon);
+                followed.show_nothing(now, self.settings.debounce);
                 return;
             }
         }
@@ -268,7 +266,7 @@ impl Reloading {
         let now = Instant::now();
         followed.follows = reading.is_some() && followed.base_version == base_version;
         if reading.is_none() {
-            followed.show_nothing();
+            followed.show_nothing(now, self.settings.debounce);
         }
         if followed.base_version != base_version {
             // An explicit call has loaded the files since this reading began, and may have read

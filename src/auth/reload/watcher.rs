@@ -35,8 +35,8 @@ use std::path::PathBuf;
 /// that no reading has shown for four debounces is removed, even if nothing else has settled.
 /// Notifications of the file system only cause a reading. What was read decides. A reading passes over
 /// certificate files whose length, times and place on disk are those of an earlier reading. A reading that
-/// confirms a change looks only at the files that change. Where a directory has links, it also lists the
-/// directory. At least once in the time of [`ReloadSettings::poll`] a reading reads all files.
+/// confirms a change looks only at the files that change, and at others that may hold a secret key. Where a
+/// directory has links, it also lists the directory. At least once in the time of [`ReloadSettings::poll`] a reading reads all files.
 ///
 /// Explicit calls of the [`Authenticator`] take precedence. A call that loads the same directory or
 /// file keeps the watch. Any other call for the same domain and mechanism ends the watch, and so do
