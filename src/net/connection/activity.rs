@@ -11,14 +11,9 @@
 //!
 //! The driver counts messages and reports its waits. After [`SLACK`], [`Activity::idle`] ends. If there
 //! were such waits in the meantime, the connection stays busy for as long once more.
-//!
-//! The busy connections of a process share [`UNSENT`]. A system lets each connection leave megabytes with
-//! it that cannot be sent yet. What many connections leave there together is in no cache when it is sent at
-//! last.
 #![forbid(unsafe_code)]
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -36,23 +31,8 @@ const FAST: Duration = Duration::from_micros(50);
 /// How long a connection counts as busy after it was found so.
 const SLACK: Duration = Duration::from_millis(100);
 
-/// Bytes that busy connections together should leave with the system before it can send them. 16 MiB: half
-/// of the last cache of common servers.
-const UNSENT: usize = 16 * 1024 * 1024;
-
-/// The least share of a connection, 128 KiB: two writes. With less, the system would run out of bytes to
-/// send while the connection is told that it may write again.
-const LEAST_UNSENT: usize = 128 * 1024;
-
-/// So few connections leave with the system what it takes. On Linux that is 4 MiB each by default, so they
-/// stay within [`UNSENT`].
-const FEW: usize = 4;
-
-/// How many connections of this process are busy.
-static BUSY: AtomicUsize = AtomicUsize::new(0);
-
 /// Decides whether a connection is busy, from what its driver reports.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Activity {
     /// Messages since the last wait, in both directions.
     messages: usize,
@@ -61,64 +41,9 @@ pub(crate) struct Activity {
     goes_on: bool,
     /// Runs while the connection is busy.
     slack: Option<Pin<Box<Sleep>>>,
-    /// Where it is counted while it is busy.
-    busy: &'static AtomicUsize,
-    /// Its share of [`UNSENT`] when it was last asked for.
-    unsent: u32,
-    /// Whether `slack` has begun since then.
-    has_begun: bool,
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        Self::counted_in(&BUSY)
-    }
-}
-
-/// The share of one of so many busy connections in [`UNSENT`].
-fn share(busy: usize) -> u32 {
-    let share = UNSENT / busy.max(1);
-    let share = (busy > FEW).then(|| u32::try_from(share.max(LEAST_UNSENT)));
-    share.and_then(Result::ok).unwrap_or(u32::MAX)
 }
 
 impl Activity {
-    const fn counted_in(busy: &'static AtomicUsize) -> Self {
-        Self {
-            messages: 0,
-            last_wait: None,
-            goes_on: false,
-            slack: None,
-            busy,
-            unsent: u32::MAX,
-            has_begun: false,
-        }
-    }
-
-    fn set_busy(&mut self, is_busy: bool) {
-        match (self.is_busy(), is_busy) {
-            (false, true) => _ = self.busy.fetch_add(1, Ordering::Relaxed),
-            (true, false) => _ = self.busy.fetch_sub(1, Ordering::Relaxed),
-            _ => {}
-        }
-        self.slack = is_busy.then(|| Box::pin(sleep(SLACK)));
-        self.has_begun = is_busy;
-    }
-
-    /// How many bytes the connection may leave with the system before it can send them, if that has changed
-    /// by half since the last call. It changes when the connection begins to be busy or stays so.
-    pub(crate) fn new_unsent(&mut self) -> Option<u32> {
-        if !std::mem::take(&mut self.has_begun) {
-            return None;
-        }
-        let (before, now) = (self.unsent, share(self.busy.load(Ordering::Relaxed)));
-        if before / 2 <= now && now / 2 <= before {
-            return None;
-        }
-        self.unsent = now;
-        Some(now)
-    }
-
     /// Counts messages, of `bytes` bytes together, that were received or are to be sent.
     pub(crate) const fn count(&mut self, messages: usize, bytes: usize) {
         self.messages += messages + bytes / PER_MESSAGE;
@@ -135,7 +60,7 @@ impl Activity {
             return;
         }
         if self.slack.is_none() {
-            self.set_busy(true);
+            self.slack = Some(Box::pin(sleep(SLACK)));
         } else {
             self.goes_on = true;
         }
@@ -154,13 +79,7 @@ impl Activity {
             None => std::future::pending().await,
         }
         let goes_on = std::mem::take(&mut self.goes_on);
-        self.set_busy(goes_on);
-    }
-}
-
-impl Drop for Activity {
-    fn drop(&mut self) {
-        self.set_busy(false);
+        self.slack = goes_on.then(|| Box::pin(sleep(SLACK)));
     }
 }
 
@@ -220,46 +139,5 @@ mod tests {
         }
         assert!(!after_slack(&mut activity).await);
         assert!(timeout(10 * SLACK, activity.idle()).await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn many_busy_connections_share_what_they_leave_unsent() {
-        static COUNTED: AtomicUsize = AtomicUsize::new(0);
-        let mut all: Vec<_> = (0..64).map(|_| Activity::counted_in(&COUNTED)).collect();
-        for (index, one) in all.iter_mut().enumerate() {
-            step(one, MANY, SHORTLY).await;
-            assert!(step(one, MANY, SHORTLY).await);
-            let before = share(index + 1);
-            assert_eq!(one.new_unsent(), (index >= FEW).then_some(before));
-        }
-        // Each that stays busy learns of the others, and is told nothing that has changed little.
-        for one in &mut all {
-            step(one, MANY, SHORTLY).await;
-            step(one, MANY, SHORTLY).await;
-            assert!(after_slack(one).await);
-        }
-        let told: Vec<_> = all.iter_mut().map(Activity::new_unsent).collect();
-        assert!(
-            told[..31].iter().all(|told| *told == Some(share(64))),
-            "{told:?}"
-        );
-        assert!(told[31..].iter().all(Option::is_none));
-        all.truncate(1);
-        let last = &mut all[0];
-        step(last, MANY, SHORTLY).await;
-        step(last, MANY, SHORTLY).await;
-        assert!(after_slack(last).await);
-        assert_eq!(last.new_unsent(), Some(u32::MAX));
-        assert!(!after_slack(last).await);
-        assert_eq!(COUNTED.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn shares_are_large_enough_and_together_bounded() {
-        for busy in 0..10_000 {
-            let share = share(busy) as usize;
-            let fits = share.saturating_mul(busy) <= UNSENT;
-            assert!(share >= LEAST_UNSENT && (busy <= FEW || fits || share == LEAST_UNSENT));
-        }
     }
 }

@@ -211,9 +211,6 @@ impl Exchange {
             let heartbeat = self.channel.deadline(now, may_read).map(Instant::from_std);
             let due = heartbeat.into_iter().chain(*closing_until).min();
             self.activity.before_wait();
-            if let Some(most) = self.activity.new_unsent() {
-                stream.limit_unsent(most);
-            }
             let is_busy = self.activity.is_busy();
             if !is_busy {
                 self.release_memory();

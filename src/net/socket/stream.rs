@@ -122,22 +122,6 @@ impl Stream {
         })
     }
 
-    /// Counts as writable only while the system has fewer than `most` bytes that it cannot send yet. What is
-    /// under way to the peer does not count.
-    pub(crate) fn limit_unsent(&self, most: u32) {
-        let done: io::Result<()> = match self {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            Self::Tcp(stream) => SockRef::from(stream).set_tcp_notsent_lowat(most),
-            // Other systems have no such option, or another meaning for it. The buffer of an ipc socket is
-            // small.
-            _ => Ok(()),
-        };
-        // The connection then only takes more memory.
-        if let Err(error) = done {
-            tracing::trace!(%error, most, "cannot limit what is unsent");
-        }
-    }
-
     /// Reads and drops what the peer sends until it closes its side, but no more than about `limit`
     /// bytes.
     pub(crate) async fn discard(&self, limit: usize) -> io::Result<()> {
@@ -421,21 +405,6 @@ mod tests {
         .await
         .unwrap();
         assert!(turns > 1);
-    }
-
-    #[tokio::test]
-    #[cfg(target_os = "linux")]
-    async fn what_is_unsent_can_be_limited_and_the_limit_be_lifted() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await;
-        let ours = Stream::tcp(stream.unwrap(), None);
-        for most in [128 * 1024, u32::MAX] {
-            ours.limit_unsent(most);
-            let Stream::Tcp(stream) = &ours else {
-                unreachable!()
-            };
-            assert_eq!(SockRef::from(stream).tcp_notsent_lowat().unwrap(), most);
-        }
     }
 
     #[tokio::test]
