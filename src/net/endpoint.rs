@@ -75,7 +75,7 @@ pub enum EndpointError {
     /// `inproc`, which has no security. [`InProcess`](crate::net::InProcess) connects sockets of one
     /// process, and the sockets of `zmtp-sockets` have calls for it.
     #[error(
-        "inproc is within one program, whose sockets have bind_inproc and connect_inproc for it"
+        "inproc is within one program, and no endpoint here: sockets have bind_inproc and connect_inproc"
     )]
     Inproc,
     /// This text after `tcp://` has no `:port`.
@@ -417,7 +417,7 @@ mod tests {
             ),
             (
                 "inproc://a",
-                "inproc is within one program, whose sockets have bind_inproc and connect_inproc for it",
+                "inproc is within one program, and no endpoint here: sockets have bind_inproc and connect_inproc",
             ),
             ("tcp://localhost", r#""localhost" does not end in :port"#),
             (

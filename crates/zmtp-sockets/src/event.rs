@@ -89,8 +89,8 @@ pub enum SocketEvent {
     },
     /// A message of a peer was dropped, because the policy does not let the peer publish its topic. The
     /// peer stays, and is not told. Told for the first such message of a connection, and then for the
-    /// tenth, the hundredth and so on, because a peer decides how many there are. The socket counts all
-    /// of them: see `not_permitted`.
+    /// tenth, the hundredth and so on, because a peer decides how many there are. A socket that has
+    /// `not_permitted` counts all of them there.
     ///
     /// The sockets that drop such messages tell it: PULL, SUB, XSUB, XPUB, DEALER, PAIR, and a ROUTER in a
     /// [`proxy`](crate::proxy()). A REQ returns an error instead. Any other ROUTER and a REP drop none: see

@@ -47,7 +47,8 @@ mod sealed {
 use sealed::Forward;
 
 /// Passes messages between `frontend` and `backend` in both directions, for ever. Dropping the future
-/// ends it; at most one message in each direction is lost then.
+/// ends it; at most one message in each direction is lost then. A message that was taken and waits for
+/// room, one in each direction, is passed on also if its sender is revoked meanwhile.
 ///
 /// A ROUTER passes the routing id of the peer on as the first frame, and an answer leads back by it
 /// (RFC 28). So a ROUTER and a DEALER make a queue between REQ and REP sockets, and an XSUB and an XPUB
@@ -56,9 +57,9 @@ use sealed::Forward;
 ///
 /// Topic permissions hold for what each socket receives, also for a ROUTER, which is told as
 /// [`SocketEvent::MessageNotPermitted`](crate::SocketEvent::MessageNotPermitted). A peer needs
-/// permission for the first frame unless it is empty, and for the frame behind the first empty one, which a REP
-/// takes for the topic. An answer that leads back through a DEALER begins with a
-/// routing id, so a worker needs `publish = [""]` where its domain has a topic table.
+/// permission for the first frame unless it is empty, and for the frame behind the first empty one, which a
+/// REP takes for the topic. An answer that leads back through a DEALER begins with a routing id, so a
+/// worker needs `publish = [""]` where its domain has a topic table.
 ///
 /// `capture` sees each message before it is passed on.
 ///

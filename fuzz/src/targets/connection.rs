@@ -31,8 +31,8 @@ use zmtp_auth::net::{Connection, Incoming, Listener, Message, NetError};
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// The most bytes of a connection: the parts of one message with the rounding of their allocations, a
-/// buffer for the next frame, what is read ahead, and some bookkeeping. The buffers of the scripted
-/// peer are counted too.
+/// buffer for the next frame, what is read ahead, and 1 MiB for memory that is kept to be read into and for
+/// bookkeeping. The buffers of the scripted peer are counted too.
 const MAX_HELD: usize = 2 * MAX_MESSAGE + 2 * MAX_MESSAGE + 4 * READ_AHEAD + MIB;
 /// A tunnel holds twice that, and what it is sending.
 const MAX_HELD_WITH_TUNNEL: usize = 2 * MAX_HELD + 2 * MAX_MESSAGE;

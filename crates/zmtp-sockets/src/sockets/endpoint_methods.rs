@@ -144,7 +144,8 @@ macro_rules! topic_methods {
     ($socket:ident, $field:ident) => {
         impl $socket {
             /// The number of messages that were dropped because the policy does not let their sender
-            /// publish their topic: the first frame. For a DEALER, the one behind an empty delimiter.
+            /// publish their topic: the first frame. A DEALER judges the first frame unless it is empty, and
+            /// the frame behind the first empty one. A REQ judges the first frame of the body.
             #[must_use]
             pub const fn not_permitted(&self) -> u64 {
                 self.$field.not_permitted()

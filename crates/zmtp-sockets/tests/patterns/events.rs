@@ -248,13 +248,16 @@ async fn every_event_is_one_line_for_a_person() {
     let mut subscriber = Sub::new();
     subscriber.subscribe("a\n");
     subscriber.connect(&at, plain_client("bob")).unwrap();
-    let refused = loop {
-        publisher.send("any");
-        let told = tokio::time::timeout(Duration::from_millis(5), events.next()).await;
-        if let Ok(Some(event @ SocketEvent::SubscriptionRefused { .. })) = told {
-            break event;
+    let refused = soon(async {
+        loop {
+            publisher.send("any");
+            let told = tokio::time::timeout(Duration::from_millis(5), events.next()).await;
+            if let Ok(Some(event @ SocketEvent::SubscriptionRefused { .. })) = told {
+                break event;
+            }
         }
-    };
+    })
+    .await;
     assert_eq!(
         refused.to_string(),
         "refused the subscription of \"bob\" from 127.0.0.1 to \"a\\n\": the policy does not permit \

@@ -255,7 +255,10 @@ fn advice(request: &AccessRequest, rule: &Rule, reason: &str) -> Option<String> 
             format!("add the user to plain of [domain.\"{domain}\"]: see zmtp-auth passwd")
         }
         (Rule::Null(domain), _) => {
-            format!("write null = {{ any = true }} into [domain.\"{domain}\"]")
+            format!(
+                "give --key or --user, or write null = {{ any = true }} into [domain.\"{domain}\"], which \
+                 admits everyone without proof"
+            )
         }
         _ => return None,
     })
