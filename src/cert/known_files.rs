@@ -55,8 +55,8 @@ pub(crate) enum Scope {
     #[default]
     Stamps,
     /// As `Stamps`, about the files of these names, since the reading confirms the one before. Other files
-    /// count as they are known. Where the directory is listed nevertheless, new files are read too. Those that
-    /// are no certificates by name are searched for secret keys as ever.
+    /// count as they are known. Where the directory is listed nevertheless, new files are read too. Files
+    /// that are no certificates by name are searched for secret keys as ever.
     Only(HashSet<OsString>),
 }
 
