@@ -313,7 +313,7 @@ fn what_values_say_together_is_an_error_with_its_place() {
 }
 
 #[test]
-fn all_that_is_wrong_in_one_section_is_told_at_once() {
+fn one_run_tells_what_is_wrong_with_each_value_of_a_section() {
     let dir = TempDir::new().unwrap();
     let path = write(
         &dir,
@@ -330,6 +330,28 @@ fn all_that_is_wrong_in_one_section_is_told_at_once() {
     for (told, part) in told.iter().zip(parts) {
         assert!(told.contains(part), "{told}");
     }
+}
+
+/// What follows a bad line of a password file, or a bad entry among keys, is not looked at.
+#[test]
+fn each_value_of_a_section_has_one_error_the_first() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("passwords"), "ada\n=secret\n").unwrap();
+    let path = write(
+        &dir,
+        &format!(
+            "[domain.a]\nplain.file = 'passwords'\ncurve.keys = [{{ key = '{KEY}', user = 'a' }}, \
+             {{ key = '{KEY}', user = 'b' }}, {{ key = '{KEY}', user = 'c' }}]\n[domain.b]\n\
+             plain.file = 'passwords'"
+        ),
+    );
+    let errors = PolicyFile::load(&path).unwrap().lint_all().unwrap_err();
+    let places: Vec<_> = errors.iter().map(|error| &error.place[..]).collect();
+    assert_eq!(
+        places,
+        ["domain.a.plain", "domain.a.curve", "domain.b.plain"]
+    );
+    assert!(errors[0].to_string().contains("line 1"), "{}", errors[0]);
 }
 
 #[test]

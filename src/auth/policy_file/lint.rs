@@ -31,7 +31,8 @@ impl PolicyFile {
     /// As [`PolicyFile::lint`], but goes on after an error, such as a file that is missing.
     ///
     /// # Errors
-    /// Returns all errors that it finds, at least one, if the policy cannot be put in force.
+    /// Returns the first error of each value of each section, and of each entry of topics, if the policy
+    /// cannot be put in force. There is at least one.
     pub fn lint_all(&self) -> Result<Vec<PolicyWarning>, Vec<PolicyFileError>> {
         let (rules, errors) = self.compile_all(&Authenticator::new());
         if errors.is_empty() {

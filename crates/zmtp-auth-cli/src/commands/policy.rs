@@ -43,8 +43,9 @@ pub(crate) enum PolicyCommand {
 
 /// Check a policy file, and all files and directories that it names
 ///
-/// Prints all errors that would keep a server from using the policy, one a line. A text that is not a
-/// policy has one error, the first. Without errors it prints the warnings, such as a domain that admits
+/// Prints errors that would keep a server from using the policy, one a line: the first of each value of
+/// each section, and of each entry of topics. A file with several bad lines has one error, the first. So
+/// has a text that is not a policy. Without errors it prints the warnings, such as a domain that admits
 /// anyone, and the last line is the verdict. Exits with 1 if there is an error, and with --strict also if
 /// there is a warning.
 ///
