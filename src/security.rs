@@ -212,11 +212,13 @@ impl Security {
         self.router.is_some()
     }
 
-    /// The rule that refuses every peer now, because the policy configures nothing for the mechanism in
-    /// the domain, which may be misspelt. A host logs it when it binds, as the listeners of `net` do. `None`
-    /// also if the policy is behind a [`ZapRouter`] of the caller's own.
+    /// [`Rule::Unclaimed`] if the policy has no rule now for the mechanism in the domain, which may be
+    /// misspelt. Every peer is refused then. A host logs it when it binds, as the listeners of `net` do.
+    ///
+    /// `None` if there is a rule, even one that admits no peer, such as that of an empty directory, and if
+    /// the policy is behind a [`ZapRouter`] of the caller's own.
     #[must_use]
-    pub fn admits_no_peer(&self) -> Option<Rule> {
+    pub fn missing_rule(&self) -> Option<Rule> {
         let domain = self.config.domain()?;
         self.policy.as_ref()?.unclaimed(self.mechanism(), domain)
     }

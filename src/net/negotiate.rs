@@ -190,10 +190,10 @@ impl<'a> Negotiation<'a> {
     }
 }
 
-/// Warns that the policy of a listener admits no peer, for example because its domain is misspelt. Called
+/// Warns that the policy of a listener has no rule for its domain, which may be misspelt. Called
 /// once for each listener. A program may configure the domain later.
 pub(crate) fn warn_of_no_rule(endpoint: &Endpoint, security: &Security) {
-    if let Some(rule) = security.admits_no_peer() {
+    if let Some(rule) = security.missing_rule() {
         tracing::warn!(%endpoint, "no peer can be admitted now: {rule}");
     }
 }

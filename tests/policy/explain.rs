@@ -112,7 +112,7 @@ fn each_rule_is_named_with_the_domain_it_was_made_for() {
     );
     assert_eq!(
         explain(&auth, &plain("a", "ada", "secret")).to_string(),
-        "refused with 400 (Invalid domain): PLAIN is not configured for domain \"a\", but for \"users\""
+        "refused with 400 (Invalid domain): PLAIN is not configured for domain \"a\", but admits peers in \"users\""
     );
     refuses(
         &auth,
@@ -388,14 +388,24 @@ async fn a_hashed_password_is_verified_and_a_plain_provider_is_not_asked() {
 fn a_domain_that_is_not_configured_is_told_with_those_that_are() {
     let auth = Authenticator::new();
     let told = |asked: &AccessRequest| explain(&auth, asked).rule.to_string();
+    let admits_none = |mechanism: &str| {
+        format!("{mechanism} is not configured for domain \"biling\", and admits peers in no other")
+    };
+    assert_eq!(told(&curve("biling", 1)), admits_none("CURVE"));
+    // Domains that are configured without a key or a user.
+    auth.configure_curve_keys("empty", []);
+    auth.configure_plain("empty", [("ada", "secret")]).unwrap();
+    auth.remove_plain_users("empty", ["ada"]);
+    assert_eq!(told(&curve("biling", 1)), admits_none("CURVE"));
     assert_eq!(
-        told(&curve("biling", 1)),
-        "CURVE is configured for no domain, so not for \"biling\" either"
+        told(&plain("biling", "ada", "secret")),
+        admits_none("PLAIN")
     );
     for domain in ["reports", "billing"] {
         auth.configure_curve_keys(domain, [key(1)]);
     }
-    let shown = "CURVE is not configured for domain \"biling\", but for \"billing\", \"reports\"";
+    let shown = "CURVE is not configured for domain \"biling\", but admits peers in \"billing\", \
+                 \"reports\"";
     assert_eq!(told(&curve("biling", 1)), shown);
     let request = ZapRequest::new(RequestId::from(0), &curve("biling", 1));
     let (reply, rule) = now(auth.handle_explained(&request));
@@ -412,12 +422,12 @@ fn a_domain_that_is_not_configured_is_told_with_those_that_are() {
         Rule::Unclaimed {
             mechanism,
             domain,
-            configured,
+            admitting,
             has_more,
             ..
         } => {
             assert_eq!((mechanism, domain), (MechanismKind::Curve, "biling".into()));
-            assert_eq!(configured, ["billing", "reports"].map(Domain::from));
+            assert_eq!(admitting, ["billing", "reports"].map(Domain::from));
             assert!(!has_more);
         }
         other => panic!("{other:?}"),
@@ -427,7 +437,7 @@ fn a_domain_that_is_not_configured_is_told_with_those_that_are() {
     }
     let long = told(&curve("biling", 1));
     assert!(
-        long.ends_with(" and more") && !long.contains('\n'),
+        long.ends_with(" and perhaps in others") && !long.contains('\n'),
         "{long}"
     );
     assert!(long.len() < 1500, "{}", long.len());

@@ -354,6 +354,42 @@ fn each_value_of_a_section_has_one_error_the_first() {
     assert!(errors[0].to_string().contains("line 1"), "{}", errors[0]);
 }
 
+/// A section without CURVE has an empty rule for it. Rules beyond those that are looked at may admit peers.
+#[tokio::test]
+async fn a_refusal_does_not_say_that_no_domain_admits_if_it_has_not_looked_at_all() {
+    let sections = |number: usize| {
+        let sections = 0..number;
+        let sections = sections.map(|it| format!("[domain.d{it:04}]\nnull.any = true\n"));
+        sections.collect::<String>()
+    };
+    let key = "curve.any = true\n";
+    let last = format!("[domain.z]\n{key}");
+    for (policy, end, are_all_looked_at) in [
+        (sections(1024), "and admits peers in no other", true),
+        (sections(1023) + &last, "but admits peers in \"z\"", true),
+        (
+            sections(1024) + &last,
+            "but perhaps admits peers in others",
+            false,
+        ),
+        (
+            format!("[domain.a]\n{key}{}{last}", sections(1023)),
+            "but admits peers in \"a\" and perhaps in others",
+            false,
+        ),
+    ] {
+        let auth = load(&policy);
+        let (admitted, rule) = ask(&auth, "biling", curve(KEY)).await;
+        assert!(!admitted);
+        let shown = format!("CURVE is not configured for domain \"biling\", {end}");
+        assert_eq!(rule.to_string(), shown);
+        match rule {
+            Rule::Unclaimed { has_more, .. } => assert_eq!(has_more, !are_all_looked_at),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn errors_of_the_parser_say_what_to_write() {
     for (text, hint) in [

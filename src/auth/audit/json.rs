@@ -248,9 +248,12 @@ struct RuleForm<'a> {
     mechanism: Option<MechanismKind>,
     domain: Option<&'a Domain>,
     address: Option<String>,
-    /// The domains for which an unclaimed mechanism is configured.
+    /// Domains in which an unclaimed mechanism admits peers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    configured: Option<&'a [Domain]>,
+    admitting: Option<&'a [Domain]>,
+    /// Whether there are more of them, or may be.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    has_more: bool,
 }
 
 impl<'a> RuleForm<'a> {
@@ -273,15 +276,21 @@ impl<'a> RuleForm<'a> {
             Rule::AnyKey(domain) => ("any_key", None, Some(domain), None),
             Rule::Provider(mechanism, domain) => ("provider", Some(*mechanism), Some(domain), None),
         };
+        let (admitting, has_more) = match rule {
+            Rule::Unclaimed {
+                admitting,
+                has_more,
+                ..
+            } => (Some(&admitting[..]), *has_more),
+            _ => (None, false),
+        };
         Self {
             kind,
             mechanism,
             domain,
             address: address.map(AddressRule::to_string),
-            configured: match rule {
-                Rule::Unclaimed { configured, .. } => Some(configured),
-                _ => None,
-            },
+            admitting,
+            has_more,
         }
     }
 }
@@ -389,6 +398,26 @@ mod tests {
             user_id: Some("alice".into()),
         });
         assert_eq!(form(Audited::Decision(named))["user_id"], "alice");
+    }
+
+    #[test]
+    fn a_domain_without_a_rule_is_told_with_those_that_admit_peers() {
+        for has_more in [false, true] {
+            let mut unclaimed = json!({
+                "kind": "unclaimed", "mechanism": "PLAIN", "domain": "biling", "address": null,
+                "admitting": ["billing"],
+            });
+            if has_more {
+                unclaimed["has_more"] = true.into();
+            }
+            let rule = Rule::Unclaimed {
+                mechanism: MechanismKind::Plain,
+                domain: "biling".into(),
+                admitting: vec!["billing".into()],
+                has_more,
+            };
+            assert_eq!(form(Audited::ProviderStuck(rule))["rule"], unclaimed);
+        }
     }
 
     #[test]

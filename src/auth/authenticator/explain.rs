@@ -66,11 +66,9 @@ impl Authenticator {
             policy_version: policy.version,
         }
     }
-}
 
-impl Authenticator {
     /// The rule that refuses every peer of `domain` by this mechanism, because neither the domain nor `*`
-    /// has one. `None` if a rule is configured.
+    /// has one. `None` if there is a rule, even an empty one.
     pub(crate) fn unclaimed(&self, mechanism: MechanismKind, domain: &Domain) -> Option<Rule> {
         let policy = self.policy();
         (!policy.is_claimed(mechanism, domain)).then(|| policy.unclaimed(mechanism, domain))

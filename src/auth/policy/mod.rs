@@ -15,5 +15,6 @@ pub(crate) mod provider;
 pub(crate) mod refusal;
 pub(crate) mod rule;
 pub(crate) mod topics;
+pub(crate) mod unclaimed;
 #[cfg(feature = "reload")]
 pub(crate) mod watched;

@@ -33,8 +33,8 @@ impl PrincipalRule {
         }
     }
 
-    /// Whether it admits no peer.
-    pub(crate) fn admits_no_peer(&self) -> bool {
+    /// Whether it is a table without principals, which admits no peer.
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Principals(names) if names.is_empty())
     }
 

@@ -30,9 +30,10 @@ pub enum Rule {
         mechanism: MechanismKind,
         /// The domain of the request.
         domain: Domain,
-        /// Domains for which it is, in the order of their names: the first 8.
-        configured: Vec<Domain>,
-        /// Whether there are more.
+        /// Domains in which it admits peers, in the order of their names: the first 8. A domain that is
+        /// configured without a user or a key, such as by an empty directory, admits none.
+        admitting: Vec<Domain>,
+        /// Whether there are more, or may be: 1,024 configured domains are looked at, and no others.
         has_more: bool,
     },
     /// No rule beyond the address lists. NULL and GSSAPI have no other rules without a policy file.
@@ -51,25 +52,6 @@ pub enum Rule {
     AnyKey(Domain),
     /// The provider of a domain for a mechanism.
     Provider(MechanismKind, Domain),
-}
-
-/// The most domains that [`Rule::Unclaimed`] names. 8 fit into a line of a log.
-const MAX_NAMED: usize = 8;
-
-impl Rule {
-    /// The mechanism is configured for these domains, and neither for `domain` nor for `*`.
-    pub(crate) fn unclaimed<'a>(
-        mechanism: MechanismKind,
-        domain: &Domain,
-        mut configured: impl Iterator<Item = &'a Domain>,
-    ) -> Self {
-        Self::Unclaimed {
-            mechanism,
-            domain: domain.clone(),
-            configured: configured.by_ref().take(MAX_NAMED).cloned().collect(),
-            has_more: configured.next().is_some(),
-        }
-    }
 }
 
 impl fmt::Display for Rule {
@@ -95,27 +77,24 @@ impl fmt::Display for Rule {
             Self::Unclaimed {
                 mechanism,
                 domain,
-                configured,
-                ..
-            } if configured.is_empty() => write!(
-                f,
-                "{mechanism} is configured for no domain, so not for \"{domain}\" either"
-            ),
-            Self::Unclaimed {
-                mechanism,
-                domain,
-                configured,
+                admitting,
                 has_more,
             } => {
-                write!(
-                    f,
-                    "{mechanism} is not configured for domain \"{domain}\", but for "
-                )?;
-                for (place, name) in configured.iter().enumerate() {
-                    let comma = if place == 0 { "" } else { ", " };
-                    write!(f, "{comma}\"{name}\"")?;
+                write!(f, "{mechanism} is not configured for domain \"{domain}\"")?;
+                for (place, name) in admitting.iter().enumerate() {
+                    let before = if place == 0 {
+                        "but admits peers in "
+                    } else {
+                        ""
+                    };
+                    write!(f, ", {before}\"{name}\"")?;
                 }
-                f.write_str(if *has_more { " and more" } else { "" })
+                f.write_str(match (admitting.is_empty(), has_more) {
+                    (true, false) => ", and admits peers in no other",
+                    (true, true) => ", but perhaps admits peers in others",
+                    (false, false) => "",
+                    (false, true) => " and perhaps in others",
+                })
             }
             Self::AddressAlone(mechanism) => write!(f, "the address lists alone rule {mechanism}"),
             Self::Null(domain) => write!(f, "NULL in domain \"{domain}\""),

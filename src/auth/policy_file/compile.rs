@@ -332,7 +332,7 @@ impl DomainRules<'_> {
             rule.within(&validity)
         };
         let domain = self.domain.clone();
-        if rule.table().is_none_or(|keys| keys.len() == 0) {
+        if rule.is_empty() {
             rules.warnings.push(PolicyWarning::NoKeys(domain));
         } else if !rule.admits_at(self.auth.now()) {
             rules.warnings.push(PolicyWarning::NoValidKey(domain));

@@ -162,8 +162,8 @@ fn explain_says_who_is_admitted_as_whom_and_who_is_not_and_what_to_do() {
             "--domain biling --key @known/alice.key",
             &[
                 "refused with 400: Unknown domain",
-                "rule: CURVE is not configured for domain \"biling\", but for \"billing\", \"new\", \
-                 \"old\"",
+                "rule: CURVE is not configured for domain \"biling\", but admits peers in \"billing\", \
+                 \"new\", \"old\"",
                 "to admit it: write curve = { .. } into [domain.\"biling\"], or choose a domain that has \
                  it with --domain",
             ],

@@ -7,11 +7,9 @@ use crate::auth::audit::event::Change;
 use crate::auth::policy::curve::entry::KeyEntry;
 use crate::auth::policy::curve::table::KeyTable;
 use crate::auth::policy::decide::Policy;
-use crate::auth::policy::plain::rule::PlainRule;
 use crate::auth::policy::plain::table::PasswordTable;
 use crate::auth::policy::rule::Rule;
 use bytes::Bytes;
-use std::collections::BTreeMap;
 
 /// What a change of the policy has done.
 pub(crate) enum Made {
@@ -99,42 +97,6 @@ impl Policy {
         rule.unwrap_or_else(|| self.unclaimed(mechanism, domain))
     }
 
-    /// The rule that refuses every peer of `domain` by this mechanism, because neither the domain nor `*`
-    /// has one.
-    pub(crate) fn unclaimed(&self, mechanism: MechanismKind, domain: &Domain) -> Rule {
-        let rule = |configured: &mut dyn Iterator<Item = &Domain>| {
-            Rule::unclaimed(mechanism, domain, configured)
-        };
-        match mechanism {
-            MechanismKind::Null => rule(&mut admitting(self.null.iter().flatten(), |it| {
-                !it.admits_no_peer()
-            })),
-            MechanismKind::Plain => rule(&mut admitting(&self.plain, |it| {
-                !matches!(it, PlainRule::NoUsers)
-            })),
-            MechanismKind::Curve => rule(&mut admitting(&self.curve, |it| {
-                it.table().is_none_or(|keys| keys.len() > 0)
-            })),
-            MechanismKind::Gssapi => rule(&mut admitting(self.gssapi.iter().flatten(), |it| {
-                !it.admits_no_peer()
-            })),
-        }
-    }
-
-    /// Whether the domain, or `*`, has a rule for this mechanism.
-    pub(crate) fn is_claimed(&self, mechanism: MechanismKind, domain: &Domain) -> bool {
-        fn has<R>(rules: &BTreeMap<Domain, R>, domain: &Domain) -> bool {
-            rules.contains_key(domain) || rules.contains_key(&Domain::ALL)
-        }
-        let no_file = true;
-        match mechanism {
-            MechanismKind::Null => self.null.as_ref().map_or(no_file, |it| has(it, domain)),
-            MechanismKind::Plain => has(&self.plain, domain),
-            MechanismKind::Curve => has(&self.curve, domain),
-            MechanismKind::Gssapi => self.gssapi.as_ref().map_or(no_file, |it| has(it, domain)),
-        }
-    }
-
     /// Calls `each` for each entry that is new, admits others than before, or is gone, with the user
     /// that the rule names for a key.
     fn each_difference<'a>(
@@ -181,18 +143,4 @@ fn how(before: Option<u64>, after: Option<u64>) -> Option<How> {
         (Some(_), None) => Some(How::Removed),
         (Some(before), Some(after)) => (before != after).then_some(How::Changed),
     }
-}
-
-/// How many rules are looked at for the names of their domains: 1,024, so that a refusal costs about the
-/// same in a policy of any size.
-const LOOKED_AT: usize = 1024;
-
-/// The domains whose rules admit a peer. A section of a policy file has rules that admit none.
-fn admitting<'a, R: 'a>(
-    rules: impl IntoIterator<Item = (&'a Domain, &'a R)>,
-    admits: impl Fn(&R) -> bool,
-) -> impl Iterator<Item = &'a Domain> {
-    let rules = rules.into_iter().take(LOOKED_AT);
-    let rules = rules.filter(move |(_, rule)| admits(rule));
-    rules.map(|(domain, _)| domain)
 }

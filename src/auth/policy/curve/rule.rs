@@ -200,6 +200,11 @@ impl CurveRule {
         }
     }
 
+    /// Whether it is a table without keys, which admits no peer.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table().is_some_and(|keys| keys.len() == 0)
+    }
+
     /// Replaces what its table says of these keys by what a rule of certificates says of them; see
     /// [`KeyTable::replace`]. False if one of the rules has no table.
     #[cfg(feature = "reload")]

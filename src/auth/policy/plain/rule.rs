@@ -83,6 +83,15 @@ impl PlainRule {
         }
     }
 
+    /// Whether it has no users, and so admits no peer.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::NoUsers => true,
+            Self::Table(table) => table.is_empty(),
+            Self::Provider { .. } => false,
+        }
+    }
+
     /// The version of the user's entry, if there is one.
     pub(crate) fn version_of(&self, name: &[u8]) -> Option<u64> {
         match self {

@@ -258,7 +258,6 @@ impl PasswordTable {
     }
 
     /// Whether it has no users.
-    #[cfg(feature = "policy-file")]
     pub(crate) fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
