@@ -249,7 +249,8 @@ fn explain_says_who_is_admitted_as_whom_and_who_is_not_and_what_to_do() {
             &[
                 "refused with 400: NULL not allowed",
                 "rule: NULL in domain \"billing\"",
-                "to admit it: write null = { any = true } into [domain.\"billing\"]",
+                "to admit it: give --key or --user, or write null = { any = true } into \
+                 [domain.\"billing\"], which admits everyone without proof",
             ],
         ),
     ] {
