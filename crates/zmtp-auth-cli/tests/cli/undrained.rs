@@ -240,6 +240,10 @@ fn refusals_of_one_address_are_summed_up() {
     }
     let first = listening.event("refused");
     assert_eq!(first.get("repeated"), None);
+    // The program takes in what has happened in order, so it knows of all once this is printed.
+    let alice = "--curve --server-key @server.key --key @alice.key_secret";
+    house.ends(0, &format!("connect {endpoint} --type push {alice}"));
+    listening.event("accepted");
     listening.signal("TERM");
     // The rest is printed at the end, in one line.
     assert_eq!(listening.event("refused")["repeated"], 49);
