@@ -52,7 +52,7 @@ impl Dealer {
             sender: RoundRobin::new(sent),
             receiver: FairQueue::new(received)
                 .with_topic_permissions(TopicFrame::BehindDelimiter)
-                .with_events(Told::all(events, |peer| peer)),
+                .with_events(Told::new(events, |peer| peer)),
         }
     }
 

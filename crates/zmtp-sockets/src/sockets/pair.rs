@@ -123,7 +123,7 @@ impl Pair {
             sender: RoundRobin::new(sent),
             receiver: FairQueue::new(received)
                 .with_topic_permissions(TopicFrame::First)
-                .with_events(Told::all(events, |peer| peer)),
+                .with_events(Told::new(events, |peer| peer)),
         }
     }
 

@@ -71,7 +71,7 @@ impl Pull {
             endpoints,
             queue: FairQueue::new(news)
                 .with_topic_permissions(TopicFrame::First)
-                .with_events(Told::all(events, |peer| peer)),
+                .with_events(Told::new(events, |peer| peer)),
         }
     }
 

@@ -197,7 +197,7 @@ impl Rep {
                 undelivered: 0,
             },
             questions: Questions {
-                queue: FairQueue::new(received).with_events(Told::all(events, |from| &from.peer)),
+                queue: FairQueue::new(received).with_events(Told::new(events, |from| &from.peer)),
                 malformed: 0,
             },
         }

@@ -62,7 +62,7 @@ impl Req {
         Self {
             endpoints,
             sender: RoundRobin::new(sent),
-            receiver: FairQueue::new(received).with_events(Told::all(events, |peer| peer)),
+            receiver: FairQueue::new(received).with_events(Told::new(events, |peer| peer)),
             correlate,
             number: 0,
             asked: None,

@@ -155,7 +155,7 @@ impl Router {
         Self {
             endpoints,
             routes: Routes::new(sent),
-            queue: FairQueue::new(received).with_events(Told::all(events, |from| &from.peer)),
+            queue: FairQueue::new(received).with_events(Told::new(events, |from| &from.peer)),
         }
     }
 

@@ -121,7 +121,7 @@ impl Sub {
             endpoints,
             queue: FairQueue::new(received)
                 .with_topic_permissions(TopicFrame::First)
-                .with_events(Told::all(events, |peer| peer)),
+                .with_events(Told::new(events, |peer| peer)),
             wanted,
             filter: Trie::new(),
             wants_all: false,

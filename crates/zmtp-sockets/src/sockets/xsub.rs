@@ -136,7 +136,7 @@ impl Xsub {
             endpoints,
             queue: FairQueue::new(received)
                 .with_topic_permissions(TopicFrame::First)
-                .with_events(Told::all(events, |peer| peer)),
+                .with_events(Told::new(events, |peer| peer)),
             wanted,
         }
     }

@@ -96,7 +96,7 @@ impl Audience {
 
     /// Tells [`SocketEvent::MessageNotPermitted`].
     pub(crate) fn with_events(mut self, events: broadcast::Sender<SocketEvent>) -> Self {
-        let told = Told::not_permitted_alone(events, |it: &Subscriber| &it.peer);
+        let told = Told::new(events, |it: &Subscriber| &it.peer).without_ends();
         self.queue = self.queue.with_events(told);
         self
     }

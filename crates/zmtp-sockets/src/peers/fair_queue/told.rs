@@ -16,7 +16,7 @@ pub(crate) struct Told<D> {
 
 impl<D> Told<D> {
     /// Tells [`SocketEvent::AllReceived`] and [`SocketEvent::MessageNotPermitted`].
-    pub(crate) const fn all(
+    pub(crate) const fn new(
         events: broadcast::Sender<SocketEvent>,
         peer_of: fn(&D) -> &Arc<Peer>,
     ) -> Self {
@@ -28,15 +28,9 @@ impl<D> Told<D> {
     }
 
     /// Tells [`SocketEvent::MessageNotPermitted`] alone.
-    pub(crate) const fn not_permitted_alone(
-        events: broadcast::Sender<SocketEvent>,
-        peer_of: fn(&D) -> &Arc<Peer>,
-    ) -> Self {
-        Self {
-            events,
-            peer_of,
-            tells_ends: false,
-        }
+    pub(crate) fn without_ends(mut self) -> Self {
+        self.tells_ends = false;
+        self
     }
 
     /// Everything of a peer was received.
