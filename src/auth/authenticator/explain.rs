@@ -71,7 +71,7 @@ impl Authenticator {
     /// has one. `None` if there is a rule, even an empty one.
     pub(crate) fn unclaimed(&self, mechanism: MechanismKind, domain: &Domain) -> Option<Rule> {
         let policy = self.policy();
-        (!policy.is_claimed(mechanism, domain)).then(|| policy.unclaimed(mechanism, domain))
+        (!policy.has_rule(mechanism, domain)).then(|| policy.unclaimed(mechanism, domain))
     }
 }
 

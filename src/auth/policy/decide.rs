@@ -90,7 +90,10 @@ pub(crate) struct Ask {
 }
 
 /// The entry that rules `domain`, and the domain it belongs to: `domain` itself or `*`.
-fn ruling<'a, T>(entries: &'a BTreeMap<Domain, T>, domain: &Domain) -> Option<(&'a Domain, &'a T)> {
+pub(crate) fn ruling<'a, T>(
+    entries: &'a BTreeMap<Domain, T>,
+    domain: &Domain,
+) -> Option<(&'a Domain, &'a T)> {
     entries
         .get_key_value(domain)
         .or_else(|| entries.get_key_value(&Domain::ALL))

@@ -4,11 +4,10 @@
 use crate::access::credentials::MechanismKind;
 use crate::access::domain::Domain;
 use crate::auth::policy::curve::rule::CurveRule;
-use crate::auth::policy::decide::Policy;
+use crate::auth::policy::decide::{Policy, ruling};
 use crate::auth::policy::plain::rule::PlainRule;
 use crate::auth::policy::principals::PrincipalRule;
 use crate::auth::policy::rule::Rule;
-use std::collections::BTreeMap;
 
 /// The most domains that [`Rule::Unclaimed`] names. 8 fit into a line of a log.
 const MAX_NAMED: usize = 8;
@@ -40,16 +39,19 @@ impl Policy {
     }
 
     /// Whether the domain, or `*`, has a rule for this mechanism.
-    pub(crate) fn is_claimed(&self, mechanism: MechanismKind, domain: &Domain) -> bool {
-        fn has<R>(rules: &BTreeMap<Domain, R>, domain: &Domain) -> bool {
-            rules.contains_key(domain) || rules.contains_key(&Domain::ALL)
-        }
+    pub(crate) fn has_rule(&self, mechanism: MechanismKind, domain: &Domain) -> bool {
         match mechanism {
             // Without a policy file the address lists alone rule NULL and GSSAPI, in every domain.
-            MechanismKind::Null => self.null.as_ref().is_none_or(|it| has(it, domain)),
-            MechanismKind::Gssapi => self.gssapi.as_ref().is_none_or(|it| has(it, domain)),
-            MechanismKind::Plain => has(&self.plain, domain),
-            MechanismKind::Curve => has(&self.curve, domain),
+            MechanismKind::Null => self
+                .null
+                .as_ref()
+                .is_none_or(|it| ruling(it, domain).is_some()),
+            MechanismKind::Gssapi => self
+                .gssapi
+                .as_ref()
+                .is_none_or(|it| ruling(it, domain).is_some()),
+            MechanismKind::Plain => ruling(&self.plain, domain).is_some(),
+            MechanismKind::Curve => ruling(&self.curve, domain).is_some(),
         }
     }
 }

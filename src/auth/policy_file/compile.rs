@@ -6,6 +6,7 @@ use crate::access::domain::Domain;
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::address::list::{AddressLists, ListError};
 use crate::auth::policy::curve::rule::CurveRule;
+use crate::auth::policy::decide::ruling;
 use crate::auth::policy::password_file::{Passwords, password_input};
 use crate::auth::policy::plain::rule::PlainRule;
 use crate::auth::policy::plain::table::PasswordTable;
@@ -64,18 +65,14 @@ impl From<ListError> for PolicyFileErrorKind {
 impl Rules {
     /// Whether a peer with this user id can be admitted to `domain`, as far as tables say it.
     fn may_know(&self, domain: &Domain, (mechanism, user_id): &TopicUser) -> bool {
-        fn ruling<'a, R>(rules: &'a BTreeMap<Domain, R>, domain: &Domain) -> Option<&'a R> {
-            rules.get(domain).or_else(|| rules.get(&Domain::ALL))
-        }
         match *mechanism {
             MechanismKind::Null => user_id == "anonymous",
-            MechanismKind::Plain => {
-                ruling(&self.plain, domain).is_some_and(|rule| rule.version_of(user_id).is_some())
-            }
+            MechanismKind::Plain => ruling(&self.plain, domain)
+                .is_some_and(|(_, rule)| rule.version_of(user_id).is_some()),
             MechanismKind::Curve => {
-                ruling(&self.curve, domain).is_some_and(|rule| rule.may_name(user_id))
+                ruling(&self.curve, domain).is_some_and(|(_, rule)| rule.may_name(user_id))
             }
-            MechanismKind::Gssapi => ruling(&self.gssapi, domain).is_some_and(|rule| {
+            MechanismKind::Gssapi => ruling(&self.gssapi, domain).is_some_and(|(_, rule)| {
                 let principal = Credential::Principal(user_id.clone());
                 rule.version_of(&principal).is_some()
             }),
