@@ -24,8 +24,8 @@ impl Scope {
             MechanismKind::Plain => section.plain.is_some(),
             _ => section.curve.is_some(),
         };
-        let star = settings.domain.get("*");
-        let ruling = match settings.domain.get(domain) {
+        let (own, star) = (settings.domain.get(domain), settings.domain.get("*"));
+        let ruling = match own {
             Some(own) if names(own) || !own.inherit => Some(own),
             Some(_) => star,
             None => {
@@ -35,14 +35,9 @@ impl Scope {
                 star
             }
         };
-        let topics = settings
-            .domain
-            .get(domain)
-            .filter(|own| own.topics.is_some());
-        let topics = topics
-            .or(star)
-            .is_some_and(|section| section.topics.is_some());
-        if topics && !self.applies_topics {
+        let mut sections = own.into_iter().chain(star);
+        let has_topics = sections.any(|section| section.topics.is_some());
+        if has_topics && !self.applies_topics {
             tracing::warn!(
                 "the policy has topics for domain {domain:?}, which a tunnel does not apply: it passes on \
                  every message"
