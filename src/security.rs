@@ -21,8 +21,8 @@ use bytes::{Bytes, BytesMut};
 use std::fmt;
 
 /// The security of one socket, complete: its [`Config`] and, if the configuration authorizes
-/// peers, the [`Authenticator`] or [`ZapRouter`] that is asked. Shared by all connections of the socket and cheap to
-/// clone.
+/// peers, the [`Authenticator`] or [`ZapRouter`] that is asked. Shared by all connections of the socket
+/// and cheap to clone.
 ///
 /// The builder of a configuration tracks in types what a socket does about its peers. A `Security`
 /// erases these types, so that a host stores and passes on one plain type. There are three ways to
