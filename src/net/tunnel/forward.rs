@@ -11,6 +11,7 @@ use crate::net::socket::stream::Stream;
 use crate::relay::forward::{Relay, RelayError, RelayTimeout};
 use crate::relay::side::{Side, Sides};
 use crate::with_causes::WithCauses;
+use bytes::BufMut;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -32,6 +33,8 @@ pub(crate) struct Traffic {
     still_until: Option<Instant>,
     /// Bytes read since the last wait.
     passed: usize,
+    /// The sides whose last read filled its room, so that more may have arrived.
+    has_more: Sides<bool>,
     /// The first of the events that ended it.
     end: Option<End>,
     /// Tasks that close sockets gracefully.
@@ -115,6 +118,7 @@ impl Traffic {
             linger,
             still_until: None,
             passed: 0,
+            has_more: Sides::default(),
             end: None,
             leaving: JoinSet::new(),
             span,
@@ -151,6 +155,10 @@ impl Traffic {
             tokio::task::coop::consume_budget().await;
             if let Err(broken) = self.relay.forward() {
                 self.lose(broken.side, End::RelayError(broken));
+                continue;
+            }
+            // One write for what has arrived already: each wakes a peer that sleeps.
+            if self.read_more() {
                 continue;
             }
             // A write makes room for more, so go around again.
@@ -240,14 +248,30 @@ impl Traffic {
         }
     }
 
+    /// Reads once from each side that may have sent more, if there is room for it in what the next write
+    /// sends. Returns whether it has tried.
+    fn read_more(&mut self) -> bool {
+        let mut has_tried = false;
+        for side in Side::BOTH {
+            if self.has_more[side] && self.relay.wants_input(side) {
+                self.read(side, Ok(()));
+                has_tried = true;
+            }
+        }
+        has_tried
+    }
+
     fn read(&mut self, side: Side, ready: io::Result<()>) {
+        self.has_more[side] = false;
         if ready.is_err() {
             return self.note_failure(side, ready);
         }
         let Some(stream) = &self.streams[side] else {
             return;
         };
-        match stream.try_read(&mut self.relay.room(side)) {
+        let mut room = self.relay.room(side);
+        let offered = room.remaining_mut();
+        match stream.try_read(&mut room) {
             Ok(0) => {
                 self.end.get_or_insert(End::Closed(side));
                 self.relay.end_input(side);
@@ -258,6 +282,7 @@ impl Traffic {
                     self.still_until = None;
                 }
                 self.passed += read;
+                self.has_more[side] = read == offered;
                 self.relay.on_read(side, Instant::now().into_std());
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -350,12 +375,13 @@ mod tests {
     use crate::config::settings::Config;
     use crate::handshake::{Established, Handshake};
     use crate::mechanism::session::PeerContext;
+    use crate::net::socket::stream::count;
     use crate::relay::end::RelayEnd;
     use crate::traffic::frames::{Frame, FrameReader, FrameWriter};
     use crate::traffic::heartbeat::{Expiry, HeartbeatExpired, HeartbeatSettings};
     use crate::wire::frame::Flags;
     use crate::wire::socket_type::SocketType;
-    use bytes::{BufMut, Bytes, BytesMut};
+    use bytes::{Bytes, BytesMut};
     use std::pin::pin;
     use std::task::Poll;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -507,6 +533,30 @@ mod tests {
         })
         .await
         .expect("the tunnel spins")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_messages_that_have_arrived_leave_in_one_write() {
+        let ((front, front_end, mut first), (back, back_end, mut second)) = (end(None), end(None));
+        let relay = Relay::new(front_end, back_end);
+        let limits = Limits::default();
+        let traffic = Traffic::new(front, back, relay, SECOND, &limits, Span::none());
+        for _ in 0..6 {
+            first.send(Flags::Last, &[7; 20_000]).await;
+        }
+        first.stream.shutdown().await.unwrap();
+        let (close, _) = watch::channel(false);
+        count::taken();
+        let receiving = async {
+            let got = second.messages().await;
+            second.stream.shutdown().await.unwrap();
+            got
+        };
+        let (_, got) = tokio::join!(run(traffic, &close, 100), receiving);
+        assert_eq!(got, 6);
+        let [reads, writes] = count::taken();
+        println!("{reads} reads, {writes} writes");
+        assert_eq!(writes, 1);
     }
 
     #[tokio::test(start_paused = true)]
