@@ -172,7 +172,7 @@ impl TrafficKey {
             }
         } else {
             self.skip(jobs);
-            let is_small = is_small(jobs);
+            let is_small = self.backend.stays_shallow(jobs) || is_small(jobs);
             let seal = || self.backend.seal_many(&self.stream, jobs);
             if is_small {
                 with_clean_stack_of::<SMALL_BATCH_DEPTH, _>(seal);
@@ -192,7 +192,7 @@ impl TrafficKey {
             bad.unwrap_or(all)
         } else {
             self.skip(jobs);
-            let is_small = is_small(jobs);
+            let is_small = self.backend.stays_shallow(jobs) || is_small(jobs);
             let open = || self.backend.open_many(&self.stream, jobs);
             if is_small {
                 with_clean_stack_of::<SMALL_BATCH_DEPTH, _>(open)

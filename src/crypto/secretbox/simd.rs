@@ -9,6 +9,7 @@ mod avx512;
 mod avx512_long;
 mod avx512_many;
 mod batch;
+mod columns;
 mod ifma;
 mod lanes256;
 mod lanes512;
@@ -93,6 +94,11 @@ impl Avx512 {
     pub(crate) fn open_with(self, stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
         // SAFETY: as above.
         unsafe { avx512::open_with(stream, text, tag) }
+    }
+
+    /// Whether boxes are processed with little of the stack, though they may need many blocks.
+    pub(crate) fn stays_shallow(self, jobs: &[Job<'_>]) -> bool {
+        columns::suit(jobs)
     }
 
     pub(crate) fn seal_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) {

@@ -98,11 +98,16 @@ fn shared(program: &Program, wide: &Value, key: &Value) -> Result<Value> {
     Ok(Value::Struct(name, fields))
 }
 
-/// Any number of blocks in every lane, whole ones and parts, in any order.
+/// Any number of blocks in every lane, whole ones, pairs and parts, in any order.
 fn side_by_side(program: &Program) -> Result<()> {
     let mut sums = program.call("Sums", "new", &[Value::Unknown])?.0;
+    let square = program
+        .call("Sums", "square", std::slice::from_ref(&sums))?
+        .0;
     loop {
         let before = sums.clone();
+        let two = [sums.clone(), square.clone(), Value::Unknown];
+        sums = sums.join(&program.call("Sums", "absorb_two", &two)?.1)?;
         for step in ["blocks", "last_blocks"] {
             let block = [sums.clone(), Value::Unknown, Value::Unknown];
             sums = sums.join(&program.call("Sums", step, &block)?.1)?;

@@ -7,6 +7,7 @@ use crate::crypto::secretbox::poly1305::{self, KEY_LEN, Poly1305, TAG_LEN};
 use crate::crypto::secretbox::salsa20::{BLOCK_LEN, StreamKey};
 use crate::crypto::secretbox::simd::avx512::authenticate_long;
 use crate::crypto::secretbox::simd::batch::{self, Plan};
+use crate::crypto::secretbox::simd::columns;
 use crate::crypto::secretbox::simd::lanes512::{self, LANES};
 use crate::crypto::secretbox::simd::side_by_side::{self, Task};
 use crate::crypto::secretbox::simd::{
@@ -27,6 +28,9 @@ const WORTH_LANES: usize = 4;
 /// Seals all of `jobs`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>], code: Avx512) {
+    if columns::suit(jobs) {
+        return columns::seal(key, jobs);
+    }
     let one = |job: &mut Job<'_>| {
         let nonce = job.nonce;
         if let Some((tag, text)) = job.parts() {
@@ -47,6 +51,9 @@ pub(super) fn seal_many(key: &StreamKey, jobs: &mut [Job<'_>], code: Avx512) {
 /// Opens `jobs` up to the first that does not open. Returns how many have opened.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
 pub(super) fn open_many(key: &StreamKey, jobs: &mut [Job<'_>], code: Avx512) -> usize {
+    if columns::suit(jobs) {
+        return columns::open(key, jobs);
+    }
     let one = |job: &mut Job<'_>| {
         let nonce = job.nonce;
         let parts = job.parts();

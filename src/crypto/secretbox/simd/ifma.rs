@@ -57,7 +57,7 @@ pub(super) struct Factor {
 
 /// A factor for each lane, and its upper limbs times 20.
 pub(super) struct Multiplier {
-    limbs: [__m512i; 3],
+    pub(super) limbs: [__m512i; 3],
     folded: [__m512i; 2],
 }
 
@@ -315,7 +315,7 @@ impl Products {
     /// Adds the products of numbers and a factor.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn plus(&self, factor: &Multiplier, [a0, a1, a2]: [__m512i; 3]) -> Self {
+    pub(super) fn plus(&self, factor: &Multiplier, [a0, a1, a2]: [__m512i; 3]) -> Self {
         let [b0, b1, b2] = factor.limbs;
         let [b1_20, b2_20] = factor.folded;
         let [low_0, low_1, low_2] = self.low;
@@ -332,7 +332,7 @@ impl Products {
     /// Carries until each limb has at most a little more than 44 bits.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn carried(&self) -> [__m512i; 3] {
+    pub(super) fn carried(&self) -> [__m512i; 3] {
         let [low_0, low_1, low_2] = self.low;
         let [high_0, high_1, high_2] = self.high;
         let mask_44 = _mm512_set1_epi64(MASK_44.cast_signed());

@@ -117,17 +117,10 @@ pub(super) fn any(
     numbers: &[[u8; 4]; LANES],
     out: &mut [[u8; BLOCK_LEN]; LANES],
 ) {
-    let ([a, b], [numbers]) = (
-        nonces.as_flattened().as_chunks().0,
-        numbers.as_flattened().as_chunks().0,
-    ) else {
+    let [numbers] = numbers.as_flattened().as_chunks().0 else {
         return;
     };
-    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
-    let (a, b) = (load512(a), load512(b));
-    let n0 = _mm512_permutex2var_epi32(a, even, b);
-    let n1 = _mm512_permutex2var_epi32(a, odd, b);
+    let [n0, n1] = split(nonces);
     let first = first_state(key, [n0, n1, load512(numbers), _mm512_setzero_si512()]);
     let mut state = first;
     for _ in 0..DOUBLE_ROUNDS {
@@ -139,6 +132,43 @@ pub(super) fn any(
     for (out, block) in out.iter_mut().zip(transposed(&state)) {
         store512(out, block);
     }
+}
+
+/// Makes the block of one number of [`LANES`] nonces, which are given by their first and second
+/// words. Word i of all blocks is in vector i.
+#[inline(never)]
+#[target_feature(enable = "avx512f")]
+pub(super) fn words_of_each(
+    key: &StreamKey,
+    [n0, n1]: &[__m512i; 2],
+    number: u32,
+    out: &mut [__m512i; 16],
+) {
+    let number = _mm512_set1_epi32(number.cast_signed());
+    let first = first_state(key, [*n0, *n1, number, _mm512_setzero_si512()]);
+    let mut state = first;
+    for _ in 0..DOUBLE_ROUNDS {
+        double_round(&mut state);
+    }
+    for ((out, word), first) in out.iter_mut().zip(state).zip(first) {
+        *out = _mm512_add_epi32(word, first);
+    }
+}
+
+/// The first and the second words of nonces.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn split(nonces: &[[u8; 8]; LANES]) -> [__m512i; 2] {
+    let [a, b] = nonces.as_flattened().as_chunks().0 else {
+        return [_mm512_setzero_si512(); 2];
+    };
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+    let (a, b) = (load512(a), load512(b));
+    [
+        _mm512_permutex2var_epi32(a, even, b),
+        _mm512_permutex2var_epi32(a, odd, b),
+    ]
 }
 
 #[inline]
@@ -176,7 +206,7 @@ fn double_round(x: &mut [__m512i; 16]) {
 /// From word i of all blocks in vector i to block i in vector i.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed(words: &[__m512i; 16]) -> [__m512i; 16] {
+pub(super) fn transposed(words: &[__m512i; 16]) -> [__m512i; 16] {
     // Words 4 g to 4 g + 3 of four blocks, one in each quarter of `quads[g][block % 4]`.
     let quads: [[__m512i; 4]; 4] = std::array::from_fn(|g| {
         let w = &words[4 * g..4 * g + 4];

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::crypto::secretbox::poly1305::{BLOCK_LEN, KEY_LEN, TAG_LEN};
-use crate::crypto::secretbox::simd::ifma::{MASK_42, MASK_44, Multiplier, limbs, sum};
+use crate::crypto::secretbox::simd::ifma::{MASK_42, MASK_44, Multiplier, Products, limbs, sum};
 use crate::crypto::secretbox::simd::{load128, load128_first, store512};
 use std::arch::x86_64::*;
 
@@ -17,8 +17,11 @@ pub(super) type Task<'a> = (&'a [u8; KEY_LEN], &'a [u8]);
 const FOUR_LEN: usize = 4 * BLOCK_LEN;
 const NOTHING: [u8; FOUR_LEN] = [0; FOUR_LEN];
 
+/// The lower and the upper halves of eight numbers of 128 bits.
+pub(super) type Halves = (__m512i, __m512i);
+
 /// The sums of eight texts.
-struct Sums {
+pub(super) struct Sums {
     r: Multiplier,
     sums: [__m512i; 3],
 }
@@ -89,13 +92,52 @@ impl Sums {
                 *half = load128(r);
             }
         }
-        let (low, high) = spread(first_halves);
+        Self::of(spread(first_halves))
+    }
+
+    /// For eight r, which are clamped here.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn of((low, high): Halves) -> Self {
         let low = _mm512_and_si512(low, _mm512_set1_epi64(0x0fff_fffc_0fff_ffff));
         let high = _mm512_and_si512(high, _mm512_set1_epi64(0x0fff_fffc_0fff_fffc));
         Self {
             r: Multiplier::new(limbs(low, high, _mm512_setzero_si512())),
             sums: [_mm512_setzero_si512(); 3],
         }
+    }
+
+    /// Absorbs a block of each text. `end` is the bit that follows it, 2^128, in its place among the
+    /// upper limbs.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn absorb(&mut self, blocks: [__m128i; LANES], end: __m512i) {
+        let (low, high) = spread(blocks);
+        self.sums = self.r.times(sum(self.sums, limbs(low, high, end)));
+    }
+
+    /// The square of each r, for [`absorb_two`](Self::absorb_two).
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn square(&self) -> Multiplier {
+        Multiplier::new(self.r.times(self.r.limbs))
+    }
+
+    /// Absorbs two whole blocks of each text, whose products are carried together.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn absorb_two(
+        &mut self,
+        square: &Multiplier,
+        [first, second]: [[__m128i; LANES]; 2],
+    ) {
+        let end = _mm512_set1_epi64(1 << 40);
+        let (low, high) = spread(first);
+        let first = sum(self.sums, limbs(low, high, end));
+        let (low, high) = spread(second);
+        let second = limbs(low, high, end);
+        let products = Products::none().plus(square, first).plus(&self.r, second);
+        self.sums = products.carried();
     }
 
     /// Absorbs block `at` of four blocks of each text.
@@ -108,10 +150,7 @@ impl Sums {
                 *block = load128(bytes);
             }
         }
-        let (low, high) = spread(blocks);
-        let end = _mm512_set1_epi64(1 << 40);
-        let sums = sum(self.sums, limbs(low, high, end));
-        self.sums = self.r.times(sums);
+        self.absorb(blocks, _mm512_set1_epi64(1 << 40));
     }
 
     /// Absorbs block `at` of the texts that have one, in full or in part.
@@ -140,10 +179,23 @@ impl Sums {
         }
     }
 
-    /// Reduces each sum modulo 2^130 - 5 and adds s of its key.
+    /// Computes the tags, with s of each key.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn finish(&self, tasks: &[Task<'_>; LANES], tags: &mut [[u8; TAG_LEN]; LANES]) {
+        let mut second_halves = [_mm_setzero_si128(); LANES];
+        for (half, (key, _)) in second_halves.iter_mut().zip(tasks) {
+            if let [_, s] = key.as_chunks().0 {
+                *half = load128(s);
+            }
+        }
+        store(self.tags(spread(second_halves)), tags);
+    }
+
+    /// Reduces each sum modulo 2^130 - 5 and adds s of its key.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn tags(&self, (s_low, s_high): Halves) -> Halves {
         let mask_44 = _mm512_set1_epi64(MASK_44.cast_signed());
         let mask_42 = _mm512_set1_epi64(MASK_42.cast_signed());
         let five = _mm512_set1_epi64(5);
@@ -169,36 +221,36 @@ impl Sums {
 
         let low = _mm512_or_si512(h0, _mm512_slli_epi64::<44>(h1));
         let high = _mm512_or_si512(_mm512_srli_epi64::<20>(h1), _mm512_slli_epi64::<24>(h2));
-        let mut second_halves = [_mm_setzero_si128(); LANES];
-        for (half, (key, _)) in second_halves.iter_mut().zip(tasks) {
-            if let [_, s] = key.as_chunks().0 {
-                *half = load128(s);
-            }
-        }
-        let (s_low, s_high) = spread(second_halves);
         let low = _mm512_add_epi64(low, s_low);
         let high = _mm512_add_epi64(high, s_high);
         let carry = _mm512_cmplt_epu64_mask(low, s_low);
         let high = _mm512_mask_add_epi64(high, carry, high, _mm512_set1_epi64(1));
-        let mut pairs = [[0; 64]; 2];
-        let [even, odd] = &mut pairs;
-        store512(even, _mm512_unpacklo_epi64(low, high));
-        store512(odd, _mm512_unpackhi_epi64(low, high));
-        let ([even, odd], (tags, _)) = (
-            [even, odd].map(|pair| pair.as_chunks().0),
-            tags.as_chunks_mut(),
-        );
-        for (([first, second], even), odd) in tags.iter_mut().zip(even).zip(odd) {
-            *first = *even;
-            *second = *odd;
-        }
+        (low, high)
+    }
+}
+
+/// Stores eight tags as bytes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store((low, high): Halves, tags: &mut [[u8; TAG_LEN]; LANES]) {
+    let mut pairs = [[0; 64]; 2];
+    let [even, odd] = &mut pairs;
+    store512(even, _mm512_unpacklo_epi64(low, high));
+    store512(odd, _mm512_unpackhi_epi64(low, high));
+    let ([even, odd], (tags, _)) = (
+        [even, odd].map(|pair| pair.as_chunks().0),
+        tags.as_chunks_mut(),
+    );
+    for (([first, second], even), odd) in tags.iter_mut().zip(even).zip(odd) {
+        *first = *even;
+        *second = *odd;
     }
 }
 
 /// From eight blocks to the first halves of all and the second halves of all.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn spread([a, b, c, d, e, f, g, h]: [__m128i; LANES]) -> (__m512i, __m512i) {
+pub(super) fn spread([a, b, c, d, e, f, g, h]: [__m128i; LANES]) -> Halves {
     let even = four(a, c, e, g);
     let odd = four(b, d, f, h);
     (
