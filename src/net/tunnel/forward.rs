@@ -139,7 +139,7 @@ impl Traffic {
         tokio::select! {
             biased;
             () = revoked => self.end = Some(End::Revoked),
-            () = self.drive(&mut close) => {}
+            () = self.drive(grant.as_ref(), &mut close) => {}
         }
         for side in Side::BOTH {
             self.close_gracefully(side);
@@ -148,7 +148,7 @@ impl Traffic {
         self.end.unwrap_or(End::TunnelClosed)
     }
 
-    async fn drive(&mut self, close: &mut watch::Receiver<bool>) {
+    async fn drive(&mut self, grant: Option<&Grant>, close: &mut watch::Receiver<bool>) {
         let mut closing = false;
         let mut activity = Activity::default();
         loop {
@@ -160,6 +160,11 @@ impl Traffic {
             // One write for what has arrived already: each wakes a peer that sleeps.
             if self.read_more() {
                 continue;
+            }
+            // `run` learns of it only when nothing can be read or written.
+            if grant.is_some_and(|grant| !grant.still_valid()) {
+                self.end = Some(End::Revoked);
+                return;
             }
             // A write makes room for more, so go around again.
             if self.write(Side::Front) | self.write(Side::Back) {
@@ -372,6 +377,7 @@ impl Traffic {
 mod tests {
     use super::*;
     use crate::access::address::PeerAddress;
+    use crate::access::grant::GrantTerms;
     use crate::config::settings::Config;
     use crate::handshake::{Established, Handshake};
     use crate::mechanism::session::PeerContext;
@@ -382,7 +388,7 @@ mod tests {
     use crate::wire::frame::Flags;
     use crate::wire::socket_type::SocketType;
     use bytes::{Bytes, BytesMut};
-    use std::pin::pin;
+    use std::pin::{Pin, pin};
     use std::task::Poll;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
@@ -557,6 +563,31 @@ mod tests {
         let [reads, writes] = count::taken();
         println!("{reads} reads, {writes} writes");
         assert_eq!(writes, 1);
+    }
+
+    /// Terms that were withdrawn, and whose wait for that is not over yet.
+    struct JustWithdrawn;
+
+    impl GrantTerms for JustWithdrawn {
+        fn still_valid(&self) -> bool {
+            false
+        }
+
+        fn revoked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_passed_on_after_a_revocation_that_the_task_has_not_waited_for() {
+        let (traffic, mut first, mut second) = tunnel(None);
+        first.send(Flags::Last, b"late").await;
+        let (_close, closing) = watch::channel(false);
+        let running = traffic.run(Some(Grant::new(JustWithdrawn)), closing);
+        let both = async { tokio::join!(running, second.messages()) };
+        let (end, got) = timeout(100 * SECOND, both).await.unwrap();
+        assert!(matches!(end, End::Revoked), "{end}");
+        assert_eq!(got, 0);
     }
 
     #[tokio::test(start_paused = true)]
