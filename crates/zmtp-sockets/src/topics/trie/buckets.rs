@@ -3,6 +3,7 @@
 
 use crate::topics::places::Places;
 use crate::topics::trie::bucket::{BUCKET, Bucket, LongTopics};
+use std::hint::black_box;
 
 /// Buckets by number. A bucket that outgrows its place moves to the end and leaves a gap.
 #[derive(Default)]
@@ -17,6 +18,8 @@ pub(crate) struct Buckets {
 
 /// A bucket has a multiple of this many bytes.
 const UNIT: usize = 32;
+/// Units of a bucket in its second and third cache line. A bucket of two dozen short topics ends there.
+const AHEAD: [usize; 2] = [2, 4];
 
 impl Buckets {
     fn bytes(&self, bucket: usize) -> &[u8] {
@@ -24,7 +27,15 @@ impl Buckets {
         self.memory[bucket..][..units].as_flattened()
     }
 
+    /// The head says which label is read next. The cache lines with labels are asked for together with it,
+    /// so that among many topics the processor waits for all of them once. What lies there may belong to
+    /// another bucket, and is not used.
     pub(crate) fn get(&self, bucket: usize) -> Bucket<'_> {
+        for unit in AHEAD {
+            if let Some(bytes) = self.memory.get(bucket + unit) {
+                black_box(bytes[0]);
+            }
+        }
         Bucket::new(self.bytes(bucket))
     }
 
@@ -117,5 +128,36 @@ impl Buckets {
     /// How many units a bucket has.
     pub(crate) fn units(&self, bucket: usize) -> usize {
         usize::from(self.memory[bucket][0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topics::trie::bucket::{Record, write};
+    use std::sync::Arc;
+
+    /// What is read ahead ends with the memory, and buckets of any size are found next to each other.
+    #[test]
+    fn a_bucket_is_read_at_the_end_of_the_memory() {
+        let mut buckets = Buckets::default();
+        let mut known = Vec::new();
+        let mut bytes = Vec::new();
+        for len in (1..=20).rev() {
+            let topics = ["a", "b", "c"].map(|it| it.repeat(len));
+            let topics = topics.map(|it| Arc::<[u8]>::from(it.as_bytes()));
+            let mut record = |it| Record::new(it, 0, Places::one(len), &mut buckets.long);
+            let records = topics.each_ref().map(&mut record);
+            write(&records, &buckets.long, &mut bytes);
+            known.push((buckets.insert(&bytes), topics));
+            for (bucket, topics) in &known {
+                let found = topics.each_ref().map(|topic| {
+                    let bucket = buckets.get(*bucket);
+                    let at = bucket.find(topic, 0, &buckets.long);
+                    at.map(|at| bucket.places(at))
+                });
+                assert!(found == [Some(Places::one(topics[0].len())); 3]);
+            }
+        }
     }
 }
