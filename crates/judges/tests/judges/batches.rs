@@ -19,15 +19,19 @@ struct Round {
 }
 
 impl Round {
-    /// Up to 40 texts, whose nonces count up with gaps or are random.
+    /// Up to 40 texts, of one length in every second round, whose nonces count up with gaps or are random.
     fn new(number: usize, random: &mut Random) -> Self {
         let (key, prefix) = (random.array(), random.array());
         let longest = LONGEST[number % LONGEST.len()];
         let mut counter = u64::MAX - 20 * (number as u64 % 2);
+        let len_of_all = random.below(longest + 1);
         let texts: Vec<Vec<u8>> = (0..random.below(41))
-            .map(|_| {
-                let len = random.below(longest + 1);
-                random.bytes(len)
+            .map(|_| match number % 2 {
+                0 => random.bytes(len_of_all),
+                _ => {
+                    let len = random.below(longest + 1);
+                    random.bytes(len)
+                }
             })
             .collect();
         let sealed = texts
