@@ -13,16 +13,19 @@ use crate::crypto::secretbox::simd::{
 };
 use std::arch::x86_64::*;
 
-/// Most bytes of a box. Longer ones fill all lanes by themselves.
+/// Most bytes of a box. Longer ones take no longer one by one.
 const LONGEST: usize = 4096;
 /// Bytes of the first block of key stream that are left for the text.
 const HALF: usize = 32;
+/// Bytes of two blocks of Poly1305.
+const TWO: usize = 2 * poly1305::BLOCK_LEN;
 /// The boxes that are authenticated in one vector, in the order in which unpacking two vectors of
 /// words leaves them.
 const ORDER: [[usize; side_by_side::LANES]; 2] =
     [[0, 1, 4, 5, 8, 9, 12, 13], [2, 3, 6, 7, 10, 11, 14, 15]];
 
-/// What follows the last whole vector of each text, with zeros behind it.
+/// What follows the last whole vector of each text: with the bit that ends it if its last block of Poly1305 is
+/// not whole, and zeros behind.
 type Tails = [[u8; BLOCK_LEN]; LANES];
 
 /// Whether these boxes have one length, and are so many that packing them would save nothing.
@@ -46,7 +49,7 @@ pub(super) fn seal(key: &StreamKey, jobs: &mut [Job<'_>]) {
     let mut columns = Columns::new(key, jobs);
     let mac = Keys::of(&columns.words);
     let mut tails = [[0; BLOCK_LEN]; LANES];
-    columns.apply(jobs, &mut tails);
+    columns.apply(jobs, Some(&mut tails));
     let mut tags = [[[0; TAG_LEN]; side_by_side::LANES]; 2];
     for (place, tags) in tags.iter_mut().zip(mac.tags(jobs, &tails)) {
         side_by_side::store(tags, place);
@@ -74,7 +77,7 @@ pub(super) fn open(key: &StreamKey, jobs: &mut [Job<'_>]) -> usize {
         }
     }
     let good = good(mac.tags(jobs, &tails), jobs);
-    columns.apply(&mut jobs[..good], &mut tails);
+    columns.apply(&mut jobs[..good], None);
     good
 }
 
@@ -124,10 +127,11 @@ impl<'a> Columns<'a> {
         columns
     }
 
-    /// Adds key stream to the texts. What follows the last whole block is left in `tails` too.
+    /// Adds key stream to the texts. What follows the last whole block goes to `tails` too, if they are
+    /// given.
     #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn apply(&mut self, jobs: &mut [Job<'_>], tails: &mut Tails) {
+    fn apply(&mut self, jobs: &mut [Job<'_>], mut tails: Option<&mut Tails>) {
         let len = jobs.first().map_or(0, |job| text(job).len());
         let cut = cut(len);
         let Self { key, nonces, words } = self;
@@ -168,15 +172,17 @@ impl<'a> Columns<'a> {
             at += BLOCK_LEN;
         }
         let (end, mask) = (end(len - cut), mask64(len - cut));
-        for ((job, block), tail) in jobs.iter_mut().zip(&*words).zip(tails) {
+        for (at, (job, block)) in jobs.iter_mut().zip(&*words).enumerate() {
             if let Some((_, text)) = job.parts()
                 && let Some(rest) = text.get_mut(cut..)
             {
                 let stream = _mm512_maskz_mov_epi8(mask, *block);
                 let sum = _mm512_xor_si512(load512_first(rest), stream);
                 store512_first(rest, sum);
-                // In full too: bytes of a masked store can only be read when they are in the cache.
-                store512(tail, _mm512_or_si512(sum, end));
+                if let Some(tail) = tails.as_mut().and_then(|tails| tails.get_mut(at)) {
+                    // In full: bytes of a masked store can only be read when they are in the cache.
+                    store512(tail, _mm512_or_si512(sum, end));
+                }
             }
         }
     }
@@ -218,11 +224,11 @@ impl Keys {
         }
         let len = texts[0][0].len();
         let cut = cut(len);
-        for at in (0..cut).step_by(HALF) {
+        for at in (0..cut).step_by(TWO) {
             for ((sums, square), texts) in sums.iter_mut().zip(&squares).zip(&texts) {
                 let mut two = [[_mm_setzero_si128(); side_by_side::LANES]; 2];
                 for (lane, text) in texts.iter().enumerate() {
-                    if let Some(bytes) = text.get(at..at + HALF)
+                    if let Some(bytes) = text.get(at..at + TWO)
                         && let [first, second] = bytes.as_chunks().0
                     {
                         two[0][lane] = load128(first);
