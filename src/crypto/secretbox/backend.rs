@@ -337,15 +337,7 @@ mod tests {
                     random.bytes(len)
                 })
                 .collect();
-            let sealed: Vec<Vec<u8>> = texts
-                .iter()
-                .zip(0_u64..)
-                .map(|(text, counter)| {
-                    let mut text = text.clone();
-                    let tag = portable::seal(&key, counter.to_be_bytes(), &mut text);
-                    [&tag[..], &text].concat()
-                })
-                .collect();
+            let sealed = one_by_one(&key, &texts);
             for backend in backends_once() {
                 let mut here: Vec<Vec<u8>> = texts
                     .iter()
@@ -411,15 +403,7 @@ mod tests {
         };
         for (count, len) in cases {
             let texts: Vec<_> = (0..count).map(|_| random.bytes(len)).collect();
-            let one_by_one: Vec<_> = texts
-                .iter()
-                .zip(0_u64..)
-                .map(|(text, counter)| {
-                    let mut text = text.clone();
-                    let tag = portable::seal(&key, counter.to_be_bytes(), &mut text);
-                    [&tag[..], &text].concat()
-                })
-                .collect();
+            let one_by_one = one_by_one(&key, &texts);
             for backend in backends_once() {
                 let room = |text: &Vec<u8>| [&[0; TAG_LEN], &text[..]].concat();
                 let mut here: Vec<_> = texts.iter().map(room).collect();
@@ -462,15 +446,7 @@ mod tests {
             let texts: Vec<_> = (0..count)
                 .map(|at| random.bytes(len + at * spread % 41))
                 .collect();
-            let one_by_one: Vec<_> = texts
-                .iter()
-                .zip(0_u64..)
-                .map(|(text, counter)| {
-                    let mut text = text.clone();
-                    let tag = portable::seal(&key, counter.to_be_bytes(), &mut text);
-                    [&tag[..], &text].concat()
-                })
-                .collect();
+            let one_by_one = one_by_one(&key, &texts);
             for backend in backends_once() {
                 let room = |text: &Vec<u8>| [&[0; TAG_LEN], &text[..]].concat();
                 let mut sealed: Vec<_> = texts.iter().map(room).collect();
@@ -495,6 +471,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The boxes of texts, each by itself in the portable code. Their nonces count up.
+    fn one_by_one(key: &StreamKey, texts: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let boxes = texts.iter().zip(0_u64..).map(|(text, counter)| {
+            let mut text = text.clone();
+            let tag = portable::seal(key, counter.to_be_bytes(), &mut text);
+            [&tag[..], &text].concat()
+        });
+        boxes.collect()
     }
 
     fn jobs(boxes: &mut [Vec<u8>]) -> Vec<Job<'_>> {
