@@ -9,26 +9,26 @@
 use bytes::BytesMut;
 use std::hint::black_box;
 
-/// How many times more stack an unoptimised build needs. It inlines less, and gives every value a
-/// place of its own.
-const UNOPTIMISED: usize = if cfg!(debug_assertions) { 4 } else { 1 };
+/// How many times more stack a less optimised build needs. It inlines less, and gives every value a
+/// place of its own. No `cfg` tells the level, so debug assertions stand for it.
+const LESS_OPTIMISED: usize = if cfg!(debug_assertions) { 4 } else { 1 };
 
 /// Bytes of stack that are wiped. 10 KiB: more than any of our ciphers, hashes and curves uses.
-const DEPTH: usize = 10 * 1024 * UNOPTIMISED;
+const DEPTH: usize = 10 * 1024 * LESS_OPTIMISED;
 
 /// The same for short boxes only, 2.5 KiB. They are frequent and use less stack: with AVX2 they may use 2 KiB.
-const SHALLOW_DEPTH: usize = 2560 * UNOPTIMISED;
+const SHALLOW_DEPTH: usize = 2560 * LESS_OPTIMISED;
 
 /// The same for longer boxes, unless the code for them needs more.
-pub(crate) const LONG_DEPTH: usize = 6 * 1024 * UNOPTIMISED;
+pub(crate) const LONG_DEPTH: usize = 6 * 1024 * LESS_OPTIMISED;
 /// The same for a batch of boxes, whose key stream is all on the stack.
-pub(crate) const BATCH_DEPTH: usize = 11 * 1024 * UNOPTIMISED;
+pub(crate) const BATCH_DEPTH: usize = 11 * 1024 * LESS_OPTIMISED;
 /// The same for a batch of few blocks, or of boxes of one length. The latter need 6,180 bytes.
-pub(crate) const SMALL_BATCH_DEPTH: usize = 7680 * UNOPTIMISED;
+pub(crate) const SMALL_BATCH_DEPTH: usize = 7680 * LESS_OPTIMISED;
 /// The same for precomputing key stream.
-pub(crate) const PRECOMPUTE_DEPTH: usize = 4 * 1024 * UNOPTIMISED;
+pub(crate) const PRECOMPUTE_DEPTH: usize = 4 * 1024 * LESS_OPTIMISED;
 /// The same for a box with precomputed key stream.
-pub(crate) const READY_DEPTH: usize = 512 * UNOPTIMISED;
+pub(crate) const READY_DEPTH: usize = 512 * LESS_OPTIMISED;
 
 /// Most bytes of a box that needs no more than [`SHALLOW_DEPTH`].
 pub(crate) const SHORT: usize = 352;
