@@ -8,6 +8,7 @@ use super::server::{Kind, Target, server_keys};
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
@@ -89,6 +90,7 @@ fn target(endpoint: &Endpoint, kind: Kind) -> Target {
         address: SocketAddr::new(*ip, *port),
         kind,
         key: server_keys().public_key(),
+        resets: Arc::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::load_attack::soon;
 use super::server::{Kind, Target};
 use socket2::SockRef;
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,10 +14,6 @@ use zmtp_auth::wire::greeting::{Greeting, mechanism_name};
 
 pub struct Raw<S = TcpStream>(pub S);
 
-/// Connections of this process that were reset before they were known here. The server may have seen
-/// and refused them.
-pub static RESETS: AtomicUsize = AtomicUsize::new(0);
-
 impl Raw {
     /// Connects, again if the server has no room and resets the connection before it is known here.
     pub async fn connect(target: &Target) -> Self {
@@ -25,7 +21,7 @@ impl Raw {
             loop {
                 match TcpStream::connect(target.address).await {
                     Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                        RESETS.fetch_add(1, Ordering::SeqCst);
+                        target.resets.fetch_add(1, Ordering::SeqCst);
                     }
                     connected => return connected.unwrap(),
                 }

@@ -2,7 +2,6 @@
 //! what all others do.
 
 use super::load_attack::{eventually, soon};
-use super::raw::RESETS;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -185,6 +184,9 @@ pub struct Target {
     pub address: SocketAddr,
     pub kind: Kind,
     pub key: PublicKey,
+    /// Raw peers' connections that were reset before the peers knew them. The server may have seen and
+    /// refused them.
+    pub resets: Arc<AtomicUsize>,
 }
 
 pub struct Server {
@@ -224,6 +226,7 @@ impl Server {
         Self {
             target: Target {
                 address,
+                resets: Arc::default(),
                 kind: setup.kind,
                 key: server_keys().public_key(),
             },
@@ -282,9 +285,9 @@ impl Server {
         }
     }
 
-    /// Waits for `count` refusals since the last call. Refusals are noted or, if there were too
-    /// many at once, only counted by the listener. The noted ones must be as `expected`, and
-    /// nothing else may be noted.
+    /// Waits for `count` refusals since the last call, and at most as many more as connections were reset
+    /// before their peers knew them. Refusals are noted or, if there were too many at once, only counted
+    /// by the listener. The noted ones must be as `expected`, and nothing else may be noted.
     pub async fn refusals(&mut self, count: usize, expected: impl Fn(&Error) -> bool) {
         let mut refused = 0;
         eventually(|| {
@@ -304,7 +307,7 @@ impl Server {
             refused >= count
         })
         .await;
-        let most = count + RESETS.load(Ordering::SeqCst);
+        let most = count + self.target.resets.swap(0, Ordering::SeqCst);
         assert!(refused <= most, "{refused} of {count} to {most}");
     }
 

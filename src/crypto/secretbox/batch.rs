@@ -172,7 +172,7 @@ impl TrafficKey {
             }
         } else {
             self.skip(jobs);
-            let is_small = self.backend.stays_shallow(jobs) || is_small(jobs);
+            let is_small = self.needs_little_stack(jobs);
             let seal = || self.backend.seal_many(&self.stream, jobs);
             if is_small {
                 with_clean_stack_of::<SMALL_BATCH_DEPTH, _>(seal);
@@ -192,7 +192,7 @@ impl TrafficKey {
             bad.unwrap_or(all)
         } else {
             self.skip(jobs);
-            let is_small = self.backend.stays_shallow(jobs) || is_small(jobs);
+            let is_small = self.needs_little_stack(jobs);
             let open = || self.backend.open_many(&self.stream, jobs);
             if is_small {
                 with_clean_stack_of::<SMALL_BATCH_DEPTH, _>(open)
@@ -207,6 +207,11 @@ impl TrafficKey {
         if let (Some(precomputed), Some(last)) = (&mut self.precomputed, jobs.last()) {
             precomputed.skip(u64::from_be_bytes(last.nonce));
         }
+    }
+
+    /// Whether [`SMALL_BATCH_DEPTH`] is enough for these.
+    fn needs_little_stack(&self, jobs: &[Job<'_>]) -> bool {
+        self.backend.stays_shallow(jobs) || is_small(jobs)
     }
 
     /// Whether these are faster one by one, with precomputed key stream, than as a batch.
