@@ -153,9 +153,9 @@ impl PeerAddress {
 /// forms. `None` for every other form.
 fn dotted_quad(text: &[u8]) -> Option<Ipv4Addr> {
     let digit = |byte: &u8| Some(byte.wrapping_sub(b'0')).filter(|digit| *digit < 10);
-    let mut octets = [0; 4];
+    let mut bits = 0;
     let mut rest = text;
-    for (at, octet) in octets.iter_mut().enumerate() {
+    for at in 0..4 {
         if at > 0 {
             rest = rest.strip_prefix(b".")?;
         }
@@ -174,10 +174,10 @@ fn dotted_quad(text: &[u8]) -> Option<Ipv4Addr> {
                 after = more;
             }
         }
-        *octet = u8::try_from(number).ok()?;
+        bits = bits << 8 | u32::from(u8::try_from(number).ok()?);
         rest = after;
     }
-    rest.is_empty().then_some(octets.into())
+    rest.is_empty().then_some(Ipv4Addr::from_bits(bits))
 }
 
 /// Parses decimal digits only. `u32::from_str` would also accept a sign.

@@ -137,13 +137,11 @@ impl List {
     fn check(&self, scope: Option<&Domain>, address: &PeerAddress) -> Result<(), Refused> {
         match self {
             Self::None => Ok(()),
-            Self::Allow(rules) => match rules.find(address, Match::Certain) {
-                Some(_) => Ok(()),
-                None => {
-                    let rule = Rule::AllowList(scope.cloned());
-                    Err(Refusal::AddressNotAllowed.by(rule))
-                }
-            },
+            Self::Allow(rules) if rules.has(address) => Ok(()),
+            Self::Allow(_) => {
+                let rule = Rule::AllowList(scope.cloned());
+                Err(Refusal::AddressNotAllowed.by(rule))
+            }
             Self::Deny(rules) => match (rules.find(address, Match::Possible), address) {
                 (Some(found), _) => {
                     let rule = Rule::DenyList(scope.cloned(), found);

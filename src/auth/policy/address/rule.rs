@@ -5,6 +5,7 @@ use crate::access::address::{IpcPeer, PeerAddress};
 use crate::auth::policy::address::block::{
     digits, first_of_block, first_v4, first_v6, parse_block, right_block, width,
 };
+use crate::auth::policy::address::number_hash::NumberHash;
 use crate::auth::policy::address::zone::same_zone;
 use crate::printable::printable;
 use bytes::Bytes;
@@ -248,7 +249,7 @@ pub(crate) enum Match {
 /// number. Single addresses are blocks of full length. A lookup needs one step for each length that
 /// occurs, however many blocks there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Blocks<Bits: Eq + Hash>(pub(super) BTreeMap<u8, HashSet<Bits>>);
+pub(super) struct Blocks<Bits: Eq + Hash>(pub(super) BTreeMap<u8, HashSet<Bits, NumberHash>>);
 
 impl<Bits: Eq + Hash> Default for Blocks<Bits> {
     fn default() -> Self {
@@ -344,13 +345,17 @@ impl RuleSet {
         Some(Matches::ScopedIp(ip, found.clone()))
     }
 
-    /// The smallest block that contains the address.
-    fn find_block(&self, ip: IpAddr) -> Option<Matches> {
-        let prefix = match ip {
+    /// The length of the prefix of the smallest block that contains the address.
+    fn prefix_of(&self, ip: IpAddr) -> Option<u8> {
+        match ip {
             IpAddr::V4(ip) => self.v4.find(|prefix| first_v4(ip, prefix).to_bits()),
             IpAddr::V6(ip) => self.v6.find(|prefix| first_v6(ip, prefix).to_bits()),
-        };
-        Some(match prefix? {
+        }
+    }
+
+    /// The smallest block that contains the address.
+    fn find_block(&self, ip: IpAddr) -> Option<Matches> {
+        Some(match self.prefix_of(ip)? {
             full if full == width(ip) => Matches::Ip(ip),
             prefix => Matches::Block(first_of_block(ip, prefix), prefix),
         })
@@ -361,6 +366,14 @@ impl RuleSet {
             && self.v6.0.is_empty()
             && self.zones.is_empty()
             && self.others.is_empty()
+    }
+
+    /// Whether a rule is known to match the address. For most addresses no value is made of the rule.
+    pub(crate) fn has(&self, address: &PeerAddress) -> bool {
+        match address {
+            PeerAddress::Ip(ip @ IpAddr::V4(_)) => self.prefix_of(*ip).is_some(),
+            other => self.find(other, Match::Certain).is_some(),
+        }
     }
 
     /// A rule that matches the address.

@@ -3,7 +3,7 @@
 
 use crate::access::address::PeerAddress;
 use crate::access::user_name::{UserNameError, check_user_name};
-use crate::auth::policy::address::rule::{Match, RuleSet};
+use crate::auth::policy::address::rule::RuleSet;
 use crate::auth::policy::curve::row::CurveKey;
 use crate::auth::policy::refusal::Refusal;
 use crate::cert::certificate::Certificate;
@@ -168,9 +168,7 @@ impl KeyEntry {
     pub(crate) fn check_address(&self, address: &PeerAddress) -> Result<(), Refusal> {
         let details = self.details.as_ref();
         match details.and_then(|details| details.from.as_ref()) {
-            Some(from) if from.find(address, Match::Certain).is_none() => {
-                Err(Refusal::AddressNotAllowed)
-            }
+            Some(from) if !from.has(address) => Err(Refusal::AddressNotAllowed),
             _ => Ok(()),
         }
     }
