@@ -29,7 +29,8 @@ use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use std::any::Any;
 #[cfg(test)]
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -203,7 +204,9 @@ impl Drop for AdmissionTerms {
 
 /// The state that an [`Authenticator`](crate::auth::Authenticator) and its admissions share.
 pub(crate) struct Ledger {
-    pub(crate) policy: ArcSwap<Policy>,
+    policy: ArcSwap<Policy>,
+    /// The version of the policy in force, or of the one that is about to be.
+    version: AtomicU64,
     clock: Clock,
     /// The grants that are still held, including revoked ones.
     live: WeakRegistry<AdmissionTerms>,
@@ -228,6 +231,7 @@ impl Ledger {
     pub(crate) fn new(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self {
             policy: ArcSwap::default(),
+            version: AtomicU64::new(Policy::default().version),
             clock: Box::new(clock),
             live: WeakRegistry::default(),
             places: PlaceFinder::default(),
@@ -240,6 +244,19 @@ impl Ledger {
     /// The policy in force.
     pub(crate) fn policy(&self) -> Guard<Arc<Policy>> {
         self.policy.load()
+    }
+
+    /// The version of the policy in force. A decision by the policy of that version stands, without
+    /// another look at the policy.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
+    /// Puts a policy into force, and returns the one before.
+    pub(crate) fn replace(&self, policy: Arc<Policy>) -> Arc<Policy> {
+        // The version is first. A decision that still finds the one before was made before the change.
+        self.version.store(policy.version, Ordering::SeqCst);
+        self.policy.swap(policy)
     }
 
     /// `None` if the clock panics.

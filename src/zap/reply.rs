@@ -213,6 +213,7 @@ impl ZapReply {
 }
 
 /// The frames of a reply, without envelope and delimiter.
+#[inline(always)]
 pub(crate) fn frames(
     id: RequestId,
     status: Status,

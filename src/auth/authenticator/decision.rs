@@ -85,6 +85,7 @@ impl Authenticator {
 
     /// No async function, as those below, because each of these would move the request and the decision,
     /// which are long.
+    #[inline]
     fn answer_frames(&self, frames: Vec<Bytes>) -> Answer<'_, Option<[Bytes; 6]>> {
         let (id, refusal) = match ZapRequest::from_frames(frames) {
             Ok(request) => {
@@ -226,6 +227,7 @@ impl Authenticator {
         let version = decided.policy_version;
         match (&decided.ruled, form) {
             (Err(_), _) => false,
+            (Ok(_), ReplyForm::Frames) if version == self.ledger().version() => false,
             (Ok(admission), ReplyForm::Frames) => {
                 let policy = self.policy();
                 !policy.confirms(version, &admission.of(request), || self.now())

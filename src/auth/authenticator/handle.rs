@@ -280,7 +280,7 @@ impl Authenticator {
         let (outcome, made) = change(&mut policy)?;
         let made = made.into();
         let policy = Arc::new(policy);
-        let before = self.0.ledger.policy.swap(Arc::clone(&policy));
+        let before = self.0.ledger.replace(Arc::clone(&policy));
         #[cfg(feature = "reload")]
         let ended = match made {
             Made::Told(Change::WatchEnded(_)) => Vec::new(),
@@ -645,6 +645,7 @@ mod tests {
                     }
                 }
                 apply(&auth, &clock, step);
+                prop_assert_eq!(auth.ledger().version(), auth.policy_version());
                 let missed = auth.ledger().check(&auth.policy(), &[Affected::All], auth.now());
                 prop_assert_eq!(missed.len(), 0);
                 grants.retain(Grant::still_valid);

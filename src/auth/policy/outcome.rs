@@ -127,6 +127,7 @@ impl Decided {
     }
 
     /// The frames of the reply to the request with that id.
+    #[inline(always)]
     pub(crate) fn into_frames(self, id: RequestId) -> [Bytes; 6] {
         match self.ruled {
             Ok(admission) => {
