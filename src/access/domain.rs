@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
+use std::borrow::Borrow;
 use std::fmt;
 
 /// A ZAP domain: the name by which the policy for a socket is looked up (RFC 27). It is any
@@ -32,6 +33,13 @@ impl Domain {
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         self.0.clone()
+    }
+}
+
+/// A map by domains finds an entry by the name's bytes.
+impl Borrow<[u8]> for Domain {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

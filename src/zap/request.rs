@@ -303,11 +303,7 @@ impl ZapRequest {
 impl CredentialFrames {
     /// Takes the frames that follow the fixed frames of a request.
     fn take(frames: &mut Vec<Bytes>) -> Self {
-        if let [.., mechanism, key] = &frames[..]
-            && frames.len() == FIXED_FRAMES + 1
-            && mechanism == MechanismKind::Curve.name()
-            && let Some(key) = public_key(key)
-        {
+        if let Some((_, key)) = curve_key(frames) {
             frames.truncate(FIXED_FRAMES);
             return Self::Key(key);
         }
@@ -320,6 +316,16 @@ impl CredentialFrames {
             Self::Key(key) => Cow::Owned(vec![Bytes::copy_from_slice(key.as_bytes())]),
             Self::Wiped(frames) => Cow::Borrowed(frames),
         }
+    }
+}
+
+/// The domain and the key in the frames of a request with CURVE, if the key is valid.
+pub(crate) fn curve_key(frames: &[Bytes]) -> Option<(&[u8], PublicKey)> {
+    match frames {
+        [_, _, domain, _, _, mechanism, key] if mechanism == MechanismKind::Curve.name() => {
+            Some((domain, public_key(key)?))
+        }
+        _ => None,
     }
 }
 

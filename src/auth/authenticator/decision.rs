@@ -3,6 +3,7 @@
 
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::admission::Admission;
+use crate::auth::policy::curve::rule::CurveRule;
 use crate::auth::policy::decide::{Ask, Policy, Ruling};
 use crate::auth::policy::outcome::Decided;
 use crate::auth::policy::provider::{Asking, NoAnswer, ProviderAnswer, ProviderError};
@@ -15,7 +16,7 @@ use crate::zap::envelope::split_envelope;
 use crate::zap::failures::Asker;
 use crate::zap::hold_back::{Failure, Outage};
 use crate::zap::reply::ZapReply;
-use crate::zap::request::{ZapRequest, ZapRequestError};
+use crate::zap::request::{ZapRequest, ZapRequestError, curve_key};
 use crate::zap::router::ZapHandler;
 use arc_swap::Guard;
 use bytes::Bytes;
@@ -87,10 +88,14 @@ impl Authenticator {
     /// which are long.
     #[inline]
     fn answer_frames(&self, frames: Vec<Bytes>) -> Answer<'_, Option<[Bytes; 6]>> {
+        let policy = self.policy();
+        if let Some((domain, key)) = curve_key(&frames) {
+            CurveRule::prefetch(&policy.curve, domain, &key);
+        }
         let (id, refusal) = match ZapRequest::from_frames(frames) {
             Ok(request) => {
                 let mut decision = self.begin(ReplyForm::Frames);
-                return match self.answer_at_once(&request, &mut decision) {
+                return match self.answer_at_once(policy, &request, &mut decision) {
                     // Providers alone delay refusals.
                     Attempt::Decided(decided) => {
                         Answer::Ready(Some(decided.into_frames(request.id)))
@@ -140,7 +145,7 @@ impl Authenticator {
     /// Decides the request, and issues a grant to an admitted peer.
     fn answer<'a>(&'a self, request: &'a ZapRequest) -> Answer<'a, Decided> {
         let mut decision = self.begin(ReplyForm::WithGrant);
-        match self.answer_at_once(request, &mut decision) {
+        match self.answer_at_once(self.policy(), request, &mut decision) {
             Attempt::Decided(decided) => Answer::Ready(decided),
             Attempt::Asks(question) => {
                 Answer::Later(Box::pin(self.answer_later(request, decision, question)))
@@ -156,10 +161,14 @@ impl Authenticator {
         }
     }
 
-    /// Decides the request, unless there is a question to put.
-    fn answer_at_once(&self, request: &ZapRequest, decision: &mut Decision) -> Attempt {
+    /// Decides the request, first by `policy`, unless there is a question to put.
+    fn answer_at_once(
+        &self,
+        mut policy: Guard<Arc<Policy>>,
+        request: &ZapRequest,
+        decision: &mut Decision,
+    ) -> Attempt {
         loop {
-            let policy = self.policy();
             let ruled = match policy.judge(request, || self.now()) {
                 Err(refused) => Err(refused),
                 Ok(Ruling::Admit(admission)) => Ok(admission),
@@ -169,6 +178,7 @@ impl Authenticator {
             if self.conclude(request, decision, &mut decided) {
                 return Attempt::Decided(decided);
             }
+            policy = self.policy();
         }
     }
 
@@ -189,7 +199,7 @@ impl Authenticator {
             if self.conclude(request, &mut decision, &mut decided) {
                 return decided;
             }
-            match self.answer_at_once(request, &mut decision) {
+            match self.answer_at_once(self.policy(), request, &mut decision) {
                 Attempt::Decided(decided) => return decided,
                 Attempt::Asks(next) => question = next,
             }

@@ -1,6 +1,6 @@
-//! The entry to vector code, with the crate's only unsafe blocks: loads and stores of vectors, and
-//! calls of functions that need a feature of the processor, each behind a proof that the feature is
-//! there.
+//! The entry to vector code, with the crate's only unsafe blocks: loads and stores of vectors, calls of
+//! functions that need a feature of the processor, each behind a proof that the feature is there, and
+//! an instruction that asks for memory early.
 #![allow(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -172,6 +172,13 @@ impl Avx2 {
         // SAFETY: as above.
         unsafe { avx2::mac(key, text) }
     }
+}
+
+/// Asks for the cache line in which a value begins, and does not wait for it.
+#[inline]
+pub(crate) fn prefetch<T>(value: &T) {
+    // SAFETY: every x86-64 processor has SSE, and the address of a value may be asked for.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) }
 }
 
 #[inline]

@@ -4,6 +4,8 @@
 use crate::auth::policy::curve::entry::KeyEntry;
 use crate::auth::policy::curve::key_hash::hash_of;
 use crate::crypto::keys::PublicKey;
+#[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+use crate::crypto::secretbox::simd::prefetch;
 use std::mem::swap;
 use std::sync::Arc;
 
@@ -11,6 +13,10 @@ use std::sync::Arc;
 /// a lookup passes at most three branches among a million keys. A leaf's own cost is a few bytes for each
 /// of its keys.
 pub(crate) const LEAF_MAX: usize = 128;
+
+/// How many slots before and after a guess are asked for. 4: among [`LEAF_MAX`] slots a guess misses by up
+/// to five mostly, and the processor asks for lines that follow by itself.
+const AROUND: usize = 4;
 
 /// Number of bits of a hash that a branch decides by.
 const BITS: u32 = 5;
@@ -55,12 +61,21 @@ const fn child_of(hash: u64, depth: u32) -> usize {
     (hash << (depth * BITS) >> (u64::BITS - BITS)) as usize
 }
 
+/// About where a hash is among the slots of a leaf. The hashes of a leaf are spread evenly over its part of
+/// all hashes.
+fn guess(slots: &[Slot], depth: u32, hash: u64) -> usize {
+    let part = u128::from(hash.checked_shl(depth * BITS).unwrap_or(0));
+    ((part * slots.len() as u128) >> u64::BITS) as usize
+}
+
+/// Elsewhere memory cannot be asked for without waiting for it.
+#[cfg(not(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable"))))]
+fn prefetch<T>(_: &T) {}
+
 /// The place of `key` among the slots of a leaf, or the place where it belongs.
 fn search(slots: &[Slot], depth: u32, hash: u64, key: &PublicKey) -> Result<usize, usize> {
-    // The hashes of a leaf are spread evenly over its part of all hashes, so the place is near this
-    // guess, and a search from there reads less memory than one from the middle.
-    let part = u128::from(hash.checked_shl(depth * BITS).unwrap_or(0));
-    let mut at = ((part * slots.len() as u128) >> u64::BITS) as usize;
+    // The place is near this guess, and a search from there reads less memory than one from the middle.
+    let mut at = guess(slots, depth, hash);
     while at > 0 && slots[at - 1].hash >= hash {
         at -= 1;
     }
@@ -109,6 +124,22 @@ impl Node {
                 }
             }
             depth += 1;
+        }
+    }
+
+    /// Asks for the memory in which a search for this hash will look, and does not wait for it.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        let (mut node, mut depth) = (self, 0);
+        while let Self::Branch(children) = node {
+            node = &children[child_of(hash, depth)];
+            depth += 1;
+        }
+        let Self::Leaf(slots) = node else {
+            return;
+        };
+        let first = guess(slots, depth, hash).saturating_sub(AROUND);
+        for slot in slots.iter().skip(first).take(2 * AROUND + 1) {
+            prefetch(&slot.hash);
         }
     }
 
