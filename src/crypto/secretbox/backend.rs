@@ -157,6 +157,8 @@ impl Backend {
     pub(crate) fn name(self) -> &'static str {
         match self {
             #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
+            Self::Avx512(proof) if proof.goes_deep() => "avx512-pairs",
+            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
             Self::Avx512(_) => "avx512",
             #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
             Self::Avx2(_) => "avx2",
@@ -168,9 +170,7 @@ impl Backend {
 /// The names of all backends that this processor can run.
 #[cfg(feature = "test-ciphers")]
 pub fn names() -> Vec<&'static str> {
-    let mut names: Vec<_> = Backend::all().into_iter().map(Backend::name).collect();
-    names.dedup();
-    names
+    Backend::all().into_iter().map(Backend::name).collect()
 }
 
 /// The name of the backend that this process uses.
