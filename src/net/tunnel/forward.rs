@@ -546,26 +546,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn large_messages_that_have_arrived_leave_in_one_write() {
-        let ((front, front_end, mut first), (back, back_end, mut second)) = (end(None), end(None));
-        let relay = Relay::new(front_end, back_end);
-        let limits = Limits::default();
-        let traffic = Traffic::new(front, back, relay, SECOND, &limits, Span::none());
-        for _ in 0..6 {
-            first.send(Flags::Last, &[7; 20_000]).await;
+    async fn large_messages_that_have_arrived_leave_in_one_write_unless_much_was_read_before() {
+        for (passed, expected) in [(0, 1), (READ_BEFORE_WAIT, 2)] {
+            let ((front, front_end, mut first), (back, back_end, mut second)) =
+                (end(None), end(None));
+            let relay = Relay::new(front_end, back_end);
+            let limits = Limits::default();
+            let mut traffic = Traffic::new(front, back, relay, SECOND, &limits, Span::none());
+            for _ in 0..6 {
+                first.send(Flags::Last, &[7; 20_000]).await;
+            }
+            first.stream.shutdown().await.unwrap();
+            traffic.readable(Side::Front).await.unwrap();
+            while !traffic.relay.has_output(Side::Back) {
+                traffic.read(Side::Front, Ok(()));
+                traffic.relay.forward().unwrap();
+            }
+            assert!(traffic.has_more[Side::Front], "everything was read");
+            traffic.passed = passed;
+            let (close, _) = watch::channel(false);
+            count::taken();
+            let receiving = async {
+                let got = second.messages().await;
+                second.stream.shutdown().await.unwrap();
+                got
+            };
+            let (_, got) = tokio::join!(run(traffic, &close, 100), receiving);
+            assert_eq!(got, 6);
+            let [reads, writes] = count::taken();
+            assert_eq!(writes, expected, "after {reads} reads");
         }
-        first.stream.shutdown().await.unwrap();
-        let (close, _) = watch::channel(false);
-        count::taken();
-        let receiving = async {
-            let got = second.messages().await;
-            second.stream.shutdown().await.unwrap();
-            got
-        };
-        let (_, got) = tokio::join!(run(traffic, &close, 100), receiving);
-        assert_eq!(got, 6);
-        let [reads, writes] = count::taken();
-        assert_eq!(writes, 1, "after {reads} reads");
     }
 
     /// Terms that were withdrawn, and whose wait for that is not over yet.
