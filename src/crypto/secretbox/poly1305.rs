@@ -274,6 +274,16 @@ pub(crate) mod tests {
                 }
             }
         }
+        // Two blocks whose sum is next to 2^130 - 5, times one.
+        for low in 0xf8..=0xff {
+            let mut text = [0xff; 2 * BLOCK_LEN];
+            text[BLOCK_LEN] = low;
+            agrees(&mac, &key("01", ""), &text);
+        }
+        // 2^130 + 2^88 - 1: folding what is above carries into a limb of 44 ones.
+        let mut text = [0; 4 * BLOCK_LEN];
+        text[3 * BLOCK_LEN..][..11].fill(0xff);
+        agrees(&mac, &key("01", ""), &text);
         let mut seed = 1_u64;
         let mut random = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

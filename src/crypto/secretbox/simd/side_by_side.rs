@@ -70,6 +70,24 @@ pub(super) fn tags<const G: usize>(
     }
 }
 
+/// The tags of eight texts of one length, with all whole pairs of blocks absorbed two at a time.
+#[cfg(test)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+pub(super) fn tags_by_twos(tasks: &[Task<'_>; LANES], tags: &mut [[u8; TAG_LEN]; LANES]) {
+    let mut sums = Sums::new(tasks);
+    let square = sums.square();
+    let len = tasks[0].1.len();
+    let twos = len / (2 * BLOCK_LEN);
+    for at in 0..twos {
+        let block = |at| tasks.map(|(_, text)| load128(&text.as_chunks().0[at]));
+        sums.absorb_two(&square, [block(2 * at), block(2 * at + 1)]);
+    }
+    for at in 2 * twos..len.div_ceil(BLOCK_LEN) {
+        sums.last_blocks(tasks, at);
+    }
+    sums.finish(tasks, tags);
+}
+
 impl Sums {
     /// A value to be replaced.
     #[inline]
