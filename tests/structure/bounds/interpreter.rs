@@ -355,21 +355,23 @@ impl Run<'_> {
     /// Both branches, since no condition is known.
     fn branch(&mut self, branch: &syn::ExprIf) -> Result<Value> {
         let before = self.variables.clone();
-        if let Expr::Let(bound) = &*branch.cond {
+        let then_value = if let Expr::Let(bound) = &*branch.cond {
             let value = self.expression(&bound.expr)?;
             self.variables.push(BTreeMap::new());
             self.bind(&bound.pat, &value)?;
-            self.block(&branch.then_branch)?;
+            let value = self.block(&branch.then_branch)?;
             self.variables.pop();
+            value
         } else {
-            self.block(&branch.then_branch)?;
-        }
+            self.block(&branch.then_branch)?
+        };
         let then = std::mem::replace(&mut self.variables, before);
-        if let Some((_, otherwise)) = &branch.else_branch {
-            self.expression(otherwise)?;
-        }
+        let value = match &branch.else_branch {
+            Some((_, otherwise)) => then_value.join(&self.expression(otherwise)?)?,
+            None => Value::Unknown,
+        };
         self.join(&then)?;
-        Ok(Value::Unknown)
+        Ok(value)
     }
 
     fn join(&mut self, other: &[BTreeMap<String, Value>]) -> Result<()> {

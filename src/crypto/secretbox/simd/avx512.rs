@@ -121,8 +121,7 @@ pub(super) fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> 
 
 /// The tag after `wholes`, a multiple of 32 bytes, and the first `len` bytes of `last`, which has zeros
 /// behind them.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma,bmi2,adx")]
+#[inline(always)]
 fn authenticate(mut mac: Poly1305, wholes: &[u8], last: &[u8; 32], len: usize) -> [u8; TAG_LEN] {
     mac.blocks(wholes.as_chunks().0);
     let (halves, _) = last.as_chunks();
