@@ -106,21 +106,12 @@ impl Backend {
 
     /// Encrypts a short text with key stream that is already made, and returns its tag.
     pub(crate) fn seal_with(self, stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
-        match self {
-            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
-            Self::Avx512(proof) => proof.seal_with(stream, text),
-            // AVX2 has nothing that is faster.
-            _ => portable::seal_with(stream, text),
-        }
+        on!(self, seal_with(stream, text))
     }
 
     /// Decrypts a short text with key stream that is already made, if `tag` is its tag.
     pub(crate) fn open_with(self, stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
-        match self {
-            #[cfg(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable")))]
-            Self::Avx512(proof) => proof.open_with(stream, text, tag),
-            _ => portable::open_with(stream, text, tag),
-        }
+        on!(self, open_with(stream, text, tag))
     }
 
     /// Seals all of `jobs`.

@@ -160,6 +160,16 @@ impl Avx2 {
         unsafe { avx2::open(key, nonce, text, tag) }
     }
 
+    pub(crate) fn seal_with(self, stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
+        // SAFETY: as above.
+        unsafe { avx2::seal_with(stream, text) }
+    }
+
+    pub(crate) fn open_with(self, stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+        // SAFETY: as above.
+        unsafe { avx2::open_with(stream, text, tag) }
+    }
+
     pub(crate) fn seal_many(self, key: &StreamKey, jobs: &mut [Job<'_>]) {
         // SAFETY: as above.
         unsafe { avx2::seal_many(key, jobs) }

@@ -155,7 +155,7 @@ fn rows<const N: usize>(key: &StreamKey, nonce: [u8; 8]) -> [[u8; 2 * BLOCK_LEN]
 /// Encrypts with key stream that is already made: the key of Poly1305, then the bytes for `text`.
 #[inline]
 #[target_feature(enable = "avx2,bmi2,adx")]
-fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
+pub(super) fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
     let Some((mac_key, stream)) = stream.split_first_chunk() else {
         return [0; TAG_LEN];
     };
@@ -166,7 +166,7 @@ fn seal_with(stream: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
 /// Decrypts with key stream that is already made, if `tag` is the tag of `text`.
 #[inline]
 #[target_feature(enable = "avx2,bmi2,adx")]
-fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
+pub(super) fn open_with(stream: &[u8], text: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
     let Some((mac_key, stream)) = stream.split_first_chunk() else {
         return false;
     };
