@@ -335,37 +335,34 @@ fn open_together<B: DerefMut<Target = [u8]>>(
     bodies: impl Iterator<Item = B>,
     mut each: impl FnMut(Flags, B),
 ) -> Result<usize, Error> {
+    let mut bodies = bodies.fuse();
+    let mut waiting: [Option<B>; TOGETHER] = std::array::from_fn(|_| bodies.next());
     // The counter moves only when a box has opened. This copy is the counter as it would be if all
     // boxes before the current one opened.
     let mut expected = counter.clone();
-    let mut nonces = [[0; NONCE_LEN]; TOGETHER];
-    let mut waiting = [const { None::<B> }; TOGETHER];
-    let mut ready = 0;
-    let mut places = nonces.iter_mut().zip(&mut waiting);
-    let checked = bodies.take(TOGETHER).try_for_each(|body| {
-        let nonce = check_message(&expected, &body)?;
-        expected.commit(u64::from_be_bytes(nonce));
-        if let Some((place, waiting)) = places.next() {
-            *place = nonce;
-            *waiting = Some(body);
-            ready += 1;
-        }
-        Ok(())
-    });
     let mut boxes = [(); TOGETHER].map(|()| Job::empty());
-    let bodies = waiting.iter_mut().flatten();
-    for (job, (nonce, body)) in boxes.iter_mut().zip(nonces.iter().zip(bodies)) {
-        *job = Job {
-            nonce: *nonce,
-            boxed: &mut body[BOX_AT..],
-        };
+    let mut ready = 0;
+    let mut checked = Ok(());
+    for (job, body) in boxes.iter_mut().zip(waiting.iter_mut().flatten()) {
+        match check_message(&expected, body) {
+            Ok(nonce) => {
+                expected.commit(u64::from_be_bytes(nonce));
+                let boxed = &mut body[BOX_AT..];
+                *job = Job { nonce, boxed };
+                ready += 1;
+            }
+            Err(error) => {
+                checked = Err(error);
+                break;
+            }
+        }
     }
     let good = key.open_many(&mut boxes[..ready]);
-    for (nonce, body) in nonces.into_iter().zip(&mut waiting[..good]) {
-        counter.commit(u64::from_be_bytes(nonce));
-        if let Some(body) = body.take() {
-            each(curve_message::opened_flags(&body)?, body);
-        }
+    if let Some(last) = boxes[..good].last() {
+        counter.commit(u64::from_be_bytes(last.nonce));
+    }
+    for body in waiting[..good].iter_mut().filter_map(Option::take) {
+        each(curve_message::opened_flags(&body)?, body);
     }
     if good < ready {
         return Err(CryptoError::BoxNotOpened("MESSAGE").into());

@@ -49,10 +49,10 @@ pub(crate) fn put_clear(
 pub(crate) fn parse(body: &[u8]) -> Result<[u8; NONCE_LEN], Error> {
     // RFC 26, MESSAGE: nonce, and a box of at least one byte of flags.
     match body.split_first_chunk() {
-        Some((NAME, rest)) if body.len() >= MESSAGE_OVERHEAD => match rest.first_chunk() {
-            Some(nonce) => Ok(*nonce),
-            None => Err(refused(body)),
-        },
+        // Compared as numbers: a pattern is compared byte by byte.
+        Some((name, rest)) if name == NAME && body.len() >= MESSAGE_OVERHEAD => {
+            rest.first_chunk().copied().ok_or_else(|| refused(body))
+        }
         _ => Err(refused(body)),
     }
 }
