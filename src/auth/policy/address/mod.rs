@@ -3,6 +3,5 @@
 pub(crate) mod block;
 mod difference;
 pub(crate) mod list;
-pub(crate) mod number_hash;
 pub(crate) mod rule;
 pub(crate) mod zone;

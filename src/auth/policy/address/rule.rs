@@ -5,10 +5,10 @@ use crate::access::address::{IpcPeer, PeerAddress};
 use crate::auth::policy::address::block::{
     digits, first_of_block, first_v4, first_v6, parse_block, right_block, width,
 };
-use crate::auth::policy::address::number_hash::NumberHash;
 use crate::auth::policy::address::zone::same_zone;
 use crate::printable::printable;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
@@ -247,9 +247,9 @@ pub(crate) enum Match {
 
 /// Blocks of one address family, by the length of their prefix and their first address as a
 /// number. Single addresses are blocks of full length. A lookup needs one step for each length that
-/// occurs, however many blocks there are.
+/// occurs, however many blocks there are. The operator chooses them, so no peer makes hashes equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Blocks<Bits: Eq + Hash>(pub(super) BTreeMap<u8, HashSet<Bits, NumberHash>>);
+pub(super) struct Blocks<Bits: Eq + Hash>(pub(super) BTreeMap<u8, HashSet<Bits, RandomState>>);
 
 impl<Bits: Eq + Hash> Default for Blocks<Bits> {
     fn default() -> Self {
