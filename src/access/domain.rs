@@ -116,3 +116,21 @@ impl fmt::Debug for Domain {
         write!(f, "Domain(\"{self}\")")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, HashMap};
+
+    #[test]
+    fn maps_by_domains_are_searched_by_bytes() {
+        let names = ["", "*", "global", "a\u{e9}\0"];
+        let sorted: BTreeMap<Domain, &str> = names.map(|name| (name.into(), name)).into();
+        let hashed: HashMap<Domain, &str> = names.map(|name| (name.into(), name)).into();
+        for name in names {
+            assert_eq!(sorted.get(name.as_bytes()), Some(&name));
+            assert_eq!(hashed.get(name.as_bytes()), Some(&name));
+        }
+        assert_eq!(sorted.get(&b"globa"[..]), None);
+    }
+}

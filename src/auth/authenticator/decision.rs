@@ -3,8 +3,7 @@
 
 use crate::auth::authenticator::handle::Authenticator;
 use crate::auth::policy::admission::Admission;
-use crate::auth::policy::curve::rule::CurveRule;
-use crate::auth::policy::decide::{Ask, Policy, Ruling};
+use crate::auth::policy::decide::{Ask, Policy, Ruling, ruling};
 use crate::auth::policy::outcome::Decided;
 use crate::auth::policy::provider::{Asking, NoAnswer, ProviderAnswer, ProviderError};
 use crate::auth::policy::refusal::{Refusal, Refused};
@@ -89,8 +88,13 @@ impl Authenticator {
     #[inline]
     fn answer_frames(&self, frames: Vec<Bytes>) -> Answer<'_, Option<[Bytes; 6]>> {
         let policy = self.policy();
-        if let Some((domain, key)) = curve_key(&frames) {
-            CurveRule::prefetch(&policy.curve, domain, &key);
+        // Among a million keys a decision would otherwise wait for its key's memory about as long as it takes
+        // for all else.
+        if let Some((domain, key)) = curve_key(&frames)
+            && let Some((_, rule)) = ruling(&policy.curve, domain)
+            && let Some(keys) = rule.table()
+        {
+            keys.prefetch(&key);
         }
         let (id, refusal) = match ZapRequest::from_frames(frames) {
             Ok(request) => {

@@ -24,6 +24,7 @@ use crate::zap::contain::{Panicked, contain};
 use crate::zap::hold_back::Outage;
 use crate::zap::request::{CredentialsError, ZapRequest};
 use bytes::Bytes;
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -90,13 +91,16 @@ pub(crate) struct Ask {
 }
 
 /// The entry that rules `domain`, and the domain it belongs to: `domain` itself or `*`.
-pub(crate) fn ruling<'a, T>(
+pub(crate) fn ruling<'a, T, Name: Ord + ?Sized>(
     entries: &'a BTreeMap<Domain, T>,
-    domain: &Domain,
-) -> Option<(&'a Domain, &'a T)> {
+    domain: &Name,
+) -> Option<(&'a Domain, &'a T)>
+where
+    Domain: Borrow<Name>,
+{
     entries
         .get_key_value(domain)
-        .or_else(|| entries.get_key_value(&Domain::ALL))
+        .or_else(|| entries.get_key_value::<Domain>(&Domain::ALL))
 }
 
 impl Policy {

@@ -335,7 +335,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_other_processors_run_is_poly1305() {
+    fn whole_blocks_as_other_processors_run_them_are_poly1305() {
         is_poly1305(|key, text| {
             let mut mac = Poly1305::new(key);
             let (blocks, rest) = text.as_chunks::<BLOCK_LEN>();

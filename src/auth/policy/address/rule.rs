@@ -245,9 +245,9 @@ pub(crate) enum Match {
     Possible,
 }
 
-/// Blocks of one address family, by the length of their prefix and their first address as a
-/// number. Single addresses are blocks of full length. A lookup needs one step for each length that
-/// occurs, however many blocks there are. The operator chooses them, so no peer makes hashes equal.
+/// Blocks of one address family, by the length of their prefix and their first address as a number.
+/// Single addresses are blocks of full length. A lookup needs one step for each length that occurs, however
+/// many blocks there are. Operators and applications choose them, not peers, and each set has a random seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Blocks<Bits: Eq + Hash>(pub(super) BTreeMap<u8, HashSet<Bits, RandomState>>);
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 /// of its keys.
 pub(crate) const LEAF_MAX: usize = 128;
 
-/// How many slots before and after a guess are asked for. 4: among [`LEAF_MAX`] slots a guess misses by up
-/// to five mostly, and the processor asks for lines that follow by itself.
+/// How many slots before and after a guess are asked for. 4: among [`LEAF_MAX`] slots few guesses miss by
+/// more, and to ask for more was no faster.
 const AROUND: usize = 4;
 
 /// Number of bits of a hash that a branch decides by.
@@ -68,7 +68,7 @@ fn guess(slots: &[Slot], depth: u32, hash: u64) -> usize {
     ((part * slots.len() as u128) >> u64::BITS) as usize
 }
 
-/// Elsewhere memory cannot be asked for without waiting for it.
+/// Elsewhere this takes unsafe code, or unstable Rust.
 #[cfg(not(all(target_arch = "x86_64", not(zmtp_auth_cipher = "portable"))))]
 fn prefetch<T>(_: &T) {}
 
@@ -127,7 +127,7 @@ impl Node {
         }
     }
 
-    /// Asks for the memory in which a search for this hash will look, and does not wait for it.
+    /// Asks for the slots in which a search for this hash will look, and does not wait for them.
     pub(crate) fn prefetch(&self, hash: u64) {
         let (mut node, mut depth) = (self, 0);
         while let Self::Branch(children) = node {

@@ -19,7 +19,7 @@ use crate::with_causes::WithCauses;
 use bytes::Bytes;
 #[cfg(feature = "reload")]
 use std::collections::BTreeSet;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -189,16 +189,6 @@ impl CurveRule {
                 Self::Provider { version, .. },
             ) => before == version,
             _ => false,
-        }
-    }
-
-    /// Asks for the memory that a decision about this key by these rules reads last, and does not wait for
-    /// it. Among a million keys a decision would otherwise wait for it about as long as it takes for all
-    /// else.
-    pub(crate) fn prefetch(rules: &BTreeMap<Domain, Self>, domain: &[u8], key: &PublicKey) {
-        let rule = rules.get(domain).or_else(|| rules.get(&Domain::ALL));
-        if let Some(keys) = rule.and_then(Self::table) {
-            keys.prefetch(key);
         }
     }
 

@@ -61,7 +61,7 @@ impl KeyTable {
         self.root.get(0, hash_of(key), key)
     }
 
-    /// Asks for the memory that [`KeyTable::get`] will read, and does not wait for it. A small table is
+    /// Asks for the slots that [`KeyTable::get`] will read, and does not wait for them. A small table is
     /// near at hand.
     pub(crate) fn prefetch(&self, key: &PublicKey) {
         if self.len >= LARGE {
