@@ -213,7 +213,7 @@ impl ZapReply {
 }
 
 /// The frames of a reply, without envelope and delimiter.
-// Not called: the frames are made where they are returned, since to move them took longer.
+// Inlined, so that the frames are made where they are returned: to move them took longer.
 #[inline(always)]
 pub(crate) fn frames(
     id: RequestId,

@@ -404,9 +404,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn matches(rule: &str, address: &str) -> bool {
-        RuleSet::from(vec![rule.parse().unwrap()])
-            .find(&PeerAddress::from_zap(address.as_bytes()), Match::Certain)
-            .is_some()
+        let rules = RuleSet::from(vec![rule.parse().unwrap()]);
+        let address = PeerAddress::from_zap(address.as_bytes());
+        let found = rules.find(&address, Match::Certain).is_some();
+        assert_eq!(rules.has(&address), found, "{rule} {address}");
+        found
     }
 
     fn error(rule: &str) -> AddressRuleError {
@@ -447,6 +449,7 @@ mod tests {
                 let found = rules.find(&address, how);
                 assert_eq!(found.is_some(), expected, "{address} {how:?}");
             }
+            assert_eq!(rules.has(&address), certain, "{address}");
         }
         assert!(!rules.is_empty());
         assert_eq!(rules.remove(vec!["fe80::1%no-such0".parse().unwrap()]), 1);
@@ -534,6 +537,7 @@ mod tests {
         ] {
             let address = PeerAddress::from_zap(address.as_bytes());
             let found = rules.find(&address, Match::Certain);
+            assert_eq!(rules.has(&address), expected.is_some(), "{address}");
             assert_eq!(
                 found.map(|rule| rule.to_string()).as_deref(),
                 expected,
